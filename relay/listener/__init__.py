@@ -1,0 +1,1 @@
+"""The way in: sockets, SMTP sessions, and who the client is. aiosmtpd stays in here."""

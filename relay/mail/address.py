@@ -1,0 +1,129 @@
+"""Email addresses by the grammar of RFC 5321 section 4.1.2 with the UTF-8 of RFC 6531, and how two of them compare.
+
+SECURITY: everything that names a sender or recipient passes here: the listener's paths, the directory, the From
+field. The grammar is our own because the standard library decodes encoded words inside an address, which lets a
+client write CR, LF or another domain into it. No address that exists as a value holds a control character.
+"""
+
+import ipaddress
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+
+import idna
+
+# RFC 5321 section 4.5.3.1.3: a path is at most 256 octets with its angle brackets. The smaller limits of 4.5.3.1.1
+# and .2 are left to the receiving server: the RFC asks for no limits where possible, and VERP senders pass 64.
+_MOST_OCTETS = 254
+_ATEXT = r"A-Za-z0-9!#$%&'*+/=?^_`{|}~\-\u0080-\U0010FFFF"
+_DOT_STRING = re.compile(rf"[{_ATEXT}]+(?:\.[{_ATEXT}]+)*")
+# RFC 5321: qtextSMTP = %d32-33 / %d35-91 / %d93-126; quoted-pairSMTP = %d92 %d32-126.
+_QUOTED_STRING = re.compile(r'"(?:[ !#-\[\]-~\u0080-\U0010FFFF]|\\[ -~])*"')
+_QUOTED_PAIR = re.compile(r"\\(.)")
+# "_" is no host name letter, but domains with it send and receive mail, and every large server accepts it.
+_LABEL = re.compile(r"[A-Za-z0-9_\u0080-\U0010FFFF](?:[A-Za-z0-9_\-\u0080-\U0010FFFF]*[A-Za-z0-9_\u0080-\U0010FFFF])?")
+# C1 controls, line and paragraph separators, and lone surrogates are in no name; a terminal or a log would act on them.
+_FORBIDDEN = re.compile("[\\x00-\\x1f\\x7f-\\x9f\u2028\u2029\ud800-\udfff]")
+
+
+class AddressError(ValueError):
+    """The text is no email address. The message says in one sentence what is wrong with it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A mailbox, as it was written: `local` may be a quoted string, `domain` a name or an address literal.
+
+    Two spellings of one mailbox are equal by `key`, not by `==`.
+    """
+
+    local: str
+    domain: str
+
+    def __post_init__(self) -> None:
+        if _FORBIDDEN.search(self.local) or _FORBIDDEN.search(self.domain):
+            raise AddressError("an address holds no control characters")
+        if not _DOT_STRING.fullmatch(self.local) and not _QUOTED_STRING.fullmatch(self.local):
+            raise AddressError(f"{self.local!r} is no local part")
+        domain_key(self.domain)
+        if len(str(self).encode()) > _MOST_OCTETS:
+            raise AddressError(f"an address is at most {_MOST_OCTETS} octets")
+
+    @classmethod
+    def parse(cls, text: str) -> "Address":
+        """Return the address in `text` (no angle brackets, no display name). Raises AddressError."""
+        if _FORBIDDEN.search(text):
+            raise AddressError("an address holds no control characters")
+        local, at, domain = text.rpartition("@")
+        if not at:
+            raise AddressError(f"{text!r} has no domain; write it as name@domain")
+        return cls(local, domain)
+
+    def __str__(self) -> str:
+        return f"{self.local}@{self.domain}"
+
+    @property
+    def key(self) -> str:
+        """What two spellings of one mailbox of ours share: local part without quotes or case, domain by IDNA."""
+        return f"{self.decoded_local.casefold()}@{domain_key(self.domain)}"
+
+    @property
+    def domain_key(self) -> str:
+        """The domain as it compares: A-labels in lower case."""
+        return domain_key(self.domain)
+
+    @property
+    def decoded_local(self) -> str:
+        """The local part without the quotes and backslashes of its spelling."""
+        if self.local.startswith('"'):
+            return _QUOTED_PAIR.sub(r"\1", self.local[1:-1])
+        return self.local
+
+    @property
+    def tag(self) -> str:
+        """What follows the first plus sign of the local part, plus sign included; "" without one."""
+        base, plus, tag = self.local.partition("+")
+        is_tagged = base and not base.endswith(".") and not base.startswith('"')
+        return plus + tag if is_tagged else ""
+
+    @property
+    def without_tag(self) -> "Address":
+        """The same address without its plus tag (subaddress, RFC 5233)."""
+        return Address(self.local.removesuffix(self.tag), self.domain) if self.tag else self
+
+    @property
+    def is_ascii(self) -> bool:
+        """Whether a server without SMTPUTF8 (RFC 6531) can be told this address as it stands."""
+        return self.local.isascii() and self.domain.isascii()
+
+    def with_tag(self, tag: str) -> "Address":
+        """Return this address with a plus tag ("+4711") behind its local part. Raises AddressError if that is none."""
+        return Address(self.local + tag, self.domain) if tag else self
+
+
+@lru_cache(maxsize=4096)
+def domain_key(domain: str) -> str:
+    """Return how a domain compares: A-labels in lower case (RFC 5891), or the canonical address literal.
+
+    Raises AddressError for what is neither a domain name nor an address literal (RFC 5321 section 4.1.3).
+    """
+    if domain.startswith("[") and domain.endswith("]"):
+        return _literal_key(domain[1:-1])
+    labels = domain.split(".")
+    if not all(_LABEL.fullmatch(label) for label in labels):
+        raise AddressError(f"{domain!r} is no domain")
+    if domain.isascii():
+        return domain.lower()
+    try:
+        return idna.encode(domain, uts46=True).decode("ascii")
+    except idna.IDNAError as error:
+        raise AddressError(f"{domain!r} is no domain: {error}") from None
+
+
+def _literal_key(literal: str) -> str:
+    try:
+        if literal[:5].lower() == "ipv6:":
+            return f"[IPv6:{ipaddress.IPv6Address(literal[5:])}]"
+        return f"[{ipaddress.IPv4Address(literal)}]"
+    except ValueError:
+        raise AddressError(f"'[{literal}]' is no address literal") from None

@@ -1,0 +1,80 @@
+"""An SMTP reply: code, enhanced status code and text (RFC 5321 section 4.2, RFC 3463).
+
+Both sides use it: what we answer a client and what an upstream answered us. Pure.
+"""
+
+import re
+from dataclasses import dataclass
+
+_ENHANCED = re.compile(r"([245])\.(\d{1,3})\.(\d{1,3})")
+_TEXT_WITH_ENHANCED = re.compile(r"([245]\.\d{1,3}\.\d{1,3})(?:\s+|$)(.*)", re.DOTALL)
+# RFC 5321 section 4.2: reply text is printable; HT is allowed, everything else under 0x20 would forge a line.
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]+")
+# RFC 5321 section 4.5.3.1.5: a reply line is at most 512 octets with code and CRLF.
+_TEXT_OCTETS = 480
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """One reply. `enhanced` is "" only where RFC 2034 wants none: greeting, EHLO and 3xx. `text` is one clean line."""
+
+    code: int
+    enhanced: str
+    text: str
+
+    def __post_init__(self) -> None:
+        if not 200 <= self.code <= 599:
+            raise ValueError(f"{self.code} is no SMTP reply code")
+        if self.enhanced and (not _ENHANCED.fullmatch(self.enhanced) or self.enhanced[0] != str(self.code)[0]):
+            raise ValueError(f"{self.enhanced} is no enhanced code for {self.code}")
+        if _CONTROL.search(self.text):
+            raise ValueError("the text of a reply is one line without control characters")
+
+    @classmethod
+    def of_upstream(cls, code: int, text: str) -> "Reply":
+        """Return the reply that an upstream gave, cleaned to one line.
+
+        `text` may hold several lines ("\\n" between them) and the enhanced code in front of each. Where the server
+        gave no enhanced code, or one of another class, X.0.0 of the code's class stands for it (RFC 3463: "other").
+        """
+        lines = [_split_enhanced(line) for line in re.split(r"[\r\n]+", text)]
+        enhanced = next((found for found, _ in lines if found and found[0] == str(code)[0]), "")
+        if not enhanced and code >= 400:
+            enhanced = f"{code // 100}.0.0"
+        words = " ".join(clean for _, line in lines if (clean := clean_text(line)))
+        return cls(code, enhanced, words)
+
+    @property
+    def is_success(self) -> bool:
+        """2xx: the command did what it says."""
+        return self.code < 300
+
+    @property
+    def is_temporary(self) -> bool:
+        """4xx: the same command may succeed later."""
+        return 400 <= self.code < 500
+
+    @property
+    def is_permanent(self) -> bool:
+        """5xx: the same command will fail again."""
+        return self.code >= 500
+
+    def __str__(self) -> str:
+        return " ".join(part for part in (str(self.code), self.enhanced, self.text) if part)
+
+    def __bytes__(self) -> bytes:
+        """Return the reply as one line for the wire, CRLF included, at most 512 octets."""
+        line = str(self).encode("utf-8", "replace")
+        if len(line) > _TEXT_OCTETS:
+            line = line[:_TEXT_OCTETS].decode("utf-8", "ignore").encode() + b"..."
+        return line + b"\r\n"
+
+
+def clean_text(text: str) -> str:
+    """Return text as one line without control characters or undecodable bytes, fit for a reply, a log or a report."""
+    return _CONTROL.sub(" ", text.encode("utf-8", "replace").decode()).strip()
+
+
+def _split_enhanced(line: str) -> tuple[str, str]:
+    match = _TEXT_WITH_ENHANCED.fullmatch(line.strip())
+    return (match[1], match[2]) if match else ("", line)

@@ -1,0 +1,1 @@
+"""What is on disk: tables, migrations and queries. SQLAlchemy stays in here."""

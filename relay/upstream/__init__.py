@@ -1,0 +1,1 @@
+"""The way out: connections, their pool, and what a server's answer means. aiosmtplib stays in here."""
