@@ -1,0 +1,83 @@
+"""The office behind the desk: what every submission works with, and the questions that need several parts of it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from relay.delivery import replies
+from relay.delivery.journey import Journey
+from relay.directory.client import Client
+from relay.directory.model import Meaning
+from relay.directory.routing import Route, Routing
+from relay.mail.address import Address
+from relay.mail.identity import Mismatch
+from relay.mail.reply import Reply
+from relay.secrets.keeper import SecretKeeper
+from relay.secrets.secret import Secret, secret_ref
+from relay.secrets.sources import SecretUnavailable
+from relay.upstream.outcome import Outcome
+from relay.upstream.transfer import Progress, Transfer
+
+
+class Refused(Exception):
+    """The message goes no further here. `reply` is for the client, `detail` for the log."""
+
+    def __init__(self, reply: Reply, detail: str = "") -> None:
+        super().__init__(str(reply))
+        self.reply = reply
+        self.detail = detail
+
+
+class Upstream(Protocol):
+    """The way out (`relay.upstream.pool`)."""
+
+    async def deliver(self, transfer: Transfer, progress: Progress) -> Outcome:
+        """Hand one message over. May be cancelled until `progress.final_dot_sent`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Office:
+    """What every submission works with. `routing` returns the routing of the directory as it is now."""
+
+    routing: Callable[[], Routing]
+    secrets: SecretKeeper
+    upstream: Upstream
+    tell: Callable[[Journey], None]
+    mismatch: Mismatch
+    profile_url: str = ""  # where an agent sets the email password; "" where no pages are served
+    patience: float = 100.0  # seconds to our final dot: RFC 6409 section 5.3 wants an answer within 2 minutes
+
+    def find_route(self, client: Client, sender: Address) -> Route:
+        """Return the route of a sender for this client. Raises Refused."""
+        route = self.routing().route(sender)
+        if route is None:
+            raise Refused(replies.no_profile(sender))
+        may_use = client.allows(route.profile) if route.profile else client.allows_anyone
+        if not may_use:
+            raise Refused(replies.not_yours(sender, client.name))
+        if self._lacks_password(route):
+            raise Refused(replies.no_password(sender, self.profile_url))
+        return route
+
+    async def find_secret(self, route: Route) -> Secret | None:
+        """Return the secret that logs in on a route, None where the server wants none. Raises Refused."""
+        ref = secret_ref(route.server, route.profile, override=route.override)
+        if ref is None:
+            return None
+        try:
+            secret = await self.secrets.secret(ref)
+        except SecretUnavailable as error:
+            raise Refused(replies.of_meaning(Meaning.LOGIN_REFUSED), str(error)) from None
+        if secret is None:
+            raise Refused(replies.of_meaning(Meaning.LOGIN_REFUSED), f"no password is set for {route.account}")
+        return secret
+
+    def forget_secret(self, route: Route) -> None:
+        """Ask a secret's source anew next time: the server refused what it said."""
+        ref = secret_ref(route.server, route.profile, override=route.override)
+        if ref is not None:
+            self.secrets.forget(ref)
+
+    def _lacks_password(self, route: Route) -> bool:
+        ref = secret_ref(route.server, route.profile, override=route.override)
+        return route.override and ref is not None and not self.secrets.is_set(ref)
