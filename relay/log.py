@@ -98,6 +98,11 @@ def changed(**facts: Any) -> None:
     _info("changed", facts)
 
 
+def warned(what: str, **facts: Any) -> None:
+    """Something works and yet wants a person's eye; `what` is one sentence."""
+    structlog.get_logger().warning("warned", what=what, **_known(facts))
+
+
 def broken(what: str, **facts: Any) -> None:
     """A fault on our side that a person must mend; `what` is one sentence."""
     structlog.get_logger().error("broken", what=what, **_known(facts))

@@ -14,6 +14,7 @@ from annotated_types import Ge, Le
 from pydantic import Strict
 
 from relay.mail.address import Address, AddressError
+from relay.schema import Size
 
 Flag: TypeAlias = Annotated[bool, Strict()]
 Count: TypeAlias = Annotated[int, Strict(), Ge(0)]
@@ -61,6 +62,13 @@ class AliasIdentity(StrEnum):
 
     REWRITE = "rewrite"
     KEEP = "keep"
+
+
+class UnknownSender(StrEnum):
+    """What happens to a sender that is nobody's (`[policy]`)."""
+
+    REJECT = "reject"
+    DEFAULT = "default"
 
 
 class ProfileKind(StrEnum):
@@ -148,7 +156,7 @@ class Server:
     max_connections: Annotated[int, Strict(), Ge(1)] = 4
     max_messages_per_connection: Annotated[int, Strict(), Ge(1)] = 100
     recipients_per_message: Count = 0
-    message_size: Count = 0
+    message_size: Size = 0
     messages_per_minute: Count = 0
     recipients_per_day: Count = 0
     shared_limits: Flag = False

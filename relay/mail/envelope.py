@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from relay.mail.address import Address
+from relay.mail.notify import Notify, OriginalRecipient, Return
 
 
 class Body(StrEnum):
@@ -15,17 +16,39 @@ class Body(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Recipient:
-    """One accepted RCPT."""
+    """One accepted RCPT. `notify` and `original` are its NOTIFY and ORCPT (RFC 3461), None where it had none."""
 
     address: Address
+    notify: Notify | None = None
+    original: OriginalRecipient | None = None
+
+    def report_parameters(self, *, smtputf8: bool) -> tuple[str, ...]:
+        """Return what RCPT tells a next server that has DSN: what was given and nothing else (RFC 3461 section 5.2.1).
+
+        `smtputf8` says whether that server may be told an ORCPT that is not ASCII.
+        """
+        original = self.original.as_ascii if self.original and not smtputf8 else self.original
+        return tuple(given.parameter for given in (self.notify, original) if given is not None)
 
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
-    """One mail transaction. `sender` None is the null sender `<>`; `size` is what SIZE declared, in octets."""
+    """One mail transaction.
+
+    `sender` None is the null sender `<>`; `size` is what SIZE declared, in octets. `ret` and `envid` are RET and ENVID
+    (RFC 3461), None and "" where MAIL had none; `envid` is xtext, as it came.
+    """
 
     sender: Address | None
     recipients: tuple[Recipient, ...] = ()
     body: Body = Body.SEVEN_BIT
     smtputf8: bool = False
     size: int = 0
+    ret: Return | None = None
+    envid: str = ""
+
+    @property
+    def report_parameters(self) -> tuple[str, ...]:
+        """What MAIL tells a next server that has DSN: what was given and nothing else (RFC 3461 section 5.2.1)."""
+        ret = (self.ret.parameter,) if self.ret else ()
+        return (*ret, f"ENVID={self.envid}") if self.envid else ret

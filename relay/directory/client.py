@@ -1,0 +1,51 @@
+"""Who hands mail to us, and which profiles it may send as. Pure."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from relay.directory.model import Agent, Profile
+from relay.directory.routing import Routing
+from relay.mail.address import Address
+from relay.mail.identity import Standing
+
+ANYONE = "*"
+GROUP = "group:"
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """Who submits: `name` is its login or its network address; `peer` is the network address ("unix" for a socket).
+
+    `may_send_as` are names of profiles, "group:NAME" or "*". `is_trusted`: it may send without a login.
+    """
+
+    name: str
+    peer: str
+    may_send_as: tuple[str, ...]
+    is_trusted: bool
+
+    @property
+    def allows_anyone(self) -> bool:
+        """Whether it may send as any profile ("*")."""
+        return ANYONE in self.may_send_as
+
+    def allows(self, profile: Profile) -> bool:
+        """Whether it may send as this profile: by "*", by its name, or by its group."""
+        if self.allows_anyone or profile.name in self.may_send_as:
+            return True
+        group = profile.group if isinstance(profile, Agent) else ""
+        return bool(group) and GROUP + group in self.may_send_as
+
+
+def standing(routing: Routing, client: Client, own: Profile | None) -> Callable[[Address], Standing]:
+    """Return what an address in From means in mail of the profile `own` (None: nobody's) from this client."""
+
+    def standing_of(address: Address) -> Standing:
+        owner = routing.owner(address)
+        if owner is None:
+            return Standing.NOBODY if client.allows_anyone else Standing.FORBIDDEN
+        if own is not None and owner.profile.name == own.name:
+            return Standing.SAME
+        return Standing.ALLOWED if client.allows(owner.profile) else Standing.FORBIDDEN
+
+    return standing_of

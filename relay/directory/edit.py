@@ -1,0 +1,198 @@
+"""The commands' edits of directory.toml, on its tables: what they refuse themselves, they refuse in one sentence.
+
+Pure: a document in, changed in place. What the changed directory must fulfil as a whole is checked by `rules` before
+it is written.
+"""
+
+import re
+from collections.abc import Iterable, Mapping, MutableMapping
+from dataclasses import MISSING, fields
+from types import MappingProxyType
+from typing import Annotated, Any, TypeAlias, get_args, get_origin, get_type_hints
+
+from relay.directory.model import Profile, ProfileKind, Server
+from relay.directory.reading import name_fault
+from relay.directory.rules import no_such
+from relay.schema import Size, keys_of, no_such_key, show
+
+Document: TypeAlias = MutableMapping[str, Any]
+Values: TypeAlias = Mapping[str, Any]
+"""Keys and what they become; None restores the default."""
+
+
+_TABLES: Mapping[ProfileKind, str] = MappingProxyType({ProfileKind.CHANNEL: "channels", ProfileKind.AGENT: "agents"})
+_FLAGS: Mapping[str, bool] = MappingProxyType(
+    {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
+)
+
+
+class EditRefused(Exception):
+    """The edit cannot be made. The message is one sentence for whoever asked for it."""
+
+
+def parse_assignments(model: type[Server | Profile], texts: Iterable[str]) -> dict[str, Any]:
+    """Return the values in "KEY=VALUE" texts. Raises EditRefused for the first that cannot be one."""
+    values: dict[str, Any] = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise EditRefused(f"{show(text)} is no assignment; write KEY=VALUE, or KEY= for the default")
+        values[key.strip()] = parse_value(model, key.strip(), value.strip())
+    return values
+
+
+def parse_value(model: type[Server | Profile], key: str, text: str) -> Any:
+    """Return the value that a text means for a key, as the file holds it; None, which restores the default, for "".
+
+    The text is read by the key's type: lists are separated by commas. Raises EditRefused.
+    """
+    _check_settable(model, key)
+    hint = get_type_hints(model, include_extras=True)[key]
+    kind = _plain(hint)
+    if not text:
+        return _nothing(model, key)
+    if kind is bool:
+        if text.lower() not in _FLAGS:
+            raise EditRefused(f"{key}: {show(text)} is neither true nor false")
+        return _FLAGS[text.lower()]
+    if kind is int and not re.fullmatch(r"[0-9]+", text) and hint != Size:
+        raise EditRefused(f"{key}: {show(text)} is not a whole number")
+    if kind is int and text.isdecimal():
+        return int(text)
+    if get_origin(kind) is tuple:
+        return [item.strip() for item in text.split(",") if item.strip()]
+    return text
+
+
+def add_server(document: Document, name: str, values: Values, *, default: bool = False) -> None:
+    """Add a server; the first one becomes the default, as does one with `default`."""
+    _check_new(document, name, ("servers",), "server")
+    _put(document, "servers", name, values)
+    if default or not document.get("default_server"):
+        document["default_server"] = name
+
+
+def set_server(document: Document, name: str, values: Values) -> None:
+    """Change keys of a server."""
+    _update(_entry(document, "servers", name), values)
+
+
+def remove_server(document: Document, name: str, move_to: str | None = None) -> None:
+    """Remove a server that nobody uses, or whose profiles go to `move_to`. The default server stays."""
+    _entry(document, "servers", name)
+    if document.get("default_server") == name:
+        others = sorted(other for other in document["servers"] if other != name)
+        first = f"make another the default first: relay server default {others[0]}" if others else "it is the only one"
+        raise EditRefused(f"'{name}' is the default server; {first}")
+    users = [entry for table in _TABLES.values() for entry in _entries(document, table) if entry.get("server") == name]
+    if users and move_to is None:
+        count = "1 profile sends" if len(users) == 1 else f"{len(users)} profiles send"
+        raise EditRefused(f"{count} through '{name}'; say where to: --move-to SERVER")
+    if move_to is not None:
+        _entry(document, "servers", move_to)
+        if move_to == name:
+            raise EditRefused(f"--move-to names '{name}' itself; name another server")
+    for entry in users:
+        entry["server"] = move_to
+    _drop(document, "servers", name)
+
+
+def set_default(document: Document, name: str) -> None:
+    """Make a server the default; the profiles that choose none follow."""
+    _entry(document, "servers", name)
+    document["default_server"] = name
+
+
+def add_profile(document: Document, kind: ProfileKind, name: str, values: Values) -> None:
+    """Add a channel or an agent."""
+    _check_new(document, name, ("channels", "agents", "applications"), kind.value)
+    _put(document, _TABLES[kind], name, values)
+
+
+def set_profile(document: Document, kind: ProfileKind, name: str, values: Values) -> None:
+    """Change keys of a channel or an agent."""
+    _update(_entry(document, _TABLES[kind], name), values)
+
+
+def remove_profile(document: Document, kind: ProfileKind, name: str) -> None:
+    """Remove a channel or an agent."""
+    _entry(document, _TABLES[kind], name)
+    _drop(document, _TABLES[kind], name)
+
+
+def _check_settable(model: type[Server | Profile], key: str) -> None:
+    known = [name for name in keys_of(model) if name not in {"name", "password"}]
+    if key == "password":
+        raise EditRefused("password: a password is never an argument; give it with the command `password NAME`")
+    if key == "name":
+        raise EditRefused("name: a name cannot be changed; remove the entry and add it under the new name")
+    if key not in known:
+        raise EditRefused(f"{key}: {no_such_key(key, known)}")
+    if key in {"answers", "oauth", "incoming"}:
+        raise EditRefused(f"{key}: this is a table; write it in directory.toml")
+
+
+def _nothing(model: type[Server | Profile], key: str) -> None:
+    default = next(field.default for field in fields(model) if field.name == key)
+    if default is MISSING:
+        raise EditRefused(f"{key}: there is no default; write {key}=VALUE")
+
+
+def _plain(hint: object) -> object:
+    """Return the type that a hint speaks of, without its Annotated and its `| None`."""
+    if get_origin(hint) is Annotated:
+        return _plain(get_args(hint)[0])
+    if type(None) in get_args(hint):
+        return _plain(next(arg for arg in get_args(hint) if arg is not type(None)))
+    return hint
+
+
+def _check_new(document: Document, name: str, tables: Iterable[str], kind: str) -> None:
+    wrong_name = name_fault(name)
+    if wrong_name:
+        raise EditRefused(wrong_name)
+    for table in tables:
+        if name in _table(document, table):
+            article = "an" if table[0] in "aeiou" else "a"
+            raise EditRefused(
+                f"there is {article} {table.removesuffix('s')} '{name}' already; name the {kind} differently"
+            )
+
+
+def _table(document: Document, table: str) -> Mapping[str, Any]:
+    entries = document.get(table, {})
+    if not isinstance(entries, Mapping):
+        raise EditRefused(f"{table} is not a table; write each entry as [{table}.NAME] first")
+    return entries
+
+
+def _entries(document: Document, table: str) -> list[MutableMapping[str, Any]]:
+    return [entry for entry in _table(document, table).values() if isinstance(entry, MutableMapping)]
+
+
+def _entry(document: Document, table: str, name: str) -> MutableMapping[str, Any]:
+    entries = _table(document, table)
+    entry = entries.get(name)
+    if not isinstance(entry, MutableMapping):
+        raise EditRefused(no_such(table.removesuffix("s"), name, entries))
+    return entry
+
+
+def _put(document: Document, table: str, name: str, values: Values) -> None:
+    entry = {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
+    document.setdefault(table, {})
+    document[table][name] = {key: value for key, value in entry.items() if value is not None}
+
+
+def _update(entry: MutableMapping[str, Any], values: Values) -> None:
+    for key, value in values.items():
+        if value is None:
+            entry.pop(key, None)
+        else:
+            entry[key] = list(value) if isinstance(value, tuple) else value
+
+
+def _drop(document: Document, table: str, name: str) -> None:
+    del document[table][name]
+    if not document[table]:
+        del document[table]

@@ -1,0 +1,196 @@
+"""directory.toml on disk: read it, notice that it changed, and change it so that nothing is ever lost.
+
+A change is made under a lock, on what the file says at that moment, and replaces the file in one step: a crash, a
+full disk or a refused edit leaves the old file as it was. People edit the same file with an editor, which knows no
+lock; so a file that changed between our reading and our writing is left alone, and the change is refused.
+
+DIAGNOSTICS: Faults (what the file says, or would say, is wrong), FileRefused (it cannot be written, with a sentence).
+"""
+
+import fcntl
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator, MutableMapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from relay.directory.document import CommentsInTheWay, as_text
+from relay.directory.model import Directory, Profile, Server
+from relay.directory.rules import holder_key, parse_directory
+from relay.faults import Fault, Faults
+from relay.private import create_private, sync_folder, take_folder_owner
+from relay.schema import parse_toml
+
+Document: TypeAlias = MutableMapping[str, Any]
+Edit: TypeAlias = Callable[[Document], None]
+
+_LOCK_SECONDS = 30.0  # ten thousand agents with comments take one command 10 seconds
+_LOCK_PAUSE = 0.02
+_NEW_FILE_MODE = 0o600
+
+
+class FileRefused(Exception):
+    """The file cannot be changed. The message is one sentence that names it and says why."""
+
+
+class DirectoryChanged(FileRefused):
+    """Somebody else changed the file since it was read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fingerprint:
+    """Which state of the file was read; all zero for a file that is not there."""
+
+    modified: int = 0
+    size: int = 0
+    inode: int = 0
+
+    @classmethod
+    def of(cls, status: os.stat_result) -> "Fingerprint":
+        """Return the fingerprint in the file's status: time in ns, bytes, inode (a rename brings a new one)."""
+        return cls(status.st_mtime_ns, status.st_size, status.st_ino)
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A directory and the state of the file that says it."""
+
+    directory: Directory
+    fingerprint: Fingerprint
+
+
+class DirectoryFile:
+    """One directory.toml. A file that is not there is an empty directory.
+
+    `check` returns the faults that a good directory has with what stands elsewhere (relay.toml).
+    """
+
+    def __init__(self, path: Path, check: Callable[[Directory], Iterable[Fault]] = lambda _: ()) -> None:
+        self.path = path
+        self._check = check
+
+    def read(self) -> Snapshot:
+        """Return what the file says now. Raises Faults."""
+        content, fingerprint = self._content()
+        return Snapshot(self._directory(content), fingerprint)
+
+    def fingerprint(self) -> Fingerprint:
+        """Return the state of the file, by one system call, so that a poll costs nothing."""
+        try:
+            return Fingerprint.of(self.path.stat())
+        except OSError:
+            return Fingerprint()
+
+    def has_changed(self, since: Fingerprint) -> bool:
+        """Whether the file is another than the one that was read."""
+        return self.fingerprint() != since
+
+    def warnings(self, directory: Directory) -> tuple[Fault, ...]:
+        """Return a warning for each password that stands in the file, and who can read it there."""
+        holders: list[Server | Profile] = [*directory.servers.values(), *directory.profiles()]
+        keys = [holder_key(holder) for holder in holders if holder.password]
+        try:
+            mode = self.path.stat().st_mode & 0o777
+        except OSError:
+            return ()
+        readers = f", where others can read it (mode {mode:04o})" if mode & 0o044 else ""
+        message = f"a password stands in this file{readers}; move it to the vault: relay secrets import"
+        return tuple(Fault(str(self.path), f"{key}.password", message) for key in keys)
+
+    def change(self, edit: Edit, expected: Fingerprint | None = None) -> Snapshot:
+        """Apply an edit to the file, check the result, write it, and return what the file now says.
+
+        `edit` changes the document in place; it may be called twice, on two copies of the same document. `expected`
+        refuses the change unless the file is still in that state. Raises Faults, FileRefused, DirectoryChanged, and
+        whatever `edit` raises; in every case the file is as it was.
+        """
+        try:
+            with _lock(self.path):
+                return self._change(edit, expected)
+        except OSError as error:
+            raise FileRefused(f"{self.path} cannot be written: {error.strerror}") from None
+
+    def _change(self, edit: Edit, expected: Fingerprint | None) -> Snapshot:
+        content, fingerprint = self._content()
+        if expected is not None and fingerprint != expected:
+            raise DirectoryChanged(f"{self.path} was changed by somebody else; look at it and try again")
+        tables = parse_toml(content, str(self.path))
+        try:
+            after = as_text(content.decode("utf-8-sig"), tables, edit)
+        except CommentsInTheWay:
+            raise FileRefused(f"{self.path} has comments where the change would stand; edit it by hand") from None
+        directory = self._directory(after.encode())
+        return Snapshot(directory, self._replace(after.encode(), fingerprint))
+
+    def _directory(self, content: bytes) -> Directory:
+        directory = parse_directory(parse_toml(content, str(self.path)), str(self.path))
+        faults = tuple(self._check(directory))
+        if faults:
+            raise Faults(faults)
+        return directory
+
+    def _content(self) -> tuple[bytes, Fingerprint]:
+        try:
+            with self.path.open("rb") as file:
+                return file.read(), Fingerprint.of(os.fstat(file.fileno()))
+        except FileNotFoundError:
+            return b"", Fingerprint()
+        except OSError as error:
+            raise Faults([Fault(str(self.path), "", f"it cannot be read: {error.strerror}")]) from None
+
+    def _replace(self, content: bytes, before: Fingerprint) -> Fingerprint:
+        """Put the new content in the file's place in one step, if the file is still as it was; return its new state."""
+        target = self.path.resolve()
+        new = target.with_name(f".{target.name}.new")
+        try:
+            fingerprint = _write_new(new, content, mode=_mode_of(target))
+            if self.fingerprint() != before:
+                raise DirectoryChanged(f"{self.path} was changed by somebody else; look at it and try again")
+            new.replace(target)
+        except BaseException:
+            new.unlink(missing_ok=True)
+            raise
+        sync_folder(target.parent)
+        return fingerprint
+
+
+@contextmanager
+def _lock(path: Path) -> Iterator[None]:
+    """Hold the lock beside the file, for as long as another of our processes may need at most."""
+    target = path.resolve()
+    with target.with_name(f".{target.name}.lock").open("a") as file:
+        take_folder_owner(file.fileno(), target.parent)
+        deadline = time.monotonic() + _LOCK_SECONDS
+        while not _try_lock(file.fileno()):
+            if time.monotonic() > deadline:
+                raise FileRefused(f"{path} is being changed by another command; try again")
+            time.sleep(_LOCK_PAUSE)
+        yield
+
+
+def _try_lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _write_new(path: Path, content: bytes, mode: int) -> Fingerprint:
+    """Write a file that nobody else can have prepared: what a crash left there is removed first."""
+    path.unlink(missing_ok=True)
+    descriptor = create_private(path, mode)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(descriptor)
+        return Fingerprint.of(os.fstat(descriptor))
+
+
+def _mode_of(path: Path) -> int:
+    try:
+        return path.stat().st_mode & 0o7777
+    except FileNotFoundError:
+        return _NEW_FILE_MODE

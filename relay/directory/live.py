@@ -1,0 +1,83 @@
+"""The directory in effect: what the file last said without a fault, its routing, and the watch over the file.
+
+A bad edit changes nothing: the old directory stays in effect, and `faults` says what is wrong with the new one. All
+reading happens in a thread, so that ten thousand agents hold up no message.
+"""
+
+import asyncio
+from collections.abc import Callable
+
+from relay.directory.file import DirectoryFile, Edit, Fingerprint, Snapshot
+from relay.directory.model import Directory, UnknownSender
+from relay.directory.routing import Routing
+from relay.directory.together import check_together
+from relay.faults import Fault, Faults
+from relay.settings import Settings
+
+_POLL_SECONDS = 1.0  # a changed directory takes effect within 2 seconds
+
+
+class LiveDirectory:
+    """One directory file in use. `LiveDirectory.open` makes one; `on_change` is told what took effect or why not."""
+
+    def __init__(self, settings: Settings, settings_file: str, on_change: Callable[["LiveDirectory"], None]) -> None:
+        self._settings = settings
+        self._settings_file = settings_file
+        self._on_change = on_change
+        self._file = DirectoryFile(settings.directory_path, self._check)
+        self._seen = Fingerprint()  # the state of the file that was last read, good or bad
+        self._turn = asyncio.Lock()
+        self._routing = Routing(Directory())
+        self.faults: tuple[Fault, ...] = ()
+        self.warnings: tuple[Fault, ...] = ()
+
+    @classmethod
+    async def open(
+        cls, settings: Settings, settings_file: str, on_change: Callable[["LiveDirectory"], None] = lambda _: None
+    ) -> "LiveDirectory":
+        """Read the file for the first time. Raises Faults."""
+        live = cls(settings, settings_file, lambda _: None)
+        await live.reload()
+        if live.faults:
+            raise Faults(live.faults)
+        live._on_change = on_change
+        return live
+
+    def routing(self) -> Routing:
+        """Return the routing of the directory in effect."""
+        return self._routing
+
+    async def reload(self) -> None:
+        """Read the file now and put it into effect if it has no fault."""
+        async with self._turn:
+            self._seen = self._file.fingerprint()  # before the reading: a change in between is seen next time
+            try:
+                await self._use(await asyncio.to_thread(self._file.read))
+            except Faults as error:
+                self.faults = error.faults
+                self._on_change(self)
+
+    async def watch(self) -> None:
+        """Reload whenever the file changes, for ever."""
+        while True:
+            await asyncio.sleep(_POLL_SECONDS)
+            if self._file.has_changed(self._seen):
+                await self.reload()
+
+    async def change(self, edit: Edit) -> Directory:
+        """Write a change, put it into effect, and return the new directory. Raises Faults, FileRefused, EditRefused."""
+        async with self._turn:
+            snapshot = await asyncio.to_thread(self._file.change, edit)
+            await self._use(snapshot)
+            return snapshot.directory
+
+    def _check(self, directory: Directory) -> tuple[Fault, ...]:
+        return check_together(self._settings, directory, settings_file=self._settings_file)
+
+    async def _use(self, snapshot: Snapshot) -> None:
+        unknown_sender = UnknownSender(self._settings.policy.unknown_sender)
+        self._routing = await asyncio.to_thread(Routing, snapshot.directory, unknown_sender)
+        self._seen = snapshot.fingerprint
+        self.faults = ()
+        self.warnings = self._file.warnings(snapshot.directory)
+        self._on_change(self)

@@ -1,0 +1,171 @@
+"""From an envelope sender to its profile, and on to the server, the account and the identity its mail leaves with.
+
+Pure. A Routing is made once for a directory; every lookup is a few dictionary lookups, however many profiles there are.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from relay.directory.model import Account, AliasIdentity, Directory, Profile, Script, Server, UnknownSender
+from relay.mail.address import Address, AddressError, domain_key
+
+
+class Via(StrEnum):
+    """By which of its addresses a profile was found."""
+
+    ADDRESS = "address"
+    ALIAS = "alias"
+    TAG = "tag"
+    DOMAIN = "domain"
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """Whose address it is.
+
+    `address_used` is the profile's address or alias behind it, without a plus tag; `tag` is that tag ("+4711"), or
+    "" where there is none.
+    """
+
+    profile: Profile
+    via: Via
+    address_used: Address
+    tag: str = ""
+
+    @property
+    def words(self) -> str:
+        """Why it is this profile's, as the end of a sentence about the address."""
+        whose = f"{self.profile.kind} '{self.profile.name}'"
+        if self.via is Via.TAG:
+            return f"is {self.address_used} of {whose} with the tag {self.tag}"
+        if self.via is Via.DOMAIN:
+            return f"is in the domain @{self.address_used.domain} of {whose}"
+        return f"is {'the address' if self.via is Via.ADDRESS else 'an alias'} of {whose}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """How mail of one sender travels. `profile` is None for a sender that is nobody's (policy "default").
+
+    `reply_to` is where answers belong when the identity is not the address that was used; None when it is.
+    `reason` explains the route in one sentence for people.
+    """
+
+    profile: Profile | None
+    server: Server
+    account: Account
+    override: bool
+    identity: Address
+    reply_to: Address | None
+    script: Script | None
+    reason: str
+
+
+class Routing:
+    """The routes of one directory."""
+
+    def __init__(self, directory: Directory, unknown_sender: UnknownSender = UnknownSender.REJECT) -> None:
+        self.directory = directory
+        self._unknown_sender = unknown_sender
+        self._owners: dict[str, Owner] = {}
+        self._domains: dict[str, Profile] = {}
+        for profile in directory.profiles():
+            self._index(profile)
+
+    def owner(self, address: Address) -> Owner | None:
+        """Whose address it is: exact address, alias, either without its plus tag, then "@domain"; None: nobody's."""
+        exact = self._owners.get(address.key)
+        if exact is not None:
+            return exact
+        tag, base = address.tag, address.without_tag
+        untagged = self._owners.get(base.key) if tag else None
+        if untagged is not None:
+            return Owner(untagged.profile, Via.TAG, untagged.address_used, tag)
+        profile = self._domains.get(address.domain_key)
+        return Owner(profile, Via.DOMAIN, base, tag) if profile is not None else None
+
+    def route(self, address: Address) -> Route | None:
+        """Return the route of a sender; None where it is nobody's and the policy rejects those."""
+        owner = self.owner(address)
+        if owner is not None:
+            return self._route(owner, f"{address} {owner.words}")
+        if self._unknown_sender is UnknownSender.DEFAULT:
+            return self._default_route(address)
+        return None
+
+    def route_of(self, profile: Profile, address_used: Address | None = None, tag: str = "") -> Route | None:
+        """Return the route of a profile that is known already, for one of its addresses (None: its own)."""
+        address = address_used or Address.parse(profile.address)
+        return self._route(Owner(profile, Via.ADDRESS, address, tag), f"{profile.kind} '{profile.name}' was chosen")
+
+    def _index(self, profile: Profile) -> None:
+        address = Address.parse(profile.address)
+        self._owners[address.key] = Owner(profile, Via.ADDRESS, address)
+        for text in profile.aliases:
+            if text.startswith("@"):
+                self._domains.setdefault(domain_key(text[1:]), profile)
+            else:
+                alias = Address.parse(text)
+                self._owners.setdefault(alias.key, Owner(profile, Via.ALIAS, alias))
+
+    def _route(self, owner: Owner, why: str) -> Route | None:
+        profile = owner.profile
+        server, account = self.directory.server_of(profile), self.directory.account_of(profile)
+        identity = _identity(owner, server)
+        if server is None or account is None or identity is None:
+            return None
+        is_own = identity.key == Address.parse(profile.address).key
+        is_answered = is_own or identity.key == owner.address_used.key
+        return Route(
+            profile=profile,
+            server=server,
+            account=account,
+            override=profile.override,
+            identity=_with_tag(identity, owner.tag) if is_own else identity,
+            reply_to=None if is_answered else owner.address_used,
+            script=self.directory.script_of(profile),
+            reason=f"{why}; {_way(server, profile, account)}",
+        )
+
+    def _default_route(self, address: Address) -> Route | None:
+        server = self.directory.servers.get(self.directory.default_server or "")
+        if server is None or server.identity is None:
+            return None
+        account = Account(server.name, server.username)
+        return Route(
+            profile=None,
+            server=server,
+            account=account,
+            override=False,
+            identity=server.identity,
+            reply_to=None,
+            script=None,
+            reason=f"{address} is nobody's address here; {_way(server, None, account)}",
+        )
+
+
+def _identity(owner: Owner, server: Server | None) -> Address | None:
+    """Return the address the mail leaves with, by the table of the three ways (DESIGN section 2), without a tag."""
+    profile = owner.profile
+    if not profile.override:
+        return server.identity if server else None
+    if profile.alias_identity is AliasIdentity.KEEP:
+        return owner.address_used
+    return Address.parse(profile.address)
+
+
+def _with_tag(address: Address, tag: str) -> Address:
+    try:
+        return address.with_tag(tag)
+    except AddressError:  # too long, or a quoted local part, which takes no tag
+        return address
+
+
+def _way(server: Server, profile: Profile | None, account: Account) -> str:
+    if profile is not None and profile.server:
+        choice = f"it sends through the server '{server.name}'"
+    else:
+        choice = f"it follows the default server '{server.name}'"
+    if profile is not None and profile.override:
+        return f"{choice} and logs in with its own account {account.username}"
+    return f"{choice} with the server's account {account.username}" if account.username else f"{choice} without a login"

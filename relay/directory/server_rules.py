@@ -1,0 +1,123 @@
+"""What must hold for a server and those who send through it: where it is, as whom we log in, what mail leaves with."""
+
+import ipaddress
+from collections.abc import Iterator
+from typing import TypeAlias
+
+from relay.directory.model import Auth, Directory, Profile, Security, Server
+from relay.directory.reading import Reading
+from relay.endpoint import is_host_name
+from relay.mail.address import Address, AddressError, domain_key
+from relay.schema import not_in_this_version
+
+Findings: TypeAlias = Iterator[tuple[str, str]]
+
+# They send the password so that whoever reads the connection has it. AUTO may choose one of them.
+_PLAINTEXT = frozenset({Auth.PLAIN, Auth.LOGIN, Auth.AUTO})
+_UNBUILT_AUTH = frozenset({Auth.SCRAM_SHA_256, Auth.OAUTH2})
+_UNBUILT_KEYS = (
+    "oauth",
+    "incoming",
+    "chunking",
+    "shared_limits",
+    "recipients_per_message",
+    "messages_per_minute",
+    "recipients_per_day",
+)
+
+
+def server_faults(reading: Reading) -> Findings:
+    """Yield (key, sentence) for everything that is wrong with a server."""
+    senders = _senders(reading.directory)
+    for server in reading.directory.servers.values():
+        for rule in (_host, _address, _login, _plaintext, _unbuilt):
+            for key, message in rule(server):
+                yield f"servers.{server.name}.{key}", message
+        sender = senders.get(server.name)
+        if sender is not None:
+            for key, message in needs_of(server, f"{sender.kind} '{sender.name}'"):
+                yield f"servers.{server.name}.{key}", message
+
+
+def needs_of(server: Server, sender: str) -> Findings:
+    """Yield (key, sentence) for what a server lacks for mail that leaves with its own account and address."""
+    if server.identity is None and not (server.address or server.username):
+        yield "address", f'{sender} sends with this server\'s address, and it has none; add address = "…"'
+    elif server.identity is None and not server.address:
+        yield "address", f'{sender} sends with this server\'s address, and its username is none; add address = "…"'
+    if server.auth is not Auth.NONE and not server.username:
+        yield "username", f'{sender} sends with this server\'s account; add username = "…", or auth = "none"'
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host is this machine itself, so that nobody else reads what is said to it."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.lower().rstrip(".") == "localhost"
+
+
+def _senders(directory: Directory) -> dict[str, Profile]:
+    """Return for each server the first profile that sends with the server's own account."""
+    senders: dict[str, Profile] = {}
+    for profile in directory.profiles():
+        if not profile.override:
+            senders.setdefault(profile.server or directory.default_server or "", profile)
+    return senders
+
+
+def _host(server: Server) -> Findings:
+    host = server.host
+    if "://" in host:
+        yield "host", "it is a URL; write the name alone, and the protection as security"
+    elif host.startswith("["):
+        yield "host", "write an IPv6 address without brackets"
+    elif not _is_host(host):
+        name, colon, port = host.partition(":")
+        if colon and port.isdecimal() and is_host_name(name):
+            yield "host", f'there is a port in it; write host = "{name}" and port = {port}'
+        else:
+            yield "host", f"{host!r} is no host; write a name or an IP address"
+
+
+def _is_host(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        pass
+    else:
+        return True
+    try:
+        return is_host_name(host) or (not host.isascii() and bool(domain_key(host)))
+    except AddressError:
+        return False
+
+
+def _address(server: Server) -> Findings:
+    try:
+        Address.parse(server.address or "a@b")
+    except AddressError as error:
+        yield "address", str(error)
+
+
+def _login(server: Server) -> Findings:
+    if server.auth is Auth.NONE and server.username:
+        yield "username", 'auth = "none" logs in as nobody; remove username, or choose another auth'
+
+
+def _plaintext(server: Server) -> Findings:
+    is_readable = server.security is Security.NONE and server.auth in _PLAINTEXT and not is_loopback(server.host)
+    if is_readable and not server.allow_plaintext_password:
+        danger = f"'{server.auth}' may send the password unprotected over the network"
+        yield "auth", f'{danger}; set security = "starttls" or "tls", or allow_plaintext_password = true'
+
+
+def _unbuilt(server: Server) -> Findings:
+    if server.auth in _UNBUILT_AUTH:
+        yield "auth", not_in_this_version("auth", server.auth.value)
+    if not server.null_sender:
+        yield "null_sender", not_in_this_version("null_sender", server.null_sender)
+    for key in _UNBUILT_KEYS:
+        value = getattr(server, key)
+        if value:
+            yield key, not_in_this_version(key, value)

@@ -1,0 +1,42 @@
+"""What was changed in a header, in words for people: the journey, the log and `relay route` show it."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from relay.mail.header import Field, Header
+from relay.mail.reply import clean_text
+from relay.mail.words import decode_words
+
+# A Bcc of a thousand addresses is no text for a log.
+_MOST_SHOWN = 500
+_MOST_FIELDS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One field that was set, replaced or removed.
+
+    `before` and `after` are decoded, on one line, of at most 500 characters and "..."; "" where there was none.
+    """
+
+    field: str
+    before: str
+    after: str
+
+
+def changes_between(before: Header, after: Header, keys: Iterable[str]) -> tuple[Change, ...]:
+    """Return what differs in the fields of these names (lower case), in their order."""
+    if before is after:
+        return ()
+    pairs = ((before.get_all(key), after.get_all(key)) for key in keys)
+    return tuple(_change(old, new) for old, new in pairs if old != new)
+
+
+def _change(old: tuple[Field, ...], new: tuple[Field, ...]) -> Change:
+    return Change((new or old)[0].name, _shown(old), _shown(new))
+
+
+def _shown(fields: tuple[Field, ...]) -> str:
+    values = (item.text[: 2 * _MOST_SHOWN] for item in fields[:_MOST_FIELDS])
+    shown = ", ".join(clean_text(decode_words(value)) for value in values)
+    return shown if len(shown) <= _MOST_SHOWN else shown[:_MOST_SHOWN] + "..."

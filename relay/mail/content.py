@@ -1,0 +1,171 @@
+"""A message's content as it came over SMTP, made canonical: CRLF line ends, no bare CR, LF or NUL anywhere.
+
+SECURITY: this is where SMTP smuggling and hidden header fields end (DESIGN "Bytes"). Whatever leaves as `Content` is
+read alike by a parser that knows only CRLF and by one that takes LF too. A fault is told at the end, so that the
+listener reads the whole message before it answers. All scanning is done per piece at C speed.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from relay.mail.reply import Reply
+
+LONGEST_LINE = 1024 * 1024
+LARGEST_HEADER = 1024 * 1024
+# Pieces of 64 to 128 KiB: bytes fed one by one cost no memory, and the upstream writes large chunks. They are smaller
+# than the longest line, so that only a line that spans pieces can be too long.
+_PIECE = 64 * 1024
+_BARE_CR = re.compile(rb"\r(?!\n)")
+_BARE_LF = re.compile(rb"(?<!\r)\n")
+
+
+class ContentRefused(Exception):
+    """The message cannot be accepted. `reply` says so to the client, and names the line where there is one."""
+
+    def __init__(self, reply: Reply) -> None:
+        super().__init__(str(reply))
+        self.reply = reply
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """A message in canonical form: every line ends with CRLF.
+
+    `header` is the header block without the empty line behind it; `body` is what follows that line, in chunks that
+    never split a CRLF.
+    """
+
+    header: bytes
+    body: tuple[bytes, ...] = ()
+
+    @property
+    def size(self) -> int:
+        """Octets of the whole message, the empty line included (RFC 1870 section 3)."""
+        return len(self.header) + 2 + sum(map(len, self.body))
+
+    @property
+    def is_ascii(self) -> bool:
+        """Whether the message can pass a server without 8BITMIME (RFC 6152)."""
+        return self.header.isascii() and all(chunk.isascii() for chunk in self.body)
+
+    def chunks(self) -> Iterator[bytes]:
+        """Yield the whole message: header block with the empty line, then the body."""
+        yield self.header + b"\r\n"
+        yield from self.body
+
+
+class ContentReader:
+    """Takes message bytes as they arrive (dot-stuffing undone) and returns canonical Content at the end.
+
+    A message whose line ends are all bare LF is read as if they were CRLF; one CRLF at its very end does not count,
+    because curl sends LF lines and then CRLF.CRLF. A bare LF in the body becomes CRLF. A last line without an end gets
+    one, and a header block without the empty line behind it gets that.
+    """
+
+    def __init__(self) -> None:
+        self._pending = bytearray()
+        self._head = bytearray()
+        self._is_in_head = True
+        self._body: list[bytes] = []
+        self._lines = 0  # that have ended
+        self._open_line = 0  # octets since the last line end
+        self._crlfs = 0
+        self._ends_with_crlf = False
+        self._first_bare_lf = 0  # the number of its line; 0: none
+        self._refusal: ContentRefused | None = None
+
+    def feed(self, chunk: bytes | bytearray | memoryview) -> None:
+        """Take the next bytes. Never raises: `finish` does, so that the client can send on to its final dot."""
+        view = memoryview(chunk)
+        for start in range(0, len(view), _PIECE):
+            if self._refusal is not None:
+                return
+            self._pending += view[start : start + _PIECE]
+            if len(self._pending) >= _PIECE:
+                # A CR at the end waits: its LF may be under way.
+                self._drain(len(self._pending) - self._pending.endswith(b"\r"))
+
+    def finish(self) -> Content:
+        """Return the message. Raises ContentRefused: 554 5.6.0 naming the line, or 552 5.3.4 for the header block."""
+        self._drain(len(self._pending))
+        if self._refusal is not None:
+            raise self._refusal
+        if self._open_line:
+            self._store(b"\r\n")
+        self._check_header_line_ends()
+        return Content(bytes(self._head), tuple(self._body))
+
+    def _drain(self, count: int) -> None:
+        """Take the first `count` pending bytes. After a refusal nothing of the message is kept any more."""
+        try:
+            self._take(bytes(self._pending[:count]))
+            del self._pending[:count]
+        except ContentRefused as refusal:
+            self._refusal = refusal
+            self._pending, self._head, self._body = bytearray(), bytearray(), []
+
+    def _take(self, piece: bytes) -> None:
+        if not piece:
+            return
+        crlfs, lfs = piece.count(b"\r\n"), piece.count(b"\n")
+        if b"\0" in piece:
+            raise self._line_refusal(piece, piece.index(b"\0"), "holds a NUL")
+        if piece.count(b"\r") != crlfs:
+            raise self._line_refusal(piece, _position(_BARE_CR, piece), "holds a bare CR; lines end with CRLF")
+        self._measure_lines(piece)
+        if lfs != crlfs:
+            if not self._first_bare_lf:
+                self._first_bare_lf = self._line_at(piece, _position(_BARE_LF, piece))
+            canonical = piece.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
+        else:
+            canonical = piece
+        self._lines += lfs
+        self._crlfs += crlfs
+        self._ends_with_crlf = piece.endswith(b"\r\n")
+        self._store(canonical)
+
+    def _measure_lines(self, piece: bytes) -> None:
+        first = piece.find(b"\n")
+        end = len(piece) if first < 0 else first - (piece[:first].endswith(b"\r"))
+        if self._open_line + end > LONGEST_LINE:
+            raise self._line_refusal(piece, 0, f"is longer than {LONGEST_LINE} octets")
+        self._open_line = self._open_line + end if first < 0 else len(piece) - piece.rfind(b"\n") - 1
+
+    def _store(self, piece: bytes) -> None:
+        if not self._is_in_head:
+            self._body.append(piece)
+            return
+        searched = max(0, len(self._head) - 3)
+        self._head += piece
+        # The end is an empty line: the first of all, or the one behind another line.
+        end = 0 if self._head.startswith(b"\r\n") else self._head.find(b"\r\n\r\n", searched) + 2
+        is_found = end != 1
+        if (end if is_found else len(self._head)) > LARGEST_HEADER:
+            raise ContentRefused(Reply(552, "5.3.4", f"the header block is over {LARGEST_HEADER} octets"))
+        if is_found:
+            self._is_in_head = False
+            if len(self._head) > end + 2:
+                self._body.append(bytes(self._head[end + 2 :]))
+            del self._head[end:]
+
+    def _check_header_line_ends(self) -> None:
+        """Refuse a header block that a parser for CRLF and one for LF would end at different lines."""
+        header_lines = self._head.count(b"\n") + 1
+        is_mixed = self._crlfs - self._ends_with_crlf > 0
+        if is_mixed and 0 < self._first_bare_lf <= header_lines:
+            line = f"line {self._first_bare_lf} of the header block ends with a bare LF, and other lines with CRLF"
+            raise ContentRefused(Reply(554, "5.6.0", line))
+
+    def _line_refusal(self, piece: bytes, position: int, what: str) -> ContentRefused:
+        return ContentRefused(Reply(554, "5.6.0", f"line {self._line_at(piece, position)} {what}"))
+
+    def _line_at(self, piece: bytes, position: int) -> int:
+        return self._lines + piece.count(b"\n", 0, position) + 1
+
+
+def _position(pattern: re.Pattern[bytes], piece: bytes) -> int:
+    """Where the pattern is found in a piece that is known to hold it."""
+    match = pattern.search(piece)
+    assert match is not None
+    return match.start()

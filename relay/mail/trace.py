@@ -1,0 +1,100 @@
+"""What a relay writes on and reads from a message's way: Received (RFC 5321 section 4.4), Message-ID, Date, loops."""
+
+import base64
+import re
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from relay.mail.address import Address
+from relay.mail.content import ContentRefused
+from relay.mail.envelope import Recipient
+from relay.mail.header import Header
+from relay.mail.reply import Reply
+
+MOST_RECEIVED = 50
+MOST_OF_OURS = 3
+# Everything else could close a comment or start a field of the Received line; nothing after HELO is to be trusted.
+_NOT_A_NAME = re.compile(r"[^A-Za-z0-9.\-_:\[\]]")
+_MOST_NAME = 255
+_BY = re.compile(rb"(?:^|[\s)])by\s+([^\s;()]+)", re.IGNORECASE)
+# Names of RFC 5322 section 3.3, which strftime would write in the process's language.
+_DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """How a message reached us.
+
+    `helo` is what the client called itself, untrusted; `peer` its IP address, or "unix" or "local"; `hostname` is
+    ours. `protocol` is the word of RFC 3848 or RFC 6531 ("ESMTP", "ESMTPSA", "UTF8SMTP"); `id` comes from `new_id`;
+    `received_at` is aware, in UTC; `login` is "" without one.
+    """
+
+    helo: str
+    peer: str
+    hostname: str
+    protocol: str
+    id: str
+    received_at: datetime
+    login: str = ""
+
+
+def new_id(now: datetime) -> str:
+    """Return a new message id: 24 characters that sort by time (milliseconds) and cannot be guessed (72 bits)."""
+    moment = int(now.timestamp() * 1000).to_bytes(6, "big")
+    return base64.b32hexencode(moment + secrets.token_bytes(9)).decode("ascii").lower()
+
+
+def message_id(unique: str, address: Address) -> str:
+    """Return a Message-ID in the domain of an address. The same arguments give the same id at every attempt."""
+    return f"<{unique}@{address.domain_key}>"
+
+
+def format_date(moment: datetime) -> str:
+    """Return an aware time as RFC 5322 section 3.3 writes it: "Mon, 24 Nov 2025 09:05:07 +0000"."""
+    return (
+        f"{_DAYS[moment.weekday()]}, {moment.day:02} {_MONTHS[moment.month - 1]} {moment.year:04} {moment:%H:%M:%S %z}"
+    )
+
+
+def received_field(arrival: Arrival, recipients: Sequence[Recipient]) -> bytes:
+    """Return our Received field with its folds and CRLF.
+
+    `for` names the recipient only where there is one, so that nobody learns of a Bcc. A recipient that is not ASCII
+    stays out: it would make the header need SMTPUTF8.
+    """
+    recipient = recipients[0].address if len(recipients) == 1 and recipients[0].address.is_ascii else None
+    lines = (
+        f"Received: from {_name(arrival.helo)} ({_peer(arrival.peer)})",
+        f"\tby {_name(arrival.hostname)} with {_name(arrival.protocol)} id {_name(arrival.id)}",
+        *((f"\tfor <{recipient}>",) if recipient else ()),
+    )
+    return ("\r\n".join(lines) + f";\r\n\t{format_date(arrival.received_at)}\r\n").encode("ascii")
+
+
+def check_loop(header: Header, hostname: str) -> None:
+    """Raise ContentRefused (554 5.4.6) for a message that goes round: over 50 Received fields, or three of ours."""
+    received = header.get_all("received")
+    ours = sum(_is_by(item.value, hostname) for item in received)
+    if len(received) > MOST_RECEIVED or ours >= MOST_OF_OURS:
+        raise ContentRefused(Reply(554, "5.4.6", f"mail loop: {len(received)} Received fields, {ours} of them ours"))
+
+
+def _is_by(value: bytes, hostname: str) -> bool:
+    match = _BY.search(value)
+    return match is not None and match[1].decode("ascii", "replace").lower() == hostname.lower()
+
+
+def _name(text: str) -> str:
+    return _NOT_A_NAME.sub("?", text[:_MOST_NAME]) or "unknown"
+
+
+def _peer(peer: str) -> str:
+    """Return where a connection came from: an address literal (RFC 5321 section 4.1.3), or a word."""
+    clean = _name(peer)
+    if ":" in clean:
+        return f"[IPv6:{clean}]"
+    return f"[{clean}]" if "." in clean else clean

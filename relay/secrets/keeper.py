@@ -1,0 +1,109 @@
+"""The keeper: gives the secret for a reference, wherever it is, and remembers what is slow to ask for.
+
+A file is read again when it changed (a look at its times and size decides), a variable every time, a command every
+5 minutes or after `forget`, which a refused login calls. A command that failed is not run again for 10 seconds, so
+that waiting mail does not start it over and over.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from relay.secrets.master_key import MasterKeyError
+from relay.secrets.secret import Secret, SecretRef
+from relay.secrets.sources import SecretUnavailable, Source, SourceKind, parse_source, read_source, source_path
+from relay.secrets.vault import Vault
+
+_COMMAND_KEPT_SECONDS = 300.0
+_FAILURE_KEPT_SECONDS = 10.0
+
+
+@dataclass(slots=True)
+class _Answer:
+    """What a source last said. `stamp` is the file's state then, `until` the monotonic time to which it holds."""
+
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    value: str | None = field(default=None, repr=False)
+    failure: str = ""
+    stamp: tuple[int, ...] | None = None
+    until: float = 0.0
+
+
+class SecretKeeper:
+    """Secrets by reference. `password_from` comes first, then a password in the file, then the vault."""
+
+    def __init__(
+        self,
+        vault: Vault,
+        environ: Mapping[str, str],
+        state_dir: Path,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._vault = vault
+        self._environ = environ
+        self._state_dir = state_dir
+        self._clock = clock
+        self._answers: dict[str, _Answer] = {}
+
+    def is_set(self, ref: SecretRef) -> bool:
+        """Tell whether there is a secret to ask for. Cheap: a source that is named counts without being read."""
+        return bool(ref.source or ref.inline) or self._vault.has(ref.owner)
+
+    async def secret(self, ref: SecretRef) -> Secret | None:
+        """Return the secret, None where none is set. Raises SecretUnavailable, and what the store raises."""
+        if ref.source:
+            return self._vault.secret_of(await self._from_source(ref.source))
+        if ref.inline:
+            return self._vault.secret_of(ref.inline)
+        try:
+            return await self._vault.get(ref.owner)
+        except MasterKeyError as error:  # another process changed the key, and the new one is not at hand
+            raise SecretUnavailable(str(error)) from None
+
+    def forget(self, ref: SecretRef) -> None:
+        """Ask the source anew next time: what it said was refused."""
+        self._answers.pop(ref.source, None)
+
+    async def _from_source(self, text: str) -> str:
+        source = parse_source(text)
+        if source.kind is SourceKind.ENV:
+            return await read_source(source, self._environ, self._state_dir)
+        answer = self._answers.setdefault(text, _Answer())
+        async with answer.turn:  # who comes meanwhile waits for the same answer
+            if source.kind is SourceKind.COMMAND:
+                return await self._from_command(source, answer)
+            return await self._from_file(source, answer)
+
+    async def _from_file(self, source: Source, answer: _Answer) -> str:
+        path = source_path(source, self._environ, self._state_dir)
+        assert path is not None
+        stamp = _stamp(path)
+        if answer.value is None or stamp is None or stamp != answer.stamp:
+            answer.value = await read_source(source, self._environ, self._state_dir)
+            answer.stamp = stamp  # taken before the reading: a change in between is seen next time
+        return answer.value
+
+    async def _from_command(self, source: Source, answer: _Answer) -> str:
+        if self._clock() >= answer.until:
+            await self._run(source, answer)
+        if answer.value is None:
+            raise SecretUnavailable(answer.failure)
+        return answer.value
+
+    async def _run(self, source: Source, answer: _Answer) -> None:
+        try:
+            answer.value = await read_source(source, self._environ, self._state_dir)
+        except SecretUnavailable as error:
+            answer.value, answer.failure = None, str(error)
+        kept = _FAILURE_KEPT_SECONDS if answer.value is None else _COMMAND_KEPT_SECONDS
+        answer.until = self._clock() + kept
+
+
+def _stamp(path: Path) -> tuple[int, ...] | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino

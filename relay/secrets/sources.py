@@ -1,0 +1,186 @@
+"""Secrets that live elsewhere: `password_from = "file:…" | "env:NAME" | "credential:NAME" | "command:…"`.
+
+DIAGNOSTICS: SecretUnavailable, one sentence that names the source and never what came out of it. Of a command
+only the program is named: its arguments may be secret too.
+"""
+
+import asyncio
+import contextlib
+import os
+import shlex
+import signal
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+COMMAND_SECONDS = 10.0
+# A password is short. Whatever is longer is the wrong file, and an endless one must not fill the memory.
+_MOST_BYTES = 64 * 1024
+
+
+class SecretUnavailable(Exception):
+    """A secret cannot be had now. The message is one sentence without any part of the secret."""
+
+
+class SourceKind(StrEnum):
+    """Where a source looks."""
+
+    FILE = "file"
+    ENV = "env"
+    CREDENTIAL = "credential"
+    COMMAND = "command"
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One parsed source. `argument` is a path, a variable's name, a credential's name, or a command line."""
+
+    kind: SourceKind
+    argument: str
+
+    def __str__(self) -> str:
+        if self.kind is SourceKind.COMMAND:
+            return f"the command '{shlex.split(self.argument)[0]}'"
+        return f"{self.kind}:{self.argument}"
+
+
+def parse_source(text: str) -> Source:
+    """Return the source that a `password_from` names. Raises SecretUnavailable for anything else."""
+    word, colon, argument = text.partition(":")
+    if not colon or word not in set(SourceKind) or not argument.strip() or "\0" in argument:
+        raise SecretUnavailable("a secret's source is written as file:PATH, env:NAME, credential:NAME or command:LINE")
+    source = Source(SourceKind(word), argument.strip())
+    if source.kind is SourceKind.CREDENTIAL and "/" in source.argument:
+        raise SecretUnavailable(f"{source}: a credential is named without a folder")
+    if source.kind is SourceKind.COMMAND:
+        _words(source.argument)
+    return source
+
+
+def source_path(source: Source, environ: Mapping[str, str], folder: Path) -> Path | None:
+    """Return the file behind a file or credential source, None for the others.
+
+    A relative path is one in `folder` (state_dir). Raises SecretUnavailable where systemd gave no credentials.
+    """
+    if source.kind is SourceKind.FILE:
+        return folder / _without_tilde(source)
+    if source.kind is not SourceKind.CREDENTIAL:
+        return None
+    credentials = environ.get("CREDENTIALS_DIRECTORY")
+    if not credentials:
+        raise SecretUnavailable(f"{source}: systemd gave this process no credentials (LoadCredential=)")
+    return Path(credentials) / source.argument
+
+
+async def read_source(
+    source: Source, environ: Mapping[str, str], folder: Path, *, seconds: float = COMMAND_SECONDS
+) -> str:
+    """Return the secret in a source. A command has `seconds` to answer. Raises SecretUnavailable."""
+    path = source_path(source, environ, folder)
+    if path is not None:
+        return _one_line(source, await asyncio.to_thread(read_secret_file, path, source))
+    if source.kind is SourceKind.ENV:
+        if source.argument not in environ:
+            raise SecretUnavailable(f"{source}: that variable is not set")
+        return _one_line(source, environ[source.argument].encode(errors="surrogateescape"))
+    output = await _run(source, environ, seconds)
+    # `pass` and its like print the password first and notes behind it.
+    return _one_line(source, output.partition(b"\n")[0])
+
+
+def read_secret_file(path: Path, source: object) -> bytes:
+    """Return the bytes of a small regular file. `source` names it to people. Raises SecretUnavailable."""
+    try:
+        # Without O_NONBLOCK a named pipe would hold us until somebody writes.
+        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise SecretUnavailable(f"{source} is no regular file")
+            content = file.read(_MOST_BYTES + 1)
+    except OSError as error:
+        raise SecretUnavailable(f"{source} cannot be read: {error.strerror}") from None
+    if len(content) > _MOST_BYTES:
+        raise SecretUnavailable(f"{source} is too long for a secret")
+    return content
+
+
+def _without_tilde(source: Source) -> Path:
+    try:
+        return Path(source.argument).expanduser()
+    except RuntimeError:
+        raise SecretUnavailable(f"{source}: that home folder is not known; write the whole path") from None
+
+
+def _one_line(source: Source, content: bytes) -> str:
+    """Return the text without the newline that editors and echo put behind it."""
+    content = content.removesuffix(b"\n").removesuffix(b"\r")
+    if not content:
+        raise SecretUnavailable(f"{source} gave an empty secret")
+    if any(byte in content for byte in b"\r\n\0"):
+        raise SecretUnavailable(f"{source} gave more than one line; a secret is one line of text")
+    try:
+        return content.decode()
+    except UnicodeDecodeError:
+        raise SecretUnavailable(f"{source} gave something that is no UTF-8 text") from None
+
+
+def _words(command: str) -> list[str]:
+    try:
+        words = shlex.split(command)
+    except ValueError:
+        words = []
+    if not words:
+        raise SecretUnavailable("the command of a secret's source cannot be split into words; is a quote open?")
+    return words
+
+
+async def _run(source: Source, environ: Mapping[str, str], seconds: float) -> bytes:
+    """Run a command without a shell, and return what it had written when it ended.
+
+    The pipe is read at the end: it holds 64 KiB, which is more than a secret has, and what the command left running
+    in the background (as gpg does) may keep its other end open.
+    """
+    output, other_end = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+    try:
+        try:
+            os.set_blocking(other_end, True)
+            process = await _start(source, environ, other_end)
+        finally:
+            os.close(other_end)
+        status = await _ended(process, source, seconds)
+        if status:
+            raise SecretUnavailable(f"{source} failed with exit status {status}")
+        return os.read(output, _MOST_BYTES)
+    except BlockingIOError:
+        return b""  # nothing was written, and something in the background still could
+    finally:
+        os.close(output)
+
+
+async def _start(source: Source, environ: Mapping[str, str], output: int) -> asyncio.subprocess.Process:
+    try:
+        return await asyncio.create_subprocess_exec(
+            *_words(source.argument),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=output,
+            stderr=asyncio.subprocess.DEVNULL,  # it may repeat the secret, and belongs in no log
+            env=dict(environ),  # uvloop takes nothing else
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise SecretUnavailable(f"{source} cannot be run: {error.strerror}") from None
+
+
+async def _ended(process: asyncio.subprocess.Process, source: Source, seconds: float) -> int:
+    """Return the exit status. Where the time runs out or we are cancelled, the command and its children are killed."""
+    try:
+        async with asyncio.timeout(seconds):
+            return await process.wait()
+    except TimeoutError:
+        raise SecretUnavailable(f"{source} gave no answer within {seconds:g} seconds") from None
+    finally:
+        if process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            await process.wait()

@@ -1,0 +1,86 @@
+"""The types of single settings that need more than a plain type, each with the sentence for what it refuses."""
+
+import ipaddress
+from pathlib import Path
+from typing import Annotated, Literal, TypeAlias, TypeVar
+
+from annotated_types import Ge
+from pydantic import AfterValidator, BeforeValidator, Strict
+
+from relay.endpoint import is_host_name, parse_endpoint
+from relay.schema import Duration, show
+
+T = TypeVar("T")
+
+
+def _endpoint(text: str) -> str:
+    parse_endpoint(text)
+    return text
+
+
+def _network(value: object) -> object:
+    if not isinstance(value, str):
+        raise ValueError(f'{show(value)} is no network; write it in quotes, such as "10.0.0.0/8"')
+    try:
+        return ipaddress.ip_network(value)
+    except ValueError:
+        pass
+    try:
+        network = ipaddress.ip_network(value, strict=False)
+    except ValueError:
+        raise ValueError(f"{value!r} is no network; write an address and its prefix, such as 10.0.0.0/8") from None
+    raise ValueError(f"{value!r} is an address inside a network; write {network} for all of it")
+
+
+def _host_name(text: str) -> str:
+    if text and not is_host_name(text):
+        raise ValueError(f"{text!r} is no host name; write letters, digits, dots and hyphens")
+    return text
+
+
+def _absolute(path: Path) -> Path:
+    if not path.expanduser().is_absolute():
+        raise ValueError(f"{str(path)!r} is not an absolute path; begin it with /")
+    return path.expanduser()
+
+
+def _absolute_or_empty(text: str) -> str:
+    return str(_absolute(Path(text))) if text else ""
+
+
+def _workers(value: object) -> object:
+    if value == "auto" or (isinstance(value, int) and not isinstance(value, bool) and value >= 1):
+        return value
+    raise ValueError(f'{show(value)} is no number of processes; write 1 or more, or "auto"')
+
+
+def _store(text: str) -> str:
+    if not text.startswith(("sqlite:", "postgresql://")) or text in {"sqlite:", "postgresql://"}:
+        raise ValueError("this names no store; write sqlite:PATH or postgresql://user@host/db")
+    return text
+
+
+def _key_source(text: str) -> str:
+    kind, _, rest = text.partition(":")
+    if kind not in {"file", "credential", "env"} or not rest:
+        raise ValueError("this names no source for the key; write file:PATH, credential:NAME or env:NAME")
+    return text
+
+
+def _some(values: tuple[T, ...]) -> tuple[T, ...]:
+    if not values:
+        raise ValueError("the list is empty; write at least one duration")
+    return values
+
+
+Flag: TypeAlias = Annotated[bool, Strict()]
+Number: TypeAlias = Annotated[int, Strict(), Ge(1)]
+Network: TypeAlias = Annotated[ipaddress.IPv4Network | ipaddress.IPv6Network, BeforeValidator(_network)]
+Durations: TypeAlias = Annotated[tuple[Duration, ...], AfterValidator(_some)]
+Workers: TypeAlias = Annotated[int | Literal["auto"], BeforeValidator(_workers)]
+EndpointText: TypeAlias = Annotated[str, AfterValidator(_endpoint)]
+HostName: TypeAlias = Annotated[str, AfterValidator(_host_name)]
+Folder: TypeAlias = Annotated[Path, AfterValidator(_absolute)]
+FolderOrEmpty: TypeAlias = Annotated[str, AfterValidator(_absolute_or_empty)]
+StoreUrl: TypeAlias = Annotated[str, AfterValidator(_store)]
+KeySource: TypeAlias = Annotated[str, AfterValidator(_key_source)]

@@ -1,0 +1,376 @@
+"""relay.toml: every setting, declared once with its type, default and meaning, and how the file is found and read.
+
+The dataclasses are the schema of the file, of `relay config show`, of etc/relay.toml and of the reference: a test
+compares them. Values are frozen. Durations are seconds (float), sizes are bytes (int).
+"""
+
+import ipaddress
+import os
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field
+
+from relay.endpoint import Endpoint, parse_endpoint
+from relay.faults import Fault, Faults
+from relay.machine import SYSTEM_STATE, default_runtime_dir, default_state_dir, home, machine_name
+from relay.private import lax_mode
+from relay.schema import Duration, Schema, Size, TableFaults, Unbuilt, read_toml, unbuilt_values, without
+from relay.setting_types import (
+    Durations,
+    EndpointText,
+    Flag,
+    Folder,
+    FolderOrEmpty,
+    HostName,
+    KeySource,
+    Network,
+    Number,
+    StoreUrl,
+    Workers,
+)
+
+_CONFIG: Mapping[str, Any] = MappingProxyType({"extra": "forbid"})
+_SYSTEM_SETTINGS = Path("/etc/relay/relay.toml")
+_URL_PASSWORD = re.compile(r"(?<=://)([^:/@]*):.*(?=@)")
+_MINUTE, _HOUR, _DAY = 60.0, 3600.0, 86400.0
+_MIB = 1024**2
+_LOOPBACK: tuple[Network, ...] = (ipaddress.IPv4Network("127.0.0.0/8"), ipaddress.IPv6Network("::1/128"))
+_RETRY = (_MINUTE, 2 * _MINUTE, 5 * _MINUTE, 15 * _MINUTE, 30 * _MINUTE, _HOUR, 2 * _HOUR, 4 * _HOUR)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listener:
+    """`[[listener]]`: one address where clients hand mail to us. As many as wanted; this one where none is given."""
+
+    __pydantic_config__: ClassVar = _CONFIG
+
+    name: Annotated[str, "What the log and `relay status` call it."] = "local"
+    address: Annotated[
+        EndpointText, "Where it listens: host:port, [v6]:port, unix:/path, or fd:NAME (a socket of systemd)."
+    ] = "127.0.0.1:2525"
+    security: Annotated[
+        Literal["none", "starttls", "tls"], "How its connections are protected: none, starttls or tls."
+    ] = "none"
+    auth: Annotated[
+        Literal["none", "optional", "required"], "Logins: none, optional, or required (then also for trusted_networks)."
+    ] = "optional"
+    trusted_networks: Annotated[
+        tuple[Network, ...], "Whose clients may send without a login; clients of a unix socket always may."
+    ] = _LOOPBACK
+    may_send_as: Annotated[
+        tuple[str, ...], 'What a client without a login may send as: profile names, "group:NAME", or "*" for all.'
+    ] = ("*",)
+    users: Annotated[
+        Mapping[str, tuple[str, ...]],
+        "What each system user may send as through a unix socket; empty: may_send_as for all.",
+    ] = field(default_factory=dict)
+    proxy_protocol: Annotated[Flag, "Whether a PROXY v1 or v2 header comes first, from proxy_networks only."] = False
+    proxy_networks: Annotated[tuple[Network, ...], "Where the proxies are."] = ()
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """The address, read."""
+        return parse_endpoint(self.address)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tls:
+    """`[tls]`: the certificate of the listeners."""
+
+    __pydantic_config__: ClassVar = _CONFIG
+
+    certificate: Annotated[str, "The PEM file with the certificate and its chain; read again when it changes."] = ""
+    key: Annotated[str, "The PEM file with its private key."] = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery:
+    """`[delivery]`: how mail travels upstream, and how long we try."""
+
+    __pydantic_config__: ClassVar = _CONFIG
+
+    mode: Annotated[
+        Literal["auto", "direct", "queued"],
+        "Whether mail is stored on its way: auto, direct or queued; a profile may have its own.",
+    ] = "auto"
+    patience: Annotated[Duration, "How long a client waits for the upstream's answer in mode auto."] = 15.0
+    retry: Annotated[Durations, "The pauses between attempts; the last repeats."] = _RETRY
+    warn_after: Annotated[Duration, "When the sender hears of a delay; time spent held does not count."] = 4 * _HOUR
+    give_up_after: Annotated[Duration, "When the sender hears of a failure; time spent held does not count."] = 4 * _DAY
+    probe: Annotated[Durations, "The pauses between logins of a held account; the last repeats."] = (
+        15 * _MINUTE,
+        _HOUR,
+        4 * _HOUR,
+    )
+    unknown: Annotated[
+        Literal["retry", "hold"],
+        "What follows when no answer comes after the final dot: retry (once, then hold) or hold.",
+    ] = "retry"
+    unknown_pause: Annotated[Duration, "How long that one retry waits."] = 30 * _MINUTE
+    connect_timeout: Annotated[Duration, "How long connecting to an upstream server may take."] = 30.0
+    reply_timeout: Annotated[
+        Duration, "How long an upstream server may take to answer; after the final dot it has 10 minutes."
+    ] = 5 * _MINUTE
+    free_space: Annotated[Size, "How much disk must be free for anything new to be accepted."] = 64 * _MIB
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """`[policy]`: what happens to mail that does not fit the directory."""
+
+    __pydantic_config__: ClassVar = _CONFIG
+
+    unknown_sender: Annotated[
+        Literal["reject", "default"],
+        "What becomes of a sender that is nobody's: reject, or default (the default server's account and address).",
+    ] = "reject"
+    from_mismatch: Annotated[
+        Literal["rewrite", "reject"], "What becomes of a From header that names somebody else: rewrite or reject."
+    ] = "rewrite"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """`[limits]`: how much we take."""
+
+    __pydantic_config__: ClassVar = _CONFIG
+
+    message_size: Annotated[Size, "How large a message may be."] = 36 * _MIB
+    recipients: Annotated[Number, "How many recipients a message may have."] = 1000
+    connections: Annotated[Number, "How many connections are open at once, over all listeners."] = 1000
+    connections_per_client: Annotated[
+        Number, "How many of them one client address may have; trusted networks are exempt."
+    ] = 250
+    login_failures: Annotated[Number, "How many bad logins a client address may make in 5 minutes."] = 5
+    memory_per_message: Annotated[
+        Size, "How much of a message stays in memory; the rest goes through a temporary file in state_dir."
+    ] = _MIB
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Secrets:
+    """`[secrets]`: where the key to the vault is."""
+
+    __pydantic_config__: ClassVar = _CONFIG
+
+    master_key: Annotated[
+        KeySource, "Where the key comes from: file:PATH (in state_dir, made if missing), credential:NAME or env:NAME."
+    ] = "file:master.key"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Web:
+    """`[web]`: the pages, the API and the metrics."""
+
+    __pydantic_config__: ClassVar = _CONFIG
+
+    address: Annotated[str, 'Where they are: host:port; "" turns them off.'] = "127.0.0.1:8025"
+    public_url: Annotated[str, "How links to the pages begin."] = "http://127.0.0.1:8025"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dns:
+    """`[dns]`: whom the doctor asks."""
+
+    __pydantic_config__: ClassVar = _CONFIG
+
+    servers: Annotated[tuple[str, ...], 'The "host:port" of each; [] takes those of the system.'] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Log:
+    """`[log]`: what is told, to stderr."""
+
+    __pydantic_config__: ClassVar = _CONFIG
+
+    format: Annotated[
+        Literal["auto", "console", "json"],
+        "How it is written: auto (console on a terminal, else json), console or json.",
+    ] = "auto"
+    level: Annotated[
+        Literal["debug", "info", "warning", "error"], "How much is told: debug, info, warning or error."
+    ] = "info"
+    keep_messages: Annotated[Duration, "How long the message history is kept."] = 90 * _DAY
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """The whole of relay.toml."""
+
+    __pydantic_config__: ClassVar = _CONFIG
+
+    hostname: Annotated[
+        HostName, 'Our name in the greeting, EHLO and Received; "" takes this machine\'s full name.'
+    ] = ""
+    state_dir: Annotated[
+        Folder, "Where directory.toml, relay.db and master.key are; for a normal user ~/.local/share/relay."
+    ] = SYSTEM_STATE
+    runtime_dir: Annotated[
+        FolderOrEmpty,
+        'Where control.sock and submit.sock are; "" takes /run/relay where the service has it, else state_dir.',
+    ] = ""
+    directory: Annotated[str, 'Who may send and how: a file in state_dir, an absolute path, or "database".'] = (
+        "directory.toml"
+    )
+    store: Annotated[
+        StoreUrl, "Where secrets and mail are kept: sqlite:PATH in state_dir, or postgresql://user@host/db."
+    ] = "sqlite:relay.db"
+    workers: Annotated[Workers, 'How many processes share the listeners; "auto" takes one per core.'] = 1
+    listeners: Annotated[tuple[Listener, ...], Field(alias="listener")] = (Listener(),)
+    tls: Tls = Tls()
+    delivery: Delivery = Delivery()
+    policy: Policy = Policy()
+    limits: Limits = Limits()
+    secrets: Secrets = Secrets()
+    web: Web = Web()
+    dns: Dns = Dns()
+    log: Log = Log()
+
+    @property
+    def effective_hostname(self) -> str:
+        """Our name: as set, or the machine's. The first call may ask DNS; later ones answer at once."""
+        return self.hostname or machine_name()
+
+    @property
+    def directory_path(self) -> Path:
+        """Where directory.toml is."""
+        return self.state_dir / self.directory
+
+    @property
+    def database_path(self) -> Path:
+        """Where the SQLite store is."""
+        return self.state_dir / self.store.removeprefix("sqlite:")
+
+    @property
+    def master_key_path(self) -> Path | None:
+        """Where the master key's file is; None where the key comes from elsewhere."""
+        kind, _, place = self.secrets.master_key.partition(":")
+        return self.state_dir / place if kind == "file" else None
+
+    @property
+    def control_socket(self) -> Path:
+        """Where commands speak to a running relay."""
+        return Path(self.runtime_dir or self.state_dir) / "control.sock"
+
+    @property
+    def submit_socket(self) -> Path:
+        """Where `relay sendmail` hands over."""
+        return Path(self.runtime_dir or self.state_dir) / "submit.sock"
+
+
+_SCHEMA = Schema(Settings)
+
+
+def find_settings_file(explicit: Path | None, environ: Mapping[str, str] = os.environ) -> Path | None:
+    """Return the settings file: --config, $RELAY_CONFIG, the user's, the system's; None where there is none."""
+    named = explicit or environ.get("RELAY_CONFIG")
+    if named:
+        return Path(named)
+    candidates = (home(environ) / ".config/relay/relay.toml", _SYSTEM_SETTINGS)
+    return next((path for path in candidates if path.exists()), None)
+
+
+def load_settings(path: Path | None, environ: Mapping[str, str] = os.environ) -> Settings:
+    """Return the settings of a file (None: the defaults), with the folders as this user has them.
+
+    Raises Faults with every fault of the file.
+    """
+    file = str(path) if path else "relay.toml"
+    table = read_toml(path) if path else {}
+    if table.get("listener") == []:
+        del table["listener"]
+    settings, found = _read(table)
+    found += [*_repeated_listeners(settings), *_not_in_this_version(settings)]
+    if found:
+        raise Faults(sorted(Fault(file, key, message) for key, message in found))
+    state_dir = settings.state_dir if "state_dir" in table else default_state_dir(environ, os.geteuid())
+    runtime_dir = settings.runtime_dir or default_runtime_dir(environ, state_dir)
+    return replace(settings, state_dir=state_dir, runtime_dir=str(runtime_dir))
+
+
+def as_table(settings: Settings) -> dict[str, Any]:
+    """Return the table that reads as these settings: every key, as relay.toml writes it."""
+    return _SCHEMA.write(settings)
+
+
+def shown_table(settings: Settings) -> dict[str, Any]:
+    """Return the settings in effect for people's eyes: the name we really have, no password."""
+    store = _URL_PASSWORD.sub(r"\1:***", settings.store)
+    return as_table(replace(settings, hostname=settings.effective_hostname, store=store))
+
+
+def check_modes(settings: Settings) -> tuple[Fault, ...]:
+    """Return a fault, with the command that mends it, for each file of secrets that others may open."""
+    database = settings.database_path
+    paths = [settings.state_dir, settings.master_key_path, *sorted(database.parent.glob(f"{database.name}*"))]
+    return tuple(Fault(str(path), "", lax) for path in paths if path and (lax := lax_mode(path)))
+
+
+def _read(table: dict[str, Any]) -> tuple[Settings, list[tuple[str, str]]]:
+    """Return the settings and the faults of the table; what is at fault has its default, so that all is checked."""
+    try:
+        return _SCHEMA.read(table), []
+    except TableFaults as error:
+        sound = without(table, [location for _, _, location in error.faults])
+        return _SCHEMA.read(sound), [(key, message) for key, message, _ in error.faults]
+
+
+def _repeated_listeners(settings: Settings) -> Iterator[tuple[str, str]]:
+    names: set[str] = set()
+    addresses: dict[str, str] = {}
+    for listener in settings.listeners:
+        key = f"listener.{listener.name}"
+        if listener.name in names:
+            yield f"{key}.name", "two listeners have this name; give each its own"
+        names.add(listener.name)
+        address = str(listener.endpoint)
+        if address in addresses:
+            yield f"{key}.address", f"listener '{addresses[address]}' has this address already; choose another"
+        if not address.endswith(":0"):
+            addresses.setdefault(address, listener.name)
+
+
+# What is read but not built yet.
+_UNBUILT: Mapping[str, Unbuilt] = {
+    "directory": lambda value: value == "database",
+    "store": lambda value: value.startswith("postgresql:"),
+    "workers": None,
+    "tls.certificate": None,
+    "tls.key": None,
+    "delivery.mode": lambda value: value == "queued",
+    "delivery.patience": None,
+    "delivery.retry": None,
+    "delivery.warn_after": None,
+    "delivery.give_up_after": None,
+    "delivery.probe": None,
+    "delivery.unknown": None,
+    "delivery.unknown_pause": None,
+    "delivery.free_space": None,
+    "limits.login_failures": None,
+    "limits.memory_per_message": None,
+    "web.address": bool,  # "" asks for no pages, and there are none
+    "web.public_url": None,
+    "dns.servers": None,
+    "log.keep_messages": None,
+}
+_UNBUILT_LISTENER: Mapping[str, Unbuilt] = {
+    "address": lambda value: value.startswith("fd:"),
+    "security": None,
+    "auth": lambda value: value == "required",
+    "users": None,
+    "proxy_protocol": None,
+    "proxy_networks": None,
+}
+
+
+def _not_in_this_version(settings: Settings) -> Iterator[tuple[str, str]]:
+    table, defaults = as_table(settings), as_table(Settings())
+    yield from unbuilt_values(table, defaults, _UNBUILT)
+    for listener in table["listener"]:
+        for key, message in unbuilt_values(listener, defaults["listener"][0], _UNBUILT_LISTENER):
+            yield f"listener.{listener['name']}.{key}", message

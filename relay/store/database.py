@@ -1,0 +1,172 @@
+"""The database: a file of SQLite in WAL mode, one writing connection and a few reading ones.
+
+Whoever writes waits for the one before: SQLite has one writer at a time, and a queue in our process is fair and
+never ends in "database is locked". A commit is on the disk when it returns (synchronous=FULL; NORMAL would not
+sync a WAL commit). Reading connections cannot write and never wait for the writer.
+
+DIAGNOSTICS: StoreError and its kinds (`relay.store.errors`), each one sentence.
+"""
+
+import asyncio
+import contextlib
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import URL, event
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from relay.private import check_modes, create_private, make_private_folder, sync_folder
+from relay.store.errors import StoreError, StoreLax, named_faults
+from relay.store.schema import is_current, upgrade
+
+# How long a statement waits for another process, such as a command that opened the store itself.
+_BUSY_SECONDS = 10.0
+_READERS = 4
+
+
+class Database:
+    """An open store. `open_database` makes one, and `close` ends it; it belongs to the event loop that opened it."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._writer = _engine(path, begin="BEGIN IMMEDIATE", connections=1, pragmas=("foreign_keys=ON",))
+        self._readers = _engine(path, begin="BEGIN", connections=_READERS, pragmas=("query_only=ON",))
+        self._turn = asyncio.Lock()
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[AsyncConnection]:
+        """Give a connection that sees one state of the store as long as it is held. Raises StoreError."""
+        with named_faults(self._path):
+            async with _transaction(self._readers) as connection:
+                yield connection
+
+    @asynccontextmanager
+    async def write(self) -> AsyncIterator[AsyncConnection]:
+        """Give the writing connection for one transaction: durable at the end, undone by an exception.
+
+        The turns are in the order of the calls. Not to be nested. Raises StoreError; then nothing was written, but
+        for an error of the commit itself, after which only a look at the store tells.
+        """
+        async with self._turn:
+            with named_faults(self._path):
+                async with _transaction(self._writer) as connection:
+                    yield connection
+
+    async def close(self) -> None:
+        """Close all connections; the last one to close folds the WAL into the database file."""
+        await self._readers.dispose()
+        await self._writer.dispose()
+
+
+async def open_database(path: Path) -> Database:
+    """Open the store at `path`: made with mode 0600 if missing, brought to this version's schema if older.
+
+    Raises StoreError: others could open it, it is damaged, locked, made by a newer relay, or cannot be opened.
+    """
+    _prepare(path)
+    database = Database(path)
+    try:
+        async with database.read() as connection:
+            current = await connection.run_sync(is_current)
+        if not current:
+            await _upgrade(path)
+    except BaseException:
+        await database.close()
+        raise
+    return database
+
+
+def store_files(path: Path) -> tuple[Path, ...]:
+    """Return the files that a store may consist of: the database, and what SQLite keeps beside it."""
+    return tuple(path.with_name(path.name + suffix) for suffix in ("", "-wal", "-shm", "-journal"))
+
+
+def _prepare(path: Path) -> None:
+    """Make the file, since SQLite would make it readable by others; its own files take the mode of this one."""
+    try:
+        make_private_folder(path.parent)
+        with contextlib.suppress(FileExistsError):  # it is there, or another process was faster
+            os.close(create_private(path))
+            sync_folder(path.parent)
+    except OSError as error:
+        raise StoreError(f"the store {path} cannot be made: {error.strerror}") from None
+    if not path.is_file():
+        raise StoreError(f"the store {path} is no file")
+    if lax := check_modes(store_files(path)):
+        raise StoreLax(lax[0])
+
+
+async def _upgrade(path: Path) -> None:
+    """Migrate on a connection of its own.
+
+    It does not enforce foreign keys: rebuilding a table, which is how SQLite changes a column, drops the old one,
+    and that would delete whatever refers to it.
+    """
+    engine = _engine(path, begin="BEGIN IMMEDIATE", connections=1, pragmas=())
+    try:
+        with named_faults(path):
+            async with engine.begin() as connection:
+                await connection.run_sync(upgrade, path)
+    finally:
+        await engine.dispose()
+
+
+@asynccontextmanager
+async def _transaction(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+    connection = await _connected(engine)
+    try:
+        async with connection.begin():
+            yield connection
+    finally:
+        await asyncio.shield(connection.close())
+
+
+async def _connected(engine: AsyncEngine) -> AsyncConnection:
+    """Return a connection of the pool; a caller who is cancelled meanwhile leaves none half open.
+
+    The driver forgets what its thread has opened by then, without closing it.
+    """
+    connection = engine.connect()
+    starting = asyncio.ensure_future(connection.start())
+    try:
+        return await asyncio.shield(starting)
+    except asyncio.CancelledError:
+        with contextlib.suppress(Exception):
+            await starting
+            await connection.close()
+        raise
+
+
+def _engine(path: Path, *, begin: str, connections: int, pragmas: tuple[str, ...]) -> AsyncEngine:
+    """Return an engine whose transactions start with `begin`.
+
+    The driver is told to leave transactions alone (isolation_level=None): it would open them late, and not at all
+    for a change of the schema.
+    """
+    engine = create_async_engine(
+        URL.create("sqlite+aiosqlite", database=str(path)),
+        connect_args={"timeout": _BUSY_SECONDS, "isolation_level": None},
+        pool_size=connections,
+        max_overflow=0,
+        hide_parameters=True,  # no value of a row in an exception
+    )
+
+    @event.listens_for(engine.sync_engine, "connect")
+    def set_up(connection: Any, record: object) -> None:  # noqa: ARG001
+        try:
+            cursor = connection.cursor()
+            for pragma in ("journal_mode=WAL", "synchronous=FULL", *pragmas):
+                cursor.execute(f"PRAGMA {pragma}")
+            cursor.close()
+        except BaseException:  # the pool does not know it yet and would not close it
+            connection.close()
+            raise
+
+    @event.listens_for(engine.sync_engine, "begin")
+    def start(connection: Any) -> None:
+        connection.exec_driver_sql(begin)
+
+    return engine

@@ -1,0 +1,71 @@
+"""What can be wrong with the store, as sentences for people.
+
+    StoreError           something else: cannot be opened, read or written
+    ├── StoreLax         others could open its files
+    ├── StoreNewer       made by a newer relay
+    ├── StoreCorrupt     damaged, or no database at all
+    ├── StoreBusy        another process kept it locked
+    └── StoreFull        no space left
+
+SQLite's result codes: https://www.sqlite.org/rescode.html. Its own words stand in brackets at the end; statements
+and their values are in no message.
+"""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from sqlalchemy.exc import DBAPIError
+
+
+class StoreError(Exception):
+    """The store cannot be used. The message is a sentence with the file and what to do."""
+
+
+class StoreLax(StoreError):
+    """Others could open the store's files."""
+
+
+class StoreNewer(StoreError):
+    """A newer version of relay made this store."""
+
+
+class StoreCorrupt(StoreError):
+    """The store is damaged, or the file is no store."""
+
+
+class StoreBusy(StoreError):
+    """Another process kept the store locked for too long."""
+
+
+class StoreFull(StoreError):
+    """The disk is full."""
+
+
+_MEANINGS: dict[int, tuple[type[StoreError], str]] = {
+    sqlite3.SQLITE_CORRUPT: (StoreCorrupt, "is damaged; stop relay and put back a backup of it"),
+    sqlite3.SQLITE_NOTADB: (StoreCorrupt, "is no database; move it away, or put back a backup of it"),
+    sqlite3.SQLITE_BUSY: (StoreBusy, "is locked by another process; try again when that has ended"),
+    sqlite3.SQLITE_LOCKED: (StoreBusy, "is locked by another process; try again when that has ended"),
+    sqlite3.SQLITE_FULL: (StoreFull, "cannot grow: the disk is full; make room on it"),
+    sqlite3.SQLITE_READONLY: (StoreError, "cannot be written; check the owner of the file and of its folder"),
+    sqlite3.SQLITE_PERM: (StoreError, "may not be opened; check the owner of the file and of its folder"),
+    sqlite3.SQLITE_CANTOPEN: (StoreError, "cannot be opened; check that its folder exists and who owns it"),
+    sqlite3.SQLITE_IOERR: (StoreError, "cannot be read or written; check the disk"),
+}
+
+
+@contextmanager
+def named_faults(path: Path) -> Iterator[None]:
+    """Turn what the database driver raises into a StoreError about `path`; what we did wrong ourselves stays."""
+    try:
+        yield
+    except (DBAPIError, sqlite3.Error) as error:  # the driver's own comes out of the setting-up of a connection
+        cause = error.orig if isinstance(error, DBAPIError) else error
+        # Extended codes carry the primary one in their low byte.
+        code = getattr(cause, "sqlite_errorcode", 0) & 0xFF
+        if code not in _MEANINGS:
+            raise
+        kind, words = _MEANINGS[code]
+        raise kind(f"the store {path} {words} ({cause})") from error

@@ -1,0 +1,54 @@
+"""Bringing a store's schema up to date, and telling a store that is not ours or too new.
+
+Alembic is imported only where there is something to do: it takes longer than the rest of a start.
+"""
+
+from pathlib import Path
+
+from sqlalchemy import Connection, inspect, text
+
+from relay.store.errors import StoreCorrupt, StoreNewer
+from relay.store.tables import HEAD
+
+
+def is_current(connection: Connection) -> bool:
+    """Tell whether the schema is this version's. One look; touches nothing."""
+    return _revision(connection) == HEAD
+
+
+def upgrade(connection: Connection, path: Path) -> None:
+    """Bring the schema to HEAD in the transaction that is open on `connection`.
+
+    Raises StoreNewer for a schema that this version does not know, StoreCorrupt for a database of something else.
+    """
+    revision = _revision(connection)
+    if revision == HEAD:  # another process was faster
+        return
+    if revision is None and inspect(connection).get_table_names():
+        raise StoreCorrupt(f"the store {path} is a database of another program; move it away, or name another file")
+    _migrate(connection, revision, path)
+
+
+def _migrate(connection: Connection, revision: str | None, path: Path) -> None:
+    from alembic import command  # noqa: PLC0415 - see above
+    from alembic.config import Config  # noqa: PLC0415
+    from alembic.script import ScriptDirectory  # noqa: PLC0415
+
+    config = Config(attributes={"connection": connection})
+    folder = Path(__file__).with_name("migrations")
+    config.set_main_option("script_location", str(folder).replace("%", "%%"))
+    config.set_main_option("path_separator", "os")
+    known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
+    if revision is not None and revision not in known:
+        raise StoreNewer(
+            f"the store {path} was made by a newer relay (schema {revision}, and this one knows {HEAD}); "
+            "run that version again, or put back a backup from before it"
+        )
+    command.upgrade(config, "head")
+
+
+def _revision(connection: Connection) -> str | None:
+    """Return the schema's revision, where Alembic keeps it; None in a database without one."""
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    return connection.execute(text("SELECT version_num FROM alembic_version")).scalar()

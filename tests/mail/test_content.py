@@ -1,0 +1,203 @@
+"""Whatever bytes come, Content is what a simple reference makes of them, and holds no bare CR, bare LF or NUL."""
+
+import re
+import subprocess
+import sys
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from relay.mail.content import LARGEST_HEADER, LONGEST_LINE, Content, ContentReader, ContentRefused
+
+PIECES = st.sampled_from(
+    [b"\r\n", b"\r\n", b"\n", b"\n\n", b"\r\n\r\n", b"\r", b"\0", b"From: a@b.example", b"X: y", b".", b" ", b"\xff"]
+)
+MESSAGES = st.lists(PIECES, max_size=30).map(b"".join) | st.binary(max_size=80)
+
+
+def read(*chunks: bytes) -> Content:
+    reader = ContentReader()
+    for chunk in chunks:
+        reader.feed(chunk)
+    return reader.finish()
+
+
+def refusal(*chunks: bytes) -> str:
+    with pytest.raises(ContentRefused) as caught:
+        read(*chunks)
+    return str(caught.value.reply)
+
+
+def reference(message: bytes) -> bytes | None:
+    """What a message means, computed the slow way; None: refused."""
+    if b"\0" in message or re.search(rb"\r(?!\n)", message):
+        return None
+    ends = [line for line in message.splitlines(keepends=True) if line.endswith(b"\n")]
+    empty = next((number for number, line in enumerate(ends) if line in (b"\n", b"\r\n")), len(ends))
+    is_lf_in_header = any(not line.endswith(b"\r\n") for line in ends[: empty + 1])
+    counted = ends[:-1] if message.endswith(b"\n") else ends
+    is_crlf_anywhere = any(line.endswith(b"\r\n") for line in counted)
+    if is_lf_in_header and is_crlf_anywhere:
+        return None
+    lines = re.split(rb"\r?\n", message)
+    if lines[-1] == b"":
+        lines.pop()
+    if b"" not in lines:
+        lines.append(b"")
+    return b"".join(line + b"\r\n" for line in lines)
+
+
+def outcome(*chunks: bytes) -> bytes | None:
+    try:
+        content = read(*chunks)
+    except ContentRefused:
+        return None
+    whole = b"".join(content.chunks())
+    assert content.size == len(whole)
+    assert content.is_ascii == whole.isascii()
+    assert not content.header or content.header.endswith(b"\r\n")
+    assert not any(left.endswith(b"\r") for left, _ in pairwise(content.body))
+    return whole
+
+
+@given(message=MESSAGES, cuts=st.lists(st.integers(0, 100), max_size=5))
+def test_content_is_what_the_reference_says_however_the_bytes_arrive(message: bytes, cuts: list[int]) -> None:
+    """The canonical content equals the reference, fed whole, in chunks and byte by byte, and has no bare CR or LF."""
+    expected = reference(message)
+    bounds = sorted({0, len(message), *(cut for cut in cuts if cut < len(message))})
+    assert outcome(message) == expected
+    assert outcome(*(message[start:end] for start, end in pairwise(bounds))) == expected
+    assert outcome(*(message[at : at + 1] for at in range(len(message)))) == expected
+    if expected is not None:
+        assert b"\0" not in expected
+        assert not re.search(rb"\r(?!\n)|(?<!\r)\n", expected)
+
+
+@given(message=MESSAGES, padding=st.integers(64 * 1024 - 20, 64 * 1024 + 20))
+def test_pieces_do_not_show(message: bytes, padding: int) -> None:
+    """A piece boundary of the reader changes nothing, wherever it falls."""
+    long = b"A: b\r\n\r\n" + b"x" * padding + message
+    assert outcome(long) == reference(long)
+
+
+@pytest.mark.parametrize(
+    ("message", "header", "body"),
+    [
+        pytest.param(b"", b"", b"", id="nothing"),
+        pytest.param(b"\r\n", b"", b"", id="an empty line"),
+        pytest.param(b"\r\nbody\r\n", b"", b"body\r\n", id="no header"),
+        pytest.param(b"A: b\r\n", b"A: b\r\n", b"", id="no empty line"),
+        pytest.param(b"A: b\r\n\r\nbody", b"A: b\r\n", b"body\r\n", id="no last line end"),
+        pytest.param(b"A: b\n\nbody\n", b"A: b\r\n", b"body\r\n", id="all LF"),
+        pytest.param(b"A: b\n\nbody\n\r\n", b"A: b\r\n", b"body\r\n\r\n", id="all LF, with curl's CRLF behind it"),
+        pytest.param(b"A: b\n\r\n", b"A: b\r\n", b"", id="a header of LF, and curl's CRLF as the empty line"),
+        pytest.param(b"A: b\r\n\r\none\ntwo\r\n", b"A: b\r\n", b"one\r\ntwo\r\n", id="a bare LF in the body"),
+        pytest.param(b"A: b\r\n\r\n\n.\r\n\n.\n", b"A: b\r\n", b"\r\n.\r\n\r\n.\r\n", id="smuggled ends of data"),
+        pytest.param(b"A: \xff\r\n\r\n\xff\r\n", b"A: \xff\r\n", b"\xff\r\n", id="raw 8-bit bytes"),
+    ],
+)
+def test_what_is_read(message: bytes, header: bytes, body: bytes) -> None:
+    content = read(message)
+    assert content.header == header
+    assert b"".join(content.body) == body
+
+
+@pytest.mark.parametrize(
+    ("message", "reply"),
+    [
+        pytest.param(b"A: b\r\n\r\nx\ry\r\n", "554 5.6.0 line 3 holds a bare CR; lines end with CRLF", id="bare CR"),
+        pytest.param(b"A: b\r\n\r\nx\r\r\n", "554 5.6.0 line 3 holds a bare CR; lines end with CRLF", id="CR CR LF"),
+        pytest.param(b"A: b\r\n\r\nx\r", "554 5.6.0 line 3 holds a bare CR; lines end with CRLF", id="CR at the end"),
+        pytest.param(
+            b"A: b\rFrom: c\r\n\r\n", "554 5.6.0 line 1 holds a bare CR; lines end with CRLF", id="CR in header"
+        ),
+        pytest.param(b"A: b\r\nC\0: d\r\n\r\n", "554 5.6.0 line 2 holds a NUL", id="NUL in the header"),
+        pytest.param(b"A: b\r\n\r\n\n\n\0", "554 5.6.0 line 5 holds a NUL", id="NUL in the body"),
+        pytest.param(
+            b"A: b\r\nC: d\nFrom: e\r\n\r\n",
+            "554 5.6.0 line 2 of the header block ends with a bare LF, and other lines with CRLF",
+            id="bare LF mixed with CRLF in the header block",
+        ),
+        pytest.param(
+            b"A: b\r\n\nFrom: e\r\n\r\n",
+            "554 5.6.0 line 2 of the header block ends with a bare LF, and other lines with CRLF",
+            id="a bare LF as the empty line",
+        ),
+        pytest.param(
+            b"A: b\n\nbody\r\nbody\r\n",
+            "554 5.6.0 line 1 of the header block ends with a bare LF, and other lines with CRLF",
+            id="a header block of LF, a body of CRLF",
+        ),
+    ],
+)
+def test_what_is_refused_names_its_line(message: bytes, reply: str) -> None:
+    assert refusal(message) == reply
+
+
+def test_a_fault_is_told_at_the_end_and_only_the_first() -> None:
+    reader = ContentReader()
+    reader.feed(b"A: b\r\n\r\n" + b"\0" * 70_000)
+    reader.feed(b"\r" * 70_000)
+    with pytest.raises(ContentRefused, match="line 3 holds a NUL"):
+        reader.finish()
+
+
+@pytest.mark.parametrize("chunk", [LONGEST_LINE * 3, 100_000, 65_536])
+def test_lines_of_a_mebibyte_pass_as_they_are(chunk: int) -> None:
+    message = b"A: b\r\n\r\n" + b"x" * LONGEST_LINE + b"\r\n" + b"y" * LONGEST_LINE + b"\r\n"
+    content = read(*(message[at : at + chunk] for at in range(0, len(message), chunk)))
+    assert b"".join(content.chunks()) == message
+
+
+@pytest.mark.parametrize("end", [b"\r\n", b"\n", b""])
+@pytest.mark.parametrize("chunk", [LONGEST_LINE * 3, 65_537])
+def test_longer_lines_are_refused(end: bytes, chunk: int) -> None:
+    message = b"A: b\r\n\r\n" + b"x" * (LONGEST_LINE + 1) + end
+    said = refusal(*(message[at : at + chunk] for at in range(0, len(message), chunk)))
+    assert said == "554 5.6.0 line 3 is longer than 1048576 octets"
+
+
+def test_the_header_block_has_a_bound() -> None:
+    line = b"A: " + b"x" * 95 + b"\r\n"
+    fits = line * (LARGEST_HEADER // 100)
+    assert read(fits + b"\r\n").header == fits
+    too_large = "552 5.3.4 the header block is over 1048576 octets"
+    assert refusal(fits + line + b"\r\n") == too_large
+    assert refusal(fits * 2) == too_large
+
+
+COST = """
+import resource, time
+from relay.mail.content import ContentReader
+
+def largest() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+chunk, before, started = {chunk}, largest(), time.process_time()
+reader = ContentReader()
+reader.feed(b'\\n' if b'\\r' not in chunk else b'\\r\\n')
+for _ in range(256):
+    reader.feed(chunk)
+size = sum(map(len, reader.finish().chunks()))
+print(time.process_time() - started, largest() - before, size)
+"""
+
+
+@pytest.mark.parametrize(
+    ("chunk", "size"),
+    [
+        pytest.param('b"\\r\\n" * 32768', 16 * 1024**2, id="CRLF"),
+        pytest.param('b"\\n" * 65536', 32 * 1024**2, id="LF"),
+        pytest.param('b"." * 65534 + b"\\r\\n"', 16 * 1024**2, id="long lines"),
+    ],
+)
+def test_sixteen_mebibytes_cost_little(chunk: str, size: int) -> None:
+    """16 MiB are read in under a second of CPU and under three times their memory, whatever their line ends."""
+    program = COST.format(chunk=chunk)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+    seconds, memory, read_size = done.stdout.split()
+    assert abs(int(read_size) - size) <= 2
+    assert float(seconds) < 1
+    assert int(memory) < 3 * 16 * 1024**2

@@ -1,0 +1,58 @@
+"""A signature over a field that was changed goes; every other one stays byte for byte."""
+
+import pytest
+
+from relay.mail.header import Header
+from relay.mail.signature import remove_broken_signatures
+
+ARC = "".join(
+    f"ARC-Seal: i={number}; cv=none; b=x\r\n"
+    f"ARC-Message-Signature: i={number}; h={signed}; b=x\r\n"
+    f"ARC-Authentication-Results: i={number}; mx.example; spf=pass\r\n"
+    for number, signed in ((3, "to"), (2, "from:to"), (1, "subject"))
+)
+
+
+@pytest.mark.parametrize(
+    ("signature", "changed", "stays"),
+    [
+        ("v=1; d=a.example; h=from:subject; b=x", "from", False),
+        ("v=1; d=a.example; h=from:subject; b=x", "reply-to", True),
+        ("v=1; d=a.example; H=from; h=Subject :\r\n\t Reply-To; b=x", "reply-to", False),
+        ("h=date", "date", False),
+        ("v=1;h=to", "to", False),
+        ("v=1; bh=from; b=from", "from", True),
+        ("v=1; d=a.example", "from", True),
+        ("v=1; h=from:received", "sender", True),
+        ("v=1; h=from:received:received", "sender", False),
+        ("v=1; h=fr\xf6m", "from", True),
+    ],
+)
+def test_which_dkim_signatures_stay(signature: str, changed: str, *, stays: bool) -> None:
+    header = Header.parse(f"Received: by x.example\r\nDKIM-Signature: {signature}\r\nTo: x\r\n".encode())
+    left, changes = remove_broken_signatures(header, {changed})
+    assert (left is header) is stays
+    assert bool(left.get_all("dkim-signature")) is stays
+    assert [change.field for change in changes] == ([] if stays else ["DKIM-Signature"])
+
+
+@pytest.mark.parametrize(
+    ("changed", "sets"), [("cc", "321321321"), ("to", "1" * 3), ("from", "1" * 3), ("subject", "")]
+)
+def test_an_arc_set_goes_with_all_sets_above_it(changed: str, sets: str) -> None:
+    left, changes = remove_broken_signatures(Header.parse(ARC.encode()), {changed})
+    instances = [item.text[2] for item in left.fields]
+    assert sorted(instances) == sorted(sets)
+    assert bool(changes) is (len(sets) < 9)
+
+
+def test_a_signature_over_a_signature_that_goes_goes_too() -> None:
+    block = b"DKIM-Signature: h=to:dkim-signature\r\nDKIM-Signature: h=from\r\nX-A: 1\r\n"
+    left, _ = remove_broken_signatures(Header.parse(block), {"from"})
+    assert bytes(left) == b"X-A: 1\r\n"
+
+
+def test_very_many_signatures_cost_linear_time() -> None:
+    block = b"".join(b"DKIM-Signature: h=from; b=%d\r\n" % number for number in range(10_000))
+    left, _ = remove_broken_signatures(Header.parse(block), {"from"})
+    assert left.fields == ()

@@ -1,0 +1,257 @@
+import asyncio
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sqlalchemy import select, update
+
+from relay.secrets.key_source import key_source
+from relay.secrets.master_key import MasterKey, MasterKeyError
+from relay.secrets.seal import SealBroken, seal, unseal
+from relay.secrets.vault import SecretBroken, SecretRefused, Vault
+from relay.store.database import Database
+from relay.store.secrets import SecretTable
+from relay.store.tables import secrets
+
+KEY = MasterKey(b"k" * 32)
+
+
+async def reopened(table: SecretTable, state_dir: Path) -> Vault:
+    return await Vault.open(table, key_source("file:master.key", state_dir, {}))
+
+
+async def value(vault: Vault, owner: str) -> str | None:
+    secret = await vault.get(owner)
+    return secret.value if secret else None
+
+
+@given(st.text(max_size=30), st.text(max_size=200))
+def test_what_was_sealed_opens_for_its_owner(owner: str, text: str) -> None:
+    assert unseal(KEY, owner, seal(KEY, owner, text)) == text
+
+
+@given(st.binary(max_size=80))
+def test_arbitrary_bytes_are_refused_and_nothing_else_happens(sealed: bytes) -> None:
+    with pytest.raises(SealBroken):
+        unseal(KEY, "server/a", sealed)
+
+
+def test_every_single_changed_bit_is_noticed() -> None:
+    sealed = seal(KEY, "server/a", "hunter2")
+    for position in range(len(sealed) * 8):
+        changed = bytearray(sealed)
+        changed[position // 8] ^= 1 << position % 8
+        with pytest.raises(SealBroken):
+            unseal(KEY, "server/a", bytes(changed))
+
+
+def test_another_owner_or_key_does_not_open_it_and_no_two_seals_are_alike() -> None:
+    sealed = seal(KEY, "server/a", "hunter2")
+    assert sealed != seal(KEY, "server/a", "hunter2")
+    with pytest.raises(SealBroken):
+        unseal(KEY, "server/b", sealed)
+    with pytest.raises(SealBroken):
+        unseal(MasterKey(b"l" * 32), "server/a", sealed)
+
+
+async def test_put_get_delete_and_who_has_one(vault: Vault, table: SecretTable, tmp_path: Path) -> None:
+    before = datetime.now(UTC)
+    await vault.put("server/b", "one")
+    await vault.put("profile/a", "zwei mit Ümlaut")
+    assert await value(vault, "server/b") == "one"
+    await vault.put("server/b", "three")
+    assert await value(vault, "server/b") == "three"
+    assert list(vault.owners()) == ["profile/a", "server/b"]
+    assert before <= vault.owners()["profile/a"] <= before + timedelta(minutes=1)
+    again = await reopened(table, tmp_path)
+    assert again.owners() == vault.owners()
+    assert await value(again, "profile/a") == "zwei mit Ümlaut"
+    assert await vault.delete("server/b")
+    assert not await vault.delete("server/b")
+    assert await vault.get("server/b") is None
+    assert not vault.has("server/b")
+
+
+async def test_a_version_stays_with_its_value(vault: Vault, table: SecretTable, tmp_path: Path) -> None:
+    await vault.put("server/a", "one")
+    first = await vault.get("server/a")
+    again = await (await reopened(table, tmp_path)).get("server/a")
+    await vault.put("server/a", "two")
+    second = await vault.get("server/a")
+    assert first == again == vault.secret_of("one")
+    assert second is not None
+    assert first is not None
+    assert first.version != second.version
+
+
+@pytest.mark.parametrize("text", ["", "a\nb", "a\r", "a\0b"])
+async def test_what_is_no_password_is_refused(vault: Vault, text: str) -> None:
+    with pytest.raises(SecretRefused, match="one line"):
+        await vault.put("server/a", text)
+    assert not vault.has("server/a")
+
+
+async def test_swapped_secrets_do_not_open(
+    vault: Vault, table: SecretTable, database: Database, tmp_path: Path
+) -> None:
+    """Who can write the database could give a profile the server's password; the owner's name is sealed in."""
+    await vault.put("server/a", "admin")
+    await vault.put("profile/b", "mine")
+    async with database.write() as connection:
+        rows = {row.owner: row.sealed for row in await connection.execute(select(secrets))}
+        for owner, other in (("server/a", "profile/b"), ("profile/b", "server/a")):
+            await connection.execute(update(secrets).where(secrets.c.owner == owner).values(sealed=rows[other]))
+    again = await reopened(table, tmp_path)
+    for owner in ("server/a", "profile/b"):
+        with pytest.raises(SecretBroken, match=f"the stored secret of {owner} was damaged or moved there") as caught:
+            await again.get(owner)
+        assert "admin" not in str(caught.value)
+        assert "mine" not in str(caught.value)
+    await again.put("profile/b", "new")
+    assert await value(again, "profile/b") == "new"
+
+
+async def test_concurrent_puts_all_arrive(vault: Vault, table: SecretTable, tmp_path: Path) -> None:
+    async def put_and_get(number: int) -> None:
+        await vault.put(f"profile/{number % 7}", f"secret {number}")
+        found = await value(vault, f"profile/{number % 7}")
+        assert found is not None
+        assert int(found.split()[1]) >= number
+
+    await asyncio.gather(*(put_and_get(number) for number in range(40)))
+    again = await reopened(table, tmp_path)
+    for owner in range(7):
+        assert await value(again, f"profile/{owner}") == await value(vault, f"profile/{owner}")
+
+
+async def test_a_wrong_key_is_one_sentence(vault: Vault, table: SecretTable, tmp_path: Path) -> None:
+    await vault.put("server/a", "hunter2")
+    other = MasterKey.new()
+    with pytest.raises(MasterKeyError) as caught:
+        await Vault.open(table, key_source("env:KEY", tmp_path, {"KEY": other.as_text().decode()}))
+    assert str(caught.value) == (
+        f"the master key is not the one of this store: the secrets are sealed under key {vault.key_id}, "
+        f"and the key given is {other.id}; put the right one back from your backup"
+    )
+    assert await table.key_id() == vault.key_id
+
+
+async def test_a_lost_key_is_one_sentence_and_no_new_one_is_made(
+    vault: Vault, table: SecretTable, tmp_path: Path
+) -> None:
+    await vault.put("server/a", "hunter2")
+    content = (tmp_path / "master.key").read_bytes()
+    (tmp_path / "master.key").unlink()
+    with pytest.raises(MasterKeyError, match=r"master\.key is missing, and the stored secrets are sealed under it"):
+        await reopened(table, tmp_path)
+    assert not (tmp_path / "master.key").exists()
+    (tmp_path / "master.key").write_bytes(content)
+    (tmp_path / "master.key").chmod(0o600)
+    assert await value(await reopened(table, tmp_path), "server/a") == "hunter2"
+
+
+async def test_a_key_that_seals_nothing_may_go(vault: Vault, table: SecretTable, tmp_path: Path) -> None:
+    (tmp_path / "master.key").unlink()
+    again = await reopened(table, tmp_path)
+    assert again.key_id != vault.key_id
+    await again.put("server/a", "hunter2")
+    assert await value(again, "server/a") == "hunter2"
+
+
+async def test_a_vault_with_an_outdated_key_does_not_seal_under_it(
+    vault: Vault, table: SecretTable, tmp_path: Path
+) -> None:
+    other = await reopened(table, tmp_path)
+    await vault.put("server/a", "one")
+    await other.rotate()
+    await vault.put("server/b", "two")
+    assert vault.key_id == other.key_id
+    await other.refresh()
+    assert await value(other, "server/b") == "two"
+
+
+async def test_a_vault_with_an_outdated_key_reads_under_the_new_one(
+    vault: Vault, table: SecretTable, tmp_path: Path
+) -> None:
+    await vault.put("server/a", "one")
+    other, third = await reopened(table, tmp_path), await reopened(table, tmp_path)
+    await other.rotate()
+    assert await value(third, "server/a") == "one"
+    assert third.key_id == other.key_id
+
+
+async def test_refresh_sees_what_another_process_did(vault: Vault, table: SecretTable, tmp_path: Path) -> None:
+    await vault.put("server/a", "one")
+    await vault.get("server/a")
+    other = await reopened(table, tmp_path)
+    await other.put("server/a", "two")
+    await other.put("server/b", "x")
+    await vault.refresh()
+    assert await value(vault, "server/a") == "two"
+    assert vault.has("server/b")
+
+
+async def test_get_notices_a_secret_that_another_process_removed(
+    vault: Vault, table: SecretTable, tmp_path: Path
+) -> None:
+    await vault.put("server/a", "one")
+    await (await reopened(table, tmp_path)).delete("server/a")
+    assert await vault.get("server/a") is None
+    assert not vault.has("server/a")
+
+
+async def test_no_secret_and_no_key_is_in_the_files(vault: Vault, tmp_path: Path) -> None:
+    await vault.put("server/a", "CANARY-password")
+    key = (tmp_path / "master.key").read_bytes().strip()
+    for path in (tmp_path / "relay.db", tmp_path / "relay.db-wal"):
+        content = path.read_bytes()
+        assert b"server/a" in content or path.suffix == ".db"
+        assert b"CANARY" not in content
+        assert key not in content
+
+
+class CountingTable(SecretTable):
+    """A table that counts what is read, and can be broken."""
+
+    reads = 0
+    is_broken = False
+
+    async def get(self, owner: str) -> bytes | None:
+        self.reads += 1
+        return await super().get(owner)
+
+    async def reseal(self, old_id: str, new_id: str, change: Callable[[str, bytes], bytes]) -> None:
+        if self.is_broken:
+            raise OSError("the disk is gone")
+        await super().reseal(old_id, new_id, change)
+
+    async def owners(self) -> Mapping[str, datetime]:
+        return await super().owners()
+
+
+async def test_an_opened_secret_is_read_once(database: Database, tmp_path: Path) -> None:
+    table = CountingTable(database)
+    vault = await reopened(table, tmp_path)
+    await vault.put("server/a", "one")
+    await asyncio.gather(*(vault.get("server/a") for _ in range(5)))
+    assert table.reads <= 5
+    table.reads = 0
+    assert await value(vault, "server/a") == "one"
+    assert table.reads == 0
+
+
+async def test_a_rotation_that_fails_leaves_everything_as_it_was(database: Database, tmp_path: Path) -> None:
+    table = CountingTable(database)
+    vault = await reopened(table, tmp_path)
+    await vault.put("server/a", "one")
+    key_id, table.is_broken = vault.key_id, True
+    with pytest.raises(OSError, match="disk is gone"):
+        await vault.rotate()
+    assert vault.key_id == key_id
+    assert await value(vault, "server/a") == "one"
+    again = await reopened(table, tmp_path)
+    assert again.key_id == key_id
+    assert not (tmp_path / "master.key.new").exists()

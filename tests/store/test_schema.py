@@ -1,0 +1,122 @@
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from hypothesis import given
+from hypothesis import strategies as st
+from sqlalchemy import Connection, create_engine, text
+from sqlalchemy.dialects import registry, sqlite
+from sqlalchemy.schema import CreateTable
+
+import relay
+from relay.store.database import Database, open_database
+from relay.store.tables import HEAD, Time, metadata
+
+PACKAGE = Path(relay.__file__).parent
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[Database]:
+    database = await open_database(tmp_path / "relay.db")
+    yield database
+    await database.close()
+
+
+async def test_the_migrations_make_the_tables(store: Database) -> None:
+    def differences(connection: Connection) -> list[Any]:
+        context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
+        return list(compare_metadata(context, metadata))
+
+    async with store.read() as connection:
+        assert await connection.run_sync(differences) == []
+
+
+async def test_the_migrations_make_the_very_tables_that_the_metadata_says(store: Database) -> None:
+    """Alembic compares no check constraints and no names of primary keys; SQLite keeps the text of both."""
+
+    def made(connection: Connection) -> dict[str, list[str]]:
+        found = connection.execute(text("SELECT name, sql FROM sqlite_master WHERE type = 'table'"))
+        return {
+            row.name: sorted(row.sql.replace(",", "\n").split("\n")) for row in found if row.name in metadata.tables
+        }
+
+    other = create_engine("sqlite://")
+    with other.begin() as plain:
+        metadata.create_all(plain)
+        expected = made(plain)
+    other.dispose()
+    async with store.read() as connection:
+        actual = await connection.run_sync(made)
+    clean = [
+        {name: sorted(filter(None, map(str.strip, lines))) for name, lines in side.items()}
+        for side in (actual, expected)
+    ]
+    assert clean[0] == clean[1]
+
+
+def test_head_is_the_last_migration_and_there_is_one_line_of_them() -> None:
+    config = Config()
+    config.set_main_option("script_location", str(PACKAGE / "store" / "migrations"))
+    config.set_main_option("path_separator", "os")
+    script = ScriptDirectory.from_config(config)
+    assert script.get_heads() == [HEAD]
+    for step in script.walk_revisions():
+        assert Path(step.path).name.startswith(f"{step.revision}_")
+        assert step.doc
+
+
+@pytest.mark.parametrize("name", ["postgresql", "sqlite"])
+def test_the_tables_can_be_said_to_both_databases(name: str) -> None:
+    for table in metadata.sorted_tables:
+        assert str(CreateTable(table).compile(dialect=registry.load(name)())).strip().startswith("CREATE TABLE")
+
+
+def test_the_wheel_finds_the_migrations() -> None:
+    """setuptools takes the folders that are packages; Alembic loads the files in them by path."""
+    for folder in ("store", "store/migrations", "store/migrations/versions"):
+        assert (PACKAGE / folder / "__init__.py").is_file()
+
+
+SAYS_WHETHER_ALEMBIC_IS_THERE = """
+import asyncio, sys
+from pathlib import Path
+from relay.store.database import open_database
+
+async def main():
+    await (await open_database(Path(sys.argv[1]))).close()
+    print("alembic" in sys.modules)
+
+asyncio.run(main())
+"""
+
+
+def test_alembic_is_imported_only_for_a_migration(tmp_path: Path) -> None:
+    def opened() -> str:
+        command = [sys.executable, "-c", SAYS_WHETHER_ALEMBIC_IS_THERE, str(tmp_path / "relay.db")]
+        return subprocess.run(command, check=True, timeout=60, capture_output=True, text=True).stdout.strip()
+
+    assert [opened(), opened()] == ["True", "False"]
+
+
+@given(st.datetimes(timezones=st.sampled_from([UTC, timezone(timedelta(hours=5, minutes=30))])))
+def test_a_time_comes_back_as_the_same_moment(moment: datetime) -> None:
+    stored = Time().process_bind_param(moment, sqlite.dialect())
+    again = Time().process_result_value(stored, sqlite.dialect())
+    assert again == moment
+    assert again is not None
+    assert again.tzinfo is UTC
+
+
+def test_a_time_without_a_zone_is_refused_and_none_stays_none() -> None:
+    with pytest.raises(ValueError, match="zone"):
+        Time().process_bind_param(datetime(2026, 1, 1), sqlite.dialect())  # noqa: DTZ001
+    assert Time().process_bind_param(None, sqlite.dialect()) is None
+    assert Time().process_result_value(None, sqlite.dialect()) is None
