@@ -89,18 +89,20 @@ def test_root_gives_a_new_file_to_the_folders_owner(tmp_path: Path, monkeypatch:
     assert given == [(folder.st_uid, folder.st_gid)]
 
 
-def test_who_is_not_root_gives_nothing_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "geteuid", lambda: 1000)
-    monkeypatch.setattr(os, "fchown", lambda *args: pytest.fail("chown is for root"))
-    os.close(create_private(tmp_path / "file"))
-
-
-def test_no_file_is_left_where_its_owner_could_not_be_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_may_not_give_a_file_away_keeps_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*args: object) -> None:
         raise PermissionError(1, "Operation not permitted")
 
-    monkeypatch.setattr(os, "geteuid", lambda: 0)
     monkeypatch.setattr(os, "fchown", refuse)
-    with pytest.raises(PermissionError):
+    os.close(create_private(tmp_path / "file"))
+    assert mode(tmp_path / "file") == 0o600
+
+
+def test_no_file_is_left_where_its_making_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*args: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fchmod", refuse)
+    with pytest.raises(OSError, match="No space"):
         create_private(tmp_path / "file")
     assert list(tmp_path.iterdir()) == []

@@ -159,8 +159,8 @@ async def _run(source: Source, environ: Mapping[str, str], seconds: float) -> by
 
 
 async def _start(source: Source, environ: Mapping[str, str], output: int) -> asyncio.subprocess.Process:
-    try:
-        return await asyncio.create_subprocess_exec(
+    starting = asyncio.ensure_future(
+        asyncio.create_subprocess_exec(
             *_words(source.argument),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=output,
@@ -168,6 +168,13 @@ async def _start(source: Source, environ: Mapping[str, str], output: int) -> asy
             env=dict(environ),  # uvloop takes nothing else
             start_new_session=True,
         )
+    )
+    try:
+        return await asyncio.shield(starting)
+    except asyncio.CancelledError:
+        # Cancelled itself, asyncio would kill the command alone, and not what that has started already.
+        await _end(await starting)
+        raise
     except OSError as error:
         raise SecretUnavailable(f"{source} cannot be run: {error.strerror}") from None
 
@@ -180,7 +187,12 @@ async def _ended(process: asyncio.subprocess.Process, source: Source, seconds: f
     except TimeoutError:
         raise SecretUnavailable(f"{source} gave no answer within {seconds:g} seconds") from None
     finally:
-        if process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            await process.wait()
+        await _end(process)
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    """Kill a command that still runs, and all that it started."""
+    if process.returncode is None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        await process.wait()

@@ -1,0 +1,53 @@
+"""`relay agent`: the people who send."""
+
+from typing import Annotated
+
+from typer import Context, Option
+
+from relay.cli.options import Name, PasswordStdin, command, noun
+from relay.cli.profiles import add_profile, register_changing, register_reading, register_test
+
+app = noun("Agents: people who send with an address of their own.", "relay agent list")
+
+
+@command(app, "add", "relay agent add jane --address jane@acmejets.example --override")
+def add(
+    context: Context,
+    name: Name,
+    address: Annotated[str, Option("--address", metavar="A", help="The address of the agent.", show_default=False)],
+    alias: Annotated[
+        list[str] | None, Option("--alias", metavar="A", help="Another address, or @domain. As often as needed.")
+    ] = None,
+    server: Annotated[str | None, Option(metavar="S", help="Default: the default server.")] = None,
+    override: Annotated[bool, Option("--override", help="Log in with the agent's own account.")] = False,
+    username: Annotated[str | None, Option(metavar="U", help="That account. Default: the address.")] = None,
+    script: Annotated[str | None, Option(metavar="NAME", help="The header rules of the agent's mail.")] = None,
+    mode: Annotated[str | None, Option(metavar="M", help="auto or direct. Default: as in relay.toml.")] = None,
+    full_name: Annotated[str | None, Option("--full-name", metavar="TEXT", help="As people write it.")] = None,
+    group: Annotated[str | None, Option(metavar="TEXT", help="The group the agent belongs to.")] = None,
+    role: Annotated[str | None, Option(metavar="TEXT", help="What the agent does.")] = None,
+    country: Annotated[str | None, Option(metavar="TEXT", help="Where the agent is.")] = None,
+    language: Annotated[str | None, Option(metavar="TEXT", help="What the agent speaks.")] = None,
+    password_stdin: PasswordStdin = False,
+) -> None:
+    """Add an agent."""
+    given = {
+        "address": address,
+        "aliases": alias,
+        "server": server,
+        "override": override,
+        "username": username,
+        "script": script,
+        "mode": mode,
+        "full_name": full_name,
+        "group": group,
+        "role": role,
+        "country": country,
+        "language": language,
+    }
+    add_profile(context.obj, "agent", name, given, password_stdin=password_stdin)
+
+
+register_reading(app, "agent", "jane")
+register_changing(app, "agent", "jane")
+register_test(app, "agent", "jane")

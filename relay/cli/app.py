@@ -1,0 +1,128 @@
+"""The command line as a whole: its commands, where `--config` may stand, and how a failure is told."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+from typer import Context, Exit, Option, Typer, TyperException
+
+from relay import __version__
+from relay.cli import agent, channel, check, config, init, route, secrets, serve, server, status
+from relay.cli.output import print_failure
+from relay.cli.session import Session, WrongUsage
+from relay.control.refused import Refused
+from relay.faults import Faults
+
+EXIT_REFUSED = 1
+EXIT_USAGE = 2
+
+app = Typer(
+    name="relay",
+    help="The local SMTP service that lets every channel and agent send as itself.",
+    epilog="Begin with: relay init, or look around with: relay demo",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+
+def _version(is_asked: bool) -> None:
+    if is_asked:
+        print(f"relay {__version__}")
+        raise Exit
+
+
+@app.callback()
+def root(
+    context: Context,
+    config_file: Annotated[
+        Path | None,
+        Option("--config", metavar="FILE", help="The settings file. May stand before or after the command."),
+    ] = None,
+    _: Annotated[
+        bool, Option("--version", callback=_version, is_eager=True, help="Print the version and end.")
+    ] = False,
+) -> None:
+    """Keep what all commands share."""
+    context.obj = Session(config_file)
+
+
+for module in (serve, init, check, status, route):
+    module.register(app)
+for name, noun in {
+    "server": server,
+    "channel": channel,
+    "agent": agent,
+    "secrets": secrets,
+    "config": config,
+}.items():
+    app.add_typer(noun.app, name=name)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command line (without the program's name) and return the exit code."""
+    arguments = config_first(arguments)
+    as_json = "--json" in arguments
+    try:
+        code = app(arguments, prog_name="relay", standalone_mode=False)
+    except TyperException as error:
+        print_failure(_usage(error), as_json=as_json)
+        return EXIT_USAGE
+    except WrongUsage as error:
+        print_failure(str(error), as_json=as_json)
+        return EXIT_USAGE
+    except (Refused, Faults) as error:
+        print_failure(str(error), as_json=as_json)
+        return EXIT_REFUSED
+    except OSError as error:
+        print_failure(_system_sentence(error), as_json=as_json)
+        return EXIT_REFUSED
+    except Exception as error:
+        print_failure(_bug_sentence(error), as_json=as_json)
+        return EXIT_REFUSED
+    return code if isinstance(code, int) else 0
+
+
+def config_first(arguments: Sequence[str]) -> list[str]:
+    """Return the arguments with `--config FILE` in front, wherever it stood before a `--`."""
+    front: list[str] = []
+    rest: list[str] = []
+    remaining = iter(arguments)
+    for argument in remaining:
+        if argument == "--":
+            rest += [argument, *remaining]
+        elif argument == "--config":
+            value = next(remaining, None)
+            (rest if value is None else front).extend([argument] if value is None else [argument, value])
+        elif argument.startswith("--config="):
+            front.append(argument)
+        else:
+            rest.append(argument)
+    return front + rest
+
+
+def _usage(error: TyperException) -> str:
+    context = getattr(error, "ctx", None)
+    message = error.format_message()
+    if context is None or "\n" in message:
+        return message
+    return f"{message.rstrip('.')}\nTry: {context.command_path} --help"
+
+
+def _system_sentence(error: OSError) -> str:
+    words = error.strerror or str(error) or type(error).__name__
+    return f"{error.filename}: {words}" if error.filename else words
+
+
+def _bug_sentence(error: Exception) -> str:
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    place = f"{Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}" if trace else "an unknown place"
+    return f"this is a fault in relay, please report it: {type(error).__name__} in {place}: {error}"
+
+
+if __name__ == "__main__":
+    sys.exit(run(sys.argv[1:]))

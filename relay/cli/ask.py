@@ -1,0 +1,56 @@
+"""What a command asks a person. Nothing is asked when stdin is no terminal."""
+
+import sys
+
+from relay.cli.session import WrongUsage
+from relay.control.refused import Refused
+
+
+def is_person() -> bool:
+    """Whether somebody sits at the other end of stdin."""
+    return sys.stdin is not None and sys.stdin.isatty()
+
+
+def read_password(whose: str, *, from_stdin: bool) -> str:
+    """Return a password: one line of stdin, or asked for twice. It is never an argument, which others could list.
+
+    Raises WrongUsage where nobody can be asked, Refused where what came is no password.
+    """
+    if from_stdin:
+        password = sys.stdin.readline().rstrip("\r\n")
+    elif is_person():
+        password = _ask_twice(whose)
+    else:
+        raise WrongUsage("stdin is no terminal, so nobody can be asked; write the password there with --password-stdin")
+    if not password:
+        raise Refused("the password is empty; nothing was changed")
+    return password
+
+
+def ask(question: str, default: str = "") -> str:
+    """Return a person's answer to a question, or the default where it is empty. Asks again while there is neither."""
+    shown = f" [{default}]" if default else ""
+    while True:
+        print(f"{question}{shown}: ", end="", file=sys.stderr, flush=True)
+        line = sys.stdin.readline()
+        if not line:
+            raise Refused("the input ended before all was answered; nothing was changed")
+        if answer := line.strip() or default:
+            return answer
+
+
+def ask_yes(question: str, *, default: bool) -> bool:
+    """Return whether a person says yes."""
+    while True:
+        answer = ask(f"{question} (yes or no)", "yes" if default else "no").lower()
+        if answer in {"y", "yes", "n", "no"}:
+            return answer.startswith("y")
+
+
+def _ask_twice(whose: str) -> str:
+    from getpass import getpass
+
+    password = getpass(f"Password for {whose}: ", stream=sys.stderr)
+    if password and getpass("The same again: ", stream=sys.stderr) != password:
+        raise Refused("the two passwords differ; nothing was changed")
+    return password

@@ -1,0 +1,91 @@
+"""`relay check`: every fault of relay.toml, directory.toml and the modes of the secret files, at once."""
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from typer import Context, Exit, Typer
+
+from relay.cli.options import AsJson, command
+from relay.cli.output import fault_record, print_json
+from relay.cli.session import Session
+from relay.faults import Fault, Faults
+
+if TYPE_CHECKING:
+    from relay.settings import Settings
+
+
+def register(app: Typer) -> None:
+    """Add the command."""
+    command(app, "check", "relay check --config /etc/relay/relay.toml")(check)
+
+
+def check(context: Context, as_json: AsJson = False) -> None:
+    """Check the settings and the directory, and show every fault with its file, its key and what to do."""
+    session: Session = context.obj
+    faults, warnings = all_faults(session)
+    if as_json:
+        print_json({"ok": not faults, "faults": [fault_record(fault) for fault in faults]})
+    else:
+        for warning in warnings:
+            print(f"warning: {warning}", file=sys.stderr)
+        for fault in faults:
+            print(fault, file=sys.stderr)
+        if not faults:
+            print(f"no fault in {session.settings_file or 'the default settings'} and {_directory(session)}")
+    raise Exit(1 if faults else 0)
+
+
+def all_faults(session: Session) -> tuple[list[Fault], list[Fault]]:
+    """Return every fault, and every warning, of the files that a relay with these settings would use."""
+    from relay.settings import check_modes, load_settings
+
+    faults: list[Fault] = []
+    settings: Settings | None
+    try:
+        settings = load_settings(session.settings_file)
+    except Faults as error:
+        faults += error.faults
+        settings = _where_it_is(session)
+    if settings is None:
+        return faults, []
+    found, warnings = _directory_faults(settings, str(session.settings_file or "relay.toml"))
+    return [*faults, *found, *check_modes(settings)], warnings
+
+
+def _directory_faults(settings: "Settings", settings_file: str) -> tuple[list[Fault], list[Fault]]:
+    from relay.directory.file import DirectoryFile
+    from relay.directory.together import check_together
+
+    file = DirectoryFile(settings.directory_path)
+    try:
+        directory = file.read().directory
+    except Faults as error:
+        return list(error.faults), []
+    return list(check_together(settings, directory, settings_file=settings_file)), list(file.warnings(directory))
+
+
+def _where_it_is(session: Session) -> "Settings | None":
+    """Return settings that only say where the files are, read from a settings file with faults elsewhere."""
+    from relay.schema import read_toml
+    from relay.settings import load_settings
+
+    if session.settings_file is None:
+        return None
+    try:
+        table = read_toml(session.settings_file)
+    except Faults:
+        return None
+    settings = load_settings(None)
+    state_dir, directory = table.get("state_dir"), table.get("directory")
+    if isinstance(state_dir, str) and state_dir.startswith("/"):
+        settings = replace(settings, state_dir=Path(state_dir))
+    if isinstance(directory, str) and directory not in {"", "database"}:
+        settings = replace(settings, directory=directory)
+    return settings
+
+
+def _directory(session: Session) -> str:
+    path = session.settings.directory_path
+    return str(path) if path.exists() else f"{path} (which is not there yet: nobody can send)"

@@ -1,0 +1,175 @@
+"""`relay init`: from nothing to settings, a directory with a first server and profile, and a test of both."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from typer import Context, Exit, Option, Typer
+
+from relay.cli.ask import ask, ask_yes, is_person, read_password
+from relay.cli.options import PasswordStdin, command
+from relay.cli.session import Session, WrongUsage
+from relay.cli.steps import show_test
+from relay.control.refused import Refused
+
+if TYPE_CHECKING:
+    from relay.settings import Settings
+
+_SYSTEM_SETTINGS = Path("/etc/relay/relay.toml")
+
+
+@dataclass(slots=True, kw_only=True)
+class First:
+    """The first server and the first profile. `kind` is "channel" or "agent"; `password` is of the account in use."""
+
+    server: str
+    host: str
+    security: str
+    auth: str
+    username: str
+    kind: str
+    profile: str
+    address: str
+    override: bool
+    password: str = ""
+
+
+def register(app: Typer) -> None:
+    """Add the command."""
+    example = "relay init --host smtp.gmail.com --username mailer@acmejets.example --address support@acmejets.example"
+    command(app, "init", example)(init)
+
+
+def init(
+    context: Context,
+    host: Annotated[str, Option("--host", metavar="HOST", help="The server that takes the mail.")] = "",
+    server: Annotated[str, Option(metavar="NAME", help="What to call it.")] = "main",
+    security: Annotated[str, Option(metavar="S", help="none, starttls or tls.")] = "starttls",
+    auth: Annotated[str, Option(metavar="A", help="none, plain, login, cram-md5 or auto.")] = "auto",
+    username: Annotated[str, Option(metavar="U", help="Who logs in there.")] = "",
+    address: Annotated[str, Option(metavar="A", help="The address of the first profile.")] = "",
+    profile: Annotated[str, Option(metavar="NAME", help="What to call it. Default: as its address begins.")] = "",
+    agent: Annotated[bool, Option("--agent", help="It is a person's, not a shared one.")] = False,
+    override: Annotated[bool, Option("--override", help="It logs in with its own account.")] = False,
+    password_stdin: PasswordStdin = False,
+    no_test: Annotated[
+        bool, Option("--no-test", help="Do not log in at the server to see whether all is good.")
+    ] = False,
+) -> None:
+    """Write relay.toml and directory.toml with a first server and profile, and test them. Overwrites nothing.
+
+    On a terminal it asks for what is not given.
+    """
+    session = _session(context.obj)
+    _check_new(session)
+    first = First(
+        server=server,
+        host=host,
+        security=security,
+        auth=auth,
+        username=username,
+        kind="agent" if agent else "channel",
+        profile=profile,
+        address=address,
+        override=override,
+    )
+    _complete(first, password_stdin=password_stdin)
+    with _written(session):
+        _fill(session, first)
+    print(f"ready; start it with: relay serve{_config_words(context.obj)}")
+    if not no_test and (first.password or first.auth == "none"):
+        is_good = show_test(session, f"{first.kind}.test", as_json=False, name=first.profile, to=None, send=False)
+        raise Exit(0 if is_good else 1)
+
+
+def _session(session: Session) -> Session:
+    """Return the session with the settings file that is there, or else the one that will be written."""
+    if session.settings_file is not None:
+        return session
+    system = os.geteuid() == 0
+    return Session(_SYSTEM_SETTINGS if system else Path.home() / ".config/relay/relay.toml")
+
+
+def _check_new(session: Session) -> None:
+    """Refuse where there is a directory already."""
+    file = session.settings_file
+    assert file is not None
+    directory = (session.settings if file.exists() else _default_settings()).directory_path
+    if directory.exists():
+        raise Refused(f"{directory} is there already, and nothing is overwritten; go on with: relay server add")
+
+
+def _complete(first: First, *, password_stdin: bool) -> None:
+    """Ask for what is missing. Raises WrongUsage where nobody can be asked."""
+    if is_person():
+        _interview(first)
+    missing = [option for option, value in (("--host", first.host), ("--address", first.address)) if not value]
+    if first.auth != "none" and not (first.username or first.override):
+        missing.append("--username (or --override, or --auth none)")
+    if missing:
+        raise WrongUsage(f"stdin is no terminal, so nobody can be asked; give {', '.join(missing)}")
+    first.profile = first.profile or first.address.partition("@")[0].partition("+")[0]
+    if password_stdin or (is_person() and first.auth != "none"):
+        whose = first.username if first.username and not first.override else first.address
+        first.password = read_password(whose, from_stdin=password_stdin)
+
+
+def _interview(first: First) -> None:
+    first.host = first.host or ask("The server that takes your mail (its name, such as smtp.gmail.com)")
+    first.address = first.address or ask("The first address that sends")
+    if first.auth != "none" and not first.username and not first.override:
+        first.override = ask_yes(f"Does {first.address} log in there with an account of its own", default=True)
+        if not first.override:
+            first.username = ask("Who logs in there then")
+
+
+@contextmanager
+def _written(session: Session) -> Iterator[None]:
+    """Write the files that are missing, each with all its keys as comments; they go again if the rest fails."""
+    file = session.settings_file
+    assert file is not None
+    made: list[Path] = []
+    try:
+        if not file.exists():
+            file.parent.mkdir(parents=True, exist_ok=True)
+            _create(file, "relay.toml", made)
+        session.settings.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _create(session.settings.directory_path, "directory.toml", made)
+        yield
+    except BaseException:
+        for path in made:
+            path.unlink()
+        raise
+    for path in made:
+        print(f"wrote {path}")
+
+
+def _create(path: Path, sample: str, made: list[Path]) -> None:
+    with path.open("x") as new:
+        made.append(path)
+        new.write((files("relay.cli") / "samples" / sample).read_text())
+
+
+def _fill(session: Session, first: First) -> None:
+    password = first.password or None
+    values = {"host": first.host, "security": first.security, "auth": first.auth}
+    if first.username:
+        values["username"] = first.username
+    own = first.override
+    session.run("server.add", name=first.server, values=values, password=None if own else password)
+    profile = {"address": first.address} | ({"override": True} if own else {})
+    session.run(f"{first.kind}.add", name=first.profile, values=profile, password=password if own else None)
+
+
+def _default_settings() -> "Settings":
+    from relay.settings import load_settings
+
+    return load_settings(None)
+
+
+def _config_words(session: Session) -> str:
+    return f" --config {session.config}" if session.config is not None else ""

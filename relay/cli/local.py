@@ -1,0 +1,75 @@
+"""The operations where no relay runs: directory file, store and vault opened here, for as long as one command takes."""
+
+import asyncio
+import os
+import sys
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+from relay import log
+from relay.control.not_running import NOT_RUNNING
+from relay.control.operation import refusals
+from relay.control.operations import Operations
+from relay.control.parts import Parts
+from relay.directory.live import LiveDirectory
+from relay.private import make_private_folder
+from relay.secrets.keeper import SecretKeeper
+from relay.secrets.key_source import key_source
+from relay.secrets.vault import Vault
+from relay.settings import Settings
+from relay.store.database import open_database
+from relay.store.secrets import SecretTable
+
+
+def run_here(settings: Settings, settings_file: str, name: str, params: Mapping[str, Any]) -> Any:
+    """Return the result of an operation. Raises Refused."""
+
+    async def run() -> Any:
+        async with open_operations(settings, settings_file) as operations:
+            return await operations.run(name, params)
+
+    return _quietly(run)
+
+
+def stream_here(
+    settings: Settings, settings_file: str, name: str, params: Mapping[str, Any], tell: Callable[[dict[str, Any]], None]
+) -> None:
+    """Pass on what an operation says while it goes on. Raises Refused."""
+
+    async def run() -> None:
+        async with open_operations(settings, settings_file) as operations:
+            async for item in operations.stream(name, params):
+                tell(item)
+
+    _quietly(run)
+
+
+@asynccontextmanager
+async def open_operations(settings: Settings, settings_file: str) -> AsyncIterator[Operations]:
+    """Give the operations on the files of these settings, and close them at the end. Raises Refused."""
+    with refusals():
+        make_private_folder(settings.state_dir)
+        directory = await LiveDirectory.open(settings, settings_file)
+        database = await open_database(settings.database_path)
+        try:
+            source = key_source(settings.secrets.master_key, settings.state_dir, os.environ)
+            vault = await Vault.open(SecretTable(database), source)
+            keeper = SecretKeeper(vault, os.environ, settings.state_dir)
+            yield Operations(
+                Parts(
+                    settings=settings,
+                    directory=directory,
+                    vault=vault,
+                    secrets=keeper,
+                    status=lambda: dict(NOT_RUNNING),
+                )
+            )
+        finally:
+            await database.close()
+
+
+def _quietly(run: Callable[[], Any]) -> Any:
+    """Run with a log of errors only: what a command did, it says itself."""
+    log.configure("auto", "error", sys.stderr)
+    return asyncio.run(run())

@@ -1,0 +1,31 @@
+"""`relay serve` and `relay demo`."""
+
+from typing import Annotated
+
+from typer import Context, Exit, Option, Typer
+
+from relay.cli.options import command
+
+
+def register(app: Typer) -> None:
+    """Add the commands."""
+    command(app, "serve", "relay serve --config /etc/relay/relay.toml")(serve)
+    command(app, "demo", "relay demo --send")(demo)
+
+
+def serve(context: Context) -> None:
+    """Run the relay until it is told to stop (SIGTERM or Ctrl-C)."""
+    settings = context.obj.settings
+    from relay.service import run
+
+    raise Exit(run(settings, context.obj.settings_file))
+
+
+def demo(
+    send: Annotated[bool, Option("--send", help="Send one message, show its journey, and end.")] = False,
+    port: Annotated[int, Option("--port", metavar="P", min=0, max=65535, help="Where it listens.")] = 2525,
+) -> None:
+    """Show a relay at work, with a server of its own that keeps all mail. Nothing leaves this machine."""
+    from relay.demo import run
+
+    raise Exit(run(port, send=send))

@@ -1,0 +1,124 @@
+"""`relay server`: the upstream servers that profiles send through."""
+
+from typing import Annotated, Any
+
+from typer import Context, Exit, Option
+
+from relay.cli.ask import read_password
+from relay.cli.options import AsJson, Changes, Name, NoSend, PasswordStdin, command, noun
+from relay.cli.output import count, print_json, print_record, print_table, words
+from relay.cli.steps import show_test
+
+app = noun("Upstream servers: where mail leaves through.", "relay server list")
+
+
+@command(app, "add", "relay server add acmejets --host smtp.gmail.com --username mailer@acmejets.example")
+def add(
+    context: Context,
+    name: Name,
+    host: Annotated[str, Option("--host", metavar="HOST", help="Its name or IP address.", show_default=False)],
+    security: Annotated[str | None, Option(metavar="S", help="none, starttls (default) or tls.")] = None,
+    port: Annotated[int | None, Option(metavar="N", help="Default: 25, 587 or 465, by the security.")] = None,
+    auth: Annotated[str | None, Option(metavar="A", help="none, plain, login, cram-md5 or auto (default).")] = None,
+    username: Annotated[str | None, Option(metavar="U", help="The account that logs in.")] = None,
+    address: Annotated[str | None, Option(metavar="A", help="The address its mail leaves with.")] = None,
+    internal: Annotated[bool, Option("--internal", help="Shared: no profile on it can override.")] = False,
+    default: Annotated[bool, Option("--default", help="Profiles without a server of their own follow it.")] = False,
+    password_stdin: PasswordStdin = False,
+) -> None:
+    """Add a server. The first one becomes the default."""
+    password = read_password(f"server {name}", from_stdin=True) if password_stdin else None
+    given = {
+        "host": host,
+        "security": security,
+        "port": port,
+        "auth": auth,
+        "username": username,
+        "address": address,
+        "internal": internal or None,
+    }
+    values = {key: value for key, value in given.items() if value is not None}
+    record = context.obj.run("server.add", name=name, values=values, default=default, password=password)
+    print(f"server {record['name']} added{' as the default' if record['default'] else ''}")
+    if record["auth"] != "none" and not record["password_set"]:
+        print(f"set its password with: relay server password {name}")
+
+
+@command(app, "list", "relay server list --json")
+def list_(context: Context, as_json: AsJson = False) -> None:
+    """List the servers, and how many channels and agents each one serves."""
+    records = context.obj.run("server.list")
+    if as_json:
+        return print_json(records)
+    columns = ("name", "host", "security", "auth", "channels", "agents")
+    return print_table(columns, [_row(record) for record in records], empty="there is no server yet")
+
+
+@command(app, "show", "relay server show acmejets")
+def show(context: Context, name: Name, as_json: AsJson = False) -> None:
+    """Show one server with all its keys."""
+    record = context.obj.run("server.show", name=name)
+    if as_json:
+        return print_json(record)
+    return print_record({key: words(value) for key, value in record.items()})
+
+
+@command(app, "set", "relay server set acmejets max_connections=2 port=")
+def set_(context: Context, name: Name, changes: Changes) -> None:
+    """Change keys of a server."""
+    context.obj.run("server.set", name=name, changes=changes)
+    print(f"server {name} changed")
+
+
+@command(app, "remove", "relay server remove old --move-to acmejets")
+def remove(
+    context: Context,
+    name: Name,
+    move_to: Annotated[
+        str | None, Option("--move-to", metavar="SERVER", help="Where the profiles that use it go.")
+    ] = None,
+) -> None:
+    """Remove a server and its password. The default server cannot be removed."""
+    result = context.obj.run("server.remove", name=name, move_to=move_to)
+    moved = f"; {count(len(result['moved']), 'profile')} moved to {move_to}" if result["moved"] else ""
+    print(f"server {name} removed{moved}")
+
+
+@command(app, "default", "relay server default acmejets")
+def default(context: Context, name: Name) -> None:
+    """Make a server the default. The profiles that follow the default move, no others."""
+    result = context.obj.run("server.default", name=name)
+    print(f"server {name} is the default; {count(len(result['followers']), 'profile')} follow it")
+
+
+@command(app, "password", "relay server password acmejets")
+def password(context: Context, name: Name, password_stdin: PasswordStdin = False) -> None:
+    """Set the password of the server's own account."""
+    context.obj.run("server.show", name=name)
+    value = read_password(f"server {name}", from_stdin=password_stdin)
+    context.obj.run("server.password", name=name, password=value)
+    print(f"the password of server {name} is set")
+
+
+@command(app, "test", "relay server test acmejets --to me@example.org")
+def try_out(
+    context: Context,
+    name: Name,
+    to: Annotated[str, Option("--to", metavar="ADDRESS", help="Who receives the test message.", show_default=False)],
+    no_send: NoSend = False,
+    as_json: AsJson = False,
+) -> None:
+    """Log in at a server and send a test message, step by step."""
+    is_good = show_test(context.obj, "server.test", as_json=as_json, name=name, to=to, send=not no_send)
+    raise Exit(0 if is_good else 1)
+
+
+def _row(record: dict[str, Any]) -> list[str]:
+    return [
+        f"{record['name']} (default)" if record["default"] else record["name"],
+        f"{record['host']}:{record['port']}",
+        record["security"],
+        record["auth"],
+        str(record["used_by_channels"]),
+        str(record["used_by_agents"]),
+    ]

@@ -1,0 +1,73 @@
+"""What the commands share: which settings are meant, and the way to the operations.
+
+A running relay is asked over its control socket, because it may be the only one that has the master key; without one
+the store is opened here.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from relay.control.client import ControlClient, NoRelay
+
+if TYPE_CHECKING:
+    from relay.settings import Settings
+
+
+class WrongUsage(Exception):
+    """The command line cannot be meant so. The message says what to write instead."""
+
+
+@dataclass
+class Session:
+    """One run of the command line. `config` is what `--config` says."""
+
+    config: Path | None = None
+    _is_local: bool = field(default=False, init=False)
+
+    @cached_property
+    def settings_file(self) -> Path | None:
+        """The settings file that counts, None where there is none."""
+        from relay.settings import find_settings_file
+
+        return find_settings_file(self.config)
+
+    @property
+    def settings_name(self) -> str:
+        """How faults call the settings file."""
+        return str(self.settings_file or "relay.toml")
+
+    @cached_property
+    def settings(self) -> "Settings":
+        """The settings. Raises Faults."""
+        from relay.settings import load_settings
+
+        return load_settings(self.settings_file)
+
+    @property
+    def client(self) -> ControlClient:
+        """The way to a running relay."""
+        return ControlClient(self.settings.control_socket, self.settings.state_dir)
+
+    def run(self, name: str, /, **params: Any) -> Any:
+        """Return the result of an operation, done by the running relay or here. Raises Refused."""
+        if not self._is_local:
+            try:
+                return self.client.run(name, params)
+            except NoRelay:
+                self._is_local = True
+        from relay.cli.local import run_here
+
+        return run_here(self.settings, self.settings_name, name, params)
+
+    def stream(self, name: str, tell: Callable[[dict[str, Any]], None], /, **params: Any) -> None:
+        """Pass on what an operation says while it goes on. Raises Refused."""
+        try:
+            for item in self.client.stream(name, params):
+                tell(item)
+        except NoRelay:
+            from relay.cli.local import stream_here
+
+            stream_here(self.settings, self.settings_name, name, params, tell)

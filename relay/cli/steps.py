@@ -1,0 +1,27 @@
+"""A test of a server or profile as people watch it: one line as each step is done."""
+
+from typing import TYPE_CHECKING, Any
+
+from relay.cli.output import print_json, words
+
+if TYPE_CHECKING:
+    from relay.cli.session import Session
+
+
+def show_test(session: "Session", operation: str, *, as_json: bool, **params: Any) -> bool:
+    """Run a test, show its steps, and return whether all of them went well."""
+    steps: list[dict[str, Any]] = []
+
+    def tell(step: dict[str, Any]) -> None:
+        steps.append(step)
+        if not as_json:
+            print(
+                f"{'ok' if step['ok'] else 'FAILED':<6}  {step['step']:<7}  {words(step['detail'])}".rstrip(),
+                flush=True,
+            )
+
+    session.stream(operation, tell, **params)
+    is_good = bool(steps) and all(step["ok"] for step in steps)
+    if as_json:
+        print_json({"ok": is_good, "steps": steps})
+    return is_good

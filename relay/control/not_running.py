@@ -1,0 +1,21 @@
+"""The status where no relay runs: the same keys, so that scripts need no second case."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+NOT_RUNNING: Mapping[str, Any] = MappingProxyType(
+    {
+        "running": False,
+        "pid": None,
+        "version": None,
+        "since": None,
+        "state_dir": None,
+        "listeners": [],
+        "connections": 0,
+        "directory": {"ok": True, "faults": []},
+        "queue": {},
+        "oldest": None,
+        "accounts_held": [],
+    }
+)

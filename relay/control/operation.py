@@ -1,0 +1,82 @@
+"""One operation: a function by name, with its parameters checked, and its refusals as sentences.
+
+What may go wrong below (a fault in the directory, a lost key, a full disk) has its own exception with its own
+sentence; here, at the one boundary, each becomes a `Refused` with that sentence.
+"""
+
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+from contextlib import aclosing, contextmanager
+from dataclasses import dataclass
+from functools import wraps
+from typing import Any
+
+from pydantic import ConfigDict, ValidationError, validate_call
+
+from relay.control.refused import Refused, UnknownOperation
+from relay.directory.edit import EditRefused
+from relay.directory.file import FileRefused
+from relay.faults import Faults
+from relay.mail.address import AddressError
+from relay.secrets.master_key import MasterKeyError
+from relay.secrets.sources import SecretUnavailable
+from relay.secrets.vault import SecretBroken, SecretRefused
+from relay.store.errors import StoreError
+
+# A parameter may be a password: no message repeats what was given.
+_CHECKED = ConfigDict(strict=True, hide_input_in_errors=True)
+
+_SENTENCES = (
+    Faults,
+    EditRefused,
+    FileRefused,
+    AddressError,
+    MasterKeyError,
+    SecretUnavailable,
+    SecretBroken,
+    SecretRefused,
+    StoreError,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """A function of keyword parameters: async with a JSON result, or, as a stream, an async generator of objects."""
+
+    function: Callable[..., Any]
+    is_change: bool = False
+    is_stream: bool = False
+
+    async def run(self, params: Mapping[str, Any]) -> Any:
+        """Return the result. Raises Refused."""
+        with refusals():
+            return await self._call(params)
+
+    async def stream(self, params: Mapping[str, Any]) -> AsyncGenerator[dict[str, Any]]:
+        """Yield what the operation says while it goes on. Raises Refused."""
+        with refusals():
+            items = self._call(params)
+            async with aclosing(items):
+                async for item in items:
+                    yield item
+
+    def _call(self, params: Mapping[str, Any]) -> Any:
+        @wraps(self.function)
+        def start(**checked: Any) -> Any:
+            """Start the async function: pydantic would check its parameters at the first await only."""
+            return self.function(**checked)
+
+        try:
+            return validate_call(config=_CHECKED)(start)(**params)
+        except ValidationError as error:
+            first = error.errors(include_input=False, include_url=False, include_context=False)[0]
+            key = ".".join(map(str, first["loc"]))
+            raise UnknownOperation(f"the parameter {key!r} is wrong: {first['msg']}") from None
+
+
+@contextmanager
+def refusals() -> Iterator[None]:
+    """Turn what the parts below say no with into Refused, with the same sentence."""
+    try:
+        yield
+    except _SENTENCES as error:
+        raise Refused(str(error)) from error

@@ -1,0 +1,60 @@
+"""All operations of a relay by name: the one way to it for commands, pages and API."""
+
+from collections.abc import AsyncGenerator, Mapping
+from typing import Any
+
+from relay.control.operation import Operation
+from relay.control.parts import Parts
+from relay.control.passwords import Passwords
+from relay.control.probes import Probes
+from relay.control.profiles import Profiles
+from relay.control.refused import UnknownOperation
+from relay.control.routes import Routes
+from relay.control.servers import Servers
+from relay.directory.model import ProfileKind
+from relay.faults import did_you_mean
+
+
+class Operations:
+    """The operations on the parts of one relay. Results and streamed items are JSON values."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._operations: dict[str, Operation] = {
+            "status": Operation(self._status),
+            **Servers(parts).operations(),
+            **Profiles(parts, ProfileKind.CHANNEL).operations(),
+            **Profiles(parts, ProfileKind.AGENT).operations(),
+            **Passwords(parts).operations(),
+            **Routes(parts).operations(),
+            **Probes(parts).operations(),
+        }
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of all operations."""
+        return tuple(self._operations)
+
+    def is_stream(self, name: str) -> bool:
+        """Whether an operation tells what it does while it goes on. Raises UnknownOperation."""
+        return self._operation(name).is_stream
+
+    def is_change(self, name: str) -> bool:
+        """Whether an operation changes the directory or a secret. Raises UnknownOperation."""
+        return self._operation(name).is_change
+
+    async def run(self, name: str, params: Mapping[str, Any]) -> Any:
+        """Return the result of an operation. Raises Refused."""
+        return await self._operation(name).run(params)
+
+    def stream(self, name: str, params: Mapping[str, Any]) -> AsyncGenerator[dict[str, Any]]:
+        """Return the items of an operation as they come. Raises Refused, also from the iterator."""
+        return self._operation(name).stream(params)
+
+    def _operation(self, name: str) -> Operation:
+        if name not in self._operations:
+            raise UnknownOperation(f"there is no operation '{name}'{did_you_mean(name, self._operations)}")
+        return self._operations[name]
+
+    async def _status(self) -> dict[str, Any]:
+        return self._parts.status()

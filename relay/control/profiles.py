@@ -1,0 +1,68 @@
+"""The operations on channels and agents."""
+
+from asyncio import to_thread
+from typing import Any
+
+from relay.control.lookup import find_profile
+from relay.control.operation import Operation
+from relay.control.parts import Parts
+from relay.control.passwords import forget_password, set_password
+from relay.control.records import profile_record, profile_records
+from relay.directory.edit import add_profile, parse_assignments, remove_profile, set_profile
+from relay.directory.model import Agent, Channel, ProfileKind
+
+
+class Profiles:
+    """What can be asked about the profiles of one kind, and done with them."""
+
+    def __init__(self, parts: Parts, kind: ProfileKind) -> None:
+        self._parts = parts
+        self._kind = kind
+
+    def operations(self) -> dict[str, Operation]:
+        """Return the operations by name."""
+        return {
+            f"{self._kind}.add": Operation(self.add, is_change=True),
+            f"{self._kind}.list": Operation(self.list_),
+            f"{self._kind}.show": Operation(self.show),
+            f"{self._kind}.set": Operation(self.set_, is_change=True),
+            f"{self._kind}.remove": Operation(self.remove, is_change=True),
+            f"{self._kind}.password": Operation(self.password, is_change=True),
+        }
+
+    async def list_(self, *, sort: str = "name", contains: str = "") -> list[dict[str, Any]]:
+        """Return the profiles that have a text in one of their values, sorted by a key."""
+        # In a thread: ten thousand agents take a moment, which holds up no message.
+        return await to_thread(profile_records, self._parts, self._kind, sort=sort, contains=contains)
+
+    async def show(self, *, name: str) -> dict[str, Any]:
+        """Return one profile."""
+        return profile_record(self._parts, find_profile(self._parts, self._kind, name))
+
+    async def add(self, *, name: str, values: dict[str, Any], password: str | None = None) -> dict[str, Any]:
+        """Add a profile with the values of its keys, and return it."""
+        await self._parts.directory.change(lambda document: add_profile(document, self._kind, name, values))
+        profile = find_profile(self._parts, self._kind, name)
+        # A name that was free has no password: what an earlier owner of the name left must not serve this one.
+        await forget_password(self._parts, profile)
+        if password is not None:
+            await set_password(self._parts, profile, password)
+        return profile_record(self._parts, profile)
+
+    async def set_(self, *, name: str, changes: list[str]) -> dict[str, Any]:
+        """Change keys ("KEY=VALUE"; "KEY=" restores the default), and return the profile."""
+        values = parse_assignments(Channel if self._kind is ProfileKind.CHANNEL else Agent, changes)
+        await self._parts.directory.change(lambda document: set_profile(document, self._kind, name, values))
+        return await self.show(name=name)
+
+    async def remove(self, *, name: str) -> dict[str, Any]:
+        """Remove a profile and its password."""
+        profile = find_profile(self._parts, self._kind, name)
+        await self._parts.directory.change(lambda document: remove_profile(document, self._kind, name))
+        await forget_password(self._parts, profile)
+        return {"ok": True}
+
+    async def password(self, *, name: str, password: str) -> dict[str, Any]:
+        """Set the email password, with which the profile logs in at its server."""
+        await set_password(self._parts, find_profile(self._parts, self._kind, name), password)
+        return {"ok": True}

@@ -1,0 +1,123 @@
+"""Servers and profiles as the JSON objects that `list` and `show` give: every key that is set or follows, no secret.
+
+The keys of DESIGN section 4 come first; the others are those of directory.toml.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import fields
+from typing import Any, TypeAlias
+
+from relay.control.parts import Parts
+from relay.control.refused import Refused
+from relay.directory.model import AnswerRule, Directory, Incoming, OAuthClient, Profile, ProfileKind, Server
+from relay.faults import did_you_mean
+from relay.secrets.secret import ref_of
+
+_User: TypeAlias = tuple[str | None, ProfileKind]
+
+_HIDDEN = frozenset({"password"})
+# What people look for; the words of settings ("rewrite", "auto") would match too much.
+_SEARCHED = (
+    "name",
+    "address",
+    "aliases",
+    "resolved_server",
+    "username",
+    "script",
+    "full_name",
+    "group",
+    "role",
+    "country",
+    "language",
+)
+
+
+def server_records(parts: Parts) -> list[dict[str, Any]]:
+    """Return all servers, in the order of their names."""
+    directory = parts.directory.routing().directory
+    used: Counter[_User] = Counter(
+        (profile.server or directory.default_server, profile.kind) for profile in directory.profiles()
+    )
+    return [_server_record(parts, directory, directory.servers[name], used) for name in sorted(directory.servers)]
+
+
+def server_record(parts: Parts, server: Server) -> dict[str, Any]:
+    """Return one server of the directory in effect."""
+    directory = parts.directory.routing().directory
+    used: Counter[_User] = Counter((server.name, profile.kind) for profile in directory.users_of(server.name))
+    return _server_record(parts, directory, server, used)
+
+
+def profile_records(parts: Parts, kind: ProfileKind, *, sort: str = "name", contains: str = "") -> list[dict[str, Any]]:
+    """Return the profiles of a kind that have a text in one of their values, sorted by a key and then by name.
+
+    Raises Refused for a key that they do not have.
+    """
+    directory = parts.directory.routing().directory
+    profiles: Mapping[str, Profile] = directory.channels if kind is ProfileKind.CHANNEL else directory.agents
+    records = [profile_record(parts, profiles[name]) for name in sorted(profiles)]
+    if records and sort not in records[0]:
+        raise Refused(f"there is no column {sort!r} to sort by{did_you_mean(sort, records[0])}")
+    if contains:
+        records = [record for record in records if _has_text(record, contains.casefold())]
+    return sorted(records, key=_by(sort))
+
+
+def profile_record(parts: Parts, profile: Profile) -> dict[str, Any]:
+    """Return one profile of the directory in effect."""
+    server = parts.directory.routing().directory.server_of(profile)
+    shown = {
+        "name": profile.name,
+        "address": profile.address,
+        "aliases": list(profile.aliases),
+        "server": profile.server,
+        "resolved_server": server.name if server else None,
+        "override": profile.override,
+        "username": profile.username or (profile.address if profile.override else ""),
+        "password_set": parts.secrets.is_set(ref_of(profile)),
+        "login_set": False,  # a login at Relay needs the listener's logins, which come with a later version
+    }
+    return shown | _rest(profile, shown)
+
+
+def _server_record(parts: Parts, directory: Directory, server: Server, used: Mapping[_User, int]) -> dict[str, Any]:
+    shown = {
+        "name": server.name,
+        "host": server.host,
+        "port": server.effective_port,
+        "security": server.security.value,
+        "auth": server.auth.value,
+        "username": server.username,
+        "address": str(server.identity or ""),
+        "default": server.name == directory.default_server,
+        "internal": server.internal,
+        "used_by_channels": used.get((server.name, ProfileKind.CHANNEL), 0),
+        "used_by_agents": used.get((server.name, ProfileKind.AGENT), 0),
+        "state": "ok",
+        "password_set": parts.secrets.is_set(ref_of(server)),
+    }
+    return shown | _rest(server, shown)
+
+
+def _rest(entry: Server | Profile | AnswerRule | OAuthClient | Incoming, shown: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the keys of an entry that are not shown yet, as JSON has them."""
+    names = [field.name for field in fields(entry) if field.name not in shown and field.name not in _HIDDEN]
+    return {name: _plain(getattr(entry, name)) for name in names}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, AnswerRule | OAuthClient | Incoming):
+        return _rest(value, {})
+    if isinstance(value, tuple):
+        return [_plain(inner) for inner in value]
+    return str(value) if isinstance(value, str) else value
+
+
+def _has_text(record: Mapping[str, Any], text: str) -> bool:
+    return any(text in str(record.get(key) or "").casefold() for key in _SEARCHED)
+
+
+def _by(key: str) -> Callable[[Mapping[str, Any]], tuple[bool, str]]:
+    """Sort by a key as people read: without case, and what has no value at the end."""
+    return lambda record: (record[key] in (None, "", []), str(record[key]).casefold())

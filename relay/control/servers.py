@@ -1,0 +1,76 @@
+"""The operations on servers."""
+
+from asyncio import to_thread
+from typing import Any
+
+from relay.control.lookup import find_server
+from relay.control.operation import Operation
+from relay.control.parts import Parts
+from relay.control.passwords import forget_password, set_password
+from relay.control.records import server_record, server_records
+from relay.directory.edit import add_server, parse_assignments, remove_server, set_default, set_server
+from relay.directory.model import Server
+
+
+class Servers:
+    """What can be asked about servers, and done with them."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+
+    def operations(self) -> dict[str, Operation]:
+        """Return the operations by name."""
+        return {
+            "server.add": Operation(self.add, is_change=True),
+            "server.list": Operation(self.list_),
+            "server.show": Operation(self.show),
+            "server.set": Operation(self.set_, is_change=True),
+            "server.remove": Operation(self.remove, is_change=True),
+            "server.default": Operation(self.default, is_change=True),
+            "server.password": Operation(self.password, is_change=True),
+        }
+
+    async def list_(self) -> list[dict[str, Any]]:
+        """Return all servers."""
+        return await to_thread(server_records, self._parts)
+
+    async def show(self, *, name: str) -> dict[str, Any]:
+        """Return one server."""
+        return server_record(self._parts, find_server(self._parts, name))
+
+    async def add(
+        self, *, name: str, values: dict[str, Any], default: bool = False, password: str | None = None
+    ) -> dict[str, Any]:
+        """Add a server with the values of its keys, and return it."""
+        await self._parts.directory.change(lambda document: add_server(document, name, values, default=default))
+        server = find_server(self._parts, name)
+        # A name that was free has no password: what an earlier owner of the name left must not serve this one.
+        await forget_password(self._parts, server)
+        if password is not None:
+            await set_password(self._parts, server, password)
+        return server_record(self._parts, server)
+
+    async def set_(self, *, name: str, changes: list[str]) -> dict[str, Any]:
+        """Change keys ("KEY=VALUE"; "KEY=" restores the default), and return the server."""
+        values = parse_assignments(Server, changes)
+        await self._parts.directory.change(lambda document: set_server(document, name, values))
+        return await self.show(name=name)
+
+    async def remove(self, *, name: str, move_to: str | None = None) -> dict[str, Any]:
+        """Remove a server and its password; the profiles that name it go to `move_to`."""
+        server = find_server(self._parts, name)
+        users = self._parts.directory.routing().directory.users_of(name)
+        moved = [profile.name for profile in users if profile.server == name]
+        await self._parts.directory.change(lambda document: remove_server(document, name, move_to))
+        await forget_password(self._parts, server)
+        return {"ok": True, "moved": moved}
+
+    async def default(self, *, name: str) -> dict[str, Any]:
+        """Make a server the default, and return who follows it."""
+        directory = await self._parts.directory.change(lambda document: set_default(document, name))
+        return {"ok": True, "followers": [profile.name for profile in directory.profiles() if profile.server is None]}
+
+    async def password(self, *, name: str, password: str) -> dict[str, Any]:
+        """Set the password of the server's account."""
+        await set_password(self._parts, find_server(self._parts, name), password)
+        return {"ok": True}

@@ -1,0 +1,170 @@
+"""control.sock: HTTP over a unix socket, on which the commands reach a running relay.
+
+`POST /do/NAME` with the parameters as a JSON object answers the operation's result as JSON; an operation that goes on
+for a while answers lines of JSON (application/x-ndjson), each `{"item": …}`, and `{"error": "…"}` where it ends early.
+`GET /status` answers the status. A refusal is `{"ok": false, "error": "…"}` with a 4xx. The header `Relay-State-Dir`
+of a request names the state_dir that the command means; a relay with another one refuses.
+"""
+
+import json
+import os
+import socket
+from asyncio import to_thread
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, suppress
+from pathlib import Path
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from relay import log
+from relay.control.http import HttpServer
+from relay.control.operations import Operations
+from relay.control.peer import may_ask
+from relay.control.refused import Refused, UnknownOperation
+
+STATE_DIR_HEADER = "Relay-State-Dir"
+_MOST_BYTES = 1024 * 1024  # a request: an import of many passwords stays far below
+_PROBE_SECONDS = 2
+
+
+class ControlSocketError(Exception):
+    """The control socket cannot be opened. The message says why and what to do."""
+
+
+class ControlSocket:
+    """Serves the operations of a running relay to its owner and to root."""
+
+    def __init__(self, path: Path, operations: Operations, state_dir: Path) -> None:
+        self.path = path
+        self._operations = operations
+        self._state_dir = state_dir.resolve()
+        self._inode = 0
+        routes = [
+            Route("/status", self._status, methods=["GET"]),
+            Route("/do/{name}", self._do, methods=["POST"]),
+        ]
+        self._server = HttpServer(Starlette(routes=routes))
+
+    async def start(self) -> None:
+        """Listen. A socket file that nobody answers on is replaced. Raises ControlSocketError."""
+        listening = _bind(self.path)
+        self._inode = self.path.stat().st_ino
+        await self._server.start(listening)
+
+    async def stop(self) -> None:
+        """Answer what was asked, for at most a second, and remove the socket file."""
+        await self._server.stop()
+        with suppress(FileNotFoundError):
+            if self.path.stat().st_ino == self._inode:
+                self.path.unlink()
+
+    async def _status(self, request: Request) -> Response:
+        if (refusal := self._refusal(request)) is not None:
+            return refusal
+        return JSONResponse(await self._operations.run("status", {}))
+
+    async def _do(self, request: Request) -> Response:
+        name = request.path_params["name"]
+        try:
+            # The whole request is read before any answer: who is refused is still writing otherwise.
+            body = await _body(request)
+            if (refusal := self._refusal(request)) is not None:
+                return refusal
+            params = _parameters(body)
+            if self._operations.is_stream(name):
+                lines = _lines(self._operations.stream(name, params))
+                return StreamingResponse(lines, media_type="application/x-ndjson")
+            result = await self._operations.run(name, params)
+        except UnknownOperation as error:
+            return _failure(404, str(error))
+        except Refused as error:
+            return _failure(409, str(error))
+        if self._operations.is_change(name):
+            log.changed(operation=name, name=params.get("name"), uid=request.state.uid)
+        return await to_thread(JSONResponse, result)
+
+    def _refusal(self, request: Request) -> Response | None:
+        uid = request.state.uid
+        if not may_ask(uid):
+            log.refused(what="control.sock", uid=uid)
+            return _failure(403, "only root and the user that relay runs as may use its control socket")
+        meant = request.headers.get(STATE_DIR_HEADER)
+        if meant is not None and meant != str(self._state_dir):
+            return _failure(
+                421,
+                f"the relay that runs here keeps its state in {self._state_dir}, your settings say {meant}; "
+                "name its settings file with --config",
+            )
+        return None
+
+
+def _bind(path: Path) -> socket.socket:
+    """Return a listening socket at `path` that has mode 0600 from its first moment."""
+    if path.is_socket():
+        if _is_answered(path):
+            raise ControlSocketError(f"another relay runs already and answers on {path}; stop it first")
+        path.unlink()
+    listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        # Linux gives the new file the mode of the socket's own inode, so there is no moment with a wider one.
+        os.fchmod(listening.fileno(), 0o600)
+        listening.bind(str(path))
+        path.chmod(0o600)
+        listening.listen(64)
+    except OSError as error:
+        listening.close()
+        raise ControlSocketError(f"the control socket {path} cannot be opened: {error.strerror or error}") from error
+    listening.setblocking(False)
+    return listening
+
+
+def _is_answered(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(_PROBE_SECONDS)
+        try:
+            probe.connect(str(path))
+        except (ConnectionRefusedError, FileNotFoundError):
+            return False
+        except OSError as error:
+            raise ControlSocketError(f"the socket {path} cannot be tried: {error.strerror or error}") from error
+        return True
+
+
+async def _body(request: Request) -> bytes:
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > _MOST_BYTES:
+            raise Refused("the request is too large")
+    return bytes(body)
+
+
+def _parameters(body: bytes) -> dict[str, Any]:
+    try:
+        params = json.loads(body or b"{}")
+    except ValueError:
+        params = None
+    if not isinstance(params, dict):
+        raise Refused("the parameters must be a JSON object")
+    return params
+
+
+async def _lines(items: AsyncGenerator[dict[str, Any]]) -> AsyncIterator[bytes]:
+    try:
+        async with aclosing(items):
+            async for item in items:
+                yield _line({"item": item})
+    except Refused as error:
+        yield _line({"error": str(error)})
+
+
+def _line(value: dict[str, Any]) -> bytes:
+    return json.dumps(value).encode() + b"\n"
+
+
+def _failure(status: int, error: str) -> Response:
+    return JSONResponse({"ok": False, "error": error}, status_code=status)

@@ -1,0 +1,83 @@
+"""All sessions that are open now: how many there may be, and how they end together."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterable
+from typing import Protocol
+
+from relay.directory.client import Client
+from relay.listener import replies
+from relay.mail.reply import Reply
+from relay.settings import Limits
+
+_ABORT_SECONDS = 1.0  # the loop needs a few turns to take note of a connection that was cut off
+
+
+class Member(Protocol):
+    """What the crowd asks of a session."""
+
+    @property
+    def task(self) -> asyncio.Task[None]:
+        """Its own task, which ends with it."""
+
+    @property
+    def is_handing_over(self) -> bool:
+        """Whether its message is on its way upstream."""
+
+    def stop(self) -> None:
+        """Say good-bye: now where it is idle, after its message otherwise."""
+
+    def abort(self) -> None:
+        """Cut the connection."""
+
+
+class Crowd:
+    """The open sessions of all listeners."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._sessions: dict[Member, Client] = {}
+        self._per_peer: Counter[str] = Counter()
+        self._is_stopping = False
+
+    def __len__(self) -> int:
+        return len(self._sessions)
+
+    def enter(self, session: Member, client: Client) -> Reply | None:
+        """Let a session in, or return the reply that turns it away. Whoever was let in leaves by `leave`."""
+        if self._is_stopping:
+            return replies.STOPPING
+        if len(self._sessions) >= self._limits.connections:
+            return replies.TOO_MANY_CONNECTIONS
+        if not client.is_trusted and self._per_peer[client.peer] >= self._limits.connections_per_client:
+            return replies.TOO_MANY_OF_CLIENT
+        self._sessions[session] = client
+        self._per_peer[client.peer] += 1
+        return None
+
+    def leave(self, session: Member) -> None:
+        """A session has ended. One that was never let in may leave, too."""
+        client = self._sessions.pop(session, None)
+        if client is None:
+            return
+        self._per_peer[client.peer] -= 1
+        if not self._per_peer[client.peer]:
+            del self._per_peer[client.peer]
+
+    async def stop(self, patience: float) -> None:
+        """End every session: idle ones at once, those in a message after it or when `patience` (seconds) ends."""
+        self._is_stopping = True
+        for session in list(self._sessions):
+            session.stop()
+        await _end_of(self._sessions, patience)
+        left = [session for session in self._sessions if not session.is_handing_over]
+        for session in list(self._sessions):
+            session.abort()
+        # A message on its way upstream ends when it ends; without a client nothing else lasts.
+        await _end_of(left, _ABORT_SECONDS)
+
+
+async def _end_of(sessions: Iterable[Member], seconds: float) -> None:
+    tasks = [session.task for session in sessions]
+    if tasks:
+        await asyncio.wait(tasks, timeout=seconds)

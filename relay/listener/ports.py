@@ -1,0 +1,33 @@
+"""What the listener asks of the rest of the house. `relay.delivery` answers."""
+
+from typing import Protocol
+
+from relay.directory.client import Client
+from relay.mail.content import Content
+from relay.mail.envelope import Envelope
+from relay.mail.reply import Reply
+from relay.mail.trace import Arrival
+
+
+class Submission(Protocol):
+    """One message being handed to us."""
+
+    async def complete(self, content: Content) -> Reply:
+        """Do with the message what is to be done, and return what its client is told. Called once, never cancelled."""
+
+    def client_left(self) -> None:
+        """Nobody waits for the reply any more. Called at most once, while `complete` runs."""
+
+
+class Desk(Protocol):
+    """Who may send, and where a message is handed over."""
+
+    @property
+    def hostname(self) -> str:
+        """What we are called in greeting, EHLO and Received."""
+
+    def check_sender(self, client: Client, envelope: Envelope) -> Reply | None:
+        """Return the reply that refuses MAIL, or None to go on. The envelope has no recipients yet."""
+
+    def open(self, client: Client, envelope: Envelope, arrival: Arrival) -> Submission:
+        """Begin one submission: the message has come whole and `complete` follows."""

@@ -1,0 +1,92 @@
+"""The sockets behind the addresses of the listeners.
+
+A fault is a ListenError: one sentence that names the address and what to do about it.
+"""
+
+import asyncio
+import errno
+import socket
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeAlias
+
+from relay.endpoint import Endpoint, InheritedSocket, TcpAddress, UnixAddress
+
+_BACKLOG = 1024  # connections that wait to be accepted; the kernel lowers it to net.core.somaxconn
+
+Factory: TypeAlias = Callable[[], asyncio.BaseProtocol]
+
+
+class ListenError(Exception):
+    """An address cannot be listened on. The message is one sentence."""
+
+
+async def listen(endpoint: Endpoint, factory: Factory, unix_mode: int) -> asyncio.Server:
+    """Open an endpoint and serve it. Raises ListenError."""
+    loop = asyncio.get_running_loop()
+    try:
+        match endpoint:
+            case TcpAddress(host, port):
+                return await loop.create_server(factory, host, port, backlog=_BACKLOG)
+            case UnixAddress(path):
+                return await loop.create_unix_server(factory, sock=_unix_socket(path, unix_mode), backlog=_BACKLOG)
+            case InheritedSocket():
+                raise ListenError(f"{endpoint}: sockets of systemd are not in this version; write host:port")
+    except OSError as error:
+        raise ListenError(f"{endpoint}: {_sentence(error)}") from error
+
+
+def bound_addresses(server: asyncio.Server) -> tuple[str, ...]:
+    """Return where a server listens, with the ports that the system chose."""
+    return tuple(_name(sock) for sock in server.sockets)
+
+
+def _name(sock: socket.socket) -> str:
+    name = sock.getsockname()
+    if sock.family == socket.AF_UNIX:
+        return str(UnixAddress(Path(name)))
+    return str(TcpAddress(name[0], name[1]))
+
+
+def _unix_socket(path: Path, mode: int) -> socket.socket:
+    _remove_stale(path)
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        sock.bind(str(path))
+        path.chmod(mode)
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def _remove_stale(path: Path) -> None:
+    """Remove the socket of a process that is gone; one that somebody still answers on is in use."""
+    try:
+        if not stat.S_ISSOCK(path.stat().st_mode):
+            raise FileExistsError(errno.EEXIST, "a file that is no socket")
+    except FileNotFoundError:
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(1)
+        try:
+            probe.connect(str(path))
+        except ConnectionRefusedError:
+            path.unlink(missing_ok=True)
+            return
+    raise OSError(errno.EADDRINUSE, "somebody answers")
+
+
+def _sentence(error: OSError) -> str:
+    # asyncio wraps the error of bind() and keeps its number; a failed name lookup has numbers of its own.
+    if isinstance(error, socket.gaierror):
+        return f"this host name is not known here ({error.strerror})"
+    # From Python 3.13 on asyncio passes over addresses that this machine lacks; that none is left has no number.
+    return {
+        errno.EADDRINUSE: "this address is in use by another program; stop that one or choose another address",
+        errno.EADDRNOTAVAIL: "this machine does not have this address",
+        errno.EACCES: "not permitted; a port under 1024 needs privileges, a socket needs a folder to write in",
+        errno.EEXIST: "there is a file that is no socket; move it away or choose another path",
+        errno.ENOENT: "the folder of this socket does not exist",
+    }.get(error.errno or errno.EADDRNOTAVAIL, error.strerror or type(error).__name__)

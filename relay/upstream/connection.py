@@ -1,0 +1,261 @@
+"""One connection to a server: opened and logged in step by step, then used for one transaction after the other.
+
+Every step raises Failed with the phase, the server's words or our own, and what they mean; nothing else but
+CancelledError comes out. Whatever is no answer by the rules, and any cancellation, ends the connection: it is closed
+at once and never used again, so that an answer never meets the wrong question.
+
+SECURITY: no step goes back to less protection than the directory asks for. Without TLS where TLS is asked for there
+is no login and no MAIL, and what EHLO said before TLS is forgotten (RFC 3207 sections 4.2 and 6).
+"""
+
+import asyncio
+import socket
+import ssl
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+from aiosmtplib.errors import SMTPResponseException, SMTPServerDisconnected
+from aiosmtplib.response import SMTPResponse
+
+from relay.directory.model import Auth, Meaning, Security, Server
+from relay.mail.reply import Reply
+from relay.secrets.secret import Secret
+from relay.upstream.dial import Endpoint, dial, resolve
+from relay.upstream.failure import MAPPED, failure_of, garbage, own_failure, refusal
+from relay.upstream.link import EarlyAnswer, Link
+from relay.upstream.login import EXCHANGES, Exchange, NoMechanism, choose, masked, may_send_password
+from relay.upstream.offers import Offers
+from relay.upstream.outcome import Failed, Failure, Tls
+from relay.upstream.phase import Phase
+from relay.upstream.tls import Contexts
+from relay.upstream.transfer import Progress, Timeouts
+
+_NO_STARTTLS = Reply(451, "4.7.4", "No secure connection to the mail server")
+_NO_LOGIN = Reply(535, "5.7.8", "The login at the mail server is not possible")
+
+
+class Connection:
+    """A connection to one server. Make it, `open` it (or take the steps one by one), transact, `close` it.
+
+    `progress` is set by whoever uses it, before each use. `messages` counts the accepted ones. `needs_reset`: the
+    last transaction did not come to its end, so RSET goes before the next.
+    """
+
+    def __init__(self, server: Server, *, hello: str, timeouts: Timeouts, contexts: Contexts) -> None:
+        self.server = server
+        self.timeouts = timeouts
+        self.progress = Progress()
+        self.offers = Offers()
+        self.tls: Tls | None = None
+        self.messages = 0
+        self.needs_reset = False
+        self._hello = hello.encode("ascii")
+        self._contexts = contexts
+        self._peer = ""
+        self._socket: socket.socket | None = None
+        self._link: Link | None = None
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether the next command may be sent: the connection is open and answers and commands are in step."""
+        return self._link is not None and self._link.is_in_step
+
+    @property
+    def certificate(self) -> bytes | None:
+        """The server's certificate in DER."""
+        session = self._link.ssl_object if self._link else None
+        return session.getpeercert(binary_form=True) if session else None
+
+    async def open(self, username: str, secret: Secret | None) -> None:
+        """Take every step up to a logged-in connection."""
+        await self.connect(await self.resolve())
+        await self.begin()
+        await self.hello()
+        await self.login(username, secret)
+
+    async def resolve(self) -> tuple[Endpoint, ...]:
+        """Look the server's name up."""
+        with self._step(Phase.RESOLVE):
+            async with asyncio.timeout(self.timeouts.connect):
+                return await resolve(self.server.host, self.server.effective_port)
+
+    async def connect(self, endpoints: tuple[Endpoint, ...]) -> str:
+        """Connect to the first endpoint that answers, and return its address."""
+        with self._step(Phase.CONNECT):
+            async with asyncio.timeout(self.timeouts.connect):
+                self._socket = await dial(endpoints)
+            self._peer = str(self._socket.getpeername()[0])
+            return self._peer
+
+    async def begin(self) -> None:
+        """Hear the greeting, within TLS unless the server's security is "none"."""
+        if self.server.security is Security.TLS:
+            with self._step(Phase.STARTTLS):
+                await self._take_line(await self._context())
+        else:
+            with self._step(Phase.CONNECT):
+                await self._take_line(None)
+        with self._step(Phase.GREETING):
+            response = await self._line.read_response(timeout=self.timeouts.reply)
+            self.demand(self._reply(response), "2")
+        if self.server.security is Security.STARTTLS:
+            await self.hello()
+            await self._starttls()
+        self._note_tls()
+
+    async def hello(self) -> None:
+        """EHLO. RFC 6409 wants it of a submission server; there is no HELO for older ones."""
+        with self._step(Phase.EHLO):
+            response = await self._line.ask(b"EHLO", self._hello, timeout=self.timeouts.reply)
+            self.demand(self._reply(response), "2")
+            self.offers = Offers.parse(response.message)
+
+    async def login(self, username: str, secret: Secret | None) -> Auth:
+        """Log in with one mechanism, once, and return it; nothing happens where the server's auth is "none"."""
+        if self.server.auth is Auth.NONE:
+            return Auth.NONE
+        self.progress.phase = Phase.LOGIN
+        if not username or secret is None:
+            raise _no_login("there is no name or no password to log in with")
+        try:
+            mechanism = self._mechanism()
+            await self._exchange(EXCHANGES[mechanism](username, secret.value))
+        except NoMechanism as none:
+            raise _no_login(str(none)) from None
+        except Failed as failed:
+            # The chain ends here: an exception below may hold what the server repeated of the password.
+            raise Failed(_masked(failed.failure, username, secret.value)) from None
+        return mechanism
+
+    async def ask(self, phase: Phase, *words: bytes) -> Reply:
+        """Send one command and return its answer, whatever its code. After a 421 the connection is closed."""
+        with self._step(phase):
+            return self._reply(await self._line.ask(*words, timeout=self.timeouts.reply))
+
+    async def send(self, pieces: Iterable[bytes]) -> Reply:
+        """Send a message after 354 (pieces as `wire` makes them), and return the answer to its final dot."""
+        with self._step(Phase.CONTENT):
+            times = self.timeouts
+            try:
+                response = await self._line.send(pieces, before_dot=self._dot, chunk=times.chunk, final=times.final)
+            except EarlyAnswer as early:
+                reply = self._reply(early.response)
+                self.abort()  # half a message is on its way: only closing takes it back
+                raise self._unwanted(reply) from None
+            return self._reply(response)
+
+    def demand(self, reply: Reply, digit: str) -> Reply:
+        """Return the reply if its code begins with that digit, else raise Failed.
+
+        A 4xx or 5xx is the refusal it is; anything else ends the connection, because the server answers something
+        that was not asked.
+        """
+        if str(reply.code)[0] != digit:
+            raise self._unwanted(reply)
+        return reply
+
+    async def close(self) -> None:
+        """Say QUIT where that makes sense, and close."""
+        if self._link is not None:
+            await self._link.close(within=self.timeouts.quit)
+        self.abort()
+
+    def abort(self) -> None:
+        """Close at once, without a word."""
+        if self._link is not None:
+            self._link.abort()
+        elif self._socket is not None:
+            self._socket.close()
+
+    @property
+    def _line(self) -> Link:
+        if self._link is None:
+            raise SMTPServerDisconnected("Server not connected")
+        return self._link
+
+    @contextmanager
+    def _step(self, phase: Phase) -> Iterator[None]:
+        """Name the phase, and let only Failed and CancelledError out. Both but a plain refusal end the connection."""
+        self.progress.phase = phase
+        try:
+            yield
+        except Failed:
+            raise
+        except MAPPED as error:
+            self.abort()
+            raise Failed(failure_of(error, self.progress.phase, self.server.answers)) from error
+        except BaseException:
+            self.abort()
+            raise
+
+    def _reply(self, response: SMTPResponse) -> Reply:
+        if not 200 <= response.code <= 599:
+            raise SMTPResponseException(-1, str(response))
+        if response.code == 421:  # RFC 5321 section 3.8: the server closes, and so do we
+            self.abort()
+        return Reply.of_upstream(response.code, response.message)
+
+    def _unwanted(self, reply: Reply) -> Failed:
+        phase = self.progress.phase
+        if reply.code >= 400:
+            return Failed(refusal(phase, reply, self.server.answers))
+        self.abort()
+        return Failed(garbage(phase, str(reply)))
+
+    def _dot(self) -> None:
+        self.progress.phase = Phase.FINAL
+        self.progress.final_dot_sent = True
+
+    async def _take_line(self, context: ssl.SSLContext | None) -> None:
+        loop = asyncio.get_running_loop()
+        host = self.server.host if context else None
+        deadline = self.timeouts.connect if context else None
+        _, self._link = await loop.create_connection(
+            Link, sock=self._socket, ssl=context, server_hostname=host, ssl_handshake_timeout=deadline
+        )
+
+    async def _context(self) -> ssl.SSLContext:
+        return await self._contexts.get(verify=self.server.verify_tls, ca_file=self.server.ca_file)
+
+    async def _starttls(self) -> None:
+        self.progress.phase = Phase.STARTTLS
+        if not self.offers.has("starttls"):
+            raise Failed(own_failure(Phase.STARTTLS, _NO_STARTTLS, Meaning.TEMPORARY, "the server offers no STARTTLS"))
+        with self._step(Phase.STARTTLS):
+            self.offers = Offers()
+            await self._line.secure(await self._context(), host=self.server.host, timeout=self.timeouts.connect)
+
+    def _note_tls(self) -> None:
+        session = self._line.ssl_object
+        if session is not None:
+            cipher = session.cipher()
+            self.tls = Tls(session.version() or "", cipher[0] if cipher else "")
+
+    def _mechanism(self) -> Auth:
+        is_encrypted = self.tls is not None
+        is_safe = may_send_password(
+            self._peer, is_encrypted=is_encrypted, allow_plaintext=self.server.allow_plaintext_password
+        )
+        offered = self.offers.mechanisms
+        return choose(self.server.auth, offered, is_encrypted=is_encrypted, may_send_password=is_safe)
+
+    async def _exchange(self, exchange: Exchange) -> None:
+        with self._step(Phase.LOGIN):
+            reply = await self.ask(Phase.LOGIN, next(exchange))
+            while reply.code == 334:
+                try:
+                    line = exchange.send(reply.text)
+                except StopIteration:
+                    break
+                reply = await self.ask(Phase.LOGIN, line)
+            self.demand(reply, "2")
+
+
+def _no_login(detail: str) -> Failed:
+    return Failed(own_failure(Phase.LOGIN, _NO_LOGIN, Meaning.LOGIN_REFUSED, detail))
+
+
+def _masked(failure: Failure, username: str, password: str) -> Failure:
+    reply = replace(failure.reply, text=masked(failure.reply.text, username, password))
+    return replace(failure, reply=reply, detail=masked(failure.detail, username, password))

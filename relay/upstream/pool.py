@@ -1,0 +1,91 @@
+"""The connections of one account and one version of its secret: kept, counted and reused.
+
+A slot is the right to have a connection in use. Slots are given in the order in which they were asked for; the
+connection that was used last is used next, so that the others grow old and close. Nothing here does I/O: a connection
+that has to go is handed to `dismiss`.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+from relay.upstream.connection import Connection
+
+
+class Pool:
+    """See above. `idle_seconds` is how long an unused connection is kept."""
+
+    def __init__(self, *, idle_seconds: float, dismiss: Callable[[Connection], None]) -> None:
+        self._idle_seconds = idle_seconds
+        self._dismiss = dismiss
+        self._idle: dict[Connection, asyncio.TimerHandle] = {}  # in the order of their last use
+        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._in_use = 0
+        self._limit = 0
+        self.is_retired = False
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nobody uses it, waits for it or has left a connection in it."""
+        return not (self._idle or self._in_use or self._waiting)
+
+    @property
+    def connections(self) -> int:
+        """How many connections there are, in use (or being opened) and idle."""
+        return self._in_use + len(self._idle)
+
+    @asynccontextmanager
+    async def slot(self, limit: int) -> AsyncIterator[None]:
+        """Wait until fewer than `limit` connections are in use, and count as one while inside. The last limit holds."""
+        self._limit = limit
+        turn = asyncio.get_running_loop().create_future()
+        self._waiting.append(turn)
+        self._admit()
+        try:
+            await turn
+            yield
+        finally:
+            if turn.done() and not turn.cancelled():
+                self._in_use -= 1
+            elif turn in self._waiting:
+                self._waiting.remove(turn)
+            self._admit()
+
+    def take(self) -> Connection | None:
+        """Return the idle connection that was used last and still works, or None."""
+        while self._idle:
+            connection, timer = self._idle.popitem()
+            timer.cancel()
+            if connection.is_usable:
+                return connection
+            self._dismiss(connection)
+        return None
+
+    def put(self, connection: Connection) -> None:
+        """Keep a connection for the next user, or let it go where it has done its share or the pool is retired."""
+        most = connection.server.max_messages_per_connection
+        if self.is_retired or not connection.is_usable or connection.messages >= most:
+            self._dismiss(connection)
+            return
+        loop = asyncio.get_running_loop()
+        self._idle[connection] = loop.call_later(self._idle_seconds, self._expire, connection)
+
+    def retire(self) -> None:
+        """Let all idle connections go, and those in use when they come back."""
+        self.is_retired = True
+        while self._idle:
+            connection, timer = self._idle.popitem()
+            timer.cancel()
+            self._dismiss(connection)
+
+    def _admit(self) -> None:
+        while self._waiting and self._in_use < self._limit:
+            turn = self._waiting.popleft()
+            if not turn.done():  # done: cancelled just now
+                self._in_use += 1
+                turn.set_result(None)
+
+    def _expire(self, connection: Connection) -> None:
+        self._idle.pop(connection, None)
+        self._dismiss(connection)

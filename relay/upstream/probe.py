@@ -1,0 +1,140 @@
+"""A test of a server as people watch it: one step after the other, with the server's own words where one fails."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+from relay.directory.model import Account, Auth, Security, Server
+from relay.mail.address import Address, domain_key
+from relay.mail.content import Content
+from relay.mail.envelope import Recipient
+from relay.mail.reply import clean_text
+from relay.secrets.secret import Secret
+from relay.upstream.connection import Connection
+from relay.upstream.outcome import Failed, Failure
+from relay.upstream.phase import Phase
+from relay.upstream.tls import Certificate, Contexts
+from relay.upstream.transaction import data, mail, rcpt
+from relay.upstream.transfer import Timeouts, Transfer
+
+_STEPS = {
+    Phase.RESOLVE: "resolve",
+    Phase.CONNECT: "connect",
+    Phase.STARTTLS: "tls",
+    Phase.GREETING: "ehlo",
+    Phase.EHLO: "ehlo",
+    Phase.LOGIN: "login",
+    Phase.MAIL: "mail",
+    Phase.RCPT: "rcpt",
+    Phase.DATA: "message",
+    Phase.CONTENT: "message",
+    Phase.FINAL: "message",
+}
+_EMPTY = Content(b"")
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step: "resolve", "connect", "tls", "ehlo", "login", "mail", "rcpt" or "message".
+
+    `detail` is for people: an address, the TLS version and certificate, the server's words, or what went wrong.
+    """
+
+    step: str
+    ok: bool
+    detail: str
+
+
+async def probe(
+    server: Server,
+    account: Account,
+    secret: Secret | None,
+    *,
+    hello: str,
+    sender: Address | None,
+    recipient: Address | None,
+    content: Content | None,
+    timeouts: Timeouts | None = None,
+) -> AsyncIterator[Step]:
+    """Yield each step when it is done; the first that fails is the last.
+
+    Without a recipient it ends after the login, without content after RCPT: nothing is sent. A connection of its own,
+    closed at the end whatever happens.
+    """
+    connection = Connection(
+        server,
+        hello=domain_key(hello),
+        timeouts=timeouts or Timeouts(connect=10, reply=30, final=60),
+        contexts=Contexts(),
+    )
+    recipients = (Recipient(recipient),) if recipient else ()
+    transfer = Transfer(
+        server=server, account=account, secret=secret, sender=sender, recipients=recipients, content=content or _EMPTY
+    )
+    try:
+        async for step in _reach(connection, transfer):
+            yield step
+        async for step in _hand_over(connection, transfer, send=content is not None):
+            yield step
+        await connection.close()
+    except Failed as failed:
+        yield Step(_STEPS[failed.failure.phase], ok=False, detail=_words(failed.failure))
+    finally:
+        connection.abort()
+
+
+async def _reach(connection: Connection, transfer: Transfer) -> AsyncIterator[Step]:
+    server = connection.server
+    endpoints = await connection.resolve()
+    yield Step("resolve", ok=True, detail=f"{server.host} is {', '.join(str(each) for each in endpoints)}")
+    yield Step("connect", ok=True, detail=f"connected to {await connection.connect(endpoints)}")
+    await connection.begin()
+    if server.security is not Security.NONE:
+        yield Step("tls", ok=True, detail=_tls_words(connection))
+    await connection.hello()
+    yield Step("ehlo", ok=True, detail=_offer_words(connection))
+    if server.auth is not Auth.NONE:
+        mechanism = await connection.login(transfer.account.username, transfer.secret)
+        yield Step("login", ok=True, detail=f"logged in as {transfer.account.username} by {mechanism}")
+
+
+async def _hand_over(connection: Connection, transfer: Transfer, *, send: bool) -> AsyncIterator[Step]:
+    if not transfer.recipients:
+        return
+    await mail(connection, transfer)
+    yield Step("mail", ok=True, detail=f"{transfer.sender or '<>'} may send")
+    await rcpt(connection, transfer, 0)
+    yield Step("rcpt", ok=True, detail=f"{transfer.recipients[0].address} is accepted")
+    if send:
+        reply = await data(connection, transfer)
+        yield Step("message", ok=True, detail=f"sent: {reply}")
+
+
+def _tls_words(connection: Connection) -> str:
+    tls, der = connection.tls, connection.certificate
+    if tls is None or der is None:
+        return "encrypted"
+    try:
+        certificate = Certificate.parse(der)
+    except ValueError as error:
+        return f"{tls.version}, {tls.cipher}; its certificate cannot be read: {error}"
+    days = certificate.days_left()
+    when = f"valid for {days} more days" if days >= 0 else f"expired {-days} days ago"
+    checked = "" if connection.server.verify_tls else " (not checked: verify_tls = false)"
+    return f"{tls.version}, {tls.cipher}; certificate of {certificate.subject} by {certificate.issuer}, {when}{checked}"
+
+
+def _offer_words(connection: Connection) -> str:
+    offers = connection.offers
+    words = [name.upper() for name in offers.extensions if name not in {"auth", "size"}]
+    if offers.mechanisms:
+        words.append("AUTH " + " ".join(name.upper() for name in offers.mechanisms))
+    if offers.size:
+        words.append(f"SIZE {offers.size}")
+    return clean_text(", ".join(words)) or "no extensions"
+
+
+def _words(failure: Failure) -> str:
+    """The server's words where it said something, else ours with the exception's."""
+    if failure.from_server or not failure.detail:
+        return str(failure.reply)
+    return f"{failure.reply.text}: {failure.detail}"

@@ -1,0 +1,135 @@
+"""One mail transaction on an open connection: MAIL, RCPT, DATA, the message (RFC 5321 section 3.3).
+
+All of it is `transact`; the steps are apart so that `probe` can show them one by one.
+"""
+
+from relay.directory.model import Meaning
+from relay.mail.reply import Reply
+from relay.upstream.connection import Connection
+from relay.upstream.failure import garbage, own_failure
+from relay.upstream.outcome import Failed, Failure, Outcome
+from relay.upstream.phase import Phase
+from relay.upstream.transfer import Transfer
+from relay.upstream.wire import path, pieces
+
+_TOO_LARGE = Reply(552, "5.3.4", "The message is larger than the mail server takes")
+_NO_8BITMIME = Reply(554, "5.6.3", "The message has 8-bit content, and the mail server takes only 7-bit")
+_NO_UTF8_ADDRESS = Reply(553, "5.6.7", "An address is not ASCII, and the mail server takes only ASCII addresses")
+_NO_UTF8_HEADER = Reply(550, "5.6.7", "The header is not ASCII, and the mail server takes only ASCII headers")
+
+
+async def transact(connection: Connection, transfer: Transfer) -> Outcome:
+    """Hand a message over and return what came of it. Raises nothing but CancelledError.
+
+    Without `all_or_none` the accepted recipients get the message, with it nobody does once one is refused. No DATA is
+    sent that the outcome does not need: an empty transaction cannot be ended without sending a message.
+    """
+    refused: dict[int, Failure] = {}
+    try:
+        await mail(connection, transfer)
+        await _name_recipients(connection, transfer, refused)
+        first = next(iter(refused.values()), None)
+        if first is not None and (transfer.all_or_none or len(refused) == len(transfer.recipients)):
+            raise Failed(first)
+        accepted = await data(connection, transfer)
+    except Failed as failed:
+        return _outcome(connection, refused, failure=failed.failure)
+    return _outcome(connection, refused, accepted=accepted)
+
+
+async def mail(connection: Connection, transfer: Transfer) -> None:
+    """MAIL, after a RSET where the connection needs one. Raises Failed, also for what this server cannot take."""
+    connection.progress.phase = Phase.MAIL
+    parameters = _parameters(connection, transfer)
+    if connection.needs_reset:
+        await _reset(connection)
+    connection.needs_reset = True
+    words = (b"MAIL", b"FROM:" + path(transfer.sender), *parameters)
+    connection.demand(await connection.ask(Phase.MAIL, *words), "2")
+
+
+async def rcpt(connection: Connection, transfer: Transfer, index: int) -> None:
+    """RCPT for one recipient of the transfer. Raises Failed."""
+    address = transfer.recipients[index].address
+    connection.demand(await connection.ask(Phase.RCPT, b"RCPT", b"TO:" + path(address)), "2")
+
+
+async def data(connection: Connection, transfer: Transfer) -> Reply:
+    """DATA and the message; return the answer to the final dot. Raises Failed."""
+    connection.demand(await connection.ask(Phase.DATA, b"DATA"), "3")
+    reply = connection.demand(await connection.send(pieces(transfer.content.chunks())), "2")
+    connection.needs_reset = False
+    connection.messages += 1
+    return reply
+
+
+async def _reset(connection: Connection) -> None:
+    reply = await connection.ask(Phase.MAIL, b"RSET")
+    if not reply.is_success:
+        # No server may refuse it (RFC 5321 section 4.1.1.5); whatever it means, it is not about the message.
+        connection.abort()
+        raise Failed(garbage(Phase.MAIL, f"answer to RSET: {reply}"))
+
+
+async def _name_recipients(connection: Connection, transfer: Transfer, refused: dict[int, Failure]) -> None:
+    """Name the recipients until there is no need: one refused of all or none, or no room for more."""
+    for index in range(len(transfer.recipients)):
+        try:
+            await rcpt(connection, transfer, index)
+        except Failed as failed:
+            if not failed.failure.from_server or failed.failure.reply.code == 421:
+                raise  # the connection is gone: that is not about this recipient
+            refused[index] = failed.failure
+            if transfer.all_or_none:
+                return
+            if failed.failure.in_next_transaction:
+                refused.update(dict.fromkeys(range(index, len(transfer.recipients)), failed.failure))
+                return
+
+
+def _parameters(connection: Connection, transfer: Transfer) -> list[bytes]:
+    """Return what MAIL says about the message. Raises Failed where the server lacks what the message needs."""
+    offers, content = connection.offers, transfer.content
+    parameters = []
+    limits = [limit for limit in (offers.size, connection.server.message_size) if limit]
+    if limits and content.size > min(limits):
+        raise _cannot(_TOO_LARGE, f"{content.size} octets, {min(limits)} is the limit")
+    if offers.has("size"):
+        parameters.append(b"SIZE=%d" % content.size)  # RFC 1870 section 6
+    if not content.is_ascii:
+        if not offers.has("8bitmime"):
+            raise _cannot(_NO_8BITMIME, "no 8BITMIME in EHLO")  # RFC 6152 section 3: never sent silently
+        parameters.append(b"BODY=8BITMIME")
+    if (refusing := _needs_smtputf8(transfer)) is not None:
+        if not offers.has("smtputf8"):
+            raise _cannot(refusing, "no SMTPUTF8 in EHLO")
+        parameters.append(b"SMTPUTF8")
+    return parameters
+
+
+def _needs_smtputf8(transfer: Transfer) -> Reply | None:
+    """Return what to say where a server lacks SMTPUTF8 (RFC 6531 sections 3.4 and 3.5), None where none is needed.
+
+    What a client only declared, and the message does not need, is not asked for (section 4.2).
+    """
+    addresses = [recipient.address for recipient in transfer.recipients]
+    if transfer.sender is not None:
+        addresses.append(transfer.sender)
+    if not all(address.is_ascii for address in addresses):
+        return _NO_UTF8_ADDRESS
+    return _NO_UTF8_HEADER if transfer.smtputf8 and not transfer.content.header.isascii() else None
+
+
+def _cannot(reply: Reply, detail: str) -> Failed:
+    return Failed(own_failure(Phase.MAIL, reply, Meaning.REFUSED, detail))
+
+
+def _outcome(
+    connection: Connection,
+    refused: dict[int, Failure],
+    *,
+    accepted: Reply | None = None,
+    failure: Failure | None = None,
+) -> Outcome:
+    host = connection.server.host
+    return Outcome(host=host, tls=connection.tls, refused=refused, accepted=accepted, failure=failure)

@@ -1,0 +1,152 @@
+"""The way out: takes a message for an account and says what came of it. One pool for each account and secret.
+
+A pool belongs to everything that a connection depends on, so that no message ever leaves through a connection that
+another account, another password or other settings opened. When any of it changes, the account's older connections
+are closed as soon as they are idle.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+
+from relay.directory.model import Account, Auth, Security
+from relay.mail.address import domain_key
+from relay.upstream.connection import Connection
+from relay.upstream.outcome import Failed, Outcome
+from relay.upstream.phase import Phase
+from relay.upstream.pool import Pool
+from relay.upstream.tls import Contexts
+from relay.upstream.transaction import transact
+from relay.upstream.transfer import Progress, Timeouts, Transfer
+
+
+@dataclass(frozen=True, slots=True)
+class _Key:
+    """What the connections of one pool have in common."""
+
+    account: Account
+    host: str
+    port: int
+    security: Security
+    verify_tls: bool
+    ca_file: str
+    auth: Auth
+    allow_plaintext_password: bool
+    secret_version: str
+
+
+class Upstream:
+    """Delivers transfers. `hello` is our name in EHLO; raises AddressError if it is no host name."""
+
+    def __init__(self, hello: str, timeouts: Timeouts | None = None) -> None:
+        self._hello = domain_key(hello)
+        self._timeouts = timeouts or Timeouts()
+        self._contexts = Contexts()
+        self._pools: dict[_Key, Pool] = {}
+        self._current: dict[Account, _Key] = {}
+        self._closing: set[asyncio.Task[None]] = set()
+        self._is_closed = False
+
+    async def deliver(self, transfer: Transfer, progress: Progress | None = None) -> Outcome:
+        """Hand a message over and return what came of it; every failure is an outcome.
+
+        Waits for a free connection of the account without a deadline: the caller cancels. Cancelling is safe until
+        `progress.final_dot_sent`, and closes the connection; after that the caller shields this call.
+        """
+        key = _key_of(transfer)
+        pool = self._pool(key)
+        progress = progress or Progress()
+        try:
+            async with pool.slot(transfer.server.max_connections):
+                return await self._hand_over(pool, transfer, progress)
+        finally:
+            self._drop_if_empty(key)
+
+    def connections(self) -> Mapping[Account, int]:
+        """How many connections each account has now."""
+        counts: dict[Account, int] = {}
+        for key, pool in self._pools.items():
+            counts[key.account] = counts.get(key.account, 0) + pool.connections
+        return counts
+
+    async def aclose(self) -> None:
+        """Say QUIT on all idle connections, and let those in use go when they come back."""
+        self._is_closed = True
+        for pool in tuple(self._pools.values()):
+            pool.retire()
+        if self._closing:
+            await asyncio.wait(self._closing)
+
+    async def _hand_over(self, pool: Pool, transfer: Transfer, progress: Progress) -> Outcome:
+        reused = pool.take()
+        if reused is not None:
+            outcome = await self._attempt(pool, reused, transfer, progress)
+            # A server may close an idle connection at any moment, also just when we use it again. Nothing has
+            # happened while MAIL has no good answer: once more, on a connection that is surely alive.
+            has_died = outcome.failure is not None and outcome.failure.phase is Phase.MAIL and not reused.is_usable
+            if not has_died:
+                return outcome
+        fresh = Connection(transfer.server, hello=self._hello, timeouts=self._timeouts, contexts=self._contexts)
+        fresh.progress = progress
+        try:
+            await fresh.open(transfer.account.username, transfer.secret)
+        except Failed as failed:
+            self._dismiss(fresh)
+            return Outcome(host=transfer.server.host, failure=failed.failure, tls=fresh.tls)
+        return await self._attempt(pool, fresh, transfer, progress)
+
+    async def _attempt(self, pool: Pool, connection: Connection, transfer: Transfer, progress: Progress) -> Outcome:
+        connection.server = transfer.server  # limits and answer rules may have changed; what it depends on has not
+        connection.progress = progress
+        try:
+            outcome = await transact(connection, transfer)
+        except BaseException:
+            connection.abort()
+            raise
+        pool.put(connection)
+        return outcome
+
+    def _pool(self, key: _Key) -> Pool:
+        current = self._current.get(key.account)
+        if current is not None and current != key:
+            self._pools[current].retire()
+        self._current[key.account] = key
+        if key not in self._pools:
+            self._pools[key] = Pool(idle_seconds=self._timeouts.idle, dismiss=partial(self._dismiss_from, key))
+        self._pools[key].is_retired = self._is_closed
+        return self._pools[key]
+
+    def _drop_if_empty(self, key: _Key) -> None:
+        if key in self._pools and self._pools[key].is_empty:
+            del self._pools[key]
+            if self._current.get(key.account) == key:
+                del self._current[key.account]
+
+    def _dismiss(self, connection: Connection) -> None:
+        """Close in the background; nobody waits for a server's good-bye."""
+        if not connection.is_usable:
+            connection.abort()
+            return
+        task = asyncio.get_running_loop().create_task(connection.close())
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
+
+    def _dismiss_from(self, key: _Key, connection: Connection) -> None:
+        self._dismiss(connection)
+        self._drop_if_empty(key)
+
+
+def _key_of(transfer: Transfer) -> _Key:
+    server = transfer.server
+    return _Key(
+        account=transfer.account,
+        host=server.host,
+        port=server.effective_port,
+        security=server.security,
+        verify_tls=server.verify_tls,
+        ca_file=server.ca_file,
+        auth=server.auth,
+        allow_plaintext_password=server.allow_plaintext_password,
+        secret_version=transfer.secret.version if transfer.secret else "",
+    )

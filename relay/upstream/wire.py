@@ -1,0 +1,56 @@
+"""What goes over the wire, as bytes: paths, parameters and the dot-stuffed message. Pure.
+
+SECURITY: whatever leaves here holds no CR or LF but as line ends. Addresses are clean by their type, and content is
+canonical by its own; stuffing looks across the borders of chunks, so that no line can pass for the final dot.
+"""
+
+from collections.abc import Iterable, Iterator
+
+from relay.mail.address import Address
+
+_PIECE = 128 * 1024
+_CRLF = b"\r\n"
+
+
+def path(address: Address | None) -> bytes:
+    """Return an address in angle brackets, as it was written (RFC 5321 section 4.1.2); `<>` for None."""
+    return f"<{address or ''}>".encode()
+
+
+def pieces(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """Return the message as DATA wants it (RFC 5321 section 4.5.2), the final dot's line at its end.
+
+    Pieces are of some 64 to 256 KiB, so that one write sends a small message whole and a large one is never copied
+    as a whole. The final dot is always in the last piece. A last line without its end gets one.
+    """
+    gathered: list[bytes] = []
+    size = 0
+    tail = _CRLF
+    for part in _parts(chunks):
+        gathered.append(_stuffed(part, tail))
+        size += len(part)
+        tail = (tail + part[-2:])[-2:]
+        if size >= _PIECE // 2:
+            yield b"".join(gathered)
+            gathered, size = [], 0
+    gathered.append(b".\r\n" if tail == _CRLF else b"\r\n.\r\n")
+    yield b"".join(gathered)
+
+
+def _parts(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    for chunk in chunks:
+        for start in range(0, len(chunk), _PIECE):
+            yield chunk[start : start + _PIECE]
+
+
+def _stuffed(part: bytes, tail: bytes) -> bytes:
+    """Return a part with every dot at the start of a line doubled. `tail` is the two bytes before it.
+
+    bytes.replace scans at C speed and returns the same object where nothing is to be done.
+    """
+    stuffed = part.replace(b"\r\n.", b"\r\n..")
+    if tail == _CRLF and part.startswith(b"."):
+        return b"." + stuffed
+    if tail.endswith(b"\r") and part.startswith(b"\n."):
+        return b"\n." + stuffed[1:]
+    return stuffed

@@ -1,0 +1,32 @@
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import structlog
+from cli_kit import CommandLine
+
+
+@pytest.fixture
+def relay(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[CommandLine]:
+    """The command line with settings and nothing else yet."""
+    monkeypatch.delenv("RELAY_CONFIG", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield CommandLine(tmp_path, capsys, monkeypatch)
+    # A command sets up the log of its process, which here is everybody's.
+    structlog.reset_defaults()
+    root.handlers[:] = handlers
+    root.setLevel(level)
+
+
+@pytest.fixture
+def peopled(relay: CommandLine) -> CommandLine:
+    """The command line of a relay with two servers, two channels and an agent."""
+    relay.good("server", "add", "acmejets", "--host", "smtp.acmejets.example", "--username", "mailer@acmejets.example")
+    relay.good("server", "add", "other", "--host", "smtp.other.example", "--security", "tls", "--auth", "plain")
+    relay.good("channel", "add", "support", "--address", "support@acmejets.example", "--alias", "help@acmejets.example")
+    relay.good("channel", "add", "sales", "--address", "sales@acmejets.example", "--server", "other", "--override")
+    relay.good("agent", "add", "jane", "--address", "jane@acmejets.example", "--group", "flights", "--override")
+    return relay

@@ -1,0 +1,111 @@
+"""`relay server` and its verbs."""
+
+import tomllib
+
+from cli_kit import CommandLine
+
+
+def test_the_first_server_is_the_default_and_wants_a_password(relay: CommandLine) -> None:
+    out = relay.good("server", "add", "acmejets", "--host", "smtp.acmejets.example", "--username", "m@acmejets.example")
+    assert out == "server acmejets added as the default\nset its password with: relay server password acmejets\n"
+    out = relay.good("server", "add", "open", "--host", "127.0.0.1", "--security", "none", "--auth", "none")
+    assert out == "server open added\n"
+
+
+def test_every_option_of_add_is_written(relay: CommandLine) -> None:
+    options = ["--host", "h.example", "--security", "tls", "--port", "1465", "--auth", "cram-md5"]
+    options += ["--username", "u@h.example", "--address", "a@h.example", "--internal", "--default", "--password-stdin"]
+    relay.good("server", "add", "s", *options, stdin="geheim-1\n")
+    assert tomllib.loads(relay.directory_file.read_text()) == {
+        "default_server": "s",
+        "servers": {
+            "s": {
+                "host": "h.example",
+                "security": "tls",
+                "port": 1465,
+                "auth": "cram-md5",
+                "username": "u@h.example",
+                "address": "a@h.example",
+                "internal": True,
+            }
+        },
+    }
+    assert relay.ask("server", "show", "s")["password_set"] is True
+
+
+def test_a_mistyped_word_is_refused_with_a_suggestion(relay: CommandLine) -> None:
+    done = relay("server", "add", "s", "--host", "h.example", "--security", "startls")
+    assert done.code == 1
+    assert "servers.s.security: 'startls' is not 'none', 'starttls' or 'tls'; did you mean 'starttls'?" in done.err
+    assert not relay.directory_file.exists()
+
+
+def test_the_list_fits_a_terminal_and_counts_the_users(peopled: CommandLine) -> None:
+    lines = peopled.good("server", "list").splitlines()
+    assert lines[0].split() == ["NAME", "HOST", "SECURITY", "AUTH", "CHANNELS", "AGENTS"]
+    assert lines[1].split() == [
+        "acmejets",
+        "(default)",
+        "smtp.acmejets.example:587",
+        "starttls",
+        "auto",
+        "1",
+        "1",
+    ]
+    assert all(line == line.rstrip() and len(line) <= 80 for line in lines)
+
+
+def test_an_empty_list_says_so(relay: CommandLine) -> None:
+    assert relay.good("server", "list") == "there is no server yet\n"
+    assert relay.ask("server", "list") == []
+
+
+def test_show_tells_every_key_and_no_password(peopled: CommandLine) -> None:
+    peopled.good("server", "password", "acmejets", "--password-stdin", stdin="geheim-2\n")
+    shown = dict(line.split(None, 1) for line in peopled.good("server", "show", "acmejets").splitlines() if " " in line)
+    assert shown["host"] == "smtp.acmejets.example"
+    assert shown["password_set"] == "yes"
+    assert "password" not in peopled.ask("server", "show", "acmejets")
+
+
+def test_set_changes_and_restores(peopled: CommandLine) -> None:
+    assert peopled.good("server", "set", "other", "port=1465", "max_connections=2") == "server other changed\n"
+    assert peopled.ask("server", "show", "other")["port"] == 1465
+    peopled.good("server", "set", "other", "port=")
+    assert peopled.ask("server", "show", "other")["port"] == 465
+    done = peopled("server", "set", "other", "prot=1")
+    assert (done.code, done.err) == (1, "prot: there is no such key; did you mean 'port'?\n")
+
+
+def test_the_default_moves_those_who_follow_it(peopled: CommandLine) -> None:
+    peopled.good("server", "set", "other", "username=m@other.example")
+    assert peopled.good("server", "default", "other") == "server other is the default; 2 profiles follow it\n"
+    assert [record["resolved_server"] for record in peopled.ask("agent", "list")] == ["other"]
+    done = peopled("server", "remove", "other", "--move-to", "acmejets")
+    assert (done.code, done.out) == (1, "")
+    assert "is the default server" in done.err
+
+
+def test_a_server_in_use_needs_to_know_where_its_users_go(peopled: CommandLine) -> None:
+    done = peopled("server", "remove", "other")
+    assert (done.code, done.err) == (1, "1 profile sends through 'other'; say where to: --move-to SERVER\n")
+    out = peopled.good("server", "remove", "other", "--move-to", "acmejets")
+    assert out == "server other removed; 1 profile moved to acmejets\n"
+
+
+def test_a_test_of_a_server_that_is_not_there_fails_step_by_step(peopled: CommandLine) -> None:
+    peopled.good("server", "set", "acmejets", "host=127.0.0.1", "port=1")
+    done = peopled("server", "test", "acmejets", "--to", "you@customer.example")
+    lines = done.out.splitlines()
+    assert done.code == 1
+    assert lines[0].startswith("ok      resolve  127.0.0.1")
+    assert lines[1].startswith("FAILED  connect  ")
+    done = peopled("server", "test", "acmejets", "--to", "you@customer.example", "--no-send", "--json")
+    assert (done.code, done.json["ok"]) == (1, False)
+    assert [step.keys() for step in done.json["steps"]] == [{"step", "ok", "detail"}] * 2
+
+
+def test_a_failure_with_json_is_json(peopled: CommandLine) -> None:
+    done = peopled("server", "test", "acmejet", "--to", "you@customer.example", "--json")
+    assert (done.code, done.err) == (1, "")
+    assert done.json == {"ok": False, "error": "there is no server 'acmejet'; did you mean 'acmejets'?"}

@@ -1,0 +1,142 @@
+"""The command line as a whole: help, versions, mistypings, `--config`, exit codes."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from cli_kit import CommandLine
+from typer.main import get_command
+
+from relay import __version__
+from relay.cli.app import app, config_first, run
+from relay.settings import Settings
+
+VERBS = {
+    "server": "add list show set remove default password test",
+    "channel": "add list show set remove password test",
+    "agent": "add list show set remove password test",
+    "secrets": "list import rotate",
+    "config": "show",
+}
+PLAIN = ("serve", "init", "demo", "check", "status", "route")
+COMMANDS = [(name,) for name in PLAIN] + [(noun, verb) for noun, verbs in VERBS.items() for verb in verbs.split()]
+
+
+def test_these_are_the_commands() -> None:
+    assert set(_commands()) == set(COMMANDS)
+
+
+def _commands() -> Iterator[tuple[str, ...]]:
+    for name, command in get_command(app).commands.items():  # type: ignore[attr-defined]
+        verbs = getattr(command, "commands", None)
+        yield from [(name,)] if verbs is None else [(name, verb) for verb in verbs]
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def test_every_command_has_help_with_one_example(words: tuple[str, ...], relay: CommandLine) -> None:
+    out = relay.good(*words, "--help")
+    assert out.count("Example:") == 1
+    assert f"relay {' '.join(words)}" in out.partition("Example:")[2]
+    assert max(map(len, out.splitlines())) <= 110
+
+
+@pytest.mark.parametrize("words", [[], ["server"], ["secrets"]])
+def test_a_command_without_its_verb_shows_its_help(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(words) == 2
+    assert "Commands:" in capsys.readouterr().err
+
+
+def test_the_version(relay: CommandLine) -> None:
+    assert relay.good("--version") == f"relay {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["sever", "list"], "No such command 'sever'. Did you mean 'server'"),
+        (["server", "lsit"], "No such command 'lsit'. Did you mean 'list'"),
+        (["server", "add", "x"], "Missing option '--host'"),
+        (["server", "add", "x", "--host", "h", "--prt", "1"], "No such option: --prt"),
+        (["server", "add", "x", "--host", "h", "--port", "many"], "Invalid value for '--port'"),
+        (["server", "set", "x"], "Missing argument"),
+        (["server", "show"], "Missing argument 'NAME'"),
+        (["agent", "password", "x", "--login"], "No such option: --login"),
+        (["route"], "Missing argument 'SENDER'"),
+        (["demo", "--port", "70000"], "Invalid value for '--port'"),
+    ],
+)
+def test_wrong_usage_is_exit_2_and_one_sentence(words: list[str], sentence: str, relay: CommandLine) -> None:
+    done = relay(*words)
+    assert (done.code, done.out) == (2, "")
+    assert done.err.startswith(sentence)
+    assert done.err.splitlines()[1].startswith("Try: relay ")
+    done = relay(*words, "--json")
+    assert (done.code, done.err, done.json["ok"]) == (2, "", False)
+
+
+def test_config_may_stand_before_or_after_the_command(
+    relay: CommandLine, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    file = str(relay.settings_file)
+    for arguments in (
+        ["--config", file, "check"],
+        ["check", "--config", file],
+        ["check", f"--config={file}"],
+        ["server", "list", "--config", file],
+        ["server", "--config", file, "list"],
+    ):
+        assert run(arguments) == 0, arguments
+    assert run(["check", "--config"]) == 2
+    assert "--config" in capsys.readouterr().err
+
+
+def test_what_stands_after_two_hyphens_is_no_option() -> None:
+    assert config_first(["route", "--", "--config", "x"]) == ["route", "--", "--config", "x"]
+    assert config_first(["a", "--config", "x", "b"]) == ["--config", "x", "a", "b"]
+
+
+def test_the_settings_file_may_be_named_by_the_environment(
+    relay: CommandLine, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("RELAY_CONFIG", str(relay.settings_file))
+    assert run(["config", "show"]) == 0
+    assert capsys.readouterr().out.startswith(f"# {relay.settings_file}\n")
+
+
+def test_a_fault_of_ours_is_a_sentence_with_its_place(relay: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
+    def break_down(*_: object) -> None:
+        raise KeyError("nothing")
+
+    monkeypatch.setattr("relay.cli.check.all_faults", break_down)
+    done = relay("check")
+    assert done.code == 1
+    assert done.err.startswith("this is a fault in relay, please report it: KeyError in test_cli_usage.py:")
+
+
+def test_a_folder_that_cannot_be_made_is_a_sentence(relay: CommandLine) -> None:
+    (relay.folder / "file").write_text("")
+    relay.settings_file.write_text(f'state_dir = "{relay.folder}/file/state"\n')
+    done = relay("server", "list")
+    assert done.code == 1
+    assert "Not a directory" in done.err
+    assert len(done.err.splitlines()) == 1
+
+
+def test_serve_and_demo_hand_over_and_end_with_the_exit_code(
+    relay: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[object] = []
+
+    def serve(settings: Settings, settings_file: Path | None) -> int:
+        seen.append((settings.hostname, settings_file))
+        return 7
+
+    def demo(port: int, *, send: bool) -> int:
+        seen.append((port, send))
+        return 3
+
+    monkeypatch.setattr("relay.service.run", serve)
+    monkeypatch.setattr("relay.demo.run", demo)
+    assert relay("serve").code == 7
+    assert relay("demo", "--send", "--port", "0").code == 3
+    assert seen == [("relay.test", relay.settings_file), (0, True)]

@@ -1,0 +1,61 @@
+"""The operations of a relay in a folder of its own, on real parts: directory file, store, vault."""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+
+from relay.control.not_running import NOT_RUNNING
+from relay.control.operations import Operations
+from relay.control.parts import Parts
+from relay.directory.live import LiveDirectory
+from relay.secrets.keeper import SecretKeeper
+from relay.secrets.key_source import key_source
+from relay.secrets.vault import Vault
+from relay.settings import Settings, load_settings
+from relay.store.database import open_database
+from relay.store.secrets import SecretTable
+
+TWO_SERVERS: Mapping[str, Any] = {
+    "default_server": "acmejets",
+    "servers": {
+        "acmejets": {"host": "smtp.acmejets.example", "username": "mailer@acmejets.example"},
+        "other": {"host": "smtp.other.example", "username": "mailer@other.example", "security": "tls"},
+    },
+    "channels": {
+        "support": {"address": "support@acmejets.example", "aliases": ["help@acmejets.example"]},
+        "sales": {"address": "sales@acmejets.example", "server": "other", "override": True},
+    },
+    "agents": {"jane": {"address": "jane@acmejets.example", "group": "flights", "role": "Lead", "override": True}},
+}
+
+
+@asynccontextmanager
+async def operations_in(folder: Path, directory: Mapping[str, Any] = TWO_SERVERS) -> AsyncIterator[Operations]:
+    """Give the operations on a folder whose directory.toml says this."""
+    settings = settings_in(folder)
+    settings.directory_path.write_bytes(tomli_w.dumps(directory).encode())
+    database = await open_database(settings.database_path)
+    vault = await Vault.open(SecretTable(database), key_source("file:master.key", settings.state_dir, {}))
+    parts = Parts(
+        settings=settings,
+        directory=await LiveDirectory.open(settings, "relay.toml"),
+        vault=vault,
+        secrets=SecretKeeper(vault, {"MAIL_PASSWORD": "from outside"}, settings.state_dir),
+        status=lambda: {**NOT_RUNNING, "running": True},
+    )
+    try:
+        yield Operations(parts)
+    finally:
+        await database.close()
+
+
+def settings_in(folder: Path) -> Settings:
+    """Settings whose state is in a private folder below this one."""
+    state = folder / "state"
+    state.mkdir(mode=0o700, exist_ok=True)
+    file = folder / "relay.toml"
+    file.write_text(f'state_dir = "{state}"\nhostname = "relay.test"\n')
+    return load_settings(file, {})

@@ -1,0 +1,90 @@
+"""Tests of a server or profile: each step is told as it is done, and the first that fails is the last."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from control_kit import operations_in
+
+from relay.control.operations import Operations
+from relay.control.refused import Refused
+from relay.listener.capture import CaptureServer
+
+LOGINS = {"mailer@acmejets.example": "right", "jane@acmejets.example": "hers"}
+
+
+@pytest.fixture
+async def upstream() -> AsyncIterator[CaptureServer]:
+    server = CaptureServer(passwords=LOGINS)
+    await server.start()
+    yield server
+    await server.stop()
+
+
+@pytest.fixture
+async def wired(tmp_path: Path, upstream: CaptureServer) -> AsyncIterator[Operations]:
+    directory = {
+        "default_server": "main",
+        "servers": {
+            "main": {
+                "host": "127.0.0.1",
+                "port": upstream.port,
+                "security": "none",
+                "auth": "plain",
+                "username": "mailer@acmejets.example",
+            }
+        },
+        "channels": {"support": {"address": "support@acmejets.example"}},
+        "agents": {"jane": {"address": "jane@acmejets.example", "override": True}},
+    }
+    async with operations_in(tmp_path, directory) as operations:
+        await operations.run("server.password", {"name": "main", "password": "right"})
+        yield operations
+
+
+async def _steps(operations: Operations, operation: str, **params: Any) -> list[dict[str, Any]]:
+    return [step async for step in operations.stream(operation, params)]
+
+
+async def test_a_good_server_passes_every_step(wired: Operations, upstream: CaptureServer) -> None:
+    steps = await _steps(wired, "server.test", name="main", to="you@customer.example")
+    assert [step["step"] for step in steps] == ["resolve", "connect", "ehlo", "login", "mail", "rcpt", "message"]
+    assert all(step["ok"] for step in steps)
+    [message] = upstream.messages
+    assert (message.login, message.sender) == ("mailer@acmejets.example", "mailer@acmejets.example")
+    assert message.recipients == ("you@customer.example",)
+    assert b"\r\nFrom: mailer@acmejets.example\r\n" in message.content
+
+
+async def test_without_sending_nothing_arrives(wired: Operations, upstream: CaptureServer) -> None:
+    steps = await _steps(wired, "channel.test", name="support", send=False)
+    assert [step["step"] for step in steps][-1] == "rcpt"
+    assert upstream.messages == []
+
+
+async def test_a_refused_login_is_the_last_step_with_the_servers_words(wired: Operations) -> None:
+    await wired.run("server.password", {"name": "main", "password": "geheim-10"})
+    steps = await _steps(wired, "server.test", name="main", to="you@customer.example")
+    assert (steps[-1]["step"], steps[-1]["ok"]) == ("login", False)
+    assert steps[-1]["detail"].startswith("535 5.7.8")
+    assert "geheim" not in str(steps)
+
+
+async def test_an_agent_tests_with_the_own_account_and_to_the_own_address(
+    wired: Operations, upstream: CaptureServer
+) -> None:
+    steps = await _steps(wired, "agent.test", name="jane")
+    assert (steps[-1]["step"], steps[-1]["ok"]) == ("login", False), "no password is set yet"
+    await wired.run("agent.password", {"name": "jane", "password": "hers"})
+    assert all(step["ok"] for step in await _steps(wired, "agent.test", name="jane"))
+    [message] = upstream.messages
+    assert (message.login, message.sender) == ("jane@acmejets.example", "jane@acmejets.example")
+    assert message.recipients == ("jane@acmejets.example",)
+
+
+async def test_a_test_of_nobody_is_refused(wired: Operations) -> None:
+    with pytest.raises(Refused, match="there is no agent 'jan'; did you mean 'jane'"):
+        await _steps(wired, "agent.test", name="jan")
+    with pytest.raises(Refused, match="has no domain"):
+        await _steps(wired, "server.test", name="main", to="nobody")

@@ -1,0 +1,86 @@
+"""Stopping: nobody new, idle sessions at once, a message that is on its way first."""
+
+import asyncio
+
+import pytest
+from listener_kit import HELLO, MAIL, RCPT, TEXT, door, on_both_loops, within
+
+SLOW = b"RCPT TO:<slow@customer.example>\r\n"
+
+
+@on_both_loops
+async def test_idle_sessions_are_told_and_closed() -> None:
+    async with door() as relay, relay.client() as idle, relay.client() as begun:
+        await idle.begin()
+        await begun.begin(MAIL, RCPT)
+        await within(relay.listeners.stop(patience=10))
+        for client in (idle, begun):
+            assert (await client.line()).startswith("421 4.3.2 ")
+            assert await client.line() == ""
+        assert relay.listeners.connections == 0
+
+
+@on_both_loops
+async def test_nobody_new_is_let_in() -> None:
+    async with door() as relay:
+        address = relay.listeners.addresses[0]
+        await relay.listeners.stop(patience=0)
+        with pytest.raises(OSError, match=r"refused|Connect call failed"):
+            async with relay.client(address):
+                pass
+
+
+@on_both_loops
+async def test_a_message_on_its_way_is_finished_first() -> None:
+    async with door() as relay, relay.client() as client:
+        await client.begin(MAIL, SLOW, b"DATA\r\n")
+        await client.send(TEXT, b".\r\n")
+        await within(relay.desk.begun.wait())
+        stopping = asyncio.create_task(relay.listeners.stop(patience=10))
+        await asyncio.sleep(0)
+        assert not stopping.done()
+        relay.desk.gate.set()
+        assert (await client.line()).startswith("250 2.0.0 ")
+        assert (await client.line()).startswith("421 4.3.2 ")
+        assert await client.line() == ""
+        await within(stopping)
+
+
+async def test_a_message_that_is_being_received_is_finished_first() -> None:
+    async with door() as relay, relay.client() as client:
+        await client.begin(MAIL, RCPT, b"DATA\r\n")
+        stopping = asyncio.create_task(relay.listeners.stop(patience=10))
+        await client.send(TEXT)
+        assert (await client.ask(b".\r\n", MAIL)).startswith("250 2.0.0 ")
+        assert (await client.line()).startswith("421 4.3.2 ")
+        await within(stopping)
+        assert len(relay.desk.messages) == 1
+
+
+@on_both_loops
+async def test_patience_ends_and_the_hand_over_goes_on_without_its_client() -> None:
+    async with door() as relay, relay.client() as client, relay.client() as sender:
+        await client.begin(MAIL, SLOW, b"DATA\r\n")
+        await client.send(TEXT, b".\r\n")
+        await sender.begin(MAIL, RCPT, b"DATA\r\n")
+        await within(relay.desk.begun.wait())
+        await within(relay.listeners.stop(patience=0.05))
+        assert await client.line() == ""
+        assert await sender.line() == ""
+        await within(relay.desk.messages[0].left.wait())
+        assert not relay.desk.finished.is_set()
+        relay.desk.gate.set()
+        await within(relay.desk.finished.wait())
+        assert relay.desk.messages[0].reply is not None
+        await relay.all_left()
+
+
+async def test_a_client_that_connects_while_stopping_is_sent_away() -> None:
+    """Its connection may wait in the kernel when the listening ends."""
+    async with door() as relay, relay.client() as client:
+        await client.reply()
+        relay.listeners._crowd._is_stopping = True
+        async with relay.client() as late:
+            assert (await late.reply()).startswith("421 4.3.2 ")
+        relay.listeners._crowd._is_stopping = False
+        assert (await client.ask(HELLO))[:3] == "250"
