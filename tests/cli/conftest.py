@@ -1,10 +1,12 @@
 import logging
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import structlog
-from cli_kit import CommandLine
+
+from tests.cli.cli_kit import CommandLine
 
 
 @pytest.fixture
@@ -14,8 +16,10 @@ def relay(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytes
     monkeypatch.setenv("HOME", str(tmp_path))
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
+    umask = os.umask(0o022)
     yield CommandLine(tmp_path, capsys, monkeypatch)
-    # A command sets up the log of its process, which here is everybody's.
+    # A command sets up its process, which here is everybody's.
+    os.umask(umask)
     structlog.reset_defaults()
     root.handlers[:] = handlers
     root.setLevel(level)

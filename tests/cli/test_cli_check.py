@@ -2,7 +2,7 @@
 
 import tomllib
 
-from cli_kit import CommandLine
+from tests.cli.cli_kit import CommandLine
 
 STATUS = {
     "running",

@@ -8,9 +8,9 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from cli_kit import CommandLine
 
 from relay.cli.app import run
+from tests.cli.cli_kit import CommandLine
 
 OPEN = ["--host", "127.0.0.1", "--security", "none", "--auth", "none", "--override", "--no-test"]
 

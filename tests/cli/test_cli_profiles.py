@@ -2,7 +2,7 @@
 
 import tomllib
 
-from cli_kit import CommandLine
+from tests.cli.cli_kit import CommandLine
 
 
 def test_every_option_of_add_is_written(peopled: CommandLine) -> None:

@@ -2,7 +2,7 @@
 
 import socket
 
-from cli_kit import CommandLine
+from tests.cli.cli_kit import CommandLine
 
 
 def test_commands_work_without_the_master_key(peopled: CommandLine) -> None:

@@ -2,7 +2,7 @@
 
 import tomllib
 
-from cli_kit import CommandLine
+from tests.cli.cli_kit import CommandLine
 
 
 def test_the_first_server_is_the_default_and_wants_a_password(relay: CommandLine) -> None:

@@ -5,7 +5,8 @@ import subprocess
 import sys
 
 import pytest
-from cli_kit import CommandLine
+
+from tests.cli.cli_kit import CommandLine
 
 HEAVY = (
     "sqlalchemy",

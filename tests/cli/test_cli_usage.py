@@ -4,12 +4,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from cli_kit import CommandLine
 from typer.main import get_command
 
 from relay import __version__
 from relay.cli.app import app, config_first, run
 from relay.settings import Settings
+from tests.cli.cli_kit import CommandLine
 
 VERBS = {
     "server": "add list show set remove default password test",

@@ -2,9 +2,9 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from control_kit import operations_in
 
 from relay.control.operations import Operations
+from tests.control.control_kit import operations_in
 
 
 @pytest.fixture

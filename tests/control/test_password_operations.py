@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from control_kit import TWO_SERVERS, operations_in
 
 from relay.control.refused import Refused
+from tests.control.control_kit import TWO_SERVERS, operations_in
 
 
 def _with(**agent: str) -> dict[str, Any]:

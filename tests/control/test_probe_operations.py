@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from control_kit import operations_in
 
 from relay.control.operations import Operations
 from relay.control.refused import Refused
 from relay.listener.capture import CaptureServer
+from tests.control.control_kit import operations_in
 
 LOGINS = {"mailer@acmejets.example": "right", "jane@acmejets.example": "hers"}
 

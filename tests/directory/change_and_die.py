@@ -21,5 +21,5 @@ if __name__ == "__main__":
     elif step == "rename":
         Path.replace = die  # type: ignore[method-assign]
     elif step == "folder":
-        module.sync_folder = die
+        module.sync_folder = die  # type: ignore[attr-defined]
     module.DirectoryFile(path).change(lambda document: set_default(document, "shared"))

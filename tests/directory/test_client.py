@@ -3,12 +3,12 @@
 import tomllib
 
 import pytest
-from directory_kit import HOUSE, address
 
 from relay.directory.client import Client, standing
 from relay.directory.routing import Routing
 from relay.directory.rules import parse_directory
 from relay.mail.identity import Standing
+from tests.directory.directory_kit import HOUSE, address
 
 HOUSE_DIRECTORY = parse_directory(tomllib.loads(HOUSE))
 

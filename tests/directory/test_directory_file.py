@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from directory_kit import HOUSE
 
 from relay.directory import file as module
 from relay.directory.edit import EditRefused, add_server, set_default, set_server
 from relay.directory.file import DirectoryChanged, DirectoryFile, FileRefused, Fingerprint
 from relay.directory.model import Directory
 from relay.faults import Fault, Faults
+from tests.directory.directory_kit import HOUSE
 
 HERE = Path(__file__).parent
 

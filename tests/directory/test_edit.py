@@ -4,7 +4,6 @@ import tomllib
 from typing import Any
 
 import pytest
-from directory_kit import HOUSE
 
 from relay.directory.edit import (
     EditRefused,
@@ -20,6 +19,7 @@ from relay.directory.edit import (
 )
 from relay.directory.model import Agent, Channel, Profile, ProfileKind, Server
 from relay.directory.rules import parse_directory
+from tests.directory.directory_kit import HOUSE
 
 
 @pytest.fixture

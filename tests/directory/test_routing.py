@@ -3,11 +3,11 @@
 import tomllib
 
 import pytest
-from directory_kit import HOUSE, address
 
 from relay.directory.model import Account, Directory, UnknownSender
 from relay.directory.routing import Route, Routing, Via
 from relay.directory.rules import parse_directory
+from tests.directory.directory_kit import HOUSE, address
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 import tomli_w
-from directory_kit import HOUSE
 
 from relay.directory.model import Agent, Application, Channel, Directory, Script, Server
 from relay.directory.reading import read_tables
@@ -16,6 +15,7 @@ from relay.directory.rules import parse_directory
 from relay.faults import Faults
 from relay.mail.address import Address
 from relay.schema import keys_of
+from tests.directory.directory_kit import HOUSE
 
 SAMPLE = Path(__file__).parent.parent.parent / "etc/directory.toml"
 

@@ -3,12 +3,12 @@
 import tomllib
 
 import pytest
-from directory_kit import HOUSE
 
 from relay.directory.model import Directory
 from relay.directory.rules import parse_directory
 from relay.directory.together import check_together
 from relay.settings import Listener, Policy, Settings
+from tests.directory.directory_kit import HOUSE
 
 EMPTY = Directory()
 DEFAULT = Policy(unknown_sender="default")

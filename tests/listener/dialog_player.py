@@ -19,10 +19,9 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from pathlib import Path
 
-from listener_kit import Door, Handed, RawClient, door
-
 from relay.listener.tolerance import Tolerance
 from relay.settings import Limits, Listener
+from tests.listener.listener_kit import Door, Handed, RawClient, door
 
 DIALOGS = Path(__file__).parents[1] / "dialogs"
 

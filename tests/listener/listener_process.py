@@ -1,4 +1,4 @@
-"""A relay's listener in a process of its own, for tests that measure it: `python listener_process.py` prints its port.
+"""A relay's listener in a process of its own, for tests that measure it. Run as a module, it prints its port.
 
 A line on stdin makes it print its CPU seconds and the most memory it has held (bytes); the end of stdin ends it.
 """
@@ -6,8 +6,6 @@ A line on stdin makes it print its CPU seconds and the most memory it has held (
 import asyncio
 import resource
 import sys
-
-from listener_kit import FakeDesk, FakeSubmission, Handed
 
 from relay import log
 from relay.directory.client import Client
@@ -17,6 +15,7 @@ from relay.mail.envelope import Envelope
 from relay.mail.reply import Reply
 from relay.mail.trace import Arrival
 from relay.settings import Limits, Listener
+from tests.listener.listener_kit import FakeDesk, FakeSubmission, Handed
 
 
 class _Forgetful(FakeDesk):

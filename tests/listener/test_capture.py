@@ -5,9 +5,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
-from listener_kit import HELLO, RawClient, on_both_loops
 
 from relay.listener.capture import Captured, CaptureServer
+from tests.listener.listener_kit import HELLO, RawClient, on_both_loops
 
 # base64 of "\0mailer\0right" and "\0mailer\0wrong"
 RIGHT = b"AUTH PLAIN AG1haWxlcgByaWdodA==\r\n"

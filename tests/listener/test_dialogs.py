@@ -3,7 +3,8 @@
 from pathlib import Path
 
 import pytest
-from dialog_player import DIALOGS, play
+
+from tests.listener.dialog_player import DIALOGS, play
 
 
 @pytest.mark.parametrize("transcript", sorted(DIALOGS.glob("*.smtp")), ids=lambda path: path.stem)

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from listener_kit import HELLO, MAIL, RCPT, TEXT, RawClient, door
 
 from relay.listener.commands import LONGEST_LINE
 from relay.settings import Limits, Listener
+from tests.listener.listener_kit import HELLO, MAIL, RCPT, TEXT, RawClient, door
 
 MIB = 1024 * 1024
 
@@ -34,8 +34,9 @@ class Process:
 
 @contextmanager
 def listener_process() -> Iterator[Process]:
-    script = Path(__file__).with_name("listener_process.py")
-    with subprocess.Popen([sys.executable, script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as popen:
+    command = [sys.executable, "-m", "tests.listener.listener_process"]
+    root = Path(__file__).parents[2]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=root) as popen:
         assert popen.stdout is not None
         try:
             yield Process(int(popen.stdout.readline()), popen)

@@ -5,10 +5,10 @@ import socket
 import struct
 
 import pytest
-from listener_kit import HELLO, MAIL, RCPT, SECRET, TEXT, RawClient, door, on_both_loops, within
 from structlog.testing import capture_logs
 
 from relay.listener.tolerance import Tolerance
+from tests.listener.listener_kit import HELLO, MAIL, RCPT, SECRET, TEXT, RawClient, door, on_both_loops, within
 
 SLOW = b"RCPT TO:<slow@customer.example>\r\n"
 

@@ -1,7 +1,8 @@
 """SMTP smuggling: twelve sequences that some server takes for the end of data, and how many messages come of each."""
 
 import pytest
-from listener_kit import HELLO, MAIL, RCPT, door
+
+from tests.listener.listener_kit import HELLO, MAIL, RCPT, door
 
 SECOND = b"MAIL FROM:<foreign@acmejets.example>\r\nRCPT TO:<jo@customer.example>\r\nDATA\r\nSubject: Two\r\n\r\nx"
 END = b"\r\n.\r\n"

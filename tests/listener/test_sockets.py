@@ -6,10 +6,10 @@ import stat
 from pathlib import Path
 
 import pytest
-from listener_kit import FakeDesk, door, on_both_loops, unix_listener
 
 from relay.listener.server import ListenError, Listeners
 from relay.settings import Limits, Listener
+from tests.listener.listener_kit import FakeDesk, door, on_both_loops, unix_listener
 
 
 @on_both_loops

@@ -3,7 +3,8 @@
 import asyncio
 
 import pytest
-from listener_kit import HELLO, MAIL, RCPT, TEXT, door, on_both_loops, within
+
+from tests.listener.listener_kit import HELLO, MAIL, RCPT, TEXT, door, on_both_loops, within
 
 SLOW = b"RCPT TO:<slow@customer.example>\r\n"
 

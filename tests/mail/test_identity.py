@@ -3,11 +3,24 @@
 from collections.abc import Sequence
 
 import pytest
-from mail_kit import HELP, MAILER, OWN, REJECT, REST, SHARED, SUPPORT, Client, alignment, fields_of, lines, send
 
 from relay.mail.content import ContentRefused
 from relay.mail.header import Header
 from relay.mail.identity import Alignment, Change, align, from_address
+from tests.mail.mail_kit import (
+    HELP,
+    MAILER,
+    OWN,
+    REJECT,
+    REST,
+    SHARED,
+    SUPPORT,
+    Client,
+    alignment,
+    fields_of,
+    lines,
+    send,
+)
 
 
 @pytest.mark.parametrize(

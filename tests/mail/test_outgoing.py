@@ -12,7 +12,6 @@ from email.utils import getaddresses
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from mail_kit import ARRIVAL, MAILER, OWN, REJECT, SHARED, SUPPORT, Client, alignment, fields_of, read, send
 
 from relay.mail.change import Change
 from relay.mail.content import Content, ContentRefused
@@ -20,6 +19,7 @@ from relay.mail.header import Header
 from relay.mail.identity import Alignment
 from relay.mail.mailbox import names_other_address
 from relay.mail.outgoing import compose
+from tests.mail.mail_kit import ARRIVAL, MAILER, OWN, REJECT, SHARED, SUPPORT, Client, alignment, fields_of, read, send
 
 DATE, MESSAGE_ID = b"Mon, 24 Nov 2025 09:05:07 +0000", b"<0123456789abcdefghijklmn@acme.example>"
 TOUCHED = ("from", "sender", "reply-to", "bcc", "resent-bcc", "return-path", "date", "message-id", "dkim-signature")

@@ -10,7 +10,6 @@ from email.message import Message
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from mail_kit import OWN, read, send
 
 from relay.mail.address import Address
 from relay.mail.content import Content
@@ -28,6 +27,7 @@ from relay.mail.report import (
     who_wants,
     write_report,
 )
+from tests.mail.mail_kit import OWN, read, send
 
 ID = "0123456789abcdefghijklmn"
 SENDER = Address.parse("support@acme.example")

@@ -7,11 +7,24 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
-from mail_kit import MAILER, OWN, REJECT, REST, REWRITE, SHARED, SUPPORT, Client, alignment, fields_of, lines, send
 
 from relay.mail.content import ContentRefused
 from relay.mail.header import Header
 from relay.mail.identity import Alignment, Mismatch, align
+from tests.mail.mail_kit import (
+    MAILER,
+    OWN,
+    REJECT,
+    REST,
+    REWRITE,
+    SHARED,
+    SUPPORT,
+    Client,
+    alignment,
+    fields_of,
+    lines,
+    send,
+)
 
 UNREADABLE = [
     pytest.param([f"From: {SUPPORT}", "From: ceo@acme.example"], "there are 2 of them", id="two From fields"),

@@ -7,13 +7,13 @@ from email.utils import parsedate_to_datetime
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from mail_kit import ARRIVAL
 
 from relay.mail.address import Address
 from relay.mail.content import ContentRefused
 from relay.mail.envelope import Recipient
 from relay.mail.header import Header
 from relay.mail.trace import check_loop, format_date, message_id, new_id, received_field
+from tests.mail.mail_kit import ARRIVAL
 
 BOB = Recipient(Address.parse("bob@customer.example"))
 

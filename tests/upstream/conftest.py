@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 import trustme
-from upstream_kit import Certificates
+
+from tests.upstream.upstream_kit import Certificates
 
 
 @pytest.fixture(scope="session")

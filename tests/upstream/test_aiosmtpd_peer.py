@@ -12,7 +12,6 @@ import uvloop
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from upstream_kit import FAST, Certificates, Drop, scripted, server_at, transfer_to
 
 from relay.directory.model import Account, Auth, Meaning, Security
 from relay.mail.content import Content
@@ -20,6 +19,7 @@ from relay.secrets.secret import Secret
 from relay.upstream.outcome import Outcome
 from relay.upstream.transfer import Progress
 from relay.upstream.upstream import Upstream
+from tests.upstream.upstream_kit import FAST, Certificates, Drop, scripted, server_at, transfer_to
 
 pytestmark = pytest.mark.timeout(20)
 ACCOUNTS = {"mailer": "word of mailer", "support": "wörd"}

@@ -8,7 +8,6 @@ import socket
 from typing import Any
 
 import pytest
-from upstream_kit import FAST, SECRET, SILENCE, Certificates, Drop, Line, ScriptedServer, scripted, server_at, until
 
 from relay.directory.model import Auth, Meaning, Security
 from relay.secrets.secret import Secret
@@ -16,6 +15,18 @@ from relay.upstream.connection import Connection
 from relay.upstream.outcome import Failed, Failure
 from relay.upstream.phase import Phase
 from relay.upstream.tls import Contexts
+from tests.upstream.upstream_kit import (
+    FAST,
+    SECRET,
+    SILENCE,
+    Certificates,
+    Drop,
+    Line,
+    ScriptedServer,
+    scripted,
+    server_at,
+    until,
+)
 
 pytestmark = pytest.mark.timeout(10)
 

@@ -5,13 +5,23 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from upstream_kit import CONTENT, FAST, RAW, SECRET, Certificates, Drop, ScriptedServer, scripted, server_at
 
 from relay.directory.model import Account, Auth, Security
 from relay.mail.address import Address
 from relay.mail.content import Content
 from relay.upstream.probe import Step, probe
 from relay.upstream.tls import Certificate
+from tests.upstream.upstream_kit import (
+    CONTENT,
+    FAST,
+    RAW,
+    SECRET,
+    Certificates,
+    Drop,
+    ScriptedServer,
+    scripted,
+    server_at,
+)
 
 pytestmark = pytest.mark.timeout(10)
 SENDER = Address.parse("support@acme.example")

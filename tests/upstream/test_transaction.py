@@ -9,7 +9,6 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from upstream_kit import CONTENT, FAST, RAW, SILENCE, Drop, Line, ScriptedServer, scripted, server_at, transfer_to
 
 from relay.directory.model import AnswerRule, Meaning
 from relay.mail.address import Address
@@ -18,6 +17,18 @@ from relay.upstream.outcome import Failure, Outcome
 from relay.upstream.phase import Phase
 from relay.upstream.transfer import Progress
 from relay.upstream.upstream import Upstream
+from tests.upstream.upstream_kit import (
+    CONTENT,
+    FAST,
+    RAW,
+    SILENCE,
+    Drop,
+    Line,
+    ScriptedServer,
+    scripted,
+    server_at,
+    transfer_to,
+)
 
 THREE = ("a@there.example", "b@there.example", "c@there.example")
 

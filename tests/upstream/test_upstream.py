@@ -8,7 +8,6 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from upstream_kit import FAST, RAW, Drop, Line, ScriptedServer, scripted, server_at, transfer_to, until
 
 from relay.directory.model import Account, Auth, Meaning
 from relay.mail.address import Address, AddressError
@@ -17,6 +16,7 @@ from relay.secrets.secret import Secret
 from relay.upstream.phase import Phase
 from relay.upstream.transfer import Transfer
 from relay.upstream.upstream import Upstream
+from tests.upstream.upstream_kit import FAST, RAW, Drop, Line, ScriptedServer, scripted, server_at, transfer_to, until
 
 pytestmark = pytest.mark.timeout(10)
 GOOD = b"250 2.0.0 ok\r\n"

@@ -1,0 +1,48 @@
+"""Tests that need a system program run where it is installed; elsewhere they are left out, and the run says so.
+
+With CI=true nothing is left out: a missing program ends the run as a failure that names its Debian package.
+"""
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+
+import pytest
+
+from tests.peers.packages import find_program, known_programs, package_of
+
+pytest_plugins = ["tests.peers.fixtures"]
+
+# Not a program, but asked for in the same way: Postfix starts only as root.
+_ROOT = "root"
+_LEFT_OUT = pytest.StashKey[Counter[str]]()
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out the tests whose programs are missing. Raises UsageError for them where CI=true."""
+    reasons = {item: list(_reasons(item)) for item in items}
+    left_out = [item for item in items if reasons[item]]
+    counts = Counter(reason for item in left_out for reason in reasons[item])
+    if counts and os.environ.get("CI") == "true":
+        raise pytest.UsageError("CI runs every test, but " + "; ".join(sorted(counts)))
+    config.stash[_LEFT_OUT] = counts
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if not reasons[item]]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Say which tests were left out, and what to install."""
+    for reason, count in sorted(config.stash.get(_LEFT_OUT, Counter()).items()):
+        terminalreporter.write_line(f"left out {count} tests: {reason}", yellow=True)
+
+
+def _reasons(item: pytest.Item) -> Iterator[str]:
+    """What keeps a test from running. Raises UsageError for a program that packages.txt does not know."""
+    for name in sorted({str(name) for marker in item.iter_markers("needs") for name in marker.args}):
+        if name == _ROOT:
+            if os.geteuid() != 0:
+                yield "not root (Postfix starts only as root)"
+        elif name not in known_programs():
+            raise pytest.UsageError(f"{item.nodeid} needs {name}, which tests/packages.txt does not name")
+        elif find_program(name) is None:
+            yield f"{name} is missing (apt install {package_of(name)})"

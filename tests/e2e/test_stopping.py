@@ -1,0 +1,62 @@
+"""The service as a process: it ends in order, starts again after a kill, and is alone in its folder."""
+
+import signal
+
+from tests.peers.fixtures import StartRelay
+from tests.peers.recorder import Recorder
+from tests.peers.relay import Relay, one_channel, open_server
+from tests.peers.system import answers, wait_until
+
+SENDER = "support@acmejets.example"
+MESSAGE = b"Subject: hello\r\n\r\nhello\r\n"
+
+
+def submit(relay: Relay) -> str:
+    with relay.connect() as client:
+        return client.submit(SENDER, "you@customer.example", MESSAGE)
+
+
+def test_sigterm_lets_a_message_in_flight_finish(start_relay: StartRelay, recorder: Recorder) -> None:
+    recorder.hold(".")
+    relay = start_relay(one_channel(open_server(recorder.port)))
+    with relay.connect() as idle, relay.connect() as client:
+        client.envelope(SENDER, "you@customer.example")
+        client.say("DATA")
+        client.send(MESSAGE + b".\r\n")
+        recorder.wait_for(".")
+        relay.signal(signal.SIGTERM)
+        assert idle.reply().startswith("421 4.3.2")
+        wait_until(lambda: not answers(relay.port), "the port closed")
+        recorder.release(".")
+        assert client.reply().startswith("250 2.0.0 Ok: delivered via acmejets")
+    assert relay.process is not None
+    assert relay.process.wait(10) == 0
+    assert len(recorder.messages) == 1
+    assert not relay.control_socket.exists()
+
+
+def test_a_kill_does_not_keep_the_next_start_from_working_and_a_folder_has_one_relay(
+    start_relay: StartRelay, recorder: Recorder
+) -> None:
+    relay = start_relay(one_channel(open_server(recorder.port)))
+    assert relay.ask("status")["running"] is True
+    relay.signal(signal.SIGKILL)
+    relay.stop()
+    status = relay.command("status")
+    assert status.status == 1
+    assert "Traceback" not in status.text
+    relay.start()
+    assert relay.ask("status")["running"] is True
+    again = relay.command("serve")
+    assert again.status == 1
+    assert "another relay" in again.text
+    assert submit(relay).startswith("250 ")
+
+
+def test_the_relay_does_not_start_on_a_port_that_is_taken(start_relay: StartRelay, recorder: Recorder) -> None:
+    address = f"127.0.0.1:{recorder.port}"
+    relay = start_relay(one_channel(open_server(recorder.port)), {"listener": [{"address": address}]}, starts=False)
+    done = relay.command("serve")
+    assert done.status == 1
+    assert address in done.text
+    assert "Traceback" not in done.text

@@ -1,0 +1,1 @@
+"""Real peers and clients for the tests: servers in private folders on loopback ports, started and stopped by us."""

@@ -1,0 +1,53 @@
+"""The system programs that tests run, and the Debian packages that they come from (tests/packages.txt)."""
+
+import os
+import shutil
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+
+_LIST = Path(__file__).parent.parent / "packages.txt"
+# A normal user's search path on Debian has no sbin, where servers are.
+_SYSTEM_FOLDERS = ("/usr/local/sbin", "/usr/sbin", "/sbin")
+
+
+def read_packages(text: str) -> Mapping[str, str]:
+    """Return the package of every program in lines of `package: program program`; `#` begins a comment.
+
+    Raises ValueError for a line that is none.
+    """
+    packages = {}
+    for line in text.splitlines():
+        entry = line.partition("#")[0].strip()
+        if not entry:
+            continue
+        package, colon, programs = entry.partition(":")
+        if not colon or not programs.split():
+            raise ValueError(f"packages.txt: {line!r} is not 'package: program program'")
+        packages.update(dict.fromkeys(programs.split(), package.strip()))
+    return packages
+
+
+@cache
+def known_programs() -> Mapping[str, tuple[str, str]]:
+    """Return, for every program's short name, the name or path to look for and its Debian package."""
+    return {Path(name).name: (name, package) for name, package in read_packages(_LIST.read_text()).items()}
+
+
+def find_program(name: str) -> str | None:
+    """Return the path of a program of packages.txt, or None where it is not installed. KeyError: not in the list."""
+    search = os.pathsep.join((os.environ.get("PATH", os.defpath), *_SYSTEM_FOLDERS))
+    return shutil.which(known_programs()[name][0], path=search)
+
+
+def program(name: str) -> str:
+    """Return the path of a program that the test said it needs."""
+    path = find_program(name)
+    if path is None:
+        raise FileNotFoundError(f"{name} is not installed: apt install {package_of(name)}")
+    return path
+
+
+def package_of(name: str) -> str:
+    """Return the Debian package of a program."""
+    return known_programs()[name][1]

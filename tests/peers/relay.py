@@ -1,0 +1,182 @@
+"""The relay under test: the installed program in a private folder, talked to as people and mail clients do."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+
+from tests.peers.clients import Endpoint
+from tests.peers.raw import RawClient
+from tests.peers.system import LOOPBACK, Finished, free_port, private_folder, run, stop, wait_until
+
+RELAY = Path(sys.executable).parent / "relay"
+Table = dict[str, Any]
+_START = 20.0
+
+
+class Relay:
+    """One relay: its files, its process and its commands. It is not running until `start`."""
+
+    def __init__(self, folder: Path, settings: Mapping[str, Any], directory: Mapping[str, Any]) -> None:
+        self.folder = folder
+        self.state_dir = folder / "state"
+        self.state_dir.mkdir(mode=0o700)
+        self.port = free_port()
+        self.settings_file = folder / "relay.toml"
+        self.directory_file = self.state_dir / "directory.toml"
+        self.log_file = folder / "log"
+        self.control_socket = self.state_dir / "control.sock"
+        self.process: subprocess.Popen[bytes] | None = None
+        self._write_settings(settings)
+        self.write_directory(directory)
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """Where clients connect to."""
+        return Endpoint(port=self.port)
+
+    @property
+    def log(self) -> str:
+        """Everything that the service said up to now."""
+        return self.log_file.read_text(errors="replace") if self.log_file.exists() else ""
+
+    @property
+    def last_words(self) -> str:
+        """The end of its log, for the message of a test that fails."""
+        return "\n" + "\n".join(self.log.splitlines()[-3:])
+
+    def write_directory(self, directory: Mapping[str, Any]) -> None:
+        """Write directory.toml as an editor does that saves by renaming."""
+        self.write_directory_text(tomli_w.dumps(directory))
+
+    def write_directory_text(self, text: str) -> None:
+        """Write any text as directory.toml."""
+        fresh = self.directory_file.with_suffix(".editor")
+        fresh.write_text(text)
+        fresh.replace(self.directory_file)
+
+    def command(self, *arguments: str, data: str = "") -> Finished:
+        """Run a `relay` command against this relay's files."""
+        argv = [str(RELAY), "--config", str(self.settings_file), *arguments]
+        return run(argv, data=data.encode(), env=_environment())
+
+    def ask(self, *arguments: str) -> Any:
+        """Run a command with --json and return what it said. AssertionError where it failed."""
+        done = self.command(*arguments, "--json")
+        assert done.status == 0, f"relay {' '.join(arguments)}: {done.text}"
+        return json.loads(done.out)
+
+    def set_password(self, noun: str, name: str, password: str) -> None:
+        """Give a server, channel or agent its mail password, as a script does."""
+        done = self.command(noun, "password", name, "--password-stdin", data=password + "\n")
+        assert done.status == 0, done.text
+
+    def start(self) -> None:
+        """Start the service and wait until it greets. RuntimeError with its log where it does not."""
+        with self.log_file.open("ab") as log:
+            self.process = subprocess.Popen(
+                [str(RELAY), "serve", "--config", str(self.settings_file)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                env=_environment(),
+            )
+        wait_until(self._greets, "the relay's greeting", _START)
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send the service a signal."""
+        assert self.process is not None
+        self.process.send_signal(number)
+
+    def stop(self) -> int:
+        """End the service in order; return its exit status."""
+        assert self.process is not None
+        return stop(self.process, 20)
+
+    @property
+    def cpu_seconds(self) -> float:
+        """The processor time that the service has used up to now."""
+        assert self.process is not None
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        # proc(5): utime and stime are fields 14 and 15, and "state", the first behind the name, is field 3.
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def memory(self) -> int:
+        """The memory that the service holds now, in octets; `peak_memory` counts from here."""
+        assert self.process is not None
+        Path(f"/proc/{self.process.pid}/clear_refs").write_text("5")
+        return self._status("VmRSS")
+
+    def peak_memory(self) -> int:
+        """The most memory that it held since `memory`, in octets."""
+        return self._status("VmHWM")
+
+    def connect(self) -> RawClient:
+        """A client that says what a test tells it to."""
+        return RawClient(self.endpoint)
+
+    def _status(self, key: str) -> int:
+        assert self.process is not None
+        lines = Path(f"/proc/{self.process.pid}/status").read_text().splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(key + ":"))
+
+    def _greets(self) -> bool:
+        assert self.process is not None
+        if self.process.poll() is not None:
+            raise RuntimeError(f"relay serve ended with {self.process.returncode}:\n{self.log}")
+        try:
+            with self.connect() as client:
+                return client.greeting.startswith("220")
+        except OSError:
+            return False
+
+    def _write_settings(self, settings: Mapping[str, Any]) -> None:
+        own: Table = {
+            "hostname": "relay.test",
+            "state_dir": str(self.state_dir),
+            "runtime_dir": str(self.state_dir),
+            "listener": [{"address": f"{LOOPBACK}:{self.port}"}],
+            "log": {"format": "json", "level": "debug"},
+        }
+        self.settings_file.write_text(tomli_w.dumps({**own, **settings}))
+
+
+def open_server(port: int, **keys: Any) -> Table:
+    """An entry of directory.toml for a server on this machine that wants neither TLS nor a login."""
+    server = {"host": LOOPBACK, "port": port, "security": "none", "auth": "none", "address": "mailer@acmejets.example"}
+    return {**server, **keys}
+
+
+def one_channel(server: Table) -> Table:
+    """A directory with one server and one channel, support@acmejets.example, that sends as itself."""
+    support = {"address": "support@acmejets.example", "override": True}
+    return {"default_server": "acmejets", "servers": {"acmejets": server}, "channels": {"support": support}}
+
+
+@contextmanager
+def relay_process(
+    directory: Mapping[str, Any], settings: Mapping[str, Any] | None = None, *, starts: bool = True
+) -> Iterator[Relay]:
+    """A relay with these files. `settings` replaces whole top-level keys of relay.toml."""
+    with ExitStack() as stack:
+        folder = stack.enter_context(private_folder("relay"))
+        folder.chmod(0o700)
+        relay = Relay(folder, settings or {}, directory)
+        stack.callback(lambda: relay.process and relay.stop())
+        if starts:
+            relay.start()
+        yield relay
+
+
+def _environment() -> Mapping[str, str]:
+    """Ours without what would name other files; as wide as a terminal that cuts nothing off."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("RELAY_")}
+    return {**kept, "COLUMNS": "200", "NO_COLOR": "1"}
