@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-all lint format clean
+.PHONY: demo test test-all test-python fast lint format clean
 
 demo: $(VENV)/.run                   ## a relay on 127.0.0.1:2525 with a built-in upstream: send mail, watch its journey
 	@$(BIN)/relay demo
@@ -17,6 +17,13 @@ test: $(VENV)/.test                  ## format, lint, types, and every test that
 test-all: $(VENV)/.test              ## the slow and heavy tests
 	$(BIN)/pytest -m slow
 
+test-python:                         ## the fast tests on another Python, in a venv of its own: make test-python PYTHON=python3.13
+	@version=$$($(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])') && \
+	$(MAKE) --no-print-directory fast VENV=.venv-$$version
+
+fast: $(VENV)/.test
+	$(BIN)/pytest -m "not slow"
+
 lint: $(VENV)/.test
 	$(BIN)/ruff check --fix .
 	$(BIN)/mypy
@@ -25,7 +32,7 @@ format: $(VENV)/.test
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-* build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit("Relay needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Call: make PYTHON=python3.11") if sys.version_info < (3, 11) else None'

@@ -22,7 +22,7 @@ from typing import Any
 import tomli_w
 
 from relay import log
-from relay.delivery.journey import Journey, State
+from relay.delivery.journey import Ending, Journey
 from relay.listener.capture import Captured, CaptureServer
 from relay.service import START_ERRORS, Service, new_event_loop
 from relay.settings import load_settings
@@ -106,8 +106,8 @@ class Stage:
         """Show the journey of one message."""
         self._count += 1
         captured = self._find(journey)
-        self.arrived += captured is not None and journey.state is State.DELIVERED
-        _say(f"Message {self._count}: {journey.state}", *_rows(journey, captured), "")
+        self.arrived += captured is not None and journey.ending is Ending.DELIVERED
+        _say(f"Message {self._count}: {journey.ending}", *_rows(journey, captured), "")
 
     def _find(self, journey: Journey) -> Captured | None:
         """Return the message as the upstream has it: our Received field bears its id."""

@@ -88,6 +88,26 @@ def failed(**facts: Any) -> None:
     _warning("failed", facts)
 
 
+def queued(**facts: Any) -> None:
+    """A message is on disk and waits."""
+    _info("queued", facts)
+
+
+def attempted(**facts: Any) -> None:
+    """An attempt ended without an outcome for the message: it waits on."""
+    _info("attempted", facts)
+
+
+def held(**facts: Any) -> None:
+    """An account, an (account, address) pair or a message waits for a person."""
+    _warning("held", facts)
+
+
+def released(**facts: Any) -> None:
+    """A hold is lifted."""
+    _info("released", facts)
+
+
 def refused(**facts: Any) -> None:
     """We refused a client's command or message."""
     _info("refused", facts)

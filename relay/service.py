@@ -7,8 +7,8 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Callable
-from contextlib import AsyncExitStack
+from collections.abc import Callable, Coroutine
+from contextlib import AsyncExitStack, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,12 +16,21 @@ from typing import Any
 from relay import __version__, log
 from relay.control.operations import Operations
 from relay.control.parts import Parts
+from relay.control.queue_desk import StoreQueueDesk
 from relay.control.socket import ControlSocket, ControlSocketError
+from relay.delivery.accounts import Accounts
 from relay.delivery.desk import Desk
+from relay.delivery.dispatcher import Dispatcher
+from relay.delivery.history import History
+from relay.delivery.housekeeping import Housekeeping
 from relay.delivery.journey import Journey
 from relay.delivery.office import Office
+from relay.delivery.postman import Postman
+from relay.delivery.reporter import Reporter
+from relay.delivery.schedule import Schedule
 from relay.delivery.telling import tell_log
 from relay.directory.live import LiveDirectory
+from relay.directory.model import Mode
 from relay.faults import Faults
 from relay.listener.server import ListenError, Listeners
 from relay.mail.identity import Mismatch
@@ -32,6 +41,7 @@ from relay.secrets.vault import Vault
 from relay.settings import Settings, check_modes
 from relay.store.database import open_database
 from relay.store.errors import StoreError
+from relay.store.queue import Queue
 from relay.store.secrets import SecretTable
 from relay.upstream.transfer import Timeouts
 from relay.upstream.upstream import Upstream
@@ -57,8 +67,10 @@ class Service:
         self._stop_seconds = stop_seconds
         self._since = datetime.now(UTC)
         self._closing = AsyncExitStack()
+        self._jobs: set[asyncio.Task[None]] = set()
         self.directory: LiveDirectory
         self.listeners: Listeners
+        self.dispatcher: Dispatcher
 
     async def start(self) -> None:
         """Open everything, the listeners and the control socket last."""
@@ -74,9 +86,9 @@ class Service:
         await self._closing.aclose()
         log.stopped()
 
-    async def reload(self) -> None:
+    def reload(self) -> None:
         """Read the directory now (SIGHUP)."""
-        await self.directory.reload()
+        self._later(self.directory.reload())
 
     def status(self) -> dict[str, Any]:
         """Return the status as DESIGN section 4 lists it."""
@@ -94,10 +106,25 @@ class Service:
                     {"file": fault.file, "key": fault.key, "message": fault.message} for fault in self.directory.faults
                 ],
             },
-            "queue": {},
-            "oldest": None,
-            "accounts_held": [],
         }
+
+    def _directory_changed(self, directory: LiveDirectory) -> None:
+        _tell_directory(directory)
+        if not directory.faults:
+            self._later(self.dispatcher.directory_changed())
+
+    def _later(self, job: Coroutine[Any, Any, None]) -> None:
+        """Let a job go on by itself; it is kept from being forgotten while it does."""
+        task = asyncio.get_running_loop().create_task(job)
+        self._jobs.add(task)
+        task.add_done_callback(self._jobs.discard)
+
+    async def _end_deliveries(self, postman: Postman) -> None:
+        """Let what is under way end; what does not in time is on disk, and the next start goes on with it."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._stop_seconds):
+                await self.dispatcher.stop()
+                await postman.stop()
 
     async def _start(self) -> None:
         settings, closing = self.settings, self._closing
@@ -110,7 +137,7 @@ class Service:
         )
         secrets = SecretKeeper(vault, os.environ, settings.state_dir)
 
-        self.directory = await LiveDirectory.open(settings, self._settings_file, _tell_directory)
+        self.directory = await LiveDirectory.open(settings, self._settings_file, self._directory_changed)
         _warn(self.directory)
         _start_task(closing, self.directory.watch())
 
@@ -118,6 +145,16 @@ class Service:
         upstream = Upstream(hostname, _timeouts(settings))
         closing.push_async_callback(upstream.aclose)
 
+        queue = Queue(database, owner=f"{hostname}/{os.getpid()}/{self._since.timestamp()}")
+        closing.push_async_callback(queue.aclose)
+        history = History(queue)
+        closing.push_async_callback(history.flush)
+        housekeeping = Housekeeping(
+            queue,
+            settings.state_dir,
+            free_floor=settings.delivery.free_space,
+            keep_seconds=settings.log.keep_messages,
+        )
         office = Office(
             routing=self.directory.routing,
             secrets=secrets,
@@ -125,9 +162,31 @@ class Service:
             tell=self._tell,
             mismatch=Mismatch(settings.policy.from_mismatch),
             profile_url=settings.web.public_url if settings.web.address else "",
+            mode=Mode(settings.delivery.mode),
+            patience=settings.delivery.patience,
         )
-        self.listeners = Listeners(settings.listeners, settings.limits, Desk(hostname, office))
-        parts = Parts(settings=settings, directory=self.directory, vault=vault, secrets=secrets, status=self.status)
+        schedule = Schedule.of(settings.delivery)
+        accounts = Accounts(schedule, await queue.holds())
+        postman = Postman(office, queue, accounts, schedule, Reporter(hostname, schedule))
+        self.dispatcher = Dispatcher(postman)
+        closing.push_async_callback(self._end_deliveries, postman)
+        for job in (history.run, housekeeping.run, self.dispatcher.run):
+            _start_task(closing, job())
+
+        desk = Desk(hostname, office, postman, history, lambda: housekeeping.has_room)
+        self.listeners = Listeners(settings.listeners, settings.limits, desk)
+        queue_desk = StoreQueueDesk(
+            queue, self.directory.routing, accounts, changed=self.dispatcher.wake, connections=upstream.connections
+        )
+        parts = Parts(
+            settings=settings,
+            directory=self.directory,
+            vault=vault,
+            secrets=secrets,
+            queue=queue,
+            desk=queue_desk,
+            status=self.status,
+        )
         control = ControlSocket(settings.control_socket, Operations(parts), settings.state_dir)
         await control.start()
         closing.push_async_callback(control.stop)
@@ -163,14 +222,7 @@ async def _serve(service: Service) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     await service.start()
-    reloads: set[asyncio.Task[None]] = set()
-
-    def reload() -> None:
-        task = loop.create_task(service.reload())
-        reloads.add(task)
-        task.add_done_callback(reloads.discard)
-
-    loop.add_signal_handler(signal.SIGHUP, reload)
+    loop.add_signal_handler(signal.SIGHUP, service.reload)
     await stop.wait()
     await service.stop()
 

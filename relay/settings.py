@@ -342,21 +342,11 @@ _UNBUILT: Mapping[str, Unbuilt] = {
     "workers": None,
     "tls.certificate": None,
     "tls.key": None,
-    "delivery.mode": lambda value: value == "queued",
-    "delivery.patience": None,
-    "delivery.retry": None,
-    "delivery.warn_after": None,
-    "delivery.give_up_after": None,
-    "delivery.probe": None,
-    "delivery.unknown": None,
-    "delivery.unknown_pause": None,
-    "delivery.free_space": None,
     "limits.login_failures": None,
     "limits.memory_per_message": None,
     "web.address": bool,  # "" asks for no pages, and there are none
     "web.public_url": None,
     "dns.servers": None,
-    "log.keep_messages": None,
 }
 _UNBUILT_LISTENER: Mapping[str, Unbuilt] = {
     "address": lambda value: value.startswith("fd:"),

@@ -8,7 +8,21 @@ from typing import Annotated
 from typer import Context, Exit, Option, Typer, TyperException
 
 from relay import __version__
-from relay.cli import agent, channel, check, config, init, route, secrets, serve, server, status
+from relay.cli import (
+    account,
+    agent,
+    channel,
+    check,
+    config,
+    init,
+    messages,
+    queue,
+    route,
+    secrets,
+    serve,
+    server,
+    status,
+)
 from relay.cli.output import print_failure
 from relay.cli.session import Session, WrongUsage
 from relay.control.refused import Refused
@@ -55,6 +69,9 @@ for name, noun in {
     "server": server,
     "channel": channel,
     "agent": agent,
+    "queue": queue,
+    "account": account,
+    "messages": messages,
     "secrets": secrets,
     "config": config,
 }.items():

@@ -4,7 +4,7 @@ import asyncio
 import os
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 from relay import log
@@ -12,6 +12,9 @@ from relay.control.not_running import NOT_RUNNING
 from relay.control.operation import refusals
 from relay.control.operations import Operations
 from relay.control.parts import Parts
+from relay.control.queue_desk import StoreQueueDesk
+from relay.delivery.accounts import Accounts
+from relay.delivery.schedule import Schedule
 from relay.directory.live import LiveDirectory
 from relay.private import make_private_folder
 from relay.secrets.keeper import SecretKeeper
@@ -19,6 +22,7 @@ from relay.secrets.key_source import key_source
 from relay.secrets.vault import Vault
 from relay.settings import Settings
 from relay.store.database import open_database
+from relay.store.queue import Queue
 from relay.store.secrets import SecretTable
 
 
@@ -51,22 +55,24 @@ async def open_operations(settings: Settings, settings_file: str) -> AsyncIterat
     with refusals():
         make_private_folder(settings.state_dir)
         directory = await LiveDirectory.open(settings, settings_file)
-        database = await open_database(settings.database_path)
-        try:
+        async with AsyncExitStack() as closing:
+            database = await open_database(settings.database_path)
+            closing.push_async_callback(database.close)
             source = key_source(settings.secrets.master_key, settings.state_dir, os.environ)
             vault = await Vault.open(SecretTable(database), source)
-            keeper = SecretKeeper(vault, os.environ, settings.state_dir)
-            yield Operations(
-                Parts(
-                    settings=settings,
-                    directory=directory,
-                    vault=vault,
-                    secrets=keeper,
-                    status=lambda: dict(NOT_RUNNING),
-                )
+            queue = Queue(database, "command")  # it takes no message: nothing is ever under way here
+            closing.push_async_callback(queue.aclose)
+            accounts = Accounts(Schedule.of(settings.delivery), await queue.holds())
+            parts = Parts(
+                settings=settings,
+                directory=directory,
+                vault=vault,
+                secrets=SecretKeeper(vault, os.environ, settings.state_dir),
+                queue=queue,
+                desk=StoreQueueDesk(queue, directory.routing, accounts),
+                status=lambda: dict(NOT_RUNNING),
             )
-        finally:
-            await database.close()
+            yield Operations(parts)
 
 
 def _quietly(run: Callable[[], Any]) -> Any:

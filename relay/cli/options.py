@@ -11,6 +11,12 @@ Name: TypeAlias = Annotated[str, Argument(metavar="NAME", show_default=False)]
 AsJson: TypeAlias = Annotated[bool, Option("--json", help="Print JSON for scripts.")]
 PasswordStdin: TypeAlias = Annotated[bool, Option("--password-stdin", help="Read the password as one line from stdin.")]
 NoSend: TypeAlias = Annotated[bool, Option("--no-send", help="Stop before the message itself: nothing arrives.")]
+Profile: TypeAlias = Annotated[
+    str | None, Option("--profile", metavar="P", help="Only those of this channel or agent.")
+]
+StateWord: TypeAlias = Annotated[
+    str | None, Option("--state", metavar="S", help="Only those in this state, such as queued, held or failed.")
+]
 Changes: TypeAlias = Annotated[
     list[str],
     Argument(metavar="KEY=VALUE...", show_default=False, help="KEY= restores a default; lists are comma-separated."),

@@ -6,6 +6,7 @@ from typer import Argument, Context, Option, Typer
 
 from relay.cli.options import AsJson, command
 from relay.cli.output import print_json, print_record, words
+from relay.mail.words import decode_words
 
 
 def register(app: Typer) -> None:
@@ -30,4 +31,5 @@ def route(
     result = context.obj.run("route", sender=sender, from_header=from_header, login=login)
     if as_json:
         return print_json(result)
-    return print_record({key.replace("_", "-"): words(value) for key, value in result.items()})
+    shown = result | {"from": decode_words(result["from"])}  # as a reader's program shows it
+    return print_record({key.replace("_", "-"): words(value) for key, value in shown.items()})

@@ -6,6 +6,8 @@ from typer import Context, Exit, Option, Typer
 
 from relay.cli.options import command
 
+_PORT = 2525
+
 
 def register(app: Typer) -> None:
     """Add the commands."""
@@ -23,9 +25,21 @@ def serve(context: Context) -> None:
 
 def demo(
     send: Annotated[bool, Option("--send", help="Send one message, show its journey, and end.")] = False,
-    port: Annotated[int, Option("--port", metavar="P", min=0, max=65535, help="Where it listens.")] = 2525,
+    port: Annotated[
+        int | None,
+        Option(
+            "--port",
+            metavar="P",
+            min=0,
+            max=65535,
+            help=f"Where it listens. Default: {_PORT}, and any free one with --send.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Show a relay at work, with a server of its own that keeps all mail. Nothing leaves this machine."""
     from relay.demo import run
 
+    if port is None:
+        port = 0 if send else _PORT
     raise Exit(run(port, send=send))

@@ -1,15 +1,20 @@
 """`relay status`: whether a relay runs here, and how it is."""
 
+from datetime import UTC, datetime
 from typing import Any
 
 from typer import Context, Exit, Typer
 
+from relay.cli.account import account_words
 from relay.cli.options import AsJson, command
-from relay.cli.output import fault_record, print_json, print_record, words
+from relay.cli.output import count, fault_record, print_json, print_record, words
 from relay.cli.session import Session
+from relay.cli.times import moment, relative
 from relay.control.client import NoRelay
 from relay.control.not_running import NOT_RUNNING
 from relay.faults import Faults
+
+_MOST_HELD = 10
 
 
 def register(app: Typer) -> None:
@@ -41,12 +46,29 @@ def _print(found: dict[str, Any]) -> None:
             "relay": f"{found['version']}, running as process {found['pid']} since {found['since']}",
             "listeners": words(found["listeners"]),
             "directory": "ok" if directory["ok"] else "has faults; the one from before them is in effect",
-            "queue": ", ".join(f"{number} {state}" for state, number in found["queue"].items()) or "empty",
-            "held": words(found["accounts_held"]),
+            "queue": _queue(found),
+            "held": count(len(found["accounts_held"]), "account") if found["accounts_held"] else "no account",
         }
     )
+    _print_held(found["accounts_held"])
     for fault in directory["faults"]:
         print(f"  {fault['file']}: {fault['key']}: {fault['message']}")
+
+
+def _queue(found: dict[str, Any]) -> str:
+    """Return how many messages wait in which state, and for how long the oldest has."""
+    counts = ", ".join(f"{number} {state}" for state, number in found["queue"].items() if number)
+    if not counts:
+        return "empty"
+    return f"{counts}; the oldest came {relative(moment(found['oldest']), datetime.now(UTC))}"
+
+
+def _print_held(accounts: list[dict[str, Any]]) -> None:
+    for account in accounts[:_MOST_HELD]:
+        print(f"  {account_words(account)}, {relative(moment(account['held_since']), datetime.now(UTC))}:")
+        print(f"    {words(account['reason'])}")
+    if len(accounts) > _MOST_HELD:
+        print(f"  and {len(accounts) - _MOST_HELD} more: relay account list")
 
 
 def _directory(session: Session) -> dict[str, Any]:

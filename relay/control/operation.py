@@ -40,7 +40,10 @@ _SENTENCES = (
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """A function of keyword parameters: async with a JSON result, or, as a stream, an async generator of objects."""
+    """A function of keyword parameters: async with a JSON result, or, as a stream, an async generator.
+
+    A generator yields objects, one as each step is done or, where they are many, a list of them as each page is read.
+    """
 
     function: Callable[..., Any]
     is_change: bool = False
@@ -51,13 +54,13 @@ class Operation:
         with refusals():
             return await self._call(params)
 
-    async def stream(self, params: Mapping[str, Any]) -> AsyncGenerator[dict[str, Any]]:
-        """Yield what the operation says while it goes on. Raises Refused."""
+    async def batches(self, params: Mapping[str, Any]) -> AsyncGenerator[list[dict[str, Any]]]:
+        """Yield what the operation says while it goes on, as many objects at once as there are. Raises Refused."""
         with refusals():
-            items = self._call(params)
-            async with aclosing(items):
-                async for item in items:
-                    yield item
+            found = self._call(params)
+            async with aclosing(found):
+                async for batch in found:
+                    yield batch if isinstance(batch, list) else [batch]
 
     def _call(self, params: Mapping[str, Any]) -> Any:
         @wraps(self.function)

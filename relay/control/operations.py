@@ -1,13 +1,18 @@
 """All operations of a relay by name: the one way to it for commands, pages and API."""
 
 from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
 from typing import Any
 
+from relay.control.accounts import Accounts, accounts_held
+from relay.control.history import History
+from relay.control.message_records import rfc3339
 from relay.control.operation import Operation
 from relay.control.parts import Parts
 from relay.control.passwords import Passwords
 from relay.control.probes import Probes
 from relay.control.profiles import Profiles
+from relay.control.queue import Waiting, counts
 from relay.control.refused import UnknownOperation
 from relay.control.routes import Routes
 from relay.control.servers import Servers
@@ -28,6 +33,9 @@ class Operations:
             **Passwords(parts).operations(),
             **Routes(parts).operations(),
             **Probes(parts).operations(),
+            **Waiting(parts).operations(),
+            **Accounts(parts).operations(),
+            **History(parts).operations(),
         }
 
     @property
@@ -40,16 +48,23 @@ class Operations:
         return self._operation(name).is_stream
 
     def is_change(self, name: str) -> bool:
-        """Whether an operation changes the directory or a secret. Raises UnknownOperation."""
+        """Whether an operation changes the directory, a secret or the queue. Raises UnknownOperation."""
         return self._operation(name).is_change
 
     async def run(self, name: str, params: Mapping[str, Any]) -> Any:
         """Return the result of an operation. Raises Refused."""
         return await self._operation(name).run(params)
 
-    def stream(self, name: str, params: Mapping[str, Any]) -> AsyncGenerator[dict[str, Any]]:
-        """Return the items of an operation as they come. Raises Refused, also from the iterator."""
-        return self._operation(name).stream(params)
+    def batches(self, name: str, params: Mapping[str, Any]) -> AsyncGenerator[list[dict[str, Any]]]:
+        """Return the items of an operation, as many at once as there are. Raises Refused, also from the iterator."""
+        return self._operation(name).batches(params)
+
+    async def stream(self, name: str, params: Mapping[str, Any]) -> AsyncGenerator[dict[str, Any]]:
+        """Yield the items of an operation one by one. Raises Refused."""
+        async with aclosing(self.batches(name, params)) as batches:
+            async for batch in batches:
+                for item in batch:
+                    yield item
 
     def _operation(self, name: str) -> Operation:
         if name not in self._operations:
@@ -57,4 +72,10 @@ class Operations:
         return self._operations[name]
 
     async def _status(self) -> dict[str, Any]:
-        return self._parts.status()
+        queue = self._parts.queue
+        return {
+            **self._parts.status(),
+            "queue": await counts(queue),
+            "oldest": rfc3339(await queue.oldest()),
+            "accounts_held": await accounts_held(self._parts),
+        }

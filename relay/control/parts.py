@@ -1,21 +1,63 @@
 """What the operations work with. `service` gives the running relay's parts, `cli` its own where none runs."""
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from relay.directory.live import LiveDirectory
 from relay.secrets.keeper import SecretKeeper
 from relay.secrets.vault import Vault
 from relay.settings import Settings
+from relay.store.messages import StoredMessage
+from relay.store.queue import Queue
+
+
+class QueueDesk(Protocol):
+    """What people may do with the queue by hand, and what is known of the accounts. Ids are whole ones.
+
+    Where something is done with one message, False means that nothing was: it is gone, or in no state for it.
+    A message whose attempt is under way raises Leased.
+    """
+
+    async def retry(self, ids: Sequence[str] | None, profile: str | None) -> int:
+        """Try messages now: these, those of a profile, or all that wait. Return how many there are."""
+
+    async def hold(self, id_: str, /) -> bool:
+        """Let a message wait for `release`."""
+
+    async def release(self, id_: str, /) -> bool:
+        """Let a held message go on, with an attempt now."""
+
+    async def remove(self, id_: str, /) -> bool:
+        """Take a message out of the queue. Nobody is told."""
+
+    async def export(self, id_: str, /) -> AsyncIterator[bytes] | None:
+        """Return the message as it came, in chunks; None where its content is no longer there."""
+
+    def accounts(self) -> list[dict[str, Any]]:
+        """Return every account that mail may leave through, with the keys of `account list` and its username.
+
+        Where an address is held with its account, there is an entry of its own for the two, with that `address`.
+        """
+
+    async def release_account(self, server: str, username: str) -> bool:
+        """Forget what holds or slows an account, and every address with it. False: nothing did."""
+
+    def waits_for(self, message: StoredMessage) -> str:
+        """Return in a sentence why a message waits; "" where it does not."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
-    """The parts of one relay. `status` returns the status with the keys of DESIGN section 4."""
+    """The parts of one relay.
+
+    `status` returns the status with the keys of DESIGN section 4; what the queue and the accounts say to it is added.
+    """
 
     settings: Settings
     directory: LiveDirectory
     vault: Vault
     secrets: SecretKeeper
+    queue: Queue
+    desk: QueueDesk
     status: Callable[[], dict[str, Any]]

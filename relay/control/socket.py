@@ -76,7 +76,7 @@ class ControlSocket:
                 return refusal
             params = _parameters(body)
             if self._operations.is_stream(name):
-                lines = _lines(self._operations.stream(name, params))
+                lines = _lines(self._operations.batches(name, params))
                 return StreamingResponse(lines, media_type="application/x-ndjson")
             result = await self._operations.run(name, params)
         except UnknownOperation as error:
@@ -84,7 +84,9 @@ class ControlSocket:
         except Refused as error:
             return _failure(409, str(error))
         if self._operations.is_change(name):
-            log.changed(operation=name, name=params.get("name"), uid=request.state.uid)
+            whole_id = result.get("id") if isinstance(result, dict) else None
+            what = params.get("name") or params.get("account")
+            log.changed(operation=name, name=what, id=whole_id, uid=request.state.uid)
         return await to_thread(JSONResponse, result)
 
     def _refusal(self, request: Request) -> Response | None:
@@ -153,11 +155,11 @@ def _parameters(body: bytes) -> dict[str, Any]:
     return params
 
 
-async def _lines(items: AsyncGenerator[dict[str, Any]]) -> AsyncIterator[bytes]:
+async def _lines(batches: AsyncGenerator[list[dict[str, Any]]]) -> AsyncIterator[bytes]:
     try:
-        async with aclosing(items):
-            async for item in items:
-                yield _line({"item": item})
+        async with aclosing(batches):
+            async for batch in batches:
+                yield b"".join(_line({"item": item}) for item in batch)
     except Refused as error:
         yield _line({"error": str(error)})
 

@@ -1,9 +1,12 @@
 """The desk: where the listener asks who may send, and hands over what a client submits."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from relay.delivery import replies
+from relay.delivery.history import History
 from relay.delivery.office import Office, Refused
+from relay.delivery.postman import Postman
 from relay.delivery.submission import Submission
 from relay.directory.client import Client
 from relay.mail.envelope import Envelope
@@ -13,10 +16,13 @@ from relay.mail.trace import Arrival
 
 @dataclass(frozen=True, slots=True)
 class Desk:
-    """The one counter behind every listener (`relay.listener.ports.Desk`)."""
+    """The one counter behind every listener (`relay.listener.ports.Desk`). `has_room`: the disk is not nearly full."""
 
     hostname: str
     office: Office
+    postman: Postman
+    history: History
+    has_room: Callable[[], bool] = lambda: True
 
     def check_sender(self, client: Client, envelope: Envelope) -> Reply | None:
         """Say at MAIL why this client may not send as this sender; None lets it go on.
@@ -25,14 +31,13 @@ class Desk:
         """
         if not client.is_trusted:
             return replies.AUTHENTICATION_REQUIRED
-        if envelope.sender is None:
-            return None
-        try:
-            self.office.find_route(client, envelope.sender)
-        except Refused as refusal:
-            return refusal.reply
-        return None
+        if envelope.sender is not None:
+            try:
+                self.office.find_route(client, envelope.sender)
+            except Refused as refusal:
+                return refusal.reply
+        return None if self.has_room() else replies.STORE_FULL
 
     def open(self, client: Client, envelope: Envelope, arrival: Arrival) -> Submission:
         """Begin one submission; its content follows."""
-        return Submission(self.office, client, envelope, arrival)
+        return Submission(self.office, self.postman, self.history, client, envelope, arrival)

@@ -15,10 +15,11 @@ from relay.mail.reply import Reply
 from relay.mail.trace import Arrival
 
 
-class State(StrEnum):
-    """What became of a message."""
+class Ending(StrEnum):
+    """How a submission ended for its client."""
 
     DELIVERED = "delivered"  # the upstream took it for every recipient
+    QUEUED = "queued"  # on disk, and ours to deliver
     DEFERRED = "deferred"  # not now; the client keeps it and may try again
     FAILED = "failed"  # refused upstream, for good
     REFUSED = "refused"  # refused by us, before any upstream heard of it
@@ -28,7 +29,7 @@ class State(StrEnum):
 class Journey:
     """One submission from its client's final dot to the reply. Times are seconds."""
 
-    state: State
+    ending: Ending
     arrival: Arrival
     client: Client
     envelope: Envelope

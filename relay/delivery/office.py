@@ -7,7 +7,7 @@ from typing import Protocol
 from relay.delivery import replies
 from relay.delivery.journey import Journey
 from relay.directory.client import Client
-from relay.directory.model import Meaning
+from relay.directory.model import Meaning, Mode
 from relay.directory.routing import Route, Routing
 from relay.mail.address import Address
 from relay.mail.identity import Mismatch
@@ -20,16 +20,20 @@ from relay.upstream.transfer import Progress, Transfer
 
 
 class Refused(Exception):
-    """The message goes no further here. `reply` is for the client, `detail` for the log."""
+    """The message goes no further here. `reply` is for the client, `detail` for the log.
 
-    def __init__(self, reply: Reply, detail: str = "") -> None:
+    `meaning` says what it would mean in an upstream's answer, where that is not plain from the reply.
+    """
+
+    def __init__(self, reply: Reply, detail: str = "", meaning: Meaning | None = None) -> None:
         super().__init__(str(reply))
         self.reply = reply
         self.detail = detail
+        self.meaning = meaning
 
 
 class Upstream(Protocol):
-    """The way out (`relay.upstream.pool`)."""
+    """The way out (`relay.upstream.upstream`)."""
 
     async def deliver(self, transfer: Transfer, progress: Progress) -> Outcome:
         """Hand one message over. May be cancelled until `progress.final_dot_sent`."""
@@ -45,7 +49,9 @@ class Office:
     tell: Callable[[Journey], None]
     mismatch: Mismatch
     profile_url: str = ""  # where an agent sets the email password; "" where no pages are served
-    patience: float = 100.0  # seconds to our final dot: RFC 6409 section 5.3 wants an answer within 2 minutes
+    mode: Mode = Mode.AUTO
+    patience: float = 15.0  # auto: seconds that a client waits
+    direct_patience: float = 100.0  # seconds to our final dot: RFC 6409 section 5.3 wants an answer within 2 minutes
 
     def find_route(self, client: Client, sender: Address) -> Route:
         """Return the route of a sender for this client. Raises Refused."""
@@ -67,9 +73,9 @@ class Office:
         try:
             secret = await self.secrets.secret(ref)
         except SecretUnavailable as error:
-            raise Refused(replies.of_meaning(Meaning.LOGIN_REFUSED), str(error)) from None
+            raise _no_login(str(error)) from None
         if secret is None:
-            raise Refused(replies.of_meaning(Meaning.LOGIN_REFUSED), f"no password is set for {route.account}")
+            raise _no_login(f"no password is set for {route.account}")
         return secret
 
     def forget_secret(self, route: Route) -> None:
@@ -81,3 +87,7 @@ class Office:
     def _lacks_password(self, route: Route) -> bool:
         ref = secret_ref(route.server, route.profile, override=route.override)
         return route.override and ref is not None and not self.secrets.is_set(ref)
+
+
+def _no_login(detail: str) -> Refused:
+    return Refused(replies.of_meaning(Meaning.LOGIN_REFUSED), detail, Meaning.LOGIN_REFUSED)

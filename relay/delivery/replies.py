@@ -14,6 +14,8 @@ NULL_SENDER_WITHOUT_FROM = Reply(
     550, "5.7.1", "<>: mail without a sender needs one From address that a channel or agent sends from"
 )
 TOOK_TOO_LONG = Reply(451, "4.4.1", "The outgoing mail server took too long; please try again later")
+STORE_FULL = Reply(452, "4.3.1", "There is no room for the message now; please try again later")
+STORE_BROKEN = Reply(451, "4.3.0", "The message cannot be stored now; please try again later")
 CLIENT_LEFT = Reply(451, "4.4.2", "The client left before the message was handed over")
 
 # What a sender can do about an answer that is no refusal of the message: mostly wait, sometimes ask.
@@ -51,6 +53,11 @@ def no_password(sender: Address | None, url: str) -> Reply:
 def delivered(server: str, upstream: Reply) -> Reply:
     """Every recipient was accepted upstream."""
     return Reply(250, "2.0.0", clean_text(f"Ok: delivered via {server}: {upstream.text}"))
+
+
+def queued(message: str) -> Reply:
+    """The message is on disk, and ours to deliver."""
+    return Reply(250, "2.0.0", f"Ok: queued as {message}")
 
 
 def of_meaning(meaning: Meaning) -> Reply:

@@ -1,41 +1,39 @@
-"""One submission in mode `direct`: the message goes upstream while its client waits, and the answer is its outcome.
+"""One submission: a message being handed to us, in one of the three modes (DESIGN section 5).
 
-Nothing is stored: what the upstream did not take, the client keeps. All recipients get the message or none
-(DESIGN section 5). The client may leave at any moment: before our final dot that ends the attempt, after it the
-outcome is awaited and recorded.
+direct: it goes upstream while its client waits, all recipients or none, and nothing is stored.
+queued: it is stored, and the client has its answer.
+auto:   as direct, but what the upstream did not take is stored instead of given back. So is what takes longer than
+        the client's patience: then the hand-over that is under way goes on without the client.
+
+The client may leave at any moment: before our final dot that ends the attempt, after it the outcome is recorded.
 """
 
 import asyncio
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from relay.delivery import replies
-from relay.delivery.journey import Journey, State
+from relay.delivery.drafts import draft
+from relay.delivery.history import History
+from relay.delivery.journey import Ending, Journey
+from relay.delivery.lifecycle import State
 from relay.delivery.office import Office, Refused
-from relay.directory.client import Client, standing
-from relay.directory.model import Meaning
+from relay.delivery.parcel import Handed, Parcel, header_of, pack, routed_sender
+from relay.delivery.postman import Postman, Work
+from relay.delivery.verdict import begun
+from relay.directory.client import Client
+from relay.directory.model import Meaning, Mode
 from relay.directory.routing import Route
-from relay.mail.address import Address
-from relay.mail.content import Content, ContentRefused
+from relay.mail.content import Content
 from relay.mail.envelope import Envelope
-from relay.mail.header import Header
-from relay.mail.identity import Alignment, from_address
-from relay.mail.outgoing import Outgoing, compose
 from relay.mail.reply import Reply
 from relay.mail.trace import Arrival
+from relay.secrets.secret import Secret
+from relay.store.errors import StoreError, StoreFull
+from relay.store.messages import Attempt, NewMessage, StoredMessage
 from relay.upstream.outcome import Failure, Outcome
-from relay.upstream.transfer import Progress, Transfer
-
-
-@dataclass(slots=True)
-class _Findings:
-    """What is known of a message so far, for its journey."""
-
-    route: Route | None = None
-    outgoing: Outgoing | None = None
-    sender: Address | None = None
-    message_id: str = ""
-    outcome: Outcome | None = None
+from relay.upstream.phase import Phase
+from relay.upstream.transfer import Progress
 
 
 @dataclass(slots=True)
@@ -43,24 +41,31 @@ class Submission:
     """One message being handed to us. `complete` is called once; `client_left` at any time."""
 
     office: Office
+    postman: Postman
+    history: History
     client: Client
     envelope: Envelope
     arrival: Arrival
     _began: float = field(default_factory=time.monotonic)
-    _findings: _Findings = field(default_factory=_Findings)
     _progress: Progress = field(default_factory=Progress)
     _handover: asyncio.Task[Outcome] | None = None
     _left: bool = False
 
     async def complete(self, content: Content) -> Reply:
-        """Hand the message over and return what its client is told. Every end of it is told as a journey."""
+        """Do with the message what its mode says, and return what its client is told; the journey goes to the log."""
+        handed = Handed(self.client, self.arrival, self.envelope, content)
+        found: list[Parcel] = []
         try:
-            transfer = await self._prepare(content)
-            outcome = self._findings.outcome = await self._hand_over(transfer)
+            journey = await self._travel(handed, found)
         except Refused as refusal:
-            state = State.REFUSED if refusal.reply.is_permanent else State.DEFERRED
-            return self._end(state, refusal.reply, content, refusal.detail)
-        return self._conclude(outcome, content)
+            ending = Ending.REFUSED if refusal.reply.is_permanent else Ending.DEFERRED
+            journey = self._journey(ending, refusal.reply, handed, found, detail=refusal.detail)
+        except StoreFull as error:
+            journey = self._journey(Ending.DEFERRED, replies.STORE_FULL, handed, found, detail=str(error))
+        except StoreError as error:
+            journey = self._journey(Ending.DEFERRED, replies.STORE_BROKEN, handed, found, detail=str(error))
+        self.office.tell(journey)
+        return journey.reply
 
     def client_left(self) -> None:
         """The client has gone: nobody waits for an answer any more."""
@@ -68,118 +73,211 @@ class Submission:
         if self._handover and not self._progress.final_dot_sent:
             self._handover.cancel()
 
-    async def _prepare(self, content: Content) -> Transfer:
-        """Find the route, make the message that leaves, and get the secret. Raises Refused."""
-        found = self._findings
+    async def _travel(self, handed: Handed, found: list[Parcel]) -> Journey:
+        header = header_of(handed.content)
+        route = self.office.find_route(self.client, routed_sender(self.envelope, header))
+        parcel = pack(self.office, handed, header, route)
+        found.append(parcel)
+        message = draft(handed, header, parcel, self.postman.clock())
+        mode = (route.profile.mode if route.profile else None) or self.office.mode
+        if mode is Mode.DIRECT:
+            return await self._direct(handed, parcel, message)
+        if mode is Mode.AUTO:
+            return await self._auto(handed, parcel, message)
+        return await self._store(handed, parcel, message)
+
+    # direct
+
+    async def _direct(self, handed: Handed, parcel: Parcel, message: StoredMessage) -> Journey:
+        secret = await self.office.find_secret(parcel.route)
+        self._check_hold(parcel.route, secret)
+        handover = self._start(parcel, handed, secret, all_or_none=True)
+        if not await self._is_done(handover, self.office.direct_patience) and not self._progress.final_dot_sent:
+            handover.cancel()
+            await asyncio.wait({handover})
+            if handover.cancelled():
+                raise Refused(replies.TOOK_TOO_LONG)
+        outcome = await self._outcome(handover)
+        work = self._work(handed, parcel, message, secret)
+        await self.postman.note(work, outcome)
+        return self._finish(handed, parcel, message, outcome)
+
+    def _check_hold(self, route: Route, secret: Secret | None) -> None:
+        hold = self.postman.hold_over(route, secret)
+        if hold is not None:
+            raise Refused(replies.of_meaning(Meaning(hold.meaning)), f"{route.account} is held: {hold.reason}")
+
+    # auto
+
+    async def _auto(self, handed: Handed, parcel: Parcel, message: StoredMessage) -> Journey:
+        route = parcel.route
         try:
-            header = Header.parse(content.header)
-            found.route = route = self.office.find_route(self.client, self._routed_sender(header))
-            found.outgoing = self._compose(content, header, route)
-            found.message_id = _message_id(header, found.outgoing)
-        except ContentRefused as refusal:
-            raise Refused(refusal.reply) from None
-        is_null = self.envelope.sender is None and route.server.null_sender
-        found.sender = None if is_null else route.identity
-        return Transfer(
-            server=route.server,
-            account=route.account,
-            secret=await self.office.find_secret(route),
-            sender=found.sender,
-            recipients=self.envelope.recipients,
-            content=found.outgoing.content,
-            smtputf8=self.envelope.smtputf8,
-            all_or_none=True,
+            secret = await self.office.find_secret(route)
+        except Refused:
+            return await self._store(handed, parcel, message)  # the queue holds it, and says why
+        if self.postman.hold_over(route, secret) or self.postman.accounts.slowness_of(
+            route.account, self.postman.clock()
+        ):
+            return await self._store(handed, parcel, message)  # an attempt now would be in vain
+        handover = self._start(parcel, handed, secret, all_or_none=False)
+        work = self._work(handed, parcel, message, secret)
+        if not await self._is_done(handover, self.office.patience):
+            return await self._leave_to_go_on(work, handover, handed, parcel)
+        outcome = await self._outcome(handover)
+        failures = [outcome.failure_at(index) for index in range(len(self.envelope.recipients))]
+        if all(failure is None or _is_refusal(failure) for failure in failures) and (
+            outcome.accepted is None or not any(failures)
+        ):
+            await self.postman.note(work, outcome)
+            return self._finish(handed, parcel, message, outcome)
+        # Committed before the client has its 250: who is still owed the message, and the report about who refused it.
+        work.attempt = replace(work.attempt, final_dot=_may_be_there(outcome))
+        await self.postman.queue.add(NewMessage(message=work.message, content=work.content, attempt=work.attempt))
+        await self.postman.conclude(work, outcome)
+        return self._queued(handed, parcel, outcome)
+
+    async def _leave_to_go_on(
+        self, work: Work, handover: asyncio.Task[Outcome], handed: Handed, parcel: Parcel
+    ) -> Journey:
+        """Store a message whose delivery is under way, and let that go on: its outcome decides, and it is sent once."""
+        stored = asyncio.get_running_loop().create_future()
+
+        async def record() -> None:
+            await asyncio.shield(stored)
+            await self.postman.record_final_dot(work)
+
+        self._progress.before_final_dot = record
+        work.attempt = replace(work.attempt, phase=str(self._progress.phase), final_dot=self._progress.final_dot_sent)
+        try:
+            await self.postman.queue.add(NewMessage(message=work.message, content=work.content, attempt=work.attempt))
+        except StoreError:
+            stored.cancel()
+            if not self._progress.final_dot_sent:
+                handover.cancel()
+                raise
+            return self._finish(handed, parcel, work.message, await self._outcome(handover))
+        self._handover = None  # from here on the client may go
+        stored.set_result(None)
+        self.postman.follow(work, handover)
+        return self._queued(handed, parcel)
+
+    # queued
+
+    async def _store(self, handed: Handed, parcel: Parcel, message: StoredMessage) -> Journey:
+        await self.postman.queue.add(NewMessage(message=message, content=handed.content))
+        self.postman.on_change()
+        return self._queued(handed, parcel)
+
+    # what they share
+
+    def _work(self, handed: Handed, parcel: Parcel, message: StoredMessage, secret: Secret | None) -> Work:
+        account = parcel.route.account
+        attempt = Attempt(
+            number=1,
+            started=self.arrival.received_at,
+            server=account.server,
+            username=account.username,
+            phase=str(Phase.RESOLVE),
         )
+        return Work(begun(message), handed.content, attempt, parcel.route, secret.version if secret else "")
 
-    def _routed_sender(self, header: Header) -> Address:
-        """Return the address that picks the profile: the envelope sender, or From where that is null."""
-        sender = self.envelope.sender or from_address(header)
-        if sender is None:
-            raise Refused(replies.NULL_SENDER_WITHOUT_FROM)
-        return sender
-
-    def _compose(self, content: Content, header: Header, route: Route) -> Outgoing:
-        script = route.script
-        return compose(
-            content,
-            header,
-            arrival=self.arrival,
-            recipients=self.envelope.recipients,
-            alignment=Alignment(
-                identity=route.identity,
-                reply_to=route.reply_to,
-                sender=self.envelope.sender,
-                mismatch=self.office.mismatch,
-                standing=standing(self.office.routing(), self.client, route.profile),
-            ),
-            script=(script.set_headers, script.remove_headers) if script else None,
-        )
-
-    async def _hand_over(self, transfer: Transfer) -> Outcome:
-        """Let the upstream have it: cancelled by our patience or the client's leaving, but never after the final dot.
-
-        The hand-over is a task of its own, so that a service that stops does not take the outcome with it.
-        """
+    def _start(
+        self, parcel: Parcel, handed: Handed, secret: Secret | None, *, all_or_none: bool
+    ) -> asyncio.Task[Outcome]:
+        """Begin the hand-over, as a task of its own: a service that stops does not take its outcome away."""
         if self._left:
             raise Refused(replies.CLIENT_LEFT)
+        transfer = parcel.transfer(handed, secret, all_or_none=all_or_none)
         self._handover = asyncio.create_task(self.office.upstream.deliver(transfer, self._progress))
-        timer = asyncio.get_running_loop().call_later(self.office.patience, self._lose_patience)
+        return self._handover
+
+    async def _is_done(self, handover: asyncio.Task[Outcome], patience: float) -> bool:
+        await asyncio.wait({handover}, timeout=patience)
+        return handover.done()
+
+    async def _outcome(self, handover: asyncio.Task[Outcome]) -> Outcome:
         try:
-            return await asyncio.shield(self._handover)
+            return await asyncio.shield(handover)
         except asyncio.CancelledError:
-            if not self._handover.cancelled():
+            if not handover.cancelled():
                 raise  # it is we who are cancelled
-            raise Refused(replies.CLIENT_LEFT if self._left else replies.TOOK_TOO_LONG) from None
-        finally:
-            timer.cancel()
+            raise Refused(replies.CLIENT_LEFT) from None
 
-    def _lose_patience(self) -> None:
-        if self._handover and not self._progress.final_dot_sent:
-            self._handover.cancel()
-
-    def _conclude(self, outcome: Outcome, content: Content) -> Reply:
-        route = self._findings.route
-        assert route is not None
-        failure = next((f for index in range(len(self.envelope.recipients)) if (f := outcome.failure_at(index))), None)
+    def _finish(self, handed: Handed, parcel: Parcel, message: StoredMessage, outcome: Outcome) -> Journey:
+        """Return the end of a message that is not stored: delivered, refused, or given back to its client."""
+        failures = (outcome.failure_at(index) for index in range(len(self.envelope.recipients)))
+        failure = next((one for one in failures if one), None)
         if failure is None:
             assert outcome.accepted is not None
-            return self._end(State.DELIVERED, replies.delivered(route.server.name, outcome.accepted), content)
-        if failure.meaning is Meaning.LOGIN_REFUSED:
-            self.office.forget_secret(route)
-        reply = replies.of_failure(failure)
-        state = State.FAILED if reply.is_permanent else State.DEFERRED
-        return self._end(state, reply, content, failure.detail, failure)
+            reply, ending = replies.delivered(parcel.route.server.name, outcome.accepted), Ending.DELIVERED
+        else:
+            reply = replies.of_failure(failure)
+            ending = Ending.FAILED if reply.is_permanent else Ending.DEFERRED
+        if ending is not Ending.DEFERRED:
+            self.history.record(_over(message, ending, failure.reply if failure else outcome.accepted, outcome))
+        return self._journey(ending, reply, handed, [parcel], outcome=outcome, failure=failure)
 
-    def _end(
-        self, state: State, reply: Reply, content: Content, detail: str = "", failure: Failure | None = None
-    ) -> Reply:
-        found = self._findings
-        upstream = failure.reply if failure else found.outcome.accepted if found.outcome else None
-        tls = found.outcome.tls if found.outcome else None
-        self.office.tell(
-            Journey(
-                state=state,
-                arrival=self.arrival,
-                client=self.client,
-                envelope=self.envelope,
-                size=content.size,
-                reply=reply,
-                seconds=time.monotonic() - self._began,
-                message_id=found.message_id,
-                route=found.route,
-                sender=found.sender,
-                changes=found.outgoing.changes if found.outgoing else (),
-                upstream=upstream,
-                phase=str(failure.phase) if failure else "",
-                tls=tls.version if tls else "",
-                detail=detail,
-            )
+    def _queued(self, handed: Handed, parcel: Parcel, outcome: Outcome | None = None) -> Journey:
+        reply = replies.queued(self.arrival.id)
+        return self._journey(Ending.QUEUED, reply, handed, [parcel], outcome=outcome)
+
+    def _journey(
+        self,
+        ending: Ending,
+        reply: Reply,
+        handed: Handed,
+        found: list[Parcel],
+        *,
+        outcome: Outcome | None = None,
+        failure: Failure | None = None,
+        detail: str = "",
+    ) -> Journey:
+        parcel = found[0] if found else None
+        failure = failure or (outcome.failure if outcome else None)
+        return Journey(
+            ending=ending,
+            arrival=self.arrival,
+            client=self.client,
+            envelope=self.envelope,
+            size=handed.content.size,
+            reply=reply,
+            seconds=time.monotonic() - self._began,
+            message_id=parcel.message_id if parcel else "",
+            route=parcel.route if parcel else None,
+            sender=parcel.sender if parcel else None,
+            changes=parcel.outgoing.changes if parcel else (),
+            upstream=failure.reply if failure else outcome.accepted if outcome else None,
+            phase=str(failure.phase) if failure else "",
+            tls=outcome.tls.version if outcome and outcome.tls else "",
+            detail=failure.detail if failure else detail,
         )
-        return reply
 
 
-def _message_id(header: Header, outgoing: Outgoing) -> str:
-    """Return the Message-ID that leaves: the one we made, or the one that came."""
-    made = (change.after for change in outgoing.changes if change.field == "Message-ID")
-    came = (item.text for item in header.get_all("message-id"))
-    return next(made, "") or next(came, "")
+def _is_refusal(failure: Failure) -> bool:
+    """Whether a failure is about the message or recipient, and for good."""
+    return failure.meaning is Meaning.REFUSED and failure.reply.is_permanent
+
+
+def _may_be_there(outcome: Outcome) -> bool:
+    """Whether the server may have the message for somebody."""
+    return outcome.failure is None or outcome.failure.phase is Phase.FINAL
+
+
+def _over(message: StoredMessage, ending: Ending, upstream: Reply | None, outcome: Outcome) -> StoredMessage:
+    """Return a message that is over, for the history."""
+    state = State.DELIVERED if ending is Ending.DELIVERED else State.FAILED
+    replied = [outcome.failure_at(one.number) for one in message.recipients]
+    recipients = tuple(
+        replace(one, state=str(state), reply=str(failure.reply if failure else outcome.accepted or ""))
+        for one, failure in zip(message.recipients, replied, strict=True)
+    )
+    delivered = message.created if ending is Ending.DELIVERED else None
+    return replace(
+        message,
+        recipients=recipients,
+        state=str(state),
+        next_attempt=None,
+        attempts=1,
+        delivered=delivered,
+        reply=str(upstream or ""),
+    )

@@ -4,14 +4,15 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 from relay import log
-from relay.delivery.journey import Journey, State
+from relay.delivery.journey import Ending, Journey
 
-_EVENTS: Mapping[State, Callable[..., None]] = MappingProxyType(
+_EVENTS: Mapping[Ending, Callable[..., None]] = MappingProxyType(
     {
-        State.DELIVERED: log.delivered,
-        State.DEFERRED: log.deferred,
-        State.FAILED: log.failed,
-        State.REFUSED: log.refused,
+        Ending.DELIVERED: log.delivered,
+        Ending.QUEUED: log.queued,
+        Ending.DEFERRED: log.deferred,
+        Ending.FAILED: log.failed,
+        Ending.REFUSED: log.refused,
     }
 )
 
@@ -19,7 +20,7 @@ _EVENTS: Mapping[State, Callable[..., None]] = MappingProxyType(
 def tell_log(journey: Journey) -> None:
     """Write one line about what became of a message."""
     route = journey.route
-    _EVENTS[journey.state](
+    _EVENTS[journey.ending](
         id=journey.arrival.id,
         message_id=journey.message_id or None,
         client=journey.client.name,

@@ -99,21 +99,24 @@ class DirectoryFile:
         message = f"a password stands in this file{readers}; move it to the vault: relay secrets import"
         return tuple(Fault(str(self.path), f"{key}.password", message) for key in keys)
 
-    def change(self, edit: Edit, expected: Fingerprint | None = None) -> Snapshot:
+    def change(self, edit: Edit, expected: Fingerprint | None = None, *, must_exist: bool = False) -> Snapshot:
         """Apply an edit to the file, check the result, write it, and return what the file now says.
 
         `edit` changes the document in place; it may be called twice, on two copies of the same document. `expected`
-        refuses the change unless the file is still in that state. Raises Faults, FileRefused, DirectoryChanged, and
-        whatever `edit` raises; in every case the file is as it was.
+        refuses the change unless the file is still in that state. `must_exist` refuses to begin a file anew: whoever
+        had one means that one. Raises Faults, FileRefused, DirectoryChanged, and whatever `edit` raises; in every case
+        the file is as it was.
         """
         try:
             with _lock(self.path):
-                return self._change(edit, expected)
+                return self._change(edit, expected, must_exist=must_exist)
         except OSError as error:
             raise FileRefused(f"{self.path} cannot be written: {error.strerror}") from None
 
-    def _change(self, edit: Edit, expected: Fingerprint | None) -> Snapshot:
+    def _change(self, edit: Edit, expected: Fingerprint | None, *, must_exist: bool) -> Snapshot:
         content, fingerprint = self._content()
+        if must_exist and fingerprint == Fingerprint():
+            raise FileRefused(f"{self.path} has vanished; put it back, or restart relay to begin with an empty one")
         if expected is not None and fingerprint != expected:
             raise DirectoryChanged(f"{self.path} was changed by somebody else; look at it and try again")
         tables = parse_toml(content, str(self.path))

@@ -1,7 +1,9 @@
 """The directory in effect: what the file last said without a fault, its routing, and the watch over the file.
 
-A bad edit changes nothing: the old directory stays in effect, and `faults` says what is wrong with the new one. All
-reading happens in a thread, so that ten thousand agents hold up no message.
+A bad edit changes nothing: the old directory stays in effect, and `faults` says what is wrong with the new one. So
+does a file that vanishes: an unmounted disk or a slip of the hand must not turn every sender into nobody. Only at the
+start a missing file is an empty directory. All reading happens in a thread, so that ten thousand agents hold up no
+message.
 """
 
 import asyncio
@@ -26,6 +28,7 @@ class LiveDirectory:
         self._on_change = on_change
         self._file = DirectoryFile(settings.directory_path, self._check)
         self._seen = Fingerprint()  # the state of the file that was last read, good or bad
+        self._had_file = False  # whether the directory in effect stands in a file, and not in the lack of one
         self._turn = asyncio.Lock()
         self._routing = Routing(Directory())
         self.faults: tuple[Fault, ...] = ()
@@ -50,26 +53,40 @@ class LiveDirectory:
     async def reload(self) -> None:
         """Read the file now and put it into effect if it has no fault."""
         async with self._turn:
-            self._seen = self._file.fingerprint()  # before the reading: a change in between is seen next time
-            try:
-                await self._use(await asyncio.to_thread(self._file.read))
-            except Faults as error:
-                self.faults = error.faults
-                self._on_change(self)
+            await self._reload()
+
+    async def refresh(self) -> None:
+        """Read the file if it is another than the one that was read last; costs one look at it where it is not.
+
+        After this, what a person saved a moment ago is in effect, or its faults are in `faults`.
+        """
+        async with self._turn:
+            if self._file.has_changed(self._seen):
+                await self._reload()
 
     async def watch(self) -> None:
         """Reload whenever the file changes, for ever."""
         while True:
             await asyncio.sleep(_POLL_SECONDS)
-            if self._file.has_changed(self._seen):
-                await self.reload()
+            await self.refresh()
 
     async def change(self, edit: Edit) -> Directory:
         """Write a change, put it into effect, and return the new directory. Raises Faults, FileRefused, EditRefused."""
         async with self._turn:
-            snapshot = await asyncio.to_thread(self._file.change, edit)
+            snapshot = await asyncio.to_thread(self._file.change, edit, must_exist=self._had_file)
             await self._use(snapshot)
             return snapshot.directory
+
+    async def _reload(self) -> None:
+        self._seen = self._file.fingerprint()  # before the reading: a change in between is seen next time
+        try:
+            snapshot = await asyncio.to_thread(self._file.read)
+            if self._had_file and snapshot.fingerprint == Fingerprint():
+                raise Faults([Fault(str(self._file.path), "", "it has vanished; the one before stays in effect")])
+            await self._use(snapshot)
+        except Faults as error:
+            self.faults = error.faults
+            self._on_change(self)
 
     def _check(self, directory: Directory) -> tuple[Fault, ...]:
         return check_together(self._settings, directory, settings_file=self._settings_file)
@@ -78,6 +95,7 @@ class LiveDirectory:
         unknown_sender = UnknownSender(self._settings.policy.unknown_sender)
         self._routing = await asyncio.to_thread(Routing, snapshot.directory, unknown_sender)
         self._seen = snapshot.fingerprint
+        self._had_file = snapshot.fingerprint != Fingerprint()
         self.faults = ()
         self.warnings = self._file.warnings(snapshot.directory)
         self._on_change(self)

@@ -90,7 +90,7 @@ class Routing:
         if owner is not None:
             return self._route(owner, f"{address} {owner.words}")
         if self._unknown_sender is UnknownSender.DEFAULT:
-            return self._default_route(address)
+            return self.default_route(f"{address} is nobody's address here")
         return None
 
     def route_of(self, profile: Profile, address_used: Address | None = None, tag: str = "") -> Route | None:
@@ -127,7 +127,8 @@ class Routing:
             reason=f"{why}; {_way(server, profile, account)}",
         )
 
-    def _default_route(self, address: Address) -> Route | None:
+    def default_route(self, why: str = "it is for the default server") -> Route | None:
+        """Return the default server's own route, without a profile; None where it has no account to send as."""
         server = self.directory.servers.get(self.directory.default_server or "")
         if server is None or server.identity is None:
             return None
@@ -140,7 +141,7 @@ class Routing:
             identity=server.identity,
             reply_to=None,
             script=None,
-            reason=f"{address} is nobody's address here; {_way(server, None, account)}",
+            reason=f"{why}; {_way(server, None, account)}",
         )
 
 

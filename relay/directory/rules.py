@@ -7,7 +7,7 @@ that are well-formed by themselves; what is malformed has its fault already.
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeAlias
 
-from relay.directory.model import AliasIdentity, Directory, Mode, Profile, Server
+from relay.directory.model import AliasIdentity, Directory, Profile, Server
 from relay.directory.reading import Reading, read_tables
 from relay.directory.server_rules import server_faults
 from relay.faults import Fault, Faults, did_you_mean
@@ -158,8 +158,6 @@ def _field(key: str, name: str) -> Findings:
 
 def _profiles_are_built(reading: Reading) -> Findings:
     for profile in reading.directory.profiles():
-        if profile.mode is Mode.QUEUED:
-            yield f"{key_of(profile)}.mode", not_in_this_version("mode", profile.mode.value)
         if profile.incoming is not None:
             yield f"{key_of(profile)}.incoming", not_in_this_version("incoming", profile.incoming)
     for agent in reading.directory.agents.values():

@@ -115,8 +115,6 @@ def _plaintext(server: Server) -> Findings:
 def _unbuilt(server: Server) -> Findings:
     if server.auth in _UNBUILT_AUTH:
         yield "auth", not_in_this_version("auth", server.auth.value)
-    if not server.null_sender:
-        yield "null_sender", not_in_this_version("null_sender", server.null_sender)
     for key in _UNBUILT_KEYS:
         value = getattr(server, key)
         if value:

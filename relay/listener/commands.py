@@ -8,13 +8,22 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
+from typing import TypeAlias, TypeVar
 
 from relay.listener import replies
 from relay.mail.address import Address, AddressError
-from relay.mail.envelope import Body
+from relay.mail.envelope import Body, Recipient
+from relay.mail.notify import (
+    ParameterFault,
+    Return,
+    parse_envid,
+    parse_notify,
+    parse_original_recipient,
+    parse_return,
+)
 from relay.mail.reply import Reply, clean_text
 
-# RFC 5321 section 4.5.3.1.4 allows 512 octets; parameters add up to 500 (AUTH=, RFC 4954) and more with DSN.
+# RFC 5321 section 4.5.3.1.4 allows 512 octets; AUTH= adds 500 (RFC 4954), DSN 107 at MAIL and 573 at RCPT (RFC 3461).
 LONGEST_LINE = 2048
 # RFC 5321 section 4.1.1.1 wants a domain or an address literal; clients send what their machine is called.
 _LONGEST_HELLO = 255
@@ -38,19 +47,29 @@ class CommandFault(Exception):
 
 @dataclass(frozen=True, slots=True)
 class MailCommand:
-    """MAIL: `sender` None is the null sender; `size` is 0 where none was declared, else octets."""
+    """MAIL: `sender` None is the null sender; `size` is 0 where none was declared, else octets.
+
+    `ret` and `envid` are RET and ENVID (RFC 3461), None and "" where they were not given.
+    """
 
     sender: Address | None
     body: Body = Body.SEVEN_BIT
     smtputf8: bool = False
     size: int = 0
+    ret: Return | None = None
+    envid: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class RcptCommand:
     """RCPT."""
 
-    recipient: Address
+    recipient: Recipient
+
+
+_Command = TypeVar("_Command", MailCommand, RcptCommand)
+_Apply: TypeAlias = Callable[[_Command, bytes | None], _Command]
+"""Puts one parameter's value (None where it has none) into a command. Raises CommandFault or ParameterFault."""
 
 
 def split_command(line: bytes) -> tuple[bytes, bytes]:
@@ -72,23 +91,19 @@ def parse_hello(argument: bytes) -> str:
 def parse_mail(argument: bytes) -> MailCommand:
     """Read the argument of MAIL: `FROM:<path> [parameters]`. Raises CommandFault."""
     path, words = _split_path(argument, b"FROM:", replies.MAIL_SYNTAX)
-    command = MailCommand(_address(path, replies.bad_sender) if path else None)
-    for keyword, value in _parameters(words):
-        apply = _MAIL_PARAMETERS.get(keyword)
-        if apply is None:
-            raise CommandFault(replies.UNKNOWN_PARAMETER)
-        command = apply(command, value)
+    command = _with_parameters(
+        MailCommand(_address(path, replies.bad_sender) if path else None), words, _MAIL_PARAMETERS
+    )
     if command.sender and not command.sender.is_ascii and not command.smtputf8:
         raise CommandFault(replies.NEED_SMTPUTF8)
     return command
 
 
 def parse_rcpt(argument: bytes) -> RcptCommand:
-    """Read the argument of RCPT: `TO:<path>`. Raises CommandFault."""
+    """Read the argument of RCPT: `TO:<path> [parameters]`. Raises CommandFault."""
     path, words = _split_path(argument, b"TO:", replies.RCPT_SYNTAX)
-    for _ in _parameters(words):
-        raise CommandFault(replies.UNKNOWN_PARAMETER)
-    return RcptCommand(_address(path, replies.bad_recipient))
+    command = RcptCommand(Recipient(_address(path, replies.bad_recipient)))
+    return _with_parameters(command, words, _RCPT_PARAMETERS)
 
 
 def _split_path(argument: bytes, keyword: bytes, syntax: Reply) -> tuple[bytes, bytes]:
@@ -111,6 +126,18 @@ def _address(path: bytes, fault: Callable[[object], Reply]) -> Address:
         raise CommandFault(fault(clean_text(str(error)))) from None
 
 
+def _with_parameters(command: _Command, words: bytes, known: Mapping[bytes, _Apply[_Command]]) -> _Command:
+    for keyword, value in _parameters(words):
+        apply = known.get(keyword)
+        if apply is None:
+            raise CommandFault(replies.UNKNOWN_PARAMETER)
+        try:
+            command = apply(command, value)
+        except ParameterFault as fault:
+            raise CommandFault(replies.bad_parameter(fault)) from None
+    return command
+
+
 def _parameters(words: bytes) -> Iterator[tuple[bytes, bytes | None]]:
     seen: set[bytes] = set()
     for word in filter(None, words.split(b" ")):
@@ -123,9 +150,10 @@ def _parameters(words: bytes) -> Iterator[tuple[bytes, bytes | None]]:
 
 def _apply_size(command: MailCommand, value: bytes | None) -> MailCommand:
     # RFC 1870: 1*20DIGIT octets; 0 says nothing.
-    if value is None or not _SIZE.fullmatch(value):
+    digits = _given(value)
+    if not _SIZE.fullmatch(digits):
         raise CommandFault(replies.BAD_PARAMETER)
-    return replace(command, size=int(value))
+    return replace(command, size=int(digits))
 
 
 def _apply_body(command: MailCommand, value: bytes | None) -> MailCommand:
@@ -143,11 +171,42 @@ def _apply_smtputf8(command: MailCommand, value: bytes | None) -> MailCommand:
 
 def _apply_auth(command: MailCommand, value: bytes | None) -> MailCommand:
     # RFC 4954 section 5: who first submitted it. Taken and never trusted, which is the same as AUTH=<>.
-    if value is None:
-        raise CommandFault(replies.BAD_PARAMETER)
+    _given(value)
     return command
 
 
-_MAIL_PARAMETERS: Mapping[bytes, Callable[[MailCommand, bytes | None], MailCommand]] = MappingProxyType(
-    {b"SIZE": _apply_size, b"BODY": _apply_body, b"SMTPUTF8": _apply_smtputf8, b"AUTH": _apply_auth}
+def _apply_ret(command: MailCommand, value: bytes | None) -> MailCommand:
+    return replace(command, ret=parse_return(_given(value)))
+
+
+def _apply_envid(command: MailCommand, value: bytes | None) -> MailCommand:
+    return replace(command, envid=parse_envid(_given(value)))
+
+
+def _apply_notify(command: RcptCommand, value: bytes | None) -> RcptCommand:
+    return RcptCommand(replace(command.recipient, notify=parse_notify(_given(value))))
+
+
+def _apply_orcpt(command: RcptCommand, value: bytes | None) -> RcptCommand:
+    return RcptCommand(replace(command.recipient, original=parse_original_recipient(_given(value))))
+
+
+def _given(value: bytes | None) -> bytes:
+    if value is None:
+        raise CommandFault(replies.BAD_PARAMETER)
+    return value
+
+
+_MAIL_PARAMETERS: Mapping[bytes, _Apply[MailCommand]] = MappingProxyType(
+    {
+        b"SIZE": _apply_size,
+        b"BODY": _apply_body,
+        b"SMTPUTF8": _apply_smtputf8,
+        b"AUTH": _apply_auth,
+        b"RET": _apply_ret,
+        b"ENVID": _apply_envid,
+    }
+)
+_RCPT_PARAMETERS: Mapping[bytes, _Apply[RcptCommand]] = MappingProxyType(
+    {b"NOTIFY": _apply_notify, b"ORCPT": _apply_orcpt}
 )

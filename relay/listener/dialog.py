@@ -83,7 +83,8 @@ class Dialog:
         self.reset()
 
     def _extensions(self) -> tuple[str, ...]:
-        return (f"SIZE {self._limits.message_size}", "8BITMIME", "SMTPUTF8", "PIPELINING", "ENHANCEDSTATUSCODES")
+        size = f"SIZE {self._limits.message_size}"
+        return (size, "8BITMIME", "SMTPUTF8", "DSN", "PIPELINING", "ENHANCEDSTATUSCODES")
 
     def _mail_command(self, argument: bytes) -> Answer:
         if not self.hello:
@@ -93,7 +94,14 @@ class Dialog:
         command = parse_mail(argument)
         if command.size > self._limits.message_size:
             raise CommandFault(replies.TOO_LARGE)
-        envelope = Envelope(command.sender, (), command.body, command.smtputf8, command.size)
+        envelope = Envelope(
+            command.sender,
+            body=command.body,
+            smtputf8=command.smtputf8,
+            size=command.size,
+            ret=command.ret,
+            envid=command.envid,
+        )
         refusal = self._desk.check_sender(self.client, envelope)
         if refusal is not None:
             raise CommandFault(refusal)
@@ -104,11 +112,11 @@ class Dialog:
         mail = self._begun_mail()
         self._recipient_named = True
         recipient = parse_rcpt(argument).recipient
-        if not recipient.is_ascii and not mail.smtputf8:
+        if not recipient.address.is_ascii and not mail.smtputf8:
             raise CommandFault(replies.NEED_SMTPUTF8)
         if len(self._recipients) >= self._limits.recipients:
             raise CommandFault(replies.TOO_MANY_RECIPIENTS)
-        self._recipients.append(Recipient(recipient))
+        self._recipients.append(recipient)
         return replies.RECIPIENT_OK
 
     def _rset(self, argument: bytes) -> Answer:

@@ -31,7 +31,7 @@ NOT_OFFERED = Reply(502, "5.5.1", "Command not offered here")
 NO_ARGUMENT = Reply(501, "5.5.4", "This command takes no argument")
 NEED_HELLO_NAME = Reply(501, "5.5.4", "Say who you are: EHLO name")
 MAIL_SYNTAX = Reply(501, "5.5.4", "Syntax: MAIL FROM:<address> [parameters]")
-RCPT_SYNTAX = Reply(501, "5.5.4", "Syntax: RCPT TO:<address>")
+RCPT_SYNTAX = Reply(501, "5.5.4", "Syntax: RCPT TO:<address> [parameters]")
 BAD_PARAMETER = Reply(501, "5.5.4", "A parameter is malformed")
 UNKNOWN_PARAMETER = Reply(555, "5.5.4", "A parameter is not recognized or not offered")
 
@@ -63,6 +63,11 @@ def bad_sender(reason: object) -> Reply:
 def bad_recipient(reason: object) -> Reply:
     """RCPT with an address that is none."""
     return Reply(501, "5.1.3", f"Bad recipient address: {reason}")
+
+
+def bad_parameter(reason: object) -> Reply:
+    """MAIL or RCPT with a parameter whose value is none. `reason` is a clause of our own."""
+    return Reply(501, "5.5.4", f"A parameter is malformed: {reason}")
 
 
 def hello(hostname: str) -> Reply:

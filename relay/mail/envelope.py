@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from relay.mail.address import Address
-from relay.mail.notify import Notify, OriginalRecipient, Return
+from relay.mail.notify import Notify, OriginalRecipient, Return, mail_parameters
 
 
 class Body(StrEnum):
@@ -50,5 +50,4 @@ class Envelope:
     @property
     def report_parameters(self) -> tuple[str, ...]:
         """What MAIL tells a next server that has DSN: what was given and nothing else (RFC 3461 section 5.2.1)."""
-        ret = (self.ret.parameter,) if self.ret else ()
-        return (*ret, f"ENVID={self.envid}") if self.envid else ret
+        return mail_parameters(self.ret, self.envid)

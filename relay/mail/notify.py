@@ -117,6 +117,12 @@ class OriginalRecipient:
         return f"ORCPT={self.address_type};{self.text}"
 
 
+def mail_parameters(ret: Return | None, envid: str) -> tuple[str, ...]:
+    """Return what MAIL tells a next server that has DSN: what was given and nothing else (RFC 3461 section 5.2.1)."""
+    given = (ret.parameter,) if ret else ()
+    return (*given, f"ENVID={envid}") if envid else given
+
+
 def parse_notify(value: bytes) -> Notify:
     """Read the value of NOTIFY. Raises ParameterFault."""
     return Notify(_text(value, "NOTIFY"))

@@ -6,10 +6,15 @@ Both sides use it: what we answer a client and what an upstream answered us. Pur
 import re
 from dataclasses import dataclass
 
-_ENHANCED = re.compile(r"([245])\.(\d{1,3})\.(\d{1,3})")
-_TEXT_WITH_ENHANCED = re.compile(r"([245]\.\d{1,3}\.\d{1,3})(?:\s+|$)(.*)", re.DOTALL)
-# RFC 5321 section 4.2: reply text is printable; HT is allowed, everything else under 0x20 would forge a line.
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]+")
+_ENHANCED = re.compile(r"([245])\.([0-9]{1,3})\.([0-9]{1,3})")
+_TEXT_WITH_ENHANCED = re.compile(r"([245]\.[0-9]{1,3}\.[0-9]{1,3})(?:\s+|$)(.*)", re.DOTALL)
+# RFC 5321 section 4.2: reply text is printable; anything under 0x20 would forge a line. Python and log readers end
+# lines at C1's NEL and at Unicode's separators too, and terminals obey C1 as they obey escape sequences.
+_LINE_CONTROLS = "\\x00-\\x1f\\x7f-\\x9f\u2028\u2029"
+# What turns the direction of the text around it: it can make a line say something else than it holds.
+_DIRECTION_CONTROLS = "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"
+_CONTROL = re.compile(f"[{_LINE_CONTROLS}]")
+_UNFIT = re.compile(f"[{_LINE_CONTROLS}{_DIRECTION_CONTROLS}]+")
 # RFC 5321 section 4.5.3.1.5: a reply line is at most 512 octets with code and CRLF.
 _TEXT_OCTETS = 480
 
@@ -71,8 +76,8 @@ class Reply:
 
 
 def clean_text(text: str) -> str:
-    """Return text as one line without control characters or undecodable bytes, fit for a reply, a log or a report."""
-    return _CONTROL.sub(" ", text.encode("utf-8", "replace").decode()).strip()
+    """Return text as one line without control characters or undecodable bytes, fit for a reply, a log or a terminal."""
+    return _UNFIT.sub(" ", text.encode("utf-8", "replace").decode()).strip()
 
 
 def _split_enhanced(line: str) -> tuple[str, str]:

@@ -3,6 +3,9 @@
 A file is read again when it changed (a look at its times and size decides), a variable every time, a command every
 5 minutes or after `forget`, which a refused login calls. A command that failed is not run again for 10 seconds, so
 that waiting mail does not start it over and over.
+
+SECURITY: a command inherits our environment, but for the variables with the master key: a password manager, and
+whatever it starts, has no use for the key to all passwords.
 """
 
 import asyncio
@@ -94,11 +97,15 @@ class SecretKeeper:
 
     async def _run(self, source: Source, answer: _Answer) -> None:
         try:
-            answer.value = await read_source(source, self._environ, self._state_dir)
+            answer.value = await read_source(source, self._environ_of_commands(), self._state_dir)
         except SecretUnavailable as error:
             answer.value, answer.failure = None, str(error)
         kept = _FAILURE_KEPT_SECONDS if answer.value is None else _COMMAND_KEPT_SECONDS
         answer.until = self._clock() + kept
+
+    def _environ_of_commands(self) -> dict[str, str]:
+        hidden = self._vault.key_variables
+        return {name: value for name, value in self._environ.items() if name not in hidden}
 
 
 def _stamp(path: Path) -> tuple[int, ...] | None:

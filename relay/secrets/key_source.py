@@ -28,7 +28,11 @@ _MAKE_KEY = "head -c 32 /dev/urandom | base64"
 
 
 class KeySource(Protocol):
-    """What the vault asks of it. All but `locked` may raise MasterKeyError."""
+    """What the vault asks of it. All but `locked` and `variables` may raise MasterKeyError."""
+
+    @property
+    def variables(self) -> frozenset[str]:
+        """The environment variables that hold a key, and so are for nobody else."""
 
     def read(self) -> MasterKey | None:
         """Return the key; None where there is none."""
@@ -61,6 +65,11 @@ class KeyFile:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._next = path.with_name(f"{path.name}.new")
+
+    @property
+    def variables(self) -> frozenset[str]:
+        """None: the key is in a file."""
+        return frozenset()
 
     def read(self) -> MasterKey | None:
         """Return the key in the file."""
@@ -121,6 +130,12 @@ class GivenKey:
         self._source = source
         self._successor = Source(source.kind, source.argument + ("_NEW" if source.kind is SourceKind.ENV else ".new"))
         self._environ = environ
+
+    @property
+    def variables(self) -> frozenset[str]:
+        """NAME and NAME_NEW, where the key is given in NAME."""
+        sources = (self._source, self._successor)
+        return frozenset(source.argument for source in sources if source.kind is SourceKind.ENV)
 
     def read(self) -> MasterKey | None:
         """Return the key that was given."""

@@ -91,6 +91,11 @@ class Vault:
         """What names the present master key."""
         return self._key.id
 
+    @property
+    def key_variables(self) -> frozenset[str]:
+        """The environment variables that hold the master key or the next one; empty where it comes from elsewhere."""
+        return self._source.variables
+
     def owners(self) -> Mapping[str, datetime]:
         """Return who has a secret here, and when it was last changed (UTC), by name."""
         return MappingProxyType(dict(sorted(self._owners.items())))

@@ -10,6 +10,7 @@ DIAGNOSTICS: StoreError and its kinds (`relay.store.errors`), each one sentence.
 import asyncio
 import contextlib
 import os
+import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -25,6 +26,8 @@ from relay.store.schema import is_current, upgrade
 # How long a statement waits for another process, such as a command that opened the store itself.
 _BUSY_SECONDS = 10.0
 _READERS = 4
+# What the WAL keeps of the disk when its content has gone to the database; large messages make it larger for a while.
+_WAL_OCTETS = 16 * 1024 * 1024
 
 
 class Database:
@@ -35,6 +38,11 @@ class Database:
         self._writer = _engine(path, begin="BEGIN IMMEDIATE", connections=1, pragmas=("foreign_keys=ON",))
         self._readers = _engine(path, begin="BEGIN", connections=_READERS, pragmas=("query_only=ON",))
         self._turn = asyncio.Lock()
+
+    @property
+    def path(self) -> Path:
+        """The database file."""
+        return self._path
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
@@ -54,6 +62,12 @@ class Database:
             with named_faults(self._path):
                 async with _transaction(self._writer) as connection:
                     yield connection
+
+    async def shrink(self, pages: int) -> int:
+        """Give at most so many unused pages of the file back to the disk; return how many. Raises StoreError."""
+        async with self._turn:
+            with named_faults(self._path):
+                return await asyncio.to_thread(_shrink, self._path, pages)
 
     async def close(self) -> None:
         """Close all connections; the last one to close folds the WAL into the database file."""
@@ -79,6 +93,12 @@ async def open_database(path: Path) -> Database:
     return database
 
 
+async def is_undone(connection: AsyncConnection) -> bool:
+    """Tell whether the database itself has undone the open transaction, as SQLite may when the disk fails."""
+    driver: Any = (await connection.get_raw_connection()).driver_connection
+    return not driver.in_transaction
+
+
 def store_files(path: Path) -> tuple[Path, ...]:
     """Return the files that a store may consist of: the database, and what SQLite keeps beside it."""
     return tuple(path.with_name(path.name + suffix) for suffix in ("", "-wal", "-shm", "-journal"))
@@ -91,12 +111,28 @@ def _prepare(path: Path) -> None:
         with contextlib.suppress(FileExistsError):  # it is there, or another process was faster
             os.close(create_private(path))
             sync_folder(path.parent)
+            _let_shrink(path)
     except OSError as error:
         raise StoreError(f"the store {path} cannot be made: {error.strerror}") from None
     if not path.is_file():
         raise StoreError(f"the store {path} is no file")
     if lax := check_modes(store_files(path)):
         raise StoreLax(lax[0])
+
+
+def _let_shrink(path: Path) -> None:
+    """Let an empty database give room back to the disk, which must be said before anything is in it."""
+    with named_faults(path), contextlib.closing(sqlite3.connect(path, timeout=_BUSY_SECONDS)) as connection:
+        for pragma in ("auto_vacuum=INCREMENTAL", "journal_mode=WAL"):
+            connection.execute(f"PRAGMA {pragma}")
+
+
+def _shrink(path: Path, pages: int) -> int:
+    """Free unused pages; not by SQLAlchemy, since the statement frees one with each step and a cursor makes one."""
+    with contextlib.closing(sqlite3.connect(path, timeout=_BUSY_SECONDS)) as connection:
+        before = int(connection.execute("PRAGMA freelist_count").fetchone()[0])
+        connection.executescript(f"PRAGMA incremental_vacuum({pages})")
+        return before - int(connection.execute("PRAGMA freelist_count").fetchone()[0])
 
 
 async def _upgrade(path: Path) -> None:
@@ -158,7 +194,12 @@ def _engine(path: Path, *, begin: str, connections: int, pragmas: tuple[str, ...
     def set_up(connection: Any, record: object) -> None:  # noqa: ARG001
         try:
             cursor = connection.cursor()
-            for pragma in ("journal_mode=WAL", "synchronous=FULL", *pragmas):
+            for pragma in (
+                "journal_mode=WAL",
+                "synchronous=FULL",
+                f"journal_size_limit={_WAL_OCTETS}",
+                *pragmas,
+            ):
                 cursor.execute(f"PRAGMA {pragma}")
             cursor.close()
         except BaseException:  # the pool does not know it yet and would not close it

@@ -6,12 +6,35 @@ A change here needs a migration beside it, and HEAD its name; a test builds the 
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import BigInteger, CheckConstraint, Column, Dialect, Integer, LargeBinary, MetaData, Table, Text
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    Dialect,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    and_,
+)
 from sqlalchemy.types import TypeDecorator
 
-HEAD = "0001"
+HEAD = "0002"
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def microseconds(moment: datetime) -> int:
+    """Return a moment as the database has it: microseconds since 1970. Raises ValueError for one without a zone."""
+    if moment.tzinfo is None:
+        raise ValueError("a time in the store needs its zone")
+    return (moment - _EPOCH) // timedelta(microseconds=1)
 
 
 class Time(TypeDecorator[datetime]):
@@ -22,15 +45,22 @@ class Time(TypeDecorator[datetime]):
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> int | None:  # noqa: ARG002
         """Return the microseconds. Raises ValueError for a time without a zone."""
-        if value is None:
-            return None
-        if value.tzinfo is None:
-            raise ValueError("a time in the store needs its zone")
-        return (value - _EPOCH) // timedelta(microseconds=1)
+        return None if value is None else microseconds(value)
 
     def process_result_value(self, value: Any | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
         """Return the aware datetime in UTC."""
         return None if value is None else _EPOCH + timedelta(microseconds=value)
+
+
+class Words(TypeDecorator[str]):
+    """Text that others wrote. What no database takes is written as "?": lone surrogates, and the NUL."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:  # noqa: ARG002
+        """Return the text that can be written."""
+        return None if value is None else value.encode("utf-8", "replace").decode().replace("\0", "?")
 
 
 metadata = MetaData(
@@ -59,4 +89,161 @@ vault = Table(
     Column("id", Integer, primary_key=True, autoincrement=False),
     Column("key_id", Text, nullable=False),
     CheckConstraint("id = 1", name="one_row"),
+)
+
+# The queue and the history at once. `profile` "" is nobody's. `client` and `arrival` are small facts that no query
+# looks into. A message waits while it has a `next_attempt` and no lease; it is history when it has `finished`.
+messages = Table(
+    "messages",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("created", Time, nullable=False),
+    Column("profile", Text, nullable=False),
+    Column("client", JSON, nullable=False),
+    Column("arrival", JSON, nullable=False),
+    Column("sender", Text),
+    Column("sender_key", Text),
+    Column("body", Text, nullable=False),
+    Column("smtputf8", Boolean, nullable=False),
+    Column("declared_size", BigInteger, nullable=False),
+    Column("ret", Text),
+    Column("envid", Text, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("message_id", Words, nullable=False),
+    Column("subject", Words, nullable=False),
+    Column("is_report", Boolean, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("next_attempt", Time),
+    Column("attempts", Integer, nullable=False),
+    Column("unknowns", Integer, nullable=False),
+    Column("held_since", Time),
+    Column("held_seconds", Float, nullable=False),
+    Column("held_by", Text),
+    Column("warned", Boolean, nullable=False),
+    Column("reason", Words, nullable=False),
+    Column("server", Text, nullable=False),
+    Column("username", Text, nullable=False),
+    Column("delivered", Time),
+    Column("reply", Words, nullable=False),
+    Column("finished", Time),
+    Column("fence", Integer, nullable=False),
+    Column("lease_owner", Text),
+    Column("lease_until", Time),
+)
+
+# What waits, by profile and in the order in which it falls due.
+is_waiting = and_(messages.c.next_attempt.is_not(None), messages.c.lease_owner.is_(None))
+is_leased = messages.c.lease_owner.is_not(None)
+is_held = messages.c.held_by.is_not(None)
+is_open = messages.c.finished.is_(None)
+is_finished = messages.c.finished.is_not(None)
+
+# The columns of a condition stand in its index too: without them SQLite looks at every row for them.
+Index(
+    "ix_messages_waiting",
+    messages.c.profile,
+    messages.c.next_attempt,
+    messages.c.id,
+    messages.c.lease_owner,
+    sqlite_where=is_waiting,
+    postgresql_where=is_waiting,
+)
+Index("ix_messages_leased", messages.c.lease_owner, sqlite_where=is_leased, postgresql_where=is_leased)
+Index(
+    "ix_messages_held",
+    messages.c.held_by,
+    messages.c.id,
+    messages.c.profile,
+    sqlite_where=is_held,
+    postgresql_where=is_held,
+)
+# What is in the queue, to be counted by state and to be listed by age, without a look at the history.
+Index(
+    "ix_messages_open_state",
+    messages.c.state,
+    messages.c.finished,
+    sqlite_where=is_open,
+    postgresql_where=is_open,
+)
+Index(
+    "ix_messages_open",
+    messages.c.created,
+    messages.c.id,
+    messages.c.profile,
+    messages.c.state,
+    messages.c.finished,
+    sqlite_where=is_open,
+    postgresql_where=is_open,
+)
+# The history: the newest of all, of a state, of a sender.
+Index("ix_messages_created", messages.c.created, messages.c.id)
+Index("ix_messages_state", messages.c.state, messages.c.created, messages.c.id)
+Index("ix_messages_sender_key", messages.c.sender_key, messages.c.created, messages.c.id)
+Index("ix_messages_message_id", messages.c.message_id)
+Index("ix_messages_finished", messages.c.finished, sqlite_where=is_finished, postgresql_where=is_finished)
+
+
+def _message_key() -> Column[str]:
+    """Return the column by which a row belongs to a message, and goes with it."""
+    return Column("message", Text, ForeignKey("messages.id", ondelete="CASCADE"), primary_key=True)
+
+
+# `notify`, `original_type` and `original` are what RCPT said of reports, as it came.
+recipients = Table(
+    "recipients",
+    metadata,
+    _message_key(),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("address", Text, nullable=False),
+    Column("address_key", Text, nullable=False),
+    Column("notify", Text),
+    Column("original_type", Text),
+    Column("original", Text),
+    Column("state", Text, nullable=False),
+    Column("reply", Words, nullable=False),
+    Column("meaning", Text, nullable=False),
+    Column("changed", Time),
+)
+Index("ix_recipients_address_key", recipients.c.address_key, recipients.c.message)
+
+# A message's bytes in pieces, until it is finished. The first ones are the header block without the empty line.
+content = Table(
+    "content",
+    metadata,
+    _message_key(),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("is_header", Boolean, nullable=False),
+    Column("piece", LargeBinary, nullable=False),
+)
+
+attempts = Table(
+    "attempts",
+    metadata,
+    _message_key(),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("started", Time, nullable=False),
+    Column("server", Text, nullable=False),
+    Column("username", Text, nullable=False),
+    Column("phase", Text, nullable=False),
+    Column("final_dot", Boolean, nullable=False),
+    Column("ended", Time),
+    Column("reply", Words, nullable=False),
+    Column("meaning", Text, nullable=False),
+    Column("tls", Text, nullable=False),
+)
+
+# Which accounts get no mail, and why; `address` "" is the whole account.
+holds = Table(
+    "holds",
+    metadata,
+    Column("server", Text, primary_key=True),
+    Column("username", Text, primary_key=True),
+    Column("address", Text, primary_key=True),
+    Column("meaning", Text, nullable=False),
+    Column("reason", Words, nullable=False),
+    Column("since", Time, nullable=False),
+    Column("until", Time),
+    Column("probes", Integer, nullable=False),
+    Column("next_probe", Time),
+    Column("secret_version", Text, nullable=False),
 )

@@ -23,15 +23,18 @@ from relay.mail.reply import Reply
 from relay.secrets.secret import Secret
 from relay.upstream.dial import Endpoint, dial, resolve
 from relay.upstream.failure import MAPPED, failure_of, garbage, own_failure, refusal
-from relay.upstream.link import EarlyAnswer, Link
+from relay.upstream.link import EarlyAnswer, GateFailed, Link
 from relay.upstream.login import EXCHANGES, Exchange, NoMechanism, choose, masked, may_send_password
 from relay.upstream.offers import Offers
 from relay.upstream.outcome import Failed, Failure, Tls
 from relay.upstream.phase import Phase
 from relay.upstream.tls import Contexts
 from relay.upstream.transfer import Progress, Timeouts
+from relay.upstream.wording import Peer
 
 _NO_STARTTLS = Reply(451, "4.7.4", "No secure connection to the mail server")
+_STOPPED = Reply(451, "4.3.0", "Something went wrong here before the message was sent")
+_UNWANTED = frozenset({521, 530, 550})  # RFC 7504, RFC 4954 section 6 and policy: the server knows EHLO well
 _NO_LOGIN = Reply(535, "5.7.8", "The login at the mail server is not possible")
 
 
@@ -105,10 +108,15 @@ class Connection:
         self._note_tls()
 
     async def hello(self) -> None:
-        """EHLO. RFC 6409 wants it of a submission server; there is no HELO for older ones."""
+        """EHLO, or HELO where the server knows no EHLO and neither TLS nor a login is asked for."""
         with self._step(Phase.EHLO):
             response = await self._line.ask(b"EHLO", self._hello, timeout=self.timeouts.reply)
-            self.demand(self._reply(response), "2")
+            reply = self._reply(response)
+            if self._may_say_helo and _knows_no_ehlo(reply):
+                self.offers = Offers()
+                self.demand(await self.ask(Phase.EHLO, b"HELO", self._hello), "2")
+                return
+            self.demand(reply, "2")
             self.offers = Offers.parse(response.message)
 
     async def login(self, username: str, secret: Secret | None) -> Auth:
@@ -134,15 +142,23 @@ class Connection:
             return self._reply(await self._line.ask(*words, timeout=self.timeouts.reply))
 
     async def send(self, pieces: Iterable[bytes]) -> Reply:
-        """Send a message after 354 (pieces as `wire` makes them), and return the answer to its final dot."""
+        """Send a message after 354 (pieces as `wire` makes them), and return the answer to its final dot.
+
+        The gate of `progress` is passed before the dot.
+        """
         with self._step(Phase.CONTENT):
             times = self.timeouts
             try:
-                response = await self._line.send(pieces, before_dot=self._dot, chunk=times.chunk, final=times.final)
+                response = await self._line.send(pieces, progress=self.progress, chunk=times.chunk, final=times.final)
             except EarlyAnswer as early:
                 reply = self._reply(early.response)
                 self.abort()  # half a message is on its way: only closing takes it back
                 raise self._unwanted(reply) from None
+            except GateFailed as gate:
+                self.abort()
+                cause = gate.__cause__
+                detail = f"before the final dot: {type(cause).__name__}: {cause}"
+                raise Failed(own_failure(Phase.CONTENT, _STOPPED, Meaning.TEMPORARY, detail)) from cause
             return self._reply(response)
 
     def demand(self, reply: Reply, digit: str) -> Reply:
@@ -169,6 +185,11 @@ class Connection:
             self._socket.close()
 
     @property
+    def _may_say_helo(self) -> bool:
+        # SECURITY: without EHLO there is neither STARTTLS nor AUTH, so whoever needs one of them never gets here.
+        return self.server.security is Security.NONE and self.server.auth is Auth.NONE
+
+    @property
     def _line(self) -> Link:
         if self._link is None:
             raise SMTPServerDisconnected("Server not connected")
@@ -184,7 +205,7 @@ class Connection:
             raise
         except MAPPED as error:
             self.abort()
-            raise Failed(failure_of(error, self.progress.phase, self.server.answers)) from error
+            raise Failed(self._failure_of(error)) from error
         except BaseException:
             self.abort()
             raise
@@ -196,16 +217,17 @@ class Connection:
             self.abort()
         return Reply.of_upstream(response.code, response.message)
 
+    def _failure_of(self, error: BaseException) -> Failure:
+        phase, server = self.progress.phase, self.server
+        peer = Peer(server.host, server.effective_port, self.timeouts.of(phase))
+        return failure_of(error, phase, peer, server.answers)
+
     def _unwanted(self, reply: Reply) -> Failed:
         phase = self.progress.phase
         if reply.code >= 400:
             return Failed(refusal(phase, reply, self.server.answers))
         self.abort()
         return Failed(garbage(phase, str(reply)))
-
-    def _dot(self) -> None:
-        self.progress.phase = Phase.FINAL
-        self.progress.final_dot_sent = True
 
     async def _take_line(self, context: ssl.SSLContext | None) -> None:
         loop = asyncio.get_running_loop()
@@ -250,6 +272,11 @@ class Connection:
                     break
                 reply = await self.ask(Phase.LOGIN, line)
             self.demand(reply, "2")
+
+
+def _knows_no_ehlo(reply: Reply) -> bool:
+    """Whether an answer to EHLO says that the command is not known (RFC 5321 section 3.2), not that we are unwanted."""
+    return reply.is_permanent and reply.code not in _UNWANTED and not reply.enhanced.startswith("5.7.")
 
 
 def _no_login(detail: str) -> Failed:

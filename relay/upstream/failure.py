@@ -20,6 +20,7 @@ from relay.mail.reply import Reply, clean_text
 from relay.upstream.meaning import is_overflow, meaning_of
 from relay.upstream.outcome import Failure
 from relay.upstream.phase import Phase
+from relay.upstream.wording import Peer, describe
 
 MAPPED = (SMTPException, OSError, ValueError)
 """What a step may raise. asyncio's and aiosmtplib's timeouts, ssl's and the resolver's errors are OSErrors."""
@@ -56,8 +57,8 @@ def garbage(phase: Phase, detail: str) -> Failure:
     return own_failure(phase, _GARBAGE, Meaning.TEMPORARY, detail)
 
 
-def failure_of(error: BaseException, phase: Phase, rules: tuple[AnswerRule, ...] = ()) -> Failure:
-    """Return the failure that an exception (one of MAPPED) is in that phase."""
+def failure_of(error: BaseException, phase: Phase, peer: Peer, rules: tuple[AnswerRule, ...] = ()) -> Failure:
+    """Return the failure that an exception (one of MAPPED) is in that phase of talking to that server."""
     if isinstance(error, SMTPRecipientsRefused) and error.recipients:
         error = error.recipients[0]
     if isinstance(error, SMTPResponseException):
@@ -65,8 +66,7 @@ def failure_of(error: BaseException, phase: Phase, rules: tuple[AnswerRule, ...]
             return garbage(phase, f"{error.code} {error.message}")
         return refusal(phase, Reply.of_upstream(error.code, error.message), rules)
     reply, meaning = _own_reply(error, phase)
-    cause = f": {error.__cause__}" if error.__cause__ else ""
-    return own_failure(phase, reply, meaning, f"{type(error).__name__}: {error}{cause}")
+    return own_failure(phase, reply, meaning, describe(error, phase, peer))
 
 
 def _own_reply(error: BaseException, phase: Phase) -> tuple[Reply, Meaning]:

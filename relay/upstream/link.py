@@ -4,8 +4,8 @@ All that touches aiosmtplib's inside is in this file. What is added, and why:
 
 - An answer that nobody asked for is kept, not dropped: a 421 between two commands says why the line is closed, and
   anything else means that answers and commands no longer belong together.
-- DATA in pieces, each with its own deadline, with the moment known at which the final dot leaves. aiosmtplib's own
-  writes the whole message at once, and its timeout counts the upload too.
+- DATA in pieces, each with its own deadline, with a gate before the final dot. aiosmtplib's own writes the whole
+  message at once, and its timeout counts the upload too.
 - An answer that comes before the final dot ends the upload, and is never taken for the answer to it.
 
 SECURITY: the server may send anything. aiosmtplib bounds a line (8 KiB) and an answer (32 KiB); we bound what comes
@@ -14,12 +14,15 @@ unasked, and every wait has a deadline.
 
 import asyncio
 import ssl
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import cast
 
 from aiosmtplib.errors import SMTPResponseException, SMTPServerDisconnected
 from aiosmtplib.protocol import SMTPProtocol
 from aiosmtplib.response import SMTPResponse
+
+from relay.upstream.transfer import Gate, Progress
+from relay.upstream.wire import FINAL_DOT
 
 _MOST_UNASKED = 2048
 
@@ -37,6 +40,10 @@ class EarlyAnswer(Exception):
     def __init__(self, response: SMTPResponse) -> None:
         super().__init__(str(response))
         self.response = response
+
+
+class GateFailed(Exception):
+    """What was to be done before the final dot raised (its exception is the cause); the dot was not sent."""
 
 
 class Link(SMTPProtocol):
@@ -88,30 +95,25 @@ class Link(SMTPProtocol):
             return unasked
         return await self.execute_command(*words, timeout=timeout)
 
-    async def send(
-        self, pieces: Iterable[bytes], *, before_dot: Callable[[], None], chunk: float, final: float
-    ) -> SMTPResponse:
-        """Send the pieces of a message after 354, and return the answer to the final dot in the last of them.
+    async def send(self, pieces: Iterable[bytes], *, progress: Progress, chunk: float, final: float) -> SMTPResponse:
+        """Send the pieces of a message after 354 and then the final dot, and return the answer to it.
 
-        `before_dot` is called when the last piece is about to leave and all others have left; `chunk` and `final` are
-        seconds for each piece and for the answer. Raises EarlyAnswer and TimeoutError beside what `ask` raises.
+        `chunk` and `final` are seconds for each piece and for the answer; no deadline runs while the gate of
+        `progress` is awaited. Raises EarlyAnswer, GateFailed and TimeoutError beside what `ask` raises.
         """
         if self._left_over():
             raise OutOfStep(self._left_over())
         self._is_sending = self._response_pending = True
-        rest = iter(pieces)
-        piece = next(rest)
-        for following in rest:
-            await self._check_early()
-            self.write(piece)
-            await self._flushed(chunk)
-            piece = following
-        await self._check_early()
-        if not self.is_connected:
-            raise SMTPServerDisconnected("Connection lost")
-        before_dot()
+        last = await self._send_all_but_last(pieces, chunk)
+        # Without a gate nothing is awaited from here to the dot: whoever sees that it has not left may still set one.
+        if progress.before_final_dot is not None:
+            await self._send_piece(last, chunk)
+            await _pass(progress.before_final_dot)
+            await self._check()
+            last = b""
+        progress.note_final_dot()
         self._is_sending = False
-        self.write(piece)
+        self.write(last + FINAL_DOT)
         return await self.read_response(timeout=final)
 
     async def secure(self, context: ssl.SSLContext, *, host: str, timeout: float) -> SMTPResponse:  # noqa: ASYNC109
@@ -148,16 +150,31 @@ class Link(SMTPProtocol):
         # 1 and not 0: asyncio's TLS compares with ">=", and would wait for ever for less than nothing.
         cast("asyncio.WriteTransport", transport).set_write_buffer_limits(high=1, low=0)
 
-    async def _flushed(self, within: float) -> None:
+    async def _send_all_but_last(self, pieces: Iterable[bytes], within: float) -> bytes:
+        """Return the last piece: in a small message it is the only one, and leaves in one write with the dot."""
+        rest = iter(pieces)
+        piece = next(rest)
+        for following in rest:
+            await self._send_piece(piece, within)
+            piece = following
+        await self._check()
+        return piece
+
+    async def _send_piece(self, piece: bytes, within: float) -> None:
+        await self._check()
+        self.write(piece)
         if self._paused:
             await asyncio.wait_for(self._drain_helper(), within)
         else:
             await asyncio.sleep(0)  # a fast server would take the whole message before anyone else had a turn
 
-    async def _check_early(self) -> None:
+    async def _check(self) -> None:
+        """Raise EarlyAnswer if the server has answered already, SMTPServerDisconnected if it has gone."""
         waiter = self._response_waiter
         if waiter is not None and waiter.done():
             raise EarlyAnswer(await self.read_response())
+        if not self.is_connected:
+            raise SMTPServerDisconnected("Connection lost")
 
     def _left_over(self) -> bytes:
         """What came unasked, white space aside (some servers end a line twice)."""
@@ -174,3 +191,10 @@ class Link(SMTPProtocol):
         self._buffer.clear()
         self._unasked.clear()
         return None
+
+
+async def _pass(gate: Gate) -> None:
+    try:
+        await gate()
+    except Exception as error:
+        raise GateFailed from error

@@ -44,6 +44,9 @@ class Row:
 
 
 TABLE: tuple[Row, ...] = (
+    # Every server: it closes the connection and asks for a pause (RFC 5321 section 3.8). First, because no enhanced
+    # code makes more of it: Gmail's 421 4.4.5 is a busy server, where its 550 5.4.5 is a used-up day.
+    Row(Meaning.THROTTLE, code="421"),
     # Microsoft 365, more than its recipients a day: a 5xx that the rolling window heals
     # (learn.microsoft.com/exchange/troubleshoot/send-emails/smtp-submission-improvements).
     Row(Meaning.QUOTA, text=r"SubmissionQuotaExceededException"),
@@ -55,8 +58,6 @@ TABLE: tuple[Row, ...] = (
     Row(Meaning.QUOTA, code="451", text=r"Maximum credits exceeded"),
     # Amazon SES: sending too fast (docs manage-sending-quotas-errors).
     Row(Meaning.THROTTLE, code="454", text=r"Throttling failure"),
-    # Every server: it closes the connection (RFC 5321 section 3.8); SES and Gmail say so when there are too many.
-    Row(Meaning.THROTTLE, code="421"),
     # Microsoft 365: over 3 connections (smtp-submission-improvements).
     Row(Meaning.THROTTLE, code="432", enhanced=r"4\.3\.2", text=r"concurrent|thread limit"),
     # Google's SMTP relay: too many at once for the customer.

@@ -50,7 +50,8 @@ class Outcome:
 
     `accepted` is the answer to the final dot: every recipient that is not in `refused` has the message. `failure` is
     why nobody has it; where recipients were refused, that is the first one's. `refused` holds the recipients that were
-    refused at RCPT, by their index in the transfer. `host` and `tls` say who answered and how the way was protected.
+    refused at RCPT, by their index in the transfer. `host` and `tls` say who answered and how the way was protected,
+    `has_dsn` whether the server was told what the client asked about reports (RFC 3461) and so answers for it.
     """
 
     host: str
@@ -58,6 +59,7 @@ class Outcome:
     failure: Failure | None = None
     refused: Mapping[int, Failure] = field(default_factory=dict)
     tls: Tls | None = None
+    has_dsn: bool = False
 
     def __post_init__(self) -> None:
         if (self.accepted is None) == (self.failure is None):

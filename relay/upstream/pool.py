@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from relay.upstream.connection import Connection
+from relay.upstream.first_login import FirstLogin
 
 
 class Pool:
@@ -24,6 +25,7 @@ class Pool:
         self._in_use = 0
         self._limit = 0
         self.is_retired = False
+        self.first_login = FirstLogin()
 
     @property
     def is_empty(self) -> bool:

@@ -1,6 +1,6 @@
 """A test of a server as people watch it: one step after the other, with the server's own words where one fails."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 
 from relay.directory.model import Account, Auth, Security, Server
@@ -54,7 +54,7 @@ async def probe(
     recipient: Address | None,
     content: Content | None,
     timeouts: Timeouts | None = None,
-) -> AsyncIterator[Step]:
+) -> AsyncGenerator[Step, None]:
     """Yield each step when it is done; the first that fails is the last.
 
     Without a recipient it ends after the login, without content after RCPT: nothing is sent. A connection of its own,
@@ -82,7 +82,7 @@ async def probe(
         connection.abort()
 
 
-async def _reach(connection: Connection, transfer: Transfer) -> AsyncIterator[Step]:
+async def _reach(connection: Connection, transfer: Transfer) -> AsyncGenerator[Step, None]:
     server = connection.server
     endpoints = await connection.resolve()
     yield Step("resolve", ok=True, detail=f"{server.host} is {', '.join(str(each) for each in endpoints)}")
@@ -97,7 +97,7 @@ async def _reach(connection: Connection, transfer: Transfer) -> AsyncIterator[St
         yield Step("login", ok=True, detail=f"logged in as {transfer.account.username} by {mechanism}")
 
 
-async def _hand_over(connection: Connection, transfer: Transfer, *, send: bool) -> AsyncIterator[Step]:
+async def _hand_over(connection: Connection, transfer: Transfer, *, send: bool) -> AsyncGenerator[Step, None]:
     if not transfer.recipients:
         return
     await mail(connection, transfer)
@@ -134,7 +134,7 @@ def _offer_words(connection: Connection) -> str:
 
 
 def _words(failure: Failure) -> str:
-    """The server's words where it said something, else ours with the exception's."""
+    """The server's words where it said something, else ours with the reason."""
     if failure.from_server or not failure.detail:
         return str(failure.reply)
     return f"{failure.reply.text}: {failure.detail}"

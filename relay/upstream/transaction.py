@@ -4,6 +4,8 @@ All of it is `transact`; the steps are apart so that `probe` can show them one b
 """
 
 from relay.directory.model import Meaning
+from relay.mail.envelope import Recipient
+from relay.mail.notify import mail_parameters
 from relay.mail.reply import Reply
 from relay.upstream.connection import Connection
 from relay.upstream.failure import garbage, own_failure
@@ -50,8 +52,9 @@ async def mail(connection: Connection, transfer: Transfer) -> None:
 
 async def rcpt(connection: Connection, transfer: Transfer, index: int) -> None:
     """RCPT for one recipient of the transfer. Raises Failed."""
-    address = transfer.recipients[index].address
-    connection.demand(await connection.ask(Phase.RCPT, b"RCPT", b"TO:" + path(address)), "2")
+    recipient = transfer.recipients[index]
+    words = (b"RCPT", b"TO:" + path(recipient.address), *_recipient_parameters(connection, transfer, recipient))
+    connection.demand(await connection.ask(Phase.RCPT, *words), "2")
 
 
 async def data(connection: Connection, transfer: Transfer) -> Reply:
@@ -104,7 +107,21 @@ def _parameters(connection: Connection, transfer: Transfer) -> list[bytes]:
         if not offers.has("smtputf8"):
             raise _cannot(refusing, "no SMTPUTF8 in EHLO")
         parameters.append(b"SMTPUTF8")
+    if offers.has("dsn"):
+        parameters.extend(said.encode("ascii") for said in mail_parameters(transfer.ret, transfer.envid))
     return parameters
+
+
+def _recipient_parameters(connection: Connection, transfer: Transfer, recipient: Recipient) -> list[bytes]:
+    """Return what RCPT says about reports: what the client gave, where the server has DSN (RFC 3461 section 5.2).
+
+    An ORCPT beyond ASCII is said so only where MAIL said SMTPUTF8, and else in its ASCII form (RFC 6533 section 3).
+    """
+    if not connection.offers.has("dsn"):
+        return []
+    is_ascii = recipient.original is None or recipient.original.text.isascii()
+    is_utf8 = not is_ascii and _needs_smtputf8(transfer) is not None
+    return [said.encode() for said in recipient.report_parameters(smtputf8=is_utf8)]
 
 
 def _needs_smtputf8(transfer: Transfer) -> Reply | None:
@@ -131,5 +148,11 @@ def _outcome(
     accepted: Reply | None = None,
     failure: Failure | None = None,
 ) -> Outcome:
-    host = connection.server.host
-    return Outcome(host=host, tls=connection.tls, refused=refused, accepted=accepted, failure=failure)
+    return Outcome(
+        host=connection.server.host,
+        tls=connection.tls,
+        has_dsn=connection.offers.has("dsn"),
+        refused=refused,
+        accepted=accepted,
+        failure=failure,
+    )

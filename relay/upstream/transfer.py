@@ -1,13 +1,18 @@
 """What is to be handed over upstream, how long each step may take, and how far it is."""
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from relay.directory.model import Account, Server
 from relay.mail.address import Address
 from relay.mail.content import Content
 from relay.mail.envelope import Recipient
+from relay.mail.notify import Return
 from relay.secrets.secret import Secret
 from relay.upstream.phase import Phase
+
+Gate: TypeAlias = Callable[[], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -15,7 +20,8 @@ class Transfer:
     """One message for one account. `sender` None is the null sender `<>`.
 
     `smtputf8` is what the client declared at MAIL. With `all_or_none` nothing is sent once a recipient is refused
-    (mode direct); without it the accepted recipients get the message.
+    (mode direct); without it the accepted recipients get the message. `ret` and `envid` are what the client gave at
+    MAIL (RFC 3461); they and what the recipients carry of it are told to a server that has DSN.
     """
 
     server: Server
@@ -26,6 +32,8 @@ class Transfer:
     content: Content
     smtputf8: bool = False
     all_or_none: bool = False
+    ret: Return | None = None
+    envid: str = ""
 
 
 @dataclass(slots=True)
@@ -33,10 +41,20 @@ class Progress:
     """How far a delivery is, for whoever waits for it.
 
     Until `final_dot_sent` it may be cancelled and nobody has the message; from then on only its outcome decides.
+
+    `before_final_dot`, where it is set, is awaited when all of the message but its final dot has left. It may take as
+    long as it likes, may be set as long as `final_dot_sent` is False, and stops the delivery by an exception: the
+    connection is closed and nobody has the message.
     """
 
     phase: Phase = Phase.RESOLVE
     final_dot_sent: bool = False
+    before_final_dot: Gate | None = None
+
+    def note_final_dot(self) -> None:
+        """The dot is written now. To be called without an await between this and the look at `before_final_dot`."""
+        self.phase = Phase.FINAL
+        self.final_dot_sent = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,3 +72,15 @@ class Timeouts:
     final: float = 600
     idle: float = 30
     quit: float = 5
+
+    def of(self, phase: Phase) -> float:
+        """How long a server may be silent in a phase."""
+        match phase:
+            case Phase.RESOLVE | Phase.CONNECT | Phase.STARTTLS:
+                return self.connect
+            case Phase.CONTENT:
+                return self.chunk
+            case Phase.FINAL:
+                return self.final
+            case _:
+                return self.reply

@@ -57,9 +57,10 @@ class Upstream:
         key = _key_of(transfer)
         pool = self._pool(key)
         progress = progress or Progress()
+        since = pool.first_login.refusals
         try:
             async with pool.slot(transfer.server.max_connections):
-                return await self._hand_over(pool, transfer, progress)
+                return await self._hand_over(pool, transfer, progress, since)
         finally:
             self._drop_if_empty(key)
 
@@ -78,7 +79,7 @@ class Upstream:
         if self._closing:
             await asyncio.wait(self._closing)
 
-    async def _hand_over(self, pool: Pool, transfer: Transfer, progress: Progress) -> Outcome:
+    async def _hand_over(self, pool: Pool, transfer: Transfer, progress: Progress, since: int) -> Outcome:
         reused = pool.take()
         if reused is not None:
             outcome = await self._attempt(pool, reused, transfer, progress)
@@ -90,7 +91,7 @@ class Upstream:
         fresh = Connection(transfer.server, hello=self._hello, timeouts=self._timeouts, contexts=self._contexts)
         fresh.progress = progress
         try:
-            await fresh.open(transfer.account.username, transfer.secret)
+            await pool.first_login.open(partial(fresh.open, transfer.account.username, transfer.secret), since)
         except Failed as failed:
             self._dismiss(fresh)
             return Outcome(host=transfer.server.host, failure=failed.failure, tls=fresh.tls)

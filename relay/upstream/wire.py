@@ -8,6 +8,9 @@ from collections.abc import Iterable, Iterator
 
 from relay.mail.address import Address
 
+FINAL_DOT = b".\r\n"
+"""The line that ends a message. It means that only behind a line's end, where `pieces` leaves off."""
+
 _PIECE = 128 * 1024
 _CRLF = b"\r\n"
 
@@ -18,10 +21,10 @@ def path(address: Address | None) -> bytes:
 
 
 def pieces(chunks: Iterable[bytes]) -> Iterator[bytes]:
-    """Return the message as DATA wants it (RFC 5321 section 4.5.2), the final dot's line at its end.
+    """Return the message as DATA wants it (RFC 5321 section 4.5.2), up to where FINAL_DOT goes.
 
     Pieces are of some 64 to 256 KiB, so that one write sends a small message whole and a large one is never copied
-    as a whole. The final dot is always in the last piece. A last line without its end gets one.
+    as a whole. There is at least one, if an empty one. A last line without its end gets one.
     """
     gathered: list[bytes] = []
     size = 0
@@ -33,7 +36,8 @@ def pieces(chunks: Iterable[bytes]) -> Iterator[bytes]:
         if size >= _PIECE // 2:
             yield b"".join(gathered)
             gathered, size = [], 0
-    gathered.append(b".\r\n" if tail == _CRLF else b"\r\n.\r\n")
+    if tail != _CRLF:
+        gathered.append(_CRLF)
     yield b"".join(gathered)
 
 

@@ -5,7 +5,7 @@ import io
 import json
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +17,9 @@ from relay.cli.app import run
 from relay.cli.local import open_operations
 from relay.control.socket import ControlSocket
 from relay.settings import load_settings
+from relay.store.database import open_database
+from relay.store.messages import HoldRow, NewMessage
+from relay.store.queue import Queue
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,20 @@ class CommandLine:
     def ask(self, *arguments: str) -> Any:
         """Run a command with --json that must succeed, and return the value."""
         return json.loads(self.good(*arguments, "--json"))
+
+    def store(self, *news: NewMessage, holds: Sequence[HoldRow] = ()) -> None:
+        """Put messages and holds into the store, which a relay may have open meanwhile."""
+
+        async def add() -> None:
+            database = await open_database(self.state_dir / "relay.db")
+            queue = Queue(database, "test")
+            await queue.add(*news)
+            for hold in holds:
+                await queue.put_hold(hold)
+            await queue.aclose()
+            await database.close()
+
+        asyncio.run(add())
 
     @contextmanager
     def running(self) -> Iterator[None]:

@@ -102,6 +102,10 @@ def test_route_explains(peopled: CommandLine) -> None:
     assert route["from"] == "Help <mailer@acmejets.example>"
     out = peopled.good("route", "help@acmejets.example")
     assert "reply-to  help@acmejets.example\n" in out
+    words = "=?utf-8?b?SsO8cmdlbg==?= <help@acmejets.example>"
+    assert "from      Jürgen <mailer@acmejets.example>\n" in peopled.good(
+        "route", "help@acmejets.example", "--from", words
+    )
 
 
 def test_no_route_is_a_failure(peopled: CommandLine) -> None:

@@ -35,7 +35,17 @@ def _modules(*arguments: str) -> tuple[int, list[str]]:
     return code, modules
 
 
-@pytest.mark.parametrize("words", [["status", "--json"], ["server", "list"], ["channel", "list", "--json"]])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["status", "--json"],
+        ["server", "list"],
+        ["channel", "list", "--json"],
+        ["queue", "list"],
+        ["messages", "list"],
+        ["account", "list"],
+    ],
+)
 def test_commands_over_the_socket_load_little(words: list[str], peopled: CommandLine) -> None:
     with peopled.running():
         _, modules = _modules("--config", str(peopled.settings_file), *words)

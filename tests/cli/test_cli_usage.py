@@ -15,6 +15,9 @@ VERBS = {
     "server": "add list show set remove default password test",
     "channel": "add list show set remove password test",
     "agent": "add list show set remove password test",
+    "queue": "list show retry hold release remove export",
+    "account": "list release",
+    "messages": "list show",
     "secrets": "list import rotate",
     "config": "show",
 }
@@ -63,6 +66,8 @@ def test_the_version(relay: CommandLine) -> None:
         (["agent", "password", "x", "--login"], "No such option: --login"),
         (["route"], "Missing argument 'SENDER'"),
         (["demo", "--port", "70000"], "Invalid value for '--port'"),
+        (["queue", "show"], "Missing argument 'ID'"),
+        (["account", "release"], "Missing argument 'SERVER/USERNAME'"),
     ],
 )
 def test_wrong_usage_is_exit_2_and_one_sentence(words: list[str], sentence: str, relay: CommandLine) -> None:
@@ -138,5 +143,7 @@ def test_serve_and_demo_hand_over_and_end_with_the_exit_code(
     monkeypatch.setattr("relay.service.run", serve)
     monkeypatch.setattr("relay.demo.run", demo)
     assert relay("serve").code == 7
-    assert relay("demo", "--send", "--port", "0").code == 3
-    assert seen == [("relay.test", relay.settings_file), (0, True)]
+    assert relay("demo", "--send", "--port", "2500").code == 3
+    relay("demo")
+    relay("demo", "--send")
+    assert seen == [("relay.test", relay.settings_file), (2500, True), (2525, False), (0, True)]

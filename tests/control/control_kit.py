@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,16 @@ import tomli_w
 from relay.control.not_running import NOT_RUNNING
 from relay.control.operations import Operations
 from relay.control.parts import Parts
+from relay.control.queue_desk import StoreQueueDesk
+from relay.delivery.accounts import Accounts
+from relay.delivery.schedule import Schedule
 from relay.directory.live import LiveDirectory
 from relay.secrets.keeper import SecretKeeper
 from relay.secrets.key_source import key_source
 from relay.secrets.vault import Vault
 from relay.settings import Settings, load_settings
 from relay.store.database import open_database
+from relay.store.queue import Queue
 from relay.store.secrets import SecretTable
 
 TWO_SERVERS: Mapping[str, Any] = {
@@ -35,21 +40,43 @@ TWO_SERVERS: Mapping[str, Any] = {
 @asynccontextmanager
 async def operations_in(folder: Path, directory: Mapping[str, Any] = TWO_SERVERS) -> AsyncIterator[Operations]:
     """Give the operations on a folder whose directory.toml says this."""
+    async with parts_in(folder, directory) as parts:
+        yield Operations(parts)
+
+
+@asynccontextmanager
+async def parts_in(folder: Path, directory: Mapping[str, Any] = TWO_SERVERS) -> AsyncIterator[Parts]:
+    """Give the parts of a relay on a folder whose directory.toml says this."""
     settings = settings_in(folder)
     settings.directory_path.write_bytes(tomli_w.dumps(directory).encode())
     database = await open_database(settings.database_path)
     vault = await Vault.open(SecretTable(database), key_source("file:master.key", settings.state_dir, {}))
+    live = await LiveDirectory.open(settings, "relay.toml")
+    queue = Queue(database, "test")
     parts = Parts(
         settings=settings,
-        directory=await LiveDirectory.open(settings, "relay.toml"),
+        directory=live,
         vault=vault,
         secrets=SecretKeeper(vault, {"MAIL_PASSWORD": "from outside"}, settings.state_dir),
+        queue=queue,
+        desk=await _desk(settings, queue, live),
         status=lambda: {**NOT_RUNNING, "running": True},
     )
     try:
-        yield Operations(parts)
+        yield parts
     finally:
+        await queue.aclose()
         await database.close()
+
+
+async def with_holds_read(parts: Parts) -> Parts:
+    """Return the parts with a desk that has read the holds of the store anew."""
+    return replace(parts, desk=await _desk(parts.settings, parts.queue, parts.directory))
+
+
+async def _desk(settings: Settings, queue: Queue, directory: LiveDirectory) -> StoreQueueDesk:
+    accounts = Accounts(Schedule.of(settings.delivery), await queue.holds())
+    return StoreQueueDesk(queue, directory.routing, accounts)
 
 
 def settings_in(folder: Path) -> Settings:

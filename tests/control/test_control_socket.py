@@ -76,12 +76,12 @@ async def test_a_step_arrives_before_the_next_one_is_done(path: Path, tmp_path: 
     """The second step waits until the first one has been read at the other end."""
     is_read = asyncio.Event()
 
-    async def stepwise(name: str, params: object) -> AsyncGenerator[dict[str, Any]]:
-        yield {"step": "resolve"}
+    async def stepwise(name: str, params: object) -> AsyncGenerator[list[dict[str, Any]]]:
+        yield [{"step": "resolve"}]
         await is_read.wait()
-        yield {"step": "connect"}
+        yield [{"step": "connect"}]
 
-    operations.stream = stepwise  # type: ignore[method-assign]
+    operations.batches = stepwise  # type: ignore[method-assign]
     async with listening(path, operations, tmp_path):
         steps = ControlClient(path, tmp_path).stream("server.test", {})
         assert await asyncio.to_thread(next, steps) == {"step": "resolve"}
@@ -93,14 +93,14 @@ async def test_a_step_arrives_before_the_next_one_is_done(path: Path, tmp_path: 
 async def test_a_client_that_leaves_ends_the_test(path: Path, tmp_path: Path, operations: Operations) -> None:
     is_closed = asyncio.Event()
 
-    async def endless(name: str, params: object) -> AsyncGenerator[dict[str, Any]]:
+    async def endless(name: str, params: object) -> AsyncGenerator[list[dict[str, Any]]]:
         try:
-            yield {"step": "resolve"}
+            yield [{"step": "resolve"}]
             await asyncio.Event().wait()
         finally:
             is_closed.set()
 
-    operations.stream = endless  # type: ignore[method-assign]
+    operations.batches = endless  # type: ignore[method-assign]
     async with listening(path, operations, tmp_path):
         steps = ControlClient(path, tmp_path).stream("server.test", {})
         assert await asyncio.to_thread(next, steps) == {"step": "resolve"}

@@ -9,11 +9,16 @@ from typing import Any
 
 import pytest
 
+from relay.delivery.accounts import Accounts
 from relay.delivery.desk import Desk
-from relay.delivery.journey import Journey, State
+from relay.delivery.history import History
+from relay.delivery.journey import Ending, Journey
 from relay.delivery.office import Office
+from relay.delivery.postman import Postman
+from relay.delivery.reporter import Reporter
+from relay.delivery.schedule import Schedule
 from relay.directory.client import Client
-from relay.directory.model import Meaning
+from relay.directory.model import Meaning, Mode
 from relay.directory.routing import Routing
 from relay.directory.rules import parse_directory
 from relay.mail.address import Address
@@ -25,7 +30,9 @@ from relay.mail.trace import Arrival, new_id
 from relay.secrets.keeper import SecretKeeper
 from relay.secrets.key_source import KeyFile
 from relay.secrets.vault import Vault
+from relay.settings import Delivery
 from relay.store.database import open_database
+from relay.store.queue import Queue
 from relay.store.secrets import SecretTable
 from relay.upstream.outcome import Failure, Outcome
 from relay.upstream.phase import Phase
@@ -120,21 +127,30 @@ Maker = Callable[..., Bench]
 async def make_bench(tmp_path: Path) -> AsyncIterator[Maker]:
     tmp_path.chmod(0o700)
     database = await open_database(tmp_path / "relay.db")
+    queue = Queue(database, "test")
     vault = await Vault.open(SecretTable(database), KeyFile(tmp_path / "master.key"))
     keeper = SecretKeeper(vault, {}, tmp_path)
     routing = Routing(parse_directory(DIRECTORY, "directory.toml"))
 
-    def make(upstream: FakeUpstream | None = None, **office: Any) -> Bench:
+    def make(upstream: FakeUpstream | None = None, **arguments: Any) -> Bench:
         upstream = upstream or FakeUpstream()
         journeys: list[Journey] = []
-        arguments: dict[str, Any] = {"mismatch": Mismatch.REWRITE, "profile_url": "http://relay.test/profile"} | office
-        desk = Desk(
-            "relay.test",
-            Office(routing=lambda: routing, secrets=keeper, upstream=upstream, tell=journeys.append, **arguments),
+        arguments = {"mode": Mode.DIRECT, "profile_url": "http://relay.test/profile"} | arguments
+        office = Office(
+            routing=lambda: routing,
+            secrets=keeper,
+            upstream=upstream,
+            tell=journeys.append,
+            mismatch=Mismatch.REWRITE,
+            **arguments,
         )
-        return Bench(desk, upstream, journeys)
+        schedule = Schedule.of(Delivery())
+        accounts, reporter = Accounts(schedule), Reporter("relay.test", schedule)
+        postman = Postman(office, queue, accounts, schedule, reporter)
+        return Bench(Desk("relay.test", office, postman, History(queue)), upstream, journeys)
 
     yield make
+    await queue.aclose()
     await database.close()
 
 
@@ -165,7 +181,7 @@ async def test_the_three_ways_log_in_and_leave_as_one_identity(
     assert transfer.secret.value == password
     assert transfer.all_or_none
     (journey,) = bench.journeys
-    assert journey.state is State.DELIVERED
+    assert journey.ending is Ending.DELIVERED
     assert journey.message_id == "<1@here>"
     assert password not in repr(journey)
 
@@ -190,7 +206,7 @@ async def test_only_a_refusal_is_final_for_the_client(
     reply = await bench.send("support@acmejets.example")
     assert str(reply).startswith(client)
     (journey,) = bench.journeys
-    assert journey.state is (State.FAILED if reply.is_permanent else State.DEFERRED)
+    assert journey.ending is (Ending.FAILED if reply.is_permanent else Ending.DEFERRED)
     assert journey.upstream == upstream
 
 
@@ -245,7 +261,7 @@ async def test_a_null_sender_without_a_clear_from_is_refused(make_bench: Maker) 
     reply = await bench.send(None, Content(b"Subject: hi\r\n", (b"x\r\n",)))
     assert str(reply).startswith("550 5.7.1 <>: ")
     assert bench.upstream.transfers == []
-    assert bench.journeys[0].state is State.REFUSED
+    assert bench.journeys[0].ending is Ending.REFUSED
 
 
 async def test_a_server_without_its_password_keeps_the_message_with_the_client(make_bench: Maker) -> None:
@@ -279,12 +295,12 @@ async def test_a_client_that_leaves_before_the_final_dot_ends_the_attempt(make_b
     submission.client_left()
     assert (await task).code == 451
     assert bench.upstream.was_cancelled
-    assert bench.journeys[0].state is State.DEFERRED
+    assert bench.journeys[0].ending is Ending.DEFERRED
 
 
 async def test_after_the_final_dot_the_outcome_is_recorded_even_without_a_client(make_bench: Maker) -> None:
     gate = asyncio.Event()
-    bench = make_bench(FakeUpstream(gate=gate, stops_after_dot=True), patience=0.01)
+    bench = make_bench(FakeUpstream(gate=gate, stops_after_dot=True), direct_patience=0.01)
     submission = bench.desk.open(CLIENT, envelope_of("support@acmejets.example"), arrival_now())
     task = asyncio.create_task(submission.complete(MESSAGE))
     await bench.upstream.began.wait()
@@ -293,11 +309,11 @@ async def test_after_the_final_dot_the_outcome_is_recorded_even_without_a_client
     gate.set()
     assert (await task).code == 250
     assert not bench.upstream.was_cancelled
-    assert bench.journeys[0].state is State.DELIVERED
+    assert bench.journeys[0].ending is Ending.DELIVERED
 
 
 async def test_patience_ends_before_the_client_gives_up(make_bench: Maker) -> None:
-    bench = make_bench(FakeUpstream(gate=asyncio.Event()), patience=0.01)
+    bench = make_bench(FakeUpstream(gate=asyncio.Event()), direct_patience=0.01)
     reply = await bench.send("support@acmejets.example")
     assert str(reply).startswith("451 4.4.1 ")
     assert bench.upstream.was_cancelled

@@ -78,8 +78,8 @@ def test_a_channel_is_tested_with_its_own_account(relay: Relay, sink: Sink) -> N
     ("server", "step", "words"),
     [
         ("wrong", "login", "535 5.7.8 Authentication failed."),
-        ("untrusted", "tls", "certificate verify failed"),
-        ("nowhere", "connect", ""),
+        ("untrusted", "tls", "is not accepted: unable to get local issuer certificate"),
+        ("nowhere", "connect", "connection refused by "),
         ("not-ours", "rcpt", f"Sender address rejected: not owned by user {USER}"),
     ],
 )

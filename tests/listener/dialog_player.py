@@ -11,6 +11,8 @@ A transcript is a text file, read from top to bottom:
     S> closed               the server closes the connection
     = 1                     so many messages have been handed over so far
     = | Subject: Hi         a line of the last of them, all its lines in order
+    = MAIL RET=FULL         what its MAIL said about reports
+    = RCPT jo@b.example NOTIFY=NEVER   its next recipient, and what was said about reports to it
 """
 
 import codecs
@@ -58,6 +60,7 @@ class _Player:
         self.client = client
         self.waiting = b""  # to be sent in one write
         self.content: list[str] = []  # lines of the last message that were not looked at yet
+        self.recipients: list[str] = []  # of that message, those that were not looked at yet
         self.seen: Handed | None = None
 
     async def step(self, line: str) -> None:
@@ -94,11 +97,26 @@ class _Player:
 
     def check(self, expected: str) -> None:
         messages = self.relay.desk.messages
-        if not expected.startswith("|"):
+        if expected.isdigit():
             assert len(messages) == int(expected), f"{len(messages)} messages were handed over"
             return
         if self.seen is not messages[-1]:
-            self.seen = messages[-1]
-            self.content = self.seen.content.decode().split("\r\n")
-        line = self.content.pop(0)
-        assert line == expected.removeprefix("|").removeprefix(" "), f"the message has: {line}"
+            self.look_at(messages[-1])
+        kind, _, text = expected.partition(" ")
+        match kind:
+            case "|":
+                found = self.content.pop(0)
+            case "MAIL":
+                found = " ".join(messages[-1].envelope.report_parameters)
+            case _:
+                assert kind == "RCPT", f"{kind} is nothing that a message has"
+                found = self.recipients.pop(0)
+        assert found == text, f"the message has: {found}"
+
+    def look_at(self, message: Handed) -> None:
+        self.seen = message
+        self.content = message.content.decode().split("\r\n")
+        self.recipients = [
+            " ".join((str(each.address), *each.report_parameters(smtputf8=True)))
+            for each in message.envelope.recipients
+        ]

@@ -3,6 +3,7 @@
 The invariant: whatever bytes come, the result is a value without control characters, or a reply.
 """
 
+import re
 from collections.abc import Callable
 
 import pytest
@@ -19,7 +20,8 @@ from relay.listener.commands import (
     split_command,
 )
 from relay.mail.address import Address
-from relay.mail.envelope import Body
+from relay.mail.envelope import Body, Recipient
+from relay.mail.notify import Notify, OriginalRecipient, Return, decode_xtext
 from relay.mail.reply import Reply
 
 SENDER = Address("a", "b.example")
@@ -35,6 +37,8 @@ GOOD_MAIL = {
     b"FROM:<a@b.example> AUTH=<>": MailCommand(SENDER),
     b"FROM:<a@b.example> AUTH=e+3Dmc2@b.example": MailCommand(SENDER),
     "FROM:<ü@b.example> SMTPUTF8".encode(): MailCommand(Address("ü", "b.example"), smtputf8=True),
+    b"FROM:<a@b.example> ret=hdrs ENVID=a+2Bb": MailCommand(SENDER, ret=Return.HEADERS, envid="a+2Bb"),
+    b"FROM:<> RET=FULL": MailCommand(None, ret=Return.FULL),
     b'FROM:<"a b"@b.example>': MailCommand(Address('"a b"', "b.example")),
     b'FROM:<"a>\\"b"@b.example> SIZE=1': MailCommand(Address('"a>\\"b"', "b.example"), size=1),
     b"FROM:<a@[127.0.0.1]>": MailCommand(Address("a", "[127.0.0.1]")),
@@ -69,6 +73,13 @@ TRICKS = [
     b"FROM:<a@b.example> SIZE=123456789012345678901",
     b"FROM:<a@b.example> AUTH",
     b"FROM:<a@b.example> SIZE=1\x00",
+    b"FROM:<a@b.example> RET",
+    b"FROM:<a@b.example> RET=NONE",
+    b"FROM:<a@b.example> RET=FULL RET=FULL",
+    b"FROM:<a@b.example> ENVID",
+    b"FROM:<a@b.example> ENVID=a+0A",
+    b"FROM:<a@b.example> ENVID=" + b"x" * 101,
+    b"FROM:<a@b.example> ENVID=\xc3\xbc",
     b"FROM <a@b.example>",
     b"",
     b"TO:<a@b.example>",
@@ -94,8 +105,13 @@ def test_an_encoded_word_is_taken_as_it_is_written(local: bytes) -> None:
 
 
 def test_rcpt() -> None:
-    assert parse_rcpt(b"TO:<a@b.example>").recipient == SENDER
-    assert parse_rcpt(b"to: <a@b.example> ").recipient == SENDER
+    assert parse_rcpt(b"TO:<a@b.example>").recipient == Recipient(SENDER)
+    assert parse_rcpt(b"to: <a@b.example> ").recipient == Recipient(SENDER)
+
+
+def test_rcpt_keeps_what_is_asked_about_reports() -> None:
+    recipient = parse_rcpt(b"TO:<a@b.example> orcpt=RFC822;a+2Bb@c.example NOTIFY=Failure,delay").recipient
+    assert recipient == Recipient(SENDER, Notify("Failure,delay"), OriginalRecipient("RFC822", "a+2Bb@c.example"))
 
 
 @pytest.mark.parametrize(
@@ -107,6 +123,17 @@ def test_rcpt() -> None:
         (b"TO:<\xff@b.example>", 501, "5.1.3"),
         (b"TO:<a@b.example> X=1", 555, "5.5.4"),
         (b"TO:<a@b.example> =", 501, "5.5.4"),
+        (b"TO:<a@b.example> RET=FULL", 555, "5.5.4"),
+        (b"TO:<a@b.example> NOTIFY", 501, "5.5.4"),
+        (b"TO:<a@b.example> NOTIFY=", 501, "5.5.4"),
+        (b"TO:<a@b.example> NOTIFY=NEVER,DELAY", 501, "5.5.4"),
+        (b"TO:<a@b.example> NOTIFY=DELAY NOTIFY=DELAY", 501, "5.5.4"),
+        (b"TO:<a@b.example> ORCPT=rfc822;a ORCPT=rfc822;a", 501, "5.5.4"),
+        (b"TO:<a@b.example> ORCPT=a@b.example", 501, "5.5.4"),
+        (b"TO:<a@b.example> ORCPT=rfc822;a+0D+0AX:", 501, "5.5.4"),
+        (b"TO:<a@b.example> ORCPT=rfc822;\xc3\xbc", 501, "5.5.4"),
+        (b"TO:<a@b.example> ORCPT=utf-8;\xff", 501, "5.5.4"),
+        (b"TO:<a@b.example> ORCPT=rfc822;" + b"x" * 500, 501, "5.5.4"),
     ],
 )
 def test_rcpt_refuses(argument: bytes, code: int, enhanced: str) -> None:
@@ -150,7 +177,12 @@ def test_hello_wants_a_name(argument: bytes) -> None:
         b"MAIL FROM:<a@c.example> AUTH=a%cb",
         b"MAIL FROM:<a@c.example>%cSIZE=1",
         b"RCPT TO:<a%cb@c.example>",
+        b"MAIL FROM:<a@c.example> RET=%cFULL",
+        b"MAIL FROM:<a@c.example> ENVID=a%cb",
         b"RCPT TO:<a@c.example>%c",
+        b"RCPT TO:<a@c.example> NOTIFY=NEVER%c",
+        b"RCPT TO:<a@c.example> ORCPT=rfc822;a%cb",
+        b"RCPT TO:<a@c.example> ORCPT=utf-8;a%cb",
         b"EHLO client%c.example",
         b"NO%cOP",
     ],
@@ -209,7 +241,50 @@ def outcome_of(parse: Callable[[bytes], MailCommand | RcptCommand], argument: by
         command = parse(argument)
     except CommandFault as fault:
         return fault.reply
-    return command.sender if isinstance(command, MailCommand) else command.recipient
+    return command.sender if isinstance(command, MailCommand) else command.recipient.address
+
+
+# What a client may put behind "=", with all that decodes to something else: xtext, RFC 6533's escapes, UTF-8.
+VALUES = st.lists(
+    st.one_of(
+        st.binary(max_size=4),
+        st.text(max_size=4).map(lambda text: text.encode("utf-8", "surrogatepass")),
+        st.integers(0, 255).map(lambda octet: b"+%02X" % octet),
+        st.integers(0, 0x110000).map(lambda point: b"\\x{%02X}" % point),
+        st.sampled_from([b"rfc822;", b"utf-8;", b";", b"NEVER", b"SUCCESS,", b"DELAY", b"FULL", b"HDRS", b"a@b.c"]),
+    ),
+    max_size=6,
+).map(b"".join)
+NOT_IN_A_LINE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+
+
+@given(st.lists(st.tuples(st.sampled_from([b"ENVID", b"RET", b"SIZE", b"BODY", b"AUTH"]), VALUES), max_size=3))
+@example([(b"ENVID", b"a+0Ab")])
+def test_no_field_of_mail_holds_a_control_character(parameters: list[tuple[bytes, bytes]]) -> None:
+    words = b"".join(b" %s=%s" % parameter for parameter in parameters)
+    try:
+        command = parse_mail(b"FROM:<a@b.example>" + words)
+    except CommandFault:
+        return
+    for stored in (command.envid, decode_xtext(command.envid)):
+        assert not NOT_IN_A_LINE.search(stored)
+    assert command.envid.isascii()
+
+
+@given(st.lists(st.tuples(st.sampled_from([b"NOTIFY", b"ORCPT"]), VALUES), max_size=2))
+@example([(b"ORCPT", b"utf-8;\\x{0A}")])
+@example([(b"ORCPT", "utf-8;a\u2028b".encode())])
+def test_no_field_of_rcpt_holds_a_control_character(parameters: list[tuple[bytes, bytes]]) -> None:
+    words = b"".join(b" %s=%s" % parameter for parameter in parameters)
+    try:
+        recipient = parse_rcpt(b"TO:<a@b.example>" + words).recipient
+    except CommandFault:
+        return
+    stored = [*recipient.report_parameters(smtputf8=True), *recipient.report_parameters(smtputf8=False)]
+    if recipient.original is not None:
+        stored += [recipient.original.address_type, recipient.original.text, recipient.original.address]
+    for text in stored:
+        assert not NOT_IN_A_LINE.search(text)
 
 
 @given(st.binary(max_size=60))

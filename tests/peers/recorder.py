@@ -69,17 +69,17 @@ class Recorder:
         """Let those who wait at a step go on."""
         self._open[step].set()
 
-    async def reply_to(self, step: str) -> bytes:
-        """Return the answer to a step, when it may be given."""
+    async def reply_to(self, step: str, line: str = "") -> bytes:
+        """Return the answer to a step, when it may be given. `replies` may have one for the whole command line."""
         if step in self._open:
             self._waiting[step].set()
             await asyncio.to_thread(self._open[step].wait, _PATIENCE)
-        return self.replies.get(step, _UNKNOWN)
+        return self.replies.get(line) or self.replies.get(step, _UNKNOWN)
 
 
 @contextmanager
-def recorder_server(replies: Mapping[str, bytes] | None = None) -> Iterator[Recorder]:
-    """A recorder on a port of its own."""
+def recorder_server(replies: Mapping[str, bytes] | None = None, *, port: int = 0) -> Iterator[Recorder]:
+    """A recorder on a port of its own, or on this one."""
     recorder = Recorder(replies or {})
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -93,7 +93,7 @@ def recorder_server(replies: Mapping[str, bytes] | None = None) -> Iterator[Reco
             writer.transport.abort()
 
     async def start() -> asyncio.Server:
-        return await asyncio.start_server(serve, LOOPBACK, 0, limit=64 * 1024**2)
+        return await asyncio.start_server(serve, LOOPBACK, port, limit=64 * 1024**2)
 
     async def finish() -> None:
         server.close()
@@ -112,22 +112,23 @@ def recorder_server(replies: Mapping[str, bytes] | None = None) -> Iterator[Reco
 async def _converse(
     recorder: Recorder, conversation: Conversation, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
 ) -> None:
-    step = "greeting"
+    step, command = "greeting", ""
     while True:
-        reply = await recorder.reply_to(step)
+        reply = await recorder.reply_to(step, command)
         writer.write(reply)
         await writer.drain()
         if reply == HANG_UP or step == "QUIT":
             return
         if step == "DATA" and reply.startswith(b"354"):
-            step = "."
+            step, command = ".", ""
             message = await _read_message(conversation, reader)
             conversation.messages.append(message)
             recorder.messages.append(message)
         else:
             line = await reader.readuntil(b"\r\n")
             conversation.received += line
-            step = line[:4].decode("ascii", "replace").strip().upper()
+            command = line.decode("ascii", "replace").strip()
+            step = command[:4].strip().upper()
 
 
 async def _read_message(conversation: Conversation, reader: asyncio.StreamReader) -> bytes:

@@ -145,6 +145,8 @@ class Relay:
             "runtime_dir": str(self.state_dir),
             "listener": [{"address": f"{LOOPBACK}:{self.port}"}],
             "log": {"format": "json", "level": "debug"},
+            # What a server says reaches the client, and nothing goes on behind a test's back.
+            "delivery": {"mode": "direct"},
         }
         self.settings_file.write_text(tomli_w.dumps({**own, **settings}))
 

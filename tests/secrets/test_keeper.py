@@ -6,9 +6,12 @@ import pytest
 
 from relay.secrets import keeper as module
 from relay.secrets.keeper import SecretKeeper
+from relay.secrets.key_source import key_source
+from relay.secrets.master_key import MasterKey
 from relay.secrets.secret import SecretRef
 from relay.secrets.sources import SecretUnavailable, Source, read_source
 from relay.secrets.vault import Vault
+from relay.store.secrets import SecretTable
 
 VAULT = SecretRef("server/a")
 
@@ -144,6 +147,27 @@ async def test_a_failing_command_rests_ten_seconds(keeper: SecretKeeper, tmp_pat
     counting(tmp_path)
     clock.now += 10
     assert await value(keeper, ref) == "2"
+
+
+async def test_a_command_sees_the_environment_without_the_master_key(table: SecretTable, tmp_path: Path) -> None:
+    given = {
+        "PATH": os.environ["PATH"],
+        "RELAY_KEY": MasterKey.new().as_text().decode().strip(),
+        "RELAY_KEY_NEW": MasterKey.new().as_text().decode().strip(),
+        "RELAY_KEY_HINT": "stays",
+    }
+    vault = await Vault.open(table, key_source("env:RELAY_KEY", tmp_path, given))
+    keeper = SecretKeeper(vault, given, tmp_path)
+    (tmp_path / "script").write_text('echo "${RELAY_KEY-none} ${RELAY_KEY_NEW-none} $RELAY_KEY_HINT"\n')
+    assert await value(keeper, SecretRef("server/a", f"command:sh {tmp_path}/script")) == "none none stays"
+
+
+async def test_a_command_sees_every_variable_where_the_key_is_in_a_file(
+    keeper: SecretKeeper, environ: dict[str, str], tmp_path: Path
+) -> None:
+    environ["RELAY_KEY"] = "no key"
+    (tmp_path / "script").write_text('echo "$RELAY_KEY"\n')
+    assert await value(keeper, SecretRef("server/a", f"command:sh {tmp_path}/script")) == "no key"
 
 
 async def test_a_source_that_is_none_is_one_sentence(keeper: SecretKeeper) -> None:

@@ -15,7 +15,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 from relay.store import database as module
 from relay.store.database import Database, open_database, store_files
 from relay.store.errors import StoreBusy, StoreCorrupt, StoreError, StoreFull, StoreLax, StoreNewer, named_faults
-from relay.store.tables import vault
+from relay.store.tables import HEAD, vault
 
 
 @pytest.fixture
@@ -229,7 +229,7 @@ async def test_a_store_of_a_newer_relay_is_one_sentence_and_untouched(tmp_path: 
     connection.close()
     for _ in range(2):
         with pytest.raises(
-            StoreNewer, match=r"made by a newer relay \(schema 0999, and this one knows 0001\)"
+            StoreNewer, match=rf"made by a newer relay \(schema 0999, and this one knows {HEAD}\)"
         ) as caught:
             await open_database(path)
     assert one_sentence(caught.value)

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import Connection, create_engine, text
 from sqlalchemy.dialects import registry, sqlite
-from sqlalchemy.schema import CreateTable
+from sqlalchemy.schema import CreateIndex, CreateTable
 
 import relay
 from relay.store.database import Database, open_database
@@ -40,12 +40,13 @@ async def test_the_migrations_make_the_tables(store: Database) -> None:
 
 
 async def test_the_migrations_make_the_very_tables_that_the_metadata_says(store: Database) -> None:
-    """Alembic compares no check constraints and no names of primary keys; SQLite keeps the text of both."""
+    """Alembic compares no check constraints, no names of primary keys and no conditions of indexes; SQLite keeps the
+    text of all."""
 
     def made(connection: Connection) -> dict[str, list[str]]:
-        found = connection.execute(text("SELECT name, sql FROM sqlite_master WHERE type = 'table'"))
+        found = connection.execute(text("SELECT name, tbl_name, sql FROM sqlite_master WHERE sql IS NOT NULL"))
         return {
-            row.name: sorted(row.sql.replace(",", "\n").split("\n")) for row in found if row.name in metadata.tables
+            row.name: sorted(row.sql.replace(",", "\n").split("\n")) for row in found if row.tbl_name in metadata.tables
         }
 
     other = create_engine("sqlite://")
@@ -76,7 +77,12 @@ def test_head_is_the_last_migration_and_there_is_one_line_of_them() -> None:
 @pytest.mark.parametrize("name", ["postgresql", "sqlite"])
 def test_the_tables_can_be_said_to_both_databases(name: str) -> None:
     for table in metadata.sorted_tables:
-        assert str(CreateTable(table).compile(dialect=registry.load(name)())).strip().startswith("CREATE TABLE")
+        dialect = registry.load(name)()
+        assert str(CreateTable(table).compile(dialect=dialect)).strip().startswith("CREATE TABLE")
+        for index in table.indexes:
+            said = str(CreateIndex(index).compile(dialect=dialect))
+            assert said.startswith("CREATE INDEX")
+            assert ("WHERE" in said) == (index.dialect_options["postgresql"]["where"] is not None)
 
 
 def test_the_wheel_finds_the_migrations() -> None:

@@ -25,6 +25,7 @@ ROWS = [
     (Phase.GREETING, "421 Too many concurrent SMTP connections", Meaning.THROTTLE),
     (Phase.LOGIN, "421 4.7.0 Try again later, closing connection.", Meaning.THROTTLE),
     (Phase.RCPT, "421 4.3.0 Temporary System Problem", Meaning.THROTTLE),
+    (Phase.FINAL, "421 4.4.5 Server busy, try again later.", Meaning.THROTTLE),
     (Phase.LOGIN, "432 4.3.2 Concurrent connections limit exceeded", Meaning.THROTTLE),
     (Phase.FINAL, "432 4.3.2 STOREDRV.ClientSubmit; sender thread limit exceeded", Meaning.THROTTLE),
     (Phase.MAIL, "450 4.2.1 Peak SMTP relay limit exceeded for customer", Meaning.THROTTLE),

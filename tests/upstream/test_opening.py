@@ -12,9 +12,11 @@ import pytest
 from relay.directory.model import Auth, Meaning, Security
 from relay.secrets.secret import Secret
 from relay.upstream.connection import Connection
+from relay.upstream.offers import Offers
 from relay.upstream.outcome import Failed, Failure
 from relay.upstream.phase import Phase
 from relay.upstream.tls import Contexts
+from relay.upstream.transaction import transact
 from tests.upstream.upstream_kit import (
     FAST,
     SECRET,
@@ -25,6 +27,7 @@ from tests.upstream.upstream_kit import (
     ScriptedServer,
     scripted,
     server_at,
+    transfer_to,
     until,
 )
 
@@ -125,7 +128,7 @@ async def test_nobody_listens() -> None:
         port = listener.getsockname()[1]
     failure = await failure_at_opening(ScriptedServer(port=port))
     assert (failure.phase, failure.reply.enhanced, failure.meaning) == (Phase.CONNECT, "4.4.1", Meaning.TEMPORARY)
-    assert "refused" in failure.detail.lower()
+    assert failure.detail == f"connection refused by 127.0.0.1 port {port}"
 
 
 async def test_the_name_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -135,6 +138,64 @@ async def test_the_name_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", look_up)
     failure = await failure_at_opening(ScriptedServer(port=25), host="no.such.example")
     assert (failure.phase, failure.reply.enhanced, failure.meaning) == (Phase.RESOLVE, "4.4.3", Meaning.TEMPORARY)
+    assert failure.detail == "the name no.such.example does not exist"
+
+
+# ---- HELO
+
+
+@pytest.mark.parametrize("said", [b"500 5.5.2 what?", b"501 syntax", b"502 no", b"504 no", b"554 5.5.1 no"])
+async def test_a_server_without_ehlo_is_greeted_in_the_old_way(said: bytes) -> None:
+    """RFC 5321 section 3.2. Nothing is offered then, and the message goes out in its plainest form."""
+    async with scripted(answers={"EHLO": said + b"\r\n", "HELO": b"250 old.example\r\n"}) as server:
+        connection = await opened(server)
+        assert server.commands[0] == ["EHLO relay.example", "HELO relay.example"]
+        assert connection.offers == Offers()
+        outcome = await transact(connection, transfer_to(connection.server))
+        assert outcome.accepted
+        assert server.commands[0][2:] == [
+            "MAIL FROM:<support@acme.example>",
+            "RCPT TO:<jo@there.example>",
+            "DATA",
+        ]
+        await connection.close()
+
+
+@pytest.mark.parametrize(
+    ("said", "reply"),
+    [
+        (b"550 5.0.0 not you", "550 5.0.0 not you"),
+        (b"521 no mail here", "521 5.0.0 no mail here"),
+        (b"530 5.7.0 login first", "530 5.7.0 login first"),
+        (b"554 5.7.1 not you", "554 5.7.1 not you"),
+        (b"421 4.3.2 stopping", "421 4.3.2 stopping"),
+        (b"450 4.3.2 later", "450 4.3.2 later"),
+    ],
+)
+async def test_who_is_not_wanted_does_not_try_the_old_way(said: bytes, reply: str) -> None:
+    async with scripted(answers={"EHLO": said + b"\r\n"}) as server:
+        failure = await failure_at_opening(server)
+        assert (failure.phase, str(failure.reply)) == (Phase.EHLO, reply)
+        assert "HELO" not in server.verbs[0]
+
+
+@pytest.mark.parametrize(
+    "needs",
+    [{"auth": Auth.PLAIN}, {"auth": Auth.AUTO}, {"security": Security.STARTTLS}],
+    ids=["plain", "auto", "starttls"],
+)
+async def test_where_tls_or_a_login_is_needed_there_is_no_old_way(needs: dict[str, Any]) -> None:
+    async with scripted(answers={"EHLO": b"502 5.5.1 what?\r\n"}) as server:
+        failure = await failure_at_opening(server, **needs)
+        assert (failure.phase, str(failure.reply)) == (Phase.EHLO, "502 5.5.1 what?")
+        assert "HELO" not in server.verbs[0]
+
+
+async def test_the_old_way_can_fail_too() -> None:
+    async with scripted(answers={"EHLO": b"500 what?\r\n", "HELO": b"550 5.7.1 nor you\r\n"}) as server:
+        failure = await failure_at_opening(server)
+        assert (failure.phase, failure.meaning) == (Phase.EHLO, Meaning.TEMPORARY)
+        assert str(failure.reply) == "550 5.7.1 nor you"
 
 
 # ---- TLS

@@ -1,6 +1,7 @@
 """The test of a server as people see it: each step, and the server's own words where one fails."""
 
 import asyncio
+import socket
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -16,6 +17,7 @@ from tests.upstream.upstream_kit import (
     FAST,
     RAW,
     SECRET,
+    SILENCE,
     Certificates,
     Drop,
     ScriptedServer,
@@ -123,6 +125,21 @@ async def test_our_own_words_have_the_reason() -> None:
         assert last.detail.startswith("The connection to the mail server was lost: ")
 
 
+async def test_a_server_that_is_not_there_is_told_in_words() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    steps = await steps_of(ScriptedServer(port=port))
+    assert names(steps) == ["resolve", "connect!"]
+    assert steps[-1].detail == f"The mail server cannot be reached: connection refused by 127.0.0.1 port {port}"
+
+
+async def test_a_silent_server_is_told_in_words() -> None:
+    async with scripted(answers={"greeting": SILENCE}) as server:
+        last = (await steps_of(server))[-1]
+        reason = f"no answer from 127.0.0.1 port {server.port} within 0.3 s"
+        assert last.detail == f"The mail server did not answer in time: {reason}"
+
+
 async def test_a_certificate_for_another_name(certificates: Certificates) -> None:
     async with scripted(tls=certificates.wrong_name, offers=("STARTTLS",)) as server:
         steps = await steps_of(server, security=Security.STARTTLS, ca_file=certificates.ca_file)
@@ -158,7 +175,7 @@ async def test_leaving_early_closes_the_connection() -> None:
         async for step in probing:
             if step.step == "mail":
                 break
-        await probing.aclose()  # type: ignore[attr-defined]
+        await probing.aclose()
         async with asyncio.timeout(1):
             await asyncio.wait(server.tasks)
         assert server.messages == []

@@ -13,6 +13,8 @@ import pytest
 from relay.directory.model import AnswerRule, Meaning
 from relay.mail.address import Address
 from relay.mail.content import Content
+from relay.mail.envelope import Recipient
+from relay.mail.notify import Notify, OriginalRecipient, Return
 from relay.upstream.outcome import Failure, Outcome
 from relay.upstream.phase import Phase
 from relay.upstream.transfer import Progress
@@ -83,6 +85,64 @@ async def test_the_null_sender_and_odd_addresses_are_said_as_they_are() -> None:
             "RCPT TO:<ü@bücher.example>".encode().decode("utf-8"),
             "RCPT TO:<x@[127.0.0.1]>",
         ]
+
+
+# ---- what the client asks about reports (RFC 3461 section 5.2)
+
+ASKED = (
+    Recipient(
+        Address.parse("a@there.example"), Notify("success,Delay"), OriginalRecipient("RFC822", "A+2Bb@c.example")
+    ),
+    Recipient(Address.parse("b@there.example"), Notify("NEVER")),
+    Recipient(Address.parse("c@there.example"), original=OriginalRecipient("utf-8", "ü@c.example")),
+    Recipient(Address.parse("d@there.example")),
+)
+
+
+async def test_a_server_with_dsn_is_told_what_the_client_asked() -> None:
+    """As it came, in the spelling in which it came, and nothing else."""
+    async with scripted(offers=("DSN", "SMTPUTF8")) as server:
+        outcome = await deliver(server, recipients=ASKED, ret=Return.HEADERS, envid="QQ+2B1")
+        assert outcome.accepted
+        assert outcome.has_dsn
+        assert server.commands[0][1:6] == [
+            "MAIL FROM:<support@acme.example> RET=HDRS ENVID=QQ+2B1",
+            "RCPT TO:<a@there.example> NOTIFY=success,Delay ORCPT=RFC822;A+2Bb@c.example",
+            "RCPT TO:<b@there.example> NOTIFY=NEVER",
+            "RCPT TO:<c@there.example> ORCPT=utf-8;\\x{FC}@c.example",
+            "RCPT TO:<d@there.example>",
+        ]
+
+
+async def test_in_an_smtputf8_transaction_an_orcpt_stays_as_it_is() -> None:
+    async with scripted(offers=("DSN", "SMTPUTF8", "8BITMIME")) as server:
+        await deliver(server, recipients=ASKED[2:3], sender=UTF8_SENDER)
+        assert server.commands[0][1:3] == [
+            "MAIL FROM:<jörg@acme.example> SMTPUTF8",
+            "RCPT TO:<c@there.example> ORCPT=utf-8;ü@c.example",
+        ]
+
+
+async def test_a_server_with_dsn_is_told_nothing_that_was_not_asked() -> None:
+    async with scripted(offers=("DSN",)) as server:
+        assert (await deliver(server)).has_dsn
+        assert server.commands[0][1:3] == ["MAIL FROM:<support@acme.example>", "RCPT TO:<jo@there.example>"]
+
+
+async def test_a_server_without_dsn_is_told_nothing_of_reports() -> None:
+    async with scripted(offers=()) as server:
+        outcome = await deliver(server, recipients=ASKED, ret=Return.FULL, envid="1")
+        assert outcome.accepted
+        assert not outcome.has_dsn
+        assert server.commands[0][1] == "MAIL FROM:<support@acme.example>"
+        assert server.commands[0][2:6] == [f"RCPT TO:<{each.address}>" for each in ASKED]
+
+
+async def test_a_refusal_says_too_whether_the_server_has_dsn() -> None:
+    async with scripted(offers=("DSN",), answers={"MAIL": b"550 5.7.1 no\r\n"}) as server:
+        outcome = await deliver(server, ret=Return.FULL)
+        assert outcome.failure
+        assert outcome.has_dsn
 
 
 EIGHT_BIT = Content("Subject: ü\r\n".encode(), (b"text\r\n",))

@@ -350,6 +350,16 @@ async def test_a_failed_login_is_one_login_and_keeps_nothing_open() -> None:
         assert way_out.connections() == {}
 
 
+async def test_a_wrong_password_is_tried_once_however_many_wait() -> None:
+    async with scripted(answers={"AUTH": b"535 5.7.8 no\r\n"}) as server, upstream() as way_out:
+        outcomes = await asyncio.gather(*(way_out.deliver(to(server, auth=Auth.PLAIN)) for _ in range(20)))
+        assert {outcome.failure and outcome.failure.meaning for outcome in outcomes} == {Meaning.LOGIN_REFUSED}
+        assert len(server.lines) == 1
+        later = await way_out.deliver(to(server, auth=Auth.PLAIN))
+        assert later.failure is not None
+        assert len(server.lines) == 2, "who comes after the refusal tries for itself: the caller holds the account"
+
+
 async def test_closing_says_quit_everywhere_and_lets_the_busy_one_finish() -> None:
     gate = asyncio.Event()
 

@@ -136,6 +136,8 @@ class ScriptedServer:
             lines = ["scripted.example greets", *offers]
             said = "".join(f"250{'-' if each is not lines[-1] else ' '}{each}\r\n" for each in lines)
             await self.say(line, verb, said.encode())
+        elif verb == "HELO":
+            await self.say(line, verb, b"250 scripted.example\r\n")
         elif verb == "STARTTLS":
             await self.say(line, verb, b"220 go on\r\n")
             if verb not in self.answers:

@@ -1,0 +1,63 @@
+"""`relay account`: whom Relay logs in as, and who of them is held."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from typer import Argument, Context
+
+from relay.cli.listing import TableRows
+from relay.cli.options import AsJson, command, noun
+from relay.cli.output import count, print_json, words
+from relay.cli.times import moment, relative
+
+app = noun("Accounts: whom Relay logs in as at its servers.", "relay account list")
+
+_COLUMNS = ("account", "state", "since", "profiles", "connections")
+
+
+@command(app, "list", "relay account list --json")
+def list_(context: Context, as_json: AsJson = False) -> None:
+    """List the accounts, which of them are held, and since when and why."""
+    records = context.obj.run("account.list")
+    if as_json:
+        return print_json(records)
+    now = datetime.now(UTC)
+    # No column may be cut: `release` wants an account as it is.
+    table = TableRows(_COLUMNS, flexible=0, empty="there is no account yet")
+    for record in records:
+        table.add(_row(record, now), words(record["reason"]))
+    return table.close()
+
+
+@command(app, "release", "relay account release acmejets/mailer@acmejets.example")
+def release(
+    context: Context,
+    account: Annotated[str, Argument(metavar="SERVER/USERNAME", help="As `account list` has it.", show_default=False)],
+) -> None:
+    """Let the mail of a held account go on: it logs in again with the next message."""
+    released = context.obj.run("account.release", account=account)["account"]
+    print(f"account {words(released)} is released")
+
+
+def account_words(record: Mapping[str, Any]) -> str:
+    """Return an account, with the address where only that is held."""
+    return (
+        f"{words(record['account'])} as {words(record['address'])}" if record["address"] else words(record["account"])
+    )
+
+
+def _row(record: Mapping[str, Any], now: datetime) -> list[str]:
+    since = record["held_since"]
+    return [
+        account_words(record),
+        record["state"],
+        relative(moment(since), now) if since else "",
+        _profiles(record["profiles"]),
+        str(record["connections"]),
+    ]
+
+
+def _profiles(names: list[str]) -> str:
+    """Return the names where they are few, their number otherwise."""
+    return ", ".join(names) if len(names) <= 2 else count(len(names), "profile")

@@ -1,0 +1,70 @@
+"""One message as people read it: how it came, where it is, and what each server said."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from relay.cli.output import print_record, words
+from relay.cli.times import absolute, moment
+
+
+def print_journey(record: Mapping[str, Any]) -> None:
+    """Print a message with its recipients and attempts."""
+    now = datetime.now(UTC)
+    print_record(dict(_facts(record, now)))
+    print("\nrecipients")
+    for recipient in record["recipients"]:
+        print(f"  {recipient['state']:<9}  {words(recipient['address'])}")
+        if recipient["reply"]:
+            print(f"             {words(recipient['reply'])}")
+    if record["attempts"]:
+        print("\nattempts")
+    for attempt in record["attempts"]:
+        print(f"  {_local(attempt['started'])}  {words(attempt['account'])}{_how_far(attempt)}")
+        print(f"    {words(attempt['reply']) or 'no answer yet'}")
+
+
+def recipients_in_short(recipients: Sequence[Mapping[str, Any]]) -> str:
+    """Return the first recipient, and how many there are beside it."""
+    if not recipients:
+        return ""
+    more = f" +{len(recipients) - 1}" if len(recipients) > 1 else ""
+    return f"{words(recipients[0]['address'])}{more}"
+
+
+def _facts(record: Mapping[str, Any], now: datetime) -> Iterator[tuple[str, str]]:
+    """Yield what is known about a message; what there is nothing to say about is left out."""
+    for key in ("id", "state"):
+        yield key, words(record[key])
+    if record["reason"]:
+        yield "reason", words(record["reason"])
+    for key in ("created", "next_attempt", "held_since", "delivered"):
+        if record[key]:
+            yield key.replace("_", " "), absolute(moment(record[key]), now)
+    yield "client", f"{words(record['client'])}, says it is {words(record['helo'])}"
+    yield "sender", words(record["sender"]) or "<>"
+    for key in ("profile", "server", "account", "subject", "message_id"):
+        if record[key]:
+            yield key.replace("_id", "-id"), words(record[key])
+    yield "size", _size(record["size"])
+    if record["reply"]:
+        yield "reply", words(record["reply"])
+
+
+def _size(octets: int) -> str:
+    size, units = float(octets), iter(("KiB", "MiB", "GiB"))
+    unit = "bytes"
+    while size >= 1024 and (larger := next(units, None)):
+        size, unit = size / 1024, larger
+    return f"{octets} bytes" if unit == "bytes" else f"{size:.1f} {unit}"
+
+
+def _local(text: str) -> str:
+    return f"{moment(text).astimezone():%Y-%m-%d %H:%M:%S}"
+
+
+def _how_far(attempt: Mapping[str, Any]) -> str:
+    """Return where an attempt ended, where that was before its end."""
+    if attempt["meaning"]:
+        return f", {attempt['meaning']} at {attempt['phase']}"
+    return "" if attempt["ended"] else f", now at {attempt['phase']}"

@@ -1,0 +1,113 @@
+"""`relay queue`: the messages that wait, and what can be done with them by hand."""
+
+import sys
+from base64 import b64decode
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Annotated, Any, TypeAlias
+
+from typer import Argument, Context, Option
+
+from relay.cli.journey import print_journey, recipients_in_short
+from relay.cli.listing import JsonArray, TableRows
+from relay.cli.options import AsJson, Profile, StateWord, command, noun
+from relay.cli.output import count, print_json, words
+from relay.cli.session import Session, WrongUsage
+from relay.cli.times import moment, relative
+
+app = noun("The queue: messages that wait for their next attempt, or for you.", "relay queue list")
+
+Id: TypeAlias = Annotated[
+    str, Argument(metavar="ID", help="The message's id, or how it begins (6 characters or more).", show_default=False)
+]
+_COLUMNS = ("id", "state", "created", "next", "sender", "to")
+
+
+@command(app, "list", "relay queue list --profile support --state held")
+def list_(context: Context, profile: Profile = None, state: StateWord = None, as_json: AsJson = False) -> None:
+    """List the messages that wait, the oldest first, and why."""
+    session: Session = context.obj
+    if as_json:
+        array = JsonArray()
+        session.stream("queue.list", array.add, profile=profile, state=state)
+        return array.close()
+    now = datetime.now(UTC)
+    chosen = profile is not None or state is not None
+    table = TableRows(_COLUMNS, flexible=2, empty="no such message waits" if chosen else "the queue is empty")
+    session.stream(
+        "queue.list",
+        lambda record: table.add(_row(record, now), words(record["reason"])),
+        profile=profile,
+        state=state,
+    )
+    return table.close()
+
+
+@command(app, "show", "relay queue show 6aq3kd1p0e4m")
+def show(context: Context, id_: Id, as_json: AsJson = False) -> None:
+    """Show one message that waits, with its attempts and what the servers said."""
+    record = context.obj.run("queue.show", id=id_)
+    if as_json:
+        return print_json(record)
+    return print_journey(record)
+
+
+@command(app, "retry", "relay queue retry --profile support")
+def retry(
+    context: Context,
+    ids: Annotated[
+        list[str] | None, Argument(metavar="[ID...]", help="These messages, each by its id or how it begins.")
+    ] = None,
+    profile: Profile = None,
+    all_: Annotated[bool, Option("--all", help="All messages that wait.")] = False,
+) -> None:
+    """Try messages now instead of at their next time. What is held stays held."""
+    if bool(ids) + (profile is not None) + all_ != 1:
+        raise WrongUsage("say which messages: their ids, or --profile P, or --all")
+    retried = context.obj.run("queue.retry", ids=ids or None, profile=profile)["retried"]
+    print(f"{count(retried, 'message')} will be tried now")
+    if ids and retried < len(ids):
+        print(f"{len(ids) - retried} could not: held, or under way; see relay queue show", file=sys.stderr)
+
+
+@command(app, "hold", "relay queue hold 6aq3kd1p0e4m")
+def hold(context: Context, id_: Id) -> None:
+    """Let a message wait until you release it. Its sender is told nothing."""
+    found = context.obj.run("queue.hold", id=id_)
+    print(f"message {found['id']} is held; let it go on with: relay queue release {found['id'][:12]}")
+
+
+@command(app, "release", "relay queue release 6aq3kd1p0e4m")
+def release(context: Context, id_: Id) -> None:
+    """Let a held message go on, with an attempt now."""
+    print(f"message {context.obj.run('queue.release', id=id_)['id']} goes on")
+
+
+@command(app, "remove", "relay queue remove 6aq3kd1p0e4m")
+def remove(context: Context, id_: Id) -> None:
+    """Take a message out of the queue for good. Its sender is told nothing; `export` keeps a copy before."""
+    print(f"message {context.obj.run('queue.remove', id=id_)['id']} is removed")
+
+
+@command(app, "export", "relay queue export 6aq3kd1p0e4m > message.eml")
+def export(context: Context, id_: Id) -> None:
+    """Write a message as it came to stdout, byte for byte."""
+    out = sys.stdout.buffer
+    context.obj.stream("queue.export", lambda item: out.write(b64decode(item["chunk"])), id=id_)
+    out.flush()
+
+
+def _row(record: Mapping[str, Any], now: datetime) -> list[str]:
+    next_attempt = record["next_attempt"]
+    return [
+        record["id"][:12],
+        record["state"],
+        relative(moment(record["created"]), now),
+        _next(moment(next_attempt), now) if next_attempt else "",
+        words(record["sender"]) or "<>",
+        recipients_in_short(record["recipients"]),
+    ]
+
+
+def _next(when: datetime, now: datetime) -> str:
+    return relative(when, now) if when > now else "now"

@@ -1,0 +1,49 @@
+"""The operations on accounts: whom we log in as, and who of them is held."""
+
+from typing import Any
+
+from relay.control.message_records import rfc3339
+from relay.control.operation import Operation
+from relay.control.parts import Parts
+from relay.control.refused import Refused
+from relay.faults import did_you_mean
+
+
+class Accounts:
+    """What can be asked about accounts, and done with them."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+
+    def operations(self) -> dict[str, Operation]:
+        """Return the operations by name."""
+        return {"account.list": Operation(self.list_), "account.release": Operation(self.release, is_change=True)}
+
+    async def list_(self) -> list[dict[str, Any]]:
+        """Return all accounts, those in trouble first."""
+        return sorted(
+            self._parts.desk.accounts(), key=lambda one: (one["state"] == "ok", one["account"], one["address"])
+        )
+
+    async def release(self, *, account: str) -> dict[str, Any]:
+        """Let the mail of an account ("SERVER/USERNAME") go on, and return which it is."""
+        known = {record["account"] for record in self._parts.desk.accounts()}
+        if account not in known:
+            raise Refused(f"there is no account '{account}'{did_you_mean(account, known)}; see relay account list")
+        server, _, username = account.partition("/")
+        if not await self._parts.desk.release_account(server, username):
+            raise Refused(f"account {account} is not held")
+        return {"ok": True, "account": account}
+
+
+async def accounts_held(parts: Parts) -> list[dict[str, Any]]:
+    """Return the accounts that are held as `status` has them; `address` is "" where the whole account is."""
+    return [
+        {
+            "account": f"{hold.server}/{hold.username}",
+            "address": hold.address,
+            "held_since": rfc3339(hold.since),
+            "reason": hold.reason,
+        }
+        for hold in await parts.queue.holds()
+    ]

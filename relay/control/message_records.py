@@ -1,0 +1,115 @@
+"""Messages as the JSON objects that `queue` and `messages` give, with the keys of DESIGN section 4."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from relay.control.parts import Parts
+from relay.delivery.lifecycle import State
+from relay.store.messages import Attempt, StoredMessage
+
+
+def queue_record(parts: Parts, message: StoredMessage) -> dict[str, Any]:
+    """Return a message that waits."""
+    return {
+        "id": message.id,
+        "state": message.state,
+        "sender": _sender(message),
+        "profile": message.profile,
+        "server": _server(parts, message),
+        "recipients": _recipients(message),
+        "size": message.size,
+        "created": rfc3339(message.created),
+        "next_attempt": rfc3339(message.next_attempt),
+        "reason": _reason(parts, message),
+    }
+
+
+def history_record(parts: Parts, message: StoredMessage) -> dict[str, Any]:
+    """Return a message that waits, or one of which all is over."""
+    return {
+        "id": message.id,
+        "message_id": message.message_id,
+        "sender": _sender(message),
+        "recipients": _recipients(message),
+        "profile": message.profile,
+        "server": _server(parts, message),
+        "state": message.state,
+        "created": rfc3339(message.created),
+        "delivered": rfc3339(message.delivered),
+        "reply": message.reply,
+    }
+
+
+def journey_record(parts: Parts, message: StoredMessage, attempts: Sequence[Attempt]) -> dict[str, Any]:
+    """Return all that is known of a message: the keys of both lists, how it came, and every attempt."""
+    return (
+        history_record(parts, message)
+        | queue_record(parts, message)
+        | {
+            "subject": message.subject,
+            "client": message.client.name,
+            "peer": message.arrival.peer,
+            "helo": message.arrival.helo,
+            "protocol": message.arrival.protocol,
+            "account": _account(message.server, message.username),
+            "held_since": rfc3339(message.held_since),
+            "is_report": message.is_report,
+            "attempts": [_attempt(attempt) for attempt in attempts],
+        }
+    )
+
+
+def is_open(message: StoredMessage) -> bool:
+    """Whether anything may still follow for a message."""
+    return not State(message.state).is_final
+
+
+def rfc3339(moment: datetime | None) -> str | None:
+    """Return a time as JSON has it."""
+    return None if moment is None else f"{moment.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
+
+
+def _sender(message: StoredMessage) -> str:
+    """Return the envelope sender, "" for the null sender."""
+    return str(message.envelope.sender or "")
+
+
+def _recipients(message: StoredMessage) -> list[dict[str, Any]]:
+    return [
+        {"address": str(one.recipient.address), "state": one.state, "reply": one.reply} for one in message.recipients
+    ]
+
+
+def _server(parts: Parts, message: StoredMessage) -> str | None:
+    """Return where a message goes next by the directory in effect, or where it was last."""
+    if is_open(message):
+        directory = parts.directory.routing().directory
+        if message.profile is None:
+            return directory.default_server or message.server or None
+        profile = directory.profile(message.profile)
+        server = directory.server_of(profile) if profile else None
+        return server.name if server else message.server or None
+    return message.server or None
+
+
+def _reason(parts: Parts, message: StoredMessage) -> str:
+    return parts.desk.waits_for(message) if is_open(message) else message.reason
+
+
+def _attempt(attempt: Attempt) -> dict[str, Any]:
+    return {
+        "number": attempt.number,
+        "started": rfc3339(attempt.started),
+        "ended": rfc3339(attempt.ended),
+        "account": _account(attempt.server, attempt.username),
+        "phase": attempt.phase,
+        "final_dot": attempt.final_dot,
+        "reply": attempt.reply,
+        "meaning": attempt.meaning,
+        "tls": attempt.tls,
+    }
+
+
+def _account(server: str, username: str) -> str | None:
+    return f"{server}/{username}" if server else None

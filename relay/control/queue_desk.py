@@ -1,0 +1,119 @@
+"""What people do with the queue and the accounts by hand, with or without a relay that runs over the same store."""
+
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import Any
+
+from relay.control.message_records import rfc3339
+from relay.delivery import by_hand
+from relay.delivery.accounts import Accounts
+from relay.delivery.lifting import lift
+from relay.directory.model import Account, Directory
+from relay.directory.routing import Routing
+from relay.store.messages import HoldRow, Leased, StoredMessage
+from relay.store.queue import Queue
+
+
+class StoreQueueDesk:
+    """The queue's desk (`relay.control.parts.QueueDesk`). A running relay wants to be told that something `changed`."""
+
+    def __init__(
+        self,
+        queue: Queue,
+        routing: Callable[[], Routing],
+        accounts: Accounts,
+        *,
+        changed: Callable[[], None] = lambda: None,
+        connections: Callable[[], Mapping[Account, int]] = dict,
+    ) -> None:
+        self._queue = queue
+        self._routing = routing
+        self._accounts = accounts
+        self._changed = changed
+        self._connections = connections
+
+    async def retry(self, ids: Sequence[str] | None, profile: str | None) -> int:
+        """Make messages due: these, those of a profile, or all. Held ones stay. Return how many are."""
+        now = datetime.now(UTC)
+        if ids is not None:
+            count = sum([await self._retry(id_, now) for id_ in ids])
+        else:
+            count = await self._queue.make_due(now, profile=profile)
+        self._changed()
+        return count
+
+    async def hold(self, id_: str, /) -> bool:
+        """Hold a message."""
+        return await self._queue.edit(id_, by_hand.hold(datetime.now(UTC)))
+
+    async def release(self, id_: str, /) -> bool:
+        """Release a message that is held."""
+        is_released = await self._queue.edit(id_, by_hand.release(datetime.now(UTC)))
+        self._changed()
+        return is_released
+
+    async def remove(self, id_: str, /) -> bool:
+        """Remove a message."""
+        return await self._queue.edit(id_, by_hand.remove(datetime.now(UTC)))
+
+    async def export(self, id_: str, /) -> AsyncIterator[bytes] | None:
+        """Return a message as it came."""
+        return self._queue.chunks(id_)
+
+    def accounts(self) -> list[dict[str, Any]]:
+        """Return the accounts of the directory, and those that are held although it no longer has them."""
+        now = datetime.now(UTC)
+        users = _users(self._routing().directory)
+        holds = self._accounts.holds()
+        for hold in holds:
+            users.setdefault(Account(hold.server, hold.username), [])
+        whole = {Account(hold.server, hold.username): hold for hold in holds if not hold.address}
+        pairs = [hold for hold in holds if hold.address]
+        records = [self._record(account, whole.get(account), names, now) for account, names in users.items()]
+        for hold in pairs:
+            account = Account(hold.server, hold.username)
+            records.append(self._record(account, hold, users[account], now))
+        return records
+
+    async def release_account(self, server: str, username: str) -> bool:
+        """Lift every hold of an account."""
+        is_lifted = await lift(self._queue, self._accounts, Account(server, username), datetime.now(UTC))
+        self._changed()
+        return is_lifted
+
+    def waits_for(self, message: StoredMessage) -> str:
+        """Return the reason that was written down with the message."""
+        return message.reason
+
+    async def _retry(self, id_: str, now: datetime) -> bool:
+        with suppress(Leased):  # a relay ended in the middle of an attempt: the next one looks into that first
+            return await self._queue.edit(id_, by_hand.retry(now))
+        return False
+
+    def _record(self, account: Account, hold: HoldRow | None, profiles: list[str], now: datetime) -> dict[str, Any]:
+        slow = self._accounts.slowness_of(account, now)
+        return {
+            "account": str(account),
+            "server": account.server,
+            "username": account.username,
+            "address": hold.address if hold else "",
+            "profiles": profiles,
+            "state": "held" if hold else "slowed" if slow else "ok",
+            "held_since": rfc3339(hold.since) if hold else None,
+            "reason": hold.reason if hold else slow.reason if slow else "",
+            "connections": self._connections().get(account, 0),
+        }
+
+
+def _users(directory: Directory) -> dict[Account, list[str]]:
+    """Return every account with the names of the profiles that send through it."""
+    users: dict[Account, list[str]] = defaultdict(list)
+    for server in directory.servers.values():
+        users[Account(server.name, server.username)] = []
+    for profile in directory.profiles():
+        account = directory.account_of(profile)
+        if account is not None:
+            users[account].append(profile.name)
+    return dict(users)

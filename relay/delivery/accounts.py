@@ -1,0 +1,124 @@
+"""What is known of each account: who holds it and why, and how much slower it goes than it could.
+
+Holds are kept in the store, so that a restart forgets none; here is what is in effect, and every question about it
+is answered from memory. Slowness is only here: after a restart the account tries its luck anew.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from relay.delivery.schedule import Schedule, step
+from relay.delivery.verdict import REST_SECONDS
+from relay.directory.model import Account, Meaning
+from relay.mail.address import Address
+from relay.store.messages import HoldRow
+from relay.upstream.outcome import Failure
+
+# Pauses of an account whose server asks for a slower pace; one step back with every message that gets through.
+_SLOW_STEPS = (30.0, 60.0, 120.0, 300.0, 600.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Slowness:
+    """A pause until a moment, and which step of the pauses it was."""
+
+    until: datetime
+    step: int
+    reason: str
+
+
+class Accounts:
+    """The accounts in trouble. Everything not in here is well."""
+
+    def __init__(self, schedule: Schedule, rows: Iterable[HoldRow] = ()) -> None:
+        self._schedule = schedule
+        self._holds = {(row.server, row.username, row.address): row for row in rows}
+        self._slow: dict[Account, Slowness] = {}
+        self._probing: set[Account] = set()
+
+    def hold_of(self, account: Account, identity: Address | None = None) -> HoldRow | None:
+        """Return the hold over an account, or over it with this address; None where nothing holds them."""
+        whole = self._holds.get((account.server, account.username, ""))
+        if whole is not None or identity is None:
+            return whole
+        return self._holds.get((account.server, account.username, identity.key))
+
+    def holds(self) -> tuple[HoldRow, ...]:
+        """Return all holds."""
+        return tuple(self._holds.values())
+
+    def slowness_of(self, account: Account, now: datetime) -> Slowness | None:
+        """Return the pause an account makes now."""
+        slow = self._slow.get(account)
+        return slow if slow is not None and slow.until > now else None
+
+    def slowed(self, now: datetime) -> Mapping[Account, Slowness]:
+        """Return all accounts that make a pause now."""
+        return {account: slow for account, slow in self._slow.items() if slow.until > now}
+
+    def is_probe_due(self, hold: HoldRow, now: datetime) -> bool:
+        """Whether it is time that one message tries out if the hold is over."""
+        moment = hold.until or hold.next_probe
+        return moment is not None and moment <= now
+
+    def is_probing(self, account: Account) -> bool:
+        """Whether one message is trying that out."""
+        return account in self._probing
+
+    def hold(
+        self, account: Account, identity: Address, failure: Failure, secret_version: str, now: datetime
+    ) -> HoldRow:
+        """Hold what a failure says is to be held, and return the row to be stored. A second one prolongs the first."""
+        is_pair = failure.meaning is Meaning.IDENTITY_REFUSED
+        key = (account.server, account.username, identity.key if is_pair else "")
+        before = self._holds.get(key)
+        probes = before.probes + 1 if before else 0
+        rest = REST_SECONDS.get(failure.meaning)
+        row = HoldRow(
+            server=account.server,
+            username=account.username,
+            address=key[2],
+            meaning=str(failure.meaning),
+            reason=str(failure.reply),
+            since=before.since if before else now,
+            until=now + timedelta(seconds=rest) if rest else None,
+            probes=probes,
+            next_probe=None if rest or is_pair else self._schedule.next_probe(now, probes),
+            secret_version=secret_version,
+        )
+        self._holds[key] = row
+        self._probing.discard(account)
+        return row
+
+    def begin_probe(self, hold: HoldRow, now: datetime) -> HoldRow:
+        """Count a probe that starts: the next is due after its pause, whatever becomes of this one."""
+        row = replace(hold, until=None, next_probe=self._schedule.next_probe(now, hold.probes))
+        self._holds[hold.server, hold.username, hold.address] = row
+        self._probing.add(Account(hold.server, hold.username))
+        return row
+
+    def release(self, server: str, username: str) -> tuple[HoldRow, ...]:
+        """Forget every hold and pause of an account, and return the holds that were lifted."""
+        keys = [key for key in self._holds if key[:2] == (server, username)]
+        self._slow.pop(Account(server, username), None)
+        self._probing.discard(Account(server, username))
+        return tuple(self._holds.pop(key) for key in keys)
+
+    def slow_down(self, account: Account, failure: Failure, now: datetime) -> Slowness:
+        """Let an account make a pause, longer with every time its server asks."""
+        before = self._slow.get(account)
+        number = min(before.step + 1, len(_SLOW_STEPS) - 1) if before else 0
+        slow = Slowness(now + timedelta(seconds=step(_SLOW_STEPS, number)), number, str(failure.reply))
+        self._slow[account] = slow
+        return slow
+
+    def speed_up(self, account: Account) -> None:
+        """A message got through: one step back."""
+        slow = self._slow.get(account)
+        if slow is None:
+            return
+        if slow.step == 0:
+            del self._slow[account]
+        else:
+            self._slow[account] = replace(slow, step=slow.step - 1)

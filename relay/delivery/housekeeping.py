@@ -1,0 +1,63 @@
+"""What has to be done again and again: leases held on to, old history deleted, the disk looked at."""
+
+import asyncio
+from datetime import timedelta
+from pathlib import Path
+
+from relay import log
+from relay.delivery.postman import utc_now
+from relay.store.errors import StoreError
+from relay.store.queue import Queue
+from relay.store.space import free_space
+
+_LOOK_SECONDS = 1.0
+_LEASE_EVERY = 240.0  # seconds; a lease is 15 minutes
+_PURGE_EVERY = 3600.0
+
+
+class Housekeeping:
+    """One for a relay. `run` goes on for ever."""
+
+    def __init__(self, queue: Queue, folder: Path, *, free_floor: int, keep_seconds: float) -> None:
+        self._queue = queue
+        self._folder = folder
+        self._free_floor = free_floor
+        self._keep = timedelta(seconds=keep_seconds)
+        self._has_room = True
+
+    @property
+    def has_room(self) -> bool:
+        """Whether more than `free_floor` octets of the disk are free, as of a second ago."""
+        return self._has_room
+
+    async def run(self) -> None:
+        """Look after everything, each at its time, for ever."""
+        loop = asyncio.get_running_loop()
+        leases, purge = loop.time() + _LEASE_EVERY, loop.time()
+        while True:
+            self._look_at_disk()
+            try:
+                if not self._has_room:
+                    await self._queue.shrink()
+                if loop.time() >= leases:
+                    leases += _LEASE_EVERY
+                    await self._queue.renew_leases()
+                if loop.time() >= purge:
+                    purge += _PURGE_EVERY
+                    await self._queue.purge(utc_now() - self._keep)
+                    await self._queue.shrink()
+            except StoreError as error:
+                log.broken(str(error))
+            await asyncio.sleep(_LOOK_SECONDS)
+
+    def _look_at_disk(self) -> None:
+        try:
+            free = free_space(self._folder)
+        except OSError as error:
+            log.broken(f"the free space of {self._folder} cannot be found out: {error.strerror}")
+            return
+        has_room = free >= self._free_floor
+        if has_room != self._has_room:
+            tell = log.warned if has_room else log.broken
+            tell(f"{self._folder} has {free} octets free; " + ("mail is accepted again" if has_room else "no new mail"))
+        self._has_room = has_room

@@ -1,0 +1,104 @@
+"""A parcel: one message made ready for one attempt, with the server, account, secret and identity as they are now.
+
+What is stored is the message as it came; everything else is resolved and made anew for every attempt (DESIGN
+section 2), so that a new password, server or default frees what waits.
+"""
+
+from dataclasses import dataclass
+
+from relay.delivery import replies
+from relay.delivery.office import Office, Refused
+from relay.directory.client import Client, standing
+from relay.directory.routing import Route
+from relay.mail.address import Address
+from relay.mail.content import Content, ContentRefused
+from relay.mail.envelope import Envelope
+from relay.mail.header import Header
+from relay.mail.identity import Alignment, from_address
+from relay.mail.outgoing import Outgoing, compose
+from relay.mail.trace import Arrival
+from relay.secrets.secret import Secret
+from relay.upstream.transfer import Transfer
+
+
+@dataclass(frozen=True, slots=True)
+class Handed:
+    """A message as it came: who handed it over, how, and its envelope, which may be for some of its recipients."""
+
+    client: Client
+    arrival: Arrival
+    envelope: Envelope
+    content: Content
+
+
+@dataclass(frozen=True, slots=True)
+class Parcel:
+    """What leaves, by which route, and with which Message-ID."""
+
+    route: Route
+    outgoing: Outgoing
+    sender: Address | None
+    message_id: str
+
+    def transfer(self, handed: Handed, secret: Secret | None, *, all_or_none: bool = False) -> Transfer:
+        """Return what the upstream is given."""
+        envelope = handed.envelope
+        return Transfer(
+            server=self.route.server,
+            account=self.route.account,
+            secret=secret,
+            sender=self.sender,
+            recipients=envelope.recipients,
+            content=self.outgoing.content,
+            smtputf8=envelope.smtputf8,
+            all_or_none=all_or_none,
+            ret=envelope.ret,
+            envid=envelope.envid,
+        )
+
+
+def header_of(content: Content) -> Header:
+    """Return the fields of a message. Raises Refused for a header block that can be read in two ways."""
+    try:
+        return Header.parse(content.header)
+    except ContentRefused as refusal:
+        raise Refused(refusal.reply) from None
+
+
+def routed_sender(envelope: Envelope, header: Header) -> Address:
+    """Return the address that picks the profile: the envelope sender, or From where that is null. Raises Refused."""
+    sender = envelope.sender or from_address(header)
+    if sender is None:
+        raise Refused(replies.NULL_SENDER_WITHOUT_FROM)
+    return sender
+
+
+def pack(office: Office, handed: Handed, header: Header, route: Route) -> Parcel:
+    """Return the parcel of a message for a route. Raises Refused: a loop, or a From that may not be."""
+    script = route.script
+    try:
+        outgoing = compose(
+            handed.content,
+            header,
+            arrival=handed.arrival,
+            recipients=handed.envelope.recipients,
+            alignment=Alignment(
+                identity=route.identity,
+                reply_to=route.reply_to,
+                sender=handed.envelope.sender,
+                mismatch=office.mismatch,
+                standing=standing(office.routing(), handed.client, route.profile),
+            ),
+            script=(script.set_headers, script.remove_headers) if script else None,
+        )
+    except ContentRefused as refusal:
+        raise Refused(refusal.reply) from None
+    is_null = handed.envelope.sender is None and route.server.null_sender
+    return Parcel(route, outgoing, None if is_null else route.identity, _message_id(header, outgoing))
+
+
+def _message_id(header: Header, outgoing: Outgoing) -> str:
+    """Return the Message-ID that leaves: the one we made, or the one that came."""
+    made = (change.after for change in outgoing.changes if change.field == "Message-ID")
+    came = (item.text for item in header.get_all("message-id"))
+    return next(made, "") or next(came, "")

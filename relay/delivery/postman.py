@@ -1,0 +1,347 @@
+"""The postman: makes one attempt for a message from the queue, and writes down what came of it.
+
+Every attempt is on disk before it connects, and once more before its final dot, so that a crash leaves no doubt about
+which messages a server may have. What follows from it is one transaction: states, attempt, reports.
+"""
+
+import asyncio
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+
+from relay import log
+from relay.delivery.accounts import Accounts
+from relay.delivery.lifecycle import Event, State, next_state
+from relay.delivery.lifting import lift
+from relay.delivery.office import Office, Refused
+from relay.delivery.parcel import Handed, Parcel, header_of, pack
+from relay.delivery.reporter import Reporter
+from relay.delivery.schedule import Schedule
+from relay.delivery.verdict import Copy, Verdict, begun, copies_of, judge, sending
+from relay.directory.model import Account, Meaning
+from relay.directory.routing import Route
+from relay.mail.address import Address
+from relay.mail.content import Content
+from relay.mail.identity import from_address
+from relay.mail.reply import Reply
+from relay.secrets.secret import Secret
+from relay.store.errors import StoreError
+from relay.store.messages import Attempt, Fenced, HoldRow, NewMessage, Settlement, StoredMessage
+from relay.store.queue import Queue
+from relay.upstream.outcome import Failure, Outcome
+from relay.upstream.phase import Phase
+from relay.upstream.transfer import Progress
+
+_TROUBLE_SECONDS = 5.0
+_STOPPED = Reply(451, "4.4.2", "the relay was stopped in the middle of this attempt")
+
+
+def utc_now() -> datetime:
+    """Return the time, aware."""
+    return datetime.now(UTC)
+
+
+@dataclass(slots=True)
+class Work:
+    """One attempt under way: the message with its copies SENDING, as it came, and where it goes."""
+
+    message: StoredMessage
+    content: Content
+    attempt: Attempt
+    route: Route | None = None
+    secret_version: str = ""
+
+
+@dataclass(slots=True)
+class Postman:
+    """Makes attempts with the parts of one relay. `on_change` is called when something may be due."""
+
+    office: Office
+    queue: Queue
+    accounts: Accounts
+    schedule: Schedule
+    reporter: Reporter
+    clock: Callable[[], datetime] = utc_now
+    chance: Callable[[], float] = random.random
+    on_change: Callable[[], None] = field(default=lambda: None)
+    _following: set[asyncio.Task[None]] = field(default_factory=set)
+
+    async def attempt(self, message: StoredMessage) -> None:
+        """Try a claimed message once, and settle what came of it."""
+        try:
+            await self._attempt(begun(message))
+        except Fenced:
+            log.warned("a message was taken over while it was under way; the other's record counts", id=message.id)
+        except StoreError as error:
+            # Nothing is lost: the lease runs out, and what is on disk says how far this attempt came.
+            log.broken(str(error), id=message.id)
+
+    def follow(self, work: Work, handover: asyncio.Task[Outcome]) -> None:
+        """Let a hand-over whose message was stored meanwhile go on, and write down its outcome."""
+        task = asyncio.create_task(self._follow(work, handover))
+        self._following.add(task)
+        task.add_done_callback(self._following.discard)
+
+    async def stop(self) -> None:
+        """Wait for the hand-overs that go on without their clients; the caller sets a limit."""
+        if self._following:
+            await asyncio.wait(set(self._following))
+
+    async def note(self, work: Work, outcome: Outcome) -> None:
+        """Let the account feel an outcome that is not stored: the client keeps the message, or it is over."""
+        verdict = self._judge(work.message, copies_of(work.message, outcome))
+        await self._concern(work, verdict)
+
+    def hold_over(self, route: Route, secret: Secret | None) -> HoldRow | None:
+        """Return the hold over an attempt by this route; a new secret makes a refused login no reason any more."""
+        hold = self.accounts.hold_of(route.account, route.identity)
+        if hold is None or self.accounts.is_probing(route.account):
+            return None
+        is_old = hold.meaning == Meaning.LOGIN_REFUSED and secret is not None and hold.secret_version != secret.version
+        return None if is_old else hold
+
+    async def record_final_dot(self, work: Work) -> None:
+        """Put on disk that our final dot is about to be sent. Raises Fenced, StoreError: then it must not be."""
+        await self.queue.mark_final_dot(work.message.id, work.message.fence, work.attempt.number)
+
+    async def take_back(self) -> None:
+        """Settle what an earlier run of this relay left under way."""
+        async for message, attempt in self.queue.take_back(self.clock()):
+            was_sent = attempt is not None and attempt.final_dot
+            failure = Failure(
+                phase=Phase.FINAL if was_sent else Phase.CONTENT,
+                reply=_STOPPED,
+                meaning=Meaning.UNKNOWN if was_sent else Meaning.TEMPORARY,
+                from_server=False,
+            )
+            copies = tuple(Copy(one.number, _STOPPED, failure) for one in sending(begun(message)))
+            verdict = self._judge(begun(message), copies)
+            if not was_sent:
+                verdict = replace(verdict, message=replace(verdict.message, next_attempt=self.clock()))
+            ended = replace(attempt, ended=self.clock(), reply=str(_STOPPED)) if attempt else None
+            await self._settle(message, verdict, ended, ())
+
+    def route_of_account(self, account: Account) -> Route | None:
+        """Return a route that logs in as this account; None where none does any more."""
+        routing = self.office.routing()
+        default = routing.default_route()
+        if default and default.account == account:
+            return default
+        directory = routing.directory
+        profile = next((one for one in directory.profiles() if directory.account_of(one) == account), None)
+        return routing.route_of(profile) if profile else None
+
+    async def conclude(self, work: Work, outcome: Outcome) -> Verdict:
+        """Judge the outcome of an attempt and write it down, however long the store takes to take it."""
+        verdict = self._judge(work.message, copies_of(work.message, outcome))
+        await self._concern(work, verdict)
+        if verdict.consequence and verdict.message.state == State.HELD:
+            account = Account(work.attempt.server, work.attempt.username)
+            verdict = replace(verdict, message=replace(verdict.message, held_by=str(account)))
+        failure = outcome.failure or next(iter(outcome.refused.values()), None)
+        attempt = replace(
+            work.attempt,
+            ended=self.clock(),
+            phase=str(failure.phase if failure else Phase.FINAL),
+            final_dot=outcome.failure is None or outcome.failure.phase is Phase.FINAL,
+            reply=str(outcome.failure.reply if outcome.failure else outcome.accepted),
+            meaning=str(failure.meaning) if failure else "",
+            tls=outcome.tls.version if outcome.tls else "",
+        )
+        reports = self.reporter.reports(
+            verdict,
+            work.content,
+            route=work.route,
+            fallback=self.office.routing().default_route(),
+            server=outcome.host,
+            has_dsn=outcome.has_dsn,
+            now=self.clock(),
+        )
+        await self._settle(work.message, verdict, attempt, reports)
+        return verdict
+
+    async def _follow(self, work: Work, handover: asyncio.Task[Outcome]) -> None:
+        try:
+            await self.conclude(work, await handover)
+        except Fenced:
+            log.warned("a message was taken over while it was under way; the other's record counts", id=work.message.id)
+
+    async def _attempt(self, message: StoredMessage) -> None:
+        content = await self.queue.content(message.id)
+        work = Work(message, content, self._new_attempt(message))
+        try:
+            parcel, secret = await self._pack(work)
+        except Refused as refusal:
+            await self.conclude(work, Outcome(host="", failure=_failure_of(refusal)))
+            return
+        hold = self.accounts.hold_of(parcel.route.account, parcel.route.identity)
+        if hold is not None and hold.address:
+            await self._hold(message, parcel.route.account, f"{hold.meaning}: {hold.reason}")
+            return
+        await self.queue.begin_attempt(message.id, message.fence, work.attempt)
+        outcome = await self._deliver(work, parcel, secret)
+        await self.conclude(work, outcome)
+
+    async def _deliver(self, work: Work, parcel: Parcel, secret: Secret | None) -> Outcome:
+        transfer = parcel.transfer(self._handed(work), secret)
+        outcome = await self.office.upstream.deliver(transfer, self._progress(work))
+        failure = outcome.failure
+        refused_null = transfer.sender is None and failure is not None and failure.phase is Phase.MAIL
+        if not (refused_null and failure and failure.reply.is_permanent):
+            return outcome
+        # This provider takes no null sender: once from the identity, and nothing about the account follows from it.
+        retried = replace(transfer, sender=parcel.route.identity)
+        return await self.office.upstream.deliver(retried, self._progress(work))
+
+    def _progress(self, work: Work) -> Progress:
+        return Progress(before_final_dot=lambda: self.record_final_dot(work))
+
+    async def _pack(self, work: Work) -> tuple[Parcel, Secret | None]:
+        """Make the message ready, as server, account, identity and secret are now. Raises Refused."""
+        handed = self._handed(work)
+        header = header_of(work.content)
+        route = work.route = self._route(work.message, handed.envelope.sender or from_address(header))
+        work.attempt = replace(work.attempt, server=route.account.server, username=route.account.username)
+        parcel = pack(self.office, handed, header, route)
+        secret = await self.office.find_secret(route)
+        work.secret_version = secret.version if secret else ""
+        return parcel, secret
+
+    def _route(self, message: StoredMessage, sender: Address | None) -> Route:
+        """Return the route of the profile that the message is pinned to. Raises Refused where that is gone."""
+        routing = self.office.routing()
+        if message.profile is None:
+            route = routing.default_route()
+        else:
+            profile = routing.directory.profile(message.profile)
+            owner = routing.owner(sender) if sender else None
+            is_theirs = owner is not None and profile is not None and owner.profile.name == profile.name
+            used = (owner.address_used, owner.tag) if owner and is_theirs else (None, "")
+            route = routing.route_of(profile, *used) if profile else None
+        if route is None:
+            gone = f"the profile '{message.profile}' is gone" if message.profile else "there is no default server"
+            raise Refused(Reply(451, "4.3.5", gone), gone, meaning=Meaning.LOGIN_REFUSED)
+        return route
+
+    def _handed(self, work: Work) -> Handed:
+        message = work.message
+        recipients = tuple(one.recipient for one in sending(message))
+        return Handed(message.client, message.arrival, replace(message.envelope, recipients=recipients), work.content)
+
+    def _new_attempt(self, message: StoredMessage) -> Attempt:
+        return Attempt(
+            number=message.attempts + 1, started=self.clock(), server="", username="", phase=str(Phase.RESOLVE)
+        )
+
+    def _judge(self, message: StoredMessage, copies: tuple[Copy, ...]) -> Verdict:
+        return judge(message, copies, now=self.clock(), schedule=self.schedule, chance=self.chance())
+
+    async def _concern(self, work: Work, verdict: Verdict) -> None:
+        """Let the account feel what an attempt says about it."""
+        route, failure = work.route, verdict.consequence
+        if route is None:
+            return
+        if failure is None:
+            if verdict.delivered:
+                await self._prosper(route.account)
+        elif failure.meaning is Meaning.THROTTLE:
+            self.accounts.slow_down(route.account, failure, self.clock())
+        elif work.message.envelope.sender is not None or failure.phase is not Phase.MAIL:
+            if failure.meaning is Meaning.LOGIN_REFUSED:
+                self.office.forget_secret(route)
+            row = self.accounts.hold(route.account, route.identity, failure, work.secret_version, self.clock())
+            await self._keep(row)
+
+    async def _keep(self, row: HoldRow) -> None:
+        log.held(account=f"{row.server}/{row.username}", address=row.address or None, reason=row.reason)
+        await self.queue.put_hold(row)
+
+    async def _prosper(self, account: Account) -> None:
+        """A message got through: nothing holds this account any more, and it may go faster again."""
+        self.accounts.speed_up(account)
+        if self.accounts.hold_of(account) is not None:
+            await lift(self.queue, self.accounts, account, self.clock())
+            self.on_change()
+
+    async def _hold(self, message: StoredMessage, account: Account, reason: str) -> None:
+        recipients = tuple(
+            replace(one, state=str(next_state(State(one.state), Event.HOLD))) for one in sending(message)
+        )
+        held = replace(
+            message,
+            recipients=recipients,
+            state=str(State.HELD),
+            held_since=self.clock(),
+            held_by=str(account),
+            next_attempt=None,
+            reason=reason,
+        )
+        await self._settle(message, Verdict(message=held), None, ())
+
+    async def _settle(
+        self, before: StoredMessage, verdict: Verdict, attempt: Attempt | None, reports: tuple[NewMessage, ...]
+    ) -> None:
+        """Write an attempt's end, and go on trying: what came of it must not be forgotten while we live."""
+        settlement = settlement_of(before, verdict, attempt, reports)
+        while True:
+            try:
+                await self.queue.settle(settlement)
+                break
+            except Fenced:
+                raise
+            except StoreError as error:
+                log.broken(str(error), id=before.id)
+                await asyncio.sleep(_TROUBLE_SECONDS)
+        self._tell(verdict, attempt, len(reports))
+        if reports or verdict.is_open:
+            self.on_change()
+
+    def _tell(self, verdict: Verdict, attempt: Attempt | None, reports: int) -> None:
+        message = verdict.message
+        tell = {State.DELIVERED: log.delivered, State.FAILED: log.failed}.get(State(message.state), log.deferred)
+        tell(
+            id=message.id,
+            message_id=message.message_id or None,
+            profile=message.profile,
+            account=f"{attempt.server}/{attempt.username}" if attempt else None,
+            sender=str(message.envelope.sender or "<>"),
+            recipients=[str(one.recipient.address) for one in message.recipients],
+            state=message.state,
+            upstream=message.reply or None,
+            reason=message.reason or None,
+            next_attempt=message.next_attempt.isoformat() if message.next_attempt else None,
+            reports=reports or None,
+        )
+
+
+def settlement_of(
+    before: StoredMessage, verdict: Verdict, attempt: Attempt | None, reports: tuple[NewMessage, ...]
+) -> Settlement:
+    """Return what is to be written: the verdict's message, with those of its recipients that changed."""
+    after = verdict.message
+    was = {one.number: one for one in before.recipients}
+    return Settlement(
+        id=after.id,
+        fence=after.fence,
+        recipients=tuple(one for one in after.recipients if was[one.number] != one or one.state == State.SENDING),
+        state=after.state,
+        next_attempt=after.next_attempt,
+        reason=after.reason,
+        held_by=after.held_by,
+        unknowns=after.unknowns,
+        warned=after.warned,
+        held_since=after.held_since,
+        held_seconds=after.held_seconds,
+        delivered=after.delivered,
+        reply=after.reply,
+        attempt=attempt,
+        is_finished=State(after.state).is_final,
+        reports=reports,
+    )
+
+
+def _failure_of(refusal: Refused) -> Failure:
+    """Return our own refusal as what ended an attempt."""
+    meaning = refusal.meaning or (Meaning.REFUSED if refusal.reply.is_permanent else Meaning.TEMPORARY)
+    return Failure(phase=Phase.MAIL, reply=refusal.reply, meaning=meaning, from_server=False, detail=refusal.detail)

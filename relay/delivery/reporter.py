@@ -1,0 +1,147 @@
+"""Writes what is owed to a sender: reports about copies that failed, are late, or were passed on (RFC 3461, 3464).
+
+A report is a message of ours in the queue: from the null sender, pinned to the profile it is about, or to the default
+server's own account where that profile's route is what failed.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from relay.delivery.lifecycle import State
+from relay.delivery.schedule import Schedule
+from relay.delivery.verdict import Copy, Verdict
+from relay.directory.client import ANYONE, Client
+from relay.directory.routing import Route
+from relay.mail.address import Address
+from relay.mail.content import Content
+from relay.mail.envelope import Envelope, Recipient
+from relay.mail.report import write_report
+from relay.mail.report_facts import Action, Kind, RecipientFacts, ReportFacts, may_report, who_wants
+from relay.mail.trace import Arrival, new_id
+from relay.store.messages import NewMessage, StoredMessage, StoredRecipient
+from relay.upstream.phase import Phase
+
+_OURSELVES = Client("relay", "local", (ANYONE,), is_trusted=True)
+# Before MAIL nothing was about the message: it is the way itself that failed, and a report would fail on it, too.
+_WAY = frozenset({Phase.RESOLVE, Phase.CONNECT, Phase.GREETING, Phase.EHLO, Phase.STARTTLS, Phase.LOGIN})
+
+
+@dataclass(frozen=True, slots=True)
+class Reporter:
+    """Writes the reports of one relay. `hostname` is ours."""
+
+    hostname: str
+    schedule: Schedule
+
+    def reports(
+        self,
+        verdict: Verdict,
+        content: Content,
+        *,
+        route: Route | None,
+        fallback: Route | None,
+        server: str,
+        has_dsn: bool,
+        now: datetime,
+    ) -> tuple[NewMessage, ...]:
+        """Return the reports that an attempt's verdict owes, ready to be stored with it.
+
+        `route` is the message's own, `fallback` the default server's; `server` is the host that answered, "" where
+        none did; `has_dsn` says that it makes its own reports about what it took.
+        """
+        message = verdict.message
+        if message.is_report or not may_report(message.envelope):
+            return ()
+        facts: dict[Kind, tuple[RecipientFacts, ...]] = {
+            Kind.FAILED: self._facts(message, verdict.failed, Action.FAILED, server, now),
+            Kind.DELIVERED: () if has_dsn else self._facts(message, verdict.delivered, Action.RELAYED, server, now),
+            Kind.DELAYED: self._delayed(message, server, now) if verdict.is_delayed else (),
+        }
+        is_lost_way = any(copy.failure and copy.failure.phase in _WAY for copy in verdict.failed)
+        way = fallback if is_lost_way or route is None else route
+        if way is None:
+            return ()
+        is_own = route is not None and way is route
+        return tuple(
+            self._report(kind, message, content, way.identity, recipients, message.profile if is_own else None, now)
+            for kind, recipients in facts.items()
+            if recipients
+        )
+
+    def _facts(
+        self, message: StoredMessage, copies: tuple[Copy, ...], action: Action, server: str, now: datetime
+    ) -> tuple[RecipientFacts, ...]:
+        kind = Kind.FAILED if action is Action.FAILED else Kind.DELIVERED
+        by_number = {recipient.number: recipient.recipient for recipient in message.recipients}
+        return tuple(
+            RecipientFacts(
+                recipient=by_number[copy.number],
+                action=action,
+                reply=copy.reply,
+                remote_mta=server if copy.failure is None or copy.failure.from_server else "",
+                last_attempt=now,
+            )
+            for copy in copies
+            if who_wants(kind, by_number[copy.number].notify)
+        )
+
+    def _delayed(self, message: StoredMessage, server: str, now: datetime) -> tuple[RecipientFacts, ...]:
+        until = message.created + timedelta(seconds=self.schedule.give_up_after + message.held_seconds)
+        return tuple(
+            RecipientFacts(
+                recipient=stored.recipient,
+                action=Action.DELAYED,
+                enhanced="4.4.7",
+                remote_mta=server,
+                last_attempt=now,
+                will_retry_until=until,
+            )
+            for stored in message.recipients
+            if not State(stored.state).is_final and who_wants(Kind.DELAYED, stored.recipient.notify)
+        )
+
+    def _report(
+        self,
+        kind: Kind,
+        message: StoredMessage,
+        content: Content,
+        identity: Address,
+        recipients: tuple[RecipientFacts, ...],
+        profile: str | None,
+        now: datetime,
+    ) -> NewMessage:
+        unique = new_id(now)
+        report = write_report(
+            ReportFacts(
+                kind=kind,
+                id=unique,
+                date=now,
+                reporting_mta=self.hostname,
+                identity=identity,
+                arrival=message.created,
+                envelope=message.envelope,
+                header=content.header,
+                recipients=recipients,
+                content=content,
+            )
+        )
+        assert message.envelope.sender is not None
+        to = Recipient(message.envelope.sender)
+        return NewMessage(
+            message=StoredMessage(
+                id=unique,
+                created=now,
+                profile=profile,
+                client=_OURSELVES,
+                arrival=Arrival(self.hostname, "local", self.hostname, "ESMTP", unique, now),
+                envelope=Envelope(None, (to,)),
+                recipients=(StoredRecipient(number=0, recipient=to, state=str(State.QUEUED)),),
+                size=report.size,
+                message_id="",
+                subject=f"report about {message.id}: {kind}",
+                state=str(State.QUEUED),
+                next_attempt=now,
+                is_report=True,
+            ),
+            content=report,
+        )

@@ -1,0 +1,189 @@
+"""What follows from an attempt: the new states, what the account suffers, what is to be reported.
+
+Pure. The same rules judge a message whose client still waits and one that comes from the queue.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from relay.delivery.lifecycle import Event, State, message_state, next_state
+from relay.delivery.schedule import Schedule, Unknown
+from relay.directory.model import Meaning
+from relay.mail.reply import Reply
+from relay.store.messages import StoredMessage, StoredRecipient
+from relay.upstream.outcome import Failure, Outcome
+
+# How long an account rests where the server names no window. Microsoft names none for a lock-out and lifts it by
+# itself (providers.md); quotas are rolling, so that every hour some of it is free again.
+REST_SECONDS: Mapping[Meaning, float] = {
+    Meaning.QUOTA: 3600,
+    Meaning.LOCK_OUT: 4 * 3600,
+    Meaning.ACCOUNT_FULL: 3600,
+}
+# What holds the account, and so its mail, instead of counting against a message.
+HOLDING = frozenset({*REST_SECONDS, Meaning.LOGIN_REFUSED, Meaning.IDENTITY_REFUSED})
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """What happened to one recipient's copy: `failure` None where the server took it, with its `reply`."""
+
+    number: int
+    reply: Reply
+    failure: Failure | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """The message as it is from now on, and what else is owed.
+
+    `failed` and `delivered` are the copies that ended with this attempt; `is_delayed`: the sender has waited long
+    enough to be told. `consequence` is the failure that concerns the account, None where none does.
+    """
+
+    message: StoredMessage
+    failed: tuple[Copy, ...] = ()
+    delivered: tuple[Copy, ...] = ()
+    is_delayed: bool = False
+    consequence: Failure | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the message is to be tried again, now or after a hold."""
+        return not State(self.message.state).is_final
+
+
+def copies_of(message: StoredMessage, outcome: Outcome) -> tuple[Copy, ...]:
+    """Return what an outcome means for the open copies of a message, which were the transfer's recipients in order."""
+    return tuple(
+        _copy(recipient.number, outcome, outcome.failure_at(index)) for index, recipient in enumerate(sending(message))
+    )
+
+
+def sending(message: StoredMessage) -> tuple[StoredRecipient, ...]:
+    """Return the recipients whose copies an attempt is about."""
+    return tuple(recipient for recipient in message.recipients if State(recipient.state) is State.SENDING)
+
+
+def waited_seconds(message: StoredMessage, now: datetime) -> float:
+    """Return how long a message has waited, time spent held taken off."""
+    return (now - message.created).total_seconds() - message.held_seconds
+
+
+def judge(
+    message: StoredMessage, copies: tuple[Copy, ...], *, now: datetime, schedule: Schedule, chance: float
+) -> Verdict:
+    """Return what follows from an attempt. Its copies are SENDING; `chance` in 0..1 spreads the next attempt."""
+    waited = waited_seconds(message, now)
+    events = {
+        copy.number: _event(copy, message.unknowns, schedule, is_over=schedule.is_over(waited)) for copy in copies
+    }
+    recipients = _moved(message.recipients, copies, events, now)
+    state = message_state(State(recipient.state) for recipient in recipients)
+    is_delayed = not state.is_final and not message.warned and schedule.is_late(waited)
+    judged = replace(
+        message,
+        recipients=recipients,
+        state=str(state),
+        attempts=message.attempts + 1,
+        unknowns=message.unknowns + any(_means(copy, Meaning.UNKNOWN) for copy in copies),
+        held_since=now if state is State.HELD else None,
+        warned=message.warned or is_delayed,
+        reason="" if state.is_final else _reason(copies),
+        reply=str(copies[0].reply),
+        delivered=now if state is State.DELIVERED else None,
+    )
+    return Verdict(
+        message=replace(judged, next_attempt=_next_attempt(judged, state, copies, now, schedule, chance)),
+        failed=tuple(copy for copy in copies if events[copy.number] in {Event.REFUSE, Event.GIVE_UP}),
+        delivered=tuple(copy for copy in copies if events[copy.number] is Event.ACCEPT),
+        is_delayed=is_delayed,
+        consequence=next((copy.failure for copy in copies if _concerns_account(copy.failure)), None),
+    )
+
+
+def _next_attempt(
+    message: StoredMessage,
+    state: State,
+    copies: tuple[Copy, ...],
+    now: datetime,
+    schedule: Schedule,
+    chance: float,
+) -> datetime | None:
+    if state is State.UNKNOWN:
+        return now + timedelta(seconds=schedule.unknown_pause)
+    if state is not State.QUEUED:
+        return None
+    # A server that takes some recipients now and the rest in another transaction is asked at once (RFC 5321
+    # section 4.5.3.1.10), but only while each transaction gets on.
+    has_rest = any(copy.failure and copy.failure.in_next_transaction for copy in copies)
+    if has_rest and any(copy.failure is None for copy in copies):
+        return now
+    return schedule.next_attempt(now, message.attempts, chance)
+
+
+def begun(message: StoredMessage) -> StoredMessage:
+    """Return the message with its open copies SENDING."""
+    recipients = tuple(
+        replace(recipient, state=str(next_state(State(recipient.state), Event.BEGIN)))
+        if State(recipient.state) in {State.QUEUED, State.UNKNOWN}
+        else recipient
+        for recipient in message.recipients
+    )
+    return replace(message, recipients=recipients, state=str(State.SENDING))
+
+
+def _copy(number: int, outcome: Outcome, failure: Failure | None) -> Copy:
+    if failure is not None:
+        return Copy(number, failure.reply, failure)
+    assert outcome.accepted is not None
+    return Copy(number, outcome.accepted)
+
+
+def _event(copy: Copy, unknowns: int, schedule: Schedule, *, is_over: bool) -> Event:
+    failure = copy.failure
+    if failure is None:
+        return Event.ACCEPT
+    if failure.meaning is Meaning.REFUSED:
+        return Event.REFUSE
+    if failure.meaning is Meaning.UNKNOWN:
+        may_retry = schedule.unknown is Unknown.RETRY and unknowns == 0
+        return Event.LOSE if may_retry else Event.HOLD
+    if failure.meaning in HOLDING:
+        return Event.HOLD
+    return Event.GIVE_UP if is_over else Event.DEFER
+
+
+def _moved(
+    recipients: tuple[StoredRecipient, ...], copies: tuple[Copy, ...], events: Mapping[int, Event], now: datetime
+) -> tuple[StoredRecipient, ...]:
+    by_number = {copy.number: copy for copy in copies}
+
+    def moved(recipient: StoredRecipient) -> StoredRecipient:
+        copy = by_number.get(recipient.number)
+        if copy is None:
+            return recipient
+        return replace(
+            recipient,
+            state=str(next_state(State(recipient.state), events[copy.number])),
+            reply=str(copy.reply),
+            meaning=str(copy.failure.meaning) if copy.failure else "",
+            changed=now,
+        )
+
+    return tuple(moved(recipient) for recipient in recipients)
+
+
+def _means(copy: Copy, meaning: Meaning) -> bool:
+    return copy.failure is not None and copy.failure.meaning is meaning
+
+
+def _concerns_account(failure: Failure | None) -> bool:
+    return failure is not None and (failure.meaning in HOLDING or failure.meaning is Meaning.THROTTLE)
+
+
+def _reason(copies: tuple[Copy, ...]) -> str:
+    """Return why the message is still here, in the server's words: the first copy that is."""
+    failure = next((copy.failure for copy in copies if copy.failure), None)
+    return f"{failure.meaning}: {failure.reply}" if failure else ""

@@ -1,0 +1,118 @@
+"""Who has a message under way: leases with an owner and an end, and the fence that keeps a late owner out."""
+
+from collections.abc import Collection, Sequence
+from datetime import datetime
+from itertools import islice
+from typing import Any, NamedTuple
+
+from sqlalchemy import BigInteger, ColumnElement, Select, column, func, select, type_coerce, union_all, update, values
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from relay.store.history import messages_of, open_attempts
+from relay.store.messages import Attempt, StoredMessage
+from relay.store.rows import profile_word
+from relay.store.tables import Time, is_leased, is_waiting, messages
+
+# How many are taken back at once.
+_BATCH = 50
+# So many profiles are looked up one by one.
+_FEW = 100
+
+
+class Lease(NamedTuple):
+    """Whose a message under way is, and until when."""
+
+    owner: str
+    until: datetime
+
+
+async def due_ids(
+    connection: AsyncConnection, profiles: Collection[str | None], limit: int, now: datetime
+) -> list[str]:
+    """Return what is due of some profiles, the longest overdue first. The cost grows with the number of profiles."""
+    words = {profile_word(profile) for profile in profiles}
+    if not words or limit < 1:
+        return []
+    first = await _first_profiles(connection, words, limit, now) if len(words) > 1 else list(words)
+    if not first:
+        return []
+    found = union_all(*(select(_due_of(word, limit, now).subquery()) for word in first)).subquery()
+    ordered = select(found.c.id).order_by(found.c.next_attempt, found.c.id).limit(limit)
+    return [row.id for row in await connection.execute(ordered)]
+
+
+async def take(
+    connection: AsyncConnection, ids: Sequence[str], lease: Lease, state: str, due: datetime | None
+) -> list[StoredMessage]:
+    """Take those of some messages that still wait (and are due by then, if given), and return them in that order."""
+    still = [messages.c.id.in_(ids), is_waiting, *([messages.c.next_attempt <= due] if due else [])]
+    taken = await _take(connection, lease, still, state=state)
+    found = {message.id: message for message in taken}
+    return [found[id_] for id_ in ids if id_ in found]
+
+
+async def take_over(
+    connection: AsyncConnection, lease: Lease, expired: datetime | None
+) -> list[tuple[StoredMessage, Attempt | None]]:
+    """Take some messages that others left under way, and return them with their open attempts.
+
+    `expired`: only those whose lease had ended by then.
+    """
+    lost: list[ColumnElement[bool]] = [is_leased, messages.c.lease_owner != lease.owner]
+    if expired is not None:
+        lost.append(messages.c.lease_until <= expired)
+    batch = select(messages.c.id).where(*lost).limit(_BATCH).scalar_subquery()
+    found = await _take(connection, lease, [messages.c.id.in_(batch), *lost])
+    open_ones = await open_attempts(connection, [message.id for message in found])
+    return [(message, open_ones.get(message.id)) for message in sorted(found, key=lambda each: each.id)]
+
+
+async def renew(connection: AsyncConnection, lease: Lease) -> None:
+    """Let every lease of its owner last until then."""
+    mine = update(messages).where(is_leased, messages.c.lease_owner == lease.owner)
+    await connection.execute(mine.values(lease_until=lease.until))
+
+
+async def due_times(connection: AsyncConnection) -> dict[str | None, datetime]:
+    """Return when the first waiting message of every profile is due."""
+    first = type_coerce(func.min(messages.c.next_attempt), Time).label("due")
+    found = select(messages.c.profile, first).where(is_waiting).group_by(messages.c.profile)
+    return {row.profile or None: row.due for row in await connection.execute(found)}
+
+
+async def _take(
+    connection: AsyncConnection, lease: Lease, which: Sequence[ColumnElement[bool]], **facts: str
+) -> list[StoredMessage]:
+    taken = update(messages).where(*which).values(fence=messages.c.fence + 1, **facts)
+    owned = taken.values(lease_owner=lease.owner, lease_until=lease.until).returning(*messages.c)
+    return await messages_of(connection, (await connection.execute(owned)).all())
+
+
+async def _first_profiles(connection: AsyncConnection, words: set[str], limit: int, now: datetime) -> list[str]:
+    """Return at most `limit` of the profiles: those that have the longest overdue messages.
+
+    The first `limit` messages of all are among theirs.
+    """
+    if len(words) <= _FEW:
+        return [row.profile for row in await connection.execute(_heads(sorted(words), limit, now))]
+    # One look through the index takes less than to name so many.
+    head = func.min(type_coerce(messages.c.next_attempt, BigInteger)).label("head")
+    due = select(messages.c.profile, head).where(is_waiting, messages.c.next_attempt <= now)
+    rows = await connection.execute(due.group_by(messages.c.profile).order_by(head))
+    return list(islice((row.profile for row in rows if row.profile in words), limit))
+
+
+def _due_of(word: str, limit: int, now: datetime) -> Select[Any]:
+    """Select what is due of a profile: one range of the index."""
+    due = select(messages.c.id, messages.c.next_attempt).where(is_waiting, messages.c.next_attempt <= now)
+    return due.where(messages.c.profile == word).order_by(messages.c.next_attempt, messages.c.id).limit(limit)
+
+
+def _heads(words: Sequence[str], limit: int, now: datetime) -> Select[Any]:
+    """Select the profiles that have the longest overdue messages, the first of them first: one look a profile."""
+    rows = values(column("profile", messages.c.profile.type), name="wanted")
+    wanted = rows.data([(word,) for word in words]).cte("wanted")
+    due = (is_waiting, messages.c.next_attempt <= now, messages.c.profile == wanted.c.profile)
+    head = select(func.min(type_coerce(messages.c.next_attempt, BigInteger))).where(*due).scalar_subquery()
+    heads = select(wanted.c.profile, head.label("head")).subquery()
+    return select(heads.c.profile).where(heads.c.head.is_not(None)).order_by(heads.c.head).limit(limit)

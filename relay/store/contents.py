@@ -1,0 +1,99 @@
+"""A message's content on disk, in pieces: written and read one by one, so that no size needs more memory than it has.
+
+The pieces of one transaction are not held together anywhere: SQLite writes to its WAL what its cache does not hold.
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from itertools import islice
+from typing import NamedTuple
+
+from sqlalchemy import delete, insert, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from relay.mail.content import Content
+from relay.store.messages import NoContent
+from relay.store.tables import content as table
+
+LONGEST_PIECE = 64 * 1024
+# Pieces that are read or written at once: at most 1 MiB.
+_PAGE = 16
+
+
+class Piece(NamedTuple):
+    """Some octets of the header block (without the empty line behind it), or of the body."""
+
+    is_header: bool
+    octets: bytes
+
+
+async def write_content(connection: AsyncConnection, message: str, content: Content) -> None:
+    """Write a message's content."""
+    rows = (
+        {"message": message, "number": number, "is_header": piece.is_header, "piece": piece.octets}
+        for number, piece in enumerate(_pieces(content))
+    )
+    while page := list(islice(rows, _PAGE)):
+        await connection.execute(insert(table), page)
+
+
+async def read_content(connection: AsyncConnection, message: str) -> Content:
+    """Return a message's content. Raises NoContent."""
+    header: list[bytes] = []
+    body: list[bytes] = []
+    number = 0
+    while page := await read_page(connection, message, number):
+        for piece in page:
+            (header if piece.is_header else body).append(piece.octets)
+        number += len(page)
+    if not number:
+        raise NoContent(message)
+    return Content(b"".join(header), tuple(body))
+
+
+async def read_page(connection: AsyncConnection, message: str, number: int) -> list[Piece]:
+    """Return some pieces, from piece `number` on; none behind the end."""
+    columns = select(table.c.is_header, table.c.piece).where(table.c.message == message)
+    window = columns.where(table.c.number >= number, table.c.number < number + _PAGE)
+    return [Piece(row.is_header, row.piece) for row in await connection.execute(window.order_by(table.c.number))]
+
+
+async def chunks_of(read: Callable[[int], Awaitable[Sequence[Piece]]]) -> AsyncIterator[bytes]:
+    """Yield the whole message: header block, empty line, body. `read` gives the pieces from a number on."""
+    number, is_in_header = 0, True
+    while page := await read(number):
+        for piece in page:
+            if is_in_header and not piece.is_header:
+                is_in_header = False
+                yield b"\r\n"
+            yield piece.octets
+        number += len(page)
+    if number and is_in_header:
+        yield b"\r\n"
+
+
+async def delete_content(connection: AsyncConnection, message: str) -> None:
+    """Delete a message's content, if it has any."""
+    await connection.execute(delete(table).where(table.c.message == message))
+
+
+def _pieces(content: Content) -> Iterator[Piece]:
+    """Yield the header block, even an empty one, and the body in pieces.
+
+    A piece never ends between CR and LF, which Content promises of its chunks.
+    """
+    yield from (Piece(True, octets) for octets in _cut(content.header))
+    for chunk in content.body:
+        yield from (Piece(False, octets) for octets in _cut(chunk) if octets)
+
+
+def _cut(chunk: bytes) -> Iterator[bytes]:
+    """Yield a chunk in pieces; an empty one as one empty piece."""
+    start = 0
+    while True:
+        end = min(start + LONGEST_PIECE, len(chunk))
+        if chunk[end - 1 : end + 1] == b"\r\n":
+            end -= 1
+        yield chunk[start:end]
+        start = end
+        if start >= len(chunk):
+            return

@@ -1,0 +1,45 @@
+"""New messages: the rows of a message with its recipients, content and attempt."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from sqlalchemy import insert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from relay.store.claims import Lease
+from relay.store.contents import write_content
+from relay.store.messages import NewMessage
+from relay.store.rows import Values, attempt_values, message_values, recipient_values
+from relay.store.tables import attempts, messages, recipients
+
+
+async def insert_messages(connection: AsyncConnection, news: Sequence[NewMessage], lease: Lease, now: datetime) -> None:
+    """Write new messages: those with an open attempt under the lease, those without content as finished."""
+    if not news:
+        return
+    await connection.execute(insert(messages), [_message(new, lease, now) for new in news])
+    if rows := [recipient_values(new.message.id, each) for new in news for each in new.message.recipients]:
+        await connection.execute(insert(recipients), rows)
+    if rows := [attempt_values(new.message.id, new.attempt) for new in news if new.attempt]:
+        await connection.execute(insert(attempts), rows)
+    for new in news:
+        if new.content is not None:
+            await write_content(connection, new.message.id, new.content)
+
+
+def content_octets(news: Sequence[NewMessage]) -> int:
+    """Return how much content there is to write."""
+    return sum(new.content.size for new in news if new.content is not None)
+
+
+def _message(new: NewMessage, lease: Lease, now: datetime) -> Values:
+    values = message_values(new.message)
+    if new.attempt is not None:
+        values["attempts"] = max(new.message.attempts, new.attempt.number)
+        values["server"] = new.message.server or new.attempt.server
+        values["username"] = new.message.username or new.attempt.username
+    if new.content is None:
+        values["finished"] = now
+    elif new.is_under_way:
+        values["lease_owner"], values["lease_until"] = lease
+    return values

@@ -1,0 +1,135 @@
+"""Accounts that get no mail, and the messages that wait for them."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from types import EllipsisType
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    ColumnElement,
+    and_,
+    bindparam,
+    delete,
+    func,
+    insert,
+    literal,
+    select,
+    type_coerce,
+    update,
+)
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from relay.store.messages import HoldRow
+from relay.store.rows import hold_of, hold_values, profile_word
+from relay.store.tables import Time, holds, is_held, is_waiting, messages, microseconds, recipients
+
+
+async def all_holds(connection: AsyncConnection) -> tuple[HoldRow, ...]:
+    """Return the holds of all accounts."""
+    found = select(holds).order_by(holds.c.server, holds.c.username, holds.c.address)
+    return tuple(hold_of(row) for row in await connection.execute(found))
+
+
+async def put_hold(connection: AsyncConnection, hold: HoldRow) -> None:
+    """Keep a hold, in place of one over the same."""
+    row = hold_values(hold)
+    same = _is_over(hold.server, hold.username, hold.address)
+    if not (await connection.execute(update(holds).where(same).values(row))).rowcount:
+        await connection.execute(insert(holds), row)
+
+
+async def drop_hold(connection: AsyncConnection, server: str, username: str, address: str) -> bool:
+    """Forget a hold; False where there was none."""
+    gone = delete(holds).where(_is_over(server, username, address))
+    return bool((await connection.execute(gone)).rowcount)
+
+
+async def held_for(connection: AsyncConnection) -> tuple[tuple[str, str | None], ...]:
+    """Return whose holds hold messages, and of which profiles."""
+    found = select(messages.c.held_by, messages.c.profile).where(is_held).distinct()
+    return tuple((row.held_by, row.profile or None) for row in await connection.execute(found))
+
+
+async def hold_some(
+    connection: AsyncConnection,
+    limit: int,
+    *,
+    profiles: Sequence[str | None],
+    held_by: str,
+    state: str,
+    reason: str,
+    now: datetime,
+) -> int:
+    """Let some waiting messages of these profiles wait for a hold instead; return how many."""
+    words = [profile_word(profile) for profile in profiles]
+    facts = {
+        "state": state,
+        "reason": reason,
+        "next_attempt": None,
+        "held_by": held_by,
+        "held_since": func.coalesce(messages.c.held_since, literal(now, Time)),
+    }
+    return await _move_some(connection, and_(is_waiting, messages.c.profile.in_(words)), limit, facts)
+
+
+async def free_some(
+    connection: AsyncConnection,
+    limit: int,
+    *,
+    held_by: str,
+    profile: str | EllipsisType | None,
+    state: str,
+    now: datetime,
+) -> int:
+    """Make some messages due that wait for a hold, the oldest first; return how many. `profile` ...: of all."""
+    held = and_(messages.c.held_by == held_by, messages.c.lease_owner.is_(None))
+    if not isinstance(profile, EllipsisType):
+        held = and_(held, messages.c.profile == profile_word(profile))
+    facts = {
+        "state": state,
+        "reason": "",
+        "next_attempt": now,
+        "held_by": None,
+        "held_since": None,
+        "held_seconds": messages.c.held_seconds + _seconds_since(messages.c.held_since, now),
+    }
+    return await _move_some(connection, held, limit, facts, messages.c.id)  # ids sort by time
+
+
+async def make_some_due(connection: AsyncConnection, limit: int, *, profile: str | None, now: datetime) -> int:
+    """Make some waiting messages due that are not yet, of one profile or all; return how many."""
+    later = and_(is_waiting, messages.c.next_attempt > now)
+    if profile is not None:
+        later = and_(later, messages.c.profile == profile_word(profile))
+    return await _move_some(connection, later, limit, {"next_attempt": now})
+
+
+async def _move_some(
+    connection: AsyncConnection, which: ColumnElement[bool], limit: int, facts: dict[str, Any], *order: Column[str]
+) -> int:
+    """Change messages, and the state of the recipients that were in the message's own state."""
+    chosen = select(messages.c.id, messages.c.state).where(which).order_by(*order).limit(limit)
+    found = (await connection.execute(chosen)).all()
+    if not found:
+        return 0
+    ids = [row.id for row in found]
+    if "state" in facts:
+        follow = update(recipients).where(
+            recipients.c.message == bindparam("of_message"), recipients.c.state == bindparam("of_state")
+        )
+        rows = [{"of_message": row.id, "of_state": row.state} for row in found]
+        await connection.execute(follow.values(state=facts["state"]), rows)
+    moved = await connection.execute(update(messages).where(messages.c.id.in_(ids), which).values(facts))
+    return moved.rowcount
+
+
+def _seconds_since(moment: Column[datetime], now: datetime) -> ColumnElement[Any]:
+    """Return how long ago a moment was, 0 where there is none."""
+    end = literal(microseconds(now), BigInteger)
+    return (end - func.coalesce(type_coerce(moment, BigInteger), end)) / 1_000_000.0
+
+
+def _is_over(server: str, username: str, address: str) -> ColumnElement[bool]:
+    return and_(holds.c.server == server, holds.c.username == username, holds.c.address == address)

@@ -1,0 +1,300 @@
+"""The queue and the history of messages, as the rest of the relay uses them.
+
+What a method has written is on the disk when it returns. Whoever has a message under way holds its lease, and names
+the fence that came with it in all that it writes; from a late one, whose message was taken over, nothing is written.
+
+DIAGNOSTICS: StoreError and its kinds (`relay.store.errors`) from every method; what else is raised, the method says.
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from types import EllipsisType
+from typing import Protocol, TypeVar
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from relay.mail.address import Address
+from relay.mail.content import Content
+from relay.store import claims, contents, entries, history, holds, purging, settling
+from relay.store.claims import Lease
+from relay.store.contents import Piece
+from relay.store.database import Database
+from relay.store.messages import Attempt, Change, HoldRow, NewMessage, Settlement, StoredMessage
+from relay.store.writer import Writer
+
+T = TypeVar("T")
+
+
+class BatchJob(Protocol):
+    """Changes at most `limit` messages, and returns how many."""
+
+    def __call__(self, connection: AsyncConnection, /, *, limit: int) -> Awaitable[int]:
+        """Do it on this connection."""
+
+
+# Messages that one transaction changes where there may be very many.
+_BATCH = 500
+# Of 4 KiB, and as many as one transaction gives back to the disk.
+_PAGES = 2000
+
+
+def utc_now() -> datetime:
+    """Return the time, aware."""
+    return datetime.now(UTC)
+
+
+class Queue:
+    """One for a process. `owner` names it among all that use the store, and no earlier run of it had that name."""
+
+    def __init__(
+        self,
+        database: Database,
+        owner: str,
+        lease_seconds: float = 900,
+        clock: Callable[[], datetime] = utc_now,
+    ) -> None:
+        self._database = database
+        self._writer = Writer(database)
+        self._owner = owner
+        self._lease = timedelta(seconds=lease_seconds)
+        self._clock = clock
+
+    async def aclose(self) -> None:
+        """Write what waits to be written, then take no more. The database stays open."""
+        await self._writer.aclose()
+
+    # New messages
+
+    async def add(self, *news: NewMessage) -> None:
+        """Store messages, all or none. One with an open attempt is under way, and its lease is ours."""
+        await self._writer.run(
+            lambda connection: entries.insert_messages(connection, news, self._new_lease(), self._clock()),
+            octets=entries.content_octets(news),
+        )
+
+    async def record(self, news: Sequence[NewMessage]) -> None:
+        """Store the history of messages that were handed over without being stored: all or none."""
+        await self.add(*news)
+
+    # Messages under way
+
+    async def claim(
+        self, profiles: Collection[str | None], limit: int, now: datetime, state: str
+    ) -> list[StoredMessage]:
+        """Take at most `limit` messages of these profiles that are due, the longest overdue first.
+
+        No other claim gets them. They are in `state` now, and have a new fence.
+        """
+        async with self._database.read() as connection:
+            ids = await claims.due_ids(connection, profiles, limit, now)
+        return await self._take(ids, state, now) if ids else []
+
+    async def claim_one(self, id_: str, state: str) -> StoredMessage | None:
+        """Take one message that waits, due or not; None where it does not wait."""
+        taken = await self._take([id_], state, None)
+        return taken[0] if taken else None
+
+    async def begin_attempt(self, id_: str, fence: int, attempt: Attempt) -> None:
+        """Record an attempt before it connects. Raises Fenced."""
+        await self._write(lambda c: settling.begin_attempt(c, id_, fence, attempt, self._new_lease()))
+
+    async def mark_final_dot(self, id_: str, fence: int, number: int) -> None:
+        """Record that an attempt is about to send its final dot. Raises Fenced, and LookupError for no such attempt."""
+        await self._write(lambda c: settling.mark_final_dot(c, id_, fence, number, self._new_lease()))
+
+    async def settle(self, settlement: Settlement) -> None:
+        """Write what came of a message under way, its attempt and reports, and end its lease. Raises Fenced."""
+        await self._writer.run(
+            lambda connection: settling.settle(connection, settlement, self._new_lease(), self._clock()),
+            octets=entries.content_octets(settlement.reports),
+        )
+
+    async def release_lease(self, id_: str, fence: int, state: str) -> None:
+        """Give a message back untried: it waits as before, in `state`. Raises Fenced."""
+        await self._write(lambda c: settling.release_lease(c, id_, fence, state, self._new_lease()))
+
+    async def renew_leases(self) -> None:
+        """Hold all our leases for longer; to be called before half of a lease is over."""
+        await self._write(lambda c: claims.renew(c, self._new_lease()))
+
+    async def take_back(
+        self, now: datetime, *, only_expired: bool = False
+    ) -> AsyncIterator[tuple[StoredMessage, Attempt | None]]:
+        """Take the messages that others left under way, and yield each with its open attempt.
+
+        All of them, which is right where nobody else can be alive, or those whose lease has expired by now.
+        """
+        expired = now if only_expired else None
+        while batch := await self._write(lambda c: claims.take_over(c, self._new_lease(), expired)):
+            for taken in batch:
+                yield taken
+
+    # Changes from outside
+
+    async def edit(self, id_: str, change: Change) -> bool:
+        """Write what `change` makes of a message; False where it is missing or `change` returns None.
+
+        The settlement's fence does not matter. Raises Leased where the message is under way.
+        """
+        return await self._write(lambda c: settling.edit(c, id_, change, self._new_lease(), self._clock()))
+
+    async def make_due(self, now: datetime, *, profile: str | None = None) -> int:
+        """Make due what waits: of one profile, or all. Return how many messages were not yet."""
+        return await self._in_batches(partial(holds.make_some_due, profile=profile, now=now))
+
+    async def purge(self, before: datetime) -> int:
+        """Delete the messages that were finished before a moment; return how many."""
+        return await self._in_batches(partial(purging.purge_some, before=before))
+
+    async def shrink(self) -> int:
+        """Give the room of what was deleted back to the disk; return how many pages that is."""
+        done = 0
+        while freed := await self._database.shrink(_PAGES):
+            done += freed
+        return done
+
+    # Looking
+
+    async def due_times(self) -> Mapping[str | None, datetime]:
+        """Return for each profile with waiting messages when the first of them is due."""
+        async with self._database.read() as connection:
+            return await claims.due_times(connection)
+
+    async def message(self, id_: str) -> StoredMessage | None:
+        """Return one message."""
+        async with self._database.read() as connection:
+            return await history.message(connection, id_)
+
+    async def ids_starting(self, prefix: str, limit: int) -> list[str]:
+        """Return at most `limit` ids that begin so, the first ones in their order."""
+        async with self._database.read() as connection:
+            return await history.ids_starting(connection, prefix, limit)
+
+    async def attempts(self, id_: str) -> tuple[Attempt, ...]:
+        """Return a message's attempts, the first one first."""
+        async with self._database.read() as connection:
+            return await history.attempts_of(connection, id_)
+
+    async def content(self, id_: str) -> Content:
+        """Return a message's content, as it came. Raises NoContent."""
+        async with self._database.read() as connection:
+            return await contents.read_content(connection, id_)
+
+    async def chunks(self, id_: str) -> AsyncIterator[bytes]:
+        """Yield a message as it came, a little at a time; nothing where its content is gone."""
+
+        async def read_page(number: int) -> Sequence[Piece]:
+            async with self._database.read() as connection:
+                return await contents.read_page(connection, id_, number)
+
+        async for chunk in contents.chunks_of(read_page):
+            yield chunk
+
+    async def counts(self) -> Mapping[str, int]:
+        """Return how many messages are in the queue, by state."""
+        async with self._database.read() as connection:
+            return await history.counts(connection)
+
+    async def oldest(self) -> datetime | None:
+        """Return when the oldest message in the queue came."""
+        async with self._database.read() as connection:
+            return await history.oldest(connection)
+
+    async def list_queue(
+        self,
+        *,
+        profile: str | None = None,
+        state: str | None = None,
+        limit: int,
+        after: StoredMessage | None = None,
+    ) -> list[StoredMessage]:
+        """Return what is in the queue, of one profile or all, the oldest first, behind `after`."""
+        async with self._database.read() as connection:
+            return await history.list_queue(connection, profile, state, limit, after)
+
+    async def search(
+        self,
+        *,
+        sender: Address | None = None,
+        to: Address | None = None,
+        since: datetime | None = None,
+        state: str | None = None,
+        message_id: str | None = None,
+        limit: int,
+        after: StoredMessage | None = None,
+    ) -> list[StoredMessage]:
+        """Return messages of which all of this is true, the newest first, behind `after`."""
+        wanted = history.Wanted(sender, to, since, state, message_id)
+        async with self._database.read() as connection:
+            return await history.search(connection, wanted, limit, after)
+
+    # Holds of accounts
+
+    async def holds(self) -> tuple[HoldRow, ...]:
+        """Return the holds of all accounts."""
+        async with self._database.read() as connection:
+            return await holds.all_holds(connection)
+
+    async def put_hold(self, row: HoldRow) -> None:
+        """Keep a hold, in place of one over the same."""
+        await self._write(lambda c: holds.put_hold(c, row))
+
+    async def drop_hold(self, server: str, username: str, address: str) -> bool:
+        """Forget a hold; False where there was none."""
+        return await self._write(lambda c: holds.drop_hold(c, server, username, address))
+
+    async def held_for(self) -> tuple[tuple[str, str | None], ...]:
+        """Return whose holds hold messages (`held_by`), and of which profiles."""
+        async with self._database.read() as connection:
+            return await holds.held_for(connection)
+
+    async def hold_waiting(
+        self, profiles: Collection[str | None], *, held_by: str, state: str, reason: str, now: datetime
+    ) -> int:
+        """Let all that waits of these profiles wait for a hold instead, and the recipients that wait with it.
+
+        Those in the message's own state follow it, here and in `free`. Returns how many messages.
+        """
+        named, moved = list(profiles), 0
+        for start in range(0, len(named), _BATCH):
+            some = named[start : start + _BATCH]
+            job = partial(holds.hold_some, profiles=some, held_by=held_by, state=state, reason=reason, now=now)
+            moved += await self._in_batches(job)
+        return moved
+
+    async def free(
+        self,
+        held_by: str,
+        *,
+        profile: str | EllipsisType | None = ...,
+        state: str,
+        now: datetime,
+        limit: int | None = None,
+    ) -> int:
+        """Make due what waits for a hold, at most `limit`, and return how many messages.
+
+        `profile` None is nobody's; left out, it is every profile. Time spent held is added to `held_seconds`.
+        """
+        job = partial(holds.free_some, held_by=held_by, profile=profile, state=state, now=now)
+        return await self._in_batches(job, limit)
+
+    async def _take(self, ids: Sequence[str], state: str, due: datetime | None) -> list[StoredMessage]:
+        return await self._write(lambda c: claims.take(c, ids, self._new_lease(), state, due))
+
+    async def _write(self, job: Callable[[AsyncConnection], Awaitable[T]]) -> T:
+        return await self._writer.run(job)
+
+    async def _in_batches(self, job: BatchJob, limit: int | None = None) -> int:
+        """Repeat a job that changes at most as many messages as it is told, so that nobody waits long for its turn."""
+        done = 0
+        while limit is None or done < limit:
+            most = _BATCH if limit is None else min(_BATCH, limit - done)
+            changed = await self._write(partial(job, limit=most))
+            done += changed
+            if changed < most:
+                break
+        return done
+
+    def _new_lease(self) -> Lease:
+        return Lease(self._owner, self._clock() + self._lease)

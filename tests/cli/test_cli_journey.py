@@ -1,0 +1,68 @@
+"""One message as people read it."""
+
+from typing import Any
+
+import pytest
+
+from relay.cli.journey import print_journey, recipients_in_short
+
+RECORD: dict[str, Any] = {
+    "id": "aaaaaaaaaaaa111111111111",
+    "state": "sending",
+    "reason": "",
+    "created": "2025-11-24T09:00:00Z",
+    "next_attempt": None,
+    "held_since": None,
+    "delivered": None,
+    "client": "127.0.0.1",
+    "helo": "laptop",
+    "sender": "",
+    "profile": None,
+    "server": None,
+    "account": None,
+    "subject": "Hi\x1b[2J",
+    "message_id": "",
+    "size": 37748736,
+    "reply": "",
+    "recipients": [{"address": "ann@customer.example", "state": "sending", "reply": ""}],
+    "attempts": [
+        {
+            "number": 1,
+            "started": "2025-11-24T09:00:01Z",
+            "ended": None,
+            "account": "acmejets/u",
+            "phase": "content",
+            "final_dot": False,
+            "reply": "",
+            "meaning": "",
+            "tls": "",
+        }
+    ],
+}
+
+
+def test_an_attempt_under_way(capsys: pytest.CaptureFixture[str]) -> None:
+    print_journey(RECORD)
+    out = capsys.readouterr().out
+    assert "  acmejets/u, now at content\n    no answer yet\n" in out
+    assert "sender   <>\n" in out
+    assert "subject  Hi [2J\n" in out, "nothing acts on the terminal"
+    assert "message-id" not in out, "what there is nothing to say about is left out"
+
+
+@pytest.mark.parametrize(
+    ("size", "words"),
+    [(0, "0 bytes"), (1023, "1023 bytes"), (1024, "1.0 KiB"), (1 << 20, "1.0 MiB"), (1 << 41, "2048.0 GiB")],
+)
+def test_sizes(size: int, words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    print_journey(RECORD | {"size": size, "attempts": []})
+    out = capsys.readouterr().out
+    assert f"size     {words}\n" in out
+    assert "attempts" not in out
+
+
+def test_recipients_in_short() -> None:
+    ann, bob = {"address": "ann@customer.example"}, {"address": "bob@customer.example"}
+    assert recipients_in_short([]) == ""
+    assert recipients_in_short([ann]) == "ann@customer.example"
+    assert recipients_in_short([ann, bob, bob]) == "ann@customer.example +2"

@@ -1,0 +1,158 @@
+"""What follows from an attempt, row by row."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from relay.delivery.lifecycle import State
+from relay.delivery.schedule import Schedule, Unknown
+from relay.delivery.verdict import Verdict, begun, copies_of, judge
+from relay.directory.client import Client
+from relay.directory.model import Meaning
+from relay.mail.address import Address
+from relay.mail.envelope import Envelope, Recipient
+from relay.mail.reply import Reply
+from relay.mail.trace import Arrival
+from relay.store.messages import StoredMessage, StoredRecipient
+from relay.upstream.outcome import Failure, Outcome
+from relay.upstream.phase import Phase
+
+NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
+SCHEDULE = Schedule(
+    retry=(60.0, 120.0),
+    warn_after=4 * 3600.0,
+    give_up_after=96 * 3600.0,
+    probe=(900.0,),
+    unknown=Unknown.RETRY,
+    unknown_pause=1800.0,
+)
+TAKEN = Reply(250, "2.0.0", "Ok")
+
+
+def message_for(count: int = 1, *, age: float = 0, held: float = 0, unknowns: int = 0) -> StoredMessage:
+    created = NOW - timedelta(seconds=age)
+    recipients = tuple(Recipient(Address.parse(f"r{number}@example.net")) for number in range(count))
+    return StoredMessage(
+        id="m1",
+        created=created,
+        profile="support",
+        client=Client("127.0.0.1", "127.0.0.1", ("*",), is_trusted=True),
+        arrival=Arrival("client", "127.0.0.1", "relay.test", "ESMTP", "m1", created),
+        envelope=Envelope(Address.parse("support@acmejets.example"), recipients),
+        recipients=tuple(
+            StoredRecipient(number=number, recipient=one, state="queued") for number, one in enumerate(recipients)
+        ),
+        size=100,
+        message_id="<1@here>",
+        subject="hi",
+        state="queued",
+        next_attempt=created,
+        held_seconds=held,
+        unknowns=unknowns,
+    )
+
+
+def failure(meaning: Meaning, code: int = 451, *, phase: Phase = Phase.RCPT, rest: bool = False) -> Failure:
+    reply = Reply(code, f"{code // 100}.0.0", "said the server")
+    return Failure(phase=phase, reply=reply, meaning=meaning, from_server=True, in_next_transaction=rest)
+
+
+def verdict_on(message: StoredMessage, outcome: Outcome, schedule: Schedule = SCHEDULE) -> Verdict:
+    under_way = begun(message)
+    assert under_way.state == State.SENDING
+    return judge(under_way, copies_of(under_way, outcome), now=NOW, schedule=schedule, chance=0.5)
+
+
+@pytest.mark.parametrize(
+    ("meaning", "state", "pause"),
+    [
+        (Meaning.REFUSED, State.FAILED, None),
+        (Meaning.TEMPORARY, State.QUEUED, 60),
+        (Meaning.THROTTLE, State.QUEUED, 60),
+        (Meaning.UNKNOWN, State.UNKNOWN, 1800),
+        (Meaning.LOGIN_REFUSED, State.HELD, None),
+        (Meaning.IDENTITY_REFUSED, State.HELD, None),
+        (Meaning.QUOTA, State.HELD, None),
+        (Meaning.LOCK_OUT, State.HELD, None),
+        (Meaning.ACCOUNT_FULL, State.HELD, None),
+    ],
+)
+def test_what_each_meaning_does_to_a_message(meaning: Meaning, state: State, pause: float | None) -> None:
+    verdict = verdict_on(message_for(), Outcome(host="upstream", failure=failure(meaning)))
+    assert verdict.message.state == state
+    assert verdict.message.next_attempt == (NOW + timedelta(seconds=pause) if pause is not None else None)
+    assert (verdict.message.held_since == NOW) == (state is State.HELD)
+    assert len(verdict.failed) == (state is State.FAILED)
+    concerns = {Meaning.REFUSED, Meaning.TEMPORARY, Meaning.UNKNOWN}
+    assert (verdict.consequence is None) == (meaning in concerns)
+
+
+def test_every_copy_has_its_own_end() -> None:
+    outcome = Outcome(
+        host="upstream", accepted=TAKEN, refused={1: failure(Meaning.REFUSED, 550), 2: failure(Meaning.TEMPORARY)}
+    )
+    verdict = verdict_on(message_for(3), outcome)
+    assert [one.state for one in verdict.message.recipients] == [State.DELIVERED, State.FAILED, State.QUEUED]
+    assert verdict.message.state == State.QUEUED
+    assert [copy.number for copy in verdict.failed] == [1]
+    assert [copy.number for copy in verdict.delivered] == [0]
+    assert verdict.message.reason == "refused: 550 5.0.0 said the server"
+
+
+def test_who_has_it_is_not_sent_to_again() -> None:
+    first = verdict_on(message_for(2), Outcome(host="u", accepted=TAKEN, refused={1: failure(Meaning.TEMPORARY)}))
+    second = verdict_on(first.message, Outcome(host="u", accepted=TAKEN))
+    assert [copy.number for copy in second.delivered] == [1]
+    assert second.message.state == State.DELIVERED
+    assert second.message.delivered == NOW
+    assert not second.is_open
+
+
+def test_the_rest_goes_at_once_while_each_transaction_gets_on() -> None:
+    rest = failure(Meaning.TEMPORARY, 452, rest=True)
+    some = verdict_on(message_for(2), Outcome(host="u", accepted=TAKEN, refused={1: rest}))
+    assert some.message.next_attempt == NOW
+    none = verdict_on(message_for(2), Outcome(host="u", failure=rest, refused={0: rest, 1: rest}))
+    assert none.message.next_attempt == NOW + timedelta(seconds=60)
+
+
+def test_a_second_unknown_is_held() -> None:
+    outcome = Outcome(host="u", failure=failure(Meaning.UNKNOWN, phase=Phase.FINAL))
+    first = verdict_on(message_for(), outcome)
+    assert (first.message.state, first.message.unknowns) == (State.UNKNOWN, 1)
+    second = verdict_on(first.message, outcome)
+    assert second.message.state == State.HELD
+    assert second.consequence is None, "the account has done nothing wrong"
+
+
+def test_an_attempt_that_ends_before_its_dot_does_not_use_the_retry_up() -> None:
+    first = verdict_on(message_for(), Outcome(host="u", failure=failure(Meaning.UNKNOWN, phase=Phase.FINAL)))
+    between = verdict_on(first.message, Outcome(host="u", failure=failure(Meaning.TEMPORARY)))
+    assert (between.message.state, between.message.unknowns) == (State.QUEUED, 1)
+
+
+def test_unknown_may_be_set_to_hold_at_once() -> None:
+    outcome = Outcome(host="u", failure=failure(Meaning.UNKNOWN, phase=Phase.FINAL))
+    assert verdict_on(message_for(), outcome, replace(SCHEDULE, unknown=Unknown.HOLD)).message.state == State.HELD
+
+
+@pytest.mark.parametrize(("age", "held", "is_over"), [(95, 0, False), (97, 0, True), (97, 2, False)])
+def test_a_message_is_given_up_after_its_time_without_what_it_was_held(age: float, held: float, is_over: bool) -> None:
+    message = message_for(age=age * 3600, held=held * 3600)
+    verdict = verdict_on(message, Outcome(host="u", failure=failure(Meaning.TEMPORARY)))
+    assert (verdict.message.state == State.FAILED) == is_over
+    assert len(verdict.failed) == is_over
+
+
+def test_a_held_account_gives_nothing_up() -> None:
+    verdict = verdict_on(message_for(age=200 * 3600), Outcome(host="u", failure=failure(Meaning.LOGIN_REFUSED)))
+    assert verdict.message.state == State.HELD
+    assert not verdict.failed
+
+
+def test_the_sender_is_told_of_a_delay_once() -> None:
+    outcome = Outcome(host="u", failure=failure(Meaning.TEMPORARY))
+    first = verdict_on(message_for(age=5 * 3600), outcome)
+    assert first.is_delayed
+    assert not verdict_on(first.message, outcome).is_delayed

@@ -1,0 +1,190 @@
+"""A store with 100,000 waiting messages: every question reads an index, and the answers come at once."""
+
+import asyncio
+import sqlite3
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy import event
+
+from relay.mail.address import Address
+from relay.store.queue import Queue
+from relay.store.tables import microseconds
+from tests.store.store_kit import NOW, new, new_message, open_queue, settlement
+
+WAITING = 100_000
+PROFILES = 200
+# Half of the messages are due; all of them are of 200 profiles, by turns.
+FILL = """
+WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < :waiting)
+INSERT INTO messages
+SELECT {columns} FROM n, (SELECT * FROM messages WHERE id = 'pattern') AS pattern ORDER BY i
+"""
+OVERRIDDEN = {
+    "id": "printf('w%08d', i)",
+    "created": "created + i * 1000",
+    "profile": "'agent' || (i % :profiles)",
+    "next_attempt": ":now + (i - :waiting / 2) * 1000",
+    "message_id": "'<' || i || '@acmejets.example>'",
+    "sender_key": "'agent' || (i % :profiles) || '@acmejets.example'",
+}
+FILL_RECIPIENTS = """
+INSERT INTO recipients
+SELECT messages.id, 0, address, 'r' || messages.rowid || '@there.example', notify, original_type, original,
+       pattern.state, pattern.reply, meaning, changed
+FROM messages, (SELECT * FROM recipients WHERE message = 'pattern') AS pattern WHERE messages.id != 'pattern'
+"""
+
+
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file of the store; tests must leave it as it is, but for leases."""
+    path = tmp_path_factory.mktemp("many") / "relay.db"
+
+    async def make_pattern() -> None:
+        async with open_queue(path) as queue:
+            await queue.add(new(new_message("pattern")))
+
+    asyncio.run(make_pattern())
+    connection = sqlite3.connect(path)
+    names = [row[1] for row in connection.execute("PRAGMA table_info(messages)")]
+    columns = ", ".join(OVERRIDDEN.get(name, name) for name in names)
+    facts = {"waiting": WAITING, "profiles": PROFILES, "now": microseconds(NOW)}
+    connection.execute(FILL.format(columns=columns), facts)
+    connection.execute(FILL_RECIPIENTS)
+    connection.commit()
+    connection.close()
+    return path
+
+
+@pytest.fixture
+async def queue(filled: Path) -> AsyncIterator[Queue]:
+    async with open_queue(filled) as opened:
+        yield opened
+
+
+async def timed(question: Callable[[], Awaitable[object]]) -> float:
+    """Seconds that an answer takes, the second time that it is asked."""
+    await question()
+    start = time.perf_counter()
+    await question()
+    return time.perf_counter() - start
+
+
+async def give_back(queue: Queue, profiles: list[str], limit: int) -> int:
+    claimed = await queue.claim(profiles, limit, NOW, "sending")
+    for message in claimed:
+        await queue.release_lease(message.id, message.fence, "queued")
+    return len(claimed)
+
+
+async def test_answers_come_at_once(queue: Queue) -> None:
+    everybody = [f"agent{number}" for number in range(PROFILES)]
+    assert len(await queue.due_times()) == PROFILES + 1
+    assert await timed(queue.due_times) < 0.3
+    assert await timed(queue.counts) < 0.3
+    assert await timed(queue.oldest) < 0.05
+    assert await timed(lambda: queue.list_queue(limit=50)) < 0.1
+    assert await timed(lambda: queue.list_queue(limit=50, profile="agent7")) < 0.1
+    assert await timed(lambda: queue.search(limit=50)) < 0.1
+    assert await timed(lambda: queue.search(to=Address.parse("r77777@there.example"), limit=50)) < 0.1
+    assert await timed(lambda: queue.search(sender=Address.parse("agent9@acmejets.example"), limit=50)) < 0.1
+    assert await timed(lambda: queue.search(message_id="5@acmejets.example", limit=50)) < 0.1
+    assert await timed(lambda: queue.search(state="held", limit=50)) < 0.1
+    assert await timed(lambda: queue.ids_starting("w0007", 2)) < 0.05
+    assert await give_back(queue, everybody, 20) == 20
+    assert await timed(lambda: queue.claim(everybody, 0, NOW, "sending")) < 0.05
+    assert await timed(lambda: queue.claim(["agent3"], 1, NOW, "sending")) < 0.1
+    assert await timed(lambda: queue.claim(everybody, 1, NOW, "sending")) < 0.1
+
+
+async def test_starting_looks_at_no_more_than_it_needs(filled: Path) -> None:
+    start = time.perf_counter()
+    async with open_queue(filled, "next run") as queue:
+        taken = [message async for message, _ in queue.take_back(NOW)]
+        for message in taken:
+            await queue.release_lease(message.id, message.fence, "queued")
+        await queue.due_times()
+    assert time.perf_counter() - start < 1
+    assert len(taken) < 100
+
+
+@contextmanager
+def statements_of(queue: Queue) -> Iterator[list[tuple[str, tuple[object, ...]]]]:
+    """Collects what the queue says to the database."""
+    said: list[tuple[str, tuple[object, ...]]] = []
+
+    def before(connection: object, cursor: object, statement: str, values: tuple[object, ...], *rest: object) -> None:
+        if statement.startswith(("SELECT", "UPDATE", "DELETE", "WITH")):
+            said.append((statement, values))
+
+    engines = (queue._database._readers.sync_engine, queue._database._writer.sync_engine)
+    for engine in engines:
+        event.listen(engine, "before_cursor_execute", before)
+    yield said
+    for engine in engines:
+        event.remove(engine, "before_cursor_execute", before)
+
+
+async def plan_of(queue: Queue, question: Callable[[], Awaitable[object]]) -> str:
+    """The database's plans for all statements of a question, one step a line."""
+    with statements_of(queue) as said:
+        await question()
+    connection = sqlite3.connect(queue._database.path)
+    steps = [
+        row[3]
+        for statement, values in said
+        for row in connection.execute(
+            f"EXPLAIN QUERY PLAN {statement}", values[0] if values and isinstance(values[0], tuple) else values
+        )
+    ]
+    connection.close()
+    return "\n".join(steps)
+
+
+def full_scans(plan: str) -> list[str]:
+    tables = ("messages", "recipients", "content", "attempts")
+    return [step for step in plan.split("\n") if step in {f"SCAN {table}" for table in tables}]
+
+
+@pytest.mark.parametrize(
+    ("question", "index", "is_sorted_by_index"),
+    [
+        (lambda q: q.due_times(), "COVERING INDEX ix_messages_waiting", True),
+        # What is sorted here is at most what is claimed.
+        (lambda q: q.claim(["agent1"], 5, NOW - timedelta(days=1), "s"), "ix_messages_waiting (profile=?", False),
+        (lambda q: q.claim(["agent2", "agent4"], 5, NOW, "s"), "ix_messages_waiting (profile=?", False),
+        (lambda q: q.make_due(NOW - timedelta(days=9), profile="x"), "ix_messages_waiting (profile=?", True),
+        (lambda q: q.hold_waiting(["x"], held_by="a", state="h", reason="", now=NOW), "ix_messages_waiting", False),
+        (lambda q: q.free("nobody", state="queued", now=NOW), "ix_messages_held (held_by=?)", True),
+        (lambda q: q.held_for(), "COVERING INDEX ix_messages_held", False),
+        (lambda q: q.renew_leases(), "ix_messages_leased (lease_owner=?)", True),
+        (lambda q: q.counts(), "COVERING INDEX ix_messages_open_state", True),
+        (lambda q: q.oldest(), "ix_messages_open", True),
+        (lambda q: q.list_queue(limit=5), "ix_messages_open", True),
+        (lambda q: q.list_queue(limit=5, profile="agent1", after=new_message("w")), "ix_messages_open", True),
+        (lambda q: q.search(limit=5), "ix_messages_created", True),
+        (lambda q: q.search(limit=5, after=new_message("w")), "ix_messages_created", True),
+        (lambda q: q.search(limit=5, since=NOW), "ix_messages_created (created>?)", True),
+        (lambda q: q.search(limit=5, state="held", since=NOW), "ix_messages_state (state=? AND created>?)", True),
+        (lambda q: q.search(limit=5, sender=Address.parse("a@b")), "ix_messages_sender_key (sender_key=?)", True),
+        (lambda q: q.search(limit=5, message_id="x"), "ix_messages_message_id (message_id=?)", False),
+        (lambda q: q.search(limit=5, to=Address.parse("r1@b")), "ix_recipients_address_key (address_key=?)", False),
+        (lambda q: q.ids_starting("w1", 2), "(id>? AND id<?)", True),
+        (lambda q: q.purge(NOW - timedelta(days=9)), "ix_messages_finished (finished<?)", True),
+        (lambda q: q.edit("w00000009", lambda _: None), "(id=?)", True),
+        (lambda q: q.edit("w00000009", settlement), "(id=?)", True),
+        (lambda q: q.content("pattern"), "(message=? AND number>? AND number<?)", True),
+    ],
+)
+async def test_every_question_reads_an_index(
+    queue: Queue, question: Callable[[Queue], Awaitable[object]], index: str, *, is_sorted_by_index: bool
+) -> None:
+    plan = await plan_of(queue, lambda: question(queue))
+    assert index in plan
+    assert full_scans(plan) == []
+    assert not is_sorted_by_index or "TEMP B-TREE" not in plan, plan
