@@ -173,7 +173,6 @@ BAD_LINES = [
     ),
     ('[tls]\nkey = "k.pem"', "tls.key: 'k.pem' is not in this version; remove the key"),
     ('[tls]\ncertificate = "c.pem"', "tls.certificate: 'c.pem' is not in this version; remove the key"),
-    ('[delivery]\nmode = "queued"', "delivery.mode: 'queued' is not in this version; remove the key"),
     (
         "[delivery]\nconnect_timeout = 15",
         'delivery.connect_timeout: 15 is not a duration; write a number with s, m, h or d in quotes, such as "15s"',
@@ -183,7 +182,7 @@ BAD_LINES = [
         'delivery.connect_timeout: \'5x\' is not a duration; write a number with s, m, h or d, such as "15s" or "4d"',
     ),
     ("[delivery]\nretry = []", "delivery.retry: the list is empty; write at least one duration"),
-    ('[delivery]\nretry = ["1m"]', "delivery.retry: this value is not in this version; remove the key"),
+    ('[web]\npublic_url = "http://x"', "web.public_url: 'http://x' is not in this version; remove the key"),
     (
         '[policy]\nunknown_sender = "defautl"',
         "policy.unknown_sender: 'defautl' is not 'reject' or 'default'; did you mean 'default'?",

@@ -1,9 +1,13 @@
 """What a command asks a person. Nothing is asked when stdin is no terminal."""
 
 import sys
+from collections.abc import Callable
 
 from relay.cli.session import WrongUsage
 from relay.control.refused import Refused
+
+
+_TRIES = 3
 
 
 def is_person() -> bool:
@@ -27,16 +31,22 @@ def read_password(whose: str, *, from_stdin: bool) -> str:
     return password
 
 
-def ask(question: str, default: str = "") -> str:
-    """Return a person's answer to a question, or the default where it is empty. Asks again while there is neither."""
+def ask(question: str, default: str = "", fault: Callable[[str], str] = lambda _: "") -> str:
+    """Return a person's answer to a question, or the default where it is empty. Asks again while there is neither.
+
+    `fault` says in a sentence what is wrong with an answer, which is then asked for again; "" where nothing is.
+    """
     shown = f" [{default}]" if default else ""
     while True:
         print(f"{question}{shown}: ", end="", file=sys.stderr, flush=True)
         line = sys.stdin.readline()
         if not line:
             raise Refused("the input ended before all was answered; nothing was changed")
-        if answer := line.strip() or default:
+        answer = line.strip() or default
+        if answer and not (wrong := fault(answer)):
             return answer
+        if answer:
+            print(wrong, file=sys.stderr)
 
 
 def ask_yes(question: str, *, default: bool) -> bool:
@@ -48,9 +58,18 @@ def ask_yes(question: str, *, default: bool) -> bool:
 
 
 def _ask_twice(whose: str) -> str:
+    """Return a password that was typed twice alike. Raises Refused after a few tries, or where the input ends."""
     from getpass import getpass
 
-    password = getpass(f"Password for {whose}: ", stream=sys.stderr)
-    if password and getpass("The same again: ", stream=sys.stderr) != password:
-        raise Refused("the two passwords differ; nothing was changed")
-    return password
+    try:
+        for _ in range(_TRIES):
+            password = getpass(f"Password for {whose}: ", stream=sys.stderr)
+            if not password:
+                print("the password is empty", file=sys.stderr)
+            elif getpass("The same again: ", stream=sys.stderr) == password:
+                return password
+            else:
+                print("the two passwords differ", file=sys.stderr)
+    except EOFError:
+        raise Refused("the input ended before there was a password; nothing was changed") from None
+    raise Refused(f"there was no password in {_TRIES} tries; nothing was changed")

@@ -22,7 +22,7 @@ def register(app: Typer) -> None:
 
 
 def check(context: Context, as_json: AsJson = False) -> None:
-    """Check the settings and the directory, and show every fault with its file, its key and what to do."""
+    """Name every fault of the settings and the directory."""
     session: Session = context.obj
     faults, warnings = all_faults(session)
     if as_json:

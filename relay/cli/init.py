@@ -1,7 +1,8 @@
 """`relay init`: from nothing to settings, a directory with a first server and profile, and a test of both."""
 
 import os
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.resources import files
@@ -60,9 +61,9 @@ def init(
         bool, Option("--no-test", help="Do not log in at the server to see whether all is good.")
     ] = False,
 ) -> None:
-    """Write relay.toml and directory.toml with a first server and profile, and test them. Overwrites nothing.
+    """Write the files with a first server and profile; test them.
 
-    On a terminal it asks for what is not given.
+    They are relay.toml and directory.toml. Nothing is overwritten. On a terminal it asks for what is not given.
     """
     session = _session(context.obj)
     _check_new(session)
@@ -80,10 +81,9 @@ def init(
     _complete(first, password_stdin=password_stdin)
     with _written(session):
         _fill(session, first)
-    print(f"ready; start it with: relay serve{_config_words(context.obj)}")
     if not no_test and (first.password or first.auth == "none"):
-        is_good = show_test(session, f"{first.kind}.test", as_json=False, name=first.profile, to=None, send=False)
-        raise Exit(0 if is_good else 1)
+        _try_out(session, first, context.obj.hint)
+    print(f"ready; start it with: {context.obj.hint('relay serve')}")
 
 
 def _session(session: Session) -> Session:
@@ -100,7 +100,9 @@ def _check_new(session: Session) -> None:
     assert file is not None
     directory = (session.settings if file.exists() else _default_settings()).directory_path
     if directory.exists():
-        raise Refused(f"{directory} is there already, and nothing is overwritten; go on with: relay server add")
+        raise Refused(
+            f"{directory} is there already, and nothing is overwritten; go on with: {session.hint('relay server add')}"
+        )
 
 
 def _complete(first: First, *, password_stdin: bool) -> None:
@@ -120,11 +122,21 @@ def _complete(first: First, *, password_stdin: bool) -> None:
 
 def _interview(first: First) -> None:
     first.host = first.host or ask("The server that takes your mail (its name, such as smtp.gmail.com)")
-    first.address = first.address or ask("The first address that sends")
+    first.address = first.address or ask("The first address that sends", fault=_address_fault)
     if first.auth != "none" and not first.username and not first.override:
         first.override = ask_yes(f"Does {first.address} log in there with an account of its own", default=True)
         if not first.override:
             first.username = ask("Who logs in there then")
+
+
+def _address_fault(text: str) -> str:
+    from relay.mail.address import Address, AddressError
+
+    try:
+        Address.parse(text)
+    except AddressError as error:
+        return str(error)
+    return ""
 
 
 @contextmanager
@@ -165,11 +177,26 @@ def _fill(session: Session, first: First) -> None:
     session.run(f"{first.kind}.add", name=first.profile, values=profile, password=password if own else None)
 
 
+def _try_out(session: Session, first: First, hint: Callable[[str], str]) -> None:
+    """Log in at the server as the first profile does. Where that fails, say how to go on, and end with 1."""
+    test = f"{first.kind}.test"
+    try:
+        is_good = show_test(session, test, as_json=False, name=first.profile, to=None, send=False)
+    except Refused as error:
+        is_good = False
+        print(error, file=sys.stderr)
+    if is_good:
+        return
+    print("the files are written, but the test failed", file=sys.stderr)
+    print(f"mend it with: {hint(f'relay server set {first.server} KEY=VALUE')}", file=sys.stderr)
+    if first.password:
+        holder = f"{first.kind} password {first.profile}" if first.override else f"server password {first.server}"
+        print(f"or, if the password is wrong: {hint(f'relay {holder}')}", file=sys.stderr)
+    print(f"test again with: {hint(f'relay {first.kind} test {first.profile} --no-send')}", file=sys.stderr)
+    raise Exit(1)
+
+
 def _default_settings() -> "Settings":
     from relay.settings import load_settings
 
     return load_settings(None)
-
-
-def _config_words(session: Session) -> str:
-    return f" --config {session.config}" if session.config is not None else ""

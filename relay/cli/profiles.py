@@ -33,7 +33,7 @@ def add_profile(session: Session, kind: str, name: str, given: Mapping[str, Any]
     server = shown_server(record)
     print(f"{kind} {name} added; " + (f"it sends through {server}" if server else "there is no server yet"))
     if record["override"] and not record["password_set"]:
-        print(f"set its email password with: relay {kind} password {name}")
+        print(f"set its email password with: {session.hint(f'relay {kind} password {name}')}")
 
 
 def shown_server(record: Mapping[str, Any]) -> str:
@@ -98,7 +98,7 @@ def register_changing(app: Typer, kind: str, example: str) -> None:
         context.obj.run(f"{kind}.password", name=name, password=value)
         print(f"the email password of {kind} {name} is set")
         if not record["override"]:
-            print(f"it is used once this is done: relay {kind} set {name} override=true")
+            print(f"it is used once this is done: {context.obj.hint(f'relay {kind} set {name} override=true')}")
 
 
 def register_test(app: Typer, kind: str, example: str) -> None:

@@ -15,7 +15,7 @@ from relay.cli.output import count, print_json, words
 from relay.cli.session import Session, WrongUsage
 from relay.cli.times import moment, relative
 
-app = noun("The queue: messages that wait for their next attempt, or for you.", "relay queue list")
+app = noun("The queue: messages that wait for an attempt, or for you.", "relay queue list")
 
 Id: TypeAlias = Annotated[
     str, Argument(metavar="ID", help="The message's id, or how it begins (6 characters or more).", show_default=False)
@@ -74,7 +74,8 @@ def retry(
 def hold(context: Context, id_: Id) -> None:
     """Let a message wait until you release it. Its sender is told nothing."""
     found = context.obj.run("queue.hold", id=id_)
-    print(f"message {found['id']} is held; let it go on with: relay queue release {found['id'][:12]}")
+    go_on = context.obj.hint(f"relay queue release {found['id'][:12]}")
+    print(f"message {found['id']} is held; let it go on with: {go_on}")
 
 
 @command(app, "release", "relay queue release 6aq3kd1p0e4m")

@@ -37,7 +37,10 @@ def demo(
         ),
     ] = None,
 ) -> None:
-    """Show a relay at work, with a server of its own that keeps all mail. Nothing leaves this machine."""
+    """Send a message through a relay with a built-in server.
+
+    That server keeps all mail: nothing leaves this machine.
+    """
     from relay.demo import run
 
     if port is None:

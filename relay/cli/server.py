@@ -41,12 +41,12 @@ def add(
     record = context.obj.run("server.add", name=name, values=values, default=default, password=password)
     print(f"server {record['name']} added{' as the default' if record['default'] else ''}")
     if record["auth"] != "none" and not record["password_set"]:
-        print(f"set its password with: relay server password {name}")
+        print(f"set its password with: {context.obj.hint(f'relay server password {name}')}")
 
 
 @command(app, "list", "relay server list --json")
 def list_(context: Context, as_json: AsJson = False) -> None:
-    """List the servers, and how many channels and agents each one serves."""
+    """List the servers and how many profiles use them."""
     records = context.obj.run("server.list")
     if as_json:
         return print_json(records)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from relay.control.client import ControlClient, NoRelay
@@ -45,6 +46,10 @@ class Session:
         from relay.settings import load_settings
 
         return load_settings(self.settings_file)
+
+    def hint(self, command: str) -> str:
+        """Return a command to go on with, which means the same settings file as this one."""
+        return f"{command} --config {quote(str(self.config))}" if self.config is not None else command
 
     @property
     def client(self) -> ControlClient:

@@ -31,14 +31,14 @@ def status(context: Context, as_json: AsJson = False) -> None:
     if as_json:
         print_json(found)
     else:
-        _print(found)
+        _print(found, context.obj)
     if not found["running"]:
         raise Exit(1)
 
 
-def _print(found: dict[str, Any]) -> None:
+def _print(found: dict[str, Any], session: Session) -> None:
     if not found["running"]:
-        print("no relay is running; start it with: relay serve")
+        print(f"no relay is running; start it with: {session.hint('relay serve')}")
         return
     directory = found["directory"]
     print_record(
@@ -50,7 +50,7 @@ def _print(found: dict[str, Any]) -> None:
             "held": count(len(found["accounts_held"]), "account") if found["accounts_held"] else "no account",
         }
     )
-    _print_held(found["accounts_held"])
+    _print_held(found["accounts_held"], session)
     for fault in directory["faults"]:
         print(f"  {fault['file']}: {fault['key']}: {fault['message']}")
 
@@ -63,12 +63,12 @@ def _queue(found: dict[str, Any]) -> str:
     return f"{counts}; the oldest came {relative(moment(found['oldest']), datetime.now(UTC))}"
 
 
-def _print_held(accounts: list[dict[str, Any]]) -> None:
+def _print_held(accounts: list[dict[str, Any]], session: Session) -> None:
     for account in accounts[:_MOST_HELD]:
         print(f"  {account_words(account)}, {relative(moment(account['held_since']), datetime.now(UTC))}:")
         print(f"    {words(account['reason'])}")
     if len(accounts) > _MOST_HELD:
-        print(f"  and {len(accounts) - _MOST_HELD} more: relay account list")
+        print(f"  and {len(accounts) - _MOST_HELD} more: {session.hint('relay account list')}")
 
 
 def _directory(session: Session) -> dict[str, Any]:

@@ -21,7 +21,10 @@ from relay.faults import did_you_mean
 
 
 class Operations:
-    """The operations on the parts of one relay. Results and streamed items are JSON values."""
+    """The operations on the parts of one relay. Results and streamed items are JSON values.
+
+    Each looks at the directory file first, so that what a person saved a moment ago counts.
+    """
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
@@ -53,11 +56,17 @@ class Operations:
 
     async def run(self, name: str, params: Mapping[str, Any]) -> Any:
         """Return the result of an operation. Raises Refused."""
-        return await self._operation(name).run(params)
+        operation = self._operation(name)
+        await self._parts.directory.refresh()
+        return await operation.run(params)
 
-    def batches(self, name: str, params: Mapping[str, Any]) -> AsyncGenerator[list[dict[str, Any]]]:
-        """Return the items of an operation, as many at once as there are. Raises Refused, also from the iterator."""
-        return self._operation(name).batches(params)
+    async def batches(self, name: str, params: Mapping[str, Any]) -> AsyncGenerator[list[dict[str, Any]]]:
+        """Yield the items of an operation, as many at once as there are. Raises Refused."""
+        operation = self._operation(name)
+        await self._parts.directory.refresh()
+        async with aclosing(operation.batches(params)) as batches:
+            async for batch in batches:
+                yield batch
 
     async def stream(self, name: str, params: Mapping[str, Any]) -> AsyncGenerator[dict[str, Any]]:
         """Yield the items of an operation one by one. Raises Refused."""

@@ -3,12 +3,13 @@
 from asyncio import to_thread
 from typing import Any
 
+from relay.control.assignments import read_assignments
 from relay.control.lookup import find_profile
 from relay.control.operation import Operation
 from relay.control.parts import Parts
 from relay.control.passwords import forget_password, set_password
 from relay.control.records import profile_record, profile_records
-from relay.directory.edit import add_profile, parse_assignments, remove_profile, set_profile
+from relay.directory.edit import add_profile, remove_profile, set_profile
 from relay.directory.model import Agent, Channel, ProfileKind
 
 
@@ -51,7 +52,7 @@ class Profiles:
 
     async def set_(self, *, name: str, changes: list[str]) -> dict[str, Any]:
         """Change keys ("KEY=VALUE"; "KEY=" restores the default), and return the profile."""
-        values = parse_assignments(Channel if self._kind is ProfileKind.CHANNEL else Agent, changes)
+        values = read_assignments(Channel if self._kind is ProfileKind.CHANNEL else Agent, changes)
         await self._parts.directory.change(lambda document: set_profile(document, self._kind, name, values))
         return await self.show(name=name)
 

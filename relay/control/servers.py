@@ -3,12 +3,13 @@
 from asyncio import to_thread
 from typing import Any
 
+from relay.control.assignments import read_assignments
 from relay.control.lookup import find_server
 from relay.control.operation import Operation
 from relay.control.parts import Parts
 from relay.control.passwords import forget_password, set_password
 from relay.control.records import server_record, server_records
-from relay.directory.edit import add_server, parse_assignments, remove_server, set_default, set_server
+from relay.directory.edit import add_server, remove_server, set_default, set_server
 from relay.directory.model import Server
 
 
@@ -52,7 +53,7 @@ class Servers:
 
     async def set_(self, *, name: str, changes: list[str]) -> dict[str, Any]:
         """Change keys ("KEY=VALUE"; "KEY=" restores the default), and return the server."""
-        values = parse_assignments(Server, changes)
+        values = read_assignments(Server, changes)
         await self._parts.directory.change(lambda document: set_server(document, name, values))
         return await self.show(name=name)
 

@@ -119,7 +119,11 @@ class Postman:
             verdict = self._judge(begun(message), copies)
             if not was_sent:
                 verdict = replace(verdict, message=replace(verdict.message, next_attempt=self.clock()))
-            ended = replace(attempt, ended=self.clock(), reply=str(_STOPPED)) if attempt else None
+            ended = (
+                replace(attempt, ended=self.clock(), reply=str(_STOPPED), meaning=str(failure.meaning))
+                if attempt
+                else None
+            )
             await self._settle(message, verdict, ended, ())
 
     def route_of_account(self, account: Account) -> Route | None:

@@ -120,7 +120,8 @@ def test_status_without_a_relay_has_the_same_keys(peopled: CommandLine) -> None:
     assert done.code == 1
     assert done.json.keys() >= STATUS
     assert (done.json["running"], done.json["directory"]) == (False, {"ok": True, "faults": []})
-    assert peopled("status").out == "no relay is running; start it with: relay serve\n"
+    hint = f"relay serve --config {peopled.settings_file}"
+    assert peopled("status").out == f"no relay is running; start it with: {hint}\n"
     peopled.directory_file.write_text("x = 1\n")
     [fault] = peopled("status", "--json").json["directory"]["faults"]
     assert fault["key"] == "x"

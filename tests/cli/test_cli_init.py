@@ -79,6 +79,14 @@ def test_the_server_is_tried_and_a_failure_is_told(relay: CommandLine) -> None:
     assert done.code == 1
     assert "ok      resolve" in done.out
     assert "FAILED  connect" in done.out
+    assert "ready" not in done.out
+    config = f"--config {relay.settings_file}"
+    assert done.err.splitlines() == [
+        "the files are written, but the test failed",
+        f"mend it with: relay server set main KEY=VALUE {config}",
+        f"or, if the password is wrong: relay server password main {config}",
+        f"test again with: relay agent test a --no-send {config}",
+    ]
     assert relay.ask("server", "show", "main")["password_set"] is True
     assert relay.ask("agent", "show", "a")["resolved_server"] == "main"
 
@@ -92,9 +100,14 @@ def test_a_person_is_asked_for_what_is_missing(relay: CommandLine) -> None:
     seen = ""
     for question, answer in (
         ("takes your mail", "smtp.acmejets.example"),
-        ("address that sends", "jane@acmejets.example"),
+        ("address that sends", "nonsense"),
+        ("'nonsense' has no domain; write it as name@domain\r\nThe first address", "jane@acmejets.example"),
         ("account of its own (yes or no) [yes]:", ""),
         ("Password for jane@acmejets.example:", "geheim-2"),
+        ("The same again:", "geheim-3"),
+        ("the two passwords differ\r\nPassword for", "geheim-2"),
+        ("The same again:", ""),
+        ("the two passwords differ\r\nPassword for", "geheim-2"),
         ("The same again:", "geheim-2"),
     ):
         seen += _read_until(main, question)

@@ -25,7 +25,8 @@ def test_every_option_of_add_is_written(peopled: CommandLine) -> None:
         "en",
     ]
     out = peopled.good("agent", "add", "jane", *options)
-    assert out == ("agent jane added; it sends through other\nset its email password with: relay agent password jane\n")
+    hint = f"relay agent password jane --config {peopled.settings_file}"
+    assert out == f"agent jane added; it sends through other\nset its email password with: {hint}\n"
     assert tomllib.loads(peopled.directory_file.read_text())["agents"]["jane"] == {
         "address": "jane@acmejets.example",
         "aliases": ["j@acmejets.example", "@j.example"],
@@ -80,7 +81,8 @@ def test_a_password_comes_from_stdin_without_its_line_end(peopled: CommandLine) 
     out = peopled.good("agent", "password", "jane", "--password-stdin", stdin="geheim-3\r\nrest\n")
     assert out == "the email password of agent jane is set\n"
     out = peopled.good("channel", "password", "support", "--password-stdin", stdin="geheim-4")
-    assert out.endswith("it is used once this is done: relay channel set support override=true\n")
+    hint = f"relay channel set support override=true --config {peopled.settings_file}"
+    assert out.endswith(f"it is used once this is done: {hint}\n")
 
 
 def test_nobody_is_asked_where_stdin_is_no_terminal(peopled: CommandLine) -> None:

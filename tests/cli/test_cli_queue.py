@@ -93,7 +93,8 @@ def test_show_tells_the_journey(filled: CommandLine) -> None:
 
 def test_hold_release_remove(filled: CommandLine) -> None:
     out = filled.good("queue", "hold", "aaaaaaaa")
-    assert out == f"message {FIRST} is held; let it go on with: relay queue release aaaaaaaaaaaa\n"
+    hint = f"relay queue release aaaaaaaaaaaa --config {filled.settings_file}"
+    assert out == f"message {FIRST} is held; let it go on with: {hint}\n"
     assert filled.good("queue", "release", "aaaaaaaaaaaa") == f"message {FIRST} goes on\n"
     assert filled.good("queue", "remove", FIRST) == f"message {FIRST} is removed\n"
     done = filled("queue", "remove", FIRST)
@@ -168,7 +169,7 @@ def test_the_status_of_a_running_relay(peopled: CommandLine, monkeypatch: pytest
     assert "queue      2 queued, 1 held; the oldest came 3 h ago" in lines
     assert "held       12 accounts" in lines
     assert lines.count("  acmejets/u, 3 h ago:") == lines.count("    535 5.7.8 no") == 10
-    assert lines[-1] == "  and 2 more: relay account list"
+    assert lines[-1] == f"  and 2 more: relay account list --config {peopled.settings_file}"
     monkeypatch.setattr(ControlClient, "status", lambda _: {**NOT_RUNNING, **running})
     lines = peopled.good("status").splitlines()
     assert "queue      empty" in lines

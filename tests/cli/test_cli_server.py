@@ -7,7 +7,8 @@ from tests.cli.cli_kit import CommandLine
 
 def test_the_first_server_is_the_default_and_wants_a_password(relay: CommandLine) -> None:
     out = relay.good("server", "add", "acmejets", "--host", "smtp.acmejets.example", "--username", "m@acmejets.example")
-    assert out == "server acmejets added as the default\nset its password with: relay server password acmejets\n"
+    hint = f"relay server password acmejets --config {relay.settings_file}"
+    assert out == f"server acmejets added as the default\nset its password with: {hint}\n"
     out = relay.good("server", "add", "open", "--host", "127.0.0.1", "--security", "none", "--auth", "none")
     assert out == "server open added\n"
 
@@ -75,6 +76,14 @@ def test_set_changes_and_restores(peopled: CommandLine) -> None:
     assert peopled.ask("server", "show", "other")["port"] == 465
     done = peopled("server", "set", "other", "prot=1")
     assert (done.code, done.err) == (1, "prot: there is no such key; did you mean 'port'?\n")
+
+
+def test_set_names_every_fault_at_once(peopled: CommandLine) -> None:
+    before = peopled.directory_file.read_bytes()
+    done = peopled("server", "set", "other", "port=abc", "sec=tls", "host=h.example")
+    assert (done.code, done.out) == (1, "")
+    assert [line.partition(":")[0] for line in done.err.splitlines()] == ["port", "sec"]
+    assert peopled.directory_file.read_bytes() == before
 
 
 def test_the_default_moves_those_who_follow_it(peopled: CommandLine) -> None:

@@ -49,6 +49,15 @@ def test_a_command_without_its_verb_shows_its_help(words: list[str], capsys: pyt
     assert "Commands:" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("words", [[], *([noun] for noun in VERBS)])
+def test_no_line_of_a_list_of_commands_is_cut(
+    words: list[str], relay: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    commands = relay.good(*words, "--help").partition("Commands:")[2]
+    assert [line for line in commands.splitlines() if line.endswith("...") or len(line) > 80] == []
+
+
 def test_the_version(relay: CommandLine) -> None:
     assert relay.good("--version") == f"relay {__version__}\n"
 

@@ -133,3 +133,14 @@ async def test_a_wrong_password_parameter_is_not_repeated(operations: Operations
 async def test_an_unknown_operation_suggests_one(operations: Operations) -> None:
     with pytest.raises(UnknownOperation, match=r"there is no operation 'server\.lst'; did you mean 'server\.list'\?"):
         await operations.run("server.lst", {})
+
+
+async def test_a_hand_edit_counts_at_once(operations: Operations, tmp_path: Path) -> None:
+    file = tmp_path / "state/directory.toml"
+    file.write_text(file.read_text() + '\n[channels.new]\naddress = "new@acmejets.example"\n')
+    assert (await operations.run("channel.show", {"name": "new"}))["address"] == "new@acmejets.example"
+    file.write_text(file.read_text().replace("channels.new", "channels.newer"))
+    params = {"name": "newer", "to": "not an address", "send": False}
+    with pytest.raises(Refused, match="not an address"):
+        async for _ in operations.stream("channel.test", params):
+            pass

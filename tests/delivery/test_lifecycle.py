@@ -1,5 +1,7 @@
 """The table of states: what it allows, and what a message is while its copies differ."""
 
+from pathlib import Path
+
 import pytest
 
 from relay.delivery.lifecycle import TRANSITIONS, Event, IllegalMove, State, message_state, next_state
@@ -38,3 +40,15 @@ def test_only_an_attempt_delivers() -> None:
 )
 def test_what_is_open_counts_before_what_is_over(copies: tuple[State, ...], state: State) -> None:
     assert message_state(copies) is state
+
+
+def test_the_documentation_shows_the_table() -> None:
+    """docs/architecture.md draws the transitions from here; on a failure, put in what this prints."""
+    rows = [f"| `{state}` | {_moves(state)} |" for state in State]
+    drawn = "\n".join(["| state | what can happen |", "| --- | --- |", *rows])
+    page = (Path(__file__).parents[2] / "docs/architecture.md").read_text()
+    assert drawn in page, drawn
+
+
+def _moves(state: State) -> str:
+    return ", ".join(f"{event} → `{target}`" for event, target in TRANSITIONS[state].items()) or "nothing: it is over"

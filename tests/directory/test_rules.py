@@ -82,10 +82,6 @@ BAD_FILES = [
             'set security = "starttls" or "tls", or allow_plaintext_password = true'
         ),
     ),
-    (
-        "[servers.x]\nhost = 'h'\nnull_sender = false",
-        "servers.x.null_sender: false is not in this version; remove the key",
-    ),
     ("[servers.x]\nhost = 'h'\nchunking = true", "servers.x.chunking: true is not in this version; remove the key"),
     (
         "[servers.x]\nhost = 'h'\nmessages_per_minute = 5",
@@ -196,10 +192,6 @@ BAD_FILES = [
     (
         "[channels.s]\naddress = 's@a.example'\nalias_identity = 'keep'",
         "channels.s.alias_identity: 'keep' needs override = true; without it mail leaves with the server's address",
-    ),
-    (
-        "[channels.s]\naddress = 's@a.example'\nmode = 'queued'",
-        "channels.s.mode: 'queued' is not in this version; remove the key",
     ),
     (
         "[agents.j]\naddress = 'j@a.example'\nmay_send_as = ['s']",
