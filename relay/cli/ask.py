@@ -6,7 +6,6 @@ from collections.abc import Callable
 from relay.cli.session import WrongUsage
 from relay.control.refused import Refused
 
-
 _TRIES = 3
 
 
