@@ -2,15 +2,30 @@
 
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from relay.directory.model import Agent, Application, Channel, Directory, Script, Server
-from relay.schema import Schema, TableFaults, keys_of, no_such_key, show
+from relay.schema import Location, Schema, TableFaults, keys_of, no_such_key, show, without
 
 T = TypeVar("T")
 
 _NAME = re.compile(r"\w[\w.@+-]{0,63}")
+
+_PROFILE = {"address": "", "override": True, "server": "?"}
+_STAND_INS: Mapping[str, Mapping[str, Any]] = {
+    "servers": {
+        "host": "localhost",
+        "username": "a@b.example",
+        "address": "a@b.example",
+        "allow_plaintext_password": True,
+    },
+    "channels": _PROFILE,
+    "agents": _PROFILE,
+    "applications": {},
+    "scripts": {},
+}
 
 SERVERS = Schema(Server)
 CHANNELS = Schema(Channel)
@@ -21,32 +36,40 @@ SCRIPTS = Schema(Script)
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What could be read: the well-formed entries, the names of all, and (key, sentence) for each fault."""
+    """What could be read: the entries, the names of all, and (key, sentence) for each fault.
+
+    An entry with malformed keys is there without them, so that all its other faults are found, too. `unread` are those
+    keys, and tables that are none: what a rule finds there follows from the fault that is known already.
+    """
 
     directory: Directory
     names: Mapping[str, frozenset[str]]
     faults: list[tuple[str, str]] = field(default_factory=list)
+    unread: set[str] = field(default_factory=set)
 
 
 def read_tables(data: Mapping[str, Any]) -> Reading:
     """Return what the tables say, entry by entry."""
     faults: list[tuple[str, str]] = []
+    unread: set[str] = set()
     known = keys_of(Directory)
     faults += [(key, no_such_key(key, known)) for key in data if key not in known]
     default = data.get("default_server")
     if default is not None and not isinstance(default, str):
         faults.append(("default_server", f"{show(default)} is not text; write the server's name in quotes"))
         default = None
+        unread.add("default_server")
     directory = Directory(
         default_server=default or None,
-        servers=_entries(data, "servers", SERVERS, faults),
-        channels=_entries(data, "channels", CHANNELS, faults),
-        agents=_entries(data, "agents", AGENTS, faults),
-        applications=_entries(data, "applications", APPLICATIONS, faults),
-        scripts=_entries(data, "scripts", SCRIPTS, faults),
+        servers=_entries(data, "servers", SERVERS, faults, unread),
+        channels=_entries(data, "channels", CHANNELS, faults, unread),
+        agents=_entries(data, "agents", AGENTS, faults, unread),
+        applications=_entries(data, "applications", APPLICATIONS, faults, unread),
+        scripts=_entries(data, "scripts", SCRIPTS, faults, unread),
     )
     names = {key: frozenset(_table(data, key)) for key in known if key != "default_server"}
-    return Reading(directory, names, faults)
+    unread |= {key for key in known if key in data and key != "default_server" and not isinstance(data[key], Mapping)}
+    return Reading(directory, names, faults, unread)
 
 
 def name_fault(name: str) -> str:
@@ -56,7 +79,9 @@ def name_fault(name: str) -> str:
     return f"{show(name)} is no name; write 1 to 64 letters, digits or . _ @ + -, with a letter or digit in front"
 
 
-def _entries(data: Mapping[str, Any], kind: str, schema: Schema[T], faults: list[tuple[str, str]]) -> dict[str, T]:
+def _entries(
+    data: Mapping[str, Any], kind: str, schema: Schema[T], faults: list[tuple[str, str]], unread: set[str]
+) -> dict[str, T]:
     entries: dict[str, T] = {}
     if kind in data and not isinstance(data[kind], Mapping):
         faults.append((kind, f"{show(data[kind])} is not a table; write each entry as [{kind}.NAME]"))
@@ -72,7 +97,24 @@ def _entries(data: Mapping[str, Any], kind: str, schema: Schema[T], faults: list
             entries[name] = schema.read(table, key, name=name)
         except TableFaults as error:
             faults += [(fault_key, message) for fault_key, message, _ in error.faults]
+            locations = [location for _, _, location in error.faults]
+            unread |= {f"{key}.{location[0]}" for location in locations if len(location) == 1}
+            # A table inside that lacks a key it needs cannot be mended by taking away: then it goes as a whole.
+            for removed in (locations, [location[:1] for location in locations]):
+                with suppress(TableFaults):
+                    entries[name] = schema.read(_sound(table, kind, removed), key, name=name)
+                    break
     return entries
+
+
+def _sound(table: Mapping[str, Any], kind: str, locations: list[Location]) -> dict[str, Any]:
+    """Return an entry without its malformed keys; where a rule needs a value, one that breaks none stands in."""
+    removed = {location[0] for location in locations if len(location) == 1}
+    stand_ins = {key: value for key, value in _STAND_INS[kind].items() if key in removed}
+    sound = without(table, locations)
+    if kind == "servers" and "auth" in removed:
+        stand_ins |= {key: value for key, value in _STAND_INS[kind].items() if key == "username" and key not in sound}
+    return sound | stand_ins
 
 
 def _table(data: Mapping[str, Any], kind: str) -> Mapping[str, Any]:

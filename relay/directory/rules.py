@@ -23,7 +23,8 @@ _SOURCES = ("file:", "env:", "credential:", "command:")
 def parse_directory(data: Mapping[str, Any], file: str = "directory.toml") -> Directory:
     """Return the directory that the tables of a file describe. Raises Faults with everything that is wrong."""
     reading = read_tables(data)
-    findings = [*reading.faults, *(finding for rule in _RULES for finding in rule(reading))]
+    found = (finding for rule in _RULES for finding in rule(reading))
+    findings = [*reading.faults, *((key, message) for key, message in found if key not in reading.unread)]
     if findings:
         raise Faults(sorted({Fault(file, key, message) for key, message in findings}))
     return reading.directory
@@ -51,7 +52,7 @@ def _default_is_named(reading: Reading) -> Findings:
             "default_server",
             f'it is missing; name the server of all who choose none: default_server = "{min(servers)}"',
         )
-    if default is not None and default not in servers:
+    if default is not None and default not in servers and "servers" not in reading.unread:
         yield "default_server", no_such("server", default, servers)
 
 
@@ -94,16 +95,16 @@ def _names_are_not_addresses_of_others(reading: Reading) -> Findings:
 def _references_are_good(reading: Reading) -> Findings:
     servers, scripts = reading.names["servers"], reading.names["scripts"]
     for profile in reading.directory.profiles():
-        if profile.server is not None and profile.server not in servers:
+        if profile.server is not None and profile.server not in servers and "servers" not in reading.unread:
             yield f"{key_of(profile)}.server", no_such("server", profile.server, servers)
-        if profile.script is not None and profile.script not in scripts:
+        if profile.script is not None and profile.script not in scripts and "scripts" not in reading.unread:
             yield f"{key_of(profile)}.script", no_such("script", profile.script, scripts)
 
 
 def _profiles_have_a_server(reading: Reading) -> Findings:
     """One sentence for all: a directory of ten thousand agents without a server has one fault, not ten thousand."""
     first = next(reading.directory.profiles(), None)
-    if first is not None and not reading.names["servers"]:
+    if first is not None and not reading.names["servers"] and "servers" not in reading.unread:
         yield key_of(first), "there is no server to send through; add [servers.NAME] and make it default_server"
 
 

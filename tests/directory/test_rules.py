@@ -219,7 +219,120 @@ BAD_FILES = [
     ("[scripts.d]\nset_headers = 'X'", "scripts.d.set_headers: 'X' is not a table"),
 ]
 
+# Files with several faults in one entry or around it: all sentences of the first run.
+MANY_FAULTS = [
+    (
+        "[servers.x]\nsecurity = 'ssl'\nhost = 'smtp.x:587'",
+        [
+            'servers.x.host: there is a port in it; write host = "smtp.x" and port = 587',
+            "servers.x.security: 'ssl' is not 'none', 'starttls' or 'tls'",
+        ],
+    ),
+    (
+        "[agents.j]\noverride = 'yes'\naddress = 'j'\nserver = 'sharde'",
+        [
+            "agents.j.address: 'j' has no domain; write it as name@domain",
+            "agents.j.override: 'yes' is neither true nor false; write one of them, without quotes",
+            "agents.j.server: there is no server 'sharde'; did you mean 'shared'?",
+        ],
+    ),
+    (
+        "[agents.j]\nserver = 'sharde'",
+        [
+            "agents.j.address: this key is needed; add it",
+            "agents.j.server: there is no server 'sharde'; did you mean 'shared'?",
+        ],
+    ),
+    (
+        "[agents.j]\naddress = 'j@a.example'\naliases = ['@-', 5]",
+        ["agents.j.aliases: '-' is no domain", "agents.j.aliases #2: 5 is not text; write it in quotes"],
+    ),
+    (
+        "[agents.i]\naddress = 'j@a.example'\n[agents.j]\naddress = 'j@a.example'\noverride = 1",
+        [
+            "agents.j.address: j@a.example belongs to agent 'i' already; take it from one of them",
+            "agents.j.override: 1 is neither true nor false; write one of them, without quotes",
+        ],
+    ),
+    (
+        "[servers.x]\nport = 0\n[servers.x.incoming]\nprotocol = 'imap'\n[agents.j]\naddress = 'j'\nserver = 'x'",
+        [
+            "agents.j.address: 'j' has no domain; write it as name@domain",
+            "servers.x.address: agent 'j' sends with this server's address, and it has none; add address = \"…\"",
+            "servers.x.host: this key is needed; add it",
+            "servers.x.incoming.host: this key is needed; add it",
+            "servers.x.port: 0 is too small; the least is 1",
+            'servers.x.username: agent \'j\' sends with this server\'s account; add username = "…", or auth = "none"',
+        ],
+    ),
+]
+
+# A malformed value that another rule reads too: what only follows from it is no second sentence.
+FOLLOWS_FROM_ANOTHER = [
+    (
+        "[servers.x]\nhost = 5\nsecurity = 'none'",
+        "servers.x.host: 5 is not text; write it in quotes",
+    ),
+    (
+        "[servers.x]\nhost = 'h'\nsecurity = 'none'\nallow_plaintext_password = 1",
+        "servers.x.allow_plaintext_password: 1 is neither true nor false; write one of them, without quotes",
+    ),
+    (
+        "[servers.x]\nhost = 'h'\nsecurity = 'none'\nauth = 5",
+        ("servers.x.auth: 5 is not 'none', 'plain', 'login', 'cram-md5', 'scram-sha-256', 'oauth2' or 'auto'"),
+    ),
+    (
+        (
+            "[servers.x]\nhost = 'h'\naddress = 'a@b.example'\nauth = 'nnoe'\n"
+            "[agents.j]\naddress = 'j@a.example'\nserver = 'x'"
+        ),
+        (
+            "servers.x.auth: 'nnoe' is not 'none', 'plain', 'login', 'cram-md5', 'scram-sha-256', 'oauth2' or 'auto'; "
+            "did you mean 'none'?"
+        ),
+    ),
+    (
+        "[servers.x]\nhost = 'h'\nusername = 5\n[agents.j]\naddress = 'j@a.example'\nserver = 'x'",
+        "servers.x.username: 5 is not text; write it in quotes",
+    ),
+    (
+        "[servers.x]\nhost = 'h'\nusername = 'u'\naddress = 5\n[agents.j]\naddress = 'j@a.example'\nserver = 'x'",
+        "servers.x.address: 5 is not text; write it in quotes",
+    ),
+    (
+        "[servers.x]\nhost = 'h'\n[agents.j]\naddress = 'j@a.example'\nserver = 'x'\noverride = 'yes'",
+        "agents.j.override: 'yes' is neither true nor false; write one of them, without quotes",
+    ),
+    (
+        "[agents.j]\naddress = 'j@a.example'\nalias_identity = 'keep'\noverride = 'yes'",
+        "agents.j.override: 'yes' is neither true nor false; write one of them, without quotes",
+    ),
+    (
+        "default_server = 'x'\n[servers.x]\nhost = 'h'\n[agents.j]\naddress = 'j@a.example'\nserver = 5",
+        "agents.j.server: 5 is not text; write it in quotes",
+    ),
+    (
+        (
+            "default_server = 'x'\n[servers.x]\nhost = 'h'\ninternal = true\n"
+            "[agents.j]\naddress = 'j@a.example'\noverride = true\nserver = 5"
+        ),
+        "agents.j.server: 5 is not text; write it in quotes",
+    ),
+    (
+        "default_server = 5\n[agents.j]\naddress = 'j@a.example'",
+        "default_server: 5 is not text; write the server's name in quotes",
+    ),
+    (
+        "scripts = 5\n[agents.j]\naddress = 'j@a.example'\nscript = 's'",
+        "scripts: 5 is not a table; write each entry as [scripts.NAME]",
+    ),
+]
+
 BAD_DEFAULTS = [
+    (
+        "default_server = 'x'\nservers = 5\n[agents.j]\naddress = 'j@a.example'\nserver = 'x'",
+        "servers: 5 is not a table; write each entry as [servers.NAME]",
+    ),
     (
         "[servers.b]\nhost = 'h'\n[servers.a]\nhost = 'h'",
         'default_server: it is missing; name the server of all who choose none: default_server = "a"',
@@ -272,8 +385,7 @@ def sentences(text: str) -> list[str]:
     return [f"{fault.key}: {fault.message}" for fault in caught.value.faults]
 
 
-@pytest.mark.parametrize(("text", "sentence"), BAD_FILES)
-def test_a_bad_entry_is_one_sentence(text: str, sentence: str) -> None:
+def sentences_after_base(text: str) -> list[str]:
     good = tomllib.loads(BASE)
     bad = tomllib.loads(text)
     tables = {**good, **bad}
@@ -281,7 +393,22 @@ def test_a_bad_entry_is_one_sentence(text: str, sentence: str) -> None:
         tables["servers"] = good["servers"] | bad["servers"]
     with pytest.raises(Faults) as caught:
         parse_directory(tables)
-    assert [f"{fault.key}: {fault.message}" for fault in caught.value.faults] == [sentence]
+    return [f"{fault.key}: {fault.message}" for fault in caught.value.faults]
+
+
+@pytest.mark.parametrize(("text", "sentence"), BAD_FILES)
+def test_a_bad_entry_is_one_sentence(text: str, sentence: str) -> None:
+    assert sentences_after_base(text) == [sentence]
+
+
+@pytest.mark.parametrize(("text", "expected"), MANY_FAULTS)
+def test_a_malformed_key_hides_no_other_fault(text: str, expected: list[str]) -> None:
+    assert sentences_after_base(text) == expected
+
+
+@pytest.mark.parametrize(("text", "sentence"), FOLLOWS_FROM_ANOTHER)
+def test_what_follows_from_a_malformed_key_is_no_second_fault(text: str, sentence: str) -> None:
+    assert sentences_after_base(text) == [sentence]
 
 
 @pytest.mark.parametrize(("text", "sentence"), BAD_DEFAULTS)
