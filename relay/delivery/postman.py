@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 
 from relay import log
 from relay.delivery.accounts import Accounts
-from relay.delivery.lifecycle import Event, State, next_state
+from relay.delivery.lifecycle import Event, State, message_state, next_state
 from relay.delivery.lifting import lift
 from relay.delivery.office import Office, Refused
 from relay.delivery.parcel import Handed, Parcel, header_of, pack
@@ -27,7 +27,7 @@ from relay.mail.identity import from_address
 from relay.mail.reply import Reply
 from relay.secrets.secret import Secret
 from relay.store.errors import StoreError
-from relay.store.messages import Attempt, Fenced, HoldRow, NewMessage, Settlement, StoredMessage
+from relay.store.messages import Attempt, Fenced, HoldRow, NewMessage, NoContent, Settlement, StoredMessage
 from relay.store.queue import Queue
 from relay.upstream.outcome import Failure, Outcome
 from relay.upstream.phase import Phase
@@ -73,9 +73,10 @@ class Postman:
             await self._attempt(begun(message))
         except Fenced:
             log.warned("a message was taken over while it was under way; the other's record counts", id=message.id)
-        except StoreError as error:
-            # Nothing is lost: the lease runs out, and what is on disk says how far this attempt came.
-            log.broken(str(error), id=message.id)
+        except (StoreError, NoContent) as error:
+            # Before the final dot: nobody has the message, and it waits on as soon as the store can be told.
+            log.broken(str(error) or "the store has no content of this message", id=message.id)
+            await self._give_back(message)
 
     def follow(self, work: Work, handover: asyncio.Task[Outcome]) -> None:
         """Let a hand-over whose message was stored meanwhile go on, and write down its outcome."""
@@ -139,7 +140,10 @@ class Postman:
     async def conclude(self, work: Work, outcome: Outcome) -> Verdict:
         """Judge the outcome of an attempt and write it down, however long the store takes to take it."""
         verdict = self._judge(work.message, copies_of(work.message, outcome))
-        await self._concern(work, verdict)
+        try:
+            await self._concern(work, verdict)
+        except StoreError as error:
+            log.broken(str(error), id=work.message.id)  # the hold is in effect, and is stored with the next refusal
         if verdict.consequence and verdict.message.state == State.HELD:
             account = Account(work.attempt.server, work.attempt.username)
             verdict = replace(verdict, message=replace(verdict.message, held_by=str(account)))
@@ -170,6 +174,20 @@ class Postman:
             await self.conclude(work, await handover)
         except Fenced:
             log.warned("a message was taken over while it was under way; the other's record counts", id=work.message.id)
+
+    async def _give_back(self, message: StoredMessage) -> None:
+        """Let a claimed message wait as before, and go on trying: a lease that we keep would keep it from everybody."""
+        state = message_state(State(one.state) for one in message.recipients)
+        while True:
+            await asyncio.sleep(_TROUBLE_SECONDS)
+            try:
+                await self.queue.release_lease(message.id, message.fence, str(state))
+            except Fenced:
+                return
+            except StoreError as error:
+                log.broken(str(error), id=message.id)
+            else:
+                return
 
     async def _attempt(self, message: StoredMessage) -> None:
         content = await self.queue.content(message.id)
