@@ -126,6 +126,19 @@ class Service:
                 await self.dispatcher.stop()
                 await postman.stop()
 
+    def _office(self, secrets: SecretKeeper, upstream: Upstream) -> Office:
+        settings = self.settings
+        return Office(
+            routing=self.directory.routing,
+            secrets=secrets,
+            upstream=upstream,
+            tell=self._tell,
+            mismatch=Mismatch(settings.policy.from_mismatch),
+            profile_url=settings.web.public_url if settings.web.address else "",
+            mode=Mode(settings.delivery.mode),
+            patience=settings.delivery.patience,
+        )
+
     async def _start(self) -> None:
         settings, closing = self.settings, self._closing
         if faults := check_modes(settings):
@@ -155,16 +168,7 @@ class Service:
             free_floor=settings.delivery.free_space,
             keep_seconds=settings.log.keep_messages,
         )
-        office = Office(
-            routing=self.directory.routing,
-            secrets=secrets,
-            upstream=upstream,
-            tell=self._tell,
-            mismatch=Mismatch(settings.policy.from_mismatch),
-            profile_url=settings.web.public_url if settings.web.address else "",
-            mode=Mode(settings.delivery.mode),
-            patience=settings.delivery.patience,
-        )
+        office = self._office(secrets, upstream)
         schedule = Schedule.of(settings.delivery)
         accounts = Accounts(schedule, await queue.holds())
         postman = Postman(office, queue, accounts, schedule, Reporter(hostname, schedule))

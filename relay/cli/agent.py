@@ -22,7 +22,7 @@ def add(
     override: Annotated[bool, Option("--override", help="Log in with the agent's own account.")] = False,
     username: Annotated[str | None, Option(metavar="U", help="That account. Default: the address.")] = None,
     script: Annotated[str | None, Option(metavar="NAME", help="The header rules of the agent's mail.")] = None,
-    mode: Annotated[str | None, Option(metavar="M", help="auto or direct. Default: as in relay.toml.")] = None,
+    mode: Annotated[str | None, Option(metavar="M", help="auto, direct or queued. Default: as in relay.toml.")] = None,
     full_name: Annotated[str | None, Option("--full-name", metavar="TEXT", help="As people write it.")] = None,
     group: Annotated[str | None, Option(metavar="TEXT", help="The group the agent belongs to.")] = None,
     role: Annotated[str | None, Option(metavar="TEXT", help="What the agent does.")] = None,

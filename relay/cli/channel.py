@@ -22,7 +22,7 @@ def add(
     override: Annotated[bool, Option("--override", help="Log in with its own account.")] = False,
     username: Annotated[str | None, Option(metavar="U", help="Its own account. Default: its address.")] = None,
     script: Annotated[str | None, Option(metavar="NAME", help="The header rules of its mail.")] = None,
-    mode: Annotated[str | None, Option(metavar="M", help="auto or direct. Default: as in relay.toml.")] = None,
+    mode: Annotated[str | None, Option(metavar="M", help="auto, direct or queued. Default: as in relay.toml.")] = None,
     password_stdin: PasswordStdin = False,
 ) -> None:
     """Add a channel."""

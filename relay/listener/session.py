@@ -120,6 +120,7 @@ class Session(SMTP):
         except ClientLeft:
             pass
         except Exception:
+            # The last net of a connection: whatever went wrong here ends this session and no other.
             structlog.get_logger().exception("broken", what="a session ended by a fault")
         finally:
             await self._wire.close()
