@@ -29,7 +29,7 @@ class Desk:
 
         A null sender names nobody: the From header decides at the end of the data.
         """
-        if not client.is_trusted:
+        if not client.may_submit:
             return replies.AUTHENTICATION_REQUIRED
         if envelope.sender is not None:
             try:

@@ -1,7 +1,7 @@
 """Who hands mail to us, and which profiles it may send as. Pure."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from relay.directory.model import Agent, Profile
 from relay.directory.routing import Routing
@@ -13,16 +13,36 @@ GROUP = "group:"
 
 
 @dataclass(frozen=True, slots=True)
+class Login:
+    """An agent, channel or application that can log in at Relay, and what it may send as then."""
+
+    name: str
+    may_send_as: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Client:
     """Who submits: `name` is its login or its network address; `peer` is the network address ("unix" for a socket).
 
-    `may_send_as` are names of profiles, "group:NAME" or "*". `is_trusted`: it may send without a login.
+    `may_send_as` are names of profiles, "group:NAME" or "*". `is_trusted`: it comes from a trusted network or a unix
+    socket, and may send without a login unless the listener `needs_login` of everybody. `login` is "" without one.
     """
 
     name: str
     peer: str
     may_send_as: tuple[str, ...]
     is_trusted: bool
+    needs_login: bool = False
+    login: str = ""
+
+    @property
+    def may_submit(self) -> bool:
+        """Whether it may hand over mail at all."""
+        return bool(self.login) or (self.is_trusted and not self.needs_login)
+
+    def logged_in(self, login: Login) -> "Client":
+        """Return the client that this one has become by a login: what its network may do counts no more."""
+        return replace(self, name=login.name, may_send_as=login.may_send_as, login=login.name)
 
     @property
     def allows_anyone(self) -> bool:

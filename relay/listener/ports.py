@@ -2,11 +2,12 @@
 
 from typing import Protocol
 
-from relay.directory.client import Client
+from relay.directory.client import Client, Login
 from relay.mail.content import Content
 from relay.mail.envelope import Envelope
 from relay.mail.reply import Reply
 from relay.mail.trace import Arrival
+from relay.secrets.verifier import Verifier
 
 
 class Submission(Protocol):
@@ -31,3 +32,13 @@ class Desk(Protocol):
 
     def open(self, client: Client, envelope: Envelope, arrival: Arrival) -> Submission:
         """Begin one submission: the message has come whole and `complete` follows."""
+
+
+class Logins(Protocol):
+    """Who can log in at Relay. `relay.secrets.logins` answers."""
+
+    async def check(self, name: str, password: str) -> Login | None:
+        """Return whose name and password these are, None where they are nobody's. Takes as long for either."""
+
+    async def verifier(self, name: str) -> tuple[Login | None, Verifier]:
+        """Return whose name it is, and what checks a SCRAM exchange. A name that is nobody's has a verifier, too."""

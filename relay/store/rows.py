@@ -157,11 +157,14 @@ def _client_facts(client: Client) -> Values:
         "peer": client.peer,
         "may_send_as": list(client.may_send_as),
         "is_trusted": client.is_trusted,
+        "login": client.login,
     }
 
 
 def _client(facts: Mapping[str, Any]) -> Client:
-    return Client(facts["name"], facts["peer"], tuple(facts["may_send_as"]), facts["is_trusted"])
+    return Client(
+        facts["name"], facts["peer"], tuple(facts["may_send_as"]), facts["is_trusted"], login=facts.get("login", "")
+    )
 
 
 def _arrival_facts(arrival: Arrival) -> Values:
