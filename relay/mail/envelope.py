@@ -36,7 +36,8 @@ class Envelope:
     """One mail transaction.
 
     `sender` None is the null sender `<>`; `size` is what SIZE declared, in octets. `ret` and `envid` are RET and ENVID
-    (RFC 3461), None and "" where MAIL had none; `envid` is xtext, as it came. `require_tls`: MAIL said REQUIRETLS (RFC 8689).
+    (RFC 3461), None and "" where MAIL had none; `envid` is xtext, as it came. `require_tls`: MAIL said REQUIRETLS
+    (RFC 8689).
     """
 
     sender: Address | None
