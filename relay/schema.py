@@ -187,6 +187,11 @@ def no_such_key(key: str, known: list[str]) -> str:
     return "there is no such key" + (did_you_mean(key, known) or "; remove it")
 
 
+def no_such(kind: str, name: str, known: Iterable[str]) -> str:
+    """Return the sentence about a reference to nothing."""
+    return f"there is no {kind} {show(name)}" + did_you_mean(name, known)
+
+
 def keys_of(kind: object) -> list[str]:
     """Return the keys of the table that a dataclass is the schema of; [] for another type."""
     return list(_types_of(kind))

@@ -115,9 +115,13 @@ def domain_key(domain: str) -> str:
     if domain.isascii():
         return domain.lower()
     try:
-        return idna.encode(domain, uts46=True).decode("ascii")
+        key = idna.encode(domain, uts46=True).decode("ascii")
     except idna.IDNAError as error:
         raise AddressError(f"{domain!r} is no domain: {error}") from None
+    # IDNA has more dots than one, and takes any of them at the end. No mail domain ends with a dot.
+    if key.endswith("."):
+        raise AddressError(f"{domain!r} is no domain")
+    return key
 
 
 def _literal_key(literal: str) -> str:

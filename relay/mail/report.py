@@ -134,9 +134,10 @@ def _original_part(facts: ReportFacts) -> _Part:
 def _returned(facts: ReportFacts) -> bytes:
     """Return the whole message where RET=FULL asks for it and it can come back as it is; else nothing.
 
-    RET concerns failures only (RFC 3461 section 4.3).
+    RET concerns failures only (RFC 3461 section 4.3). A message that requires TLS never comes back whole: the way back
+    may be another (RFC 8689 section 5).
     """
-    is_wanted = facts.kind is Kind.FAILED and facts.envelope.ret is Return.FULL
+    is_wanted = facts.kind is Kind.FAILED and facts.envelope.ret is Return.FULL and not facts.envelope.require_tls
     if not is_wanted or facts.content is None or facts.content.size > LARGEST_RETURNED:
         return b""
     whole = b"".join(facts.content.chunks())

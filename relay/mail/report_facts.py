@@ -39,7 +39,7 @@ class Action(StrEnum):
 _EVENTS: Mapping[Kind, Event] = MappingProxyType(
     {Kind.FAILED: Event.FAILURE, Kind.DELAYED: Event.DELAY, Kind.DELIVERED: Event.SUCCESS}
 )
-_KINDS: Mapping[Action, Kind] = MappingProxyType(
+KINDS: Mapping[Action, Kind] = MappingProxyType(
     {
         Action.FAILED: Kind.FAILED,
         Action.DELAYED: Kind.DELAYED,
@@ -77,7 +77,7 @@ class RecipientFacts:
     def status(self) -> str:
         """The enhanced code, in a class that the action can have: a delay is never 5.x.x, whatever a server said."""
         given = self.enhanced or (self.reply.enhanced if self.reply else "")
-        classes = _CLASSES[_KINDS[self.action]]
+        classes = _CLASSES[KINDS[self.action]]
         return given if given and given[0] in classes else classes[0] + (given[1:] or ".0.0")
 
     @property
@@ -111,7 +111,7 @@ class ReportFacts:
     def __post_init__(self) -> None:
         if not may_report(self.envelope):
             raise ValueError("a message from the null sender is never reported")
-        if not self.recipients or any(_KINDS[facts.action] is not self.kind for facts in self.recipients):
+        if not self.recipients or any(KINDS[facts.action] is not self.kind for facts in self.recipients):
             raise ValueError(f"a report of what is {self.kind} names recipients for whom it is that")
 
     @property

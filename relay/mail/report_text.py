@@ -13,6 +13,7 @@ from relay.mail.words import decode_words
 
 _WIDTH = 72
 _MOST_SUBJECT = 200
+_UNBROKEN = "\N{NO-BREAK SPACE}"  # keeps a code on one line
 _MONTHS = (
     "January",
     "February",
@@ -44,6 +45,8 @@ _ADVICE: Mapping[str, str] = MappingProxyType(
         "4": _UNREACHED,
         "6": "Send it again in a simpler form, for instance as plain text without attachments.",
         "6.7": "The mail server takes no addresses with letters beyond a to z. Ask the person for another address.",
+        "7.30": "You asked that this message travels by encrypted connections only, and the outgoing mail server cannot"
+        f" promise that. Send it without that wish if it may travel otherwise, or {_ASK}",
         "7": f"The mail server refuses this message by its rules. Its words above say why; {_ASK}",
     }
 )
@@ -125,10 +128,10 @@ def _answer(each: RecipientFacts) -> Iterator[str]:
     """Give the server's own words, always indented: they must not look like ours."""
     if each.reply is None:
         return
-    code = f"{each.reply.code} {each.reply.enhanced}".strip()
+    code = f"{each.reply.code} {each.reply.enhanced}".strip().replace(" ", _UNBROKEN)
     words = f'"{one_line(each.reply.text)}" ({code})' if each.reply.text else f"({code})"
     speaker = f"The mail server {host_name(each.remote_mta)} said:" if each.remote_mta else "The reason:"
-    yield f"{_wrapped(speaker, 4)}\n{_wrapped(words, 8)}"
+    yield f"{_wrapped(speaker, 4)}\n{_wrapped(words, 8)}".replace(_UNBROKEN, " ")
 
 
 def _advice(status: str) -> str:

@@ -22,11 +22,23 @@ _ENCODED_WORD = re.compile(r"=\?([^\s?*]{1,40})(?:\*[^\s?]{0,40})?\?([bq])\?([^?
 _OCTETS_PER_WORD = 45
 _LINE = 78
 _FOLDABLE = re.compile(r" *[^ ]+")
+# A display name in ASCII that needs no quotes: atoms with single spaces (RFC 5322 section 3.2.5).
+_PHRASE = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~\-]+(?: [A-Za-z0-9!#$%&'*+/=?^_`{|}~\-]+)*")
+_QUOTABLE = re.compile(r"[ -~]{1,64}")
 
 
 def encode_words(text: str) -> str:
     """Return text as one or more encoded words in UTF-8, separated by spaces that a reader does not see."""
     return " ".join(f"=?utf-8?b?{base64.b64encode(part).decode('ascii')}?=" for part in _parts(text))
+
+
+def write_phrase(display: str) -> str:
+    """Return a display name as RFC 5322 words: as it is, in quotes, or encoded."""
+    if "=?" in display or not _QUOTABLE.fullmatch(display):
+        return encode_words(display)
+    if _PHRASE.fullmatch(display):
+        return display
+    return '"' + re.sub(r'(["\\])', r"\\\1", display) + '"'
 
 
 def decode_words(text: str) -> str:

@@ -28,6 +28,8 @@ def test_every_text_is_an_address_or_an_error(text: str) -> None:
         "@b.example",
         "a@",
         "a@b..example",
+        "a@b.example\N{FULLWIDTH FULL STOP}",
+        "a@bücher.example\N{IDEOGRAPHIC FULL STOP}",
         ".a@b.example",
         "a.@b.example",
         "a..b@c.example",

@@ -40,6 +40,10 @@ def test_where_a_connection_came_from(peer: str, shown: bytes) -> None:
     assert shown in received_field(replace(ARRIVAL, peer=peer), (BOB,))
 
 
+def test_the_login_is_nobody_elses_business() -> None:
+    assert b"jane" not in received_field(replace(ARRIVAL, protocol="ESMTPSA", login="jane"), (BOB,))
+
+
 @given(helo=st.text(max_size=400))
 def test_no_helo_name_breaks_the_received_field(helo: str) -> None:
     """Whatever a client calls itself, Received is one field in ASCII with our own words in their places."""
