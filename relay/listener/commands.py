@@ -4,9 +4,10 @@ SECURITY: every byte of a hostile client's command passes here. What comes out h
 that `relay.mail.address` refuses, and nothing that was decoded twice. A fault is a CommandFault with its reply.
 """
 
+import base64
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import TypeAlias, TypeVar
 
@@ -24,7 +25,10 @@ from relay.mail.notify import (
 from relay.mail.reply import Reply, clean_text
 
 # RFC 5321 section 4.5.3.1.4 allows 512 octets; AUTH= adds 500 (RFC 4954), DSN 107 at MAIL and 573 at RCPT (RFC 3461).
+# The CR counts.
 LONGEST_LINE = 2048
+# RFC 4954 section 4: lines of AUTH may be as long as that.
+LONGEST_LOGIN_LINE = 12_288
 # RFC 5321 section 4.1.1.1 wants a domain or an address literal; clients send what their machine is called.
 _LONGEST_HELLO = 255
 
@@ -35,6 +39,7 @@ _PATH = re.compile(rb'<((?:[^<>"]|"(?:[^"\\]|\\.)*")*)>')
 # RFC 5321 section 4.1.2: esmtp-param, with the UTF-8 values of RFC 6531 section 3.3.
 _PARAMETER = re.compile(rb"([A-Za-z0-9][A-Za-z0-9-]*)(?:=([!-<>-~\x80-\xff]+))?")
 _SIZE = re.compile(rb"[0-9]{1,20}")
+_CHUNK = re.compile(rb"([0-9]{1,20})( +LAST)?", re.IGNORECASE)
 
 
 class CommandFault(Exception):
@@ -49,7 +54,8 @@ class CommandFault(Exception):
 class MailCommand:
     """MAIL: `sender` None is the null sender; `size` is 0 where none was declared, else octets.
 
-    `ret` and `envid` are RET and ENVID (RFC 3461), None and "" where they were not given.
+    `ret` and `envid` are RET and ENVID (RFC 3461), None and "" where they were not given. `require_tls` is REQUIRETLS
+    (RFC 8689).
     """
 
     sender: Address | None
@@ -58,6 +64,7 @@ class MailCommand:
     size: int = 0
     ret: Return | None = None
     envid: str = ""
+    require_tls: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +72,22 @@ class RcptCommand:
     """RCPT."""
 
     recipient: Recipient
+
+
+@dataclass(frozen=True, slots=True)
+class AuthCommand:
+    """AUTH: `mechanism` in upper case; `initial` is the decoded initial response, None where there was none."""
+
+    mechanism: bytes
+    initial: bytes | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class BdatCommand:
+    """BDAT (RFC 3030): so many octets follow the line."""
+
+    octets: int
+    is_last: bool = False
 
 
 _Command = TypeVar("_Command", MailCommand, RcptCommand)
@@ -77,6 +100,8 @@ def split_command(line: bytes) -> tuple[bytes, bytes]:
     if _CONTROL.search(line):
         raise CommandFault(replies.CONTROL_CHARACTER)
     verb, _, argument = line.partition(b" ")
+    if len(line) >= LONGEST_LINE and verb.upper() != b"AUTH":
+        raise CommandFault(replies.LINE_TOO_LONG)
     return verb.upper(), argument.strip(b" ")
 
 
@@ -104,6 +129,39 @@ def parse_rcpt(argument: bytes) -> RcptCommand:
     path, words = _split_path(argument, b"TO:", replies.RCPT_SYNTAX)
     command = RcptCommand(Recipient(_address(path, replies.bad_recipient)))
     return _with_parameters(command, words, _RCPT_PARAMETERS)
+
+
+def parse_auth(argument: bytes) -> AuthCommand:
+    """Read the argument of AUTH: `mechanism [initial response]`. Raises CommandFault."""
+    words = argument.split()
+    if not 1 <= len(words) <= 2:
+        raise CommandFault(replies.AUTH_SYNTAX)
+    if len(words) == 1:
+        return AuthCommand(words[0].upper())
+    # RFC 4954 section 4: an initial response that is empty is written "=".
+    return AuthCommand(words[0].upper(), b"" if words[1] == b"=" else _unbase64(words[1]))
+
+
+def decode_response(line: bytes) -> bytes:
+    """Return what a client's line says within AUTH. Raises CommandFault where it gives up, or for no base64."""
+    if line == b"*":
+        raise CommandFault(replies.LOGIN_CANCELLED)
+    return _unbase64(line)
+
+
+def parse_bdat(argument: bytes) -> BdatCommand:
+    """Read the argument of BDAT: `octets [LAST]`. Raises CommandFault."""
+    chunk = _CHUNK.fullmatch(argument)
+    if chunk is None:
+        raise CommandFault(replies.CHUNK_SYNTAX)
+    return BdatCommand(int(chunk[1]), is_last=chunk[2] is not None)
+
+
+def _unbase64(text: bytes) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except ValueError:
+        raise CommandFault(replies.NOT_BASE64) from None
 
 
 def _split_path(argument: bytes, keyword: bytes, syntax: Reply) -> tuple[bytes, bytes]:
@@ -169,6 +227,12 @@ def _apply_smtputf8(command: MailCommand, value: bytes | None) -> MailCommand:
     return replace(command, smtputf8=True)
 
 
+def _apply_require_tls(command: MailCommand, value: bytes | None) -> MailCommand:
+    if value is not None:
+        raise CommandFault(replies.BAD_PARAMETER)
+    return replace(command, require_tls=True)
+
+
 def _apply_auth(command: MailCommand, value: bytes | None) -> MailCommand:
     # RFC 4954 section 5: who first submitted it. Taken and never trusted, which is the same as AUTH=<>.
     _given(value)
@@ -205,6 +269,7 @@ _MAIL_PARAMETERS: Mapping[bytes, _Apply[MailCommand]] = MappingProxyType(
         b"AUTH": _apply_auth,
         b"RET": _apply_ret,
         b"ENVID": _apply_envid,
+        b"REQUIRETLS": _apply_require_tls,
     }
 )
 _RCPT_PARAMETERS: Mapping[bytes, _Apply[RcptCommand]] = MappingProxyType(

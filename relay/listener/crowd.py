@@ -10,6 +10,7 @@ from relay.listener import replies
 from relay.mail.reply import Reply
 from relay.settings import Limits
 
+_TURNS = 5  # of the loop, from a connection that was accepted to its session
 _ABORT_SECONDS = 1.0  # the loop needs a few turns to take note of a connection that was cut off
 
 
@@ -25,7 +26,7 @@ class Member(Protocol):
         """Whether its message is on its way upstream."""
 
     def stop(self) -> None:
-        """Say good-bye: now where it is idle, after its message otherwise."""
+        """Say good-bye: soon where it is silent, after its message otherwise."""
 
     def abort(self) -> None:
         """Cut the connection."""
@@ -36,38 +37,51 @@ class Crowd:
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
-        self._sessions: dict[Member, Client] = {}
+        self._sessions: dict[Member, str] = {}  # with the peer that each is counted for, "" as long as nobody knows
         self._per_peer: Counter[str] = Counter()
         self._is_stopping = False
 
     def __len__(self) -> int:
         return len(self._sessions)
 
-    def enter(self, session: Member, client: Client) -> Reply | None:
-        """Let a session in, or return the reply that turns it away. Whoever was let in leaves by `leave`."""
+    def enter(self, session: Member) -> Reply | None:
+        """Let a connection in, or return the reply that turns it away. Whoever was let in leaves by `leave`."""
         if self._is_stopping:
             return replies.STOPPING
         if len(self._sessions) >= self._limits.connections:
             return replies.TOO_MANY_CONNECTIONS
+        self._sessions[session] = ""
+        return None
+
+    def recognize(self, session: Member, client: Client) -> Reply | None:
+        """Count a session that was let in for its client, or return the reply that turns it away."""
         if not client.is_trusted and self._per_peer[client.peer] >= self._limits.connections_per_client:
             return replies.TOO_MANY_OF_CLIENT
-        self._sessions[session] = client
+        self._sessions[session] = client.peer
         self._per_peer[client.peer] += 1
         return None
 
     def leave(self, session: Member) -> None:
         """A session has ended. One that was never let in may leave, too."""
-        client = self._sessions.pop(session, None)
-        if client is None:
+        peer = self._sessions.pop(session, "")
+        if not peer:
             return
-        self._per_peer[client.peer] -= 1
-        if not self._per_peer[client.peer]:
-            del self._per_peer[client.peer]
+        self._per_peer[peer] -= 1
+        if not self._per_peer[peer]:
+            del self._per_peer[peer]
 
     async def stop(self, patience: float) -> None:
-        """End every session: idle ones at once, those in a message after it or when `patience` (seconds) ends."""
+        """End every session: silent ones at once, those in a message after it or when `patience` (seconds) ends.
+
+        The last who were let in come first: nobody who was accepted is turned away.
+        """
+        told = list(self._sessions)
+        for session in told:
+            session.stop()
+        for _ in range(_TURNS):
+            await asyncio.sleep(0)
         self._is_stopping = True
-        for session in list(self._sessions):
+        for session in self._sessions.keys() - told:
             session.stop()
         await _end_of(self._sessions, patience)
         left = [session for session in self._sessions if not session.is_handing_over]

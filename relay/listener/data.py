@@ -5,9 +5,9 @@ content, so no client can hide a second message in one (SMTP smuggling, CVE-2023
 All work is done on whole chunks by the interpreter's own string search, never line by line.
 """
 
-from relay.listener import replies
+from relay.listener.intake import Intake
 from relay.listener.wire import Wire
-from relay.mail.content import Content, ContentReader, ContentRefused
+from relay.mail.content import Content
 
 _END = b"\r\n.\r\n"
 _LINE_END = b"\r\n"
@@ -50,22 +50,13 @@ def _held_back(text: bytes) -> int:
     return next((count for count in range(len(_END) - 1, 0, -1) if text.endswith(_END[:count])), 0)
 
 
-async def read_data(wire: Wire, largest: int) -> Content:
+async def read_data(wire: Wire, intake: Intake) -> Content:
     """Read one message, to its end, whatever is wrong with it. What was pipelined behind it stays in the wire.
 
-    Raises ContentRefused for one of more than `largest` octets, or one that cannot be read in one way only, and
-    ClientLeft where the client goes before the end.
+    Raises ContentRefused as the intake does, and ClientLeft where the client goes before the end.
     """
-    dots, reader, size = DotReader(), ContentReader(), 0
+    dots = DotReader()
     while not dots.has_ended:
-        text = dots.feed(await wire.chunk())
-        size += len(text)
-        if size > largest:
-            # The rest must pass by, or it would be read as commands; nothing of it is kept (RFC 1870 section 6.3).
-            reader = ContentReader()
-        else:
-            reader.feed(text)
+        intake.feed(dots.feed(await wire.chunk()))
     wire.unread(dots.rest)
-    if size > largest:
-        raise ContentRefused(replies.TOO_LARGE)
-    return reader.finish()
+    return intake.finish()

@@ -1,45 +1,112 @@
-"""Who a client is before any login: by the address it comes from and the listener it came to.
+"""Who a client is before any login: by where it comes from and the listener it came to. Pure but for `origin_of`.
 
-SECURITY: whether somebody may send without a login is decided here, from the kernel's word on the connection and never
-from what the client says. A TCP connection whose address is not known is not trusted.
+SECURITY: whether somebody may send without a login is decided here, from the kernel's word on the connection (or that
+of a proxy that the settings trust) and never from what the client says. Who comes from nowhere known is not trusted.
 """
 
 import ipaddress
-from collections.abc import Sequence
+import socket
+from asyncio import BaseTransport
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from relay.directory.client import Client
+from relay.peercred import peer_uid, user_name
+from relay.settings import Listener
 
+_Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 _Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 
-# How a client of a unix socket is called in replies, log and Received.
+# How a client of a unix socket is called in Received.
 UNIX_PEER = "unix"
+_UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a connection comes from: an address, or a user (uid) of this machine; neither where nobody knows.
+
+    `is_proxied`: a proxy says so, and what lies between the client and the proxy nobody knows.
+    """
+
+    address: _Address | None = None
+    uid: int | None = None
+    is_proxied: bool = False
+
+    @property
+    def is_local(self) -> bool:
+        """Whether nobody else can listen to what this connection carries."""
+        if self.uid is not None:
+            return True
+        return self.address is not None and self.address.is_loopback and not self.is_proxied
 
 
 class Gate:
     """One listener's rule for clients without a login."""
 
-    def __init__(
-        self, trusted_networks: Sequence[_Network], may_send_as: Sequence[str], *, is_unix: bool = False
-    ) -> None:
-        self._networks = tuple(trusted_networks)
-        self._may_send_as = tuple(may_send_as)
-        self._is_unix = is_unix
+    def __init__(self, listener: Listener) -> None:
+        self._networks = listener.trusted_networks
+        self._may_send_as = listener.may_send_as
+        self._users = listener.users
+        self._needs_login = listener.auth == "required"
+        self._takes_logins = listener.auth != "none"
+        self._proxies = listener.proxy_networks if listener.proxy_protocol else ()
 
-    def client_of(self, peername: Any) -> Client:
-        """Return the client behind a connection; `peername` is what its transport gives (RFC 5321 knows no port)."""
-        if self._is_unix:
-            return Client(UNIX_PEER, UNIX_PEER, self._may_send_as, is_trusted=True)
-        address = _address(peername)
-        name = str(address) if address else "unknown"
-        is_trusted = address is not None and any(address in network for network in self._networks)
-        return Client(name, name, self._may_send_as if is_trusted else (), is_trusted=is_trusted)
+    def is_proxy(self, origin: Origin) -> bool:
+        """Whether a PROXY header must come first on this connection. From anybody else none is read."""
+        return _is_in(origin.address, self._proxies)
+
+    def client_of(self, origin: Origin) -> Client:
+        """Return the client behind a connection."""
+        if origin.uid is not None:
+            may_send_as = _of_user(origin.uid, self._users) if self._users else self._may_send_as
+            return self._client(user_name(origin.uid) or f"uid {origin.uid}", UNIX_PEER, may_send_as)
+        name = str(origin.address) if origin.address else _UNKNOWN
+        return self._client(name, name, self._may_send_as if _is_in(origin.address, self._networks) else None)
+
+    def may_log_in(self, origin: Origin, *, is_tls: bool) -> bool:
+        """Whether a password may travel on this connection."""
+        return self._takes_logins and (is_tls or origin.is_local)
+
+    def _client(self, name: str, peer: str, may_send_as: Sequence[str] | None) -> Client:
+        is_trusted = may_send_as is not None
+        return Client(name, peer, tuple(may_send_as or ()), is_trusted=is_trusted, needs_login=self._needs_login)
 
 
-def _address(peername: Any) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+def origin_of(transport: BaseTransport) -> Origin:
+    """Return where the kernel says that a connection comes from."""
+    connection = transport.get_extra_info("socket")
+    if connection is not None and connection.family == socket.AF_UNIX:
+        return Origin(uid=peer_uid(connection))
+    return Origin(_address(transport.get_extra_info("peername")))
+
+
+def _address(peername: Any) -> _Address | None:
+    """Return the address in what a transport gives; None for a client that was gone before it was asked for."""
     if not isinstance(peername, tuple) or not peername:
         return None
-    address = ipaddress.ip_address(peername[0].partition("%")[0])
-    # A socket for both families gives IPv4 clients as ::ffff:192.0.2.1 (RFC 4291 section 2.5.5.2).
+    return canonical(ipaddress.ip_address(peername[0].partition("%")[0]))
+
+
+def canonical(address: _Address) -> _Address:
+    """Return the IPv4 address of a client that a socket for both families calls ::ffff:192.0.2.1.
+
+    RFC 4291 section 2.5.5.2.
+    """
     mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
     return mapped or address
+
+
+def _is_in(address: _Address | None, networks: Sequence[_Network]) -> bool:
+    return address is not None and any(address in network for network in networks)
+
+
+def _of_user(uid: int, users: Mapping[str, Sequence[str]]) -> Sequence[str] | None:
+    """Return what `users` lets a user send as, by name or number; None where it stands under neither.
+
+    A user whose name is a number is known by the own number alone.
+    """
+    name = user_name(uid)
+    keys = [key for key in (str(uid), "" if name.isdigit() else name) if key in users]
+    return [allowed for key in keys for allowed in users[key]] if keys else None

@@ -35,7 +35,12 @@ class Desk(Protocol):
 
 
 class Logins(Protocol):
-    """Who can log in at Relay. `relay.secrets.logins` answers."""
+    """Who can log in at Relay. `relay.secrets.logins` answers.
+
+    Both methods raise SecretUnavailable (`relay.secrets.sources`) or StoreError (`relay.store.errors`) where it cannot
+    be told now, and TooManyLogins (`relay.secrets.logins`) where too many wait for it: a client may try again. The
+    message is for the log.
+    """
 
     async def check(self, name: str, password: str) -> Login | None:
         """Return whose name and password these are, None where they are nobody's. Takes as long for either."""

@@ -1,15 +1,26 @@
 """All [[listener]]s of the settings as one thing that opens and stops."""
 
-import asyncio
+import socket
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
+from relay import log
 from relay.endpoint import UnixAddress
 from relay.listener.crowd import Crowd
+from relay.listener.doorway import Doorway
+from relay.listener.entrance import Entrance, House
+from relay.listener.failures import LoginFailures
+from relay.listener.login import LoginDesk
+from relay.listener.memory import Memory
+from relay.listener.passed import PassedSockets
 from relay.listener.peer import Gate
-from relay.listener.ports import Desk
+from relay.listener.ports import Desk, Logins
+from relay.listener.proxy import hush
 from relay.listener.session import Session
-from relay.listener.sockets import ListenError, bound_addresses, listen
+from relay.listener.sockets import ListenError, listen, serve
+from relay.listener.telling import DoorTelling
+from relay.listener.tls import LiveCertificate
 from relay.listener.tolerance import Tolerance
 from relay.settings import Limits, Listener
 
@@ -28,61 +39,93 @@ class Listeners:
         limits: Limits,
         desk: Desk,
         *,
+        logins: Logins,
         tolerance: Tolerance | None = None,
+        telling: DoorTelling | None = None,
+        certificate: LiveCertificate | None = None,
         unix_mode: int = _ANYBODY,
     ) -> None:
         self._listeners = tuple(listeners)
-        self._limits = limits
-        self._desk = desk
-        self._tolerance = tolerance or Tolerance()
+        self._certificate = certificate
         self._unix_mode = unix_mode
         self._crowd = Crowd(limits)
-        self._servers: list[asyncio.Server] = []
+        tolerance = tolerance or Tolerance()
+        telling = telling or DoorTelling()
+        self._house = House(
+            desk=desk,
+            login_desk=LoginDesk(logins, LoginFailures(limits.login_failures), telling, tolerance.login_pause),
+            limits=limits,
+            tolerance=tolerance,
+            telling=telling,
+            crowd=self._crowd,
+            memory=Memory(tolerance.memory),
+        )
+        self._doorways: list[Doorway] = []
         self._socket_files: list[tuple[Path, int]] = []
 
-    async def open(self) -> None:
-        """Open every address, or none: raises ListenError with the sentence about the first that cannot be had."""
+    async def open(self, passed: PassedSockets | None = None) -> None:
+        """Open every address that systemd did not open for us, or none.
+
+        Raises ListenError with the sentence about the first that cannot be had.
+        """
+        passed = passed or PassedSockets()
+        hush()
         try:
             for listener in self._listeners:
-                await self._open(listener)
+                await self._open(listener, passed.take(listener))
         except ListenError:
             self._close_sockets()
             raise
+        for sentence in passed.left():
+            log.warned(sentence)
 
     @property
     def addresses(self) -> tuple[str, ...]:
         """Where clients can connect now, as they are written in the settings, with the real ports."""
-        return tuple(name for server in self._servers for name in bound_addresses(server))
+        return tuple(address for doorway in self._doorways for address in doorway.addresses)
 
     @property
     def connections(self) -> int:
         """How many clients are connected."""
         return len(self._crowd)
 
+    def stuck(self) -> tuple[str, ...]:
+        """Return the listeners where somebody has waited since the call before this one and nobody was let in."""
+        return tuple(doorway.name for doorway in self._doorways if doorway.is_stuck())
+
     async def stop(self, patience: float) -> None:
-        """Let nobody in, end idle sessions, and give those within a message `patience` seconds to end it.
+        """Let nobody in, end silent sessions, and give those with a message `patience` seconds to end it.
 
         A message that is still being handed over after that goes on without its client.
         """
         self._close_sockets()
         await self._crowd.stop(patience)
 
-    async def _open(self, listener: Listener) -> None:
-        endpoint = listener.endpoint
-        gate = Gate(listener.trusted_networks, listener.may_send_as, is_unix=isinstance(endpoint, UnixAddress))
-        server = await listen(endpoint, lambda: self._session(gate), self._unix_mode)
-        self._servers.append(server)
-        if isinstance(endpoint, UnixAddress):
-            self._socket_files.append((endpoint.path, endpoint.path.stat().st_ino))
+    async def _open(self, listener: Listener, passed: Sequence[socket.socket]) -> None:
+        endpoint, entrance = listener.endpoint, self._entrance(listener)
+        new_session = partial(Session, self._house, entrance)
+        for sock in passed:
+            doorway = Doorway(listener.name, new_session)
+            doorway.server = await serve(sock, doorway)
+            self._doorways.append(doorway)
+        if not passed:
+            doorway = Doorway(listener.name, new_session)
+            doorway.server = await listen(endpoint, doorway, self._unix_mode)
+            self._doorways.append(doorway)
+            if isinstance(endpoint, UnixAddress):
+                self._socket_files.append((endpoint.path, endpoint.path.stat().st_ino))
 
-    def _session(self, gate: Gate) -> Session:
-        return Session(self._desk, self._limits, self._tolerance, gate, self._crowd)
+    def _entrance(self, listener: Listener) -> Entrance:
+        if listener.security == "none":
+            return Entrance(Gate(listener))
+        if self._certificate is None:
+            raise ListenError(f"{listener.endpoint}: its security needs a certificate; set tls.certificate and tls.key")
+        return Entrance(Gate(listener), self._certificate, is_tls_first=listener.security == "tls")
 
     def _close_sockets(self) -> None:
-        # Server.wait_closed() is not awaited: from Python 3.12 on it waits for every session.
-        for server in self._servers:
-            server.close()
-        self._servers.clear()
+        for doorway in self._doorways:
+            doorway.close()
+        self._doorways.clear()
         for path, inode in self._socket_files:
             # A relay that was started meanwhile has its own socket under this name.
             if path.exists() and path.stat().st_ino == inode:

@@ -1,71 +1,63 @@
-"""One SMTP session: aiosmtpd's protocol where it is right, our own where it is not.
+"""One SMTP session: from the first octet of a connection to its good-bye.
 
-From aiosmtpd come the life of a connection and (later) STARTTLS. Replaced are the reading of commands, addresses and
-data, the replies to faults, and what happens when a client leaves: aiosmtpd decodes encoded words in addresses, takes
-seconds for many short lines, tells exception texts, and cancels a message that is being handed over.
+From aiosmtpd come the life of a connection and its task (`relay.listener.connection`). The reading of commands,
+addresses and data and the replies to faults are ours: aiosmtpd decodes encoded words in addresses, takes seconds for
+many short lines, and tells exception texts.
 """
 
 import asyncio
+from collections.abc import Awaitable
+from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Final
-
-import structlog
-from aiosmtpd.smtp import SMTP
+from typing import Final, TypeVar
 
 from relay import log
 from relay.listener import replies
-from relay.listener.commands import LONGEST_LINE, CommandFault, split_command
-from relay.listener.crowd import Crowd
+from relay.listener.commands import LONGEST_LOGIN_LINE, CommandFault, parse_bdat, split_command
+from relay.listener.connection import Connection, TlsFailed
 from relay.listener.data import read_data
 from relay.listener.dialog import Answer, Dialog
-from relay.listener.peer import Gate
-from relay.listener.ports import Desk, Submission
-from relay.listener.tolerance import Tolerance
-from relay.listener.wire import ClientLeft, LineTooLong, Wire
+from relay.listener.entrance import Entrance, House
+from relay.listener.intake import Intake
+from relay.listener.pace import Commands, Flow
+from relay.listener.peer import origin_of
+from relay.listener.ports import Submission
+from relay.listener.proxy import ProxyFault, read_header
+from relay.listener.wire import ClientLeft, LineTooLong
 from relay.mail.content import Content, ContentRefused
 from relay.mail.envelope import Envelope
 from relay.mail.reply import Reply
 from relay.mail.trace import Arrival, new_id
-from relay.settings import Limits
 
 # A page in a browser can make it send these to a port of this machine; what would follow is for the attacker to say.
 _HTTP_VERBS: Final = frozenset(
     [b"GET", b"POST", b"PUT", b"HEAD", b"DELETE", b"OPTIONS", b"CONNECT", b"TRACE", b"PATCH", b"PRI"]
 )
 _LAST_WORDS: Final = (221, 421)  # RFC 5321 section 4.2.1: the server closes the connection after either
-_BUFFER: Final = 64 * 1024  # octets; reading pauses at twice as many
+_GLANCE: Final = 0.25  # seconds between two looks whether the client is still there
+_Read = TypeVar("_Read", Content, Content | None)
 
 
-class Session(SMTP):
+class Session(Connection):
     """The server's side of one connection."""
 
-    def __init__(self, desk: Desk, limits: Limits, tolerance: Tolerance, gate: Gate, crowd: Crowd) -> None:
-        # SMTP.__init__ searches itself by reflection at every connection (most of a connection's time) and asks DNS
-        # for our name. Only what its inherited methods use is set here.
-        self.loop = asyncio.get_running_loop()
-        reader = asyncio.StreamReader(limit=_BUFFER, loop=self.loop)
-        asyncio.StreamReaderProtocol.__init__(self, reader, self._cb_client_connected, self.loop)
-        self.transport = None
-        self._original_transport = None
-        self._timeout_handle = None
-        self._desk = desk
-        self._limits = limits
-        self._tolerance = tolerance
-        self._gate = gate
-        self._crowd = crowd
-        self._heard_at = 0.0
+    def __init__(self, house: House, entrance: Entrance) -> None:
+        super().__init__(house.tolerance)
+        self._house = house
+        self._desk = house.desk
+        self._limits = house.limits
+        self._telling = house.telling
+        self._entrance = entrance
+        self._commands = Commands(house.tolerance.most_commands, self.loop.time())
         self._errors = 0
         self._is_in_data = False
         self._is_stopping = False
+        self._stops_at = 0.0
+        self._is_answered = False  # whether a message has its reply, since we stop
         self._submission: Submission | None = None
+        self._pausing: asyncio.Event | None = None  # set when the connection is gone meanwhile
 
-    # What the crowd asks of a session.
-
-    @property
-    def task(self) -> asyncio.Task[None]:
-        """The task that ends when the session has ended."""
-        assert self._handler_coroutine is not None
-        return self._handler_coroutine
+    # What the crowd asks of a session, beside its task and `abort`.
 
     @property
     def is_handing_over(self) -> bool:
@@ -73,47 +65,39 @@ class Session(SMTP):
         return self._submission is not None
 
     def stop(self) -> None:
-        """End soon: now, or when the message that is being received has its reply."""
+        """End soon: now where the client is silent, else when its message has the reply or it falls silent.
+
+        Who is just about to hand over a message need not come again.
+        """
         self._is_stopping = True
-        if not self._is_in_data:
-            self._wire.hang_up(bytes(replies.STOPPING))
-
-    def abort(self) -> None:
-        """Cut the connection off. A message that is being handed over goes on without its client."""
-        self._wire.abort()
-
-    # The life of the connection; these replace aiosmtpd's.
+        self._is_answered = False
+        self._stops_at = self.loop.time() + self._tolerance.farewell
+        self._stop_in_a_lull()
 
     def connection_lost(self, error: Exception | None) -> None:
-        """Nobody is there any more. aiosmtpd would cancel what is being handed over; we tell it and let it end."""
-        if self._timeout_handle is not None:
-            self._timeout_handle.cancel()
-        asyncio.StreamReaderProtocol.connection_lost(self, error)
-        self.transport = None
+        """Nobody is there any more. A message that is being handed over hears of it, and goes on."""
+        super().connection_lost(error)
+        if self._pausing is not None:
+            self._pausing.set()
         if self._submission is not None:
             self._submission.client_left()
 
-    def eof_received(self) -> bool | None:
-        """The client sends no more, but may still wait for replies: what has come is worked off (nc does this)."""
-        return asyncio.StreamReaderProtocol.eof_received(self)
+    def _stop_in_a_lull(self) -> None:
+        if self.transport is None:
+            return
+        now = self.loop.time()
+        rest = min(self._heard_at + self._tolerance.lull, self._stops_at) - now
+        if self._is_in_data:
+            rest = self._tolerance.lull
+        if rest > 0:
+            self.loop.call_later(rest, self._stop_in_a_lull)
+        else:
+            self.hang_up(bytes(replies.STOPPING))
 
-    def _reset_timeout(self, duration: float | None = None) -> None:
-        # One timer a connection, that looks when something was last heard; setting one anew each time costs more.
-        self._heard_at = self.loop.time()
-        if self._timeout_handle is None:
-            self._timeout_handle = self.loop.call_later(duration or self._tolerance.idle_seconds, self._timeout_cb)
-
-    def _timeout_cb(self) -> None:
-        silent = self.loop.time() - self._heard_at if self._submission is None else 0.0
-        rest = self._tolerance.idle_seconds - silent
-        if rest <= 0:
-            # Once more later: a client that does not read even this is cut off then.
-            self._wire.hang_up(bytes(replies.IDLE))
-            rest = self._tolerance.idle_seconds
-        self._timeout_handle = self.loop.call_later(rest, self._timeout_cb)
+    # From the connection to the greeting.
 
     async def _handle_client(self) -> None:
-        self._wire = Wire(self._reader, self._writer, self._reset_timeout)
+        self._wire = self._new_wire()
         try:
             await self._admit()
             await self._wire.flush()
@@ -121,39 +105,103 @@ class Session(SMTP):
             pass
         except Exception:
             # The last net of a connection: whatever went wrong here ends this session and no other.
-            structlog.get_logger().exception("broken", what="a session ended by a fault")
+            log.broken("a session ended by a fault", exc_info=True)
         finally:
             await self._wire.close()
-            self._crowd.leave(self)
+            self._house.crowd.leave(self)
 
     async def _admit(self) -> None:
-        client = self._gate.client_of(self._writer.get_extra_info("peername"))
-        self._dialog = Dialog(client, self._desk, self._limits)
-        refusal = self._crowd.enter(self, client)
-        if refusal is None:
-            await self._converse()
-        else:
-            log.refused(client=client.name, at="connect", reply=str(refusal))
+        self._telling.connected()
+        self._origin = origin_of(self._writer.transport)
+        self._client = self._entrance.gate.client_of(self._origin)
+        refusal = self._house.crowd.enter(self)
+        if refusal is not None:
+            self._turn_away("connect", refusal)
+        elif await self._is_recognized() and (not self._entrance.is_tls_first or await self._protect_first()):
+            self._wire.send(bytes(replies.greeting(self._desk.hostname)))
+            self._begin_dialog()
+            try:
+                await self._converse()
+            finally:
+                self._dialog.reset()
+
+    async def _is_recognized(self) -> bool:
+        """Find out whom a proxy speaks for, and count the client; False where it was turned away."""
+        try:
+            if self._entrance.gate.is_proxy(self._origin):
+                proxy = self._origin
+                self._origin = await read_header(self._reader, self._tolerance.proxy_seconds) or proxy
+                self._client = self._entrance.gate.client_of(self._origin)
+        except ProxyFault as fault:
+            self._turn_away("PROXY", replies.NO_PROXY_HEADER, reason=str(fault))
+            return False
+        refusal = self._house.crowd.recognize(self, self._client)
+        if refusal is not None:
+            self._turn_away("connect", refusal)
+        return refusal is None
+
+    def _turn_away(self, at: str, refusal: Reply, **facts: str) -> None:
+        self._telling.refused(self._client.name, at, refusal, **facts)
+        # Whoever waits for TLS could not read it.
+        if not self._entrance.is_tls_first:
             self._wire.send(bytes(refusal))
+
+    async def _protect_first(self) -> bool:
+        return await self._protect(await self.unread())
+
+    async def _protect(self, unread: bytes = b"") -> bool:
+        """Put the connection under TLS; False where that failed, and it is gone."""
+        assert self._entrance.certificate is not None
+        try:
+            await self.begin_tls(self._entrance.certificate.context(), unread)
+        except TlsFailed as failure:
+            self._telling.refused(self._client.name, "TLS", replies.NO_TLS, reason=str(failure))
+            return False
+        return True
+
+    def _begin_dialog(self) -> None:
+        """From here on we can speak; what was said before TLS is forgotten (RFC 3207 section 4.2)."""
+        self._is_mute = False
+        dialog = Dialog(self._client, self._desk, self._limits)
+        dialog.is_tls = bool(self.cipher)
+        dialog.can_starttls = self._entrance.certificate is not None and not dialog.is_tls
+        dialog.may_log_in = self._entrance.gate.may_log_in(self._origin, is_tls=dialog.is_tls)
+        self._dialog = dialog
 
     # The conversation.
 
     async def _converse(self) -> None:
-        self._wire.send(bytes(replies.greeting(self._desk.hostname)))
         is_over = False
         while not is_over:
             try:
-                line = await self._wire.line(LONGEST_LINE)
+                line = await self._wire.line(LONGEST_LOGIN_LINE)
             except LineTooLong:
                 answer: Answer = self._counted(replies.LINE_TOO_LONG)
             else:
                 answer = await self._answer(line)
             self._wire.send(bytes(answer))
+            if answer == replies.READY_FOR_TLS:
+                await self._start_tls()
             is_over = isinstance(answer, Reply) and answer.code in _LAST_WORDS
-            if self._is_stopping and not is_over:
+            if self._is_stopping and self._is_answered and not is_over:
                 self._wire.send(bytes(replies.STOPPING))
                 is_over = True
             await self._wire.make_way()
+            await self._slow_down()
+
+    async def _start_tls(self) -> None:
+        # Reading pauses before our 220 leaves: what is here by then came in plain and is dropped, what comes later
+        # must be TLS (RFC 3207 section 4.2; CVE-2011-0411).
+        self.pause()
+        await self._wire.flush()
+        self._dialog.reset()
+        if not await self._protect():
+            raise ClientLeft
+        self._begin_dialog()
+
+    async def _slow_down(self) -> None:
+        if pause := self._commands.pause(self.loop.time()):
+            await self._pause(pause)
 
     async def _answer(self, line: bytes) -> Answer:
         verb = b""
@@ -161,24 +209,33 @@ class Session(SMTP):
             verb, argument = split_command(line)
             if verb in _HTTP_VERBS:
                 return self._refused(verb, replies.NOT_HTTP)
-            if verb == b"DATA":
-                answer: Answer = await self._data(argument)
-            else:
-                answer = self._dialog.answer(verb, argument)
+            answer = await self._obey(verb, argument)
         except CommandFault as fault:
             return self._refused(verb, fault.reply)
         except ClientLeft:
             raise
         except Exception:
             # Ours to mend, not the client's: it hears nothing of the cause and may try again.
-            structlog.get_logger().exception("broken", what="a command could not be answered")
+            log.broken("a command could not be answered", exc_info=True)
             self._dialog.reset()
             return replies.INTERNAL_FAULT
         self._reset_timeout()
         return answer
 
+    async def _obey(self, verb: bytes, argument: bytes) -> Answer:
+        match verb:
+            case b"DATA":
+                return await self._data(argument)
+            case b"BDAT":
+                return await self._chunk(argument)
+            case b"AUTH":
+                return await self._log_in(argument)
+        return self._dialog.answer(verb, argument)
+
     def _refused(self, verb: bytes, reply: Reply) -> Reply:
-        log.refused(client=self._dialog.client.name, at=verb.decode("ascii", "replace")[:16], reply=str(reply))
+        # What is no verb may be anything, a password that came at the wrong moment among it.
+        at = "unknown" if reply == replies.UNKNOWN_COMMAND else verb.decode("ascii", "replace")[:16]
+        self._telling.refused(self._dialog.client.name, at, reply)
         return self._counted(reply)
 
     def _counted(self, reply: Reply) -> Reply:
@@ -195,23 +252,58 @@ class Session(SMTP):
         self._is_in_data = True
         try:
             self._wire.send(bytes(replies.START_DATA))
-            content = await self._read_content()
-            return content if isinstance(content, Reply) else await self._submit(envelope, protocol, content)
+            with self._new_intake() as intake:
+                content = await self._read_content(read_data(self._wire, intake))
+                return content if isinstance(content, Reply) else await self._submit(envelope, protocol, content)
         finally:
             self._is_in_data = False
+            self._is_answered = True
             self._dialog.reset()
 
-    async def _read_content(self) -> Content | Reply:
+    async def _chunk(self, argument: bytes) -> Reply:
+        chunk = parse_bdat(argument)
+        self._is_in_data = True
         try:
-            return await read_data(self._wire, self._limits.message_size)
+            content = await self._read_content(self._dialog.chunks(self._new_intake).read(self._wire, chunk))
+            if content is None:
+                return replies.chunk_taken(chunk.octets)
+            if isinstance(content, Reply):
+                return content
+            return await self._submit(self._dialog.envelope, self._dialog.protocol, content)
+        finally:
+            self._is_in_data = False
+            if chunk.is_last:
+                self._is_answered = True
+                self._dialog.reset()
+
+    async def _log_in(self, argument: bytes) -> Reply:
+        mechanism, initial = self._dialog.mechanism(argument)
+        login = await self._house.login_desk.log_in(self._wire, self._dialog.client, mechanism, initial, self._pause)
+        return login if isinstance(login, Reply) else self._dialog.logged_in(login)
+
+    async def _pause(self, seconds: float) -> None:
+        """Wait, or until the connection is gone; what waits to be said goes out before."""
+        await self._wire.flush()
+        if self.transport is not None:
+            self._pausing = asyncio.Event()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._pausing.wait(), seconds)
+
+    def _new_intake(self) -> Intake:
+        flow = Flow(self._tolerance.least_rate, self.loop.time())
+        return Intake(self._limits.message_size, self._house.memory, flow, self.loop.time)
+
+    async def _read_content(self, reading: Awaitable[_Read]) -> _Read | Reply:
+        try:
+            return await reading
         except ContentRefused as refusal:
-            log.refused(client=self._dialog.client.name, at="end of data", reply=str(refusal.reply))
+            self._telling.refused(self._dialog.client.name, "end of data", refusal.reply)
             return refusal.reply
         except ClientLeft:
             raise
         except Exception:
             # Where the message ends is not known any more; what follows must not be read as commands.
-            structlog.get_logger().exception("broken", what="a message could not be read")
+            log.broken("a message could not be read", exc_info=True)
             return replies.LOST_TRACK
 
     async def _submit(self, envelope: Envelope, protocol: str, content: Content) -> Reply:
@@ -226,6 +318,7 @@ class Session(SMTP):
             self._reset_timeout()
         if reply.is_success:
             self._errors = 0
+            self._commands.forgive()
         return reply
 
     def _arrival(self, protocol: str) -> Arrival:
@@ -237,4 +330,5 @@ class Session(SMTP):
             protocol=protocol,
             id=new_id(now),
             received_at=now,
+            login=self._dialog.client.login,
         )

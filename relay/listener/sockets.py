@@ -5,13 +5,15 @@ A fault is a ListenError: one sentence that names the address and what to do abo
 
 import asyncio
 import errno
+import os
 import socket
 import stat
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeAlias
 
-from relay.endpoint import Endpoint, InheritedSocket, TcpAddress, UnixAddress
+from relay.endpoint import Endpoint, TcpAddress, UnixAddress
 
 _BACKLOG = 1024  # connections that wait to be accepted; the kernel lowers it to net.core.somaxconn
 
@@ -31,21 +33,38 @@ async def listen(endpoint: Endpoint, factory: Factory, unix_mode: int) -> asynci
                 return await loop.create_server(factory, host, port, backlog=_BACKLOG)
             case UnixAddress(path):
                 return await loop.create_unix_server(factory, sock=_unix_socket(path, unix_mode), backlog=_BACKLOG)
-            case InheritedSocket():
-                raise ListenError(f"{endpoint}: sockets of systemd are not in this version; write host:port")
+            case _:
+                raise ListenError(f"{endpoint}: only systemd opens such a socket; write host:port")
     except OSError as error:
         raise ListenError(f"{endpoint}: {_sentence(error)}") from error
 
 
+async def serve(sock: socket.socket, factory: Factory) -> asyncio.Server:
+    """Serve a socket that another opened and that listens already. A unix socket's file stays when the server closes.
+
+    Raises ListenError.
+    """
+    loop = asyncio.get_running_loop()
+    try:
+        if sock.family != socket.AF_UNIX:
+            return await loop.create_server(factory, sock=sock, backlog=_BACKLOG)
+        if sys.version_info >= (3, 13):
+            return await loop.create_unix_server(factory, sock=sock, backlog=_BACKLOG, cleanup_socket=False)
+        return await loop.create_unix_server(factory, sock=sock, backlog=_BACKLOG)
+    except OSError as error:
+        raise ListenError(f"{address_of(sock)}: {_sentence(error)}") from error
+
+
 def bound_addresses(server: asyncio.Server) -> tuple[str, ...]:
     """Return where a server listens, with the ports that the system chose."""
-    return tuple(_name(sock) for sock in server.sockets)
+    return tuple(address_of(sock) for sock in server.sockets)
 
 
-def _name(sock: socket.socket) -> str:
+def address_of(sock: socket.socket) -> str:
+    """Return where a socket is bound, as a listener's address is written; unix:@name is in the abstract namespace."""
     name = sock.getsockname()
     if sock.family == socket.AF_UNIX:
-        return str(UnixAddress(Path(name)))
+        return str(UnixAddress(Path(os.fsdecode(name).replace("\0", "@", 1))))
     return str(TcpAddress(name[0], name[1]))
 
 

@@ -49,13 +49,12 @@ class Wire:
             raise LineTooLong
         return line.removesuffix(b"\r")
 
-    async def chunk(self) -> bytes:
-        """Return what has come, whatever its borders. Raises ClientLeft."""
-        if self._input:
-            chunk = bytes(self._input)
-            self._input.clear()
-        else:
-            chunk = await self._receive()
+    async def chunk(self, most: int | None = None) -> bytes:
+        """Return what has come, whatever its borders, but not more than so many octets. Raises ClientLeft."""
+        if not self._input:
+            self._input += await self._receive()
+        chunk = bytes(self._input[:most])
+        del self._input[:most]
         self._on_chunk()
         return chunk
 
@@ -85,7 +84,8 @@ class Wire:
     def hang_up(self, last_words: bytes) -> None:
         """Say a last reply and close. A client that has not even read the replies before it is cut off."""
         transport = self._writer.transport
-        if transport.get_write_buffer_size():
+        # One that is being closed under TLS waits for the client's good-bye, and knows no buffer any more.
+        if transport.is_closing() or transport.get_write_buffer_size():
             transport.abort()
             return
         self.send(last_words)
@@ -94,7 +94,8 @@ class Wire:
 
     async def close(self) -> None:
         """Close our side and wait until the connection is gone."""
-        self._writer.close()
+        if not self._writer.is_closing():
+            self._writer.close()  # asyncio's TLS takes a second close for an abort that it then forgets to do
         try:
             await self._writer.wait_closed()
         except OSError:

@@ -3,23 +3,31 @@
 import asyncio
 import functools
 import inspect
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from contextlib import asynccontextmanager
+import socket
+import ssl
+import struct
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 import uvloop
 
-from relay.directory.client import Client
+from relay.certificate import CertificateFiles
+from relay.directory.client import Client, Login
 from relay.endpoint import TcpAddress, UnixAddress, parse_endpoint
 from relay.listener.server import Listeners
+from relay.listener.tls import LiveCertificate
 from relay.listener.tolerance import Tolerance
 from relay.mail.content import Content
 from relay.mail.envelope import Envelope
 from relay.mail.reply import Reply
 from relay.mail.trace import Arrival
+from relay.secrets.verifier import Verifier, fake_verifier, make_verifier
 from relay.settings import Limits, Listener
 
 HELLO = b"EHLO client.example\r\n"
@@ -28,6 +36,22 @@ RCPT = b"RCPT TO:<jo@customer.example>\r\n"
 TEXT = b"Subject: Hi\r\n\r\nHello\r\n"
 SECONDS = 10.0  # a test that waits longer has failed
 SECRET = "secret-detail /etc/relay"  # what an exception says; no client may ever read it
+
+
+# DESIGN section 6. What the desk says for real is tested with the desk.
+_FULL = Reply(452, "4.3.1", "The disk is full; please try again later")
+_BROKEN = Reply(451, "4.3.0", "The message cannot be stored now; please try again later")
+_DECISIONS = {
+    "refused": Reply(550, "5.1.1", "<refused@customer.example>: User unknown"),
+    "later": Reply(451, "4.4.1", "The outgoing mail server cannot take the message now; please try again"),
+    "held": Reply(451, "4.7.8", "The account that sends this mail is on hold; please try again later"),
+    "queued": Reply(250, "2.0.0", "Ok: queued as 0phh4hk4mlf1s7b0"),
+    "mismatch": Reply(550, "5.7.1", "From header <x@y.example> does not match the sender <support@acmejets.example>"),
+    "header": Reply(554, "5.6.0", "line 2 of the header block is no field"),
+    "loop": Reply(554, "5.4.6", "mail loop: 51 Received fields, 0 of them ours"),
+    "full": _FULL,
+    "broken": _BROKEN,
+}
 
 
 @dataclass
@@ -46,8 +70,8 @@ class Handed:
 class FakeDesk:
     """Answers by the names in the addresses, so that a transcript shows what it is about.
 
-    Senders: stranger, foreign, nopassword and crash are refused or broken at MAIL. Recipients: refused, later and
-    crash decide at the end of data; slow waits for `gate`.
+    Senders: stranger, foreign, nopassword, full, broken and crash are refused or broken at MAIL. Recipients decide at
+    the end of data: those of `_DECISIONS` and crash; slow waits for `gate`.
     """
 
     hostname: str = "relay.example"
@@ -57,7 +81,7 @@ class FakeDesk:
     finished: asyncio.Event = field(default_factory=asyncio.Event)
 
     def check_sender(self, client: Client, envelope: Envelope) -> Reply | None:
-        if not client.is_trusted:
+        if not client.may_submit:
             return Reply(530, "5.7.0", "Authentication required")
         sender = envelope.sender
         match sender.local if sender else "":
@@ -66,7 +90,13 @@ class FakeDesk:
             case "foreign":
                 return Reply(550, "5.7.1", f"<{sender}>: {client.name} may not send as this address")
             case "nopassword":
-                return Reply(550, "5.7.8", f"<{sender}>: no email password is configured for this account")
+                url = "http://127.0.0.1:8025"
+                text = f"<{sender}>: no email password is configured for this account; set it at {url}"
+                return Reply(550, "5.7.8", text)
+            case "full":
+                return _FULL
+            case "broken":
+                return _BROKEN
             case "crash":
                 raise RuntimeError(SECRET)
         return None
@@ -92,18 +122,50 @@ class FakeSubmission:
 
     async def decide(self, recipient: str) -> Reply:
         match recipient:
-            case "refused":
-                return Reply(550, "5.1.1", "<refused@customer.example>: User unknown")
-            case "later":
-                return Reply(451, "4.4.1", "The outgoing mail server cannot take the message now; please try again")
             case "crash":
                 raise RuntimeError(SECRET)
             case "slow":
                 await self.desk.gate.wait()
-        return Reply(250, "2.0.0", "Ok: delivered via acmejets: taken")
+        return _DECISIONS.get(recipient, Reply(250, "2.0.0", "Ok: delivered via acmejets: taken"))
 
     def client_left(self) -> None:
         self.handed.left.set()
+
+
+@dataclass
+class FakeLogins:
+    """Knows `passwords` by name; each login may send as itself. With `fault` set, it cannot tell."""
+
+    passwords: Mapping[str, str] = field(default_factory=dict)
+    fault: Exception | None = None
+    checked: list[str] = field(default_factory=list)
+    gate: asyncio.Event = field(default_factory=asyncio.Event)
+    is_slow: bool = False
+    _asked: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(0))
+
+    async def asked(self, times: int) -> None:
+        """Wait until so many more logins have been asked about."""
+        async with asyncio.timeout(SECONDS):
+            for _ in range(times):
+                await self._asked.acquire()
+
+    async def check(self, name: str, password: str) -> Login | None:
+        await self.ask(name)
+        return Login(name, (name,)) if self.passwords.get(name) == password else None
+
+    async def verifier(self, name: str) -> tuple[Login | None, Verifier]:
+        await self.ask(name)
+        if name not in self.passwords:
+            return None, fake_verifier(b"key", name)
+        return Login(name, (name,)), make_verifier(self.passwords[name])
+
+    async def ask(self, name: str) -> None:
+        self.checked.append(name)
+        self._asked.release()
+        if self.is_slow:
+            await self.gate.wait()
+        if self.fault is not None:
+            raise self.fault
 
 
 class RawClient:
@@ -143,6 +205,16 @@ class RawClient:
         for part in (HELLO, *parts):
             assert (await self.ask(part))[:1] in {"2", "3"}
 
+    async def start_tls(self, context: ssl.SSLContext) -> None:
+        """Begin TLS on this connection."""
+        await self.writer.start_tls(context, server_hostname="127.0.0.1")
+
+    def reset(self) -> None:
+        """Be gone at once, as a machine that crashed: the other side hears of it without an end of what was sent."""
+        connection = self.writer.get_extra_info("socket")
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.writer.transport.abort()
+
     async def close(self) -> None:
         self.writer.close()
         try:
@@ -157,13 +229,14 @@ class Door:
 
     listeners: Listeners
     desk: FakeDesk
+    logins: FakeLogins
 
     @asynccontextmanager
-    async def client(self, address: str = "") -> AsyncIterator[RawClient]:
+    async def client(self, address: str = "", tls: ssl.SSLContext | None = None) -> AsyncIterator[RawClient]:
         endpoint = parse_endpoint(address or self.listeners.addresses[0])
         match endpoint:
             case TcpAddress(host, port):
-                streams = await asyncio.open_connection(host, port)
+                streams = await asyncio.open_connection(host, port, ssl=tls)
             case UnixAddress(path):
                 streams = await asyncio.open_unix_connection(str(path))
             case _:
@@ -183,16 +256,51 @@ class Door:
 
 @asynccontextmanager
 async def door(
-    *listeners: Listener, limits: Limits | None = None, tolerance: Tolerance | None = None
+    *listeners: Listener,
+    limits: Limits | None = None,
+    tolerance: Tolerance | None = None,
+    logins: FakeLogins | None = None,
+    certificate: LiveCertificate | None = None,
 ) -> AsyncIterator[Door]:
-    desk = FakeDesk()
-    opened = Listeners(listeners or (Listener(address="127.0.0.1:0"),), limits or Limits(), desk, tolerance=tolerance)
+    desk, logins = FakeDesk(), logins or FakeLogins()
+    opened = Listeners(
+        listeners or (Listener(address="127.0.0.1:0"),),
+        limits or Limits(),
+        desk,
+        logins=logins,
+        tolerance=tolerance,
+        certificate=certificate,
+    )
     await opened.open()
     try:
-        yield Door(opened, desk)
+        yield Door(opened, desk, logins)
     finally:
         desk.gate.set()
+        logins.gate.set()
         await opened.stop(patience=SECONDS)
+
+
+@functools.cache
+def _pair() -> tuple[trustme.CA, trustme.LeafCert]:
+    authority = trustme.CA()
+    return authority, authority.issue_cert("127.0.0.1")
+
+
+@contextmanager
+def certificate() -> Iterator[LiveCertificate]:
+    """A server's certificate for 127.0.0.1, in files that are there as long as this lasts."""
+    with tempfile.TemporaryDirectory() as folder:
+        files = CertificateFiles(Path(folder, "chain.pem"), Path(folder, "key.pem"))
+        files.certificate.write_bytes(_pair()[1].cert_chain_pems[0].bytes())
+        files.key.write_bytes(_pair()[1].private_key_pem.bytes())
+        yield LiveCertificate(files)
+
+
+def trusting_context() -> ssl.SSLContext:
+    """What a client of that certificate uses."""
+    context = ssl.create_default_context()
+    _pair()[0].configure_trust(context)
+    return context
 
 
 def unix_listener(folder: Path) -> Listener:

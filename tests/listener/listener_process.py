@@ -15,7 +15,7 @@ from relay.mail.envelope import Envelope
 from relay.mail.reply import Reply
 from relay.mail.trace import Arrival
 from relay.settings import Limits, Listener
-from tests.listener.listener_kit import FakeDesk, FakeSubmission, Handed
+from tests.listener.listener_kit import FakeDesk, FakeLogins, FakeSubmission, Handed
 
 
 class _Forgetful(FakeDesk):
@@ -29,7 +29,7 @@ class _Measured(FakeSubmission):
 
 
 async def _serve() -> None:
-    listeners = Listeners([Listener(address="127.0.0.1:0")], Limits(), _Forgetful())
+    listeners = Listeners([Listener(address="127.0.0.1:0")], Limits(), _Forgetful(), logins=FakeLogins())
     await listeners.open()
     sys.stdout.write(f"{listeners.addresses[0].rpartition(':')[2]}\n")
     sys.stdout.flush()

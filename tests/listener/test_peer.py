@@ -1,39 +1,112 @@
 """Who a client is before any login: row by row."""
 
-from ipaddress import IPv4Network, IPv6Network
-from typing import Any
+import os
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
 import pytest
 
-from relay.listener.peer import Gate
+from relay import peercred
+from relay.listener import peer
+from relay.listener.peer import Gate, Origin, canonical
+from relay.settings import Listener
 
 LAN = Gate(
-    (IPv4Network("127.0.0.0/8"), IPv4Network("10.1.0.0/16"), IPv6Network("fe80::/10")), ("support", "group:sales")
+    Listener(
+        trusted_networks=(IPv4Network("127.0.0.0/8"), IPv4Network("10.1.0.0/16"), IPv6Network("fe80::/10")),
+        may_send_as=("support", "group:sales"),
+    )
 )
+NAMES = {0: "root", 33: "www-data", 1001: "1000"}
+
+
+@pytest.fixture(autouse=True)
+def _users(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(peer, "user_name", lambda uid: NAMES.get(uid, ""))
 
 
 @pytest.mark.parametrize(
-    ("peername", "name", "is_trusted"),
+    ("address", "name", "is_trusted"),
     [
-        (("127.0.0.1", 4711), "127.0.0.1", True),
-        (("10.1.255.3", 1), "10.1.255.3", True),
-        (("10.2.0.1", 1), "10.2.0.1", False),
-        (("fe80::1%eth0", 1, 0, 2), "fe80::1", True),
-        (("2001:db8::1", 1, 0, 0), "2001:db8::1", False),
-        (("::ffff:10.1.0.9", 1, 0, 0), "10.1.0.9", True),
-        # A TCP client that was gone before it was asked for its name, or a name as unix sockets have it.
-        (None, "unknown", False),
+        ("127.0.0.1", "127.0.0.1", True),
+        ("10.1.255.3", "10.1.255.3", True),
+        ("10.2.0.1", "10.2.0.1", False),
+        ("fe80::1", "fe80::1", True),
+        ("2001:db8::1", "2001:db8::1", False),
         ("", "unknown", False),
-        ((), "unknown", False),
     ],
 )
-def test_a_tcp_client(peername: Any, name: str, is_trusted: bool) -> None:
-    client = LAN.client_of(peername)
+@pytest.mark.parametrize("is_proxied", [False, True])
+def test_a_tcp_client(address: str, name: str, is_trusted: bool, is_proxied: bool) -> None:
+    origin = Origin(ip_address(address) if address else None, is_proxied=is_proxied)
+    client = LAN.client_of(origin)
     assert (client.name, client.peer, client.is_trusted) == (name, name, is_trusted)
     assert client.may_send_as == (("support", "group:sales") if is_trusted else ())
+    assert client.may_submit is is_trusted
 
 
-@pytest.mark.parametrize("peername", ["", b"", None, "/run/client.sock"])
-def test_a_client_of_a_unix_socket(peername: Any) -> None:
-    client = Gate((), ("*",), is_unix=True).client_of(peername)
-    assert (client.name, client.peer, client.is_trusted, client.may_send_as) == ("unix", "unix", True, ("*",))
+def test_an_ipv4_client_of_a_socket_for_both_families() -> None:
+    assert canonical(IPv6Address("::ffff:10.1.0.9")) == IPv4Address("10.1.0.9")
+    assert canonical(IPv6Address("2001:db8::1")) == IPv6Address("2001:db8::1")
+
+
+@pytest.mark.parametrize(("uid", "name"), [(0, "root"), (4711, "uid 4711")])
+def test_every_user_of_a_unix_socket_may_send_where_none_is_named(uid: int, name: str) -> None:
+    client = Gate(Listener(may_send_as=("support",))).client_of(Origin(uid=uid))
+    assert (client.name, client.peer, client.may_send_as) == (name, "unix", ("support",))
+    assert client.may_submit
+
+
+@pytest.mark.parametrize(
+    ("uid", "may_send_as"),
+    [
+        (33, ("support", "sales")),  # by name and by number
+        (1000, ("*",)),
+        (1001, None),  # whose name is "1000"
+        (0, None),
+    ],
+)
+def test_only_the_named_users_of_a_unix_socket_may_send(uid: int, may_send_as: tuple[str, ...] | None) -> None:
+    users = {"www-data": ("sales",), "33": ("support",), "1000": ("*",)}
+    client = Gate(Listener(users=users)).client_of(Origin(uid=uid))
+    assert (client.is_trusted, client.may_submit) == (may_send_as is not None,) * 2
+    assert client.may_send_as == (may_send_as or ())
+
+
+@pytest.mark.parametrize("origin", [Origin(ip_address("127.0.0.1")), Origin(uid=0)])
+def test_where_logins_are_required_the_trusted_need_one_too(origin: Origin) -> None:
+    client = Gate(Listener(auth="required")).client_of(origin)
+    assert (client.is_trusted, client.may_submit) == (True, False)
+
+
+@pytest.mark.parametrize(
+    ("origin", "is_tls", "may"),
+    [
+        (Origin(ip_address("127.0.0.1")), False, True),
+        (Origin(ip_address("::1")), False, True),
+        (Origin(uid=4711), False, True),
+        (Origin(ip_address("10.1.0.9")), False, False),
+        (Origin(ip_address("10.1.0.9")), True, True),
+        (Origin(), False, False),
+        # A proxy knows who its client is, and nobody knows what lies between them.
+        (Origin(ip_address("127.0.0.1"), is_proxied=True), False, False),
+        (Origin(ip_address("127.0.0.1"), is_proxied=True), True, True),
+    ],
+)
+def test_where_a_password_may_travel(origin: Origin, is_tls: bool, may: bool) -> None:
+    assert LAN.may_log_in(origin, is_tls=is_tls) is may
+    assert not Gate(Listener(auth="none")).may_log_in(origin, is_tls=is_tls)
+
+
+def test_whose_proxy_header_is_believed() -> None:
+    networks = (IPv4Network("10.1.0.0/16"),)
+    gate = Gate(Listener(proxy_protocol=True, proxy_networks=networks))
+    assert gate.is_proxy(Origin(ip_address("10.1.0.9")))
+    assert not gate.is_proxy(Origin(ip_address("127.0.0.1")))
+    assert not gate.is_proxy(Origin(uid=0))
+    assert not Gate(Listener(proxy_networks=networks)).is_proxy(Origin(ip_address("10.1.0.9")))
+
+
+def test_what_the_system_calls_a_user() -> None:
+    assert peercred.user_name(0) == "root"
+    assert peercred.user_name(2**31 - 7) == ""
+    assert peercred.user_name(os.geteuid())

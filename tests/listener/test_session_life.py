@@ -7,6 +7,7 @@ import struct
 import pytest
 from structlog.testing import capture_logs
 
+from relay.listener.pace import MostCommands
 from relay.listener.tolerance import Tolerance
 from tests.listener.listener_kit import HELLO, MAIL, RCPT, SECRET, TEXT, RawClient, door, on_both_loops, within
 
@@ -162,7 +163,8 @@ async def test_a_fault_before_the_greeting_ends_that_session_alone(monkeypatch: 
 
 
 async def test_a_client_that_never_reads_is_cut_off() -> None:
-    async with door(tolerance=Tolerance(idle_seconds=0.2)) as relay, relay.client() as deaf:
+    tolerance = Tolerance(idle_seconds=0.2, most_commands=MostCommands(at_once=1_000_000))
+    async with door(tolerance=tolerance) as relay, relay.client() as deaf:
         await deaf.begin()
         transport = deaf.writer.transport
         assert isinstance(transport, asyncio.Transport)

@@ -1,5 +1,6 @@
 """Where listeners listen: IPv4, IPv6, unix sockets, and what is said when an address cannot be had."""
 
+import os
 import re
 import socket
 import stat
@@ -8,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from relay.listener.server import ListenError, Listeners
+from relay.peercred import user_name
 from relay.settings import Limits, Listener
-from tests.listener.listener_kit import FakeDesk, door, on_both_loops, unix_listener
+from tests.listener.listener_kit import FakeDesk, FakeLogins, door, on_both_loops, unix_listener
 
 
 @on_both_loops
@@ -27,7 +29,7 @@ async def test_several_listeners_on_ipv4_ipv6_and_a_unix_socket(tmp_path: Path) 
                 await client.begin(b"MAIL FROM:<>\r\n", b"RCPT TO:<jo@customer.example>\r\n", b"DATA\r\n")
                 assert (await client.ask(b".\r\n"))[:3] == "250"
             peers.append((relay.desk.messages[-1].client.name, relay.desk.messages[-1].arrival.peer))
-        assert peers == [("127.0.0.1",) * 2, ("::1",) * 2, ("unix",) * 2]
+        assert peers == [("127.0.0.1",) * 2, ("::1",) * 2, (user_name(os.geteuid()), "unix")]
 
 
 async def test_every_user_may_connect_to_a_unix_socket(tmp_path: Path) -> None:
@@ -45,7 +47,7 @@ async def test_a_stale_socket_is_replaced_and_one_in_use_is_not(tmp_path: Path) 
     async with door(unix_listener(tmp_path)) as relay, relay.client() as client:
         assert (await client.reply())[:3] == "220"
         with pytest.raises(ListenError, match=rf"unix:{path}: this address is in use by another program"):
-            await Listeners([unix_listener(tmp_path)], Limits(), FakeDesk()).open()
+            await Listeners([unix_listener(tmp_path)], Limits(), FakeDesk(), logins=FakeLogins()).open()
         assert (await client.ask(b"NOOP\r\n"))[:3] == "250"
 
 
@@ -62,13 +64,13 @@ async def test_another_relays_socket_is_left_alone(tmp_path: Path) -> None:
     [
         ("192.0.2.1:2525", "192.0.2.1:2525: this machine does not have this address"),
         ("no-such-host.invalid:2525", "no-such-host.invalid:2525: this host name is not known here"),
-        ("fd:submission", "fd:submission: sockets of systemd are not in this version"),
+        ("fd:submission", "fd:submission: systemd passed no socket; enable the socket unit with FileDescriptorName="),
     ],
 )
 @on_both_loops
 async def test_an_address_that_cannot_be_had_is_one_sentence(address: str, sentence: str) -> None:
     with pytest.raises(ListenError, match=re.escape(sentence)):
-        await Listeners([Listener(address=address)], Limits(), FakeDesk()).open()
+        await Listeners([Listener(address=address)], Limits(), FakeDesk(), logins=FakeLogins()).open()
 
 
 @pytest.mark.parametrize(("name", "sentence"), [("file", "a file that is no socket"), ("none/x", "does not exist")])
@@ -76,7 +78,7 @@ async def test_an_address_that_cannot_be_had_is_one_sentence(address: str, sente
 async def test_a_path_that_cannot_be_had_is_one_sentence(tmp_path: Path, name: str, sentence: str) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(ListenError, match=sentence):
-        await Listeners([Listener(address=f"unix:{tmp_path / name}")], Limits(), FakeDesk()).open()
+        await Listeners([Listener(address=f"unix:{tmp_path / name}")], Limits(), FakeDesk(), logins=FakeLogins()).open()
     assert (tmp_path / "file").exists()
 
 
@@ -84,7 +86,9 @@ async def test_a_path_that_cannot_be_had_is_one_sentence(tmp_path: Path, name: s
 async def test_a_busy_port_is_one_sentence_and_nothing_stays_open() -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         busy = f"127.0.0.1:{other.getsockname()[1]}"
-        listeners = Listeners([Listener(address="127.0.0.1:0"), Listener(address=busy)], Limits(), FakeDesk())
+        listeners = Listeners(
+            [Listener(address="127.0.0.1:0"), Listener(address=busy)], Limits(), FakeDesk(), logins=FakeLogins()
+        )
         with pytest.raises(ListenError, match=f"^{busy}: this address is in use by another program; stop that one"):
             await listeners.open()
         assert listeners.addresses == ()

@@ -1,9 +1,10 @@
-"""Stopping: nobody new, idle sessions at once, a message that is on its way first."""
+"""Stopping: nobody new, silent sessions soon, a message that is on its way or about to be first."""
 
 import asyncio
 
 import pytest
 
+from relay.listener.tolerance import Tolerance
 from tests.listener.listener_kit import HELLO, MAIL, RCPT, TEXT, door, on_both_loops, within
 
 SLOW = b"RCPT TO:<slow@customer.example>\r\n"
@@ -19,6 +20,53 @@ async def test_idle_sessions_are_told_and_closed() -> None:
             assert (await client.line()).startswith("421 4.3.2 ")
             assert await client.line() == ""
         assert relay.listeners.connections == 0
+
+
+@on_both_loops
+async def test_a_client_that_is_about_to_send_a_message_sends_it() -> None:
+    async with door(tolerance=Tolerance(lull=10, farewell=10)) as relay, relay.client() as client:
+        await client.begin()
+        stopping = asyncio.create_task(relay.listeners.stop(patience=10))
+        for command in (MAIL, RCPT, b"DATA\r\n"):
+            assert (await client.ask(command))[:1] in {"2", "3"}
+        assert (await client.ask(TEXT, b".\r\n")).startswith("250 2.0.0 ")
+        assert (await client.line()).startswith("421 4.3.2 ")
+        assert await client.line() == ""
+        await within(stopping)
+
+
+@on_both_loops
+async def test_a_message_in_chunks_is_sent_to_its_end() -> None:
+    async with door(tolerance=Tolerance(lull=10, farewell=10)) as relay, relay.client() as client:
+        await client.begin(MAIL, RCPT, b"BDAT 4\r\nA: b")
+        stopping = asyncio.create_task(relay.listeners.stop(patience=10))
+        assert (await client.ask(b"BDAT 2\r\n\r\n")).startswith("250 2.0.0 ")
+        assert (await client.ask(b"BDAT 4 LAST\r\n\r\nc\n")).startswith("250 2.0.0 ")
+        assert (await client.line()).startswith("421 4.3.2 ")
+        await within(stopping)
+        assert len(relay.desk.messages) == 1
+
+
+@on_both_loops
+async def test_who_talks_without_end_is_told_in_the_end() -> None:
+    async with door(tolerance=Tolerance(lull=10, farewell=0.2)) as relay, relay.client() as client:
+        await client.begin()
+        stopping = asyncio.create_task(relay.listeners.stop(patience=10))
+        while (reply := await client.ask(b"NOOP\r\n")).startswith("250 "):
+            pass
+        assert reply.startswith("421 4.3.2 ")
+        await within(stopping)
+
+
+@on_both_loops
+async def test_who_was_accepted_when_it_began_is_let_in() -> None:
+    async with door(tolerance=Tolerance(lull=10, farewell=10)) as relay:
+        async with relay.client() as client:
+            # The connection is there, and its session is not yet.
+            stopping = asyncio.create_task(relay.listeners.stop(patience=10))
+            await client.begin(MAIL, RCPT, b"DATA\r\n")
+            assert (await client.ask(TEXT, b".\r\n")).startswith("250 2.0.0 ")
+        await within(stopping)
 
 
 @on_both_loops

@@ -1,0 +1,35 @@
+"""What the sessions of one listener need to know, and what all sessions share."""
+
+from dataclasses import dataclass
+
+from relay.listener.crowd import Crowd
+from relay.listener.login import LoginDesk
+from relay.listener.memory import Memory
+from relay.listener.peer import Gate
+from relay.listener.ports import Desk
+from relay.listener.telling import DoorTelling
+from relay.listener.tls import LiveCertificate
+from relay.listener.tolerance import Tolerance
+from relay.settings import Limits
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class House:
+    """What all sessions of a relay share."""
+
+    desk: Desk
+    login_desk: LoginDesk
+    limits: Limits
+    tolerance: Tolerance
+    telling: DoorTelling
+    crowd: Crowd
+    memory: Memory
+
+
+@dataclass(frozen=True, slots=True)
+class Entrance:
+    """One listener. Without a certificate it has no TLS; with one, TLS comes first or when the client asks for it."""
+
+    gate: Gate
+    certificate: LiveCertificate | None = None
+    is_tls_first: bool = False

@@ -1,0 +1,81 @@
+"""One message on its way in, by DATA or BDAT: how much of it there may be, and what is kept of it.
+
+Whatever is wrong, the client is heard to the end of its message: what it sends on would be read as commands otherwise
+(RFC 1870 section 6.3). Nothing of a message that is refused is kept meanwhile.
+"""
+
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self
+
+from relay.listener import replies
+from relay.listener.memory import Memory
+from relay.listener.pace import Flow
+from relay.mail.content import Content, ContentReader, ContentRefused
+from relay.mail.reply import Reply
+
+
+class Intake:
+    """Takes the octets of one message. A context manager: what it holds of the common memory is free again after it.
+
+    `largest` is in octets; `clock` says the time in seconds for `flow`.
+    """
+
+    def __init__(self, largest: int, memory: Memory, flow: Flow, clock: Callable[[], float]) -> None:
+        self._largest = largest
+        self._memory = memory
+        self._flow = flow
+        self._clock = clock
+        self._reader = ContentReader()
+        self._size = 0
+        self._taken = 0
+        self._refusal: Reply | None = None
+
+    @property
+    def refusal(self) -> Reply | None:
+        """What is known to be wrong already; `finish` may find more."""
+        return self._refusal
+
+    def feed(self, octets: bytes) -> None:
+        """Take the next octets, without dot-stuffing. Raises ContentRefused (421) where they come too slowly to wait.
+
+        Every other refusal waits for `finish`.
+        """
+        self.pass_by(octets)
+        self._size += len(octets)
+        if self._size > self._largest:
+            self._refuse(replies.TOO_LARGE)
+        elif self._refusal is None and not self._memory.take(len(octets)):
+            self._refuse(replies.NO_MEMORY)
+        elif self._refusal is None:
+            self._taken += len(octets)
+            self._reader.feed(octets)
+
+    def pass_by(self, octets: bytes) -> None:
+        """Let octets go that nobody wants. Raises ContentRefused (421) where they come too slowly to wait."""
+        if self._flow.is_too_slow(len(octets), self._clock()):
+            raise ContentRefused(replies.TOO_SLOW)
+
+    def finish(self) -> Content:
+        """Return the message, which goes on holding its memory. Raises ContentRefused."""
+        if self._refusal is not None:
+            raise ContentRefused(self._refusal)
+        return self._reader.finish()
+
+    def close(self) -> None:
+        """Give the memory back: nobody has the message any more, or somebody else answers for it."""
+        self._memory.give_back(self._taken)
+        self._taken = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _refuse(self, reply: Reply) -> None:
+        self._refusal = reply
+        self._reader = ContentReader()
+        self.close()

@@ -1,0 +1,65 @@
+"""How fast a client must be, and how fast it may be. Pure: every method is told what time it is, in seconds.
+
+SECURITY: a client that sends an octet now and then holds its place and its message's memory (slowloris); one that
+sends commands without end holds the processor. The first is sent away, the second has to wait between its commands.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeastRate:
+    """The least that a message must flow: octets a second, as the mean over windows of so many seconds."""
+
+    octets: float = 500.0
+    seconds: float = 60.0
+
+
+class Flow:
+    """One message's flow. Its first window begins with it, so the least time until it is too slow is one window."""
+
+    def __init__(self, least: LeastRate, now: float) -> None:
+        self._least = least
+        self._since = now
+        self._octets = 0
+
+    def is_too_slow(self, octets: int, now: float) -> bool:
+        """Count octets that came, and return whether the window that has just ended held too few."""
+        self._octets += octets
+        lasted = now - self._since
+        if lasted < self._least.seconds:
+            return False
+        is_too_slow = self._octets < self._least.octets * lasted
+        self._since, self._octets = now, 0
+        return is_too_slow
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MostCommands:
+    """The most commands of one client: so many at once, and so many a second for ever. A message fills it up again.
+
+    So whoever sends mail is never slowed, whatever its speed, and neither is a list of recipients of any sane length.
+    """
+
+    at_once: int = 10_000
+    a_second: float = 100.0
+
+
+class Commands:
+    """The commands of one client (a token bucket)."""
+
+    def __init__(self, most: MostCommands, now: float) -> None:
+        self._most = most
+        self._left = float(most.at_once)
+        self._at = now
+
+    def pause(self, now: float) -> float:
+        """Count one command, and return how many seconds its client has to wait before the next; mostly 0."""
+        grown = self._left + (now - self._at) * self._most.a_second
+        self._left = min(grown, float(self._most.at_once)) - 1
+        self._at = now
+        return max(0.0, -self._left / self._most.a_second)
+
+    def forgive(self) -> None:
+        """Forget the commands up to now: they have led to a message."""
+        self._left = float(self._most.at_once)

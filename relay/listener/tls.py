@@ -1,0 +1,33 @@
+"""The certificate in effect: read anew when its files change, for whoever connects from then on."""
+
+import ssl
+
+from relay import log
+from relay.certificate import CertificateFault, CertificateFiles
+
+
+class LiveCertificate:
+    """What TLS begins with at the listeners. Raises CertificateFault where the pair cannot be used at the start."""
+
+    def __init__(self, files: CertificateFiles) -> None:
+        self._files = files
+        self._mark = files.mark
+        self._context, self.warnings = files.load()
+
+    def context(self) -> ssl.SSLContext:
+        """Return the pair as the files hold it now, or the last good one; the log hears of each change once."""
+        mark = self._files.mark
+        if mark != self._mark:
+            self._mark = mark
+            self._reload()
+        return self._context
+
+    def _reload(self) -> None:
+        try:
+            self._context, self.warnings = self._files.load()
+        except CertificateFault as fault:
+            log.broken("the new certificate cannot be used; the one before stays in effect", fault=str(fault))
+            return
+        log.changed(what="certificate", file=str(self._files.certificate))
+        for _, warning in self.warnings:
+            log.warned(warning)
