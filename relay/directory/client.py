@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from relay.directory.model import Agent, Profile
+from relay.directory.model import Agent, Application, Profile
 from relay.directory.routing import Routing
 from relay.mail.address import Address
 from relay.mail.identity import Standing
@@ -55,6 +55,16 @@ class Client:
             return True
         group = profile.group if isinstance(profile, Agent) else ""
         return bool(group) and GROUP + group in self.may_send_as
+
+
+def login_of(routing: Routing, name: str) -> Login | None:
+    """Return the login that a client means by this name or address; None where it is nobody's."""
+    holder = routing.logins.holder(name)
+    if holder is None:
+        return None
+    if isinstance(holder, Application):
+        return Login(holder.name, holder.may_send_as)
+    return Login(holder.name, (holder.name, *(holder.may_send_as if isinstance(holder, Agent) else ())))
 
 
 def standing(routing: Routing, client: Client, own: Profile | None) -> Callable[[Address], Standing]:

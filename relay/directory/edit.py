@@ -7,20 +7,23 @@ it is written.
 import re
 from collections.abc import Iterable, Mapping, MutableMapping
 from dataclasses import MISSING, fields
+from shlex import quote
 from types import MappingProxyType
 from typing import Annotated, Any, TypeAlias, get_args, get_origin, get_type_hints
 
-from relay.directory.model import Profile, ProfileKind, Server
+from relay.directory.client import GROUP
+from relay.directory.model import Application, Profile, ProfileKind, Server
 from relay.directory.reading import name_fault
-from relay.directory.rules import no_such
-from relay.schema import Size, keys_of, no_such_key, show
+from relay.schema import Size, keys_of, no_such, no_such_key, show
 
 Document: TypeAlias = MutableMapping[str, Any]
+Editable: TypeAlias = type[Server | Profile | Application]
 Values: TypeAlias = Mapping[str, Any]
 """Keys and what they become; None restores the default."""
 
 
 _TABLES: Mapping[ProfileKind, str] = MappingProxyType({ProfileKind.CHANNEL: "channels", ProfileKind.AGENT: "agents"})
+_LOGINS = ("channels", "agents", "applications")
 _FLAGS: Mapping[str, bool] = MappingProxyType(
     {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 )
@@ -30,7 +33,7 @@ class EditRefused(Exception):
     """The edit cannot be made. The message is one sentence for whoever asked for it."""
 
 
-def parse_assignments(model: type[Server | Profile], texts: Iterable[str]) -> dict[str, Any]:
+def parse_assignments(model: Editable, texts: Iterable[str]) -> dict[str, Any]:
     """Return the values in "KEY=VALUE" texts. Raises EditRefused for the first that cannot be one."""
     values: dict[str, Any] = {}
     for text in texts:
@@ -41,7 +44,7 @@ def parse_assignments(model: type[Server | Profile], texts: Iterable[str]) -> di
     return values
 
 
-def parse_value(model: type[Server | Profile], key: str, text: str) -> Any:
+def parse_value(model: Editable, key: str, text: str) -> Any:
     """Return the value that a text means for a key, as the file holds it; None, which restores the default, for "".
 
     The text is read by the key's type: lists are separated by commas. Raises EditRefused.
@@ -105,7 +108,7 @@ def set_default(document: Document, name: str) -> None:
 
 def add_profile(document: Document, kind: ProfileKind, name: str, values: Values) -> None:
     """Add a channel or an agent."""
-    _check_new(document, name, ("channels", "agents", "applications"), kind.value)
+    _check_new(document, name, _LOGINS, kind.value)
     _put(document, _TABLES[kind], name, values)
 
 
@@ -115,12 +118,57 @@ def set_profile(document: Document, kind: ProfileKind, name: str, values: Values
 
 
 def remove_profile(document: Document, kind: ProfileKind, name: str) -> None:
-    """Remove a channel or an agent."""
-    _entry(document, _TABLES[kind], name)
+    """Remove a channel or an agent that no login may send as."""
+    group = _entry(document, _TABLES[kind], name).get("group")
+    _check_not_named(document, name, name, f"'{name}'")
+    if group and not any(entry.get("group") == group for other, entry in _named(document, "agents") if other != name):
+        _check_not_named(document, f"{GROUP}{group}", name, f"group '{group}', which '{name}' is the last of")
     _drop(document, _TABLES[kind], name)
 
 
-def _check_settable(model: type[Server | Profile], key: str) -> None:
+def add_application(document: Document, name: str, values: Values) -> None:
+    """Add an application."""
+    _check_new(document, name, _LOGINS, "application")
+    _put(document, "applications", name, values)
+
+
+def set_application(document: Document, name: str, values: Values) -> None:
+    """Change keys of an application."""
+    _update(_entry(document, "applications", name), values)
+
+
+def remove_application(document: Document, name: str) -> None:
+    """Remove an application."""
+    _entry(document, "applications", name)
+    _drop(document, "applications", name)
+
+
+def _check_not_named(document: Document, named: str, leaving: str, words: str) -> None:
+    """Refuse where the `may_send_as` of another login than the one that is leaving has this name in it.
+
+    `words` say what is named. The refusal says how to take it out of the first of them.
+    """
+    holders = [
+        (f"{table.removesuffix('s')} {other}", names)
+        for table in ("agents", "applications")
+        for other, entry in _named(document, table)
+        if other != leaving and named in (names := _names(entry))
+    ]
+    if holders:
+        holder, names = holders[0]
+        others = {1: "", 2: " and another login"}.get(len(holders), f" and {len(holders) - 1} other logins")
+        rest = quote(f"may_send_as={','.join(name for name in names if name != named)}")
+        way = f"relay {holder.replace(' ', ' set ', 1)} {rest}"
+        raise EditRefused(f"{holder}{others} may send as {words}; take it out first: {way}")
+
+
+def _names(entry: Mapping[str, Any]) -> list[str]:
+    """Return the names in `may_send_as`; none where it is no list, which `rules` tells."""
+    names = entry.get("may_send_as")
+    return [str(name) for name in names] if isinstance(names, list) else []
+
+
+def _check_settable(model: Editable, key: str) -> None:
     known = [name for name in keys_of(model) if name not in {"name", "password"}]
     if key == "password":
         raise EditRefused("password: a password is never an argument; give it with the command `password NAME`")
@@ -132,7 +180,7 @@ def _check_settable(model: type[Server | Profile], key: str) -> None:
         raise EditRefused(f"{key}: this is a table; write it in directory.toml")
 
 
-def _nothing(model: type[Server | Profile], key: str) -> None:
+def _nothing(model: Editable, key: str) -> None:
     default = next(field.default for field in fields(model) if field.name == key)
     if default is MISSING:
         raise EditRefused(f"{key}: there is no default; write {key}=VALUE")
@@ -167,7 +215,12 @@ def _table(document: Document, table: str) -> Mapping[str, Any]:
 
 
 def _entries(document: Document, table: str) -> list[MutableMapping[str, Any]]:
-    return [entry for entry in _table(document, table).values() if isinstance(entry, MutableMapping)]
+    return [entry for _, entry in _named(document, table)]
+
+
+def _named(document: Document, table: str) -> list[tuple[str, MutableMapping[str, Any]]]:
+    entries = _table(document, table).items()
+    return [(name, entry) for name, entry in entries if isinstance(entry, MutableMapping)]
 
 
 def _entry(document: Document, table: str, name: str) -> MutableMapping[str, Any]:

@@ -91,6 +91,7 @@ class DirectoryFile:
         """Return a warning for each password that stands in the file, and who can read it there."""
         holders: list[Server | Profile] = [*directory.servers.values(), *directory.profiles()]
         keys = [holder_key(holder) for holder in holders if holder.password]
+        keys += [f"{holder_key(each)}.incoming" for each in holders if each.incoming and each.incoming.password]
         try:
             mode = self.path.stat().st_mode & 0o777
         except OSError:

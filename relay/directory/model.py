@@ -128,10 +128,17 @@ class Incoming:
     protocol: Literal["imap", "pop3"] = "imap"
     security: Literal["none", "starttls", "tls"] = "tls"
     port: Port | None = None
+    ca_file: str = ""
     username: str = ""
     watch_bounces: Flag = False
     password: str = field(default="", repr=False)
     password_from: str = ""
+
+    @property
+    def effective_port(self) -> int:
+        """The port that is connected to: as set, or by protocol and security (RFC 8314, RFC 9051, RFC 1939)."""
+        secure, plain = (993, 143) if self.protocol == "imap" else (995, 110)
+        return self.port or (secure if self.security == "tls" else plain)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,6 +182,10 @@ class Server:
     def identity(self) -> Address | None:
         """The address that mail of its own account leaves with; None for a server without one."""
         return _address_or_none(self.address or self.username)
+
+    def scope(self, account: "Account") -> str:
+        """Whose limits count for an account of this server: "SERVER/USERNAME", or "SERVER" for all of them together."""
+        return self.name if self.shared_limits else str(account)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,6 +6,7 @@ Pure. A Routing is made once for a directory; every lookup is a few dictionary l
 from dataclasses import dataclass
 from enum import StrEnum
 
+from relay.directory.logins import LoginNames
 from relay.directory.model import Account, AliasIdentity, Directory, Profile, Script, Server, UnknownSender
 from relay.mail.address import Address, AddressError, domain_key
 
@@ -66,6 +67,7 @@ class Routing:
 
     def __init__(self, directory: Directory, unknown_sender: UnknownSender = UnknownSender.REJECT) -> None:
         self.directory = directory
+        self.logins = LoginNames(directory)
         self._unknown_sender = unknown_sender
         self._owners: dict[str, Owner] = {}
         self._domains: dict[str, Profile] = {}

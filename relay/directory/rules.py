@@ -4,16 +4,19 @@ Each rule is one function that yields (key, sentence) for every place where it i
 that are well-formed by themselves; what is malformed has its fault already.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeAlias
 
+from relay.directory.incoming_rules import incoming_faults
+from relay.directory.login_rules import login_faults
 from relay.directory.model import AliasIdentity, Directory, Profile, Server
+from relay.directory.oauth_rules import oauth_faults
 from relay.directory.reading import Reading, read_tables
 from relay.directory.server_rules import server_faults
-from relay.faults import Fault, Faults, did_you_mean
+from relay.faults import Fault, Faults
 from relay.mail.address import Address, AddressError, domain_key
 from relay.mail.script import is_forbidden, valid_field_name, valid_field_value
-from relay.schema import not_in_this_version, show
+from relay.schema import no_such, show
 
 Findings: TypeAlias = Iterator[tuple[str, str]]
 
@@ -40,11 +43,6 @@ def holder_key(holder: Server | Profile) -> str:
     return f"servers.{holder.name}" if isinstance(holder, Server) else key_of(holder)
 
 
-def no_such(kind: str, name: str, known: Iterable[str]) -> str:
-    """Return the sentence about a reference to nothing."""
-    return f"there is no {kind} {show(name)}" + did_you_mean(name, known)
-
-
 def _default_is_named(reading: Reading) -> Findings:
     servers, default = reading.names["servers"], reading.directory.default_server
     if default is None and servers:
@@ -54,16 +52,6 @@ def _default_is_named(reading: Reading) -> Findings:
         )
     if default is not None and default not in servers and "servers" not in reading.unread:
         yield "default_server", no_such("server", default, servers)
-
-
-def _names_are_unique(reading: Reading) -> Findings:
-    """Channels, agents and applications share one set of names, because all of them log in by name."""
-    taken: dict[str, str] = {}
-    for table in ("channels", "agents", "applications"):
-        for name in sorted(reading.names[table]):
-            if name in taken:
-                yield f"{table}.{name}", f"this name belongs to {taken[name]} '{name}' already; choose another"
-            taken.setdefault(name, table.removesuffix("s"))
 
 
 def _addresses_are_unique(reading: Reading) -> Findings:
@@ -79,17 +67,6 @@ def _addresses_are_unique(reading: Reading) -> Findings:
             if owner is not profile:
                 taken = f"{text} belongs to {owner.kind} '{owner.name}' already; take it from one of them"
                 yield f"{key_of(profile)}.{key}", taken
-
-
-def _names_are_not_addresses_of_others(reading: Reading) -> Findings:
-    """People log in by name or by address, so a name must not be another's address."""
-    if not any("@" in profile.name for profile in reading.directory.profiles()):
-        return
-    routing = {profile.address.casefold(): profile for profile in reading.directory.profiles()}
-    for profile in reading.directory.profiles():
-        owner = routing.get(profile.name.casefold(), profile)
-        if owner is not profile:
-            yield key_of(profile), f"this name is the address of {owner.kind} '{owner.name}'; choose another"
 
 
 def _references_are_good(reading: Reading) -> Findings:
@@ -157,29 +134,18 @@ def _field(key: str, name: str) -> Findings:
         yield key, f"{show(name)} is for Relay alone to set or remove; take it out"
 
 
-def _profiles_are_built(reading: Reading) -> Findings:
-    for profile in reading.directory.profiles():
-        if profile.incoming is not None:
-            yield f"{key_of(profile)}.incoming", not_in_this_version("incoming", profile.incoming)
-    for agent in reading.directory.agents.values():
-        if agent.may_send_as:
-            yield f"agents.{agent.name}.may_send_as", not_in_this_version("may_send_as", agent.may_send_as)
-    for name, application in reading.directory.applications.items():
-        yield f"applications.{name}", not_in_this_version("applications", application)
-
-
 _RULES: tuple[Callable[[Reading], Findings], ...] = (
     _default_is_named,
-    _names_are_unique,
     _addresses_are_unique,
-    _names_are_not_addresses_of_others,
     _references_are_good,
     _profiles_have_a_server,
     _overrides_are_possible,
     _secrets_have_one_source,
     _scripts_are_allowed,
-    _profiles_are_built,
+    login_faults,
     server_faults,
+    oauth_faults,
+    incoming_faults,
 )
 
 

@@ -14,16 +14,7 @@ Findings: TypeAlias = Iterator[tuple[str, str]]
 
 # They send the password so that whoever reads the connection has it. AUTO may choose one of them.
 _PLAINTEXT = frozenset({Auth.PLAIN, Auth.LOGIN, Auth.AUTO})
-_UNBUILT_AUTH = frozenset({Auth.SCRAM_SHA_256, Auth.OAUTH2})
-_UNBUILT_KEYS = (
-    "oauth",
-    "incoming",
-    "chunking",
-    "shared_limits",
-    "recipients_per_message",
-    "messages_per_minute",
-    "recipients_per_day",
-)
+_UNBUILT_KEYS = ("chunking",)
 
 
 def server_faults(reading: Reading) -> Findings:
@@ -57,6 +48,10 @@ def is_loopback(host: str) -> bool:
         return host.lower().rstrip(".") == "localhost"
 
 
+def _host(server: Server) -> Findings:
+    return host_faults(server.host)
+
+
 def _senders(directory: Directory) -> dict[str, Profile]:
     """Return for each server the first profile that sends with the server's own account."""
     senders: dict[str, Profile] = {}
@@ -66,8 +61,8 @@ def _senders(directory: Directory) -> dict[str, Profile]:
     return senders
 
 
-def _host(server: Server) -> Findings:
-    host = server.host
+def host_faults(host: str) -> Findings:
+    """Yield ("host", sentence) for what is neither a name nor an IP address."""
     if "://" in host:
         yield "host", "it is a URL; write the name alone, and the protection as security"
     elif host.startswith("["):
@@ -106,15 +101,16 @@ def _login(server: Server) -> Findings:
 
 
 def _plaintext(server: Server) -> Findings:
-    is_readable = server.security is Security.NONE and server.auth in _PLAINTEXT and not is_loopback(server.host)
-    if is_readable and not server.allow_plaintext_password:
+    if server.security is not Security.NONE or is_loopback(server.host):
+        return
+    if server.auth is Auth.OAUTH2:
+        yield "auth", 'an access token never goes unprotected over the network; set security = "starttls" or "tls"'
+    elif server.auth in _PLAINTEXT and not server.allow_plaintext_password:
         danger = f"'{server.auth}' may send the password unprotected over the network"
         yield "auth", f'{danger}; set security = "starttls" or "tls", or allow_plaintext_password = true'
 
 
 def _unbuilt(server: Server) -> Findings:
-    if server.auth in _UNBUILT_AUTH:
-        yield "auth", not_in_this_version("auth", server.auth.value)
     for key in _UNBUILT_KEYS:
         value = getattr(server, key)
         if value:

@@ -2,9 +2,8 @@
 
 from collections.abc import Iterator
 
-from relay.directory.client import ANYONE, GROUP
+from relay.directory.login_rules import Sendable
 from relay.directory.model import Directory, UnknownSender
-from relay.directory.rules import no_such
 from relay.directory.server_rules import needs_of
 from relay.faults import Fault
 from relay.settings import Settings
@@ -34,13 +33,10 @@ def _default_account(settings: Settings, directory: Directory) -> Iterator[tuple
 
 
 def _may_send_as(settings: Settings, directory: Directory) -> Iterator[tuple[str, str]]:
-    groups = {agent.group for agent in directory.agents.values() if agent.group}
-    profiles = [profile.name for profile in directory.profiles()]
+    sendable = Sendable.of(directory)
     for listener in settings.listeners:
-        key = f"listener.{listener.name}.may_send_as"
-        for name in listener.may_send_as:
-            if name.startswith(GROUP):
-                if name.removeprefix(GROUP) not in groups:
-                    yield key, no_such("group", name.removeprefix(GROUP), groups)
-            elif name != ANYONE and name not in profiles:
-                yield key, no_such("channel or agent", name, profiles)
+        key = f"listener.{listener.name}"
+        rows = {f"{key}.may_send_as": listener.may_send_as}
+        rows |= {f"{key}.users.{user}": names for user, names in listener.users.items()}
+        for place, names in rows.items():
+            yield from ((place, fault) for name in names if (fault := sendable.fault(name)))

@@ -6,18 +6,22 @@ from typing import Any
 import pytest
 
 from relay.directory.edit import (
+    Editable,
     EditRefused,
+    add_application,
     add_profile,
     add_server,
     parse_assignments,
     parse_value,
+    remove_application,
     remove_profile,
     remove_server,
+    set_application,
     set_default,
     set_profile,
     set_server,
 )
-from relay.directory.model import Agent, Channel, Profile, ProfileKind, Server
+from relay.directory.model import Agent, Application, Channel, ProfileKind, Server
 from relay.directory.rules import parse_directory
 from tests.directory.directory_kit import HOUSE
 
@@ -47,9 +51,11 @@ def house() -> dict[str, Any]:
         (Channel, "server", "", None),
         (Channel, "mode", "direct", "direct"),
         (Agent, "full_name", "Jane Doe", "Jane Doe"),
+        (Application, "may_send_as", "support, group:sales,*", ["support", "group:sales", "*"]),
+        (Application, "may_send_as", "", None),
     ],
 )
-def test_a_text_is_read_by_the_type_of_its_key(model: type[Server | Profile], key: str, text: str, value: Any) -> None:
+def test_a_text_is_read_by_the_type_of_its_key(model: Editable, key: str, text: str, value: Any) -> None:
     assert parse_value(model, key, text) == value
     assert type(parse_value(model, key, text)) is type(value)
 
@@ -72,10 +78,11 @@ def test_a_text_is_read_by_the_type_of_its_key(model: type[Server | Profile], ke
             "password: a password is never an argument; give it with the command `password NAME`",
         ),
         (Server, "oauth", "x", "oauth: this is a table; write it in directory.toml"),
+        (Application, "may_sendas", "*", "may_sendas: there is no such key; did you mean 'may_send_as'?"),
         (Agent, "incoming", "", "incoming: this is a table; write it in directory.toml"),
     ],
 )
-def test_a_text_that_cannot_be_is_refused(model: type[Server | Profile], key: str, text: str, sentence: str) -> None:
+def test_a_text_that_cannot_be_is_refused(model: Editable, key: str, text: str, sentence: str) -> None:
     with pytest.raises(EditRefused) as caught:
         parse_value(model, key, text)
     assert str(caught.value) == sentence
@@ -135,6 +142,44 @@ def test_profiles_are_added_and_removed(house: dict[str, Any]) -> None:
     assert "agents" not in house
 
 
+def test_applications_are_added_changed_and_removed(house: dict[str, Any]) -> None:
+    add_application(house, "crm", {"may_send_as": ["support"]})
+    set_application(house, "crm", {"may_send_as": ("support", "group:sales")})
+    assert parse_directory(house).applications["crm"].may_send_as == ("support", "group:sales")
+    remove_application(house, "crm")
+    assert house == tomllib.loads(HOUSE)
+
+
+def test_a_profile_that_others_may_send_as_is_taken_out_there_first(house: dict[str, Any]) -> None:
+    def refusal(kind: ProfileKind, name: str) -> str:
+        with pytest.raises(EditRefused) as caught:
+            remove_profile(house, kind, name)
+        return str(caught.value)
+
+    add_application(house, "crm", {"may_send_as": ["news", "support", "*"]})
+    set_profile(house, ProfileKind.AGENT, "jane", {"may_send_as": ["jane", "news"]})
+    assert refusal(ProfileKind.CHANNEL, "support") == (
+        "application crm may send as 'support'; take it out first: relay application set crm 'may_send_as=news,*'"
+    )
+    assert refusal(ProfileKind.CHANNEL, "news") == (
+        "agent jane and another login may send as 'news'; take it out first: relay agent set jane may_send_as=jane"
+    )
+    set_application(house, "crm", {"may_send_as": ["group:sales"]})
+    assert refusal(ProfileKind.AGENT, "jane") == (
+        "application crm may send as group 'sales', which 'jane' is the last of; "
+        "take it out first: relay application set crm may_send_as="
+    )
+    add_profile(house, ProfileKind.AGENT, "joe", {"address": "joe@acme.example", "group": "sales"})
+    remove_profile(house, ProfileKind.AGENT, "jane")
+    assert "jane" not in parse_directory(house).agents
+
+
+@pytest.mark.parametrize("names", [5, "news", {"news": 1}, [["news"]]])
+def test_what_is_no_list_of_names_names_nobody(house: dict[str, Any], names: Any) -> None:
+    house["applications"] = {"crm": {"may_send_as": names}}
+    remove_profile(house, ProfileKind.CHANNEL, "news")
+
+
 def test_a_removed_server_hands_its_profiles_over(house: dict[str, Any]) -> None:
     remove_server(house, "shared", move_to="custom")
     assert house["agents"]["jane"]["server"] == "custom"
@@ -174,6 +219,12 @@ def test_an_unused_server_is_just_removed(house: dict[str, Any]) -> None:
             lambda d: add_profile(d, ProfileKind.CHANNEL, "jane", {}),
             "there is an agent 'jane' already; name the channel differently",
         ),
+        (
+            lambda d: add_application(d, "jane", {}),
+            "there is an agent 'jane' already; name the application differently",
+        ),
+        (lambda d: set_application(d, "crm", {}), "there is no application 'crm'"),
+        (lambda d: remove_application(d, "crm"), "there is no application 'crm'"),
         (lambda d: add_server(d, "a/b", {"host": "h"}), "'a/b' is no name; write 1 to 64 letters"),
     ],
 )

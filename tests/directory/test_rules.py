@@ -59,10 +59,12 @@ BAD_FILES = [
         "servers.x.verify_tls: 'no' is neither true nor false; write one of them, without quotes",
     ),
     ("[servers.x]\nhost = 'h'\naddress = 'me'", "servers.x.address: 'me' has no domain; write it as name@domain"),
-    ("[servers.x]\nhost = 'h'\nauth = 'oauth2'", "servers.x.auth: 'oauth2' is not in this version; remove the key"),
     (
-        "[servers.x]\nhost = 'h'\nauth = 'scram-sha-256'",
-        "servers.x.auth: 'scram-sha-256' is not in this version; remove the key",
+        (
+            "[servers.x]\nhost = 'h'\nauth = 'oauth2'\nsecurity = 'none'\nallow_plaintext_password = true\n"
+            "[servers.x.oauth]\nprovider = 'google'\nclient_id = 'c'"
+        ),
+        ('servers.x.auth: an access token never goes unprotected over the network; set security = "starttls" or "tls"'),
     ),
     (
         "[servers.x]\nhost = 'h'\nauth = 'none'\nusername = 'u'",
@@ -84,16 +86,35 @@ BAD_FILES = [
     ),
     ("[servers.x]\nhost = 'h'\nchunking = true", "servers.x.chunking: true is not in this version; remove the key"),
     (
-        "[servers.x]\nhost = 'h'\nmessages_per_minute = 5",
-        "servers.x.messages_per_minute: 5 is not in this version; remove the key",
-    ),
-    (
         "[servers.x]\nhost = 'h'\n[servers.x.oauth]\nprovider = 'google'\nclient_id = 'c'",
-        "servers.x.oauth: this table is not in this version; remove it",
+        'servers.x.oauth: it counts for auth = "oauth2" alone; set that, or remove this table',
     ),
     (
         "[servers.x]\nhost = 'h'\n[servers.x.incoming]\nhost = 'i'",
-        "servers.x.incoming: this table is not in this version; remove it",
+        'servers.x.incoming.username: the server has no username to take; add username = "…"',
+    ),
+    (
+        "[servers.x]\nhost = 'h'\n[servers.x.incoming]\nhost = 'i:993'\nusername = 'u'",
+        'servers.x.incoming.host: there is a port in it; write host = "i" and port = 993',
+    ),
+    (
+        "[channels.c]\naddress = 'c@a.example'\n[channels.c.incoming]\nhost = 'i'\nsecurity = 'none'",
+        (
+            "channels.c.incoming.security: the password would go unprotected over the network; "
+            'set security = "tls" or "starttls"'
+        ),
+    ),
+    (
+        "[channels.c]\naddress = 'c@a.example'\n[channels.c.incoming]\nhost = 'i'\nusername = \"a\\nb\"",
+        "channels.c.incoming.username: a user name holds no control characters; write it on one line",
+    ),
+    (
+        "[agents.c]\naddress = 'c@a.example'\n[agents.c.incoming]\nhost = 'i'\npassword_from = 'hunter2'",
+        "agents.c.incoming.password_from: it names no source; begin it with file:, env:, credential: or command:",
+    ),
+    (
+        "[agents.c]\naddress = 'c@a.example'\n[agents.c.incoming]\nhost = 'i'\npassword_from = 'env:X'\npassword = 'p'",
+        "agents.c.incoming.password: password_from gives the password already; keep one of the two",
     ),
     (
         "[servers.x]\nhost = 'h'\n[[servers.x.answers]]\nmatch = 'a'\nmeans = 'throtle'",
@@ -195,10 +216,33 @@ BAD_FILES = [
     ),
     (
         "[agents.j]\naddress = 'j@a.example'\nmay_send_as = ['s']",
-        "agents.j.may_send_as: this value is not in this version; remove the key",
+        "agents.j.may_send_as: there is no channel or agent 's'",
     ),
     ("[channels.s]\naddress = 's@a.example'\ngroup = 'g'", "channels.s.group: there is no such key; remove it"),
-    ("[applications.crm]", "applications.crm: this table is not in this version; remove it"),
+    (
+        "[channels.support]\naddress = 's@a.example'\n[applications.crm]\nmay_send_as = ['suport']",
+        "applications.crm.may_send_as: there is no channel or agent 'suport'; did you mean 'support'?",
+    ),
+    (
+        "[agents.j]\naddress = 'j@a.example'\ngroup = 'sales'\n[applications.crm]\nmay_send_as = ['group:sale']",
+        "applications.crm.may_send_as: there is no group 'sale'; did you mean 'sales'?",
+    ),
+    (
+        "[applications.bot]\n[applications.crm]\nmay_send_as = ['bot']",
+        "applications.crm.may_send_as: there is no channel or agent 'bot'",
+    ),
+    (
+        "[agents.j]\naddress = 'j@a.example'\n[applications.j]",
+        "applications.j: this name belongs to agent 'j' already; choose another",
+    ),
+    (
+        "[channels.s]\naddress = 's@b\u00fccher.example'\n[applications.\"S@xn--bcher-kva.example\"]",
+        "applications.S@xn--bcher-kva.example: this name is the address of channel 's'; choose another",
+    ),
+    (
+        "[applications.crm]\nmay_send_as = 5",
+        'applications.crm.may_send_as: 5 is not a list; write it in brackets, such as ["…"]',
+    ),
     (
         "[scripts.d]\nset_headers = { From = 'x' }",
         "scripts.d.set_headers: 'From' is for Relay alone to set or remove; take it out",
@@ -269,6 +313,18 @@ MANY_FAULTS = [
 
 # A malformed value that another rule reads too: what only follows from it is no second sentence.
 FOLLOWS_FROM_ANOTHER = [
+    (
+        "[agents.j]\naddress = 'j@a.example'\ngroup = 5\n[applications.crm]\nmay_send_as = ['group:g']",
+        "agents.j.group: 5 is not text; write it in quotes",
+    ),
+    (
+        "[agents]\nj = 5\n[applications.crm]\nmay_send_as = ['j']",
+        "agents.j: 5 is not a table; write each entry as [agents.NAME]",
+    ),
+    (
+        "channels = 5\n[applications.crm]\nmay_send_as = ['c']",
+        "channels: 5 is not a table; write each entry as [channels.NAME]",
+    ),
     (
         "[servers.x]\nhost = 5\nsecurity = 'none'",
         "servers.x.host: 5 is not text; write it in quotes",
@@ -374,6 +430,8 @@ GOOD_FILES = [
     "[servers.x]\nhost = 'h'\n[channels.c]\naddress = 'c@a.example'\nserver = 'x'\noverride = true",
     "[channels.s]\naddress = 's@a.example'\naliases = ['S@a.example', '@a.example']",
     "[channels.\"ß-team_1\"]\naddress = 's@a.example'",
+    "[agents.j]\naddress = 'j@a.example'\ngroup = 'g'\nmay_send_as = ['j', 'group:g', '*']\n[applications.crm]",
+    "[agents.j]\naddress = 'j@a.example'\n[applications.\"crm@a.example\"]\nmay_send_as = ['j']",
     "[scripts.default]\nset_headers = { Organization = 'Zoë' }\nremove_headers = ['X-Originating-IP']",
 ]
 

@@ -48,6 +48,14 @@ def test_a_listener_names_who_is_there(name: str, sentence: str) -> None:
     assert sentences(listening(name), parsed(HOUSE)) == [f"relay.toml: listener.local.may_send_as: {sentence}"]
 
 
+def test_the_users_of_a_unix_socket_are_given_who_is_there() -> None:
+    users = {"www-data": ("support", "group:sales", "*"), "1000": ("suport",)}
+    settings = Settings(listeners=(Listener(address="unix:/run/mail.sock", users=users),))
+    assert sentences(settings, parsed(HOUSE)) == [
+        "relay.toml: listener.local.users.1000: there is no channel or agent 'suport'; did you mean 'support'?"
+    ]
+
+
 def test_unknown_senders_need_a_default_server() -> None:
     assert sentences(Settings(policy=DEFAULT), EMPTY) == [
         "relay.toml: policy.unknown_sender: 'default' needs a default server, and there is no server; add one"

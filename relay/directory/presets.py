@@ -1,0 +1,89 @@
+"""Presets: what a server of a known provider is set to, and for each value the page that says so (presets.toml).
+
+A preset only writes keys of [servers.NAME]: afterwards the file says what is in effect, and nothing else remembers
+that there was a preset. What the person gives wins over it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.resources import files
+from types import MappingProxyType
+from typing import Any, ClassVar
+
+from relay.directory.edit import EditRefused, Values
+from relay.directory.model import Auth, Server
+from relay.directory.reading import SERVERS
+from relay.schema import Schema, no_such, parse_toml
+
+_FILE = "presets.toml"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preset:
+    """One provider. `values` are keys of a server as directory.toml has them, `sources` the page for each of them.
+
+    `note` says what a person must know, `host_form` how the hosts are named where each region has its own. An `oauth`
+    in the values lacks the client_id, which is the person's own, and counts only for auth = "oauth2".
+    """
+
+    __pydantic_config__: ClassVar = MappingProxyType({"extra": "forbid"})
+
+    name: str
+    title: str
+    note: str
+    values: Mapping[str, Any]
+    sources: Mapping[str, str]
+    host_form: str = ""
+
+    def __post_init__(self) -> None:
+        if self.values.keys() != self.sources.keys():
+            raise ValueError("each value needs its source, and each source its value")
+        if ("host" in self.values) == bool(self.host_form):
+            raise ValueError("there is either a host or the form of one")
+
+    @property
+    def host(self) -> str:
+        """The host, or the form of it."""
+        return str(self.values.get("host", self.host_form))
+
+    def server(self) -> Server:
+        """Return a server of this provider, with stand-ins for what is the person's own. Raises TableFaults."""
+        values = {"host": "localhost", **self.values}
+        if "oauth" in values:
+            values["oauth"] = {"client_id": "?", **values["oauth"]}
+        return SERVERS.read(values, self.name, name=self.name)
+
+    def fill(self, given: Values) -> dict[str, Any]:
+        """Return the values of a server: those that are given, and ours for the rest. A client id means OAuth.
+
+        Raises EditRefused where something is missing that only the person can know.
+        """
+        own = given.get("oauth") or {}
+        values = {**self.values, **({"auth": Auth.OAUTH2.value} if own else {}), **given}
+        values.pop("oauth", None)
+        oauth = {**self.values.get("oauth", {}), **own}
+        if "host" not in values:
+            raise EditRefused(f"{self.name} has a host for each region; give --host {self.host_form}")
+        if values["auth"] != Auth.OAUTH2:
+            if own:
+                raise EditRefused("a client id is for auth oauth2 alone; leave it out, or the other auth")
+            return values
+        if not oauth.get("client_id"):
+            raise EditRefused(f"{self.name} logs in by OAuth; register an app there and give --client-id ID")
+        return {**values, "oauth": oauth}
+
+
+def presets() -> dict[str, Preset]:
+    """Return all presets by name, in the order of the names."""
+    schema = Schema(Preset)
+    content = (files("relay.directory") / _FILE).read_bytes()
+    tables = sorted(parse_toml(content, _FILE).items())
+    return {name: schema.read(table, name, name=name) for name, table in tables}
+
+
+def preset(name: str) -> Preset:
+    """Return the preset of one provider. Raises EditRefused with a suggestion."""
+    known = presets()
+    if name not in known:
+        raise EditRefused(no_such("provider", name, known) + "; see relay provider list")
+    return known[name]
