@@ -2,7 +2,7 @@
 
 A file is read again when it changed (a look at its times and size decides), a variable every time, a command every
 5 minutes or after `forget`, which a refused login calls. A command that failed is not run again for 10 seconds, so
-that waiting mail does not start it over and over.
+that waiting mail does not start it over and over. Access tokens (`oauth`) are renewed by themselves.
 
 SECURITY: a command inherits our environment, but for the variables with the master key: a password manager, and
 whatever it starts, has no use for the key to all passwords.
@@ -10,11 +10,13 @@ whatever it starts, has no use for the key to all passwords.
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from relay.secrets.master_key import MasterKeyError
+from relay.secrets.oauth import Tokens
 from relay.secrets.secret import Secret, SecretRef
 from relay.secrets.sources import SecretUnavailable, Source, SourceKind, parse_source, read_source, source_path
 from relay.secrets.vault import Vault
@@ -35,7 +37,7 @@ class _Answer:
 
 
 class SecretKeeper:
-    """Secrets by reference. `password_from` comes first, then a password in the file, then the vault."""
+    """Secrets by reference. `password_from` comes first, then a password in the file, then the vault and `tokens`."""
 
     def __init__(
         self,
@@ -43,7 +45,9 @@ class SecretKeeper:
         environ: Mapping[str, str],
         state_dir: Path,
         clock: Callable[[], float] = time.monotonic,
+        tokens: Tokens | None = None,
     ) -> None:
+        self.tokens = tokens or Tokens(vault)
         self._vault = vault
         self._environ = environ
         self._state_dir = state_dir
@@ -52,7 +56,9 @@ class SecretKeeper:
 
     def is_set(self, ref: SecretRef) -> bool:
         """Tell whether there is a secret to ask for. Cheap: a source that is named counts without being read."""
-        return bool(ref.source or ref.inline) or self._vault.has(ref.owner)
+        if ref.source or ref.inline:
+            return True
+        return self._vault.has(ref.owner) if ref.token is None else self.tokens.is_set(ref)
 
     async def secret(self, ref: SecretRef) -> Secret | None:
         """Return the secret, None where none is set. Raises SecretUnavailable, and what the store raises."""
@@ -60,10 +66,26 @@ class SecretKeeper:
             return self._vault.secret_of(await self._from_source(ref.source))
         if ref.inline:
             return self._vault.secret_of(ref.inline)
-        try:
-            return await self._vault.get(ref.owner)
-        except MasterKeyError as error:  # another process changed the key, and the new one is not at hand
-            raise SecretUnavailable(str(error)) from None
+        with _key_at_hand():
+            return await (self._vault.get(ref.owner) if ref.token is None else self.tokens.secret(ref))
+
+    async def version(self, ref: SecretRef) -> str | None:
+        """Return the secret's version, None where none is set. No provider is asked for a token. Raises as `secret`."""
+        if ref.source or ref.inline or ref.token is None:
+            secret = await self.secret(ref)
+            return secret.version if secret else None
+        with _key_at_hand():
+            return await self.tokens.version(ref)
+
+    async def renewed(self, ref: SecretRef, refused: Secret) -> Secret | None:
+        """Return another access token than the one that was refused; None where a secret cannot be renewed.
+
+        Raises as `secret`.
+        """
+        if ref.source or ref.inline or ref.token is None:
+            return None
+        with _key_at_hand():
+            return await self.tokens.renewed(ref, refused)
 
     def forget(self, ref: SecretRef) -> None:
         """Ask the source anew next time: what it said was refused."""
@@ -106,6 +128,14 @@ class SecretKeeper:
     def _environ_of_commands(self) -> dict[str, str]:
         hidden = self._vault.key_variables
         return {name: value for name, value in self._environ.items() if name not in hidden}
+
+
+@contextmanager
+def _key_at_hand() -> Iterator[None]:
+    try:
+        yield
+    except MasterKeyError as error:  # another process changed the key, and the new one is not at hand
+        raise SecretUnavailable(str(error)) from None
 
 
 def _stamp(path: Path) -> tuple[int, ...] | None:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from relay.directory.model import Auth, Profile, Server
+from relay.directory.model import Auth, OAuthClient, Profile, Server
 
 _MASK = "Secret('**********')"
 
@@ -26,22 +26,55 @@ class Secret:
 
 
 @dataclass(frozen=True, slots=True)
+class TokenRef:
+    """Whose access token logs in, and where it comes from: the client of a server, for one of its user names."""
+
+    server: str
+    username: str
+    client: OAuthClient
+
+    @property
+    def is_own(self) -> bool:
+        """Whether the client logs in as itself, so that nobody authorizes anything (RFC 6749 section 4.4)."""
+        return self.client.flow == "client_credentials"
+
+
+@dataclass(frozen=True, slots=True)
 class SecretRef:
     """Where the secret of one owner is to be found: another source, the directory file itself, or else the vault.
 
     `owner` is its name in the vault ("server/acmejets", "profile/support"), `source` the text of `password_from`,
-    `inline` a password that stands in the directory file by hand.
+    `inline` a password that stands in the directory file by hand. With `token` it is no password: the vault holds
+    tokens under "oauth/server/acmejets" or "oauth/profile/support", and the secret is the access token of now.
     """
 
     owner: str
     source: str = ""
     inline: str = field(default="", repr=False)
+    token: TokenRef | None = None
 
 
 def ref_of(owner: Server | Profile) -> SecretRef:
     """Return where the mail password of a server or profile is: the one with which we log in upstream."""
-    kind = "server" if isinstance(owner, Server) else "profile"
-    return SecretRef(f"{kind}/{owner.name}", owner.password_from, owner.password)
+    return SecretRef(_place(owner), owner.password_from, owner.password)
+
+
+def token_ref(server: Server, owner: Server | Profile) -> SecretRef | None:
+    """Return where the tokens of a server's own account are, or of a profile's at it; None where it uses no OAuth."""
+    if server.auth is not Auth.OAUTH2 or server.oauth is None:
+        return None
+    username = owner.username if isinstance(owner, Server) else owner.login_name
+    return SecretRef(
+        f"oauth/{_place(owner)}",
+        owner.password_from,
+        owner.password,
+        TokenRef(server.name, username, server.oauth),
+    )
+
+
+def client_owner(server: str) -> str:
+    """Return the owner under which the vault keeps the client secret of a server's OAuth client: "client/NAME"."""
+    return f"client/{server}"
 
 
 def secret_ref(server: Server, profile: Profile | None, *, override: bool) -> SecretRef | None:
@@ -51,4 +84,9 @@ def secret_ref(server: Server, profile: Profile | None, *, override: bool) -> Se
     """
     if server.auth is Auth.NONE:
         return None
-    return ref_of(profile) if override and profile is not None else ref_of(server)
+    owner = profile if override and profile is not None else server
+    return token_ref(server, owner) or ref_of(owner)
+
+
+def _place(owner: Server | Profile) -> str:
+    return f"{'server' if isinstance(owner, Server) else 'profile'}/{owner.name}"

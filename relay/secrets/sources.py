@@ -24,6 +24,10 @@ class SecretUnavailable(Exception):
     """A secret cannot be had now. The message is one sentence without any part of the secret."""
 
 
+class SecretDelayed(SecretUnavailable):
+    """A secret cannot be had now, and will be by itself: whoever gives it is not there or busy."""
+
+
 class SourceKind(StrEnum):
     """Where a source looks."""
 

@@ -13,15 +13,13 @@ from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Protocol
 
-import structlog
-
+from relay import log
 from relay.secrets.key_source import KeySource
 from relay.secrets.master_key import MasterKey, MasterKeyError
 from relay.secrets.seal import SealBroken, seal, unseal
 from relay.secrets.secret import Secret
 from relay.secrets.sources import SecretUnavailable
 
-_log = structlog.get_logger()
 _NOT_IN_A_SECRET = frozenset("\r\n\0")
 
 
@@ -39,6 +37,10 @@ class SecretRefused(ValueError):
 
 class SecretStore(Protocol):
     """Where sealed secrets are kept. Each method is one transaction."""
+
+    @property
+    def removal(self) -> str:
+        """The shell command by which a person removes all secrets, and nothing else, where no relay runs."""
 
     async def key_id(self) -> str | None:
         """Return the id of the key that all secrets are sealed under; None in a store that never had one."""
@@ -137,6 +139,11 @@ class Vault:
             self._opened[owner] = secret
             return secret
 
+    async def latest(self, owner: str) -> Secret | None:
+        """Return an owner's secret as the store has it now: another process may have changed it. Raises as `get`."""
+        self._opened.pop(owner, None)
+        return await self.get(owner)
+
     async def delete(self, owner: str) -> bool:
         """Remove an owner's secret; False where there was none."""
         async with self._turn:
@@ -162,7 +169,7 @@ class Vault:
             await self._store.reseal(old.id, new.id, lambda owner, sealed: _reseal(old, new, owner, sealed))
             self._use(new)
             self._source.promote()
-        _log.info("master_key_rotated", old=old.id, new=new.id, secrets=len(self._owners))
+        log.changed(what="master key", key=new.id, old=old.id, secrets=len(self._owners))
 
     async def _unseal(self, owner: str, sealed: bytes) -> str:
         try:
@@ -204,17 +211,24 @@ async def _settle(store: SecretStore, source: KeySource) -> MasterKey:
         if stored is not None and await store.owners():
             raise MasterKeyError(
                 f"{source.missing()}, and the stored secrets are sealed under it (key {stored}); "
-                "put it back from your backup: nothing else opens them"
+                f"put it back from your backup: nothing else opens them. {_start_over(store)}"
             )
         key = source.create()
-        _log.info("master_key_created", key=key.id)
+        log.changed(what="master key", key=key.id)
     holder = await store.claim(key.id)
     if holder != key.id:
         raise MasterKeyError(
             f"the master key is not the one of this store: the secrets are sealed under key {holder}, "
-            f"and the key given is {key.id}; put the right one back from your backup"
+            f"and the key given is {key.id}; put the right one back from your backup. {_start_over(store)}"
         )
     return key
+
+
+def _start_over(store: SecretStore) -> str:
+    return (
+        "If it is lost for good, stop relay, remove the secrets (the mail that waits stays) with "
+        f"{store.removal} and set every password again"
+    )
 
 
 def _reseal(old: MasterKey, new: MasterKey, owner: str, sealed: bytes) -> bytes:

@@ -134,7 +134,9 @@ async def test_a_wrong_key_is_one_sentence(vault: Vault, table: SecretTable, tmp
         await Vault.open(table, key_source("env:KEY", tmp_path, {"KEY": other.as_text().decode()}))
     assert str(caught.value) == (
         f"the master key is not the one of this store: the secrets are sealed under key {vault.key_id}, "
-        f"and the key given is {other.id}; put the right one back from your backup"
+        f"and the key given is {other.id}; put the right one back from your backup. "
+        "If it is lost for good, stop relay, remove the secrets (the mail that waits stays) with "
+        f"sqlite3 {tmp_path}/relay.db 'DELETE FROM secrets' and set every password again"
     )
     assert await table.key_id() == vault.key_id
 

@@ -1,0 +1,112 @@
+"""Checks who logs in at Relay: the port `Logins` of `relay.listener.ports`.
+
+The record of a login is read from the store at every login, so that a password which was set or removed counts at
+once, whoever did it. Hashes are made in two threads of their own, off the event loop.
+
+SECURITY: a name that is nobody's, a name without a login password and a wrong password take the same steps: one look
+at the store, one hash. What is remembered shortens right logins only.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+from relay.directory.client import Login, login_of
+from relay.directory.logins import login_key
+from relay.directory.routing import Routing
+from relay.secrets.login_hash import PasswordHash, is_hash_of, nobodys_hash
+from relay.secrets.login_password import LoginRecord, login_owner, parse_record, prepare
+from relay.secrets.master_key import MasterKeyError
+from relay.secrets.remembered import RememberedLogins
+from relay.secrets.secret import Secret
+from relay.secrets.sources import SecretUnavailable
+from relay.secrets.vault import SecretRefused, Vault
+from relay.secrets.verifier import Verifier, fake_verifier
+
+_THREADS = 2
+# More than these wait longer than a client should, and hold a session each.
+_MOST_WAITING = 64
+_NOBODY = login_owner("")  # nobody's name is empty
+
+
+class TooManyLogins(SecretUnavailable):
+    """Too many passwords wait to be checked. That is a client's doing and no trouble of ours."""
+
+
+class Logins:
+    """Who can log in. `routing` returns the routing of the directory as it is now."""
+
+    def __init__(
+        self, vault: Vault, routing: Callable[[], Routing], clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._vault = vault
+        self._routing = routing
+        self._remembered = RememberedLogins(clock)
+        self._threads = ThreadPoolExecutor(_THREADS, "login")
+        self._waiting = 0
+        self._nobodys_hash = nobodys_hash()
+
+    async def check(self, name: str, password: str) -> Login | None:
+        """Return whose name and password these are, None where they are nobody's.
+
+        Raises SecretUnavailable where that cannot be told now, and what the store raises.
+        """
+        login = login_of(self._routing(), name)
+        kept = await self._kept(login)
+        if login is not None and kept is not None and self._remembered.knows(login.name, password, kept.version):
+            return login
+        record = _record(login, kept)
+        is_right = await self._in_thread(password, record.hash if record else self._nobodys_hash)
+        if login is None or kept is None or not is_right:
+            return None
+        self._remembered.keep(login.name, password, kept.version)
+        return login
+
+    async def verifier(self, name: str) -> tuple[Login | None, Verifier]:
+        """Return whose name it is, and what checks a SCRAM exchange; no password fits that of a name that is nobody's.
+
+        Raises SecretUnavailable, and what the store raises.
+        """
+        login = login_of(self._routing(), name)
+        record = _record(login, await self._kept(login))
+        if record is not None:
+            return login, record.verifier
+        return None, fake_verifier(self._fake_key, login_key(name))
+
+    def close(self) -> None:
+        """End the threads. Nobody may be waiting for them any more."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    @property
+    def _fake_key(self) -> bytes:
+        """The same after a restart, as what a name has in the vault is, and known to us alone."""
+        return self._vault.secret_of("verifiers of names that are nobody's").version.encode()
+
+    async def _kept(self, login: Login | None) -> Secret | None:
+        try:
+            return await self._vault.latest(login_owner(login.name) if login else _NOBODY)
+        except MasterKeyError as error:  # another process changed the key, and the new one is not at hand
+            raise SecretUnavailable(str(error)) from None
+
+    async def _in_thread(self, password: str, hash_: PasswordHash) -> bool:
+        if self._waiting >= _MOST_WAITING:
+            raise TooManyLogins(f"{self._waiting} logins wait for their password to be checked; try again")
+        self._waiting += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._threads, _is_right, password, hash_)
+        finally:
+            self._waiting -= 1
+
+
+def _record(login: Login | None, kept: Secret | None) -> LoginRecord | None:
+    return parse_record(kept.value, login.name) if login is not None and kept is not None else None
+
+
+def _is_right(password: str, hash_: PasswordHash) -> bool:
+    try:
+        prepared = prepare(password)
+    except SecretRefused:
+        is_hash_of(hash_, "")  # what can be nobody's password takes as long
+        return False
+    return is_hash_of(hash_, prepared)

@@ -1,0 +1,302 @@
+"""The access tokens of accounts that log in by OAuth: kept in the vault, renewed ahead and when they are refused.
+
+Who asks for a token has it at once while it is good. Otherwise it is renewed, by one request that all wait for and
+that nobody's leaving ends: the provider may have made the old refresh token worthless already, so what it answers is
+in the vault before it is used. In a service each account in use has a task that renews ahead, so nobody waits.
+
+The version of such a secret changes with a new authorization or client secret, not with a renewal: connections stay,
+and a hold knows when a person did something about it.
+"""
+
+import asyncio
+import random
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+from relay import log
+from relay.secrets.oauth_account import TokenAccount, TokenState, Trouble, state_of
+from relay.secrets.oauth_answers import Grant, Provider, TokenRefused
+from relay.secrets.oauth_record import TokenRecord, new_record, parse_token_record
+from relay.secrets.secret import Secret, SecretRef, client_owner
+from relay.secrets.sources import SecretDelayed, SecretUnavailable
+from relay.secrets.vault import Vault
+
+# A provider that is away is asked again after a pause, one that refuses after a longer one: waiting mail must not ask
+# it over and over. A held account's first probe comes later than both.
+_AWAY_SECONDS = (5.0, 10.0, 30.0, 60.0)
+_REFUSED_SECONDS = 600.0
+_AT_ONCE = 8
+_LONGEST_SLEEP = 300.0
+_STOP_SECONDS = 20.0
+
+
+def utc_now() -> datetime:
+    """Return the time, aware."""
+    return datetime.now(UTC)
+
+
+class Tokens:
+    """The tokens of all accounts. `renews_ahead` is for a service; close it then. Refs are those with a `token`."""
+
+    def __init__(
+        self,
+        vault: Vault,
+        *,
+        renews_ahead: bool = False,
+        provider: Provider | None = None,
+        clock: Callable[[], datetime] = utc_now,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        self._vault = vault
+        self._renews_ahead = renews_ahead
+        self._provider = provider
+        self._clock = clock
+        self._chance = chance
+        self._accounts: dict[str, TokenAccount] = {}
+        self._slots = asyncio.Semaphore(_AT_ONCE)
+
+    def is_set(self, ref: SecretRef) -> bool:
+        """Tell whether somebody authorized this account. Cheap. A client that logs in as itself needs its secret."""
+        token = ref.token
+        return self._vault.has(client_owner(token.server) if token and token.is_own else ref.owner)
+
+    async def secret(self, ref: SecretRef) -> Secret | None:
+        """Return the access token of now, None where nobody authorized this account.
+
+        Raises TokenRefused, SecretDelayed, SecretUnavailable, and what the store raises.
+        """
+        if not self.is_set(ref):
+            return None
+        account = self._account(ref)
+        record = await self._record(account)
+        if record is None and not account.token.is_own:
+            return None
+        if record is None or not record.is_usable(self._clock()):
+            record = await self._renewed(account)
+        self._use(account)
+        return await self._secret(account, record)
+
+    async def version(self, ref: SecretRef) -> str | None:
+        """Return the version that the secret has or would have, without asking the provider; None where none is set."""
+        if not self.is_set(ref):
+            return None
+        account = self._account(ref)
+        record = await self._record(account)
+        if record is not None:
+            return await self._version(account, record.id)
+        return await self._version(account, await self._own_id(account)) if account.token.is_own else None
+
+    async def renewed(self, ref: SecretRef, refused: Secret) -> Secret | None:
+        """Return another access token than one that the mail server refused. Raises as `secret`."""
+        account = self._account(ref)
+        record = await self._record(account)
+        if record is None or record.access_token == refused.value or not record.is_usable(self._clock()):
+            record = await self._renewed(account)
+        return await self._secret(account, record)
+
+    async def keep(self, ref: SecretRef, grant: Grant) -> TokenRecord:
+        """Keep the tokens of a new authorization, durably, and return their record."""
+        account = self._account(ref)
+        record = new_record(grant, account.token.client.client_id, self._clock())
+        async with account.turn:
+            account.unsaved = account.trouble = None
+            await self._vault.put(ref.owner, record.as_text)
+        return record
+
+    async def try_out(self, ref: SecretRef) -> TokenRecord:
+        """Ask the provider for a token now, whatever it said before. Raises as `secret`."""
+        account = self._account(ref)
+        account.trouble = None
+        return await self._renewed(account)
+
+    async def forget(self, owner: str) -> None:
+        """Remove an account's tokens."""
+        account = self._accounts.pop(owner, None)
+        if account is not None and account.keeper is not None:
+            account.keeper.cancel()
+        if self._vault.has(owner):
+            await self._vault.delete(owner)
+
+    async def state(self, ref: SecretRef) -> TokenState:
+        """Return how an account's tokens are, as far as it is known."""
+        account = self._account(ref)
+        try:
+            record = await self._record(account)
+        except SecretUnavailable as broken:
+            return TokenState(state="refused", error=str(broken))
+        is_set = record is not None or (account.token.is_own and self.is_set(ref))
+        return state_of(record, account.trouble, is_set=is_set)
+
+    async def aclose(self) -> None:
+        """Renew nothing more. A renewal that is under way ends first: its answer may be all that is left."""
+        keepers = [account.keeper for account in self._accounts.values() if account.keeper]
+        for keeper in keepers:
+            keeper.cancel()
+        renewing = [one.renewing for one in self._accounts.values() if one.renewing and not one.renewing.done()]
+        if renewing:
+            await asyncio.wait(renewing, timeout=_STOP_SECONDS)
+
+    # what is kept
+
+    def _account(self, ref: SecretRef) -> TokenAccount:
+        if ref.token is None:
+            raise ValueError(f"{ref.owner} has no tokens")
+        account = self._accounts.get(ref.owner)
+        if account is None:
+            account = self._accounts[ref.owner] = TokenAccount(ref, ref.token)
+        account.ref, account.token = ref, ref.token  # a changed directory counts from now on
+        return account
+
+    async def _record(self, account: TokenAccount, *, latest: bool = False) -> TokenRecord | None:
+        """Return the record if it is one of this client; a client that logs in as itself makes its own anew."""
+        if account.unsaved is not None:
+            return account.unsaved
+        owner = account.ref.owner
+        kept = await (self._vault.latest(owner) if latest else self._from_vault(owner))
+        if kept is not account.kept:
+            account.record = parse_token_record(kept.value, owner) if kept else None
+            account.kept = kept
+        record = account.record
+        if record is None:
+            return None
+        if account.token.is_own:
+            return record if record.id == await self._own_id(account) else None
+        return record if record.client_id == account.token.client.client_id else None
+
+    async def _client_secret(self, account: TokenAccount) -> Secret | None:
+        return await self._from_vault(client_owner(account.token.server))
+
+    async def _from_vault(self, owner: str) -> Secret | None:
+        """Return what the vault has. The store is not asked for what is not there: this is done for each message."""
+        return await self._vault.get(owner) if self._vault.has(owner) else None
+
+    async def _own_id(self, account: TokenAccount) -> str:
+        """Return the id of the tokens of a client that logs in as itself: another for another client or secret."""
+        secret = await self._client_secret(account)
+        return self._vault.secret_of(f"{account.token.client!r} {secret.version if secret else ''}").version
+
+    async def _version(self, account: TokenAccount, id_: str) -> str:
+        secret = await self._client_secret(account)
+        return self._vault.secret_of(f"{id_} {secret.version if secret else ''}").version
+
+    async def _secret(self, account: TokenAccount, record: TokenRecord) -> Secret:
+        return Secret(record.access_token, await self._version(account, record.id))
+
+    # renewal
+
+    async def _renewed(self, account: TokenAccount) -> TokenRecord:
+        """Return the record after a renewal; who comes meanwhile waits for the same one."""
+        if account.renewing is None or account.renewing.done():
+            account.renewing = asyncio.create_task(self._renew(account))
+            account.renewing.add_done_callback(_look_at)
+        return await asyncio.shield(account.renewing)
+
+    async def _renew(self, account: TokenAccount) -> TokenRecord:
+        before = await self._record(account, latest=True)
+        id_ = before.id if before else await self._own_id(account)
+        version = await self._version(account, id_)
+        self._check_trouble(account, version)
+        if account.unsaved is not None:  # the store did not take the last answer: that first
+            return await self._save(account, before, account.unsaved)
+        try:
+            async with self._slots:
+                grant = await self._ask(account, before)
+        except SecretUnavailable as error:
+            await self._note(account, before, error, version)
+            raise
+        now = self._clock()
+        fresh = before.renewed(grant, now) if before else new_record(grant, account.token.client.client_id, now, id_)
+        record = await self._save(account, before, fresh)
+        account.trouble = None
+        return record
+
+    def _check_trouble(self, account: TokenAccount, version: str) -> None:
+        trouble = account.trouble
+        if trouble is not None and trouble.version == version and self._clock() < trouble.until:
+            raise type(trouble.error)(str(trouble.error))
+
+    async def _ask(self, account: TokenAccount, before: TokenRecord | None) -> Grant:
+        client = account.token.client
+        kept = await self._client_secret(account)
+        secret = kept.value if kept else ""
+        provider = await self.provider()
+        if account.token.is_own:
+            return await provider.as_itself(client, secret)
+        if before is None or not before.refresh_token:
+            raise TokenRefused("the provider gave nothing to renew the access token with; authorize the account anew")
+        return await provider.renew(client, secret, before.refresh_token)
+
+    async def provider(self) -> Provider:
+        """Return the way to the providers."""
+        if self._provider is None:
+            self._provider = await asyncio.to_thread(_new_provider)
+        return self._provider
+
+    async def _save(self, account: TokenAccount, before: TokenRecord | None, fresh: TokenRecord) -> TokenRecord:
+        """Put a renewed record in the vault. One that somebody authorized or removed meanwhile counts instead."""
+        async with account.turn:
+            account.unsaved = None
+            now = await self._record(account)
+            if (now.id if now else None) != (before.id if before else None):
+                if now is None:
+                    raise SecretUnavailable("the account is authorized no more")
+                return now
+            account.unsaved = fresh  # until it is durable: the one before may be worthless already
+            await self._vault.put(account.ref.owner, fresh.as_text)
+            account.unsaved = None
+        return fresh
+
+    async def _note(
+        self, account: TokenAccount, before: TokenRecord | None, error: SecretUnavailable, version: str
+    ) -> None:
+        """Remember a failed renewal, and that the provider refused one also over a restart."""
+        times = account.trouble.times + 1 if account.trouble else 0
+        is_away = isinstance(error, SecretDelayed)
+        seconds = _AWAY_SECONDS[min(times, len(_AWAY_SECONDS) - 1)] if is_away else _REFUSED_SECONDS
+        is_news = account.trouble is None or str(account.trouble.error) != str(error)
+        account.trouble = Trouble(error, version, self._clock() + timedelta(seconds=seconds), times)
+        if is_news:
+            log.warned(f"no access token: {error}", account=f"{account.token.server}/{account.token.username}")
+        if before is not None and not is_away and before.refusal != str(error):
+            await self._save(account, before, replace(before, refusal=str(error)))
+
+    # ahead of time
+
+    def _use(self, account: TokenAccount) -> None:
+        account.was_used = True
+        if self._renews_ahead and (account.keeper is None or account.keeper.done()):
+            account.keeper = asyncio.create_task(self._renew_ahead(account))
+            account.keeper.add_done_callback(_look_at)
+
+    async def _renew_ahead(self, account: TokenAccount) -> None:
+        """Renew before the end, for as long as somebody uses the token in between."""
+        while (record := await self._record(account)) is not None:
+            moment = record.renewal_at(self._chance())
+            if account.trouble is not None:
+                moment = max(moment, account.trouble.until)
+            pause = (moment - self._clock()).total_seconds()
+            if pause > 0:
+                await asyncio.sleep(min(pause, _LONGEST_SLEEP))
+                continue
+            if not account.was_used:
+                return
+            account.was_used = False  # before: a use of the new token, the moment it is there, counts already
+            try:
+                await self._renewed(account)
+            except SecretDelayed:
+                account.was_used = True  # the trouble says when to ask again
+            except SecretUnavailable:
+                return
+
+
+def _new_provider() -> Provider:
+    from relay.secrets.oauth_requests import TokenRequests  # noqa: PLC0415  0.3 s and 26 MB, for the few that need it
+
+    return TokenRequests()
+
+
+def _look_at(task: asyncio.Task[TokenRecord] | asyncio.Task[None]) -> None:
+    """Take note of what a task raised: those who waited may all have gone."""
+    if not task.cancelled() and (error := task.exception()) is not None and not isinstance(error, SecretUnavailable):
+        log.broken(f"an access token could not be renewed: {error}")

@@ -1,0 +1,66 @@
+"""Where a provider gives tokens, and what is asked of it there: data, each row with its source.
+
+Microsoft: learn.microsoft.com/entra/identity-platform/v2-oauth2-auth-code-flow, v2-oauth2-device-code and
+v2-oauth2-client-creds-grant-flow for the endpoints;
+learn.microsoft.com/exchange/client-developer/legacy-protocols/how-to-authenticate-an-imap-pop-smtp-application-by-using-oauth
+for the scopes of SMTP. Only offline_access gives a refresh token; openid and profile tell whose login it was.
+
+Google: developers.google.com/identity/protocols/oauth2/native-app for the endpoints and access_type,
+developers.google.com/gmail/imap/xoauth2-protocol for the scope. prompt=consent gives a refresh token each time,
+not the first time alone.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+
+from relay.directory.model import OAuthClient
+
+# Where the browser is sent with the code, to be pasted from its address line. Both providers take it for apps without
+# a web server of their own (RFC 8252 section 7.3); Microsoft compares it to the letter.
+REDIRECT_URL = "http://localhost"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoints:
+    """The URLs of a provider and the scope to ask for; "" where there is none. `asked` goes with the first URL."""
+
+    authorize_url: str
+    token_url: str
+    device_url: str
+    scope: str
+    asked: Mapping[str, str] = field(default_factory=dict)
+
+
+_MICROSOFT = "https://login.microsoftonline.com/{tenant}/oauth2/v2.0"
+_MICROSOFT_SCOPE = "https://outlook.office.com/SMTP.Send offline_access openid profile"
+_MICROSOFT_APP_SCOPE = "https://outlook.office365.com/.default"
+_GOOGLE = Endpoints(
+    authorize_url="https://accounts.google.com/o/oauth2/v2/auth",
+    token_url="https://oauth2.googleapis.com/token",  # noqa: S106  no secret, a URL
+    device_url="",
+    scope="https://mail.google.com/ openid email",
+    asked=MappingProxyType({"access_type": "offline", "prompt": "consent"}),
+)
+
+
+def endpoints_of(client: OAuthClient) -> Endpoints:
+    """Return where a client asks for its tokens. A scope of its own counts instead of the provider's."""
+    endpoints = _of_provider(client)
+    return replace(endpoints, scope=client.scope) if client.scope else endpoints
+
+
+def _of_provider(client: OAuthClient) -> Endpoints:
+    if client.provider == "google":
+        return _GOOGLE
+    if client.provider == "microsoft":
+        base = _MICROSOFT.format(tenant=client.tenant or "common")
+        return Endpoints(
+            authorize_url=f"{base}/authorize",
+            token_url=f"{base}/token",
+            device_url=f"{base}/devicecode",
+            scope=_MICROSOFT_APP_SCOPE if client.flow == "client_credentials" else _MICROSOFT_SCOPE,
+        )
+    return Endpoints(
+        authorize_url=client.authorize_url, token_url=client.token_url, device_url=client.device_url, scope=client.scope
+    )
