@@ -51,7 +51,10 @@ _MEANINGS: dict[int, tuple[type[StoreError], str]] = {
     sqlite3.SQLITE_FULL: (StoreFull, "cannot grow: the disk is full; make room on it"),
     sqlite3.SQLITE_READONLY: (StoreError, "cannot be written; check the owner of the file and of its folder"),
     sqlite3.SQLITE_PERM: (StoreError, "may not be opened; check the owner of the file and of its folder"),
-    sqlite3.SQLITE_CANTOPEN: (StoreError, "cannot be opened; check that its folder exists and who owns it"),
+    sqlite3.SQLITE_CANTOPEN: (
+        StoreError,
+        "cannot be opened; check that its folder exists, who owns it, and that the disk is not read-only",
+    ),
     sqlite3.SQLITE_IOERR: (StoreError, "cannot be read or written; check the disk"),
 }
 

@@ -15,6 +15,7 @@ from sqlalchemy import (
     func,
     insert,
     literal,
+    or_,
     select,
     type_coerce,
     update,
@@ -61,8 +62,12 @@ async def hold_some(
     state: str,
     reason: str,
     now: datetime,
+    pausing: str = "",
 ) -> int:
-    """Let some waiting messages of these profiles wait for a hold instead; return how many."""
+    """Let some waiting messages of these profiles wait for a hold instead; return how many.
+
+    Those in the state `pausing` are left alone until they are due.
+    """
     words = [profile_word(profile) for profile in profiles]
     facts = {
         "state": state,
@@ -71,7 +76,8 @@ async def hold_some(
         "held_by": held_by,
         "held_since": func.coalesce(messages.c.held_since, literal(now, Time)),
     }
-    return await _move_some(connection, and_(is_waiting, messages.c.profile.in_(words)), limit, facts)
+    is_ready = or_(messages.c.state != pausing, messages.c.next_attempt <= now)
+    return await _move_some(connection, and_(is_waiting, messages.c.profile.in_(words), is_ready), limit, facts)
 
 
 async def free_some(

@@ -92,6 +92,20 @@ class Attempt:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ReturnRow:
+    """What a report said that came after a server had taken the message: that it came back from recipient `number`.
+
+    `found` is when we saw the report, `status` an enhanced code, `words` its reason, and `reporter` who sent it.
+    """
+
+    number: int
+    found: datetime
+    status: str
+    words: str
+    reporter: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NewMessage:
     """A message for the store. Without `content` it is history: finished from the start.
 

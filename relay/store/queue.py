@@ -16,11 +16,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from relay.mail.address import Address
 from relay.mail.content import Content
-from relay.store import claims, contents, entries, history, holds, purging, settling
+from relay.store import budgets, claims, contents, entries, history, holds, purging, returns, settling
+from relay.store.budgets import Spent
 from relay.store.claims import Lease
 from relay.store.contents import Piece
 from relay.store.database import Database
-from relay.store.messages import Attempt, Change, HoldRow, NewMessage, Settlement, StoredMessage
+from relay.store.messages import Attempt, Change, HoldRow, NewMessage, ReturnRow, Settlement, StoredMessage
 from relay.store.writer import Writer
 
 T = TypeVar("T")
@@ -229,6 +230,26 @@ class Queue:
         async with self._database.read() as connection:
             return await history.search(connection, wanted, limit, after)
 
+    # Returned mail
+
+    async def add_return(self, id_: str, row: ReturnRow) -> bool:
+        """Keep what came back of a message for one recipient; False where something is known already."""
+        return await self._write(lambda c: returns.add_return(c, id_, row))
+
+    async def returns(self, id_: str) -> tuple[ReturnRow, ...]:
+        """Return what came back of a message, in the order of its recipients."""
+        async with self._database.read() as connection:
+            return await returns.returns_of(connection, id_)
+
+    async def position(self, mailbox: str) -> str | None:
+        """Return how far a mailbox is read; None where it never was."""
+        async with self._database.read() as connection:
+            return await returns.position(connection, mailbox)
+
+    async def put_position(self, mailbox: str, position: str) -> None:
+        """Keep how far a mailbox is read."""
+        await self._write(lambda c: returns.put_position(c, mailbox, position))
+
     # Holds of accounts
 
     async def holds(self) -> tuple[HoldRow, ...]:
@@ -250,16 +271,32 @@ class Queue:
             return await holds.held_for(connection)
 
     async def hold_waiting(
-        self, profiles: Collection[str | None], *, held_by: str, state: str, reason: str, now: datetime
+        self,
+        profiles: Collection[str | None],
+        *,
+        held_by: str,
+        state: str,
+        reason: str,
+        now: datetime,
+        pausing: str = "",
     ) -> int:
         """Let all that waits of these profiles wait for a hold instead, and the recipients that wait with it.
 
-        Those in the message's own state follow it, here and in `free`. Returns how many messages.
+        Those in the message's own state follow it, here and in `free`. What is in the state `pausing` and not yet due
+        waits on as it does: a hold that is lifted must not cut its pause short. Returns how many messages.
         """
         named, moved = list(profiles), 0
         for start in range(0, len(named), _BATCH):
             some = named[start : start + _BATCH]
-            job = partial(holds.hold_some, profiles=some, held_by=held_by, state=state, reason=reason, now=now)
+            job = partial(
+                holds.hold_some,
+                profiles=some,
+                held_by=held_by,
+                state=state,
+                reason=reason,
+                now=now,
+                pausing=pausing,
+            )
             moved += await self._in_batches(job)
         return moved
 
@@ -278,6 +315,17 @@ class Queue:
         """
         job = partial(holds.free_some, held_by=held_by, profile=profile, state=state, now=now)
         return await self._in_batches(job, limit)
+
+    # What accounts have used up of their limits
+
+    async def spent(self) -> tuple[Spent, ...]:
+        """Return what is kept of all accounts."""
+        async with self._database.read() as connection:
+            return await budgets.all_spent(connection)
+
+    async def spend(self, spent: Sequence[Spent], forget: Mapping[str, datetime]) -> None:
+        """Add to what is kept, all or none, and drop what began before the moment that `forget` names for its kind."""
+        await self._write(lambda c: budgets.add_spent(c, spent, forget))
 
     async def _take(self, ids: Sequence[str], state: str, due: datetime | None) -> list[StoredMessage]:
         return await self._write(lambda c: claims.take(c, ids, self._new_lease(), state, due))

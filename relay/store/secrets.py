@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
+from shlex import quote
 
 from sqlalchemy import delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -10,12 +11,20 @@ from relay.secrets.vault import KeyChanged
 from relay.store.database import Database
 from relay.store.tables import secrets, vault
 
+# For a person, in a program of theirs: here nothing is removed but one by one.
+_REMOVAL = "DELETE FROM secrets"
+
 
 class SecretTable:
     """The tables `secrets` and `vault`. Raises StoreError, and KeyChanged where the port says so."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
+
+    @property
+    def removal(self) -> str:
+        """The shell command that removes all secrets; Debian has the program in the package sqlite3."""
+        return f"sqlite3 {quote(str(self._database.path))} '{_REMOVAL}'"
 
     async def key_id(self) -> str | None:
         """Return the id of the key that all secrets are sealed under."""

@@ -22,10 +22,11 @@ from sqlalchemy import (
     Table,
     Text,
     and_,
+    false,
 )
 from sqlalchemy.types import TypeDecorator
 
-HEAD = "0002"
+HEAD = "0005"
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -105,6 +106,7 @@ messages = Table(
     Column("sender_key", Text),
     Column("body", Text, nullable=False),
     Column("smtputf8", Boolean, nullable=False),
+    Column("require_tls", Boolean, nullable=False, server_default=false()),
     Column("declared_size", BigInteger, nullable=False),
     Column("ret", Text),
     Column("envid", Text, nullable=False),
@@ -246,4 +248,36 @@ holds = Table(
     Column("probes", Integer, nullable=False),
     Column("next_probe", Time),
     Column("secret_version", Text, nullable=False),
+)
+
+# What came back of a message after the server had taken it: once for each recipient, by its number.
+returns = Table(
+    "returns",
+    metadata,
+    _message_key(),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("found", Time, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("words", Words, nullable=False),
+    Column("reporter", Words, nullable=False),
+)
+
+# How far a mailbox is read for returned mail. `name` says whose it is, where and as whom: another mailbox in its place
+# is begun anew. `position` is what its reader makes of it.
+mailboxes = Table(
+    "mailboxes",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("position", Text, nullable=False),
+)
+
+# How many messages or recipients (`kind`) an account sent in a stretch of time that begins at `since`.
+budgets = Table(
+    "budgets",
+    metadata,
+    Column("server", Text, primary_key=True),
+    Column("username", Text, primary_key=True),
+    Column("kind", Text, primary_key=True),
+    Column("since", Time, primary_key=True),
+    Column("number", Integer, nullable=False),
 )

@@ -75,6 +75,7 @@ def rich_message() -> StoredMessage:
             size=123456789012,
             ret=Return.HEADERS,
             envid="QQ+2B314159",
+            require_tls=True,
         ),
         recipients=tuple(
             StoredRecipient(number=n, recipient=each, state=f"s{n}", reply=f"450 {n}", meaning=f"m{n}", changed=NOW)

@@ -1,12 +1,13 @@
 """What the kernel sees: the sync of the WAL stands before every answer, and one sync serves many."""
 
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from tests.peers.strace import Call, read_calls, strace
 
 ROOT = Path(__file__).parents[2]
 ADDS_AND_SAYS_SO = """
@@ -39,19 +40,17 @@ asyncio.run(main())
 def trace(tmp_path: Path) -> list[str]:
     """What the process did, in its order: "sync" of the WAL, or the line that it wrote."""
     log = tmp_path / "trace"
-    path = tmp_path / "relay.db"
-    command = ["strace", "-f", "--seccomp-bpf", "-y", "-e", "trace=write,fsync,fdatasync", "-s", "40", "-o", str(log)]
+    command = [*strace(log), sys.executable, "-c", ADDS_AND_SAYS_SO, str(tmp_path / "relay.db")]
     environ = {**os.environ, "PYTHONPATH": str(ROOT)}
-    command += [sys.executable, "-c", ADDS_AND_SAYS_SO, str(path)]
-    subprocess.run(command, check=True, timeout=60, env=environ, stdout=subprocess.DEVNULL)
-    return list(filter(None, map(event_of, log.read_text().splitlines())))
+    with subprocess.Popen(command, env=environ, stdout=subprocess.DEVNULL) as process:
+        assert process.wait(60) == 0
+    return list(filter(None, map(event_of, read_calls(log, process.pid))))
 
 
-def event_of(line: str) -> str:
-    if re.search(r"f(data)?sync\(\d+<[^>]*relay\.db-wal>", line) or "fdatasync resumed" in line:
+def event_of(call: Call) -> str:
+    if call.is_sync and call.is_wal:
         return "sync"
-    said = re.search(r'write\(1<[^>]*>, "([^"\\]*)\\n"', line)
-    return said[1] if said else ""
+    return call.data.decode().strip() if call.file.startswith("/dev/null") else ""
 
 
 @pytest.mark.needs("strace")

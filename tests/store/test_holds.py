@@ -92,6 +92,22 @@ async def test_only_the_recipients_that_wait_with_the_message_are_held(queue: Qu
     assert await recipients() == ["delivered", "queued"]
 
 
+async def test_what_pauses_is_held_only_when_it_is_due(queue: Queue) -> None:
+    await queue.add(
+        new(new_message("pausing", state="unknown", next_attempt=NOW + MINUTE)),
+        new(new_message("over", state="unknown", next_attempt=NOW)),
+        new(new_message("later", next_attempt=NOW + MINUTE)),
+    )
+    moved = await queue.hold_waiting(
+        ["support"], held_by=ACCOUNT, state="held", reason="no login", now=NOW, pausing="unknown"
+    )
+    assert moved == 2
+    await queue.free(ACCOUNT, state="queued", now=NOW)
+    pausing = await queue.message("pausing")
+    assert pausing is not None
+    assert (pausing.state, pausing.next_attempt, pausing.held_seconds) == ("unknown", NOW + MINUTE, 0.0)
+
+
 async def test_very_many_profiles_can_be_held_at_once(queue: Queue) -> None:
     names = [f"agent{number}" for number in range(1200)]
     await queue.add(*(new(new_message(profile=name)) for name in (names[0], names[600], names[1199])))

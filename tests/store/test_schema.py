@@ -6,19 +6,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from hypothesis import given
 from hypothesis import strategies as st
-from sqlalchemy import Connection, create_engine, text
+from sqlalchemy import Connection, create_engine, insert, text
 from sqlalchemy.dialects import registry, sqlite
 from sqlalchemy.schema import CreateIndex, CreateTable
 
 import relay
 from relay.store.database import Database, open_database
-from relay.store.tables import HEAD, Time, metadata
+from relay.store.rows import message_values, recipient_values
+from relay.store.tables import HEAD, Time, messages, metadata, recipients
+from tests.store.store_kit import new_message, open_queue
 
 PACKAGE = Path(relay.__file__).parent
 
@@ -63,11 +66,33 @@ async def test_the_migrations_make_the_very_tables_that_the_metadata_says(store:
     assert clean[0] == clean[1]
 
 
-def test_head_is_the_last_migration_and_there_is_one_line_of_them() -> None:
-    config = Config()
+def migrations(**attributes: Any) -> Config:
+    config = Config(attributes=attributes)
     config.set_main_option("script_location", str(PACKAGE / "store" / "migrations"))
     config.set_main_option("path_separator", "os")
-    script = ScriptDirectory.from_config(config)
+    return config
+
+
+async def test_messages_of_the_first_queue_wait_on_and_require_no_tls(tmp_path: Path) -> None:
+    """What schema 0002 kept is there after the migrations behind it."""
+    path = tmp_path / "relay.db"
+    await (await open_database(path)).close()  # with the modes that a store has
+    path.write_bytes(b"")
+    message = new_message("old")
+    old = {name: value for name, value in message_values(message).items() if name != "require_tls"}
+    engine = create_engine(f"sqlite:///{path}")
+    with engine.begin() as connection:
+        command.upgrade(migrations(connection=connection), "0002")
+        connection.execute(insert(messages).values(old))
+        connection.execute(insert(recipients).values(recipient_values("old", message.recipients[0])))
+    engine.dispose()
+    async with open_queue(path) as queue:
+        assert await queue.message("old") == message
+        assert not message.envelope.require_tls
+
+
+def test_head_is_the_last_migration_and_there_is_one_line_of_them() -> None:
+    script = ScriptDirectory.from_config(migrations())
     assert script.get_heads() == [HEAD]
     for step in script.walk_revisions():
         assert Path(step.path).name.startswith(f"{step.revision}_")
