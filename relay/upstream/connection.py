@@ -13,7 +13,6 @@ import socket
 import ssl
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 
 from aiosmtplib.errors import SMTPResponseException, SMTPServerDisconnected
 from aiosmtplib.response import SMTPResponse
@@ -22,9 +21,10 @@ from relay.directory.model import Auth, Meaning, Security, Server
 from relay.mail.reply import Reply
 from relay.secrets.secret import Secret
 from relay.upstream.dial import Endpoint, dial, resolve
+from relay.upstream.exchange import ExchangeStopped
 from relay.upstream.failure import MAPPED, failure_of, garbage, own_failure, refusal
 from relay.upstream.link import EarlyAnswer, GateFailed, Link
-from relay.upstream.login import EXCHANGES, Exchange, NoMechanism, choose, masked, may_send_password
+from relay.upstream.login import Login, Mechanism, NoMechanism, choose, may_show_secret
 from relay.upstream.offers import Offers
 from relay.upstream.outcome import Failed, Failure, Tls
 from relay.upstream.phase import Phase
@@ -119,22 +119,24 @@ class Connection:
             self.demand(reply, "2")
             self.offers = Offers.parse(response.message)
 
-    async def login(self, username: str, secret: Secret | None) -> Auth:
-        """Log in with one mechanism, once, and return it; nothing happens where the server's auth is "none"."""
+    async def login(self, username: str, secret: Secret | None) -> str:
+        """Log in with one mechanism, once, and return its name; "" where the server's auth is "none"."""
         if self.server.auth is Auth.NONE:
-            return Auth.NONE
+            return ""
         self.progress.phase = Phase.LOGIN
         if not username or secret is None:
             raise _no_login("there is no name or no password to log in with")
         try:
             mechanism = self._mechanism()
-            await self._exchange(EXCHANGES[mechanism](username, secret.value))
         except NoMechanism as none:
             raise _no_login(str(none)) from None
+        login = Login(mechanism, username, secret.value)
+        try:
+            await self._log_in(login)
         except Failed as failed:
             # The chain ends here: an exception below may hold what the server repeated of the password.
-            raise Failed(_masked(failed.failure, username, secret.value)) from None
-        return mechanism
+            raise Failed(login.told(failed.failure)) from None
+        return mechanism.name.lower()
 
     async def ask(self, phase: Phase, *words: bytes) -> Reply:
         """Send one command and return its answer, whatever its code. After a 421 the connection is closed."""
@@ -254,24 +256,24 @@ class Connection:
             cipher = session.cipher()
             self.tls = Tls(session.version() or "", cipher[0] if cipher else "")
 
-    def _mechanism(self) -> Auth:
-        is_encrypted = self.tls is not None
-        is_safe = may_send_password(
-            self._peer, is_encrypted=is_encrypted, allow_plaintext=self.server.allow_plaintext_password
-        )
-        offered = self.offers.mechanisms
-        return choose(self.server.auth, offered, is_encrypted=is_encrypted, may_send_password=is_safe)
+    def _mechanism(self) -> Mechanism:
+        server, is_encrypted = self.server, self.tls is not None
+        # SECURITY: what a person allowed for a password holds for no token.
+        is_allowed = server.allow_plaintext_password and server.auth is not Auth.OAUTH2
+        is_safe = may_show_secret(self._peer, is_encrypted=is_encrypted, allow_plaintext=is_allowed)
+        return choose(server.auth, self.offers.mechanisms, is_encrypted=is_encrypted, may_show_secret=is_safe)
 
-    async def _exchange(self, exchange: Exchange) -> None:
+    async def _log_in(self, login: Login) -> None:
         with self._step(Phase.LOGIN):
-            reply = await self.ask(Phase.LOGIN, next(exchange))
-            while reply.code == 334:
-                try:
-                    line = exchange.send(reply.text)
-                except StopIteration:
-                    break
-                reply = await self.ask(Phase.LOGIN, line)
-            self.demand(reply, "2")
+            try:
+                reply = await self.ask(Phase.LOGIN, await login.begin())
+                while reply.code == 334 and (line := await login.answer(reply.text)) is not None:
+                    reply = await self.ask(Phase.LOGIN, line)
+                self.demand(reply, "2")
+                await login.confirm()
+            except ExchangeStopped as stopped:
+                self.abort()  # in the middle of an exchange nothing else can be said
+                raise _no_login(str(stopped)) from None
 
 
 def _knows_no_ehlo(reply: Reply) -> bool:
@@ -281,8 +283,3 @@ def _knows_no_ehlo(reply: Reply) -> bool:
 
 def _no_login(detail: str) -> Failed:
     return Failed(own_failure(Phase.LOGIN, _NO_LOGIN, Meaning.LOGIN_REFUSED, detail))
-
-
-def _masked(failure: Failure, username: str, password: str) -> Failure:
-    reply = replace(failure.reply, text=masked(failure.reply.text, username, password))
-    return replace(failure, reply=reply, detail=masked(failure.detail, username, password))

@@ -24,6 +24,11 @@ class Failure:
     detail: str = ""
     in_next_transaction: bool = False
 
+    @property
+    def why(self) -> str:
+        """The reply and what else is known, for those who look after the accounts."""
+        return f"{self.reply} ({self.detail})" if self.detail else str(self.reply)
+
     def __str__(self) -> str:
         return f"{self.phase}: {self.reply}" + (f" ({self.detail})" if self.detail else "")
 
@@ -64,6 +69,11 @@ class Outcome:
     def __post_init__(self) -> None:
         if (self.accepted is None) == (self.failure is None):
             raise ValueError("a transfer is either accepted or has failed")
+
+    @property
+    def first_failure(self) -> Failure | None:
+        """What went wrong, or at the first recipient; recipients whose turn is still to come are no failure."""
+        return self.failure or next((each for each in self.refused.values() if each.from_server), None)
 
     def failure_at(self, index: int) -> Failure | None:
         """What happened to one recipient: None where the server accepted the message for it."""

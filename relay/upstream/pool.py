@@ -1,36 +1,35 @@
 """The connections of one account and one version of its secret: kept, counted and reused.
 
-A slot is the right to have a connection in use. Slots are given in the order in which they were asked for; the
-connection that was used last is used next, so that the others grow old and close. Nothing here does I/O: a connection
-that has to go is handed to `dismiss`.
+How many may be in use at once, its slots say (`relay.upstream.slots`). The connection that was used last is used next,
+so that the others grow old and close. Nothing here does I/O: a connection that has to go is handed to `dismiss`.
 """
 
 import asyncio
-from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from relay.upstream.connection import Connection
 from relay.upstream.first_login import FirstLogin
+from relay.upstream.slots import Slots
 
 
 class Pool:
     """See above. `idle_seconds` is how long an unused connection is kept."""
 
-    def __init__(self, *, idle_seconds: float, dismiss: Callable[[Connection], None]) -> None:
+    def __init__(self, slots: Slots, *, idle_seconds: float, dismiss: Callable[[Connection], None]) -> None:
+        self.slots = slots
         self._idle_seconds = idle_seconds
         self._dismiss = dismiss
         self._idle: dict[Connection, asyncio.TimerHandle] = {}  # in the order of their last use
-        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._users = 0
         self._in_use = 0
-        self._limit = 0
         self.is_retired = False
         self.first_login = FirstLogin()
 
     @property
     def is_empty(self) -> bool:
         """Whether nobody uses it, waits for it or has left a connection in it."""
-        return not (self._idle or self._in_use or self._waiting)
+        return not (self._idle or self._users)
 
     @property
     def connections(self) -> int:
@@ -40,19 +39,16 @@ class Pool:
     @asynccontextmanager
     async def slot(self, limit: int) -> AsyncIterator[None]:
         """Wait until fewer than `limit` connections are in use, and count as one while inside. The last limit holds."""
-        self._limit = limit
-        turn = asyncio.get_running_loop().create_future()
-        self._waiting.append(turn)
-        self._admit()
+        self._users += 1
         try:
-            await turn
-            yield
+            async with self.slots.slot(limit):
+                self._in_use += 1
+                try:
+                    yield
+                finally:
+                    self._in_use -= 1
         finally:
-            if turn.done() and not turn.cancelled():
-                self._in_use -= 1
-            elif turn in self._waiting:
-                self._waiting.remove(turn)
-            self._admit()
+            self._users -= 1
 
     def take(self) -> Connection | None:
         """Return the idle connection that was used last and still works, or None."""
@@ -63,6 +59,15 @@ class Pool:
                 return connection
             self._dismiss(connection)
         return None
+
+    def let_one_go(self) -> bool:
+        """Let the idle connection go that was unused for longest; False where there is none."""
+        if not self._idle:
+            return False
+        oldest = next(iter(self._idle))
+        self._idle.pop(oldest).cancel()
+        self._dismiss(oldest)
+        return True
 
     def put(self, connection: Connection) -> None:
         """Keep a connection for the next user, or let it go where it has done its share or the pool is retired."""
@@ -80,13 +85,6 @@ class Pool:
             connection, timer = self._idle.popitem()
             timer.cancel()
             self._dismiss(connection)
-
-    def _admit(self) -> None:
-        while self._waiting and self._in_use < self._limit:
-            turn = self._waiting.popleft()
-            if not turn.done():  # done: cancelled just now
-                self._in_use += 1
-                turn.set_result(None)
 
     def _expire(self, connection: Connection) -> None:
         self._idle.pop(connection, None)

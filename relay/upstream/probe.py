@@ -37,11 +37,13 @@ class Step:
     """One step: "resolve", "connect", "tls", "ehlo", "login", "mail", "rcpt" or "message".
 
     `detail` is for people: an address, the TLS version and certificate, the server's words, or what went wrong.
+    `failure` is what went wrong, for whoever has advice.
     """
 
     step: str
     ok: bool
     detail: str
+    failure: Failure | None = None
 
 
 async def probe(
@@ -57,8 +59,8 @@ async def probe(
 ) -> AsyncGenerator[Step, None]:
     """Yield each step when it is done; the first that fails is the last.
 
-    Without a recipient it ends after the login, without content after RCPT: nothing is sent. A connection of its own,
-    closed at the end whatever happens.
+    Without a recipient it ends after the login. Without content it ends after RCPT and takes both back by RSET: nothing
+    is sent. A connection of its own, closed at the end whatever happens.
     """
     connection = Connection(
         server,
@@ -77,7 +79,7 @@ async def probe(
             yield step
         await connection.close()
     except Failed as failed:
-        yield Step(_STEPS[failed.failure.phase], ok=False, detail=_words(failed.failure))
+        yield Step(_STEPS[failed.failure.phase], ok=False, detail=_words(failed.failure), failure=failed.failure)
     finally:
         connection.abort()
 
@@ -107,6 +109,8 @@ async def _hand_over(connection: Connection, transfer: Transfer, *, send: bool) 
     if send:
         reply = await data(connection, transfer)
         yield Step("message", ok=True, detail=f"sent: {reply}")
+    else:
+        await connection.ask(Phase.RCPT, b"RSET")
 
 
 def _tls_words(connection: Connection) -> str:

@@ -11,13 +11,14 @@ from relay.upstream.connection import Connection
 from relay.upstream.failure import garbage, own_failure
 from relay.upstream.outcome import Failed, Failure, Outcome
 from relay.upstream.phase import Phase
-from relay.upstream.transfer import Transfer
+from relay.upstream.transfer import RequireTls, Transfer
 from relay.upstream.wire import path, pieces
 
 _TOO_LARGE = Reply(552, "5.3.4", "The message is larger than the mail server takes")
 _NO_8BITMIME = Reply(554, "5.6.3", "The message has 8-bit content, and the mail server takes only 7-bit")
 _NO_UTF8_ADDRESS = Reply(553, "5.6.7", "An address is not ASCII, and the mail server takes only ASCII addresses")
 _NO_UTF8_HEADER = Reply(550, "5.6.7", "The header is not ASCII, and the mail server takes only ASCII headers")
+_NO_REQUIRETLS = Reply(550, "5.7.30", "REQUIRETLS is not supported by the outgoing mail server")
 
 
 async def transact(connection: Connection, transfer: Transfer) -> Outcome:
@@ -47,6 +48,7 @@ async def mail(connection: Connection, transfer: Transfer) -> None:
         await _reset(connection)
     connection.needs_reset = True
     words = (b"MAIL", b"FROM:" + path(transfer.sender), *parameters)
+    connection.progress.note_mail()
     connection.demand(await connection.ask(Phase.MAIL, *words), "2")
 
 
@@ -107,6 +109,8 @@ def _parameters(connection: Connection, transfer: Transfer) -> list[bytes]:
         if not offers.has("smtputf8"):
             raise _cannot(refusing, "no SMTPUTF8 in EHLO")
         parameters.append(b"SMTPUTF8")
+    if _says_requiretls(connection, transfer.require_tls):
+        parameters.append(b"REQUIRETLS")
     if offers.has("dsn"):
         parameters.extend(said.encode("ascii") for said in mail_parameters(transfer.ret, transfer.envid))
     return parameters
@@ -135,6 +139,22 @@ def _needs_smtputf8(transfer: Transfer) -> Reply | None:
     if not all(address.is_ascii for address in addresses):
         return _NO_UTF8_ADDRESS
     return _NO_UTF8_HEADER if transfer.smtputf8 and not transfer.content.header.isascii() else None
+
+
+def _says_requiretls(connection: Connection, wish: RequireTls) -> bool:
+    """Whether MAIL says REQUIRETLS. Raises Failed where it must and cannot (RFC 8689 section 4.2.1).
+
+    The header field "TLS-Required: No" (section 3) changes nothing here: it asks to be lenient with the policies that
+    domains publish for their own servers. What we demand of our server is the directory's choice, not a message's.
+    """
+    if wish is RequireTls.NO:
+        return False
+    is_safe = connection.tls is not None and connection.server.verify_tls
+    if is_safe and connection.offers.has("requiretls"):
+        return True
+    if wish is RequireTls.ALWAYS:
+        raise _cannot(_NO_REQUIRETLS, "no REQUIRETLS in EHLO" if is_safe else "no TLS with a checked certificate")
+    return False
 
 
 def _cannot(reply: Reply, detail: str) -> Failed:

@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from enum import Enum, auto
 from typing import TypeAlias
 
 from relay.directory.model import Account, Server
@@ -15,13 +16,22 @@ from relay.upstream.phase import Phase
 Gate: TypeAlias = Callable[[], Awaitable[None]]
 
 
+class RequireTls(Enum):
+    """Whether a server must promise to pass a message on by TLS alone (REQUIRETLS, RFC 8689)."""
+
+    NO = auto()
+    WHERE_OFFERED = auto()  # a bounce: rather without the promise than not at all (section 5)
+    ALWAYS = auto()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Transfer:
     """One message for one account. `sender` None is the null sender `<>`.
 
     `smtputf8` is what the client declared at MAIL. With `all_or_none` nothing is sent once a recipient is refused
     (mode direct); without it the accepted recipients get the message. `ret` and `envid` are what the client gave at
-    MAIL (RFC 3461); they and what the recipients carry of it are told to a server that has DSN.
+    MAIL (RFC 3461); they and what the recipients carry of it are told to a server that has DSN. `require_tls` is about
+    the way behind that server; the way to it is always as the server's own settings say.
     """
 
     server: Server
@@ -34,6 +44,7 @@ class Transfer:
     all_or_none: bool = False
     ret: Return | None = None
     envid: str = ""
+    require_tls: RequireTls = RequireTls.NO
 
 
 @dataclass(slots=True)
@@ -45,11 +56,19 @@ class Progress:
     `before_final_dot`, where it is set, is awaited when all of the message but its final dot has left. It may take as
     long as it likes, may be set as long as `final_dot_sent` is False, and stops the delivery by an exception: the
     connection is closed and nobody has the message.
+
+    `on_mail`, where it is set, is called whenever MAIL leaves: providers count messages by it.
     """
 
     phase: Phase = Phase.RESOLVE
     final_dot_sent: bool = False
     before_final_dot: Gate | None = None
+    on_mail: Callable[[], None] | None = None
+
+    def note_mail(self) -> None:
+        """MAIL is written now."""
+        if self.on_mail is not None:
+            self.on_mail()
 
     def note_final_dot(self) -> None:
         """The dot is written now. To be called without an await between this and the look at `before_final_dot`."""

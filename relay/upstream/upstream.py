@@ -2,7 +2,7 @@
 
 A pool belongs to everything that a connection depends on, so that no message ever leaves through a connection that
 another account, another password or other settings opened. When any of it changes, the account's older connections
-are closed as soon as they are idle.
+are closed as soon as they are idle. How many may be open, the accounts of a server with `shared_limits` share.
 """
 
 import asyncio
@@ -16,6 +16,7 @@ from relay.upstream.connection import Connection
 from relay.upstream.outcome import Failed, Outcome
 from relay.upstream.phase import Phase
 from relay.upstream.pool import Pool
+from relay.upstream.slots import Slots
 from relay.upstream.tls import Contexts
 from relay.upstream.transaction import transact
 from relay.upstream.transfer import Progress, Timeouts, Transfer
@@ -45,6 +46,8 @@ class Upstream:
         self._contexts = Contexts()
         self._pools: dict[_Key, Pool] = {}
         self._current: dict[Account, _Key] = {}
+        self._slots: dict[str, Slots] = {}
+        self._homes: dict[Connection, Slots] = {}  # of every connection that a provider counts
         self._closing: set[asyncio.Task[None]] = set()
         self._is_closed = False
 
@@ -55,7 +58,7 @@ class Upstream:
         `progress.final_dot_sent`, and closes the connection; after that the caller shields this call.
         """
         key = _key_of(transfer)
-        pool = self._pool(key)
+        pool = self._pool(key, transfer.server.scope(transfer.account))
         progress = progress or Progress()
         since = pool.first_login.refusals
         try:
@@ -63,6 +66,7 @@ class Upstream:
                 return await self._hand_over(pool, transfer, progress, since)
         finally:
             self._drop_if_empty(key)
+            self._drop_slots(pool.slots)
 
     def connections(self) -> Mapping[Account, int]:
         """How many connections each account has now."""
@@ -90,11 +94,17 @@ class Upstream:
                 return outcome
         fresh = Connection(transfer.server, hello=self._hello, timeouts=self._timeouts, contexts=self._contexts)
         fresh.progress = progress
+        await pool.slots.open(fresh, partial(self._let_one_go, pool.slots))
+        self._homes[fresh] = pool.slots
         try:
             await pool.first_login.open(partial(fresh.open, transfer.account.username, transfer.secret), since)
         except Failed as failed:
             self._dismiss(fresh)
             return Outcome(host=transfer.server.host, failure=failed.failure, tls=fresh.tls)
+        except BaseException:
+            fresh.abort()
+            self._closed(fresh)
+            raise
         return await self._attempt(pool, fresh, transfer, progress)
 
     async def _attempt(self, pool: Pool, connection: Connection, transfer: Transfer, progress: Progress) -> Outcome:
@@ -104,19 +114,36 @@ class Upstream:
             outcome = await transact(connection, transfer)
         except BaseException:
             connection.abort()
+            self._closed(connection)
             raise
         pool.put(connection)
         return outcome
 
-    def _pool(self, key: _Key) -> Pool:
+    def _pool(self, key: _Key, scope: str) -> Pool:
         current = self._current.get(key.account)
         if current is not None and current != key:
             self._pools[current].retire()
         self._current[key.account] = key
         if key not in self._pools:
-            self._pools[key] = Pool(idle_seconds=self._timeouts.idle, dismiss=partial(self._dismiss_from, key))
-        self._pools[key].is_retired = self._is_closed
-        return self._pools[key]
+            dismiss = partial(self._dismiss_from, key)
+            self._pools[key] = Pool(self._slots_of(scope), idle_seconds=self._timeouts.idle, dismiss=dismiss)
+        pool = self._pools[key]
+        pool.slots = self._slots_of(scope)  # another one where a server's accounts share their limits from now on
+        pool.is_retired = self._is_closed
+        return pool
+
+    def _slots_of(self, scope: str) -> Slots:
+        return self._slots.setdefault(scope, Slots(scope))
+
+    def _drop_slots(self, slots: Slots) -> None:
+        if slots.is_empty and self._slots.get(slots.scope) is slots:
+            del self._slots[slots.scope]
+
+    def _let_one_go(self, slots: Slots) -> None:
+        """Close an idle connection of those who share these slots, where there is one."""
+        for pool in tuple(self._pools.values()):
+            if pool.slots is slots and pool.let_one_go():
+                return
 
     def _drop_if_empty(self, key: _Key) -> None:
         if key in self._pools and self._pools[key].is_empty:
@@ -128,10 +155,24 @@ class Upstream:
         """Close in the background; nobody waits for a server's good-bye."""
         if not connection.is_usable:
             connection.abort()
+            self._closed(connection)
             return
-        task = asyncio.get_running_loop().create_task(connection.close())
+        task = asyncio.get_running_loop().create_task(self._close(connection))
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
+
+    async def _close(self, connection: Connection) -> None:
+        try:
+            await connection.close()
+        finally:
+            self._closed(connection)
+
+    def _closed(self, connection: Connection) -> None:
+        """The provider counts it no more."""
+        slots = self._homes.pop(connection, None)
+        if slots is not None:
+            slots.closed(connection)
+            self._drop_slots(slots)
 
     def _dismiss_from(self, key: _Key, connection: Connection) -> None:
         self._dismiss(connection)

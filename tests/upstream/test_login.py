@@ -4,32 +4,54 @@ import base64
 
 import pytest
 
-from relay.directory.model import Auth
-from relay.upstream.login import EXCHANGES, NoMechanism, choose, masked, may_send_password
+from relay.directory.model import Auth, Meaning
+from relay.mail.reply import Reply
+from relay.upstream.exchange import Exchange
+from relay.upstream.failure import refusal
+from relay.upstream.login import MECHANISMS, Login, Mechanism, NoMechanism, choose, masked, may_show_secret
+from relay.upstream.phase import Phase
 
 ALL = ("PLAIN", "LOGIN", "CRAM-MD5", "XOAUTH2")
+SCRAM = (*ALL, "SCRAM-SHA-1", "SCRAM-SHA-256", "SCRAM-SHA-256-PLUS")
+
+
+def mechanism(name: str) -> Mechanism:
+    return next(each for each in MECHANISMS if each.name == name)
+
+
+def exchange(name: str, username: str, secret: str) -> Exchange:
+    return mechanism(name).exchange(username, secret)
 
 
 @pytest.mark.parametrize(
     ("auth", "offered", "is_encrypted", "is_safe", "chosen"),
     [
-        (Auth.AUTO, ALL, True, True, Auth.PLAIN),
-        (Auth.AUTO, ALL, False, True, Auth.CRAM_MD5),
-        (Auth.AUTO, ALL, False, False, Auth.CRAM_MD5),
-        (Auth.AUTO, ("LOGIN", "PLAIN"), False, True, Auth.PLAIN),
+        (Auth.AUTO, SCRAM, True, True, "SCRAM-SHA-256"),
+        (Auth.AUTO, SCRAM, False, True, "SCRAM-SHA-256"),
+        (Auth.AUTO, SCRAM, False, False, "SCRAM-SHA-256"),
+        (Auth.AUTO, ("scram-sha-1", "plain"), True, True, "PLAIN"),
+        (Auth.AUTO, ALL, True, True, "PLAIN"),
+        (Auth.AUTO, ALL, False, True, "CRAM-MD5"),
+        (Auth.AUTO, ALL, False, False, "CRAM-MD5"),
+        (Auth.AUTO, ("LOGIN", "PLAIN"), False, True, "PLAIN"),
         # Exchange Online's EHLO (MailKit#1770): no PLAIN
-        (Auth.AUTO, ("LOGIN", "XOAUTH2"), True, True, Auth.LOGIN),
-        (Auth.AUTO, ("login",), True, True, Auth.LOGIN),
-        (Auth.PLAIN, ALL, True, True, Auth.PLAIN),
-        (Auth.LOGIN, ALL, True, True, Auth.LOGIN),
-        (Auth.CRAM_MD5, ALL, True, True, Auth.CRAM_MD5),
-        (Auth.CRAM_MD5, ALL, False, False, Auth.CRAM_MD5),
+        (Auth.AUTO, ("LOGIN", "XOAUTH2"), True, True, "LOGIN"),
+        (Auth.AUTO, ("login",), True, True, "LOGIN"),
+        (Auth.PLAIN, SCRAM, True, True, "PLAIN"),
+        (Auth.LOGIN, SCRAM, True, True, "LOGIN"),
+        (Auth.CRAM_MD5, SCRAM, True, True, "CRAM-MD5"),
+        (Auth.CRAM_MD5, SCRAM, False, False, "CRAM-MD5"),
+        (Auth.SCRAM_SHA_256, SCRAM, True, True, "SCRAM-SHA-256"),
+        (Auth.SCRAM_SHA_256, SCRAM, False, False, "SCRAM-SHA-256"),
+        (Auth.OAUTH2, SCRAM, True, True, "XOAUTH2"),
+        (Auth.OAUTH2, ("oauthbearer", "PLAIN"), True, True, "OAUTHBEARER"),
+        (Auth.OAUTH2, ("OAUTHBEARER", "XOAUTH2"), True, True, "XOAUTH2"),
     ],
 )
 def test_one_mechanism_is_chosen_by_what_is_offered(
-    auth: Auth, offered: tuple[str, ...], is_encrypted: bool, is_safe: bool, chosen: Auth
+    auth: Auth, offered: tuple[str, ...], is_encrypted: bool, is_safe: bool, chosen: str
 ) -> None:
-    assert choose(auth, offered, is_encrypted=is_encrypted, may_send_password=is_safe) is chosen
+    assert choose(auth, offered, is_encrypted=is_encrypted, may_show_secret=is_safe).name == chosen
 
 
 @pytest.mark.parametrize(
@@ -42,14 +64,23 @@ def test_one_mechanism_is_chosen_by_what_is_offered(
         (Auth.PLAIN, ("LOGIN",), True, True, "the server offers LOGIN, and plain was to be used"),
         (Auth.PLAIN, ("PLAIN",), False, False, "in clear"),
         (Auth.LOGIN, ("LOGIN",), False, False, "in clear"),
-        (Auth.OAUTH2, ("XOAUTH2",), True, True, "oauth2 was to be used"),
+        (Auth.AUTO, ("XOAUTH2", "OAUTHBEARER"), True, True, "and auto was to be used"),
+        (Auth.OAUTH2, ("PLAIN",), True, True, "the server offers PLAIN, and oauth2 was to be used"),
+        (
+            Auth.OAUTH2,
+            ("XOAUTH2",),
+            False,
+            False,
+            'the token would go in clear over the network; set security = "start',
+        ),
+        (Auth.SCRAM_SHA_256, ALL, True, True, "scram-sha-256 was to be used"),
     ],
 )
 def test_there_is_no_way_to_log_in(
     auth: Auth, offered: tuple[str, ...], is_encrypted: bool, is_safe: bool, why: str
 ) -> None:
     with pytest.raises(NoMechanism, match=why):
-        choose(auth, offered, is_encrypted=is_encrypted, may_send_password=is_safe)
+        choose(auth, offered, is_encrypted=is_encrypted, may_show_secret=is_safe)
 
 
 @pytest.mark.parametrize(
@@ -65,45 +96,65 @@ def test_there_is_no_way_to_log_in(
     ],
 )
 def test_a_password_goes_in_clear_only_to_this_machine(peer: str, is_encrypted: bool, allow: bool, may: bool) -> None:
-    assert may_send_password(peer, is_encrypted=is_encrypted, allow_plaintext=allow) is may
+    assert may_show_secret(peer, is_encrypted=is_encrypted, allow_plaintext=allow) is may
 
 
 def test_the_exchanges_say_what_the_rfcs_say() -> None:
-    assert list(EXCHANGES[Auth.PLAIN]("tim", "tanstaaftanstaaf")) == [
+    assert list(exchange("PLAIN", "tim", "tanstaaftanstaaf")) == [
         b"AUTH PLAIN " + base64.b64encode(b"\0tim\0tanstaaftanstaaf")
     ]
-    assert list(EXCHANGES[Auth.LOGIN]("jo", "pä ss")) == [
+    assert list(exchange("LOGIN", "jo", "pä ss")) == [
         b"AUTH LOGIN",
         base64.b64encode(b"jo"),
         base64.b64encode("pä ss".encode()),
     ]
     # RFC 2195 section 2
-    exchange = EXCHANGES[Auth.CRAM_MD5]("tim", "tanstaaftanstaaf")
-    assert next(exchange) == b"AUTH CRAM-MD5"
+    cram = exchange("CRAM-MD5", "tim", "tanstaaftanstaaf")
+    assert next(cram) == b"AUTH CRAM-MD5"
     challenge = base64.b64encode(b"<1896.697170952@postoffice.reston.mci.net>").decode()
-    assert exchange.send(challenge) == base64.b64encode(b"tim b913a602c7eda7a495b4e6e7334d3890")
+    assert cram.send(challenge) == base64.b64encode(b"tim b913a602c7eda7a495b4e6e7334d3890")
 
 
 def test_plain_takes_no_nul() -> None:
     with pytest.raises(ValueError, match="NUL"):
-        next(EXCHANGES[Auth.PLAIN]("a\0b", "c"))
+        next(exchange("PLAIN", "a\0b", "c"))
 
 
 @pytest.mark.parametrize(
-    "said",
+    ("name", "said"),
     [
-        "500 what is s3cret?",
-        f"500 AUTH PLAIN {base64.b64encode(bytes('mailer', 'ascii')).decode()}",
-        f"what is {base64.b64encode(b's3cret').decode()}",
-        f"AUTH PLAIN {base64.b64encode(bytes(1) + b'mailer' + bytes(1) + b's3cret').decode()} is unknown",
+        ("PLAIN", "500 what is s3cret word?"),
+        ("LOGIN", f"what is {base64.b64encode(b's3cret word').decode()}"),
+        (
+            "PLAIN",
+            f"AUTH PLAIN {base64.b64encode(bytes(1) + b'mailer' + bytes(1) + b's3cret word').decode()} is unknown",
+        ),
+        (
+            "PLAIN",
+            f"AUTH PLAIN {base64.b64encode(bytes(1) + b'mailer' + bytes(1) + b's3cret word').decode()[:-5]}... what",
+        ),
+        ("XOAUTH2", "what is s3cret-token-of-many-letters?"),
+        ("XOAUTH2", "what is s3cret-token-of-many..."),
+        (
+            "XOAUTH2",
+            f"AUTH XOAUTH2 {base64.b64encode(b'user=mailer' + bytes([1]) + b'auth=Bearer s3cret-tok').decode()[:-4]}",
+        ),
     ],
 )
-def test_what_a_server_repeats_of_a_password_is_taken_out(said: str) -> None:
-    shown = masked(said, "mailer", "s3cret")
-    assert "s3cret" not in shown
-    assert base64.b64encode(b"s3cret").decode() not in shown
-    assert base64.b64encode(b"\0mailer\0s3cret").decode() not in shown
+async def test_what_a_server_repeats_of_a_secret_is_taken_out(name: str, said: str) -> None:
+    secret = "s3cret-token-of-many-letters" if name == "XOAUTH2" else "s3cret word"
+    login = Login(mechanism(name), "mailer", secret)
+    await login.begin()
+    while await login.answer("") is not None:
+        pass
+    shown = login.told(refusal(Phase.LOGIN, Reply(535, "5.7.8", said)))
+    assert "***" in shown.reply.text
+    assert "s3cret" not in shown.reply.text
+    for word in shown.reply.text.split():
+        assert len(word) < 9, shown.reply.text
+    assert (shown.meaning, shown.reply.code) == (Meaning.LOGIN_REFUSED, 535)
 
 
-def test_nothing_is_taken_out_where_there_is_no_password() -> None:
-    assert masked("535 no", "mailer", "") == "535 no"
+def test_nothing_is_taken_out_where_nothing_was_said() -> None:
+    assert masked("535 no", "", ()) == "535 no"
+    assert masked("535 5.7.8 Authentication failed", "fail", ["", "YQ=="]) == "535 5.7.8 Authentication ***ed"

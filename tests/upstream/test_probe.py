@@ -82,11 +82,11 @@ async def test_without_tls_and_login_there_are_no_such_steps() -> None:
         assert names(steps) == ["resolve", "connect", "ehlo", "mail", "rcpt", "message"]
 
 
-async def test_no_content_stops_before_data() -> None:
+async def test_no_content_stops_before_data_and_takes_it_back() -> None:
     async with scripted() as server:
         steps = await steps_of(server, content=None)
         assert names(steps)[-1] == "rcpt"
-        assert server.verbs[0][-2:] == ["RCPT", "QUIT"]
+        assert server.verbs[0][-3:] == ["RCPT", "RSET", "QUIT"]
 
 
 async def test_no_recipient_stops_after_the_login() -> None:

@@ -190,8 +190,8 @@ async def until(condition: Callable[[], object]) -> None:
 
 
 @asynccontextmanager
-async def scripted(**given: Any) -> AsyncIterator[ScriptedServer]:
-    server = ScriptedServer(**given)
+async def scripted(kind: type[ScriptedServer] = ScriptedServer, **given: Any) -> AsyncIterator[ScriptedServer]:
+    server = kind(**given)
     listener = await asyncio.start_server(
         server.handle, "127.0.0.1", 0, ssl=server.tls if server.implicit else None, limit=2**20
     )

@@ -1,0 +1,70 @@
+"""The connections that a provider counts together: those of one account, or of all accounts of a server.
+
+A slot is the right to have a connection in use. Slots are given in the order in which they were asked for. What is
+open is counted apart, because a provider counts also what nobody uses just now, and what is being closed.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+from relay.upstream.connection import Connection
+
+
+class Slots:
+    """See above. The limit is the one that was named last; `scope` is who shares them."""
+
+    def __init__(self, scope: str) -> None:
+        self.scope = scope
+        self._limit = 0
+        self._in_use = 0
+        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._open: set[Connection] = set()
+        self._has_closed = asyncio.Event()
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nobody has a slot or waits for one, and nothing is open."""
+        return not (self._in_use or self._waiting or self._open)
+
+    @asynccontextmanager
+    async def slot(self, limit: int) -> AsyncIterator[None]:
+        """Wait until fewer than `limit` connections are in use, and count as one while inside."""
+        self._limit = limit
+        turn = asyncio.get_running_loop().create_future()
+        self._waiting.append(turn)
+        self._admit()
+        try:
+            await turn
+            yield
+        finally:
+            if turn.done() and not turn.cancelled():
+                self._in_use -= 1
+            elif turn in self._waiting:
+                self._waiting.remove(turn)
+            self._admit()
+
+    async def open(self, connection: Connection, let_one_go: Callable[[], None]) -> None:
+        """Count a connection that will be opened, when there is room for it; only for who has a slot.
+
+        `let_one_go` closes one that nobody uses, where there is one.
+        """
+        while len(self._open) >= self._limit:
+            self._has_closed.clear()
+            let_one_go()
+            if len(self._open) >= self._limit:
+                await self._has_closed.wait()
+        self._open.add(connection)
+
+    def closed(self, connection: Connection) -> None:
+        """Count it no more."""
+        self._open.discard(connection)
+        self._has_closed.set()
+
+    def _admit(self) -> None:
+        while self._waiting and self._in_use < self._limit:
+            turn = self._waiting.popleft()
+            if not turn.done():  # done: cancelled just now
+                self._in_use += 1
+                turn.set_result(None)
