@@ -1,0 +1,63 @@
+"""A mailbox as we know it before it is opened: where it is, as whom we log in, and whose mail comes back there."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from relay.directory.model import Directory, Incoming, Profile, Server
+from relay.secrets.incoming import incoming_ref
+from relay.secrets.secret import SecretRef
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mailbox:
+    """The mailbox of a channel or agent (`kind` names which), or of a server's own address.
+
+    `account` is the user name that sends, `username` the one that reads.
+    """
+
+    kind: str
+    name: str
+    incoming: Incoming
+    account: str
+    username: str
+    ref: SecretRef
+
+    def __str__(self) -> str:
+        return f"the mailbox of {self.kind} '{self.name}'"
+
+    @property
+    def place(self) -> str:
+        """Host and port, as people write them."""
+        return f"{self.incoming.host}:{self.incoming.effective_port}"
+
+    @property
+    def identity(self) -> str:
+        """Whose it is, where and as whom: another mailbox in its place has another one."""
+        return f"{self.ref.owner} at {self.place} as {self.username}"
+
+    @property
+    def remedy(self) -> str:
+        """The command that gives it a password."""
+        return f"set its password with: relay {self.kind} password {self.name} --incoming"
+
+
+def mailbox_of(entry: Server | Profile) -> Mailbox | None:
+    """Return the mailbox of a server or profile; None where it names none."""
+    ref = incoming_ref(entry)
+    if entry.incoming is None or ref is None:
+        return None
+    if isinstance(entry, Server):
+        kind, account = "server", entry.username
+    else:
+        kind, account = str(entry.kind), entry.login_name
+    username = entry.incoming.username or account or entry.address
+    return Mailbox(kind=kind, name=entry.name, incoming=entry.incoming, account=account, username=username, ref=ref)
+
+
+def watched_mailboxes(directory: Directory) -> Iterator[Mailbox]:
+    """Yield the mailboxes that are watched for returned mail."""
+    entries: list[Server | Profile] = [*directory.servers.values(), *directory.profiles()]
+    for entry in entries:
+        mailbox = mailbox_of(entry)
+        if mailbox is not None and mailbox.incoming.watch_bounces:
+            yield mailbox

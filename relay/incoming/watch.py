@@ -1,0 +1,178 @@
+"""Returned mail: looks into the mailboxes that say `watch_bounces`, once a minute each, for reports about our messages.
+
+A mailbox is read from where it was read before, and from now on at the first time: a hundred thousand old mails cost
+nothing. The mails stay where they are, unread. A report that is read twice changes nothing.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from relay import log
+from relay.directory.model import Directory
+from relay.incoming.mailbox import Mailbox, watched_mailboxes
+from relay.incoming.mailboxes import Mailboxes
+from relay.incoming.matching import record_return
+from relay.incoming.reader import INBOX, MailboxFailed, MailboxRefused, Reader
+from relay.mail.bounce import MOST_OCTETS, Bounce, may_be_bounce, read_bounce
+from relay.secrets.keeper import SecretKeeper
+from relay.secrets.sources import SecretUnavailable
+from relay.store.errors import StoreError
+from relay.store.queue import Queue
+
+_EVERY_SECONDS = 60.0
+_MOST_SECONDS = 3600.0
+_VISIT_SECONDS = 300.0
+_AT_ONCE = 4
+# The history is written behind: a report may be here before its message is.
+_MOST_UNMATCHED = 100
+
+
+@dataclass(slots=True)
+class _Watched:
+    """A mailbox under watch. `refused` is the version of the secret that its server refused."""
+
+    mailbox: Mailbox
+    task: asyncio.Task[None] | None = None
+    checked: datetime | None = None
+    reason: str = ""
+    failures: int = 0
+    refused: str | None = None
+    unmatched: deque[Bounce] = field(default_factory=lambda: deque(maxlen=_MOST_UNMATCHED))
+
+
+class ReturnedMail:
+    """Watches mailboxes. `refresh` begins, and follows the directory; `aclose` ends it."""
+
+    def __init__(
+        self,
+        queue: Queue,
+        secrets: SecretKeeper,
+        directory: Callable[[], Directory],
+        *,
+        every_seconds: float = _EVERY_SECONDS,
+    ) -> None:
+        self._queue = queue
+        self._secrets = secrets
+        self._directory = directory
+        self._every = every_seconds
+        self._mailboxes = Mailboxes()
+        self._slots = asyncio.Semaphore(_AT_ONCE)
+        self._watched: dict[str, _Watched] = {}
+
+    def refresh(self) -> None:
+        """Watch the mailboxes that the directory names now; those that changed are begun anew."""
+        wanted = {mailbox.ref.owner: mailbox for mailbox in watched_mailboxes(self._directory())}
+        for owner, watched in list(self._watched.items()):
+            if wanted.get(owner) != watched.mailbox:
+                del self._watched[owner]
+                if watched.task is not None:
+                    watched.task.cancel()
+        for owner in wanted.keys() - self._watched.keys():
+            watched = self._watched[owner] = _Watched(wanted[owner])
+            watched.task = asyncio.get_running_loop().create_task(self._watch(watched))
+
+    async def aclose(self) -> None:
+        """Watch nothing more."""
+        tasks = [watched.task for watched in self._watched.values() if watched.task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._mailboxes.aclose()
+
+    def status(self) -> list[dict[str, Any]]:
+        """Return how each mailbox is: {owner, host, state "ok" | "failing" | "new", checked, reason}."""
+        return [
+            {
+                "owner": f"{watched.mailbox.kind}/{watched.mailbox.name}",
+                "host": watched.mailbox.incoming.host,
+                "state": "failing" if watched.reason else "ok" if watched.checked else "new",
+                "checked": f"{watched.checked:%Y-%m-%dT%H:%M:%SZ}" if watched.checked else None,
+                "reason": watched.reason,
+            }
+            for _, watched in sorted(self._watched.items())
+        ]
+
+    async def _watch(self, watched: _Watched) -> None:
+        while True:
+            try:
+                async with self._slots, asyncio.timeout(_VISIT_SECONDS):
+                    await self._check(watched)
+            except TimeoutError:
+                self._failed(watched, f"{watched.mailbox}: it takes longer than {_VISIT_SECONDS:g} seconds")
+            except (MailboxFailed, SecretUnavailable, StoreError) as error:
+                self._failed(watched, str(error))
+            else:
+                self._succeeded(watched)
+            await self._pause(watched)
+
+    async def _check(self, watched: _Watched) -> None:
+        mailbox = watched.mailbox
+        secret = await self._secrets.secret(mailbox.ref)
+        position = await self._queue.position(mailbox.identity)
+        try:
+            async with self._mailboxes.open(mailbox, secret) as visit:
+                bounces, after = await visit.run(lambda reader: _look(reader, position))
+        except MailboxRefused:
+            watched.refused = secret.version if secret else ""
+            raise
+        await self._match(watched, bounces)
+        if after != position:
+            await self._queue.put_position(mailbox.identity, after)
+
+    async def _match(self, watched: _Watched, bounces: list[Bounce]) -> None:
+        """Match what is new, and once more what was before its message."""
+        earlier = [watched.unmatched.popleft() for _ in range(len(watched.unmatched))]
+        for bounce in earlier:
+            await record_return(self._queue, watched.mailbox, bounce, datetime.now(UTC))
+        for bounce in bounces:
+            if not await record_return(self._queue, watched.mailbox, bounce, datetime.now(UTC)):
+                watched.unmatched.append(bounce)
+
+    async def _pause(self, watched: _Watched) -> None:
+        """Wait for the next look: longer after each failure, and after a refused login for another password.
+
+        A server that is asked with a wrong password over and over locks the account.
+        """
+        seconds = min(self._every * 2 ** min(watched.failures, 16), max(_MOST_SECONDS, self._every))
+        if watched.refused is None:
+            await asyncio.sleep(seconds if watched.failures else self._every)
+            return
+        waited = 0.0
+        while waited < _MOST_SECONDS and not await self._has_new_secret(watched):
+            await asyncio.sleep(self._every)
+            waited += self._every
+        watched.refused = None
+
+    async def _has_new_secret(self, watched: _Watched) -> bool:
+        with suppress(SecretUnavailable, StoreError):
+            return (await self._secrets.version(watched.mailbox.ref) or "") != watched.refused
+        return False
+
+    def _failed(self, watched: _Watched, reason: str) -> None:
+        watched.failures += 1
+        if reason != watched.reason:  # once, not with every look
+            log.warned(f"returned mail is not looked for: {reason}")
+        watched.reason = reason
+
+    def _succeeded(self, watched: _Watched) -> None:
+        if watched.reason:
+            log.changed(what="mailbox", owner=watched.mailbox.ref.owner, state="is read again")
+        watched.checked, watched.reason, watched.failures = datetime.now(UTC), "", 0
+
+
+def _look(reader: Reader, position: str | None) -> tuple[list[Bounce], str]:
+    """Return the reports behind a position, and the position behind them. It blocks. Raises MailboxFailed."""
+    if position is None:
+        return [], reader.position(INBOX)
+    arrivals = reader.arrivals(INBOX, position)
+    found = [
+        read_bounce(reader.content(INBOX, head.uid, MOST_OCTETS))
+        for head in arrivals.heads
+        if may_be_bounce(head.header)
+    ]
+    return [bounce for bounce in found if bounce is not None], arrivals.position
