@@ -1,0 +1,146 @@
+"""What a visit to a server means: is it there, is its certificate good, does the login work, may we use the address."""
+
+from collections.abc import Mapping
+
+from relay.directory.model import Auth, Meaning, Security, Server
+from relay.directory.server_rules import is_loopback
+from relay.doctor.finding import Check, Finding, bad, good, warn
+from relay.doctor.providers import Provider, provider_of, send_as_advice
+from relay.doctor.visit import Visit
+from relay.mail.address import Address
+from relay.upstream.outcome import Failure
+from relay.upstream.phase import Phase
+
+_SOON = 14  # days: as for the certificate of our own listeners
+_PROVEN = "the account may use the address, as far as MAIL and RCPT tell: nothing was sent"
+# What OpenSSL says about a certificate that it does not accept, and what to do.
+_CERTIFICATE_ADVICE: Mapping[str, str] = {
+    "expired": "let the one who runs the server renew it",
+    "not yet valid": "set this machine's clock",
+    "mismatch": "write as host a name that is in the certificate, or let the server have one for this name",
+    "not valid for": "write as host a name that is in the certificate, or let the server have one for this name",
+    "issuer": "name the file of the authority that issued it as ca_file of the server, or let it send its whole chain",
+    "self-signed": "name the certificate's own file as ca_file of the server",
+    "self signed": "name the certificate's own file as ca_file of the server",
+}
+
+
+def check_server(server: Server, visit: Visit) -> tuple[Finding, ...]:
+    """Return the findings that hold for everybody who sends through the server."""
+    failure = visit.failure
+    if failure is not None and failure.phase in {Phase.RESOLVE, Phase.CONNECT, Phase.GREETING, Phase.EHLO}:
+        fix = "check host, port and security of the server, and whether this machine's firewall lets it out"
+        return (bad(Check.SERVER, _words(failure), fix),)
+    reached = good(Check.SERVER, f"{server.host} answers on port {server.effective_port}")
+    if failure is not None and failure.phase is Phase.STARTTLS:
+        return (reached, _broken_tls(failure))
+    return (reached, *_certificate(server, visit), *_tls(server, visit))
+
+
+def check_login(server: Server, visit: Visit, *, command: str) -> Finding | None:
+    """Return the finding about an account's login; None where there is none, or it never came to one.
+
+    `command` is the one that sets its password.
+    """
+    if visit.mechanism:
+        return good(Check.LOGIN, f"the login works ({visit.mechanism})") if server.auth is not Auth.NONE else None
+    if visit.failure is None or not visit.is_at_login:
+        return None
+    words = _words(visit.failure)
+    if not visit.failure.from_server:
+        return bad(Check.LOGIN, words, "choose an auth that the server offers, and see that the connection has TLS")
+    if visit.failure.meaning is Meaning.LOGIN_REFUSED:
+        return bad(Check.LOGIN, f"the login is refused: {words}", f"set what is right with: {command}")
+    return warn(Check.LOGIN, f"the login does not work now: {words}", "try again later")
+
+
+def check_send_as(server: Server, visit: Visit, sender: Address, username: str, *, command: str) -> Finding | None:
+    """Return whether the account may use an address, as far as that is known without sending; None: it was not asked.
+
+    `command` is the one that sends a test message.
+    """
+    refusal = visit.refused.get(sender)
+    if refusal is not None:
+        return _refused(server, sender, refusal)
+    if sender not in visit.asked:
+        return _lost(visit.failure) if visit.failure and visit.failure.phase in {Phase.MAIL, Phase.RCPT} else None
+    if (provider := _late_judge(server, sender, username)) is not None:
+        why = f"{sender} is accepted so far, but {provider.name} judges From only when a message is sent"
+        return warn(Check.SEND_AS, why, f"{provider.send_as}; then see with: {command}")
+    return good(Check.SEND_AS, _PROVEN)
+
+
+def may_send_as(server: Server, sender: Address, username: str) -> str:
+    """Return in a sentence what it proves that MAIL and RCPT were accepted for one of our addresses."""
+    if (provider := _late_judge(server, sender, username)) is not None:
+        return f"accepted so far; {provider.name} judges From only when a message is sent: test without --no-send"
+    return _PROVEN
+
+
+def _refused(server: Server, sender: Address, refusal: Failure) -> Finding:
+    words = _words(refusal)
+    if refusal.meaning is Meaning.LOGIN_REFUSED:
+        return bad(Check.SEND_AS, f"the server asks for a login: {words}", "set auth and username of the server")
+    if refusal.phase is Phase.RCPT and refusal.meaning is not Meaning.IDENTITY_REFUSED:
+        fix = "make sure that the mailbox exists: it is where answers and bounces go"
+        return warn(Check.SEND_AS, f"the address may be used, but mail to {sender} is not accepted: {words}", fix)
+    if not refusal.reply.is_permanent:
+        return warn(Check.SEND_AS, f"whether {sender} may be used is not known: {words}", "try again later")
+    return bad(Check.SEND_AS, f"the account may not use {sender}: {words}", send_as_advice(server.host))
+
+
+def _lost(failure: Failure) -> Finding:
+    return warn(Check.SEND_AS, f"the server broke off: {_words(failure)}", "try again later")
+
+
+def _late_judge(server: Server, sender: Address, username: str) -> Provider | None:
+    """Return the provider, where it refuses addresses later than at RCPT, and this is not the account's own."""
+    provider = provider_of(server.host)
+    return provider if provider and provider.checks_late and not _is_own(sender, username) else None
+
+
+def _is_own(sender: Address, username: str) -> bool:
+    return sender.without_tag.key == username.casefold() or str(sender).casefold() == username.casefold()
+
+
+def _broken_tls(failure: Failure) -> Finding:
+    words = _words(failure)
+    if "certificate" in words.lower():
+        fix = next((fix for said, fix in _CERTIFICATE_ADVICE.items() if said in words), "")
+        return bad(Check.CERTIFICATE, words, fix or "let the one who runs the server mend its certificate")
+    fix = (
+        'choose the security that the port speaks ("tls" on 465, "starttls" on 587), or a server with TLS 1.2 or newer'
+    )
+    return bad(Check.TLS, words, fix)
+
+
+def _certificate(server: Server, visit: Visit) -> tuple[Finding, ...]:
+    if server.security is Security.NONE:
+        return ()
+    if visit.certificate is None:
+        why = f"the certificate of {server.host} cannot be read"
+        return (warn(Check.CERTIFICATE, why, "let the one who runs the server mend it"),)
+    days = visit.certificate.days_left()
+    if not server.verify_tls:
+        why = "nobody checks the certificate (verify_tls = false), so the password may go to anybody"
+        return (warn(Check.CERTIFICATE, why, "name the authority as ca_file of the server, and set verify_tls = true"),)
+    if days < _SOON:
+        why = f"the certificate of {server.host} expires in {days} days"
+        return (warn(Check.CERTIFICATE, why, "let the one who runs the server renew it"),)
+    return (good(Check.CERTIFICATE, f"the certificate is valid for {days} more days"),)
+
+
+def _tls(server: Server, visit: Visit) -> tuple[Finding, ...]:
+    if visit.tls is not None:
+        return (good(Check.TLS, f"the connection is protected by {visit.tls.version}"),)
+    if is_loopback(server.host):
+        return (good(Check.TLS, "the server is on this machine, and needs no TLS"),)
+    why = "the connection is not protected, so that others can read the mail and change it"
+    return (warn(Check.TLS, why, 'set security = "starttls" or "tls" where the server has it'),)
+
+
+def _words(failure: Failure) -> str:
+    """The server's words where it said something, else ours with the reason."""
+    if failure.from_server or not failure.detail:
+        return str(failure.reply)
+    return f"{failure.reply.text}: {failure.detail}"
