@@ -4,13 +4,13 @@ Holds are kept in the store, so that a restart forgets none; here is what is in 
 is answered from memory. Slowness is only here: after a restart the account tries its luck anew.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from relay.delivery.schedule import Schedule, step
 from relay.delivery.verdict import REST_SECONDS
-from relay.directory.model import Account, Meaning
+from relay.directory.model import Account, Meaning, Server
 from relay.mail.address import Address
 from relay.store.messages import HoldRow
 from relay.upstream.outcome import Failure
@@ -21,11 +21,16 @@ _SLOW_STEPS = (30.0, 60.0, 120.0, 300.0, 600.0)
 
 @dataclass(frozen=True, slots=True)
 class Slowness:
-    """A pause until a moment, and which step of the pauses it was."""
+    """A pause until a moment, which step of the pauses it was, and how many connections there may be after it.
+
+    `successes` counts the messages that got through since the number of connections changed.
+    """
 
     until: datetime
     step: int
     reason: str
+    connections: int
+    successes: int = 0
 
 
 class Accounts:
@@ -34,7 +39,7 @@ class Accounts:
     def __init__(self, schedule: Schedule, rows: Iterable[HoldRow] = ()) -> None:
         self._schedule = schedule
         self._holds = {(row.server, row.username, row.address): row for row in rows}
-        self._slow: dict[Account, Slowness] = {}
+        self._slow: dict[str, Slowness] = {}  # by whose limits count (`Server.scope`)
         self._probing: set[Account] = set()
 
     def hold_of(self, account: Account, identity: Address | None = None) -> HoldRow | None:
@@ -49,13 +54,16 @@ class Accounts:
         return tuple(self._holds.values())
 
     def slowness_of(self, account: Account, now: datetime) -> Slowness | None:
-        """Return the pause an account makes now."""
-        slow = self._slow.get(account)
-        return slow if slow is not None and slow.until > now else None
+        """Return the pause an account makes now, alone or with all of its server."""
+        if not self._slow:
+            return None
+        pauses = (self._slow.get(scope) for scope in (str(account), account.server))
+        return max((slow for slow in pauses if slow and slow.until > now), key=lambda slow: slow.until, default=None)
 
-    def slowed(self, now: datetime) -> Mapping[Account, Slowness]:
-        """Return all accounts that make a pause now."""
-        return {account: slow for account, slow in self._slow.items() if slow.until > now}
+    def connections(self, server: Server, account: Account) -> int:
+        """Return how many connections an account may have: fewer than its server allows, after that asked for less."""
+        slow = self._slow.get(server.scope(account))
+        return min(slow.connections, server.max_connections) if slow else server.max_connections
 
     def is_probe_due(self, hold: HoldRow, now: datetime) -> bool:
         """Whether it is time that one message tries out if the hold is over."""
@@ -80,7 +88,7 @@ class Accounts:
             username=account.username,
             address=key[2],
             meaning=str(failure.meaning),
-            reason=str(failure.reply),
+            reason=failure.why,
             since=before.since if before else now,
             until=now + timedelta(seconds=rest) if rest else None,
             probes=probes,
@@ -101,24 +109,39 @@ class Accounts:
     def release(self, server: str, username: str) -> tuple[HoldRow, ...]:
         """Forget every hold and pause of an account, and return the holds that were lifted."""
         keys = [key for key in self._holds if key[:2] == (server, username)]
-        self._slow.pop(Account(server, username), None)
+        for scope in (str(Account(server, username)), server):
+            self._slow.pop(scope, None)
         self._probing.discard(Account(server, username))
         return tuple(self._holds.pop(key) for key in keys)
 
-    def slow_down(self, account: Account, failure: Failure, now: datetime) -> Slowness:
-        """Let an account make a pause, longer with every time its server asks."""
-        before = self._slow.get(account)
-        number = min(before.step + 1, len(_SLOW_STEPS) - 1) if before else 0
-        slow = Slowness(now + timedelta(seconds=step(_SLOW_STEPS, number)), number, str(failure.reply))
-        self._slow[account] = slow
-        return slow
+    def slow_down(self, server: Server, account: Account, failure: Failure, now: datetime) -> Slowness | None:
+        """Make a pause, longer with every time the server asks, and go on with half the connections.
 
-    def speed_up(self, account: Account) -> None:
-        """A message got through: one step back."""
-        slow = self._slow.get(account)
+        None where a pause is on: what was under way when it began says nothing new.
+        """
+        scope = server.scope(account)
+        before = self._slow.get(scope)
+        if before is not None and before.until > now:
+            return None
+        number = min(before.step + 1, len(_SLOW_STEPS) - 1) if before else 0
+        self._slow[scope] = Slowness(
+            until=now + timedelta(seconds=step(_SLOW_STEPS, number)),
+            step=number,
+            reason=str(failure.reply),
+            connections=max(1, self.connections(server, account) // 2),
+        )
+        return self._slow[scope]
+
+    def speed_up(self, server: Server, account: Account) -> None:
+        """A message got through: one step back, and one connection more when each of them had its success."""
+        scope = server.scope(account)
+        slow = self._slow.get(scope)
         if slow is None:
             return
-        if slow.step == 0:
-            del self._slow[account]
-        else:
-            self._slow[account] = replace(slow, step=slow.step - 1)
+        is_run = slow.successes + 1 >= slow.connections
+        connections = slow.connections + 1 if is_run else slow.connections
+        if slow.step == 0 and connections >= server.max_connections:
+            del self._slow[scope]
+            return
+        successes = 0 if is_run else slow.successes + 1
+        self._slow[scope] = replace(slow, step=max(0, slow.step - 1), connections=connections, successes=successes)

@@ -10,7 +10,7 @@ from datetime import datetime
 from relay.delivery.lifecycle import TRANSITIONS, Event, State, message_state, next_state
 from relay.store.messages import Change, Settlement, StoredMessage, StoredRecipient
 
-HELD_BY_HAND = "held by hand; relay queue release lets it go on"
+HELD_BY_HAND = "held by hand; let it go on with: relay queue release"
 
 
 def hold(now: datetime) -> Change:

@@ -1,10 +1,13 @@
 """The dispatcher: finds out which waiting messages are due, and lets each account have its own worker for them.
 
-A worker uses at most the connections its account may have, so one dead or slow account never delays another. The
-store says what waits; nothing about single messages is kept here.
+A worker uses at most the connections its account may have, so one dead or slow account never delays another. One of
+an account with a pace takes a message only when that may go, from each profile in turn. The store says what waits;
+nothing about single messages is kept here.
 """
 
 import asyncio
+import time
+from collections import deque
 from collections.abc import Collection, Mapping
 from contextlib import suppress
 from datetime import datetime
@@ -13,10 +16,9 @@ from functools import partial
 from relay import log
 from relay.delivery.lifecycle import State
 from relay.delivery.lifting import lift
+from relay.delivery.pacing import is_limited
 from relay.delivery.postman import Postman
-from relay.directory.model import Account, Meaning, Profile
-from relay.secrets.secret import secret_ref
-from relay.secrets.sources import SecretUnavailable
+from relay.directory.model import Account, Meaning, Profile, Server
 from relay.store.errors import StoreError
 from relay.store.messages import HoldRow, StoredMessage
 
@@ -34,58 +36,87 @@ class Dispatcher:
         self._accounts = postman.accounts
         self._wake = asyncio.Event()
         self._workers: dict[Account, asyncio.Task[None]] = {}
+        self._profiles: dict[Account, deque[str | None]] = {}  # whose mail a worker has
         self._is_stopping = False
+        self._seen_at = time.monotonic()
         postman.on_change = self._wake.set
 
     def wake(self) -> None:
         """Look at once: a message was stored, a directory changed, a hold was lifted."""
         self._wake.set()
 
+    @property
+    def silent_seconds(self) -> float:
+        """How long ago it last went a step; more than a few seconds only where something it waits for hangs."""
+        return time.monotonic() - self._seen_at
+
     async def run(self) -> None:
         """Take back what an earlier run left behind, then dispatch for ever."""
         is_back = False
         while True:
             self._wake.clear()
+            self._seen_at = time.monotonic()
             try:
                 if not is_back:
                     await self._postman.take_back()
+                    await self._free_strays()
                     is_back = True
                 await self._look()
             except StoreError as error:
                 log.broken(str(error))
                 await asyncio.sleep(_TROUBLE_SECONDS)
+            # Not wait_for: before Python 3.12 it forgets that it was cancelled where a wake comes at the same moment.
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), _LOOK_SECONDS)
+                async with asyncio.timeout(_LOOK_SECONDS):
+                    await self._wake.wait()
 
     async def stop(self) -> None:
         """Start nothing more, and let what is under way end; the caller sets a limit."""
         self._is_stopping = True
+        self._office.pacing.close()
         if self._workers:
             await asyncio.wait(set(self._workers.values()))
 
     async def directory_changed(self) -> None:
         """Free what is held for an account that no longer sends for its profile."""
-        for held_by, profile in await self._queue.held_for():
-            if held_by != str(self._account_of(profile)):
-                await self._queue.free(held_by, profile=profile, state=str(State.QUEUED), now=self._now())
+        self._office.pacing.disband()  # limits may be others now
+        await self._free_strays()
         self.wake()
 
     async def _look(self) -> None:
         """Lift what is over, then start a worker for each account with due mail that has none."""
         for hold in self._accounts.holds():
+            self._seen_at = time.monotonic()  # a command that gives a secret may take seconds, for each of many
             await self._look_at(hold)
         if self._is_stopping:
             return
         now = self._now()
         for account, profiles in self._by_account(await self._queue.due_times(), now).items():
-            if account in self._workers or self._accounts.slowness_of(account, now):
+            if account in self._workers:
+                mine = self._profiles[account]
+                mine.extend(profile for profile in profiles if profile not in mine)
                 continue
-            worker = asyncio.create_task(self._work(account, profiles))
+            if self._accounts.slowness_of(account, now) or self._is_spent(account):
+                continue
+            self._profiles[account] = deque(profiles)
+            worker = asyncio.create_task(self._work(account, self._profiles[account]))
             self._workers[account] = worker
             worker.add_done_callback(partial(self._end, account))
 
+    async def _free_strays(self) -> None:
+        """Free what is held for an account that is not held, or no longer sends for its profile.
+
+        A run that dies while it lifts a hold leaves the one behind, a changed directory the other.
+        """
+        held = {str(Account(hold.server, hold.username)) for hold in self._accounts.holds()}
+        for held_by, profile in await self._queue.held_for():
+            if held_by not in held or held_by != str(self._account_of(profile)):
+                freed = await self._queue.free(held_by, profile=profile, state=str(State.QUEUED), now=self._now())
+                log.released(account=held_by, profile=profile, messages=freed)
+
     def _end(self, account: Account, _: asyncio.Task[None]) -> None:
         self._workers.pop(account, None)
+        self._profiles.pop(account, None)
         self.wake()
 
     async def _look_at(self, hold: HoldRow) -> None:
@@ -99,14 +130,8 @@ class Dispatcher:
     async def _has_new_secret(self, hold: HoldRow) -> bool:
         """Whether the secret that would log in now is another than the one that was refused."""
         route = self._postman.route_of_account(Account(hold.server, hold.username))
-        ref = secret_ref(route.server, route.profile, override=route.override) if route else None
-        if ref is None:
-            return False
-        try:
-            secret = await self._office.secrets.secret(ref)
-        except SecretUnavailable:
-            return False
-        return secret is not None and secret.version != hold.secret_version
+        version = await self._office.secret_version(route) if route else None
+        return version is not None and version != hold.secret_version
 
     def _by_account(self, due: Mapping[str | None, datetime], now: datetime) -> Mapping[Account, list[str | None]]:
         accounts: dict[Account, list[str | None]] = {}
@@ -115,22 +140,31 @@ class Dispatcher:
                 accounts.setdefault(self._account_of(profile), []).append(profile)
         return accounts
 
-    async def _work(self, account: Account, profiles: Collection[str | None]) -> None:
+    async def _work(self, account: Account, profiles: deque[str | None]) -> None:
         """Make the attempts of one account until nothing of it is due."""
         running: set[asyncio.Task[None]] = set()
         try:
-            while not self._is_stopping and not self._accounts.slowness_of(account, self._now()):
+            while self._may_go_on(account):
                 hold = self._accounts.hold_of(account)
                 is_probe = hold is not None and self._accounts.is_probing(account)
                 if hold is not None and not is_probe:
-                    await self._hold_waiting(account, profiles, hold)
+                    await self._hold_waiting(account, tuple(profiles), hold)
                     break
-                limit = 1 if is_probe else self._connections(account)
-                claimed = await self._claim(profiles, limit - len(running))
-                running |= {asyncio.create_task(self._postman.attempt(message)) for message in claimed}
+                running = {attempt for attempt in running if not attempt.done()}
+                server = self._server(account)
+                limit = 1 if is_probe else self._connections(server, account)
+                free, begun = limit - len(running), set[asyncio.Task[None]]()
+                if server is not None and is_limited(server):
+                    begun = await self._begin_in_turn(server, account, profiles) if free > 0 else begun
+                else:
+                    begun = {
+                        asyncio.create_task(self._postman.attempt(one)) for one in await self._claim(profiles, free)
+                    }
+                running |= begun
                 if not running:
                     break
-                _, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+                if not begun or len(running) >= limit:
+                    _, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
         except StoreError as error:
             log.broken(str(error))
             await asyncio.sleep(_TROUBLE_SECONDS)
@@ -138,23 +172,61 @@ class Dispatcher:
             if running:
                 await asyncio.wait(running)
 
+    async def _begin_in_turn(
+        self, server: Server, account: Account, profiles: deque[str | None]
+    ) -> set[asyncio.Task[None]]:
+        """Begin the attempt of one message when it may go, of the profile whose turn it is; none where nothing is due.
+
+        A profile without due mail loses its place.
+        """
+        while profiles:
+            profile = profiles[0]
+            profiles.rotate(-1)
+            turn = await self._office.pacing.turn(server, account, profile)
+            if turn is None:
+                break
+            is_passed_on = False
+            try:
+                if not self._may_go_on(account):
+                    break
+                for message in await self._claim([profile], 1):
+                    is_passed_on = True
+                    return {asyncio.create_task(self._postman.attempt(message, turn))}
+            finally:
+                if not is_passed_on:
+                    turn.end()
+            profiles.remove(profile)
+        return set()
+
+    def _may_go_on(self, account: Account) -> bool:
+        return not self._is_stopping and not self._accounts.slowness_of(account, self._now())
+
+    def _is_spent(self, account: Account) -> bool:
+        """Whether an account may send to nobody until some of its day's budget is free again."""
+        server = self._server(account)
+        return server is not None and self._office.pacing.room(server, account) < 1
+
     async def _claim(self, profiles: Collection[str | None], count: int) -> list[StoredMessage]:
         if count <= 0:
             return []
-        return await self._queue.claim(profiles, count, self._now(), str(State.SENDING))
+        return await self._queue.claim(tuple(profiles), count, self._now(), str(State.SENDING))
 
     async def _hold_waiting(self, account: Account, profiles: Collection[str | None], hold: HoldRow) -> None:
-        await self._queue.hold_waiting(
+        messages = await self._queue.hold_waiting(
             profiles,
             held_by=str(account),
             state=str(State.HELD),
             reason=f"{hold.meaning}: {hold.reason}",
             now=self._now(),
+            pausing=str(State.UNKNOWN),
         )
+        self._office.telling.waiting_held(account, hold, messages)
 
-    def _connections(self, account: Account) -> int:
-        server = self._office.routing().directory.servers.get(account.server)
-        return server.max_connections if server else 1
+    def _connections(self, server: Server | None, account: Account) -> int:
+        return self._accounts.connections(server, account) if server else 1
+
+    def _server(self, account: Account) -> Server | None:
+        return self._office.routing().directory.servers.get(account.server)
 
     def _account_of(self, profile: str | None) -> Account:
         """Return whose worker has the mail of a profile; one for all whose route is gone."""

@@ -1,11 +1,13 @@
 """The office behind the desk: what every submission works with, and the questions that need several parts of it."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from relay.delivery import replies
 from relay.delivery.journey import Journey
+from relay.delivery.pacing import Pacing
+from relay.delivery.telling import Telling
 from relay.directory.client import Client
 from relay.directory.model import Meaning, Mode
 from relay.directory.routing import Route, Routing
@@ -14,8 +16,9 @@ from relay.mail.identity import Mismatch
 from relay.mail.reply import Reply
 from relay.secrets.keeper import SecretKeeper
 from relay.secrets.secret import Secret, secret_ref
-from relay.secrets.sources import SecretUnavailable
+from relay.secrets.sources import SecretDelayed, SecretUnavailable
 from relay.upstream.outcome import Outcome
+from relay.upstream.phase import Phase
 from relay.upstream.transfer import Progress, Transfer
 
 
@@ -41,13 +44,18 @@ class Upstream(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Office:
-    """What every submission works with. `routing` returns the routing of the directory as it is now."""
+    """What every submission works with. `routing` returns the routing of the directory as it is now.
+
+    `tell` is told every journey when it has ended, `telling` what happens on the way.
+    """
 
     routing: Callable[[], Routing]
     secrets: SecretKeeper
     upstream: Upstream
     tell: Callable[[Journey], None]
     mismatch: Mismatch
+    telling: Telling = field(default_factory=Telling)
+    pacing: Pacing = field(default_factory=Pacing)
     profile_url: str = ""  # where an agent sets the email password; "" where no pages are served
     mode: Mode = Mode.AUTO
     patience: float = 15.0  # auto: seconds that a client waits
@@ -72,11 +80,39 @@ class Office:
             return None
         try:
             secret = await self.secrets.secret(ref)
+        except SecretDelayed as error:
+            raise Refused(replies.of_meaning(Meaning.TEMPORARY), str(error), Meaning.TEMPORARY) from None
         except SecretUnavailable as error:
             raise _no_login(str(error)) from None
         if secret is None:
-            raise _no_login(f"no password is set for {route.account}")
+            lack = "no password is set for" if ref.token is None else "nobody has authorized"
+            raise _no_login(f"{lack} {route.account}")
         return secret
+
+    async def secret_version(self, route: Route) -> str | None:
+        """Return the version of the secret that would log in on a route; None where there is none to be had."""
+        ref = secret_ref(route.server, route.profile, override=route.override)
+        try:
+            return await self.secrets.version(ref) if ref else None
+        except SecretUnavailable:
+            return None
+
+    async def hand_over(self, route: Route, transfer: Transfer, progress: Progress) -> Outcome:
+        """Hand a message over. An access token that the server refuses is renewed once, and tried once more.
+
+        May be cancelled as `Upstream.deliver`: nothing has left when a login was refused.
+        """
+        outcome = await self.upstream.deliver(transfer, progress)
+        ref = secret_ref(route.server, route.profile, override=route.override)
+        if ref is None or ref.token is None or transfer.secret is None or not _is_refused_login(outcome):
+            return outcome
+        try:
+            renewed = await self.secrets.renewed(ref, transfer.secret)
+        except SecretUnavailable as error:
+            return _without_token(outcome, error)
+        if renewed is None:
+            return outcome
+        return await self.upstream.deliver(replace(transfer, secret=renewed), progress)
 
     def forget_secret(self, route: Route) -> None:
         """Ask a secret's source anew next time: the server refused what it said."""
@@ -87,6 +123,23 @@ class Office:
     def _lacks_password(self, route: Route) -> bool:
         ref = secret_ref(route.server, route.profile, override=route.override)
         return route.override and ref is not None and not self.secrets.is_set(ref)
+
+
+def _is_refused_login(outcome: Outcome) -> bool:
+    failure = outcome.failure
+    if failure is None or not failure.from_server:
+        return False
+    return failure.phase is Phase.LOGIN and failure.meaning is Meaning.LOGIN_REFUSED
+
+
+def _without_token(outcome: Outcome, error: SecretUnavailable) -> Outcome:
+    """Return the outcome of a refused login whose token could not be renewed, with the provider's words.
+
+    A provider that is only away is no reason to hold the account: the next attempt asks it again.
+    """
+    assert outcome.failure is not None
+    meaning = Meaning.TEMPORARY if isinstance(error, SecretDelayed) else Meaning.LOGIN_REFUSED
+    return replace(outcome, failure=replace(outcome.failure, meaning=meaning, detail=str(error)))
 
 
 def _no_login(detail: str) -> Refused:

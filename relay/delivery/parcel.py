@@ -18,7 +18,7 @@ from relay.mail.identity import Alignment, from_address
 from relay.mail.outgoing import Outgoing, compose
 from relay.mail.trace import Arrival
 from relay.secrets.secret import Secret
-from relay.upstream.transfer import Transfer
+from relay.upstream.transfer import RequireTls, Transfer
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +54,7 @@ class Parcel:
             all_or_none=all_or_none,
             ret=envelope.ret,
             envid=envelope.envid,
+            require_tls=_require_tls(envelope),
         )
 
 
@@ -95,6 +96,14 @@ def pack(office: Office, handed: Handed, header: Header, route: Route) -> Parcel
         raise Refused(refusal.reply) from None
     is_null = handed.envelope.sender is None and route.server.null_sender
     return Parcel(route, outgoing, None if is_null else route.identity, _message_id(header, outgoing))
+
+
+def _require_tls(envelope: Envelope) -> RequireTls:
+    """Return what is demanded of the way. A bounce is not lost for it (RFC 8689 section 5), also where it leaves from
+    the identity because its server takes no null sender."""
+    if not envelope.require_tls:
+        return RequireTls.NO
+    return RequireTls.WHERE_OFFERED if envelope.sender is None else RequireTls.ALWAYS
 
 
 def _message_id(header: Header, outgoing: Outgoing) -> str:

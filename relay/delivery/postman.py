@@ -12,12 +12,14 @@ from datetime import UTC, datetime
 
 from relay import log
 from relay.delivery.accounts import Accounts
+from relay.delivery.handing import at_once, hand_over
 from relay.delivery.lifecycle import Event, State, message_state, next_state
 from relay.delivery.lifting import lift
 from relay.delivery.office import Office, Refused
 from relay.delivery.parcel import Handed, Parcel, header_of, pack
 from relay.delivery.reporter import Reporter
 from relay.delivery.schedule import Schedule
+from relay.delivery.turn import Turn
 from relay.delivery.verdict import Copy, Verdict, begun, copies_of, judge, sending
 from relay.directory.model import Account, Meaning
 from relay.directory.routing import Route
@@ -35,6 +37,10 @@ from relay.upstream.transfer import Progress
 
 _TROUBLE_SECONDS = 5.0
 _STOPPED = Reply(451, "4.4.2", "the relay was stopped in the middle of this attempt")
+
+
+class _Paced(Exception):
+    """The account may send no more just now: the message waits on."""
 
 
 def utc_now() -> datetime:
@@ -67,16 +73,21 @@ class Postman:
     on_change: Callable[[], None] = field(default=lambda: None)
     _following: set[asyncio.Task[None]] = field(default_factory=set)
 
-    async def attempt(self, message: StoredMessage) -> None:
-        """Try a claimed message once, and settle what came of it."""
+    async def attempt(self, message: StoredMessage, turn: Turn | None = None) -> None:
+        """Try a claimed message once, and settle what came of it. Ends its turn; without one it waits for one."""
         try:
-            await self._attempt(begun(message))
+            await self._attempt(begun(message), turn)
+        except _Paced:
+            await self._give_back(message, pause=0.0)
         except Fenced:
             log.warned("a message was taken over while it was under way; the other's record counts", id=message.id)
         except (StoreError, NoContent) as error:
             # Before the final dot: nobody has the message, and it waits on as soon as the store can be told.
             log.broken(str(error) or "the store has no content of this message", id=message.id)
             await self._give_back(message)
+        finally:
+            if turn is not None:
+                turn.end()
 
     def follow(self, work: Work, handover: asyncio.Task[Outcome]) -> None:
         """Let a hand-over whose message was stored meanwhile go on, and write down its outcome."""
@@ -89,10 +100,15 @@ class Postman:
         if self._following:
             await asyncio.wait(set(self._following))
 
-    async def note(self, work: Work, outcome: Outcome) -> None:
+    async def note(self, work: Work, outcome: Outcome) -> Verdict:
         """Let the account feel an outcome that is not stored: the client keeps the message, or it is over."""
+        self.office.telling.attempted(work.message, self._ended(work.attempt, outcome), outcome)
         verdict = self._judge(work.message, copies_of(work.message, outcome))
-        await self._concern(work, verdict)
+        try:
+            await self._concern(work, verdict)
+        except StoreError as error:
+            log.broken(str(error), id=work.message.id)  # it is in effect, and the client's answer does not hang on it
+        return verdict
 
     def hold_over(self, route: Route, secret: Secret | None) -> HoldRow | None:
         """Return the hold over an attempt by this route; a new secret makes a refused login no reason any more."""
@@ -139,35 +155,32 @@ class Postman:
 
     async def conclude(self, work: Work, outcome: Outcome) -> Verdict:
         """Judge the outcome of an attempt and write it down, however long the store takes to take it."""
+        attempt = self._ended(work.attempt, outcome)
+        self.office.telling.attempted(work.message, attempt, outcome)
         verdict = self._judge(work.message, copies_of(work.message, outcome))
-        try:
-            await self._concern(work, verdict)
-        except StoreError as error:
-            log.broken(str(error), id=work.message.id)  # the hold is in effect, and is stored with the next refusal
+        await self._concern(work, verdict)
         if verdict.consequence and verdict.message.state == State.HELD:
             account = Account(work.attempt.server, work.attempt.username)
             verdict = replace(verdict, message=replace(verdict.message, held_by=str(account)))
-        failure = outcome.failure or next(iter(outcome.refused.values()), None)
-        attempt = replace(
-            work.attempt,
-            ended=self.clock(),
-            phase=str(failure.phase if failure else Phase.FINAL),
-            final_dot=outcome.failure is None or outcome.failure.phase is Phase.FINAL,
-            reply=str(outcome.failure.reply if outcome.failure else outcome.accepted),
-            meaning=str(failure.meaning) if failure else "",
-            tls=outcome.tls.version if outcome.tls else "",
-        )
-        reports = self.reporter.reports(
-            verdict,
-            work.content,
-            route=work.route,
-            fallback=self.office.routing().default_route(),
-            server=outcome.host,
-            has_dsn=outcome.has_dsn,
-            now=self.clock(),
-        )
-        await self._settle(work.message, verdict, attempt, reports)
+        await self._settle(work.message, verdict, attempt, self._reports(work, verdict, outcome))
         return verdict
+
+    async def confirm(self, work: Work, verdict: Verdict, outcome: Outcome) -> None:
+        """Store the confirmation that a client asked for (NOTIFY=SUCCESS), of a message that is not stored itself.
+
+        Only for a message that its server took: one that it refuses is given back to the client, which needs no
+        report. A store that fails costs the confirmation alone. The server has the message, and a client that is
+        told of trouble would send it again.
+        """
+        reports = self._reports(work, verdict, outcome)
+        if not reports:
+            return
+        try:
+            await self.queue.add(*reports)
+        except StoreError as error:
+            log.broken(str(error), id=work.message.id)
+        else:
+            self.on_change()
 
     async def _follow(self, work: Work, handover: asyncio.Task[Outcome]) -> None:
         try:
@@ -175,11 +188,12 @@ class Postman:
         except Fenced:
             log.warned("a message was taken over while it was under way; the other's record counts", id=work.message.id)
 
-    async def _give_back(self, message: StoredMessage) -> None:
+    async def _give_back(self, message: StoredMessage, pause: float | None = None) -> None:
         """Let a claimed message wait as before, and go on trying: a lease that we keep would keep it from everybody."""
         state = message_state(State(one.state) for one in message.recipients)
         while True:
-            await asyncio.sleep(_TROUBLE_SECONDS)
+            await asyncio.sleep(_TROUBLE_SECONDS if pause is None else pause)
+            pause = None
             try:
                 await self.queue.release_lease(message.id, message.fence, str(state))
             except Fenced:
@@ -189,7 +203,7 @@ class Postman:
             else:
                 return
 
-    async def _attempt(self, message: StoredMessage) -> None:
+    async def _attempt(self, message: StoredMessage, turn: Turn | None) -> None:
         content = await self.queue.content(message.id)
         work = Work(message, content, self._new_attempt(message))
         try:
@@ -201,20 +215,39 @@ class Postman:
         if hold is not None and hold.address:
             await self._hold(message, parcel.route.account, f"{hold.meaning}: {hold.reason}")
             return
-        await self.queue.begin_attempt(message.id, message.fence, work.attempt)
-        outcome = await self._deliver(work, parcel, secret)
+        turn = await self._charged(work, parcel.route, turn)
+        try:
+            await self.queue.begin_attempt(message.id, message.fence, work.attempt)
+            outcome = await self._deliver(work, parcel, secret, turn)
+        finally:
+            turn.end()
         await self.conclude(work, outcome)
 
-    async def _deliver(self, work: Work, parcel: Parcel, secret: Secret | None) -> Outcome:
+    async def _charged(self, work: Work, route: Route, turn: Turn | None) -> Turn:
+        """Return a turn for as many recipients as may have the message now. Raises _Paced where that is none."""
+        if turn is None:
+            turn = await self.office.pacing.turn(route.server, route.account, work.message.profile)
+        if turn is None:
+            raise _Paced
+        if not turn.charge(at_once(route.server, len(sending(work.message)))):
+            turn.end()
+            raise _Paced
+        return turn
+
+    async def _deliver(self, work: Work, parcel: Parcel, secret: Secret | None, turn: Turn) -> Outcome:
         transfer = parcel.transfer(self._handed(work), secret)
-        outcome = await self.office.upstream.deliver(transfer, self._progress(work))
+        outcome = await hand_over(self.office, self.accounts, parcel.route, transfer, self._progress(work), turn)
         failure = outcome.failure
         refused_null = transfer.sender is None and failure is not None and failure.phase is Phase.MAIL
         if not (refused_null and failure and failure.reply.is_permanent):
             return outcome
         # This provider takes no null sender: once from the identity, and nothing about the account follows from it.
         retried = replace(transfer, sender=parcel.route.identity)
-        return await self.office.upstream.deliver(retried, self._progress(work))
+        try:
+            turn = await self._charged(work, parcel.route, None)
+        except _Paced:  # the attempt is over; the next one asks with the null sender again
+            return replace(outcome, failure=replace(failure, meaning=Meaning.TEMPORARY))
+        return await hand_over(self.office, self.accounts, parcel.route, retried, self._progress(work), turn)
 
     def _progress(self, work: Work) -> Progress:
         return Progress(before_final_dot=lambda: self.record_final_dot(work))
@@ -226,7 +259,12 @@ class Postman:
         route = work.route = self._route(work.message, handed.envelope.sender or from_address(header))
         work.attempt = replace(work.attempt, server=route.account.server, username=route.account.username)
         parcel = pack(self.office, handed, header, route)
-        secret = await self.office.find_secret(route)
+        self.office.telling.routed(work.message.id, parcel.message_id, route, parcel.sender)
+        try:
+            secret = await self.office.find_secret(route)
+        except Refused:
+            work.secret_version = await self.office.secret_version(route) or ""
+            raise
         work.secret_version = secret.version if secret else ""
         return parcel, secret
 
@@ -256,19 +294,51 @@ class Postman:
             number=message.attempts + 1, started=self.clock(), server="", username="", phase=str(Phase.RESOLVE)
         )
 
+    def _ended(self, attempt: Attempt, outcome: Outcome) -> Attempt:
+        """Return an attempt with what came of it."""
+        failure = outcome.first_failure
+        return replace(
+            attempt,
+            ended=self.clock(),
+            phase=str(failure.phase if failure else Phase.FINAL),
+            final_dot=outcome.failure is None or outcome.failure.phase is Phase.FINAL,
+            reply=str(outcome.failure.reply if outcome.failure else outcome.accepted),
+            meaning=str(failure.meaning) if failure else "",
+            tls=outcome.tls.version if outcome.tls else "",
+        )
+
+    def _reports(self, work: Work, verdict: Verdict, outcome: Outcome) -> tuple[NewMessage, ...]:
+        return self.reporter.reports(
+            verdict,
+            work.content,
+            route=work.route,
+            fallback=self.office.routing().default_route(),
+            server=outcome.host,
+            has_dsn=outcome.has_dsn,
+            now=self.clock(),
+        )
+
     def _judge(self, message: StoredMessage, copies: tuple[Copy, ...]) -> Verdict:
         return judge(message, copies, now=self.clock(), schedule=self.schedule, chance=self.chance())
 
     async def _concern(self, work: Work, verdict: Verdict) -> None:
-        """Let the account feel what an attempt says about it."""
+        """Let the account feel what an attempt says about it. A store that fails changes nothing about the outcome."""
+        try:
+            await self._change_account(work, verdict)
+        except StoreError as error:
+            log.broken(str(error), id=work.message.id)  # the hold is in effect, and is stored with the next refusal
+
+    async def _change_account(self, work: Work, verdict: Verdict) -> None:
         route, failure = work.route, verdict.consequence
         if route is None:
             return
         if failure is None:
             if verdict.delivered:
-                await self._prosper(route.account)
+                await self._prosper(route)
         elif failure.meaning is Meaning.THROTTLE:
-            self.accounts.slow_down(route.account, failure, self.clock())
+            pause = self.accounts.slow_down(route.server, route.account, failure, self.clock())
+            if pause is not None:
+                self.office.telling.slowed(route.account, pause.reason, pause.until)
         elif work.message.envelope.sender is not None or failure.phase is not Phase.MAIL:
             if failure.meaning is Meaning.LOGIN_REFUSED:
                 self.office.forget_secret(route)
@@ -276,12 +346,13 @@ class Postman:
             await self._keep(row)
 
     async def _keep(self, row: HoldRow) -> None:
-        log.held(account=f"{row.server}/{row.username}", address=row.address or None, reason=row.reason)
+        self.office.telling.held(row)
         await self.queue.put_hold(row)
 
-    async def _prosper(self, account: Account) -> None:
+    async def _prosper(self, route: Route) -> None:
         """A message got through: nothing holds this account any more, and it may go faster again."""
-        self.accounts.speed_up(account)
+        account = route.account
+        self.accounts.speed_up(route.server, account)
         if self.accounts.hold_of(account) is not None:
             await lift(self.queue, self.accounts, account, self.clock())
             self.on_change()
@@ -315,26 +386,9 @@ class Postman:
             except StoreError as error:
                 log.broken(str(error), id=before.id)
                 await asyncio.sleep(_TROUBLE_SECONDS)
-        self._tell(verdict, attempt, len(reports))
+        self.office.telling.settled(verdict.message, attempt, self.clock(), len(reports))
         if reports or verdict.is_open:
             self.on_change()
-
-    def _tell(self, verdict: Verdict, attempt: Attempt | None, reports: int) -> None:
-        message = verdict.message
-        tell = {State.DELIVERED: log.delivered, State.FAILED: log.failed}.get(State(message.state), log.deferred)
-        tell(
-            id=message.id,
-            message_id=message.message_id or None,
-            profile=message.profile,
-            account=f"{attempt.server}/{attempt.username}" if attempt else None,
-            sender=str(message.envelope.sender or "<>"),
-            recipients=[str(one.recipient.address) for one in message.recipients],
-            state=message.state,
-            upstream=message.reply or None,
-            reason=message.reason or None,
-            next_attempt=message.next_attempt.isoformat() if message.next_attempt else None,
-            reports=reports or None,
-        )
 
 
 def settlement_of(

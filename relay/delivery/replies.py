@@ -16,6 +16,7 @@ NULL_SENDER_WITHOUT_FROM = Reply(
 TOOK_TOO_LONG = Reply(451, "4.4.1", "The outgoing mail server took too long; please try again later")
 STORE_FULL = Reply(452, "4.3.1", "There is no room for the message now; please try again later")
 STORE_BROKEN = Reply(451, "4.3.0", "The message cannot be stored now; please try again later")
+PACED = Reply(451, "4.7.0", "The sending limit of this account is used up for now; please try again later")
 CLIENT_LEFT = Reply(451, "4.4.2", "The client left before the message was handed over")
 
 # What a sender can do about an answer that is no refusal of the message: mostly wait, sometimes ask.
@@ -48,6 +49,12 @@ def no_password(sender: Address | None, url: str) -> Reply:
     """An overriding profile has no email password yet."""
     where = f"; set it at {url}" if url else ""
     return Reply(550, "5.7.8", f"<{sender or ''}>: no email password is configured for this account{where}")
+
+
+def too_many_recipients(recipients: int, most: int) -> Reply:
+    """A message that may not be stored, and so not be split, has more recipients than its server ever takes."""
+    said = f"The message has {recipients} recipients, and its mail server takes {most}; send it to fewer at a time"
+    return Reply(554, "5.5.3", said)
 
 
 def delivered(server: str, upstream: Reply) -> Reply:

@@ -16,7 +16,7 @@ from relay.mail.address import Address
 from relay.mail.content import Content
 from relay.mail.envelope import Envelope, Recipient
 from relay.mail.report import write_report
-from relay.mail.report_facts import Action, Kind, RecipientFacts, ReportFacts, may_report, who_wants
+from relay.mail.report_facts import KINDS, Action, Kind, RecipientFacts, ReportFacts, may_report, who_wants
 from relay.mail.trace import Arrival, new_id
 from relay.store.messages import NewMessage, StoredMessage, StoredRecipient
 from relay.upstream.phase import Phase
@@ -55,10 +55,12 @@ class Reporter:
         facts: dict[Kind, tuple[RecipientFacts, ...]] = {
             Kind.FAILED: self._facts(message, verdict.failed, Action.FAILED, server, now),
             Kind.DELIVERED: () if has_dsn else self._facts(message, verdict.delivered, Action.RELAYED, server, now),
-            Kind.DELAYED: self._delayed(message, server, now) if verdict.is_delayed else (),
+            Kind.DELAYED: self._facts(message, verdict.waiting, Action.DELAYED, server, now)
+            if verdict.is_delayed
+            else (),
         }
-        is_lost_way = any(copy.failure and copy.failure.phase in _WAY for copy in verdict.failed)
-        way = fallback if is_lost_way or route is None else route
+        is_lost_way = any(copy.failure and copy.failure.phase in _WAY for copy in verdict.failed + verdict.waiting)
+        way = fallback if fallback is not None and (is_lost_way or route is None) else route
         if way is None:
             return ()
         is_own = route is not None and way is route
@@ -71,8 +73,9 @@ class Reporter:
     def _facts(
         self, message: StoredMessage, copies: tuple[Copy, ...], action: Action, server: str, now: datetime
     ) -> tuple[RecipientFacts, ...]:
-        kind = Kind.FAILED if action is Action.FAILED else Kind.DELIVERED
+        kind = KINDS[action]
         by_number = {recipient.number: recipient.recipient for recipient in message.recipients}
+        give_up = message.created + timedelta(seconds=self.schedule.give_up_after + message.held_seconds)
         return tuple(
             RecipientFacts(
                 recipient=by_number[copy.number],
@@ -80,24 +83,10 @@ class Reporter:
                 reply=copy.reply,
                 remote_mta=server if copy.failure is None or copy.failure.from_server else "",
                 last_attempt=now,
+                will_retry_until=give_up if action is Action.DELAYED else None,
             )
             for copy in copies
             if who_wants(kind, by_number[copy.number].notify)
-        )
-
-    def _delayed(self, message: StoredMessage, server: str, now: datetime) -> tuple[RecipientFacts, ...]:
-        until = message.created + timedelta(seconds=self.schedule.give_up_after + message.held_seconds)
-        return tuple(
-            RecipientFacts(
-                recipient=stored.recipient,
-                action=Action.DELAYED,
-                enhanced="4.4.7",
-                remote_mta=server,
-                last_attempt=now,
-                will_retry_until=until,
-            )
-            for stored in message.recipients
-            if not State(stored.state).is_final and who_wants(Kind.DELAYED, stored.recipient.notify)
         )
 
     def _report(
@@ -134,7 +123,8 @@ class Reporter:
                 profile=profile,
                 client=_OURSELVES,
                 arrival=Arrival(self.hostname, "local", self.hostname, "ESMTP", unique, now),
-                envelope=Envelope(None, (to,)),
+                # What a report tells of a message is kept as safe as the message (RFC 8689 section 5).
+                envelope=Envelope(None, (to,), require_tls=message.envelope.require_tls),
                 recipients=(StoredRecipient(number=0, recipient=to, state=str(State.QUEUED)),),
                 size=report.size,
                 message_id="",

@@ -49,6 +49,14 @@ class Schedule:
         """Return when a held account tries its login again after `probes` tries (0 or more)."""
         return now + timedelta(seconds=step(self.probe, probes))
 
+    def next_mark(self, waited: float, *, is_warned: bool) -> float | None:
+        """Return how long until a message that has waited so long is late or over: it is tried again by then.
+
+        Without it a sender would be told of a delay only after the next pause, which is hours long by then.
+        """
+        marks = (self.give_up_after,) if is_warned else (self.warn_after, self.give_up_after)
+        return min((mark - waited for mark in marks if mark > waited), default=None)
+
     def is_late(self, waited: float) -> bool:
         """Whether the sender is told of a delay after `waited` seconds, held time taken off."""
         return waited >= self.warn_after

@@ -14,12 +14,15 @@ from dataclasses import dataclass, field, replace
 
 from relay.delivery import replies
 from relay.delivery.drafts import draft
+from relay.delivery.handing import at_once, hand_over
 from relay.delivery.history import History
 from relay.delivery.journey import Ending, Journey
 from relay.delivery.lifecycle import State
 from relay.delivery.office import Office, Refused
+from relay.delivery.pacing import is_limited
 from relay.delivery.parcel import Handed, Parcel, header_of, pack, routed_sender
 from relay.delivery.postman import Postman, Work
+from relay.delivery.turn import Turn
 from relay.delivery.verdict import begun
 from relay.directory.client import Client
 from relay.directory.model import Meaning, Mode
@@ -49,6 +52,7 @@ class Submission:
     _began: float = field(default_factory=time.monotonic)
     _progress: Progress = field(default_factory=Progress)
     _handover: asyncio.Task[Outcome] | None = None
+    _waiting: asyncio.Task[Turn | None] | None = None
     _left: bool = False
 
     async def complete(self, content: Content) -> Reply:
@@ -70,6 +74,8 @@ class Submission:
     def client_left(self) -> None:
         """The client has gone: nobody waits for an answer any more."""
         self._left = True
+        if self._waiting:
+            self._waiting.cancel()
         if self._handover and not self._progress.final_dot_sent:
             self._handover.cancel()
 
@@ -78,6 +84,7 @@ class Submission:
         route = self.office.find_route(self.client, routed_sender(self.envelope, header))
         parcel = pack(self.office, handed, header, route)
         found.append(parcel)
+        self.office.telling.routed(self.arrival.id, parcel.message_id, route, parcel.sender)
         message = draft(handed, header, parcel, self.postman.clock())
         mode = (route.profile.mode if route.profile else None) or self.office.mode
         if mode is Mode.DIRECT:
@@ -91,8 +98,13 @@ class Submission:
     async def _direct(self, handed: Handed, parcel: Parcel, message: StoredMessage) -> Journey:
         secret = await self.office.find_secret(parcel.route)
         self._check_hold(parcel.route, secret)
-        handover = self._start(parcel, handed, secret, all_or_none=True)
-        if not await self._is_done(handover, self.office.direct_patience) and not self._progress.final_dot_sent:
+        self._check_number(parcel.route)
+        end = time.monotonic() + self.office.direct_patience
+        turn = await self._turn(parcel.route, self.office.direct_patience)
+        if turn is None:
+            raise Refused(replies.PACED, self._why_paced(parcel.route))
+        handover = self._start(parcel, handed, secret, turn, all_or_none=True)
+        if not await self._is_done(handover, end - time.monotonic()) and not self._progress.final_dot_sent:
             handover.cancel()
             await asyncio.wait({handover})
             if handover.cancelled():
@@ -106,6 +118,16 @@ class Submission:
         hold = self.postman.hold_over(route, secret)
         if hold is not None:
             raise Refused(replies.of_meaning(Meaning(hold.meaning)), f"{route.account} is held: {hold.reason}")
+        slow = self.postman.accounts.slowness_of(route.account, self.postman.clock())
+        if slow is not None:
+            raise Refused(replies.of_meaning(Meaning.THROTTLE), f"{route.account} makes a pause: {slow.reason}")
+
+    def _check_number(self, route: Route) -> None:
+        """Refuse for good what never goes in one transaction: where a second fails, the first cannot be taken back."""
+        limits = (route.server.recipients_per_message, route.server.recipients_per_day)
+        most, number = min((limit for limit in limits if limit), default=0), len(self.envelope.recipients)
+        if most and number > most:
+            raise Refused(replies.too_many_recipients(number, most))
 
     # auto
 
@@ -115,26 +137,36 @@ class Submission:
             secret = await self.office.find_secret(route)
         except Refused:
             return await self._store(handed, parcel, message)  # the queue holds it, and says why
-        if self.postman.hold_over(route, secret) or self.postman.accounts.slowness_of(
-            route.account, self.postman.clock()
-        ):
+        if self.postman.hold_over(route, secret) or self._is_slow(route):
             return await self._store(handed, parcel, message)  # an attempt now would be in vain
-        handover = self._start(parcel, handed, secret, all_or_none=False)
+        end = time.monotonic() + self.office.patience
+        turn = await self._turn(route, self.office.patience)
+        if turn is None:
+            return await self._store(handed, parcel, message, self._why_paced(route))
+        if self._is_slow(route):
+            turn.end()
+            return await self._store(handed, parcel, message)
+        handover = self._start(parcel, handed, secret, turn, all_or_none=False)
         work = self._work(handed, parcel, message, secret)
-        if not await self._is_done(handover, self.office.patience):
+        if not await self._is_done(handover, end - time.monotonic()):
             return await self._leave_to_go_on(work, handover, handed, parcel)
         outcome = await self._outcome(handover)
         failures = [outcome.failure_at(index) for index in range(len(self.envelope.recipients))]
         if all(failure is None or _is_refusal(failure) for failure in failures) and (
             outcome.accepted is None or not any(failures)
         ):
-            await self.postman.note(work, outcome)
+            verdict = await self.postman.note(work, outcome)
+            if outcome.accepted is not None:
+                await self.postman.confirm(work, verdict, outcome)
             return self._finish(handed, parcel, message, outcome)
         # Committed before the client has its 250: who is still owed the message, and the report about who refused it.
         work.attempt = replace(work.attempt, final_dot=_may_be_there(outcome))
         await self.postman.queue.add(NewMessage(message=work.message, content=work.content, attempt=work.attempt))
         await self.postman.conclude(work, outcome)
         return self._queued(handed, parcel, outcome)
+
+    def _is_slow(self, route: Route) -> bool:
+        return self.postman.accounts.slowness_of(route.account, self.postman.clock()) is not None
 
     async def _leave_to_go_on(
         self, work: Work, handover: asyncio.Task[Outcome], handed: Handed, parcel: Parcel
@@ -163,10 +195,10 @@ class Submission:
 
     # queued
 
-    async def _store(self, handed: Handed, parcel: Parcel, message: StoredMessage) -> Journey:
+    async def _store(self, handed: Handed, parcel: Parcel, message: StoredMessage, why: str = "") -> Journey:
         await self.postman.queue.add(NewMessage(message=message, content=handed.content))
         self.postman.on_change()
-        return self._queued(handed, parcel)
+        return self._queued(handed, parcel, detail=why)
 
     # what they share
 
@@ -181,14 +213,48 @@ class Submission:
         )
         return Work(begun(message), handed.content, attempt, parcel.route, secret.version if secret else "")
 
+    async def _turn(self, route: Route, patience: float) -> Turn | None:
+        """Wait for the turn of this message, and take its recipients off the budget; None where it takes too long."""
+        server, number = route.server, at_once(route.server, len(self.envelope.recipients))
+        turn: Turn | None = Turn()
+        if is_limited(server):
+            waiting = self.office.pacing.turn(
+                server,
+                route.account,
+                route.profile.name if route.profile else None,
+                recipients=number,
+                within=patience,
+            )
+            self._waiting = asyncio.create_task(waiting)
+            try:
+                turn = await self._waiting
+            except asyncio.CancelledError:
+                _end_unused(self._waiting)
+                if not self._left:
+                    raise  # it is we who are cancelled
+                raise Refused(replies.CLIENT_LEFT) from None
+        if turn is not None and turn.charge(number) < number:
+            turn.end()
+            return None
+        return turn
+
+    def _why_paced(self, route: Route) -> str:
+        """Count a message that its account's limits keep back, and return why."""
+        self.office.telling.paced(route.server.name)
+        return self.office.pacing.reason(route.server, route.account)
+
     def _start(
-        self, parcel: Parcel, handed: Handed, secret: Secret | None, *, all_or_none: bool
+        self, parcel: Parcel, handed: Handed, secret: Secret | None, turn: Turn, *, all_or_none: bool
     ) -> asyncio.Task[Outcome]:
         """Begin the hand-over, as a task of its own: a service that stops does not take its outcome away."""
         if self._left:
+            turn.end()
             raise Refused(replies.CLIENT_LEFT)
         transfer = parcel.transfer(handed, secret, all_or_none=all_or_none)
-        self._handover = asyncio.create_task(self.office.upstream.deliver(transfer, self._progress))
+        accounts, route = self.postman.accounts, parcel.route
+        handover = hand_over(self.office, accounts, route, transfer, self._progress, turn)
+        self._handover = asyncio.create_task(handover)
+        self._handover.add_done_callback(lambda _: turn.end())  # also where it is cancelled before it begins
         return self._handover
 
     async def _is_done(self, handover: asyncio.Task[Outcome], patience: float) -> bool:
@@ -217,9 +283,9 @@ class Submission:
             self.history.record(_over(message, ending, failure.reply if failure else outcome.accepted, outcome))
         return self._journey(ending, reply, handed, [parcel], outcome=outcome, failure=failure)
 
-    def _queued(self, handed: Handed, parcel: Parcel, outcome: Outcome | None = None) -> Journey:
+    def _queued(self, handed: Handed, parcel: Parcel, outcome: Outcome | None = None, *, detail: str = "") -> Journey:
         reply = replies.queued(self.arrival.id)
-        return self._journey(Ending.QUEUED, reply, handed, [parcel], outcome=outcome)
+        return self._journey(Ending.QUEUED, reply, handed, [parcel], outcome=outcome, detail=detail)
 
     def _journey(
         self,
@@ -251,6 +317,12 @@ class Submission:
             tls=outcome.tls.version if outcome and outcome.tls else "",
             detail=failure.detail if failure else detail,
         )
+
+
+def _end_unused(waiting: asyncio.Task[Turn | None]) -> None:
+    """End a turn that came when nobody waited for it any more."""
+    if waiting.done() and not waiting.cancelled() and (turn := waiting.result()) is not None:
+        turn.end()
 
 
 def _is_refusal(failure: Failure) -> bool:

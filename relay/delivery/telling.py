@@ -1,12 +1,28 @@
-"""A journey as a line of the log."""
+"""What happens to messages and accounts, for the log and the counters: one function for each event.
+
+`accepted`, `routed` and `attempted` are steps and told at debug. The keys are the same wherever a message stands:
+`account` is SERVER/USERNAME, `upstream` the server's own words, `reply` what the client was told, `seconds` the time
+since the message came, or how long an attempt took.
+"""
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
 from types import MappingProxyType
+from typing import Any
 
 from relay import log
 from relay.delivery.journey import Ending, Journey
+from relay.delivery.lifecycle import State
+from relay.directory.model import Account
+from relay.directory.routing import Route
+from relay.mail.address import Address
+from relay.mail.envelope import Envelope
+from relay.metrics import Metrics
+from relay.store.messages import Attempt, HoldRow, StoredMessage
+from relay.upstream.outcome import Outcome
 
-_EVENTS: Mapping[Ending, Callable[..., None]] = MappingProxyType(
+_ENDINGS: Mapping[Ending, Callable[..., None]] = MappingProxyType(
     {
         Ending.DELIVERED: log.delivered,
         Ending.QUEUED: log.queued,
@@ -15,25 +31,161 @@ _EVENTS: Mapping[Ending, Callable[..., None]] = MappingProxyType(
         Ending.REFUSED: log.refused,
     }
 )
+# How a message stands after an attempt. One that waits on, for whatever reason, is deferred.
+_STATES: Mapping[State, Callable[..., None]] = MappingProxyType(
+    {State.DELIVERED: log.delivered, State.FAILED: log.failed, State.HELD: log.held}
+)
 
 
-def tell_log(journey: Journey) -> None:
-    """Write one line about what became of a message."""
+@dataclass(frozen=True, slots=True)
+class Telling:
+    """Tells what happens to the messages and accounts of one relay."""
+
+    metrics: Metrics = field(default_factory=Metrics)
+
+    def submitted(self, journey: Journey) -> None:
+        """A client has its reply to a message."""
+        server = journey.route.server.name if journey.route else ""
+        self.metrics.submitted(journey.ending, server)
+        if journey.ending is Ending.DELIVERED:
+            self.metrics.delivered(server, journey.seconds)
+        elif journey.ending is Ending.FAILED:
+            self.metrics.failed(server)
+        elif journey.ending is Ending.REFUSED:
+            self.metrics.refused(journey.reply.enhanced)
+        _ENDINGS[journey.ending](**_journey_facts(journey))
+        if journey.reply.is_success and log.is_detailed():
+            log.accepted(
+                id=journey.arrival.id,
+                message_id=journey.message_id or None,
+                client=journey.client.name,
+                peer=journey.client.peer,
+                protocol=journey.arrival.protocol,
+                reply=str(journey.reply),
+                seconds=round(journey.seconds, 3),
+            )
+
+    def routed(self, id_: str, message_id: str, route: Route, sender: Address | None) -> None:
+        """A message has its route for the attempt that follows; `sender` is the envelope sender that leaves."""
+        if log.is_detailed():
+            log.routed(id=id_, message_id=message_id or None, **_route_facts(route, sender), why=route.reason or None)
+
+    def attempted(self, message: StoredMessage, attempt: Attempt, outcome: Outcome) -> None:
+        """An attempt ended, well or not."""
+        self.metrics.attempted(attempt.meaning)
+        failure = outcome.first_failure
+        if log.is_detailed():
+            log.attempted(
+                id=message.id,
+                message_id=message.message_id or None,
+                profile=message.profile,
+                server=attempt.server,
+                account=f"{attempt.server}/{attempt.username}",
+                host=outcome.host or None,
+                number=attempt.number,
+                upstream=attempt.reply,
+                meaning=attempt.meaning or None,
+                phase=attempt.phase if attempt.meaning else None,
+                tls=attempt.tls or None,
+                detail=failure.detail or None if failure else None,
+                seconds=_seconds(attempt.started, attempt.ended),
+            )
+
+    def settled(self, message: StoredMessage, attempt: Attempt | None, now: datetime, reports: int) -> None:
+        """It is on disk how a message from the queue stands after an attempt; `reports` of it go to its sender."""
+        state, server = State(message.state), attempt.server if attempt else ""
+        seconds = (now - message.created).total_seconds()
+        if state is State.DELIVERED:
+            self.metrics.delivered(server, seconds)
+        elif state is State.FAILED:
+            self.metrics.failed(server)
+        tell: Callable[..., None] = _STATES.get(state) or log.deferred
+        tell(
+            id=message.id,
+            message_id=message.message_id or None,
+            client=message.client.name,
+            **_envelope_facts(message.envelope),
+            size=message.size,
+            profile=message.profile,
+            server=server or None,
+            account=f"{server}/{attempt.username}" if attempt else message.held_by,
+            state=message.state,
+            upstream=message.reply or None,
+            reason=message.reason or None,
+            attempts=message.attempts,
+            next_attempt=message.next_attempt.isoformat() if message.next_attempt else None,
+            reports=reports or None,
+            seconds=round(seconds, 3),
+        )
+
+    def held(self, row: HoldRow) -> None:
+        """An account, or one of its addresses, is held; told again when a probe was refused."""
+        if not row.probes:
+            self.metrics.held(row.meaning)
+        log.held(
+            server=row.server,
+            account=f"{row.server}/{row.username}",
+            address=row.address or None,
+            meaning=row.meaning,
+            reason=row.reason,
+            since=row.since.isoformat(),
+            until=row.until.isoformat() if row.until else None,
+            next_probe=row.next_probe.isoformat() if row.next_probe else None,
+        )
+
+    def waiting_held(self, account: Account, hold: HoldRow, messages: int) -> None:
+        """Messages that were due wait for a held account instead."""
+        if messages:
+            log.held(server=account.server, account=str(account), messages=messages, reason=hold.reason)
+
+    def paced(self, server: str) -> None:
+        """A client's message cannot leave now: its account has used up a limit. Its journey says which."""
+        self.metrics.paced(server)
+
+    def slowed(self, account: Account, reason: str, until: datetime) -> None:
+        """A server asked for a slower pace: an account makes a pause."""
+        log.warned(
+            "the server asks for a slower pace; the account makes a pause",
+            server=account.server,
+            account=str(account),
+            reason=reason,
+            until=until.isoformat(),
+        )
+
+
+def _journey_facts(journey: Journey) -> dict[str, Any]:
     route = journey.route
-    _EVENTS[journey.ending](
-        id=journey.arrival.id,
-        message_id=journey.message_id or None,
-        client=journey.client.name,
-        sender=str(journey.envelope.sender or "<>"),
-        recipients=[str(recipient.address) for recipient in journey.envelope.recipients],
-        size=journey.size,
-        profile=route.profile.name if route and route.profile else None,
-        account=str(route.account) if route else None,
-        identity=str(journey.sender or "<>") if route else None,
-        reply=str(journey.reply),
-        upstream=str(journey.upstream) if journey.upstream else None,
-        phase=journey.phase or None,
-        tls=journey.tls or None,
-        detail=journey.detail or None,
-        seconds=round(journey.seconds, 3),
-    )
+    return {
+        "id": journey.arrival.id,
+        "message_id": journey.message_id or None,
+        "client": journey.client.name,
+        **_envelope_facts(journey.envelope),
+        "size": journey.size,
+        **(_route_facts(route, journey.sender) if route else {}),
+        "reply": str(journey.reply),
+        "upstream": str(journey.upstream) if journey.upstream else None,
+        "phase": journey.phase or None,
+        "tls": journey.tls or None,
+        "detail": journey.detail or None,
+        "seconds": round(journey.seconds, 3),
+    }
+
+
+def _envelope_facts(envelope: Envelope) -> dict[str, Any]:
+    return {
+        "sender": str(envelope.sender or "<>"),
+        "recipients": [str(recipient.address) for recipient in envelope.recipients],
+    }
+
+
+def _route_facts(route: Route, sender: Address | None) -> dict[str, Any]:
+    return {
+        "profile": route.profile.name if route.profile else None,
+        "server": route.server.name,
+        "account": str(route.account),
+        "identity": str(sender or "<>"),
+    }
+
+
+def _seconds(began: datetime, ended: datetime | None) -> float | None:
+    return round((ended - began).total_seconds(), 3) if ended else None

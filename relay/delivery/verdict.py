@@ -38,13 +38,15 @@ class Copy:
 class Verdict:
     """The message as it is from now on, and what else is owed.
 
-    `failed` and `delivered` are the copies that ended with this attempt; `is_delayed`: the sender has waited long
-    enough to be told. `consequence` is the failure that concerns the account, None where none does.
+    `failed` and `delivered` are the copies that ended with this attempt, `waiting` those that were put off to
+    another; `is_delayed`: their sender has waited long enough to be told. `consequence` is the failure that concerns
+    the account, None where none does.
     """
 
     message: StoredMessage
     failed: tuple[Copy, ...] = ()
     delivered: tuple[Copy, ...] = ()
+    waiting: tuple[Copy, ...] = ()
     is_delayed: bool = False
     consequence: Failure | None = None
 
@@ -81,7 +83,9 @@ def judge(
     }
     recipients = _moved(message.recipients, copies, events, now)
     state = message_state(State(recipient.state) for recipient in recipients)
-    is_delayed = not state.is_final and not message.warned and schedule.is_late(waited)
+    # A sender is told what is known: not of a copy that the server may have, nor that what is held is tried again.
+    waiting = tuple(copy for copy in copies if events[copy.number] is Event.DEFER)
+    is_delayed = bool(waiting) and not message.warned and schedule.is_late(waited)
     judged = replace(
         message,
         recipients=recipients,
@@ -98,6 +102,7 @@ def judge(
         message=replace(judged, next_attempt=_next_attempt(judged, state, copies, now, schedule, chance)),
         failed=tuple(copy for copy in copies if events[copy.number] in {Event.REFUSE, Event.GIVE_UP}),
         delivered=tuple(copy for copy in copies if events[copy.number] is Event.ACCEPT),
+        waiting=waiting,
         is_delayed=is_delayed,
         consequence=next((copy.failure for copy in copies if _concerns_account(copy.failure)), None),
     )
@@ -118,9 +123,11 @@ def _next_attempt(
     # A server that takes some recipients now and the rest in another transaction is asked at once (RFC 5321
     # section 4.5.3.1.10), but only while each transaction gets on.
     has_rest = any(copy.failure and copy.failure.in_next_transaction for copy in copies)
-    if has_rest and any(copy.failure is None for copy in copies):
+    if has_rest and any(copy.failure is None or copy.failure.meaning is Meaning.REFUSED for copy in copies):
         return now
-    return schedule.next_attempt(now, message.attempts, chance)
+    moment = schedule.next_attempt(now, message.attempts, chance)
+    mark = schedule.next_mark(waited_seconds(message, now), is_warned=message.warned)
+    return moment if mark is None else min(moment, now + timedelta(seconds=mark))
 
 
 def begun(message: StoredMessage) -> StoredMessage:
@@ -186,4 +193,4 @@ def _concerns_account(failure: Failure | None) -> bool:
 def _reason(copies: tuple[Copy, ...]) -> str:
     """Return why the message is still here, in the server's words: the first copy that is."""
     failure = next((copy.failure for copy in copies if copy.failure), None)
-    return f"{failure.meaning}: {failure.reply}" if failure else ""
+    return f"{failure.meaning}: {failure.why}" if failure else ""

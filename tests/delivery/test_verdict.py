@@ -155,4 +155,38 @@ def test_the_sender_is_told_of_a_delay_once() -> None:
     outcome = Outcome(host="u", failure=failure(Meaning.TEMPORARY))
     first = verdict_on(message_for(age=5 * 3600), outcome)
     assert first.is_delayed
+    assert [copy.number for copy in first.waiting] == [0]
     assert not verdict_on(first.message, outcome).is_delayed
+
+
+@pytest.mark.parametrize("meaning", [Meaning.LOGIN_REFUSED, Meaning.UNKNOWN])
+def test_nobody_is_told_of_a_delay_of_what_is_held_or_may_have_arrived(meaning: Meaning) -> None:
+    verdict = verdict_on(message_for(age=5 * 3600), Outcome(host="u", failure=failure(meaning, phase=Phase.FINAL)))
+    assert (verdict.is_delayed, verdict.message.warned, verdict.waiting) == (False, False, ())
+
+
+def test_only_copies_that_are_tried_again_are_late() -> None:
+    outcome = Outcome(host="u", accepted=TAKEN, refused={1: failure(Meaning.REFUSED), 2: failure(Meaning.TEMPORARY)})
+    verdict = verdict_on(message_for(3, age=5 * 3600), outcome)
+    assert verdict.is_delayed
+    assert [copy.number for copy in verdict.waiting] == [2]
+
+
+@pytest.mark.parametrize(
+    ("age", "held", "warned", "pause"),
+    [
+        (10, 0, False, 7200),  # nothing is near: the pause of the schedule
+        (4 * 3600 - 60, 0, False, 60),  # a minute before it is late
+        (4 * 3600 - 60, 3600, False, 3660),  # time spent held does not count
+        (4 * 3600 - 60, 0, True, 7200),  # the sender knows
+        (96 * 3600 - 60, 0, True, 60),  # a minute before it is over
+    ],
+)
+def test_a_message_is_tried_again_when_it_is_late_and_when_it_is_over(
+    age: float, held: float, warned: bool, pause: float
+) -> None:
+    """Or its sender would be told after the next pause, which is hours long by then."""
+    message = replace(message_for(age=age, held=held), warned=warned)
+    slow = replace(SCHEDULE, retry=(7200.0,))
+    verdict = verdict_on(message, Outcome(host="u", failure=failure(Meaning.TEMPORARY)), slow)
+    assert verdict.message.next_attempt == NOW + timedelta(seconds=pause)

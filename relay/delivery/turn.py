@@ -1,0 +1,52 @@
+"""A turn: the right to hand one message over now, within what its account may send."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+
+def _nothing() -> None:
+    pass
+
+
+def _all(wanted: int) -> int:
+    return wanted
+
+
+def _keep(_: int) -> None:
+    pass
+
+
+@dataclass(slots=True)
+class Turn:
+    """One hand-over. What it uses up is told to whoever gave it; the turn of an account without limits tells nobody.
+
+    `charge_up_to` and `refund` count recipients of the day's budget, `on_begin` and `on_skip` the minute's message.
+    """
+
+    charge_up_to: Callable[[int], int] = field(default=_all)
+    refund: Callable[[int], None] = field(default=_keep)
+    on_begin: Callable[[], None] = field(default=_nothing)
+    on_skip: Callable[[], None] = field(default=_nothing)
+    recipients: int = 0
+    has_begun: bool = False
+    _has_ended: bool = False
+
+    def charge(self, wanted: int) -> int:
+        """Take so many recipients off the budget, or as many as there are; return how many. To be called once."""
+        self.recipients = self.charge_up_to(wanted)
+        return self.recipients
+
+    def begin(self) -> None:
+        """MAIL leaves now. A second time: its connection was dead, and MAIL is said again on another."""
+        self.on_begin()
+        self.has_begun = True
+
+    def end(self, used: int = 0) -> None:
+        """It is over, and the server has the message for `used` recipients, or may have it: the rest is free again."""
+        if self._has_ended:
+            return
+        self._has_ended = True
+        if not self.has_begun:
+            self.on_skip()
+        if self.recipients > used:
+            self.refund(self.recipients - used)

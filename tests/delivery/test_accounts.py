@@ -1,0 +1,67 @@
+"""An account whose server asks for a slower pace: pauses by steps, with fewer connections, and back again."""
+
+from datetime import UTC, datetime, timedelta
+
+from relay.delivery.accounts import Accounts
+from relay.delivery.schedule import Schedule
+from relay.directory.model import Account, Meaning, Server
+from relay.mail.reply import Reply
+from relay.settings import Delivery
+from relay.upstream.outcome import Failure
+from relay.upstream.phase import Phase
+
+NOW = datetime(2026, 1, 2, 3, 4, tzinfo=UTC)
+SERVER = Server(name="acmejets", host="h", max_connections=8)
+SHARED = Server(name="acmejets", host="h", max_connections=8, shared_limits=True)
+JANE, JOHN = Account("acmejets", "jane"), Account("acmejets", "john")
+SLOWER = Failure(phase=Phase.MAIL, reply=Reply(432, "4.3.2", "slower"), meaning=Meaning.THROTTLE, from_server=True)
+
+
+def accounts() -> Accounts:
+    return Accounts(Schedule.of(Delivery()))
+
+
+def test_each_time_the_server_asks_the_pause_is_longer_and_the_connections_are_half() -> None:
+    known, now, seen = accounts(), NOW, []
+    for _ in range(6):
+        pause = known.slow_down(SERVER, JANE, SLOWER, now)
+        assert pause is not None
+        seen.append(((pause.until - now).total_seconds(), known.connections(SERVER, JANE)))
+        now = pause.until
+        assert known.slowness_of(JANE, now) is None
+    assert seen == [(30, 4), (60, 2), (120, 1), (300, 1), (600, 1), (600, 1)]
+    assert known.connections(SERVER, JOHN) == 8
+
+
+def test_what_was_under_way_when_the_pause_began_says_nothing_new() -> None:
+    known = accounts()
+    first = known.slow_down(SERVER, JANE, SLOWER, NOW)
+    assert [known.slow_down(SERVER, JANE, SLOWER, NOW + timedelta(seconds=1)) for _ in range(3)] == [None] * 3
+    assert known.slowness_of(JANE, NOW) == first
+    assert known.connections(SERVER, JANE) == 4
+
+
+def test_it_recovers_step_by_step_with_what_gets_through() -> None:
+    known, now = accounts(), NOW
+    for _ in range(3):
+        pause = known.slow_down(SERVER, JANE, SLOWER, now)
+        assert pause is not None
+        now = pause.until
+    seen = []
+    for _ in range(40):
+        known.speed_up(SERVER, JANE)
+        seen.append(known.connections(SERVER, JANE))
+    assert seen == sorted(seen)
+    assert [seen.index(count) for count in range(2, 9)] == [0, 2, 5, 9, 14, 20, 27]
+    pause = known.slow_down(SERVER, JANE, SLOWER, now)
+    assert pause is not None
+    assert pause.until == now + timedelta(seconds=30)
+
+
+def test_accounts_that_share_limits_slow_down_together() -> None:
+    known = accounts()
+    assert known.slow_down(SHARED, JANE, SLOWER, NOW)
+    assert known.slowness_of(JOHN, NOW) is not None
+    assert known.connections(SHARED, JOHN) == 4
+    known.release("acmejets", "john")
+    assert known.slowness_of(JANE, NOW) is None
