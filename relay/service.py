@@ -7,13 +7,14 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from relay import __version__, log
+from relay import __version__, descriptors, log
+from relay.certificate import CertificateFault, CertificateFiles
 from relay.control.operations import Operations
 from relay.control.parts import Parts
 from relay.control.queue_desk import StoreQueueDesk
@@ -25,24 +26,35 @@ from relay.delivery.history import History
 from relay.delivery.housekeeping import Housekeeping
 from relay.delivery.journey import Journey
 from relay.delivery.office import Office
+from relay.delivery.pacing import Pacing
 from relay.delivery.postman import Postman
 from relay.delivery.reporter import Reporter
 from relay.delivery.schedule import Schedule
-from relay.delivery.telling import tell_log
+from relay.delivery.spending import Spending
+from relay.delivery.telling import Telling
 from relay.directory.live import LiveDirectory
 from relay.directory.model import Mode
-from relay.faults import Faults
+from relay.faults import Fault, Faults
+from relay.incoming.watch import ReturnedMail
+from relay.listener.own_socket import own_socket
+from relay.listener.passed import PassedSockets
 from relay.listener.server import ListenError, Listeners
+from relay.listener.telling import DoorTelling
+from relay.listener.tls import LiveCertificate
 from relay.mail.identity import Mismatch
+from relay.metrics import Metrics, Now
 from relay.secrets.keeper import SecretKeeper
 from relay.secrets.key_source import key_source
+from relay.secrets.logins import Logins
 from relay.secrets.master_key import MasterKeyError
+from relay.secrets.oauth import Tokens
 from relay.secrets.vault import Vault
 from relay.settings import Settings, check_modes
 from relay.store.database import open_database
 from relay.store.errors import StoreError
 from relay.store.queue import Queue
 from relay.store.secrets import SecretTable
+from relay.systemd import Systemd, from_environment
 from relay.upstream.transfer import Timeouts
 from relay.upstream.upstream import Upstream
 
@@ -57,20 +69,26 @@ class Service:
         self,
         settings: Settings,
         settings_file: Path | None,
-        tell: Callable[[Journey], None] = tell_log,
+        watch: Callable[[Journey], None] = lambda _: None,
         *,
         stop_seconds: float = 30.0,
+        systemd: Systemd | None = None,
     ) -> None:
         self.settings = settings
         self._settings_file = str(settings_file or "relay.toml")
-        self._tell = tell
+        self._watch = watch
+        self.metrics = Metrics()
+        self._telling = Telling(self.metrics)
         self._stop_seconds = stop_seconds
+        self._systemd = systemd or Systemd()
+        self._is_serving = False
         self._since = datetime.now(UTC)
         self._closing = AsyncExitStack()
         self._jobs: set[asyncio.Task[None]] = set()
         self.directory: LiveDirectory
         self.listeners: Listeners
         self.dispatcher: Dispatcher
+        self.returned_mail: ReturnedMail
 
     async def start(self) -> None:
         """Open everything, the listeners and the control socket last."""
@@ -80,15 +98,20 @@ class Service:
             await self._closing.aclose()
             raise
         log.started(listeners=self.listeners.addresses, state_dir=str(self.settings.state_dir), version=__version__)
+        self._is_serving = True
+        await self._systemd.ready(self._summary())
 
     async def stop(self) -> None:
         """Take no more mail, end what is under way within `stop_seconds`, and close everything."""
+        self._is_serving = False
+        await self._systemd.stopping("ending what is under way")
         await self._closing.aclose()
         log.stopped()
 
     def reload(self) -> None:
-        """Read the directory now (SIGHUP)."""
-        self._later(self.directory.reload())
+        """Read the directory now (SIGHUP); who starts or ends has no need of it."""
+        if self._is_serving:
+            self._later(self._reload())
 
     def status(self) -> dict[str, Any]:
         """Return the status as DESIGN section 4 lists it."""
@@ -106,12 +129,44 @@ class Service:
                     {"file": fault.file, "key": fault.key, "message": fault.message} for fault in self.directory.faults
                 ],
             },
+            "mailboxes": self.returned_mail.status(),
         }
+
+    async def _reload(self) -> None:
+        await self._systemd.reloading()
+        await self.directory.reload()
+        if self._is_serving:
+            await self._systemd.ready(self._summary())
+
+    def _summary(self) -> str:
+        """Return one line for `systemctl status`."""
+        faults = len(self.directory.faults)
+        trouble = f"; the directory has faults ({faults}), and the one before stays in effect" if faults else ""
+        return f"takes mail at {', '.join(self.listeners.addresses)}{trouble}"
+
+    def _trouble(self) -> str:
+        """Return which part of a relay that serves is dead, in a sentence; "" where none is."""
+        if not self._is_serving:
+            return ""
+        if self.dispatcher.silent_seconds > self._systemd.watchdog_seconds:
+            return f"the dispatcher has done nothing for {self.dispatcher.silent_seconds:.0f} s"
+        stuck = self.listeners.stuck()
+        return f"nobody is let in at listener {', '.join(stuck)}" if stuck else ""
+
+    def _tell(self, journey: Journey) -> None:
+        self._telling.submitted(journey)
+        self._watch(journey)
+
+    def _metrics_text(self, queue: Mapping[str, int], accounts_held: int) -> str:
+        return self.metrics.text(Now(queue=queue, accounts_held=accounts_held, connections=self.listeners.connections))
 
     def _directory_changed(self, directory: LiveDirectory) -> None:
         _tell_directory(directory)
         if not directory.faults:
             self._later(self.dispatcher.directory_changed())
+            self.returned_mail.refresh()
+        if self._is_serving:
+            self._later(self._systemd.status(self._summary()))
 
     def _later(self, job: Coroutine[Any, Any, None]) -> None:
         """Let a job go on by itself; it is kept from being forgotten while it does."""
@@ -126,29 +181,49 @@ class Service:
                 await self.dispatcher.stop()
                 await postman.stop()
 
-    def _office(self, secrets: SecretKeeper, upstream: Upstream) -> Office:
+    def _office(self, secrets: SecretKeeper, upstream: Upstream, pacing: Pacing) -> Office:
         settings = self.settings
         return Office(
             routing=self.directory.routing,
             secrets=secrets,
             upstream=upstream,
             tell=self._tell,
+            telling=self._telling,
+            pacing=pacing,
             mismatch=Mismatch(settings.policy.from_mismatch),
             profile_url=settings.web.public_url if settings.web.address else "",
             mode=Mode(settings.delivery.mode),
             patience=settings.delivery.patience,
         )
 
+    def _certificate(self) -> LiveCertificate | None:
+        files = CertificateFiles.of(self.settings.tls)
+        if files is None:
+            return None
+        try:
+            certificate = LiveCertificate(files)
+        except CertificateFault as fault:
+            raise Faults([Fault(self._settings_file, fault.key, str(fault))]) from None
+        for _, warning in certificate.warnings:
+            log.warned(warning)
+        return certificate
+
     async def _start(self) -> None:
         settings, closing = self.settings, self._closing
         if faults := check_modes(settings):
             raise Faults(faults)
+        certificate = self._certificate()
+        _start_task(closing, self._systemd.feed_watchdog(self._trouble))
+        passed = PassedSockets(self._systemd.descriptors)
+        closing.callback(passed.close)
         database = await open_database(settings.database_path)
         closing.push_async_callback(database.close)
         vault = await Vault.open(
             SecretTable(database), key_source(settings.secrets.master_key, settings.state_dir, os.environ)
         )
-        secrets = SecretKeeper(vault, os.environ, settings.state_dir)
+        tokens = Tokens(vault, renews_ahead=True)
+        closing.push_async_callback(tokens.aclose)
+        secrets = SecretKeeper(vault, os.environ, settings.state_dir, tokens=tokens)
 
         self.directory = await LiveDirectory.open(settings, self._settings_file, self._directory_changed)
         _warn(self.directory)
@@ -168,19 +243,41 @@ class Service:
             free_floor=settings.delivery.free_space,
             keep_seconds=settings.log.keep_messages,
         )
-        office = self._office(secrets, upstream)
+        spending = Spending(queue)
+        closing.push_async_callback(spending.flush)
+        pacing = Pacing(spending, await queue.spent())
+        office = self._office(secrets, upstream, pacing)
         schedule = Schedule.of(settings.delivery)
         accounts = Accounts(schedule, await queue.holds())
         postman = Postman(office, queue, accounts, schedule, Reporter(hostname, schedule))
         self.dispatcher = Dispatcher(postman)
         closing.push_async_callback(self._end_deliveries, postman)
-        for job in (history.run, housekeeping.run, self.dispatcher.run):
+        for job in (history.run, spending.run, housekeeping.run, self.dispatcher.run):
             _start_task(closing, job())
 
+        self.returned_mail = ReturnedMail(queue, secrets, lambda: self.directory.routing().directory)
+        closing.push_async_callback(self.returned_mail.aclose)
+        self.returned_mail.refresh()
+
         desk = Desk(hostname, office, postman, history, lambda: housekeeping.has_room)
-        self.listeners = Listeners(settings.listeners, settings.limits, desk)
+        logins = Logins(vault, self.directory.routing)
+        closing.callback(logins.close)
+        own = own_socket(settings, os.geteuid(), passed)
+        self.listeners = Listeners(
+            [*settings.listeners, *([own] if own else [])],
+            settings.limits,
+            desk,
+            logins=logins,
+            telling=DoorTelling(self.metrics),
+            certificate=certificate,
+        )
         queue_desk = StoreQueueDesk(
-            queue, self.directory.routing, accounts, changed=self.dispatcher.wake, connections=upstream.connections
+            queue,
+            self.directory.routing,
+            accounts,
+            changed=self.dispatcher.wake,
+            connections=upstream.connections,
+            pacing=pacing,
         )
         parts = Parts(
             settings=settings,
@@ -190,11 +287,12 @@ class Service:
             queue=queue,
             desk=queue_desk,
             status=self.status,
+            metrics=self._metrics_text,
         )
         control = ControlSocket(settings.control_socket, Operations(parts), settings.state_dir)
         await control.start()
         closing.push_async_callback(control.stop)
-        await self.listeners.open()
+        await self.listeners.open(passed)
         closing.push_async_callback(self.listeners.stop, self._stop_seconds)
 
 
@@ -202,9 +300,11 @@ def run(settings: Settings, settings_file: Path | None) -> int:
     """Run a relay until SIGTERM or SIGINT, and return its exit code; SIGHUP reloads. What is wrong goes to stderr."""
     log.configure(settings.log.format, settings.log.level)
     os.umask(0o077)
+    descriptors.allow(settings.limits.connections)
+    systemd = from_environment(os.environ, os.getpid())
     try:
         with asyncio.Runner(loop_factory=new_event_loop) as runner:
-            runner.run(_serve(Service(settings, settings_file)))
+            runner.run(_serve(Service(settings, settings_file, systemd=systemd)))
     except START_ERRORS as error:
         print(error, file=sys.stderr)
         return 1
@@ -225,8 +325,8 @@ async def _serve(service: Service) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    await service.start()
     loop.add_signal_handler(signal.SIGHUP, service.reload)
+    await service.start()
     await stop.wait()
     await service.stop()
 

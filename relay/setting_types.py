@@ -7,7 +7,7 @@ from typing import Annotated, Literal, TypeAlias, TypeVar
 from annotated_types import Ge
 from pydantic import AfterValidator, BeforeValidator, Strict
 
-from relay.endpoint import is_host_name, parse_endpoint
+from relay.endpoint import TcpAddress, is_host_name, parse_endpoint
 from relay.schema import Duration, show
 
 T = TypeVar("T")
@@ -16,6 +16,16 @@ T = TypeVar("T")
 def _endpoint(text: str) -> str:
     parse_endpoint(text)
     return text
+
+
+def _name_server(text: str) -> str:
+    try:
+        endpoint = parse_endpoint(text)
+        if isinstance(endpoint, TcpAddress) and endpoint.port and ipaddress.ip_address(endpoint.host):
+            return text
+    except ValueError:
+        pass
+    raise ValueError(f"{text!r} is no name server; write its IP address and port, such as 127.0.0.1:53")
 
 
 def _network(value: object) -> object:
@@ -79,8 +89,10 @@ Network: TypeAlias = Annotated[ipaddress.IPv4Network | ipaddress.IPv6Network, Be
 Durations: TypeAlias = Annotated[tuple[Duration, ...], AfterValidator(_some)]
 Workers: TypeAlias = Annotated[int | Literal["auto"], BeforeValidator(_workers)]
 EndpointText: TypeAlias = Annotated[str, AfterValidator(_endpoint)]
+NameServer: TypeAlias = Annotated[str, AfterValidator(_name_server)]
 HostName: TypeAlias = Annotated[str, AfterValidator(_host_name)]
 Folder: TypeAlias = Annotated[Path, AfterValidator(_absolute)]
 FolderOrEmpty: TypeAlias = Annotated[str, AfterValidator(_absolute_or_empty)]
+FileOrEmpty: TypeAlias = FolderOrEmpty
 StoreUrl: TypeAlias = Annotated[str, AfterValidator(_store)]
 KeySource: TypeAlias = Annotated[str, AfterValidator(_key_source)]

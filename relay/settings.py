@@ -15,7 +15,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from relay.endpoint import Endpoint, parse_endpoint
+from relay.endpoint import Endpoint, InheritedSocket, UnixAddress, parse_endpoint
 from relay.faults import Fault, Faults
 from relay.machine import SYSTEM_STATE, default_runtime_dir, default_state_dir, home, machine_name
 from relay.private import lax_mode
@@ -23,11 +23,13 @@ from relay.schema import Duration, Schema, Size, TableFaults, Unbuilt, read_toml
 from relay.setting_types import (
     Durations,
     EndpointText,
+    FileOrEmpty,
     Flag,
     Folder,
     FolderOrEmpty,
     HostName,
     KeySource,
+    NameServer,
     Network,
     Number,
     StoreUrl,
@@ -84,8 +86,10 @@ class Tls:
 
     __pydantic_config__: ClassVar = _CONFIG
 
-    certificate: Annotated[str, "The PEM file with the certificate and its chain; read again when it changes."] = ""
-    key: Annotated[str, "The PEM file with its private key."] = ""
+    certificate: Annotated[
+        FileOrEmpty, "The PEM file with the certificate and its chain; read again when it changes."
+    ] = ""
+    key: Annotated[FileOrEmpty, "The PEM file with its private key."] = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,7 +183,7 @@ class Dns:
 
     __pydantic_config__: ClassVar = _CONFIG
 
-    servers: Annotated[tuple[str, ...], 'The "host:port" of each; [] takes those of the system.'] = ()
+    servers: Annotated[tuple[NameServer, ...], 'The "host:port" of each; [] takes those of the system.'] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -285,7 +289,9 @@ def load_settings(path: Path | None, environ: Mapping[str, str] = os.environ) ->
     if table.get("listener") == []:
         del table["listener"]
     settings, found = _read(table)
-    found += [*_repeated_listeners(settings), *_not_in_this_version(settings)]
+    at_fault = {key for key, _ in found}
+    rules = (_repeated_listeners, _unfit_listeners, _incomplete_tls, _not_in_this_version)
+    found += [(key, message) for rule in rules for key, message in rule(settings) if key not in at_fault]
     if found:
         raise Faults(sorted(Fault(file, key, message) for key, message in found))
     state_dir = settings.state_dir if "state_dir" in table else default_state_dir(environ, os.geteuid())
@@ -335,32 +341,45 @@ def _repeated_listeners(settings: Settings) -> Iterator[tuple[str, str]]:
             addresses.setdefault(address, listener.name)
 
 
+def _unfit_listeners(settings: Settings) -> Iterator[tuple[str, str]]:
+    for listener in settings.listeners:
+        key = f"listener.{listener.name}"
+        is_unix = isinstance(listener.endpoint, UnixAddress)
+        # What an fd:NAME is, the start finds out.
+        may_be_unix = is_unix or isinstance(listener.endpoint, InheritedSocket)
+        if listener.users and not may_be_unix:
+            yield f"{key}.users", "only a unix socket knows its users; choose an address unix:/path or remove the key"
+        if listener.proxy_protocol and is_unix:
+            yield f"{key}.proxy_protocol", "no proxy comes through a unix socket; remove the key"
+        elif listener.proxy_protocol and not listener.proxy_networks:
+            yield f"{key}.proxy_networks", "proxy_protocol needs to know where the proxies are; name their networks"
+        elif listener.proxy_networks and not listener.proxy_protocol:
+            yield f"{key}.proxy_protocol", "proxy_networks are for proxy_protocol = true; set it or remove them"
+
+
+def _incomplete_tls(settings: Settings) -> Iterator[tuple[str, str]]:
+    for key, path, other in (
+        ("certificate", settings.tls.certificate, settings.tls.key),
+        ("key", settings.tls.key, settings.tls.certificate),
+    ):
+        asking = [listener for listener in settings.listeners if listener.security != "none"]
+        if asking and not path:
+            wanted = f"listener '{asking[0].name}' has security = \"{asking[0].security}\""
+            yield f"tls.{key}", f"{wanted}, which needs this file; name it"
+        elif other and not path:
+            yield f"tls.{key}", "a certificate and its key belong together; name this file too"
+
+
 # What is read but not built yet.
 _UNBUILT: Mapping[str, Unbuilt] = {
     "directory": lambda value: value == "database",
     "store": lambda value: value.startswith("postgresql:"),
     "workers": None,
-    "tls.certificate": None,
-    "tls.key": None,
-    "limits.login_failures": None,
     "limits.memory_per_message": None,
     "web.address": bool,  # "" asks for no pages, and there are none
     "web.public_url": None,
-    "dns.servers": None,
-}
-_UNBUILT_LISTENER: Mapping[str, Unbuilt] = {
-    "address": lambda value: value.startswith("fd:"),
-    "security": None,
-    "auth": lambda value: value == "required",
-    "users": None,
-    "proxy_protocol": None,
-    "proxy_networks": None,
 }
 
 
 def _not_in_this_version(settings: Settings) -> Iterator[tuple[str, str]]:
-    table, defaults = as_table(settings), as_table(Settings())
-    yield from unbuilt_values(table, defaults, _UNBUILT)
-    for listener in table["listener"]:
-        for key, message in unbuilt_values(listener, defaults["listener"][0], _UNBUILT_LISTENER):
-            yield f"listener.{listener['name']}.{key}", message
+    yield from unbuilt_values(as_table(settings), as_table(Settings()), _UNBUILT)

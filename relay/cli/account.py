@@ -18,7 +18,7 @@ _COLUMNS = ("account", "state", "since", "profiles", "connections")
 
 @command(app, "list", "relay account list --json")
 def list_(context: Context, as_json: AsJson = False) -> None:
-    """List the accounts, which of them are held, and since when and why."""
+    """List the accounts, and which are held since when and why."""
     records = context.obj.run("account.list")
     if as_json:
         return print_json(records)
@@ -26,7 +26,7 @@ def list_(context: Context, as_json: AsJson = False) -> None:
     # No column may be cut: `release` wants an account as it is.
     table = TableRows(_COLUMNS, flexible=0, empty="there is no account yet")
     for record in records:
-        table.add(_row(record, now), words(record["reason"]))
+        table.add(_row(record, now), _note(record, now))
     return table.close()
 
 
@@ -35,7 +35,7 @@ def release(
     context: Context,
     account: Annotated[str, Argument(metavar="SERVER/USERNAME", help="As `account list` has it.", show_default=False)],
 ) -> None:
-    """Let the mail of a held account go on: it logs in again with the next message."""
+    """Let the mail of a held account go on, with a new login."""
     released = context.obj.run("account.release", account=account)["account"]
     print(f"account {words(released)} is released")
 
@@ -45,6 +45,21 @@ def account_words(record: Mapping[str, Any]) -> str:
     return (
         f"{words(record['account'])} as {words(record['address'])}" if record["address"] else words(record["account"])
     )
+
+
+def token_words(record: Mapping[str, Any], now: datetime) -> str:
+    """Return in words how the token of an account is."""
+    if record["state"] == "missing":
+        return "nobody has authorized it yet"
+    renewed = record["refreshed"]
+    when = f"last renewed {relative(moment(renewed), now)}" if renewed else "not had yet"
+    return f"token {when}" + (f"; {record['state']}: {words(record['error'])}" if record["error"] else "")
+
+
+def _note(record: Mapping[str, Any], now: datetime) -> str:
+    """Return what is wrong with an account, and how its token is."""
+    token = [token_words(record["oauth"], now)] if record["oauth"] else []
+    return "; ".join([*filter(None, [words(record["reason"])]), *token])
 
 
 def _row(record: Mapping[str, Any], now: datetime) -> list[str]:

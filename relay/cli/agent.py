@@ -4,6 +4,8 @@ from typing import Annotated
 
 from typer import Context, Option
 
+from relay.cli.authorize import register_authorize
+from relay.cli.logins import separated
 from relay.cli.options import Name, PasswordStdin, command, noun
 from relay.cli.profiles import add_profile, register_changing, register_reading, register_test
 
@@ -28,6 +30,9 @@ def add(
     role: Annotated[str | None, Option(metavar="TEXT", help="What the agent does.")] = None,
     country: Annotated[str | None, Option(metavar="TEXT", help="Where the agent is.")] = None,
     language: Annotated[str | None, Option(metavar="TEXT", help="What the agent speaks.")] = None,
+    may_send_as: Annotated[
+        str, Option("--may-send-as", metavar="LIST", help="As whom else this login sends: names, group:NAME or *.")
+    ] = "",
     password_stdin: PasswordStdin = False,
 ) -> None:
     """Add an agent."""
@@ -44,6 +49,7 @@ def add(
         "role": role,
         "country": country,
         "language": language,
+        "may_send_as": separated(may_send_as),
     }
     add_profile(context.obj, "agent", name, given, password_stdin=password_stdin)
 
@@ -51,3 +57,4 @@ def add(
 register_reading(app, "agent", "jane")
 register_changing(app, "agent", "jane")
 register_test(app, "agent", "jane")
+register_authorize(app, "agent", "jane")

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated
 
@@ -11,14 +12,18 @@ from relay import __version__
 from relay.cli import (
     account,
     agent,
+    application,
     channel,
     check,
     config,
+    doctor,
     init,
     messages,
+    provider,
     queue,
     route,
     secrets,
+    sendmail,
     serve,
     server,
     status,
@@ -63,15 +68,17 @@ def root(
     context.obj = Session(config_file)
 
 
-for module in (serve, init, check, status, route):
+for module in (serve, init, check, status, route, doctor, sendmail):
     module.register(app)
 for name, noun in {
     "server": server,
     "channel": channel,
     "agent": agent,
+    "application": application,
     "queue": queue,
     "account": account,
     "messages": messages,
+    "provider": provider,
     "secrets": secrets,
     "config": config,
 }.items():
@@ -91,7 +98,7 @@ def run(arguments: Sequence[str]) -> int:
         print_failure(str(error), as_json=as_json)
         return EXIT_USAGE
     except (Refused, Faults) as error:
-        print_failure(str(error), as_json=as_json)
+        print_failure(Session(_config_of(arguments)).told(str(error)), as_json=as_json)
         return EXIT_REFUSED
     except OSError as error:
         print_failure(_system_sentence(error), as_json=as_json)
@@ -118,6 +125,19 @@ def config_first(arguments: Sequence[str]) -> list[str]:
         else:
             rest.append(argument)
     return front + rest
+
+
+def _config_of(arguments: Sequence[str]) -> Path | None:
+    """Return the settings file that arguments name which begin with `--config`; the last one counts."""
+    named: str | None = None
+    for before, argument in pairwise(["", *arguments]):
+        if before == "--config":
+            named = argument
+        elif argument.startswith("--config="):
+            named = argument.removeprefix("--config=")
+        elif argument != "--config":
+            break
+    return None if named is None else Path(named)
 
 
 def _usage(error: TyperException) -> str:

@@ -4,6 +4,7 @@ from typing import Annotated
 
 from typer import Context, Option
 
+from relay.cli.authorize import register_authorize
 from relay.cli.options import Name, PasswordStdin, command, noun
 from relay.cli.profiles import add_profile, register_changing, register_reading, register_test
 
@@ -41,3 +42,4 @@ def add(
 register_reading(app, "channel", "support")
 register_changing(app, "channel", "support")
 register_test(app, "channel", "support")
+register_authorize(app, "channel", "support")

@@ -29,9 +29,9 @@ def check(context: Context, as_json: AsJson = False) -> None:
         print_json({"ok": not faults, "faults": [fault_record(fault) for fault in faults]})
     else:
         for warning in warnings:
-            print(f"warning: {warning}", file=sys.stderr)
+            print(session.told(f"warning: {warning}"), file=sys.stderr)
         for fault in faults:
-            print(fault, file=sys.stderr)
+            print(session.told(str(fault)), file=sys.stderr)
         if not faults:
             print(f"no fault in {session.settings_file or 'the default settings'} and {_directory(session)}")
     raise Exit(1 if faults else 0)
@@ -39,6 +39,7 @@ def check(context: Context, as_json: AsJson = False) -> None:
 
 def all_faults(session: Session) -> tuple[list[Fault], list[Fault]]:
     """Return every fault, and every warning, of the files that a relay with these settings would use."""
+    from relay.certificate import check_certificate
     from relay.settings import check_modes, load_settings
 
     faults: list[Fault] = []
@@ -50,8 +51,10 @@ def all_faults(session: Session) -> tuple[list[Fault], list[Fault]]:
         settings = _where_it_is(session)
     if settings is None:
         return faults, []
-    found, warnings = _directory_faults(settings, str(session.settings_file or "relay.toml"))
-    return [*faults, *found, *check_modes(settings)], warnings
+    settings_file = str(session.settings_file or "relay.toml")
+    found, warnings = _directory_faults(settings, settings_file)
+    of_certificate, certificate_warnings = check_certificate(settings.tls, settings_file)
+    return [*faults, *of_certificate, *found, *check_modes(settings)], [*certificate_warnings, *warnings]
 
 
 def _directory_faults(settings: "Settings", settings_file: str) -> tuple[list[Fault], list[Fault]]:

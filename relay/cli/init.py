@@ -4,7 +4,6 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,7 +11,9 @@ from typing import TYPE_CHECKING, Annotated
 from typer import Context, Exit, Option, Typer
 
 from relay.cli.ask import ask, ask_yes, is_person, read_password
+from relay.cli.first import First
 from relay.cli.options import PasswordStdin, command
+from relay.cli.provider import AUTH, ClientId, Provider, Tenant, oauth_values
 from relay.cli.session import Session, WrongUsage
 from relay.cli.steps import show_test
 from relay.control.refused import Refused
@@ -21,22 +22,6 @@ if TYPE_CHECKING:
     from relay.settings import Settings
 
 _SYSTEM_SETTINGS = Path("/etc/relay/relay.toml")
-
-
-@dataclass(slots=True, kw_only=True)
-class First:
-    """The first server and the first profile. `kind` is "channel" or "agent"; `password` is of the account in use."""
-
-    server: str
-    host: str
-    security: str
-    auth: str
-    username: str
-    kind: str
-    profile: str
-    address: str
-    override: bool
-    password: str = ""
 
 
 def register(app: Typer) -> None:
@@ -48,14 +33,17 @@ def register(app: Typer) -> None:
 def init(
     context: Context,
     host: Annotated[str, Option("--host", metavar="HOST", help="The server that takes the mail.")] = "",
+    provider: Provider = None,
     server: Annotated[str, Option(metavar="NAME", help="What to call it.")] = "main",
-    security: Annotated[str, Option(metavar="S", help="none, starttls or tls.")] = "starttls",
-    auth: Annotated[str, Option(metavar="A", help="none, plain, login, cram-md5 or auto.")] = "auto",
+    security: Annotated[str, Option(metavar="S", help="none, starttls (default) or tls.")] = "",
+    auth: Annotated[str, Option(metavar="A", help=f"{AUTH}. Default: auto.")] = "",
     username: Annotated[str, Option(metavar="U", help="Who logs in there.")] = "",
     address: Annotated[str, Option(metavar="A", help="The address of the first profile.")] = "",
     profile: Annotated[str, Option(metavar="NAME", help="What to call it. Default: as its address begins.")] = "",
     agent: Annotated[bool, Option("--agent", help="It is a person's, not a shared one.")] = False,
     override: Annotated[bool, Option("--override", help="It logs in with its own account.")] = False,
+    client_id: ClientId = None,
+    tenant: Tenant = None,
     password_stdin: PasswordStdin = False,
     no_test: Annotated[
         bool, Option("--no-test", help="Do not log in at the server to see whether all is good.")
@@ -70,9 +58,12 @@ def init(
     first = First(
         server=server,
         host=host,
+        provider=provider or "",
         security=security,
         auth=auth,
         username=username,
+        client_id=client_id or "",
+        tenant=tenant or "",
         kind="agent" if agent else "channel",
         profile=profile,
         address=address,
@@ -81,7 +72,7 @@ def init(
     _complete(first, password_stdin=password_stdin)
     with _written(session):
         _fill(session, first)
-    if not no_test and (first.password or first.auth == "none"):
+    if not no_test and (first.password or first.login == "none"):
         _try_out(session, first, context.obj.hint)
     print(f"ready; start it with: {context.obj.hint('relay serve')}")
 
@@ -109,24 +100,45 @@ def _complete(first: First, *, password_stdin: bool) -> None:
     """Ask for what is missing. Raises WrongUsage where nobody can be asked."""
     if is_person():
         _interview(first)
-    missing = [option for option, value in (("--host", first.host), ("--address", first.address)) if not value]
-    if first.auth != "none" and not (first.username or first.override):
+    wanted = (("--host", not first.needs_host), ("--address", first.address))
+    missing = [option for option, value in wanted if not value]
+    if first.login != "none" and not first.has_username:
         missing.append("--username (or --override, or --auth none)")
+    if first.login == "oauth2" and not first.client_id:
+        missing.append("--client-id (or another --auth)")
     if missing:
         raise WrongUsage(f"stdin is no terminal, so nobody can be asked; give {', '.join(missing)}")
     first.profile = first.profile or first.address.partition("@")[0].partition("+")[0]
-    if password_stdin or (is_person() and first.auth != "none"):
+    if password_stdin or (is_person() and first.login not in {"none", "oauth2"}):
         whose = first.username if first.username and not first.override else first.address
         first.password = read_password(whose, from_stdin=password_stdin)
 
 
 def _interview(first: First) -> None:
-    first.host = first.host or ask("The server that takes your mail (its name, such as smtp.gmail.com)")
+    if first.needs_host:
+        _ask_where(first)
     first.address = first.address or ask("The first address that sends", fault=_address_fault)
-    if first.auth != "none" and not first.username and not first.override:
+    if first.login == "oauth2" and not first.client_id:
+        first.client_id = ask("The client id of the app that you registered there")
+    if first.login != "none" and not first.has_username:
         first.override = ask_yes(f"Does {first.address} log in there with an account of its own", default=True)
         if not first.override:
             first.username = ask("Who logs in there then")
+
+
+def _ask_where(first: First) -> None:
+    """Ask for a host, or for a provider that has one: no host is named as they are."""
+    from relay.directory.presets import presets
+
+    if first.preset is None:
+        answer = ask("The server that takes your mail (its name, such as smtp.acmejets.example, or a provider: google)")
+        if answer not in presets():
+            first.host = answer
+            return
+        first.provider = answer
+    print(f"{first.provider}: {first.preset.note if first.preset else ''}")
+    if first.needs_host and first.preset:
+        first.host = ask(f"Its name ({first.preset.host_form})")
 
 
 def _address_fault(text: str) -> str:
@@ -168,11 +180,12 @@ def _create(path: Path, sample: str, made: list[Path]) -> None:
 
 def _fill(session: Session, first: First) -> None:
     password = first.password or None
-    values = {"host": first.host, "security": first.security, "auth": first.auth}
-    if first.username:
-        values["username"] = first.username
+    keys = ("host", "security", "auth", "username")
+    values = {key: value for key in keys if (value := getattr(first, key))}
+    values |= oauth_values(first.client_id, first.tenant)
     own = first.override
-    session.run("server.add", name=first.server, values=values, password=None if own else password)
+    provider = first.provider or None
+    session.run("server.add", name=first.server, values=values, password=None if own else password, provider=provider)
     profile = {"address": first.address} | ({"override": True} if own else {})
     session.run(f"{first.kind}.add", name=first.profile, values=profile, password=password if own else None)
 

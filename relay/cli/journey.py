@@ -17,6 +17,8 @@ def print_journey(record: Mapping[str, Any]) -> None:
         print(f"  {recipient['state']:<9}  {words(recipient['address'])}")
         if recipient["reply"]:
             print(f"             {words(recipient['reply'])}")
+        if recipient.get("returned"):
+            print(f"             {_returned(recipient['returned'])}")
     if record["attempts"]:
         print("\nattempts")
     for attempt in record["attempts"]:
@@ -49,6 +51,15 @@ def _facts(record: Mapping[str, Any], now: datetime) -> Iterator[tuple[str, str]
     yield "size", _size(record["size"])
     if record["reply"]:
         yield "reply", words(record["reply"])
+
+
+def _returned(returned: Mapping[str, Any]) -> str:
+    """Return what a report said that came later: its words mostly hold the status themselves."""
+    said = words(returned["words"])
+    if returned["status"] not in said:
+        said = f"{returned['status']} {said}".rstrip()
+    by = f" by {words(returned['reporter'])}" if returned["reporter"] else ""
+    return f"returned{by}: {said}, found at {_local(returned['found'])}"
 
 
 def _size(octets: int) -> str:

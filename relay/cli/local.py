@@ -60,6 +60,8 @@ async def open_operations(settings: Settings, settings_file: str) -> AsyncIterat
             closing.push_async_callback(database.close)
             source = key_source(settings.secrets.master_key, settings.state_dir, os.environ)
             vault = await Vault.open(SecretTable(database), source)
+            secrets = SecretKeeper(vault, os.environ, settings.state_dir)
+            closing.push_async_callback(secrets.tokens.aclose)
             queue = Queue(database, "command")  # it takes no message: nothing is ever under way here
             closing.push_async_callback(queue.aclose)
             accounts = Accounts(Schedule.of(settings.delivery), await queue.holds())
@@ -67,7 +69,7 @@ async def open_operations(settings: Settings, settings_file: str) -> AsyncIterat
                 settings=settings,
                 directory=directory,
                 vault=vault,
-                secrets=SecretKeeper(vault, os.environ, settings.state_dir),
+                secrets=secrets,
                 queue=queue,
                 desk=StoreQueueDesk(queue, directory.routing, accounts),
                 status=lambda: dict(NOT_RUNNING),

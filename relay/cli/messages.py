@@ -57,11 +57,11 @@ def list_(
 
 @command(app, "show", "relay messages show 6aq3kd1p0e4m")
 def show(context: Context, id_: Id, as_json: AsJson = False) -> None:
-    """Show the journey of one message: its recipients, its attempts, and what the servers said."""
+    """Show the journey of one message, and what the servers said."""
     record = context.obj.run("messages.show", id=id_)
     if as_json:
         return print_json(record)
-    return print_journey(record)
+    return print_journey({**record, "reason": context.obj.told(record["reason"])})
 
 
 def _follow(session: Session, chosen: Mapping[str, Any], *, as_json: bool) -> None:

@@ -6,9 +6,11 @@ from typing import Annotated, Any
 from typer import Argument, Context, Exit, Option, Typer
 
 from relay.cli.ask import read_password
+from relay.cli.incoming import set_incoming_password
+from relay.cli.logins import login_cell, set_login_password
 from relay.cli.options import AsJson, Changes, Name, NoSend, PasswordStdin, command
 from relay.cli.output import print_json, print_record, print_table, words
-from relay.cli.session import Session
+from relay.cli.session import Session, WrongUsage
 from relay.cli.steps import show_test
 
 # The columns of a list, and the key of the record that each one shows.
@@ -23,6 +25,8 @@ COLUMNS: Mapping[str, Mapping[str, str]] = {
         "role": "role",
     },
 }
+
+_SECRETS: Mapping[str, str] = {"password": "password_set", "login": "login_set"}
 
 
 def add_profile(session: Session, kind: str, name: str, given: Mapping[str, Any], *, password_stdin: bool) -> None:
@@ -52,18 +56,16 @@ def register_reading(app: Typer, kind: str, example: str) -> None:
     def list_(
         context: Context,
         sort: Annotated[
-            str, Option("--sort", metavar="C", help=f"By a column: {', '.join(columns)}, password.")
+            str, Option("--sort", metavar="C", help=f"By a column: {', '.join(columns)}, password, login.")
         ] = "name",
         contains: Annotated[str, Option("--filter", metavar="TEXT", help="Only those with this text in them.")] = "",
         as_json: AsJson = False,
     ) -> None:
-        records = context.obj.run(
-            f"{kind}.list", sort={**columns, "password": "password_set"}.get(sort, sort), contains=contains
-        )
+        records = context.obj.run(f"{kind}.list", sort={**columns, **_SECRETS}.get(sort, sort), contains=contains)
         if as_json:
             return print_json(records)
         empty = f"no {kind} has {contains!r} in it" if contains else f"there is no {kind} yet"
-        return print_table([*columns, "password"], [_row(record, columns) for record in records], empty=empty)
+        return print_table([*columns, *_SECRETS], [_row(record, columns) for record in records], empty=empty)
 
     @command(app, "show", f"relay {kind} show {example}", f"Show one {kind} with all its keys.")
     def show(context: Context, name: Name, as_json: AsJson = False) -> None:
@@ -81,7 +83,7 @@ def register_changing(app: Typer, kind: str, example: str) -> None:
         context.obj.run(f"{kind}.set", name=name, changes=changes)
         print(f"{kind} {name} changed")
 
-    @command(app, "remove", f"relay {kind} remove {example}", f"Remove one {kind} and its password.")
+    @command(app, "remove", f"relay {kind} remove {example}", f"Remove one {kind} and its passwords.")
     def remove(context: Context, name: Name) -> None:
         context.obj.run(f"{kind}.remove", name=name)
         print(f"{kind} {name} removed")
@@ -92,13 +94,25 @@ def register_changing(app: Typer, kind: str, example: str) -> None:
         f"relay {kind} password {example}",
         "Set the email password, with which mail logs in at the server. It is asked for twice, or read from stdin.",
     )
-    def password(context: Context, name: Name, password_stdin: PasswordStdin = False) -> None:
-        record = context.obj.run(f"{kind}.show", name=name)
-        value = read_password(f"{kind} {name}", from_stdin=password_stdin)
-        context.obj.run(f"{kind}.password", name=name, password=value)
-        print(f"the email password of {kind} {name} is set")
-        if not record["override"]:
-            print(f"it is used once this is done: {context.obj.hint(f'relay {kind} set {name} override=true')}")
+    def password(
+        context: Context,
+        name: Name,
+        login: Annotated[
+            bool, Option("--login", help="Set the password with which it logs in at Relay instead.")
+        ] = False,
+        incoming: Annotated[
+            bool, Option("--incoming", help="Set the password of its mailbox, where mail arrives, instead.")
+        ] = False,
+        password_stdin: PasswordStdin = False,
+    ) -> None:
+        if login and incoming:
+            raise WrongUsage(f"give one of --login and --incoming\nTry: relay {kind} password --help")
+        if incoming:
+            set_incoming_password(context.obj, kind, name, from_stdin=password_stdin)
+        elif login:
+            set_login_password(context.obj, kind, name, f"{kind}.login", from_stdin=password_stdin)
+        else:
+            _set_email_password(context.obj, kind, name, from_stdin=password_stdin)
 
 
 def register_test(app: Typer, kind: str, example: str) -> None:
@@ -117,15 +131,28 @@ def register_test(app: Typer, kind: str, example: str) -> None:
             str | None, Option("--to", metavar="ADDRESS", help="Who receives it. Default: its own address.")
         ] = None,
         no_send: NoSend = False,
+        round_trip: Annotated[
+            bool, Option("--round-trip", help="Look for it in the mailbox where it arrives, and say what was seen.")
+        ] = False,
         as_json: AsJson = False,
     ) -> None:
-        is_good = show_test(context.obj, f"{kind}.test", as_json=as_json, name=name, to=to, send=not no_send)
+        params = {"name": name, "to": to, "send": not no_send, "round_trip": round_trip}
+        is_good = show_test(context.obj, f"{kind}.test", as_json=as_json, **params)
         raise Exit(0 if is_good else 1)
+
+
+def _set_email_password(session: Session, kind: str, name: str, *, from_stdin: bool) -> None:
+    record = session.run(f"{kind}.show", name=name)
+    value = read_password(f"{kind} {name}", from_stdin=from_stdin)
+    session.run(f"{kind}.password", name=name, password=value)
+    print(f"the email password of {kind} {name} is set")
+    if not record["override"]:
+        print(f"it is used once this is done: {session.hint(f'relay {kind} set {name} override=true')}")
 
 
 def _row(record: Mapping[str, Any], columns: Mapping[str, str]) -> list[str]:
     cells = {key: words(record[key]) for key in columns.values()} | {"resolved_server": shown_server(record)}
-    return [*[cells[key] for key in columns.values()], _password(record)]
+    return [*[cells[key] for key in columns.values()], _password(record), login_cell(record)]
 
 
 def _password(record: Mapping[str, Any]) -> str:

@@ -36,7 +36,7 @@ def list_(context: Context, profile: Profile = None, state: StateWord = None, as
     table = TableRows(_COLUMNS, flexible=2, empty="no such message waits" if chosen else "the queue is empty")
     session.stream(
         "queue.list",
-        lambda record: table.add(_row(record, now), words(record["reason"])),
+        lambda record: table.add(_row(record, now), session.told(words(record["reason"]))),
         profile=profile,
         state=state,
     )
@@ -45,11 +45,11 @@ def list_(context: Context, profile: Profile = None, state: StateWord = None, as
 
 @command(app, "show", "relay queue show 6aq3kd1p0e4m")
 def show(context: Context, id_: Id, as_json: AsJson = False) -> None:
-    """Show one message that waits, with its attempts and what the servers said."""
+    """Show one message that waits, and what the servers said to it."""
     record = context.obj.run("queue.show", id=id_)
     if as_json:
         return print_json(record)
-    return print_journey(record)
+    return print_journey({**record, "reason": context.obj.told(record["reason"])})
 
 
 @command(app, "retry", "relay queue retry --profile support")
@@ -67,7 +67,8 @@ def retry(
     retried = context.obj.run("queue.retry", ids=ids or None, profile=profile)["retried"]
     print(f"{count(retried, 'message')} will be tried now")
     if ids and retried < len(ids):
-        print(f"{len(ids) - retried} could not: held, or under way; see relay queue show", file=sys.stderr)
+        why = context.obj.hint("relay queue show")
+        print(f"{len(ids) - retried} could not: held, or under way; see {why}", file=sys.stderr)
 
 
 @command(app, "hold", "relay queue hold 6aq3kd1p0e4m")

@@ -12,13 +12,14 @@ app = noun("Passwords: who has one, and where it is kept.", "relay secrets list"
 
 @command(app, "list", "relay secrets list")
 def list_(context: Context, as_json: AsJson = False) -> None:
-    """List who has a password and where it is kept, never the password itself."""
+    """List who has a password and where, never the password itself."""
     records = context.obj.run("secrets.list")
     if as_json:
         return print_json(records)
+    move = context.obj.hint("relay secrets import")
     return print_table(
         ("owner", "kept in", "changed", "note"),
-        [[record["owner"], record["source"], record["changed"] or "", _note(record)] for record in records],
+        [[record["owner"], record["source"], record["changed"] or "", _note(record, move)] for record in records],
         empty="no password is set yet",
     )
 
@@ -32,12 +33,12 @@ def import_(context: Context) -> None:
 
 @command(app, "rotate", "relay secrets rotate")
 def rotate(context: Context) -> None:
-    """Make a new master key and encrypt every password in the vault anew."""
+    """Encrypt every password anew, under a new master key."""
     result = context.obj.run("secrets.rotate")
     print(f"{count(result['secrets'], 'password')} encrypted under the new master key {result['key']}")
 
 
-def _note(record: dict[str, Any]) -> str:
+def _note(record: dict[str, Any], move: str) -> str:
     if not record["used"]:
         return "nobody of this name is in the directory"
-    return "readable; relay secrets import moves it" if record["source"] == "directory" else ""
+    return f"readable; {move} moves it" if record["source"] == "directory" else ""

@@ -5,8 +5,12 @@ from typing import Annotated, Any
 from typer import Context, Exit, Option
 
 from relay.cli.ask import read_password
+from relay.cli.authorize import register_authorize
+from relay.cli.incoming import set_incoming_password
 from relay.cli.options import AsJson, Changes, Name, NoSend, PasswordStdin, command, noun
 from relay.cli.output import count, print_json, print_record, print_table, words
+from relay.cli.provider import AUTH, ClientId, Provider, Tenant, oauth_values, preset_of
+from relay.cli.session import WrongUsage
 from relay.cli.steps import show_test
 
 app = noun("Upstream servers: where mail leaves through.", "relay server list")
@@ -16,17 +20,22 @@ app = noun("Upstream servers: where mail leaves through.", "relay server list")
 def add(
     context: Context,
     name: Name,
-    host: Annotated[str, Option("--host", metavar="HOST", help="Its name or IP address.", show_default=False)],
+    host: Annotated[str | None, Option("--host", metavar="HOST", help="Its name or IP address.")] = None,
+    provider: Provider = None,
     security: Annotated[str | None, Option(metavar="S", help="none, starttls (default) or tls.")] = None,
     port: Annotated[int | None, Option(metavar="N", help="Default: 25, 587 or 465, by the security.")] = None,
-    auth: Annotated[str | None, Option(metavar="A", help="none, plain, login, cram-md5 or auto (default).")] = None,
+    auth: Annotated[str | None, Option(metavar="A", help=f"{AUTH}. Default: auto.")] = None,
     username: Annotated[str | None, Option(metavar="U", help="The account that logs in.")] = None,
     address: Annotated[str | None, Option(metavar="A", help="The address its mail leaves with.")] = None,
     internal: Annotated[bool, Option("--internal", help="Shared: no profile on it can override.")] = False,
     default: Annotated[bool, Option("--default", help="Profiles without a server of their own follow it.")] = False,
+    client_id: ClientId = None,
+    tenant: Tenant = None,
     password_stdin: PasswordStdin = False,
 ) -> None:
     """Add a server. The first one becomes the default."""
+    if host is None and provider is None:
+        raise WrongUsage("give --host HOST or --provider P\nTry: relay server add --help")
     password = read_password(f"server {name}", from_stdin=True) if password_stdin else None
     given = {
         "host": host,
@@ -37,11 +46,17 @@ def add(
         "address": address,
         "internal": internal or None,
     }
-    values = {key: value for key, value in given.items() if value is not None}
-    record = context.obj.run("server.add", name=name, values=values, default=default, password=password)
+    values = {key: value for key, value in given.items() if value is not None} | oauth_values(client_id, tenant)
+    record = context.obj.run(
+        "server.add", name=name, values=values, default=default, password=password, provider=provider
+    )
     print(f"server {record['name']} added{' as the default' if record['default'] else ''}")
-    if record["auth"] != "none" and not record["password_set"]:
+    if provider is not None:
+        print(f"{provider}: {preset_of(provider).note}")
+    if record["auth"] not in {"none", "oauth2"} and not record["password_set"]:
         print(f"set its password with: {context.obj.hint(f'relay server password {name}')}")
+    if record["auth"] == "oauth2" and record["username"] and not record["password_set"]:
+        print(f"let it log in with: {context.obj.hint(f'relay server authorize {name}')}")
 
 
 @command(app, "list", "relay server list --json")
@@ -92,12 +107,28 @@ def default(context: Context, name: Name) -> None:
 
 
 @command(app, "password", "relay server password acmejets")
-def password(context: Context, name: Name, password_stdin: PasswordStdin = False) -> None:
+def password(
+    context: Context,
+    name: Name,
+    client_secret: Annotated[
+        bool, Option("--client-secret", help="Set the secret of its OAuth client instead.")
+    ] = False,
+    incoming: Annotated[bool, Option("--incoming", help="Set the password of its mailbox instead.")] = False,
+    password_stdin: PasswordStdin = False,
+) -> None:
     """Set the password of the server's own account."""
+    if client_secret and incoming:
+        raise WrongUsage("give one of --client-secret and --incoming\nTry: relay server password --help")
+    if incoming:
+        return set_incoming_password(context.obj, "server", name, from_stdin=password_stdin)
     context.obj.run("server.show", name=name)
+    if client_secret:
+        value = read_password(f"the OAuth client of server {name}", from_stdin=password_stdin)
+        context.obj.run("server.client_secret", name=name, secret=value)
+        return print(f"the client secret of server {name} is set")
     value = read_password(f"server {name}", from_stdin=password_stdin)
     context.obj.run("server.password", name=name, password=value)
-    print(f"the password of server {name} is set")
+    return print(f"the password of server {name} is set")
 
 
 @command(app, "test", "relay server test acmejets --to me@example.org")
@@ -111,6 +142,9 @@ def try_out(
     """Log in at a server and send a test message, step by step."""
     is_good = show_test(context.obj, "server.test", as_json=as_json, name=name, to=to, send=not no_send)
     raise Exit(0 if is_good else 1)
+
+
+register_authorize(app, "server", "acmejets")
 
 
 def _row(record: dict[str, Any]) -> list[str]:

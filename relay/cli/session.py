@@ -4,6 +4,7 @@ A running relay is asked over its control socket, because it may be the only one
 the store is opened here.
 """
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -15,6 +16,9 @@ from relay.control.client import ControlClient, NoRelay
 
 if TYPE_CHECKING:
     from relay.settings import Settings
+
+
+_COMMAND = re.compile(r"(: |\bsee )(relay [a-z]+\b.*)$", re.MULTILINE)
 
 
 class WrongUsage(Exception):
@@ -50,6 +54,13 @@ class Session:
     def hint(self, command: str) -> str:
         """Return a command to go on with, which means the same settings file as this one."""
         return f"{command} --config {quote(str(self.config))}" if self.config is not None else command
+
+    def told(self, sentence: str) -> str:
+        """Return what the operations said, with our `--config` in the commands that it says to go on with.
+
+        Such a command ends a line, behind a colon or "see": they know nothing of how we were called.
+        """
+        return _COMMAND.sub(lambda found: found[1] + self.hint(found[2]), sentence)
 
     @property
     def client(self) -> ControlClient:

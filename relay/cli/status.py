@@ -5,7 +5,7 @@ from typing import Any
 
 from typer import Context, Exit, Typer
 
-from relay.cli.account import account_words
+from relay.cli.account import account_words, token_words
 from relay.cli.options import AsJson, command
 from relay.cli.output import count, fault_record, print_json, print_record, words
 from relay.cli.session import Session
@@ -51,6 +51,10 @@ def _print(found: dict[str, Any], session: Session) -> None:
         }
     )
     _print_held(found["accounts_held"], session)
+    _print_tokens(found["oauth"], session)
+    for mailbox in found["mailboxes"]:
+        if mailbox["reason"]:
+            print(f"  returned mail is not looked for: {words(mailbox['reason'])}")
     for fault in directory["faults"]:
         print(f"  {fault['file']}: {fault['key']}: {fault['message']}")
 
@@ -69,6 +73,15 @@ def _print_held(accounts: list[dict[str, Any]], session: Session) -> None:
         print(f"    {words(account['reason'])}")
     if len(accounts) > _MOST_HELD:
         print(f"  and {len(accounts) - _MOST_HELD} more: {session.hint('relay account list')}")
+
+
+def _print_tokens(records: list[dict[str, Any]], session: Session) -> None:
+    """Say which accounts log in by OAuth and cannot, or will not be able to for long."""
+    troubled = [record for record in records if record["state"] != "ok"]
+    for record in troubled[:_MOST_HELD]:
+        print(f"  {words(record['account'])}: {token_words(record, datetime.now(UTC))}")
+    if len(troubled) > _MOST_HELD:
+        print(f"  and {len(troubled) - _MOST_HELD} more: {session.hint('relay account list')}")
 
 
 def _directory(session: Session) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from relay.control.message_records import rfc3339
 from relay.control.operation import Operation
 from relay.control.parts import Parts
 from relay.control.refused import Refused
+from relay.control.tokens import token_records
 from relay.faults import did_you_mean
 
 
@@ -20,10 +21,10 @@ class Accounts:
         return {"account.list": Operation(self.list_), "account.release": Operation(self.release, is_change=True)}
 
     async def list_(self) -> list[dict[str, Any]]:
-        """Return all accounts, those in trouble first."""
-        return sorted(
-            self._parts.desk.accounts(), key=lambda one: (one["state"] == "ok", one["account"], one["address"])
-        )
+        """Return all accounts, those in trouble first; `oauth` says how the token of one that has any is."""
+        tokens = {record["account"]: record for record in await token_records(self._parts)}
+        records = [{**record, "oauth": tokens.get(record["account"])} for record in self._parts.desk.accounts()]
+        return sorted(records, key=lambda one: (one["state"] == "ok", one["account"], one["address"]))
 
     async def release(self, *, account: str) -> dict[str, Any]:
         """Let the mail of an account ("SERVER/USERNAME") go on, and return which it is."""

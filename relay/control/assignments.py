@@ -4,11 +4,10 @@ from collections.abc import Iterable
 from typing import Any
 
 from relay.control.refused import Refused
-from relay.directory.edit import EditRefused, parse_assignments
-from relay.directory.model import Profile, Server
+from relay.directory.edit import Editable, EditRefused, parse_assignments
 
 
-def read_assignments(model: type[Server | Profile], texts: Iterable[str]) -> dict[str, Any]:
+def read_assignments(model: Editable, texts: Iterable[str]) -> dict[str, Any]:
     """Return the values in "KEY=VALUE" texts. Raises Refused with a line for each that cannot be one."""
     values: dict[str, Any] = {}
     faults: list[str] = []

@@ -14,6 +14,7 @@ from relay.control.refused import Refused
 
 # A test of a server may wait 5 minutes for an answer to a command and 10 for the one to the final dot.
 _ANSWER_SECONDS = 900
+_BROKEN_OFF = "the running relay broke off its answer; see its log"
 
 
 class NoRelay(Exception):
@@ -44,10 +45,15 @@ class ControlClient:
                 message = json.loads(line)
                 if "error" in message:
                     raise Refused(message["error"])
+                if "end" in message:
+                    return
                 yield message["item"]
+            # http.client takes a connection that is cut off between two lines for the end of the answer.
+            raise Refused(_BROKEN_OFF)
         except (OSError, HTTPException, ValueError) as error:
-            raise Refused("the running relay broke off its answer; see its log") from error
+            raise Refused(_BROKEN_OFF) from error
         finally:
+            answer.close()
             connection.close()
 
     def _result(self, method: str, path: str, params: Mapping[str, Any] | None) -> Any:
@@ -55,8 +61,9 @@ class ControlClient:
         try:
             return json.loads(answer.read())
         except (OSError, HTTPException, ValueError) as error:
-            raise Refused("the running relay broke off its answer; see its log") from error
+            raise Refused(_BROKEN_OFF) from error
         finally:
+            answer.close()
             connection.close()
 
     def _ask(self, method: str, path: str, params: Mapping[str, Any] | None) -> tuple[HTTPConnection, HTTPResponse]:

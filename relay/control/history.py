@@ -50,7 +50,7 @@ class History:
     async def show(self, *, id: str) -> dict[str, Any]:  # noqa: A002 - the parameter's name on the wire
         """Return the journey of one message."""
         message = await find_message(self._parts, id)
-        return journey_record(self._parts, message, await self._parts.queue.attempts(message.id))
+        return await journey_record(self._parts, message)
 
 
 def _address(text: str | None) -> Address | None:

@@ -2,8 +2,8 @@
 
 from relay.control.parts import Parts
 from relay.control.refused import Refused
-from relay.directory.model import Profile, ProfileKind, Server
-from relay.directory.rules import no_such
+from relay.directory.model import Application, Profile, ProfileKind, Server
+from relay.schema import no_such
 
 
 def find_server(parts: Parts, name: str) -> Server:
@@ -24,3 +24,11 @@ def find_profile(parts: Parts, kind: ProfileKind, name: str) -> Profile:
         raise Refused(f"'{name}' is no {kind}; it is one of the {profile.kind}s")
     known = directory.channels if kind is ProfileKind.CHANNEL else directory.agents
     raise Refused(no_such(kind.value, name, known))
+
+
+def find_application(parts: Parts, name: str) -> Application:
+    """Return an application of the directory in effect. Raises Refused."""
+    applications = parts.directory.routing().directory.applications
+    if name not in applications:
+        raise Refused(no_such("application", name, applications))
+    return applications[name]

@@ -1,12 +1,11 @@
 """Messages as the JSON objects that `queue` and `messages` give, with the keys of DESIGN section 4."""
 
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from relay.control.parts import Parts
 from relay.delivery.lifecycle import State
-from relay.store.messages import Attempt, StoredMessage
+from relay.store.messages import Attempt, ReturnRow, StoredMessage
 
 
 def queue_record(parts: Parts, message: StoredMessage) -> dict[str, Any]:
@@ -20,7 +19,7 @@ def queue_record(parts: Parts, message: StoredMessage) -> dict[str, Any]:
         "recipients": _recipients(message),
         "size": message.size,
         "created": rfc3339(message.created),
-        "next_attempt": rfc3339(message.next_attempt),
+        "next_attempt": rfc3339(parts.desk.next_attempt(message)),
         "reason": _reason(parts, message),
     }
 
@@ -41,8 +40,10 @@ def history_record(parts: Parts, message: StoredMessage) -> dict[str, Any]:
     }
 
 
-def journey_record(parts: Parts, message: StoredMessage, attempts: Sequence[Attempt]) -> dict[str, Any]:
-    """Return all that is known of a message: the keys of both lists, how it came, and every attempt."""
+async def journey_record(parts: Parts, message: StoredMessage) -> dict[str, Any]:
+    """Return all that is known of a message: the keys of both lists, how it came, every attempt, and what came back."""
+    attempts = await parts.queue.attempts(message.id)
+    returns = {row.number: row for row in await parts.queue.returns(message.id)}
     return (
         history_record(parts, message)
         | queue_record(parts, message)
@@ -55,6 +56,10 @@ def journey_record(parts: Parts, message: StoredMessage, attempts: Sequence[Atte
             "account": _account(message.server, message.username),
             "held_since": rfc3339(message.held_since),
             "is_report": message.is_report,
+            "recipients": [
+                {**record, "returned": _returned(returns.get(one.number))}
+                for record, one in zip(_recipients(message), message.recipients, strict=True)
+            ],
             "attempts": [_attempt(attempt) for attempt in attempts],
         }
     )
@@ -79,6 +84,13 @@ def _recipients(message: StoredMessage) -> list[dict[str, Any]]:
     return [
         {"address": str(one.recipient.address), "state": one.state, "reply": one.reply} for one in message.recipients
     ]
+
+
+def _returned(row: ReturnRow | None) -> dict[str, Any] | None:
+    """Return what a report said that came after the server had taken the message; None where none came."""
+    if row is None:
+        return None
+    return {"found": rfc3339(row.found), "status": row.status, "words": row.words, "reporter": row.reporter}
 
 
 def _server(parts: Parts, message: StoredMessage) -> str | None:

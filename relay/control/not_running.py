@@ -17,5 +17,7 @@ NOT_RUNNING: Mapping[str, Any] = MappingProxyType(
         "queue": {},
         "oldest": None,
         "accounts_held": [],
+        "mailboxes": [],
+        "oauth": [],
     }
 )

@@ -5,17 +5,23 @@ from contextlib import aclosing
 from typing import Any
 
 from relay.control.accounts import Accounts, accounts_held
+from relay.control.applications import Applications
+from relay.control.authorizations import Authorizations
+from relay.control.doctor import Doctor
 from relay.control.history import History
+from relay.control.incoming import IncomingPasswords
 from relay.control.message_records import rfc3339
 from relay.control.operation import Operation
 from relay.control.parts import Parts
 from relay.control.passwords import Passwords
 from relay.control.probes import Probes
 from relay.control.profiles import Profiles
+from relay.control.providers import Providers
 from relay.control.queue import Waiting, counts
-from relay.control.refused import UnknownOperation
+from relay.control.refused import Refused, UnknownOperation
 from relay.control.routes import Routes
 from relay.control.servers import Servers
+from relay.control.tokens import token_records
 from relay.directory.model import ProfileKind
 from relay.faults import did_you_mean
 
@@ -30,12 +36,20 @@ class Operations:
         self._parts = parts
         self._operations: dict[str, Operation] = {
             "status": Operation(self._status),
+            "metrics": Operation(self._metrics),
             **Servers(parts).operations(),
+            **Providers().operations(),
             **Profiles(parts, ProfileKind.CHANNEL).operations(),
             **Profiles(parts, ProfileKind.AGENT).operations(),
+            **Applications(parts).operations(),
             **Passwords(parts).operations(),
+            **IncomingPasswords(parts).operations(),
+            **Authorizations(parts, "server").operations(),
+            **Authorizations(parts, "channel").operations(),
+            **Authorizations(parts, "agent").operations(),
             **Routes(parts).operations(),
             **Probes(parts).operations(),
+            **Doctor(parts).operations(),
             **Waiting(parts).operations(),
             **Accounts(parts).operations(),
             **History(parts).operations(),
@@ -87,4 +101,11 @@ class Operations:
             "queue": await counts(queue),
             "oldest": rfc3339(await queue.oldest()),
             "accounts_held": await accounts_held(self._parts),
+            "oauth": await token_records(self._parts),
         }
+
+    async def _metrics(self) -> str:
+        if self._parts.metrics is None:
+            raise Refused("only a running relay counts what it does; start it with: relay serve")
+        queue = self._parts.queue
+        return self._parts.metrics(await counts(queue), len(await queue.holds()))

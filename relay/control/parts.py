@@ -1,7 +1,8 @@
 """What the operations work with. `service` gives the running relay's parts, `cli` its own where none runs."""
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Protocol
 
 from relay.directory.live import LiveDirectory
@@ -46,12 +47,17 @@ class QueueDesk(Protocol):
     def waits_for(self, message: StoredMessage) -> str:
         """Return in a sentence why a message waits; "" where it does not."""
 
+    def next_attempt(self, message: StoredMessage) -> datetime | None:
+        """Return when a message is tried next, as far as that is known; None where it waits for a person or no more."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
     """The parts of one relay.
 
     `status` returns the status with the keys of DESIGN section 4; what the queue and the accounts say to it is added.
+    `metrics` returns the counters as text (`relay.metrics`), given how many messages wait by state and how many
+    accounts are held; None where no relay runs.
     """
 
     settings: Settings
@@ -61,3 +67,4 @@ class Parts:
     queue: Queue
     desk: QueueDesk
     status: Callable[[], dict[str, Any]]
+    metrics: Callable[[Mapping[str, int], int], str] | None = None

@@ -1,4 +1,4 @@
-"""The mail passwords of servers and profiles: set, forgotten, listed, moved to the vault."""
+"""The mail passwords of servers and profiles: set, forgotten, listed with logins and tokens, moved to the vault."""
 
 from collections.abc import Iterable, Iterator
 from datetime import datetime
@@ -9,7 +9,9 @@ from relay.control.parts import Parts
 from relay.control.refused import Refused
 from relay.directory.file import Edit
 from relay.directory.model import Directory, Profile, Server
-from relay.secrets.secret import ref_of
+from relay.secrets.incoming import incoming_owner, incoming_ref
+from relay.secrets.login_password import login_owner
+from relay.secrets.secret import SecretRef, client_owner, ref_of, token_ref
 
 
 class Passwords:
@@ -32,17 +34,21 @@ class Passwords:
         A password in the vault that its owner does not use, because another source comes first, is not listed twice.
         """
         owners = self._parts.vault.owners()
+        routing = self._parts.directory.routing()
         records = []
-        for entry in _entries(self._parts.directory.routing().directory):
-            ref = ref_of(entry)
-            if self._parts.secrets.is_set(ref):
+        for ref in _refs_in_use(routing.directory):
+            if ref.owner in owners or ref.source or ref.inline:
                 source = ref.source or ("directory" if ref.inline else "vault")
                 changed = _time(owners[ref.owner]) if source == "vault" else None
                 records.append({"owner": ref.owner, "source": source, "changed": changed, "used": True})
         known = {record["owner"] for record in records}
+        others = {login_owner(name) for name in routing.logins.names}
+        others |= {client_owner(server.name) for server in routing.directory.servers.values() if server.oauth}
         for owner, changed_at in owners.items():
             if owner not in known:
-                records.append({"owner": owner, "source": "vault", "changed": _time(changed_at), "used": False})
+                records.append(
+                    {"owner": owner, "source": "vault", "changed": _time(changed_at), "used": owner in others}
+                )
         return records
 
     async def import_(self) -> dict[str, Any]:
@@ -50,12 +56,13 @@ class Passwords:
 
         Each is in the vault before any leaves the file, so that a crash in between loses none.
         """
-        entries = [entry for entry in _entries(self._parts.directory.routing().directory) if entry.password]
-        for entry in entries:
-            await self._parts.vault.put(ref_of(entry).owner, entry.password)
-        if entries:
-            await self._parts.directory.change(_without_passwords(entries))
-        return {"ok": True, "imported": [ref_of(entry).owner for entry in entries]}
+        entries = list(_entries(self._parts.directory.routing().directory))
+        refs = [ref for entry in entries for ref in (ref_of(entry), incoming_ref(entry)) if ref and ref.inline]
+        for ref in refs:
+            await self._parts.vault.put(ref.owner, ref.inline)
+        if refs:
+            await self._parts.directory.change(_without_passwords(entries, incoming=True))
+        return {"ok": True, "imported": [ref.owner for ref in refs]}
 
     async def rotate(self) -> dict[str, Any]:
         """Seal every password in the vault under a new master key, and return the key's id."""
@@ -66,6 +73,9 @@ class Passwords:
 async def set_password(parts: Parts, entry: Server | Profile, password: str) -> None:
     """Put a password in the vault; one that stands in directory.toml goes. Raises Refused where it would not count."""
     ref = ref_of(entry)
+    if _ref_in_use(parts.directory.routing().directory, entry).token is not None:
+        noun = "server" if isinstance(entry, Server) else str(entry.kind)
+        raise Refused(f"'{entry.name}' logs in by OAuth, without a password; use: relay {noun} authorize {entry.name}")
     if ref.source:
         raise Refused(
             f"'{entry.name}' takes its password from {ref.source}; set it there, or set password_from= to keep it here"
@@ -76,10 +86,29 @@ async def set_password(parts: Parts, entry: Server | Profile, password: str) -> 
 
 
 async def forget_password(parts: Parts, entry: Server | Profile) -> None:
-    """Remove an owner's password from the vault, if there is one."""
+    """Remove an owner's password from the vault, if there is one.
+
+    So with the password of its mailbox, its tokens, and a server's client secret.
+    """
     owner = ref_of(entry).owner
-    if parts.vault.has(owner):
-        await parts.vault.delete(owner)
+    await parts.secrets.tokens.forget(f"oauth/{owner}")
+    for kept in (owner, incoming_owner(entry), *([client_owner(entry.name)] if isinstance(entry, Server) else [])):
+        if parts.vault.has(kept):
+            await parts.vault.delete(kept)
+
+
+def _refs_in_use(directory: Directory) -> Iterator[SecretRef]:
+    for entry in _entries(directory):
+        yield _ref_in_use(directory, entry)
+        incoming = incoming_ref(entry)
+        if incoming is not None:
+            yield incoming
+
+
+def _ref_in_use(directory: Directory, entry: Server | Profile) -> SecretRef:
+    """Return where the secret is that logs in: a password, or tokens."""
+    server = entry if isinstance(entry, Server) else directory.server_of(entry)
+    return (server and token_ref(server, entry)) or ref_of(entry)
 
 
 def _time(moment: datetime) -> str:
@@ -91,16 +120,24 @@ def _entries(directory: Directory) -> Iterator[Server | Profile]:
     yield from directory.profiles()
 
 
-def _without_passwords(entries: Iterable[Server | Profile]) -> Edit:
+def _without_passwords(entries: Iterable[Server | Profile], *, incoming: bool = False) -> Edit:
     """Return the edit that takes these passwords out of the file; one that was changed meanwhile stays."""
-    places = [
-        ("servers" if isinstance(entry, Server) else f"{entry.kind}s", entry.name, entry.password) for entry in entries
-    ]
+    places = [place for entry in entries for place in _places(entry, incoming=incoming)]
 
     def edit(document: Any) -> None:
-        for table, name, password in places:
-            held = document.get(table, {}).get(name, {})
+        for path, password in places:
+            held = document
+            for key in path:
+                held = held.get(key, {})
             if held.get("password") == password:
                 del held["password"]
 
     return edit
+
+
+def _places(entry: Server | Profile, *, incoming: bool) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Yield where an entry's passwords stand in the file, and which they are."""
+    path = ("servers" if isinstance(entry, Server) else f"{entry.kind}s", entry.name)
+    yield path, entry.password
+    if incoming and entry.incoming is not None:
+        yield (*path, "incoming"), entry.incoming.password

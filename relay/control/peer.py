@@ -5,24 +5,10 @@ holds where a mode was widened by hand, or where a descriptor was passed on.
 """
 
 import os
-import socket
-import struct
-from typing import Protocol
 
-_CREDENTIALS = struct.Struct("3i")  # struct ucred: pid, uid, gid
+from relay.peercred import peer_uid
 
-
-class HasOptions(Protocol):
-    """A socket, or what an event loop gives out for one."""
-
-    def getsockopt(self, level: int, optname: int, buflen: int, /) -> bytes:
-        """Return a socket option as bytes."""
-
-
-def peer_uid(connection: HasOptions) -> int:
-    """Return the user id of the process that connected to a unix socket."""
-    credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-    return int(_CREDENTIALS.unpack(credentials)[1])
+__all__ = ["may_ask", "peer_uid"]
 
 
 def may_ask(uid: int) -> bool:

@@ -1,25 +1,31 @@
 """Tests of servers and profiles: logging in and sending a message, told step by step."""
 
 from collections.abc import AsyncIterator
-from dataclasses import asdict
-from datetime import UTC, datetime
 from typing import Any
 
+from relay.control.incoming import no_mailbox
 from relay.control.lookup import find_profile, find_server
 from relay.control.operation import Operation
 from relay.control.parts import Parts
+from relay.control.probe_message import probe_message
 from relay.control.refused import Refused
-from relay.directory.model import Account, Profile, ProfileKind, Server
+from relay.control.round_trip import RoundTrip
+from relay.directory.model import Account, Meaning, Profile, ProfileKind, Server
+from relay.directory.routing import Route
+from relay.doctor.providers import send_as_advice
+from relay.doctor.server_check import may_send_as
+from relay.incoming.mailbox import Mailbox, mailbox_of
 from relay.mail.address import Address
 from relay.mail.content import Content
-from relay.mail.header import Field, Header
-from relay.mail.trace import format_date, message_id, new_id
 from relay.secrets.secret import secret_ref
-from relay.upstream.probe import probe
+from relay.upstream.probe import Step, probe
 
 
 class Probes:
-    """The operations that test; each yields {step, ok, detail}, and the first that fails is the last."""
+    """The operations that test; each yields {step, ok, detail}, and the first that fails is the last.
+
+    Where nothing is to be sent, the last step says what MAIL and RCPT have proven about the address.
+    """
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
@@ -38,25 +44,51 @@ class Probes:
         recipient = Address.parse(to)
         # A server without an account and address of its own has no identity; the recipient writes to itself then.
         sender = server.identity or recipient
-        return self._probe(server, Account(name, server.username), None, sender, recipient, send=send)
+        content = self._content(sender, recipient) if send else None
+        return self._probe(server, Account(name, server.username), None, sender, recipient, content)
 
-    def test_channel(self, *, name: str, to: str | None = None, send: bool = True) -> AsyncIterator[dict[str, Any]]:
-        """Send a message as a channel does, to `to` or to the channel itself."""
-        return self._test_profile(ProfileKind.CHANNEL, name, to, send=send)
+    def test_channel(
+        self, *, name: str, to: str | None = None, send: bool = True, round_trip: bool = False
+    ) -> AsyncIterator[dict[str, Any]]:
+        """Send a message as a channel does, to `to` or to the channel itself, and look for it where it arrives."""
+        return self._test_profile(ProfileKind.CHANNEL, name, to, send=send, round_trip=round_trip)
 
-    def test_agent(self, *, name: str, to: str | None = None, send: bool = True) -> AsyncIterator[dict[str, Any]]:
-        """Send a message as an agent does, to `to` or to the agent."""
-        return self._test_profile(ProfileKind.AGENT, name, to, send=send)
+    def test_agent(
+        self, *, name: str, to: str | None = None, send: bool = True, round_trip: bool = False
+    ) -> AsyncIterator[dict[str, Any]]:
+        """Send a message as an agent does, to `to` or to the agent, and look for it where it arrives."""
+        return self._test_profile(ProfileKind.AGENT, name, to, send=send, round_trip=round_trip)
 
     def _test_profile(
-        self, kind: ProfileKind, name: str, to: str | None, *, send: bool
+        self, kind: ProfileKind, name: str, to: str | None, *, send: bool, round_trip: bool
     ) -> AsyncIterator[dict[str, Any]]:
         profile = find_profile(self._parts, kind, name)
-        recipient = Address.parse(to or profile.address)
         route = self._parts.directory.routing().route_of(profile)
         if route is None:
             raise Refused(f"{kind} '{name}' has no way out: its server has no account and no address")
-        return self._probe(route.server, route.account, profile, route.identity, recipient, send=send)
+        if round_trip:
+            return self._test_round_trip(profile, route, to, send=send)
+        recipient = Address.parse(to or profile.address)
+        content = self._content(route.identity, recipient) if send else None
+        return self._probe(route.server, route.account, profile, route.identity, recipient, content)
+
+    def _test_round_trip(
+        self, profile: Profile, route: Route, to: str | None, *, send: bool
+    ) -> AsyncIterator[dict[str, Any]]:
+        if not send:
+            raise Refused("a round trip sends a message; leave one of --round-trip and --no-send out")
+        mailbox, address = _mailbox(profile, route)
+        if mailbox is None:
+            raise Refused(no_mailbox(profile))
+        recipient = Address.parse(to) if to else address
+
+        def send_it(content: Content) -> AsyncIterator[dict[str, Any]]:
+            return self._probe(route.server, route.account, profile, route.identity, recipient, content)
+
+        return RoundTrip(self._parts, mailbox, route.identity, recipient).steps(send_it)
+
+    def _content(self, sender: Address, recipient: Address) -> Content:
+        return probe_message(sender, recipient, self._parts.settings.effective_hostname)
 
     async def _probe(
         self,
@@ -65,41 +97,39 @@ class Probes:
         profile: Profile | None,
         sender: Address,
         recipient: Address,
-        *,
-        send: bool,
+        content: Content | None,
     ) -> AsyncIterator[dict[str, Any]]:
         ref = secret_ref(server, profile, override=profile is not None and profile.override)
         if ref is not None:
             self._parts.secrets.forget(ref)  # a test asks the password's source anew
-        hostname = self._parts.settings.effective_hostname
         steps = probe(
             server,
             account,
             await self._parts.secrets.secret(ref) if ref else None,
-            hello=hostname,
+            hello=self._parts.settings.effective_hostname,
             sender=sender,
             recipient=recipient,
-            content=_message(sender, recipient, hostname) if send else None,
+            content=content,
         )
+        is_good = False
         async for step in steps:
-            yield asdict(step)
+            is_good = step.ok
+            yield _record(step, server)
+        if is_good and content is None:
+            yield {"step": "send-as", "ok": True, "detail": may_send_as(server, sender, account.username)}
 
 
-def _message(sender: Address, recipient: Address, hostname: str) -> Content:
-    now = datetime.now(UTC)
-    fields = {
-        "Date": format_date(now),
-        "From": str(sender),
-        "To": str(recipient),
-        "Subject": "Relay test message",
-        "Message-ID": message_id(new_id(now), sender),
-        "MIME-Version": "1.0",
-        "Content-Type": "text/plain; charset=utf-8",
-        "Auto-Submitted": "auto-generated",
-    }
-    header = Header(tuple(Field.make(name, value) for name, value in fields.items()))
-    text = (
-        "This message was sent by a test of Relay.\r\n\r\n"
-        f"Sender: {sender}\r\nRecipient: {recipient}\r\nMachine: {hostname}\r\n"
-    )
-    return Content(bytes(header), (text.encode(),))
+def _mailbox(profile: Profile, route: Route) -> tuple[Mailbox | None, Address]:
+    """Return where a profile's mail comes back, and by which address: its own, or the server's that it leaves with."""
+    own, servers = mailbox_of(profile), mailbox_of(route.server)
+    if own is None and servers is not None and not route.override:
+        return servers, route.identity
+    return own, Address.parse(profile.address)
+
+
+def _record(step: Step, server: Server) -> dict[str, Any]:
+    """Return a step as JSON has it; a refused address comes with what to do about it at that provider."""
+    detail = step.detail
+    if step.failure is not None and step.failure.meaning is Meaning.IDENTITY_REFUSED:
+        detail = f"{detail}; what to do: {send_as_advice(server.host)}"
+    return {"step": step.step, "ok": step.ok, "detail": detail}

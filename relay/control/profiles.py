@@ -4,13 +4,14 @@ from asyncio import to_thread
 from typing import Any
 
 from relay.control.assignments import read_assignments
+from relay.control.logins import forget_login_password, set_login_password
 from relay.control.lookup import find_profile
 from relay.control.operation import Operation
 from relay.control.parts import Parts
 from relay.control.passwords import forget_password, set_password
 from relay.control.records import profile_record, profile_records
 from relay.directory.edit import add_profile, remove_profile, set_profile
-from relay.directory.model import Agent, Channel, ProfileKind
+from relay.directory.model import Agent, Channel, Profile, ProfileKind
 
 
 class Profiles:
@@ -29,6 +30,7 @@ class Profiles:
             f"{self._kind}.set": Operation(self.set_, is_change=True),
             f"{self._kind}.remove": Operation(self.remove, is_change=True),
             f"{self._kind}.password": Operation(self.password, is_change=True),
+            f"{self._kind}.login": Operation(self.login, is_change=True),
         }
 
     async def list_(self, *, sort: str = "name", contains: str = "") -> list[dict[str, Any]]:
@@ -44,8 +46,8 @@ class Profiles:
         """Add a profile with the values of its keys, and return it."""
         await self._parts.directory.change(lambda document: add_profile(document, self._kind, name, values))
         profile = find_profile(self._parts, self._kind, name)
-        # A name that was free has no password: what an earlier owner of the name left must not serve this one.
-        await forget_password(self._parts, profile)
+        # A name that was free has no passwords: what an earlier owner of the name left must not serve this one.
+        await self._forget(profile)
         if password is not None:
             await set_password(self._parts, profile, password)
         return profile_record(self._parts, profile)
@@ -57,13 +59,22 @@ class Profiles:
         return await self.show(name=name)
 
     async def remove(self, *, name: str) -> dict[str, Any]:
-        """Remove a profile and its password."""
+        """Remove a profile and its passwords."""
         profile = find_profile(self._parts, self._kind, name)
         await self._parts.directory.change(lambda document: remove_profile(document, self._kind, name))
-        await forget_password(self._parts, profile)
+        await self._forget(profile)
         return {"ok": True}
 
     async def password(self, *, name: str, password: str) -> dict[str, Any]:
         """Set the email password, with which the profile logs in at its server."""
         await set_password(self._parts, find_profile(self._parts, self._kind, name), password)
         return {"ok": True}
+
+    async def login(self, *, name: str, password: str) -> dict[str, Any]:
+        """Set the login password, with which the profile logs in at Relay."""
+        await set_login_password(self._parts, find_profile(self._parts, self._kind, name).name, password)
+        return {"ok": True}
+
+    async def _forget(self, profile: Profile) -> None:
+        await forget_password(self._parts, profile)
+        await forget_login_password(self._parts, profile.name)

@@ -10,7 +10,7 @@ from relay.control.operation import Operation
 from relay.control.parts import Parts
 from relay.control.refused import Refused
 from relay.delivery.lifecycle import State
-from relay.directory.rules import no_such
+from relay.schema import no_such
 from relay.store.messages import Leased, StoredMessage
 from relay.store.queue import Queue
 
@@ -48,7 +48,7 @@ class Waiting:
     async def show(self, *, id: str) -> dict[str, Any]:  # noqa: A002 - the parameter's name on the wire
         """Return one message that waits, with its attempts."""
         message = await self._open_message(id)
-        return journey_record(self._parts, message, await self._parts.queue.attempts(message.id))
+        return await journey_record(self._parts, message)
 
     async def retry(self, *, ids: list[str] | None = None, profile: str | None = None) -> dict[str, Any]:
         """Try these messages now, or those of a profile, or with neither all that wait; return how many."""

@@ -4,13 +4,17 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
+from math import ceil
 from typing import Any
 
+from relay import log
 from relay.control.message_records import rfc3339
 from relay.delivery import by_hand
 from relay.delivery.accounts import Accounts
+from relay.delivery.lifecycle import State
 from relay.delivery.lifting import lift
-from relay.directory.model import Account, Directory
+from relay.delivery.pacing import Pacing
+from relay.directory.model import Account, Directory, Server
 from relay.directory.routing import Routing
 from relay.store.messages import HoldRow, Leased, StoredMessage
 from relay.store.queue import Queue
@@ -27,12 +31,14 @@ class StoreQueueDesk:
         *,
         changed: Callable[[], None] = lambda: None,
         connections: Callable[[], Mapping[Account, int]] = dict,
+        pacing: Pacing | None = None,
     ) -> None:
         self._queue = queue
         self._routing = routing
         self._accounts = accounts
         self._changed = changed
         self._connections = connections
+        self._pacing = pacing
 
     async def retry(self, ids: Sequence[str] | None, profile: str | None) -> int:
         """Make messages due: these, those of a profile, or all. Held ones stay. Return how many are."""
@@ -46,11 +52,16 @@ class StoreQueueDesk:
 
     async def hold(self, id_: str, /) -> bool:
         """Hold a message."""
-        return await self._queue.edit(id_, by_hand.hold(datetime.now(UTC)))
+        is_held = await self._queue.edit(id_, by_hand.hold(datetime.now(UTC)))
+        if is_held:
+            log.held(id=id_, reason=by_hand.HELD_BY_HAND)
+        return is_held
 
     async def release(self, id_: str, /) -> bool:
         """Release a message that is held."""
         is_released = await self._queue.edit(id_, by_hand.release(datetime.now(UTC)))
+        if is_released:
+            log.released(id=id_)
         self._changed()
         return is_released
 
@@ -84,8 +95,39 @@ class StoreQueueDesk:
         return is_lifted
 
     def waits_for(self, message: StoredMessage) -> str:
-        """Return the reason that was written down with the message."""
-        return message.reason
+        """Return what keeps a message that is due from leaving, or the reason that was written down with it."""
+        now = datetime.now(UTC)
+        found = self._way_of(message) if _is_due(message, now) else None
+        if found is None:
+            return message.reason
+        server, account = found
+        slow = self._accounts.slowness_of(account, now)
+        if slow is not None:
+            seconds = ceil((slow.until - now).total_seconds())
+            return f"waits for {server.scope(account)}: its server asks for a slower pace, next in {seconds} s"
+        return (self._pacing.reason(server, account) if self._pacing else "") or message.reason
+
+    def next_attempt(self, message: StoredMessage) -> datetime | None:
+        """Return when a message is tried next: when it is due, or the first of its account that is due may leave."""
+        now = datetime.now(UTC)
+        found = self._way_of(message) if _is_due(message, now) else None
+        if found is None:
+            return message.next_attempt
+        slow = self._accounts.slowness_of(found[1], now)
+        paced = self._pacing.next(*found) if self._pacing else None
+        return max((moment for moment in (slow.until if slow else None, paced) if moment), default=message.next_attempt)
+
+    def _way_of(self, message: StoredMessage) -> tuple[Server, Account] | None:
+        """Return by which server and account a message would leave now; None where its route is gone."""
+        routing = self._routing()
+        if message.profile is None:
+            route = routing.default_route()
+            return (route.server, route.account) if route else None
+        profile = routing.directory.profile(message.profile)
+        if profile is None:
+            return None
+        server, account = routing.directory.server_of(profile), routing.directory.account_of(profile)
+        return (server, account) if server and account else None
 
     async def _retry(self, id_: str, now: datetime) -> bool:
         with suppress(Leased):  # a relay ended in the middle of an attempt: the next one looks into that first
@@ -105,6 +147,11 @@ class StoreQueueDesk:
             "reason": hold.reason if hold else slow.reason if slow else "",
             "connections": self._connections().get(account, 0),
         }
+
+
+def _is_due(message: StoredMessage, now: datetime) -> bool:
+    """Whether a message would be tried now, if its account may send."""
+    return message.state == State.QUEUED and message.next_attempt is not None and message.next_attempt <= now
 
 
 def _users(directory: Directory) -> dict[Account, list[str]]:

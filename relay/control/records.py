@@ -1,4 +1,4 @@
-"""Servers and profiles as the JSON objects that `list` and `show` give: every key that is set or follows, no secret.
+"""What is in the directory as the JSON objects of `list` and `show`: every key that is set or follows, no secret.
 
 The keys of DESIGN section 4 come first; the others are those of directory.toml.
 """
@@ -8,11 +8,21 @@ from collections.abc import Callable, Mapping
 from dataclasses import fields
 from typing import Any, TypeAlias
 
+from relay.control.logins import login_is_set
 from relay.control.parts import Parts
 from relay.control.refused import Refused
-from relay.directory.model import AnswerRule, Directory, Incoming, OAuthClient, Profile, ProfileKind, Server
+from relay.directory.model import (
+    AnswerRule,
+    Application,
+    Directory,
+    Incoming,
+    OAuthClient,
+    Profile,
+    ProfileKind,
+    Server,
+)
 from relay.faults import did_you_mean
-from relay.secrets.secret import ref_of
+from relay.secrets.secret import ref_of, token_ref
 
 _User: TypeAlias = tuple[str | None, ProfileKind]
 
@@ -75,10 +85,19 @@ def profile_record(parts: Parts, profile: Profile) -> dict[str, Any]:
         "resolved_server": server.name if server else None,
         "override": profile.override,
         "username": profile.username or (profile.address if profile.override else ""),
-        "password_set": parts.secrets.is_set(ref_of(profile)),
-        "login_set": False,  # a login at Relay needs the listener's logins, which come with a later version
+        "password_set": parts.secrets.is_set((server and token_ref(server, profile)) or ref_of(profile)),
+        "login_set": login_is_set(parts, profile.name),
     }
     return shown | _rest(profile, shown)
+
+
+def application_record(parts: Parts, application: Application) -> dict[str, Any]:
+    """Return one application of the directory in effect."""
+    return {
+        "name": application.name,
+        "may_send_as": list(application.may_send_as),
+        "login_set": login_is_set(parts, application.name),
+    }
 
 
 def _server_record(parts: Parts, directory: Directory, server: Server, used: Mapping[_User, int]) -> dict[str, Any]:
@@ -95,7 +114,7 @@ def _server_record(parts: Parts, directory: Directory, server: Server, used: Map
         "used_by_channels": used.get((server.name, ProfileKind.CHANNEL), 0),
         "used_by_agents": used.get((server.name, ProfileKind.AGENT), 0),
         "state": "ok",
-        "password_set": parts.secrets.is_set(ref_of(server)),
+        "password_set": parts.secrets.is_set(token_ref(server, server) or ref_of(server)),
     }
     return shown | _rest(server, shown)
 

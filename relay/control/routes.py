@@ -6,14 +6,13 @@ from relay.control.operation import Operation
 from relay.control.parts import Parts
 from relay.control.refused import Refused
 from relay.delivery import replies
-from relay.directory.client import Client, standing
-from relay.directory.model import Agent
+from relay.directory.client import Client, login_of, standing
 from relay.directory.routing import Route, Routing
-from relay.directory.rules import no_such
 from relay.mail.address import Address
 from relay.mail.content import ContentRefused
 from relay.mail.header import Field, Header
 from relay.mail.identity import Alignment, Mismatch, align, from_address
+from relay.schema import no_such
 from relay.secrets.secret import secret_ref
 
 _LOCAL = "127.0.0.1"
@@ -55,12 +54,10 @@ class Routes:
     def _client(self, routing: Routing, login: str | None) -> Client:
         if login is None:
             return Client(_LOCAL, _LOCAL, self._parts.settings.listeners[0].may_send_as, is_trusted=True)
-        profile = routing.directory.profile(login)
-        if profile is None:
-            known = [known.name for known in routing.directory.profiles()]
-            raise Refused(no_such("login", login, known))
-        others = profile.may_send_as if isinstance(profile, Agent) else ()
-        return Client(login, _LOCAL, (profile.name, *others), is_trusted=False)
+        found = login_of(routing, login)
+        if found is None:
+            raise Refused(no_such("login", login, routing.logins.names))
+        return Client(login, _LOCAL, (), is_trusted=False).logged_in(found)
 
     def _explanation(self, route: Route, aligned: Header) -> dict[str, Any]:
         reply_to = aligned.get_all("reply-to")

@@ -11,6 +11,7 @@ from relay.control.passwords import forget_password, set_password
 from relay.control.records import server_record, server_records
 from relay.directory.edit import add_server, remove_server, set_default, set_server
 from relay.directory.model import Server
+from relay.directory.presets import preset
 
 
 class Servers:
@@ -40,10 +41,17 @@ class Servers:
         return server_record(self._parts, find_server(self._parts, name))
 
     async def add(
-        self, *, name: str, values: dict[str, Any], default: bool = False, password: str | None = None
+        self,
+        *,
+        name: str,
+        values: dict[str, Any],
+        default: bool = False,
+        password: str | None = None,
+        provider: str | None = None,
     ) -> dict[str, Any]:
-        """Add a server with the values of its keys, and return it."""
-        await self._parts.directory.change(lambda document: add_server(document, name, values, default=default))
+        """Add a server with the values of its keys, and return it. A provider's preset gives those that are missing."""
+        filled = values if provider is None else (await to_thread(preset, provider)).fill(values)
+        await self._parts.directory.change(lambda document: add_server(document, name, filled, default=default))
         server = find_server(self._parts, name)
         # A name that was free has no password: what an earlier owner of the name left must not serve this one.
         await forget_password(self._parts, server)

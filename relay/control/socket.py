@@ -1,9 +1,11 @@
 """control.sock: HTTP over a unix socket, on which the commands reach a running relay.
 
 `POST /do/NAME` with the parameters as a JSON object answers the operation's result as JSON; an operation that goes on
-for a while answers lines of JSON (application/x-ndjson), each `{"item": …}`, and `{"error": "…"}` where it ends early.
-`GET /status` answers the status. A refusal is `{"ok": false, "error": "…"}` with a 4xx. The header `Relay-State-Dir`
-of a request names the state_dir that the command means; a relay with another one refuses.
+for a while answers lines of JSON (application/x-ndjson), each `{"item": …}`, and at the end `{"end": true}`, or
+`{"error": "…"}` where it ends early; an answer without either is broken off.
+`GET /status` answers the status, `GET /metrics` the counters as text for Prometheus. A refusal is `{"ok": false,
+"error": "…"}` with a 4xx. The header `Relay-State-Dir` of a request names the state_dir that the command means; a relay
+with another one refuses.
 """
 
 import json
@@ -25,6 +27,7 @@ from relay.control.http import HttpServer
 from relay.control.operations import Operations
 from relay.control.peer import may_ask
 from relay.control.refused import Refused, UnknownOperation
+from relay.metrics import CONTENT_TYPE
 
 STATE_DIR_HEADER = "Relay-State-Dir"
 _MOST_BYTES = 1024 * 1024  # a request: an import of many passwords stays far below
@@ -45,6 +48,7 @@ class ControlSocket:
         self._inode = 0
         routes = [
             Route("/status", self._status, methods=["GET"]),
+            Route("/metrics", self._metrics, methods=["GET"]),
             Route("/do/{name}", self._do, methods=["POST"]),
         ]
         self._server = HttpServer(Starlette(routes=routes))
@@ -66,6 +70,11 @@ class ControlSocket:
         if (refusal := self._refusal(request)) is not None:
             return refusal
         return JSONResponse(await self._operations.run("status", {}))
+
+    async def _metrics(self, request: Request) -> Response:
+        if (refusal := self._refusal(request)) is not None:
+            return refusal
+        return Response(await self._operations.run("metrics", {}), media_type=CONTENT_TYPE)
 
     async def _do(self, request: Request) -> Response:
         name = request.path_params["name"]
@@ -160,6 +169,7 @@ async def _lines(batches: AsyncGenerator[list[dict[str, Any]]]) -> AsyncIterator
         async with aclosing(batches):
             async for batch in batches:
                 yield b"".join(_line({"item": item}) for item in batch)
+        yield _line({"end": True})
     except Refused as error:
         yield _line({"error": str(error)})
 

@@ -120,6 +120,26 @@ def test_a_person_is_asked_for_what_is_missing(relay: CommandLine) -> None:
     assert (jane["override"], jane["password_set"]) == (True, True)
 
 
+def test_a_person_may_name_a_provider_instead_of_a_host(relay: CommandLine) -> None:
+    main, terminal = pty.openpty()
+    command = [sys.executable, "-m", "relay.cli.app", "--config", str(relay.settings_file), "init", "--no-test"]
+    process = subprocess.Popen(command, stdin=terminal, stdout=terminal, stderr=terminal, start_new_session=True)
+    os.close(terminal)
+    for question, answer in (
+        ("takes your mail", "ses"),
+        ("SMTP credentials of the region", ""),
+        ("Its name (email-smtp.REGION.amazonaws.com):", "email-smtp.eu-west-1.amazonaws.com"),
+        ("address that sends", "nonsense"),
+    ):
+        _read_until(main, question)
+        if answer:
+            os.write(main, answer.encode() + b"\n")
+    _read_until(main, "'nonsense' has no domain")
+    process.terminate()
+    process.wait(20)
+    os.close(main)
+
+
 def _read_until(terminal: int, words: str) -> str:
     seen = b""
     while words.encode() not in seen:

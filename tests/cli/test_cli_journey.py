@@ -61,6 +61,22 @@ def test_sizes(size: int, words: str, capsys: pytest.CaptureFixture[str]) -> Non
     assert "attempts" not in out
 
 
+@pytest.mark.parametrize(
+    ("returned", "line"),
+    [
+        (
+            {"status": "5.1.1", "words": "550 5.1.1 no such user", "reporter": "mx.there.example"},
+            "returned by mx.there.example: 550 5.1.1 no such user, found at 2025-11-24 ",
+        ),
+        ({"status": "5.0.0", "words": "no [2J", "reporter": ""}, "returned: 5.0.0 no [2J, found at 2025-11-24 "),
+    ],
+)
+def test_what_came_back(returned: dict[str, str], line: str, capsys: pytest.CaptureFixture[str]) -> None:
+    ann = {**RECORD["recipients"][0], "returned": {**returned, "found": "2025-11-24T12:00:00Z"}}
+    print_journey(RECORD | {"recipients": [ann]})
+    assert f"             {line}" in capsys.readouterr().out
+
+
 def test_recipients_in_short() -> None:
     ann, bob = {"address": "ann@customer.example"}, {"address": "bob@customer.example"}
     assert recipients_in_short([]) == ""

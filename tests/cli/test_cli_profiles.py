@@ -45,7 +45,7 @@ def test_every_option_of_add_is_written(peopled: CommandLine) -> None:
 
 def test_a_list_shows_the_server_as_it_resolves(peopled: CommandLine) -> None:
     lines = peopled.good("channel", "list").splitlines()
-    assert lines[0].split() == ["NAME", "ADDRESS", "SERVER", "OVERRIDE", "PASSWORD"]
+    assert lines[0].split() == ["NAME", "ADDRESS", "SERVER", "OVERRIDE", "PASSWORD", "LOGIN"]
     assert lines[1].split() == ["sales", "sales@acmejets.example", "other", "yes", "missing"]
     assert lines[2].split() == ["support", "support@acmejets.example", "acmejets", "(default)", "no"]
     assert peopled.good("agent", "list").splitlines()[0].split() == [
@@ -56,6 +56,7 @@ def test_a_list_shows_the_server_as_it_resolves(peopled: CommandLine) -> None:
         "GROUP",
         "ROLE",
         "PASSWORD",
+        "LOGIN",
     ]
 
 
@@ -125,7 +126,7 @@ def test_secrets_are_listed_imported_and_rotated(peopled: CommandLine) -> None:
     assert peopled.good("secrets", "list") == "no password is set yet\n"
     text = peopled.directory_file.read_text()
     peopled.directory_file.write_text(text.replace("[agents.jane]", '[agents.jane]\npassword = "geheim-7"'))
-    assert "relay secrets import moves it" in peopled.good("secrets", "list")
+    assert f"relay secrets import --config {peopled.settings_file} moves it" in peopled.good("secrets", "list")
     assert peopled.good("secrets", "import") == "1 password moved to the vault: profile/jane\n"
     [record] = peopled.ask("secrets", "list")
     assert record.keys() == {"owner", "source", "changed", "used"}

@@ -95,17 +95,21 @@ def test_hold_release_remove(filled: CommandLine) -> None:
     out = filled.good("queue", "hold", "aaaaaaaa")
     hint = f"relay queue release aaaaaaaaaaaa --config {filled.settings_file}"
     assert out == f"message {FIRST} is held; let it go on with: {hint}\n"
+    how = f"held by hand; let it go on with: relay queue release --config {filled.settings_file}\n"
+    for words in (["queue", "list"], ["queue", "show", FIRST], ["messages", "show", FIRST]):
+        assert how in filled.good(*words)
     assert filled.good("queue", "release", "aaaaaaaaaaaa") == f"message {FIRST} goes on\n"
     assert filled.good("queue", "remove", FIRST) == f"message {FIRST} is removed\n"
     done = filled("queue", "remove", FIRST)
     assert (done.code, done.out) == (1, "")
-    assert done.err == f"message {FIRST} is removed and waits no more; see relay messages show\n"
+    why = f"see relay messages show --config {filled.settings_file}"
+    assert done.err == f"message {FIRST} is removed and waits no more; {why}\n"
 
 
 def test_retry(filled: CommandLine) -> None:
     done = filled("queue", "retry", "aaaaaa", "bbbbbb")
     assert (done.code, done.out) == (0, "1 message will be tried now\n")
-    assert done.err == "1 could not: held, or under way; see relay queue show\n"
+    assert done.err == f"1 could not: held, or under way; see relay queue show --config {filled.settings_file}\n"
     assert filled.good("queue", "retry", "--all") == "1 message will be tried now\n"
     assert filled.good("queue", "retry", "--profile", "sales") == "0 messages will be tried now\n"
 
@@ -150,7 +154,7 @@ def test_accounts_are_listed_and_released(peopled: CommandLine) -> None:
     assert lines[3].startswith(f"{mailer} as support@acmejets.example ")
     assert {record["state"] for record in peopled.ask("account", "list")} == {"held", "ok"}
     done = peopled("queue", "release", peopled.ask("queue", "list")[0]["id"])
-    assert done.err.endswith(f"relay account release {jane}\n")
+    assert done.err.endswith(f"relay account release {jane} --config {peopled.settings_file}\n")
     assert peopled.good("account", "release", jane) == f"account {jane} is released\n"
     assert [record["state"] for record in peopled.ask("queue", "list")] == ["queued"]
     done = peopled("account", "release", jane, "--json")
@@ -163,13 +167,15 @@ def test_the_status_of_a_running_relay(peopled: CommandLine, monkeypatch: pytest
     held = {"account": "acmejets/u", "address": "", "held_since": created.isoformat(), "reason": "535 5.7.8 no"}
     running = {"running": True, "version": "1", "pid": 1, "since": "2025", "listeners": ["127.0.0.1:2525"]}
     queue = {"queue": {"queued": 2, "sending": 0, "unknown": 0, "held": 1}, "oldest": created.isoformat()}
-    found = {**NOT_RUNNING, **running, **queue, "accounts_held": [held] * 12}
+    mailboxes = [{"reason": ""}, {"reason": "the mailbox of channel 'support': no\x1b[2J"}]
+    found = {**NOT_RUNNING, **running, **queue, "accounts_held": [held] * 12, "mailboxes": mailboxes}
     monkeypatch.setattr(ControlClient, "status", lambda _: found)
     lines = peopled.good("status").splitlines()
     assert "queue      2 queued, 1 held; the oldest came 3 h ago" in lines
     assert "held       12 accounts" in lines
     assert lines.count("  acmejets/u, 3 h ago:") == lines.count("    535 5.7.8 no") == 10
-    assert lines[-1] == f"  and 2 more: relay account list --config {peopled.settings_file}"
+    assert f"  and 2 more: relay account list --config {peopled.settings_file}" in lines
+    assert lines[-1] == "  returned mail is not looked for: the mailbox of channel 'support': no [2J"
     monkeypatch.setattr(ControlClient, "status", lambda _: {**NOT_RUNNING, **running})
     lines = peopled.good("status").splitlines()
     assert "queue      empty" in lines

@@ -8,20 +8,23 @@ from typer.main import get_command
 
 from relay import __version__
 from relay.cli.app import app, config_first, run
+from relay.cli.session import Session
 from relay.settings import Settings
 from tests.cli.cli_kit import CommandLine
 
 VERBS = {
-    "server": "add list show set remove default password test",
-    "channel": "add list show set remove password test",
-    "agent": "add list show set remove password test",
+    "server": "add list show set remove default password test authorize",
+    "channel": "add list show set remove password test authorize",
+    "agent": "add list show set remove password test authorize",
+    "application": "add list show set remove password",
     "queue": "list show retry hold release remove export",
     "account": "list release",
     "messages": "list show",
+    "provider": "list",
     "secrets": "list import rotate",
     "config": "show",
 }
-PLAIN = ("serve", "init", "demo", "check", "status", "route")
+PLAIN = ("serve", "init", "demo", "check", "status", "route", "doctor", "sendmail")
 COMMANDS = [(name,) for name in PLAIN] + [(noun, verb) for noun, verbs in VERBS.items() for verb in verbs.split()]
 
 
@@ -49,7 +52,7 @@ def test_a_command_without_its_verb_shows_its_help(words: list[str], capsys: pyt
     assert "Commands:" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("words", [[], ["server"]])
+@pytest.mark.parametrize("words", [[], *([noun] for noun in VERBS)])
 def test_no_line_of_a_list_of_commands_is_cut(
     words: list[str], relay: CommandLine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -67,12 +70,13 @@ def test_the_version(relay: CommandLine) -> None:
     [
         (["sever", "list"], "No such command 'sever'. Did you mean 'server'"),
         (["server", "lsit"], "No such command 'lsit'. Did you mean 'list'"),
-        (["server", "add", "x"], "Missing option '--host'"),
+        (["server", "add", "x"], "give --host HOST or --provider P"),
         (["server", "add", "x", "--host", "h", "--prt", "1"], "No such option: --prt"),
         (["server", "add", "x", "--host", "h", "--port", "many"], "Invalid value for '--port'"),
         (["server", "set", "x"], "Missing argument"),
         (["server", "show"], "Missing argument 'NAME'"),
-        (["agent", "password", "x", "--login"], "No such option: --login"),
+        (["agent", "password", "x", "--incoming", "--login"], "give one of --login and --incoming"),
+        (["application", "add", "x"], "Missing option '--may-send-as'"),
         (["route"], "Missing argument 'SENDER'"),
         (["demo", "--port", "70000"], "Invalid value for '--port'"),
         (["queue", "show"], "Missing argument 'ID'"),
@@ -156,3 +160,28 @@ def test_serve_and_demo_hand_over_and_end_with_the_exit_code(
     relay("demo")
     relay("demo", "--send")
     assert seen == [("relay.test", relay.settings_file), (2500, True), (2525, False), (0, True)]
+
+
+@pytest.mark.parametrize(
+    ("sentence", "told"),
+    [
+        (
+            "there is no account 'x'; see relay account list",
+            "there is no account 'x'; see relay account list --config F",
+        ),
+        ("go on with: relay account release a/b", "go on with: relay account release a/b --config F"),
+        ("one: relay server list\ntwo: relay check", "one: relay server list --config F\ntwo: relay check --config F"),
+        ("relay.toml: relay.hostname: nobody knows it", "relay.toml: relay.hostname: nobody knows it"),
+        ("stop relay and put back a backup", "stop relay and put back a backup"),
+    ],
+)
+def test_a_command_to_go_on_with_names_the_same_settings(sentence: str, told: str) -> None:
+    assert Session(Path("F")).told(sentence) == told
+    assert Session(None).told(sentence) == sentence
+
+
+@pytest.mark.parametrize("where", [["--config", "F"], ["--config=F"], ["--config", "other", "--config=F"]])
+def test_a_refusal_names_the_settings_that_were_given(where: list[str], relay: CommandLine) -> None:
+    file = str(relay.settings_file)
+    done = relay("account", "release", "no/body", *(word.replace("F", file) for word in where))
+    assert done.err == f"there is no account 'no/body'; see relay account list --config {file}\n"

@@ -212,3 +212,22 @@ async def test_a_relay_that_breaks_off_is_a_sentence(path: Path, tmp_path: Path)
             await asyncio.to_thread(ControlClient(path, tmp_path).status)
         with pytest.raises(Refused, match="broke off its answer"):
             await asyncio.to_thread(lambda: list(ControlClient(path, tmp_path).stream("server.test", {})))
+
+
+async def test_a_stream_that_ends_without_its_end_is_broken_off(path: Path, tmp_path: Path) -> None:
+    """As a fault in the middle of a test leaves it: http.client takes that for the end."""
+
+    async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        line = b'{"item": {"step": "login", "ok": true}}\n'
+        writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n" % (len(line), line))
+        writer.close()
+
+    async with await asyncio.start_unix_server(hang_up, path):
+        with pytest.raises(Refused, match="broke off its answer"):
+            await asyncio.to_thread(lambda: list(ControlClient(path, tmp_path).stream("server.test", {})))
+
+
+async def test_the_counters_are_a_running_relays(path: Path, operations: Operations, tmp_path: Path) -> None:
+    with pytest.raises(Refused, match=r"^only a running relay counts"):
+        await operations.run("metrics", {})

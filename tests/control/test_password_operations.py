@@ -88,3 +88,39 @@ async def test_a_lost_master_key_is_one_sentence(tmp_path: Path) -> None:
         with pytest.raises(Refused, match=r"master key file .* is missing") as caught:
             await operations.run("secrets.rotate", {})
         assert "\n" not in str(caught.value)
+
+
+def _with_mailbox(**incoming: str) -> dict[str, Any]:
+    directory = _with()
+    directory["agents"]["jane"]["incoming"] = {"host": "imap.acmejets.example", **incoming}
+    directory["servers"]["other"]["incoming"] = {"host": "imap.other.example"}
+    return directory
+
+
+async def test_a_mailbox_has_a_password_of_its_own(tmp_path: Path) -> None:
+    async with operations_in(tmp_path, _with_mailbox()) as operations:
+        await operations.run("agent.incoming", {"name": "jane", "password": "geheim-20"})
+        await operations.run("server.incoming", {"name": "other", "password": "geheim-21"})
+        records = await operations.run("secrets.list", {})
+        assert {record["owner"]: record["used"] for record in records} == {
+            "incoming/jane": True,
+            "incoming/server/other": True,
+        }
+        assert (await operations.run("agent.show", {"name": "jane"}))["password_set"] is False
+        await operations.run("agent.remove", {"name": "jane"})
+        assert [record["owner"] for record in await operations.run("secrets.list", {})] == ["incoming/server/other"]
+
+
+async def test_a_mailboxs_password_in_the_file_is_moved_too(tmp_path: Path) -> None:
+    async with operations_in(tmp_path, _with_mailbox(password="geheim-22")) as operations:
+        with pytest.raises(Refused, match=r"the mailbox of 'jane' takes its password from directory\.toml"):
+            await operations.run("agent.incoming", {"name": "jane", "password": "geheim-23"})
+        assert (await operations.run("secrets.import", {}))["imported"] == ["incoming/jane"]
+        assert "geheim" not in (tmp_path / "state/directory.toml").read_text()
+        assert "imap.acmejets.example" in (tmp_path / "state/directory.toml").read_text()
+
+
+async def test_who_has_no_mailbox_has_no_password_for_it(tmp_path: Path) -> None:
+    async with operations_in(tmp_path) as operations:
+        with pytest.raises(Refused, match=r"'support' has no mailbox; add \[channels.support.incoming\]"):
+            await operations.run("channel.incoming", {"name": "support", "password": "geheim-24"})

@@ -59,7 +59,8 @@ async def test_a_good_server_passes_every_step(wired: Operations, upstream: Capt
 
 async def test_without_sending_nothing_arrives(wired: Operations, upstream: CaptureServer) -> None:
     steps = await _steps(wired, "channel.test", name="support", send=False)
-    assert [step["step"] for step in steps][-1] == "rcpt"
+    assert [step["step"] for step in steps][-2:] == ["rcpt", "send-as"]
+    assert "nothing was sent" in steps[-1]["detail"]
     assert upstream.messages == []
 
 

@@ -144,3 +144,17 @@ async def test_a_hand_edit_counts_at_once(operations: Operations, tmp_path: Path
     with pytest.raises(Refused, match="not an address"):
         async for _ in operations.stream("channel.test", params):
             pass
+
+
+async def test_a_server_is_added_with_a_providers_preset(operations: Operations, tmp_path: Path) -> None:
+    values = {"username": "m@acmejets.example"}
+    added = await operations.run("server.add", {"name": "fast", "values": values, "provider": "fastmail"})
+    assert (added["host"], added["port"], added["auth"]) == ("smtp.fastmail.com", 465, "plain")
+    assert _directory(tmp_path)["servers"]["fast"]["security"] == "tls"
+    with pytest.raises(Refused, match=r"^there is no provider 'fastmal'; did you mean 'fastmail'\?"):
+        await operations.run("server.add", {"name": "x", "values": values, "provider": "fastmal"})
+
+
+async def test_the_providers_can_be_listed(operations: Operations) -> None:
+    providers = await operations.run("provider.list", {})
+    assert {"google", "microsoft365", "ses"} <= {provider["name"] for provider in providers}

@@ -1,0 +1,131 @@
+"""`relay doctor`: whether mail arrives, check by check, and what to do where it may not."""
+
+import re
+import shutil
+import textwrap
+from collections.abc import Iterable, Sequence
+from typing import Annotated, Any
+
+from typer import Argument, Context, Exit, Option, Typer
+
+from relay.cli.options import AsJson, command
+from relay.cli.output import count, print_json, print_table, words
+from relay.cli.session import Session
+
+_LEVELS = ("good", "warn", "bad")
+_CHECKS = ("server", "certificate", "tls", "login", "send-as", "mx", "spf", "dkim", "dmarc", "alignment")
+_INDENT = " " * 19
+_MOST_NAMES = 5
+_LEAST_WIDTH = 60
+_COMMAND = re.compile(r": (relay [a-z]+ .*)$")
+
+
+def register(app: Typer) -> None:
+    """Add the command."""
+    command(app, "doctor", "relay doctor support")(doctor)
+
+
+def doctor(
+    context: Context,
+    profile: Annotated[
+        str | None, Argument(metavar="PROFILE", help="A channel or agent. Default: all of them.", show_default=False)
+    ] = None,
+    selector: Annotated[
+        list[str] | None,
+        Option("--selector", metavar="S", help="The s= of the server's DKIM-Signature. As often as needed."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Examine server, login and DNS of one profile or of all. Sends nothing. Exit code 1 when something is bad."""
+    found: list[dict[str, Any]] = []
+    context.obj.stream("doctor", found.append, name=profile, selectors=selector)
+    findings = grouped(found)
+    is_good = all(finding["level"] != "bad" for finding in findings)
+    if as_json:
+        print_json({"ok": is_good, "findings": findings})
+    else:
+        _print(findings, context.obj, profile)
+    raise Exit(0 if is_good else 1)
+
+
+def grouped(found: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the findings with equal ones as one, in the order of the checks.
+
+    What is said of several profiles has all of them in `profiles`, and null as `profile`.
+    """
+    groups: dict[tuple[str, str, str, str], dict[str, Any]] = {}
+    for record in found:
+        key = (record["check"], record["level"], record["why"], record["fix"])
+        group = groups.setdefault(key, record | {"profiles": []})
+        group["profiles"].extend(record["profiles"])
+        if group["server"] != record["server"]:
+            group["server"] = None
+    for group in groups.values():
+        group["profiles"] = list(dict.fromkeys(group["profiles"]))
+        group["profile"] = group["profiles"][0] if len(group["profiles"]) == 1 else None
+    return sorted(groups.values(), key=_place)
+
+
+def _place(finding: dict[str, Any]) -> tuple[int, str]:
+    return _CHECKS.index(finding["check"]), finding["server"] or ""
+
+
+def _print(findings: Sequence[dict[str, Any]], session: Session, profile: str | None) -> None:
+    if not findings:
+        print("there is nothing to examine yet")
+        return
+    if profile is None:
+        _print_summary(findings)
+    shown = [finding for finding in findings if profile is not None or finding["level"] != "good"]
+    for finding in shown:
+        _print_finding(finding, session, with_names=profile is None)
+    if profile is None and not shown:
+        print("\neverything is good")
+
+
+def _print_summary(findings: Sequence[dict[str, Any]]) -> None:
+    """How many profiles are how in each check; what concerns a server that nobody uses counts as one."""
+    rows = []
+    for check in _CHECKS:
+        of_check = [finding for finding in findings if finding["check"] == check]
+        numbers = [
+            sum(max(1, len(each["profiles"])) for each in of_check if each["level"] == level) for level in _LEVELS
+        ]
+        if of_check:
+            rows.append([check, *(str(number) if number else "" for number in numbers)])
+    print_table(["check", *_LEVELS], rows, empty="")
+
+
+def _print_finding(finding: dict[str, Any], session: Session, *, with_names: bool) -> None:
+    level = finding["level"].upper() if finding["level"] == "bad" else finding["level"]
+    if with_names:
+        print()
+    lines = _folded(words(finding["why"]))
+    if finding["fix"]:
+        lines += _advice(session.told(words(finding["fix"])), words(finding["record"]))
+    if with_names:
+        lines += _folded(f"for: {_names(finding)}")
+    print(f"{level:<4}  {finding['check']:<11}  {lines[0]}")
+    for line in lines[1:]:
+        print(_INDENT + line)
+
+
+def _advice(fix: str, record: str) -> list[str]:
+    """Return what to do. A record or command at its end has a line of its own, whole, so that it can be copied."""
+    found = _COMMAND.search(fix)
+    whole = record or (found[1] if found else "")
+    return [*_folded(f"do: {fix.removesuffix(whole)}"), *([whole] if whole else [])]
+
+
+def _names(finding: dict[str, Any]) -> str:
+    names = finding["profiles"]
+    if not names:
+        return f"server {finding['server']}"
+    rest = len(names) - _MOST_NAMES
+    return ", ".join(names[:_MOST_NAMES]) + (f" and {count(rest, 'more profile')}" if rest > 0 else "")
+
+
+def _folded(text: str) -> list[str]:
+    """Return a text in lines that fit the terminal; a word that is longer stands alone, whole."""
+    width = max(_LEAST_WIDTH, shutil.get_terminal_size((80, 24)).columns) - len(_INDENT)
+    return textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False) or [""]

@@ -1,0 +1,67 @@
+"""`relay provider`: the providers whose settings Relay knows. It needs neither settings nor a running relay."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
+
+from typer import Option
+
+from relay.cli.listing import TableRows
+from relay.cli.options import AsJson, command, noun
+from relay.cli.output import print_json
+from relay.units import format_size
+
+if TYPE_CHECKING:
+    from relay.directory.presets import Preset
+
+app = noun("Providers: their servers, limits and notes.", "relay provider list")
+
+AUTH = "none, plain, login, cram-md5, scram-sha-256, oauth2 or auto"
+Provider: TypeAlias = Annotated[
+    str | None, Option(metavar="P", help="Fill the rest for a known provider: relay provider list.")
+]
+ClientId: TypeAlias = Annotated[str | None, Option(metavar="ID", help="OAuth: the id of the app you registered there.")]
+Tenant: TypeAlias = Annotated[str | None, Option(metavar="T", help="OAuth: the organisation there.")]
+
+_LIMITS: Mapping[str, str] = {
+    "max_connections": "{} connections",
+    "messages_per_minute": "{} messages a minute",
+    "recipients_per_day": "{} recipients a day",
+    "recipients_per_message": "{} recipients a message",
+    "message_size": "{} a message",
+    "max_messages_per_connection": "{} messages a connection",
+}
+
+
+@command(app, "list", "relay provider list --json")
+def list_(as_json: AsJson = False) -> None:
+    """List the providers: server, limits, what to know. JSON has the source of each figure."""
+    from relay.control.providers import provider_records
+
+    records = provider_records()
+    if as_json:
+        return print_json(records)
+    table = TableRows(("name", "host", "security", "auth"), flexible=0, empty="")
+    for record in records:
+        row = [record["name"], f"{record['host']}:{record['port']}", record["security"], record["auth"]]
+        table.add(row, "; ".join(filter(None, [_limits(record["limits"]), record["note"]])))
+    return table.close()
+
+
+def oauth_values(client_id: str | None, tenant: str | None) -> dict[str, Any]:
+    """Return what the options for OAuth say as values of a server."""
+    oauth = {key: value for key, value in {"client_id": client_id, "tenant": tenant}.items() if value}
+    return {"oauth": oauth} if oauth else {}
+
+
+def preset_of(provider: str) -> "Preset":
+    """Return what is known about a provider. Raises Refused with a suggestion."""
+    from relay.control.operation import refusals
+    from relay.directory.presets import preset
+
+    with refusals():
+        return preset(provider)
+
+
+def _limits(limits: dict[str, int]) -> str:
+    shown = {key: format_size(value) if key == "message_size" else value for key, value in limits.items()}
+    return ", ".join(_LIMITS[key].format(value) for key, value in shown.items())

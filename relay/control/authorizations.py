@@ -1,0 +1,191 @@
+"""Authorizing an account by OAuth: a person allows it in a browser, here or at another machine, or nobody has to.
+
+`authorize` is a stream: its items tell the person what to do, and the last one what came of it. In the code flow the
+browser ends at an address that nobody answers; who asked gives us that address, and `authorized` takes the code out
+of it. What belongs together is told back and forth (`state`, `verifier`), so that nothing is kept in between.
+"""
+
+import asyncio
+import hmac
+import secrets
+from collections.abc import AsyncIterator
+from datetime import datetime
+from typing import Any, Literal, TypeAlias
+from urllib.parse import parse_qs, urlsplit
+
+from relay import log
+from relay.control.lookup import find_profile, find_server
+from relay.control.message_records import rfc3339
+from relay.control.operation import Operation
+from relay.control.parts import Parts
+from relay.control.refused import Refused
+from relay.directory.model import Profile, ProfileKind, Server
+from relay.mail.reply import clean_text
+from relay.secrets.oauth import Tokens
+from relay.secrets.oauth_answers import Grant, StillWaiting
+from relay.secrets.secret import SecretRef, TokenRef, client_owner, token_ref
+from relay.secrets.sources import SecretDelayed
+
+Noun: TypeAlias = Literal["server", "channel", "agent"]
+Items: TypeAlias = AsyncIterator[dict[str, Any]]
+
+_SLOWER_SECONDS = 5  # RFC 8628 section 3.5
+_LONGEST_WAIT = 3600
+
+
+class Authorizations:
+    """The operations that authorize the accounts of servers, channels or agents."""
+
+    def __init__(self, parts: Parts, noun: Noun) -> None:
+        self._parts = parts
+        self._noun = noun
+
+    def operations(self) -> dict[str, Operation]:
+        """Return the operations by name."""
+        found = {
+            f"{self._noun}.authorize": Operation(self.authorize, is_stream=True),
+            f"{self._noun}.authorized": Operation(self.authorized, is_change=True),
+        }
+        if self._noun == "server":
+            found["server.client_secret"] = Operation(self.client_secret, is_change=True)
+        return found
+
+    def authorize(self, *, name: str) -> Items:
+        """Yield {step: "visit", url, …} for a person, and in the end {step: "authorized", account, expires, warning}.
+
+        In the code flow there is no end here: `state` and `verifier` go to `authorized` with the redirected address.
+        """
+        ref, token = self._ref(name)
+        if token.client.flow == "code":
+            return self._code(token)
+        return self._device(ref, token) if token.client.flow == "device" else self._own(ref, token)
+
+    async def authorized(self, *, name: str, redirect: str, state: str, verifier: str) -> dict[str, Any]:
+        """Take the code out of the address that the browser ended at, and keep the tokens that it stands for."""
+        ref, token = self._ref(name)
+        code = code_in(redirect, state)
+        provider = await self._tokens.provider()
+        grant = await provider.redeem(token.client, await self._client_secret(token), code, verifier)
+        return await self._keep(ref, token, grant)
+
+    async def client_secret(self, *, name: str, secret: str) -> dict[str, Any]:
+        """Set the secret of a server's OAuth client."""
+        if find_server(self._parts, name).oauth is None:
+            raise Refused(f"server '{name}' has no OAuth client; add [servers.{name}.oauth] to directory.toml")
+        await self._parts.vault.put(client_owner(name), secret)
+        return {"ok": True}
+
+    @property
+    def _tokens(self) -> Tokens:
+        return self._parts.secrets.tokens
+
+    def _ref(self, name: str) -> tuple[SecretRef, TokenRef]:
+        """Return whose tokens are meant. Raises Refused where there are none to be had."""
+        owner: Server | Profile
+        if self._noun == "server":
+            owner = server = find_server(self._parts, name)
+        else:
+            owner = find_profile(self._parts, ProfileKind(self._noun), name)
+            server = self._server_of(owner)
+        ref = token_ref(server, owner)
+        if ref is None or ref.token is None:
+            raise Refused(f"server '{server.name}' has auth = \"{server.auth}\", so there is nothing to authorize")
+        if not ref.token.username:
+            raise Refused(f"server '{name}' has no username, so it has no account to authorize; set username first")
+        if ref.source:
+            raise Refused(f"'{name}' takes its access token from {ref.source}; set password_from= to authorize it here")
+        return ref, ref.token
+
+    def _server_of(self, profile: Profile) -> Server:
+        server = self._parts.directory.routing().directory.server_of(profile)
+        if server is None:
+            raise Refused(f"{self._noun} '{profile.name}' has no server yet")
+        if not profile.override:
+            raise Refused(
+                f"{self._noun} '{profile.name}' sends with the account of its server; "
+                f"authorize that with: relay server authorize {server.name}"
+            )
+        return server
+
+    async def _code(self, token: TokenRef) -> Items:
+        state, verifier = secrets.token_urlsafe(32), secrets.token_urlsafe(64)
+        provider = await self._tokens.provider()
+        url = provider.authorization_url(token.client, token.username, state, verifier)
+        yield {"step": "visit", "flow": "code", "url": url, "state": state, "verifier": verifier}
+
+    async def _device(self, ref: SecretRef, token: TokenRef) -> Items:
+        provider = await self._tokens.provider()
+        secret = await self._client_secret(token)
+        device = await provider.begin_device(token.client, secret)
+        seconds = min(device.seconds, _LONGEST_WAIT)
+        yield {"step": "visit", "flow": "device", "url": device.url, "code": device.user_code, "seconds": seconds}
+        interval = device.interval
+        deadline = asyncio.get_running_loop().time() + seconds
+        while asyncio.get_running_loop().time() + interval < deadline:
+            await asyncio.sleep(interval)
+            try:
+                grant = await provider.redeem_device(token.client, secret, device.device_code)
+            except StillWaiting as waiting:
+                interval += _SLOWER_SECONDS if waiting.slow_down else 0
+                yield {"step": "waiting"}  # who has gone is noticed by it
+            except SecretDelayed:
+                interval += _SLOWER_SECONDS
+                yield {"step": "waiting"}
+            else:
+                yield await self._keep(ref, token, grant)
+                return
+        raise Refused(f"nobody allowed it within {seconds // 60} minutes; begin again")
+
+    async def _own(self, ref: SecretRef, token: TokenRef) -> Items:
+        """There is nothing for a person to do, but to see that it works."""
+        if not self._tokens.is_set(ref):
+            raise Refused(
+                f"the OAuth client of server '{token.server}' has no secret yet; "
+                f"set it with: relay server password {token.server} --client-secret"
+            )
+        record = await self._tokens.try_out(ref)
+        yield _done(token, record.expires, "")
+
+    async def _keep(self, ref: SecretRef, token: TokenRef, grant: Grant) -> dict[str, Any]:
+        record = await self._tokens.keep(ref, grant)
+        log.changed(what="authorization", account=f"{token.server}/{token.username}")
+        return _done(token, record.expires, _warning(token, grant))
+
+    async def _client_secret(self, token: TokenRef) -> str:
+        kept = await self._parts.vault.get(client_owner(token.server))
+        return kept.value if kept else ""
+
+
+def code_in(redirect: str, state: str) -> str:
+    """Return the code in the address that a browser was sent to (RFC 6749 section 4.1.2).
+
+    Raises Refused: for an address of another authorization, or with the provider's words where it said no.
+    """
+    try:
+        said = {key: values[0] for key, values in parse_qs(urlsplit(redirect.strip()).query).items()}
+    except ValueError:
+        said = {}
+    if not said.get("code") and not said.get("error"):
+        raise Refused("that is not where the browser ended: the address there has code= in it; copy the whole of it")
+    if not hmac.compare_digest(said.get("state", "").encode(), state.encode()):
+        raise Refused("that address belongs to another authorization (its state differs); begin again")
+    if "error" in said:
+        words = ": ".join(filter(None, [said["error"], said.get("error_description")]))
+        raise Refused(f"the provider did not allow it: {clean_text(words)[:300]}")
+    return said["code"]
+
+
+def _done(token: TokenRef, expires: datetime, warning: str) -> dict[str, Any]:
+    account = f"{token.server}/{token.username}"
+    return {"step": "authorized", "account": account, "expires": rfc3339(expires), "warning": warning}
+
+
+def _warning(token: TokenRef, grant: Grant) -> str:
+    if grant.who and grant.who.casefold() != token.username.casefold():
+        return (
+            f"it was {grant.who} who allowed it, and mail logs in as {token.username}; "
+            "that works only where the one may send for the other"
+        )
+    if not grant.refresh_token:
+        return "the provider gave nothing to renew it with, so it has to be authorized again when it expires"
+    return ""

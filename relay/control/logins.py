@@ -1,0 +1,23 @@
+"""The login passwords: with which profiles and applications log in at Relay. They are kept in the vault alone."""
+
+from asyncio import to_thread
+
+from relay.control.parts import Parts
+from relay.secrets.login_password import login_owner, make_record
+
+
+def login_is_set(parts: Parts, name: str) -> bool:
+    """Tell whether somebody has a login password."""
+    return parts.vault.has(login_owner(name))
+
+
+async def set_login_password(parts: Parts, name: str, password: str) -> None:
+    """Set somebody's login password. Raises SecretRefused for a text that can be none."""
+    record = await to_thread(make_record, password)
+    await parts.vault.put(login_owner(name), record.as_text)
+
+
+async def forget_login_password(parts: Parts, name: str) -> None:
+    """Remove somebody's login password, if there is one."""
+    if login_is_set(parts, name):
+        await parts.vault.delete(login_owner(name))

@@ -1,0 +1,76 @@
+"""Whom the doctor looks at: every account, the addresses that it sends as, and the profiles that need each."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from relay.directory.model import Account, Auth, Profile, Server
+from relay.directory.routing import Routing
+from relay.doctor.outlet import Outlet
+from relay.mail.address import Address
+from relay.secrets.secret import SecretRef, secret_ref
+
+
+@dataclass(slots=True)
+class Patient:
+    """An account of a server with its secret. `command` gives it another secret."""
+
+    server: Server
+    account: Account
+    ref: SecretRef | None
+    command: str
+    identities: dict[Address, list[Profile]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, server: Server, account: Account, profile: Profile | None) -> "Patient":
+        """Return an account that is a profile's own, or the server's where `profile` is None."""
+        verb = "authorize" if server.auth is Auth.OAUTH2 else "password"
+        whose = f"{profile.kind} {verb} {profile.name}" if profile is not None else f"server {verb} {server.name}"
+        return cls(server, account, secret_ref(server, profile, override=profile is not None), f"relay {whose}")
+
+    @property
+    def names(self) -> list[str]:
+        """Everybody who sends with this account."""
+        return [profile.name for profiles in self.identities.values() for profile in profiles]
+
+    def test_command(self, identity: Address) -> str:
+        """The command that sends a test message as an identity."""
+        profile = next(iter(self.identities[identity]), None)
+        whose = f"{profile.kind} test {profile.name}" if profile is not None else f"server test {self.server.name}"
+        return f"relay {whose} --to ADDRESS"
+
+
+def patients_of(routing: Routing, profiles: Iterable[Profile], *, with_unused: bool) -> list[Patient]:
+    """Return the accounts that these profiles send with, and, `with_unused`, those of servers that nobody uses."""
+    patients: dict[tuple[Account, SecretRef | None], Patient] = {}
+    for profile in profiles:
+        route = routing.route_of(profile)
+        if route is not None:
+            new = Patient.of(route.server, route.account, profile if profile.override else None)
+            patient = patients.setdefault((new.account, new.ref), new)
+            patient.identities.setdefault(route.identity, []).append(profile)
+    if with_unused:
+        used = {patient.server.name for patient in patients.values()}
+        for server in routing.directory.servers.values():
+            if server.name not in used:
+                new = Patient.of(server, Account(server.name, server.username), None)
+                new.identities.update({server.identity: []} if server.identity else {})
+                patients[new.account, new.ref] = new
+    return list(patients.values())
+
+
+def by_server(patients: Iterable[Patient]) -> list[list[Patient]]:
+    """Return the accounts of each server."""
+    groups: dict[str, list[Patient]] = {}
+    for patient in patients:
+        groups.setdefault(patient.server.name, []).append(patient)
+    return list(groups.values())
+
+
+def outlets_of(patients: Iterable[Patient], selectors: tuple[str, ...]) -> Mapping[Outlet, list[str]]:
+    """Return who sends through each outlet. Where domain, server and account's domain are the same, so is all DNS."""
+    outlets: dict[Outlet, list[str]] = {}
+    for patient in patients:
+        for identity, profiles in patient.identities.items():
+            outlet = Outlet.of(identity, patient.server.host, patient.account.username, selectors)
+            outlets.setdefault(outlet, []).extend(profile.name for profile in profiles)
+    return outlets

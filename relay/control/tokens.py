@@ -1,0 +1,43 @@
+"""How the tokens of the accounts that log in by OAuth are, as `status` and `account list` show them."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from relay.control.message_records import rfc3339
+from relay.control.parts import Parts
+from relay.directory.model import Directory
+from relay.secrets.secret import SecretRef, token_ref
+
+
+async def token_records(parts: Parts) -> list[dict[str, Any]]:
+    """Return for each account that logs in by OAuth when its token expires, and how the last renewal went.
+
+    `state` is ok, missing (nobody authorized it), delayed (the provider is away) or refused.
+    """
+    records: dict[str, dict[str, Any]] = {}
+    for ref in _refs(parts.directory.routing().directory):
+        assert ref.token is not None
+        account = f"{ref.token.server}/{ref.token.username}"
+        if ref.source or account in records:
+            continue
+        state = await parts.secrets.tokens.state(ref)
+        records[account] = {
+            "account": account,
+            "expires": rfc3339(state.expires),
+            "refreshed": rfc3339(state.refreshed),
+            "state": state.state,
+            "error": state.error,
+        }
+    return list(records.values())
+
+
+def _refs(directory: Directory) -> Iterator[SecretRef]:
+    for server in directory.servers.values():
+        ref = token_ref(server, server)
+        if ref is not None and server.username:
+            yield ref
+    for profile in directory.profiles():
+        at = directory.server_of(profile)
+        ref = token_ref(at, profile) if at is not None and profile.override else None
+        if ref is not None:
+            yield ref

@@ -1,0 +1,130 @@
+"""The counters behind the metrics: what a relay has done since it started, in the text format of Prometheus.
+
+One `Metrics` belongs to one relay. Each thing that can happen has one function here, beside its event in `log.py`;
+what is counted at the moment of asking (queue, holds, connections) is given to `text`. Labels are few and their values
+come from our own words and the directory, never from what a client or server said.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+from prometheus_client.exposition import generate_latest
+from prometheus_client.metrics_core import Metric
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+# From a server that answers at once to one that was away for the days that a message may wait.
+_SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 15, 60, 300, 1800, 7200, 43200, 172800)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Now:
+    """What is true at the moment of asking. `queue` is the number of waiting messages by state."""
+
+    queue: Mapping[str, int]
+    accounts_held: int
+    connections: int
+
+
+class Metrics:
+    """The counters of one relay."""
+
+    def __init__(self) -> None:
+        registry = self._registry = _Registry()
+        self._submissions = Counter(
+            "relay_submissions",
+            "Messages that clients handed over, by what they were told and the server of their route",
+            ("outcome", "server"),
+            registry=registry,
+        )
+        self._messages = Counter(
+            "relay_messages", "Messages that are over, by how they ended", ("outcome", "server"), registry=registry
+        )
+        self._seconds = Histogram(
+            "relay_delivery_seconds",
+            "Time from the end of a message's data to the server's yes for its last recipient",
+            registry=registry,
+            buckets=_SECONDS,
+        )
+        self._attempts = Counter(
+            "relay_attempts",
+            "Attempts to hand a message over, by what the answer meant",
+            ("meaning",),
+            registry=registry,
+        )
+        self._paced = Counter(
+            "relay_paced",
+            "Messages that the limits of their account let leave only later",
+            ("server",),
+            registry=registry,
+        )
+        self._holds = Counter(
+            "relay_holds", "Holds that were put on an account or one of its addresses", ("meaning",), registry=registry
+        )
+        self._connections = Counter("relay_connections_opened", "Clients that connected", registry=registry)
+        self._logins_refused = Counter("relay_logins_refused", "Logins at Relay that were refused", registry=registry)
+        self._refusals = Counter(
+            "relay_refusals",
+            "Replies that refused a client, by class and subject of their enhanced code (RFC 3463)",
+            ("reply",),
+            registry=registry,
+        )
+        self._queue = Gauge("relay_queue_messages", "Messages that wait, by state", ("state",), registry=registry)
+        self._accounts_held = Gauge("relay_accounts_held", "Accounts and addresses that are held", registry=registry)
+        self._connected = Gauge("relay_connections", "Clients that are connected", registry=registry)
+        ProcessCollector(registry=registry)
+
+    def submitted(self, outcome: str, server: str) -> None:
+        """A client has its reply to a message; `outcome` is a `relay.delivery.journey.Ending`."""
+        self._submissions.labels(outcome, server).inc()
+
+    def delivered(self, server: str, seconds: float) -> None:
+        """A server has the message for every recipient that it was still owed to, so long after it came."""
+        self._messages.labels("delivered", server).inc()
+        self._seconds.observe(seconds)
+
+    def failed(self, server: str) -> None:
+        """A message is over, and somebody did not get it."""
+        self._messages.labels("failed", server).inc()
+
+    def attempted(self, meaning: str) -> None:
+        """An attempt ended; `meaning` is a word of DESIGN section 5, "" where the server took the message."""
+        self._attempts.labels(meaning or "accepted").inc()
+
+    def paced(self, server: str) -> None:
+        """A message could not leave while its client waited, because its account had used up a limit of ours."""
+        self._paced.labels(server).inc()
+
+    def held(self, meaning: str) -> None:
+        """An account, or one of its addresses, is held from now on."""
+        self._holds.labels(meaning).inc()
+
+    def connected(self) -> None:
+        """A client connected."""
+        self._connections.inc()
+
+    def login_refused(self) -> None:
+        """A client gave a wrong name or password, or too many of them."""
+        self._logins_refused.inc()
+
+    def refused(self, enhanced: str) -> None:
+        """A client was refused with this enhanced code ("5.7.1")."""
+        self._refusals.labels(enhanced.rpartition(".")[0]).inc()
+
+    def text(self, now: Now) -> str:
+        """Return everything as CONTENT_TYPE says."""
+        for state, count in now.queue.items():
+            self._queue.labels(state).set(count)
+        self._accounts_held.set(now.accounts_held)
+        self._connected.set(now.connections)
+        return generate_latest(self._registry).decode()
+
+
+class _Registry(CollectorRegistry):
+    """A registry without the `_created` series: they double every list, and nobody draws them."""
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield each metric with its counts alone."""
+        for metric in super().collect():
+            metric.samples = [sample for sample in metric.samples if not sample.name.endswith("_created")]
+            yield metric

@@ -1,0 +1,89 @@
+"""What people are told about accounts that log in by OAuth, where no relay runs."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from relay.cli.account import token_words
+from relay.control.client import ControlClient
+from relay.control.not_running import NOT_RUNNING
+from tests.cli.cli_kit import CommandLine
+
+NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
+URL = "http://127.0.0.1:1"
+
+
+def record(state: str = "ok", error: str = "", *, minutes: int | None = 5) -> dict[str, object]:
+    refreshed = None if minutes is None else (NOW - timedelta(minutes=minutes)).isoformat()
+    return {"account": "acme/u", "state": state, "error": error, "refreshed": refreshed, "expires": refreshed}
+
+
+@pytest.fixture
+def relay_with_oauth(relay: CommandLine) -> CommandLine:
+    relay.good("server", "add", "acme", "--host", "h", "--auth", "none")
+    directory = relay.state_dir / "directory.toml"
+    directory.write_text(
+        f"""
+default_server = "acme"
+[servers.acme]
+host = "h"
+auth = "oauth2"
+username = "u@acme.example"
+[servers.acme.oauth]
+provider = "custom"
+client_id = "app"
+flow = "code"
+authorize_url = "{URL}/authorize"
+token_url = "{URL}/token"
+"""
+    )
+    return relay
+
+
+@pytest.mark.parametrize(
+    ("found", "words"),
+    [
+        (record(), "token last renewed 5 m ago"),
+        (record("missing", minutes=None), "nobody has authorized it yet"),
+        (record("refused", "invalid_grant: a\x1b[2Jb"), "token last renewed 5 m ago; refused: invalid_grant: a [2Jb"),
+        (record("delayed", "away", minutes=None), "token not had yet; delayed: away"),
+    ],
+)
+def test_how_a_token_is(found: dict[str, object], words: str) -> None:
+    assert token_words(found, NOW) == words
+
+
+def test_the_status_shows_tokens_in_trouble_alone(
+    relay_with_oauth: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running = {"running": True, "version": "1", "pid": 1, "since": "2025", "listeners": ["127.0.0.1:2525"]}
+    found = {**NOT_RUNNING, **running, "oauth": [record(), *[record("missing", minutes=None)] * 12]}
+    monkeypatch.setattr(ControlClient, "status", lambda _: found)
+    lines = relay_with_oauth.good("status").splitlines()
+    assert lines.count("  acme/u: nobody has authorized it yet") == 10
+    assert lines[-1].startswith("  and 2 more: relay account list")
+
+
+def test_the_list_of_accounts_says_how_each_token_is(relay_with_oauth: CommandLine) -> None:
+    assert "nobody has authorized it yet" in relay_with_oauth.good("account", "list")
+    (account,) = relay_with_oauth.ask("account", "list")
+    assert account["oauth"]["state"] == "missing"
+
+
+def test_nobody_is_asked_where_nobody_can_be(relay_with_oauth: CommandLine) -> None:
+    done = relay_with_oauth("server", "authorize", "acme")
+    assert done.code == 2
+    assert done.err.strip().endswith("write the address there: --redirect-stdin")
+    assert f"  {URL}/authorize?" in done.out
+    done = relay_with_oauth("server", "authorize", "acme", "--redirect-stdin")
+    assert (done.code, "ended before there was an address" in done.err) == (1, True)
+
+
+def test_a_client_secret_is_no_argument_and_shown_nowhere(relay_with_oauth: CommandLine) -> None:
+    said = relay_with_oauth.good(
+        "server", "password", "acme", "--client-secret", "--password-stdin", stdin="hush-hush\n"
+    )
+    assert said == "the client secret of server acme is set\n"
+    listed = relay_with_oauth.good("secrets", "list")
+    assert "client/acme" in listed
+    assert "hush" not in listed
