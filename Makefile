@@ -2,6 +2,10 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# The tests mostly wait for real programs, so several at a time end sooner, also on two cores. A file is run by one
+# process, because its tests share a relay.
+FAST := $(BIN)/pytest -m "not slow" -n 3 --dist loadfile
+SLOW := $(BIN)/pytest -m slow -n 2 --dist loadfile
 
 .PHONY: demo test test-all test-python fast lint format clean
 
@@ -12,17 +16,17 @@ test: $(VENV)/.test                  ## format, lint, types, and every test that
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/pytest -m "not slow"
+	$(FAST)
 
 test-all: $(VENV)/.test              ## the slow and heavy tests
-	$(BIN)/pytest -m slow
+	$(SLOW)
 
 test-python:                         ## the fast tests on another Python, in a venv of its own: make test-python PYTHON=python3.13
 	@version=$$($(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])') && \
 	$(MAKE) --no-print-directory fast VENV=.venv-$$version
 
 fast: $(VENV)/.test
-	$(BIN)/pytest -m "not slow"
+	$(FAST)
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check --fix .

@@ -127,21 +127,30 @@ BAD_LINES = [
         '[[listener]]\naddress = "unix:relay.sock"',
         "listener #1.address: 'unix:relay.sock' is not an absolute path; write unix:/path",
     ),
-    ('[[listener]]\naddress = "fd:smtp"', "listener.local.address: 'fd:smtp' is not in this version; remove the key"),
+    (
+        '[[listener]]\naddress = "fd:"',
+        "listener #1.address: 'fd:' is no address; write host:port, [v6]:port or unix:/path",
+    ),
     (
         '[[listener]]\nsecurity = "tsl"',
         "listener #1.security: 'tsl' is not 'none', 'starttls' or 'tls'; did you mean 'tls'?",
     ),
-    ('[[listener]]\nsecurity = "tls"', "listener.local.security: 'tls' is not in this version; remove the key"),
-    ('[[listener]]\nauth = "required"', "listener.local.auth: 'required' is not in this version; remove the key"),
     ("[[listener]]\nauth = 1", "listener #1.auth: 1 is not 'none', 'optional' or 'required'"),
     (
         '[[listener]]\nusers = { root = ["*"] }',
-        "listener.local.users: this table is not in this version; remove it",
+        "listener.local.users: only a unix socket knows its users; choose an address unix:/path or remove the key",
     ),
     (
         "[[listener]]\nproxy_protocol = true",
-        "listener.local.proxy_protocol: true is not in this version; remove the key",
+        "listener.local.proxy_networks: proxy_protocol needs to know where the proxies are; name their networks",
+    ),
+    (
+        '[[listener]]\nproxy_networks = ["10.0.0.0/8"]',
+        "listener.local.proxy_protocol: proxy_networks are for proxy_protocol = true; set it or remove them",
+    ),
+    (
+        '[[listener]]\naddress = "unix:/x"\nproxy_protocol = true',
+        "listener.local.proxy_protocol: no proxy comes through a unix socket; remove the key",
     ),
     (
         "[[listener]]\nproxy_protocol = 'yes'",
@@ -171,8 +180,16 @@ BAD_LINES = [
         '[[listener]]\n[[listener]]\nname = "b"',
         "listener.b.address: listener 'local' has this address already; choose another",
     ),
-    ('[tls]\nkey = "k.pem"', "tls.key: 'k.pem' is not in this version; remove the key"),
-    ('[tls]\ncertificate = "c.pem"', "tls.certificate: 'c.pem' is not in this version; remove the key"),
+    (
+        '[tls]\ncertificate = "/c.pem"\nkey = "k.pem"',
+        "tls.key: 'k.pem' is not an absolute path; begin it with /",
+    ),
+    ('[tls]\nkey = "/k.pem"', "tls.certificate: a certificate and its key belong together; name this file too"),
+    ('[tls]\ncertificate = "/c.pem"', "tls.key: a certificate and its key belong together; name this file too"),
+    (
+        '[tls]\ncertificate = "/c.pem"\n[[listener]]\nname = "lan"\nsecurity = "tls"',
+        "tls.key: listener 'lan' has security = \"tls\", which needs this file; name it",
+    ),
     (
         "[delivery]\nconnect_timeout = 15",
         'delivery.connect_timeout: 15 is not a duration; write a number with s, m, h or d in quotes, such as "15s"',
@@ -250,12 +267,19 @@ def test_a_bad_line_is_one_sentence(tmp_path: Path, text: str, sentence: str) ->
     assert faults_of(written(tmp_path, text)) == [sentence]
 
 
+@pytest.mark.parametrize("server", ["localhost:53", "127.0.0.1:0", "127.0.0.1", "unix:/x", "::1"])
+def test_a_name_server_is_an_ip_address_with_its_port(tmp_path: Path, server: str) -> None:
+    sentence = f"{server!r} is no name server; write its IP address and port, such as 127.0.0.1:53"
+    text = f'[dns]\nservers = ["127.0.0.1:5353", "[::1]:53", "{server}"]'
+    assert faults_of(written(tmp_path, text)) == [f"dns.servers #3: {sentence}"]
+
+
 def test_all_faults_are_reported_at_once(tmp_path: Path) -> None:
     text = (
-        'workers = 2\nhostnme = ""\n[[listener]]\nauth = "required"\n[limits]\nconnections = -1\n[dns]\nservers = ["a"]'
+        'workers = 2\nhostnme = ""\n[[listener]]\naddress = "fd:"\n[limits]\nconnections = -1\n[dns]\nservers = ["a"]'
     )
     keys = [line.partition(":")[0] for line in faults_of(written(tmp_path, text))]
-    assert keys == ["dns.servers", "hostnme", "limits.connections", "listener.local.auth", "workers"]
+    assert keys == ["dns.servers #1", "hostnme", "limits.connections", "listener #1.address", "workers"]
 
 
 @pytest.mark.parametrize(
@@ -429,3 +453,9 @@ def test_no_state_folder_is_no_fault_of_modes(tmp_path: Path) -> None:
 def test_loading_reads_the_environment_of_the_process_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(os.environ, "STATE_DIRECTORY", "/srv/relay")
     assert load_settings(None).state_dir == Path("/srv/relay")
+
+
+def test_an_fd_may_be_a_unix_socket_with_users(tmp_path: Path) -> None:
+    text = '[[listener]]\naddress = "fd:submit"\nusers = { root = ["*"] }\n'
+    (listener,) = load_settings(written(tmp_path, text)).listeners
+    assert listener.users == {"root": ("*",)}

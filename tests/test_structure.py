@@ -12,10 +12,13 @@ PACKAGE = ROOT / "relay"
 # Top to bottom: a folder imports only folders that stand before it.
 FOLDERS = (
     "mail",
+    "sendmail",
     "directory",
     "secrets",
     "store",
     "upstream",
+    "incoming",
+    "doctor",
     "delivery",
     "listener",
     "control",
@@ -30,8 +33,14 @@ LIBRARIES: Mapping[str, tuple[str, ...]] = {
     "sqlalchemy": ("store",),
     "alembic": ("store",),
     "aiosqlite": ("store",),
+    "authlib": ("secrets",),
+    "httpx2": ("secrets",),
+    "scramp": ("secrets", "upstream", "listener"),
+    "dns": ("doctor",),
+    "spf": ("doctor",),
     "starlette": ("control", "web"),
     "uvicorn": ("control", "web"),
+    "prometheus_client": ("metrics",),
 }
 # In parts, because no file names one, this one included.
 REGISTRIES = (

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.peers.canaries import canary
 from tests.peers.clients import CLIENTS, Endpoint, Letter
 from tests.peers.recorder import Recorder, recorder_server
 from tests.peers.relay import Relay, one_channel, open_server, relay_process
@@ -92,7 +93,7 @@ def test_the_control_socket_is_for_its_owner_alone(relay: Relay) -> None:
 
 
 def test_what_the_relay_keeps_is_for_its_owner_alone(relay: Relay) -> None:
-    relay.set_password("server", "acmejets", "secret")
+    relay.set_password("server", "acmejets", canary("acmejets"))
     assert stat.S_IMODE(relay.state_dir.stat().st_mode) == 0o700
     for name in ("master.key", "relay.db", "relay.db-wal", "relay.db-shm"):
         path = relay.state_dir / name

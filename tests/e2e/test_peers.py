@@ -1,16 +1,19 @@
 """The peers among themselves: a test that fails here means the harness, not the relay."""
 
+import re
+
 import pytest
 
-from tests.peers.clients import CLIENTS, Endpoint, Letter, python_smtplib
-from tests.peers.dovecot import Dovecot
-from tests.peers.packages import program, read_packages
+from tests.peers.canaries import RIGHT, WRONG
+from tests.peers.clients import CLIENTS, Access, Endpoint, Letter, python_smtplib, swaks
+from tests.peers.dovecot import Dovecot, dovecot_server
+from tests.peers.fixtures import Certificates
+from tests.peers.packages import read_packages
 from tests.peers.postfix import Postfix
 from tests.peers.proxy import Harm, proxy_server, without_starttls
 from tests.peers.raw import RawClient
-from tests.peers.recorder import HANG_UP, Recorder
+from tests.peers.recorder import HANG_UP, Recorder, recorder_server
 from tests.peers.sink import Sink
-from tests.peers.system import run
 
 LETTER = b"From: Jane <jane@acmejets.example>\nSubject: hi\n\n.one dot\n..two\n\nsch\xc3\xb6n  \nFrom here\nend\n"
 
@@ -36,20 +39,21 @@ def test_each_client_fails_where_the_server_refuses(client: str, recorder: Recor
     assert "5.7.1 No" in done.text
 
 
-@pytest.mark.needs("swaks", "dovecot", "submission")
+@pytest.mark.needs("swaks", "SSL.pm", "dovecot", "submission")
 @pytest.mark.parametrize("method", ["PLAIN", "LOGIN", "CRAM-MD5"])
 @pytest.mark.parametrize("transport", ["starttls", "tls"])
 def test_dovecot_says_who_logged_in_and_the_sink_hears_it(
-    method: str, transport: str, dovecot: Dovecot, sink: Sink
+    method: str, transport: str, dovecot: Dovecot, certificates: Certificates, sink: Sink
 ) -> None:
     user = f"{method}+{transport}@upstream.example".lower()
     recipient = f"peers-{user}"
-    dovecot.add_users({user: "right"})
+    dovecot.add_users({user: RIGHT})
     port = dovecot.tls_port if transport == "tls" else dovecot.starttls_port
-    where = ["--server", dovecot.host, "--port", str(port), "--tlsc" if transport == "tls" else "--tls"]
-    who = ["--auth", method, "--auth-user", user, "--from", "jane@acmejets.example", "--to", recipient]
-    wrong = run([program("swaks"), *where, *who, "--auth-password", "wrong"])
-    right = run([program("swaks"), *where, *who, "--auth-password", "right"])
+    letter = Letter("jane@acmejets.example", (recipient,), LETTER)
+    wrong, right = [
+        swaks(Endpoint(port=port), letter, Access(transport, certificates.ca_file, user, password, method))
+        for password in (WRONG, RIGHT)
+    ]
     assert "535" in wrong.text
     assert right.status == 0, right.text
     assert sink.wait_for(recipient).login == user
@@ -57,6 +61,19 @@ def test_dovecot_says_who_logged_in_and_the_sink_hears_it(
         (method, port, True)
     ]
     assert dovecot.failed_logins(user) == 1
+
+
+@pytest.mark.needs("dovecot", "submission")
+def test_dovecot_sends_in_chunks_where_they_are_offered(certificates: Certificates) -> None:
+    replies = {"EHLO": b"250-recorder.test\r\n250 CHUNKING\r\n", "BDAT": b"554 5.5.1 No\r\n"}
+    with recorder_server(replies) as recorder, dovecot_server(recorder.port, certificates.server) as front:
+        front.add_users({"chunks@upstream.example": RIGHT})
+        login = Access(username="chunks@upstream.example", password=RIGHT)
+        done = python_smtplib(
+            Endpoint(port=front.starttls_port), Letter("a@b.example", ("c@d.example",), LETTER), login
+        )
+    assert "5.5.1 No" in done.text
+    assert any(re.fullmatch(r"BDAT \d+ LAST", command) for command in recorder.conversations[0].commands)
 
 
 @pytest.mark.needs("postfix", "dovecot", "submission", "root")

@@ -1,5 +1,6 @@
 """The queue: what the upstream did not take is kept, tried again, held or reported, and never lost or doubled."""
 
+import re
 import signal
 from email import message_from_bytes
 from pathlib import Path
@@ -7,12 +8,13 @@ from typing import Any
 
 import pytest
 
+from tests.peers.canaries import RIGHT, WRONG
 from tests.peers.dovecot import Dovecot
 from tests.peers.fixtures import Certificates, StartRelay
 from tests.peers.recorder import HANG_UP, REPLIES, Recorder, recorder_server
 from tests.peers.relay import Relay, one_channel, open_server
 from tests.peers.sink import Sink
-from tests.peers.system import free_port, wait_until
+from tests.peers.system import free_port, run, wait_until
 
 SENDER = "support@acmejets.example"
 MESSAGE = b"Subject: hello\r\nMessage-ID: <1@customer.example>\r\n\r\nhello\r\n"
@@ -202,13 +204,13 @@ def test_one_refused_login_holds_its_account_and_nobody_elses(
 ) -> None:
     names = [f"held{number}" for number in range(10)]
     users = {name: f"{name}@queue.example" for name in names}
-    dovecot.add_users(dict.fromkeys(users.values(), "right"))
+    dovecot.add_users(dict.fromkeys(users.values(), RIGHT))
     server = {"host": dovecot.host, "port": dovecot.starttls_port, "ca_file": str(certificates.ca_file)}
     channels = {name: {"address": user, "override": True} for name, user in users.items()}
     directory = {"default_server": "d", "servers": {"d": {**server, "auth": "plain"}}, "channels": channels}
     relay = start_relay(directory, settings("queued"))
     for name in names:
-        relay.set_password("channel", name, "wrong" if name == "held7" else "right")
+        relay.set_password("channel", name, WRONG if name == "held7" else RIGHT)
     for number in range(100):
         name = names[number % 10]
         queued_id(submit(relay, f"{name}.{number // 10}@customer.example", sender=users[name]))
@@ -219,7 +221,7 @@ def test_one_refused_login_holds_its_account_and_nobody_elses(
     (held,) = relay.ask("status")["accounts_held"]
     assert held["account"] == f"d/{users['held7']}"
 
-    relay.set_password("channel", "held7", "right")
+    relay.set_password("channel", "held7", RIGHT)
     wait_until(lambda: not waiting(relay), "an empty queue")
     for number in range(10):
         assert sink.wait_for(f"held7.{number}@customer.example").login == users["held7"]
@@ -263,3 +265,25 @@ def test_the_queue_is_only_for_its_owner(start_relay: StartRelay) -> None:
     queued_id(submit(relay))
     for path in Path(relay.state_dir).glob("relay.db*"):
         assert path.stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.needs("sqlite3")
+def test_a_lost_master_key_costs_the_passwords_and_no_mail(start_relay: StartRelay, recorder: Recorder) -> None:
+    server = open_server(recorder.port, auth="plain", allow_plaintext_password=True)
+    relay = start_relay(one_channel(server), settings("queued", retry=["1h"]), starts=False)
+    relay.set_password("channel", "support", RIGHT)
+    recorder.replies["MAIL"] = b"451 4.3.2 Later\r\n"
+    relay.start()
+    id_ = queued_id(submit(relay))
+    wait_until(lambda: state_of(relay, id_) == "queued", "the first attempt")
+    relay.stop()
+    (relay.state_dir / "master.key").unlink()
+    sentence = relay.command("secrets", "list").err
+    command = re.search(r" with (sqlite3 .*) and set every password again$", sentence.strip())
+    assert command, sentence
+    assert run(["sh", "-c", command[1]]).text == ""
+    recorder.replies["MAIL"] = REPLIES["MAIL"]
+    relay.start()
+    relay.set_password("channel", "support", WRONG)
+    assert relay.command("queue", "retry", "--all").status == 0
+    wait_until(lambda: state_of(relay, id_) == "delivered", "delivery with the new password")

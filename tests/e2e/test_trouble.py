@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.peers.canaries import RIGHT, WRONG
 from tests.peers.dovecot import Dovecot
 from tests.peers.fixtures import Certificates
 from tests.peers.postfix import smtp_sink
@@ -58,7 +59,7 @@ def trouble(dovecot: Dovecot, certificates: Certificates) -> Iterator[Trouble]:
 
         def login(name: str, port: int, **keys: Any) -> dict[str, Any]:
             user = f"{name}@upstream.example"
-            dovecot.add_users({user: "right"})
+            dovecot.add_users({user: RIGHT})
             trusted = {"ca_file": str(certificates.ca_file), "auth": "plain"}
             return {"host": dovecot.host, "port": port, "username": user, **trusted, **keys}
 
@@ -77,7 +78,7 @@ def trouble(dovecot: Dovecot, certificates: Certificates) -> Iterator[Trouble]:
         directory = {"default_server": "refuses", "servers": servers, "channels": channels}
         relay = stack.enter_context(relay_process(directory, {"limits": {"message_size": LIMIT}}))
         for name in ("stranger", "stripped"):
-            relay.set_password("server", name, "right")
+            relay.set_password("server", name, RIGHT)
         yield Trouble(relay, recorder, stripping)
 
 
@@ -95,12 +96,12 @@ def test_a_wrong_password_is_tried_once_and_the_right_one_is_used_at_once(
     name = f"wrong-{method}"
     user = f"{name}@upstream.example"
     recipient = f"{name}@customer.example"
-    trouble.relay.set_password("server", name, "wrong")
+    trouble.relay.set_password("server", name, WRONG)
     assert trouble.submit(name, recipient).startswith("451 4.7.")
     wait_until(lambda: dovecot.failed_logins(user) == 1, "one failed login")
     assert not sink.to(recipient)
 
-    trouble.relay.set_password("server", name, "right")
+    trouble.relay.set_password("server", name, RIGHT)
     assert trouble.submit(name, recipient).startswith("250 ")
     assert sink.wait_for(recipient).login == user
     assert dovecot.failed_logins(user) == 1

@@ -1,19 +1,26 @@
 """Dovecot's submission service: an upstream with real SASL, STARTTLS and implicit TLS, that relays to a sink."""
 
 import grp
+import hmac
+import json
 import os
 import pwd
 import re
+import secrets
+import time
+from base64 import b64encode, urlsafe_b64encode
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from string import Template
 
+from tests.peers.canaries import leaks_in
+from tests.peers.clients import Access
 from tests.peers.packages import program
 from tests.peers.system import LOOPBACK, free_port, private_folder, running, wait_for_port, wait_until
 
-MECHANISMS = ("plain", "login", "cram-md5", "scram-sha-1", "scram-sha-256")
+MECHANISMS = ("plain", "login", "cram-md5", "scram-sha-1", "scram-sha-256", "xoauth2", "oauthbearer")
 
 _CONFIG = Template("""\
 base_dir = $folder/run
@@ -42,7 +49,13 @@ submission_relay_trusted = yes
 submission_max_mail_size = 40M
 passdb {
   driver = passwd-file
+  mechanisms = plain login cram-md5 scram-sha-1 scram-sha-256
   args = $users/%u
+}
+passdb {
+  driver = oauth2
+  mechanisms = xoauth2 oauthbearer
+  args = $tokens
 }
 userdb {
   driver = static
@@ -73,6 +86,17 @@ service submission-login {
   }
 }
 """)
+# Access tokens are JSON Web Tokens, and the key that signs them is known here.
+_TOKENS = Template("""\
+introspection_mode = local
+local_validation_key_dict = fs:posix:prefix=$keys/
+username_attribute = sub
+active_attribute = active
+active_value = true
+issuers = $issuer
+""")
+_ISSUER = "identity.test"
+_HEADER = {"alg": "HS256", "typ": "JWT"}
 # As a normal user Dovecot runs everything as that user and locks nothing into a chroot.
 _ROOTLESS = Template("""\
 default_internal_user = $user
@@ -87,6 +111,15 @@ service submission-login {
 service stats {
   chroot =
 }
+""")
+# Where the next server is a relay instead of the sink.
+_RELAYS_BY = Template("""\
+submission_relay_host = localhost
+submission_relay_ssl = $ssl
+submission_relay_ssl_verify = yes
+submission_relay_user = $user
+submission_relay_password = $password
+ssl_client_ca_file = $ca_file
 """)
 _LOGIN = re.compile(r"submission-login: Info: Login: user=<(.*?)>, method=(\S+?), lport=(\d+)(, TLS)?")
 _FAILED = re.compile(r"auth: Info: \S+?\((.*?),.*(?:Password mismatch|unknown user|Invalid)", re.IGNORECASE)
@@ -113,14 +146,28 @@ class Dovecot:
         self.log = folder / "log"
         self.users_folder = folder / "users"
         self.users_folder.mkdir()
+        self._token_key = secrets.token_bytes(32)
+        _write_tokens(folder, self._token_key)
 
     def add_users(self, passwords: Mapping[str, str]) -> None:
-        """Add users with their passwords; a user keeps the first one.
+        """Add users with their passwords, from `tests.peers.canaries`; a user keeps the first one.
 
         Each has a file of its own: Dovecot looks only once a second whether a file that it knows has changed.
         """
         for name, password in passwords.items():
+            assert leaks_in(password.encode()), "take a password from tests.peers.canaries"
             (self.users_folder / name).write_text(f"{name}:{{PLAIN}}{password}::::::\n")
+
+    def token(self, user: str, *, seconds: float = 3600, key: bytes | None = None, jti: str = "") -> str:
+        """An access token of one user, good for so many seconds; signed with another key it is good for nothing.
+
+        `jti` is its own name (RFC 7519 section 4.1.7), where it is to have one.
+        """
+        now = int(time.time())
+        claims = {"sub": user, "iss": _ISSUER, "active": "true", "iat": now - 60, "nbf": now - 60, "exp": now + seconds}
+        claims |= {"jti": jti} if jti else {}
+        signed = ".".join(_without_padding(json.dumps(part).encode()) for part in (_HEADER, claims))
+        return f"{signed}.{_without_padding(hmac.digest(key or self._token_key, signed.encode(), 'sha256'))}"
 
     def logins(self, user: str) -> list[Login]:
         """The logins of one user up to now."""
@@ -145,12 +192,22 @@ class Dovecot:
 
 
 @contextmanager
-def dovecot_server(sink_port: int, certificate: bytes, mechanisms: Sequence[str] = MECHANISMS) -> Iterator[Dovecot]:
-    """Dovecot, relaying to `sink_port`. `certificate` is PEM: the private key and the chain."""
+def dovecot_server(
+    sink_port: int,
+    certificate: bytes,
+    mechanisms: Sequence[str] = MECHANISMS,
+    relays_by: Access | None = None,
+) -> Iterator[Dovecot]:
+    """Dovecot, relaying to `sink_port`. `certificate` is PEM: the private key and the chain.
+
+    With `relays_by` it gets in there as a client does. It picks the mechanism itself.
+    """
     with private_folder("dovecot") as folder:
         server = Dovecot(folder)
         config = folder / "dovecot.conf"
-        config.write_text(_config(server, folder, sink_port, mechanisms))
+        config.touch(mode=0o600)
+        text = _config(server, folder, sink_port, mechanisms)
+        config.write_text(text + (_next_server(relays_by) if relays_by else ""))
         key = folder / "certificate.pem"
         key.write_bytes(certificate)
         key.chmod(0o600)
@@ -159,6 +216,25 @@ def dovecot_server(sink_port: int, certificate: bytes, mechanisms: Sequence[str]
             wait_for_port(process, server.starttls_port, server.log)
             wait_for_port(process, server.tls_port, server.log)
             yield server
+
+
+def _without_padding(raw: bytes) -> str:
+    return urlsafe_b64encode(raw).decode().rstrip("=")
+
+
+def _write_tokens(folder: Path, key: bytes) -> None:
+    """Write what says whether a token is good. Dovecot looks for the key of token, algorithm and key name "default"."""
+    keys = folder / "keys"
+    place = keys / "default" / "HS256"
+    place.mkdir(parents=True)
+    (place / "default").write_bytes(b64encode(key))
+    (folder / "tokens.conf").write_text(_TOKENS.substitute(keys=keys, issuer=_ISSUER))
+
+
+def _next_server(access: Access) -> str:
+    ssl = {"none": "no", "starttls": "starttls", "tls": "smtps"}[access.security]
+    quoted = access.password.replace("\\", "\\\\").replace('"', '\\"')
+    return _RELAYS_BY.substitute(ssl=ssl, user=access.username, password=f'"{quoted}"', ca_file=access.ca_file)
 
 
 def _config(server: Dovecot, folder: Path, sink_port: int, mechanisms: Sequence[str]) -> str:
@@ -170,6 +246,7 @@ def _config(server: Dovecot, folder: Path, sink_port: int, mechanisms: Sequence[
         log=server.log,
         certificate=folder / "certificate.pem",
         users=server.users_folder,
+        tokens=folder / "tokens.conf",
         mechanisms=" ".join(mechanisms),
         host=server.host,
         starttls_port=server.starttls_port,

@@ -10,6 +10,7 @@ import pytest
 import trustme
 
 from tests.peers.dovecot import Dovecot, dovecot_server
+from tests.peers.mailboxes import MailboxServer, mailbox_server
 from tests.peers.postfix import Postfix, postfix_server
 from tests.peers.recorder import Recorder, recorder_server
 from tests.peers.relay import Relay, relay_process
@@ -30,6 +31,14 @@ class Certificates:
 
     ca_file: Path
     server: bytes
+
+
+# What the receiver writes about a round trip, above all that was sent; and a provider that replaces a sender.
+_WRITES = """\
+/^X-Relay-Test:/ PREPEND Authentication-Results: receiver.test; spf=pass smtp.mailfrom=acmejets.example;
+  dkim=pass header.d=acmejets.example; dmarc=pass header.from=acmejets.example
+/^From: rewritten@acmejets.example/ REPLACE From: mailer@acmejets.example
+"""
 
 
 class StartRelay(Protocol):
@@ -72,6 +81,25 @@ def postfix(sink: Sink, dovecot: Dovecot) -> Iterator[Postfix]:
     Ask for needs("postfix", "dovecot", "submission", "root").
     """
     with postfix_server(sink.port, dovecot.auth_port, OWNERS) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def mailbox_host(certificates: Certificates) -> Iterator[MailboxServer]:
+    """Where mail arrives, to be read by IMAP and POP3. Ask for needs(*NEEDS) of tests.peers.mailboxes."""
+    with mailbox_server(certificates.server) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def receiver(mailbox_host: MailboxServer) -> Iterator[Postfix]:
+    """An upstream that delivers into those mailboxes, and returns what it cannot deliver to its sender.
+
+    Ask for needs("postfix", "root", *NEEDS).
+    """
+    with postfix_server(
+        0, mailbox_host.auth_port, {}, lmtp_port=mailbox_host.lmtp_port, header_checks=_WRITES
+    ) as server:
         yield server
 
 

@@ -35,9 +35,15 @@ def known_programs() -> Mapping[str, tuple[str, str]]:
 
 
 def find_program(name: str) -> str | None:
-    """Return the path of a program of packages.txt, or None where it is not installed. KeyError: not in the list."""
+    """Return the path of a program or library of packages.txt, or None where it is not installed.
+
+    Raises KeyError for one that is not in the list.
+    """
+    wanted = known_programs()[name][0]
+    if wanted.startswith("/"):
+        return wanted if Path(wanted).is_file() else None
     search = os.pathsep.join((os.environ.get("PATH", os.defpath), *_SYSTEM_FOLDERS))
-    return shutil.which(known_programs()[name][0], path=search)
+    return shutil.which(wanted, path=search)
 
 
 def program(name: str) -> str:

@@ -44,6 +44,14 @@ smtpd_banner = postfix.test ESMTP
 smtpd_forbid_bare_newline = reject
 smtpd_forbid_bare_newline_exclusions =
 """)
+# Instead of relaying it delivers into mailboxes, and writes about the tests' messages what a provider would.
+_DELIVERS = Template("""\
+relayhost =
+default_transport = lmtp:inet:$host:$lmtp_port
+lmtp_host_lookup = native
+lmtp_dns_support_level = disabled
+header_checks = regexp:$folder/header_checks
+""")
 _MASTER = Template("""\
 $host:$port inet n - n - - smtpd
 pickup unix n - n 60 1 pickup
@@ -58,6 +66,7 @@ verify unix - - n - 1 verify
 flush unix n - n 1000? 0 flush
 proxymap unix - - n - - proxymap
 smtp unix - - n - - smtp
+lmtp unix - - n - - lmtp
 relay unix - - n - - smtp
 showq unix n - n - - showq
 error unix - - n - - error
@@ -85,9 +94,12 @@ class Postfix:
 
 
 @contextmanager
-def postfix_server(sink_port: int, auth_port: int, owners: Mapping[str, str]) -> Iterator[Postfix]:
+def postfix_server(
+    sink_port: int, auth_port: int, owners: Mapping[str, str], *, lmtp_port: int = 0, header_checks: str = ""
+) -> Iterator[Postfix]:
     """Postfix, relaying to `sink_port`; `auth_port` is Dovecot's, `owners` the account of each address.
 
+    With `lmtp_port` it delivers there instead, and `header_checks` (header_checks(5)) is applied to what comes.
     It runs only as root. Whoever does not log in may send as anyone.
     """
     with private_folder("postfix") as folder:
@@ -98,11 +110,14 @@ def postfix_server(sink_port: int, auth_port: int, owners: Mapping[str, str]) ->
             "port": server.port,
             "sink_port": sink_port,
             "auth_port": auth_port,
+            "lmtp_port": lmtp_port,
             "owners": ", ".join(f"{{{address} = {account}}}" for address, account in owners.items()),
         }
         config = folder / "config"
         config.mkdir()
-        (config / "main.cf").write_text(_MAIN.substitute(values))
+        delivers = _DELIVERS.substitute(values) if lmtp_port else ""
+        (config / "main.cf").write_text(_MAIN.substitute(values) + delivers)
+        (folder / "header_checks").write_text(header_checks)
         (config / "master.cf").write_text(_MASTER.substitute(values))
         (folder / "queue").mkdir()
         (folder / "data").mkdir()

@@ -1,6 +1,7 @@
 """A client that writes exactly the bytes that a test wants on the wire, and waits for exactly one reply at a time."""
 
 import socket
+from base64 import b64encode
 from types import TracebackType
 from typing import Self
 
@@ -20,7 +21,11 @@ class RawClient:
         else:
             self._socket = socket.create_connection((endpoint.host, endpoint.port), _TIMEOUT)
         self._file = self._socket.makefile("rb")
-        self.greeting = self.reply()
+        try:
+            self.greeting = self.reply()
+        except OSError:
+            self.close()
+            raise
 
     def send(self, data: bytes) -> None:
         """Write bytes and wait for nothing."""
@@ -44,6 +49,11 @@ class RawClient:
         """EHLO, MAIL and RCPT; return the replies to MAIL and RCPT."""
         self.say("EHLO raw.test")
         return [self.say(f"MAIL FROM:<{sender}>"), *(self.say(f"RCPT TO:<{name}>") for name in recipients)]
+
+    def log_in(self, name: str, password: str) -> str:
+        """EHLO and AUTH PLAIN; return the last reply."""
+        self.say("EHLO raw.test")
+        return self.say("AUTH PLAIN " + b64encode(f"\0{name}\0{password}".encode()).decode())
 
     def submit(self, sender: str, recipient: str, content: bytes) -> str:
         """Send a whole message, content as given (dot-stuffing is the caller's); return the last reply."""

@@ -1,6 +1,7 @@
 """An upstream that keeps every byte it was sent, answers as told, and waits at any step until the test lets it go."""
 
 import asyncio
+import ssl
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -70,16 +71,22 @@ class Recorder:
         self._open[step].set()
 
     async def reply_to(self, step: str, line: str = "") -> bytes:
-        """Return the answer to a step, when it may be given. `replies` may have one for the whole command line."""
+        """Return the answer to a step, when it may be given.
+
+        `replies` may have one for the whole command line, or for the line up to its path: "RCPT TO:<a@b.example>".
+        """
         if step in self._open:
             self._waiting[step].set()
             await asyncio.to_thread(self._open[step].wait, _PATIENCE)
-        return self.replies.get(line) or self.replies.get(step, _UNKNOWN)
+        said = (line, line.partition("> ")[0] + ">")
+        return next((self.replies[one] for one in said if one in self.replies), self.replies.get(step, _UNKNOWN))
 
 
 @contextmanager
-def recorder_server(replies: Mapping[str, bytes] | None = None, *, port: int = 0) -> Iterator[Recorder]:
-    """A recorder on a port of its own, or on this one."""
+def recorder_server(
+    replies: Mapping[str, bytes] | None = None, *, port: int = 0, tls: ssl.SSLContext | None = None
+) -> Iterator[Recorder]:
+    """A recorder on a port of its own, or on this one; with `tls` the port speaks TLS from the start."""
     recorder = Recorder(replies or {})
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -93,7 +100,7 @@ def recorder_server(replies: Mapping[str, bytes] | None = None, *, port: int = 0
             writer.transport.abort()
 
     async def start() -> asyncio.Server:
-        return await asyncio.start_server(serve, LOOPBACK, port, limit=64 * 1024**2)
+        return await asyncio.start_server(serve, LOOPBACK, port, limit=64 * 1024**2, ssl=tls)
 
     async def finish() -> None:
         server.close()

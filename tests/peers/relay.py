@@ -12,6 +12,7 @@ from typing import Any
 
 import tomli_w
 
+from tests.peers.canaries import leaking_files, leaks_in, leaks_of_process
 from tests.peers.clients import Endpoint
 from tests.peers.raw import RawClient
 from tests.peers.system import LOOPBACK, Finished, free_port, private_folder, run, stop, wait_until
@@ -34,6 +35,8 @@ class Relay:
         self.log_file = folder / "log"
         self.control_socket = self.state_dir / "control.sock"
         self.process: subprocess.Popen[bytes] | None = None
+        self.pass_fds: tuple[int, ...] = ()  # descriptors that the service inherits
+        self._leaks: list[str] = []
         self._write_settings(settings)
         self.write_directory(directory)
 
@@ -65,7 +68,9 @@ class Relay:
     def command(self, *arguments: str, data: str = "") -> Finished:
         """Run a `relay` command against this relay's files."""
         argv = [str(RELAY), "--config", str(self.settings_file), *arguments]
-        return run(argv, data=data.encode(), env=_environment())
+        done = run(argv, data=data.encode(), env=_environment())
+        assert not (forms := leaks_in(done.text.encode())), f"relay {arguments[0]} told a password: {forms}"
+        return done
 
     def ask(self, *arguments: str) -> Any:
         """Run a command with --json and return what it said. AssertionError where it failed."""
@@ -74,22 +79,36 @@ class Relay:
         return json.loads(done.out)
 
     def set_password(self, noun: str, name: str, password: str) -> None:
-        """Give a server, channel or agent its mail password, as a script does."""
+        """Give a server, channel or agent its mail password, as a script does. Only a canary can be looked for."""
+        assert leaks_in(password.encode()), "take a password from tests.peers.canaries"
         done = self.command(noun, "password", name, "--password-stdin", data=password + "\n")
         assert done.status == 0, done.text
 
-    def start(self) -> None:
-        """Start the service and wait until it greets. RuntimeError with its log where it does not."""
+    def start(self, *before: str) -> None:
+        """Start the service and wait until it greets. RuntimeError with its log where it does not.
+
+        `before`: the command line of a program that runs it, and becomes it.
+        """
+        self.launch(*before, str(RELAY), *self.serving)
+        wait_until(self.greets, "the relay's greeting", _START)
+
+    @property
+    def serving(self) -> tuple[str, ...]:
+        """The arguments by which `relay` serves with these files."""
+        return ("serve", "--config", str(self.settings_file))
+
+    def launch(self, *argv: str) -> None:
+        """Start a program as the service, and wait for nothing."""
         with self.log_file.open("ab") as log:
             self.process = subprocess.Popen(
-                [str(RELAY), "serve", "--config", str(self.settings_file)],
+                argv,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
                 env=_environment(),
+                pass_fds=self.pass_fds,
             )
-        wait_until(self._greets, "the relay's greeting", _START)
 
     def signal(self, number: signal.Signals) -> None:
         """Send the service a signal."""
@@ -99,6 +118,7 @@ class Relay:
     def stop(self) -> int:
         """End the service in order; return its exit status."""
         assert self.process is not None
+        self._leaks += leaks_of_process(self.process.pid)
         return stop(self.process, 20)
 
     @property
@@ -119,6 +139,16 @@ class Relay:
         """The most memory that it held since `memory`, in octets."""
         return self._status("VmHWM")
 
+    def check_leaks(self) -> None:
+        """Raise AssertionError where a password (`tests.peers.canaries`) is in the log, in a file or in the process.
+
+        directory.toml is left out: a test may write one there by hand.
+        """
+        if self.process is not None and self.process.poll() is None:
+            self._leaks += leaks_of_process(self.process.pid)
+        leaks = self._leaks + leaking_files(self.folder, but=[self.directory_file.name])
+        assert not leaks, f"passwords were told: {'; '.join(leaks)}"
+
     def connect(self) -> RawClient:
         """A client that says what a test tells it to."""
         return RawClient(self.endpoint)
@@ -128,7 +158,8 @@ class Relay:
         lines = Path(f"/proc/{self.process.pid}/status").read_text().splitlines()
         return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(key + ":"))
 
-    def _greets(self) -> bool:
+    def greets(self) -> bool:
+        """Whether it greets clients. RuntimeError with its log where it has ended."""
         assert self.process is not None
         if self.process.poll() is not None:
             raise RuntimeError(f"relay serve ended with {self.process.returncode}:\n{self.log}")
@@ -176,9 +207,13 @@ def relay_process(
         if starts:
             relay.start()
         yield relay
+        relay.check_leaks()
+        if relay.process:
+            relay.stop()
+            relay.check_leaks()
 
 
 def _environment() -> Mapping[str, str]:
     """Ours without what would name other files; as wide as a terminal that cuts nothing off."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("RELAY_")}
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("RELAY_", "PYTEST_"))}
     return {**kept, "COLUMNS": "200", "NO_COLOR": "1"}

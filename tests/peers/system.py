@@ -35,14 +35,19 @@ class Finished:
 
 
 def run(
-    argv: Sequence[str], *, data: bytes = b"", seconds: float = 30, env: Mapping[str, str] | None = None
+    argv: Sequence[str],
+    *,
+    data: bytes = b"",
+    seconds: float = 30,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
 ) -> Finished:
     """Run a program to its end, `data` on its standard input. Raises TimeoutExpired after `seconds`."""
-    done = subprocess.run(argv, input=data, capture_output=True, timeout=seconds, check=False, env=env)
+    done = subprocess.run(argv, input=data, capture_output=True, timeout=seconds, check=False, env=env, cwd=cwd)
     return Finished(done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace"))
 
 
-def wait_until(check: Callable[[], T | None], what: str, seconds: float = 10) -> T:
+def wait_until(check: Callable[[], T | None], what: str, seconds: float = 30) -> T:
     """Return the first true answer of `check`, which is asked until `seconds` have passed; then TimeoutError(what)."""
     deadline = time.monotonic() + seconds
     while True:

@@ -1,0 +1,160 @@
+"""A relay that kills itself at a named point: `python killed_relay.py POINT COUNT serve --config FILE`.
+
+The whole program runs as it is. One function of it is wrapped, and at its COUNT-th call the process gets SIGKILL: no
+handler runs, nothing is flushed or closed. So the product has no hook for this.
+"""
+
+import inspect
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import wraps
+from importlib import import_module
+from typing import Any
+
+AnyFunction = Callable[..., Any]
+
+
+def _always(arguments: tuple[Any, ...], result: Any) -> bool:
+    return True
+
+
+def _has_result(arguments: tuple[Any, ...], result: Any) -> bool:
+    return bool(result)
+
+
+def _has_news(arguments: tuple[Any, ...], result: Any) -> bool:
+    return bool(arguments[1])
+
+
+def _is_answer_to_dot(arguments: tuple[Any, ...], result: Any) -> bool:
+    return bool(arguments[1].startswith(b"250 2.0.0 Ok: recorded"))
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """A function ("module:name" or "module:Class.name"), and the call of it that counts: before it, or after it.
+
+    Of a generator every item counts, before it is given.
+    """
+
+    where: str
+    is_after: bool
+    counts: Callable[[tuple[Any, ...], Any], bool] = field(default=_always)
+
+
+def _before(where: str, counts: Callable[[tuple[Any, ...], Any], bool] = _always) -> Point:
+    return Point(where, is_after=False, counts=counts)
+
+
+def _after(where: str, counts: Callable[[tuple[Any, ...], Any], bool] = _always) -> Point:
+    return Point(where, is_after=True, counts=counts)
+
+
+# A function of relay.store.* but Queue and Database runs inside a transaction: after it means before the commit.
+POINTS: Mapping[str, Point] = {
+    "stored, not committed": _after("relay.store.entries:insert_messages"),
+    "committed, not answered": _after("relay.store.queue:Queue.add"),
+    "claimed, not committed": _after("relay.store.claims:take", _has_result),
+    "claimed": _after("relay.store.queue:Queue.claim", _has_result),
+    "attempt not committed": _after("relay.store.settling:begin_attempt"),
+    "attempt recorded": _after("relay.store.queue:Queue.begin_attempt"),
+    "before connecting": _before("relay.upstream.upstream:Connection.open"),
+    "logged in": _after("relay.upstream.upstream:Connection.open"),
+    "sender named": _after("relay.upstream.transaction:mail"),
+    "recipient named": _after("relay.upstream.transaction:rcpt"),
+    "in the content": _before("relay.upstream.transaction:pieces"),
+    "before the dot is recorded": _before("relay.delivery.postman:Postman.record_final_dot"),
+    "dot not committed": _after("relay.store.settling:mark_final_dot"),
+    "dot recorded": _after("relay.delivery.postman:Postman.record_final_dot"),
+    "before the dot": _before("relay.upstream.transfer:Progress.note_final_dot"),
+    "dot answered": _before("relay.upstream.link:Link.data_received", _is_answer_to_dot),
+    "answer read": _after("relay.upstream.transaction:data"),
+    "before the outcome": _before("relay.delivery.postman:Postman.conclude"),
+    "in the settlement": _after("relay.store.settling:delete_content"),
+    "report not committed": _after("relay.store.settling:insert_messages", _has_news),
+    "settled, not committed": _after("relay.store.settling:settle"),
+    "settled": _after("relay.store.queue:Queue.settle"),
+    "patience ended": _before("relay.delivery.submission:Submission._leave_to_go_on"),
+    "going on alone": _after("relay.delivery.postman:Postman.follow"),
+    "hold not committed": _after("relay.store.holds:put_hold"),
+    "hold kept": _after("relay.store.queue:Queue.put_hold"),
+    "mail not yet held": _after("relay.store.holds:hold_some", _has_result),
+    "mail held": _after("relay.store.queue:Queue.hold_waiting", _has_result),
+    "hold dropped": _after("relay.store.queue:Queue.drop_hold", _has_result),
+    "mail not yet freed": _after("relay.store.holds:free_some", _has_result),
+    "mail freed": _after("relay.store.queue:Queue.free", _has_result),
+    "change not committed": _after("relay.store.settling:edit", _has_result),
+    "change committed": _after("relay.store.queue:Queue.edit", _has_result),
+    "not yet taken back": _after("relay.store.claims:take_over", _has_result),
+    "taken back, one settled": _after("relay.store.queue:Queue.settle"),
+    "taken back": _after("relay.delivery.postman:Postman.take_back"),
+    "purge not committed": _after("relay.store.purging:purge_some", _has_result),
+    "purged": _after("relay.store.queue:Queue.purge", _has_result),
+    "shrunk": _after("relay.store.database:Database.shrink", _has_result),
+}
+
+
+def install(point: Point, count: int) -> None:
+    """Wrap the function of a point, so that its `count`-th call that counts is the last thing that happens."""
+    module, _, path = point.where.partition(":")
+    owner: Any = import_module(module)
+    *owners, name = path.split(".")
+    for each in owners:
+        owner = getattr(owner, each)
+    setattr(owner, name, _wrapped(getattr(owner, name), _Countdown(point, count)))
+
+
+class _Countdown:
+    """Counts calls, and kills the process at the last one."""
+
+    def __init__(self, point: Point, count: int) -> None:
+        self._point = point
+        self._left = count
+
+    def tell(self, *, is_after: bool, arguments: tuple[Any, ...], result: Any = None) -> None:
+        if is_after is not self._point.is_after or not self._point.counts(arguments, result):
+            return
+        self._left -= 1
+        if self._left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _wrapped(real: AnyFunction, countdown: _Countdown) -> AnyFunction:
+    @wraps(real)
+    async def awaited(*arguments: Any, **named: Any) -> Any:
+        countdown.tell(is_after=False, arguments=arguments)
+        result = await real(*arguments, **named)
+        countdown.tell(is_after=True, arguments=arguments, result=result)
+        return result
+
+    @wraps(real)
+    def called(*arguments: Any, **named: Any) -> Any:
+        countdown.tell(is_after=False, arguments=arguments)
+        result = real(*arguments, **named)
+        countdown.tell(is_after=True, arguments=arguments, result=result)
+        return result
+
+    @wraps(real)
+    def iterated(*arguments: Any, **named: Any) -> Iterator[Any]:
+        for item in real(*arguments, **named):
+            countdown.tell(is_after=False, arguments=arguments)
+            yield item
+
+    if inspect.iscoroutinefunction(real):
+        return awaited
+    return iterated if inspect.isgeneratorfunction(real) else called
+
+
+def main(point: str, count: str, *arguments: str) -> int:
+    """Run `relay` with these arguments until the point is reached."""
+    install(POINTS[point], int(count))
+    from relay.cli.app import run  # noqa: PLC0415 - after the wrapping, as nothing of it was imported before
+
+    return run(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

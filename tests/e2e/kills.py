@@ -1,0 +1,64 @@
+"""Relays that are killed at a named point or at any moment, and what must hold afterwards."""
+
+import signal
+import sys
+import threading
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from tests.e2e.ledger import Ledger, repeated, settle_all, times_unknown
+from tests.peers.recorder import Recorder
+from tests.peers.relay import Relay
+from tests.peers.system import wait_until
+
+_PROGRAM = Path(__file__).with_name("killed_relay.py")
+
+# In `gone` the client's patience ends before the upstream has said anything, and the delivery goes on without it.
+MODES: Mapping[str, Mapping[str, str]] = {
+    "queued": {"mode": "queued"},
+    "auto": {"mode": "auto", "patience": "30s"},
+    "gone": {"mode": "auto", "patience": "1ms"},
+}
+
+
+def settings(mode: str, **log: str) -> dict[str, Any]:
+    """Settings for relay.toml with one of MODES and short pauses; `log` adds to the keys of its table."""
+    delivery = {"retry": ["200ms"], "unknown_pause": "300ms", "probe": ["1h"], **MODES[mode]}
+    return {"delivery": delivery, "log": {"format": "json", "level": "debug", **log}}
+
+
+def start_to_die(relay: Relay, point: str, count: int = 1) -> None:
+    """Start a relay that kills itself at a point; it may do so before it greets anybody."""
+    relay.launch(sys.executable, str(_PROGRAM), point, str(count), *relay.serving)
+    assert relay.process is not None
+    process = relay.process
+    with suppress(RuntimeError):  # it has ended
+        wait_until(relay.greets, f"a greeting, or the end by {process.args!r}", 20)
+
+
+def wait_for_kill(relay: Relay) -> None:
+    """Wait until a relay has been killed. AssertionError where it ended otherwise, TimeoutExpired where it lives."""
+    assert relay.process is not None
+    assert relay.process.wait(30) == -signal.SIGKILL, relay.last_words
+
+
+def submit_by_four(ledger: Ledger, relay: Relay, prefix: str) -> None:
+    """Let four clients send as much as they can, until the relay is killed."""
+    clients = [
+        threading.Thread(target=ledger.submit_until_killed, args=(relay, f"{prefix}.{client}")) for client in range(4)
+    ]
+    for client in clients:
+        client.start()
+    for client in clients:
+        client.join(60)
+
+
+def check(ledger: Ledger, relay: Relay, recorder: Recorder, *, is_doubtful: bool) -> None:
+    """What was promised is there, and nothing is there twice but what nobody could know of."""
+    settle_all(relay)
+    assert ledger.missing(recorder) == []
+    twice = repeated(recorder)
+    assert is_doubtful or not twice, twice
+    assert {name: count for name, count in twice.items() if count > times_unknown(relay, name)} == {}

@@ -1,0 +1,137 @@
+"""SIGKILL at named points of the real process: what had its 250 arrives, and arrives twice only where it must.
+
+It must where the kill falls between our final dot and the record of its answer: nobody can know then if the server has
+the message. The points are the ones of `killed_relay.POINTS`.
+"""
+
+import random
+from typing import Any
+
+import pytest
+
+from tests.e2e import ledger as books
+from tests.e2e.kills import MODES, check, settings, start_to_die, submit_by_four, wait_for_kill
+from tests.e2e.ledger import REFUSED, Ledger
+from tests.peers.fixtures import StartRelay
+from tests.peers.recorder import Recorder
+from tests.peers.relay import one_channel, open_server
+
+# Three pieces on the wire.
+LARGE = (b"x" * 998 + b"\r\n") * 300
+# Between our final dot and the record of its answer.
+DOUBTFUL = {
+    "dot answered",
+    "answer read",
+    "before the outcome",
+    "in the settlement",
+    "settled, not committed",
+    "report not committed",
+}
+ON_THE_WAY = (
+    "before connecting",
+    "logged in",
+    "sender named",
+    "recipient named",
+    "in the content",
+    "before the dot",
+    "dot answered",
+    "answer read",
+)
+RARE = {"before connecting", "logged in"}  # many messages share a connection
+AFTERWARDS = (
+    "before the dot is recorded",
+    "dot not committed",
+    "dot recorded",
+    "before the outcome",
+    "in the settlement",
+    "settled, not committed",
+    "settled",
+)
+STORING = ("stored, not committed", "committed, not answered")
+PLAIN = [
+    *((mode, point) for mode in MODES for point in ON_THE_WAY),
+    *((mode, point) for mode in ("queued", "gone") for point in (*STORING, *AFTERWARDS)),
+    *(
+        ("queued", point)
+        for point in ("claimed, not committed", "claimed", "attempt not committed", "attempt recorded")
+    ),
+    *(("gone", point) for point in ("patience ended", "going on alone")),
+]
+# Enough to see at once when something is wrong; the others take longer together.
+QUICK = [
+    ("queued", "stored, not committed"),
+    ("queued", "committed, not answered"),
+    ("auto", "dot answered"),
+    ("gone", "going on alone"),
+    ("queued", "dot recorded"),
+    ("queued", "settled, not committed"),
+]
+
+
+def at_each(cases: list[tuple[str, str]]) -> list[Any]:
+    return [pytest.param(*case, marks=() if case in QUICK else pytest.mark.slow, id=" - ".join(case)) for case in cases]
+
+
+@pytest.mark.parametrize(("mode", "point"), at_each(PLAIN))
+def test_a_kill_at_a_point_of_a_delivery(mode: str, point: str, start_relay: StartRelay, recorder: Recorder) -> None:
+    relay = start_relay(one_channel(open_server(recorder.port)), settings(mode), starts=False)
+    ledger = Ledger()
+    start_to_die(relay, point, 3 if point == "in the content" else 1)
+    ledger.submit(relay, "killed", body=LARGE)
+    wait_for_kill(relay)
+    relay.start()
+    ledger.submit(relay, "after")
+    check(ledger, relay, recorder, is_doubtful=point in DOUBTFUL)
+    assert "after" in ledger.promised
+    if mode == "queued" and point != "stored, not committed":
+        assert books.arrivals(recorder)["killed"], "it was in the store"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", ["queued", "auto"])
+@pytest.mark.parametrize(
+    ("point", "count"),
+    [
+        ("committed, not answered", 1),
+        ("before the outcome", 1),
+        ("report not committed", 1),
+        ("settled, not committed", 1),
+        ("settled", 1),
+        ("settled", 2),
+    ],
+)
+def test_a_kill_while_a_report_is_made(
+    mode: str, point: str, count: int, start_relay: StartRelay, recorder: Recorder
+) -> None:
+    recorder.replies[f"RCPT TO:<{REFUSED}>"] = b"550 5.1.1 No such user here\r\n"
+    relay = start_relay(one_channel(open_server(recorder.port)), settings(mode), starts=False)
+    ledger = Ledger()
+    start_to_die(relay, point, count)
+    ledger.submit(relay, "killed", REFUSED)
+    wait_for_kill(relay)
+    relay.start()
+    is_doubtful = point in DOUBTFUL or point == "committed, not answered"
+    check(ledger, relay, recorder, is_doubtful=is_doubtful)
+    if "killed" in ledger.promised or mode == "queued":
+        assert books.reports(recorder)["killed"] == 1, "the report is owed like the message"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("mode", MODES)
+def test_kills_at_all_points_under_load_of_several_clients(
+    mode: str, start_relay: StartRelay, recorder: Recorder
+) -> None:
+    """One round after the other over the same store, so that each round begins with what the ones before left."""
+    chance = random.Random(mode)
+    relay = start_relay(one_channel(open_server(recorder.port)), settings(mode), starts=False)
+    ledger = Ledger()
+    points = [point for each, point in PLAIN if each == mode]
+    chance.shuffle(points)
+    for number, point in enumerate(points):
+        start_to_die(relay, point, 1 if point in RARE else chance.randint(1, 20))
+        submit_by_four(ledger, relay, str(number))
+        wait_for_kill(relay)
+    relay.start()
+    check(ledger, relay, recorder, is_doubtful=True)
+    assert len(ledger.promised) > len(points), "the clients got somewhere"

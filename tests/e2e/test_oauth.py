@@ -1,0 +1,271 @@
+"""Accounts that log in by OAuth: a real identity provider, a real Dovecot that checks its tokens, delivered mail."""
+
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from tests.peers.canaries import RIGHT, WRONG, leaks_in, plain_canary
+from tests.peers.dovecot import Dovecot
+from tests.peers.fixtures import Certificates, StartRelay
+from tests.peers.oidc import Client, IdentityServer, identity_server
+from tests.peers.relay import RELAY, Relay, Table
+from tests.peers.sink import Sink
+from tests.peers.system import Finished, wait_until
+
+pytestmark = pytest.mark.needs("dovecot", "submission")
+
+# One address for each flow, as one Dovecot serves them all.
+DOMAIN = "oauth.example"
+MESSAGE = "Subject: hello\r\n\r\nhello\r\n."
+QUICK = {"delivery": {"mode": "auto", "patience": "8s", "retry": ["1s"], "probe": ["1h"]}}
+
+
+@pytest.fixture
+def identity(dovecot: Dovecot) -> Iterator[IdentityServer]:
+    with identity_server(dovecot.token) as server:
+        server.clients["public"] = Client("public", "", "")
+        server.clients["app"] = Client("app", RIGHT, f"own@{DOMAIN}")
+        yield server
+
+
+@pytest.fixture
+def relay(start_relay: StartRelay, identity: IdentityServer, dovecot: Dovecot, certificates: Certificates) -> Relay:
+    """A server for each flow, and on each a channel of the same name with an account of its own."""
+    server: Table = {
+        "host": dovecot.host,
+        "port": dovecot.starttls_port,
+        "auth": "oauth2",
+        "ca_file": str(certificates.ca_file),
+    }
+    clients = {"code": "public", "device": "public", "own": "app"}
+    flows = {"own": "client_credentials"}
+    servers = {
+        name: {**server, "oauth": {**identity.table, "client_id": client, "flow": flows.get(name, name)}}
+        for name, client in clients.items()
+    }
+    channels = {name: {"address": f"{name}@{DOMAIN}", "server": name, "override": True} for name in servers}
+    return start_relay({"default_server": "code", "servers": servers, "channels": channels}, QUICK)
+
+
+def submit(relay: Relay, name: str, recipient: str) -> str:
+    with relay.connect() as client:
+        client.say("EHLO raw.test")
+        client.say(f"MAIL FROM:<{name}@{DOMAIN}>")
+        client.say(f"RCPT TO:<{recipient}>")
+        client.say("DATA")
+        return client.say(MESSAGE)
+
+
+def authorize(relay: Relay, noun: str, name: str, allow: Callable[[list[str]], str | None], *options: str) -> Finished:
+    """Run the command as a person does: `allow` is given the lines in it that stand alone, and says what to paste."""
+    argv = [str(RELAY), noun, "authorize", name, *options, "--config", str(relay.settings_file)]
+    process = subprocess.Popen(
+        argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, bufsize=1
+    )
+    assert process.stdout is not None
+    said = ""
+    while "Ctrl-C" not in said and "address line" not in said:
+        line = process.stdout.readline()
+        if not line:
+            break
+        said += line
+    else:
+        pasted = allow([line.strip() for line in said.splitlines() if line.startswith("  ")])
+        out, err = process.communicate(f"{pasted}\n" if pasted else None, timeout=60)
+        assert not leaks_in((said + out + err).encode())
+        return Finished(process.returncode, said + out, err)
+    out, err = process.communicate(timeout=60)
+    return Finished(process.returncode, said + out, err)
+
+
+def by_code(relay: Relay, identity: IdentityServer, user: str = f"code@{DOMAIN}") -> Finished:
+    return authorize(
+        relay, "channel", "code", lambda lines: identity.allow_in_browser(lines[0], user), "--redirect-stdin"
+    )
+
+
+def set_client_secret(relay: Relay, secret: str) -> None:
+    done = relay.command("server", "password", "own", "--client-secret", "--password-stdin", data=secret + "\n")
+    assert done.status == 0, done.text
+
+
+def hold_of(relay: Relay, account: str) -> str:
+    """Why an account is held, once it is."""
+
+    def reason() -> str:
+        records = [one for one in relay.ask("account", "list") if one["account"] == account]
+        return next((one["reason"] for one in records if one["state"] == "held"), "")
+
+    return wait_until(reason, f"a hold of {account}")
+
+
+def token_of(relay: Relay, account: str) -> dict[str, Any]:
+    """What status says about an account's token."""
+    found = [one for one in relay.ask("status")["oauth"] if one["account"] == account]
+    assert len(found) == 1
+    record: dict[str, Any] = found[0]
+    return record
+
+
+def test_the_code_flow_ends_in_delivered_mail(
+    relay: Relay, identity: IdentityServer, dovecot: Dovecot, sink: Sink
+) -> None:
+    assert token_of(relay, f"code/code@{DOMAIN}")["state"] == "missing"
+    done = by_code(relay, identity)
+    assert done.status == 0, done.text
+    assert done.err == ""
+    assert leaks_in(dovecot.token("x", jti=plain_canary("x")).encode())  # by which a leak of a token is known
+    assert submit(relay, "code", "code-flow@customer.example").startswith("250 2.0.0 Ok: delivered"), relay.last_words
+    assert sink.wait_for("code-flow@customer.example").login == f"code@{DOMAIN}"
+    assert {login.method for login in dovecot.wait_for_login(f"code@{DOMAIN}")} == {"XOAUTH2"}
+    assert identity.asked == ["authorization_code"]
+    token = token_of(relay, f"code/code@{DOMAIN}")
+    assert (token["state"], token["error"]) == ("ok", "")
+    assert token["refreshed"] < token["expires"]
+    assert {"owner": "oauth/profile/code", "used": True} in [
+        {"owner": one["owner"], "used": one["used"]} for one in relay.ask("secrets", "list")
+    ]
+
+
+def test_the_device_flow_ends_in_delivered_mail(relay: Relay, identity: IdentityServer, sink: Sink) -> None:
+    def allow(lines: list[str]) -> None:
+        assert lines[0].endswith("/enter-code")
+        identity.allow_device(lines[1], f"device@{DOMAIN}")
+
+    done = authorize(relay, "channel", "device", allow)
+    assert done.status == 0, done.text
+    assert submit(relay, "device", "device-flow@customer.example").startswith("250 2.0.0 Ok: delivered")
+    assert sink.wait_for("device-flow@customer.example").login == f"device@{DOMAIN}"
+
+
+def test_who_stops_waiting_for_a_device_changes_nothing(relay: Relay, identity: IdentityServer) -> None:
+    argv = [str(RELAY), "channel", "authorize", "device", "--config", str(relay.settings_file)]
+    process = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    wait_until(lambda: identity.asked, "a question of the device")
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=30)
+    assert (process.returncode, "nothing was changed" in err) == (1, True), out + err
+    wait_until(lambda: identity.seconds_since_asked > 3, "an end of the questions", 30)
+    assert token_of(relay, f"device/device@{DOMAIN}")["state"] == "missing"
+
+
+def test_client_credentials_end_in_delivered_mail(relay: Relay, identity: IdentityServer, sink: Sink) -> None:
+    set_client_secret(relay, RIGHT)
+    assert submit(relay, "own", "own-flow@customer.example").startswith("250 2.0.0 Ok: delivered"), relay.last_words
+    assert sink.wait_for("own-flow@customer.example").login == f"own@{DOMAIN}"
+    done = relay.command("channel", "authorize", "own")
+    assert (done.status, "is authorized" in done.out) == (0, True), done.text
+    assert identity.asked == ["client_credentials"] * 2
+
+
+def test_a_wrong_client_secret_holds_the_mail_until_there_is_a_right_one(relay: Relay, sink: Sink) -> None:
+    set_client_secret(relay, WRONG)
+    assert "queued as" in submit(relay, "own", "own-held@customer.example")
+    assert "invalid_client" in hold_of(relay, f"own/own@{DOMAIN}")
+    set_client_secret(relay, RIGHT)
+    assert sink.wait_for("own-held@customer.example").login == f"own@{DOMAIN}"
+
+
+def test_an_expired_token_is_renewed_once_and_the_mail_goes(relay: Relay, identity: IdentityServer, sink: Sink) -> None:
+    identity.behaviour.lives = -30  # the provider says an hour, and the server finds it expired
+    by_code(relay, identity)
+    identity.behaviour.lives = None
+    assert submit(relay, "code", "renewed@customer.example").startswith("250 2.0.0 Ok: delivered"), relay.last_words
+    assert identity.asked == ["authorization_code", "refresh_token"]
+    assert sink.wait_for("renewed@customer.example").login == f"code@{DOMAIN}"
+
+
+def test_a_wrong_token_is_renewed_once_and_then_held_and_a_new_authorization_frees_it(
+    relay: Relay, identity: IdentityServer, dovecot: Dovecot, sink: Sink
+) -> None:
+    identity.behaviour.forges = True
+    by_code(relay, identity)
+    assert "queued as" in submit(relay, "code", "forged@customer.example")
+    reason = hold_of(relay, f"code/code@{DOMAIN}")
+    assert reason.startswith("535 5.7.8 ")
+    assert "status" in reason  # the JSON of the server's challenge
+    # Once while the client waited, and the queue's own attempt found the account held.
+    assert identity.asked == ["authorization_code", "refresh_token"]
+    identity.behaviour.forges = False
+    by_code(relay, identity)
+    assert sink.wait_for("forged@customer.example").login == f"code@{DOMAIN}"
+    assert token_of(relay, f"code/code@{DOMAIN}")["state"] == "ok"
+
+
+def test_a_revoked_authorization_holds_in_the_providers_words_and_a_new_one_frees_the_mail(
+    relay: Relay, identity: IdentityServer, sink: Sink
+) -> None:
+    identity.behaviour.lives = -30
+    by_code(relay, identity)
+    identity.revoke(f"code@{DOMAIN}")
+    assert "queued as" in submit(relay, "code", "revoked@customer.example")
+    assert "invalid_grant" in hold_of(relay, f"code/code@{DOMAIN}")
+    assert "invalid_grant" in relay.ask("queue", "list")[0]["reason"]
+    token = token_of(relay, f"code/code@{DOMAIN}")
+    assert token["state"] == "refused"
+    assert "invalid_grant" in token["error"]
+    identity.behaviour.lives = None
+    by_code(relay, identity)
+    assert sink.wait_for("revoked@customer.example").login == f"code@{DOMAIN}"
+
+
+def test_mail_waits_while_the_provider_is_away_and_goes_when_it_is_back(
+    relay: Relay, identity: IdentityServer, sink: Sink
+) -> None:
+    set_client_secret(relay, RIGHT)
+    identity.stop()
+    assert "queued as" in submit(relay, "own", "away@customer.example")
+
+    def reason() -> str:
+        return next((one["reason"] for one in relay.ask("queue", "list") if one["state"] == "queued"), "")
+
+    wait_until(lambda: reason().startswith("temporary: ") and "does not answer" in reason(), "an attempt")
+    assert token_of(relay, f"own/own@{DOMAIN}")["state"] == "delayed"
+    assert relay.ask("status")["accounts_held"] == []
+    identity.start()
+    wait_until(lambda: relay.ask("queue", "list") == [], "delivery", 60)
+    assert sink.wait_for("away@customer.example").login == f"own@{DOMAIN}"
+
+
+def test_a_rotated_refresh_token_is_good_after_a_restart(relay: Relay, identity: IdentityServer, sink: Sink) -> None:
+    identity.behaviour.lives = -30
+    by_code(relay, identity)
+    identity.behaviour.lives = None
+    submit(relay, "code", "before@customer.example")
+    sink.wait_for("before@customer.example")
+    identity.behaviour.lives = -30
+    relay.stop()
+    relay.start()
+    submit(relay, "code", "restarted@customer.example")
+    assert sink.wait_for("restarted@customer.example").login == f"code@{DOMAIN}"
+    assert identity.asked == ["authorization_code", "refresh_token"]
+
+
+def test_it_works_without_a_running_relay(relay: Relay, identity: IdentityServer, sink: Sink) -> None:
+    relay.stop()
+    assert by_code(relay, identity).status == 0
+    relay.start()
+    assert submit(relay, "code", "offline@customer.example").startswith("250 2.0.0 Ok: delivered"), relay.last_words
+
+
+def test_what_a_person_can_get_wrong_is_told(relay: Relay, identity: IdentityServer) -> None:
+    def paste(redirect: Callable[[str], str]) -> Finished:
+        return authorize(relay, "channel", "code", lambda lines: redirect(lines[0]), "--redirect-stdin")
+
+    user = f"code@{DOMAIN}"
+    assert "its state differs" in paste(lambda url: identity.allow_in_browser(url, user) + "x").err
+    assert "copy the whole of it" in paste(lambda url: url).err
+    assert "access_denied" in paste(lambda url: identity.allow_in_browser(url, user, allows=False)).err
+    assert token_of(relay, f"code/{user}")["state"] == "missing"
+    refused = authorize(relay, "channel", "device", lambda lines: identity.allow_device(lines[1], "x", allows=False))
+    assert (refused.status, "access_denied" in refused.err) == (1, True)
+    other = by_code(relay, identity, "jo@else.example")
+    assert other.status == 0
+    assert "it was jo@else.example who allowed it" in other.err
+    assert (
+        "relay channel authorize code"
+        in relay.command("channel", "password", "code", "--password-stdin", data=RIGHT + "\n").err
+    )

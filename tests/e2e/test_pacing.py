@@ -1,0 +1,177 @@
+"""Within the limits of a provider that counts: nothing is ever refused for speed, and little of it is left unused."""
+
+import signal
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from statistics import median
+from typing import Any
+
+import pytest
+
+from tests.peers.canaries import RIGHT
+from tests.peers.fixtures import StartRelay
+from tests.peers.provider import Provider, Taken, provider_server
+from tests.peers.relay import Relay, one_channel, open_server
+from tests.peers.system import wait_until
+
+SUPPORT = "support@acmejets.example"
+BODY = b"Subject: hello\r\n\r\nhello\r\n"
+MINUTE = 60.0
+
+
+@contextmanager
+def provider(**limits: Any) -> Iterator[Provider]:
+    with provider_server(Provider(**limits)) as server:
+        yield server
+
+
+def directory(port: int, names: tuple[str, ...] = ("support",), **limits: Any) -> dict[str, Any]:
+    """Channels that each send with an account of their own, all at one server."""
+    server = {**open_server(port), "auth": "plain", "username": "mailer@acmejets.example", **limits}
+    found = one_channel(server)
+    found["channels"] = {
+        name: {"address": f"{name}@acmejets.example", "override": True, "password": RIGHT} for name in names
+    }
+    return found
+
+
+def settings(mode: str, patience: str = "5s") -> dict[str, Any]:
+    return {"delivery": {"mode": mode, "patience": patience, "retry": ["1s"], "unknown_pause": "1s"}}
+
+
+def submit(relay: Relay, count: int, sender: str = SUPPORT, to: str = "you") -> list[str]:
+    """Send some messages over one connection, one after the other, and return the last replies."""
+    with relay.connect() as client:
+        return [client.submit(sender, f"{to}{number}@customer.example", BODY) for number in range(count)]
+
+
+def windows(taken: tuple[Taken, ...]) -> list[int]:
+    """How many messages began in the minute that begins with each message, where that minute is over."""
+    moments = sorted(message.at for message in taken)
+    return [
+        sum(start <= moment < start + MINUTE for moment in moments)
+        for start in moments
+        if start + MINUTE <= moments[-1]
+    ]
+
+
+def pace_of(taken: tuple[Taken, ...]) -> float:
+    """How many messages a minute began, from the first to the last."""
+    moments = sorted(message.at for message in taken)
+    return (len(moments) - 1) * MINUTE / (moments[-1] - moments[0])
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_five_hundred_messages_go_at_the_pace_of_the_provider(start_relay: StartRelay) -> None:
+    most = 360
+    with provider(connections=3, per_minute=most, per_day=500) as server:
+        limits: dict[str, Any] = {"max_connections": 3, "messages_per_minute": most, "recipients_per_day": 500}
+        relay = start_relay(directory(server.port, **limits), settings("auto"))
+        with ThreadPoolExecutor(20) as clients:
+            sent = list(clients.map(lambda number: submit(relay, 25, to=f"you{number}-"), range(20)))
+        assert all(reply.startswith("250 ") for replies in sent for reply in replies)
+        server.wait_for(500, 180)
+        counts = windows(server.taken)
+        assert server.refusals == []
+        assert max(counts) <= most
+        assert median(counts) >= 0.9 * most
+        assert pace_of(server.taken) >= 0.9 * most
+        assert len({message.recipients for message in server.taken}) == 500
+        assert submit(relay, 1)[0].startswith("250 2.0.0 Ok: queued as ")
+        (waiting,) = relay.ask("queue", "list")
+        assert waiting["reason"].startswith(f"waits for acmejets/{SUPPORT}: 500 recipients a day, next at ")
+        assert waiting["next_attempt"] > waiting["created"]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_a_relay_that_is_killed_does_not_begin_its_minute_or_day_anew(start_relay: StartRelay) -> None:
+    # The provider's day is a little longer: a kill may forget what was spent in the last half second.
+    with provider(connections=3, per_minute=40, per_day=50) as server:
+        limits: dict[str, Any] = {"max_connections": 3, "messages_per_minute": 40, "recipients_per_day": 46}
+        relay = start_relay(directory(server.port, **limits), settings("queued"))
+        submit(relay, 55)
+        for count, end in ((10, signal.SIGKILL), (20, signal.SIGTERM), (30, signal.SIGKILL)):
+            server.wait_for(count, 60)
+            relay.signal(end)
+            assert relay.process is not None
+            relay.process.wait(30)
+            relay.start()
+        server.wait_for(45, 120)
+        wait_until(lambda: "recipients a day" in relay.ask("queue", "list")[-1]["reason"], "the end of the budget", 30)
+        assert server.refusals == []
+        assert max(windows(server.taken)) <= 40
+        assert len(relay.ask("queue", "list")) >= 55 - 50
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_accounts_that_share_limits_keep_them_together_and_each_has_its_turn(start_relay: StartRelay) -> None:
+    names = ("support", "billing", "sales")
+    with provider(connections=3, per_minute=30, is_shared=True) as server:
+        limits: dict[str, Any] = {"max_connections": 3, "messages_per_minute": 30, "shared_limits": True}
+        relay = start_relay(directory(server.port, names, **limits), settings("queued"))
+        for name, count in zip(names, (24, 5, 5), strict=True):
+            submit(relay, count, f"{name}@acmejets.example")
+        reasons = {waiting["reason"] for waiting in relay.ask("queue", "list")}
+        assert any(reason.startswith("waits for acmejets: 30 messages a minute, next in ") for reason in reasons)
+        server.wait_for(34, 150)
+        assert server.refusals == []
+        assert max(windows(server.taken)) <= 30
+        logins = [message.login for message in server.taken]
+        assert logins[20:] == [SUPPORT] * 14  # the others did not wait behind the twenty-four
+
+
+def test_more_recipients_than_one_transaction_takes_go_in_several(start_relay: StartRelay) -> None:
+    with provider(per_message=10) as server:
+        relay = start_relay(directory(server.port, recipients_per_message=10), settings("auto"))
+        recipients = [f"you{number}@customer.example" for number in range(25)]
+        with relay.connect() as client:
+            client.envelope(SUPPORT, *recipients)
+            client.say("DATA")
+            client.send(BODY + b".\r\n")
+            assert client.reply().startswith("250 2.0.0 Ok: queued as ")
+        server.wait_for(3, 20)
+        assert [len(message.recipients) for message in server.taken] == [10, 10, 5]
+        assert sorted(sum((message.recipients for message in server.taken), ())) == sorted(recipients)
+        assert server.refusals == []
+        wait_until(lambda: relay.ask("queue", "list") == [], "the empty queue")
+
+
+def test_direct_never_splits_a_message(start_relay: StartRelay) -> None:
+    with provider(per_message=2) as server:
+        relay = start_relay(directory(server.port, recipients_per_message=2), settings("direct"))
+        with relay.connect() as client:
+            client.envelope(SUPPORT, *(f"you{number}@customer.example" for number in range(3)))
+            client.say("DATA")
+            client.send(BODY + b".\r\n")
+            said = "The message has 3 recipients, and its mail server takes 2; send it to fewer at a time"
+            assert client.reply() == f"554 5.5.3 {said}"
+        assert server.taken == ()
+
+
+def test_a_message_with_more_recipients_than_a_day_takes_goes_as_far_as_the_day_does(start_relay: StartRelay) -> None:
+    with provider(per_day=3) as server:
+        relay = start_relay(directory(server.port, recipients_per_day=3), settings("auto"))
+        with relay.connect() as client:
+            client.envelope(SUPPORT, *(f"you{number}@customer.example" for number in range(5)))
+            client.say("DATA")
+            client.send(BODY + b".\r\n")
+            assert client.reply().startswith("250 2.0.0 Ok: queued as ")
+        server.wait_for(1, 20)
+        assert len(server.taken[0].recipients) == 3
+        wait_until(lambda: "3 recipients a day" in relay.ask("queue", "list")[0]["reason"], "the reason", 10)
+        (waiting,) = relay.ask("queue", "list")
+        assert sorted(each["state"] for each in waiting["recipients"]) == ["delivered"] * 3 + ["queued"] * 2
+        assert server.refusals == []
+
+
+def test_direct_is_told_to_come_back_later(start_relay: StartRelay) -> None:
+    with provider(per_day=1) as server:
+        relay = start_relay(directory(server.port, recipients_per_day=1), settings("direct"))
+        assert submit(relay, 1)[0].startswith("250 2.0.0 Ok: delivered via acmejets: ")
+        said = "The sending limit of this account is used up for now; please try again later"
+        assert submit(relay, 1) == [f"451 4.7.0 {said}"]
+        assert server.refusals == []

@@ -1,0 +1,207 @@
+"""What costs an attacker little must cost us little: floods, slow clients, and messages made to be hard to read."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import pytest
+
+from relay.listener.pace import LeastRate
+from relay.listener.tolerance import Tolerance
+from tests.hostile.house import JANE, house
+from tests.hostile.line import SECONDS, Line, line_to
+from tests.listener.listener_kit import RawClient, door
+from tests.peers.packages import program
+from tests.peers.recorder import Recorder, recorder_server
+from tests.peers.relay import Relay
+from tests.peers.system import LOOPBACK, free_port, run
+
+MIB = 1024 * 1024
+# Seconds that another client may wait for a NOOP meanwhile. A quiet machine needs some milliseconds; 16 MiB of empty
+# lines would cost a server that reads line by line half a minute.
+PATIENCE = 5.0
+ENVELOPE = f"MAIL FROM:<{JANE}>\r\nRCPT TO:<you@customer.example>\r\n".encode()
+HEAD = b"Subject: hard\r\n\r\n"
+FEW_OF_CLIENT = 20
+
+
+@pytest.fixture(scope="module")
+def wire() -> Iterator[Recorder]:
+    with recorder_server() as recorder:
+        yield recorder
+
+
+@pytest.fixture(scope="module")
+def outside() -> int:
+    return free_port()
+
+
+@pytest.fixture(scope="module")
+def relay(wire: Recorder, outside: int) -> Iterator[Relay]:
+    port = free_port()
+    listeners = [
+        {"name": "inside", "address": f"{LOOPBACK}:{port}"},
+        {"name": "outside", "address": f"{LOOPBACK}:{outside}", "trusted_networks": []},
+    ]
+    settings = {"listener": listeners, "limits": {"connections_per_client": FEW_OF_CLIENT}}
+    with house(wire.port, settings, port=port) as relay:
+        yield relay
+
+
+@asynccontextmanager
+async def greeted(port: int) -> AsyncIterator[Line]:
+    async with line_to(port) as line:
+        assert (await line.ask())[:3] == "220"
+        assert (await line.ask(b"EHLO a\r\n"))[:3] == "250"
+        yield line
+
+
+@asynccontextmanager
+async def bystander(port: int) -> AsyncIterator[None]:
+    """Another client, whose NOOPs must be answered soon all the while."""
+    waits: list[float] = []
+    enough = asyncio.Event()
+
+    async def ask() -> None:
+        async with greeted(port) as line:
+            while True:
+                begun = time.monotonic()
+                assert await line.ask(b"NOOP\r\n") == "250 2.0.0 Ok"
+                waits.append(time.monotonic() - begun)
+                if len(waits) >= 5:
+                    enough.set()
+                await asyncio.sleep(0.02)
+
+    asking = asyncio.create_task(ask())
+    try:
+        yield
+        await asyncio.wait_for(enough.wait(), SECONDS)
+    finally:
+        asking.cancel()
+        await asyncio.gather(asking, return_exceptions=True)
+    assert max(waits) < PATIENCE
+
+
+@dataclass(frozen=True)
+class Hard:
+    """A message that is hard to read, and the reply that it must have."""
+
+    text: bytes
+    reply: str
+
+
+def nested(depth: int) -> bytes:
+    """A message of multiparts in multiparts."""
+    opening = b"".join(
+        b'Content-Type: multipart/mixed; boundary="%d"\r\n\r\n--%d\r\n' % (number, number) for number in range(depth)
+    )
+    return opening + b"\r\nx\r\n" + b"".join(b"--%d--\r\n" % number for number in reversed(range(depth)))
+
+
+HARD = {
+    "16 MiB of empty lines": Hard(HEAD + b"\r\n" * (8 * MIB), "250 2.0.0"),
+    "16 MiB of bare line feeds": Hard(HEAD.replace(b"\r\n", b"\n") + b"\n" * (16 * MIB) + b"\r\n", "250 2.0.0"),
+    "16 MiB of lines of one letter": Hard(HEAD + b"a\r\n" * (16 * MIB // 3), "250 2.0.0"),
+    "2 MiB of lines of one dot": Hard(HEAD + b"..\r\n" * (MIB // 2), "250 2.0.0"),
+    "a line of 1 MiB": Hard(HEAD + b"x" * MIB + b"\r\n", "250 2.0.0"),
+    "a line of 1 MiB and one octet": Hard(HEAD + b"x" * (MIB + 1) + b"\r\n", "554 5.6.0"),
+    "16 MiB in one line": Hard(HEAD + b"x" * (16 * MIB) + b"\r\n", "554 5.6.0"),
+    "100,000 header fields": Hard(b"a:\r\n" * 100_000 + b"\r\nx\r\n", "552 5.3.4"),
+    "2 MiB of header": Hard(b"Subject: x\r\n" * (2 * MIB // 12) + b"\r\nx\r\n", "552 5.3.4"),
+    "one field of 900,000 folds": Hard(b"Subject:\r\n" + b" x\r\n" * 225_000 + b"\r\nx\r\n", "250 2.0.0"),
+    "an endless From": Hard(b"From: " + b"(" * 900_000 + b"\r\n\r\nx\r\n", "250 2.0.0"),
+    "a From of many quotes": Hard(b"From: " + b'"a" ' * 1000 + b"<\r\n\r\nx\r\n", "250 2.0.0"),
+    "9,000 From fields": Hard(b"From: a@b.example\r\n" * 9_000 + b"\r\nx\r\n", "250 2.0.0"),
+    "10,000 parts in parts": Hard(nested(10_000), "250 2.0.0"),
+    "a NUL at the end of 16 MiB": Hard(HEAD + b"x\r\n" * (5 * MIB) + b"\0\r\n", "554 5.6.0"),
+}
+
+
+@pytest.mark.parametrize("name", HARD)
+async def test_a_message_that_is_hard_to_read(name: str, relay: Relay, wire: Recorder) -> None:
+    hard, count = HARD[name], len(wire.messages)
+    seconds, memory = relay.cpu_seconds, relay.memory()
+    async with bystander(relay.port), greeted(relay.port) as line:
+        await line.send(ENVELOPE, b"DATA\r\n")
+        assert [(await line.ask())[:3] for _ in range(3)] == ["250", "250", "354"]
+        assert (await line.ask(hard.text, b".\r\n")).startswith(hard.reply)
+    assert len(wire.messages) - count == hard.reply.startswith("250")
+    assert relay.cpu_seconds - seconds < 6
+    # A header block is 1 MiB at most, and for splitting it into 300,000 lines Python's `re` takes 60 MiB for a moment.
+    assert relay.peak_memory() - memory < 4 * len(hard.text) + 64 * MIB
+
+
+async def test_twenty_thousand_recipients_in_one_write(relay: Relay, wire: Recorder) -> None:
+    """The first thousand are taken. From the ten thousandth command on the client has to wait for each answer."""
+    count, memory = len(wire.messages), relay.memory()
+    async with bystander(relay.port), greeted(relay.port) as line:
+        rcpts = b"".join(b"RCPT TO:<you%d@customer.example>\r\n" % number for number in range(20_000))
+        sending = asyncio.create_task(line.send(f"MAIL FROM:<{JANE}>\r\n".encode(), rcpts, b"RSET\r\n"))
+        codes = [(await line.ask())[:9] for _ in range(9_000)]
+        assert codes == ["250 2.1.0", *["250 2.1.5"] * 1000, *["452 4.5.3"] * 7_999]
+        sending.cancel()
+        await asyncio.gather(sending, return_exceptions=True)
+    assert len(wire.messages) == count
+    assert relay.peak_memory() - memory < 16 * MIB
+
+
+@pytest.mark.parametrize("command", [b"NOOP\r\n", b"RSET\r\n", b"EHLO a\r\n", b"VRFY a\r\n"])
+async def test_a_flood_of_commands_leaves_the_others_their_turn(command: bytes, relay: Relay) -> None:
+    memory = relay.memory()
+    async with greeted(relay.port) as line:
+        flood = asyncio.create_task(line.send(command * (3 * MIB // len(command))))
+        async with bystander(relay.port):
+            for _ in range(2_000):
+                assert (await line.ask())[:3] in {"250", "252"}
+        flood.cancel()
+        await asyncio.gather(flood, return_exceptions=True)
+    # What has not been answered is not read, so it waits in the client's machine.
+    assert relay.peak_memory() - memory < 16 * MIB
+
+
+async def test_one_address_cannot_take_every_connection(relay: Relay, outside: int) -> None:
+    """Slowloris from outside: each holds a connection by an octet now and then, and only so many are let in."""
+    lines = [await Line.connect(outside) for _ in range(3 * FEW_OF_CLIENT)]
+    try:
+        greetings = [await line.ask() for line in lines]
+        assert [greeting[:3] for greeting in greetings].count("220") == FEW_OF_CLIENT
+        assert {greeting[:9] for greeting in greetings} == {"220 relay", "421 4.7.0"}
+        for octet in b"EHLO slow":
+            for line in lines:
+                await line.send(bytes([octet]))
+        async with bystander(relay.port), greeted(relay.port) as line:
+            await line.send(ENVELOPE, b"DATA\r\n", HEAD, b".\r\n")
+            assert [(await line.ask())[:3] for _ in range(4)] == ["250", "250", "354", "250"]
+    finally:
+        for line in lines:
+            line.close()
+
+
+async def test_a_chunk_that_nobody_wants_holds_no_connection_for_ever() -> None:
+    """RFC 3030 wants every octet of a refused chunk read, and its length can be anything."""
+    tolerance = Tolerance(least_rate=LeastRate(octets=1000, seconds=0.2))
+    async with door(tolerance=tolerance) as relay, relay.client() as client:
+        await client.begin()
+        await client.send(b"BDAT 99999999999999999999\r\n")
+        trickling = asyncio.create_task(trickle(client))
+        assert (await client.line()).startswith("421 4.4.2 ")
+        trickling.cancel()
+        await asyncio.gather(trickling, return_exceptions=True)
+
+
+async def trickle(client: RawClient) -> None:
+    while True:
+        await client.send(b"x")
+        await asyncio.sleep(0.02)
+
+
+@pytest.mark.needs("smtp-source")
+async def test_two_hundred_sessions_at_once_are_all_served(relay: Relay, wire: Recorder) -> None:
+    count = len(wire.messages)
+    argv = [program("smtp-source"), "-s", "200", "-m", "600", "-l", "4096", "-f", JANE, "-t", "you@customer.example"]
+    async with bystander(relay.port):
+        done = await asyncio.to_thread(run, [*argv, f"{LOOPBACK}:{relay.port}"], seconds=100)
+    assert done.status == 0, done.text
+    assert len(wire.messages) - count == 600

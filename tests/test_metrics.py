@@ -1,0 +1,90 @@
+"""The counters: what is counted where, and that the text is what Prometheus reads."""
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from relay.metrics import Metrics, Now
+
+NOW = Now(queue={"queued": 2, "held": 0}, accounts_held=1, connections=3)
+
+
+def samples(metrics: Metrics, now: Now = NOW) -> dict[tuple[str, ...], float]:
+    """Every sample of ours by its name and the values of its labels."""
+    return {
+        (sample.name, *sample.labels.values()): sample.value
+        for family in text_string_to_metric_families(metrics.text(now))
+        for sample in family.samples
+        if sample.name.startswith("relay_")
+    }
+
+
+def test_each_event_counts_once_under_its_labels() -> None:
+    metrics = Metrics()
+    metrics.submitted("delivered", "acmejets")
+    metrics.submitted("refused", "")
+    metrics.delivered("acmejets", 0.3)
+    metrics.failed("acmejets")
+    metrics.attempted("")
+    metrics.attempted("quota")
+    metrics.held("quota")
+    metrics.connected()
+    metrics.login_refused()
+    metrics.refused("5.7.1")
+    metrics.refused("5.7.8")
+    found = samples(metrics)
+    expected: dict[tuple[str, ...], float] = {
+        ("relay_submissions_total", "delivered", "acmejets"): 1,
+        ("relay_submissions_total", "refused", ""): 1,
+        ("relay_messages_total", "delivered", "acmejets"): 1,
+        ("relay_messages_total", "failed", "acmejets"): 1,
+        ("relay_delivery_seconds_bucket", "0.25"): 0,
+        ("relay_delivery_seconds_bucket", "0.5"): 1,
+        ("relay_delivery_seconds_count",): 1,
+        ("relay_delivery_seconds_sum",): 0.3,
+        ("relay_attempts_total", "accepted"): 1,
+        ("relay_attempts_total", "quota"): 1,
+        ("relay_holds_total", "quota"): 1,
+        ("relay_connections_opened_total",): 1,
+        ("relay_logins_refused_total",): 1,
+        ("relay_refusals_total", "5.7"): 2,
+        ("relay_queue_messages", "queued"): 2,
+        ("relay_queue_messages", "held"): 0,
+        ("relay_accounts_held",): 1,
+        ("relay_connections",): 3,
+    }
+    assert {key: found.get(key) for key in expected} == expected
+
+
+def test_what_is_true_now_replaces_what_was_true_before() -> None:
+    metrics = Metrics()
+    samples(metrics)
+    later = samples(metrics, Now(queue={"queued": 0, "held": 2}, accounts_held=0, connections=0))
+    assert later["relay_queue_messages", "queued"] == 0
+    assert later["relay_queue_messages", "held"] == 2
+    assert later["relay_accounts_held",] == 0
+
+
+def test_two_relays_count_apart() -> None:
+    first, second = Metrics(), Metrics()
+    first.connected()
+    assert samples(second)["relay_connections_opened_total",] == 0
+
+
+def test_nothing_says_when_a_series_began() -> None:
+    metrics = Metrics()
+    metrics.delivered("acmejets", 1)
+    assert "_created" not in metrics.text(NOW)
+
+
+def test_a_name_from_the_directory_cannot_break_the_text() -> None:
+    metrics = Metrics()
+    name = 'a"}\\\nrelay_forged_total 1'
+    metrics.failed(name)
+    found = samples(metrics)
+    assert found["relay_messages_total", "failed", name] == 1
+    assert ("relay_forged_total",) not in found
+
+
+@pytest.mark.parametrize("word", ["process_resident_memory_bytes", "process_open_fds", "process_start_time_seconds"])
+def test_the_process_is_there(word: str) -> None:
+    assert f"\n{word} " in Metrics().text(NOW)
