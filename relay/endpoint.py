@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
+# Octets; Linux keeps 108 for a path and the NUL behind it (unix(7)).
+LONGEST_SOCKET_PATH = 107
+
 # "_" is no host name letter, but machines with it exist.
 _HOST = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?")
 

@@ -27,6 +27,7 @@ from relay.control.http import HttpServer
 from relay.control.operations import Operations
 from relay.control.peer import may_ask
 from relay.control.refused import Refused, UnknownOperation
+from relay.endpoint import LONGEST_SOCKET_PATH
 from relay.metrics import CONTENT_TYPE
 
 STATE_DIR_HEADER = "Relay-State-Dir"
@@ -119,6 +120,9 @@ def _bind(path: Path) -> socket.socket:
         if _is_answered(path):
             raise ControlSocketError(f"another relay runs already and answers on {path}; stop it first")
         path.unlink()
+    if len(os.fsencode(path)) > LONGEST_SOCKET_PATH:
+        longest = f"a socket's path has at most {LONGEST_SOCKET_PATH} octets"
+        raise ControlSocketError(f"the control socket {path} cannot be opened: {longest}; set a shorter runtime_dir")
     listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         # Linux gives the new file the mode of the socket's own inode, so there is no moment with a wider one.

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeAlias
 
-from relay.endpoint import Endpoint, TcpAddress, UnixAddress
+from relay.endpoint import LONGEST_SOCKET_PATH, Endpoint, TcpAddress, UnixAddress
 
 _BACKLOG = 1024  # connections that wait to be accepted; the kernel lowers it to net.core.somaxconn
 
@@ -69,6 +69,8 @@ def address_of(sock: socket.socket) -> str:
 
 
 def _unix_socket(path: Path, mode: int) -> socket.socket:
+    if len(os.fsencode(path)) > LONGEST_SOCKET_PATH:
+        raise OSError(errno.ENAMETOOLONG, "a path that is too long")
     _remove_stale(path)
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
@@ -107,5 +109,6 @@ def _sentence(error: OSError) -> str:
         errno.EADDRNOTAVAIL: "this machine does not have this address",
         errno.EACCES: "not permitted; a port under 1024 needs privileges, a socket needs a folder to write in",
         errno.EEXIST: "there is a file that is no socket; move it away or choose another path",
+        errno.ENAMETOOLONG: f"a socket's path has at most {LONGEST_SOCKET_PATH} octets; choose a shorter one",
         errno.ENOENT: "the folder of this socket does not exist",
     }.get(error.errno or errno.EADDRNOTAVAIL, error.strerror or type(error).__name__)

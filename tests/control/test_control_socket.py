@@ -175,6 +175,12 @@ async def test_a_second_relay_is_refused_and_the_first_keeps_its_socket(
     assert (await asyncio.to_thread(client.status))["running"] is True
 
 
+async def test_a_path_that_is_too_long_for_a_socket_says_what_to_do(tmp_path: Path, operations: Operations) -> None:
+    control = ControlSocket(tmp_path / ("x" * 100) / "control.sock", operations, tmp_path)
+    with pytest.raises(ControlSocketError, match=r"at most 107 octets; set a shorter runtime_dir$"):
+        await control.start()
+
+
 async def test_a_folder_that_is_not_there_is_one_sentence(tmp_path: Path, operations: Operations) -> None:
     control = ControlSocket(tmp_path / "gone" / "control.sock", operations, tmp_path)
     with pytest.raises(ControlSocketError, match=r"control\.sock cannot be opened: No such file or directory$"):

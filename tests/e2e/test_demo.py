@@ -3,7 +3,11 @@
 import os
 import signal
 import subprocess
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+
+import pytest
 
 from tests.peers.recorder import Recorder
 from tests.peers.relay import RELAY
@@ -11,6 +15,13 @@ from tests.peers.system import LOOPBACK, Finished, answers, free_port, run, wait
 
 # What the issue promises of Ctrl-C.
 _END = 2.0
+
+
+@pytest.fixture
+def temporary() -> Iterator[Path]:
+    """Where the demo makes its folder: not in pytest's, whose path is too long for a socket."""
+    with tempfile.TemporaryDirectory(prefix="demo-") as folder:
+        yield Path(folder)
 
 
 def environment(temporary: Path) -> dict[str, str]:
@@ -21,25 +32,23 @@ def demo(temporary: Path, *arguments: str) -> Finished:
     return run([str(RELAY), "demo", *arguments], env=environment(temporary))
 
 
-def test_it_sends_one_message_and_shows_its_journey(tmp_path: Path) -> None:
-    done = demo(tmp_path, "--send", "--port", str(free_port()))
+def test_it_sends_one_message_and_shows_its_journey(temporary: Path) -> None:
+    done = demo(temporary, "--send", "--port", str(free_port()))
     assert done.status == 0, done.text
     for word in ("client", "sender", "profile", "account", "From:", "upstream", "250 "):
         assert word in done.out
-    assert not list(tmp_path.iterdir())
+    assert not list(temporary.iterdir())
 
 
-def test_a_busy_port_is_one_sentence(tmp_path: Path, recorder: Recorder) -> None:
-    done = demo(tmp_path, "--send", "--port", str(recorder.port))
+def test_a_busy_port_is_one_sentence(temporary: Path, recorder: Recorder) -> None:
+    done = demo(temporary, "--send", "--port", str(recorder.port))
     assert done.status == 1
     assert f"{LOOPBACK}:{recorder.port}" in done.err
     assert len(done.err.strip().splitlines()) == 1
-    assert not list(tmp_path.iterdir())
+    assert not list(temporary.iterdir())
 
 
-def test_the_command_that_it_prints_sends_another_and_ctrl_c_ends_it(tmp_path: Path) -> None:
-    temporary = tmp_path / "temporary"
-    temporary.mkdir()
+def test_the_command_that_it_prints_sends_another_and_ctrl_c_ends_it(temporary: Path, tmp_path: Path) -> None:
     screen = tmp_path / "screen"
     port = free_port()
     with screen.open("wb") as output:

@@ -73,7 +73,14 @@ async def test_an_address_that_cannot_be_had_is_one_sentence(address: str, sente
         await Listeners([Listener(address=address)], Limits(), FakeDesk(), logins=FakeLogins()).open()
 
 
-@pytest.mark.parametrize(("name", "sentence"), [("file", "a file that is no socket"), ("none/x", "does not exist")])
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("file", "a file that is no socket"),
+        ("none/x", "does not exist"),
+        ("x" * 100, "at most 107 octets; choose a shorter one"),
+    ],
+)
 @on_both_loops
 async def test_a_path_that_cannot_be_had_is_one_sentence(tmp_path: Path, name: str, sentence: str) -> None:
     (tmp_path / "file").touch()
