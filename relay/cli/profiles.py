@@ -37,7 +37,14 @@ def add_profile(session: Session, kind: str, name: str, given: Mapping[str, Any]
     server = shown_server(record)
     print(f"{kind} {name} added; " + (f"it sends through {server}" if server else "there is no server yet"))
     if record["override"] and not record["password_set"]:
-        print(f"set its email password with: {session.hint(f'relay {kind} password {name}')}")
+        print(_next_step(session, kind, record))
+
+
+def _next_step(session: Session, kind: str, record: Mapping[str, Any]) -> str:
+    name, server = record["name"], record["resolved_server"]
+    if server is not None and session.run("server.show", name=server)["auth"] == "oauth2":
+        return f"let it log in with: {session.hint(f'relay {kind} authorize {name}')}"
+    return f"set its email password with: {session.hint(f'relay {kind} password {name}')}"
 
 
 def shown_server(record: Mapping[str, Any]) -> str:

@@ -70,6 +70,11 @@ def test_the_list_of_accounts_says_how_each_token_is(relay_with_oauth: CommandLi
     assert account["oauth"]["state"] == "missing"
 
 
+def test_a_profile_with_an_account_of_its_own_is_to_be_authorized_next(relay_with_oauth: CommandLine) -> None:
+    out = relay_with_oauth.good("agent", "add", "jane", "--address", "jane@acme.example", "--override")
+    assert "let it log in with: relay agent authorize jane" in out.replace(str(relay_with_oauth.state_dir), "")
+
+
 def test_nobody_is_asked_where_nobody_can_be(relay_with_oauth: CommandLine) -> None:
     done = relay_with_oauth("server", "authorize", "acme")
     assert done.code == 2
