@@ -50,7 +50,7 @@ from relay.secrets.master_key import MasterKeyError
 from relay.secrets.oauth import Tokens
 from relay.secrets.vault import Vault
 from relay.settings import Settings, check_modes
-from relay.store.database import open_database
+from relay.store.database import Database, open_database
 from relay.store.errors import StoreError
 from relay.store.queue import Queue
 from relay.store.secrets import SecretTable
@@ -216,25 +216,37 @@ class Service:
         _start_task(closing, self._systemd.feed_watchdog(self._trouble))
         passed = PassedSockets(self._systemd.descriptors)
         closing.callback(passed.close)
+
         database = await open_database(settings.database_path)
         closing.push_async_callback(database.close)
-        vault = await Vault.open(
-            SecretTable(database), key_source(settings.secrets.master_key, settings.state_dir, os.environ)
-        )
-        tokens = Tokens(vault, renews_ahead=True)
-        closing.push_async_callback(tokens.aclose)
-        secrets = SecretKeeper(vault, os.environ, settings.state_dir, tokens=tokens)
-
+        vault, secrets = await self._open_secrets(database)
         self.directory = await LiveDirectory.open(settings, self._settings_file, self._directory_changed)
         _warn(self.directory)
         _start_task(closing, self.directory.watch())
-
-        hostname = settings.effective_hostname
-        upstream = Upstream(hostname, _timeouts(settings))
+        upstream = Upstream(settings.effective_hostname, _timeouts(settings))
         closing.push_async_callback(upstream.aclose)
-
-        queue = Queue(database, owner=f"{hostname}/{os.getpid()}/{self._since.timestamp()}")
+        queue = Queue(database, owner=f"{settings.effective_hostname}/{os.getpid()}/{self._since.timestamp()}")
         closing.push_async_callback(queue.aclose)
+
+        postman, desk = await self._open_delivery(queue, secrets, upstream)
+        self.returned_mail = ReturnedMail(queue, secrets, lambda: self.directory.routing().directory)
+        closing.push_async_callback(self.returned_mail.aclose)
+        self.returned_mail.refresh()
+        self.listeners = self._make_listeners(desk, vault, certificate, passed)
+        await self._open_control(vault, secrets, queue, postman, upstream)
+        await self.listeners.open(passed)
+        closing.push_async_callback(self.listeners.stop, self._stop_seconds)
+
+    async def _open_secrets(self, database: Database) -> tuple[Vault, SecretKeeper]:
+        settings = self.settings
+        source = key_source(settings.secrets.master_key, settings.state_dir, os.environ)
+        vault = await Vault.open(SecretTable(database), source)
+        tokens = Tokens(vault, renews_ahead=True)
+        self._closing.push_async_callback(tokens.aclose)
+        return vault, SecretKeeper(vault, os.environ, settings.state_dir, tokens=tokens)
+
+    async def _open_delivery(self, queue: Queue, secrets: SecretKeeper, upstream: Upstream) -> tuple[Postman, Desk]:
+        settings, closing = self.settings, self._closing
         history = History(queue)
         closing.push_async_callback(history.flush)
         housekeeping = Housekeeping(
@@ -245,25 +257,25 @@ class Service:
         )
         spending = Spending(queue)
         closing.push_async_callback(spending.flush)
-        pacing = Pacing(spending, await queue.spent())
-        office = self._office(secrets, upstream, pacing)
+        office = self._office(secrets, upstream, Pacing(spending, await queue.spent()))
         schedule = Schedule.of(settings.delivery)
         accounts = Accounts(schedule, await queue.holds())
+        hostname = settings.effective_hostname
         postman = Postman(office, queue, accounts, schedule, Reporter(hostname, schedule))
         self.dispatcher = Dispatcher(postman)
         closing.push_async_callback(self._end_deliveries, postman)
         for job in (history.run, spending.run, housekeeping.run, self.dispatcher.run):
             _start_task(closing, job())
+        return postman, Desk(hostname, office, postman, history, lambda: housekeeping.has_room)
 
-        self.returned_mail = ReturnedMail(queue, secrets, lambda: self.directory.routing().directory)
-        closing.push_async_callback(self.returned_mail.aclose)
-        self.returned_mail.refresh()
-
-        desk = Desk(hostname, office, postman, history, lambda: housekeeping.has_room)
+    def _make_listeners(
+        self, desk: Desk, vault: Vault, certificate: LiveCertificate | None, passed: PassedSockets
+    ) -> Listeners:
+        settings = self.settings
         logins = Logins(vault, self.directory.routing)
-        closing.callback(logins.close)
+        self._closing.callback(logins.close)
         own = own_socket(settings, os.geteuid(), passed)
-        self.listeners = Listeners(
+        return Listeners(
             [*settings.listeners, *([own] if own else [])],
             settings.limits,
             desk,
@@ -271,16 +283,20 @@ class Service:
             telling=DoorTelling(self.metrics),
             certificate=certificate,
         )
+
+    async def _open_control(
+        self, vault: Vault, secrets: SecretKeeper, queue: Queue, postman: Postman, upstream: Upstream
+    ) -> None:
         queue_desk = StoreQueueDesk(
             queue,
             self.directory.routing,
-            accounts,
+            postman.accounts,
             changed=self.dispatcher.wake,
             connections=upstream.connections,
-            pacing=pacing,
+            pacing=postman.office.pacing,
         )
         parts = Parts(
-            settings=settings,
+            settings=self.settings,
             directory=self.directory,
             vault=vault,
             secrets=secrets,
@@ -289,11 +305,9 @@ class Service:
             status=self.status,
             metrics=self._metrics_text,
         )
-        control = ControlSocket(settings.control_socket, Operations(parts), settings.state_dir)
+        control = ControlSocket(self.settings.control_socket, Operations(parts), self.settings.state_dir)
         await control.start()
-        closing.push_async_callback(control.stop)
-        await self.listeners.open(passed)
-        closing.push_async_callback(self.listeners.stop, self._stop_seconds)
+        self._closing.push_async_callback(control.stop)
 
 
 def run(settings: Settings, settings_file: Path | None) -> int:

@@ -6,6 +6,7 @@ cancels a message that is being handed over.
 
 import asyncio
 import ssl
+from abc import ABC, abstractmethod
 from asyncio import StreamReaderProtocol
 from typing import Any, Final
 
@@ -23,7 +24,7 @@ class TlsFailed(Exception):
     """TLS did not begin, and the connection is gone. The message says why, in OpenSSL's or the system's words."""
 
 
-class Connection(SMTP):
+class Connection(SMTP, ABC):
     """One client's connection: plain first, and then perhaps under TLS. `wire` is its end to read and write."""
 
     def __init__(self, tolerance: Tolerance) -> None:
@@ -46,9 +47,9 @@ class Connection(SMTP):
         return self._handler_coroutine
 
     @property
+    @abstractmethod
     def is_handing_over(self) -> bool:
         """Whether a message is on its way from us, so that silence is ours."""
-        raise NotImplementedError
 
     @property
     def cipher(self) -> str:

@@ -23,8 +23,7 @@ _AT_ONCE = 50
 def many_descriptors() -> Iterator[None]:
     """This process has as many connections as the relay; the relay sees to itself."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if hard != resource.RLIM_INFINITY and hard < 2 * CLIENTS:
-        pytest.skip(f"this process may not open {2 * CLIENTS} files")
+    # Where the hard limit is lower this raises: the test cannot say anything there, and must not seem to.
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 2 * CLIENTS), hard))
     try:
         yield
