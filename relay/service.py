@@ -15,10 +15,15 @@ from typing import Any
 
 from relay import __version__, descriptors, log
 from relay.certificate import CertificateFault, CertificateFiles
+from relay.control.actor import Role
+from relay.control.administrators import has_administrator
+from relay.control.admission import Admission
+from relay.control.links import invite
 from relay.control.operations import Operations
-from relay.control.parts import Parts
+from relay.control.parts import Parts, People
 from relay.control.queue_desk import StoreQueueDesk
 from relay.control.socket import ControlSocket, ControlSocketError
+from relay.control.trail import Trail
 from relay.delivery.accounts import Accounts
 from relay.delivery.desk import Desk
 from relay.delivery.dispatcher import Dispatcher
@@ -50,8 +55,10 @@ from relay.secrets.master_key import MasterKeyError
 from relay.secrets.oauth import Tokens
 from relay.secrets.vault import Vault
 from relay.settings import Settings, check_modes
+from relay.store.audit import AuditTable
 from relay.store.database import Database, open_database
 from relay.store.errors import StoreError
+from relay.store.outdated import forget_outdated
 from relay.store.queue import Queue
 from relay.store.secrets import SecretTable
 from relay.systemd import Systemd, from_environment
@@ -87,6 +94,9 @@ class Service:
         self._jobs: set[asyncio.Task[None]] = set()
         self.directory: LiveDirectory
         self.listeners: Listeners
+        self.operations: Operations
+        self.admission: Admission
+        self._parts: Parts
         self.dispatcher: Dispatcher
         self.returned_mail: ReturnedMail
 
@@ -107,6 +117,13 @@ class Service:
         await self._systemd.stopping("ending what is under way")
         await self._closing.aclose()
         log.stopped()
+
+    async def first_link(self) -> str | None:
+        """Return a one-time link for the first administrator, new at every start; None where it needs none."""
+        if not self.settings.web.address or await has_administrator(self._parts):
+            return None
+        url, _ = await invite(self._parts, "admin", "", Role.ADMINISTRATOR, datetime.now(UTC))
+        return url
 
     def reload(self) -> None:
         """Read the directory now (SIGHUP); who starts or ends has no need of it."""
@@ -228,12 +245,17 @@ class Service:
         queue = Queue(database, owner=f"{settings.effective_hostname}/{os.getpid()}/{self._since.timestamp()}")
         closing.push_async_callback(queue.aclose)
 
-        postman, desk = await self._open_delivery(queue, secrets, upstream)
+        postman, desk = await self._open_delivery(database, queue, secrets, upstream)
         self.returned_mail = ReturnedMail(queue, secrets, lambda: self.directory.routing().directory)
         closing.push_async_callback(self.returned_mail.aclose)
         self.returned_mail.refresh()
-        self.listeners = self._make_listeners(desk, vault, certificate, passed)
-        await self._open_control(vault, secrets, queue, postman, upstream)
+        logins = Logins(vault, self.directory.routing)
+        closing.callback(logins.close)
+        self.listeners = self._make_listeners(desk, logins, certificate, passed)
+        self._parts = self._make_parts(database, vault, secrets, queue, postman, upstream)
+        self.operations = Operations(self._parts)
+        self.admission = Admission(self._parts, logins)
+        await self._open_control()
         await self.listeners.open(passed)
         closing.push_async_callback(self.listeners.stop, self._stop_seconds)
 
@@ -245,7 +267,9 @@ class Service:
         self._closing.push_async_callback(tokens.aclose)
         return vault, SecretKeeper(vault, os.environ, settings.state_dir, tokens=tokens)
 
-    async def _open_delivery(self, queue: Queue, secrets: SecretKeeper, upstream: Upstream) -> tuple[Postman, Desk]:
+    async def _open_delivery(
+        self, database: Database, queue: Queue, secrets: SecretKeeper, upstream: Upstream
+    ) -> tuple[Postman, Desk]:
         settings, closing = self.settings, self._closing
         history = History(queue)
         closing.push_async_callback(history.flush)
@@ -254,6 +278,7 @@ class Service:
             settings.state_dir,
             free_floor=settings.delivery.free_space,
             keep_seconds=settings.log.keep_messages,
+            forget=lambda now: forget_outdated(database, now),
         )
         spending = Spending(queue)
         closing.push_async_callback(spending.flush)
@@ -269,11 +294,9 @@ class Service:
         return postman, Desk(hostname, office, postman, history, lambda: housekeeping.has_room)
 
     def _make_listeners(
-        self, desk: Desk, vault: Vault, certificate: LiveCertificate | None, passed: PassedSockets
+        self, desk: Desk, logins: Logins, certificate: LiveCertificate | None, passed: PassedSockets
     ) -> Listeners:
         settings = self.settings
-        logins = Logins(vault, self.directory.routing)
-        self._closing.callback(logins.close)
         own = own_socket(settings, os.geteuid(), passed)
         return Listeners(
             [*settings.listeners, *([own] if own else [])],
@@ -284,9 +307,15 @@ class Service:
             certificate=certificate,
         )
 
-    async def _open_control(
-        self, vault: Vault, secrets: SecretKeeper, queue: Queue, postman: Postman, upstream: Upstream
-    ) -> None:
+    def _make_parts(
+        self,
+        database: Database,
+        vault: Vault,
+        secrets: SecretKeeper,
+        queue: Queue,
+        postman: Postman,
+        upstream: Upstream,
+    ) -> Parts:
         queue_desk = StoreQueueDesk(
             queue,
             self.directory.routing,
@@ -295,17 +324,25 @@ class Service:
             connections=upstream.connections,
             pacing=postman.office.pacing,
         )
-        parts = Parts(
+        audit = AuditTable(database)
+        trail = Trail(audit)
+        self._closing.push_async_callback(trail.aclose)
+        return Parts(
             settings=self.settings,
             directory=self.directory,
             vault=vault,
             secrets=secrets,
             queue=queue,
             desk=queue_desk,
+            people=People.of(database),
+            audit=audit,
+            trail=trail,
             status=self.status,
             metrics=self._metrics_text,
         )
-        control = ControlSocket(self.settings.control_socket, Operations(parts), self.settings.state_dir)
+
+    async def _open_control(self) -> None:
+        control = ControlSocket(self.settings.control_socket, self.operations, self.settings.state_dir)
         await control.start()
         self._closing.push_async_callback(control.stop)
 
@@ -341,6 +378,10 @@ async def _serve(service: Service) -> None:
         loop.add_signal_handler(number, stop.set)
     loop.add_signal_handler(signal.SIGHUP, service.reload)
     await service.start()
+    if (link := await service.first_link()) is not None:
+        print(
+            f"there is no administrator yet; this link, good once and for 24 hours, makes one: {link}", file=sys.stderr
+        )
     await stop.wait()
     await service.stop()
 

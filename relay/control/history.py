@@ -37,7 +37,7 @@ class History:
         chosen: dict[str, Any] = {
             "sender": _address(sender),
             "to": _address(to),
-            "since": _time(since),
+            "since": moment_of(since, "since"),
             "state": known_state(state),
             "message_id": message_id,
         }
@@ -57,7 +57,8 @@ def _address(text: str | None) -> Address | None:
     return None if text is None else Address.parse(text.strip().removeprefix("<").removesuffix(">"))
 
 
-def _time(text: str | None) -> datetime | None:
+def moment_of(text: str | None, key: str) -> datetime | None:
+    """Return the moment that a text of RFC 3339 means; None stays None. Raises Refused."""
     if text is None:
         return None
     try:
@@ -65,5 +66,5 @@ def _time(text: str | None) -> datetime | None:
     except ValueError:
         moment = None
     if moment is None or moment.tzinfo is None:
-        raise Refused(f"'{text}' is no time with a zone; write it as 2025-11-24T10:05:00Z")
+        raise Refused(f"'{text}' is no time with a zone; write it as 2025-11-24T10:05:00Z", key=key)
     return moment

@@ -7,14 +7,16 @@ sentence; here, at the one boundary, each becomes a `Refused` with that sentence
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
+from enum import StrEnum
 from functools import wraps
 from typing import Any
 
 from pydantic import ConfigDict, ValidationError, validate_call
 
-from relay.control.refused import Refused, UnknownOperation
-from relay.directory.edit import EditRefused
-from relay.directory.file import FileRefused
+from relay.control.actor import Actor, Role
+from relay.control.refused import Conflict, NotFound, Refused, UnknownOperation
+from relay.directory.edit import EditRefused, NoSuchEntry
+from relay.directory.file import DirectoryChanged, FileRefused
 from relay.faults import Faults
 from relay.mail.address import AddressError
 from relay.secrets.master_key import MasterKeyError
@@ -26,8 +28,6 @@ from relay.store.errors import StoreError
 _CHECKED = ConfigDict(strict=True, hide_input_in_errors=True)
 
 _SENTENCES = (
-    Faults,
-    EditRefused,
     FileRefused,
     AddressError,
     MasterKeyError,
@@ -38,16 +38,39 @@ _SENTENCES = (
 )
 
 
+class Access(StrEnum):
+    """Who may run an operation beside administrators.
+
+    READ: viewers. ADMIN: nobody. OWN: the agent that it is about. OWN_READ: that agent, and viewers.
+    """
+
+    READ = "read"
+    ADMIN = "admin"
+    OWN = "own"
+    OWN_READ = "own-read"
+
+
 @dataclass(frozen=True, slots=True)
 class Operation:
     """A function of keyword parameters: async with a JSON result, or, as a stream, an async generator.
 
     A generator yields objects, one as each step is done or, where they are many, a list of them as each page is read.
+    An operation that `is_change` is for administrators, unless its `access` is OWN: then the parameter `name` says
+    which agent's it is.
     """
 
     function: Callable[..., Any]
     is_change: bool = False
     is_stream: bool = False
+    access: Access = Access.READ
+
+    def allows(self, actor: Actor, params: Mapping[str, Any]) -> bool:
+        """Whether somebody may run it with these parameters."""
+        if actor.role is Role.ADMINISTRATOR:
+            return True
+        if actor.role is Role.VIEWER:
+            return self.access in {Access.READ, Access.OWN_READ} and not self.is_change
+        return self.access in {Access.OWN, Access.OWN_READ} and params.get("name") == actor.name
 
     async def run(self, params: Mapping[str, Any]) -> Any:
         """Return the result. Raises Refused."""
@@ -73,7 +96,7 @@ class Operation:
         except ValidationError as error:
             first = error.errors(include_input=False, include_url=False, include_context=False)[0]
             key = ".".join(map(str, first["loc"]))
-            raise UnknownOperation(f"the parameter {key!r} is wrong: {first['msg']}") from None
+            raise UnknownOperation(f"the parameter {key!r} is wrong: {first['msg']}", key=key) from None
 
 
 @contextmanager
@@ -81,5 +104,13 @@ def refusals() -> Iterator[None]:
     """Turn what the parts below say no with into Refused, with the same sentence."""
     try:
         yield
+    except Faults as error:
+        raise Refused(str(error), faults=error.faults) from error
+    except NoSuchEntry as error:
+        raise NotFound(str(error), key=error.key) from error
+    except EditRefused as error:
+        raise Refused(str(error), key=error.key) from error
+    except DirectoryChanged as error:
+        raise Conflict(str(error)) from error
     except _SENTENCES as error:
         raise Refused(str(error)) from error

@@ -6,7 +6,7 @@ from typing import Any
 from relay.control.assignments import read_assignments
 from relay.control.logins import forget_login_password, set_login_password
 from relay.control.lookup import find_profile
-from relay.control.operation import Operation
+from relay.control.operation import Access, Operation
 from relay.control.parts import Parts
 from relay.control.passwords import forget_password, set_password
 from relay.control.records import profile_record, profile_records
@@ -23,14 +23,17 @@ class Profiles:
 
     def operations(self) -> dict[str, Operation]:
         """Return the operations by name."""
+        is_agent = self._kind is ProfileKind.AGENT
+        own = Access.OWN if is_agent else Access.ADMIN
+        shown = Access.OWN_READ if is_agent else Access.READ
         return {
             f"{self._kind}.add": Operation(self.add, is_change=True),
             f"{self._kind}.list": Operation(self.list_),
-            f"{self._kind}.show": Operation(self.show),
+            f"{self._kind}.show": Operation(self.show, access=shown),
             f"{self._kind}.set": Operation(self.set_, is_change=True),
             f"{self._kind}.remove": Operation(self.remove, is_change=True),
-            f"{self._kind}.password": Operation(self.password, is_change=True),
-            f"{self._kind}.login": Operation(self.login, is_change=True),
+            f"{self._kind}.password": Operation(self.password, is_change=True, access=own),
+            f"{self._kind}.login": Operation(self.login, is_change=True, access=own),
         }
 
     async def list_(self, *, sort: str = "name", contains: str = "") -> list[dict[str, Any]]:

@@ -68,7 +68,7 @@ def profile_records(parts: Parts, kind: ProfileKind, *, sort: str = "name", cont
     profiles: Mapping[str, Profile] = directory.channels if kind is ProfileKind.CHANNEL else directory.agents
     records = [profile_record(parts, profiles[name]) for name in sorted(profiles)]
     if records and sort not in records[0]:
-        raise Refused(f"there is no column {sort!r} to sort by{did_you_mean(sort, records[0])}")
+        raise Refused(f"there is no column {sort!r} to sort by{did_you_mean(sort, records[0])}", key="sort")
     if contains:
         records = [record for record in records if _has_text(record, contains.casefold())]
     return sorted(records, key=_by(sort))

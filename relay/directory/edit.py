@@ -30,7 +30,15 @@ _FLAGS: Mapping[str, bool] = MappingProxyType(
 
 
 class EditRefused(Exception):
-    """The edit cannot be made. The message is one sentence for whoever asked for it."""
+    """The edit cannot be made. The message is one sentence for whoever asked for it; `key` is the one at fault."""
+
+    def __init__(self, message: str, key: str = "") -> None:
+        super().__init__(message)
+        self.key = key
+
+
+class NoSuchEntry(EditRefused):
+    """There is nothing of that name in the directory."""
 
 
 def parse_assignments(model: Editable, texts: Iterable[str]) -> dict[str, Any]:
@@ -56,10 +64,10 @@ def parse_value(model: Editable, key: str, text: str) -> Any:
         return _nothing(model, key)
     if kind is bool:
         if text.lower() not in _FLAGS:
-            raise EditRefused(f"{key}: {show(text)} is neither true nor false")
+            raise EditRefused(f"{key}: {show(text)} is neither true nor false", key)
         return _FLAGS[text.lower()]
     if kind is int and not re.fullmatch(r"[0-9]+", text) and hint != Size:
-        raise EditRefused(f"{key}: {show(text)} is not a whole number")
+        raise EditRefused(f"{key}: {show(text)} is not a whole number", key)
     if kind is int and text.isdecimal():
         return int(text)
     if get_origin(kind) is tuple:
@@ -171,19 +179,19 @@ def _names(entry: Mapping[str, Any]) -> list[str]:
 def _check_settable(model: Editable, key: str) -> None:
     known = [name for name in keys_of(model) if name not in {"name", "password"}]
     if key == "password":
-        raise EditRefused("password: a password is never an argument; give it with the command `password NAME`")
+        raise EditRefused("password: a password is never an argument; give it with the command `password NAME`", key)
     if key == "name":
-        raise EditRefused("name: a name cannot be changed; remove the entry and add it under the new name")
+        raise EditRefused("name: a name cannot be changed; remove the entry and add it under the new name", key)
     if key not in known:
-        raise EditRefused(f"{key}: {no_such_key(key, known)}")
+        raise EditRefused(f"{key}: {no_such_key(key, known)}", key)
     if key in {"answers", "oauth", "incoming"}:
-        raise EditRefused(f"{key}: this is a table; write it in directory.toml")
+        raise EditRefused(f"{key}: this is a table; write it in directory.toml", key)
 
 
 def _nothing(model: Editable, key: str) -> None:
     default = next(field.default for field in fields(model) if field.name == key)
     if default is MISSING:
-        raise EditRefused(f"{key}: there is no default; write {key}=VALUE")
+        raise EditRefused(f"{key}: there is no default; write {key}=VALUE", key)
 
 
 def _plain(hint: object) -> object:
@@ -227,7 +235,7 @@ def _entry(document: Document, table: str, name: str) -> MutableMapping[str, Any
     entries = _table(document, table)
     entry = entries.get(name)
     if not isinstance(entry, MutableMapping):
-        raise EditRefused(no_such(table.removesuffix("s"), name, entries))
+        raise NoSuchEntry(no_such(table.removesuffix("s"), name, entries))
     return entry
 
 

@@ -1,0 +1,73 @@
+"""The operation on the audit: who changed what, when and by which way."""
+
+import json
+from asyncio import to_thread
+from collections.abc import Sequence
+from typing import Any
+
+from relay.control.history import moment_of
+from relay.control.message_records import rfc3339
+from relay.control.operation import Operation
+from relay.control.parts import Parts
+from relay.control.refused import Refused
+from relay.store.audit import AuditEntry, AuditSearch
+
+_MOST = 500
+
+
+class Audits:
+    """What can be asked about changes."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._audit = parts.audit
+
+    def operations(self) -> dict[str, Operation]:
+        """Return the operations by name."""
+        return {"audit.list": Operation(self.list_)}
+
+    async def list_(
+        self,
+        *,
+        who: str = "",
+        what: str = "",
+        operation: str = "",
+        since: str | None = None,
+        until: str | None = None,
+        contains: str = "",
+        before: int | None = None,
+        limit: int = 50,
+    ) -> dict[str, Any]:
+        """Return a page of the changes that all of this is true of, the newest first; `next` is `before` of the next.
+
+        `operation` may be the noun alone ("channel"). `since` and `until` are times of RFC 3339.
+        """
+        if not 1 <= limit <= _MOST:
+            raise Refused(f"limit is a number from 1 to {_MOST}", key="limit")
+        search = AuditSearch(
+            who=who,
+            what=what,
+            operation=operation,
+            since=moment_of(since, "since"),
+            until=moment_of(until, "until"),
+            contains=contains,
+        )
+        found = await self._audit.find(search, limit=limit + 1, before=before)
+        items = await to_thread(_records, found[:limit])
+        return {"items": items, "next": found[limit - 1].id if len(found) > limit else None}
+
+
+def _records(entries: Sequence[AuditEntry]) -> list[dict[str, Any]]:
+    return [
+        {
+            "id": entry.id,
+            "at": rfc3339(entry.at),
+            "who": entry.who,
+            "role": entry.role,
+            "way": entry.way,
+            "peer": entry.peer,
+            "operation": entry.operation,
+            "what": entry.what,
+            "changes": json.loads(entry.changes),
+        }
+        for entry in entries
+    ]
