@@ -12,6 +12,7 @@ from relay.control.history import History
 from relay.control.incoming import IncomingPasswords
 from relay.control.message_records import rfc3339
 from relay.control.operation import Operation
+from relay.control.paging import Pages
 from relay.control.parts import Parts
 from relay.control.passwords import Passwords
 from relay.control.probes import Probes
@@ -22,6 +23,7 @@ from relay.control.refused import Refused, UnknownOperation
 from relay.control.routes import Routes
 from relay.control.servers import Servers
 from relay.control.tokens import token_records
+from relay.control.users import ServerUsers
 from relay.directory.model import ProfileKind
 from relay.faults import did_you_mean
 
@@ -38,6 +40,8 @@ class Operations:
             "status": Operation(self._status),
             "metrics": Operation(self._metrics),
             **Servers(parts).operations(),
+            **ServerUsers(parts).operations(),
+            **Pages(parts).operations(),
             **Providers().operations(),
             **Profiles(parts, ProfileKind.CHANNEL).operations(),
             **Profiles(parts, ProfileKind.AGENT).operations(),
