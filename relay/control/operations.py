@@ -10,6 +10,8 @@ from relay.control.authorizations import Authorizations
 from relay.control.doctor import Doctor
 from relay.control.history import History
 from relay.control.incoming import IncomingPasswords
+from relay.control.message_counts import MessageCounts
+from relay.control.message_pages import MessagePages
 from relay.control.message_records import rfc3339
 from relay.control.operation import Operation
 from relay.control.paging import Pages
@@ -57,6 +59,8 @@ class Operations:
             **Waiting(parts).operations(),
             **Accounts(parts).operations(),
             **History(parts).operations(),
+            **MessagePages(parts).operations(),
+            **MessageCounts(parts).operations(),
         }
 
     @property
