@@ -25,6 +25,7 @@ from relay.control.refused import Refused, UnknownOperation
 from relay.control.routes import Routes
 from relay.control.servers import Servers
 from relay.control.tokens import token_records
+from relay.control.trial import Trial
 from relay.control.users import ServerUsers
 from relay.directory.model import ProfileKind
 from relay.faults import did_you_mean
@@ -55,6 +56,7 @@ class Operations:
             **Authorizations(parts, "agent").operations(),
             **Routes(parts).operations(),
             **Probes(parts).operations(),
+            **Trial(parts).operations(),
             **Doctor(parts).operations(),
             **Waiting(parts).operations(),
             **Accounts(parts).operations(),
