@@ -17,8 +17,11 @@ from relay.control.history import History
 from relay.control.incoming import IncomingPasswords
 from relay.control.invitations import Invitations
 from relay.control.ledger import Ledger
+from relay.control.message_counts import MessageCounts
+from relay.control.message_pages import MessagePages
 from relay.control.message_records import rfc3339
 from relay.control.operation import Operation
+from relay.control.paging import Pages
 from relay.control.parts import Parts
 from relay.control.passwords import Passwords
 from relay.control.probes import Probes
@@ -29,6 +32,8 @@ from relay.control.refused import Forbidden, Refused, UnknownOperation
 from relay.control.routes import Routes
 from relay.control.servers import Servers
 from relay.control.tokens import token_records
+from relay.control.trial import Trial
+from relay.control.users import ServerUsers
 from relay.directory.model import ProfileKind
 from relay.faults import did_you_mean
 
@@ -46,6 +51,8 @@ class Operations:
             "status": Operation(self._status),
             "metrics": Operation(self._metrics),
             **Servers(parts).operations(),
+            **ServerUsers(parts).operations(),
+            **Pages(parts).operations(),
             **Providers().operations(),
             **Profiles(parts, ProfileKind.CHANNEL).operations(),
             **Profiles(parts, ProfileKind.AGENT).operations(),
@@ -57,6 +64,7 @@ class Operations:
             **Authorizations(parts, "agent").operations(),
             **Routes(parts).operations(),
             **Probes(parts).operations(),
+            **Trial(parts).operations(),
             **Doctor(parts).operations(),
             **Waiting(parts).operations(),
             **Accounts(parts).operations(),
@@ -65,6 +73,8 @@ class Operations:
             **ApiTokenOperations(parts).operations(),
             **Invitations(parts).operations(),
             **Audits(parts).operations(),
+            **MessagePages(parts).operations(),
+            **MessageCounts(parts).operations(),
         }
 
     @property
