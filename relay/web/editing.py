@@ -1,7 +1,7 @@
 """Adding, changing and removing an entry of the directory: what the pages of all nouns do in the same way.
 
-A form bears the version of the entry that it shows. Where somebody else changed that meanwhile, nothing is saved, and the
-page says so beside what is in effect now.
+A form bears the version of the entry that it shows. Where somebody else changed that meanwhile, nothing is saved, and
+the page says so.
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence

@@ -1,7 +1,7 @@
 """One request of one person to one page: who it is, what was posted, and the ways to answer.
 
-A page is an async function of a Visit. `page` makes a route of it: it looks who is signed in and whether the role may see
-the page, reads a posted form and checks its key, and tells a refusal on a page of its own.
+A page is an async function of a Visit. `page` makes a route of it: it looks who is signed in and whether the role may
+see the page, reads a posted form and checks its key, and tells a refusal on a page of its own.
 """
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping

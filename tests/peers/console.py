@@ -49,10 +49,8 @@ class Console:
 
 
 @contextmanager
-def console_process(
-    directory: Mapping[str, Any], settings: Mapping[str, Any] | None = None
-) -> Iterator[Console]:
-    """A running relay with open pages, an administrator (`ADMINISTRATOR`) and a viewer; passwords are `canary(NAME)`."""
+def console_process(directory: Mapping[str, Any], settings: Mapping[str, Any] | None = None) -> Iterator[Console]:
+    """A running relay with open pages, an `ADMINISTRATOR` and a `VIEWER`; the password of each is `canary(NAME)`."""
     port = free_port()
     web = {"address": f"{LOOPBACK}:{port}", "public_url": f"http://{LOOPBACK}:{port}"}
     with relay_process(directory, {"web": web, **(settings or {})}) as relay:
