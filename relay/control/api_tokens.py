@@ -36,7 +36,7 @@ class ApiTokenOperations:
             for one in await self._tokens.all()
         ]
 
-    async def add(self, *, name: str, role: Literal["administrator", "viewer"] = "viewer") -> dict[str, Any]:
+    async def add(self, *, name: str, role: Literal["administrator", "viewer"] = "administrator") -> dict[str, Any]:
         """Add a token, and return it: this once, for only its digest is kept."""
         if wrong := name_fault(name):
             raise Refused(wrong, key="name")

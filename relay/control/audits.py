@@ -3,16 +3,15 @@
 import json
 from asyncio import to_thread
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
+
+from annotated_types import Ge, Le
 
 from relay.control.keyset import read_time
 from relay.control.message_records import rfc3339
 from relay.control.operation import Operation
 from relay.control.parts import Parts
-from relay.control.refused import Refused
 from relay.store.audit import AuditEntry, AuditSearch
-
-_MOST = 500
 
 
 class Audits:
@@ -34,15 +33,13 @@ class Audits:
         since: str | None = None,
         until: str | None = None,
         contains: str = "",
-        before: int | None = None,
-        limit: int = 50,
+        before: Annotated[int, Ge(1), Le(2**53)] | None = None,
+        limit: Annotated[int, Ge(1), Le(500)] = 50,
     ) -> dict[str, Any]:
         """Return a page of the changes that all of this is true of, the newest first; `next` is `before` of the next.
 
         `operation` may be the noun alone ("channel"). `since` and `until` are times of RFC 3339.
         """
-        if not 1 <= limit <= _MOST:
-            raise Refused(f"limit is a number from 1 to {_MOST}", key="limit")
         search = AuditSearch(
             who=who,
             what=what,

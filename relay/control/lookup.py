@@ -2,7 +2,7 @@
 
 from relay.control.parts import Parts
 from relay.control.refused import NotFound
-from relay.directory.model import Application, Profile, ProfileKind, Server
+from relay.directory.model import Application, Profile, ProfileKind, Script, Server
 from relay.schema import no_such
 
 
@@ -32,3 +32,11 @@ def find_application(parts: Parts, name: str) -> Application:
     if name not in applications:
         raise NotFound(no_such("application", name, applications))
     return applications[name]
+
+
+def find_script(parts: Parts, name: str) -> Script:
+    """Return a script of the directory in effect. Raises NotFound."""
+    scripts = parts.directory.routing().directory.scripts
+    if name not in scripts:
+        raise NotFound(no_such("script", name, scripts))
+    return scripts[name]

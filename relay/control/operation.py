@@ -91,12 +91,24 @@ class Operation:
             """Start the async function: pydantic would check its parameters at the first await only."""
             return self.function(**checked)
 
+        for key, value in params.items():
+            if not _is_text(value):
+                raise UnknownOperation(f"the parameter {key!r} is wrong: it has half a character in it", key=key)
         try:
             return validate_call(config=_CHECKED)(start)(**params)
         except ValidationError as error:
             first = error.errors(include_input=False, include_url=False, include_context=False)[0]
             key = ".".join(map(str, first["loc"]))
             raise UnknownOperation(f"the parameter {key!r} is wrong: {first['msg']}", key=key) from None
+
+
+def _is_text(value: Any) -> bool:
+    """Whether all texts in a value can be written. JSON lets surrogates through, which are no characters."""
+    if isinstance(value, str):
+        return value.isascii() or not any("\ud800" <= character <= "\udfff" for character in value)
+    if isinstance(value, Mapping):
+        return all(_is_text(key) and _is_text(inner) for key, inner in value.items())
+    return not isinstance(value, list) or all(_is_text(inner) for inner in value)
 
 
 @contextmanager

@@ -30,6 +30,7 @@ from relay.control.providers import Providers
 from relay.control.queue import Waiting, counts
 from relay.control.refused import Forbidden, Refused, UnknownOperation
 from relay.control.routes import Routes
+from relay.control.scripts import Scripts
 from relay.control.servers import Servers
 from relay.control.tokens import token_records
 from relay.control.trial import Trial
@@ -57,6 +58,7 @@ class Operations:
             **Profiles(parts, ProfileKind.CHANNEL).operations(),
             **Profiles(parts, ProfileKind.AGENT).operations(),
             **Applications(parts).operations(),
+            **Scripts(parts).operations(),
             **Passwords(parts).operations(),
             **IncomingPasswords(parts).operations(),
             **Authorizations(parts, "server").operations(),
@@ -153,7 +155,8 @@ class Operations:
         if not is_change and not ledger:
             return
         what = what_of(params, result)
-        log.changed(operation=name, name=what or None, who=actor.name, way=str(actor.way))
+        kept = {"id" if name.startswith("queue.") else "name": what or None}
+        log.changed(operation=name, **kept, who=actor.name, way=str(actor.way))
         await self._parts.trail.record(actor, name, what, ledger, is_change=is_change)
 
     def _operation(self, name: str) -> Operation:
