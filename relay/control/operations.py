@@ -7,6 +7,7 @@ from typing import Any
 from relay.control.accounts import Accounts, accounts_held
 from relay.control.applications import Applications
 from relay.control.authorizations import Authorizations
+from relay.control.bulk import Bulk
 from relay.control.doctor import Doctor
 from relay.control.history import History
 from relay.control.incoming import IncomingPasswords
@@ -50,6 +51,8 @@ class Operations:
             **Providers().operations(),
             **Profiles(parts, ProfileKind.CHANNEL).operations(),
             **Profiles(parts, ProfileKind.AGENT).operations(),
+            **Bulk(parts, ProfileKind.CHANNEL).operations(),
+            **Bulk(parts, ProfileKind.AGENT).operations(),
             **Applications(parts).operations(),
             **Passwords(parts).operations(),
             **IncomingPasswords(parts).operations(),

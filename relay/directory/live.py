@@ -77,6 +77,10 @@ class LiveDirectory:
             await self._use(snapshot)
             return snapshot.directory
 
+    async def preview(self, edit: Edit) -> Directory:
+        """Return the directory that a change would make, and change nothing. Raises Faults, EditRefused."""
+        return await asyncio.to_thread(self._file.preview, edit)
+
     async def _reload(self) -> None:
         self._seen = self._file.fingerprint()  # before the reading: a change in between is seen next time
         try:
