@@ -122,9 +122,7 @@ def _add_server_removal(routes: APIRouter) -> None:
 def _add_server_list(routes: APIRouter) -> None:
     page = Page[SERVERS.record]  # type: ignore[name-defined]
 
-    @routes.get(
-        "/servers", response_model=page, responses=responses(), tags=["servers"], operation_id="server.page"
-    )
+    @routes.get("/servers", response_model=page, responses=responses(), tags=["servers"], operation_id="server.page")
     async def list_servers(
         caller: Asking,
         sort: Sort = "name",
@@ -174,7 +172,7 @@ def _add_agent_list(routes: APIRouter) -> None:
     page = Page[AGENTS.record]  # type: ignore[name-defined]
 
     @routes.get("/agents", response_model=page, responses=responses(), tags=["agents"], operation_id="agent.page")
-    async def list_agents(  # noqa: PLR0913 - what a list can be asked
+    async def list_agents(  # noqa: PLR0913, PLR0917 - what a list can be asked
         caller: Asking,
         sort: Sort = "name",
         descending: bool = False,
