@@ -10,15 +10,21 @@ import sys
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack, suppress
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from relay import __version__, descriptors, log
 from relay.certificate import CertificateFault, CertificateFiles
+from relay.control.actor import Role
+from relay.control.administrators import has_administrator
+from relay.control.admission import Admission
+from relay.control.links import invite
 from relay.control.operations import Operations
-from relay.control.parts import Parts
+from relay.control.parts import Parts, People
 from relay.control.queue_desk import StoreQueueDesk
 from relay.control.socket import ControlSocket, ControlSocketError
+from relay.control.trail import Trail
 from relay.delivery.accounts import Accounts
 from relay.delivery.desk import Desk
 from relay.delivery.dispatcher import Dispatcher
@@ -34,6 +40,7 @@ from relay.delivery.spending import Spending
 from relay.delivery.telling import Telling
 from relay.directory.live import LiveDirectory
 from relay.directory.model import Mode
+from relay.endpoint import TcpAddress, parse_endpoint
 from relay.faults import Fault, Faults
 from relay.incoming.watch import ReturnedMail
 from relay.listener.own_socket import own_socket
@@ -49,14 +56,19 @@ from relay.secrets.logins import Logins
 from relay.secrets.master_key import MasterKeyError
 from relay.secrets.oauth import Tokens
 from relay.secrets.vault import Vault
-from relay.settings import Settings, check_modes
+from relay.settings import Settings, Web, check_modes
+from relay.store.audit import AuditTable
 from relay.store.database import Database, open_database
 from relay.store.errors import StoreError
+from relay.store.outdated import forget_outdated
 from relay.store.queue import Queue
 from relay.store.secrets import SecretTable
 from relay.systemd import Systemd, from_environment
 from relay.upstream.transfer import Timeouts
 from relay.upstream.upstream import Upstream
+
+if TYPE_CHECKING:
+    from relay.web.server import WebServer
 
 # What may be wrong at the start; each is one sentence for whoever started us, or several of them.
 START_ERRORS = (Faults, StoreError, MasterKeyError, ListenError, ControlSocketError)
@@ -87,6 +99,10 @@ class Service:
         self._jobs: set[asyncio.Task[None]] = set()
         self.directory: LiveDirectory
         self.listeners: Listeners
+        self.operations: Operations
+        self.admission: Admission
+        self._web: WebServer | None = None
+        self._parts: Parts
         self.dispatcher: Dispatcher
         self.returned_mail: ReturnedMail
 
@@ -107,6 +123,13 @@ class Service:
         await self._systemd.stopping("ending what is under way")
         await self._closing.aclose()
         log.stopped()
+
+    async def first_link(self) -> str | None:
+        """Return a one-time link for the first administrator, new at every start; None where it needs none."""
+        if not self.settings.web.address or await has_administrator(self._parts):
+            return None
+        url, _ = await invite(self._parts, "admin", "", Role.ADMINISTRATOR, datetime.now(UTC))
+        return url
 
     def reload(self) -> None:
         """Read the directory now (SIGHUP); who starts or ends has no need of it."""
@@ -129,6 +152,7 @@ class Service:
                     {"file": fault.file, "key": fault.key, "message": fault.message} for fault in self.directory.faults
                 ],
             },
+            "web": self._web.status() if self._web else {"address": None, "trouble": ""},
             "mailboxes": self.returned_mail.status(),
         }
 
@@ -228,14 +252,34 @@ class Service:
         queue = Queue(database, owner=f"{settings.effective_hostname}/{os.getpid()}/{self._since.timestamp()}")
         closing.push_async_callback(queue.aclose)
 
-        postman, desk = await self._open_delivery(queue, secrets, upstream)
+        postman, desk = await self._open_delivery(database, queue, secrets, upstream)
         self.returned_mail = ReturnedMail(queue, secrets, lambda: self.directory.routing().directory)
         closing.push_async_callback(self.returned_mail.aclose)
         self.returned_mail.refresh()
-        self.listeners = self._make_listeners(desk, vault, certificate, passed)
-        await self._open_control(vault, secrets, queue, postman, upstream)
+        logins = Logins(vault, self.directory.routing)
+        closing.callback(logins.close)
+        self.listeners = self._make_listeners(desk, logins, certificate, passed)
+        self._parts = self._make_parts(database, vault, secrets, queue, postman, upstream)
+        self.operations = Operations(self._parts)
+        self.admission = Admission(self._parts, logins)
+        await self._open_control()
         await self.listeners.open(passed)
         closing.push_async_callback(self.listeners.stop, self._stop_seconds)
+        if settings.web.address:
+            await self._open_web(settings.web)
+
+    async def _open_web(self, web: Web) -> None:
+        from relay.web.app import make_app  # noqa: PLC0415 - what the pages stand on takes a third of a second to load
+        from relay.web.server import WebServer  # noqa: PLC0415
+        from relay.web.site import Site, make_templates  # noqa: PLC0415
+
+        address = parse_endpoint(web.address)
+        assert isinstance(address, TcpAddress)
+        templates = make_templates(self.settings.effective_hostname)
+        site = Site(self.operations, self.admission, web.public_url.rstrip("/"), templates)
+        self._web = WebServer(address, partial(make_app, site))
+        await self._web.start()
+        self._closing.push_async_callback(self._web.stop)
 
     async def _open_secrets(self, database: Database) -> tuple[Vault, SecretKeeper]:
         settings = self.settings
@@ -245,7 +289,9 @@ class Service:
         self._closing.push_async_callback(tokens.aclose)
         return vault, SecretKeeper(vault, os.environ, settings.state_dir, tokens=tokens)
 
-    async def _open_delivery(self, queue: Queue, secrets: SecretKeeper, upstream: Upstream) -> tuple[Postman, Desk]:
+    async def _open_delivery(
+        self, database: Database, queue: Queue, secrets: SecretKeeper, upstream: Upstream
+    ) -> tuple[Postman, Desk]:
         settings, closing = self.settings, self._closing
         history = History(queue)
         closing.push_async_callback(history.flush)
@@ -254,6 +300,7 @@ class Service:
             settings.state_dir,
             free_floor=settings.delivery.free_space,
             keep_seconds=settings.log.keep_messages,
+            forget=lambda now: forget_outdated(database, now),
         )
         spending = Spending(queue)
         closing.push_async_callback(spending.flush)
@@ -269,11 +316,9 @@ class Service:
         return postman, Desk(hostname, office, postman, history, lambda: housekeeping.has_room)
 
     def _make_listeners(
-        self, desk: Desk, vault: Vault, certificate: LiveCertificate | None, passed: PassedSockets
+        self, desk: Desk, logins: Logins, certificate: LiveCertificate | None, passed: PassedSockets
     ) -> Listeners:
         settings = self.settings
-        logins = Logins(vault, self.directory.routing)
-        self._closing.callback(logins.close)
         own = own_socket(settings, os.geteuid(), passed)
         return Listeners(
             [*settings.listeners, *([own] if own else [])],
@@ -284,9 +329,15 @@ class Service:
             certificate=certificate,
         )
 
-    async def _open_control(
-        self, vault: Vault, secrets: SecretKeeper, queue: Queue, postman: Postman, upstream: Upstream
-    ) -> None:
+    def _make_parts(
+        self,
+        database: Database,
+        vault: Vault,
+        secrets: SecretKeeper,
+        queue: Queue,
+        postman: Postman,
+        upstream: Upstream,
+    ) -> Parts:
         queue_desk = StoreQueueDesk(
             queue,
             self.directory.routing,
@@ -295,17 +346,25 @@ class Service:
             connections=upstream.connections,
             pacing=postman.office.pacing,
         )
-        parts = Parts(
+        audit = AuditTable(database)
+        trail = Trail(audit)
+        self._closing.push_async_callback(trail.aclose)
+        return Parts(
             settings=self.settings,
             directory=self.directory,
             vault=vault,
             secrets=secrets,
             queue=queue,
             desk=queue_desk,
+            people=People.of(database),
+            audit=audit,
+            trail=trail,
             status=self.status,
             metrics=self._metrics_text,
         )
-        control = ControlSocket(self.settings.control_socket, Operations(parts), self.settings.state_dir)
+
+    async def _open_control(self) -> None:
+        control = ControlSocket(self.settings.control_socket, self.operations, self.settings.state_dir)
         await control.start()
         self._closing.push_async_callback(control.stop)
 
@@ -341,6 +400,10 @@ async def _serve(service: Service) -> None:
         loop.add_signal_handler(number, stop.set)
     loop.add_signal_handler(signal.SIGHUP, service.reload)
     await service.start()
+    if (link := await service.first_link()) is not None:
+        print(
+            f"there is no administrator yet; this link, good once and for 24 hours, makes one: {link}", file=sys.stderr
+        )
     await stop.wait()
     await service.stop()
 

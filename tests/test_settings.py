@@ -199,7 +199,6 @@ BAD_LINES = [
         'delivery.connect_timeout: \'5x\' is not a duration; write a number with s, m, h or d, such as "15s" or "4d"',
     ),
     ("[delivery]\nretry = []", "delivery.retry: the list is empty; write at least one duration"),
-    ('[web]\npublic_url = "http://x"', "web.public_url: 'http://x' is not in this version; remove the key"),
     (
         '[policy]\nunknown_sender = "defautl"',
         "policy.unknown_sender: 'defautl' is not 'reject' or 'default'; did you mean 'default'?",
@@ -218,7 +217,6 @@ BAD_LINES = [
         '[secrets]\nmaster_key = "hunter2"',
         "secrets.master_key: this names no source for the key; write file:PATH, credential:NAME or env:NAME",
     ),
-    ('[web]\naddress = "0.0.0.0:80"', "web.address: '0.0.0.0:80' is not in this version; remove the key"),
     ("policy = 1", "policy: 1 is not a table"),
     (
         "[log]\nlevel = 'warn'",

@@ -1,12 +1,14 @@
 """`relay agent`: the people who send."""
 
+import sys
 from typing import Annotated
 
 from typer import Context, Option
 
 from relay.cli.authorize import register_authorize
 from relay.cli.logins import separated
-from relay.cli.options import Name, PasswordStdin, command, noun
+from relay.cli.options import AsJson, Name, PasswordStdin, command, noun
+from relay.cli.output import print_json
 from relay.cli.profiles import add_profile, register_changing, register_reading, register_test
 
 app = noun("Agents: people who send with an address of their own.", "relay agent list")
@@ -52,6 +54,16 @@ def add(
         "may_send_as": separated(may_send_as),
     }
     add_profile(context.obj, "agent", name, given, password_stdin=password_stdin)
+
+
+@command(app, "invite", "relay agent invite jane")
+def invite(context: Context, name: Name, as_json: AsJson = False) -> None:
+    """Print a one-time link to the agent's own page, where it sets its passwords."""
+    invited = context.obj.run("agent.invite", name=name)
+    if as_json:
+        return print_json(invited)
+    print(f"agent {name} sets its passwords at this address, once and within 24 hours:", file=sys.stderr)
+    return print(invited["url"])
 
 
 register_reading(app, "agent", "jane")

@@ -11,6 +11,7 @@ from typer import Context, Exit, Option, Typer, TyperException
 from relay import __version__
 from relay.cli import (
     account,
+    admin,
     agent,
     application,
     channel,
@@ -27,6 +28,7 @@ from relay.cli import (
     serve,
     server,
     status,
+    token,
 )
 from relay.cli.output import print_failure
 from relay.cli.session import Session, WrongUsage
@@ -81,6 +83,8 @@ for name, noun in {
     "provider": provider,
     "secrets": secrets,
     "config": config,
+    "admin": admin,
+    "token": token,
 }.items():
     app.add_typer(noun.app, name=name)
 

@@ -8,11 +8,13 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 from relay import log
+from relay.control.actor import commanding
 from relay.control.not_running import NOT_RUNNING
 from relay.control.operation import refusals
 from relay.control.operations import Operations
-from relay.control.parts import Parts
+from relay.control.parts import Parts, People
 from relay.control.queue_desk import StoreQueueDesk
+from relay.control.trail import Trail
 from relay.delivery.accounts import Accounts
 from relay.delivery.schedule import Schedule
 from relay.directory.live import LiveDirectory
@@ -21,6 +23,7 @@ from relay.secrets.keeper import SecretKeeper
 from relay.secrets.key_source import key_source
 from relay.secrets.vault import Vault
 from relay.settings import Settings
+from relay.store.audit import AuditTable
 from relay.store.database import open_database
 from relay.store.queue import Queue
 from relay.store.secrets import SecretTable
@@ -31,7 +34,7 @@ def run_here(settings: Settings, settings_file: str, name: str, params: Mapping[
 
     async def run() -> Any:
         async with open_operations(settings, settings_file) as operations:
-            return await operations.run(name, params)
+            return await operations.run(name, params, commanding())
 
     return _quietly(run)
 
@@ -43,7 +46,7 @@ def stream_here(
 
     async def run() -> None:
         async with open_operations(settings, settings_file) as operations:
-            async for item in operations.stream(name, params):
+            async for item in operations.stream(name, params, commanding()):
                 tell(item)
 
     _quietly(run)
@@ -64,6 +67,9 @@ async def open_operations(settings: Settings, settings_file: str) -> AsyncIterat
             closing.push_async_callback(secrets.tokens.aclose)
             queue = Queue(database, "command")  # it takes no message: nothing is ever under way here
             closing.push_async_callback(queue.aclose)
+            audit = AuditTable(database)
+            trail = Trail(audit)
+            closing.push_async_callback(trail.aclose)
             accounts = Accounts(Schedule.of(settings.delivery), await queue.holds())
             parts = Parts(
                 settings=settings,
@@ -72,6 +78,9 @@ async def open_operations(settings: Settings, settings_file: str) -> AsyncIterat
                 secrets=secrets,
                 queue=queue,
                 desk=StoreQueueDesk(queue, directory.routing, accounts),
+                people=People.of(database),
+                audit=audit,
+                trail=trail,
                 status=lambda: dict(NOT_RUNNING),
             )
             yield Operations(parts)

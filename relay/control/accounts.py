@@ -5,7 +5,7 @@ from typing import Any
 from relay.control.message_records import rfc3339
 from relay.control.operation import Operation
 from relay.control.parts import Parts
-from relay.control.refused import Refused
+from relay.control.refused import NotFound, Refused
 from relay.control.tokens import token_records
 from relay.faults import did_you_mean
 
@@ -30,7 +30,7 @@ class Accounts:
         """Let the mail of an account ("SERVER/USERNAME") go on, and return which it is."""
         known = {record["account"] for record in self._parts.desk.accounts()}
         if account not in known:
-            raise Refused(f"there is no account '{account}'{did_you_mean(account, known)}; see relay account list")
+            raise NotFound(f"there is no account '{account}'{did_you_mean(account, known)}; see relay account list")
         server, _, username = account.partition("/")
         if not await self._parts.desk.release_account(server, username):
             raise Refused(f"account {account} is not held")

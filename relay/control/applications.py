@@ -1,15 +1,16 @@
 """The operations on applications: logins of software that may send as several profiles."""
 
+from collections.abc import Mapping
 from typing import Any
 
-from relay.control.assignments import read_assignments
+from relay.control.assignments import changed_values, unchanged
 from relay.control.logins import forget_login_password, set_login_password
 from relay.control.lookup import find_application
 from relay.control.operation import Operation
 from relay.control.parts import Parts
 from relay.control.records import application_record
-from relay.directory.edit import add_application, remove_application, set_application
-from relay.directory.model import Application
+from relay.directory.edit import add_application, check_values, remove_application, set_application
+from relay.directory.model import Application, Directory
 
 
 class Applications:
@@ -40,6 +41,7 @@ class Applications:
 
     async def add(self, *, name: str, values: dict[str, Any], password: str | None = None) -> dict[str, Any]:
         """Add an application with the values of its keys, and return it."""
+        check_values(Application, values)
         await self._parts.directory.change(lambda document: add_application(document, name, values))
         # A name that was free has no login: what an earlier owner of the name left must not let anybody in.
         await forget_login_password(self._parts, name)
@@ -47,15 +49,29 @@ class Applications:
             await set_login_password(self._parts, name, password)
         return await self.show(name=name)
 
-    async def set_(self, *, name: str, changes: list[str]) -> dict[str, Any]:
-        """Change keys ("KEY=VALUE"; "KEY=" restores the default), and return the application."""
-        values = read_assignments(Application, changes)
-        await self._parts.directory.change(lambda document: set_application(document, name, values))
+    async def set_(
+        self,
+        *,
+        name: str,
+        changes: list[str] | None = None,
+        values: dict[str, Any] | None = None,
+        expected: str | None = None,
+    ) -> dict[str, Any]:
+        """Change keys ("KEY=VALUE"; "KEY=" restores the default; or `values`, None restores), return the application.
+
+        `expected` is the version that is meant.
+        """
+        new = changed_values(Application, changes, values)
+        await self._parts.directory.change(
+            lambda document: set_application(document, name, new), unchanged("application", name, _all, expected)
+        )
         return await self.show(name=name)
 
-    async def remove(self, *, name: str) -> dict[str, Any]:
+    async def remove(self, *, name: str, expected: str | None = None) -> dict[str, Any]:
         """Remove an application and its login password."""
-        await self._parts.directory.change(lambda document: remove_application(document, name))
+        await self._parts.directory.change(
+            lambda document: remove_application(document, name), unchanged("application", name, _all, expected)
+        )
         await forget_login_password(self._parts, name)
         return {"ok": True}
 
@@ -63,3 +79,7 @@ class Applications:
         """Set the login password, with which the application logs in at Relay."""
         await set_login_password(self._parts, find_application(self._parts, name).name, password)
         return {"ok": True}
+
+
+def _all(directory: Directory) -> Mapping[str, Application]:
+    return directory.applications

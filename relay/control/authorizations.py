@@ -14,9 +14,10 @@ from typing import Any, Literal, TypeAlias
 from urllib.parse import parse_qs, urlsplit
 
 from relay import log
+from relay.control.ledger import note_secret
 from relay.control.lookup import find_profile, find_server
 from relay.control.message_records import rfc3339
-from relay.control.operation import Operation
+from relay.control.operation import Access, Operation
 from relay.control.parts import Parts
 from relay.control.refused import Refused
 from relay.directory.model import Profile, ProfileKind, Server
@@ -42,9 +43,10 @@ class Authorizations:
 
     def operations(self) -> dict[str, Operation]:
         """Return the operations by name."""
+        access = Access.OWN if self._noun == "agent" else Access.ADMIN
         found = {
-            f"{self._noun}.authorize": Operation(self.authorize, is_stream=True),
-            f"{self._noun}.authorized": Operation(self.authorized, is_change=True),
+            f"{self._noun}.authorize": Operation(self.authorize, is_stream=True, access=access),
+            f"{self._noun}.authorized": Operation(self.authorized, is_change=True, access=access),
         }
         if self._noun == "server":
             found["server.client_secret"] = Operation(self.client_secret, is_change=True)
@@ -73,6 +75,7 @@ class Authorizations:
         if find_server(self._parts, name).oauth is None:
             raise Refused(f"server '{name}' has no OAuth client; add [servers.{name}.oauth] to directory.toml")
         await self._parts.vault.put(client_owner(name), secret)
+        note_secret("client_secret")
         return {"ok": True}
 
     @property
@@ -148,6 +151,7 @@ class Authorizations:
 
     async def _keep(self, ref: SecretRef, token: TokenRef, grant: Grant) -> dict[str, Any]:
         record = await self._tokens.keep(ref, grant)
+        note_secret("authorization")
         log.changed(what="authorization", account=f"{token.server}/{token.username}")
         return _done(token, record.expires, _warning(token, grant))
 

@@ -7,11 +7,12 @@ from asyncio import to_thread
 from collections.abc import Sequence
 from typing import Any
 
+from relay.control.ledger import note_secret
 from relay.control.logins import forget_login_password
-from relay.control.operation import Operation
+from relay.control.operation import Access, Operation
 from relay.control.parts import Parts
-from relay.control.passwords import forget_password, set_password
-from relay.control.refused import Refused
+from relay.control.passwords import forget_password, without_passwords
+from relay.control.refused import Conflict
 from relay.directory.bulk import Plan, columns_of, placed_faults, plan_of, sheet_of
 from relay.directory.edit import Document
 from relay.directory.model import Directory, Profile, ProfileKind
@@ -20,6 +21,8 @@ from relay.faults import Faults
 from relay.secrets.incoming import incoming_owner
 from relay.secrets.login_password import login_owner
 from relay.secrets.secret import ref_of, token_ref
+
+_CHANGED = "the directory was changed meanwhile; look at what the import does now and confirm again"
 
 
 class Bulk:
@@ -33,7 +36,7 @@ class Bulk:
         """Return the operations by name."""
         return {
             f"{self._kind}.export": Operation(self.export),
-            f"{self._kind}.import": Operation(self.import_, is_change=True),
+            f"{self._kind}.import": Operation(self.import_, access=Access.ADMIN),
         }
 
     async def export(self) -> dict[str, Any]:
@@ -50,7 +53,7 @@ class Bulk:
         work = _Work(sheet, self._kind)
         faults = await self._faults(work)
         if expected is not None and expected != work.plan.version:
-            raise Refused("the directory was changed meanwhile; look at what the import does now and confirm again")
+            raise Conflict(_CHANGED)
         is_done = confirm and not faults
         if is_done:
             await self._carry_out(sheet, work.plan)
@@ -89,18 +92,12 @@ class Bulk:
         directory = self._parts.directory.routing().directory
         for name in plan.adds:
             await self._forget(directory.profile(name))
-        several: dict[str, str] = {}
-        for name, password in plan.passwords.items():
-            profile = directory.profile(name)
-            if profile is None:  # removed by somebody else in this moment
-                continue
-            ref = ref_of(profile)
-            if ref.inline:
-                await set_password(self._parts, profile, password)
-            else:
-                several[ref.owner] = password
-        if several:
-            await self._parts.vault.put_all(several)
+        known = [profile for name in plan.passwords if (profile := directory.profile(name))]
+        await self._parts.vault.put_all({ref_of(each).owner: plan.passwords[each.name] for each in known})
+        for each in known:
+            note_secret(ref_of(each).owner)
+        if inline := [each for each in known if each.password]:
+            await self._parts.directory.change(without_passwords(inline))
 
     async def _forget(self, profile: Profile | None) -> None:
         """Forget what an earlier owner of a name left, as where one profile is added."""
@@ -133,11 +130,11 @@ class _Work:
         return self._plan or Plan((), {}, 0, {}, {})
 
     def __call__(self, document: Document) -> None:
-        """Make the plan, and the changes in the document. Raises Refused where it is another than was expected."""
+        """Make the plan, and the changes in the document. Raises Conflict where it is another than was expected."""
         if self._plan is None:
             self._plan = plan_of(document, self._kind, self.sheet.rows)
             if self._expected is not None and self._expected != self._plan.version:
-                raise Refused("the directory was changed meanwhile; look at what the import does now and confirm again")
+                raise Conflict(_CHANGED)
         self._plan.apply(document, self._kind)
 
 

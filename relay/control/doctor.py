@@ -4,10 +4,10 @@ import asyncio
 from collections.abc import AsyncIterator, Iterable
 from typing import Any, TypeAlias
 
-from relay.control.operation import Operation
+from relay.control.operation import Access, Operation
 from relay.control.parts import Parts
 from relay.control.patients import Patient, by_server, outlets_of, patients_of
-from relay.control.refused import Refused
+from relay.control.refused import NotFound
 from relay.directory.model import Profile
 from relay.directory.routing import Routing
 from relay.doctor.domain import check_domain
@@ -39,7 +39,7 @@ class Doctor:
 
     def operations(self) -> dict[str, Operation]:
         """Return the operations by name."""
-        return {"doctor": Operation(self.doctor, is_stream=True)}
+        return {"doctor": Operation(self.doctor, is_stream=True, access=Access.ADMIN)}
 
     def doctor(self, *, name: str | None = None, selectors: list[str] | None = None) -> AsyncIterator[_Records]:
         """Examine one profile, or all profiles and servers. `selectors` are DKIM selectors that the person knows."""
@@ -148,5 +148,5 @@ def _find(routing: Routing, name: str) -> Profile:
     directory = routing.directory
     profile = directory.profile(name)
     if profile is None:
-        raise Refused(no_such("profile", name, [*directory.channels, *directory.agents]))
+        raise NotFound(no_such("profile", name, [*directory.channels, *directory.agents]))
     return profile

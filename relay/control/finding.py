@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any, Protocol
 
 from relay.control.parts import Parts
-from relay.control.refused import Refused
+from relay.control.refused import NotFound, Refused
 from relay.delivery.lifecycle import State
 from relay.faults import did_you_mean
 from relay.store.messages import StoredMessage
@@ -32,7 +32,7 @@ async def find_message(parts: Parts, id_: str) -> StoredMessage:
     if len(ids) > 1:
         raise Refused(f"several ids begin with '{id_}'; give more of it")
     if message is None:
-        raise Refused(f"there is no message '{id_}'")
+        raise NotFound(f"there is no message '{id_}'")
     return message
 
 

@@ -36,7 +36,7 @@ class History:
         chosen: dict[str, Any] = {
             "sender": _address(sender),
             "to": _address(to),
-            "since": read_time(since),
+            "since": read_time(since, "since"),
             "state": known_state(state),
             "message_id": message_id,
         }

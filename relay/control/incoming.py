@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from relay.control.ledger import note_secret
 from relay.control.lookup import find_profile, find_server
 from relay.control.operation import Operation
 from relay.control.parts import Parts
@@ -46,6 +47,7 @@ class IncomingPasswords:
                 f"the mailbox of '{entry.name}' takes its password from {where}; set it there, or take that out"
             )
         await self._parts.vault.put(ref.owner, password)
+        note_secret("incoming.password")
         return {"ok": True}
 
 

@@ -42,7 +42,7 @@ def read_place(word: str | None) -> Place | None:
 
 
 def _no_place() -> Place:
-    raise Refused("after: this is no place in the list; leave it out to begin at the start") from None
+    raise Refused("this is no place in the list; leave after out to begin at the start", key="after") from None
 
 
 def read_party(text: str | None) -> Party:
@@ -70,8 +70,7 @@ def read_time(text: str | None, key: str = "") -> datetime | None:
             return moment.astimezone(UTC)
     except (ValueError, OverflowError):  # no time, or one outside of what a calendar has
         pass
-    where = f"{key}: " if key else ""
-    raise Refused(f"{where}'{text}' is no time with a zone; write it as 2025-11-24T10:05:00Z")
+    raise Refused(f"'{text}' is no time with a zone; write it as 2025-11-24T10:05:00Z", key=key)
 
 
 def searched(text: str | None) -> str:

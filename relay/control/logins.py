@@ -2,8 +2,9 @@
 
 from asyncio import to_thread
 
+from relay.control.ledger import note_secret
 from relay.control.parts import Parts
-from relay.secrets.login_password import login_owner, make_record
+from relay.secrets.login_password import LoginRecord, login_owner, make_record
 
 
 def login_is_set(parts: Parts, name: str) -> bool:
@@ -13,11 +14,19 @@ def login_is_set(parts: Parts, name: str) -> bool:
 
 async def set_login_password(parts: Parts, name: str, password: str) -> None:
     """Set somebody's login password. Raises SecretRefused for a text that can be none."""
-    record = await to_thread(make_record, password)
+    await keep_login_password(parts, name, await to_thread(make_record, password))
+
+
+async def keep_login_password(parts: Parts, name: str, record: LoginRecord) -> None:
+    """Keep the record of somebody's new login password, which ends the sessions that began with another."""
     await parts.vault.put(login_owner(name), record.as_text)
+    note_secret("login")
+    await parts.people.sessions.remove_of("agent", name)
 
 
 async def forget_login_password(parts: Parts, name: str) -> None:
-    """Remove somebody's login password, if there is one."""
+    """Remove somebody's login password, if there is one, with all that it let in."""
     if login_is_set(parts, name):
         await parts.vault.delete(login_owner(name))
+    await parts.people.sessions.remove_of("agent", name)
+    await parts.people.invitations.remove_of("agent", name)

@@ -7,14 +7,16 @@ sentence; here, at the one boundary, each becomes a `Refused` with that sentence
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
+from enum import StrEnum
 from functools import wraps
 from typing import Any
 
 from pydantic import ConfigDict, ValidationError, validate_call
 
-from relay.control.refused import Refused, UnknownOperation
-from relay.directory.edit import EditRefused
-from relay.directory.file import FileRefused
+from relay.control.actor import Actor, Role
+from relay.control.refused import Conflict, NotFound, Refused, UnknownOperation
+from relay.directory.edit import EditRefused, NoSuchEntry
+from relay.directory.file import DirectoryChanged, FileRefused
 from relay.faults import Faults
 from relay.mail.address import AddressError
 from relay.secrets.master_key import MasterKeyError
@@ -26,8 +28,6 @@ from relay.store.errors import StoreError
 _CHECKED = ConfigDict(strict=True, hide_input_in_errors=True)
 
 _SENTENCES = (
-    Faults,
-    EditRefused,
     FileRefused,
     AddressError,
     MasterKeyError,
@@ -38,16 +38,39 @@ _SENTENCES = (
 )
 
 
+class Access(StrEnum):
+    """Who may run an operation beside administrators.
+
+    READ: viewers. ADMIN: nobody. OWN: the agent that it is about. OWN_READ: that agent, and viewers.
+    """
+
+    READ = "read"
+    ADMIN = "admin"
+    OWN = "own"
+    OWN_READ = "own-read"
+
+
 @dataclass(frozen=True, slots=True)
 class Operation:
     """A function of keyword parameters: async with a JSON result, or, as a stream, an async generator.
 
     A generator yields objects, one as each step is done or, where they are many, a list of them as each page is read.
+    An operation that `is_change` is for administrators, unless its `access` is OWN: then the parameter `name` says
+    which agent's it is.
     """
 
     function: Callable[..., Any]
     is_change: bool = False
     is_stream: bool = False
+    access: Access = Access.READ
+
+    def allows(self, actor: Actor, params: Mapping[str, Any]) -> bool:
+        """Whether somebody may run it with these parameters."""
+        if actor.role is Role.ADMINISTRATOR:
+            return True
+        if actor.role is Role.VIEWER:
+            return self.access in {Access.READ, Access.OWN_READ} and not self.is_change
+        return self.access in {Access.OWN, Access.OWN_READ} and params.get("name") == actor.name
 
     async def run(self, params: Mapping[str, Any]) -> Any:
         """Return the result. Raises Refused."""
@@ -68,12 +91,24 @@ class Operation:
             """Start the async function: pydantic would check its parameters at the first await only."""
             return self.function(**checked)
 
+        for key, value in params.items():
+            if not _is_text(value):
+                raise UnknownOperation(f"the parameter {key!r} is wrong: it has half a character in it", key=key)
         try:
             return validate_call(config=_CHECKED)(start)(**params)
         except ValidationError as error:
             first = error.errors(include_input=False, include_url=False, include_context=False)[0]
             key = ".".join(map(str, first["loc"]))
-            raise UnknownOperation(f"the parameter {key!r} is wrong: {first['msg']}") from None
+            raise UnknownOperation(f"the parameter {key!r} is wrong: {first['msg']}", key=key) from None
+
+
+def _is_text(value: Any) -> bool:
+    """Whether all texts in a value can be written. JSON lets surrogates through, which are no characters."""
+    if isinstance(value, str):
+        return value.isascii() or not any("\ud800" <= character <= "\udfff" for character in value)
+    if isinstance(value, Mapping):
+        return all(_is_text(key) and _is_text(inner) for key, inner in value.items())
+    return not isinstance(value, list) or all(_is_text(inner) for inner in value)
 
 
 @contextmanager
@@ -81,5 +116,13 @@ def refusals() -> Iterator[None]:
     """Turn what the parts below say no with into Refused, with the same sentence."""
     try:
         yield
+    except Faults as error:
+        raise Refused(str(error), faults=error.faults) from error
+    except NoSuchEntry as error:
+        raise NotFound(str(error), key=error.key) from error
+    except EditRefused as error:
+        raise Refused(str(error), key=error.key) from error
+    except DirectoryChanged as error:
+        raise Conflict(str(error)) from error
     except _SENTENCES as error:
         raise Refused(str(error)) from error

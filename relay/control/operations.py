@@ -4,13 +4,20 @@ from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from typing import Any
 
+from relay import log
 from relay.control.accounts import Accounts, accounts_held
+from relay.control.actor import Actor, Role
+from relay.control.administrators import AdministratorOperations
+from relay.control.api_tokens import ApiTokenOperations
 from relay.control.applications import Applications
+from relay.control.audits import Audits
 from relay.control.authorizations import Authorizations
 from relay.control.bulk import Bulk
 from relay.control.doctor import Doctor
 from relay.control.history import History
 from relay.control.incoming import IncomingPasswords
+from relay.control.invitations import Invitations
+from relay.control.ledger import Ledger
 from relay.control.message_counts import MessageCounts
 from relay.control.message_pages import MessagePages
 from relay.control.message_records import rfc3339
@@ -23,8 +30,9 @@ from relay.control.probes import Probes
 from relay.control.profiles import Profiles
 from relay.control.providers import Providers
 from relay.control.queue import Waiting, counts
-from relay.control.refused import Refused, UnknownOperation
+from relay.control.refused import Forbidden, Refused, UnknownOperation
 from relay.control.routes import Routes
+from relay.control.scripts import Scripts
 from relay.control.servers import Servers
 from relay.control.tokens import token_records
 from relay.control.trial import Trial
@@ -41,6 +49,7 @@ class Operations:
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
+        parts.directory.on_edit = parts.trail.edited
         self._operations: dict[str, Operation] = {
             "status": Operation(self._status),
             "metrics": Operation(self._metrics),
@@ -54,6 +63,7 @@ class Operations:
             **Bulk(parts, ProfileKind.CHANNEL).operations(),
             **Bulk(parts, ProfileKind.AGENT).operations(),
             **Applications(parts).operations(),
+            **Scripts(parts).operations(),
             **Passwords(parts).operations(),
             **IncomingPasswords(parts).operations(),
             **Authorizations(parts, "server").operations(),
@@ -66,6 +76,10 @@ class Operations:
             **Waiting(parts).operations(),
             **Accounts(parts).operations(),
             **History(parts).operations(),
+            **AdministratorOperations(parts).operations(),
+            **ApiTokenOperations(parts).operations(),
+            **Invitations(parts).operations(),
+            **Audits(parts).operations(),
             **MessagePages(parts).operations(),
             **MessageCounts(parts).operations(),
         }
@@ -83,26 +97,72 @@ class Operations:
         """Whether an operation changes the directory, a secret or the queue. Raises UnknownOperation."""
         return self._operation(name).is_change
 
-    async def run(self, name: str, params: Mapping[str, Any]) -> Any:
+    def allows(self, name: str, params: Mapping[str, Any], actor: Actor) -> bool:
+        """Whether somebody may run an operation with these parameters. Raises UnknownOperation."""
+        return self._operation(name).allows(actor, params)
+
+    async def run(self, name: str, params: Mapping[str, Any], actor: Actor) -> Any:
         """Return the result of an operation. Raises Refused."""
-        operation = self._operation(name)
+        operation = self._allowed(name, params, actor)
         await self._parts.directory.refresh()
-        return await operation.run(params)
+        ledger = Ledger()
+        result: Any = None
+        is_done = False
+        try:
+            with ledger.open():
+                result = await operation.run(params)
+            is_done = True
+        finally:
+            # What was changed before it failed is told too.
+            await self._told(actor, name, params, result, ledger, is_change=is_done and operation.is_change)
+        return result
 
-    async def batches(self, name: str, params: Mapping[str, Any]) -> AsyncGenerator[list[dict[str, Any]]]:
+    async def batches(self, name: str, params: Mapping[str, Any], actor: Actor) -> AsyncGenerator[list[dict[str, Any]]]:
         """Yield the items of an operation, as many at once as there are. Raises Refused."""
-        operation = self._operation(name)
+        operation = self._allowed(name, params, actor)
         await self._parts.directory.refresh()
-        async with aclosing(operation.batches(params)) as batches:
-            async for batch in batches:
-                yield batch
+        ledger = Ledger()
+        try:
+            async with aclosing(operation.batches(params)) as batches:
+                while True:
+                    with ledger.open():  # for each step anew: between two of them the task is the caller's
+                        batch = await anext(batches, None)
+                    if batch is None:
+                        break
+                    yield batch
+        finally:
+            await self._told(actor, name, params, None, ledger, is_change=False)
 
-    async def stream(self, name: str, params: Mapping[str, Any]) -> AsyncGenerator[dict[str, Any]]:
+    async def stream(self, name: str, params: Mapping[str, Any], actor: Actor) -> AsyncGenerator[dict[str, Any]]:
         """Yield the items of an operation one by one. Raises Refused."""
-        async with aclosing(self.batches(name, params)) as batches:
+        async with aclosing(self.batches(name, params, actor)) as batches:
             async for batch in batches:
                 for item in batch:
                     yield item
+
+    def _allowed(self, name: str, params: Mapping[str, Any], actor: Actor) -> Operation:
+        operation = self._operation(name)
+        if not operation.allows(actor, params):
+            log.refused(what=name, who=actor.name, role=str(actor.role), way=str(actor.way))
+            raise Forbidden(_forbidden(actor))
+        return operation
+
+    async def _told(
+        self,
+        actor: Actor,
+        name: str,
+        params: Mapping[str, Any],
+        result: Any,
+        ledger: Ledger,
+        *,
+        is_change: bool,
+    ) -> None:
+        if not is_change and not ledger:
+            return
+        what = what_of(params, result)
+        kept = {"id" if name.startswith("queue.") else "name": what or None}
+        log.changed(operation=name, **kept, who=actor.name, way=str(actor.way))
+        await self._parts.trail.record(actor, name, what, ledger, is_change=is_change)
 
     def _operation(self, name: str) -> Operation:
         if name not in self._operations:
@@ -124,3 +184,23 @@ class Operations:
             raise Refused("only a running relay counts what it does; start it with: relay serve")
         queue = self._parts.queue
         return self._parts.metrics(await counts(queue), len(await queue.holds()))
+
+
+def what_of(params: Mapping[str, Any], result: Any) -> str:
+    """Return what an operation was about: the whole id that it found, or the name, account or ids that were given.
+
+    SECURITY: no other parameter is looked at, for it may be a password.
+    """
+    if isinstance(result, dict) and isinstance(result.get("id"), str):
+        return str(result["id"])
+    for key in ("name", "account", "id", "profile"):
+        if isinstance(params.get(key), str):
+            return str(params[key])
+    ids = params.get("ids")
+    return ", ".join(map(str, ids)) if isinstance(ids, list) else ""
+
+
+def _forbidden(actor: Actor) -> str:
+    if actor.role is Role.AGENT:
+        return "you may do this with your own profile alone; ask an administrator"
+    return "a viewer may look at everything and change nothing; ask an administrator"

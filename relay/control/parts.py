@@ -5,12 +5,19 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
+from relay.control.trail import Trail
 from relay.directory.live import LiveDirectory
 from relay.secrets.keeper import SecretKeeper
 from relay.secrets.vault import Vault
 from relay.settings import Settings
+from relay.store.administrators import Administrators
+from relay.store.api_tokens import ApiTokens
+from relay.store.audit import AuditTable
+from relay.store.database import Database
+from relay.store.invitations import Invitations
 from relay.store.messages import StoredMessage
 from relay.store.queue import Queue
+from relay.store.sessions import Sessions
 
 
 class QueueDesk(Protocol):
@@ -58,6 +65,26 @@ class QueueDesk(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class People:
+    """Who may come in to the pages and the API, as the store has them."""
+
+    administrators: Administrators
+    sessions: Sessions
+    invitations: Invitations
+    tokens: ApiTokens
+
+    @classmethod
+    def of(cls, database: Database) -> "People":
+        """Return the people in a store."""
+        return cls(
+            administrators=Administrators(database),
+            sessions=Sessions(database),
+            invitations=Invitations(database),
+            tokens=ApiTokens(database),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
     """The parts of one relay.
 
@@ -72,5 +99,8 @@ class Parts:
     secrets: SecretKeeper
     queue: Queue
     desk: QueueDesk
+    people: People
+    audit: AuditTable
+    trail: Trail
     status: Callable[[], dict[str, Any]]
     metrics: Callable[[Mapping[str, int], int], str] | None = None

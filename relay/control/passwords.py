@@ -4,13 +4,14 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import Any
 
-from relay.control.operation import Operation
+from relay.control.ledger import note, note_secret
+from relay.control.operation import Access, Operation
 from relay.control.parts import Parts
 from relay.control.refused import Refused
 from relay.directory.file import Edit
 from relay.directory.model import Directory, Profile, Server
 from relay.secrets.incoming import incoming_owner, incoming_ref
-from relay.secrets.login_password import login_owner
+from relay.secrets.login_password import admin_owner, login_owner
 from relay.secrets.secret import SecretRef, client_owner, ref_of, token_ref
 
 
@@ -23,7 +24,7 @@ class Passwords:
     def operations(self) -> dict[str, Operation]:
         """Return the operations by name."""
         return {
-            "secrets.list": Operation(self.list_),
+            "secrets.list": Operation(self.list_, access=Access.ADMIN),
             "secrets.import": Operation(self.import_, is_change=True),
             "secrets.rotate": Operation(self.rotate, is_change=True),
         }
@@ -43,6 +44,7 @@ class Passwords:
                 records.append({"owner": ref.owner, "source": source, "changed": changed, "used": True})
         known = {record["owner"] for record in records}
         others = {login_owner(name) for name in routing.logins.names}
+        others |= {admin_owner(person.name) for person in await self._parts.people.administrators.all()}
         others |= {client_owner(server.name) for server in routing.directory.servers.values() if server.oauth}
         for owner, changed_at in owners.items():
             if owner not in known:
@@ -60,18 +62,29 @@ class Passwords:
         refs = [ref for entry in entries for ref in (ref_of(entry), incoming_ref(entry)) if ref and ref.inline]
         for ref in refs:
             await self._parts.vault.put(ref.owner, ref.inline)
+            note_secret(ref.owner)
         if refs:
-            await self._parts.directory.change(_without_passwords(entries, incoming=True))
+            await self._parts.directory.change(without_passwords(entries, incoming=True))
         return {"ok": True, "imported": [ref.owner for ref in refs]}
 
     async def rotate(self) -> dict[str, Any]:
         """Seal every password in the vault under a new master key, and return the key's id."""
         await self._parts.vault.rotate()
+        note("master_key", "set", "changed")
         return {"ok": True, "secrets": len(self._parts.vault.owners()), "key": self._parts.vault.key_id}
 
 
 async def set_password(parts: Parts, entry: Server | Profile, password: str) -> None:
     """Put a password in the vault; one that stands in directory.toml goes. Raises Refused where it would not count."""
+    ref = check_password_counts(parts, entry)
+    await parts.vault.put(ref.owner, password)
+    note_secret("password")
+    if ref.inline:
+        await parts.directory.change(without_passwords([entry]))
+
+
+def check_password_counts(parts: Parts, entry: Server | Profile) -> SecretRef:
+    """Return where an entry's password belongs. Raises Refused where one in the vault would not count."""
     ref = ref_of(entry)
     if _ref_in_use(parts.directory.routing().directory, entry).token is not None:
         noun = "server" if isinstance(entry, Server) else str(entry.kind)
@@ -80,9 +93,7 @@ async def set_password(parts: Parts, entry: Server | Profile, password: str) -> 
         raise Refused(
             f"'{entry.name}' takes its password from {ref.source}; set it there, or set password_from= to keep it here"
         )
-    await parts.vault.put(ref.owner, password)
-    if ref.inline:
-        await parts.directory.change(_without_passwords([entry]))
+    return ref
 
 
 async def forget_password(parts: Parts, entry: Server | Profile) -> None:
@@ -120,7 +131,7 @@ def _entries(directory: Directory) -> Iterator[Server | Profile]:
     yield from directory.profiles()
 
 
-def _without_passwords(entries: Iterable[Server | Profile], *, incoming: bool = False) -> Edit:
+def without_passwords(entries: Iterable[Server | Profile], *, incoming: bool = False) -> Edit:
     """Return the edit that takes these passwords out of the file; one that was changed meanwhile stays."""
     places = [place for entry in entries for place in _places(entry, incoming=incoming)]
 

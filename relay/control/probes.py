@@ -5,7 +5,7 @@ from typing import Any
 
 from relay.control.incoming import no_mailbox
 from relay.control.lookup import find_profile, find_server
-from relay.control.operation import Operation
+from relay.control.operation import Access, Operation
 from relay.control.parts import Parts
 from relay.control.probe_message import probe_message
 from relay.control.refused import Refused
@@ -33,9 +33,9 @@ class Probes:
     def operations(self) -> dict[str, Operation]:
         """Return the operations by name."""
         return {
-            "server.test": Operation(self.test_server, is_stream=True),
-            "channel.test": Operation(self.test_channel, is_stream=True),
-            "agent.test": Operation(self.test_agent, is_stream=True),
+            "server.test": Operation(self.test_server, is_stream=True, access=Access.ADMIN),
+            "channel.test": Operation(self.test_channel, is_stream=True, access=Access.ADMIN),
+            "agent.test": Operation(self.test_agent, is_stream=True, access=Access.OWN),
         }
 
     def test_server(self, *, name: str, to: str, send: bool = True) -> AsyncIterator[dict[str, Any]]:

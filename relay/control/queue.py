@@ -6,9 +6,9 @@ from typing import Any
 
 from relay.control.finding import find_message, known_state, records_of
 from relay.control.message_records import is_open, journey_record, queue_record
-from relay.control.operation import Operation
+from relay.control.operation import Access, Operation
 from relay.control.parts import Parts
-from relay.control.refused import Refused
+from relay.control.refused import NotFound, Refused
 from relay.delivery.lifecycle import State
 from relay.schema import no_such
 from relay.store.messages import Leased, StoredMessage
@@ -30,7 +30,7 @@ class Waiting:
             "queue.hold": Operation(self.hold, is_change=True),
             "queue.release": Operation(self.release, is_change=True),
             "queue.remove": Operation(self.remove, is_change=True),
-            "queue.export": Operation(self.export, is_stream=True),
+            "queue.export": Operation(self.export, is_stream=True, access=Access.ADMIN),
         }
 
     def list_(self, *, profile: str | None = None, state: str | None = None) -> AsyncIterator[list[dict[str, Any]]]:
@@ -106,7 +106,7 @@ class Waiting:
         """Raise Refused for a profile that nothing waits for because it is mistyped. One that is gone may have mail."""
         directory = self._parts.directory.routing().directory
         if name is not None and directory.profile(name) is None:
-            raise Refused(no_such("channel or agent", name, [profile.name for profile in directory.profiles()]))
+            raise NotFound(no_such("channel or agent", name, [profile.name for profile in directory.profiles()]))
 
 
 async def counts(queue: Queue) -> dict[str, int]:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import fields
 from typing import Any, TypeAlias
 
+from relay.control.assignments import version_of
 from relay.control.logins import login_is_set
 from relay.control.parts import Parts
 from relay.control.refused import Refused
@@ -19,6 +20,7 @@ from relay.directory.model import (
     OAuthClient,
     Profile,
     ProfileKind,
+    Script,
     Server,
 )
 from relay.faults import did_you_mean
@@ -69,7 +71,7 @@ def profile_records(parts: Parts, kind: ProfileKind, *, sort: str = "name", cont
     profiles: Mapping[str, Profile] = directory.channels if kind is ProfileKind.CHANNEL else directory.agents
     records = [profile_record(parts, profiles[name]) for name in sorted(profiles)]
     if records and sort not in records[0]:
-        raise Refused(f"there is no column {sort!r} to sort by{did_you_mean(sort, records[0])}")
+        raise Refused(f"there is no column {sort!r} to sort by{did_you_mean(sort, records[0])}", key="sort")
     if contains:
         records = [record for record in records if has_text(record, contains.casefold())]
     return sorted(records, key=_by(sort))
@@ -88,6 +90,7 @@ def profile_record(parts: Parts, profile: Profile) -> dict[str, Any]:
         "username": profile.username or (profile.address if profile.override else ""),
         "password_set": parts.secrets.is_set((server and token_ref(server, profile)) or ref_of(profile)),
         "login_set": login_is_set(parts, profile.name),
+        "version": version_of(profile),
     }
     return shown | _rest(profile, shown)
 
@@ -98,6 +101,21 @@ def application_record(parts: Parts, application: Application) -> dict[str, Any]
         "name": application.name,
         "may_send_as": list(application.may_send_as),
         "login_set": login_is_set(parts, application.name),
+        "version": version_of(application),
+    }
+
+
+def script_record(parts: Parts, script: Script) -> dict[str, Any]:
+    """Return one script of the directory in effect, with how many channels and agents name it or follow it."""
+    directory = parts.directory.routing().directory
+    used = Counter(profile.kind for profile in directory.profiles() if directory.script_of(profile) is script)
+    return {
+        "name": script.name,
+        "set_headers": dict(script.set_headers),
+        "remove_headers": list(script.remove_headers),
+        "used_by_channels": used[ProfileKind.CHANNEL],
+        "used_by_agents": used[ProfileKind.AGENT],
+        "version": version_of(script),
     }
 
 
@@ -116,6 +134,7 @@ def _server_record(parts: Parts, directory: Directory, server: Server, used: Map
         "used_by_agents": used.get((server.name, ProfileKind.AGENT), 0),
         "state": "ok",
         "password_set": parts.secrets.is_set(token_ref(server, server) or ref_of(server)),
+        "version": version_of(server),
     }
     return shown | _rest(server, shown)
 

@@ -1,16 +1,17 @@
 """The operations on servers."""
 
 from asyncio import to_thread
+from collections.abc import Mapping
 from typing import Any
 
-from relay.control.assignments import read_assignments
+from relay.control.assignments import changed_values, unchanged
 from relay.control.lookup import find_server
 from relay.control.operation import Operation
 from relay.control.parts import Parts
 from relay.control.passwords import forget_password, set_password
 from relay.control.records import server_record, server_records
-from relay.directory.edit import add_server, remove_server, set_default, set_server
-from relay.directory.model import Server
+from relay.directory.edit import add_server, check_values, remove_server, set_default, set_server
+from relay.directory.model import Directory, Server
 from relay.directory.presets import preset
 
 
@@ -51,6 +52,7 @@ class Servers:
     ) -> dict[str, Any]:
         """Add a server with the values of its keys, and return it. A provider's preset gives those that are missing."""
         filled = values if provider is None else (await to_thread(preset, provider)).fill(values)
+        check_values(Server, filled)
         await self._parts.directory.change(lambda document: add_server(document, name, filled, default=default))
         server = find_server(self._parts, name)
         # A name that was free has no password: what an earlier owner of the name left must not serve this one.
@@ -59,18 +61,32 @@ class Servers:
             await set_password(self._parts, server, password)
         return server_record(self._parts, server)
 
-    async def set_(self, *, name: str, changes: list[str]) -> dict[str, Any]:
-        """Change keys ("KEY=VALUE"; "KEY=" restores the default), and return the server."""
-        values = read_assignments(Server, changes)
-        await self._parts.directory.change(lambda document: set_server(document, name, values))
+    async def set_(
+        self,
+        *,
+        name: str,
+        changes: list[str] | None = None,
+        values: dict[str, Any] | None = None,
+        expected: str | None = None,
+    ) -> dict[str, Any]:
+        """Change keys ("KEY=VALUE"; "KEY=" restores the default; or `values`, None restores), return the server.
+
+        `expected` is the version that is meant.
+        """
+        new = changed_values(Server, changes, values)
+        await self._parts.directory.change(
+            lambda document: set_server(document, name, new), unchanged("server", name, _servers, expected)
+        )
         return await self.show(name=name)
 
-    async def remove(self, *, name: str, move_to: str | None = None) -> dict[str, Any]:
+    async def remove(self, *, name: str, move_to: str | None = None, expected: str | None = None) -> dict[str, Any]:
         """Remove a server and its password; the profiles that name it go to `move_to`."""
         server = find_server(self._parts, name)
         users = self._parts.directory.routing().directory.users_of(name)
         moved = [profile.name for profile in users if profile.server == name]
-        await self._parts.directory.change(lambda document: remove_server(document, name, move_to))
+        await self._parts.directory.change(
+            lambda document: remove_server(document, name, move_to), unchanged("server", name, _servers, expected)
+        )
         await forget_password(self._parts, server)
         return {"ok": True, "moved": moved}
 
@@ -83,3 +99,7 @@ class Servers:
         """Set the password of the server's account."""
         await set_password(self._parts, find_server(self._parts, name), password)
         return {"ok": True}
+
+
+def _servers(directory: Directory) -> Mapping[str, Server]:
+    return directory.servers

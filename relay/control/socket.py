@@ -23,7 +23,8 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from relay import log
-from relay.control.http import HttpServer
+from relay.control.actor import commanding
+from relay.control.http import HttpServer, PeerProtocol
 from relay.control.operations import Operations
 from relay.control.peer import may_ask
 from relay.control.refused import Refused, UnknownOperation
@@ -52,7 +53,7 @@ class ControlSocket:
             Route("/metrics", self._metrics, methods=["GET"]),
             Route("/do/{name}", self._do, methods=["POST"]),
         ]
-        self._server = HttpServer(Starlette(routes=routes))
+        self._server = HttpServer(Starlette(routes=routes), "control.sock", PeerProtocol)
 
     async def start(self) -> None:
         """Listen. A socket file that nobody answers on is replaced. Raises ControlSocketError."""
@@ -70,12 +71,13 @@ class ControlSocket:
     async def _status(self, request: Request) -> Response:
         if (refusal := self._refusal(request)) is not None:
             return refusal
-        return JSONResponse(await self._operations.run("status", {}))
+        return JSONResponse(await self._operations.run("status", {}, commanding(request.state.uid)))
 
     async def _metrics(self, request: Request) -> Response:
         if (refusal := self._refusal(request)) is not None:
             return refusal
-        return Response(await self._operations.run("metrics", {}), media_type=CONTENT_TYPE)
+        text = await self._operations.run("metrics", {}, commanding(request.state.uid))
+        return Response(text, media_type=CONTENT_TYPE)
 
     async def _do(self, request: Request) -> Response:
         name = request.path_params["name"]
@@ -84,19 +86,15 @@ class ControlSocket:
             body = await _body(request)
             if (refusal := self._refusal(request)) is not None:
                 return refusal
-            params = _parameters(body)
+            params, actor = _parameters(body), commanding(request.state.uid)
             if self._operations.is_stream(name):
-                lines = _lines(self._operations.batches(name, params))
+                lines = _lines(self._operations.batches(name, params, actor))
                 return StreamingResponse(lines, media_type="application/x-ndjson")
-            result = await self._operations.run(name, params)
+            result = await self._operations.run(name, params, actor)
         except UnknownOperation as error:
             return _failure(404, str(error))
         except Refused as error:
             return _failure(409, str(error))
-        if self._operations.is_change(name):
-            whole_id = result.get("id") if isinstance(result, dict) else None
-            what = params.get("name") or params.get("account")
-            log.changed(operation=name, name=what, id=whole_id, uid=request.state.uid)
         return await to_thread(JSONResponse, result)
 
     def _refusal(self, request: Request) -> Response | None:

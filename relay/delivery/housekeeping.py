@@ -1,7 +1,8 @@
 """What has to be done again and again: leases held on to, old history deleted, the disk looked at."""
 
 import asyncio
-from datetime import timedelta
+from collections.abc import Awaitable, Callable
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from relay import log
@@ -15,14 +16,27 @@ _LEASE_EVERY = 240.0  # seconds; a lease is 15 minutes
 _PURGE_EVERY = 3600.0
 
 
-class Housekeeping:
-    """One for a relay. `run` goes on for ever."""
+async def _forget_nothing(_: datetime) -> None:
+    """Where the store has nothing beside the queue."""
 
-    def __init__(self, queue: Queue, folder: Path, *, free_floor: int, keep_seconds: float) -> None:
+
+class Housekeeping:
+    """One for a relay. `run` goes on for ever; `forget` deletes what else in the store has expired by a moment."""
+
+    def __init__(
+        self,
+        queue: Queue,
+        folder: Path,
+        *,
+        free_floor: int,
+        keep_seconds: float,
+        forget: Callable[[datetime], Awaitable[None]] = _forget_nothing,
+    ) -> None:
         self._queue = queue
         self._folder = folder
         self._free_floor = free_floor
         self._keep = timedelta(seconds=keep_seconds)
+        self._forget = forget
         self._has_room = True
 
     @property
@@ -45,6 +59,7 @@ class Housekeeping:
                 if loop.time() >= purge:
                     purge += _PURGE_EVERY
                     await self._queue.purge(utc_now() - self._keep)
+                    await self._forget(utc_now())
                     await self._queue.shrink()
             except StoreError as error:
                 log.broken(str(error))

@@ -12,25 +12,35 @@ from types import MappingProxyType
 from typing import Annotated, Any, TypeAlias, get_args, get_origin, get_type_hints
 
 from relay.directory.client import GROUP
-from relay.directory.model import Application, Profile, ProfileKind, Server
+from relay.directory.model import Application, Profile, ProfileKind, Script, Server
 from relay.directory.reading import name_fault
 from relay.schema import Size, keys_of, no_such, no_such_key, show
 
 Document: TypeAlias = MutableMapping[str, Any]
-Editable: TypeAlias = type[Server | Profile | Application]
+Editable: TypeAlias = type[Server | Profile | Application | Script]
 Values: TypeAlias = Mapping[str, Any]
 """Keys and what they become; None restores the default."""
 
 
 _TABLES: Mapping[ProfileKind, str] = MappingProxyType({ProfileKind.CHANNEL: "channels", ProfileKind.AGENT: "agents"})
 _LOGINS = ("channels", "agents", "applications")
+# What a text cannot say: tables, and lists of tables.
+_IN_TABLES = frozenset({"answers", "oauth", "incoming", "set_headers"})
 _FLAGS: Mapping[str, bool] = MappingProxyType(
     {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 )
 
 
 class EditRefused(Exception):
-    """The edit cannot be made. The message is one sentence for whoever asked for it."""
+    """The edit cannot be made. The message is one sentence for whoever asked for it; `key` is the one at fault."""
+
+    def __init__(self, message: str, key: str = "") -> None:
+        super().__init__(message)
+        self.key = key
+
+
+class NoSuchEntry(EditRefused):
+    """There is nothing of that name in the directory."""
 
 
 def parse_assignments(model: Editable, texts: Iterable[str]) -> dict[str, Any]:
@@ -50,21 +60,37 @@ def parse_value(model: Editable, key: str, text: str) -> Any:
     The text is read by the key's type: lists are separated by commas. Raises EditRefused.
     """
     _check_settable(model, key)
+    if key in _IN_TABLES:
+        raise EditRefused(f"{key}: this is a table; write it in directory.toml", key)
     hint = get_type_hints(model, include_extras=True)[key]
     kind = _plain(hint)
     if not text:
         return _nothing(model, key)
     if kind is bool:
         if text.lower() not in _FLAGS:
-            raise EditRefused(f"{key}: {show(text)} is neither true nor false")
+            raise EditRefused(f"{key}: {show(text)} is neither true nor false", key)
         return _FLAGS[text.lower()]
     if kind is int and not re.fullmatch(r"[0-9]+", text) and hint != Size:
-        raise EditRefused(f"{key}: {show(text)} is not a whole number")
+        raise EditRefused(f"{key}: {show(text)} is not a whole number", key)
     if kind is int and text.isdecimal():
         return int(text)
     if get_origin(kind) is tuple:
         return [item.strip() for item in text.split(",") if item.strip()]
     return text
+
+
+def check_values(model: Editable, values: Values) -> None:
+    """Raise EditRefused for the first that cannot be set: a key that there is not, the name, a password, no value.
+
+    Whether a value is right is said when the directory is read with it.
+    """
+    for key, value in values.items():
+        _check_settable(model, key)
+        if value is None:
+            _nothing(model, key)
+        if isinstance(value, Mapping) and "password" in value:
+            raise EditRefused(f"{key}.password: a password is no value; set it by itself", f"{key}.password")
+        _check_writable(key, value)
 
 
 def add_server(document: Document, name: str, values: Values, *, default: bool = False) -> None:
@@ -143,6 +169,33 @@ def remove_application(document: Document, name: str) -> None:
     _drop(document, "applications", name)
 
 
+def add_script(document: Document, name: str, values: Values) -> None:
+    """Add header rules."""
+    _check_new(document, name, ("scripts",), "script")
+    _put(document, "scripts", name, values)
+
+
+def set_script(document: Document, name: str, values: Values) -> None:
+    """Change keys of header rules."""
+    _update(_entry(document, "scripts", name), values)
+
+
+def remove_script(document: Document, name: str) -> None:
+    """Remove header rules that no channel or agent names."""
+    _entry(document, "scripts", name)
+    users = [
+        f"{table.removesuffix('s')} {user}"
+        for table in _TABLES.values()
+        for user, entry in _named(document, table)
+        if entry.get("script") == name
+    ]
+    if users:
+        others = f" and {len(users) - 1} more" if len(users) > 1 else ""
+        way = f"relay {users[0].replace(' ', ' set ', 1)} script="
+        raise EditRefused(f"{users[0]}{others} use script '{name}'; take it out first: {way}")
+    _drop(document, "scripts", name)
+
+
 def _check_not_named(document: Document, named: str, leaving: str, words: str) -> None:
     """Refuse where the `may_send_as` of another login than the one that is leaving has this name in it.
 
@@ -171,19 +224,26 @@ def _names(entry: Mapping[str, Any]) -> list[str]:
 def _check_settable(model: Editable, key: str) -> None:
     known = [name for name in keys_of(model) if name not in {"name", "password"}]
     if key == "password":
-        raise EditRefused("password: a password is never an argument; give it with the command `password NAME`")
+        raise EditRefused("password: a password is never an argument; give it with the command `password NAME`", key)
     if key == "name":
-        raise EditRefused("name: a name cannot be changed; remove the entry and add it under the new name")
+        raise EditRefused("name: a name cannot be changed; remove the entry and add it under the new name", key)
     if key not in known:
-        raise EditRefused(f"{key}: {no_such_key(key, known)}")
-    if key in {"answers", "oauth", "incoming"}:
-        raise EditRefused(f"{key}: this is a table; write it in directory.toml")
+        raise EditRefused(f"{key}: {no_such_key(key, known)}", key)
+
+
+def _check_writable(key: str, value: Any) -> None:
+    """Refuse what TOML has no way to write: nothing, in a list."""
+    inner = value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ()
+    for one in inner:
+        if one is None and not isinstance(value, Mapping):
+            raise EditRefused(f"{key}: null is no value of a list", key)
+        _check_writable(key, one)
 
 
 def _nothing(model: Editable, key: str) -> None:
-    default = next(field.default for field in fields(model) if field.name == key)
-    if default is MISSING:
-        raise EditRefused(f"{key}: there is no default; write {key}=VALUE")
+    field = next(field for field in fields(model) if field.name == key)
+    if field.default is MISSING and field.default_factory is MISSING:
+        raise EditRefused(f"{key}: there is no default; write {key}=VALUE", key)
 
 
 def _plain(hint: object) -> object:
@@ -227,22 +287,32 @@ def _entry(document: Document, table: str, name: str) -> MutableMapping[str, Any
     entries = _table(document, table)
     entry = entries.get(name)
     if not isinstance(entry, MutableMapping):
-        raise EditRefused(no_such(table.removesuffix("s"), name, entries))
+        raise NoSuchEntry(no_such(table.removesuffix("s"), name, entries))
     return entry
 
 
 def _put(document: Document, table: str, name: str, values: Values) -> None:
-    entry = {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
     document.setdefault(table, {})
-    document[table][name] = {key: value for key, value in entry.items() if value is not None}
+    document[table][name] = {key: _written(value) for key, value in values.items() if value is not None}
 
 
 def _update(entry: MutableMapping[str, Any], values: Values) -> None:
     for key, value in values.items():
         if value is None:
             entry.pop(key, None)
-        else:
-            entry[key] = list(value) if isinstance(value, tuple) else value
+            continue
+        written, before = _written(value), entry.get(key)
+        if isinstance(written, dict) and isinstance(before, Mapping) and "password" in before:
+            # A password that was written by hand stays: no value says it, and none takes it away.
+            written["password"] = str(before["password"])
+        entry[key] = written
+
+
+def _written(value: Any) -> Any:
+    """Return a value as the file holds it: a copy, without what is None in it."""
+    if isinstance(value, Mapping):
+        return {key: _written(inner) for key, inner in value.items() if inner is not None}
+    return [_written(inner) for inner in value] if isinstance(value, list | tuple) else value
 
 
 def _drop(document: Document, table: str, name: str) -> None:

@@ -55,10 +55,11 @@ class Fingerprint:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """A directory and the state of the file that says it."""
+    """A directory and the state of the file that says it; after a change also the directory before it."""
 
     directory: Directory
     fingerprint: Fingerprint
+    before: Directory | None = None
 
 
 class DirectoryFile:
@@ -107,33 +108,63 @@ class DirectoryFile:
         edit(tables)
         return self._checked(tables)
 
-    def change(self, edit: Edit, expected: Fingerprint | None = None, *, must_exist: bool = False) -> Snapshot:
+    def change(
+        self,
+        edit: Edit,
+        expected: Fingerprint | None = None,
+        *,
+        must_exist: bool = False,
+        known: Snapshot | None = None,
+        check: Callable[[Directory], None] = lambda _: None,
+    ) -> Snapshot:
         """Apply an edit to the file, check the result, write it, and return what the file now says.
 
         `edit` changes the document in place; it may be called twice, on two copies of the same document. `expected`
         refuses the change unless the file is still in that state. `must_exist` refuses to begin a file anew: whoever
-        had one means that one. Raises Faults, FileRefused, DirectoryChanged, and whatever `edit` raises; in every case
+        had one means that one. `check` is given the directory as the file has it before the edit; `known`,
+        which is what the caller has read, spares reading it anew where it is still that, and counts where it has
+        faults. Raises Faults, FileRefused, DirectoryChanged, and whatever `edit` and `check` raise; in every case
         the file is as it was.
         """
         try:
             with _lock(self.path):
-                return self._change(edit, expected, must_exist=must_exist)
+                return self._change(edit, expected, known, check, must_exist=must_exist)
         except OSError as error:
             raise FileRefused(f"{self.path} cannot be written: {error.strerror}") from None
 
-    def _change(self, edit: Edit, expected: Fingerprint | None, *, must_exist: bool) -> Snapshot:
+    def _change(
+        self,
+        edit: Edit,
+        expected: Fingerprint | None,
+        known: Snapshot | None,
+        check: Callable[[Directory], None],
+        *,
+        must_exist: bool,
+    ) -> Snapshot:
         content, fingerprint = self._content()
         if must_exist and fingerprint == Fingerprint():
             raise FileRefused(f"{self.path} has vanished; put it back, or restart relay to begin with an empty one")
         if expected is not None and fingerprint != expected:
             raise DirectoryChanged(f"{self.path} was changed by somebody else; look at it and try again")
+        before = None if known is None else self._before(content, fingerprint, known)
+        if before is not None:
+            check(before)
         tables = parse_toml(content, str(self.path))
         try:
             after = as_text(content.decode("utf-8-sig"), tables, edit)
         except CommentsInTheWay:
             raise FileRefused(f"{self.path} has comments where the change would stand; edit it by hand") from None
         directory = self._directory(after.encode())
-        return Snapshot(directory, self._replace(after.encode(), fingerprint))
+        return Snapshot(directory, self._replace(after.encode(), fingerprint), before)
+
+    def _before(self, content: bytes, fingerprint: Fingerprint, known: Snapshot) -> Directory:
+        """Return what the file says before a change: another process may have written it since it was read."""
+        if fingerprint == known.fingerprint:
+            return known.directory
+        try:
+            return self._directory(content)
+        except Faults:
+            return known.directory
 
     def _directory(self, content: bytes) -> Directory:
         return self._checked(parse_toml(content, str(self.path)))

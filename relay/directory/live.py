@@ -8,6 +8,7 @@ message.
 
 import asyncio
 from collections.abc import Callable
+from typing import Protocol
 
 from relay.directory.file import DirectoryFile, Edit, Fingerprint, Snapshot
 from relay.directory.model import Directory, UnknownSender
@@ -19,8 +20,18 @@ from relay.settings import Settings
 _POLL_SECONDS = 1.0  # a changed directory takes effect within 2 seconds
 
 
+class OnEdit(Protocol):
+    """Is told which directory took the place of which, and whether a person wrote the file."""
+
+    def __call__(self, before: Directory, after: Directory, *, by_hand: bool) -> None:
+        """Take note of an edit."""
+
+
 class LiveDirectory:
-    """One directory file in use. `LiveDirectory.open` makes one; `on_change` is told what took effect or why not."""
+    """One directory file in use. `LiveDirectory.open` makes one; `on_change` is told what took effect or why not.
+
+    `on_edit` may be set later; the first reading is no edit.
+    """
 
     def __init__(self, settings: Settings, settings_file: str, on_change: Callable[["LiveDirectory"], None]) -> None:
         self._settings = settings
@@ -33,6 +44,7 @@ class LiveDirectory:
         self._routing = Routing(Directory())
         self.faults: tuple[Fault, ...] = ()
         self.warnings: tuple[Fault, ...] = ()
+        self.on_edit: OnEdit = lambda before, after, *, by_hand: None  # noqa: ARG005
 
     @classmethod
     async def open(
@@ -61,8 +73,7 @@ class LiveDirectory:
         After this, what a person saved a moment ago is in effect, or its faults are in `faults`.
         """
         async with self._turn:
-            if self._file.has_changed(self._seen):
-                await self._reload()
+            await self._catch_up()
 
     async def watch(self) -> None:
         """Reload whenever the file changes, for ever."""
@@ -70,12 +81,23 @@ class LiveDirectory:
             await asyncio.sleep(_POLL_SECONDS)
             await self.refresh()
 
-    async def change(self, edit: Edit) -> Directory:
-        """Write a change, put it into effect, and return the new directory. Raises Faults, FileRefused, EditRefused."""
+    async def change(self, edit: Edit, check: Callable[[Directory], None] = lambda _: None) -> Directory:
+        """Write a change, put it into effect, and return the new directory. Raises Faults, FileRefused, EditRefused.
+
+        `check` looks at the directory that is about to be changed, and raises where it is not as the caller thinks:
+        nobody else can change it between that look and the writing.
+        """
         async with self._turn:
-            snapshot = await asyncio.to_thread(self._file.change, edit, must_exist=self._had_file)
-            await self._use(snapshot)
-            return snapshot.directory
+            await self._catch_up()  # what a person wrote meanwhile is theirs, and no part of this change
+            known = Snapshot(self._routing.directory, self._seen)
+            done = await asyncio.to_thread(self._file.change, edit, must_exist=self._had_file, known=known, check=check)
+            await self._use(done)
+            self.on_edit(done.before or known.directory, done.directory, by_hand=False)
+            return done.directory
+
+    async def _catch_up(self) -> None:
+        if self._file.has_changed(self._seen):
+            await self._reload()
 
     async def preview(self, edit: Edit) -> Directory:
         """Return the directory that a change would make, and change nothing. Raises Faults, EditRefused."""
@@ -87,7 +109,9 @@ class LiveDirectory:
             snapshot = await asyncio.to_thread(self._file.read)
             if self._had_file and snapshot.fingerprint == Fingerprint():
                 raise Faults([Fault(str(self._file.path), "", "it has vanished; the one before stays in effect")])
+            before = self._routing.directory
             await self._use(snapshot)
+            self.on_edit(before, snapshot.directory, by_hand=True)
         except Faults as error:
             self.faults = error.faults
             self._on_change(self)

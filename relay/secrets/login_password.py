@@ -44,6 +44,11 @@ def login_owner(name: str) -> str:
     return f"login/{name}"
 
 
+def admin_owner(name: str) -> str:
+    """Return the owner under which the vault keeps the record of a person of the pages: "admin/NAME"."""
+    return f"admin/{name}"
+
+
 def make_record(password: str) -> LoginRecord:
     """Return the record of a new password. Raises SecretRefused. Takes some 30 ms: not for the event loop."""
     prepared = prepare(password)

@@ -74,6 +74,16 @@ class Logins:
             return login, record.verifier
         return None, fake_verifier(self._fake_key, login_key(name))
 
+    async def fits(self, owner: str, whose: str, password: str) -> bool:
+        """Tell whether a password is the one of the record that an owner has in the vault: one hash in any case.
+
+        Raises SecretUnavailable where that cannot be told now, and what the store raises.
+        """
+        kept = await self._latest(owner)
+        record = parse_record(kept.value, whose) if kept is not None else None
+        is_right = await self._in_thread(password, record.hash if record else self._nobodys_hash)
+        return is_right and record is not None
+
     def close(self) -> None:
         """End the threads. Nobody may be waiting for them any more."""
         self._threads.shutdown(wait=False, cancel_futures=True)
@@ -84,8 +94,11 @@ class Logins:
         return self._vault.secret_of("verifiers of names that are nobody's").version.encode()
 
     async def _kept(self, login: Login | None) -> Secret | None:
+        return await self._latest(login_owner(login.name) if login else _NOBODY)
+
+    async def _latest(self, owner: str) -> Secret | None:
         try:
-            return await self._vault.latest(login_owner(login.name) if login else _NOBODY)
+            return await self._vault.latest(owner)
         except MasterKeyError as error:  # another process changed the key, and the new one is not at hand
             raise SecretUnavailable(str(error)) from None
 

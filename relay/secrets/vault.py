@@ -109,6 +109,10 @@ class Vault:
         """Tell whether an owner has a secret here. Cheap."""
         return owner in self._owners
 
+    def changed(self, owner: str) -> datetime | None:
+        """Return when an owner's secret was last changed here; None where there is none. Cheap."""
+        return self._owners.get(owner)
+
     def secret_of(self, value: str) -> Secret:
         """Return a value from elsewhere as a secret, with the version that the same value always has here."""
         return Secret(value, self._key.digest(value))

@@ -26,7 +26,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeDecorator
 
-HEAD = "0005"
+HEAD = "0006"
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -281,3 +281,70 @@ budgets = Table(
     Column("since", Time, primary_key=True),
     Column("number", Integer, nullable=False),
 )
+
+# The people of the web pages. Their passwords are in the vault.
+administrators = Table(
+    "administrators",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("role", Text, nullable=False),
+    Column("created", Time, nullable=False),
+)
+
+# Who is signed in to the pages. `digest` is that of the cookie, which stands nowhere; `kind` is admin or agent.
+sessions = Table(
+    "sessions",
+    metadata,
+    Column("digest", Text, primary_key=True),
+    Column("kind", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("role", Text, nullable=False),
+    Column("form_key", Text, nullable=False),
+    Column("created", Time, nullable=False),
+    Column("seen", Time, nullable=False),
+    Column("expires", Time, nullable=False),
+)
+Index("ix_sessions_name", sessions.c.kind, sessions.c.name)
+Index("ix_sessions_expires", sessions.c.expires)
+
+# One-time links that nobody has used yet. The first administrator's has no name.
+invitations = Table(
+    "invitations",
+    metadata,
+    Column("digest", Text, primary_key=True),
+    Column("kind", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("role", Text, nullable=False),
+    Column("created", Time, nullable=False),
+    Column("expires", Time, nullable=False),
+)
+Index("ix_invitations_name", invitations.c.kind, invitations.c.name)
+
+# The bearer tokens of the API, by their digests.
+tokens = Table(
+    "tokens",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("digest", Text, nullable=False, unique=True),
+    Column("role", Text, nullable=False),
+    Column("created", Time, nullable=False),
+    Column("used", Time),
+)
+
+# Who changed what, when and by which way. `changes` is JSON as text, because it is looked through.
+audit = Table(
+    "audit",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("at", Time, nullable=False),
+    Column("who", Words, nullable=False),
+    Column("role", Text, nullable=False),
+    Column("way", Text, nullable=False),
+    Column("peer", Text, nullable=False),
+    Column("operation", Text, nullable=False),
+    Column("what", Words, nullable=False),
+    Column("changes", Words, nullable=False),
+)
+Index("ix_audit_at", audit.c.at)
+Index("ix_audit_who", audit.c.who, audit.c.id)
+Index("ix_audit_what", audit.c.what, audit.c.id)

@@ -3,12 +3,11 @@ from pathlib import Path
 
 import pytest
 
-from relay.control.operations import Operations
-from tests.control.control_kit import operations_in
+from tests.control.control_kit import AdminOperations, operations_in
 
 
 @pytest.fixture
-async def operations(tmp_path: Path) -> AsyncIterator[Operations]:
+async def operations(tmp_path: Path) -> AsyncIterator[AdminOperations]:
     """The operations of a relay with two servers, two channels and an agent."""
     async with operations_in(tmp_path) as operations:
         yield operations

@@ -1,6 +1,6 @@
 """The operations of a relay in a folder of its own, on real parts: directory file, store, vault."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -8,10 +8,12 @@ from typing import Any
 
 import tomli_w
 
+from relay.control.actor import Actor, Role, Way
 from relay.control.not_running import NOT_RUNNING
 from relay.control.operations import Operations
-from relay.control.parts import Parts
+from relay.control.parts import Parts, People
 from relay.control.queue_desk import StoreQueueDesk
+from relay.control.trail import Trail
 from relay.delivery.accounts import Accounts
 from relay.delivery.schedule import Schedule
 from relay.directory.live import LiveDirectory
@@ -19,6 +21,7 @@ from relay.secrets.keeper import SecretKeeper
 from relay.secrets.key_source import key_source
 from relay.secrets.vault import Vault
 from relay.settings import Settings, load_settings
+from relay.store.audit import AuditTable
 from relay.store.database import open_database
 from relay.store.queue import Queue
 from relay.store.secrets import SecretTable
@@ -37,11 +40,31 @@ TWO_SERVERS: Mapping[str, Any] = {
 }
 
 
+ADMINISTRATOR = Actor(name="root", role=Role.ADMINISTRATOR, way=Way.COMMAND)
+
+
+class AdminOperations(Operations):
+    """The operations as an administrator asks for them, unless a test says who asks."""
+
+    async def run(self, name: str, params: Mapping[str, Any], actor: Actor = ADMINISTRATOR) -> Any:
+        return await super().run(name, params, actor)
+
+    def batches(
+        self, name: str, params: Mapping[str, Any], actor: Actor = ADMINISTRATOR
+    ) -> AsyncGenerator[list[dict[str, Any]]]:
+        return super().batches(name, params, actor)
+
+    def stream(
+        self, name: str, params: Mapping[str, Any], actor: Actor = ADMINISTRATOR
+    ) -> AsyncGenerator[dict[str, Any]]:
+        return super().stream(name, params, actor)
+
+
 @asynccontextmanager
-async def operations_in(folder: Path, directory: Mapping[str, Any] = TWO_SERVERS) -> AsyncIterator[Operations]:
+async def operations_in(folder: Path, directory: Mapping[str, Any] = TWO_SERVERS) -> AsyncIterator[AdminOperations]:
     """Give the operations on a folder whose directory.toml says this."""
     async with parts_in(folder, directory) as parts:
-        yield Operations(parts)
+        yield AdminOperations(parts)
 
 
 @asynccontextmanager
@@ -53,6 +76,8 @@ async def parts_in(folder: Path, directory: Mapping[str, Any] = TWO_SERVERS) -> 
     vault = await Vault.open(SecretTable(database), key_source("file:master.key", settings.state_dir, {}))
     live = await LiveDirectory.open(settings, "relay.toml")
     queue = Queue(database, "test")
+    audit = AuditTable(database)
+    trail = Trail(audit)
     parts = Parts(
         settings=settings,
         directory=live,
@@ -60,11 +85,15 @@ async def parts_in(folder: Path, directory: Mapping[str, Any] = TWO_SERVERS) -> 
         secrets=SecretKeeper(vault, {"MAIL_PASSWORD": "from outside"}, settings.state_dir),
         queue=queue,
         desk=await _desk(settings, queue, live),
+        people=People.of(database),
+        audit=audit,
+        trail=trail,
         status=lambda: {**NOT_RUNNING, "running": True},
     )
     try:
         yield parts
     finally:
+        await trail.aclose()
         await queue.aclose()
         await database.close()
 

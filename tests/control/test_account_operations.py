@@ -5,11 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from relay.control.operations import Operations
 from relay.control.parts import Parts
 from relay.control.refused import Refused
 from relay.delivery.lifecycle import State
-from tests.control.control_kit import parts_in, with_holds_read
+from tests.control.control_kit import AdminOperations, parts_in, with_holds_read
 from tests.control.queue_kit import hold_row, new, stored
 
 KEYS = {"account", "server", "username", "profiles", "state", "held_since", "reason", "connections"}
@@ -29,11 +28,11 @@ async def parts(tmp_path: Path) -> AsyncIterator[Parts]:
 
 
 @pytest.fixture
-def operations(parts: Parts) -> Operations:
-    return Operations(parts)
+def operations(parts: Parts) -> AdminOperations:
+    return AdminOperations(parts)
 
 
-async def test_the_list_has_every_key_and_those_in_trouble_first(operations: Operations) -> None:
+async def test_the_list_has_every_key_and_those_in_trouble_first(operations: AdminOperations) -> None:
     records = await operations.run("account.list", {})
     assert records[0].keys() >= KEYS
     assert [(one["account"], one["address"], one["state"]) for one in records] == [
@@ -50,7 +49,7 @@ async def test_the_list_has_every_key_and_those_in_trouble_first(operations: Ope
     assert [one["profiles"] for one in records if one["account"] == MAILER] == [["support"]] * 2
 
 
-async def test_a_release_frees_the_account_and_its_mail(parts: Parts, operations: Operations) -> None:
+async def test_a_release_frees_the_account_and_its_mail(parts: Parts, operations: AdminOperations) -> None:
     assert await operations.run("account.release", {"account": JANE}) == {"ok": True, "account": JANE}
     assert [(hold.server, hold.username) for hold in await parts.queue.holds()] == [
         ("acmejets", "mailer@acmejets.example"),
@@ -63,17 +62,17 @@ async def test_a_release_frees_the_account_and_its_mail(parts: Parts, operations
         await operations.run("account.release", {"account": JANE})
 
 
-async def test_a_release_frees_the_addresses_of_the_account_too(operations: Operations) -> None:
+async def test_a_release_frees_the_addresses_of_the_account_too(operations: AdminOperations) -> None:
     await operations.run("account.release", {"account": MAILER})
     records = await operations.run("account.list", {})
     assert [one["state"] for one in records if one["account"] == MAILER] == ["ok"]
 
 
-async def test_a_username_may_hold_a_slash(operations: Operations) -> None:
+async def test_a_username_may_hold_a_slash(operations: AdminOperations) -> None:
     assert await operations.run("account.release", {"account": "gone/x/y"}) == {"ok": True, "account": "gone/x/y"}
 
 
-async def test_a_mistyped_account_is_suggested(operations: Operations) -> None:
+async def test_a_mistyped_account_is_suggested(operations: AdminOperations) -> None:
     with pytest.raises(Refused, match=f"there is no account 'acmejets/jane'; did you mean '{JANE}'"):
         await operations.run("account.release", {"account": "acmejets/jane"})
 

@@ -4,19 +4,18 @@ from pathlib import Path
 
 import pytest
 
-from relay.control.operations import Operations
 from relay.control.refused import Refused
 from relay.secrets.login_password import login_owner, parse_record
-from tests.control.control_kit import operations_in, parts_in
+from tests.control.control_kit import AdminOperations, operations_in, parts_in
 
 PASSWORD = "geheim-login-1"
 
 
-async def _login_set(operations: Operations, kind: str, name: str) -> bool:
+async def _login_set(operations: AdminOperations, kind: str, name: str) -> bool:
     return bool((await operations.run(f"{kind}.show", {"name": name}))["login_set"])
 
 
-async def test_an_application_is_added_changed_listed_and_removed(operations: Operations) -> None:
+async def test_an_application_is_added_changed_listed_and_removed(operations: AdminOperations) -> None:
     values = {"may_send_as": ["support", "group:flights"]}
     added = await operations.run("application.add", {"name": "crm", "values": values})
     assert added == {"name": "crm", "may_send_as": ["support", "group:flights"], "login_set": False}
@@ -35,7 +34,7 @@ async def test_a_login_password_is_kept_as_a_record_and_goes_with_its_name(
     tmp_path: Path, kind: str, name: str
 ) -> None:
     async with parts_in(tmp_path) as parts:
-        operations = Operations(parts)
+        operations = AdminOperations(parts)
         await operations.run("application.add", {"name": "crm", "values": {"may_send_as": ["*"]}})
         entry = await operations.run(f"{kind}.show", {"name": name})
         assert not entry["login_set"]
@@ -55,7 +54,7 @@ async def test_a_login_password_is_kept_as_a_record_and_goes_with_its_name(
         assert not await _login_set(operations, kind, name)
 
 
-async def test_the_email_password_and_the_login_are_two(operations: Operations) -> None:
+async def test_the_email_password_and_the_login_are_two(operations: AdminOperations) -> None:
     await operations.run("agent.login", {"name": "jane", "password": PASSWORD})
     jane = await operations.run("agent.show", {"name": "jane"})
     assert (jane["password_set"], jane["login_set"]) == (False, True)
@@ -66,7 +65,7 @@ async def test_the_email_password_and_the_login_are_two(operations: Operations) 
     [("short", "at least 8 characters"), ("geheim\nzwei", "one line of text"), ("g" * 1025, "at most 1,024")],
 )
 async def test_what_cannot_be_a_login_password_changes_nothing(
-    operations: Operations, password: str, sentence: str
+    operations: AdminOperations, password: str, sentence: str
 ) -> None:
     with pytest.raises(Refused, match=sentence) as caught:
         await operations.run("agent.login", {"name": "jane", "password": password})
@@ -74,7 +73,7 @@ async def test_what_cannot_be_a_login_password_changes_nothing(
     assert not await _login_set(operations, "agent", "jane")
 
 
-async def test_logins_of_nobody_are_refused(operations: Operations) -> None:
+async def test_logins_of_nobody_are_refused(operations: AdminOperations) -> None:
     for name, params in (("agent.login", {"name": "jan"}), ("application.password", {"name": "crm"})):
         with pytest.raises(Refused, match="there is no"):
             await operations.run(name, {**params, "password": PASSWORD})
@@ -82,7 +81,7 @@ async def test_logins_of_nobody_are_refused(operations: Operations) -> None:
         await operations.run("channel.login", {"name": "jane", "password": PASSWORD})
 
 
-async def test_names_and_groups_are_checked(operations: Operations) -> None:
+async def test_names_and_groups_are_checked(operations: AdminOperations) -> None:
     with pytest.raises(Refused, match="there is no channel or agent 'suport'; did you mean 'support'"):
         await operations.run("application.add", {"name": "crm", "values": {"may_send_as": ["suport"]}})
     with pytest.raises(Refused, match="there is an agent 'jane' already; name the application differently"):
@@ -108,7 +107,7 @@ async def test_the_list_of_secrets_has_the_logins(tmp_path: Path) -> None:
         assert await _login_set(operations, "agent", "jane")
 
 
-async def test_a_route_is_explained_for_every_kind_of_login(operations: Operations) -> None:
+async def test_a_route_is_explained_for_every_kind_of_login(operations: AdminOperations) -> None:
     await operations.run("application.add", {"name": "crm", "values": {"may_send_as": ["group:flights", "support"]}})
 
     async def profile(sender: str, login: str) -> str:

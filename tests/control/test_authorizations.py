@@ -7,11 +7,10 @@ from typing import Any
 import pytest
 
 from relay.control.authorizations import code_in
-from relay.control.operations import Operations
 from relay.control.parts import Parts
 from relay.control.refused import Refused
 from relay.secrets.secret import token_ref
-from tests.control.control_kit import parts_in
+from tests.control.control_kit import AdminOperations, parts_in
 from tests.secrets.oauth_kit import grant
 
 OAUTH = {"provider": "custom", "client_id": "app", "token_url": "http://127.0.0.1:1/", "authorize_url": "http://[::1]/"}
@@ -39,7 +38,7 @@ async def parts(tmp_path: Path) -> AsyncIterator[Parts]:
 
 
 async def items(parts: Parts, noun: str, name: str) -> list[dict[str, Any]]:
-    return [item async for item in Operations(parts).stream(f"{noun}.authorize", {"name": name})]
+    return [item async for item in AdminOperations(parts).stream(f"{noun}.authorize", {"name": name})]
 
 
 @pytest.mark.parametrize(
@@ -89,7 +88,7 @@ def test_an_address_with_a_code() -> None:
 
 
 async def test_an_authorized_account_counts_as_set_and_goes_with_its_profile(parts: Parts) -> None:
-    operations = Operations(parts)
+    operations = AdminOperations(parts)
     ref = parts.directory.routing().directory
     support = ref.profile("support")
     assert support is not None
@@ -119,6 +118,6 @@ async def test_an_authorized_account_counts_as_set_and_goes_with_its_profile(par
 
 async def test_an_account_that_logs_in_by_oauth_takes_no_password(parts: Parts) -> None:
     with pytest.raises(Refused, match="relay channel authorize support"):
-        await Operations(parts).run("channel.password", {"name": "support", "password": "x"})
+        await AdminOperations(parts).run("channel.password", {"name": "support", "password": "x"})
     with pytest.raises(Refused, match="has no OAuth client"):
-        await Operations(parts).run("server.client_secret", {"name": "plain", "secret": "x"})
+        await AdminOperations(parts).run("server.client_secret", {"name": "plain", "secret": "x"})

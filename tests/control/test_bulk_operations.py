@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from relay.control.operations import Operations
+from relay.control.actor import Actor, Role, Way
 from relay.control.parts import Parts
-from relay.control.refused import Refused
-from tests.control.control_kit import TWO_SERVERS, parts_in
+from relay.control.refused import Conflict, Forbidden
+from tests.control.control_kit import TWO_SERVERS, AdminOperations, parts_in
 
 MANY = 20_000
 DIRECTORY: Mapping[str, Any] = {
@@ -38,8 +38,8 @@ async def parts(tmp_path: Path) -> AsyncIterator[Parts]:
 
 
 @pytest.fixture
-def operations(parts: Parts) -> Operations:
-    return Operations(parts)
+def operations(parts: Parts) -> AdminOperations:
+    return AdminOperations(parts)
 
 
 def _csv(*rows: Sequence[str], delimiter: str = ",") -> str:
@@ -48,12 +48,12 @@ def _csv(*rows: Sequence[str], delimiter: str = ",") -> str:
     return text.getvalue()
 
 
-async def _names(operations: Operations) -> list[str]:
+async def _names(operations: AdminOperations) -> list[str]:
     return [agent["name"] for agent in await operations.run("agent.list", {})]
 
 
 @pytest.mark.parametrize("noun", ["channel", "agent"])
-async def test_what_goes_out_comes_back_as_no_change(operations: Operations, noun: str) -> None:
+async def test_what_goes_out_comes_back_as_no_change(operations: AdminOperations, noun: str) -> None:
     text = (await operations.run(f"{noun}.export", {}))["text"]
     header, *rows = csv.reader(io.StringIO(text, newline=""))
     assert header[:4] == ["name", "address", "aliases", "server"]
@@ -64,14 +64,14 @@ async def test_what_goes_out_comes_back_as_no_change(operations: Operations, nou
     assert {key: value for key, value in result.items() if key != "version"} == expected
 
 
-async def test_no_cell_goes_out_as_a_formula(operations: Operations) -> None:
+async def test_no_cell_goes_out_as_a_formula(operations: AdminOperations) -> None:
     text = (await operations.run("agent.export", {}))["text"]
     cells = [cell for row in csv.reader(io.StringIO(text, newline="")) for cell in row]
     assert "'=1+1" in cells
     assert not [cell for cell in cells if cell.startswith(("=", "+", "-", "@"))]
 
 
-async def test_an_import_is_shown_first_and_done_when_it_is_confirmed(operations: Operations, parts: Parts) -> None:
+async def test_an_import_is_shown_and_done_when_it_is_confirmed(operations: AdminOperations, parts: Parts) -> None:
     text = _csv(
         ["name", "address", "override", "group", "aliases", "password"],
         ["bob", "bob@acmejets.example", "yes", "sales", "b@acmejets.example;bobby@acmejets.example", "geheim-1"],
@@ -112,7 +112,7 @@ async def test_an_import_is_shown_first_and_done_when_it_is_confirmed(operations
 
 
 async def test_every_fault_is_told_at_once_with_its_line_and_nothing_is_done(
-    operations: Operations, parts: Parts
+    operations: AdminOperations, parts: Parts
 ) -> None:
     text = _csv(
         ["name", "address", "override", "server", "mode", "aliases", "password", "groupe"],
@@ -151,7 +151,7 @@ async def test_every_fault_is_told_at_once_with_its_line_and_nothing_is_done(
     assert not parts.vault.has("profile/bob")
 
 
-async def test_an_address_that_another_kind_has_is_told_at_the_row(operations: Operations) -> None:
+async def test_an_address_that_another_kind_has_is_told_at_the_row(operations: AdminOperations) -> None:
     """The rules name the agent, which is in no row of a table of channels."""
     text = _csv(["name", "address", "aliases"], ["new", "new@acmejets.example", "Jane@acmejets.example"])
     [fault] = (await operations.run("channel.import", {"text": text}))["faults"]
@@ -159,14 +159,14 @@ async def test_an_address_that_another_kind_has_is_told_at_the_row(operations: O
     assert "agents.jane.address" in fault["message"]
 
 
-async def test_a_password_that_would_not_count_is_a_fault(operations: Operations) -> None:
+async def test_a_password_that_would_not_count_is_a_fault(operations: AdminOperations) -> None:
     text = _csv(["name", "password"], ["odd.one", "geheim-4"])
     [fault] = (await operations.run("agent.import", {"text": text, "confirm": True}))["faults"]
     assert (fault["line"], fault["key"]) == (2, "password")
     assert fault["message"] == "agent 'odd.one' takes its password from env:MAIL_PASSWORD; set it there, not here"
 
 
-async def test_passwords_alone_leave_the_file_alone(operations: Operations, parts: Parts) -> None:
+async def test_passwords_alone_leave_the_file_alone(operations: AdminOperations, parts: Parts) -> None:
     before = parts.settings.directory_path.read_bytes()
     text = _csv(["password", "name"], ["geheim-5", "jane"])
     assert (await operations.run("agent.import", {"text": text, "confirm": True}))["done"]
@@ -178,12 +178,12 @@ async def test_a_password_in_the_file_goes_to_the_vault(tmp_path: Path) -> None:
     inline = {"agents": {"jane": {"address": "jane@acmejets.example", "password": "geheim-6"}}}
     async with parts_in(tmp_path, {**TWO_SERVERS, **inline}) as parts:
         text = _csv(["name", "password"], ["jane", "geheim-7"])
-        assert (await Operations(parts).run("agent.import", {"text": text, "confirm": True}))["done"]
+        assert (await AdminOperations(parts).run("agent.import", {"text": text, "confirm": True}))["done"]
         assert "geheim" not in parts.settings.directory_path.read_text()
         assert parts.vault.has("profile/jane")
 
 
-async def test_a_new_name_gets_nothing_of_an_earlier_owner(operations: Operations, parts: Parts) -> None:
+async def test_a_new_name_gets_nothing_of_an_earlier_owner(operations: AdminOperations, parts: Parts) -> None:
     await parts.vault.put("profile/bob", "geheim-8")
     await parts.vault.put("login/bob", "record")
     text = _csv(["name", "address"], ["bob", "bob@acmejets.example"])
@@ -192,16 +192,16 @@ async def test_a_new_name_gets_nothing_of_an_earlier_owner(operations: Operation
     assert not parts.vault.has("login/bob")
 
 
-async def test_what_is_done_is_what_was_shown(operations: Operations) -> None:
+async def test_what_is_done_is_what_was_shown(operations: AdminOperations) -> None:
     text = _csv(["name", "role"], ["jane", "Pilot"])
     shown = await operations.run("agent.import", {"text": text})
     await operations.run("agent.set", {"name": "jane", "changes": ["role=Chief"]})
-    with pytest.raises(Refused, match="the directory was changed meanwhile"):
+    with pytest.raises(Conflict, match="the directory was changed meanwhile"):
         await operations.run("agent.import", {"text": text, "confirm": True, "expected": shown["version"]})
     assert (await operations.run("agent.show", {"name": "jane"}))["role"] == "Chief"
 
 
-async def test_comments_stay_where_an_import_writes(operations: Operations, parts: Parts) -> None:
+async def test_comments_stay_where_an_import_writes(operations: AdminOperations, parts: Parts) -> None:
     path = parts.settings.directory_path
     path.write_text("# who sends\n" + path.read_text())
     text = _csv(["name", "address", "role"], ["jane", "j@acmejets.example", ""], ["bob", "b@acmejets.example", "x"])
@@ -210,7 +210,27 @@ async def test_comments_stay_where_an_import_writes(operations: Operations, part
     assert await _names(operations) == ["bob", "jane", "odd.one"]
 
 
-async def test_a_text_that_is_no_table_is_a_fault(operations: Operations) -> None:
+async def test_the_audit_has_what_an_import_did_and_no_password(operations: AdminOperations) -> None:
+    text = _csv(["name", "role", "password"], ["jane", "Pilot", "geheim-9"])
+    await operations.run("agent.import", {"text": text})
+    assert (await operations.run("audit.list", {}))["items"] == [], "a look changes nothing"
+    await operations.run("agent.import", {"text": text, "confirm": True})
+    [entry] = (await operations.run("audit.list", {}))["items"]
+    assert entry["operation"] == "agent.import"
+    assert {change["key"]: change["new"] for change in entry["changes"]} == {
+        "agents.jane.role": "Pilot",
+        "profile/jane": "set",
+    }
+    assert "geheim" not in str(entry)
+
+
+@pytest.mark.parametrize("role", [Role.VIEWER, Role.AGENT])
+async def test_an_import_is_for_administrators(operations: AdminOperations, role: Role) -> None:
+    with pytest.raises(Forbidden):
+        await operations.run("agent.import", {"text": "name\n"}, Actor(name="jane", role=role, way=Way.PAGE))
+
+
+async def test_a_text_that_is_no_table_is_a_fault(operations: AdminOperations) -> None:
     result = await operations.run("agent.import", {"text": "\x00\x01 no table", "confirm": True})
     assert [fault["key"] for fault in result["faults"]] == ["\x00\x01 no table", "name"]
     assert not result["done"]
@@ -220,7 +240,7 @@ async def test_twenty_thousand_rows_take_seconds(tmp_path: Path) -> None:
     header = ["name", "address", "full_name", "group", "override", "password"]
     rows = [[f"a{n}", f"a{n}@acmejets.example", f"Agent {n}", f"g{n % 50}", "true", f"geheim-{n}"] for n in range(MANY)]
     async with parts_in(tmp_path, TWO_SERVERS) as parts:
-        operations = Operations(parts)
+        operations = AdminOperations(parts)
         text = _csv(header, *rows)
         start = time.perf_counter()
         assert len((await operations.run("agent.import", {"text": text}))["adds"]) == MANY

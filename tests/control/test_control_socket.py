@@ -14,13 +14,13 @@ import pytest
 
 from relay.control import http, peer
 from relay.control.client import ControlClient, NoRelay
-from relay.control.operations import Operations
 from relay.control.refused import Refused
 from relay.control.socket import ControlSocket, ControlSocketError
+from tests.control.control_kit import AdminOperations
 
 
 @asynccontextmanager
-async def listening(path: Path, operations: Operations, state_dir: Path) -> AsyncIterator[ControlSocket]:
+async def listening(path: Path, operations: AdminOperations, state_dir: Path) -> AsyncIterator[ControlSocket]:
     control = ControlSocket(path, operations, state_dir)
     await control.start()
     try:
@@ -35,7 +35,7 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-async def client(path: Path, tmp_path: Path, operations: Operations) -> AsyncIterator[ControlClient]:
+async def client(path: Path, tmp_path: Path, operations: AdminOperations) -> AsyncIterator[ControlClient]:
     async with listening(path, operations, tmp_path):
         yield ControlClient(path, tmp_path)
 
@@ -72,11 +72,13 @@ async def test_a_test_streams_its_steps_and_its_refusal(client: ControlClient) -
         await asyncio.to_thread(lambda: list(client.stream("server.test", {**params, "name": "x"})))
 
 
-async def test_a_step_arrives_before_the_next_one_is_done(path: Path, tmp_path: Path, operations: Operations) -> None:
+async def test_a_step_arrives_before_the_next_one_is_done(
+    path: Path, tmp_path: Path, operations: AdminOperations
+) -> None:
     """The second step waits until the first one has been read at the other end."""
     is_read = asyncio.Event()
 
-    async def stepwise(name: str, params: object) -> AsyncGenerator[list[dict[str, Any]]]:
+    async def stepwise(name: str, params: object, actor: object = None) -> AsyncGenerator[list[dict[str, Any]]]:
         yield [{"step": "resolve"}]
         await is_read.wait()
         yield [{"step": "connect"}]
@@ -90,10 +92,10 @@ async def test_a_step_arrives_before_the_next_one_is_done(path: Path, tmp_path: 
         assert await asyncio.to_thread(next, steps, None) is None
 
 
-async def test_a_client_that_leaves_ends_the_test(path: Path, tmp_path: Path, operations: Operations) -> None:
+async def test_a_client_that_leaves_ends_the_test(path: Path, tmp_path: Path, operations: AdminOperations) -> None:
     is_closed = asyncio.Event()
 
-    async def endless(name: str, params: object) -> AsyncGenerator[list[dict[str, Any]]]:
+    async def endless(name: str, params: object, actor: object = None) -> AsyncGenerator[list[dict[str, Any]]]:
         try:
             yield [{"step": "resolve"}]
             await asyncio.Event().wait()
@@ -145,7 +147,7 @@ def test_who_may_ask(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def test_the_socket_is_private_and_goes_with_the_relay(
-    path: Path, operations: Operations, tmp_path: Path
+    path: Path, operations: AdminOperations, tmp_path: Path
 ) -> None:
     previous = os.umask(0)
     try:
@@ -156,7 +158,7 @@ async def test_the_socket_is_private_and_goes_with_the_relay(
     assert not path.exists()
 
 
-async def test_a_stale_socket_is_replaced(path: Path, operations: Operations, tmp_path: Path) -> None:
+async def test_a_stale_socket_is_replaced(path: Path, operations: AdminOperations, tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as left_over:
         left_over.bind(str(path))
     with pytest.raises(NoRelay):
@@ -166,7 +168,7 @@ async def test_a_stale_socket_is_replaced(path: Path, operations: Operations, tm
 
 
 async def test_a_second_relay_is_refused_and_the_first_keeps_its_socket(
-    path: Path, client: ControlClient, operations: Operations, tmp_path: Path
+    path: Path, client: ControlClient, operations: AdminOperations, tmp_path: Path
 ) -> None:
     second = ControlSocket(path, operations, tmp_path)
     with pytest.raises(ControlSocketError, match="another relay runs already and answers on"):
@@ -175,13 +177,15 @@ async def test_a_second_relay_is_refused_and_the_first_keeps_its_socket(
     assert (await asyncio.to_thread(client.status))["running"] is True
 
 
-async def test_a_path_that_is_too_long_for_a_socket_says_what_to_do(tmp_path: Path, operations: Operations) -> None:
+async def test_a_path_that_is_too_long_for_a_socket_says_what_to_do(
+    tmp_path: Path, operations: AdminOperations
+) -> None:
     control = ControlSocket(tmp_path / ("x" * 100) / "control.sock", operations, tmp_path)
     with pytest.raises(ControlSocketError, match=r"at most 107 octets; set a shorter runtime_dir$"):
         await control.start()
 
 
-async def test_a_folder_that_is_not_there_is_one_sentence(tmp_path: Path, operations: Operations) -> None:
+async def test_a_folder_that_is_not_there_is_one_sentence(tmp_path: Path, operations: AdminOperations) -> None:
     control = ControlSocket(tmp_path / "gone" / "control.sock", operations, tmp_path)
     with pytest.raises(ControlSocketError, match=r"control\.sock cannot be opened: No such file or directory$"):
         await control.start()
@@ -225,6 +229,7 @@ async def test_a_stream_that_ends_without_its_end_is_broken_off(path: Path, tmp_
 
     async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
+        await reader.readexactly(2)  # the parameters, {}: who hangs up before them breaks off the question
         line = b'{"item": {"step": "login", "ok": true}}\n'
         writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n" % (len(line), line))
         writer.close()
@@ -234,6 +239,6 @@ async def test_a_stream_that_ends_without_its_end_is_broken_off(path: Path, tmp_
             await asyncio.to_thread(lambda: list(ControlClient(path, tmp_path).stream("server.test", {})))
 
 
-async def test_the_counters_are_a_running_relays(path: Path, operations: Operations, tmp_path: Path) -> None:
+async def test_the_counters_are_a_running_relays(path: Path, operations: AdminOperations, tmp_path: Path) -> None:
     with pytest.raises(Refused, match=r"^only a running relay counts"):
         await operations.run("metrics", {})

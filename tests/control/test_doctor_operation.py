@@ -8,11 +8,10 @@ from typing import Any
 
 import pytest
 
-from relay.control.operations import Operations
 from relay.control.refused import Refused
 from relay.listener.capture import CaptureServer
 from relay.settings import Dns
-from tests.control.control_kit import parts_in
+from tests.control.control_kit import AdminOperations, parts_in
 from tests.peers.dns import name_server
 from tests.peers.system import free_port
 
@@ -39,7 +38,7 @@ async def upstream() -> AsyncIterator[CaptureServer]:
 
 
 @pytest.fixture
-async def operations(tmp_path: Path, upstream: CaptureServer) -> AsyncIterator[Operations]:
+async def operations(tmp_path: Path, upstream: CaptureServer) -> AsyncIterator[AdminOperations]:
     main = {"host": "localhost", "port": upstream.port, "security": "none", "auth": "plain"}
     agents = {
         f"agent{number}": {"address": f"agent{number}@acmejets.example", "override": True, "password": "right"}
@@ -60,10 +59,10 @@ async def operations(tmp_path: Path, upstream: CaptureServer) -> AsyncIterator[O
     }
     with name_server(RECORDS) as dns:
         async with parts_in(tmp_path, directory) as parts:
-            yield Operations(replace(parts, settings=replace(parts.settings, dns=Dns(servers=(dns,)))))
+            yield AdminOperations(replace(parts, settings=replace(parts.settings, dns=Dns(servers=(dns,)))))
 
 
-async def examine(operations: Operations, **params: Any) -> Records:
+async def examine(operations: AdminOperations, **params: Any) -> Records:
     return [record async for record in operations.stream("doctor", params)]
 
 
@@ -71,7 +70,7 @@ def named(records: Records, check: str, level: str) -> list[list[str]]:
     return [record["profiles"] for record in records if (record["check"], record["level"]) == (check, level)]
 
 
-async def test_everybody_is_examined_and_each_thing_once(operations: Operations, upstream: CaptureServer) -> None:
+async def test_everybody_is_examined_and_each_thing_once(operations: AdminOperations, upstream: CaptureServer) -> None:
     records = await examine(operations)
     everybody = {"support", "sales", *(f"agent{number}" for number in range(AGENTS))}
     (of_server,) = named(records, "server", "good")
@@ -85,7 +84,7 @@ async def test_everybody_is_examined_and_each_thing_once(operations: Operations,
     assert upstream.messages == []
 
 
-async def test_what_is_wrong_with_a_password_is_said_apart(operations: Operations) -> None:
+async def test_what_is_wrong_with_a_password_is_said_apart(operations: AdminOperations) -> None:
     why = {each["profile"]: each for each in await examine(operations) if each["check"] == "login"}
     assert why["agent7"]["why"].startswith("the login is refused: 535")
     assert why["agent7"]["fix"] == "set what is right with: relay agent password agent7"
@@ -93,7 +92,7 @@ async def test_what_is_wrong_with_a_password_is_said_apart(operations: Operation
     assert "NOT_SET" in why["agent9"]["why"]
 
 
-async def test_one_profile_alone(operations: Operations) -> None:
+async def test_one_profile_alone(operations: AdminOperations) -> None:
     records = await examine(operations, name="support", selectors=["mail"])
     assert {record["profile"] for record in records} == {"support"}
     assert {record["server"] for record in records} == {"main", None}
@@ -102,12 +101,12 @@ async def test_one_profile_alone(operations: Operations) -> None:
     assert [record["check"] for record in records if record["level"] == "bad"] == ["dkim"]
 
 
-async def test_a_name_of_nobody_is_refused(operations: Operations) -> None:
+async def test_a_name_of_nobody_is_refused(operations: AdminOperations) -> None:
     with pytest.raises(Refused, match="there is no profile 'suport'; did you mean 'support'"):
         await examine(operations, name="suport")
 
 
-async def test_leaving_early_ends_every_visit(operations: Operations, upstream: CaptureServer) -> None:
+async def test_leaving_early_ends_every_visit(operations: AdminOperations, upstream: CaptureServer) -> None:
     stream = operations.stream("doctor", {})
     await anext(stream)
     await stream.aclose()

@@ -7,10 +7,9 @@ from typing import Any
 
 import pytest
 
-from relay.control.operations import Operations
 from relay.control.refused import Refused
 from relay.delivery.lifecycle import State
-from tests.control.control_kit import parts_in
+from tests.control.control_kit import AdminOperations, parts_in
 from tests.control.queue_kit import START, attempt, new, stored
 
 KEYS = {
@@ -29,7 +28,7 @@ GONE, FAILED, WAITS = "aaaaaa111111", "bbbbbb111111", "cccccc111111"
 
 
 @pytest.fixture
-async def operations(tmp_path: Path) -> AsyncIterator[Operations]:
+async def operations(tmp_path: Path) -> AsyncIterator[AdminOperations]:
     """A relay that delivered a message, failed with one, and has one that waits."""
     delivered = stored(
         State.DELIVERED,
@@ -51,14 +50,14 @@ async def operations(tmp_path: Path) -> AsyncIterator[Operations]:
     )
     async with parts_in(tmp_path) as parts:
         await parts.queue.add(new(delivered, attempt()), new(failed), new(stored(id=WAITS, minute=2)))
-        yield Operations(parts)
+        yield AdminOperations(parts)
 
 
-async def _ids(operations: Operations, **chosen: Any) -> list[str]:
+async def _ids(operations: AdminOperations, **chosen: Any) -> list[str]:
     return [record["id"] async for record in operations.stream("messages.list", chosen)]
 
 
-async def test_a_list_has_every_key_and_the_newest_first(operations: Operations) -> None:
+async def test_a_list_has_every_key_and_the_newest_first(operations: AdminOperations) -> None:
     records = [record async for record in operations.stream("messages.list", {})]
     assert [record["id"] for record in records] == [WAITS, FAILED, GONE]
     assert all(record.keys() == KEYS for record in records)
@@ -88,7 +87,7 @@ async def test_a_list_has_every_key_and_the_newest_first(operations: Operations)
         ({"sender": "nobody@acmejets.example"}, []),
     ],
 )
-async def test_what_is_asked_for_is_found(chosen: dict[str, Any], ids: list[str], operations: Operations) -> None:
+async def test_what_is_asked_for_is_found(chosen: dict[str, Any], ids: list[str], operations: AdminOperations) -> None:
     assert await _ids(operations, **chosen) == ids
 
 
@@ -102,13 +101,13 @@ async def test_what_is_asked_for_is_found(chosen: dict[str, Any], ids: list[str]
     ],
 )
 async def test_what_cannot_be_asked_for_is_refused(
-    chosen: dict[str, Any], sentence: str, operations: Operations
+    chosen: dict[str, Any], sentence: str, operations: AdminOperations
 ) -> None:
     with pytest.raises(Refused, match=sentence):
         await _ids(operations, **chosen)
 
 
-async def test_show_tells_the_journey_of_any_message(operations: Operations) -> None:
+async def test_show_tells_the_journey_of_any_message(operations: AdminOperations) -> None:
     gone = await operations.run("messages.show", {"id": "aaaaaa"})
     assert gone.keys() > KEYS
     assert (gone["state"], gone["account"], len(gone["attempts"])) == ("delivered", "other/u", 1)

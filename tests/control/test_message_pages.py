@@ -8,11 +8,10 @@ from typing import Any
 import pytest
 
 from relay.control.message_records import rfc3339
-from relay.control.operations import Operations
 from relay.control.parts import Parts
 from relay.control.refused import Refused
 from relay.delivery.lifecycle import State
-from tests.control.control_kit import parts_in
+from tests.control.control_kit import AdminOperations, parts_in
 from tests.control.queue_kit import START, new, stored
 
 JANE = "jane@acmejets.example"
@@ -25,7 +24,7 @@ async def parts(tmp_path: Path) -> AsyncIterator[Parts]:
 
 
 @pytest.fixture
-async def operations(parts: Parts) -> Operations:
+async def operations(parts: Parts) -> AdminOperations:
     """The operations over five messages of the history, a minute after each other, and three that wait."""
     delivered, failed = State.DELIVERED, State.FAILED
     await parts.queue.record(
@@ -42,14 +41,14 @@ async def operations(parts: Parts) -> Operations:
         new(stored(State.HELD, id="bbbbbb1", minute=6, held_by="acmejets/mailer@acmejets.example", profile="support")),
         new(stored(id="bbbbbb2", minute=7, profile="sales", subject="Sale")),
     )
-    return Operations(parts)
+    return AdminOperations(parts)
 
 
-async def _ids(operations: Operations, operation: str = "messages.page", **params: Any) -> list[str]:
+async def _ids(operations: AdminOperations, operation: str = "messages.page", **params: Any) -> list[str]:
     return [item["id"][-2:] for item in (await operations.run(operation, params))["items"]]
 
 
-async def test_the_newest_come_first_and_each_has_its_subject(operations: Operations) -> None:
+async def test_the_newest_come_first_and_each_has_its_subject(operations: AdminOperations) -> None:
     page = await operations.run("messages.page", {})
     [listed] = [item async for item in operations.stream("messages.list", {}) if item["id"] == "aaaaaa1"]
     assert [item["id"] for item in page["items"]][:2] == ["bbbbbb2", "bbbbbb1"]
@@ -57,7 +56,7 @@ async def test_the_newest_come_first_and_each_has_its_subject(operations: Operat
     assert page["next"] is None
 
 
-async def test_pages_follow_each_other(operations: Operations) -> None:
+async def test_pages_follow_each_other(operations: AdminOperations) -> None:
     seen, after = list[str](), None
     while True:
         page = await operations.run("messages.page", {"limit": 3, "after": after})
@@ -85,11 +84,10 @@ async def test_pages_follow_each_other(operations: Operations) -> None:
         ({"contains": " odd@X "}, ["a4"]),
         ({"message_id": "Odd@x.example"}, ["a4"]),
         ({"since": "2025-11-24T09:03:00Z", "until": "2025-11-24T10:05:00+01:00"}, ["a4", "a3"]),
-        ({"contains": "\ud800\0"}, []),
-        ({"profile": "\ud800"}, []),
+        ({"contains": "\0"}, []),
     ],
 )
-async def test_what_is_asked_for_is_found(operations: Operations, asked: dict[str, Any], found: list[str]) -> None:
+async def test_what_is_asked_for_is_found(operations: AdminOperations, asked: dict[str, Any], found: list[str]) -> None:
     assert await _ids(operations, **asked) == found
 
 
@@ -101,17 +99,18 @@ async def test_what_is_asked_for_is_found(operations: Operations, asked: dict[st
         {"since": "0001-01-01T00:00:00+14:00"},
         {"state": "lost"},
         {"after": "x"},
+        {"contains": "\ud800"},
         {"after": "99999999999999999999-a"},
         {"limit": 201},
         {"limit": 0},
     ],
 )
-async def test_what_cannot_be_asked_is_refused(operations: Operations, wrong: dict[str, Any]) -> None:
+async def test_what_cannot_be_asked_is_refused(operations: AdminOperations, wrong: dict[str, Any]) -> None:
     with pytest.raises(Refused):
         await operations.run("messages.page", wrong)
 
 
-async def test_the_queue_comes_the_oldest_first(operations: Operations) -> None:
+async def test_the_queue_comes_the_oldest_first(operations: AdminOperations) -> None:
     page = await operations.run("queue.page", {"limit": 2})
     [listed] = [item async for item in operations.stream("queue.list", {}) if item["id"] == "bbbbbb0"]
     assert page["items"][0] == {**listed, "subject": "Hello"}
@@ -124,7 +123,7 @@ async def test_the_queue_comes_the_oldest_first(operations: Operations) -> None:
         await _ids(operations, "queue.page", state="delivered")
 
 
-async def test_the_queue_of_an_account_is_what_leaves_through_it(operations: Operations) -> None:
+async def test_the_queue_of_an_account_is_what_leaves_through_it(operations: AdminOperations) -> None:
     assert await _ids(operations, "queue.page", account=f"acmejets/{JANE}") == ["b0"]
     assert await _ids(operations, "queue.page", account="acmejets/mailer@acmejets.example") == ["b1"]
     assert await _ids(operations, "queue.page", account="other/sales@acmejets.example") == ["b2"]
@@ -133,7 +132,7 @@ async def test_the_queue_of_an_account_is_what_leaves_through_it(operations: Ope
         await _ids(operations, "queue.page", account="other")
 
 
-async def test_an_agent_sees_the_own_messages(operations: Operations) -> None:
+async def test_an_agent_sees_the_own_messages(operations: AdminOperations) -> None:
     assert await _ids(operations, "agent.messages", name="jane") == ["b0", "a4", "a1", "a0"]
     page = await operations.run("agent.messages", {"name": "jane", "limit": 1})
     assert await _ids(operations, "agent.messages", name="jane", after=page["next"], limit=1) == ["a4"]
@@ -141,7 +140,7 @@ async def test_an_agent_sees_the_own_messages(operations: Operations) -> None:
         await _ids(operations, "agent.messages", name="sale")
 
 
-async def test_counts_have_every_step(operations: Operations) -> None:
+async def test_counts_have_every_step(operations: AdminOperations) -> None:
     since, until = START - timedelta(minutes=7), START + timedelta(minutes=11)
     params = {"since": rfc3339(since), "until": rfc3339(until), "step": 300}
     counted = await operations.run("messages.counts", params)
@@ -152,7 +151,7 @@ async def test_counts_have_every_step(operations: Operations) -> None:
     assert counted[3] == {"at": "2025-11-24T09:05:00Z", **nothing, "queued": 2, "held": 1}
 
 
-async def test_counts_are_of_the_last_day_by_the_hour(operations: Operations) -> None:
+async def test_counts_are_of_the_last_day_by_the_hour(operations: AdminOperations) -> None:
     assert len(await operations.run("messages.counts", {})) in {24, 25}
 
 
@@ -167,6 +166,6 @@ async def test_counts_are_of_the_last_day_by_the_hour(operations: Operations) ->
         {"until": "0001-01-01T00:00:00Z"},
     ],
 )
-async def test_counts_have_their_bounds(operations: Operations, wrong: dict[str, Any]) -> None:
+async def test_counts_have_their_bounds(operations: AdminOperations, wrong: dict[str, Any]) -> None:
     with pytest.raises(Refused):
         await operations.run("messages.counts", wrong)

@@ -8,9 +8,8 @@ from typing import Any
 
 import pytest
 
-from relay.control.operations import Operations
 from relay.control.refused import Refused
-from tests.control.control_kit import operations_in
+from tests.control.control_kit import AdminOperations, operations_in
 
 AGENTS: Mapping[str, Any] = {
     "default_server": "main",
@@ -32,7 +31,7 @@ AGENTS: Mapping[str, Any] = {
 MANY = 10_000
 
 
-async def _page(operations: Operations, noun: str, **params: Any) -> list[str]:
+async def _page(operations: AdminOperations, noun: str, **params: Any) -> list[str]:
     page = await operations.run(f"{noun}.page", params)
     return [item["name"] for item in page["items"]]
 
@@ -43,7 +42,7 @@ async def listed(tmp_path: Path) -> Any:
         yield operations
 
 
-async def test_a_page_has_the_records_of_the_list_and_counts_all(listed: Operations) -> None:
+async def test_a_page_has_the_records_of_the_list_and_counts_all(listed: AdminOperations) -> None:
     page = await listed.run("agent.page", {"start": 1, "limit": 1})
     everybody = await listed.run("agent.list", {})
     assert page == {"items": [everybody[1]], "total": 3, "start": 1}
@@ -52,7 +51,7 @@ async def test_a_page_has_the_records_of_the_list_and_counts_all(listed: Operati
 
 
 @pytest.mark.parametrize("noun", ["server", "channel", "agent"])
-async def test_every_column_sorts_both_ways(listed: Operations, noun: str) -> None:
+async def test_every_column_sorts_both_ways(listed: AdminOperations, noun: str) -> None:
     record = (await listed.run(f"{noun}.list", {}))[0]
     for column in record.keys() - {"version"}:
         forwards = await _page(listed, noun, sort=column)
@@ -60,7 +59,7 @@ async def test_every_column_sorts_both_ways(listed: Operations, noun: str) -> No
         assert sorted(forwards) == sorted(backwards), column
 
 
-async def test_the_order_is_without_case_with_numbers_by_size_and_the_empty_ones_last(listed: Operations) -> None:
+async def test_the_order_is_without_case_with_numbers_by_size_and_the_empty_ones_last(listed: AdminOperations) -> None:
     assert await _page(listed, "agent") == ["ann", "Bob", "cid"]
     assert await _page(listed, "agent", sort="group") == ["cid", "Bob", "ann"]
     assert await _page(listed, "agent", sort="role") == ["cid", "ann", "Bob"]
@@ -73,7 +72,7 @@ async def test_the_order_is_without_case_with_numbers_by_size_and_the_empty_ones
         await _page(listed, "server", sort="nme")
 
 
-async def test_the_secret_columns_are_those_of_now(listed: Operations) -> None:
+async def test_the_secret_columns_are_those_of_now(listed: AdminOperations) -> None:
     assert await _page(listed, "agent", password="missing") == ["ann", "Bob", "cid"]
     await listed.run("agent.password", {"name": "cid", "password": "hers"})
     await listed.run("agent.login", {"name": "ann", "password": "long enough"})
@@ -82,7 +81,7 @@ async def test_the_secret_columns_are_those_of_now(listed: Operations) -> None:
     assert await _page(listed, "agent", sort="login_set", descending=True) == ["ann", "Bob", "cid"]
 
 
-async def test_filters_and_text_choose_together(listed: Operations) -> None:
+async def test_filters_and_text_choose_together(listed: AdminOperations) -> None:
     assert await _page(listed, "agent", contains=" ÅNG ") == ["Bob"]
     assert await _page(listed, "agent", server="main", contains="main.example") == ["Bob", "cid"]
     assert await _page(listed, "agent", group="sales", role="Lead") == ["ann"]
@@ -92,19 +91,19 @@ async def test_filters_and_text_choose_together(listed: Operations) -> None:
     assert await _page(listed, "server", contains="SMTP.TLS") == ["tls"]
 
 
-async def test_a_change_is_on_the_next_page(listed: Operations) -> None:
+async def test_a_change_is_on_the_next_page(listed: AdminOperations) -> None:
     assert await _page(listed, "agent", sort="group") == ["cid", "Bob", "ann"]
     await listed.run("agent.set", {"name": "ann", "changes": ["group=aaa"]})
     assert await _page(listed, "agent", sort="group") == ["ann", "cid", "Bob"]
 
 
 @pytest.mark.parametrize("wrong", [{"limit": 501}, {"limit": 0}, {"start": -1}, {"password": "maybe"}])
-async def test_a_page_has_its_bounds(listed: Operations, wrong: dict[str, Any]) -> None:
+async def test_a_page_has_its_bounds(listed: AdminOperations, wrong: dict[str, Any]) -> None:
     with pytest.raises(Refused, match=f"the parameter '{next(iter(wrong))}' is wrong"):
         await listed.run("agent.page", wrong)
 
 
-async def test_who_uses_a_server(listed: Operations) -> None:
+async def test_who_uses_a_server(listed: AdminOperations) -> None:
     users = await listed.run("server.users", {"name": "main"})
     assert [user["name"] for user in users] == ["Bob", "cid", "support"]
     assert users[0] == {
@@ -143,7 +142,7 @@ async def test_ten_thousand_agents_are_listed_at_once_and_hold_up_nobody(tmp_pat
         assert await _longest_step(operations, asked) < 0.1
 
 
-async def _longest_step(operations: Operations, asked: list[dict[str, Any]]) -> float:
+async def _longest_step(operations: AdminOperations, asked: list[dict[str, Any]]) -> float:
     """Return the longest time for which the event loop was not free while pages were made."""
     longest, is_over = 0.0, False
 

@@ -6,10 +6,9 @@ from typing import Any
 
 import pytest
 
-from relay.control.operations import Operations
 from relay.control.refused import Refused
 from relay.listener.capture import CaptureServer
-from tests.control.control_kit import operations_in
+from tests.control.control_kit import AdminOperations, operations_in
 
 LOGINS = {"mailer@acmejets.example": "right", "jane@acmejets.example": "hers"}
 
@@ -23,7 +22,7 @@ async def upstream() -> AsyncIterator[CaptureServer]:
 
 
 @pytest.fixture
-async def wired(tmp_path: Path, upstream: CaptureServer) -> AsyncIterator[Operations]:
+async def wired(tmp_path: Path, upstream: CaptureServer) -> AsyncIterator[AdminOperations]:
     directory = {
         "default_server": "main",
         "servers": {
@@ -43,11 +42,11 @@ async def wired(tmp_path: Path, upstream: CaptureServer) -> AsyncIterator[Operat
         yield operations
 
 
-async def _steps(operations: Operations, operation: str, **params: Any) -> list[dict[str, Any]]:
+async def _steps(operations: AdminOperations, operation: str, **params: Any) -> list[dict[str, Any]]:
     return [step async for step in operations.stream(operation, params)]
 
 
-async def test_a_good_server_passes_every_step(wired: Operations, upstream: CaptureServer) -> None:
+async def test_a_good_server_passes_every_step(wired: AdminOperations, upstream: CaptureServer) -> None:
     steps = await _steps(wired, "server.test", name="main", to="you@customer.example")
     assert [step["step"] for step in steps] == ["resolve", "connect", "ehlo", "login", "mail", "rcpt", "message"]
     assert all(step["ok"] for step in steps)
@@ -57,14 +56,14 @@ async def test_a_good_server_passes_every_step(wired: Operations, upstream: Capt
     assert b"\r\nFrom: mailer@acmejets.example\r\n" in message.content
 
 
-async def test_without_sending_nothing_arrives(wired: Operations, upstream: CaptureServer) -> None:
+async def test_without_sending_nothing_arrives(wired: AdminOperations, upstream: CaptureServer) -> None:
     steps = await _steps(wired, "channel.test", name="support", send=False)
     assert [step["step"] for step in steps][-2:] == ["rcpt", "send-as"]
     assert "nothing was sent" in steps[-1]["detail"]
     assert upstream.messages == []
 
 
-async def test_a_refused_login_is_the_last_step_with_the_servers_words(wired: Operations) -> None:
+async def test_a_refused_login_is_the_last_step_with_the_servers_words(wired: AdminOperations) -> None:
     await wired.run("server.password", {"name": "main", "password": "geheim-10"})
     steps = await _steps(wired, "server.test", name="main", to="you@customer.example")
     assert (steps[-1]["step"], steps[-1]["ok"]) == ("login", False)
@@ -73,7 +72,7 @@ async def test_a_refused_login_is_the_last_step_with_the_servers_words(wired: Op
 
 
 async def test_an_agent_tests_with_the_own_account_and_to_the_own_address(
-    wired: Operations, upstream: CaptureServer
+    wired: AdminOperations, upstream: CaptureServer
 ) -> None:
     steps = await _steps(wired, "agent.test", name="jane")
     assert (steps[-1]["step"], steps[-1]["ok"]) == ("login", False), "no password is set yet"
@@ -84,7 +83,7 @@ async def test_an_agent_tests_with_the_own_account_and_to_the_own_address(
     assert message.recipients == ("jane@acmejets.example",)
 
 
-async def test_a_test_of_nobody_is_refused(wired: Operations) -> None:
+async def test_a_test_of_nobody_is_refused(wired: AdminOperations) -> None:
     with pytest.raises(Refused, match="there is no agent 'jan'; did you mean 'jane'"):
         await _steps(wired, "agent.test", name="jan")
     with pytest.raises(Refused, match="has no domain"):

@@ -8,11 +8,10 @@ from typing import Any
 import pytest
 
 from relay.control.finding import PAGE
-from relay.control.operations import Operations
 from relay.control.parts import Parts
 from relay.control.refused import Refused
 from relay.delivery.lifecycle import State
-from tests.control.control_kit import parts_in, with_holds_read
+from tests.control.control_kit import AdminOperations, parts_in, with_holds_read
 from tests.control.queue_kit import BYTES, START, attempt, hold_row, new, stored
 
 KEYS = {
@@ -44,11 +43,11 @@ async def parts(tmp_path: Path) -> AsyncIterator[Parts]:
 
 
 @pytest.fixture
-def operations(parts: Parts) -> Operations:
-    return Operations(parts)
+def operations(parts: Parts) -> AdminOperations:
+    return AdminOperations(parts)
 
 
-async def _list(operations: Operations, **chosen: Any) -> list[dict[str, Any]]:
+async def _list(operations: AdminOperations, **chosen: Any) -> list[dict[str, Any]]:
     return [record async for record in operations.stream("queue.list", chosen)]
 
 
@@ -58,7 +57,7 @@ async def _state(parts: Parts, id_: str) -> str:
     return message.state
 
 
-async def test_a_list_has_every_key_and_what_waits_alone_the_oldest_first(operations: Operations) -> None:
+async def test_a_list_has_every_key_and_what_waits_alone_the_oldest_first(operations: AdminOperations) -> None:
     first, second, third = await _list(operations)
     assert first.keys() == KEYS
     assert [one["id"] for one in (first, second, third)] == [ID, "aaaaaa222222", "bbbbbb111111"]
@@ -73,14 +72,14 @@ async def test_a_list_has_every_key_and_what_waits_alone_the_oldest_first(operat
     assert (third["sender"], third["profile"]) == ("", None)
 
 
-async def test_the_server_is_where_the_message_goes_now(operations: Operations) -> None:
+async def test_the_server_is_where_the_message_goes_now(operations: AdminOperations) -> None:
     assert [one["server"] for one in await _list(operations)] == ["acmejets", "other", "acmejets"]
     await operations.run("server.default", {"name": "other"})
     await operations.run("channel.remove", {"name": "sales"})
     assert [one["server"] for one in await _list(operations)] == ["other", None, "other"]
 
 
-async def test_a_list_of_a_profile_or_of_a_state(operations: Operations) -> None:
+async def test_a_list_of_a_profile_or_of_a_state(operations: AdminOperations) -> None:
     assert [one["id"] for one in await _list(operations, profile="jane")] == [ID]
     assert [one["id"] for one in await _list(operations, state="held")] == ["aaaaaa222222"]
     assert await _list(operations, profile="jane", state="held") == []
@@ -92,12 +91,12 @@ async def test_a_list_of_a_profile_or_of_a_state(operations: Operations) -> None
         await _list(operations, state="delivered")
 
 
-async def test_a_profile_that_is_gone_may_have_mail(operations: Operations) -> None:
+async def test_a_profile_that_is_gone_may_have_mail(operations: AdminOperations) -> None:
     await operations.run("channel.remove", {"name": "sales"})
     assert [one["id"] for one in await _list(operations, profile="sales")] == ["aaaaaa222222"]
 
 
-async def test_a_long_list_comes_in_pages_and_whole(parts: Parts, operations: Operations) -> None:
+async def test_a_long_list_comes_in_pages_and_whole(parts: Parts, operations: AdminOperations) -> None:
     await parts.queue.add(*(new(stored(minute=10 + number // 2)) for number in range(2 * PAGE)))
     sizes = [len(batch) async for batch in operations.batches("queue.list", {})]
     assert sizes == [PAGE, PAGE, 3]
@@ -105,7 +104,7 @@ async def test_a_long_list_comes_in_pages_and_whole(parts: Parts, operations: Op
     assert len(set(ids)) == len(ids) == 2 * PAGE + 3
 
 
-async def test_show_tells_how_it_came_and_every_attempt(operations: Operations) -> None:
+async def test_show_tells_how_it_came_and_every_attempt(operations: AdminOperations) -> None:
     shown = await operations.run("queue.show", {"id": ID})
     assert shown.keys() > KEYS
     assert (shown["client"], shown["helo"], shown["subject"]) == ("127.0.0.1", "laptop", "Hello")
@@ -130,7 +129,7 @@ async def test_show_tells_how_it_came_and_every_attempt(operations: Operations) 
         ("cccccc", "message cccccc111111 is delivered and waits no more; see relay messages show"),
     ],
 )
-async def test_an_id_that_means_no_message_that_waits(given: str, sentence: str, operations: Operations) -> None:
+async def test_an_id_that_means_no_message_that_waits(given: str, sentence: str, operations: AdminOperations) -> None:
     for operation in ("queue.show", "queue.hold", "queue.release", "queue.remove"):
         with pytest.raises(Refused, match=f"^{sentence}$"):
             await operations.run(operation, {"id": given})
@@ -138,13 +137,13 @@ async def test_an_id_that_means_no_message_that_waits(given: str, sentence: str,
         await operations.run("queue.retry", {"ids": [ID, given]})
 
 
-async def test_the_beginning_of_an_id_is_enough(parts: Parts, operations: Operations) -> None:
+async def test_the_beginning_of_an_id_is_enough(parts: Parts, operations: AdminOperations) -> None:
     assert (await operations.run("queue.show", {"id": "AAAAAA1"}))["id"] == ID
     assert await operations.run("queue.hold", {"id": "aaaaaa1"}) == {"ok": True, "id": ID}
     assert await _state(parts, ID) == "held"
 
 
-async def test_hold_release_and_remove(parts: Parts, operations: Operations) -> None:
+async def test_hold_release_and_remove(parts: Parts, operations: AdminOperations) -> None:
     await operations.run("queue.hold", {"id": ID})
     with pytest.raises(Refused, match=f"nothing was done with message {ID}: it is held already"):
         await operations.run("queue.hold", {"id": ID})
@@ -165,12 +164,12 @@ async def test_a_message_that_waits_for_its_account_is_not_released_alone(parts:
     with pytest.raises(
         Refused, match=f"its account, which is held; let that go on with: relay account release {account}"
     ):
-        await Operations(parts).run("queue.release", {"id": "dddddd"})
+        await AdminOperations(parts).run("queue.release", {"id": "dddddd"})
     await parts.desk.release_account("acmejets", "mailer@acmejets.example")
     assert await _state(parts, "dddddd111111") == "queued"
 
 
-async def test_what_is_under_way_is_left_alone(parts: Parts, operations: Operations) -> None:
+async def test_what_is_under_way_is_left_alone(parts: Parts, operations: AdminOperations) -> None:
     await parts.queue.claim_one(ID, "sending")
     for operation in ("queue.hold", "queue.remove"):
         with pytest.raises(Refused, match=f"message {ID} is being sent just now; try again when that is over"):
@@ -178,7 +177,7 @@ async def test_what_is_under_way_is_left_alone(parts: Parts, operations: Operati
     assert await operations.run("queue.retry", {"ids": [ID]}) == {"ok": True, "retried": 0}
 
 
-async def test_retry_makes_messages_due(parts: Parts, operations: Operations) -> None:
+async def test_retry_makes_messages_due(parts: Parts, operations: AdminOperations) -> None:
     assert await operations.run("queue.retry", {"ids": [ID, "aaaaaa2"]}) == {"ok": True, "retried": 1}
     message = await parts.queue.message(ID)
     assert message is not None
@@ -187,7 +186,7 @@ async def test_retry_makes_messages_due(parts: Parts, operations: Operations) ->
     assert await _state(parts, "aaaaaa222222") == "held"
 
 
-async def test_retry_of_a_profile_and_of_all(parts: Parts, operations: Operations) -> None:
+async def test_retry_of_a_profile_and_of_all(parts: Parts, operations: AdminOperations) -> None:
     later = START.replace(year=2099)
     await parts.queue.add(new(stored(next_attempt=later)), new(stored(next_attempt=later, profile="support")))
     assert await operations.run("queue.retry", {"profile": "support"}) == {"ok": True, "retried": 1}
@@ -196,12 +195,14 @@ async def test_retry_of_a_profile_and_of_all(parts: Parts, operations: Operation
     assert await operations.run("queue.retry", {}) == {"ok": True, "retried": 1}
 
 
-async def test_an_export_is_the_message_byte_for_byte(operations: Operations) -> None:
+async def test_an_export_is_the_message_byte_for_byte(operations: AdminOperations) -> None:
     chunks = [b64decode(item["chunk"]) async for item in operations.stream("queue.export", {"id": ID})]
     assert b"".join(chunks) == BYTES
 
 
-async def test_the_status_counts_and_names_the_oldest_and_who_is_held(parts: Parts, operations: Operations) -> None:
+async def test_the_status_counts_and_names_the_oldest_and_who_is_held(
+    parts: Parts, operations: AdminOperations
+) -> None:
     await parts.queue.put_hold(hold_row("acmejets", "mailer@acmejets.example"))
     status = await operations.run("status", {})
     assert status["running"] is True
@@ -219,7 +220,7 @@ async def test_the_status_counts_and_names_the_oldest_and_who_is_held(parts: Par
 
 async def test_an_empty_queue(tmp_path: Path) -> None:
     async with parts_in(tmp_path) as parts:
-        operations = Operations(parts)
+        operations = AdminOperations(parts)
         assert await _list(operations) == []
         status = await operations.run("status", {})
     assert set(status["queue"].values()) == {0}

@@ -4,18 +4,18 @@ from typing import Any
 
 import pytest
 
-from relay.control.operations import Operations
 from relay.control.refused import Refused
+from tests.control.control_kit import AdminOperations
 
 KEYS = {"profile", "server", "account", "identity", "override", "from", "reply_to", "reason"}
 
 
-async def _route(operations: Operations, sender: str, **params: str) -> dict[str, Any]:
+async def _route(operations: AdminOperations, sender: str, **params: str) -> dict[str, Any]:
     result: dict[str, Any] = await operations.run("route", {"sender": sender, **params})
     return result
 
 
-async def test_a_server_account_rewrites_and_answers_go_to_the_alias(operations: Operations) -> None:
+async def test_a_server_account_rewrites_and_answers_go_to_the_alias(operations: AdminOperations) -> None:
     route = await _route(operations, "help@acmejets.example", from_header="Help Desk <help@acmejets.example>")
     assert route.keys() >= KEYS
     assert (route["profile"], route["server"], route["account"]) == (
@@ -28,7 +28,7 @@ async def test_a_server_account_rewrites_and_answers_go_to_the_alias(operations:
     assert "is an alias of channel 'support'" in route["reason"]
 
 
-async def test_an_override_keeps_its_address_and_its_tag(operations: Operations) -> None:
+async def test_an_override_keeps_its_address_and_its_tag(operations: AdminOperations) -> None:
     route = await _route(operations, "sales+4711@acmejets.example")
     assert (route["identity"], route["override"], route["reply_to"]) == ("sales+4711@acmejets.example", True, None)
     assert route["reason"].endswith("no password is set for it")
@@ -36,7 +36,7 @@ async def test_an_override_keeps_its_address_and_its_tag(operations: Operations)
     assert "password" not in (await _route(operations, "sales@acmejets.example"))["reason"]
 
 
-async def test_the_null_sender_is_routed_by_from(operations: Operations) -> None:
+async def test_the_null_sender_is_routed_by_from(operations: AdminOperations) -> None:
     assert (await _route(operations, "<>", from_header="sales@acmejets.example"))["profile"] == "sales"
     with pytest.raises(Refused, match="give one with --from"):
         await _route(operations, "")
@@ -57,13 +57,13 @@ async def test_the_null_sender_is_routed_by_from(operations: Operations) -> None
     ],
 )
 async def test_what_would_be_refused_is_refused_here(
-    operations: Operations, sender: str, params: dict[str, str], sentence: str
+    operations: AdminOperations, sender: str, params: dict[str, str], sentence: str
 ) -> None:
     with pytest.raises(Refused, match=sentence):
         await _route(operations, sender, **params)
 
 
-async def test_a_line_end_in_from_makes_no_second_field(operations: Operations) -> None:
+async def test_a_line_end_in_from_makes_no_second_field(operations: AdminOperations) -> None:
     route = await _route(
         operations, "jane@acmejets.example", from_header="J\r\nBcc: x@y.example <jane@acmejets.example>"
     )

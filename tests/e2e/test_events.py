@@ -175,7 +175,8 @@ def test_a_message_that_waits_and_what_people_do_with_it(relay: Relay) -> None:
     wait_until(lambda: relay.command("queue", "remove", id_).status == 0, "the end of that attempt")
     changes = [line["operation"] for line in story.lines("changed")]
     assert changes == ["queue.hold", "queue.release", "queue.remove"]
-    assert {line["uid"] for line in story.lines("changed")} == {relay.state_dir.stat().st_uid}
+    assert {line["who"] for line in story.lines("changed")} == {relay.state_dir.owner()}
+    assert {line["id"] for line in story.lines("changed")} == {id_}
 
 
 def test_an_account_that_is_held_and_released(relay: Relay, upstream: Recorder) -> None:

@@ -1,0 +1,94 @@
+"""`relay admin`: the people who use the web pages."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from typer import Context, Option
+
+from relay.cli.ask import is_person, read_password
+from relay.cli.options import AsJson, Name, PasswordStdin, command, noun
+from relay.cli.output import print_json, print_table
+from relay.cli.session import WrongUsage
+from relay.cli.times import moment, relative
+
+app = noun("Administrators and viewers: people who use the web pages.", "relay admin list")
+_EXAMPLE = "ada"
+
+
+@command(app, "add", f"relay admin add {_EXAMPLE} --link")
+def add(
+    context: Context,
+    name: Name,
+    role: Annotated[
+        str, Option("--role", metavar="R", help="administrator, or viewer, who may look and change nothing.")
+    ] = "administrator",
+    link: Annotated[
+        bool, Option("--link", help="Print a one-time link, by which the password is set in the browser.")
+    ] = False,
+    password_stdin: PasswordStdin = False,
+) -> None:
+    """Add somebody who signs in to the pages. The password is asked for twice, or read from stdin."""
+    if link and password_stdin:
+        raise WrongUsage("give one of --link and --password-stdin\nTry: relay admin add --help")
+    if not link and not password_stdin and not is_person():
+        raise WrongUsage("stdin is no terminal, so nobody can be asked; use --password-stdin or --link")
+    password = None if link else read_password(f"{role} {name}", from_stdin=password_stdin)
+    added = context.obj.run("admin.add", name=name, role=role, password=password)
+    print(f"{role} {name} added")
+    _print_link(added)
+
+
+@command(app, "list", "relay admin list --json")
+def list_(context: Context, as_json: AsJson = False) -> None:
+    """List the administrators and viewers."""
+    records = context.obj.run("admin.list")
+    if as_json:
+        return print_json(records)
+    now = datetime.now(UTC)
+    rows = [[one["name"], one["role"], relative(moment(one["created"]), now), _password(one)] for one in records]
+    return print_table(("name", "role", "added", "password"), rows, empty="there is no administrator yet")
+
+
+@command(app, "set", f"relay admin set {_EXAMPLE} --role viewer")
+def set_(
+    context: Context,
+    name: Name,
+    role: Annotated[str, Option("--role", metavar="R", help="administrator or viewer.", show_default=False)],
+) -> None:
+    """Change somebody's role."""
+    context.obj.run("admin.set", name=name, role=role)
+    print(f"{name} is {'an' if role[:1] == 'a' else 'a'} {role} now")
+
+
+@command(app, "password", f"relay admin password {_EXAMPLE}")
+def password(
+    context: Context,
+    name: Name,
+    link: Annotated[bool, Option("--link", help="Print a one-time link, by which it is set in the browser.")] = False,
+    password_stdin: PasswordStdin = False,
+) -> None:
+    """Set somebody's password. It is asked for twice, or read from stdin."""
+    if link and password_stdin:
+        raise WrongUsage("give one of --link and --password-stdin\nTry: relay admin password --help")
+    value = None if link else read_password(name, from_stdin=password_stdin)
+    done = context.obj.run("admin.password", name=name, password=value)
+    if value is not None:
+        print(f"the password of {name} is set")
+    _print_link(done)
+
+
+@command(app, "remove", f"relay admin remove {_EXAMPLE}")
+def remove(context: Context, name: Name) -> None:
+    """Remove somebody, who is signed out at once. The last administrator stays."""
+    context.obj.run("admin.remove", name=name)
+    print(f"{name} removed")
+
+
+def _print_link(done: Mapping[str, Any]) -> None:
+    if done["url"] is not None:
+        print(f"the password is set at this address, once and within 24 hours: {done['url']}")
+
+
+def _password(record: Mapping[str, Any]) -> str:
+    return "set" if record["password_set"] else "missing"

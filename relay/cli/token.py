@@ -1,0 +1,53 @@
+"""`relay token`: with what programs come in to the API."""
+
+from datetime import UTC, datetime
+from typing import Annotated
+
+from typer import Context, Option
+
+from relay.cli.options import AsJson, Name, command, noun
+from relay.cli.output import print_json, print_table
+from relay.cli.times import moment, relative
+
+app = noun("Tokens: with what programs come in to the API.", "relay token list")
+_EXAMPLE = "monitoring"
+
+
+@command(app, "add", f"relay token add {_EXAMPLE} --role viewer")
+def add(
+    context: Context,
+    name: Name,
+    role: Annotated[
+        str, Option("--role", metavar="R", help="administrator, or viewer, which may look and change nothing.")
+    ] = "administrator",
+    as_json: AsJson = False,
+) -> None:
+    """Add a token, and print it: this once, nobody can look it up later."""
+    added = context.obj.run("token.add", name=name, role=role)
+    print_json(added) if as_json else print(added["token"])
+
+
+@command(app, "list", "relay token list --json")
+def list_(context: Context, as_json: AsJson = False) -> None:
+    """List the tokens by their names."""
+    records = context.obj.run("token.list")
+    if as_json:
+        return print_json(records)
+    now = datetime.now(UTC)
+    rows = [
+        [
+            one["name"],
+            one["role"],
+            relative(moment(one["created"]), now),
+            relative(moment(one["used"]), now) if one["used"] else "never",
+        ]
+        for one in records
+    ]
+    return print_table(("name", "role", "added", "used"), rows, empty="there is no token yet")
+
+
+@command(app, "remove", f"relay token remove {_EXAMPLE}")
+def remove(context: Context, name: Name) -> None:
+    """Remove a token, which lets nobody in from now on."""
+    context.obj.run("token.remove", name=name)
+    print(f"token {name} removed")

@@ -1,0 +1,90 @@
+"""Names and passwords of those who sign in to the pages, with limits as at the listener."""
+
+import asyncio
+import ipaddress
+
+from relay import log
+from relay.control.actor import Actor, Role, Way
+from relay.control.operation import refusals
+from relay.control.parts import Parts
+from relay.control.refused import Refused
+from relay.directory.client import Client
+from relay.listener.failures import WINDOW, LoginFailures, failure_key, pause_after
+from relay.mail.reply import clean_text
+from relay.secrets.login_password import admin_owner
+from relay.secrets.logins import Logins, TooManyLogins
+from relay.store.administrators import Administrator
+
+_BUSY_SECONDS = 5
+
+
+class TooMany(Refused):
+    """Nobody may try a password from there now. `seconds` is after how long it is worth another try."""
+
+    def __init__(self, message: str, seconds: int) -> None:
+        super().__init__(message)
+        self.seconds = seconds
+
+
+class SignIn:
+    """Checks a name with a password. `first_pause` (seconds) is how long the answer to a third failure waits."""
+
+    def __init__(self, parts: Parts, logins: Logins, first_pause: float) -> None:
+        self._parts = parts
+        self._logins = logins
+        self._failures = LoginFailures(parts.settings.limits.login_failures)
+        self._first_pause = first_pause
+
+    async def check(self, name: str, password: str, peer: str) -> Actor | None:
+        """Return who it is: an administrator or viewer, else an agent; None for nobody. Raises TooMany, Refused."""
+        client = _client(peer)
+        key = failure_key(client, name)
+        self._check_bar(key)
+        try:
+            with refusals():
+                actor = await self._who(name, password, peer)
+        except Refused as error:
+            if isinstance(error.__cause__, TooManyLogins):
+                raise TooMany("too many people sign in just now; try again in a moment", _BUSY_SECONDS) from None
+            raise
+        # SECURITY: asked again, because others from there may have failed while this one was being checked.
+        self._check_bar(key)
+        if actor is None:
+            log.refused(what="sign-in", name=clean_text(name)[:200], peer=peer)
+            await asyncio.sleep(pause_after(self._failures.add(key)) * self._first_pause)
+        elif client.is_trusted:
+            self._failures.forget(key)
+        return actor
+
+    async def _who(self, name: str, password: str, peer: str) -> Actor | None:
+        """SECURITY: one hash whatever the name is, so that the time tells nobody which names there are."""
+        person = named(await self._parts.people.administrators.all(), name)
+        if person is not None:
+            if not await self._logins.fits(admin_owner(person.name), person.name, password):
+                return None
+            return Actor(name=person.name, role=Role(person.role), way=Way.PAGE, peer=peer)
+        login = await self._logins.check(name, password)
+        if login is None or login.name not in self._parts.directory.routing().directory.agents:
+            return None
+        return Actor(name=login.name, role=Role.AGENT, way=Way.PAGE, peer=peer)
+
+    def _check_bar(self, key: str) -> None:
+        if self._failures.is_barred(key):
+            minutes = round(WINDOW / 60)
+            raise TooMany(f"too many passwords were wrong; try again in {minutes} minutes", round(WINDOW))
+
+
+def named(people: list[Administrator], name: str) -> Administrator | None:
+    """Return who has a name: exactly, or without case where that is one alone."""
+    exact = [person for person in people if person.name == name]
+    alike = exact or [person for person in people if person.name.casefold() == name.casefold()]
+    return alike[0] if len(alike) == 1 else None
+
+
+def _client(peer: str) -> Client:
+    """Return who asks as the listener's failures count it: behind a loopback address may be a proxy for many people."""
+    try:
+        is_loopback = ipaddress.ip_address(peer).is_loopback
+    except ValueError:
+        is_loopback = True  # a unix socket
+    return Client(peer, peer, (), is_trusted=is_loopback)

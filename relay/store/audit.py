@@ -1,0 +1,77 @@
+"""Who changed what, when and by which way: written once, and looked through."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+
+from sqlalchemy import ColumnElement, insert, or_, select
+
+from relay.store.database import Database
+from relay.store.tables import audit
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditEntry:
+    """One change. `changes` is a list of {key, old, new} as JSON text. `id` grows; 0 before it is kept."""
+
+    at: datetime
+    who: str
+    role: str
+    way: str
+    peer: str
+    operation: str
+    what: str
+    changes: str
+    id: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditSearch:
+    """What an entry must be to be found; what is None or "" does not count. `contains` is looked for in every text."""
+
+    who: str = ""
+    what: str = ""
+    operation: str = ""
+    since: datetime | None = None
+    until: datetime | None = None
+    contains: str = ""
+
+
+class AuditTable:
+    """The table `audit`, one transaction a method. Raises StoreError."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def add(self, entry: AuditEntry) -> None:
+        """Keep an entry."""
+        values = asdict(entry)
+        del values["id"]
+        async with self._database.write() as connection:
+            await connection.execute(insert(audit).values(values))
+
+    async def find(self, search: AuditSearch, *, limit: int, before: int | None = None) -> Sequence[AuditEntry]:
+        """Return the newest entries that are meant; of those that are older than the one with the id `before`."""
+        found = select(audit).where(*_conditions(search)).order_by(audit.c.id.desc()).limit(limit)
+        if before is not None:
+            found = found.where(audit.c.id < before)
+        async with self._database.read() as connection:
+            return [AuditEntry(**row._mapping) for row in await connection.execute(found)]
+
+
+def _conditions(search: AuditSearch) -> list[ColumnElement[bool]]:
+    conditions: list[ColumnElement[bool]] = [
+        column == value for column, value in ((audit.c.who, search.who), (audit.c.what, search.what)) if value
+    ]
+    if search.operation:
+        # "channel" means all of "channel.add", "channel.set" and so on.
+        under = audit.c.operation.startswith(f"{search.operation}.", autoescape=True)
+        conditions.append(or_(audit.c.operation == search.operation, under))
+    if search.since is not None:
+        conditions.append(audit.c.at >= search.since)
+    if search.until is not None:
+        conditions.append(audit.c.at < search.until)
+    if search.contains:
+        texts = (audit.c.who, audit.c.operation, audit.c.what, audit.c.changes)
+        conditions.append(or_(*(column.icontains(search.contains, autoescape=True) for column in texts)))
+    return conditions

@@ -1,0 +1,57 @@
+"""One-time links that nobody has used yet. The link stands nowhere, only the digest of what is secret in it."""
+
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+
+from sqlalchemy import delete, insert, select
+
+from relay.store.database import Database
+from relay.store.tables import invitations
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InvitationRow:
+    """One invitation: for whom (`kind` is admin or agent; no name where the guest chooses it), and until when."""
+
+    digest: str = field(repr=False)
+    kind: str
+    name: str
+    role: str
+    created: datetime
+    expires: datetime
+
+
+class Invitations:
+    """The table `invitations`, one transaction a method. Raises StoreError."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def put(self, row: InvitationRow) -> None:
+        """Keep an invitation, in place of those before for the same name."""
+        async with self._database.write() as connection:
+            same = (invitations.c.kind == row.kind, invitations.c.name == row.name)
+            await connection.execute(delete(invitations).where(*same))
+            await connection.execute(insert(invitations).values(asdict(row)))
+
+    async def get(self, digest: str) -> InvitationRow | None:
+        """Return an invitation, whether it still holds or not."""
+        async with self._database.read() as connection:
+            found = (await connection.execute(select(invitations).where(invitations.c.digest == digest))).first()
+            return None if found is None else InvitationRow(**found._mapping)
+
+    async def take(self, digest: str, now: datetime) -> InvitationRow | None:
+        """Use an invitation up and return it, if it holds: of two who come at once, one has it."""
+        async with self._database.write() as connection:
+            this = (invitations.c.digest == digest, invitations.c.expires > now)
+            found = (await connection.execute(select(invitations).where(*this))).first()
+            if found is None:
+                return None
+            await connection.execute(delete(invitations).where(*this))
+            return InvitationRow(**found._mapping)
+
+    async def remove_of(self, kind: str, name: str) -> int:
+        """Take back the invitations of somebody; return how many there were."""
+        async with self._database.write() as connection:
+            theirs = delete(invitations).where(invitations.c.kind == kind, invitations.c.name == name)
+            return (await connection.execute(theirs)).rowcount
