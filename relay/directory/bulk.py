@@ -23,7 +23,7 @@ Difference: TypeAlias = dict[str, list[Any]]
 
 _TABLES = ("channels", "agents", "applications")
 _FLAGS: Mapping[str, bool] = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
-_NOT_IN_SHEETS = frozenset({"name", "password", "incoming"})
+_NOT_IN_SHEETS = frozenset({"name", "password", "password_from", "incoming"})
 
 
 @dataclass(frozen=True, slots=True)

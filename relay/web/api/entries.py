@@ -172,7 +172,7 @@ def _add_agent_list(routes: APIRouter) -> None:
     page = Page[AGENTS.record]  # type: ignore[name-defined]
 
     @routes.get("/agents", response_model=page, responses=responses(), tags=["agents"], operation_id="agent.page")
-    async def list_agents(  # noqa: PLR0913 - what a list can be asked
+    async def list_agents(  # noqa: PLR0913, PLR0917 - what a list can be asked
         caller: Asking,
         sort: Sort = "name",
         descending: bool = False,
