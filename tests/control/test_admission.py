@@ -15,6 +15,7 @@ from relay.control.parts import Parts
 from relay.control.refused import Refused
 from relay.secrets import logins as logins_module
 from relay.secrets.logins import Logins
+from relay.store.errors import StoreError
 from tests.control.control_kit import AdminOperations, parts_in
 
 HERE, ELSEWHERE, FAR = "127.0.0.1", "192.0.2.7", "198.51.100.9"
@@ -105,6 +106,18 @@ async def test_a_crowd_has_no_more_answers_than_the_limit(peopled: House) -> Non
     answers = await asyncio.gather(*tries, return_exceptions=True)
     assert sum(answer is None for answer in answers) == 5
     assert all(answer is None or isinstance(answer, TooMany) for answer in answers)
+
+
+async def test_what_is_broken_is_for_the_log_and_not_for_strangers(
+    peopled: House, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def broken(_: object) -> None:
+        raise StoreError("the store relay.db is damaged")
+
+    monkeypatch.setattr(peopled.parts.people.administrators, "all", broken.__get__(object()))
+    with pytest.raises(Refused, match=r"^nobody can sign in just now; relay's log says why$"):
+        await peopled.door.sign_in("ada", PASSWORD, FAR)
+    assert "the store relay.db is damaged" in capsys.readouterr().out
 
 
 async def test_the_answer_to_a_third_wrong_password_waits(peopled: House) -> None:
