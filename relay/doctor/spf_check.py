@@ -110,15 +110,15 @@ def _about_senders(
     outlet: Outlet, senders: Senders, verdicts: list[Verdict], record: str
 ) -> tuple[list[Finding], bool | None]:
     """Return what the record says about our server's addresses, and whether SPF passes for all of them."""
+    counts = Counter(verdict.result for verdict in verdicts)
+    passing = counts["pass"]
+    if verdicts and passing == len(verdicts):
+        return [], True
     if not outlet.provider and not senders.are_outside:
         where = ", ".join(senders.addresses) or "no address"
         why = f"{outlet.host} is {where}, which is not what receivers see, so SPF cannot be judged"
         fix = "ask the one who runs it from which addresses it sends, and name them in the SPF record"
         return [warn(Check.SPF, why, fix)], None
-    counts = Counter(verdict.result for verdict in verdicts)
-    passing = counts["pass"]
-    if verdicts and passing == len(verdicts):
-        return [], True
     if any(verdict.result == "permerror" for verdict in verdicts):
         return [], False  # said already: the record is broken
     if any(verdict.result == "temperror" for verdict in verdicts):

@@ -29,6 +29,7 @@ def at_fault(findings: list[Finding]) -> list[tuple[str, str]]:
     [
         ("right", GOOGLE),
         ("servers-own", "smtp.own.example"),
+        ("inside", "smtp.inside.example"),
         ("redirect-spf", GOOGLE),
         ("strict", GOOGLE),
         ("sub.right", GOOGLE),
@@ -91,7 +92,7 @@ async def test_a_planted_fault_is_found_and_nothing_else(
 
 
 def test_every_domain_of_the_zone_is_tested() -> None:
-    right = {"right", "servers-own", "redirect-spf", "strict", "sub.right"}
+    right = {"right", "servers-own", "inside", "redirect-spf", "strict", "sub.right"}
     assert set(faults()) == right | {row[0] for row in PLANTED} | {"foreign", "sub.strict"}
 
 
