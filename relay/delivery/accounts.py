@@ -13,10 +13,15 @@ from relay.delivery.verdict import REST_SECONDS
 from relay.directory.model import Account, Meaning, Server
 from relay.mail.address import Address
 from relay.store.messages import HoldRow
-from relay.upstream.outcome import Failure
+from relay.upstream.outcome import Failure, Outcome
+from relay.upstream.phase import Phase
 
 # Pauses of an account whose server asks for a slower pace; one step back with every message that gets through.
 _SLOW_STEPS = (30.0, 60.0, 120.0, 300.0, 600.0)
+# A login that so often in a row does not work "for now" is taken for a refused one (providers.md): Microsoft answers
+# 451 4.7.0 also where nothing passes by itself.
+_MOST_LOGIN_TROUBLES = 5
+_BEHIND_LOGIN = frozenset({Phase.MAIL, Phase.RCPT, Phase.DATA, Phase.CONTENT, Phase.FINAL})
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +46,22 @@ class Accounts:
         self._holds = {(row.server, row.username, row.address): row for row in rows}
         self._slow: dict[str, Slowness] = {}  # by whose limits count (`Server.scope`)
         self._probing: set[Account] = set()
+        self._login_troubles: dict[Account, int] = {}
+
+    def weigh_login(self, account: Account, outcome: Outcome) -> Outcome:
+        """Count a login that did not work for now, and return the outcome; the fifth in a row is a refused login."""
+        failure = outcome.failure
+        if failure is None or (failure.from_server and failure.phase in _BEHIND_LOGIN):
+            self._login_troubles.pop(account, None)
+            return outcome
+        is_for_now = failure.meaning is Meaning.TEMPORARY and failure.reply.is_temporary
+        if not (failure.from_server and failure.phase is Phase.LOGIN and is_for_now):
+            return outcome
+        times = self._login_troubles[account] = self._login_troubles.get(account, 0) + 1
+        if times < _MOST_LOGIN_TROUBLES:
+            return outcome
+        detail = "; ".join(filter(None, [failure.detail, f"{times} logins in a row did not work"]))
+        return replace(outcome, failure=replace(failure, meaning=Meaning.LOGIN_REFUSED, detail=detail))
 
     def hold_of(self, account: Account, identity: Address | None = None) -> HoldRow | None:
         """Return the hold over an account, or over it with this address; None where nothing holds them."""
@@ -112,6 +133,7 @@ class Accounts:
         for scope in (str(Account(server, username)), server):
             self._slow.pop(scope, None)
         self._probing.discard(Account(server, username))
+        self._login_troubles.pop(Account(server, username), None)
         return tuple(self._holds.pop(key) for key in keys)
 
     def slow_down(self, server: Server, account: Account, failure: Failure, now: datetime) -> Slowness | None:
