@@ -18,6 +18,7 @@ from relay.incoming.mailbox import Mailbox, mailbox_of
 from relay.mail.address import Address
 from relay.mail.content import Content
 from relay.secrets.secret import secret_ref
+from relay.upstream.phase import Phase
 from relay.upstream.probe import Step, probe
 
 
@@ -129,7 +130,11 @@ def _mailbox(profile: Profile, route: Route) -> tuple[Mailbox | None, Address]:
 
 def _record(step: Step, server: Server) -> dict[str, Any]:
     """Return a step as JSON has it; a refused address comes with what to do about it at that provider."""
-    detail = step.detail
-    if step.failure is not None and step.failure.meaning is Meaning.IDENTITY_REFUSED:
+    detail, failure = step.detail, step.failure
+    is_refused = failure is not None and (
+        failure.meaning is Meaning.IDENTITY_REFUSED
+        or (failure.phase is Phase.MAIL and failure.meaning is Meaning.REFUSED)
+    )
+    if is_refused:
         detail = f"{detail}; what to do: {send_as_advice(server.host)}"
     return {"step": step.step, "ok": step.ok, "detail": detail}
