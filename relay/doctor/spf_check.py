@@ -81,8 +81,8 @@ def _missing(outlet: Outlet, senders: Senders) -> Finding:
     domain = outlet.domain
     is_known = bool(outlet.provider and outlet.provider.spf_include) or (outlet.is_own_server and senders.are_outside)
     why = f"{domain} has no SPF record, so receivers cannot tell that {outlet.who} may send for it"
-    fix = "publish one" if is_known else "publish one with the addresses that the server sends from"
-    record = txt_record(domain, f"v=spf1 {_term(outlet, senders)} ~all") if is_known else ""
+    fix = "publish one" if is_known else "publish one with the addresses (ADDRESS) that the server sends from"
+    record = txt_record(domain, f"v=spf1 {_term(outlet, senders) if is_known else 'ip4:ADDRESS'} ~all")
     if outlet.provider and not outlet.provider.keeps_envelope:
         why = f"{domain} has no SPF record; {outlet.who} has its own envelope, but some receivers ask for one"
         return warn(Check.SPF, why, fix, record)

@@ -132,6 +132,12 @@ async def test_a_server_inside_is_not_what_receivers_see(dns_server: str) -> Non
     assert "10.1.2.3, which is not what receivers see" in findings[1].why
 
 
+async def test_a_record_for_a_server_whose_address_is_not_known_leaves_it_open(dns_server: str) -> None:
+    findings = await findings_of(dns_server, Outlet("no-spf.example", "smtp.inside.example"))
+    (found,) = (finding for finding in findings if finding.check is Check.SPF)
+    assert found.record == 'no-spf.example. IN TXT "v=spf1 ip4:ADDRESS ~all"'
+
+
 async def test_somebody_elses_server_may_send_from_elsewhere(dns_server: str) -> None:
     findings = await findings_of(dns_server, Outlet("right.example", "smtp.own.example"))
     assert at_fault(findings) == [("spf", "warn"), ("dkim", "warn"), ("alignment", "warn")]
