@@ -41,6 +41,9 @@ class QueueDesk(Protocol):
         Where an address is held with its account, there is an entry of its own for the two, with that `address`.
         """
 
+    def account_state(self, server: str, username: str) -> str:
+        """Return whether an account is ok, slowed or held. May be asked in a thread."""
+
     async def release_account(self, server: str, username: str) -> bool:
         """Forget what holds or slows an account, and every address with it. False: nothing did."""
 

@@ -88,6 +88,13 @@ class StoreQueueDesk:
             records.append(self._record(account, hold, users[account], now))
         return records
 
+    def account_state(self, server: str, username: str) -> str:
+        """Return the state of one account."""
+        account = Account(server, username)
+        if self._accounts.hold_of(account) is not None:
+            return "held"
+        return "slowed" if self._accounts.slowness_of(account, datetime.now(UTC)) else "ok"
+
     async def release_account(self, server: str, username: str) -> bool:
         """Lift every hold of an account."""
         is_lifted = await lift(self._queue, self._accounts, Account(server, username), datetime.now(UTC))

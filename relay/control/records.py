@@ -113,7 +113,7 @@ def _server_record(parts: Parts, directory: Directory, server: Server, used: Map
         "internal": server.internal,
         "used_by_channels": used.get((server.name, ProfileKind.CHANNEL), 0),
         "used_by_agents": used.get((server.name, ProfileKind.AGENT), 0),
-        "state": "ok",
+        "state": parts.desk.account_state(server.name, server.username),
         "password_set": parts.secrets.is_set(token_ref(server, server) or ref_of(server)),
     }
     return shown | _rest(server, shown)
