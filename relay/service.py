@@ -48,6 +48,7 @@ from relay.secrets.key_source import key_source
 from relay.secrets.logins import Logins
 from relay.secrets.master_key import MasterKeyError
 from relay.secrets.oauth import Tokens
+from relay.secrets.secret import token_refs
 from relay.secrets.vault import Vault
 from relay.settings import Settings, check_modes
 from relay.store.database import Database, open_database
@@ -89,6 +90,7 @@ class Service:
         self.listeners: Listeners
         self.dispatcher: Dispatcher
         self.returned_mail: ReturnedMail
+        self.tokens: Tokens
 
     async def start(self) -> None:
         """Open everything, the listeners and the control socket last."""
@@ -165,6 +167,7 @@ class Service:
         if not directory.faults:
             self._later(self.dispatcher.directory_changed())
             self.returned_mail.refresh()
+            self.tokens.watch(token_refs(directory.routing().directory))
         if self._is_serving:
             self._later(self._systemd.status(self._summary()))
 
@@ -232,6 +235,7 @@ class Service:
         self.returned_mail = ReturnedMail(queue, secrets, lambda: self.directory.routing().directory)
         closing.push_async_callback(self.returned_mail.aclose)
         self.returned_mail.refresh()
+        self.tokens.watch(token_refs(self.directory.routing().directory))
         self.listeners = self._make_listeners(desk, vault, certificate, passed)
         await self._open_control(vault, secrets, queue, postman, upstream)
         await self.listeners.open(passed)
@@ -241,9 +245,9 @@ class Service:
         settings = self.settings
         source = key_source(settings.secrets.master_key, settings.state_dir, os.environ)
         vault = await Vault.open(SecretTable(database), source)
-        tokens = Tokens(vault, renews_ahead=True)
-        self._closing.push_async_callback(tokens.aclose)
-        return vault, SecretKeeper(vault, os.environ, settings.state_dir, tokens=tokens)
+        self.tokens = Tokens(vault, renews_ahead=True)
+        self._closing.push_async_callback(self.tokens.aclose)
+        return vault, SecretKeeper(vault, os.environ, settings.state_dir, tokens=self.tokens)
 
     async def _open_delivery(self, queue: Queue, secrets: SecretKeeper, upstream: Upstream) -> tuple[Postman, Desk]:
         settings, closing = self.settings, self._closing

@@ -208,6 +208,23 @@ def test_an_expired_token_is_renewed_once_and_the_mail_goes(relay: Relay, identi
     assert sink.wait_for("renewed@customer.example").login == f"code@{DOMAIN}"
 
 
+def test_a_token_is_renewed_before_it_expires_although_nobody_sends(
+    relay: Relay, identity: IdentityServer, sink: Sink
+) -> None:
+    identity.behaviour.seconds = 4
+    by_code(relay, identity)
+    wait_until(lambda: identity.asked.count("refresh_token") >= 2, "two renewals", 30)
+    relay.stop()
+    relay.start()
+    before = len(identity.asked)
+    wait_until(lambda: len(identity.asked) > before, "a renewal after a start", 30)
+    token = token_of(relay, f"code/code@{DOMAIN}")
+    assert (token["state"], token["refreshed"] < token["expires"]) == ("ok", True)
+    line = next(line for line in relay.command("status").out.splitlines() if "token" in line)
+    assert line.startswith(f"  code/code@{DOMAIN}: token expires in ")
+    assert ", last renewed " in line
+
+
 def test_a_wrong_token_is_renewed_once_and_then_held_and_a_new_authorization_frees_it(
     relay: Relay, identity: IdentityServer, dovecot: Dovecot, sink: Sink
 ) -> None:
