@@ -83,7 +83,8 @@ class _Rounds:
     async def examine_server(self, group: list[Patient]) -> None:
         """Look at one server with every account; the first visit says what holds for all."""
         first, *others = group
-        own_turns = asyncio.Semaphore(_VISITS_OF_ONE_SERVER)
+        most = first.server.max_connections if first.server.shared_limits else _VISITS_OF_ONE_SERVER
+        own_turns = asyncio.Semaphore(min(most, _VISITS_OF_ONE_SERVER))
         seen = await self._visit(first, own_turns)
         everybody = [name for patient in group for name in patient.names]
         self.found.put_nowait(_records(check_server(first.server, seen), everybody, first.server.name))

@@ -1,5 +1,6 @@
 """Within the limits of a provider that counts: nothing is ever refused for speed, and little of it is left unused."""
 
+import json
 import signal
 import time
 from collections.abc import Iterator
@@ -228,4 +229,14 @@ def test_direct_is_told_to_come_back_later(start_relay: StartRelay) -> None:
         assert submit(relay, 1)[0].startswith("250 2.0.0 Ok: delivered via acmejets: ")
         said = "The sending limit of this account is used up for now; please try again later"
         assert submit(relay, 1) == [f"451 4.7.0 {said}"]
+        assert server.refusals == []
+
+
+def test_the_doctor_keeps_to_the_connections_that_accounts_share(start_relay: StartRelay) -> None:
+    names = tuple(f"agent{number}" for number in range(12))
+    with provider(connections=2, is_shared=True) as server:
+        relay = start_relay(directory(server.port, names, max_connections=2, shared_limits=True))
+        done = relay.command("doctor", "--json")
+        logins = [one for one in json.loads(done.out)["findings"] if one["check"] == "login"]
+        assert [one["level"] for one in logins] == ["good"] * len(names)
         assert server.refusals == []
