@@ -15,9 +15,13 @@ from relay.mail.address import Address
 from relay.store.messages import HoldRow
 from relay.upstream.outcome import Failure, Outcome
 from relay.upstream.phase import Phase
+from relay.upstream.window import named_window
 
 # Pauses of an account whose server asks for a slower pace; one step back with every message that gets through.
 _SLOW_STEPS = (30.0, 60.0, 120.0, 300.0, 600.0)
+# A server that names a time itself is believed, within bounds: it must not shut an account out by a slip of the pen.
+_LONGEST_NAMED_PAUSE = 3600.0
+_SHORTEST_NAMED_REST, _LONGEST_NAMED_REST = 60.0, 86400.0
 # A login that so often in a row does not work "for now" is taken for a refused one (providers.md): Microsoft answers
 # 451 4.7.0 also where nothing passes by itself.
 _MOST_LOGIN_TROUBLES = 5
@@ -103,7 +107,7 @@ class Accounts:
         key = (account.server, account.username, identity.key if is_pair else "")
         before = self._holds.get(key)
         probes = before.probes + 1 if before else 0
-        rest = REST_SECONDS.get(failure.meaning)
+        rest = _rest_seconds(failure)
         row = HoldRow(
             server=account.server,
             username=account.username,
@@ -146,8 +150,9 @@ class Accounts:
         if before is not None and before.until > now:
             return None
         number = min(before.step + 1, len(_SLOW_STEPS) - 1) if before else 0
+        named = min(named_window(failure.reply.text) or 0, _LONGEST_NAMED_PAUSE)
         self._slow[scope] = Slowness(
-            until=now + timedelta(seconds=step(_SLOW_STEPS, number)),
+            until=now + timedelta(seconds=max(step(_SLOW_STEPS, number), named)),
             step=number,
             reason=str(failure.reply),
             connections=max(1, self.connections(server, account) // 2),
@@ -167,3 +172,10 @@ class Accounts:
             return
         successes = 0 if is_run else slow.successes + 1
         self._slow[scope] = replace(slow, step=max(0, slow.step - 1), connections=connections, successes=successes)
+
+
+def _rest_seconds(failure: Failure) -> float | None:
+    """Return how long an account is held by itself: the window that the server names, or our guess; None: no such."""
+    guess = REST_SECONDS.get(failure.meaning)
+    named = named_window(failure.reply.text) if guess is not None else None
+    return guess if named is None else min(max(named, _SHORTEST_NAMED_REST), _LONGEST_NAMED_REST)

@@ -3,9 +3,12 @@
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+import pytest
+
 from relay.delivery.accounts import Accounts
 from relay.delivery.schedule import Schedule
 from relay.directory.model import Account, Meaning, Server
+from relay.mail.address import Address
 from relay.mail.reply import Reply
 from relay.settings import Delivery
 from relay.upstream.outcome import Failure, Outcome
@@ -66,6 +69,38 @@ def test_accounts_that_share_limits_slow_down_together() -> None:
     assert known.connections(SHARED, JOHN) == 4
     known.release("acmejets", "john")
     assert known.slowness_of(JANE, NOW) is None
+
+
+@pytest.mark.parametrize(
+    ("meaning", "words", "seconds"),
+    [
+        (Meaning.QUOTA, "Daily user sending limit exceeded", 3600),
+        (Meaning.QUOTA, "Daily user sending limit exceeded, try again in 6 hours", 6 * 3600),
+        (Meaning.QUOTA, "limit exceeded, try again in 9999 days", 86400),
+        (Meaning.LOCK_OUT, "throttled", 4 * 3600),
+        (Meaning.LOCK_OUT, "locked for 30 minutes", 1800),
+        (Meaning.ACCOUNT_FULL, "mailbox full, retry in 1 s", 60),
+    ],
+)
+def test_an_account_rests_for_the_window_that_is_named_or_guessed(meaning: Meaning, words: str, seconds: float) -> None:
+    failure = replace(SLOWER, reply=Reply(550, "5.4.5", words), meaning=meaning)
+    row = accounts().hold(JANE, Address.parse("jane@acmejets.example"), failure, "", NOW)
+    assert row.until == NOW + timedelta(seconds=seconds)
+
+
+def test_a_refused_login_waits_for_a_person_whatever_time_is_named() -> None:
+    failure = replace(SLOWER, reply=Reply(535, "5.7.8", "no; retry in 5 minutes"), meaning=Meaning.LOGIN_REFUSED)
+    row = accounts().hold(JANE, Address.parse("jane@acmejets.example"), failure, "", NOW)
+    assert row.until is None
+
+
+@pytest.mark.parametrize(
+    ("words", "seconds"), [("slower", 30), ("retry in 10 s", 30), ("retry in 5 min", 300), ("retry in 9 h", 3600)]
+)
+def test_a_pause_is_as_long_as_the_server_names(words: str, seconds: float) -> None:
+    pause = accounts().slow_down(SERVER, JANE, replace(SLOWER, reply=Reply(432, "4.3.2", words)), NOW)
+    assert pause is not None
+    assert pause.until == NOW + timedelta(seconds=seconds)
 
 
 BUSY_LOGIN = Failure(
