@@ -24,6 +24,7 @@ Values: TypeAlias = Mapping[str, Any]
 
 _TABLES: Mapping[ProfileKind, str] = MappingProxyType({ProfileKind.CHANNEL: "channels", ProfileKind.AGENT: "agents"})
 _LOGINS = ("channels", "agents", "applications")
+_TABLE_KEYS = frozenset({"answers", "oauth", "incoming"})
 # The tables inside an entry; their keys are written "oauth.client_id".
 _INNER: Mapping[str, "type[OAuthClient | Incoming]"] = MappingProxyType({"oauth": OAuthClient, "incoming": Incoming})
 _FLAGS: Mapping[str, bool] = MappingProxyType(
@@ -55,6 +56,8 @@ def parse_value(model: Editable, key: str, text: str) -> Any:
     table, dot, inner = key.partition(".")
     if dot and table in _INNER and table in keys_of(model):
         return _inner_value(table, inner, text)
+    if not text and key in _TABLE_KEYS and key in keys_of(model):
+        return None  # the whole table goes
     _check_settable(model, key)
     return _read(model, key, text)
 
@@ -198,7 +201,7 @@ def _check_settable(model: Editable, key: str) -> None:
         raise EditRefused("name: a name cannot be changed; remove the entry and add it under the new name")
     if key not in known:
         raise EditRefused(f"{key}: {no_such_key(key, known)}")
-    if key in {"answers", "oauth", "incoming"}:
+    if key in _TABLE_KEYS:
         way = "write it in directory.toml" if key == "answers" else f"set the keys in it: {key}.KEY=VALUE"
         raise EditRefused(f"{key}: this is a table; {way}")
 

@@ -68,6 +68,8 @@ def test_an_app_may_be_registered_after_the_server_is_added(relay: CommandLine) 
     relay.good("server", "set", "ms", "oauth.client_id=0f4b2c1e", "oauth.tenant=acme.onmicrosoft.com")
     assert relay.ask("server", "show", "ms")["oauth"]["client_id"] == "0f4b2c1e"
     assert relay("check").err == ""
+    relay.good("server", "set", "ms", "auth=login", "oauth=")
+    assert relay.ask("server", "show", "ms")["oauth"] is None
 
 
 @pytest.mark.parametrize("provider", [name for name, found in presets().items() if not found.host_form])

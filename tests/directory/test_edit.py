@@ -53,6 +53,9 @@ def house() -> dict[str, Any]:
         (Agent, "full_name", "Jane Doe", "Jane Doe"),
         (Application, "may_send_as", "support, group:sales,*", ["support", "group:sales", "*"]),
         (Application, "may_send_as", "", None),
+        (Server, "oauth", "", None),
+        (Server, "answers", "", None),
+        (Channel, "incoming", "", None),
         (Server, "oauth.client_id", "0f4b2c1e", "0f4b2c1e"),
         (Server, "oauth.tenant", "", None),
         (Channel, "incoming.watch_bounces", "yes", True),
@@ -94,7 +97,8 @@ def test_a_text_is_read_by_the_type_of_its_key(model: Editable, key: str, text: 
         ),
         (Channel, "incoming.port", "imaps", "incoming.port: 'imaps' is not a whole number"),
         (Application, "may_sendas", "*", "may_sendas: there is no such key; did you mean 'may_send_as'?"),
-        (Agent, "incoming", "", "incoming: this is a table; set the keys in it: incoming.KEY=VALUE"),
+        (Agent, "incoming", "x", "incoming: this is a table; set the keys in it: incoming.KEY=VALUE"),
+        (Agent, "oauth", "", "oauth: there is no such key; remove it"),
     ],
 )
 def test_a_text_that_cannot_be_is_refused(model: Editable, key: str, text: str, sentence: str) -> None:
