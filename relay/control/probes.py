@@ -1,12 +1,14 @@
 """Tests of servers and profiles: logging in and sending a message, told step by step."""
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 from relay.control.incoming import no_mailbox
 from relay.control.lookup import find_profile, find_server
 from relay.control.operation import Operation
 from relay.control.parts import Parts
+from relay.control.patients import Patient
 from relay.control.probe_message import probe_message
 from relay.control.refused import Refused
 from relay.control.round_trip import RoundTrip
@@ -17,7 +19,8 @@ from relay.doctor.server_check import may_send_as
 from relay.incoming.mailbox import Mailbox, mailbox_of
 from relay.mail.address import Address
 from relay.mail.content import Content
-from relay.secrets.secret import secret_ref
+from relay.secrets.secret import Secret
+from relay.secrets.sources import SecretUnavailable
 from relay.upstream.phase import Phase
 from relay.upstream.probe import Step, probe
 
@@ -100,13 +103,12 @@ class Probes:
         recipient: Address,
         content: Content | None,
     ) -> AsyncIterator[dict[str, Any]]:
-        ref = secret_ref(server, profile, override=profile is not None and profile.override)
-        if ref is not None:
-            self._parts.secrets.forget(ref)  # a test asks the password's source anew
+        patient = Patient.of(server, account, profile if profile is not None and profile.override else None)
+        secret, lack = await self._secret(patient)
         steps = probe(
             server,
             account,
-            await self._parts.secrets.secret(ref) if ref else None,
+            secret,
             hello=self._parts.settings.effective_hostname,
             sender=sender,
             recipient=recipient,
@@ -115,9 +117,26 @@ class Probes:
         is_good = False
         async for step in steps:
             is_good = step.ok
-            yield _record(step, server)
+            yield _record(replace(step, detail=lack) if lack and _is_failed_login(step) else step, server)
         if is_good and content is None:
             yield {"step": "send-as", "ok": True, "detail": may_send_as(server, sender, account.username)}
+
+    async def _secret(self, patient: Patient) -> tuple[Secret | None, str]:
+        """Return the secret to log in with, or why there is none and what to do."""
+        ref, account = patient.ref, patient.account
+        if ref is None:
+            return None, ""
+        self._parts.secrets.forget(ref)  # a test asks the password's source anew
+        try:
+            secret = await self._parts.secrets.secret(ref)
+        except SecretUnavailable as unavailable:
+            return None, f"the secret of {account} cannot be had: {unavailable}"
+        lack = "no password is set for" if ref.token is None else "nobody has authorized"
+        return secret, "" if secret else f"{lack} {account}; mend it with: {patient.command}"
+
+
+def _is_failed_login(step: Step) -> bool:
+    return step.failure is not None and step.failure.phase is Phase.LOGIN
 
 
 def _mailbox(profile: Profile, route: Route) -> tuple[Mailbox | None, Address]:
