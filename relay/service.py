@@ -55,6 +55,7 @@ from relay.secrets.key_source import key_source
 from relay.secrets.logins import Logins
 from relay.secrets.master_key import MasterKeyError
 from relay.secrets.oauth import Tokens
+from relay.secrets.secret import token_refs
 from relay.secrets.vault import Vault
 from relay.settings import Settings, Web, check_modes
 from relay.store.audit import AuditTable
@@ -105,6 +106,7 @@ class Service:
         self._parts: Parts
         self.dispatcher: Dispatcher
         self.returned_mail: ReturnedMail
+        self.tokens: Tokens
 
     async def start(self) -> None:
         """Open everything, the listeners and the control socket last."""
@@ -193,6 +195,7 @@ class Service:
         if not directory.faults:
             self._later(self.dispatcher.directory_changed())
             self.returned_mail.refresh()
+            self.tokens.watch(token_refs(directory.routing().directory))
         if self._is_serving:
             self._later(self._systemd.status(self._summary()))
 
@@ -260,6 +263,7 @@ class Service:
         self.returned_mail = ReturnedMail(queue, secrets, lambda: self.directory.routing().directory)
         closing.push_async_callback(self.returned_mail.aclose)
         self.returned_mail.refresh()
+        self.tokens.watch(token_refs(self.directory.routing().directory))
         logins = Logins(vault, self.directory.routing)
         closing.callback(logins.close)
         self.listeners = self._make_listeners(desk, logins, certificate, passed)
@@ -289,9 +293,9 @@ class Service:
         settings = self.settings
         source = key_source(settings.secrets.master_key, settings.state_dir, os.environ)
         vault = await Vault.open(SecretTable(database), source)
-        tokens = Tokens(vault, renews_ahead=True)
-        self._closing.push_async_callback(tokens.aclose)
-        return vault, SecretKeeper(vault, os.environ, settings.state_dir, tokens=tokens)
+        self.tokens = Tokens(vault, renews_ahead=True)
+        self._closing.push_async_callback(self.tokens.aclose)
+        return vault, SecretKeeper(vault, os.environ, settings.state_dir, tokens=self.tokens)
 
     async def _open_delivery(
         self, database: Database, queue: Queue, secrets: SecretKeeper, upstream: Upstream

@@ -179,8 +179,6 @@ class Relay:
             "web": {"address": ""},  # several relays run at once, and there is one port by default
             # What a server says reaches the client, and nothing goes on behind a test's back.
             "delivery": {"mode": "direct"},
-            # One port would do for one relay alone.
-            "web": {"address": ""},
         }
         self.settings_file.write_text(tomli_w.dumps({**own, **settings}))
 
