@@ -183,6 +183,7 @@ def _write_files(folder: Path, port: int, upstream: int, passwords: dict[str, st
         "runtime_dir": str(folder),
         "listener": [{"name": "demo", "address": f"127.0.0.1:{port}"}],
         "log": {"level": "error"},
+        "web": {"address": ""},
     }
     (folder / "relay.toml").write_bytes(tomli_w.dumps(settings).encode())
     (folder / "directory.toml").write_bytes(tomli_w.dumps(_directory(upstream, passwords)).encode())

@@ -10,8 +10,9 @@ import sys
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack, suppress
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from relay import __version__, descriptors, log
 from relay.certificate import CertificateFault, CertificateFiles
@@ -39,6 +40,7 @@ from relay.delivery.spending import Spending
 from relay.delivery.telling import Telling
 from relay.directory.live import LiveDirectory
 from relay.directory.model import Mode
+from relay.endpoint import TcpAddress, parse_endpoint
 from relay.faults import Fault, Faults
 from relay.incoming.watch import ReturnedMail
 from relay.listener.own_socket import own_socket
@@ -54,7 +56,7 @@ from relay.secrets.logins import Logins
 from relay.secrets.master_key import MasterKeyError
 from relay.secrets.oauth import Tokens
 from relay.secrets.vault import Vault
-from relay.settings import Settings, check_modes
+from relay.settings import Settings, Web, check_modes
 from relay.store.audit import AuditTable
 from relay.store.database import Database, open_database
 from relay.store.errors import StoreError
@@ -64,6 +66,9 @@ from relay.store.secrets import SecretTable
 from relay.systemd import Systemd, from_environment
 from relay.upstream.transfer import Timeouts
 from relay.upstream.upstream import Upstream
+
+if TYPE_CHECKING:
+    from relay.web.server import WebServer
 
 # What may be wrong at the start; each is one sentence for whoever started us, or several of them.
 START_ERRORS = (Faults, StoreError, MasterKeyError, ListenError, ControlSocketError)
@@ -96,6 +101,7 @@ class Service:
         self.listeners: Listeners
         self.operations: Operations
         self.admission: Admission
+        self._web: WebServer | None = None
         self._parts: Parts
         self.dispatcher: Dispatcher
         self.returned_mail: ReturnedMail
@@ -150,6 +156,7 @@ class Service:
                     {"file": fault.file, "key": fault.key, "message": fault.message} for fault in self.directory.faults
                 ],
             },
+            "web": self._web.status() if self._web else {"address": None, "trouble": ""},
             "mailboxes": self.returned_mail.status(),
         }
 
@@ -262,6 +269,21 @@ class Service:
         await self._open_control()
         await self.listeners.open(passed)
         closing.push_async_callback(self.listeners.stop, self._stop_seconds)
+        if settings.web.address:
+            await self._open_web(settings.web)
+
+    async def _open_web(self, web: Web) -> None:
+        from relay.web.app import make_app  # noqa: PLC0415 - what the pages stand on takes a third of a second to load
+        from relay.web.server import WebServer  # noqa: PLC0415
+        from relay.web.site import Site, make_templates  # noqa: PLC0415
+
+        address = parse_endpoint(web.address)
+        assert isinstance(address, TcpAddress)
+        templates = make_templates(self.settings.effective_hostname)
+        site = Site(self.operations, self.admission, web.public_url.rstrip("/"), templates)
+        self._web = WebServer(address, partial(make_app, site))
+        await self._web.start()
+        self._closing.push_async_callback(self._web.stop)
 
     async def _open_secrets(self, database: Database) -> tuple[Vault, SecretKeeper]:
         settings = self.settings

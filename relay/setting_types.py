@@ -3,6 +3,7 @@
 import ipaddress
 from pathlib import Path
 from typing import Annotated, Literal, TypeAlias, TypeVar
+from urllib.parse import urlsplit
 
 from annotated_types import Ge
 from pydantic import AfterValidator, BeforeValidator, Strict
@@ -26,6 +27,23 @@ def _name_server(text: str) -> str:
     except ValueError:
         pass
     raise ValueError(f"{text!r} is no name server; write its IP address and port, such as 127.0.0.1:53")
+
+
+def _web_address(text: str) -> str:
+    if text and not isinstance(parse_endpoint(text), TcpAddress):
+        raise ValueError(f"{text!r} is no address for the pages; write host:port, such as 127.0.0.1:8025")
+    return text
+
+
+def _public_url(text: str) -> str:
+    try:
+        parts = urlsplit(text)
+        is_good = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
+    except ValueError:
+        is_good = False
+    if not is_good or parts.path.strip("/") or parts.query or parts.fragment or parts.username:
+        raise ValueError(f"{text!r} is no address of pages; write https://HOST and nothing behind it")
+    return text.rstrip("/")
 
 
 def _network(value: object) -> object:
@@ -90,6 +108,8 @@ Durations: TypeAlias = Annotated[tuple[Duration, ...], AfterValidator(_some)]
 Workers: TypeAlias = Annotated[int | Literal["auto"], BeforeValidator(_workers)]
 EndpointText: TypeAlias = Annotated[str, AfterValidator(_endpoint)]
 NameServer: TypeAlias = Annotated[str, AfterValidator(_name_server)]
+WebAddress: TypeAlias = Annotated[str, AfterValidator(_web_address)]
+PublicUrl: TypeAlias = Annotated[str, AfterValidator(_public_url)]
 HostName: TypeAlias = Annotated[str, AfterValidator(_host_name)]
 Folder: TypeAlias = Annotated[Path, AfterValidator(_absolute)]
 FolderOrEmpty: TypeAlias = Annotated[str, AfterValidator(_absolute_or_empty)]

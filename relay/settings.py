@@ -32,7 +32,9 @@ from relay.setting_types import (
     NameServer,
     Network,
     Number,
+    PublicUrl,
     StoreUrl,
+    WebAddress,
     Workers,
 )
 
@@ -173,8 +175,8 @@ class Web:
 
     __pydantic_config__: ClassVar = _CONFIG
 
-    address: Annotated[str, 'Where they are: host:port; "" turns them off.'] = "127.0.0.1:8025"
-    public_url: Annotated[str, "How links to the pages begin."] = "http://127.0.0.1:8025"
+    address: Annotated[WebAddress, 'Where they are: host:port; "" turns them off.'] = "127.0.0.1:8025"
+    public_url: Annotated[PublicUrl, "How links to the pages begin."] = "http://127.0.0.1:8025"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

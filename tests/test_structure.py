@@ -38,6 +38,8 @@ LIBRARIES: Mapping[str, tuple[str, ...]] = {
     "scramp": ("secrets", "upstream", "listener"),
     "dns": ("doctor",),
     "spf": ("doctor",),
+    "fastapi": ("web",),
+    "jinja2": ("web",),
     "starlette": ("control", "web"),
     "uvicorn": ("control", "web"),
     "prometheus_client": ("metrics",),

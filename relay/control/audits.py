@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from annotated_types import Ge, Le
 
-from relay.control.history import moment_of
+from relay.control.keyset import read_time
 from relay.control.message_records import rfc3339
 from relay.control.operation import Operation
 from relay.control.parts import Parts
@@ -44,8 +44,8 @@ class Audits:
             who=who,
             what=what,
             operation=operation,
-            since=moment_of(since, "since"),
-            until=moment_of(until, "until"),
+            since=read_time(since, "since"),
+            until=read_time(until, "until"),
             contains=contains,
         )
         found = await self._audit.find(search, limit=limit + 1, before=before)

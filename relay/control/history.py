@@ -1,14 +1,13 @@
 """The operations on the history: what became of every message."""
 
 from collections.abc import AsyncIterator
-from datetime import datetime
 from typing import Any
 
 from relay.control.finding import find_message, known_state, records_of
+from relay.control.keyset import read_time
 from relay.control.message_records import history_record, journey_record
 from relay.control.operation import Operation
 from relay.control.parts import Parts
-from relay.control.refused import Refused
 from relay.mail.address import Address
 from relay.store.messages import StoredMessage
 
@@ -37,7 +36,7 @@ class History:
         chosen: dict[str, Any] = {
             "sender": _address(sender),
             "to": _address(to),
-            "since": moment_of(since, "since"),
+            "since": read_time(since, "since"),
             "state": known_state(state),
             "message_id": message_id,
         }
@@ -55,16 +54,3 @@ class History:
 
 def _address(text: str | None) -> Address | None:
     return None if text is None else Address.parse(text.strip().removeprefix("<").removesuffix(">"))
-
-
-def moment_of(text: str | None, key: str) -> datetime | None:
-    """Return the moment that a text of RFC 3339 means; None stays None. Raises Refused."""
-    if text is None:
-        return None
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        moment = None
-    if moment is None or moment.tzinfo is None:
-        raise Refused(f"'{text}' is no time with a zone; write it as 2025-11-24T10:05:00Z", key=key)
-    return moment

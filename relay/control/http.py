@@ -42,10 +42,12 @@ class QuietServer(Server):
 
 
 class HttpServer:
-    """An ASGI application on a listening unix socket."""
+    """An ASGI application on a listening socket. `protocol` is how HTTP is spoken there."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, name: str, protocol: type[H11Protocol] = H11Protocol) -> None:
         self._app = app
+        self._name = name
+        self._protocol = protocol
         self._server: QuietServer | None = None
         self._task: asyncio.Task[None] | None = None
 
@@ -53,7 +55,7 @@ class HttpServer:
         """Serve on a socket that listens already; it is closed with the server."""
         config = Config(
             self._app,
-            http=PeerProtocol,
+            http=self._protocol,
             ws="none",
             lifespan="off",
             log_config=None,
@@ -63,7 +65,7 @@ class HttpServer:
             timeout_graceful_shutdown=_GRACE_SECONDS,
         )
         self._server = QuietServer(config)
-        self._task = asyncio.create_task(self._server.serve(sockets=[listening]), name="control.sock")
+        self._task = asyncio.create_task(self._server.serve(sockets=[listening]), name=self._name)
         ready = asyncio.create_task(self._server.ready.wait())
         await asyncio.wait({self._task, ready}, return_when=asyncio.FIRST_COMPLETED)
         ready.cancel()

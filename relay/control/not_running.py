@@ -17,6 +17,7 @@ NOT_RUNNING: Mapping[str, Any] = MappingProxyType(
         "queue": {},
         "oldest": None,
         "accounts_held": [],
+        "web": {"address": None, "trouble": ""},
         "mailboxes": [],
         "oauth": [],
     }

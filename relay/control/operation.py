@@ -56,13 +56,15 @@ class Operation:
 
     A generator yields objects, one as each step is done or, where they are many, a list of them as each page is read.
     An operation that `is_change` is for administrators, unless its `access` is OWN: then the parameter `name` says
-    which agent's it is.
+    which agent's it is. Where it `may_change_nothing`, such as an import that is only looked at, the audit has an entry
+    of it only where it did change something.
     """
 
     function: Callable[..., Any]
     is_change: bool = False
     is_stream: bool = False
     access: Access = Access.READ
+    may_change_nothing: bool = False
 
     def allows(self, actor: Actor, params: Mapping[str, Any]) -> bool:
         """Whether somebody may run it with these parameters."""

@@ -17,7 +17,7 @@ from relay.doctor.server_check import may_send_as
 from relay.incoming.mailbox import Mailbox, mailbox_of
 from relay.mail.address import Address
 from relay.mail.content import Content
-from relay.secrets.secret import secret_ref
+from relay.secrets.secret import Secret, secret_ref
 from relay.upstream.probe import Step, probe
 
 
@@ -102,21 +102,28 @@ class Probes:
         ref = secret_ref(server, profile, override=profile is not None and profile.override)
         if ref is not None:
             self._parts.secrets.forget(ref)  # a test asks the password's source anew
-        steps = probe(
-            server,
-            account,
-            await self._parts.secrets.secret(ref) if ref else None,
-            hello=self._parts.settings.effective_hostname,
-            sender=sender,
-            recipient=recipient,
-            content=content,
-        )
-        is_good = False
-        async for step in steps:
-            is_good = step.ok
-            yield _record(step, server)
-        if is_good and content is None:
-            yield {"step": "send-as", "ok": True, "detail": may_send_as(server, sender, account.username)}
+        secret = await self._parts.secrets.secret(ref) if ref else None
+        async for record in probe_steps(self._parts, server, account, secret, sender, recipient, content):
+            yield record
+
+
+async def probe_steps(
+    parts: Parts,
+    server: Server,
+    account: Account,
+    secret: Secret | None,
+    sender: Address,
+    recipient: Address,
+    content: Content | None,
+) -> AsyncIterator[dict[str, Any]]:
+    """Yield the steps of a test as JSON has them; without content nothing is sent, and what that proves is the last."""
+    hello = parts.settings.effective_hostname
+    is_good = False
+    async for step in probe(server, account, secret, hello=hello, sender=sender, recipient=recipient, content=content):
+        is_good = step.ok
+        yield _record(step, server)
+    if is_good and content is None:
+        yield {"step": "send-as", "ok": True, "detail": may_send_as(server, sender, account.username)}
 
 
 def _mailbox(profile: Profile, route: Route) -> tuple[Mailbox | None, Address]:

@@ -30,8 +30,9 @@ _User: TypeAlias = tuple[str | None, ProfileKind]
 
 _HIDDEN = frozenset({"password"})
 # What people look for; the words of settings ("rewrite", "auto") would match too much.
-_SEARCHED = (
+SEARCHED = (
     "name",
+    "host",
     "address",
     "aliases",
     "resolved_server",
@@ -72,7 +73,7 @@ def profile_records(parts: Parts, kind: ProfileKind, *, sort: str = "name", cont
     if records and sort not in records[0]:
         raise Refused(f"there is no column {sort!r} to sort by{did_you_mean(sort, records[0])}", key="sort")
     if contains:
-        records = [record for record in records if _has_text(record, contains.casefold())]
+        records = [record for record in records if has_text(record, contains.casefold())]
     return sorted(records, key=_by(sort))
 
 
@@ -152,8 +153,9 @@ def _plain(value: Any) -> Any:
     return str(value) if isinstance(value, str) else value
 
 
-def _has_text(record: Mapping[str, Any], text: str) -> bool:
-    return any(text in str(record.get(key) or "").casefold() for key in _SEARCHED)
+def has_text(record: Mapping[str, Any], text: str) -> bool:
+    """Tell whether one of the values that people look for has a text in it (without case)."""
+    return any(text in str(record.get(key) or "").casefold() for key in SEARCHED)
 
 
 def _by(key: str) -> Callable[[Mapping[str, Any]], tuple[bool, str]]:

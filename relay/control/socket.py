@@ -24,7 +24,7 @@ from starlette.routing import Route
 
 from relay import log
 from relay.control.actor import commanding
-from relay.control.http import HttpServer
+from relay.control.http import HttpServer, PeerProtocol
 from relay.control.operations import Operations
 from relay.control.peer import may_ask
 from relay.control.refused import Refused, UnknownOperation
@@ -53,7 +53,7 @@ class ControlSocket:
             Route("/metrics", self._metrics, methods=["GET"]),
             Route("/do/{name}", self._do, methods=["POST"]),
         ]
-        self._server = HttpServer(Starlette(routes=routes))
+        self._server = HttpServer(Starlette(routes=routes), "control.sock", PeerProtocol)
 
     async def start(self) -> None:
         """Listen. A socket file that nobody answers on is replaced. Raises ControlSocketError."""

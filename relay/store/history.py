@@ -1,9 +1,9 @@
 """Looking at messages: one, those in the queue, and the history. Nothing here writes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from itertools import groupby
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from sqlalchemy import ColumnElement, Row, Select, Text, func, literal, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -14,14 +14,34 @@ from relay.store.rows import attempt_of, message_of, profile_word, recipient_of
 from relay.store.tables import Time, attempts, is_open, messages, recipients
 
 
-class Wanted(NamedTuple):
-    """What a search asks for; None asks for nothing. A Message-ID may stand with or without its angle brackets."""
+class Place(NamedTuple):
+    """A place in a list of messages, which are in the order of these two: behind or before a message."""
 
-    sender: Address | None
-    to: Address | None
-    since: datetime | None
-    state: str | None
-    message_id: str | None
+    created: datetime
+    id: str
+
+
+class Wanted(NamedTuple):
+    """What a search asks for; None and "" ask for nothing. A Message-ID may stand with or without its angle brackets.
+
+    The first ones are answered from an index, `profile` and those behind it only by looking at every message. `sender`
+    "" is the null sender. `profiles` are any of several, with what waits for the hold `held_by`. The others are parts
+    of texts, without case: of the sender, of a recipient, of the subject, or of one of these and the Message-ID.
+    """
+
+    sender: Address | Literal[""] | None = None
+    to: Address | None = None
+    since: datetime | None = None
+    state: str | None = None
+    message_id: str | None = None
+    until: datetime | None = None
+    profile: str | None = None
+    profiles: Collection[str] | None = None
+    held_by: str = ""
+    sender_part: str = ""
+    to_part: str = ""
+    subject: str = ""
+    contains: str = ""
 
 
 # How many ids one statement names; the databases have limits.
@@ -45,7 +65,7 @@ async def messages_of(connection: AsyncConnection, rows: Sequence[Row[Any]]) -> 
 
 async def message(connection: AsyncConnection, id_: str) -> StoredMessage | None:
     """Return one message."""
-    found = await _select(connection, select(messages).where(messages.c.id == id_))
+    found = await select_messages(connection, select(messages).where(messages.c.id == id_))
     return found[0] if found else None
 
 
@@ -84,18 +104,18 @@ async def list_queue(
     if state is not None:
         found = found.where(messages.c.state == state)
     if after is not None:
-        found = found.where(_position > _place_of(after))
-    return await _select(connection, found)
+        found = found.where(position > place_of(after))
+    return await select_messages(connection, found)
 
 
 async def search(
     connection: AsyncConnection, wanted: Wanted, limit: int, after: StoredMessage | None
 ) -> list[StoredMessage]:
     """Return messages, the newest first, behind `after`."""
-    found = select(messages).where(*_conditions(wanted)).limit(limit)
+    found = select(messages).where(*indexed_conditions(wanted)).limit(limit)
     if after is not None:
-        found = found.where(_position < _place_of(after))
-    return await _select(connection, found.order_by(messages.c.created.desc(), messages.c.id.desc()))
+        found = found.where(position < place_of(after))
+    return await select_messages(connection, found.order_by(messages.c.created.desc(), messages.c.id.desc()))
 
 
 async def ids_starting(connection: AsyncConnection, prefix: str, limit: int) -> list[str]:
@@ -108,22 +128,28 @@ async def ids_starting(connection: AsyncConnection, prefix: str, limit: int) -> 
     return list((await connection.execute(found.order_by(messages.c.id).limit(limit))).scalars())
 
 
-_position = tuple_(messages.c.created, messages.c.id)
+position = tuple_(messages.c.created, messages.c.id)
 
 
-def _place_of(message: StoredMessage) -> ColumnElement[Any]:
-    return tuple_(literal(message.created, Time), literal(message.id, Text))
+def place_of(place: StoredMessage | Place) -> ColumnElement[Any]:
+    """Return a place as `position` compares with it."""
+    return tuple_(literal(place.created, Time), literal(place.id, Text))
 
 
-def _conditions(wanted: Wanted) -> list[ColumnElement[bool]]:
+def indexed_conditions(wanted: Wanted) -> list[ColumnElement[bool]]:
+    """Return what an index answers."""
     conditions: list[ColumnElement[bool]] = []
     if wanted.sender is not None:
-        conditions.append(messages.c.sender_key == wanted.sender.key)
+        conditions.append(
+            messages.c.sender_key == wanted.sender.key if wanted.sender else messages.c.sender_key.is_(None)
+        )
     if wanted.to is not None:
         theirs = select(recipients.c.message).where(recipients.c.address_key == wanted.to.key)
         conditions.append(messages.c.id.in_(theirs))
     if wanted.since is not None:
         conditions.append(messages.c.created >= wanted.since)
+    if wanted.until is not None:
+        conditions.append(messages.c.created < wanted.until)
     if wanted.state is not None:
         conditions.append(messages.c.state == wanted.state)
     if wanted.message_id is not None:
@@ -132,5 +158,6 @@ def _conditions(wanted: Wanted) -> list[ColumnElement[bool]]:
     return conditions
 
 
-async def _select(connection: AsyncConnection, statement: Select[Any]) -> list[StoredMessage]:
+async def select_messages(connection: AsyncConnection, statement: Select[Any]) -> list[StoredMessage]:
+    """Return the messages that a statement over `messages` finds."""
     return await messages_of(connection, (await connection.execute(statement)).all())

@@ -6,6 +6,7 @@ the fence that came with it in all that it writes; from a late one, whose messag
 DIAGNOSTICS: StoreError and its kinds (`relay.store.errors`) from every method; what else is raised, the method says.
 """
 
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -16,12 +17,15 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from relay.mail.address import Address
 from relay.mail.content import Content
-from relay.store import budgets, claims, contents, entries, history, holds, purging, returns, settling
+from relay.store import budgets, claims, contents, entries, history, holds, purging, returns, settling, statistics
 from relay.store.budgets import Spent
 from relay.store.claims import Lease
 from relay.store.contents import Piece
 from relay.store.database import Database
+from relay.store.history import Place, Wanted
 from relay.store.messages import Attempt, Change, HoldRow, NewMessage, ReturnRow, Settlement, StoredMessage
+from relay.store.searching import Found, Seeking
+from relay.store.statistics import Counted
 from relay.store.writer import Writer
 
 T = TypeVar("T")
@@ -226,9 +230,50 @@ class Queue:
         after: StoredMessage | None = None,
     ) -> list[StoredMessage]:
         """Return messages of which all of this is true, the newest first, behind `after`."""
-        wanted = history.Wanted(sender, to, since, state, message_id)
+        wanted = Wanted(sender, to, since, state, message_id)
         async with self._database.read() as connection:
             return await history.search(connection, wanted, limit, after)
+
+    async def find(
+        self, wanted: Wanted, *, limit: int, after: Place | None = None, is_waiting: bool = False, seconds: float = 1.0
+    ) -> Found:
+        """Return a page of what is asked for: of all, the newest first, or of what waits, the oldest first.
+
+        Looking ends after about so many seconds, with fewer than `limit` messages then.
+        """
+        seeking, found, place = Seeking(wanted, is_waiting), list[StoredMessage](), after
+        deadline = time.monotonic() + seconds
+        while True:
+            async with self._database.read() as connection:
+                end = None if seeking.is_indexed else await seeking.window_end(connection, place)
+                found += await seeking.messages(connection, place, end, limit + 1 - len(found))
+            if len(found) > limit:
+                return Found(found[:limit], Place(found[limit - 1].created, found[limit - 1].id))
+            if end is None or time.monotonic() > deadline:
+                return Found(found, end)
+            place = end
+
+    async def counts_over_time(
+        self, states: Collection[str], since: datetime, until: datetime, step: timedelta
+    ) -> list[Counted]:
+        """Return how many messages in each of these states came in each step of a time."""
+        async with self._database.read() as connection:
+            return await statistics.counts_over_time(connection, states, since, until, step)
+
+    async def has_any(self, state: str) -> bool:
+        """Tell whether there is a message in a state, the history included."""
+        async with self._database.read() as connection:
+            return await statistics.has_any(connection, state)
+
+    async def held_counts(self) -> Mapping[str, int]:
+        """Return how many messages wait for each hold (`held_by`)."""
+        async with self._database.read() as connection:
+            return await statistics.held_counts(connection)
+
+    async def waiting_profiles(self) -> frozenset[str]:
+        """Return whose messages are in the queue; "" is nobody's."""
+        async with self._database.read() as connection:
+            return await statistics.waiting_profiles(connection)
 
     # Returned mail
 

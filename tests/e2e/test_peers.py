@@ -14,6 +14,7 @@ from tests.peers.proxy import Harm, proxy_server, without_starttls
 from tests.peers.raw import RawClient
 from tests.peers.recorder import HANG_UP, Recorder, recorder_server
 from tests.peers.sink import Sink
+from tests.peers.system import wait_until
 
 LETTER = b"From: Jane <jane@acmejets.example>\nSubject: hi\n\n.one dot\n..two\n\nsch\xc3\xb6n  \nFrom here\nend\n"
 
@@ -120,7 +121,7 @@ def test_the_proxy_loses_the_answer_to_a_message_that_arrived(resets: bool, reco
         done = python_smtplib(Endpoint(port=proxy.port), Letter("a@b.example", ("c@d.example",), LETTER))
     assert done.status == 1
     assert ("reset by peer" in done.text) == resets
-    assert len(recorder.messages) == 1
+    wait_until(lambda: len(recorder.messages) == 1, "the message behind the proxy")
 
 
 @pytest.mark.parametrize(

@@ -176,10 +176,9 @@ class Relay:
             "runtime_dir": str(self.state_dir),
             "listener": [{"address": f"{LOOPBACK}:{self.port}"}],
             "log": {"format": "json", "level": "debug"},
+            "web": {"address": ""},  # several relays run at once, and there is one port by default
             # What a server says reaches the client, and nothing goes on behind a test's back.
             "delivery": {"mode": "direct"},
-            # One port would do for one relay alone.
-            "web": {"address": ""},
         }
         self.settings_file.write_text(tomli_w.dumps({**own, **settings}))
 

@@ -1,0 +1,101 @@
+"""Searching the queue and the history page by page, for what no index answers too, with bounded work.
+
+A list is looked through in windows: so many messages at once as cost little, then, where the page is not full, the
+next ones. Whoever asks says when to stop; the place up to which the list was looked through continues it.
+"""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from sqlalchemy import Column, ColumnElement, Select, exists, false, func, or_, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from relay.store.history import Place, Wanted, indexed_conditions, place_of, position, select_messages
+from relay.store.messages import StoredMessage
+from relay.store.rows import profile_word
+from relay.store.tables import is_open, messages, recipients
+
+# Messages that one statement looks at: some 50 ms of work.
+WINDOW = 10_000
+
+
+class Found(NamedTuple):
+    """A page of messages, and the place behind which the list goes on; None at its end.
+
+    There may be fewer than were asked for and still more to come: where looking further would have taken too long.
+    """
+
+    messages: list[StoredMessage]
+    next: Place | None
+
+
+class Seeking(NamedTuple):
+    """A search in one direction: through what waits, the oldest first, or through everything, the newest first."""
+
+    wanted: Wanted
+    is_waiting: bool
+
+    @property
+    def is_indexed(self) -> bool:
+        """Whether an index answers it, so that every message that is looked at is one of those that were asked for."""
+        return not any(True for _ in _others(self.wanted))
+
+    async def window_end(self, connection: AsyncConnection, after: Place | None) -> Place | None:
+        """Return the last place of the next window; None where it goes to the end of the list."""
+        statement = self._ordered(select(messages.c.created, messages.c.id), after).offset(WINDOW - 1).limit(1)
+        row = (await connection.execute(statement)).first()
+        return Place(row.created, row.id) if row else None
+
+    async def messages(
+        self, connection: AsyncConnection, after: Place | None, end: Place | None, limit: int
+    ) -> list[StoredMessage]:
+        """Return at most `limit` messages behind one place, up to another that counts in."""
+        statement = self._ordered(select(messages), after).where(*_others(self.wanted)).limit(limit)
+        if end is not None:
+            here = place_of(end)
+            statement = statement.where(position <= here if self.is_waiting else position >= here)
+        return await select_messages(connection, statement)
+
+    def _ordered(self, statement: Select[Any], after: Place | None) -> Select[Any]:
+        statement = statement.where(*indexed_conditions(self.wanted))
+        if self.is_waiting:
+            statement = statement.where(is_open).order_by(messages.c.created, messages.c.id)
+        else:
+            statement = statement.order_by(messages.c.created.desc(), messages.c.id.desc())
+        if after is not None:
+            here = place_of(after)
+            statement = statement.where(position > here if self.is_waiting else position < here)
+        return statement
+
+
+def _others(wanted: Wanted) -> Iterator[ColumnElement[bool]]:
+    """Yield the conditions that no index answers."""
+    if wanted.profile is not None:
+        yield messages.c.profile == profile_word(wanted.profile)
+    if wanted.profiles is not None:
+        of_hold = messages.c.held_by == wanted.held_by if wanted.held_by else false()
+        yield or_(messages.c.profile.in_(wanted.profiles), of_hold)
+    if wanted.sender_part:
+        yield _has(messages.c.sender, wanted.sender_part)
+    if wanted.to_part:
+        yield _has_recipient(wanted.to_part)
+    if wanted.subject:
+        yield _has(messages.c.subject, wanted.subject)
+    if wanted.contains:
+        own = (messages.c.sender, messages.c.subject, messages.c.message_id)
+        yield or_(*(_has(column, wanted.contains) for column in own), _has_recipient(wanted.contains))
+
+
+def _has_recipient(text: str) -> ColumnElement[bool]:
+    return exists().where(recipients.c.message == messages.c.id, _has(recipients.c.address, text))
+
+
+def _has(column: Column[Any], text: str) -> ColumnElement[bool]:
+    """Return whether a text is in a column, without case.
+
+    SQLite's lower() knows the letters of ASCII alone, so that others stand there as they were written: all of them
+    small, or all of them capitals.
+    """
+    small = text.lower()
+    capitals = "".join(one if one.isascii() or len(one.upper()) != 1 else one.upper() for one in small)
+    return or_(*(func.lower(column).contains(one, autoescape=True) for one in dict.fromkeys((small, capitals))))

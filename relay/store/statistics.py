@@ -1,0 +1,56 @@
+"""How many messages there are: over time, by state, and behind each hold. Everything is read from an index alone."""
+
+from collections.abc import Collection
+from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
+
+from sqlalchemy import BigInteger, func, literal, select, type_coerce
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from relay.store.tables import is_held, messages
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class Counted(NamedTuple):
+    """How many messages in a state came in one step of time, which begins `at` a moment."""
+
+    at: datetime
+    state: str
+    number: int
+
+
+async def counts_over_time(
+    connection: AsyncConnection, states: Collection[str], since: datetime, until: datetime, step: timedelta
+) -> list[Counted]:
+    """Return the messages that came from `since` on and before `until`, by state and step; steps without any lack.
+
+    Steps begin at whole multiples since 1970 (UTC). With the states named, one index has all that is asked.
+    """
+    width = step // timedelta(microseconds=1)
+    number = (type_coerce(messages.c.created, BigInteger) // literal(width, BigInteger)).label("step")
+    statement = (
+        select(messages.c.state, number, func.count().label("number"))
+        .where(messages.c.state.in_(states), messages.c.created >= since, messages.c.created < until)
+        .group_by(messages.c.state, number)
+    )
+    found = await connection.execute(statement)
+    return [Counted(_EPOCH + timedelta(microseconds=row.step * width), row.state, row.number) for row in found]
+
+
+async def has_any(connection: AsyncConnection, state: str) -> bool:
+    """Tell whether there is a message in a state, the history included."""
+    found = await connection.execute(select(messages.c.id).where(messages.c.state == state).limit(1))
+    return found.first() is not None
+
+
+async def held_counts(connection: AsyncConnection) -> dict[str, int]:
+    """Return how many messages wait for each hold, by what `held_by` says."""
+    statement = select(messages.c.held_by, func.count().label("number")).where(is_held).group_by(messages.c.held_by)
+    return {row.held_by: row.number for row in await connection.execute(statement)}
+
+
+async def waiting_profiles(connection: AsyncConnection) -> frozenset[str]:
+    """Return whose messages are in the queue; "" is nobody's."""
+    found = await connection.execute(select(messages.c.profile).where(messages.c.finished.is_(None)).distinct())
+    return frozenset(found.scalars())

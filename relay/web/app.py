@@ -1,0 +1,72 @@
+"""The pages and the API as one ASGI application."""
+
+from collections.abc import Awaitable, Callable
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import BaseRoute, Mount
+from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp
+
+from relay import log
+from relay.endpoint import TcpAddress
+from relay.web import health, sign_in
+from relay.web.guard import Guard, RequestTooLarge, hosts_of
+from relay.web.pages import applications
+from relay.web.site import STATIC, Site
+from relay.web.visit import Visit, session_of
+
+_Answer = Callable[[Request, Exception], Awaitable[Response]]
+
+
+def make_app(site: Site, address: TcpAddress) -> ASGIApp:
+    """Return the application for an address that it is served at."""
+    routes: list[BaseRoute] = [
+        *health.routes(site),
+        *sign_in.routes(site),
+        *applications.routes(site),
+        Mount("/static", _Static(directory=STATIC), name="static"),
+    ]
+    app = Starlette(
+        routes=routes,
+        exception_handlers={
+            HTTPException: _told(site),
+            RequestTooLarge: _too_large,
+            Exception: _broken,
+        },
+    )
+    return Guard(app, hosts_of(site.public_url, address))
+
+
+class _Static(StaticFiles):
+    """Static files; their addresses change with their content, so a browser may keep them."""
+
+    def file_response(self, *args: object, **keywords: object) -> Response:
+        """Return the file as usual, to be kept for a year."""
+        response = super().file_response(*args, **keywords)  # type: ignore[arg-type]
+        response.headers["Cache-Control"] = "public, max-age=31536000, immutable"
+        return response
+
+
+def _told(site: Site) -> _Answer:
+    async def answer(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        sentence = {404: "there is no such page", 405: "this page takes no such request"}.get(
+            error.status_code, error.detail
+        )
+        visit = Visit(request, site, await session_of(request, site))
+        return visit.render("refused.html", status=error.status_code, sentences=[sentence])
+
+    return answer
+
+
+async def _too_large(request: Request, error: Exception) -> Response:  # noqa: ARG001
+    return PlainTextResponse("the request is too large\n", status_code=413)
+
+
+async def _broken(request: Request, error: Exception) -> Response:
+    """Say little to the browser; Starlette raises the error again, and the server logs it."""
+    log.broken("a page failed; please report it", path=request.url.path, error=type(error).__name__)
+    return PlainTextResponse("something is wrong on our side; relay's log says what\n", status_code=500)

@@ -1,0 +1,197 @@
+"""Adding, changing and removing an entry of the directory: what the pages of all nouns do in the same way.
+
+A form bears the version of the entry that it shows. Where somebody else changed that meanwhile, nothing is saved, and
+the page says so.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from starlette.responses import Response
+from starlette.routing import Route
+
+from relay.control.refused import Conflict, Refused
+from relay.directory.edit import Editable
+from relay.web.forms import (
+    Field,
+    FieldFaults,
+    Group,
+    changed_values,
+    faults_of,
+    fields_of,
+    posted_texts,
+    read_values,
+    shown_texts,
+)
+from relay.web.site import Site, segment
+from relay.web.visit import ADMINISTRATORS, Visit, page
+
+Record: TypeAlias = Mapping[str, Any]
+MakeGroups: TypeAlias = Callable[[Visit, Record | None], Awaitable[Sequence[Group]]]
+Finish: TypeAlias = Callable[[Visit, str], Awaitable[str]]
+
+NAME = Field(
+    key="name",
+    label="Name",
+    is_required=True,
+    hint="Letters, digits and . _ @ + -. It cannot be changed later.",
+    attributes={"autocapitalize": "none", "spellcheck": "false"},
+)
+
+
+async def _nothing_more(visit: Visit, name: str) -> str:  # noqa: ARG001
+    return ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Noun:
+    """One kind of entry. `groups` makes its form (None: for a new one). `finish` does what is left after a save
+    (a password, a default) and returns a sentence about it. `templates` is how its own templates begin.
+    """
+
+    word: str
+    path: str
+    model: Editable
+    groups: MakeGroups
+    templates: str
+    finish: Finish = _nothing_more
+
+    def where(self, name: str) -> str:
+        """Return the address of one entry."""
+        return f"{self.path}/{segment(name)}"
+
+
+def editing_routes(noun: Noun, site: Site) -> list[Route]:
+    """Return the routes that add, change and remove one entry."""
+    return [
+        page(f"{noun.path}/-/add", site, get=noun_page(_new, noun), post=noun_page(_add, noun), roles=ADMINISTRATORS),
+        page(f"{noun.path}/{{name}}", site, get=noun_page(_edit, noun), post=noun_page(_save, noun)),
+        page(
+            f"{noun.path}/{{name}}/remove",
+            site,
+            get=noun_page(_ask, noun),
+            post=noun_page(_remove, noun),
+            roles=ADMINISTRATORS,
+        ),
+    ]
+
+
+def noun_page(do: Callable[[Noun, Visit], Awaitable[Response]], noun: Noun) -> Callable[[Visit], Awaitable[Response]]:
+    """Return a page about one kind of entry."""
+
+    async def answer(visit: Visit) -> Response:
+        return await do(noun, visit)
+
+    return answer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filled:
+    """What a form shows: texts by key, and what is wrong."""
+
+    texts: Mapping[str, str]
+    faults: FieldFaults
+    sentences: Sequence[str]
+
+
+async def _new(noun: Noun, visit: Visit) -> Response:
+    groups = await _groups(noun, visit, None)
+    texts = {one.key: visit.query.get(one.key, "") for one in fields_of(groups) if not one.is_secret}
+    return _show(noun, visit, groups, None, Filled(texts=texts, faults={}, sentences=()))
+
+
+async def _add(noun: Noun, visit: Visit) -> Response:
+    groups = await _groups(noun, visit, None)
+    fields = fields_of(groups)
+    values, faults = read_values([one for one in fields if one is not NAME], visit.form, noun.model)
+    name = visit.text("name")
+    if not name:
+        faults["name"] = "this is needed"
+    sentences: list[str] = []
+    if not faults:
+        try:
+            given = {key: value for key, value in values.items() if value not in (None, [], False)}
+            await visit.run(f"{noun.word}.add", name=name, values=given)
+            return await _done(noun, visit, name, f"{noun.word} {name} is added")
+        except Refused as error:
+            faults, sentences = faults_of(error, fields)
+    filled = Filled(texts=posted_texts(fields, visit.form), faults=faults, sentences=sentences)
+    return _show(noun, visit, groups, None, filled, status=422)
+
+
+async def _edit(noun: Noun, visit: Visit) -> Response:
+    record = await visit.run(f"{noun.word}.show", name=visit.path["name"])
+    groups = await _groups(noun, visit, record)
+    texts = shown_texts(fields_of(groups), record)
+    return _show(noun, visit, groups, record, Filled(texts=texts, faults={}, sentences=()))
+
+
+async def _save(noun: Noun, visit: Visit) -> Response:
+    name = visit.path["name"]
+    record = await visit.run(f"{noun.word}.show", name=name)
+    groups = await _groups(noun, visit, record)
+    fields = fields_of(groups)
+    values, faults = read_values(fields, visit.form, noun.model)
+    sentences: list[str] = []
+    if not faults:
+        try:
+            changed = changed_values(values, fields, record)
+            if changed:
+                await visit.run(f"{noun.word}.set", name=name, values=changed, expected=visit.text("version"))
+            return await _done(noun, visit, name, f"{noun.word} {name} is saved")
+        except Conflict as error:
+            record = await visit.run(f"{noun.word}.show", name=name)
+            sentences = [f"{error}. Below is what you entered; send it again to save it all the same."]
+        except Refused as error:
+            faults, sentences = faults_of(error, fields)
+    filled = Filled(texts=posted_texts(fields, visit.form), faults=faults, sentences=sentences)
+    return _show(noun, visit, groups, record, filled, status=422)
+
+
+async def _ask(noun: Noun, visit: Visit) -> Response:
+    record = await visit.run(f"{noun.word}.show", name=visit.path["name"])
+    return visit.render(f"{noun.templates}_remove.html", noun=noun, record=record, sentences=())
+
+
+async def _remove(noun: Noun, visit: Visit) -> Response:
+    name = visit.path["name"]
+    record = await visit.run(f"{noun.word}.show", name=name)
+    more = {"move_to": visit.text("move_to")} if visit.text("move_to") else {}
+    try:
+        await visit.run(f"{noun.word}.remove", name=name, **more)
+    except Refused as error:
+        sentences = str(error).splitlines()
+        return visit.render(f"{noun.templates}_remove.html", status=409, noun=noun, record=record, sentences=sentences)
+    return visit.redirect(noun.path, f"{noun.word} {name} is removed")
+
+
+async def _done(noun: Noun, visit: Visit, name: str, sentence: str) -> Response:
+    """What is left after a save; where that is refused, the entry stays saved, and its page says both."""
+    try:
+        more = await noun.finish(visit, name)
+    except Refused as error:
+        return visit.redirect(noun.where(name), f"{sentence}, but: {error}")
+    return visit.redirect(noun.where(name), "; ".join(filter(None, (sentence, more))))
+
+
+async def _groups(noun: Noun, visit: Visit, record: Record | None) -> Sequence[Group]:
+    groups = await noun.groups(visit, record)
+    if record is not None:
+        return groups
+    first, *others = groups
+    return (Group(first.title, (NAME, *first.fields), first.intro, first.is_folded), *others)
+
+
+def _show(
+    noun: Noun,
+    visit: Visit,
+    groups: Sequence[Group],
+    record: Record | None,
+    filled: Filled,
+    *,
+    status: int = 200,
+) -> Response:
+    return visit.render(
+        f"{noun.templates}_edit.html", status=status, noun=noun, groups=groups, record=record, filled=filled
+    )

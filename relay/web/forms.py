@@ -1,0 +1,147 @@
+"""Forms: what a page asks for, and what was posted, read by the types of directory.toml.
+
+A form is a list of fields. The same list draws it (`_form.html`) and reads it, so that a field that is shown is a
+field that is read. A key that the directory knows is read by its type there (`relay.directory.edit.parse_value`).
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
+
+from starlette.datastructures import FormData
+
+from relay.control.refused import Refused
+from relay.directory.edit import Editable, EditRefused, parse_value
+
+Kind: TypeAlias = Literal["text", "email", "number", "check", "select", "lines", "password"]
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One of the values that a field can have. `note` says what it means, in a sentence."""
+
+    value: str
+    label: str
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Field:
+    """One question. `hint` stands below it; `off` is the reason why it cannot be answered now."""
+
+    key: str
+    label: str
+    kind: Kind = "text"
+    hint: str = ""
+    off: str = ""
+    is_required: bool = False
+    choices: Sequence[Choice] = ()
+    placeholder: str = ""
+    autocomplete: str = "off"
+    attributes: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def is_secret(self) -> bool:
+        """Whether its value is never shown again."""
+        return self.kind == "password"
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Fields that belong together, under a heading; `is_folded` where few people need them."""
+
+    title: str
+    fields: Sequence[Field]
+    intro: str = ""
+    is_folded: bool = False
+
+
+Texts: TypeAlias = Mapping[str, str]
+FieldFaults: TypeAlias = dict[str, str]
+
+
+def fields_of(groups: Iterable[Group]) -> tuple[Field, ...]:
+    """Return all fields of a form."""
+    return tuple(one for group in groups for one in group.fields)
+
+
+def shown_texts(fields: Iterable[Field], record: Mapping[str, Any]) -> dict[str, str]:
+    """Return what the fields show of a record as `show` gives it; nothing of what is secret."""
+    return {one.key: _text(one, record.get(one.key)) for one in fields if not one.is_secret}
+
+
+def posted_texts(fields: Iterable[Field], form: FormData) -> dict[str, str]:
+    """Return what was posted, as the fields would show it again; nothing of what is secret."""
+    texts = {}
+    for one in fields:
+        value = form.get(one.key)
+        if not one.is_secret:
+            texts[one.key] = value.strip() if isinstance(value, str) else ""
+    return texts
+
+
+def read_values(fields: Iterable[Field], form: FormData, model: Editable) -> tuple[dict[str, Any], FieldFaults]:
+    """Return the values that were posted, by key, and a sentence for each that is none.
+
+    What is left empty is None, which restores the default. A field that is off is not read.
+    """
+    values: dict[str, Any] = {}
+    faults: FieldFaults = {}
+    texts = posted_texts(fields, form)
+    for one in fields:
+        if one.is_secret or one.off:
+            continue
+        text = texts[one.key]
+        if one.kind == "check":
+            values[one.key] = text == "true"
+        elif one.is_required and not text:
+            faults[one.key] = "this is needed"
+        else:
+            try:
+                values[one.key] = parse_value(model, one.key, _one_line(one, text))
+            except EditRefused as error:
+                faults[one.key] = str(error).removeprefix(f"{one.key}: ")
+    return values, faults
+
+
+def changed_values(values: Mapping[str, Any], fields: Iterable[Field], record: Mapping[str, Any]) -> dict[str, Any]:
+    """Return only what was posted differently from what the form showed of a record.
+
+    So a form writes no key that nobody touched: a default that the file leaves out stays left out.
+    """
+    shown = shown_texts(fields, record)
+    by_key = {one.key: one for one in fields}
+    return {key: value for key, value in values.items() if _text(by_key[key], value) != shown[key]}
+
+
+def faults_of(error: Refused, fields: Iterable[Field]) -> tuple[FieldFaults, list[str]]:
+    """Return the sentences of a refusal beside the fields that they are about, and those about none."""
+    keys = {one.key for one in fields}
+    beside: FieldFaults = {}
+    others: list[str] = []
+    for fault in error.faults:
+        key = fault.key.split(".")[2:3]
+        if key and key[0] in keys and key[0] not in beside:
+            beside[key[0]] = fault.message
+        else:
+            others.append(": ".join(filter(None, (fault.key, fault.message))))
+    if error.faults:
+        return beside, others
+    if error.key in keys:
+        return {error.key: str(error).removeprefix(f"{error.key}: ")}, []
+    return {}, str(error).splitlines()
+
+
+def _text(one: Field, value: Any) -> str:
+    if one.kind == "check":
+        return "true" if value else ""
+    if value is None or value == 0:
+        return ""
+    if isinstance(value, list | tuple):
+        return "\n".join(map(str, value)) if one.kind == "lines" else ", ".join(map(str, value))
+    return str(value)
+
+
+def _one_line(one: Field, text: str) -> str:
+    """Return a list that stands on lines as the commands write it."""
+    return ",".join(line.strip() for line in text.splitlines() if line.strip()) if one.kind == "lines" else text

@@ -1,0 +1,118 @@
+"""What every request to the pages must fulfil before anything reads it, and what every answer bears.
+
+SECURITY: the Host must be ours, so that no page of another site reaches us under a name of its own (DNS rebinding).
+A request that changes something must come from a page of ours, as far as the browser says where it comes from (Origin,
+Sec-Fetch-Site); the form's own key is checked beside that (`relay.web.visit`). No answer may be framed, guessed at, or
+kept by a proxy, and a page runs no script and loads nothing but what this server has.
+"""
+
+from collections.abc import Iterable
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import PlainTextResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from relay.endpoint import TcpAddress
+
+LARGEST_REQUEST = 16 * 1024 * 1024  # twenty thousand agents as CSV
+_SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+# Asked by programs that know this machine by any name; they say nothing that is worth protecting.
+_FOR_ANYBODY = frozenset({"/healthz", "/readyz"})
+_LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
+
+CONTENT_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; "
+    "base-uri 'none'; frame-ancestors 'none'"
+)
+_HEADERS = (
+    ("Content-Security-Policy", CONTENT_POLICY),
+    ("X-Content-Type-Options", "nosniff"),
+    ("X-Frame-Options", "DENY"),
+    ("Referrer-Policy", "same-origin"),
+    ("Cross-Origin-Opener-Policy", "same-origin"),
+    ("Cross-Origin-Resource-Policy", "same-origin"),
+    ("Permissions-Policy", "camera=(), geolocation=(), microphone=()"),
+)
+
+
+class Guard:
+    """An ASGI application around the pages. `hosts` are the values of Host that mean this server."""
+
+    def __init__(self, app: ASGIApp, hosts: Iterable[str]) -> None:
+        self._app = app
+        self._hosts = frozenset(host.lower() for host in hosts)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Refuse, or pass on with a bound on the body and our headers on the answer."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in _HEADERS:
+                    headers.setdefault(name, value)
+                headers.setdefault("Cache-Control", "no-store")
+            await send(message)
+
+        refusal = self._refusal(scope)
+        if refusal is not None:
+            await refusal(scope, receive, send_with_headers)
+        else:
+            await self._app(scope, _bounded(receive), send_with_headers)
+
+    def _refusal(self, scope: Scope) -> Response | None:
+        headers = Headers(scope=scope)
+        host = headers.get("host", "").lower()
+        if scope["path"] in _FOR_ANYBODY:
+            return None
+        if host not in self._hosts:
+            return _no(421, "this server is not known by that name; open it by the [web] public_url of relay.toml")
+        if int(headers.get("content-length") or 0) > LARGEST_REQUEST:
+            return _no(413, f"a request has at most {LARGEST_REQUEST // 1024 // 1024} MiB")
+        if scope["method"] not in _SAFE and not self._is_ours(headers):
+            return _no(403, "this form was sent from another site; open the page anew and send it from there")
+        return None
+
+    def _is_ours(self, headers: Headers) -> bool:
+        """Whether a browser says that a page of ours sent this. Programs say nothing, and bear no cookie."""
+        origin = headers.get("origin")
+        if origin is not None and urlsplit(origin).netloc.lower() not in self._hosts:
+            return False
+        return headers.get("sec-fetch-site", "same-origin") in {"same-origin", "none"}
+
+
+class RequestTooLarge(Exception):
+    """A request without a length turned out to be too large."""
+
+
+def _bounded(receive: Receive) -> Receive:
+    received = 0
+
+    async def receive_some() -> Message:
+        nonlocal received
+        message = await receive()
+        if message["type"] == "http.request":
+            received += len(message.get("body", b""))
+            if received > LARGEST_REQUEST:
+                raise RequestTooLarge
+        return message
+
+    return receive_some
+
+
+def hosts_of(public_url: str, address: TcpAddress) -> tuple[str, ...]:
+    """Return the values of Host that mean the server at `address`, which people also know as `public_url`."""
+    public = urlsplit(public_url)
+    names = [public.netloc]
+    if public.port is None and public.hostname:
+        names.append(f"{public.netloc}:{443 if public.scheme == 'https' else 80}")
+    bare = f"[{address.host}]" if ":" in address.host else address.host
+    names += [f"{name}:{address.port}" for name in (bare, *_LOOPBACK_NAMES)]
+    return tuple(names)
+
+
+def _no(status: int, sentence: str) -> Response:
+    return PlainTextResponse(sentence + "\n", status_code=status)

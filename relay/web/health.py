@@ -1,0 +1,57 @@
+"""/healthz, /readyz and /metrics: for programs that watch a relay.
+
+`/healthz` says that the process answers, `/readyz` that it takes mail and has a good directory. They are for anybody;
+the counters name servers, so from other machines they need a token.
+"""
+
+import ipaddress
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from relay.control.actor import Actor, Role, Way
+from relay.control.refused import Refused
+from relay.metrics import CONTENT_TYPE
+from relay.web.site import Site
+
+_WATCHER = Actor(name="metrics", role=Role.VIEWER, way=Way.API)
+
+
+def routes(site: Site) -> list[Route]:
+    """Return the routes of the watchers."""
+
+    async def healthy(request: Request) -> Response:  # noqa: ARG001
+        return PlainTextResponse("ok\n")
+
+    async def ready(request: Request) -> Response:  # noqa: ARG001
+        try:
+            status = await site.operations.run("status", {}, _WATCHER)
+        except Refused:
+            return JSONResponse({"ready": False, "reason": "the store cannot be read"}, status_code=503)
+        reasons = [] if status["directory"]["ok"] else ["the directory has faults, and the one before stays in effect"]
+        if not status["listeners"]:
+            reasons.append("no listener is open")
+        return JSONResponse({"ready": not reasons, "reason": "; ".join(reasons)}, status_code=503 if reasons else 200)
+
+    async def metrics(request: Request) -> Response:
+        if not _is_here(request) and await _bearer(request, site) is None:
+            return PlainTextResponse(
+                "the counters need a token from here: Authorization: Bearer TOKEN\n", status_code=401
+            )
+        return Response(await site.operations.run("metrics", {}, _WATCHER), media_type=CONTENT_TYPE)
+
+    return [Route("/healthz", healthy), Route("/readyz", ready), Route("/metrics", metrics)]
+
+
+async def _bearer(request: Request, site: Site) -> Actor | None:
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    peer = request.client.host if request.client else ""
+    return await site.admission.bearer(token.strip(), peer) if scheme.lower() == "bearer" else None
+
+
+def _is_here(request: Request) -> bool:
+    try:
+        return request.client is not None and ipaddress.ip_address(request.client.host).is_loopback
+    except ValueError:
+        return False

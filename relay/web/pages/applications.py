@@ -1,0 +1,70 @@
+"""The pages of applications: logins of software that may send as several profiles."""
+
+from collections.abc import Sequence
+
+from starlette.responses import Response
+from starlette.routing import Route
+
+from relay.directory.model import Application
+from relay.web.editing import Noun, Record, editing_routes
+from relay.web.forms import Field, Group
+from relay.web.listing import Column, Listing
+from relay.web.site import Site
+from relay.web.visit import Visit, page
+
+_COLUMNS = (
+    Column("name", "Name", can_sort=False),
+    Column("may_send_as", "May send as", can_sort=False),
+    Column("login_set", "Login password", can_sort=False),
+)
+
+
+def routes(site: Site) -> list[Route]:
+    """Return the routes of applications."""
+    return [page(_NOUN.path, site, get=_list), *editing_routes(_NOUN, site)]
+
+
+async def _list(visit: Visit) -> Response:
+    records = await visit.run("application.list")
+    listing = Listing.of(_NOUN.path, visit.query, _COLUMNS)
+    wanted = listing.contains.casefold()
+    shown = [one for one in records if wanted in f"{one['name']} {' '.join(one['may_send_as'])}".casefold()]
+    return visit.render("applications.html", listing=listing, columns=_COLUMNS, records=shown, total=len(records))
+
+
+async def _groups(visit: Visit, record: Record | None) -> Sequence[Group]:  # noqa: ARG001
+    send_as = Field(
+        key="may_send_as",
+        label="May send as",
+        kind="lines",
+        is_required=True,
+        placeholder="support\ngroup:sales",
+        hint="One to a line: the name of a channel or agent, group:NAME for all agents of a group, or * for everybody.",
+    )
+    is_set = record is not None and record["login_set"]
+    password = Field(
+        key="password",
+        label="Login password",
+        kind="password",
+        autocomplete="new-password",
+        hint="Set; fill in to replace it." if is_set else "With which the software logs in at Relay.",
+    )
+    return (Group("", (send_as,)), Group("Login", (password,)))
+
+
+async def _set_password(visit: Visit, name: str) -> str:
+    password = visit.secret("password")
+    if password is None:
+        return ""
+    await visit.run("application.password", name=name, password=password)
+    return "its login password is set"
+
+
+_NOUN = Noun(
+    word="application",
+    path="/applications",
+    model=Application,
+    groups=_groups,
+    templates="application",
+    finish=_set_password,
+)

@@ -1,0 +1,87 @@
+"""The pages' own listening socket: opened where `[web] address` says, and again when another program frees it.
+
+Mail does not wait for the pages: an address that is taken is said in the log and in `relay status`, and tried again.
+"""
+
+import asyncio
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+from starlette.types import ASGIApp
+
+from relay import log
+from relay.control.http import HttpServer
+from relay.endpoint import TcpAddress
+
+_RETRY_SECONDS = 5.0
+_BACKLOG = 128
+
+
+class WebServer:
+    """Serves the pages at one address. `make_app` is called with the address that was bound (port 0 takes any)."""
+
+    def __init__(self, address: TcpAddress, make_app: Callable[[TcpAddress], ASGIApp]) -> None:
+        self._wanted = address
+        self._make_app = make_app
+        self._server: HttpServer | None = None
+        self._task: asyncio.Task[None] | None = None
+        self.address: TcpAddress | None = None
+        self.trouble = ""
+
+    async def start(self) -> None:
+        """Open now, or say why not and go on trying."""
+        if not await self._open():
+            log.broken(f"the web pages are not open: {self.trouble}")
+            self._task = asyncio.create_task(self._keep_trying(), name="web")
+
+    async def stop(self) -> None:
+        """Finish the requests that run, for at most a second, and close."""
+        if self._task is not None:
+            self._task.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._task
+        if self._server is not None:
+            await self._server.stop()
+        self._server = self.address = None
+
+    def status(self) -> dict[str, Any]:
+        """Return where the pages are, or why they are not there."""
+        return {"address": str(self.address) if self.address else None, "trouble": self.trouble}
+
+    async def _keep_trying(self) -> None:
+        while True:
+            await asyncio.sleep(_RETRY_SECONDS)
+            if await self._open():
+                log.warned(f"the web pages are open now at {self.address}")
+                return
+
+    async def _open(self) -> bool:
+        try:
+            listening = await _listen(self._wanted)
+        except OSError as error:
+            words = (error.strerror or str(error)).lower()
+            self.trouble = f"{self._wanted}: {words}; end the other program, or set another [web] address"
+            return False
+        self.address = TcpAddress(self._wanted.host, listening.getsockname()[1])
+        self.trouble = ""
+        self._server = HttpServer(self._make_app(self.address), name="web")
+        await self._server.start(listening)
+        return True
+
+
+async def _listen(address: TcpAddress) -> socket.socket:
+    """Return a listening TCP socket. Raises OSError."""
+    found = await asyncio.get_running_loop().getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
+    family, kind, protocol, _, where = found[0]
+    listening = socket.socket(family, kind, protocol)
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.setblocking(False)
+        listening.bind(where)
+        listening.listen(_BACKLOG)
+    except OSError:
+        listening.close()
+        raise
+    return listening

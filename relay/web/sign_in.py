@@ -1,0 +1,76 @@
+"""Signing in and out."""
+
+from starlette.datastructures import FormData
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from relay.control.actor import Role
+from relay.control.refused import Refused
+from relay.web.site import Site
+from relay.web.visit import EVERYBODY, Visit, local_path, page, session_of
+
+_SECONDS = 12 * 3600
+
+
+def routes(site: Site) -> list[Route]:
+    """Return the routes of signing in and out."""
+
+    async def sign_in(request: Request) -> Response:
+        visit = Visit(request, site, await session_of(request, site))
+        if request.method == "POST":
+            visit.form = await request.form(max_fields=10, max_files=0)
+            return await _sign_in(visit)
+        if visit.session is not None:
+            return visit.redirect(first_page(visit.session.actor.role))
+        return _ask(visit, request.query_params.get("next", ""))
+
+    async def sign_out(visit: Visit) -> Response:
+        await site.admission.close_session(visit.request.cookies[site.cookie_name])
+        response = visit.redirect("/sign-in", "You are signed out.")
+        response.delete_cookie(site.cookie_name, httponly=True, samesite="lax", secure=site.is_secure)
+        return response
+
+    return [
+        Route("/sign-in", sign_in, methods=["GET", "POST"]),
+        page("/sign-out", site, post=sign_out, posters=EVERYBODY),
+    ]
+
+
+async def begin_session(visit: Visit, response: Response, cookie: str) -> Response:
+    """Give the browser its session: always a new one, so that nobody can have laid one there before.
+
+    SameSite is lax: with strict a link in an invitation or from another program would end at the sign-in page.
+    """
+    site = visit.site
+    response.set_cookie(
+        site.cookie_name, cookie, max_age=_SECONDS, path="/", httponly=True, samesite="lax", secure=site.is_secure
+    )
+    return response
+
+
+def first_page(role: Role) -> str:
+    """Return where somebody begins."""
+    return "/profile" if role is Role.AGENT else "/"
+
+
+async def _sign_in(visit: Visit) -> Response:
+    admission = visit.site.admission
+    name, wanted = visit.text("name"), visit.text("next")
+    try:
+        actor = await admission.sign_in(name, visit.secret("password") or "", visit.peer)
+    except Refused as error:
+        return _ask(visit, wanted, name=name, fault=str(error), status=429)
+    if actor is None:
+        return _ask(visit, wanted, name=name, fault="this name and password do not go together", status=403)
+    if old := visit.request.cookies.get(visit.site.cookie_name):
+        await admission.close_session(old)
+    where = local_path(wanted) if wanted and actor.role is not Role.AGENT else first_page(actor.role)
+    return await begin_session(visit, visit.redirect(where), await admission.open_session(actor))
+
+
+def _ask(visit: Visit, wanted: str, *, name: str = "", fault: str = "", status: int = 200) -> Response:
+    visit.form = FormData()
+    return visit.render(
+        "sign_in.html", status=status, next=local_path(wanted) if wanted else "", name=name, fault=fault
+    )

@@ -1,0 +1,182 @@
+"""One request of one person to one page: who it is, what was posted, and the ways to answer.
+
+A page is an async function of a Visit. `page` makes a route of it: it looks who is signed in and whether the role may
+see the page, reads a posted form and checks its key, and tells a refusal on a page of its own.
+"""
+
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from hmac import compare_digest
+from typing import Any, TypeAlias
+from urllib.parse import quote, unquote, urlsplit
+
+from starlette.datastructures import FormData
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.routing import Route
+
+from relay.control.actor import Actor, Role
+from relay.control.admission import Session
+from relay.control.refused import Forbidden, NotFound, Refused
+from relay.web.site import Site
+
+Handler: TypeAlias = Callable[["Visit"], Awaitable[Response]]
+
+STAFF = frozenset({Role.ADMINISTRATOR, Role.VIEWER})
+ADMINISTRATORS = frozenset({Role.ADMINISTRATOR})
+AGENTS = frozenset({Role.AGENT})
+EVERYBODY = STAFF | AGENTS
+
+FORM_KEY = "form_key"
+_NOTICE = "relay-notice"
+_MOST_FIELDS = 500
+_REDIRECT = 303
+
+
+@dataclass(slots=True)
+class Visit:
+    """A request, the site that it came to, and who is signed in. `form` is empty unless something was posted."""
+
+    request: Request
+    site: Site
+    session: Session | None
+    form: FormData = field(default_factory=FormData)
+
+    @property
+    def actor(self) -> Actor:
+        """Who asks. Pages without a sign-in have nobody to ask for."""
+        if self.session is None:
+            raise HTTPException(401)
+        return self.session.actor
+
+    @property
+    def query(self) -> Mapping[str, str]:
+        """What stands behind the "?" of the address; of a name that stands there twice the last one."""
+        return self.request.query_params
+
+    @property
+    def path(self) -> Mapping[str, Any]:
+        """The parameters in the path."""
+        return self.request.path_params
+
+    @property
+    def peer(self) -> str:
+        """The address that the request comes from."""
+        return self.request.client.host if self.request.client else ""
+
+    async def run(self, operation: str, /, **params: Any) -> Any:
+        """Return the result of an operation. Raises Refused."""
+        return await self.site.operations.run(operation, params, self.actor)
+
+    async def stream(self, operation: str, /, **params: Any) -> AsyncGenerator[dict[str, Any]]:
+        """Yield the items of an operation as they come. Raises Refused."""
+        async with aclosing(self.site.operations.stream(operation, params, self.actor)) as items:
+            async for item in items:
+                yield item
+
+    def text(self, name: str) -> str:
+        """Return a posted value, without blanks around it; "" for none, and for a file."""
+        value = self.form.get(name)
+        return value.strip() if isinstance(value, str) else ""
+
+    def secret(self, name: str) -> str | None:
+        """Return a posted password as it is; None where the field was left empty."""
+        value = self.form.get(name)
+        return value if isinstance(value, str) and value else None
+
+    def html(self, template: str, /, **values: Any) -> str:
+        """Return a template filled with these values and with what every page knows."""
+        common = {
+            "visit": self,
+            "session": self.session,
+            "actor": self.session.actor if self.session else None,
+            "may_change": bool(self.session) and self.actor.role is Role.ADMINISTRATOR,
+            "path": self.request.url.path,
+            "notice": unquote(self.request.cookies.get(_NOTICE, "")),
+        }
+        return self.site.templates.get_template(template).render({**common, **values})
+
+    def render(self, template: str, /, *, status: int = 200, **values: Any) -> Response:
+        """Return a page."""
+        response = HTMLResponse(self.html(template, **values), status_code=status)
+        if _NOTICE in self.request.cookies:
+            response.delete_cookie(_NOTICE)
+        return response
+
+    def redirect(self, where: str, notice: str = "") -> Response:
+        """Send the browser to another page, which shows `notice` once."""
+        response = RedirectResponse(where, status_code=_REDIRECT)
+        if notice:
+            response.set_cookie(_NOTICE, quote(notice[:500]), max_age=60, httponly=True, samesite="strict")
+        return response
+
+    def refuse(self, error: Refused, *, status: int | None = None) -> Response:
+        """Return the page of an operation that said no."""
+        if status is None:
+            status = 403 if isinstance(error, Forbidden) else 404 if isinstance(error, NotFound) else 409
+        return self.render("refused.html", status=status, sentences=str(error).splitlines())
+
+
+def page(
+    path: str,
+    site: Site,
+    *,
+    get: Handler | None = None,
+    post: Handler | None = None,
+    roles: frozenset[Role] = STAFF,
+    posters: frozenset[Role] = ADMINISTRATORS,
+) -> Route:
+    """Return the route of a page that `roles` see, and whose form `posters` send."""
+    by_method = {method: handler for method, handler in (("GET", get), ("POST", post)) if handler is not None}
+
+    async def answer(request: Request) -> Response:
+        visit = Visit(request, site, await session_of(request, site))
+        handler = by_method["POST" if request.method == "POST" else "GET"]
+        if visit.session is None:
+            return _to_sign_in(visit)
+        if visit.actor.role not in (posters if request.method == "POST" else roles):
+            return visit.render(
+                "refused.html", status=403, sentences=[f"this page is not for the role {visit.actor.role}"]
+            )
+        if request.method == "POST":
+            visit.form = await request.form(max_fields=_MOST_FIELDS, max_files=1)
+            if not is_own_form(visit.form, visit.session):
+                return visit.render("refused.html", status=403, sentences=[_OLD_FORM])
+        try:
+            return await handler(visit)
+        except Refused as error:
+            return visit.refuse(error)
+
+    return Route(path, answer, methods=[*by_method], name=path)
+
+
+_OLD_FORM = "this form is out of date; go back, open the page anew and send it again"
+
+
+async def session_of(request: Request, site: Site) -> Session | None:
+    """Return the session that the request's cookie stands for."""
+    cookie = request.cookies.get(site.cookie_name)
+    return await site.admission.session(cookie) if cookie else None
+
+
+def is_own_form(form: FormData, session: Session) -> bool:
+    """Whether a form bears the key of this session: then one of our pages had it."""
+    given = form.get(FORM_KEY)
+    return isinstance(given, str) and compare_digest(given.encode(), session.form_key.encode())
+
+
+def local_path(wanted: str) -> str:
+    """Return a path of this server to go on with; "/" for what leads elsewhere."""
+    parts = urlsplit(wanted)
+    is_here = wanted.startswith("/") and not wanted.startswith(("//", "/\\")) and not parts.netloc and not parts.scheme
+    return wanted if is_here and wanted.isprintable() else "/"
+
+
+def _to_sign_in(visit: Visit) -> Response:
+    url = visit.request.url
+    if visit.request.method != "GET" or url.path == "/":
+        return visit.redirect("/sign-in")
+    where = url.path + (f"?{url.query}" if url.query else "")
+    return visit.redirect(f"/sign-in?next={quote(where, safe='')}")

@@ -1,0 +1,61 @@
+"""A relay whose pages are open, and an administrator who can sign in to them."""
+
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from playwright.sync_api import BrowserContext, Page
+
+from tests.peers.canaries import canary
+from tests.peers.relay import Relay, relay_process
+from tests.peers.system import LOOPBACK, free_port, wait_until
+
+ADMINISTRATOR = "root"
+VIEWER = "auditor"
+
+
+class Console:
+    """The pages of a relay."""
+
+    def __init__(self, relay: Relay, port: int) -> None:
+        self.relay = relay
+        self.url = f"http://{LOOPBACK}:{port}"
+
+    def answers(self) -> bool:
+        """Whether the pages are open."""
+        try:
+            with urllib.request.urlopen(f"{self.url}/healthz", timeout=5) as answer:
+                return bool(answer.status == 200)
+        except OSError:
+            return False
+
+    def add_person(self, name: str, role: str = "administrator") -> str:
+        """Add somebody who may sign in, and return the password."""
+        password = canary(name)
+        done = self.relay.command("admin", "add", name, "--role", role, "--password-stdin", data=password + "\n")
+        assert done.status == 0, done.text
+        return password
+
+    def sign_in(self, context: BrowserContext, name: str, password: str) -> Page:
+        """Sign in as a person does, and return the page where that leads."""
+        page = context.new_page()
+        page.goto("/sign-in")
+        page.get_by_label("Name or address").fill(name)
+        page.get_by_label("Password").fill(password)
+        page.get_by_role("button", name="Sign in").click()
+        page.wait_for_url(lambda url: "/sign-in" not in url)
+        return page
+
+
+@contextmanager
+def console_process(directory: Mapping[str, Any], settings: Mapping[str, Any] | None = None) -> Iterator[Console]:
+    """A running relay with open pages, an `ADMINISTRATOR` and a `VIEWER`; the password of each is `canary(NAME)`."""
+    port = free_port()
+    web = {"address": f"{LOOPBACK}:{port}", "public_url": f"http://{LOOPBACK}:{port}"}
+    with relay_process(directory, {"web": web, **(settings or {})}) as relay:
+        console = Console(relay, port)
+        wait_until(console.answers, "the pages")
+        console.add_person(ADMINISTRATOR)
+        console.add_person(VIEWER, "viewer")
+        yield console

@@ -1,0 +1,78 @@
+"""A history of 100,000 messages: searching it is bounded, and counting it reads one index."""
+
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from relay.mail.address import Address
+from relay.store.history import Place, Wanted
+from relay.store.queue import Queue
+from tests.store.history_kit import fill_history
+from tests.store.store_kit import NOW, open_queue
+from tests.store.test_many_messages import full_scans, plan_of, timed
+
+MANY = 100_000
+STATES = ("delivered", "failed", "queued", "held", "sending", "unknown", "removed")
+DAY = timedelta(days=1)
+
+
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("history") / "state" / "relay.db"
+    fill_history(path, MANY)
+    return path
+
+
+@pytest.fixture
+async def queue(filled: Path) -> AsyncIterator[Queue]:
+    async with open_queue(filled) as opened:
+        yield opened
+
+
+@pytest.mark.parametrize(
+    ("wanted", "seconds"),
+    [
+        ({}, 0.1),
+        ({"sender": Address.parse("agent9@acmejets.example")}, 0.1),
+        ({"to": Address.parse("r777@there.example")}, 0.1),
+        ({"message_id": "777@acmejets.example"}, 0.1),
+        ({"profile": "agent7"}, 0.3),
+        ({"contains": "flight 777", "since": NOW - 30 * DAY}, 0.8),
+        # Everything is looked at, for nothing.
+        ({"profile": "nobody"}, 0.8),
+        ({"sender_part": "nobody"}, 1),
+        ({"to_part": "nobody"}, 1),
+        ({"contains": "in none of them"}, 1.5),
+    ],
+)
+async def test_a_page_is_found_in_time(queue: Queue, wanted: dict[str, Any], seconds: float) -> None:
+    assert await timed(lambda: queue.find(Wanted(**wanted), limit=50)) < seconds
+
+
+async def test_counting_is_quick(queue: Queue) -> None:
+    assert await timed(lambda: queue.counts_over_time(STATES, NOW - 90 * DAY, NOW, DAY)) < 0.3
+    assert await timed(lambda: queue.counts_over_time(STATES, NOW - DAY, NOW, DAY / 288)) < 0.1
+    found = await queue.counts_over_time(STATES, NOW - 90 * DAY, NOW, DAY)
+    assert sum(one.number for one in found) == MANY
+
+
+async def test_every_question_reads_an_index(queue: Queue) -> None:
+    questions = {
+        "COVERING INDEX ix_messages_state (state=? AND created>? AND created<?)": lambda: queue.counts_over_time(
+            STATES, NOW - DAY, NOW, DAY
+        ),
+        "COVERING INDEX ix_messages_created": lambda: queue.find(Wanted(contains="77"), limit=5),
+        "ix_messages_state (state=?": lambda: queue.find(Wanted(contains="77", state="failed"), limit=5),
+        "ix_messages_open": lambda: queue.find(Wanted(contains="77"), limit=5, is_waiting=True),
+        "ix_messages_created ((created,id)<(?,?))": lambda: queue.find(Wanted(), limit=5, after=Place(NOW - DAY, "h0")),
+        "ix_messages_held": queue.held_counts,
+        "COVERING INDEX ix_messages_open": queue.waiting_profiles,
+        "COVERING INDEX ix_messages_state (state=?)": lambda: queue.has_any("unknown"),
+    }
+    for index, question in questions.items():
+        plan = await plan_of(queue, question)
+        assert index in plan, plan
+        assert full_scans(plan) == []

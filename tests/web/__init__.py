@@ -1,0 +1,1 @@
+"""Tests of relay/web: mostly with a real browser before a real relay."""
