@@ -20,7 +20,7 @@ from relay.delivery.parcel import Handed, Parcel, header_of, pack
 from relay.delivery.reporter import Reporter
 from relay.delivery.schedule import Schedule
 from relay.delivery.turn import Turn
-from relay.delivery.verdict import Copy, Verdict, begun, copies_of, judge, sending
+from relay.delivery.verdict import Copy, Verdict, begun, copies_of, interrupted, judge, sending
 from relay.directory.model import Account, Meaning
 from relay.directory.routing import Route
 from relay.mail.address import Address
@@ -126,22 +126,11 @@ class Postman:
         """Settle what an earlier run of this relay left under way."""
         async for message, attempt in self.queue.take_back(self.clock()):
             was_sent = attempt is not None and attempt.final_dot
-            failure = Failure(
-                phase=Phase.FINAL if was_sent else Phase.CONTENT,
-                reply=_STOPPED,
-                meaning=Meaning.UNKNOWN if was_sent else Meaning.TEMPORARY,
-                from_server=False,
-            )
-            copies = tuple(Copy(one.number, _STOPPED, failure) for one in sending(begun(message)))
-            verdict = self._judge(begun(message), copies)
-            if not was_sent:
-                verdict = replace(verdict, message=replace(verdict.message, next_attempt=self.clock()))
+            meaning = Meaning.UNKNOWN if was_sent else Meaning.TEMPORARY
             ended = (
-                replace(attempt, ended=self.clock(), reply=str(_STOPPED), meaning=str(failure.meaning))
-                if attempt
-                else None
+                replace(attempt, ended=self.clock(), reply=str(_STOPPED), meaning=str(meaning)) if attempt else None
             )
-            await self._settle(message, verdict, ended, ())
+            await self._settle(message, self._taken_back(begun(message), was_sent=was_sent), ended, ())
 
     def route_of_account(self, account: Account) -> Route | None:
         """Return a route that logs in as this account; None where none does any more."""
@@ -320,6 +309,12 @@ class Postman:
 
     def _judge(self, message: StoredMessage, copies: tuple[Copy, ...]) -> Verdict:
         return judge(message, copies, now=self.clock(), schedule=self.schedule, chance=self.chance())
+
+    def _taken_back(self, message: StoredMessage, *, was_sent: bool) -> Verdict:
+        if not was_sent:
+            return Verdict(message=interrupted(message, reply=_STOPPED, now=self.clock()))
+        lost = Failure(phase=Phase.FINAL, reply=_STOPPED, meaning=Meaning.UNKNOWN, from_server=False)
+        return self._judge(message, tuple(Copy(one.number, _STOPPED, lost) for one in sending(message)))
 
     async def _concern(self, work: Work, verdict: Verdict) -> None:
         """Let the account feel what an attempt says about it. A store that fails changes nothing about the outcome."""
