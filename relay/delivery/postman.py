@@ -127,9 +127,7 @@ class Postman:
         async for message, attempt in self.queue.take_back(self.clock()):
             was_sent = attempt is not None and attempt.final_dot
             meaning = Meaning.UNKNOWN if was_sent else Meaning.TEMPORARY
-            ended = (
-                replace(attempt, ended=self.clock(), reply=str(_STOPPED), meaning=str(meaning)) if attempt else None
-            )
+            ended = replace(attempt, ended=self.clock(), reply=str(_STOPPED), meaning=str(meaning)) if attempt else None
             await self._settle(message, self._taken_back(begun(message), was_sent=was_sent), ended, ())
 
     def route_of_account(self, account: Account) -> Route | None:
