@@ -224,16 +224,15 @@ class Postman:
     async def _deliver(self, work: Work, parcel: Parcel, secret: Secret | None, turn: Turn) -> Outcome:
         transfer = parcel.transfer(self._handed(work), secret)
         outcome = await hand_over(self.office, self.accounts, parcel.route, transfer, self._progress(work), turn)
-        failure = outcome.failure
-        refused_null = transfer.sender is None and failure is not None and failure.phase is Phase.MAIL
-        if not (refused_null and failure and failure.reply.is_permanent):
+        if not outcome.refuses_null_sender:
             return outcome
         # This provider takes no null sender: once from the identity, and nothing about the account follows from it.
         retried = replace(transfer, sender=parcel.route.identity)
         try:
             turn = await self._charged(work, parcel.route, None)
         except _Paced:  # the attempt is over; the next one asks with the null sender again
-            return replace(outcome, failure=replace(failure, meaning=Meaning.TEMPORARY))
+            assert outcome.failure is not None
+            return replace(outcome, failure=replace(outcome.failure, meaning=Meaning.TEMPORARY))
         return await hand_over(self.office, self.accounts, parcel.route, retried, self._progress(work), turn)
 
     def _progress(self, work: Work) -> Progress:
@@ -332,7 +331,7 @@ class Postman:
             pause = self.accounts.slow_down(route.server, route.account, failure, self.clock())
             if pause is not None:
                 self.office.telling.slowed(route.account, pause.reason, pause.until)
-        elif work.message.envelope.sender is not None or failure.phase is not Phase.MAIL:
+        else:
             if failure.meaning is Meaning.LOGIN_REFUSED:
                 self.office.forget_secret(route)
             row = self.accounts.hold(route.account, route.identity, failure, work.secret_version, self.clock())

@@ -202,7 +202,7 @@ def test_a_copy_that_waits_for_its_account_goes_along_with_the_next_attempt(othe
         )
     else:
         first = verdict_on(message_for(2), Outcome(host="u", accepted=TAKEN, refused={0: failure(other), **refused}))
-    assert State.HELD not in {State(first.message.state)}
+    assert first.message.state != State.HELD
     assert first.message.recipients[1].state == State.HELD
     second = verdict_on(first.message, Outcome(host="u", accepted=TAKEN))
     assert [one.state for one in second.message.recipients] == [State.DELIVERED] * 2
