@@ -90,7 +90,8 @@ class StoreQueueDesk:
 
     async def release_account(self, server: str, username: str) -> bool:
         """Lift every hold of an account."""
-        is_lifted = await lift(self._queue, self._accounts, Account(server, username), datetime.now(UTC))
+        account, now = Account(server, username), datetime.now(UTC)
+        is_lifted = await lift(self._queue, self._accounts, account, now, with_pairs=True)
         self._changed()
         return is_lifted
 

@@ -106,9 +106,9 @@ class Accounts:
         self._probing.add(Account(hold.server, hold.username))
         return row
 
-    def release(self, server: str, username: str) -> tuple[HoldRow, ...]:
-        """Forget every hold and pause of an account, and return the holds that were lifted."""
-        keys = [key for key in self._holds if key[:2] == (server, username)]
+    def release(self, server: str, username: str, *, with_pairs: bool = True) -> tuple[HoldRow, ...]:
+        """Forget the hold and pause of an account, `with_pairs` those of its addresses too; return what was lifted."""
+        keys = [key for key in self._holds if key[:2] == (server, username) and (with_pairs or not key[2])]
         for scope in (str(Account(server, username)), server):
             self._slow.pop(scope, None)
         self._probing.discard(Account(server, username))

@@ -122,7 +122,7 @@ class Dispatcher:
     async def _look_at(self, hold: HoldRow) -> None:
         account, now = Account(hold.server, hold.username), self._now()
         if hold.meaning == Meaning.LOGIN_REFUSED and await self._has_new_secret(hold):
-            await lift(self._queue, self._accounts, account, now)
+            await lift(self._queue, self._accounts, account, now, with_pairs=False)
         elif self._accounts.is_probe_due(hold, now):
             await self._queue.put_hold(self._accounts.begin_probe(hold, now))
             await self._queue.free(str(account), state=str(State.QUEUED), now=now, limit=1)

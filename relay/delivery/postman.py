@@ -326,7 +326,7 @@ class Postman:
             return
         if failure is None:
             if verdict.delivered:
-                await self._prosper(route)
+                await self._prosper(route, work.attempt.started)
         elif failure.meaning is Meaning.THROTTLE:
             pause = self.accounts.slow_down(route.server, route.account, failure, self.clock())
             if pause is not None:
@@ -341,12 +341,16 @@ class Postman:
         self.office.telling.held(row)
         await self.queue.put_hold(row)
 
-    async def _prosper(self, route: Route) -> None:
-        """A message got through: nothing holds this account any more, and it may go faster again."""
+    async def _prosper(self, route: Route, began: datetime) -> None:
+        """A message got through: nothing holds this account any more, and it may go faster again.
+
+        What was under way when the hold began proves nothing: it may have used a connection that was open before.
+        """
         account = route.account
         self.accounts.speed_up(route.server, account)
-        if self.accounts.hold_of(account) is not None:
-            await lift(self.queue, self.accounts, account, self.clock())
+        hold = self.accounts.hold_of(account)
+        if hold is not None and began >= hold.since:
+            await lift(self.queue, self.accounts, account, self.clock(), with_pairs=False)
             self.on_change()
 
     async def _hold(self, message: StoredMessage, account: Account, reason: str) -> None:

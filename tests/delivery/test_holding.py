@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from datetime import timedelta
 
 from relay.delivery.dispatcher import Dispatcher
@@ -10,6 +11,7 @@ from relay.delivery.lifecycle import State
 from relay.delivery.lifting import lift
 from relay.delivery.postman import Postman, utc_now
 from relay.directory.model import Account, Meaning
+from relay.mail.address import Address
 from relay.mail.reply import Reply
 from relay.upstream.outcome import Failure, Outcome
 from relay.upstream.phase import Phase
@@ -55,7 +57,7 @@ async def test_a_lifted_hold_leaves_a_lost_answer_its_pause(postman: Postman) ->
             await reached(postman, held, State.HELD)
 
         upstream.outcome = accepted
-        await lift(postman.queue, postman.accounts, ACCOUNT, postman.clock())
+        await lift(postman.queue, postman.accounts, ACCOUNT, postman.clock(), with_pairs=True)
         dispatcher.wake()
         await reached(postman, held, State.DELIVERED)
         assert await message_of(postman, pausing) == before
@@ -82,6 +84,39 @@ async def test_a_pause_that_ends_under_a_hold_waits_for_the_hold(postman: Postma
         await reached(postman, pausing, State.HELD)
 
         upstream.outcome = accepted
-        await lift(postman.queue, postman.accounts, ACCOUNT, postman.clock())
+        await lift(postman.queue, postman.accounts, ACCOUNT, postman.clock(), with_pairs=True)
         dispatcher.wake()
         await reached(postman, pausing, State.DELIVERED)
+
+
+async def test_what_was_under_way_when_a_hold_began_does_not_lift_it(postman: Postman) -> None:
+    """It may use a connection that logged in before, while every new login is refused and counts at the provider."""
+    upstream, accepted = upstream_of(postman), upstream_of(postman).outcome
+    for _ in range(2):
+        await stored(postman)
+    slow, refused = await postman.queue.claim(["support"], 2, postman.clock(), str(State.SENDING))
+    upstream.gate = asyncio.Event()
+    under_way = asyncio.create_task(postman.attempt(slow))
+    await upstream.began.wait()
+    gate, upstream.gate = upstream.gate, None
+    upstream.outcome = Outcome(host="127.0.0.1", failure=NO_LOGIN)
+    await postman.attempt(refused)
+    upstream.outcome = accepted
+    gate.set()
+    await under_way
+    assert await state_of(postman, slow.id) == State.DELIVERED
+    assert [hold.meaning for hold in postman.accounts.holds()] == [Meaning.LOGIN_REFUSED]
+    assert await state_of(postman, refused.id) == State.HELD
+
+
+async def test_a_probe_that_succeeds_leaves_an_address_held_that_only_a_person_can_release(postman: Postman) -> None:
+    now, account = postman.clock(), ACCOUNT
+    pair = replace(NO_LOGIN, meaning=Meaning.IDENTITY_REFUSED)
+    postman.accounts.hold(account, Address.parse("other@acmejets.example"), pair, "", now)
+    postman.accounts.hold(account, Address.parse("support@acmejets.example"), NO_LOGIN, "", now)
+    await stored(postman)
+    (message,) = await postman.queue.claim(["support"], 1, postman.clock(), str(State.SENDING))
+    await postman.attempt(message)
+    assert [hold.address for hold in postman.accounts.holds()] == ["other@acmejets.example"]
+    assert await lift(postman.queue, postman.accounts, account, now, with_pairs=True)
+    assert postman.accounts.holds() == ()
