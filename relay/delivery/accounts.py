@@ -13,7 +13,8 @@ from relay.delivery.verdict import REST_SECONDS
 from relay.directory.model import Account, Meaning, Server
 from relay.mail.address import Address
 from relay.store.messages import HoldRow
-from relay.upstream.outcome import Failure
+from relay.upstream.outcome import Failure, Outcome
+from relay.upstream.phase import BEFORE_LOGIN, Phase
 
 # Pauses of an account whose server asks for a slower pace; one step back with every message that gets through.
 _SLOW_STEPS = (30.0, 60.0, 120.0, 300.0, 600.0)
@@ -33,6 +34,10 @@ class Slowness:
     successes: int = 0
 
 
+# A server that answers so many logins in a row with "not now" has refused them.
+_MOST_PUT_OFF = 5
+
+
 class Accounts:
     """The accounts in trouble. Everything not in here is well."""
 
@@ -41,6 +46,7 @@ class Accounts:
         self._holds = {(row.server, row.username, row.address): row for row in rows}
         self._slow: dict[str, Slowness] = {}  # by whose limits count (`Server.scope`)
         self._probing: set[Account] = set()
+        self._put_off: dict[Account, int] = {}  # logins in a row that were neither accepted nor refused
 
     def hold_of(self, account: Account, identity: Address | None = None) -> HoldRow | None:
         """Return the hold over an account, or over it with this address; None where nothing holds them."""
@@ -74,6 +80,19 @@ class Accounts:
         """Whether one message is trying that out."""
         return account in self._probing
 
+    def count_login(self, account: Account, outcome: Outcome) -> Outcome:
+        """Return an outcome as it counts: the last of many logins in a row that were put off is a refused one."""
+        failure = outcome.failure
+        if failure is not None and failure.phase in BEFORE_LOGIN:
+            return outcome  # nothing was said about the login
+        if failure is None or failure.phase is not Phase.LOGIN or failure.meaning is not Meaning.TEMPORARY:
+            self._put_off.pop(account, None)
+            return outcome
+        self._put_off[account] = self._put_off.get(account, 0) + failure.from_server
+        if self._put_off[account] < _MOST_PUT_OFF:
+            return outcome
+        return replace(outcome, failure=replace(failure, meaning=Meaning.LOGIN_REFUSED))
+
     def hold(
         self, account: Account, identity: Address, failure: Failure, secret_version: str, now: datetime
     ) -> HoldRow:
@@ -97,6 +116,7 @@ class Accounts:
         )
         self._holds[key] = row
         self._probing.discard(account)
+        self._put_off.pop(account, None)
         return row
 
     def begin_probe(self, hold: HoldRow, now: datetime) -> HoldRow:

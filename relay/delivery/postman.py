@@ -102,6 +102,7 @@ class Postman:
 
     async def note(self, work: Work, outcome: Outcome) -> Verdict:
         """Let the account feel an outcome that is not stored: the client keeps the message, or it is over."""
+        outcome = self._counted(work, outcome)
         self.office.telling.attempted(work.message, self._ended(work.attempt, outcome), outcome)
         verdict = self._judge(work.message, copies_of(work.message, outcome))
         try:
@@ -142,6 +143,7 @@ class Postman:
 
     async def conclude(self, work: Work, outcome: Outcome) -> Verdict:
         """Judge the outcome of an attempt and write it down, however long the store takes to take it."""
+        outcome = self._counted(work, outcome)
         attempt = self._ended(work.attempt, outcome)
         self.office.telling.attempted(work.message, attempt, outcome)
         verdict = self._judge(work.message, copies_of(work.message, outcome))
@@ -279,6 +281,9 @@ class Postman:
         return Attempt(
             number=message.attempts + 1, started=self.clock(), server="", username="", phase=str(Phase.RESOLVE)
         )
+
+    def _counted(self, work: Work, outcome: Outcome) -> Outcome:
+        return self.accounts.count_login(work.route.account, outcome) if work.route else outcome
 
     def _ended(self, attempt: Attempt, outcome: Outcome) -> Attempt:
         """Return an attempt with what came of it."""
