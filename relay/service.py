@@ -58,6 +58,9 @@ from relay.systemd import Systemd, from_environment
 from relay.upstream.transfer import Timeouts
 from relay.upstream.upstream import Upstream
 
+# Of the time in which we stop, how much is kept for what comes last: history, good-byes, the store.
+_LAST_SECONDS = 6.0
+_GOODBYE_SECONDS = 4.0
 # What may be wrong at the start; each is one sentence for whoever started us, or several of them.
 START_ERRORS = (Faults, StoreError, MasterKeyError, ListenError, ControlSocketError)
 
@@ -82,6 +85,7 @@ class Service:
         self._stop_seconds = stop_seconds
         self._systemd = systemd or Systemd()
         self._is_serving = False
+        self._stop_at = 0.0  # when work must have ended, by the loop's clock
         self._since = datetime.now(UTC)
         self._closing = AsyncExitStack()
         self._jobs: set[asyncio.Task[None]] = set()
@@ -102,8 +106,10 @@ class Service:
         await self._systemd.ready(self._summary())
 
     async def stop(self) -> None:
-        """Take no more mail, end what is under way within `stop_seconds`, and close everything."""
+        """Take no more mail, end or store what is under way, and close everything; all of it within `stop_seconds`."""
         self._is_serving = False
+        work = max(self._stop_seconds - _LAST_SECONDS, self._stop_seconds / 2)
+        self._stop_at = asyncio.get_running_loop().time() + work
         await self._systemd.stopping("ending what is under way")
         await self._closing.aclose()
         log.stopped()
@@ -174,10 +180,14 @@ class Service:
         self._jobs.add(task)
         task.add_done_callback(self._jobs.discard)
 
+    async def _end_sessions(self) -> None:
+        """Let clients end the message that they are in."""
+        await self.listeners.stop(max(self._stop_at - asyncio.get_running_loop().time(), 0.0))
+
     async def _end_deliveries(self, postman: Postman) -> None:
         """Let what is under way end; what does not in time is on disk, and the next start goes on with it."""
         with suppress(TimeoutError):
-            async with asyncio.timeout(self._stop_seconds):
+            async with asyncio.timeout_at(self._stop_at):
                 await self.dispatcher.stop()
                 await postman.stop()
 
@@ -224,7 +234,7 @@ class Service:
         _warn(self.directory)
         _start_task(closing, self.directory.watch())
         upstream = Upstream(settings.effective_hostname, _timeouts(settings))
-        closing.push_async_callback(upstream.aclose)
+        closing.push_async_callback(_say_goodbye, upstream)
         queue = Queue(database, owner=f"{settings.effective_hostname}/{os.getpid()}/{self._since.timestamp()}")
         closing.push_async_callback(queue.aclose)
 
@@ -235,7 +245,7 @@ class Service:
         self.listeners = self._make_listeners(desk, vault, certificate, passed)
         await self._open_control(vault, secrets, queue, postman, upstream)
         await self.listeners.open(passed)
-        closing.push_async_callback(self.listeners.stop, self._stop_seconds)
+        closing.push_async_callback(self._end_sessions)
 
     async def _open_secrets(self, database: Database) -> tuple[Vault, SecretKeeper]:
         settings = self.settings
@@ -345,9 +355,23 @@ async def _serve(service: Service) -> None:
     await service.stop()
 
 
+async def _say_goodbye(upstream: Upstream) -> None:
+    """Say QUIT to all servers; one that does not answer is not waited for."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_GOODBYE_SECONDS):
+            await upstream.aclose()
+
+
 def _start_task(closing: AsyncExitStack, coroutine: Any) -> None:
     task = asyncio.get_running_loop().create_task(coroutine)
+    task.add_done_callback(_tell_end)
     closing.callback(task.cancel)
+
+
+def _tell_end(task: "asyncio.Task[Any]") -> None:
+    """Tell of a part that should go on for ever and has ended."""
+    if not task.cancelled() and task.exception() is not None:
+        log.broken("a part of the relay ended by a fault of ours; start it anew", exc_info=task.exception())
 
 
 def _timeouts(settings: Settings) -> Timeouts:

@@ -65,6 +65,9 @@ class Dispatcher:
             except StoreError as error:
                 log.broken(str(error))
                 await asyncio.sleep(_TROUBLE_SECONDS)
+            except Exception:  # whatever it is, what waits must not wait for ever
+                log.broken("the dispatcher met a fault of ours", exc_info=True)
+                await asyncio.sleep(_TROUBLE_SECONDS)
             # Not wait_for: before Python 3.12 it forgets that it was cancelled where a wake comes at the same moment.
             with suppress(TimeoutError):
                 async with asyncio.timeout(_LOOK_SECONDS):
@@ -167,6 +170,9 @@ class Dispatcher:
                     _, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
         except StoreError as error:
             log.broken(str(error))
+            await asyncio.sleep(_TROUBLE_SECONDS)
+        except Exception:
+            log.broken("the mail of an account met a fault of ours", account=str(account), exc_info=True)
             await asyncio.sleep(_TROUBLE_SECONDS)
         finally:
             if running:

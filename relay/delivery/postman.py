@@ -37,6 +37,7 @@ from relay.upstream.transfer import Progress
 
 _TROUBLE_SECONDS = 5.0
 _STOPPED = Reply(451, "4.4.2", "the relay was stopped in the middle of this attempt")
+_FAULT = Reply(451, "4.3.0", "the relay met a fault of its own in this attempt; its log says which")
 
 
 class _Paced(Exception):
@@ -85,6 +86,9 @@ class Postman:
             # Before the final dot: nobody has the message, and it waits on as soon as the store can be told.
             log.broken(str(error) or "the store has no content of this message", id=message.id)
             await self._give_back(message)
+        except Exception:
+            log.broken("an attempt ended by a fault of ours", id=message.id, exc_info=True)
+            await self._recover(message)
         finally:
             if turn is not None:
                 turn.end()
@@ -126,10 +130,7 @@ class Postman:
     async def take_back(self) -> None:
         """Settle what an earlier run of this relay left under way."""
         async for message, attempt in self.queue.take_back(self.clock()):
-            was_sent = attempt is not None and attempt.final_dot
-            meaning = Meaning.UNKNOWN if was_sent else Meaning.TEMPORARY
-            ended = replace(attempt, ended=self.clock(), reply=str(_STOPPED), meaning=str(meaning)) if attempt else None
-            await self._settle(message, self._taken_back(begun(message), was_sent=was_sent), ended, ())
+            await self._end_broken_off(message, attempt, _STOPPED, self.clock())
 
     def route_of_account(self, account: Account) -> Route | None:
         """Return a route that logs in as this account; None where none does any more."""
@@ -312,11 +313,26 @@ class Postman:
     def _judge(self, message: StoredMessage, copies: tuple[Copy, ...]) -> Verdict:
         return judge(message, copies, now=self.clock(), schedule=self.schedule, chance=self.chance())
 
-    def _taken_back(self, message: StoredMessage, *, was_sent: bool) -> Verdict:
-        if not was_sent:
-            return Verdict(message=interrupted(message, reply=_STOPPED, now=self.clock()))
-        lost = Failure(phase=Phase.FINAL, reply=_STOPPED, meaning=Meaning.UNKNOWN, from_server=False)
-        return self._judge(message, tuple(Copy(one.number, _STOPPED, lost) for one in sending(message)))
+    async def _recover(self, message: StoredMessage) -> None:
+        """Settle an attempt that a fault of ours ended: by what is on disk of it, as the next start would."""
+        attempts = await self.queue.attempts(message.id)
+        attempt = attempts[-1] if attempts and attempts[-1].ended is None else None
+        later = self.schedule.next_attempt(self.clock(), message.attempts + 1, self.chance())
+        await self._end_broken_off(message, attempt, _FAULT, later)
+
+    async def _end_broken_off(
+        self, message: StoredMessage, attempt: Attempt | None, reply: Reply, again: datetime
+    ) -> None:
+        """Settle an attempt without an outcome. It is unknown after its final dot, and before that tried `again`."""
+        under_way, now = begun(message), self.clock()
+        if attempt is not None and attempt.final_dot:
+            lost = Failure(phase=Phase.FINAL, reply=reply, meaning=Meaning.UNKNOWN, from_server=False)
+            verdict = self._judge(under_way, tuple(Copy(one.number, reply, lost) for one in sending(under_way)))
+        else:
+            lost = Failure(phase=Phase.CONTENT, reply=reply, meaning=Meaning.TEMPORARY, from_server=False)
+            verdict = Verdict(message=interrupted(under_way, lost, now=now, again=again))
+        ended = replace(attempt, ended=now, reply=str(reply), meaning=str(lost.meaning)) if attempt else None
+        await self._settle(message, verdict, ended, ())
 
     async def _concern(self, work: Work, verdict: Verdict) -> None:
         """Let the account feel what an attempt says about it. A store that fails changes nothing about the outcome."""

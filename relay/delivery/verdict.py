@@ -13,7 +13,6 @@ from relay.directory.model import Meaning
 from relay.mail.reply import Reply
 from relay.store.messages import StoredMessage, StoredRecipient
 from relay.upstream.outcome import Failure, Outcome
-from relay.upstream.phase import Phase
 
 # How long an account rests where the server names no window. Microsoft names none for a lock-out and lifts it by
 # itself (providers.md); quotas are rolling, so that every hour some of it is free again.
@@ -150,26 +149,22 @@ def _begun(state: State, meaning: str) -> State:
     return next_state(state, Event.BEGIN) if state in {State.QUEUED, State.UNKNOWN} else state
 
 
-def interrupted(message: StoredMessage, *, reply: Reply, now: datetime) -> StoredMessage:
-    """Return a message whose attempt ended with us, before its final dot: it is tried again at once.
+def interrupted(message: StoredMessage, failure: Failure, *, now: datetime, again: datetime) -> StoredMessage:
+    """Return a message whose attempt ended with us, before its final dot: it is tried `again`.
 
     Nothing is judged by how long it has waited. The next attempt does that, and tells the sender.
     """
-    copies = tuple(Copy(one.number, reply, _interruption(reply)) for one in sending(message))
+    copies = tuple(Copy(one.number, failure.reply, failure) for one in sending(message))
     recipients = _moved(message.recipients, copies, {copy.number: Event.DEFER for copy in copies}, now)
     return replace(
         message,
         recipients=recipients,
         state=str(message_state(State(one.state) for one in recipients)),
         attempts=message.attempts + 1,
-        next_attempt=now,
+        next_attempt=again,
         reason=_reason(copies),
-        reply=str(reply),
+        reply=str(failure.reply),
     )
-
-
-def _interruption(reply: Reply) -> Failure:
-    return Failure(phase=Phase.CONTENT, reply=reply, meaning=Meaning.TEMPORARY, from_server=False)
 
 
 def _copy(number: int, outcome: Outcome, failure: Failure | None) -> Copy:

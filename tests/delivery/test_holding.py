@@ -5,7 +5,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
+import pytest
+
+from relay.delivery import dispatcher as module
 from relay.delivery.dispatcher import Dispatcher
 from relay.delivery.lifecycle import State
 from relay.delivery.lifting import lift
@@ -120,3 +124,26 @@ async def test_a_probe_that_succeeds_leaves_an_address_held_that_only_a_person_c
     assert [hold.address for hold in postman.accounts.holds()] == ["other@acmejets.example"]
     assert await lift(postman.queue, postman.accounts, account, now, with_pairs=True)
     assert postman.accounts.holds() == ()
+
+
+async def test_a_fault_of_ours_does_not_end_the_dispatcher(postman: Postman, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_TROUBLE_SECONDS", 0.01)
+    faults = [postman.queue.due_times, postman.queue.claim]
+
+    def fail_once(name: str) -> None:
+        real = getattr(postman.queue, name)
+
+        async def failing(*args: Any, **keys: Any) -> Any:
+            if real in faults:
+                faults.remove(real)
+                raise ZeroDivisionError
+            return await real(*args, **keys)
+
+        monkeypatch.setattr(postman.queue, name, failing)
+
+    fail_once("due_times")
+    fail_once("claim")
+    id_ = await stored(postman)
+    async with dispatching(postman):
+        await reached(postman, id_, State.DELIVERED)
+    assert faults == []
