@@ -229,6 +229,7 @@ class Service:
 
         database = await open_database(settings.database_path)
         closing.push_async_callback(database.close)
+        await database.check()
         vault, secrets = await self._open_secrets(database)
         self.directory = await LiveDirectory.open(settings, self._settings_file, self._directory_changed)
         _warn(self.directory)
