@@ -110,6 +110,7 @@ def test_retry(filled: CommandLine) -> None:
     done = filled("queue", "retry", "aaaaaa", "bbbbbb")
     assert (done.code, done.out) == (0, "1 message will be tried now\n")
     assert done.err == f"1 could not: held, or under way; see relay queue show --config {filled.settings_file}\n"
+    assert filled("queue", "retry", "bbbbbb").code == 1, "nothing of what was asked is done"
     assert filled.good("queue", "retry", "--all") == "1 message will be tried now\n"
     assert filled.good("queue", "retry", "--profile", "sales") == "0 messages will be tried now\n"
 
