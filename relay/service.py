@@ -103,6 +103,7 @@ class Service:
             raise
         log.started(listeners=self.listeners.addresses, state_dir=str(self.settings.state_dir), version=__version__)
         self._is_serving = True
+        self._follow_directory()  # it may have changed meanwhile
         await self._systemd.ready(self._summary())
 
     async def stop(self) -> None:
@@ -168,11 +169,14 @@ class Service:
 
     def _directory_changed(self, directory: LiveDirectory) -> None:
         _tell_directory(directory)
-        if not directory.faults:
-            self._later(self.dispatcher.directory_changed())
-            self.returned_mail.refresh()
+        if not directory.faults and self._is_serving:
+            self._follow_directory()
         if self._is_serving:
             self._later(self._systemd.status(self._summary()))
+
+    def _follow_directory(self) -> None:
+        self.dispatcher.directory_changed()
+        self.returned_mail.refresh()
 
     def _later(self, job: Coroutine[Any, Any, None]) -> None:
         """Let a job go on by itself; it is kept from being forgotten while it does."""

@@ -46,7 +46,7 @@ class StoreQueueDesk:
         if ids is not None:
             count = sum([await self._retry(id_, now) for id_ in ids])
         else:
-            count = await self._queue.make_due(now, profile=profile)
+            count = await self._queue.make_due(now, profile=... if profile is None else profile)
         self._changed()
         return count
 

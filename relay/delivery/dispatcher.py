@@ -18,7 +18,7 @@ from relay.delivery.lifecycle import State
 from relay.delivery.lifting import lift
 from relay.delivery.pacing import is_limited
 from relay.delivery.postman import Postman
-from relay.directory.model import Account, Meaning, Profile, Server
+from relay.directory.model import Account, Directory, Meaning, Profile, Server
 from relay.store.errors import StoreError
 from relay.store.messages import HoldRow, StoredMessage
 
@@ -37,6 +37,8 @@ class Dispatcher:
         self._wake = asyncio.Event()
         self._workers: dict[Account, asyncio.Task[None]] = {}
         self._profiles: dict[Account, deque[str | None]] = {}  # whose mail a worker has
+        self._directory = self._office.routing().directory
+        self._is_directory_new = True
         self._is_stopping = False
         self._seen_at = time.monotonic()
         postman.on_change = self._wake.set
@@ -59,8 +61,9 @@ class Dispatcher:
             try:
                 if not is_back:
                     await self._postman.take_back()
-                    await self._free_strays()
                     is_back = True
+                if self._is_directory_new:
+                    await self._follow_directory()
                 await self._look()
             except StoreError as error:
                 log.broken(str(error))
@@ -80,10 +83,10 @@ class Dispatcher:
         if self._workers:
             await asyncio.wait(set(self._workers.values()))
 
-    async def directory_changed(self) -> None:
-        """Free what is held for an account that no longer sends for its profile."""
+    def directory_changed(self) -> None:
+        """Free what is held for an account that no longer sends for its profile, and try what has another way now."""
         self._office.pacing.disband()  # limits may be others now
-        await self._free_strays()
+        self._is_directory_new = True
         self.wake()
 
     async def _look(self) -> None:
@@ -105,6 +108,28 @@ class Dispatcher:
             worker = asyncio.create_task(self._work(account, self._profiles[account]))
             self._workers[account] = worker
             worker.add_done_callback(partial(self._end, account))
+
+    async def _follow_directory(self) -> None:
+        """Let what waits go by the directory in effect. Done again where the store fails in the middle of it."""
+        self._is_directory_new, directory = False, self._office.routing().directory
+        try:
+            await self._free_strays()
+            for profile in await self._queue.due_times():
+                if self._way(profile, directory) != self._way(profile, self._directory):
+                    await self._queue.make_due(self._now(), profile=profile, pausing=str(State.UNKNOWN))
+        except BaseException:
+            self._is_directory_new = True
+            raise
+        self._directory = directory
+
+    @staticmethod
+    def _way(profile: str | None, directory: Directory) -> tuple[Server | None, Account | None]:
+        """Return the server and account by which mail of a profile leaves."""
+        found = directory.profile(profile) if profile is not None else None
+        if found is not None:
+            return directory.server_of(found), directory.account_of(found)
+        server = directory.servers.get(directory.default_server or "") if profile is None else None
+        return server, Account(server.name, server.username) if server else None
 
     async def _free_strays(self) -> None:
         """Free what is held for an account that is not held, or no longer sends for its profile.
