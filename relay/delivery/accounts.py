@@ -45,7 +45,7 @@ class Accounts:
         self._schedule = schedule
         self._holds = {(row.server, row.username, row.address): row for row in rows}
         self._slow: dict[str, Slowness] = {}  # by whose limits count (`Server.scope`)
-        self._probing: set[Account] = set()
+        self._probing: set[Account] = set()  # whose probe is due and has not begun
         self._put_off: dict[Account, int] = {}  # logins in a row that were neither accepted nor refused
 
     def hold_of(self, account: Account, identity: Address | None = None) -> HoldRow | None:
@@ -77,8 +77,14 @@ class Accounts:
         return moment is not None and moment <= now
 
     def is_probing(self, account: Account) -> bool:
-        """Whether one message is trying that out."""
+        """Whether one message may try out now if the hold is over."""
         return account in self._probing
+
+    def take_probe(self, account: Account) -> bool:
+        """Let one message try that out; False where none may, or another does."""
+        is_free = account in self._probing
+        self._probing.discard(account)
+        return is_free
 
     def count_login(self, account: Account, outcome: Outcome) -> Outcome:
         """Return an outcome as it counts: the last of many logins in a row that were put off is a refused one."""

@@ -39,6 +39,8 @@ _TROUBLE_SECONDS = 5.0
 _STOPPED = Reply(451, "4.4.2", "the relay was stopped in the middle of this attempt")
 _FAULT = Reply(451, "4.3.0", "the relay met a fault of its own in this attempt; its log says which")
 
+_NOT_BEGUN = Reply(451, "4.7.8", "the account was held just before this attempt, which was not made")
+
 
 class _Paced(Exception):
     """The account may send no more just now: the message waits on."""
@@ -105,23 +107,26 @@ class Postman:
             await asyncio.wait(set(self._following))
 
     async def note(self, work: Work, outcome: Outcome) -> Verdict:
-        """Let the account feel an outcome that is not stored: the client keeps the message, or it is over."""
-        outcome = self._counted(work, outcome)
+        """Judge an outcome, and let the account feel it at once: no other message makes the same attempt in vain."""
         self.office.telling.attempted(work.message, self._ended(work.attempt, outcome), outcome)
         verdict = self._judge(work.message, copies_of(work.message, outcome))
         try:
-            await self._concern(work, verdict)
+            await self._change_account(work, verdict)
         except StoreError as error:
-            log.broken(str(error), id=work.message.id)  # it is in effect, and the client's answer does not hang on it
+            log.broken(str(error), id=work.message.id)  # the hold is in effect, and is stored with the next refusal
         return verdict
 
     def hold_over(self, route: Route, secret: Secret | None) -> HoldRow | None:
-        """Return the hold over an attempt by this route; a new secret makes a refused login no reason any more."""
+        """Return the hold over an attempt by this route; a new secret makes a refused login no reason any more.
+
+        Where a probe of the account is due, None lets this attempt be the probe, and no other.
+        """
         hold = self.accounts.hold_of(route.account, route.identity)
-        if hold is None or self.accounts.is_probing(route.account):
+        if hold is None:
             return None
         is_old = hold.meaning == Meaning.LOGIN_REFUSED and secret is not None and hold.secret_version != secret.version
-        return None if is_old else hold
+        may_go = is_old or (not hold.address and self.accounts.take_probe(route.account))
+        return None if may_go else hold
 
     async def record_final_dot(self, work: Work) -> None:
         """Put on disk that our final dot is about to be sent. Raises Fenced, StoreError: then it must not be."""
@@ -144,15 +149,15 @@ class Postman:
 
     async def conclude(self, work: Work, outcome: Outcome) -> Verdict:
         """Judge the outcome of an attempt and write it down, however long the store takes to take it."""
-        outcome = self._counted(work, outcome)
-        attempt = self._ended(work.attempt, outcome)
-        self.office.telling.attempted(work.message, attempt, outcome)
-        verdict = self._judge(work.message, copies_of(work.message, outcome))
-        await self._concern(work, verdict)
+        return await self.write_down(work, outcome, await self.note(work, outcome))
+
+    async def write_down(self, work: Work, outcome: Outcome, verdict: Verdict) -> Verdict:
+        """Write down what `note` said of the outcome of a stored message, however long the store takes to take it."""
         if verdict.consequence and verdict.message.state == State.HELD:
             account = Account(work.attempt.server, work.attempt.username)
             verdict = replace(verdict, message=replace(verdict.message, held_by=str(account)))
-        await self._settle(work.message, verdict, attempt, self._reports(work, verdict, outcome))
+        attempt, reports = self._ended(work.attempt, outcome), self._reports(work, verdict, outcome)
+        await self._settle(work.message, verdict, attempt, reports)
         return verdict
 
     async def confirm(self, work: Work, verdict: Verdict, outcome: Outcome) -> None:
@@ -201,13 +206,17 @@ class Postman:
         except Refused as refusal:
             await self.conclude(work, Outcome(host="", failure=_failure_of(refusal)))
             return
-        hold = self.accounts.hold_of(parcel.route.account, parcel.route.identity)
-        if hold is not None and hold.address:
-            await self._hold(message, parcel.route.account, f"{hold.meaning}: {hold.reason}")
+        account, identity = parcel.route.account, parcel.route.identity
+        was_held = self.accounts.hold_of(account, identity) is not None
+        if (hold := self.hold_over(parcel.route, secret)) is not None:
+            await self._hold(message, hold)
             return
         turn = await self._charged(work, parcel.route, turn)
         try:
             await self.queue.begin_attempt(message.id, message.fence, work.attempt)
+            if not was_held and (hold := self.accounts.hold_of(account, identity)) is not None:
+                await self._hold(message, hold, work.attempt)  # another attempt met it meanwhile
+                return
             outcome = await self._deliver(work, parcel, secret, turn)
         finally:
             turn.end()
@@ -283,9 +292,6 @@ class Postman:
             number=message.attempts + 1, started=self.clock(), server="", username="", phase=str(Phase.RESOLVE)
         )
 
-    def _counted(self, work: Work, outcome: Outcome) -> Outcome:
-        return self.accounts.count_login(work.route.account, outcome) if work.route else outcome
-
     def _ended(self, attempt: Attempt, outcome: Outcome) -> Attempt:
         """Return an attempt with what came of it."""
         failure = outcome.first_failure
@@ -334,13 +340,6 @@ class Postman:
         ended = replace(attempt, ended=now, reply=str(reply), meaning=str(lost.meaning)) if attempt else None
         await self._settle(message, verdict, ended, ())
 
-    async def _concern(self, work: Work, verdict: Verdict) -> None:
-        """Let the account feel what an attempt says about it. A store that fails changes nothing about the outcome."""
-        try:
-            await self._change_account(work, verdict)
-        except StoreError as error:
-            log.broken(str(error), id=work.message.id)  # the hold is in effect, and is stored with the next refusal
-
     async def _change_account(self, work: Work, verdict: Verdict) -> None:
         route, failure = work.route, verdict.consequence
         if route is None:
@@ -374,20 +373,24 @@ class Postman:
             await lift(self.queue, self.accounts, account, self.clock(), with_pairs=False)
             self.on_change()
 
-    async def _hold(self, message: StoredMessage, account: Account, reason: str) -> None:
+    async def _hold(self, message: StoredMessage, hold: HoldRow, attempt: Attempt | None = None) -> None:
+        """Let a message wait for a hold, untried; `attempt` is the one that was written down and not made."""
         recipients = tuple(
-            replace(one, state=str(next_state(State(one.state), Event.HOLD))) for one in sending(message)
+            replace(one, state=str(next_state(State(one.state), Event.HOLD)), meaning=hold.meaning)
+            for one in sending(message)
         )
+        others = {one.number: one for one in message.recipients} | {one.number: one for one in recipients}
         held = replace(
             message,
-            recipients=recipients,
+            recipients=tuple(others[number] for number in sorted(others)),
             state=str(State.HELD),
             held_since=self.clock(),
-            held_by=str(account),
+            held_by=str(Account(hold.server, hold.username)),
             next_attempt=None,
-            reason=reason,
+            reason=f"{hold.meaning}: {hold.reason}",
         )
-        await self._settle(message, Verdict(message=held), None, ())
+        ended = replace(attempt, ended=self.clock(), reply=str(_NOT_BEGUN), meaning=hold.meaning) if attempt else None
+        await self._settle(message, Verdict(message=held), ended, ())
 
     async def _settle(
         self, before: StoredMessage, verdict: Verdict, attempt: Attempt | None, reports: tuple[NewMessage, ...]

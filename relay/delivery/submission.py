@@ -152,17 +152,17 @@ class Submission:
             return await self._leave_to_go_on(work, handover, handed, parcel)
         outcome = await self._outcome(handover)
         failures = [outcome.failure_at(index) for index in range(len(self.envelope.recipients))]
+        verdict = await self.postman.note(work, outcome)
         if all(failure is None or _is_refusal(failure) for failure in failures) and (
             outcome.accepted is None or not any(failures)
         ):
-            verdict = await self.postman.note(work, outcome)
             if outcome.accepted is not None:
                 await self.postman.confirm(work, verdict, outcome)
             return self._finish(handed, parcel, message, outcome)
         # Committed before the client has its 250: who is still owed the message, and the report about who refused it.
         work.attempt = replace(work.attempt, final_dot=_may_be_there(outcome))
         await self.postman.queue.add(NewMessage(message=work.message, content=work.content, attempt=work.attempt))
-        await self.postman.conclude(work, outcome)
+        await self.postman.write_down(work, outcome, verdict)
         return self._queued(handed, parcel, outcome)
 
     def _is_slow(self, route: Route) -> bool:

@@ -147,3 +147,50 @@ async def test_a_fault_of_ours_does_not_end_the_dispatcher(postman: Postman, mon
     async with dispatching(postman):
         await reached(postman, id_, State.DELIVERED)
     assert faults == []
+
+
+async def test_a_refused_login_is_one_login_however_many_messages_are_about_to_try_it(postman: Postman) -> None:
+    """Providers lock accounts after a few wrong passwords, and what was claimed before knows of no hold yet."""
+    upstream = upstream_of(postman)
+    upstream.outcome = Outcome(host="127.0.0.1", failure=NO_LOGIN)
+    for _ in range(3):
+        await stored(postman)
+    first, second, third = await postman.queue.claim(["support"], 3, postman.clock(), str(State.SENDING))
+    begin = postman.queue.begin_attempt
+
+    async def begin_late(*args: Any) -> None:
+        await begin(*args)
+        if args[0] == second.id:
+            await postman.attempt(first)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(postman.queue, "begin_attempt", begin_late)
+        await postman.attempt(second)
+    await postman.attempt(third)
+    assert len(upstream.transfers) == 1
+    for message in (first, second, third):
+        after = await message_of(postman, message.id)
+        assert (after.state, after.held_by) == (State.HELD, str(ACCOUNT))
+        assert after.reason == "login-refused: 535 5.7.8 no"
+    (attempt,) = await postman.queue.attempts(second.id)
+    assert attempt.ended is not None
+    assert attempt.reply.startswith("451 4.7.8 the account was held just before this attempt")
+
+
+async def test_one_message_alone_is_the_probe(postman: Postman) -> None:
+    upstream = upstream_of(postman)
+    upstream.outcome = Outcome(host="127.0.0.1", failure=NO_LOGIN)
+    await stored(postman)
+    (first,) = await postman.queue.claim(["support"], 1, postman.clock(), str(State.SENDING))
+    await postman.attempt(first)
+    (hold,) = postman.accounts.holds()
+    postman.accounts.begin_probe(hold, postman.clock())
+    upstream.transfers.clear()
+    upstream.outcome = Outcome(
+        host="127.0.0.1", failure=replace(NO_LOGIN, phase=Phase.CONNECT, meaning=Meaning.TEMPORARY)
+    )
+    for _ in range(3):
+        await stored(postman)
+    for message in await postman.queue.claim(["support"], 3, postman.clock(), str(State.SENDING)):
+        await postman.attempt(message)
+    assert len(upstream.transfers) == 1, "it could not tell, and the others wait for the next probe"
