@@ -194,3 +194,35 @@ async def test_one_message_alone_is_the_probe(postman: Postman) -> None:
     for message in await postman.queue.claim(["support"], 3, postman.clock(), str(State.SENDING)):
         await postman.attempt(message)
     assert len(upstream.transfers) == 1, "it could not tell, and the others wait for the next probe"
+
+
+async def test_a_used_up_quota_is_tried_by_one_message_when_its_window_is_over(postman: Postman) -> None:
+    upstream, accepted = upstream_of(postman), upstream_of(postman).outcome
+    quota = replace(NO_LOGIN, phase=Phase.MAIL, meaning=Meaning.QUOTA)
+    async with dispatching(postman) as dispatcher:
+        upstream.outcome = Outcome(host="127.0.0.1", failure=quota)
+        ids = []
+        for _ in range(3):
+            ids.append(await stored(postman))
+            dispatcher.wake()
+            await reached(postman, ids[-1], State.HELD)
+        assert len(upstream.transfers) == 1
+
+        postman.clock = lambda: utc_now() + timedelta(minutes=61)
+        dispatcher.wake()
+        async with asyncio.timeout(10):
+            while len(upstream.transfers) < 2:  # noqa: ASYNC110  the upstream knows no event
+                await asyncio.sleep(0.01)
+        await reached(postman, ids[0], State.HELD)
+        (hold,) = postman.accounts.holds()
+        assert hold.until is not None
+        assert hold.until > postman.clock() + timedelta(minutes=59)
+        assert len(upstream.transfers) == 2
+
+        upstream.outcome = accepted
+        postman.clock = lambda: utc_now() + timedelta(minutes=130)
+        dispatcher.wake()
+        for id_ in ids:
+            await reached(postman, id_, State.DELIVERED)
+    first = await message_of(postman, ids[0])
+    assert 125 * 60 < first.held_seconds < 131 * 60, "which counts for neither a warning nor giving up"

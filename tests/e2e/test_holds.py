@@ -1,6 +1,7 @@
 """Holds in the real process: probes by the schedule, one address of an account, what a setting or an answer says."""
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -50,6 +51,22 @@ def test_a_held_account_is_probed_by_one_login_at_a_time_and_goes_on_by_itself(
     wait_until(lambda: all(state_of(relay, id_) == "delivered" for id_ in ids), "delivery without a hand", 20)
     assert held(relay) == []
     assert len(recorder.messages) == 6, "each once, and no report"
+
+
+@pytest.mark.parametrize("mode", ["auto", "queued", "direct"])
+def test_a_burst_of_clients_makes_one_refused_login(mode: str, start_relay: StartRelay, recorder: Recorder) -> None:
+    """A server that answers at once, so that messages come before, while and just after the refusal is known."""
+    relay = start_relay(with_login(recorder), settings(mode, probe=["1h"]), starts=False)
+    relay.set_password("channel", "support", RIGHT)
+    relay.start()
+    recorder.replies["AUTH"] = REFUSED
+    with ThreadPoolExecutor(12) as pool:
+        replies = list(pool.map(lambda _: submit(relay), range(60)))
+    beginning = "451 4.7.8 " if mode == "direct" else "250 2.0.0 Ok: queued as "
+    assert {reply[: len(beginning)] for reply in replies} == {beginning}
+    if mode != "direct":
+        wait_until(lambda: len(relay.ask("queue", "list", "--state", "held")) == 60, "all of them held")
+    assert len(commands(recorder, "AUTH")) == 1
 
 
 def test_a_hold_outlives_a_restart_and_makes_no_login(start_relay: StartRelay, recorder: Recorder) -> None:
