@@ -182,6 +182,9 @@ class Postman:
             await self.conclude(work, await handover)
         except Fenced:
             log.warned("a message was taken over while it was under way; the other's record counts", id=work.message.id)
+        except Exception:
+            log.broken("a delivery ended by a fault of ours", id=work.message.id, exc_info=True)
+            await self._recover(work.message)
 
     async def _give_back(self, message: StoredMessage, pause: float | None = None) -> None:
         """Let a claimed message wait as before, and go on trying: a lease that we keep would keep it from everybody."""

@@ -178,6 +178,7 @@ class Submission:
             await asyncio.shield(stored)
             await self.postman.record_final_dot(work)
 
+        self._handover = None  # from here on the client may go: what is stored goes on
         self._progress.before_final_dot = record
         work.attempt = replace(work.attempt, phase=str(self._progress.phase), final_dot=self._progress.final_dot_sent)
         try:
@@ -188,7 +189,6 @@ class Submission:
                 handover.cancel()
                 raise
             return self._finish(handed, parcel, work.message, await self._outcome(handover))
-        self._handover = None  # from here on the client may go
         stored.set_result(None)
         self.postman.follow(work, handover)
         return self._queued(handed, parcel)
