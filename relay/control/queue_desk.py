@@ -146,8 +146,14 @@ class StoreQueueDesk:
             "state": "held" if hold else "slowed" if slow else "ok",
             "held_since": rfc3339(hold.since) if hold else None,
             "reason": hold.reason if hold else slow.reason if slow else "",
+            "next_probe": rfc3339(_next_probe(hold) if hold else slow.until if slow else None),
             "connections": self._connections().get(account, 0),
         }
+
+
+def _next_probe(hold: HoldRow) -> datetime | None:
+    """Return when one message tries out if a hold is over; None where only a person can know."""
+    return hold.until or hold.next_probe
 
 
 def _is_due(message: StoredMessage, now: datetime) -> bool:
