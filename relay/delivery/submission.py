@@ -11,6 +11,7 @@ The client may leave at any moment: before our final dot that ends the attempt, 
 import asyncio
 import time
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 
 from relay.delivery import replies
 from relay.delivery.drafts import draft
@@ -280,7 +281,8 @@ class Submission:
             reply = replies.of_failure(failure)
             ending = Ending.FAILED if reply.is_permanent else Ending.DEFERRED
         if ending is not Ending.DEFERRED:
-            self.history.record(_over(message, ending, failure.reply if failure else outcome.accepted, outcome))
+            upstream = failure.reply if failure else outcome.accepted
+            self.history.record(_over(message, ending, upstream, outcome, self.postman.clock()))
         return self._journey(ending, reply, handed, [parcel], outcome=outcome, failure=failure)
 
     def _queued(self, handed: Handed, parcel: Parcel, outcome: Outcome | None = None, *, detail: str = "") -> Journey:
@@ -335,7 +337,9 @@ def _may_be_there(outcome: Outcome) -> bool:
     return outcome.failure is None or outcome.failure.phase is Phase.FINAL
 
 
-def _over(message: StoredMessage, ending: Ending, upstream: Reply | None, outcome: Outcome) -> StoredMessage:
+def _over(
+    message: StoredMessage, ending: Ending, upstream: Reply | None, outcome: Outcome, now: datetime
+) -> StoredMessage:
     """Return a message that is over, for the history."""
     state = State.DELIVERED if ending is Ending.DELIVERED else State.FAILED
     replied = [outcome.failure_at(one.number) for one in message.recipients]
@@ -343,7 +347,7 @@ def _over(message: StoredMessage, ending: Ending, upstream: Reply | None, outcom
         replace(one, state=str(state), reply=str(failure.reply if failure else outcome.accepted or ""))
         for one, failure in zip(message.recipients, replied, strict=True)
     )
-    delivered = message.created if ending is Ending.DELIVERED else None
+    delivered = now if ending is Ending.DELIVERED else None
     return replace(
         message,
         recipients=recipients,
