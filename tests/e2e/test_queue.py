@@ -136,10 +136,10 @@ def test_some_recipients_are_refused_some_deferred_and_the_sender_is_told(
 
 def test_a_lost_answer_is_tried_once_more_and_then_held(start_relay: StartRelay, recorder: Recorder) -> None:
     recorder.replies["."] = HANG_UP
-    relay = start_relay(one_channel(open_server(recorder.port)), settings())
+    relay = start_relay(one_channel(open_server(recorder.port)), settings(unknown_pause="6s"))
     id_ = queued_id(submit(relay))
     assert state_of(relay, id_) == "unknown"
-    wait_until(lambda: state_of(relay, id_) == "held", "the hold after the second time")
+    wait_until(lambda: state_of(relay, id_) == "held", "the hold after the second time", 30)
     assert len(recorder.messages) == 2
     identities = {message_from_bytes(message)["Message-ID"] for message in recorder.messages}
     assert identities == {"<1@customer.example>"}
