@@ -21,6 +21,7 @@ from relay.control.message_counts import MessageCounts
 from relay.control.message_pages import MessagePages
 from relay.control.message_records import rfc3339
 from relay.control.operation import Operation
+from relay.control.overview import Overview
 from relay.control.paging import Pages
 from relay.control.parts import Parts
 from relay.control.passwords import Passwords
@@ -54,6 +55,7 @@ class Operations:
             **Servers(parts).operations(),
             **ServerUsers(parts).operations(),
             **Pages(parts).operations(),
+            **Overview(parts).operations(),
             **Providers().operations(),
             **Profiles(parts, ProfileKind.CHANNEL).operations(),
             **Profiles(parts, ProfileKind.AGENT).operations(),
