@@ -35,9 +35,7 @@ class Caller:
         return [item async for item in self.stream(operation, **params)]
 
 
-async def _caller(
-    request: Request, given: Annotated[HTTPAuthorizationCredentials | None, Depends(_BEARER)]
-) -> Caller:
+async def _caller(request: Request, given: Annotated[HTTPAuthorizationCredentials | None, Depends(_BEARER)]) -> Caller:
     site: Site = request.app.state.site
     peer = request.client.host if request.client else ""
     actor = await site.admission.bearer(given.credentials, peer) if given is not None else None

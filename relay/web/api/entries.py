@@ -122,9 +122,7 @@ def _add_server_removal(routes: APIRouter) -> None:
 def _add_server_list(routes: APIRouter) -> None:
     page = Page[SERVERS.record]  # type: ignore[name-defined]
 
-    @routes.get(
-        "/servers", response_model=page, responses=responses(), tags=["servers"], operation_id="server.page"
-    )
+    @routes.get("/servers", response_model=page, responses=responses(), tags=["servers"], operation_id="server.page")
     async def list_servers(
         caller: Asking,
         sort: Sort = "name",

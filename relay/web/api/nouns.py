@@ -24,9 +24,7 @@ class Noun:
     changes: type[BaseModel]
 
 
-_PROFILE: Mapping[str, Any] = MappingProxyType(
-    {"resolved_server": str | None, "password_set": bool, "login_set": bool}
-)
+_PROFILE: Mapping[str, Any] = MappingProxyType({"resolved_server": str | None, "password_set": bool, "login_set": bool})
 _INCOMING = {
     "host": "imap.gmail.com",
     "protocol": "imap",

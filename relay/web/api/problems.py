@@ -19,7 +19,9 @@ MEDIA_TYPE = "application/problem+json"
 class KeyFault(BaseModel):
     """What is wrong with one value."""
 
-    key: str = Field(description='Which value: "address", or "channels.support.server" where another entry is at fault.')
+    key: str = Field(
+        description='Which value: "address", or "channels.support.server" where another entry is at fault.'
+    )
     message: str = Field(description="One sentence: what is wrong, and what to do.")
 
 
@@ -100,5 +102,3 @@ def _status_of(error: Refused) -> int:
         if isinstance(error, kind):
             return status
     return 422 if error.faults or error.key else 409
-
-
