@@ -14,7 +14,7 @@ from relay import log
 from relay.endpoint import TcpAddress
 from relay.web import health, sign_in
 from relay.web.guard import Guard, RequestTooLarge, hosts_of
-from relay.web.pages import applications
+from relay.web.pages import applications, channels, servers
 from relay.web.site import STATIC, Site
 from relay.web.visit import Visit, session_of
 
@@ -27,6 +27,8 @@ def make_app(site: Site, address: TcpAddress) -> ASGIApp:
         *health.routes(site),
         *sign_in.routes(site),
         *applications.routes(site),
+        *channels.routes(site),
+        *servers.routes(site),
         Mount("/static", _Static(directory=STATIC), name="static"),
     ]
     app = Starlette(
