@@ -80,12 +80,12 @@ class Consent:
                     if item["step"] == "visit":
                         yield visit.html("_visit.html", item=item)
                     elif item["step"] == "authorized":
-                        yield visit.html("_notice.html", is_good=True, sentence=_done(item))
+                        yield visit.html("_notice.html", kind="good", sentence=_done(item))
                     else:
                         yield "<!-- waiting -->\n"  # so that who has gone is noticed
                     item = await anext(items, None)
             except Refused as error:
-                yield visit.html("_notice.html", is_good=False, sentence=str(error))
+                yield visit.html("_notice.html", kind="bad", sentence=str(error))
 
 
 def authorizing_routes(site: Site, noun: str, path: str) -> list[Route]:

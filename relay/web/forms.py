@@ -59,12 +59,16 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Fields that belong together, under a heading; `is_folded` where few people need them."""
+    """Fields that belong together, under a heading; `is_folded` where few people need them.
+
+    `opens_with` is a key and the value at which they are needed after all.
+    """
 
     title: str
     fields: Sequence[Field]
     intro: str = ""
     is_folded: bool = False
+    opens_with: tuple[str, str] | None = None
 
 
 Texts: TypeAlias = Mapping[str, str]

@@ -21,7 +21,6 @@ from relay.web.visit import Visit, page
 _COLUMNS = (
     Column("name", "Name"),
     Column("address", "Address"),
-    Column("aliases", "Aliases"),
     Column("resolved_server", "Outgoing mail server"),
     Column("username", "Logs in as"),
     Column("password_set", "Email password"),

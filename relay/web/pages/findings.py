@@ -1,5 +1,6 @@
 """The page of the doctor's findings about one channel or agent; each appears when it is found."""
 
+from collections import Counter
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
@@ -17,15 +18,17 @@ def told_findings(visit: Visit, name: str, back: Back) -> Response:
 
 async def _rows(visit: Visit, name: str) -> AsyncGenerator[str, None]:
     trouble = ""
-    worst = 0
+    levels: Counter[str] = Counter()
     items = visit.stream("doctor", name=name)
     try:
         async with aclosing(items):
             async for item in items:
-                worst += item["level"] != "good"
+                levels[item["level"]] += 1
                 yield visit.html("_finding.html", item=item)
     except Refused as error:
         trouble = str(error)
-    words = {0: "Nothing is wrong.", 1: "One thing to look at."}.get(worst, f"{worst} things to look at.")
     yield "</tbody></table></div>\n"
-    yield visit.html("_notice.html", is_good=not worst and not trouble, sentence=trouble or words)
+    count = levels["bad"] + levels["warn"]
+    words = {0: "Nothing is wrong.", 1: "One thing to look at."}.get(count, f"{count} things to look at.")
+    kind = "bad" if trouble or levels["bad"] else "warn" if count else "good"
+    yield visit.html("_notice.html", kind=kind, sentence=trouble or words)

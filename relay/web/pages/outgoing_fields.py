@@ -8,6 +8,8 @@ from relay.web.visit import Visit
 
 _TECHNICAL = {"autocapitalize": "none", "spellcheck": "false"}
 
+_NOT_THERE = "For the override alone."
+
 
 def outgoing_group(visit: Visit, record: Record | None, servers: Sequence[Record]) -> Group:
     """Return the group; the override is off, with the reason, where the server that is chosen is internal."""
@@ -29,7 +31,7 @@ def outgoing_group(visit: Visit, record: Record | None, servers: Sequence[Record
         key="username",
         label="User name",
         hint="Left empty it is the address.",
-        off=off,
+        off=off and _NOT_THERE,
         attributes=_TECHNICAL | {"data-override": ""},
     )
     password = Field(
@@ -38,7 +40,7 @@ def outgoing_group(visit: Visit, record: Record | None, servers: Sequence[Record
         kind="password",
         autocomplete="new-password",
         hint=_password_hint(is_set=is_set, by_oauth=by_oauth),
-        off=off,
+        off=off and _NOT_THERE,
         attributes={"data-override": ""},
     )
     server = Field(key="server", label="Outgoing mail server", kind="select", choices=_choices(servers, default))

@@ -233,7 +233,7 @@ def _oauth_group(record: Record | None) -> Group:
         Field(key="oauth.scope", label="Scope", hint=custom, attributes=_TECHNICAL),
     )
     intro = "For the authentication method OAuth 2. Save it, then authorize the account."
-    return Group("OAuth client", fields, intro, is_folded=True)
+    return Group("OAuth client", fields, intro, is_folded=True, opens_with=("auth", "oauth2"))
 
 
 def _sentence(note: str) -> str:

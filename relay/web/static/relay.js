@@ -68,12 +68,17 @@ for (const choice of document.querySelectorAll("select[data-fills]")) {
       const field = document.getElementById(choice.dataset.fills + key);
       if (!field) continue;
       field.value = field.tagName === "SELECT" && !value ? field.options[0].value : value;
-      if (key.startsWith("oauth.") && value) field.closest("details").open = true;
       for (const event of ["input", "change"]) field.dispatchEvent(new Event(event));
     }
     document.getElementById(`${choice.dataset.fills}host`).placeholder = chosen.host;
     hint.textContent = chosen.note;
   });
+}
+
+// What is needed for one choice alone opens with it.
+for (const group of document.querySelectorAll("details[data-opens-with]")) {
+  const choice = document.getElementById(`f-${group.dataset.opensWith}`);
+  choice.addEventListener("change", () => { if (choice.value === group.dataset.value) group.open = true; });
 }
 
 // On an internal server nobody logs in with an account of their own.
@@ -87,7 +92,7 @@ for (const server of document.querySelectorAll("select[name=server]")) {
       field.disabled = Boolean(off);
       field.closest(".field").classList.toggle("off", Boolean(off));
       const hint = hints.get(field);
-      hint.textContent = off || (hint.dataset.on ?? words.get(hint));
+      hint.textContent = off ? (field.type === "checkbox" ? off : "For the override alone.") : (hint.dataset.on ?? words.get(hint));
     }
   });
 }
