@@ -16,7 +16,7 @@ from relay.web import health, sign_in
 from relay.web.api.app import PREFIX, make_api
 from relay.web.api.problems import problem
 from relay.web.guard import Guard, RequestTooLarge, hosts_of
-from relay.web.pages import applications
+from relay.web.pages import applications, channels, servers
 from relay.web.site import STATIC, Site
 from relay.web.visit import Visit, session_of
 
@@ -30,6 +30,8 @@ def make_app(site: Site, address: TcpAddress) -> ASGIApp:
         *sign_in.routes(site),
         *applications.routes(site),
         Mount(PREFIX, make_api(site)),
+        *channels.routes(site),
+        *servers.routes(site),
         Mount("/static", _Static(directory=STATIC), name="static"),
     ]
     app = Starlette(
