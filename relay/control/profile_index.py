@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeAlias
 from relay.control.logins import login_is_set
 from relay.control.ordering import in_order
 from relay.control.parts import Parts
-from relay.control.records import SEARCHED
+from relay.control.records import SEARCHED, needs_own_secret
 from relay.control.refused import Refused
 from relay.directory.model import Agent, Channel, Directory, Profile, ProfileKind
 from relay.faults import did_you_mean
@@ -33,6 +33,7 @@ class Row:
     username: str
     secret: SecretRef
     text: str
+    needs_secret: bool
 
     @classmethod
     def of(cls, directory: Directory, profile: Profile) -> "Row":
@@ -43,7 +44,8 @@ class Row:
         secret = (server and token_ref(server, profile)) or ref_of(profile)
         shown = {"resolved_server": name, "username": username}
         words = (str(shown.get(key) or getattr(profile, key, None) or "") for key in SEARCHED)
-        return cls(profile, name, username, secret, "\n".join(words).casefold())
+        text = "\n".join(words).casefold()
+        return cls(profile, name, username, secret, text, needs_own_secret(profile, server))
 
 
 class ProfileIndex:
@@ -75,6 +77,7 @@ class ProfileIndex:
         own: dict[str, Callable[[Row], Any]] = {
             "resolved_server": lambda row: row.server,
             "username": lambda row: row.username,
+            "password_needed": lambda row: row.needs_secret,
             "incoming": lambda row: row.profile.incoming and row.profile.incoming.host,
         }
         kind = Channel if self._kind is ProfileKind.CHANNEL else Agent
