@@ -2,7 +2,8 @@
 
 `authorize` is a stream: its items tell the person what to do, and the last one what came of it. In the code flow the
 browser ends at an address that nobody answers, or, for `back_to` "page", at one of our pages; who asked gives us that
-address, and `authorized` takes the code out of it. What belongs together is told back and forth (`state`, `verifier`), so that nothing is kept in between.
+address, and `authorized` takes the code out of it. What belongs together is told back and forth (`state`,
+`verifier`), so that nothing is kept in between.
 """
 
 import asyncio

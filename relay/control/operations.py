@@ -12,6 +12,7 @@ from relay.control.api_tokens import ApiTokenOperations
 from relay.control.applications import Applications
 from relay.control.audits import Audits
 from relay.control.authorizations import Authorizations
+from relay.control.bulk import Bulk
 from relay.control.doctor import Doctor
 from relay.control.history import History
 from relay.control.incoming import IncomingPasswords
@@ -21,6 +22,7 @@ from relay.control.message_counts import MessageCounts
 from relay.control.message_pages import MessagePages
 from relay.control.message_records import rfc3339
 from relay.control.operation import Operation
+from relay.control.overview import Overview
 from relay.control.paging import Pages
 from relay.control.parts import Parts
 from relay.control.passwords import Passwords
@@ -55,9 +57,12 @@ class Operations:
             **Servers(parts).operations(),
             **ServerUsers(parts).operations(),
             **Pages(parts).operations(),
+            **Overview(parts).operations(),
             **Providers().operations(),
             **Profiles(parts, ProfileKind.CHANNEL).operations(),
             **Profiles(parts, ProfileKind.AGENT).operations(),
+            **Bulk(parts, ProfileKind.CHANNEL).operations(),
+            **Bulk(parts, ProfileKind.AGENT).operations(),
             **Applications(parts).operations(),
             **Scripts(parts).operations(),
             **Passwords(parts).operations(),

@@ -1,4 +1,4 @@
-"""How an agent's mail leaves, as its own page shows it: through which server, as whom, with what, and what is missing."""
+"""How an agent's mail leaves, as its own page shows it: where, as whom, by which secret, and what is missing."""
 
 from typing import Any
 

@@ -69,7 +69,7 @@ class Provider(Protocol):
         """Return a token for the client itself (RFC 6749 section 4.4)."""
 
     async def redeem(self, client: OAuthClient, secret: str, code: str, verifier: str, redirect: str = "") -> Grant:
-        """Return the tokens for the code that a browser brought back to `redirect` (RFC 6749 section 4.1.3, RFC 7636)."""
+        """Return the tokens for the code that a browser brought to `redirect` (RFC 6749 section 4.1.3, RFC 7636)."""
 
     async def begin_device(self, client: OAuthClient, secret: str) -> DeviceCode:
         """Return a code for a person to type elsewhere (RFC 8628 section 3.1)."""
