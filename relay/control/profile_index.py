@@ -59,6 +59,13 @@ class ProfileIndex:
         self._rows = [Row.of(directory, profile) for profile in by_name]
         self._sorted: dict[tuple[str, bool], list[Row]] = {}
 
+    @property
+    def groups(self) -> dict[str, list[str]]:
+        """The groups and roles that there are, as people sort them."""
+        found = {"groups": "group", "roles": "role"}
+        values = {word: {getattr(row.profile, key, "") for row in self._rows} - {""} for word, key in found.items()}
+        return {word: sorted(names, key=lambda name: (name.casefold(), name)) for word, names in values.items()}
+
     def sorted(self, parts: Parts, column: str, *, descending: bool) -> list[Row]:
         """Return all rows in the order of a column and then of their names. Raises Refused for no such column."""
         live: dict[str, Callable[[Row], Any]] = {
@@ -113,4 +120,6 @@ class Chosen:
         if self.password is not None:
             is_wanted = self.password == "set"  # noqa: S105 - a word
             rows = [row for row in rows if parts.secrets.is_set(row.secret) is is_wanted]
+            if not is_wanted:
+                rows = [row for row in rows if row.needs_secret]
         return rows

@@ -12,9 +12,9 @@ from starlette.types import ASGIApp
 
 from relay import log
 from relay.endpoint import TcpAddress
-from relay.web import health, sign_in
+from relay.web import health, sign_in, welcome
 from relay.web.guard import Guard, RequestTooLarge, hosts_of
-from relay.web.pages import applications
+from relay.web.pages import agents, applications, imports, profile
 from relay.web.site import STATIC, Site
 from relay.web.visit import Visit, session_of
 
@@ -26,7 +26,11 @@ def make_app(site: Site, address: TcpAddress) -> ASGIApp:
     routes: list[BaseRoute] = [
         *health.routes(site),
         *sign_in.routes(site),
+        *welcome.routes(site),
+        *imports.routes(site),
+        *agents.routes(site),
         *applications.routes(site),
+        *profile.routes(site),
         Mount("/static", _Static(directory=STATIC), name="static"),
     ]
     app = Starlette(

@@ -21,6 +21,53 @@ for (const form of document.querySelectorAll("form[method=post]")) {
   });
 }
 
+// A password can be looked at before it is sent, and is hidden again when it is.
+for (const button of document.querySelectorAll("button[data-shows]")) {
+  const input = document.getElementById(button.dataset.shows);
+  const show = (visible) => { input.type = visible ? "text" : "password"; button.textContent = visible ? "Hide" : "Show"; button.setAttribute("aria-pressed", String(visible)); };
+  button.hidden = false;
+  button.setAttribute("aria-label", `Show ${input.labels[0]?.firstChild.textContent.trim() ?? "password"}`);
+  show(false);
+  button.addEventListener("click", () => { show(input.type === "password"); input.focus(); });
+  input.form.addEventListener("submit", () => show(false));
+}
+
+// What is shown once can be copied by a click.
+for (const button of document.querySelectorAll("button[data-copies]")) {
+  const from = document.getElementById(button.dataset.copies);
+  button.hidden = false;
+  button.addEventListener("click", async () => {
+    from.select();
+    try { await navigator.clipboard.writeText(from.value); } catch { document.execCommand("copy"); }
+    button.textContent = "Copied";
+  });
+}
+
+// One box for all boxes of a list.
+for (const all of document.querySelectorAll("input[data-checks-all]")) {
+  all.hidden = false;
+  all.addEventListener("change", () => { for (const box of all.form.querySelectorAll("tbody input[type=checkbox]")) box.checked = all.checked; });
+}
+
+// On an internal server nobody overrides: the questions about it are greyed, with the reason.
+for (const server of document.querySelectorAll("select[data-internal]")) {
+  const internal = server.dataset.internal.split(" ");
+  const isShared = () => internal.includes(server.value || "(default)");
+  for (const key of ["override", "username"]) {
+    const input = document.getElementById(`f-${key}`);
+    const hint = document.getElementById(`${key}-hint`);
+    if (!input) continue;
+    const own = hint && !input.disabled ? hint.textContent : "";
+    const follow = () => {
+      input.disabled = isShared();
+      input.closest(".field").classList.toggle("off", input.disabled);
+      if (hint) hint.textContent = input.disabled ? server.dataset.shared : own;
+    };
+    server.addEventListener("change", follow);
+    follow();
+  }
+}
+
 // What is wrong with a form is read out, and the keyboard is there.
 document.querySelector("[data-focus]")?.focus();
 
