@@ -113,5 +113,10 @@ class Pages:
             raise Refused(f"there is no column {sort!r} to sort by{did_you_mean(sort, records[0])}", key="sort")
         text = contains.strip().casefold()
         found = [record for record in records if not text or has_text(record, text)]
-        ordered = in_order(found, lambda record: record[sort], descending=descending)
+        ordered = in_order(found, lambda record: _by_moment(record[sort]), descending=descending)
         return {"items": ordered[start : start + limit], "total": len(ordered), "start": start}
+
+
+def _by_moment(value: Any) -> Any:
+    """Return what a column is sorted by: a test by when it was."""
+    return value["at"] if isinstance(value, dict) and "at" in value else value

@@ -1,10 +1,11 @@
 """What the operations work with. `service` gives the running relay's parts, `cli` its own where none runs."""
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
+from relay.control.last_tests import LastTests
 from relay.control.trail import Trail
 from relay.directory.live import LiveDirectory
 from relay.secrets.keeper import SecretKeeper
@@ -104,3 +105,4 @@ class Parts:
     trail: Trail
     status: Callable[[], dict[str, Any]]
     metrics: Callable[[Mapping[str, int], int], str] | None = None
+    tests: LastTests = field(default_factory=LastTests)

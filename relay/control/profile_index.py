@@ -71,6 +71,7 @@ class ProfileIndex:
         live: dict[str, Callable[[Row], Any]] = {
             "password_set": lambda row: parts.secrets.is_set(row.secret),
             "login_set": lambda row: login_is_set(parts, row.profile.name),
+            "last_test": lambda row: (parts.tests.record(row.profile) or {}).get("at"),
         }
         if column in live:
             return in_order(self._rows, live[column], descending=descending)

@@ -62,10 +62,22 @@ def parse_value(model: Editable, key: str, text: str) -> Any:
     _check_settable(model, key)
     if key in _IN_TABLES:
         raise EditRefused(f"{key}: this is a table; write it in directory.toml", key)
-    hint = get_type_hints(model, include_extras=True)[key]
-    kind = _plain(hint)
     if not text:
         return _nothing(model, key)
+    return _parsed(get_type_hints(model, include_extras=True)[key], key, text)
+
+
+def parse_inner(model: Editable, table: str, key: str, text: str) -> Any:
+    """Return the value that a text means for a key of a table in an entry ("incoming", "port"); None for "".
+
+    Raises EditRefused.
+    """
+    inner = _plain(get_type_hints(model, include_extras=True)[table])
+    return _parsed(get_type_hints(inner, include_extras=True)[key], f"{table}.{key}", text) if text else None
+
+
+def _parsed(hint: object, key: str, text: str) -> Any:
+    kind = _plain(hint)
     if kind is bool:
         if text.lower() not in _FLAGS:
             raise EditRefused(f"{key}: {show(text)} is neither true nor false", key)
