@@ -22,7 +22,7 @@ Limit: TypeAlias = Annotated[int, Ge(1), Le(500)]
 
 
 class Pages:
-    """`server.page`, `channel.page` and `agent.page`, and the groups of agents; each page returns {items, total, start}.
+    """`server.page`, `channel.page`, `agent.page`, and the groups of agents; a page returns {items, total, start}.
 
     The items are the records of `list`. `contains` is found in one of their values, without case; `total` counts all
     that match.

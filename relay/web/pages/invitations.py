@@ -50,7 +50,8 @@ def _mail_to(agent: dict[str, Any], url: str) -> str:
     """Return a mailto: link (RFC 6068) with the invitation, to be sent from whoever invites."""
     greeting = f"Hello {agent['full_name']}," if agent["full_name"] else "Hello,"
     body = (
-        f"{greeting}\r\n\r\nplease open this link and set your passwords for sending mail as {agent['address']}:\r\n\r\n"
+        f"{greeting}\r\n\r\nplease open this link and set your passwords"
+        f" for sending mail as {agent['address']}:\r\n\r\n"
         f"{url}\r\n\r\nIt works once and for 24 hours.\r\n"
     )
     return (
