@@ -126,9 +126,13 @@ class Service:
 
     async def first_link(self) -> str | None:
         """Return a one-time link for the first administrator, new at every start; None where it needs none."""
-        if not self.settings.web.address or await has_administrator(self._parts):
+        try:
+            if not self.settings.web.address or await has_administrator(self._parts):
+                return None
+            url, _ = await invite(self._parts, "admin", "", Role.ADMINISTRATOR, datetime.now(UTC))
+        except StoreError as error:
+            log.broken(f"there is no link for the first administrator: {error}")
             return None
-        url, _ = await invite(self._parts, "admin", "", Role.ADMINISTRATOR, datetime.now(UTC))
         return url
 
     def reload(self) -> None:

@@ -1,5 +1,6 @@
 """The operation that counts messages over time, for charts."""
 
+from asyncio import to_thread
 from collections import defaultdict
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
@@ -46,7 +47,7 @@ class MessageCounts:
             raise Refused("this is at an end of the calendar; choose a time between", key="since") from None
         states = [str(state) for state in State]
         found = await self._parts.queue.counts_over_time(states, moments[0], behind, width)
-        return _filled(found, moments)
+        return await to_thread(_filled, found, moments)
 
 
 def _moments(begin: datetime, end: datetime, width: timedelta) -> list[datetime]:

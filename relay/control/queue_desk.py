@@ -90,6 +90,13 @@ class StoreQueueDesk:
             for account, hold in rows
         ]
 
+    def state_of(self, server: str, username: str, /) -> str:
+        """Return how an account is."""
+        account = Account(server, username)
+        if self._accounts.hold_of(account) is not None:
+            return "held"
+        return "slowed" if self._accounts.slowness_of(account, datetime.now(UTC)) else "ok"
+
     def troubled(self) -> list[dict[str, Any]]:
         """Return those of `accounts` that are held or slowed. It may be called in a thread."""
         now = datetime.now(UTC)
