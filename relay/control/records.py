@@ -25,7 +25,7 @@ from relay.directory.model import (
     Server,
 )
 from relay.faults import did_you_mean
-from relay.secrets.secret import ref_of, token_ref
+from relay.secrets.secret import client_owner, ref_of, token_ref
 
 _User: TypeAlias = tuple[str | None, ProfileKind]
 
@@ -151,6 +151,7 @@ def _server_record(
         "used_by_agents": used.get((server.name, ProfileKind.AGENT), 0),
         **_state(server, troubled),
         "password_set": parts.secrets.is_set(token_ref(server, server) or ref_of(server)),
+        "client_secret_set": parts.vault.has(client_owner(server.name)),
         "last_test": parts.tests.record(server),
         "follows": [*([] if server.port else ["port"]), *([] if server.address else ["address"])],
         "version": version_of(server),

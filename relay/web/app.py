@@ -16,7 +16,7 @@ from relay.web import health, sign_in, welcome
 from relay.web.api.app import PREFIX, make_api
 from relay.web.api.problems import problem
 from relay.web.guard import Guard, RequestTooLarge, hosts_of
-from relay.web.pages import agents, applications, imports, profile
+from relay.web.pages import agents, applications, channels, imports, profile, servers
 from relay.web.site import STATIC, Site
 from relay.web.visit import Visit, session_of
 
@@ -32,7 +32,9 @@ def make_app(site: Site, address: TcpAddress) -> ASGIApp:
         *imports.routes(site),
         *agents.routes(site),
         *applications.routes(site),
+        *channels.routes(site),
         *profile.routes(site),
+        *servers.routes(site),
         Mount(PREFIX, make_api(site)),
         Mount("/static", _Static(directory=STATIC), name="static"),
     ]

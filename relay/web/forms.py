@@ -32,7 +32,8 @@ class Choice:
 class Field:
     """One question. `hint` stands below it; `off` is the reason why it cannot be answered now.
 
-    `start` is what a new form shows. `is_own`: no key of the entry; the noun reads it itself.
+    `start` is what a new form shows. `is_own`: no key of the entry; the noun reads it itself. `button` is what a button
+    beside it says, which sends the form to `button_to` and saves nothing.
     """
 
     key: str
@@ -47,6 +48,8 @@ class Field:
     attributes: Mapping[str, str] = field(default_factory=dict)
     start: str = ""
     is_own: bool = False
+    button: str = ""
+    button_to: str = ""
 
     @property
     def is_secret(self) -> bool:
@@ -56,12 +59,16 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Fields that belong together, under a heading; `is_folded` where few people need them."""
+    """Fields that belong together, under a heading; `is_folded` where few people need them.
+
+    `opens_with` is a key and the value at which they are needed after all.
+    """
 
     title: str
     fields: Sequence[Field]
     intro: str = ""
     is_folded: bool = False
+    opens_with: tuple[str, str] | None = None
 
 
 Texts: TypeAlias = Mapping[str, str]
@@ -127,6 +134,13 @@ def changed_values(
     meant = {key: value for key, value in values.items() if key in changed or key.partition(".")[0] in tables}
     whole = folded(meant, _worded(fields), model, record)
     return {key: value for key, value in whole.items() if key in changed or value != record.get(key)}
+
+
+def folded_values(
+    values: Mapping[str, Any], fields: Iterable[Field], model: Editable, record: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return what was posted with each table as a whole; what no form asks for of a table stays as a record has it."""
+    return folded(values, _worded(fields), model, record)
 
 
 def given_values(values: Mapping[str, Any], fields: Iterable[Field], model: Editable) -> dict[str, Any]:

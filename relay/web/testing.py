@@ -62,7 +62,9 @@ def told_test(visit: Visit, title: str, steps: Items, back: Back, *, good: str =
                 failed = failed or ("" if step["ok"] else step["step"])
                 yield visit.html("_step.html", step=step, title=_title(step["step"]))
         is_good = not is_empty and not failed
-        yield visit.html("_outcome.html", is_good=is_good, sentence=good if is_good else _trouble(failed))
+        yield visit.html(
+            "_outcome.html", kind="good" if is_good else "bad", sentence=good if is_good else _trouble(failed)
+        )
 
     return streamed(visit, "test.html", rows(), title=title, back=back)
 

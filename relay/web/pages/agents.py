@@ -1,18 +1,22 @@
 """The pages of agents: the list, the form, and what is done with them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
 from starlette.responses import Response
 from starlette.routing import Route
 
 from relay.directory.model import Agent
+from relay.web.authorizing import authorizing_routes
 from relay.web.columns import chosen_columns, columns_route
 from relay.web.editing import Noun, Record, editing_routes
-from relay.web.forms import Field, Group
+from relay.web.forms import Choice, Field, Group
 from relay.web.listing import Column, Listing
 from relay.web.pages.invitations import invitation_routes
-from relay.web.profile_fields import handling_fields, sending_fields
+from relay.web.pages.outgoing_fields import outgoing_group
 from relay.web.site import Site
+from relay.web.testing import Back, stream_test
 from relay.web.visit import Visit, page
 
 _PATH = "/agents"
@@ -40,6 +44,8 @@ def routes(site: Site) -> list[Route]:
         columns_route(site, _PATH, _COLUMNS),
         *invitation_routes(site),
         *editing_routes(_NOUN, site),
+        page(f"{_PATH}/{{name}}/test", site, post=_test),
+        *authorizing_routes(site, "agent", _PATH),
     ]
 
 
@@ -59,12 +65,15 @@ async def _list(visit: Visit) -> Response:
 
 
 async def _groups(visit: Visit, record: Record | None) -> Sequence[Group]:
+    outgoing = outgoing_group(visit, record, await visit.run("server.list"))
+    fields = tuple(replace(one, hint=_mail_hint(record)) if one.key == "password" else one for one in outgoing.fields)
+    scripts = [one["name"] for one in await visit.run("script.list")]
     return (
         Group("", (_FULL_NAME, _ADDRESS, _ALIASES)),
-        await sending_fields(visit, record),
+        replace(outgoing, fields=fields),
         Group("Person", _PERSON),
-        Group("More about sending", (_MAY_SEND_AS, *handling_fields(await visit.run("script.list"))), is_folded=True),
-        Group("Passwords", _passwords(record), _PASSWORDS, is_folded=True),
+        Group("Login at Relay", (_login(record),)),
+        Group("More about sending", (_MAY_SEND_AS, *_rarely(scripts)), is_folded=True),
     )
 
 
@@ -88,40 +97,63 @@ _MAY_SEND_AS = Field(
     kind="lines",
     hint="Channels or agents beside the own address, one to a line.",
 )
-_PASSWORDS = (
-    "Better leave both to the agent: invite, and the agent sets them on the own page. Then nobody else knows them."
-)
+_BETTER = "Better left empty: invite the agent, who sets it on the own page, and nobody else knows it."
 
 
-def _passwords(record: Record | None) -> tuple[Field, Field]:
-    mail = "Set; fill in to replace it." if record and record["password_set"] else ""
-    login = "Set; fill in to replace it." if record and record["login_set"] else ""
+def _mail_hint(record: Record | None) -> str:
+    if record is not None and record["override"] and record["password_set"]:
+        return "Set; the agent can replace it on the own page."
+    return _BETTER
+
+
+def _login(record: Record | None) -> Field:
+    is_set = record is not None and record["login_set"]
+    return Field(
+        key="login",
+        label="Login password",
+        kind="password",
+        autocomplete="new-password",
+        hint="Set; a new one signs the agent out everywhere." if is_set else _BETTER,
+    )
+
+
+def _rarely(scripts: Sequence[str]) -> tuple[Field, ...]:
+    """Return the fields that few agents need."""
+    modes = (Choice("", "As the settings say"), *(Choice(mode, mode) for mode in ("auto", "direct", "queued")))
+    kept = (Choice("rewrite", "The main address"), Choice("keep", "The alias itself (needs the override)"))
     return (
+        Field(key="alias_identity", label="Mail from an alias leaves as", kind="select", choices=kept),
+        Field(key="mode", label="Mode", kind="select", choices=modes),
         Field(
-            key="password",
-            label="Mail password",
-            kind="password",
-            autocomplete="new-password",
-            hint=mail or "With which Relay logs in at the mail server, where the agent overrides its configuration.",
-        ),
-        Field(
-            key="login",
-            label="Login password",
-            kind="password",
-            autocomplete="new-password",
-            hint=login or "With which the agent logs in at Relay; 8 characters at least.",
+            key="script",
+            label="Script",
+            kind="select",
+            choices=(Choice("", "None"), *(Choice(name, name) for name in scripts)),
         ),
     )
 
 
 async def _set_passwords(visit: Visit, name: str) -> str:
     done = []
-    for key, operation, words in (("password", "agent.password", "mail"), ("login", "agent.login", "login")):
+    for key, operation, words in (("password", "agent.password", "email"), ("login", "agent.login", "login")):
         given = visit.secret(key)
         if given is not None:
             await visit.run(operation, name=name, password=given)
-            done.append(f"the {words} password is set")
+            done.append(f"its {words} password is set")
     return "; ".join(done)
 
 
-_NOUN = Noun(word="agent", path=_PATH, model=Agent, groups=_groups, templates="agent", finish=_set_passwords)
+async def _about(visit: Visit, record: Record | None) -> Mapping[str, Any]:
+    return {"sending": await visit.run("agent.sending", name=record["name"]) if record else None}
+
+
+async def _test(visit: Visit) -> Response:
+    name, to = visit.path["name"], visit.text("to")
+    asked: dict[str, Any] = {"name": name, "send": visit.text("send") == "true"}
+    asked |= {"to": to} if to else {}
+    return stream_test(visit, f"Test of {name}", "agent.test", asked, Back(_NOUN.where(name), name))
+
+
+_NOUN = Noun(
+    word="agent", path=_PATH, model=Agent, groups=_groups, templates="agent", finish=_set_passwords, about=_about
+)
