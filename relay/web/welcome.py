@@ -2,7 +2,7 @@
 
 SECURITY: looking uses nothing up, because mail scanners open every link. There is no session yet, so no form key
 either: that the form came from this page is what the guard makes sure of, by Origin and Sec-Fetch-Site. The link is in
-the address, so the page tells no other page where it was opened from.
+the address, which the guard's Referrer-Policy tells no other site. ("no-referrer" would take the Origin away, too.)
 """
 
 from collections.abc import Mapping
@@ -33,13 +33,13 @@ def routes(site: Site) -> list[Route]:
         try:
             invitation = await site.admission.invitation(token)
             if invitation is None:
-                return _private(visit.render("welcome_over.html", status=_GONE))
+                return visit.render("welcome_over.html", status=_GONE)
             if request.method == "POST":
                 visit.form = await request.form(max_fields=10, max_files=0)
-                return _private(await _accept(visit, token, invitation))
-            return _private(await _ask(visit, invitation))
+                return await _accept(visit, token, invitation)
+            return await _ask(visit, invitation)
         except Refused as error:
-            return _private(visit.refuse(error))
+            return visit.refuse(error)
 
     return [Route("/welcome/{token}", welcome, methods=["GET", "POST"])]
 
@@ -89,9 +89,3 @@ async def _sending(visit: Visit, invitation: Invitation) -> dict[str, Any] | Non
     agent = Actor(name=invitation.name, role=Role.AGENT, way=Way.PAGE, peer=visit.peer)
     found: dict[str, Any] = await visit.site.operations.run("agent.sending", {"name": agent.name}, agent)
     return found
-
-
-def _private(response: Response) -> Response:
-    response.headers["Referrer-Policy"] = "no-referrer"
-    response.headers["Cache-Control"] = "no-store"
-    return response

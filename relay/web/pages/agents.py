@@ -30,7 +30,7 @@ _COLUMNS = (
     Column("country", "Country", is_optional=True),
     Column("language", "Language", is_optional=True),
     Column("override", "Override", is_optional=True),
-    Column("password_set", "Mail password", is_optional=True),
+    Column("password_set", "Email password", is_optional=True),
     Column("login_set", "Login", is_optional=True),
 )
 _AT_FIRST = ("full_name", "address", "group", "role", "password_set", "login_set")

@@ -44,8 +44,6 @@ async def _begin(visit: Visit) -> Response:
     response = visit.render(
         "connect.html", url=item["url"], is_brought=is_brought, ours=visit.site.public_url + RETURN_PATH
     )
-    # SECURITY: the provider's page is not told where it was opened from.
-    response.headers["Referrer-Policy"] = "no-referrer"
     keep(visit, response, Pending(name=name, state=item["state"], verifier=item["verifier"]))
     return response
 

@@ -27,7 +27,6 @@ for (const button of document.querySelectorAll("button[data-shows]")) {
   const input = document.getElementById(button.dataset.shows);
   const show = (visible) => { input.type = visible ? "text" : "password"; button.textContent = visible ? "Hide" : "Show"; button.setAttribute("aria-pressed", String(visible)); };
   button.hidden = false;
-  button.setAttribute("aria-label", `Show ${input.labels[0]?.firstChild.textContent.trim() ?? "password"}`);
   show(false);
   button.addEventListener("click", () => { show(input.type === "password"); input.focus(); });
   input.form.addEventListener("submit", () => show(false));
