@@ -15,6 +15,7 @@ from relay.web.site import Site
 from relay.web.visit import ADMINISTRATORS, Visit, page
 
 _NOUNS = ("channel", "agent")
+_MOST_SHOWN = 100_000  # characters
 _UNREADABLE = "this file is no text in UTF-8; save it as “CSV UTF-8” and choose it again"
 
 
@@ -65,15 +66,15 @@ class _Table:
             text = await _posted(visit)
         except ValueError as error:
             return await self._show(visit, fault=str(error), status=422)
-        return await self._preview(visit, text)
+        return await self._preview(visit, text, pasted=_shown_again(visit))
 
-    async def _preview(self, visit: Visit, text: str, *, sentences: tuple[str, ...] = ()) -> Response:
+    async def _preview(self, visit: Visit, text: str, *, pasted: str = "", sentences: tuple[str, ...] = ()) -> Response:
         assert visit.session is not None
         found = await visit.run(f"{self._noun}.import", text=text)
         is_good = not found["faults"] and (found["adds"] or found["changes"])
         kept = self._texts.keep(visit.session.form_key, text) if is_good else ""
         status = 422 if found["faults"] or sentences else 200
-        return await self._show(visit, found=found, kept=kept, sentences=sentences, status=status)
+        return await self._show(visit, found=found, kept=kept, pasted=pasted, sentences=sentences, status=status)
 
     async def _confirm(self, visit: Visit) -> Response:
         assert visit.session is not None
@@ -97,6 +98,7 @@ class _Table:
         *,
         found: Mapping[str, Any] | None = None,
         kept: str = "",
+        pasted: str = "",
         fault: str = "",
         sentences: tuple[str, ...] = (),
         status: int = 200,
@@ -109,6 +111,7 @@ class _Table:
                 list_path=self.path,
                 found=found,
                 kept=kept,
+                pasted=pasted,
                 fault=fault,
                 sentences=sentences,
             )
@@ -129,3 +132,11 @@ async def _posted(visit: Visit) -> str:
     if not isinstance(pasted, str) or not pasted.strip():
         raise ValueError("choose a file, or paste a table")
     return pasted
+
+
+def _shown_again(visit: Visit) -> str:
+    """Return what was pasted, to be mended; nothing of a table with passwords, which no page shows."""
+    pasted = visit.form.get("text")
+    if not isinstance(pasted, str) or "password" in pasted.lstrip().partition("\n")[0].casefold():
+        return ""
+    return pasted if len(pasted) <= _MOST_SHOWN else ""
