@@ -22,7 +22,7 @@ Limit: TypeAlias = Annotated[int, Ge(1), Le(500)]
 
 
 class Pages:
-    """`server.page`, `channel.page` and `agent.page`; each returns {items, total, start}.
+    """`server.page`, `channel.page`, `agent.page`, and the groups of agents; a page returns {items, total, start}.
 
     The items are the records of `list`. `contains` is found in one of their values, without case; `total` counts all
     that match.
@@ -38,6 +38,7 @@ class Pages:
             "server.page": Operation(self.servers),
             "channel.page": Operation(self.channels),
             "agent.page": Operation(self.agents),
+            "agent.groups": Operation(self.groups),
         }
 
     async def servers(
@@ -83,6 +84,10 @@ class Pages:
         """Return a page of the agents: also those of a group or role alone."""
         chosen = Chosen(contains=contains, server=server, group=group, role=role, password=password)
         return await self._page(ProfileKind.AGENT, chosen, sort, start, limit, descending=descending)
+
+    async def groups(self) -> dict[str, Any]:
+        """Return the groups and roles that agents have, to choose from."""
+        return await to_thread(lambda: self._index(ProfileKind.AGENT).groups)
 
     async def _page(
         self, kind: ProfileKind, chosen: Chosen, sort: str, start: int, limit: int, *, descending: bool

@@ -15,6 +15,7 @@ from relay.control.refused import Refused
 from relay.directory.model import (
     AnswerRule,
     Application,
+    Auth,
     Directory,
     Incoming,
     OAuthClient,
@@ -91,12 +92,18 @@ def profile_record(parts: Parts, profile: Profile) -> dict[str, Any]:
         "override": profile.override,
         "username": profile.username or (profile.address if profile.override else ""),
         "password_set": parts.secrets.is_set((server and token_ref(server, profile)) or ref_of(profile)),
+        "password_needed": needs_own_secret(profile, server),
         "login_set": login_is_set(parts, profile.name),
         "last_test": parts.tests.record(profile),
         "follows": [] if profile.username else ["username"],
         "version": version_of(profile),
     }
     return shown | _rest(profile, shown)
+
+
+def needs_own_secret(profile: Profile, server: Server | None) -> bool:
+    """Whether mail of a profile leaves only with a password, or tokens, of its own."""
+    return profile.override and server is not None and server.auth is not Auth.NONE
 
 
 def application_record(parts: Parts, application: Application) -> dict[str, Any]:

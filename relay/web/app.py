@@ -12,11 +12,11 @@ from starlette.types import ASGIApp
 
 from relay import log
 from relay.endpoint import TcpAddress
-from relay.web import health, sign_in
+from relay.web import health, sign_in, welcome
 from relay.web.api.app import PREFIX, make_api
 from relay.web.api.problems import problem
 from relay.web.guard import Guard, RequestTooLarge, hosts_of
-from relay.web.pages import applications, channels, servers
+from relay.web.pages import agents, applications, channels, imports, profile, servers
 from relay.web.site import STATIC, Site
 from relay.web.visit import Visit, session_of
 
@@ -28,10 +28,14 @@ def make_app(site: Site, address: TcpAddress) -> ASGIApp:
     routes: list[BaseRoute] = [
         *health.routes(site),
         *sign_in.routes(site),
+        *welcome.routes(site),
+        *imports.routes(site),
+        *agents.routes(site),
         *applications.routes(site),
-        Mount(PREFIX, make_api(site)),
         *channels.routes(site),
+        *profile.routes(site),
         *servers.routes(site),
+        Mount(PREFIX, make_api(site)),
         Mount("/static", _Static(directory=STATIC), name="static"),
     ]
     app = Starlette(

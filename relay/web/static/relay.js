@@ -22,6 +22,33 @@ for (const form of document.querySelectorAll("form[method=post]")) {
   });
 }
 
+// A password can be looked at before it is sent, and is hidden again when it is.
+for (const button of document.querySelectorAll("button[data-shows]")) {
+  const input = document.getElementById(button.dataset.shows);
+  const show = (visible) => { input.type = visible ? "text" : "password"; button.textContent = visible ? "Hide" : "Show"; button.setAttribute("aria-pressed", String(visible)); };
+  button.hidden = false;
+  show(false);
+  button.addEventListener("click", () => { show(input.type === "password"); input.focus(); });
+  input.form.addEventListener("submit", () => show(false));
+}
+
+// What is shown once can be copied by a click.
+for (const button of document.querySelectorAll("button[data-copies]")) {
+  const from = document.getElementById(button.dataset.copies);
+  button.hidden = false;
+  button.addEventListener("click", async () => {
+    from.select();
+    try { await navigator.clipboard.writeText(from.value); } catch { document.execCommand("copy"); }
+    button.textContent = "Copied";
+  });
+}
+
+// One box for all boxes of a list.
+for (const all of document.querySelectorAll("input[data-checks-all]")) {
+  all.hidden = false;
+  all.addEventListener("change", () => { for (const box of all.form.querySelectorAll("tbody input[type=checkbox]")) box.checked = all.checked; });
+}
+
 // A test tells its steps below its button, instead of on a page of its own.
 async function test(button) {
   const here = document.getElementById(button.dataset.test);
