@@ -56,6 +56,7 @@ async def journey_record(parts: Parts, message: StoredMessage) -> dict[str, Any]
             "protocol": message.arrival.protocol,
             "account": _account(message.server, message.username),
             "held_since": rfc3339(message.held_since),
+            "held_by": message.held_by,
             "is_report": message.is_report,
             "recipients": [
                 {**record, "returned": _returned(returns.get(one.number))}
