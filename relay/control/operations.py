@@ -12,15 +12,18 @@ from relay.control.api_tokens import ApiTokenOperations
 from relay.control.applications import Applications
 from relay.control.audits import Audits
 from relay.control.authorizations import Authorizations
+from relay.control.bulk import Bulk
 from relay.control.doctor import Doctor
 from relay.control.history import History
 from relay.control.incoming import IncomingPasswords
 from relay.control.invitations import Invitations
 from relay.control.ledger import Ledger
+from relay.control.machine_keys import check_machine_keys
 from relay.control.message_counts import MessageCounts
 from relay.control.message_pages import MessagePages
 from relay.control.message_records import rfc3339
 from relay.control.operation import Operation
+from relay.control.overview import Overview
 from relay.control.paging import Pages
 from relay.control.parts import Parts
 from relay.control.passwords import Passwords
@@ -55,9 +58,12 @@ class Operations:
             **Servers(parts).operations(),
             **ServerUsers(parts).operations(),
             **Pages(parts).operations(),
+            **Overview(parts).operations(),
             **Providers().operations(),
             **Profiles(parts, ProfileKind.CHANNEL).operations(),
             **Profiles(parts, ProfileKind.AGENT).operations(),
+            **Bulk(parts, ProfileKind.CHANNEL).operations(),
+            **Bulk(parts, ProfileKind.AGENT).operations(),
             **Applications(parts).operations(),
             **Scripts(parts).operations(),
             **Passwords(parts).operations(),
@@ -108,7 +114,7 @@ class Operations:
         try:
             with ledger.open():
                 result = await operation.run(params)
-            is_done = True
+            is_done = not isinstance(result, dict) or result.get("done", True)  # a preview is no change
         finally:
             # What was changed before it failed is told too.
             await self._told(actor, name, params, result, ledger, is_change=is_done and operation.is_change)
@@ -142,6 +148,7 @@ class Operations:
         if not operation.allows(actor, params):
             log.refused(what=name, who=actor.name, role=str(actor.role), way=str(actor.way))
             raise Forbidden(_forbidden(actor))
+        check_machine_keys(actor, params)
         return operation
 
     async def _told(

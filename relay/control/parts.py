@@ -48,6 +48,12 @@ class QueueDesk(Protocol):
         Where an address is held with its account, there is an entry of its own for the two, with that `address`.
         """
 
+    def troubled(self) -> list[dict[str, Any]]:
+        """Return those of `accounts` that are not well, without `connections` and with two keys more.
+
+        `means` is what their server said ("login-refused", "throttle" …), and `until` when it is tried again.
+        """
+
     async def release_account(self, server: str, username: str) -> bool:
         """Forget what holds or slows an account, and every address with it. False: nothing did."""
 

@@ -14,7 +14,7 @@ from relay.delivery.accounts import Accounts
 from relay.delivery.lifecycle import State
 from relay.delivery.lifting import lift
 from relay.delivery.pacing import Pacing
-from relay.directory.model import Account, Directory, Server
+from relay.directory.model import Account, Directory, Meaning, Server
 from relay.directory.routing import Routing
 from relay.store.messages import HoldRow, Leased, StoredMessage
 from relay.store.queue import Queue
@@ -82,10 +82,32 @@ class StoreQueueDesk:
             users.setdefault(Account(hold.server, hold.username), [])
         whole = {Account(hold.server, hold.username): hold for hold in holds if not hold.address}
         pairs = [hold for hold in holds if hold.address]
-        records = [self._record(account, whole.get(account), names, now) for account, names in users.items()]
-        for hold in pairs:
+        rows = [(account, whole.get(account)) for account in users]
+        rows += [(Account(hold.server, hold.username), hold) for hold in pairs]
+        connections = self._connections()
+        return [
+            {**self._record(account, hold, users[account], now), "connections": connections.get(account, 0)}
+            for account, hold in rows
+        ]
+
+    def troubled(self) -> list[dict[str, Any]]:
+        """Return those of `accounts` that are held or slowed. It may be called in a thread."""
+        now = datetime.now(UTC)
+        holds = self._accounts.holds()
+        if not holds and self._accounts.is_quick(now):
+            return []
+        records = []
+        users = _users(self._routing().directory)
+        for hold in holds:
             account = Account(hold.server, hold.username)
-            records.append(self._record(account, hold, users[account], now))
+            record = self._record(account, hold, users.get(account, []), now)
+            records.append({**record, "means": hold.meaning, "until": rfc3339(hold.until or hold.next_probe)})
+        whole = {Account(hold.server, hold.username) for hold in holds if not hold.address}
+        for account, names in users.items():
+            slow = None if account in whole else self._accounts.slowness_of(account, now)
+            if slow is not None:
+                record = self._record(account, None, names, now)
+                records.append({**record, "means": str(Meaning.THROTTLE), "until": rfc3339(slow.until)})
         return records
 
     async def release_account(self, server: str, username: str) -> bool:
@@ -145,7 +167,6 @@ class StoreQueueDesk:
             "state": "held" if hold else "slowed" if slow else "ok",
             "held_since": rfc3339(hold.since) if hold else None,
             "reason": hold.reason if hold else slow.reason if slow else "",
-            "connections": self._connections().get(account, 0),
         }
 
 

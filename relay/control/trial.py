@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 from relay.control.lookup import find_server
-from relay.control.operation import Operation
+from relay.control.operation import Access, Operation
 from relay.control.parts import Parts
 from relay.control.probe_message import probe_message
 from relay.control.probes import probe_steps
@@ -41,7 +41,7 @@ class Trial:
 
     def operations(self) -> dict[str, Operation]:
         """Return the operations by name."""
-        return {"server.try": Operation(self.try_, is_stream=True)}
+        return {"server.try": Operation(self.try_, is_stream=True, access=Access.ADMIN)}
 
     def try_(
         self,

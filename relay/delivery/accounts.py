@@ -60,6 +60,10 @@ class Accounts:
         pauses = (self._slow.get(scope) for scope in (str(account), account.server))
         return max((slow for slow in pauses if slow and slow.until > now), key=lambda slow: slow.until, default=None)
 
+    def is_quick(self, now: datetime) -> bool:
+        """Whether no account makes a pause now."""
+        return not any(slow.until > now for slow in list(self._slow.values()))
+
     def connections(self, server: Server, account: Account) -> int:
         """Return how many connections an account may have: fewer than its server allows, after that asked for less."""
         slow = self._slow.get(server.scope(account))

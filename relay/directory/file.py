@@ -10,7 +10,7 @@ DIAGNOSTICS: Faults (what the file says, or would say, is wrong), FileRefused (i
 import fcntl
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, MutableMapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -101,6 +101,13 @@ class DirectoryFile:
         message = f"a password stands in this file{readers}; move it to the vault: relay secrets import"
         return tuple(Fault(str(self.path), f"{key}.password", message) for key in keys)
 
+    def preview(self, edit: Edit) -> Directory:
+        """Return the directory that an edit would make of what the file says now. Raises as `change`."""
+        content, _ = self._content()
+        tables = parse_toml(content, str(self.path))
+        edit(tables)
+        return self._checked(tables)
+
     def change(
         self,
         edit: Edit,
@@ -160,7 +167,10 @@ class DirectoryFile:
             return known.directory
 
     def _directory(self, content: bytes) -> Directory:
-        directory = parse_directory(parse_toml(content, str(self.path)), str(self.path))
+        return self._checked(parse_toml(content, str(self.path)))
+
+    def _checked(self, tables: Mapping[str, Any]) -> Directory:
+        directory = parse_directory(tables, str(self.path))
         faults = tuple(self._check(directory))
         if faults:
             raise Faults(faults)

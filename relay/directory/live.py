@@ -99,6 +99,10 @@ class LiveDirectory:
         if self._file.has_changed(self._seen):
             await self._reload()
 
+    async def preview(self, edit: Edit) -> Directory:
+        """Return the directory that a change would make, and change nothing. Raises Faults, EditRefused."""
+        return await asyncio.to_thread(self._file.preview, edit)
+
     async def _reload(self) -> None:
         self._seen = self._file.fingerprint()  # before the reading: a change in between is seen next time
         try:

@@ -1,0 +1,75 @@
+"""What to do where an account is in trouble: one sentence, by what its server's answer means."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from relay.directory.model import Account, Auth, Directory, Meaning, Profile, Server
+from relay.doctor.providers import send_as_advice
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """Whose secret an account logs in with: the `kind` ("server", "channel" or "agent") and the name."""
+
+    kind: str
+    name: str
+    server: Server
+
+    @property
+    def words(self) -> str:
+        """Which page it is."""
+        return f"{self.kind} '{self.name}'"
+
+    @property
+    def mending(self) -> str:
+        """What gives it another secret, on its page and as a command."""
+        if self.server.auth is Auth.OAUTH2:
+            return f"authorize {self.words} again, on its page or with: relay {self.kind} authorize {self.name}"
+        return f"set a new password for {self.words}, on its page or with: relay {self.kind} password {self.name}"
+
+
+def holder_of(directory: Directory, account: Account, profiles: list[str]) -> Holder | None:
+    """Return whose secret it is: the server's own account, else a profile with override; None where both are gone."""
+    server = directory.servers.get(account.server)
+    if server is None:
+        return None
+    if server.username == account.username:
+        return Holder("server", server.name, server)
+    found = (profile for name in profiles if (profile := directory.profile(name)) and _is_own(profile, account))
+    first = next(found, None)
+    return Holder(str(first.kind), first.name, server) if first else None
+
+
+def advice(record: dict[str, Any], holder: Holder | None) -> str:
+    """Return what to do about an account in trouble, with the keys of `QueueDesk.troubled`, and where."""
+    if holder is None:
+        return (
+            "nobody sends through this account any more: put its server or profile back, or let the mail that waits "
+            f"go with: relay account release {record['account']}"
+        )
+    until = record["until"]
+    match record["means"]:
+        case Meaning.LOGIN_REFUSED:
+            return holder.mending
+        case Meaning.IDENTITY_REFUSED:
+            then = f"then let its mail go on with: relay account release {record['account']}"
+            return f"to send as {record['address']}, {send_as_advice(holder.server.host)}; {then}"
+        case Meaning.QUOTA:
+            return _wait("the provider's limit is used up", until, "or raise the limit there")
+        case Meaning.LOCK_OUT:
+            return _wait("the provider has locked the account for a while", until, "or unlock it there")
+        case Meaning.ACCOUNT_FULL:
+            return _wait("the mailbox of the account is full: make room in it", until, "which looks again by itself")
+        case Meaning.THROTTLE:
+            return _wait("the server asks for a slower pace", until, "nothing needs to be done")
+        case _:
+            return f"read the server's words, mend what they say, then: relay account release {record['account']}"
+
+
+def _is_own(profile: Profile, account: Account) -> bool:
+    return profile.override and profile.login_name == account.username
+
+
+def _wait(why: str, until: str | None, then: str) -> str:
+    when = f"mail goes on at {until}" if until else "mail goes on by itself"
+    return f"{why}; {when}, {then}"

@@ -1,0 +1,98 @@
+"""The operation that shows at a glance how a relay is, and what to do about what is not well."""
+
+from asyncio import to_thread
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from relay.control.advice import advice, holder_of
+from relay.control.message_records import rfc3339
+from relay.control.operation import Operation
+from relay.control.parts import Parts
+from relay.control.queue import counts
+from relay.delivery.lifecycle import State
+from relay.directory.model import Account
+
+_DAY = timedelta(days=1)
+# Where ten thousand accounts are held at once, these are enough to see why.
+_MOST_ACCOUNTS = 50
+
+
+class Overview:
+    """`overview`: what a person who looks after the relay wants to see first."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+
+    def operations(self) -> dict[str, Operation]:
+        """Return the operations by name."""
+        return {"overview": Operation(self.overview)}
+
+    async def overview(self) -> dict[str, Any]:
+        """Return what came in 24 hours, what waits, who is in trouble and what to do, and how far the first steps are.
+
+        `totals` are of the messages that came since `since`, but for `waiting` and `held`, which are those of now.
+        """
+        parts, now = self._parts, datetime.now(UTC)
+        status, queue = parts.status(), await counts(parts.queue)
+        held = queue[State.HELD]
+        troubled = await to_thread(parts.desk.troubled)
+        return {
+            "since": rfc3339(now - _DAY),
+            "totals": {
+                **await self._totals(now - _DAY, now),
+                "waiting": sum(queue.values()) - held,
+                "held": held,
+            },
+            "queue": queue,
+            "oldest": rfc3339(await parts.queue.oldest()),
+            "troubled": len(troubled),
+            "accounts": await self._accounts(troubled),
+            "directory": status["directory"],
+            "mailboxes": [mailbox for mailbox in status["mailboxes"] if mailbox["state"] == "failing"],
+            "steps": await self._steps(),
+            "listeners": status["listeners"],
+            "version": status["version"],
+            "running_since": status["since"],
+        }
+
+    async def _totals(self, since: datetime, until: datetime) -> dict[str, int]:
+        """Return how many messages of a time are over, by what became of them."""
+        states = [str(state) for state in State]
+        numbers = dict.fromkeys(states, 0)
+        for one in await self._parts.queue.counts_over_time(states, since, until + timedelta(seconds=1), _DAY):
+            numbers[one.state] += one.number
+        return {
+            "came": sum(numbers.values()),
+            "sent": numbers[State.DELIVERED],
+            "failed": numbers[State.FAILED],
+            "removed": numbers[State.REMOVED],
+        }
+
+    async def _accounts(self, troubled: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Return the accounts in trouble, the held ones first, then by how much waits for them."""
+        waiting = await self._parts.queue.held_counts() if troubled else {}
+        for record in troubled:
+            record["waiting"] = waiting.get(record["account"], 0) if record["state"] == "held" else None
+        worst = sorted(troubled, key=lambda one: (one["state"] != "held", -(one["waiting"] or 0), one["account"]))
+        return [self._advised(record) for record in worst[:_MOST_ACCOUNTS]]
+
+    def _advised(self, record: dict[str, Any]) -> dict[str, Any]:
+        """Return an account in trouble with whose secret it is and what to do."""
+        directory = self._parts.directory.routing().directory
+        profiles = record["profiles"]
+        holder = holder_of(directory, Account(record["server"], record["username"]), profiles)
+        return {
+            **{key: value for key, value in record.items() if key != "profiles"},
+            "used_by": len(profiles),
+            "holder": {"kind": holder.kind, "name": holder.name} if holder else None,
+            "advice": advice(record, holder),
+        }
+
+    async def _steps(self) -> dict[str, bool]:
+        """Return how far somebody is who begins with nothing."""
+        directory = self._parts.directory.routing().directory
+        return {
+            "server": bool(directory.servers),
+            "profile": bool(directory.channels or directory.agents),
+            "delivered": await self._parts.queue.has_any(State.DELIVERED),
+        }

@@ -1,0 +1,159 @@
+"""The entries of the directory in the API: what each noun's bodies are, with examples."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+from pydantic import BaseModel
+
+from relay.directory.edit import Editable
+from relay.directory.model import Agent, Application, Channel, Script, Server
+from relay.web.api.models import given_model, record_model
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Noun:
+    """One kind of entry. `word` begins its operations, `path` its addresses."""
+
+    word: str
+    path: str
+    title: str
+    record: type[BaseModel]
+    new: type[BaseModel]
+    changes: type[BaseModel]
+
+
+_PROFILE: Mapping[str, Any] = MappingProxyType({"resolved_server": str | None, "password_set": bool, "login_set": bool})
+_INCOMING = {
+    "host": "imap.gmail.com",
+    "protocol": "imap",
+    "security": "tls",
+    "port": 993,
+    "username": "support@acmejets.example",
+    "watch_bounces": True,
+}
+
+
+def _noun(
+    word: str, model: Editable, more: Mapping[str, Any], added: Mapping[str, Any], record: Mapping[str, Any]
+) -> Noun:
+    """Return a noun. `added` is the example of what is given to add one, `record` of what its record has beside."""
+    title = word.capitalize()
+    values = {key: value for key, value in added.items() if key != "name"}
+    return Noun(
+        word=word,
+        path=f"/{word}s",
+        title=title,
+        record=record_model(title, model, more, {**added, **record, "version": "5f1c2a9b7d3e"}),
+        new=given_model(f"New{title}", model, is_change=False, example=added),
+        changes=given_model(f"{title}Changes", model, is_change=True, example=values),
+    )
+
+
+SERVERS = _noun(
+    "server",
+    Server,
+    {
+        "port": int,
+        "message_size": int,
+        "default": bool,
+        "used_by_channels": int,
+        "used_by_agents": int,
+        "state": str,
+        "password_set": bool,
+    },
+    {
+        "name": "acmejets",
+        "host": "smtp.gmail.com",
+        "security": "starttls",
+        "auth": "plain",
+        "username": "mailer@acmejets.example",
+    },
+    {
+        "port": 587,
+        "address": "mailer@acmejets.example",
+        "default": True,
+        "internal": False,
+        "used_by_channels": 3,
+        "used_by_agents": 120,
+        "state": "ok",
+        "password_set": True,
+        "verify_tls": True,
+        "ca_file": "",
+        "allow_plaintext_password": False,
+        "null_sender": True,
+        "chunking": False,
+        "max_connections": 4,
+        "max_messages_per_connection": 100,
+        "recipients_per_message": 0,
+        "message_size": 0,
+        "messages_per_minute": 0,
+        "recipients_per_day": 0,
+        "shared_limits": False,
+        "answers": [],
+        "oauth": None,
+        "incoming": None,
+        "password_from": "",
+    },
+)
+_SENDING: Mapping[str, Any] = MappingProxyType(
+    {
+        "aliases": [],
+        "server": None,
+        "resolved_server": "acmejets",
+        "password_set": True,
+        "login_set": True,
+        "alias_identity": "rewrite",
+        "script": None,
+        "mode": None,
+        "incoming": None,
+        "password_from": "",
+    }
+)
+CHANNELS = _noun(
+    "channel",
+    Channel,
+    _PROFILE,
+    {
+        "name": "support",
+        "address": "support@acmejets.example",
+        "override": True,
+        "username": "support@acmejets.example",
+        "incoming": _INCOMING,
+    },
+    {**_SENDING, "incoming": {**_INCOMING, "ca_file": "", "password_from": ""}},
+)
+AGENTS = _noun(
+    "agent",
+    Agent,
+    _PROFILE,
+    {
+        "name": "jane",
+        "address": "jane@acmejets.example",
+        "override": True,
+        "username": "jane@acmejets.example",
+        "full_name": "Jane Doe",
+        "group": "sales",
+        "role": "agent",
+        "country": "NL",
+        "language": "en",
+        "may_send_as": ["support"],
+    },
+    _SENDING,
+)
+APPLICATIONS = _noun(
+    "application",
+    Application,
+    {"login_set": bool},
+    {"name": "contact-center", "may_send_as": ["support", "group:sales"]},
+    {"login_set": True},
+)
+SCRIPTS = _noun(
+    "script",
+    Script,
+    {"used_by_channels": int, "used_by_agents": int},
+    {"name": "default", "set_headers": {"Organization": "Acme Jets"}, "remove_headers": ["X-Originating-IP"]},
+    {"used_by_channels": 3, "used_by_agents": 0},
+)
+NOUNS = (SERVERS, CHANNELS, AGENTS, APPLICATIONS, SCRIPTS)

@@ -1,0 +1,104 @@
+"""What the API says when it does not do what was asked: problem details (RFC 9457), with each key at fault."""
+
+from collections.abc import Iterable, Mapping
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse, Response
+
+from relay import log
+from relay.control.refused import Conflict, Forbidden, NotFound, Refused, UnknownOperation
+
+MEDIA_TYPE = "application/problem+json"
+
+
+class KeyFault(BaseModel):
+    """What is wrong with one value."""
+
+    key: str = Field(
+        description='Which value: "address", or "channels.support.server" where another entry is at fault.'
+    )
+    message: str = Field(description="One sentence: what is wrong, and what to do.")
+
+
+class Problem(BaseModel):
+    """A refusal."""
+
+    type: str = "about:blank"
+    title: str = Field(description="The words of the status code.")
+    status: int
+    detail: str = Field(description="What is wrong and what to do; one fault a line.")
+    errors: list[KeyFault] = Field(description="The values at fault, as far as it is about values.")
+
+
+def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Return what the documentation says of refusals: these, and those that every request can meet."""
+    every = {401, 403, 421, 422, *statuses}
+    schema = {"schema": {"$ref": "#/components/schemas/Problem"}}
+    return {
+        status: {"description": HTTPStatus(status).phrase, "content": {MEDIA_TYPE: schema}} for status in sorted(every)
+    }
+
+
+def add_handlers(api: FastAPI) -> None:
+    """Let an API tell every refusal as a problem."""
+
+    @api.exception_handler(Refused)
+    async def refused(request: Request, error: Refused) -> Response:  # noqa: ARG001
+        errors = [{"key": fault.key, "message": fault.message} for fault in error.faults]
+        if not errors and error.key:
+            errors = [{"key": error.key, "message": str(error).removeprefix(f"{error.key}: ")}]
+        return problem(_status_of(error), str(error), errors)
+
+    @api.exception_handler(RequestValidationError)
+    async def invalid(request: Request, error: RequestValidationError) -> Response:  # noqa: ARG001
+        errors = [
+            {"key": ".".join(str(part) for part in one["loc"][1:]), "message": str(one["msg"])}
+            for one in error.errors()
+        ]
+        detail = "\n".join(f"{one['key']}: {one['message']}" if one["key"] else one["message"] for one in errors)
+        return problem(422, detail, errors)
+
+    @api.exception_handler(HTTPException)
+    async def told(request: Request, error: HTTPException) -> Response:  # noqa: ARG001
+        return problem(error.status_code, str(error.detail), (), error.headers)
+
+    @api.exception_handler(Exception)
+    async def broken(request: Request, error: Exception) -> Response:
+        log.broken("the API failed; please report it", path=request.url.path, error=type(error).__name__)
+        return problem(500, "something is wrong on our side; relay's log says what")
+
+
+def problem(
+    status: int,
+    detail: str,
+    errors: Iterable[Mapping[str, str]] = (),
+    headers: Mapping[str, str] | None = None,
+) -> Response:
+    """Return a problem."""
+    body = {
+        "type": "about:blank",
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "detail": detail,
+        "errors": list(errors),
+    }
+    return JSONResponse(body, status, headers, media_type=MEDIA_TYPE)
+
+
+def _status_of(error: Refused) -> int:
+    """Return the status that says best what to do about a refusal."""
+    kinds: tuple[tuple[type[Refused], int], ...] = (
+        (NotFound, 404),
+        (Forbidden, 403),
+        (Conflict, 412),
+        (UnknownOperation, 422),
+    )
+    for kind, status in kinds:
+        if isinstance(error, kind):
+            return status
+    return 422 if error.faults or error.key else 409
