@@ -12,9 +12,9 @@ from starlette.types import ASGIApp
 
 from relay import log
 from relay.endpoint import TcpAddress
-from relay.web import health, sign_in
+from relay.web import events, health, sign_in
 from relay.web.guard import Guard, RequestTooLarge, hosts_of
-from relay.web.pages import applications
+from relay.web.pages import administrators, applications, audit, messages, overview, queue, scripts, tokens
 from relay.web.site import STATIC, Site
 from relay.web.visit import Visit, session_of
 
@@ -26,7 +26,15 @@ def make_app(site: Site, address: TcpAddress) -> ASGIApp:
     routes: list[BaseRoute] = [
         *health.routes(site),
         *sign_in.routes(site),
+        *events.routes(site),
+        *administrators.routes(site),
         *applications.routes(site),
+        *audit.routes(site),
+        *messages.routes(site),
+        *overview.routes(site),
+        *queue.routes(site),
+        *scripts.routes(site),
+        *tokens.routes(site),
         Mount("/static", _Static(directory=STATIC), name="static"),
     ]
     app = Starlette(

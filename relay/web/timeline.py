@@ -92,7 +92,9 @@ def _returned(record: Record) -> Iterator[Step]:
             ]
             title = f"It came back from {one['address']}"
             note = "The server had taken it; later a report said that it could not be delivered."
-            yield Step(title=title, at=back["found"], look="bad", note=note, facts=[fact for fact in facts if fact.text])
+            yield Step(
+                title=title, at=back["found"], look="bad", note=note, facts=[fact for fact in facts if fact.text]
+            )
 
 
 def _report(report: Record) -> Step:

@@ -37,7 +37,8 @@ def routes(site: Site) -> list[Route]:
 async def _list(visit: Visit) -> Response:
     asking = Asking.of(PATH, visit.query, _KEYS)
     asked: dict[str, Any] = {key: asking[key] for key in _KEYS if asking[key]}
-    found, fault = {"items": [], "next": None}, ""
+    found: dict[str, Any] = {"items": [], "next": None}
+    fault = ""
     try:
         found = await visit.run(
             "messages.page", contains=asking["q"], **asked, **asking.times(), after=asking.at or None
