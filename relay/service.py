@@ -55,6 +55,7 @@ from relay.secrets.key_source import key_source
 from relay.secrets.logins import Logins
 from relay.secrets.master_key import MasterKeyError
 from relay.secrets.oauth import Tokens
+from relay.secrets.secret import token_refs
 from relay.secrets.vault import Vault
 from relay.settings import Settings, Web, check_modes
 from relay.store.audit import AuditTable
@@ -105,6 +106,7 @@ class Service:
         self._parts: Parts
         self.dispatcher: Dispatcher
         self.returned_mail: ReturnedMail
+        self.tokens: Tokens
 
     async def start(self) -> None:
         """Open everything, the listeners and the control socket last."""
@@ -126,9 +128,13 @@ class Service:
 
     async def first_link(self) -> str | None:
         """Return a one-time link for the first administrator, new at every start; None where it needs none."""
-        if not self.settings.web.address or await has_administrator(self._parts):
+        try:
+            if not self.settings.web.address or await has_administrator(self._parts):
+                return None
+            url, _ = await invite(self._parts, "admin", "", Role.ADMINISTRATOR, datetime.now(UTC))
+        except StoreError as error:
+            log.broken(f"there is no link for the first administrator: {error}")
             return None
-        url, _ = await invite(self._parts, "admin", "", Role.ADMINISTRATOR, datetime.now(UTC))
         return url
 
     def reload(self) -> None:
@@ -193,6 +199,7 @@ class Service:
         if not directory.faults:
             self._later(self.dispatcher.directory_changed())
             self.returned_mail.refresh()
+            self.tokens.watch(token_refs(directory.routing().directory))
         if self._is_serving:
             self._later(self._systemd.status(self._summary()))
 
@@ -260,6 +267,7 @@ class Service:
         self.returned_mail = ReturnedMail(queue, secrets, lambda: self.directory.routing().directory)
         closing.push_async_callback(self.returned_mail.aclose)
         self.returned_mail.refresh()
+        self.tokens.watch(token_refs(self.directory.routing().directory))
         logins = Logins(vault, self.directory.routing)
         closing.callback(logins.close)
         self.listeners = self._make_listeners(desk, logins, certificate, passed)
@@ -292,9 +300,9 @@ class Service:
         settings = self.settings
         source = key_source(settings.secrets.master_key, settings.state_dir, os.environ)
         vault = await Vault.open(SecretTable(database), source)
-        tokens = Tokens(vault, renews_ahead=True)
-        self._closing.push_async_callback(tokens.aclose)
-        return vault, SecretKeeper(vault, os.environ, settings.state_dir, tokens=tokens)
+        self.tokens = Tokens(vault, renews_ahead=True)
+        self._closing.push_async_callback(self.tokens.aclose)
+        return vault, SecretKeeper(vault, os.environ, settings.state_dir, tokens=self.tokens)
 
     async def _open_delivery(
         self, database: Database, queue: Queue, secrets: SecretKeeper, upstream: Upstream

@@ -51,9 +51,14 @@ def token_words(record: Mapping[str, Any], now: datetime) -> str:
     """Return in words how the token of an account is."""
     if record["state"] == "missing":
         return "nobody has authorized it yet"
-    renewed = record["refreshed"]
-    when = f"last renewed {relative(moment(renewed), now)}" if renewed else "not had yet"
+    when = _lifetime(record, now) if record["refreshed"] else "not had yet"
     return f"token {when}" + (f"; {record['state']}: {words(record['error'])}" if record["error"] else "")
+
+
+def _lifetime(record: Mapping[str, Any], now: datetime) -> str:
+    expires = moment(record["expires"])
+    verb = "expires" if expires > now else "expired"
+    return f"{verb} {relative(expires, now)}, last renewed {relative(moment(record['refreshed']), now)}"
 
 
 def _note(record: Mapping[str, Any], now: datetime) -> str:

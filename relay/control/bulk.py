@@ -4,22 +4,25 @@ SECURITY: the text of an import may hold passwords. None of them is in a result,
 """
 
 from asyncio import to_thread
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any
 
+from relay.control.ledger import note_secret
 from relay.control.logins import forget_login_password
-from relay.control.operation import Operation
+from relay.control.operation import Access, Operation
 from relay.control.parts import Parts
-from relay.control.passwords import forget_password, set_password
-from relay.control.refused import Refused
+from relay.control.passwords import forget_password, without_passwords
+from relay.control.refused import Conflict
 from relay.directory.bulk import Plan, columns_of, placed_faults, plan_of, sheet_of
 from relay.directory.edit import Document
 from relay.directory.model import Directory, Profile, ProfileKind
-from relay.directory.sheet import Sheet, SheetFault, SheetRow, read_sheet
+from relay.directory.sheet import Sheet, SheetFault, read_sheet
 from relay.faults import Faults
 from relay.secrets.incoming import incoming_owner
 from relay.secrets.login_password import login_owner
 from relay.secrets.secret import ref_of, token_ref
+
+_CHANGED = "the directory was changed meanwhile; look at what the import does now and confirm again"
 
 
 class Bulk:
@@ -33,7 +36,7 @@ class Bulk:
         """Return the operations by name."""
         return {
             f"{self._kind}.export": Operation(self.export),
-            f"{self._kind}.import": Operation(self.import_, is_change=True),
+            f"{self._kind}.import": Operation(self.import_, access=Access.ADMIN),
         }
 
     async def export(self) -> dict[str, Any]:
@@ -46,71 +49,52 @@ class Bulk:
         A known name is a change of the columns that are there, another one an addition. `version` names what was found;
         given back as `expected`, it makes sure that what is done is what was shown.
         """
-        sheet = await to_thread(read_sheet, text, columns_of(self._kind))
-        work = _Work(sheet, self._kind)
+        work = _Work(await to_thread(read_sheet, text, columns_of(self._kind)), self._kind)
         faults = await self._faults(work)
-        if expected is not None and expected != work.plan.version:
-            raise Refused("the directory was changed meanwhile; look at what the import does now and confirm again")
+        if expected is not None and expected != work.version:
+            raise Conflict(_CHANGED)
         is_done = confirm and not faults
         if is_done:
-            await self._carry_out(sheet, work.plan)
-        return {
-            "rows": sheet.count,
-            "adds": list(work.plan.adds),
-            "changes": [{"name": name, "keys": keys} for name, keys in work.plan.changes.items()],
-            "unchanged": work.plan.unchanged,
-            "faults": [fault._asdict() for fault in faults],
-            "version": work.plan.version,
-            "done": is_done,
-        }
+            await self._carry_out(work)
+        return await to_thread(_result, work, faults, is_done=is_done)
 
     async def _faults(self, work: "_Work") -> list[SheetFault]:
         """Return all that is wrong, by line: with the table, with its cells, and with the directory that it makes."""
-        in_directory: list[SheetFault] = []
         try:
             directory = await self._parts.directory.preview(work)
         except Faults as error:
-            placed = placed_faults(error.faults, self._kind, work.rows)
-            in_directory = await to_thread(list, placed)
-        else:
-            in_directory = list(_password_faults(directory, work))
-        own = [*work.sheet.faults, *work.plan.faults]
-        known = {(fault.line, fault.key) for fault in own}
-        return sorted({*own, *(fault for fault in in_directory if (fault.line, fault.key) not in known)})
+            return await to_thread(work.faults_with, placed_faults(error.faults, self._kind, work.sheet.rows))
+        return await to_thread(lambda: work.faults_with(_password_faults(directory, work)))
 
-    async def _carry_out(self, sheet: Sheet, plan: Plan) -> None:
+    async def _carry_out(self, work: "_Work") -> None:
         """Write the directory once, then the passwords.
 
         In this order a crash in between leaves somebody without a password, which lists and pages show; in the other
         it would leave passwords that nobody knows of.
         """
+        plan = work.plan
         if plan.adds or any(plan.edits.values()):
-            await self._parts.directory.change(_Work(sheet, self._kind, plan.version))
+            await self._parts.directory.change(_Work(work.sheet, self._kind, work.version))
         directory = self._parts.directory.routing().directory
-        for name in plan.adds:
-            await self._forget(directory.profile(name))
-        several: dict[str, str] = {}
-        for name, password in plan.passwords.items():
-            profile = directory.profile(name)
-            if profile is None:  # removed by somebody else in this moment
-                continue
-            ref = ref_of(profile)
-            if ref.inline:
-                await set_password(self._parts, profile, password)
-            else:
-                several[ref.owner] = password
-        if several:
-            await self._parts.vault.put_all(several)
+        for new in await to_thread(self._with_left_secrets, directory, plan):
+            await forget_password(self._parts, new)
+            await forget_login_password(self._parts, new.name)
+        known = [profile for name in plan.passwords if (profile := directory.profile(name))]
+        secrets = await to_thread(lambda: {ref_of(each).owner: plan.passwords[each.name] for each in known})
+        await self._parts.vault.put_all(secrets)
+        await to_thread(_note_all, secrets)
+        if inline := [each for each in known if each.password]:
+            await self._parts.directory.change(without_passwords(inline))
 
-    async def _forget(self, profile: Profile | None) -> None:
-        """Forget what an earlier owner of a name left, as where one profile is added."""
-        if profile is None:
-            return
-        owner = ref_of(profile).owner
-        left = (owner, f"oauth/{owner}", incoming_owner(profile), login_owner(profile.name))
-        if any(self._parts.vault.has(one) for one in left):
-            await forget_password(self._parts, profile)
-            await forget_login_password(self._parts, profile.name)
+    def _with_left_secrets(self, directory: Directory, plan: Plan) -> list[Profile]:
+        """Return the new profiles whose names had an earlier owner: what that left must not serve them."""
+        found = []
+        for profile in filter(None, map(directory.profile, plan.adds)):
+            owner = ref_of(profile).owner
+            left = (owner, f"oauth/{owner}", incoming_owner(profile), login_owner(profile.name))
+            if any(self._parts.vault.has(one) for one in left):
+                found.append(profile)
+        return found
 
 
 class _Work:
@@ -121,29 +105,32 @@ class _Work:
         self._kind = kind
         self._expected = expected
         self._plan: Plan | None = None
-
-    @property
-    def rows(self) -> Sequence[SheetRow]:
-        """The rows that could be read."""
-        return self.sheet.rows
+        self.version = ""
 
     @property
     def plan(self) -> Plan:
         """What the rows do; nothing where the directory file itself cannot be read."""
         return self._plan or Plan((), {}, 0, {}, {})
 
+    def faults_with(self, others: Iterable[SheetFault]) -> list[SheetFault]:
+        """Return all faults by line. Where one is known about a cell, others about it follow from that."""
+        own = [*self.sheet.faults, *self.plan.faults]
+        known = {(fault.line, fault.key) for fault in own}
+        return sorted({*own, *(fault for fault in others if (fault.line, fault.key) not in known)})
+
     def __call__(self, document: Document) -> None:
-        """Make the plan, and the changes in the document. Raises Refused where it is another than was expected."""
+        """Make the plan, and the changes in the document. Raises Conflict where it is another than was expected."""
         if self._plan is None:
             self._plan = plan_of(document, self._kind, self.sheet.rows)
-            if self._expected is not None and self._expected != self._plan.version:
-                raise Refused("the directory was changed meanwhile; look at what the import does now and confirm again")
+            self.version = self._plan.version
+            if self._expected is not None and self._expected != self.version:
+                raise Conflict(_CHANGED)
         self._plan.apply(document, self._kind)
 
 
 def _password_faults(directory: Directory, work: _Work) -> list[SheetFault]:
     """Return for each password that would not count why it does not."""
-    lines = {row.cells["name"]: row.line for row in work.rows}
+    lines = {row.cells["name"]: row.line for row in work.sheet.rows}
     faults = []
     for name in work.plan.passwords:
         profile = directory.profile(name)
@@ -158,3 +145,20 @@ def _password_faults(directory: Directory, work: _Work) -> list[SheetFault]:
         if message:
             faults.append(SheetFault(lines[name], "password", message))
     return faults
+
+
+def _result(work: _Work, faults: list[SheetFault], *, is_done: bool) -> dict[str, Any]:
+    return {
+        "rows": work.sheet.count,
+        "adds": list(work.plan.adds),
+        "changes": [{"name": name, "keys": keys} for name, keys in work.plan.changes.items()],
+        "unchanged": work.plan.unchanged,
+        "faults": [fault._asdict() for fault in faults],
+        "version": work.version,
+        "done": is_done,
+    }
+
+
+def _note_all(owners: Iterable[str]) -> None:
+    for owner in owners:
+        note_secret(owner)

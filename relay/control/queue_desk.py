@@ -12,7 +12,6 @@ from relay.control.message_records import rfc3339
 from relay.delivery import by_hand
 from relay.delivery.accounts import Accounts
 from relay.delivery.lifecycle import State
-from relay.delivery.lifting import lift
 from relay.delivery.pacing import Pacing
 from relay.directory.model import Account, Directory, Meaning, Server
 from relay.directory.routing import Routing
@@ -89,6 +88,13 @@ class StoreQueueDesk:
             {**self._record(account, hold, users[account], now), "connections": connections.get(account, 0)}
             for account, hold in rows
         ]
+
+    def state_of(self, server: str, username: str, /) -> str:
+        """Return how an account is."""
+        account = Account(server, username)
+        if self._accounts.hold_of(account) is not None:
+            return "held"
+        return "slowed" if self._accounts.slowness_of(account, datetime.now(UTC)) else "ok"
 
     def troubled(self) -> list[dict[str, Any]]:
         """Return those of `accounts` that are held or slowed. It may be called in a thread."""

@@ -6,6 +6,7 @@ The keys of DESIGN section 4 come first; the others are those of directory.toml.
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import fields
+from itertools import islice
 from typing import Any, TypeAlias
 
 from relay.control.assignments import version_of
@@ -28,6 +29,8 @@ from relay.secrets.secret import ref_of, token_ref
 
 _User: TypeAlias = tuple[str | None, ProfileKind]
 
+# Who uses a script is listed so far.
+_MOST_USERS = 50
 _HIDDEN = frozenset({"password"})
 # What people look for; the words of settings ("rewrite", "auto") would match too much.
 SEARCHED = (
@@ -106,15 +109,21 @@ def application_record(parts: Parts, application: Application) -> dict[str, Any]
 
 
 def script_record(parts: Parts, script: Script) -> dict[str, Any]:
-    """Return one script of the directory in effect, with how many channels and agents name it or follow it."""
+    """Return one script of the directory in effect, with how many channels and agents name it or follow it.
+
+    `named_by` are the first of those that name it: while there are any, it cannot be removed.
+    """
     directory = parts.directory.routing().directory
-    used = Counter(profile.kind for profile in directory.profiles() if directory.script_of(profile) is script)
+    users = [profile for profile in directory.profiles() if directory.script_of(profile) is script]
+    used = Counter(profile.kind for profile in users)
+    naming = ({"kind": str(one.kind), "name": one.name} for one in users if one.script == script.name)
     return {
         "name": script.name,
         "set_headers": dict(script.set_headers),
         "remove_headers": list(script.remove_headers),
         "used_by_channels": used[ProfileKind.CHANNEL],
         "used_by_agents": used[ProfileKind.AGENT],
+        "named_by": list(islice(naming, _MOST_USERS)),
         "version": version_of(script),
     }
 
@@ -132,7 +141,7 @@ def _server_record(parts: Parts, directory: Directory, server: Server, used: Map
         "internal": server.internal,
         "used_by_channels": used.get((server.name, ProfileKind.CHANNEL), 0),
         "used_by_agents": used.get((server.name, ProfileKind.AGENT), 0),
-        "state": "ok",
+        "state": parts.desk.state_of(server.name, server.username),
         "password_set": parts.secrets.is_set(token_ref(server, server) or ref_of(server)),
         "version": version_of(server),
     }

@@ -13,10 +13,19 @@ from relay.delivery.verdict import REST_SECONDS
 from relay.directory.model import Account, Meaning, Server
 from relay.mail.address import Address
 from relay.store.messages import HoldRow
-from relay.upstream.outcome import Failure
+from relay.upstream.outcome import Failure, Outcome
+from relay.upstream.phase import Phase
+from relay.upstream.window import named_window
 
 # Pauses of an account whose server asks for a slower pace; one step back with every message that gets through.
 _SLOW_STEPS = (30.0, 60.0, 120.0, 300.0, 600.0)
+# A server that names a time itself is believed, within bounds: it must not shut an account out by a slip of the pen.
+_LONGEST_NAMED_PAUSE = 3600.0
+_SHORTEST_NAMED_REST, _LONGEST_NAMED_REST = 60.0, 86400.0
+# A login that so often in a row does not work "for now" is taken for a refused one (providers.md): Microsoft answers
+# 451 4.7.0 also where nothing passes by itself.
+_MOST_LOGIN_TROUBLES = 5
+_BEHIND_LOGIN = frozenset({Phase.MAIL, Phase.RCPT, Phase.DATA, Phase.CONTENT, Phase.FINAL})
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +50,22 @@ class Accounts:
         self._holds = {(row.server, row.username, row.address): row for row in rows}
         self._slow: dict[str, Slowness] = {}  # by whose limits count (`Server.scope`)
         self._probing: set[Account] = set()
+        self._login_troubles: dict[Account, int] = {}
+
+    def weigh_login(self, account: Account, outcome: Outcome) -> Outcome:
+        """Count a login that did not work for now, and return the outcome; the fifth in a row is a refused login."""
+        failure = outcome.failure
+        if failure is None or (failure.from_server and failure.phase in _BEHIND_LOGIN):
+            self._login_troubles.pop(account, None)
+            return outcome
+        is_for_now = failure.meaning is Meaning.TEMPORARY and failure.reply.is_temporary
+        if not (failure.from_server and failure.phase is Phase.LOGIN and is_for_now):
+            return outcome
+        times = self._login_troubles[account] = self._login_troubles.get(account, 0) + 1
+        if times < _MOST_LOGIN_TROUBLES:
+            return outcome
+        detail = "; ".join(filter(None, [failure.detail, f"{times} logins in a row did not work"]))
+        return replace(outcome, failure=replace(failure, meaning=Meaning.LOGIN_REFUSED, detail=detail))
 
     def hold_of(self, account: Account, identity: Address | None = None) -> HoldRow | None:
         """Return the hold over an account, or over it with this address; None where nothing holds them."""
@@ -86,7 +111,7 @@ class Accounts:
         key = (account.server, account.username, identity.key if is_pair else "")
         before = self._holds.get(key)
         probes = before.probes + 1 if before else 0
-        rest = REST_SECONDS.get(failure.meaning)
+        rest = _rest_seconds(failure)
         row = HoldRow(
             server=account.server,
             username=account.username,
@@ -116,6 +141,7 @@ class Accounts:
         for scope in (str(Account(server, username)), server):
             self._slow.pop(scope, None)
         self._probing.discard(Account(server, username))
+        self._login_troubles.pop(Account(server, username), None)
         return tuple(self._holds.pop(key) for key in keys)
 
     def slow_down(self, server: Server, account: Account, failure: Failure, now: datetime) -> Slowness | None:
@@ -128,8 +154,9 @@ class Accounts:
         if before is not None and before.until > now:
             return None
         number = min(before.step + 1, len(_SLOW_STEPS) - 1) if before else 0
+        named = min(named_window(failure.reply.text) or 0, _LONGEST_NAMED_PAUSE)
         self._slow[scope] = Slowness(
-            until=now + timedelta(seconds=step(_SLOW_STEPS, number)),
+            until=now + timedelta(seconds=max(step(_SLOW_STEPS, number), named)),
             step=number,
             reason=str(failure.reply),
             connections=max(1, self.connections(server, account) // 2),
@@ -149,3 +176,10 @@ class Accounts:
             return
         successes = 0 if is_run else slow.successes + 1
         self._slow[scope] = replace(slow, step=max(0, slow.step - 1), connections=connections, successes=successes)
+
+
+def _rest_seconds(failure: Failure) -> float | None:
+    """Return how long an account is held by itself: the window that the server names, or our guess; None: no such."""
+    guess = REST_SECONDS.get(failure.meaning)
+    named = named_window(failure.reply.text) if guess is not None else None
+    return guess if named is None else min(max(named, _SHORTEST_NAMED_REST), _LONGEST_NAMED_REST)

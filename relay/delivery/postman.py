@@ -102,6 +102,7 @@ class Postman:
 
     async def note(self, work: Work, outcome: Outcome) -> Verdict:
         """Let the account feel an outcome that is not stored: the client keeps the message, or it is over."""
+        outcome = self._weighed(work, outcome)
         self.office.telling.attempted(work.message, self._ended(work.attempt, outcome), outcome)
         verdict = self._judge(work.message, copies_of(work.message, outcome))
         try:
@@ -155,6 +156,7 @@ class Postman:
 
     async def conclude(self, work: Work, outcome: Outcome) -> Verdict:
         """Judge the outcome of an attempt and write it down, however long the store takes to take it."""
+        outcome = self._weighed(work, outcome)
         attempt = self._ended(work.attempt, outcome)
         self.office.telling.attempted(work.message, attempt, outcome)
         verdict = self._judge(work.message, copies_of(work.message, outcome))
@@ -309,6 +311,9 @@ class Postman:
             has_dsn=outcome.has_dsn,
             now=self.clock(),
         )
+
+    def _weighed(self, work: Work, outcome: Outcome) -> Outcome:
+        return self.accounts.weigh_login(work.route.account, outcome) if work.route else outcome
 
     def _judge(self, message: StoredMessage, copies: tuple[Copy, ...]) -> Verdict:
         return judge(message, copies, now=self.clock(), schedule=self.schedule, chance=self.chance())

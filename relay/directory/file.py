@@ -18,6 +18,7 @@ from typing import Any, TypeAlias
 
 from relay.directory.document import CommentsInTheWay, as_text
 from relay.directory.model import Directory, Profile, Server
+from relay.directory.oauth_rules import oauth_warnings
 from relay.directory.rules import holder_key, parse_directory
 from relay.faults import Fault, Faults
 from relay.private import create_private, sync_folder, take_folder_owner
@@ -89,6 +90,11 @@ class DirectoryFile:
         return self.fingerprint() != since
 
     def warnings(self, directory: Directory) -> tuple[Fault, ...]:
+        """Return a warning for each password that stands in the file, and for each server without its OAuth app."""
+        found = [Fault(str(self.path), key, message) for key, message in oauth_warnings(directory)]
+        return (*found, *self._readable_passwords(directory))
+
+    def _readable_passwords(self, directory: Directory) -> tuple[Fault, ...]:
         """Return a warning for each password that stands in the file, and who can read it there."""
         holders: list[Server | Profile] = [*directory.servers.values(), *directory.profiles()]
         keys = [holder_key(holder) for holder in holders if holder.password]

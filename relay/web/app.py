@@ -13,6 +13,8 @@ from starlette.types import ASGIApp
 from relay import log
 from relay.endpoint import TcpAddress
 from relay.web import events, health, sign_in
+from relay.web.api.app import PREFIX, make_api
+from relay.web.api.problems import problem
 from relay.web.guard import Guard, RequestTooLarge, hosts_of
 from relay.web.pages import administrators, applications, audit, messages, overview, queue, scripts, tokens
 from relay.web.site import STATIC, Site
@@ -35,6 +37,7 @@ def make_app(site: Site, address: TcpAddress) -> ASGIApp:
         *queue.routes(site),
         *scripts.routes(site),
         *tokens.routes(site),
+        Mount(PREFIX, make_api(site)),
         Mount("/static", _Static(directory=STATIC), name="static"),
     ]
     app = Starlette(
@@ -61,6 +64,8 @@ class _Static(StaticFiles):
 def _told(site: Site) -> _Answer:
     async def answer(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
+        if request.url.path.startswith(f"{PREFIX}/"):  # a path that no mount takes, such as one with a line end in it
+            return problem(error.status_code, "there is nothing at this address; see openapi.json")
         sentence = {404: "there is no such page", 405: "this page takes no such request"}.get(
             error.status_code, error.detail
         )

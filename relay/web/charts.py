@@ -74,9 +74,7 @@ class Chart:
     def summary(self) -> str:
         """What it says, in a sentence."""
         totals = [sum(bar.values[index] for bar in self.bars) for index in range(len(self.series))]
-        told = ", ".join(
-            f"{total:,} {series.label.lower()}" for series, total in zip(self.series, totals, strict=True)
-        )
+        told = ", ".join(f"{total:,} {series.label.lower()}" for series, total in zip(self.series, totals, strict=True))
         span = f"from {self.bars[0].label} to {self.bars[-1].label}" if self.bars else "at no time"
         return f"{told}, {span}."
 
@@ -84,9 +82,10 @@ class Chart:
     def svg(self) -> str:
         """The picture."""
         width = max(len(self.bars) * _STEP, 1)
+        named = f"{escape(self.id)}-title {escape(self.id)}-words"
+        box = f'viewBox="0 0 {width} {HEIGHT}" preserveAspectRatio="none"'
         parts = [
-            f'<svg class="chart" viewBox="0 0 {width} {HEIGHT}" preserveAspectRatio="none" role="img" '
-            f'aria-labelledby="{escape(self.id)}-title {escape(self.id)}-words">',
+            f'<svg class="chart" {box} role="img" aria-labelledby="{named}">',
             f'<title id="{escape(self.id)}-title">{escape(self.title)}</title>',
             f'<desc id="{escape(self.id)}-words">{escape(self.summary)}</desc>',
             *(_line(line, width) for line in range(_LINES + 1)),

@@ -13,7 +13,7 @@ from starlette.datastructures import FormData
 from relay.control.refused import Refused
 from relay.directory.edit import Editable, EditRefused, parse_value
 
-Kind: TypeAlias = Literal["text", "email", "number", "check", "select", "lines", "password"]
+Kind: TypeAlias = Literal["text", "email", "number", "check", "select", "lines", "headers", "password"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +94,11 @@ def read_values(fields: Iterable[Field], form: FormData, model: Editable) -> tup
         text = texts[one.key]
         if one.kind == "check":
             values[one.key] = text == "true"
+        elif one.kind == "headers":
+            try:
+                values[one.key] = read_headers(text) or None
+            except ValueError as error:
+                faults[one.key] = str(error)
         elif one.is_required and not text:
             faults[one.key] = "this is needed"
         else:
@@ -132,7 +137,24 @@ def faults_of(error: Refused, fields: Iterable[Field]) -> tuple[FieldFaults, lis
     return {}, str(error).splitlines()
 
 
+def read_headers(text: str) -> dict[str, str]:
+    """Return header fields that stand one to a line, "Name: value". Raises ValueError, which names the line."""
+    fields: dict[str, str] = {}
+    for number, line in enumerate(text.splitlines(), 1):
+        name, colon, value = (part.strip() for part in line.partition(":"))
+        if not line.strip():
+            continue
+        if not (name and colon and value):
+            raise ValueError(f"line {number}: write a field as “Name: value”")
+        if name.lower() in (known.lower() for known in fields):
+            raise ValueError(f"line {number}: {name} stands there twice; a field is set once")
+        fields[name] = value
+    return fields
+
+
 def _text(one: Field, value: Any) -> str:
+    if isinstance(value, Mapping):
+        return "\n".join(f"{key}: {inner}" for key, inner in value.items())
     if one.kind == "check":
         return "true" if value else ""
     if value is None or value == 0:

@@ -77,6 +77,16 @@ async def test_a_mistyped_account_is_suggested(operations: AdminOperations) -> N
         await operations.run("account.release", {"account": "acmejets/jane"})
 
 
+async def test_a_server_is_as_its_own_account_is(parts: Parts, operations: AdminOperations) -> None:
+    states = {record["name"]: record["state"] for record in await operations.run("server.list", {})}
+    assert states == {"acmejets": "ok", "other": "ok"}, "an agent's own account is held, and an address"
+    await parts.queue.put_hold(hold_row("acmejets", "mailer@acmejets.example"))
+    held = AdminOperations(await with_holds_read(parts))
+    states = {record["name"]: record["state"] for record in await held.run("server.list", {})}
+    assert states == {"acmejets": "held", "other": "ok"}
+    assert (await held.run("server.show", {"name": "acmejets"}))["state"] == "held"
+
+
 async def test_a_server_without_a_login_is_an_account_too(tmp_path: Path) -> None:
     server = {"host": "127.0.0.1", "security": "none", "auth": "none", "address": "a@acmejets.example"}
     async with parts_in(tmp_path, {"default_server": "open", "servers": {"open": server}}) as parts:

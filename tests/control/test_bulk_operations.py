@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
+from relay.control.actor import Actor, Role, Way
 from relay.control.parts import Parts
-from relay.control.refused import Refused
+from relay.control.refused import Conflict, Forbidden
 from tests.control.control_kit import TWO_SERVERS, AdminOperations, parts_in
 
 MANY = 20_000
@@ -70,7 +71,7 @@ async def test_no_cell_goes_out_as_a_formula(operations: AdminOperations) -> Non
     assert not [cell for cell in cells if cell.startswith(("=", "+", "-", "@"))]
 
 
-async def test_an_import_is_shown_first_and_done_when_confirmed(operations: AdminOperations, parts: Parts) -> None:
+async def test_an_import_is_shown_and_done_when_it_is_confirmed(operations: AdminOperations, parts: Parts) -> None:
     text = _csv(
         ["name", "address", "override", "group", "aliases", "password"],
         ["bob", "bob@acmejets.example", "yes", "sales", "b@acmejets.example;bobby@acmejets.example", "geheim-1"],
@@ -195,7 +196,7 @@ async def test_what_is_done_is_what_was_shown(operations: AdminOperations) -> No
     text = _csv(["name", "role"], ["jane", "Pilot"])
     shown = await operations.run("agent.import", {"text": text})
     await operations.run("agent.set", {"name": "jane", "changes": ["role=Chief"]})
-    with pytest.raises(Refused, match="the directory was changed meanwhile"):
+    with pytest.raises(Conflict, match="the directory was changed meanwhile"):
         await operations.run("agent.import", {"text": text, "confirm": True, "expected": shown["version"]})
     assert (await operations.run("agent.show", {"name": "jane"}))["role"] == "Chief"
 
@@ -207,6 +208,26 @@ async def test_comments_stay_where_an_import_writes(operations: AdminOperations,
     assert (await operations.run("agent.import", {"text": text, "confirm": True}))["done"]
     assert path.read_text().startswith("# who sends\n")
     assert await _names(operations) == ["bob", "jane", "odd.one"]
+
+
+async def test_the_audit_has_what_an_import_did_and_no_password(operations: AdminOperations) -> None:
+    text = _csv(["name", "role", "password"], ["jane", "Pilot", "geheim-9"])
+    await operations.run("agent.import", {"text": text})
+    assert (await operations.run("audit.list", {}))["items"] == [], "a look changes nothing"
+    await operations.run("agent.import", {"text": text, "confirm": True})
+    [entry] = (await operations.run("audit.list", {}))["items"]
+    assert entry["operation"] == "agent.import"
+    assert {change["key"]: change["new"] for change in entry["changes"]} == {
+        "agents.jane.role": "Pilot",
+        "profile/jane": "set",
+    }
+    assert "geheim" not in str(entry)
+
+
+@pytest.mark.parametrize("role", [Role.VIEWER, Role.AGENT])
+async def test_an_import_is_for_administrators(operations: AdminOperations, role: Role) -> None:
+    with pytest.raises(Forbidden):
+        await operations.run("agent.import", {"text": "name\n"}, Actor(name="jane", role=role, way=Way.PAGE))
 
 
 async def test_a_text_that_is_no_table_is_a_fault(operations: AdminOperations) -> None:

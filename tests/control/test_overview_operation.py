@@ -108,3 +108,14 @@ def test_the_advice_goes_by_what_the_answer_means(means: str, server: Server, ex
     record: dict[str, Any] = {"account": "main/x", "address": "x@y.example", "means": means}
     assert expected in advice({**record, "until": "2025-11-24T10:00:00Z"}, Holder("agent", "jane", server))
     assert "None" not in advice({**record, "until": None}, Holder("agent", "jane", server))
+
+
+async def test_a_server_whose_account_is_held_says_so_in_lists(parts: Parts) -> None:
+    operations = AdminOperations(parts)
+    assert [server["state"] for server in await operations.run("server.list", {})] == ["ok", "ok"]
+    await parts.queue.put_hold(hold_row("acmejets", "mailer@acmejets.example"))
+    await parts.queue.put_hold(hold_row("other", "sales@acmejets.example"))
+    operations = AdminOperations(await with_holds_read(parts))
+    page = await operations.run("server.page", {"sort": "state"})
+    assert [(server["name"], server["state"]) for server in page["items"]] == [("acmejets", "held"), ("other", "ok")]
+    assert (await operations.run("server.show", {"name": "acmejets"}))["state"] == "held"

@@ -85,3 +85,29 @@ async def test_a_pause_that_ends_under_a_hold_waits_for_the_hold(postman: Postma
         await lift(postman.queue, postman.accounts, ACCOUNT, postman.clock())
         dispatcher.wake()
         await reached(postman, pausing, State.DELIVERED)
+
+
+async def test_a_login_that_never_works_for_now_holds_the_account_in_the_end(postman: Postman) -> None:
+    busy = Failure(
+        phase=Phase.LOGIN, reply=Reply(454, "4.7.0", "try later"), meaning=Meaning.TEMPORARY, from_server=True
+    )
+    upstream, accepted = upstream_of(postman), upstream_of(postman).outcome
+    upstream.outcome = Outcome(host="127.0.0.1", failure=busy)
+    async with dispatching(postman) as dispatcher:
+        waiting = [await stored(postman) for _ in range(5)]
+        dispatcher.wake()
+        async with asyncio.timeout(10):
+            while postman.accounts.hold_of(ACCOUNT) is None:  # noqa: ASYNC110  accounts know no event
+                await asyncio.sleep(0.01)
+        hold = postman.accounts.hold_of(ACCOUNT)
+        assert hold is not None
+        assert (hold.meaning, hold.reason) == (
+            "login-refused",
+            "454 4.7.0 try later (5 logins in a row did not work)",
+        )
+        upstream.outcome = accepted
+        await lift(postman.queue, postman.accounts, ACCOUNT, postman.clock())
+        postman.clock = lambda: utc_now() + timedelta(minutes=5)
+        dispatcher.wake()
+        for id_ in waiting:
+            await reached(postman, id_, State.DELIVERED)

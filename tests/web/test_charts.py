@@ -46,9 +46,7 @@ def test_a_picture_says_in_words_what_it_shows() -> None:
 
 
 def test_nothing_becomes_markup() -> None:
-    chart = Chart(
-        id='"><b>', title="<script>", series=[Series("x", "<i>", "s1")], bars=[Bar(label="&<u>", values=[1])]
-    )
+    chart = Chart(id='"><b>', title="<script>", series=[Series("x", "<i>", "s1")], bars=[Bar(label="&<u>", values=[1])])
     tags = {one.tag for one in ET.fromstring(chart.svg).iter()}
     assert tags == {"svg", "title", "desc", "line", "g", "rect"}
 
