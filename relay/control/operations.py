@@ -114,7 +114,7 @@ class Operations:
         try:
             with ledger.open():
                 result = await operation.run(params)
-            is_done = not isinstance(result, dict) or result.get("done", True)  # a preview is no change
+            is_done = True
         finally:
             # What was changed before it failed is told too.
             await self._told(actor, name, params, result, ledger, is_change=is_done and operation.is_change)

@@ -12,6 +12,7 @@ from relay.control.message_records import rfc3339
 from relay.delivery import by_hand
 from relay.delivery.accounts import Accounts
 from relay.delivery.lifecycle import State
+from relay.delivery.lifting import lift
 from relay.delivery.pacing import Pacing
 from relay.directory.model import Account, Directory, Meaning, Server
 from relay.directory.routing import Routing
