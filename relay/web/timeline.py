@@ -71,6 +71,15 @@ def _attempt(attempt: Record) -> Step:
     if not meaning:
         return Step(title=f"{title}: the server took it", at=attempt["started"], look="good", facts=facts)
     stopped = Fact("Stopped at", PHASES.get(attempt["phase"], attempt["phase"]))
+    if attempt["reply"].startswith("2"):
+        note = "The others were refused or have to wait; what the server said of each stands above."
+        return Step(
+            title=f"{title}: the server took it for some recipients",
+            at=attempt["started"],
+            look="warn",
+            note=note,
+            facts=[stopped, *facts],
+        )
     look: Look = "bad" if meaning in {"refused", "login-refused", "identity-refused"} else "warn"
     return Step(
         title=f"{title}: {meaning}",
