@@ -197,6 +197,10 @@ class Service:
     def _metrics_text(self, queue: Mapping[str, int], accounts_held: int) -> str:
         return self.metrics.text(Now(queue=queue, accounts_held=accounts_held, connections=self.listeners.connections))
 
+    def _state_of_things(self) -> object:
+        """Return what is another value when the pages may have something new to show."""
+        return self._parts.queue.written, self.directory.routing(), self.directory.faults
+
     def _directory_changed(self, directory: LiveDirectory) -> None:
         _tell_directory(directory)
         if not directory.faults and self._is_serving:
@@ -293,16 +297,19 @@ class Service:
 
     async def _open_web(self, web: Web) -> None:
         from relay.web.app import make_app  # noqa: PLC0415 - what the pages stand on takes a third of a second to load
+        from relay.web.pulse import Pulse  # noqa: PLC0415
         from relay.web.server import WebServer  # noqa: PLC0415
         from relay.web.site import Site, make_templates  # noqa: PLC0415
 
         address = parse_endpoint(web.address)
         assert isinstance(address, TcpAddress)
         templates = make_templates(self.settings.effective_hostname)
-        site = Site(self.operations, self.admission, web.public_url.rstrip("/"), templates)
+        pulse = Pulse(self._state_of_things)
+        site = Site(self.operations, self.admission, web.public_url.rstrip("/"), templates, pulse)
         self._web = WebServer(address, partial(make_app, site))
         await self._web.start()
         self._closing.push_async_callback(self._web.stop)
+        self._closing.push_async_callback(pulse.aclose)  # before that: a server waits for the streams that are open
 
     async def _open_secrets(self, database: Database) -> tuple[Vault, SecretKeeper]:
         settings = self.settings

@@ -27,6 +27,7 @@ from relay.control.overview import Overview
 from relay.control.paging import Pages
 from relay.control.parts import Parts
 from relay.control.passwords import Passwords
+from relay.control.preview import Preview
 from relay.control.probes import Probes
 from relay.control.profiles import Profiles
 from relay.control.providers import Providers
@@ -76,6 +77,7 @@ class Operations:
             **Trial(parts).operations(),
             **Doctor(parts).operations(),
             **Waiting(parts).operations(),
+            **Preview(parts).operations(),
             **Accounts(parts).operations(),
             **History(parts).operations(),
             **AdministratorOperations(parts).operations(),

@@ -16,7 +16,7 @@ from relay.delivery.handing import at_once, hand_over
 from relay.delivery.lifecycle import Event, State, message_state, next_state
 from relay.delivery.lifting import lift
 from relay.delivery.office import Office, Refused
-from relay.delivery.parcel import Handed, Parcel, header_of, pack
+from relay.delivery.parcel import Handed, Parcel, header_of, pack, pinned_route
 from relay.delivery.reporter import Reporter
 from relay.delivery.schedule import Schedule
 from relay.delivery.turn import Turn
@@ -271,15 +271,7 @@ class Postman:
 
     def _route(self, message: StoredMessage, sender: Address | None) -> Route:
         """Return the route of the profile that the message is pinned to. Raises Refused where that is gone."""
-        routing = self.office.routing()
-        if message.profile is None:
-            route = routing.default_route()
-        else:
-            profile = routing.directory.profile(message.profile)
-            owner = routing.owner(sender) if sender else None
-            is_theirs = owner is not None and profile is not None and owner.profile.name == profile.name
-            used = (owner.address_used, owner.tag) if owner and is_theirs else (None, "")
-            route = routing.route_of(profile, *used) if profile else None
+        route = pinned_route(self.office.routing(), message.profile, sender)
         if route is None:
             gone = f"the profile '{message.profile}' is gone" if message.profile else "there is no default server"
             raise Refused(Reply(451, "4.3.5", gone), gone, meaning=Meaning.LOGIN_REFUSED)

@@ -69,6 +69,11 @@ class Queue:
         """Write what waits to be written, then take no more. The database stays open."""
         await self._writer.aclose()
 
+    @property
+    def written(self) -> int:
+        """How many changes this process has written; another number means that the queue or history may be another."""
+        return self._writer.written
+
     # New messages
 
     async def add(self, *news: NewMessage) -> None:
