@@ -77,6 +77,7 @@ class ProfileIndex:
             "resolved_server": lambda row: row.server,
             "username": lambda row: row.username,
             "incoming": lambda row: row.profile.incoming and row.profile.incoming.host,
+            "follows": lambda row: [] if row.profile.username else ["username"],
         }
         kind = Channel if self._kind is ProfileKind.CHANNEL else Agent
         columns = [each.name for each in fields(kind) if each.name != "password"]
