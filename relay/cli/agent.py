@@ -58,7 +58,7 @@ def add(
 
 @command(app, "invite", "relay agent invite jane")
 def invite(context: Context, name: Name, as_json: AsJson = False) -> None:
-    """Print a one-time link to the agent's own page, where it sets its passwords."""
+    """Print a one-time link to the agent's own page."""
     invited = context.obj.run("agent.invite", name=name)
     if as_json:
         return print_json(invited)

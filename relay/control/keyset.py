@@ -42,7 +42,7 @@ def read_place(word: str | None) -> Place | None:
 
 
 def _no_place() -> Place:
-    raise Refused("after: this is no place in the list; leave it out to begin at the start") from None
+    raise Refused("this is no place in the list; leave after out to begin at the start", key="after") from None
 
 
 def read_party(text: str | None) -> Party:

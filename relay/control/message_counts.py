@@ -1,5 +1,6 @@
 """The operation that counts messages over time, for charts."""
 
+from asyncio import to_thread
 from collections import defaultdict
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
@@ -43,10 +44,10 @@ class MessageCounts:
             moments = _moments(read_time(since, "since") or end - _DAY, end, width)
             behind = moments[-1] + width
         except OverflowError:
-            raise Refused("since: this is at an end of the calendar; choose a time between") from None
+            raise Refused("this is at an end of the calendar; choose a time between", key="since") from None
         states = [str(state) for state in State]
         found = await self._parts.queue.counts_over_time(states, moments[0], behind, width)
-        return _filled(found, moments)
+        return await to_thread(_filled, found, moments)
 
 
 def _moments(begin: datetime, end: datetime, width: timedelta) -> list[datetime]:
@@ -54,9 +55,11 @@ def _moments(begin: datetime, end: datetime, width: timedelta) -> list[datetime]
     first = _EPOCH + (begin - _EPOCH) // width * width
     number = -((first - end) // width)
     if number < 1:
-        raise Refused("since: it is not before until")
+        raise Refused("since is not before until", key="since")
     if number > _MOST_STEPS:
-        raise Refused(f"step: {number:,} steps are more than {_MOST_STEPS:,}; choose a larger step or a later since")
+        raise Refused(
+            f"{number:,} steps are more than {_MOST_STEPS:,}; choose a larger step or a later since", key="step"
+        )
     return [first + index * width for index in range(number)]
 
 

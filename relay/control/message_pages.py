@@ -11,7 +11,7 @@ from relay.control.finding import known_state
 from relay.control.keyset import MessageLimit, Party, page_of, read_party, read_place, read_time, searched
 from relay.control.lookup import find_profile
 from relay.control.message_records import history_record, queue_record
-from relay.control.operation import Operation
+from relay.control.operation import Access, Operation
 from relay.control.parts import Parts
 from relay.control.refused import Refused
 from relay.directory.model import ProfileKind
@@ -31,7 +31,7 @@ class MessagePages:
         return {
             "messages.page": Operation(self.messages),
             "queue.page": Operation(self.waiting),
-            "agent.messages": Operation(self.of_agent),
+            "agent.messages": Operation(self.of_agent, access=Access.OWN_READ),
         }
 
     async def messages(  # noqa: PLR0913 - what a history can be asked
@@ -107,7 +107,7 @@ class MessagePages:
     async def _profiles_of(self, account: str) -> list[str]:
         """Return whose mail leaves through an account, as far as any waits; "" is nobody's. Raises Refused."""
         if "/" not in account:
-            raise Refused(f"'{account}' is no account; write it as SERVER/USERNAME")
+            raise Refused(f"'{account}' is no account; write it as SERVER/USERNAME", key="account")
         waiting = await self._parts.queue.waiting_profiles()
         return await to_thread(self._among, waiting, account)
 

@@ -105,7 +105,11 @@ class Operation:
 def _is_text(value: Any) -> bool:
     """Whether all texts in a value can be written. JSON lets surrogates through, which are no characters."""
     if isinstance(value, str):
-        return value.isascii() or not any("\ud800" <= character <= "\udfff" for character in value)
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            return False
+        return True
     if isinstance(value, Mapping):
         return all(_is_text(key) and _is_text(inner) for key, inner in value.items())
     return not isinstance(value, list) or all(_is_text(inner) for inner in value)

@@ -12,11 +12,13 @@ from relay.control.api_tokens import ApiTokenOperations
 from relay.control.applications import Applications
 from relay.control.audits import Audits
 from relay.control.authorizations import Authorizations
+from relay.control.bulk import Bulk
 from relay.control.doctor import Doctor
 from relay.control.history import History
 from relay.control.incoming import IncomingPasswords
 from relay.control.invitations import Invitations
 from relay.control.ledger import Ledger
+from relay.control.machine_keys import check_machine_keys
 from relay.control.message_counts import MessageCounts
 from relay.control.message_pages import MessagePages
 from relay.control.message_records import rfc3339
@@ -59,6 +61,8 @@ class Operations:
             **Providers().operations(),
             **Profiles(parts, ProfileKind.CHANNEL).operations(),
             **Profiles(parts, ProfileKind.AGENT).operations(),
+            **Bulk(parts, ProfileKind.CHANNEL).operations(),
+            **Bulk(parts, ProfileKind.AGENT).operations(),
             **Applications(parts).operations(),
             **Scripts(parts).operations(),
             **Passwords(parts).operations(),
@@ -142,6 +146,7 @@ class Operations:
         if not operation.allows(actor, params):
             log.refused(what=name, who=actor.name, role=str(actor.role), way=str(actor.way))
             raise Forbidden(_forbidden(actor))
+        check_machine_keys(actor, params)
         return operation
 
     async def _told(

@@ -105,7 +105,7 @@ class Pages:
     def _servers(self, sort: str, contains: str, start: int, limit: int, *, descending: bool) -> dict[str, Any]:
         records = server_records(self._parts)
         if records and sort not in records[0]:
-            raise Refused(f"there is no column {sort!r} to sort by{did_you_mean(sort, records[0])}")
+            raise Refused(f"there is no column {sort!r} to sort by{did_you_mean(sort, records[0])}", key="sort")
         text = contains.strip().casefold()
         found = [record for record in records if not text or has_text(record, text)]
         ordered = in_order(found, lambda record: _by_moment(record[sort]), descending=descending)

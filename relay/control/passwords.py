@@ -64,7 +64,7 @@ class Passwords:
             await self._parts.vault.put(ref.owner, ref.inline)
             note_secret(ref.owner)
         if refs:
-            await self._parts.directory.change(_without_passwords(entries, incoming=True))
+            await self._parts.directory.change(without_passwords(entries, incoming=True))
         return {"ok": True, "imported": [ref.owner for ref in refs]}
 
     async def rotate(self) -> dict[str, Any]:
@@ -80,7 +80,7 @@ async def set_password(parts: Parts, entry: Server | Profile, password: str) -> 
     await parts.vault.put(ref.owner, password)
     note_secret("password")
     if ref.inline:
-        await parts.directory.change(_without_passwords([entry]))
+        await parts.directory.change(without_passwords([entry]))
 
 
 def check_password_counts(parts: Parts, entry: Server | Profile) -> SecretRef:
@@ -131,7 +131,7 @@ def _entries(directory: Directory) -> Iterator[Server | Profile]:
     yield from directory.profiles()
 
 
-def _without_passwords(entries: Iterable[Server | Profile], *, incoming: bool = False) -> Edit:
+def without_passwords(entries: Iterable[Server | Profile], *, incoming: bool = False) -> Edit:
     """Return the edit that takes these passwords out of the file; one that was changed meanwhile stays."""
     places = [place for entry in entries for place in _places(entry, incoming=incoming)]
 

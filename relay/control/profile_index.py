@@ -84,7 +84,8 @@ class ProfileIndex:
         if column in own:
             return own[column]
         if column not in columns:
-            raise Refused(f"there is no column {column!r} to sort by{did_you_mean(column, [*columns, *own, *live])}")
+            hint = did_you_mean(column, [*columns, *own, *live])
+            raise Refused(f"there is no column {column!r} to sort by{hint}", key="sort")
         return lambda row: getattr(row.profile, column)
 
 

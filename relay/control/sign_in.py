@@ -5,7 +5,6 @@ import ipaddress
 
 from relay import log
 from relay.control.actor import Actor, Role, Way
-from relay.control.operation import refusals
 from relay.control.parts import Parts
 from relay.control.refused import Refused
 from relay.directory.client import Client
@@ -13,7 +12,10 @@ from relay.listener.failures import WINDOW, LoginFailures, failure_key, pause_af
 from relay.mail.reply import clean_text
 from relay.secrets.login_password import admin_owner
 from relay.secrets.logins import Logins, TooManyLogins
+from relay.secrets.master_key import MasterKeyError
+from relay.secrets.sources import SecretUnavailable
 from relay.store.administrators import Administrator
+from relay.store.errors import StoreError
 
 _BUSY_SECONDS = 5
 
@@ -41,12 +43,12 @@ class SignIn:
         key = failure_key(client, name)
         self._check_bar(key)
         try:
-            with refusals():
-                actor = await self._who(name, password, peer)
-        except Refused as error:
-            if isinstance(error.__cause__, TooManyLogins):
-                raise TooMany("too many people sign in just now; try again in a moment", _BUSY_SECONDS) from None
-            raise
+            actor = await self._who(name, password, peer)
+        except TooManyLogins:
+            raise TooMany("too many people sign in just now; try again in a moment", _BUSY_SECONDS) from None
+        except (SecretUnavailable, StoreError, MasterKeyError) as error:
+            log.broken(f"a sign-in could not be checked: {error}")
+            raise Refused("nobody can sign in just now; relay's log says why") from None
         # SECURITY: asked again, because others from there may have failed while this one was being checked.
         self._check_bar(key)
         if actor is None:

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 from relay.control.lookup import find_server
-from relay.control.operation import Operation
+from relay.control.operation import Access, Operation
 from relay.control.parts import Parts
 from relay.control.probe_message import probe_message
 from relay.control.probes import probe_steps
@@ -41,7 +41,7 @@ class Trial:
 
     def operations(self) -> dict[str, Operation]:
         """Return the operations by name."""
-        return {"server.try": Operation(self.try_, is_stream=True)}
+        return {"server.try": Operation(self.try_, is_stream=True, access=Access.ADMIN)}
 
     def try_(
         self,
@@ -76,9 +76,9 @@ class Trial:
         if server.auth is Auth.NONE:
             return
         if password is not None and (not password or not {"\r", "\n", "\0"}.isdisjoint(password)):
-            raise Refused("password: a password is one line of text and not empty")
+            raise Refused("a password is one line of text and not empty", key="password")
         if server.auth is Auth.OAUTH2 and (saved is None or saved.oauth != server.oauth):
-            raise Refused("auth: a login by OAuth can be tested when the server is saved and authorized")
+            raise Refused("a login by OAuth can be tested when the server is saved and authorized", key="auth")
         if password is not None and server.auth is not Auth.OAUTH2:
             return
         holders = [saved] if saved is not None else []
@@ -89,8 +89,9 @@ class Trial:
             changed = [words for key, words in _WAY.items() if getattr(holder, key) != getattr(server, key)]
             if changed:
                 raise Refused(
-                    f"password: enter it for this test; the saved one is for {holder.host} as it is saved, "
-                    f"and here the {' and the '.join(changed)} {'is' if len(changed) == 1 else 'are'} different"
+                    f"enter the password for this test; the saved one is for {holder.host} as it is saved, "
+                    f"and here the {' and the '.join(changed)} {'is' if len(changed) == 1 else 'are'} different",
+                    key="password",
                 )
 
     async def _secret(self, server: Server, saved: Server | None, password: str | None) -> Secret | None:
@@ -109,7 +110,7 @@ class Trial:
 def _server(values: Mapping[str, Any], name: str) -> Server:
     """Return the server that values describe. Raises Faults, each with its key as the form knows it."""
     if "password" in values:
-        raise Refused("password: give it beside the values, not as one of them")
+        raise Refused("give the password beside the values, not as one of them", key="password")
     try:
         table = {key: value for key, value in values.items() if value is not None}
         return parse_directory({"default_server": name, "servers": {name: table}}).servers[name]

@@ -10,7 +10,7 @@ DIAGNOSTICS: Faults (what the file says, or would say, is wrong), FileRefused (i
 import fcntl
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, MutableMapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,7 @@ from typing import Any, TypeAlias
 
 from relay.directory.document import CommentsInTheWay, as_text
 from relay.directory.model import Directory, Profile, Server
+from relay.directory.oauth_rules import oauth_warnings
 from relay.directory.rules import holder_key, parse_directory
 from relay.faults import Fault, Faults
 from relay.private import create_private, sync_folder, take_folder_owner
@@ -71,6 +72,8 @@ class DirectoryFile:
     def __init__(self, path: Path, check: Callable[[Directory], Iterable[Fault]] = lambda _: ()) -> None:
         self.path = path
         self._check = check
+        # What the last change wrote, so that the next one need not read it: half of its time with ten thousand agents.
+        self._kept: tuple[Fingerprint, dict[str, Any]] | None = None
 
     def read(self) -> Snapshot:
         """Return what the file says now. Raises Faults."""
@@ -89,6 +92,11 @@ class DirectoryFile:
         return self.fingerprint() != since
 
     def warnings(self, directory: Directory) -> tuple[Fault, ...]:
+        """Return a warning for each password that stands in the file, and for each server without its OAuth app."""
+        found = [Fault(str(self.path), key, message) for key, message in oauth_warnings(directory)]
+        return (*found, *self._readable_passwords(directory))
+
+    def _readable_passwords(self, directory: Directory) -> tuple[Fault, ...]:
         """Return a warning for each password that stands in the file, and who can read it there."""
         holders: list[Server | Profile] = [*directory.servers.values(), *directory.profiles()]
         keys = [holder_key(holder) for holder in holders if holder.password]
@@ -100,6 +108,13 @@ class DirectoryFile:
         readers = f", where others can read it (mode {mode:04o})" if mode & 0o044 else ""
         message = f"a password stands in this file{readers}; move it to the vault: relay secrets import"
         return tuple(Fault(str(self.path), f"{key}.password", message) for key in keys)
+
+    def preview(self, edit: Edit) -> Directory:
+        """Return the directory that an edit would make of what the file says now. Raises as `change`."""
+        content, _ = self._content()
+        tables = parse_toml(content, str(self.path))
+        edit(tables)
+        return self._checked(tables)
 
     def change(
         self,
@@ -142,13 +157,20 @@ class DirectoryFile:
         before = None if known is None else self._before(content, fingerprint, known)
         if before is not None:
             check(before)
-        tables = parse_toml(content, str(self.path))
+        tables = self._tables(content, fingerprint)
         try:
             after = as_text(content.decode("utf-8-sig"), tables, edit)
         except CommentsInTheWay:
             raise FileRefused(f"{self.path} has comments where the change would stand; edit it by hand") from None
-        directory = self._directory(after.encode())
-        return Snapshot(directory, self._replace(after.encode(), fingerprint), before)
+        directory = self._checked(tables)
+        written = self._replace(after.encode(), fingerprint)
+        self._kept = (written, tables)
+        return Snapshot(directory, written, before)
+
+    def _tables(self, content: bytes, fingerprint: Fingerprint) -> dict[str, Any]:
+        """Return what the file says, to be changed: what the last change left, or read anew."""
+        kept, self._kept = self._kept, None
+        return kept[1] if kept and kept[0] == fingerprint else parse_toml(content, str(self.path))
 
     def _before(self, content: bytes, fingerprint: Fingerprint, known: Snapshot) -> Directory:
         """Return what the file says before a change: another process may have written it since it was read."""
@@ -160,7 +182,10 @@ class DirectoryFile:
             return known.directory
 
     def _directory(self, content: bytes) -> Directory:
-        directory = parse_directory(parse_toml(content, str(self.path)), str(self.path))
+        return self._checked(parse_toml(content, str(self.path)))
+
+    def _checked(self, tables: Mapping[str, Any]) -> Directory:
+        directory = parse_directory(tables, str(self.path))
         faults = tuple(self._check(directory))
         if faults:
             raise Faults(faults)

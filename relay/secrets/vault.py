@@ -51,6 +51,9 @@ class SecretStore(Protocol):
     async def put(self, owner: str, sealed: bytes, changed: datetime, key_id: str) -> None:
         """Keep a sealed secret in place of the owner's old one. Raises KeyChanged unless the store's key is this."""
 
+    async def put_all(self, sealed: Mapping[str, bytes], changed: datetime, key_id: str) -> None:
+        """Keep the sealed secrets of several owners, all or none. Raises KeyChanged unless the store's key is this."""
+
     async def get(self, owner: str) -> bytes | None:
         """Return an owner's sealed secret."""
 
@@ -116,8 +119,7 @@ class Vault:
 
     async def put(self, owner: str, value: str) -> None:
         """Keep an owner's secret, durably. Raises SecretRefused for an empty one or one with a line end or NUL."""
-        if not value or not _NOT_IN_A_SECRET.isdisjoint(value):
-            raise SecretRefused("a password is one line of text and not empty")
+        _check(value)
         async with self._turn:
             changed = datetime.now(UTC)
             # Forgotten first: where the caller is cancelled in the commit, nobody knows what was written.
@@ -128,6 +130,21 @@ class Vault:
                 await self._reload()
                 await self._store.put(owner, seal(self._key, owner, value), changed, self._key.id)
             self._owners[owner] = changed
+
+    async def put_all(self, values: Mapping[str, str]) -> None:
+        """Keep the secrets of many owners, all or none, durably and with one commit. Raises as `put`."""
+        for value in values.values():
+            _check(value)
+        async with self._turn:
+            changed = datetime.now(UTC)
+            for owner in values:
+                self._opened.pop(owner, None)
+            try:
+                await self._store.put_all(await self._sealed(values), changed, self._key.id)
+            except KeyChanged:
+                await self._reload()
+                await self._store.put_all(await self._sealed(values), changed, self._key.id)
+            self._owners |= dict.fromkeys(values, changed)
 
     async def get(self, owner: str) -> Secret | None:
         """Return an owner's secret. Raises SecretBroken if what is stored does not open for this owner."""
@@ -175,6 +192,10 @@ class Vault:
             self._source.promote()
         log.changed(what="master key", key=new.id, old=old.id, secrets=len(self._owners))
 
+    async def _sealed(self, values: Mapping[str, str]) -> dict[str, bytes]:
+        key = self._key
+        return await asyncio.to_thread(lambda: {owner: seal(key, owner, value) for owner, value in values.items()})
+
     async def _unseal(self, owner: str, sealed: bytes) -> str:
         try:
             return unseal(self._key, owner, sealed)
@@ -195,6 +216,11 @@ class Vault:
     def _use(self, key: MasterKey) -> None:
         self._key = key
         self._opened.clear()  # their versions came from the old key
+
+
+def _check(value: str) -> None:
+    if not value or not _NOT_IN_A_SECRET.isdisjoint(value):
+        raise SecretRefused("a password is one line of text and not empty")
 
 
 async def _settle(store: SecretStore, source: KeySource) -> MasterKey:

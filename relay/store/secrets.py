@@ -13,6 +13,8 @@ from relay.store.tables import secrets, vault
 
 # For a person, in a program of theirs: here nothing is removed but one by one.
 _REMOVAL = "DELETE FROM secrets"
+# How many owners one statement names; the databases have limits.
+_BATCH = 500
 
 
 class SecretTable:
@@ -51,6 +53,17 @@ class SecretTable:
             done = await connection.execute(update(secrets).where(secrets.c.owner == owner).values(values))
             if not done.rowcount:
                 await connection.execute(insert(secrets).values(owner=owner, **values))
+
+    async def put_all(self, sealed: Mapping[str, bytes], changed: datetime, key_id: str) -> None:
+        """Keep the sealed secrets of several owners."""
+        owners = list(sealed)
+        async with self._database.write() as connection:
+            await _require_key(connection, key_id)
+            for start in range(0, len(owners), _BATCH):
+                some = owners[start : start + _BATCH]
+                await connection.execute(delete(secrets).where(secrets.c.owner.in_(some)))
+                rows = [{"owner": owner, "sealed": sealed[owner], "changed": changed} for owner in some]
+                await connection.execute(insert(secrets), rows)
 
     async def get(self, owner: str) -> bytes | None:
         """Return an owner's sealed secret."""

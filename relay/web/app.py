@@ -13,6 +13,8 @@ from starlette.types import ASGIApp
 from relay import log
 from relay.endpoint import TcpAddress
 from relay.web import health, sign_in
+from relay.web.api.app import PREFIX, make_api
+from relay.web.api.problems import problem
 from relay.web.guard import Guard, RequestTooLarge, hosts_of
 from relay.web.pages import applications, channels, servers
 from relay.web.site import STATIC, Site
@@ -27,6 +29,7 @@ def make_app(site: Site, address: TcpAddress) -> ASGIApp:
         *health.routes(site),
         *sign_in.routes(site),
         *applications.routes(site),
+        Mount(PREFIX, make_api(site)),
         *channels.routes(site),
         *servers.routes(site),
         Mount("/static", _Static(directory=STATIC), name="static"),
@@ -55,6 +58,8 @@ class _Static(StaticFiles):
 def _told(site: Site) -> _Answer:
     async def answer(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
+        if request.url.path.startswith(f"{PREFIX}/"):  # a path that no mount takes, such as one with a line end in it
+            return problem(error.status_code, "there is nothing at this address; see openapi.json")
         sentence = {404: "there is no such page", 405: "this page takes no such request"}.get(
             error.status_code, error.detail
         )

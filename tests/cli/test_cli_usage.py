@@ -15,7 +15,7 @@ from tests.cli.cli_kit import CommandLine
 VERBS = {
     "server": "add list show set remove default password test authorize",
     "channel": "add list show set remove password test authorize",
-    "agent": "add list show set remove password test authorize",
+    "agent": "add list show set remove password test authorize invite",
     "application": "add list show set remove password",
     "queue": "list show retry hold release remove export",
     "account": "list release",
@@ -23,6 +23,8 @@ VERBS = {
     "provider": "list",
     "secrets": "list import rotate",
     "config": "show",
+    "admin": "add list set password remove",
+    "token": "add list remove",
 }
 PLAIN = ("serve", "init", "demo", "check", "status", "route", "doctor", "sendmail")
 COMMANDS = [(name,) for name in PLAIN] + [(noun, verb) for noun, verbs in VERBS.items() for verb in verbs.split()]

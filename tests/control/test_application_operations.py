@@ -18,7 +18,12 @@ async def _login_set(operations: AdminOperations, kind: str, name: str) -> bool:
 async def test_an_application_is_added_changed_listed_and_removed(operations: AdminOperations) -> None:
     values = {"may_send_as": ["support", "group:flights"]}
     added = await operations.run("application.add", {"name": "crm", "values": values})
-    assert added == {"name": "crm", "may_send_as": ["support", "group:flights"], "login_set": False}
+    assert added == {
+        "name": "crm",
+        "may_send_as": ["support", "group:flights"],
+        "login_set": False,
+        "version": added["version"],
+    }
     await operations.run("application.add", {"name": "bot", "values": {"may_send_as": ["*"]}, "password": PASSWORD})
     changed = await operations.run("application.set", {"name": "crm", "changes": ["may_send_as=sales"]})
     assert changed["may_send_as"] == ["sales"]

@@ -84,8 +84,7 @@ async def test_pages_follow_each_other(operations: AdminOperations) -> None:
         ({"contains": " odd@X "}, ["a4"]),
         ({"message_id": "Odd@x.example"}, ["a4"]),
         ({"since": "2025-11-24T09:03:00Z", "until": "2025-11-24T10:05:00+01:00"}, ["a4", "a3"]),
-        ({"contains": "\ud800\0"}, []),
-        ({"profile": "\ud800"}, []),
+        ({"contains": "\0"}, []),
     ],
 )
 async def test_what_is_asked_for_is_found(operations: AdminOperations, asked: dict[str, Any], found: list[str]) -> None:
@@ -100,6 +99,7 @@ async def test_what_is_asked_for_is_found(operations: AdminOperations, asked: di
         {"since": "0001-01-01T00:00:00+14:00"},
         {"state": "lost"},
         {"after": "x"},
+        {"contains": "\ud800"},
         {"after": "99999999999999999999-a"},
         {"limit": 201},
         {"limit": 0},

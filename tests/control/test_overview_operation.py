@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from relay.control.advice import Holder, advice
-from relay.control.operations import Operations
 from relay.control.parts import Parts
 from relay.control.queue_desk import StoreQueueDesk
 from relay.delivery.accounts import Accounts
@@ -19,7 +18,7 @@ from relay.directory.model import Account, Auth, Meaning, Server
 from relay.mail.reply import Reply
 from relay.upstream.outcome import Failure
 from relay.upstream.phase import Phase
-from tests.control.control_kit import operations_in, parts_in, with_holds_read
+from tests.control.control_kit import AdminOperations, operations_in, parts_in, with_holds_read
 from tests.control.queue_kit import START, hold_row, new, stored
 
 JANE = "acmejets/jane@acmejets.example"
@@ -47,7 +46,7 @@ async def test_the_totals_are_of_a_day_and_what_waits_is_of_now(parts: Parts) ->
     await parts.queue.record([new(stored(delivered, id=f"aaaaaa{n}", minute=minutes - n)) for n in range(3)])
     await parts.queue.record([new(stored(failed, id="bbbbbb0", minute=minutes - 9)), new(stored(delivered, minute=0))])
     await parts.queue.add(new(stored(minute=minutes)), new(stored(State.HELD)), new(stored(State.UNKNOWN)))
-    overview = await Operations(parts).run("overview", {})
+    overview = await AdminOperations(parts).run("overview", {})
     assert overview["totals"] == {"came": 5, "sent": 3, "failed": 1, "removed": 0, "waiting": 2, "held": 1}
     assert overview["queue"] == {"queued": 1, "sending": 0, "unknown": 1, "held": 1}
     assert overview["oldest"] == "2025-11-24T09:00:00Z"
@@ -60,7 +59,7 @@ async def test_accounts_in_trouble_come_with_what_to_do(parts: Parts) -> None:
     await parts.queue.put_hold(hold_row("gone", "x/y"))
     for number in range(2):
         await parts.queue.add(new(stored(State.HELD, id=f"aaaaaa{number}", held_by=MAILER)))
-    overview = await Operations(await with_holds_read(parts)).run("overview", {})
+    overview = await AdminOperations(await with_holds_read(parts)).run("overview", {})
     mailer, jane, gone = overview["accounts"]
     assert overview["troubled"] == 3
     assert (mailer["account"], mailer["waiting"], mailer["used_by"]) == (MAILER, 2, 1)
@@ -81,7 +80,7 @@ async def test_an_account_that_goes_slower_is_told_after_the_held_ones(parts: Pa
     failure = Failure(phase=Phase.MAIL, reply=Reply(451, "4.7.0", "slower"), meaning=Meaning.THROTTLE, from_server=True)
     accounts.slow_down(server, Account("other", "mailer@other.example"), failure, now)
     desk = StoreQueueDesk(parts.queue, routing, accounts)
-    overview = await Operations(replace(parts, desk=desk)).run("overview", {})
+    overview = await AdminOperations(replace(parts, desk=desk)).run("overview", {})
     held, slowed = overview["accounts"]
     assert (held["state"], slowed["state"], slowed["waiting"]) == ("held", "slowed", None)
     assert "the server asks for a slower pace; mail goes on at 20" in slowed["advice"]
@@ -109,3 +108,14 @@ def test_the_advice_goes_by_what_the_answer_means(means: str, server: Server, ex
     record: dict[str, Any] = {"account": "main/x", "address": "x@y.example", "means": means}
     assert expected in advice({**record, "until": "2025-11-24T10:00:00Z"}, Holder("agent", "jane", server))
     assert "None" not in advice({**record, "until": None}, Holder("agent", "jane", server))
+
+
+async def test_a_server_whose_account_is_held_says_so_in_lists(parts: Parts) -> None:
+    operations = AdminOperations(parts)
+    assert [server["state"] for server in await operations.run("server.list", {})] == ["ok", "ok"]
+    await parts.queue.put_hold(hold_row("acmejets", "mailer@acmejets.example"))
+    await parts.queue.put_hold(hold_row("other", "sales@acmejets.example"))
+    operations = AdminOperations(await with_holds_read(parts))
+    page = await operations.run("server.page", {"sort": "state"})
+    assert [(server["name"], server["state"]) for server in page["items"]] == [("acmejets", "held"), ("other", "ok")]
+    assert (await operations.run("server.show", {"name": "acmejets"}))["state"] == "held"

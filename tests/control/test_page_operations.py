@@ -1,6 +1,6 @@
 """Lists page by page: sorted by every column, filtered, and as quick with ten thousand agents as with ten."""
 
-import asyncio
+import gc
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -134,29 +134,26 @@ async def test_ten_thousand_agents_are_listed_at_once_and_hold_up_nobody(tmp_pat
             {"sort": "resolved_server", "password": "missing", "limit": 500},
         ]
         for params in asked:
-            await operations.run("agent.page", params)
-            start = time.perf_counter()
-            page = await operations.run("agent.page", params)
-            assert time.perf_counter() - start < 0.2, params
-            assert page["total"] == MANY
-        assert await _longest_step(operations, asked) < 0.1
+            assert await _loop_seconds(operations, params) < 0.03, "what takes time is done in a thread"
+            assert await _seconds(operations, params) < 0.2, params
 
 
-async def _longest_step(operations: AdminOperations, asked: list[dict[str, Any]]) -> float:
-    """Return the longest time for which the event loop was not free while pages were made."""
-    longest, is_over = 0.0, False
+async def _loop_seconds(operations: AdminOperations, params: dict[str, Any]) -> float:
+    """Return how much the event loop itself had to do for a page."""
+    gc.disable()  # which would count here for what others left
+    before = time.thread_time()
+    try:
+        assert (await operations.run("agent.page", params))["total"] == MANY
+        return time.thread_time() - before
+    finally:
+        gc.enable()
 
-    async def watch() -> None:
-        nonlocal longest
-        while not is_over:
-            before = time.perf_counter()
-            await asyncio.sleep(0)
-            longest = max(longest, time.perf_counter() - before)
-            await asyncio.sleep(0.001)
 
-    watching = asyncio.create_task(watch())
-    for params in asked:
+async def _seconds(operations: AdminOperations, params: dict[str, Any]) -> float:
+    """Return how long a page takes: the shortest of three times, for others may be at work on this machine."""
+    found = []
+    for _ in range(3):
+        start = time.perf_counter()
         await operations.run("agent.page", params)
-    is_over = True
-    await watching
-    return longest
+        found.append(time.perf_counter() - start)
+    return min(found)

@@ -185,7 +185,7 @@ def test_a_message_that_waits(relay: Relay) -> None:
         assert done.status == 0, done.text
         if words[1:] == ["list"]:
             relay.command(*words, "--json")
-    assert relay.command("queue", "remove", id_).status == 0
+    wait_until(lambda: relay.command("queue", "remove", id_).status == 0, "the end of the attempt after the release")
 
 
 @pytest.mark.parametrize(

@@ -37,6 +37,12 @@ class Console:
         assert done.status == 0, done.text
         return password
 
+    def add_token(self, name: str, role: str = "administrator") -> str:
+        """Add a token of the API, and return it."""
+        done = self.relay.command("token", "add", name, "--role", role)
+        assert done.status == 0, done.text
+        return done.out.split()[-1]
+
     def sign_in(self, context: BrowserContext, name: str, password: str) -> Page:
         """Sign in as a person does, and return the page where that leads."""
         page = context.new_page()

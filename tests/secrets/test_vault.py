@@ -257,3 +257,17 @@ async def test_a_rotation_that_fails_leaves_everything_as_it_was(database: Datab
     again = await reopened(table, tmp_path)
     assert again.key_id == key_id
     assert not (tmp_path / "master.key.new").exists()
+
+
+async def test_many_secrets_are_kept_at_once_or_none(table: SecretTable, tmp_path: Path) -> None:
+    vault = await reopened(table, tmp_path)
+    await vault.put("profile/a1", "old")
+    await vault.put_all({f"profile/a{number}": f"secret {number}" for number in range(1200)})
+    for number in (0, 1, 1199):
+        secret = await vault.get(f"profile/a{number}")
+        assert secret is not None
+        assert secret.value == f"secret {number}"
+    with pytest.raises(SecretRefused):
+        await vault.put_all({"profile/b": "good", "profile/a1": "two\nlines"})
+    assert not vault.has("profile/b")
+    assert len((await reopened(table, tmp_path)).owners()) == 1200

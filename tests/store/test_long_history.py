@@ -35,17 +35,17 @@ async def queue(filled: Path) -> AsyncIterator[Queue]:
 @pytest.mark.parametrize(
     ("wanted", "seconds"),
     [
-        ({}, 0.1),
-        ({"sender": Address.parse("agent9@acmejets.example")}, 0.1),
-        ({"to": Address.parse("r777@there.example")}, 0.1),
-        ({"message_id": "777@acmejets.example"}, 0.1),
+        ({}, 0.3),
+        ({"sender": Address.parse("agent9@acmejets.example")}, 0.3),
+        ({"to": Address.parse("r777@there.example")}, 0.3),
+        ({"message_id": "777@acmejets.example"}, 0.3),
         ({"profile": "agent7"}, 0.3),
-        ({"contains": "flight 777", "since": NOW - 30 * DAY}, 0.8),
+        ({"contains": "flight 777", "since": NOW - 30 * DAY}, 2),
         # Everything is looked at, for nothing.
-        ({"profile": "nobody"}, 0.8),
-        ({"sender_part": "nobody"}, 1),
-        ({"to_part": "nobody"}, 1),
-        ({"contains": "in none of them"}, 1.5),
+        ({"profile": "nobody"}, 2),
+        ({"sender_part": "nobody"}, 3),
+        ({"to_part": "nobody"}, 3),
+        ({"contains": "in none of them"}, 3),
     ],
 )
 async def test_a_page_is_found_in_time(queue: Queue, wanted: dict[str, Any], seconds: float) -> None:
@@ -53,8 +53,8 @@ async def test_a_page_is_found_in_time(queue: Queue, wanted: dict[str, Any], sec
 
 
 async def test_counting_is_quick(queue: Queue) -> None:
-    assert await timed(lambda: queue.counts_over_time(STATES, NOW - 90 * DAY, NOW, DAY)) < 0.3
-    assert await timed(lambda: queue.counts_over_time(STATES, NOW - DAY, NOW, DAY / 288)) < 0.1
+    assert await timed(lambda: queue.counts_over_time(STATES, NOW - 90 * DAY, NOW, DAY)) < 1
+    assert await timed(lambda: queue.counts_over_time(STATES, NOW - DAY, NOW, DAY / 288)) < 0.5
     found = await queue.counts_over_time(STATES, NOW - 90 * DAY, NOW, DAY)
     assert sum(one.number for one in found) == MANY
 

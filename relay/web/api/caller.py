@@ -1,6 +1,7 @@
 """Who asks the API, and the operations as this one may run them."""
 
 from collections.abc import AsyncIterator, Mapping
+from datetime import datetime
 from typing import Annotated, Any, TypeAlias
 
 from fastapi import Depends, Header, Request
@@ -71,3 +72,8 @@ def given_values(body: BaseModel, *, without: frozenset[str] = frozenset()) -> d
     """Return what was given, and nothing else: a key that was left out stays as it is."""
     values: dict[str, Any] = body.model_dump(mode="json", exclude_unset=True, exclude=set(without))
     return values
+
+
+def as_text(moment: datetime | None) -> str | None:
+    """Return a time that was asked for as the operations take it."""
+    return None if moment is None else moment.isoformat()

@@ -1,6 +1,6 @@
 """The entries of the directory: listed, shown, added, changed and removed, each noun in the same way."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Path, Query, Response
 
@@ -13,7 +13,6 @@ Name = Annotated[str, Path(pattern=NAME_PATTERN, examples=["support"])]
 Start = Annotated[int, Query(ge=0, le=2**31, description="The number of the first one wanted, from 0.")]
 Limit = Annotated[int, Query(ge=1, le=500, description="How many at most.")]
 Contains = Annotated[str, Query(max_length=200, description="A text that one of their values has, without case.")]
-Sort = Annotated[str, Query(max_length=50, description="The key of the record to sort by.")]
 Filter = Annotated[str | None, Query(max_length=200)]
 
 
@@ -120,12 +119,13 @@ def _add_server_removal(routes: APIRouter) -> None:
 
 
 def _add_server_list(routes: APIRouter) -> None:
+    sort_key = _keys_of(SERVERS)
     page = Page[SERVERS.record]  # type: ignore[name-defined]
 
     @routes.get("/servers", response_model=page, responses=responses(), tags=["servers"], operation_id="server.page")
     async def list_servers(
         caller: Asking,
-        sort: Sort = "name",
+        sort: sort_key = "name",  # type: ignore[valid-type]
         descending: bool = False,
         contains: Contains = "",
         start: Start = 0,
@@ -138,6 +138,7 @@ def _add_server_list(routes: APIRouter) -> None:
 
 
 def _add_profile_list(routes: APIRouter, noun: Noun) -> None:
+    sort_key = _keys_of(noun)
     page = Page[noun.record]  # type: ignore[name-defined]
 
     @routes.get(
@@ -150,7 +151,7 @@ def _add_profile_list(routes: APIRouter, noun: Noun) -> None:
     )
     async def list_profiles(
         caller: Asking,
-        sort: Sort = "name",
+        sort: sort_key = "name",  # type: ignore[valid-type]
         descending: bool = False,
         contains: Contains = "",
         start: Start = 0,
@@ -169,12 +170,13 @@ def _add_profile_list(routes: APIRouter, noun: Noun) -> None:
 
 
 def _add_agent_list(routes: APIRouter) -> None:
+    sort_key = _keys_of(AGENTS)
     page = Page[AGENTS.record]  # type: ignore[name-defined]
 
     @routes.get("/agents", response_model=page, responses=responses(), tags=["agents"], operation_id="agent.page")
-    async def list_agents(  # noqa: PLR0913 - what a list can be asked
+    async def list_agents(  # noqa: PLR0913, PLR0917 - what a list can be asked
         caller: Asking,
-        sort: Sort = "name",
+        sort: sort_key = "name",  # type: ignore[valid-type]
         descending: bool = False,
         contains: Contains = "",
         start: Start = 0,
@@ -211,3 +213,8 @@ def _add_short_list(routes: APIRouter, noun: Noun) -> None:
     async def list_all(caller: Asking, start: Start = 0, limit: Limit = 50) -> Any:
         records = await caller.run(f"{noun.word}.list")
         return {"items": records[start : start + limit], "total": len(records), "start": start}
+
+
+def _keys_of(noun: Noun) -> Any:
+    """Return the type of what a list can be sorted by: a key of the records."""
+    return Annotated[Literal[tuple(noun.record.model_fields)], Query(description="The key to sort by.")]

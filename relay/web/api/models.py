@@ -51,8 +51,9 @@ def record_model(name: str, model: Editable, more: Mapping[str, Any], example: M
     own = {key: (hint, ...) for key, hint in more.items()}
     version = (str, Field(description="Of this entry; the same as its ETag."))
     config = ConfigDict(json_schema_extra={"examples": [dict(example)]})
-    made = create_model(name, __config__=config, name=(str, ...), **keys, **own, version=version)  # type: ignore[call-overload]
-    assert issubclass(made, BaseModel)
+    made: type[BaseModel] = create_model(  # type: ignore[call-overload]
+        name, __config__=config, name=(str, ...), **keys, **own, version=version
+    )
     return made
 
 
@@ -66,8 +67,7 @@ def given_model(name: str, model: Editable, *, is_change: bool, example: Mapping
     for key, hint in hints.items():
         keys[key] = (hint, ...) if key in required and not is_change else (hint | None, None)
     config = ConfigDict(extra="forbid", json_schema_extra={"examples": [dict(example)]})
-    made = create_model(name, __config__=config, **keys)
-    assert issubclass(made, BaseModel)
+    made: type[BaseModel] = create_model(name, __config__=config, **keys)
     return made
 
 
@@ -109,6 +109,5 @@ def _table_model(table: Any, without: frozenset[str], suffix: str) -> type[BaseM
         hint = _with_models(get_type_hints(table, include_extras=True)[field.name], without, suffix)
         is_given = suffix and field.default is not MISSING
         keys[field.name] = (hint, field.default) if is_given else (hint, ...)
-    made = create_model(f"{table.__name__}{suffix}", __config__=_STRICT if suffix else None, **keys)
-    assert issubclass(made, BaseModel)
+    made: type[BaseModel] = create_model(f"{table.__name__}{suffix}", __config__=_STRICT if suffix else None, **keys)
     return made

@@ -6,6 +6,7 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
@@ -14,6 +15,11 @@ from relay import log
 from relay.control.refused import Conflict, Forbidden, NotFound, Refused, UnknownOperation
 
 MEDIA_TYPE = "application/problem+json"
+_SENTENCES = {
+    400: "the body is not JSON in UTF-8",
+    404: "there is nothing at this address; see openapi.json",
+    405: "this address takes no such request; see Allow",
+}
 
 
 class KeyFault(BaseModel):
@@ -37,7 +43,7 @@ class Problem(BaseModel):
 
 def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Return what the documentation says of refusals: these, and those that every request can meet."""
-    every = {401, 403, 421, 422, *statuses}
+    every = {400, 401, 403, 413, 421, 422, *statuses}
     schema = {"schema": {"$ref": "#/components/schemas/Problem"}}
     return {
         status: {"description": HTTPStatus(status).phrase, "content": {MEDIA_TYPE: schema}} for status in sorted(every)
@@ -64,8 +70,11 @@ def add_handlers(api: FastAPI) -> None:
         return problem(422, detail, errors)
 
     @api.exception_handler(HTTPException)
-    async def told(request: Request, error: HTTPException) -> Response:  # noqa: ARG001
-        return problem(error.status_code, str(error.detail), (), error.headers)
+    async def told(request: Request, error: HTTPException) -> Response:
+        headers = dict(error.headers or {})
+        if error.status_code == 405:
+            headers["Allow"] = _allowed(request)
+        return problem(error.status_code, _SENTENCES.get(error.status_code, str(error.detail)), (), headers)
 
     @api.exception_handler(Exception)
     async def broken(request: Request, error: Exception) -> Response:
@@ -88,6 +97,15 @@ def problem(
         "errors": list(errors),
     }
     return JSONResponse(body, status, headers, media_type=MEDIA_TYPE)
+
+
+def _allowed(request: Request) -> str:
+    """Return all methods of an address: several routes share one, and the router names those of the first alone."""
+    path = request.scope["path"].removeprefix(request.scope.get("root_path", ""))
+    fitting = [
+        route for route in request.app.routes if isinstance(route, APIRoute) and route.path_regex.fullmatch(path)
+    ]
+    return ", ".join(sorted({method for route in fitting for method in route.methods or ()}))
 
 
 def _status_of(error: Refused) -> int:

@@ -1,0 +1,42 @@
+"""Keys that name files and programs of this machine, which only who has the machine may set.
+
+SECURITY: `password_from = "command:…"` runs a program as the relay's user, and `"file:…"` reads any of its files into a
+login that a server of one's own would see. Who has a password of the pages or a token of the API has not the machine.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from relay.control.actor import Actor, Way
+from relay.control.refused import Forbidden
+
+_KEYS = frozenset({"password_from"})
+_FROM_AFAR = frozenset({Way.PAGE, Way.API})
+
+
+def check_machine_keys(actor: Actor, params: Mapping[str, Any]) -> None:
+    """Raise Forbidden where somebody sets such a key over the pages or the API; to leave it unset is for everybody."""
+    if actor.way not in _FROM_AFAR:
+        return
+    key = _found(params.get("values")) or _assigned(params.get("changes"))
+    if key:
+        raise Forbidden(
+            f"{key}: this names a file or a program of the machine; set it there, in directory.toml or by a command",
+            key=key,
+        )
+
+
+def _found(values: Any) -> str:
+    if isinstance(values, Mapping):
+        for key, value in values.items():
+            if key in _KEYS and value not in (None, ""):
+                return str(key)
+            if inner := _found(value):
+                return f"{key}.{inner}"
+    return ""
+
+
+def _assigned(changes: Any) -> str:
+    texts = changes if isinstance(changes, list) else []
+    keys = (str(text).partition("=")[0].strip() for text in texts)
+    return next((key for key in keys if key.rpartition(".")[2] in _KEYS), "")

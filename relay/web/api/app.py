@@ -1,0 +1,51 @@
+"""The API as one ASGI application, with its own description (OpenAPI) at /api/v1/openapi.json."""
+
+from fastapi import FastAPI
+from starlette.types import ASGIApp
+
+from relay import __version__
+from relay.web.api import entries, mail, people, secrets, system, trials
+from relay.web.api.problems import Problem, add_handlers
+from relay.web.site import Site
+
+PREFIX = "/api/v1"
+_DESCRIPTION = (
+    "Everything that the pages and the commands do. A request bears `Authorization: Bearer TOKEN`; "
+    "`relay token add NAME` makes one, for an administrator, or for a viewer who changes nothing. "
+    "Times are RFC 3339 in UTC. A refusal is `application/problem+json` with the keys at fault. "
+    "An entry has an ETag: a change with `If-Match` is refused with 412 where somebody else was faster."
+)
+
+
+def make_api(site: Site) -> ASGIApp:
+    """Return the API of a site, to be mounted at PREFIX."""
+    api = FastAPI(
+        title="Relay",
+        version=__version__,
+        description=_DESCRIPTION,
+        docs_url=None,
+        redoc_url=None,
+        servers=[{"url": PREFIX}],
+        root_path_in_servers=False,
+    )
+    api.state.site = site
+    add_handlers(api)
+    for module in (system, trials, secrets, entries, mail, people):
+        api.include_router(module.router())
+    _describe_problems(api)
+    return api
+
+
+def _describe_problems(api: FastAPI) -> None:
+    """Add the schema of problems to the description, which every refusal refers to."""
+    describe = api.openapi
+
+    def with_problems() -> dict[str, object]:
+        described = describe()
+        schema = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
+        schemas = described["components"]["schemas"]
+        schemas.update(schema.pop("$defs", {}))
+        schemas["Problem"] = schema
+        return described
+
+    api.openapi = with_problems  # type: ignore[method-assign]

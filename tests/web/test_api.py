@@ -1,0 +1,215 @@
+"""The API: what the pages do, in the words of HTTP, with every refusal as a problem."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from relay.web.api import nouns
+from tests.control.control_kit import operations_in
+from tests.peers.api import ApiClient
+from tests.peers.canaries import canary
+from tests.peers.console import Console
+from tests.peers.recorder import Recorder
+
+API = Path(nouns.__file__).parent
+# Streams of the commands that a page of the API takes the place of, and what has an address of its own.
+ELSEWHERE = {
+    "messages.list",
+    "queue.list",
+    "server.list",
+    "channel.list",
+    "agent.list",
+    "metrics",
+    "agent.messages",
+}
+
+
+@pytest.fixture(scope="module")
+def api(console: Console) -> ApiClient:
+    return ApiClient(console.url, console.add_token("writer"))
+
+
+@pytest.fixture(scope="module")
+def viewer(console: Console) -> ApiClient:
+    return ApiClient(console.url, console.add_token("reader", "viewer"))
+
+
+@pytest.fixture
+def jane(api: ApiClient) -> Iterator[dict[str, Any]]:
+    added = api.ask("POST", "/agents", {"name": "jane", "address": "jane@acmejets.example", "override": True})
+    assert added.status == 201, added.content
+    yield added.json
+    api.ask("DELETE", "/agents/jane")
+
+
+def test_an_entry_is_added_changed_and_removed(api: ApiClient, console: Console) -> None:
+    added = api.ask("POST", "/channels", {"name": "sales", "address": "sales@acmejets.example"})
+    assert (added.status, added.json["resolved_server"]) == (201, "acmejets")
+    changed = api.ask("PATCH", "/channels/sales", {"aliases": ["deals@acmejets.example"], "mode": "queued"})
+    assert (changed.status, changed.json["aliases"]) == (200, ["deals@acmejets.example"])
+    assert changed.json["mode"] == "queued"
+    restored = api.ask("PATCH", "/channels/sales", {"mode": None})
+    assert (restored.json["mode"], restored.json["aliases"]) == (None, ["deals@acmejets.example"])
+    assert console.relay.ask("channel", "show", "sales")["aliases"] == ["deals@acmejets.example"]
+    assert api.ask("DELETE", "/channels/sales").status == 204
+    assert api.ask("GET", "/channels/sales").status == 404
+
+
+def test_who_was_slower_is_told(api: ApiClient, jane: dict[str, Any]) -> None:
+    tag = api.ask("GET", "/agents/jane").headers["ETag"]
+    assert tag == f'"{jane["version"]}"'
+    first = api.ask("PATCH", "/agents/jane", {"group": "sales"}, If_Match=tag)
+    assert first.status == 200
+    second = api.ask("PATCH", "/agents/jane", {"group": "flights"}, If_Match=tag)
+    assert (second.status, second.headers["Content-Type"]) == (412, "application/problem+json")
+    assert "changed meanwhile" in second.json["detail"]
+    assert api.ask("DELETE", "/agents/jane", If_Match=tag).status == 412
+    assert api.get("/agents/jane")["group"] == "sales"
+    assert api.ask("DELETE", "/agents/jane", If_Match=first.headers["ETag"]).status == 204
+
+
+def test_a_refusal_names_the_keys_at_fault(api: ApiClient) -> None:
+    wrong = api.ask("POST", "/agents", {"name": "joe", "address": "joe@", "server": "nowhere"})
+    assert (wrong.status, wrong.headers["Content-Type"]) == (422, "application/problem+json")
+    assert {fault["key"] for fault in wrong.json["errors"]} == {"agents.joe.address", "agents.joe.server"}
+    unknown = api.ask("POST", "/agents", {"name": "joe", "address": "joe@acmejets.example", "adress": "x"})
+    assert (unknown.status, unknown.json["errors"][0]["key"]) == (422, "adress")
+    missing = api.ask("POST", "/agents", {"name": "joe"})
+    assert (missing.status, missing.json["errors"][0]["key"]) == (422, "address")
+
+
+def test_a_name_that_is_taken_and_one_that_is_used_are_conflicts(api: ApiClient) -> None:
+    taken = api.ask("POST", "/channels", {"name": "support", "address": "other@acmejets.example"})
+    assert taken.status in {409, 422}
+    assert "already" in taken.json["detail"]
+    default = api.ask("DELETE", "/servers/acmejets")
+    assert (default.status, "default server" in default.json["detail"]) == (409, True)
+
+
+def test_without_a_token_nothing_is_told(console: Console) -> None:
+    for token in ("", "wrong"):
+        refused = ApiClient(console.url, token).ask("GET", "/status")
+        assert refused.status == 401
+        assert refused.headers["WWW-Authenticate"].startswith("Bearer")
+        assert refused.json["title"] == "Unauthorized"
+
+
+def test_a_viewer_reads_and_changes_nothing(viewer: ApiClient) -> None:
+    assert viewer.get("/channels")["total"] == 1
+    for method, path, body in (
+        ("PATCH", "/channels/support", {"mode": "queued"}),
+        ("PUT", "/channels/support/password", {"password": canary("support")}),
+        ("DELETE", "/channels/support", None),
+        ("POST", "/servers/acmejets/test", {"to": "you@customer.example"}),
+        ("POST", "/servers/try", {"values": {"host": "127.0.0.1"}, "to": "you@customer.example"}),
+        ("POST", "/tokens", {"name": "mine", "role": "administrator"}),
+        ("GET", "/secrets", None),
+    ):
+        refused = viewer.ask(method, path, body)
+        assert refused.status == 403, (method, path, refused.content)
+
+
+def test_a_password_is_set_and_never_shown(api: ApiClient, jane: dict[str, Any]) -> None:
+    assert api.ask("PUT", "/agents/jane/password", {"password": canary("jane")}).status == 204
+    assert api.ask("PUT", "/agents/jane/login", {"password": canary("login")}).status == 204
+    shown = api.ask("GET", "/agents/jane")
+    assert (shown.json["password_set"], shown.json["login_set"]) == (True, True)
+    for path in ("/agents/jane", "/audit", "/secrets", "/status"):
+        assert b"kanarie" not in api.ask("GET", path).content
+    empty = api.ask("PUT", "/agents/jane/password", {"password": ""})
+    assert empty.status == 422
+    wrong = api.ask("PUT", "/agents/jane/password", {"password": [canary("jane")]})
+    assert wrong.status == 422
+    assert b"kanarie" not in wrong.content
+
+
+def test_a_file_of_the_machine_cannot_be_named_from_afar(api: ApiClient) -> None:
+    for body in ({"password_from": "file:/etc/passwd"}, {"incoming": {"host": "h", "password_from": "env:HOME"}}):
+        assert api.ask("PATCH", "/channels/support", body).status == 422
+
+
+def test_a_server_is_tested_and_says_its_words(api: ApiClient, upstream: Recorder) -> None:
+    before = len(upstream.messages)
+    done = api.ask("POST", "/servers/acmejets/test", {"to": "you@customer.example"})
+    assert (done.status, done.json["ok"]) == (200, True)
+    assert len(upstream.messages) == before + 1
+    values = {"host": "127.0.0.1", "port": 1, "security": "none", "auth": "none", "address": "a@acmejets.example"}
+    failed = api.ask("POST", "/servers/try", {"values": values, "to": "you@customer.example"})
+    assert (failed.status, failed.json["ok"]) == (200, False)
+    assert "refused" in failed.json["steps"][-1]["detail"].lower()
+
+
+def test_people_and_tokens_come_and_go(api: ApiClient, console: Console) -> None:
+    added = api.ask("POST", "/tokens", {"name": "robot"})
+    assert (added.status, added.json["role"]) == (201, "viewer")
+    robot = ApiClient(console.url, added.json["token"])
+    assert robot.get("/status")["running"]
+    assert b'"token"' not in api.ask("GET", "/tokens").content
+    assert api.ask("DELETE", "/tokens/robot").status == 204
+    assert robot.ask("GET", "/status").status == 401
+    invited = api.ask("POST", "/administrators", {"name": "ann", "role": "viewer"})
+    assert (invited.status, invited.json["password_set"]) == (201, False)
+    assert invited.json["url"].startswith(f"{console.url}/welcome/")
+    assert api.ask("PATCH", "/administrators/ann", {"role": "administrator"}).json["role"] == "administrator"
+    assert api.ask("DELETE", "/administrators/ann").status == 204
+
+
+def test_the_audit_says_who_did_what_by_the_api(api: ApiClient, jane: dict[str, Any]) -> None:
+    api.ask("PATCH", "/agents/jane", {"group": "sales"})
+    entry = api.get("/audit?what=jane&limit=1")["items"][0]
+    assert (entry["who"], entry["way"], entry["operation"]) == ("writer", "api", "agent.set")
+    assert entry["changes"] == [{"key": "agents.jane.group", "old": "", "new": "sales"}]
+
+
+def test_a_table_is_shown_first_and_taken_when_confirmed(api: ApiClient) -> None:
+    text = "name,address\nbob,bob@acmejets.example\nbad,bad@\n"
+    shown = api.ask("POST", "/agents.csv", {"text": text})
+    assert (shown.status, shown.json["done"], shown.json["faults"][0]["line"]) == (200, False, 3)
+    good = api.ask("POST", "/agents.csv", {"text": text.rpartition("bad,")[0]}).json
+    assert (good["adds"], good["done"]) == (["bob"], False)
+    done = api.ask(
+        "POST", "/agents.csv", {"text": text.rpartition("bad,")[0], "confirm": True, "expected": good["version"]}
+    )
+    assert done.json["done"]
+    exported = api.ask("GET", "/agents.csv")
+    assert exported.headers["Content-Type"].startswith("text/csv")
+    assert b"bob@acmejets.example" in exported.content
+    assert api.ask("DELETE", "/agents/bob").status == 204
+
+
+async def test_every_operation_has_a_request(tmp_path: Path) -> None:
+    """What the commands can do, the API can: an operation that no module here names is one that was forgotten."""
+    async with operations_in(tmp_path) as operations:
+        names = set(operations.names) - ELSEWHERE
+    trees = [ast.parse(path.read_text()) for path in API.glob("*.py")]
+    constants = [node.value for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Constant)]
+    said = {value for value in constants if isinstance(value, str)}
+    verbs = {"add", "show", "set", "remove", "page", "list", "test", "export", "import", "authorize", "authorized"}
+    made = {f"{noun.word}.{verb}" for noun in nouns.NOUNS for verb in verbs}
+    assert names - said - made == set()
+
+
+@pytest.mark.parametrize("noun", nouns.NOUNS, ids=lambda noun: noun.word)
+def test_the_examples_of_the_description_are_valid(noun: nouns.Noun) -> None:
+    for model in (noun.record, noun.new, noun.changes):
+        for example in model.model_json_schema()["examples"]:
+            model.model_validate(example)
+
+
+@pytest.mark.parametrize("noun", nouns.NOUNS, ids=lambda noun: noun.word)
+async def test_a_record_is_shown_whole(noun: nouns.Noun, tmp_path: Path) -> None:
+    """A key that the description lacks would be left out silently."""
+    directory: dict[str, Any] = {
+        "default_server": "main",
+        "servers": {"main": {"host": "smtp.main.example", "username": "mailer@main.example"}},
+        "channels": {"support": {"address": "support@main.example"}},
+        "agents": {"ann": {"address": "ann@main.example"}},
+        "applications": {"shop": {"may_send_as": ["*"]}},
+        "scripts": {"default": {"set_headers": {"Organization": "Main"}}},
+    }
+    async with operations_in(tmp_path, directory) as operations:
+        record = (await operations.run(f"{noun.word}.list", {}))[0]
+    assert set(record) == set(noun.record.model_fields)
