@@ -166,6 +166,21 @@ def test_the_list_is_sorted_and_filtered(page: Page) -> None:
     expect(page.locator("tbody tr")).to_have_count(1)
 
 
+def test_one_is_added_as_the_default_by_keyboard(page: Page, console: Console) -> None:
+    page.goto("/servers/-/add")
+    expect(page.locator("#default-hint")).to_contain_text("1 channel and 1 agent follow it")
+    page.get_by_label("Name", exact=True).press_sequentially("first")
+    page.get_by_label("Set as default now").press("Space")
+    page.locator("#f-address").press_sequentially("first@acmejets.example")
+    page.get_by_label("Authentication method").select_option("none")
+    page.get_by_label("Server name").press_sequentially("127.0.0.1")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("status")).to_have_text("server first is added; it is the default now")
+    assert console.relay.ask("agent", "show", "jane")["resolved_server"] == "first"
+    assert console.relay.command("server", "default", "acmejets").status == 0
+    assert console.relay.command("server", "remove", "first").status == 0
+
+
 def test_the_port_follows_until_one_is_typed(page: Page) -> None:
     page.goto("/servers/-/add")
     port, security = page.locator("#f-port"), page.get_by_label("Connection security").first

@@ -8,7 +8,7 @@ from starlette.responses import Response
 from relay.web.site import segment
 from relay.web.visit import Visit
 
-_MOST_NAMES = 50
+_MOST_NAMES = 20
 
 
 async def ask(visit: Visit) -> Response:
