@@ -55,6 +55,7 @@ from relay.secrets.key_source import key_source
 from relay.secrets.logins import Logins
 from relay.secrets.master_key import MasterKeyError
 from relay.secrets.oauth import Tokens
+from relay.secrets.secret import token_refs
 from relay.secrets.vault import Vault
 from relay.settings import Settings, Web, check_modes
 from relay.store.audit import AuditTable
@@ -70,6 +71,9 @@ from relay.upstream.upstream import Upstream
 if TYPE_CHECKING:
     from relay.web.server import WebServer
 
+# Of the time in which we stop, how much is kept for what comes last: history, good-byes, the store.
+_LAST_SECONDS = 6.0
+_GOODBYE_SECONDS = 4.0
 # What may be wrong at the start; each is one sentence for whoever started us, or several of them.
 START_ERRORS = (Faults, StoreError, MasterKeyError, ListenError, ControlSocketError)
 
@@ -94,6 +98,7 @@ class Service:
         self._stop_seconds = stop_seconds
         self._systemd = systemd or Systemd()
         self._is_serving = False
+        self._stop_at = 0.0  # when work must have ended, by the loop's clock
         self._since = datetime.now(UTC)
         self._closing = AsyncExitStack()
         self._jobs: set[asyncio.Task[None]] = set()
@@ -105,6 +110,7 @@ class Service:
         self._parts: Parts
         self.dispatcher: Dispatcher
         self.returned_mail: ReturnedMail
+        self.tokens: Tokens
 
     async def start(self) -> None:
         """Open everything, the listeners and the control socket last."""
@@ -115,11 +121,14 @@ class Service:
             raise
         log.started(listeners=self.listeners.addresses, state_dir=str(self.settings.state_dir), version=__version__)
         self._is_serving = True
+        self._follow_directory()  # it may have changed meanwhile
         await self._systemd.ready(self._summary())
 
     async def stop(self) -> None:
-        """Take no more mail, end what is under way within `stop_seconds`, and close everything."""
+        """Take no more mail, end or store what is under way, and close everything; all of it within `stop_seconds`."""
         self._is_serving = False
+        work = max(self._stop_seconds - _LAST_SECONDS, self._stop_seconds / 2)
+        self._stop_at = asyncio.get_running_loop().time() + work
         await self._systemd.stopping("ending what is under way")
         await self._closing.aclose()
         log.stopped()
@@ -188,13 +197,21 @@ class Service:
     def _metrics_text(self, queue: Mapping[str, int], accounts_held: int) -> str:
         return self.metrics.text(Now(queue=queue, accounts_held=accounts_held, connections=self.listeners.connections))
 
+    def _state_of_things(self) -> object:
+        """Return what is another value when the pages may have something new to show."""
+        return self._parts.queue.written, self.directory.routing(), self.directory.faults
+
     def _directory_changed(self, directory: LiveDirectory) -> None:
         _tell_directory(directory)
-        if not directory.faults:
-            self._later(self.dispatcher.directory_changed())
-            self.returned_mail.refresh()
+        if not directory.faults and self._is_serving:
+            self._follow_directory()
         if self._is_serving:
             self._later(self._systemd.status(self._summary()))
+
+    def _follow_directory(self) -> None:
+        self.dispatcher.directory_changed()
+        self.returned_mail.refresh()
+        self.tokens.watch(token_refs(self.directory.routing().directory))
 
     def _later(self, job: Coroutine[Any, Any, None]) -> None:
         """Let a job go on by itself; it is kept from being forgotten while it does."""
@@ -202,10 +219,14 @@ class Service:
         self._jobs.add(task)
         task.add_done_callback(self._jobs.discard)
 
+    async def _end_sessions(self) -> None:
+        """Let clients end the message that they are in."""
+        await self.listeners.stop(max(self._stop_at - asyncio.get_running_loop().time(), 0.0))
+
     async def _end_deliveries(self, postman: Postman) -> None:
         """Let what is under way end; what does not in time is on disk, and the next start goes on with it."""
         with suppress(TimeoutError):
-            async with asyncio.timeout(self._stop_seconds):
+            async with asyncio.timeout_at(self._stop_at):
                 await self.dispatcher.stop()
                 await postman.stop()
 
@@ -247,12 +268,13 @@ class Service:
 
         database = await open_database(settings.database_path)
         closing.push_async_callback(database.close)
+        await database.check()
         vault, secrets = await self._open_secrets(database)
         self.directory = await LiveDirectory.open(settings, self._settings_file, self._directory_changed)
         _warn(self.directory)
         _start_task(closing, self.directory.watch())
         upstream = Upstream(settings.effective_hostname, _timeouts(settings))
-        closing.push_async_callback(upstream.aclose)
+        closing.push_async_callback(_say_goodbye, upstream)
         queue = Queue(database, owner=f"{settings.effective_hostname}/{os.getpid()}/{self._since.timestamp()}")
         closing.push_async_callback(queue.aclose)
 
@@ -260,6 +282,7 @@ class Service:
         self.returned_mail = ReturnedMail(queue, secrets, lambda: self.directory.routing().directory)
         closing.push_async_callback(self.returned_mail.aclose)
         self.returned_mail.refresh()
+        self.tokens.watch(token_refs(self.directory.routing().directory))
         logins = Logins(vault, self.directory.routing)
         closing.callback(logins.close)
         self.listeners = self._make_listeners(desk, logins, certificate, passed)
@@ -268,30 +291,33 @@ class Service:
         self.admission = Admission(self._parts, logins)
         await self._open_control()
         await self.listeners.open(passed)
-        closing.push_async_callback(self.listeners.stop, self._stop_seconds)
+        closing.push_async_callback(self._end_sessions)
         if settings.web.address:
             await self._open_web(settings.web)
 
     async def _open_web(self, web: Web) -> None:
         from relay.web.app import make_app  # noqa: PLC0415 - what the pages stand on takes a third of a second to load
+        from relay.web.pulse import Pulse  # noqa: PLC0415
         from relay.web.server import WebServer  # noqa: PLC0415
         from relay.web.site import Site, make_templates  # noqa: PLC0415
 
         address = parse_endpoint(web.address)
         assert isinstance(address, TcpAddress)
         templates = make_templates(self.settings.effective_hostname)
-        site = Site(self.operations, self.admission, web.public_url.rstrip("/"), templates)
+        pulse = Pulse(self._state_of_things)
+        site = Site(self.operations, self.admission, web.public_url.rstrip("/"), templates, pulse)
         self._web = WebServer(address, partial(make_app, site))
         await self._web.start()
         self._closing.push_async_callback(self._web.stop)
+        self._closing.push_async_callback(pulse.aclose)  # before that: a server waits for the streams that are open
 
     async def _open_secrets(self, database: Database) -> tuple[Vault, SecretKeeper]:
         settings = self.settings
         source = key_source(settings.secrets.master_key, settings.state_dir, os.environ)
         vault = await Vault.open(SecretTable(database), source)
-        tokens = Tokens(vault, renews_ahead=True)
-        self._closing.push_async_callback(tokens.aclose)
-        return vault, SecretKeeper(vault, os.environ, settings.state_dir, tokens=tokens)
+        self.tokens = Tokens(vault, renews_ahead=True)
+        self._closing.push_async_callback(self.tokens.aclose)
+        return vault, SecretKeeper(vault, os.environ, settings.state_dir, tokens=self.tokens)
 
     async def _open_delivery(
         self, database: Database, queue: Queue, secrets: SecretKeeper, upstream: Upstream
@@ -412,9 +438,23 @@ async def _serve(service: Service) -> None:
     await service.stop()
 
 
+async def _say_goodbye(upstream: Upstream) -> None:
+    """Say QUIT to all servers; one that does not answer is not waited for."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_GOODBYE_SECONDS):
+            await upstream.aclose()
+
+
 def _start_task(closing: AsyncExitStack, coroutine: Any) -> None:
     task = asyncio.get_running_loop().create_task(coroutine)
+    task.add_done_callback(_tell_end)
     closing.callback(task.cancel)
+
+
+def _tell_end(task: "asyncio.Task[Any]") -> None:
+    """Tell of a part that should go on for ever and has ended."""
+    if not task.cancelled() and task.exception() is not None:
+        log.broken("a part of the relay ended by a fault of ours; start it anew", exc_info=task.exception())
 
 
 def _timeouts(settings: Settings) -> Timeouts:

@@ -22,11 +22,11 @@ def _endpoint(text: str) -> str:
 def _name_server(text: str) -> str:
     try:
         endpoint = parse_endpoint(text)
-        if isinstance(endpoint, TcpAddress) and endpoint.port and ipaddress.ip_address(endpoint.host):
+        if isinstance(endpoint, TcpAddress) and endpoint.port and endpoint.host:
             return text
     except ValueError:
         pass
-    raise ValueError(f"{text!r} is no name server; write its IP address and port, such as 127.0.0.1:53")
+    raise ValueError(f"{text!r} is no name server; write its address and port, such as 127.0.0.1:53")
 
 
 def _web_address(text: str) -> str:

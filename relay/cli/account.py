@@ -51,15 +51,21 @@ def token_words(record: Mapping[str, Any], now: datetime) -> str:
     """Return in words how the token of an account is."""
     if record["state"] == "missing":
         return "nobody has authorized it yet"
-    renewed = record["refreshed"]
-    when = f"last renewed {relative(moment(renewed), now)}" if renewed else "not had yet"
+    when = _lifetime(record, now) if record["refreshed"] else "not had yet"
     return f"token {when}" + (f"; {record['state']}: {words(record['error'])}" if record["error"] else "")
 
 
+def _lifetime(record: Mapping[str, Any], now: datetime) -> str:
+    expires = moment(record["expires"])
+    verb = "expires" if expires > now else "expired"
+    return f"{verb} {relative(expires, now)}, last renewed {relative(moment(record['refreshed']), now)}"
+
+
 def _note(record: Mapping[str, Any], now: datetime) -> str:
-    """Return what is wrong with an account, and how its token is."""
+    """Return what is wrong with an account, when that is tried out, and how its token is."""
     token = [token_words(record["oauth"], now)] if record["oauth"] else []
-    return "; ".join([*filter(None, [words(record["reason"])]), *token])
+    again = f"tried again {relative(moment(record['next_probe']), now)}" if record["next_probe"] else ""
+    return "; ".join([*filter(None, [words(record["reason"]), again]), *token])
 
 
 def _row(record: Mapping[str, Any], now: datetime) -> list[str]:

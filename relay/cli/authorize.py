@@ -8,11 +8,11 @@ from typer import Context, Exit, Option, Typer
 from relay.cli.ask import ask, is_person
 from relay.cli.options import Name, command
 from relay.cli.output import words
-from relay.cli.session import Session, WrongUsage
+from relay.cli.session import Session
 from relay.control.refused import Refused
 
 _RedirectStdin = Annotated[
-    bool, Option("--redirect-stdin", help="Read where the browser ended as one line from stdin.")
+    bool, Option("--redirect-stdin", help="Read where the browser ended as one line from stdin, also at a terminal.")
 ]
 
 
@@ -64,9 +64,8 @@ def _show(item: dict[str, Any]) -> None:
 
 
 def _redirect(*, from_stdin: bool) -> str:
-    if not from_stdin:
-        if not is_person():
-            raise WrongUsage("stdin is no terminal, so nobody can be asked; write the address there: --redirect-stdin")
+    """Return where the browser ended. Without a person at a terminal nobody is asked: it is the next line of stdin."""
+    if is_person() and not from_stdin:
         return ask("That address")
     line = sys.stdin.readline().strip()
     if not line:

@@ -42,7 +42,7 @@ def doctor(
     findings = grouped(found)
     is_good = all(finding["level"] != "bad" for finding in findings)
     if as_json:
-        print_json({"ok": is_good, "findings": findings})
+        print_json({"ok": is_good, "findings": by_profile(findings)})
     else:
         _print(findings, context.obj, profile)
     raise Exit(0 if is_good else 1)
@@ -64,6 +64,18 @@ def grouped(found: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
         group["profiles"] = list(dict.fromkeys(group["profiles"]))
         group["profile"] = group["profiles"][0] if len(group["profiles"]) == 1 else None
     return sorted(groups.values(), key=_place)
+
+
+def by_profile(findings: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the findings as JSON has them: one for each profile that it is about, so that a script may ask for one.
+
+    `profile` is null where nobody uses the server.
+    """
+    return [
+        {key: value for key, value in finding.items() if key != "profiles"} | {"profile": name}
+        for finding in findings
+        for name in finding["profiles"] or [None]
+    ]
 
 
 def _place(finding: dict[str, Any]) -> tuple[int, str]:

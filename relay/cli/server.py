@@ -55,6 +55,9 @@ def add(
         print(f"{provider}: {preset_of(provider).note}")
     if record["auth"] not in {"none", "oauth2"} and not record["password_set"]:
         print(f"set its password with: {context.obj.hint(f'relay server password {name}')}")
+    if record["oauth"] is not None and not record["oauth"]["client_id"]:
+        way = context.obj.hint(f"relay server set {name} oauth.client_id=ID")
+        print(f"register an app at the provider, and set its id with: {way}")
     if record["auth"] == "oauth2" and record["username"] and not record["password_set"]:
         print(f"let it log in with: {context.obj.hint(f'relay server authorize {name}')}")
 

@@ -14,7 +14,7 @@ from relay.control.client import NoRelay
 from relay.control.not_running import NOT_RUNNING
 from relay.faults import Faults
 
-_MOST_HELD = 10
+_MOST_SHOWN = 10
 
 
 def register(app: Typer) -> None:
@@ -68,20 +68,20 @@ def _queue(found: dict[str, Any]) -> str:
 
 
 def _print_held(accounts: list[dict[str, Any]], session: Session) -> None:
-    for account in accounts[:_MOST_HELD]:
+    for account in accounts[:_MOST_SHOWN]:
         print(f"  {account_words(account)}, {relative(moment(account['held_since']), datetime.now(UTC))}:")
         print(f"    {words(account['reason'])}")
-    if len(accounts) > _MOST_HELD:
-        print(f"  and {len(accounts) - _MOST_HELD} more: {session.hint('relay account list')}")
+    if len(accounts) > _MOST_SHOWN:
+        print(f"  and {len(accounts) - _MOST_SHOWN} more: {session.hint('relay account list')}")
 
 
 def _print_tokens(records: list[dict[str, Any]], session: Session) -> None:
-    """Say which accounts log in by OAuth and cannot, or will not be able to for long."""
-    troubled = [record for record in records if record["state"] != "ok"]
-    for record in troubled[:_MOST_HELD]:
-        print(f"  {words(record['account'])}: {token_words(record, datetime.now(UTC))}")
-    if len(troubled) > _MOST_HELD:
-        print(f"  and {len(troubled) - _MOST_HELD} more: {session.hint('relay account list')}")
+    """Say how the tokens of accounts that log in by OAuth are, those in trouble first."""
+    now = datetime.now(UTC)
+    for record in sorted(records, key=lambda one: one["state"] == "ok")[:_MOST_SHOWN]:
+        print(f"  {words(record['account'])}: {token_words(record, now)}")
+    if len(records) > _MOST_SHOWN:
+        print(f"  and {len(records) - _MOST_SHOWN} more: {session.hint('relay account list')}")
 
 
 def _directory(session: Session) -> dict[str, Any]:

@@ -15,10 +15,8 @@ def show_test(session: "Session", operation: str, *, as_json: bool, **params: An
     def tell(step: dict[str, Any]) -> None:
         steps.append(step)
         if not as_json:
-            print(
-                f"{'ok' if step['ok'] else 'FAILED':<6}  {step['step']:<7}  {words(step['detail'])}".rstrip(),
-                flush=True,
-            )
+            detail = session.told(words(step["detail"]))
+            print(f"{'ok' if step['ok'] else 'FAILED':<6}  {step['step']:<7}  {detail}".rstrip(), flush=True)
 
     session.stream(operation, tell, **params)
     is_good = bool(steps) and all(step["ok"] for step in steps)

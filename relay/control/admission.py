@@ -90,8 +90,11 @@ class Admission:
             await self._people.sessions.add(row)
         return cookie
 
-    async def session(self, cookie: str, peer: str = "") -> Session | None:
-        """Return whose session it is, as asked from `peer`; None where it has ended. Raises Refused."""
+    async def session(self, cookie: str, peer: str = "", *, is_use: bool = True) -> Session | None:
+        """Return whose session it is, as asked from `peer`; None where it has ended. Raises Refused.
+
+        What a page does by itself is no use: a session that nobody uses ends although a page of it stays open.
+        """
         with refusals():
             row = await self._people.sessions.get(digest(cookie))
             if row is None:
@@ -100,7 +103,7 @@ class Admission:
             if now >= row.expires or now - row.seen >= _IDLE or not await self._is_still(row):
                 await self._people.sessions.remove(row.digest)
                 return None
-            if now - row.seen >= _NOTED_EVERY:
+            if is_use and now - row.seen >= _NOTED_EVERY:
                 await self._people.sessions.seen(row.digest, now)
         actor = Actor(name=row.name, role=Role(row.role), way=Way.PAGE, peer=peer)
         return Session(actor=actor, form_key=row.form_key, expires=row.expires)

@@ -101,6 +101,11 @@ class Authorizations:
         ref = token_ref(server, owner)
         if ref is None or ref.token is None:
             raise Refused(f"server '{server.name}' has auth = \"{server.auth}\", so there is nothing to authorize")
+        if not ref.token.client.client_id:
+            raise Refused(
+                f"server '{server.name}' has no app at its provider yet; register one there, and set its id with: "
+                f"relay server set {server.name} oauth.client_id=ID"
+            )
         if not ref.token.username:
             raise Refused(f"server '{name}' has no username, so it has no account to authorize; set username first")
         if ref.source:

@@ -83,7 +83,8 @@ class _Rounds:
     async def examine_server(self, group: list[Patient]) -> None:
         """Look at one server with every account; the first visit says what holds for all."""
         first, *others = group
-        own_turns = asyncio.Semaphore(_VISITS_OF_ONE_SERVER)
+        most = first.server.max_connections if first.server.shared_limits else _VISITS_OF_ONE_SERVER
+        own_turns = asyncio.Semaphore(min(most, _VISITS_OF_ONE_SERVER))
         seen = await self._visit(first, own_turns)
         everybody = [name for patient in group for name in patient.names]
         self.found.put_nowait(_records(check_server(first.server, seen), everybody, first.server.name))
@@ -111,6 +112,8 @@ class _Rounds:
             why = f"the secret of {account} cannot be had: {unavailable}"
             return None, bad(Check.LOGIN, why, f"mend where it comes from, or set it with: {command}")
         if secret is None:
+            if ref.token is not None:
+                return None, bad(Check.LOGIN, f"nobody has authorized {account}", f"let it log in with: {command}")
             return None, bad(Check.LOGIN, f"no password is set for {account}", f"set it with: {command}")
         return secret, None
 

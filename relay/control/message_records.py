@@ -5,6 +5,7 @@ from typing import Any
 
 from relay.control.parts import Parts
 from relay.delivery.lifecycle import State
+from relay.store.history import Wanted
 from relay.store.messages import Attempt, ReturnRow, StoredMessage
 
 
@@ -55,12 +56,14 @@ async def journey_record(parts: Parts, message: StoredMessage) -> dict[str, Any]
             "protocol": message.arrival.protocol,
             "account": _account(message.server, message.username),
             "held_since": rfc3339(message.held_since),
+            "held_by": message.held_by,
             "is_report": message.is_report,
             "recipients": [
                 {**record, "returned": _returned(returns.get(one.number))}
                 for record, one in zip(_recipients(message), message.recipients, strict=True)
             ],
             "attempts": [_attempt(attempt) for attempt in attempts],
+            "reports": [_report(report) for report in await _reports_about(parts, message)],
         }
     )
 
@@ -91,6 +94,27 @@ def _returned(row: ReturnRow | None) -> dict[str, Any] | None:
     if row is None:
         return None
     return {"found": rfc3339(row.found), "status": row.status, "words": row.words, "reporter": row.reporter}
+
+
+async def _reports_about(parts: Parts, message: StoredMessage) -> list[StoredMessage]:
+    """Return what we wrote to a message's sender about it: reports are messages of ours, and name it in their subject.
+
+    A message without a sender is owed none. `find` looks for a second at most, which is enough where there are any.
+    """
+    if message.is_report or message.envelope.sender is None:
+        return []
+    wanted = Wanted(sender="", since=message.created, subject=f"report about {message.id}:")
+    found = await parts.queue.find(wanted, limit=10)
+    return [one for one in found.messages if one.is_report]
+
+
+def _report(message: StoredMessage) -> dict[str, Any]:
+    return {
+        "id": message.id,
+        "kind": message.subject.rpartition(": ")[2],
+        "state": message.state,
+        "created": rfc3339(message.created),
+    }
 
 
 def _server(parts: Parts, message: StoredMessage) -> str | None:

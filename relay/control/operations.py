@@ -27,6 +27,7 @@ from relay.control.overview import Overview
 from relay.control.paging import Pages
 from relay.control.parts import Parts
 from relay.control.passwords import Passwords
+from relay.control.preview import Preview
 from relay.control.probes import Probes
 from relay.control.profiles import Profiles
 from relay.control.providers import Providers
@@ -76,6 +77,7 @@ class Operations:
             **Trial(parts).operations(),
             **Doctor(parts).operations(),
             **Waiting(parts).operations(),
+            **Preview(parts).operations(),
             **Accounts(parts).operations(),
             **History(parts).operations(),
             **AdministratorOperations(parts).operations(),
@@ -114,7 +116,7 @@ class Operations:
         try:
             with ledger.open():
                 result = await operation.run(params)
-            is_done = not isinstance(result, dict) or result.get("done", True)  # a preview is no change
+            is_done = True
         finally:
             # What was changed before it failed is told too.
             await self._told(actor, name, params, result, ledger, is_change=is_done and operation.is_change)

@@ -11,6 +11,7 @@ from relay.control.parts import Parts
 from relay.control.queue import counts
 from relay.delivery.lifecycle import State
 from relay.directory.model import Account
+from relay.endpoint import TcpAddress, parse_endpoint
 
 _DAY = timedelta(days=1)
 # Where ten thousand accounts are held at once, these are enough to see why.
@@ -51,6 +52,8 @@ class Overview:
             "mailboxes": [mailbox for mailbox in status["mailboxes"] if mailbox["state"] == "failing"],
             "steps": await self._steps(),
             "listeners": status["listeners"],
+            "entrances": self._entrances(),
+            "first_sender": self._first_sender(),
             "version": status["version"],
             "running_since": status["since"],
         }
@@ -87,6 +90,28 @@ class Overview:
             "holder": {"kind": holder.kind, "name": holder.name} if holder else None,
             "advice": advice(record, holder),
         }
+
+    def _entrances(self) -> list[dict[str, Any]]:
+        """Return what a mail client is told of each listener that it reaches by the network."""
+        found = []
+        for listener in self._parts.settings.listeners:
+            endpoint = parse_endpoint(listener.address)
+            if isinstance(endpoint, TcpAddress):
+                found.append(
+                    {
+                        "name": listener.name,
+                        "host": endpoint.host,
+                        "port": endpoint.port,
+                        "security": listener.security,
+                        "auth": listener.auth,
+                        "trusted_networks": [str(network) for network in listener.trusted_networks],
+                    }
+                )
+        return found
+
+    def _first_sender(self) -> str | None:
+        """Return the address of one who may send, for an example; None while there is nobody."""
+        return next((profile.address for profile in self._parts.directory.routing().directory.profiles()), None)
 
     async def _steps(self) -> dict[str, bool]:
         """Return how far somebody is who begins with nothing."""

@@ -49,9 +49,6 @@ class QueueDesk(Protocol):
         Where an address is held with its account, there is an entry of its own for the two, with that `address`.
         """
 
-    def state_of(self, server: str, username: str, /) -> str:
-        """Return whether an account is "ok", "held" or "slowed". Cheap."""
-
     def troubled(self) -> list[dict[str, Any]]:
         """Return those of `accounts` that are not well, without `connections` and with two keys more.
 

@@ -1,12 +1,14 @@
 """Tests of servers and profiles: logging in and sending a message, told step by step."""
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 from relay.control.incoming import no_mailbox
 from relay.control.lookup import find_profile, find_server
 from relay.control.operation import Access, Operation
 from relay.control.parts import Parts
+from relay.control.patients import Patient
 from relay.control.probe_message import probe_message
 from relay.control.refused import Refused
 from relay.control.round_trip import RoundTrip
@@ -17,7 +19,9 @@ from relay.doctor.server_check import may_send_as
 from relay.incoming.mailbox import Mailbox, mailbox_of
 from relay.mail.address import Address
 from relay.mail.content import Content
-from relay.secrets.secret import Secret, secret_ref
+from relay.secrets.secret import Secret
+from relay.secrets.sources import SecretUnavailable
+from relay.upstream.phase import Phase
 from relay.upstream.probe import Step, probe
 
 
@@ -101,12 +105,23 @@ class Probes:
         recipient: Address,
         content: Content | None,
     ) -> AsyncIterator[dict[str, Any]]:
-        ref = secret_ref(server, profile, override=profile is not None and profile.override)
-        if ref is not None:
-            self._parts.secrets.forget(ref)  # a test asks the password's source anew
-        secret = await self._parts.secrets.secret(ref) if ref else None
-        async for record in probe_steps(self._parts, server, account, secret, sender, recipient, content):
+        patient = Patient.of(server, account, profile if profile is not None and profile.override else None)
+        secret, lack = await self._secret(patient)
+        async for record in probe_steps(self._parts, server, account, secret, sender, recipient, content, lack=lack):
             yield record
+
+    async def _secret(self, patient: Patient) -> tuple[Secret | None, str]:
+        """Return the secret to log in with, or why there is none and what to do."""
+        ref, account = patient.ref, patient.account
+        if ref is None:
+            return None, ""
+        self._parts.secrets.forget(ref)  # a test asks the password's source anew
+        try:
+            secret = await self._parts.secrets.secret(ref)
+        except SecretUnavailable as unavailable:
+            return None, f"the secret of {account} cannot be had: {unavailable}"
+        lack = "no password is set for" if ref.token is None else "nobody has authorized"
+        return secret, "" if secret else f"{lack} {account}; mend it with: {patient.command}"
 
 
 async def probe_steps(
@@ -117,15 +132,24 @@ async def probe_steps(
     sender: Address,
     recipient: Address,
     content: Content | None,
+    *,
+    lack: str = "",
 ) -> AsyncIterator[dict[str, Any]]:
-    """Yield the steps of a test as JSON has them; without content nothing is sent, and what that proves is the last."""
+    """Yield the steps of a test as JSON has them; without content nothing is sent, and what that proves is the last.
+
+    `lack` says why there is no secret; it takes the place of what a login without one says.
+    """
     hello = parts.settings.effective_hostname
     is_good = False
     async for step in probe(server, account, secret, hello=hello, sender=sender, recipient=recipient, content=content):
         is_good = step.ok
-        yield _record(step, server)
+        yield _record(replace(step, detail=lack) if lack and _is_failed_login(step) else step, server)
     if is_good and content is None:
         yield {"step": "send-as", "ok": True, "detail": may_send_as(server, sender, account.username)}
+
+
+def _is_failed_login(step: Step) -> bool:
+    return step.failure is not None and step.failure.phase is Phase.LOGIN
 
 
 def _mailbox(profile: Profile, route: Route) -> tuple[Mailbox | None, Address]:
@@ -138,7 +162,11 @@ def _mailbox(profile: Profile, route: Route) -> tuple[Mailbox | None, Address]:
 
 def _record(step: Step, server: Server) -> dict[str, Any]:
     """Return a step as JSON has it; a refused address comes with what to do about it at that provider."""
-    detail = step.detail
-    if step.failure is not None and step.failure.meaning is Meaning.IDENTITY_REFUSED:
+    detail, failure = step.detail, step.failure
+    is_refused = failure is not None and (
+        failure.meaning is Meaning.IDENTITY_REFUSED
+        or (failure.phase is Phase.MAIL and failure.meaning is Meaning.REFUSED)
+    )
+    if is_refused:
         detail = f"{detail}; what to do: {send_as_advice(server.host)}"
     return {"step": step.step, "ok": step.ok, "detail": detail}

@@ -6,6 +6,7 @@ The keys of DESIGN section 4 come first; the others are those of directory.toml.
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields
+from itertools import islice
 from typing import Any, TypeAlias
 
 from relay.control.assignments import version_of
@@ -29,6 +30,8 @@ from relay.secrets.secret import client_owner, ref_of, token_ref
 
 _User: TypeAlias = tuple[str | None, ProfileKind]
 
+# Who uses a script is listed so far.
+_MOST_USERS = 50
 _HIDDEN = frozenset({"password"})
 # What people look for; the words of settings ("rewrite", "auto") would match too much.
 SEARCHED = (
@@ -117,15 +120,21 @@ def application_record(parts: Parts, application: Application) -> dict[str, Any]
 
 
 def script_record(parts: Parts, script: Script) -> dict[str, Any]:
-    """Return one script of the directory in effect, with how many channels and agents name it or follow it."""
+    """Return one script of the directory in effect, with how many channels and agents name it or follow it.
+
+    `named_by` are the first of those that name it: while there are any, it cannot be removed.
+    """
     directory = parts.directory.routing().directory
-    used = Counter(profile.kind for profile in directory.profiles() if directory.script_of(profile) is script)
+    users = [profile for profile in directory.profiles() if directory.script_of(profile) is script]
+    used = Counter(profile.kind for profile in users)
+    naming = ({"kind": str(one.kind), "name": one.name} for one in users if one.script == script.name)
     return {
         "name": script.name,
         "set_headers": dict(script.set_headers),
         "remove_headers": list(script.remove_headers),
         "used_by_channels": used[ProfileKind.CHANNEL],
         "used_by_agents": used[ProfileKind.AGENT],
+        "named_by": list(islice(naming, _MOST_USERS)),
         "version": version_of(script),
     }
 

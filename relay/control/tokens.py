@@ -1,12 +1,10 @@
 """How the tokens of the accounts that log in by OAuth are, as `status` and `account list` show them."""
 
-from collections.abc import Iterator
 from typing import Any
 
 from relay.control.message_records import rfc3339
 from relay.control.parts import Parts
-from relay.directory.model import Directory
-from relay.secrets.secret import SecretRef, token_ref
+from relay.secrets.secret import token_refs
 
 
 async def token_records(parts: Parts) -> list[dict[str, Any]]:
@@ -15,7 +13,7 @@ async def token_records(parts: Parts) -> list[dict[str, Any]]:
     `state` is ok, missing (nobody authorized it), delayed (the provider is away) or refused.
     """
     records: dict[str, dict[str, Any]] = {}
-    for ref in _refs(parts.directory.routing().directory):
+    for ref in token_refs(parts.directory.routing().directory):
         assert ref.token is not None
         account = f"{ref.token.server}/{ref.token.username}"
         if ref.source or account in records:
@@ -29,15 +27,3 @@ async def token_records(parts: Parts) -> list[dict[str, Any]]:
             "error": state.error,
         }
     return list(records.values())
-
-
-def _refs(directory: Directory) -> Iterator[SecretRef]:
-    for server in directory.servers.values():
-        ref = token_ref(server, server)
-        if ref is not None and server.username:
-            yield ref
-    for profile in directory.profiles():
-        at = directory.server_of(profile)
-        ref = token_ref(at, profile) if at is not None and profile.override else None
-        if ref is not None:
-            yield ref

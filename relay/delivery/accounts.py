@@ -13,10 +13,18 @@ from relay.delivery.verdict import REST_SECONDS
 from relay.directory.model import Account, Meaning, Server
 from relay.mail.address import Address
 from relay.store.messages import HoldRow
-from relay.upstream.outcome import Failure
+from relay.upstream.outcome import Failure, Outcome
+from relay.upstream.phase import BEFORE_LOGIN, Phase
+from relay.upstream.window import named_window
 
 # Pauses of an account whose server asks for a slower pace; one step back with every message that gets through.
 _SLOW_STEPS = (30.0, 60.0, 120.0, 300.0, 600.0)
+# A server that names a time itself is believed, within bounds: it must not shut an account out by a slip of the pen.
+_LONGEST_NAMED_PAUSE = 3600.0
+_SHORTEST_NAMED_REST, _LONGEST_NAMED_REST = 60.0, 86400.0
+# A server that answers so many logins in a row with "not now" has refused them (providers.md): Microsoft says 451 4.7.0
+# also where nothing passes by itself.
+_MOST_PUT_OFF = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +48,8 @@ class Accounts:
         self._schedule = schedule
         self._holds = {(row.server, row.username, row.address): row for row in rows}
         self._slow: dict[str, Slowness] = {}  # by whose limits count (`Server.scope`)
-        self._probing: set[Account] = set()
+        self._probing: set[Account] = set()  # whose probe is due and has not begun
+        self._put_off: dict[Account, int] = {}  # logins in a row that were neither accepted nor refused
 
     def hold_of(self, account: Account, identity: Address | None = None) -> HoldRow | None:
         """Return the hold over an account, or over it with this address; None where nothing holds them."""
@@ -75,8 +84,29 @@ class Accounts:
         return moment is not None and moment <= now
 
     def is_probing(self, account: Account) -> bool:
-        """Whether one message is trying that out."""
+        """Whether one message may try out now if the hold is over."""
         return account in self._probing
+
+    def take_probe(self, account: Account) -> bool:
+        """Let one message try that out; False where none may, or another does."""
+        is_free = account in self._probing
+        self._probing.discard(account)
+        return is_free
+
+    def count_login(self, account: Account, outcome: Outcome) -> Outcome:
+        """Return an outcome as it counts: the last of many logins in a row that were put off is a refused one."""
+        failure = outcome.failure
+        if failure is not None and failure.phase in BEFORE_LOGIN:
+            return outcome  # nothing was said about the login
+        if failure is None or failure.phase is not Phase.LOGIN or failure.meaning is not Meaning.TEMPORARY:
+            self._put_off.pop(account, None)
+            return outcome
+        is_put_off = failure.from_server and failure.reply.is_temporary
+        times = self._put_off[account] = self._put_off.get(account, 0) + is_put_off
+        if times < _MOST_PUT_OFF:
+            return outcome
+        detail = "; ".join(filter(None, [failure.detail, f"{times} logins in a row did not work"]))
+        return replace(outcome, failure=replace(failure, meaning=Meaning.LOGIN_REFUSED, detail=detail))
 
     def hold(
         self, account: Account, identity: Address, failure: Failure, secret_version: str, now: datetime
@@ -86,7 +116,7 @@ class Accounts:
         key = (account.server, account.username, identity.key if is_pair else "")
         before = self._holds.get(key)
         probes = before.probes + 1 if before else 0
-        rest = REST_SECONDS.get(failure.meaning)
+        rest = _rest_seconds(failure)
         row = HoldRow(
             server=account.server,
             username=account.username,
@@ -101,6 +131,7 @@ class Accounts:
         )
         self._holds[key] = row
         self._probing.discard(account)
+        self._put_off.pop(account, None)
         return row
 
     def begin_probe(self, hold: HoldRow, now: datetime) -> HoldRow:
@@ -110,12 +141,13 @@ class Accounts:
         self._probing.add(Account(hold.server, hold.username))
         return row
 
-    def release(self, server: str, username: str) -> tuple[HoldRow, ...]:
-        """Forget every hold and pause of an account, and return the holds that were lifted."""
-        keys = [key for key in self._holds if key[:2] == (server, username)]
+    def release(self, server: str, username: str, *, with_pairs: bool = True) -> tuple[HoldRow, ...]:
+        """Forget the hold and pause of an account, `with_pairs` those of its addresses too; return what was lifted."""
+        keys = [key for key in self._holds if key[:2] == (server, username) and (with_pairs or not key[2])]
         for scope in (str(Account(server, username)), server):
             self._slow.pop(scope, None)
         self._probing.discard(Account(server, username))
+        self._put_off.pop(Account(server, username), None)
         return tuple(self._holds.pop(key) for key in keys)
 
     def slow_down(self, server: Server, account: Account, failure: Failure, now: datetime) -> Slowness | None:
@@ -128,8 +160,9 @@ class Accounts:
         if before is not None and before.until > now:
             return None
         number = min(before.step + 1, len(_SLOW_STEPS) - 1) if before else 0
+        named = min(named_window(failure.reply.text) or 0, _LONGEST_NAMED_PAUSE)
         self._slow[scope] = Slowness(
-            until=now + timedelta(seconds=step(_SLOW_STEPS, number)),
+            until=now + timedelta(seconds=max(step(_SLOW_STEPS, number), named)),
             step=number,
             reason=str(failure.reply),
             connections=max(1, self.connections(server, account) // 2),
@@ -149,3 +182,10 @@ class Accounts:
             return
         successes = 0 if is_run else slow.successes + 1
         self._slow[scope] = replace(slow, step=max(0, slow.step - 1), connections=connections, successes=successes)
+
+
+def _rest_seconds(failure: Failure) -> float | None:
+    """Return how long an account is held by itself: the window that the server names, or our guess; None: no such."""
+    guess = REST_SECONDS.get(failure.meaning)
+    named = named_window(failure.reply.text) if guess is not None else None
+    return guess if named is None else min(max(named, _SHORTEST_NAMED_REST), _LONGEST_NAMED_REST)

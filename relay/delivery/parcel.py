@@ -5,16 +5,17 @@ section 2), so that a new password, server or default frees what waits.
 """
 
 from dataclasses import dataclass
+from typing import Protocol
 
 from relay.delivery import replies
-from relay.delivery.office import Office, Refused
+from relay.delivery.office import Refused
 from relay.directory.client import Client, standing
-from relay.directory.routing import Route
+from relay.directory.routing import Route, Routing
 from relay.mail.address import Address
 from relay.mail.content import Content, ContentRefused
 from relay.mail.envelope import Envelope
 from relay.mail.header import Header
-from relay.mail.identity import Alignment, from_address
+from relay.mail.identity import Alignment, Mismatch, from_address
 from relay.mail.outgoing import Outgoing, compose
 from relay.mail.trace import Arrival
 from relay.secrets.secret import Secret
@@ -29,6 +30,17 @@ class Handed:
     arrival: Arrival
     envelope: Envelope
     content: Content
+
+
+class Rules(Protocol):
+    """By what a parcel is made (an Office has it): the directory as it is now, and the policy about From."""
+
+    @property
+    def mismatch(self) -> Mismatch:
+        """What `[policy] from_mismatch` says."""
+
+    def routing(self) -> Routing:
+        """Return the routing of the directory as it is now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +86,18 @@ def routed_sender(envelope: Envelope, header: Header) -> Address:
     return sender
 
 
-def pack(office: Office, handed: Handed, header: Header, route: Route) -> Parcel:
+def pinned_route(routing: Routing, name: str | None, sender: Address | None) -> Route | None:
+    """Return the route of the profile that a message is pinned to (None: nobody's); None where that is gone."""
+    if name is None:
+        return routing.default_route()
+    profile = routing.directory.profile(name)
+    owner = routing.owner(sender) if sender else None
+    is_theirs = owner is not None and profile is not None and owner.profile.name == profile.name
+    used = (owner.address_used, owner.tag) if owner and is_theirs else (None, "")
+    return routing.route_of(profile, *used) if profile else None
+
+
+def pack(rules: Rules, handed: Handed, header: Header, route: Route) -> Parcel:
     """Return the parcel of a message for a route. Raises Refused: a loop, or a From that may not be."""
     script = route.script
     try:
@@ -87,8 +110,8 @@ def pack(office: Office, handed: Handed, header: Header, route: Route) -> Parcel
                 identity=route.identity,
                 reply_to=route.reply_to,
                 sender=handed.envelope.sender,
-                mismatch=office.mismatch,
-                standing=standing(office.routing(), handed.client, route.profile),
+                mismatch=rules.mismatch,
+                standing=standing(rules.routing(), handed.client, route.profile),
             ),
             script=(script.set_headers, script.remove_headers) if script else None,
         )

@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import Annotated, Any, TypeAlias, get_args, get_origin, get_type_hints
 
 from relay.directory.client import GROUP
-from relay.directory.model import Application, Profile, ProfileKind, Script, Server
+from relay.directory.model import Application, Incoming, OAuthClient, Profile, ProfileKind, Script, Server
 from relay.directory.reading import name_fault
 from relay.schema import Size, keys_of, no_such, no_such_key, show
 
@@ -25,7 +25,9 @@ Values: TypeAlias = Mapping[str, Any]
 _TABLES: Mapping[ProfileKind, str] = MappingProxyType({ProfileKind.CHANNEL: "channels", ProfileKind.AGENT: "agents"})
 _LOGINS = ("channels", "agents", "applications")
 # What a text cannot say: tables, and lists of tables.
-_IN_TABLES = frozenset({"answers", "oauth", "incoming", "set_headers"})
+_TABLE_KEYS = frozenset({"answers", "oauth", "incoming", "set_headers"})
+# The tables inside an entry; their keys are written "oauth.client_id".
+_INNER: Mapping[str, "type[OAuthClient | Incoming]"] = MappingProxyType({"oauth": OAuthClient, "incoming": Incoming})
 _FLAGS: Mapping[str, bool] = MappingProxyType(
     {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 )
@@ -57,11 +59,34 @@ def parse_assignments(model: Editable, texts: Iterable[str]) -> dict[str, Any]:
 def parse_value(model: Editable, key: str, text: str) -> Any:
     """Return the value that a text means for a key, as the file holds it; None, which restores the default, for "".
 
-    The text is read by the key's type: lists are separated by commas. Raises EditRefused.
+    The text is read by the key's type: lists are separated by commas. A key of a table inside is "oauth.client_id".
+    Raises EditRefused.
     """
+    table, dot, inner = key.partition(".")
+    if dot and table in _INNER and table in keys_of(model):
+        return _inner_value(table, inner, text)
+    if not text and key in _TABLE_KEYS and key in keys_of(model):
+        return None  # the whole table goes
     _check_settable(model, key)
-    if key in _IN_TABLES:
-        raise EditRefused(f"{key}: this is a table; write it in directory.toml", key)
+    if key in _TABLE_KEYS:
+        way = f"set the keys in it: {key}.KEY=VALUE" if key in _INNER else "write it in directory.toml"
+        raise EditRefused(f"{key}: this is a table; {way}", key)
+    return _read(model, key, text)
+
+
+def _inner_value(table: str, key: str, text: str) -> Any:
+    model = _INNER[table]
+    try:
+        if key == "password":
+            raise EditRefused("password: a password is never an argument; give it with `password NAME --incoming`")
+        if key not in (known := [name for name in keys_of(model) if name != "password"]):
+            raise EditRefused(f"{key}: {no_such_key(key, known)}")
+        return _read(model, key, text)
+    except EditRefused as refused:
+        raise EditRefused(f"{table}.{refused}", f"{table}.{key}") from None
+
+
+def _read(model: "Editable | type[OAuthClient | Incoming]", key: str, text: str) -> Any:
     if not text:
         return _nothing(model, key)
     return _parsed(get_type_hints(model, include_extras=True)[key], key, text)
@@ -252,7 +277,7 @@ def _check_writable(key: str, value: Any) -> None:
         _check_writable(key, one)
 
 
-def _nothing(model: Editable, key: str) -> None:
+def _nothing(model: "Editable | type[OAuthClient | Incoming]", key: str) -> None:
     field = next(field for field in fields(model) if field.name == key)
     if field.default is MISSING and field.default_factory is MISSING:
         raise EditRefused(f"{key}: there is no default; write {key}=VALUE", key)
@@ -310,6 +335,10 @@ def _put(document: Document, table: str, name: str, values: Values) -> None:
 
 def _update(entry: MutableMapping[str, Any], values: Values) -> None:
     for key, value in values.items():
+        table, dot, inner = key.partition(".")
+        if dot:
+            _update_inner(entry, table, {inner: value})
+            continue
         if value is None:
             entry.pop(key, None)
             continue
@@ -325,6 +354,15 @@ def _written(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: _written(inner) for key, inner in value.items() if inner is not None}
     return [_written(inner) for inner in value] if isinstance(value, list | tuple) else value
+
+
+def _update_inner(entry: MutableMapping[str, Any], table: str, values: Values) -> None:
+    """Change keys of a table inside an entry; it comes with its first key, and goes with its last."""
+    if not isinstance(entry.get(table), MutableMapping):
+        entry[table] = {}
+    _update(entry[table], values)
+    if not entry[table]:
+        del entry[table]
 
 
 def _drop(document: Document, table: str, name: str) -> None:

@@ -104,12 +104,12 @@ class AnswerRule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OAuthClient:
-    """`[servers.NAME.oauth]`: where and as whom tokens are asked for."""
+    """`[servers.NAME.oauth]`: where and as whom tokens are asked for. No client_id: no app is registered there yet."""
 
     __pydantic_config__: ClassVar = _CONFIG
 
     provider: Literal["microsoft", "google", "custom"]
-    client_id: str
+    client_id: str = ""
     tenant: str = ""
     flow: Literal["code", "device", "client_credentials"] = "code"
     authorize_url: str = ""

@@ -31,6 +31,14 @@ def oauth_faults(reading: Reading) -> Findings:
     yield from _passwords(reading.directory)
 
 
+def oauth_warnings(directory: Directory) -> Findings:
+    """Yield (key, sentence) for each server that nobody can log in at before an app is registered there."""
+    for server in directory.servers.values():
+        if server.oauth is not None and not server.oauth.client_id:
+            way = f"register an app there, and set its id: relay server set {server.name} oauth.client_id=ID"
+            yield f"servers.{server.name}.oauth.client_id", f"there is none yet, so nobody can log in; {way}"
+
+
 def _needed(server: Server) -> Findings:
     if server.auth is Auth.OAUTH2 and server.oauth is None:
         yield "oauth", f'auth = "oauth2" needs it; add [servers.{server.name}.oauth] with provider and client_id'
@@ -56,8 +64,8 @@ def _client_faults(client: OAuthClient) -> Findings:
 
 
 def _client_id(client: OAuthClient) -> Findings:
-    if not client.client_id.strip():
-        yield "client_id", "it is empty; write the id that the provider gave your app"
+    if client.client_id and not client.client_id.strip():
+        yield "client_id", "it is blank; write the id that the provider gave your app"
 
 
 def _custom(client: OAuthClient) -> Findings:

@@ -23,7 +23,7 @@ class Preset:
     """One provider. `values` are keys of a server as directory.toml has them, `sources` the page for each of them.
 
     `note` says what a person must know, `host_form` how the hosts are named where each region has its own. An `oauth`
-    in the values lacks the client_id, which is the person's own, and counts only for auth = "oauth2".
+    in the values lacks the client_id, the person's own, which may come later; it counts for auth = "oauth2" alone.
     """
 
     __pydantic_config__: ClassVar = MappingProxyType({"extra": "forbid"})
@@ -49,8 +49,6 @@ class Preset:
     def server(self) -> Server:
         """Return a server of this provider, with stand-ins for what is the person's own. Raises TableFaults."""
         values = {"host": "localhost", **self.values}
-        if "oauth" in values:
-            values["oauth"] = {"client_id": "?", **values["oauth"]}
         return SERVERS.read(values, self.name, name=self.name)
 
     def fill(self, given: Values) -> dict[str, Any]:
@@ -68,9 +66,7 @@ class Preset:
             if own:
                 raise EditRefused("a client id is for auth oauth2 alone; leave it out, or the other auth")
             return values
-        if not oauth.get("client_id"):
-            raise EditRefused(f"{self.name} logs in by OAuth; register an app there and give --client-id ID")
-        return {**values, "oauth": oauth}
+        return {**values, "oauth": oauth} if oauth else values
 
 
 def presets() -> dict[str, Preset]:

@@ -5,7 +5,7 @@ gives an answer is something else: nothing is known then.
 """
 
 import asyncio
-import ipaddress
+import socket
 from collections.abc import Callable, Mapping
 from enum import StrEnum
 from types import MappingProxyType
@@ -38,7 +38,7 @@ class Unanswered(Exception):
 
 
 class Dns:
-    """Asks name servers: those given as "ip:port", or the system's where none is given."""
+    """Asks name servers: those given as "host:port", or the system's where none is given."""
 
     def __init__(self, servers: tuple[str, ...] = ()) -> None:
         self._servers = servers
@@ -100,14 +100,21 @@ def _make_resolver(servers: tuple[str, ...]) -> "Resolver":
     resolver = Resolver(configure=not servers)
     resolver.timeout = _ONE_SERVER_SECONDS
     if servers:
-        resolver.nameservers = [Do53Nameserver(*_host_and_port(server)) for server in servers]
+        places = dict.fromkeys(place for server in servers for place in _places(server))
+        resolver.nameservers = [Do53Nameserver(*place) for place in places]
     return resolver
 
 
-def _host_and_port(server: str) -> tuple[str, int]:
+def _places(server: str) -> list[tuple[str, int]]:
+    """Return every IP address and port of a name server. It may block. Raises OSError."""
     endpoint = parse_endpoint(server)
     assert isinstance(endpoint, TcpAddress)
-    return str(ipaddress.ip_address(endpoint.host)), endpoint.port
+    try:
+        found = socket.getaddrinfo(endpoint.host, endpoint.port, type=socket.SOCK_DGRAM)
+    except (OSError, UnicodeError) as error:
+        words = getattr(error, "strerror", None) or error
+        raise OSError(f"[dns] servers names {server}, which is not known: {words}") from None
+    return [(str(address[0]), int(address[1])) for *_, address in found]
 
 
 def _reason(error: Exception) -> str:

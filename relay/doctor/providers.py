@@ -186,7 +186,20 @@ PROVIDERS: tuple[Provider, ...] = (
 )
 
 # Where the selector is not known, what mail servers are often set up with.
-COMMON_SELECTORS = ("default", "mail", "dkim", "smtp", "relay", "s1", "selector1", "k1")
+COMMON_SELECTORS = (
+    "default",
+    "mail",
+    "dkim",
+    "smtp",
+    "relay",
+    "mx",
+    "key1",
+    "s1",
+    "s2",
+    "selector1",
+    "selector2",
+    "k1",
+)
 
 _ANY_SERVER = (
     "let the one who runs the server allow that account to send as this address, or log in with the account of the "

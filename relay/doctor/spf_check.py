@@ -81,8 +81,8 @@ def _missing(outlet: Outlet, senders: Senders) -> Finding:
     domain = outlet.domain
     is_known = bool(outlet.provider and outlet.provider.spf_include) or (outlet.is_own_server and senders.are_outside)
     why = f"{domain} has no SPF record, so receivers cannot tell that {outlet.who} may send for it"
-    fix = "publish one" if is_known else "publish one with the addresses that the server sends from"
-    record = txt_record(domain, f"v=spf1 {_term(outlet, senders)} ~all") if is_known else ""
+    fix = "publish one" if is_known else "publish one with the addresses (ADDRESS) that the server sends from"
+    record = txt_record(domain, f"v=spf1 {_term(outlet, senders) if is_known else 'ip4:ADDRESS'} ~all")
     if outlet.provider and not outlet.provider.keeps_envelope:
         why = f"{domain} has no SPF record; {outlet.who} has its own envelope, but some receivers ask for one"
         return warn(Check.SPF, why, fix, record)
@@ -110,15 +110,15 @@ def _about_senders(
     outlet: Outlet, senders: Senders, verdicts: list[Verdict], record: str
 ) -> tuple[list[Finding], bool | None]:
     """Return what the record says about our server's addresses, and whether SPF passes for all of them."""
+    counts = Counter(verdict.result for verdict in verdicts)
+    passing = counts["pass"]
+    if verdicts and passing == len(verdicts):
+        return [], True
     if not outlet.provider and not senders.are_outside:
         where = ", ".join(senders.addresses) or "no address"
         why = f"{outlet.host} is {where}, which is not what receivers see, so SPF cannot be judged"
         fix = "ask the one who runs it from which addresses it sends, and name them in the SPF record"
         return [warn(Check.SPF, why, fix)], None
-    counts = Counter(verdict.result for verdict in verdicts)
-    passing = counts["pass"]
-    if verdicts and passing == len(verdicts):
-        return [], True
     if any(verdict.result == "permerror" for verdict in verdicts):
         return [], False  # said already: the record is broken
     if any(verdict.result == "temperror" for verdict in verdicts):

@@ -26,6 +26,8 @@ from relay.store.queue import Queue
 
 _EVERY_SECONDS = 60.0
 _MOST_SECONDS = 3600.0
+# How often a new password is looked for after a refusal. What comes back before the first login would be taken for old.
+_SECRET_SECONDS = 2.0
 _VISIT_SECONDS = 300.0
 _AT_ONCE = 4
 # The history is written behind: a report may be here before its message is.
@@ -142,10 +144,12 @@ class ReturnedMail:
         if watched.refused is None:
             await asyncio.sleep(seconds if watched.failures else self._every)
             return
+        # Only the vault may be asked so often: a command would run each time.
+        pause = self._every if watched.mailbox.ref.source else min(self._every, _SECRET_SECONDS)
         waited = 0.0
         while waited < _MOST_SECONDS and not await self._has_new_secret(watched):
-            await asyncio.sleep(self._every)
-            waited += self._every
+            await asyncio.sleep(pause)
+            waited += pause
         watched.refused = None
 
     async def _has_new_secret(self, watched: _Watched) -> bool:

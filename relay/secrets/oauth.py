@@ -2,7 +2,8 @@
 
 Who asks for a token has it at once while it is good. Otherwise it is renewed, by one request that all wait for and
 that nobody's leaving ends: the provider may have made the old refresh token worthless already, so what it answers is
-in the vault before it is used. In a service each account in use has a task that renews ahead, so nobody waits.
+in the vault before it is used. In a service each authorized account has a task that renews ahead, so nobody waits, and
+a refresh token that lapses unless it is used now and then (Microsoft's does after 90 days) does not.
 
 The version of such a secret changes with a new authorization or client secret, not with a renewal: connections stay,
 and a hold knows when a person did something about it.
@@ -10,7 +11,7 @@ and a hold knows when a person did something about it.
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -74,7 +75,7 @@ class Tokens:
             return None
         if record is None or not record.is_usable(self._clock()):
             record = await self._renewed(account)
-        self._use(account)
+        self._keep_fresh(account)
         return await self._secret(account, record)
 
     async def version(self, ref: SecretRef) -> str | None:
@@ -102,7 +103,18 @@ class Tokens:
         async with account.turn:
             account.unsaved = account.trouble = None
             await self._vault.put(ref.owner, record.as_text)
+        self._keep_fresh(account)
         return record
+
+    def watch(self, refs: Iterable[SecretRef]) -> None:
+        """Renew the tokens of these accounts ahead, where they have any, and those of no others."""
+        wanted = {ref.owner: ref for ref in refs if not ref.source}
+        for owner, account in self._accounts.items():
+            if owner not in wanted and account.keeper is not None:
+                account.keeper.cancel()
+        for owner, ref in wanted.items():
+            if self._vault.has(owner):
+                self._keep_fresh(self._account(ref))
 
     async def try_out(self, ref: SecretRef) -> TokenRecord:
         """Ask the provider for a token now, whatever it said before. Raises as `secret`."""
@@ -263,15 +275,14 @@ class Tokens:
 
     # ahead of time
 
-    def _use(self, account: TokenAccount) -> None:
-        account.was_used = True
+    def _keep_fresh(self, account: TokenAccount) -> None:
         if self._renews_ahead and (account.keeper is None or account.keeper.done()):
             account.keeper = asyncio.create_task(self._renew_ahead(account))
             account.keeper.add_done_callback(_look_at)
 
     async def _renew_ahead(self, account: TokenAccount) -> None:
-        """Renew before the end, for as long as somebody uses the token in between."""
-        while (record := await self._record(account)) is not None:
+        """Renew before the end, again and again, until the provider refuses it or nobody is authorized any more."""
+        while (record := await self._record(account)) is not None and not record.refusal:
             moment = record.renewal_at(self._chance())
             if account.trouble is not None:
                 moment = max(moment, account.trouble.until)
@@ -279,13 +290,10 @@ class Tokens:
             if pause > 0:
                 await asyncio.sleep(min(pause, _LONGEST_SLEEP))
                 continue
-            if not account.was_used:
-                return
-            account.was_used = False  # before: a use of the new token, the moment it is there, counts already
             try:
                 await self._renewed(account)
             except SecretDelayed:
-                account.was_used = True  # the trouble says when to ask again
+                continue  # the trouble says when to ask again
             except SecretUnavailable:
                 return
 

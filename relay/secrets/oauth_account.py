@@ -32,7 +32,7 @@ class TokenAccount:
     """One account in use. `unsaved` is what the provider gave last and the store did not take yet.
 
     `kept` and `record` are the same thing: the vault's secret, and what it says. `renewing` is the renewal under way,
-    `keeper` the task that renews ahead, `was_used` whether anybody asked for the token since the last renewal.
+    `keeper` the task that renews ahead.
     """
 
     ref: SecretRef
@@ -44,7 +44,6 @@ class TokenAccount:
     trouble: Trouble | None = None
     renewing: asyncio.Task[TokenRecord] | None = None
     keeper: asyncio.Task[None] | None = None
-    was_used: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

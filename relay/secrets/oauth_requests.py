@@ -113,9 +113,9 @@ class TokenRequests:
             raise _of_status(error.response.status_code, url) from None
         except (httpx2.HTTPError, httpx2.InvalidURL, OSError, TimeoutError) as error:
             words = _masked(str(error), secrets) or type(error).__name__
-            raise SecretDelayed(f"{_host(url)} does not answer: {words}") from None
+            raise SecretDelayed(f"the identity provider {_host(url)} does not answer: {words}") from None
         except ValueError:
-            raise SecretDelayed(f"{_host(url)} did not answer as a token endpoint does") from None
+            raise SecretDelayed(f"the identity provider {_host(url)} did not answer as a token endpoint does") from None
 
 
 def _session(client: OAuthClient, secret: str, tls: ssl.SSLContext) -> Any:
@@ -140,7 +140,7 @@ def _checked(response: Any) -> Any:
 
 
 def _of_status(status: int, url: str) -> SecretDelayed | TokenRefused:
-    words = f"{_host(url)} answers with HTTP status {status}"
+    words = f"the identity provider {_host(url)} answers with HTTP status {status}"
     is_refusal = 400 <= status < 500 and status not in _TOO_OFTEN
     return TokenRefused(words) if is_refusal else SecretDelayed(words)
 

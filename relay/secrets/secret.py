@@ -1,8 +1,9 @@
 """A password, token or key as a value: whom it belongs to, and what it is without ever showing it."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from relay.directory.model import Auth, OAuthClient, Profile, Server
+from relay.directory.model import Auth, Directory, OAuthClient, Profile, Server
 
 _MASK = "Secret('**********')"
 
@@ -70,6 +71,19 @@ def token_ref(server: Server, owner: Server | Profile) -> SecretRef | None:
         owner.password,
         TokenRef(server.name, username, server.oauth),
     )
+
+
+def token_refs(directory: Directory) -> Iterator[SecretRef]:
+    """Yield the tokens of every account in the directory that logs in by OAuth."""
+    for server in directory.servers.values():
+        ref = token_ref(server, server)
+        if ref is not None and server.username:
+            yield ref
+    for profile in directory.profiles():
+        at = directory.server_of(profile)
+        ref = token_ref(at, profile) if at is not None and profile.override else None
+        if ref is not None:
+            yield ref
 
 
 def client_owner(server: str) -> str:

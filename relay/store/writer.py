@@ -33,6 +33,7 @@ class Writer:
         self._waiting: deque[_Entry] = deque()
         self._task: asyncio.Task[None] | None = None
         self._is_closed = False
+        self.written = 0
 
     async def run(self, job: Job[T], *, octets: int = 0) -> T:
         """Run a job in a transaction and return its result when that is committed. `octets`: how much it writes.
@@ -89,6 +90,7 @@ class Writer:
             for entry in group:
                 entry.fail(error.cause if isinstance(error, _Undone) else error)
         else:
+            self.written += len(group)
             for entry in group:
                 entry.tell()
 

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 
 from relay.directory.model import AnswerRule, Meaning
 from relay.mail.reply import Reply
-from relay.upstream.phase import Phase
+from relay.upstream.phase import BEFORE_LOGIN, Phase
 
 _ALL = frozenset(Phase)
-_BEFORE_LOGIN = frozenset({Phase.RESOLVE, Phase.CONNECT, Phase.GREETING, Phase.EHLO, Phase.STARTTLS})
 _LOGIN = frozenset({Phase.LOGIN})
 _MAIL = frozenset({Phase.MAIL})
 _RCPT = frozenset({Phase.RCPT})
+_SENDING = frozenset({Phase.MAIL, Phase.DATA, Phase.CONTENT, Phase.FINAL})
 _AFTER_MAIL = frozenset({Phase.RCPT, Phase.DATA, Phase.CONTENT, Phase.FINAL})
 
 
@@ -60,6 +60,9 @@ TABLE: tuple[Row, ...] = (
     Row(Meaning.THROTTLE, code="454", text=r"Throttling failure"),
     # Microsoft 365: over 3 connections (smtp-submission-improvements).
     Row(Meaning.THROTTLE, code="432", enhanced=r"4\.3\.2", text=r"concurrent|thread limit"),
+    # In other words than these the same codes ask for a slower pace too, where they are about sending. At AUTH and
+    # STARTTLS they are about those (RFC 4954 section 6, RFC 3207 section 4), at RCPT about that recipient.
+    Row(Meaning.THROTTLE, code="432|454", phases=_SENDING),
     # Google's SMTP relay: too many at once for the customer.
     Row(Meaning.THROTTLE, code="450", enhanced=r"4\.2\.1", text=r"\bpeak\b"),
     # Security or policy for now (RFC 3463 X.7.X); at RCPT it is that recipient's (greylisting), at AUTH the login's.
@@ -82,6 +85,7 @@ TABLE: tuple[Row, ...] = (
     Row(Meaning.IDENTITY_REFUSED, text=r"SendAsDenied"),
     # The same in older words (gophish#1600). Exactly 5.7.60: 5.7.606 to 5.7.649 is a blocked network.
     Row(Meaning.IDENTITY_REFUSED, enhanced=r"5\.7\.60"),
+    Row(Meaning.IDENTITY_REFUSED, code="5..", text=r"not have permissions? to send as this sender"),
     # Postfix and those built on it with 553, Yandex with 550 (docker-postfix#67).
     Row(Meaning.IDENTITY_REFUSED, code="55[03]", text=r"\bnot owned\b"),
     # Zoho: "Relaying disallowed as <address>".
@@ -97,7 +101,7 @@ TABLE: tuple[Row, ...] = (
     # Microsoft 365 keeps sent mail in the mailbox and fills it; at RCPT the same words are about a recipient's mailbox.
     Row(Meaning.ACCOUNT_FULL, code="554", enhanced=r"5\.2\.2", phases=_ALL - _RCPT),
     # A server that turns us away before it knows the message says nothing about the message: it waits.
-    Row(Meaning.TEMPORARY, code="5..", phases=_BEFORE_LOGIN),
+    Row(Meaning.TEMPORARY, code="5..", phases=BEFORE_LOGIN),
     # This recipient (RCPT: 5.1.x, 5.2.1) or this message (5.3.4, 5.6.x, the rest), for good.
     Row(Meaning.REFUSED, code="5.."),
     Row(Meaning.TEMPORARY),

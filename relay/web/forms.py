@@ -15,7 +15,7 @@ from relay.control.refused import Refused
 from relay.directory.edit import Editable, EditRefused, parse_inner, parse_value
 from relay.web.tables import default_of, folded
 
-Kind: TypeAlias = Literal["text", "email", "number", "check", "select", "lines", "password"]
+Kind: TypeAlias = Literal["text", "email", "number", "check", "select", "lines", "headers", "password"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +109,11 @@ def read_values(fields: Iterable[Field], form: FormData, model: Editable) -> tup
         text = texts[one.key]
         if one.kind == "check":
             values[one.key] = text == "true"
+        elif one.kind == "headers":
+            try:
+                values[one.key] = read_headers(text) or None
+            except ValueError as error:
+                faults[one.key] = str(error)
         elif one.is_required and not text:
             faults[one.key] = "this is needed"
         else:
@@ -197,7 +202,24 @@ def _parsed(model: Editable, key: str, text: str) -> Any:
     return parse_inner(model, table, inner, text) if table else parse_value(model, key, text)
 
 
+def read_headers(text: str) -> dict[str, str]:
+    """Return header fields that stand one to a line, "Name: value". Raises ValueError, which names the line."""
+    fields: dict[str, str] = {}
+    for number, line in enumerate(text.splitlines(), 1):
+        name, colon, value = (part.strip() for part in line.partition(":"))
+        if not line.strip():
+            continue
+        if not (name and colon and value):
+            raise ValueError(f"line {number}: write a field as “Name: value”")
+        if name.lower() in (known.lower() for known in fields):
+            raise ValueError(f"line {number}: {name} stands there twice; a field is set once")
+        fields[name] = value
+    return fields
+
+
 def _text(one: Field, value: Any) -> str:
+    if isinstance(value, Mapping):
+        return "\n".join(f"{key}: {inner}" for key, inner in value.items())
     if one.kind == "check":
         return "true" if value else ""
     if value is None or value == 0:

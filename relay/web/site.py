@@ -12,6 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from relay import __version__
 from relay.control.admission import Admission
 from relay.control.operations import Operations
+from relay.web.pulse import Pulse
 
 _HERE = Path(__file__).parent
 STATIC = _HERE / "static"
@@ -26,6 +27,7 @@ class Site:
     admission: Admission
     public_url: str
     templates: Environment
+    pulse: Pulse
 
     @property
     def is_secure(self) -> bool:

@@ -31,6 +31,8 @@ AGENTS = frozenset({Role.AGENT})
 EVERYBODY = STAFF | AGENTS
 
 FORM_KEY = "form_key"
+# With it relay.js reads a page again that shows what changes, while perhaps nobody looks.
+BY_ITSELF = "relay-by-itself"
 _NOTICE = "relay-notice"
 _MOST_FIELDS = 500
 _REDIRECT = 303
@@ -160,7 +162,8 @@ _OLD_FORM = "this form is out of date; go back, open the page anew and send it a
 async def session_of(request: Request, site: Site) -> Session | None:
     """Return the session that the request's cookie stands for."""
     cookie = request.cookies.get(site.cookie_name)
-    return await site.admission.session(cookie) if cookie else None
+    is_use = BY_ITSELF not in request.headers
+    return await site.admission.session(cookie, is_use=is_use) if cookie else None
 
 
 def is_own_form(form: FormData, session: Session) -> bool:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from relay.cli import doctor
-from relay.cli.doctor import grouped
+from relay.cli.doctor import by_profile, grouped
 from relay.cli.session import Session
 from tests.cli.cli_kit import CommandLine
 
@@ -39,6 +39,16 @@ def test_equal_findings_are_one_and_know_everybody() -> None:
 def test_a_finding_about_a_server_alone_is_of_no_profile() -> None:
     (found,) = grouped([record(server="spare", check="server")])
     assert (found["profile"], found["profiles"], found["server"]) == (None, [], "spare")
+
+
+def test_in_json_each_profile_has_its_own_findings() -> None:
+    found = by_profile(grouped([record("a", "b"), record(server="spare", check="server")]))
+    assert [(each["check"], each["profile"], each["server"]) for each in found] == [
+        ("server", None, "spare"),
+        ("login", "a", "main"),
+        ("login", "b", "main"),
+    ]
+    assert set(found[0]) == {"check", "profile", "level", "why", "fix", "record", "server"}
 
 
 def printed(capsys: pytest.CaptureFixture[str], found: list[Record], profile: str | None = None) -> list[str]:

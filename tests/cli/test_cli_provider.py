@@ -52,6 +52,34 @@ def test_a_preset_is_written_out_and_what_is_given_wins(relay: CommandLine) -> N
     assert relay.good("check").startswith("no fault")
 
 
+def test_an_app_may_be_registered_after_the_server_is_added(relay: CommandLine) -> None:
+    out = relay.good("server", "add", "ms", "--provider", "microsoft365", "--username", "m@acme.example")
+    assert "register an app at the provider, and set its id with: relay server set ms oauth.client_id=ID" in out
+    shown = relay.ask("server", "show", "ms")
+    assert (shown["host"], shown["port"], shown["security"]) == ("smtp.office365.com", 587, "starttls")
+    assert (shown["auth"], shown["oauth"]["provider"], shown["oauth"]["client_id"]) == ("oauth2", "microsoft", "")
+    limits = ("max_connections", "messages_per_minute", "recipients_per_day", "recipients_per_message")
+    assert [shown[key] for key in limits] == [3, 30, 10000, 500]
+    checked = relay("check")
+    assert checked.code == 0
+    assert "servers.ms.oauth.client_id: there is none yet, so nobody can log in" in checked.err
+    refused = relay("server", "authorize", "ms")
+    assert (refused.code, "register one there, and set its id with: relay server set ms" in refused.err) == (1, True)
+    relay.good("server", "set", "ms", "oauth.client_id=0f4b2c1e", "oauth.tenant=acme.onmicrosoft.com")
+    assert relay.ask("server", "show", "ms")["oauth"]["client_id"] == "0f4b2c1e"
+    assert relay("check").err == ""
+    relay.good("server", "set", "ms", "auth=login", "oauth=")
+    assert relay.ask("server", "show", "ms")["oauth"] is None
+
+
+@pytest.mark.parametrize("provider", [name for name, found in presets().items() if not found.host_form])
+def test_every_provider_needs_no_more_than_a_name_and_an_account(provider: str, relay: CommandLine) -> None:
+    account = ["--username", "m@acme.example"]
+    relay.good("server", "add", "mine", "--provider", provider, *account)
+    assert relay.ask("server", "show", "mine")["host"] == presets()[provider].host
+    assert relay("check").code == 0
+
+
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
@@ -60,7 +88,6 @@ def test_a_preset_is_written_out_and_what_is_given_wins(relay: CommandLine) -> N
             "there is no provider 'fastmial'; did you mean 'fastmail'?; see relay provider list",
         ),
         (["--provider", "ses"], "ses has a host for each region; give --host email-smtp.REGION.amazonaws.com"),
-        (["--provider", "outlook"], "outlook logs in by OAuth; register an app there and give --client-id ID"),
     ],
 )
 def test_what_a_preset_lacks_is_asked_for_in_one_sentence(

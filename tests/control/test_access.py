@@ -13,9 +13,18 @@ from tests.control.control_kit import ADMINISTRATOR, AdminOperations
 
 VIEWER = Actor(name="vera", role=Role.VIEWER, way=Way.PAGE)
 JANE = Actor(name="jane", role=Role.AGENT, way=Way.PAGE)
-OWN = {"agent.show", "agent.password", "agent.login", "agent.test", "agent.authorize", "agent.authorized"}
+OWN = {
+    "agent.show",
+    "agent.password",
+    "agent.login",
+    "agent.test",
+    "agent.authorize",
+    "agent.authorized",
+    "agent.messages",
+}
 # What changes nothing in Relay, and yet sends, connects or gives away what is not for everybody's eyes.
-ACTS = {"server.test", "channel.test", "agent.test", "doctor", "queue.export", "secrets.list"}
+ACTS = {"server.test", "server.try", "channel.test", "agent.test", "doctor", "queue.export", "secrets.list"}
+ACTS |= {"channel.import", "agent.import"}
 ACTS |= {f"{noun}.authorize" for noun in ("server", "channel", "agent")}
 
 

@@ -11,7 +11,7 @@ from relay.delivery.lifecycle import State
 from tests.control.control_kit import AdminOperations, parts_in, with_holds_read
 from tests.control.queue_kit import hold_row, new, stored
 
-KEYS = {"account", "server", "username", "profiles", "state", "held_since", "reason", "connections"}
+KEYS = {"account", "server", "username", "profiles", "state", "held_since", "reason", "connections", "next_probe"}
 JANE = "acmejets/jane@acmejets.example"
 MAILER = "acmejets/mailer@acmejets.example"
 
@@ -75,6 +75,16 @@ async def test_a_username_may_hold_a_slash(operations: AdminOperations) -> None:
 async def test_a_mistyped_account_is_suggested(operations: AdminOperations) -> None:
     with pytest.raises(Refused, match=f"there is no account 'acmejets/jane'; did you mean '{JANE}'"):
         await operations.run("account.release", {"account": "acmejets/jane"})
+
+
+async def test_a_server_is_as_its_own_account_is(parts: Parts, operations: AdminOperations) -> None:
+    states = {record["name"]: record["state"] for record in await operations.run("server.list", {})}
+    assert states == {"acmejets": "ok", "other": "ok"}, "an agent's own account is held, and an address"
+    await parts.queue.put_hold(hold_row("acmejets", "mailer@acmejets.example"))
+    held = AdminOperations(await with_holds_read(parts))
+    states = {record["name"]: record["state"] for record in await held.run("server.list", {})}
+    assert states == {"acmejets": "held", "other": "ok"}
+    assert (await held.run("server.show", {"name": "acmejets"}))["state"] == "held"
 
 
 async def test_a_server_without_a_login_is_an_account_too(tmp_path: Path) -> None:

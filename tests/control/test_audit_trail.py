@@ -156,7 +156,11 @@ async def test_who_only_looks_and_what_is_refused_leaves_no_entry(operations: Ad
     await operations.run("channel.list", {}, ADA)
     with pytest.raises(Refused):
         await operations.run("channel.remove", {"name": "nobody"}, ADA)
+    text = (await operations.run("agent.export", {}))["text"].replace("Lead", "Chief")
+    await operations.run("agent.import", {"text": text}, ADA)
     assert await entries(operations) == []
+    await operations.run("agent.import", {"text": text, "confirm": True}, ADA)
+    assert [changed(one) for one in await entries(operations)] == [[("agents.jane.role", "Lead", "Chief")]]
 
 
 async def test_a_full_disk_takes_no_change_back(

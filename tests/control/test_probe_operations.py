@@ -75,12 +75,22 @@ async def test_an_agent_tests_with_the_own_account_and_to_the_own_address(
     wired: AdminOperations, upstream: CaptureServer
 ) -> None:
     steps = await _steps(wired, "agent.test", name="jane")
-    assert (steps[-1]["step"], steps[-1]["ok"]) == ("login", False), "no password is set yet"
+    assert (steps[-1]["step"], steps[-1]["ok"]) == ("login", False)
+    said = "no password is set for main/jane@acmejets.example; mend it with: relay agent password jane"
+    assert steps[-1]["detail"] == said
     await wired.run("agent.password", {"name": "jane", "password": "hers"})
     assert all(step["ok"] for step in await _steps(wired, "agent.test", name="jane"))
     [message] = upstream.messages
     assert (message.login, message.sender) == ("jane@acmejets.example", "jane@acmejets.example")
     assert message.recipients == ("jane@acmejets.example",)
+
+
+async def test_a_secret_that_cannot_be_had_is_a_failed_login(wired: AdminOperations) -> None:
+    await wired.run("agent.set", {"name": "jane", "changes": ["password_from=env:NOT_SET"]})
+    steps = await _steps(wired, "agent.test", name="jane")
+    assert (steps[-1]["step"], steps[-1]["ok"]) == ("login", False)
+    assert steps[-1]["detail"].startswith("the secret of main/jane@acmejets.example cannot be had: ")
+    assert "NOT_SET" in steps[-1]["detail"]
 
 
 async def test_a_test_of_nobody_is_refused(wired: AdminOperations) -> None:

@@ -1,13 +1,17 @@
 """An account whose server asks for a slower pace: pauses by steps, with fewer connections, and back again."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+
+import pytest
 
 from relay.delivery.accounts import Accounts
 from relay.delivery.schedule import Schedule
 from relay.directory.model import Account, Meaning, Server
+from relay.mail.address import Address
 from relay.mail.reply import Reply
 from relay.settings import Delivery
-from relay.upstream.outcome import Failure
+from relay.upstream.outcome import Failure, Outcome
 from relay.upstream.phase import Phase
 
 NOW = datetime(2026, 1, 2, 3, 4, tzinfo=UTC)
@@ -15,10 +19,38 @@ SERVER = Server(name="acmejets", host="h", max_connections=8)
 SHARED = Server(name="acmejets", host="h", max_connections=8, shared_limits=True)
 JANE, JOHN = Account("acmejets", "jane"), Account("acmejets", "john")
 SLOWER = Failure(phase=Phase.MAIL, reply=Reply(432, "4.3.2", "slower"), meaning=Meaning.THROTTLE, from_server=True)
+PUT_OFF = Failure(phase=Phase.LOGIN, reply=Reply(454, "4.7.0", "not now"), meaning=Meaning.TEMPORARY, from_server=True)
 
 
 def accounts() -> Accounts:
     return Accounts(Schedule.of(Delivery()))
+
+
+def meaning_for(known: Accounts, failure: Failure | None, account: Account = JANE) -> Meaning | None:
+    accepted = None if failure else Reply(250, "2.0.0", "Ok")
+    counted = known.count_login(account, Outcome(host="h", accepted=accepted, failure=failure)).failure
+    return counted.meaning if counted else None
+
+
+def test_the_fifth_login_in_a_row_that_is_put_off_is_a_refused_one() -> None:
+    known, lost = accounts(), replace(PUT_OFF, phase=Phase.CONNECT)
+    for failure in (PUT_OFF, PUT_OFF, lost, PUT_OFF, PUT_OFF):
+        assert meaning_for(known, failure) is Meaning.TEMPORARY
+    assert meaning_for(known, PUT_OFF, JOHN) is Meaning.TEMPORARY
+    assert meaning_for(known, PUT_OFF) is Meaning.LOGIN_REFUSED
+
+
+@pytest.mark.parametrize("between", [None, replace(PUT_OFF, phase=Phase.RCPT)])
+def test_a_login_that_worked_begins_the_count_anew(between: Failure | None) -> None:
+    known = accounts()
+    for failure in (*[PUT_OFF] * 4, between, *[PUT_OFF] * 4):
+        assert meaning_for(known, failure) is not Meaning.LOGIN_REFUSED
+    assert meaning_for(known, PUT_OFF) is Meaning.LOGIN_REFUSED
+
+
+def test_our_own_trouble_with_a_login_is_not_counted() -> None:
+    known, own = accounts(), replace(PUT_OFF, from_server=False)
+    assert {meaning_for(known, own) for _ in range(20)} == {Meaning.TEMPORARY}
 
 
 def test_each_time_the_server_asks_the_pause_is_longer_and_the_connections_are_half() -> None:
@@ -65,3 +97,76 @@ def test_accounts_that_share_limits_slow_down_together() -> None:
     assert known.connections(SHARED, JOHN) == 4
     known.release("acmejets", "john")
     assert known.slowness_of(JANE, NOW) is None
+
+
+@pytest.mark.parametrize(
+    ("meaning", "words", "seconds"),
+    [
+        (Meaning.QUOTA, "Daily user sending limit exceeded", 3600),
+        (Meaning.QUOTA, "Daily user sending limit exceeded, try again in 6 hours", 6 * 3600),
+        (Meaning.QUOTA, "limit exceeded, try again in 9999 days", 86400),
+        (Meaning.LOCK_OUT, "throttled", 4 * 3600),
+        (Meaning.LOCK_OUT, "locked for 30 minutes", 1800),
+        (Meaning.ACCOUNT_FULL, "mailbox full, retry in 1 s", 60),
+    ],
+)
+def test_an_account_rests_for_the_window_that_is_named_or_guessed(meaning: Meaning, words: str, seconds: float) -> None:
+    failure = replace(SLOWER, reply=Reply(550, "5.4.5", words), meaning=meaning)
+    row = accounts().hold(JANE, Address.parse("jane@acmejets.example"), failure, "", NOW)
+    assert row.until == NOW + timedelta(seconds=seconds)
+
+
+def test_a_refused_login_waits_for_a_person_whatever_time_is_named() -> None:
+    failure = replace(SLOWER, reply=Reply(535, "5.7.8", "no; retry in 5 minutes"), meaning=Meaning.LOGIN_REFUSED)
+    row = accounts().hold(JANE, Address.parse("jane@acmejets.example"), failure, "", NOW)
+    assert row.until is None
+
+
+@pytest.mark.parametrize(
+    ("words", "seconds"), [("slower", 30), ("retry in 10 s", 30), ("retry in 5 min", 300), ("retry in 9 h", 3600)]
+)
+def test_a_pause_is_as_long_as_the_server_names(words: str, seconds: float) -> None:
+    pause = accounts().slow_down(SERVER, JANE, replace(SLOWER, reply=Reply(432, "4.3.2", words)), NOW)
+    assert pause is not None
+    assert pause.until == NOW + timedelta(seconds=seconds)
+
+
+BUSY_LOGIN = Failure(
+    phase=Phase.LOGIN,
+    reply=Reply(451, "4.7.0", "Temporary server error"),
+    meaning=Meaning.TEMPORARY,
+    from_server=True,
+)
+
+
+def meanings(known: Accounts, *failures: Failure | None) -> list[Meaning | None]:
+    outcomes = [
+        Outcome(host="h", failure=failure) if failure else Outcome(host="h", accepted=Reply(250, "2.0.0", "Ok"))
+        for failure in failures
+    ]
+    weighed = [known.count_login(JANE, outcome).failure for outcome in outcomes]
+    return [failure.meaning if failure else None for failure in weighed]
+
+
+def test_the_fifth_login_in_a_row_that_does_not_work_for_now_is_a_refused_one() -> None:
+    known = accounts()
+    assert meanings(known, *[BUSY_LOGIN] * 6) == [Meaning.TEMPORARY] * 4 + [Meaning.LOGIN_REFUSED] * 2
+    assert known.count_login(JOHN, Outcome(host="h", failure=BUSY_LOGIN)).failure == BUSY_LOGIN
+    weighed = known.count_login(JANE, Outcome(host="h", failure=BUSY_LOGIN)).failure
+    assert weighed is not None
+    assert weighed.why == "451 4.7.0 Temporary server error (7 logins in a row did not work)"
+
+
+def test_only_what_comes_after_a_login_ends_the_row() -> None:
+    known = accounts()
+    away = replace(BUSY_LOGIN, phase=Phase.CONNECT, from_server=False)
+    no_token = replace(BUSY_LOGIN, reply=Reply(535, "5.7.8", "no"), detail="the identity provider is away")
+    meanings(known, BUSY_LOGIN, away, BUSY_LOGIN, no_token, BUSY_LOGIN, BUSY_LOGIN)
+    assert meanings(known, BUSY_LOGIN) == [Meaning.LOGIN_REFUSED]
+    assert meanings(known, None, BUSY_LOGIN) == [None, Meaning.TEMPORARY]
+    meanings(known, *[BUSY_LOGIN] * 3)
+    refused = replace(SLOWER, reply=Reply(550, "5.1.1", "nobody"), meaning=Meaning.REFUSED)
+    assert meanings(known, refused, BUSY_LOGIN) == [Meaning.REFUSED, Meaning.TEMPORARY]
+    meanings(known, *[BUSY_LOGIN] * 3)
+    known.release(JANE.server, JANE.username)
+    assert meanings(known, BUSY_LOGIN) == [Meaning.TEMPORARY]

@@ -53,6 +53,13 @@ def house() -> dict[str, Any]:
         (Agent, "full_name", "Jane Doe", "Jane Doe"),
         (Application, "may_send_as", "support, group:sales,*", ["support", "group:sales", "*"]),
         (Application, "may_send_as", "", None),
+        (Server, "oauth", "", None),
+        (Server, "answers", "", None),
+        (Channel, "incoming", "", None),
+        (Server, "oauth.client_id", "0f4b2c1e", "0f4b2c1e"),
+        (Server, "oauth.tenant", "", None),
+        (Channel, "incoming.watch_bounces", "yes", True),
+        (Channel, "incoming.port", "993", 993),
     ],
 )
 def test_a_text_is_read_by_the_type_of_its_key(model: Editable, key: str, text: str, value: Any) -> None:
@@ -77,9 +84,21 @@ def test_a_text_is_read_by_the_type_of_its_key(model: Editable, key: str, text: 
             "hunter2",
             "password: a password is never an argument; give it with the command `password NAME`",
         ),
-        (Server, "oauth", "x", "oauth: this is a table; write it in directory.toml"),
+        (Server, "answers", "x", "answers: this is a table; write it in directory.toml"),
+        (Server, "oauth", "x", "oauth: this is a table; set the keys in it: oauth.KEY=VALUE"),
+        (Server, "oauth.client", "x", "oauth.client: there is no such key; did you mean 'client_id'?"),
+        (Server, "oauth.provider", "", "oauth.provider: there is no default; write provider=VALUE"),
+        (Channel, "oauth.client_id", "x", "oauth.client_id: there is no such key; remove it"),
+        (
+            Channel,
+            "incoming.password",
+            "hunter2",
+            "incoming.password: a password is never an argument; give it with `password NAME --incoming`",
+        ),
+        (Channel, "incoming.port", "imaps", "incoming.port: 'imaps' is not a whole number"),
         (Application, "may_sendas", "*", "may_sendas: there is no such key; did you mean 'may_send_as'?"),
-        (Agent, "incoming", "", "incoming: this is a table; write it in directory.toml"),
+        (Agent, "incoming", "x", "incoming: this is a table; set the keys in it: incoming.KEY=VALUE"),
+        (Agent, "oauth", "", "oauth: there is no such key; remove it"),
     ],
 )
 def test_a_text_that_cannot_be_is_refused(model: Editable, key: str, text: str, sentence: str) -> None:
@@ -96,6 +115,17 @@ def test_assignments_are_key_and_value() -> None:
     }
     with pytest.raises(EditRefused, match="'port' is no assignment; write KEY=VALUE, or KEY= for the default"):
         parse_assignments(Server, ["port"])
+
+
+def test_the_tables_inside_an_entry_come_with_their_first_key_and_go_with_their_last(house: dict[str, Any]) -> None:
+    values = parse_assignments(Channel, ["incoming.host=imap.acme.example", "incoming.watch_bounces=true"])
+    set_profile(house, ProfileKind.CHANNEL, "support", values)
+    incoming = house["channels"]["support"]["incoming"]
+    assert incoming == {"host": "imap.acme.example", "watch_bounces": True}
+    set_profile(house, ProfileKind.CHANNEL, "support", {"incoming.watch_bounces": None})
+    assert incoming == {"host": "imap.acme.example"}
+    set_profile(house, ProfileKind.CHANNEL, "support", {"incoming.host": None})
+    assert "incoming" not in house["channels"]["support"]
 
 
 def test_the_first_server_becomes_the_default() -> None:

@@ -23,6 +23,7 @@ def faults(oauth: str, auth: str = "oauth2") -> list[str]:
 @pytest.mark.parametrize(
     "oauth",
     [
+        "provider = 'microsoft'",
         "provider = 'microsoft'\nclient_id = 'c'",
         "provider = 'microsoft'\nclient_id = 'c'\nflow = 'device'\ntenant = 'acme.onmicrosoft.com'",
         "provider = 'microsoft'\nclient_id = 'c'\nflow = 'client_credentials'\ntenant = 'acme.onmicrosoft.com'",
@@ -40,7 +41,7 @@ def test_a_client_that_is_right(oauth: str) -> None:
     ("oauth", "fault"),
     [
         ("", 'oauth: auth = "oauth2" needs it; add [servers.x.oauth] with provider and client_id'),
-        ("provider = 'google'\nclient_id = ' '", "oauth.client_id: it is empty"),
+        ("provider = 'google'\nclient_id = ' '", "oauth.client_id: it is blank"),
         ("provider = 'google'\nclient_id = 'c'\nflow = 'device'", "oauth.flow: Google gives devices no access to mail"),
         ("provider = 'google'\nclient_id = 'c'\nflow = 'client_credentials'", "oauth.flow: Google does not know"),
         ("provider = 'google'\nclient_id = 'c'\ntenant = 't'", "oauth.tenant: only Microsoft has tenants"),
@@ -62,7 +63,7 @@ def test_a_client_that_is_wrong(oauth: str, fault: str) -> None:
 
 
 def test_a_malformed_key_is_one_fault() -> None:
-    assert len(faults("provider = 'google'")) == 1
+    assert len(faults("provider = 'goggle'\nclient_id = 'c'")) == 1
     assert len(faults(CUSTOM, auth="oath2")) == 1
 
 

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from relay.doctor.lookup import Dns, Kind
+from relay.doctor.lookup import Dns, Kind, Unanswered
 from tests.peers.system import free_port
 
 pytestmark = pytest.mark.needs("nsd")
@@ -34,3 +34,9 @@ async def test_a_question_is_asked_once(dns_server: str) -> None:
 async def test_another_server_takes_the_place_of_a_dead_one(dns_server: str) -> None:
     dns = Dns((f"127.0.0.1:{free_port()}", dns_server))
     assert await dns.mx("right.example") == ((10, "mail.test"),)
+
+
+async def test_a_name_server_may_be_a_name(dns_server: str) -> None:
+    assert await Dns((dns_server.replace("127.0.0.1", "localhost"),)).mx("right.example") == ((10, "mail.test"),)
+    with pytest.raises(Unanswered, match=r"\[dns\] servers names x+:53, which is not known"):
+        await Dns(("x" * 64 + ":53",)).mx("right.example")

@@ -29,6 +29,7 @@ def at_fault(findings: list[Finding]) -> list[tuple[str, str]]:
     [
         ("right", GOOGLE),
         ("servers-own", "smtp.own.example"),
+        ("inside", "smtp.inside.example"),
         ("redirect-spf", GOOGLE),
         ("strict", GOOGLE),
         ("sub.right", GOOGLE),
@@ -91,7 +92,7 @@ async def test_a_planted_fault_is_found_and_nothing_else(
 
 
 def test_every_domain_of_the_zone_is_tested() -> None:
-    right = {"right", "servers-own", "redirect-spf", "strict", "sub.right"}
+    right = {"right", "servers-own", "inside", "redirect-spf", "strict", "sub.right"}
     assert set(faults()) == right | {row[0] for row in PLANTED} | {"foreign", "sub.strict"}
 
 
@@ -129,6 +130,12 @@ async def test_a_server_inside_is_not_what_receivers_see(dns_server: str) -> Non
     findings = await findings_of(dns_server, Outlet("servers-own.example", "smtp.inside.example"))
     assert at_fault(findings) == [("spf", "warn")]
     assert "10.1.2.3, which is not what receivers see" in findings[1].why
+
+
+async def test_a_record_for_a_server_whose_address_is_not_known_leaves_it_open(dns_server: str) -> None:
+    findings = await findings_of(dns_server, Outlet("no-spf.example", "smtp.inside.example"))
+    (found,) = (finding for finding in findings if finding.check is Check.SPF)
+    assert found.record == 'no-spf.example. IN TXT "v=spf1 ip4:ADDRESS ~all"'
 
 
 async def test_somebody_elses_server_may_send_from_elsewhere(dns_server: str) -> None:

@@ -80,6 +80,7 @@ def faults() -> Mapping[str, Records]:
         "strict": {"dmarc": "v=DMARC1; p=reject; adkim=s; aspf=s"},
         "sub.strict": {"dkim": None, "dmarc": None, "spf": "v=spf1 -all"},
         "servers-own": {"spf": "v=spf1 ip4:192.0.2.25 -all", "dkim": None, "mail-dkim": dkim()},
+        "inside": {"spf": "v=spf1 ip4:10.1.2.3 -all", "dkim": None, "mail-dkim": dkim()},
     }
 
 

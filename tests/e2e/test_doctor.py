@@ -185,6 +185,13 @@ def test_all_profiles_are_a_table_and_what_is_not_good(relay: Relay) -> None:
     assert "good  " not in done.out.split("\n\n", 1)[1]
 
 
+def test_the_findings_of_all_are_those_of_each_one(relay: Relay) -> None:
+    _, everybody = examine(relay)
+    for profile in ("support", "at-wrong", "foreign"):
+        mine = [finding for finding in everybody if finding["profile"] == profile]
+        assert at_fault(mine) == at_fault(examine(relay, profile)[1])
+
+
 def test_with_no_name_server_nothing_is_bad(relay: Relay) -> None:
     text = relay.settings_file.read_text()
     relay.stop()

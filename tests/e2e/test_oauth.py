@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.peers.canaries import RIGHT, WRONG, leaks_in, plain_canary
-from tests.peers.dovecot import Dovecot
+from tests.peers.dovecot import Dovecot, dovecot_server
 from tests.peers.fixtures import Certificates, StartRelay
 from tests.peers.oidc import Client, IdentityServer, identity_server
 from tests.peers.relay import RELAY, Relay, Table
@@ -32,8 +32,19 @@ def identity(dovecot: Dovecot) -> Iterator[IdentityServer]:
 
 
 @pytest.fixture
+def bearer_dovecot(sink: Sink, certificates: Certificates) -> Iterator[Dovecot]:
+    """A Dovecot that takes tokens by OAUTHBEARER alone."""
+    with dovecot_server(sink.port, certificates.server, ("plain", "oauthbearer")) as server:
+        yield server
+
+
+@pytest.fixture
 def relay(start_relay: StartRelay, identity: IdentityServer, dovecot: Dovecot, certificates: Certificates) -> Relay:
     """A server for each flow, and on each a channel of the same name with an account of its own."""
+    return start_relay(directory(identity, dovecot, certificates), QUICK)
+
+
+def directory(identity: IdentityServer, dovecot: Dovecot, certificates: Certificates) -> Table:
     server: Table = {
         "host": dovecot.host,
         "port": dovecot.starttls_port,
@@ -47,7 +58,7 @@ def relay(start_relay: StartRelay, identity: IdentityServer, dovecot: Dovecot, c
         for name, client in clients.items()
     }
     channels = {name: {"address": f"{name}@{DOMAIN}", "server": name, "override": True} for name in servers}
-    return start_relay({"default_server": "code", "servers": servers, "channels": channels}, QUICK)
+    return {"default_server": "code", "servers": servers, "channels": channels}
 
 
 def submit(relay: Relay, name: str, recipient: str) -> str:
@@ -141,6 +152,25 @@ def test_the_device_flow_ends_in_delivered_mail(relay: Relay, identity: Identity
     assert sink.wait_for("device-flow@customer.example").login == f"device@{DOMAIN}"
 
 
+@pytest.mark.parametrize("flow", ["code", "device", "own"])
+def test_every_flow_ends_in_mail_that_is_delivered_by_oauthbearer(
+    flow: str, start_relay: StartRelay, bearer_dovecot: Dovecot, certificates: Certificates, sink: Sink
+) -> None:
+    with identity_server(bearer_dovecot.token) as identity:
+        identity.clients.update(public=Client("public", "", ""), app=Client("app", RIGHT, f"own@{DOMAIN}"))
+        relay = start_relay(directory(identity, bearer_dovecot, certificates), QUICK)
+        if flow == "own":
+            set_client_secret(relay, RIGHT)
+        elif flow == "code":
+            assert by_code(relay, identity).status == 0
+        else:
+            authorize(relay, "channel", flow, lambda lines: identity.allow_device(lines[1], f"{flow}@{DOMAIN}"))
+        recipient = f"bearer-{flow}@customer.example"
+        assert submit(relay, flow, recipient).startswith("250 2.0.0 Ok: delivered"), relay.last_words
+        assert sink.wait_for(recipient).login == f"{flow}@{DOMAIN}"
+        assert {login.method for login in bearer_dovecot.wait_for_login(f"{flow}@{DOMAIN}")} == {"OAUTHBEARER"}
+
+
 def test_who_stops_waiting_for_a_device_changes_nothing(relay: Relay, identity: IdentityServer) -> None:
     argv = [str(RELAY), "channel", "authorize", "device", "--config", str(relay.settings_file)]
     process = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -176,6 +206,23 @@ def test_an_expired_token_is_renewed_once_and_the_mail_goes(relay: Relay, identi
     assert submit(relay, "code", "renewed@customer.example").startswith("250 2.0.0 Ok: delivered"), relay.last_words
     assert identity.asked == ["authorization_code", "refresh_token"]
     assert sink.wait_for("renewed@customer.example").login == f"code@{DOMAIN}"
+
+
+def test_a_token_is_renewed_before_it_expires_although_nobody_sends(
+    relay: Relay, identity: IdentityServer, sink: Sink
+) -> None:
+    identity.behaviour.seconds = 4
+    by_code(relay, identity)
+    wait_until(lambda: identity.asked.count("refresh_token") >= 2, "two renewals", 30)
+    relay.stop()
+    relay.start()
+    before = len(identity.asked)
+    wait_until(lambda: len(identity.asked) > before, "a renewal after a start", 30)
+    token = token_of(relay, f"code/code@{DOMAIN}")
+    assert (token["state"], token["refreshed"] < token["expires"]) == ("ok", True)
+    line = next(line for line in relay.command("status").out.splitlines() if "token" in line)
+    assert line.startswith(f"  code/code@{DOMAIN}: token expires in ")
+    assert ", last renewed " in line
 
 
 def test_a_wrong_token_is_renewed_once_and_then_held_and_a_new_authorization_frees_it(

@@ -1,6 +1,8 @@
 """Within the limits of a provider that counts: nothing is ever refused for speed, and little of it is left unused."""
 
+import json
 import signal
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -9,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from relay.mail.reply import Reply
 from tests.peers.canaries import RIGHT
 from tests.peers.fixtures import StartRelay
 from tests.peers.provider import Provider, Taken, provider_server
@@ -83,6 +86,58 @@ def test_five_hundred_messages_go_at_the_pace_of_the_provider(start_relay: Start
         (waiting,) = relay.ask("queue", "list")
         assert waiting["reason"].startswith(f"waits for acmejets/{SUPPORT}: 500 recipients a day, next at ")
         assert waiting["next_attempt"] > waiting["created"]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(420)
+def test_of_five_hundred_messages_thirty_go_each_minute(start_relay: StartRelay) -> None:
+    """What Microsoft 365 allows an account; the first four of its seventeen minutes are looked at."""
+    with provider(connections=3, per_minute=30, per_day=500) as server:
+        limits: dict[str, Any] = {"max_connections": 3, "messages_per_minute": 30, "recipients_per_day": 500}
+        relay = start_relay(directory(server.port, **limits), settings("auto"))
+        with ThreadPoolExecutor(20) as clients:
+            sent = list(clients.map(lambda number: submit(relay, 25, to=f"you{number}-"), range(20)))
+        assert all(reply.startswith("250 ") for replies in sent for reply in replies)
+        waiting = relay.ask("queue", "list")
+        said = f"waits for acmejets/{SUPPORT}: 30 messages a minute, next in "
+        assert sum(one["reason"].startswith(said) for one in waiting) >= len(waiting) - 3  # those on their way
+        server.wait_for(121, 300)
+        counts = windows(server.taken)
+        assert server.refusals == []
+        assert max(counts) <= 30
+        assert min(counts) >= 27
+        assert 27 <= pace_of(server.taken) <= 30.5  # the first two go at once
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize(
+    "words",
+    [
+        "421 4.3.2 Service not available",
+        "432 4.3.2 Concurrent connections limit exceeded",
+        "454 Throttling failure: Maximum sending rate exceeded",
+        "450 4.7.1 Slow down",
+    ],
+)
+def test_an_account_that_is_asked_for_a_slower_pace_pauses_and_recovers(words: str, start_relay: StartRelay) -> None:
+    with provider(connections=4) as server:
+        relay = start_relay(directory(server.port, max_connections=4), settings("auto", patience="2s"))
+        server.moods.append(words)
+        asked = time.monotonic()
+        assert all(reply.startswith("250 2.0.0 Ok: queued as ") for reply in submit(relay, 4))
+        (account,) = (one for one in relay.ask("account", "list") if one["profiles"])
+        assert (account["state"], account["reason"]) == ("slowed", str(Reply.of_upstream(int(words[:3]), words[4:])))
+        assert "its server asks for a slower pace, next in " in relay.command("queue", "list").out
+        server.wait_for(4, 60)
+        assert 30 <= server.taken[0].at - asked <= 45
+        assert len(server.refusals) == 1
+
+        def is_well() -> bool:
+            submit(relay, 1)
+            return {one["state"] for one in relay.ask("account", "list")} == {"ok"}
+
+        wait_until(is_well, "an account that is well again", 30)
 
 
 @pytest.mark.slow
@@ -174,4 +229,14 @@ def test_direct_is_told_to_come_back_later(start_relay: StartRelay) -> None:
         assert submit(relay, 1)[0].startswith("250 2.0.0 Ok: delivered via acmejets: ")
         said = "The sending limit of this account is used up for now; please try again later"
         assert submit(relay, 1) == [f"451 4.7.0 {said}"]
+        assert server.refusals == []
+
+
+def test_the_doctor_keeps_to_the_connections_that_accounts_share(start_relay: StartRelay) -> None:
+    names = tuple(f"agent{number}" for number in range(12))
+    with provider(connections=2, is_shared=True) as server:
+        relay = start_relay(directory(server.port, names, max_connections=2, shared_limits=True))
+        done = relay.command("doctor", "--json")
+        logins = [one for one in json.loads(done.out)["findings"] if one["check"] == "login"]
+        assert [one["level"] for one in logins] == ["good"] * len(names)
         assert server.refusals == []

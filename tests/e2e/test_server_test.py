@@ -7,9 +7,10 @@ import pytest
 
 from tests.peers.canaries import RIGHT, WRONG, canary
 from tests.peers.dovecot import Dovecot
-from tests.peers.fixtures import Certificates
+from tests.peers.fixtures import Certificates, StartRelay
 from tests.peers.postfix import Postfix
-from tests.peers.relay import Relay, relay_process
+from tests.peers.recorder import Recorder
+from tests.peers.relay import Relay, one_channel, open_server, relay_process
 from tests.peers.sink import Sink
 from tests.peers.system import free_port
 
@@ -91,3 +92,12 @@ def test_the_step_that_fails_and_the_servers_words(server: str, step: str, words
     last = done.out.strip().splitlines()[-1]
     assert step in last
     assert words in last
+
+
+def test_an_address_that_is_refused_at_mail_comes_with_what_to_do(start_relay: StartRelay, recorder: Recorder) -> None:
+    recorder.replies["MAIL"] = b"550 5.7.1 Sender not allowed\r\n"
+    relay = start_relay(one_channel(open_server(recorder.port)))
+    done = relay.command("channel", "test", "support", "--no-send")
+    assert done.status == 1
+    assert "550 5.7.1 Sender not allowed; what to do: let the one who runs the server allow" in done.out
+    assert recorder.messages == []

@@ -208,6 +208,22 @@ async def test_a_refused_login_is_said_once_and_not_tried_again_before_a_new_pas
     assert [line["event"] for line in lines] == ["warned", "changed"]
 
 
+async def test_a_password_that_comes_later_is_used_at_once(
+    tmp_path: Path, incoming: Callable[..., Incoming], mailbox_host: MailboxServer
+) -> None:
+    """What comes back between the password and the first look would be taken for old."""
+    async with _watched(tmp_path, every_seconds=60) as watched:
+        mailbox = incoming("watch-later@acmejets.example", password="")
+        watched.directory = Directory(channels={"support": channel("support", mailbox)})
+        watched.mail.refresh()
+        await watched.until(lambda: watched.state()["state"] == "failing", "a failure")
+        assert "has no password" in watched.state()["reason"]
+        await watched.vault.put("incoming/support", WRONG)
+        await watched.until(lambda: "was refused" in watched.state()["reason"], "a login")
+        await watched.vault.put("incoming/support", RIGHT)
+        await watched.until(lambda: watched.state()["state"] == "ok", "a look with the new password")
+
+
 async def test_a_mailbox_that_is_no_longer_watched_is_left_alone(
     watched: Watched, incoming: Callable[..., Incoming]
 ) -> None:

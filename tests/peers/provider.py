@@ -32,7 +32,10 @@ class Taken:
 
 @dataclass(slots=True)
 class Provider:
-    """The limits, 0 for none, and what happened. `is_shared`: they count all logins together."""
+    """The limits, 0 for none, and what happened. `is_shared`: they count all logins together.
+
+    `moods` are what the next MAILs are refused with, whatever the limits.
+    """
 
     connections: int = 0
     per_minute: int = 0
@@ -40,6 +43,7 @@ class Provider:
     per_message: int = 0
     is_shared: bool = False
     port: int = 0
+    moods: list[str] = field(default_factory=list)
     refusals: list[str] = field(default_factory=list)
     _taken: list[Taken] = field(default_factory=list)
     _begun: dict[str, list[float]] = field(default_factory=dict)
@@ -119,6 +123,8 @@ class _Session:
                 return self._log_in(line)
             case "MAIL":
                 self.at, self.recipients = time.monotonic(), []
+                if self.provider.moods:
+                    return self.provider.refuse(self.provider.moods.pop(0))
                 if not self.provider.begin(self.login, self.at):
                     return self.provider.refuse(_TOO_FAST)
             case "RCPT":

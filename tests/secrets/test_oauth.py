@@ -216,16 +216,34 @@ async def test_what_is_forgotten_during_a_renewal_stays_so(
     assert not vault.has(REF.owner)
 
 
-async def test_a_service_renews_ahead_while_the_token_is_used(vault: Vault, provider: FakeProvider) -> None:
+async def test_a_service_renews_ahead_also_what_nobody_uses(vault: Vault, provider: FakeProvider) -> None:
     provider.seconds = 1
     tokens = Tokens(vault, renews_ahead=True, provider=provider)
     await tokens.keep(REF, grant(0, 1))
-    assert (await secret_of(tokens)).value == "access-0"
-    await until(lambda: len(provider.asked) == 1)  # by itself: nobody asks for a token meanwhile
-    assert (await secret_of(tokens)).value == "access-1"
-    await until(lambda: len(provider.asked) == 2)
+    await until(lambda: len(provider.asked) == 2)  # by itself: nobody asks for a token meanwhile
+    provider.error = TokenRefused("revoked by the user")
+    await until(lambda: len(provider.asked) == 3)
     await asyncio.sleep(1.5)
-    assert len(provider.asked) == 2  # nobody used that one
+    assert len(provider.asked) == 3  # a refusal is the last word, until somebody authorizes it anew
+    provider.error = None
+    await tokens.keep(REF, grant(7, 1))
+    await until(lambda: len(provider.asked) == 4)
+    await tokens.aclose()
+
+
+async def test_after_a_start_the_accounts_of_the_directory_are_renewed_ahead(
+    vault: Vault, provider: FakeProvider
+) -> None:
+    provider.seconds = 1
+    await Tokens(vault, provider=provider).keep(REF, grant(0, 1))
+    tokens = Tokens(vault, renews_ahead=True, provider=provider)
+    tokens.watch([REF])
+    await until(lambda: len(provider.asked) == 2)
+    tokens.watch([])  # its server or profile is gone
+    await asyncio.sleep(0.1)
+    before = len(provider.asked)
+    await asyncio.sleep(1.5)
+    assert len(provider.asked) == before
     await tokens.aclose()
 
 

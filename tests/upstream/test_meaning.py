@@ -30,6 +30,11 @@ ROWS = [
     (Phase.FINAL, "432 4.3.2 STOREDRV.ClientSubmit; sender thread limit exceeded", Meaning.THROTTLE),
     (Phase.MAIL, "450 4.2.1 Peak SMTP relay limit exceeded for customer", Meaning.THROTTLE),
     (Phase.MAIL, "450 4.7.1 slow down", Meaning.THROTTLE),
+    (Phase.MAIL, "432 4.3.2 slow down", Meaning.THROTTLE),
+    (Phase.FINAL, "454 4.3.0 Too many messages", Meaning.THROTTLE),
+    (Phase.RCPT, "454 4.7.1 Relay access denied", Meaning.TEMPORARY),
+    (Phase.STARTTLS, "454 4.7.0 TLS not available", Meaning.THROTTLE),
+    (Phase.LOGIN, "432 4.7.12 A password transition is needed", Meaning.TEMPORARY),
     (Phase.FINAL, "451 4.7.500 Server busy", Meaning.THROTTLE),
     (Phase.MAIL, "452 4.5.3 Too many recipients", Meaning.THROTTLE),
     (Phase.DATA, "452 4.5.3 Too many recipients", Meaning.THROTTLE),
@@ -65,6 +70,11 @@ ROWS = [
     (
         Phase.FINAL,
         "550 5.7.60 SMTP; Client does not have permissions to send as this sender",
+        Meaning.IDENTITY_REFUSED,
+    ),
+    (
+        Phase.FINAL,
+        "550 5.7.1 Client does not have permissions to send as this sender",
         Meaning.IDENTITY_REFUSED,
     ),
     (Phase.RCPT, "553 5.7.1 <a@b.c>: Sender address rejected: not owned by user joe", Meaning.IDENTITY_REFUSED),

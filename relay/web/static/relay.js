@@ -1,5 +1,6 @@
 // Relay's pages work without this script; it spares a click here and there.
 "use strict";
+document.documentElement.classList.add("js");
 
 // A port follows the connection security until somebody types one.
 for (const security of document.querySelectorAll("select[data-ports]")) {
@@ -132,25 +133,47 @@ for (const select of document.querySelectorAll("form.filter select")) {
   select.addEventListener("change", () => select.form.requestSubmit());
 }
 
-// Parts of a page that change while one looks: the server tells when, and the same page is read again.
-const live = document.querySelectorAll("[data-live]");
-if (live.length && window.EventSource) {
+// One tick chooses all that are shown. The list is read again while one looks, so nothing hangs on its elements.
+document.addEventListener("change", (event) => {
+  const all = event.target.closest("[data-check-all]");
+  if (!all) return;
+  for (const one of all.form.querySelectorAll(`input[type=checkbox][name="${all.dataset.checkAll}"]`)) one.checked = all.checked;
+});
+
+// Parts of a page that change while one looks: the server tells when, and the same page is read again. What somebody
+// is at (the keyboard is in it, something is ticked) stays as it is; what is unfolded stays unfolded.
+const isInUse = (part) => part.contains(document.activeElement) || part.querySelector("input:checked");
+
+function replaceLiveParts(fresh) {
+  for (const part of document.querySelectorAll("[data-live]")) {
+    const other = fresh.getElementById(part.id);
+    if (!other || isInUse(part)) continue;
+    for (const one of part.querySelectorAll("details[id][open]")) other.querySelector(`#${one.id}`)?.setAttribute("open", "");
+    part.replaceWith(other);
+  }
+}
+
+if (document.querySelector("[data-live]") && window.EventSource) {
   const events = new EventSource("/events");
-  let reading = false;
-  events.addEventListener("changed", async () => {
-    if (reading || document.hidden) return;
-    reading = true;
+  let isReading = false, isStale = false;
+  async function readAgain() {
+    isStale = true;
+    if (isReading || document.hidden) return;
+    isReading = true;
     try {
-      const answer = await fetch(location.href, { headers: { Accept: "text/html" } });
-      if (!answer.ok || answer.redirected) return;
-      const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
-      for (const part of document.querySelectorAll("[data-live]")) {
-        const other = fresh.getElementById(part.id);
-        if (other && !part.contains(document.activeElement)) part.replaceWith(other);
+      while (isStale) {
+        isStale = false;
+        const answer = await fetch(location.href, { headers: { Accept: "text/html", "Relay-By-Itself": "yes" } });
+        if (answer.ok && !answer.redirected) replaceLiveParts(new DOMParser().parseFromString(await answer.text(), "text/html"));
       }
+    } catch {
+      // The server is away; the stream opens again when it is back.
     } finally {
-      reading = false;
+      isReading = false;
     }
-  });
+  }
+  events.addEventListener("changed", readAgain);
+  events.addEventListener("open", readAgain);  // what changed before it was open nobody told
+  document.addEventListener("visibilitychange", () => { if (isStale) readAgain(); });
   window.addEventListener("pagehide", () => events.close());
 }

@@ -1,0 +1,95 @@
+"""What would become of a waiting message's header, were it tried now. Nothing is sent, and nothing is changed."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from relay.control.finding import find_message
+from relay.control.message_records import is_open
+from relay.control.operation import Operation
+from relay.control.parts import Parts
+from relay.control.refused import Refused
+from relay.delivery.office import Refused as NotNow
+from relay.delivery.parcel import Handed, Parcel, header_of, pack, pinned_route
+from relay.directory.routing import Route, Routing
+from relay.mail.content import Content
+from relay.mail.identity import Mismatch, from_address
+from relay.store.messages import StoredMessage
+
+_END = b"\r\n\r\n"
+
+
+@dataclass(frozen=True, slots=True)
+class _Rules:
+    """What a parcel is made by (`relay.delivery.parcel.Rules`)."""
+
+    now: Routing
+    mismatch: Mismatch
+
+    def routing(self) -> Routing:
+        """Return the routing of the directory in effect."""
+        return self.now
+
+
+class Preview:
+    """`queue.preview`."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+
+    def operations(self) -> dict[str, Operation]:
+        """Return the operations by name."""
+        return {"queue.preview": Operation(self.preview)}
+
+    async def preview(self, *, id: str) -> dict[str, Any]:  # noqa: A002 - the parameter's name on the wire
+        """Return the route of a message that waits, and each header field that its next attempt would change.
+
+        Raises Refused where it would go no further, with the reason.
+        """
+        message = await find_message(self._parts, id)
+        if not is_open(message):
+            raise Refused(f"message {message.id} is {message.state}: its content is no longer there")
+        try:
+            parcel = self._parcel(message, await self._header(message))
+        except NotNow as error:
+            raise Refused(error.detail or str(error)) from None
+        return _record(parcel)
+
+    def _parcel(self, message: StoredMessage, content: Content) -> Parcel:
+        rules = _Rules(self._parts.directory.routing(), Mismatch(self._parts.settings.policy.from_mismatch))
+        header = header_of(content)
+        handed = Handed(message.client, message.arrival, message.envelope, content)
+        route = pinned_route(rules.now, message.profile, handed.envelope.sender or from_address(header))
+        if route is None:
+            raise Refused(
+                "no server sends for it now: its channel or agent is gone, or there is no default server; "
+                "put that back, and it goes on by itself"
+            )
+        return pack(rules, handed, header, route)
+
+    async def _header(self, message: StoredMessage) -> Content:
+        """Return a message's header block; its body, which may be large, is not read."""
+        read = b""
+        async for chunk in self._parts.queue.chunks(message.id):
+            read += chunk
+            if read.startswith(b"\r\n") or _END in read:
+                break
+        block, _, _ = read.partition(_END)
+        return Content(b"" if read.startswith(b"\r\n") or not read else block + b"\r\n")
+
+
+def _record(parcel: Parcel) -> dict[str, Any]:
+    route: Route = parcel.route
+    return {
+        "profile": route.profile.name if route.profile else None,
+        "server": route.server.name,
+        "account": str(route.account),
+        "identity": str(route.identity),
+        "override": route.override,
+        "sender": str(parcel.sender or ""),
+        "script": route.script.name if route.script else None,
+        "reason": route.reason,
+        "changes": [
+            {"field": change.field, "before": change.before, "after": change.after}
+            for change in parcel.outgoing.changes
+        ],
+    }

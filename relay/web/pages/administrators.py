@@ -1,0 +1,122 @@
+"""The pages of the people who sign in here: administrators, who may change everything, and viewers, who look."""
+
+from typing import Any
+
+from starlette.responses import Response
+from starlette.routing import Route
+
+from relay.control.refused import NotFound, Refused
+from relay.web.site import Site, segment
+from relay.web.visit import ADMINISTRATORS, Visit, page
+
+PATH = "/administrators"
+ROLES = ("administrator", "viewer")
+
+
+def routes(site: Site) -> list[Route]:
+    """Return the routes of administrators."""
+    return [
+        page(PATH, site, get=_list),
+        page(f"{PATH}/-/add", site, get=_new, post=_add, roles=ADMINISTRATORS),
+        page(f"{PATH}/{{name}}", site, get=_edit, post=_save, roles=ADMINISTRATORS),
+        page(f"{PATH}/{{name}}/password", site, post=_password),
+        page(f"{PATH}/{{name}}/remove", site, get=_ask, post=_remove, roles=ADMINISTRATORS),
+    ]
+
+
+async def _list(visit: Visit) -> Response:
+    people, tokens = await visit.run("admin.list"), await visit.run("token.list")
+    return visit.render("administrators.html", people=people, tokens=tokens)
+
+
+async def _new(visit: Visit) -> Response:
+    return _show_new(visit)
+
+
+async def _add(visit: Visit) -> Response:
+    name, role, password = visit.text("name"), visit.text("role"), visit.secret("password")
+    if not name:
+        return _show_new(visit, faults={"name": "this is needed"})
+    if visit.text("way") == "password" and password is None:
+        return _show_new(visit, faults={"password": "give one, or choose the one-time link"})
+    given = {"password": password} if visit.text("way") == "password" else {}
+    try:
+        done = await visit.run("admin.add", name=name, role=role if role in ROLES else ROLES[0], **given)
+    except Refused as error:
+        key = error.key if error.key == "name" else "password" if given else "name"
+        return _show_new(visit, faults={key: str(error)})
+    if done["url"] is None:
+        return visit.redirect(PATH, f"{name} is added")
+    return _show_link(visit, name, done)
+
+
+async def _edit(visit: Visit) -> Response:
+    return visit.render("administrator_edit.html", record=await _find(visit), roles=ROLES, faults={})
+
+
+async def _save(visit: Visit) -> Response:
+    record = await _find(visit)
+    role = visit.text("role")
+    try:
+        await visit.run("admin.set", name=record["name"], role=role if role in ROLES else record["role"])
+    except Refused as error:
+        return visit.render(
+            "administrator_edit.html", status=422, record=record, roles=ROLES, faults={"role": str(error)}
+        )
+    return visit.redirect(PATH, f"{record['name']} is saved")
+
+
+async def _password(visit: Visit) -> Response:
+    record = await _find(visit)
+    password = visit.secret("password")
+    if visit.text("way") == "password" and password is None:
+        faults = {"password": "type the new password, or make a one-time link"}
+        return visit.render("administrator_edit.html", status=422, record=record, roles=ROLES, faults=faults)
+    given = {"password": password} if visit.text("way") == "password" else {}
+    try:
+        done = await visit.run("admin.password", name=record["name"], **given)
+    except Refused as error:
+        faults = {"password": str(error)}
+        return visit.render("administrator_edit.html", status=422, record=record, roles=ROLES, faults=faults)
+    if done["url"] is None:
+        return visit.redirect(f"{PATH}/{segment(record['name'])}", f"the password of {record['name']} is set")
+    return _show_link(visit, record["name"], done)
+
+
+async def _ask(visit: Visit) -> Response:
+    return visit.render("administrator_remove.html", record=await _find(visit), sentences=())
+
+
+async def _remove(visit: Visit) -> Response:
+    record = await _find(visit)
+    try:
+        await visit.run("admin.remove", name=record["name"])
+    except Refused as error:
+        sentences = str(error).splitlines()
+        return visit.render("administrator_remove.html", status=409, record=record, sentences=sentences)
+    return visit.redirect(PATH, f"{record['name']} is removed")
+
+
+async def _find(visit: Visit) -> dict[str, Any]:
+    for person in await visit.run("admin.list"):
+        if person["name"] == visit.path["name"]:
+            return dict(person)
+    raise NotFound(f"there is no administrator or viewer '{visit.path['name']}'")
+
+
+def _show_new(visit: Visit, *, faults: dict[str, str] | None = None) -> Response:
+    """Show the form of a new one, with what was typed but for the password."""
+    return visit.render(
+        "administrator_add.html",
+        status=422 if faults else 200,
+        roles=ROLES,
+        name=visit.text("name"),
+        role=visit.text("role") or ROLES[0],
+        way=visit.text("way") or "link",
+        faults=faults or {},
+    )
+
+
+def _show_link(visit: Visit, name: str, done: dict[str, Any]) -> Response:
+    """Show a one-time link, this once: only its digest is kept."""
+    return visit.render("administrator_link.html", name=name, url=done["url"], expires=done["expires"])

@@ -1,0 +1,127 @@
+"""The pages of the history: what became of every message, and the whole journey of one."""
+
+from base64 import b64decode
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import aclosing
+from typing import Any
+
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import Route
+
+from relay.control.refused import Refused
+from relay.delivery.lifecycle import State
+from relay.web.asking import SPANS, Asking
+from relay.web.site import Site
+from relay.web.timeline import steps_of
+from relay.web.visit import ADMINISTRATORS, Visit, page
+
+PATH = "/messages"
+_KEYS = ("sender", "to", "subject", "message_id", "state", "profile")
+# What the states let people do; the operations decide.
+ACTIONS: Mapping[str, tuple[str, ...]] = {
+    State.QUEUED: ("retry", "hold", "remove"),
+    State.UNKNOWN: ("retry", "hold", "remove"),
+    State.HELD: ("release", "remove"),
+}
+
+
+def routes(site: Site) -> list[Route]:
+    """Return the routes of messages."""
+    return [
+        page(PATH, site, get=_list),
+        page(f"{PATH}/{{id}}", site, get=_show),
+        page(f"{PATH}/{{id}}/content", site, get=_download, roles=ADMINISTRATORS),
+    ]
+
+
+async def _list(visit: Visit) -> Response:
+    asking = Asking.of(PATH, visit.query, _KEYS)
+    asked: dict[str, Any] = {key: asking[key] for key in _KEYS if asking[key]}
+    found: dict[str, Any] = {"items": [], "next": None}
+    fault = ""
+    try:
+        found = await visit.run(
+            "messages.page", contains=asking["q"], **asked, **asking.times(), after=asking.at or None
+        )
+    except Refused as error:
+        fault = str(error)
+    return visit.render(
+        "messages.html",
+        status=422 if fault else 200,
+        asking=asking,
+        states=[str(state) for state in State],
+        spans=SPANS,
+        found=found,
+        fault=fault,
+        is_folded=not asking.has_any((*_KEYS, "time", "from", "until")),
+    )
+
+
+async def _show(visit: Visit) -> Response:
+    record = await _record(visit)
+    if isinstance(record, Response):
+        return record
+    is_open = not State(record["state"]).is_final
+    return visit.render(
+        "message.html",
+        record=record,
+        steps=steps_of(record),
+        actions=ACTIONS.get(record["state"], ()),
+        is_open=is_open,
+        has_content=is_open,
+        about=_about(record),
+        **await (_preview(visit, record) if is_open else _again(visit, record)),
+    )
+
+
+async def _record(visit: Visit) -> Any:
+    """Return a message, or the page that says that there is none."""
+    try:
+        return await visit.run("messages.show", id=visit.path["id"])
+    except Refused as error:
+        return visit.refuse(error, status=404)
+
+
+async def _preview(visit: Visit, record: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the next attempt would do to a message that waits."""
+    try:
+        return {"route": await visit.run("queue.preview", id=record["id"]), "no_route": ""}
+    except Refused as error:
+        return {"route": None, "no_route": str(error)}
+
+
+async def _again(visit: Visit, record: Mapping[str, Any]) -> dict[str, Any]:
+    """Return by which route mail of the sender of a message that is over would leave now: its content is not kept."""
+    if not record["sender"]:
+        return {"route": None, "no_route": ""}
+    try:
+        return {"route": await visit.run("route", sender=record["sender"]), "no_route": ""}
+    except Refused as error:
+        return {"route": None, "no_route": str(error)}
+
+
+async def _download(visit: Visit) -> Response:
+    record = await _record(visit)
+    if isinstance(record, Response):
+        return record
+    items = visit.stream("queue.export", id=record["id"])
+    first = await anext(items, None)
+    if first is None:
+        raise Refused(f"the content of message {record['id']} is no longer there")
+    return StreamingResponse(
+        _octets(first, items),
+        media_type="message/rfc822",
+        headers={"Content-Disposition": f'attachment; filename="{record["id"]}.eml"'},
+    )
+
+
+async def _octets(first: dict[str, Any], items: AsyncGenerator[dict[str, Any]]) -> AsyncIterator[bytes]:
+    async with aclosing(items):
+        yield b64decode(first["chunk"])
+        async for item in items:
+            yield b64decode(item["chunk"])
+
+
+def _about(record: Mapping[str, Any]) -> str:
+    """Return the id of the message that a report of ours is about; "" for any other message."""
+    return record["subject"].partition("report about ")[2].partition(":")[0] if record["is_report"] else ""

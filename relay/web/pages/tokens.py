@@ -1,0 +1,65 @@
+"""The pages of the API's bearer tokens. A token is shown once; only its digest is kept."""
+
+from typing import Any
+
+from starlette.responses import Response
+from starlette.routing import Route
+
+from relay.control.refused import NotFound, Refused
+from relay.web.pages.administrators import PATH as PEOPLE
+from relay.web.pages.administrators import ROLES
+from relay.web.site import Site
+from relay.web.visit import ADMINISTRATORS, Visit, page
+
+_PATH = f"{PEOPLE}/-/tokens"
+
+
+def routes(site: Site) -> list[Route]:
+    """Return the routes of tokens, which are listed with the administrators."""
+    return [
+        page("/tokens", site, get=_list),
+        page(f"{_PATH}/add", site, get=_new, post=_add, roles=ADMINISTRATORS),
+        page(f"{_PATH}/{{name}}/remove", site, get=_ask, post=_remove, roles=ADMINISTRATORS),
+    ]
+
+
+async def _list(visit: Visit) -> Response:
+    return visit.redirect(f"{PEOPLE}#tokens")
+
+
+async def _new(visit: Visit) -> Response:
+    return _show(visit, {})
+
+
+async def _add(visit: Visit) -> Response:
+    name, role = visit.text("name"), visit.text("role")
+    if not name:
+        return _show(visit, {"name": "this is needed"})
+    try:
+        done = await visit.run("token.add", name=name, role=role if role in ROLES else ROLES[1])
+    except Refused as error:
+        return _show(visit, {"name": str(error)})
+    return visit.render("token.html", done=done)
+
+
+async def _ask(visit: Visit) -> Response:
+    return visit.render("token_remove.html", record=await _find(visit), sentences=())
+
+
+async def _remove(visit: Visit) -> Response:
+    name = visit.path["name"]
+    await visit.run("token.remove", name=name)
+    return visit.redirect(f"{PEOPLE}#tokens", f"token {name} is removed")
+
+
+async def _find(visit: Visit) -> dict[str, Any]:
+    for token in await visit.run("token.list"):
+        if token["name"] == visit.path["name"]:
+            return dict(token)
+    raise NotFound(f"there is no token '{visit.path['name']}'")
+
+
+def _show(visit: Visit, faults: dict[str, str]) -> Response:
+    role = visit.text("role") or ROLES[1]
+    status = 422 if faults else 200
+    return visit.render("token_add.html", status=status, roles=ROLES, name=visit.text("name"), role=role, faults=faults)
