@@ -87,6 +87,7 @@ class ProfileIndex:
             "username": lambda row: row.username,
             "password_needed": lambda row: row.needs_secret,
             "incoming": lambda row: row.profile.incoming and row.profile.incoming.host,
+            "follows": lambda row: [] if row.profile.username else ["username"],
         }
         kind = Channel if self._kind is ProfileKind.CHANNEL else Agent
         columns = [each.name for each in fields(kind) if each.name != "password"]

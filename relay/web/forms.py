@@ -98,13 +98,17 @@ def posted_texts(fields: Iterable[Field], form: FormData) -> dict[str, str]:
 def read_values(fields: Iterable[Field], form: FormData, model: Editable) -> tuple[dict[str, Any], FieldFaults]:
     """Return the values that were posted, by key, and a sentence for each that is none.
 
-    What is left empty is None, which restores the default. A field that is off is not read, nor one of the noun's own.
+    What is left empty is None, which restores the default. A field that is off is not read, nor one of the noun's own;
+    a check that is off is unticked.
     """
     values: dict[str, Any] = {}
     faults: FieldFaults = {}
     texts = posted_texts(fields, form)
     for one in fields:
-        if one.is_secret or one.off or one.is_own:
+        if one.is_secret or one.is_own:
+            continue
+        if one.off:
+            values |= {one.key: False} if one.kind == "check" else {}
             continue
         text = texts[one.key]
         if one.kind == "check":

@@ -92,3 +92,18 @@ async def test_a_server_without_a_login_is_an_account_too(tmp_path: Path) -> Non
     async with parts_in(tmp_path, {"default_server": "open", "servers": {"open": server}}) as parts:
         [record] = parts.desk.accounts()
     assert (record["account"], record["username"], record["profiles"]) == ("open/", "", [])
+
+
+async def test_those_in_trouble_come_alone_with_what_to_do(operations: AdminOperations) -> None:
+    records = await operations.run("account.troubled", {"server": "acmejets"})
+    assert [(one["account"], one["address"]) for one in records] == [(JANE, ""), (MAILER, "support@acmejets.example")]
+    assert records[0]["advice"].startswith("set a new password for agent 'jane'")
+    assert len(await operations.run("account.troubled", {})) == 3
+
+
+async def test_a_server_says_how_its_own_account_is_and_how_many_are_held(parts: Parts) -> None:
+    await parts.queue.put_hold(hold_row("other", "mailer@other.example"))
+    operations = AdminOperations(await with_holds_read(parts))
+    acmejets, other = await operations.run("server.list", {})
+    assert (acmejets["state"], acmejets["held_since"], acmejets["accounts_held"]) == ("ok", None, 2)
+    assert (other["state"], other["held_since"], other["accounts_held"]) == ("held", "2025-11-24T09:00:00Z", 1)

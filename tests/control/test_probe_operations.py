@@ -98,3 +98,30 @@ async def test_a_test_of_nobody_is_refused(wired: AdminOperations) -> None:
         await _steps(wired, "agent.test", name="jan")
     with pytest.raises(Refused, match="has no domain"):
         await _steps(wired, "server.test", name="main", to="nobody")
+
+
+async def test_the_last_test_is_remembered_until_the_entry_is_another(
+    wired: AdminOperations, upstream: CaptureServer
+) -> None:
+    assert (await wired.run("server.show", {"name": "main"}))["last_test"] is None
+    await _steps(wired, "server.test", name="main", to="you@customer.example")
+    last = (await wired.run("server.show", {"name": "main"}))["last_test"]
+    assert (last["ok"], last["step"], last["current"]) == (True, "message", True)
+    await wired.run("server.password", {"name": "main", "password": "wrong"})
+    await _steps(wired, "channel.test", name="support")
+    [support] = (await wired.run("channel.page", {"sort": "last_test"}))["items"]
+    assert (support["last_test"]["ok"], support["last_test"]["step"]) == (False, "login")
+    assert "535" in support["last_test"]["detail"]
+    await wired.run("server.set", {"name": "main", "changes": ["max_connections=2"]})
+    [main] = (await wired.run("server.page", {"sort": "last_test", "descending": True}))["items"]
+    assert main["last_test"]["current"] is False
+    await wired.run("channel.remove", {"name": "support"})
+    added = await wired.run("channel.add", {"name": "support", "values": {"address": "new@acmejets.example"}})
+    assert added["last_test"] is None
+
+
+async def test_a_test_that_nobody_watched_to_its_end_is_not_remembered(wired: AdminOperations) -> None:
+    stream = wired.stream("server.test", {"name": "main", "to": "you@customer.example"})
+    await anext(stream)
+    await stream.aclose()
+    assert (await wired.run("server.show", {"name": "main"}))["last_test"] is None

@@ -118,9 +118,15 @@ def test_nobody_overrides_an_internal_server(plain_page: Page) -> None:
     plain_page.get_by_role("button", name="Save").click()
     expect(plain_page.get_by_label("Override server configuration")).to_be_enabled()
     plain_page.get_by_label("Override server configuration").check()
+    plain_page.locator("#f-username").fill("<img src=x>@news")
+    plain_page.get_by_role("button", name="Save").click()
+    plain_page.goto("/channels?q=news@")
+    expect(plain_page.locator("td[data-label='Logs in as']")).to_have_text("<img src=x>@news")
+    plain_page.goto("/channels/news")
     plain_page.locator("#f-server").select_option("backup")
     plain_page.get_by_role("button", name="Save").click()
     expect(plain_page.get_by_label("Override server configuration")).to_be_disabled()
+    expect(plain_page.get_by_label("Override server configuration")).not_to_be_checked()
     expect(plain_page.locator(".facts")).to_contain_text("backup")
 
 

@@ -59,8 +59,7 @@ async def _list(visit: Visit) -> Response:
         password=password if password in {"set", "missing"} else None,
     )
     servers = await visit.run("server.list")
-    is_any = bool(found["total"]) or any(one["used_by_channels"] for one in servers)
-    shown = {"listing": listing, "columns": _COLUMNS, "found": found, "servers": servers, "is_any": is_any}
+    shown = {"listing": listing, "columns": _COLUMNS, "found": found, "servers": servers}
     return visit.render("channels.html", **shown)
 
 

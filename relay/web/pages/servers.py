@@ -57,8 +57,7 @@ def routes(site: Site) -> list[Route]:
 async def _list(visit: Visit) -> Response:
     listing = Listing.of(_NOUN.path, visit.query, _COLUMNS)
     found = await visit.run("server.page", **listing.asked)
-    any_at_all = bool(found["total"]) or bool(await visit.run("server.list"))
-    return visit.render("servers.html", listing=listing, columns=_COLUMNS, found=found, any_at_all=any_at_all)
+    return visit.render("servers.html", listing=listing, columns=_COLUMNS, found=found)
 
 
 async def _users(visit: Visit) -> Response:
@@ -90,11 +89,11 @@ async def _about(visit: Visit, record: Record | None) -> Mapping[str, Any]:
     if record is None:
         return {"accounts": []}
     servers = await visit.run("server.list")
-    users = await visit.run("server.users", name=record["name"])
     return {
         "accounts": await visit.run("account.troubled", server=record["name"]),
         "others": [one["name"] for one in servers if one["name"] != record["name"]],
-        "choosing": sum(not one["follows_default"] for one in users),
+        # Of a server that is not the default every user has chosen it.
+        "choosing": record["used_by_channels"] + record["used_by_agents"],
     }
 
 
