@@ -1,6 +1,7 @@
 """Agents: added, listed, changed, invited and removed by an administrator; looked at by a viewer."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -23,7 +24,7 @@ def console(upstream: Recorder) -> Iterator[Console]:
         "acmejets": open_server(upstream.port, auth="plain", username="mailer@acmejets.example"),
         "shared": open_server(upstream.port, internal=True),
     }
-    agents = {
+    agents: dict[str, Any] = {
         name: {"address": f"{name}@acmejets.example", "group": ("flights", "sales")[number % 2]}
         for number, name in enumerate(NAMES)
     }

@@ -232,7 +232,7 @@ def test_an_agent_sees_nothing_but_the_own(console: Console, context: BrowserCon
     assert answer is not None
     assert answer.status == 404
     assert "Only Ben" not in page.content()
-    form = {
+    form: dict[str, str | float | bool] = {
         "form_key": page.locator("input[name=form_key]").first.input_value(),
         "name": "ben",
         "password": canary("x"),
