@@ -112,7 +112,8 @@ class Visit:
         """Send the browser to another page, which shows `notice` once."""
         response = RedirectResponse(where, status_code=_REDIRECT)
         if notice:
-            response.set_cookie(_NOTICE, quote(notice[:500]), max_age=60, httponly=True, samesite="strict")
+            # SameSite is lax: who comes back from an identity provider sees the notice, too.
+            response.set_cookie(_NOTICE, quote(notice[:500]), max_age=60, httponly=True, samesite="lax")
         return response
 
     def refuse(self, error: Refused, *, status: int | None = None) -> Response:

@@ -29,6 +29,7 @@ AGENTS: Mapping[str, Any] = {
     },
 }
 MANY = 10_000
+OVERRIDING = (MANY + 2) // 3
 
 
 async def _page(operations: AdminOperations, noun: str, **params: Any) -> list[str]:
@@ -73,7 +74,8 @@ async def test_the_order_is_without_case_with_numbers_by_size_and_the_empty_ones
 
 
 async def test_the_secret_columns_are_those_of_now(listed: AdminOperations) -> None:
-    assert await _page(listed, "agent", password="missing") == ["ann", "Bob", "cid"]
+    # The others need none of their own.
+    assert await _page(listed, "agent", password="missing") == ["Bob"]
     await listed.run("agent.password", {"name": "cid", "password": "hers"})
     await listed.run("agent.login", {"name": "ann", "password": "long enough"})
     assert await _page(listed, "agent", password="set") == ["cid"]
@@ -143,7 +145,8 @@ async def _loop_seconds(operations: AdminOperations, params: dict[str, Any]) -> 
     gc.disable()  # which would count here for what others left
     before = time.thread_time()
     try:
-        assert (await operations.run("agent.page", params))["total"] == MANY
+        expected = OVERRIDING if "password" in params else MANY
+        assert (await operations.run("agent.page", params))["total"] == expected
         return time.thread_time() - before
     finally:
         gc.enable()

@@ -93,7 +93,7 @@ def test_a_missing_password_is_told_a_wrong_one_shown_and_the_right_one_works(
         (canary("wrong"), "It does not work yet: look at “Log in”."),
         (canary("jane's mail"), "It works: the server took the message."),
     ):
-        page.get_by_label("email password").fill(password)
+        page.get_by_role("textbox", name="email password").fill(password)
         page.get_by_role("region", name="Email password").get_by_role("button", name="it").click()
         expect(page.get_by_role("status").first).to_have_text("Your email password is set. Test it below.")
         expect(page.get_by_text("No email password is configured for your account")).to_have_count(0)
@@ -232,7 +232,7 @@ def test_an_agent_sees_nothing_but_the_own(console: Console, context: BrowserCon
     assert answer is not None
     assert answer.status == 404
     assert "Only Ben" not in page.content()
-    form = {
+    form: dict[str, str | float | bool] = {
         "form_key": page.locator("input[name=form_key]").first.input_value(),
         "name": "ben",
         "password": canary("x"),
