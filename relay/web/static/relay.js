@@ -22,6 +22,13 @@ for (const form of document.querySelectorAll("form[method=post]")) {
   });
 }
 
+// The address of a search says what was asked, and not what was left empty.
+for (const form of document.querySelectorAll("form[method=get]")) {
+  form.addEventListener("formdata", ({ formData }) => {
+    for (const [key, value] of [...formData]) if (value === "") formData.delete(key);
+  });
+}
+
 // What is wrong with a form is read out, and the keyboard is there.
 document.querySelector("[data-focus]")?.focus();
 
