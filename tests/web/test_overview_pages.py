@@ -135,6 +135,7 @@ def test_nobody_listens_without_a_sign_in(console: Console) -> None:
     with pytest.raises(urllib.error.HTTPError) as refused:
         urllib.request.urlopen(f"{console.url}/events", timeout=5)
     assert refused.value.code == 401
+    refused.value.close()
 
 
 def test_a_stream_ends_with_its_session(browser: Browser, console: Console) -> None:
