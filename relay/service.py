@@ -71,6 +71,9 @@ from relay.upstream.upstream import Upstream
 if TYPE_CHECKING:
     from relay.web.server import WebServer
 
+# Of the time in which we stop, how much is kept for what comes last: history, good-byes, the store.
+_LAST_SECONDS = 6.0
+_GOODBYE_SECONDS = 4.0
 # What may be wrong at the start; each is one sentence for whoever started us, or several of them.
 START_ERRORS = (Faults, StoreError, MasterKeyError, ListenError, ControlSocketError)
 
@@ -95,6 +98,7 @@ class Service:
         self._stop_seconds = stop_seconds
         self._systemd = systemd or Systemd()
         self._is_serving = False
+        self._stop_at = 0.0  # when work must have ended, by the loop's clock
         self._since = datetime.now(UTC)
         self._closing = AsyncExitStack()
         self._jobs: set[asyncio.Task[None]] = set()
@@ -117,11 +121,14 @@ class Service:
             raise
         log.started(listeners=self.listeners.addresses, state_dir=str(self.settings.state_dir), version=__version__)
         self._is_serving = True
+        self._follow_directory()  # it may have changed meanwhile
         await self._systemd.ready(self._summary())
 
     async def stop(self) -> None:
-        """Take no more mail, end what is under way within `stop_seconds`, and close everything."""
+        """Take no more mail, end or store what is under way, and close everything; all of it within `stop_seconds`."""
         self._is_serving = False
+        work = max(self._stop_seconds - _LAST_SECONDS, self._stop_seconds / 2)
+        self._stop_at = asyncio.get_running_loop().time() + work
         await self._systemd.stopping("ending what is under way")
         await self._closing.aclose()
         log.stopped()
@@ -196,12 +203,15 @@ class Service:
 
     def _directory_changed(self, directory: LiveDirectory) -> None:
         _tell_directory(directory)
-        if not directory.faults:
-            self._later(self.dispatcher.directory_changed())
-            self.returned_mail.refresh()
-            self.tokens.watch(token_refs(directory.routing().directory))
+        if not directory.faults and self._is_serving:
+            self._follow_directory()
         if self._is_serving:
             self._later(self._systemd.status(self._summary()))
+
+    def _follow_directory(self) -> None:
+        self.dispatcher.directory_changed()
+        self.returned_mail.refresh()
+        self.tokens.watch(token_refs(self.directory.routing().directory))
 
     def _later(self, job: Coroutine[Any, Any, None]) -> None:
         """Let a job go on by itself; it is kept from being forgotten while it does."""
@@ -209,10 +219,14 @@ class Service:
         self._jobs.add(task)
         task.add_done_callback(self._jobs.discard)
 
+    async def _end_sessions(self) -> None:
+        """Let clients end the message that they are in."""
+        await self.listeners.stop(max(self._stop_at - asyncio.get_running_loop().time(), 0.0))
+
     async def _end_deliveries(self, postman: Postman) -> None:
         """Let what is under way end; what does not in time is on disk, and the next start goes on with it."""
         with suppress(TimeoutError):
-            async with asyncio.timeout(self._stop_seconds):
+            async with asyncio.timeout_at(self._stop_at):
                 await self.dispatcher.stop()
                 await postman.stop()
 
@@ -254,12 +268,13 @@ class Service:
 
         database = await open_database(settings.database_path)
         closing.push_async_callback(database.close)
+        await database.check()
         vault, secrets = await self._open_secrets(database)
         self.directory = await LiveDirectory.open(settings, self._settings_file, self._directory_changed)
         _warn(self.directory)
         _start_task(closing, self.directory.watch())
         upstream = Upstream(settings.effective_hostname, _timeouts(settings))
-        closing.push_async_callback(upstream.aclose)
+        closing.push_async_callback(_say_goodbye, upstream)
         queue = Queue(database, owner=f"{settings.effective_hostname}/{os.getpid()}/{self._since.timestamp()}")
         closing.push_async_callback(queue.aclose)
 
@@ -276,7 +291,7 @@ class Service:
         self.admission = Admission(self._parts, logins)
         await self._open_control()
         await self.listeners.open(passed)
-        closing.push_async_callback(self.listeners.stop, self._stop_seconds)
+        closing.push_async_callback(self._end_sessions)
         if settings.web.address:
             await self._open_web(settings.web)
 
@@ -423,9 +438,23 @@ async def _serve(service: Service) -> None:
     await service.stop()
 
 
+async def _say_goodbye(upstream: Upstream) -> None:
+    """Say QUIT to all servers; one that does not answer is not waited for."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_GOODBYE_SECONDS):
+            await upstream.aclose()
+
+
 def _start_task(closing: AsyncExitStack, coroutine: Any) -> None:
     task = asyncio.get_running_loop().create_task(coroutine)
+    task.add_done_callback(_tell_end)
     closing.callback(task.cancel)
+
+
+def _tell_end(task: "asyncio.Task[Any]") -> None:
+    """Tell of a part that should go on for ever and has ended."""
+    if not task.cancelled() and task.exception() is not None:
+        log.broken("a part of the relay ended by a fault of ours; start it anew", exc_info=task.exception())
 
 
 def _timeouts(settings: Settings) -> Timeouts:

@@ -62,9 +62,10 @@ def _lifetime(record: Mapping[str, Any], now: datetime) -> str:
 
 
 def _note(record: Mapping[str, Any], now: datetime) -> str:
-    """Return what is wrong with an account, and how its token is."""
+    """Return what is wrong with an account, when that is tried out, and how its token is."""
     token = [token_words(record["oauth"], now)] if record["oauth"] else []
-    return "; ".join([*filter(None, [words(record["reason"])]), *token])
+    again = f"tried again {relative(moment(record['next_probe']), now)}" if record["next_probe"] else ""
+    return "; ".join([*filter(None, [words(record["reason"]), again]), *token])
 
 
 def _row(record: Mapping[str, Any], now: datetime) -> list[str]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any, TypeAlias
 
-from typer import Argument, Context, Option
+from typer import Argument, Context, Exit, Option
 
 from relay.cli.journey import print_journey, recipients_in_short
 from relay.cli.listing import JsonArray, TableRows
@@ -69,6 +69,8 @@ def retry(
     if ids and retried < len(ids):
         why = context.obj.hint("relay queue show")
         print(f"{len(ids) - retried} could not: held, or under way; see {why}", file=sys.stderr)
+        if not retried:
+            raise Exit(1)
 
 
 @command(app, "hold", "relay queue hold 6aq3kd1p0e4m")

@@ -1,12 +1,15 @@
 """The operations on accounts: whom we log in as, and who of them is held."""
 
+from asyncio import to_thread
 from typing import Any
 
+from relay.control.advice import advice, holder_of
 from relay.control.message_records import rfc3339
 from relay.control.operation import Operation
 from relay.control.parts import Parts
 from relay.control.refused import NotFound, Refused
 from relay.control.tokens import token_records
+from relay.directory.model import Account
 from relay.faults import did_you_mean
 
 
@@ -18,13 +21,29 @@ class Accounts:
 
     def operations(self) -> dict[str, Operation]:
         """Return the operations by name."""
-        return {"account.list": Operation(self.list_), "account.release": Operation(self.release, is_change=True)}
+        return {
+            "account.list": Operation(self.list_),
+            "account.troubled": Operation(self.troubled),
+            "account.release": Operation(self.release, is_change=True),
+        }
 
     async def list_(self) -> list[dict[str, Any]]:
         """Return all accounts, those in trouble first; `oauth` says how the token of one that has any is."""
         tokens = {record["account"]: record for record in await token_records(self._parts)}
         records = [{**record, "oauth": tokens.get(record["account"])} for record in self._parts.desk.accounts()]
         return sorted(records, key=lambda one: (one["state"] == "ok", one["account"], one["address"]))
+
+    async def troubled(self, *, server: str | None = None) -> list[dict[str, Any]]:
+        """Return the accounts that are held or slowed, of one server or all, with what to do about each (`advice`)."""
+        directory = self._parts.directory.routing().directory
+        records = [one for one in await to_thread(self._parts.desk.troubled) if server in (None, one["server"])]
+        return [
+            {
+                **one,
+                "advice": advice(one, holder_of(directory, Account(one["server"], one["username"]), one["profiles"])),
+            }
+            for one in sorted(records, key=lambda one: (one["state"] != "held", one["account"], one["address"]))
+        ]
 
     async def release(self, *, account: str) -> dict[str, Any]:
         """Let the mail of an account ("SERVER/USERNAME") go on, and return which it is."""

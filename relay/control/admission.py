@@ -69,6 +69,10 @@ class Admission:
         """
         return await self._sign_in.check(name, password, peer)
 
+    async def knows_password(self, actor: Actor, password: str, peer: str) -> bool:
+        """Whether an agent who is signed in knows the present login password. Raises TooMany, Refused."""
+        return await self._sign_in.confirm(actor, password, peer)
+
     async def open_session(self, actor: Actor) -> str:
         """Begin a session, and return its cookie's value: a new one, whatever the browser had before."""
         cookie, now = new_secret(), self._now()

@@ -1,8 +1,9 @@
 """Authorizing an account by OAuth: a person allows it in a browser, here or at another machine, or nobody has to.
 
 `authorize` is a stream: its items tell the person what to do, and the last one what came of it. In the code flow the
-browser ends at an address that nobody answers; who asked gives us that address, and `authorized` takes the code out
-of it. What belongs together is told back and forth (`state`, `verifier`), so that nothing is kept in between.
+browser ends at an address that nobody answers, or, for `back_to` "page", at one of our pages; who asked gives us that
+address, and `authorized` takes the code out of it. What belongs together is told back and forth (`state`,
+`verifier`), so that nothing is kept in between.
 """
 
 import asyncio
@@ -30,6 +31,10 @@ from relay.secrets.sources import SecretDelayed
 Noun: TypeAlias = Literal["server", "channel", "agent"]
 Items: TypeAlias = AsyncIterator[dict[str, Any]]
 
+BackTo: TypeAlias = Literal["person", "page"]
+"""Where the browser ends: at nothing, so that the person brings the address; or at our page `RETURN_PATH`."""
+
+RETURN_PATH = "/oauth/return"
 _SLOWER_SECONDS = 5  # RFC 8628 section 3.5
 _LONGEST_WAIT = 3600
 
@@ -52,22 +57,25 @@ class Authorizations:
             found["server.client_secret"] = Operation(self.client_secret, is_change=True)
         return found
 
-    def authorize(self, *, name: str) -> Items:
+    def authorize(self, *, name: str, back_to: BackTo = "person") -> Items:
         """Yield {step: "visit", url, …} for a person, and in the end {step: "authorized", account, expires, warning}.
 
         In the code flow there is no end here: `state` and `verifier` go to `authorized` with the redirected address.
         """
         ref, token = self._ref(name)
         if token.client.flow == "code":
-            return self._code(token)
+            return self._code(token, self._redirect(back_to))
         return self._device(ref, token) if token.client.flow == "device" else self._own(ref, token)
 
-    async def authorized(self, *, name: str, redirect: str, state: str, verifier: str) -> dict[str, Any]:
+    async def authorized(
+        self, *, name: str, redirect: str, state: str, verifier: str, back_to: BackTo = "person"
+    ) -> dict[str, Any]:
         """Take the code out of the address that the browser ended at, and keep the tokens that it stands for."""
         ref, token = self._ref(name)
         code = code_in(redirect, state)
         provider = await self._tokens.provider()
-        grant = await provider.redeem(token.client, await self._client_secret(token), code, verifier)
+        secret = await self._client_secret(token)
+        grant = await provider.redeem(token.client, secret, code, verifier, self._redirect(back_to))
         return await self._keep(ref, token, grant)
 
     async def client_secret(self, *, name: str, secret: str) -> dict[str, Any]:
@@ -115,10 +123,17 @@ class Authorizations:
             )
         return server
 
-    async def _code(self, token: TokenRef) -> Items:
+    def _redirect(self, back_to: BackTo) -> str:
+        """Return where the browser ends, as the provider knows it; "" for the address that nobody answers.
+
+        SECURITY: it is one of these two, whatever somebody asks for.
+        """
+        return self._parts.settings.web.public_url.rstrip("/") + RETURN_PATH if back_to == "page" else ""
+
+    async def _code(self, token: TokenRef, redirect: str) -> Items:
         state, verifier = secrets.token_urlsafe(32), secrets.token_urlsafe(64)
         provider = await self._tokens.provider()
-        url = provider.authorization_url(token.client, token.username, state, verifier)
+        url = provider.authorization_url(token.client, token.username, state, verifier, redirect)
         yield {"step": "visit", "flow": "code", "url": url, "state": state, "verifier": verifier}
 
     async def _device(self, ref: SecretRef, token: TokenRef) -> Items:

@@ -7,13 +7,13 @@ fewer items than asked for and still a `next`: looking further would have taken 
 from asyncio import to_thread
 from typing import Any, Literal
 
-from relay.control.finding import known_state
+from relay.control.finding import find_message, known_state
 from relay.control.keyset import MessageLimit, Party, page_of, read_party, read_place, read_time, searched
 from relay.control.lookup import find_profile
-from relay.control.message_records import history_record, queue_record
+from relay.control.message_records import history_record, journey_record, queue_record
 from relay.control.operation import Access, Operation
 from relay.control.parts import Parts
-from relay.control.refused import Refused
+from relay.control.refused import NotFound, Refused
 from relay.directory.model import ProfileKind
 from relay.mail.address import Address
 from relay.store.history import Wanted
@@ -21,7 +21,7 @@ from relay.store.messages import StoredMessage
 
 
 class MessagePages:
-    """`messages.page`, `queue.page` and `agent.messages`."""
+    """`messages.page`, `queue.page`, and an agent's own: `agent.messages` and `agent.message`."""
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
@@ -32,6 +32,7 @@ class MessagePages:
             "messages.page": Operation(self.messages),
             "queue.page": Operation(self.waiting),
             "agent.messages": Operation(self.of_agent, access=Access.OWN_READ),
+            "agent.message": Operation(self.one_of_agent, access=Access.OWN_READ),
         }
 
     async def messages(  # noqa: PLR0913 - what a history can be asked
@@ -73,6 +74,15 @@ class MessagePages:
     async def of_agent(self, *, name: str, limit: MessageLimit = 50, after: str | None = None) -> dict[str, Any]:
         """Return an agent's own messages, the newest first."""
         return await self._history(Wanted(profile=self._agent(name)), limit, after)
+
+    async def one_of_agent(self, *, name: str, id: str) -> dict[str, Any]:  # noqa: A002 - the word of all operations
+        """Return all that is known of one of an agent's own messages."""
+        agent = self._agent(name)
+        message = await find_message(self._parts, id)
+        if message.profile != agent:
+            # SECURITY: the same words as for a message that there is not.
+            raise NotFound(f"there is no message '{id}'")
+        return await journey_record(self._parts, message)
 
     async def waiting(
         self,

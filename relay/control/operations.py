@@ -35,6 +35,7 @@ from relay.control.queue import Waiting, counts
 from relay.control.refused import Forbidden, Refused, UnknownOperation
 from relay.control.routes import Routes
 from relay.control.scripts import Scripts
+from relay.control.sending import Sending
 from relay.control.servers import Servers
 from relay.control.tokens import token_records
 from relay.control.trial import Trial
@@ -85,6 +86,7 @@ class Operations:
             **Audits(parts).operations(),
             **MessagePages(parts).operations(),
             **MessageCounts(parts).operations(),
+            **Sending(parts).operations(),
         }
 
     @property

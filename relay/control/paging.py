@@ -22,7 +22,7 @@ Limit: TypeAlias = Annotated[int, Ge(1), Le(500)]
 
 
 class Pages:
-    """`server.page`, `channel.page` and `agent.page`; each returns {items, total, start}.
+    """`server.page`, `channel.page`, `agent.page`, and the groups of agents; a page returns {items, total, start}.
 
     The items are the records of `list`. `contains` is found in one of their values, without case; `total` counts all
     that match.
@@ -38,6 +38,7 @@ class Pages:
             "server.page": Operation(self.servers),
             "channel.page": Operation(self.channels),
             "agent.page": Operation(self.agents),
+            "agent.groups": Operation(self.groups),
         }
 
     async def servers(
@@ -84,6 +85,10 @@ class Pages:
         chosen = Chosen(contains=contains, server=server, group=group, role=role, password=password)
         return await self._page(ProfileKind.AGENT, chosen, sort, start, limit, descending=descending)
 
+    async def groups(self) -> dict[str, Any]:
+        """Return the groups and roles that agents have, to choose from."""
+        return await to_thread(lambda: self._index(ProfileKind.AGENT).groups)
+
     async def _page(
         self, kind: ProfileKind, chosen: Chosen, sort: str, start: int, limit: int, *, descending: bool
     ) -> dict[str, Any]:
@@ -108,5 +113,10 @@ class Pages:
             raise Refused(f"there is no column {sort!r} to sort by{did_you_mean(sort, records[0])}", key="sort")
         text = contains.strip().casefold()
         found = [record for record in records if not text or has_text(record, text)]
-        ordered = in_order(found, lambda record: record[sort], descending=descending)
+        ordered = in_order(found, lambda record: _by_moment(record[sort]), descending=descending)
         return {"items": ordered[start : start + limit], "total": len(ordered), "start": start}
+
+
+def _by_moment(value: Any) -> Any:
+    """Return what a column is sorted by: a test by when it was."""
+    return value["at"] if isinstance(value, dict) and "at" in value else value

@@ -1,10 +1,11 @@
 """What the operations work with. `service` gives the running relay's parts, `cli` its own where none runs."""
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
+from relay.control.last_tests import LastTests
 from relay.control.trail import Trail
 from relay.directory.live import LiveDirectory
 from relay.secrets.keeper import SecretKeeper
@@ -47,9 +48,6 @@ class QueueDesk(Protocol):
 
         Where an address is held with its account, there is an entry of its own for the two, with that `address`.
         """
-
-    def state_of(self, server: str, username: str, /) -> str:
-        """Return whether an account is "ok", "held" or "slowed". Cheap."""
 
     def troubled(self) -> list[dict[str, Any]]:
         """Return those of `accounts` that are not well, without `connections` and with two keys more.
@@ -107,3 +105,4 @@ class Parts:
     trail: Trail
     status: Callable[[], dict[str, Any]]
     metrics: Callable[[Mapping[str, int], int], str] | None = None
+    tests: LastTests = field(default_factory=LastTests)

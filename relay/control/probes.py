@@ -49,7 +49,8 @@ class Probes:
         # A server without an account and address of its own has no identity; the recipient writes to itself then.
         sender = server.identity or recipient
         content = self._content(sender, recipient) if send else None
-        return self._probe(server, Account(name, server.username), None, sender, recipient, content)
+        steps = self._probe(server, Account(name, server.username), None, sender, recipient, content)
+        return self._parts.tests.kept(server, steps)
 
     def test_channel(
         self, *, name: str, to: str | None = None, send: bool = True, round_trip: bool = False
@@ -71,10 +72,11 @@ class Probes:
         if route is None:
             raise Refused(f"{kind} '{name}' has no way out: its server has no account and no address")
         if round_trip:
-            return self._test_round_trip(profile, route, to, send=send)
+            return self._parts.tests.kept(profile, self._test_round_trip(profile, route, to, send=send))
         recipient = Address.parse(to or profile.address)
         content = self._content(route.identity, recipient) if send else None
-        return self._probe(route.server, route.account, profile, route.identity, recipient, content)
+        steps = self._probe(route.server, route.account, profile, route.identity, recipient, content)
+        return self._parts.tests.kept(profile, steps)
 
     def _test_round_trip(
         self, profile: Profile, route: Route, to: str | None, *, send: bool

@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeAlias
 from relay.control.logins import login_is_set
 from relay.control.ordering import in_order
 from relay.control.parts import Parts
-from relay.control.records import SEARCHED
+from relay.control.records import SEARCHED, needs_own_secret
 from relay.control.refused import Refused
 from relay.directory.model import Agent, Channel, Directory, Profile, ProfileKind
 from relay.faults import did_you_mean
@@ -33,6 +33,7 @@ class Row:
     username: str
     secret: SecretRef
     text: str
+    needs_secret: bool
 
     @classmethod
     def of(cls, directory: Directory, profile: Profile) -> "Row":
@@ -43,7 +44,8 @@ class Row:
         secret = (server and token_ref(server, profile)) or ref_of(profile)
         shown = {"resolved_server": name, "username": username}
         words = (str(shown.get(key) or getattr(profile, key, None) or "") for key in SEARCHED)
-        return cls(profile, name, username, secret, "\n".join(words).casefold())
+        text = "\n".join(words).casefold()
+        return cls(profile, name, username, secret, text, needs_own_secret(profile, server))
 
 
 class ProfileIndex:
@@ -57,11 +59,19 @@ class ProfileIndex:
         self._rows = [Row.of(directory, profile) for profile in by_name]
         self._sorted: dict[tuple[str, bool], list[Row]] = {}
 
+    @property
+    def groups(self) -> dict[str, list[str]]:
+        """The groups and roles that there are, as people sort them."""
+        found = {"groups": "group", "roles": "role"}
+        values = {word: {getattr(row.profile, key, "") for row in self._rows} - {""} for word, key in found.items()}
+        return {word: sorted(names, key=lambda name: (name.casefold(), name)) for word, names in values.items()}
+
     def sorted(self, parts: Parts, column: str, *, descending: bool) -> list[Row]:
         """Return all rows in the order of a column and then of their names. Raises Refused for no such column."""
         live: dict[str, Callable[[Row], Any]] = {
             "password_set": lambda row: parts.secrets.is_set(row.secret),
             "login_set": lambda row: login_is_set(parts, row.profile.name),
+            "last_test": lambda row: (parts.tests.record(row.profile) or {}).get("at"),
         }
         if column in live:
             return in_order(self._rows, live[column], descending=descending)
@@ -75,6 +85,7 @@ class ProfileIndex:
         own: dict[str, Callable[[Row], Any]] = {
             "resolved_server": lambda row: row.server,
             "username": lambda row: row.username,
+            "password_needed": lambda row: row.needs_secret,
             "incoming": lambda row: row.profile.incoming and row.profile.incoming.host,
         }
         kind = Channel if self._kind is ProfileKind.CHANNEL else Agent
@@ -110,4 +121,6 @@ class Chosen:
         if self.password is not None:
             is_wanted = self.password == "set"  # noqa: S105 - a word
             rows = [row for row in rows if parts.secrets.is_set(row.secret) is is_wanted]
+            if not is_wanted:
+                rows = [row for row in rows if row.needs_secret]
         return rows

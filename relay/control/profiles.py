@@ -82,6 +82,7 @@ class Profiles:
             lambda document: remove_profile(document, self._kind, name), self._unchanged(name, expected)
         )
         await self._forget(profile)
+        self._parts.tests.forget(profile)
         return {"ok": True}
 
     async def password(self, *, name: str, password: str) -> dict[str, Any]:

@@ -31,7 +31,8 @@ class Providers:
 def provider_records() -> list[dict[str, Any]]:
     """Return all providers in the order of their names.
 
-    `limits` are the keys of a server that the preset sets (bytes for a size), `sources` the page for each value.
+    `values` are the keys of a server that the preset sets, `limits` those that limit (bytes for a size), `sources` the
+    page for each value.
     """
     return [_record(preset) for preset in presets().values()]
 
@@ -48,5 +49,6 @@ def _record(preset: Preset) -> dict[str, Any]:
         "username": server.username,
         "limits": {key: getattr(server, key) for key in LIMITS if key in preset.values},
         "note": preset.note,
+        "values": dict(preset.values),
         "sources": dict(preset.sources),
     }

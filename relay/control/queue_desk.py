@@ -46,7 +46,7 @@ class StoreQueueDesk:
         if ids is not None:
             count = sum([await self._retry(id_, now) for id_ in ids])
         else:
-            count = await self._queue.make_due(now, profile=profile)
+            count = await self._queue.make_due(now, profile=... if profile is None else profile)
         self._changed()
         return count
 
@@ -90,13 +90,6 @@ class StoreQueueDesk:
             for account, hold in rows
         ]
 
-    def state_of(self, server: str, username: str, /) -> str:
-        """Return how an account is."""
-        account = Account(server, username)
-        if self._accounts.hold_of(account) is not None:
-            return "held"
-        return "slowed" if self._accounts.slowness_of(account, datetime.now(UTC)) else "ok"
-
     def troubled(self) -> list[dict[str, Any]]:
         """Return those of `accounts` that are held or slowed. It may be called in a thread."""
         now = datetime.now(UTC)
@@ -119,7 +112,8 @@ class StoreQueueDesk:
 
     async def release_account(self, server: str, username: str) -> bool:
         """Lift every hold of an account."""
-        is_lifted = await lift(self._queue, self._accounts, Account(server, username), datetime.now(UTC))
+        account, now = Account(server, username), datetime.now(UTC)
+        is_lifted = await lift(self._queue, self._accounts, account, now, with_pairs=True)
         self._changed()
         return is_lifted
 
@@ -174,7 +168,13 @@ class StoreQueueDesk:
             "state": "held" if hold else "slowed" if slow else "ok",
             "held_since": rfc3339(hold.since) if hold else None,
             "reason": hold.reason if hold else slow.reason if slow else "",
+            "next_probe": rfc3339(_next_probe(hold) if hold else slow.until if slow else None),
         }
+
+
+def _next_probe(hold: HoldRow) -> datetime | None:
+    """Return when one message tries out if a hold is over; None where only a person can know."""
+    return hold.until or hold.next_probe
 
 
 def _is_due(message: StoredMessage, now: datetime) -> bool:

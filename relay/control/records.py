@@ -4,7 +4,7 @@ The keys of DESIGN section 4 come first; the others are those of directory.toml.
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields
 from itertools import islice
 from typing import Any, TypeAlias
@@ -16,6 +16,7 @@ from relay.control.refused import Refused
 from relay.directory.model import (
     AnswerRule,
     Application,
+    Auth,
     Directory,
     Incoming,
     OAuthClient,
@@ -25,7 +26,7 @@ from relay.directory.model import (
     Server,
 )
 from relay.faults import did_you_mean
-from relay.secrets.secret import ref_of, token_ref
+from relay.secrets.secret import client_owner, ref_of, token_ref
 
 _User: TypeAlias = tuple[str | None, ProfileKind]
 
@@ -55,14 +56,16 @@ def server_records(parts: Parts) -> list[dict[str, Any]]:
     used: Counter[_User] = Counter(
         (profile.server or directory.default_server, profile.kind) for profile in directory.profiles()
     )
-    return [_server_record(parts, directory, directory.servers[name], used) for name in sorted(directory.servers)]
+    troubled = parts.desk.troubled()
+    servers = (directory.servers[name] for name in sorted(directory.servers))
+    return [_server_record(parts, directory, server, used, troubled) for server in servers]
 
 
 def server_record(parts: Parts, server: Server) -> dict[str, Any]:
     """Return one server of the directory in effect."""
     directory = parts.directory.routing().directory
     used: Counter[_User] = Counter((server.name, profile.kind) for profile in directory.users_of(server.name))
-    return _server_record(parts, directory, server, used)
+    return _server_record(parts, directory, server, used, parts.desk.troubled())
 
 
 def profile_records(parts: Parts, kind: ProfileKind, *, sort: str = "name", contains: str = "") -> list[dict[str, Any]]:
@@ -92,10 +95,18 @@ def profile_record(parts: Parts, profile: Profile) -> dict[str, Any]:
         "override": profile.override,
         "username": profile.username or (profile.address if profile.override else ""),
         "password_set": parts.secrets.is_set((server and token_ref(server, profile)) or ref_of(profile)),
+        "password_needed": needs_own_secret(profile, server),
         "login_set": login_is_set(parts, profile.name),
+        "last_test": parts.tests.record(profile),
+        "follows": [] if profile.username else ["username"],
         "version": version_of(profile),
     }
     return shown | _rest(profile, shown)
+
+
+def needs_own_secret(profile: Profile, server: Server | None) -> bool:
+    """Whether mail of a profile leaves only with a password, or tokens, of its own."""
+    return profile.override and server is not None and server.auth is not Auth.NONE
 
 
 def application_record(parts: Parts, application: Application) -> dict[str, Any]:
@@ -128,7 +139,13 @@ def script_record(parts: Parts, script: Script) -> dict[str, Any]:
     }
 
 
-def _server_record(parts: Parts, directory: Directory, server: Server, used: Mapping[_User, int]) -> dict[str, Any]:
+def _server_record(
+    parts: Parts,
+    directory: Directory,
+    server: Server,
+    used: Mapping[_User, int],
+    troubled: Iterable[Mapping[str, Any]],
+) -> dict[str, Any]:
     shown = {
         "name": server.name,
         "host": server.host,
@@ -141,11 +158,25 @@ def _server_record(parts: Parts, directory: Directory, server: Server, used: Map
         "internal": server.internal,
         "used_by_channels": used.get((server.name, ProfileKind.CHANNEL), 0),
         "used_by_agents": used.get((server.name, ProfileKind.AGENT), 0),
-        "state": parts.desk.state_of(server.name, server.username),
+        **_state(server, troubled),
         "password_set": parts.secrets.is_set(token_ref(server, server) or ref_of(server)),
+        "client_secret_set": parts.vault.has(client_owner(server.name)),
+        "last_test": parts.tests.record(server),
+        "follows": [*([] if server.port else ["port"]), *([] if server.address else ["address"])],
         "version": version_of(server),
     }
     return shown | _rest(server, shown)
+
+
+def _state(server: Server, troubled: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return how a server's own account is, since when, and how many of its accounts are held."""
+    here = [one for one in troubled if one["server"] == server.name]
+    own = next((one for one in here if one["username"] == server.username and not one["address"]), None)
+    return {
+        "state": own["state"] if own else "ok",
+        "held_since": own["held_since"] if own else None,
+        "accounts_held": len({one["account"] for one in here if one["state"] == "held"}),
+    }
 
 
 def _rest(entry: Server | Profile | AnswerRule | OAuthClient | Incoming, shown: Mapping[str, Any]) -> dict[str, Any]:

@@ -88,6 +88,7 @@ class Servers:
             lambda document: remove_server(document, name, move_to), unchanged("server", name, _servers, expected)
         )
         await forget_password(self._parts, server)
+        self._parts.tests.forget(server)
         return {"ok": True, "moved": moved}
 
     async def default(self, *, name: str) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import asyncio
 import ipaddress
+from collections.abc import Awaitable, Callable
 
 from relay import log
 from relay.control.actor import Actor, Role, Way
@@ -10,7 +11,7 @@ from relay.control.refused import Refused
 from relay.directory.client import Client
 from relay.listener.failures import WINDOW, LoginFailures, failure_key, pause_after
 from relay.mail.reply import clean_text
-from relay.secrets.login_password import admin_owner
+from relay.secrets.login_password import admin_owner, login_owner
 from relay.secrets.logins import Logins, TooManyLogins
 from relay.secrets.master_key import MasterKeyError
 from relay.secrets.sources import SecretUnavailable
@@ -39,11 +40,22 @@ class SignIn:
 
     async def check(self, name: str, password: str, peer: str) -> Actor | None:
         """Return who it is: an administrator or viewer, else an agent; None for nobody. Raises TooMany, Refused."""
+        return await self._counted(name, peer, lambda: self._who(name, password, peer))
+
+    async def confirm(self, actor: Actor, password: str, peer: str) -> bool:
+        """Whether an agent who is signed in knows the login password. Raises TooMany, Refused."""
+
+        async def who() -> Actor | None:
+            return actor if await self._logins.fits(login_owner(actor.name), actor.name, password) else None
+
+        return await self._counted(actor.name, peer, who) is not None
+
+    async def _counted(self, name: str, peer: str, who: Callable[[], Awaitable[Actor | None]]) -> Actor | None:
         client = _client(peer)
         key = failure_key(client, name)
         self._check_bar(key)
         try:
-            actor = await self._who(name, password, peer)
+            actor = await who()
         except TooManyLogins:
             raise TooMany("too many people sign in just now; try again in a moment", _BUSY_SECONDS) from None
         except (SecretUnavailable, StoreError, MasterKeyError) as error:

@@ -14,7 +14,7 @@ from relay.directory.model import Account, Meaning, Server
 from relay.mail.address import Address
 from relay.store.messages import HoldRow
 from relay.upstream.outcome import Failure, Outcome
-from relay.upstream.phase import Phase
+from relay.upstream.phase import BEFORE_LOGIN, Phase
 from relay.upstream.window import named_window
 
 # Pauses of an account whose server asks for a slower pace; one step back with every message that gets through.
@@ -22,10 +22,9 @@ _SLOW_STEPS = (30.0, 60.0, 120.0, 300.0, 600.0)
 # A server that names a time itself is believed, within bounds: it must not shut an account out by a slip of the pen.
 _LONGEST_NAMED_PAUSE = 3600.0
 _SHORTEST_NAMED_REST, _LONGEST_NAMED_REST = 60.0, 86400.0
-# A login that so often in a row does not work "for now" is taken for a refused one (providers.md): Microsoft answers
-# 451 4.7.0 also where nothing passes by itself.
-_MOST_LOGIN_TROUBLES = 5
-_BEHIND_LOGIN = frozenset({Phase.MAIL, Phase.RCPT, Phase.DATA, Phase.CONTENT, Phase.FINAL})
+# A server that answers so many logins in a row with "not now" has refused them (providers.md): Microsoft says 451 4.7.0
+# also where nothing passes by itself.
+_MOST_PUT_OFF = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,23 +48,8 @@ class Accounts:
         self._schedule = schedule
         self._holds = {(row.server, row.username, row.address): row for row in rows}
         self._slow: dict[str, Slowness] = {}  # by whose limits count (`Server.scope`)
-        self._probing: set[Account] = set()
-        self._login_troubles: dict[Account, int] = {}
-
-    def weigh_login(self, account: Account, outcome: Outcome) -> Outcome:
-        """Count a login that did not work for now, and return the outcome; the fifth in a row is a refused login."""
-        failure = outcome.failure
-        if failure is None or (failure.from_server and failure.phase in _BEHIND_LOGIN):
-            self._login_troubles.pop(account, None)
-            return outcome
-        is_for_now = failure.meaning is Meaning.TEMPORARY and failure.reply.is_temporary
-        if not (failure.from_server and failure.phase is Phase.LOGIN and is_for_now):
-            return outcome
-        times = self._login_troubles[account] = self._login_troubles.get(account, 0) + 1
-        if times < _MOST_LOGIN_TROUBLES:
-            return outcome
-        detail = "; ".join(filter(None, [failure.detail, f"{times} logins in a row did not work"]))
-        return replace(outcome, failure=replace(failure, meaning=Meaning.LOGIN_REFUSED, detail=detail))
+        self._probing: set[Account] = set()  # whose probe is due and has not begun
+        self._put_off: dict[Account, int] = {}  # logins in a row that were neither accepted nor refused
 
     def hold_of(self, account: Account, identity: Address | None = None) -> HoldRow | None:
         """Return the hold over an account, or over it with this address; None where nothing holds them."""
@@ -100,8 +84,29 @@ class Accounts:
         return moment is not None and moment <= now
 
     def is_probing(self, account: Account) -> bool:
-        """Whether one message is trying that out."""
+        """Whether one message may try out now if the hold is over."""
         return account in self._probing
+
+    def take_probe(self, account: Account) -> bool:
+        """Let one message try that out; False where none may, or another does."""
+        is_free = account in self._probing
+        self._probing.discard(account)
+        return is_free
+
+    def count_login(self, account: Account, outcome: Outcome) -> Outcome:
+        """Return an outcome as it counts: the last of many logins in a row that were put off is a refused one."""
+        failure = outcome.failure
+        if failure is not None and failure.phase in BEFORE_LOGIN:
+            return outcome  # nothing was said about the login
+        if failure is None or failure.phase is not Phase.LOGIN or failure.meaning is not Meaning.TEMPORARY:
+            self._put_off.pop(account, None)
+            return outcome
+        is_put_off = failure.from_server and failure.reply.is_temporary
+        times = self._put_off[account] = self._put_off.get(account, 0) + is_put_off
+        if times < _MOST_PUT_OFF:
+            return outcome
+        detail = "; ".join(filter(None, [failure.detail, f"{times} logins in a row did not work"]))
+        return replace(outcome, failure=replace(failure, meaning=Meaning.LOGIN_REFUSED, detail=detail))
 
     def hold(
         self, account: Account, identity: Address, failure: Failure, secret_version: str, now: datetime
@@ -126,6 +131,7 @@ class Accounts:
         )
         self._holds[key] = row
         self._probing.discard(account)
+        self._put_off.pop(account, None)
         return row
 
     def begin_probe(self, hold: HoldRow, now: datetime) -> HoldRow:
@@ -135,13 +141,13 @@ class Accounts:
         self._probing.add(Account(hold.server, hold.username))
         return row
 
-    def release(self, server: str, username: str) -> tuple[HoldRow, ...]:
-        """Forget every hold and pause of an account, and return the holds that were lifted."""
-        keys = [key for key in self._holds if key[:2] == (server, username)]
+    def release(self, server: str, username: str, *, with_pairs: bool = True) -> tuple[HoldRow, ...]:
+        """Forget the hold and pause of an account, `with_pairs` those of its addresses too; return what was lifted."""
+        keys = [key for key in self._holds if key[:2] == (server, username) and (with_pairs or not key[2])]
         for scope in (str(Account(server, username)), server):
             self._slow.pop(scope, None)
         self._probing.discard(Account(server, username))
-        self._login_troubles.pop(Account(server, username), None)
+        self._put_off.pop(Account(server, username), None)
         return tuple(self._holds.pop(key) for key in keys)
 
     def slow_down(self, server: Server, account: Account, failure: Failure, now: datetime) -> Slowness | None:

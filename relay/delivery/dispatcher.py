@@ -18,7 +18,7 @@ from relay.delivery.lifecycle import State
 from relay.delivery.lifting import lift
 from relay.delivery.pacing import is_limited
 from relay.delivery.postman import Postman
-from relay.directory.model import Account, Meaning, Profile, Server
+from relay.directory.model import Account, Directory, Meaning, Profile, Server
 from relay.store.errors import StoreError
 from relay.store.messages import HoldRow, StoredMessage
 
@@ -37,6 +37,8 @@ class Dispatcher:
         self._wake = asyncio.Event()
         self._workers: dict[Account, asyncio.Task[None]] = {}
         self._profiles: dict[Account, deque[str | None]] = {}  # whose mail a worker has
+        self._directory = self._office.routing().directory
+        self._is_directory_new = True
         self._is_stopping = False
         self._seen_at = time.monotonic()
         postman.on_change = self._wake.set
@@ -59,11 +61,15 @@ class Dispatcher:
             try:
                 if not is_back:
                     await self._postman.take_back()
-                    await self._free_strays()
                     is_back = True
+                if self._is_directory_new:
+                    await self._follow_directory()
                 await self._look()
             except StoreError as error:
                 log.broken(str(error))
+                await asyncio.sleep(_TROUBLE_SECONDS)
+            except Exception:  # whatever it is, what waits must not wait for ever
+                log.broken("the dispatcher met a fault of ours", exc_info=True)
                 await asyncio.sleep(_TROUBLE_SECONDS)
             # Not wait_for: before Python 3.12 it forgets that it was cancelled where a wake comes at the same moment.
             with suppress(TimeoutError):
@@ -77,10 +83,10 @@ class Dispatcher:
         if self._workers:
             await asyncio.wait(set(self._workers.values()))
 
-    async def directory_changed(self) -> None:
-        """Free what is held for an account that no longer sends for its profile."""
+    def directory_changed(self) -> None:
+        """Free what is held for an account that no longer sends for its profile, and try what has another way now."""
         self._office.pacing.disband()  # limits may be others now
-        await self._free_strays()
+        self._is_directory_new = True
         self.wake()
 
     async def _look(self) -> None:
@@ -103,6 +109,28 @@ class Dispatcher:
             self._workers[account] = worker
             worker.add_done_callback(partial(self._end, account))
 
+    async def _follow_directory(self) -> None:
+        """Let what waits go by the directory in effect. Done again where the store fails in the middle of it."""
+        self._is_directory_new, directory = False, self._office.routing().directory
+        try:
+            await self._free_strays()
+            for profile in await self._queue.due_times():
+                if self._way(profile, directory) != self._way(profile, self._directory):
+                    await self._queue.make_due(self._now(), profile=profile, pausing=str(State.UNKNOWN))
+        except BaseException:
+            self._is_directory_new = True
+            raise
+        self._directory = directory
+
+    @staticmethod
+    def _way(profile: str | None, directory: Directory) -> tuple[Server | None, Account | None]:
+        """Return the server and account by which mail of a profile leaves."""
+        found = directory.profile(profile) if profile is not None else None
+        if found is not None:
+            return directory.server_of(found), directory.account_of(found)
+        server = directory.servers.get(directory.default_server or "") if profile is None else None
+        return server, Account(server.name, server.username) if server else None
+
     async def _free_strays(self) -> None:
         """Free what is held for an account that is not held, or no longer sends for its profile.
 
@@ -122,7 +150,7 @@ class Dispatcher:
     async def _look_at(self, hold: HoldRow) -> None:
         account, now = Account(hold.server, hold.username), self._now()
         if hold.meaning == Meaning.LOGIN_REFUSED and await self._has_new_secret(hold):
-            await lift(self._queue, self._accounts, account, now)
+            await lift(self._queue, self._accounts, account, now, with_pairs=False)
         elif self._accounts.is_probe_due(hold, now):
             await self._queue.put_hold(self._accounts.begin_probe(hold, now))
             await self._queue.free(str(account), state=str(State.QUEUED), now=now, limit=1)
@@ -167,6 +195,9 @@ class Dispatcher:
                     _, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
         except StoreError as error:
             log.broken(str(error))
+            await asyncio.sleep(_TROUBLE_SECONDS)
+        except Exception:
+            log.broken("the mail of an account met a fault of ours", account=str(account), exc_info=True)
             await asyncio.sleep(_TROUBLE_SECONDS)
         finally:
             if running:

@@ -47,7 +47,35 @@ async def hand_over(
         outcome = await office.hand_over(route, first, progress)
     finally:
         turn.end(_used(turn, outcome, progress))
+    outcome = accounts.count_login(route.account, outcome)
+    if transfer.sender is None and outcome.failure is not None and _is_about_null_sender(outcome.failure):
+        outcome = _without_blame(outcome, outcome.failure.meaning)
     return _with_rest(outcome, turn.recipients, len(transfer.recipients))
+
+
+def _is_about_null_sender(failure: Failure) -> bool:
+    """Whether a server refused MAIL FROM:<> as such: at once, or later as an address that the account may not use."""
+    if failure.meaning is Meaning.IDENTITY_REFUSED:
+        return True
+    is_refusal = failure.meaning in {Meaning.REFUSED, Meaning.LOGIN_REFUSED}
+    return failure.phase is Phase.MAIL and failure.from_server and failure.reply.is_permanent and is_refusal
+
+
+def _without_blame(outcome: Outcome, meaning: Meaning) -> Outcome:
+    """Return the outcome as one that holds no account: a refusal stays one, and everything else may be tried again."""
+    if meaning is Meaning.REFUSED:
+        return replace(outcome, refuses_null_sender=True)
+
+    def lenient(failure: Failure) -> Failure:
+        return replace(failure, meaning=Meaning.TEMPORARY) if failure.meaning is meaning else failure
+
+    assert outcome.failure is not None
+    return replace(
+        outcome,
+        failure=lenient(outcome.failure),
+        refused={index: lenient(failure) for index, failure in outcome.refused.items()},
+        refuses_null_sender=True,
+    )
 
 
 def _used(turn: Turn, outcome: Outcome | None, progress: Progress) -> int:

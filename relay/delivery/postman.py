@@ -20,7 +20,7 @@ from relay.delivery.parcel import Handed, Parcel, header_of, pack, pinned_route
 from relay.delivery.reporter import Reporter
 from relay.delivery.schedule import Schedule
 from relay.delivery.turn import Turn
-from relay.delivery.verdict import Copy, Verdict, begun, copies_of, judge, sending
+from relay.delivery.verdict import Copy, Verdict, begun, copies_of, interrupted, judge, sending
 from relay.directory.model import Account, Meaning
 from relay.directory.routing import Route
 from relay.mail.address import Address
@@ -37,6 +37,9 @@ from relay.upstream.transfer import Progress
 
 _TROUBLE_SECONDS = 5.0
 _STOPPED = Reply(451, "4.4.2", "the relay was stopped in the middle of this attempt")
+_FAULT = Reply(451, "4.3.0", "the relay met a fault of its own in this attempt; its log says which")
+
+_NOT_BEGUN = Reply(451, "4.7.8", "the account was held just before this attempt, which was not made")
 
 
 class _Paced(Exception):
@@ -85,6 +88,9 @@ class Postman:
             # Before the final dot: nobody has the message, and it waits on as soon as the store can be told.
             log.broken(str(error) or "the store has no content of this message", id=message.id)
             await self._give_back(message)
+        except Exception:
+            log.broken("an attempt ended by a fault of ours", id=message.id, exc_info=True)
+            await self._recover(message)
         finally:
             if turn is not None:
                 turn.end()
@@ -101,23 +107,26 @@ class Postman:
             await asyncio.wait(set(self._following))
 
     async def note(self, work: Work, outcome: Outcome) -> Verdict:
-        """Let the account feel an outcome that is not stored: the client keeps the message, or it is over."""
-        outcome = self._weighed(work, outcome)
+        """Judge an outcome, and let the account feel it at once: no other message makes the same attempt in vain."""
         self.office.telling.attempted(work.message, self._ended(work.attempt, outcome), outcome)
         verdict = self._judge(work.message, copies_of(work.message, outcome))
         try:
-            await self._concern(work, verdict)
+            await self._change_account(work, verdict)
         except StoreError as error:
-            log.broken(str(error), id=work.message.id)  # it is in effect, and the client's answer does not hang on it
+            log.broken(str(error), id=work.message.id)  # the hold is in effect, and is stored with the next refusal
         return verdict
 
     def hold_over(self, route: Route, secret: Secret | None) -> HoldRow | None:
-        """Return the hold over an attempt by this route; a new secret makes a refused login no reason any more."""
+        """Return the hold over an attempt by this route; a new secret makes a refused login no reason any more.
+
+        Where a probe of the account is due, None lets this attempt be the probe, and no other.
+        """
         hold = self.accounts.hold_of(route.account, route.identity)
-        if hold is None or self.accounts.is_probing(route.account):
+        if hold is None:
             return None
         is_old = hold.meaning == Meaning.LOGIN_REFUSED and secret is not None and hold.secret_version != secret.version
-        return None if is_old else hold
+        may_go = is_old or (not hold.address and self.accounts.take_probe(route.account))
+        return None if may_go else hold
 
     async def record_final_dot(self, work: Work) -> None:
         """Put on disk that our final dot is about to be sent. Raises Fenced, StoreError: then it must not be."""
@@ -126,23 +135,7 @@ class Postman:
     async def take_back(self) -> None:
         """Settle what an earlier run of this relay left under way."""
         async for message, attempt in self.queue.take_back(self.clock()):
-            was_sent = attempt is not None and attempt.final_dot
-            failure = Failure(
-                phase=Phase.FINAL if was_sent else Phase.CONTENT,
-                reply=_STOPPED,
-                meaning=Meaning.UNKNOWN if was_sent else Meaning.TEMPORARY,
-                from_server=False,
-            )
-            copies = tuple(Copy(one.number, _STOPPED, failure) for one in sending(begun(message)))
-            verdict = self._judge(begun(message), copies)
-            if not was_sent:
-                verdict = replace(verdict, message=replace(verdict.message, next_attempt=self.clock()))
-            ended = (
-                replace(attempt, ended=self.clock(), reply=str(_STOPPED), meaning=str(failure.meaning))
-                if attempt
-                else None
-            )
-            await self._settle(message, verdict, ended, ())
+            await self._end_broken_off(message, attempt, _STOPPED, self.clock())
 
     def route_of_account(self, account: Account) -> Route | None:
         """Return a route that logs in as this account; None where none does any more."""
@@ -156,15 +149,15 @@ class Postman:
 
     async def conclude(self, work: Work, outcome: Outcome) -> Verdict:
         """Judge the outcome of an attempt and write it down, however long the store takes to take it."""
-        outcome = self._weighed(work, outcome)
-        attempt = self._ended(work.attempt, outcome)
-        self.office.telling.attempted(work.message, attempt, outcome)
-        verdict = self._judge(work.message, copies_of(work.message, outcome))
-        await self._concern(work, verdict)
+        return await self.write_down(work, outcome, await self.note(work, outcome))
+
+    async def write_down(self, work: Work, outcome: Outcome, verdict: Verdict) -> Verdict:
+        """Write down what `note` said of the outcome of a stored message, however long the store takes to take it."""
         if verdict.consequence and verdict.message.state == State.HELD:
             account = Account(work.attempt.server, work.attempt.username)
             verdict = replace(verdict, message=replace(verdict.message, held_by=str(account)))
-        await self._settle(work.message, verdict, attempt, self._reports(work, verdict, outcome))
+        attempt, reports = self._ended(work.attempt, outcome), self._reports(work, verdict, outcome)
+        await self._settle(work.message, verdict, attempt, reports)
         return verdict
 
     async def confirm(self, work: Work, verdict: Verdict, outcome: Outcome) -> None:
@@ -189,6 +182,9 @@ class Postman:
             await self.conclude(work, await handover)
         except Fenced:
             log.warned("a message was taken over while it was under way; the other's record counts", id=work.message.id)
+        except Exception:
+            log.broken("a delivery ended by a fault of ours", id=work.message.id, exc_info=True)
+            await self._recover(work.message)
 
     async def _give_back(self, message: StoredMessage, pause: float | None = None) -> None:
         """Let a claimed message wait as before, and go on trying: a lease that we keep would keep it from everybody."""
@@ -213,13 +209,17 @@ class Postman:
         except Refused as refusal:
             await self.conclude(work, Outcome(host="", failure=_failure_of(refusal)))
             return
-        hold = self.accounts.hold_of(parcel.route.account, parcel.route.identity)
-        if hold is not None and hold.address:
-            await self._hold(message, parcel.route.account, f"{hold.meaning}: {hold.reason}")
+        account, identity = parcel.route.account, parcel.route.identity
+        was_held = self.accounts.hold_of(account, identity) is not None
+        if (hold := self.hold_over(parcel.route, secret)) is not None:
+            await self._hold(message, hold)
             return
         turn = await self._charged(work, parcel.route, turn)
         try:
             await self.queue.begin_attempt(message.id, message.fence, work.attempt)
+            if not was_held and (hold := self.accounts.hold_of(account, identity)) is not None:
+                await self._hold(message, hold, work.attempt)  # another attempt met it meanwhile
+                return
             outcome = await self._deliver(work, parcel, secret, turn)
         finally:
             turn.end()
@@ -239,16 +239,15 @@ class Postman:
     async def _deliver(self, work: Work, parcel: Parcel, secret: Secret | None, turn: Turn) -> Outcome:
         transfer = parcel.transfer(self._handed(work), secret)
         outcome = await hand_over(self.office, self.accounts, parcel.route, transfer, self._progress(work), turn)
-        failure = outcome.failure
-        refused_null = transfer.sender is None and failure is not None and failure.phase is Phase.MAIL
-        if not (refused_null and failure and failure.reply.is_permanent):
+        if not outcome.refuses_null_sender:
             return outcome
         # This provider takes no null sender: once from the identity, and nothing about the account follows from it.
         retried = replace(transfer, sender=parcel.route.identity)
         try:
             turn = await self._charged(work, parcel.route, None)
         except _Paced:  # the attempt is over; the next one asks with the null sender again
-            return replace(outcome, failure=replace(failure, meaning=Meaning.TEMPORARY))
+            assert outcome.failure is not None
+            return replace(outcome, failure=replace(outcome.failure, meaning=Meaning.TEMPORARY))
         return await hand_over(self.office, self.accounts, parcel.route, retried, self._progress(work), turn)
 
     def _progress(self, work: Work) -> Progress:
@@ -312,18 +311,29 @@ class Postman:
             now=self.clock(),
         )
 
-    def _weighed(self, work: Work, outcome: Outcome) -> Outcome:
-        return self.accounts.weigh_login(work.route.account, outcome) if work.route else outcome
-
     def _judge(self, message: StoredMessage, copies: tuple[Copy, ...]) -> Verdict:
         return judge(message, copies, now=self.clock(), schedule=self.schedule, chance=self.chance())
 
-    async def _concern(self, work: Work, verdict: Verdict) -> None:
-        """Let the account feel what an attempt says about it. A store that fails changes nothing about the outcome."""
-        try:
-            await self._change_account(work, verdict)
-        except StoreError as error:
-            log.broken(str(error), id=work.message.id)  # the hold is in effect, and is stored with the next refusal
+    async def _recover(self, message: StoredMessage) -> None:
+        """Settle an attempt that a fault of ours ended: by what is on disk of it, as the next start would."""
+        attempts = await self.queue.attempts(message.id)
+        attempt = attempts[-1] if attempts and attempts[-1].ended is None else None
+        later = self.schedule.next_attempt(self.clock(), message.attempts + 1, self.chance())
+        await self._end_broken_off(message, attempt, _FAULT, later)
+
+    async def _end_broken_off(
+        self, message: StoredMessage, attempt: Attempt | None, reply: Reply, again: datetime
+    ) -> None:
+        """Settle an attempt without an outcome. It is unknown after its final dot, and before that tried `again`."""
+        under_way, now = begun(message), self.clock()
+        if attempt is not None and attempt.final_dot:
+            lost = Failure(phase=Phase.FINAL, reply=reply, meaning=Meaning.UNKNOWN, from_server=False)
+            verdict = self._judge(under_way, tuple(Copy(one.number, reply, lost) for one in sending(under_way)))
+        else:
+            lost = Failure(phase=Phase.CONTENT, reply=reply, meaning=Meaning.TEMPORARY, from_server=False)
+            verdict = Verdict(message=interrupted(under_way, lost, now=now, again=again))
+        ended = replace(attempt, ended=now, reply=str(reply), meaning=str(lost.meaning)) if attempt else None
+        await self._settle(message, verdict, ended, ())
 
     async def _change_account(self, work: Work, verdict: Verdict) -> None:
         route, failure = work.route, verdict.consequence
@@ -331,12 +341,12 @@ class Postman:
             return
         if failure is None:
             if verdict.delivered:
-                await self._prosper(route)
+                await self._prosper(route, work.attempt.started)
         elif failure.meaning is Meaning.THROTTLE:
             pause = self.accounts.slow_down(route.server, route.account, failure, self.clock())
             if pause is not None:
                 self.office.telling.slowed(route.account, pause.reason, pause.until)
-        elif work.message.envelope.sender is not None or failure.phase is not Phase.MAIL:
+        else:
             if failure.meaning is Meaning.LOGIN_REFUSED:
                 self.office.forget_secret(route)
             row = self.accounts.hold(route.account, route.identity, failure, work.secret_version, self.clock())
@@ -346,28 +356,36 @@ class Postman:
         self.office.telling.held(row)
         await self.queue.put_hold(row)
 
-    async def _prosper(self, route: Route) -> None:
-        """A message got through: nothing holds this account any more, and it may go faster again."""
+    async def _prosper(self, route: Route, began: datetime) -> None:
+        """A message got through: nothing holds this account any more, and it may go faster again.
+
+        What was under way when the hold began proves nothing: it may have used a connection that was open before.
+        """
         account = route.account
         self.accounts.speed_up(route.server, account)
-        if self.accounts.hold_of(account) is not None:
-            await lift(self.queue, self.accounts, account, self.clock())
+        hold = self.accounts.hold_of(account)
+        if hold is not None and began >= hold.since:
+            await lift(self.queue, self.accounts, account, self.clock(), with_pairs=False)
             self.on_change()
 
-    async def _hold(self, message: StoredMessage, account: Account, reason: str) -> None:
+    async def _hold(self, message: StoredMessage, hold: HoldRow, attempt: Attempt | None = None) -> None:
+        """Let a message wait for a hold, untried; `attempt` is the one that was written down and not made."""
         recipients = tuple(
-            replace(one, state=str(next_state(State(one.state), Event.HOLD))) for one in sending(message)
+            replace(one, state=str(next_state(State(one.state), Event.HOLD)), meaning=hold.meaning)
+            for one in sending(message)
         )
+        others = {one.number: one for one in message.recipients} | {one.number: one for one in recipients}
         held = replace(
             message,
-            recipients=recipients,
+            recipients=tuple(others[number] for number in sorted(others)),
             state=str(State.HELD),
             held_since=self.clock(),
-            held_by=str(account),
+            held_by=str(Account(hold.server, hold.username)),
             next_attempt=None,
-            reason=reason,
+            reason=f"{hold.meaning}: {hold.reason}",
         )
-        await self._settle(message, Verdict(message=held), None, ())
+        ended = replace(attempt, ended=self.clock(), reply=str(_NOT_BEGUN), meaning=hold.meaning) if attempt else None
+        await self._settle(message, Verdict(message=held), ended, ())
 
     async def _settle(
         self, before: StoredMessage, verdict: Verdict, attempt: Attempt | None, reports: tuple[NewMessage, ...]

@@ -19,11 +19,11 @@ from relay.mail.report import write_report
 from relay.mail.report_facts import KINDS, Action, Kind, RecipientFacts, ReportFacts, may_report, who_wants
 from relay.mail.trace import Arrival, new_id
 from relay.store.messages import NewMessage, StoredMessage, StoredRecipient
-from relay.upstream.phase import Phase
+from relay.upstream.phase import BEFORE_LOGIN, Phase
 
 _OURSELVES = Client("relay", "local", (ANYONE,), is_trusted=True)
 # Before MAIL nothing was about the message: it is the way itself that failed, and a report would fail on it, too.
-_WAY = frozenset({Phase.RESOLVE, Phase.CONNECT, Phase.GREETING, Phase.EHLO, Phase.STARTTLS, Phase.LOGIN})
+_WAY = BEFORE_LOGIN | {Phase.LOGIN}
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ The client may leave at any moment: before our final dot that ends the attempt, 
 import asyncio
 import time
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 
 from relay.delivery import replies
 from relay.delivery.drafts import draft
@@ -152,17 +153,17 @@ class Submission:
             return await self._leave_to_go_on(work, handover, handed, parcel)
         outcome = await self._outcome(handover)
         failures = [outcome.failure_at(index) for index in range(len(self.envelope.recipients))]
+        verdict = await self.postman.note(work, outcome)
         if all(failure is None or _is_refusal(failure) for failure in failures) and (
             outcome.accepted is None or not any(failures)
         ):
-            verdict = await self.postman.note(work, outcome)
             if outcome.accepted is not None:
                 await self.postman.confirm(work, verdict, outcome)
             return self._finish(handed, parcel, message, outcome)
         # Committed before the client has its 250: who is still owed the message, and the report about who refused it.
         work.attempt = replace(work.attempt, final_dot=_may_be_there(outcome))
         await self.postman.queue.add(NewMessage(message=work.message, content=work.content, attempt=work.attempt))
-        await self.postman.conclude(work, outcome)
+        await self.postman.write_down(work, outcome, verdict)
         return self._queued(handed, parcel, outcome)
 
     def _is_slow(self, route: Route) -> bool:
@@ -178,6 +179,7 @@ class Submission:
             await asyncio.shield(stored)
             await self.postman.record_final_dot(work)
 
+        self._handover = None  # from here on the client may go: what is stored goes on
         self._progress.before_final_dot = record
         work.attempt = replace(work.attempt, phase=str(self._progress.phase), final_dot=self._progress.final_dot_sent)
         try:
@@ -188,7 +190,6 @@ class Submission:
                 handover.cancel()
                 raise
             return self._finish(handed, parcel, work.message, await self._outcome(handover))
-        self._handover = None  # from here on the client may go
         stored.set_result(None)
         self.postman.follow(work, handover)
         return self._queued(handed, parcel)
@@ -280,7 +281,8 @@ class Submission:
             reply = replies.of_failure(failure)
             ending = Ending.FAILED if reply.is_permanent else Ending.DEFERRED
         if ending is not Ending.DEFERRED:
-            self.history.record(_over(message, ending, failure.reply if failure else outcome.accepted, outcome))
+            upstream = failure.reply if failure else outcome.accepted
+            self.history.record(_over(message, ending, upstream, outcome, self.postman.clock()))
         return self._journey(ending, reply, handed, [parcel], outcome=outcome, failure=failure)
 
     def _queued(self, handed: Handed, parcel: Parcel, outcome: Outcome | None = None, *, detail: str = "") -> Journey:
@@ -335,7 +337,9 @@ def _may_be_there(outcome: Outcome) -> bool:
     return outcome.failure is None or outcome.failure.phase is Phase.FINAL
 
 
-def _over(message: StoredMessage, ending: Ending, upstream: Reply | None, outcome: Outcome) -> StoredMessage:
+def _over(
+    message: StoredMessage, ending: Ending, upstream: Reply | None, outcome: Outcome, now: datetime
+) -> StoredMessage:
     """Return a message that is over, for the history."""
     state = State.DELIVERED if ending is Ending.DELIVERED else State.FAILED
     replied = [outcome.failure_at(one.number) for one in message.recipients]
@@ -343,7 +347,7 @@ def _over(message: StoredMessage, ending: Ending, upstream: Reply | None, outcom
         replace(one, state=str(state), reply=str(failure.reply if failure else outcome.accepted or ""))
         for one, failure in zip(message.recipients, replied, strict=True)
     )
-    delivered = message.created if ending is Ending.DELIVERED else None
+    delivered = now if ending is Ending.DELIVERED else None
     return replace(
         message,
         recipients=recipients,

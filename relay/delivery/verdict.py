@@ -94,8 +94,8 @@ def judge(
         unknowns=message.unknowns + any(_means(copy, Meaning.UNKNOWN) for copy in copies),
         held_since=now if state is State.HELD else None,
         warned=message.warned or is_delayed,
-        reason="" if state.is_final else _reason(copies),
-        reply=str(copies[0].reply),
+        reason="" if state.is_final else _reason(copies) or _held_reason(recipients),
+        reply=_reply(state, recipients),
         delivered=now if state is State.DELIVERED else None,
     )
     return Verdict(
@@ -131,14 +131,40 @@ def _next_attempt(
 
 
 def begun(message: StoredMessage) -> StoredMessage:
-    """Return the message with its open copies SENDING."""
+    """Return the message with its open copies SENDING.
+
+    A copy that waits for its account goes along: were that held, there would be no attempt. One that a server may
+    have twice waits for a person.
+    """
     recipients = tuple(
-        replace(recipient, state=str(next_state(State(recipient.state), Event.BEGIN)))
-        if State(recipient.state) in {State.QUEUED, State.UNKNOWN}
-        else recipient
+        replace(recipient, state=str(_begun(State(recipient.state), recipient.meaning)))
         for recipient in message.recipients
     )
     return replace(message, recipients=recipients, state=str(State.SENDING))
+
+
+def _begun(state: State, meaning: str) -> State:
+    if state is State.HELD and meaning in HOLDING:
+        state = next_state(state, Event.RELEASE)
+    return next_state(state, Event.BEGIN) if state in {State.QUEUED, State.UNKNOWN} else state
+
+
+def interrupted(message: StoredMessage, failure: Failure, *, now: datetime, again: datetime) -> StoredMessage:
+    """Return a message whose attempt ended with us, before its final dot: it is tried `again`.
+
+    Nothing is judged by how long it has waited. The next attempt does that, and tells the sender.
+    """
+    copies = tuple(Copy(one.number, failure.reply, failure) for one in sending(message))
+    recipients = _moved(message.recipients, copies, {copy.number: Event.DEFER for copy in copies}, now)
+    return replace(
+        message,
+        recipients=recipients,
+        state=str(message_state(State(one.state) for one in recipients)),
+        attempts=message.attempts + 1,
+        next_attempt=again,
+        reason=_reason(copies),
+        reply=str(failure.reply),
+    )
 
 
 def _copy(number: int, outcome: Outcome, failure: Failure | None) -> Copy:
@@ -194,3 +220,13 @@ def _reason(copies: tuple[Copy, ...]) -> str:
     """Return why the message is still here, in the server's words: the first copy that is."""
     failure = next((copy.failure for copy in copies if copy.failure), None)
     return f"{failure.meaning}: {failure.why}" if failure else ""
+
+
+def _held_reason(recipients: tuple[StoredRecipient, ...]) -> str:
+    """Return why a message waits whose last attempt went well: the copies that were no part of it."""
+    return next((f"{one.meaning}: {one.reply}" for one in recipients if State(one.state) is State.HELD), "")
+
+
+def _reply(state: State, recipients: tuple[StoredRecipient, ...]) -> str:
+    """Return the last answer about a copy that the message has its state from."""
+    return next(one.reply for one in recipients if State(one.state) is state)

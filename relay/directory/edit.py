@@ -87,10 +87,22 @@ def _inner_value(table: str, key: str, text: str) -> Any:
 
 
 def _read(model: "Editable | type[OAuthClient | Incoming]", key: str, text: str) -> Any:
-    hint = get_type_hints(model, include_extras=True)[key]
-    kind = _plain(hint)
     if not text:
         return _nothing(model, key)
+    return _parsed(get_type_hints(model, include_extras=True)[key], key, text)
+
+
+def parse_inner(model: Editable, table: str, key: str, text: str) -> Any:
+    """Return the value that a text means for a key of a table in an entry ("incoming", "port"); None for "".
+
+    Raises EditRefused.
+    """
+    inner = _plain(get_type_hints(model, include_extras=True)[table])
+    return _parsed(get_type_hints(inner, include_extras=True)[key], f"{table}.{key}", text) if text else None
+
+
+def _parsed(hint: object, key: str, text: str) -> Any:
+    kind = _plain(hint)
     if kind is bool:
         if text.lower() not in _FLAGS:
             raise EditRefused(f"{key}: {show(text)} is neither true nor false", key)

@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Protocol
 
+from relay.collector import Collector
 from relay.directory.file import DirectoryFile, Edit, Fingerprint, Snapshot
 from relay.directory.model import Directory, UnknownSender
 from relay.directory.routing import Routing
@@ -41,6 +42,7 @@ class LiveDirectory:
         self._seen = Fingerprint()  # the state of the file that was last read, good or bad
         self._had_file = False  # whether the directory in effect stands in a file, and not in the lack of one
         self._turn = asyncio.Lock()
+        self._collector = Collector()
         self._routing = Routing(Directory())
         self.faults: tuple[Fault, ...] = ()
         self.warnings: tuple[Fault, ...] = ()
@@ -64,7 +66,7 @@ class LiveDirectory:
 
     async def reload(self) -> None:
         """Read the file now and put it into effect if it has no fault."""
-        async with self._turn:
+        async with self._turn, self._collector.at_rest():
             await self._reload()
 
     async def refresh(self) -> None:
@@ -73,7 +75,9 @@ class LiveDirectory:
         After this, what a person saved a moment ago is in effect, or its faults are in `faults`.
         """
         async with self._turn:
-            await self._catch_up()
+            if self._file.has_changed(self._seen):
+                async with self._collector.at_rest():
+                    await self._reload()
 
     async def watch(self) -> None:
         """Reload whenever the file changes, for ever."""
@@ -87,7 +91,7 @@ class LiveDirectory:
         `check` looks at the directory that is about to be changed, and raises where it is not as the caller thinks:
         nobody else can change it between that look and the writing.
         """
-        async with self._turn:
+        async with self._turn, self._collector.at_rest():
             await self._catch_up()  # what a person wrote meanwhile is theirs, and no part of this change
             known = Snapshot(self._routing.directory, self._seen)
             done = await asyncio.to_thread(self._file.change, edit, must_exist=self._had_file, known=known, check=check)
@@ -122,8 +126,8 @@ class LiveDirectory:
     async def _use(self, snapshot: Snapshot) -> None:
         unknown_sender = UnknownSender(self._settings.policy.unknown_sender)
         self._routing = await asyncio.to_thread(Routing, snapshot.directory, unknown_sender)
+        self.warnings = await asyncio.to_thread(self._file.warnings, snapshot.directory)
         self._seen = snapshot.fingerprint
         self._had_file = snapshot.fingerprint != Fingerprint()
         self.faults = ()
-        self.warnings = self._file.warnings(snapshot.directory)
         self._on_change(self)

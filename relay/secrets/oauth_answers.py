@@ -54,8 +54,13 @@ class Provider(Protocol):
     Each raises TokenRefused, or SecretDelayed where asking again may help.
     """
 
-    def authorization_url(self, client: OAuthClient, username: str, state: str, verifier: str) -> str:
-        """Return where a person allows us to send as `username` (RFC 6749 section 4.1.1, with PKCE: RFC 7636)."""
+    def authorization_url(
+        self, client: OAuthClient, username: str, state: str, verifier: str, redirect: str = ""
+    ) -> str:
+        """Return where a person allows us to send as `username` (RFC 6749 section 4.1.1, with PKCE: RFC 7636).
+
+        The browser ends at `redirect`; "" is the address that nobody answers, to be pasted from the address line.
+        """
 
     async def renew(self, client: OAuthClient, secret: str, refresh_token: str) -> Grant:
         """Return new tokens for a refresh token (RFC 6749 section 6)."""
@@ -63,8 +68,8 @@ class Provider(Protocol):
     async def as_itself(self, client: OAuthClient, secret: str) -> Grant:
         """Return a token for the client itself (RFC 6749 section 4.4)."""
 
-    async def redeem(self, client: OAuthClient, secret: str, code: str, verifier: str) -> Grant:
-        """Return the tokens for the code that a browser brought back (RFC 6749 section 4.1.3, RFC 7636)."""
+    async def redeem(self, client: OAuthClient, secret: str, code: str, verifier: str, redirect: str = "") -> Grant:
+        """Return the tokens for the code that a browser brought to `redirect` (RFC 6749 section 4.1.3, RFC 7636)."""
 
     async def begin_device(self, client: OAuthClient, secret: str) -> DeviceCode:
         """Return a code for a person to type elsewhere (RFC 8628 section 3.1)."""

@@ -43,14 +43,16 @@ class TokenRequests:
     def __init__(self) -> None:
         self._tls: ssl.SSLContext | None = None
 
-    def authorization_url(self, client: OAuthClient, username: str, state: str, verifier: str) -> str:
+    def authorization_url(
+        self, client: OAuthClient, username: str, state: str, verifier: str, redirect: str = ""
+    ) -> str:
         """Return where a person allows us to send as `username`."""
         endpoints = endpoints_of(client)
         url = prepare_grant_uri(
             endpoints.authorize_url,
             client_id=client.client_id,
             response_type="code",
-            redirect_uri=REDIRECT_URL,
+            redirect_uri=redirect or REDIRECT_URL,
             scope=endpoints.scope or None,
             state=state,
             code_challenge=create_s256_code_challenge(verifier),
@@ -69,9 +71,9 @@ class TokenRequests:
         scope = endpoints_of(client).scope
         return await self._token(client, secret, "client_credentials", {"scope": scope} if scope else {})
 
-    async def redeem(self, client: OAuthClient, secret: str, code: str, verifier: str) -> Grant:
+    async def redeem(self, client: OAuthClient, secret: str, code: str, verifier: str, redirect: str = "") -> Grant:
         """Return the tokens for the code that a browser brought back."""
-        told = {"code": code, "code_verifier": verifier, "redirect_uri": REDIRECT_URL}
+        told = {"code": code, "code_verifier": verifier, "redirect_uri": redirect or REDIRECT_URL}
         return await self._token(client, secret, "authorization_code", told)
 
     async def begin_device(self, client: OAuthClient, secret: str) -> DeviceCode:

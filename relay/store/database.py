@@ -20,7 +20,7 @@ from sqlalchemy import URL, event
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from relay.private import check_modes, create_private, make_private_folder, sync_folder
-from relay.store.errors import StoreError, StoreLax, named_faults
+from relay.store.errors import StoreError, StoreLax, damaged, named_faults
 from relay.store.schema import is_current, upgrade
 
 # How long a statement waits for another process, such as a command that opened the store itself.
@@ -28,6 +28,9 @@ _BUSY_SECONDS = 10.0
 _READERS = 4
 # What the WAL keeps of the disk when its content has gone to the database; large messages make it larger for a while.
 _WAL_OCTETS = 16 * 1024 * 1024
+# A file up to this size is looked through for damage within a second; of a larger one only what rules all the mail.
+_CHECKED_OCTETS = 256 * 1024 * 1024
+_RULING_TABLES = ("secrets", "vault", "holds", "budgets", "mailboxes")
 
 
 class Database:
@@ -62,6 +65,13 @@ class Database:
             with named_faults(self._path):
                 async with _transaction(self._writer) as connection:
                     yield connection
+
+    async def check(self) -> None:
+        """Look for damage before anything is promised. Raises StoreCorrupt, and StoreError."""
+        with named_faults(self._path):
+            found = await asyncio.to_thread(_damage, self._path)
+        if found:
+            raise damaged(self._path, found)
 
     async def shrink(self, pages: int) -> int:
         """Give at most so many unused pages of the file back to the disk; return how many. Raises StoreError."""
@@ -125,6 +135,15 @@ def _let_shrink(path: Path) -> None:
     with named_faults(path), contextlib.closing(sqlite3.connect(path, timeout=_BUSY_SECONDS)) as connection:
         for pragma in ("auto_vacuum=INCREMENTAL", "journal_mode=WAL"):
             connection.execute(f"PRAGMA {pragma}")
+
+
+def _damage(path: Path) -> str:
+    """Return what is wrong with the structure of the file in SQLite's words, "" where nothing is found."""
+    is_small = path.stat().st_size <= _CHECKED_OCTETS
+    checks = ("quick_check(1)",) if is_small else tuple(f"quick_check({table})" for table in _RULING_TABLES)
+    with contextlib.closing(sqlite3.connect(path, timeout=_BUSY_SECONDS)) as connection:
+        said = (str(connection.execute(f"PRAGMA {check}").fetchone()[0]) for check in checks)
+        return next((words.splitlines()[-1] for words in said if words != "ok"), "")
 
 
 def _shrink(path: Path, pages: int) -> int:

@@ -59,6 +59,11 @@ _MEANINGS: dict[int, tuple[type[StoreError], str]] = {
 }
 
 
+def damaged(path: Path, found: str) -> StoreCorrupt:
+    """Return what to raise about a store that is damaged; `found` says where."""
+    return StoreCorrupt(_sentence(path, _MEANINGS[sqlite3.SQLITE_CORRUPT][1], found))
+
+
 @contextmanager
 def named_faults(path: Path) -> Iterator[None]:
     """Turn what the database driver raises into a StoreError about `path`; what we did wrong ourselves stays."""
@@ -71,4 +76,8 @@ def named_faults(path: Path) -> Iterator[None]:
         if code not in _MEANINGS:
             raise
         kind, words = _MEANINGS[code]
-        raise kind(f"the store {path} {words} ({cause})") from error
+        raise kind(_sentence(path, words, str(cause))) from error
+
+
+def _sentence(path: Path, words: str, cause: str) -> str:
+    return f"the store {path} {words} ({cause})"

@@ -104,10 +104,15 @@ async def free_some(
     return await _move_some(connection, held, limit, facts, messages.c.id)  # ids sort by time
 
 
-async def make_some_due(connection: AsyncConnection, limit: int, *, profile: str | None, now: datetime) -> int:
-    """Make some waiting messages due that are not yet, of one profile or all; return how many."""
-    later = and_(is_waiting, messages.c.next_attempt > now)
-    if profile is not None:
+async def make_some_due(
+    connection: AsyncConnection, limit: int, *, profile: str | EllipsisType | None, now: datetime, pausing: str = ""
+) -> int:
+    """Make some waiting messages due that are not yet, of one profile or (`profile` ...) all; return how many.
+
+    Those in the state `pausing` are left alone.
+    """
+    later = and_(is_waiting, messages.c.next_attempt > now, messages.c.state != pausing)
+    if not isinstance(profile, EllipsisType):
         later = and_(later, messages.c.profile == profile_word(profile))
     return await _move_some(connection, later, limit, {"next_attempt": now})
 

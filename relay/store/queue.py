@@ -149,9 +149,12 @@ class Queue:
         """
         return await self._write(lambda c: settling.edit(c, id_, change, self._new_lease(), self._clock()))
 
-    async def make_due(self, now: datetime, *, profile: str | None = None) -> int:
-        """Make due what waits: of one profile, or all. Return how many messages were not yet."""
-        return await self._in_batches(partial(holds.make_some_due, profile=profile, now=now))
+    async def make_due(self, now: datetime, *, profile: str | EllipsisType | None = ..., pausing: str = "") -> int:
+        """Make due what waits: of one profile (None is nobody's), or all. Return how many messages were not yet.
+
+        What is in the state `pausing` waits on as it does.
+        """
+        return await self._in_batches(partial(holds.make_some_due, profile=profile, now=now, pausing=pausing))
 
     async def purge(self, before: datetime) -> int:
         """Delete the messages that were finished before a moment; return how many."""

@@ -10,10 +10,9 @@ from dataclasses import dataclass
 
 from relay.directory.model import AnswerRule, Meaning
 from relay.mail.reply import Reply
-from relay.upstream.phase import Phase
+from relay.upstream.phase import BEFORE_LOGIN, Phase
 
 _ALL = frozenset(Phase)
-_BEFORE_LOGIN = frozenset({Phase.RESOLVE, Phase.CONNECT, Phase.GREETING, Phase.EHLO, Phase.STARTTLS})
 _LOGIN = frozenset({Phase.LOGIN})
 _MAIL = frozenset({Phase.MAIL})
 _RCPT = frozenset({Phase.RCPT})
@@ -102,7 +101,7 @@ TABLE: tuple[Row, ...] = (
     # Microsoft 365 keeps sent mail in the mailbox and fills it; at RCPT the same words are about a recipient's mailbox.
     Row(Meaning.ACCOUNT_FULL, code="554", enhanced=r"5\.2\.2", phases=_ALL - _RCPT),
     # A server that turns us away before it knows the message says nothing about the message: it waits.
-    Row(Meaning.TEMPORARY, code="5..", phases=_BEFORE_LOGIN),
+    Row(Meaning.TEMPORARY, code="5..", phases=BEFORE_LOGIN),
     # This recipient (RCPT: 5.1.x, 5.2.1) or this message (5.3.4, 5.6.x, the rest), for good.
     Row(Meaning.REFUSED, code="5.."),
     Row(Meaning.TEMPORARY),

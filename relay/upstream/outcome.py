@@ -57,6 +57,7 @@ class Outcome:
     why nobody has it; where recipients were refused, that is the first one's. `refused` holds the recipients that were
     refused at RCPT, by their index in the transfer. `host` and `tls` say who answered and how the way was protected,
     `has_dsn` whether the server was told what the client asked about reports (RFC 3461) and so answers for it.
+    `refuses_null_sender`: what failed was MAIL FROM:<> itself, and so says nothing about the account.
     """
 
     host: str
@@ -65,6 +66,7 @@ class Outcome:
     refused: Mapping[int, Failure] = field(default_factory=dict)
     tls: Tls | None = None
     has_dsn: bool = False
+    refuses_null_sender: bool = False
 
     def __post_init__(self) -> None:
         if (self.accepted is None) == (self.failure is None):

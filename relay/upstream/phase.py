@@ -28,3 +28,7 @@ class Phase(StrEnum):
     """The message is on its way, its final dot is not."""
     FINAL = "final"
     """Our final dot was sent, no answer yet: from here on a lost connection leaves the outcome unknown."""
+
+
+BEFORE_LOGIN = frozenset({Phase.RESOLVE, Phase.CONNECT, Phase.GREETING, Phase.EHLO, Phase.STARTTLS})
+"""Where a server knows neither the login nor the message: what it says there is about neither."""

@@ -12,11 +12,25 @@ from starlette.types import ASGIApp
 
 from relay import log
 from relay.endpoint import TcpAddress
-from relay.web import events, health, sign_in
+from relay.web import events, health, sign_in, welcome
 from relay.web.api.app import PREFIX, make_api
 from relay.web.api.problems import problem
 from relay.web.guard import Guard, RequestTooLarge, hosts_of
-from relay.web.pages import administrators, applications, audit, messages, overview, queue, scripts, tokens
+from relay.web.pages import (
+    administrators,
+    agents,
+    applications,
+    audit,
+    channels,
+    imports,
+    messages,
+    overview,
+    profile,
+    queue,
+    scripts,
+    servers,
+    tokens,
+)
 from relay.web.site import STATIC, Site
 from relay.web.visit import Visit, session_of
 
@@ -28,14 +42,20 @@ def make_app(site: Site, address: TcpAddress) -> ASGIApp:
     routes: list[BaseRoute] = [
         *health.routes(site),
         *sign_in.routes(site),
+        *welcome.routes(site),
         *events.routes(site),
+        *imports.routes(site),  # before the nouns whose tables it takes
         *administrators.routes(site),
+        *agents.routes(site),
         *applications.routes(site),
         *audit.routes(site),
+        *channels.routes(site),
         *messages.routes(site),
         *overview.routes(site),
+        *profile.routes(site),
         *queue.routes(site),
         *scripts.routes(site),
+        *servers.routes(site),
         *tokens.routes(site),
         Mount(PREFIX, make_api(site)),
         Mount("/static", _Static(directory=STATIC), name="static"),

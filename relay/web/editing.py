@@ -20,6 +20,7 @@ from relay.web.forms import (
     changed_values,
     faults_of,
     fields_of,
+    given_values,
     posted_texts,
     read_values,
     shown_texts,
@@ -30,6 +31,7 @@ from relay.web.visit import ADMINISTRATORS, Visit, page
 Record: TypeAlias = Mapping[str, Any]
 MakeGroups: TypeAlias = Callable[[Visit, Record | None], Awaitable[Sequence[Group]]]
 Finish: TypeAlias = Callable[[Visit, str], Awaitable[str]]
+About: TypeAlias = Callable[[Visit, Record | None], Awaitable[Mapping[str, Any]]]
 
 NAME = Field(
     key="name",
@@ -44,10 +46,15 @@ async def _nothing_more(visit: Visit, name: str) -> str:  # noqa: ARG001
     return ""
 
 
+async def _nothing_about(visit: Visit, record: Record | None) -> Mapping[str, Any]:  # noqa: ARG001
+    return {}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Noun:
     """One kind of entry. `groups` makes its form (None: for a new one). `finish` does what is left after a save
-    (a password, a default) and returns a sentence about it. `templates` is how its own templates begin.
+    (a password, a default) and returns a sentence about it. `templates` is how its own templates begin, and `about`
+    returns what these know beside the record, as `about`.
     """
 
     word: str
@@ -56,10 +63,15 @@ class Noun:
     groups: MakeGroups
     templates: str
     finish: Finish = _nothing_more
+    about: About = _nothing_about
 
     def where(self, name: str) -> str:
         """Return the address of one entry."""
         return f"{self.path}/{segment(name)}"
+
+    def place(self, name: str) -> str:
+        """Return how the keys of one entry begin in the directory."""
+        return f"{self.word}s.{name}."
 
 
 def editing_routes(noun: Noun, site: Site) -> list[Route]:
@@ -96,13 +108,13 @@ class Filled:
 
 
 async def _new(noun: Noun, visit: Visit) -> Response:
-    groups = await _groups(noun, visit, None)
-    texts = {one.key: visit.query.get(one.key, "") for one in fields_of(groups) if not one.is_secret}
-    return _show(noun, visit, groups, None, Filled(texts=texts, faults={}, sentences=()))
+    groups = await groups_of(noun, visit, None)
+    texts = {one.key: visit.query.get(one.key, one.start) for one in fields_of(groups) if not one.is_secret}
+    return await _show(noun, visit, groups, None, Filled(texts=texts, faults={}, sentences=()))
 
 
 async def _add(noun: Noun, visit: Visit) -> Response:
-    groups = await _groups(noun, visit, None)
+    groups = await groups_of(noun, visit, None)
     fields = fields_of(groups)
     values, faults = read_values([one for one in fields if one is not NAME], visit.form, noun.model)
     name = visit.text("name")
@@ -111,32 +123,32 @@ async def _add(noun: Noun, visit: Visit) -> Response:
     sentences: list[str] = []
     if not faults:
         try:
-            given = {key: value for key, value in values.items() if value not in (None, [], False)}
+            given = given_values(values, fields, noun.model)
             await visit.run(f"{noun.word}.add", name=name, values=given)
             return await _done(noun, visit, name, f"{noun.word} {name} is added")
         except Refused as error:
-            faults, sentences = faults_of(error, fields)
+            faults, sentences = faults_of(error, fields, noun.place(name))
     filled = Filled(texts=posted_texts(fields, visit.form), faults=faults, sentences=sentences)
-    return _show(noun, visit, groups, None, filled, status=422)
+    return await _show(noun, visit, groups, None, filled, status=422)
 
 
 async def _edit(noun: Noun, visit: Visit) -> Response:
     record = await visit.run(f"{noun.word}.show", name=visit.path["name"])
-    groups = await _groups(noun, visit, record)
-    texts = shown_texts(fields_of(groups), record)
-    return _show(noun, visit, groups, record, Filled(texts=texts, faults={}, sentences=()))
+    groups = await groups_of(noun, visit, record)
+    texts = shown_texts(fields_of(groups), unfilled(record))
+    return await _show(noun, visit, groups, record, Filled(texts=texts, faults={}, sentences=()))
 
 
 async def _save(noun: Noun, visit: Visit) -> Response:
     name = visit.path["name"]
     record = await visit.run(f"{noun.word}.show", name=name)
-    groups = await _groups(noun, visit, record)
+    groups = await groups_of(noun, visit, record)
     fields = fields_of(groups)
     values, faults = read_values(fields, visit.form, noun.model)
     sentences: list[str] = []
     if not faults:
         try:
-            changed = changed_values(values, fields, record)
+            changed = changed_values(values, fields, unfilled(record), noun.model)
             if changed:
                 await visit.run(f"{noun.word}.set", name=name, values=changed, expected=visit.text("version"))
             return await _done(noun, visit, name, f"{noun.word} {name} is saved")
@@ -144,14 +156,15 @@ async def _save(noun: Noun, visit: Visit) -> Response:
             record = await visit.run(f"{noun.word}.show", name=name)
             sentences = [f"{error}. Below is what you entered; send it again to save it all the same."]
         except Refused as error:
-            faults, sentences = faults_of(error, fields)
+            faults, sentences = faults_of(error, fields, noun.place(name))
     filled = Filled(texts=posted_texts(fields, visit.form), faults=faults, sentences=sentences)
-    return _show(noun, visit, groups, record, filled, status=422)
+    return await _show(noun, visit, groups, record, filled, status=422)
 
 
 async def _ask(noun: Noun, visit: Visit) -> Response:
     record = await visit.run(f"{noun.word}.show", name=visit.path["name"])
-    return visit.render(f"{noun.templates}_remove.html", noun=noun, record=record, sentences=())
+    about = await noun.about(visit, record)
+    return visit.render(f"{noun.templates}_remove.html", noun=noun, record=record, about=about, sentences=())
 
 
 async def _remove(noun: Noun, visit: Visit) -> Response:
@@ -161,8 +174,8 @@ async def _remove(noun: Noun, visit: Visit) -> Response:
     try:
         await visit.run(f"{noun.word}.remove", name=name, **more)
     except Refused as error:
-        sentences = str(error).splitlines()
-        return visit.render(f"{noun.templates}_remove.html", status=409, noun=noun, record=record, sentences=sentences)
+        told = {"record": record, "about": await noun.about(visit, record), "sentences": str(error).splitlines()}
+        return visit.render(f"{noun.templates}_remove.html", status=409, noun=noun, **told)
     return visit.redirect(noun.path, f"{noun.word} {name} is removed")
 
 
@@ -175,7 +188,8 @@ async def _done(noun: Noun, visit: Visit, name: str, sentence: str) -> Response:
     return visit.redirect(noun.where(name), "; ".join(filter(None, (sentence, more))))
 
 
-async def _groups(noun: Noun, visit: Visit, record: Record | None) -> Sequence[Group]:
+async def groups_of(noun: Noun, visit: Visit, record: Record | None) -> Sequence[Group]:
+    """Return the groups of a form; that of a new entry asks for its name first."""
     groups = await noun.groups(visit, record)
     if record is not None:
         return groups
@@ -183,7 +197,19 @@ async def _groups(noun: Noun, visit: Visit, record: Record | None) -> Sequence[G
     return (Group(first.title, (NAME, *first.fields), first.intro, first.is_folded), *others)
 
 
-def _show(
+def unfilled(record: Record) -> Record:
+    """Return a record without the values that only follow from others (a port from the security)."""
+    return {key: value for key, value in record.items() if key not in record.get("follows", ())}
+
+
+async def show_filled(noun: Noun, visit: Visit, record: Record | None, changed: Mapping[str, str]) -> Response:
+    """Return the form with what was posted, some of it changed. Nothing is saved."""
+    groups = await groups_of(noun, visit, record)
+    texts = {**posted_texts(fields_of(groups), visit.form), **changed}
+    return await _show(noun, visit, groups, record, Filled(texts=texts, faults={}, sentences=()))
+
+
+async def _show(
     noun: Noun,
     visit: Visit,
     groups: Sequence[Group],
@@ -192,6 +218,6 @@ def _show(
     *,
     status: int = 200,
 ) -> Response:
-    return visit.render(
-        f"{noun.templates}_edit.html", status=status, noun=noun, groups=groups, record=record, filled=filled
-    )
+    shown = {"noun": noun, "groups": groups, "record": record, "filled": filled}
+    about = await noun.about(visit, record)
+    return visit.render(f"{noun.templates}_edit.html", status=status, about=about, **shown)

@@ -1,7 +1,8 @@
 """Forms: what a page asks for, and what was posted, read by the types of directory.toml.
 
 A form is a list of fields. The same list draws it (`_form.html`) and reads it, so that a field that is shown is a
-field that is read. A key that the directory knows is read by its type there (`relay.directory.edit.parse_value`).
+field that is read. A key that the directory knows is read by its type there (`relay.directory.edit.parse_value`); a
+key of a table in an entry is written with a dot ("incoming.host"), and `relay.web.tables` puts the table together.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,7 +12,8 @@ from typing import Any, Literal, TypeAlias
 from starlette.datastructures import FormData
 
 from relay.control.refused import Refused
-from relay.directory.edit import Editable, EditRefused, parse_value
+from relay.directory.edit import Editable, EditRefused, parse_inner, parse_value
+from relay.web.tables import default_of, folded
 
 Kind: TypeAlias = Literal["text", "email", "number", "check", "select", "lines", "headers", "password"]
 
@@ -23,11 +25,16 @@ class Choice:
     value: str
     label: str
     note: str = ""
+    attributes: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Field:
-    """One question. `hint` stands below it; `off` is the reason why it cannot be answered now."""
+    """One question. `hint` stands below it; `off` is the reason why it cannot be answered now.
+
+    `start` is what a new form shows. `is_own`: no key of the entry; the noun reads it itself. `button` is what a button
+    beside it says, which sends the form to `button_to` and saves nothing.
+    """
 
     key: str
     label: str
@@ -39,6 +46,10 @@ class Field:
     placeholder: str = ""
     autocomplete: str = "off"
     attributes: Mapping[str, str] = field(default_factory=dict)
+    start: str = ""
+    is_own: bool = False
+    button: str = ""
+    button_to: str = ""
 
     @property
     def is_secret(self) -> bool:
@@ -48,12 +59,16 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Fields that belong together, under a heading; `is_folded` where few people need them."""
+    """Fields that belong together, under a heading; `is_folded` where few people need them.
+
+    `opens_with` is a key and the value at which they are needed after all.
+    """
 
     title: str
     fields: Sequence[Field]
     intro: str = ""
     is_folded: bool = False
+    opens_with: tuple[str, str] | None = None
 
 
 Texts: TypeAlias = Mapping[str, str]
@@ -67,7 +82,7 @@ def fields_of(groups: Iterable[Group]) -> tuple[Field, ...]:
 
 def shown_texts(fields: Iterable[Field], record: Mapping[str, Any]) -> dict[str, str]:
     """Return what the fields show of a record as `show` gives it; nothing of what is secret."""
-    return {one.key: _text(one, record.get(one.key)) for one in fields if not one.is_secret}
+    return {one.key: _text(one, _value(record, one.key)) for one in fields if not one.is_secret}
 
 
 def posted_texts(fields: Iterable[Field], form: FormData) -> dict[str, str]:
@@ -83,13 +98,13 @@ def posted_texts(fields: Iterable[Field], form: FormData) -> dict[str, str]:
 def read_values(fields: Iterable[Field], form: FormData, model: Editable) -> tuple[dict[str, Any], FieldFaults]:
     """Return the values that were posted, by key, and a sentence for each that is none.
 
-    What is left empty is None, which restores the default. A field that is off is not read.
+    What is left empty is None, which restores the default. A field that is off is not read, nor one of the noun's own.
     """
     values: dict[str, Any] = {}
     faults: FieldFaults = {}
     texts = posted_texts(fields, form)
     for one in fields:
-        if one.is_secret or one.off:
+        if one.is_secret or one.off or one.is_own:
             continue
         text = texts[one.key]
         if one.kind == "check":
@@ -103,38 +118,88 @@ def read_values(fields: Iterable[Field], form: FormData, model: Editable) -> tup
             faults[one.key] = "this is needed"
         else:
             try:
-                values[one.key] = parse_value(model, one.key, _one_line(one, text))
+                values[one.key] = _parsed(model, one.key, _one_line(one, text))
             except EditRefused as error:
                 faults[one.key] = str(error).removeprefix(f"{one.key}: ")
     return values, faults
 
 
-def changed_values(values: Mapping[str, Any], fields: Iterable[Field], record: Mapping[str, Any]) -> dict[str, Any]:
-    """Return only what was posted differently from what the form showed of a record.
+def changed_values(
+    values: Mapping[str, Any], fields: Iterable[Field], record: Mapping[str, Any], model: Editable
+) -> dict[str, Any]:
+    """Return only what was posted differently from what the form showed of a record, each table as a whole.
 
     So a form writes no key that nobody touched: a default that the file leaves out stays left out.
     """
+    fields = tuple(fields)
     shown = shown_texts(fields, record)
     by_key = {one.key: one for one in fields}
-    return {key: value for key, value in values.items() if _text(by_key[key], value) != shown[key]}
+    changed = {key for key, value in values.items() if _text(by_key[key], value) != shown[key]}
+    tables = {key.partition(".")[0] for key in changed if "." in key}
+    meant = {key: value for key, value in values.items() if key in changed or key.partition(".")[0] in tables}
+    whole = folded(meant, _worded(fields), model, record)
+    return {key: value for key, value in whole.items() if key in changed or value != record.get(key)}
 
 
-def faults_of(error: Refused, fields: Iterable[Field]) -> tuple[FieldFaults, list[str]]:
-    """Return the sentences of a refusal beside the fields that they are about, and those about none."""
-    keys = {one.key for one in fields}
+def folded_values(
+    values: Mapping[str, Any], fields: Iterable[Field], model: Editable, record: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return what was posted with each table as a whole; what no form asks for of a table stays as a record has it."""
+    return folded(values, _worded(fields), model, record)
+
+
+def given_values(values: Mapping[str, Any], fields: Iterable[Field], model: Editable) -> dict[str, Any]:
+    """Return what was posted for a new entry, each table as a whole, without what is the default anyway."""
+    whole = folded(values, _worded(fields), model, {})
+    return {key: value for key, value in whole.items() if value not in (None, [], default_of(model, key))}
+
+
+def faults_of(error: Refused, fields: Iterable[Field], place: str = "") -> tuple[FieldFaults, list[str]]:
+    """Return the sentences of a refusal beside the fields that they are about, and those about none.
+
+    `place` is where the entry stands in the directory ("servers.acmejets."); a fault of another one is about no field.
+    """
+    fields = tuple(fields)
     beside: FieldFaults = {}
     others: list[str] = []
     for fault in error.faults:
-        key = fault.key.split(".")[2:3]
-        if key and key[0] in keys and key[0] not in beside:
-            beside[key[0]] = fault.message
+        found = _field_of(fault.key.removeprefix(place), fields) if fault.key.startswith(place) else None
+        if found is not None and found.key not in beside:
+            beside[found.key] = fault.message
         else:
             others.append(": ".join(filter(None, (fault.key, fault.message))))
     if error.faults:
         return beside, others
-    if error.key in keys:
-        return {error.key: str(error).removeprefix(f"{error.key}: ")}, []
+    found = _field_of(error.key, fields) if error.key else None
+    if found is not None:
+        return {found.key: str(error).removeprefix(f"{error.key}: ")}, []
     return {}, str(error).splitlines()
+
+
+def _field_of(key: str, fields: Iterable[Field]) -> Field | None:
+    """Return the field that a key is about: its own, that of the list it is in, or the first one of its table."""
+    by_key = {one.key: one for one in fields}
+    parts = key.replace("[", ".").split(".")
+    for length in range(len(parts), 0, -1):
+        known = by_key.get(".".join(parts[:length]))
+        if known is not None:
+            return known
+    return next((one for one in by_key.values() if one.key.startswith(f"{parts[0]}.")), None)
+
+
+def _worded(fields: Iterable[Field]) -> frozenset[str]:
+    """Return the keys that a person fills with words; a select or a check does not say that there is a table."""
+    return frozenset(one.key for one in fields if one.kind not in {"select", "check"})
+
+
+def _value(record: Mapping[str, Any], key: str) -> Any:
+    table, _, inner = key.rpartition(".")
+    return (record.get(table) or {}).get(inner) if table else record.get(key)
+
+
+def _parsed(model: Editable, key: str, text: str) -> Any:
+    table, _, inner = key.rpartition(".")
+    return parse_inner(model, table, inner, text) if table else parse_value(model, key, text)
 
 
 def read_headers(text: str) -> dict[str, str]:

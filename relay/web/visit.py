@@ -20,6 +20,7 @@ from starlette.routing import Route
 from relay.control.actor import Actor, Role
 from relay.control.admission import Session
 from relay.control.refused import Forbidden, NotFound, Refused
+from relay.web.guard import LARGEST_REQUEST
 from relay.web.site import Site
 
 Handler: TypeAlias = Callable[["Visit"], Awaitable[Response]]
@@ -143,7 +144,7 @@ def page(
                 "refused.html", status=403, sentences=[f"this page is not for the role {visit.actor.role}"]
             )
         if request.method == "POST":
-            visit.form = await request.form(max_fields=_MOST_FIELDS, max_files=1)
+            visit.form = await request.form(max_fields=_MOST_FIELDS, max_files=1, max_part_size=LARGEST_REQUEST)
             if not is_own_form(visit.form, visit.session):
                 return visit.render("refused.html", status=403, sentences=[_OLD_FORM])
         try:

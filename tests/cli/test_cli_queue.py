@@ -110,6 +110,7 @@ def test_retry(filled: CommandLine) -> None:
     done = filled("queue", "retry", "aaaaaa", "bbbbbb")
     assert (done.code, done.out) == (0, "1 message will be tried now\n")
     assert done.err == f"1 could not: held, or under way; see relay queue show --config {filled.settings_file}\n"
+    assert filled("queue", "retry", "bbbbbb").code == 1, "nothing of what was asked is done"
     assert filled.good("queue", "retry", "--all") == "1 message will be tried now\n"
     assert filled.good("queue", "retry", "--profile", "sales") == "0 messages will be tried now\n"
 
@@ -145,12 +146,13 @@ def test_a_reader_that_has_seen_enough_ends_the_list_quietly(peopled: CommandLin
 def test_accounts_are_listed_and_released(peopled: CommandLine) -> None:
     jane, mailer = "acmejets/jane@acmejets.example", "acmejets/mailer@acmejets.example"
     pair = hold_row("acmejets", "mailer@acmejets.example", "support@acmejets.example")
-    holds = [hold_row("acmejets", "jane@acmejets.example"), pair]
+    probe = datetime.now(UTC) + timedelta(minutes=10.5)
+    holds = [replace(hold_row("acmejets", "jane@acmejets.example"), next_probe=probe), pair]
     peopled.store(new(stored(State.HELD, held_by=jane)), holds=holds)
     lines = peopled.good("account", "list").splitlines()
     assert lines[0].split() == ["ACCOUNT", "STATE", "SINCE", "PROFILES", "CONNECTIONS"]
     assert lines[1].startswith(f"{jane} ")
-    assert lines[2] == "  535 5.7.8 no"
+    assert lines[2] == "  535 5.7.8 no; tried again in 10 m"
     assert lines[3].startswith(f"{mailer} as support@acmejets.example ")
     assert {record["state"] for record in peopled.ask("account", "list")} == {"held", "ok"}
     done = peopled("queue", "release", peopled.ask("queue", "list")[0]["id"])

@@ -24,6 +24,7 @@ OWN = {
 }
 # What changes nothing in Relay, and yet sends, connects or gives away what is not for everybody's eyes.
 ACTS = {"server.test", "server.try", "channel.test", "agent.test", "doctor", "queue.export", "secrets.list"}
+ACTS |= {"channel.import", "agent.import"}
 ACTS |= {f"{noun}.authorize" for noun in ("server", "channel", "agent")}
 
 

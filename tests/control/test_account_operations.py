@@ -11,7 +11,7 @@ from relay.delivery.lifecycle import State
 from tests.control.control_kit import AdminOperations, parts_in, with_holds_read
 from tests.control.queue_kit import hold_row, new, stored
 
-KEYS = {"account", "server", "username", "profiles", "state", "held_since", "reason", "connections"}
+KEYS = {"account", "server", "username", "profiles", "state", "held_since", "reason", "connections", "next_probe"}
 JANE = "acmejets/jane@acmejets.example"
 MAILER = "acmejets/mailer@acmejets.example"
 

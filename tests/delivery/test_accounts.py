@@ -19,10 +19,38 @@ SERVER = Server(name="acmejets", host="h", max_connections=8)
 SHARED = Server(name="acmejets", host="h", max_connections=8, shared_limits=True)
 JANE, JOHN = Account("acmejets", "jane"), Account("acmejets", "john")
 SLOWER = Failure(phase=Phase.MAIL, reply=Reply(432, "4.3.2", "slower"), meaning=Meaning.THROTTLE, from_server=True)
+PUT_OFF = Failure(phase=Phase.LOGIN, reply=Reply(454, "4.7.0", "not now"), meaning=Meaning.TEMPORARY, from_server=True)
 
 
 def accounts() -> Accounts:
     return Accounts(Schedule.of(Delivery()))
+
+
+def meaning_for(known: Accounts, failure: Failure | None, account: Account = JANE) -> Meaning | None:
+    accepted = None if failure else Reply(250, "2.0.0", "Ok")
+    counted = known.count_login(account, Outcome(host="h", accepted=accepted, failure=failure)).failure
+    return counted.meaning if counted else None
+
+
+def test_the_fifth_login_in_a_row_that_is_put_off_is_a_refused_one() -> None:
+    known, lost = accounts(), replace(PUT_OFF, phase=Phase.CONNECT)
+    for failure in (PUT_OFF, PUT_OFF, lost, PUT_OFF, PUT_OFF):
+        assert meaning_for(known, failure) is Meaning.TEMPORARY
+    assert meaning_for(known, PUT_OFF, JOHN) is Meaning.TEMPORARY
+    assert meaning_for(known, PUT_OFF) is Meaning.LOGIN_REFUSED
+
+
+@pytest.mark.parametrize("between", [None, replace(PUT_OFF, phase=Phase.RCPT)])
+def test_a_login_that_worked_begins_the_count_anew(between: Failure | None) -> None:
+    known = accounts()
+    for failure in (*[PUT_OFF] * 4, between, *[PUT_OFF] * 4):
+        assert meaning_for(known, failure) is not Meaning.LOGIN_REFUSED
+    assert meaning_for(known, PUT_OFF) is Meaning.LOGIN_REFUSED
+
+
+def test_our_own_trouble_with_a_login_is_not_counted() -> None:
+    known, own = accounts(), replace(PUT_OFF, from_server=False)
+    assert {meaning_for(known, own) for _ in range(20)} == {Meaning.TEMPORARY}
 
 
 def test_each_time_the_server_asks_the_pause_is_longer_and_the_connections_are_half() -> None:
@@ -116,15 +144,15 @@ def meanings(known: Accounts, *failures: Failure | None) -> list[Meaning | None]
         Outcome(host="h", failure=failure) if failure else Outcome(host="h", accepted=Reply(250, "2.0.0", "Ok"))
         for failure in failures
     ]
-    weighed = [known.weigh_login(JANE, outcome).failure for outcome in outcomes]
+    weighed = [known.count_login(JANE, outcome).failure for outcome in outcomes]
     return [failure.meaning if failure else None for failure in weighed]
 
 
 def test_the_fifth_login_in_a_row_that_does_not_work_for_now_is_a_refused_one() -> None:
     known = accounts()
     assert meanings(known, *[BUSY_LOGIN] * 6) == [Meaning.TEMPORARY] * 4 + [Meaning.LOGIN_REFUSED] * 2
-    assert known.weigh_login(JOHN, Outcome(host="h", failure=BUSY_LOGIN)).failure == BUSY_LOGIN
-    weighed = known.weigh_login(JANE, Outcome(host="h", failure=BUSY_LOGIN)).failure
+    assert known.count_login(JOHN, Outcome(host="h", failure=BUSY_LOGIN)).failure == BUSY_LOGIN
+    weighed = known.count_login(JANE, Outcome(host="h", failure=BUSY_LOGIN)).failure
     assert weighed is not None
     assert weighed.why == "451 4.7.0 Temporary server error (7 logins in a row did not work)"
 

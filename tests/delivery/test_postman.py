@@ -11,8 +11,9 @@ from relay.delivery.lifecycle import State
 from relay.delivery.postman import Postman
 from relay.store.errors import StoreFull
 from relay.store.messages import StoredMessage
-from relay.upstream.transfer import RequireTls
-from tests.delivery.delivery_kit import SENDER, state_of, stored, upstream_of
+from relay.upstream.outcome import Outcome
+from relay.upstream.transfer import Progress, RequireTls, Transfer
+from tests.delivery.delivery_kit import SENDER, message_of, state_of, stored, upstream_of
 from tests.delivery.test_submission import envelope_of
 
 
@@ -70,6 +71,28 @@ async def test_what_requires_tls_is_handed_over_so_and_a_bounce_where_it_can(pos
         "strict": RequireTls.ALWAYS,
         "bounce": RequireTls.WHERE_OFFERED,
     }
+
+
+@pytest.mark.parametrize(("is_sent", "state"), [(False, State.QUEUED), (True, State.UNKNOWN)])
+async def test_a_fault_of_ours_leaves_no_message_under_way(*, is_sent: bool, state: State, postman: Postman) -> None:
+    """It would stay so until the next start, and the queue would show that it is being sent."""
+    id_ = await stored(postman)
+    (message,) = await claimed(postman)
+
+    async def fail(_: Transfer, progress: Progress) -> Outcome:
+        if is_sent:
+            assert progress.before_final_dot is not None
+            await progress.before_final_dot()
+        raise ZeroDivisionError
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(upstream_of(postman), "deliver", fail)
+        await postman.attempt(message)
+    after = await message_of(postman, id_)
+    assert after.state == state
+    assert after.reason.endswith(": 451 4.3.0 the relay met a fault of its own in this attempt; its log says which")
+    assert after.next_attempt is not None
+    assert after.next_attempt > postman.clock(), "not at once, again and again"
 
 
 def fail_once(postman: Postman, step: str, monkeypatch: pytest.MonkeyPatch) -> None:

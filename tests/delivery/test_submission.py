@@ -32,6 +32,7 @@ from relay.secrets.key_source import KeyFile
 from relay.secrets.vault import Vault
 from relay.settings import Delivery
 from relay.store.database import open_database
+from relay.store.messages import NewMessage
 from relay.store.queue import Queue
 from relay.store.secrets import SecretTable
 from relay.upstream.outcome import Failure, Outcome
@@ -318,6 +319,40 @@ async def test_patience_ends_before_the_client_gives_up(make_bench: Maker) -> No
     reply = await bench.send("support@acmejets.example")
     assert str(reply).startswith("451 4.4.1 ")
     assert bench.upstream.was_cancelled
+
+
+async def test_the_history_says_when_the_server_took_a_message(make_bench: Maker) -> None:
+    gate = asyncio.Event()
+    bench = make_bench(FakeUpstream(gate=gate))
+    asyncio.get_running_loop().call_later(0.2, gate.set)
+    assert (await bench.send("support@acmejets.example")).code == 250
+    await bench.desk.history.flush()
+    (message,) = await bench.desk.postman.queue.search(limit=2)
+    assert message.delivered is not None
+    assert 0.2 <= (message.delivered - message.created).total_seconds() < 10
+
+
+async def test_a_client_that_leaves_while_its_message_is_being_stored_leaves_none_under_way(make_bench: Maker) -> None:
+    """Its patience is over and it will have its 250, so the delivery goes on: nobody else would end it."""
+    gate = asyncio.Event()
+    bench = make_bench(FakeUpstream(gate=gate), mode=Mode.AUTO, patience=0.01)
+    queue = bench.desk.postman.queue
+    submission = bench.desk.open(CLIENT, envelope_of("support@acmejets.example"), arrival_now())
+    add = queue.add
+
+    async def add_late(*news: NewMessage) -> None:
+        submission.client_left()
+        await add(*news)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(queue, "add", add_late)
+        assert (await submission.complete(MESSAGE)).code == 250
+    gate.set()
+    await bench.desk.postman.stop()
+    assert not bench.upstream.was_cancelled
+    assert await queue.counts() == {}
+    (message,) = await queue.search(limit=2)
+    assert message.state == "delivered"
 
 
 async def test_a_service_that_stops_does_not_cut_a_hand_over(make_bench: Maker) -> None:

@@ -190,3 +190,47 @@ def test_a_message_is_tried_again_when_it_is_late_and_when_it_is_over(
     slow = replace(SCHEDULE, retry=(7200.0,))
     verdict = verdict_on(message, Outcome(host="u", failure=failure(Meaning.TEMPORARY)), slow)
     assert verdict.message.next_attempt == NOW + timedelta(seconds=pause)
+
+
+@pytest.mark.parametrize("other", [Meaning.TEMPORARY, Meaning.UNKNOWN])
+def test_a_copy_that_waits_for_its_account_goes_along_with_the_next_attempt(other: Meaning) -> None:
+    """The account is not held any more, or there would be no attempt. Nothing else would free the copy."""
+    refused = {1: failure(Meaning.QUOTA, 550)}
+    if other is Meaning.UNKNOWN:
+        first = verdict_on(
+            message_for(2), Outcome(host="u", failure=failure(other, phase=Phase.FINAL), refused=refused)
+        )
+    else:
+        first = verdict_on(message_for(2), Outcome(host="u", accepted=TAKEN, refused={0: failure(other), **refused}))
+    assert first.message.state != State.HELD
+    assert first.message.recipients[1].state == State.HELD
+    second = verdict_on(first.message, Outcome(host="u", accepted=TAKEN))
+    assert [one.state for one in second.message.recipients] == [State.DELIVERED] * 2
+
+
+def test_a_copy_that_was_unknown_twice_waits_for_a_person_while_the_others_go_on() -> None:
+    first = verdict_on(message_for(), Outcome(host="u", failure=failure(Meaning.UNKNOWN, phase=Phase.FINAL)))
+    held = verdict_on(first.message, Outcome(host="u", failure=failure(Meaning.UNKNOWN, phase=Phase.FINAL)))
+    other = replace(message_for(2).recipients[1])
+    both = replace(held.message, state="queued", recipients=(*held.message.recipients, other))
+    after = verdict_on(both, Outcome(host="u", accepted=TAKEN)).message
+    assert [one.state for one in after.recipients] == [State.HELD, State.DELIVERED]
+    assert after.state == State.HELD
+    assert after.held_since == NOW
+    assert after.reason == "unknown: 451 4.0.0 said the server"
+
+
+def test_the_reply_of_a_message_is_about_the_copy_that_decides_its_state() -> None:
+    """A message that failed for one of two does not say that its server took it."""
+    outcome = Outcome(host="u", accepted=TAKEN, refused={1: failure(Meaning.REFUSED, 550)})
+    message = verdict_on(message_for(2), outcome).message
+    assert (message.state, message.reply) == (State.FAILED, "550 5.0.0 said the server")
+    first = verdict_on(message_for(2), Outcome(host="u", accepted=TAKEN, refused={1: failure(Meaning.TEMPORARY)}))
+    over = verdict_on(first.message, Outcome(host="u", failure=failure(Meaning.REFUSED, 550))).message
+    assert (over.state, over.reply) == (State.FAILED, "550 5.0.0 said the server")
+    late = verdict_on(
+        message_for(2),
+        Outcome(host="u", accepted=TAKEN, refused={0: failure(Meaning.REFUSED, 550), 1: failure(Meaning.TEMPORARY)}),
+    )
+    done = verdict_on(late.message, Outcome(host="u", accepted=TAKEN)).message
+    assert (done.state, done.reply) == (State.FAILED, "550 5.0.0 said the server")

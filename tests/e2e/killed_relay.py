@@ -72,7 +72,7 @@ POINTS: Mapping[str, Point] = {
     "before the dot": _before("relay.upstream.transfer:Progress.note_final_dot"),
     "dot answered": _before("relay.upstream.link:Link.data_received", _is_answer_to_dot),
     "answer read": _after("relay.upstream.transaction:data"),
-    "before the outcome": _before("relay.delivery.postman:Postman.conclude"),
+    "before the outcome": _before("relay.delivery.postman:Postman.write_down"),
     "in the settlement": _after("relay.store.settling:delete_content"),
     "report not committed": _after("relay.store.settling:insert_messages", _has_news),
     "settled, not committed": _after("relay.store.settling:settle"),

@@ -220,18 +220,32 @@ def half_a_page(path: Path) -> None:
         file.write(b"\xff" * 2000)
 
 
+def one_page_of_the_mail(path: Path) -> None:
+    """Damage behind what a start reads: everything looks well until somebody asks for that message."""
+    with closing(sqlite3.connect(path)) as store:
+        (number,) = store.execute("SELECT rootpage FROM sqlite_master WHERE name = 'attempts'").fetchone()
+    with path.open("r+b") as file:
+        file.seek((number - 1) * 4096)
+        file.write(b"\xff" * 4096)
+
+
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
         (garbage, "is no database; move it away, or put back a backup of it"),
         (other_program, "is a database of another program; move it away, or name another file"),
         (half_a_page, "is damaged; stop relay and put back a backup of it"),
+        (one_page_of_the_mail, "is damaged; stop relay and put back a backup of it"),
     ],
 )
 def test_a_damaged_store_is_named_at_the_start_with_what_to_do(
     damage: Callable[[Path], None], words: str, start_relay: StartRelay, recorder: Recorder
 ) -> None:
     relay = start_relay(directory(recorder.port), queued())
+    ledger = Ledger()
+    for number in range(50):
+        ledger.submit(relay, f"m{number}")
+    settle_all(relay)
     assert relay.stop() == 0
     path = relay.state_dir / "relay.db"
     for beside in relay.state_dir.glob("relay.db-*"):

@@ -136,10 +136,10 @@ def test_some_recipients_are_refused_some_deferred_and_the_sender_is_told(
 
 def test_a_lost_answer_is_tried_once_more_and_then_held(start_relay: StartRelay, recorder: Recorder) -> None:
     recorder.replies["."] = HANG_UP
-    relay = start_relay(one_channel(open_server(recorder.port)), settings())
+    relay = start_relay(one_channel(open_server(recorder.port)), settings(unknown_pause="6s"))
     id_ = queued_id(submit(relay))
     assert state_of(relay, id_) == "unknown"
-    wait_until(lambda: state_of(relay, id_) == "held", "the hold after the second time")
+    wait_until(lambda: state_of(relay, id_) == "held", "the hold after the second time", 30)
     assert len(recorder.messages) == 2
     identities = {message_from_bytes(message)["Message-ID"] for message in recorder.messages}
     assert identities == {"<1@customer.example>"}
@@ -173,6 +173,25 @@ def test_a_stop_stores_what_is_under_way(start_relay: StartRelay, recorder: Reco
     relay.start()
     assert relay.command("queue", "retry", id_).status == 0
     wait_until(lambda: state_of(relay, id_) == "delivered", "delivery by the new route")
+
+
+def test_another_way_is_tried_at_once_and_a_lost_answer_keeps_its_pause(
+    start_relay: StartRelay, recorder: Recorder
+) -> None:
+    """Who mends the server of waiting mail does not wait for the next time of each message."""
+    recorder.replies["RCPT TO:<lost@customer.example>"] = b"250 2.1.5 Ok\r\n"
+    relay = start_relay(one_channel(open_server(recorder.port)), settings(retry=["1h"], unknown_pause="1h"))
+    recorder.replies["."] = HANG_UP
+    lost = queued_id(submit(relay, "lost@customer.example"))
+    assert state_of(relay, lost) == "unknown"
+    relay.write_directory(one_channel(open_server(free_port())))
+    wait_until(lambda: relay.log.count('"changed"') > 1, "the new directory")
+    id_ = queued_id(submit(relay))
+    recorder.replies["."] = REPLIES["."]
+    relay.write_directory(one_channel(open_server(recorder.port)))
+    wait_until(lambda: state_of(relay, id_) == "delivered", "delivery by the new way")
+    assert state_of(relay, lost) == "unknown"
+    assert len(recorder.messages) == 2
 
 
 def test_reports_cause_no_reports(start_relay: StartRelay, recorder: Recorder) -> None:

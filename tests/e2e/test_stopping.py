@@ -1,6 +1,9 @@
 """The service as a process: it ends in order, starts again after a kill, and is alone in its folder."""
 
 import signal
+import time
+
+import pytest
 
 from tests.peers.fixtures import StartRelay
 from tests.peers.recorder import Recorder
@@ -33,6 +36,38 @@ def test_sigterm_lets_a_message_in_flight_finish(start_relay: StartRelay, record
     assert relay.process.wait(10) == 0
     assert len(recorder.messages) == 1
     assert not relay.control_socket.exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("mode", "step"), [("queued", "MAIL"), ("queued", "."), ("auto", "DATA"), ("direct", ".")])
+def test_sigterm_ends_within_30_seconds_whatever_a_server_does(
+    mode: str, step: str, start_relay: StartRelay, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What had its 250 is on disk; in mode auto the client's patience ends meanwhile, and it has its 250, too."""
+    monkeypatch.setattr("tests.peers.recorder._PATIENCE", 100.0)
+    for silent in (step, "QUIT"):
+        recorder.hold(silent)
+    relay = start_relay(one_channel(open_server(recorder.port)), {"delivery": {"mode": mode}})
+    with relay.connect() as client:
+        client.envelope(SENDER, "you@customer.example")
+        client.say("DATA")
+        client.send(MESSAGE + b".\r\n")
+        recorder.wait_for(step)
+        began = time.monotonic()
+        relay.signal(signal.SIGTERM)
+        if mode != "direct":
+            assert client.reply().startswith("250 2.0.0 Ok: queued as ")
+    assert relay.process is not None
+    assert relay.process.wait(60) == 0
+    assert time.monotonic() - began < 30
+    recorder.release(step)
+    recorder.release("QUIT")
+    relay.start()
+    if step == ".":
+        expected = {"direct": [], "queued": ["unknown"]}[mode]
+        assert [entry["state"] for entry in relay.ask("queue", "list")] == expected
+    else:
+        wait_until(lambda: len(recorder.messages) == 1, "the message")
 
 
 def test_a_kill_does_not_keep_the_next_start_from_working_and_a_folder_has_one_relay(

@@ -23,6 +23,7 @@ from authlib.oauth2.rfc6749 import ClientMixin, TokenMixin, grants
 from authlib.oauth2.rfc7636 import CodeChallenge
 from authlib.oauth2.rfc8628 import DeviceAuthorizationEndpoint, DeviceCodeGrant, DeviceCredentialDict
 from flask import Flask, request
+from markupsafe import escape
 from werkzeug.serving import WSGIRequestHandler, make_server
 from werkzeug.wrappers import Response
 
@@ -40,11 +41,15 @@ class Signs(Protocol):
 
 @dataclass(slots=True)
 class Client(ClientMixin):  # type: ignore[misc]
-    """An app that is registered at the provider; `mailbox` is whose tokens it gets for itself."""
+    """An app that is registered at the provider; `mailbox` is whose tokens it gets for itself.
+
+    `redirects` are the addresses that a browser may be sent to with a code.
+    """
 
     client_id: str
     secret: str = field(repr=False)
     mailbox: str
+    redirects: tuple[str, ...] = ("http://localhost",)
 
     def get_client_id(self) -> str:
         return self.client_id
@@ -53,7 +58,7 @@ class Client(ClientMixin):  # type: ignore[misc]
         return scope
 
     def check_redirect_uri(self, redirect_uri: str) -> bool:
-        return redirect_uri == "http://localhost"
+        return redirect_uri in self.redirects
 
     def check_client_secret(self, client_secret: str) -> bool:
         return client_secret == self.secret
@@ -78,9 +83,10 @@ class Code:
     scope: str
     code_challenge: str
     code_challenge_method: str
+    redirect: str
 
     def get_redirect_uri(self) -> str:
-        return "http://localhost"
+        return self.redirect
 
     def get_scope(self) -> str:
         return self.scope
@@ -260,6 +266,15 @@ def _app(server: IdentityServer) -> Flask:
     def busy() -> tuple[str, int] | None:
         return ("busy", 503) if server.behaviour.is_busy else None
 
+    @app.get("/authorize")
+    def ask() -> str:
+        """What a person sees; the browser sends the form to the same address."""
+        hint = escape(request.args.get("login_hint", ""))
+        return (
+            f'<!doctype html><title>Allow?</title><form method="post"><input name="user" value="{hint}">'
+            '<button name="allows" value="yes">Allow</button><button name="allows" value="">Refuse</button></form>'
+        )
+
     @app.post("/authorize")
     def authorize() -> Response:
         user = request.form["user"] if request.form["allows"] else None
@@ -298,6 +313,7 @@ def _grants(server: IdentityServer) -> Iterator[tuple[Any, ...]]:
                 request.payload.scope or "",
                 said["code_challenge"],
                 said["code_challenge_method"],
+                said["redirect_uri"],
             )
 
         def query_authorization_code(self, code: str, client: Client) -> Code | None:

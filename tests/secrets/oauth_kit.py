@@ -34,7 +34,9 @@ class FakeProvider:
     gate: asyncio.Event | None = None
     seconds: int = 3600
 
-    def authorization_url(self, client: OAuthClient, username: str, state: str, verifier: str) -> str:
+    def authorization_url(
+        self, client: OAuthClient, username: str, state: str, verifier: str, redirect: str = ""
+    ) -> str:
         raise AssertionError("nobody is to be sent there")
 
     async def renew(self, client: OAuthClient, secret: str, refresh_token: str) -> Grant:
@@ -43,7 +45,7 @@ class FakeProvider:
     async def as_itself(self, client: OAuthClient, secret: str) -> Grant:
         return await self._give("", secret)
 
-    async def redeem(self, client: OAuthClient, secret: str, code: str, verifier: str) -> Grant:
+    async def redeem(self, client: OAuthClient, secret: str, code: str, verifier: str, redirect: str = "") -> Grant:
         return await self._give(code, secret)
 
     async def begin_device(self, client: OAuthClient, secret: str) -> DeviceCode:

@@ -14,6 +14,7 @@ for (const security of document.querySelectorAll("select[data-ports]")) {
 // A form that does something that takes a while says so, and is not sent twice.
 for (const form of document.querySelectorAll("form[method=post]")) {
   form.addEventListener("submit", (event) => {
+    if (event.submitter?.dataset.test) { event.preventDefault(); test(event.submitter); return; }
     if (form.dataset.sent) { event.preventDefault(); return; }
     form.dataset.sent = "yes";
     const button = event.submitter;
@@ -26,6 +27,108 @@ for (const form of document.querySelectorAll("form[method=post]")) {
 for (const form of document.querySelectorAll("form[method=get]")) {
   form.addEventListener("formdata", ({ formData }) => {
     for (const [key, value] of [...formData]) if (value === "") formData.delete(key);
+  });
+}
+
+// A password can be looked at before it is sent, and is hidden again when it is.
+for (const button of document.querySelectorAll("button[data-shows]")) {
+  const input = document.getElementById(button.dataset.shows);
+  const show = (visible) => { input.type = visible ? "text" : "password"; button.textContent = visible ? "Hide" : "Show"; button.setAttribute("aria-pressed", String(visible)); };
+  button.hidden = false;
+  show(false);
+  button.addEventListener("click", () => { show(input.type === "password"); input.focus(); });
+  input.form.addEventListener("submit", () => show(false));
+}
+
+// What is shown once can be copied by a click.
+for (const button of document.querySelectorAll("button[data-copies]")) {
+  const from = document.getElementById(button.dataset.copies);
+  button.hidden = false;
+  button.addEventListener("click", async () => {
+    from.select();
+    try { await navigator.clipboard.writeText(from.value); } catch { document.execCommand("copy"); }
+    button.textContent = "Copied";
+  });
+}
+
+// One box for all boxes of a list.
+for (const all of document.querySelectorAll("input[data-checks-all]")) {
+  all.hidden = false;
+  all.addEventListener("change", () => { for (const box of all.form.querySelectorAll("tbody input[type=checkbox]")) box.checked = all.checked; });
+}
+
+// A test tells its steps below its button, instead of on a page of its own.
+async function test(button) {
+  const here = document.getElementById(button.dataset.test);
+  const form = new FormData(button.form);
+  button.disabled = true;
+  here.replaceChildren();
+  try {
+    const answer = await fetch(button.formAction, { method: "POST", body: form });
+    const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
+    let text = "";
+    for (;;) {
+      const { done, value } = await reader.read();
+      text += value ?? "";
+      show(here, done ? text : text.slice(0, text.lastIndexOf("</li>") + 5));
+      if (done) break;
+    }
+  } catch {
+    here.append("The test was cut off; try again.");
+  } finally {
+    button.disabled = false;
+  }
+}
+
+// What is new of a page that is still coming.
+function show(here, text) {
+  const page = new DOMParser().parseFromString(text, "text/html");
+  const fresh = page.getElementById("test");
+  if (!fresh) { if (page.querySelector("main .notice")) here.replaceChildren(page.querySelector("main .notice")); return; }
+  const known = here.querySelector("ol");
+  if (!known) { here.replaceChildren(fresh); fresh.removeAttribute("id"); return; }
+  known.append(...[...fresh.querySelectorAll("ol > li")].slice(known.children.length));
+  const outcome = fresh.querySelector(".outcome");
+  if (outcome) known.after(outcome);
+}
+
+// A provider that is chosen fills in what is known of it.
+for (const choice of document.querySelectorAll("select[data-fills]")) {
+  const hint = document.getElementById(`${choice.name}-hint`);
+  choice.form.querySelector("button[data-same-page]")?.remove();
+  choice.addEventListener("change", () => {
+    const chosen = choice.selectedOptions[0].dataset;
+    if (!chosen.fill) return;
+    for (const [key, value] of Object.entries(JSON.parse(chosen.fill))) {
+      const field = document.getElementById(choice.dataset.fills + key);
+      if (!field) continue;
+      field.value = field.tagName === "SELECT" && !value ? field.options[0].value : value;
+      for (const event of ["input", "change"]) field.dispatchEvent(new Event(event));
+    }
+    document.getElementById(`${choice.dataset.fills}host`).placeholder = chosen.host;
+    hint.textContent = chosen.note;
+  });
+}
+
+// What is needed for one choice alone opens with it.
+for (const group of document.querySelectorAll("details[data-opens-with]")) {
+  const choice = document.getElementById(`f-${group.dataset.opensWith}`);
+  choice.addEventListener("change", () => { if (choice.value === group.dataset.value) group.open = true; });
+}
+
+// On an internal server nobody logs in with an account of their own.
+for (const server of document.querySelectorAll("select[name=server]")) {
+  const fields = server.form.querySelectorAll("[data-override]");
+  const hints = new Map([...fields].map((field) => [field, document.getElementById(`${field.name}-hint`)]));
+  const words = new Map([...hints.values()].map((hint) => [hint, hint.textContent]));
+  server.addEventListener("change", () => {
+    const off = server.selectedOptions[0].dataset.off;
+    for (const field of fields) {
+      field.disabled = Boolean(off);
+      field.closest(".field").classList.toggle("off", Boolean(off));
+      const hint = hints.get(field);
+      hint.textContent = off ? (field.type === "checkbox" ? off : "For the override alone.") : (hint.dataset.on ?? words.get(hint));
+    }
   });
 }
 

@@ -1,0 +1,159 @@
+"""The pages of agents: the list, the form, and what is done with them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from starlette.responses import Response
+from starlette.routing import Route
+
+from relay.directory.model import Agent
+from relay.web.authorizing import authorizing_routes
+from relay.web.columns import chosen_columns, columns_route
+from relay.web.editing import Noun, Record, editing_routes
+from relay.web.forms import Choice, Field, Group
+from relay.web.listing import Column, Listing
+from relay.web.pages.invitations import invitation_routes
+from relay.web.pages.outgoing_fields import outgoing_group
+from relay.web.site import Site
+from relay.web.testing import Back, stream_test
+from relay.web.visit import Visit, page
+
+_PATH = "/agents"
+_COLUMNS = (
+    Column("name", "Name"),
+    Column("full_name", "Full name", is_optional=True),
+    Column("address", "Address", is_optional=True),
+    Column("resolved_server", "Outgoing mail server", is_optional=True),
+    Column("group", "Group", is_optional=True),
+    Column("role", "Role", is_optional=True),
+    Column("country", "Country", is_optional=True),
+    Column("language", "Language", is_optional=True),
+    Column("override", "Override", is_optional=True),
+    Column("password_set", "Email password", is_optional=True),
+    Column("login_set", "Login", is_optional=True),
+)
+_AT_FIRST = ("full_name", "address", "group", "role", "password_set", "login_set")
+_FILTERS = ("group", "role", "server", "password")
+
+
+def routes(site: Site) -> list[Route]:
+    """Return the routes of agents."""
+    return [
+        page(_PATH, site, get=_list),
+        columns_route(site, _PATH, _COLUMNS),
+        *invitation_routes(site),
+        *editing_routes(_NOUN, site),
+        page(f"{_PATH}/{{name}}/test", site, post=_test),
+        *authorizing_routes(site, "agent", _PATH),
+    ]
+
+
+async def _list(visit: Visit) -> Response:
+    listing = Listing.of(_PATH, visit.query, _COLUMNS, _FILTERS)
+    others = {key: value for key, value in listing.others.items() if key != "password" or value in {"set", "missing"}}
+    found = await visit.run("agent.page", **listing.asked, **others)
+    return visit.render(
+        "agents.html",
+        listing=listing,
+        columns=chosen_columns(visit, _PATH, _COLUMNS, _AT_FIRST),
+        all_columns=_COLUMNS,
+        records=found["items"],
+        total=found["total"],
+        groups=(await visit.run("agent.groups"))["groups"],
+    )
+
+
+async def _groups(visit: Visit, record: Record | None) -> Sequence[Group]:
+    outgoing = outgoing_group(visit, record, await visit.run("server.list"))
+    fields = tuple(replace(one, hint=_mail_hint(record)) if one.key == "password" else one for one in outgoing.fields)
+    scripts = [one["name"] for one in await visit.run("script.list")]
+    return (
+        Group("", (_FULL_NAME, _ADDRESS, _ALIASES)),
+        replace(outgoing, fields=fields),
+        Group("Person", _PERSON),
+        Group("Login at Relay", (_login(record),)),
+        Group("More about sending", (_MAY_SEND_AS, *_rarely(scripts)), is_folded=True),
+    )
+
+
+_FULL_NAME = Field(key="full_name", label="Full name")
+_ADDRESS = Field(key="address", label="Address", kind="email", is_required=True, placeholder="jane@example.com")
+_ALIASES = Field(
+    key="aliases",
+    label="Aliases",
+    kind="lines",
+    hint="Other addresses of the same person, one to a line; @example.com is a whole domain.",
+)
+_PERSON = (
+    Field(key="group", label="Group"),
+    Field(key="role", label="Role"),
+    Field(key="country", label="Country"),
+    Field(key="language", label="Language"),
+)
+_MAY_SEND_AS = Field(
+    key="may_send_as",
+    label="May also send as",
+    kind="lines",
+    hint="Channels or agents beside the own address, one to a line.",
+)
+_BETTER = "Better left empty: invite the agent, who sets it on the own page, and nobody else knows it."
+
+
+def _mail_hint(record: Record | None) -> str:
+    if record is not None and record["override"] and record["password_set"]:
+        return "Set; the agent can replace it on the own page."
+    return _BETTER
+
+
+def _login(record: Record | None) -> Field:
+    is_set = record is not None and record["login_set"]
+    return Field(
+        key="login",
+        label="Login password",
+        kind="password",
+        autocomplete="new-password",
+        hint="Set; a new one signs the agent out everywhere." if is_set else _BETTER,
+    )
+
+
+def _rarely(scripts: Sequence[str]) -> tuple[Field, ...]:
+    """Return the fields that few agents need."""
+    modes = (Choice("", "As the settings say"), *(Choice(mode, mode) for mode in ("auto", "direct", "queued")))
+    kept = (Choice("rewrite", "The main address"), Choice("keep", "The alias itself (needs the override)"))
+    return (
+        Field(key="alias_identity", label="Mail from an alias leaves as", kind="select", choices=kept),
+        Field(key="mode", label="Mode", kind="select", choices=modes),
+        Field(
+            key="script",
+            label="Script",
+            kind="select",
+            choices=(Choice("", "None"), *(Choice(name, name) for name in scripts)),
+        ),
+    )
+
+
+async def _set_passwords(visit: Visit, name: str) -> str:
+    done = []
+    for key, operation, words in (("password", "agent.password", "email"), ("login", "agent.login", "login")):
+        given = visit.secret(key)
+        if given is not None:
+            await visit.run(operation, name=name, password=given)
+            done.append(f"its {words} password is set")
+    return "; ".join(done)
+
+
+async def _about(visit: Visit, record: Record | None) -> Mapping[str, Any]:
+    return {"sending": await visit.run("agent.sending", name=record["name"]) if record else None}
+
+
+async def _test(visit: Visit) -> Response:
+    name, to = visit.path["name"], visit.text("to")
+    asked: dict[str, Any] = {"name": name, "send": visit.text("send") == "true"}
+    asked |= {"to": to} if to else {}
+    return stream_test(visit, f"Test of {name}", "agent.test", asked, Back(_NOUN.where(name), name))
+
+
+_NOUN = Noun(
+    word="agent", path=_PATH, model=Agent, groups=_groups, templates="agent", finish=_set_passwords, about=_about
+)

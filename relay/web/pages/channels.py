@@ -1,0 +1,164 @@
+"""The pages of channels: the list as it resolves, the form with override and incoming mail, tests and findings."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from starlette.responses import Response
+from starlette.routing import Route
+
+from relay.directory.model import Channel
+from relay.web.authorizing import authorizing_routes
+from relay.web.editing import Noun, Record, editing_routes
+from relay.web.forms import Choice, Field, Group
+from relay.web.listing import Column, Listing
+from relay.web.pages.findings import told_findings
+from relay.web.pages.mailbox_fields import PASSWORD, mailbox_group
+from relay.web.pages.outgoing_fields import outgoing_group
+from relay.web.site import Site
+from relay.web.testing import Back, stream_test
+from relay.web.visit import Visit, page
+
+_COLUMNS = (
+    Column("name", "Name"),
+    Column("address", "Address"),
+    Column("resolved_server", "Outgoing mail server"),
+    Column("username", "Logs in as"),
+    Column("password_set", "Email password"),
+    Column("script", "Script"),
+    Column("mode", "Mode"),
+    Column("last_test", "Last test"),
+)
+_FILTERS = ("server", "password")
+_MODES = (
+    Choice("", "As the settings say"),
+    Choice("auto", "Automatic", "Hands over while the client waits, and keeps what cannot leave now."),
+    Choice("direct", "Direct", "Never keeps a message: the client has the server's own answer."),
+    Choice("queued", "Queued", "Keeps every message first, and the client waits for nobody."),
+)
+
+
+def routes(site: Site) -> list[Route]:
+    """Return the routes of channels."""
+    there = f"{_NOUN.path}/{{name}}"
+    return [
+        page(_NOUN.path, site, get=_list),
+        *editing_routes(_NOUN, site),
+        page(f"{there}/test", site, post=_test),
+        page(f"{there}/findings", site, post=_findings),
+        *authorizing_routes(site, _NOUN.word, _NOUN.path),
+    ]
+
+
+async def _list(visit: Visit) -> Response:
+    listing = Listing.of(_NOUN.path, visit.query, _COLUMNS, _FILTERS)
+    server, password = listing.others.get("server"), listing.others.get("password")
+    found = await visit.run(
+        "channel.page",
+        **listing.asked,
+        server=server,
+        password=password if password in {"set", "missing"} else None,
+    )
+    servers = await visit.run("server.list")
+    is_any = bool(found["total"]) or any(one["used_by_channels"] for one in servers)
+    shown = {"listing": listing, "columns": _COLUMNS, "found": found, "servers": servers, "is_any": is_any}
+    return visit.render("channels.html", **shown)
+
+
+async def _groups(visit: Visit, record: Record | None) -> Sequence[Group]:
+    servers = await visit.run("server.list")
+    scripts = [one["name"] for one in await visit.run("script.list")]
+    return (
+        Group("", (*_addresses(), _script(scripts), Field(key="mode", label="Mode", kind="select", choices=_MODES))),
+        outgoing_group(visit, record, servers),
+        _login_group(record),
+        mailbox_group(
+            record, "Where mail to this address arrives: for the round trip of the test, and mail that comes back."
+        ),
+    )
+
+
+def _addresses() -> tuple[Field, ...]:
+    address = Field(key="address", label="Address", kind="email", is_required=True, placeholder="support@example.com")
+    aliases = Field(
+        key="aliases",
+        label="Aliases",
+        kind="lines",
+        placeholder="help@example.com\n@support.example.com",
+        hint="Other addresses that mail may come from, one to a line; @domain means the whole domain.",
+    )
+    kept = Field(
+        key="alias_identity",
+        label="Mail from an alias leaves as",
+        kind="select",
+        choices=(Choice("rewrite", "The address above"), Choice("keep", "The alias itself", "Needs the override.")),
+    )
+    return address, aliases, kept
+
+
+def _script(names: Sequence[str]) -> Field:
+    follows = "“default”, which applies where none is chosen" if "default" in names else "None"
+    choices = (Choice("", follows), *(Choice(name, name) for name in names))
+    return Field(key="script", label="Script", kind="select", choices=choices, hint="Header rules for its mail.")
+
+
+def _login_group(record: Record | None) -> Group:
+    is_set = record is not None and record["login_set"]
+    password = Field(
+        key="login_password",
+        label="Login password",
+        kind="password",
+        autocomplete="new-password",
+        hint="Set; fill in to replace it."
+        if is_set
+        else "With which software logs in at Relay to send as this channel.",
+    )
+    return Group("Login at Relay", (password,))
+
+
+async def _finish(visit: Visit, name: str) -> str:
+    done = []
+    secrets = (
+        ("password", "channel.password", "its email password is set"),
+        ("login_password", "channel.login", "its login password is set"),
+        (PASSWORD, "channel.incoming", "the password of its mailbox is set"),
+    )
+    for field, operation, words in secrets:
+        given = visit.secret(field)
+        if given is not None:
+            await visit.run(operation, name=name, password=given)
+            done.append(words)
+    return "; ".join(done)
+
+
+async def _about(visit: Visit, record: Record | None) -> Mapping[str, Any]:
+    """What the page says beside the form: how it leaves, and whether a round trip can be made."""
+    if record is None or record["resolved_server"] is None:
+        return {"server": None, "has_mailbox": False}
+    server = await visit.run("server.show", name=record["resolved_server"])
+    has_mailbox = bool(record["incoming"] or (server["incoming"] and not record["override"]))
+    return {"server": server, "has_mailbox": has_mailbox}
+
+
+async def _test(visit: Visit) -> Response:
+    name, to = visit.path["name"], visit.text("to")
+    asked: dict[str, Any] = {"name": name, "send": visit.text("send") == "true"}
+    asked |= {"to": to} if to else {}
+    asked |= {"round_trip": True} if visit.text("round_trip") == "true" else {}
+    return stream_test(visit, f"Test of {name}", "channel.test", asked, Back(_NOUN.where(name), name))
+
+
+async def _findings(visit: Visit) -> Response:
+    name = visit.path["name"]
+    await visit.run("channel.show", name=name)
+    return told_findings(visit, name, Back(_NOUN.where(name), name))
+
+
+_NOUN = Noun(
+    word="channel",
+    path="/channels",
+    model=Channel,
+    groups=_groups,
+    templates="channel",
+    finish=_finish,
+    about=_about,
+)

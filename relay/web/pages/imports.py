@@ -1,0 +1,142 @@
+"""Many channels or agents at once: a table to download, and one to take in, shown before anything is changed."""
+
+from asyncio import to_thread
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from starlette.datastructures import UploadFile
+from starlette.responses import Response
+from starlette.routing import Route
+
+from relay.control.refused import Refused
+from relay.web.kept_texts import KeptTexts
+from relay.web.site import Site
+from relay.web.visit import ADMINISTRATORS, Visit, page
+
+_NOUNS = ("channel", "agent")
+_MOST_SHOWN = 100_000  # characters
+_UNREADABLE = "this file is no text in UTF-8; save it as “CSV UTF-8” and choose it again"
+
+
+def routes(site: Site) -> list[Route]:
+    """Return the routes of imports and exports."""
+    texts = KeptTexts()
+    return [route for noun in _NOUNS for route in _Table(noun, texts).routes(site)]
+
+
+class _Table:
+    """The pages of one noun."""
+
+    def __init__(self, noun: str, texts: KeptTexts) -> None:
+        self._noun = noun
+        self._texts = texts
+
+    @property
+    def path(self) -> str:
+        """The address of the list that the table belongs to."""
+        return f"/{self._noun}s"
+
+    def routes(self, site: Site) -> list[Route]:
+        """Return the routes."""
+        return [
+            page(f"{self.path}/-/export", site, get=self.export),
+            page(f"{self.path}/-/import", site, get=self.ask, post=self.take, roles=ADMINISTRATORS),
+        ]
+
+    async def export(self, visit: Visit) -> Response:
+        """Give all of them as a file."""
+        found = await visit.run(f"{self._noun}.export")
+        # With a byte order mark, by which spreadsheets know that it is UTF-8.
+        response = Response("\ufeff" + found["text"], media_type="text/csv; charset=utf-8")
+        response.headers["Content-Disposition"] = (
+            f'attachment; filename="{self._noun}s-{datetime.now(UTC):%Y-%m-%d}.csv"'
+        )
+        return response
+
+    async def ask(self, visit: Visit) -> Response:
+        """Ask for a table."""
+        return await self._show(visit)
+
+    async def take(self, visit: Visit) -> Response:
+        """Show what a table would do, or do it."""
+        if visit.text("kept"):
+            return await self._confirm(visit)
+        try:
+            text = await _posted(visit)
+        except ValueError as error:
+            return await self._show(visit, fault=str(error), status=422)
+        return await self._preview(visit, text, pasted=_shown_again(visit))
+
+    async def _preview(self, visit: Visit, text: str, *, pasted: str = "", sentences: tuple[str, ...] = ()) -> Response:
+        assert visit.session is not None
+        found = await visit.run(f"{self._noun}.import", text=text)
+        is_good = not found["faults"] and (found["adds"] or found["changes"])
+        kept = self._texts.keep(visit.session.form_key, text) if is_good else ""
+        status = 422 if found["faults"] or sentences else 200
+        return await self._show(visit, found=found, kept=kept, pasted=pasted, sentences=sentences, status=status)
+
+    async def _confirm(self, visit: Visit) -> Response:
+        assert visit.session is not None
+        kept = visit.text("kept")
+        text = self._texts.get(visit.session.form_key, kept)
+        if text is None:
+            return await self._show(visit, fault="the table is no longer kept here; choose it once more", status=422)
+        self._texts.forget(kept)
+        try:
+            done = await visit.run(f"{self._noun}.import", text=text, confirm=True, expected=visit.text("version"))
+        except Refused as error:
+            return await self._preview(visit, text, sentences=(str(error),))
+        if not done["done"]:
+            return await self._preview(visit, text)
+        added, changed = len(done["adds"]), len(done["changes"])
+        return visit.redirect(self.path, f"The table is imported: {added:,} added, {changed:,} changed.")
+
+    async def _show(
+        self,
+        visit: Visit,
+        *,
+        found: Mapping[str, Any] | None = None,
+        kept: str = "",
+        pasted: str = "",
+        fault: str = "",
+        sentences: tuple[str, ...] = (),
+        status: int = 200,
+    ) -> Response:
+        def draw() -> Response:
+            return visit.render(
+                "import.html",
+                status=status,
+                noun=self._noun,
+                list_path=self.path,
+                found=found,
+                kept=kept,
+                pasted=pasted,
+                fault=fault,
+                sentences=sentences,
+            )
+
+        # In a thread: ten thousand rows take a moment, which holds up no message.
+        return await to_thread(draw)
+
+
+async def _posted(visit: Visit) -> str:
+    """Return the table in a posted file, or what was pasted. Raises ValueError with a sentence."""
+    file = visit.form.get("file")
+    if isinstance(file, UploadFile) and file.filename:
+        try:
+            return (await file.read()).decode("utf-8-sig")
+        except UnicodeDecodeError:
+            raise ValueError(_UNREADABLE) from None
+    pasted = visit.form.get("text")
+    if not isinstance(pasted, str) or not pasted.strip():
+        raise ValueError("choose a file, or paste a table")
+    return pasted
+
+
+def _shown_again(visit: Visit) -> str:
+    """Return what was pasted, to be mended; nothing of a table with passwords, which no page shows."""
+    pasted = visit.form.get("text")
+    if not isinstance(pasted, str) or "password" in pasted.lstrip().partition("\n")[0].casefold():
+        return ""
+    return pasted if len(pasted) <= _MOST_SHOWN else ""

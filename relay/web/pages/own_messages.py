@@ -1,0 +1,29 @@
+"""An agent's own messages, and what became of each."""
+
+from starlette.responses import Response
+from starlette.routing import Route
+
+from relay.web.site import Site
+from relay.web.visit import AGENTS, Visit, page
+
+RECENT = 5
+_PART = 50
+
+
+def message_routes(site: Site) -> list[Route]:
+    """Return the routes of an agent's own messages."""
+    return [
+        page("/profile/messages", site, get=_list, roles=AGENTS),
+        page("/profile/messages/{id}", site, get=_show, roles=AGENTS),
+    ]
+
+
+async def _list(visit: Visit) -> Response:
+    after = visit.query.get("after") or None
+    found = await visit.run("agent.messages", name=visit.actor.name, limit=_PART, after=after)
+    return visit.render("own_messages.html", items=found["items"], after=after, following=found["next"])
+
+
+async def _show(visit: Visit) -> Response:
+    message = await visit.run("agent.message", name=visit.actor.name, id=visit.path["id"])
+    return visit.render("own_message.html", message=message)

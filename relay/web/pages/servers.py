@@ -1,0 +1,127 @@
+"""The pages of servers: the list, the form with its test, the default, and who sends through a server."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from starlette.responses import Response
+from starlette.routing import Route
+
+from relay.directory.model import Server
+from relay.web.authorizing import authorizing_routes
+from relay.web.editing import Noun, Record, editing_routes, noun_page
+from relay.web.forms import Group
+from relay.web.listing import Column, Listing
+from relay.web.pages import server_default, server_tests
+from relay.web.pages.mailbox_fields import PASSWORD
+from relay.web.pages.server_fields import server_groups
+from relay.web.site import Site
+from relay.web.visit import ADMINISTRATORS, Visit, page
+
+_COLUMNS = (
+    Column("name", "Name"),
+    Column("host", "Server name"),
+    Column("port", "Port"),
+    Column("security", "Security"),
+    Column("auth", "Login"),
+    Column("used_by_channels", "Used by channels"),
+    Column("used_by_agents", "Used by agents"),
+    Column("last_test", "Last test"),
+    Column("state", "State"),
+)
+_USERS = (
+    Column("name", "Name"),
+    Column("address", "Address"),
+    Column("override", "Logs in with"),
+    Column("server", "Chosen"),
+)
+_KINDS = ("channels", "agents")
+
+
+def routes(site: Site) -> list[Route]:
+    """Return the routes of servers."""
+    there = f"{_NOUN.path}/{{name}}"
+    return [
+        page(_NOUN.path, site, get=_list),
+        page(f"{_NOUN.path}/-/fill", site, post=noun_page(server_tests.fill, _NOUN)),
+        page(f"{_NOUN.path}/-/test", site, post=noun_page(server_tests.test, _NOUN)),
+        *editing_routes(_NOUN, site),
+        page(f"{there}/fill", site, post=noun_page(server_tests.fill, _NOUN)),
+        page(f"{there}/test", site, post=noun_page(server_tests.test, _NOUN)),
+        page(f"{there}/users", site, get=_users),
+        page(f"{there}/release", site, post=_release),
+        page(f"{there}/default", site, get=server_default.ask, post=server_default.change, roles=ADMINISTRATORS),
+        *authorizing_routes(site, _NOUN.word, _NOUN.path),
+    ]
+
+
+async def _list(visit: Visit) -> Response:
+    listing = Listing.of(_NOUN.path, visit.query, _COLUMNS)
+    found = await visit.run("server.page", **listing.asked)
+    any_at_all = bool(found["total"]) or bool(await visit.run("server.list"))
+    return visit.render("servers.html", listing=listing, columns=_COLUMNS, found=found, any_at_all=any_at_all)
+
+
+async def _users(visit: Visit) -> Response:
+    """Who sends through a server: its channels or its agents, those that follow the default too."""
+    record = await visit.run("server.show", name=visit.path["name"])
+    kind = visit.query.get("kind", "")
+    kind = kind if kind in _KINDS else _KINDS[0]
+    listing = Listing.of(f"{_NOUN.where(record['name'])}/users", visit.query, _USERS, ("kind",))
+    found = await visit.run(f"{kind.removesuffix('s')}.page", server=record["name"], **listing.asked)
+    shown = {"listing": listing, "columns": _USERS, "found": found, "kind": kind, "kinds": _KINDS}
+    return visit.render("server_users.html", noun=_NOUN, record=record, **shown)
+
+
+async def _release(visit: Visit) -> Response:
+    name, account = visit.path["name"], visit.text("account")
+    await visit.run("account.release", account=account)
+    return visit.redirect(_NOUN.where(name), f"the mail of account {account} goes on")
+
+
+async def _groups(visit: Visit, record: Record | None) -> Sequence[Group]:
+    presets = await visit.run("provider.list")
+    there = _NOUN.where(record["name"]) if record else f"{_NOUN.path}/-"
+    followed = "" if record else await server_default.followed(visit)
+    return server_groups(record, presets, chosen=visit.text("preset"), fill_at=f"{there}/fill", followed=followed)
+
+
+async def _about(visit: Visit, record: Record | None) -> Mapping[str, Any]:
+    """What the page of a server says beside its form: accounts in trouble, and where its users can go."""
+    if record is None:
+        return {"accounts": []}
+    servers = await visit.run("server.list")
+    users = await visit.run("server.users", name=record["name"])
+    return {
+        "accounts": await visit.run("account.troubled", server=record["name"]),
+        "others": [one["name"] for one in servers if one["name"] != record["name"]],
+        "choosing": sum(not one["follows_default"] for one in users),
+    }
+
+
+async def _finish(visit: Visit, name: str) -> str:
+    done = []
+    secrets = (
+        ("password", "server.password", "password", "its password is set"),
+        ("client_secret", "server.client_secret", "secret", "its client secret is set"),
+        (PASSWORD, "server.incoming", "password", "the password of its mailbox is set"),
+    )
+    for field, operation, parameter, words in secrets:
+        given = visit.secret(field)
+        if given is not None:
+            await visit.run(operation, name=name, **{parameter: given})
+            done.append(words)
+    if visit.text("default") == "true":
+        await visit.run("server.default", name=name)
+        done.append("it is the default now")
+    return "; ".join(done)
+
+
+_NOUN = Noun(
+    word="server",
+    path="/servers",
+    model=Server,
+    groups=_groups,
+    templates="server",
+    finish=_finish,
+    about=_about,
+)

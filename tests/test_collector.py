@@ -1,0 +1,48 @@
+"""The garbage collector rests while a directory is made, and forgets nothing for ever."""
+
+import gc
+import weakref
+from collections.abc import Iterator
+
+import pytest
+
+from relay import collector
+from relay.collector import Collector
+
+
+class Knot:
+    """Garbage that only the collector finds."""
+
+    def __init__(self) -> None:
+        self.itself = self
+
+
+@pytest.fixture(autouse=True)
+def as_before() -> Iterator[None]:
+    yield
+    gc.unfreeze()
+    gc.enable()
+
+
+async def test_it_rests_within_and_works_again_whatever_happens() -> None:
+    async with Collector().at_rest():
+        assert not gc.isenabled()
+    assert gc.isenabled()
+    assert gc.get_freeze_count() > 0
+    with pytest.raises(ZeroDivisionError):
+        async with Collector().at_rest():
+            raise ZeroDivisionError
+    assert gc.isenabled()
+
+
+async def test_garbage_that_was_set_aside_is_found_once_in_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(collector, "_TIMES", 3)
+    resting = Collector()
+    async with resting.at_rest():
+        knot = weakref.ref(Knot())
+    gc.collect()
+    assert knot() is not None, "it is set aside"
+    for _ in range(2):
+        async with resting.at_rest():
+            pass
+    assert knot() is None

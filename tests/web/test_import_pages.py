@@ -1,0 +1,154 @@
+"""Tables of agents and channels: out, and in again after they were looked at."""
+
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.peers.browser import overflows, serious_faults
+from tests.peers.canaries import MARK, canary
+from tests.peers.console import Console, console_process
+from tests.peers.recorder import Recorder
+from tests.peers.relay import open_server
+
+pytestmark = pytest.mark.needs("chromium")
+
+
+@pytest.fixture(scope="module")
+def console(upstream: Recorder) -> Iterator[Console]:
+    """One agent and one channel."""
+    directory = {
+        "default_server": "acmejets",
+        "servers": {"acmejets": open_server(upstream.port, auth="plain", username="mailer@acmejets.example")},
+        "agents": {"jane": {"address": "jane@acmejets.example", "group": "sales", "override": True}},
+        "channels": {"support": {"address": "support@acmejets.example"}},
+    }
+    with console_process(directory) as running:
+        yield running
+
+
+@pytest.fixture(autouse=True)
+def _as_before(console: Console) -> Iterator[None]:
+    yield
+    for agent in console.relay.ask("agent", "list"):
+        if agent["name"] != "jane":
+            console.relay.command("agent", "remove", agent["name"])
+    console.relay.command("agent", "set", "jane", "group=sales")
+
+
+def paste(page: Page, text: str, noun: str = "agent") -> None:
+    """Paste a table and ask what it does."""
+    page.goto(f"/{noun}s/-/import")
+    page.get_by_label("Or paste it").fill(text)
+    page.get_by_role("button", name="Show what it does").click()
+
+
+def rows(page: Page) -> list[str]:
+    """The rows of the table on the page, with single blanks."""
+    return [" ".join(one.split()) for one in page.locator("tbody tr").all_inner_texts()]
+
+
+def test_a_table_is_shown_confirmed_and_done(page: Page, console: Console) -> None:
+    text = f"name,address,group,password\njane,jane@acmejets.example,flights,\nbob,bob@acmejets.example,sales,{MARK}\n"
+    page.goto("/agents")
+    page.get_by_role("link", name="Import").click()
+    page.get_by_label("File (CSV)").set_input_files(
+        {"name": "people.csv", "mimeType": "text/csv", "buffer": text.encode()}
+    )
+    page.get_by_role("button", name="Show what it does").click()
+    expect(page.locator("main")).to_contain_text("1 added, 1 changed, 0 stay as they are.")
+    assert rows(page) == ["jane group sales flights"]
+    expect(page.locator("main")).to_contain_text("Added: bob")
+    assert MARK not in page.content()
+    assert console.relay.ask("agent", "show", "jane")["group"] == "sales"
+
+    page.get_by_role("button", name="Import 2 agents").click()
+    expect(page.get_by_role("status").first).to_have_text("The table is imported: 1 added, 1 changed.")
+    assert console.relay.ask("agent", "show", "jane")["group"] == "flights"
+    assert console.relay.ask("agent", "show", "bob")["password_set"] is True
+
+
+def test_every_fault_is_named_by_its_line_and_nothing_changes(plain_page: Page, console: Console) -> None:
+    paste(
+        plain_page,
+        "name,address,override\nbob,jane@acmejets.example,\n,x@acmejets.example,\njane,jane@acmejets.example,perhaps\n",
+    )
+    expect(plain_page.get_by_role("alert")).to_contain_text("3 faults in 3 rows.")
+    assert [row.split()[:2] for row in rows(plain_page)] == [["2", "address"], ["3", "name"], ["4", "override"]]
+    expect(plain_page.get_by_role("button", name="Import")).to_have_count(0)
+    expect(plain_page.get_by_label("Or paste it")).to_have_value(
+        "name,address,override\nbob,jane@acmejets.example,\n,x@acmejets.example,\njane,jane@acmejets.example,perhaps\n"
+    )
+    assert [agent["name"] for agent in console.relay.ask("agent", "list")] == ["jane"]
+
+
+def test_a_change_meanwhile_is_told_before_anything_is_done(page: Page, console: Console) -> None:
+    paste(page, "name,group\njane,flights\n")
+    assert console.relay.command("agent", "set", "jane", "group=cargo").status == 0
+    page.get_by_role("button", name="Import 1 agent").click()
+    expect(page.get_by_role("alert")).to_contain_text("changed meanwhile")
+    assert rows(page) == ["jane group cargo flights"]
+    page.get_by_role("button", name="Import 1 agent").click()
+    expect(page.get_by_role("status").first).to_contain_text("imported")
+
+
+def test_a_table_is_confirmed_by_who_brought_it_alone(page: Page, narrow_page: Page, console: Console) -> None:
+    paste(page, "name,group\njane,flights\n")
+    kept = page.locator("input[name=kept]").first.input_value()
+    paste(narrow_page, "name,group\njane,cargo\n")
+    narrow_page.locator("input[name=kept]").first.evaluate("(input, kept) => { input.value = kept; }", kept)
+    narrow_page.get_by_role("button", name="Import 1 agent").click()
+    expect(narrow_page.get_by_role("alert")).to_contain_text("no longer kept")
+    assert console.relay.ask("agent", "show", "jane")["group"] == "sales"
+
+
+def test_what_is_no_table_says_so(page: Page) -> None:
+    page.goto("/agents/-/import")
+    page.get_by_role("button", name="Show what it does").click()
+    expect(page.get_by_role("alert")).to_contain_text("choose a file, or paste a table")
+    page.get_by_label("File (CSV)").set_input_files(
+        {"name": "x.csv", "mimeType": "text/csv", "buffer": b"name\n\xff\xfe"}
+    )
+    page.get_by_role("button", name="Show what it does").click()
+    expect(page.get_by_role("alert")).to_contain_text("CSV UTF-8")
+    paste(page, "name,address\njane,jane@acmejets.example\n")
+    expect(page.get_by_role("status")).to_contain_text("nothing to change")
+
+
+def test_an_export_goes_in_again_unchanged(page: Page) -> None:
+    for noun in ("agent", "channel"):
+        page.goto(f"/{noun}s")
+        with page.expect_download() as download:
+            page.get_by_role("link", name="Export").click()
+        assert download.value.suggested_filename.startswith(f"{noun}s-")
+        page.goto(f"/{noun}s/-/import")
+        page.get_by_label("File (CSV)").set_input_files(download.value.path())
+        page.get_by_role("button", name="Show what it does").click()
+        expect(page.get_by_role("status")).to_contain_text("nothing to change")
+
+
+def test_channels_come_in_alike(page: Page, console: Console) -> None:
+    paste(page, "name,aliases\nsupport,help@acmejets.example;info@acmejets.example\n", "channel")
+    assert rows(page) == ["support aliases nothing help@acmejets.example, info@acmejets.example"]
+    page.get_by_role("button", name="Import 1 channel").click()
+    expect(page.get_by_role("status").first).to_contain_text("0 added, 1 changed")
+    assert len(console.relay.ask("channel", "show", "support")["aliases"]) == 2
+
+
+def test_a_large_table_comes_in_and_the_page_says_all_of_it(plain_page: Page) -> None:
+    lines = [f"agent{number:05},agent{number:05}@acmejets.example,{'group' * 100}" for number in range(3000)]
+    table = "\n".join(["name,address,group", *lines]).encode()
+    assert len(table) > 1024 * 1024
+    plain_page.goto("/agents/-/import")
+    plain_page.get_by_label("File (CSV)").set_input_files({"name": "x.csv", "mimeType": "text/csv", "buffer": table})
+    plain_page.get_by_role("button", name="Show what it does").click()
+    expect(plain_page.locator("main")).to_contain_text("3,000 added")
+    expect(plain_page.locator("main")).to_contain_text("agent02999")
+
+
+def test_nothing_keeps_people_out(page: Page, narrow_page: Page) -> None:
+    for one in (page, narrow_page):
+        for text in (f"name,address,nme,password\nx,y,z,{canary('x')}\n", "name,group\njane,flights\n"):
+            paste(one, text)
+            assert not serious_faults(one)
+            assert not overflows(one)

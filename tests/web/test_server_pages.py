@@ -1,0 +1,284 @@
+"""Servers: set up from nothing and tested live, the default, who uses them, and removing them."""
+
+import json
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from tests.peers.browser import overflows, serious_faults, window
+from tests.peers.canaries import canary
+from tests.peers.console import ADMINISTRATOR, Console, console_process
+from tests.peers.dovecot import Dovecot
+from tests.peers.fixtures import Certificates
+from tests.peers.recorder import REPLIES, Recorder
+from tests.peers.relay import one_channel, open_server
+
+pytestmark = pytest.mark.needs("chromium", "dovecot", "submission")
+
+RECIPIENT = "jane@client.example"
+MAILER = "mailer@acmejets.example"
+
+
+@pytest.fixture(scope="module")
+def console(upstream: Recorder) -> Iterator[Console]:
+    """Server acmejets, the default, with a channel and an agent; backup, chosen by a channel; an idle one."""
+    directory = one_channel(open_server(upstream.port))
+    directory["servers"] |= {"backup": open_server(upstream.port), "idle": open_server(upstream.port, internal=True)}
+    directory["channels"]["news"] = {"address": "news@acmejets.example", "server": "backup"}
+    directory["agents"] = {"jane": {"address": "jane@acmejets.example"}}
+    with console_process(directory) as running:
+        yield running
+
+
+@pytest.fixture
+def quiet(upstream: Recorder) -> Iterator[Recorder]:
+    """The upstream, which is polite again after the test."""
+    yield upstream
+    upstream.replies |= REPLIES
+
+
+def test_from_nothing_to_a_server_that_is_tested(
+    browser: Browser, dovecot: Dovecot, certificates: Certificates
+) -> None:
+    dovecot.add_users({MAILER: canary(MAILER)})
+    with console_process({}) as console, window(browser, console.url) as context:
+        page = console.sign_in(context, ADMINISTRATOR, canary(ADMINISTRATOR))
+        page.goto("/servers")
+        page.get_by_role("link", name="Add the first one").click()
+        page.get_by_label("Name", exact=True).fill("acmejets")
+        page.get_by_label("Server name").fill("localhost")
+        page.locator("#f-port").fill(str(dovecot.starttls_port))
+        page.get_by_label("Authentication method").select_option("plain")
+        page.locator("#f-username").fill(MAILER)
+        page.locator("#f-password").fill(canary("wrong"))
+        page.get_by_text("Certificate and encryption").click()
+        page.get_by_label("Certificate authority").first.fill(str(certificates.ca_file))
+        page.get_by_label("An address to test with").fill(RECIPIENT)
+
+        page.get_by_role("button", name="Test", exact=True).click()
+        expect(page.locator("#test-here .outcome")).to_contain_text("look at “Log in”")
+        expect(page.locator("#test-here li").last).to_contain_text("535 5.7.8")
+        assert console.relay.ask("server", "list") == []
+
+        page.locator("#f-password").fill(canary(MAILER))
+        page.get_by_role("button", name="Test", exact=True).click()
+        expect(page.locator("#test-here .outcome")).to_have_text("It works: the server took the message.")
+
+        page.get_by_role("button", name="Add server").click()
+        expect(page.get_by_role("status")).to_have_text("server acmejets is added; its password is set")
+        shown = console.relay.ask("server", "show", "acmejets")
+        assert (shown["default"], shown["password_set"], shown["auth"]) == (True, True, "plain")
+        expect(page.locator("#f-password")).to_have_value("")
+        expect(page.get_by_text("Set; fill in to replace it.")).to_be_visible()
+
+        page.get_by_label("An address to test with").fill(RECIPIENT)
+        page.get_by_role("button", name="Test", exact=True).click()
+        expect(page.locator("#test-here .outcome")).to_contain_text("It works")
+        page.goto("/servers")
+        expect(page.get_by_role("row", name="acmejets").locator("td[data-label='Last test']")).to_contain_text("ok")
+
+
+def test_a_step_appears_as_soon_as_it_is_done(page: Page, quiet: Recorder) -> None:
+    page.goto("/servers/acmejets")
+    page.get_by_label("An address to test with").fill(RECIPIENT)
+    quiet.hold("RCPT")
+    page.get_by_role("button", name="Test", exact=True).click()
+    quiet.wait_for("RCPT")
+    expect(page.locator("#test-here li").last).to_contain_text("mailer@acmejets.example may send")
+    expect(page.locator("#test-here .outcome")).to_have_count(0)
+    quiet.release("RCPT")
+    expect(page.locator("#test-here .outcome")).to_contain_text("It works")
+
+
+def test_without_script_a_test_has_a_page_of_its_own(plain_page: Page, quiet: Recorder) -> None:
+    plain_page.goto("/servers/acmejets")
+    plain_page.get_by_label("An address to test with").fill(RECIPIENT)
+    plain_page.get_by_label("Send a test message").uncheck()
+    with plain_page.expect_popup() as opened:
+        plain_page.get_by_role("button", name="Test", exact=True).click()
+    test = opened.value
+    expect(test.locator(".outcome")).to_have_text("It works up to the message, which was not sent.")
+    test.get_by_role("link", name="Back to acmejets").click()
+    expect(test.locator(".facts")).to_contain_text("Last test")
+
+
+def test_what_a_server_says_is_text(page: Page, quiet: Recorder) -> None:
+    words = '550 5.7.1 <img src=x onerror="document.title=1"><script>document.title=2</script>'
+    quiet.replies["MAIL"] = f"{words}\r\n".encode()
+    page.goto("/servers/acmejets")
+    page.get_by_label("An address to test with").fill(RECIPIENT)
+    page.get_by_role("button", name="Test", exact=True).click()
+    expect(page.locator("#test-here li").last).to_contain_text("<img src=x onerror=")
+    expect(page.locator("#test-here .outcome")).to_contain_text("look at “Sender”")
+    page.goto("/servers/acmejets")
+    expect(page.locator(".facts")).to_contain_text("<script>document.title=2</script>")
+    assert page.locator("main img, main script").count() == 0
+    expect(page).to_have_title("acmejets · Relay")
+
+
+def test_changing_the_default_says_beforehand_who_follows(page: Page, console: Console) -> None:
+    page.goto("/servers/backup")
+    page.get_by_role("link", name="Make it the default").click()
+    expect(page.locator(".panel")).to_contain_text("1 channel and 1 agent follow the default")
+    expect(page.locator(".names")).to_contain_text("support@acmejets.example")
+    page.get_by_role("button", name="Make it the default").click()
+    expect(page.get_by_role("status")).to_have_text("backup is the default server now; 2 senders follow it")
+    assert console.relay.ask("channel", "show", "support")["resolved_server"] == "backup"
+    assert console.relay.command("server", "default", "acmejets").status == 0
+
+
+def test_the_default_is_not_removed(plain_page: Page, console: Console) -> None:
+    plain_page.goto("/servers/acmejets/remove")
+    expect(plain_page.locator(".panel")).to_contain_text("Make another one the default first: backup, idle")
+    plain_page.get_by_role("button", name="Remove acmejets").click()
+    expect(plain_page.get_by_role("alert")).to_contain_text("is the default server")
+    assert console.relay.ask("server", "show", "acmejets")["default"]
+
+
+def test_removing_a_server_in_use_asks_where_its_users_go(page: Page, console: Console, upstream: Recorder) -> None:
+    add = ("server", "add", "old", "--host", "127.0.0.1", "--port", str(upstream.port), "--security", "none")
+    assert console.relay.command(*add, "--auth", "none", "--address", MAILER).status == 0
+    assert console.relay.command("channel", "set", "news", "server=old").status == 0
+    page.goto("/servers/old/remove")
+    expect(page.locator(".panel")).to_contain_text("1 sender has chosen old")
+    page.get_by_label("Where they go").select_option("backup")
+    page.get_by_role("button", name="Remove old").click()
+    expect(page.get_by_role("status")).to_have_text("server old is removed")
+    assert console.relay.ask("channel", "show", "news")["server"] == "backup"
+
+
+def test_the_numbers_open_who_uses_a_server(page: Page) -> None:
+    page.goto("/servers")
+    page.get_by_role("link", name="1 agents use acmejets").click()
+    expect(page.get_by_role("row", name="jane")).to_contain_text("follows the default")
+    page.get_by_role("link", name="1 channel", exact=True).click()
+    expect(page.get_by_role("row", name="support")).to_contain_text("its own account: support@acmejets.example")
+
+
+def test_the_list_is_sorted_and_filtered(page: Page) -> None:
+    page.goto("/servers")
+    page.get_by_role("link", name="Used by channels").click()
+    page.get_by_role("link", name="Used by channels").click()
+    expect(page.locator("tbody th").last).to_contain_text("idle")
+    page.get_by_label("Find").fill("back")
+    page.get_by_role("button", name="Show", exact=True).click()
+    expect(page.locator("tbody tr")).to_have_count(1)
+
+
+def test_the_port_follows_until_one_is_typed(page: Page) -> None:
+    page.goto("/servers/-/add")
+    port, security = page.locator("#f-port"), page.get_by_label("Connection security").first
+    expect(port).to_have_attribute("placeholder", "587")
+    security.select_option("tls")
+    expect(port).to_have_attribute("placeholder", "465")
+    port.fill("2465")
+    security.select_option("none")
+    expect(port).to_have_value("2465")
+
+
+def test_a_provider_fills_the_form_in(page: Page, plain_page: Page) -> None:
+    page.goto("/servers/-/add")
+    page.get_by_label("Provider", exact=True).select_option("google")
+    expect(page.get_by_label("Server name")).to_have_value("smtp.gmail.com")
+    expect(page.locator("#f-recipients_per_day")).to_have_value("2000")
+    expect(page.locator("#preset-hint")).to_contain_text("app password")
+
+    plain_page.goto("/servers/-/add")
+    plain_page.get_by_label("Name", exact=True).fill("office")
+    plain_page.get_by_label("Provider", exact=True).select_option("microsoft365")
+    plain_page.get_by_role("button", name="Fill in").click()
+    expect(plain_page.get_by_label("Name", exact=True)).to_have_value("office")
+    expect(plain_page.get_by_label("Server name")).to_have_value("smtp.office365.com")
+    expect(plain_page.get_by_label("Authentication method")).to_have_value("oauth2")
+    expect(plain_page.locator("#f-oauth\\.client_id")).to_be_visible()
+
+
+def test_tables_and_limits_are_saved_and_only_what_was_touched(page: Page, console: Console) -> None:
+    page.goto("/servers/idle")
+    page.get_by_text("Limits", exact=True).click()
+    page.locator("#f-messages_per_minute").fill("30")
+    page.get_by_text("Incoming mail", exact=True).click()
+    page.locator("#f-incoming\\.host").fill("localhost")
+    page.locator("#f-incoming\\.username").fill(MAILER)
+    page.get_by_role("button", name="Save").click()
+    expect(page.get_by_role("status")).to_have_text("server idle is saved")
+    shown = console.relay.ask("server", "show", "idle")
+    assert (shown["messages_per_minute"], shown["incoming"]["host"]) == (30, "localhost")
+    text = console.relay.directory_file.read_text()
+    assert "max_connections" not in text
+    assert "watch_bounces" not in text
+
+    page.locator("#f-incoming\\.host").fill("")
+    page.locator("#f-incoming\\.username").fill("")
+    page.locator("#f-messages_per_minute").fill("")
+    page.get_by_role("button", name="Save").click()
+    expect(page.get_by_role("status")).to_have_text("server idle is saved")
+    assert console.relay.ask("server", "show", "idle")["incoming"] is None
+
+
+def test_a_fault_stands_beside_its_field(plain_page: Page) -> None:
+    plain_page.goto("/servers/-/add")
+    plain_page.get_by_label("Name", exact=True).fill("far.away")
+    plain_page.get_by_label("Server name").fill("smtp.example.com")
+    plain_page.get_by_label("Connection security").first.select_option("none")
+    plain_page.get_by_label("Authentication method").select_option("plain")
+    plain_page.get_by_role("button", name="Add server").click()
+    expect(plain_page.locator("#auth-fault")).to_contain_text("may send the password unprotected")
+
+
+def test_a_change_meanwhile_is_not_overwritten_unseen(page: Page, console: Console) -> None:
+    page.goto("/servers/idle")
+    assert console.relay.command("server", "set", "idle", "max_connections=2").status == 0
+    page.locator("#f-address").fill("other@acmejets.example")
+    page.get_by_role("button", name="Save").click()
+    expect(page.get_by_role("alert")).to_contain_text("changed meanwhile")
+    assert console.relay.ask("server", "show", "idle")["address"] == MAILER
+
+
+def test_a_held_account_is_seen_and_let_go(page: Page, console: Console, quiet: Recorder) -> None:
+    relay = console.relay
+    password = canary("locked")
+    add = ("server", "add", "locked", "--host", "127.0.0.1", "--port", str(quiet.port), "--security", "none")
+    assert relay.command(*add, "--auth", "plain", "--username", MAILER).status == 0
+    relay.set_password("server", "locked", password)
+    assert (
+        relay.command("channel", "add", "locked", "--address", "l@acmejets.example", "--server", "locked").status == 0
+    )
+    quiet.replies["AUTH"] = b"535 5.7.8 <b>Wrong</b> password\r\n"
+    with relay.connect() as client:
+        for line in ("EHLO raw.test", "MAIL FROM:<l@acmejets.example>", f"RCPT TO:<{RECIPIENT}>", "DATA"):
+            client.say(line)
+        assert client.say("Subject: hello\r\n\r\nhello\r\n.").startswith("451 4.7.8")
+    page.goto("/servers")
+    expect(page.get_by_role("row", name="locked").locator("td[data-label=State]")).to_contain_text("held since")
+    page.get_by_role("link", name="locked", exact=True).click()
+    expect(page.locator(".notice.bad")).to_contain_text("<b>Wrong</b> password")
+    expect(page.locator(".notice.bad")).to_contain_text("set a new password for server 'locked'")
+    page.get_by_role("button", name="Let its mail go on").click()
+    expect(page.get_by_role("status")).to_contain_text(f"locked/{MAILER} goes on")
+    assert {one["state"] for one in relay.ask("account", "list")} == {"ok"}
+
+
+def test_a_viewer_looks_and_neither_tests_nor_changes(viewer_page: Page) -> None:
+    viewer_page.goto("/servers/acmejets")
+    expect(viewer_page.get_by_role("button", name="Test")).to_have_count(0)
+    expect(viewer_page.get_by_role("button", name="Save")).to_have_count(0)
+    viewer_page.goto("/servers/backup/default")
+    expect(viewer_page.get_by_role("alert")).to_contain_text("not for the role viewer")
+
+
+def test_nothing_keeps_people_out(page: Page, narrow_page: Page) -> None:
+    paths = ("/servers", "/servers/-/add", "/servers/acmejets", "/servers/backup/remove", "/servers/backup/default")
+    for path in (*paths, "/servers/acmejets/users?kind=agents"):
+        page.goto(path)
+        assert not serious_faults(page), path
+        narrow_page.goto(path)
+        assert not overflows(narrow_page), path
+
+
+def test_the_record_says_how_the_last_test_was(console: Console) -> None:
+    done = console.relay.command("server", "test", "idle", "--to", RECIPIENT, "--no-send", "--json")
+    assert json.loads(done.out)["ok"]
+    test = console.relay.ask("server", "show", "idle")["last_test"]
+    assert (test["ok"], test["step"], test["current"]) == (True, "send-as", True)
