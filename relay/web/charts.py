@@ -82,10 +82,10 @@ class Chart:
     def svg(self) -> str:
         """The picture."""
         width = max(len(self.bars) * _STEP, 1)
-        named = f"{escape(self.id)}-title {escape(self.id)}-words"
+        named = f'aria-labelledby="{escape(self.id)}-title" aria-describedby="{escape(self.id)}-words"'
         box = f'viewBox="0 0 {width} {HEIGHT}" preserveAspectRatio="none"'
         parts = [
-            f'<svg class="chart" {box} role="img" aria-labelledby="{named}">',
+            f'<svg class="chart" {box} role="img" {named}>',
             f'<title id="{escape(self.id)}-title">{escape(self.title)}</title>',
             f'<desc id="{escape(self.id)}-words">{escape(self.summary)}</desc>',
             *(_line(line, width) for line in range(_LINES + 1)),

@@ -124,11 +124,20 @@ def _now(record: Record) -> Iterator[Step]:
         case State.SENDING:
             yield Step(title="Being sent", note=note, facts=why)
         case State.DELIVERED:
-            yield Step(title="Delivered", at=record["delivered"], look="good", note=note)
+            yield Step(title="Delivered", at=record["delivered"], look="good", note=note, facts=_at_once(record))
         case State.FAILED:
-            yield Step(title="Failed", look="bad", note=note, facts=why)
+            yield Step(title="Failed", look="bad", note=note, facts=[*why, *_at_once(record)])
         case State.REMOVED:
             yield Step(title="Removed", note=note)
+
+
+def _at_once(record: Record) -> list[Fact]:
+    """Return how a message left that was handed over while its client waited: of those no attempt is kept."""
+    if record["attempts"]:
+        return []
+    account = [Fact("Account", record["account"])] if record["account"] else []
+    said = [Fact("The server said", record["reply"], is_quoted=True)] if record["reply"] else []
+    return [*account, *said]
 
 
 def _took(started: str, ended: str) -> str:

@@ -162,8 +162,9 @@ _OLD_FORM = "this form is out of date; go back, open the page anew and send it a
 async def session_of(request: Request, site: Site) -> Session | None:
     """Return the session that the request's cookie stands for."""
     cookie = request.cookies.get(site.cookie_name)
+    peer = request.client.host if request.client else ""
     is_use = BY_ITSELF not in request.headers
-    return await site.admission.session(cookie, is_use=is_use) if cookie else None
+    return await site.admission.session(cookie, peer, is_use=is_use) if cookie else None
 
 
 def is_own_form(form: FormData, session: Session) -> bool:

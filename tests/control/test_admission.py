@@ -147,6 +147,9 @@ async def test_a_session_lasts_12_hours_and_2_without_use(peopled: House) -> Non
     assert await peopled.door.session(cookie) is None
     peopled.later = timedelta()
     unused = await peopled.door.open_session(ADA)
+    # A page that stays open and reads itself is no use.
+    peopled.later = timedelta(hours=1.9)
+    assert await peopled.door.session(unused, is_use=False) is not None
     peopled.later = timedelta(hours=2.1)
     assert await peopled.door.session(unused) is None
     peopled.later = timedelta()

@@ -23,6 +23,13 @@ for (const form of document.querySelectorAll("form[method=post]")) {
   });
 }
 
+// The address of a search says what was asked, and not what was left empty.
+for (const form of document.querySelectorAll("form[method=get]")) {
+  form.addEventListener("formdata", ({ formData }) => {
+    for (const [key, value] of [...formData]) if (value === "") formData.delete(key);
+  });
+}
+
 // A password can be looked at before it is sent, and is hidden again when it is.
 for (const button of document.querySelectorAll("button[data-shows]")) {
   const input = document.getElementById(button.dataset.shows);
