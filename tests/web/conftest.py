@@ -1,4 +1,4 @@
-"""One Chromium for a run, and for each file of tests a relay with open pages before a recording upstream."""
+"""For each file of tests one Chromium, and a relay with open pages before a recording upstream."""
 
 from collections.abc import Iterator
 
@@ -12,9 +12,9 @@ from tests.peers.recorder import Recorder, recorder_server
 from tests.peers.relay import one_channel, open_server
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Ask for needs("chromium")."""
+    """Ask for needs("chromium"). It runs an event loop of its own meanwhile, so no async test may stand beside it."""
     with chromium() as running:
         yield running
 
