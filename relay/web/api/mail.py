@@ -122,6 +122,28 @@ class Journey(BaseModel):
     attempts: list[Attempt]
 
 
+class HeaderChange(BaseModel):
+    """A header field that differs when a message leaves; "" where it is not there."""
+
+    field: str
+    before: str
+    after: str
+
+
+class Preview(BaseModel):
+    """By which route a message that waits would leave now, and what would change in its header."""
+
+    profile: str | None
+    server: str
+    account: str
+    identity: str
+    override: bool
+    sender: str
+    script: str | None
+    reason: str
+    changes: list[HeaderChange]
+
+
 class Summaries(BaseModel):
     """A part of the history, the newest first."""
 
@@ -286,6 +308,11 @@ def _add_queue(routes: APIRouter) -> None:
     async def show(caller: Asking, id: Id) -> Any:  # noqa: A002
         """Show one message that waits."""
         return await caller.run("queue.show", id=id)
+
+    @routes.get("/queue/{id}/preview", response_model=Preview, responses=responses(404, 409), tags=["queue"])
+    async def preview(caller: Asking, id: Id) -> Any:  # noqa: A002
+        """Show what the next attempt of a message would do. Nothing is sent."""
+        return await caller.run("queue.preview", id=id)
 
     @routes.post("/queue/{id}/hold", response_model=Done, responses=responses(404, 409), tags=["queue"])
     async def hold(caller: Asking, id: Id) -> Any:  # noqa: A002

@@ -152,8 +152,8 @@ APPLICATIONS = _noun(
 SCRIPTS = _noun(
     "script",
     Script,
-    {"used_by_channels": int, "used_by_agents": int},
+    {"used_by_channels": int, "used_by_agents": int, "named_by": list[dict[str, str]]},
     {"name": "default", "set_headers": {"Organization": "Acme Jets"}, "remove_headers": ["X-Originating-IP"]},
-    {"used_by_channels": 3, "used_by_agents": 0},
+    {"used_by_channels": 3, "used_by_agents": 0, "named_by": [{"kind": "channel", "name": "support"}]},
 )
 NOUNS = (SERVERS, CHANNELS, AGENTS, APPLICATIONS, SCRIPTS)
