@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from relay.delivery.accounts import Accounts
+from relay.delivery.bookkeeper import Bookkeeper
 from relay.delivery.desk import Desk
 from relay.delivery.history import History
 from relay.delivery.journey import Ending, Journey
@@ -148,7 +149,7 @@ async def make_bench(tmp_path: Path) -> AsyncIterator[Maker]:
         )
         schedule = Schedule.of(Delivery())
         accounts, reporter = Accounts(schedule), Reporter("relay.test", schedule)
-        postman = Postman(office, queue, accounts, schedule, reporter)
+        postman = Postman(office, accounts, Bookkeeper(office, queue, schedule, reporter))
         return Bench(Desk("relay.test", office, postman, History(queue)), upstream, journeys)
 
     yield make
