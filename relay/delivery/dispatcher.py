@@ -15,11 +15,12 @@ from functools import partial
 
 from relay import log
 from relay.delivery.lifecycle import State
-from relay.delivery.lifting import lift
+from relay.delivery.lifting import free, lift
 from relay.delivery.pacing import is_limited
 from relay.delivery.postman import Postman
 from relay.directory.model import Account, Directory, Meaning, Profile, Server
 from relay.store.errors import StoreError
+from relay.store.holds import Cause
 from relay.store.messages import HoldRow, StoredMessage
 
 _LOOK_SECONDS = 1.0  # how often holds are looked at for new credentials, and the store for what commands wrote
@@ -139,7 +140,7 @@ class Dispatcher:
         held = {str(Account(hold.server, hold.username)) for hold in self._accounts.holds()}
         for held_by, profile in await self._queue.held_for():
             if held_by not in held or held_by != str(self._account_of(profile)):
-                freed = await self._queue.free(held_by, profile=profile, state=str(State.QUEUED), now=self._now())
+                freed = await free(self._queue, held_by, self._now(), profile=profile)
                 log.released(account=held_by, profile=profile, messages=freed)
 
     def _end(self, account: Account, _: asyncio.Task[None]) -> None:
@@ -153,7 +154,7 @@ class Dispatcher:
             await lift(self._queue, self._accounts, account, now, with_pairs=False)
         elif self._accounts.is_probe_due(hold, now):
             await self._queue.put_hold(self._accounts.begin_probe(hold, now))
-            await self._queue.free(str(account), state=str(State.QUEUED), now=now, limit=1)
+            await free(self._queue, str(account), now, limit=1)
 
     async def _has_new_secret(self, hold: HoldRow) -> bool:
         """Whether the secret that would log in now is another than the one that was refused."""
@@ -245,9 +246,8 @@ class Dispatcher:
     async def _hold_waiting(self, account: Account, profiles: Collection[str | None], hold: HoldRow) -> None:
         messages = await self._queue.hold_waiting(
             profiles,
-            held_by=str(account),
+            cause=Cause(str(account), hold.meaning, f"{hold.meaning}: {hold.reason}"),
             state=str(State.HELD),
-            reason=f"{hold.meaning}: {hold.reason}",
             now=self._now(),
             pausing=str(State.UNKNOWN),
         )

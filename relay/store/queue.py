@@ -18,6 +18,7 @@ from relay.store import budgets, claims, entries, holds, purging, returns, settl
 from relay.store.budgets import Spent
 from relay.store.claims import Lease
 from relay.store.database import Database
+from relay.store.holds import Cause
 from relay.store.messages import Attempt, Change, HoldRow, NewMessage, ReturnRow, Settlement, StoredMessage
 from relay.store.reading import QueueReader
 from relay.store.writer import Writer
@@ -205,9 +206,8 @@ class Queue(QueueReader):
         self,
         profiles: Collection[str | None],
         *,
-        held_by: str,
+        cause: Cause,
         state: str,
-        reason: str,
         now: datetime,
         pausing: str = "",
     ) -> int:
@@ -222,9 +222,8 @@ class Queue(QueueReader):
             job = partial(
                 holds.hold_some,
                 profiles=some,
-                held_by=held_by,
+                cause=cause,
                 state=state,
-                reason=reason,
                 now=now,
                 pausing=pausing,
             )
@@ -238,13 +237,15 @@ class Queue(QueueReader):
         profile: str | EllipsisType | None = ...,
         state: str,
         now: datetime,
+        keeping: str = "",
         limit: int | None = None,
     ) -> int:
         """Make due what waits for a hold, at most `limit`, and return how many messages.
 
-        `profile` None is nobody's; left out, it is every profile. Time spent held is added to `held_seconds`.
+        `profile` None is nobody's; left out, it is every profile. Recipients that wait for the meaning `keeping` wait
+        on, for a person. Time spent held is added to `held_seconds`.
         """
-        job = partial(holds.free_some, held_by=held_by, profile=profile, state=state, now=now)
+        job = partial(holds.free_some, held_by=held_by, profile=profile, state=state, now=now, keeping=keeping)
         return await self._in_batches(job, limit)
 
     # What accounts have used up of their limits
