@@ -40,6 +40,8 @@ class Dispatcher:
         self._profiles: dict[Account, deque[str | None]] = {}  # whose mail a worker has
         self._directory = self._office.routing().directory
         self._is_directory_new = True
+        self._known_of: Directory | None = None
+        self._known: frozenset[Account] = frozenset()
         self._is_stopping = False
         self._seen_at = time.monotonic()
         postman.books.on_change = self._wake.set
@@ -150,11 +152,21 @@ class Dispatcher:
 
     async def _look_at(self, hold: HoldRow) -> None:
         account, now = Account(hold.server, hold.username), self._now()
-        if hold.meaning == Meaning.LOGIN_REFUSED and await self._has_new_secret(hold):
+        if account not in self._accounts_there_are():
+            why = "the directory has this account no more"
+            await lift(self._queue, self._accounts, account, now, with_pairs=True, why=why)
+        elif hold.meaning == Meaning.LOGIN_REFUSED and await self._has_new_secret(hold):
             await lift(self._queue, self._accounts, account, now, with_pairs=False)
         elif self._accounts.is_probe_due(hold, now):
             await self._queue.put_hold(self._accounts.begin_probe(hold, now))
             await free(self._queue, str(account), now, limit=1)
+
+    def _accounts_there_are(self) -> frozenset[Account]:
+        """Return the accounts of the directory in effect; a hold over any other holds nothing any more."""
+        directory = self._office.routing().directory
+        if directory is not self._known_of:
+            self._known_of, self._known = directory, frozenset(directory.accounts())
+        return self._known
 
     async def _has_new_secret(self, hold: HoldRow) -> bool:
         """Whether the secret that would log in now is another than the one that was refused."""

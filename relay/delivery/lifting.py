@@ -10,10 +10,12 @@ from relay.directory.model import Account, Meaning
 from relay.store.queue import Queue
 
 
-async def lift(queue: Queue, accounts: Accounts, account: Account, now: datetime, *, with_pairs: bool) -> bool:
+async def lift(
+    queue: Queue, accounts: Accounts, account: Account, now: datetime, *, with_pairs: bool, why: str = ""
+) -> bool:
     """Forget the hold and pause of an account and make its mail due; False where nothing held it.
 
-    `with_pairs`: also what holds single addresses of it, which only a person can know to be over.
+    `with_pairs`: also what holds single addresses of it, which only a person can know to be over. `why` is for the log.
     """
     was_slow = accounts.slowness_of(account, now) is not None
     lifted = accounts.release(account.server, account.username, with_pairs=with_pairs)
@@ -21,7 +23,7 @@ async def lift(queue: Queue, accounts: Accounts, account: Account, now: datetime
         await queue.drop_hold(row.server, row.username, row.address)
     freed = await free(queue, str(account), now)
     if lifted or freed:
-        log.released(account=str(account), messages=freed)
+        log.released(account=str(account), messages=freed, reason=why or None)
     return bool(lifted or freed or was_slow)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from relay import log
 from relay.delivery import dispatcher as module
 from relay.delivery.bookkeeper import utc_now
 from relay.delivery.dispatcher import Dispatcher
@@ -263,3 +264,22 @@ async def test_a_copy_that_is_held_for_itself_is_not_freed_with_its_account(post
     message = await message_of(postman, id_)
     assert (await copies(), message.state, message.held_by) == (["held", "delivered"], State.HELD, "")
     assert message.reason.startswith("unknown: ")
+
+
+async def test_a_hold_over_an_account_that_the_directory_has_no_more_is_dropped(
+    postman: Postman, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[dict[str, Any]] = []
+    monkeypatch.setattr(log, "released", lambda **facts: told.append(facts))
+    gone, now = Account("acmejets", "gone@acmejets.example"), postman.clock()
+    quota = replace(NO_LOGIN, meaning=Meaning.QUOTA)
+    for account, failure in ((gone, NO_LOGIN), (gone, replace(NO_LOGIN, meaning=Meaning.IDENTITY_REFUSED))):
+        await postman.queue.put_hold(postman.accounts.hold(account, Address.parse("a@b.example"), failure, "", now))
+    for account in (ACCOUNT, Account("nulls", "nulls@acmejets.example")):
+        await postman.queue.put_hold(postman.accounts.hold(account, Address.parse("a@b.example"), quota, "", now))
+    async with dispatching(postman):
+        async with asyncio.timeout(10):
+            while len(await postman.queue.holds()) > 2:  # noqa: ASYNC110  the store knows no event
+                await asyncio.sleep(0.01)
+    assert {hold.username for hold in postman.accounts.holds()} == {ACCOUNT.username, "nulls@acmejets.example"}
+    assert told == [{"account": str(gone), "messages": 0, "reason": "the directory has this account no more"}]
