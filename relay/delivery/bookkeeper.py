@@ -30,6 +30,7 @@ from relay.upstream.phase import Phase
 _TROUBLE_SECONDS = 5.0
 _STOPPED = Reply(451, "4.4.2", "the relay was stopped in the middle of this attempt")
 _FAULT = Reply(451, "4.3.0", "the relay met a fault of its own in this attempt; its log says which")
+_NO_TURN = Reply(451, "4.7.0", "The sending limit of the account is used up")
 _NOT_BEGUN = Reply(451, "4.7.8", "the account was held just before this attempt, which was not made")
 
 
@@ -110,6 +111,17 @@ class Bookkeeper:
         )
         over = replace(attempt, ended=self.clock(), reply=str(_NOT_BEGUN), meaning=hold.meaning) if attempt else None
         await self._settle(message, Verdict(message=held), over, ())
+
+    async def put_off(self, work: Work, why: str) -> None:
+        """Judge a message whose account had no turn for it by how long it has waited. Nothing was tried."""
+        lost = Failure(phase=Phase.RESOLVE, reply=_NO_TURN, meaning=_TEMPORARY, from_server=False, detail=why)
+        outcome = Outcome(host="", failure=lost)
+        verdict = self.judge(work.message, outcome)
+        judged = replace(verdict.message, attempts=work.message.attempts)
+        if verdict.is_open:  # it keeps its place in the line
+            judged = replace(judged, next_attempt=work.message.next_attempt, reason=work.message.reason)
+        verdict = replace(verdict, message=judged)
+        await self._settle(work.message, verdict, None, self._reports(work, verdict, outcome))
 
     async def give_back(self, message: StoredMessage, pause: float | None = None) -> None:
         """Let a claimed message wait as before, and go on trying: a lease that we keep would keep it from everybody."""

@@ -14,6 +14,7 @@ from datetime import datetime
 from functools import partial
 
 from relay import log
+from relay.delivery.lateness import Lateness
 from relay.delivery.lifecycle import State
 from relay.delivery.lifting import free, lift
 from relay.delivery.pacing import is_limited
@@ -35,6 +36,7 @@ class Dispatcher:
         self._office = postman.office
         self._queue = postman.queue
         self._accounts = postman.accounts
+        self._lateness = Lateness(postman)
         self._wake = asyncio.Event()
         self._workers: dict[Account, asyncio.Task[None]] = {}
         self._profiles: dict[Account, deque[str | None]] = {}  # whose mail a worker has
@@ -85,6 +87,7 @@ class Dispatcher:
         self._office.pacing.close()
         if self._workers:
             await asyncio.wait(set(self._workers.values()))
+        await self._lateness.stop()
 
     def directory_changed(self) -> None:
         """Free what is held for an account that no longer sends for its profile, and try what has another way now."""
@@ -101,6 +104,7 @@ class Dispatcher:
             return
         now = self._now()
         for account, profiles in self._by_account(await self._queue.due_times(), now).items():
+            self._look_for_late(account, profiles)
             if account in self._workers:
                 mine = self._profiles[account]
                 mine.extend(profile for profile in profiles if profile not in mine)
@@ -111,6 +115,11 @@ class Dispatcher:
             worker = asyncio.create_task(self._work(account, self._profiles[account]))
             self._workers[account] = worker
             worker.add_done_callback(partial(self._end, account))
+
+    def _look_for_late(self, account: Account, profiles: Collection[str | None]) -> None:
+        server = self._server(account)
+        if server is not None and is_limited(server):
+            self._lateness.look(server, account, profiles)
 
     async def _follow_directory(self) -> None:
         """Let what waits go by the directory in effect. Done again where the store fails in the middle of it."""

@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from relay.store import budgets, claims, entries, holds, purging, returns, settling
 from relay.store.budgets import Spent
-from relay.store.claims import Lease
+from relay.store.claims import Late, Lease
 from relay.store.database import Database
 from relay.store.holds import Cause
 from relay.store.messages import Attempt, Change, HoldRow, NewMessage, ReturnRow, Settlement, StoredMessage
@@ -94,6 +94,14 @@ class Queue(QueueReader):
         async with self._database.read() as connection:
             ids = await claims.due_ids(connection, profiles, limit, now)
         return await self._take(ids, state, now) if ids else []
+
+    async def claim_late(
+        self, profiles: Collection[str | None], late: Late, limit: int, now: datetime, state: str
+    ) -> list[StoredMessage]:
+        """Take at most `limit` messages of these profiles that have waited too long for their turn, as `claim`."""
+        async with self._database.read() as connection:
+            ids = await claims.late_ids(connection, profiles, late, limit, now)
+        return await self._take(ids, state, late.due) if ids else []
 
     async def claim_one(self, id_: str, state: str) -> StoredMessage | None:
         """Take one message that waits, due or not; None where it does not wait."""
