@@ -13,7 +13,7 @@ from tests.peers.fixtures import Certificates, StartRelay
 from tests.peers.oidc import Client, IdentityServer, identity_server
 from tests.peers.relay import RELAY, Relay, Table
 from tests.peers.sink import Sink
-from tests.peers.system import Finished, wait_until
+from tests.peers.system import Finished, heeding_interrupts, wait_until
 
 pytestmark = pytest.mark.needs("dovecot", "submission")
 
@@ -173,7 +173,8 @@ def test_every_flow_ends_in_mail_that_is_delivered_by_oauthbearer(
 
 def test_who_stops_waiting_for_a_device_changes_nothing(relay: Relay, identity: IdentityServer) -> None:
     argv = [str(RELAY), "channel", "authorize", "device", "--config", str(relay.settings_file)]
-    process = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    with heeding_interrupts():
+        process = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     wait_until(lambda: identity.asked, "a question of the device")
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=30)

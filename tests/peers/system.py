@@ -2,6 +2,7 @@
 
 import random
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -45,6 +46,22 @@ def run(
     """Run a program to its end, `data` on its standard input. Raises TimeoutExpired after `seconds`."""
     done = subprocess.run(argv, input=data, capture_output=True, timeout=seconds, check=False, env=env, cwd=cwd)
     return Finished(done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace"))
+
+
+@contextmanager
+def heeding_interrupts() -> Iterator[None]:
+    """Let programs that are started meanwhile hear of SIGINT.
+
+    A shell without job control starts what runs in its background with SIGINT ignored, and every program below
+    inherits that. A handler of ours is not inherited: it becomes the default.
+    """
+    before = signal.getsignal(signal.SIGINT)
+    if before is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def wait_until(check: Callable[[], T | None], what: str, seconds: float = 30) -> T:
