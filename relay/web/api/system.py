@@ -35,6 +35,13 @@ class Overview(Told):
     oldest: str | None
 
 
+class Groups(BaseModel):
+    """The groups and roles of agents."""
+
+    groups: list[str]
+    roles: list[str]
+
+
 class Route(BaseModel):
     """By which server, account and identity mail of a sender leaves, and why."""
 
@@ -87,6 +94,11 @@ def router() -> APIRouter:
     async def overview(caller: Asking) -> Any:
         """Tell how the relay is at a glance."""
         return await caller.run("overview")
+
+    @routes.get("/groups", response_model=Groups, responses=responses(), tags=["agents"], operation_id="agent.groups")
+    async def groups(caller: Asking) -> Any:
+        """List the groups and roles that agents have."""
+        return await caller.run("agent.groups")
 
     @routes.get(
         "/providers", response_model=list[Told], responses=responses(), tags=["relay"], operation_id="provider.list"

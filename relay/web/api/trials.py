@@ -3,7 +3,7 @@
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StrictBool
 
 from relay.web.api.caller import Asking, given_values
 from relay.web.api.entries import Name
@@ -19,7 +19,7 @@ class ServerTrial(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     to: str = _ADDRESS
-    send: bool = True
+    send: StrictBool = True
 
 
 class ProfileTrial(BaseModel):
@@ -28,8 +28,8 @@ class ProfileTrial(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     to: str | None = Field(None, max_length=320)
-    send: bool = True
-    round_trip: bool = False
+    send: StrictBool = True
+    round_trip: StrictBool = False
 
 
 class UnsavedTrial(BaseModel):
@@ -41,7 +41,7 @@ class UnsavedTrial(BaseModel):
     to: str = _ADDRESS
     password: str | None = None
     name: str | None = Field(None, description="The saved server whose password is meant.")
-    send: bool = True
+    send: StrictBool = True
 
 
 class TrialStep(BaseModel):
@@ -81,7 +81,7 @@ class Sheet(BaseModel):
     model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
 
     text: str = Field(examples=["name,address,group\njane,jane@acmejets.example,sales\n"])
-    confirm: bool = False
+    confirm: StrictBool = False
     expected: str | None = None
 
 
@@ -199,7 +199,7 @@ def _add_sheet_routes(routes: APIRouter, noun: str) -> None:
     @routes.post(
         f"/{noun}s.csv",
         response_model=SheetResult,
-        responses=responses(409),
+        responses=responses(409, 412),
         tags=[f"{noun}s"],
         summary=f"Import {noun}s from CSV",
         operation_id=f"{noun}.import",
