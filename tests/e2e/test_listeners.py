@@ -67,7 +67,7 @@ def relay(upstream: Recorder, endpoints: dict[str, Endpoint]) -> Iterator[Relay]
         yield relay
 
 
-@pytest.mark.needs("swaks", "curl", "msmtp")
+@pytest.mark.needs("swaks", "INET6.pm", "curl", "msmtp")
 @pytest.mark.parametrize("client", CLIENTS)
 @pytest.mark.parametrize("kind", KINDS)
 def test_each_client_delivers_over_each_listener(
