@@ -116,6 +116,7 @@ class Upstream:
             connection.abort()
             self._closed(connection)
             raise
+        connection.progress = Progress()  # the caller's may hold all of the message
         pool.put(connection)
         return outcome
 
