@@ -375,7 +375,6 @@ _UNBUILT: Mapping[str, Unbuilt] = {
     "directory": lambda value: value == "database",
     "store": lambda value: value.startswith("postgresql:"),
     "workers": None,
-    "limits.memory_per_message": None,
     "web.address": bool,  # "" asks for no pages, and there are none
     "web.public_url": None,
 }
