@@ -9,6 +9,7 @@ import signal
 import sys
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack, suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -64,6 +65,7 @@ from relay.store.errors import StoreError
 from relay.store.outdated import forget_outdated
 from relay.store.queue import Queue
 from relay.store.secrets import SecretTable
+from relay.store.spool import Spool
 from relay.systemd import Systemd, from_environment
 from relay.upstream.transfer import Timeouts
 from relay.upstream.upstream import Upstream
@@ -97,6 +99,7 @@ class Service:
         self._telling = Telling(self.metrics)
         self._stop_seconds = stop_seconds
         self._systemd = systemd or Systemd()
+        self._spool = Spool(settings.state_dir, settings.limits.memory_per_message)
         self._is_serving = False
         self._stop_at = 0.0  # when work must have ended, by the loop's clock
         self._since = datetime.now(UTC)
@@ -275,7 +278,8 @@ class Service:
         _start_task(closing, self.directory.watch())
         upstream = Upstream(settings.effective_hostname, _timeouts(settings))
         closing.push_async_callback(_say_goodbye, upstream)
-        queue = Queue(database, owner=f"{settings.effective_hostname}/{os.getpid()}/{self._since.timestamp()}")
+        owner = f"{settings.effective_hostname}/{os.getpid()}/{self._since.timestamp()}"
+        queue = Queue(database, owner, new_body=self._spool.new_body)
         closing.push_async_callback(queue.aclose)
 
         postman, desk = await self._open_delivery(database, queue, secrets, upstream)
@@ -357,6 +361,8 @@ class Service:
             logins=logins,
             telling=DoorTelling(self.metrics),
             certificate=certificate,
+            # Only what comes in minds the floor: what waits would otherwise never leave a disk that it has filled.
+            new_body=replace(self._spool, least_free=settings.delivery.free_space).new_body,
         )
 
     def _make_parts(

@@ -16,6 +16,7 @@ from typing import Protocol, TypeVar
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from relay.mail.address import Address
+from relay.mail.body import InMemory, NewBody
 from relay.mail.content import Content
 from relay.store import budgets, claims, contents, entries, history, holds, purging, returns, settling, statistics
 from relay.store.budgets import Spent
@@ -50,7 +51,10 @@ def utc_now() -> datetime:
 
 
 class Queue:
-    """One for a process. `owner` names it among all that use the store, and no earlier run of it had that name."""
+    """One for a process. `owner` names it among all that use the store, and no earlier run of it had that name.
+
+    `new_body` gathers the bodies that are read.
+    """
 
     def __init__(
         self,
@@ -58,8 +62,10 @@ class Queue:
         owner: str,
         lease_seconds: float = 900,
         clock: Callable[[], datetime] = utc_now,
+        new_body: NewBody = InMemory,
     ) -> None:
         self._database = database
+        self._new_body = new_body
         self._writer = Writer(database)
         self._owner = owner
         self._lease = timedelta(seconds=lease_seconds)
@@ -192,7 +198,7 @@ class Queue:
     async def content(self, id_: str) -> Content:
         """Return a message's content, as it came. Raises NoContent."""
         async with self._database.read() as connection:
-            return await contents.read_content(connection, id_)
+            return await contents.read_content(connection, id_, self._new_body())
 
     async def chunks(self, id_: str) -> AsyncIterator[bytes]:
         """Yield a message as it came, a little at a time; nothing where its content is gone."""

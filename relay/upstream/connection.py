@@ -207,7 +207,9 @@ class Connection:
             raise
         except MAPPED as error:
             self.abort()
-            raise Failed(self._failure_of(error)) from error
+            failure = self._failure_of(error)
+            # Without its frames: one of them (in wait_for) keeps the error, a circle, and others keep the message.
+            raise Failed(failure) from error.with_traceback(None)
         except BaseException:
             self.abort()
             raise
