@@ -27,6 +27,7 @@ from relay.control.queue_desk import StoreQueueDesk
 from relay.control.socket import ControlSocket, ControlSocketError
 from relay.control.trail import Trail
 from relay.delivery.accounts import Accounts
+from relay.delivery.bookkeeper import Bookkeeper
 from relay.delivery.desk import Desk
 from relay.delivery.dispatcher import Dispatcher
 from relay.delivery.history import History
@@ -342,7 +343,8 @@ class Service:
         schedule = Schedule.of(settings.delivery)
         accounts = Accounts(schedule, await queue.holds())
         hostname = settings.effective_hostname
-        postman = Postman(office, queue, accounts, schedule, Reporter(hostname, schedule))
+        books = Bookkeeper(office, queue, schedule, Reporter(hostname, schedule))
+        postman = Postman(office, accounts, books)
         self.dispatcher = Dispatcher(postman)
         closing.push_async_callback(self._end_deliveries, postman)
         for job in (history.run, spending.run, housekeeping.run, self.dispatcher.run):

@@ -41,7 +41,7 @@ class Dispatcher:
         self._is_directory_new = True
         self._is_stopping = False
         self._seen_at = time.monotonic()
-        postman.on_change = self._wake.set
+        postman.books.on_change = self._wake.set
 
     def wake(self) -> None:
         """Look at once: a message was stored, a directory changed, a hold was lifted."""
@@ -60,7 +60,7 @@ class Dispatcher:
             self._seen_at = time.monotonic()
             try:
                 if not is_back:
-                    await self._postman.take_back()
+                    await self._postman.books.take_back()
                     is_back = True
                 if self._is_directory_new:
                     await self._follow_directory()
@@ -157,7 +157,7 @@ class Dispatcher:
 
     async def _has_new_secret(self, hold: HoldRow) -> bool:
         """Whether the secret that would log in now is another than the one that was refused."""
-        route = self._postman.route_of_account(Account(hold.server, hold.username))
+        route = self._office.routing().route_of_account(Account(hold.server, hold.username))
         version = await self._office.secret_version(route) if route else None
         return version is not None and version != hold.secret_version
 

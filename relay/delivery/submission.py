@@ -22,9 +22,10 @@ from relay.delivery.lifecycle import State
 from relay.delivery.office import Office, Refused
 from relay.delivery.pacing import is_limited
 from relay.delivery.parcel import Handed, Parcel, header_of, pack, routed_sender
-from relay.delivery.postman import Postman, Work
+from relay.delivery.postman import Postman
 from relay.delivery.turn import Turn
 from relay.delivery.verdict import begun
+from relay.delivery.work import Work
 from relay.directory.client import Client
 from relay.directory.model import Meaning, Mode
 from relay.directory.routing import Route
@@ -158,12 +159,12 @@ class Submission:
             outcome.accepted is None or not any(failures)
         ):
             if outcome.accepted is not None:
-                await self.postman.confirm(work, verdict, outcome)
+                await self.postman.books.confirm(work, verdict, outcome)
             return self._finish(handed, parcel, message, outcome)
         # Committed before the client has its 250: who is still owed the message, and the report about who refused it.
         work.attempt = replace(work.attempt, final_dot=_may_be_there(outcome))
         await self.postman.queue.add(NewMessage(message=work.message, content=work.content, attempt=work.attempt))
-        await self.postman.write_down(work, outcome, verdict)
+        await self.postman.books.write_down(work, outcome, verdict)
         return self._queued(handed, parcel, outcome)
 
     def _is_slow(self, route: Route) -> bool:
@@ -177,7 +178,7 @@ class Submission:
 
         async def record() -> None:
             await asyncio.shield(stored)
-            await self.postman.record_final_dot(work)
+            await self.postman.books.record_final_dot(work)
 
         self._handover = None  # from here on the client may go: what is stored goes on
         self._progress.before_final_dot = record
@@ -198,7 +199,7 @@ class Submission:
 
     async def _store(self, handed: Handed, parcel: Parcel, message: StoredMessage, why: str = "") -> Journey:
         await self.postman.queue.add(NewMessage(message=message, content=handed.content))
-        self.postman.on_change()
+        self.postman.books.on_change()
         return self._queued(handed, parcel, detail=why)
 
     # what they share

@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 
 from relay.delivery import dispatcher as module
+from relay.delivery.bookkeeper import utc_now
 from relay.delivery.dispatcher import Dispatcher
 from relay.delivery.lifecycle import State
 from relay.delivery.lifting import lift
-from relay.delivery.postman import Postman, utc_now
+from relay.delivery.postman import Postman
 from relay.directory.model import Account, Meaning
 from relay.mail.address import Address
 from relay.mail.reply import Reply
@@ -66,7 +67,7 @@ async def test_a_lifted_hold_leaves_a_lost_answer_its_pause(postman: Postman) ->
         await reached(postman, held, State.DELIVERED)
         assert await message_of(postman, pausing) == before
 
-        postman.clock = lambda: utc_now() + timedelta(minutes=31)
+        postman.books.clock = lambda: utc_now() + timedelta(minutes=31)
         dispatcher.wake()
         await reached(postman, pausing, State.DELIVERED)
 
@@ -83,7 +84,7 @@ async def test_a_pause_that_ends_under_a_hold_waits_for_the_hold(postman: Postma
         dispatcher.wake()
         await reached(postman, held, State.HELD)
 
-        postman.clock = lambda: utc_now() + timedelta(minutes=31)
+        postman.books.clock = lambda: utc_now() + timedelta(minutes=31)
         dispatcher.wake()
         await reached(postman, pausing, State.HELD)
 
@@ -208,7 +209,7 @@ async def test_a_used_up_quota_is_tried_by_one_message_when_its_window_is_over(p
             await reached(postman, ids[-1], State.HELD)
         assert len(upstream.transfers) == 1
 
-        postman.clock = lambda: utc_now() + timedelta(minutes=61)
+        postman.books.clock = lambda: utc_now() + timedelta(minutes=61)
         dispatcher.wake()
         async with asyncio.timeout(10):
             while len(upstream.transfers) < 2:  # noqa: ASYNC110  the upstream knows no event
@@ -220,7 +221,7 @@ async def test_a_used_up_quota_is_tried_by_one_message_when_its_window_is_over(p
         assert len(upstream.transfers) == 2
 
         upstream.outcome = accepted
-        postman.clock = lambda: utc_now() + timedelta(minutes=130)
+        postman.books.clock = lambda: utc_now() + timedelta(minutes=130)
         dispatcher.wake()
         for id_ in ids:
             await reached(postman, id_, State.DELIVERED)

@@ -186,7 +186,7 @@ async def test_direct_does_not_ask_a_server_that_asked_for_a_pause(postman: Post
     assert [str(await submit(postman)) for _ in range(3)] == [said] * 3
     assert len(upstream.transfers) == 1
     now = postman.clock()
-    postman.clock = lambda: now + timedelta(seconds=31)
+    postman.books.clock = lambda: now + timedelta(seconds=31)
     upstream.outcome = accepted
     assert (await submit(postman)).code == 250
     assert upstream.transfers[-1].server.max_connections == 2  # half of them, until more got through
