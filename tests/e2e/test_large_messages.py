@@ -13,7 +13,9 @@ from tests.peers.system import wait_until
 SENDER, YOU = "support@acmejets.example", "you@customer.example"
 MIB = 1024 * 1024
 CLIENTS = 6
-BODY = b"".join(b"%075d\r\n" % number for number in range(24 * MIB // 77))
+LINE = 78
+# As it stands on the wire: each line begins with a dot, wherever a piece of it is cut.
+BODY = b"".join(b"..%074d\r\n" % number for number in range(24 * MIB // LINE))
 HEADER = f"From: {SENDER}\r\nSubject: large\r\n".encode()
 
 
@@ -22,7 +24,7 @@ def relay(request: pytest.FixtureRequest, recorder: Recorder) -> Iterator[Relay]
     settings = {"delivery": {"mode": request.param}, "limits": {"memory_per_message": "256KiB"}}
     with relay_process(one_channel(open_server(recorder.port)), settings) as relay:
         with relay.connect() as client:  # what the first message makes stays
-            assert client.submit(SENDER, YOU, HEADER + b"\r\n" + BODY[: 77 * 10_000]).startswith("250 ")
+            assert client.submit(SENDER, YOU, HEADER + b"\r\n" + BODY[: LINE * 10_000]).startswith("250 ")
         wait_until(lambda: recorder.messages, "the first message")
         recorder.messages.clear()
         yield relay
@@ -53,7 +55,7 @@ def test_a_large_message_lies_where_nobody_else_can_open_it(recorder: Recorder) 
     with relay_process(one_channel(open_server(recorder.port))) as relay, relay.connect() as client:
         assert [reply[:3] for reply in client.envelope(SENDER, YOU)] == ["250", "250"]
         assert client.say("DATA")[:3] == "354"
-        client.send(HEADER + b"\r\n" + BODY[: 77 * 30_000])
+        client.send(HEADER + b"\r\n" + BODY[: LINE * 30_000])
         (name,) = wait_until(lambda: open_files(relay), "its file")
         assert name.startswith(str(relay.state_dir))
         assert not [path for path in relay.state_dir.iterdir() if "body" in path.name]

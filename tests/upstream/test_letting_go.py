@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 
+from relay.directory.model import Meaning
 from relay.mail.content import Content
+from relay.store.errors import StoreError
 from relay.upstream.transfer import Progress
 from relay.upstream.upstream import Upstream
 from tests.peers.system import free_port
@@ -49,6 +51,30 @@ def no_collection() -> Iterator[None]:
 async def test_whatever_a_server_does_the_message_is_let_go(key: str, answer: Any) -> None:
     async with scripted(answers={key: answer}) as server:
         await check(server.port)
+
+
+class LostBody(LargeBody):
+    """A body whose file cannot be read to its end."""
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield b"x" * 200_000 + b"\r\n"
+        raise StoreError("the temporary file of a message ends at 200002 of 400000 octets")
+
+
+async def test_a_body_that_cannot_be_read_is_no_message_and_may_be_sent_again() -> None:
+    async with scripted() as server:
+        way_out = Upstream("relay.example", FAST)
+        progress = Progress()
+        outcome = await way_out.deliver(
+            transfer_to(server_at(server.port), content=Content(b"Subject: large\r\n", LostBody())), progress
+        )
+        await way_out.aclose()
+        assert outcome.failure is not None
+        assert (outcome.failure.meaning, outcome.failure.reply.code) == (Meaning.TEMPORARY, 451)
+        assert "ends at 200002 of 400000 octets" in outcome.failure.detail
+        assert not progress.final_dot_sent
+        assert way_out.connections() == {}
+    assert not any(message.endswith(b"\r\n.\r\n") for message in server.messages)
 
 
 async def test_a_server_that_is_not_there_keeps_nothing() -> None:
