@@ -65,6 +65,7 @@ class Handed:
     content: bytes = b""
     reply: Reply | None = None
     left: asyncio.Event = field(default_factory=asyncio.Event)
+    hurried: list[float] = field(default_factory=list)
 
 
 @dataclass
@@ -125,12 +126,17 @@ class FakeSubmission:
         match recipient:
             case "crash":
                 raise RuntimeError(SECRET)
-            case "slow":
+            case "slow" | "hasty":
                 await self.desk.gate.wait()
         return _DECISIONS.get(recipient, Reply(250, "2.0.0", "Ok: delivered via acmejets: taken"))
 
     def client_left(self) -> None:
         self.handed.left.set()
+
+    def hurry(self, seconds: float) -> None:
+        self.handed.hurried.append(seconds)
+        if self.handed.envelope.recipients[0].address.local == "hasty":
+            self.desk.gate.set()
 
 
 @dataclass
