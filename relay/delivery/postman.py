@@ -5,9 +5,10 @@ which messages a server may have. The bookkeeper (`relay.delivery.bookkeeper`) w
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from typing import Any
 
 from relay import log
 from relay.delivery.accounts import Accounts
@@ -58,7 +59,19 @@ class Postman:
     async def attempt(self, message: StoredMessage, turn: Turn | None = None) -> None:
         """Try a claimed message once, and settle what came of it. Ends its turn; without one it waits for one."""
         try:
-            await self._attempt(begun(message), turn)
+            await self._settled(message, self._attempt(begun(message), turn))
+        finally:
+            if turn is not None:
+                turn.end()
+
+    async def put_off(self, message: StoredMessage, why: str) -> None:
+        """Let a claimed message that had no turn wait on, and its sender know; it may be over for it."""
+        await self._settled(message, self._put_off(begun(message), why))
+
+    async def _settled(self, message: StoredMessage, job: Coroutine[Any, Any, None]) -> None:
+        """Do something that settles a claimed message, and settle it where that ends otherwise."""
+        try:
+            await job
         except _Paced:
             await self.books.give_back(message, pause=0.0)
         except Fenced:
@@ -70,9 +83,6 @@ class Postman:
         except Exception:
             log.broken("an attempt ended by a fault of ours", id=message.id, exc_info=True)
             await self.books.recover(message)
-        finally:
-            if turn is not None:
-                turn.end()
 
     def follow(self, work: Work, handover: asyncio.Task[Outcome]) -> None:
         """Let a hand-over whose message was stored meanwhile go on, and write down its outcome."""
@@ -142,6 +152,11 @@ class Postman:
         finally:
             turn.end()
         await self._conclude(work, outcome)
+
+    async def _put_off(self, message: StoredMessage, why: str) -> None:
+        work = Work(message, await self.queue.content(message.id), self.books.new_attempt(message))
+        work.route = pinned_route(self.office.routing(), message.profile, message.envelope.sender)
+        await self.books.put_off(work, why)
 
     async def _charged(self, work: Work, route: Route, turn: Turn | None) -> Turn:
         """Return a turn for as many recipients as may have the message now. Raises _Paced where that is none."""

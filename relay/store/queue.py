@@ -17,8 +17,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from relay.mail.body import InMemory, NewBody
 from relay.store import budgets, claims, entries, holds, purging, returns, settling
 from relay.store.budgets import Spent
-from relay.store.claims import Lease
+from relay.store.claims import Late, Lease
 from relay.store.database import Database
+from relay.store.holds import Cause
 from relay.store.messages import Attempt, Change, HoldRow, NewMessage, ReturnRow, Settlement, StoredMessage
 from relay.store.reading import QueueReader
 from relay.store.writer import Writer
@@ -98,6 +99,14 @@ class Queue(QueueReader):
         async with self._database.read() as connection:
             ids = await claims.due_ids(connection, profiles, limit, now)
         return await self._take(ids, state, now) if ids else []
+
+    async def claim_late(
+        self, profiles: Collection[str | None], late: Late, limit: int, now: datetime, state: str
+    ) -> list[StoredMessage]:
+        """Take at most `limit` messages of these profiles that have waited too long for their turn, as `claim`."""
+        async with self._database.read() as connection:
+            ids = await claims.late_ids(connection, profiles, late, limit, now)
+        return await self._take(ids, state, late.due) if ids else []
 
     async def claim_one(self, id_: str, state: str) -> StoredMessage | None:
         """Take one message that waits, due or not; None where it does not wait."""
@@ -210,9 +219,8 @@ class Queue(QueueReader):
         self,
         profiles: Collection[str | None],
         *,
-        held_by: str,
+        cause: Cause,
         state: str,
-        reason: str,
         now: datetime,
         pausing: str = "",
     ) -> int:
@@ -227,9 +235,8 @@ class Queue(QueueReader):
             job = partial(
                 holds.hold_some,
                 profiles=some,
-                held_by=held_by,
+                cause=cause,
                 state=state,
-                reason=reason,
                 now=now,
                 pausing=pausing,
             )
@@ -243,13 +250,15 @@ class Queue(QueueReader):
         profile: str | EllipsisType | None = ...,
         state: str,
         now: datetime,
+        keeping: str = "",
         limit: int | None = None,
     ) -> int:
         """Make due what waits for a hold, at most `limit`, and return how many messages.
 
-        `profile` None is nobody's; left out, it is every profile. Time spent held is added to `held_seconds`.
+        `profile` None is nobody's; left out, it is every profile. Recipients that wait for the meaning `keeping` wait
+        on, for a person. Time spent held is added to `held_seconds`.
         """
-        job = partial(holds.free_some, held_by=held_by, profile=profile, state=state, now=now)
+        job = partial(holds.free_some, held_by=held_by, profile=profile, state=state, now=now, keeping=keeping)
         return await self._in_batches(job, limit)
 
     # What accounts have used up of their limits
