@@ -79,7 +79,7 @@ class Guard:
     def _is_ours(self, headers: Headers) -> bool:
         """Whether a browser says that a page of ours sent this. Programs say nothing, and bear no cookie."""
         origin = headers.get("origin")
-        if origin is not None and urlsplit(origin).netloc.lower() not in self._hosts:
+        if origin is not None and origin.lower().partition("://")[2] not in self._hosts:
             return False
         return headers.get("sec-fetch-site", "same-origin") in {"same-origin", "none"}
 
