@@ -72,6 +72,7 @@ from relay.upstream.transfer import Timeouts
 from relay.upstream.upstream import Upstream
 
 if TYPE_CHECKING:
+    from relay.web.pulse import Pulse
     from relay.web.server import WebServer
 
 # Of the time in which we stop, how much is kept for what comes last: history, good-byes, the store.
@@ -301,20 +302,25 @@ class Service:
             await self._open_web(settings.web)
 
     async def _open_web(self, web: Web) -> None:
-        from relay.web.app import make_app  # noqa: PLC0415 - what the pages stand on takes a third of a second to load
         from relay.web.pulse import Pulse  # noqa: PLC0415
         from relay.web.server import WebServer  # noqa: PLC0415
-        from relay.web.site import Site, make_templates  # noqa: PLC0415
 
         address = parse_endpoint(web.address)
         assert isinstance(address, TcpAddress)
-        templates = make_templates(self.settings.effective_hostname)
         pulse = Pulse(self._state_of_things)
-        site = Site(self.operations, self.admission, web.public_url.rstrip("/"), templates, pulse)
-        self._web = WebServer(address, partial(make_app, site))
+        self._web = WebServer(address, partial(self._make_pages, web, pulse))
         await self._web.start()
         self._closing.push_async_callback(self._web.stop)
         self._closing.push_async_callback(pulse.aclose)  # before that: a server waits for the streams that are open
+
+    def _make_pages(self, web: Web, pulse: "Pulse", address: TcpAddress) -> Any:
+        """Return the application. Takes the better part of a second, so it is called in a thread, while mail flows."""
+        from relay.web.app import make_app  # noqa: PLC0415
+        from relay.web.site import Site, make_templates  # noqa: PLC0415
+
+        templates = make_templates(self.settings.effective_hostname)
+        site = Site(self.operations, self.admission, web.public_url.rstrip("/"), templates, pulse)
+        return make_app(site, address)
 
     async def _open_secrets(self, database: Database) -> tuple[Vault, SecretKeeper]:
         settings = self.settings
