@@ -5,8 +5,6 @@ It reads from top to bottom as the house is built: store, vault, directory, upst
 
 import asyncio
 import os
-import signal
-import sys
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
@@ -15,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from relay import __version__, descriptors, log
+from relay import __version__, log
 from relay.certificate import CertificateFault, CertificateFiles
 from relay.control.actor import Role
 from relay.control.administrators import has_administrator
@@ -67,7 +65,7 @@ from relay.store.outdated import forget_outdated
 from relay.store.queue import Queue
 from relay.store.secrets import SecretTable
 from relay.store.spool import Spool
-from relay.systemd import Systemd, from_environment
+from relay.systemd import Systemd
 from relay.upstream.transfer import Timeouts
 from relay.upstream.upstream import Upstream
 
@@ -411,45 +409,6 @@ class Service:
         control = ControlSocket(self.settings.control_socket, self.operations, self.settings.state_dir)
         await control.start()
         self._closing.push_async_callback(control.stop)
-
-
-def run(settings: Settings, settings_file: Path | None) -> int:
-    """Run a relay until SIGTERM or SIGINT, and return its exit code; SIGHUP reloads. What is wrong goes to stderr."""
-    log.configure(settings.log.format, settings.log.level)
-    os.umask(0o077)
-    descriptors.allow(settings.limits.connections)
-    systemd = from_environment(os.environ, os.getpid())
-    try:
-        with asyncio.Runner(loop_factory=new_event_loop) as runner:
-            runner.run(_serve(Service(settings, settings_file, systemd=systemd)))
-    except START_ERRORS as error:
-        print(error, file=sys.stderr)
-        return 1
-    return 0
-
-
-def new_event_loop() -> asyncio.AbstractEventLoop:
-    """Return uvloop's loop where that is installed (it takes a third to three quarters off the CPU per message)."""
-    try:
-        import uvloop  # noqa: PLC0415
-    except ImportError:
-        return asyncio.new_event_loop()
-    return uvloop.new_event_loop()
-
-
-async def _serve(service: Service) -> None:
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    loop.add_signal_handler(signal.SIGHUP, service.reload)
-    await service.start()
-    if (link := await service.first_link()) is not None:
-        print(
-            f"there is no administrator yet; this link, good once and for 24 hours, makes one: {link}", file=sys.stderr
-        )
-    await stop.wait()
-    await service.stop()
 
 
 async def _say_goodbye(upstream: Upstream) -> None:
