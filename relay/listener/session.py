@@ -298,7 +298,7 @@ class Session(Connection):
 
     def _new_intake(self) -> Intake:
         flow = Flow(self._tolerance.least_rate, self.loop.time())
-        return Intake(self._limits.message_size, self._house.memory, flow, self.loop.time)
+        return Intake(self._limits.message_size, self._house.memory, flow, self.loop.time, self._house.new_body)
 
     async def _read_content(self, reading: Awaitable[_Read]) -> _Read | Reply:
         try:

@@ -14,6 +14,7 @@ from typing import Protocol, TypeVar
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from relay.mail.body import InMemory, NewBody
 from relay.store import budgets, claims, entries, holds, purging, returns, settling
 from relay.store.budgets import Spent
 from relay.store.claims import Late, Lease
@@ -45,7 +46,10 @@ def utc_now() -> datetime:
 
 
 class Queue(QueueReader):
-    """One for a process. `owner` names it among all that use the store, and no earlier run of it had that name."""
+    """One for a process. `owner` names it among all that use the store, and no earlier run of it had that name.
+
+    `new_body` gathers the bodies that are read.
+    """
 
     def __init__(
         self,
@@ -53,8 +57,9 @@ class Queue(QueueReader):
         owner: str,
         lease_seconds: float = 900,
         clock: Callable[[], datetime] = utc_now,
+        new_body: NewBody = InMemory,
     ) -> None:
-        super().__init__(database)
+        super().__init__(database, new_body)
         self._writer = Writer(database)
         self._owner = owner
         self._lease = timedelta(seconds=lease_seconds)

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from relay.mail.address import Address
+from relay.mail.body import NewBody
 from relay.mail.content import Content
 from relay.store import claims, contents, history, statistics
 from relay.store.contents import Piece
@@ -19,10 +20,14 @@ from relay.store.statistics import Counted
 
 
 class QueueReader:
-    """Reads what a store has of messages; each method sees what was committed when it began."""
+    """Reads what a store has of messages; each method sees what was committed when it began.
 
-    def __init__(self, database: Database) -> None:
+    `new_body` gathers the bodies that are read.
+    """
+
+    def __init__(self, database: Database, new_body: NewBody) -> None:
         self._database = database
+        self._new_body = new_body
 
     async def due_times(self) -> Mapping[str | None, datetime]:
         """Return for each profile with waiting messages when the first of them is due."""
@@ -47,7 +52,7 @@ class QueueReader:
     async def content(self, id_: str) -> Content:
         """Return a message's content, as it came. Raises NoContent."""
         async with self._database.read() as connection:
-            return await contents.read_content(connection, id_)
+            return await contents.read_content(connection, id_, self._new_body())
 
     async def chunks(self, id_: str) -> AsyncIterator[bytes]:
         """Yield a message as it came, a little at a time; nothing where its content is gone."""

@@ -15,7 +15,7 @@ from relay.endpoint import TcpAddress
 from relay.web import events, health, sign_in, welcome
 from relay.web.api.app import PREFIX, make_api
 from relay.web.api.problems import problem
-from relay.web.guard import Guard, RequestTooLarge, hosts_of
+from relay.web.guard import Guard, hosts_of
 from relay.web.pages import (
     administrators,
     agents,
@@ -64,7 +64,6 @@ def make_app(site: Site, address: TcpAddress) -> ASGIApp:
         routes=routes,
         exception_handlers={
             HTTPException: _told(site),
-            RequestTooLarge: _too_large,
             Exception: _broken,
         },
     )
@@ -93,10 +92,6 @@ def _told(site: Site) -> _Answer:
         return visit.render("refused.html", status=error.status_code, sentences=[sentence])
 
     return answer
-
-
-async def _too_large(request: Request, error: Exception) -> Response:  # noqa: ARG001
-    return PlainTextResponse("the request is too large\n", status_code=413)
 
 
 async def _broken(request: Request, error: Exception) -> Response:

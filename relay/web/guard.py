@@ -10,12 +10,14 @@ from collections.abc import Iterable
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from relay.endpoint import TcpAddress
 
 LARGEST_REQUEST = 16 * 1024 * 1024  # twenty thousand agents as CSV
+_TOO_LARGE = f"a request has at most {LARGEST_REQUEST // 1024 // 1024} MiB"
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 # Asked by programs that know this machine by any name; they say nothing that is worth protecting.
 _FOR_ANYBODY = frozenset({"/healthz", "/readyz"})
@@ -71,7 +73,7 @@ class Guard:
         if host not in self._hosts:
             return _no(421, "this server is not known by that name; open it by the [web] public_url of relay.toml")
         if int(headers.get("content-length") or 0) > LARGEST_REQUEST:
-            return _no(413, f"a request has at most {LARGEST_REQUEST // 1024 // 1024} MiB")
+            return _no(413, _TOO_LARGE)
         if scope["method"] not in _SAFE and not self._is_ours(headers):
             return _no(403, "this form was sent from another site; open the page anew and send it from there")
         return None
@@ -79,13 +81,16 @@ class Guard:
     def _is_ours(self, headers: Headers) -> bool:
         """Whether a browser says that a page of ours sent this. Programs say nothing, and bear no cookie."""
         origin = headers.get("origin")
-        if origin is not None and urlsplit(origin).netloc.lower() not in self._hosts:
+        if origin is not None and origin.lower().partition("://")[2] not in self._hosts:
             return False
         return headers.get("sec-fetch-site", "same-origin") in {"same-origin", "none"}
 
 
-class RequestTooLarge(Exception):
+class RequestTooLarge(HTTPException):
     """A request without a length turned out to be too large."""
+
+    def __init__(self) -> None:
+        super().__init__(413, _TOO_LARGE)
 
 
 def _bounded(receive: Receive) -> Receive:

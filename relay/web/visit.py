@@ -175,7 +175,10 @@ def is_own_form(form: FormData, session: Session) -> bool:
 
 def local_path(wanted: str) -> str:
     """Return a path of this server to go on with; "/" for what leads elsewhere."""
-    parts = urlsplit(wanted)
+    try:
+        parts = urlsplit(wanted)
+    except ValueError:  # "http://["
+        return "/"
     is_here = wanted.startswith("/") and not wanted.startswith(("//", "/\\")) and not parts.netloc and not parts.scheme
     return wanted if is_here and wanted.isprintable() else "/"
 

@@ -23,6 +23,7 @@ from relay.endpoint import TcpAddress, UnixAddress, parse_endpoint
 from relay.listener.server import Listeners
 from relay.listener.tls import LiveCertificate
 from relay.listener.tolerance import Tolerance
+from relay.mail.body import InMemory, NewBody
 from relay.mail.content import Content
 from relay.mail.envelope import Envelope
 from relay.mail.reply import Reply
@@ -267,6 +268,7 @@ async def door(
     tolerance: Tolerance | None = None,
     logins: FakeLogins | None = None,
     certificate: LiveCertificate | None = None,
+    new_body: NewBody = InMemory,
 ) -> AsyncIterator[Door]:
     desk, logins = FakeDesk(), logins or FakeLogins()
     opened = Listeners(
@@ -276,6 +278,7 @@ async def door(
         logins=logins,
         tolerance=tolerance,
         certificate=certificate,
+        new_body=new_body,
     )
     await opened.open()
     try:

@@ -55,10 +55,15 @@ class Console:
 
 
 @contextmanager
-def console_process(directory: Mapping[str, Any], settings: Mapping[str, Any] | None = None) -> Iterator[Console]:
-    """A running relay with open pages, an `ADMINISTRATOR` and a `VIEWER`; the password of each is `canary(NAME)`."""
+def console_process(
+    directory: Mapping[str, Any], settings: Mapping[str, Any] | None = None, *, public_url: str = ""
+) -> Iterator[Console]:
+    """A running relay with open pages, an `ADMINISTRATOR` and a `VIEWER`; the password of each is `canary(NAME)`.
+
+    `public_url`: how people would reach it, if not directly.
+    """
     port = free_port()
-    web = {"address": f"{LOOPBACK}:{port}", "public_url": f"http://{LOOPBACK}:{port}"}
+    web = {"address": f"{LOOPBACK}:{port}", "public_url": public_url or f"http://{LOOPBACK}:{port}"}
     with relay_process(directory, {"web": web, **(settings or {})}) as relay:
         console = Console(relay, port)
         wait_until(console.answers, "the pages")

@@ -10,6 +10,7 @@ from tests.peers.canaries import canary
 from tests.peers.console import ADMINISTRATOR, VIEWER, Console, console_process
 from tests.peers.recorder import Recorder, recorder_server
 from tests.peers.relay import one_channel, open_server
+from tests.web.full_house import House, full_house
 
 
 @pytest.fixture(scope="module")
@@ -31,6 +32,13 @@ def console(upstream: Recorder) -> Iterator[Console]:
     """Server acmejets and channel support, which overrides; an administrator and a viewer."""
     with console_process(one_channel(open_server(upstream.port))) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def house() -> Iterator[House]:
+    """A relay that has one of everything. Whoever asks for it leaves it as it was."""
+    with recorder_server() as server, full_house(server.port) as one:
+        yield one
 
 
 @pytest.fixture

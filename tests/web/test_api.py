@@ -24,6 +24,8 @@ ELSEWHERE = {
     "agent.list",
     "metrics",
     "agent.messages",
+    "agent.message",
+    "agent.sending",
 }
 
 

@@ -41,6 +41,7 @@ def paste(page: Page, text: str, noun: str = "agent") -> None:
     page.goto(f"/{noun}s/-/import")
     page.get_by_label("Or paste it").fill(text)
     page.get_by_role("button", name="Show what it does").click()
+    expect(page.get_by_role("heading", name="Another table")).to_be_visible()
 
 
 def rows(page: Page) -> list[str]:

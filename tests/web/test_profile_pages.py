@@ -209,8 +209,15 @@ def test_an_agent_sees_nothing_but_the_own(console: Console, context: BrowserCon
     wait_until(lambda: console.relay.ask("messages", "list"), "the message in the history")
     found = [one for one in console.relay.ask("messages", "list") if one["profile"] == "ben"]
     page = sign_in(console, context, "jane")
+    page.goto("/")
+    assert page.url == f"{console.url}/profile"
     for path in (
-        "/",
+        "/messages",
+        "/queue",
+        "/scripts",
+        "/administrators",
+        "/audit",
+        f"/messages/{found[0]['id']}",
         "/agents",
         "/agents/jane",
         "/agents/ben",

@@ -4,9 +4,9 @@ from collections.abc import AsyncIterator, Mapping
 from datetime import datetime
 from typing import Annotated, Any, TypeAlias
 
-from fastapi import Depends, Header, Request
+from fastapi import Depends, Header, Query, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
-from pydantic import BaseModel
+from pydantic import AwareDatetime, BaseModel, BeforeValidator
 from starlette.exceptions import HTTPException
 
 from relay.control.actor import Actor
@@ -72,6 +72,18 @@ def given_values(body: BaseModel, *, without: frozenset[str] = frozenset()) -> d
     """Return what was given, and nothing else: a key that was left out stays as it is."""
     values: dict[str, Any] = body.model_dump(mode="json", exclude_unset=True, exclude=set(without))
     return values
+
+
+def _no_number(given: object) -> object:
+    """Refuse seconds since 1970, which pydantic would take for a time."""
+    if isinstance(given, str) and "T" not in given.upper():
+        raise ValueError("a time is written as 2026-11-24T10:05:00Z")
+    return given
+
+
+Moment: TypeAlias = Annotated[
+    Annotated[AwareDatetime, BeforeValidator(_no_number)] | None, Query(examples=["2026-11-24T10:05:00Z"])
+]
 
 
 def as_text(moment: datetime | None) -> str | None:

@@ -5,10 +5,10 @@ from collections.abc import AsyncIterator
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Path, Query
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import StreamingResponse
 
-from relay.web.api.caller import Asking, Caller, as_text
+from relay.web.api.caller import Asking, Caller, Moment, as_text
 from relay.web.api.models import Done
 from relay.web.api.problems import responses
 
@@ -18,7 +18,6 @@ Id = Annotated[
 ]
 Text = Annotated[str, Query(max_length=320)]
 OptionalText = Annotated[str | None, Query(max_length=320)]
-Moment = Annotated[AwareDatetime | None, Query(examples=["2026-11-24T10:05:00Z"])]
 After = Annotated[str | None, Query(max_length=200, description="`next` of the page before.")]
 Limit = Annotated[int, Query(ge=1, le=200)]
 State = Literal["queued", "sending", "unknown", "held", "delivered", "failed", "removed"]
@@ -174,6 +173,17 @@ class Account(BaseModel):
     connections: int
 
 
+class Troubled(BaseModel):
+    """An account that is held or slowed, and what to do about it."""
+
+    model_config = ConfigDict(extra="allow")
+
+    account: str
+    state: Literal["slowed", "held"]
+    reason: str
+    advice: str
+
+
 class Retry(BaseModel):
     """Which messages: these, those of a profile, or all that wait where both are left out."""
 
@@ -202,6 +212,7 @@ def router() -> APIRouter:
     routes = APIRouter()
     _add_history(routes)
     _add_queue(routes)
+    _add_repairs(routes)
     _add_accounts(routes)
     return routes
 
@@ -314,6 +325,8 @@ def _add_queue(routes: APIRouter) -> None:
         """Show what the next attempt of a message would do. Nothing is sent."""
         return await caller.run("queue.preview", id=id)
 
+
+def _add_repairs(routes: APIRouter) -> None:
     @routes.post("/queue/{id}/hold", response_model=Done, responses=responses(404, 409), tags=["queue"])
     async def hold(caller: Asking, id: Id) -> Any:  # noqa: A002
         """Let a message wait until it is released."""
@@ -350,6 +363,17 @@ def _add_accounts(routes: APIRouter) -> None:
     async def list_accounts(caller: Asking) -> Any:
         """List the accounts that mail leaves through, and what holds them."""
         return await caller.run("account.list")
+
+    @routes.get(
+        "/accounts/troubled",
+        response_model=list[Troubled],
+        responses=responses(),
+        tags=["accounts"],
+        operation_id="account.troubled",
+    )
+    async def troubled(caller: Asking) -> Any:
+        """List the accounts that are held or slowed, with what to do about each."""
+        return await caller.run("account.troubled")
 
     @routes.post(
         "/accounts/{server}/{username}/release",

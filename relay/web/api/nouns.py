@@ -24,7 +24,36 @@ class Noun:
     changes: type[BaseModel]
 
 
-_PROFILE: Mapping[str, Any] = MappingProxyType({"resolved_server": str | None, "password_set": bool, "login_set": bool})
+class LastTest(BaseModel):
+    """The last test of an entry since the relay started; `current`: the entry is still what was tested."""
+
+    at: str
+    ok: bool
+    step: str
+    detail: str
+    current: bool
+
+
+class Named(BaseModel):
+    """A channel or agent that names a script."""
+
+    kind: str
+    name: str
+
+
+_TEST: Mapping[str, Any] = MappingProxyType(
+    {"at": "2026-11-24T10:05:00Z", "ok": True, "step": "message", "detail": "250 2.0.0 OK", "current": True}
+)
+_PROFILE: Mapping[str, Any] = MappingProxyType(
+    {
+        "resolved_server": str | None,
+        "password_set": bool,
+        "password_needed": bool,
+        "login_set": bool,
+        "last_test": LastTest | None,
+        "follows": list[str],
+    }
+)
 _INCOMING = {
     "host": "imap.gmail.com",
     "protocol": "imap",
@@ -61,7 +90,12 @@ SERVERS = _noun(
         "used_by_channels": int,
         "used_by_agents": int,
         "state": str,
+        "held_since": str | None,
+        "accounts_held": int,
         "password_set": bool,
+        "client_secret_set": bool,
+        "last_test": LastTest | None,
+        "follows": list[str],
     },
     {
         "name": "acmejets",
@@ -78,7 +112,12 @@ SERVERS = _noun(
         "used_by_channels": 3,
         "used_by_agents": 120,
         "state": "ok",
+        "held_since": None,
+        "accounts_held": 0,
         "password_set": True,
+        "client_secret_set": False,
+        "last_test": dict(_TEST),
+        "follows": ["port"],
         "verify_tls": True,
         "ca_file": "",
         "allow_plaintext_password": False,
@@ -103,7 +142,10 @@ _SENDING: Mapping[str, Any] = MappingProxyType(
         "server": None,
         "resolved_server": "acmejets",
         "password_set": True,
+        "password_needed": True,
         "login_set": True,
+        "last_test": None,
+        "follows": ["username"],
         "alias_identity": "rewrite",
         "script": None,
         "mode": None,

@@ -3,16 +3,15 @@
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
-from relay.web.api.caller import Asking, as_text
+from relay.web.api.caller import Asking, Moment, as_text
 from relay.web.api.entries import Name
 from relay.web.api.models import NAME_PATTERN, Password
 from relay.web.api.problems import responses
 
 Role = Literal["administrator", "viewer"]
 Text = Annotated[str, Query(max_length=200)]
-Moment = Annotated[AwareDatetime | None, Query(examples=["2026-11-24T10:05:00Z"])]
 
 
 class Administrator(BaseModel):

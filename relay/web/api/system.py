@@ -35,6 +35,13 @@ class Overview(Told):
     oldest: str | None
 
 
+class Groups(BaseModel):
+    """The groups and roles of agents."""
+
+    groups: list[str]
+    roles: list[str]
+
+
 class Route(BaseModel):
     """By which server, account and identity mail of a sender leaves, and why."""
 
@@ -77,7 +84,13 @@ class SecretEntry(BaseModel):
 def router() -> APIRouter:
     """Return the routes of the relay itself."""
     routes = APIRouter()
+    _add_state(routes)
+    _add_ways(routes)
+    _add_secrets(routes)
+    return routes
 
+
+def _add_state(routes: APIRouter) -> None:
     @routes.get("/status", response_model=Status, responses=responses(), tags=["relay"], operation_id="status")
     async def status(caller: Asking) -> Any:
         """Tell how the relay is."""
@@ -88,6 +101,13 @@ def router() -> APIRouter:
         """Tell how the relay is at a glance."""
         return await caller.run("overview")
 
+    @routes.get("/groups", response_model=Groups, responses=responses(), tags=["agents"], operation_id="agent.groups")
+    async def groups(caller: Asking) -> Any:
+        """List the groups and roles that agents have."""
+        return await caller.run("agent.groups")
+
+
+def _add_ways(routes: APIRouter) -> None:
     @routes.get(
         "/providers", response_model=list[Told], responses=responses(), tags=["relay"], operation_id="provider.list"
     )
@@ -116,6 +136,8 @@ def router() -> APIRouter:
         findings = await caller.all_of("doctor", name=profile)
         return {"ok": all(one.get("level") != "bad" for one in findings), "findings": findings}
 
+
+def _add_secrets(routes: APIRouter) -> None:
     @routes.get(
         "/secrets",
         response_model=list[SecretEntry],
@@ -148,5 +170,3 @@ def router() -> APIRouter:
     async def rotate(caller: Asking) -> Any:
         """Seal every password under a new master key."""
         return await caller.run("secrets.rotate")
-
-    return routes

@@ -2,14 +2,16 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Body, Response
-from pydantic import BaseModel, ConfigDict, Field
+from fastapi import APIRouter, Body, Query, Response
+from pydantic import BaseModel, ConfigDict, Field, StrictBool
 
 from relay.web.api.caller import Asking, given_values
-from relay.web.api.entries import Name
+from relay.web.api.entries import Limit, Name, Start
+from relay.web.api.models import Page
 from relay.web.api.nouns import SERVERS
 from relay.web.api.problems import responses
 
+Following = Annotated[bool, Query(description="Only those who follow the default.")]
 _ADDRESS = Field(max_length=320, examples=["you@example.net"])
 
 
@@ -19,7 +21,7 @@ class ServerTrial(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     to: str = _ADDRESS
-    send: bool = True
+    send: StrictBool = True
 
 
 class ProfileTrial(BaseModel):
@@ -28,8 +30,8 @@ class ProfileTrial(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     to: str | None = Field(None, max_length=320)
-    send: bool = True
-    round_trip: bool = False
+    send: StrictBool = True
+    round_trip: StrictBool = False
 
 
 class UnsavedTrial(BaseModel):
@@ -41,7 +43,7 @@ class UnsavedTrial(BaseModel):
     to: str = _ADDRESS
     password: str | None = None
     name: str | None = Field(None, description="The saved server whose password is meant.")
-    send: bool = True
+    send: StrictBool = True
 
 
 class TrialStep(BaseModel):
@@ -75,13 +77,20 @@ class User(BaseModel):
     follows_default: bool
 
 
+class Users(Page[User]):
+    """A part of those who send through a server, and how many channels and agents they are in all."""
+
+    channels: int
+    agents: int
+
+
 class Sheet(BaseModel):
     """A table as CSV. Nothing changes until `confirm`; `expected` is the `version` of what was shown."""
 
     model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
 
     text: str = Field(examples=["name,address,group\njane,jane@acmejets.example,sales\n"])
-    confirm: bool = False
+    confirm: StrictBool = False
     expected: str | None = None
 
 
@@ -159,14 +168,16 @@ def _add_server_routes(routes: APIRouter) -> None:
 
     @routes.get(
         "/servers/{name}/users",
-        response_model=list[User],
+        response_model=Users,
         responses=responses(404),
         tags=["servers"],
         operation_id="server.users",
     )
-    async def users(caller: Asking, name: Name) -> Any:
+    async def users(
+        caller: Asking, name: Name, following: Following = False, start: Start = 0, limit: Limit = 50
+    ) -> Any:
         """List who sends through a server."""
-        return await caller.run("server.users", name=name)
+        return await caller.run("server.users", name=name, following=following, start=start, limit=limit)
 
 
 def _add_profile_routes(routes: APIRouter, noun: str) -> None:
@@ -199,7 +210,7 @@ def _add_sheet_routes(routes: APIRouter, noun: str) -> None:
     @routes.post(
         f"/{noun}s.csv",
         response_model=SheetResult,
-        responses=responses(409),
+        responses=responses(409, 412),
         tags=[f"{noun}s"],
         summary=f"Import {noun}s from CSV",
         operation_id=f"{noun}.import",
