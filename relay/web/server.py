@@ -14,6 +14,7 @@ from starlette.types import ASGIApp
 from relay import log
 from relay.control.http import HttpServer
 from relay.endpoint import TcpAddress
+from relay.web.protocol import WebProtocol
 
 _RETRY_SECONDS = 5.0
 _BACKLOG = 128
@@ -66,7 +67,7 @@ class WebServer:
             return False
         self.address = TcpAddress(self._wanted.host, listening.getsockname()[1])
         self.trouble = ""
-        self._server = HttpServer(self._make_app(self.address), name="web")
+        self._server = HttpServer(self._make_app(self.address), "web", WebProtocol)
         await self._server.start(listening)
         return True
 

@@ -43,7 +43,7 @@ class Problem(BaseModel):
 
 def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Return what the documentation says of refusals: these, and those that every request can meet."""
-    every = {400, 401, 403, 413, 421, 422, 503, *statuses}
+    every = {400, 401, 403, 408, 413, 421, 422, 503, *statuses}
     schema = {"schema": {"$ref": "#/components/schemas/Problem"}}
     return {
         status: {"description": HTTPStatus(status).phrase, "content": {MEDIA_TYPE: schema}} for status in sorted(every)
