@@ -24,7 +24,8 @@ import tomli_w
 from relay import log
 from relay.delivery.journey import Ending, Journey
 from relay.listener.capture import Captured, CaptureServer
-from relay.service import START_ERRORS, Service, new_event_loop
+from relay.process import new_event_loop
+from relay.service import START_ERRORS, Service
 from relay.settings import load_settings
 
 _STOP_SECONDS = 1.0

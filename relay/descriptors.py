@@ -8,11 +8,11 @@ _BESIDES = 512  # the pages' clients, the store, the log, upstream connections t
 def allow(connections: int) -> None:
     """Raise our own limit, as far as we are allowed to, to what so many clients need.
 
-    A client may cost two: its connection, and one upstream while its message is handed over. systemd and most shells
-    give 1,024 and allow many more.
+    A client may cost three: its connection, the file of a large message, and one connection upstream while that is
+    handed over. systemd and most shells give 1,024 and allow many more.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = 2 * connections + _BESIDES
+    wanted = 3 * connections + _BESIDES
     allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
     if soft != resource.RLIM_INFINITY and soft < allowed:
         resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))

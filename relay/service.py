@@ -5,16 +5,15 @@ It reads from top to bottom as the house is built: store, vault, directory, upst
 
 import asyncio
 import os
-import signal
-import sys
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack, suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from relay import __version__, descriptors, log
+from relay import __version__, log
 from relay.certificate import CertificateFault, CertificateFiles
 from relay.control.actor import Role
 from relay.control.administrators import has_administrator
@@ -26,6 +25,7 @@ from relay.control.queue_desk import StoreQueueDesk
 from relay.control.socket import ControlSocket, ControlSocketError
 from relay.control.trail import Trail
 from relay.delivery.accounts import Accounts
+from relay.delivery.bookkeeper import Bookkeeper
 from relay.delivery.desk import Desk
 from relay.delivery.dispatcher import Dispatcher
 from relay.delivery.history import History
@@ -64,11 +64,13 @@ from relay.store.errors import StoreError
 from relay.store.outdated import forget_outdated
 from relay.store.queue import Queue
 from relay.store.secrets import SecretTable
-from relay.systemd import Systemd, from_environment
+from relay.store.spool import Spool
+from relay.systemd import Systemd
 from relay.upstream.transfer import Timeouts
 from relay.upstream.upstream import Upstream
 
 if TYPE_CHECKING:
+    from relay.web.pulse import Pulse
     from relay.web.server import WebServer
 
 # Of the time in which we stop, how much is kept for what comes last: history, good-byes, the store.
@@ -97,6 +99,7 @@ class Service:
         self._telling = Telling(self.metrics)
         self._stop_seconds = stop_seconds
         self._systemd = systemd or Systemd()
+        self._spool = Spool(settings.state_dir, settings.limits.memory_per_message)
         self._is_serving = False
         self._stop_at = 0.0  # when work must have ended, by the loop's clock
         self._since = datetime.now(UTC)
@@ -275,7 +278,8 @@ class Service:
         _start_task(closing, self.directory.watch())
         upstream = Upstream(settings.effective_hostname, _timeouts(settings))
         closing.push_async_callback(_say_goodbye, upstream)
-        queue = Queue(database, owner=f"{settings.effective_hostname}/{os.getpid()}/{self._since.timestamp()}")
+        owner = f"{settings.effective_hostname}/{os.getpid()}/{self._since.timestamp()}"
+        queue = Queue(database, owner, new_body=self._spool.new_body)
         closing.push_async_callback(queue.aclose)
 
         postman, desk = await self._open_delivery(database, queue, secrets, upstream)
@@ -296,20 +300,25 @@ class Service:
             await self._open_web(settings.web)
 
     async def _open_web(self, web: Web) -> None:
-        from relay.web.app import make_app  # noqa: PLC0415 - what the pages stand on takes a third of a second to load
         from relay.web.pulse import Pulse  # noqa: PLC0415
         from relay.web.server import WebServer  # noqa: PLC0415
-        from relay.web.site import Site, make_templates  # noqa: PLC0415
 
         address = parse_endpoint(web.address)
         assert isinstance(address, TcpAddress)
-        templates = make_templates(self.settings.effective_hostname)
         pulse = Pulse(self._state_of_things)
-        site = Site(self.operations, self.admission, web.public_url.rstrip("/"), templates, pulse)
-        self._web = WebServer(address, partial(make_app, site))
+        self._web = WebServer(address, partial(self._make_pages, web, pulse))
         await self._web.start()
         self._closing.push_async_callback(self._web.stop)
         self._closing.push_async_callback(pulse.aclose)  # before that: a server waits for the streams that are open
+
+    def _make_pages(self, web: Web, pulse: "Pulse", address: TcpAddress) -> Any:
+        """Return the application. Takes the better part of a second, so it is called in a thread, while mail flows."""
+        from relay.web.app import make_app  # noqa: PLC0415
+        from relay.web.site import Site, make_templates  # noqa: PLC0415
+
+        templates = make_templates(self.settings.effective_hostname)
+        site = Site(self.operations, self.admission, web.public_url.rstrip("/"), templates, pulse)
+        return make_app(site, address)
 
     async def _open_secrets(self, database: Database) -> tuple[Vault, SecretKeeper]:
         settings = self.settings
@@ -338,7 +347,8 @@ class Service:
         schedule = Schedule.of(settings.delivery)
         accounts = Accounts(schedule, await queue.holds())
         hostname = settings.effective_hostname
-        postman = Postman(office, queue, accounts, schedule, Reporter(hostname, schedule))
+        books = Bookkeeper(office, queue, schedule, Reporter(hostname, schedule))
+        postman = Postman(office, accounts, books)
         self.dispatcher = Dispatcher(postman)
         closing.push_async_callback(self._end_deliveries, postman)
         for job in (history.run, spending.run, housekeeping.run, self.dispatcher.run):
@@ -357,6 +367,8 @@ class Service:
             logins=logins,
             telling=DoorTelling(self.metrics),
             certificate=certificate,
+            # Only what comes in minds the floor: what waits would otherwise never leave a disk that it has filled.
+            new_body=replace(self._spool, least_free=settings.delivery.free_space).new_body,
         )
 
     def _make_parts(
@@ -397,45 +409,6 @@ class Service:
         control = ControlSocket(self.settings.control_socket, self.operations, self.settings.state_dir)
         await control.start()
         self._closing.push_async_callback(control.stop)
-
-
-def run(settings: Settings, settings_file: Path | None) -> int:
-    """Run a relay until SIGTERM or SIGINT, and return its exit code; SIGHUP reloads. What is wrong goes to stderr."""
-    log.configure(settings.log.format, settings.log.level)
-    os.umask(0o077)
-    descriptors.allow(settings.limits.connections)
-    systemd = from_environment(os.environ, os.getpid())
-    try:
-        with asyncio.Runner(loop_factory=new_event_loop) as runner:
-            runner.run(_serve(Service(settings, settings_file, systemd=systemd)))
-    except START_ERRORS as error:
-        print(error, file=sys.stderr)
-        return 1
-    return 0
-
-
-def new_event_loop() -> asyncio.AbstractEventLoop:
-    """Return uvloop's loop where that is installed (it takes a third to three quarters off the CPU per message)."""
-    try:
-        import uvloop  # noqa: PLC0415
-    except ImportError:
-        return asyncio.new_event_loop()
-    return uvloop.new_event_loop()
-
-
-async def _serve(service: Service) -> None:
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    loop.add_signal_handler(signal.SIGHUP, service.reload)
-    await service.start()
-    if (link := await service.first_link()) is not None:
-        print(
-            f"there is no administrator yet; this link, good once and for 24 hours, makes one: {link}", file=sys.stderr
-        )
-    await stop.wait()
-    await service.stop()
 
 
 async def _say_goodbye(upstream: Upstream) -> None:

@@ -377,7 +377,6 @@ _UNBUILT: Mapping[str, Unbuilt] = {
     "directory": lambda value: value == "database",
     "store": lambda value: value.startswith("postgresql:"),
     "workers": None,
-    "limits.memory_per_message": None,
 }
 
 

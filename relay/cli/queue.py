@@ -61,7 +61,10 @@ def retry(
     profile: Profile = None,
     all_: Annotated[bool, Option("--all", help="All messages that wait.")] = False,
 ) -> None:
-    """Try messages now instead of at their next time. What is held stays held."""
+    """Try messages now instead of at their next time.
+
+    What is held stays held. A message whose fate is unknown may be at its server: it is tried only by its id.
+    """
     if bool(ids) + (profile is not None) + all_ != 1:
         raise WrongUsage("say which messages: their ids, or --profile P, or --all")
     retried = context.obj.run("queue.retry", ids=ids or None, profile=profile)["retried"]

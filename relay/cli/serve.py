@@ -18,7 +18,7 @@ def register(app: Typer) -> None:
 def serve(context: Context) -> None:
     """Run the relay until it is told to stop (SIGTERM or Ctrl-C)."""
     settings = context.obj.settings
-    from relay.service import run
+    from relay.process import run
 
     raise Exit(run(settings, context.obj.settings_file))
 

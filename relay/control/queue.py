@@ -51,7 +51,10 @@ class Waiting:
         return await journey_record(self._parts, message)
 
     async def retry(self, *, ids: list[str] | None = None, profile: str | None = None) -> dict[str, Any]:
-        """Try these messages now, or those of a profile, or with neither all that wait; return how many."""
+        """Try these messages now, or those of a profile, or with neither all that wait; return how many.
+
+        What a server may have already is tried early only where it is named.
+        """
         whole = None if ids is None else [(await self._open_message(id_)).id for id_ in ids]
         retried = await self._parts.desk.retry(whole, profile)
         if not retried:

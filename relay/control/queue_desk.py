@@ -41,12 +41,17 @@ class StoreQueueDesk:
         self._pacing = pacing
 
     async def retry(self, ids: Sequence[str] | None, profile: str | None) -> int:
-        """Make messages due: these, those of a profile, or all. Held ones stay. Return how many are."""
+        """Make messages due: these, those of a profile, or all. Held ones stay. Return how many are.
+
+        What a server may have already waits on, unless a person means that very message.
+        """
         now = datetime.now(UTC)
         if ids is not None:
             count = sum([await self._retry(id_, now) for id_ in ids])
         else:
-            count = await self._queue.make_due(now, profile=... if profile is None else profile)
+            count = await self._queue.make_due(
+                now, profile=... if profile is None else profile, pausing=str(State.UNKNOWN)
+            )
         self._changed()
         return count
 

@@ -25,6 +25,7 @@ from starlette.routing import Route
 from relay import log
 from relay.control.actor import commanding
 from relay.control.http import HttpServer, PeerProtocol
+from relay.control.json_text import json_text
 from relay.control.operations import Operations
 from relay.control.peer import may_ask
 from relay.control.refused import Refused, UnknownOperation
@@ -95,7 +96,7 @@ class ControlSocket:
             return _failure(404, str(error))
         except Refused as error:
             return _failure(409, str(error))
-        return await to_thread(JSONResponse, result)
+        return Response(await to_thread(json_text, result), media_type="application/json")
 
     def _refusal(self, request: Request) -> Response | None:
         uid = request.state.uid

@@ -4,7 +4,6 @@ An entry that cannot be written (a full disk) neither undoes nor fails the chang
 """
 
 import asyncio
-import json
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from itertools import chain, islice
@@ -13,6 +12,7 @@ from typing import Any
 from relay import log
 from relay.control.actor import Actor, Role, Way
 from relay.control.differences import differences
+from relay.control.json_text import json_text
 from relay.control.ledger import Change, Ledger, note_edit
 from relay.directory.model import Directory
 from relay.store.audit import AuditEntry, AuditTable
@@ -72,7 +72,7 @@ def _as_text(ledger: Ledger) -> tuple[str, int]:
     kept = list(islice(changes, _MOST_CHANGES))
     more = sum(1 for _ in changes)
     records = [*_records(kept), *([{"key": "", "old": None, "new": f"{more} more"}] if more else [])]
-    return json.dumps(records, ensure_ascii=False), len(kept)
+    return json_text(records), len(kept)
 
 
 def _records(changes: Iterable[Change]) -> Iterable[dict[str, Any]]:

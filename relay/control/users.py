@@ -1,15 +1,17 @@
 """The operation that says who sends through a server."""
 
 from asyncio import to_thread
+from collections import Counter
 from typing import Any
 
 from relay.control.lookup import find_server
 from relay.control.operation import Operation
+from relay.control.paging import Limit, Start
 from relay.control.parts import Parts
 
 
 class ServerUsers:
-    """`server.users`: the profiles that a server's change concerns."""
+    """`server.users`: the profiles that a server's change concerns, page by page."""
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
@@ -18,14 +20,20 @@ class ServerUsers:
         """Return the operations by name."""
         return {"server.users": Operation(self.users)}
 
-    async def users(self, *, name: str) -> list[dict[str, Any]]:
-        """Return who sends through a server, in the order of names; those who follow the default are marked."""
-        return await to_thread(self._users, find_server(self._parts, name).name)
+    async def users(self, *, name: str, following: bool = False, start: Start = 0, limit: Limit = 50) -> dict[str, Any]:
+        """Return who sends through a server, in the order of names: {items, total, start, channels, agents}.
 
-    def _users(self, server: str) -> list[dict[str, Any]]:
+        `channels` and `agents` are their numbers in all. `following`: only those who follow the default.
+        """
+        server = find_server(self._parts, name).name
+        return await to_thread(self._users, server, start, limit, following=following)
+
+    def _users(self, server: str, start: int, limit: int, *, following: bool) -> dict[str, Any]:
         directory = self._parts.directory.routing().directory
-        users = sorted(directory.users_of(server), key=lambda user: (user.name.casefold(), user.name))
-        return [
+        found = [user for user in directory.users_of(server) if not following or user.server is None]
+        kinds = Counter(user.kind.value for user in found)
+        users = sorted(found, key=lambda user: (user.name.casefold(), user.name))[start : start + limit]
+        items = [
             {
                 "name": user.name,
                 "kind": user.kind.value,
@@ -35,3 +43,5 @@ class ServerUsers:
             }
             for user in users
         ]
+        numbers = {"channels": kinds["channel"], "agents": kinds["agent"]}
+        return {"items": items, "total": len(found), "start": start, **numbers}

@@ -14,12 +14,14 @@ from datetime import datetime
 from functools import partial
 
 from relay import log
+from relay.delivery.lateness import Lateness
 from relay.delivery.lifecycle import State
-from relay.delivery.lifting import lift
+from relay.delivery.lifting import free, lift
 from relay.delivery.pacing import is_limited
 from relay.delivery.postman import Postman
 from relay.directory.model import Account, Directory, Meaning, Profile, Server
 from relay.store.errors import StoreError
+from relay.store.holds import Cause
 from relay.store.messages import HoldRow, StoredMessage
 
 _LOOK_SECONDS = 1.0  # how often holds are looked at for new credentials, and the store for what commands wrote
@@ -34,14 +36,17 @@ class Dispatcher:
         self._office = postman.office
         self._queue = postman.queue
         self._accounts = postman.accounts
+        self._lateness = Lateness(postman)
         self._wake = asyncio.Event()
         self._workers: dict[Account, asyncio.Task[None]] = {}
         self._profiles: dict[Account, deque[str | None]] = {}  # whose mail a worker has
         self._directory = self._office.routing().directory
         self._is_directory_new = True
+        self._known_of: Directory | None = None
+        self._known: frozenset[Account] = frozenset()
         self._is_stopping = False
         self._seen_at = time.monotonic()
-        postman.on_change = self._wake.set
+        postman.books.on_change = self._wake.set
 
     def wake(self) -> None:
         """Look at once: a message was stored, a directory changed, a hold was lifted."""
@@ -60,7 +65,7 @@ class Dispatcher:
             self._seen_at = time.monotonic()
             try:
                 if not is_back:
-                    await self._postman.take_back()
+                    await self._postman.books.take_back()
                     is_back = True
                 if self._is_directory_new:
                     await self._follow_directory()
@@ -82,6 +87,7 @@ class Dispatcher:
         self._office.pacing.close()
         if self._workers:
             await asyncio.wait(set(self._workers.values()))
+        await self._lateness.stop()
 
     def directory_changed(self) -> None:
         """Free what is held for an account that no longer sends for its profile, and try what has another way now."""
@@ -98,6 +104,7 @@ class Dispatcher:
             return
         now = self._now()
         for account, profiles in self._by_account(await self._queue.due_times(), now).items():
+            self._look_for_late(account, profiles)
             if account in self._workers:
                 mine = self._profiles[account]
                 mine.extend(profile for profile in profiles if profile not in mine)
@@ -108,6 +115,11 @@ class Dispatcher:
             worker = asyncio.create_task(self._work(account, self._profiles[account]))
             self._workers[account] = worker
             worker.add_done_callback(partial(self._end, account))
+
+    def _look_for_late(self, account: Account, profiles: Collection[str | None]) -> None:
+        server = self._server(account)
+        if server is not None and is_limited(server):
+            self._lateness.look(server, account, profiles)
 
     async def _follow_directory(self) -> None:
         """Let what waits go by the directory in effect. Done again where the store fails in the middle of it."""
@@ -139,7 +151,7 @@ class Dispatcher:
         held = {str(Account(hold.server, hold.username)) for hold in self._accounts.holds()}
         for held_by, profile in await self._queue.held_for():
             if held_by not in held or held_by != str(self._account_of(profile)):
-                freed = await self._queue.free(held_by, profile=profile, state=str(State.QUEUED), now=self._now())
+                freed = await free(self._queue, held_by, self._now(), profile=profile)
                 log.released(account=held_by, profile=profile, messages=freed)
 
     def _end(self, account: Account, _: asyncio.Task[None]) -> None:
@@ -149,15 +161,25 @@ class Dispatcher:
 
     async def _look_at(self, hold: HoldRow) -> None:
         account, now = Account(hold.server, hold.username), self._now()
-        if hold.meaning == Meaning.LOGIN_REFUSED and await self._has_new_secret(hold):
+        if account not in self._accounts_there_are():
+            why = "the directory has this account no more"
+            await lift(self._queue, self._accounts, account, now, with_pairs=True, why=why)
+        elif hold.meaning == Meaning.LOGIN_REFUSED and await self._has_new_secret(hold):
             await lift(self._queue, self._accounts, account, now, with_pairs=False)
         elif self._accounts.is_probe_due(hold, now):
             await self._queue.put_hold(self._accounts.begin_probe(hold, now))
-            await self._queue.free(str(account), state=str(State.QUEUED), now=now, limit=1)
+            await free(self._queue, str(account), now, limit=1)
+
+    def _accounts_there_are(self) -> frozenset[Account]:
+        """Return the accounts of the directory in effect; a hold over any other holds nothing any more."""
+        directory = self._office.routing().directory
+        if directory is not self._known_of:
+            self._known_of, self._known = directory, frozenset(directory.accounts())
+        return self._known
 
     async def _has_new_secret(self, hold: HoldRow) -> bool:
         """Whether the secret that would log in now is another than the one that was refused."""
-        route = self._postman.route_of_account(Account(hold.server, hold.username))
+        route = self._office.routing().route_of_account(Account(hold.server, hold.username))
         version = await self._office.secret_version(route) if route else None
         return version is not None and version != hold.secret_version
 
@@ -245,9 +267,8 @@ class Dispatcher:
     async def _hold_waiting(self, account: Account, profiles: Collection[str | None], hold: HoldRow) -> None:
         messages = await self._queue.hold_waiting(
             profiles,
-            held_by=str(account),
+            cause=Cause(str(account), hold.meaning, f"{hold.meaning}: {hold.reason}"),
             state=str(State.HELD),
-            reason=f"{hold.meaning}: {hold.reason}",
             now=self._now(),
             pausing=str(State.UNKNOWN),
         )

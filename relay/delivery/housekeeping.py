@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from relay import log
-from relay.delivery.postman import utc_now
+from relay.delivery.bookkeeper import utc_now
 from relay.store.errors import StoreError
 from relay.store.queue import Queue
 from relay.store.space import free_space

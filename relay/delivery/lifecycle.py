@@ -74,14 +74,15 @@ TRANSITIONS: Mapping[State, Mapping[Event, State]] = MappingProxyType(
 )
 
 # The first of these that any copy is in, is the message's state: what is under way or open counts before what is over.
+# What a person has removed counts before what came of the other copies, which each say so themselves.
 _ORDER = (
     State.SENDING,
     State.UNKNOWN,
     State.QUEUED,
     State.HELD,
+    State.REMOVED,
     State.FAILED,
     State.DELIVERED,
-    State.REMOVED,
 )
 
 

@@ -17,20 +17,28 @@ TOOK_TOO_LONG = Reply(451, "4.4.1", "The outgoing mail server took too long; ple
 STORE_FULL = Reply(452, "4.3.1", "There is no room for the message now; please try again later")
 STORE_BROKEN = Reply(451, "4.3.0", "The message cannot be stored now; please try again later")
 PACED = Reply(451, "4.7.0", "The sending limit of this account is used up for now; please try again later")
+STOPPING = Reply(421, "4.3.2", "The service is stopping; please try again in a moment")
 CLIENT_LEFT = Reply(451, "4.4.2", "The client left before the message was handed over")
 
+_HELD = "4.7.8"  # whatever holds an account (DESIGN section 6)
 # What a sender can do about an answer that is no refusal of the message: mostly wait, sometimes ask.
 _LATER = {
     Meaning.TEMPORARY: ("4.4.1", "The outgoing mail server cannot take the message now; please try again later"),
     Meaning.THROTTLE: ("4.7.0", "The outgoing mail server asks for a slower pace; please try again later"),
-    Meaning.QUOTA: ("4.7.0", "The sending limit of this account is used up for now; please try again later"),
-    Meaning.LOCK_OUT: ("4.7.0", "The provider has locked this account for a while; please tell your administrator"),
-    Meaning.LOGIN_REFUSED: ("4.7.8", "The outgoing mail server refused the login; please check the email password"),
+    Meaning.QUOTA: (_HELD, "The provider's sending limit of this account is used up for now; please try again later"),
+    Meaning.LOCK_OUT: (
+        _HELD,
+        "The provider has locked this account for a while; please try again later, or tell your administrator",
+    ),
+    Meaning.LOGIN_REFUSED: (_HELD, "The outgoing mail server refused the login; please check the email password"),
     Meaning.IDENTITY_REFUSED: (
-        "4.7.1",
+        _HELD,
         "The outgoing mail server does not let this account use the address; please tell your administrator",
     ),
-    Meaning.ACCOUNT_FULL: ("4.2.2", "The mailbox of this account is full; please tell your administrator"),
+    Meaning.ACCOUNT_FULL: (
+        _HELD,
+        "The mailbox of this account is full; please delete mail in it, or tell your administrator",
+    ),
     Meaning.UNKNOWN: ("4.4.2", "The outgoing mail server did not confirm the message; please try again later"),
 }
 

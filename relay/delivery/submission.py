@@ -5,7 +5,8 @@ queued: it is stored, and the client has its answer.
 auto:   as direct, but what the upstream did not take is stored instead of given back. So is what takes longer than
         the client's patience: then the hand-over that is under way goes on without the client.
 
-The client may leave at any moment: before our final dot that ends the attempt, after it the outcome is recorded.
+The client may leave at any moment: before our final dot that ends the attempt, after it the outcome is recorded. A
+relay that stops hurries: patience is over then, and who waits has an answer in time.
 """
 
 import asyncio
@@ -22,9 +23,11 @@ from relay.delivery.lifecycle import State
 from relay.delivery.office import Office, Refused
 from relay.delivery.pacing import is_limited
 from relay.delivery.parcel import Handed, Parcel, header_of, pack, routed_sender
-from relay.delivery.postman import Postman, Work
+from relay.delivery.patience import Patience
+from relay.delivery.postman import Postman
 from relay.delivery.turn import Turn
 from relay.delivery.verdict import begun
+from relay.delivery.work import Work
 from relay.directory.client import Client
 from relay.directory.model import Meaning, Mode
 from relay.directory.routing import Route
@@ -42,7 +45,7 @@ from relay.upstream.transfer import Progress
 
 @dataclass(slots=True)
 class Submission:
-    """One message being handed to us. `complete` is called once; `client_left` at any time."""
+    """One message being handed to us. `complete` is called once; `client_left` and `hurry` at any time."""
 
     office: Office
     postman: Postman
@@ -54,6 +57,7 @@ class Submission:
     _progress: Progress = field(default_factory=Progress)
     _handover: asyncio.Task[Outcome] | None = None
     _waiting: asyncio.Task[Turn | None] | None = None
+    _patience: Patience = field(default_factory=Patience)
     _left: bool = False
 
     async def complete(self, content: Content) -> Reply:
@@ -80,6 +84,10 @@ class Submission:
         if self._handover and not self._progress.final_dot_sent:
             self._handover.cancel()
 
+    def hurry(self, seconds: float) -> None:
+        """We stop: the client is to have its answer within so many seconds, and before if it can."""
+        self._patience.hurry(seconds)
+
     async def _travel(self, handed: Handed, found: list[Parcel]) -> Journey:
         header = header_of(handed.content)
         route = self.office.find_route(self.client, routed_sender(self.envelope, header))
@@ -103,17 +111,24 @@ class Submission:
         end = time.monotonic() + self.office.direct_patience
         turn = await self._turn(parcel.route, self.office.direct_patience)
         if turn is None:
+            self._check_time()
             raise Refused(replies.PACED, self._why_paced(parcel.route))
         handover = self._start(parcel, handed, secret, turn, all_or_none=True)
-        if not await self._is_done(handover, end - time.monotonic()) and not self._progress.final_dot_sent:
+        if not await self._patience.wait(handover, end - time.monotonic()) and not self._progress.final_dot_sent:
             handover.cancel()
             await asyncio.wait({handover})
             if handover.cancelled():
+                self._check_time()
                 raise Refused(replies.TOOK_TOO_LONG)
         outcome = await self._outcome(handover)
         work = self._work(handed, parcel, message, secret)
         await self.postman.note(work, outcome)
         return self._finish(handed, parcel, message, outcome)
+
+    def _check_time(self) -> None:
+        """Refuse what is not under way where we are about to end."""
+        if self._patience.is_over:
+            raise Refused(replies.STOPPING)
 
     def _check_hold(self, route: Route, secret: Secret | None) -> None:
         hold = self.postman.hold_over(route, secret)
@@ -149,7 +164,7 @@ class Submission:
             return await self._store(handed, parcel, message)
         handover = self._start(parcel, handed, secret, turn, all_or_none=False)
         work = self._work(handed, parcel, message, secret)
-        if not await self._is_done(handover, end - time.monotonic()):
+        if not await self._patience.wait(handover, end - time.monotonic()):
             return await self._leave_to_go_on(work, handover, handed, parcel)
         outcome = await self._outcome(handover)
         failures = [outcome.failure_at(index) for index in range(len(self.envelope.recipients))]
@@ -158,12 +173,12 @@ class Submission:
             outcome.accepted is None or not any(failures)
         ):
             if outcome.accepted is not None:
-                await self.postman.confirm(work, verdict, outcome)
+                await self.postman.books.confirm(work, verdict, outcome)
             return self._finish(handed, parcel, message, outcome)
         # Committed before the client has its 250: who is still owed the message, and the report about who refused it.
         work.attempt = replace(work.attempt, final_dot=_may_be_there(outcome))
         await self.postman.queue.add(NewMessage(message=work.message, content=work.content, attempt=work.attempt))
-        await self.postman.write_down(work, outcome, verdict)
+        await self.postman.books.write_down(work, outcome, verdict)
         return self._queued(handed, parcel, outcome)
 
     def _is_slow(self, route: Route) -> bool:
@@ -177,7 +192,7 @@ class Submission:
 
         async def record() -> None:
             await asyncio.shield(stored)
-            await self.postman.record_final_dot(work)
+            await self.postman.books.record_final_dot(work)
 
         self._handover = None  # from here on the client may go: what is stored goes on
         self._progress.before_final_dot = record
@@ -198,7 +213,7 @@ class Submission:
 
     async def _store(self, handed: Handed, parcel: Parcel, message: StoredMessage, why: str = "") -> Journey:
         await self.postman.queue.add(NewMessage(message=message, content=handed.content))
-        self.postman.on_change()
+        self.postman.books.on_change()
         return self._queued(handed, parcel, detail=why)
 
     # what they share
@@ -226,18 +241,23 @@ class Submission:
                 recipients=number,
                 within=patience,
             )
-            self._waiting = asyncio.create_task(waiting)
-            try:
-                turn = await self._waiting
-            except asyncio.CancelledError:
-                _end_unused(self._waiting)
-                if not self._left:
-                    raise  # it is we who are cancelled
-                raise Refused(replies.CLIENT_LEFT) from None
+            turn = await self._wait_for_turn(asyncio.create_task(waiting))
         if turn is not None and turn.charge(number) < number:
             turn.end()
             return None
         return turn
+
+    async def _wait_for_turn(self, waiting: asyncio.Task[Turn | None]) -> Turn | None:
+        self._waiting = waiting
+        is_ours = False
+        try:
+            is_ours = await self._patience.wait(waiting) and not self._left
+        finally:
+            if not is_ours:
+                _end_unused(waiting)
+        if self._left:
+            raise Refused(replies.CLIENT_LEFT)
+        return waiting.result() if is_ours else None
 
     def _why_paced(self, route: Route) -> str:
         """Count a message that its account's limits keep back, and return why."""
@@ -258,17 +278,12 @@ class Submission:
         self._handover.add_done_callback(lambda _: turn.end())  # also where it is cancelled before it begins
         return self._handover
 
-    async def _is_done(self, handover: asyncio.Task[Outcome], patience: float) -> bool:
-        await asyncio.wait({handover}, timeout=patience)
-        return handover.done()
-
     async def _outcome(self, handover: asyncio.Task[Outcome]) -> Outcome:
-        try:
-            return await asyncio.shield(handover)
-        except asyncio.CancelledError:
-            if not handover.cancelled():
-                raise  # it is we who are cancelled
-            raise Refused(replies.CLIENT_LEFT) from None
+        if not await self._patience.wait_to_the_last(handover):
+            raise Refused(replies.of_meaning(Meaning.UNKNOWN), "the relay stopped before the server had answered")
+        if handover.cancelled():
+            raise Refused(replies.CLIENT_LEFT)
+        return handover.result()
 
     def _finish(self, handed: Handed, parcel: Parcel, message: StoredMessage, outcome: Outcome) -> Journey:
         """Return the end of a message that is not stored: delivered, refused, or given back to its client."""
@@ -322,8 +337,8 @@ class Submission:
 
 
 def _end_unused(waiting: asyncio.Task[Turn | None]) -> None:
-    """End a turn that came when nobody waited for it any more."""
-    if waiting.done() and not waiting.cancelled() and (turn := waiting.result()) is not None:
+    """End a turn that nobody waits for any more, or the wait for it."""
+    if not waiting.cancel() and not waiting.cancelled() and (turn := waiting.result()) is not None:
         turn.end()
 
 

@@ -299,6 +299,11 @@ class Directory:
             return None
         return Account(server.name, profile.login_name if profile.override else server.username)
 
+    def accounts(self) -> Iterator[Account]:
+        """Every account that somebody may send through: each server's own, then each profile's, some of them again."""
+        yield from (Account(server.name, server.username) for server in self.servers.values())
+        yield from filter(None, map(self.account_of, self.profiles()))
+
     def script_of(self, profile: Profile) -> Script | None:
         """The header rules of a channel's mail: those it names, else those named `default`. Agents name theirs."""
         if profile.script:

@@ -100,6 +100,15 @@ class Routing:
         address = address_used or Address.parse(profile.address)
         return self._route(Owner(profile, Via.ADDRESS, address, tag), f"{profile.kind} '{profile.name}' was chosen")
 
+    def route_of_account(self, account: Account) -> Route | None:
+        """Return a route that logs in as an account; None where none does any more."""
+        default = self.default_route()
+        if default and default.account == account:
+            return default
+        directory = self.directory
+        profile = next((one for one in directory.profiles() if directory.account_of(one) == account), None)
+        return self.route_of(profile) if profile else None
+
     def _index(self, profile: Profile) -> None:
         address = Address.parse(profile.address)
         self._owners[address.key] = Owner(profile, Via.ADDRESS, address)

@@ -6,7 +6,7 @@ that `relay.mail.address` refuses, and nothing that was decoded twice. A fault i
 
 import base64
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import TypeAlias, TypeVar
@@ -27,8 +27,10 @@ from relay.mail.reply import Reply, clean_text
 # RFC 5321 section 4.5.3.1.4 allows 512 octets; AUTH= adds 500 (RFC 4954), DSN 107 at MAIL and 573 at RCPT (RFC 3461).
 # The CR counts.
 LONGEST_LINE = 2048
-# RFC 4954 section 4: lines of AUTH may be as long as that.
-LONGEST_LOGIN_LINE = 12_288
+# RFC 4954 section 4: what a client answers within AUTH may be as long as that, in base64.
+LONGEST_RESPONSE = 12_288
+# One with "AUTH mechanism" before it; no name of a mechanism has more than 20 characters (RFC 4422 section 3.1).
+LONGEST_LOGIN_LINE = len("AUTH  ") + 20 + LONGEST_RESPONSE
 # RFC 5321 section 4.1.1.1 wants a domain or an address literal; clients send what their machine is called.
 _LONGEST_HELLO = 255
 
@@ -131,15 +133,21 @@ def parse_rcpt(argument: bytes) -> RcptCommand:
     return _with_parameters(command, words, _RCPT_PARAMETERS)
 
 
-def parse_auth(argument: bytes) -> AuthCommand:
-    """Read the argument of AUTH: `mechanism [initial response]`. Raises CommandFault."""
+def parse_auth(argument: bytes, offered: Container[bytes]) -> AuthCommand:
+    """Read the argument of AUTH: `mechanism [initial response]`, with one of the mechanisms offered.
+
+    Raises CommandFault.
+    """
     words = argument.split()
     if not 1 <= len(words) <= 2:
         raise CommandFault(replies.AUTH_SYNTAX)
+    mechanism = words[0].upper()
+    if mechanism not in offered:
+        raise CommandFault(replies.UNKNOWN_MECHANISM)
     if len(words) == 1:
-        return AuthCommand(words[0].upper())
+        return AuthCommand(mechanism)
     # RFC 4954 section 4: an initial response that is empty is written "=".
-    return AuthCommand(words[0].upper(), b"" if words[1] == b"=" else _unbase64(words[1]))
+    return AuthCommand(mechanism, b"" if words[1] == b"=" else _unbase64(words[1]))
 
 
 def decode_response(line: bytes) -> bytes:
@@ -158,6 +166,8 @@ def parse_bdat(argument: bytes) -> BdatCommand:
 
 
 def _unbase64(text: bytes) -> bytes:
+    if len(text) > LONGEST_RESPONSE:
+        raise CommandFault(replies.LINE_TOO_LONG)
     try:
         return base64.b64decode(text, validate=True)
     except ValueError:

@@ -11,6 +11,8 @@ from relay.mail.reply import Reply
 from relay.settings import Limits
 
 _TURNS = 5  # of the loop, from a connection that was accepted to its session
+_CALM_SECONDS = 10.0  # in which what is under way may end as always; from then on we hurry
+_SEND_SECONDS = 1.0  # for the last replies to leave
 _ABORT_SECONDS = 1.0  # the loop needs a few turns to take note of a connection that was cut off
 
 
@@ -27,6 +29,9 @@ class Member(Protocol):
 
     def stop(self) -> None:
         """Say good-bye: soon where it is silent, after its message otherwise."""
+
+    def hurry(self, seconds: float) -> None:
+        """Answer within so many seconds, whatever is under way."""
 
     def abort(self) -> None:
         """Cut the connection."""
@@ -73,7 +78,8 @@ class Crowd:
     async def stop(self, patience: float) -> None:
         """End every session: silent ones at once, those in a message after it or when `patience` (seconds) ends.
 
-        The last who were let in come first: nobody who was accepted is turned away.
+        The last who were let in come first: nobody who was accepted is turned away. Before patience ends those whose
+        message takes long are hurried, so that nobody is left without an answer.
         """
         told = list(self._sessions)
         for session in told:
@@ -83,7 +89,11 @@ class Crowd:
         self._is_stopping = True
         for session in self._sessions.keys() - told:
             session.stop()
-        await _end_of(self._sessions, patience)
+        calm, send = min(_CALM_SECONDS, patience / 2), min(_SEND_SECONDS, patience / 4)
+        await _end_of(self._sessions, calm)
+        for session in self._sessions:
+            session.hurry(patience - calm - send)
+        await _end_of(self._sessions, patience - calm)
         left = [session for session in self._sessions if not session.is_handing_over]
         for session in list(self._sessions):
             session.abort()

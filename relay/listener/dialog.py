@@ -103,9 +103,7 @@ class Dialog:
             raise CommandFault(replies.ALREADY_LOGGED_IN)
         if self._mail is not None:
             raise CommandFault(replies.MAIL_ALREADY_GIVEN)
-        command = parse_auth(argument)
-        if command.mechanism not in MECHANISMS:
-            raise CommandFault(replies.UNKNOWN_MECHANISM)
+        command = parse_auth(argument, MECHANISMS)
         return MECHANISMS[command.mechanism], command.initial
 
     def logged_in(self, login: Login) -> Reply:

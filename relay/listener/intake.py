@@ -8,25 +8,30 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
+from relay import log
 from relay.listener import replies
 from relay.listener.memory import Memory
 from relay.listener.pace import Flow
+from relay.mail.body import InMemory, NewBody
 from relay.mail.content import Content, ContentReader, ContentRefused
 from relay.mail.reply import Reply
+from relay.store.errors import StoreError, StoreFull
 
 
 class Intake:
     """Takes the octets of one message. A context manager: what it holds of the common memory is free again after it.
 
-    `largest` is in octets; `clock` says the time in seconds for `flow`.
+    `largest` is in octets; `clock` says the time in seconds for `flow`; `new_body` begins what gathers the body.
     """
 
-    def __init__(self, largest: int, memory: Memory, flow: Flow, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, largest: int, memory: Memory, flow: Flow, clock: Callable[[], float], new_body: NewBody = InMemory
+    ) -> None:
         self._largest = largest
         self._memory = memory
         self._flow = flow
         self._clock = clock
-        self._reader = ContentReader()
+        self._reader = ContentReader(new_body())
         self._size = 0
         self._taken = 0
         self._refusal: Reply | None = None
@@ -49,7 +54,7 @@ class Intake:
             self._refuse(replies.NO_MEMORY)
         elif self._refusal is None:
             self._taken += len(octets)
-            self._reader.feed(octets)
+            self._read(octets)
 
     def pass_by(self, octets: bytes) -> None:
         """Let octets go that nobody wants. Raises ContentRefused (421) where they come too slowly to wait."""
@@ -58,9 +63,11 @@ class Intake:
 
     def finish(self) -> Content:
         """Return the message, which goes on holding its memory. Raises ContentRefused."""
-        if self._refusal is not None:
+        content = self._end() if self._refusal is None else None
+        if content is None:
+            assert self._refusal is not None
             raise ContentRefused(self._refusal)
-        return self._reader.finish()
+        return content
 
     def close(self) -> None:
         """Give the memory back: nobody has the message any more, or somebody else answers for it."""
@@ -74,6 +81,31 @@ class Intake:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _read(self, octets: bytes) -> None:
+        try:
+            self._reader.feed(octets)
+        except StoreError as error:
+            self._refuse_unkept(error)
+        else:
+            # What has gone to disk, or will never leave, is no memory any more.
+            self._give_back(self._taken - self._reader.held)
+
+    def _end(self) -> Content | None:
+        try:
+            return self._reader.finish()
+        except StoreError as error:
+            self._refuse_unkept(error)
+            return None
+
+    def _give_back(self, octets: int) -> None:
+        if octets > 0:
+            self._memory.give_back(octets)
+            self._taken -= octets
+
+    def _refuse_unkept(self, error: StoreError) -> None:
+        log.broken(str(error))
+        self._refuse(replies.NO_ROOM if isinstance(error, StoreFull) else replies.INTERNAL_FAULT)
 
     def _refuse(self, reply: Reply) -> None:
         self._refusal = reply

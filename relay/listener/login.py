@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from relay import log
 from relay.directory.client import Client, Login
 from relay.listener import replies
-from relay.listener.commands import LONGEST_LOGIN_LINE, CommandFault, decode_response
+from relay.listener.commands import LONGEST_RESPONSE, CommandFault, decode_response
 from relay.listener.failures import LoginFailures, failure_key, pause_after
 from relay.listener.mechanisms import Mechanism
 from relay.listener.ports import Logins
@@ -101,7 +101,7 @@ class _Talk:
             return initial
         self._wire.send(replies.challenge(challenge))
         try:
-            line = await self._wire.line(LONGEST_LOGIN_LINE)
+            line = await self._wire.line(LONGEST_RESPONSE)
         except LineTooLong:
             raise CommandFault(replies.LINE_TOO_LONG) from None
         return decode_response(line)

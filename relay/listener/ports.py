@@ -19,6 +19,9 @@ class Submission(Protocol):
     def client_left(self) -> None:
         """Nobody waits for the reply any more. Called at most once, while `complete` runs."""
 
+    def hurry(self, seconds: float) -> None:
+        """We stop: the reply is wanted within so many seconds, and before if it can be had."""
+
 
 class Desk(Protocol):
     """Who may send, and where a message is handed over."""

@@ -77,6 +77,7 @@ NEED_SMTPUTF8 = Reply(553, "5.6.7", "An address with non-ASCII characters needs 
 TOO_MANY_RECIPIENTS = Reply(452, "4.5.3", "Too many recipients; send the rest in another transaction")
 TOO_LARGE = Reply(552, "5.3.4", "The message is larger than is accepted here")
 NO_MEMORY = Reply(452, "4.3.1", "Too many messages are under way; please try again in a moment")
+NO_ROOM = Reply(452, "4.3.1", "There is no room for the message now; please try again later")
 INTERNAL_FAULT = Reply(451, "4.3.0", "Something went wrong here; please try again later")
 LOST_TRACK = Reply(421, "4.3.0", "Something went wrong here; please connect again")
 

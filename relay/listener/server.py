@@ -22,6 +22,7 @@ from relay.listener.sockets import ListenError, listen, serve
 from relay.listener.telling import DoorTelling
 from relay.listener.tls import LiveCertificate
 from relay.listener.tolerance import Tolerance
+from relay.mail.body import InMemory, NewBody
 from relay.settings import Limits, Listener
 
 __all__ = ["ListenError", "Listeners"]
@@ -43,11 +44,10 @@ class Listeners:
         tolerance: Tolerance | None = None,
         telling: DoorTelling | None = None,
         certificate: LiveCertificate | None = None,
-        unix_mode: int = _ANYBODY,
+        new_body: NewBody = InMemory,
     ) -> None:
         self._listeners = tuple(listeners)
         self._certificate = certificate
-        self._unix_mode = unix_mode
         self._crowd = Crowd(limits)
         tolerance = tolerance or Tolerance()
         telling = telling or DoorTelling()
@@ -59,6 +59,7 @@ class Listeners:
             telling=telling,
             crowd=self._crowd,
             memory=Memory(tolerance.memory),
+            new_body=new_body,
         )
         self._doorways: list[Doorway] = []
         self._socket_files: list[tuple[Path, int]] = []
@@ -110,7 +111,7 @@ class Listeners:
             self._doorways.append(doorway)
         if not passed:
             doorway = Doorway(listener.name, new_session)
-            doorway.server = await listen(endpoint, doorway, self._unix_mode)
+            doorway.server = await listen(endpoint, doorway, _ANYBODY)
             self._doorways.append(doorway)
             if isinstance(endpoint, UnixAddress):
                 self._socket_files.append((endpoint.path, endpoint.path.stat().st_ino))

@@ -53,6 +53,7 @@ class Session(Connection):
         self._is_in_data = False
         self._is_stopping = False
         self._stops_at = 0.0
+        self._answer_at: float | None = None  # when the last reply is due, as soon as we hurry
         self._is_answered = False  # whether a message has its reply, since we stop
         self._submission: Submission | None = None
         self._pausing: asyncio.Event | None = None  # set when the connection is gone meanwhile
@@ -73,6 +74,12 @@ class Session(Connection):
         self._is_answered = False
         self._stops_at = self.loop.time() + self._tolerance.farewell
         self._stop_in_a_lull()
+
+    def hurry(self, seconds: float) -> None:
+        """Answer within so many seconds, whatever is under way."""
+        self._answer_at = self.loop.time() + seconds
+        if self._submission is not None:
+            self._submission.hurry(seconds)
 
     def connection_lost(self, error: Exception | None) -> None:
         """Nobody is there any more. A message that is being handed over hears of it, and goes on."""
@@ -291,7 +298,7 @@ class Session(Connection):
 
     def _new_intake(self) -> Intake:
         flow = Flow(self._tolerance.least_rate, self.loop.time())
-        return Intake(self._limits.message_size, self._house.memory, flow, self.loop.time)
+        return Intake(self._limits.message_size, self._house.memory, flow, self.loop.time, self._house.new_body)
 
     async def _read_content(self, reading: Awaitable[_Read]) -> _Read | Reply:
         try:
@@ -311,6 +318,8 @@ class Session(Connection):
         if self.transport is None:
             raise ClientLeft
         self._submission = self._desk.open(self._dialog.client, envelope, self._arrival(protocol))
+        if self._answer_at is not None:
+            self._submission.hurry(max(self._answer_at - self.loop.time(), 0.0))
         try:
             reply = await self._submission.complete(content)
         finally:

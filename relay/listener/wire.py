@@ -34,20 +34,21 @@ class Wire:
     async def line(self, longest: int) -> bytes:
         """Return the next line without its end. CRLF ends it; a lone LF does too, as people type it into nc.
 
-        Raises LineTooLong after the whole of a line of more than `longest` octets has passed, and ClientLeft.
+        Raises LineTooLong after the whole of a line of more than `longest` octets (its end not counted) has passed,
+        and ClientLeft.
         """
         searched, too_long = 0, False
         while (end := self._input.find(b"\n", searched)) < 0:
-            if len(self._input) > longest:
+            if len(self._input) > longest + len(b"\r"):
                 too_long = True
                 self._input.clear()
             searched = len(self._input)
             self._input += await self._receive()
-        line = bytes(self._input[:end])
+        line = bytes(self._input[:end]).removesuffix(b"\r")
         del self._input[: end + 1]
-        if too_long or end > longest:
+        if too_long or len(line) > longest:
             raise LineTooLong
-        return line.removesuffix(b"\r")
+        return line
 
     async def chunk(self, most: int | None = None) -> bytes:
         """Return what has come, whatever its borders, but not more than so many octets. Raises ClientLeft."""

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from relay.mail.body import Body, Gathering, InMemory, is_ascii, size_of
 from relay.mail.reply import Reply
 
 LONGEST_LINE = 1024 * 1024
@@ -37,17 +38,17 @@ class Content:
     """
 
     header: bytes
-    body: tuple[bytes, ...] = ()
+    body: Body = ()
 
     @property
     def size(self) -> int:
         """Octets of the whole message, the empty line included (RFC 1870 section 3)."""
-        return len(self.header) + 2 + sum(map(len, self.body))
+        return len(self.header) + 2 + size_of(self.body)
 
     @property
     def is_ascii(self) -> bool:
         """Whether the message can pass a server without 8BITMIME (RFC 6152)."""
-        return self.header.isascii() and all(chunk.isascii() for chunk in self.body)
+        return self.header.isascii() and is_ascii(self.body)
 
     def chunks(self) -> Iterator[bytes]:
         """Yield the whole message: header block with the empty line, then the body."""
@@ -60,14 +61,15 @@ class ContentReader:
 
     A message whose line ends are all bare LF is read as if they were CRLF; one CRLF at its very end does not count,
     because curl sends LF lines and then CRLF.CRLF. A bare LF in the body becomes CRLF. A last line without an end gets
-    one, and a header block without the empty line behind it gets that.
+    one, and a header block without the empty line behind it gets that. What `body` raises where it can keep no more
+    comes out of `feed` and `finish`, and is the end.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, body: Gathering | None = None) -> None:
         self._pending = bytearray()
         self._head = bytearray()
         self._is_in_head = True
-        self._body: list[bytes] = []
+        self._body = body or InMemory()
         self._lines = 0  # that have ended
         self._open_line = 0  # octets since the last line end
         self._crlfs = 0
@@ -75,8 +77,13 @@ class ContentReader:
         self._first_bare_lf = 0  # the number of its line; 0: none
         self._refusal: ContentRefused | None = None
 
+    @property
+    def held(self) -> int:
+        """How many octets of the message are in memory."""
+        return len(self._pending) + len(self._head) + self._body.held
+
     def feed(self, chunk: bytes | bytearray | memoryview) -> None:
-        """Take the next bytes. Never raises: `finish` does, so that the client can send on to its final dot."""
+        """Take the next bytes. A fault of theirs is raised by `finish`: the client can send on to its final dot."""
         view = memoryview(chunk)
         for start in range(0, len(view), _PIECE):
             if self._refusal is not None:
@@ -94,7 +101,7 @@ class ContentReader:
         if self._open_line:
             self._store(b"\r\n")
         self._check_header_line_ends()
-        return Content(bytes(self._head), tuple(self._body))
+        return Content(bytes(self._head), self._body.finish())
 
     def _drain(self, count: int) -> None:
         """Take the first `count` pending bytes. After a refusal nothing of the message is kept any more."""
@@ -103,7 +110,7 @@ class ContentReader:
             del self._pending[:count]
         except ContentRefused as refusal:
             self._refusal = refusal
-            self._pending, self._head, self._body = bytearray(), bytearray(), []
+            self._pending, self._head, self._body = bytearray(), bytearray(), InMemory()
 
     def _take(self, piece: bytes) -> None:
         if not piece:
@@ -134,7 +141,7 @@ class ContentReader:
 
     def _store(self, piece: bytes) -> None:
         if not self._is_in_head:
-            self._body.append(piece)
+            self._body.add(piece)
             return
         searched = max(0, len(self._head) - 3)
         self._head += piece
@@ -146,7 +153,7 @@ class ContentReader:
         if is_found:
             self._is_in_head = False
             if len(self._head) > end + 2:
-                self._body.append(bytes(self._head[end + 2 :]))
+                self._body.add(bytes(self._head[end + 2 :]))
             del self._head[end:]
 
     def _check_header_line_ends(self) -> None:

@@ -18,13 +18,14 @@ _CONNECT_SECONDS = 30.0
 def places(environ: Mapping[str, str], user: int) -> tuple[Endpoint, ...]:
     """Return where to look, in order: the socket of a relay that the user runs, then the machine's, then the port.
 
-    With $RELAY_SUBMIT (host:port, [v6]:port or unix:/path) only there. Raises NotSent where that is none of them.
+    With $RELAY_SUBMIT (host:port, [v6]:port, unix:/path or just /path) only there. Raises NotSent where that is none
+    of them.
     """
     named = environ.get("RELAY_SUBMIT", "")
     if not named:
         return (*_own_socket(environ, user), UnixAddress(SYSTEM_RUNTIME / _SOCKET), _PORT)
     try:
-        endpoint = parse_endpoint(named)
+        endpoint = parse_endpoint(f"unix:{named}" if named.startswith("/") else named)
     except ValueError as error:
         raise NotSent(os.EX_CONFIG, f"RELAY_SUBMIT: {error}") from None
     if isinstance(endpoint, InheritedSocket):

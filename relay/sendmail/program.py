@@ -32,7 +32,7 @@ git send-email, PHP and mail programs.
   --help, --version
 
 Other options of sendmail are ignored. The message goes to $RELAY_SUBMIT
-(host:port, [v6]:port or unix:/path), else to submit.sock, else to
+(host:port, [v6]:port, unix:/path or /path), else to submit.sock, else to
 127.0.0.1:2525. Exit status: 0 handed over, 64 wrong usage, 65 the message or an
 address is refused, 67 no such user, 69 refused, 75 try again, 77 not allowed.
 

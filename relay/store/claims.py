@@ -5,13 +5,25 @@ from datetime import datetime
 from itertools import islice
 from typing import Any, NamedTuple
 
-from sqlalchemy import BigInteger, ColumnElement, Select, column, func, select, type_coerce, union_all, update, values
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Select,
+    case,
+    column,
+    func,
+    select,
+    type_coerce,
+    union_all,
+    update,
+    values,
+)
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from relay.store.history import messages_of, open_attempts
 from relay.store.messages import Attempt, StoredMessage
 from relay.store.rows import profile_word
-from relay.store.tables import Time, is_leased, is_waiting, messages
+from relay.store.tables import Time, is_leased, is_waiting, messages, microseconds
 
 # How many are taken back at once.
 _BATCH = 50
@@ -39,6 +51,31 @@ async def due_ids(
     found = union_all(*(select(_due_of(word, limit, now).subquery()) for word in first)).subquery()
     ordered = select(found.c.id).order_by(found.c.next_attempt, found.c.id).limit(limit)
     return [row.id for row in await connection.execute(ordered)]
+
+
+class Late(NamedTuple):
+    """What has waited too long: due since a moment, and for so many seconds without its holds.
+
+    `warned_seconds` counts for what was warned about already, and nothing in the state `pausing` is late.
+    """
+
+    due: datetime
+    seconds: float
+    warned_seconds: float
+    pausing: str
+
+
+async def late_ids(
+    connection: AsyncConnection, profiles: Collection[str | None], late: Late, limit: int, now: datetime
+) -> list[str]:
+    """Return what is late of some profiles, the oldest first."""
+    words = [profile_word(profile) for profile in profiles]
+    since = type_coerce(messages.c.created, BigInteger) + messages.c.held_seconds * 1_000_000
+    patience = case((messages.c.warned, late.warned_seconds), else_=late.seconds)
+    waits = (is_waiting, messages.c.profile.in_(words), messages.c.next_attempt <= late.due)
+    is_late = (messages.c.state != late.pausing, since + patience * 1_000_000 <= microseconds(now))
+    found = select(messages.c.id).where(*waits, *is_late).order_by(messages.c.id).limit(limit)  # ids sort by time
+    return list((await connection.execute(found)).scalars())
 
 
 async def take(

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from sqlalchemy import delete, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from relay.mail.body import Gathering
 from relay.mail.content import Content
 from relay.store.messages import NoContent
 from relay.store.tables import content as table
@@ -36,18 +37,20 @@ async def write_content(connection: AsyncConnection, message: str, content: Cont
         await connection.execute(insert(table), page)
 
 
-async def read_content(connection: AsyncConnection, message: str) -> Content:
-    """Return a message's content. Raises NoContent."""
+async def read_content(connection: AsyncConnection, message: str, body: Gathering) -> Content:
+    """Return a message's content, whose body is gathered in `body`. Raises NoContent, and what that raises."""
     header: list[bytes] = []
-    body: list[bytes] = []
     number = 0
     while page := await read_page(connection, message, number):
         for piece in page:
-            (header if piece.is_header else body).append(piece.octets)
+            if piece.is_header:
+                header.append(piece.octets)
+            else:
+                body.add(piece.octets)
         number += len(page)
     if not number:
         raise NoContent(message)
-    return Content(b"".join(header), tuple(body))
+    return Content(b"".join(header), body.finish())
 
 
 async def read_page(connection: AsyncConnection, message: str, number: int) -> list[Piece]:

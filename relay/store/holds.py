@@ -1,9 +1,9 @@
 """Accounts that get no mail, and the messages that wait for them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from types import EllipsisType
-from typing import Any
+from types import EllipsisType, MappingProxyType
+from typing import Any, NamedTuple
 
 from sqlalchemy import (
     BigInteger,
@@ -12,6 +12,7 @@ from sqlalchemy import (
     and_,
     bindparam,
     delete,
+    exists,
     func,
     insert,
     literal,
@@ -25,6 +26,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from relay.store.messages import HoldRow
 from relay.store.rows import hold_of, hold_values, profile_word
 from relay.store.tables import Time, holds, is_held, is_waiting, messages, microseconds, recipients
+
+
+class Cause(NamedTuple):
+    """What messages wait for: whose hold (`held_by`), what it means, and why in words."""
+
+    held_by: str
+    meaning: str
+    reason: str
 
 
 async def all_holds(connection: AsyncConnection) -> tuple[HoldRow, ...]:
@@ -58,9 +67,8 @@ async def hold_some(
     limit: int,
     *,
     profiles: Sequence[str | None],
-    held_by: str,
+    cause: Cause,
     state: str,
-    reason: str,
     now: datetime,
     pausing: str = "",
 ) -> int:
@@ -71,13 +79,14 @@ async def hold_some(
     words = [profile_word(profile) for profile in profiles]
     facts = {
         "state": state,
-        "reason": reason,
+        "reason": cause.reason,
         "next_attempt": None,
-        "held_by": held_by,
+        "held_by": cause.held_by,
         "held_since": func.coalesce(messages.c.held_since, literal(now, Time)),
     }
     is_ready = or_(messages.c.state != pausing, messages.c.next_attempt <= now)
-    return await _move_some(connection, and_(is_waiting, messages.c.profile.in_(words), is_ready), limit, facts)
+    which = and_(is_waiting, messages.c.profile.in_(words), is_ready)
+    return await _move_some(connection, which, limit, facts, copies={"meaning": cause.meaning})
 
 
 async def free_some(
@@ -88,9 +97,15 @@ async def free_some(
     profile: str | EllipsisType | None,
     state: str,
     now: datetime,
+    keeping: str = "",
 ) -> int:
-    """Make some messages due that wait for a hold, the oldest first; return how many. `profile` ...: of all."""
-    held = and_(messages.c.held_by == held_by, messages.c.lease_owner.is_(None))
+    """Make some messages due that wait for a hold, the oldest first; return how many. `profile` ...: of all.
+
+    Copies that wait for something else, which is the meaning `keeping`, stay as they are.
+    """
+    others = recipients.c.meaning != keeping
+    freed = (recipients.c.message == messages.c.id, recipients.c.state == messages.c.state, others)
+    held = and_(messages.c.held_by == held_by, messages.c.lease_owner.is_(None), exists().where(*freed))
     if not isinstance(profile, EllipsisType):
         held = and_(held, messages.c.profile == profile_word(profile))
     facts = {
@@ -101,7 +116,7 @@ async def free_some(
         "held_since": None,
         "held_seconds": messages.c.held_seconds + _seconds_since(messages.c.held_since, now),
     }
-    return await _move_some(connection, held, limit, facts, messages.c.id)  # ids sort by time
+    return await _move_some(connection, held, limit, facts, messages.c.id, which_copies=others)  # ids sort by time
 
 
 async def make_some_due(
@@ -118,22 +133,34 @@ async def make_some_due(
 
 
 async def _move_some(
-    connection: AsyncConnection, which: ColumnElement[bool], limit: int, facts: dict[str, Any], *order: Column[str]
+    connection: AsyncConnection,
+    which: ColumnElement[bool],
+    limit: int,
+    facts: dict[str, Any],
+    *order: Column[str],
+    which_copies: ColumnElement[bool] | None = None,
+    copies: Mapping[str, str] = MappingProxyType({}),
 ) -> int:
-    """Change messages, and the state of the recipients that were in the message's own state."""
+    """Change messages, and the state of the recipients that were in the message's own state.
+
+    Of those only `which_copies`, where that is given; `copies` says what else becomes of them.
+    """
     chosen = select(messages.c.id, messages.c.state).where(which).order_by(*order).limit(limit)
     found = (await connection.execute(chosen)).all()
     if not found:
         return 0
     ids = [row.id for row in found]
-    if "state" in facts:
+    changed = update(messages).where(messages.c.id.in_(ids), which).values(facts).returning(messages.c.id)
+    moved = set((await connection.execute(changed)).scalars())
+    if "state" in facts and moved:
         follow = update(recipients).where(
             recipients.c.message == bindparam("of_message"), recipients.c.state == bindparam("of_state")
         )
-        rows = [{"of_message": row.id, "of_state": row.state} for row in found]
-        await connection.execute(follow.values(state=facts["state"]), rows)
-    moved = await connection.execute(update(messages).where(messages.c.id.in_(ids), which).values(facts))
-    return moved.rowcount
+        if which_copies is not None:
+            follow = follow.where(which_copies)
+        rows = [{"of_message": row.id, "of_state": row.state} for row in found if row.id in moved]
+        await connection.execute(follow.values(state=facts["state"], **copies), rows)
+    return len(moved)
 
 
 def _seconds_since(moment: Column[datetime], now: datetime) -> ColumnElement[Any]:

@@ -1,4 +1,4 @@
-"""The queue and the history of messages, as the rest of the relay uses them.
+"""The queue and the history of messages, as the rest of the relay uses them; what is only read is in `reading`.
 
 What a method has written is on the disk when it returns. Whoever has a message under way holds its lease, and names
 the fence that came with it in all that it writes; from a late one, whose message was taken over, nothing is written.
@@ -6,7 +6,6 @@ the fence that came with it in all that it writes; from a late one, whose messag
 DIAGNOSTICS: StoreError and its kinds (`relay.store.errors`) from every method; what else is raised, the method says.
 """
 
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -15,17 +14,14 @@ from typing import Protocol, TypeVar
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from relay.mail.address import Address
-from relay.mail.content import Content
-from relay.store import budgets, claims, contents, entries, history, holds, purging, returns, settling, statistics
+from relay.mail.body import InMemory, NewBody
+from relay.store import budgets, claims, entries, holds, purging, returns, settling
 from relay.store.budgets import Spent
-from relay.store.claims import Lease
-from relay.store.contents import Piece
+from relay.store.claims import Late, Lease
 from relay.store.database import Database
-from relay.store.history import Place, Wanted
+from relay.store.holds import Cause
 from relay.store.messages import Attempt, Change, HoldRow, NewMessage, ReturnRow, Settlement, StoredMessage
-from relay.store.searching import Found, Seeking
-from relay.store.statistics import Counted
+from relay.store.reading import QueueReader
 from relay.store.writer import Writer
 
 T = TypeVar("T")
@@ -49,8 +45,11 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-class Queue:
-    """One for a process. `owner` names it among all that use the store, and no earlier run of it had that name."""
+class Queue(QueueReader):
+    """One for a process. `owner` names it among all that use the store, and no earlier run of it had that name.
+
+    `new_body` gathers the bodies that are read.
+    """
 
     def __init__(
         self,
@@ -58,8 +57,9 @@ class Queue:
         owner: str,
         lease_seconds: float = 900,
         clock: Callable[[], datetime] = utc_now,
+        new_body: NewBody = InMemory,
     ) -> None:
-        self._database = database
+        super().__init__(database, new_body)
         self._writer = Writer(database)
         self._owner = owner
         self._lease = timedelta(seconds=lease_seconds)
@@ -99,6 +99,14 @@ class Queue:
         async with self._database.read() as connection:
             ids = await claims.due_ids(connection, profiles, limit, now)
         return await self._take(ids, state, now) if ids else []
+
+    async def claim_late(
+        self, profiles: Collection[str | None], late: Late, limit: int, now: datetime, state: str
+    ) -> list[StoredMessage]:
+        """Take at most `limit` messages of these profiles that have waited too long for their turn, as `claim`."""
+        async with self._database.read() as connection:
+            ids = await claims.late_ids(connection, profiles, late, limit, now)
+        return await self._take(ids, state, late.due) if ids else []
 
     async def claim_one(self, id_: str, state: str) -> StoredMessage | None:
         """Take one message that waits, due or not; None where it does not wait."""
@@ -167,122 +175,6 @@ class Queue:
             done += freed
         return done
 
-    # Looking
-
-    async def due_times(self) -> Mapping[str | None, datetime]:
-        """Return for each profile with waiting messages when the first of them is due."""
-        async with self._database.read() as connection:
-            return await claims.due_times(connection)
-
-    async def message(self, id_: str) -> StoredMessage | None:
-        """Return one message."""
-        async with self._database.read() as connection:
-            return await history.message(connection, id_)
-
-    async def ids_starting(self, prefix: str, limit: int) -> list[str]:
-        """Return at most `limit` ids that begin so, the first ones in their order."""
-        async with self._database.read() as connection:
-            return await history.ids_starting(connection, prefix, limit)
-
-    async def attempts(self, id_: str) -> tuple[Attempt, ...]:
-        """Return a message's attempts, the first one first."""
-        async with self._database.read() as connection:
-            return await history.attempts_of(connection, id_)
-
-    async def content(self, id_: str) -> Content:
-        """Return a message's content, as it came. Raises NoContent."""
-        async with self._database.read() as connection:
-            return await contents.read_content(connection, id_)
-
-    async def chunks(self, id_: str) -> AsyncIterator[bytes]:
-        """Yield a message as it came, a little at a time; nothing where its content is gone."""
-
-        async def read_page(number: int) -> Sequence[Piece]:
-            async with self._database.read() as connection:
-                return await contents.read_page(connection, id_, number)
-
-        async for chunk in contents.chunks_of(read_page):
-            yield chunk
-
-    async def counts(self) -> Mapping[str, int]:
-        """Return how many messages are in the queue, by state."""
-        async with self._database.read() as connection:
-            return await history.counts(connection)
-
-    async def oldest(self) -> datetime | None:
-        """Return when the oldest message in the queue came."""
-        async with self._database.read() as connection:
-            return await history.oldest(connection)
-
-    async def list_queue(
-        self,
-        *,
-        profile: str | None = None,
-        state: str | None = None,
-        limit: int,
-        after: StoredMessage | None = None,
-    ) -> list[StoredMessage]:
-        """Return what is in the queue, of one profile or all, the oldest first, behind `after`."""
-        async with self._database.read() as connection:
-            return await history.list_queue(connection, profile, state, limit, after)
-
-    async def search(
-        self,
-        *,
-        sender: Address | None = None,
-        to: Address | None = None,
-        since: datetime | None = None,
-        state: str | None = None,
-        message_id: str | None = None,
-        limit: int,
-        after: StoredMessage | None = None,
-    ) -> list[StoredMessage]:
-        """Return messages of which all of this is true, the newest first, behind `after`."""
-        wanted = Wanted(sender, to, since, state, message_id)
-        async with self._database.read() as connection:
-            return await history.search(connection, wanted, limit, after)
-
-    async def find(
-        self, wanted: Wanted, *, limit: int, after: Place | None = None, is_waiting: bool = False, seconds: float = 1.0
-    ) -> Found:
-        """Return a page of what is asked for: of all, the newest first, or of what waits, the oldest first.
-
-        Looking ends after about so many seconds, with fewer than `limit` messages then.
-        """
-        seeking, found, place = Seeking(wanted, is_waiting), list[StoredMessage](), after
-        deadline = time.monotonic() + seconds
-        while True:
-            async with self._database.read() as connection:
-                end = None if seeking.is_indexed else await seeking.window_end(connection, place)
-                found += await seeking.messages(connection, place, end, limit + 1 - len(found))
-            if len(found) > limit:
-                return Found(found[:limit], Place(found[limit - 1].created, found[limit - 1].id))
-            if end is None or time.monotonic() > deadline:
-                return Found(found, end)
-            place = end
-
-    async def counts_over_time(
-        self, states: Collection[str], since: datetime, until: datetime, step: timedelta
-    ) -> list[Counted]:
-        """Return how many messages in each of these states came in each step of a time."""
-        async with self._database.read() as connection:
-            return await statistics.counts_over_time(connection, states, since, until, step)
-
-    async def has_any(self, state: str) -> bool:
-        """Tell whether there is a message in a state, the history included."""
-        async with self._database.read() as connection:
-            return await statistics.has_any(connection, state)
-
-    async def held_counts(self) -> Mapping[str, int]:
-        """Return how many messages wait for each hold (`held_by`)."""
-        async with self._database.read() as connection:
-            return await statistics.held_counts(connection)
-
-    async def waiting_profiles(self) -> frozenset[str]:
-        """Return whose messages are in the queue; "" is nobody's."""
-        async with self._database.read() as connection:
-            return await statistics.waiting_profiles(connection)
-
     # Returned mail
 
     async def add_return(self, id_: str, row: ReturnRow) -> bool:
@@ -327,9 +219,8 @@ class Queue:
         self,
         profiles: Collection[str | None],
         *,
-        held_by: str,
+        cause: Cause,
         state: str,
-        reason: str,
         now: datetime,
         pausing: str = "",
     ) -> int:
@@ -344,9 +235,8 @@ class Queue:
             job = partial(
                 holds.hold_some,
                 profiles=some,
-                held_by=held_by,
+                cause=cause,
                 state=state,
-                reason=reason,
                 now=now,
                 pausing=pausing,
             )
@@ -360,13 +250,15 @@ class Queue:
         profile: str | EllipsisType | None = ...,
         state: str,
         now: datetime,
+        keeping: str = "",
         limit: int | None = None,
     ) -> int:
         """Make due what waits for a hold, at most `limit`, and return how many messages.
 
-        `profile` None is nobody's; left out, it is every profile. Time spent held is added to `held_seconds`.
+        `profile` None is nobody's; left out, it is every profile. Recipients that wait for the meaning `keeping` wait
+        on, for a person. Time spent held is added to `held_seconds`.
         """
-        job = partial(holds.free_some, held_by=held_by, profile=profile, state=state, now=now)
+        job = partial(holds.free_some, held_by=held_by, profile=profile, state=state, now=now, keeping=keeping)
         return await self._in_batches(job, limit)
 
     # What accounts have used up of their limits

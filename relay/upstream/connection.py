@@ -20,6 +20,7 @@ from aiosmtplib.response import SMTPResponse
 from relay.directory.model import Auth, Meaning, Security, Server
 from relay.mail.reply import Reply
 from relay.secrets.secret import Secret
+from relay.store.errors import StoreError
 from relay.upstream.dial import Endpoint, dial, resolve
 from relay.upstream.exchange import ExchangeStopped
 from relay.upstream.failure import MAPPED, failure_of, garbage, own_failure, refusal
@@ -161,6 +162,9 @@ class Connection:
                 cause = gate.__cause__
                 detail = f"before the final dot: {type(cause).__name__}: {cause}"
                 raise Failed(own_failure(Phase.CONTENT, _STOPPED, Meaning.TEMPORARY, detail)) from cause
+            except StoreError as error:  # a large body is read as it leaves; half a message is on its way
+                self.abort()
+                raise Failed(own_failure(Phase.CONTENT, _STOPPED, Meaning.TEMPORARY, str(error))) from None
             return self._reply(response)
 
     def demand(self, reply: Reply, digit: str) -> Reply:
@@ -207,7 +211,9 @@ class Connection:
             raise
         except MAPPED as error:
             self.abort()
-            raise Failed(self._failure_of(error)) from error
+            failure = self._failure_of(error)
+            # Without its frames: one of them (in wait_for) keeps the error, a circle, and others keep the message.
+            raise Failed(failure) from error.with_traceback(None)
         except BaseException:
             self.abort()
             raise

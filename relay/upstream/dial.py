@@ -63,7 +63,10 @@ async def dial(endpoints: Sequence[Endpoint]) -> socket.socket:
             if task is not winner:
                 task.add_done_callback(_close_result)
                 task.cancel()
-    return (winner or tasks[0]).result()
+    try:
+        return (winner or tasks[0]).result()
+    finally:
+        del task, tasks  # a failed one holds its error, which holds this frame, and both would stay for a while
 
 
 async def _connect(endpoint: Endpoint) -> socket.socket:

@@ -105,6 +105,8 @@ class Upstream:
             fresh.abort()
             self._closed(fresh)
             raise
+        finally:
+            fresh.progress = Progress()  # the caller's may hold all of the message
         return await self._attempt(pool, fresh, transfer, progress)
 
     async def _attempt(self, pool: Pool, connection: Connection, transfer: Transfer, progress: Progress) -> Outcome:
@@ -116,6 +118,8 @@ class Upstream:
             connection.abort()
             self._closed(connection)
             raise
+        finally:
+            connection.progress = Progress()
         pool.put(connection)
         return outcome
 

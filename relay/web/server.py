@@ -1,6 +1,7 @@
 """The pages' own listening socket: opened where `[web] address` says, and again when another program frees it.
 
-Mail does not wait for the pages: an address that is taken is said in the log and in `relay status`, and tried again.
+Mail does not wait for the pages: an address that is taken is said in the log and in `relay status`, and tried again,
+and what the pages stand on, which takes a second to load and make, is made in a thread. Who comes meanwhile waits.
 """
 
 import asyncio
@@ -21,7 +22,7 @@ _BACKLOG = 128
 
 
 class WebServer:
-    """Serves the pages at one address. `make_app` is called with the address that was bound (port 0 takes any)."""
+    """Serves the pages at one address. `make_app` is called, in a thread, with the address that was bound."""
 
     def __init__(self, address: TcpAddress, make_app: Callable[[TcpAddress], ASGIApp]) -> None:
         self._wanted = address
@@ -32,10 +33,11 @@ class WebServer:
         self.trouble = ""
 
     async def start(self) -> None:
-        """Open now, or say why not and go on trying."""
-        if not await self._open():
+        """Take the address now, or say why not and go on trying. The pages answer a moment later."""
+        listening = await self._take_address()
+        if listening is None:
             log.broken(f"the web pages are not open: {self.trouble}")
-            self._task = asyncio.create_task(self._keep_trying(), name="web")
+        self._task = asyncio.create_task(self._open(listening), name="web")
 
     async def stop(self) -> None:
         """Finish the requests that run, for at most a second, and close."""
@@ -51,25 +53,41 @@ class WebServer:
         """Return where the pages are, or why they are not there."""
         return {"address": str(self.address) if self.address else None, "trouble": self.trouble}
 
-    async def _keep_trying(self) -> None:
-        while True:
+    async def _open(self, listening: socket.socket | None) -> None:
+        """Serve as soon as there are an address and an application."""
+        is_late = listening is None
+        while listening is None:
             await asyncio.sleep(_RETRY_SECONDS)
-            if await self._open():
+            listening = await self._take_address()
+        try:
+            await self._serve(listening)
+        except Exception as error:  # whatever it is, mail goes on
+            listening.close()
+            self.address, self.trouble = None, f"a fault of ours ({type(error).__name__}); the log has more"
+            log.broken("the web pages are not open by a fault of ours; please report it", exc_info=True)
+        except BaseException:
+            listening.close()
+            raise
+        else:
+            if is_late:
                 log.warned(f"the web pages are open now at {self.address}")
-                return
 
-    async def _open(self) -> bool:
+    async def _serve(self, listening: socket.socket) -> None:
+        assert self.address is not None
+        app = await asyncio.to_thread(self._make_app, self.address)
+        self._server = HttpServer(app, "web", WebProtocol)
+        await self._server.start(listening)
+
+    async def _take_address(self) -> socket.socket | None:
         try:
             listening = await _listen(self._wanted)
         except OSError as error:
             words = (error.strerror or str(error)).lower()
             self.trouble = f"{self._wanted}: {words}; end the other program, or set another [web] address"
-            return False
+            return None
         self.address = TcpAddress(self._wanted.host, listening.getsockname()[1])
         self.trouble = ""
-        self._server = HttpServer(self._make_app(self.address), "web", WebProtocol)
-        await self._server.start(listening)
-        return True
+        return listening
 
 
 async def _listen(address: TcpAddress) -> socket.socket:

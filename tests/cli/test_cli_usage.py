@@ -155,7 +155,7 @@ def test_serve_and_demo_hand_over_and_end_with_the_exit_code(
         seen.append((port, send))
         return 3
 
-    monkeypatch.setattr("relay.service.run", serve)
+    monkeypatch.setattr("relay.process.run", serve)
     monkeypatch.setattr("relay.demo.run", demo)
     assert relay("serve").code == 7
     assert relay("demo", "--send", "--port", "2500").code == 3

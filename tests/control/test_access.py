@@ -21,6 +21,8 @@ OWN = {
     "agent.authorize",
     "agent.authorized",
     "agent.messages",
+    "agent.message",
+    "agent.sending",
 }
 # What changes nothing in Relay, and yet sends, connects or gives away what is not for everybody's eyes.
 ACTS = {"server.test", "server.try", "channel.test", "agent.test", "doctor", "queue.export", "secrets.list"}

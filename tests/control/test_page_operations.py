@@ -106,16 +106,22 @@ async def test_a_page_has_its_bounds(listed: AdminOperations, wrong: dict[str, A
 
 
 async def test_who_uses_a_server(listed: AdminOperations) -> None:
-    users = await listed.run("server.users", {"name": "main"})
-    assert [user["name"] for user in users] == ["Bob", "cid", "support"]
-    assert users[0] == {
+    found = await listed.run("server.users", {"name": "main"})
+    assert [user["name"] for user in found["items"]] == ["Bob", "cid", "support"]
+    assert (found["total"], found["start"], found["channels"], found["agents"]) == (3, 0, 1, 2)
+    assert found["items"][0] == {
         "name": "Bob",
         "kind": "agent",
         "address": "bob@main.example",
         "override": True,
         "follows_default": True,
     }
-    assert [user["name"] for user in await listed.run("server.users", {"name": "other"})] == ["ann", "sales"]
+    part = await listed.run("server.users", {"name": "main", "start": 1, "limit": 1})
+    assert ([user["name"] for user in part["items"]], part["total"]) == (["cid"], 3)
+    others = await listed.run("server.users", {"name": "other"})
+    assert [user["name"] for user in others["items"]] == ["ann", "sales"]
+    followers = await listed.run("server.users", {"name": "other", "following": True})
+    assert (followers["items"], followers["total"], followers["agents"]) == ([], 0, 0)
     with pytest.raises(Refused, match="there is no server 'mian'; did you mean 'main'"):
         await listed.run("server.users", {"name": "mian"})
 

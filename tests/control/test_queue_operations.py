@@ -195,6 +195,34 @@ async def test_retry_of_a_profile_and_of_all(parts: Parts, operations: AdminOper
     assert await operations.run("queue.retry", {}) == {"ok": True, "retried": 1}
 
 
+async def test_what_a_server_may_have_is_tried_early_only_by_its_id(parts: Parts, operations: AdminOperations) -> None:
+    later = START.replace(year=2099)
+    pausing = stored(State.UNKNOWN, next_attempt=later)
+    await parts.queue.add(new(pausing))
+    await operations.run("queue.retry", {"profile": "jane"})
+    await operations.run("queue.retry", {})
+    assert await parts.queue.message(pausing.id) == pausing
+    assert await operations.run("queue.retry", {"ids": [pausing.id]}) == {"ok": True, "retried": 1}
+    message = await parts.queue.message(pausing.id)
+    assert message is not None
+    assert message.next_attempt is not None
+    assert (message.state, message.next_attempt < later) == ("unknown", True)
+
+
+async def test_a_message_that_is_removed_is_so_although_somebody_has_it(
+    parts: Parts, operations: AdminOperations
+) -> None:
+    to = ("ann@customer.example", "bob@customer.example")
+    message = stored(State.DELIVERED, State.QUEUED, to=to)
+    await parts.queue.add(new(message))
+    await operations.run("queue.remove", {"id": message.id})
+    shown = await operations.run("messages.show", {"id": message.id})
+    assert (shown["state"], [one["state"] for one in shown["recipients"]]) == ("removed", ["delivered", "removed"])
+    for state, found in (("removed", [message.id]), ("delivered", [])):
+        listed = [one["id"] async for one in operations.stream("messages.list", {"state": state})]
+        assert [id_ for id_ in listed if id_ == message.id] == found
+
+
 async def test_an_export_is_the_message_byte_for_byte(operations: AdminOperations) -> None:
     chunks = [b64decode(item["chunk"]) async for item in operations.stream("queue.export", {"id": ID})]
     assert b"".join(chunks) == BYTES

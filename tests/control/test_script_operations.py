@@ -18,6 +18,7 @@ async def test_a_script_is_added_shown_changed_and_removed(operations: AdminOper
         "remove_headers": ["X-Originating-IP"],
         "used_by_channels": 2,
         "used_by_agents": 0,
+        "named_by": [],
         "version": added["version"],
     }
     assert await operations.run("script.list", {}) == [added]

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from relay.delivery import postman as module
+from relay.delivery import bookkeeper as module
 from relay.delivery.accounts import Accounts
+from relay.delivery.bookkeeper import Bookkeeper
 from relay.delivery.office import Office
 from relay.delivery.postman import Postman
 from relay.delivery.reporter import Reporter
@@ -40,6 +41,7 @@ async def postman(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncItera
     )
     schedule = Schedule.of(Delivery())
     queue = Queue(database, "test")
-    yield Postman(office, queue, Accounts(schedule), schedule, Reporter("relay.test", schedule))
+    books = Bookkeeper(office, queue, schedule, Reporter("relay.test", schedule))
+    yield Postman(office, Accounts(schedule), books)
     await queue.aclose()
     await database.close()

@@ -69,7 +69,7 @@ def test_copies_that_are_over_stay_as_they_are() -> None:
     settlement = by_hand.remove(NOW)(message)
     assert settlement is not None
     assert [(one.number, one.state, one.changed) for one in settlement.recipients] == [(1, "removed", NOW)]
-    assert (settlement.state, settlement.is_finished) == ("delivered", True)
+    assert (settlement.state, settlement.is_finished) == ("removed", True)
 
 
 @pytest.mark.parametrize("change", [by_hand.hold, by_hand.release, by_hand.remove])

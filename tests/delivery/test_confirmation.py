@@ -35,7 +35,7 @@ async def waiting(postman: Postman) -> list[StoredMessage]:
 
 async def test_the_confirmation_is_in_the_queue_when_the_client_has_its_answer(postman: Postman) -> None:
     woken = []
-    postman.on_change = lambda: woken.append(True)
+    postman.books.on_change = lambda: woken.append(True)
     reply = await submit(postman, "SUCCESS")
     assert reply.text.startswith("Ok: delivered via ")
     (report,) = await waiting(postman)

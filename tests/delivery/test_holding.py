@@ -9,17 +9,20 @@ from typing import Any
 
 import pytest
 
+from relay import log
 from relay.delivery import dispatcher as module
+from relay.delivery.bookkeeper import utc_now
 from relay.delivery.dispatcher import Dispatcher
 from relay.delivery.lifecycle import State
 from relay.delivery.lifting import lift
-from relay.delivery.postman import Postman, utc_now
+from relay.delivery.postman import Postman
 from relay.directory.model import Account, Meaning
 from relay.mail.address import Address
 from relay.mail.reply import Reply
 from relay.upstream.outcome import Failure, Outcome
 from relay.upstream.phase import Phase
 from tests.delivery.delivery_kit import message_of, state_of, stored, upstream_of
+from tests.delivery.test_submission import envelope_of
 
 ACCOUNT = Account("acmejets", "support@acmejets.example")
 LOST = Failure(phase=Phase.FINAL, reply=Reply(451, "4.4.2", "lost"), meaning=Meaning.UNKNOWN, from_server=False)
@@ -66,7 +69,7 @@ async def test_a_lifted_hold_leaves_a_lost_answer_its_pause(postman: Postman) ->
         await reached(postman, held, State.DELIVERED)
         assert await message_of(postman, pausing) == before
 
-        postman.clock = lambda: utc_now() + timedelta(minutes=31)
+        postman.books.clock = lambda: utc_now() + timedelta(minutes=31)
         dispatcher.wake()
         await reached(postman, pausing, State.DELIVERED)
 
@@ -83,7 +86,7 @@ async def test_a_pause_that_ends_under_a_hold_waits_for_the_hold(postman: Postma
         dispatcher.wake()
         await reached(postman, held, State.HELD)
 
-        postman.clock = lambda: utc_now() + timedelta(minutes=31)
+        postman.books.clock = lambda: utc_now() + timedelta(minutes=31)
         dispatcher.wake()
         await reached(postman, pausing, State.HELD)
 
@@ -208,7 +211,7 @@ async def test_a_used_up_quota_is_tried_by_one_message_when_its_window_is_over(p
             await reached(postman, ids[-1], State.HELD)
         assert len(upstream.transfers) == 1
 
-        postman.clock = lambda: utc_now() + timedelta(minutes=61)
+        postman.books.clock = lambda: utc_now() + timedelta(minutes=61)
         dispatcher.wake()
         async with asyncio.timeout(10):
             while len(upstream.transfers) < 2:  # noqa: ASYNC110  the upstream knows no event
@@ -220,9 +223,63 @@ async def test_a_used_up_quota_is_tried_by_one_message_when_its_window_is_over(p
         assert len(upstream.transfers) == 2
 
         upstream.outcome = accepted
-        postman.clock = lambda: utc_now() + timedelta(minutes=130)
+        postman.books.clock = lambda: utc_now() + timedelta(minutes=130)
         dispatcher.wake()
         for id_ in ids:
             await reached(postman, id_, State.DELIVERED)
     first = await message_of(postman, ids[0])
     assert 125 * 60 < first.held_seconds < 131 * 60, "which counts for neither a warning nor giving up"
+
+
+async def test_a_copy_that_is_held_for_itself_is_not_freed_with_its_account(postman: Postman) -> None:
+    """The server may have it twice, whatever becomes of the account that its message waits for too."""
+    upstream, accepted = upstream_of(postman), upstream_of(postman).outcome
+    busy = Failure(phase=Phase.RCPT, reply=Reply(450, "4.2.0", "busy"), meaning=Meaning.TEMPORARY, from_server=True)
+    lost = Outcome(host="127.0.0.1", accepted=accepted.accepted, refused={0: LOST, 1: busy})
+    id_ = await stored(postman, envelope_of("support@acmejets.example", "one@there.example,two@there.example"))
+
+    async def attempt() -> None:
+        (message,) = await postman.queue.claim(["support"], 1, postman.clock(), str(State.SENDING))
+        await postman.attempt(message)
+
+    async def copies() -> list[str]:
+        return [one.state for one in (await message_of(postman, id_)).recipients]
+
+    for hours in (0, 1):
+        postman.books.clock = lambda hours=hours: utc_now() + timedelta(hours=hours)  # type: ignore[misc]
+        upstream.outcome = lost
+        await attempt()
+    assert await copies() == ["held", "queued"]
+    postman.books.clock = lambda: utc_now() + timedelta(hours=2)
+    upstream.outcome = Outcome(host="127.0.0.1", failure=NO_LOGIN)
+    await attempt()
+    assert await copies() == ["held", "held"]
+    assert (await message_of(postman, id_)).held_by == str(ACCOUNT)
+
+    upstream.outcome = accepted
+    await lift(postman.queue, postman.accounts, ACCOUNT, postman.clock(), with_pairs=True)
+    assert await copies() == ["held", "queued"]
+    await attempt()
+    assert [str(one.address) for one in upstream.transfers[-1].recipients] == ["two@there.example"]
+    message = await message_of(postman, id_)
+    assert (await copies(), message.state, message.held_by) == (["held", "delivered"], State.HELD, "")
+    assert message.reason.startswith("unknown: ")
+
+
+async def test_a_hold_over_an_account_that_the_directory_has_no_more_is_dropped(
+    postman: Postman, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[dict[str, Any]] = []
+    monkeypatch.setattr(log, "released", lambda **facts: told.append(facts))
+    gone, now = Account("acmejets", "gone@acmejets.example"), postman.clock()
+    quota = replace(NO_LOGIN, meaning=Meaning.QUOTA)
+    for account, failure in ((gone, NO_LOGIN), (gone, replace(NO_LOGIN, meaning=Meaning.IDENTITY_REFUSED))):
+        await postman.queue.put_hold(postman.accounts.hold(account, Address.parse("a@b.example"), failure, "", now))
+    for account in (ACCOUNT, Account("nulls", "nulls@acmejets.example")):
+        await postman.queue.put_hold(postman.accounts.hold(account, Address.parse("a@b.example"), quota, "", now))
+    async with dispatching(postman):
+        async with asyncio.timeout(10):
+            while len(await postman.queue.holds()) > 2:  # noqa: ASYNC110  the store knows no event
+                await asyncio.sleep(0.01)
+    assert {hold.username for hold in postman.accounts.holds()} == {ACCOUNT.username, "nulls@acmejets.example"}
+    assert told == [{"account": str(gone), "messages": 0, "reason": "the directory has this account no more"}]

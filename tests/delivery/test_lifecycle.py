@@ -36,6 +36,7 @@ def test_only_an_attempt_delivers() -> None:
         ((State.UNKNOWN, State.QUEUED), State.UNKNOWN),
         ((State.SENDING, State.UNKNOWN), State.SENDING),
         ((State.REMOVED,), State.REMOVED),
+        ((State.DELIVERED, State.REMOVED, State.FAILED), State.REMOVED),
     ],
 )
 def test_what_is_open_counts_before_what_is_over(copies: tuple[State, ...], state: State) -> None:

@@ -5,6 +5,9 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
+import pytest
+
+from relay.delivery import by_hand, lateness
 from relay.delivery.desk import Desk
 from relay.delivery.history import History
 from relay.delivery.journey import Ending, Journey
@@ -15,6 +18,7 @@ from relay.directory.routing import Routing
 from relay.directory.rules import parse_directory
 from relay.mail.envelope import Envelope
 from relay.mail.reply import Reply
+from relay.store.claims import Late
 from relay.upstream.outcome import Failure, Outcome
 from relay.upstream.phase import Phase
 from tests.delivery.delivery_kit import message_of, state_of, stored, upstream_of
@@ -186,7 +190,58 @@ async def test_direct_does_not_ask_a_server_that_asked_for_a_pause(postman: Post
     assert [str(await submit(postman)) for _ in range(3)] == [said] * 3
     assert len(upstream.transfers) == 1
     now = postman.clock()
-    postman.clock = lambda: now + timedelta(seconds=31)
+    postman.books.clock = lambda: now + timedelta(seconds=31)
     upstream.outcome = accepted
     assert (await submit(postman)).code == 250
     assert upstream.transfers[-1].server.max_connections == 2  # half of them, until more got through
+
+
+async def test_what_waits_for_the_days_budget_is_warned_about_and_given_up(
+    postman: Postman, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is tried for it, and its sender is told as of every other mail: waiting for a limit is no hold."""
+    limited(postman, recipients_per_day=1)
+    postman.books.office = postman.office
+    monkeypatch.setattr(lateness, "_EVERY_SECONDS", 0.0)
+    assert (await submit(postman)).text.startswith("Ok: delivered")
+    id_ = queued_id(await submit(postman))
+    before = await message_of(postman, id_)
+
+    async def kinds() -> list[str]:
+        found = await postman.queue.search(limit=9)
+        return sorted(one.subject.rpartition(" ")[2] for one in found if one.is_report)
+
+    async with dispatching(postman) as dispatcher:
+        for hours, expected in ((3, []), (5, ["delayed"]), (50, ["delayed"]), (97, ["delayed", "failed"])):
+            postman.books.clock = lambda hours=hours: before.created + timedelta(hours=hours)  # type: ignore[misc]
+            dispatcher.wake()
+            async with asyncio.timeout(10):
+                while await kinds() != expected:  # noqa: ASYNC110  the store knows no event
+                    await asyncio.sleep(0.01)
+            await asyncio.sleep(0.2)
+            assert await kinds() == expected
+            if hours < 97:
+                after = await message_of(postman, id_)
+                assert (after.state, after.attempts, after.next_attempt) == (State.QUEUED, 0, before.next_attempt)
+        await reached(postman, id_, State.FAILED)
+    sent = [one for one in upstream_of(postman).transfers if one.sender is not None]
+    assert len(sent) == 1
+
+
+async def test_time_spent_held_is_not_spent_waiting_for_a_budget(postman: Postman) -> None:
+    limited(postman, recipients_per_day=1)
+    assert (await submit(postman)).text.startswith("Ok: delivered")
+    id_ = queued_id(await submit(postman))
+    message = await message_of(postman, id_)
+    assert await postman.queue.edit(id_, by_hand.hold(message.created))
+    assert await postman.queue.edit(id_, by_hand.release(message.created + timedelta(hours=3)))
+
+    async def late(hours: float) -> list[str]:
+        now = message.created + timedelta(hours=hours)
+        wanted = Late(now, 4 * 3600, 96 * 3600, "unknown")
+        found = await postman.queue.claim_late(["support"], wanted, 9, now, "sending")
+        for one in found:
+            await postman.queue.release_lease(one.id, one.fence, "queued")
+        return [one.id for one in found]
+
+    assert [await late(hours) for hours in (6.9, 7.1)] == [[], [id_]]

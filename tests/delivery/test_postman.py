@@ -2,7 +2,7 @@
 
 import asyncio
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -93,6 +93,38 @@ async def test_a_fault_of_ours_leaves_no_message_under_way(*, is_sent: bool, sta
     assert after.reason.endswith(": 451 4.3.0 the relay met a fault of its own in this attempt; its log says which")
     assert after.next_attempt is not None
     assert after.next_attempt > postman.clock(), "not at once, again and again"
+
+
+@pytest.mark.parametrize("step", ["content", "deliver"])
+async def test_a_fault_that_never_ends_is_tried_by_the_schedule_and_given_up(
+    step: str, postman: Postman, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(*_: Any) -> Outcome:
+        raise ZeroDivisionError
+
+    owner = upstream_of(postman) if step == "deliver" else postman.queue
+    monkeypatch.setattr(owner, step, fail)
+    id_, now, pauses = await stored(postman), postman.clock(), list[float]()
+    postman.books.chance = lambda: 0.5
+    for _ in range(3):
+        postman.books.clock = lambda now=now: now  # type: ignore[misc]
+        (message,) = await postman.queue.claim(["support"], 5, now, str(State.SENDING))
+        await postman.attempt(message)
+        due = (await message_of(postman, id_)).next_attempt
+        assert due is not None
+        pauses.append((due - now).total_seconds())
+        now = due
+    assert pauses == [60, 120, 300]
+    assert len(await postman.queue.attempts(id_)) == 3
+
+    now += timedelta(days=5)
+    postman.books.clock = lambda: now
+    (message,) = await postman.queue.claim(["support"], 5, now, str(State.SENDING))
+    await postman.attempt(message)
+    assert await state_of(postman, id_) == State.FAILED
+    (report,) = await postman.queue.list_queue(limit=5)
+    assert report.subject == f"report about {id_}: failed"
+    assert [str(one.recipient.address) for one in report.recipients] == [SENDER]
 
 
 def fail_once(postman: Postman, step: str, monkeypatch: pytest.MonkeyPatch) -> None:

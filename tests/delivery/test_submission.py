@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from relay.delivery.accounts import Accounts
+from relay.delivery.bookkeeper import Bookkeeper
 from relay.delivery.desk import Desk
 from relay.delivery.history import History
 from relay.delivery.journey import Ending, Journey
@@ -148,7 +149,7 @@ async def make_bench(tmp_path: Path) -> AsyncIterator[Maker]:
         )
         schedule = Schedule.of(Delivery())
         accounts, reporter = Accounts(schedule), Reporter("relay.test", schedule)
-        postman = Postman(office, queue, accounts, schedule, reporter)
+        postman = Postman(office, accounts, Bookkeeper(office, queue, schedule, reporter))
         return Bench(Desk("relay.test", office, postman, History(queue)), upstream, journeys)
 
     yield make
@@ -194,10 +195,10 @@ async def test_the_three_ways_log_in_and_leave_as_one_identity(
         (Meaning.REFUSED, Reply(550, "5.1.1", "no such user"), "550 5.1.1 no such user"),
         (Meaning.REFUSED, Reply(554, "5.0.0", "no"), "554 5.0.0 no"),
         (Meaning.TEMPORARY, Reply(450, "4.2.0", "greylisted"), "451 4.2.0 greylisted"),
-        (Meaning.QUOTA, Reply(550, "5.4.5", "Daily user sending limit exceeded"), "451 4.7.0 "),
+        (Meaning.QUOTA, Reply(550, "5.4.5", "Daily user sending limit exceeded"), "451 4.7.8 "),
         (Meaning.LOGIN_REFUSED, Reply(535, "5.7.8", "bad password"), "451 4.7.8 "),
-        (Meaning.IDENTITY_REFUSED, Reply(554, "5.2.252", "SendAsDenied"), "451 4.7.1 "),
-        (Meaning.ACCOUNT_FULL, Reply(554, "5.2.2", "mailbox full"), "451 4.2.2 "),
+        (Meaning.IDENTITY_REFUSED, Reply(554, "5.2.252", "SendAsDenied"), "451 4.7.8 "),
+        (Meaning.ACCOUNT_FULL, Reply(554, "5.2.2", "mailbox full"), "451 4.7.8 "),
         (Meaning.UNKNOWN, Reply(451, "4.4.2", "lost"), "451 4.4.2 "),
     ],
 )
@@ -210,6 +211,27 @@ async def test_only_a_refusal_is_final_for_the_client(
     (journey,) = bench.journeys
     assert journey.ending is (Ending.FAILED if reply.is_permanent else Ending.DEFERRED)
     assert journey.upstream == upstream
+
+
+@pytest.mark.parametrize(
+    ("meaning", "what_to_do"),
+    [
+        (Meaning.LOGIN_REFUSED, "please check the email password"),
+        (Meaning.IDENTITY_REFUSED, "please tell your administrator"),
+        (Meaning.QUOTA, "please try again later"),
+        (Meaning.LOCK_OUT, "please try again later, or tell your administrator"),
+        (Meaning.ACCOUNT_FULL, "please delete mail in it, or tell your administrator"),
+    ],
+)
+async def test_whatever_holds_an_account_its_client_hears_the_same_code_and_what_to_do(
+    make_bench: Maker, meaning: Meaning, what_to_do: str
+) -> None:
+    bench = make_bench(failed(meaning, Reply(550, "5.0.0", "in the words of the server")))
+    said = [str(await bench.send("support@acmejets.example")) for _ in range(2)]
+    assert len(bench.upstream.transfers) == 1, "the second meets the hold"
+    assert said[0] == said[1]
+    assert said[0].startswith("451 4.7.8 ")
+    assert said[0].endswith(f"; {what_to_do}")
 
 
 async def test_what_a_login_refusal_said_is_for_the_log_not_for_the_client(make_bench: Maker) -> None:

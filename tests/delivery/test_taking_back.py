@@ -5,8 +5,9 @@ from datetime import timedelta
 
 import pytest
 
+from relay.delivery.bookkeeper import utc_now
 from relay.delivery.lifecycle import State
-from relay.delivery.postman import Postman, utc_now
+from relay.delivery.postman import Postman
 from relay.directory.model import Meaning
 from relay.mail.reply import Reply
 from relay.store.messages import Attempt, NewMessage
@@ -27,13 +28,13 @@ async def die_in_an_attempt(postman: Postman, *, final_dot: bool = False) -> str
     await dying.begin_attempt(id_, message.fence, attempt)
     if final_dot:
         await dying.mark_final_dot(id_, message.fence, 1)
-    postman.queue = Queue(dying._database, "the next run")
+    postman.books.queue = Queue(dying._database, "the next run")
     return id_
 
 
 async def test_what_never_had_its_final_dot_is_tried_at_once(postman: Postman) -> None:
     id_ = await die_in_an_attempt(postman)
-    await postman.take_back()
+    await postman.books.take_back()
     message = await message_of(postman, id_)
     assert (message.state, message.unknowns, message.warned) == (State.QUEUED, 0, False)
     assert message.next_attempt is not None
@@ -45,7 +46,7 @@ async def test_what_never_had_its_final_dot_is_tried_at_once(postman: Postman) -
 
 async def test_what_had_its_final_dot_pauses_as_unknown(postman: Postman) -> None:
     id_ = await die_in_an_attempt(postman, final_dot=True)
-    await postman.take_back()
+    await postman.books.take_back()
     message = await message_of(postman, id_)
     assert (message.state, message.unknowns) == (State.UNKNOWN, 1)
     assert message.next_attempt is not None
@@ -58,8 +59,8 @@ async def test_a_relay_that_was_down_for_long_tells_the_sender_and_drops_nothing
 ) -> None:
     """The time that it has waited is judged by the attempt that follows, which can report it."""
     id_ = await die_in_an_attempt(postman)
-    postman.clock = lambda: utc_now() + timedelta(days=days)
-    await postman.take_back()
+    postman.books.clock = lambda: utc_now() + timedelta(days=days)
+    await postman.books.take_back()
     assert (await message_of(postman, id_)).state == State.QUEUED
 
     upstream_of(postman).outcome = Outcome(host="127.0.0.1", failure=BUSY)
@@ -77,6 +78,6 @@ async def test_a_copy_that_was_delivered_before_stays_so(postman: Postman) -> No
     both = replace(both, envelope=replace(both.envelope, recipients=tuple(one.recipient for one in both.recipients)))
     await postman.queue.add(NewMessage(message=both, content=await postman.queue.content(id_)))
     assert await postman.queue.claim_one("two", str(State.SENDING))
-    postman.queue = Queue(postman.queue._database, "the next run")
-    await postman.take_back()
+    postman.books.queue = Queue(postman.queue._database, "the next run")
+    await postman.books.take_back()
     assert [one.state for one in (await message_of(postman, "two")).recipients] == [State.DELIVERED, State.QUEUED]

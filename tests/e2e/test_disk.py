@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import pytest
+import tomli_w
 
 from tests.e2e.kills import check, settings
 from tests.e2e.ledger import Ledger, arrivals, message, settle_all
@@ -20,7 +21,7 @@ from tests.peers.fixtures import StartRelay
 from tests.peers.packages import program
 from tests.peers.recorder import Recorder
 from tests.peers.relay import Relay, one_channel, open_server
-from tests.peers.system import run, wait_until
+from tests.peers.system import free_port, run, wait_until
 
 # A channel whose mail needs no store while its upstream is well.
 DIRECT = "direct@acmejets.example"
@@ -117,6 +118,21 @@ def test_a_floor_refuses_before_the_disk_is_full_and_the_queue_goes_on(
         disk.make_room()
         wait_until(lambda: ledger.submit(relay, "again").startswith("250 "), "room")
         check(ledger, relay, recorder, is_doubtful=False)
+
+
+@pytest.mark.needs("root", "unshare", "nsenter")
+def test_a_large_message_leaves_a_disk_that_is_below_the_floor(start_relay: StartRelay, recorder: Recorder) -> None:
+    relay = start_relay(directory(free_port()), queued("16MiB"), starts=False)
+    ledger = Ledger()
+    with small_disk(relay, "32m") as disk:
+        relay.start(*disk.within)
+        ledger.submit(relay, "large", body=BODY * 2000)  # more than stays in memory
+        disk.fill(leave=12 * 1024**2)
+        names = (f"late{number}" for number in count())
+        wait_until(lambda: ledger.submit(relay, next(names)) == NO_ROOM, "the floor")
+        (disk.folder / "directory.toml").write_text(tomli_w.dumps(directory(recorder.port)))
+        check(ledger, relay, recorder, is_doubtful=False)
+        assert arrivals(recorder)["large"] == 1
 
 
 @pytest.mark.needs("root", "unshare", "nsenter")

@@ -78,4 +78,4 @@ def test_an_application_sends_through_the_account_of_each_profile_that_it_may_us
 def test_a_sender_that_the_account_does_not_own_waits_for_the_administrator(relay: Relay) -> None:
     with relay.connect() as client:
         reply = client.submit("press@owners.example", "you@customer.example", MESSAGE % b"press@owners.example")
-    assert reply.startswith("451 4.7.1")
+    assert reply.startswith("451 4.7.8")

@@ -70,6 +70,46 @@ def test_sigterm_ends_within_30_seconds_whatever_a_server_does(
         wait_until(lambda: len(recorder.messages) == 1, "the message")
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("mode", "step", "said", "states"),
+    [
+        ("auto", "MAIL", "250 2.0.0 Ok: queued as ", ["queued"]),
+        ("auto", ".", "250 2.0.0 Ok: queued as ", ["unknown"]),
+        ("direct", "MAIL", "421 4.3.2 ", []),
+        ("direct", ".", "451 4.4.2 ", []),
+    ],
+)
+def test_sigterm_leaves_no_client_without_an_answer_however_patient_it_is(
+    mode: str,
+    step: str,
+    said: str,
+    states: list[str],
+    start_relay: StartRelay,
+    recorder: Recorder,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("tests.peers.recorder._PATIENCE", 100.0)
+    monkeypatch.setattr("tests.peers.raw._TIMEOUT", 60.0)
+    recorder.hold(step)
+    relay = start_relay(one_channel(open_server(recorder.port)), {"delivery": {"mode": mode, "patience": "90s"}})
+    with relay.connect() as client:
+        client.envelope(SENDER, "you@customer.example")
+        client.say("DATA")
+        client.send(MESSAGE + b".\r\n")
+        recorder.wait_for(step)
+        began = time.monotonic()
+        relay.signal(signal.SIGTERM)
+        assert client.reply().startswith(said)
+    assert relay.process is not None
+    assert relay.process.wait(60) == 0
+    assert time.monotonic() - began < 30
+    recorder.replies[step] = b"450 4.2.0 busy\r\n"  # so that what waits is seen to wait
+    recorder.release(step)
+    relay.start()
+    wait_until(lambda: [entry["state"] for entry in relay.ask("queue", "list")] == states, "what is left")
+
+
 def test_a_kill_does_not_keep_the_next_start_from_working_and_a_folder_has_one_relay(
     start_relay: StartRelay, recorder: Recorder
 ) -> None:

@@ -44,10 +44,12 @@ class Logins(Hearing):
         initial = None
         if len(words) == 2:
             initial = b"" if words[1] == b"=" else decoded(words[1])
-        if len(words) not in {1, 2} or (len(words) == 2 and initial is None):
+        if len(words) not in {1, 2}:
             yield from self._say("501")
         elif mechanism not in _MECHANISMS:
             yield from self._say("504")
+        elif len(words) == 2 and initial is None:
+            yield from self._say("501")
         else:
             yield from _MECHANISMS[mechanism](self, initial)
 

@@ -23,6 +23,7 @@ from relay.endpoint import TcpAddress, UnixAddress, parse_endpoint
 from relay.listener.server import Listeners
 from relay.listener.tls import LiveCertificate
 from relay.listener.tolerance import Tolerance
+from relay.mail.body import InMemory, NewBody
 from relay.mail.content import Content
 from relay.mail.envelope import Envelope
 from relay.mail.reply import Reply
@@ -64,6 +65,7 @@ class Handed:
     content: bytes = b""
     reply: Reply | None = None
     left: asyncio.Event = field(default_factory=asyncio.Event)
+    hurried: list[float] = field(default_factory=list)
 
 
 @dataclass
@@ -124,12 +126,17 @@ class FakeSubmission:
         match recipient:
             case "crash":
                 raise RuntimeError(SECRET)
-            case "slow":
+            case "slow" | "hasty":
                 await self.desk.gate.wait()
         return _DECISIONS.get(recipient, Reply(250, "2.0.0", "Ok: delivered via acmejets: taken"))
 
     def client_left(self) -> None:
         self.handed.left.set()
+
+    def hurry(self, seconds: float) -> None:
+        self.handed.hurried.append(seconds)
+        if self.handed.envelope.recipients[0].address.local == "hasty":
+            self.desk.gate.set()
 
 
 @dataclass
@@ -261,6 +268,7 @@ async def door(
     tolerance: Tolerance | None = None,
     logins: FakeLogins | None = None,
     certificate: LiveCertificate | None = None,
+    new_body: NewBody = InMemory,
 ) -> AsyncIterator[Door]:
     desk, logins = FakeDesk(), logins or FakeLogins()
     opened = Listeners(
@@ -270,6 +278,7 @@ async def door(
         logins=logins,
         tolerance=tolerance,
         certificate=certificate,
+        new_body=new_body,
     )
     await opened.open()
     try:

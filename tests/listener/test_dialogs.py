@@ -12,6 +12,7 @@ from tests.listener.dialog_player import DIALOGS, play
 ELSEWHERE = {
     replies.LINE_TOO_LONG: "test_login.py",
     replies.LOST_TRACK: "test_session_life.py",
+    replies.NO_ROOM: "test_spooling.py",
     replies.TOO_SLOW: "test_pace.py",
 }
 FOR_THE_LOG = {replies.NO_TLS}  # whose client cannot be told

@@ -7,7 +7,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from relay.listener import replies
-from relay.listener.commands import LONGEST_LINE, LONGEST_LOGIN_LINE
+from relay.listener.commands import LONGEST_LINE
 from relay.listener.tolerance import Tolerance
 from relay.secrets.logins import TooManyLogins
 from relay.secrets.sources import SecretUnavailable
@@ -160,22 +160,31 @@ async def test_the_log_names_the_login_and_never_the_password() -> None:
 
 
 async def test_lines_of_auth_may_be_long_and_others_not() -> None:
-    name, most = "j" * 250, LONGEST_LOGIN_LINE - 1  # the CR counts
+    """12,288 octets of base64 in one line, with AUTH before them or not (RFC 4954 section 4)."""
+    name, longest = "j" * 250, b"A" * 12_288
     response = base64.b64encode(f"{name}\0{name}\0{'x' * 1000}".encode())
     async with door(logins=FakeLogins({name: "x" * 1000}), tolerance=Tolerance(errors=100)) as relay:
         assert await once(relay, b"AUTH PLAIN " + response + b"\r\n") == [str(replies.LOGGED_IN)]
         async with relay.client() as client:
             await client.begin()
-            beginning = b"AUTH PLAIN "
-            longest = beginning + b"A" * (most - len(beginning))
+            assert (await client.ask(b"AUTH PLAIN " + longest + b"\r\n"))[:3] == "501"
+            assert await client.ask(b"AUTH PLAIN " + longest + b"AAAA\r\n") == str(replies.LINE_TOO_LONG)
+            assert await client.ask(b"AUTH PLAIN " + longest * 20 + b"\r\n") == str(replies.LINE_TOO_LONG)
+            assert await client.ask(b"AUTH PLAIN\r\n") == "334 "
             assert (await client.ask(longest + b"\r\n"))[:3] == "501"
+            assert await client.ask(b"AUTH PLAIN\r\n") == "334 "
             assert await client.ask(longest + b"A\r\n") == str(replies.LINE_TOO_LONG)
-            assert await client.ask(b"AUTH PLAIN\r\n") == "334 "
-            assert (await client.ask(b"A" * most + b"\r\n"))[:3] == "501"
-            assert await client.ask(b"AUTH PLAIN\r\n") == "334 "
-            assert await client.ask(b"A" * (most + 1) + b"\r\n") == str(replies.LINE_TOO_LONG)
             assert await client.ask(b"NOOP " + b"x" * LONGEST_LINE + b"\r\n") == str(replies.LINE_TOO_LONG)
             assert await client.ask(GOOD.replace(b"AUTH", b"auth")) == REFUSED
+
+
+async def test_a_password_as_long_as_a_line_is_wrong_like_any_other() -> None:
+    """Clients show their user what 535 says; what they sent was no fault of protocol."""
+    long_password, long_name = plain("jane", "x" * 9000), plain("j" * 9000, "x")
+    async with door(outside(), logins=FakeLogins(LOGINS), tolerance=QUICK, limits=Limits(login_failures=3)) as relay:
+        with capture_logs() as lines:
+            assert await once(relay, long_password, long_name, long_password) == [REFUSED, REFUSED, TOO_MANY]
+    assert max(len(line["login"]) for line in lines if "login" in line) < 300
 
 
 async def test_an_exchange_octet_by_octet() -> None:

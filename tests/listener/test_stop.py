@@ -107,6 +107,32 @@ async def test_a_message_that_is_being_received_is_finished_first() -> None:
 
 
 @on_both_loops
+async def test_who_waits_long_is_hurried_and_has_an_answer() -> None:
+    async with door() as relay, relay.client() as client:
+        await client.begin(MAIL, b"RCPT TO:<hasty@customer.example>\r\n", b"DATA\r\n")
+        await client.send(TEXT, b".\r\n")
+        await within(relay.desk.begun.wait())
+        stopping = asyncio.create_task(relay.listeners.stop(patience=1))
+        assert (await client.line()).startswith("250 2.0.0 ")
+        assert (await client.line()).startswith("421 4.3.2 ")
+        await within(stopping)
+        (seconds,) = relay.desk.messages[0].hurried
+        assert 0 < seconds < 0.5, "less than what is left"
+
+
+@on_both_loops
+async def test_a_message_that_comes_when_others_are_hurried_is_hurried_too() -> None:
+    async with door(tolerance=Tolerance(lull=10, farewell=10)) as relay, relay.client() as client:
+        await client.begin(MAIL, RCPT, b"DATA\r\n")
+        stopping = asyncio.create_task(relay.listeners.stop(patience=4))
+        await asyncio.sleep(2.5)
+        assert (await client.ask(TEXT, b".\r\n")).startswith("250 2.0.0 ")
+        (seconds,) = relay.desk.messages[0].hurried
+        assert seconds < 1
+        await within(stopping)
+
+
+@on_both_loops
 async def test_patience_ends_and_the_hand_over_goes_on_without_its_client() -> None:
     async with door() as relay, relay.client() as client, relay.client() as sender:
         await client.begin(MAIL, SLOW, b"DATA\r\n")

@@ -48,13 +48,14 @@ def test_a_user_without_a_home_has_the_others(monkeypatch: pytest.MonkeyPatch) -
         ("mail.x.example:587", TcpAddress("mail.x.example", 587)),
         ("[::1]:2525", TcpAddress("::1", 2525)),
         ("unix:/run/x.sock", UnixAddress(Path("/run/x.sock"))),
+        ("/run/x.sock", UnixAddress(Path("/run/x.sock"))),
     ],
 )
 def test_the_environment_decides_alone(text: str, expected: object) -> None:
     assert places({"RELAY_SUBMIT": text, "HOME": "/home/jo"}, USER) == (expected,)
 
 
-@pytest.mark.parametrize("text", ["localhost", "/run/x.sock", "unix:x", "fd:submit", "::1:25", "x:99999"])
+@pytest.mark.parametrize("text", ["localhost", "run/x.sock", "unix:x", "fd:submit", "::1:25", "x:99999"])
 def test_what_names_no_place_is_a_fault(text: str) -> None:
     with pytest.raises(NotSent, match="RELAY_SUBMIT: ") as caught:
         places({"RELAY_SUBMIT": text}, USER)

@@ -10,6 +10,7 @@ from typing import Any
 
 from relay.directory.client import Client
 from relay.mail.address import Address
+from relay.mail.body import InMemory, NewBody
 from relay.mail.content import Content
 from relay.mail.envelope import Body, Envelope, Recipient
 from relay.mail.notify import Notify, OriginalRecipient, Return
@@ -146,10 +147,10 @@ def delivered(message: StoredMessage, **facts: Any) -> Settlement:
 
 
 @asynccontextmanager
-async def open_queue(path: Path, owner: str = "this run") -> AsyncIterator[Queue]:
+async def open_queue(path: Path, owner: str = "this run", new_body: NewBody = InMemory) -> AsyncIterator[Queue]:
     """The queue of a store; its clock stands at NOW."""
     database = await open_database(path)
-    queue = Queue(database, owner, clock=lambda: NOW)
+    queue = Queue(database, owner, clock=lambda: NOW, new_body=new_body)
     try:
         yield queue
     finally:

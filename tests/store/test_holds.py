@@ -1,6 +1,7 @@
 from dataclasses import replace
 from datetime import timedelta
 
+from relay.store.holds import Cause
 from relay.store.messages import HoldRow, StoredRecipient
 from relay.store.queue import Queue
 from tests.store.store_kit import MINUTE, NOW, new, new_message
@@ -38,7 +39,7 @@ async def states(queue: Queue) -> dict[str, str]:
 
 
 async def hold_all(queue: Queue, *profiles: str | None) -> int:
-    return await queue.hold_waiting(profiles, held_by=ACCOUNT, state="held", reason="no login", now=NOW)
+    return await queue.hold_waiting(profiles, cause=Cause(ACCOUNT, "login-refused", "no login"), state="held", now=NOW)
 
 
 async def test_what_waits_is_held_and_freed(queue: Queue) -> None:
@@ -57,6 +58,33 @@ async def test_what_waits_is_held_and_freed(queue: Queue) -> None:
     assert await states(queue) == {"a": "queued", "b": "queued", "c": "queued", "under way": "sending"}
 
 
+async def test_a_copy_that_waits_for_a_person_stays_when_its_message_is_freed(queue: Queue) -> None:
+    message = new_message("a", to=("x@there.example", "y@there.example"))
+    for_person = replace(message.recipients[0], state="held", meaning="unknown")
+    await queue.add(new(replace(message, recipients=(for_person, message.recipients[1]))))
+    await queue.add(
+        new(
+            replace(
+                message,
+                id="b",
+                recipients=(for_person, replace(for_person, number=1)),
+                state="held",
+                next_attempt=None,
+                held_by=ACCOUNT,
+            )
+        )
+    )
+    await queue.hold_waiting(["support"], cause=Cause(ACCOUNT, "quota", ""), state="held", now=NOW)
+    held = await queue.message("a")
+    assert held is not None
+    assert [(one.state, one.meaning) for one in held.recipients] == [("held", "unknown"), ("held", "quota")]
+    assert await queue.free(ACCOUNT, state="queued", now=NOW, keeping="unknown") == 1
+    freed = await queue.message("a")
+    assert freed is not None
+    assert [one.state for one in freed.recipients] == ["held", "queued"]
+    assert await states(queue) == {"a": "queued", "b": "held"}
+
+
 async def test_a_held_message_says_by_whom_and_why_and_counts_the_time(queue: Queue) -> None:
     before = new_message("a", held_seconds=1.5)
     await queue.add(new(before))
@@ -68,12 +96,17 @@ async def test_a_held_message_says_by_whom_and_why_and_counts_the_time(queue: Qu
         held_by=ACCOUNT,
         held_since=NOW,
         reason="no login",
-        recipients=(replace(before.recipients[0], state="held"),),
+        recipients=(replace(before.recipients[0], state="held", meaning="login-refused"),),
     )
     assert await queue.message("a") == held
     later = NOW + timedelta(seconds=90, microseconds=500_000)
     await queue.free(ACCOUNT, state="queued", now=later)
-    assert await queue.message("a") == replace(before, next_attempt=later, held_seconds=92.0)
+    assert await queue.message("a") == replace(
+        before,
+        next_attempt=later,
+        held_seconds=92.0,
+        recipients=(replace(before.recipients[0], meaning="login-refused"),),
+    )
 
 
 async def test_only_the_recipients_that_wait_with_the_message_are_held(queue: Queue) -> None:
@@ -99,7 +132,7 @@ async def test_what_pauses_is_held_only_when_it_is_due(queue: Queue) -> None:
         new(new_message("later", next_attempt=NOW + MINUTE)),
     )
     moved = await queue.hold_waiting(
-        ["support"], held_by=ACCOUNT, state="held", reason="no login", now=NOW, pausing="unknown"
+        ["support"], cause=Cause(ACCOUNT, "login-refused", "no login"), state="held", now=NOW, pausing="unknown"
     )
     assert moved == 2
     await queue.free(ACCOUNT, state="queued", now=NOW)

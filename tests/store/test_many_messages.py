@@ -12,6 +12,7 @@ import pytest
 from sqlalchemy import event
 
 from relay.mail.address import Address
+from relay.store.holds import Cause
 from relay.store.queue import Queue
 from relay.store.tables import microseconds
 from tests.store.store_kit import NOW, new, new_message, open_queue, settlement
@@ -159,7 +160,11 @@ def full_scans(plan: str) -> list[str]:
         (lambda q: q.claim(["agent1"], 5, NOW - timedelta(days=1), "s"), "ix_messages_waiting (profile=?", False),
         (lambda q: q.claim(["agent2", "agent4"], 5, NOW, "s"), "ix_messages_waiting (profile=?", False),
         (lambda q: q.make_due(NOW - timedelta(days=9), profile="x"), "ix_messages_waiting (profile=?", True),
-        (lambda q: q.hold_waiting(["x"], held_by="a", state="h", reason="", now=NOW), "ix_messages_waiting", False),
+        (
+            lambda q: q.hold_waiting(["x"], cause=Cause("a", "login-refused", ""), state="h", now=NOW),
+            "ix_messages_waiting",
+            False,
+        ),
         (lambda q: q.free("nobody", state="queued", now=NOW), "ix_messages_held (held_by=?)", True),
         (lambda q: q.held_for(), "COVERING INDEX ix_messages_held", False),
         (lambda q: q.renew_leases(), "ix_messages_leased (lease_owner=?)", True),

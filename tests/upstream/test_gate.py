@@ -1,6 +1,8 @@
 """The gate before the final dot: whoever waits for a delivery may do something of their own first, or stop it."""
 
 import asyncio
+import gc
+import weakref
 from dataclasses import replace
 
 import pytest
@@ -58,6 +60,27 @@ async def deliver(server: ScriptedServer, progress: Progress, content: Content =
         return await way_out.deliver(transfer_to(server_at(server.port), content=content), progress)
     finally:
         await way_out.aclose()
+
+
+async def test_an_idle_connection_keeps_nothing_of_the_message_that_it_carried() -> None:
+    """A gate is a function of the message: with it all of the message would stay for as long as nobody sends."""
+
+    class Message:
+        async def gate(self) -> None:
+            """Let it go on."""
+
+    message = Message()
+    progress = Progress(before_final_dot=message.gate)
+    async with scripted() as server:
+        way_out = Upstream("relay.example", FAST)
+        try:
+            assert (await way_out.deliver(transfer_to(server_at(server.port)), progress)).accepted
+            kept = weakref.ref(message)
+            del message, progress
+            gc.collect()
+            assert kept() is None
+        finally:
+            await way_out.aclose()
 
 
 @pytest.mark.parametrize("content", CONTENTS, ids=["small", "large", "empty"])

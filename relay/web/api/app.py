@@ -1,6 +1,11 @@
 """The API as one ASGI application, with its own description (OpenAPI) at /api/v1/openapi.json."""
 
+import json
+from asyncio import Lock, to_thread
+
 from fastapi import FastAPI
+from starlette.requests import Request
+from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from relay import __version__
@@ -23,6 +28,7 @@ def make_api(site: Site) -> ASGIApp:
         title="Relay",
         version=__version__,
         description=_DESCRIPTION,
+        openapi_url=None,
         docs_url=None,
         redoc_url=None,
         servers=[{"url": PREFIX}],
@@ -33,7 +39,34 @@ def make_api(site: Site) -> ASGIApp:
     for module in (system, trials, secrets, entries, mail, people):
         api.include_router(module.router())
     _describe_problems(api)
+    api.add_route("/openapi.json", _Description(api).answer, include_in_schema=False)
+    _make_ready(api)
     return api
+
+
+class _Description:
+    """The page of the description, which takes a fifth of a second to put together: once, and in a thread."""
+
+    def __init__(self, api: FastAPI) -> None:
+        self._api = api
+        self._turn = Lock()
+        self._content: bytes | None = None
+
+    async def answer(self, request: Request) -> Response:  # noqa: ARG002
+        """Return it as JSON."""
+        async with self._turn:
+            if self._content is None:
+                self._content = await to_thread(self._text)
+        return Response(self._content, media_type="application/json")
+
+    def _text(self) -> bytes:
+        return json.dumps(self._api.openapi(), ensure_ascii=False).encode()
+
+
+def _make_ready(api: FastAPI) -> None:
+    """Let every route be made now. FastAPI would do it when a request first passes them, and hold the loop up."""
+    for route in api.routes:
+        route.matches({"type": "http", "method": "GET", "path": "", "root_path": "", "headers": []})
 
 
 def _describe_problems(api: FastAPI) -> None:

@@ -212,6 +212,7 @@ def router() -> APIRouter:
     routes = APIRouter()
     _add_history(routes)
     _add_queue(routes)
+    _add_repairs(routes)
     _add_accounts(routes)
     return routes
 
@@ -324,6 +325,8 @@ def _add_queue(routes: APIRouter) -> None:
         """Show what the next attempt of a message would do. Nothing is sent."""
         return await caller.run("queue.preview", id=id)
 
+
+def _add_repairs(routes: APIRouter) -> None:
     @routes.post("/queue/{id}/hold", response_model=Done, responses=responses(404, 409), tags=["queue"])
     async def hold(caller: Asking, id: Id) -> Any:  # noqa: A002
         """Let a message wait until it is released."""

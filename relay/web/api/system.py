@@ -84,7 +84,13 @@ class SecretEntry(BaseModel):
 def router() -> APIRouter:
     """Return the routes of the relay itself."""
     routes = APIRouter()
+    _add_state(routes)
+    _add_ways(routes)
+    _add_secrets(routes)
+    return routes
 
+
+def _add_state(routes: APIRouter) -> None:
     @routes.get("/status", response_model=Status, responses=responses(), tags=["relay"], operation_id="status")
     async def status(caller: Asking) -> Any:
         """Tell how the relay is."""
@@ -100,6 +106,8 @@ def router() -> APIRouter:
         """List the groups and roles that agents have."""
         return await caller.run("agent.groups")
 
+
+def _add_ways(routes: APIRouter) -> None:
     @routes.get(
         "/providers", response_model=list[Told], responses=responses(), tags=["relay"], operation_id="provider.list"
     )
@@ -128,6 +136,8 @@ def router() -> APIRouter:
         findings = await caller.all_of("doctor", name=profile)
         return {"ok": all(one.get("level") != "bad" for one in findings), "findings": findings}
 
+
+def _add_secrets(routes: APIRouter) -> None:
     @routes.get(
         "/secrets",
         response_model=list[SecretEntry],
@@ -160,5 +170,3 @@ def router() -> APIRouter:
     async def rotate(caller: Asking) -> Any:
         """Seal every password under a new master key."""
         return await caller.run("secrets.rotate")
-
-    return routes

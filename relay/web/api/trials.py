@@ -2,14 +2,16 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Body, Response
+from fastapi import APIRouter, Body, Query, Response
 from pydantic import BaseModel, ConfigDict, Field, StrictBool
 
 from relay.web.api.caller import Asking, given_values
-from relay.web.api.entries import Name
+from relay.web.api.entries import Limit, Name, Start
+from relay.web.api.models import Page
 from relay.web.api.nouns import SERVERS
 from relay.web.api.problems import responses
 
+Following = Annotated[bool, Query(description="Only those who follow the default.")]
 _ADDRESS = Field(max_length=320, examples=["you@example.net"])
 
 
@@ -73,6 +75,13 @@ class User(BaseModel):
     address: str
     override: bool
     follows_default: bool
+
+
+class Users(Page[User]):
+    """A part of those who send through a server, and how many channels and agents they are in all."""
+
+    channels: int
+    agents: int
 
 
 class Sheet(BaseModel):
@@ -159,14 +168,16 @@ def _add_server_routes(routes: APIRouter) -> None:
 
     @routes.get(
         "/servers/{name}/users",
-        response_model=list[User],
+        response_model=Users,
         responses=responses(404),
         tags=["servers"],
         operation_id="server.users",
     )
-    async def users(caller: Asking, name: Name) -> Any:
+    async def users(
+        caller: Asking, name: Name, following: Following = False, start: Start = 0, limit: Limit = 50
+    ) -> Any:
         """List who sends through a server."""
-        return await caller.run("server.users", name=name)
+        return await caller.run("server.users", name=name, following=following, start=start, limit=limit)
 
 
 def _add_profile_routes(routes: APIRouter, noun: str) -> None:

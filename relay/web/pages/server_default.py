@@ -14,12 +14,9 @@ _MOST_NAMES = 20
 async def ask(visit: Visit) -> Response:
     """Say who would send through another server from then on."""
     record = await visit.run("server.show", name=visit.path["name"])
-    before, followers = await _followers(visit)
-    numbers = _numbers(followers)
-    shown = followers[:_MOST_NAMES]
-    return visit.render(
-        "server_default.html", record=record, before=before, followers=shown, total=len(followers), numbers=numbers
-    )
+    before, found = await _followers(visit)
+    shown = {"before": before, "followers": found["items"], "total": found["total"], "numbers": _numbers(found)}
+    return visit.render("server_default.html", record=record, **shown)
 
 
 async def change(visit: Visit) -> Response:
@@ -33,26 +30,27 @@ async def change(visit: Visit) -> Response:
 
 async def followed(visit: Visit) -> str:
     """Return who would follow a new default, for the form of a new server."""
-    before, followers = await _followers(visit)
+    before, found = await _followers(visit)
     if before is None:
         return "The first server becomes the default by itself."
-    if not followers:
+    if not found["total"]:
         return f"The default is {before}, and nobody follows it yet."
-    return f"The default is {before}; {_numbers(followers)} follow it and would send through this server from then on."
+    return f"The default is {before}; {_numbers(found)} follow it and would send through this server from then on."
 
 
-async def _followers(visit: Visit) -> tuple[str | None, list[Mapping[str, Any]]]:
+async def _followers(visit: Visit) -> tuple[str | None, Mapping[str, Any]]:
+    """Return the default server, and the first of those who follow it, as `server.users` says."""
     servers = await visit.run("server.list")
     default = next((one["name"] for one in servers if one["default"]), None)
     if default is None:
-        return None, []
-    return default, [one for one in await visit.run("server.users", name=default) if one["follows_default"]]
+        return None, {"items": [], "total": 0, "channels": 0, "agents": 0}
+    return default, await visit.run("server.users", name=default, following=True, limit=_MOST_NAMES)
 
 
-def _numbers(followers: list[Mapping[str, Any]]) -> str:
+def _numbers(found: Mapping[str, Any]) -> str:
     counted = []
     for kind in ("channel", "agent"):
-        count = sum(one["kind"] == kind for one in followers)
+        count = found[f"{kind}s"]
         if count:
             counted.append(f"{count:,} {kind}{'' if count == 1 else 's'}")
     return " and ".join(counted)

@@ -51,12 +51,6 @@ for (const button of document.querySelectorAll("button[data-copies]")) {
   });
 }
 
-// One box for all boxes of a list.
-for (const all of document.querySelectorAll("input[data-checks-all]")) {
-  all.hidden = false;
-  all.addEventListener("change", () => { for (const box of all.form.querySelectorAll("tbody input[type=checkbox]")) box.checked = all.checked; });
-}
-
 // A test tells its steps below its button, instead of on a page of its own.
 async function test(button) {
   const here = document.getElementById(button.dataset.test);

@@ -1,0 +1,224 @@
+"""The bookkeeper: writes down what came of an attempt, and goes on trying until the store has taken it.
+
+States, attempt and reports are one transaction. It also settles what nobody ended: an attempt that a fault of ours
+broke off, or the end of an earlier run.
+"""
+
+import asyncio
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+
+from relay import log
+from relay.delivery.lifecycle import Event, State, message_state, next_state
+from relay.delivery.office import Office
+from relay.delivery.parcel import pinned_route
+from relay.delivery.reporter import Reporter
+from relay.delivery.schedule import Schedule
+from relay.delivery.verdict import Copy, Verdict, begun, copies_of, interrupted, judge, sending
+from relay.delivery.work import Work, ended, settlement_of
+from relay.directory.model import Account, Meaning
+from relay.mail.content import Content
+from relay.mail.reply import Reply
+from relay.store.errors import StoreError
+from relay.store.messages import Attempt, Fenced, HoldRow, NewMessage, StoredMessage
+from relay.store.queue import Queue
+from relay.upstream.outcome import Failure, Outcome
+from relay.upstream.phase import Phase
+
+_TROUBLE_SECONDS = 5.0
+_STOPPED = Reply(451, "4.4.2", "the relay was stopped in the middle of this attempt")
+_FAULT = Reply(451, "4.3.0", "the relay met a fault of its own in this attempt; its log says which")
+_NO_TURN = Reply(451, "4.7.0", "The sending limit of the account is used up")
+_NOT_BEGUN = Reply(451, "4.7.8", "the account was held just before this attempt, which was not made")
+
+
+_UNKNOWN, _TEMPORARY = Meaning.UNKNOWN, Meaning.TEMPORARY
+
+
+def utc_now() -> datetime:
+    """Return the time, aware."""
+    return datetime.now(UTC)
+
+
+@dataclass(slots=True)
+class Bookkeeper:
+    """Keeps the queue's records of attempts. `on_change` is called when something may be due."""
+
+    office: Office
+    queue: Queue
+    schedule: Schedule
+    reporter: Reporter
+    clock: Callable[[], datetime] = utc_now
+    chance: Callable[[], float] = random.random
+    on_change: Callable[[], None] = field(default=lambda: None)
+
+    def new_attempt(self, message: StoredMessage) -> Attempt:
+        """Return the next attempt of a message, which begins now."""
+        return Attempt(
+            number=message.attempts + 1, started=self.clock(), server="", username="", phase=str(Phase.RESOLVE)
+        )
+
+    def judge(self, message: StoredMessage, outcome: Outcome) -> Verdict:
+        """Return what follows from an outcome, by the schedule."""
+        return self._judge(message, copies_of(message, outcome))
+
+    async def record_final_dot(self, work: Work) -> None:
+        """Put on disk that our final dot is about to be sent. Raises Fenced, StoreError: then it must not be."""
+        await self.queue.mark_final_dot(work.message.id, work.message.fence, work.attempt.number)
+
+    async def write_down(self, work: Work, outcome: Outcome, verdict: Verdict) -> None:
+        """Write down the verdict about a stored message, however long the store takes to take it. Raises Fenced."""
+        if verdict.consequence and verdict.message.state == State.HELD:
+            account = Account(work.attempt.server, work.attempt.username)
+            verdict = replace(verdict, message=replace(verdict.message, held_by=str(account)))
+        attempt, reports = ended(work.attempt, outcome, self.clock()), self._reports(work, verdict, outcome)
+        await self._settle(work.message, verdict, attempt, reports)
+
+    async def confirm(self, work: Work, verdict: Verdict, outcome: Outcome) -> None:
+        """Store the confirmation that a client asked for (NOTIFY=SUCCESS), of a message that is not stored itself.
+
+        Only for a message that its server took: one that it refuses is given back to the client, which needs no
+        report. A store that fails costs the confirmation alone. The server has the message, and a client that is
+        told of trouble would send it again.
+        """
+        reports = self._reports(work, verdict, outcome)
+        if not reports:
+            return
+        try:
+            await self.queue.add(*reports)
+        except StoreError as error:
+            log.broken(str(error), id=work.message.id)
+        else:
+            self.on_change()
+
+    async def hold(self, message: StoredMessage, hold: HoldRow, attempt: Attempt | None = None) -> None:
+        """Let a message wait for a hold, untried; `attempt` is the one that was written down and not made."""
+        recipients = tuple(
+            replace(one, state=str(next_state(State(one.state), Event.HOLD)), meaning=hold.meaning)
+            for one in sending(message)
+        )
+        others = {one.number: one for one in message.recipients} | {one.number: one for one in recipients}
+        held = replace(
+            message,
+            recipients=tuple(others[number] for number in sorted(others)),
+            state=str(State.HELD),
+            held_since=self.clock(),
+            held_by=str(Account(hold.server, hold.username)),
+            next_attempt=None,
+            reason=f"{hold.meaning}: {hold.reason}",
+        )
+        over = replace(attempt, ended=self.clock(), reply=str(_NOT_BEGUN), meaning=hold.meaning) if attempt else None
+        await self._settle(message, Verdict(message=held), over, ())
+
+    async def put_off(self, work: Work, why: str) -> None:
+        """Judge a message whose account had no turn for it by how long it has waited. Nothing was tried."""
+        lost = Failure(phase=Phase.RESOLVE, reply=_NO_TURN, meaning=_TEMPORARY, from_server=False, detail=why)
+        outcome = Outcome(host="", failure=lost)
+        verdict = self.judge(work.message, outcome)
+        judged = replace(verdict.message, attempts=work.message.attempts)
+        if verdict.is_open:  # it keeps its place in the line
+            judged = replace(judged, next_attempt=work.message.next_attempt, reason=work.message.reason)
+        verdict = replace(verdict, message=judged)
+        await self._settle(work.message, verdict, None, self._reports(work, verdict, outcome))
+
+    async def give_back(self, message: StoredMessage, pause: float | None = None) -> None:
+        """Let a claimed message wait as before, and go on trying: a lease that we keep would keep it from everybody."""
+        state = message_state(State(one.state) for one in message.recipients)
+        while True:
+            await asyncio.sleep(_TROUBLE_SECONDS if pause is None else pause)
+            pause = None
+            try:
+                await self.queue.release_lease(message.id, message.fence, str(state))
+            except Fenced:
+                return
+            except StoreError as error:
+                log.broken(str(error), id=message.id)
+            else:
+                return
+
+    async def take_back(self) -> None:
+        """Settle what an earlier run of this relay left under way."""
+        async for message, attempt in self.queue.take_back(self.clock()):
+            await self._end_broken_off(message, attempt)
+
+    async def recover(self, message: StoredMessage) -> None:
+        """Settle an attempt that a fault of ours ended: unknown after its final dot, and before that put off.
+
+        It counts like any other, so that a message that we can never handle is given up in its time, too.
+        """
+        under_way, attempt = begun(message), await self._open_attempt(message) or self.new_attempt(message)
+        phase, meaning = (Phase.FINAL, _UNKNOWN) if attempt.final_dot else (Phase.CONTENT, _TEMPORARY)
+        lost = Failure(phase=phase, reply=_FAULT, meaning=meaning, from_server=False)
+        verdict = self._judge(under_way, tuple(Copy(one.number, _FAULT, lost) for one in sending(under_way)))
+        over = replace(attempt, ended=self.clock(), reply=str(_FAULT), meaning=str(meaning))
+        await self._settle(message, verdict, over, await self._reports_anyhow(under_way, verdict))
+
+    async def _open_attempt(self, message: StoredMessage) -> Attempt | None:
+        """Return what is on disk of the attempt under way, as soon as the store can tell."""
+        while True:
+            try:
+                attempts = await self.queue.attempts(message.id)
+            except StoreError as error:
+                log.broken(str(error), id=message.id)
+                await asyncio.sleep(_TROUBLE_SECONDS)
+            else:
+                return attempts[-1] if attempts and attempts[-1].ended is None else None
+
+    async def _reports_anyhow(self, message: StoredMessage, verdict: Verdict) -> tuple[NewMessage, ...]:
+        """Return what is owed after a fault; where the message itself is the trouble, reports that do without it."""
+        if not verdict.failed and not verdict.is_delayed:
+            return ()
+        nothing = Outcome(host="", accepted=_FAULT)
+        try:
+            route = pinned_route(self.office.routing(), message.profile, message.envelope.sender)
+            work = Work(message, await self.queue.content(message.id), self.new_attempt(message), route)
+            return self._reports(work, verdict, nothing)
+        except Exception:
+            log.broken("a report is written without the message that it is about", id=message.id, exc_info=True)
+            return self._reports(Work(message, Content(b""), self.new_attempt(message)), verdict, nothing)
+
+    def _judge(self, message: StoredMessage, copies: tuple[Copy, ...]) -> Verdict:
+        return judge(message, copies, now=self.clock(), schedule=self.schedule, chance=self.chance())
+
+    def _reports(self, work: Work, verdict: Verdict, outcome: Outcome) -> tuple[NewMessage, ...]:
+        return self.reporter.reports(
+            verdict,
+            work.content,
+            route=work.route,
+            fallback=self.office.routing().default_route(),
+            server=outcome.host,
+            has_dsn=outcome.has_dsn,
+            now=self.clock(),
+        )
+
+    async def _end_broken_off(self, message: StoredMessage, attempt: Attempt | None) -> None:
+        """Settle an attempt that ended with its relay: unknown after its final dot, and before that tried at once."""
+        under_way, now = begun(message), self.clock()
+        if attempt is not None and attempt.final_dot:
+            lost = Failure(phase=Phase.FINAL, reply=_STOPPED, meaning=_UNKNOWN, from_server=False)
+            verdict = self._judge(under_way, tuple(Copy(one.number, _STOPPED, lost) for one in sending(under_way)))
+        else:
+            lost = Failure(phase=Phase.CONTENT, reply=_STOPPED, meaning=_TEMPORARY, from_server=False)
+            verdict = Verdict(message=interrupted(under_way, lost, now=now, again=now))
+        over = replace(attempt, ended=now, reply=str(_STOPPED), meaning=str(lost.meaning)) if attempt else None
+        await self._settle(message, verdict, over, ())
+
+    async def _settle(
+        self, before: StoredMessage, verdict: Verdict, attempt: Attempt | None, reports: tuple[NewMessage, ...]
+    ) -> None:
+        """Write an attempt's end, and go on trying: what came of it must not be forgotten while we live."""
+        settlement = settlement_of(before, verdict, attempt, reports)
+        while True:
+            try:
+                await self.queue.settle(settlement)
+                break
+            except Fenced:
+                raise
+            except StoreError as error:
+                log.broken(str(error), id=before.id)
+                await asyncio.sleep(_TROUBLE_SECONDS)
+        self.office.telling.settled(verdict.message, attempt, self.clock(), len(reports))
+        if reports or verdict.is_open:
+            self.on_change()

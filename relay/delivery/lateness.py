@@ -1,0 +1,62 @@
+"""Mail that waits for its account's limits longer than a sender should have to: it is warned about, and given up.
+
+Nothing is tried for it, so no attempt would notice. Waiting for a limit is no hold: its time counts.
+"""
+
+import asyncio
+import time
+from collections.abc import Collection, Sequence
+from datetime import timedelta
+
+from relay import log
+from relay.delivery.lifecycle import State
+from relay.delivery.postman import Postman
+from relay.directory.model import Account, Server
+from relay.store.claims import Late
+from relay.store.errors import StoreError
+
+_EVERY_SECONDS = 10.0
+_MOST = 100  # messages and profiles at once
+# What is due for less has its turn soon, and the attempt says more than we could.
+_DUE_SECONDS = 60.0
+
+
+class Lateness:
+    """One for a relay."""
+
+    def __init__(self, postman: Postman) -> None:
+        self._postman = postman
+        self._looks: dict[Account, asyncio.Task[None]] = {}
+        self._looked: dict[Account, float] = {}
+
+    def look(self, server: Server, account: Account, profiles: Collection[str | None]) -> None:
+        """Look after the mail of these profiles, which waits for this account, unless that was done just now."""
+        now = time.monotonic()
+        if account in self._looks or now < self._looked.get(account, 0.0) + _EVERY_SECONDS:
+            return
+        self._looked[account] = now
+        task = self._looks[account] = asyncio.create_task(self._look(server, account, tuple(profiles)))
+        task.add_done_callback(lambda _: self._looks.pop(account))
+
+    async def stop(self) -> None:
+        """Wait for what is under way."""
+        if self._looks:
+            await asyncio.wait(set(self._looks.values()))
+
+    async def _look(self, server: Server, account: Account, profiles: Sequence[str | None]) -> None:
+        books, now = self._postman.books, self._postman.clock()
+        late = Late(
+            due=now - timedelta(seconds=_DUE_SECONDS),
+            seconds=books.schedule.warn_after,
+            warned_seconds=books.schedule.give_up_after,
+            pausing=str(State.UNKNOWN),
+        )
+        for start in range(0, len(profiles), _MOST):
+            some = profiles[start : start + _MOST]
+            try:
+                messages = await books.queue.claim_late(some, late, _MOST, now, str(State.SENDING))
+            except StoreError as error:
+                log.broken(str(error))
+                return
+            for message in messages:
+                await self._postman.put_off(message, self._postman.office.pacing.reason(server, account))

@@ -1,0 +1,71 @@
+"""One attempt as a value: its message, where it goes, and how it ended."""
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from relay.delivery.lifecycle import State
+from relay.delivery.office import Refused
+from relay.delivery.verdict import Verdict
+from relay.directory.model import Meaning
+from relay.directory.routing import Route
+from relay.mail.content import Content
+from relay.store.messages import Attempt, NewMessage, Settlement, StoredMessage
+from relay.upstream.outcome import Failure, Outcome
+from relay.upstream.phase import Phase
+
+
+@dataclass(slots=True)
+class Work:
+    """One attempt under way: the message with its copies SENDING, as it came, and where it goes."""
+
+    message: StoredMessage
+    content: Content
+    attempt: Attempt
+    route: Route | None = None
+    secret_version: str = ""
+
+
+def ended(attempt: Attempt, outcome: Outcome, now: datetime) -> Attempt:
+    """Return an attempt with what came of it."""
+    failure = outcome.first_failure
+    return replace(
+        attempt,
+        ended=now,
+        phase=str(failure.phase if failure else Phase.FINAL),
+        final_dot=outcome.failure is None or outcome.failure.phase is Phase.FINAL,
+        reply=str(outcome.failure.reply if outcome.failure else outcome.accepted),
+        meaning=str(failure.meaning) if failure else "",
+        tls=outcome.tls.version if outcome.tls else "",
+    )
+
+
+def failure_of(refusal: Refused) -> Failure:
+    """Return our own refusal as what ended an attempt."""
+    meaning = refusal.meaning or (Meaning.REFUSED if refusal.reply.is_permanent else Meaning.TEMPORARY)
+    return Failure(phase=Phase.MAIL, reply=refusal.reply, meaning=meaning, from_server=False, detail=refusal.detail)
+
+
+def settlement_of(
+    before: StoredMessage, verdict: Verdict, attempt: Attempt | None, reports: tuple[NewMessage, ...]
+) -> Settlement:
+    """Return what is to be written: the verdict's message, with those of its recipients that changed."""
+    after = verdict.message
+    was = {one.number: one for one in before.recipients}
+    return Settlement(
+        id=after.id,
+        fence=after.fence,
+        recipients=tuple(one for one in after.recipients if was[one.number] != one or one.state == State.SENDING),
+        state=after.state,
+        next_attempt=after.next_attempt,
+        reason=after.reason,
+        held_by=after.held_by,
+        unknowns=after.unknowns,
+        warned=after.warned,
+        held_since=after.held_since,
+        held_seconds=after.held_seconds,
+        delivered=after.delivered,
+        reply=after.reply,
+        attempt=attempt,
+        is_finished=State(after.state).is_final,
+        reports=reports,
+    )

@@ -1,0 +1,67 @@
+"""The body of a message: chunks in memory, or in the hands of whoever keeps large bodies elsewhere. Pure."""
+
+from collections.abc import Callable, Iterator
+from typing import Protocol, TypeAlias
+
+
+class LargeBody(Protocol):
+    """A body outside of memory. Its chunks never split a CRLF, and each reading begins anew."""
+
+    @property
+    def size(self) -> int:
+        """How many octets it has."""
+
+    @property
+    def is_ascii(self) -> bool:
+        """Whether all of them are ASCII."""
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Yield its chunks."""
+
+
+Body: TypeAlias = tuple[bytes, ...] | LargeBody
+
+
+class Gathering(Protocol):
+    """Takes one body, chunk by chunk. It may raise what whoever keeps it elsewhere raises."""
+
+    @property
+    def held(self) -> int:
+        """How many octets it holds in memory now."""
+
+    def add(self, chunk: bytes) -> None:
+        """Take the next chunk, which does not end between CR and LF."""
+
+    def finish(self) -> Body:
+        """Return the body. Called once, at its end."""
+
+
+NewBody: TypeAlias = Callable[[], Gathering]
+"""Begins a body."""
+
+
+class InMemory:
+    """A body of which all stays in memory."""
+
+    def __init__(self) -> None:
+        self.held = 0
+        self._chunks: list[bytes] = []
+
+    def add(self, chunk: bytes) -> None:
+        """Take the next chunk."""
+        self._chunks.append(chunk)
+        self.held += len(chunk)
+
+    def finish(self) -> Body:
+        """Return the body."""
+        return tuple(self._chunks)
+
+
+def size_of(body: Body) -> int:
+    """Return how many octets a body has."""
+    return sum(map(len, body)) if isinstance(body, tuple) else body.size
+
+
+def is_ascii(body: Body) -> bool:
+    """Tell whether all octets of a body are ASCII."""
+    return all(chunk.isascii() for chunk in body) if isinstance(body, tuple) else body.is_ascii
