@@ -2,7 +2,7 @@
 
 import resource
 
-_BESIDES = 256  # the store, the log, upstream connections that wait for more, whatever a library opens
+_BESIDES = 512  # the pages' clients, the store, the log, upstream connections that wait, whatever a library opens
 
 
 def allow(connections: int) -> None:

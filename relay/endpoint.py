@@ -9,6 +9,8 @@ from typing import TypeAlias
 # Octets; Linux keeps 108 for a path and the NUL behind it (unix(7)).
 LONGEST_SOCKET_PATH = 107
 
+# Octets (RFC 1035 section 2.3.4, as text).
+_LONGEST_NAME, _LONGEST_LABEL = 253, 63
 # "_" is no host name letter, but machines with it exist.
 _HOST = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?")
 
@@ -63,8 +65,10 @@ def parse_endpoint(text: str) -> Endpoint:
 
 
 def is_host_name(text: str) -> bool:
-    """Whether the text can name a machine: ASCII letters, digits, dots, hyphens and underscores."""
-    return _HOST.fullmatch(text) is not None
+    """Whether the text can name a machine: ASCII letters, digits, dots, hyphens, underscores, as long as DNS has."""
+    labels = text.split(".")
+    is_short = len(text) <= _LONGEST_NAME and all(0 < len(label) <= _LONGEST_LABEL for label in labels)
+    return is_short and _HOST.fullmatch(text) is not None
 
 
 def _bare_host(host: str, text: str) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import ConfigDict, ValidationError, validate_call
 
 from relay.control.actor import Actor, Role
-from relay.control.refused import Conflict, NotFound, Refused, UnknownOperation
+from relay.control.refused import Conflict, NotFound, Refused, Unavailable, UnknownOperation
 from relay.directory.edit import EditRefused, NoSuchEntry
 from relay.directory.file import DirectoryChanged, FileRefused
 from relay.faults import Faults
@@ -34,7 +34,6 @@ _SENTENCES = (
     SecretUnavailable,
     SecretBroken,
     SecretRefused,
-    StoreError,
 )
 
 
@@ -128,5 +127,7 @@ def refusals() -> Iterator[None]:
         raise Refused(str(error), key=error.key) from error
     except DirectoryChanged as error:
         raise Conflict(str(error)) from error
+    except StoreError as error:
+        raise Unavailable(str(error)) from error
     except _SENTENCES as error:
         raise Refused(str(error)) from error

@@ -27,5 +27,9 @@ class Forbidden(Refused):
     """Whoever asks may not do this."""
 
 
+class Unavailable(Refused):
+    """The store cannot be used now. The message has its file, and is for administrators alone."""
+
+
 class Conflict(Refused):
     """Somebody else changed it since it was looked at."""

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from relay import log
 from relay.control.actor import Actor, Role, Way
 from relay.control.parts import Parts
-from relay.control.refused import Refused
+from relay.control.refused import Refused, Unavailable
 from relay.directory.client import Client
 from relay.listener.failures import WINDOW, LoginFailures, failure_key, pause_after
 from relay.mail.reply import clean_text
@@ -60,7 +60,7 @@ class SignIn:
             raise TooMany("too many people sign in just now; try again in a moment", _BUSY_SECONDS) from None
         except (SecretUnavailable, StoreError, MasterKeyError) as error:
             log.broken(f"a sign-in could not be checked: {error}")
-            raise Refused("nobody can sign in just now; relay's log says why") from None
+            raise Unavailable("nobody can sign in just now; relay's log says why") from None
         # SECURITY: asked again, because others from there may have failed while this one was being checked.
         self._check_bar(key)
         if actor is None:

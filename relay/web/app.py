@@ -11,6 +11,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
 from relay import log
+from relay.control.refused import Refused
 from relay.endpoint import TcpAddress
 from relay.web import events, health, sign_in, welcome
 from relay.web.api.app import PREFIX, make_api
@@ -32,7 +33,7 @@ from relay.web.pages import (
     tokens,
 )
 from relay.web.site import STATIC, Site
-from relay.web.visit import Visit, session_of
+from relay.web.visit import Visit, session_of, unavailable
 
 _Answer = Callable[[Request, Exception], Awaitable[Response]]
 
@@ -64,6 +65,7 @@ def make_app(site: Site, address: TcpAddress) -> ASGIApp:
         routes=routes,
         exception_handlers={
             HTTPException: _told(site),
+            Refused: _unavailable,
             Exception: _broken,
         },
     )
@@ -88,10 +90,20 @@ def _told(site: Site) -> _Answer:
         sentence = {404: "there is no such page", 405: "this page takes no such request"}.get(
             error.status_code, error.detail
         )
-        visit = Visit(request, site, await session_of(request, site))
+        try:
+            session = await session_of(request, site)
+        except Refused as refused:
+            return await _unavailable(request, refused)
+        visit = Visit(request, site, session)
         return visit.render("refused.html", status=error.status_code, sentences=[sentence])
 
     return answer
+
+
+async def _unavailable(request: Request, error: Exception) -> Response:  # noqa: ARG001
+    """Tell that nobody can be let in: what is refused to somebody who is in, the page itself tells."""
+    assert isinstance(error, Refused)
+    return PlainTextResponse(f"{unavailable(error)}\n", status_code=503)
 
 
 async def _broken(request: Request, error: Exception) -> Response:

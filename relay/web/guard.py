@@ -6,6 +6,7 @@ Sec-Fetch-Site); the form's own key is checked beside that (`relay.web.visit`). 
 kept by a proxy, and a page runs no script and loads nothing but what this server has.
 """
 
+import asyncio
 from collections.abc import Iterable
 from urllib.parse import urlsplit
 
@@ -17,6 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from relay.endpoint import TcpAddress
 
 LARGEST_REQUEST = 16 * 1024 * 1024  # twenty thousand agents as CSV
+_BODY_SECONDS = 120.0
 _TOO_LARGE = f"a request has at most {LARGEST_REQUEST // 1024 // 1024} MiB"
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 # Asked by programs that know this machine by any name; they say nothing that is worth protecting.
@@ -94,13 +96,20 @@ class RequestTooLarge(HTTPException):
 
 
 def _bounded(receive: Receive) -> Receive:
-    received = 0
+    """Let a body come in its time and size. What is waited for behind it, that the client leaves, has no end."""
+    loop = asyncio.get_running_loop()
+    received, is_whole, deadline = 0, False, loop.time() + _BODY_SECONDS
 
     async def receive_some() -> Message:
-        nonlocal received
-        message = await receive()
+        nonlocal received, is_whole
+        try:
+            async with asyncio.timeout_at(None if is_whole else deadline):
+                message = await receive()
+        except TimeoutError:
+            raise HTTPException(408, "the request took too long to come") from None
         if message["type"] == "http.request":
             received += len(message.get("body", b""))
+            is_whole = not message.get("more_body", False)
             if received > LARGEST_REQUEST:
                 raise RequestTooLarge
         return message

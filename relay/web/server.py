@@ -15,6 +15,7 @@ from starlette.types import ASGIApp
 from relay import log
 from relay.control.http import HttpServer
 from relay.endpoint import TcpAddress
+from relay.web.protocol import WebProtocol
 
 _RETRY_SECONDS = 5.0
 _BACKLOG = 128
@@ -74,7 +75,7 @@ class WebServer:
     async def _serve(self, listening: socket.socket) -> None:
         assert self.address is not None
         app = await asyncio.to_thread(self._make_app, self.address)
-        self._server = HttpServer(app, name="web")
+        self._server = HttpServer(app, "web", WebProtocol)
         await self._server.start(listening)
 
     async def _take_address(self) -> socket.socket | None:

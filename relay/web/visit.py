@@ -17,9 +17,10 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
+from relay import log
 from relay.control.actor import Actor, Role
 from relay.control.admission import Session
-from relay.control.refused import Forbidden, NotFound, Refused
+from relay.control.refused import Forbidden, NotFound, Refused, Unavailable
 from relay.web.guard import LARGEST_REQUEST
 from relay.web.site import Site
 
@@ -118,6 +119,8 @@ class Visit:
 
     def refuse(self, error: Refused, *, status: int | None = None) -> Response:
         """Return the page of an operation that said no."""
+        if isinstance(error, Unavailable):
+            return self.render("refused.html", status=503, sentences=[unavailable(error)])
         if status is None:
             status = 403 if isinstance(error, Forbidden) else 404 if isinstance(error, NotFound) else 409
         return self.render("refused.html", status=status, sentences=str(error).splitlines())
@@ -165,6 +168,12 @@ async def session_of(request: Request, site: Site) -> Session | None:
     peer = request.client.host if request.client else ""
     is_use = BY_ITSELF not in request.headers
     return await site.admission.session(cookie, peer, is_use=is_use) if cookie else None
+
+
+def unavailable(error: Refused) -> str:
+    """Return the sentence for strangers about a store that cannot be used, which the log has in full."""
+    log.broken(f"a page could not be shown: {error}")
+    return "this cannot be shown just now; relay's log says why"
 
 
 def is_own_form(form: FormData, session: Session) -> bool:

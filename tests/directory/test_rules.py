@@ -47,6 +47,11 @@ BAD_FILES = [
     ("[servers.x]\nhost = 'h:587'", 'servers.x.host: there is a port in it; write host = "h" and port = 587'),
     ("[servers.x]\nhost = 'a b'", "servers.x.host: 'a b' is no host; write a name or an IP address"),
     ("[servers.x]\nhost = ''", "servers.x.host: '' is no host; write a name or an IP address"),
+    ("[servers.x]\nhost = 'a..b'", "servers.x.host: 'a..b' is no host; write a name or an IP address"),
+    (
+        f"[servers.x]\nhost = '{'a' * 64}.example'",
+        f"servers.x.host: '{'a' * 64}.example' is no host; write a name or an IP address",
+    ),
     ("[servers.x]\nhost = 'h'\nport = '25'", "servers.x.port: '25' is not a whole number; write it without quotes"),
     ("[servers.x]\nhost = 'h'\nport = 0", "servers.x.port: 0 is too small; the least is 1"),
     ("[servers.x]\nhost = 'h'\nport = 70000", "servers.x.port: 70000 is too large; the most is 65535"),

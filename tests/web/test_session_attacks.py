@@ -1,6 +1,7 @@
 """Sessions that others would like to have: laid before the sign-in, kept after its end, or guessed."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -112,6 +113,34 @@ def test_by_https_a_cookie_is_for_this_host_alone(secure: tuple[Console, Visitor
     gone = visitor.submit("/sign-out")
     assert {"secure", "path"} <= flags(gone, SECURE)
     assert not is_in(visitor)
+
+
+def accept(console: Console, link: str, whose: str) -> Page:
+    """Send the form of an invitation, and return the answer."""
+    return Visitor(console.url).post(link.removeprefix(console.url), {"password": canary(whose)}, Origin=console.url)
+
+
+def test_of_many_who_come_with_one_link_at_once_one_is_let_in(console: Console) -> None:
+    done = console.relay.command("admin", "add", "guest", "--link")
+    link = next(word for word in done.out.split() if "/welcome/" in word)
+    with ThreadPoolExecutor(6) as pool:
+        pages = list(pool.map(lambda number: accept(console, link, f"guest {number}"), range(6)))
+    assert sorted(page.status for page in pages) == [303, *[410] * 5]
+    assert sorted(bool(page.cookie()) for page in pages) == [*[False] * 5, True]
+    winner = next(number for number, page in enumerate(pages) if page.status == 303)
+    # Nobody else's password counts, and the link is worth nothing more.
+    assert accept(console, link, "guest again").status == 410
+    assert Visitor(console.url).sign_in("guest", canary("guest again")).status == 403
+    assert Visitor(console.url).sign_in("guest", canary(f"guest {winner}")).status == 303
+
+
+def test_a_link_is_not_guessed_from_another(console: Console) -> None:
+    found = [console.relay.command("admin", "add", f"invited{number}", "--link").out.split() for number in range(2)]
+    tokens = [word.rpartition("/")[2] for words in found for word in words if "/welcome/" in word]
+    assert len(set(tokens)) == 2
+    assert all(len(one) >= 43 for one in tokens)
+    for wrong in (tokens[0][:-1], tokens[0] + "x", tokens[0].swapcase(), tokens[0][::-1], "%00", "*"):
+        assert Visitor(console.url).get(f"/welcome/{wrong}").status == 410
 
 
 @pytest.mark.parametrize("cookie", ["", "x", "../../etc/passwd", "' OR 1=1 --", "a" * 5000, "%00", '"quoted"'])

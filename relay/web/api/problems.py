@@ -12,7 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
 from relay import log
-from relay.control.refused import Conflict, Forbidden, NotFound, Refused, UnknownOperation
+from relay.control.refused import Conflict, Forbidden, NotFound, Refused, Unavailable, UnknownOperation
 
 MEDIA_TYPE = "application/problem+json"
 _SENTENCES = {
@@ -43,7 +43,7 @@ class Problem(BaseModel):
 
 def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Return what the documentation says of refusals: these, and those that every request can meet."""
-    every = {400, 401, 403, 413, 421, 422, *statuses}
+    every = {400, 401, 403, 408, 413, 421, 422, 503, *statuses}
     schema = {"schema": {"$ref": "#/components/schemas/Problem"}}
     return {
         status: {"description": HTTPStatus(status).phrase, "content": {MEDIA_TYPE: schema}} for status in sorted(every)
@@ -55,6 +55,9 @@ def add_handlers(api: FastAPI) -> None:
 
     @api.exception_handler(Refused)
     async def refused(request: Request, error: Refused) -> Response:  # noqa: ARG001
+        if isinstance(error, Unavailable):
+            log.broken(f"the API could not answer: {error}")
+            return problem(503, "this cannot be answered just now; relay's log says why")
         errors = [{"key": fault.key, "message": fault.message} for fault in error.faults]
         if not errors and error.key:
             errors = [{"key": error.key, "message": str(error).removeprefix(f"{error.key}: ")}]

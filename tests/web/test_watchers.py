@@ -1,0 +1,112 @@
+"""/healthz, /readyz and /metrics: what programs that watch a relay are told, on good days and on bad ones."""
+
+import json
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from html import unescape
+
+import pytest
+
+from tests.peers.canaries import canary
+from tests.peers.console import ADMINISTRATOR, Console, console_process
+from tests.peers.recorder import Recorder
+from tests.peers.relay import one_channel, open_server
+from tests.peers.system import wait_until
+from tests.peers.visitor import Page, Visitor, signed_in
+from tests.web.posting import post
+
+# What a stranger is not told.
+_INSIDE = ("/", "Error", "sqlite", "relay.db", "directory.toml", "Traceback", "acmejets")
+
+
+@pytest.fixture
+def own_console(upstream: Recorder) -> Iterator[Console]:
+    """A relay that may be broken."""
+    with console_process(one_channel(open_server(upstream.port))) as running:
+        yield running
+
+
+def readiness(console: Console) -> tuple[int, dict[str, object]]:
+    page = Visitor(console.url).get("/readyz")
+    assert page.headers["Content-Type"] == "application/json"
+    return page.status, json.loads(page.content)
+
+
+def test_on_a_good_day(console: Console) -> None:
+    page = Visitor(console.url).get("/healthz")
+    assert (page.status, page.text) == (200, "ok\n")
+    assert readiness(console) == (200, {"ready": True, "reason": ""})
+    # Whoever asks may know this machine by any name.
+    for path in ("/healthz", "/readyz"):
+        assert Visitor(console.url).get(path, Host="relay.internal:80").status == 200
+
+
+def test_the_counters_are_open_to_this_machine(console: Console) -> None:
+    post(console, "Counted")
+    page = Visitor(console.url).get("/metrics")
+    assert page.status == 200
+    assert page.headers["Content-Type"].startswith("text/plain; version=")
+    assert "# TYPE relay_" in page.text
+
+
+def test_a_fault_in_the_directory_is_a_reason_until_it_is_mended(console: Console) -> None:
+    good = console.relay.directory_file.read_text()
+    console.relay.write_directory_text(good + "\nno_such_key = 1\n")
+    wait_until(lambda: readiness(console)[0] == 503, "the fault")
+    told = readiness(console)[1]
+    assert told["ready"] is False
+    assert "the directory has faults" in str(told["reason"])
+    assert not [word for word in _INSIDE if word in str(told["reason"])]
+    # It still does what it did before.
+    assert Visitor(console.url).get("/healthz").status == 200
+    post(console, "Sent meanwhile")
+    console.relay.write_directory_text(good)
+    wait_until(lambda: readiness(console)[0] == 200, "the good directory")
+
+
+def break_store(console: Console) -> None:
+    """Overwrite the store's pages, as a disk that fails does."""
+    file = console.relay.state_dir / "relay.db"
+    with closing(sqlite3.connect(file)) as store:
+        # So that nobody goes on with a page that was read before.
+        store.execute("CREATE TABLE other_program (x)")
+        store.commit()
+        store.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    size = file.stat().st_size
+    with file.open("r+b") as pages:
+        pages.seek(100)  # the header stays: it is a database, but a damaged one
+        pages.write(b"\xff" * (size - 100))
+
+
+def check_quiet(page: Page, path: str) -> None:
+    assert not [
+        word for word in ("Traceback", ".py", "sqlite", "OperationalError", "no such table") if word in page.text
+    ], (
+        path,
+        page.text,
+    )
+
+
+def test_a_broken_store_is_a_reason_and_no_page_tells_more_than_a_sentence(own_console: Console) -> None:
+    boss = signed_in(own_console, ADMINISTRATOR, canary(ADMINISTRATOR))
+    token = own_console.add_token("writer")
+    assert boss.get("/agents").status == 200
+    break_store(own_console)
+    status, told = readiness(own_console)
+    assert (status, told["ready"]) == (503, False)
+    assert told["reason"] == "the store cannot be read"
+    assert Visitor(own_console.url).get("/healthz").status == 200
+    for path in ("/", "/agents", "/messages", "/queue", "/profile", "/sign-in", "/welcome/x", "/events", "/nothing"):
+        page = boss.get(path)
+        assert page.status == 503, (path, page.status, page.text)
+        assert "relay's log says" in unescape(page.text), (path, page.text)
+        check_quiet(page, path)
+    for path in ("/agents", "/status", "/messages"):
+        page = boss.get(f"/api/v1{path}", Authorization=f"Bearer {token}")
+        assert page.status == 503, (path, page.status)
+        check_quiet(page, path)
+    page = Visitor(own_console.url).sign_in(ADMINISTRATOR, canary(ADMINISTRATOR))
+    assert page.status == 503
+    check_quiet(page, "/sign-in")
+    assert "Traceback" not in own_console.relay.log
