@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Column, ColumnElement, Select, exists, false, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from relay.store.history import Place, Wanted, indexed_conditions, place_of, position, select_messages
+from relay.store.history import Place, Wanted, indexed_conditions, is_of_profile, place_of, position, select_messages
 from relay.store.messages import StoredMessage
 from relay.store.rows import profile_word
 from relay.store.tables import is_open, messages, recipients
@@ -38,7 +38,24 @@ class Seeking(NamedTuple):
     @property
     def is_indexed(self) -> bool:
         """Whether an index answers it, so that every message that is looked at is one of those that were asked for."""
-        return not any(True for _ in _others(self.wanted))
+        return not any(True for _ in self._others())
+
+    @property
+    def _has_profile_index(self) -> bool:
+        """Whether the messages of the profile are read from its index.
+
+        Not where a second index could narrow them down: each message of the one would be looked at for the other. And
+        not in what waits, which is little among all that a profile ever sent.
+        """
+        wanted = self.wanted
+        narrower = (wanted.sender, wanted.to, wanted.state, wanted.message_id)
+        return not self.is_waiting and wanted.profile is not None and narrower == (None, None, None, None)
+
+    def _others(self) -> Iterator[ColumnElement[bool]]:
+        """Yield the conditions that no index answers."""
+        if self.wanted.profile is not None and not self._has_profile_index:
+            yield is_of_profile(self.wanted.profile)
+        yield from _others(self.wanted)
 
     async def window_end(self, connection: AsyncConnection, after: Place | None) -> Place | None:
         """Return the last place of the next window; None where it goes to the end of the list."""
@@ -50,7 +67,7 @@ class Seeking(NamedTuple):
         self, connection: AsyncConnection, after: Place | None, end: Place | None, limit: int
     ) -> list[StoredMessage]:
         """Return at most `limit` messages behind one place, up to another that counts in."""
-        statement = self._ordered(select(messages), after).where(*_others(self.wanted)).limit(limit)
+        statement = self._ordered(select(messages), after).where(*self._others()).limit(limit)
         if end is not None:
             here = place_of(end)
             statement = statement.where(position <= here if self.is_waiting else position >= here)
@@ -58,6 +75,8 @@ class Seeking(NamedTuple):
 
     def _ordered(self, statement: Select[Any], after: Place | None) -> Select[Any]:
         statement = statement.where(*indexed_conditions(self.wanted))
+        if self.wanted.profile is not None and self._has_profile_index:
+            statement = statement.where(messages.c.profile == profile_word(self.wanted.profile))
         if self.is_waiting:
             statement = statement.where(is_open).order_by(messages.c.created, messages.c.id)
         else:
@@ -69,9 +88,6 @@ class Seeking(NamedTuple):
 
 
 def _others(wanted: Wanted) -> Iterator[ColumnElement[bool]]:
-    """Yield the conditions that no index answers."""
-    if wanted.profile is not None:
-        yield messages.c.profile == profile_word(wanted.profile)
     if wanted.profiles is not None:
         of_hold = messages.c.held_by == wanted.held_by if wanted.held_by else false()
         yield or_(messages.c.profile.in_(wanted.profiles), of_hold)

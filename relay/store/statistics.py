@@ -7,7 +7,8 @@ from typing import NamedTuple
 from sqlalchemy import BigInteger, func, literal, select, type_coerce
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from relay.store.tables import is_held, messages
+from relay.store.history import whose
+from relay.store.tables import is_held, is_open, messages
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -52,5 +53,5 @@ async def held_counts(connection: AsyncConnection) -> dict[str, int]:
 
 async def waiting_profiles(connection: AsyncConnection) -> frozenset[str]:
     """Return whose messages are in the queue; "" is nobody's."""
-    found = await connection.execute(select(messages.c.profile).where(messages.c.finished.is_(None)).distinct())
+    found = await connection.execute(select(whose).where(is_open).distinct())
     return frozenset(found.scalars())

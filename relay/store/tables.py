@@ -26,7 +26,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeDecorator
 
-HEAD = "0006"
+HEAD = "0007"
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -177,10 +177,11 @@ Index(
     sqlite_where=is_open,
     postgresql_where=is_open,
 )
-# The history: the newest of all, of a state, of a sender.
+# The history: the newest of all, of a state, of a sender, of a profile.
 Index("ix_messages_created", messages.c.created, messages.c.id)
 Index("ix_messages_state", messages.c.state, messages.c.created, messages.c.id)
 Index("ix_messages_sender_key", messages.c.sender_key, messages.c.created, messages.c.id)
+Index("ix_messages_profile", messages.c.profile, messages.c.created, messages.c.id)
 Index("ix_messages_message_id", messages.c.message_id)
 Index("ix_messages_finished", messages.c.finished, sqlite_where=is_finished, postgresql_where=is_finished)
 

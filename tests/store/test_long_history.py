@@ -41,8 +41,9 @@ async def queue(filled: Path) -> AsyncIterator[Queue]:
         ({"message_id": "777@acmejets.example"}, 0.3),
         ({"profile": "agent7"}, 0.3),
         ({"contains": "flight 777", "since": NOW - 30 * DAY}, 2),
+        ({"profile": "nobody"}, 0.3),
+        ({"profile": "agent7", "subject": "flight 7"}, 0.3),
         # Everything is looked at, for nothing.
-        ({"profile": "nobody"}, 2),
         ({"sender_part": "nobody"}, 3),
         ({"to_part": "nobody"}, 3),
         ({"contains": "in none of them"}, 3),
@@ -50,6 +51,24 @@ async def queue(filled: Path) -> AsyncIterator[Queue]:
 )
 async def test_a_page_is_found_in_time(queue: Queue, wanted: dict[str, Any], seconds: float) -> None:
     assert await timed(lambda: queue.find(Wanted(**wanted), limit=50)) < seconds
+
+
+@pytest.mark.parametrize("times", [{}, {"since": NOW - 9 * DAY, "until": NOW}])
+async def test_the_messages_of_a_profile_are_read_from_its_index(queue: Queue, times: dict[str, Any]) -> None:
+    after = Place(NOW - DAY, "h")
+    plan = await plan_of(queue, lambda: queue.find(Wanted(profile="agent7", **times), limit=50, after=after))
+    assert "INDEX ix_messages_profile (profile=? AND " in plan
+    assert "TEMP B-TREE" not in plan
+
+
+async def test_what_waits_is_not_looked_for_among_all_that_a_profile_sent(queue: Queue) -> None:
+    plan = await plan_of(queue, lambda: queue.find(Wanted(profile="agent7"), limit=50, is_waiting=True))
+    assert "ix_messages_profile" not in plan
+
+
+async def test_a_profile_and_a_state_go_by_the_index_of_the_state(queue: Queue) -> None:
+    plan = await plan_of(queue, lambda: queue.find(Wanted(profile="agent7", state="failed"), limit=50))
+    assert "ix_messages_state (state=?" in plan
 
 
 async def test_counting_is_quick(queue: Queue) -> None:
