@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import TextIO
 
-from relay import service
+from relay import process
 
 _EVERY = 0.001
 _WORTH_A_LINE = 0.004
@@ -32,7 +32,7 @@ async def _watch(file: TextIO) -> None:
 
 def main(record: str, *arguments: str) -> int:
     """Run `relay` with these arguments; the record is a file."""
-    make_loop = service.new_event_loop
+    make_loop = process.new_event_loop
     file = Path(record).open("w")  # noqa: SIM115 - for as long as the process lives
     watchers = []
 
@@ -41,7 +41,7 @@ def main(record: str, *arguments: str) -> int:
         watchers.append(loop.create_task(_watch(file)))
         return loop
 
-    service.new_event_loop = watched_loop
+    process.new_event_loop = watched_loop
     from relay.cli.app import run  # noqa: PLC0415
 
     return run(arguments)
