@@ -118,7 +118,7 @@ class Bookkeeper:
         outcome = Outcome(host="", failure=lost)
         verdict = self.judge(work.message, outcome)
         judged = replace(verdict.message, attempts=work.message.attempts)
-        if verdict.is_open:  # it keeps its place in the line
+        if judged.state == State.QUEUED:  # it keeps its place in the line
             judged = replace(judged, next_attempt=work.message.next_attempt, reason=work.message.reason)
         verdict = replace(verdict, message=judged)
         await self._settle(work.message, verdict, None, self._reports(work, verdict, outcome))

@@ -245,3 +245,14 @@ async def test_time_spent_held_is_not_spent_waiting_for_a_budget(postman: Postma
         return [one.id for one in found]
 
     assert [await late(hours) for hours in (6.9, 7.1)] == [[], [id_]]
+
+
+async def test_what_is_left_of_a_message_that_is_given_up_waits_for_a_person(postman: Postman) -> None:
+    id_ = await stored(postman, envelope_of(SUPPORT, "one@there.example,two@there.example"))
+    (message,) = await postman.queue.claim(["support"], 1, postman.clock(), "sending")
+    twice = replace(message.recipients[0], state="held", meaning="unknown")
+    postman.books.clock = lambda: message.created + timedelta(days=5)
+    await postman.put_off(replace(message, recipients=(twice, message.recipients[1])), "no room")
+    after = await message_of(postman, id_)
+    assert (after.state, after.next_attempt, after.recipients[1].state) == (State.HELD, None, State.FAILED)
+    assert after.attempts == 0
