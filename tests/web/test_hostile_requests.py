@@ -146,6 +146,16 @@ def test_odd_addresses_are_told_apart_from_faults(house: House, boss: Visitor, a
     assert '"a page failed' not in house.console.relay.log
 
 
+def test_a_refusal_names_the_key_and_not_our_folders(house: House, boss: Visitor) -> None:
+    wrong = {"name": "joe", "address": "joe@", "server": "nowhere"}
+    told = house.writer.ask("POST", "/agents", wrong)
+    assert told.status == 422
+    assert "agents.joe.address: " in told.json["detail"]
+    for said in (told.content.decode(), boss.submit("/agents/-/add", **wrong).text):
+        assert "directory.toml" not in said
+        assert str(house.console.relay.folder) not in said
+
+
 def test_odd_forms_are_told_apart_from_faults(house: House, boss: Visitor) -> None:
     before = house.everything
     many = "&".join(f"f{number}=x" for number in range(2000)).encode()

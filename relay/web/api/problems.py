@@ -61,7 +61,9 @@ def add_handlers(api: FastAPI) -> None:
         errors = [{"key": fault.key, "message": fault.message} for fault in error.faults]
         if not errors and error.key:
             errors = [{"key": error.key, "message": str(error).removeprefix(f"{error.key}: ")}]
-        return problem(_status_of(error), str(error), errors)
+        # Not the words for a terminal, which begin with the path of the file.
+        detail = "\n".join(": ".join(filter(None, (one.key, one.message))) for one in error.faults)
+        return problem(_status_of(error), detail or str(error), errors)
 
     @api.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:  # noqa: ARG001
