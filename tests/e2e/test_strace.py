@@ -55,14 +55,21 @@ class Trace:
         return [call for call in self.calls[start:end] if call.is_sync]
 
 
-def traced(relay: Relay, log: Path, *others: str) -> Trace:
-    """Submit the message to a relay that has its first one behind it, and return what the kernel saw."""
+def traced(relay: Relay, log: Path, *others: str, upstream: Recorder | None = None) -> Trace:
+    """Submit the message to a relay that has its first one behind it, and return what the kernel saw.
+
+    `upstream` answers to DATA only when the client has its reply.
+    """
     relay.start(*strace(log))
     assert relay.process is not None
     ledger = Ledger()
     ledger.submit(relay, "warm-up")
     wait_until(lambda: is_over(relay, 1), "the first message's end")
+    if upstream is not None:
+        upstream.hold("DATA")
     reply = ledger.submit(relay, NAME, *others)
+    if upstream is not None:
+        upstream.release("DATA")
     wait_until(lambda: is_over(relay, 3 if others else 2), "the end of this one and of its report")
     assert relay.stop() == 0
     return Trace(read_calls(log, relay.process.pid), reply)
@@ -79,7 +86,7 @@ def test_what_is_promised_is_synced_before_the_250(
     mode: str, start_relay: StartRelay, recorder: Recorder, tmp_path: Path
 ) -> None:
     relay = start_relay(one_channel(open_server(recorder.port)), settings(mode), starts=False)
-    trace = traced(relay, tmp_path / "trace")
+    trace = traced(relay, tmp_path / "trace", upstream=recorder)
     assert trace.reply.startswith("250 2.0.0 Ok: queued as ")
     assert trace.is_safe(trace.stored(f"Subject: {NAME}".encode(), trace.greeting), trace.answer)
 
@@ -103,7 +110,7 @@ def test_a_delivery_that_goes_on_alone_is_synced_before_its_final_dot(
     start_relay: StartRelay, recorder: Recorder, tmp_path: Path
 ) -> None:
     relay = start_relay(one_channel(open_server(recorder.port)), settings("gone"), starts=False)
-    trace = traced(relay, tmp_path / "trace")
+    trace = traced(relay, tmp_path / "trace", upstream=recorder)
     content = trace.sent(f"Subject: {NAME}".encode(), trace.sent(ENVELOPE))
     dot = next(i for i in range(content, len(trace.calls)) if trace.calls[i].data == b".\r\n")
     stored = trace.stored(f"Subject: {NAME}".encode(), trace.greeting)
