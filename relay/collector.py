@@ -2,7 +2,8 @@
 
 With ten thousand agents that step is some 50 to 100 ms, in which no message moves, and a new directory brings on
 several. So the collector rests meanwhile, and what is alive then is set aside: a directory holds no cycles, and goes
-when nobody has it any more. Garbage that happens to be set aside with it is looked for once in a while.
+when nobody has it any more. Garbage that happens to be set aside with it is looked for when much more is set aside
+than before: that look is such a step itself, so it is not taken for nothing.
 """
 
 import asyncio
@@ -10,7 +11,8 @@ import gc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-_TIMES = 100
+_TIMES = 100  # counting what is set aside takes a moment, too
+_GROWTH = 1.25
 
 
 class Collector:
@@ -18,6 +20,7 @@ class Collector:
 
     def __init__(self) -> None:
         self._times = 0
+        self._most = 0.0  # objects set aside without a reason to look through them
 
     @asynccontextmanager
     async def at_rest(self) -> AsyncIterator[None]:
@@ -27,9 +30,11 @@ class Collector:
             yield
         finally:
             self._times += 1
-            if self._times % _TIMES == 0:
+            if self._times % _TIMES == 0 and gc.get_freeze_count() > self._most:
                 await asyncio.to_thread(_look_everywhere)
+                self._most = 0.0
             gc.freeze()
+            self._most = self._most or gc.get_freeze_count() * _GROWTH
             gc.enable()
 
 

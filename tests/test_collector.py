@@ -35,8 +35,9 @@ async def test_it_rests_within_and_works_again_whatever_happens() -> None:
     assert gc.isenabled()
 
 
-async def test_garbage_that_was_set_aside_is_found_once_in_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_garbage_that_was_set_aside_is_found_when_there_is_much(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(collector, "_TIMES", 3)
+    monkeypatch.setattr(collector, "_GROWTH", 0.5)
     resting = Collector()
     async with resting.at_rest():
         knot = weakref.ref(Knot())
@@ -46,3 +47,14 @@ async def test_garbage_that_was_set_aside_is_found_once_in_a_while(monkeypatch: 
         async with resting.at_rest():
             pass
     assert knot() is None
+
+
+async def test_nobody_looks_through_everything_while_no_more_is_set_aside(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(collector, "_TIMES", 1)
+    resting = Collector()
+    async with resting.at_rest():
+        knot = weakref.ref(Knot())
+    for _ in range(5):
+        async with resting.at_rest():
+            pass
+    assert knot() is not None
