@@ -23,6 +23,8 @@ from tests.peers.form_filler import FormFiller
 from tests.peers.relay import Relay, open_server, relay_process
 from tests.peers.system import LOOPBACK, free_port, wait_until
 
+pytestmark = pytest.mark.slow
+
 AGENTS = 10_000
 CHANNELS = 300
 LIST_SECONDS = 0.2
