@@ -5,6 +5,7 @@ the counters name servers, so from other machines they need a token.
 """
 
 import ipaddress
+from urllib.parse import urlsplit
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
@@ -15,6 +16,8 @@ from relay.control.refused import Refused
 from relay.metrics import CONTENT_TYPE
 from relay.web.site import Site
 
+# What web servers add to a request that they pass on.
+_FORWARDED = frozenset({"forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-real-ip"})
 _WATCHER = Actor(name="metrics", role=Role.VIEWER, way=Way.API)
 
 
@@ -51,7 +54,16 @@ async def _bearer(request: Request, site: Site) -> Actor | None:
 
 
 def _is_here(request: Request) -> bool:
+    """Whether a program of this machine asks, and none for somebody else: what a proxy passes on says so."""
+    if _FORWARDED.intersection(request.headers.keys()):
+        return False
+    name = urlsplit(f"//{request.headers.get('host', '')}").hostname or ""
+    peer = request.client.host if request.client else ""
+    return _is_loopback(peer) and (name == "localhost" or _is_loopback(name))
+
+
+def _is_loopback(address: str) -> bool:
     try:
-        return request.client is not None and ipaddress.ip_address(request.client.host).is_loopback
+        return ipaddress.ip_address(address).is_loopback
     except ValueError:
         return False

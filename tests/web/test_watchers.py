@@ -110,3 +110,11 @@ def test_a_broken_store_is_a_reason_and_no_page_tells_more_than_a_sentence(own_c
     assert page.status == 503
     check_quiet(page, "/sign-in")
     assert "Traceback" not in own_console.relay.log
+
+
+@pytest.mark.parametrize(
+    "headers", [{"X_Forwarded_For": "192.0.2.1"}, {"Forwarded": "for=192.0.2.1"}, {"X_Real_IP": "192.0.2.1"}]
+)
+def test_the_counters_are_not_for_whom_a_web_server_asks(console: Console, headers: dict[str, str]) -> None:
+    assert Visitor(console.url).get("/metrics").status == 200
+    assert Visitor(console.url).get("/metrics", **headers).status == 401
