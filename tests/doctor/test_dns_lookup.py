@@ -38,5 +38,5 @@ async def test_another_server_takes_the_place_of_a_dead_one(dns_server: str) -> 
 
 async def test_a_name_server_may_be_a_name(dns_server: str) -> None:
     assert await Dns((dns_server.replace("127.0.0.1", "localhost"),)).mx("right.example") == ((10, "mail.test"),)
-    with pytest.raises(Unanswered, match=r"\[dns\] servers names x+:53, which is not known"):
-        await Dns(("x" * 64 + ":53",)).mx("right.example")
+    with pytest.raises(Unanswered, match=r"\[dns\] servers names nowhere\.invalid:53, which is not known"):
+        await Dns(("nowhere.invalid:53",)).mx("right.example")

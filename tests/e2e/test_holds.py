@@ -44,7 +44,8 @@ def test_a_held_account_is_probed_by_one_login_at_a_time_and_goes_on_by_itself(
     assert first["reason"] == "535 5.7.8 Not with this password"
     wait_until(lambda: len(commands(recorder, "AUTH")) >= 4, "the first login and three probes", 20)
     logins, seconds = len(commands(recorder, "AUTH")), time.monotonic() - began
-    assert logins <= 2 + (seconds - 2), "the first, one after 2 s, and one each second after that"
+    # One more may fall between the two looks, and pauses are spread by a tenth; six messages would be six more.
+    assert logins <= 3 + (seconds - 2), "the first, one after 2 s, and one each second after that"
     (later,) = held(relay)
     assert later["held_since"] == first["held_since"]
     recorder.replies["AUTH"] = REPLIES["AUTH"]

@@ -72,7 +72,8 @@ def house() -> Iterator[House]:
         ]
         limits = {"message_size": 100_000, "recipients": 2, "connections_per_client": 2}
         settings = {"listener": listeners, "limits": limits, "delivery": {"retry": ["1h"], "probe": ["1h"]}}
-        with relay_process(directory(recorder.port), settings, starts=False) as relay:
+        web = {"address": f"{LOOPBACK}:{free_port()}"}
+        with relay_process(directory(recorder.port), {**settings, "web": web}, starts=False) as relay:
             relay.port = trusted
             relay.set_password("server", "guarded", canary("guarded"))
             done = relay.command("agent", "password", "jane", "--login", "--password-stdin", data=canary("jane") + "\n")
