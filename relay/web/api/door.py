@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from relay.control.refused import Refused
-from relay.web.api.problems import problem
+from relay.web.api.problems import problem, refusal
 from relay.web.bearer import bearer_of
 from relay.web.site import Site
 
@@ -32,7 +32,7 @@ class Door:
         try:
             request.state.actor = actor = await bearer_of(request, self._site)
         except Refused as error:  # the store cannot say
-            await problem(409, str(error))(scope, receive, send)
+            await refusal(error)(scope, receive, send)
             return
         if actor is None and path not in self._is_open:
             await problem(401, _NO_TOKEN, (), _CHALLENGE)(scope, receive, send)
