@@ -70,6 +70,7 @@ class ReturnedMail:
         self._mailboxes = Mailboxes()
         self._slots = asyncio.Semaphore(_AT_ONCE)
         self._watched: dict[str, _Watched] = {}
+        self._is_closed = False
 
     def refresh(self) -> None:
         """Watch the mailboxes that the directory names now; those that changed are begun anew."""
@@ -80,6 +81,8 @@ class ReturnedMail:
         self._take(await asyncio.to_thread(_wanted, self._directory()))
 
     def _take(self, wanted: Mapping[str, Mailbox]) -> None:
+        if self._is_closed:
+            return
         for owner, watched in list(self._watched.items()):
             if wanted.get(owner) != watched.mailbox:
                 del self._watched[owner]
@@ -91,6 +94,7 @@ class ReturnedMail:
 
     async def aclose(self) -> None:
         """Watch nothing more."""
+        self._is_closed = True
         tasks = [watched.task for watched in self._watched.values() if watched.task is not None]
         for task in tasks:
             task.cancel()
