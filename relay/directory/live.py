@@ -8,6 +8,7 @@ message.
 
 import asyncio
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Protocol
 
 from relay.collector import Collector
@@ -18,6 +19,7 @@ from relay.directory.together import check_together
 from relay.faults import Fault, Faults
 from relay.settings import Settings
 
+_LARGE = 100_000  # octets of the file: some thousand agents
 _POLL_SECONDS = 1.0  # a changed directory takes effect within 2 seconds
 
 
@@ -67,7 +69,7 @@ class LiveDirectory:
 
     async def reload(self) -> None:
         """Read the file now and put it into effect if it has no fault."""
-        async with self._turn, self._collector.at_rest():
+        async with self._turn, self._made_large():
             await self._reload()
 
     async def refresh(self) -> None:
@@ -77,7 +79,7 @@ class LiveDirectory:
         """
         async with self._turn:
             if self._file.has_changed(self._seen):
-                async with self._collector.at_rest():
+                async with self._made_large():
                     await self._reload()
 
     async def watch(self) -> None:
@@ -92,13 +94,17 @@ class LiveDirectory:
         `check` looks at the directory that is about to be changed, and raises where it is not as the caller thinks:
         nobody else can change it between that look and the writing.
         """
-        async with self._turn, self._collector.at_rest():
+        async with self._turn, self._made_large():
             await self._catch_up()  # what a person wrote meanwhile is theirs, and no part of this change
             known = Snapshot(self._routing.directory, self._seen)
             done = await asyncio.to_thread(self._file.change, edit, must_exist=self._had_file, known=known, check=check)
             await self._use(done)
             self.on_edit(done.before or known.directory, done.directory, by_hand=False)
             return done.directory
+
+    def _made_large(self) -> AbstractAsyncContextManager[None]:
+        """Keep the garbage collector from it while a large directory is made; a small one is nothing to it."""
+        return self._collector.at_rest() if self._file.fingerprint().size > _LARGE else nullcontext()
 
     async def _catch_up(self) -> None:
         if self._file.has_changed(self._seen):
