@@ -30,12 +30,14 @@ class Collector:
             yield
         finally:
             self._times += 1
-            if self._times % _TIMES == 0 and gc.get_freeze_count() > self._most:
-                await asyncio.to_thread(_look_everywhere)
-                self._most = 0.0
-            gc.freeze()
-            self._most = self._most or gc.get_freeze_count() * _GROWTH
-            gc.enable()
+            try:
+                if self._times % _TIMES == 0 and gc.get_freeze_count() > self._most:
+                    await asyncio.to_thread(_look_everywhere)
+                    self._most = 0.0
+            finally:  # whoever is cancelled meanwhile must not leave it at rest for ever
+                gc.freeze()
+                self._most = self._most or gc.get_freeze_count() * _GROWTH
+                gc.enable()
 
 
 def _look_everywhere() -> None:

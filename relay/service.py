@@ -39,7 +39,7 @@ from relay.delivery.schedule import Schedule
 from relay.delivery.spending import Spending
 from relay.delivery.telling import Telling
 from relay.directory.live import LiveDirectory
-from relay.directory.model import Mode
+from relay.directory.model import Directory, Mode
 from relay.endpoint import TcpAddress, parse_endpoint
 from relay.faults import Fault, Faults
 from relay.incoming.watch import ReturnedMail
@@ -55,7 +55,7 @@ from relay.secrets.key_source import key_source
 from relay.secrets.logins import Logins
 from relay.secrets.master_key import MasterKeyError
 from relay.secrets.oauth import Tokens
-from relay.secrets.secret import token_refs
+from relay.secrets.secret import SecretRef, token_refs
 from relay.secrets.vault import Vault
 from relay.settings import Settings, Web, check_modes
 from relay.store.audit import AuditTable
@@ -105,6 +105,7 @@ class Service:
         self._since = datetime.now(UTC)
         self._closing = AsyncExitStack()
         self._jobs: set[asyncio.Task[None]] = set()
+        self._following = asyncio.Lock()
         self.directory: LiveDirectory
         self.listeners: Listeners
         self.operations: Operations
@@ -213,8 +214,15 @@ class Service:
 
     def _follow_directory(self) -> None:
         self.dispatcher.directory_changed()
-        self.returned_mail.refresh()
-        self.tokens.watch(token_refs(self.directory.routing().directory))
+        self._later(self._follow_accounts())
+
+    async def _follow_accounts(self) -> None:
+        """Watch the mailboxes and tokens of the directory in effect: very many agents are looked at in a thread."""
+        async with self._following:  # the last change is followed last
+            await self.returned_mail.follow()
+            refs = await asyncio.to_thread(_token_refs, self.directory.routing().directory)
+            if self._is_serving:
+                self.tokens.watch(refs)
 
     def _later(self, job: Coroutine[Any, Any, None]) -> None:
         """Let a job go on by itself; it is kept from being forgotten while it does."""
@@ -441,6 +449,10 @@ def _tell_directory(directory: LiveDirectory) -> None:
         return
     _warn(directory)
     log.changed(what="directory", profiles=sum(1 for _ in directory.routing().directory.profiles()))
+
+
+def _token_refs(directory: Directory) -> list[SecretRef]:
+    return list(token_refs(directory))
 
 
 def _warn(directory: LiveDirectory) -> None:

@@ -1,6 +1,8 @@
 """The garbage collector rests while a directory is made, and forgets nothing for ever."""
 
+import asyncio
 import gc
+import threading
 import weakref
 from collections.abc import Iterator
 
@@ -32,6 +34,30 @@ async def test_it_rests_within_and_works_again_whatever_happens() -> None:
     with pytest.raises(ZeroDivisionError):
         async with Collector().at_rest():
             raise ZeroDivisionError
+    assert gc.isenabled()
+
+
+async def test_who_is_cancelled_while_it_looks_leaves_it_at_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    looking, may_end = threading.Event(), threading.Event()
+
+    def look() -> None:
+        looking.set()
+        may_end.wait(10)
+
+    monkeypatch.setattr(collector, "_TIMES", 1)
+    monkeypatch.setattr(collector, "_look_everywhere", look)
+
+    async def rest() -> None:
+        resting = Collector()
+        async with resting.at_rest():
+            resting._most = -1
+
+    task = asyncio.create_task(rest())
+    assert await asyncio.to_thread(looking.wait, 10)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    may_end.set()
     assert gc.isenabled()
 
 

@@ -8,6 +8,7 @@ DIAGNOSTICS: Faults (what the file says, or would say, is wrong), FileRefused (i
 """
 
 import fcntl
+import hashlib
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
@@ -73,7 +74,8 @@ class DirectoryFile:
         self.path = path
         self._check = check
         # What the last change wrote, so that the next one need not read it: half of its time with ten thousand agents.
-        self._kept: tuple[Fingerprint, dict[str, Any]] | None = None
+        # It counts where the file still has that very content, whatever the file's times say.
+        self._kept: tuple[bytes, dict[str, Any]] | None = None
 
     def read(self) -> Snapshot:
         """Return what the file says now. Raises Faults."""
@@ -157,20 +159,21 @@ class DirectoryFile:
         before = None if known is None else self._before(content, fingerprint, known)
         if before is not None:
             check(before)
-        tables = self._tables(content, fingerprint)
+        tables = self._tables(content)
         try:
             after = as_text(content.decode("utf-8-sig"), tables, edit)
         except CommentsInTheWay:
             raise FileRefused(f"{self.path} has comments where the change would stand; edit it by hand") from None
         directory = self._checked(tables)
-        written = self._replace(after.encode(), fingerprint)
-        self._kept = (written, tables)
+        text = after.encode()
+        written = self._replace(text, fingerprint)
+        self._kept = (_digest(text), tables)
         return Snapshot(directory, written, before)
 
-    def _tables(self, content: bytes, fingerprint: Fingerprint) -> dict[str, Any]:
+    def _tables(self, content: bytes) -> dict[str, Any]:
         """Return what the file says, to be changed: what the last change left, or read anew."""
         kept, self._kept = self._kept, None
-        return kept[1] if kept and kept[0] == fingerprint else parse_toml(content, str(self.path))
+        return kept[1] if kept and kept[0] == _digest(content) else parse_toml(content, str(self.path))
 
     def _before(self, content: bytes, fingerprint: Fingerprint, known: Snapshot) -> Directory:
         """Return what the file says before a change: another process may have written it since it was read."""
@@ -214,6 +217,10 @@ class DirectoryFile:
             raise
         sync_folder(target.parent)
         return fingerprint
+
+
+def _digest(content: bytes) -> bytes:
+    return hashlib.sha256(content).digest()
 
 
 @contextmanager

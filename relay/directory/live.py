@@ -46,6 +46,7 @@ class LiveDirectory:
         self._turn = asyncio.Lock()
         self._collector = Collector()
         self._routing = Routing(Directory())
+        self._gone: list[Routing] = []  # the one before, which nobody may need any more
         self.faults: tuple[Fault, ...] = ()
         self.warnings: tuple[Fault, ...] = ()
         self.on_edit: OnEdit = lambda before, after, *, by_hand: None  # noqa: ARG005
@@ -131,9 +132,17 @@ class LiveDirectory:
 
     async def _use(self, snapshot: Snapshot) -> None:
         unknown_sender = UnknownSender(self._settings.policy.unknown_sender)
-        self._routing = await asyncio.to_thread(Routing, snapshot.directory, unknown_sender)
+        # What is forgotten here is forgotten in the thread: taking ten thousand agents apart would be felt in the loop.
+        gone, self._gone = self._gone, []
+        made = await asyncio.to_thread(_make_routing, snapshot.directory, unknown_sender, gone)
+        self._gone, self._routing = [self._routing], made
         self.warnings = await asyncio.to_thread(self._file.warnings, snapshot.directory)
         self._seen = snapshot.fingerprint
         self._had_file = snapshot.fingerprint != Fingerprint()
         self.faults = ()
         self._on_change(self)
+
+
+def _make_routing(directory: Directory, unknown_sender: UnknownSender, gone: list[Routing]) -> Routing:
+    gone.clear()
+    return Routing(directory, unknown_sender)

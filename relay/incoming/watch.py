@@ -6,7 +6,7 @@ nothing. The mails stay where they are, unread. A report that is read twice chan
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -47,6 +47,11 @@ class _Watched:
     unmatched: deque[Bounce] = field(default_factory=lambda: deque(maxlen=_MOST_UNMATCHED))
 
 
+def _wanted(directory: Directory) -> dict[str, Mailbox]:
+    """Return the mailboxes to watch, by their owners."""
+    return {mailbox.ref.owner: mailbox for mailbox in watched_mailboxes(directory)}
+
+
 class ReturnedMail:
     """Watches mailboxes. `refresh` begins, and follows the directory; `aclose` ends it."""
 
@@ -65,10 +70,19 @@ class ReturnedMail:
         self._mailboxes = Mailboxes()
         self._slots = asyncio.Semaphore(_AT_ONCE)
         self._watched: dict[str, _Watched] = {}
+        self._is_closed = False
 
     def refresh(self) -> None:
         """Watch the mailboxes that the directory names now; those that changed are begun anew."""
-        wanted = {mailbox.ref.owner: mailbox for mailbox in watched_mailboxes(self._directory())}
+        self._take(_wanted(self._directory()))
+
+    async def follow(self) -> None:
+        """Do the same; the loop goes on while very many agents are looked at."""
+        self._take(await asyncio.to_thread(_wanted, self._directory()))
+
+    def _take(self, wanted: Mapping[str, Mailbox]) -> None:
+        if self._is_closed:
+            return
         for owner, watched in list(self._watched.items()):
             if wanted.get(owner) != watched.mailbox:
                 del self._watched[owner]
@@ -80,6 +94,7 @@ class ReturnedMail:
 
     async def aclose(self) -> None:
         """Watch nothing more."""
+        self._is_closed = True
         tasks = [watched.task for watched in self._watched.values() if watched.task is not None]
         for task in tasks:
             task.cancel()

@@ -5,15 +5,17 @@ the counters name servers, so from other machines they need a token.
 """
 
 import ipaddress
+from typing import Any
 from urllib.parse import urlsplit
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+from relay import log
 from relay.control.actor import Actor, Role, Way
-from relay.control.refused import Refused
 from relay.metrics import CONTENT_TYPE
+from relay.web.bearer import bearer_of
 from relay.web.site import Site
 
 # What web servers add to a request that they pass on.
@@ -28,9 +30,8 @@ def routes(site: Site) -> list[Route]:
         return PlainTextResponse("ok\n")
 
     async def ready(request: Request) -> Response:  # noqa: ARG001
-        try:
-            status = await site.operations.run("status", {}, _WATCHER)
-        except Refused:
+        status = await _told(site, "status")
+        if status is None:
             return JSONResponse({"ready": False, "reason": "the store cannot be read"}, status_code=503)
         reasons = [] if status["directory"]["ok"] else ["the directory has faults, and the one before stays in effect"]
         if not status["listeners"]:
@@ -38,19 +39,25 @@ def routes(site: Site) -> list[Route]:
         return JSONResponse({"ready": not reasons, "reason": "; ".join(reasons)}, status_code=503 if reasons else 200)
 
     async def metrics(request: Request) -> Response:
-        if not _is_here(request) and await _bearer(request, site) is None:
+        if not _is_here(request) and await bearer_of(request, site) is None:
             return PlainTextResponse(
                 "the counters need a token from here: Authorization: Bearer TOKEN\n", status_code=401
             )
-        return Response(await site.operations.run("metrics", {}, _WATCHER), media_type=CONTENT_TYPE)
+        text = await _told(site, "metrics")
+        if text is None:
+            return PlainTextResponse("the store cannot be read; relay's log says why\n", status_code=503)
+        return Response(text, media_type=CONTENT_TYPE)
 
     return [Route("/healthz", healthy), Route("/readyz", ready), Route("/metrics", metrics)]
 
 
-async def _bearer(request: Request, site: Site) -> Actor | None:
-    scheme, _, token = request.headers.get("authorization", "").partition(" ")
-    peer = request.client.host if request.client else ""
-    return await site.admission.bearer(token.strip(), peer) if scheme.lower() == "bearer" else None
+async def _told(site: Site, operation: str) -> Any:
+    """Return what an operation says; None where it cannot, whatever the reason is: a watcher must hear of it."""
+    try:
+        return await site.operations.run(operation, {}, _WATCHER)
+    except Exception as error:
+        log.broken("a watcher cannot be told how the relay is", operation=operation, error=type(error).__name__)
+        return None
 
 
 def _is_here(request: Request) -> bool:

@@ -114,7 +114,8 @@ class Visit:
         response = RedirectResponse(where, status_code=_REDIRECT)
         if notice:
             # SameSite is lax: who comes back from an identity provider sees the notice, too.
-            response.set_cookie(_NOTICE, quote(notice[:500]), max_age=60, httponly=True, samesite="lax")
+            secure = self.site.is_secure
+            response.set_cookie(_NOTICE, quote(notice[:500]), max_age=60, httponly=True, samesite="lax", secure=secure)
         return response
 
     def refuse(self, error: Refused, *, status: int | None = None) -> Response:

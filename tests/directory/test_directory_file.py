@@ -6,15 +6,26 @@ import signal
 import subprocess
 import sys
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from relay.directory import file as module
-from relay.directory.edit import EditRefused, add_server, set_default, set_server
+from relay.directory.edit import (
+    EditRefused,
+    add_profile,
+    add_script,
+    add_server,
+    remove_profile,
+    set_default,
+    set_profile,
+    set_script,
+    set_server,
+)
 from relay.directory.file import DirectoryChanged, DirectoryFile, FileRefused, Fingerprint
-from relay.directory.model import Directory
+from relay.directory.model import Directory, ProfileKind
 from relay.faults import Fault, Faults
 from tests.directory.directory_kit import HOUSE
 
@@ -224,6 +235,59 @@ address = "zoe@acme.example"
 [servers.second]
 host = "second.example"
 """
+
+
+@pytest.mark.parametrize("text", ["", COMMENTED], ids=["plain", "commented"])
+def test_what_is_kept_of_a_change_is_what_the_file_says(path: Path, text: str) -> None:
+    """The next change begins with what the last one left, and no directory that somebody has changes with it."""
+    path.write_text(text)
+    file = DirectoryFile(path)
+    script = {"set_headers": {"Organization": "A"}, "remove_headers": ["X-A"]}
+    incoming = {"host": "imap.acme.example", "protocol": "imap"}
+    edits: list[Callable[[Any], None]] = [
+        move_default,
+        lambda document: add_script(document, "polite", script),
+        lambda document: add_profile(document, ProfileKind.CHANNEL, "news", {"address": "news@acme.example"}),
+        lambda document: set_profile(document, ProfileKind.CHANNEL, "news", {"aliases": ["n@acme.example"]}),
+        lambda document: set_profile(document, ProfileKind.CHANNEL, "news", {"incoming": incoming}),
+        lambda document: set_script(document, "polite", {"set_headers": {"Organization": "B"}}),
+        lambda document: set_profile(document, ProfileKind.CHANNEL, "news", {"aliases": None, "incoming": None}),
+        lambda document: remove_profile(document, ProfileKind.CHANNEL, "news"),
+    ]
+    seen: list[tuple[Directory, str]] = []
+    for edit in edits:
+        made = file.change(edit).directory
+        assert DirectoryFile(path).read().directory == made
+        assert file._kept is not None
+        assert file._kept[1] == tomllib.loads(path.read_text())
+        seen.append((made, repr(made)))
+    assert [repr(made) for made, _ in seen] == [words for _, words in seen]
+
+
+def test_what_is_kept_counts_only_for_the_very_same_content(path: Path) -> None:
+    """An editor that keeps the time, the size and the inode is not overwritten."""
+    file = DirectoryFile(path)
+    file.change(move_default)
+    before, text = path.stat(), path.read_text()
+    with path.open("r+") as same:
+        same.write(text.replace("n.example", "m.example"))
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert Fingerprint.of(path.stat()) == Fingerprint.of(before)
+    file.change(lambda document: add_script(document, "polite", {"remove_headers": ["X-A"]}))
+    assert 'host = "m.example"' in path.read_text()
+
+
+def test_a_change_that_is_refused_leaves_nothing_kept(path: Path) -> None:
+    file = DirectoryFile(path)
+    file.change(move_default)
+
+    def halfway(document: Any) -> None:
+        document["default_server"] = "custom"
+        raise EditRefused("no")
+
+    with pytest.raises(EditRefused):
+        file.change(halfway)
+    assert file.change(lambda document: None).directory.default_server == "new"
 
 
 def test_comments_and_order_stay(path: Path) -> None:

@@ -222,3 +222,17 @@ def test_dawdlers_keep_nobody_waiting(house: House, boss: Visitor) -> None:
         post(house.console, "Sent while others dawdle", sender="support@acmejets.example")
         assert boss.get("/healthz").status == 200
         assert time.monotonic() - began < 8
+
+
+@pytest.mark.parametrize("token", ["", "nonsense"])
+def test_nothing_of_a_strangers_request_to_the_api_is_read(token: str, house: House) -> None:
+    host = urlsplit(house.console.url).netloc
+    head = f"POST /api/v1/agents HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\n"
+    head += f"Content-Length: {8 * MIB}\r\n"
+    if token:
+        head += f"Authorization: Bearer {token}\r\n"
+    with socket.create_connection((LOOPBACK, int(host.rpartition(":")[2])), timeout=20) as client:
+        client.sendall(f"{head}\r\n[[[".encode())  # the rest never comes
+        answer = client.recv(65536)
+    assert answer.startswith(b"HTTP/1.1 401 ")
+    assert b"application/problem+json" in answer

@@ -112,6 +112,7 @@ def test_by_https_a_cookie_is_for_this_host_alone(secure: tuple[Console, Visitor
     assert not is_in(Visitor(console.url, visitor.cookie))
     gone = visitor.submit("/sign-out")
     assert {"secure", "path"} <= flags(gone, SECURE)
+    assert {"secure", "httponly", "samesite"} <= flags(gone, "relay-notice")
     assert not is_in(visitor)
 
 

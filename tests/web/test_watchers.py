@@ -118,3 +118,15 @@ def test_a_broken_store_is_a_reason_and_no_page_tells_more_than_a_sentence(own_c
 def test_the_counters_are_not_for_whom_a_web_server_asks(console: Console, headers: dict[str, str]) -> None:
     assert Visitor(console.url).get("/metrics").status == 200
     assert Visitor(console.url).get("/metrics", **headers).status == 401
+
+
+def test_whatever_is_wrong_with_the_store_is_told(own_console: Console) -> None:
+    with closing(sqlite3.connect(own_console.relay.state_dir / "relay.db")) as store:
+        store.execute("ALTER TABLE messages RENAME TO gone")
+        store.commit()
+    status, told = readiness(own_console)
+    assert (status, told) == (503, {"ready": False, "reason": "the store cannot be read"})
+    metrics = Visitor(own_console.url).get("/metrics")
+    assert metrics.status == 503
+    assert not [word for word in _INSIDE if word in metrics.text]
+    assert Visitor(own_console.url).get("/healthz").status == 200

@@ -3,11 +3,12 @@
 import asyncio
 import socket
 from collections.abc import AsyncIterator
+from contextlib import suppress
 
 import pytest
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from relay.control.http import HttpServer
@@ -23,6 +24,7 @@ BODY = b"POST / HTTP/1.1\r\nHost: here\r\nConnection: close\r\nContent-Length: 1
 class Hasty(WebProtocol):
     most = 3
     head_seconds = 0.3
+    unread_seconds = 0.3
 
 
 async def _answer(request: Request) -> Response:
@@ -31,11 +33,20 @@ async def _answer(request: Request) -> Response:
     return PlainTextResponse("done")
 
 
+async def _pieces() -> AsyncIterator[bytes]:
+    for _ in range(400):
+        yield bytes(65536)
+
+
+async def _long(request: Request) -> Response:
+    return StreamingResponse(_pieces())
+
+
 @pytest.fixture
 async def port() -> AsyncIterator[int]:
     listening = socket.create_server((LOOPBACK, 0))
     listening.setblocking(False)
-    app = Guard(Starlette(routes=[Route("/", _answer, methods=["GET", "POST"])]), ["here"])
+    app = Guard(Starlette(routes=[Route("/", _answer, methods=["GET", "POST"]), Route("/long", _long)]), ["here"])
     server = HttpServer(app, "web", Hasty)
     await server.start(listening)
     yield listening.getsockname()[1]
@@ -74,3 +85,20 @@ async def test_there_is_an_end_to_how_many_connect(port: int) -> None:
     assert answers.count(b"") == 9 - Hasty.most
     # They are gone, and others may come.
     assert (await said(port, WHOLE)).endswith(b"done")
+
+
+async def test_who_comes_takes_the_place_of_the_one_that_asks_nothing(port: int) -> None:
+    silent = [await asyncio.open_connection(LOOPBACK, port) for _ in range(Hasty.most)]
+    assert (await said(port, WHOLE)).endswith(b"done")
+    assert await asyncio.wait_for(silent[0][0].read(), 5) == b""
+    for _, writer in silent:
+        writer.transport.abort()
+
+
+async def test_an_answer_that_nobody_reads_is_not_kept(port: int) -> None:
+    reader, writer = await asyncio.open_connection(LOOPBACK, port, limit=1024)
+    writer.write(WHOLE.replace(b"GET /", b"GET /long"))
+    await asyncio.sleep(1.5)
+    with suppress(ConnectionError):
+        assert len(await asyncio.wait_for(reader.read(), 10)) < 400 * 65536
+    writer.transport.abort()

@@ -10,6 +10,7 @@ from starlette.types import ASGIApp
 
 from relay import __version__
 from relay.web.api import entries, mail, people, secrets, system, trials
+from relay.web.api.door import Door
 from relay.web.api.problems import Problem, add_handlers
 from relay.web.site import Site
 
@@ -41,6 +42,7 @@ def make_api(site: Site) -> ASGIApp:
     _describe_problems(api)
     api.add_route("/openapi.json", _Description(api).answer, include_in_schema=False)
     _make_ready(api)
+    api.add_middleware(Door, site=site, is_open={"/openapi.json"})
     return api
 
 

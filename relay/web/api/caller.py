@@ -7,13 +7,11 @@ from typing import Annotated, Any, TypeAlias
 from fastapi import Depends, Header, Query, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from pydantic import AwareDatetime, BaseModel, BeforeValidator
-from starlette.exceptions import HTTPException
 
 from relay.control.actor import Actor
 from relay.web.site import Site
 
 _BEARER = HTTPBearer(auto_error=False, description="A token of `relay token add NAME`.")
-_CHALLENGE = {"WWW-Authenticate": 'Bearer realm="relay"'}
 
 
 class Caller:
@@ -36,13 +34,8 @@ class Caller:
         return [item async for item in self.stream(operation, **params)]
 
 
-async def _caller(request: Request, given: Annotated[HTTPAuthorizationCredentials | None, Depends(_BEARER)]) -> Caller:
-    site: Site = request.app.state.site
-    peer = request.client.host if request.client else ""
-    actor = await site.admission.bearer(given.credentials, peer) if given is not None else None
-    if actor is None:
-        raise HTTPException(401, "this needs a token: Authorization: Bearer TOKEN (relay token add NAME)", _CHALLENGE)
-    return Caller(site, actor)
+async def _caller(request: Request, _: Annotated[HTTPAuthorizationCredentials | None, Depends(_BEARER)]) -> Caller:
+    return Caller(request.app.state.site, request.state.actor)
 
 
 Asking: TypeAlias = Annotated[Caller, Depends(_caller)]

@@ -55,15 +55,7 @@ def add_handlers(api: FastAPI) -> None:
 
     @api.exception_handler(Refused)
     async def refused(request: Request, error: Refused) -> Response:  # noqa: ARG001
-        if isinstance(error, Unavailable):
-            log.broken(f"the API could not answer: {error}")
-            return problem(503, "this cannot be answered just now; relay's log says why")
-        errors = [{"key": fault.key, "message": fault.message} for fault in error.faults]
-        if not errors and error.key:
-            errors = [{"key": error.key, "message": str(error).removeprefix(f"{error.key}: ")}]
-        # Not the words for a terminal, which begin with the path of the file.
-        detail = "\n".join(": ".join(filter(None, (one.key, one.message))) for one in error.faults)
-        return problem(_status_of(error), detail or str(error), errors)
+        return refusal(error)
 
     @api.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:  # noqa: ARG001
@@ -85,6 +77,19 @@ def add_handlers(api: FastAPI) -> None:
     async def broken(request: Request, error: Exception) -> Response:
         log.broken("the API failed; please report it", path=request.url.path, error=type(error).__name__)
         return problem(500, "something is wrong on our side; relay's log says what")
+
+
+def refusal(error: Refused) -> Response:
+    """Return what an operation said no with."""
+    if isinstance(error, Unavailable):
+        log.broken(f"the API could not answer: {error}")
+        return problem(503, "this cannot be answered just now; relay's log says why")
+    errors = [{"key": fault.key, "message": fault.message} for fault in error.faults]
+    if not errors and error.key:
+        errors = [{"key": error.key, "message": str(error).removeprefix(f"{error.key}: ")}]
+    # Not the words for a terminal, which begin with the path of the file.
+    detail = "\n".join(": ".join(filter(None, (one.key, one.message))) for one in error.faults)
+    return problem(_status_of(error), detail or str(error), errors)
 
 
 def problem(
