@@ -24,6 +24,9 @@ from relay.secrets.sources import SecretUnavailable
 from relay.upstream.phase import Phase
 from relay.upstream.probe import Step, probe
 
+# What is said of an account without a secret, by whether it logs in by OAuth.
+_LACKS = {False: ("no password is set for", "set one"), True: ("nobody has authorized", "authorize it")}
+
 
 class Probes:
     """The operations that test; each yields {step, ok, detail}, and the first that fails is the last.
@@ -120,8 +123,10 @@ class Probes:
             secret = await self._parts.secrets.secret(ref)
         except SecretUnavailable as unavailable:
             return None, f"the secret of {account} cannot be had: {unavailable}"
-        lack = "no password is set for" if ref.token is None else "nobody has authorized"
-        return secret, "" if secret else f"{lack} {account}; mend it with: {patient.command}"
+        if secret is not None:
+            return secret, ""
+        lack, mending = _LACKS[ref.token is not None]
+        return None, f"{lack} {account}; {mending} with: {patient.command}"
 
 
 async def probe_steps(
