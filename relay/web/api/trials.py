@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, StrictBool
 from relay.web.api.caller import Asking, given_values
 from relay.web.api.entries import Limit, Name, Start
 from relay.web.api.models import Page
-from relay.web.api.nouns import SERVERS
+from relay.web.api.nouns import AGENTS, CHANNELS, SERVERS
 from relay.web.api.problems import responses
 
 Following = Annotated[bool, Query(description="Only those who follow the default.")]
@@ -44,6 +44,31 @@ class UnsavedTrial(BaseModel):
     password: str | None = None
     name: str | None = Field(None, description="The saved server whose password is meant.")
     send: StrictBool = True
+
+
+class UnsavedChannelTrial(BaseModel):
+    """A channel to test before it is saved: its address, server, override and user name count.
+
+    The password may be that of the saved channel, where it would go to the same account. `to` left out: its address.
+    """
+
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
+
+    values: CHANNELS.changes = Field(  # type: ignore[name-defined]
+        examples=[{"address": "support@acmejets.example", "override": True}]
+    )
+    to: str | None = Field(None, max_length=320)
+    password: str | None = None
+    name: str | None = Field(None, description="The saved one whose password is meant.")
+    send: StrictBool = True
+
+
+class UnsavedAgentTrial(UnsavedChannelTrial):
+    """The same of an agent."""
+
+    values: AGENTS.changes = Field(  # type: ignore[name-defined]
+        examples=[{"address": "jane@acmejets.example", "override": True}]
+    )
 
 
 class TrialStep(BaseModel):
@@ -125,7 +150,8 @@ def router() -> APIRouter:
     """Return these routes."""
     routes = APIRouter()
     _add_server_routes(routes)
-    for noun in ("channel", "agent"):
+    for noun, unsaved in (("channel", UnsavedChannelTrial), ("agent", UnsavedAgentTrial)):
+        _add_unsaved_route(routes, noun, unsaved)
         _add_profile_routes(routes, noun)
         _add_sheet_routes(routes, noun)
     return routes
@@ -178,6 +204,21 @@ def _add_server_routes(routes: APIRouter) -> None:
     ) -> Any:
         """List who sends through a server."""
         return await caller.run("server.users", name=name, following=following, start=start, limit=limit)
+
+
+def _add_unsaved_route(routes: APIRouter, noun: str, model: type[UnsavedChannelTrial]) -> None:
+    @routes.post(
+        f"/{noun}s/try",
+        response_model=TrialResult,
+        responses=responses(404, 409),
+        tags=[f"{noun}s"],
+        summary=f"Test a {noun} before it is saved, step by step",
+        operation_id=f"{noun}.try",
+    )
+    async def try_profile(caller: Asking, body: model) -> Any:  # type: ignore[valid-type]
+        asked = body.model_dump(include={"to", "password", "name", "send"})  # type: ignore[attr-defined]
+        values = given_values(body.values)  # type: ignore[attr-defined]
+        return _result(await caller.all_of(f"{noun}.try", values=values, **asked))
 
 
 def _add_profile_routes(routes: APIRouter, noun: str) -> None:
