@@ -40,7 +40,7 @@ async def transact(connection: Connection, transfer: Transfer) -> Outcome:
     return _outcome(connection, refused, accepted=accepted)
 
 
-async def mail(connection: Connection, transfer: Transfer) -> None:
+async def mail(connection: Connection, transfer: Transfer) -> Reply:
     """MAIL, after a RSET where the connection needs one. Raises Failed, also for what this server cannot take."""
     connection.progress.phase = Phase.MAIL
     parameters = _parameters(connection, transfer)
@@ -49,14 +49,14 @@ async def mail(connection: Connection, transfer: Transfer) -> None:
     connection.needs_reset = True
     words = (b"MAIL", b"FROM:" + path(transfer.sender), *parameters)
     connection.progress.note_mail()
-    connection.demand(await connection.ask(Phase.MAIL, *words), "2")
+    return connection.demand(await connection.ask(Phase.MAIL, *words), "2")
 
 
-async def rcpt(connection: Connection, transfer: Transfer, index: int) -> None:
+async def rcpt(connection: Connection, transfer: Transfer, index: int) -> Reply:
     """RCPT for one recipient of the transfer. Raises Failed."""
     recipient = transfer.recipients[index]
     words = (b"RCPT", b"TO:" + path(recipient.address), *_recipient_parameters(connection, transfer, recipient))
-    connection.demand(await connection.ask(Phase.RCPT, *words), "2")
+    return connection.demand(await connection.ask(Phase.RCPT, *words), "2")
 
 
 async def data(connection: Connection, transfer: Transfer) -> Reply:
