@@ -31,6 +31,12 @@ def sentences(error: Refused) -> list[str]:
     return faults or str(error).splitlines()
 
 
+def in_short(error: Refused) -> str:
+    """Return the first thing that is wrong, and how many there are beside it."""
+    first, *others = sentences(error) or [""]
+    return f"{first} ({len(others):,} more like this)" if others else first
+
+
 def title(status: int) -> str:
     """Return the heading of a page that says no."""
     return _TITLES.get(status, "That was not done")

@@ -35,6 +35,7 @@ FORM_KEY = "form_key"
 # With it relay.js reads a page again that shows what changes, while perhaps nobody looks.
 BY_ITSELF = "relay-by-itself"
 _NOTICE = "relay-notice"
+_WARNING = "!"  # which `quote` lets through nowhere
 _MOST_FIELDS = 500
 _REDIRECT = 303
 
@@ -94,13 +95,15 @@ class Visit:
 
     def html(self, template: str, /, **values: Any) -> str:
         """Return a template filled with these values and with what every page knows."""
+        said = self.request.cookies.get(_NOTICE, "")
         common = {
             "visit": self,
             "session": self.session,
             "actor": self.session.actor if self.session else None,
             "may_change": bool(self.session) and self.actor.role is Role.ADMINISTRATOR,
             "path": self.request.url.path,
-            "notice": unquote(self.request.cookies.get(_NOTICE, "")),
+            "notice": unquote(said.removeprefix(_WARNING)),
+            "notice_kind": "warn" if said.startswith(_WARNING) else "good",
         }
         return self.site.templates.get_template(template).render({**common, **values})
 
@@ -111,13 +114,14 @@ class Visit:
             response.delete_cookie(_NOTICE)
         return response
 
-    def redirect(self, where: str, notice: str = "") -> Response:
-        """Send the browser to another page, which shows `notice` once."""
+    def redirect(self, where: str, notice: str = "", *, is_warning: bool = False) -> Response:
+        """Send the browser to another page, which shows `notice` once: what was done, or what was not."""
         response = RedirectResponse(where, status_code=_REDIRECT)
         if notice:
             # SameSite is lax: who comes back from an identity provider sees the notice, too.
             secure = self.site.is_secure
-            response.set_cookie(_NOTICE, quote(notice[:500]), max_age=60, httponly=True, samesite="lax", secure=secure)
+            value = (_WARNING if is_warning else "") + quote(notice[:500])
+            response.set_cookie(_NOTICE, value, max_age=60, httponly=True, samesite="lax", secure=secure)
         return response
 
     def refuse(self, error: Refused, *, status: int | None = None) -> Response:
@@ -164,7 +168,7 @@ def page(
 
 _STATUSES = ((Unavailable, 503), (Forbidden, 403), (NotFound, 404))
 _INSTEAD = {
-    Role.ADMINISTRATOR: "each agent has one of the own",
+    Role.ADMINISTRATOR: "it is for agents, each of whom has one",
     Role.VIEWER: "a viewer looks at everything and changes nothing; ask an administrator",
     Role.AGENT: "you find what is yours on My profile",
 }

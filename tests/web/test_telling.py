@@ -5,7 +5,7 @@ import pytest
 from relay.control.actor import Actor, Role, Way
 from relay.control.refused import NotFound, Refused, Unavailable
 from relay.faults import Fault
-from relay.web.telling import as_told, sentences, told
+from relay.web.telling import as_told, in_short, sentences, told
 
 ADMINISTRATOR = Actor(name="ann", role=Role.ADMINISTRATOR, way=Way.PAGE)
 AGENT = Actor(name="jane", role=Role.AGENT, way=Way.PAGE)
@@ -50,3 +50,4 @@ def test_each_fault_is_a_sentence_with_its_key_and_without_the_file() -> None:
         raise Refused("/etc/directory.toml: …", faults=(fault,))
     assert sentences(refused.value) == ["channels.a.server: it has none; add one"]
     assert sentences(Refused("one\ntwo")) == ["one", "two"]
+    assert (in_short(Refused("one\ntwo\nthree")), in_short(Refused("one"))) == ("one (2 more like this)", "one")

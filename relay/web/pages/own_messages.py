@@ -5,6 +5,7 @@ from starlette.routing import Route
 
 from relay.web.site import Site
 from relay.web.visit import AGENTS, Visit, page
+from relay.web.words import MEANINGS, STATES
 
 RECENT = 5
 _PART = 50
@@ -26,4 +27,4 @@ async def _list(visit: Visit) -> Response:
 
 async def _show(visit: Visit) -> Response:
     message = await visit.run("agent.message", name=visit.actor.name, id=visit.path["id"])
-    return visit.render("own_message.html", message=message)
+    return visit.render("own_message.html", message=message, states=STATES, meanings=MEANINGS)
