@@ -17,7 +17,7 @@ from relay.web.site import Site
 PREFIX = "/api/v1"
 _DESCRIPTION = (
     "Everything that the pages and the commands do. A request bears `Authorization: Bearer TOKEN`; "
-    "`relay token add NAME` makes one, for an administrator, or for a viewer who changes nothing. "
+    "`relay token add NAME` makes one for a viewer, who changes nothing; with `--role administrator` for all of it. "
     "Times are RFC 3339 in UTC. A refusal is `application/problem+json` with the keys at fault. "
     "An entry has an ETag: a change with `If-Match` is refused with 412 where somebody else was faster."
 )
