@@ -26,14 +26,6 @@ class Work:
     hold: HoldRow | None = None  # over its account when it was let go; any other stops it
 
 
-@dataclass(frozen=True, slots=True)
-class Noted:
-    """How an attempt ended, and what followed from it. Its account has felt it."""
-
-    outcome: Outcome
-    verdict: Verdict
-
-
 class Held(Exception):
     """A hold came over the account of an attempt that had not begun: it would have been in vain."""
 
