@@ -5,8 +5,10 @@ from datetime import datetime
 from relay.delivery.lifecycle import State
 from relay.delivery.parcel import Handed, Parcel
 from relay.mail.header import Header
+from relay.mail.trace import Arrival
 from relay.mail.words import decode_words
-from relay.store.messages import StoredMessage, StoredRecipient
+from relay.store.messages import Attempt, StoredMessage, StoredRecipient
+from relay.upstream.phase import Phase
 
 _LONGEST_SUBJECT = 200
 
@@ -32,6 +34,19 @@ def draft(handed: Handed, header: Header, parcel: Parcel, now: datetime) -> Stor
         next_attempt=now,
         server=route.account.server,
         username=route.account.username,
+    )
+
+
+def first_attempt(arrival: Arrival, parcel: Parcel) -> Attempt:
+    """Return the attempt that is made while the client waits: it begins when the message has come."""
+    account = parcel.route.account
+    return Attempt(
+        number=1,
+        started=arrival.received_at,
+        server=account.server,
+        username=account.username,
+        phase=str(Phase.RESOLVE),
+        changes=parcel.changes,
     )
 
 

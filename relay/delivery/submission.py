@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from relay.delivery import replies
-from relay.delivery.drafts import draft
+from relay.delivery.drafts import draft, first_attempt
 from relay.delivery.handing import at_once, hand_over
 from relay.delivery.history import History
 from relay.delivery.journey import Ending, Journey
@@ -27,7 +27,7 @@ from relay.delivery.patience import Patience
 from relay.delivery.postman import Postman
 from relay.delivery.turn import Turn
 from relay.delivery.verdict import begun
-from relay.delivery.work import Work
+from relay.delivery.work import Work, ended
 from relay.directory.client import Client
 from relay.directory.model import Meaning, Mode
 from relay.directory.routing import Route
@@ -37,7 +37,7 @@ from relay.mail.reply import Reply
 from relay.mail.trace import Arrival
 from relay.secrets.secret import Secret
 from relay.store.errors import StoreError, StoreFull
-from relay.store.messages import Attempt, NewMessage, StoredMessage
+from relay.store.messages import NewMessage, StoredMessage
 from relay.upstream.outcome import Failure, Outcome
 from relay.upstream.phase import Phase
 from relay.upstream.transfer import Progress
@@ -219,14 +219,7 @@ class Submission:
     # what they share
 
     def _work(self, handed: Handed, parcel: Parcel, message: StoredMessage, secret: Secret | None) -> Work:
-        account = parcel.route.account
-        attempt = Attempt(
-            number=1,
-            started=self.arrival.received_at,
-            server=account.server,
-            username=account.username,
-            phase=str(Phase.RESOLVE),
-        )
+        attempt = first_attempt(self.arrival, parcel)
         return Work(begun(message), handed.content, attempt, parcel.route, secret.version if secret else "")
 
     async def _turn(self, route: Route, patience: float) -> Turn | None:
@@ -297,7 +290,9 @@ class Submission:
             ending = Ending.FAILED if reply.is_permanent else Ending.DEFERRED
         if ending is not Ending.DEFERRED:
             upstream = failure.reply if failure else outcome.accepted
-            self.history.record(_over(message, ending, upstream, outcome, self.postman.clock()))
+            now = self.postman.clock()
+            attempt = ended(first_attempt(self.arrival, parcel), outcome, now)
+            self.history.record(_over(message, ending, upstream, outcome, now), attempt)
         return self._journey(ending, reply, handed, [parcel], outcome=outcome, failure=failure)
 
     def _queued(self, handed: Handed, parcel: Parcel, outcome: Outcome | None = None, *, detail: str = "") -> Journey:
