@@ -5,7 +5,6 @@ from datetime import datetime
 from relay.delivery.lifecycle import State
 from relay.delivery.parcel import Handed, Parcel
 from relay.mail.header import Header
-from relay.mail.trace import Arrival
 from relay.mail.words import decode_words
 from relay.store.messages import Attempt, StoredMessage, StoredRecipient
 from relay.upstream.phase import Phase
@@ -37,12 +36,12 @@ def draft(handed: Handed, header: Header, parcel: Parcel, now: datetime) -> Stor
     )
 
 
-def first_attempt(arrival: Arrival, parcel: Parcel) -> Attempt:
-    """Return the attempt that is made while the client waits: it begins when the message has come."""
+def first_attempt(parcel: Parcel, now: datetime) -> Attempt:
+    """Return the attempt that is made while the client waits, and begins now."""
     account = parcel.route.account
     return Attempt(
         number=1,
-        started=arrival.received_at,
+        started=now,
         server=account.server,
         username=account.username,
         phase=str(Phase.RESOLVE),

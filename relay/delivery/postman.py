@@ -19,7 +19,7 @@ from relay.delivery.office import Office, Refused
 from relay.delivery.parcel import Handed, Parcel, header_of, pack, pinned_route
 from relay.delivery.turn import Turn
 from relay.delivery.verdict import Verdict, begun, sending
-from relay.delivery.work import Work, ended, failure_of
+from relay.delivery.work import Held, Noted, Work, ended, failure_of
 from relay.directory.model import Meaning
 from relay.directory.routing import Route
 from relay.mail.address import Address
@@ -29,7 +29,7 @@ from relay.secrets.secret import Secret
 from relay.store.errors import StoreError
 from relay.store.messages import Fenced, HoldRow, NoContent, StoredMessage
 from relay.store.queue import Queue
-from relay.upstream.outcome import Outcome
+from relay.upstream.outcome import Failure, Outcome
 from relay.upstream.transfer import Progress, Transfer
 
 
@@ -84,7 +84,7 @@ class Postman:
             log.broken("an attempt ended by a fault of ours", id=message.id, exc_info=True)
             await self.books.recover(message)
 
-    def follow(self, work: Work, handover: asyncio.Task[Outcome]) -> None:
+    def follow(self, work: Work, handover: asyncio.Task[Noted]) -> None:
         """Let a hand-over whose message was stored meanwhile go on, and write down its outcome."""
         task = asyncio.create_task(self._follow(work, handover))
         self._following.add(task)
@@ -117,9 +117,31 @@ class Postman:
         may_go = is_old or (not hold.address and self.accounts.take_probe(route.account))
         return None if may_go else hold
 
-    async def _follow(self, work: Work, handover: asyncio.Task[Outcome]) -> None:
+    async def hand_over(self, work: Work, transfer: Transfer, progress: Progress, turn: Turn) -> Noted:
+        """Hand over a message whose client waits, and let its account feel what came of it. Raises Held, at once.
+
+        Nothing comes between the look at the holds, the login, and the hold that follows from its refusal: of a
+        hundred clients at once one meets it. May be cancelled as `relay.delivery.handing.hand_over`.
+        """
+        assert work.route is not None
+        hold = self._new_hold(work)
+        if hold is not None:
+            raise Held(hold)
+        outcome = await hand_over(self.office, self.accounts, work.route, transfer, progress, turn)
+        return Noted(outcome, await self.note(work, outcome))
+
+    def _new_hold(self, work: Work) -> HoldRow | None:
+        """Return the hold that came over the account of an attempt after it was let go."""
+        assert work.route is not None
+        hold = self.accounts.hold_of(work.route.account, work.route.identity)
+        was = work.hold
+        is_new = hold is not None and (was is None or hold.secret_version != was.secret_version)
+        return hold if is_new else None
+
+    async def _follow(self, work: Work, handover: asyncio.Task[Noted]) -> None:
         try:
-            await self._conclude(work, await handover)
+            noted = await handover
+            await self.books.write_down(work, noted.outcome, noted.verdict)
         except Fenced:
             log.warned("a message was taken over while it was under way; the other's record counts", id=work.message.id)
         except Exception:
@@ -137,15 +159,14 @@ class Postman:
         except Refused as refusal:
             await self._conclude(work, Outcome(host="", failure=failure_of(refusal)))
             return
-        account, identity = parcel.route.account, parcel.route.identity
-        was_held = self.accounts.hold_of(account, identity) is not None
+        work.hold = self.accounts.hold_of(parcel.route.account, parcel.route.identity)
         if (hold := self.hold_over(parcel.route, secret)) is not None:
             await self.books.hold(message, hold)
             return
         turn = await self._charged(work, parcel.route, turn)
         try:
             await self.queue.begin_attempt(message.id, message.fence, work.attempt)
-            if not was_held and (hold := self.accounts.hold_of(account, identity)) is not None:
+            if (hold := self._new_hold(work)) is not None:
                 await self.books.hold(message, hold, work.attempt)  # another attempt met it meanwhile
                 return
             outcome = await self._deliver(work, parcel, secret, turn)
@@ -229,11 +250,17 @@ class Postman:
             if pause is not None:
                 self.office.telling.slowed(route.account, pause.reason, pause.until)
         else:
-            if failure.meaning is Meaning.LOGIN_REFUSED:
-                self.office.forget_secret(route)
-            row = self.accounts.hold(route.account, route.identity, failure, work.secret_version, self.clock())
-            self.office.telling.held(row)
-            await self.queue.put_hold(row)
+            await self._hold(work, route, failure)
+
+    async def _hold(self, work: Work, route: Route, failure: Failure) -> None:
+        account, identity, version = route.account, route.identity, work.secret_version
+        if self.accounts.is_known(account, identity, failure.meaning, version, work.attempt.started):
+            return
+        if failure.meaning is Meaning.LOGIN_REFUSED:
+            self.office.forget_secret(route)
+        row = self.accounts.hold(account, identity, failure, version, self.clock())
+        self.office.telling.held(row)
+        await self.queue.put_hold(row)
 
     async def _prosper(self, route: Route, began: datetime) -> None:
         """A message got through: nothing holds this account any more, and it may go faster again.

@@ -16,7 +16,7 @@ from datetime import datetime
 
 from relay.delivery import replies
 from relay.delivery.drafts import draft, first_attempt
-from relay.delivery.handing import at_once, hand_over
+from relay.delivery.handing import at_once
 from relay.delivery.history import History
 from relay.delivery.journey import Ending, Journey
 from relay.delivery.lifecycle import State
@@ -27,7 +27,7 @@ from relay.delivery.patience import Patience
 from relay.delivery.postman import Postman
 from relay.delivery.turn import Turn
 from relay.delivery.verdict import begun
-from relay.delivery.work import Work, ended
+from relay.delivery.work import Held, Noted, Work, ended
 from relay.directory.client import Client
 from relay.directory.model import Meaning, Mode
 from relay.directory.routing import Route
@@ -37,10 +37,10 @@ from relay.mail.reply import Reply
 from relay.mail.trace import Arrival
 from relay.secrets.secret import Secret
 from relay.store.errors import StoreError, StoreFull
-from relay.store.messages import NewMessage, StoredMessage
+from relay.store.messages import HoldRow, NewMessage, StoredMessage
 from relay.upstream.outcome import Failure, Outcome
 from relay.upstream.phase import Phase
-from relay.upstream.transfer import Progress
+from relay.upstream.transfer import Progress, Transfer
 
 
 @dataclass(slots=True)
@@ -55,7 +55,7 @@ class Submission:
     arrival: Arrival
     _began: float = field(default_factory=time.monotonic)
     _progress: Progress = field(default_factory=Progress)
-    _handover: asyncio.Task[Outcome] | None = None
+    _handover: asyncio.Task[Noted] | None = None
     _waiting: asyncio.Task[Turn | None] | None = None
     _patience: Patience = field(default_factory=Patience)
     _left: bool = False
@@ -106,6 +106,7 @@ class Submission:
 
     async def _direct(self, handed: Handed, parcel: Parcel, message: StoredMessage) -> Journey:
         secret = await self.office.find_secret(parcel.route)
+        work = self._work(handed, parcel, message, secret)
         self._check_hold(parcel.route, secret)
         self._check_number(parcel.route)
         end = time.monotonic() + self.office.direct_patience
@@ -113,17 +114,18 @@ class Submission:
         if turn is None:
             self._check_time()
             raise Refused(replies.PACED, self._why_paced(parcel.route))
-        handover = self._start(parcel, handed, secret, turn, all_or_none=True)
+        handover = self._start(work, parcel.transfer(handed, secret, all_or_none=True), turn)
         if not await self._patience.wait(handover, end - time.monotonic()) and not self._progress.final_dot_sent:
             handover.cancel()
             await asyncio.wait({handover})
             if handover.cancelled():
                 self._check_time()
                 raise Refused(replies.TOOK_TOO_LONG)
-        outcome = await self._outcome(handover)
-        work = self._work(handed, parcel, message, secret)
-        await self.postman.note(work, outcome)
-        return self._finish(handed, parcel, message, outcome)
+        try:
+            noted = await self._noted(handover)
+        except Held as held:
+            raise _refused_by(held.hold, parcel.route) from None
+        return self._finish(handed, parcel, work, noted.outcome)
 
     def _check_time(self) -> None:
         """Refuse what is not under way where we are about to end."""
@@ -133,7 +135,7 @@ class Submission:
     def _check_hold(self, route: Route, secret: Secret | None) -> None:
         hold = self.postman.hold_over(route, secret)
         if hold is not None:
-            raise Refused(replies.of_meaning(Meaning(hold.meaning)), f"{route.account} is held: {hold.reason}")
+            raise _refused_by(hold, route)
         slow = self.postman.accounts.slowness_of(route.account, self.postman.clock())
         if slow is not None:
             raise Refused(replies.of_meaning(Meaning.THROTTLE), f"{route.account} makes a pause: {slow.reason}")
@@ -153,6 +155,7 @@ class Submission:
             secret = await self.office.find_secret(route)
         except Refused:
             return await self._store(handed, parcel, message)  # the queue holds it, and says why
+        work = self._work(handed, parcel, message, secret)
         if self.postman.hold_over(route, secret) or self._is_slow(route):
             return await self._store(handed, parcel, message)  # an attempt now would be in vain
         end = time.monotonic() + self.office.patience
@@ -162,30 +165,32 @@ class Submission:
         if self._is_slow(route):
             turn.end()
             return await self._store(handed, parcel, message)
-        handover = self._start(parcel, handed, secret, turn, all_or_none=False)
-        work = self._work(handed, parcel, message, secret)
+        handover = self._start(work, parcel.transfer(handed, secret), turn)
         if not await self._patience.wait(handover, end - time.monotonic()):
             return await self._leave_to_go_on(work, handover, handed, parcel)
-        outcome = await self._outcome(handover)
+        try:
+            noted = await self._noted(handover)
+        except Held:
+            return await self._store(handed, parcel, message)
+        outcome = noted.outcome
         failures = [outcome.failure_at(index) for index in range(len(self.envelope.recipients))]
-        verdict = await self.postman.note(work, outcome)
         if all(failure is None or _is_refusal(failure) for failure in failures) and (
             outcome.accepted is None or not any(failures)
         ):
             if outcome.accepted is not None:
-                await self.postman.books.confirm(work, verdict, outcome)
-            return self._finish(handed, parcel, message, outcome)
+                await self.postman.books.confirm(work, noted.verdict, outcome)
+            return self._finish(handed, parcel, work, outcome)
         # Committed before the client has its 250: who is still owed the message, and the report about who refused it.
         work.attempt = replace(work.attempt, final_dot=_may_be_there(outcome))
         await self.postman.queue.add(NewMessage(message=work.message, content=work.content, attempt=work.attempt))
-        await self.postman.books.write_down(work, outcome, verdict)
+        await self.postman.books.write_down(work, outcome, noted.verdict)
         return self._queued(handed, parcel, outcome)
 
     def _is_slow(self, route: Route) -> bool:
         return self.postman.accounts.slowness_of(route.account, self.postman.clock()) is not None
 
     async def _leave_to_go_on(
-        self, work: Work, handover: asyncio.Task[Outcome], handed: Handed, parcel: Parcel
+        self, work: Work, handover: asyncio.Task[Noted], handed: Handed, parcel: Parcel
     ) -> Journey:
         """Store a message whose delivery is under way, and let that go on: its outcome decides, and it is sent once."""
         stored = asyncio.get_running_loop().create_future()
@@ -204,7 +209,7 @@ class Submission:
             if not self._progress.final_dot_sent:
                 handover.cancel()
                 raise
-            return self._finish(handed, parcel, work.message, await self._outcome(handover))
+            return self._finish(handed, parcel, work, (await self._noted(handover)).outcome)
         stored.set_result(None)
         self.postman.follow(work, handover)
         return self._queued(handed, parcel)
@@ -219,8 +224,11 @@ class Submission:
     # what they share
 
     def _work(self, handed: Handed, parcel: Parcel, message: StoredMessage, secret: Secret | None) -> Work:
-        attempt = first_attempt(self.arrival, parcel)
-        return Work(begun(message), handed.content, attempt, parcel.route, secret.version if secret else "")
+        """Return the attempt that begins now, under the hold that its account has now."""
+        account, identity = parcel.route.account, parcel.route.identity
+        attempt = first_attempt(parcel, self.postman.clock())
+        hold, version = self.postman.accounts.hold_of(account, identity), secret.version if secret else ""
+        return Work(begun(message), handed.content, attempt, parcel.route, version, hold)
 
     async def _turn(self, route: Route, patience: float) -> Turn | None:
         """Wait for the turn of this message, and take its recipients off the budget; None where it takes too long."""
@@ -257,28 +265,24 @@ class Submission:
         self.office.telling.paced(route.server.name)
         return self.office.pacing.reason(route.server, route.account)
 
-    def _start(
-        self, parcel: Parcel, handed: Handed, secret: Secret | None, turn: Turn, *, all_or_none: bool
-    ) -> asyncio.Task[Outcome]:
+    def _start(self, work: Work, transfer: Transfer, turn: Turn) -> asyncio.Task[Noted]:
         """Begin the hand-over, as a task of its own: a service that stops does not take its outcome away."""
         if self._left:
             turn.end()
             raise Refused(replies.CLIENT_LEFT)
-        transfer = parcel.transfer(handed, secret, all_or_none=all_or_none)
-        accounts, route = self.postman.accounts, parcel.route
-        handover = hand_over(self.office, accounts, route, transfer, self._progress, turn)
-        self._handover = asyncio.create_task(handover)
+        self._handover = asyncio.create_task(self.postman.hand_over(work, transfer, self._progress, turn))
         self._handover.add_done_callback(lambda _: turn.end())  # also where it is cancelled before it begins
         return self._handover
 
-    async def _outcome(self, handover: asyncio.Task[Outcome]) -> Outcome:
+    async def _noted(self, handover: asyncio.Task[Noted]) -> Noted:
+        """Wait for the end of a hand-over. Raises Refused, Held."""
         if not await self._patience.wait_to_the_last(handover):
             raise Refused(replies.of_meaning(Meaning.UNKNOWN), "the relay stopped before the server had answered")
         if handover.cancelled():
             raise Refused(replies.CLIENT_LEFT)
         return handover.result()
 
-    def _finish(self, handed: Handed, parcel: Parcel, message: StoredMessage, outcome: Outcome) -> Journey:
+    def _finish(self, handed: Handed, parcel: Parcel, work: Work, outcome: Outcome) -> Journey:
         """Return the end of a message that is not stored: delivered, refused, or given back to its client."""
         failures = (outcome.failure_at(index) for index in range(len(self.envelope.recipients)))
         failure = next((one for one in failures if one), None)
@@ -291,8 +295,7 @@ class Submission:
         if ending is not Ending.DEFERRED:
             upstream = failure.reply if failure else outcome.accepted
             now = self.postman.clock()
-            attempt = ended(first_attempt(self.arrival, parcel), outcome, now)
-            self.history.record(_over(message, ending, upstream, outcome, now), attempt)
+            self.history.record(_over(work.message, ending, upstream, outcome, now), ended(work.attempt, outcome, now))
         return self._journey(ending, reply, handed, [parcel], outcome=outcome, failure=failure)
 
     def _queued(self, handed: Handed, parcel: Parcel, outcome: Outcome | None = None, *, detail: str = "") -> Journey:
@@ -335,6 +338,10 @@ def _end_unused(waiting: asyncio.Task[Turn | None]) -> None:
     """End a turn that nobody waits for any more, or the wait for it."""
     if not waiting.cancel() and not waiting.cancelled() and (turn := waiting.result()) is not None:
         turn.end()
+
+
+def _refused_by(hold: HoldRow, route: Route) -> Refused:
+    return Refused(replies.of_meaning(Meaning(hold.meaning)), f"{route.account} is held: {hold.reason}")
 
 
 def _is_refusal(failure: Failure) -> bool:

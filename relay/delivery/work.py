@@ -9,7 +9,7 @@ from relay.delivery.verdict import Verdict
 from relay.directory.model import Meaning
 from relay.directory.routing import Route
 from relay.mail.content import Content
-from relay.store.messages import Attempt, NewMessage, Settlement, StoredMessage
+from relay.store.messages import Attempt, HoldRow, NewMessage, Settlement, StoredMessage
 from relay.upstream.outcome import Failure, Outcome
 from relay.upstream.phase import Phase
 
@@ -23,6 +23,23 @@ class Work:
     attempt: Attempt
     route: Route | None = None
     secret_version: str = ""
+    hold: HoldRow | None = None  # over its account when it was let go; any other stops it
+
+
+@dataclass(frozen=True, slots=True)
+class Noted:
+    """How an attempt ended, and what followed from it. Its account has felt it."""
+
+    outcome: Outcome
+    verdict: Verdict
+
+
+class Held(Exception):
+    """A hold came over the account of an attempt that had not begun: it would have been in vain."""
+
+    def __init__(self, hold: HoldRow) -> None:
+        super().__init__(hold.reason)
+        self.hold = hold
 
 
 def ended(attempt: Attempt, outcome: Outcome, now: datetime) -> Attempt:
