@@ -8,8 +8,9 @@ from relay.delivery.parcel import Handed, Parcel
 from relay.mail.header import Header
 from relay.mail.reply import Reply
 from relay.mail.words import decode_words
-from relay.store.messages import StoredMessage, StoredRecipient
+from relay.store.messages import Attempt, StoredMessage, StoredRecipient
 from relay.upstream.outcome import Outcome
+from relay.upstream.phase import Phase
 
 _LONGEST_SUBJECT = 200
 
@@ -43,6 +44,18 @@ class Draft:
         )
         delivered = now if state is State.DELIVERED else None
         return self._message(state, recipients, attempts=1, delivered=delivered, reply=str(reply or ""))
+
+    def first_attempt(self, now: datetime) -> Attempt:
+        """Return the attempt that is made while the client waits, and begins now."""
+        account = self.parcel.route.account
+        return Attempt(
+            number=1,
+            started=now,
+            server=account.server,
+            username=account.username,
+            phase=str(Phase.RESOLVE),
+            changes=self.parcel.changes,
+        )
 
     def _recipients(self, state: State) -> tuple[StoredRecipient, ...]:
         return tuple(

@@ -214,6 +214,7 @@ class Postman:
         route = work.route = self._route(work.message, handed.envelope.sender or from_address(header))
         work.attempt = replace(work.attempt, server=route.account.server, username=route.account.username)
         parcel = pack(self.office, handed, header, route)
+        work.attempt = replace(work.attempt, changes=parcel.changes)
         self.office.telling.routed(work.message.id, parcel.message_id, route, parcel.sender)
         try:
             secret = await self.office.find_secret(route)

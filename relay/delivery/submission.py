@@ -25,7 +25,7 @@ from relay.delivery.parcel import Handed, header_of, pack, routed_sender
 from relay.delivery.patience import Patience
 from relay.delivery.postman import Postman
 from relay.delivery.turn import Turn
-from relay.delivery.work import Held, Work
+from relay.delivery.work import Held, Work, ended
 from relay.directory.client import Client
 from relay.directory.model import Meaning, Mode
 from relay.directory.routing import Route
@@ -35,7 +35,7 @@ from relay.mail.reply import Reply
 from relay.mail.trace import Arrival
 from relay.secrets.secret import Secret
 from relay.store.errors import StoreError, StoreFull
-from relay.store.messages import Attempt, HoldRow, NewMessage
+from relay.store.messages import HoldRow, NewMessage
 from relay.upstream.outcome import Failure, Outcome
 from relay.upstream.phase import Phase
 from relay.upstream.transfer import Progress, Transfer
@@ -121,7 +121,7 @@ class Submission:
                 self._check_time()
                 raise Refused(replies.TOOK_TOO_LONG)
         try:
-            return self._finish(draft, await self._outcome(handover))
+            return self._finish(draft, work, await self._outcome(handover))
         except Held as held:
             raise _refused_by(held.hold, route) from None
 
@@ -176,7 +176,7 @@ class Submission:
         ):
             if outcome.accepted is not None:
                 await self.postman.books.confirm(work, outcome)
-            return self._finish(draft, outcome)
+            return self._finish(draft, work, outcome)
         # Committed before the client has its 250: who is still owed the message, and the report about who refused it.
         work.attempt = replace(work.attempt, final_dot=_may_be_there(outcome))
         await self.postman.queue.add(NewMessage(message=work.message, content=work.content, attempt=work.attempt))
@@ -204,7 +204,7 @@ class Submission:
             if not self._progress.final_dot_sent:
                 handover.cancel()
                 raise
-            return self._finish(draft, await self._outcome(handover))
+            return self._finish(draft, work, await self._outcome(handover))
         stored.set_result(None)
         self.postman.follow(work, handover)
         return self._queued(draft)
@@ -223,14 +223,8 @@ class Submission:
         """Return the attempt that begins now, under the hold that its account has now."""
         now, route = self.postman.clock(), draft.parcel.route
         account, identity = route.account, route.identity
-        attempt = Attempt(
-            number=1,
-            started=now,
-            server=account.server,
-            username=account.username,
-            phase=str(Phase.RESOLVE),
-        )
         hold, version = self.postman.accounts.hold_of(account, identity), secret.version if secret else ""
+        attempt = draft.first_attempt(now)
         return Work(draft.under_way(now), draft.handed.content, attempt, route, version, hold)
 
     async def _turn(self, route: Route, patience: float) -> Turn | None:
@@ -285,7 +279,7 @@ class Submission:
             raise Refused(replies.CLIENT_LEFT)
         return handover.result()
 
-    def _finish(self, draft: Draft, outcome: Outcome) -> Journey:
+    def _finish(self, draft: Draft, work: Work, outcome: Outcome) -> Journey:
         """Return the end of a message that is not stored: delivered, refused, or given back to its client."""
         failures = (outcome.failure_at(index) for index in range(len(self.envelope.recipients)))
         failure = next((one for one in failures if one), None)
@@ -299,7 +293,8 @@ class Submission:
         if ending is not Ending.DEFERRED:
             state = State.DELIVERED if ending is Ending.DELIVERED else State.FAILED
             upstream = failure.reply if failure else outcome.accepted
-            self.history.record(draft.over(state, upstream, outcome, self.postman.clock()))
+            now = self.postman.clock()
+            self.history.record(draft.over(state, upstream, outcome, now), ended(work.attempt, outcome, now))
         return self._journey(ending, reply, draft.handed, [draft], outcome=outcome, failure=failure)
 
     def _queued(self, draft: Draft, outcome: Outcome | None = None, *, detail: str = "") -> Journey:
