@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 from relay.control.actor import Role
-from relay.control.ledger import note, note_secret
+from relay.control.ledger import note, note_forgotten, note_secret
 from relay.control.links import invite
 from relay.control.message_records import rfc3339
 from relay.control.operation import Operation
@@ -134,8 +134,9 @@ async def check_name_is_free(parts: Parts, name: str) -> None:
 
 async def keep_admin_password(parts: Parts, name: str, record: LoginRecord) -> None:
     """Set somebody's password, which ends the sessions that began with another; the first one's link counts no more."""
+    was_set = parts.vault.has(admin_owner(name))
     await parts.vault.put(admin_owner(name), record.as_text)
-    note_secret("password")
+    note_secret("password", was_set=was_set)
     await parts.people.sessions.remove_of("admin", name)
     await parts.people.invitations.remove_of("admin", name)
     await parts.people.invitations.remove_of("admin", "")
@@ -144,6 +145,7 @@ async def keep_admin_password(parts: Parts, name: str, record: LoginRecord) -> N
 async def _forget(parts: Parts, name: str) -> None:
     if parts.vault.has(admin_owner(name)):
         await parts.vault.delete(admin_owner(name))
+        note_forgotten("password")
     await parts.people.sessions.remove_of("admin", name)
 
 

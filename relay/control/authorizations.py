@@ -82,8 +82,9 @@ class Authorizations:
         """Set the secret of a server's OAuth client."""
         if find_server(self._parts, name).oauth is None:
             raise Refused(f"server '{name}' has no OAuth client; add [servers.{name}.oauth] to directory.toml")
+        was_set = self._parts.vault.has(client_owner(name))
         await self._parts.vault.put(client_owner(name), secret)
-        note_secret("client_secret")
+        note_secret("client_secret", was_set=was_set)
         return {"ok": True}
 
     @property
@@ -170,8 +171,9 @@ class Authorizations:
         yield _done(token, record.expires, "")
 
     async def _keep(self, ref: SecretRef, token: TokenRef, grant: Grant) -> dict[str, Any]:
+        was_set = self._tokens.is_set(ref)
         record = await self._tokens.keep(ref, grant)
-        note_secret("authorization")
+        note_secret("authorization", was_set=was_set)
         log.changed(what="authorization", account=f"{token.server}/{token.username}")
         return _done(token, record.expires, _warning(token, grant))
 

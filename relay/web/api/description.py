@@ -26,10 +26,10 @@ everybody.
 
 ## Who asks
 
-A request bears `Authorization: Bearer TOKEN`. `relay token add NAME` on the machine makes the first token, `POST
-/tokens` makes others; each is shown once, and opens nothing from the moment it is removed. Without a token that counts,
-every address answers 401, also one that there is not, before anything else of the request is looked at. Cookies of the
-pages count for nothing here.
+A request bears `Authorization: Bearer TOKEN`. `relay token add NAME` on the machine makes a token for a viewer, with
+`--role administrator` one for an administrator, and `POST /tokens` makes others. Each is shown once, and opens nothing
+from the moment it is removed. Without a token that counts, every address but that of this document answers 401, also
+one that there is not, before anything else of the request is looked at. Cookies of the pages count for nothing here.
 
     curl -H "Authorization: Bearer $TOKEN" 'https://relay.acmejets.example/api/v1/agents?contains=jane'
 

@@ -132,8 +132,18 @@ class Addressee(Recipient):
     returned: Returned | None
 
 
+class HeaderChange(Body):
+    """A header field that differs when a message leaves; "" where it is not there."""
+
+    field: str = Field(examples=["Organization"])
+    before: str = Field(examples=[""])
+    after: str = Field(examples=["Acme Jets"])
+
+
 class Attempt(Body):
     """One attempt to hand a message over."""
+
+    example: ClassVar = {"changes": None}
 
     number: int = Field(examples=[1])
     started: str = Field(examples=["2026-11-24T09:58:12Z"])
@@ -146,6 +156,8 @@ class Attempt(Body):
     reply: str = Field(description="The server's words.", examples=["451 4.3.0 try again later"])
     meaning: str = Field(description='What they mean; "" where it took the message.', examples=["temporary"])
     tls: str = Field(description='The protection; "" for none.', examples=["TLSv1.3"])
+    changes: list[HeaderChange] | None = Field(description="Null: not known, or the message did not leave with it.")
+    changes_left_out: int = Field(description="How many more header fields were changed.", examples=[0])
 
 
 class Report(Body):
@@ -174,6 +186,7 @@ class Journey(Summary, Told):
                 "final_dot": True,
                 "reply": "250 2.0.0 OK 1795514355 gsmtp",
                 "meaning": "",
+                "changes": [example_of(HeaderChange)],
             },
         ],
         "reports": [],

@@ -10,7 +10,7 @@ from starlette.responses import StreamingResponse
 
 from relay.web.api.bodies import Body, Done, Given, example_of
 from relay.web.api.caller import Asking, Caller
-from relay.web.api.messages import ID_PATTERN, Attempt, Id, Journey, Mail, MessagePart, Next
+from relay.web.api.messages import ID_PATTERN, Attempt, HeaderChange, Id, Journey, Mail, MessagePart, Next
 from relay.web.api.subject import Media, Subject
 
 _CONTENT = Media(
@@ -75,14 +75,6 @@ class OpenJourney(Journey):
     }
 
 
-class HeaderChange(Body):
-    """A header field that differs when a message leaves; "" where it is not there."""
-
-    field: str = Field(examples=["Organization"])
-    before: str = Field(examples=[""])
-    after: str = Field(examples=["Acme Jets"])
-
-
 class Preview(Body):
     """By which route a message that waits would leave now, and what would change in its header."""
 
@@ -102,6 +94,7 @@ class Preview(Body):
     script: str | None = Field(description="The header rules that apply.", examples=["default"])
     reason: str = Field(description="Why it goes this way.")
     changes: list[HeaderChange]
+    changes_left_out: int = Field(description="How many more header fields would be changed.", examples=[0])
 
 
 class Retry(Given):
