@@ -5,6 +5,7 @@ import http.client
 import json
 from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -15,6 +16,8 @@ from starlette.types import Message
 from relay.control.refused import Unavailable
 from relay.web import guard
 from relay.web.api.problems import KINDS, refusal
+from tests.control.control_kit import TWO_SERVERS, AdminOperations, parts_in, with_holds_read
+from tests.control.queue_kit import hold_row
 from tests.peers.api import Answer, ApiClient
 from tests.peers.console import Console, console_process
 from tests.peers.recorder import Recorder
@@ -89,10 +92,8 @@ def test_whoever_reads_the_description_alone_knows_what_to_do(described: Describ
         summary, text = operation.said["summary"], operation.said["description"]
         if not summary or text.startswith(summary) or not text.endswith((" administrators.", " administrators alone.")):
             silent.append(operation.line)
-        for parameter in operation.said.get("parameters", ()):
-            text = parameter.get("description", "")
-            if not text and parameter["name"] not in {"state", "server", "username"}:
-                silent.append(f"{operation.line} {parameter['name']}")
+        parameters = operation.said.get("parameters", ())
+        silent += [f"{operation.line} {one['name']}" for one in parameters if not one.get("description")]
     for name in ("Server", "Channel", "Agent", "Application", "Script", "NewServer", "NewAgent", "Incoming"):
         schema = described.parts["schemas"][name]
         silent += [f"{name}.{key}" for key, inner in schema["properties"].items() if not inner.get("description")]
@@ -118,6 +119,25 @@ def test_what_is_answered_has_the_keys_that_are_described(described: Described, 
                 wrong += [f"{operation.line}: {said}" for said in described.faults(content.said["schema"], answer.json)]
     assert wrong == []
     assert seen > 25
+
+
+async def test_accounts_in_trouble_have_the_keys_that_are_described(described: Described, tmp_path: Path) -> None:
+    """The house has none."""
+    oauth = {"provider": "microsoft", "client_id": "4711"}
+    consented = {"host": "smtp.office365.com", "auth": "oauth2", "username": "x@acmejets.example", "oauth": oauth}
+    directory = {**TWO_SERVERS, "servers": {**TWO_SERVERS["servers"], "consented": consented}}
+    async with parts_in(tmp_path, directory) as parts:
+        await parts.queue.put_hold(hold_row("acmejets", "jane@acmejets.example"))
+        await parts.queue.put_hold(hold_row("acmejets", "mailer@acmejets.example", "support@acmejets.example"))
+        operations = AdminOperations(await with_holds_read(parts))
+        names = ("account.list", "account.troubled", "overview")
+        told = {name: json.loads(json.dumps(await operations.run(name, {}))) for name in names}
+    assert (len(told["account.troubled"]), told["overview"]["troubled"]) == (2, 2)
+    assert [one["oauth"]["state"] for one in told["account.list"] if one["oauth"]] == ["missing"]
+    for operation in described.operations:
+        if operation.said["operationId"] in told:
+            (content,) = (one for one in operation.contents() if one.whose == "200")
+            assert described.faults(content.said["schema"], told[operation.said["operationId"]]) == [], operation.line
 
 
 def test_every_list_is_sorted_by_each_key_that_is_named(described: Described, house: House) -> None:

@@ -162,6 +162,8 @@ def test_the_doctor_and_tests_log_in_and_tell_no_password(filled: ApiClient, bos
     found = filled.ask("GET", "/doctor")
     assert (found.status, leaks_in(found.content)) == (200, [])
     assert {one["check"] for one in found.json["findings"]} >= {"server", "login", "send-as", "spf", "dmarc"}
+    description = read_description(filled)
+    assert description.faults({"$ref": "#/components/schemas/Diagnosis"}, found.json) == []
     for path in ("/servers/closed/test", "/channels/support/test", "/agents/jane/test"):
         page = boss.submit(path, to="you@customer.example")
         assert (page.status, is_quiet(page)) == (200, True), path

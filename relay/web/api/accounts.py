@@ -83,8 +83,15 @@ def add_routes(routes: APIRouter) -> None:
     @subject.request("POST /accounts/{server}/{username:path}/release", "account.release", Done, 404, 409)
     async def release(
         caller: Asking,
-        server: Annotated[str, Path(max_length=64, examples=["acmejets"])],
-        username: Annotated[str, Path(max_length=320, examples=["support@acmejets.example"])],
+        server: Annotated[str, Path(max_length=64, description="Its server.", examples=["acmejets"])],
+        username: Annotated[
+            str,
+            Path(
+                max_length=320,
+                description="Its user name; nothing where the server wants no login.",
+                examples=["support@acmejets.example"],
+            ),
+        ],
     ) -> Any:
         """Let the mail of a held account go on."""
         return await caller.run("account.release", account=f"{server}/{username}")

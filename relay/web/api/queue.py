@@ -27,7 +27,7 @@ class QueueSearch(MessagePart):
     profile: str | None = Field(
         None, max_length=320, description='The channel or agent whose they are; "": nobody\'s.', examples=["support"]
     )
-    state: Literal["queued", "sending", "unknown", "held"] | None = None
+    state: Literal["queued", "sending", "unknown", "held"] | None = Field(None, description="Those in this state.")
     contains: str = Field(
         "", max_length=320, description="A part of sender, recipients, subject or Message-ID.", examples=["ann"]
     )
