@@ -24,6 +24,7 @@ from relay.store.errors import StoreError
 from relay.upstream.dial import Endpoint, dial, resolve
 from relay.upstream.exchange import ExchangeStopped
 from relay.upstream.failure import MAPPED, failure_of, garbage, own_failure, refusal
+from relay.upstream.group import Answers, Command
 from relay.upstream.link import EarlyAnswer, GateFailed, Link
 from relay.upstream.login import Login, Mechanism, NoMechanism, choose, may_show_secret
 from relay.upstream.offers import Offers
@@ -64,6 +65,11 @@ class Connection:
     def is_usable(self) -> bool:
         """Whether the next command may be sent: the connection is open and answers and commands are in step."""
         return self._link is not None and self._link.is_in_step
+
+    @property
+    def takes_chunks(self) -> bool:
+        """Whether a message goes by BDAT: the directory wants it, and the server offers it (RFC 3030)."""
+        return self.server.chunking and self.offers.has("chunking")
 
     @property
     def certificate(self) -> bytes | None:
@@ -111,11 +117,11 @@ class Connection:
     async def hello(self) -> None:
         """EHLO, or HELO where the server knows no EHLO and neither TLS nor a login is asked for."""
         with self._step(Phase.EHLO):
-            response = await self._line.ask(b"EHLO", self._hello, timeout=self.timeouts.reply)
+            response = await self._line.ask(b"EHLO " + self._hello, timeout=self.timeouts.reply)
             reply = self._reply(response)
             if self._may_say_helo and _knows_no_ehlo(reply):
                 self.offers = Offers()
-                self.demand(await self.ask(Phase.EHLO, b"HELO", self._hello), "2")
+                self.demand(await self.ask(Phase.EHLO, b"HELO " + self._hello), "2")
                 return
             self.demand(reply, "2")
             self.offers = Offers.parse(response.message)
@@ -139,20 +145,58 @@ class Connection:
             raise Failed(login.told(failed.failure)) from None
         return mechanism.name.lower()
 
-    async def ask(self, phase: Phase, *words: bytes) -> Reply:
+    async def ask(self, phase: Phase, line: bytes) -> Reply:
         """Send one command and return its answer, whatever its code. After a 421 the connection is closed."""
         with self._step(phase):
-            return self._reply(await self._line.ask(*words, timeout=self.timeouts.reply))
+            return self._reply(await self._line.ask(line, timeout=self.timeouts.reply))
 
-    async def send(self, pieces: Iterable[bytes]) -> Reply:
-        """Send a message after 354 (pieces as `wire` makes them), and return the answer to its final dot.
+    async def ask_all(self, group: tuple[Command, ...]) -> Answers:
+        """Send commands in one go and return what is answered to each, whatever the codes.
 
-        The gate of `progress` is passed before the dot.
+        Where answers are missing at the end, or one of them is a 421, the connection is closed.
+        """
+        answers, progress = Answers(), self.progress
+
+        def heard(response: SMTPResponse) -> bool:
+            goes_on = answers.take(group, response)
+            if goes_on and len(answers.responses) < len(group):
+                progress.phase = group[len(answers.responses)].phase
+            return goes_on
+
+        lines = [command.line for command in group]
+        try:
+            with self._step(group[0].phase):
+                await self._line.ask(*lines, heard=heard, timeout=self.timeouts.reply)
+        except Failed as failed:
+            answers.failure = failed.failure
+        if len(answers.responses) < len(group) or answers.responses[-1].code == 421:
+            self.abort()
+        return answers
+
+    def fault(self, phase: Phase, response: SMTPResponse, digit: int) -> Failure | None:
+        """Return what is wrong with the answer to a command, None where its code begins with that digit.
+
+        A 4xx or 5xx is the refusal it is; anything else ends the connection.
+        """
+        if response.code // 100 == digit:
+            return None
+        if 400 <= response.code <= 599:
+            reply = Reply.of_upstream(response.code, response.message)
+            return refusal(phase, reply, self.server.answers)
+        self.abort()
+        return garbage(phase, f"{response.code} {response.message}")
+
+    async def send(self, pieces: Iterable[bytes], end: bytes) -> Reply:
+        """Send a message (pieces and end as `wire` makes them), and return the answer to its end.
+
+        The gate of `progress` is passed before the end.
         """
         with self._step(Phase.CONTENT):
             times = self.timeouts
             try:
-                response = await self._line.send(pieces, progress=self.progress, chunk=times.chunk, final=times.final)
+                response = await self._line.send(
+                    pieces, end, progress=self.progress, chunk=times.chunk, final=times.final
+                )
             except EarlyAnswer as early:
                 reply = self._reply(early.response)
                 self.abort()  # half a message is on its way: only closing takes it back

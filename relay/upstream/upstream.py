@@ -88,9 +88,8 @@ class Upstream:
         if reused is not None:
             outcome = await self._attempt(pool, reused, transfer, progress)
             # A server may close an idle connection at any moment, also just when we use it again. Nothing has
-            # happened while MAIL has no good answer: once more, on a connection that is surely alive.
-            has_died = outcome.failure is not None and outcome.failure.phase is Phase.MAIL and not reused.is_usable
-            if not has_died:
+            # happened while MAIL has no answer about the message: once more, on a connection that is surely alive.
+            if reused.is_usable or not _is_about_connection(outcome):
                 return outcome
         fresh = Connection(transfer.server, hello=self._hello, timeouts=self._timeouts, contexts=self._contexts)
         fresh.progress = progress
@@ -181,6 +180,14 @@ class Upstream:
     def _dismiss_from(self, key: _Key, connection: Connection) -> None:
         self._dismiss(connection)
         self._drop_if_empty(key)
+
+
+def _is_about_connection(outcome: Outcome) -> bool:
+    """Whether the connection was lost before the server had said anything about the message."""
+    failure = outcome.failure
+    if failure is None or failure.phase is not Phase.MAIL:
+        return False
+    return not failure.from_server or failure.reply.code == 421
 
 
 def _key_of(transfer: Transfer) -> _Key:

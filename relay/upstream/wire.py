@@ -11,6 +11,9 @@ from relay.mail.address import Address
 FINAL_DOT = b".\r\n"
 """The line that ends a message. It means that only behind a line's end, where `pieces` leaves off."""
 
+CHUNK_END = b"\r\n"
+"""The last octets of a message that goes by BDAT: until they leave, the server has no whole chunk."""
+
 _PIECE = 128 * 1024
 _CRLF = b"\r\n"
 
@@ -38,6 +41,30 @@ def pieces(chunks: Iterable[bytes]) -> Iterator[bytes]:
             gathered, size = [], 0
     if tail != _CRLF:
         gathered.append(_CRLF)
+    yield b"".join(gathered)
+
+
+def chunk(chunks: Iterable[bytes], size: int) -> Iterator[bytes]:
+    """Return the message as the one chunk of a BDAT (RFC 3030 section 2), command first, up to where CHUNK_END goes.
+
+    Pieces are as those of `pieces`. Raises ValueError where the message has not `size` octets or its last line no end:
+    the server would take the wrong octets for the message.
+    """
+    gathered = [b"BDAT %d LAST%s" % (size, _CRLF)]
+    total, held, tail = 0, 0, b""
+    for part in _parts(chunks):
+        total += len(part)
+        held += len(part)
+        joined = tail + part
+        gathered.append(joined[:-2])
+        tail = joined[-2:]
+        if total > size:
+            break
+        if held >= _PIECE // 2:
+            yield b"".join(gathered)
+            gathered, held = [], 0
+    if total != size or tail != CHUNK_END:
+        raise ValueError(f"a message of {size} octets has {total}, or ends within a line")
     yield b"".join(gathered)
 
 
