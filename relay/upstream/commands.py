@@ -39,11 +39,12 @@ def _parameters(connection: Connection, transfer: Transfer) -> list[bytes]:
     """Return what MAIL says about the message. Raises Failed where the server lacks what the message needs."""
     offers, content = connection.offers, transfer.content
     parameters = []
-    limits = [limit for limit in (offers.size, connection.server.message_size) if limit]
-    if limits and content.size > min(limits):
-        raise _cannot(_TOO_LARGE, f"{content.size} octets, {min(limits)} is the limit")
+    size, limits = content.size, (offers.size, connection.server.message_size)
+    for limit in limits:
+        if 0 < limit < size:
+            raise _cannot(_TOO_LARGE, f"{size} octets, {min(filter(None, limits))} is the limit")
     if offers.has("size"):
-        parameters.append(b"SIZE=%d" % content.size)  # RFC 1870 section 6
+        parameters.append(b"SIZE=%d" % size)  # RFC 1870 section 6
     if not content.is_ascii:
         if not offers.has("8bitmime"):
             raise _cannot(_NO_8BITMIME, "no 8BITMIME in EHLO")  # RFC 6152 section 3: never sent silently
@@ -74,10 +75,9 @@ def _needs_smtputf8(transfer: Transfer) -> Reply | None:
 
     What a client only declared, and the message does not need, is not asked for (section 4.2).
     """
-    addresses = [recipient.address for recipient in transfer.recipients]
-    if transfer.sender is not None:
-        addresses.append(transfer.sender)
-    if not all(address.is_ascii for address in addresses):
+    if transfer.sender is not None and not transfer.sender.is_ascii:
+        return _NO_UTF8_ADDRESS
+    if not all(recipient.address.is_ascii for recipient in transfer.recipients):
         return _NO_UTF8_ADDRESS
     return _NO_UTF8_HEADER if transfer.smtputf8 and not transfer.content.header.isascii() else None
 

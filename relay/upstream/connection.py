@@ -11,8 +11,8 @@ is no login and no MAIL, and what EHLO said before TLS is forgotten (RFC 3207 se
 import asyncio
 import socket
 import ssl
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
+from types import TracebackType
 
 from aiosmtplib.errors import SMTPResponseException, SMTPServerDisconnected
 from aiosmtplib.response import SMTPResponse
@@ -245,22 +245,10 @@ class Connection:
             raise SMTPServerDisconnected("Server not connected")
         return self._link
 
-    @contextmanager
-    def _step(self, phase: Phase) -> Iterator[None]:
+    def _step(self, phase: Phase) -> "_Step":
         """Name the phase, and let only Failed and CancelledError out. Both but a plain refusal end the connection."""
         self.progress.phase = phase
-        try:
-            yield
-        except Failed:
-            raise
-        except MAPPED as error:
-            self.abort()
-            failure = self._failure_of(error)
-            # Without its frames: one of them (in wait_for) keeps the error, a circle, and others keep the message.
-            raise Failed(failure) from error.with_traceback(None)
-        except BaseException:
-            self.abort()
-            raise
+        return _Step(self)
 
     def _reply(self, response: SMTPResponse) -> Reply:
         if not 200 <= response.code <= 599:
@@ -324,6 +312,29 @@ class Connection:
             except ExchangeStopped as stopped:
                 self.abort()  # in the middle of an exchange nothing else can be said
                 raise _no_login(str(stopped)) from None
+
+
+class _Step:
+    """What `Connection._step` gives. A class, because a generator for each command costs more than what it does."""
+
+    __slots__ = ("_connection",)
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def __enter__(self) -> None:
+        """Nothing is to be done."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None or isinstance(error, Failed):
+            return
+        self._connection.abort()
+        if isinstance(error, MAPPED):
+            # Without its frames: one of them keeps the error, a circle, and others keep the message. For the same
+            # reason the new error has no name here.
+            raise Failed(self._connection._failure_of(error)) from error.with_traceback(None)
 
 
 def _knows_no_ehlo(reply: Reply) -> bool:

@@ -16,6 +16,7 @@ unasked, and every wait has a deadline.
 import asyncio
 import ssl
 from collections.abc import Callable, Iterable
+from math import inf
 from typing import TypeAlias, cast
 
 from aiosmtplib.errors import SMTPReadTimeoutError, SMTPResponseException, SMTPServerDisconnected
@@ -58,6 +59,7 @@ class Link(SMTPProtocol):
         self._awaited = 0  # answers that are still to come; the last one, or an error, goes to _response_waiter
         self._heard: Heard | None = None
         self._patience = 0.0  # seconds for each answer
+        self._deadline = inf  # for the next one, by the loop's time
         self._timer: asyncio.TimerHandle | None = None
         self._is_sending = False
         self._lost = asyncio.Event()
@@ -84,6 +86,8 @@ class Link(SMTPProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Wake whoever waits. Called by asyncio once."""
         super().connection_lost(exc)
+        if self._timer is not None:
+            self._timer.cancel()
         self._lost.set()
 
     @property
@@ -120,12 +124,14 @@ class Link(SMTPProtocol):
             self._expect(1)
         waiter = self._response_waiter
         assert waiter is not None
-        self._patience = timeout or 0.0
-        self._wind_up()
+        assert timeout is not None, "a wait without a deadline"
+        self._patience = timeout
+        self._set_deadline()
         try:
             return await waiter
         finally:
-            self._rest()
+            self._awaited = 0
+            self._heard = self._response_waiter = None
 
     async def send(
         self, pieces: Iterable[bytes], end: bytes, *, progress: Progress, chunk: float, final: float
@@ -177,6 +183,7 @@ class Link(SMTPProtocol):
 
     def abort(self) -> None:
         """Close at once: nothing that is still to be sent leaves."""
+        self._heard = None  # it may hold a whole message
         if self.transport is not None:
             cast("asyncio.WriteTransport", self.transport).abort()
 
@@ -191,13 +198,8 @@ class Link(SMTPProtocol):
         """Take what comes from now on for answers. To be called before the commands are written."""
         self._awaited = answers
         self._heard = heard
+        self._deadline = inf
         self._response_waiter = self._loop.create_future()
-
-    def _rest(self) -> None:
-        """Expect nothing more."""
-        self._awaited = 0
-        self._heard = self._response_waiter = None
-        self._stop_timer()
 
     def _read_answers(self) -> None:
         """Hand out all answers that have come whole. Raises SMTPResponseException for what is none."""
@@ -215,7 +217,7 @@ class Link(SMTPProtocol):
         if self._awaited and len(self._buffer) > MAX_RESPONSE_LENGTH:
             raise _too_long()
         if 0 < self._awaited < before:
-            self._wind_up()
+            self._set_deadline()
 
     def _take(self, response: SMTPResponse) -> None:
         goes_on = self._heard(response) if self._heard is not None else False
@@ -230,19 +232,27 @@ class Link(SMTPProtocol):
         if waiter is not None and not waiter.done():
             self._set_response_exception(waiter, error)
 
-    def _wind_up(self) -> None:
-        """Give the next answer its time, where somebody waits for it."""
-        self._stop_timer()
-        if self._patience:
-            self._timer = self._loop.call_later(self._patience, self._run_out)
+    def _set_deadline(self) -> None:
+        """Give the next answer its time."""
+        self._deadline = self._loop.time() + self._patience
+        # One timer serves many answers: where it rings too early, it is set anew. To make and end one for each costs
+        # more than all else that a wait needs.
+        if self._timer is None or self._timer.when() > self._deadline:
+            self._set_timer()
 
-    def _stop_timer(self) -> None:
+    def _set_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
-            self._timer = None
+        self._timer = self._loop.call_at(self._deadline, self._ring)
 
-    def _run_out(self) -> None:
-        self._fail(SMTPReadTimeoutError("Timed out waiting for server response"))
+    def _ring(self) -> None:
+        self._timer = None
+        if not self._awaited or self._deadline == inf or self.transport is None:
+            return
+        if self._loop.time() < self._deadline:
+            self._set_timer()
+        else:
+            self._fail(SMTPReadTimeoutError("Timed out waiting for server response"))
 
     # The message
 
