@@ -30,7 +30,7 @@ from relay.upstream.login import Login, Mechanism, NoMechanism, choose, may_show
 from relay.upstream.offers import Offers
 from relay.upstream.outcome import Failed, Failure, Tls
 from relay.upstream.phase import Phase
-from relay.upstream.tls import Contexts
+from relay.upstream.tls import Contexts, keep_session
 from relay.upstream.transfer import Progress, Timeouts
 from relay.upstream.wording import Peer
 
@@ -125,6 +125,8 @@ class Connection:
                 return
             self.demand(reply, "2")
             self.offers = Offers.parse(response.message)
+            if (session := self._line.ssl_object) is not None:
+                keep_session(session)
 
     async def login(self, username: str, secret: Secret | None) -> str:
         """Log in with one mechanism, once, and return its name; "" where the server's auth is "none"."""
