@@ -3,9 +3,10 @@
 import asyncio
 import ssl
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import SupportsIndex
 
 from tests.peers.loop import LoopThread
 from tests.peers.system import LOOPBACK
@@ -31,10 +32,15 @@ _PATIENCE = 10.0
 
 @dataclass(slots=True)
 class Conversation:
-    """One connection: every byte that came, and the messages in it as they stood on the wire, dots included."""
+    """One connection: every byte that came, and the messages in it as they stood on the wire, dots included.
+
+    `turns` has what came together: one for each time that the client had something to say. A client that waits for an
+    answer in between has two; so they count round trips, as long as each of them is small.
+    """
 
     received: bytearray = field(default_factory=bytearray)
     messages: list[bytes] = field(default_factory=list)
+    turns: list[bytes] = field(default_factory=list)
 
     @property
     def commands(self) -> list[str]:
@@ -82,6 +88,18 @@ class Recorder:
         return next((self.replies[one] for one in said if one in self.replies), self.replies.get(step, _UNKNOWN))
 
 
+class _Reader(asyncio.StreamReader):
+    """Notes what comes together."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(limit)
+        self.conversation = Conversation()
+
+    def feed_data(self, data: Iterable[SupportsIndex]) -> None:
+        self.conversation.turns.append(bytes(data))
+        super().feed_data(data)
+
+
 @contextmanager
 def recorder_server(
     replies: Mapping[str, bytes] | None = None, *, port: int = 0, tls: ssl.SSLContext | None = None
@@ -90,17 +108,19 @@ def recorder_server(
     recorder = Recorder(replies or {})
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        conversation = Conversation()
-        recorder.conversations.append(conversation)
+        assert isinstance(reader, _Reader)
+        recorder.conversations.append(reader.conversation)
         try:
-            await _converse(recorder, conversation, reader, writer)
+            await _converse(recorder, reader.conversation, reader, writer)
         except (ConnectionError, asyncio.IncompleteReadError):
             pass
         finally:
             writer.transport.abort()
 
     async def start() -> asyncio.Server:
-        return await asyncio.start_server(serve, LOOPBACK, port, limit=64 * 1024**2, ssl=tls)
+        return await asyncio.get_running_loop().create_server(
+            lambda: asyncio.StreamReaderProtocol(_Reader(limit=64 * 1024**2), serve), LOOPBACK, port, ssl=tls
+        )
 
     async def finish() -> None:
         server.close()
