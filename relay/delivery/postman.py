@@ -98,6 +98,8 @@ class Postman:
     async def note(self, work: Work, outcome: Outcome) -> Verdict:
         """Judge an outcome, and let the account feel it at once: no other message makes the same attempt in vain."""
         self.office.telling.attempted(work.message, ended(work.attempt, outcome, self.clock()), outcome)
+        if work.route is not None:
+            self.accounts.reach.note(work.route.server.name, outcome, self.clock())
         verdict = self.books.judge(work.message, outcome)
         try:
             await self._change_account(work, verdict)
