@@ -85,5 +85,6 @@ def _is_own(profile: Profile, account: Account) -> bool:
 
 
 def _wait(why: str, until: str | None, then: str) -> str:
-    when = f"mail goes on at {until}" if until else "mail goes on by itself"
+    moment = until.replace("T", " ").replace("Z", " UTC") if until else ""
+    when = f"mail goes on at {moment}" if moment else "mail goes on by itself"
     return f"{why}; {when}, {then}"
