@@ -3,6 +3,7 @@
 It changes nothing about delivery: each message waits by its own times. It is for those who look after the servers.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -32,13 +33,13 @@ class Reach:
     def __init__(self) -> None:
         self._unreached: dict[str, Unreached] = {}
 
-    def note(self, server: str, outcome: Outcome, now: datetime) -> None:
-        """Take note of how an attempt at a server ended."""
+    def note(self, server: str, outcome: Outcome, clock: Callable[[], datetime]) -> None:
+        """Take note of how an attempt at a server ended. Costs nothing where all is well."""
         failure = outcome.failure
         if failure is None or failure.phase not in BEFORE_LOGIN or failure.meaning is not Meaning.TEMPORARY:
             self._unreached.pop(server, None)
             return
-        before = self._unreached.get(server)
+        before, now = self._unreached.get(server), clock()
         since, times = (before.since, before.times + 1) if before else (now, 1)
         self._unreached[server] = Unreached(server, since, now, times, failure.phase, failure.why)
 

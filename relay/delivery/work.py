@@ -26,14 +26,6 @@ class Work:
     hold: HoldRow | None = None  # over its account when it was let go; any other stops it
 
 
-@dataclass(frozen=True, slots=True)
-class Noted:
-    """How an attempt ended, and what followed from it. Its account has felt it."""
-
-    outcome: Outcome
-    verdict: Verdict
-
-
 class Held(Exception):
     """A hold came over the account of an attempt that had not begun: it would have been in vain."""
 
@@ -66,7 +58,7 @@ def settlement_of(
     before: StoredMessage, verdict: Verdict, attempt: Attempt | None, reports: tuple[NewMessage, ...]
 ) -> Settlement:
     """Return what is to be written: the verdict's message, with those of its recipients that changed."""
-    after = verdict.message
+    after, is_finished = verdict.message, State(verdict.message.state).is_final
     was = {one.number: one for one in before.recipients}
     return Settlement(
         id=after.id,
@@ -82,7 +74,12 @@ def settlement_of(
         held_seconds=after.held_seconds,
         delivered=after.delivered,
         reply=after.reply,
-        attempt=attempt,
-        is_finished=State(after.state).is_final,
+        attempt=_as_kept(attempt, is_finished=is_finished) if attempt else None,
+        is_finished=is_finished,
         reports=reports,
     )
+
+
+def _as_kept(attempt: Attempt, *, is_finished: bool) -> Attempt:
+    """Return an attempt as history has it: of a header that never left, and is made anew, no changes are kept."""
+    return attempt if attempt.final_dot or is_finished else replace(attempt, changes=None)

@@ -59,6 +59,7 @@ def _attempt(attempt: Record) -> Step:
     facts = [
         *([Fact("Account", attempt["account"])] if attempt["account"] else []),
         *([Fact("Encryption", attempt["tls"])] if attempt["tls"] else []),
+        *([] if attempt["changes"] is None else [Fact("Header changes", _changed(attempt))]),
     ]
     if attempt["ended"] is None:
         until = PHASES.get(attempt["phase"], attempt["phase"])
@@ -144,6 +145,12 @@ def _at_once(record: Record) -> list[Fact]:
     account = [Fact("Account", record["account"])] if record["account"] else []
     said = [Fact("The server said", record["reply"], is_quoted=True)] if record["reply"] else []
     return [*account, *said]
+
+
+def _changed(attempt: Record) -> str:
+    names = [one["field"] for one in attempt["changes"]]
+    more = f", and {attempt['changes_left_out']} more" if attempt["changes_left_out"] else ""
+    return ", ".join(names) + more if names else "none"
 
 
 def _took(started: str, ended: str) -> str:

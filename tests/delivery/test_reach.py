@@ -23,9 +23,9 @@ def failed(phase: Phase, meaning: Meaning = Meaning.TEMPORARY) -> Outcome:
 
 def test_a_server_is_told_with_since_when_and_why_the_longest_first() -> None:
     reach = Reach()
-    reach.note("late", failed(Phase.RESOLVE), NOW + MINUTE)
+    reach.note("late", failed(Phase.RESOLVE), lambda: NOW + MINUTE)
     for minute in range(3):
-        reach.note("early", failed(Phase.CONNECT), NOW + minute * MINUTE)
+        reach.note("early", failed(Phase.CONNECT), lambda minute=minute: NOW + minute * MINUTE)  # type: ignore[misc]
     early, late = reach.unreached(NOW + 3 * MINUTE)
     assert (early.server, early.since, early.times, early.phase) == ("early", NOW, 3, Phase.CONNECT)
     assert "port 25 is closed" in early.why
@@ -37,13 +37,13 @@ def test_a_server_is_told_with_since_when_and_why_the_longest_first() -> None:
 )
 def test_it_is_over_when_one_gets_through(after: Outcome) -> None:
     reach = Reach()
-    reach.note("main", failed(Phase.STARTTLS), NOW)
-    reach.note("main", after, NOW + MINUTE)
+    reach.note("main", failed(Phase.STARTTLS), lambda: NOW)
+    reach.note("main", after, lambda: NOW + MINUTE)
     assert reach.unreached(NOW + MINUTE) == []
 
 
 def test_what_nobody_tries_any_more_is_forgotten() -> None:
     reach = Reach()
-    reach.note("main", failed(Phase.CONNECT), NOW)
+    reach.note("main", failed(Phase.CONNECT), lambda: NOW)
     assert reach.unreached(NOW + 5 * 60 * MINUTE)
     assert reach.unreached(NOW + 7 * 60 * MINUTE) == []

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Page, expect
 
+from tests.peers.api import ApiClient
 from tests.peers.browser import cut_off, overflows, serious_faults
 from tests.peers.console import Console, console_process
-from tests.peers.recorder import Recorder
+from tests.peers.recorder import REPLIES, Recorder
 from tests.peers.relay import one_channel, open_server
 from tests.web.posting import id_of, post
 
@@ -17,13 +18,14 @@ pytestmark = pytest.mark.needs("chromium")
 MARKUP = "<img src=x onerror=alert(1)>"
 REFUSED = "550 5.1.1 no such mailbox <script>alert(2)</script>"
 BUSY = "450 4.2.1 mailbox busy"
+LONG_NAME = "X-" + "Acme" * 18  # as long as a field's name may be, and without a place to break it
 
 
 @pytest.fixture(scope="module")
 def console(upstream: Recorder) -> Iterator[Console]:
     """A relay after some mail: one delivered, one refused for a recipient, one that waits."""
     directory = one_channel(open_server(upstream.port))
-    directory["scripts"] = {"default": {"set_headers": {"Organization": "Acme Jets"}}}
+    directory["scripts"] = {"default": {"set_headers": {"Organization": "Acme Jets", LONG_NAME: MARKUP * 20}}}
     upstream.replies["RCPT TO:<bob@customer.example>"] = f"{REFUSED}\r\n".encode()
     upstream.replies["RCPT TO:<late@customer.example>"] = f"{BUSY}\r\n".encode()
     with console_process(directory, {"delivery": {"mode": "auto", "patience": "5s"}}) as running:
@@ -101,6 +103,17 @@ def test_a_message_that_failed_for_some_says_for_whom_and_names_its_report(page:
     expect(page.get_by_role("heading", level=1)).to_have_text(f"{MARKUP} sold out")
 
 
+@pytest.mark.parametrize("subject", ["Your ticket", f"{MARKUP} sold out"])
+def test_what_is_over_says_what_was_changed_in_its_header(page: Page, console: Console, subject: str) -> None:
+    """One message never was in the queue; of the other, one recipient was refused."""
+    _open(page, console, subject)
+    changes = page.get_by_role("table", name="Header fields that were changed by attempt 1")
+    expect(changes.get_by_role("row", name="Organization")).to_have_text(re.compile(r"not there\s*Acme Jets"))
+    expect(changes.get_by_role("row", name=LONG_NAME)).to_contain_text(MARKUP)
+    expect(page.locator(".timeline")).to_contain_text(f"Organization, {LONG_NAME}")
+    expect(page.get_by_role("heading", name="What was changed in its header")).to_be_visible()
+
+
 def test_what_is_over_says_by_which_route_its_sender_sends(page: Page, console: Console) -> None:
     _open(page, console, "Your ticket")
     expect(page.locator(".timeline")).to_contain_text("The server took it for every recipient.")
@@ -153,6 +166,30 @@ def test_a_new_message_appears_by_itself_and_its_page_follows_it(page: Page, con
     expect(page.locator(".head").get_by_text("held", exact=True)).to_be_visible()
     assert console.relay.command("queue", "release", id_of(console, "Your seat")).status == 0
     expect(page.locator(".head").get_by_text("queued", exact=True)).to_be_visible()
+
+
+def test_what_waits_says_what_an_attempt_changed_that_the_next_one_does_not(
+    page: Page, console: Console, upstream: Recorder
+) -> None:
+    """The server had all of the message and judged it; then the script became another."""
+    api = ApiClient(console.url, console.add_token("writer"))
+    upstream.replies["."] = b"451 4.3.0 not now\r\n"
+    post(console, "Your meal")
+    upstream.replies["."] = REPLIES["."]
+    assert api.ask("PATCH", "/scripts/default", {"set_headers": {"Organization": "Acme Trains"}}).status == 200
+    _open(page, console, "Your meal")
+    coming = page.get_by_role("table", name="Header fields that are changed")
+    expect(coming.get_by_role("row", name="Organization")).to_contain_text("Acme Trains")
+    earlier = page.get_by_role("table", name="Header fields that were changed by attempt 1")
+    expect(earlier.get_by_role("row", name="Organization")).to_contain_text("Acme Jets")
+    page.get_by_role("button", name="Try now").click()
+    expect(page.locator(".timeline")).to_contain_text("Attempt 2: the server took it")
+    expect(page.get_by_role("heading", level=3)).to_have_text(["Attempt 1", "Attempt 2"])
+    shown = api.get(f"/messages/{id_of(console, 'Your meal')}")
+    organizations = [
+        one["after"] for tried in shown["attempts"] for one in tried["changes"] if one["field"] == "Organization"
+    ]
+    assert organizations == ["Acme Jets", "Acme Trains"]
 
 
 def test_nothing_keeps_people_out(page: Page, narrow_page: Page, console: Console) -> None:

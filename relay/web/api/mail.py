@@ -78,6 +78,14 @@ class Addressee(Recipient):
     returned: Returned | None
 
 
+class HeaderChange(BaseModel):
+    """A header field that differs when a message leaves; "" where it is not there."""
+
+    field: str
+    before: str
+    after: str
+
+
 class Attempt(BaseModel):
     """One attempt to hand a message over."""
 
@@ -90,6 +98,8 @@ class Attempt(BaseModel):
     reply: str
     meaning: str
     tls: str
+    changes: list[HeaderChange] | None = Field(description="null: not known, or the message did not leave with it.")
+    changes_left_out: int = Field(description="How many more header fields were changed.")
 
 
 class Journey(BaseModel):
@@ -121,14 +131,6 @@ class Journey(BaseModel):
     attempts: list[Attempt]
 
 
-class HeaderChange(BaseModel):
-    """A header field that differs when a message leaves; "" where it is not there."""
-
-    field: str
-    before: str
-    after: str
-
-
 class Preview(BaseModel):
     """By which route a message that waits would leave now, and what would change in its header."""
 
@@ -141,6 +143,7 @@ class Preview(BaseModel):
     script: str | None
     reason: str
     changes: list[HeaderChange]
+    changes_left_out: int = Field(description="How many more header fields would be changed.")
 
 
 class Summaries(BaseModel):

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
+from relay.control.changed_headers import changed_headers
 from relay.control.refused import Refused
 from relay.delivery.lifecycle import State
 from relay.web.asking import SPANS, Asking
@@ -64,6 +65,10 @@ async def _show(visit: Visit) -> Response:
     if isinstance(record, Response):
         return record
     is_open = not State(record["state"]).is_final
+    route = await (_preview(visit, record) if is_open else _again(visit, record))
+    changed = changed_headers(record["attempts"])
+    if is_open and route["route"]:  # what the next attempt changes stands there already
+        changed = [one for one in changed if one.changes != route["route"]["changes"]]
     return visit.render(
         "message.html",
         record=record,
@@ -73,7 +78,8 @@ async def _show(visit: Visit) -> Response:
         is_open=is_open,
         has_content=is_open,
         about=_about(record),
-        **await (_preview(visit, record) if is_open else _again(visit, record)),
+        changed=changed,
+        **route,
     )
 
 
