@@ -145,6 +145,22 @@ def test_without_script_the_page_says_the_same(plain_page: Page, narrow_page: Pa
     assert not overflows(narrow_page)
 
 
+def test_tabs_that_nobody_looks_at_leave_the_browser_its_connections(page: Page, console: Console) -> None:
+    """A browser has six to a server."""
+    look = "is => { Object.defineProperty(document, 'hidden', {value: !is, configurable: true});"
+    look += "document.dispatchEvent(new Event('visibilitychange')) }"
+    tabs = [page.context.new_page() for _ in range(6)]
+    for tab in tabs:
+        with tab.expect_response("**/events"):
+            tab.goto("/messages")
+        tab.evaluate(look, False)
+    page.goto("/messages")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Messages")
+    post(console, "While nobody looked")
+    tabs[0].evaluate(look, True)
+    expect(tabs[0].locator("tbody tr").filter(has_text="While nobody looked")).to_have_count(1)
+
+
 def test_nobody_listens_without_a_sign_in(console: Console) -> None:
     with pytest.raises(urllib.error.HTTPError) as refused:
         urllib.request.urlopen(f"{console.url}/events", timeout=5)
