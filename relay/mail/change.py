@@ -43,7 +43,7 @@ def kept(changes: Iterable[Change]) -> KeptChanges:
     found: list[Change] = []
     left_out, room = 0, _KEPT_OCTETS
     for change in changes:
-        octets = sum(len(text.encode("utf-8", "replace")) for text in (change.field, change.before, change.after))
+        octets = len((change.field + change.before + change.after).encode("utf-8", "replace"))
         if len(found) < _MOST_KEPT and octets <= room:
             found.append(change)
             room -= octets

@@ -1,9 +1,9 @@
 """The API: what the pages do, in the words of HTTP, with every refusal as a problem."""
 
-import ast
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -13,8 +13,8 @@ from tests.peers.api import ApiClient
 from tests.peers.canaries import canary
 from tests.peers.console import Console
 from tests.peers.recorder import Recorder
+from tests.web.described import read_description
 
-API = Path(nouns.__file__).parent
 # Streams of the commands that a page of the API takes the place of, and what has an address of its own.
 ELSEWHERE = {
     "messages.list",
@@ -182,23 +182,44 @@ def test_a_table_is_shown_first_and_taken_when_confirmed(api: ApiClient) -> None
     assert api.ask("DELETE", "/agents/bob").status == 204
 
 
-async def test_every_operation_has_a_request(tmp_path: Path) -> None:
-    """What the commands can do, the API can: an operation that no module here names is one that was forgotten."""
+async def test_every_operation_has_a_request(api: ApiClient, tmp_path: Path) -> None:
+    """What the commands can do, the API can: an operation that no request is named after is one that was forgotten."""
     async with operations_in(tmp_path) as operations:
-        names = set(operations.names) - ELSEWHERE
-    trees = [ast.parse(path.read_text()) for path in API.glob("*.py")]
-    constants = [node.value for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Constant)]
-    said = {value for value in constants if isinstance(value, str)}
-    verbs = {"add", "show", "set", "remove", "page", "list", "test", "export", "import", "authorize", "authorized"}
-    made = {f"{noun.word}.{verb}" for noun in nouns.NOUNS for verb in verbs}
-    assert names - said - made == set()
+        names = set(operations.names)
+    requests = [operation.said["operationId"] for operation in read_description(api).operations]
+    assert set(requests) == names - ELSEWHERE
+    assert len(set(requests)) == len(requests)
 
 
-@pytest.mark.parametrize("noun", nouns.NOUNS, ids=lambda noun: noun.word)
-def test_the_examples_of_the_description_are_valid(noun: nouns.Noun) -> None:
-    for model in (noun.record, noun.new, noun.changes):
-        for example in model.model_json_schema()["examples"]:
-            model.model_validate(example)
+def test_what_an_address_does_not_take_it_says(api: ApiClient) -> None:
+    for method, path, allowed in (("PATCH", "/status", "GET"), ("DELETE", "/channels", "GET, POST")):
+        refused = api.ask(method, path)
+        assert (refused.status, refused.headers["Allow"]) == (405, allowed)
+        assert refused.json["detail"] == "this address takes no such request; see Allow"
+
+
+def test_messages_are_counted_in_steps_of_any_width(api: ApiClient) -> None:
+    span = "since=2026-11-23T00:00:00Z&until=2026-11-25T00:00:00Z"
+    for width, steps in ((300, 576), (3600, 48), (86400, 2)):
+        assert len(api.get(f"/messages/counts?{span}&step={width}")) == steps
+    for wrong in ("60", "an hour", "3600.0"):
+        assert api.ask("GET", f"/messages/counts?{span}&step={quote(wrong)}").status == 422
+
+
+def test_an_account_without_a_user_name_or_with_a_slash_in_it_has_an_address(api: ApiClient) -> None:
+    for username, words in (("", "account acmejets/ is not held"), ("a%2Fb", "there is no account 'acmejets/a/b'")):
+        refused = api.ask("POST", f"/accounts/acmejets/{username}/release")
+        assert refused.status in {404, 409}
+        assert refused.json["detail"].startswith(words)
+
+
+def test_profiles_are_listed_by_whether_their_password_is_set(api: ApiClient, jane: dict[str, Any]) -> None:
+    assert (jane["password_set"], jane["password_needed"]) == (False, False)  # the server asks for no login
+    assert [one["name"] for one in api.get("/agents?password=set")["items"]] == []
+    assert api.ask("PUT", "/agents/jane/password", {"password": canary("jane")}).status == 204
+    assert [one["name"] for one in api.get("/agents?password=set")["items"]] == ["jane"]
+    assert api.get("/agents?password=missing")["total"] == 0
+    assert api.ask("GET", "/agents?password=no").status == 422
 
 
 @pytest.mark.parametrize("noun", nouns.NOUNS, ids=lambda noun: noun.word)

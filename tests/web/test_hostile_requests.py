@@ -190,7 +190,7 @@ def test_a_body_has_an_end(way: str, path: str, house: House, boss: Visitor) -> 
 
     connection = http.client.HTTPConnection(urlsplit(boss.url).netloc, timeout=30)
     headers = {"Content-Type": FORM if not path.startswith("/api") else "application/json"}
-    headers |= {"Cookie": f"relay={boss.cookie}", "Authorization": f"Bearer {house.writer._token}"}
+    headers |= {"Cookie": f"relay={boss.cookie}", "Authorization": f"Bearer {house.writer.token}"}
     headers |= {"Content-Length": str(18 * MIB)} if way == "with its length" else {"Transfer-Encoding": "chunked"}
     with suppress(OSError):  # where we are refused while we send
         connection.request("POST", path, endless(), headers, encode_chunked=way == "in chunks")
