@@ -35,6 +35,7 @@ class AdministratorOperations:
             "admin.list": Operation(self.list_),
             "admin.set": Operation(self.set_, is_change=True),
             "admin.password": Operation(self.password, is_change=True),
+            "admin.invite": Operation(self.invite, is_change=True),
             "admin.remove": Operation(self.remove, is_change=True),
         }
 
@@ -70,14 +71,17 @@ class AdministratorOperations:
             await self._people.sessions.remove_of("admin", person.name)
         return self._record(await self._find(person.name))
 
-    async def password(self, *, name: str, password: str | None = None) -> dict[str, Any]:
-        """Set the password, or without one return a one-time link (`url`) to set it by."""
+    async def password(self, *, name: str, password: str) -> dict[str, Any]:
+        """Set the password."""
         person = await self._find(name)
-        if password is None:
-            url, expires = await invite(self._parts, "admin", person.name, person.role, datetime.now(UTC))
-            return {"ok": True, "url": url, "expires": rfc3339(expires)}
         await keep_admin_password(self._parts, person.name, await to_thread(make_record, password))
-        return {"ok": True, "url": None, "expires": None}
+        return {"ok": True}
+
+    async def invite(self, *, name: str) -> dict[str, Any]:
+        """Return a one-time link (`url`) to set the password by. It takes the place of the one before."""
+        person = await self._find(name)
+        url, expires = await invite(self._parts, "admin", person.name, person.role, datetime.now(UTC))
+        return {"url": url, "expires": rfc3339(expires)}
 
     async def remove(self, *, name: str) -> dict[str, Any]:
         """Remove one, unless nobody would be left who may change anything."""

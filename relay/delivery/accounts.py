@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
+from relay.delivery.reach import Reach
 from relay.delivery.schedule import Schedule, step
 from relay.delivery.verdict import REST_SECONDS
 from relay.directory.model import Account, Meaning, Server
@@ -42,7 +43,7 @@ class Slowness:
 
 
 class Accounts:
-    """The accounts in trouble. Everything not in here is well."""
+    """The accounts in trouble, and the servers that cannot be reached. Everything not in here is well."""
 
     def __init__(self, schedule: Schedule, rows: Iterable[HoldRow] = ()) -> None:
         self._schedule = schedule
@@ -50,6 +51,7 @@ class Accounts:
         self._slow: dict[str, Slowness] = {}  # by whose limits count (`Server.scope`)
         self._probing: set[Account] = set()  # whose probe is due and has not begun
         self._put_off: dict[Account, int] = {}  # logins in a row that were neither accepted nor refused
+        self.reach = Reach()
 
     def hold_of(self, account: Account, identity: Address | None = None) -> HoldRow | None:
         """Return the hold over an account, or over it with this address; None where nothing holds them."""

@@ -98,6 +98,8 @@ class Postman:
     async def note(self, work: Work, outcome: Outcome) -> None:
         """Let the account feel an outcome at once: no other message makes the same attempt in vain."""
         self.office.telling.attempted(work.message, work.attempt, outcome, self.clock())
+        if work.route is not None:
+            self.accounts.reach.note(work.route.server.name, outcome, self.clock)
         try:
             await self._change_account(work, outcome)
         except StoreError as error:

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any, Literal, TypeAlias
 
 from relay.delivery.lifecycle import State
+from relay.upstream.phase import Phase
 from relay.web.site import size
 from relay.web.words import MEANINGS, PHASES, REPORTS, STATES
 
@@ -65,7 +66,7 @@ def _attempt(attempt: Record) -> Step:
         return Step(title=f"{title} is under way", at=attempt["started"], note=f"It began with {until}.", facts=facts)
     facts += [
         *([] if attempt["tls"] or not attempt["final_dot"] else [Fact("Encryption", "none")]),
-        *([Fact("The server said", attempt["reply"], is_quoted=True)] if attempt["reply"] else []),
+        *([Fact(_said_by(attempt), attempt["reply"], is_quoted=True)] if attempt["reply"] else []),
         Fact("Took", _took(attempt["started"], attempt["ended"])),
     ]
     meaning = attempt["meaning"]
@@ -89,6 +90,11 @@ def _attempt(attempt: Record) -> Step:
         note=MEANINGS.get(meaning, ""),
         facts=[stopped, *facts],
     )
+
+
+def _said_by(attempt: Record) -> str:
+    """Return whose words an attempt ended with: a server that nobody reached has said none."""
+    return "What happened" if attempt["phase"] in {Phase.RESOLVE, Phase.CONNECT} else "The server said"
 
 
 def _returned(record: Record) -> Iterator[Step]:

@@ -27,7 +27,7 @@ OWN = {
 # What changes nothing in Relay, and yet sends, connects or gives away what is not for everybody's eyes.
 ACTS = {"server.test", "server.try", "channel.test", "agent.test", "doctor", "queue.export", "secrets.list"}
 ACTS |= {"channel.import", "agent.import"}
-ACTS |= {f"{noun}.authorize" for noun in ("server", "channel", "agent")}
+ACTS |= {f"{noun}.{verb}" for noun in ("server", "channel", "agent") for verb in ("authorize", "authorized")}
 
 
 async def test_an_agent_may_run_nothing_but_its_own(operations: AdminOperations) -> None:

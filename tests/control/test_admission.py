@@ -295,7 +295,7 @@ async def test_a_link_for_an_administrator_is_for_that_name(house: House) -> Non
         await house.door.accept_admin(token, "ada", PASSWORD)
     assert (await house.door.accept_admin(token, "vera", PASSWORD)).role is Role.VIEWER
     assert [one["password_set"] for one in await house.do("admin.list")] == [True]
-    again = await house.link("admin.password", name="vera")
+    again = await house.link("admin.invite", name="vera")
     await house.door.accept_admin(again, "vera", PASSWORD + "2")
     assert await house.door.sign_in("vera", PASSWORD + "2", FAR) is not None
 

@@ -253,9 +253,9 @@ def test_one_change_among_very_many_agents_is_found_quickly() -> None:
     before = parse_directory({**TWO_SERVERS, "agents": agents}, "x")
     agents["a77"]["role"] = "lead"
     after = parse_directory({**TWO_SERVERS, "agents": agents}, "x")
-    began = time.perf_counter()
+    began = time.thread_time()
     assert list(differences(before, after)) == [Change("agents.a77.role", "", "lead")]
-    assert time.perf_counter() - began < 1
+    assert time.thread_time() - began < 0.05  # 0.009
     assert list(differences(after, after)) == []
 
 

@@ -44,6 +44,10 @@ class ApiClient:
             with error:
                 return Answer(error.code, error.headers, error.read())
 
+    def address(self, path: str) -> str:
+        """Where a request goes."""
+        return self._url + path
+
     def get(self, path: str) -> Any:
         """Return what a GET gives. AssertionError where it is refused."""
         answer = self.ask("GET", path)

@@ -1,5 +1,8 @@
 """The API: what the pages do, in the words of HTTP, with every refusal as a problem."""
 
+import json
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -73,14 +76,47 @@ def test_who_was_slower_is_told(api: ApiClient, jane: dict[str, Any]) -> None:
     assert api.ask("DELETE", "/agents/jane", If_Match=first.headers["ETag"]).status == 204
 
 
+@pytest.mark.usefixtures("jane")
 def test_a_refusal_names_the_keys_at_fault(api: ApiClient) -> None:
     wrong = api.ask("POST", "/agents", {"name": "joe", "address": "joe@", "server": "nowhere"})
     assert (wrong.status, wrong.headers["Content-Type"]) == (422, "application/problem+json")
-    assert {fault["key"] for fault in wrong.json["errors"]} == {"agents.joe.address", "agents.joe.server"}
+    assert {fault["key"] for fault in wrong.json["errors"]} == {"address", "server"}
+    script = api.ask("PATCH", "/channels/support", {"script": "nowhere", "incoming": {"host": "a b"}})
+    assert {fault["key"] for fault in script.json["errors"]} == {"script", "incoming.host"}
     unknown = api.ask("POST", "/agents", {"name": "joe", "address": "joe@acmejets.example", "adress": "x"})
     assert (unknown.status, unknown.json["errors"][0]["key"]) == (422, "adress")
     missing = api.ask("POST", "/agents", {"name": "joe"})
-    assert (missing.status, missing.json["errors"][0]["key"]) == (422, "address")
+    assert (missing.status, missing.json["errors"]) == (422, [{"key": "address", "message": "this is needed"}])
+    for method, path, body, key in (
+        ("PUT", "/agents/jane/login", {"password": "short"}, "password"),
+        ("POST", "/servers/acmejets/test", {"to": "nobody"}, "to"),
+    ):
+        refused = api.ask(method, path, body)
+        assert (refused.status, [fault["key"] for fault in refused.json["errors"]]) == (422, [key]), path
+
+
+def test_where_another_entry_is_at_fault_its_key_is_whole(api: ApiClient, jane: dict[str, Any]) -> None:
+    refused = api.ask("PATCH", "/channels/support", {"address": jane["address"]})
+    assert (refused.status, refused.json["errors"][0]["key"]) == (422, "agents.jane.address")
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "status", "said"),
+    [
+        ("application/json", b'{"name": "x",}', 400, "the body is not JSON: "),
+        ("application/json", b"", 422, "the body has to be a JSON object"),
+        ("application/json", b"[]", 422, "the body has to be a JSON object"),
+        ("text/plain", b'{"name": "x"}', 422, "Content-Type: application/json"),
+    ],
+)
+def test_what_is_no_body_is_told_so(api: ApiClient, kind: str, body: bytes, status: int, said: str) -> None:
+    own = {"Authorization": f"Bearer {api.token}", "Content-Type": kind}
+    request = urllib.request.Request(api.address("/channels"), data=body, headers=own, method="POST")
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(request, timeout=10)
+    with refused.value as answer:
+        problem = json.load(answer)
+    assert (answer.code, said in problem["detail"]) == (status, True), problem
 
 
 def test_a_name_that_is_taken_and_one_that_is_used_are_conflicts(api: ApiClient) -> None:
@@ -156,6 +192,8 @@ def test_people_and_tokens_come_and_go(api: ApiClient, console: Console) -> None
     assert (invited.status, invited.json["password_set"]) == (201, False)
     assert invited.json["url"].startswith(f"{console.url}/welcome/")
     assert api.ask("PATCH", "/administrators/ann", {"role": "administrator"}).json["role"] == "administrator"
+    again = api.ask("POST", "/administrators/ann/invitation")
+    assert (again.status, again.json["url"] != invited.json["url"]) == (201, True)
     assert api.ask("DELETE", "/administrators/ann").status == 204
 
 

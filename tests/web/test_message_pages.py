@@ -7,7 +7,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.peers.api import ApiClient
-from tests.peers.browser import overflows, serious_faults
+from tests.peers.browser import cut_off, overflows, serious_faults
 from tests.peers.console import Console, console_process
 from tests.peers.recorder import REPLIES, Recorder
 from tests.peers.relay import one_channel, open_server
@@ -32,6 +32,8 @@ def console(upstream: Recorder) -> Iterator[Console]:
         post(running, "Your ticket", to=["ann@customer.example"])
         post(running, f"{MARKUP} sold out", to=["ann@customer.example", "bob@customer.example"])
         post(running, "Your seat", to=["late@customer.example"], helo=MARKUP.replace(" ", "/"))
+        # What somebody else writes is as long as they like, and may turn the direction of writing around.
+        post(running, f"\u202e{'L' + 'o' * 300}ng", to=[f"customer{n}.{'x' * 40}@some.example" for n in range(20)])
         running.relay.ask("queue", "list")
         yield running
 
@@ -78,6 +80,7 @@ def test_a_journey_tells_the_client_the_attempts_and_what_the_server_said(page: 
     journey = page.locator(".timeline")
     expect(journey).to_contain_text("127.0.0.1, which called itself <img/src=x/onerror=alert(1)>")
     expect(journey).to_contain_text("Attempt 1: temporary")
+    expect(journey).to_contain_text(re.compile(r"ago, \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC"))
     expect(journey).to_contain_text("The server cannot take it now. It is tried again later.")
     expect(journey).to_contain_text(BUSY)
     expect(journey).to_contain_text("naming the recipients (RCPT)")
@@ -194,5 +197,6 @@ def test_nothing_keeps_people_out(page: Page, narrow_page: Page, console: Consol
     for path in ("/messages", "/messages?state=failed&sender=x", *ids):
         page.goto(path)
         assert not serious_faults(page), path
+        assert not cut_off(page), path
         narrow_page.goto(path)
         assert not overflows(narrow_page), path

@@ -67,7 +67,7 @@ PAGES: Mapping[str, Rule] = {
     "/channels/{name}/findings": _DO,
     "/channels/{name}/remove": _ADMINISTER,
     "/channels/{name}/test": _DO,
-    "/events": {"GET": _ALL},
+    "/events": _SEE,
     "/healthz": _OPEN,
     "/messages": _SEE,
     "/messages/{id}": _SEE,

@@ -50,6 +50,13 @@ class Password(Given):
     password: str = Field(min_length=1, examples=["correct horse battery staple"])
 
 
+class Invitation(Body):
+    """A one-time link by which somebody sets the own passwords. It takes the place of the one before."""
+
+    url: str = Field(examples=["https://relay.acmejets.example/welcome/EpHMf0kf732LBBJF-V_TeCxGa57Hzjb3wa9-aBk4tak"])
+    expires: str = Field(examples=["2026-11-25T09:30:00Z"])
+
+
 def example_of(kind: Any) -> Any:
     """Return the example of a body: of a model, or of a list of them. A key that has none is not in it."""
     if get_origin(kind) is list:

@@ -9,6 +9,7 @@ from relay.web.api.caller import ETAG, Asking, Expected, etag, given_values
 from relay.web.api.models import NAME_PATTERN
 from relay.web.api.nouns import AGENTS, APPLICATIONS, CHANNELS, NOUNS, SCRIPTS, SERVERS, Noun
 from relay.web.api.parameters import AgentListing, Listing, Part, ProfileListing, sorted_by
+from relay.web.api.problems import keys_of
 from relay.web.api.subject import Subject
 
 
@@ -64,7 +65,8 @@ def _add_entry(subject: Subject, noun: Noun) -> None:
     )
     async def add(caller: Asking, body: noun.new, response: Response) -> Any:  # type: ignore[name-defined]
         values = given_values(body, without=frozenset({"name"}))
-        await caller.run(f"{noun.word}.add", name=body.name, values=values)
+        with keys_of(f"{noun.tag}.{body.name}."):
+            await caller.run(f"{noun.word}.add", name=body.name, values=values)
         return await shown(caller, body.name, response)
 
     @subject.request(
@@ -96,7 +98,8 @@ def _add_entry(subject: Subject, noun: Noun) -> None:
         expected: Expected,
         response: Response,
     ) -> Any:
-        await caller.run(f"{noun.word}.set", name=name, values=given_values(body), expected=expected)
+        with keys_of(f"{noun.tag}.{name}."):
+            await caller.run(f"{noun.word}.set", name=name, values=given_values(body), expected=expected)
         return await shown(caller, name, response)
 
 

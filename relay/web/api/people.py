@@ -5,7 +5,7 @@ from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 from fastapi import APIRouter, Query
 from pydantic import Field
 
-from relay.web.api.bodies import Body, Given, Password
+from relay.web.api.bodies import Body, Given, Invitation, Password
 from relay.web.api.caller import Asking
 from relay.web.api.models import NAME_PATTERN
 from relay.web.api.parameters import Span, name_of
@@ -161,6 +161,11 @@ def _add_administrators(subject: Subject) -> None:
     async def password(caller: Asking, name: _Person, body: Password) -> None:  # type: ignore[valid-type]
         """Set the password to sign in with. Whoever it is has to sign in anew."""
         await caller.run("admin.password", name=name, password=body.password)
+
+    @subject.request(f"POST {one}/invitation", "admin.invite", Invitation, 404, 409, status=201)
+    async def invite(caller: Asking, name: _Person) -> Any:  # type: ignore[valid-type]
+        """Make a one-time link by which somebody sets the own password to sign in with."""
+        return await caller.run("admin.invite", name=name)
 
     @subject.request(f"DELETE {one}", "admin.remove", None, 404, 409)
     async def remove(caller: Asking, name: _Person) -> None:  # type: ignore[valid-type]

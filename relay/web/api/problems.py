@@ -1,6 +1,8 @@
 """What the API says when it does not do what was asked: problem details (RFC 9457), with each key at fault."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
 from http import HTTPStatus
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -63,8 +65,8 @@ KINDS: Mapping[int, Kind] = MappingProxyType(
         ),
         422: Kind(
             "Values are missing, unknown or wrong; `errors` has each of them.",
-            "agents.joe.server: there is no server 'nowhere'",
-            ({"key": "agents.joe.server", "message": "there is no server 'nowhere'"},),
+            "server: there is no server 'nowhere'",
+            ({"key": "server", "message": "there is no server 'nowhere'"},),
         ),
         503: Kind("The store cannot be used just now. The same request may work later.", _NOT_NOW),
     }
@@ -121,10 +123,11 @@ def add_handlers(api: FastAPI) -> None:
 
     @api.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:  # noqa: ARG001
-        errors = [
-            {"key": ".".join(str(part) for part in one["loc"][1:]), "message": str(one["msg"])}
-            for one in error.errors()
-        ]
+        found = error.errors()
+        if found[0]["type"] == "json_invalid":
+            place, what = found[0]["loc"][1], found[0]["ctx"]["error"]
+            return problem(400, f"the body is not JSON: {what} (at character {place})")
+        errors = [{"key": ".".join(str(part) for part in one["loc"][1:]), "message": _said(one)} for one in found]
         detail = "\n".join(f"{one['key']}: {one['message']}" if one["key"] else one["message"] for one in errors)
         return problem(422, detail, errors)
 
@@ -139,6 +142,35 @@ def add_handlers(api: FastAPI) -> None:
     async def broken(request: Request, error: Exception) -> Response:
         log.broken("the API failed; please report it", path=request.url.path, error=type(error).__name__)
         return problem(500, "something is wrong on our side; relay's log says what")
+
+
+def _said(fault: Mapping[str, Any]) -> str:
+    """Return a fault that the framework found in our words, where its own are for those who wrote the program."""
+    is_body = fault["loc"] == ("body",)
+    match fault["type"]:
+        case "missing":
+            return "the body has to be a JSON object" if is_body else "this is needed"
+        case "model_attributes_type" | "model_type" | "dict_type" if is_body:
+            return "the body has to be a JSON object, sent with Content-Type: application/json"
+        case "extra_forbidden":
+            return "there is no such key"
+        case _:
+            return str(fault["msg"])
+
+
+@contextmanager
+def keys_of(place: str) -> Iterator[None]:
+    """Let refusals meanwhile name the keys of the entry at a place ("channels.support.") as the request does.
+
+    Where another entry is at fault, its keys stay whole.
+    """
+    try:
+        yield
+    except Refused as error:
+        error.faults = tuple(replace(fault, key=fault.key.removeprefix(place)) for fault in error.faults)
+        error.key = error.key.removeprefix(place)
+        error.args = (str(error).removeprefix(place),)
+        raise
 
 
 def refusal(error: Refused) -> Response:

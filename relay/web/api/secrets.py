@@ -1,11 +1,11 @@
 """Passwords, authorizations and invitations: what is given here is never shown again."""
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from fastapi import APIRouter
 from pydantic import Field
 
-from relay.web.api.bodies import Body, Given, Password
+from relay.web.api.bodies import Body, Given, Invitation, Password
 from relay.web.api.caller import Asking
 from relay.web.api.nouns import AGENTS, APPLICATIONS, CHANNELS, SERVERS, Noun
 from relay.web.api.parameters import name_of
@@ -29,9 +29,13 @@ _VERIFIER = "Zk3v9Jm1Xq7Ld5Rt0Wc8Yb2Hs6Nf4Ga1Pe3Ui5Oo7Ak9"
 
 
 class Visit(Body):
-    """Where a person allows it; `state` and `verifier` come back with the address that the browser ends at."""
+    """Where a person allows it, and what is told again when that is done.
 
-    example: ClassVar = {"account": None, "expires": None}
+    In the code flow `state` and `verifier` go with the address that the browser ends at; in the device flow the person
+    types `code` at `url`, and `device` asks each `interval` seconds whether it is done.
+    """
+
+    example: ClassVar = dict.fromkeys(("code", "seconds", "interval", "device", "account", "expires"))
 
     url: str = Field(
         description='To be opened in a browser; "" where nobody has to allow it.',
@@ -39,33 +43,35 @@ class Visit(Body):
     )
     state: str | None = Field(None, examples=[_STATE])
     verifier: str | None = Field(None, examples=[_VERIFIER])
+    code: str | None = Field(None, description="What the person types there.")
+    seconds: int | None = Field(None, description="For how long that is possible.")
+    interval: int | None = Field(None, description="How many seconds there are between two questions at least.")
+    device: str | None = Field(None, description="By which it is asked for.")
     account: str | None = Field(None, description="The account that is authorized already: nobody had to allow it.")
     expires: str | None = Field(None, description="When its token expires.")
 
 
 class Redirected(Given):
-    """The address that the browser ended at, with what was told when it began."""
+    """The address that the browser ended at, with what was told when it began; in the device flow `device` alone."""
 
-    redirect: str = Field(max_length=8192, examples=[f"http://127.0.0.1/?code=0.AXoA&state={_STATE}"])
-    state: str = Field(max_length=200, examples=[_STATE])
-    verifier: str = Field(max_length=200, examples=[_VERIFIER])
+    redirect: str = Field("", max_length=8192, examples=[f"http://127.0.0.1/?code=0.AXoA&state={_STATE}"])
+    state: str = Field("", max_length=200, examples=[_STATE])
+    verifier: str = Field("", max_length=200, examples=[_VERIFIER])
+    device: str = Field("", max_length=8192, description="As it was told; instead of the others.", examples=[""])
 
 
 class Authorized(Body):
-    """An account that may log in."""
+    """An account that may log in, or that somebody has to allow yet."""
+
+    step: Literal["authorized", "waiting"] = Field(
+        description="waiting: in the device flow nobody has allowed it yet; ask again.", examples=["authorized"]
+    )
 
     account: str = Field(description="SERVER/USERNAME.", examples=["microsoft/jane@acmejets.example"])
     expires: str | None = Field(
         description="When its token expires; it is renewed before.", examples=["2026-11-24T11:05:00Z"]
     )
     warning: str = Field(description='What may go wrong with it; "" for nothing.', examples=[""])
-
-
-class Invitation(Body):
-    """A one-time link to the profile page. It takes the place of the one before."""
-
-    url: str = Field(examples=["https://relay.acmejets.example/welcome/EpHMf0kf732LBBJF-V_TeCxGa57Hzjb3wa9-aBk4tak"])
-    expires: str = Field(examples=["2026-11-25T09:30:00Z"])
 
 
 class SecretEntry(Body):
@@ -129,8 +135,8 @@ def _add_authorization(subject: Subject, noun: Noun, name_type: Any) -> None:
         404,
         409,
         summary=f"Begin to authorize the account of {noun.one} by OAuth",
-        description="In the code flow, and for client credentials, which are tried at once. The device flow is for "
-        f"`relay {word} authorize`.",
+        description="Which of the three ways it goes, the server's OAuth client says: code, device, or client "
+        "credentials, which are tried at once.",
     )
     async def authorize(caller: Asking, name: name_type) -> Any:
         steps = caller.stream(f"{word}.authorize", name=name)
@@ -148,9 +154,7 @@ def _add_authorization(subject: Subject, noun: Noun, name_type: Any) -> None:
         description="The provider is asked for the tokens now.",
     )
     async def authorized(caller: Asking, name: name_type, body: Redirected) -> Any:
-        return await caller.run(
-            f"{word}.authorized", name=name, redirect=body.redirect, state=body.state, verifier=body.verifier
-        )
+        return await caller.run(f"{word}.authorized", name=name, **body.model_dump())
 
 
 def _add_vault(subject: Subject) -> None:
