@@ -62,6 +62,9 @@ class Upstream:
         slots, since = pool.slots, pool.first_login.refusals
         pool.users += 1
         try:
+            if (untold := pool.first_login.untold) is not None:
+                pool.first_login.told(untold)
+                return Outcome(host=transfer.server.host, failure=untold)
             await slots.take(transfer.server.max_connections)
             pool.in_use += 1
             try:
@@ -99,7 +102,11 @@ class Upstream:
             if reused.is_usable or not _is_about_connection(outcome):
                 return outcome
         found = await pool.wait(partial(self._begin, key, pool, transfer, progress, since))
-        return found if isinstance(found, Outcome) else await self._attempt(pool, found, transfer, progress)
+        if isinstance(found, Connection):
+            return await self._attempt(pool, found, transfer, progress)
+        if found.failure is not None:
+            pool.first_login.told(found.failure)
+        return found
 
     def _begin(self, key: _Key, pool: Pool, transfer: Transfer, progress: Progress, since: int) -> Opening:
         """Begin to open a connection, in a task of its own: it may end up with another message."""

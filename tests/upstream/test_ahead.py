@@ -239,3 +239,23 @@ async def test_the_end_does_not_wait_for_what_is_opened_for_nobody() -> None:
         async with asyncio.timeout(2):
             await way_out.aclose()
         assert (way_out._opening, way_out.connections()) == (set(), {})
+
+
+async def test_a_refused_login_is_met_once_by_messages_that_come_at_every_moment() -> None:
+    """Each comes one step of the event loop later, until the account is held, as the caller does it."""
+    async with scripted(answers={"AUTH": b"535 5.7.8 no\r\n"}) as server, upstream() as way_out:
+        is_held = False
+
+        async def send(steps: int) -> None:
+            nonlocal is_held
+            for _ in range(steps):
+                await asyncio.sleep(0)
+            if not is_held:
+                failure = (await way_out.deliver(to(server))).failure
+                assert failure is not None
+                assert failure.meaning is Meaning.LOGIN_REFUSED
+                is_held = True
+
+        await asyncio.gather(*(send(steps) for steps in range(400)))
+        assert is_held
+        assert sum(verbs.count("AUTH") for verbs in server.verbs) == 1
