@@ -22,6 +22,7 @@ REPLIES: Mapping[str, bytes] = {
     "RCPT": b"250 2.1.5 Recipient ok\r\n",
     "DATA": b"354 Go on\r\n",
     ".": b"250 2.0.0 Ok: recorded\r\n",
+    "BDAT": b"250 2.0.0 Ok: recorded\r\n",
     "RSET": b"250 2.0.0 Reset\r\n",
     "NOOP": b"250 2.0.0 Here\r\n",
     "QUIT": b"221 2.0.0 Bye\r\n",
@@ -34,12 +35,13 @@ _PATIENCE = 10.0
 class Conversation:
     """One connection: every byte that came, and the messages in it as they stood on the wire, dots included.
 
-    `turns` has what came together: one for each time that the client had something to say. A client that waits for an
-    answer in between has two; so they count round trips, as long as each of them is small.
+    `chunks` are what came by BDAT. `turns` has what came together: one for each time that the client had something to
+    say. A client that waits for an answer in between has two; so they count round trips, as long as each is small.
     """
 
     received: bytearray = field(default_factory=bytearray)
     messages: list[bytes] = field(default_factory=list)
+    chunks: list[bytes] = field(default_factory=list)
     turns: list[bytes] = field(default_factory=list)
 
     @property
@@ -48,6 +50,8 @@ class Conversation:
         rest = bytes(self.received)
         for message in self.messages:
             rest = rest.replace(message + b".\r\n", b"", 1)
+        for chunk in self.chunks:
+            rest = rest.replace(chunk, b"", 1)
         return rest.decode(errors="replace").split("\r\n")[:-1]
 
 
@@ -141,6 +145,11 @@ async def _converse(
 ) -> None:
     step, command = "greeting", ""
     while True:
+        if step == "BDAT":
+            chunk = await reader.readexactly(int(command.split()[1]))
+            conversation.received += chunk
+            conversation.chunks.append(chunk)
+            recorder.messages.append(chunk)
         reply = await recorder.reply_to(step, command)
         writer.write(reply)
         await writer.drain()

@@ -148,6 +148,8 @@ class ScriptedServer:
             await self.say(line, verb, b"354 go on\r\n")
             if verb not in self.answers:
                 await self.take_message(line)
+        elif verb == "BDAT":
+            await self.take_chunk(line, int(command.split(" ")[1]))
         elif verb == "AUTH":
             await self.say(line, verb, b"235 2.7.0 welcome\r\n")
         elif verb in {"MAIL", "RCPT", "RSET"}:
@@ -160,6 +162,13 @@ class ScriptedServer:
     async def take_message(self, line: Line) -> None:
         raw = await read_message(line.reader)
         self.messages.append(raw)
+        await self.say(line, ".", b"250 2.0.0 taken as 4711\r\n")
+
+    async def take_chunk(self, line: Line, size: int) -> None:
+        if "BDAT" in self.answers:
+            await self.say(line, "BDAT", b"")
+            return
+        self.messages.append(await line.reader.readexactly(size))
         await self.say(line, ".", b"250 2.0.0 taken as 4711\r\n")
 
     async def say(self, line: Line, key: str, default: bytes) -> None:
