@@ -58,7 +58,7 @@ class Consent:
             done = await visit.run(f"{self.noun}.authorized", name=self.name, redirect=visit.text("redirect"), **given)
         except Refused as error:
             return self._show(visit, kept, sentences(error), status=422)
-        return visit.redirect(self.back, _done(done), is_warning=bool(done["warning"]))
+        return visit.redirect(self.back, _done(done), is_done=not done["warning"])
 
     @property
     def _title(self) -> str:

@@ -8,7 +8,8 @@ kept by a proxy, and a page runs no script and loads nothing but what this serve
 
 import asyncio
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import TypeAlias
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -23,6 +24,8 @@ LARGEST_FORM = _MIB
 LARGEST_TABLE = 16 * _MIB  # twenty thousand agents as CSV
 _TABLES = re.compile(r"/(?:channels|agents)/-/import|/api/v1/(?:channels|agents)\.csv")
 _BODY_SECONDS = 120.0
+_UNKNOWN_HOST = "this server is not known by that name; open it by the [web] public_url of relay.toml"
+_ELSEWHERE = "this form was sent from another site; open the page anew and send it from there"
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 # Asked by programs that know this machine by any name; they say nothing that is worth protecting.
 _FOR_ANYBODY = frozenset({"/healthz", "/readyz"})
@@ -43,12 +46,24 @@ _HEADERS = (
 )
 
 
-class Guard:
-    """An ASGI application around the pages. `hosts` are the values of Host that mean this server."""
+Refuse: TypeAlias = Callable[[str, int, str], Response]
 
-    def __init__(self, app: ASGIApp, hosts: Iterable[str]) -> None:
+
+def plain_refusal(path: str, status: int, sentence: str) -> Response:  # noqa: ARG001
+    """Return a refusal in plain text."""
+    return PlainTextResponse(sentence + "\n", status_code=status)
+
+
+class Guard:
+    """An ASGI application around the pages. `hosts` are the values of Host that mean this server.
+
+    `refuse` makes the answer to a request that goes no further, of its path, the status and a sentence.
+    """
+
+    def __init__(self, app: ASGIApp, hosts: Iterable[str], refuse: Refuse = plain_refusal) -> None:
         self._app = app
         self._hosts = frozenset(host.lower() for host in hosts)
+        self._refuse = refuse
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Refuse, or pass on with a bound on the body and our headers on the answer."""
@@ -71,17 +86,17 @@ class Guard:
             await self._app(scope, _bounded(receive, largest_request(scope["path"])), send_with_headers)
 
     def _refusal(self, scope: Scope) -> Response | None:
-        headers = Headers(scope=scope)
+        headers, path = Headers(scope=scope), scope["path"]
         host = headers.get("host", "").lower()
-        if scope["path"] in _FOR_ANYBODY:
+        if path in _FOR_ANYBODY:
             return None
         if host not in self._hosts:
-            return _no(421, "this server is not known by that name; open it by the [web] public_url of relay.toml")
-        most = largest_request(scope["path"])
+            return self._refuse(path, 421, _UNKNOWN_HOST)
+        most = largest_request(path)
         if int(headers.get("content-length") or 0) > most:
-            return _no(413, _too_large(most))
+            return self._refuse(path, 413, _too_large(most))
         if scope["method"] not in _SAFE and not self._is_ours(headers):
-            return _no(403, "this form was sent from another site; open the page anew and send it from there")
+            return self._refuse(path, 403, _ELSEWHERE)
         return None
 
     def _is_ours(self, headers: Headers) -> bool:
@@ -142,7 +157,3 @@ def hosts_of(public_url: str, address: TcpAddress) -> tuple[str, ...]:
     bare = f"[{address.host}]" if ":" in address.host else address.host
     names += [f"{name}:{address.port}" for name in (bare, *_LOOPBACK_NAMES)]
     return tuple(names)
-
-
-def _no(status: int, sentence: str) -> Response:
-    return PlainTextResponse(sentence + "\n", status_code=status)

@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from hmac import compare_digest
-from typing import Any, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 from urllib.parse import quote, unquote, urlsplit
 
 from starlette.datastructures import FormData
@@ -35,9 +35,22 @@ FORM_KEY = "form_key"
 # With it relay.js reads a page again that shows what changes, while perhaps nobody looks.
 BY_ITSELF = "relay-by-itself"
 _NOTICE = "relay-notice"
-_WARNING = "!"  # which `quote` lets through nowhere
+_NOT_DONE = "!warn"  # behind a notice; quoted text has no "!"
 _MOST_FIELDS = 500
 _REDIRECT = 303
+
+
+class Notice(NamedTuple):
+    """What a page shows once about what was just done: `kind` is how it looks, as a class in relay.css."""
+
+    kind: Literal["good", "warn"]
+    text: str
+
+    @classmethod
+    def read(cls, cookie: str) -> "Notice":
+        """Return the notice in a cookie, whoever laid it there; "" for none."""
+        is_warning = cookie.endswith(_NOT_DONE)
+        return cls("warn" if is_warning else "good", unquote(cookie.removesuffix(_NOT_DONE)))
 
 
 @dataclass(slots=True)
@@ -95,15 +108,13 @@ class Visit:
 
     def html(self, template: str, /, **values: Any) -> str:
         """Return a template filled with these values and with what every page knows."""
-        said = self.request.cookies.get(_NOTICE, "")
         common = {
             "visit": self,
             "session": self.session,
             "actor": self.session.actor if self.session else None,
             "may_change": bool(self.session) and self.actor.role is Role.ADMINISTRATOR,
             "path": self.request.url.path,
-            "notice": unquote(said.removeprefix(_WARNING)),
-            "notice_kind": "warn" if said.startswith(_WARNING) else "good",
+            "notice": Notice.read(self.request.cookies.get(_NOTICE, "")),
         }
         return self.site.templates.get_template(template).render({**common, **values})
 
@@ -114,13 +125,13 @@ class Visit:
             response.delete_cookie(_NOTICE)
         return response
 
-    def redirect(self, where: str, notice: str = "", *, is_warning: bool = False) -> Response:
-        """Send the browser to another page, which shows `notice` once: what was done, or what was not."""
+    def redirect(self, where: str, notice: str = "", *, is_done: bool = True) -> Response:
+        """Send the browser to another page, which shows `notice` once; not as good news where not all `is_done`."""
         response = RedirectResponse(where, status_code=_REDIRECT)
         if notice:
             # SameSite is lax: who comes back from an identity provider sees the notice, too.
             secure = self.site.is_secure
-            value = (_WARNING if is_warning else "") + quote(notice[:500])
+            value = quote(notice[:500]) + ("" if is_done else _NOT_DONE)
             response.set_cookie(_NOTICE, value, max_age=60, httponly=True, samesite="lax", secure=secure)
         return response
 

@@ -75,7 +75,7 @@ async def _end(visit: Visit, address: str, back_to: str) -> Response:
         response = visit.render("connect_failed.html", status=422, sentences=sentences(error))
     else:
         words = f"Your account is connected, but {done['warning']}" if done["warning"] else "Your account is connected."
-        response = visit.redirect("/profile", words, is_warning=bool(done["warning"]))
+        response = visit.redirect("/profile", words, is_done=not done["warning"])
     forget(response)
     return response
 
