@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 FAST := $(BIN)/pytest -m "not slow" -n 3 --dist loadfile
 SLOW := $(BIN)/pytest -m slow -n 2 --dist loadfile
 
-.PHONY: demo test test-all test-python fast lint format clean
+.PHONY: bench demo test test-all test-python fast lint format clean profile
 
 demo: $(VENV)/.run                   ## a relay on 127.0.0.1:2525 with a built-in upstream: send mail, watch its journey
 	@$(BIN)/relay demo
@@ -27,6 +27,12 @@ test-python:                         ## the fast tests on another Python, in a v
 
 fast: $(VENV)/.test
 	$(FAST)
+
+bench: $(VENV)/.test                 ## Relay beside Postfix, in figures (docs/performance.md): make bench LOADS=2k-kept
+	@$(BIN)/python -m tests.bench --json build/bench.json $(if $(LOADS),--loads "$(LOADS)") $(ARGS)
+
+profile: $(VENV)/.test               ## where a relay under load spends its processor time
+	@$(BIN)/python -m tests.bench.hotspots $(ARGS)
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check --fix .

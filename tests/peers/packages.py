@@ -41,7 +41,7 @@ def find_program(name: str) -> str | None:
     """
     wanted = known_programs()[name][0]
     if wanted.startswith("/"):
-        return wanted if Path(wanted).is_file() else None
+        return next((str(path) for path in Path("/").glob(wanted[1:]) if path.is_file()), None)
     search = os.pathsep.join((os.environ.get("PATH", os.defpath), *_SYSTEM_FOLDERS))
     return shutil.which(wanted, path=search)
 

@@ -1,4 +1,4 @@
-"""Postfix as an upstream: a whole instance with a private configuration, queue and log, that relays to a sink.
+"""Postfix: whole instances with a private configuration, queue and log, such as an upstream that relays to a sink.
 
 And its smtp-sink, which misbehaves as told.
 """
@@ -14,7 +14,8 @@ from string import Template
 from tests.peers.packages import program
 from tests.peers.system import LOOPBACK, free_port, private_folder, run, running, wait_for_port
 
-_MAIN = Template("""\
+# What every instance has. It looks up no names, and delivers nothing here.
+_COMMON = Template("""\
 compatibility_level = 3.6
 queue_directory = $folder/queue
 data_directory = $folder/data
@@ -25,20 +26,22 @@ mydestination =
 mynetworks = 127.0.0.0/8 [::1]/128
 inet_interfaces = $host
 inet_protocols = ipv4
-relayhost = [$host]:$sink_port
 smtpd_relay_restrictions = permit_mynetworks, reject
-# Dovecot judges logins. Who has logged in may send only as the addresses that the account owns, as with providers.
-smtpd_sasl_auth_enable = yes
-smtpd_sasl_type = dovecot
-smtpd_sasl_path = inet:$host:$auth_port
-smtpd_sender_login_maps = inline:{ $owners }
-smtpd_sender_restrictions = reject_authenticated_sender_login_mismatch
 smtpd_peername_lookup = no
 smtp_dns_support_level = disabled
 smtp_host_lookup = native
 alias_maps =
 alias_database =
 local_recipient_maps =
+""")
+_UPSTREAM = Template("""\
+relayhost = [$host]:$sink_port
+# Dovecot judges logins. Who has logged in may send only as the addresses that the account owns, as with providers.
+smtpd_sasl_auth_enable = yes
+smtpd_sasl_type = dovecot
+smtpd_sasl_path = inet:$host:$auth_port
+smtpd_sender_login_maps = inline:{ $owners }
+smtpd_sender_restrictions = reject_authenticated_sender_login_mismatch
 smtpd_banner = postfix.test ESMTP
 # Smuggling is judged for clients of our own network too.
 smtpd_forbid_bare_newline = reject
@@ -80,11 +83,12 @@ _LOGIN = re.compile(r"postfix/smtpd\[\d+\]: [0-9A-Za-z]+: client=.*, sasl_method
 
 
 class Postfix:
-    """A running Postfix: its port and its log."""
+    """A running Postfix: its port, its log, and the process from which all of its others descend."""
 
     def __init__(self, folder: Path) -> None:
         self.host = LOOPBACK
         self.port = free_port()
+        self.pid = 0
         self.log = folder / "log"
 
     @property
@@ -103,35 +107,43 @@ def postfix_server(
     It runs only as root. Whoever does not log in may send as anyone.
     """
     with private_folder("postfix") as folder:
-        server = Postfix(folder)
         values = {
             "folder": folder,
-            "host": server.host,
-            "port": server.port,
+            "host": LOOPBACK,
             "sink_port": sink_port,
             "auth_port": auth_port,
             "lmtp_port": lmtp_port,
             "owners": ", ".join(f"{{{address} = {account}}}" for address, account in owners.items()),
         }
-        config = folder / "config"
-        config.mkdir()
-        delivers = _DELIVERS.substitute(values) if lmtp_port else ""
-        (config / "main.cf").write_text(_MAIN.substitute(values) + delivers)
         (folder / "header_checks").write_text(header_checks)
-        (config / "master.cf").write_text(_MASTER.substitute(values))
-        (folder / "queue").mkdir()
-        (folder / "data").mkdir()
-        shutil.chown(folder / "data", "postfix")
-        server.log.touch()
-        postfix = [program("postfix"), "-c", str(config)]
-        with running([*postfix, "start-fg"], folder / "output") as process:
-            try:
-                wait_for_port(process, server.port, server.log)
-                yield server
-            finally:
-                # The process is a script around Postfix's master, which a signal to the script would leave behind.
-                run([*postfix, "abort"])
-                process.wait(10)
+        delivers = _DELIVERS.substitute(values) if lmtp_port else ""
+        with postfix_instance(folder, _UPSTREAM.substitute(values) + delivers) as server:
+            yield server
+
+
+@contextmanager
+def postfix_instance(folder: Path, main: str) -> Iterator[Postfix]:
+    """A Postfix in a folder of its own, with the lines `main` in its main.cf. It runs only as root."""
+    server = Postfix(folder)
+    values = {"folder": folder, "host": server.host, "port": server.port}
+    config = folder / "config"
+    config.mkdir()
+    (config / "main.cf").write_text(_COMMON.substitute(values) + main)
+    (config / "master.cf").write_text(_MASTER.substitute(values))
+    (folder / "queue").mkdir()
+    (folder / "data").mkdir()
+    shutil.chown(folder / "data", "postfix")
+    server.log.touch()
+    postfix = [program("postfix"), "-c", str(config)]
+    with running([*postfix, "start-fg"], folder / "output") as process:
+        server.pid = process.pid
+        try:
+            wait_for_port(process, server.port, server.log)
+            yield server
+        finally:
+            # The process is a script around Postfix's master, which a signal to the script would leave behind.
+            run([*postfix, "abort"])
+            process.wait(10)
 
 
 @contextmanager
