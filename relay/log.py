@@ -17,6 +17,7 @@ _OURS = logging.getLogger("relay")
 # JSON escapes control characters up to 0x1f. Readers also end lines at NEL and at Unicode's separators, and terminals
 # obey all of C1.
 _ENDS_AND_ORDERS = {code: f"\\u{code:04x}" for code in (*range(0x7F, 0xA0), 0x2028, 0x2029)}
+_encode = json.JSONEncoder(ensure_ascii=False, check_circular=False, default=str).encode
 
 
 def configure(form: Format = "auto", level: str = "info", stream: TextIO | None = None) -> None:
@@ -43,11 +44,12 @@ def _renderer(form: Format, stream: TextIO) -> Any:
     is_console = form == "console" or (form == "auto" and stream.isatty())
     if is_console:
         return structlog.dev.ConsoleRenderer(colors=stream.isatty(), timestamp_key="time", pad_event_to=12)
-    return structlog.processors.JSONRenderer(_as_json, ensure_ascii=False, default=str)
+    return structlog.processors.JSONRenderer(_as_json)
 
 
-def _as_json(event: Any, **keywords: Any) -> str:
-    return json.dumps(event, **keywords).translate(_ENDS_AND_ORDERS)
+def _as_json(event: Any, **_: Any) -> str:
+    line = _encode(event)
+    return line if line.isascii() and "\x7f" not in line else line.translate(_ENDS_AND_ORDERS)
 
 
 class _Adopted(logging.Handler):

@@ -1,6 +1,7 @@
 """The process of `relay serve`: its event loop, its signals, and what it says to whoever started it."""
 
 import asyncio
+import gc
 import os
 import signal
 import sys
@@ -10,6 +11,8 @@ from relay import descriptors, log
 from relay.service import START_ERRORS, Service
 from relay.settings import Settings
 from relay.systemd import from_environment
+
+_COLLECT_AFTER = (10_000, 20, 20)  # more objects than before: the youngest, and looks of the younger generations
 
 
 def run(settings: Settings, settings_file: Path | None) -> int:
@@ -36,6 +39,16 @@ def new_event_loop() -> asyncio.AbstractEventLoop:
     return uvloop.new_event_loop()
 
 
+def _settle_memory() -> None:
+    """Let the collector of cyclic garbage look less often, and never again at what stays: modules and the directory.
+
+    A message leaves next to no cycles behind, so that most of its looks find nothing.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*_COLLECT_AFTER)
+
+
 async def _serve(service: Service) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -43,6 +56,7 @@ async def _serve(service: Service) -> None:
         loop.add_signal_handler(number, stop.set)
     loop.add_signal_handler(signal.SIGHUP, service.reload)
     await service.start()
+    _settle_memory()
     if (link := await service.first_link()) is not None:
         print(
             f"there is no administrator yet; this link, good once and for 24 hours, makes one: {link}", file=sys.stderr

@@ -71,11 +71,10 @@ def password(
     """Set somebody's password. It is asked for twice, or read from stdin."""
     if link and password_stdin:
         raise WrongUsage("give one of --link and --password-stdin\nTry: relay admin password --help")
-    value = None if link else read_password(name, from_stdin=password_stdin)
-    done = context.obj.run("admin.password", name=name, password=value)
-    if value is not None:
-        print(f"the password of {name} is set")
-    _print_link(done)
+    if link:
+        return _print_link(context.obj.run("admin.invite", name=name))
+    context.obj.run("admin.password", name=name, password=read_password(name, from_stdin=password_stdin))
+    return print(f"the password of {name} is set")
 
 
 @command(app, "remove", f"relay admin remove {_EXAMPLE}")

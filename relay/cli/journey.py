@@ -6,10 +6,11 @@ from typing import Any
 
 from relay.cli.output import print_record, words
 from relay.cli.times import absolute, moment
+from relay.control.changed_headers import ChangedHeader, changed_headers
 
 
 def print_journey(record: Mapping[str, Any]) -> None:
-    """Print a message with its recipients and attempts."""
+    """Print a message with its recipients, its attempts, and what they changed in its header."""
     now = datetime.now(UTC)
     print_record(dict(_facts(record, now)))
     print("\nrecipients")
@@ -24,6 +25,11 @@ def print_journey(record: Mapping[str, Any]) -> None:
     for attempt in record["attempts"]:
         print(f"  {_local(attempt['started'])}  {words(attempt['account'])}{_how_far(attempt)}")
         print(f"    {words(attempt['reply']) or 'no answer yet'}")
+    changed = changed_headers(record["attempts"])
+    for one in changed:
+        print("\nheader changes" + (f", {one.whose}" if len(changed) > 1 else ""))
+        for line in _changes(one):
+            print(f"  {line}")
 
 
 def recipients_in_short(recipients: Sequence[Mapping[str, Any]]) -> str:
@@ -51,6 +57,22 @@ def _facts(record: Mapping[str, Any], now: datetime) -> Iterator[tuple[str, str]
     yield "size", _size(record["size"])
     if record["reply"]:
         yield "reply", words(record["reply"])
+
+
+def _changes(changed: ChangedHeader) -> Iterator[str]:
+    """Yield a line for each header field that was changed."""
+    for one in changed.changes:
+        name, before, after = (words(one[key]) for key in ("field", "before", "after"))
+        if not after:
+            yield f"{name}: removed, it was {before or 'empty'}"
+        elif not before:
+            yield f"{name}: added, {after}"
+        else:
+            yield f"{name}: rewritten from {before} to {after}"
+    if changed.left_out:
+        yield f"and {changed.left_out} more"
+    if not changed.changes:
+        yield "none: it left as it came, with one Received field on top"
 
 
 def _returned(returned: Mapping[str, Any]) -> str:

@@ -13,13 +13,13 @@ app = noun("Tokens: with what programs come in to the API.", "relay token list")
 _EXAMPLE = "monitoring"
 
 
-@command(app, "add", f"relay token add {_EXAMPLE} --role viewer")
+@command(app, "add", f"relay token add {_EXAMPLE}")
 def add(
     context: Context,
     name: Name,
     role: Annotated[
-        str, Option("--role", metavar="R", help="administrator, or viewer, which may look and change nothing.")
-    ] = "administrator",
+        str, Option("--role", metavar="R", help="viewer, which may look and change nothing, or administrator.")
+    ] = "viewer",
     as_json: AsJson = False,
 ) -> None:
     """Add a token, and print it: this once, nobody can look it up later."""

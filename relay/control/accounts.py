@@ -4,6 +4,7 @@ from asyncio import to_thread
 from typing import Any
 
 from relay.control.advice import advice, holder_of
+from relay.control.ledger import note
 from relay.control.message_records import rfc3339
 from relay.control.operation import Operation
 from relay.control.parts import Parts
@@ -47,12 +48,16 @@ class Accounts:
 
     async def release(self, *, account: str) -> dict[str, Any]:
         """Let the mail of an account ("SERVER/USERNAME") go on, and return which it is."""
-        known = {record["account"] for record in self._parts.desk.accounts()}
+        records = self._parts.desk.accounts()
+        known = {record["account"] for record in records}
         if account not in known:
             raise NotFound(f"there is no account '{account}'{did_you_mean(account, known)}; see relay account list")
         server, _, username = account.partition("/")
         if not await self._parts.desk.release_account(server, username):
             raise Refused(f"account {account} is not held")
+        for one in records:
+            if one["account"] == account and one["state"] != "ok":
+                note(f"state as {one['address']}" if one["address"] else "state", one["state"], "ok")
         return {"ok": True, "account": account}
 
 

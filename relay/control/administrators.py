@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 from relay.control.actor import Role
-from relay.control.ledger import note, note_secret
+from relay.control.ledger import note, note_forgotten, note_secret
 from relay.control.links import invite
 from relay.control.message_records import rfc3339
 from relay.control.operation import Operation
@@ -35,6 +35,7 @@ class AdministratorOperations:
             "admin.list": Operation(self.list_),
             "admin.set": Operation(self.set_, is_change=True),
             "admin.password": Operation(self.password, is_change=True),
+            "admin.invite": Operation(self.invite, is_change=True),
             "admin.remove": Operation(self.remove, is_change=True),
         }
 
@@ -70,14 +71,17 @@ class AdministratorOperations:
             await self._people.sessions.remove_of("admin", person.name)
         return self._record(await self._find(person.name))
 
-    async def password(self, *, name: str, password: str | None = None) -> dict[str, Any]:
-        """Set the password, or without one return a one-time link (`url`) to set it by."""
+    async def password(self, *, name: str, password: str) -> dict[str, Any]:
+        """Set the password."""
         person = await self._find(name)
-        if password is None:
-            url, expires = await invite(self._parts, "admin", person.name, person.role, datetime.now(UTC))
-            return {"ok": True, "url": url, "expires": rfc3339(expires)}
         await keep_admin_password(self._parts, person.name, await to_thread(make_record, password))
-        return {"ok": True, "url": None, "expires": None}
+        return {"ok": True}
+
+    async def invite(self, *, name: str) -> dict[str, Any]:
+        """Return a one-time link (`url`) to set the password by. It takes the place of the one before."""
+        person = await self._find(name)
+        url, expires = await invite(self._parts, "admin", person.name, person.role, datetime.now(UTC))
+        return {"url": url, "expires": rfc3339(expires)}
 
     async def remove(self, *, name: str) -> dict[str, Any]:
         """Remove one, unless nobody would be left who may change anything."""
@@ -134,8 +138,9 @@ async def check_name_is_free(parts: Parts, name: str) -> None:
 
 async def keep_admin_password(parts: Parts, name: str, record: LoginRecord) -> None:
     """Set somebody's password, which ends the sessions that began with another; the first one's link counts no more."""
+    was_set = parts.vault.has(admin_owner(name))
     await parts.vault.put(admin_owner(name), record.as_text)
-    note_secret("password")
+    note_secret("password", was_set=was_set)
     await parts.people.sessions.remove_of("admin", name)
     await parts.people.invitations.remove_of("admin", name)
     await parts.people.invitations.remove_of("admin", "")
@@ -144,6 +149,7 @@ async def keep_admin_password(parts: Parts, name: str, record: LoginRecord) -> N
 async def _forget(parts: Parts, name: str) -> None:
     if parts.vault.has(admin_owner(name)):
         await parts.vault.delete(admin_owner(name))
+        note_forgotten("password")
     await parts.people.sessions.remove_of("admin", name)
 
 

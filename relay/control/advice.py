@@ -5,6 +5,7 @@ from typing import Any
 
 from relay.directory.model import Account, Auth, Directory, Meaning, Profile, Server
 from relay.doctor.providers import send_as_advice
+from relay.upstream.phase import Phase
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +67,24 @@ def advice(record: dict[str, Any], holder: Holder | None) -> str:
             return f"read the server's words, mend what they say, then: relay account release {record['account']}"
 
 
+def reach_advice(record: dict[str, Any]) -> str:
+    """Return what to do about a server that nobody gets through to, with the keys of `QueueDesk.unreached`."""
+    match record["phase"]:
+        case Phase.RESOLVE:
+            look = "its name is not found: look at its host, and at the name servers of this machine"
+        case Phase.STARTTLS:
+            look = "encryption does not begin: look at its security, its certificate and ca_file"
+        case _:
+            look = "it does not answer: look at its host and port, the network and the firewall"
+    then = "what waits goes on by itself when it is back"
+    return f"{look}; {then}; test it with: relay server test {record['server']} --to ADDRESS"
+
+
 def _is_own(profile: Profile, account: Account) -> bool:
     return profile.override and profile.login_name == account.username
 
 
 def _wait(why: str, until: str | None, then: str) -> str:
-    when = f"mail goes on at {until}" if until else "mail goes on by itself"
+    moment = until.replace("T", " ").replace("Z", " UTC") if until else ""
+    when = f"mail goes on at {moment}" if moment else "mail goes on by itself"
     return f"{why}; {when}, {then}"

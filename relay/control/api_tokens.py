@@ -36,8 +36,8 @@ class ApiTokenOperations:
             for one in await self._tokens.all()
         ]
 
-    async def add(self, *, name: str, role: Literal["administrator", "viewer"] = "administrator") -> dict[str, Any]:
-        """Add a token, and return it: this once, for only its digest is kept."""
+    async def add(self, *, name: str, role: Literal["administrator", "viewer"] = "viewer") -> dict[str, Any]:
+        """Add a token, and return it: this once, for only its digest is kept. Without a role it changes nothing."""
         if wrong := name_fault(name):
             raise Refused(wrong, key="name")
         token, now = _PREFIX + new_secret(), datetime.now(UTC)

@@ -51,7 +51,8 @@ class Authorizations:
         access = Access.OWN if self._noun == "agent" else Access.ADMIN
         found = {
             f"{self._noun}.authorize": Operation(self.authorize, is_stream=True, access=access),
-            f"{self._noun}.authorized": Operation(self.authorized, is_change=True, access=access),
+            # No change by itself: while nobody has allowed it yet, nothing is written down.
+            f"{self._noun}.authorized": Operation(self.authorized, access=access),
         }
         if self._noun == "server":
             found["server.client_secret"] = Operation(self.client_secret, is_change=True)
@@ -61,6 +62,7 @@ class Authorizations:
         """Yield {step: "visit", url, …} for a person, and in the end {step: "authorized", account, expires, warning}.
 
         In the code flow there is no end here: `state` and `verifier` go to `authorized` with the redirected address.
+        In the device flow whoever does not wait here gives `device` to `authorized`, now and then.
         """
         ref, token = self._ref(name)
         if token.client.flow == "code":
@@ -68,22 +70,43 @@ class Authorizations:
         return self._device(ref, token) if token.client.flow == "device" else self._own(ref, token)
 
     async def authorized(
-        self, *, name: str, redirect: str, state: str, verifier: str, back_to: BackTo = "person"
+        self,
+        *,
+        name: str,
+        redirect: str = "",
+        state: str = "",
+        verifier: str = "",
+        device: str = "",
+        back_to: BackTo = "person",
     ) -> dict[str, Any]:
-        """Take the code out of the address that the browser ended at, and keep the tokens that it stands for."""
+        """Take the code out of the address that the browser ended at, and keep the tokens that it stands for.
+
+        With `device`: ask whether somebody has allowed it at another device; {step: "waiting"} where nobody has yet.
+        """
         ref, token = self._ref(name)
+        if device:
+            return await self._redeem_device(ref, token, device)
         code = code_in(redirect, state)
         provider = await self._tokens.provider()
         secret = await self._client_secret(token)
         grant = await provider.redeem(token.client, secret, code, verifier, self._redirect(back_to))
         return await self._keep(ref, token, grant)
 
+    async def _redeem_device(self, ref: SecretRef, token: TokenRef, device: str) -> dict[str, Any]:
+        provider = await self._tokens.provider()
+        try:
+            grant = await provider.redeem_device(token.client, await self._client_secret(token), device)
+        except StillWaiting:
+            return _told("waiting", token, None, "")
+        return await self._keep(ref, token, grant)
+
     async def client_secret(self, *, name: str, secret: str) -> dict[str, Any]:
         """Set the secret of a server's OAuth client."""
         if find_server(self._parts, name).oauth is None:
             raise Refused(f"server '{name}' has no OAuth client; add [servers.{name}.oauth] to directory.toml")
+        was_set = self._parts.vault.has(client_owner(name))
         await self._parts.vault.put(client_owner(name), secret)
-        note_secret("client_secret")
+        note_secret("client_secret", was_set=was_set)
         return {"ok": True}
 
     @property
@@ -141,8 +164,16 @@ class Authorizations:
         secret = await self._client_secret(token)
         device = await provider.begin_device(token.client, secret)
         seconds = min(device.seconds, _LONGEST_WAIT)
-        yield {"step": "visit", "flow": "device", "url": device.url, "code": device.user_code, "seconds": seconds}
         interval = device.interval
+        yield {
+            "step": "visit",
+            "flow": "device",
+            "url": device.url,
+            "code": device.user_code,
+            "seconds": seconds,
+            "interval": interval,
+            "device": device.device_code,
+        }
         deadline = asyncio.get_running_loop().time() + seconds
         while asyncio.get_running_loop().time() + interval < deadline:
             await asyncio.sleep(interval)
@@ -167,13 +198,14 @@ class Authorizations:
                 f"set it with: relay server password {token.server} --client-secret"
             )
         record = await self._tokens.try_out(ref)
-        yield _done(token, record.expires, "")
+        yield _told("authorized", token, record.expires, "")
 
     async def _keep(self, ref: SecretRef, token: TokenRef, grant: Grant) -> dict[str, Any]:
+        was_set = self._tokens.is_set(ref)
         record = await self._tokens.keep(ref, grant)
-        note_secret("authorization")
+        note_secret("authorization", was_set=was_set)
         log.changed(what="authorization", account=f"{token.server}/{token.username}")
-        return _done(token, record.expires, _warning(token, grant))
+        return _told("authorized", token, record.expires, _warning(token, grant))
 
     async def _client_secret(self, token: TokenRef) -> str:
         kept = await self._parts.vault.get(client_owner(token.server))
@@ -199,9 +231,9 @@ def code_in(redirect: str, state: str) -> str:
     return said["code"]
 
 
-def _done(token: TokenRef, expires: datetime, warning: str) -> dict[str, Any]:
+def _told(step: str, token: TokenRef, expires: datetime | None, warning: str) -> dict[str, Any]:
     account = f"{token.server}/{token.username}"
-    return {"step": "authorized", "account": account, "expires": rfc3339(expires), "warning": warning}
+    return {"step": step, "account": account, "expires": rfc3339(expires), "warning": warning}
 
 
 def _warning(token: TokenRef, grant: Grant) -> str:

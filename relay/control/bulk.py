@@ -4,7 +4,7 @@ SECURITY: the text of an import may hold passwords. None of them is in a result,
 """
 
 from asyncio import to_thread
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from typing import Any
 
 from relay.control.ledger import note_secret
@@ -81,8 +81,10 @@ class Bulk:
             await forget_login_password(self._parts, new.name)
         known = [profile for name in plan.passwords if (profile := directory.profile(name))]
         secrets = await to_thread(lambda: {ref_of(each).owner: plan.passwords[each.name] for each in known})
+        before = frozenset(self._parts.vault.owners()) if secrets else frozenset()
+        before |= {ref_of(each).owner for each in known if each.password}
         await self._parts.vault.put_all(secrets)
-        await to_thread(_note_all, secrets)
+        await to_thread(_note_all, secrets, before)
         if inline := [each for each in known if each.password]:
             await self._parts.directory.change(without_passwords(inline))
 
@@ -159,6 +161,6 @@ def _result(work: _Work, faults: list[SheetFault], *, is_done: bool) -> dict[str
     }
 
 
-def _note_all(owners: Iterable[str]) -> None:
+def _note_all(owners: Iterable[str], before: Container[str]) -> None:
     for owner in owners:
-        note_secret(owner)
+        note_secret(owner, was_set=owner in before)

@@ -42,7 +42,8 @@ def known_state(word: str | None, *, only_open: bool = False) -> str | None:
         return None
     known = [str(state) for state in State if not (only_open and state.is_final)]
     if word not in known:
-        raise Refused(f"there is no state '{word}'{did_you_mean(word, known)}; it is one of {', '.join(known)}")
+        meant = f"{did_you_mean(word, known)}; it is one of {', '.join(known)}"
+        raise Refused(f"there is no state '{word}'{meant}", key="state")
     return word
 
 

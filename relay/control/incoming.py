@@ -46,8 +46,9 @@ class IncomingPasswords:
             raise Refused(
                 f"the mailbox of '{entry.name}' takes its password from {where}; set it there, or take that out"
             )
+        was_set = self._parts.vault.has(ref.owner)
         await self._parts.vault.put(ref.owner, password)
-        note_secret("incoming.password")
+        note_secret("incoming.password", was_set=was_set)
         return {"ok": True}
 
 

@@ -53,9 +53,14 @@ def note(key: str, old: Any, new: Any) -> None:
         ledger.notes.append(Change(key, old, new))
 
 
-def note_secret(key: str) -> None:
-    """Write down that a secret was set. Which, nobody learns."""
-    note(key, None, "set")
+def note_secret(key: str, *, was_set: bool) -> None:
+    """Write down that a secret was set, or changed where there was one. Which, nobody learns."""
+    note(key, "set" if was_set else None, "changed" if was_set else "set")
+
+
+def note_forgotten(key: str) -> None:
+    """Write down that a secret is there no more."""
+    note(key, "set", None)
 
 
 def note_edit(before: Directory, after: Directory) -> None:

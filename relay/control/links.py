@@ -4,6 +4,8 @@ import hashlib
 import secrets
 from datetime import datetime, timedelta
 
+from relay.control.ledger import note
+from relay.control.message_records import rfc3339
 from relay.control.parts import Parts
 from relay.control.refused import Refused
 from relay.store.invitations import InvitationRow
@@ -31,4 +33,5 @@ async def invite(parts: Parts, kind: str, name: str, role: str, now: datetime) -
     secret, expires = new_secret(), now + _INVITED
     row = InvitationRow(digest=digest(secret), kind=kind, name=name, role=role, created=now, expires=expires)
     await parts.people.invitations.put(row)
+    note("invitation", None, f"good until {rfc3339(expires)}")
     return f"{parts.settings.web.public_url.rstrip('/')}/welcome/{secret}", expires

@@ -2,7 +2,7 @@
 
 from asyncio import to_thread
 
-from relay.control.ledger import note_secret
+from relay.control.ledger import note_forgotten, note_secret
 from relay.control.parts import Parts
 from relay.secrets.login_password import LoginRecord, login_owner, make_record
 
@@ -18,15 +18,21 @@ async def set_login_password(parts: Parts, name: str, password: str) -> None:
 
 
 async def keep_login_password(parts: Parts, name: str, record: LoginRecord) -> None:
-    """Keep the record of somebody's new login password, which ends the sessions that began with another."""
+    """Keep the record of somebody's new login password, which ends the sessions that began with another.
+
+    SECURITY: an invitation that nobody used ends with it, else whoever finds that could set another one yet.
+    """
+    was_set = login_is_set(parts, name)
     await parts.vault.put(login_owner(name), record.as_text)
-    note_secret("login")
+    note_secret("login", was_set=was_set)
     await parts.people.sessions.remove_of("agent", name)
+    await parts.people.invitations.remove_of("agent", name)
 
 
 async def forget_login_password(parts: Parts, name: str) -> None:
     """Remove somebody's login password, if there is one, with all that it let in."""
     if login_is_set(parts, name):
         await parts.vault.delete(login_owner(name))
+        note_forgotten("login")
     await parts.people.sessions.remove_of("agent", name)
     await parts.people.invitations.remove_of("agent", name)

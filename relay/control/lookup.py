@@ -1,9 +1,18 @@
 """Finds what a person named, or says what it may have been."""
 
 from relay.control.parts import Parts
-from relay.control.refused import NotFound
+from relay.control.refused import NotFound, Refused
 from relay.directory.model import Application, Profile, ProfileKind, Script, Server
+from relay.mail.address import Address, AddressError
 from relay.schema import no_such
+
+
+def read_address(text: str, key: str) -> Address:
+    """Return the address that a parameter says. Raises Refused with its key."""
+    try:
+        return Address.parse(text)
+    except AddressError as error:
+        raise Refused(str(error), key=key) from None
 
 
 def find_server(parts: Parts, name: str) -> Server:

@@ -10,7 +10,7 @@ from typing import Any
 from relay.control.actor import Actor, Way
 from relay.control.refused import Forbidden
 
-_KEYS = frozenset({"password_from"})
+MACHINE_KEYS = frozenset({"password_from"})
 _FROM_AFAR = frozenset({Way.PAGE, Way.API})
 
 
@@ -29,7 +29,7 @@ def check_machine_keys(actor: Actor, params: Mapping[str, Any]) -> None:
 def _found(values: Any) -> str:
     if isinstance(values, Mapping):
         for key, value in values.items():
-            if key in _KEYS and value not in (None, ""):
+            if key in MACHINE_KEYS and value not in (None, ""):
                 return str(key)
             if inner := _found(value):
                 return f"{key}.{inner}"
@@ -39,4 +39,4 @@ def _found(values: Any) -> str:
 def _assigned(changes: Any) -> str:
     texts = changes if isinstance(changes, list) else []
     keys = (str(text).partition("=")[0].strip() for text in texts)
-    return next((key for key in keys if key.rpartition(".")[2] in _KEYS), "")
+    return next((key for key in keys if key.rpartition(".")[2] in MACHINE_KEYS), "")

@@ -5,6 +5,7 @@ from typing import Any
 
 from relay.control.parts import Parts
 from relay.delivery.lifecycle import State
+from relay.mail.change import KeptChanges
 from relay.store.history import Wanted
 from relay.store.messages import Attempt, ReturnRow, StoredMessage
 
@@ -66,6 +67,14 @@ async def journey_record(parts: Parts, message: StoredMessage) -> dict[str, Any]
             "reports": [_report(report) for report in await _reports_about(parts, message)],
         }
     )
+
+
+def changes_record(kept: KeptChanges | None) -> dict[str, Any]:
+    """Return what was changed in a header, for an attempt or the next one; `changes` null: nobody knows."""
+    if kept is None:
+        return {"changes": None, "changes_left_out": 0}
+    changes = [{"field": one.field, "before": one.before, "after": one.after} for one in kept.changes]
+    return {"changes": changes, "changes_left_out": kept.left_out}
 
 
 def is_open(message: StoredMessage) -> bool:
@@ -144,6 +153,7 @@ def _attempt(attempt: Attempt) -> dict[str, Any]:
         "reply": attempt.reply,
         "meaning": attempt.meaning,
         "tls": attempt.tls,
+        **changes_record(attempt.changes),
     }
 
 

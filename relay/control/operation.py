@@ -33,7 +33,6 @@ _SENTENCES = (
     MasterKeyError,
     SecretUnavailable,
     SecretBroken,
-    SecretRefused,
 )
 
 
@@ -129,5 +128,7 @@ def refusals() -> Iterator[None]:
         raise Conflict(str(error)) from error
     except StoreError as error:
         raise Unavailable(str(error)) from error
+    except SecretRefused as error:
+        raise Refused(str(error), key="password") from error
     except _SENTENCES as error:
         raise Refused(str(error)) from error

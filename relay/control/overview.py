@@ -2,9 +2,10 @@
 
 from asyncio import to_thread
 from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
 from typing import Any
 
-from relay.control.advice import advice, holder_of
+from relay.control.advice import advice, holder_of, reach_advice
 from relay.control.message_records import rfc3339
 from relay.control.operation import Operation
 from relay.control.parts import Parts
@@ -48,6 +49,7 @@ class Overview:
             "oldest": rfc3339(await parts.queue.oldest()),
             "troubled": len(troubled),
             "accounts": await self._accounts(troubled),
+            "unreached": [{**one, "advice": reach_advice(one)} for one in parts.desk.unreached()],
             "directory": status["directory"],
             "mailboxes": [mailbox for mailbox in status["mailboxes"] if mailbox["state"] == "failing"],
             "steps": await self._steps(),
@@ -100,7 +102,7 @@ class Overview:
                 found.append(
                     {
                         "name": listener.name,
-                        "host": endpoint.host,
+                        "host": self._reached_by(endpoint.host),
                         "port": endpoint.port,
                         "security": listener.security,
                         "auth": listener.auth,
@@ -108,6 +110,14 @@ class Overview:
                     }
                 )
         return found
+
+    def _reached_by(self, host: str) -> str:
+        """Return by which name a mail client reaches a listener: one that is open on every address has none itself."""
+        try:
+            is_everywhere = ip_address(host).is_unspecified
+        except ValueError:
+            is_everywhere = False
+        return self._parts.settings.effective_hostname if is_everywhere else host
 
     def _first_sender(self) -> str | None:
         """Return the address of one who may send, for an example; None while there is nobody."""

@@ -55,6 +55,12 @@ class QueueDesk(Protocol):
         `means` is what their server said ("login-refused", "throttle" …), and `until` when it is tried again.
         """
 
+    def unreached(self) -> list[dict[str, Any]]:
+        """Return the servers that nobody gets through to, the one that is away longest first.
+
+        Each with `server`, `since`, `times` in a row, `phase` and `reason` of the last one.
+        """
+
     async def release_account(self, server: str, username: str) -> bool:
         """Forget what holds or slows an account, and every address with it. False: nothing did."""
 

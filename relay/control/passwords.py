@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import Any
 
-from relay.control.ledger import note, note_secret
+from relay.control.ledger import note, note_forgotten, note_secret
 from relay.control.operation import Access, Operation
 from relay.control.parts import Parts
 from relay.control.refused import Refused
@@ -61,8 +61,9 @@ class Passwords:
         entries = list(_entries(self._parts.directory.routing().directory))
         refs = [ref for entry in entries for ref in (ref_of(entry), incoming_ref(entry)) if ref and ref.inline]
         for ref in refs:
+            was_set = self._parts.vault.has(ref.owner)
             await self._parts.vault.put(ref.owner, ref.inline)
-            note_secret(ref.owner)
+            note_secret(ref.owner, was_set=was_set)
         if refs:
             await self._parts.directory.change(without_passwords(entries, incoming=True))
         return {"ok": True, "imported": [ref.owner for ref in refs]}
@@ -77,8 +78,9 @@ class Passwords:
 async def set_password(parts: Parts, entry: Server | Profile, password: str) -> None:
     """Put a password in the vault; one that stands in directory.toml goes. Raises Refused where it would not count."""
     ref = check_password_counts(parts, entry)
+    was_set = parts.vault.has(ref.owner) or bool(ref.inline)
     await parts.vault.put(ref.owner, password)
-    note_secret("password")
+    note_secret("password", was_set=was_set)
     if ref.inline:
         await parts.directory.change(without_passwords([entry]))
 
@@ -102,10 +104,18 @@ async def forget_password(parts: Parts, entry: Server | Profile) -> None:
     So with the password of its mailbox, its tokens, and a server's client secret.
     """
     owner = ref_of(entry).owner
-    await parts.secrets.tokens.forget(f"oauth/{owner}")
-    for kept in (owner, incoming_owner(entry), *([client_owner(entry.name)] if isinstance(entry, Server) else [])):
-        if parts.vault.has(kept):
-            await parts.vault.delete(kept)
+    tokens = f"oauth/{owner}"
+    had_tokens = parts.vault.has(tokens)
+    await parts.secrets.tokens.forget(tokens)
+    if had_tokens:
+        note_forgotten("authorization")
+    kept = {"password": owner, "incoming.password": incoming_owner(entry)}
+    if isinstance(entry, Server):
+        kept["client_secret"] = client_owner(entry.name)
+    for key, each in kept.items():
+        if parts.vault.has(each):
+            await parts.vault.delete(each)
+            note_forgotten(key)
 
 
 def _refs_in_use(directory: Directory) -> Iterator[SecretRef]:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from relay.control.finding import find_message
-from relay.control.message_records import is_open
+from relay.control.message_records import changes_record, is_open
 from relay.control.operation import Operation
 from relay.control.parts import Parts
 from relay.control.refused import Refused
@@ -88,8 +88,5 @@ def _record(parcel: Parcel) -> dict[str, Any]:
         "sender": str(parcel.sender or ""),
         "script": route.script.name if route.script else None,
         "reason": route.reason,
-        "changes": [
-            {"field": change.field, "before": change.before, "after": change.after}
-            for change in parcel.outgoing.changes
-        ],
+        **changes_record(parcel.changes),
     }

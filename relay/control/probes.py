@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from relay.control.incoming import no_mailbox
-from relay.control.lookup import find_profile, find_server
+from relay.control.lookup import find_profile, find_server, read_address
 from relay.control.operation import Access, Operation
 from relay.control.parts import Parts
 from relay.control.patients import Patient
@@ -45,7 +45,7 @@ class Probes:
     def test_server(self, *, name: str, to: str, send: bool = True) -> AsyncIterator[dict[str, Any]]:
         """Log in with the server's account and send a message to `to`, or stop before it."""
         server = find_server(self._parts, name)
-        recipient = Address.parse(to)
+        recipient = read_address(to, "to")
         # A server without an account and address of its own has no identity; the recipient writes to itself then.
         sender = server.identity or recipient
         content = self._content(sender, recipient) if send else None
@@ -73,7 +73,7 @@ class Probes:
             raise Refused(f"{kind} '{name}' has no way out: its server has no account and no address")
         if round_trip:
             return self._parts.tests.kept(profile, self._test_round_trip(profile, route, to, send=send))
-        recipient = Address.parse(to or profile.address)
+        recipient = read_address(to or profile.address, "to")
         content = self._content(route.identity, recipient) if send else None
         steps = self._probe(route.server, route.account, profile, route.identity, recipient, content)
         return self._parts.tests.kept(profile, steps)
@@ -86,7 +86,7 @@ class Probes:
         mailbox, address = _mailbox(profile, route)
         if mailbox is None:
             raise Refused(no_mailbox(profile))
-        recipient = Address.parse(to) if to else address
+        recipient = read_address(to, "to") if to else address
 
         def send_it(content: Content) -> AsyncIterator[dict[str, Any]]:
             return self._probe(route.server, route.account, profile, route.identity, recipient, content)

@@ -5,7 +5,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 from relay.control.finding import find_message, known_state, records_of
-from relay.control.message_records import is_open, journey_record, queue_record
+from relay.control.ledger import note
+from relay.control.message_records import is_open, journey_record, queue_record, rfc3339
 from relay.control.operation import Access, Operation
 from relay.control.parts import Parts
 from relay.control.refused import NotFound, Refused
@@ -55,15 +56,21 @@ class Waiting:
 
         What a server may have already is tried early only where it is named.
         """
-        whole = None if ids is None else [(await self._open_message(id_)).id for id_ in ids]
-        retried = await self._parts.desk.retry(whole, profile)
+        named = None if ids is None else [await self._open_message(id_) for id_ in ids]
+        retried = await self._parts.desk.retry(None if named is None else [one.id for one in named], profile)
         if not retried:
             self._check_profile(profile)
+        if named is None:
+            note("retried", None, retried)
+        elif retried:
+            for one in named:
+                key = "next_attempt" if len(named) == 1 else f"{one.id}.next_attempt"
+                note(key, rfc3339(one.next_attempt), "now")
         return {"ok": True, "retried": retried}
 
     async def hold(self, *, id: str) -> dict[str, Any]:  # noqa: A002
         """Let a message wait until it is released, and return its whole id."""
-        return await self._do(await self._open_message(id), self._parts.desk.hold, "it is {state} already")
+        return await self._do(await self._open_message(id), self._parts.desk.hold, State.HELD, "it is {state} already")
 
     async def release(self, *, id: str) -> dict[str, Any]:  # noqa: A002
         """Let a held message go on, and return its whole id."""
@@ -73,11 +80,11 @@ class Waiting:
                 f"message {message.id} waits for its account, which is held; let that go on with: "
                 f"relay account release {message.held_by}"
             )
-        return await self._do(message, self._parts.desk.release, "it is {state}, not held")
+        return await self._do(message, self._parts.desk.release, State.QUEUED, "it is {state}, not held")
 
     async def remove(self, *, id: str) -> dict[str, Any]:  # noqa: A002
         """Take a message out of the queue, and return its whole id."""
-        return await self._do(await self._open_message(id), self._parts.desk.remove, "it is {state}")
+        return await self._do(await self._open_message(id), self._parts.desk.remove, State.REMOVED, "it is {state}")
 
     async def export(self, *, id: str) -> AsyncIterator[dict[str, Any]]:  # noqa: A002
         """Yield a message as it came, in chunks of base64."""
@@ -89,7 +96,7 @@ class Waiting:
             yield {"chunk": b64encode(chunk).decode("ascii")}
 
     async def _do(
-        self, message: StoredMessage, change: Callable[[str], Awaitable[bool]], otherwise: str
+        self, message: StoredMessage, change: Callable[[str], Awaitable[bool]], becomes: State, otherwise: str
     ) -> dict[str, Any]:
         try:
             is_done = await change(message.id)
@@ -97,6 +104,7 @@ class Waiting:
             raise Refused(f"message {message.id} is being sent just now; try again when that is over") from None
         if not is_done:
             raise Refused(f"nothing was done with message {message.id}: {otherwise.format(state=message.state)}")
+        note("state", message.state, str(becomes))
         return {"ok": True, "id": message.id}
 
     async def _open_message(self, id_: str) -> StoredMessage:

@@ -115,6 +115,21 @@ class StoreQueueDesk:
                 records.append({**record, "means": str(Meaning.THROTTLE), "until": rfc3339(slow.until)})
         return records
 
+    def unreached(self) -> list[dict[str, Any]]:
+        """Return the servers of the directory that nobody gets through to."""
+        servers = self._routing().directory.servers
+        return [
+            {
+                "server": one.server,
+                "since": rfc3339(one.since),
+                "times": one.times,
+                "phase": str(one.phase),
+                "reason": one.why,
+            }
+            for one in self._accounts.reach.unreached(datetime.now(UTC))
+            if one.server in servers
+        ]
+
     async def release_account(self, server: str, username: str) -> bool:
         """Lift every hold of an account."""
         account, now = Account(server, username), datetime.now(UTC)

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from relay.control.lookup import read_address
 from relay.control.operation import Operation
 from relay.control.parts import Parts
 from relay.control.refused import Refused
@@ -56,7 +57,7 @@ class Routes:
             return Client(_LOCAL, _LOCAL, self._parts.settings.listeners[0].may_send_as, is_trusted=True)
         found = login_of(routing, login)
         if found is None:
-            raise Refused(no_such("login", login, routing.logins.names))
+            raise Refused(no_such("login", login, routing.logins.names), key="login")
         return Client(login, _LOCAL, (), is_trusted=False).logged_in(found)
 
     def _explanation(self, route: Route, aligned: Header) -> dict[str, Any]:
@@ -78,7 +79,7 @@ class Routes:
 
 def _address(sender: str) -> Address | None:
     bare = sender.strip().removeprefix("<").removesuffix(">")
-    return Address.parse(bare) if bare else None
+    return read_address(bare, "sender") if bare else None
 
 
 def _header(from_header: str | None, sender: Address | None) -> Header:

@@ -7,7 +7,7 @@ less closely at whom it talks to, the password must be entered again: else a tes
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
-from relay.control.lookup import find_server
+from relay.control.lookup import find_server, read_address
 from relay.control.operation import Access, Operation
 from relay.control.parts import Parts
 from relay.control.probe_message import probe_message
@@ -16,7 +16,6 @@ from relay.control.refused import Refused
 from relay.directory.model import Account, Auth, Server
 from relay.directory.rules import parse_directory
 from relay.faults import Fault, Faults
-from relay.mail.address import Address
 from relay.secrets.secret import Secret, secret_ref
 
 # A name that no entry can have, for a server without one.
@@ -57,7 +56,7 @@ class Trial:
         `values` are keys as directory.toml has them. Without a password, that of the saved server `name` is taken.
         """
         server = _server(values, name or _UNNAMED)
-        recipient = Address.parse(to)
+        recipient = read_address(to, "to")
         sender = server.identity or recipient
         content = probe_message(sender, recipient, self._parts.settings.effective_hostname) if send else None
         saved = find_server(self._parts, name) if name is not None else None

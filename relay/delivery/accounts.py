@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
+from relay.delivery.reach import Reach
 from relay.delivery.schedule import Schedule, step
 from relay.delivery.verdict import REST_SECONDS
 from relay.directory.model import Account, Meaning, Server
@@ -42,7 +43,7 @@ class Slowness:
 
 
 class Accounts:
-    """The accounts in trouble. Everything not in here is well."""
+    """The accounts in trouble, and the servers that cannot be reached. Everything not in here is well."""
 
     def __init__(self, schedule: Schedule, rows: Iterable[HoldRow] = ()) -> None:
         self._schedule = schedule
@@ -50,6 +51,7 @@ class Accounts:
         self._slow: dict[str, Slowness] = {}  # by whose limits count (`Server.scope`)
         self._probing: set[Account] = set()  # whose probe is due and has not begun
         self._put_off: dict[Account, int] = {}  # logins in a row that were neither accepted nor refused
+        self.reach = Reach()
 
     def hold_of(self, account: Account, identity: Address | None = None) -> HoldRow | None:
         """Return the hold over an account, or over it with this address; None where nothing holds them."""
@@ -112,8 +114,7 @@ class Accounts:
         self, account: Account, identity: Address, failure: Failure, secret_version: str, now: datetime
     ) -> HoldRow:
         """Hold what a failure says is to be held, and return the row to be stored. A second one prolongs the first."""
-        is_pair = failure.meaning is Meaning.IDENTITY_REFUSED
-        key = (account.server, account.username, identity.key if is_pair else "")
+        key = _key(account, identity, failure.meaning)
         before = self._holds.get(key)
         probes = before.probes + 1 if before else 0
         rest = _rest_seconds(failure)
@@ -126,13 +127,22 @@ class Accounts:
             since=before.since if before else now,
             until=now + timedelta(seconds=rest) if rest else None,
             probes=probes,
-            next_probe=None if rest or is_pair else self._schedule.next_probe(now, probes),
+            next_probe=None if rest or key[2] else self._schedule.next_probe(now, probes),
             secret_version=secret_version,
         )
         self._holds[key] = row
         self._probing.discard(account)
         self._put_off.pop(account, None)
         return row
+
+    def is_known(
+        self, account: Account, identity: Address, meaning: Meaning, secret_version: str, began: datetime
+    ) -> bool:
+        """Whether an attempt began before its account was held for the same: then it says nothing new."""
+        hold = self._holds.get(_key(account, identity, meaning))
+        if hold is None or began > hold.since:
+            return False
+        return hold.meaning == meaning and hold.secret_version == secret_version
 
     def begin_probe(self, hold: HoldRow, now: datetime) -> HoldRow:
         """Count a probe that starts: the next is due after its pause, whatever becomes of this one."""
@@ -182,6 +192,11 @@ class Accounts:
             return
         successes = 0 if is_run else slow.successes + 1
         self._slow[scope] = replace(slow, step=max(0, slow.step - 1), connections=connections, successes=successes)
+
+
+def _key(account: Account, identity: Address, meaning: Meaning) -> tuple[str, str, str]:
+    """Return what is held: the whole account, or with this address alone."""
+    return account.server, account.username, identity.key if meaning is Meaning.IDENTITY_REFUSED else ""
 
 
 def _rest_seconds(failure: Failure) -> float | None:

@@ -16,7 +16,7 @@ from relay.delivery.office import Office
 from relay.delivery.parcel import pinned_route
 from relay.delivery.reporter import Reporter
 from relay.delivery.schedule import Schedule
-from relay.delivery.verdict import Copy, Verdict, begun, copies_of, interrupted, judge, sending
+from relay.delivery.verdict import Copy, Verdict, begun, consequence_of, copies_of, interrupted, judge, sending
 from relay.delivery.work import Work, ended, settlement_of
 from relay.directory.model import Account, Meaning
 from relay.mail.content import Content
@@ -60,29 +60,29 @@ class Bookkeeper:
             number=message.attempts + 1, started=self.clock(), server="", username="", phase=str(Phase.RESOLVE)
         )
 
-    def judge(self, message: StoredMessage, outcome: Outcome) -> Verdict:
-        """Return what follows from an outcome, by the schedule."""
-        return self._judge(message, copies_of(message, outcome))
-
     async def record_final_dot(self, work: Work) -> None:
         """Put on disk that our final dot is about to be sent. Raises Fenced, StoreError: then it must not be."""
         await self.queue.mark_final_dot(work.message.id, work.message.fence, work.attempt.number)
 
-    async def write_down(self, work: Work, outcome: Outcome, verdict: Verdict) -> None:
-        """Write down the verdict about a stored message, however long the store takes to take it. Raises Fenced."""
-        if verdict.consequence and verdict.message.state == State.HELD:
+    async def write_down(self, work: Work, outcome: Outcome) -> None:
+        """Judge a stored message and write that down, however long the store takes to take it. Raises Fenced."""
+        verdict = self._judge(work.message, copies_of(work.message, outcome))
+        if verdict.message.state == State.HELD and consequence_of(outcome):
             account = Account(work.attempt.server, work.attempt.username)
             verdict = replace(verdict, message=replace(verdict.message, held_by=str(account)))
         attempt, reports = ended(work.attempt, outcome, self.clock()), self._reports(work, verdict, outcome)
         await self._settle(work.message, verdict, attempt, reports)
 
-    async def confirm(self, work: Work, verdict: Verdict, outcome: Outcome) -> None:
+    async def confirm(self, work: Work, outcome: Outcome) -> None:
         """Store the confirmation that a client asked for (NOTIFY=SUCCESS), of a message that is not stored itself.
 
         Only for a message that its server took: one that it refuses is given back to the client, which needs no
         report. A store that fails costs the confirmation alone. The server has the message, and a client that is
         told of trouble would send it again.
         """
+        if all(recipient.notify is None for recipient in work.message.envelope.recipients):
+            return
+        verdict = self._judge(work.message, copies_of(work.message, outcome))
         reports = self._reports(work, verdict, outcome)
         if not reports:
             return
@@ -116,7 +116,7 @@ class Bookkeeper:
         """Judge a message whose account had no turn for it by how long it has waited. Nothing was tried."""
         lost = Failure(phase=Phase.RESOLVE, reply=_NO_TURN, meaning=_TEMPORARY, from_server=False, detail=why)
         outcome = Outcome(host="", failure=lost)
-        verdict = self.judge(work.message, outcome)
+        verdict = self._judge(work.message, copies_of(work.message, outcome))
         judged = replace(verdict.message, attempts=work.message.attempts)
         if judged.state == State.QUEUED:  # it keeps its place in the line
             judged = replace(judged, next_attempt=work.message.next_attempt, reason=work.message.reason)

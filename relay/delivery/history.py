@@ -7,7 +7,7 @@ import asyncio
 
 from relay import log
 from relay.store.errors import StoreError
-from relay.store.messages import NewMessage, StoredMessage
+from relay.store.messages import Attempt, NewMessage, StoredMessage
 from relay.store.queue import Queue
 
 _PAUSE_SECONDS = 0.5
@@ -22,9 +22,9 @@ class History:
         self._entries: list[NewMessage] = []
         self._has_some = asyncio.Event()
 
-    def record(self, message: StoredMessage) -> None:
-        """Take one entry: a message that is over."""
-        self._entries.append(NewMessage(message=message, content=None))
+    def record(self, message: StoredMessage, attempt: Attempt) -> None:
+        """Take one entry: a message that is over, and its one attempt."""
+        self._entries.append(NewMessage(message=message, content=None, attempt=attempt))
         self._has_some.set()
 
     async def run(self) -> None:

@@ -12,6 +12,7 @@ from relay.delivery.office import Refused
 from relay.directory.client import Client, standing
 from relay.directory.routing import Route, Routing
 from relay.mail.address import Address
+from relay.mail.change import KeptChanges, kept
 from relay.mail.content import Content, ContentRefused
 from relay.mail.envelope import Envelope
 from relay.mail.header import Header
@@ -51,6 +52,11 @@ class Parcel:
     outgoing: Outgoing
     sender: Address | None
     message_id: str
+
+    @property
+    def changes(self) -> KeptChanges:
+        """What is changed in the header, as it is kept and shown."""
+        return kept(self.outgoing.changes)
 
     def transfer(self, handed: Handed, secret: Secret | None, *, all_or_none: bool = False) -> Transfer:
         """Return what the upstream is given."""

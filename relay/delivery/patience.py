@@ -30,6 +30,6 @@ class Patience:
 
     async def wait_to_the_last(self, task: asyncio.Task[Any]) -> bool:
         """Wait for a task that nothing can take the place of, however long it takes; return whether it is done."""
-        if not await self.wait(task):
+        if not task.done() and not await self.wait(task):
             await asyncio.wait({task}, timeout=max(self._answer_at - self._loop.time(), 0.0))
         return task.done()

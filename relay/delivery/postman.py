@@ -18,8 +18,8 @@ from relay.delivery.lifting import lift
 from relay.delivery.office import Office, Refused
 from relay.delivery.parcel import Handed, Parcel, header_of, pack, pinned_route
 from relay.delivery.turn import Turn
-from relay.delivery.verdict import Verdict, begun, sending
-from relay.delivery.work import Work, ended, failure_of
+from relay.delivery.verdict import begun, consequence_of, sending
+from relay.delivery.work import Held, Work, failure_of
 from relay.directory.model import Meaning
 from relay.directory.routing import Route
 from relay.mail.address import Address
@@ -29,7 +29,7 @@ from relay.secrets.secret import Secret
 from relay.store.errors import StoreError
 from relay.store.messages import Fenced, HoldRow, NoContent, StoredMessage
 from relay.store.queue import Queue
-from relay.upstream.outcome import Outcome
+from relay.upstream.outcome import Failure, Outcome
 from relay.upstream.transfer import Progress, Transfer
 
 
@@ -95,15 +95,15 @@ class Postman:
         if self._following:
             await asyncio.wait(set(self._following))
 
-    async def note(self, work: Work, outcome: Outcome) -> Verdict:
-        """Judge an outcome, and let the account feel it at once: no other message makes the same attempt in vain."""
-        self.office.telling.attempted(work.message, ended(work.attempt, outcome, self.clock()), outcome)
-        verdict = self.books.judge(work.message, outcome)
+    async def note(self, work: Work, outcome: Outcome) -> None:
+        """Let the account feel an outcome at once: no other message makes the same attempt in vain."""
+        self.office.telling.attempted(work.message, work.attempt, outcome, self.clock())
+        if work.route is not None:
+            self.accounts.reach.note(work.route.server.name, outcome, self.clock)
         try:
-            await self._change_account(work, verdict)
+            await self._change_account(work, outcome)
         except StoreError as error:
             log.broken(str(error), id=work.message.id)  # the hold is in effect, and is stored with the next refusal
-        return verdict
 
     def hold_over(self, route: Route, secret: Secret | None) -> HoldRow | None:
         """Return the hold over an attempt by this route; a new secret makes a refused login no reason any more.
@@ -117,9 +117,31 @@ class Postman:
         may_go = is_old or (not hold.address and self.accounts.take_probe(route.account))
         return None if may_go else hold
 
+    async def hand_over(self, work: Work, transfer: Transfer, progress: Progress, turn: Turn) -> Outcome:
+        """Hand over a message whose client waits, and let its account feel what came of it. Raises Held, at once.
+
+        Nothing comes between the look at the holds, the login, and the hold that follows from its refusal: of a
+        hundred clients at once one meets it. May be cancelled as `relay.delivery.handing.hand_over`.
+        """
+        assert work.route is not None
+        hold = self._new_hold(work)
+        if hold is not None:
+            raise Held(hold)
+        outcome = await hand_over(self.office, self.accounts, work.route, transfer, progress, turn)
+        await self.note(work, outcome)
+        return outcome
+
+    def _new_hold(self, work: Work) -> HoldRow | None:
+        """Return the hold that came over the account of an attempt after it was let go."""
+        assert work.route is not None
+        hold = self.accounts.hold_of(work.route.account, work.route.identity)
+        was = work.hold
+        is_new = hold is not None and (was is None or hold.secret_version != was.secret_version)
+        return hold if is_new else None
+
     async def _follow(self, work: Work, handover: asyncio.Task[Outcome]) -> None:
         try:
-            await self._conclude(work, await handover)
+            await self.books.write_down(work, await handover)
         except Fenced:
             log.warned("a message was taken over while it was under way; the other's record counts", id=work.message.id)
         except Exception:
@@ -127,7 +149,8 @@ class Postman:
             await self.books.recover(work.message)
 
     async def _conclude(self, work: Work, outcome: Outcome) -> None:
-        await self.books.write_down(work, outcome, await self.note(work, outcome))
+        await self.note(work, outcome)
+        await self.books.write_down(work, outcome)
 
     async def _attempt(self, message: StoredMessage, turn: Turn | None) -> None:
         content = await self.queue.content(message.id)
@@ -137,15 +160,14 @@ class Postman:
         except Refused as refusal:
             await self._conclude(work, Outcome(host="", failure=failure_of(refusal)))
             return
-        account, identity = parcel.route.account, parcel.route.identity
-        was_held = self.accounts.hold_of(account, identity) is not None
+        work.hold = self.accounts.hold_of(parcel.route.account, parcel.route.identity)
         if (hold := self.hold_over(parcel.route, secret)) is not None:
             await self.books.hold(message, hold)
             return
         turn = await self._charged(work, parcel.route, turn)
         try:
             await self.queue.begin_attempt(message.id, message.fence, work.attempt)
-            if not was_held and (hold := self.accounts.hold_of(account, identity)) is not None:
+            if (hold := self._new_hold(work)) is not None:
                 await self.books.hold(message, hold, work.attempt)  # another attempt met it meanwhile
                 return
             outcome = await self._deliver(work, parcel, secret, turn)
@@ -194,6 +216,7 @@ class Postman:
         route = work.route = self._route(work.message, handed.envelope.sender or from_address(header))
         work.attempt = replace(work.attempt, server=route.account.server, username=route.account.username)
         parcel = pack(self.office, handed, header, route)
+        work.attempt = replace(work.attempt, changes=parcel.changes)
         self.office.telling.routed(work.message.id, parcel.message_id, route, parcel.sender)
         try:
             secret = await self.office.find_secret(route)
@@ -216,23 +239,29 @@ class Postman:
         recipients = tuple(one.recipient for one in sending(message))
         return Handed(message.client, message.arrival, replace(message.envelope, recipients=recipients), work.content)
 
-    async def _change_account(self, work: Work, verdict: Verdict) -> None:
-        route, failure = work.route, verdict.consequence
+    async def _change_account(self, work: Work, outcome: Outcome) -> None:
+        route, failure = work.route, consequence_of(outcome)
         if route is None:
             return
         if failure is None:
-            if verdict.delivered:
+            if outcome.accepted is not None:
                 await self._prosper(route, work.attempt.started)
         elif failure.meaning is Meaning.THROTTLE:
             pause = self.accounts.slow_down(route.server, route.account, failure, self.clock())
             if pause is not None:
                 self.office.telling.slowed(route.account, pause.reason, pause.until)
         else:
-            if failure.meaning is Meaning.LOGIN_REFUSED:
-                self.office.forget_secret(route)
-            row = self.accounts.hold(route.account, route.identity, failure, work.secret_version, self.clock())
-            self.office.telling.held(row)
-            await self.queue.put_hold(row)
+            await self._hold(work, route, failure)
+
+    async def _hold(self, work: Work, route: Route, failure: Failure) -> None:
+        account, identity, version = route.account, route.identity, work.secret_version
+        if self.accounts.is_known(account, identity, failure.meaning, version, work.attempt.started):
+            return
+        if failure.meaning is Meaning.LOGIN_REFUSED:
+            self.office.forget_secret(route)
+        row = self.accounts.hold(account, identity, failure, version, self.clock())
+        self.office.telling.held(row)
+        await self.queue.put_hold(row)
 
     async def _prosper(self, route: Route, began: datetime) -> None:
         """A message got through: nothing holds this account any more, and it may go faster again.

@@ -17,7 +17,7 @@ from relay.mail.content import Content
 from relay.mail.envelope import Envelope, Recipient
 from relay.mail.report import write_report
 from relay.mail.report_facts import KINDS, Action, Kind, RecipientFacts, ReportFacts, may_report, who_wants
-from relay.mail.trace import Arrival, new_id
+from relay.mail.trace import Arrival, message_id, new_id
 from relay.store.messages import NewMessage, StoredMessage, StoredRecipient
 from relay.upstream.phase import BEFORE_LOGIN, Phase
 
@@ -127,7 +127,7 @@ class Reporter:
                 envelope=Envelope(None, (to,), require_tls=message.envelope.require_tls),
                 recipients=(StoredRecipient(number=0, recipient=to, state=str(State.QUEUED)),),
                 size=report.size,
-                message_id="",
+                message_id=message_id(unique, identity),
                 subject=f"report about {message.id}: {kind}",
                 state=str(State.QUEUED),
                 next_attempt=now,

@@ -12,22 +12,20 @@ relay that stops hurries: patience is over then, and who waits has an answer in 
 import asyncio
 import time
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 
 from relay.delivery import replies
-from relay.delivery.drafts import draft
-from relay.delivery.handing import at_once, hand_over
+from relay.delivery.drafts import Draft
+from relay.delivery.handing import at_once
 from relay.delivery.history import History
 from relay.delivery.journey import Ending, Journey
 from relay.delivery.lifecycle import State
 from relay.delivery.office import Office, Refused
 from relay.delivery.pacing import is_limited
-from relay.delivery.parcel import Handed, Parcel, header_of, pack, routed_sender
+from relay.delivery.parcel import Handed, header_of, pack, routed_sender
 from relay.delivery.patience import Patience
 from relay.delivery.postman import Postman
 from relay.delivery.turn import Turn
-from relay.delivery.verdict import begun
-from relay.delivery.work import Work
+from relay.delivery.work import Held, Work, ended
 from relay.directory.client import Client
 from relay.directory.model import Meaning, Mode
 from relay.directory.routing import Route
@@ -37,10 +35,10 @@ from relay.mail.reply import Reply
 from relay.mail.trace import Arrival
 from relay.secrets.secret import Secret
 from relay.store.errors import StoreError, StoreFull
-from relay.store.messages import Attempt, NewMessage, StoredMessage
+from relay.store.messages import HoldRow, NewMessage
 from relay.upstream.outcome import Failure, Outcome
 from relay.upstream.phase import Phase
-from relay.upstream.transfer import Progress
+from relay.upstream.transfer import Progress, Transfer
 
 
 @dataclass(slots=True)
@@ -63,7 +61,7 @@ class Submission:
     async def complete(self, content: Content) -> Reply:
         """Do with the message what its mode says, and return what its client is told; the journey goes to the log."""
         handed = Handed(self.client, self.arrival, self.envelope, content)
-        found: list[Parcel] = []
+        found: list[Draft] = []
         try:
             journey = await self._travel(handed, found)
         except Refused as refusal:
@@ -88,42 +86,44 @@ class Submission:
         """We stop: the client is to have its answer within so many seconds, and before if it can."""
         self._patience.hurry(seconds)
 
-    async def _travel(self, handed: Handed, found: list[Parcel]) -> Journey:
+    async def _travel(self, handed: Handed, found: list[Draft]) -> Journey:
         header = header_of(handed.content)
         route = self.office.find_route(self.client, routed_sender(self.envelope, header))
         parcel = pack(self.office, handed, header, route)
-        found.append(parcel)
+        draft = Draft(handed, header, parcel)
+        found.append(draft)
         self.office.telling.routed(self.arrival.id, parcel.message_id, route, parcel.sender)
-        message = draft(handed, header, parcel, self.postman.clock())
         mode = (route.profile.mode if route.profile else None) or self.office.mode
         if mode is Mode.DIRECT:
-            return await self._direct(handed, parcel, message)
+            return await self._direct(draft)
         if mode is Mode.AUTO:
-            return await self._auto(handed, parcel, message)
-        return await self._store(handed, parcel, message)
+            return await self._auto(draft)
+        return await self._store(draft)
 
     # direct
 
-    async def _direct(self, handed: Handed, parcel: Parcel, message: StoredMessage) -> Journey:
-        secret = await self.office.find_secret(parcel.route)
-        self._check_hold(parcel.route, secret)
-        self._check_number(parcel.route)
+    async def _direct(self, draft: Draft) -> Journey:
+        route = draft.parcel.route
+        secret = await self.office.find_secret(route)
+        work = self._work(draft, secret)
+        self._check_hold(route, secret)
+        self._check_number(route)
         end = time.monotonic() + self.office.direct_patience
-        turn = await self._turn(parcel.route, self.office.direct_patience)
+        turn = await self._turn(route, self.office.direct_patience)
         if turn is None:
             self._check_time()
-            raise Refused(replies.PACED, self._why_paced(parcel.route))
-        handover = self._start(parcel, handed, secret, turn, all_or_none=True)
+            raise Refused(replies.PACED, self._why_paced(route))
+        handover = self._start(work, draft.parcel.transfer(draft.handed, secret, all_or_none=True), turn)
         if not await self._patience.wait(handover, end - time.monotonic()) and not self._progress.final_dot_sent:
             handover.cancel()
             await asyncio.wait({handover})
             if handover.cancelled():
                 self._check_time()
                 raise Refused(replies.TOOK_TOO_LONG)
-        outcome = await self._outcome(handover)
-        work = self._work(handed, parcel, message, secret)
-        await self.postman.note(work, outcome)
-        return self._finish(handed, parcel, message, outcome)
+        try:
+            return self._finish(draft, work, await self._outcome(handover))
+        except Held as held:
+            raise _refused_by(held.hold, route) from None
 
     def _check_time(self) -> None:
         """Refuse what is not under way where we are about to end."""
@@ -133,7 +133,7 @@ class Submission:
     def _check_hold(self, route: Route, secret: Secret | None) -> None:
         hold = self.postman.hold_over(route, secret)
         if hold is not None:
-            raise Refused(replies.of_meaning(Meaning(hold.meaning)), f"{route.account} is held: {hold.reason}")
+            raise _refused_by(hold, route)
         slow = self.postman.accounts.slowness_of(route.account, self.postman.clock())
         if slow is not None:
             raise Refused(replies.of_meaning(Meaning.THROTTLE), f"{route.account} makes a pause: {slow.reason}")
@@ -147,46 +147,46 @@ class Submission:
 
     # auto
 
-    async def _auto(self, handed: Handed, parcel: Parcel, message: StoredMessage) -> Journey:
-        route = parcel.route
+    async def _auto(self, draft: Draft) -> Journey:
+        route = draft.parcel.route
         try:
             secret = await self.office.find_secret(route)
         except Refused:
-            return await self._store(handed, parcel, message)  # the queue holds it, and says why
+            return await self._store(draft)  # the queue holds it, and says why
+        work = self._work(draft, secret)
         if self.postman.hold_over(route, secret) or self._is_slow(route):
-            return await self._store(handed, parcel, message)  # an attempt now would be in vain
+            return await self._store(draft)  # an attempt now would be in vain
         end = time.monotonic() + self.office.patience
         turn = await self._turn(route, self.office.patience)
         if turn is None:
-            return await self._store(handed, parcel, message, self._why_paced(route))
+            return await self._store(draft, self._why_paced(route))
         if self._is_slow(route):
             turn.end()
-            return await self._store(handed, parcel, message)
-        handover = self._start(parcel, handed, secret, turn, all_or_none=False)
-        work = self._work(handed, parcel, message, secret)
+            return await self._store(draft)
+        handover = self._start(work, draft.parcel.transfer(draft.handed, secret), turn)
         if not await self._patience.wait(handover, end - time.monotonic()):
-            return await self._leave_to_go_on(work, handover, handed, parcel)
-        outcome = await self._outcome(handover)
+            return await self._leave_to_go_on(work, handover, draft)
+        try:
+            outcome = await self._outcome(handover)
+        except Held:
+            return await self._store(draft)
         failures = [outcome.failure_at(index) for index in range(len(self.envelope.recipients))]
-        verdict = await self.postman.note(work, outcome)
         if all(failure is None or _is_refusal(failure) for failure in failures) and (
             outcome.accepted is None or not any(failures)
         ):
             if outcome.accepted is not None:
-                await self.postman.books.confirm(work, verdict, outcome)
-            return self._finish(handed, parcel, message, outcome)
+                await self.postman.books.confirm(work, outcome)
+            return self._finish(draft, work, outcome)
         # Committed before the client has its 250: who is still owed the message, and the report about who refused it.
         work.attempt = replace(work.attempt, final_dot=_may_be_there(outcome))
         await self.postman.queue.add(NewMessage(message=work.message, content=work.content, attempt=work.attempt))
-        await self.postman.books.write_down(work, outcome, verdict)
-        return self._queued(handed, parcel, outcome)
+        await self.postman.books.write_down(work, outcome)
+        return self._queued(draft, outcome)
 
     def _is_slow(self, route: Route) -> bool:
         return self.postman.accounts.slowness_of(route.account, self.postman.clock()) is not None
 
-    async def _leave_to_go_on(
-        self, work: Work, handover: asyncio.Task[Outcome], handed: Handed, parcel: Parcel
-    ) -> Journey:
+    async def _leave_to_go_on(self, work: Work, handover: asyncio.Task[Outcome], draft: Draft) -> Journey:
         """Store a message whose delivery is under way, and let that go on: its outcome decides, and it is sent once."""
         stored = asyncio.get_running_loop().create_future()
 
@@ -204,30 +204,28 @@ class Submission:
             if not self._progress.final_dot_sent:
                 handover.cancel()
                 raise
-            return self._finish(handed, parcel, work.message, await self._outcome(handover))
+            return self._finish(draft, work, await self._outcome(handover))
         stored.set_result(None)
         self.postman.follow(work, handover)
-        return self._queued(handed, parcel)
+        return self._queued(draft)
 
     # queued
 
-    async def _store(self, handed: Handed, parcel: Parcel, message: StoredMessage, why: str = "") -> Journey:
-        await self.postman.queue.add(NewMessage(message=message, content=handed.content))
+    async def _store(self, draft: Draft, why: str = "") -> Journey:
+        message = draft.queued(self.postman.clock())
+        await self.postman.queue.add(NewMessage(message=message, content=draft.handed.content))
         self.postman.books.on_change()
-        return self._queued(handed, parcel, detail=why)
+        return self._queued(draft, detail=why)
 
     # what they share
 
-    def _work(self, handed: Handed, parcel: Parcel, message: StoredMessage, secret: Secret | None) -> Work:
-        account = parcel.route.account
-        attempt = Attempt(
-            number=1,
-            started=self.arrival.received_at,
-            server=account.server,
-            username=account.username,
-            phase=str(Phase.RESOLVE),
-        )
-        return Work(begun(message), handed.content, attempt, parcel.route, secret.version if secret else "")
+    def _work(self, draft: Draft, secret: Secret | None) -> Work:
+        """Return the attempt that begins now, under the hold that its account has now."""
+        now, route = self.postman.clock(), draft.parcel.route
+        account, identity = route.account, route.identity
+        hold, version = self.postman.accounts.hold_of(account, identity), secret.version if secret else ""
+        attempt = draft.first_attempt(now)
+        return Work(draft.under_way(now), draft.handed.content, attempt, route, version, hold)
 
     async def _turn(self, route: Route, patience: float) -> Turn | None:
         """Wait for the turn of this message, and take its recipients off the budget; None where it takes too long."""
@@ -264,58 +262,57 @@ class Submission:
         self.office.telling.paced(route.server.name)
         return self.office.pacing.reason(route.server, route.account)
 
-    def _start(
-        self, parcel: Parcel, handed: Handed, secret: Secret | None, turn: Turn, *, all_or_none: bool
-    ) -> asyncio.Task[Outcome]:
+    def _start(self, work: Work, transfer: Transfer, turn: Turn) -> asyncio.Task[Outcome]:
         """Begin the hand-over, as a task of its own: a service that stops does not take its outcome away."""
         if self._left:
             turn.end()
             raise Refused(replies.CLIENT_LEFT)
-        transfer = parcel.transfer(handed, secret, all_or_none=all_or_none)
-        accounts, route = self.postman.accounts, parcel.route
-        handover = hand_over(self.office, accounts, route, transfer, self._progress, turn)
-        self._handover = asyncio.create_task(handover)
+        self._handover = asyncio.create_task(self.postman.hand_over(work, transfer, self._progress, turn))
         self._handover.add_done_callback(lambda _: turn.end())  # also where it is cancelled before it begins
         return self._handover
 
     async def _outcome(self, handover: asyncio.Task[Outcome]) -> Outcome:
+        """Wait for the end of a hand-over. Raises Refused, Held."""
         if not await self._patience.wait_to_the_last(handover):
             raise Refused(replies.of_meaning(Meaning.UNKNOWN), "the relay stopped before the server had answered")
         if handover.cancelled():
             raise Refused(replies.CLIENT_LEFT)
         return handover.result()
 
-    def _finish(self, handed: Handed, parcel: Parcel, message: StoredMessage, outcome: Outcome) -> Journey:
+    def _finish(self, draft: Draft, work: Work, outcome: Outcome) -> Journey:
         """Return the end of a message that is not stored: delivered, refused, or given back to its client."""
         failures = (outcome.failure_at(index) for index in range(len(self.envelope.recipients)))
         failure = next((one for one in failures if one), None)
         if failure is None:
             assert outcome.accepted is not None
-            reply, ending = replies.delivered(parcel.route.server.name, outcome.accepted), Ending.DELIVERED
+            server = draft.parcel.route.server
+            reply, ending = replies.delivered(server.name, outcome.accepted), Ending.DELIVERED
         else:
             reply = replies.of_failure(failure)
             ending = Ending.FAILED if reply.is_permanent else Ending.DEFERRED
         if ending is not Ending.DEFERRED:
+            state = State.DELIVERED if ending is Ending.DELIVERED else State.FAILED
             upstream = failure.reply if failure else outcome.accepted
-            self.history.record(_over(message, ending, upstream, outcome, self.postman.clock()))
-        return self._journey(ending, reply, handed, [parcel], outcome=outcome, failure=failure)
+            now = self.postman.clock()
+            self.history.record(draft.over(state, upstream, outcome, now), ended(work.attempt, outcome, now))
+        return self._journey(ending, reply, draft.handed, [draft], outcome=outcome, failure=failure)
 
-    def _queued(self, handed: Handed, parcel: Parcel, outcome: Outcome | None = None, *, detail: str = "") -> Journey:
+    def _queued(self, draft: Draft, outcome: Outcome | None = None, *, detail: str = "") -> Journey:
         reply = replies.queued(self.arrival.id)
-        return self._journey(Ending.QUEUED, reply, handed, [parcel], outcome=outcome, detail=detail)
+        return self._journey(Ending.QUEUED, reply, draft.handed, [draft], outcome=outcome, detail=detail)
 
     def _journey(
         self,
         ending: Ending,
         reply: Reply,
         handed: Handed,
-        found: list[Parcel],
+        found: list[Draft],
         *,
         outcome: Outcome | None = None,
         failure: Failure | None = None,
         detail: str = "",
     ) -> Journey:
-        parcel = found[0] if found else None
+        parcel = found[0].parcel if found else None
         failure = failure or (outcome.failure if outcome else None)
         return Journey(
             ending=ending,
@@ -342,6 +339,10 @@ def _end_unused(waiting: asyncio.Task[Turn | None]) -> None:
         turn.end()
 
 
+def _refused_by(hold: HoldRow, route: Route) -> Refused:
+    return Refused(replies.of_meaning(Meaning(hold.meaning)), f"{route.account} is held: {hold.reason}")
+
+
 def _is_refusal(failure: Failure) -> bool:
     """Whether a failure is about the message or recipient, and for good."""
     return failure.meaning is Meaning.REFUSED and failure.reply.is_permanent
@@ -350,25 +351,3 @@ def _is_refusal(failure: Failure) -> bool:
 def _may_be_there(outcome: Outcome) -> bool:
     """Whether the server may have the message for somebody."""
     return outcome.failure is None or outcome.failure.phase is Phase.FINAL
-
-
-def _over(
-    message: StoredMessage, ending: Ending, upstream: Reply | None, outcome: Outcome, now: datetime
-) -> StoredMessage:
-    """Return a message that is over, for the history."""
-    state = State.DELIVERED if ending is Ending.DELIVERED else State.FAILED
-    replied = [outcome.failure_at(one.number) for one in message.recipients]
-    recipients = tuple(
-        replace(one, state=str(state), reply=str(failure.reply if failure else outcome.accepted or ""))
-        for one, failure in zip(message.recipients, replied, strict=True)
-    )
-    delivered = now if ending is Ending.DELIVERED else None
-    return replace(
-        message,
-        recipients=recipients,
-        state=str(state),
-        next_attempt=None,
-        attempts=1,
-        delivered=delivered,
-        reply=str(upstream or ""),
-    )

@@ -70,10 +70,10 @@ class Telling:
         if log.is_detailed():
             log.routed(id=id_, message_id=message_id or None, **_route_facts(route, sender), why=route.reason or None)
 
-    def attempted(self, message: StoredMessage, attempt: Attempt, outcome: Outcome) -> None:
-        """An attempt ended, well or not."""
-        self.metrics.attempted(attempt.meaning)
+    def attempted(self, message: StoredMessage, attempt: Attempt, outcome: Outcome, now: datetime) -> None:
+        """An attempt ended now, well or not."""
         failure = outcome.first_failure
+        self.metrics.attempted(failure.meaning if failure else "")
         if log.is_detailed():
             log.attempted(
                 id=message.id,
@@ -83,12 +83,12 @@ class Telling:
                 account=f"{attempt.server}/{attempt.username}",
                 host=outcome.host or None,
                 number=attempt.number,
-                upstream=attempt.reply,
-                meaning=attempt.meaning or None,
-                phase=attempt.phase if attempt.meaning else None,
-                tls=attempt.tls or None,
+                upstream=str(outcome.failure.reply if outcome.failure else outcome.accepted),
+                meaning=str(failure.meaning) if failure else None,
+                phase=str(failure.phase) if failure else None,
+                tls=outcome.tls.version if outcome.tls else None,
                 detail=failure.detail or None if failure else None,
-                seconds=_seconds(attempt.started, attempt.ended),
+                seconds=round((now - attempt.started).total_seconds(), 3),
             )
 
     def settled(self, message: StoredMessage, attempt: Attempt | None, now: datetime, reports: int) -> None:
@@ -185,7 +185,3 @@ def _route_facts(route: Route, sender: Address | None) -> dict[str, Any]:
         "account": str(route.account),
         "identity": str(sender or "<>"),
     }
-
-
-def _seconds(began: datetime, ended: datetime | None) -> float | None:
-    return round((ended - began).total_seconds(), 3) if ended else None

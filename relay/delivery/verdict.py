@@ -39,8 +39,7 @@ class Verdict:
     """The message as it is from now on, and what else is owed.
 
     `failed` and `delivered` are the copies that ended with this attempt, `waiting` those that were put off to
-    another; `is_delayed`: their sender has waited long enough to be told. `consequence` is the failure that concerns
-    the account, None where none does.
+    another; `is_delayed`: their sender has waited long enough to be told.
     """
 
     message: StoredMessage
@@ -48,7 +47,6 @@ class Verdict:
     delivered: tuple[Copy, ...] = ()
     waiting: tuple[Copy, ...] = ()
     is_delayed: bool = False
-    consequence: Failure | None = None
 
     @property
     def is_open(self) -> bool:
@@ -104,8 +102,13 @@ def judge(
         delivered=tuple(copy for copy in copies if events[copy.number] is Event.ACCEPT),
         waiting=waiting,
         is_delayed=is_delayed,
-        consequence=next((copy.failure for copy in copies if _concerns_account(copy.failure)), None),
     )
+
+
+def consequence_of(outcome: Outcome) -> Failure | None:
+    """Return the failure that concerns the account, None where none does."""
+    failures = (*outcome.refused.values(), outcome.failure)
+    return next((one for one in failures if one and (one.meaning in HOLDING or one.meaning is Meaning.THROTTLE)), None)
 
 
 def _next_attempt(
@@ -210,10 +213,6 @@ def _moved(
 
 def _means(copy: Copy, meaning: Meaning) -> bool:
     return copy.failure is not None and copy.failure.meaning is meaning
-
-
-def _concerns_account(failure: Failure | None) -> bool:
-    return failure is not None and (failure.meaning in HOLDING or failure.meaning is Meaning.THROTTLE)
 
 
 def _reason(copies: tuple[Copy, ...]) -> str:

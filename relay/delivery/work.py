@@ -9,7 +9,7 @@ from relay.delivery.verdict import Verdict
 from relay.directory.model import Meaning
 from relay.directory.routing import Route
 from relay.mail.content import Content
-from relay.store.messages import Attempt, NewMessage, Settlement, StoredMessage
+from relay.store.messages import Attempt, HoldRow, NewMessage, Settlement, StoredMessage
 from relay.upstream.outcome import Failure, Outcome
 from relay.upstream.phase import Phase
 
@@ -23,6 +23,15 @@ class Work:
     attempt: Attempt
     route: Route | None = None
     secret_version: str = ""
+    hold: HoldRow | None = None  # over its account when it was let go; any other stops it
+
+
+class Held(Exception):
+    """A hold came over the account of an attempt that had not begun: it would have been in vain."""
+
+    def __init__(self, hold: HoldRow) -> None:
+        super().__init__(hold.reason)
+        self.hold = hold
 
 
 def ended(attempt: Attempt, outcome: Outcome, now: datetime) -> Attempt:
@@ -49,7 +58,7 @@ def settlement_of(
     before: StoredMessage, verdict: Verdict, attempt: Attempt | None, reports: tuple[NewMessage, ...]
 ) -> Settlement:
     """Return what is to be written: the verdict's message, with those of its recipients that changed."""
-    after = verdict.message
+    after, is_finished = verdict.message, State(verdict.message.state).is_final
     was = {one.number: one for one in before.recipients}
     return Settlement(
         id=after.id,
@@ -65,7 +74,12 @@ def settlement_of(
         held_seconds=after.held_seconds,
         delivered=after.delivered,
         reply=after.reply,
-        attempt=attempt,
-        is_finished=State(after.state).is_final,
+        attempt=_as_kept(attempt, is_finished=is_finished) if attempt else None,
+        is_finished=is_finished,
         reports=reports,
     )
+
+
+def _as_kept(attempt: Attempt, *, is_finished: bool) -> Attempt:
+    """Return an attempt as history has it: of a header that never left, and is made anew, no changes are kept."""
+    return attempt if attempt.final_dot or is_finished else replace(attempt, changes=None)

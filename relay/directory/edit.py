@@ -28,6 +28,7 @@ _LOGINS = ("channels", "agents", "applications")
 _TABLE_KEYS = frozenset({"answers", "oauth", "incoming", "set_headers"})
 # The tables inside an entry; their keys are written "oauth.client_id".
 _INNER: Mapping[str, "type[OAuthClient | Incoming]"] = MappingProxyType({"oauth": OAuthClient, "incoming": Incoming})
+_LASTING = ("password", "password_from")
 _FLAGS: Mapping[str, bool] = MappingProxyType(
     {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 )
@@ -343,9 +344,10 @@ def _update(entry: MutableMapping[str, Any], values: Values) -> None:
             entry.pop(key, None)
             continue
         written, before = _written(value), entry.get(key)
-        if isinstance(written, dict) and isinstance(before, Mapping) and "password" in before:
-            # A password that was written by hand stays: no value says it, and none takes it away.
-            written["password"] = str(before["password"])
+        if isinstance(written, dict) and isinstance(before, Mapping):
+            # A password that was written by hand stays, and so does where one comes from, which who comes from afar
+            # may not say: they go where they are taken away by name.
+            written |= {inner: before[inner] for inner in _LASTING if inner in before and inner not in value}
         entry[key] = written
 
 

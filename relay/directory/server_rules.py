@@ -8,20 +8,18 @@ from relay.directory.model import Auth, Directory, Profile, Security, Server
 from relay.directory.reading import Reading
 from relay.endpoint import is_host_name
 from relay.mail.address import Address, AddressError, domain_key
-from relay.schema import not_in_this_version
 
 Findings: TypeAlias = Iterator[tuple[str, str]]
 
 # They send the password so that whoever reads the connection has it. AUTO may choose one of them.
 _PLAINTEXT = frozenset({Auth.PLAIN, Auth.LOGIN, Auth.AUTO})
-_UNBUILT_KEYS = ("chunking",)
 
 
 def server_faults(reading: Reading) -> Findings:
     """Yield (key, sentence) for everything that is wrong with a server."""
     senders = _senders(reading.directory)
     for server in reading.directory.servers.values():
-        for rule in (_host, _address, _login, _plaintext, _unbuilt):
+        for rule in (_host, _address, _login, _plaintext):
             for key, message in rule(server):
                 yield f"servers.{server.name}.{key}", message
         sender = senders.get(server.name)
@@ -108,10 +106,3 @@ def _plaintext(server: Server) -> Findings:
     elif server.auth in _PLAINTEXT and not server.allow_plaintext_password:
         danger = f"'{server.auth}' may send the password unprotected over the network"
         yield "auth", f'{danger}; set security = "starttls" or "tls", or allow_plaintext_password = true'
-
-
-def _unbuilt(server: Server) -> Findings:
-    for key in _UNBUILT_KEYS:
-        value = getattr(server, key)
-        if value:
-            yield key, not_in_this_version(key, value)

@@ -10,6 +10,9 @@ from relay.mail.words import decode_words
 # A Bcc of a thousand addresses is no text for a log.
 _MOST_SHOWN = 500
 _MOST_FIELDS = 20
+# What is kept of one attempt. Headers of good mail stay far below; a script or hostile mail does not fill the store.
+_MOST_KEPT = 50
+_KEPT_OCTETS = 16 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +25,31 @@ class Change:
     field: str
     before: str
     after: str
+
+
+@dataclass(frozen=True, slots=True)
+class KeptChanges:
+    """What was changed in one header, as it is kept and shown: at most 50 changes, of at most 16 KiB of text in all.
+
+    `left_out` says how many more there were.
+    """
+
+    changes: tuple[Change, ...] = ()
+    left_out: int = 0
+
+
+def kept(changes: Iterable[Change]) -> KeptChanges:
+    """Return what is kept of the changes: each of them whole, in their order, as far as there is room."""
+    found: list[Change] = []
+    left_out, room = 0, _KEPT_OCTETS
+    for change in changes:
+        octets = len((change.field + change.before + change.after).encode("utf-8", "replace"))
+        if len(found) < _MOST_KEPT and octets <= room:
+            found.append(change)
+            room -= octets
+        else:
+            left_out += 1
+    return KeptChanges(tuple(found), left_out)
 
 
 def changes_between(before: Header, after: Header, keys: Iterable[str]) -> tuple[Change, ...]:

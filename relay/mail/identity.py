@@ -62,7 +62,8 @@ def align(header: Header, alignment: Alignment) -> tuple[Header, tuple[Change, .
     Raises ContentRefused: 550 5.7.1 for a From that may not be, 554 5.6.0 for an unreadable one with "reject".
     """
     aligned = _with_from(header, alignment)
-    if not _is_good_sender(aligned.get_all("sender"), alignment):
+    sender = aligned.get_all("sender")
+    if sender and not _is_good_sender(sender, alignment):
         aligned = aligned.without(("sender",))
     aligned = _with_reply_to(aligned, alignment)
     return aligned, changes_between(header, aligned, ("from", "sender", "reply-to"))

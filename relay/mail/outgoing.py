@@ -45,7 +45,8 @@ def compose(
     aligned, identity_changes = align(scripted, alignment)
     completed = _completed(aligned.without(_NEVER_LEAVE), arrival, alignment)
     other_changes = changes_between(aligned, completed, (*_NEVER_LEAVE, "date", "message-id"))
-    changes = script_changes + identity_changes + other_changes
+    # The identity first: where there are many changes, the last ones are not kept.
+    changes = identity_changes + other_changes + script_changes
     signed, signature_changes = remove_broken_signatures(completed, {change.field.lower() for change in changes})
     top = received_field(arrival, recipients)
     return Outgoing(Content(top + bytes(signed), content.body), changes + signature_changes)

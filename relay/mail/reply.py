@@ -77,6 +77,8 @@ class Reply:
 
 def clean_text(text: str) -> str:
     """Return text as one line without control characters or undecodable bytes, fit for a reply, a log or a terminal."""
+    if text.isascii() and text.isprintable():
+        return text.strip()
     return _UNFIT.sub(" ", text.encode("utf-8", "replace").decode()).strip()
 
 

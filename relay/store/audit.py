@@ -1,5 +1,6 @@
 """Who changed what, when and by which way: written once, and looked through."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -7,6 +8,7 @@ from datetime import datetime
 from sqlalchemy import ColumnElement, insert, or_, select
 
 from relay.store.database import Database
+from relay.store.searching import has_text
 from relay.store.tables import audit
 
 
@@ -72,6 +74,9 @@ def _conditions(search: AuditSearch) -> list[ColumnElement[bool]]:
     if search.until is not None:
         conditions.append(audit.c.at < search.until)
     if search.contains:
-        texts = (audit.c.who, audit.c.operation, audit.c.what, audit.c.changes)
-        conditions.append(or_(*(column.icontains(search.contains, autoescape=True) for column in texts)))
+        texts = (audit.c.who, audit.c.way, audit.c.peer, audit.c.operation, audit.c.what)
+        # As JSON has it: with \" for a quote.
+        quoted = json.dumps(search.contains, ensure_ascii=False)[1:-1]
+        in_changes = has_text(audit.c.changes, quoted)
+        conditions.append(or_(in_changes, *(has_text(column, search.contains) for column in texts)))
     return conditions

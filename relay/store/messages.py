@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from relay.directory.client import Client
+from relay.mail.change import KeptChanges
 from relay.mail.content import Content
 from relay.mail.envelope import Envelope, Recipient
 from relay.mail.trace import Arrival
@@ -77,7 +78,10 @@ class StoredMessage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
-    """One try to hand a message over, `number` from 1. It is open until it has `ended`."""
+    """One try to hand a message over, `number` from 1. It is open until it has `ended`.
+
+    `changes` is what it made another in the header. None: it is not known, or the next attempt tells it.
+    """
 
     number: int
     started: datetime
@@ -89,6 +93,7 @@ class Attempt:
     reply: str = ""
     meaning: str = ""
     tls: str = ""
+    changes: KeptChanges | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,5 +1,6 @@
 """Between the values of `relay.store.messages` and the rows of the tables."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from datetime import datetime
@@ -9,6 +10,7 @@ from sqlalchemy import Row
 
 from relay.directory.client import Client
 from relay.mail.address import Address
+from relay.mail.change import Change, KeptChanges
 from relay.mail.envelope import Body, Envelope, Recipient
 from relay.mail.notify import Notify, OriginalRecipient, Return
 from relay.mail.trace import Arrival
@@ -127,17 +129,19 @@ def recipient_of(row: Row[Any]) -> StoredRecipient:
     )
 
 
-_ATTEMPT = tuple(field.name for field in fields(Attempt))
+# Columns of `attempts` that hold a field of Attempt as it is.
+_ATTEMPT = tuple(field.name for field in fields(Attempt) if field.name != "changes")
 
 
 def attempt_values(message: str, attempt: Attempt) -> Values:
     """Return an attempt's row."""
-    return {"message": message, **{name: getattr(attempt, name) for name in _ATTEMPT}}
+    same = {name: getattr(attempt, name) for name in _ATTEMPT}
+    return {"message": message, **same, "changes": _changes_text(attempt.changes)}
 
 
 def attempt_of(row: Row[Any]) -> Attempt:
     """Return the attempt of a row of `attempts`."""
-    return Attempt(**{name: row._mapping[name] for name in _ATTEMPT})
+    return Attempt(**{name: row._mapping[name] for name in _ATTEMPT}, changes=_changes(row.changes))
 
 
 _HOLD = tuple(field.name for field in fields(HoldRow))
@@ -184,3 +188,17 @@ def _arrival_facts(arrival: Arrival) -> Values:
 def _arrival(facts: Mapping[str, Any]) -> Arrival:
     received_at = datetime.fromisoformat(facts["received_at"])
     return Arrival(**{**facts, "received_at": received_at})
+
+
+def _changes_text(kept: KeptChanges | None) -> str | None:
+    if kept is None:
+        return None
+    facts = {"changes": [[one.field, one.before, one.after] for one in kept.changes], "left_out": kept.left_out}
+    return json.dumps(facts, ensure_ascii=False, separators=(",", ":"))
+
+
+def _changes(text: str | None) -> KeptChanges | None:
+    if text is None:
+        return None
+    facts = json.loads(text)
+    return KeptChanges(tuple(Change(*one) for one in facts["changes"]), facts["left_out"])

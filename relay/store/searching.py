@@ -92,21 +92,21 @@ def _others(wanted: Wanted) -> Iterator[ColumnElement[bool]]:
         of_hold = messages.c.held_by == wanted.held_by if wanted.held_by else false()
         yield or_(messages.c.profile.in_(wanted.profiles), of_hold)
     if wanted.sender_part:
-        yield _has(messages.c.sender, wanted.sender_part)
+        yield has_text(messages.c.sender, wanted.sender_part)
     if wanted.to_part:
         yield _has_recipient(wanted.to_part)
     if wanted.subject:
-        yield _has(messages.c.subject, wanted.subject)
+        yield has_text(messages.c.subject, wanted.subject)
     if wanted.contains:
         own = (messages.c.sender, messages.c.subject, messages.c.message_id)
-        yield or_(*(_has(column, wanted.contains) for column in own), _has_recipient(wanted.contains))
+        yield or_(*(has_text(column, wanted.contains) for column in own), _has_recipient(wanted.contains))
 
 
 def _has_recipient(text: str) -> ColumnElement[bool]:
-    return exists().where(recipients.c.message == messages.c.id, _has(recipients.c.address, text))
+    return exists().where(recipients.c.message == messages.c.id, has_text(recipients.c.address, text))
 
 
-def _has(column: Column[Any], text: str) -> ColumnElement[bool]:
+def has_text(column: Column[Any], text: str) -> ColumnElement[bool]:
     """Return whether a text is in a column, without case.
 
     SQLite's lower() knows the letters of ASCII alone, so that others stand there as they were written: all of them

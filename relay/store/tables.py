@@ -26,7 +26,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeDecorator
 
-HEAD = "0007"
+HEAD = "0008"
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -219,6 +219,7 @@ content = Table(
     Column("piece", LargeBinary, nullable=False),
 )
 
+# `changes` is JSON as text (`relay.store.rows`): what the attempt changed in the header.
 attempts = Table(
     "attempts",
     metadata,
@@ -233,6 +234,7 @@ attempts = Table(
     Column("reply", Words, nullable=False),
     Column("meaning", Text, nullable=False),
     Column("tls", Text, nullable=False),
+    Column("changes", Words),
 )
 
 # Which accounts get no mail, and why; `address` "" is the whole account.

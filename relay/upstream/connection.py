@@ -11,8 +11,8 @@ is no login and no MAIL, and what EHLO said before TLS is forgotten (RFC 3207 se
 import asyncio
 import socket
 import ssl
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
+from types import TracebackType
 
 from aiosmtplib.errors import SMTPResponseException, SMTPServerDisconnected
 from aiosmtplib.response import SMTPResponse
@@ -24,12 +24,13 @@ from relay.store.errors import StoreError
 from relay.upstream.dial import Endpoint, dial, resolve
 from relay.upstream.exchange import ExchangeStopped
 from relay.upstream.failure import MAPPED, failure_of, garbage, own_failure, refusal
+from relay.upstream.group import Answers, Command
 from relay.upstream.link import EarlyAnswer, GateFailed, Link
 from relay.upstream.login import Login, Mechanism, NoMechanism, choose, may_show_secret
 from relay.upstream.offers import Offers
 from relay.upstream.outcome import Failed, Failure, Tls
 from relay.upstream.phase import Phase
-from relay.upstream.tls import Contexts
+from relay.upstream.tls import Contexts, keep_session
 from relay.upstream.transfer import Progress, Timeouts
 from relay.upstream.wording import Peer
 
@@ -64,6 +65,11 @@ class Connection:
     def is_usable(self) -> bool:
         """Whether the next command may be sent: the connection is open and answers and commands are in step."""
         return self._link is not None and self._link.is_in_step
+
+    @property
+    def takes_chunks(self) -> bool:
+        """Whether a message goes by BDAT: the directory wants it, and the server offers it (RFC 3030)."""
+        return self.server.chunking and self.offers.has("chunking")
 
     @property
     def certificate(self) -> bytes | None:
@@ -111,14 +117,16 @@ class Connection:
     async def hello(self) -> None:
         """EHLO, or HELO where the server knows no EHLO and neither TLS nor a login is asked for."""
         with self._step(Phase.EHLO):
-            response = await self._line.ask(b"EHLO", self._hello, timeout=self.timeouts.reply)
+            response = await self._line.ask(b"EHLO " + self._hello, timeout=self.timeouts.reply)
             reply = self._reply(response)
             if self._may_say_helo and _knows_no_ehlo(reply):
                 self.offers = Offers()
-                self.demand(await self.ask(Phase.EHLO, b"HELO", self._hello), "2")
+                self.demand(await self.ask(Phase.EHLO, b"HELO " + self._hello), "2")
                 return
             self.demand(reply, "2")
             self.offers = Offers.parse(response.message)
+            if (session := self._line.ssl_object) is not None:
+                keep_session(session)
 
     async def login(self, username: str, secret: Secret | None) -> str:
         """Log in with one mechanism, once, and return its name; "" where the server's auth is "none"."""
@@ -139,20 +147,58 @@ class Connection:
             raise Failed(login.told(failed.failure)) from None
         return mechanism.name.lower()
 
-    async def ask(self, phase: Phase, *words: bytes) -> Reply:
+    async def ask(self, phase: Phase, line: bytes) -> Reply:
         """Send one command and return its answer, whatever its code. After a 421 the connection is closed."""
         with self._step(phase):
-            return self._reply(await self._line.ask(*words, timeout=self.timeouts.reply))
+            return self._reply(await self._line.ask(line, timeout=self.timeouts.reply))
 
-    async def send(self, pieces: Iterable[bytes]) -> Reply:
-        """Send a message after 354 (pieces as `wire` makes them), and return the answer to its final dot.
+    async def ask_all(self, group: tuple[Command, ...]) -> Answers:
+        """Send commands in one go and return what is answered to each, whatever the codes.
 
-        The gate of `progress` is passed before the dot.
+        Where answers are missing at the end, or one of them is a 421, the connection is closed.
+        """
+        answers, progress = Answers(), self.progress
+
+        def heard(response: SMTPResponse) -> bool:
+            goes_on = answers.take(group, response)
+            if goes_on and len(answers.responses) < len(group):
+                progress.phase = group[len(answers.responses)].phase
+            return goes_on
+
+        lines = [command.line for command in group]
+        try:
+            with self._step(group[0].phase):
+                await self._line.ask(*lines, heard=heard, timeout=self.timeouts.reply)
+        except Failed as failed:
+            answers.failure = failed.failure
+        if len(answers.responses) < len(group) or answers.responses[-1].code == 421:
+            self.abort()
+        return answers
+
+    def fault(self, phase: Phase, response: SMTPResponse, digit: int) -> Failure | None:
+        """Return what is wrong with the answer to a command, None where its code begins with that digit.
+
+        A 4xx or 5xx is the refusal it is; anything else ends the connection.
+        """
+        if response.code // 100 == digit:
+            return None
+        if 400 <= response.code <= 599:
+            reply = Reply.of_upstream(response.code, response.message)
+            return refusal(phase, reply, self.server.answers)
+        self.abort()
+        return garbage(phase, f"{response.code} {response.message}")
+
+    async def send(self, pieces: Iterable[bytes], end: bytes) -> Reply:
+        """Send a message (pieces and end as `wire` makes them), and return the answer to its end.
+
+        The gate of `progress` is passed before the end.
         """
         with self._step(Phase.CONTENT):
             times = self.timeouts
             try:
-                response = await self._line.send(pieces, progress=self.progress, chunk=times.chunk, final=times.final)
+                response = await self._line.send(
+                    pieces, end, progress=self.progress, chunk=times.chunk, final=times.final
+                )
             except EarlyAnswer as early:
                 reply = self._reply(early.response)
                 self.abort()  # half a message is on its way: only closing takes it back
@@ -201,22 +247,10 @@ class Connection:
             raise SMTPServerDisconnected("Server not connected")
         return self._link
 
-    @contextmanager
-    def _step(self, phase: Phase) -> Iterator[None]:
+    def _step(self, phase: Phase) -> "_Step":
         """Name the phase, and let only Failed and CancelledError out. Both but a plain refusal end the connection."""
         self.progress.phase = phase
-        try:
-            yield
-        except Failed:
-            raise
-        except MAPPED as error:
-            self.abort()
-            failure = self._failure_of(error)
-            # Without its frames: one of them (in wait_for) keeps the error, a circle, and others keep the message.
-            raise Failed(failure) from error.with_traceback(None)
-        except BaseException:
-            self.abort()
-            raise
+        return _Step(self)
 
     def _reply(self, response: SMTPResponse) -> Reply:
         if not 200 <= response.code <= 599:
@@ -280,6 +314,29 @@ class Connection:
             except ExchangeStopped as stopped:
                 self.abort()  # in the middle of an exchange nothing else can be said
                 raise _no_login(str(stopped)) from None
+
+
+class _Step:
+    """What `Connection._step` gives. A class, because a generator for each command costs more than what it does."""
+
+    __slots__ = ("_connection",)
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def __enter__(self) -> None:
+        """Nothing is to be done."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None or isinstance(error, Failed):
+            return
+        self._connection.abort()
+        if isinstance(error, MAPPED):
+            # Without its frames: one of them keeps the error, a circle, and others keep the message. For the same
+            # reason the new error has no name here.
+            raise Failed(self._connection._failure_of(error)) from error.with_traceback(None)
 
 
 def _knows_no_ehlo(reply: Reply) -> bool:

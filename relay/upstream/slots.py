@@ -1,13 +1,12 @@
 """The connections that a provider counts together: those of one account, or of all accounts of a server.
 
-A slot is the right to have a connection in use. Slots are given in the order in which they were asked for. What is
-open is counted apart, because a provider counts also what nobody uses just now, and what is being closed.
+A slot is the right to use a connection. Slots are given in the order in which they were asked for. What is open is
+counted apart, because a provider counts also what nobody uses just now, and what is being opened or closed.
 """
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 
 from relay.upstream.connection import Connection
 
@@ -21,6 +20,7 @@ class Slots:
         self._in_use = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._open: set[Connection] = set()
+        self._wants_room = 0
         self._has_closed = asyncio.Event()
 
     @property
@@ -28,33 +28,48 @@ class Slots:
         """Whether nobody has a slot or waits for one, and nothing is open."""
         return not (self._in_use or self._waiting or self._open)
 
-    @asynccontextmanager
-    async def slot(self, limit: int) -> AsyncIterator[None]:
-        """Wait until fewer than `limit` connections are in use, and count as one while inside."""
+    @property
+    def is_short(self) -> bool:
+        """Whether somebody waits for room to open a connection."""
+        return self._wants_room > 0
+
+    async def take(self, limit: int) -> None:
+        """Wait until fewer than `limit` slots are in use, and take one. Whoever has one gives it back."""
         self._limit = limit
+        if not self._waiting and self._in_use < limit:
+            self._in_use += 1
+            return
         turn = asyncio.get_running_loop().create_future()
         self._waiting.append(turn)
         self._admit()
         try:
             await turn
-            yield
-        finally:
+        except BaseException:
             if turn.done() and not turn.cancelled():
-                self._in_use -= 1
+                self.give_back()
             elif turn in self._waiting:
                 self._waiting.remove(turn)
-            self._admit()
+            raise
+
+    def give_back(self) -> None:
+        """Let the next one have the slot."""
+        self._in_use -= 1
+        self._admit()
 
     async def open(self, connection: Connection, let_one_go: Callable[[], None]) -> None:
-        """Count a connection that will be opened, when there is room for it; only for who has a slot.
+        """Count a connection that will be opened, when there is room for it; only where a slot goes with it.
 
         `let_one_go` closes one that nobody uses, where there is one.
         """
-        while len(self._open) >= self._limit:
-            self._has_closed.clear()
-            let_one_go()
-            if len(self._open) >= self._limit:
-                await self._has_closed.wait()
+        self._wants_room += 1
+        try:
+            while len(self._open) >= self._limit:
+                self._has_closed.clear()
+                let_one_go()
+                if len(self._open) >= self._limit:
+                    await self._has_closed.wait()
+        finally:
+            self._wants_room -= 1
         self._open.add(connection)
 
     def closed(self, connection: Connection) -> None:

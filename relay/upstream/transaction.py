@@ -1,164 +1,158 @@
 """One mail transaction on an open connection: MAIL, RCPT, DATA, the message (RFC 5321 section 3.3).
 
-All of it is `transact`; the steps are apart so that `probe` can show them one by one.
+All of it is `transact`; the steps are apart so that `probe` can show them one by one. Where the server announces
+PIPELINING, commands leave in groups (RFC 2920). What comes of them is the same.
 """
 
-from relay.directory.model import Meaning
-from relay.mail.envelope import Recipient
-from relay.mail.notify import mail_parameters
 from relay.mail.reply import Reply
+from relay.upstream.commands import naming, opening
 from relay.upstream.connection import Connection
-from relay.upstream.failure import garbage, own_failure
+from relay.upstream.failure import garbage
+from relay.upstream.group import DATA, RSET, Answers, Command
 from relay.upstream.outcome import Failed, Failure, Outcome
 from relay.upstream.phase import Phase
-from relay.upstream.transfer import RequireTls, Transfer
-from relay.upstream.wire import path, pieces
+from relay.upstream.transfer import Transfer
+from relay.upstream.wire import CHUNK_END, FINAL_DOT, chunk, pieces
 
-_TOO_LARGE = Reply(552, "5.3.4", "The message is larger than the mail server takes")
-_NO_8BITMIME = Reply(554, "5.6.3", "The message has 8-bit content, and the mail server takes only 7-bit")
-_NO_UTF8_ADDRESS = Reply(553, "5.6.7", "An address is not ASCII, and the mail server takes only ASCII addresses")
-_NO_UTF8_HEADER = Reply(550, "5.6.7", "The header is not ASCII, and the mail server takes only ASCII headers")
-_NO_REQUIRETLS = Reply(550, "5.7.30", "REQUIRETLS is not supported by the outgoing mail server")
+# In one group. Answers are read while a group is written, so that no window of TCP stops both sides; this bounds what
+# is written ahead, and who is named in vain to a server that has had enough.
+_MOST_RECIPIENTS = 100
 
 
 async def transact(connection: Connection, transfer: Transfer) -> Outcome:
     """Hand a message over and return what came of it. Raises nothing but CancelledError.
 
-    Without `all_or_none` the accepted recipients get the message, with it nobody does once one is refused. No DATA is
-    sent that the outcome does not need: an empty transaction cannot be ended without sending a message.
+    Without `all_or_none` the accepted recipients get the message, with it nobody does once one is refused. DATA leaves
+    before the outcome is known to need it only in one group with RCPT, and an invitation that nobody needs is ended by
+    closing: an empty transaction cannot be ended without sending a message.
     """
-    refused: dict[int, Failure] = {}
+    envelope = _Envelope(connection, transfer)
     try:
-        await mail(connection, transfer)
-        await _name_recipients(connection, transfer, refused)
-        first = next(iter(refused.values()), None)
-        if first is not None and (transfer.all_or_none or len(refused) == len(transfer.recipients)):
-            raise Failed(first)
-        accepted = await data(connection, transfer)
+        await envelope.announce()
+        accepted = await _send(connection, transfer)
     except Failed as failed:
-        return _outcome(connection, refused, failure=failed.failure)
-    return _outcome(connection, refused, accepted=accepted)
+        return _outcome(connection, envelope.refused, failure=failed.failure)
+    return _outcome(connection, envelope.refused, accepted=accepted)
 
 
 async def mail(connection: Connection, transfer: Transfer) -> None:
     """MAIL, after a RSET where the connection needs one. Raises Failed, also for what this server cannot take."""
-    connection.progress.phase = Phase.MAIL
-    parameters = _parameters(connection, transfer)
-    if connection.needs_reset:
-        await _reset(connection)
-    connection.needs_reset = True
-    words = (b"MAIL", b"FROM:" + path(transfer.sender), *parameters)
-    connection.progress.note_mail()
-    connection.demand(await connection.ask(Phase.MAIL, *words), "2")
+    await _Envelope(connection, transfer).open()
 
 
 async def rcpt(connection: Connection, transfer: Transfer, index: int) -> None:
     """RCPT for one recipient of the transfer. Raises Failed."""
-    recipient = transfer.recipients[index]
-    words = (b"RCPT", b"TO:" + path(recipient.address), *_recipient_parameters(connection, transfer, recipient))
-    connection.demand(await connection.ask(Phase.RCPT, *words), "2")
+    envelope = _Envelope(connection, transfer)
+    await envelope.ask(naming(connection, transfer, index))
+    if index in envelope.refused:
+        raise Failed(envelope.refused[index])
 
 
 async def data(connection: Connection, transfer: Transfer) -> Reply:
     """DATA and the message; return the answer to the final dot. Raises Failed."""
-    connection.demand(await connection.ask(Phase.DATA, b"DATA"), "3")
-    reply = connection.demand(await connection.send(pieces(transfer.content.chunks())), "2")
+    if not connection.takes_chunks:
+        await _Envelope(connection, transfer).ask(DATA)
+    return await _send(connection, transfer)
+
+
+class _Envelope:
+    """Sender and recipients as they are said to one server, and who was refused, by the index in the transfer."""
+
+    def __init__(self, connection: Connection, transfer: Transfer) -> None:
+        self.refused: dict[int, Failure] = {}
+        self._full: Failure | None = None  # the server has no room for more recipients in this transaction
+        self._connection = connection
+        self._transfer = transfer
+
+    async def open(self) -> None:
+        """RSET, where it is needed, and MAIL, one by one. Raises Failed."""
+        for command in self._opening():
+            await self.ask(command)
+
+    async def announce(self) -> None:
+        """All that goes before the message. Raises Failed where nobody may have it."""
+        if self._connection.offers.has("pipelining"):
+            await self._announce(self._opening(), _MOST_RECIPIENTS)
+        else:
+            await self.open()
+            await self._announce([], 1)
+
+    async def _announce(self, ahead: list[Command], most: int) -> None:
+        connection, total = self._connection, len(self._transfer.recipients)
+        # Where all or none get the message, DATA follows all answers: what was begun could only be ended by closing.
+        may_join = most > 1 and not self._transfer.all_or_none
+        needs_data = not connection.takes_chunks
+        start = 0
+        while start < total and self._full is None:
+            end = min(start + most, total)
+            group = ahead + [naming(connection, self._transfer, index) for index in range(start, end)]
+            if needs_data and may_join and end == total:
+                group.append(DATA)
+                needs_data = False
+            await self.ask(*group)
+            ahead, start = [], end
+        if self._full is not None:
+            self.refused.update(dict.fromkeys(range(start, total), self._full))
+            self._check()
+        if needs_data:
+            await self.ask(DATA)
+
+    async def ask(self, *group: Command) -> None:
+        """Send a group in one go, and judge what is answered. Raises Failed where nobody may have the message."""
+        connection = self._connection
+        if any(command.phase is Phase.MAIL and command is not RSET for command in group[:2]):
+            connection.needs_reset = True
+            connection.progress.note_mail()
+        answers = await connection.ask_all(group)
+        try:
+            self._judge(group, answers)
+        except Failed:
+            if answers.is_invited:
+                connection.abort()  # RFC 2920 section 3.1: whatever is said now is a message
+            raise
+
+    def _opening(self) -> list[Command]:
+        self._connection.progress.phase = Phase.MAIL
+        return opening(self._connection, self._transfer)
+
+    def _judge(self, group: tuple[Command, ...], answers: Answers) -> None:
+        lost = answers.failure
+        for command, response in zip(group, answers.responses, strict=False):
+            failure = self._connection.fault(command.phase, response, 3 if command is DATA else 2)
+            if failure is None:
+                continue
+            if command is RSET:
+                # No server may refuse it (RFC 5321 section 4.1.1.5); whatever it means, it is not about the message.
+                self._connection.abort()
+                raise Failed(garbage(Phase.MAIL, f"answer to RSET: {failure.reply}"))
+            if command.phase is Phase.RCPT and failure.from_server and failure.reply.code != 421:
+                self.refused[command.recipient] = failure
+                if failure.in_next_transaction:
+                    self._full = self._full or failure
+            else:
+                lost = failure  # of the connection, or of the message; nothing that counts is behind it
+                break
+        self._check()
+        if lost is not None:
+            raise Failed(lost)
+
+    def _check(self) -> None:
+        """Raise Failed in the first one's words where the refused leave nobody who may have the message."""
+        first = next(iter(self.refused.values()), None)
+        if first is not None and (self._transfer.all_or_none or len(self.refused) == len(self._transfer.recipients)):
+            raise Failed(first)
+
+
+async def _send(connection: Connection, transfer: Transfer) -> Reply:
+    content = transfer.content
+    if connection.takes_chunks:
+        reply = await connection.send(chunk(content.chunks(), content.size), CHUNK_END)
+    else:
+        reply = await connection.send(pieces(content.chunks()), FINAL_DOT)
+    connection.demand(reply, "2")
     connection.needs_reset = False
     connection.messages += 1
     return reply
-
-
-async def _reset(connection: Connection) -> None:
-    reply = await connection.ask(Phase.MAIL, b"RSET")
-    if not reply.is_success:
-        # No server may refuse it (RFC 5321 section 4.1.1.5); whatever it means, it is not about the message.
-        connection.abort()
-        raise Failed(garbage(Phase.MAIL, f"answer to RSET: {reply}"))
-
-
-async def _name_recipients(connection: Connection, transfer: Transfer, refused: dict[int, Failure]) -> None:
-    """Name the recipients until there is no need: one refused of all or none, or no room for more."""
-    for index in range(len(transfer.recipients)):
-        try:
-            await rcpt(connection, transfer, index)
-        except Failed as failed:
-            if not failed.failure.from_server or failed.failure.reply.code == 421:
-                raise  # the connection is gone: that is not about this recipient
-            refused[index] = failed.failure
-            if transfer.all_or_none:
-                return
-            if failed.failure.in_next_transaction:
-                refused.update(dict.fromkeys(range(index, len(transfer.recipients)), failed.failure))
-                return
-
-
-def _parameters(connection: Connection, transfer: Transfer) -> list[bytes]:
-    """Return what MAIL says about the message. Raises Failed where the server lacks what the message needs."""
-    offers, content = connection.offers, transfer.content
-    parameters = []
-    limits = [limit for limit in (offers.size, connection.server.message_size) if limit]
-    if limits and content.size > min(limits):
-        raise _cannot(_TOO_LARGE, f"{content.size} octets, {min(limits)} is the limit")
-    if offers.has("size"):
-        parameters.append(b"SIZE=%d" % content.size)  # RFC 1870 section 6
-    if not content.is_ascii:
-        if not offers.has("8bitmime"):
-            raise _cannot(_NO_8BITMIME, "no 8BITMIME in EHLO")  # RFC 6152 section 3: never sent silently
-        parameters.append(b"BODY=8BITMIME")
-    if (refusing := _needs_smtputf8(transfer)) is not None:
-        if not offers.has("smtputf8"):
-            raise _cannot(refusing, "no SMTPUTF8 in EHLO")
-        parameters.append(b"SMTPUTF8")
-    if _says_requiretls(connection, transfer.require_tls):
-        parameters.append(b"REQUIRETLS")
-    if offers.has("dsn"):
-        parameters.extend(said.encode("ascii") for said in mail_parameters(transfer.ret, transfer.envid))
-    return parameters
-
-
-def _recipient_parameters(connection: Connection, transfer: Transfer, recipient: Recipient) -> list[bytes]:
-    """Return what RCPT says about reports: what the client gave, where the server has DSN (RFC 3461 section 5.2).
-
-    An ORCPT beyond ASCII is said so only where MAIL said SMTPUTF8, and else in its ASCII form (RFC 6533 section 3).
-    """
-    if not connection.offers.has("dsn"):
-        return []
-    is_ascii = recipient.original is None or recipient.original.text.isascii()
-    is_utf8 = not is_ascii and _needs_smtputf8(transfer) is not None
-    return [said.encode() for said in recipient.report_parameters(smtputf8=is_utf8)]
-
-
-def _needs_smtputf8(transfer: Transfer) -> Reply | None:
-    """Return what to say where a server lacks SMTPUTF8 (RFC 6531 sections 3.4 and 3.5), None where none is needed.
-
-    What a client only declared, and the message does not need, is not asked for (section 4.2).
-    """
-    addresses = [recipient.address for recipient in transfer.recipients]
-    if transfer.sender is not None:
-        addresses.append(transfer.sender)
-    if not all(address.is_ascii for address in addresses):
-        return _NO_UTF8_ADDRESS
-    return _NO_UTF8_HEADER if transfer.smtputf8 and not transfer.content.header.isascii() else None
-
-
-def _says_requiretls(connection: Connection, wish: RequireTls) -> bool:
-    """Whether MAIL says REQUIRETLS. Raises Failed where it must and cannot (RFC 8689 section 4.2.1).
-
-    The header field "TLS-Required: No" (section 3) changes nothing here: it asks to be lenient with the policies that
-    domains publish for their own servers. What we demand of our server is the directory's choice, not a message's.
-    """
-    if wish is RequireTls.NO:
-        return False
-    is_safe = connection.tls is not None and connection.server.verify_tls
-    if is_safe and connection.offers.has("requiretls"):
-        return True
-    if wish is RequireTls.ALWAYS:
-        raise _cannot(_NO_REQUIRETLS, "no REQUIRETLS in EHLO" if is_safe else "no TLS with a checked certificate")
-    return False
-
-
-def _cannot(reply: Reply, detail: str) -> Failed:
-    return Failed(own_failure(Phase.MAIL, reply, Meaning.REFUSED, detail))
 
 
 def _outcome(

@@ -6,25 +6,24 @@ are closed as soon as they are idle. How many may be open, the accounts of a ser
 """
 
 import asyncio
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
+from typing import NamedTuple
 
 from relay.directory.model import Account, Auth, Security
 from relay.mail.address import domain_key
 from relay.upstream.connection import Connection
 from relay.upstream.outcome import Failed, Outcome
 from relay.upstream.phase import Phase
-from relay.upstream.pool import Pool
+from relay.upstream.pool import Opening, Pool
 from relay.upstream.slots import Slots
 from relay.upstream.tls import Contexts
 from relay.upstream.transaction import transact
 from relay.upstream.transfer import Progress, Timeouts, Transfer
 
 
-@dataclass(frozen=True, slots=True)
-class _Key:
-    """What the connections of one pool have in common."""
+class _Key(NamedTuple):
+    """What the connections of one pool have in common. A tuple, because every message asks for its pool by it."""
 
     account: Account
     host: str
@@ -45,9 +44,10 @@ class Upstream:
         self._timeouts = timeouts or Timeouts()
         self._contexts = Contexts()
         self._pools: dict[_Key, Pool] = {}
-        self._current: dict[Account, _Key] = {}
+        self._current: dict[Account, Pool] = {}
         self._slots: dict[str, Slots] = {}
         self._homes: dict[Connection, Slots] = {}  # of every connection that a provider counts
+        self._opening: set[asyncio.Task[None]] = set()
         self._closing: set[asyncio.Task[None]] = set()
         self._is_closed = False
 
@@ -59,14 +59,23 @@ class Upstream:
         """
         key = _key_of(transfer)
         pool = self._pool(key, transfer.server.scope(transfer.account))
-        progress = progress or Progress()
-        since = pool.first_login.refusals
+        slots, since = pool.slots, pool.first_login.refusals
+        pool.users += 1
         try:
-            async with pool.slot(transfer.server.max_connections):
-                return await self._hand_over(pool, transfer, progress, since)
+            if (untold := pool.first_login.untold) is not None:
+                pool.first_login.told(untold)
+                return Outcome(host=transfer.server.host, failure=untold)
+            await slots.take(transfer.server.max_connections)
+            pool.in_use += 1
+            try:
+                return await self._hand_over(key, pool, transfer, progress or Progress(), since)
+            finally:
+                pool.in_use -= 1
+                slots.give_back()
         finally:
-            self._drop_if_empty(key)
-            self._drop_slots(pool.slots)
+            pool.users -= 1
+            self._drop_if_empty(key, pool)
+            self._drop_slots(slots)
 
     def connections(self) -> Mapping[Account, int]:
         """How many connections each account has now."""
@@ -80,34 +89,60 @@ class Upstream:
         self._is_closed = True
         for pool in tuple(self._pools.values()):
             pool.retire()
-        if self._closing:
-            await asyncio.wait(self._closing)
+        ending = self._closing | {task for task in self._opening if task.cancelling()}
+        if ending:
+            await asyncio.wait(ending)
 
-    async def _hand_over(self, pool: Pool, transfer: Transfer, progress: Progress, since: int) -> Outcome:
+    async def _hand_over(self, key: _Key, pool: Pool, transfer: Transfer, progress: Progress, since: int) -> Outcome:
         reused = pool.take()
         if reused is not None:
             outcome = await self._attempt(pool, reused, transfer, progress)
             # A server may close an idle connection at any moment, also just when we use it again. Nothing has
-            # happened while MAIL has no good answer: once more, on a connection that is surely alive.
-            has_died = outcome.failure is not None and outcome.failure.phase is Phase.MAIL and not reused.is_usable
-            if not has_died:
+            # happened while MAIL has no answer about the message: once more, on a connection that is surely alive.
+            if reused.is_usable or not _is_about_connection(outcome):
                 return outcome
-        fresh = Connection(transfer.server, hello=self._hello, timeouts=self._timeouts, contexts=self._contexts)
-        fresh.progress = progress
-        await pool.slots.open(fresh, partial(self._let_one_go, pool.slots))
-        self._homes[fresh] = pool.slots
+        found = await pool.wait(partial(self._begin, key, pool, transfer, progress, since))
+        if isinstance(found, Connection):
+            return await self._attempt(pool, found, transfer, progress)
+        if found.failure is not None:
+            pool.first_login.told(found.failure)
+        return found
+
+    def _begin(self, key: _Key, pool: Pool, transfer: Transfer, progress: Progress, since: int) -> Opening:
+        """Begin to open a connection, in a task of its own: it may end up with another message."""
+        opening = Opening(
+            Connection(transfer.server, hello=self._hello, timeouts=self._timeouts, contexts=self._contexts)
+        )
+        opening.connection.progress = progress
+        account, secret = transfer.account, transfer.secret
+        log_in = partial(opening.connection.open, account.username, secret)
+        opening.task = asyncio.get_running_loop().create_task(self._open(key, pool, opening, log_in, since))
+        self._opening.add(opening.task)
+        opening.task.add_done_callback(self._opening.discard)
+        return opening
+
+    async def _open(
+        self, key: _Key, pool: Pool, opening: Opening, log_in: Callable[[], Awaitable[None]], since: int
+    ) -> None:
+        connection, slots = opening.connection, pool.slots
         try:
-            await pool.first_login.open(partial(fresh.open, transfer.account.username, transfer.secret), since)
+            await slots.open(connection, partial(self._let_one_go, slots))
+            self._homes[connection] = slots
+            opening.has_room = True
+            await pool.first_login.open(log_in, since)
         except Failed as failed:
-            self._dismiss(fresh)
-            return Outcome(host=transfer.server.host, failure=failed.failure, tls=fresh.tls)
-        except BaseException:
-            fresh.abort()
-            self._closed(fresh)
+            self._dismiss(connection)
+            pool.failed(opening, Outcome(host=connection.server.host, failure=failed.failure, tls=connection.tls))
+        except asyncio.CancelledError:
+            self._drop_connection(connection)
             raise
+        except Exception as error:  # a fault of ours, for whoever waits
+            self._drop_connection(connection)
+            pool.broke(opening, error)
+        else:
+            pool.opened(opening)
         finally:
-            fresh.progress = Progress()  # the caller's may hold all of the message
-        return await self._attempt(pool, fresh, transfer, progress)
+            self._drop_if_empty(key, pool)
 
     async def _attempt(self, pool: Pool, connection: Connection, transfer: Transfer, progress: Progress) -> Outcome:
         connection.server = transfer.server  # limits and answer rules may have changed; what it depends on has not
@@ -115,51 +150,58 @@ class Upstream:
         try:
             outcome = await transact(connection, transfer)
         except BaseException:
-            connection.abort()
-            self._closed(connection)
+            self._drop_connection(connection)
             raise
         finally:
-            connection.progress = Progress()
+            connection.progress = Progress()  # the caller's may hold all of the message
         pool.put(connection)
         return outcome
 
     def _pool(self, key: _Key, scope: str) -> Pool:
-        current = self._current.get(key.account)
-        if current is not None and current != key:
-            self._pools[current].retire()
-        self._current[key.account] = key
-        if key not in self._pools:
+        pool = self._pools.get(key)
+        if pool is None:
             dismiss = partial(self._dismiss_from, key)
-            self._pools[key] = Pool(self._slots_of(scope), idle_seconds=self._timeouts.idle, dismiss=dismiss)
-        pool = self._pools[key]
-        pool.slots = self._slots_of(scope)  # another one where a server's accounts share their limits from now on
-        pool.is_retired = self._is_closed
+            pool = self._pools[key] = Pool(self._slots_of(scope), idle_seconds=self._timeouts.idle, dismiss=dismiss)
+        current = self._current.get(key.account)
+        if current is not pool:
+            if current is not None:
+                current.retire()
+            self._current[key.account] = pool
+            pool.is_retired = self._is_closed
+        if pool.slots.scope != scope:  # a server's accounts share their limits from now on, or no more
+            pool.slots = self._slots_of(scope)
         return pool
 
     def _slots_of(self, scope: str) -> Slots:
-        return self._slots.setdefault(scope, Slots(scope))
+        if scope not in self._slots:
+            self._slots[scope] = Slots(scope)
+        return self._slots[scope]
 
     def _drop_slots(self, slots: Slots) -> None:
         if slots.is_empty and self._slots.get(slots.scope) is slots:
             del self._slots[slots.scope]
 
     def _let_one_go(self, slots: Slots) -> None:
-        """Close an idle connection of those who share these slots, where there is one."""
-        for pool in tuple(self._pools.values()):
-            if pool.slots is slots and pool.let_one_go():
-                return
+        """Close a connection of those who share these slots that is idle, or opened for nobody, where there is one."""
+        pools = [pool for pool in self._pools.values() if pool.slots is slots]
+        if not any(pool.let_one_go() for pool in pools):
+            any(pool.open_one_less() for pool in pools)
 
-    def _drop_if_empty(self, key: _Key) -> None:
-        if key in self._pools and self._pools[key].is_empty:
+    def _drop_if_empty(self, key: _Key, pool: Pool) -> None:
+        if pool.is_empty and self._pools.get(key) is pool:
             del self._pools[key]
-            if self._current.get(key.account) == key:
+            if self._current.get(key.account) is pool:
                 del self._current[key.account]
+
+    def _drop_connection(self, connection: Connection) -> None:
+        """Close at once."""
+        connection.abort()
+        self._closed(connection)
 
     def _dismiss(self, connection: Connection) -> None:
         """Close in the background; nobody waits for a server's good-bye."""
         if not connection.is_usable:
-            connection.abort()
-            self._closed(connection)
+            self._drop_connection(connection)
             return
         task = asyncio.get_running_loop().create_task(self._close(connection))
         self._closing.add(task)
@@ -180,7 +222,16 @@ class Upstream:
 
     def _dismiss_from(self, key: _Key, connection: Connection) -> None:
         self._dismiss(connection)
-        self._drop_if_empty(key)
+        if key in self._pools:
+            self._drop_if_empty(key, self._pools[key])
+
+
+def _is_about_connection(outcome: Outcome) -> bool:
+    """Whether the connection was lost before the server had said anything about the message."""
+    failure = outcome.failure
+    if failure is None or failure.phase is not Phase.MAIL:
+        return False
+    return not failure.from_server or failure.reply.code == 421
 
 
 def _key_of(transfer: Transfer) -> _Key:

@@ -16,7 +16,7 @@ from relay.endpoint import TcpAddress
 from relay.web import events, health, sign_in, welcome
 from relay.web.api.app import PREFIX, make_api
 from relay.web.api.problems import problem
-from relay.web.guard import Guard, hosts_of
+from relay.web.guard import Guard, hosts_of, plain_refusal
 from relay.web.pages import (
     administrators,
     agents,
@@ -69,7 +69,16 @@ def make_app(site: Site, address: TcpAddress) -> ASGIApp:
             Exception: _broken,
         },
     )
-    return Guard(app, hosts_of(site.public_url, address))
+    return Guard(app, hosts_of(site.public_url, address), _refusal)
+
+
+def _refusal(path: str, status: int, sentence: str) -> Response:
+    """Return what is said to a request that goes no further, to programs as problems."""
+    return problem(status, sentence) if _is_for_programs(path) else plain_refusal(path, status, sentence)
+
+
+def _is_for_programs(path: str) -> bool:
+    return path.startswith(f"{PREFIX}/")
 
 
 class _Static(StaticFiles):
@@ -85,7 +94,7 @@ class _Static(StaticFiles):
 def _told(site: Site) -> _Answer:
     async def answer(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
-        if request.url.path.startswith(f"{PREFIX}/"):  # a path that no mount takes, such as one with a line end in it
+        if _is_for_programs(request.url.path):  # a path that no mount takes, such as one with a line end in it
             return problem(error.status_code, "there is nothing at this address; see openapi.json")
         sentence = {404: "there is no such page", 405: "this page takes no such request"}.get(
             error.status_code, error.detail

@@ -184,7 +184,7 @@ async def _done(noun: Noun, visit: Visit, name: str, sentence: str) -> Response:
     try:
         more = await noun.finish(visit, name)
     except Refused as error:
-        return visit.redirect(noun.where(name), f"{sentence}, but: {error}")
+        return visit.redirect(noun.where(name), f"{sentence}, but: {error}", is_done=False)
     return visit.redirect(noun.where(name), "; ".join(filter(None, (sentence, more))))
 
 

@@ -10,7 +10,7 @@ from starlette.types import Receive, Scope, Send
 from relay.control.refused import Refused
 from relay.web.pulse import Pulse
 from relay.web.site import Site
-from relay.web.visit import session_of
+from relay.web.visit import STAFF, session_of
 
 _CHANGED = b"event: changed\ndata:\n\n"
 _STILL_HERE = b": still here\n\n"
@@ -20,8 +20,11 @@ def routes(site: Site) -> list[Route]:
     """Return the route of the stream."""
 
     async def events(request: Request) -> Response:
-        if await session_of(request, site) is None:
+        session = await session_of(request, site)
+        if session is None:
             return PlainTextResponse("sign in first\n", status_code=401)
+        if session.actor.role not in STAFF:  # no page of theirs listens
+            return PlainTextResponse(f"this page is not for the role {session.actor.role}\n", status_code=403)
         return _Stream(request, site)
 
     return [Route("/events", events)]

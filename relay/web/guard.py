@@ -7,7 +7,8 @@ kept by a proxy, and a page runs no script and loads nothing but what this serve
 """
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import TypeAlias
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -20,6 +21,8 @@ from relay.endpoint import TcpAddress
 LARGEST_REQUEST = 16 * 1024 * 1024  # twenty thousand agents as CSV
 _BODY_SECONDS = 120.0
 _TOO_LARGE = f"a request has at most {LARGEST_REQUEST // 1024 // 1024} MiB"
+_UNKNOWN_HOST = "this server is not known by that name; open it by the [web] public_url of relay.toml"
+_ELSEWHERE = "this form was sent from another site; open the page anew and send it from there"
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 # Asked by programs that know this machine by any name; they say nothing that is worth protecting.
 _FOR_ANYBODY = frozenset({"/healthz", "/readyz"})
@@ -40,12 +43,24 @@ _HEADERS = (
 )
 
 
-class Guard:
-    """An ASGI application around the pages. `hosts` are the values of Host that mean this server."""
+Refuse: TypeAlias = Callable[[str, int, str], Response]
 
-    def __init__(self, app: ASGIApp, hosts: Iterable[str]) -> None:
+
+def plain_refusal(path: str, status: int, sentence: str) -> Response:  # noqa: ARG001
+    """Return a refusal in plain text."""
+    return PlainTextResponse(sentence + "\n", status_code=status)
+
+
+class Guard:
+    """An ASGI application around the pages. `hosts` are the values of Host that mean this server.
+
+    `refuse` makes the answer to a request that goes no further, of its path, the status and a sentence.
+    """
+
+    def __init__(self, app: ASGIApp, hosts: Iterable[str], refuse: Refuse = plain_refusal) -> None:
         self._app = app
         self._hosts = frozenset(host.lower() for host in hosts)
+        self._refuse = refuse
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Refuse, or pass on with a bound on the body and our headers on the answer."""
@@ -68,16 +83,16 @@ class Guard:
             await self._app(scope, _bounded(receive), send_with_headers)
 
     def _refusal(self, scope: Scope) -> Response | None:
-        headers = Headers(scope=scope)
+        headers, path = Headers(scope=scope), scope["path"]
         host = headers.get("host", "").lower()
-        if scope["path"] in _FOR_ANYBODY:
+        if path in _FOR_ANYBODY:
             return None
         if host not in self._hosts:
-            return _no(421, "this server is not known by that name; open it by the [web] public_url of relay.toml")
+            return self._refuse(path, 421, _UNKNOWN_HOST)
         if int(headers.get("content-length") or 0) > LARGEST_REQUEST:
-            return _no(413, _TOO_LARGE)
+            return self._refuse(path, 413, _TOO_LARGE)
         if scope["method"] not in _SAFE and not self._is_ours(headers):
-            return _no(403, "this form was sent from another site; open the page anew and send it from there")
+            return self._refuse(path, 403, _ELSEWHERE)
         return None
 
     def _is_ours(self, headers: Headers) -> bool:
@@ -126,7 +141,3 @@ def hosts_of(public_url: str, address: TcpAddress) -> tuple[str, ...]:
     bare = f"[{address.host}]" if ":" in address.host else address.host
     names += [f"{name}:{address.port}" for name in (bare, *_LOOPBACK_NAMES)]
     return tuple(names)
-
-
-def _no(status: int, sentence: str) -> Response:
-    return PlainTextResponse(sentence + "\n", status_code=status)

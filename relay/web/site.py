@@ -59,7 +59,7 @@ def make_templates(hostname: str) -> Environment:
         "version": __version__,
         "static": {path.name: static_url(path) for path in sorted(STATIC.iterdir())},
     }
-    templates.filters |= {"size": size, "ago": ago, "segment": segment}
+    templates.filters |= {"size": size, "ago": ago, "age": age, "utc": utc, "segment": segment}
     for name in templates.list_templates():
         templates.get_template(name)
     return templates
@@ -85,6 +85,16 @@ def size(octets: int) -> str:
     return f"{number:.0f} {unit}" if unit == "B" else f"{number:.1f} {unit}"
 
 
+def utc(moment: str) -> str:
+    """Return a time of RFC 3339 in UTC as people compare it with a log: "2026-11-24 10:05:00 UTC"."""
+    return moment.replace("T", " ").replace("Z", " UTC")
+
+
+def age(moment: str) -> str:
+    """Return how long a time of RFC 3339 is away, in one unit: "12 s"."""
+    return _span(abs((datetime.now(UTC) - datetime.fromisoformat(moment)).total_seconds()))
+
+
 def ago(moment: str | None, now: datetime | None = None) -> str:
     """Return how long ago a time of RFC 3339 was, in one unit: "12 s ago", "in 3 min"; "" for none."""
     if not moment:
@@ -98,7 +108,7 @@ def _span(seconds: float) -> str:
     steps: list[tuple[float, str]] = [(60, "s"), (60, "min"), (24, "h")]
     value: Any = seconds
     for length, unit in steps:
-        if value < length:
+        if round(value) < length:
             return f"{value:.0f} {unit}"
         value /= length
     return f"{value:.0f} d"

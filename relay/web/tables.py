@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import MISSING, fields
 from typing import Any, get_args, get_type_hints
 
+from relay.control.machine_keys import MACHINE_KEYS
 from relay.directory.edit import Editable
 
 
@@ -12,13 +13,14 @@ def folded(
 ) -> dict[str, Any]:
     """Return values with those of tables ("incoming.host") put together to the tables that they belong to.
 
-    A table of which no key in `worded` has a value is None. What a record says of a table and no form asks for stays.
+    A table of which no key in `worded` has a value is None. What a record says of a table and no form asks for stays;
+    keys of the machine are not named at all, which leaves them as they are.
     """
     whole = {key: value for key, value in values.items() if "." not in key}
     for table in dict.fromkeys(key.partition(".")[0] for key in values if "." in key):
         inner = {key.partition(".")[2]: value for key, value in values.items() if key.startswith(f"{table}.")}
         is_there = any(inner[key] for key in inner if f"{table}.{key}" in worded)
-        kept = {**(record.get(table) or {}), **inner}
+        kept = {key: value for key, value in (record.get(table) or {}).items() if key not in MACHINE_KEYS} | inner
         whole[table] = _without_defaults(model, table, kept) if is_there else None
     return whole
 

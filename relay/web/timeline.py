@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any, Literal, TypeAlias
 
 from relay.delivery.lifecycle import State
+from relay.upstream.phase import Phase
 from relay.web.site import size
 from relay.web.words import MEANINGS, PHASES, REPORTS, STATES
 
@@ -58,13 +59,14 @@ def _attempt(attempt: Record) -> Step:
     facts = [
         *([Fact("Account", attempt["account"])] if attempt["account"] else []),
         *([Fact("Encryption", attempt["tls"])] if attempt["tls"] else []),
+        *([] if attempt["changes"] is None else [Fact("Header changes", _changed(attempt))]),
     ]
     if attempt["ended"] is None:
         until = PHASES.get(attempt["phase"], attempt["phase"])
         return Step(title=f"{title} is under way", at=attempt["started"], note=f"It began with {until}.", facts=facts)
     facts += [
         *([] if attempt["tls"] or not attempt["final_dot"] else [Fact("Encryption", "none")]),
-        *([Fact("The server said", attempt["reply"], is_quoted=True)] if attempt["reply"] else []),
+        *([Fact(_said_by(attempt), attempt["reply"], is_quoted=True)] if attempt["reply"] else []),
         Fact("Took", _took(attempt["started"], attempt["ended"])),
     ]
     meaning = attempt["meaning"]
@@ -88,6 +90,11 @@ def _attempt(attempt: Record) -> Step:
         note=MEANINGS.get(meaning, ""),
         facts=[stopped, *facts],
     )
+
+
+def _said_by(attempt: Record) -> str:
+    """Return whose words an attempt ended with: a server that nobody reached has said none."""
+    return "What happened" if attempt["phase"] in {Phase.RESOLVE, Phase.CONNECT} else "The server said"
 
 
 def _returned(record: Record) -> Iterator[Step]:
@@ -138,6 +145,12 @@ def _at_once(record: Record) -> list[Fact]:
     account = [Fact("Account", record["account"])] if record["account"] else []
     said = [Fact("The server said", record["reply"], is_quoted=True)] if record["reply"] else []
     return [*account, *said]
+
+
+def _changed(attempt: Record) -> str:
+    names = [one["field"] for one in attempt["changes"]]
+    more = f", and {attempt['changes_left_out']} more" if attempt["changes_left_out"] else ""
+    return ", ".join(names) + more if names else "none"
 
 
 def _took(started: str, ended: str) -> str:

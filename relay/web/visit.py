@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from hmac import compare_digest
-from typing import Any, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 from urllib.parse import quote, unquote, urlsplit
 
 from starlette.datastructures import FormData
@@ -35,8 +35,22 @@ FORM_KEY = "form_key"
 # With it relay.js reads a page again that shows what changes, while perhaps nobody looks.
 BY_ITSELF = "relay-by-itself"
 _NOTICE = "relay-notice"
+_NOT_DONE = "!warn"  # behind a notice; quoted text has no "!"
 _MOST_FIELDS = 500
 _REDIRECT = 303
+
+
+class Notice(NamedTuple):
+    """What a page shows once about what was just done: `kind` is how it looks, as a class in relay.css."""
+
+    kind: Literal["good", "warn"]
+    text: str
+
+    @classmethod
+    def read(cls, cookie: str) -> "Notice":
+        """Return the notice in a cookie, whoever laid it there; "" for none."""
+        is_warning = cookie.endswith(_NOT_DONE)
+        return cls("warn" if is_warning else "good", unquote(cookie.removesuffix(_NOT_DONE)))
 
 
 @dataclass(slots=True)
@@ -98,7 +112,7 @@ class Visit:
             "actor": self.session.actor if self.session else None,
             "may_change": bool(self.session) and self.actor.role is Role.ADMINISTRATOR,
             "path": self.request.url.path,
-            "notice": unquote(self.request.cookies.get(_NOTICE, "")),
+            "notice": Notice.read(self.request.cookies.get(_NOTICE, "")),
         }
         return self.site.templates.get_template(template).render({**common, **values})
 
@@ -109,13 +123,14 @@ class Visit:
             response.delete_cookie(_NOTICE)
         return response
 
-    def redirect(self, where: str, notice: str = "") -> Response:
-        """Send the browser to another page, which shows `notice` once."""
+    def redirect(self, where: str, notice: str = "", *, is_done: bool = True) -> Response:
+        """Send the browser to another page, which shows `notice` once; not as good news where not all `is_done`."""
         response = RedirectResponse(where, status_code=_REDIRECT)
         if notice:
             # SameSite is lax: who comes back from an identity provider sees the notice, too.
             secure = self.site.is_secure
-            response.set_cookie(_NOTICE, quote(notice[:500]), max_age=60, httponly=True, samesite="lax", secure=secure)
+            value = quote(notice[:500]) + ("" if is_done else _NOT_DONE)
+            response.set_cookie(_NOTICE, value, max_age=60, httponly=True, samesite="lax", secure=secure)
         return response
 
     def refuse(self, error: Refused, *, status: int | None = None) -> Response:

@@ -77,7 +77,7 @@ def test_a_token_is_printed_once(relay: CommandLine) -> None:
     assert relay.good("token", "remove", "monitoring") == "token monitoring removed\n"
     assert relay("token", "remove", "monitoring").err == "there is no token 'monitoring'\n"
     added = relay.ask("token", "add", "ci")
-    assert (added["name"], added["role"], added["token"][:6]) == ("ci", "administrator", "relay_")
+    assert (added["name"], added["role"], added["token"][:6]) == ("ci", "viewer", "relay_")
 
 
 def test_an_agent_is_invited(peopled: CommandLine) -> None:

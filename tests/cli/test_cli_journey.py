@@ -36,6 +36,8 @@ RECORD: dict[str, Any] = {
             "reply": "",
             "meaning": "",
             "tls": "",
+            "changes": None,
+            "changes_left_out": 0,
         }
     ],
 }
@@ -75,6 +77,45 @@ def test_what_came_back(returned: dict[str, str], line: str, capsys: pytest.Capt
     ann = {**RECORD["recipients"][0], "returned": {**returned, "found": "2025-11-24T12:00:00Z"}}
     print_journey(RECORD | {"recipients": [ann]})
     assert f"             {line}" in capsys.readouterr().out
+
+
+def _attempt(number: int, *changes: tuple[str, str, str], left_out: int = 0) -> dict[str, Any]:
+    told = [dict(zip(("field", "before", "after"), one, strict=True)) for one in changes]
+    return {**RECORD["attempts"][0], "number": number, "changes": told, "changes_left_out": left_out}
+
+
+def test_what_was_changed_in_the_header(capsys: pytest.CaptureFixture[str]) -> None:
+    changes = (
+        ("From", "Jane <jane@x.example>\x1b[2J", "Jane <mailer@x.example>"),
+        ("Reply-To", "", "jane@x.example"),
+        ("Bcc", "eve@x.example", ""),
+        ("Sender", "", ""),
+    )
+    unknown = RECORD["attempts"][0]
+    print_journey(RECORD | {"attempts": [unknown, _attempt(2, *changes, left_out=3)]})
+    assert capsys.readouterr().out.endswith(
+        "\nheader changes\n"
+        "  From: rewritten from Jane <jane@x.example> [2J to Jane <mailer@x.example>\n"
+        "  Reply-To: added, jane@x.example\n"
+        "  Bcc: removed, it was eve@x.example\n"
+        "  Sender: removed, it was empty\n"
+        "  and 3 more\n"
+    )
+    print_journey(RECORD)
+    assert "header changes" not in capsys.readouterr().out
+
+
+def test_what_several_attempts_changed_is_told_once_for_those_that_changed_the_same(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    added = ("Organization", "", "Acme Jets")
+    print_journey(RECORD | {"attempts": [_attempt(1, added), _attempt(2, added), _attempt(3)]})
+    assert capsys.readouterr().out.endswith(
+        "\nheader changes, attempts 1 to 2\n"
+        "  Organization: added, Acme Jets\n"
+        "\nheader changes, attempt 3\n"
+        "  none: it left as it came, with one Received field on top\n"
+    )
 
 
 def test_recipients_in_short() -> None:

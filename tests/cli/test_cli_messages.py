@@ -10,6 +10,7 @@ import pytest
 
 from relay.cli.messages import News
 from relay.delivery.lifecycle import State
+from relay.mail.change import Change, KeptChanges
 from relay.store.messages import NewMessage
 from tests.cli.cli_kit import CommandLine
 from tests.control.queue_kit import START, attempt, new, stored
@@ -66,6 +67,21 @@ def test_show_tells_the_journey(filled: CommandLine) -> None:
     assert "  acmejets/jane@acmejets.example, temporary at rcpt\n    450 4.2.0 mailbox busy\n" in out
     shown = filled.ask("messages", "show", "aaaaaaaa")
     assert (shown["state"], shown["account"], len(shown["attempts"])) == ("delivered", "other/jane@acmejets.example", 1)
+
+
+def test_show_tells_what_was_changed_in_the_header_of_a_message_that_is_over(filled: CommandLine) -> None:
+    changes = KeptChanges((Change("From", "Jane <jane@acmejets.example>", "mailer@acmejets.example"),), 2)
+    filled.store(new(stored(State.DELIVERED, id="ffffff111111"), attempt(changes=changes)))
+    out = filled.good("messages", "show", "ffffff")
+    changed = "From: rewritten from Jane <jane@acmejets.example> to mailer@acmejets.example"
+    assert out.endswith(f"\nheader changes\n  {changed}\n  and 2 more\n")
+    (tried,) = filled.ask("messages", "show", "ffffff")["attempts"]
+    assert tried["changes"] == [
+        {"field": "From", "before": "Jane <jane@acmejets.example>", "after": "mailer@acmejets.example"}
+    ]
+    assert tried["changes_left_out"] == 2
+    (old,) = filled.ask("messages", "show", "aaaaaa")["attempts"]
+    assert (old["changes"], old["changes_left_out"]) == (None, 0)
 
 
 def test_what_comes_is_printed_as_it_comes(filled: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:

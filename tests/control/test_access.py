@@ -27,7 +27,7 @@ OWN = {
 # What changes nothing in Relay, and yet sends, connects or gives away what is not for everybody's eyes.
 ACTS = {"server.test", "server.try", "channel.test", "agent.test", "doctor", "queue.export", "secrets.list"}
 ACTS |= {"channel.import", "agent.import"}
-ACTS |= {f"{noun}.authorize" for noun in ("server", "channel", "agent")}
+ACTS |= {f"{noun}.{verb}" for noun in ("server", "channel", "agent") for verb in ("authorize", "authorized")}
 
 
 async def test_an_agent_may_run_nothing_but_its_own(operations: AdminOperations) -> None:
@@ -94,6 +94,14 @@ def test_the_rule_itself(operation: Operation, viewer: bool, agent: bool) -> Non
         ("channel.list", {"sort": "colour"}, Refused, "sort"),
         ("channel.show", {"name": "\ud800"}, Refused, "name"),
         ("messages.list", {"since": "today"}, Refused, "since"),
+        ("messages.page", {"state": "lost"}, Refused, "state"),
+        ("agent.login", {"name": "jane", "password": "short"}, Refused, "password"),
+        ("server.password", {"name": "other", "password": "two\nlines"}, Refused, "password"),
+        ("server.test", {"name": "other", "to": "a@"}, Refused, "to"),
+        ("agent.test", {"name": "jane", "to": "a@b\r\nDATA"}, Refused, "to"),
+        ("server.try", {"values": {"host": "h"}, "to": "nobody"}, Refused, "to"),
+        ("route", {"sender": "a@"}, Refused, "sender"),
+        ("route", {"sender": "jane@acmejets.example", "login": "joe"}, Refused, "login"),
     ],
 )
 async def test_a_refusal_says_of_which_kind_it_is_and_which_key_is_at_fault(

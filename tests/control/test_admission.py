@@ -273,6 +273,15 @@ async def test_an_invitation_ends_after_24_hours_by_a_new_one_and_with_its_agent
         await house.door.accept_agent(token, PASSWORD, None)
 
 
+async def test_an_invitation_ends_with_another_login_password(house: House) -> None:
+    token = await house.link("agent.invite", name="jane")
+    await house.do("agent.login", name="jane", password=PASSWORD)
+    assert await house.door.invitation(token) is None
+    with pytest.raises(Refused, match="used already"):
+        await house.door.accept_agent(token, PASSWORD + "2", None)
+    assert await house.door.sign_in("jane", PASSWORD, ELSEWHERE) == JANE
+
+
 async def test_a_link_of_one_kind_is_none_of_the_other(house: House) -> None:
     token = await house.link("agent.invite", name="jane")
     with pytest.raises(Refused, match="used already"):
@@ -286,7 +295,7 @@ async def test_a_link_for_an_administrator_is_for_that_name(house: House) -> Non
         await house.door.accept_admin(token, "ada", PASSWORD)
     assert (await house.door.accept_admin(token, "vera", PASSWORD)).role is Role.VIEWER
     assert [one["password_set"] for one in await house.do("admin.list")] == [True]
-    again = await house.link("admin.password", name="vera")
+    again = await house.link("admin.invite", name="vera")
     await house.door.accept_admin(again, "vera", PASSWORD + "2")
     assert await house.door.sign_in("vera", PASSWORD + "2", FAR) is not None
 

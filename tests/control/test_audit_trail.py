@@ -4,6 +4,7 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,8 @@ from relay.control.parts import Parts
 from relay.control.refused import Refused
 from relay.directory.rules import parse_directory
 from relay.store.errors import StoreFull
-from tests.control.control_kit import TWO_SERVERS, AdminOperations, parts_in
+from tests.control.control_kit import TWO_SERVERS, AdminOperations, parts_in, with_holds_read
+from tests.control.queue_kit import hold_row, new, stored
 
 ADA = Actor(name="ada", role=Role.ADMINISTRATOR, way=Way.PAGE, peer="192.0.2.7")
 JANE = Actor(name="jane", role=Role.AGENT, way=Way.PAGE)
@@ -68,7 +70,7 @@ async def test_what_is_added_and_removed_is_told_key_by_key(operations: AdminOpe
         ("channels.new.address", None, "new@acmejets.example"),
         ("channels.new.incoming.host", None, "imap.acmejets.example"),
     ]
-    assert changed(removed) == [(key, new, old) for key, old, new in changed(added)[1:]]
+    assert changed(removed) == [(key, new, old) for key, old, new in changed(added)]
     assert changed(default) == [("default_server", "acmejets", "other")]
 
 
@@ -93,13 +95,63 @@ async def test_a_secret_is_told_by_its_key_alone(
     await operations.run(operation, params, actor)
     entry = (await entries(operations))[0]
     assert (entry["who"], entry["what"], changed(entry)) == (actor.name, params["name"], [(key, None, "set")])
+    await operations.run(operation, params, actor)
+    assert changed((await entries(operations))[0]) == [(key, "set", "changed")]
     await operations.run("admin.add", {"name": "ada", "password": SECRET})
     await operations.run("admin.password", {"name": "ada", "password": SECRET + "2"})
-    token = (await operations.run("token.add", {"name": "ci"}))["token"]
+    token = (await operations.run("token.add", {"name": "ci", "role": "administrator"}))["token"]
     text = json.dumps(await entries(operations))
     assert SECRET not in text
     assert token not in text
     assert token.encode() not in parts.settings.database_path.read_bytes()
+
+
+async def test_a_secret_that_is_forgotten_is_told(operations: AdminOperations) -> None:
+    await operations.run("agent.set", {"name": "jane", "values": {"incoming": {"host": "imap.acmejets.example"}}})
+    for operation in ("agent.password", "agent.login", "agent.incoming"):
+        await operations.run(operation, {"name": "jane", "password": SECRET})
+    await operations.run("agent.remove", {"name": "jane"}, ADA)
+    (entry, *_) = await entries(operations)
+    gone = {("password", "set", None), ("incoming.password", "set", None), ("login", "set", None)}
+    assert gone <= set(changed(entry))
+    await operations.run("admin.add", {"name": "kim", "role": "viewer", "password": SECRET})
+    await operations.run("admin.remove", {"name": "kim"}, ADA)
+    assert changed((await entries(operations))[0]) == [("role", "viewer", None), ("password", "set", None)]
+
+
+async def test_a_link_is_told_by_until_when_it_holds(operations: AdminOperations) -> None:
+    for operation, params in (("agent.invite", {"name": "jane"}), ("admin.add", {"name": "kim"})):
+        made = await operations.run(operation, params, ADA)
+        (entry, *_) = await entries(operations)
+        assert ("invitation", None, f"good until {made['expires']}") in changed(entry)
+        assert made["url"].rpartition("/")[2] not in json.dumps(entry)
+
+
+async def test_what_is_done_with_mail_that_waits_is_told_with_what_was(
+    operations: AdminOperations, parts: Parts
+) -> None:
+    for number in (1, 2):
+        await parts.queue.add(new(stored(id=f"aaaaaa00000{number}")))
+    one = {"id": "aaaaaa000001"}
+    for verb, was, is_ in (("hold", "queued", "held"), ("release", "held", "queued"), ("remove", "queued", "removed")):
+        await operations.run(f"queue.{verb}", one, ADA)
+        assert changed((await entries(operations))[0]) == [("state", was, is_)]
+    await operations.run("queue.retry", {"ids": ["aaaaaa000002"]}, ADA)
+    assert changed((await entries(operations))[0]) == [("next_attempt", "2025-11-24T10:00:00Z", "now")]
+    await parts.queue.add(new(stored(id="aaaaaa000003", next_attempt=datetime.now(UTC) + timedelta(hours=1))))
+    await operations.run("queue.retry", {"profile": "jane"}, ADA)
+    (entry, *_) = await entries(operations)
+    assert (entry["what"], changed(entry)) == ("jane", [("retried", None, 1)])
+
+
+async def test_an_account_that_is_let_go_is_told_with_what_held_it(parts: Parts) -> None:
+    account = "acmejets/jane@acmejets.example"
+    await parts.queue.put_hold(hold_row("acmejets", "jane@acmejets.example"))
+    await parts.queue.put_hold(hold_row("acmejets", "jane@acmejets.example", "support@acmejets.example"))
+    operations = AdminOperations(await with_holds_read(parts))
+    await operations.run("account.release", {"account": account}, ADA)
+    (entry, *_) = await entries(operations)
+    assert changed(entry) == [("state", "held", "ok"), ("state as support@acmejets.example", "held", "ok")]
 
 
 async def test_passwords_of_the_file_are_never_told(operations: AdminOperations, tmp_path: Path) -> None:
@@ -201,9 +253,9 @@ def test_one_change_among_very_many_agents_is_found_quickly() -> None:
     before = parse_directory({**TWO_SERVERS, "agents": agents}, "x")
     agents["a77"]["role"] = "lead"
     after = parse_directory({**TWO_SERVERS, "agents": agents}, "x")
-    began = time.perf_counter()
+    began = time.thread_time()
     assert list(differences(before, after)) == [Change("agents.a77.role", "", "lead")]
-    assert time.perf_counter() - began < 1
+    assert time.thread_time() - began < 0.05  # 0.009
     assert list(differences(after, after)) == []
 
 

@@ -16,7 +16,7 @@ from relay.delivery.lifecycle import State
 from relay.delivery.schedule import Schedule
 from relay.directory.model import Account, Auth, Meaning, Server
 from relay.mail.reply import Reply
-from relay.upstream.outcome import Failure
+from relay.upstream.outcome import Failure, Outcome
 from relay.upstream.phase import Phase
 from tests.control.control_kit import AdminOperations, operations_in, parts_in, with_holds_read
 from tests.control.queue_kit import START, hold_row, new, stored
@@ -87,6 +87,27 @@ async def test_an_account_that_goes_slower_is_told_after_the_held_ones(parts: Pa
     assert "slower" in slowed["reason"]
 
 
+@pytest.mark.parametrize(
+    ("phase", "words"),
+    [
+        (Phase.RESOLVE, "its name is not found"),
+        (Phase.CONNECT, "look at its host and port"),
+        (Phase.STARTTLS, "ca_file"),
+    ],
+)
+async def test_a_server_that_nobody_reaches_is_told_with_what_to_do(parts: Parts, phase: Phase, words: str) -> None:
+    accounts = Accounts(Schedule.of(parts.settings.delivery))
+    reply = Reply(451, "4.4.1", "The mail server cannot be reached")
+    failure = Failure(phase=phase, reply=reply, meaning=Meaning.TEMPORARY, from_server=False, detail="refused")
+    for server in ("other", "other", "gone"):
+        accounts.reach.note(server, Outcome(host="h", failure=failure), lambda: datetime.now(UTC))
+    desk = StoreQueueDesk(parts.queue, parts.directory.routing, accounts)
+    (one,) = (await AdminOperations(replace(parts, desk=desk)).run("overview", {}))["unreached"]
+    assert (one["server"], one["times"], one["reason"]) == ("other", 2, f"{reply} (refused)")
+    assert words in one["advice"]
+    assert one["advice"].endswith("test it with: relay server test other --to ADDRESS")
+
+
 SERVER = Server(name="main", host="smtp.gmail.com", username="a@b.example")
 OAUTH = replace(SERVER, auth=Auth.OAUTH2)
 
@@ -97,8 +118,8 @@ OAUTH = replace(SERVER, auth=Auth.OAUTH2)
         ("login-refused", SERVER, "relay agent password jane"),
         ("login-refused", OAUTH, "relay agent authorize jane"),
         ("identity-refused", SERVER, "Send mail as"),
-        ("quota", SERVER, "mail goes on at 2025-11-24T10:00:00Z"),
-        ("lock-out", SERVER, "mail goes on at 2025-11-24T10:00:00Z"),
+        ("quota", SERVER, "mail goes on at 2025-11-24 10:00:00 UTC"),
+        ("lock-out", SERVER, "mail goes on at 2025-11-24 10:00:00 UTC"),
         ("account-full", SERVER, "make room in it"),
         ("throttle", SERVER, "nothing needs to be done"),
         ("temporary", SERVER, "read the server's words"),

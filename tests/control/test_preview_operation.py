@@ -10,7 +10,7 @@ from relay.control.refused import NotFound, Refused
 from relay.delivery.lifecycle import State
 from relay.mail.content import Content
 from relay.store.messages import NewMessage
-from tests.control.control_kit import AdminOperations, parts_in
+from tests.control.control_kit import TWO_SERVERS, AdminOperations, parts_in
 from tests.control.queue_kit import new, stored
 
 FROM_SUPPORT = Content(
@@ -39,6 +39,16 @@ async def test_every_field_that_would_change_is_told(parts: Parts) -> None:
     # Nothing was done: it waits as it did, with the same content.
     assert (await parts.queue.message("aaaaaa111111")) == message
     assert (await parts.queue.content("aaaaaa111111")).header == FROM_SUPPORT.header
+
+
+async def test_of_very_many_changes_the_first_are_told_and_the_others_counted(tmp_path: Path) -> None:
+    script = {"scripts": {"default": {"set_headers": {f"X-{number}": "x" for number in range(60)}}}}
+    async with parts_in(tmp_path, {**TWO_SERVERS, **script}) as parts:
+        message = stored(id="aaaaaa111111", sender="help@acmejets.example", profile="support")
+        await parts.queue.add(NewMessage(message=message, content=FROM_SUPPORT))
+        told = await AdminOperations(parts).run("queue.preview", {"id": "aaaaaa111111"})
+    assert (told["changes"][0]["field"], len(told["changes"])) == ("From", 50)
+    assert told["changes_left_out"] == 15
 
 
 @pytest.mark.parametrize("content", [Content(b"", (b"text\r\n",)), Content(b"", ()), Content(b"Subject: x\r\n", ())])

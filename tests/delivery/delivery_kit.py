@@ -1,6 +1,6 @@
 """Messages for a postman, and what became of them."""
 
-from relay.delivery.drafts import draft
+from relay.delivery.drafts import Draft
 from relay.delivery.parcel import Handed, header_of, pack, routed_sender
 from relay.delivery.postman import Postman
 from relay.mail.envelope import Envelope
@@ -19,7 +19,7 @@ async def stored(postman: Postman, envelope: Envelope | None = None) -> str:
     header = header_of(MESSAGE)
     route = postman.office.find_route(CLIENT, routed_sender(handed.envelope, header))
     parcel = pack(postman.office, handed, header, route)
-    await postman.queue.add(NewMessage(message=draft(handed, header, parcel, now), content=MESSAGE))
+    await postman.queue.add(NewMessage(message=Draft(handed, header, parcel).queued(now), content=MESSAGE))
     return arrival.id
 
 

@@ -170,3 +170,16 @@ def test_only_what_comes_after_a_login_ends_the_row() -> None:
     meanings(known, *[BUSY_LOGIN] * 3)
     known.release(JANE.server, JANE.username)
     assert meanings(known, BUSY_LOGIN) == [Meaning.TEMPORARY]
+
+
+def test_those_who_were_under_way_when_an_account_was_held_put_off_no_probe() -> None:
+    known, address = accounts(), Address.parse("jane@acmejets.example")
+    refused = replace(PUT_OFF, reply=Reply(535, "5.7.8", "no"), meaning=Meaning.LOGIN_REFUSED)
+    before, after = NOW - timedelta(seconds=1), NOW + timedelta(seconds=1)
+    assert not known.is_known(JANE, address, refused.meaning, "1", before)
+    known.hold(JANE, address, refused, "1", NOW)
+    assert known.is_known(JANE, address, refused.meaning, "1", before)
+    assert not known.is_known(JANE, address, refused.meaning, "2", before), "another password was refused, too"
+    assert not known.is_known(JANE, address, Meaning.QUOTA, "1", before)
+    assert not known.is_known(JANE, address, refused.meaning, "1", after), "that was a probe"
+    assert not known.is_known(JOHN, address, refused.meaning, "1", before)

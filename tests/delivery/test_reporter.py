@@ -95,6 +95,8 @@ def test_a_report_takes_the_default_way_where_its_own_is_what_fails(
     assert report.message.profile == profile
     identity = "support@acmejets.example" if profile else "mailer@acmejets.example"
     assert read(report)["From"] == f"Mail delivery <{identity}>"
+    # By which the history finds it.
+    assert read(report)["Message-ID"] == report.message.message_id
 
 
 def test_without_a_default_server_a_report_waits_for_its_own_way() -> None:

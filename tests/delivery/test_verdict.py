@@ -7,7 +7,7 @@ import pytest
 
 from relay.delivery.lifecycle import State
 from relay.delivery.schedule import Schedule, Unknown
-from relay.delivery.verdict import Verdict, begun, copies_of, judge
+from relay.delivery.verdict import Verdict, begun, consequence_of, copies_of, judge
 from relay.directory.client import Client
 from relay.directory.model import Meaning
 from relay.mail.address import Address
@@ -79,13 +79,14 @@ def verdict_on(message: StoredMessage, outcome: Outcome, schedule: Schedule = SC
     ],
 )
 def test_what_each_meaning_does_to_a_message(meaning: Meaning, state: State, pause: float | None) -> None:
-    verdict = verdict_on(message_for(), Outcome(host="upstream", failure=failure(meaning)))
+    outcome = Outcome(host="upstream", failure=failure(meaning))
+    verdict = verdict_on(message_for(), outcome)
     assert verdict.message.state == state
     assert verdict.message.next_attempt == (NOW + timedelta(seconds=pause) if pause is not None else None)
     assert (verdict.message.held_since == NOW) == (state is State.HELD)
     assert len(verdict.failed) == (state is State.FAILED)
     concerns = {Meaning.REFUSED, Meaning.TEMPORARY, Meaning.UNKNOWN}
-    assert (verdict.consequence is None) == (meaning in concerns)
+    assert (consequence_of(outcome) is None) == (meaning in concerns)
 
 
 def test_every_copy_has_its_own_end() -> None:
@@ -123,7 +124,7 @@ def test_a_second_unknown_is_held() -> None:
     assert (first.message.state, first.message.unknowns) == (State.UNKNOWN, 1)
     second = verdict_on(first.message, outcome)
     assert second.message.state == State.HELD
-    assert second.consequence is None, "the account has done nothing wrong"
+    assert consequence_of(outcome) is None, "the account has done nothing wrong"
 
 
 def test_an_attempt_that_ends_before_its_dot_does_not_use_the_retry_up() -> None:

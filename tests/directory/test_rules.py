@@ -89,7 +89,6 @@ BAD_FILES = [
             'set security = "starttls" or "tls", or allow_plaintext_password = true'
         ),
     ),
-    ("[servers.x]\nhost = 'h'\nchunking = true", "servers.x.chunking: true is not in this version; remove the key"),
     (
         "[servers.x]\nhost = 'h'\n[servers.x.oauth]\nprovider = 'google'\nclient_id = 'c'",
         'servers.x.oauth: it counts for auth = "oauth2" alone; set that, or remove this table',
@@ -427,6 +426,7 @@ GOOD_FILES = [
     "[servers.x]\nhost = '127.0.0.5'\nsecurity = 'none'\nauth = 'login'",
     "[servers.x]\nhost = '::1'\nsecurity = 'none'",
     "[servers.x]\nhost = 'h'\nsecurity = 'none'\nauth = 'plain'\nallow_plaintext_password = true",
+    "[servers.x]\nhost = 'h'\nchunking = true",
     "[servers.x]\nhost = 'h'\nsecurity = 'none'\nauth = 'cram-md5'",
     "[servers.x]\nhost = 'h'\nsecurity = 'none'\nauth = 'none'",
     "[servers.x]\nhost = 'smtp.bücher.example'",

@@ -23,6 +23,8 @@ from tests.peers.recorder import Recorder
 from tests.peers.relay import Relay, one_channel, open_server
 from tests.peers.system import free_port, run, wait_until
 
+pytestmark = pytest.mark.slow
+
 # A channel whose mail needs no store while its upstream is well.
 DIRECT = "direct@acmejets.example"
 NO_ROOM = "452 4.3.1 There is no room for the message now; please try again later"
@@ -180,7 +182,6 @@ RULES = {
 }
 
 
-@pytest.mark.slow
 @pytest.mark.needs("fiu-run", "fiu-ctrl")
 @pytest.mark.parametrize("mode", ["queued", "gone"])
 @pytest.mark.parametrize("fault", RULES)
@@ -204,7 +205,6 @@ def test_system_calls_that_fail_lose_nothing(
     check(ledger, relay, recorder, is_doubtful=True)
 
 
-@pytest.mark.slow
 def test_a_store_that_another_process_keeps_locked_is_waited_for(start_relay: StartRelay, recorder: Recorder) -> None:
     relay = start_relay(directory(recorder.port), queued())
     ledger = Ledger()

@@ -192,6 +192,7 @@ def test_the_findings_of_all_are_those_of_each_one(relay: Relay) -> None:
         assert at_fault(mine) == at_fault(examine(relay, profile)[1])
 
 
+@pytest.mark.slow
 def test_with_no_name_server_nothing_is_bad(relay: Relay) -> None:
     text = relay.settings_file.read_text()
     relay.stop()

@@ -30,6 +30,7 @@ def held(relay: Relay) -> list[dict[str, Any]]:
     return [one for one in relay.ask("account", "list") if one["state"] == "held"]
 
 
+@pytest.mark.slow
 def test_a_held_account_is_probed_by_one_login_at_a_time_and_goes_on_by_itself(
     start_relay: StartRelay, recorder: Recorder
 ) -> None:
@@ -70,6 +71,7 @@ def test_a_burst_of_clients_makes_one_refused_login(mode: str, start_relay: Star
     assert len(commands(recorder, "AUTH")) == 1
 
 
+@pytest.mark.slow
 def test_a_hold_outlives_a_restart_and_makes_no_login(start_relay: StartRelay, recorder: Recorder) -> None:
     relay = start_relay(with_login(recorder), settings("auto", probe=["1h"]), starts=False)
     relay.set_password("channel", "support", RIGHT)
@@ -88,6 +90,7 @@ def test_a_hold_outlives_a_restart_and_makes_no_login(start_relay: StartRelay, r
     wait_until(lambda: {state_of(relay, one) for one in (first, second)} == {"delivered"}, "both")
 
 
+@pytest.mark.slow
 def test_a_refused_identity_holds_that_address_alone(start_relay: StartRelay, recorder: Recorder) -> None:
     directory = with_login(recorder)
     directory["channels"]["support"] |= {"aliases": ["help@acmejets.example"], "alias_identity": "keep"}

@@ -134,6 +134,7 @@ def test_some_recipients_are_refused_some_deferred_and_the_sender_is_told(
     }
 
 
+@pytest.mark.slow
 def test_a_lost_answer_is_tried_once_more_and_then_held(start_relay: StartRelay, recorder: Recorder) -> None:
     recorder.replies["."] = HANG_UP
     relay = start_relay(one_channel(open_server(recorder.port)), settings(unknown_pause="6s"))
@@ -217,6 +218,7 @@ def test_a_provider_that_takes_no_null_sender_gets_the_report_from_the_identity(
     assert relay.ask("account", "list")[0]["state"] == "ok"
 
 
+@pytest.mark.slow
 @pytest.mark.needs("dovecot", "submission")
 def test_one_refused_login_holds_its_account_and_nobody_elses(
     start_relay: StartRelay, dovecot: Dovecot, certificates: Certificates, sink: Sink

@@ -15,6 +15,8 @@ from tests.peers.recorder import Recorder, recorder_server
 from tests.peers.relay import one_channel, open_server, relay_process
 from tests.peers.system import wait_until
 
+pytestmark = pytest.mark.slow
+
 SENDER = "support@acmejets.example"
 TITLE = "Ihr Flug nach Tromsø am Freitag: alles, was Sie noch wissen sollten"
 MESSAGE = (

@@ -110,6 +110,7 @@ def test_sigterm_leaves_no_client_without_an_answer_however_patient_it_is(
     wait_until(lambda: [entry["state"] for entry in relay.ask("queue", "list")] == states, "what is left")
 
 
+@pytest.mark.slow
 def test_a_kill_does_not_keep_the_next_start_from_working_and_a_folder_has_one_relay(
     start_relay: StartRelay, recorder: Recorder
 ) -> None:

@@ -84,6 +84,7 @@ def test_systemd_hears_of_the_start_a_reload_and_the_end(
     assert relay.stop() == 0
 
 
+@pytest.mark.slow
 def test_the_watchdog_is_fed_until_the_dispatcher_hangs(
     folder: Path, start_relay: StartRelay, recorder: Recorder
 ) -> None:
@@ -170,6 +171,7 @@ def test_a_socket_that_cannot_be_used_is_one_sentence(
     assert "Traceback" not in relay.log
 
 
+@pytest.mark.slow
 def test_nobody_is_refused_while_a_relay_restarts_under_load(
     folder: Path, start_relay: StartRelay, recorder: Recorder
 ) -> None:

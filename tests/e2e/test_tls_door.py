@@ -288,6 +288,7 @@ def test_a_web_request_gets_nothing_anywhere(door: DoorOf) -> None:
     assert door.relay.greets()
 
 
+@pytest.mark.slow
 def test_faults_of_the_certificate_are_told_by_check_and_by_the_start(upstream: Recorder, tmp_path: Path) -> None:
     write_certificate(tmp_path, trustme.CA())
     other = trustme.CA().issue_cert(LOOPBACK).private_key_pem.bytes()

@@ -18,6 +18,8 @@ from tests.peers.recorder import REPLIES, Recorder, recorder_server
 from tests.peers.relay import Relay, Table, open_server, relay_process
 from tests.peers.system import free_port, wait_until
 
+pytestmark = pytest.mark.slow
+
 SUPPORT, JANE = "support@acmejets.example", "jane@acmejets.example"
 MESSAGE = b"From: %s\r\nSubject: hello\r\nMessage-ID: <1@acmejets.example>\r\n\r\nhello\r\n"
 BY_HAND = canary("by hand")

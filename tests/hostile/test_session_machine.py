@@ -30,7 +30,7 @@ def machine_on(new_loop: LoopFactory) -> type[SessionMachine]:
 @LOOPS
 def test_a_session_is_as_the_book_says(loop_factory: LoopFactory) -> None:
     run_state_machine_as_test(
-        machine_on(loop_factory), settings=settings(QUIET, max_examples=100, stateful_step_count=25)
+        machine_on(loop_factory), settings=settings(QUIET, max_examples=40, stateful_step_count=25)
     )
 
 

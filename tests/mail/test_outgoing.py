@@ -161,7 +161,7 @@ def test_scripts_run_before_alignment_and_break_signatures() -> None:
     block = f"DKIM-Signature: h=subject:x-mailer\r\nFrom: {SUPPORT}\r\nX-Mailer: y\r\n\r\n".encode()
     outgoing = send(block, SHARED, script=({"Organization": "Acme"}, ["X-Mailer"]))
     assert [change.field for change in outgoing.changes] == [
-        *("X-Mailer", "Organization", "From", "Reply-To", "Date", "Message-ID", "DKIM-Signature")
+        *("From", "Reply-To", "Date", "Message-ID", "X-Mailer", "Organization", "DKIM-Signature")
     ]
     assert b"Organization: Acme\r\n" in outgoing.content.header
 

@@ -27,11 +27,11 @@ class ApiClient:
 
     def __init__(self, url: str, token: str) -> None:
         self._url = f"{url}/api/v1"
-        self._token = token
+        self.token = token
 
     def ask(self, method: str, path: str, body: Any = None, **headers: str) -> Answer:
         """Send one request. Header names are written with "_" for "-"."""
-        own = {"Authorization": f"Bearer {self._token}"} if self._token else {}
+        own = {"Authorization": f"Bearer {self.token}"} if self.token else {}
         own |= {name.replace("_", "-"): value for name, value in headers.items()}
         data = None if body is None else json.dumps(body).encode()
         if data is not None:
@@ -43,6 +43,10 @@ class ApiClient:
         except urllib.error.HTTPError as error:
             with error:
                 return Answer(error.code, error.headers, error.read())
+
+    def address(self, path: str) -> str:
+        """Where a request goes."""
+        return self._url + path
 
     def get(self, path: str) -> Any:
         """Return what a GET gives. AssertionError where it is refused."""

@@ -71,6 +71,12 @@ def overflows(page: Page) -> bool:
     return bool(page.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth"))
 
 
+def cut_off(page: Page) -> bool:
+    """Whether a table has to be scrolled sideways, so that a column of it is out of sight."""
+    tables = "[...document.querySelectorAll('.table')]"
+    return bool(page.evaluate(f"{tables}.some(one => one.scrollWidth > one.clientWidth + 1)"))
+
+
 def _is_ours(kind: str, text: str) -> bool:
     """Whether a line of the console is a fault; an answer like 403 that a test asks for is none."""
     return kind == "error" and "Failed to load resource" not in text

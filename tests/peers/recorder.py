@@ -3,9 +3,10 @@
 import asyncio
 import ssl
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import SupportsIndex
 
 from tests.peers.loop import LoopThread
 from tests.peers.system import LOOPBACK
@@ -21,6 +22,7 @@ REPLIES: Mapping[str, bytes] = {
     "RCPT": b"250 2.1.5 Recipient ok\r\n",
     "DATA": b"354 Go on\r\n",
     ".": b"250 2.0.0 Ok: recorded\r\n",
+    "BDAT": b"250 2.0.0 Ok: recorded\r\n",
     "RSET": b"250 2.0.0 Reset\r\n",
     "NOOP": b"250 2.0.0 Here\r\n",
     "QUIT": b"221 2.0.0 Bye\r\n",
@@ -31,10 +33,16 @@ _PATIENCE = 10.0
 
 @dataclass(slots=True)
 class Conversation:
-    """One connection: every byte that came, and the messages in it as they stood on the wire, dots included."""
+    """One connection: every byte that came, and the messages in it as they stood on the wire, dots included.
+
+    `chunks` are what came by BDAT. `turns` has what came together: one for each time that the client had something to
+    say. A client that waits for an answer in between has two; so they count round trips, as long as each is small.
+    """
 
     received: bytearray = field(default_factory=bytearray)
     messages: list[bytes] = field(default_factory=list)
+    chunks: list[bytes] = field(default_factory=list)
+    turns: list[bytes] = field(default_factory=list)
 
     @property
     def commands(self) -> list[str]:
@@ -42,6 +50,8 @@ class Conversation:
         rest = bytes(self.received)
         for message in self.messages:
             rest = rest.replace(message + b".\r\n", b"", 1)
+        for chunk in self.chunks:
+            rest = rest.replace(chunk, b"", 1)
         return rest.decode(errors="replace").split("\r\n")[:-1]
 
 
@@ -82,6 +92,18 @@ class Recorder:
         return next((self.replies[one] for one in said if one in self.replies), self.replies.get(step, _UNKNOWN))
 
 
+class _Reader(asyncio.StreamReader):
+    """Notes what comes together."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(limit)
+        self.conversation = Conversation()
+
+    def feed_data(self, data: Iterable[SupportsIndex]) -> None:
+        self.conversation.turns.append(bytes(data))
+        super().feed_data(data)
+
+
 @contextmanager
 def recorder_server(
     replies: Mapping[str, bytes] | None = None, *, port: int = 0, tls: ssl.SSLContext | None = None
@@ -90,17 +112,19 @@ def recorder_server(
     recorder = Recorder(replies or {})
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        conversation = Conversation()
-        recorder.conversations.append(conversation)
+        assert isinstance(reader, _Reader)
+        recorder.conversations.append(reader.conversation)
         try:
-            await _converse(recorder, conversation, reader, writer)
+            await _converse(recorder, reader.conversation, reader, writer)
         except (ConnectionError, asyncio.IncompleteReadError):
             pass
         finally:
             writer.transport.abort()
 
     async def start() -> asyncio.Server:
-        return await asyncio.start_server(serve, LOOPBACK, port, limit=64 * 1024**2, ssl=tls)
+        return await asyncio.get_running_loop().create_server(
+            lambda: asyncio.StreamReaderProtocol(_Reader(limit=64 * 1024**2), serve), LOOPBACK, port, ssl=tls
+        )
 
     async def finish() -> None:
         server.close()
@@ -121,6 +145,11 @@ async def _converse(
 ) -> None:
     step, command = "greeting", ""
     while True:
+        if step == "BDAT":
+            chunk = await reader.readexactly(int(command.split()[1]))
+            conversation.received += chunk
+            conversation.chunks.append(chunk)
+            recorder.messages.append(chunk)
         reply = await recorder.reply_to(step, command)
         writer.write(reply)
         await writer.drain()

@@ -1,5 +1,6 @@
 """The audit in the store: what is kept, found and forgotten."""
 
+import json
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -64,6 +65,7 @@ async def test_an_entry_comes_back_as_it_was(table: AuditTable) -> None:
         ({"contains": "Ü@"}, ["support"]),
         ({"contains": "bob"}, ["sales"]),
         ({"contains": "%"}, []),
+        ({"contains": "ü@b"}, ["support"]),
         ({"who": "ada", "operation": "channel", "contains": "support"}, ["support"]),
     ],
 )
@@ -72,6 +74,13 @@ async def test_a_search_finds_what_is_meant_the_newest_first(
 ) -> None:
     found = await table.find(AuditSearch(**search), limit=10)
     assert [one.what for one in found] == whats
+
+
+async def test_what_an_entry_says_is_found_as_people_type_it(table: AuditTable) -> None:
+    changes = json.dumps([{"key": "full_name", "old": "", "new": 'jörg "The Boss" O\\Neil'}], ensure_ascii=False)
+    await table.add(entry(way="api", peer="192.0.2.7", what="x", changes=changes))
+    for text in ("JÖRG", '"the boss" o\\neil', "api", "192.0.2."):
+        assert [one.what for one in await table.find(AuditSearch(contains=text), limit=10)] == ["x"], text
 
 
 async def test_pages_follow_each_other(table: AuditTable) -> None:

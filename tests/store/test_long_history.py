@@ -12,7 +12,7 @@ from relay.store.history import Place, Wanted
 from relay.store.queue import Queue
 from tests.store.history_kit import fill_history
 from tests.store.store_kit import NOW, open_queue
-from tests.store.test_many_messages import full_scans, plan_of, timed
+from tests.store.test_many_messages import cost, full_scans, plan_of
 
 MANY = 100_000
 STATES = ("delivered", "failed", "queued", "held", "sending", "unknown", "removed")
@@ -33,24 +33,26 @@ async def queue(filled: Path) -> AsyncIterator[Queue]:
 
 
 @pytest.mark.parametrize(
-    ("wanted", "seconds"),
+    ("wanted", "most"),
     [
-        ({}, 0.3),
-        ({"sender": Address.parse("agent9@acmejets.example")}, 0.3),
-        ({"to": Address.parse("r777@there.example")}, 0.3),
-        ({"message_id": "777@acmejets.example"}, 0.3),
-        ({"profile": "agent7"}, 0.3),
-        ({"contains": "flight 777", "since": NOW - 30 * DAY}, 2),
-        ({"profile": "nobody"}, 0.3),
-        ({"profile": "agent7", "subject": "flight 7"}, 0.3),
+        # Some three times what is measured; behind it what was measured, and what it costs without its index.
+        ({}, 15),  # 4; 183
+        ({"sender": Address.parse("agent9@acmejets.example")}, 15),  # 4
+        ({"to": Address.parse("r777@there.example")}, 5),  # 1.5; 7
+        ({"message_id": "777@acmejets.example"}, 10),  # 1.7; 36
+        ({"profile": "agent7"}, 15),  # 4
+        ({"contains": "flight 777", "since": NOW - 30 * DAY}, 350),  # 112
+        ({"profile": "nobody"}, 6),  # 0.9; 31
+        ({"profile": "agent7", "subject": "flight 7"}, 25),  # 7; 63
         # Everything is looked at, for nothing.
-        ({"sender_part": "nobody"}, 3),
-        ({"to_part": "nobody"}, 3),
-        ({"contains": "in none of them"}, 3),
+        ({"sender_part": "nobody"}, 220),  # 87; 236
+        ({"to_part": "nobody"}, 400),  # 125
+        ({"contains": "in none of them"}, 700),  # 229
     ],
 )
-async def test_a_page_is_found_in_time(queue: Queue, wanted: dict[str, Any], seconds: float) -> None:
-    assert await timed(lambda: queue.find(Wanted(**wanted), limit=50)) < seconds
+async def test_a_page_is_found_in_time(queue: Queue, wanted: dict[str, Any], most: float) -> None:
+    """`most` is milliseconds of processor time."""
+    assert await cost(lambda: queue.find(Wanted(**wanted), limit=50)) < most
 
 
 @pytest.mark.parametrize("times", [{}, {"since": NOW - 9 * DAY, "until": NOW}])
@@ -72,8 +74,8 @@ async def test_a_profile_and_a_state_go_by_the_index_of_the_state(queue: Queue) 
 
 
 async def test_counting_is_quick(queue: Queue) -> None:
-    assert await timed(lambda: queue.counts_over_time(STATES, NOW - 90 * DAY, NOW, DAY)) < 1
-    assert await timed(lambda: queue.counts_over_time(STATES, NOW - DAY, NOW, DAY / 288)) < 0.5
+    assert await cost(lambda: queue.counts_over_time(STATES, NOW - 90 * DAY, NOW, DAY)) < 100  # 32
+    assert await cost(lambda: queue.counts_over_time(STATES, NOW - DAY, NOW, DAY / 288)) < 10  # 3
     found = await queue.counts_over_time(STATES, NOW - 90 * DAY, NOW, DAY)
     assert sum(one.number for one in found) == MANY
 

@@ -68,12 +68,18 @@ async def queue(filled: Path) -> AsyncIterator[Queue]:
         yield opened
 
 
-async def timed(question: Callable[[], Awaitable[object]]) -> float:
-    """Seconds that an answer takes, the second time that it is asked."""
+async def cost(question: Callable[[], Awaitable[object]]) -> float:
+    """Milliseconds of processor time that an answer takes, in all threads: the least of several, asked before.
+
+    Whatever else the machine does makes the others more, and none less.
+    """
     await question()
-    start = time.perf_counter()
-    await question()
-    return time.perf_counter() - start
+    found = []
+    for _ in range(5):
+        start = time.process_time()
+        await question()
+        found.append(time.process_time() - start)
+    return min(found) * 1000
 
 
 async def give_back(queue: Queue, profiles: list[str], limit: int) -> int:
@@ -84,33 +90,34 @@ async def give_back(queue: Queue, profiles: list[str], limit: int) -> int:
 
 
 async def test_answers_come_at_once(queue: Queue) -> None:
+    """The bounds are some three times what is measured. Without the index of a question most cost ten times as much."""
     everybody = [f"agent{number}" for number in range(PROFILES)]
     assert len(await queue.due_times()) == PROFILES + 1
-    assert await timed(queue.due_times) < 2.0
-    assert await timed(queue.counts) < 2.0
-    assert await timed(queue.oldest) < 0.5
-    assert await timed(lambda: queue.list_queue(limit=50)) < 1.0
-    assert await timed(lambda: queue.list_queue(limit=50, profile="agent7")) < 1.0
-    assert await timed(lambda: queue.search(limit=50)) < 1.0
-    assert await timed(lambda: queue.search(to=Address.parse("r77777@there.example"), limit=50)) < 1.0
-    assert await timed(lambda: queue.search(sender=Address.parse("agent9@acmejets.example"), limit=50)) < 1.0
-    assert await timed(lambda: queue.search(message_id="5@acmejets.example", limit=50)) < 1.0
-    assert await timed(lambda: queue.search(state="held", limit=50)) < 1.0
-    assert await timed(lambda: queue.ids_starting("w0007", 2)) < 0.5
+    assert await cost(queue.due_times) < 40  # 10; without its index 134
+    assert await cost(queue.counts) < 16  # 5; 28
+    assert await cost(queue.oldest) < 5
+    assert await cost(lambda: queue.list_queue(limit=50)) < 15
+    assert await cost(lambda: queue.list_queue(limit=50, profile="agent7")) < 20
+    assert await cost(lambda: queue.search(limit=50)) < 15  # 3.5; 153
+    assert await cost(lambda: queue.search(to=Address.parse("r77777@there.example"), limit=50)) < 5  # 1.4; 7
+    assert await cost(lambda: queue.search(sender=Address.parse("agent9@acmejets.example"), limit=50)) < 15
+    assert await cost(lambda: queue.search(message_id="5@acmejets.example", limit=50)) < 10  # 1.5; 38
+    assert await cost(lambda: queue.search(state="held", limit=50)) < 8  # 0.8; 35
+    assert await cost(lambda: queue.ids_starting("w0007", 2)) < 5
     assert await give_back(queue, everybody, 20) == 20
-    assert await timed(lambda: queue.claim(everybody, 0, NOW, "sending")) < 0.5
-    assert await timed(lambda: queue.claim(["agent3"], 1, NOW, "sending")) < 1.0
-    assert await timed(lambda: queue.claim(everybody, 1, NOW, "sending")) < 1.0
+    assert await cost(lambda: queue.claim(everybody, 0, NOW, "sending")) < 3
+    assert await cost(lambda: queue.claim(["agent3"], 1, NOW, "sending")) < 15
+    assert await cost(lambda: queue.claim(everybody, 1, NOW, "sending")) < 40  # 11; 147
 
 
 async def test_starting_looks_at_no_more_than_it_needs(filled: Path) -> None:
-    start = time.perf_counter()
+    start = time.process_time()
     async with open_queue(filled, "next run") as queue:
         taken = [message async for message, _ in queue.take_back(NOW)]
         for message in taken:
             await queue.release_lease(message.id, message.fence, "queued")
         await queue.due_times()
-    assert time.perf_counter() - start < 1
+    assert time.process_time() - start < 0.3
     assert len(taken) < 100
 
 

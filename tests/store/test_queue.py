@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy.exc import IntegrityError
 
+from relay.mail.change import Change, KeptChanges
 from relay.mail.content import Content
 from relay.store.messages import Fenced, Leased, NewMessage, NoContent, Settlement, StoredMessage
 from relay.store.queue import Queue
@@ -117,6 +118,33 @@ async def test_an_attempt_is_recorded_step_by_step(queue: Queue) -> None:
     assert (again.attempts, again.server, again.username, again.fence) == (1, "acmejets", "mailer", 2)
     await queue.settle(settlement(again, attempt=attempt(2, ended=NOW)))
     assert [each.number for each in await queue.attempts("a")] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        None,
+        KeptChanges(),
+        KeptChanges((Change("From", 'Jürgen "J" <j@x.example>', "🎈 \\ </script>"), Change("Bcc", "", "")), 1234567),
+    ],
+)
+async def test_what_an_attempt_changed_in_the_header_comes_back_as_it_was(
+    queue: Queue, changes: KeptChanges | None
+) -> None:
+    first, second = attempt(1, changes=changes, final_dot=True), attempt(2, changes=changes, ended=NOW)
+    message = await claimed(queue)
+    await queue.begin_attempt("a", message.fence, first)
+    assert await queue.attempts("a") == (first,)
+    await queue.settle(settlement(message, attempt=replace(first, ended=NOW)))
+    await queue.record([replace(history(new_message("b")), attempt=second)])
+    assert await queue.attempts("a") == (replace(first, ended=NOW),)
+    assert await queue.attempts("b") == (second,)
+
+
+async def test_what_no_database_takes_is_kept_as_a_question_mark_in_a_header_change_too(queue: Queue) -> None:
+    odd = KeptChanges((Change("From", "a\ud800b", "x\0y"),))
+    await queue.record([replace(history(new_message("a")), attempt=attempt(1, changes=odd))])
+    assert await queue.attempts("a") == (attempt(1, changes=KeptChanges((Change("From", "a?b", "x\0y"),))),)
 
 
 async def test_a_settlement_writes_all_that_it_says(queue: Queue) -> None:

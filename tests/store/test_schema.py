@@ -18,10 +18,11 @@ from sqlalchemy.dialects import registry, sqlite
 from sqlalchemy.schema import CreateIndex, CreateTable
 
 import relay
+from relay.mail.change import Change, KeptChanges
 from relay.store.database import Database, open_database
-from relay.store.rows import message_values, recipient_values
-from relay.store.tables import HEAD, Time, messages, metadata, recipients
-from tests.store.store_kit import new_message, open_queue
+from relay.store.rows import attempt_values, message_values, recipient_values
+from relay.store.tables import HEAD, Time, attempts, messages, metadata, recipients
+from tests.store.store_kit import NOW, attempt, new_message, open_queue, settlement
 
 PACKAGE = Path(relay.__file__).parent
 
@@ -89,6 +90,33 @@ async def test_messages_of_the_first_queue_wait_on_and_require_no_tls(tmp_path: 
     async with open_queue(path) as queue:
         assert await queue.message("old") == message
         assert not message.envelope.require_tls
+
+
+async def test_attempts_of_before_say_that_nobody_knows_what_they_changed(tmp_path: Path) -> None:
+    """What schema 0007 kept is there after the migration behind it, and new attempts stand beside it."""
+    path = tmp_path / "relay.db"
+    await (await open_database(path)).close()
+    path.write_bytes(b"")
+    waits, over = new_message("waits"), new_message("over", state="delivered", next_attempt=None)
+    engine = create_engine(f"sqlite:///{path}")
+    with engine.begin() as connection:
+        command.upgrade(migrations(connection=connection), "0007")
+        for message in (waits, over):
+            row = message_values(message) | ({"finished": NOW} if message is over else {})
+            connection.execute(insert(messages).values(row))
+            connection.execute(insert(recipients).values(recipient_values(message.id, message.recipients[0])))
+            old = attempt_values(message.id, attempt(1, ended=NOW, reply="450 4.2.0 später"))
+            assert old.pop("changes") is None
+            connection.execute(insert(attempts).values(old))
+    engine.dispose()
+    async with open_queue(path) as queue:
+        expected = attempt(1, ended=NOW, reply="450 4.2.0 später", changes=None)
+        assert await queue.attempts("over") == (expected,)
+        taken = await queue.claim_one("waits", "sending")
+        assert taken is not None
+        second = attempt(2, ended=NOW, changes=KeptChanges((Change("From", "a", "b"),)))
+        await queue.settle(settlement(taken, attempt=second))
+        assert await queue.attempts("waits") == (expected, second)
 
 
 def test_head_is_the_last_migration_and_there_is_one_line_of_them() -> None:

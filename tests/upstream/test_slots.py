@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import pytest
 
 from relay.directory.model import Account
+from relay.upstream.outcome import Outcome
 from relay.upstream.transfer import Transfer
 from relay.upstream.upstream import Upstream
 from tests.upstream.upstream_kit import FAST, Line, ScriptedServer, scripted, server_at, transfer_to, until
@@ -109,4 +110,40 @@ async def test_a_cancelled_delivery_takes_nobodys_room() -> None:
         first.cancel()
         await asyncio.wait({first})
         assert (await way_out.deliver(each)).accepted
+        await way_out.aclose()
+
+
+async def test_who_waits_for_room_has_it_also_after_the_limit_was_lowered() -> None:
+    """A connection that comes back is closed for others then, and not kept until it is too old."""
+    gates = {"<one@there.example>": asyncio.Event(), "<two@there.example>": asyncio.Event()}
+
+    async def wait(line: Line) -> None:
+        recipient = next(each for each in reversed(line.commands) if each.startswith("RCPT")).partition("TO:")[2]
+        if recipient in gates:
+            await gates[recipient].wait()
+        await line.send(GOOD)
+
+    async def slow_bye(line: Line) -> None:
+        await asyncio.sleep(0.1)
+        await line.send(b"221 2.0.0 bye\r\n")
+
+    async with scripted(kind=Counting, answers={".": wait, "QUIT": slow_bye}) as server:
+        assert isinstance(server, Counting)
+        way_out = Upstream("relay.example", replace(FAST, idle=60, final=5, quit=1))
+
+        def deliver(name: str, most: int, **settings: object) -> asyncio.Task[Outcome]:
+            where = server_at(server.port, max_connections=most, shared_limits=True, **settings)
+            one = transfer_to(where, f"{name}@there.example", account=Account("acme", name))
+            return asyncio.create_task(way_out.deliver(one))
+
+        busy = [deliver("one", 3), deliver("two", 3)]
+        await until(lambda: len(server.messages) == 2)
+        assert (await deliver("three", 3, max_messages_per_connection=1)).accepted  # its connection closes slowly
+        waiting = [deliver("four", 3), deliver("five", 2)]
+        await until(lambda: len(way_out._homes) == 2)
+        assert len(server.lines) == 3
+        gates["<one@there.example>"].set()
+        assert (await waiting[0]).accepted
+        gates["<two@there.example>"].set()
+        assert all(outcome.accepted for outcome in await asyncio.gather(*busy, *waiting))
         await way_out.aclose()

@@ -158,7 +158,7 @@ async def test_a_turn_that_comes_together_with_a_cancel_is_not_lost() -> None:
             await asyncio.wait(tasks)
             assert tasks[2].result().accepted
         pool = next(iter(way_out._pools.values()))
-        assert pool._in_use == 0
+        assert pool.in_use == 0
 
 
 async def test_a_raised_limit_lets_those_in_who_wait() -> None:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.mail.address import Address
-from relay.upstream.wire import FINAL_DOT, path, pieces
+from relay.upstream.wire import CHUNK_END, FINAL_DOT, chunk, path, pieces
 
 LINES = st.lists(st.one_of(st.sampled_from([b"", b".", b"..", b".x", b"x."]), st.binary(max_size=12)), max_size=12)
 CUTS = st.lists(st.integers(min_value=0, max_value=200), max_size=6)
@@ -80,6 +80,43 @@ def test_a_large_message_is_copied_piece_by_piece_only() -> None:
     assert sum(lengths) == sum(map(len, body)) + 100
     assert max(lengths) <= 256 * 1024
     assert peak < 1024 * 1024
+
+
+@given(lines=LINES.filter(bool), cuts=CUTS)
+def test_a_chunk_is_the_content_itself(lines: list[bytes], cuts: list[int]) -> None:
+    content = canonical(lines)
+    raw = b"".join(chunk(cut(content, cuts), len(content))) + CHUNK_END
+    assert raw == b"BDAT %d LAST\r\n" % len(content) + content
+
+
+@pytest.mark.parametrize(
+    ("chunks", "size"),
+    [
+        ([b"a\r\n"], 4),
+        ([b"a\r\n"], 2),
+        ([b"a\r\n", b"more\r\n"], 3),
+        ([b"no end"], 6),
+        ([b"a\r", b"\n", b"b"], 4),
+        ([], 0),
+    ],
+)
+def test_a_chunk_of_another_size_or_without_an_end_is_none(chunks: list[bytes], size: int) -> None:
+    with pytest.raises(ValueError, match="octets"):
+        list(chunk(chunks, size))
+
+
+def test_a_message_that_turns_out_too_large_is_stopped_within_its_chunk() -> None:
+    left: list[bytes] = []
+    with pytest.raises(ValueError, match="octets"):
+        left.extend(chunk([b"x" * 70 * 1024 + b"\r\n"] * 3, 100 * 1024))
+    assert 0 < len(b"".join(left).partition(b"\r\n")[2]) < 100 * 1024
+
+
+def test_a_large_chunk_leaves_in_pieces() -> None:
+    body = [b"x" * 70 * 1024 + b"\r\n"] * 30
+    lengths = [len(piece) for piece in chunk(body, sum(map(len, body)))]
+    assert len(lengths) > 10
+    assert max(lengths) <= 256 * 1024
 
 
 @pytest.mark.parametrize("text", ["a@b.example", '"a b"@b.example', "ü@bücher.example", "a@[127.0.0.1]"])

@@ -8,7 +8,7 @@ import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 from relay.directory.model import Account, Auth, Security, Server
 from relay.mail.address import Address
@@ -42,7 +42,7 @@ class Drop:
 
 
 SILENCE = b""
-"""Instead of an answer: nothing."""
+"""Instead of an answer: nothing. What comes next is answered again."""
 
 Answer: TypeAlias = "bytes | Drop | Callable[[Line], Awaitable[None]]"
 Answers: TypeAlias = "Mapping[str, Answer | Sequence[Answer]]"
@@ -77,8 +77,10 @@ class ScriptedServer:
     """A server. `answers` holds, by verb, what is said instead; a list is used up answer by answer, its last stays.
 
     Keys beside the verbs: "greeting", "." (the answer to the final dot), "auth" (the second and later lines of AUTH).
+    `always` is offered beside `offers`.
     """
 
+    always: ClassVar[tuple[str, ...]] = ()
     answers: Answers = field(default_factory=dict)
     offers: tuple[str, ...] = ("8BITMIME", "SMTPUTF8", "SIZE 100000000", "AUTH PLAIN LOGIN CRAM-MD5")
     offers_in_tls: tuple[str, ...] | None = None
@@ -133,7 +135,7 @@ class ScriptedServer:
         verb = command.split(" ", maxsplit=1)[0].upper()
         offers = self.offers_in_tls if line.is_encrypted and self.offers_in_tls is not None else self.offers
         if verb == "EHLO":
-            lines = ["scripted.example greets", *offers]
+            lines = ["scripted.example greets", *offers, *self.always]
             said = "".join(f"250{'-' if each is not lines[-1] else ' '}{each}\r\n" for each in lines)
             await self.say(line, verb, said.encode())
         elif verb == "HELO":
@@ -146,6 +148,8 @@ class ScriptedServer:
             await self.say(line, verb, b"354 go on\r\n")
             if verb not in self.answers:
                 await self.take_message(line)
+        elif verb == "BDAT":
+            await self.take_chunk(line, int(command.split(" ")[1]))
         elif verb == "AUTH":
             await self.say(line, verb, b"235 2.7.0 welcome\r\n")
         elif verb in {"MAIL", "RCPT", "RSET"}:
@@ -160,6 +164,13 @@ class ScriptedServer:
         self.messages.append(raw)
         await self.say(line, ".", b"250 2.0.0 taken as 4711\r\n")
 
+    async def take_chunk(self, line: Line, size: int) -> None:
+        if "BDAT" in self.answers:
+            await self.say(line, "BDAT", b"")
+            return
+        self.messages.append(await line.reader.readexactly(size))
+        await self.say(line, ".", b"250 2.0.0 taken as 4711\r\n")
+
     async def say(self, line: Line, key: str, default: bytes) -> None:
         answer = self.answer(key, default)
         if isinstance(answer, Drop):
@@ -169,6 +180,16 @@ class ScriptedServer:
             await line.send(answer)
         else:
             await answer(line)
+
+
+async def stand_silent(line: Line) -> None:
+    """Instead of an answer: nothing, and nothing more."""
+    await line.reader.read()
+
+
+def has_only(raw: bytes, *verbs: str) -> bool:
+    """Whether there is nothing but these commands, and so no message and no end of one."""
+    return {line.split(b" ")[0].decode() for line in raw.splitlines()} <= set(verbs)
 
 
 async def read_message(reader: asyncio.StreamReader) -> bytes:

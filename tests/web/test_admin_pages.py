@@ -1,5 +1,6 @@
 """Scripts, administrators, tokens and the audit, as an administrator uses their pages."""
 
+import re
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -168,7 +169,10 @@ def test_the_audit_says_who_changed_what_and_is_searched(page: Page, script: str
     change = page.locator("tbody tr").first
     expect(change).to_contain_text("channels.support.script")
     expect(change).to_contain_text("by command")
+    expect(change).to_contain_text(re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC"))
     expect(page.get_by_label("Operations on")).to_have_value("channel")
+    known = page.get_by_label("Operations on").locator("option").all_inner_texts()
+    assert {"admin", "application", "directory", "queue", "script", "secrets", "server", "token"} <= set(known)
     expect(page.locator("body")).not_to_contain_text(canary(VIEWER))
 
 

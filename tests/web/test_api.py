@@ -1,9 +1,12 @@
 """The API: what the pages do, in the words of HTTP, with every refusal as a problem."""
 
-import ast
+import json
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -13,8 +16,8 @@ from tests.peers.api import ApiClient
 from tests.peers.canaries import canary
 from tests.peers.console import Console
 from tests.peers.recorder import Recorder
+from tests.web.described import read_description
 
-API = Path(nouns.__file__).parent
 # Streams of the commands that a page of the API takes the place of, and what has an address of its own.
 ELSEWHERE = {
     "messages.list",
@@ -73,14 +76,47 @@ def test_who_was_slower_is_told(api: ApiClient, jane: dict[str, Any]) -> None:
     assert api.ask("DELETE", "/agents/jane", If_Match=first.headers["ETag"]).status == 204
 
 
+@pytest.mark.usefixtures("jane")
 def test_a_refusal_names_the_keys_at_fault(api: ApiClient) -> None:
     wrong = api.ask("POST", "/agents", {"name": "joe", "address": "joe@", "server": "nowhere"})
     assert (wrong.status, wrong.headers["Content-Type"]) == (422, "application/problem+json")
-    assert {fault["key"] for fault in wrong.json["errors"]} == {"agents.joe.address", "agents.joe.server"}
+    assert {fault["key"] for fault in wrong.json["errors"]} == {"address", "server"}
+    script = api.ask("PATCH", "/channels/support", {"script": "nowhere", "incoming": {"host": "a b"}})
+    assert {fault["key"] for fault in script.json["errors"]} == {"script", "incoming.host"}
     unknown = api.ask("POST", "/agents", {"name": "joe", "address": "joe@acmejets.example", "adress": "x"})
     assert (unknown.status, unknown.json["errors"][0]["key"]) == (422, "adress")
     missing = api.ask("POST", "/agents", {"name": "joe"})
-    assert (missing.status, missing.json["errors"][0]["key"]) == (422, "address")
+    assert (missing.status, missing.json["errors"]) == (422, [{"key": "address", "message": "this is needed"}])
+    for method, path, body, key in (
+        ("PUT", "/agents/jane/login", {"password": "short"}, "password"),
+        ("POST", "/servers/acmejets/test", {"to": "nobody"}, "to"),
+    ):
+        refused = api.ask(method, path, body)
+        assert (refused.status, [fault["key"] for fault in refused.json["errors"]]) == (422, [key]), path
+
+
+def test_where_another_entry_is_at_fault_its_key_is_whole(api: ApiClient, jane: dict[str, Any]) -> None:
+    refused = api.ask("PATCH", "/channels/support", {"address": jane["address"]})
+    assert (refused.status, refused.json["errors"][0]["key"]) == (422, "agents.jane.address")
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "status", "said"),
+    [
+        ("application/json", b'{"name": "x",}', 400, "the body is not JSON: "),
+        ("application/json", b"", 422, "the body has to be a JSON object"),
+        ("application/json", b"[]", 422, "the body has to be a JSON object"),
+        ("text/plain", b'{"name": "x"}', 422, "Content-Type: application/json"),
+    ],
+)
+def test_what_is_no_body_is_told_so(api: ApiClient, kind: str, body: bytes, status: int, said: str) -> None:
+    own = {"Authorization": f"Bearer {api.token}", "Content-Type": kind}
+    request = urllib.request.Request(api.address("/channels"), data=body, headers=own, method="POST")
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(request, timeout=10)
+    with refused.value as answer:
+        problem = json.load(answer)
+    assert (answer.code, said in problem["detail"]) == (status, True), problem
 
 
 def test_a_name_that_is_taken_and_one_that_is_used_are_conflicts(api: ApiClient) -> None:
@@ -156,6 +192,8 @@ def test_people_and_tokens_come_and_go(api: ApiClient, console: Console) -> None
     assert (invited.status, invited.json["password_set"]) == (201, False)
     assert invited.json["url"].startswith(f"{console.url}/welcome/")
     assert api.ask("PATCH", "/administrators/ann", {"role": "administrator"}).json["role"] == "administrator"
+    again = api.ask("POST", "/administrators/ann/invitation")
+    assert (again.status, again.json["url"] != invited.json["url"]) == (201, True)
     assert api.ask("DELETE", "/administrators/ann").status == 204
 
 
@@ -182,23 +220,44 @@ def test_a_table_is_shown_first_and_taken_when_confirmed(api: ApiClient) -> None
     assert api.ask("DELETE", "/agents/bob").status == 204
 
 
-async def test_every_operation_has_a_request(tmp_path: Path) -> None:
-    """What the commands can do, the API can: an operation that no module here names is one that was forgotten."""
+async def test_every_operation_has_a_request(api: ApiClient, tmp_path: Path) -> None:
+    """What the commands can do, the API can: an operation that no request is named after is one that was forgotten."""
     async with operations_in(tmp_path) as operations:
-        names = set(operations.names) - ELSEWHERE
-    trees = [ast.parse(path.read_text()) for path in API.glob("*.py")]
-    constants = [node.value for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Constant)]
-    said = {value for value in constants if isinstance(value, str)}
-    verbs = {"add", "show", "set", "remove", "page", "list", "test", "export", "import", "authorize", "authorized"}
-    made = {f"{noun.word}.{verb}" for noun in nouns.NOUNS for verb in verbs}
-    assert names - said - made == set()
+        names = set(operations.names)
+    requests = [operation.said["operationId"] for operation in read_description(api).operations]
+    assert set(requests) == names - ELSEWHERE
+    assert len(set(requests)) == len(requests)
 
 
-@pytest.mark.parametrize("noun", nouns.NOUNS, ids=lambda noun: noun.word)
-def test_the_examples_of_the_description_are_valid(noun: nouns.Noun) -> None:
-    for model in (noun.record, noun.new, noun.changes):
-        for example in model.model_json_schema()["examples"]:
-            model.model_validate(example)
+def test_what_an_address_does_not_take_it_says(api: ApiClient) -> None:
+    for method, path, allowed in (("PATCH", "/status", "GET"), ("DELETE", "/channels", "GET, POST")):
+        refused = api.ask(method, path)
+        assert (refused.status, refused.headers["Allow"]) == (405, allowed)
+        assert refused.json["detail"] == "this address takes no such request; see Allow"
+
+
+def test_messages_are_counted_in_steps_of_any_width(api: ApiClient) -> None:
+    span = "since=2026-11-23T00:00:00Z&until=2026-11-25T00:00:00Z"
+    for width, steps in ((300, 576), (3600, 48), (86400, 2)):
+        assert len(api.get(f"/messages/counts?{span}&step={width}")) == steps
+    for wrong in ("60", "an hour", "3600.0"):
+        assert api.ask("GET", f"/messages/counts?{span}&step={quote(wrong)}").status == 422
+
+
+def test_an_account_without_a_user_name_or_with_a_slash_in_it_has_an_address(api: ApiClient) -> None:
+    for username, words in (("", "account acmejets/ is not held"), ("a%2Fb", "there is no account 'acmejets/a/b'")):
+        refused = api.ask("POST", f"/accounts/acmejets/{username}/release")
+        assert refused.status in {404, 409}
+        assert refused.json["detail"].startswith(words)
+
+
+def test_profiles_are_listed_by_whether_their_password_is_set(api: ApiClient, jane: dict[str, Any]) -> None:
+    assert (jane["password_set"], jane["password_needed"]) == (False, False)  # the server asks for no login
+    assert [one["name"] for one in api.get("/agents?password=set")["items"]] == []
+    assert api.ask("PUT", "/agents/jane/password", {"password": canary("jane")}).status == 204
+    assert [one["name"] for one in api.get("/agents?password=set")["items"]] == ["jane"]
+    assert api.get("/agents?password=missing")["total"] == 0
+    assert api.ask("GET", "/agents?password=no").status == 422
 
 
 @pytest.mark.parametrize("noun", nouns.NOUNS, ids=lambda noun: noun.word)

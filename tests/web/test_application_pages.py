@@ -61,6 +61,8 @@ def test_a_change_meanwhile_is_not_overwritten_unseen(page: Page, console: Conso
 
 
 def test_a_viewer_looks_and_cannot_change(viewer_page: Page, shop: str) -> None:
+    viewer_page.goto(f"/applications/{shop}")
+    expect(viewer_page.get_by_label("May send as")).to_be_disabled()
     viewer_page.goto("/applications")
     expect(viewer_page.get_by_role("link", name="Add")).to_have_count(0)
     viewer_page.get_by_role("link", name=shop).click()

@@ -1,10 +1,12 @@
 """An account is authorized by OAuth on the pages: in the browser, and at another device."""
 
+import time
 from collections.abc import Iterator
 
 import pytest
 from playwright.sync_api import Page, expect
 
+from tests.peers.api import ApiClient
 from tests.peers.console import Console, console_process
 from tests.peers.dovecot import Dovecot
 from tests.peers.fixtures import Certificates
@@ -59,6 +61,23 @@ def test_in_the_browser(page: Page, console: Console, identity: IdentityServer) 
     page.get_by_label("An address to test with").fill("jane@client.example")
     page.get_by_role("button", name="Test", exact=True).click()
     expect(page.locator("#test-here .outcome")).to_contain_text("It works")
+
+
+def test_by_the_api_at_another_device(console: Console, identity: IdentityServer) -> None:
+    """Whoever has asked goes away meanwhile, and asks again now and then."""
+    api = ApiClient(console.url, console.add_token("robot", "administrator"))
+    begun = api.ask("POST", "/servers/device/authorization").json
+    assert (begun["state"], begun["seconds"] > 60, begun["interval"] >= 1) == (None, True, True)
+    asked = {"device": begun["device"]}
+    waiting = api.ask("POST", "/servers/device/authorized", asked)
+    assert (waiting.status, waiting.json["step"]) == (200, "waiting")
+    identity.allow_device(begun["code"], MAILER)
+    time.sleep(begun["interval"])
+    done = api.ask("POST", "/servers/device/authorized", asked)
+    assert (done.status, done.json["step"], done.json["account"]) == (200, "authorized", f"device/{MAILER}")
+    told = [one["operation"] for one in api.get("/audit?who=robot")["items"]]
+    assert told == ["server.authorized"]
+    assert api.ask("POST", "/servers/device/authorized", {"device": "nonsense"}).status == 409
 
 
 def test_at_another_device_without_script(plain_page: Page, identity: IdentityServer) -> None:

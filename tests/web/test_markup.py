@@ -100,6 +100,7 @@ def _message(sender: str) -> bytes:
     encoded = Header(marked("encoded"), "utf-8", maxlinelen=70).encode(linesep="\r\n")
     lines = (
         f'From: "display-here{_MARKUP.replace(chr(34), "")}" <{sender}>',
+        f"Sender: {marked('sender')}",
         f"Subject: {marked('subject')} {encoded}",
         "Message-ID: <messageid-here<img/src=x/onerror=window.__xss=1>@customer.example>",
         f"X-Mailer: {marked('mailer')}",
@@ -174,9 +175,22 @@ def test_no_page_takes_what_others_wrote_for_its_own(browser: Browser, console: 
         own = [one["id"] for one in api.get(f"/messages?profile={AGENT}")["items"]]
         for path in ("/profile", "/profile/messages", *(f"/profile/messages/{one}" for one in own)):
             said += look(page, path)
-    whole = ("username", "match", *_FIELDS, "mailbox", "script", "took", "refused", "later", "login", "subject")
+    whole = (
+        "username",
+        "match",
+        *_FIELDS,
+        "mailbox",
+        "script",
+        "took",
+        "refused",
+        "later",
+        "login",
+        "subject",
+        "sender",
+    )
     for mark in whole:
         assert any(f"{mark}-here{quote}'>{_TOLD}" in said for quote in ('"', '\\"')), mark
+    assert f"display-here'>{_TOLD}" in said
     for mark in ("identity", "address", "alias", "odd", "helo-here", "messageid-here"):
         assert f"{mark}<img/src=x/onerror=window.__xss=1>" in said, mark
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.peers.browser import NARROW, overflows, serious_faults, window
+from tests.peers.browser import NARROW, cut_off, overflows, serious_faults, window
 from tests.peers.canaries import canary
 from tests.peers.console import ADMINISTRATOR, Console, console_process
 from tests.peers.recorder import Recorder
@@ -28,8 +28,11 @@ def console(upstream: Recorder) -> Iterator[Console]:
     """A relay with a server that wants a login, and a channel."""
     directory = {
         "default_server": "acmejets",
-        "servers": {"acmejets": open_server(upstream.port, **STRICT)},
-        "channels": {"support": {"address": "support@acmejets.example"}},
+        "servers": {"acmejets": open_server(upstream.port, **STRICT), "away": open_server(1)},
+        "channels": {
+            "support": {"address": "support@acmejets.example"},
+            "far": {"address": "far@acmejets.example", "server": "away", "override": True},
+        },
     }
     with console_process(directory, {"delivery": {"mode": "auto", "patience": "5s"}}) as running:
         running.relay.set_password("server", "acmejets", canary("mailer"))
@@ -91,6 +94,17 @@ def test_an_account_that_is_held_says_what_to_do_and_a_new_password_lets_its_mai
     expect(page.locator(".tile").filter(has_text="held").locator("strong")).to_have_text("0")
 
 
+def test_a_server_that_nobody_reaches_is_told_with_what_to_do(page: Page, console: Console) -> None:
+    page.goto("/")
+    post(console, "Far away", sender="far@acmejets.example")
+    row = page.get_by_role("table", name="Servers that cannot be reached").get_by_role("row", name="away")
+    expect(row).to_contain_text("connection refused by 127.0.0.1 port 1")
+    expect(row).to_contain_text("look at its host and port, the network and the firewall")
+    expect(row.get_by_role("link", name="away")).to_have_attribute("href", "/servers/away")
+    assert not serious_faults(page)
+    assert not cut_off(page)
+
+
 def test_a_fault_in_the_directory_is_shown_and_gone_when_it_is_mended(page: Page, console: Console) -> None:
     good = console.relay.directory_file.read_text()
     page.goto("/")
@@ -129,6 +143,22 @@ def test_without_script_the_page_says_the_same(plain_page: Page, narrow_page: Pa
     expect(plain_page.locator("svg.chart")).to_be_visible()
     narrow_page.goto("/?span=30d")
     assert not overflows(narrow_page)
+
+
+def test_tabs_that_nobody_looks_at_leave_the_browser_its_connections(page: Page, console: Console) -> None:
+    """A browser has six to a server."""
+    look = "is => { Object.defineProperty(document, 'hidden', {value: !is, configurable: true});"
+    look += "document.dispatchEvent(new Event('visibilitychange')) }"
+    tabs = [page.context.new_page() for _ in range(6)]
+    for tab in tabs:
+        with tab.expect_response("**/events"):
+            tab.goto("/messages")
+        tab.evaluate(look, False)
+    page.goto("/messages")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Messages")
+    post(console, "While nobody looked")
+    tabs[0].evaluate(look, True)
+    expect(tabs[0].locator("tbody tr").filter(has_text="While nobody looked")).to_have_count(1)
 
 
 def test_nobody_listens_without_a_sign_in(console: Console) -> None:

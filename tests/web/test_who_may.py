@@ -1,7 +1,7 @@
 """Every route and who may use it: a route that is not in the table, or that lets in somebody else, fails here."""
 
 from collections.abc import Mapping
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import pytest
 
@@ -9,6 +9,7 @@ from tests.peers.api import Answer, ApiClient
 from tests.peers.canaries import canary
 from tests.peers.console import ADMINISTRATOR, VIEWER
 from tests.peers.visitor import Page, Visitor, signed_in
+from tests.web.described import Operation, read_description
 from tests.web.full_house import AGENT, House, page_routes
 
 Roles: TypeAlias = frozenset[str]
@@ -66,7 +67,7 @@ PAGES: Mapping[str, Rule] = {
     "/channels/{name}/findings": _DO,
     "/channels/{name}/remove": _ADMINISTER,
     "/channels/{name}/test": _DO,
-    "/events": {"GET": _ALL},
+    "/events": _SEE,
     "/healthz": _OPEN,
     "/messages": _SEE,
     "/messages/{id}": _SEE,
@@ -172,40 +173,11 @@ def test_every_page_lets_in_whom_it_is_for_and_nothing_is_changed(
     assert house.everything == before
 
 
-def operations(house: House) -> list[tuple[str, str, Any]]:
-    """Return method, path and an example of the body of all that the API's description has."""
-    described = house.writer.get("/openapi.json")
-    found = []
-    for path, methods in described["paths"].items():
-        for method, operation in methods.items():
-            found.append((method.upper(), path + _query(operation), _body(operation, described)))
+def operations(house: House) -> list[Operation]:
+    """Return all that the API's description has."""
+    found = read_description(house.writer).operations
     assert len(found) > 50
     return found
-
-
-def _query(operation: Mapping[str, Any]) -> str:
-    wanted = [one["name"] for one in operation.get("parameters", ()) if one["in"] == "query" and one.get("required")]
-    return "?" + "&".join(f"{name}=support%40acmejets.example" for name in wanted) if wanted else ""
-
-
-def _body(operation: Mapping[str, Any], described: Mapping[str, Any]) -> Any:
-    content = operation.get("requestBody", {}).get("content", {}).get("application/json")
-    return _example(content["schema"], described) if content else None
-
-
-def _example(schema: Mapping[str, Any], described: Mapping[str, Any]) -> Any:
-    """Return a value that a schema allows."""
-    if "$ref" in schema:
-        return _example(described["components"]["schemas"][schema["$ref"].rpartition("/")[2]], described)
-    if schema.get("examples"):
-        return schema["examples"][0]
-    if "anyOf" in schema:
-        return _example(schema["anyOf"][0], described)
-    if schema.get("type") == "object":
-        needed = {key: schema["properties"][key] for key in schema.get("required", ())}
-        return {key: _example(one, described) for key, one in needed.items()}
-    simple = {"string": schema.get("enum", ["fine"])[0], "boolean": False, "integer": 1, "array": []}
-    return simple[schema["type"]]
 
 
 def test_the_api_wants_a_token_for_everything_and_takes_no_session(
@@ -213,23 +185,26 @@ def test_the_api_wants_a_token_for_everything_and_takes_no_session(
 ) -> None:
     before = house.everything
     url = house.console.url
-    for method, path, body in operations(house):
-        where = house.filled(path)
-        assert ApiClient(url, "").ask(method, where, body).status == 401, (method, path)
+    for one in operations(house):
+        where = house.filled(one.path) + one.query
+        assert ApiClient(url, "").ask(one.method, where, one.example).status == 401, one.line
         # A page of another site can make a browser send its cookie, and no Authorization.
-        answer = visitors["administrator"].send(method, f"/api/v1{where}", b"{}", {"Content-Type": "application/json"})
-        assert answer.status == 401, (method, path)
+        headers = {"Content-Type": "application/json"}
+        answer = visitors["administrator"].send(one.method, f"/api/v1{where}", b"{}", headers)
+        assert answer.status == 401, one.line
     assert house.everything == before
 
 
 def test_a_viewers_token_reads_and_changes_nothing(house: House) -> None:
     before = house.everything
     wrong = []
-    for method, path, body in operations(house):
-        answer = house.reader.ask(method, house.filled(path), body)
-        is_allowed = method == "GET" and path not in ADMIN_READS
+    for one in operations(house):
+        answer = house.reader.ask(one.method, house.filled(one.path) + one.query, one.example)
+        is_allowed = one.method == "GET" and one.path not in ADMIN_READS
         if (answer.status == 403) is is_allowed or not _is_told(answer):
-            wrong.append(f"{method} {path}: {answer.status} {answer.content[:200]!r}")
+            wrong.append(f"{one.line}: {answer.status} {answer.content[:200]!r}")
+        if (one.role == "viewer") is not is_allowed:
+            wrong.append(f"{one.line}: described as for the role {one.role}")
     assert not wrong
     assert house.everything == before
 

@@ -1,17 +1,28 @@
 """Who asks the API, and the operations as this one may run them."""
 
 from collections.abc import AsyncIterator, Mapping
-from datetime import datetime
 from typing import Annotated, Any, TypeAlias
 
-from fastapi import Depends, Header, Query, Request
+from fastapi import Depends, Header, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
-from pydantic import AwareDatetime, BaseModel, BeforeValidator
+from pydantic import BaseModel
 
 from relay.control.actor import Actor
+from relay.web.api.bodies import VERSION
 from relay.web.site import Site
 
-_BEARER = HTTPBearer(auto_error=False, description="A token of `relay token add NAME`.")
+_BEARER = HTTPBearer(
+    auto_error=False,
+    description="A token of `relay token add NAME`, in `Authorization: Bearer TOKEN`. The role that an operation names "
+    "is the lowest that may do it: an administrator may do all that a viewer may.",
+)
+ETAG: Mapping[str, Any] = {
+    "ETag": {
+        "description": "The version of the entry, for `If-Match`.",
+        "schema": {"type": "string"},
+        "example": f'"{VERSION}"',
+    }
+}
 
 
 class Caller:
@@ -24,6 +35,10 @@ class Caller:
     async def run(self, operation: str, /, **params: Any) -> Any:
         """Return the result of an operation. Raises Refused."""
         return await self._site.operations.run(operation, params, self.actor)
+
+    async def find(self, operation: str, wanted: BaseModel, /) -> Any:
+        """Return the result of an operation that is asked by the address of a request. Raises Refused."""
+        return await self.run(operation, **wanted.model_dump(mode="json"))
 
     def stream(self, operation: str, /, **params: Any) -> AsyncIterator[dict[str, Any]]:
         """Yield what an operation says while it goes on. Raises Refused."""
@@ -44,7 +59,12 @@ Asking: TypeAlias = Annotated[Caller, Depends(_caller)]
 def _expected(
     if_match: Annotated[
         str | None,
-        Header(description="The ETag of the version that the change was made from; 412 where another is in effect."),
+        Header(
+            alias="If-Match",
+            description="The ETag of the version that the change was made from; 412 where another is in effect. "
+            "Left out, or `*`: any will do.",
+            examples=[f'"{VERSION}"'],
+        ),
     ] = None,
 ) -> str | None:
     """Return the version in If-Match (RFC 9110 section 13.1.1); None where any will do."""
@@ -65,20 +85,3 @@ def given_values(body: BaseModel, *, without: frozenset[str] = frozenset()) -> d
     """Return what was given, and nothing else: a key that was left out stays as it is."""
     values: dict[str, Any] = body.model_dump(mode="json", exclude_unset=True, exclude=set(without))
     return values
-
-
-def _no_number(given: object) -> object:
-    """Refuse seconds since 1970, which pydantic would take for a time."""
-    if isinstance(given, str) and "T" not in given.upper():
-        raise ValueError("a time is written as 2026-11-24T10:05:00Z")
-    return given
-
-
-Moment: TypeAlias = Annotated[
-    Annotated[AwareDatetime, BeforeValidator(_no_number)] | None, Query(examples=["2026-11-24T10:05:00Z"])
-]
-
-
-def as_text(moment: datetime | None) -> str | None:
-    """Return a time that was asked for as the operations take it."""
-    return None if moment is None else moment.isoformat()

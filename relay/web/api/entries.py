@@ -1,220 +1,133 @@
 """The entries of the directory: listed, shown, added, changed and removed, each noun in the same way."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, Query, Response
+from fastapi import APIRouter, Query, Response
 
-from relay.web.api.caller import Asking, Expected, etag, given_values
-from relay.web.api.models import NAME_PATTERN, Page
-from relay.web.api.nouns import AGENTS, APPLICATIONS, CHANNELS, SCRIPTS, SERVERS, Noun
-from relay.web.api.problems import responses
-
-Name = Annotated[str, Path(pattern=NAME_PATTERN, examples=["support"])]
-Start = Annotated[int, Query(ge=0, le=2**31, description="The number of the first one wanted, from 0.")]
-Limit = Annotated[int, Query(ge=1, le=500, description="How many at most.")]
-Contains = Annotated[str, Query(max_length=200, description="A text that one of their values has, without case.")]
-Filter = Annotated[str | None, Query(max_length=200)]
+from relay.web.api.bodies import Page
+from relay.web.api.caller import ETAG, Asking, Expected, etag, given_values
+from relay.web.api.models import NAME_PATTERN
+from relay.web.api.nouns import AGENTS, APPLICATIONS, CHANNELS, NOUNS, SCRIPTS, SERVERS, Noun
+from relay.web.api.parameters import AgentListing, Listing, Part, ProfileListing, sorted_by
+from relay.web.api.problems import keys_of
+from relay.web.api.subject import Subject
 
 
-def router() -> APIRouter:
-    """Return the routes of all nouns."""
-    routes = APIRouter()
-    _add_server_list(routes)
-    _add_profile_list(routes, CHANNELS)
-    _add_agent_list(routes)
-    _add_short_list(routes, APPLICATIONS)
-    _add_short_list(routes, SCRIPTS)
-    for noun in (CHANNELS, AGENTS, APPLICATIONS, SCRIPTS):
-        _add_removal(routes, noun)
-    _add_server_removal(routes)
-    for noun in (SERVERS, CHANNELS, AGENTS, APPLICATIONS, SCRIPTS):
-        _add_entry(routes, noun)
-    return routes
+def add_routes(routes: APIRouter) -> None:
+    """Add the routes of all nouns."""
+    listings = ((SERVERS, Listing), (CHANNELS, ProfileListing), (AGENTS, AgentListing))
+    for noun, listing in listings:
+        _add_list(Subject(routes, noun.tag), noun, listing)
+    for noun in (APPLICATIONS, SCRIPTS):
+        _add_short_list(Subject(routes, noun.tag), noun)
+    for noun in NOUNS:
+        subject = Subject(routes, noun.tag)
+        _add_entry(subject, noun)
+        if noun is SERVERS:
+            _add_server_removal(subject)
+        else:
+            _add_removal(subject, noun)
 
 
-def _add_entry(routes: APIRouter, noun: Noun) -> None:
-    tags = [noun.path.strip("/")]
+def _add_list(subject: Subject, noun: Noun, listing: type[Listing]) -> None:
+    some = sorted_by(listing, noun.record)
+    page = Page[noun.record]  # type: ignore[name-defined]
 
-    @routes.post(
-        noun.path,
-        status_code=201,
-        response_model=noun.record,
-        responses=responses(409),
-        tags=list(tags),
-        summary=f"Add a {noun.word}",
-        operation_id=f"{noun.word}.add",
-    )
-    async def add(caller: Asking, body: noun.new, response: Response) -> Any:  # type: ignore[name-defined]
-        values = given_values(body, without=frozenset({"name"}))
-        await caller.run(f"{noun.word}.add", name=body.name, values=values)
-        record = await caller.run(f"{noun.word}.show", name=body.name)
-        response.headers.update(etag(record))
-        return record
+    @subject.request(f"GET {noun.path}", f"{noun.word}.page", page, summary=f"List the {noun.tag}")
+    async def list_some(caller: Asking, wanted: Annotated[some, Query()]) -> Any:  # type: ignore[valid-type]
+        return await caller.find(f"{noun.word}.page", wanted)
 
-    @routes.get(
-        f"{noun.path}/{{name}}",
-        response_model=noun.record,
-        responses=responses(404),
-        tags=list(tags),
-        summary=f"Show a {noun.word}",
-        operation_id=f"{noun.word}.show",
-    )
-    async def show(caller: Asking, name: Name, response: Response) -> Any:
+
+def _add_short_list(subject: Subject, noun: Noun) -> None:
+    page = Page[noun.record]  # type: ignore[name-defined]
+
+    @subject.request(f"GET {noun.path}", f"{noun.word}.list", page, summary=f"List the {noun.tag}")
+    async def list_all(caller: Asking, wanted: Annotated[Part, Query()]) -> Any:
+        records, start = await caller.run(f"{noun.word}.list"), wanted.start
+        return {"items": records[start : start + wanted.limit], "total": len(records), "start": start}
+
+
+def _add_entry(subject: Subject, noun: Noun) -> None:
+    async def shown(caller: Asking, name: str, response: Response) -> Any:
         record = await caller.run(f"{noun.word}.show", name=name)
         response.headers.update(etag(record))
         return record
 
-    @routes.patch(
-        f"{noun.path}/{{name}}",
-        response_model=noun.record,
-        responses=responses(404, 409, 412),
-        tags=list(tags),
-        summary=f"Change a {noun.word}",
-        description="What is left out stays as it is; null restores a default.",
-        operation_id=f"{noun.word}.set",
+    @subject.request(
+        f"POST {noun.path}",
+        f"{noun.word}.add",
+        noun.record,
+        409,
+        status=201,
+        summary=f"Add {noun.one}",
+        description="What is left out has its default.",
+        headers=ETAG,
+    )
+    async def add(caller: Asking, body: noun.new, response: Response) -> Any:  # type: ignore[name-defined]
+        values = given_values(body, without=frozenset({"name"}))
+        with keys_of(f"{noun.tag}.{body.name}."):
+            await caller.run(f"{noun.word}.add", name=body.name, values=values)
+        return await shown(caller, body.name, response)
+
+    @subject.request(
+        f"GET {noun.path}/{{name}}",
+        f"{noun.word}.show",
+        noun.record,
+        404,
+        summary=f"Show {noun.one}",
+        headers=ETAG,
+    )
+    async def show(caller: Asking, name: noun.name, response: Response) -> Any:  # type: ignore[name-defined]
+        return await shown(caller, name, response)
+
+    @subject.request(
+        f"PATCH {noun.path}/{{name}}",
+        f"{noun.word}.set",
+        noun.record,
+        404,
+        409,
+        412,
+        summary=f"Change {noun.one}",
+        description="What is left out stays as it is; null restores a default. Lists and tables are replaced whole.",
+        headers=ETAG,
     )
     async def change(
         caller: Asking,
-        name: Name,
+        name: noun.name,  # type: ignore[name-defined]
         body: noun.changes,  # type: ignore[name-defined]
         expected: Expected,
         response: Response,
     ) -> Any:
-        await caller.run(f"{noun.word}.set", name=name, values=given_values(body), expected=expected)
-        record = await caller.run(f"{noun.word}.show", name=name)
-        response.headers.update(etag(record))
-        return record
+        with keys_of(f"{noun.tag}.{name}."):
+            await caller.run(f"{noun.word}.set", name=name, values=given_values(body), expected=expected)
+        return await shown(caller, name, response)
 
 
-def _add_removal(routes: APIRouter, noun: Noun) -> None:
-    @routes.delete(
-        f"{noun.path}/{{name}}",
-        status_code=204,
-        responses=responses(404, 409, 412),
-        tags=[noun.path.strip("/")],
-        summary=f"Remove a {noun.word}",
-        operation_id=f"{noun.word}.remove",
+def _add_removal(subject: Subject, noun: Noun) -> None:
+    @subject.request(
+        f"DELETE {noun.path}/{{name}}",
+        f"{noun.word}.remove",
+        None,
+        404,
+        409,
+        412,
+        summary=f"Remove {noun.one}",
+        description="Its passwords go with it. What others name (a profile that a login may send as, a script) stays "
+        "until that is taken out.",
     )
-    async def remove(caller: Asking, name: Name, expected: Expected) -> None:
+    async def remove(caller: Asking, name: noun.name, expected: Expected) -> None:  # type: ignore[name-defined]
         await caller.run(f"{noun.word}.remove", name=name, expected=expected)
 
 
-def _add_server_removal(routes: APIRouter) -> None:
-    @routes.delete(
-        "/servers/{name}",
-        status_code=204,
-        responses=responses(404, 409, 412),
-        tags=["servers"],
-        summary="Remove a server",
-        description="The default server stays. One that is used needs `move_to`.",
-        operation_id="server.remove",
-    )
+def _add_server_removal(subject: Subject) -> None:
+    @subject.request(f"DELETE {SERVERS.path}/{{name}}", "server.remove", None, 404, 409, 412)
     async def remove(
         caller: Asking,
-        name: Name,
+        name: SERVERS.name,  # type: ignore[name-defined]
         expected: Expected,
-        move_to: Annotated[str | None, Query(pattern=NAME_PATTERN, description="Where its profiles go.")] = None,
+        move_to: Annotated[
+            str | None, Query(pattern=NAME_PATTERN, description="Where its profiles go.", examples=["fallback"])
+        ] = None,
     ) -> None:
+        """Remove a server. The default server stays. One that is used needs `move_to`."""
         await caller.run("server.remove", name=name, move_to=move_to, expected=expected)
-
-
-def _add_server_list(routes: APIRouter) -> None:
-    sort_key = _keys_of(SERVERS)
-    page = Page[SERVERS.record]  # type: ignore[name-defined]
-
-    @routes.get("/servers", response_model=page, responses=responses(), tags=["servers"], operation_id="server.page")
-    async def list_servers(
-        caller: Asking,
-        sort: sort_key = "name",  # type: ignore[valid-type]
-        descending: bool = False,
-        contains: Contains = "",
-        start: Start = 0,
-        limit: Limit = 50,
-    ) -> Any:
-        """List the servers."""
-        return await caller.run(
-            "server.page", sort=sort, descending=descending, contains=contains, start=start, limit=limit
-        )
-
-
-def _add_profile_list(routes: APIRouter, noun: Noun) -> None:
-    sort_key = _keys_of(noun)
-    page = Page[noun.record]  # type: ignore[name-defined]
-
-    @routes.get(
-        noun.path,
-        response_model=page,
-        responses=responses(),
-        tags=[noun.path.strip("/")],
-        summary=f"List the {noun.word}s",
-        operation_id=f"{noun.word}.page",
-    )
-    async def list_profiles(
-        caller: Asking,
-        sort: sort_key = "name",  # type: ignore[valid-type]
-        descending: bool = False,
-        contains: Contains = "",
-        start: Start = 0,
-        limit: Limit = 50,
-        server: Filter = None,
-    ) -> Any:
-        return await caller.run(
-            f"{noun.word}.page",
-            sort=sort,
-            descending=descending,
-            contains=contains,
-            start=start,
-            limit=limit,
-            server=server,
-        )
-
-
-def _add_agent_list(routes: APIRouter) -> None:
-    sort_key = _keys_of(AGENTS)
-    page = Page[AGENTS.record]  # type: ignore[name-defined]
-
-    @routes.get("/agents", response_model=page, responses=responses(), tags=["agents"], operation_id="agent.page")
-    async def list_agents(  # noqa: PLR0913, PLR0917 - what a list can be asked
-        caller: Asking,
-        sort: sort_key = "name",  # type: ignore[valid-type]
-        descending: bool = False,
-        contains: Contains = "",
-        start: Start = 0,
-        limit: Limit = 50,
-        server: Filter = None,
-        group: Filter = None,
-        role: Filter = None,
-    ) -> Any:
-        """List the agents."""
-        return await caller.run(
-            "agent.page",
-            sort=sort,
-            descending=descending,
-            contains=contains,
-            start=start,
-            limit=limit,
-            server=server,
-            group=group,
-            role=role,
-        )
-
-
-def _add_short_list(routes: APIRouter, noun: Noun) -> None:
-    page = Page[noun.record]  # type: ignore[name-defined]
-
-    @routes.get(
-        noun.path,
-        response_model=page,
-        responses=responses(),
-        tags=[noun.path.strip("/")],
-        summary=f"List the {noun.word}s",
-        operation_id=f"{noun.word}.list",
-    )
-    async def list_all(caller: Asking, start: Start = 0, limit: Limit = 50) -> Any:
-        records = await caller.run(f"{noun.word}.list")
-        return {"items": records[start : start + limit], "total": len(records), "start": start}
-
-
-def _keys_of(noun: Noun) -> Any:
-    """Return the type of what a list can be sorted by: a key of the records."""
-    return Annotated[Literal[tuple(noun.record.model_fields)], Query(description="The key to sort by.")]

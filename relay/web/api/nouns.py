@@ -3,47 +3,58 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal
 
-from pydantic import BaseModel
+from pydantic import Field
 
 from relay.directory.edit import Editable
 from relay.directory.model import Agent, Application, Channel, Script, Server
+from relay.web.api.bodies import VERSION, Body, example_of
 from relay.web.api.models import given_model, record_model
+from relay.web.api.parameters import name_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Noun:
-    """One kind of entry. `word` begins its operations, `path` its addresses."""
+    """One kind of entry. `word` begins its operations, `path` its addresses; `name` is the type of a name in these."""
 
     word: str
+    article: str
     path: str
     title: str
-    record: type[BaseModel]
-    new: type[BaseModel]
-    changes: type[BaseModel]
+    name: Any
+    record: type[Body]
+    new: type[Body]
+    changes: type[Body]
+
+    @property
+    def tag(self) -> str:
+        """The word for several: "agents"."""
+        return f"{self.word}s"
+
+    @property
+    def one(self) -> str:
+        """The word with its article: "an agent"."""
+        return f"{self.article} {self.word}"
 
 
-class LastTest(BaseModel):
-    """The last test of an entry since the relay started; `current`: the entry is still what was tested."""
+class LastTest(Body):
+    """The last test of an entry since the relay started."""
 
-    at: str
-    ok: bool
-    step: str
-    detail: str
-    current: bool
+    at: str = Field(examples=["2026-11-24T10:05:00Z"])
+    ok: bool = Field(examples=[True])
+    step: str = Field(description="The step that failed, or the last one.", examples=["message"])
+    detail: str = Field(description="The server's words, or ours.", examples=["sent: 250 2.0.0 OK"])
+    current: bool = Field(description="Whether the entry is still what was tested.", examples=[True])
 
 
-class Named(BaseModel):
+class Named(Body):
     """A channel or agent that names a script."""
 
-    kind: str
-    name: str
+    kind: Literal["channel", "agent"] = Field(examples=["channel"])
+    name: str = Field(examples=["support"])
 
 
-_TEST: Mapping[str, Any] = MappingProxyType(
-    {"at": "2026-11-24T10:05:00Z", "ok": True, "step": "message", "detail": "250 2.0.0 OK", "current": True}
-)
 _PROFILE: Mapping[str, Any] = MappingProxyType(
     {
         "resolved_server": str | None,
@@ -72,9 +83,11 @@ def _noun(
     values = {key: value for key, value in added.items() if key != "name"}
     return Noun(
         word=word,
+        article="an" if word[0] in "aeiou" else "a",
         path=f"/{word}s",
         title=title,
-        record=record_model(title, model, more, {**added, **record, "version": "5f1c2a9b7d3e"}),
+        name=name_of(added["name"]),
+        record=record_model(title, model, more, {**added, **record, "version": VERSION}),
         new=given_model(f"New{title}", model, is_change=False, example=added),
         changes=given_model(f"{title}Changes", model, is_change=True, example=values),
     )
@@ -89,7 +102,7 @@ SERVERS = _noun(
         "default": bool,
         "used_by_channels": int,
         "used_by_agents": int,
-        "state": str,
+        "state": Literal["ok", "slowed", "held"],
         "held_since": str | None,
         "accounts_held": int,
         "password_set": bool,
@@ -116,8 +129,8 @@ SERVERS = _noun(
         "accounts_held": 0,
         "password_set": True,
         "client_secret_set": False,
-        "last_test": dict(_TEST),
-        "follows": ["port"],
+        "last_test": example_of(LastTest),
+        "follows": ["port", "address"],
         "verify_tls": True,
         "ca_file": "",
         "allow_plaintext_password": False,
@@ -145,7 +158,7 @@ _SENDING: Mapping[str, Any] = MappingProxyType(
         "password_needed": True,
         "login_set": True,
         "last_test": None,
-        "follows": ["username"],
+        "follows": [],
         "alias_identity": "rewrite",
         "script": None,
         "mode": None,
@@ -194,7 +207,7 @@ APPLICATIONS = _noun(
 SCRIPTS = _noun(
     "script",
     Script,
-    {"used_by_channels": int, "used_by_agents": int, "named_by": list[dict[str, str]]},
+    {"used_by_channels": int, "used_by_agents": int, "named_by": list[Named]},
     {"name": "default", "set_headers": {"Organization": "Acme Jets"}, "remove_headers": ["X-Originating-IP"]},
     {"used_by_channels": 3, "used_by_agents": 0, "named_by": [{"kind": "channel", "name": "support"}]},
 )

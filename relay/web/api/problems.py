@@ -1,8 +1,11 @@
 """What the API says when it does not do what was asked: problem details (RFC 9457), with each key at fault."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
 from http import HTTPStatus
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -15,11 +18,59 @@ from relay import log
 from relay.control.refused import Conflict, Forbidden, NotFound, Refused, Unavailable, UnknownOperation
 
 MEDIA_TYPE = "application/problem+json"
+# What a request can meet whatever it asks for.
+_EVERYWHERE = frozenset({400, 401, 403, 408, 413, 421, 422, 503})
+_NOT_NOW = "this cannot be answered just now; relay's log says why"
 _SENTENCES = {
     400: "the body is not JSON in UTF-8",
     404: "there is nothing at this address; see openapi.json",
     405: "this address takes no such request; see Allow",
 }
+
+
+class Kind(NamedTuple):
+    """What the description says of the refusals with one status: when they come, and an example."""
+
+    when: str
+    detail: str
+    errors: tuple[Mapping[str, str], ...] = ()
+
+
+KINDS: Mapping[int, Kind] = MappingProxyType(
+    {
+        400: Kind("The body is not JSON in UTF-8.", _SENTENCES[400]),
+        401: Kind(
+            "There is no token, or one that opens nothing. Nothing else of the request was looked at, not even whether "
+            "there is such an address.",
+            "this needs a token: Authorization: Bearer TOKEN (relay token add NAME)",
+        ),
+        403: Kind(
+            "The token's role may not do this; or a browser says that the request comes from a page of another site.",
+            "a viewer may look at everything and change nothing; ask an administrator",
+        ),
+        404: Kind("There is nothing of that name or id.", "there is no agent 'nobody'"),
+        408: Kind("The body did not come within two minutes.", "the request took too long to come"),
+        409: Kind(
+            "As things are it cannot be done; the sentence says why, and what to do first.",
+            "'acmejets' is the default server; it is the only one",
+        ),
+        412: Kind(
+            "It was changed since the version in `If-Match` (or in `expected`). Look at it again, and decide anew.",
+            "agent 'jane' was changed meanwhile by somebody else; look at it and try again",
+        ),
+        413: Kind("The body is too large.", "a request has at most 16 MiB"),
+        421: Kind(
+            "The Host of the request is neither that of `public_url` nor the address that is listened on.",
+            "this server is not known by that name; open it by the [web] public_url of relay.toml",
+        ),
+        422: Kind(
+            "Values are missing, unknown or wrong; `errors` has each of them.",
+            "server: there is no server 'nowhere'",
+            ({"key": "server", "message": "there is no server 'nowhere'"},),
+        ),
+        503: Kind("The store cannot be used just now. The same request may work later.", _NOT_NOW),
+    }
+)
 
 
 class KeyFault(BaseModel):
@@ -42,12 +93,25 @@ class Problem(BaseModel):
 
 
 def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Return what the documentation says of refusals: these, and those that every request can meet."""
-    every = {400, 401, 403, 408, 413, 421, 422, 503, *statuses}
-    schema = {"schema": {"$ref": "#/components/schemas/Problem"}}
+    """Return the refusals that a request can meet: these, and those of every request. `KINDS` says what they are."""
+    return {status: {"description": KINDS[status].when} for status in sorted({*_EVERYWHERE, *statuses})}
+
+
+def described_problems() -> dict[str, Any]:
+    """Return the refusals as the description has them, by `name_of_problem`."""
+    schema = {"$ref": "#/components/schemas/Problem"}
     return {
-        status: {"description": HTTPStatus(status).phrase, "content": {MEDIA_TYPE: schema}} for status in sorted(every)
+        name_of_problem(status): {
+            "description": kind.when,
+            "content": {MEDIA_TYPE: {"schema": schema, "example": _body(status, kind.detail, kind.errors)}},
+        }
+        for status, kind in KINDS.items()
     }
+
+
+def name_of_problem(status: int) -> str:
+    """Return what the refusals with a status are called in the description."""
+    return f"Problem{status}"
 
 
 def add_handlers(api: FastAPI) -> None:
@@ -59,10 +123,11 @@ def add_handlers(api: FastAPI) -> None:
 
     @api.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:  # noqa: ARG001
-        errors = [
-            {"key": ".".join(str(part) for part in one["loc"][1:]), "message": str(one["msg"])}
-            for one in error.errors()
-        ]
+        found = error.errors()
+        if found[0]["type"] == "json_invalid":
+            place, what = found[0]["loc"][1], found[0]["ctx"]["error"]
+            return problem(400, f"the body is not JSON: {what} (at character {place})")
+        errors = [{"key": ".".join(str(part) for part in one["loc"][1:]), "message": _said(one)} for one in found]
         detail = "\n".join(f"{one['key']}: {one['message']}" if one["key"] else one["message"] for one in errors)
         return problem(422, detail, errors)
 
@@ -79,11 +144,40 @@ def add_handlers(api: FastAPI) -> None:
         return problem(500, "something is wrong on our side; relay's log says what")
 
 
+def _said(fault: Mapping[str, Any]) -> str:
+    """Return a fault that the framework found in our words, where its own are for those who wrote the program."""
+    is_body = fault["loc"] == ("body",)
+    match fault["type"]:
+        case "missing":
+            return "the body has to be a JSON object" if is_body else "this is needed"
+        case "model_attributes_type" | "model_type" | "dict_type" if is_body:
+            return "the body has to be a JSON object, sent with Content-Type: application/json"
+        case "extra_forbidden":
+            return "there is no such key"
+        case _:
+            return str(fault["msg"])
+
+
+@contextmanager
+def keys_of(place: str) -> Iterator[None]:
+    """Let refusals meanwhile name the keys of the entry at a place ("channels.support.") as the request does.
+
+    Where another entry is at fault, its keys stay whole.
+    """
+    try:
+        yield
+    except Refused as error:
+        error.faults = tuple(replace(fault, key=fault.key.removeprefix(place)) for fault in error.faults)
+        error.key = error.key.removeprefix(place)
+        error.args = (str(error).removeprefix(place),)
+        raise
+
+
 def refusal(error: Refused) -> Response:
     """Return what an operation said no with."""
     if isinstance(error, Unavailable):
         log.broken(f"the API could not answer: {error}")
-        return problem(503, "this cannot be answered just now; relay's log says why")
+        return problem(503, _NOT_NOW)
     errors = [{"key": fault.key, "message": fault.message} for fault in error.faults]
     if not errors and error.key:
         errors = [{"key": error.key, "message": str(error).removeprefix(f"{error.key}: ")}]
@@ -99,14 +193,17 @@ def problem(
     headers: Mapping[str, str] | None = None,
 ) -> Response:
     """Return a problem."""
-    body = {
+    return JSONResponse(_body(status, detail, errors), status, headers, media_type=MEDIA_TYPE)
+
+
+def _body(status: int, detail: str, errors: Iterable[Mapping[str, str]]) -> dict[str, Any]:
+    return {
         "type": "about:blank",
         "title": HTTPStatus(status).phrase,
         "status": status,
         "detail": detail,
         "errors": list(errors),
     }
-    return JSONResponse(body, status, headers, media_type=MEDIA_TYPE)
 
 
 def _allowed(request: Request) -> str:

@@ -1,172 +1,214 @@
-"""How the relay is, which way a sender takes, and what the providers are."""
+"""How the relay is."""
 
-from typing import Annotated, Any
+from typing import Any, ClassVar, Literal
 
-from fastapi import APIRouter, Query
-from pydantic import BaseModel, ConfigDict
+from fastapi import APIRouter
+from pydantic import Field
 
+from relay import __version__
+from relay.web.api.accounts import Authorization
+from relay.web.api.bodies import Body, Told
 from relay.web.api.caller import Asking
-from relay.web.api.models import NAME_PATTERN
-from relay.web.api.problems import responses
+from relay.web.api.nouns import AGENTS
+from relay.web.api.subject import Subject
+
+_SINCE = "2026-11-24T06:00:00Z"
+_LISTENERS = ["127.0.0.1:2525", "unix:/run/relay/submit.sock"]
 
 
-class Told(BaseModel):
-    """An object as the commands print it with --json."""
+class FileFault(Body):
+    """What is wrong with directory.toml."""
 
-    model_config = ConfigDict(extra="allow")
+    file: str
+    key: str
+    message: str
+
+
+class DirectoryState(Body):
+    """Whether the directory file is good; where not, the directory before it stays in effect."""
+
+    example: ClassVar = {"faults": []}
+
+    ok: bool = Field(examples=[True])
+    faults: list[FileFault]
+
+
+class WebState(Body):
+    """Where the pages and the API are."""
+
+    address: str | None = Field(examples=["127.0.0.1:8025"])
+    trouble: str = Field(description='Why they are not there; "" where they are.', examples=[""])
+
+
+class MailboxState(Body):
+    """How a mailbox is that is watched for returned mail."""
+
+    owner: str = Field(description="Of which kind, and whose.", examples=["channel/support"])
+    host: str = Field(examples=["imap.gmail.com"])
+    state: Literal["ok", "failing", "new"] = Field(examples=["ok"])
+    checked: str | None = Field(examples=["2026-11-24T10:04:30Z"])
+    reason: str = Field(examples=[""])
+
+
+class HeldAccount(Body):
+    """An account whose mail waits."""
+
+    account: str = Field(description="SERVER/USERNAME.", examples=["acmejets/support@acmejets.example"])
+    address: str = Field(description='"" for the whole account, or the one address of it that is held.', examples=[""])
+    held_since: str | None = Field(examples=["2026-11-24T09:58:14Z"])
+    reason: str = Field(examples=["535 5.7.8 Username and Password not accepted"])
+
+
+class Backlog(Body):
+    """How many messages wait, by their state."""
+
+    queued: int = Field(examples=[2])
+    sending: int = Field(examples=[1])
+    unknown: int = Field(examples=[0])
+    held: int = Field(examples=[1])
 
 
 class Status(Told):
     """How the relay is."""
 
-    running: bool
-    version: str | None
-    since: str | None
-    listeners: list[str]
-    queue: dict[str, int]
-    oldest: str | None
+    running: bool = Field(examples=[True])
+    version: str | None = Field(examples=[__version__])
+    since: str | None = Field(description="When it started.", examples=[_SINCE])
+    pid: int = Field(examples=[4711])
+    state_dir: str = Field(examples=["/var/lib/relay"])
+    listeners: list[str] = Field(description="Where it takes mail.", examples=[_LISTENERS])
+    connections: int = Field(description="How many clients are connected.", examples=[3])
+    directory: DirectoryState
+    web: WebState
+    mailboxes: list[MailboxState]
+    queue: Backlog
+    oldest: str | None = Field(
+        description="When the oldest message came that waits.", examples=["2026-11-24T09:58:12Z"]
+    )
+    accounts_held: list[HeldAccount]
+    oauth: list[Authorization]
+
+
+class Totals(Body):
+    """Messages that came since `since`, by what became of them; `waiting` and `held` are all of now."""
+
+    came: int = Field(examples=[1290])
+    sent: int = Field(examples=[1283])
+    failed: int = Field(examples=[3])
+    removed: int = Field(examples=[0])
+    waiting: int = Field(description="Not those that are held.", examples=[3])
+    held: int = Field(examples=[1])
+
+
+class Holder(Body):
+    """Whose password it is."""
+
+    kind: Literal["server", "channel", "agent"] = Field(examples=["channel"])
+    name: str = Field(examples=["support"])
+
+
+class Trouble(HeldAccount):
+    """An account that is held or slowed, how much waits for it, and what to do."""
+
+    server: str = Field(examples=["acmejets"])
+    username: str = Field(examples=["support@acmejets.example"])
+    state: Literal["slowed", "held"] = Field(examples=["held"])
+    next_probe: str | None = Field(
+        description="When one message tries out whether it is over.", examples=["2026-11-24T10:13:14Z"]
+    )
+    means: str = Field(description="What the server's words mean.", examples=["login-refused"])
+    until: str | None = Field(description="When it ends, or is tried, by itself.", examples=["2026-11-24T10:13:14Z"])
+    waiting: int | None = Field(description="How many messages wait for it; null where it is slowed.", examples=[1])
+    used_by: int = Field(description="How many channels and agents send through it.", examples=[1])
+    holder: Holder | None = Field(examples=[{"kind": "channel", "name": "support"}])
+    advice: str = Field(
+        description="What to do.",
+        examples=["set a new password for channel 'support', on its page or with: relay channel password support"],
+    )
+
+
+class UnreachedServer(Body):
+    """A server that nobody gets through to, and what to do."""
+
+    server: str = Field(examples=["acmejets"])
+    since: str = Field(description="Since when no attempt got as far as a login.", examples=["2026-11-24T10:01:00Z"])
+    times: int = Field(description="How many attempts in a row did not.", examples=[3])
+    phase: str = Field(
+        description="How far the last one came: resolve, connect, greeting, ehlo or starttls.", examples=["connect"]
+    )
+    reason: str = Field(
+        description="How it ended.",
+        examples=["451 4.4.1 The mail server cannot be reached (connection refused by 192.0.2.25 port 587)"],
+    )
+    advice: str = Field(
+        description="What to do.",
+        examples=["it does not answer: look at its host and port, the network and the firewall"],
+    )
+
+
+class Steps(Body):
+    """How far somebody is who begins with nothing."""
+
+    server: bool = Field(description="There is a server.", examples=[True])
+    profile: bool = Field(description="There is a channel or an agent.", examples=[True])
+    delivered: bool = Field(description="A message was delivered.", examples=[True])
+
+
+class Entrance(Body):
+    """What a mail client has to know of a listener."""
+
+    name: str = Field(examples=["local"])
+    host: str = Field(examples=["127.0.0.1"])
+    port: int = Field(examples=[2525])
+    security: str = Field(examples=["none"])
+    auth: str = Field(examples=["optional"])
+    trusted_networks: list[str] = Field(examples=[["127.0.0.0/8", "::1/128"]])
 
 
 class Overview(Told):
     """How the relay is at a glance, and what to do about what is not well."""
 
-    totals: dict[str, int]
-    queue: dict[str, int]
-    oldest: str | None
+    since: str = Field(examples=["2026-11-23T10:05:00Z"])
+    totals: Totals
+    queue: Backlog
+    oldest: str | None = Field(
+        description="When the oldest message came that waits.", examples=["2026-11-24T09:58:12Z"]
+    )
+    troubled: int = Field(description="How many accounts are held or slowed.", examples=[1])
+    accounts: list[Trouble] = Field(description="The worst of them, at most 50.")
+    unreached: list[UnreachedServer] = Field(description="The one that is away longest first.")
+    directory: DirectoryState
+    mailboxes: list[MailboxState] = Field(description="Those that cannot be read.", examples=[[]])
+    steps: Steps
+    listeners: list[str] = Field(description="Where it takes mail.", examples=[_LISTENERS])
+    entrances: list[Entrance] = Field(description="The listeners that a mail client reaches by the network.")
+    first_sender: str | None = Field(description="An address that may send.", examples=["support@acmejets.example"])
+    version: str | None = Field(examples=[__version__])
+    running_since: str | None = Field(examples=[_SINCE])
 
 
-class Groups(BaseModel):
+class Groups(Body):
     """The groups and roles of agents."""
 
-    groups: list[str]
-    roles: list[str]
+    groups: list[str] = Field(examples=[["flights", "sales"]])
+    roles: list[str] = Field(examples=[["agent", "supervisor"]])
 
 
-class Route(BaseModel):
-    """By which server, account and identity mail of a sender leaves, and why."""
+def add_routes(routes: APIRouter) -> None:
+    """Add the routes of the relay itself."""
+    subject = Subject(routes, "relay")
 
-    profile: str | None
-    server: str
-    account: str
-    identity: str
-    override: bool
-    model_config = ConfigDict(extra="allow")
-
-
-class Finding(BaseModel):
-    """One finding of the doctor."""
-
-    model_config = ConfigDict(extra="allow")
-
-    check: str
-    profile: str | None
-    level: str
-    why: str
-    fix: str
-
-
-class Diagnosis(BaseModel):
-    """Whether mail arrives."""
-
-    ok: bool
-    findings: list[Finding]
-
-
-class SecretEntry(BaseModel):
-    """Who has a password, and where it is kept."""
-
-    owner: str
-    source: str
-    changed: str | None
-    used: bool
-
-
-def router() -> APIRouter:
-    """Return the routes of the relay itself."""
-    routes = APIRouter()
-    _add_state(routes)
-    _add_ways(routes)
-    _add_secrets(routes)
-    return routes
-
-
-def _add_state(routes: APIRouter) -> None:
-    @routes.get("/status", response_model=Status, responses=responses(), tags=["relay"], operation_id="status")
+    @subject.request("GET /status", "status", Status)
     async def status(caller: Asking) -> Any:
         """Tell how the relay is."""
         return await caller.run("status")
 
-    @routes.get("/overview", response_model=Overview, responses=responses(), tags=["relay"], operation_id="overview")
+    @subject.request("GET /overview", "overview", Overview)
     async def overview(caller: Asking) -> Any:
-        """Tell how the relay is at a glance."""
+        """Tell at a glance how the relay is, what came in 24 hours, and what to do about what is not well."""
         return await caller.run("overview")
 
-    @routes.get("/groups", response_model=Groups, responses=responses(), tags=["agents"], operation_id="agent.groups")
+    @Subject(routes, AGENTS.tag).request("GET /groups", "agent.groups", Groups)
     async def groups(caller: Asking) -> Any:
         """List the groups and roles that agents have."""
         return await caller.run("agent.groups")
-
-
-def _add_ways(routes: APIRouter) -> None:
-    @routes.get(
-        "/providers", response_model=list[Told], responses=responses(), tags=["relay"], operation_id="provider.list"
-    )
-    async def providers(caller: Asking) -> Any:
-        """List the providers whose servers can be added by name."""
-        return await caller.run("provider.list")
-
-    @routes.get("/route", response_model=Route, responses=responses(404, 409), tags=["relay"], operation_id="route")
-    async def route(
-        caller: Asking,
-        sender: Annotated[str, Query(max_length=320, examples=["support@acmejets.example"])],
-        from_header: Annotated[str | None, Query(max_length=998)] = None,
-        login: Annotated[str | None, Query(max_length=320)] = None,
-    ) -> Any:
-        """Explain the way of a sender's mail. Nothing is sent."""
-        return await caller.run("route", sender=sender, from_header=from_header, login=login)
-
-    @routes.get(
-        "/doctor", response_model=Diagnosis, responses=responses(404, 409), tags=["relay"], operation_id="doctor"
-    )
-    async def doctor(
-        caller: Asking,
-        profile: Annotated[str | None, Query(pattern=NAME_PATTERN)] = None,
-    ) -> Any:
-        """Find out whether mail of a profile arrives, or of all. Nothing is sent."""
-        findings = await caller.all_of("doctor", name=profile)
-        return {"ok": all(one.get("level") != "bad" for one in findings), "findings": findings}
-
-
-def _add_secrets(routes: APIRouter) -> None:
-    @routes.get(
-        "/secrets",
-        response_model=list[SecretEntry],
-        responses=responses(),
-        tags=["secrets"],
-        operation_id="secrets.list",
-    )
-    async def secrets(caller: Asking) -> Any:
-        """List who has a password and where it is kept; no value is ever shown."""
-        return await caller.run("secrets.list")
-
-    @routes.post(
-        "/secrets/import",
-        response_model=Told,
-        responses=responses(409),
-        tags=["secrets"],
-        operation_id="secrets.import",
-    )
-    async def import_secrets(caller: Asking) -> Any:
-        """Move the passwords that stand in directory.toml to the vault."""
-        return await caller.run("secrets.import")
-
-    @routes.post(
-        "/secrets/rotate",
-        response_model=Told,
-        responses=responses(409),
-        tags=["secrets"],
-        operation_id="secrets.rotate",
-    )
-    async def rotate(caller: Asking) -> Any:
-        """Seal every password under a new master key."""
-        return await caller.run("secrets.rotate")

@@ -1,222 +1,144 @@
-"""Tests of servers and profiles, tables of profiles, the default server, and who uses a server."""
+"""Tests of servers and profiles, the default server, and who uses a server."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar, Literal
 
-from fastapi import APIRouter, Body, Query, Response
-from pydantic import BaseModel, ConfigDict, Field, StrictBool
+from fastapi import APIRouter, Query
+from pydantic import Field, StrictBool
 
+from relay.web.api.bodies import Body, Given, Page
 from relay.web.api.caller import Asking, given_values
-from relay.web.api.entries import Limit, Name, Start
-from relay.web.api.models import Page
-from relay.web.api.nouns import SERVERS
-from relay.web.api.problems import responses
+from relay.web.api.nouns import AGENTS, CHANNELS, SERVERS, Noun
+from relay.web.api.parameters import Part
+from relay.web.api.subject import Subject
 
-Following = Annotated[bool, Query(description="Only those who follow the default.")]
-_ADDRESS = Field(max_length=320, examples=["you@example.net"])
+_TO = "ann@customer.example"
 
 
-class ServerTrial(BaseModel):
-    """How to test a server. `send` false: stop before the message itself."""
+class ServerTrial(Given):
+    """How to test a server."""
 
-    model_config = ConfigDict(extra="forbid")
-
-    to: str = _ADDRESS
-    send: StrictBool = True
+    to: str = Field(max_length=320, description="To whom the test message goes.", examples=[_TO])
+    send: StrictBool = Field(True, description="False: stop before the message itself.", examples=[True])
 
 
-class ProfileTrial(BaseModel):
-    """How to test a profile. `to` left out: its own address. `round_trip`: look for it where it arrives."""
+class ProfileTrial(Given):
+    """How to test a profile."""
 
-    model_config = ConfigDict(extra="forbid")
+    example: ClassVar = {"to": _TO, "send": True}
 
-    to: str | None = Field(None, max_length=320)
-    send: StrictBool = True
-    round_trip: StrictBool = False
+    to: str | None = Field(
+        None, max_length=320, description="To whom the test message goes; left out, to the profile's own address."
+    )
+    send: StrictBool = Field(True, description="False: stop before the message itself.")
+    round_trip: StrictBool = Field(False, description="Look for the message in the mailbox where it arrives.")
 
 
-class UnsavedTrial(BaseModel):
+class UnsavedTrial(Given):
     """A server to test before it is saved. Its password may be that of a saved server with the same way in."""
 
-    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
+    example: ClassVar = {"password": "correct horse battery staple", "send": False}
 
-    values: SERVERS.changes = Field(examples=[{"host": "smtp.gmail.com"}])  # type: ignore[name-defined]
-    to: str = _ADDRESS
+    values: SERVERS.changes = Field(description="Its keys.")  # type: ignore[name-defined]
+    to: str = Field(max_length=320, description="To whom the test message goes.", examples=[_TO])
     password: str | None = None
     name: str | None = Field(None, description="The saved server whose password is meant.")
-    send: StrictBool = True
+    send: StrictBool = Field(True, description="False: stop before the message itself.")
 
 
-class TrialStep(BaseModel):
+class TrialStep(Body):
     """One step of a test, with the server's own words."""
 
-    step: str
-    ok: bool
-    detail: str
+    step: str = Field(
+        description="resolve, connect, ehlo, starttls, login, mail, rcpt, message; send-as where nothing was sent; the "
+        "steps of a round trip.",
+        examples=["message"],
+    )
+    ok: bool = Field(examples=[True])
+    detail: str = Field(examples=["sent: 250 2.0.0 OK 1795514355 gsmtp"])
 
 
-class TrialResult(BaseModel):
-    """What came of a test."""
+class TrialResult(Body):
+    """What came of a test. The first step that fails is the last."""
 
-    ok: bool
+    ok: bool = Field(examples=[True])
     steps: list[TrialStep]
 
 
-class Default(BaseModel):
+class Default(Body):
     """Who follows the default server."""
 
-    followers: list[str]
+    followers: list[str] = Field(examples=[["support", "jane"]])
 
 
-class User(BaseModel):
+class User(Body):
     """Who sends through a server."""
 
-    name: str
-    kind: str
-    address: str
-    override: bool
-    follows_default: bool
+    name: str = Field(examples=["support"])
+    kind: Literal["channel", "agent"] = Field(examples=["channel"])
+    address: str = Field(examples=["support@acmejets.example"])
+    override: bool = Field(description="Whether it logs in with its own account.", examples=[True])
+    follows_default: bool = Field(
+        description="Whether it chose no server, and follows the default one.", examples=[True]
+    )
 
 
 class Users(Page[User]):
-    """A part of those who send through a server, and how many channels and agents they are in all."""
+    """A part of those who send through a server, in the order of their names."""
 
-    channels: int
-    agents: int
-
-
-class Sheet(BaseModel):
-    """A table as CSV. Nothing changes until `confirm`; `expected` is the `version` of what was shown."""
-
-    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
-
-    text: str = Field(examples=["name,address,group\njane,jane@acmejets.example,sales\n"])
-    confirm: StrictBool = False
-    expected: str | None = None
+    channels: int = Field(description="How many channels they are in all.", examples=[1])
+    agents: int = Field(description="How many agents they are in all.", examples=[0])
 
 
-class SheetFault(BaseModel):
-    """What is wrong in a line."""
+class UsersPart(Part):
+    """Which users of a server."""
 
-    line: int
-    key: str
-    message: str
+    following: bool = Field(False, description="Only those who follow the default.")
 
 
-class SheetChange(BaseModel):
-    """What a table changes of one entry: old and new, by key."""
-
-    name: str
-    keys: dict[str, list[Any]]
-
-
-class SheetResult(BaseModel):
-    """What a table adds and changes, and whether that is done."""
-
-    rows: int
-    adds: list[str]
-    changes: list[SheetChange]
-    unchanged: int
-    faults: list[SheetFault]
-    version: str
-    done: bool
+def add_routes(routes: APIRouter) -> None:
+    """Add these routes."""
+    _add_server_routes(Subject(routes, SERVERS.tag))
+    for noun in (CHANNELS, AGENTS):
+        _add_profile_routes(Subject(routes, noun.tag), noun)
 
 
-def router() -> APIRouter:
-    """Return these routes."""
-    routes = APIRouter()
-    _add_server_routes(routes)
-    for noun in ("channel", "agent"):
-        _add_profile_routes(routes, noun)
-        _add_sheet_routes(routes, noun)
-    return routes
+def _add_server_routes(subject: Subject) -> None:
+    one = "/servers/{name}"
 
-
-def _add_server_routes(routes: APIRouter) -> None:
-    @routes.post(
-        "/servers/try",
-        response_model=TrialResult,
-        responses=responses(404, 409),
-        tags=["servers"],
-        operation_id="server.try",
-    )
+    @subject.request("POST /servers/try", "server.try", TrialResult, 404, 409)
     async def try_server(caller: Asking, body: UnsavedTrial) -> Any:
-        """Test a server before it is saved, step by step."""
+        """Test a server before it is saved, step by step. Nothing of it is kept."""
         params = {"values": given_values(body.values), "to": body.to, "send": body.send}
         return _result(await caller.all_of("server.try", password=body.password, name=body.name, **params))
 
-    @routes.post(
-        "/servers/{name}/test",
-        response_model=TrialResult,
-        responses=responses(404, 409),
-        tags=["servers"],
-        operation_id="server.test",
-    )
-    async def test_server(caller: Asking, name: Name, body: ServerTrial) -> Any:
+    @subject.request(f"POST {one}/test", "server.test", TrialResult, 404, 409)
+    async def test_server(caller: Asking, name: SERVERS.name, body: ServerTrial) -> Any:  # type: ignore[name-defined]
         """Test a server step by step."""
         return _result(await caller.all_of("server.test", name=name, to=body.to, send=body.send))
 
-    @routes.post(
-        "/servers/{name}/default",
-        response_model=Default,
-        responses=responses(404, 409),
-        tags=["servers"],
-        operation_id="server.default",
-    )
-    async def default(caller: Asking, name: Name) -> Any:
-        """Make a server the default; who chooses none follows."""
+    @subject.request(f"POST {one}/default", "server.default", Default, 404, 409)
+    async def default(caller: Asking, name: SERVERS.name) -> Any:  # type: ignore[name-defined]
+        """Make a server the default. Who chooses none follows."""
         return await caller.run("server.default", name=name)
 
-    @routes.get(
-        "/servers/{name}/users",
-        response_model=Users,
-        responses=responses(404),
-        tags=["servers"],
-        operation_id="server.users",
-    )
-    async def users(
-        caller: Asking, name: Name, following: Following = False, start: Start = 0, limit: Limit = 50
-    ) -> Any:
+    @subject.request(f"GET {one}/users", "server.users", Users, 404)
+    async def users(caller: Asking, name: SERVERS.name, wanted: Annotated[UsersPart, Query()]) -> Any:  # type: ignore[name-defined]
         """List who sends through a server."""
-        return await caller.run("server.users", name=name, following=following, start=start, limit=limit)
+        return await caller.run("server.users", name=name, **wanted.model_dump())
 
 
-def _add_profile_routes(routes: APIRouter, noun: str) -> None:
-    @routes.post(
-        f"/{noun}s/{{name}}/test",
-        response_model=TrialResult,
-        responses=responses(404, 409),
-        tags=[f"{noun}s"],
-        summary=f"Test a {noun} step by step",
-        operation_id=f"{noun}.test",
+def _add_profile_routes(subject: Subject, noun: Noun) -> None:
+    @subject.request(
+        f"POST {noun.path}/{{name}}/test",
+        f"{noun.word}.test",
+        TrialResult,
+        404,
+        409,
+        summary=f"Test {noun.one} step by step",
     )
-    async def test_profile(caller: Asking, name: Name, body: ProfileTrial) -> Any:
-        steps = caller.all_of(f"{noun}.test", name=name, to=body.to, send=body.send, round_trip=body.round_trip)
+    async def test_profile(caller: Asking, name: noun.name, body: ProfileTrial) -> Any:  # type: ignore[name-defined]
+        steps = caller.all_of(f"{noun.word}.test", name=name, to=body.to, send=body.send, round_trip=body.round_trip)
         return _result(await steps)
-
-
-def _add_sheet_routes(routes: APIRouter, noun: str) -> None:
-    @routes.get(
-        f"/{noun}s.csv",
-        response_class=Response,
-        responses={**responses(), 200: {"content": {"text/csv": {}}}},
-        tags=[f"{noun}s"],
-        summary=f"Export all {noun}s as CSV",
-        operation_id=f"{noun}.export",
-    )
-    async def export(caller: Asking) -> Response:
-        sheet = await caller.run(f"{noun}.export")
-        return Response(sheet["text"], media_type="text/csv")
-
-    @routes.post(
-        f"/{noun}s.csv",
-        response_model=SheetResult,
-        responses=responses(409, 412),
-        tags=[f"{noun}s"],
-        summary=f"Import {noun}s from CSV",
-        operation_id=f"{noun}.import",
-    )
-    async def import_sheet(caller: Asking, body: Annotated[Sheet, Body()]) -> Any:
-        return await caller.run(f"{noun}.import", text=body.text, confirm=body.confirm, expected=body.expected)
 
 
 def _result(steps: list[dict[str, Any]]) -> dict[str, Any]:

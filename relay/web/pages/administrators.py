@@ -72,15 +72,15 @@ async def _password(visit: Visit) -> Response:
     if visit.text("way") == "password" and password is None:
         faults = {"password": "type the new password, or make a one-time link"}
         return visit.render("administrator_edit.html", status=422, record=record, roles=ROLES, faults=faults)
-    given = {"password": password} if visit.text("way") == "password" else {}
+    name = record["name"]
     try:
-        done = await visit.run("admin.password", name=record["name"], **given)
+        if visit.text("way") != "password":
+            return _show_link(visit, name, await visit.run("admin.invite", name=name))
+        await visit.run("admin.password", name=name, password=password)
     except Refused as error:
         faults = {"password": str(error)}
         return visit.render("administrator_edit.html", status=422, record=record, roles=ROLES, faults=faults)
-    if done["url"] is None:
-        return visit.redirect(f"{PATH}/{segment(record['name'])}", f"the password of {record['name']} is set")
-    return _show_link(visit, record["name"], done)
+    return visit.redirect(f"{PATH}/{segment(name)}", f"the password of {name} is set")
 
 
 async def _ask(visit: Visit) -> Response:

@@ -14,18 +14,6 @@ from relay.web.visit import Visit, page
 PATH = "/audit"
 _KEYS = ("who", "what", "operation")
 _LONGEST = 300
-_NOUNS = (
-    "account",
-    "admin",
-    "agent",
-    "application",
-    "channel",
-    "directory",
-    "queue",
-    "script",
-    "server",
-    "token",
-)
 
 
 def routes(site: Site) -> list[Route]:
@@ -49,12 +37,18 @@ async def _list(visit: Visit) -> Response:
         status=422 if fault else 200,
         asking=asking,
         spans=SPANS,
-        nouns=_NOUNS,
+        nouns=_nouns(visit),
         is_folded=not asking.has_any((*_KEYS, "time", "from", "until")),
         entries=[{**entry, "changes": [_shown(change) for change in entry["changes"]]} for entry in found["items"]],
         next=found["next"],
         fault=fault,
     )
+
+
+def _nouns(visit: Visit) -> list[str]:
+    """Return on what there are operations that change anything; "directory" is what an editor did."""
+    operations = visit.site.operations
+    return sorted({"directory", *(name.partition(".")[0] for name in operations.names if operations.is_change(name))})
 
 
 def _shown(change: Mapping[str, Any]) -> dict[str, str]:

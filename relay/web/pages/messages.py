@@ -1,13 +1,14 @@
 """The pages of the history: what became of every message, and the whole journey of one."""
 
 from base64 import b64decode
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
-from typing import Any
+from typing import Any, NamedTuple
 
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
+from relay.control.changed_headers import changed_headers
 from relay.control.refused import Refused
 from relay.delivery.lifecycle import State
 from relay.web.asking import SPANS, Asking
@@ -17,6 +18,8 @@ from relay.web.visit import ADMINISTRATORS, Visit, page
 
 PATH = "/messages"
 _KEYS = ("sender", "to", "subject", "message_id", "state", "profile")
+# Of more recipients those are folded who have the message; they would stand between a person and the journey.
+_FEW, _MOST_OPEN = 12, 50
 # What the states let people do; the operations decide.
 ACTIONS: Mapping[str, tuple[str, ...]] = {
     State.QUEUED: ("retry", "hold", "remove"),
@@ -62,16 +65,39 @@ async def _show(visit: Visit) -> Response:
     if isinstance(record, Response):
         return record
     is_open = not State(record["state"]).is_final
+    route = await (_preview(visit, record) if is_open else _again(visit, record))
+    changed = changed_headers(record["attempts"])
+    if is_open and route["route"]:  # what the next attempt changes stands there already
+        changed = [one for one in changed if one.changes != route["route"]["changes"]]
     return visit.render(
         "message.html",
         record=record,
         steps=steps_of(record),
+        recipients=parted(record["recipients"]),
         actions=ACTIONS.get(record["state"], ()),
         is_open=is_open,
         has_content=is_open,
         about=_about(record),
-        **await (_preview(visit, record) if is_open else _again(visit, record)),
+        changed=changed,
+        **route,
     )
+
+
+class Parted(NamedTuple):
+    """Recipients as a page shows them: these at once, and the others where somebody unfolds them."""
+
+    shown: Sequence[Mapping[str, Any]]
+    folded: Sequence[Mapping[str, Any]]
+
+
+def parted(recipients: Sequence[Mapping[str, Any]]) -> Parted:
+    """Return all recipients where they are few; of many, at once those alone who have not got the message."""
+    if len(recipients) <= _FEW:
+        return Parted(recipients, ())
+    open_ = [one for one in recipients if one["state"] != State.DELIVERED or one["returned"]][:_MOST_OPEN]
+    shown = open_ or recipients[:_FEW]
+    known = {id(one) for one in shown}
+    return Parted(shown, [one for one in recipients if id(one) not in known])
 
 
 async def _record(visit: Visit) -> Any:

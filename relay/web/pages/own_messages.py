@@ -3,6 +3,7 @@
 from starlette.responses import Response
 from starlette.routing import Route
 
+from relay.control.changed_headers import changed_headers
 from relay.web.site import Site
 from relay.web.visit import AGENTS, Visit, page
 
@@ -26,4 +27,4 @@ async def _list(visit: Visit) -> Response:
 
 async def _show(visit: Visit) -> Response:
     message = await visit.run("agent.message", name=visit.actor.name, id=visit.path["id"])
-    return visit.render("own_message.html", message=message)
+    return visit.render("own_message.html", message=message, changed=changed_headers(message["attempts"]))

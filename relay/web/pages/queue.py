@@ -54,10 +54,11 @@ async def _act(visit: Visit) -> Response:
         raise Refused("choose what to do: retry, hold, release or remove")
     ids = list(dict.fromkeys(one for one in visit.form.getlist("id") if isinstance(one, str)))[:_MOST]
     if not ids:
-        return visit.redirect(back, "Nothing was chosen: tick the messages first.")
+        return visit.redirect(back, "Nothing was chosen: tick the messages first.", is_done=False)
     if action == "remove" and visit.text("confirm") != "yes":
         return await _ask(visit, ids, back)
-    return visit.redirect(back, told([await _do(visit, action, id_) for id_ in ids]))
+    outcomes = [await _do(visit, action, id_) for id_ in ids]
+    return visit.redirect(back, told(outcomes), is_done=set(outcomes) == {_DONE[action]})
 
 
 async def _ask(visit: Visit, ids: Sequence[str], back: str) -> Response:
@@ -68,7 +69,7 @@ async def _ask(visit: Visit, ids: Sequence[str], back: str) -> Response:
         except Refused:  # it left meanwhile: then there is nothing to ask about it
             continue
     if not records:
-        return visit.redirect(back, "None of these messages waits any more.")
+        return visit.redirect(back, "None of these messages waits any more.", is_done=False)
     return visit.render("queue_remove.html", records=records, back=back)
 
 

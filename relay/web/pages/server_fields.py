@@ -54,6 +54,7 @@ def server_groups(
         Group("Use", _use(record, followed)),
         _tls_group(),
         _limits_group(),
+        Group("Advanced", (_CHUNKING,), is_folded=True),
         _oauth_group(record),
         mailbox_group(record, "Where mail to the server's address arrives: for mail that comes back."),
     )
@@ -194,6 +195,14 @@ _LIMITS = (
     _number("messages_per_minute", "Messages per minute", "The rest waits its turn."),
     _number("recipients_per_day", "Recipients per day", "In any 24 hours; the rest waits."),
     Field(key="shared_limits", label="All accounts of this server together have these limits", kind="check"),
+)
+
+
+_CHUNKING = Field(
+    key="chunking",
+    label="Send in chunks (BDAT)",
+    kind="check",
+    hint="Where the server offers CHUNKING: less work for both sides. Try it with a test before you rely on it.",
 )
 
 

@@ -155,8 +155,7 @@ function replaceLiveParts(fresh) {
 }
 
 if (document.querySelector("[data-live]") && window.EventSource) {
-  const events = new EventSource("/events");
-  let isReading = false, isStale = false;
+  let events = null, isReading = false, isStale = false;
   async function readAgain() {
     isStale = true;
     if (isReading || document.hidden) return;
@@ -173,8 +172,18 @@ if (document.querySelector("[data-live]") && window.EventSource) {
       isReading = false;
     }
   }
-  events.addEventListener("changed", readAgain);
-  events.addEventListener("open", readAgain);  // what changed before it was open nobody told
-  document.addEventListener("visibilitychange", () => { if (isStale) readAgain(); });
-  window.addEventListener("pagehide", () => events.close());
+  // Only what one looks at listens: a browser has six connections to a server, each listener keeps one, and the tab
+  // behind the sixth would wait for ever.
+  function listen() {
+    if (document.hidden) { stopListening(); return; }
+    if (events) return;
+    events = new EventSource("/events");
+    events.addEventListener("changed", readAgain);
+    events.addEventListener("open", readAgain);  // what changed before it was open nobody told
+  }
+  function stopListening() { events?.close(); events = null; }
+  listen();
+  document.addEventListener("visibilitychange", listen);
+  window.addEventListener("pagehide", stopListening);
+  window.addEventListener("pageshow", listen);
 }
