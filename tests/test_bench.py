@@ -152,6 +152,6 @@ def test_stacks_are_counted_by_function_and_by_folder() -> None:
     )
     parse = hotspots.Frame("parse", "relay/mail/header.py")
     assert (shares.seen, shares.own[parse], shares.whole[parse]) == (100, 70, 90)
-    assert shares.caused == {"relay/mail": 90, "the loop itself": 10}
+    assert shares.caused == {"relay/mail": 90, "the loop, and threads": 10}
     assert shares.own_folder == {"relay/mail": 70, "re": 20, "asyncio": 10}
     assert "| parse (relay/mail/header.py)    | 70.0% |              90.0% |" in hotspots.tables(shares, 5)

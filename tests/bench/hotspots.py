@@ -23,7 +23,8 @@ from tests.bench.usage import thread_seconds
 from tests.peers.system import private_folder, running
 
 _RATE = 200  # looks a second
-_NOBODY = "the loop itself"
+_NOBODY = "the loop, and threads"
+_OUTSIDE = "(outside Python)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +36,9 @@ class Frame:
 
     @classmethod
     def parse(cls, text: str) -> "Frame":
-        """Read "FUNCTION (FILE:LINE)", as py-spy writes it."""
+        """Read "FUNCTION (FILE:LINE)", as py-spy writes it; nothing for a thread that runs no Python at the moment."""
+        if not text:
+            return cls(_OUTSIDE, _OUTSIDE)
         function, _, place = text.rpartition(" (")
         return cls(function, place.rstrip(")").rpartition(":")[0])
 

@@ -399,10 +399,11 @@ async def test_a_slow_reader_is_waited_for_piece_by_piece() -> None:
 
     async with scripted(answers={"DATA": read_slowly}) as server:
         started = time.monotonic()
-        way_out = Upstream("relay.example", replace(FAST, final=5))
+        timeouts = replace(FAST, reply=5, chunk=0.6, final=5)  # a piece takes some 0.02 s of it, on a machine at rest
+        way_out = Upstream("relay.example", timeouts)
         outcome = await way_out.deliver(transfer_to(server_at(server.port), content=LARGE))
         assert outcome.accepted
-        assert time.monotonic() - started > FAST.chunk
+        assert time.monotonic() - started > timeouts.chunk
         await way_out.aclose()
 
 

@@ -6,7 +6,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.peers.api import ApiClient
-from tests.peers.browser import cut_off, overflows, serious_faults, window
+from tests.peers.browser import overflows, serious_faults, window
 from tests.peers.canaries import MARK, canary
 from tests.peers.console import ADMINISTRATOR, Console, console_process
 from tests.peers.recorder import Recorder
