@@ -19,7 +19,7 @@ _RedirectStdin = Annotated[
 def register_authorize(app: Typer, noun: str, example: str) -> None:
     """Add the verb. `noun` is "server", "channel" or "agent"."""
 
-    @command(app, "authorize", f"relay {noun} authorize {example}", f"Let the account of a {noun} log in by OAuth.")
+    @command(app, "authorize", f"relay {noun} authorize {example}", f"Let the account of one {noun} log in by OAuth.")
     def authorize(context: Context, name: Name, redirect_stdin: _RedirectStdin = False) -> None:
         try:
             _authorize(context.obj, noun, name, from_stdin=redirect_stdin)

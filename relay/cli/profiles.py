@@ -129,7 +129,7 @@ def register_test(app: Typer, kind: str, example: str) -> None:
         app,
         "test",
         f"relay {kind} test {example} --to me@example.org",
-        f"Send a test message as a {kind} does, step by step.",
+        f"Send a test message as one {kind} does, step by step.",
     )
     def try_out(
         context: Context,

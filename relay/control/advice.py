@@ -23,10 +23,10 @@ class Holder:
 
     @property
     def mending(self) -> str:
-        """What gives it another secret, on its page and as a command."""
+        """What gives it another secret, with the command that does."""
         if self.server.auth is Auth.OAUTH2:
-            return f"authorize {self.words} again, on its page or with: relay {self.kind} authorize {self.name}"
-        return f"set a new password for {self.words}, on its page or with: relay {self.kind} password {self.name}"
+            return f"authorize {self.words} again with: relay {self.kind} authorize {self.name}"
+        return f"set a new password for {self.words} with: relay {self.kind} password {self.name}"
 
 
 def holder_of(directory: Directory, account: Account, profiles: list[str]) -> Holder | None:
@@ -64,7 +64,8 @@ def advice(record: dict[str, Any], holder: Holder | None) -> str:
         case Meaning.THROTTLE:
             return _wait("the server asks for a slower pace", until, "nothing needs to be done")
         case _:
-            return f"read the server's words, mend what they say, then: relay account release {record['account']}"
+            then = f"then let its mail go on with: relay account release {record['account']}"
+            return f"read the server's words, mend what they say, {then}"
 
 
 def reach_advice(record: dict[str, Any]) -> str:

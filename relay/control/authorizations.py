@@ -103,7 +103,7 @@ class Authorizations:
     async def client_secret(self, *, name: str, secret: str) -> dict[str, Any]:
         """Set the secret of a server's OAuth client."""
         if find_server(self._parts, name).oauth is None:
-            raise Refused(f"server '{name}' has no OAuth client; add [servers.{name}.oauth] to directory.toml")
+            raise Refused(f"server '{name}' has no OAuth client; set its provider and client_id first", key="oauth")
         was_set = self._parts.vault.has(client_owner(name))
         await self._parts.vault.put(client_owner(name), secret)
         note_secret("client_secret", was_set=was_set)

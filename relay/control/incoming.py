@@ -54,5 +54,4 @@ class IncomingPasswords:
 
 def no_mailbox(entry: Server | Profile) -> str:
     """Return the sentence about somebody whose mailbox nobody has named."""
-    table = "servers" if isinstance(entry, Server) else f"{entry.kind}s"
-    return f"'{entry.name}' has no mailbox; add [{table}.{entry.name}.incoming] with host to directory.toml"
+    return f"'{entry.name}' has no mailbox; set incoming.host first"

@@ -29,6 +29,7 @@ from relay.control.parts import Parts
 from relay.control.passwords import Passwords
 from relay.control.preview import Preview
 from relay.control.probes import Probes
+from relay.control.profile_trial import ProfileTrial
 from relay.control.profiles import Profiles
 from relay.control.providers import Providers
 from relay.control.queue import Waiting, counts
@@ -75,6 +76,8 @@ class Operations:
             **Routes(parts).operations(),
             **Probes(parts).operations(),
             **Trial(parts).operations(),
+            **ProfileTrial(parts, ProfileKind.CHANNEL).operations(),
+            **ProfileTrial(parts, ProfileKind.AGENT).operations(),
             **Doctor(parts).operations(),
             **Waiting(parts).operations(),
             **Preview(parts).operations(),

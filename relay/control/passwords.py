@@ -90,7 +90,8 @@ def check_password_counts(parts: Parts, entry: Server | Profile) -> SecretRef:
     ref = ref_of(entry)
     if _ref_in_use(parts.directory.routing().directory, entry).token is not None:
         noun = "server" if isinstance(entry, Server) else str(entry.kind)
-        raise Refused(f"'{entry.name}' logs in by OAuth, without a password; use: relay {noun} authorize {entry.name}")
+        way = f"authorize it with: relay {noun} authorize {entry.name}"
+        raise Refused(f"'{entry.name}' logs in by OAuth, without a password; {way}")
     if ref.source:
         raise Refused(
             f"'{entry.name}' takes its password from {ref.source}; set it there, or set password_from= to keep it here"

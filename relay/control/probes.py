@@ -24,6 +24,9 @@ from relay.secrets.sources import SecretUnavailable
 from relay.upstream.phase import Phase
 from relay.upstream.probe import Step, probe
 
+# What is said of an account without a secret, by whether it logs in by OAuth.
+_LACKS = {False: ("no password is set for", "set one"), True: ("nobody has authorized", "authorize it")}
+
 
 class Probes:
     """The operations that test; each yields {step, ok, detail}, and the first that fails is the last.
@@ -70,7 +73,7 @@ class Probes:
         profile = find_profile(self._parts, kind, name)
         route = self._parts.directory.routing().route_of(profile)
         if route is None:
-            raise Refused(f"{kind} '{name}' has no way out: its server has no account and no address")
+            raise no_way_out(kind, name)
         if round_trip:
             return self._parts.tests.kept(profile, self._test_round_trip(profile, route, to, send=send))
         recipient = read_address(to or profile.address, "to")
@@ -106,22 +109,30 @@ class Probes:
         content: Content | None,
     ) -> AsyncIterator[dict[str, Any]]:
         patient = Patient.of(server, account, profile if profile is not None and profile.override else None)
-        secret, lack = await self._secret(patient)
+        secret, lack = await secret_of(self._parts, patient)
         async for record in probe_steps(self._parts, server, account, secret, sender, recipient, content, lack=lack):
             yield record
 
-    async def _secret(self, patient: Patient) -> tuple[Secret | None, str]:
-        """Return the secret to log in with, or why there is none and what to do."""
-        ref, account = patient.ref, patient.account
-        if ref is None:
-            return None, ""
-        self._parts.secrets.forget(ref)  # a test asks the password's source anew
-        try:
-            secret = await self._parts.secrets.secret(ref)
-        except SecretUnavailable as unavailable:
-            return None, f"the secret of {account} cannot be had: {unavailable}"
-        lack = "no password is set for" if ref.token is None else "nobody has authorized"
-        return secret, "" if secret else f"{lack} {account}; mend it with: {patient.command}"
+
+def no_way_out(kind: ProfileKind, name: str) -> Refused:
+    """Return what is said of a profile whose mail could leave as nobody."""
+    return Refused(f"{kind} '{name}' has no way out: its server has no account and no address")
+
+
+async def secret_of(parts: Parts, patient: Patient) -> tuple[Secret | None, str]:
+    """Return the secret that an account logs in with, or why there is none and what to do."""
+    ref, account = patient.ref, patient.account
+    if ref is None:
+        return None, ""
+    parts.secrets.forget(ref)  # a test asks the password's source anew
+    try:
+        secret = await parts.secrets.secret(ref)
+    except SecretUnavailable as unavailable:
+        return None, f"the secret of {account} cannot be had: {unavailable}"
+    if secret is not None:
+        return secret, ""
+    lack, mending = _LACKS[ref.token is not None]
+    return None, f"{lack} {account}; {mending} with: {patient.command}"
 
 
 async def probe_steps(

@@ -66,7 +66,7 @@ class Sending:
         """Return since when and why the own account is held; None where it is not, or where there is none."""
         for hold in await self._parts.queue.holds() if profile.override else ():
             if Account(hold.server, hold.username) == account and hold.address in {"", profile.address}:
-                return {"since": rfc3339(hold.since), "reason": hold.reason}
+                return {"since": rfc3339(hold.since), "reason": hold.reason, "means": hold.meaning}
         return None
 
 

@@ -74,8 +74,8 @@ class Trial:
         """Raise Refused where there is a password to take, but not for where it would go."""
         if server.auth is Auth.NONE:
             return
-        if password is not None and (not password or not {"\r", "\n", "\0"}.isdisjoint(password)):
-            raise Refused("a password is one line of text and not empty", key="password")
+        if password is not None:
+            check_one_line(password)
         if server.auth is Auth.OAUTH2 and (saved is None or saved.oauth != server.oauth):
             raise Refused("a login by OAuth can be tested when the server is saved and authorized", key="auth")
         if password is not None and server.auth is not Auth.OAUTH2:
@@ -104,6 +104,12 @@ class Trial:
             return None
         self._parts.secrets.forget(ref)  # a test asks the password's source anew
         return await self._parts.secrets.secret(ref)
+
+
+def check_one_line(password: str) -> None:
+    """Raise Refused for what no protocol can bear as a password."""
+    if not password or not {"\r", "\n", "\0"}.isdisjoint(password):
+        raise Refused("a password is one line of text and not empty", key="password")
 
 
 def _server(values: Mapping[str, Any], name: str) -> Server:

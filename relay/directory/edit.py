@@ -154,7 +154,7 @@ def remove_server(document: Document, name: str, move_to: str | None = None) -> 
     users = [entry for table in _TABLES.values() for entry in _entries(document, table) if entry.get("server") == name]
     if users and move_to is None:
         count = "1 profile sends" if len(users) == 1 else f"{len(users)} profiles send"
-        raise EditRefused(f"{count} through '{name}'; say where to: --move-to SERVER")
+        raise EditRefused(f"{count} through '{name}'; say where to: --move-to SERVER", "move_to")
     if move_to is not None:
         _entry(document, "servers", move_to)
         if move_to == name:
@@ -296,12 +296,12 @@ def _plain(hint: object) -> object:
 def _check_new(document: Document, name: str, tables: Iterable[str], kind: str) -> None:
     wrong_name = name_fault(name)
     if wrong_name:
-        raise EditRefused(wrong_name)
+        raise EditRefused(wrong_name, "name")
     for table in tables:
         if name in _table(document, table):
             article = "an" if table[0] in "aeiou" else "a"
             raise EditRefused(
-                f"there is {article} {table.removesuffix('s')} '{name}' already; name the {kind} differently"
+                f"there is {article} {table.removesuffix('s')} '{name}' already; name the {kind} differently", "name"
             )
 
 

@@ -41,7 +41,7 @@ def oauth_warnings(directory: Directory) -> Findings:
 
 def _needed(server: Server) -> Findings:
     if server.auth is Auth.OAUTH2 and server.oauth is None:
-        yield "oauth", f'auth = "oauth2" needs it; add [servers.{server.name}.oauth] with provider and client_id'
+        yield "oauth", 'auth = "oauth2" needs it: the provider, and the client_id of the app that you registered there'
     elif server.auth is not Auth.OAUTH2 and server.oauth is not None:
         yield "oauth", 'it counts for auth = "oauth2" alone; set that, or remove this table'
 

@@ -102,10 +102,10 @@ async def _reach(connection: Connection, transfer: Transfer) -> AsyncGenerator[S
 async def _hand_over(connection: Connection, transfer: Transfer, *, send: bool) -> AsyncGenerator[Step, None]:
     if not transfer.recipients:
         return
-    await mail(connection, transfer)
-    yield Step("mail", ok=True, detail=f"{transfer.sender or '<>'} may send")
-    await rcpt(connection, transfer, 0)
-    yield Step("rcpt", ok=True, detail=f"{transfer.recipients[0].address} is accepted")
+    reply = await mail(connection, transfer)
+    yield Step("mail", ok=True, detail=f"{transfer.sender or '<>'} may send: {reply}")
+    reply = await rcpt(connection, transfer, 0)
+    yield Step("rcpt", ok=True, detail=f"{transfer.recipients[0].address} is accepted: {reply}")
     if send:
         reply = await data(connection, transfer)
         yield Step("message", ok=True, detail=f"sent: {reply}")

@@ -35,17 +35,18 @@ async def transact(connection: Connection, transfer: Transfer) -> Outcome:
     return _outcome(connection, envelope.refused, accepted=accepted)
 
 
-async def mail(connection: Connection, transfer: Transfer) -> None:
+async def mail(connection: Connection, transfer: Transfer) -> Reply:
     """MAIL, after a RSET where the connection needs one. Raises Failed, also for what this server cannot take."""
-    await _Envelope(connection, transfer).open()
+    return await _Envelope(connection, transfer).open()
 
 
-async def rcpt(connection: Connection, transfer: Transfer, index: int) -> None:
+async def rcpt(connection: Connection, transfer: Transfer, index: int) -> Reply:
     """RCPT for one recipient of the transfer. Raises Failed."""
     envelope = _Envelope(connection, transfer)
-    await envelope.ask(naming(connection, transfer, index))
+    reply = await envelope.ask(naming(connection, transfer, index))
     if index in envelope.refused:
         raise Failed(envelope.refused[index])
+    return reply
 
 
 async def data(connection: Connection, transfer: Transfer) -> Reply:
@@ -64,10 +65,12 @@ class _Envelope:
         self._connection = connection
         self._transfer = transfer
 
-    async def open(self) -> None:
-        """RSET, where it is needed, and MAIL, one by one. Raises Failed."""
-        for command in self._opening():
+    async def open(self) -> Reply:
+        """RSET, where it is needed, and MAIL, one by one; return the answer to MAIL. Raises Failed."""
+        *before, mail_ = self._opening()
+        for command in before:
             await self.ask(command)
+        return await self.ask(mail_)
 
     async def announce(self) -> None:
         """All that goes before the message. Raises Failed where nobody may have it."""
@@ -97,8 +100,11 @@ class _Envelope:
         if needs_data:
             await self.ask(DATA)
 
-    async def ask(self, *group: Command) -> None:
-        """Send a group in one go, and judge what is answered. Raises Failed where nobody may have the message."""
+    async def ask(self, *group: Command) -> Reply:
+        """Send a group in one go, judge what is answered, and return the last answer.
+
+        Raises Failed where nobody may have the message.
+        """
         connection = self._connection
         if any(command.phase is Phase.MAIL and command is not RSET for command in group[:2]):
             connection.needs_reset = True
@@ -110,6 +116,8 @@ class _Envelope:
             if answers.is_invited:
                 connection.abort()  # RFC 2920 section 3.1: whatever is said now is a message
             raise
+        last = answers.responses[-1]
+        return Reply.of_upstream(last.code, last.message)
 
     def _opening(self) -> list[Command]:
         self._connection.progress.phase = Phase.MAIL

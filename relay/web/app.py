@@ -33,7 +33,8 @@ from relay.web.pages import (
     tokens,
 )
 from relay.web.site import STATIC, Site
-from relay.web.visit import Visit, session_of, unavailable
+from relay.web.telling import not_now
+from relay.web.visit import Visit, session_of
 
 _Answer = Callable[[Request, Exception], Awaitable[Response]]
 
@@ -104,7 +105,7 @@ def _told(site: Site) -> _Answer:
         except Refused as refused:
             return await _unavailable(request, refused)
         visit = Visit(request, site, session)
-        return visit.render("refused.html", status=error.status_code, sentences=[sentence])
+        return visit.say_no(error.status_code, sentence)
 
     return answer
 
@@ -112,7 +113,7 @@ def _told(site: Site) -> _Answer:
 async def _unavailable(request: Request, error: Exception) -> Response:  # noqa: ARG001
     """Tell that nobody can be let in: what is refused to somebody who is in, the page itself tells."""
     assert isinstance(error, Refused)
-    return PlainTextResponse(f"{unavailable(error)}\n", status_code=503)
+    return PlainTextResponse(f"{not_now(error)}\n", status_code=503)
 
 
 async def _broken(request: Request, error: Exception) -> Response:

@@ -14,6 +14,7 @@ from starlette.routing import Route
 
 from relay.control.refused import Refused
 from relay.web.site import Site, ago, segment
+from relay.web.telling import sentences
 from relay.web.testing import Back, streamed
 from relay.web.visit import ADMINISTRATORS, Visit, page
 
@@ -56,8 +57,8 @@ class Consent:
             given = {key: kept[key] for key in ("state", "verifier")}
             done = await visit.run(f"{self.noun}.authorized", name=self.name, redirect=visit.text("redirect"), **given)
         except Refused as error:
-            return self._show(visit, kept, str(error).splitlines(), status=422)
-        return visit.redirect(self.back, _done(done))
+            return self._show(visit, kept, sentences(error), status=422)
+        return visit.redirect(self.back, _done(done), is_done=not done["warning"])
 
     @property
     def _title(self) -> str:

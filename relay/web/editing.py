@@ -26,11 +26,13 @@ from relay.web.forms import (
     shown_texts,
 )
 from relay.web.site import Site, segment
+from relay.web.telling import in_short, sentences
 from relay.web.visit import ADMINISTRATORS, Visit, page
 
 Record: TypeAlias = Mapping[str, Any]
 MakeGroups: TypeAlias = Callable[[Visit, Record | None], Awaitable[Sequence[Group]]]
 Finish: TypeAlias = Callable[[Visit, str], Awaitable[str]]
+Check: TypeAlias = Callable[[Visit, Sequence[Field]], FieldFaults]
 About: TypeAlias = Callable[[Visit, Record | None], Awaitable[Mapping[str, Any]]]
 
 NAME = Field(
@@ -46,15 +48,19 @@ async def _nothing_more(visit: Visit, name: str) -> str:  # noqa: ARG001
     return ""
 
 
+def _nothing_wrong(visit: Visit, fields: Sequence[Field]) -> FieldFaults:  # noqa: ARG001
+    return {}
+
+
 async def _nothing_about(visit: Visit, record: Record | None) -> Mapping[str, Any]:  # noqa: ARG001
     return {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Noun:
-    """One kind of entry. `groups` makes its form (None: for a new one). `finish` does what is left after a save
-    (a password, a default) and returns a sentence about it. `templates` is how its own templates begin, and `about`
-    returns what these know beside the record, as `about`.
+    """One kind of entry. `groups` makes its form (None: for a new one). `check` says what is wrong between its fields.
+    `finish` does what is left after a save (a password, a default) and returns a sentence about it. `templates` is how
+    its own templates begin, and `about` returns what these know beside the record, as `about`.
     """
 
     word: str
@@ -62,6 +68,7 @@ class Noun:
     model: Editable
     groups: MakeGroups
     templates: str
+    check: Check = _nothing_wrong
     finish: Finish = _nothing_more
     about: About = _nothing_about
 
@@ -116,19 +123,19 @@ async def _new(noun: Noun, visit: Visit) -> Response:
 async def _add(noun: Noun, visit: Visit) -> Response:
     groups = await groups_of(noun, visit, None)
     fields = fields_of(groups)
-    values, faults = read_values([one for one in fields if one is not NAME], visit.form, noun.model)
+    values, faults = _read(noun, visit, [one for one in fields if one is not NAME])
     name = visit.text("name")
     if not name:
         faults["name"] = "this is needed"
-    sentences: list[str] = []
+    others: list[str] = []
     if not faults:
         try:
             given = given_values(values, fields, noun.model)
             await visit.run(f"{noun.word}.add", name=name, values=given)
             return await _done(noun, visit, name, f"{noun.word} {name} is added")
         except Refused as error:
-            faults, sentences = faults_of(error, fields, noun.place(name))
-    filled = Filled(texts=posted_texts(fields, visit.form), faults=faults, sentences=sentences)
+            faults, others = faults_of(error, fields, noun.place(name))
+    filled = Filled(texts=posted_texts(fields, visit.form), faults=faults, sentences=others)
     return await _show(noun, visit, groups, None, filled, status=422)
 
 
@@ -144,8 +151,8 @@ async def _save(noun: Noun, visit: Visit) -> Response:
     record = await visit.run(f"{noun.word}.show", name=name)
     groups = await groups_of(noun, visit, record)
     fields = fields_of(groups)
-    values, faults = read_values(fields, visit.form, noun.model)
-    sentences: list[str] = []
+    values, faults = _read(noun, visit, fields)
+    others: list[str] = []
     if not faults:
         try:
             changed = changed_values(values, fields, unfilled(record), noun.model)
@@ -154,11 +161,17 @@ async def _save(noun: Noun, visit: Visit) -> Response:
             return await _done(noun, visit, name, f"{noun.word} {name} is saved")
         except Conflict as error:
             record = await visit.run(f"{noun.word}.show", name=name)
-            sentences = [f"{error}. Below is what you entered; send it again to save it all the same."]
+            others = [f"{error}. Below is what you entered; send it again to save it all the same."]
         except Refused as error:
-            faults, sentences = faults_of(error, fields, noun.place(name))
-    filled = Filled(texts=posted_texts(fields, visit.form), faults=faults, sentences=sentences)
+            faults, others = faults_of(error, fields, noun.place(name))
+    filled = Filled(texts=posted_texts(fields, visit.form), faults=faults, sentences=others)
     return await _show(noun, visit, groups, record, filled, status=422)
+
+
+def _read(noun: Noun, visit: Visit, fields: Sequence[Field]) -> tuple[dict[str, Any], FieldFaults]:
+    """Return the values that were posted, and what is wrong with one or between several."""
+    values, faults = read_values(fields, visit.form, noun.model)
+    return values, {**noun.check(visit, fields), **faults}
 
 
 async def _ask(noun: Noun, visit: Visit) -> Response:
@@ -174,7 +187,8 @@ async def _remove(noun: Noun, visit: Visit) -> Response:
     try:
         await visit.run(f"{noun.word}.remove", name=name, **more)
     except Refused as error:
-        told = {"record": record, "about": await noun.about(visit, record), "sentences": str(error).splitlines()}
+        said = ["choose first where its senders go"] if error.key == "move_to" and not more else sentences(error)
+        told = {"record": record, "about": await noun.about(visit, record), "sentences": said}
         return visit.render(f"{noun.templates}_remove.html", status=409, noun=noun, **told)
     return visit.redirect(noun.path, f"{noun.word} {name} is removed")
 
@@ -184,7 +198,7 @@ async def _done(noun: Noun, visit: Visit, name: str, sentence: str) -> Response:
     try:
         more = await noun.finish(visit, name)
     except Refused as error:
-        return visit.redirect(noun.where(name), f"{sentence}, but: {error}", is_done=False)
+        return visit.redirect(noun.where(name), f"{sentence}, but: {in_short(error)}", is_done=False)
     return visit.redirect(noun.where(name), "; ".join(filter(None, (sentence, more))))
 
 

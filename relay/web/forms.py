@@ -5,7 +5,7 @@ field that is read. A key that the directory knows is read by its type there (`r
 key of a table in an entry is written with a dot ("incoming.host"), and `relay.web.tables` puts the table together.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
@@ -32,8 +32,9 @@ class Choice:
 class Field:
     """One question. `hint` stands below it; `off` is the reason why it cannot be answered now.
 
-    `start` is what a new form shows. `is_own`: no key of the entry; the noun reads it itself. `button` is what a button
-    beside it says, which sends the form to `button_to` and saves nothing.
+    `start` is what a new form shows. `check` raises ValueError, with a sentence, for a secret that can be none.
+    `is_own`: no key of the entry; the noun reads it itself. `button` is what a button beside it says, which sends the
+    form to `button_to` and saves nothing.
     """
 
     key: str
@@ -48,6 +49,7 @@ class Field:
     attributes: Mapping[str, str] = field(default_factory=dict)
     start: str = ""
     is_own: bool = False
+    check: Callable[[str], object] | None = None
     button: str = ""
     button_to: str = ""
 
@@ -105,6 +107,8 @@ def read_values(fields: Iterable[Field], form: FormData, model: Editable) -> tup
     faults: FieldFaults = {}
     texts = posted_texts(fields, form)
     for one in fields:
+        if one.is_secret:
+            faults |= _secret_fault(one, form)
         if one.is_secret or one.is_own:
             continue
         if one.off:
@@ -126,6 +130,17 @@ def read_values(fields: Iterable[Field], form: FormData, model: Editable) -> tup
             except EditRefused as error:
                 faults[one.key] = str(error).removeprefix(f"{one.key}: ")
     return values, faults
+
+
+def _secret_fault(one: Field, form: FormData) -> FieldFaults:
+    given = form.get(one.key)
+    if one.check is None or one.off or not isinstance(given, str) or not given:
+        return {}
+    try:
+        one.check(given)
+    except ValueError as error:
+        return {one.key: str(error)}
+    return {}
 
 
 def changed_values(
@@ -181,14 +196,15 @@ def faults_of(error: Refused, fields: Iterable[Field], place: str = "") -> tuple
 
 
 def _field_of(key: str, fields: Iterable[Field]) -> Field | None:
-    """Return the field that a key is about: its own, that of the list it is in, or the first one of its table."""
+    """Return the field that a key is about: its own, that of the list it is in, or the first to write of its table."""
     by_key = {one.key: one for one in fields}
     parts = key.replace("[", ".").split(".")
     for length in range(len(parts), 0, -1):
         known = by_key.get(".".join(parts[:length]))
         if known is not None:
             return known
-    return next((one for one in by_key.values() if one.key.startswith(f"{parts[0]}.")), None)
+    inner = [one for one in by_key.values() if one.key.startswith(f"{parts[0]}.")]
+    return next((one for one in inner if one.key in _worded(inner)), None)
 
 
 def _worded(fields: Iterable[Field]) -> frozenset[str]:

@@ -7,6 +7,7 @@ kept by a proxy, and a page runs no script and loads nothing but what this serve
 """
 
 import asyncio
+import re
 from collections.abc import Callable, Iterable
 from typing import TypeAlias
 from urllib.parse import urlsplit
@@ -18,9 +19,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from relay.endpoint import TcpAddress
 
-LARGEST_REQUEST = 16 * 1024 * 1024  # twenty thousand agents as CSV
+_MIB = 1024 * 1024
+LARGEST_FORM = _MIB
+LARGEST_TABLE = 16 * _MIB  # twenty thousand agents as CSV
+_TABLES = re.compile(r"/(?:channels|agents)/-/import|/api/v1/(?:channels|agents)\.csv")
 _BODY_SECONDS = 120.0
-_TOO_LARGE = f"a request has at most {LARGEST_REQUEST // 1024 // 1024} MiB"
 _UNKNOWN_HOST = "this server is not known by that name; open it by the [web] public_url of relay.toml"
 _ELSEWHERE = "this form was sent from another site; open the page anew and send it from there"
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -80,7 +83,7 @@ class Guard:
         if refusal is not None:
             await refusal(scope, receive, send_with_headers)
         else:
-            await self._app(scope, _bounded(receive), send_with_headers)
+            await self._app(scope, _bounded(receive, largest_request(scope["path"])), send_with_headers)
 
     def _refusal(self, scope: Scope) -> Response | None:
         headers, path = Headers(scope=scope), scope["path"]
@@ -89,8 +92,9 @@ class Guard:
             return None
         if host not in self._hosts:
             return self._refuse(path, 421, _UNKNOWN_HOST)
-        if int(headers.get("content-length") or 0) > LARGEST_REQUEST:
-            return self._refuse(path, 413, _TOO_LARGE)
+        most = largest_request(path)
+        if int(headers.get("content-length") or 0) > most:
+            return self._refuse(path, 413, _too_large(most))
         if scope["method"] not in _SAFE and not self._is_ours(headers):
             return self._refuse(path, 403, _ELSEWHERE)
         return None
@@ -104,14 +108,26 @@ class Guard:
 
 
 class RequestTooLarge(HTTPException):
-    """A request without a length turned out to be too large."""
+    """A request without a length turned out to be larger than `most` octets."""
 
-    def __init__(self) -> None:
-        super().__init__(413, _TOO_LARGE)
+    def __init__(self, most: int) -> None:
+        super().__init__(413, _too_large(most))
 
 
-def _bounded(receive: Receive) -> Receive:
-    """Let a body come in its time and size. What is waited for behind it, that the client leaves, has no end."""
+def largest_request(path: str) -> int:
+    """Return how many octets a request to a path may have."""
+    return LARGEST_TABLE if _TABLES.fullmatch(path) else LARGEST_FORM
+
+
+def _too_large(most: int) -> str:
+    return f"a request to this address has at most {most // _MIB} MiB"
+
+
+def _bounded(receive: Receive, most: int) -> Receive:
+    """Let a body come in its time and of at most this size (octets).
+
+    What is waited for behind it, that the client leaves, has no end.
+    """
     loop = asyncio.get_running_loop()
     received, is_whole, deadline = 0, False, loop.time() + _BODY_SECONDS
 
@@ -125,8 +141,8 @@ def _bounded(receive: Receive) -> Receive:
         if message["type"] == "http.request":
             received += len(message.get("body", b""))
             is_whole = not message.get("more_body", False)
-            if received > LARGEST_REQUEST:
-                raise RequestTooLarge
+            if received > most:
+                raise RequestTooLarge(most)
         return message
 
     return receive_some

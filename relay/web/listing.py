@@ -83,7 +83,8 @@ class Listing:
         """Return the addresses of the part before and behind this one, by "previous" and "next"."""
         found = {}
         if self.start > 0:
-            found["previous"] = self.url(start=max(self.start - PART, 0))
+            last = (total - 1) // PART * PART
+            found["previous"] = self.url(start=max(min(self.start - PART, last), 0))
         if self.start + PART < total:
             found["next"] = self.url(start=self.start + PART)
         return found

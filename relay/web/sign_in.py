@@ -6,6 +6,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from relay.control.actor import Role
+from relay.control.admission import TooMany
 from relay.control.refused import Refused, Unavailable
 from relay.web.site import Site
 from relay.web.visit import EVERYBODY, Visit, local_path, page, session_of
@@ -61,7 +62,10 @@ async def _sign_in(visit: Visit) -> Response:
         actor = await admission.sign_in(name, visit.secret("password") or "", visit.peer)
     except Refused as error:
         status = 503 if isinstance(error, Unavailable) else 429
-        return _ask(visit, wanted, name=name, fault=str(error), status=status)
+        response = _ask(visit, wanted, name=name, fault=str(error), status=status)
+        if isinstance(error, TooMany):
+            response.headers["Retry-After"] = str(error.seconds)
+        return response
     if actor is None:
         return _ask(visit, wanted, name=name, fault="this name and password do not go together", status=403)
     if old := visit.request.cookies.get(visit.site.cookie_name):

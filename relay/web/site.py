@@ -13,6 +13,7 @@ from relay import __version__
 from relay.control.admission import Admission
 from relay.control.operations import Operations
 from relay.web.pulse import Pulse
+from relay.web.telling import told
 
 _HERE = Path(__file__).parent
 STATIC = _HERE / "static"
@@ -59,7 +60,7 @@ def make_templates(hostname: str) -> Environment:
         "version": __version__,
         "static": {path.name: static_url(path) for path in sorted(STATIC.iterdir())},
     }
-    templates.filters |= {"size": size, "ago": ago, "age": age, "utc": utc, "segment": segment}
+    templates.filters |= {"size": size, "ago": ago, "age": age, "utc": utc, "segment": segment, "told": told}
     for name in templates.list_templates():
         templates.get_template(name)
     return templates

@@ -3,7 +3,7 @@
 The page is sent in pieces while the test goes on. Who closes it ends the test.
 """
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 from starlette.responses import StreamingResponse
 
 from relay.control.refused import Refused
+from relay.web.forms import Field
 from relay.web.visit import Visit
 
 Item: TypeAlias = Mapping[str, Any]
@@ -101,9 +102,23 @@ def refused_step(sentence: str) -> Item:
     return {"step": "refused", "ok": False, "detail": sentence}
 
 
+async def refused(*said: str) -> Items:
+    """Yield the only steps of a test that cannot begin: what is wrong."""
+    for sentence in said:
+        yield refused_step(sentence)
+
+
+def refused_fields(fields: Iterable[Field], faults: Mapping[str, str]) -> Items:
+    """Return the steps of a test of a form that has faults, each with the label of its field."""
+    labels = {one.key: one.label for one in fields}
+    return refused(*(f"{labels.get(key, key)}: {faults[key]}" for key in faults))
+
+
 def _trouble(failed: str) -> str:
     if not failed:
         return "Nothing was tested."
+    if failed == "login":
+        return f"It does not work yet: look at “{_title(failed)}”. The server did not take this user name and password."
     if failed == "refused":
         return "The test did not get to its end; the line above says why."
     return f"It does not work yet: look at “{_title(failed)}”."

@@ -8,6 +8,7 @@ from typing import Any, Literal, TypeAlias
 from relay.delivery.lifecycle import State
 from relay.upstream.phase import Phase
 from relay.web.site import size
+from relay.web.telling import told
 from relay.web.words import MEANINGS, PHASES, REPORTS, STATES
 
 Look: TypeAlias = Literal["plain", "good", "warn", "bad"]
@@ -122,7 +123,7 @@ def _report(report: Record) -> Step:
 def _now(record: Record) -> Iterator[Step]:
     """Yield where the message stands now."""
     state, note = State(record["state"]), STATES[record["state"]]
-    why = [Fact("Why", record["reason"], is_quoted=True)] if record["reason"] else []
+    why = [Fact("Why", told(record["reason"]), is_quoted=True)] if record["reason"] else []
     match state:
         case State.QUEUED | State.UNKNOWN:
             yield Step(title="Next attempt", at=record["next_attempt"], look="warn", note=note, facts=why)

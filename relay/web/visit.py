@@ -17,12 +17,12 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from relay import log
 from relay.control.actor import Actor, Role
 from relay.control.admission import Session
 from relay.control.refused import Forbidden, NotFound, Refused, Unavailable
-from relay.web.guard import LARGEST_REQUEST
+from relay.web.guard import largest_request
 from relay.web.site import Site
+from relay.web.telling import as_told, sentences, title
 
 Handler: TypeAlias = Callable[["Visit"], Awaitable[Response]]
 
@@ -85,14 +85,16 @@ class Visit:
         return self.request.client.host if self.request.client else ""
 
     async def run(self, operation: str, /, **params: Any) -> Any:
-        """Return the result of an operation. Raises Refused."""
-        return await self.site.operations.run(operation, params, self.actor)
+        """Return the result of an operation. Raises Refused, in the words of pages."""
+        with as_told(self.actor):
+            return await self.site.operations.run(operation, params, self.actor)
 
     async def stream(self, operation: str, /, **params: Any) -> AsyncGenerator[dict[str, Any]]:
-        """Yield the items of an operation as they come. Raises Refused."""
-        async with aclosing(self.site.operations.stream(operation, params, self.actor)) as items:
-            async for item in items:
-                yield item
+        """Yield the items of an operation as they come. Raises Refused, in the words of pages."""
+        with as_told(self.actor):
+            async with aclosing(self.site.operations.stream(operation, params, self.actor)) as items:
+                async for item in items:
+                    yield item
 
     def text(self, name: str) -> str:
         """Return a posted value, without blanks around it; "" for none, and for a file."""
@@ -135,11 +137,12 @@ class Visit:
 
     def refuse(self, error: Refused, *, status: int | None = None) -> Response:
         """Return the page of an operation that said no."""
-        if isinstance(error, Unavailable):
-            return self.render("refused.html", status=503, sentences=[unavailable(error)])
-        if status is None:
-            status = 403 if isinstance(error, Forbidden) else 404 if isinstance(error, NotFound) else 409
-        return self.render("refused.html", status=status, sentences=str(error).splitlines())
+        found = [number for kind, number in _STATUSES if isinstance(error, kind)]
+        return self.say_no(found[0] if found else status or 409, *sentences(error))
+
+    def say_no(self, status: int, *sentences: str) -> Response:
+        """Return the page that says why something was not done."""
+        return self.render("refused.html", status=status, title=title(status), sentences=sentences)
 
 
 def page(
@@ -160,13 +163,12 @@ def page(
         if visit.session is None:
             return _to_sign_in(visit)
         if visit.actor.role not in (posters if request.method == "POST" else roles):
-            return visit.render(
-                "refused.html", status=403, sentences=[f"this page is not for the role {visit.actor.role}"]
-            )
+            return visit.say_no(403, _not_for(visit.actor.role))
         if request.method == "POST":
-            visit.form = await request.form(max_fields=_MOST_FIELDS, max_files=1, max_part_size=LARGEST_REQUEST)
+            most = largest_request(request.url.path)
+            visit.form = await request.form(max_fields=_MOST_FIELDS, max_files=1, max_part_size=most)
             if not is_own_form(visit.form, visit.session):
-                return visit.render("refused.html", status=403, sentences=[_OLD_FORM])
+                return visit.say_no(403, _OLD_FORM)
         try:
             return await handler(visit)
         except Refused as error:
@@ -175,6 +177,12 @@ def page(
     return Route(path, answer, methods=[*by_method], name=path)
 
 
+_STATUSES = ((Unavailable, 503), (Forbidden, 403), (NotFound, 404))
+_INSTEAD = {
+    Role.ADMINISTRATOR: "it is for agents, each of whom has one",
+    Role.VIEWER: "a viewer looks at everything and changes nothing; ask an administrator",
+    Role.AGENT: "you find what is yours on My profile",
+}
 _OLD_FORM = "this form is out of date; go back, open the page anew and send it again"
 
 
@@ -186,10 +194,8 @@ async def session_of(request: Request, site: Site) -> Session | None:
     return await site.admission.session(cookie, peer, is_use=is_use) if cookie else None
 
 
-def unavailable(error: Refused) -> str:
-    """Return the sentence for strangers about a store that cannot be used, which the log has in full."""
-    log.broken(f"a page could not be shown: {error}")
-    return "this cannot be shown just now; relay's log says why"
+def _not_for(role: Role) -> str:
+    return f"this page is not for the role {role}: {_INSTEAD[role]}"
 
 
 def is_own_form(form: FormData, session: Session) -> bool:

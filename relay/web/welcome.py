@@ -15,9 +15,10 @@ from starlette.routing import Route
 
 from relay.control.actor import Actor, Role, Way
 from relay.control.admission import Invitation
-from relay.control.refused import Refused
+from relay.control.refused import Refused, Unavailable
 from relay.web.sign_in import begin_session, first_page
 from relay.web.site import Site
+from relay.web.telling import as_told
 from relay.web.visit import Visit
 
 _GONE = 410
@@ -31,13 +32,14 @@ def routes(site: Site) -> list[Route]:
         visit = Visit(request, site, None)
         token = request.path_params["token"]
         try:
-            invitation = await site.admission.invitation(token)
-            if invitation is None:
-                return visit.render("welcome_over.html", status=_GONE)
-            if request.method == "POST":
-                visit.form = await request.form(max_fields=10, max_files=0)
-                return await _accept(visit, token, invitation)
-            return await _ask(visit, invitation)
+            with as_told(None):
+                invitation = await site.admission.invitation(token)
+                if invitation is None:
+                    return visit.render("welcome_over.html", status=_GONE)
+                if request.method == "POST":
+                    visit.form = await request.form(max_fields=10, max_files=0)
+                    return await _accept(visit, token, invitation)
+                return await _ask(visit, invitation)
         except Refused as error:
             return visit.refuse(error)
 
@@ -49,6 +51,8 @@ async def _accept(visit: Visit, token: str, invitation: Invitation) -> Response:
     faults: dict[str, str] = {}
     try:
         actor = await _let_in(visit, token, invitation)
+    except Unavailable:
+        raise
     except Refused as error:
         if await admission.invitation(token) is None:  # somebody else was quicker
             return visit.render("welcome_over.html", status=_GONE)

@@ -25,7 +25,17 @@ OWN = {
     "agent.sending",
 }
 # What changes nothing in Relay, and yet sends, connects or gives away what is not for everybody's eyes.
-ACTS = {"server.test", "server.try", "channel.test", "agent.test", "doctor", "queue.export", "secrets.list"}
+ACTS = {
+    "server.test",
+    "server.try",
+    "channel.test",
+    "channel.try",
+    "agent.test",
+    "agent.try",
+    "doctor",
+    "queue.export",
+    "secrets.list",
+}
 ACTS |= {"channel.import", "agent.import"}
 ACTS |= {f"{noun}.{verb}" for noun in ("server", "channel", "agent") for verb in ("authorize", "authorized")}
 

@@ -67,7 +67,7 @@ async def test_accounts_in_trouble_come_with_what_to_do(parts: Parts) -> None:
     assert mailer["advice"].startswith("to send as support@acmejets.example, let the one who runs the server allow")
     assert (jane["account"], jane["state"], jane["reason"]) == (JANE, "held", "535 5.7.8 no")
     assert (jane["held_since"], jane["holder"]) == ("2025-11-24T09:00:00Z", {"kind": "agent", "name": "jane"})
-    assert jane["advice"] == "set a new password for agent 'jane', on its page or with: relay agent password jane"
+    assert jane["advice"] == "set a new password for agent 'jane' with: relay agent password jane"
     assert gone["holder"] is None
     assert gone["advice"].startswith("nobody sends through this account any more")
 

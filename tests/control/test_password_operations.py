@@ -122,5 +122,5 @@ async def test_a_mailboxs_password_in_the_file_is_moved_too(tmp_path: Path) -> N
 
 async def test_who_has_no_mailbox_has_no_password_for_it(tmp_path: Path) -> None:
     async with operations_in(tmp_path) as operations:
-        with pytest.raises(Refused, match=r"'support' has no mailbox; add \[channels.support.incoming\]"):
+        with pytest.raises(Refused, match=r"'support' has no mailbox; set incoming\.host first"):
             await operations.run("channel.incoming", {"name": "support", "password": "geheim-24"})

@@ -76,7 +76,7 @@ async def test_an_agent_tests_with_the_own_account_and_to_the_own_address(
 ) -> None:
     steps = await _steps(wired, "agent.test", name="jane")
     assert (steps[-1]["step"], steps[-1]["ok"]) == ("login", False)
-    said = "no password is set for main/jane@acmejets.example; mend it with: relay agent password jane"
+    said = "no password is set for main/jane@acmejets.example; set one with: relay agent password jane"
     assert steps[-1]["detail"] == said
     await wired.run("agent.password", {"name": "jane", "password": "hers"})
     assert all(step["ok"] for step in await _steps(wired, "agent.test", name="jane"))

@@ -40,7 +40,7 @@ def test_a_client_that_is_right(oauth: str) -> None:
 @pytest.mark.parametrize(
     ("oauth", "fault"),
     [
-        ("", 'oauth: auth = "oauth2" needs it; add [servers.x.oauth] with provider and client_id'),
+        ("", 'oauth: auth = "oauth2" needs it: the provider, and the client_id of the app'),
         ("provider = 'google'\nclient_id = ' '", "oauth.client_id: it is blank"),
         ("provider = 'google'\nclient_id = 'c'\nflow = 'device'", "oauth.flow: Google gives devices no access to mail"),
         ("provider = 'google'\nclient_id = 'c'\nflow = 'client_credentials'", "oauth.flow: Google does not know"),

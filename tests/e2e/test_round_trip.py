@@ -123,7 +123,7 @@ def test_a_profile_without_override_comes_back_to_the_servers_mailbox(relay: Rel
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (("absent",), "'absent' has no mailbox; add [channels.absent.incoming] with host to directory.toml"),
+        (("absent",), "'absent' has no mailbox; set incoming.host first"),
         (("imap", "--no-send"), "a round trip sends a message; leave one of --round-trip and --no-send out"),
     ],
 )

@@ -66,7 +66,7 @@ class _FormReader(HTMLParser):
         name = given.get("name", "")
         if tag == "input" and name and given.get("type") not in _BUTTONS:
             if given.get("type") not in _CHOSEN or "checked" in given:
-                self.values[name] = given.get("value", "on")
+                self.values[name] = given.get("value", "on" if given.get("type") in _CHOSEN else "")
         elif tag == "select":
             self._select = name
         elif tag == "option" and self._select and ("selected" in given or self._select not in self.values):

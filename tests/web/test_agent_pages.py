@@ -151,7 +151,7 @@ def test_several_are_invited_at_once(plain_page: Page, console: Console) -> None
         assert line.rpartition(",")[2].startswith(f"{console.url}/welcome/")
     plain_page.goto("/agents")
     plain_page.get_by_role("button", name="Invite the chosen").click()
-    expect(plain_page.get_by_role("status").first).to_contain_text("check the agents to invite first")
+    expect(plain_page.get_by_role("status").first).to_contain_text("tick the agents to invite first")
 
 
 def test_a_test_tells_its_steps(plain_page: Page, console: Console) -> None:
@@ -159,7 +159,7 @@ def test_a_test_tells_its_steps(plain_page: Page, console: Console) -> None:
     plain_page.goto("/agents/agent02")
     plain_page.get_by_label("An address to test with").fill("somebody@elsewhere.example")
     with plain_page.context.expect_page() as opened:
-        plain_page.get_by_role("button", name="Test", exact=True).click()
+        plain_page.get_by_role("button", name="Test connection").click()
     expect(opened.value.get_by_text("It works: the server took the message.")).to_be_visible()
 
 

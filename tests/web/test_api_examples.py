@@ -246,7 +246,7 @@ async def test_who_dawdles_and_who_meets_a_broken_store_are_told_so_too(monkeypa
 
     monkeypatch.setattr(guard, "_BODY_SECONDS", 0.01)
     with pytest.raises(HTTPException) as late:
-        await guard._bounded(nothing)()
+        await guard._bounded(nothing, 1)()
     assert (late.value.status_code, late.value.detail) == (408, KINDS[408].detail)
     broken = json.loads(bytes(refusal(Unavailable("/var/lib/relay/relay.db: it is full")).body))
     assert (broken["status"], broken["detail"]) == (503, KINDS[503].detail)

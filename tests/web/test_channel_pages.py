@@ -62,18 +62,20 @@ def test_one_is_added_with_an_override_and_tested(page: Page, console: Console) 
     page.get_by_label("Override server configuration").check()
     page.get_by_label("Email password").fill(canary("wrong"))
     page.get_by_label("Login password").fill(canary("login"))
+    page.get_by_label("An address to test with").fill(RECIPIENT)
+    page.get_by_role("button", name="Test connection").click()
+    expect(page.locator(TEST_HERE)).to_contain_text("look at “Log in”")
+    expect(page.locator("#test-here li").last).to_contain_text("535 5.7.8")
+    assert "sales" not in {one["name"] for one in console.relay.ask("channel", "list")}
+
+    page.get_by_label("Email password").fill(canary(SALES))
+    page.get_by_label("An address to test with").press("Enter")
+    expect(page.locator(TEST_HERE)).to_have_text("It works: the server took the message.")
     page.get_by_role("button", name="Add channel").click()
     expect(page.get_by_role("status")).to_contain_text("channel sales is added; its email password is set; its login")
 
     page.get_by_label("An address to test with").fill(RECIPIENT)
-    page.get_by_role("button", name="Test", exact=True).click()
-    expect(page.locator(TEST_HERE)).to_contain_text("look at “Log in”")
-    expect(page.locator("#test-here li").last).to_contain_text("535 5.7.8")
-
-    page.get_by_label("Email password").fill(canary(SALES))
-    page.get_by_role("button", name="Save").click()
-    page.get_by_label("An address to test with").fill(RECIPIENT)
-    page.get_by_role("button", name="Test", exact=True).click()
+    page.get_by_role("button", name="Test connection").click()
     expect(page.locator(TEST_HERE)).to_have_text("It works: the server took the message.")
 
     shown = console.relay.ask("channel", "show", "sales")
@@ -124,7 +126,13 @@ def test_nobody_overrides_an_internal_server(plain_page: Page) -> None:
     expect(plain_page.locator("td[data-label='Logs in as']")).to_have_text("<img src=x>@news")
     plain_page.goto("/channels/news")
     plain_page.locator("#f-server").select_option("backup")
+    plain_page.get_by_label("Email password").fill(canary("unused"))
     plain_page.get_by_role("button", name="Save").click()
+    expect(plain_page.locator("#password-fault")).to_contain_text("nobody logs in with it on an internal server")
+    plain_page.goto("/channels/news")
+    plain_page.locator("#f-server").select_option("backup")
+    plain_page.get_by_role("button", name="Save").click()
+    expect(plain_page.get_by_role("status")).to_contain_text("its override is off, because backup is internal")
     expect(plain_page.get_by_label("Override server configuration")).to_be_disabled()
     expect(plain_page.get_by_label("Override server configuration")).not_to_be_checked()
     expect(plain_page.locator(".facts")).to_contain_text("backup")
@@ -159,7 +167,7 @@ def test_a_mailbox_is_set_as_a_whole_and_taken_away(page: Page, console: Console
     assert console.relay.ask("channel", "show", "open")["incoming"]["port"] == port
 
     page.get_by_label("Round trip").check()
-    page.get_by_role("button", name="Test", exact=True).click()
+    page.get_by_role("button", name="Test connection").click()
     expect(page.locator(TEST_HERE)).to_contain_text("look at “Mailbox”")
 
     page.locator("#f-incoming\\.host").fill("")

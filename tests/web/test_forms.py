@@ -5,17 +5,18 @@ from typing import Any
 from starlette.datastructures import FormData
 
 from relay.control.refused import Refused
-from relay.directory.model import Server
+from relay.directory.model import Agent, Server
 from relay.faults import Fault
+from relay.secrets.login_password import prepare
 from relay.web.forms import Field, changed_values, faults_of, given_values, read_values, shown_texts
 
 FIELDS = (
     Field(key="host", label="Host"),
     Field(key="port", label="Port", kind="number"),
     Field(key="verify_tls", label="Check", kind="check"),
+    Field(key="incoming.protocol", label="Protocol", kind="select"),
     Field(key="incoming.host", label="Incoming host"),
     Field(key="incoming.port", label="Incoming port", kind="number"),
-    Field(key="incoming.protocol", label="Protocol", kind="select"),
     Field(key="default", label="Default", kind="check", is_own=True),
 )
 MAILBOX = {"host": "imap.example", "port": 993, "protocol": "imap", "watch_bounces": True, "ca_file": ""}
@@ -51,6 +52,13 @@ def test_nothing_is_changed_where_nothing_was_touched() -> None:
         record = {"host": "smtp.example", "verify_tls": True, "incoming": incoming}
         texts = {key: text for key, text in shown_texts(FIELDS, record).items() if text}
         assert changed_values(values_of(**texts), FIELDS, record, Server) == {}
+
+
+def test_a_secret_that_can_be_none_is_told_before_anything_is_saved() -> None:
+    fields = (Field(key="login", label="Login password", kind="password", check=prepare),)
+    short = {"login": "a login password has at least 8 characters"}
+    for given, told in (("short", short), ("long enough", {}), ("", {})):
+        assert read_values(fields, FormData({"login": given}), Agent) == ({}, told)
 
 
 def test_an_emptied_table_is_gone() -> None:

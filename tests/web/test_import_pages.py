@@ -3,11 +3,12 @@
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser, Page, expect
 
-from tests.peers.browser import overflows, serious_faults
+from tests.peers.api import ApiClient
+from tests.peers.browser import overflows, serious_faults, window
 from tests.peers.canaries import MARK, canary
-from tests.peers.console import Console, console_process
+from tests.peers.console import ADMINISTRATOR, Console, console_process
 from tests.peers.recorder import Recorder
 from tests.peers.relay import open_server
 
@@ -28,12 +29,12 @@ def console(upstream: Recorder) -> Iterator[Console]:
 
 
 @pytest.fixture(autouse=True)
-def _as_before(console: Console) -> Iterator[None]:
+def _as_before(api: ApiClient) -> Iterator[None]:
     yield
-    for agent in console.relay.ask("agent", "list"):
+    for agent in api.get("/agents")["items"]:
         if agent["name"] != "jane":
-            console.relay.command("agent", "remove", agent["name"])
-    console.relay.command("agent", "set", "jane", "group=sales")
+            assert api.ask("DELETE", f"/agents/{agent['name']}").status == 204
+    assert api.ask("PATCH", "/agents/jane", {"group": "sales"}).status == 200
 
 
 def paste(page: Page, text: str, noun: str = "agent") -> None:
@@ -49,7 +50,7 @@ def rows(page: Page) -> list[str]:
     return [" ".join(one.split()) for one in page.locator("tbody tr").all_inner_texts()]
 
 
-def test_a_table_is_shown_confirmed_and_done(page: Page, console: Console) -> None:
+def test_a_table_is_shown_confirmed_and_done(page: Page, api: ApiClient) -> None:
     text = f"name,address,group,password\njane,jane@acmejets.example,flights,\nbob,bob@acmejets.example,sales,{MARK}\n"
     page.goto("/agents")
     page.get_by_role("link", name="Import").click()
@@ -61,15 +62,15 @@ def test_a_table_is_shown_confirmed_and_done(page: Page, console: Console) -> No
     assert rows(page) == ["jane group sales flights"]
     expect(page.locator("main")).to_contain_text("Added: bob")
     assert MARK not in page.content()
-    assert console.relay.ask("agent", "show", "jane")["group"] == "sales"
+    assert api.get("/agents/jane")["group"] == "sales"
 
     page.get_by_role("button", name="Import 2 agents").click()
     expect(page.get_by_role("status").first).to_have_text("The table is imported: 1 added, 1 changed.")
-    assert console.relay.ask("agent", "show", "jane")["group"] == "flights"
-    assert console.relay.ask("agent", "show", "bob")["password_set"] is True
+    assert api.get("/agents/jane")["group"] == "flights"
+    assert api.get("/agents/bob")["password_set"] is True
 
 
-def test_every_fault_is_named_by_its_line_and_nothing_changes(plain_page: Page, console: Console) -> None:
+def test_every_fault_is_named_by_its_line_and_nothing_changes(plain_page: Page, api: ApiClient) -> None:
     paste(
         plain_page,
         "name,address,override\nbob,jane@acmejets.example,\n,x@acmejets.example,\njane,jane@acmejets.example,perhaps\n",
@@ -80,12 +81,12 @@ def test_every_fault_is_named_by_its_line_and_nothing_changes(plain_page: Page, 
     expect(plain_page.get_by_label("Or paste it")).to_have_value(
         "name,address,override\nbob,jane@acmejets.example,\n,x@acmejets.example,\njane,jane@acmejets.example,perhaps\n"
     )
-    assert [agent["name"] for agent in console.relay.ask("agent", "list")] == ["jane"]
+    assert [agent["name"] for agent in api.get("/agents")["items"]] == ["jane"]
 
 
-def test_a_change_meanwhile_is_told_before_anything_is_done(page: Page, console: Console) -> None:
+def test_a_change_meanwhile_is_told_before_anything_is_done(page: Page, api: ApiClient) -> None:
     paste(page, "name,group\njane,flights\n")
-    assert console.relay.command("agent", "set", "jane", "group=cargo").status == 0
+    assert api.ask("PATCH", "/agents/jane", {"group": "cargo"}).status == 200
     page.get_by_role("button", name="Import 1 agent").click()
     expect(page.get_by_role("alert")).to_contain_text("changed meanwhile")
     assert rows(page) == ["jane group cargo flights"]
@@ -93,14 +94,18 @@ def test_a_change_meanwhile_is_told_before_anything_is_done(page: Page, console:
     expect(page.get_by_role("status").first).to_contain_text("imported")
 
 
-def test_a_table_is_confirmed_by_who_brought_it_alone(page: Page, narrow_page: Page, console: Console) -> None:
+def test_a_table_is_confirmed_by_who_brought_it_alone(
+    page: Page, browser: Browser, console: Console, api: ApiClient
+) -> None:
     paste(page, "name,group\njane,flights\n")
     kept = page.locator("input[name=kept]").first.input_value()
-    paste(narrow_page, "name,group\njane,cargo\n")
-    narrow_page.locator("input[name=kept]").first.evaluate("(input, kept) => { input.value = kept; }", kept)
-    narrow_page.get_by_role("button", name="Import 1 agent").click()
-    expect(narrow_page.get_by_role("alert")).to_contain_text("no longer kept")
-    assert console.relay.ask("agent", "show", "jane")["group"] == "sales"
+    with window(browser, console.url) as context:
+        other = console.sign_in(context, ADMINISTRATOR, canary(ADMINISTRATOR))  # a session of its own
+        paste(other, "name,group\njane,cargo\n")
+        other.locator("input[name=kept]").first.evaluate("(input, kept) => { input.value = kept; }", kept)
+        other.get_by_role("button", name="Import 1 agent").click()
+        expect(other.get_by_role("alert")).to_contain_text("no longer kept")
+    assert api.get("/agents/jane")["group"] == "sales"
 
 
 def test_what_is_no_table_says_so(page: Page) -> None:
@@ -128,12 +133,12 @@ def test_an_export_goes_in_again_unchanged(page: Page) -> None:
         expect(page.get_by_role("status")).to_contain_text("nothing to change")
 
 
-def test_channels_come_in_alike(page: Page, console: Console) -> None:
+def test_channels_come_in_alike(page: Page, api: ApiClient) -> None:
     paste(page, "name,aliases\nsupport,help@acmejets.example;info@acmejets.example\n", "channel")
     assert rows(page) == ["support aliases nothing help@acmejets.example, info@acmejets.example"]
     page.get_by_role("button", name="Import 1 channel").click()
     expect(page.get_by_role("status").first).to_contain_text("0 added, 1 changed")
-    assert len(console.relay.ask("channel", "show", "support")["aliases"]) == 2
+    assert len(api.get("/channels/support")["aliases"]) == 2
 
 
 def test_a_large_table_comes_in_and_the_page_says_all_of_it(plain_page: Page) -> None:

@@ -88,7 +88,11 @@ def test_an_account_that_is_held_says_what_to_do_and_a_new_password_lets_its_mai
     expect(page.get_by_role("status")).to_contain_text("account acmejets/mailer@acmejets.example is released")
     upstream.replies["AUTH"] = good
     page.goto("/")
-    console.relay.set_password("server", "acmejets", canary("new mailer"))
+    mender = page.context.new_page()
+    mender.goto("/servers/acmejets")
+    mender.locator("#f-password").fill(canary("new mailer"))
+    mender.get_by_role("button", name="Save").click()
+    expect(mender.get_by_role("status").first).to_have_text("server acmejets is saved; its password is set")
     expect(page.get_by_role("table", name="Accounts in trouble")).to_have_count(0)
     wait_until(lambda: any(b"Held back" in message for message in upstream.messages), "the message that waited")
     expect(page.locator(".tile").filter(has_text="held").locator("strong")).to_have_text("0")

@@ -1,14 +1,14 @@
 """Servers: set up from nothing and tested live, the default, who uses them, and removing them."""
 
-import json
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Page, expect
 
-from tests.peers.browser import overflows, serious_faults, window
+from tests.peers.api import ApiClient
+from tests.peers.browser import overflows, serious_faults
 from tests.peers.canaries import canary
-from tests.peers.console import ADMINISTRATOR, Console, console_process
+from tests.peers.console import Console, console_process
 from tests.peers.dovecot import Dovecot
 from tests.peers.fixtures import Certificates
 from tests.peers.recorder import REPLIES, Recorder
@@ -38,45 +38,44 @@ def quiet(upstream: Recorder) -> Iterator[Recorder]:
     upstream.replies |= REPLIES
 
 
-def test_from_nothing_to_a_server_that_is_tested(
-    browser: Browser, dovecot: Dovecot, certificates: Certificates
+def test_one_is_set_up_and_tested_with_a_wrong_password_and_the_right_one(
+    page: Page, api: ApiClient, dovecot: Dovecot, certificates: Certificates
 ) -> None:
     dovecot.add_users({MAILER: canary(MAILER)})
-    with console_process({}) as console, window(browser, console.url) as context:
-        page = console.sign_in(context, ADMINISTRATOR, canary(ADMINISTRATOR))
-        page.goto("/servers")
-        page.get_by_role("link", name="Add the first one").click()
-        page.get_by_label("Name", exact=True).fill("acmejets")
-        page.get_by_label("Server name").fill("localhost")
-        page.locator("#f-port").fill(str(dovecot.starttls_port))
-        page.get_by_label("Authentication method").select_option("plain")
-        page.locator("#f-username").fill(MAILER)
-        page.locator("#f-password").fill(canary("wrong"))
-        page.get_by_text("Certificate and encryption").click()
-        page.get_by_label("Certificate authority").first.fill(str(certificates.ca_file))
-        page.get_by_label("An address to test with").fill(RECIPIENT)
+    page.goto("/servers")
+    page.get_by_role("link", name="Add a server").click()
+    page.get_by_label("Name", exact=True).fill("far")
+    page.get_by_label("Server name").fill("localhost")
+    page.locator("#f-port").fill(str(dovecot.starttls_port))
+    page.get_by_label("Authentication method").select_option("plain")
+    page.locator("#f-username").fill(MAILER)
+    page.locator("#f-password").fill(canary("wrong"))
+    page.get_by_text("Certificate and encryption").click()
+    page.get_by_label("Certificate authority").first.fill(str(certificates.ca_file))
+    page.get_by_label("An address to test with").fill(RECIPIENT)
 
-        page.get_by_role("button", name="Test", exact=True).click()
-        expect(page.locator("#test-here .outcome")).to_contain_text("look at “Log in”")
-        expect(page.locator("#test-here li").last).to_contain_text("535 5.7.8")
-        assert console.relay.ask("server", "list") == []
+    page.get_by_role("button", name="Test", exact=True).click()
+    expect(page.locator("#test-here .outcome")).to_contain_text("look at “Log in”")
+    expect(page.locator("#test-here li").last).to_contain_text("535 5.7.8")
+    assert api.ask("GET", "/servers/far").status == 404
 
-        page.locator("#f-password").fill(canary(MAILER))
-        page.get_by_role("button", name="Test", exact=True).click()
-        expect(page.locator("#test-here .outcome")).to_have_text("It works: the server took the message.")
+    page.locator("#f-password").fill(canary(MAILER))
+    page.get_by_role("button", name="Test", exact=True).click()
+    expect(page.locator("#test-here .outcome")).to_have_text("It works: the server took the message.")
 
-        page.get_by_role("button", name="Add server").click()
-        expect(page.get_by_role("status")).to_have_text("server acmejets is added; its password is set")
-        shown = console.relay.ask("server", "show", "acmejets")
-        assert (shown["default"], shown["password_set"], shown["auth"]) == (True, True, "plain")
-        expect(page.locator("#f-password")).to_have_value("")
-        expect(page.get_by_text("Set; fill in to replace it.")).to_be_visible()
+    page.get_by_role("button", name="Add server").click()
+    expect(page.get_by_role("status")).to_have_text("server far is added; its password is set")
+    shown = api.get("/servers/far")
+    assert (shown["default"], shown["password_set"], shown["auth"]) == (False, True, "plain")
+    expect(page.locator("#f-password")).to_have_value("")
+    expect(page.get_by_text("Set; fill in to replace it.")).to_be_visible()
 
-        page.get_by_label("An address to test with").fill(RECIPIENT)
-        page.get_by_role("button", name="Test", exact=True).click()
-        expect(page.locator("#test-here .outcome")).to_contain_text("It works")
-        page.goto("/servers")
-        expect(page.get_by_role("row", name="acmejets").locator("td[data-label='Last test']")).to_contain_text("ok")
+    page.get_by_label("An address to test with").fill(RECIPIENT)
+    page.get_by_role("button", name="Test", exact=True).click()
+    expect(page.locator("#test-here .outcome")).to_contain_text("It works")
+    page.goto("/servers")
+    expect(page.get_by_role("row", name="far").locator("td[data-label='Last test']")).to_contain_text("ok")
+    assert api.ask("DELETE", "/servers/far").status == 204
 
 
 def test_a_step_appears_as_soon_as_it_is_done(page: Page, quiet: Recorder) -> None:
@@ -117,41 +116,57 @@ def test_what_a_server_says_is_text(page: Page, quiet: Recorder) -> None:
     expect(page).to_have_title("acmejets · Relay")
 
 
-def test_changing_the_default_says_beforehand_who_follows(page: Page, console: Console) -> None:
+def test_changing_the_default_says_beforehand_who_follows(page: Page, api: ApiClient) -> None:
     page.goto("/servers/backup")
     page.get_by_role("link", name="Make it the default").click()
     expect(page.locator(".panel")).to_contain_text("1 channel and 1 agent follow the default")
     expect(page.locator(".names")).to_contain_text("support@acmejets.example")
     page.get_by_role("button", name="Make it the default").click()
     expect(page.get_by_role("status")).to_have_text("backup is the default server now; 2 senders follow it")
-    assert console.relay.ask("channel", "show", "support")["resolved_server"] == "backup"
-    assert console.relay.command("server", "default", "acmejets").status == 0
+    assert api.get("/channels/support")["resolved_server"] == "backup"
+    assert api.ask("POST", "/servers/acmejets/default").status == 200
 
 
-def test_the_default_is_not_removed(plain_page: Page, console: Console) -> None:
+def test_the_default_is_not_removed(plain_page: Page, api: ApiClient) -> None:
     plain_page.goto("/servers/acmejets/remove")
     expect(plain_page.locator(".panel")).to_contain_text("Make another one the default first: backup, idle")
-    plain_page.get_by_role("button", name="Remove acmejets").click()
-    expect(plain_page.get_by_role("alert")).to_contain_text("is the default server")
-    assert console.relay.ask("server", "show", "acmejets")["default"]
+    expect(plain_page.get_by_role("main").get_by_role("button")).to_have_count(0)
+    key = plain_page.locator("input[name=form_key]").first.input_value()
+    refused = plain_page.request.post("/servers/acmejets/remove", form={"form_key": key})
+    assert (refused.status, "make another the default first" in refused.text()) == (409, True)
+    assert api.get("/servers/acmejets")["default"]
+
+    plain_page.goto("/servers/idle/default")
+    plain_page.get_by_role("button", name="Make it the default").click()
+    alert = plain_page.get_by_role("alert")
+    expect(alert).to_contain_text("channels.support.override: the default server 'idle' is internal")
+    expect(alert).not_to_contain_text("directory.toml")
+    expect(plain_page.get_by_role("heading", name="Make idle the default?")).to_be_visible()
 
 
-def test_removing_a_server_in_use_asks_where_its_users_go(page: Page, console: Console, upstream: Recorder) -> None:
-    add = ("server", "add", "old", "--host", "127.0.0.1", "--port", str(upstream.port), "--security", "none")
-    assert console.relay.command(*add, "--auth", "none", "--address", MAILER).status == 0
-    assert console.relay.command("channel", "set", "news", "server=old").status == 0
+def test_removing_a_server_in_use_asks_where_its_users_go(page: Page, upstream: Recorder, api: ApiClient) -> None:
+    assert api.ask("POST", "/servers", {"name": "old", **open_server(upstream.port)}).status == 201
+    assert api.ask("PATCH", "/channels/news", {"server": "old"}).status == 200
     page.goto("/servers/old/remove")
+    page.locator("#move_to").evaluate("select => { select.required = false; }")  # as a browser that checks nothing
+    page.get_by_role("button", name="Remove old").click()
+    expect(page.get_by_role("alert")).to_have_text("choose first where its senders go")
     expect(page.locator(".panel")).to_contain_text("1 sender has chosen old")
     page.get_by_label("Where they go").select_option("backup")
     page.get_by_role("button", name="Remove old").click()
     expect(page.get_by_role("status")).to_have_text("server old is removed")
-    assert console.relay.ask("channel", "show", "news")["server"] == "backup"
+    assert api.get("/channels/news")["server"] == "backup"
 
 
 def test_the_numbers_open_who_uses_a_server(page: Page) -> None:
     page.goto("/servers")
     page.get_by_role("link", name="1 agents use acmejets").click()
     expect(page.get_by_role("row", name="jane")).to_contain_text("follows the default")
+    expect(page.get_by_role("link", name="Show all")).to_have_count(0)
+    page.get_by_label("Find").fill("nobody")
+    page.get_by_role("button", name="Show", exact=True).click()
+    page.get_by_role("link", name="Show all").click()
+    expect(page.get_by_role("row", name="jane")).to_be_visible()
     page.get_by_role("link", name="1 channel", exact=True).click()
     expect(page.get_by_role("row", name="support")).to_contain_text("its own account: support@acmejets.example")
 
@@ -166,7 +181,7 @@ def test_the_list_is_sorted_and_filtered(page: Page) -> None:
     expect(page.locator("tbody tr")).to_have_count(1)
 
 
-def test_one_is_added_as_the_default_by_keyboard(page: Page, console: Console) -> None:
+def test_one_is_added_as_the_default_by_keyboard(page: Page, api: ApiClient) -> None:
     page.goto("/servers/-/add")
     expect(page.locator("#default-hint")).to_contain_text("1 channel and 1 agent follow it")
     page.get_by_label("Name", exact=True).press_sequentially("first")
@@ -176,9 +191,9 @@ def test_one_is_added_as_the_default_by_keyboard(page: Page, console: Console) -
     page.get_by_label("Server name").press_sequentially("127.0.0.1")
     page.keyboard.press("Enter")
     expect(page.get_by_role("status")).to_have_text("server first is added; it is the default now")
-    assert console.relay.ask("agent", "show", "jane")["resolved_server"] == "first"
-    assert console.relay.command("server", "default", "acmejets").status == 0
-    assert console.relay.command("server", "remove", "first").status == 0
+    assert api.get("/agents/jane")["resolved_server"] == "first"
+    assert api.ask("POST", "/servers/acmejets/default").status == 200
+    assert api.ask("DELETE", "/servers/first").status == 204
 
 
 def test_the_port_follows_until_one_is_typed(page: Page) -> None:
@@ -209,7 +224,7 @@ def test_a_provider_fills_the_form_in(page: Page, plain_page: Page) -> None:
     expect(plain_page.locator("#f-oauth\\.client_id")).to_be_visible()
 
 
-def test_tables_and_limits_are_saved_and_only_what_was_touched(page: Page, console: Console) -> None:
+def test_tables_and_limits_are_saved_and_only_what_was_touched(page: Page, console: Console, api: ApiClient) -> None:
     page.goto("/servers/idle")
     page.get_by_text("Limits", exact=True).click()
     page.locator("#f-messages_per_minute").fill("30")
@@ -218,7 +233,7 @@ def test_tables_and_limits_are_saved_and_only_what_was_touched(page: Page, conso
     page.locator("#f-incoming\\.username").fill(MAILER)
     page.get_by_role("button", name="Save").click()
     expect(page.get_by_role("status")).to_have_text("server idle is saved")
-    shown = console.relay.ask("server", "show", "idle")
+    shown = api.get("/servers/idle")
     assert (shown["messages_per_minute"], shown["incoming"]["host"]) == (30, "localhost")
     text = console.relay.directory_file.read_text()
     assert "max_connections" not in text
@@ -229,7 +244,7 @@ def test_tables_and_limits_are_saved_and_only_what_was_touched(page: Page, conso
     page.locator("#f-messages_per_minute").fill("")
     page.get_by_role("button", name="Save").click()
     expect(page.get_by_role("status")).to_have_text("server idle is saved")
-    assert console.relay.ask("server", "show", "idle")["incoming"] is None
+    assert api.get("/servers/idle")["incoming"] is None
 
 
 def test_a_fault_stands_beside_its_field(plain_page: Page) -> None:
@@ -240,45 +255,63 @@ def test_a_fault_stands_beside_its_field(plain_page: Page) -> None:
     plain_page.get_by_label("Authentication method").select_option("plain")
     plain_page.get_by_role("button", name="Add server").click()
     expect(plain_page.locator("#auth-fault")).to_contain_text("may send the password unprotected")
+    for name, words in (("a b", "is no name"), ("idle", "there is a server 'idle' already")):
+        plain_page.get_by_label("Name", exact=True).fill(name)
+        plain_page.get_by_label("Authentication method").select_option("none")
+        plain_page.get_by_role("button", name="Add server").click()
+        expect(plain_page.locator("#name-fault")).to_contain_text(words)
 
 
-def test_a_change_meanwhile_is_not_overwritten_unseen(page: Page, console: Console) -> None:
+def test_a_change_meanwhile_is_not_overwritten_unseen(page: Page, api: ApiClient) -> None:
     page.goto("/servers/idle")
-    assert console.relay.command("server", "set", "idle", "max_connections=2").status == 0
+    assert api.ask("PATCH", "/servers/idle", {"max_connections": 2}).status == 200
     page.locator("#f-address").fill("other@acmejets.example")
     page.get_by_role("button", name="Save").click()
     expect(page.get_by_role("alert")).to_contain_text("changed meanwhile")
-    assert console.relay.ask("server", "show", "idle")["address"] == MAILER
+    assert api.get("/servers/idle")["address"] == MAILER
 
 
-def test_a_held_account_is_seen_and_let_go(page: Page, console: Console, quiet: Recorder) -> None:
-    relay = console.relay
-    password = canary("locked")
-    add = ("server", "add", "locked", "--host", "127.0.0.1", "--port", str(quiet.port), "--security", "none")
-    assert relay.command(*add, "--auth", "plain", "--username", MAILER).status == 0
-    relay.set_password("server", "locked", password)
-    assert (
-        relay.command("channel", "add", "locked", "--address", "l@acmejets.example", "--server", "locked").status == 0
-    )
+def test_a_held_account_is_seen_and_let_go(page: Page, console: Console, quiet: Recorder, api: ApiClient) -> None:
+    server = {"host": "127.0.0.1", "port": quiet.port, "security": "none", "auth": "plain", "username": MAILER}
+    assert api.ask("POST", "/servers", {"name": "locked", **server}).status == 201
+    assert api.ask("PUT", "/servers/locked/password", {"password": canary("locked")}).status == 204
+    channel = {"name": "locked", "address": "l@acmejets.example", "server": "locked"}
+    assert api.ask("POST", "/channels", channel).status == 201
     quiet.replies["AUTH"] = b"535 5.7.8 <b>Wrong</b> password\r\n"
-    with relay.connect() as client:
-        for line in ("EHLO raw.test", "MAIL FROM:<l@acmejets.example>", f"RCPT TO:<{RECIPIENT}>", "DATA"):
-            client.say(line)
-        assert client.say("Subject: hello\r\n\r\nhello\r\n.").startswith("451 4.7.8")
+    assert _hand_over(console).startswith("451 4.7.8")
     page.goto("/servers")
     expect(page.get_by_role("row", name="locked").locator("td[data-label=State]")).to_contain_text("held since")
     page.get_by_role("link", name="locked", exact=True).click()
     expect(page.locator(".notice.bad")).to_contain_text("<b>Wrong</b> password")
-    expect(page.locator(".notice.bad")).to_contain_text("set a new password for server 'locked'")
-    page.get_by_role("button", name="Let its mail go on").click()
-    expect(page.get_by_role("status")).to_contain_text(f"locked/{MAILER} goes on")
-    assert {one["state"] for one in relay.ask("account", "list")} == {"ok"}
+    expect(page.locator(".notice.bad")).to_contain_text("What to do: set a new password for server 'locked'.")
+    page.get_by_role("button", name="Release").click()
+    expect(page.get_by_role("status")).to_contain_text(f"account locked/{MAILER} is released")
+    assert {one["state"] for one in api.get("/accounts")} == {"ok"}
+
+    assert api.ask("PATCH", "/channels/locked", {"override": True}).status == 200
+    assert api.ask("PUT", "/channels/locked/password", {"password": canary("locked")}).status == 204
+    assert _hand_over(console).startswith("451 4.7.8")
+    page.goto("/channels/locked")
+    expect(page.locator(".notice.bad")).to_contain_text("What to do: set a new password for channel 'locked'.")
+    page.get_by_role("button", name="Release").click()
+    expect(page.get_by_role("status")).to_contain_text("account locked/l@acmejets.example is released")
+    assert page.url.endswith("/channels/locked")
+
+
+def _hand_over(console: Console) -> str:
+    """Hand a message of the channel locked over, and return the reply."""
+    with console.relay.connect() as client:
+        for line in ("EHLO raw.test", "MAIL FROM:<l@acmejets.example>", f"RCPT TO:<{RECIPIENT}>", "DATA"):
+            client.say(line)
+        return client.say("Subject: hello\r\n\r\nhello\r\n.")
 
 
 def test_a_viewer_looks_and_neither_tests_nor_changes(viewer_page: Page) -> None:
     viewer_page.goto("/servers/acmejets")
     expect(viewer_page.get_by_role("button", name="Test")).to_have_count(0)
     expect(viewer_page.get_by_role("button", name="Save")).to_have_count(0)
+    expect(viewer_page.get_by_label("Server name")).to_be_disabled()
+    expect(viewer_page.get_by_label("Password", exact=True)).to_have_count(0)
     viewer_page.goto("/servers/backup/default")
     expect(viewer_page.get_by_role("alert")).to_contain_text("not for the role viewer")
 
@@ -292,8 +325,7 @@ def test_nothing_keeps_people_out(page: Page, narrow_page: Page) -> None:
         assert not overflows(narrow_page), path
 
 
-def test_the_record_says_how_the_last_test_was(console: Console) -> None:
-    done = console.relay.command("server", "test", "idle", "--to", RECIPIENT, "--no-send", "--json")
-    assert json.loads(done.out)["ok"]
-    test = console.relay.ask("server", "show", "idle")["last_test"]
+def test_the_record_says_how_the_last_test_was(api: ApiClient) -> None:
+    assert api.ask("POST", "/servers/idle/test", {"to": RECIPIENT, "send": False}).json["ok"]
+    test = api.get("/servers/idle")["last_test"]
     assert (test["ok"], test["step"], test["current"]) == (True, "send-as", True)

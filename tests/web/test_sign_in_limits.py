@@ -49,7 +49,7 @@ def test_a_name_that_there_is_and_one_that_there_is_not_are_told_alike(console: 
 
 def test_the_right_password_does_not_help_then_and_others_still_come_in(console: Console) -> None:
     barred = Visitor(console.url).sign_in(VIEWER, canary(VIEWER))
-    assert (barred.status, barred.set_cookie()) == (429, "")
+    assert (barred.status, barred.set_cookie(), barred.headers["Retry-After"]) == (429, "", "300")
     # The name in other spellings is the same name.
     assert Visitor(console.url).sign_in(VIEWER.upper(), canary(VIEWER)).status == 429
     assert Visitor(console.url).sign_in(ADMINISTRATOR, canary(ADMINISTRATOR)).status == 303

@@ -72,9 +72,9 @@ programs of the machine.
 
 ## Limits
 
-A body has at most 16 MiB and comes within 2 minutes; an answer of which nothing is read for 60 seconds ends. 250
-connections are served at once, those of the pages included; one more takes the place of the one that has waited longest
-without asking anything.
+A body has at most 1 MiB, a table (CSV) 16 MiB, and comes within 2 minutes; an answer of which nothing is read for 60
+seconds ends. 250 connections are served at once, those of the pages included; one more takes the place of the one that
+has waited longest without asking anything.
 """
 TAGS: Mapping[str, str] = {
     "relay": "How the relay is, and which way mail takes.",

@@ -58,7 +58,7 @@ KINDS: Mapping[int, Kind] = MappingProxyType(
             "It was changed since the version in `If-Match` (or in `expected`). Look at it again, and decide anew.",
             "agent 'jane' was changed meanwhile by somebody else; look at it and try again",
         ),
-        413: Kind("The body is too large.", "a request has at most 16 MiB"),
+        413: Kind("The body is too large.", "a request to this address has at most 1 MiB"),
         421: Kind(
             "The Host of the request is neither that of `public_url` nor the address that is listened on.",
             "this server is not known by that name; open it by the [web] public_url of relay.toml",

@@ -45,6 +45,30 @@ class UnsavedTrial(Given):
     send: StrictBool = Field(True, description="False: stop before the message itself.")
 
 
+class UnsavedChannelTrial(Given):
+    """A channel to test before it is saved. Its password may be that of the saved channel, for the same account."""
+
+    example: ClassVar = {"to": _TO, "password": "correct horse battery staple", "send": False}
+
+    values: CHANNELS.changes = Field(  # type: ignore[name-defined]
+        description="Its keys; address, server, override and username count."
+    )
+    to: str | None = Field(
+        None, max_length=320, description="To whom the test message goes; left out, to the address in the values."
+    )
+    password: str | None = None
+    name: str | None = Field(None, description="The saved one whose password is meant.")
+    send: StrictBool = Field(True, description="False: stop before the message itself.")
+
+
+class UnsavedAgentTrial(UnsavedChannelTrial):
+    """An agent to test before it is saved. Its password may be that of the saved agent, for the same account."""
+
+    values: AGENTS.changes = Field(  # type: ignore[name-defined]
+        description="Its keys; address, server, override and username count."
+    )
+
+
 class TrialStep(Body):
     """One step of a test, with the server's own words."""
 
@@ -98,8 +122,10 @@ class UsersPart(Part):
 def add_routes(routes: APIRouter) -> None:
     """Add these routes."""
     _add_server_routes(Subject(routes, SERVERS.tag))
-    for noun in (CHANNELS, AGENTS):
-        _add_profile_routes(Subject(routes, noun.tag), noun)
+    for noun, unsaved in ((CHANNELS, UnsavedChannelTrial), (AGENTS, UnsavedAgentTrial)):
+        subject = Subject(routes, noun.tag)
+        _add_unsaved_route(subject, noun, unsaved)
+        _add_profile_routes(subject, noun)
 
 
 def _add_server_routes(subject: Subject) -> None:
@@ -125,6 +151,21 @@ def _add_server_routes(subject: Subject) -> None:
     async def users(caller: Asking, name: SERVERS.name, wanted: Annotated[UsersPart, Query()]) -> Any:  # type: ignore[name-defined]
         """List who sends through a server."""
         return await caller.run("server.users", name=name, **wanted.model_dump())
+
+
+def _add_unsaved_route(subject: Subject, noun: Noun, model: type[UnsavedChannelTrial]) -> None:
+    @subject.request(
+        f"POST {noun.path}/try",
+        f"{noun.word}.try",
+        TrialResult,
+        404,
+        409,
+        summary=f"Test {noun.one} before it is saved, step by step",
+    )
+    async def try_profile(caller: Asking, body: model) -> Any:  # type: ignore[valid-type]
+        asked = body.model_dump(include={"to", "password", "name", "send"})  # type: ignore[attr-defined]
+        values = given_values(body.values)  # type: ignore[attr-defined]
+        return _result(await caller.all_of(f"{noun.word}.try", values=values, **asked))
 
 
 def _add_profile_routes(subject: Subject, noun: Noun) -> None:

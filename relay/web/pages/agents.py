@@ -8,15 +8,17 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from relay.directory.model import Agent
+from relay.secrets.login_password import prepare
 from relay.web.authorizing import authorizing_routes
 from relay.web.columns import chosen_columns, columns_route
-from relay.web.editing import Noun, Record, editing_routes
+from relay.web.editing import Noun, Record, editing_routes, noun_page
 from relay.web.forms import Choice, Field, Group
 from relay.web.listing import Column, Listing
+from relay.web.pages import profile_tests
+from relay.web.pages.account_troubles import troubles_of
 from relay.web.pages.invitations import invitation_routes
-from relay.web.pages.outgoing_fields import outgoing_group
+from relay.web.pages.outgoing_fields import dropped_override, outgoing_faults, outgoing_group
 from relay.web.site import Site
-from relay.web.testing import Back, stream_test
 from relay.web.visit import Visit, page
 
 _PATH = "/agents"
@@ -43,8 +45,9 @@ def routes(site: Site) -> list[Route]:
         page(_PATH, site, get=_list),
         columns_route(site, _PATH, _COLUMNS),
         *invitation_routes(site),
+        page(f"{_NOUN.path}/-/test", site, post=noun_page(profile_tests.test, _NOUN)),
         *editing_routes(_NOUN, site),
-        page(f"{_PATH}/{{name}}/test", site, post=_test),
+        page(f"{_PATH}/{{name}}/test", site, post=noun_page(profile_tests.test, _NOUN)),
         *authorizing_routes(site, "agent", _PATH),
     ]
 
@@ -72,8 +75,8 @@ async def _groups(visit: Visit, record: Record | None) -> Sequence[Group]:
         Group("", (_FULL_NAME, _ADDRESS, _ALIASES)),
         replace(outgoing, fields=fields),
         Group("Person", _PERSON),
-        Group("Login at Relay", (_login(record),)),
-        Group("More about sending", (_MAY_SEND_AS, *_rarely(scripts)), is_folded=True),
+        Group("Login at Relay", (_login(record), _MAY_SEND_AS)),
+        Group("More about sending", _rarely(scripts), is_folded=True),
     )
 
 
@@ -95,14 +98,14 @@ _MAY_SEND_AS = Field(
     key="may_send_as",
     label="May also send as",
     kind="lines",
-    hint="Channels or agents beside the own address, one to a line.",
+    hint="Names of channels or agents, one to a line, whose addresses the agent may use beside the own.",
 )
-_BETTER = "Better left empty: invite the agent, who sets it on the own page, and nobody else knows it."
+_BETTER = "Better left empty: invite the agent, who sets it on the profile page, and nobody else knows it."
 
 
 def _mail_hint(record: Record | None) -> str:
     if record is not None and record["override"] and record["password_set"]:
-        return "Set; the agent can replace it on the own page."
+        return "Set; the agent can replace it on the profile page."
     return _BETTER
 
 
@@ -112,6 +115,7 @@ def _login(record: Record | None) -> Field:
         key="login",
         label="Login password",
         kind="password",
+        check=prepare,
         autocomplete="new-password",
         hint="Set; a new one signs the agent out everywhere." if is_set else _BETTER,
     )
@@ -122,7 +126,7 @@ def _rarely(scripts: Sequence[str]) -> tuple[Field, ...]:
     modes = (Choice("", "As the settings say"), *(Choice(mode, mode) for mode in ("auto", "direct", "queued")))
     kept = (Choice("rewrite", "The main address"), Choice("keep", "The alias itself (needs the override)"))
     return (
-        Field(key="alias_identity", label="Mail from an alias leaves as", kind="select", choices=kept),
+        Field(key="alias_identity", label="Mail from an alias leaves as", kind="select", choices=kept, start="rewrite"),
         Field(key="mode", label="Mode", kind="select", choices=modes),
         Field(
             key="script",
@@ -134,26 +138,31 @@ def _rarely(scripts: Sequence[str]) -> tuple[Field, ...]:
 
 
 async def _set_passwords(visit: Visit, name: str) -> str:
-    done = []
+    done = [await dropped_override(visit, "agent", name)]
     for key, operation, words in (("password", "agent.password", "email"), ("login", "agent.login", "login")):
         given = visit.secret(key)
         if given is not None:
             await visit.run(operation, name=name, password=given)
             done.append(f"its {words} password is set")
-    return "; ".join(done)
+    return "; ".join(filter(None, done))
 
 
 async def _about(visit: Visit, record: Record | None) -> Mapping[str, Any]:
-    return {"sending": await visit.run("agent.sending", name=record["name"]) if record else None}
-
-
-async def _test(visit: Visit) -> Response:
-    name, to = visit.path["name"], visit.text("to")
-    asked: dict[str, Any] = {"name": name, "send": visit.text("send") == "true"}
-    asked |= {"to": to} if to else {}
-    return stream_test(visit, f"Test of {name}", "agent.test", asked, Back(_NOUN.where(name), name))
+    if record is None:
+        return {"sending": None, "accounts": []}
+    return {
+        "sending": await visit.run("agent.sending", name=record["name"]),
+        "accounts": await troubles_of(visit, record),
+    }
 
 
 _NOUN = Noun(
-    word="agent", path=_PATH, model=Agent, groups=_groups, templates="agent", finish=_set_passwords, about=_about
+    word="agent",
+    path=_PATH,
+    model=Agent,
+    groups=_groups,
+    templates="agent",
+    check=outgoing_faults,
+    finish=_set_passwords,
+    about=_about,
 )

@@ -6,6 +6,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from relay.directory.model import Application
+from relay.secrets.login_password import prepare
 from relay.web.editing import Noun, Record, editing_routes
 from relay.web.forms import Field, Group
 from relay.web.listing import Column, Listing
@@ -46,6 +47,7 @@ async def _groups(visit: Visit, record: Record | None) -> Sequence[Group]:  # no
         key="password",
         label="Login password",
         kind="password",
+        check=prepare,
         autocomplete="new-password",
         hint="Set; fill in to replace it." if is_set else "With which the software logs in at Relay.",
     )

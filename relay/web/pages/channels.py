@@ -7,15 +7,18 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from relay.directory.model import Channel
+from relay.secrets.login_password import prepare
 from relay.web.authorizing import authorizing_routes
-from relay.web.editing import Noun, Record, editing_routes
-from relay.web.forms import Choice, Field, Group
+from relay.web.editing import Noun, Record, editing_routes, noun_page
+from relay.web.forms import Choice, Field, FieldFaults, Group
 from relay.web.listing import Column, Listing
+from relay.web.pages import profile_tests
+from relay.web.pages.account_troubles import troubles_of
 from relay.web.pages.findings import told_findings
-from relay.web.pages.mailbox_fields import PASSWORD, mailbox_group
-from relay.web.pages.outgoing_fields import outgoing_group
+from relay.web.pages.mailbox_fields import PASSWORD, mailbox_faults, mailbox_group
+from relay.web.pages.outgoing_fields import dropped_override, outgoing_faults, outgoing_group
 from relay.web.site import Site
-from relay.web.testing import Back, stream_test
+from relay.web.testing import Back
 from relay.web.visit import Visit, page
 
 _COLUMNS = (
@@ -42,8 +45,9 @@ def routes(site: Site) -> list[Route]:
     there = f"{_NOUN.path}/{{name}}"
     return [
         page(_NOUN.path, site, get=_list),
+        page(f"{_NOUN.path}/-/test", site, post=noun_page(profile_tests.test, _NOUN)),
         *editing_routes(_NOUN, site),
-        page(f"{there}/test", site, post=_test),
+        page(f"{there}/test", site, post=noun_page(profile_tests.test, _NOUN)),
         page(f"{there}/findings", site, post=_findings),
         *authorizing_routes(site, _NOUN.word, _NOUN.path),
     ]
@@ -106,6 +110,7 @@ def _login_group(record: Record | None) -> Group:
         key="login_password",
         label="Login password",
         kind="password",
+        check=prepare,
         autocomplete="new-password",
         hint="Set; fill in to replace it."
         if is_set
@@ -114,8 +119,12 @@ def _login_group(record: Record | None) -> Group:
     return Group("Login at Relay", (password,))
 
 
+def _faults(visit: Visit, fields: Sequence[Field]) -> FieldFaults:
+    return {**outgoing_faults(visit, fields), **mailbox_faults(visit)}
+
+
 async def _finish(visit: Visit, name: str) -> str:
-    done = []
+    done = [await dropped_override(visit, "channel", name)]
     secrets = (
         ("password", "channel.password", "its email password is set"),
         ("login_password", "channel.login", "its login password is set"),
@@ -126,24 +135,16 @@ async def _finish(visit: Visit, name: str) -> str:
         if given is not None:
             await visit.run(operation, name=name, password=given)
             done.append(words)
-    return "; ".join(done)
+    return "; ".join(filter(None, done))
 
 
 async def _about(visit: Visit, record: Record | None) -> Mapping[str, Any]:
     """What the page says beside the form: how it leaves, and whether a round trip can be made."""
     if record is None or record["resolved_server"] is None:
-        return {"server": None, "has_mailbox": False}
+        return {"server": None, "has_mailbox": False, "accounts": []}
     server = await visit.run("server.show", name=record["resolved_server"])
     has_mailbox = bool(record["incoming"] or (server["incoming"] and not record["override"]))
-    return {"server": server, "has_mailbox": has_mailbox}
-
-
-async def _test(visit: Visit) -> Response:
-    name, to = visit.path["name"], visit.text("to")
-    asked: dict[str, Any] = {"name": name, "send": visit.text("send") == "true"}
-    asked |= {"to": to} if to else {}
-    asked |= {"round_trip": True} if visit.text("round_trip") == "true" else {}
-    return stream_test(visit, f"Test of {name}", "channel.test", asked, Back(_NOUN.where(name), name))
+    return {"server": server, "has_mailbox": has_mailbox, "accounts": await troubles_of(visit, record)}
 
 
 async def _findings(visit: Visit) -> Response:
@@ -158,6 +159,7 @@ _NOUN = Noun(
     model=Channel,
     groups=_groups,
     templates="channel",
+    check=_faults,
     finish=_finish,
     about=_about,
 )

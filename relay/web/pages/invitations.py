@@ -28,7 +28,7 @@ async def _invite_one(visit: Visit) -> Response:
 async def _invite_several(visit: Visit) -> Response:
     names = [value for value in visit.form.getlist("name") if isinstance(value, str)]
     if not names:
-        return visit.redirect("/agents", "Nobody was chosen: check the agents to invite first.", is_done=False)
+        return visit.redirect("/agents", "Nobody was chosen: tick the agents to invite first.", is_done=False)
     if len(names) > _MOST:
         raise Refused(f"at most {_MOST} agents are invited at once")
     return _show(visit, [await _invited(visit, name) for name in dict.fromkeys(names)], back="/agents")

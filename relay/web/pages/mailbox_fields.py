@@ -1,12 +1,20 @@
 """The part of a form that asks for a mailbox (`incoming`): of a channel, an agent or a server."""
 
 from relay.web.editing import Record
-from relay.web.forms import Choice, Field, Group
+from relay.web.forms import Choice, Field, FieldFaults, Group
+from relay.web.visit import Visit
 
 _TECHNICAL = {"autocapitalize": "none", "spellcheck": "false"}
 _PROTOCOLS = (Choice("imap", "IMAP"), Choice("pop3", "POP3", "Sees the inbox alone, not the junk folder."))
 _SECURITY = (Choice("tls", "TLS"), Choice("starttls", "STARTTLS"), Choice("none", "None"))
 PASSWORD = "incoming_password"  # noqa: S105 - the name of a field
+
+
+def mailbox_faults(visit: Visit) -> FieldFaults:
+    """Return what is wrong where a mailbox has a password and no server."""
+    if visit.secret(PASSWORD) is None or visit.text("incoming.host"):
+        return {}
+    return {PASSWORD: "it is for an incoming server; name that, or leave this empty"}
 
 
 def mailbox_group(record: Record | None, intro: str) -> Group:

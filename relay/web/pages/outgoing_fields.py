@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from relay.web.editing import Record
-from relay.web.forms import Choice, Field, Group
+from relay.web.forms import Choice, Field, FieldFaults, Group
 from relay.web.visit import Visit
 
 _TECHNICAL = {"autocapitalize": "none", "spellcheck": "false"}
@@ -45,6 +45,25 @@ def outgoing_group(visit: Visit, record: Record | None, servers: Sequence[Record
     )
     server = Field(key="server", label="Outgoing mail server", kind="select", choices=_choices(servers, default))
     return Group("Outgoing mail", (server, override, username, password))
+
+
+def outgoing_faults(visit: Visit, fields: Sequence[Field]) -> FieldFaults:
+    """Return what is wrong where a password is given and the override, which alone logs in with it, is not."""
+    if visit.secret("password") is None:
+        return {}
+    if any(one.off for one in fields if one.key == "override"):
+        return {"password": "nobody logs in with it on an internal server; choose another one, or leave this empty"}
+    if visit.text("override") != "true":
+        return {"password": "only with the override does anybody log in with it; tick that, or leave this empty"}
+    return {}
+
+
+async def dropped_override(visit: Visit, noun: str, name: str) -> str:
+    """Return what is said where somebody ticked the override beside an internal server, as only without script goes."""
+    if visit.text("override") != "true":
+        return ""
+    record = await visit.run(f"{noun}.show", name=name)
+    return "" if record["override"] else f"its override is off, because {record['resolved_server']} is internal"
 
 
 def _choices(servers: Sequence[Record], default: Record | None) -> tuple[Choice, ...]:

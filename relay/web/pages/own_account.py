@@ -15,6 +15,7 @@ from relay.control.authorizations import RETURN_PATH
 from relay.control.refused import Refused
 from relay.web.connecting import Pending, forget, keep, kept
 from relay.web.site import Site
+from relay.web.telling import sentences
 from relay.web.testing import streamed
 from relay.web.visit import AGENTS, Visit, page
 
@@ -71,10 +72,10 @@ async def _end(visit: Visit, address: str, back_to: str) -> Response:
             back_to=back_to,
         )
     except Refused as error:
-        response = visit.render("connect_failed.html", status=422, sentences=str(error).splitlines())
+        response = visit.render("connect_failed.html", status=422, sentences=sentences(error))
     else:
         words = f"Your account is connected, but {done['warning']}" if done["warning"] else "Your account is connected."
-        response = visit.redirect("/profile", words)
+        response = visit.redirect("/profile", words, is_done=not done["warning"])
     forget(response)
     return response
 

@@ -6,6 +6,7 @@ from starlette.routing import Route
 from relay.control.changed_headers import changed_headers
 from relay.web.site import Site
 from relay.web.visit import AGENTS, Visit, page
+from relay.web.words import MEANINGS, STATES
 
 RECENT = 5
 _PART = 50
@@ -27,4 +28,5 @@ async def _list(visit: Visit) -> Response:
 
 async def _show(visit: Visit) -> Response:
     message = await visit.run("agent.message", name=visit.actor.name, id=visit.path["id"])
-    return visit.render("own_message.html", message=message, changed=changed_headers(message["attempts"]))
+    changed = changed_headers(message["attempts"])
+    return visit.render("own_message.html", message=message, changed=changed, states=STATES, meanings=MEANINGS)

@@ -5,13 +5,14 @@ from typing import Any
 from starlette.responses import Response
 from starlette.routing import Route
 
-from relay.control.refused import Refused
+from relay.control.refused import Refused, Unavailable
 from relay.web.pages.own_account import account_routes
 from relay.web.pages.own_messages import RECENT, message_routes
 from relay.web.sign_in import begin_session
 from relay.web.site import Site
 from relay.web.testing import Back, stream_test
 from relay.web.visit import AGENTS, Visit, page
+from relay.web.words import MEANINGS
 
 _BACK = Back("/profile", "My profile")
 
@@ -36,7 +37,9 @@ async def _profile(visit: Visit, *, faults: dict[str, str] | None = None, status
     name = visit.actor.name
     sending: dict[str, Any] = await visit.run("agent.sending", name=name)
     recent = await visit.run("agent.messages", name=name, limit=RECENT)
-    return visit.render("profile.html", status=status, sending=sending, recent=recent["items"], faults=faults or {})
+    return visit.render(
+        "profile.html", status=status, sending=sending, recent=recent["items"], meanings=MEANINGS, faults=faults or {}
+    )
 
 
 async def _set_mail_password(visit: Visit) -> Response:
@@ -55,7 +58,8 @@ async def _set_login_password(visit: Visit) -> Response:
     try:
         is_right = await admission.knows_password(visit.actor, visit.secret("present_password") or "", visit.peer)
     except Refused as error:
-        return await _profile(visit, faults={"present_password": str(error)}, status=429)
+        status = 503 if isinstance(error, Unavailable) else 429
+        return await _profile(visit, faults={"present_password": str(error)}, status=status)
     if not is_right:
         return await _profile(visit, faults={"present_password": "this is not your present password"}, status=422)
     if fresh is None:

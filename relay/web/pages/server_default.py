@@ -1,28 +1,33 @@
 """Changing the default server: who follows it is said beforehand."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from starlette.responses import Response
 
+from relay.control.refused import NotFound, Refused
 from relay.web.site import segment
+from relay.web.telling import sentences
 from relay.web.visit import Visit
 
 _MOST_NAMES = 20
+_MOST_FAULTS = 10
 
 
 async def ask(visit: Visit) -> Response:
     """Say who would send through another server from then on."""
-    record = await visit.run("server.show", name=visit.path["name"])
-    before, found = await _followers(visit)
-    shown = {"before": before, "followers": found["items"], "total": found["total"], "numbers": _numbers(found)}
-    return visit.render("server_default.html", record=record, **shown)
+    return await _show(visit)
 
 
 async def change(visit: Visit) -> Response:
-    """Make a server the default."""
+    """Make a server the default, or say who keeps it from being that."""
     name = visit.path["name"]
-    done = await visit.run("server.default", name=name)
+    try:
+        done = await visit.run("server.default", name=name)
+    except NotFound:
+        raise
+    except Refused as error:
+        return await _show(visit, sentences(error), status=409)
     count = len(done["followers"])
     who = {0: "nobody follows it yet", 1: "1 sender follows it"}.get(count, f"{count:,} senders follow it")
     return visit.redirect(f"/servers/{segment(name)}", f"{name} is the default server now; {who}")
@@ -36,6 +41,15 @@ async def followed(visit: Visit) -> str:
     if not found["total"]:
         return f"The default is {before}, and nobody follows it yet."
     return f"The default is {before}; {_numbers(found)} follow it and would send through this server from then on."
+
+
+async def _show(visit: Visit, faults: Sequence[str] = (), *, status: int = 200) -> Response:
+    record = await visit.run("server.show", name=visit.path["name"])
+    before, found = await _followers(visit)
+    more = len(faults) - _MOST_FAULTS
+    said = [*faults[:_MOST_FAULTS], *([f"and {more:,} more like these"] if more > 0 else [])]
+    shown = {"before": before, "followers": found["items"], "total": found["total"], "numbers": _numbers(found)}
+    return visit.render("server_default.html", status=status, record=record, sentences=said, **shown)
 
 
 async def _followers(visit: Visit) -> tuple[str | None, Mapping[str, Any]]:

@@ -13,14 +13,14 @@ from relay.web.pages.mailbox_fields import mailbox_group
 _TECHNICAL: Mapping[str, str] = MappingProxyType({"autocapitalize": "none", "spellcheck": "false"})
 PORTS: Mapping[str, int] = MappingProxyType({security.value: security.port for security in Security})
 
-_SECURITY = (
+SECURITIES = (
     Choice("starttls", "STARTTLS", "Begins readable and is encrypted before anything is said; port 587."),
     Choice("tls", "TLS", "Encrypted from the first byte; port 465."),
     Choice(
         "none", "None", "Everybody on the way can read and change the mail; port 25. Only for this machine or a LAN."
     ),
 )
-_AUTH = (
+LOGINS = (
     Choice("auto", "Automatic", "The best that the server offers, in one attempt."),
     Choice("plain", "PLAIN", "Gives the server the password as it is; encryption alone protects it on the way."),
     Choice("login", "LOGIN", "As PLAIN, in an older form that some servers want."),
@@ -101,7 +101,7 @@ def _place(record: Record | None) -> Sequence[Field]:
     follows = {"data-ports": json.dumps(dict(PORTS)), "data-port-field": "f-port"}
     return (
         Field(key="host", label="Server name", is_required=True, placeholder="smtp.example.com", attributes=_TECHNICAL),
-        Field(key="security", label="Connection security", kind="select", choices=_SECURITY, attributes=follows),
+        Field(key="security", label="Connection security", kind="select", choices=SECURITIES, attributes=follows),
         Field(
             key="port",
             label="Port",
@@ -116,7 +116,7 @@ def _login(record: Record | None) -> Sequence[Field]:
     is_set = record is not None and record["password_set"]
     address = record["address"] if record else ""
     return (
-        Field(key="auth", label="Authentication method", kind="select", choices=_AUTH),
+        Field(key="auth", label="Authentication method", kind="select", choices=LOGINS),
         Field(
             key="username",
             label="User name",

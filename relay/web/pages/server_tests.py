@@ -5,10 +5,10 @@ from dataclasses import fields
 from starlette.responses import Response
 
 from relay.directory.model import Server
-from relay.web.editing import Noun, Record, groups_of, show_filled, unfilled
+from relay.web.editing import NAME, Noun, Record, groups_of, show_filled, unfilled
 from relay.web.forms import changed_values, fields_of, folded_values, read_values
 from relay.web.pages.server_fields import model_values, preset_texts
-from relay.web.testing import Back, Items, refused_step, stream_test, told_test
+from relay.web.testing import Back, refused_fields, stream_test, told_test
 from relay.web.visit import Visit
 
 _KEYS = tuple(one.name for one in fields(Server) if one.name not in {"name", "password"})
@@ -28,14 +28,13 @@ async def test(noun: Noun, visit: Visit) -> Response:
     record = await _record(visit)
     title = f"Test of {record['name'] if record else visit.text('host') or 'the new server'}"
     back = Back(noun.where(record["name"]), record["name"]) if record else Back(f"{noun.path}/-/add", "the form")
-    form = fields_of(await groups_of(noun, visit, record))
-    values, faults = read_values([one for one in form if one.key != "name"], visit.form, Server)
+    form = [one for one in fields_of(await groups_of(noun, visit, record)) if one is not NAME]
+    values, faults = read_values(form, visit.form, Server)
     to = visit.text("to")
     if not to:
-        faults["an address to test with"] = "this is needed"
+        faults["An address to test with"] = "this is needed"
     if faults:
-        labels = {one.key: one.label for one in form}
-        return told_test(visit, title, _refused([f"{labels.get(key, key)}: {faults[key]}" for key in faults]), back)
+        return told_test(visit, title, refused_fields(form, faults), back)
     send, password = visit.text("send") == "true", visit.secret("password")
     if record is not None and password is None and not changed_values(values, form, unfilled(record), Server):
         return stream_test(visit, title, "server.test", {"name": record["name"], "to": to, "send": send}, back)
@@ -49,8 +48,3 @@ async def _record(visit: Visit) -> Record | None:
     name = visit.path.get("name")
     record: Record | None = await visit.run("server.show", name=name) if name else None
     return record
-
-
-async def _refused(sentences: list[str]) -> Items:
-    for sentence in sentences:
-        yield refused_step(sentence)

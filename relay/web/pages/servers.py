@@ -9,11 +9,11 @@ from starlette.routing import Route
 from relay.directory.model import Server
 from relay.web.authorizing import authorizing_routes
 from relay.web.editing import Noun, Record, editing_routes, noun_page
-from relay.web.forms import Group
+from relay.web.forms import Choice, Field, FieldFaults, Group
 from relay.web.listing import Column, Listing
 from relay.web.pages import server_default, server_tests
-from relay.web.pages.mailbox_fields import PASSWORD
-from relay.web.pages.server_fields import server_groups
+from relay.web.pages.mailbox_fields import PASSWORD, mailbox_faults
+from relay.web.pages.server_fields import LOGINS, SECURITIES, server_groups
 from relay.web.site import Site
 from relay.web.visit import ADMINISTRATORS, Visit, page
 
@@ -48,7 +48,6 @@ def routes(site: Site) -> list[Route]:
         page(f"{there}/fill", site, post=noun_page(server_tests.fill, _NOUN)),
         page(f"{there}/test", site, post=noun_page(server_tests.test, _NOUN)),
         page(f"{there}/users", site, get=_users),
-        page(f"{there}/release", site, post=_release),
         page(f"{there}/default", site, get=server_default.ask, post=server_default.change, roles=ADMINISTRATORS),
         *authorizing_routes(site, _NOUN.word, _NOUN.path),
     ]
@@ -57,7 +56,12 @@ def routes(site: Site) -> list[Route]:
 async def _list(visit: Visit) -> Response:
     listing = Listing.of(_NOUN.path, visit.query, _COLUMNS)
     found = await visit.run("server.page", **listing.asked)
-    return visit.render("servers.html", listing=listing, columns=_COLUMNS, found=found)
+    shown = {"listing": listing, "columns": _COLUMNS, "found": found}
+    return visit.render("servers.html", securities=_words_of(SECURITIES), logins=_words_of(LOGINS), **shown)
+
+
+def _words_of(choices: Sequence[Choice]) -> dict[str, str]:
+    return {choice.value: choice.label for choice in choices}
 
 
 async def _users(visit: Visit) -> Response:
@@ -69,12 +73,6 @@ async def _users(visit: Visit) -> Response:
     found = await visit.run(f"{kind.removesuffix('s')}.page", server=record["name"], **listing.asked)
     shown = {"listing": listing, "columns": _USERS, "found": found, "kind": kind, "kinds": _KINDS}
     return visit.render("server_users.html", noun=_NOUN, record=record, **shown)
-
-
-async def _release(visit: Visit) -> Response:
-    name, account = visit.path["name"], visit.text("account")
-    await visit.run("account.release", account=account)
-    return visit.redirect(_NOUN.where(name), f"the mail of account {account} goes on")
 
 
 async def _groups(visit: Visit, record: Record | None) -> Sequence[Group]:
@@ -95,6 +93,15 @@ async def _about(visit: Visit, record: Record | None) -> Mapping[str, Any]:
         # Of a server that is not the default every user has chosen it.
         "choosing": record["used_by_channels"] + record["used_by_agents"],
     }
+
+
+def _faults(visit: Visit, fields: Sequence[Field]) -> FieldFaults:  # noqa: ARG001
+    auth, found = visit.text("auth"), mailbox_faults(visit)
+    if visit.secret("client_secret") is not None and auth != "oauth2":
+        found |= {"client_secret": "it is for the authentication method OAuth 2; choose that, or leave this empty"}
+    if visit.secret("password") is not None and auth in {"oauth2", "none"}:
+        found |= {"password": "this authentication method has none; choose another one, or leave this empty"}
+    return found
 
 
 async def _finish(visit: Visit, name: str) -> str:
@@ -121,6 +128,7 @@ _NOUN = Noun(
     model=Server,
     groups=_groups,
     templates="server",
+    check=_faults,
     finish=_finish,
     about=_about,
 )

@@ -74,6 +74,13 @@ async function test(button) {
   }
 }
 
+// The Enter key in the address of a test tests; anywhere else in the form it saves.
+for (const button of document.querySelectorAll("button[data-test]")) {
+  button.form.elements.to?.addEventListener("keydown", (event) => {
+    if (event.key === "Enter") { event.preventDefault(); button.click(); }
+  });
+}
+
 // What is new of a page that is still coming.
 function show(here, text) {
   const page = new DOMParser().parseFromString(text, "text/html");

@@ -1,0 +1,14 @@
+"""The trouble of an account that a channel or agent logs in with itself, for the page on which it is mended."""
+
+from typing import Any
+
+from relay.web.editing import Record
+from relay.web.visit import Visit
+
+
+async def troubles_of(visit: Visit, record: Record | None) -> list[dict[str, Any]]:
+    """Return how the own account of a profile is held or slowed; nothing where the server's account sends."""
+    if record is None or not record["override"] or not record["resolved_server"]:
+        return []
+    found = await visit.run("account.troubled", server=record["resolved_server"])
+    return [one for one in found if one["username"] == record["username"] and one["address"] in {"", record["address"]}]
