@@ -117,8 +117,6 @@ def refused_fields(fields: Iterable[Field], faults: Mapping[str, str]) -> Items:
 def _trouble(failed: str) -> str:
     if not failed:
         return "Nothing was tested."
-    if failed == "login":
-        return f"It does not work yet: look at “{_title(failed)}”. The server did not take this user name and password."
     if failed == "refused":
         return "The test did not get to its end; the line above says why."
     return f"It does not work yet: look at “{_title(failed)}”."

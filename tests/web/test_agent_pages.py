@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.peers.browser import overflows, serious_faults
+from tests.peers.browser import cut_off, overflows, serious_faults
 from tests.peers.canaries import canary
 from tests.peers.console import Console, console_process
 from tests.peers.recorder import Recorder
@@ -179,6 +179,7 @@ def test_nothing_keeps_people_out(page: Page, narrow_page: Page) -> None:
     for path in ("/agents", "/agents/-/add", "/agents/jane", "/agents/jane/remove", "/agents?q=nobody"):
         page.goto(path)
         assert not serious_faults(page), path
+        assert not cut_off(page), path
         narrow_page.goto(path)
         assert not overflows(narrow_page), path
     narrow_page.get_by_text("Columns", exact=True).click()

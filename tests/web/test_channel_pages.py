@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.peers.browser import overflows, serious_faults
+from tests.peers.browser import cut_off, overflows, serious_faults
 from tests.peers.canaries import canary
 from tests.peers.console import Console, console_process
 from tests.peers.dovecot import Dovecot
@@ -217,6 +217,7 @@ def test_nothing_keeps_people_out(page: Page, narrow_page: Page) -> None:
     for path in ("/channels", "/channels/-/add", "/channels/news", "/channels/open", "/channels/open/remove"):
         page.goto(path)
         assert not serious_faults(page), path
+        assert not cut_off(page), path
         narrow_page.goto(path)
         assert not overflows(narrow_page), path
 

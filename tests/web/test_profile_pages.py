@@ -117,7 +117,7 @@ def test_an_account_is_connected_and_the_browser_comes_back(console: Console, co
     page.get_by_role("button", name="Allow").click()
     page.wait_for_url("**/profile")
     expect(page.get_by_role("status").first).to_have_text("Your account is connected.")
-    expect(page.locator("#mail")).to_contain_text("The token expires in 60 min")
+    expect(page.locator("#mail")).to_contain_text("The token expires in 1 h")
     page.get_by_role("button", name="Test", exact=True).click()
     expect(page.locator(".outcome")).to_have_text("It works: the server took the message.")
 

@@ -6,7 +6,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.peers.api import ApiClient
-from tests.peers.browser import overflows, serious_faults
+from tests.peers.browser import cut_off, overflows, serious_faults
 from tests.peers.canaries import canary
 from tests.peers.console import Console, console_process
 from tests.peers.dovecot import Dovecot
@@ -321,6 +321,7 @@ def test_nothing_keeps_people_out(page: Page, narrow_page: Page) -> None:
     for path in (*paths, "/servers/acmejets/users?kind=agents"):
         page.goto(path)
         assert not serious_faults(page), path
+        assert not cut_off(page), path
         narrow_page.goto(path)
         assert not overflows(narrow_page), path
 
