@@ -2,6 +2,7 @@
 
 import os
 import threading
+import time
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -28,10 +29,10 @@ def tree(root: int) -> set[int]:
 def cpu_seconds(*roots: int) -> float:
     """Return the user and system time of these processes, their descendants, and those of them that have ended."""
     numbers = set[int]().union(*(tree(root) for root in roots))
-    # utime, stime, and both of the children that have ended and been waited for: fields 14 to 17, where field 3 is the
-    # first behind the name.
-    ticks = sum(int(value) for number in numbers for value in _stat(number)[11:15])
-    return ticks / _TICKS
+    # cutime and cstime of proc(5), of the children that have ended and been waited for: fields 16 and 17, where field 3
+    # is the first behind the name.
+    ended = sum(int(value) for number in numbers for value in _stat(number)[13:15]) / _TICKS
+    return ended + sum(_own_seconds(number) for number in numbers)
 
 
 def thread_seconds(number: int) -> tuple[float, float]:
@@ -83,6 +84,14 @@ def _stat_at(file: Path) -> list[str]:
         return file.read_text(errors="replace").rpartition(")")[2].split()
     except OSError:
         return []
+
+
+def _own_seconds(number: int) -> float:
+    """Return what a process has used to the nanosecond: its stat has steps of 10 ms, and Postfix has a hundred."""
+    try:
+        return time.clock_gettime(~number << 3 | 2)  # its clock, as clock_getcpuclockid(3) names it
+    except OSError:  # it has ended
+        return 0.0
 
 
 def _own_ticks(fields: list[str]) -> int:
