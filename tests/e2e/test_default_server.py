@@ -1,9 +1,13 @@
 """The default server: who follows it moves with it, and no server goes away under a profile."""
 
+import pytest
+
 from tests.peers.clients import Letter, python_smtplib
 from tests.peers.fixtures import StartRelay
 from tests.peers.recorder import Recorder, recorder_server
 from tests.peers.relay import Relay, open_server
+
+pytestmark = pytest.mark.slow
 
 LETTER = b"Subject: hello\n\nhello\n"
 

@@ -23,7 +23,7 @@ from tests.peers.relay import Relay, relay_process
 from tests.peers.sink import Sink
 from tests.peers.system import free_port
 
-pytestmark = pytest.mark.needs("nsd", "postfix", "dovecot", "submission", "root")
+pytestmark = [pytest.mark.needs("nsd", "postfix", "dovecot", "submission", "root"), pytest.mark.slow]
 
 USER, OWN, SHARED = "doctor@right.example", "jane@right.example", "shared@right.example"
 Finding = dict[str, Any]
@@ -192,7 +192,6 @@ def test_the_findings_of_all_are_those_of_each_one(relay: Relay) -> None:
         assert at_fault(mine) == at_fault(examine(relay, profile)[1])
 
 
-@pytest.mark.slow
 def test_with_no_name_server_nothing_is_bad(relay: Relay) -> None:
     text = relay.settings_file.read_text()
     relay.stop()

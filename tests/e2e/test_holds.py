@@ -123,6 +123,7 @@ def test_an_answer_means_what_the_directory_says(means: str, start_relay: StartR
     assert len(waiting(relay)) == 1, "neither a bounce nor a warning"
 
 
+@pytest.mark.slow
 def test_each_profile_may_have_a_mode_of_its_own(start_relay: StartRelay, recorder: Recorder) -> None:
     directory = one_channel(open_server(recorder.port))
     for mode in ("auto", "direct", "queued"):
@@ -135,6 +136,7 @@ def test_each_profile_may_have_a_mode_of_its_own(start_relay: StartRelay, record
     assert len(commands(recorder, "MAIL FROM:<direct@acmejets.example>")) == 1
 
 
+@pytest.mark.slow
 def test_unknown_may_be_set_to_wait_for_a_person(start_relay: StartRelay, recorder: Recorder) -> None:
     relay = start_relay(one_channel(open_server(recorder.port)), settings(unknown="hold", unknown_pause="1s"))
     recorder.replies["."] = HANG_UP
@@ -148,6 +150,7 @@ def test_unknown_may_be_set_to_wait_for_a_person(start_relay: StartRelay, record
     wait_until(lambda: state_of(relay, id_) == "delivered", "delivery")
 
 
+@pytest.mark.slow
 def test_a_server_without_null_senders_gets_reports_from_the_identity(
     start_relay: StartRelay, recorder: Recorder
 ) -> None:

@@ -10,6 +10,8 @@ from tests.peers.recorder import Recorder
 from tests.peers.relay import Relay, one_channel, open_server, relay_process
 from tests.peers.system import wait_until
 
+pytestmark = pytest.mark.slow
+
 SENDER, YOU = "support@acmejets.example", "you@customer.example"
 MIB = 1024 * 1024
 CLIENTS = 6

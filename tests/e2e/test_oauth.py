@@ -15,7 +15,7 @@ from tests.peers.relay import RELAY, Relay, Table
 from tests.peers.sink import Sink
 from tests.peers.system import Finished, heeding_interrupts, wait_until
 
-pytestmark = pytest.mark.needs("dovecot", "submission")
+pytestmark = [pytest.mark.needs("dovecot", "submission"), pytest.mark.slow]
 
 # One address for each flow, as one Dovecot serves them all.
 DOMAIN = "oauth.example"
@@ -209,7 +209,6 @@ def test_an_expired_token_is_renewed_once_and_the_mail_goes(relay: Relay, identi
     assert sink.wait_for("renewed@customer.example").login == f"code@{DOMAIN}"
 
 
-@pytest.mark.slow
 def test_a_token_is_renewed_before_it_expires_although_nobody_sends(
     relay: Relay, identity: IdentityServer, sink: Sink
 ) -> None:
@@ -244,7 +243,6 @@ def test_a_wrong_token_is_renewed_once_and_then_held_and_a_new_authorization_fre
     assert token_of(relay, f"code/code@{DOMAIN}")["state"] == "ok"
 
 
-@pytest.mark.slow
 def test_a_revoked_authorization_holds_in_the_providers_words_and_a_new_one_frees_the_mail(
     relay: Relay, identity: IdentityServer, sink: Sink
 ) -> None:
@@ -262,7 +260,6 @@ def test_a_revoked_authorization_holds_in_the_providers_words_and_a_new_one_free
     assert sink.wait_for("revoked@customer.example").login == f"code@{DOMAIN}"
 
 
-@pytest.mark.slow
 def test_mail_waits_while_the_provider_is_away_and_goes_when_it_is_back(
     relay: Relay, identity: IdentityServer, sink: Sink
 ) -> None:
@@ -281,7 +278,6 @@ def test_mail_waits_while_the_provider_is_away_and_goes_when_it_is_back(
     assert sink.wait_for("away@customer.example").login == f"own@{DOMAIN}"
 
 
-@pytest.mark.slow
 def test_a_rotated_refresh_token_is_good_after_a_restart(relay: Relay, identity: IdentityServer, sink: Sink) -> None:
     identity.behaviour.lives = -30
     by_code(relay, identity)
@@ -296,7 +292,6 @@ def test_a_rotated_refresh_token_is_good_after_a_restart(relay: Relay, identity:
     assert identity.asked == ["authorization_code", "refresh_token"]
 
 
-@pytest.mark.slow
 def test_it_works_without_a_running_relay(relay: Relay, identity: IdentityServer, sink: Sink) -> None:
     relay.stop()
     assert by_code(relay, identity).status == 0

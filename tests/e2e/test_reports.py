@@ -21,6 +21,8 @@ from tests.peers.relay import Relay, one_channel, open_server
 from tests.peers.sink import Sink
 from tests.peers.system import wait_until
 
+pytestmark = pytest.mark.slow
+
 SENDER = "support@acmejets.example"
 CONTENT = "Subject: hello\r\nMessage-ID: <1@customer.example>\r\n\r\nthe body\r\n"
 WITH_DSN = {"EHLO": REPLIES["EHLO"].replace(b"250-8BITMIME", b"250-8BITMIME\r\n250-DSN")}

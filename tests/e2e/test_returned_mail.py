@@ -10,7 +10,7 @@ from tests.peers.postfix import Postfix
 from tests.peers.relay import Relay, one_channel, open_server
 from tests.peers.system import wait_until
 
-pytestmark = pytest.mark.needs("postfix", "root", *NEEDS)
+pytestmark = [pytest.mark.needs("postfix", "root", *NEEDS), pytest.mark.slow]
 
 USER = "support@acmejets.example"
 GONE = "gone@customer.example"

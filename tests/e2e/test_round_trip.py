@@ -12,7 +12,7 @@ from tests.peers.mailboxes import JUNK, NEEDS, MailboxServer
 from tests.peers.postfix import Postfix
 from tests.peers.relay import Relay, open_server, relay_process
 
-pytestmark = pytest.mark.needs("postfix", "root", *NEEDS)
+pytestmark = [pytest.mark.needs("postfix", "root", *NEEDS), pytest.mark.slow]
 
 # A test of a step further below tells what each is: here only their order counts.
 SENDING = ("resolve", "connect", "ehlo", "mail", "rcpt", "message")

@@ -21,6 +21,8 @@ from tests.peers.relay import RELAY, one_channel, open_server
 from tests.peers.system import LOOPBACK, free_port, private_folder, run, wait_until
 from tests.peers.systemd import filtered, listening, notify_socket, passing, refused_calls
 
+pytestmark = pytest.mark.slow
+
 SENDER = "support@acmejets.example"
 MESSAGE = b"Subject: hello\r\n\r\nhello\r\n"
 UNIT = Path(__file__).parent.parent.parent / "systemd/relay.service"
@@ -84,7 +86,6 @@ def test_systemd_hears_of_the_start_a_reload_and_the_end(
     assert relay.stop() == 0
 
 
-@pytest.mark.slow
 def test_the_watchdog_is_fed_until_the_dispatcher_hangs(
     folder: Path, start_relay: StartRelay, recorder: Recorder
 ) -> None:
@@ -171,7 +172,6 @@ def test_a_socket_that_cannot_be_used_is_one_sentence(
     assert "Traceback" not in relay.log
 
 
-@pytest.mark.slow
 def test_nobody_is_refused_while_a_relay_restarts_under_load(
     folder: Path, start_relay: StartRelay, recorder: Recorder
 ) -> None:

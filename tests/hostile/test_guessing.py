@@ -14,6 +14,8 @@ from tests.peers.recorder import Recorder, recorder_server
 from tests.peers.relay import Relay
 from tests.peers.system import LOOPBACK, free_port
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def wire() -> Iterator[Recorder]:

@@ -175,6 +175,7 @@ async def test_the_servers_mailbox_is_for_mail_of_the_servers_account(
     assert await watched.queue.returns(own) == ()
 
 
+@pytest.mark.slow
 async def test_a_report_that_is_faster_than_the_history_is_matched_at_the_next_look(
     tmp_path: Path, incoming: Callable[..., Incoming], mailbox_host: MailboxServer
 ) -> None:
