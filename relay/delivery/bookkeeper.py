@@ -176,6 +176,7 @@ class Bookkeeper:
             work = Work(message, await self.queue.content(message.id), self.new_attempt(message), route)
             return self._reports(work, verdict, nothing)
         except Exception:
+            # Whatever the message does to us, its sender is owed the report.
             log.broken("a report is written without the message that it is about", id=message.id, exc_info=True)
             return self._reports(Work(message, Content(b""), self.new_attempt(message)), verdict, nothing)
 

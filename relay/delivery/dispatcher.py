@@ -219,6 +219,7 @@ class Dispatcher:
             log.broken(str(error))
             await asyncio.sleep(_TROUBLE_SECONDS)
         except Exception:
+            # The account's mail waits on and is tried again; the other accounts know nothing of it.
             log.broken("the mail of an account met a fault of ours", account=str(account), exc_info=True)
             await asyncio.sleep(_TROUBLE_SECONDS)
         finally:

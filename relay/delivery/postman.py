@@ -81,6 +81,7 @@ class Postman:
             log.broken(str(error) or "the store has no content of this message", id=message.id)
             await self.books.give_back(message)
         except Exception:
+            # Whatever it was, a claimed message must not stay claimed.
             log.broken("an attempt ended by a fault of ours", id=message.id, exc_info=True)
             await self.books.recover(message)
 
@@ -145,6 +146,7 @@ class Postman:
         except Fenced:
             log.warned("a message was taken over while it was under way; the other's record counts", id=work.message.id)
         except Exception:
+            # As above: it is stored as under way, and nobody else would end it.
             log.broken("a delivery ended by a fault of ours", id=work.message.id, exc_info=True)
             await self.books.recover(work.message)
 
