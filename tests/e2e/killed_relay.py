@@ -33,6 +33,10 @@ def _is_answer_to_dot(arguments: tuple[Any, ...], result: Any) -> bool:
     return bool(arguments[1].startswith(b"250 2.0.0 Ok: recorded"))
 
 
+def _is_recipient(arguments: tuple[Any, ...], result: Any) -> bool:
+    return bool(arguments[-1].recipient >= 0)
+
+
 @dataclass(frozen=True, slots=True)
 class Point:
     """A function ("module:name" or "module:Class.name"), and the call of it that counts: before it, or after it.
@@ -63,15 +67,16 @@ POINTS: Mapping[str, Point] = {
     "attempt recorded": _after("relay.store.queue:Queue.begin_attempt"),
     "before connecting": _before("relay.upstream.upstream:Connection.open"),
     "logged in": _after("relay.upstream.upstream:Connection.open"),
-    "sender named": _after("relay.upstream.transaction:mail"),
-    "recipient named": _after("relay.upstream.transaction:rcpt"),
+    "sender named": _after("relay.upstream.transaction:_Envelope.open"),
+    "recipient named": _after("relay.upstream.transaction:_Envelope.ask", _is_recipient),
+    "announced": _after("relay.upstream.transaction:_Envelope.announce"),
     "in the content": _before("relay.upstream.transaction:pieces"),
     "before the dot is recorded": _before("relay.delivery.bookkeeper:Bookkeeper.record_final_dot"),
     "dot not committed": _after("relay.store.settling:mark_final_dot"),
     "dot recorded": _after("relay.delivery.bookkeeper:Bookkeeper.record_final_dot"),
     "before the dot": _before("relay.upstream.transfer:Progress.note_final_dot"),
     "dot answered": _before("relay.upstream.link:Link.data_received", _is_answer_to_dot),
-    "answer read": _after("relay.upstream.transaction:data"),
+    "answer read": _after("relay.upstream.transaction:_send"),
     "before the outcome": _before("relay.delivery.bookkeeper:Bookkeeper.write_down"),
     "in the settlement": _after("relay.store.settling:delete_content"),
     "report not committed": _after("relay.store.settling:insert_messages", _has_news),

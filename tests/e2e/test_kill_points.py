@@ -32,6 +32,7 @@ ON_THE_WAY = (
     "logged in",
     "sender named",
     "recipient named",
+    "announced",
     "in the content",
     "before the dot",
     "dot answered",
@@ -85,6 +86,16 @@ def test_a_kill_at_a_point_of_a_delivery(mode: str, point: str, start_relay: Sta
     assert "after" in ledger.promised
     if mode == "queued" and point != "stored, not committed":
         assert books.arrivals(recorder)["killed"], "it was in the store"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("point", ["announced", "in the content", "dot answered"])
+def test_a_kill_where_commands_leave_together(
+    mode: str, point: str, start_relay: StartRelay, recorder: Recorder
+) -> None:
+    recorder.replies["EHLO"] = b"250-recorder.test\r\n250-8BITMIME\r\n250 PIPELINING\r\n"
+    test_a_kill_at_a_point_of_a_delivery(mode, point, start_relay, recorder)
 
 
 @pytest.mark.slow
