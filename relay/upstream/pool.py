@@ -24,15 +24,25 @@ Found: TypeAlias = Connection | Outcome
 
 @dataclass(slots=True, eq=False)
 class Opening:
-    """A connection that is being opened. `has_room`: the provider counts it."""
+    """A connection that is being opened, with the progress of who began it. `has_room`: the provider counts it."""
 
     connection: Connection
+    progress: Progress | None
     task: asyncio.Task[None] | None = None
     has_room: bool = False
 
+    def forget_progress(self) -> None:
+        """Let go of the beginner's progress, which may hold all of a message.
+
+        Whoever else has the connection by then has set their own, with the gate before their final dot.
+        """
+        if self.connection.progress is self.progress:
+            self.connection.progress = Progress()
+        self.progress = None
+
     def cancel(self) -> None:
         """Open it no further."""
-        self.connection.progress = Progress()
+        self.forget_progress()
         if self.task is not None:
             self.task.cancel()
 
@@ -90,7 +100,7 @@ class Pool:
             raise
         finally:
             if own is not None:
-                own.connection.progress = Progress()  # the caller's may hold all of the message
+                own.forget_progress()
                 if not own.has_room:
                     self._open_no_further(own)
 

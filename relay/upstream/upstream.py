@@ -110,10 +110,9 @@ class Upstream:
 
     def _begin(self, key: _Key, pool: Pool, transfer: Transfer, progress: Progress, since: int) -> Opening:
         """Begin to open a connection, in a task of its own: it may end up with another message."""
-        opening = Opening(
-            Connection(transfer.server, hello=self._hello, timeouts=self._timeouts, contexts=self._contexts)
-        )
-        opening.connection.progress = progress
+        connection = Connection(transfer.server, hello=self._hello, timeouts=self._timeouts, contexts=self._contexts)
+        connection.progress = progress
+        opening = Opening(connection, progress)
         account, secret = transfer.account, transfer.secret
         log_in = partial(opening.connection.open, account.username, secret)
         opening.task = asyncio.get_running_loop().create_task(self._open(key, pool, opening, log_in, since))

@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from tests.e2e.ledger import Ledger, repeated, settle_all, times_unknown
+from tests.e2e.ledger import Ledger, repeated, settle_all, times_unknown, told
 from tests.peers.recorder import Recorder
 from tests.peers.relay import Relay
 from tests.peers.system import wait_until
@@ -61,4 +61,5 @@ def check(ledger: Ledger, relay: Relay, recorder: Recorder, *, is_doubtful: bool
     assert ledger.missing(recorder) == []
     twice = repeated(recorder)
     assert is_doubtful or not twice, twice
-    assert {name: count for name, count in twice.items() if count > times_unknown(relay, name)} == {}
+    unexplained = {name: count for name, count in twice.items() if count > times_unknown(relay, name)}
+    assert not unexplained, {name: told(relay, name) for name in unexplained}

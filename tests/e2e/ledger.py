@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from email import message_from_bytes, message_from_string
+from typing import Any
 
 from relay.control.client import ControlClient
 from tests.peers.recorder import Recorder
@@ -76,9 +77,13 @@ def repeated(recorder: Recorder) -> Mapping[str, int]:
 
 def times_unknown(relay: Relay, name: str) -> int:
     """How often nobody knew, by the history, whether a message had arrived."""
+    return sum(attempt["meaning"] == "unknown" for one in told(relay, name) for attempt in one["attempts"])
+
+
+def told(relay: Relay, name: str) -> list[dict[str, Any]]:
+    """What the history tells of the messages to a name: of one that was not promised, its client may have sent two."""
     found = list(control(relay).stream("messages.list", {"to": f"{name}@customer.example"}))
-    shown = [control(relay).run("messages.show", {"id": one["id"]}) for one in found]
-    return sum(attempt["meaning"] == "unknown" for one in shown for attempt in one["attempts"])
+    return [control(relay).run("messages.show", {"id": one["id"]}) for one in found]
 
 
 def settle_all(relay: Relay) -> None:

@@ -259,3 +259,45 @@ async def test_a_refused_login_is_met_once_by_messages_that_come_at_every_moment
         await asyncio.gather(*(send(steps) for steps in range(400)))
         assert is_held
         assert sum(verbs.count("AUTH") for verbs in server.verbs) == 1
+
+
+async def test_who_gets_the_connection_of_another_keeps_the_own_gate() -> None:
+    """A second login ends before the first, so that each of two messages uses what was opened for the other."""
+    first_login, mails = asyncio.Event(), asyncio.Event()
+    logins: list[Line] = []
+
+    async def log_in(line: Line) -> None:
+        logins.append(line)
+        if len(logins) == 2:
+            await first_login.wait()
+        await line.send(WELCOME)
+
+    async def hear_mail(line: Line) -> None:
+        if line.server.messages:
+            await mails.wait()
+        await line.send(GOOD)
+
+    passed: list[int] = []
+
+    def progress_of(number: int) -> Progress:
+        async def gate() -> None:
+            passed.append(number)
+
+        return Progress(before_final_dot=gate)
+
+    async with scripted(answers={"AUTH": log_in, "MAIL": hear_mail}) as server, upstream() as way_out:
+        await way_out.deliver(to(server))
+        progresses = [progress_of(number) for number in range(3)]
+        busy = [asyncio.create_task(way_out.deliver(to(server), progresses[0]))]
+        await until(lambda: server.verbs[0].count("MAIL") == 2)
+        for progress in progresses[1:]:
+            before = len(logins)
+            busy.append(asyncio.create_task(way_out.deliver(to(server), progress)))
+            await until(lambda: len(logins) > before)  # noqa: B023  it is awaited here
+        await until(lambda: "MAIL" in server.verbs[2])
+        first_login.set()
+        await until(lambda: "MAIL" in server.verbs[1])
+        mails.set()
+        assert all([(await task).accepted for task in busy])
+        assert sorted(passed) == [0, 1, 2]
+        assert all(progress.final_dot_sent for progress in progresses)
