@@ -1,6 +1,7 @@
 """From an envelope sender to its profile, and on to the server, the account and the identity its mail leaves with.
 
-Pure. A Routing is made once for a directory; every lookup is a few dictionary lookups, however many profiles there are.
+A Routing is made once for a directory, and nothing in either changes; every lookup is a few dictionary lookups,
+however many profiles there are. So a route holds for as long as its Routing, which remembers those it was asked for.
 """
 
 from dataclasses import dataclass
@@ -9,6 +10,9 @@ from enum import StrEnum
 from relay.directory.logins import LoginNames
 from relay.directory.model import Account, AliasIdentity, Directory, Profile, Script, Server, UnknownSender
 from relay.mail.address import Address, AddressError, domain_key
+
+# Routes that are remembered, some 8 MB. With plus tags and whole domains, senders are without number.
+_MOST_ROUTES = 8192
 
 
 class Via(StrEnum):
@@ -71,6 +75,7 @@ class Routing:
         self._unknown_sender = unknown_sender
         self._owners: dict[str, Owner] = {}
         self._domains: dict[str, Profile] = {}
+        self._routes: dict[Address, Route] = {}
         for profile in directory.profiles():
             self._index(profile)
 
@@ -88,6 +93,17 @@ class Routing:
 
     def route(self, address: Address) -> Route | None:
         """Return the route of a sender; None where it is nobody's and the policy rejects those."""
+        known = self._routes.get(address)
+        if known is not None:
+            return known
+        route = self._find_route(address)
+        if route is not None:
+            if len(self._routes) >= _MOST_ROUTES:
+                self._routes.clear()
+            self._routes[address] = route
+        return route
+
+    def _find_route(self, address: Address) -> Route | None:
         owner = self.owner(address)
         if owner is not None:
             return self._route(owner, f"{address} {owner.words}")

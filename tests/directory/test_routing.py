@@ -4,6 +4,7 @@ import tomllib
 
 import pytest
 
+from relay.directory import routing as routing_module
 from relay.directory.model import Account, Directory, UnknownSender
 from relay.directory.routing import Route, Routing, Via
 from relay.directory.rules import parse_directory
@@ -244,3 +245,20 @@ def test_the_reason_for_a_sender_that_is_nobodys() -> None:
     assert route is not None
     expected = "who@else.example is nobody's address here; it follows the default server 's' without a login"
     assert route.reason == expected
+
+
+def test_a_route_is_made_once_for_each_spelling_of_a_sender(routing: Routing) -> None:
+    first = routing.route(address("jane.doe+x@acme.example"))
+    assert first is not None
+    assert routing.route(address("jane.doe+x@acme.example")) is first
+    other = routing.route(address("Jane.Doe+x@acme.example"))
+    assert other is not None
+    assert other.reason.startswith("Jane.Doe+x@acme.example is ")
+
+
+def test_senders_without_number_do_not_fill_the_memory(house: Directory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(routing_module, "_MOST_ROUTES", 3)
+    routing = Routing(house)
+    for number in range(10):
+        assert routing.route(address(f"jane.doe+{number}@acme.example")) is not None
+        assert 0 < len(routing._routes) <= 3
