@@ -24,16 +24,16 @@ def configure(form: Format = "auto", level: str = "info", stream: TextIO | None 
     """Set up the process's log, once at its start. `auto` is console on a terminal and JSON elsewhere."""
     stream = stream or sys.stderr
     number = logging.getLevelNamesMapping()[level.upper()]
+    lines = structlog.WriteLogger(stream)
     structlog.configure(
         processors=[
-            structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
             structlog.processors.format_exc_info,
             _renderer(form, stream),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(number),
-        logger_factory=structlog.WriteLoggerFactory(stream),
+        logger_factory=lambda *_: lines,
         cache_logger_on_first_use=False,
     )
     _OURS.setLevel(number)
@@ -44,10 +44,10 @@ def _renderer(form: Format, stream: TextIO) -> Any:
     is_console = form == "console" or (form == "auto" and stream.isatty())
     if is_console:
         return structlog.dev.ConsoleRenderer(colors=stream.isatty(), timestamp_key="time", pad_event_to=12)
-    return structlog.processors.JSONRenderer(_as_json)
+    return _as_json
 
 
-def _as_json(event: Any, **_: Any) -> str:
+def _as_json(_logger: Any, _level: str, event: Any) -> str:
     line = _encode(event)
     return line if line.isascii() and "\x7f" not in line else line.translate(_ENDS_AND_ORDERS)
 
