@@ -54,8 +54,12 @@ class Held(Exception):
 def ended(attempt: Attempt, outcome: Outcome, now: datetime) -> Attempt:
     """Return an attempt with what came of it."""
     failure = outcome.first_failure
-    return replace(
-        attempt,
+    return Attempt(
+        number=attempt.number,
+        started=attempt.started,
+        server=attempt.server,
+        username=attempt.username,
+        changes=attempt.changes,
         ended=now,
         phase=str(failure.phase if failure else Phase.FINAL),
         final_dot=outcome.failure is None or outcome.failure.phase is Phase.FINAL,

@@ -65,7 +65,7 @@ class Reply:
         return self.code >= 500
 
     def __str__(self) -> str:
-        return " ".join(part for part in (str(self.code), self.enhanced, self.text) if part)
+        return " ".join(filter(None, (str(self.code), self.enhanced, self.text)))
 
     def __bytes__(self) -> bytes:
         """Return the reply as one line for the wire, CRLF included, at most 512 octets."""
