@@ -11,8 +11,8 @@ from relay.directory.logins import LoginNames
 from relay.directory.model import Account, AliasIdentity, Directory, Profile, Script, Server, UnknownSender
 from relay.mail.address import Address, AddressError, domain_key
 
-# Routes that are remembered, some 8 MB. With plus tags and whole domains, senders are without number.
-_MOST_ROUTES = 8192
+# Routes that are remembered, some 12 MB. With plus tags and whole domains, senders are without number.
+_MOST_ROUTES = 16_384
 
 
 class Via(StrEnum):
