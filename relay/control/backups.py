@@ -29,7 +29,7 @@ from typing import BinaryIO
 from relay import __version__
 from relay.control.refused import Refused
 from relay.delivery.by_hand import HELD_BY_HAND, hold
-from relay.private import FILE_MODE, create_private, make_private_folder, sync_folder
+from relay.private import FILE_MODE, create_private, make_private_folder, sync_folder, take_folder_owner
 from relay.secrets.key_source import KeyFile, key_source
 from relay.secrets.vault import Vault
 from relay.settings import Settings
@@ -118,6 +118,7 @@ def restore_backup(settings: Settings, settings_file: Path | None, source: Path)
     make_private_folder(settings.state_dir)
     with TemporaryDirectory(prefix=".restore-", dir=settings.state_dir) as name:
         folder = Path(name)
+        _give_to_owner_of(settings.state_dir, folder)
         with _opened(source) as archive:
             manifest = _manifest_of(source, archive)
             for file in manifest.files:
@@ -201,6 +202,15 @@ def _extract(archive: tarfile.TarFile, name: str, target: Path) -> None:
         shutil.copyfileobj(found, file, 1024 * 1024)
         file.flush()
         os.fsync(file.fileno())
+
+
+def _give_to_owner_of(state_dir: Path, folder: Path) -> None:
+    """Let what is made in a folder of ours belong to the user that relay runs as."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        take_folder_owner(descriptor, state_dir)
+    finally:
+        os.close(descriptor)
 
 
 async def _prepare_store(settings: Settings, folder: Path, created: str) -> int:

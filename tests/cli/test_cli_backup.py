@@ -3,6 +3,7 @@
 import asyncio
 import io
 import json
+import os
 import sqlite3
 import stat
 import tarfile
@@ -223,3 +224,11 @@ def test_nothing_to_back_up_is_said(relay: CommandLine, tmp_path: Path) -> None:
     done = relay("backup", str(tmp_path / "relay.tar.gz"))
     assert (done.code, "there is nothing to back up" in done.err) == (1, True)
     assert [path.name for path in tmp_path.iterdir() if "tar" in path.name] == []
+
+
+@pytest.mark.needs("root")
+def test_what_root_restores_belongs_to_whom_the_folder_does(full: CommandLine, backup: Path) -> None:
+    for path in (full.state_dir, *full.state_dir.iterdir()):
+        os.chown(path, 12345, 12345)
+    full.good("restore", str(backup))
+    assert {path.name: path.stat().st_uid for path in full.state_dir.iterdir() if path.stat().st_uid != 12345} == {}
