@@ -9,7 +9,8 @@ import socket
 from asyncio import BaseTransport
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from functools import lru_cache
+from typing import TypeAlias
 
 from relay.directory.client import Client
 from relay.peercred import peer_uid, user_name
@@ -76,17 +77,20 @@ class Gate:
 
 def origin_of(transport: BaseTransport) -> Origin:
     """Return where the kernel says that a connection comes from."""
+    peername = transport.get_extra_info("peername")
+    if isinstance(peername, tuple) and peername:
+        return Origin(_address(peername[0]))
+    # The name of a unix socket's client is no tuple, and a client that was gone before it was asked for has none.
     connection = transport.get_extra_info("socket")
     if connection is not None and connection.family == socket.AF_UNIX:
         return Origin(uid=peer_uid(connection))
-    return Origin(_address(transport.get_extra_info("peername")))
+    return Origin()
 
 
-def _address(peername: Any) -> _Address | None:
-    """Return the address in what a transport gives; None for a client that was gone before it was asked for."""
-    if not isinstance(peername, tuple) or not peername:
-        return None
-    return canonical(ipaddress.ip_address(peername[0].partition("%")[0]))
+@lru_cache(maxsize=1024)
+def _address(host: str) -> _Address:
+    """Return the address in what the kernel calls a client, which may have a scope: fe80::1%eth0."""
+    return canonical(ipaddress.ip_address(host.partition("%")[0]))
 
 
 def canonical(address: _Address) -> _Address:
