@@ -1,7 +1,8 @@
 """The connection under a session: its life, its one timer, and how it becomes TLS.
 
-It is aiosmtpd's protocol, with its task for each session (`_handle_client`). What happens when octets come or a client
-leaves is ours: aiosmtpd wakes the task for every line, and cancels a message that is being handed over.
+It is a subclass of aiosmtpd's protocol. What happens when somebody connects, octets come or a client leaves is ours:
+aiosmtpd searches itself by reflection for each connection, wakes its task and sets a timer for each line, and cancels a
+message that is being handed over.
 """
 
 import asyncio
@@ -27,7 +28,7 @@ class Connection(SMTP, ABC):
 
     def __init__(self, tolerance: Tolerance) -> None:
         # SMTP.__init__ searches itself by reflection at every connection (most of a connection's time) and asks DNS
-        # for our name. Only what its inherited methods use is set here.
+        # for our name. Nothing of what it sets is used.
         self.loop = asyncio.get_running_loop()
         self.transport: Any = None
         self._timeout_handle: asyncio.TimerHandle | None = None

@@ -1,8 +1,8 @@
 """One SMTP session: from the first octet of a connection to its good-bye.
 
-From aiosmtpd come the life of a connection and its task (`relay.listener.connection`). The reading of commands,
-addresses and data and the replies to faults are ours: aiosmtpd decodes encoded words in addresses, takes seconds for
-many short lines, and tells exception texts.
+Commands are answered where their octets come in (`Session._work_off`); the session's task runs for what has to wait.
+Reading commands, addresses and data and replying to faults are ours and not aiosmtpd's: that decodes encoded words in
+addresses, takes seconds for many short lines, and tells exception texts.
 """
 
 import asyncio
@@ -34,7 +34,8 @@ _HTTP_VERBS: Final = frozenset(
     [b"GET", b"POST", b"PUT", b"HEAD", b"DELETE", b"OPTIONS", b"CONNECT", b"TRACE", b"PATCH", b"PRI"]
 )
 _LAST_WORDS: Final = (221, 421)  # RFC 5321 section 4.2.1: the server closes the connection after either
-_TAKES_TIME: Final = frozenset([b"DATA", b"BDAT", b"AUTH", b"STARTTLS"])
+_CONTENT: Final = (b"DATA", b"")  # not the command: what comes after it
+_TAKES_TIME: Final = frozenset([b"BDAT", b"AUTH", b"STARTTLS"])
 _MOST_AT_ONCE: Final = 64  # commands, then the other sessions get a turn
 _PROXY_BUFFER: Final = 64 * 1024  # octets; the longest header is hardly longer
 _Read = TypeVar("_Read", Content, Content | None)
@@ -54,6 +55,7 @@ class Session(Connection):
         self._errors = 0
         self._rest = 0.0  # seconds that the client has to wait before its next command
         self._is_over = False
+        self._begun: tuple[Envelope, str, Intake] | None = None  # the message that DATA has begun, until it comes
         self._is_in_data = False
         self._is_stopping = False
         self._stops_at = 0.0
@@ -207,6 +209,8 @@ class Session(Connection):
         more has to come first. A flood of commands must not stop the other sessions.
         """
         for _ in range(_MOST_AT_ONCE):
+            if self._begun is not None:
+                return _CONTENT if self._wire.has_input else None
             try:
                 line = self._wire.next_line(LONGEST_LOGIN_LINE)
             except LineTooLong:
@@ -226,6 +230,8 @@ class Session(Connection):
     def _say(self, answer: Answer) -> None:
         """Send an answer; take note if it is the last one, and of the time that the client has to wait for the next."""
         self._wire.send(bytes(answer))
+        if answer is replies.START_DATA:  # the end of the message has the answer that counts
+            return
         self._is_over = isinstance(answer, Reply) and answer.code in _LAST_WORDS
         if self._is_stopping and self._is_answered and not self._is_over:
             self._wire.send(bytes(replies.STOPPING))
@@ -251,7 +257,7 @@ class Session(Connection):
                 return None
             if verb in _HTTP_VERBS:
                 return self._refused(verb, replies.NOT_HTTP)
-            answer = self._dialog.answer(verb, argument)
+            answer = self._begin_data(argument) if verb == b"DATA" else self._dialog.answer(verb, argument)
         except Exception as error:
             return self._failed(verb, error)
         self._wire.heard_at = self.loop.time()
@@ -270,7 +276,7 @@ class Session(Connection):
     async def _obey(self, verb: bytes, argument: bytes) -> Answer:
         match verb:
             case b"DATA":
-                return await self._data(argument)
+                return await self._data()
             case b"BDAT":
                 return await self._chunk(argument)
             case b"AUTH":
@@ -301,12 +307,16 @@ class Session(Connection):
             self._errors += 1
         return replies.TOO_MANY_ERRORS if self._errors >= self._tolerance.errors else reply
 
-    async def _data(self, argument: bytes) -> Reply:
-        envelope, protocol = self._dialog.envelope_for_data(argument), self._dialog.protocol
+    def _begin_data(self, argument: bytes) -> Reply:
+        self._begun = self._dialog.envelope_for_data(argument), self._dialog.protocol, self._new_intake()
         self._is_in_data = True
+        return replies.START_DATA
+
+    async def _data(self) -> Reply:
+        assert self._begun is not None
+        (envelope, protocol, intake), self._begun = self._begun, None
         try:
-            self._wire.send(bytes(replies.START_DATA))
-            with self._new_intake() as intake:
+            with intake:
                 content = await self._read_content(read_data(self._wire, intake))
                 return content if isinstance(content, Reply) else await self._submit(envelope, protocol, content)
         finally:

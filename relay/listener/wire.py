@@ -106,6 +106,12 @@ class Wire:
     def call_again(self) -> None:
         """Let the step that is running be called again after the other sessions had a turn."""
         self._is_called_again = True
+        self._loop.call_soon(self._take_turn)
+
+    @property
+    def has_input(self) -> bool:
+        """Whether something has come that nobody has read."""
+        return bool(self._input)
 
     def next_line(self, longest: int) -> bytes | None:
         """Return the next line without its end; None where it is not whole yet. CRLF ends it, and a lone LF does too,
@@ -204,12 +210,11 @@ class Wire:
 
     def _go_on(self) -> None:
         """Let the step see what is here, unless the client does not read what it was told."""
-        if self._step is None or self._found is None or self._found.done() or self._is_full:
+        if self._step is None or self._found is None or self._found.done() or self._is_full or self._is_called_again:
             return
         if self._is_lost:
             self._found.set_exception(ClientLeft())
             return
-        self._is_called_again = False
         try:
             found = self._step()
         except Exception as error:
@@ -225,10 +230,12 @@ class Wire:
 
     def _wait_on(self) -> None:
         self._write()
-        if self._is_called_again:
-            self._loop.call_soon(self._go_on)
-        elif self._has_ended and not self._is_full and self._found is not None:
+        if self._has_ended and not self._is_called_again and not self._is_full and self._found is not None:
             self._found.set_exception(ClientLeft())
+
+    def _take_turn(self) -> None:
+        self._is_called_again = False
+        self._go_on()
 
     def _next_chunk(self, most: int | None) -> bytes | None:
         if not self._input:
