@@ -53,6 +53,8 @@ class Gate:
         self._needs_login = listener.auth == "required"
         self._takes_logins = listener.auth != "none"
         self._proxies = listener.proxy_networks if listener.proxy_protocol else ()
+        # Nearly all connections come from a few places.
+        self._clients = lru_cache(maxsize=1024)(self._find_client)
 
     def is_proxy(self, origin: Origin) -> bool:
         """Whether a PROXY header must come first on this connection. From anybody else none is read."""
@@ -60,15 +62,18 @@ class Gate:
 
     def client_of(self, origin: Origin) -> Client:
         """Return the client behind a connection."""
+        return self._clients(origin)
+
+    def may_log_in(self, origin: Origin, *, is_tls: bool) -> bool:
+        """Whether a password may travel on this connection."""
+        return self._takes_logins and (is_tls or origin.is_local)
+
+    def _find_client(self, origin: Origin) -> Client:
         if origin.uid is not None:
             may_send_as = _of_user(origin.uid, self._users) if self._users else self._may_send_as
             return self._client(user_name(origin.uid) or f"uid {origin.uid}", UNIX_PEER, may_send_as)
         name = str(origin.address) if origin.address else _UNKNOWN
         return self._client(name, name, self._may_send_as if _is_in(origin.address, self._networks) else None)
-
-    def may_log_in(self, origin: Origin, *, is_tls: bool) -> bool:
-        """Whether a password may travel on this connection."""
-        return self._takes_logins and (is_tls or origin.is_local)
 
     def _client(self, name: str, peer: str, may_send_as: Sequence[str] | None) -> Client:
         is_trusted = may_send_as is not None
