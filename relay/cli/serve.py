@@ -5,6 +5,7 @@ from typing import Annotated
 from typer import Context, Exit, Option, Typer
 
 from relay.cli.options import command
+from relay.loading import loading
 
 _PORT = 2525
 
@@ -18,7 +19,8 @@ def register(app: Typer) -> None:
 def serve(context: Context) -> None:
     """Run the relay until it is told to stop (SIGTERM or Ctrl-C)."""
     settings = context.obj.settings
-    from relay.process import run
+    with loading():
+        from relay.process import run
 
     raise Exit(run(settings, context.obj.settings_file))
 
