@@ -47,6 +47,7 @@ class Dispatcher:
         self._is_stopping = False
         self._seen_at = time.monotonic()
         postman.books.on_change = self._wake.set
+        postman.is_behind = self._workers.__contains__
 
     def wake(self) -> None:
         """Look at once: a message was stored, a directory changed, a hold was lifted."""
