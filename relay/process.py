@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from relay import descriptors, log
+from relay.directory.apart import Apart
 from relay.loading import loading
 from relay.service import START_ERRORS, Service
 from relay.settings import Settings
@@ -18,7 +19,7 @@ from relay.systemd import from_environment
 _COLLECT_AFTER = (10_000, 20, 20)
 
 
-def run(settings: Settings, settings_file: Path | None) -> int:
+def run(settings: Settings, settings_file: Path | None, apart: Apart) -> int:
     """Run a relay until SIGTERM or SIGINT, and return its exit code; SIGHUP reloads. What is wrong goes to stderr."""
     log.configure(settings.log.format, settings.log.level)
     os.umask(0o077)
@@ -26,7 +27,7 @@ def run(settings: Settings, settings_file: Path | None) -> int:
     systemd = from_environment(os.environ, os.getpid())
     try:
         with asyncio.Runner(loop_factory=new_event_loop) as runner:
-            runner.run(_serve(Service(settings, settings_file, systemd=systemd)))
+            runner.run(_serve(Service(settings, settings_file, systemd=systemd, read_directory=apart.read)))
     except START_ERRORS as error:
         print(error, file=sys.stderr)
         return 1

@@ -5,6 +5,7 @@ from typing import Annotated
 from typer import Context, Exit, Option, Typer
 
 from relay.cli.options import command
+from relay.directory.apart import Apart
 from relay.loading import loading
 
 _PORT = 2525
@@ -19,10 +20,12 @@ def register(app: Typer) -> None:
 def serve(context: Context) -> None:
     """Run the relay until it is told to stop (SIGTERM or Ctrl-C)."""
     settings = context.obj.settings
-    with loading():
-        from relay.process import run
+    with Apart() as apart:
+        apart.begin(settings.directory_path)
+        with loading():
+            from relay.process import run
 
-    raise Exit(run(settings, context.obj.settings_file))
+        raise Exit(run(settings, context.obj.settings_file, apart))
 
 
 def demo(

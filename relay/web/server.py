@@ -17,6 +17,7 @@ from relay import log
 from relay.collector import Collector
 from relay.control.http import HttpServer
 from relay.endpoint import TcpAddress
+from relay.turns import in_short_turns
 from relay.web.protocol import WebProtocol
 
 _RETRY_SECONDS = 5.0
@@ -40,6 +41,7 @@ class WebServer:
         if listening is None:
             log.broken(f"the web pages are not open: {self.trouble}")
         self._task = asyncio.create_task(self._open(listening), name="web")
+        await asyncio.sleep(0)  # from its first step on it closes the socket, however it ends
 
     async def stop(self) -> None:
         """Finish the requests that run, for at most a second, and close."""
@@ -81,7 +83,7 @@ class WebServer:
     async def _serve(self, listening: socket.socket) -> None:
         assert self.address is not None
         async with Collector().at_rest():  # a look at all that is there would hold up a message afterwards
-            app = await asyncio.to_thread(self._make_app, self.address)
+            app = await in_short_turns(self._make_app, self.address)
         self._server = HttpServer(app, "web", WebProtocol)
         await self._server.start(listening)
 
