@@ -5,7 +5,6 @@ from typing import Annotated
 from typer import Context, Exit, Option, Typer
 
 from relay.cli.options import command
-from relay.directory.apart import Apart
 from relay.loading import loading
 
 _PORT = 2525
@@ -20,6 +19,8 @@ def register(app: Typer) -> None:
 def serve(context: Context) -> None:
     """Run the relay until it is told to stop (SIGTERM or Ctrl-C)."""
     settings = context.obj.settings
+    from relay.directory.apart import Apart
+
     with Apart() as apart:
         apart.begin(settings.directory_path)
         with loading():
