@@ -9,22 +9,29 @@ import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from statistics import median
 from typing import Any
 
+import tomli_w
+
+from relay.directory.apart import Apart
 from relay.directory.routing import Routing
 from relay.directory.rules import parse_directory
 from relay.mail.address import Address
+from relay.process import new_event_loop
 from tests.bench import usage
 from tests.bench.contenders import one_server
 from tests.bench.letter import DOMAIN, sender
 from tests.bench.loads import AUTO, MIB
-from tests.bench.pace import latencies
+from tests.bench.pace import Latencies, latencies
+from tests.bench.turns import Turns, turns
 from tests.peers.relay import RELAY, Relay, relay_process
-from tests.peers.system import LOOPBACK, free_port, wait_until
+from tests.peers.system import LOOPBACK, free_port, private_folder
 
 AGENTS = 10_000
 _NEAR = 0.002
+_PATIENCE = 60.0
 _QUIET = 3.0  # after so many seconds what a start sets going is done
 _DISCARD = 9  # nobody listens at this port, and nothing is sent there
 # Every noun with a verb that reads, and what answers by itself.
@@ -125,14 +132,37 @@ def command(relay: Relay, words: str) -> tuple[float, float]:
     return time.perf_counter() - begun, used
 
 
-def change(relay: Relay, directory: dict[str, Any]) -> float:
-    """Change one agent in directory.toml as a person does; return the seconds until it is in effect."""
-    changes = relay.log.count('"directory"')
+def edited(directory: dict[str, Any]) -> str:
+    """Return the text of a directory in which one agent has another name than before."""
     directory["agents"]["agent7"]["full_name"] += "x"
-    relay.write_directory(directory)
-    begun = time.perf_counter()
-    wait_until(lambda: relay.log.count('"directory"') > changes, "the new directory", 30)
+    return tomli_w.dumps(directory)
+
+
+def change(relay: Relay, text: str) -> float:
+    """Give a relay another directory.toml, as an editor does; return the seconds until it is in effect."""
+    with relay.log_file.open() as log:
+        log.seek(0, os.SEEK_END)
+        relay.write_directory_text(text)
+        begun = time.perf_counter()
+        while '"directory"' not in log.read():
+            assert time.perf_counter() - begun < _PATIENCE
+            time.sleep(_NEAR * 10)
     return time.perf_counter() - begun
+
+
+def latencies_of_change(relay: Relay, port: int, directory: dict[str, Any]) -> Latencies:
+    """Measure how long messages take while one agent of a directory changes; the server is at that port."""
+    job = partial(change, relay, edited(directory))
+    return asyncio.run(latencies(relay.port, port, f"desk@{DOMAIN}", job))
+
+
+def turns_of_change(agents: int) -> Turns:
+    """Measure how long the event loop of a relay waits for its turns while one agent of so many changes."""
+    directory = entries(agents)
+    texts = tomli_w.dumps(directory), edited(directory)
+    with private_folder("bench-turns") as folder, asyncio.Runner(loop_factory=new_event_loop) as runner:
+        folder.chmod(0o700)
+        return runner.run(turns(folder, texts, Apart().read))
 
 
 def route_microseconds(agents: int) -> float:
@@ -202,17 +232,17 @@ def _of_change(agents: int, rounds: int) -> list[Line]:
     directory = entries(agents, port)
     with made(directory) as (relay, _):
         relay.start()
-        found = [
-            asyncio.run(latencies(relay.port, port, f"desk@{DOMAIN}", lambda: change(relay, directory)))
-            for _ in range(rounds)
-        ]
+        found = [latencies_of_change(relay, port, directory) for _ in range(rounds)]
+    held = [turns_of_change(agents) for _ in range(rounds)]
     ms = 1000.0
     return [
+        Line("the loop waits for its turn meanwhile, 99 %", "ms CPU", tuple(one.most(0.99) * ms for one in held)),
+        Line("the loop waits for its turn meanwhile, longest", "ms CPU", tuple(one.most() * ms for one in held), 20),
         Line(f"{agents:,} profiles in effect after a change", "s", tuple(one.seconds for one in found), 2.0),
-        Line("a message meanwhile, median", "ms", tuple(median(one.within) * ms for one in found)),
-        Line("a message meanwhile, longest", "ms", tuple(max(one.within) * ms for one in found)),
-        Line("a message before, median", "ms", tuple(median(one.before) * ms for one in found)),
-        Line("a message before, longest", "ms", tuple(max(one.before) * ms for one in found)),
+        Line("a message every 5 ms meanwhile, median", "ms", tuple(median(one.within) * ms for one in found)),
+        Line("a message every 5 ms meanwhile, longest", "ms", tuple(max(one.within) * ms for one in found)),
+        Line("a message every 5 ms before, median", "ms", tuple(median(one.before) * ms for one in found)),
+        Line("a message every 5 ms before, longest", "ms", tuple(max(one.before) * ms for one in found)),
     ]
 
 
