@@ -54,6 +54,7 @@ class Address:
             raise AddressError(f"an address is at most {_MOST_OCTETS} octets")
 
     @classmethod
+    @lru_cache(maxsize=4096)  # the same few senders, and often the same customers, all day long
     def parse(cls, text: str) -> "Address":
         """Return the address in `text` (no angle brackets, no display name). Raises AddressError."""
         if _FORBIDDEN.search(text):

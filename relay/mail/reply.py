@@ -65,6 +65,8 @@ class Reply:
         return self.code >= 500
 
     def __str__(self) -> str:
+        if self.enhanced and self.text:  # as nearly all, and several for each message
+            return f"{self.code} {self.enhanced} {self.text}"
         return " ".join(part for part in (str(self.code), self.enhanced, self.text) if part)
 
     def __bytes__(self) -> bytes:

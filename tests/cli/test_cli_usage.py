@@ -27,7 +27,7 @@ VERBS = {
     "admin": "add list set password remove",
     "token": "add list remove",
 }
-PLAIN = ("serve", "init", "demo", "check", "status", "route", "doctor", "sendmail")
+PLAIN = ("serve", "init", "demo", "check", "status", "route", "doctor", "sendmail", "backup", "restore")
 COMMANDS = [(name,) for name in PLAIN] + [(noun, verb) for noun, verbs in VERBS.items() for verb in verbs.split()]
 
 
