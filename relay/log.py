@@ -10,7 +10,15 @@ import sys
 from datetime import UTC, datetime
 from typing import Any, Literal, TextIO
 
-import structlog
+# structlog loads Rich wherever it is there, for tracebacks with colours that no line of ours has: 5 MB and half of the
+# time. For a moment it is not there.
+_rich = sys.modules.get("rich")
+sys.modules["rich"] = None  # type: ignore[assignment]
+import structlog  # noqa: E402
+
+del sys.modules["rich"]
+if _rich is not None:
+    sys.modules["rich"] = _rich
 
 Format = Literal["auto", "console", "json"]
 # Says what level is set, thirty times as fast as structlog does.
