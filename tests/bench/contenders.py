@@ -102,21 +102,21 @@ def made_relay(entries: Mapping[str, Any], mode: str) -> Iterator[Relay]:
 
 
 def directory(upstream: Running) -> dict[str, Any]:
-    """Return a directory whose agents send as themselves, each by its own account where there are logins."""
+    """Return a directory whose channels send as themselves, each by its own account where there are logins."""
     kind = upstream.kind
     login = {"auth": "plain", "username": f"mailer@{DOMAIN}", "password": PASSWORD} if kind.accounts else {}
     if kind.is_tls:
         login |= {"security": "starttls", "ca_file": str(upstream.ca_file)}
     password = {"password": PASSWORD} if kind.accounts else {}
-    agents = {
-        f"agent{number}": {"address": sender(number), "override": True, **password}
+    channels = {
+        f"channel{number}": {"address": sender(number), "override": True, **password}
         for number in range(max(kind.accounts, 1))
     }
-    return {**one_server(upstream.port, **login), "agents": agents}
+    return {**one_server(upstream.port, **login), "channels": channels}
 
 
 def one_server(port: int, **keys: Any) -> dict[str, Any]:
-    """Return a directory with a server and a script that all of its profiles use."""
+    """Return a directory with a server and a script that all of its channels use."""
     server = open_server(port, max_connections=CONNECTIONS, **keys)
     headers = {"Organization": "Acme Jets", "X-Mailer": "contact center"}
     script = {"set_headers": headers, "remove_headers": ["X-Originating-IP"]}
