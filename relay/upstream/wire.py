@@ -14,7 +14,7 @@ FINAL_DOT = b".\r\n"
 CHUNK_END = b"\r\n"
 """The last octets of a message that goes by BDAT: until they leave, the server has no whole chunk."""
 
-_PIECE = 128 * 1024
+_PIECE = 256 * 1024
 _CRLF = b"\r\n"
 
 
