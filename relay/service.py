@@ -283,7 +283,6 @@ class Service:
             raise Faults(faults)
         certificate = self._certificate()
         _start_task(closing, self._systemd.feed_watchdog(self._trouble))
-        _start_task(closing, self._lag.watch())
         passed = PassedSockets(self._systemd.descriptors)
         closing.callback(passed.close)
 
@@ -316,6 +315,7 @@ class Service:
         closing.push_async_callback(self._end_sessions)
         if settings.web.address:
             await self._open_web(settings.web)
+        _start_task(closing, self._lag.watch())
 
     async def _open_web(self, web: Web) -> None:
         from relay.web.pulse import Pulse  # noqa: PLC0415

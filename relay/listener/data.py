@@ -60,5 +60,6 @@ async def read_data(wire: Wire, intake: Intake) -> Content:
     dots = DotReader()
     while not dots.has_ended:
         intake.feed(dots.feed(await wire.chunk()))
+        await intake.settle()
     wire.unread(dots.rest)
-    return intake.finish()
+    return await intake.finish()

@@ -29,6 +29,9 @@ class Gathering(Protocol):
     def held(self) -> int:
         """How many octets it holds in memory now."""
 
+    def keeps(self, octets: int) -> bool:
+        """Whether so many more octets stay in memory, so that nothing is written for them."""
+
     def add(self, chunk: bytes) -> None:
         """Take the next chunk, which does not end between CR and LF."""
 
@@ -46,6 +49,10 @@ class InMemory:
     def __init__(self) -> None:
         self.held = 0
         self._chunks: list[bytes] = []
+
+    def keeps(self, _octets: int) -> bool:
+        """Everything stays."""
+        return True
 
     def add(self, chunk: bytes) -> None:
         """Take the next chunk."""

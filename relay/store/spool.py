@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryFile
+from threading import Thread
 
 from relay.mail.body import Body
 from relay.store.errors import StoreError, StoreFull
@@ -43,7 +44,8 @@ class SpooledBody:
         with TemporaryFile(dir=folder, prefix="body-") as file:
             # A number instead of a file object, which would have to be closed by somebody: a message has many hands.
             self.number = os.dup(file.fileno())
-        weakref.finalize(self, os.close, self.number)
+        # When the process ends, the system closes it.
+        weakref.finalize(self, _close, self.number).atexit = False
 
     def __iter__(self) -> Iterator[bytes]:
         """Yield its chunks. Raises StoreError."""
@@ -73,6 +75,14 @@ class SpooledBody:
         return chunk
 
 
+def _close(number: int) -> None:
+    """Close a file in a thread: the system gives its room back, which takes it a millisecond for each 8 MB and more."""
+    try:
+        Thread(target=os.close, args=(number,), daemon=True).start()
+    except RuntimeError:  # there can be no more threads
+        os.close(number)
+
+
 class SpooledGathering:
     """One body as it comes. Raises StoreFull and StoreError where it can be kept no longer."""
 
@@ -82,11 +92,16 @@ class SpooledGathering:
         self._chunks: list[bytes] = []
         self._large: SpooledBody | None = None
 
+    def keeps(self, octets: int) -> bool:
+        """Whether so many more stay in memory."""
+        return self._large is None and self.held + octets <= self._spool.in_memory
+
     def add(self, chunk: bytes) -> None:
         """Take the next chunk."""
+        stays = self.keeps(len(chunk))
         self._chunks.append(chunk)
         self.held += len(chunk)
-        if self._large is None and self.held <= self._spool.in_memory:
+        if stays:
             return
         try:
             self._move_to_disk()
