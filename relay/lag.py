@@ -9,7 +9,7 @@ import time
 from collections import deque
 
 _PERIOD = 0.05  # seconds between two samples; each costs some ten microseconds
-_WINDOW = 5.0  # seconds that the greatest is remembered
+_WINDOW = 60.0  # seconds that the greatest is remembered
 
 
 class Lag:

@@ -59,7 +59,9 @@ async def test_what_goes_to_disk_is_no_memory_any_more(tmp_path: Path) -> None:
     [(StoreFull("the disk is full"), replies.NO_ROOM), (StoreError("it is broken"), replies.INTERNAL_FAULT)],
 )
 @pytest.mark.parametrize("size", [1, 1000], ids=["at the end", "on the way"])
-async def test_what_cannot_be_kept_is_refused_at_the_end_of_the_message(error: StoreError, reply: object, size: int) -> None:
+async def test_what_cannot_be_kept_is_refused_at_the_end_of_the_message(
+    error: StoreError, reply: object, size: int
+) -> None:
     memory = Memory(MIB)
     with intake(memory, lambda: Failing(error)) as message, capture_logs() as lines:
         message.feed(b"\r\n" + LINES[: 72 * size])
