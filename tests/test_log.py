@@ -110,9 +110,7 @@ def test_steps_are_told_at_debug_alone(level: str, is_detailed: bool, lines: io.
 
 
 @pytest.mark.parametrize("level", ["debug", "info"])
-@pytest.mark.parametrize(
-    "library", ["mail.log", "asyncio", "sqlalchemy.engine", "aiosqlite", "uvicorn.error", "alembic"]
-)
+@pytest.mark.parametrize("library", ["mail.log", "asyncio", "sqlalchemy.engine", "uvicorn.error", "alembic"])
 def test_libraries_are_heard_when_they_warn_and_not_before(library: str, level: str, lines: io.StringIO) -> None:
     log.configure("json", level, lines)
     logger = logging.getLogger(library)

@@ -32,7 +32,6 @@ LIBRARIES: Mapping[str, tuple[str, ...]] = {
     "aiosmtplib": ("upstream",),
     "sqlalchemy": ("store",),
     "alembic": ("store",),
-    "aiosqlite": ("store",),
     "authlib": ("secrets",),
     "httpx2": ("secrets",),
     "scramp": ("secrets", "upstream", "listener"),

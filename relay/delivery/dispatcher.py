@@ -25,6 +25,7 @@ from relay.store.holds import Cause
 from relay.store.messages import HoldRow, StoredMessage
 
 _LOOK_SECONDS = 1.0  # how often holds are looked at for new credentials, and the store for what commands wrote
+_REST = 2.0  # times as long as the last look
 _TROUBLE_SECONDS = 5.0  # after a store that did not answer
 
 
@@ -47,6 +48,7 @@ class Dispatcher:
         self._is_stopping = False
         self._seen_at = time.monotonic()
         postman.books.on_change = self._wake.set
+        postman.is_behind = self._workers.__contains__
 
     def wake(self) -> None:
         """Look at once: a message was stored, a directory changed, a hold was lifted."""
@@ -62,7 +64,7 @@ class Dispatcher:
         is_back = False
         while True:
             self._wake.clear()
-            self._seen_at = time.monotonic()
+            began = self._seen_at = time.monotonic()
             try:
                 if not is_back:
                     await self._postman.books.take_back()
@@ -76,6 +78,8 @@ class Dispatcher:
             except Exception:  # whatever it is, what waits must not wait for ever
                 log.broken("the dispatcher met a fault of ours", exc_info=True)
                 await asyncio.sleep(_TROUBLE_SECONDS)
+            # However often it is woken: where a look takes long, the others have most of the time.
+            await asyncio.sleep(min(_LOOK_SECONDS, _REST * (time.monotonic() - began)))
             # Not wait_for: before Python 3.12 it forgets that it was cancelled where a wake comes at the same moment.
             with suppress(TimeoutError):
                 async with asyncio.timeout(_LOOK_SECONDS):
@@ -193,6 +197,7 @@ class Dispatcher:
     async def _work(self, account: Account, profiles: deque[str | None]) -> None:
         """Make the attempts of one account until nothing of it is due."""
         running: set[asyncio.Task[None]] = set()
+        ready: deque[StoredMessage] = deque()
         try:
             while self._may_go_on(account):
                 hold = self._accounts.hold_of(account)
@@ -206,10 +211,11 @@ class Dispatcher:
                 free, begun = limit - len(running), set[asyncio.Task[None]]()
                 if server is not None and is_limited(server):
                     begun = await self._begin_in_turn(server, account, profiles) if free > 0 else begun
-                else:
-                    begun = {
-                        asyncio.create_task(self._postman.attempt(one)) for one in await self._claim(profiles, free)
-                    }
+                elif free > 0:
+                    # As many as there are connections, and not one by one: each look into the store costs as much.
+                    ready.extend(await self._claim(profiles, limit) if not ready else ())
+                    now = [ready.popleft() for _ in range(min(free, len(ready)))]
+                    begun = {asyncio.create_task(self._postman.attempt(message)) for message in now}
                 running |= begun
                 if not running:
                     break
@@ -223,6 +229,8 @@ class Dispatcher:
             log.broken("the mail of an account met a fault of ours", account=str(account), exc_info=True)
             await asyncio.sleep(_TROUBLE_SECONDS)
         finally:
+            for message in ready:
+                await self._postman.books.give_back(message, pause=0.0)
             if running:
                 await asyncio.wait(running)
 

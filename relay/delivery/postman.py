@@ -16,13 +16,16 @@ from relay.delivery.bookkeeper import Bookkeeper
 from relay.delivery.handing import at_once, hand_over
 from relay.delivery.lifting import lift
 from relay.delivery.office import Office, Refused
+from relay.delivery.pacing import is_limited
 from relay.delivery.parcel import Handed, Parcel, header_of, pack, pinned_route
+from relay.delivery.sending import Sending
 from relay.delivery.turn import Turn
 from relay.delivery.verdict import begun, consequence_of, sending
 from relay.delivery.work import Held, Work, failure_of
-from relay.directory.model import Meaning
+from relay.directory.model import Account, Meaning
 from relay.directory.routing import Route
 from relay.mail.address import Address
+from relay.mail.content import Content
 from relay.mail.identity import from_address
 from relay.mail.reply import Reply
 from relay.secrets.secret import Secret
@@ -39,12 +42,14 @@ class _Paced(Exception):
 
 @dataclass(slots=True)
 class Postman:
-    """Makes attempts with the parts of one relay."""
+    """Makes attempts with the parts of one relay. `is_behind` says whether mail of an account waits for its turn."""
 
     office: Office
     accounts: Accounts
     books: Bookkeeper
+    is_behind: Callable[[Account], bool] = field(default=lambda _: False)
     _following: set[asyncio.Task[None]] = field(default_factory=set)
+    _sending: Sending = field(default_factory=Sending)
 
     @property
     def queue(self) -> Queue:
@@ -90,6 +95,23 @@ class Postman:
         task = asyncio.create_task(self._follow(work, handover))
         self._following.add(task)
         task.add_done_callback(self._following.discard)
+
+    def has_room(self, route: Route, content: Content) -> bool:
+        """Whether a message that is stored now may be handed over at once, instead of waiting for its turn.
+
+        Not before older mail of its account, and not where many do already: what waits on disk needs no memory.
+        """
+        if is_limited(route.server) or self.is_behind(route.account):
+            return False
+        return self._sending.has_room(route.account, self.accounts.connections(route.server, route.account), content)
+
+    def send(self, work: Work, transfer: Transfer) -> None:
+        """Hand over a message that was stored a moment ago, in the background."""
+        progress, turn = Progress(before_final_dot=lambda: self.books.record_final_dot(work)), Turn()
+        turn.charge(at_once(transfer.server, len(transfer.recipients)))
+        handover = asyncio.create_task(self.hand_over(work, transfer, progress, turn))
+        handover.add_done_callback(self._sending.begin(transfer.account, work.content))
+        self.follow(work, handover)
 
     async def stop(self) -> None:
         """Wait for the hand-overs that go on without their clients; the caller sets a limit."""
@@ -143,6 +165,8 @@ class Postman:
     async def _follow(self, work: Work, handover: asyncio.Task[Outcome]) -> None:
         try:
             await self.books.write_down(work, await handover)
+        except Held as held:
+            await self._settled(work.message, self.books.hold(work.message, held.hold, work.attempt))
         except Fenced:
             log.warned("a message was taken over while it was under way; the other's record counts", id=work.message.id)
         except Exception:

@@ -98,7 +98,7 @@ class Submission:
             return await self._direct(draft)
         if mode is Mode.AUTO:
             return await self._auto(draft)
-        return await self._store(draft)
+        return await self._queue(draft)
 
     # direct
 
@@ -210,6 +210,22 @@ class Submission:
         return self._queued(draft)
 
     # queued
+
+    async def _queue(self, draft: Draft) -> Journey:
+        """Store a message, and hand it over in the background: at once where nothing is in its way."""
+        route = draft.parcel.route
+        if draft.parcel.sender is None or not self.postman.has_room(route, draft.handed.content):
+            return await self._store(draft)
+        try:
+            secret = await self.office.find_secret(route)
+        except Refused:
+            return await self._store(draft)  # the queue holds it, and says why
+        if self._is_slow(route) or self.postman.hold_over(route, secret):
+            return await self._store(draft)
+        work = self._work(draft, secret)
+        await self.postman.queue.add(NewMessage(message=work.message, content=work.content, attempt=work.attempt))
+        self.postman.send(work, draft.parcel.transfer(draft.handed, secret))
+        return self._queued(draft)
 
     async def _store(self, draft: Draft, why: str = "") -> Journey:
         message = draft.queued(self.postman.clock())

@@ -4,8 +4,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import delete, insert, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Connection, delete, insert, select, update
 
 from relay.store.database import Database
 from relay.store.tables import administrators
@@ -34,41 +33,53 @@ class Administrators:
 
     async def all(self) -> list[Administrator]:
         """Return all of them, in the order of their names."""
-        async with self._database.read() as connection:
-            found = await connection.execute(select(administrators).order_by(administrators.c.name))
+
+        def job(connection: Connection) -> list[Administrator]:
+            found = connection.execute(select(administrators).order_by(administrators.c.name))
             return [Administrator(name=row.name, role=row.role, created=row.created) for row in found]
+
+        return await self._database.read(job)
 
     async def add(self, name: str, role: str, created: datetime) -> bool:
         """Add one; False where there is one of that name already."""
-        async with self._database.write() as connection:
+
+        def job(connection: Connection) -> bool:
             known = select(administrators.c.name).where(administrators.c.name == name)
-            if (await connection.execute(known)).first() is not None:
+            if connection.execute(known).first() is not None:
                 return False
-            await connection.execute(insert(administrators).values(name=name, role=role, created=created))
+            connection.execute(insert(administrators).values(name=name, role=role, created=created))
             return True
+
+        return await self._database.write(job)
 
     async def set_role(self, name: str, role: str, usable: Collection[str]) -> bool:
         """Change a role; False where there is nobody of that name.
 
         `usable` are the names that have a password. Raises LastAdministrator where no other of those is left.
         """
-        async with self._database.write() as connection:
+
+        def job(connection: Connection) -> bool:
             if role != _FIRST:
-                await _require_another(connection, name, usable)
+                _require_another(connection, name, usable)
             changed = update(administrators).where(administrators.c.name == name).values(role=role)
-            return bool((await connection.execute(changed)).rowcount)
+            return bool(connection.execute(changed).rowcount)
+
+        return await self._database.write(job)
 
     async def remove(self, name: str, usable: Collection[str]) -> bool:
         """Remove one; False where there is nobody of that name. Raises LastAdministrator as `set_role` does."""
-        async with self._database.write() as connection:
-            await _require_another(connection, name, usable)
+
+        def job(connection: Connection) -> bool:
+            _require_another(connection, name, usable)
             gone = delete(administrators).where(administrators.c.name == name)
-            return bool((await connection.execute(gone)).rowcount)
+            return bool(connection.execute(gone).rowcount)
+
+        return await self._database.write(job)
 
 
-async def _require_another(connection: AsyncConnection, name: str, usable: Collection[str]) -> None:
+def _require_another(connection: Connection, name: str, usable: Collection[str]) -> None:
     """Raise LastAdministrator where `name` is the only one that has the first role and a password."""
-    found = await connection.execute(select(administrators.c.name).where(administrators.c.role == _FIRST))
+    found = connection.execute(select(administrators.c.name).where(administrators.c.role == _FIRST))
     left = {row.name for row in found} & set(usable)
     if left == {name}:
         raise LastAdministrator

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Row, delete, insert, select, update
+from sqlalchemy import Connection, Row, delete, insert, select, update
 
 from relay.store.database import Database
 from relay.store.tables import tokens
@@ -27,35 +27,50 @@ class ApiTokens:
 
     async def all(self) -> list[ApiToken]:
         """Return all of them, in the order of their names."""
-        async with self._database.read() as connection:
-            return [_token(row) for row in await connection.execute(select(tokens).order_by(tokens.c.name))]
+
+        def job(connection: Connection) -> list[ApiToken]:
+            return [_token(row) for row in connection.execute(select(tokens).order_by(tokens.c.name))]
+
+        return await self._database.read(job)
 
     async def add(self, name: str, digest: str, role: str, created: datetime) -> bool:
         """Add one; False where there is one of that name already."""
-        async with self._database.write() as connection:
-            if (await connection.execute(select(tokens.c.name).where(tokens.c.name == name))).first() is not None:
+
+        def job(connection: Connection) -> bool:
+            if connection.execute(select(tokens.c.name).where(tokens.c.name == name)).first() is not None:
                 return False
-            await connection.execute(insert(tokens).values(name=name, digest=digest, role=role, created=created))
+            connection.execute(insert(tokens).values(name=name, digest=digest, role=role, created=created))
             return True
+
+        return await self._database.write(job)
 
     async def by_digest(self, digest: str) -> ApiToken | None:
         """Return the token with this digest."""
-        async with self._database.read() as connection:
-            found = (await connection.execute(select(tokens).where(tokens.c.digest == digest))).first()
+
+        def job(connection: Connection) -> ApiToken | None:
+            found = connection.execute(select(tokens).where(tokens.c.digest == digest)).first()
             return None if found is None else _token(found)
+
+        return await self._database.read(job)
 
     async def used(self, name: str, at: datetime) -> None:
         """Note that a token was used."""
-        async with self._database.write() as connection:
-            await connection.execute(update(tokens).where(tokens.c.name == name).values(used=at))
+
+        def job(connection: Connection) -> None:
+            connection.execute(update(tokens).where(tokens.c.name == name).values(used=at))
+
+        await self._database.write(job)
 
     async def remove(self, name: str) -> str | None:
         """Remove a token, and return the role that it had; None where there is none of that name."""
-        async with self._database.write() as connection:
+
+        def job(connection: Connection) -> str | None:
             this = tokens.c.name == name
-            role = (await connection.execute(select(tokens.c.role).where(this))).scalar_one_or_none()
-            await connection.execute(delete(tokens).where(this))
+            role = connection.execute(select(tokens.c.role).where(this)).scalar_one_or_none()
+            connection.execute(delete(tokens).where(this))
             return role
+
+        return await self._database.write(job)
 
 
 def _token(row: Row[tuple[object, ...]]) -> ApiToken:

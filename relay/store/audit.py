@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, insert, or_, select
+from sqlalchemy import ColumnElement, Connection, insert, or_, select
 
 from relay.store.database import Database
 from relay.store.searching import has_text
@@ -49,16 +49,22 @@ class AuditTable:
         """Keep an entry."""
         values = asdict(entry)
         del values["id"]
-        async with self._database.write() as connection:
-            await connection.execute(insert(audit).values(values))
+
+        def job(connection: Connection) -> None:
+            connection.execute(insert(audit).values(values))
+
+        await self._database.write(job)
 
     async def find(self, search: AuditSearch, *, limit: int, before: int | None = None) -> Sequence[AuditEntry]:
         """Return the newest entries that are meant; of those that are older than the one with the id `before`."""
         found = select(audit).where(*_conditions(search)).order_by(audit.c.id.desc()).limit(limit)
         if before is not None:
             found = found.where(audit.c.id < before)
-        async with self._database.read() as connection:
-            return [AuditEntry(**row._mapping) for row in await connection.execute(found)]
+
+        def job(connection: Connection) -> Sequence[AuditEntry]:
+            return [AuditEntry(**row._mapping) for row in connection.execute(found)]
+
+        return await self._database.read(job)
 
 
 def _conditions(search: AuditSearch) -> list[ColumnElement[bool]]:

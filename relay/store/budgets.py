@@ -8,8 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import delete, insert, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Connection, delete, insert, select, update
 
 from relay.store.tables import budgets
 
@@ -25,22 +24,22 @@ class Spent:
     count: int
 
 
-async def all_spent(connection: AsyncConnection) -> tuple[Spent, ...]:
+def all_spent(connection: Connection) -> tuple[Spent, ...]:
     """Return all that is kept."""
     found = select(budgets).order_by(budgets.c.since)
     return tuple(
         Spent(server=row.server, username=row.username, kind=row.kind, since=row.since, count=row.number)
-        for row in await connection.execute(found)
+        for row in connection.execute(found)
     )
 
 
-async def add_spent(connection: AsyncConnection, spent: Sequence[Spent], forget: Mapping[str, datetime]) -> None:
+def add_spent(connection: Connection, spent: Sequence[Spent], forget: Mapping[str, datetime]) -> None:
     """Add to what is kept, and drop of each kind in `forget` what began before that moment."""
     for kind, before in forget.items():
-        await connection.execute(delete(budgets).where(budgets.c.kind == kind, budgets.c.since < before))
+        connection.execute(delete(budgets).where(budgets.c.kind == kind, budgets.c.since < before))
     for each in spent:
         key = {"server": each.server, "username": each.username, "kind": each.kind, "since": each.since}
         same = (budgets.c[name] == value for name, value in key.items())
         added = update(budgets).where(*same).values(number=budgets.c.number + each.count)
-        if not (await connection.execute(added)).rowcount:
-            await connection.execute(insert(budgets).values(**key, number=each.count))
+        if not connection.execute(added).rowcount:
+            connection.execute(insert(budgets).values(**key, number=each.count))

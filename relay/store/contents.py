@@ -7,8 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequen
 from itertools import islice
 from typing import NamedTuple
 
-from sqlalchemy import delete, insert, select
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Connection, delete, insert, select
 
 from relay.mail.body import Gathering
 from relay.mail.content import Content
@@ -27,21 +26,22 @@ class Piece(NamedTuple):
     octets: bytes
 
 
-async def write_content(connection: AsyncConnection, message: str, content: Content) -> None:
-    """Write a message's content."""
+def write_contents(connection: Connection, contents: Sequence[tuple[str, Content]]) -> None:
+    """Write the content of messages, each with its id."""
     rows = (
         {"message": message, "number": number, "is_header": piece.is_header, "piece": piece.octets}
+        for message, content in contents
         for number, piece in enumerate(_pieces(content))
     )
     while page := list(islice(rows, _PAGE)):
-        await connection.execute(insert(table), page)
+        connection.execute(insert(table), page)
 
 
-async def read_content(connection: AsyncConnection, message: str, body: Gathering) -> Content:
+def read_content(connection: Connection, message: str, body: Gathering) -> Content:
     """Return a message's content, whose body is gathered in `body`. Raises NoContent, and what that raises."""
     header: list[bytes] = []
     number = 0
-    while page := await read_page(connection, message, number):
+    while page := read_page(connection, message, number):
         for piece in page:
             if piece.is_header:
                 header.append(piece.octets)
@@ -53,11 +53,11 @@ async def read_content(connection: AsyncConnection, message: str, body: Gatherin
     return Content(b"".join(header), body.finish())
 
 
-async def read_page(connection: AsyncConnection, message: str, number: int) -> list[Piece]:
+def read_page(connection: Connection, message: str, number: int) -> list[Piece]:
     """Return some pieces, from piece `number` on; none behind the end."""
     columns = select(table.c.is_header, table.c.piece).where(table.c.message == message)
     window = columns.where(table.c.number >= number, table.c.number < number + _PAGE)
-    return [Piece(row.is_header, row.piece) for row in await connection.execute(window.order_by(table.c.number))]
+    return [Piece(row.is_header, row.piece) for row in connection.execute(window.order_by(table.c.number))]
 
 
 async def chunks_of(read: Callable[[int], Awaitable[Sequence[Piece]]]) -> AsyncIterator[bytes]:
@@ -74,9 +74,9 @@ async def chunks_of(read: Callable[[int], Awaitable[Sequence[Piece]]]) -> AsyncI
         yield b"\r\n"
 
 
-async def delete_content(connection: AsyncConnection, message: str) -> None:
-    """Delete a message's content, if it has any."""
-    await connection.execute(delete(table).where(table.c.message == message))
+def delete_content(connection: Connection, messages: Sequence[str]) -> None:
+    """Delete the content of messages, where they have any."""
+    connection.execute(delete(table).where(table.c.message.in_(messages)))
 
 
 def _pieces(content: Content) -> Iterator[Piece]:

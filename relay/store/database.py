@@ -11,17 +11,20 @@ import asyncio
 import contextlib
 import os
 import sqlite3
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from sqlalchemy import URL, event
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy import URL, Connection, Engine, QueuePool, create_engine, event
 
 from relay.private import check_modes, create_private, make_private_folder, sync_folder
 from relay.store.errors import StoreError, StoreLax, damaged, named_faults
 from relay.store.schema import is_current, upgrade
+
+T = TypeVar("T")
+Job = Callable[[Connection], T]
 
 # How long a statement waits for another process, such as a command that opened the store itself.
 _BUSY_SECONDS = 10.0
@@ -34,37 +37,34 @@ _RULING_TABLES = ("secrets", "vault", "holds", "budgets", "mailboxes")
 
 
 class Database:
-    """An open store. `open_database` makes one, and `close` ends it; it belongs to the event loop that opened it."""
+    """An open store. `open_database` makes one, and `close` ends it.
+
+    Whatever is read or written is one plain function over a connection, run as a whole in a thread: the event loop
+    waits for no statement, and nobody holds a transaction open across the loop.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._writer = _engine(path, begin="BEGIN IMMEDIATE", connections=1, pragmas=("foreign_keys=ON",))
-        self._readers = _engine(path, begin="BEGIN", connections=_READERS, pragmas=("query_only=ON",))
-        self._turn = asyncio.Lock()
+        self._writer = _Lane(path, "writer", begin="BEGIN IMMEDIATE", connections=1, pragmas=("foreign_keys=ON",))
+        self._readers = _Lane(path, "reader", begin="BEGIN", connections=_READERS, pragmas=("query_only=ON",))
 
     @property
     def path(self) -> Path:
         """The database file."""
         return self._path
 
-    @asynccontextmanager
-    async def read(self) -> AsyncIterator[AsyncConnection]:
-        """Give a connection that sees one state of the store as long as it is held. Raises StoreError."""
-        with named_faults(self._path):
-            async with _transaction(self._readers) as connection:
-                yield connection
+    async def read(self, job: Job[T]) -> T:
+        """Return what a job finds, which sees one state of the store. Raises StoreError, and what the job raises."""
+        return await self._readers.run(job)
 
-    @asynccontextmanager
-    async def write(self) -> AsyncIterator[AsyncConnection]:
-        """Give the writing connection for one transaction: durable at the end, undone by an exception.
+    async def write(self, job: Job[T]) -> T:
+        """Run a job in one transaction: durable when this returns, undone by an exception.
 
-        The turns are in the order of the calls. Not to be nested. Raises StoreError; then nothing was written, but
-        for an error of the commit itself, after which only a look at the store tells.
+        The turns are in the order of the calls. A job that has begun runs to its end also when its caller is
+        cancelled. Raises what the job raises, and StoreError; then nothing was written, but for an error of the
+        commit itself, after which only a look at the store tells.
         """
-        async with self._turn:
-            with named_faults(self._path):
-                async with _transaction(self._writer) as connection:
-                    yield connection
+        return await self._writer.run(job)
 
     async def check(self) -> None:
         """Look for damage before anything is promised. Raises StoreCorrupt, and StoreError."""
@@ -75,14 +75,39 @@ class Database:
 
     async def shrink(self, pages: int) -> int:
         """Give at most so many unused pages of the file back to the disk; return how many. Raises StoreError."""
-        async with self._turn:
-            with named_faults(self._path):
-                return await asyncio.to_thread(_shrink, self._path, pages)
+        return await self._writer.call(partial(_shrink, self._path, pages))
 
     async def close(self) -> None:
-        """Close all connections; the last one to close folds the WAL into the database file."""
-        await self._readers.dispose()
-        await self._writer.dispose()
+        """Wait for what is under way and close all; the last connection folds the WAL into the database file."""
+        for lane in (self._readers, self._writer):
+            await asyncio.to_thread(lane.close)
+
+
+class _Lane:
+    """Some connections of one kind, with as many threads, which take jobs in the order in which they come."""
+
+    def __init__(self, path: Path, name: str, *, begin: str, connections: int, pragmas: tuple[str, ...]) -> None:
+        self._path = path
+        self._engine = _engine(path, begin=begin, connections=connections, pragmas=pragmas)
+        self._threads = ThreadPoolExecutor(connections, thread_name_prefix=f"store-{name}")
+
+    async def run(self, job: Job[T]) -> T:
+        """Run a job in a transaction."""
+        return await self.call(partial(self._transact, job))
+
+    async def call(self, function: Callable[[], T]) -> T:
+        """Run anything else in its turn. Raises StoreError."""
+        with named_faults(self._path):
+            return await asyncio.get_running_loop().run_in_executor(self._threads, function)
+
+    def close(self) -> None:
+        """Wait for what is under way, and close the connections."""
+        self._threads.shutdown()
+        self._engine.dispose()
+
+    def _transact(self, job: Job[T]) -> T:
+        with self._engine.begin() as connection:
+            return job(connection)
 
 
 async def open_database(path: Path) -> Database:
@@ -93,20 +118,12 @@ async def open_database(path: Path) -> Database:
     _prepare(path)
     database = Database(path)
     try:
-        async with database.read() as connection:
-            current = await connection.run_sync(is_current)
-        if not current:
-            await _upgrade(path)
+        if not await database.read(is_current):
+            await asyncio.to_thread(_upgrade, path)
     except BaseException:
         await database.close()
         raise
     return database
-
-
-async def is_undone(connection: AsyncConnection) -> bool:
-    """Tell whether the database itself has undone the open transaction, as SQLite may when the disk fails."""
-    driver: Any = (await connection.get_raw_connection()).driver_connection
-    return not driver.in_transaction
 
 
 def store_files(path: Path) -> tuple[Path, ...]:
@@ -154,7 +171,7 @@ def _shrink(path: Path, pages: int) -> int:
         return before - int(connection.execute("PRAGMA freelist_count").fetchone()[0])
 
 
-async def _upgrade(path: Path) -> None:
+def _upgrade(path: Path) -> None:
     """Migrate on a connection of its own.
 
     It does not enforce foreign keys: rebuilding a table, which is how SQLite changes a column, drops the old one,
@@ -162,54 +179,29 @@ async def _upgrade(path: Path) -> None:
     """
     engine = _engine(path, begin="BEGIN IMMEDIATE", connections=1, pragmas=())
     try:
-        with named_faults(path):
-            async with engine.begin() as connection:
-                await connection.run_sync(upgrade, path)
+        with named_faults(path), engine.begin() as connection:
+            upgrade(connection, path)
     finally:
-        await engine.dispose()
+        engine.dispose()
 
 
-@asynccontextmanager
-async def _transaction(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
-    connection = await _connected(engine)
-    try:
-        async with connection.begin():
-            yield connection
-    finally:
-        await asyncio.shield(connection.close())
-
-
-async def _connected(engine: AsyncEngine) -> AsyncConnection:
-    """Return a connection of the pool; a caller who is cancelled meanwhile leaves none half open.
-
-    The driver forgets what its thread has opened by then, without closing it.
-    """
-    connection = engine.connect()
-    starting = asyncio.ensure_future(connection.start())
-    try:
-        return await asyncio.shield(starting)
-    except asyncio.CancelledError:
-        with contextlib.suppress(Exception):
-            await starting
-            await connection.close()
-        raise
-
-
-def _engine(path: Path, *, begin: str, connections: int, pragmas: tuple[str, ...]) -> AsyncEngine:
+def _engine(path: Path, *, begin: str, connections: int, pragmas: tuple[str, ...]) -> Engine:
     """Return an engine whose transactions start with `begin`.
 
     The driver is told to leave transactions alone (isolation_level=None): it would open them late, and not at all
     for a change of the schema.
     """
-    engine = create_async_engine(
-        URL.create("sqlite+aiosqlite", database=str(path)),
-        connect_args={"timeout": _BUSY_SECONDS, "isolation_level": None},
+    engine = create_engine(
+        URL.create("sqlite", database=str(path)),
+        # Any of its threads may use a connection, one at a time.
+        connect_args={"timeout": _BUSY_SECONDS, "isolation_level": None, "check_same_thread": False},
+        poolclass=QueuePool,
         pool_size=connections,
         max_overflow=0,
         hide_parameters=True,  # no value of a row in an exception
     )
 
-    @event.listens_for(engine.sync_engine, "connect")
+    @event.listens_for(engine, "connect")
     def set_up(connection: Any, record: object) -> None:  # noqa: ARG001
         try:
             cursor = connection.cursor()
@@ -225,7 +217,7 @@ def _engine(path: Path, *, begin: str, connections: int, pragmas: tuple[str, ...
             connection.close()
             raise
 
-    @event.listens_for(engine.sync_engine, "begin")
+    @event.listens_for(engine, "begin")
     def start(connection: Any) -> None:
         connection.exec_driver_sql(begin)
 

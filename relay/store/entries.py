@@ -3,28 +3,25 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import insert
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Connection, insert
 
 from relay.store.claims import Lease
-from relay.store.contents import write_content
+from relay.store.contents import write_contents
 from relay.store.messages import NewMessage
 from relay.store.rows import Values, attempt_values, message_values, recipient_values
 from relay.store.tables import attempts, messages, recipients
 
 
-async def insert_messages(connection: AsyncConnection, news: Sequence[NewMessage], lease: Lease, now: datetime) -> None:
+def insert_messages(connection: Connection, news: Sequence[NewMessage], lease: Lease, now: datetime) -> None:
     """Write new messages: those with an open attempt under the lease, those without content as finished."""
     if not news:
         return
-    await connection.execute(insert(messages), [_message(new, lease, now) for new in news])
+    connection.execute(insert(messages), [_message(new, lease, now) for new in news])
     if rows := [recipient_values(new.message.id, each) for new in news for each in new.message.recipients]:
-        await connection.execute(insert(recipients), rows)
+        connection.execute(insert(recipients), rows)
     if rows := [attempt_values(new.message.id, new.attempt) for new in news if new.attempt]:
-        await connection.execute(insert(attempts), rows)
-    for new in news:
-        if new.content is not None:
-            await write_content(connection, new.message.id, new.content)
+        connection.execute(insert(attempts), rows)
+    write_contents(connection, [(new.message.id, new.content) for new in news if new.content is not None])
 
 
 def content_octets(news: Sequence[NewMessage]) -> int:

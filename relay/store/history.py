@@ -5,8 +5,7 @@ from datetime import datetime
 from itertools import groupby
 from typing import Any, Literal, NamedTuple
 
-from sqlalchemy import ColumnElement, Row, Select, Text, func, literal, select, tuple_
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import ColumnElement, Connection, Row, Select, Text, func, literal, select, tuple_
 
 from relay.mail.address import Address
 from relay.store.messages import Attempt, StoredMessage
@@ -49,7 +48,7 @@ class Wanted(NamedTuple):
 _MOST_IDS = 500
 
 
-async def messages_of(connection: AsyncConnection, rows: Sequence[Row[Any]]) -> list[StoredMessage]:
+def messages_of(connection: Connection, rows: Sequence[Row[Any]]) -> list[StoredMessage]:
     """Return the messages of rows of `messages`, in their order, with their recipients."""
     found = []
     for start in range(0, len(rows), _MOST_IDS):
@@ -58,45 +57,45 @@ async def messages_of(connection: AsyncConnection, rows: Sequence[Row[Any]]) -> 
         ordered = select(recipients).where(mine).order_by(recipients.c.message, recipients.c.number)
         by_message = {
             message: [recipient_of(row) for row in group]
-            for message, group in groupby(await connection.execute(ordered), key=lambda row: row.message)
+            for message, group in groupby(connection.execute(ordered), key=lambda row: row.message)
         }
         found += [message_of(row, by_message.get(row.id, [])) for row in some]
     return found
 
 
-async def message(connection: AsyncConnection, id_: str) -> StoredMessage | None:
+def message(connection: Connection, id_: str) -> StoredMessage | None:
     """Return one message."""
-    found = await select_messages(connection, select(messages).where(messages.c.id == id_))
+    found = select_messages(connection, select(messages).where(messages.c.id == id_))
     return found[0] if found else None
 
 
-async def attempts_of(connection: AsyncConnection, id_: str) -> tuple[Attempt, ...]:
+def attempts_of(connection: Connection, id_: str) -> tuple[Attempt, ...]:
     """Return a message's attempts, the first one first."""
     found = select(attempts).where(attempts.c.message == id_).order_by(attempts.c.number)
-    return tuple(attempt_of(row) for row in await connection.execute(found))
+    return tuple(attempt_of(row) for row in connection.execute(found))
 
 
-async def open_attempts(connection: AsyncConnection, ids: Sequence[str]) -> Mapping[str, Attempt]:
+def open_attempts(connection: Connection, ids: Sequence[str]) -> Mapping[str, Attempt]:
     """Return the last attempt of each message that has one without an end."""
     never_ended = select(attempts).where(attempts.c.message.in_(ids), attempts.c.ended.is_(None))
-    rows = await connection.execute(never_ended.order_by(attempts.c.number))
+    rows = connection.execute(never_ended.order_by(attempts.c.number))
     return {row.message: attempt_of(row) for row in rows}
 
 
-async def counts(connection: AsyncConnection) -> dict[str, int]:
+def counts(connection: Connection) -> dict[str, int]:
     """Return how many messages are in the queue, by state."""
     found = select(messages.c.state, func.count().label("number")).where(is_open).group_by(messages.c.state)
-    return {row.state: row.number for row in await connection.execute(found)}
+    return {row.state: row.number for row in connection.execute(found)}
 
 
-async def oldest(connection: AsyncConnection) -> datetime | None:
+def oldest(connection: Connection) -> datetime | None:
     """Return when the oldest message in the queue came."""
     first = select(messages.c.created).where(is_open).order_by(messages.c.created).limit(1)
-    return (await connection.execute(first)).scalar_one_or_none()
+    return connection.execute(first).scalar_one_or_none()
 
 
-async def list_queue(
-    connection: AsyncConnection, profile: str | None, state: str | None, limit: int, after: StoredMessage | None
+def list_queue(
+    connection: Connection, profile: str | None, state: str | None, limit: int, after: StoredMessage | None
 ) -> list[StoredMessage]:
     """Return what is in the queue, of one profile or all, the oldest first, behind `after`."""
     found = select(messages).where(is_open).order_by(messages.c.created, messages.c.id).limit(limit)
@@ -106,27 +105,25 @@ async def list_queue(
         found = found.where(messages.c.state == state)
     if after is not None:
         found = found.where(position > place_of(after))
-    return await select_messages(connection, found)
+    return select_messages(connection, found)
 
 
-async def search(
-    connection: AsyncConnection, wanted: Wanted, limit: int, after: StoredMessage | None
-) -> list[StoredMessage]:
+def search(connection: Connection, wanted: Wanted, limit: int, after: StoredMessage | None) -> list[StoredMessage]:
     """Return messages, the newest first, behind `after`."""
     found = select(messages).where(*indexed_conditions(wanted)).limit(limit)
     if after is not None:
         found = found.where(position < place_of(after))
-    return await select_messages(connection, found.order_by(messages.c.created.desc(), messages.c.id.desc()))
+    return select_messages(connection, found.order_by(messages.c.created.desc(), messages.c.id.desc()))
 
 
-async def ids_starting(connection: AsyncConnection, prefix: str, limit: int) -> list[str]:
+def ids_starting(connection: Connection, prefix: str, limit: int) -> list[str]:
     """Return at most `limit` ids that begin with a prefix, in their order."""
     if not prefix:
         return []
     # A range, because LIKE reads the index in neither database.
     behind = prefix[:-1] + chr(ord(prefix[-1]) + 1)
     found = select(messages.c.id).where(messages.c.id >= prefix, messages.c.id < behind)
-    return list((await connection.execute(found.order_by(messages.c.id).limit(limit))).scalars())
+    return list(connection.execute(found.order_by(messages.c.id).limit(limit)).scalars())
 
 
 # The profile where something narrower is asked for, such as what waits. A database that sees the bare column would
@@ -167,6 +164,6 @@ def indexed_conditions(wanted: Wanted) -> list[ColumnElement[bool]]:
     return conditions
 
 
-async def select_messages(connection: AsyncConnection, statement: Select[Any]) -> list[StoredMessage]:
+def select_messages(connection: Connection, statement: Select[Any]) -> list[StoredMessage]:
     """Return the messages that a statement over `messages` finds."""
-    return await messages_of(connection, (await connection.execute(statement)).all())
+    return messages_of(connection, connection.execute(statement).all())

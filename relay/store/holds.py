@@ -9,6 +9,7 @@ from sqlalchemy import (
     BigInteger,
     Column,
     ColumnElement,
+    Connection,
     and_,
     bindparam,
     delete,
@@ -21,7 +22,6 @@ from sqlalchemy import (
     type_coerce,
     update,
 )
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from relay.store.messages import HoldRow
 from relay.store.rows import hold_of, hold_values, profile_word
@@ -36,34 +36,34 @@ class Cause(NamedTuple):
     reason: str
 
 
-async def all_holds(connection: AsyncConnection) -> tuple[HoldRow, ...]:
+def all_holds(connection: Connection) -> tuple[HoldRow, ...]:
     """Return the holds of all accounts."""
     found = select(holds).order_by(holds.c.server, holds.c.username, holds.c.address)
-    return tuple(hold_of(row) for row in await connection.execute(found))
+    return tuple(hold_of(row) for row in connection.execute(found))
 
 
-async def put_hold(connection: AsyncConnection, hold: HoldRow) -> None:
+def put_hold(connection: Connection, hold: HoldRow) -> None:
     """Keep a hold, in place of one over the same."""
     row = hold_values(hold)
     same = _is_over(hold.server, hold.username, hold.address)
-    if not (await connection.execute(update(holds).where(same).values(row))).rowcount:
-        await connection.execute(insert(holds), row)
+    if not connection.execute(update(holds).where(same).values(row)).rowcount:
+        connection.execute(insert(holds), row)
 
 
-async def drop_hold(connection: AsyncConnection, server: str, username: str, address: str) -> bool:
+def drop_hold(connection: Connection, server: str, username: str, address: str) -> bool:
     """Forget a hold; False where there was none."""
     gone = delete(holds).where(_is_over(server, username, address))
-    return bool((await connection.execute(gone)).rowcount)
+    return bool(connection.execute(gone).rowcount)
 
 
-async def held_for(connection: AsyncConnection) -> tuple[tuple[str, str | None], ...]:
+def held_for(connection: Connection) -> tuple[tuple[str, str | None], ...]:
     """Return whose holds hold messages, and of which profiles."""
     found = select(messages.c.held_by, messages.c.profile).where(is_held).distinct()
-    return tuple((row.held_by, row.profile or None) for row in await connection.execute(found))
+    return tuple((row.held_by, row.profile or None) for row in connection.execute(found))
 
 
-async def hold_some(
-    connection: AsyncConnection,
+def hold_some(
+    connection: Connection,
     limit: int,
     *,
     profiles: Sequence[str | None],
@@ -86,11 +86,11 @@ async def hold_some(
     }
     is_ready = or_(messages.c.state != pausing, messages.c.next_attempt <= now)
     which = and_(is_waiting, messages.c.profile.in_(words), is_ready)
-    return await _move_some(connection, which, limit, facts, copies={"meaning": cause.meaning})
+    return _move_some(connection, which, limit, facts, copies={"meaning": cause.meaning})
 
 
-async def free_some(
-    connection: AsyncConnection,
+def free_some(
+    connection: Connection,
     limit: int,
     *,
     held_by: str,
@@ -116,11 +116,11 @@ async def free_some(
         "held_since": None,
         "held_seconds": messages.c.held_seconds + _seconds_since(messages.c.held_since, now),
     }
-    return await _move_some(connection, held, limit, facts, messages.c.id, which_copies=others)  # ids sort by time
+    return _move_some(connection, held, limit, facts, messages.c.id, which_copies=others)  # ids sort by time
 
 
-async def make_some_due(
-    connection: AsyncConnection, limit: int, *, profile: str | EllipsisType | None, now: datetime, pausing: str = ""
+def make_some_due(
+    connection: Connection, limit: int, *, profile: str | EllipsisType | None, now: datetime, pausing: str = ""
 ) -> int:
     """Make some waiting messages due that are not yet, of one profile or (`profile` ...) all; return how many.
 
@@ -129,11 +129,11 @@ async def make_some_due(
     later = and_(is_waiting, messages.c.next_attempt > now, messages.c.state != pausing)
     if not isinstance(profile, EllipsisType):
         later = and_(later, messages.c.profile == profile_word(profile))
-    return await _move_some(connection, later, limit, {"next_attempt": now})
+    return _move_some(connection, later, limit, {"next_attempt": now})
 
 
-async def _move_some(
-    connection: AsyncConnection,
+def _move_some(
+    connection: Connection,
     which: ColumnElement[bool],
     limit: int,
     facts: dict[str, Any],
@@ -146,12 +146,12 @@ async def _move_some(
     Of those only `which_copies`, where that is given; `copies` says what else becomes of them.
     """
     chosen = select(messages.c.id, messages.c.state).where(which).order_by(*order).limit(limit)
-    found = (await connection.execute(chosen)).all()
+    found = connection.execute(chosen).all()
     if not found:
         return 0
     ids = [row.id for row in found]
     changed = update(messages).where(messages.c.id.in_(ids), which).values(facts).returning(messages.c.id)
-    moved = set((await connection.execute(changed)).scalars())
+    moved = set(connection.execute(changed).scalars())
     if "state" in facts and moved:
         follow = update(recipients).where(
             recipients.c.message == bindparam("of_message"), recipients.c.state == bindparam("of_state")
@@ -159,7 +159,7 @@ async def _move_some(
         if which_copies is not None:
             follow = follow.where(which_copies)
         rows = [{"of_message": row.id, "of_state": row.state} for row in found if row.id in moved]
-        await connection.execute(follow.values(state=facts["state"], **copies), rows)
+        connection.execute(follow.values(state=facts["state"], **copies), rows)
     return len(moved)
 
 

@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 
-from sqlalchemy import delete, insert, select
+from sqlalchemy import Connection, delete, insert, select
 
 from relay.store.database import Database
 from relay.store.tables import invitations
@@ -29,29 +29,41 @@ class Invitations:
 
     async def put(self, row: InvitationRow) -> None:
         """Keep an invitation, in place of those before for the same name."""
-        async with self._database.write() as connection:
+
+        def job(connection: Connection) -> None:
             same = (invitations.c.kind == row.kind, invitations.c.name == row.name)
-            await connection.execute(delete(invitations).where(*same))
-            await connection.execute(insert(invitations).values(asdict(row)))
+            connection.execute(delete(invitations).where(*same))
+            connection.execute(insert(invitations).values(asdict(row)))
+
+        await self._database.write(job)
 
     async def get(self, digest: str) -> InvitationRow | None:
         """Return an invitation, whether it still holds or not."""
-        async with self._database.read() as connection:
-            found = (await connection.execute(select(invitations).where(invitations.c.digest == digest))).first()
+
+        def job(connection: Connection) -> InvitationRow | None:
+            found = connection.execute(select(invitations).where(invitations.c.digest == digest)).first()
             return None if found is None else InvitationRow(**found._mapping)
+
+        return await self._database.read(job)
 
     async def take(self, digest: str, now: datetime) -> InvitationRow | None:
         """Use an invitation up and return it, if it holds: of two who come at once, one has it."""
-        async with self._database.write() as connection:
+
+        def job(connection: Connection) -> InvitationRow | None:
             this = (invitations.c.digest == digest, invitations.c.expires > now)
-            found = (await connection.execute(select(invitations).where(*this))).first()
+            found = connection.execute(select(invitations).where(*this)).first()
             if found is None:
                 return None
-            await connection.execute(delete(invitations).where(*this))
+            connection.execute(delete(invitations).where(*this))
             return InvitationRow(**found._mapping)
+
+        return await self._database.write(job)
 
     async def remove_of(self, kind: str, name: str) -> int:
         """Take back the invitations of somebody; return how many there were."""
-        async with self._database.write() as connection:
+
+        def job(connection: Connection) -> int:
             theirs = delete(invitations).where(invitations.c.kind == kind, invitations.c.name == name)
-            return (await connection.execute(theirs)).rowcount
+            return connection.execute(theirs).rowcount
+
+        return await self._database.write(job)

@@ -2,13 +2,12 @@
 
 from datetime import datetime
 
-from sqlalchemy import delete, select
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Connection, delete, select
 
 from relay.store.tables import messages
 
 
-async def purge_some(connection: AsyncConnection, limit: int, *, before: datetime) -> int:
+def purge_some(connection: Connection, limit: int, *, before: datetime) -> int:
     """Delete some messages that were finished before a moment, with all that belongs to them; return how many."""
     old = select(messages.c.id).where(messages.c.finished < before).order_by(messages.c.finished).limit(limit)
-    return (await connection.execute(delete(messages).where(messages.c.id.in_(old.scalar_subquery())))).rowcount
+    return connection.execute(delete(messages).where(messages.c.id.in_(old.scalar_subquery()))).rowcount

@@ -6,22 +6,23 @@ the fence that came with it in all that it writes; from a late one, whose messag
 DIAGNOSTICS: StoreError and its kinds (`relay.store.errors`) from every method; what else is raised, the method says.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from types import EllipsisType
 from typing import Protocol, TypeVar
 
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Connection
 
 from relay.mail.body import InMemory, NewBody
 from relay.store import budgets, claims, entries, holds, purging, returns, settling
 from relay.store.budgets import Spent
 from relay.store.claims import Late, Lease
-from relay.store.database import Database
+from relay.store.database import Database, Job
 from relay.store.holds import Cause
 from relay.store.messages import Attempt, Change, HoldRow, NewMessage, ReturnRow, Settlement, StoredMessage
 from relay.store.reading import QueueReader
+from relay.store.settling import Answers, Begun, Dotted
 from relay.store.writer import Writer
 
 T = TypeVar("T")
@@ -30,7 +31,7 @@ T = TypeVar("T")
 class BatchJob(Protocol):
     """Changes at most `limit` messages, and returns how many."""
 
-    def __call__(self, connection: AsyncConnection, /, *, limit: int) -> Awaitable[int]:
+    def __call__(self, connection: Connection, /, *, limit: int) -> int:
         """Do it on this connection."""
 
 
@@ -78,10 +79,7 @@ class Queue(QueueReader):
 
     async def add(self, *news: NewMessage) -> None:
         """Store messages, all or none. One with an open attempt is under way, and its lease is ours."""
-        await self._writer.run(
-            lambda connection: entries.insert_messages(connection, news, self._new_lease(), self._clock()),
-            octets=entries.content_octets(news),
-        )
+        await self._writer.run_together(self._add_all, news, octets=entries.content_octets(news))
 
     async def record(self, news: Sequence[NewMessage]) -> None:
         """Store the history of messages that were handed over without being stored: all or none."""
@@ -96,16 +94,14 @@ class Queue(QueueReader):
 
         No other claim gets them. They are in `state` now, and have a new fence.
         """
-        async with self._database.read() as connection:
-            ids = await claims.due_ids(connection, profiles, limit, now)
+        ids = await self._database.read(lambda c: claims.due_ids(c, profiles, limit, now))
         return await self._take(ids, state, now) if ids else []
 
     async def claim_late(
         self, profiles: Collection[str | None], late: Late, limit: int, now: datetime, state: str
     ) -> list[StoredMessage]:
         """Take at most `limit` messages of these profiles that have waited too long for their turn, as `claim`."""
-        async with self._database.read() as connection:
-            ids = await claims.late_ids(connection, profiles, late, limit, now)
+        ids = await self._database.read(lambda c: claims.late_ids(c, profiles, late, limit, now))
         return await self._take(ids, state, late.due) if ids else []
 
     async def claim_one(self, id_: str, state: str) -> StoredMessage | None:
@@ -115,18 +111,16 @@ class Queue(QueueReader):
 
     async def begin_attempt(self, id_: str, fence: int, attempt: Attempt) -> None:
         """Record an attempt before it connects. Raises Fenced."""
-        await self._write(lambda c: settling.begin_attempt(c, id_, fence, attempt, self._new_lease()))
+        await self._writer.run_together(self._begin_all, Begun(id_, fence, attempt))
 
     async def mark_final_dot(self, id_: str, fence: int, number: int) -> None:
         """Record that an attempt is about to send its final dot. Raises Fenced, and LookupError for no such attempt."""
-        await self._write(lambda c: settling.mark_final_dot(c, id_, fence, number, self._new_lease()))
+        await self._writer.run_together(self._mark_all, Dotted(id_, fence, number))
 
     async def settle(self, settlement: Settlement) -> None:
         """Write what came of a message under way, its attempt and reports, and end its lease. Raises Fenced."""
-        await self._writer.run(
-            lambda connection: settling.settle(connection, settlement, self._new_lease(), self._clock()),
-            octets=entries.content_octets(settlement.reports),
-        )
+        octets = entries.content_octets(settlement.reports)
+        await self._writer.run_together(self._settle_all, settlement, octets=octets)
 
     async def release_lease(self, id_: str, fence: int, state: str) -> None:
         """Give a message back untried: it waits as before, in `state`. Raises Fenced."""
@@ -183,13 +177,11 @@ class Queue(QueueReader):
 
     async def returns(self, id_: str) -> tuple[ReturnRow, ...]:
         """Return what came back of a message, in the order of its recipients."""
-        async with self._database.read() as connection:
-            return await returns.returns_of(connection, id_)
+        return await self._database.read(lambda c: returns.returns_of(c, id_))
 
     async def position(self, mailbox: str) -> str | None:
         """Return how far a mailbox is read; None where it never was."""
-        async with self._database.read() as connection:
-            return await returns.position(connection, mailbox)
+        return await self._database.read(lambda c: returns.position(c, mailbox))
 
     async def put_position(self, mailbox: str, position: str) -> None:
         """Keep how far a mailbox is read."""
@@ -199,8 +191,7 @@ class Queue(QueueReader):
 
     async def holds(self) -> tuple[HoldRow, ...]:
         """Return the holds of all accounts."""
-        async with self._database.read() as connection:
-            return await holds.all_holds(connection)
+        return await self._database.read(holds.all_holds)
 
     async def put_hold(self, row: HoldRow) -> None:
         """Keep a hold, in place of one over the same."""
@@ -212,8 +203,7 @@ class Queue(QueueReader):
 
     async def held_for(self) -> tuple[tuple[str, str | None], ...]:
         """Return whose holds hold messages (`held_by`), and of which profiles."""
-        async with self._database.read() as connection:
-            return await holds.held_for(connection)
+        return await self._database.read(holds.held_for)
 
     async def hold_waiting(
         self,
@@ -265,8 +255,7 @@ class Queue(QueueReader):
 
     async def spent(self) -> tuple[Spent, ...]:
         """Return what is kept of all accounts."""
-        async with self._database.read() as connection:
-            return await budgets.all_spent(connection)
+        return await self._database.read(budgets.all_spent)
 
     async def spend(self, spent: Sequence[Spent], forget: Mapping[str, datetime]) -> None:
         """Add to what is kept, all or none, and drop what began before the moment that `forget` names for its kind."""
@@ -275,7 +264,23 @@ class Queue(QueueReader):
     async def _take(self, ids: Sequence[str], state: str, due: datetime | None) -> list[StoredMessage]:
         return await self._write(lambda c: claims.take(c, ids, self._new_lease(), state, due))
 
-    async def _write(self, job: Callable[[AsyncConnection], Awaitable[T]]) -> T:
+    # What many write at once, each kind in one go (`relay.store.writer`)
+
+    def _add_all(self, connection: Connection, items: Sequence[Sequence[NewMessage]]) -> Answers:
+        news = [new for item in items for new in item]
+        entries.insert_messages(connection, news, self._new_lease(), self._clock())
+        return [None] * len(items)
+
+    def _begin_all(self, connection: Connection, items: Sequence[Begun]) -> Answers:
+        return settling.begin_attempts(connection, items, self._new_lease())
+
+    def _mark_all(self, connection: Connection, items: Sequence[Dotted]) -> Answers:
+        return settling.mark_final_dots(connection, items, self._new_lease())
+
+    def _settle_all(self, connection: Connection, items: Sequence[Settlement]) -> Answers:
+        return settling.settle(connection, items, self._new_lease(), self._clock())
+
+    async def _write(self, job: Job[T]) -> T:
         return await self._writer.run(job)
 
     async def _in_batches(self, job: BatchJob, limit: int | None = None) -> int:

@@ -6,6 +6,7 @@ DIAGNOSTICS: StoreError and its kinds (`relay.store.errors`) from every method; 
 import time
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 
 from relay.mail.address import Address
 from relay.mail.body import NewBody
@@ -31,48 +32,40 @@ class QueueReader:
 
     async def due_times(self) -> Mapping[str | None, datetime]:
         """Return for each profile with waiting messages when the first of them is due."""
-        async with self._database.read() as connection:
-            return await claims.due_times(connection)
+        return await self._database.read(claims.due_times)
 
     async def message(self, id_: str) -> StoredMessage | None:
         """Return one message."""
-        async with self._database.read() as connection:
-            return await history.message(connection, id_)
+        return await self._database.read(lambda c: history.message(c, id_))
 
     async def ids_starting(self, prefix: str, limit: int) -> list[str]:
         """Return at most `limit` ids that begin so, the first ones in their order."""
-        async with self._database.read() as connection:
-            return await history.ids_starting(connection, prefix, limit)
+        return await self._database.read(lambda c: history.ids_starting(c, prefix, limit))
 
     async def attempts(self, id_: str) -> tuple[Attempt, ...]:
         """Return a message's attempts, the first one first."""
-        async with self._database.read() as connection:
-            return await history.attempts_of(connection, id_)
+        return await self._database.read(lambda c: history.attempts_of(c, id_))
 
     async def content(self, id_: str) -> Content:
         """Return a message's content, as it came. Raises NoContent."""
-        async with self._database.read() as connection:
-            return await contents.read_content(connection, id_, self._new_body())
+        return await self._database.read(lambda c: contents.read_content(c, id_, self._new_body()))
 
     async def chunks(self, id_: str) -> AsyncIterator[bytes]:
         """Yield a message as it came, a little at a time; nothing where its content is gone."""
 
         async def read_page(number: int) -> Sequence[Piece]:
-            async with self._database.read() as connection:
-                return await contents.read_page(connection, id_, number)
+            return await self._database.read(lambda c: contents.read_page(c, id_, number))
 
         async for chunk in contents.chunks_of(read_page):
             yield chunk
 
     async def counts(self) -> Mapping[str, int]:
         """Return how many messages are in the queue, by state."""
-        async with self._database.read() as connection:
-            return await history.counts(connection)
+        return await self._database.read(history.counts)
 
     async def oldest(self) -> datetime | None:
         """Return when the oldest message in the queue came."""
-        async with self._database.read() as connection:
-            return await history.oldest(connection)
+        return await self._database.read(history.oldest)
 
     async def list_queue(
         self,
@@ -83,8 +76,7 @@ class QueueReader:
         after: StoredMessage | None = None,
     ) -> list[StoredMessage]:
         """Return what is in the queue, of one profile or all, the oldest first, behind `after`."""
-        async with self._database.read() as connection:
-            return await history.list_queue(connection, profile, state, limit, after)
+        return await self._database.read(lambda c: history.list_queue(c, profile, state, limit, after))
 
     async def search(
         self,
@@ -99,8 +91,7 @@ class QueueReader:
     ) -> list[StoredMessage]:
         """Return messages of which all of this is true, the newest first, behind `after`."""
         wanted = Wanted(sender, to, since, state, message_id)
-        async with self._database.read() as connection:
-            return await history.search(connection, wanted, limit, after)
+        return await self._database.read(lambda c: history.search(c, wanted, limit, after))
 
     async def find(
         self, wanted: Wanted, *, limit: int, after: Place | None = None, is_waiting: bool = False, seconds: float = 1.0
@@ -112,9 +103,8 @@ class QueueReader:
         seeking, found, place = Seeking(wanted, is_waiting), list[StoredMessage](), after
         deadline = time.monotonic() + seconds
         while True:
-            async with self._database.read() as connection:
-                end = None if seeking.is_indexed else await seeking.window_end(connection, place)
-                found += await seeking.messages(connection, place, end, limit + 1 - len(found))
+            more, end = await self._database.read(partial(seeking.window, after=place, limit=limit + 1 - len(found)))
+            found += more
             if len(found) > limit:
                 return Found(found[:limit], Place(found[limit - 1].created, found[limit - 1].id))
             if end is None or time.monotonic() > deadline:
@@ -125,20 +115,16 @@ class QueueReader:
         self, states: Collection[str], since: datetime, until: datetime, step: timedelta
     ) -> list[Counted]:
         """Return how many messages in each of these states came in each step of a time."""
-        async with self._database.read() as connection:
-            return await statistics.counts_over_time(connection, states, since, until, step)
+        return await self._database.read(lambda c: statistics.counts_over_time(c, states, since, until, step))
 
     async def has_any(self, state: str) -> bool:
         """Tell whether there is a message in a state, the history included."""
-        async with self._database.read() as connection:
-            return await statistics.has_any(connection, state)
+        return await self._database.read(lambda c: statistics.has_any(c, state))
 
     async def held_counts(self) -> Mapping[str, int]:
         """Return how many messages wait for each hold (`held_by`)."""
-        async with self._database.read() as connection:
-            return await statistics.held_counts(connection)
+        return await self._database.read(statistics.held_counts)
 
     async def waiting_profiles(self) -> frozenset[str]:
         """Return whose messages are in the queue; "" is nobody's."""
-        async with self._database.read() as connection:
-            return await statistics.waiting_profiles(connection)
+        return await self._database.read(statistics.waiting_profiles)

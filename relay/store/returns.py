@@ -1,39 +1,38 @@
 """What came back of messages after a server had taken them, and how far mailboxes are read for it."""
 
-from sqlalchemy import insert, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Connection, insert, select, update
 
 from relay.store.messages import ReturnRow
 from relay.store.tables import mailboxes, returns
 
 
-async def add_return(connection: AsyncConnection, message: str, row: ReturnRow) -> bool:
+def add_return(connection: Connection, message: str, row: ReturnRow) -> bool:
     """Keep what came back for one recipient; False where something is known already: the first report counts."""
     known = select(returns.c.number).where(returns.c.message == message, returns.c.number == row.number)
-    if (await connection.execute(known)).first() is not None:
+    if connection.execute(known).first() is not None:
         return False
     facts = {name: getattr(row, name) for name in _FACTS}
-    await connection.execute(insert(returns), {"message": message, **facts})
+    connection.execute(insert(returns), {"message": message, **facts})
     return True
 
 
-async def returns_of(connection: AsyncConnection, message: str) -> tuple[ReturnRow, ...]:
+def returns_of(connection: Connection, message: str) -> tuple[ReturnRow, ...]:
     """Return what came back of a message, in the order of its recipients."""
     found = select(returns).where(returns.c.message == message).order_by(returns.c.number)
-    return tuple(ReturnRow(**{name: row._mapping[name] for name in _FACTS}) for row in await connection.execute(found))
+    return tuple(ReturnRow(**{name: row._mapping[name] for name in _FACTS}) for row in connection.execute(found))
 
 
-async def position(connection: AsyncConnection, mailbox: str) -> str | None:
+def position(connection: Connection, mailbox: str) -> str | None:
     """Return how far a mailbox is read; None where it never was."""
     found = select(mailboxes.c.position).where(mailboxes.c.name == mailbox)
-    return (await connection.execute(found)).scalar_one_or_none()
+    return connection.execute(found).scalar_one_or_none()
 
 
-async def put_position(connection: AsyncConnection, mailbox: str, text: str) -> None:
+def put_position(connection: Connection, mailbox: str, text: str) -> None:
     """Keep how far a mailbox is read."""
     same = update(mailboxes).where(mailboxes.c.name == mailbox)
-    if not (await connection.execute(same.values(position=text))).rowcount:
-        await connection.execute(insert(mailboxes), {"name": mailbox, "position": text})
+    if not connection.execute(same.values(position=text)).rowcount:
+        connection.execute(insert(mailboxes), {"name": mailbox, "position": text})
 
 
 _FACTS = ("number", "found", "status", "words", "reporter")

@@ -7,8 +7,7 @@ next ones. Whoever asks says when to stop; the place up to which the list was lo
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from sqlalchemy import Column, ColumnElement, Select, exists, false, func, or_, select
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Column, ColumnElement, Connection, Select, exists, false, func, or_, select
 
 from relay.store.history import Place, Wanted, indexed_conditions, is_of_profile, place_of, position, select_messages
 from relay.store.messages import StoredMessage
@@ -57,21 +56,21 @@ class Seeking(NamedTuple):
             yield is_of_profile(self.wanted.profile)
         yield from _others(self.wanted)
 
-    async def window_end(self, connection: AsyncConnection, after: Place | None) -> Place | None:
-        """Return the last place of the next window; None where it goes to the end of the list."""
-        statement = self._ordered(select(messages.c.created, messages.c.id), after).offset(WINDOW - 1).limit(1)
-        row = (await connection.execute(statement)).first()
-        return Place(row.created, row.id) if row else None
-
-    async def messages(
-        self, connection: AsyncConnection, after: Place | None, end: Place | None, limit: int
-    ) -> list[StoredMessage]:
-        """Return at most `limit` messages behind one place, up to another that counts in."""
+    def window(
+        self, connection: Connection, *, after: Place | None, limit: int
+    ) -> tuple[list[StoredMessage], Place | None]:
+        """Return at most `limit` messages of the next window, and its last place; None where the list ends in it."""
+        end = None if self.is_indexed else self._window_end(connection, after)
         statement = self._ordered(select(messages), after).where(*self._others()).limit(limit)
         if end is not None:
             here = place_of(end)
             statement = statement.where(position <= here if self.is_waiting else position >= here)
-        return await select_messages(connection, statement)
+        return select_messages(connection, statement), end
+
+    def _window_end(self, connection: Connection, after: Place | None) -> Place | None:
+        statement = self._ordered(select(messages.c.created, messages.c.id), after).offset(WINDOW - 1).limit(1)
+        row = connection.execute(statement).first()
+        return Place(row.created, row.id) if row else None
 
     def _ordered(self, statement: Select[Any], after: Place | None) -> Select[Any]:
         statement = statement.where(*indexed_conditions(self.wanted))

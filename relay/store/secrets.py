@@ -4,8 +4,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from shlex import quote
 
-from sqlalchemy import delete, insert, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Connection, delete, insert, select, update
 
 from relay.secrets.vault import KeyChanged
 from relay.store.database import Database
@@ -30,74 +29,94 @@ class SecretTable:
 
     async def key_id(self) -> str | None:
         """Return the id of the key that all secrets are sealed under."""
-        async with self._database.read() as connection:
-            return await _key_id(connection)
+        return await self._database.read(_key_id)
 
     async def claim(self, key_id: str) -> str:
         """Make `key_id` the store's where it holds no secrets, and return whose it is now."""
-        async with self._database.write() as connection:
-            stored = await _key_id(connection)
+
+        def job(connection: Connection) -> str:
+            stored = _key_id(connection)
             if stored is None:
-                await connection.execute(insert(vault).values(id=1, key_id=key_id))
+                connection.execute(insert(vault).values(id=1, key_id=key_id))
                 return key_id
-            if (await connection.execute(select(secrets.c.owner).limit(1))).first() is not None:
+            if connection.execute(select(secrets.c.owner).limit(1)).first() is not None:
                 return stored
-            await connection.execute(update(vault).values(key_id=key_id))
+            connection.execute(update(vault).values(key_id=key_id))
             return key_id
+
+        return await self._database.write(job)
 
     async def put(self, owner: str, sealed: bytes, changed: datetime, key_id: str) -> None:
         """Keep a sealed secret in place of the owner's old one."""
-        async with self._database.write() as connection:
-            await _require_key(connection, key_id)
+
+        def job(connection: Connection) -> None:
+            _require_key(connection, key_id)
             values = {"sealed": sealed, "changed": changed}
-            done = await connection.execute(update(secrets).where(secrets.c.owner == owner).values(values))
+            done = connection.execute(update(secrets).where(secrets.c.owner == owner).values(values))
             if not done.rowcount:
-                await connection.execute(insert(secrets).values(owner=owner, **values))
+                connection.execute(insert(secrets).values(owner=owner, **values))
+
+        await self._database.write(job)
 
     async def put_all(self, sealed: Mapping[str, bytes], changed: datetime, key_id: str) -> None:
         """Keep the sealed secrets of several owners."""
         owners = list(sealed)
-        async with self._database.write() as connection:
-            await _require_key(connection, key_id)
+
+        def job(connection: Connection) -> None:
+            _require_key(connection, key_id)
             for start in range(0, len(owners), _BATCH):
                 some = owners[start : start + _BATCH]
-                await connection.execute(delete(secrets).where(secrets.c.owner.in_(some)))
+                connection.execute(delete(secrets).where(secrets.c.owner.in_(some)))
                 rows = [{"owner": owner, "sealed": sealed[owner], "changed": changed} for owner in some]
-                await connection.execute(insert(secrets), rows)
+                connection.execute(insert(secrets), rows)
+
+        await self._database.write(job)
 
     async def get(self, owner: str) -> bytes | None:
         """Return an owner's sealed secret."""
-        async with self._database.read() as connection:
-            found = await connection.execute(select(secrets.c.sealed).where(secrets.c.owner == owner))
+
+        def job(connection: Connection) -> bytes | None:
+            found = connection.execute(select(secrets.c.sealed).where(secrets.c.owner == owner))
             return found.scalar_one_or_none()
+
+        return await self._database.read(job)
 
     async def delete(self, owner: str) -> bool:
         """Remove an owner's secret; False where there was none."""
-        async with self._database.write() as connection:
-            done = await connection.execute(delete(secrets).where(secrets.c.owner == owner))
+
+        def job(connection: Connection) -> bool:
+            done = connection.execute(delete(secrets).where(secrets.c.owner == owner))
             return bool(done.rowcount)
+
+        return await self._database.write(job)
 
     async def owners(self) -> Mapping[str, datetime]:
         """Return who has a secret, and since when it is the present one."""
-        async with self._database.read() as connection:
-            found = await connection.execute(select(secrets.c.owner, secrets.c.changed).order_by(secrets.c.owner))
+
+        def job(connection: Connection) -> Mapping[str, datetime]:
+            found = connection.execute(select(secrets.c.owner, secrets.c.changed).order_by(secrets.c.owner))
             return {row.owner: row.changed for row in found}
+
+        return await self._database.read(job)
 
     async def reseal(self, old_id: str, new_id: str, change: Callable[[str, bytes], bytes]) -> None:
         """Replace every sealed secret and the key id: all or nothing."""
-        async with self._database.write() as connection:
-            await _require_key(connection, old_id)
-            found = await connection.execute(select(secrets.c.owner, secrets.c.sealed))
+
+        def job(connection: Connection) -> None:
+            _require_key(connection, old_id)
+            found = connection.execute(select(secrets.c.owner, secrets.c.sealed))
             for owner, sealed in found.all():
                 statement = update(secrets).where(secrets.c.owner == owner).values(sealed=change(owner, sealed))
-                await connection.execute(statement)
-            await connection.execute(update(vault).values(key_id=new_id))
+                connection.execute(statement)
+            connection.execute(update(vault).values(key_id=new_id))
+
+        await self._database.write(job)
 
 
-async def _key_id(connection: AsyncConnection) -> str | None:
-    return (await connection.execute(select(vault.c.key_id))).scalar_one_or_none()
+def _key_id(connection: Connection) -> str | None:
+    return connection.execute(select(vault.c.key_id)).scalar_one_or_none()
 
 
-async def _require_key(connection: AsyncConnection, key_id: str) -> None:
-    if await _key_id(connection) != key_id:
+def _require_key(connection: Connection, key_id: str) -> None:
+    if _key_id(connection) != key_id:
         raise KeyChanged

@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import Connection, delete, insert, select, update
 
 from relay.store.database import Database
 from relay.store.tables import sessions
@@ -31,27 +31,42 @@ class Sessions:
 
     async def add(self, row: SessionRow) -> None:
         """Keep a new session."""
-        async with self._database.write() as connection:
-            await connection.execute(insert(sessions).values(asdict(row)))
+
+        def job(connection: Connection) -> None:
+            connection.execute(insert(sessions).values(asdict(row)))
+
+        await self._database.write(job)
 
     async def get(self, digest: str) -> SessionRow | None:
         """Return a session, whether it still holds or not."""
-        async with self._database.read() as connection:
-            found = (await connection.execute(select(sessions).where(sessions.c.digest == digest))).first()
+
+        def job(connection: Connection) -> SessionRow | None:
+            found = connection.execute(select(sessions).where(sessions.c.digest == digest)).first()
             return None if found is None else SessionRow(**found._mapping)
+
+        return await self._database.read(job)
 
     async def seen(self, digest: str, at: datetime) -> None:
         """Note that a session was used."""
-        async with self._database.write() as connection:
-            await connection.execute(update(sessions).where(sessions.c.digest == digest).values(seen=at))
+
+        def job(connection: Connection) -> None:
+            connection.execute(update(sessions).where(sessions.c.digest == digest).values(seen=at))
+
+        await self._database.write(job)
 
     async def remove(self, digest: str) -> None:
         """End a session."""
-        async with self._database.write() as connection:
-            await connection.execute(delete(sessions).where(sessions.c.digest == digest))
+
+        def job(connection: Connection) -> None:
+            connection.execute(delete(sessions).where(sessions.c.digest == digest))
+
+        await self._database.write(job)
 
     async def remove_of(self, kind: str, name: str) -> int:
         """End all sessions of somebody; return how many there were."""
-        async with self._database.write() as connection:
+
+        def job(connection: Connection) -> int:
             theirs = delete(sessions).where(sessions.c.kind == kind, sessions.c.name == name)
-            return (await connection.execute(theirs)).rowcount
+            return connection.execute(theirs).rowcount
+
+        return await self._database.write(job)

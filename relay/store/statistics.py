@@ -4,8 +4,7 @@ from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
-from sqlalchemy import BigInteger, func, literal, select, type_coerce
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import BigInteger, Connection, func, literal, select, type_coerce
 
 from relay.store.history import whose
 from relay.store.tables import is_held, is_open, messages
@@ -21,8 +20,8 @@ class Counted(NamedTuple):
     number: int
 
 
-async def counts_over_time(
-    connection: AsyncConnection, states: Collection[str], since: datetime, until: datetime, step: timedelta
+def counts_over_time(
+    connection: Connection, states: Collection[str], since: datetime, until: datetime, step: timedelta
 ) -> list[Counted]:
     """Return the messages that came from `since` on and before `until`, by state and step; steps without any lack.
 
@@ -35,23 +34,23 @@ async def counts_over_time(
         .where(messages.c.state.in_(states), messages.c.created >= since, messages.c.created < until)
         .group_by(messages.c.state, number)
     )
-    found = await connection.execute(statement)
+    found = connection.execute(statement)
     return [Counted(_EPOCH + timedelta(microseconds=row.step * width), row.state, row.number) for row in found]
 
 
-async def has_any(connection: AsyncConnection, state: str) -> bool:
+def has_any(connection: Connection, state: str) -> bool:
     """Tell whether there is a message in a state, the history included."""
-    found = await connection.execute(select(messages.c.id).where(messages.c.state == state).limit(1))
+    found = connection.execute(select(messages.c.id).where(messages.c.state == state).limit(1))
     return found.first() is not None
 
 
-async def held_counts(connection: AsyncConnection) -> dict[str, int]:
+def held_counts(connection: Connection) -> dict[str, int]:
     """Return how many messages wait for each hold, by what `held_by` says."""
     statement = select(messages.c.held_by, func.count().label("number")).where(is_held).group_by(messages.c.held_by)
-    return {row.held_by: row.number for row in await connection.execute(statement)}
+    return {row.held_by: row.number for row in connection.execute(statement)}
 
 
-async def waiting_profiles(connection: AsyncConnection) -> frozenset[str]:
+def waiting_profiles(connection: Connection) -> frozenset[str]:
     """Return whose messages are in the queue; "" is nobody's."""
-    found = await connection.execute(select(whose).where(is_open).distinct())
+    found = connection.execute(select(whose).where(is_open).distinct())
     return frozenset(found.scalars())

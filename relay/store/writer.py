@@ -1,24 +1,26 @@
 """Group commit: what waits to be written shares a transaction, so that one sync of the disk serves all of it.
 
 Nothing waits for company: a group is what came while the one before it was written. A caller goes on only when its
-job is on the disk.
+job is on the disk. Items of one kind share their statements, too: what a statement costs, it mostly costs once.
 
 DIAGNOSTICS: a job's own exception goes to its caller alone, a fault of the store to everybody whose job it undid.
 """
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Connection
 
-from relay.store.database import Database, is_undone
+from relay.store.database import Database, Job
 from relay.store.errors import StoreError, StoreFull, named_faults
 
 T = TypeVar("T")
-Job = Callable[[AsyncConnection], Awaitable[T]]
+Item = TypeVar("Item")
+# Writes several items, and returns for each its result, or the exception that is for its caller alone.
+Batch = Callable[[Connection, Sequence[Item]], Sequence[T | Exception]]
 
 _MOST_JOBS = 200
 # Of message content: more would keep small jobs waiting behind large ones.
@@ -26,7 +28,7 @@ _MOST_OCTETS = 8 * 1024 * 1024
 
 
 class Writer:
-    """Runs jobs on the writing connection, in the order in which they came."""
+    """Runs jobs on the writing connection, a group at a time; the groups in the order in which their jobs came."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -42,19 +44,25 @@ class Writer:
         its end also when its caller is cancelled. Raises what the job raises (then nothing of it was written), and
         StoreError.
         """
-        if self._is_closed:
-            raise StoreError(f"the store {self._database.path} is closed")
-        entry = _Entry(job, octets)
-        self._waiting.append(entry)
-        if self._task is None:
-            self._task = asyncio.get_running_loop().create_task(self._work(), name="store writer")
-        return cast("T", await entry.answer)
+        return cast("T", await self._answer(_Entry(lambda connection, _: [job(connection)], None, octets)))
+
+    async def run_together(self, batch: Batch[Item, T], item: Item, *, octets: int = 0) -> T:
+        """Write an item, together with the others that wait for the same `batch`. Otherwise as `run`."""
+        return cast("T", await self._answer(_Entry(batch, item, octets)))
 
     async def aclose(self) -> None:
         """Write what waits, then take no more."""
         self._is_closed = True
         if self._task is not None:
             await self._task
+
+    async def _answer(self, entry: "_Entry") -> Any:
+        if self._is_closed:
+            raise StoreError(f"the store {self._database.path} is closed")
+        self._waiting.append(entry)
+        if self._task is None:
+            self._task = asyncio.get_running_loop().create_task(self._work(), name="store writer")
+        return await entry.answer
 
     async def _work(self) -> None:
         group: list[_Entry] = []
@@ -77,26 +85,24 @@ class Writer:
         return group
 
     async def _write(self, group: "list[_Entry]") -> None:
-        """Write a group; where one job undoes the others, or they are too much for the disk, each by itself."""
+        """Write a group; where one of it fails, or they are too much for the disk, each by itself."""
         try:
-            async with self._database.write() as connection:
-                for entry in group:
-                    await entry.perform(connection, self._database.path)
+            results = await self._database.write(lambda connection: _perform(connection, group, self._database.path))
         except Exception as error:
-            if len(group) > 1 and isinstance(error, _Undone | StoreFull):
+            if len(group) > 1 and isinstance(error, _Failed | StoreFull):
                 for entry in group:
                     await self._write([entry])
                 return
             for entry in group:
-                entry.fail(error.cause if isinstance(error, _Undone) else error)
+                entry.fail(error.cause if isinstance(error, _Failed) else error)
         else:
             self.written += len(group)
-            for entry in group:
-                entry.tell()
+            for entry, result in zip(group, results, strict=True):
+                entry.tell(result)
 
 
-class _Undone(Exception):
-    """A job met a fault for which the database undid the whole transaction."""
+class _Failed(Exception):
+    """Something of a group failed, and the whole transaction is undone."""
 
     def __init__(self, cause: Exception) -> None:
         super().__init__(str(cause))
@@ -104,36 +110,20 @@ class _Undone(Exception):
 
 
 class _Entry:
-    """A job, what came of it, and who waits for that."""
+    """Something to be written, and who waits for that."""
 
-    def __init__(self, job: Job[Any], octets: int) -> None:
+    def __init__(self, batch: Batch[Any, Any], item: Any, octets: int) -> None:
+        self.batch = batch
+        self.item = item
         self.octets = octets
         self.answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._job = job
-        self._result: Any = None
-        self._error: Exception | None = None
 
-    async def perform(self, connection: AsyncConnection, path: Path) -> None:
-        """Run the job behind a savepoint, so that its exception undoes it alone. Raises _Undone."""
-        self._error = None
-        savepoint = await connection.begin_nested()
-        try:
-            with named_faults(path):
-                self._result = await self._job(connection)
-        except Exception as error:
-            if await is_undone(connection):
-                raise _Undone(error) from error
-            await savepoint.rollback()
-            self._error = error
-        else:
-            await savepoint.commit()
-
-    def tell(self) -> None:
-        """Give the caller the answer of a job whose transaction is committed."""
-        if self._error is not None:
-            self.fail(self._error)
+    def tell(self, result: Any) -> None:
+        """Give the caller what became of a committed item."""
+        if isinstance(result, Exception):
+            self.fail(result)
         elif not self.answer.done():
-            self.answer.set_result(self._result)
+            self.answer.set_result(result)
 
     def fail(self, error: Exception) -> None:
         """Give the caller an exception of its own: a group shares its fault, and each raises it."""
@@ -141,3 +131,20 @@ class _Entry:
             alone = type(error)(*error.args) if isinstance(error, StoreError) else error
             alone.__cause__ = error.__cause__
             self.answer.set_exception(alone)
+
+
+def _perform(connection: Connection, group: Sequence[_Entry], path: Path) -> list[Any]:
+    """Write a group, kind by kind, and return what became of each, in the order of the group. Raises _Failed."""
+    kinds: dict[Batch[Any, Any], list[int]] = {}
+    for index, entry in enumerate(group):
+        kinds.setdefault(entry.batch, []).append(index)
+    results: list[Any] = [None] * len(group)
+    for batch, indexes in kinds.items():
+        try:
+            with named_faults(path):
+                found = batch(connection, [group[index].item for index in indexes])
+        except Exception as error:
+            raise _Failed(error) from error
+        for index, result in zip(indexes, found, strict=True):
+            results[index] = result
+    return results

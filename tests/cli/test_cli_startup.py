@@ -11,7 +11,6 @@ from tests.cli.cli_kit import CommandLine
 HEAVY = (
     "sqlalchemy",
     "alembic",
-    "aiosqlite",
     "aiosmtplib",
     "aiosmtpd",
     "starlette",

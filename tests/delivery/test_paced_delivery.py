@@ -121,11 +121,11 @@ async def test_a_message_for_many_goes_in_parts_each_for_its_recipients(postman:
 
 
 async def test_a_refused_part_does_not_keep_the_others_back(postman: Postman) -> None:
-    limited(postman, Mode.QUEUED, recipients_per_message=2)
+    limited(postman, recipients_per_message=2)
     upstream = upstream_of(postman)
     refusal = Failure(phase=Phase.RCPT, reply=Reply(550, "5.1.1", "no"), meaning=Meaning.REFUSED, from_server=True)
     upstream.outcome = Outcome(host="h", failure=refusal, refused={0: refusal, 1: refusal})
-    id_ = queued_id(await submit(postman, envelope_of(SUPPORT, FIVE)))
+    id_ = await stored(postman, envelope_of(SUPPORT, FIVE))
     taken = await postman.queue.claim_one(id_, str(State.SENDING))
     assert taken is not None
     await postman.attempt(taken)
@@ -136,12 +136,12 @@ async def test_a_refused_part_does_not_keep_the_others_back(postman: Postman) ->
 
 
 async def test_a_login_that_is_refused_holds_all_parts(postman: Postman) -> None:
-    limited(postman, Mode.QUEUED, recipients_per_message=2)
+    limited(postman, recipients_per_message=2)
     no_login = Failure(
         phase=Phase.LOGIN, reply=Reply(535, "5.7.8", "no"), meaning=Meaning.LOGIN_REFUSED, from_server=True
     )
     upstream_of(postman).outcome = Outcome(host="h", failure=no_login)
-    id_ = queued_id(await submit(postman, envelope_of(SUPPORT, FIVE)))
+    id_ = await stored(postman, envelope_of(SUPPORT, FIVE))
     taken = await postman.queue.claim_one(id_, str(State.SENDING))
     assert taken is not None
     await postman.attempt(taken)

@@ -10,14 +10,16 @@ from typing import Any
 
 from tests.e2e.ledger import Ledger, repeated, settle_all, times_unknown, told
 from tests.peers.recorder import Recorder
-from tests.peers.relay import Relay
+from tests.peers.relay import Relay, one_channel, open_server
 from tests.peers.system import wait_until
 
 _PROGRAM = Path(__file__).with_name("killed_relay.py")
 
-# In `gone` the client's patience ends before the upstream has said anything, and the delivery goes on without it.
+# In `queued` a message goes on from memory when it is stored, in `in line` the dispatcher takes it from the store when
+# it may go. In `gone` the client's patience ends before the upstream has said anything, and the delivery goes on alone.
 MODES: Mapping[str, Mapping[str, str]] = {
     "queued": {"mode": "queued"},
+    "in line": {"mode": "queued"},
     "auto": {"mode": "auto", "patience": "30s"},
     "gone": {"mode": "auto", "patience": "1ms"},
 }
@@ -27,6 +29,11 @@ def settings(mode: str, **log: str) -> dict[str, Any]:
     """Settings for relay.toml with one of MODES and short pauses; `log` adds to the keys of its table."""
     delivery = {"retry": ["200ms"], "unknown_pause": "300ms", "probe": ["1h"], **MODES[mode]}
     return {"delivery": delivery, "log": {"format": "json", "level": "debug", **log}}
+
+
+def directory(mode: str, port: int) -> dict[str, Any]:
+    """A channel whose server is on this port; mail of an account with a pace is taken from the store."""
+    return one_channel(open_server(port, **({"messages_per_minute": 60_000} if mode == "in line" else {})))
 
 
 def start_to_die(relay: Relay, point: str, count: int = 1) -> None:

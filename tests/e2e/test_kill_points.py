@@ -10,11 +10,10 @@ from typing import Any
 import pytest
 
 from tests.e2e import ledger as books
-from tests.e2e.kills import MODES, check, settings, start_to_die, submit_by_four, wait_for_kill
+from tests.e2e.kills import MODES, check, directory, settings, start_to_die, submit_by_four, wait_for_kill
 from tests.e2e.ledger import REFUSED, Ledger
 from tests.peers.fixtures import StartRelay
 from tests.peers.recorder import Recorder
-from tests.peers.relay import one_channel, open_server
 
 # Three pieces on the wire.
 LARGE = (b"x" * 998 + b"\r\n") * 300
@@ -51,9 +50,9 @@ AFTERWARDS = (
 STORING = ("stored, not committed", "committed, not answered")
 PLAIN = [
     *((mode, point) for mode in MODES for point in ON_THE_WAY),
-    *((mode, point) for mode in ("queued", "gone") for point in (*STORING, *AFTERWARDS)),
+    *((mode, point) for mode in ("queued", "in line", "gone") for point in (*STORING, *AFTERWARDS)),
     *(
-        ("queued", point)
+        ("in line", point)
         for point in ("claimed, not committed", "claimed", "attempt not committed", "attempt recorded")
     ),
     *(("gone", point) for point in ("patience ended", "going on alone")),
@@ -75,7 +74,7 @@ def at_each(cases: list[tuple[str, str]]) -> list[Any]:
 
 @pytest.mark.parametrize(("mode", "point"), at_each(PLAIN))
 def test_a_kill_at_a_point_of_a_delivery(mode: str, point: str, start_relay: StartRelay, recorder: Recorder) -> None:
-    relay = start_relay(one_channel(open_server(recorder.port)), settings(mode), starts=False)
+    relay = start_relay(directory(mode, recorder.port), settings(mode), starts=False)
     ledger = Ledger()
     start_to_die(relay, point, 3 if point == "in the content" else 1)
     ledger.submit(relay, "killed", body=LARGE)
@@ -84,7 +83,7 @@ def test_a_kill_at_a_point_of_a_delivery(mode: str, point: str, start_relay: Sta
     ledger.submit(relay, "after")
     check(ledger, relay, recorder, is_doubtful=point in DOUBTFUL)
     assert "after" in ledger.promised
-    if mode == "queued" and point != "stored, not committed":
+    if mode in {"queued", "in line"} and point != "stored, not committed":
         assert books.arrivals(recorder)["killed"], "it was in the store"
 
 
@@ -99,7 +98,7 @@ def test_a_kill_where_commands_leave_together(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("mode", ["queued", "auto"])
+@pytest.mark.parametrize("mode", ["queued", "in line", "auto"])
 @pytest.mark.parametrize(
     ("point", "count"),
     [
@@ -115,7 +114,7 @@ def test_a_kill_while_a_report_is_made(
     mode: str, point: str, count: int, start_relay: StartRelay, recorder: Recorder
 ) -> None:
     recorder.replies[f"RCPT TO:<{REFUSED}>"] = b"550 5.1.1 No such user here\r\n"
-    relay = start_relay(one_channel(open_server(recorder.port)), settings(mode), starts=False)
+    relay = start_relay(directory(mode, recorder.port), settings(mode), starts=False)
     ledger = Ledger()
     start_to_die(relay, point, count)
     ledger.submit(relay, "killed", REFUSED)
@@ -123,7 +122,7 @@ def test_a_kill_while_a_report_is_made(
     relay.start()
     is_doubtful = point in DOUBTFUL or point == "committed, not answered"
     check(ledger, relay, recorder, is_doubtful=is_doubtful)
-    if "killed" in ledger.promised or mode == "queued":
+    if "killed" in ledger.promised or mode != "auto":
         assert books.reports(recorder)["killed"] == 1, "the report is owed like the message"
 
 
@@ -135,7 +134,7 @@ def test_kills_at_all_points_under_load_of_several_clients(
 ) -> None:
     """One round after the other over the same store, so that each round begins with what the ones before left."""
     chance = random.Random(mode)
-    relay = start_relay(one_channel(open_server(recorder.port)), settings(mode), starts=False)
+    relay = start_relay(directory(mode, recorder.port), settings(mode), starts=False)
     ledger = Ledger()
     points = [point for each, point in PLAIN if each == mode]
     chance.shuffle(points)

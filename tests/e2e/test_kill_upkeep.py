@@ -5,7 +5,7 @@ from contextlib import suppress
 import pytest
 
 from relay.control.refused import Refused
-from tests.e2e.kills import check, settings, start_to_die, wait_for_kill
+from tests.e2e.kills import check, directory, settings, start_to_die, wait_for_kill
 from tests.e2e.ledger import Ledger, arrivals, control
 from tests.peers.canaries import RIGHT
 from tests.peers.fixtures import StartRelay
@@ -97,7 +97,7 @@ def test_a_kill_while_a_person_changes_a_message(
 def test_a_kill_while_the_next_start_takes_back(
     state: str, point: str, start_relay: StartRelay, recorder: Recorder
 ) -> None:
-    relay = start_relay(one_channel(open_server(recorder.port)), settings("queued"), starts=False)
+    relay = start_relay(directory("in line", recorder.port), settings("in line"), starts=False)
     ledger = Ledger()
     start_to_die(relay, state)
     ledger.submit(relay, "killed")
@@ -111,8 +111,7 @@ def test_a_kill_while_the_next_start_takes_back(
 
 @pytest.mark.parametrize("point", ["purge not committed", "purged", "shrunk"])
 def test_a_kill_while_old_mail_is_purged(point: str, start_relay: StartRelay, recorder: Recorder) -> None:
-    directory = one_channel(open_server(recorder.port))
-    relay = start_relay(directory, settings("queued", keep_messages="1ms"))
+    relay = start_relay(directory("queued", recorder.port), settings("queued", keep_messages="1ms"))
     ledger = Ledger()
     recorder.replies["RCPT TO:<waits@customer.example>"] = b"451 4.3.0 Not now\r\n"
     ledger.submit(relay, "old", body=(b"x" * 998 + b"\r\n") * 300)

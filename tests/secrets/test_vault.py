@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sqlalchemy import select, update
+from sqlalchemy import Connection, select, update
 
 from relay.secrets.key_source import key_source
 from relay.secrets.master_key import MasterKey, MasterKeyError
@@ -100,10 +100,13 @@ async def test_swapped_secrets_do_not_open(
     """Who can write the database could give a profile the server's password; the owner's name is sealed in."""
     await vault.put("server/a", "admin")
     await vault.put("profile/b", "mine")
-    async with database.write() as connection:
-        rows = {row.owner: row.sealed for row in await connection.execute(select(secrets))}
+
+    def swap(connection: Connection) -> None:
+        rows = {row.owner: row.sealed for row in connection.execute(select(secrets))}
         for owner, other in (("server/a", "profile/b"), ("profile/b", "server/a")):
-            await connection.execute(update(secrets).where(secrets.c.owner == owner).values(sealed=rows[other]))
+            connection.execute(update(secrets).where(secrets.c.owner == owner).values(sealed=rows[other]))
+
+    await database.write(swap)
     again = await reopened(table, tmp_path)
     for owner in ("server/a", "profile/b"):
         with pytest.raises(SecretBroken, match=f"the stored secret of {owner} was damaged or moved there") as caught:

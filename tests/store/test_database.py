@@ -6,11 +6,13 @@ import sqlite3
 import stat
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+import threading
+import time
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
-from sqlalchemy import insert, select, text
+from sqlalchemy import Connection, insert, select, text
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from relay.store import database as module
@@ -27,13 +29,28 @@ async def store(tmp_path: Path) -> AsyncIterator[Database]:
 
 
 async def pragma(database: Database, name: str, *, writing: bool) -> object:
-    async with database.write() if writing else database.read() as connection:
-        return (await connection.execute(text(f"PRAGMA {name}"))).scalar()
+    run = database.write if writing else database.read
+    return await run(lambda connection: connection.execute(text(f"PRAGMA {name}")).scalar())
 
 
 async def key_ids(database: Database) -> list[str]:
-    async with database.read() as connection:
-        return list((await connection.execute(select(vault.c.key_id))).scalars())
+    return await database.read(lambda connection: list(connection.execute(select(vault.c.key_id)).scalars()))
+
+
+def put_key(key_id: str, *, id_: int = 1) -> Callable[[Connection], None]:
+    """A job that makes this the key of an empty store."""
+
+    def job(connection: Connection) -> None:
+        connection.execute(insert(vault).values(id=id_, key_id=key_id))
+
+    return job
+
+
+def set_key(key_id: str) -> Callable[[Connection], None]:
+    def job(connection: Connection) -> None:
+        connection.execute(vault.update().values(key_id=key_id))
+
+    return job
 
 
 def one_sentence(error: BaseException) -> bool:
@@ -57,8 +74,7 @@ async def test_every_connection_is_durable_and_waits_for_others(store: Database,
 async def test_all_files_are_private(tmp_path: Path) -> None:
     path = tmp_path / "state" / "relay.db"
     database = await open_database(path)
-    async with database.write() as connection:
-        await connection.execute(insert(vault).values(id=1, key_id="a"))
+    await database.write(put_key("a"))
     there = [file for file in store_files(path) if file.exists()]
     modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in there}
     await database.close()
@@ -81,37 +97,40 @@ async def test_what_was_written_is_there_after_opening_again(tmp_path: Path) -> 
         database = await open_database(tmp_path / "relay.db")
         assert await key_ids(database) == expected
         if not expected:
-            async with database.write() as connection:
-                await connection.execute(insert(vault).values(id=1, key_id="a"))
+            await database.write(put_key("a"))
         await database.close()
     assert [file.name for file in store_files(tmp_path / "relay.db") if file.exists()] == ["relay.db"]
 
 
 async def test_an_exception_undoes_the_whole_transaction(store: Database) -> None:
-    async def change_my_mind() -> None:
-        async with store.write() as connection:
-            await connection.execute(insert(vault).values(id=1, key_id="a"))
-            raise RuntimeError("changed my mind")
+    def change_my_mind(connection: Connection) -> None:
+        put_key("a")(connection)
+        raise RuntimeError("changed my mind")
 
     with pytest.raises(RuntimeError, match="changed my mind"):
-        await change_my_mind()
+        await store.write(change_my_mind)
     assert await key_ids(store) == []
 
 
 async def test_writers_take_turns_and_readers_see_one_state(store: Database) -> None:
-    async with store.write() as connection:
-        await connection.execute(insert(vault).values(id=1, key_id="0"))
+    await store.write(put_key("0"))
 
-    async def count_up() -> None:
-        async with store.write() as connection:
-            count = int((await connection.execute(select(vault.c.key_id))).scalar_one())
-            await asyncio.gather(*(key_ids(store) for _ in range(2)))
-            await connection.execute(vault.update().values(key_id=str(count + 1)))
+    def count_up(connection: Connection) -> None:
+        count = int(connection.execute(select(vault.c.key_id)).scalar_one())
+        time.sleep(0.001)
+        set_key(str(count + 1))(connection)
 
-    async with store.read() as before:
-        assert (await before.execute(select(vault.c.key_id))).scalar_one() == "0"
-        await asyncio.gather(*(count_up() for _ in range(20)))
-        assert (await before.execute(select(vault.c.key_id))).scalar_one() == "0"
+    counting = threading.Event()
+
+    def look_twice(connection: Connection) -> set[str]:
+        seen = {connection.execute(select(vault.c.key_id)).scalar_one()}
+        counting.wait(10)
+        return {*seen, connection.execute(select(vault.c.key_id)).scalar_one()}
+
+    looking = asyncio.create_task(store.read(look_twice))
+    await asyncio.gather(*(store.write(count_up) for _ in range(20)), key_ids(store))
+    counting.set()
+    assert len(await looking) == 1
     assert await key_ids(store) == ["20"]
 
 
@@ -121,51 +140,61 @@ async def test_more_readers_than_connections_wait_for_each_other(store: Database
 
 async def test_a_reader_cannot_write(store: Database) -> None:
     with pytest.raises(StoreError):
-        async with store.read() as connection:
-            await connection.execute(insert(vault).values(id=1, key_id="a"))
+        await store.read(put_key("a"))
 
 
-async def test_a_cancelled_writer_leaves_the_turn_to_the_next(store: Database) -> None:
-    inside = asyncio.Event()
+async def test_a_job_whose_caller_is_cancelled_ends_and_leaves_the_turn_to_the_next(store: Database) -> None:
+    inside, go_on = threading.Event(), threading.Event()
 
-    async def hold() -> None:
-        async with store.write() as connection:
-            await connection.execute(insert(vault).values(id=1, key_id="cancelled"))
-            inside.set()
-            await asyncio.Event().wait()
+    def hold(connection: Connection) -> None:
+        put_key("held")(connection)
+        inside.set()
+        go_on.wait(10)
 
-    task = asyncio.create_task(hold())
-    await inside.wait()
+    task = asyncio.create_task(store.write(hold))
+    await asyncio.to_thread(inside.wait, 10)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    async with store.write() as connection:
-        await connection.execute(insert(vault).values(id=1, key_id="next"))
+    next_one = asyncio.create_task(store.write(set_key("next")))
+    await asyncio.sleep(0.01)
+    assert not next_one.done()
+    go_on.set()
+    await next_one
     assert await key_ids(store) == ["next"]
 
 
 async def test_writers_that_are_cancelled_at_any_moment_break_nothing(store: Database) -> None:
-    async with store.write() as connection:
-        await connection.execute(insert(vault).values(id=1, key_id="0"))
-
-    async def write(number: int) -> None:
-        async with store.write() as connection:
-            await connection.execute(vault.update().values(key_id=str(number)))
-
+    await store.write(put_key("0"))
     for turns in range(60):
-        task = asyncio.create_task(write(turns))
+        task = asyncio.create_task(store.write(set_key(str(turns))))
         for _ in range(turns):
             await asyncio.sleep(0)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-    await write(1000)
+    await store.write(set_key("1000"))
     assert await key_ids(store) == ["1000"]
+
+
+async def test_closing_waits_for_what_is_under_way(tmp_path: Path) -> None:
+    database = await open_database(tmp_path / "relay.db")
+
+    def slow(connection: Connection) -> None:
+        time.sleep(0.05)
+        put_key("slow")(connection)
+
+    writing = asyncio.create_task(database.write(slow))
+    await asyncio.sleep(0)
+    await database.close()
+    await writing
+    database = await open_database(tmp_path / "relay.db")
+    assert await key_ids(database) == ["slow"]
+    await database.close()
 
 
 async def test_no_value_of_a_row_is_in_an_exception(store: Database) -> None:
     with pytest.raises(IntegrityError) as caught:
-        async with store.write() as connection:
-            await connection.execute(insert(vault).values(id=2, key_id="CANARY"))
+        await store.write(put_key("CANARY", id_=2))
     assert "CANARY" not in str(caught.value)
 
 
@@ -253,28 +282,23 @@ async def test_a_store_that_another_process_keeps_locked_is_one_sentence(
     other = sqlite3.connect(tmp_path / "relay.db", isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     with pytest.raises(StoreBusy, match="is locked by another process"):
-        async with database.write():
-            pass
+        await database.write(put_key("a"))
     assert await key_ids(database) == []
     other.execute("ROLLBACK")
     other.close()
-    async with database.write() as connection:
-        await connection.execute(insert(vault).values(id=1, key_id="a"))
+    await database.write(put_key("a"))
     await database.close()
 
 
 async def test_a_full_store_is_told_apart_and_heals(store: Database) -> None:
     """max_page_count stands for the full disk: SQLite gives the same code."""
-    async with store.write() as connection:
-        pages = (await connection.execute(text("PRAGMA page_count"))).scalar_one()
-        await connection.execute(text(f"PRAGMA max_page_count = {pages}"))
+    pages = await pragma(store, "page_count", writing=True)
+    await pragma(store, f"max_page_count = {pages}", writing=True)
     with pytest.raises(StoreFull, match="the disk is full; make room on it"):
-        async with store.write() as connection:
-            await connection.execute(insert(vault).values(id=1, key_id="x" * 100_000))
+        await store.write(put_key("x" * 100_000))
     assert await key_ids(store) == []
-    async with store.write() as connection:
-        await connection.execute(text("PRAGMA max_page_count = 1000000"))
-        await connection.execute(insert(vault).values(id=1, key_id="x" * 100_000))
+    await pragma(store, "max_page_count = 1000000", writing=True)
+    await store.write(put_key("x" * 100_000))
 
 
 def test_an_error_that_is_our_own_mistake_keeps_its_class(tmp_path: Path) -> None:
@@ -290,8 +314,8 @@ from relay.store.database import open_database
 
 async def main():
     database = await open_database(Path(sys.argv[1]))
-    async with database.write() as connection:
-        await connection.execute(text("INSERT INTO secrets VALUES (:owner, x'00', 0)"), {"owner": sys.argv[2]})
+    add = text("INSERT INTO secrets VALUES (:owner, x'00', 0)")
+    await database.write(lambda connection: connection.execute(add, {"owner": sys.argv[2]}))
     await database.close()
 
 asyncio.run(main())
@@ -319,11 +343,13 @@ from relay.store.database import open_database
 
 async def main():
     database = await open_database(Path(sys.argv[1]))
+    add = text("INSERT INTO secrets VALUES (:owner, x'00', 0)")
     for number in range(3):
-        async with database.write() as connection:
-            await connection.execute(text("INSERT INTO secrets VALUES (:owner, x'00', 0)"), {"owner": str(number)})
+        def job(connection):
+            connection.execute(add, {"owner": str(number)})
             if number == 2:
                 os.kill(os.getpid(), signal.SIGKILL)
+        await database.write(job)
 
 asyncio.run(main())
 """
@@ -338,8 +364,8 @@ async def test_a_killed_process_loses_only_what_was_not_committed(tmp_path: Path
     assert run(sys.executable, "-c", KILLED_AFTER_COMMIT, path) == -signal.SIGKILL
     assert (tmp_path / "relay.db-wal").exists()
     database = await open_database(path)
-    async with database.read() as connection:
-        owners = (await connection.execute(text("SELECT owner FROM secrets"))).scalars().all()
+    found = text("SELECT owner FROM secrets")
+    owners = await database.read(lambda connection: connection.execute(found).scalars().all())
     await database.close()
     assert owners == ["0", "1"]
 

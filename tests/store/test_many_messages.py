@@ -130,7 +130,7 @@ def statements_of(queue: Queue) -> Iterator[list[tuple[str, tuple[object, ...]]]
         if statement.startswith(("SELECT", "UPDATE", "DELETE", "WITH")):
             said.append((statement, values))
 
-    engines = (queue._database._readers.sync_engine, queue._database._writer.sync_engine)
+    engines = (queue._database._readers._engine, queue._database._writer._engine)
     for engine in engines:
         event.listen(engine, "before_cursor_execute", before)
     yield said

@@ -39,8 +39,7 @@ async def test_the_migrations_make_the_tables(store: Database) -> None:
         context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
         return list(compare_metadata(context, metadata))
 
-    async with store.read() as connection:
-        assert await connection.run_sync(differences) == []
+    assert await store.read(differences) == []
 
 
 async def test_the_migrations_make_the_very_tables_that_the_metadata_says(store: Database) -> None:
@@ -58,8 +57,7 @@ async def test_the_migrations_make_the_very_tables_that_the_metadata_says(store:
         metadata.create_all(plain)
         expected = made(plain)
     other.dispose()
-    async with store.read() as connection:
-        actual = await connection.run_sync(made)
+    actual = await store.read(made)
     clean = [
         {name: sorted(filter(None, map(str.strip, lines))) for name, lines in side.items()}
         for side in (actual, expected)

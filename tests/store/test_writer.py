@@ -1,12 +1,12 @@
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Awaitable, Callable
+import threading
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 
 import pytest
-from sqlalchemy import event, func, insert, select, text
+from sqlalchemy import Connection, event, func, insert, select, text
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from relay.store.database import Database, open_database
 from relay.store.errors import StoreCorrupt, StoreError, StoreFull
@@ -14,7 +14,7 @@ from relay.store.tables import secrets
 from relay.store.writer import Writer
 from tests.store.store_kit import NOW
 
-Job = Callable[[AsyncConnection], Awaitable[str]]
+Job = Callable[[Connection], str]
 
 
 @pytest.fixture
@@ -32,23 +32,22 @@ async def writer(database: Database) -> AsyncIterator[Writer]:
 
 
 def put(owner: str, sealed: bytes = b"") -> Job:
-    async def job(connection: AsyncConnection) -> str:
-        await connection.execute(insert(secrets).values(owner=owner, sealed=sealed, changed=NOW))
+    def job(connection: Connection) -> str:
+        connection.execute(insert(secrets).values(owner=owner, sealed=sealed, changed=NOW))
         return owner
 
     return job
 
 
 async def owners(database: Database) -> set[str]:
-    async with database.read() as connection:
-        return set((await connection.execute(select(secrets.c.owner))).scalars())
+    return await database.read(lambda connection: set(connection.execute(select(secrets.c.owner)).scalars()))
 
 
 def commits_of(database: Database) -> list[int]:
     """A list that grows with every commit by what is stored then."""
     seen: list[int] = []
 
-    @event.listens_for(database._writer.sync_engine, "commit")
+    @event.listens_for(database._writer._engine, "commit")
     def committed(connection: object) -> None:
         assert hasattr(connection, "execute")
         seen.append(connection.execute(select(func.count()).select_from(secrets)).scalar_one())
@@ -73,9 +72,17 @@ async def test_what_comes_during_a_commit_is_the_next_group(writer: Writer, data
     seen = commits_of(database)
     later: list[asyncio.Task[str]] = []
 
-    async def first(connection: AsyncConnection) -> str:
+    loop = asyncio.get_running_loop()
+    have_come = threading.Event()
+
+    def come() -> None:
         later.extend(asyncio.create_task(writer.run(put(str(number)))) for number in range(20))
-        return await put("first")(connection)
+        loop.call_soon(have_come.set)  # behind their first steps
+
+    def first(connection: Connection) -> str:
+        loop.call_soon_threadsafe(come)
+        have_come.wait(10)
+        return put("first")(connection)
 
     await writer.run(first)
     await asyncio.gather(*later)
@@ -104,16 +111,12 @@ async def test_nobody_goes_on_before_the_commit(writer: Writer, database: Databa
 async def test_no_answer_comes_from_a_commit_that_fails(
     writer: Writer, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with database.write() as connection:
-        driver = (await connection.get_raw_connection()).driver_connection
-
-    async def fail() -> None:
+    def fail(_: object) -> None:
         error = sqlite3.OperationalError("disk I/O error")
         error.sqlite_errorcode = sqlite3.SQLITE_IOERR_FSYNC
         raise error
 
-    assert driver is not None
-    monkeypatch.setattr(driver, "commit", fail)
+    monkeypatch.setattr(database._writer._engine.dialect, "do_commit", fail)
     answers = await asyncio.gather(*(writer.run(put(str(number))) for number in range(3)), return_exceptions=True)
     assert [type(answer) for answer in answers] == [StoreError] * 3
     assert len({id(answer) for answer in answers}) == 3
@@ -123,8 +126,8 @@ async def test_no_answer_comes_from_a_commit_that_fails(
 
 
 async def test_a_job_that_fails_undoes_itself_alone(writer: Writer, database: Database) -> None:
-    async def half(connection: AsyncConnection) -> str:
-        await put("half")(connection)
+    def half(connection: Connection) -> str:
+        put("half")(connection)
         raise LookupError("the other half is missing")
 
     jobs = (put("a"), half, put("b"), put("a"), put("c"))
@@ -134,7 +137,7 @@ async def test_a_job_that_fails_undoes_itself_alone(writer: Writer, database: Da
 
 
 async def test_a_fault_of_the_database_in_a_job_is_named(writer: Writer) -> None:
-    async def read_nonsense(connection: AsyncConnection) -> str:
+    def read_nonsense(connection: Connection) -> str:
         error = sqlite3.DatabaseError("malformed")
         error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
         raise error
@@ -144,8 +147,8 @@ async def test_a_fault_of_the_database_in_a_job_is_named(writer: Writer) -> None
 
 
 async def test_jobs_whose_transaction_another_job_undid_are_run_again(writer: Writer, database: Database) -> None:
-    async def undo_all(connection: AsyncConnection) -> str:
-        await connection.exec_driver_sql("ROLLBACK")
+    def undo_all(connection: Connection) -> str:
+        connection.exec_driver_sql("ROLLBACK")
         raise StoreError("the disk failed")
 
     jobs = (put("a"), undo_all, put("b"))
@@ -159,9 +162,12 @@ async def test_jobs_whose_transaction_another_job_undid_are_run_again(writer: Wr
 async def test_one_job_that_is_too_large_for_the_disk_does_not_hurt_the_small_ones(
     writer: Writer, database: Database
 ) -> None:
-    async with database.write() as connection:
-        pages = (await connection.execute(text("PRAGMA page_count"))).scalar_one()
-        await connection.execute(text(f"PRAGMA max_page_count = {pages + 20}"))
+
+    def shrink(connection: Connection) -> None:
+        pages = connection.execute(text("PRAGMA page_count")).scalar_one()
+        connection.execute(text(f"PRAGMA max_page_count = {pages + 20}"))
+
+    await database.write(shrink)
     jobs = (put("a"), put("large", b"x" * 1_000_000), put("b"))
     answers = await asyncio.gather(*(writer.run(job) for job in jobs), return_exceptions=True)
     assert [type(answer) for answer in answers] == [str, StoreFull, str]
@@ -191,18 +197,45 @@ async def test_closing_writes_what_waits_and_takes_no_more(database: Database) -
 
 async def test_a_cancelled_writer_leaves_nobody_waiting(database: Database) -> None:
     writer = Writer(database)
-    inside = asyncio.Event()
+    inside, go_on = threading.Event(), threading.Event()
 
-    async def wait(connection: AsyncConnection) -> str:
+    def wait(connection: Connection) -> str:
         inside.set()
-        await asyncio.Event().wait()
+        go_on.wait(10)
         return ""
 
     tasks = [asyncio.create_task(writer.run(job)) for job in (wait, put("a"))]
-    await inside.wait()
+    await asyncio.to_thread(inside.wait, 10)
     assert writer._task is not None
     writer._task.cancel()
     answers = await asyncio.gather(*tasks, return_exceptions=True)
     assert [type(answer) for answer in answers] == [asyncio.CancelledError] * 2
+    go_on.set()
     assert await writer.run(put("b")) == "b"
     await writer.aclose()
+
+
+def together(connection: Connection, names: Sequence[str]) -> list[str | Exception]:
+    """A batch that has one statement for all, and refuses the empty name."""
+    rows = [{"owner": name, "sealed": b"", "changed": NOW} for name in names if name]
+    if rows:
+        connection.execute(insert(secrets), rows)
+    return [f"{name} of {len(names)}" if name else LookupError("no name") for name in names]
+
+
+async def test_items_of_one_batch_are_written_by_one_call_and_each_has_its_own_answer(
+    writer: Writer, database: Database
+) -> None:
+    waiting = [writer.run_together(together, name) for name in ("a", "", "b")]
+    answers = await asyncio.gather(*waiting, writer.run(put("c")), return_exceptions=True)
+    assert (answers[0], answers[2], answers[3]) == ("a of 3", "b of 3", "c")
+    assert isinstance(answers[1], LookupError)
+    assert await owners(database) == {"a", "b", "c"}
+
+
+async def test_an_item_that_fails_in_its_batch_does_not_hurt_the_others(writer: Writer, database: Database) -> None:
+    await writer.run(put("b"))
+    waiting = [writer.run_together(together, name) for name in ("a", "b", "c")]
+    answers = await asyncio.gather(*waiting, return_exceptions=True)
+    assert [type(answer) for answer in answers] == [str, IntegrityError, str]
+    assert await owners(database) == {"a", "b", "c"}
