@@ -1,5 +1,7 @@
 """A message whose body is larger than may stay in memory: it takes little of the memory that all share."""
 
+import asyncio
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,10 +13,11 @@ from relay.listener.intake import Intake
 from relay.listener.memory import Memory
 from relay.listener.pace import Flow, LeastRate
 from relay.listener.tolerance import Tolerance
+from relay.mail.body import InMemory
 from relay.mail.content import ContentRefused
 from relay.store.errors import StoreError, StoreFull
 from relay.store.spool import Spool
-from tests.listener.listener_kit import MAIL, RCPT, door
+from tests.listener.listener_kit import MAIL, RCPT, SECONDS, door
 
 MIB = 1024 * 1024
 LINES = (b"x" * 70 + b"\r\n") * 1000
@@ -85,6 +88,49 @@ async def test_a_session_goes_on_after_a_message_that_could_not_be_kept(verb: st
         else:
             assert await client.ask(b"BDAT %d LAST\r\n" % len(body), body) == str(replies.NO_ROOM)
         assert await client.ask(b"NOOP\r\n") == str(replies.OK)
+
+
+class Slow(InMemory):
+    """A disk that has too much to do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.begun, self.gate = threading.Event(), threading.Event()
+
+    def keeps(self, _octets: int) -> bool:
+        return False
+
+    def add(self, chunk: bytes) -> None:
+        self.begun.set()
+        assert self.gate.wait(SECONDS)
+        super().add(chunk)
+
+
+@pytest.mark.parametrize("size", [100, 10_000], ids=["at the end", "on the way"])
+async def test_nobody_waits_for_a_disk_that_another_waits_for(size: int) -> None:
+    slow, text = Slow(), b"\r\n" + (LINES * 10)[: 72 * size]
+    async with door(new_body=lambda: slow) as relay, relay.client() as client, relay.client() as other:
+        await other.begin()
+        await client.begin(MAIL, RCPT, b"DATA\r\n")
+        await client.send(text, b".\r\n")
+        assert await asyncio.to_thread(slow.begun.wait, SECONDS)
+        assert await other.ask(b"NOOP\r\n") == str(replies.OK)
+        slow.gate.set()
+        assert (await client.reply())[:3] == "250"
+        (handed,) = relay.desk.messages
+        assert handed.content == text
+
+
+async def test_a_client_that_leaves_while_the_disk_is_slow_is_gone_when_it_has_written(tmp_path: Path) -> None:
+    slow = Slow()
+    async with door(new_body=lambda: slow) as relay:
+        async with relay.client() as client:
+            await client.begin(MAIL, RCPT, b"DATA\r\n")
+            await client.send(b"\r\n" + LINES * 10)
+            assert await asyncio.to_thread(slow.begun.wait, SECONDS)
+        slow.gate.set()
+        await relay.all_left()
+        assert not relay.desk.messages
 
 
 async def test_a_large_message_arrives_whole_where_there_is_little_memory(tmp_path: Path) -> None:
