@@ -3,7 +3,7 @@
 The pieces of one transaction are not held together anywhere: SQLite writes to its WAL what its cache does not hold.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import NamedTuple
 
@@ -85,8 +85,21 @@ def _pieces(content: Content) -> Iterator[Piece]:
     A piece never ends between CR and LF, which Content promises of its chunks.
     """
     yield from (Piece(True, octets) for octets in _cut(content.header))
-    for chunk in content.body:
+    for chunk in _joined(content.body):
         yield from (Piece(False, octets) for octets in _cut(chunk) if octets)
+
+
+def _joined(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield small chunks together: a client may send line by line, and each piece is a row."""
+    together: list[bytes] = []
+    size = 0
+    for chunk in chunks:
+        if size + len(chunk) > LONGEST_PIECE:
+            yield b"".join(together)
+            together, size = [], 0
+        together.append(chunk)
+        size += len(chunk)
+    yield b"".join(together)
 
 
 def _cut(chunk: bytes) -> Iterator[bytes]:

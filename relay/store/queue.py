@@ -22,7 +22,7 @@ from relay.store.database import Database, Job
 from relay.store.holds import Cause
 from relay.store.messages import Attempt, Change, HoldRow, NewMessage, ReturnRow, Settlement, StoredMessage
 from relay.store.reading import QueueReader
-from relay.store.settling import Answers, Begun, Dotted
+from relay.store.settling import Begun, Dotted
 from relay.store.writer import Writer
 
 T = TypeVar("T")
@@ -114,7 +114,7 @@ class Queue(QueueReader):
         await self._writer.run_together(self._begin_all, Begun(id_, fence, attempt))
 
     async def mark_final_dot(self, id_: str, fence: int, number: int) -> None:
-        """Record that an attempt is about to send its final dot. Raises Fenced, and LookupError for no such attempt."""
+        """Record that an attempt is about to send its final dot. Raises Fenced, also for an unknown attempt."""
         await self._writer.run_together(self._mark_all, Dotted(id_, fence, number))
 
     async def settle(self, settlement: Settlement) -> None:
@@ -266,19 +266,18 @@ class Queue(QueueReader):
 
     # What many write at once, each kind in one go (`relay.store.writer`)
 
-    def _add_all(self, connection: Connection, items: Sequence[Sequence[NewMessage]]) -> Answers:
+    def _add_all(self, connection: Connection, items: Sequence[Sequence[NewMessage]]) -> None:
         news = [new for item in items for new in item]
         entries.insert_messages(connection, news, self._new_lease(), self._clock())
-        return [None] * len(items)
 
-    def _begin_all(self, connection: Connection, items: Sequence[Begun]) -> Answers:
-        return settling.begin_attempts(connection, items, self._new_lease())
+    def _begin_all(self, connection: Connection, items: Sequence[Begun]) -> None:
+        settling.begin_attempts(connection, items, self._new_lease())
 
-    def _mark_all(self, connection: Connection, items: Sequence[Dotted]) -> Answers:
-        return settling.mark_final_dots(connection, items, self._new_lease())
+    def _mark_all(self, connection: Connection, items: Sequence[Dotted]) -> None:
+        settling.mark_final_dots(connection, items, self._new_lease())
 
-    def _settle_all(self, connection: Connection, items: Sequence[Settlement]) -> Answers:
-        return settling.settle(connection, items, self._new_lease(), self._clock())
+    def _settle_all(self, connection: Connection, items: Sequence[Settlement]) -> None:
+        settling.settle(connection, items, self._new_lease(), self._clock())
 
     async def _write(self, job: Job[T]) -> T:
         return await self._writer.run(job)

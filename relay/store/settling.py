@@ -1,9 +1,9 @@
 """What becomes of a message under way: its attempt begins, reaches the final dot, and is settled."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple
 
 from sqlalchemy import (
     ColumnElement,
@@ -15,10 +15,12 @@ from sqlalchemy import (
     and_,
     bindparam,
     case,
-    delete,
+    exists,
     func,
     insert,
+    null,
     select,
+    tuple_,
     update,
 )
 
@@ -27,7 +29,7 @@ from relay.store.contents import delete_content
 from relay.store.entries import insert_messages
 from relay.store.history import message as read_message
 from relay.store.messages import Attempt, Change, Fenced, Leased, Settlement
-from relay.store.rows import attempt_values
+from relay.store.rows import Values, attempt_values
 from relay.store.tables import attempts, messages, recipients
 
 
@@ -47,37 +49,27 @@ class Dotted(NamedTuple):
     number: int
 
 
-# Of each of these, one call writes what several callers have, and answers each: a late one gets a Fenced.
-Answers = list[Exception | None]
+# Each of these writes what several callers have. Where one of them is late, all are undone: the writer does each by
+# itself then, and finds out whose it was.
 
 
-def begin_attempts(connection: Connection, begun: Sequence[Begun], lease: Lease) -> Answers:
-    """Record attempts that begin."""
-    answers, mine = _mine(connection, begun, lease)
-    if mine:
-        connection.execute(_SHOW_ATTEMPT, [{"of_message": one.id, **_account(one.attempt)} for one in mine])
-        connection.execute(insert(attempts), [attempt_values(one.id, one.attempt) for one in mine])
-    return answers
+def begin_attempts(connection: Connection, begun: Sequence[Begun], lease: Lease) -> None:
+    """Record attempts that begin. Raises Fenced."""
+    rows = [{**_mine(one.id, one.fence, lease), **_account(one.attempt)} for one in begun]
+    _change(connection, _SHOW_ATTEMPT, rows)
+    connection.execute(insert(attempts), [attempt_values(one.id, one.attempt) for one in begun])
 
 
-def mark_final_dots(connection: Connection, dotted: Sequence[Dotted], lease: Lease) -> Answers:
-    """Record that attempts are about to send their final dots. Raises LookupError for an unknown attempt."""
-    answers, mine = _mine(connection, dotted, lease)
-    if mine:
-        done = connection.execute(_MARK_DOT, [{"of_message": one.id, "of_number": one.number} for one in mine])
-        if done.rowcount != len(mine):
-            raise LookupError("there is no " + " or no ".join(f"attempt {one.number} of {one.id}" for one in mine))
-    return answers
+def mark_final_dots(connection: Connection, dotted: Sequence[Dotted], lease: Lease) -> None:
+    """Record that attempts are about to send their final dots. Raises Fenced, also for an unknown attempt."""
+    rows = [{**_mine(one.id, one.fence, lease), "of_number": one.number} for one in dotted]
+    _change(connection, _MARK_DOT, rows)
 
 
-def settle(connection: Connection, settlements: Sequence[Settlement], lease: Lease, now: datetime) -> Answers:
-    """Write what became of messages, with their reports, and end their leases."""
-    answers, mine = _mine(connection, settlements, lease)
-    if mine:
-        ended = {"lease_owner": None, "lease_until": None}
-        connection.execute(_SETTLE, [{"of_message": one.id, **_facts(one, now), **ended} for one in mine])
-        _write_rest(connection, mine, lease, now)
-    return answers
+def settle(connection: Connection, settlements: Sequence[Settlement], lease: Lease, now: datetime) -> None:
+    """Write what became of messages, with their reports, and end their leases. Raises Fenced."""
+    _change(connection, _SETTLE, [{**_mine(one.id, one.fence, lease), **_facts(one, now)} for one in settlements])
+    _write_rest(connection, settlements, lease, now)
 
 
 def release_lease(connection: Connection, id_: str, fence: int, state: str, lease: Lease) -> None:
@@ -104,29 +96,20 @@ def edit(connection: Connection, id_: str, change: Change, lease: Lease, now: da
     settlement = change(message) if message is not None else None
     if settlement is None:
         return False
-    connection.execute(_SETTLE_OPEN, [{"of_message": id_, **_facts(settlement, now)}])
+    connection.execute(_EDIT, [{"of_message": id_, **_facts(settlement, now)}])
     _write_rest(connection, [replace(settlement, id=id_)], lease, now)
     return True
 
 
-class _OfMessage(Protocol):
-    @property
-    def id(self) -> str: ...
-
-    @property
-    def fence(self) -> int: ...
+def _mine(id_: str, fence: int, lease: Lease) -> dict[str, Any]:
+    """Return what says that a message is still ours."""
+    return {"of_message": id_, "of_fence": fence, "of_owner": lease.owner}
 
 
-M = TypeVar("M", bound=_OfMessage)
-
-
-def _mine(connection: Connection, items: Sequence[M], lease: Lease) -> tuple[Answers, list[M]]:
-    """Return what each is answered, and those whose messages are ours; nobody takes them while we write."""
-    ids = [item.id for item in items]
-    ours = select(messages.c.id, messages.c.fence).where(messages.c.id.in_(ids), messages.c.lease_owner == lease.owner)
-    fences = {row.id: row.fence for row in connection.execute(ours.with_for_update())}
-    answers: Answers = [None if fences.get(item.id) == item.fence else Fenced(item.id) for item in items]
-    return answers, [item for item, answer in zip(items, answers, strict=True) if answer is None]
+def _change(connection: Connection, statement: Update, rows: list[dict[str, Any]]) -> None:
+    """Run a statement that changes one row for each of these. Raises Fenced where one is missing."""
+    if connection.execute(statement, rows).rowcount != len(rows):
+        raise Fenced(rows[0]["of_message"] if len(rows) == 1 else "one of several messages")
 
 
 def _write_rest(connection: Connection, settlements: Sequence[Settlement], lease: Lease, now: datetime) -> None:
@@ -134,16 +117,24 @@ def _write_rest(connection: Connection, settlements: Sequence[Settlement], lease
     if rows := [row for one in settlements for row in _recipients(one)]:
         connection.execute(_SET_RECIPIENT, rows)
     if rows := [attempt_values(one.id, one.attempt) for one in settlements if one.attempt is not None]:
-        connection.execute(
-            _FORGET_ATTEMPT, [{"of_message": row["message"], "of_number": row["number"]} for row in rows]
-        )
-        connection.execute(insert(attempts), rows)
+        _put_attempts(connection, rows)
     if finished := [one.id for one in settlements if one.is_finished]:
         delete_content(connection, finished)
     insert_messages(connection, [report for one in settlements for report in one.reports], lease, now)
 
 
-def _set(table: Table, where: ColumnElement[bool], names: Sequence[str], **others: ColumnElement[Any]) -> Update:
+def _put_attempts(connection: Connection, rows: Sequence[Values]) -> None:
+    """Write attempts in place of what was known of them."""
+    changed = [{**row, "of_message": row["message"], "of_number": row["number"]} for row in rows]
+    if connection.execute(_SET_ATTEMPT, changed).rowcount == len(rows):
+        return
+    key = tuple_(attempts.c.message, attempts.c.number)
+    there = select(attempts.c.message, attempts.c.number).where(key.in_([(r["message"], r["number"]) for r in rows]))
+    known = {tuple(row) for row in connection.execute(there)}
+    connection.execute(insert(attempts), [row for row in rows if (row["message"], row["number"]) not in known])
+
+
+def _set(table: Table, where: ColumnElement[bool], names: Iterable[str], **others: ColumnElement[Any]) -> Update:
     """Return the statement that sets these columns, each by the parameter of its name."""
     return update(table).where(where).values({**{name: bindparam(name) for name in names}, **others})
 
@@ -154,6 +145,7 @@ def _later(number: ColumnElement[int]) -> ColumnElement[int]:
 
 
 _OF_MESSAGE = messages.c.id == bindparam("of_message")
+_IS_MINE = and_(_OF_MESSAGE, messages.c.fence == bindparam("of_fence"), messages.c.lease_owner == bindparam("of_owner"))
 _OF_ATTEMPT = and_(attempts.c.message == bindparam("of_message"), attempts.c.number == bindparam("of_number"))
 _OF_RECIPIENT = and_(recipients.c.message == bindparam("of_message"), recipients.c.number == bindparam("of_number"))
 _FACTS = (
@@ -174,12 +166,12 @@ _SHOWN: dict[str, ColumnElement[Any]] = {
     "server": func.coalesce(bindparam("of_server", type_=Text), messages.c.server),
     "username": func.coalesce(bindparam("of_username", type_=Text), messages.c.username),
 }
-_SHOW_ATTEMPT = _set(messages, _OF_MESSAGE, (), **_SHOWN)
-_SETTLE_OPEN = _set(messages, _OF_MESSAGE, _FACTS, **_SHOWN)
-_SETTLE = _set(messages, _OF_MESSAGE, (*_FACTS, "lease_owner", "lease_until"), **_SHOWN)
+_SHOW_ATTEMPT = _set(messages, _IS_MINE, (), **_SHOWN)
+_EDIT = _set(messages, _OF_MESSAGE, _FACTS, **_SHOWN)
+_SETTLE = _set(messages, _IS_MINE, _FACTS, **_SHOWN, lease_owner=null(), lease_until=null())
 _SET_RECIPIENT = _set(recipients, _OF_RECIPIENT, ("state", "reply", "meaning", "changed"))
-_MARK_DOT = update(attempts).where(_OF_ATTEMPT).values(final_dot=True)
-_FORGET_ATTEMPT = delete(attempts).where(_OF_ATTEMPT)
+_MARK_DOT = update(attempts).where(_OF_ATTEMPT, exists().where(_IS_MINE)).values(final_dot=True)
+_SET_ATTEMPT = _set(attempts, _OF_ATTEMPT, attempts.columns.keys())
 
 
 def _recipients(settlement: Settlement) -> list[dict[str, Any]]:

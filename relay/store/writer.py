@@ -1,7 +1,8 @@
 """Group commit: what waits to be written shares a transaction, so that one sync of the disk serves all of it.
 
-Nothing waits for company: a group is what came while the one before it was written. A caller goes on only when its
-job is on the disk. Items of one kind share their statements, too: what a statement costs, it mostly costs once.
+A group is what came while the one before it was written; where many write at once, it waits a moment for more of them.
+A caller goes on only when its job is on the disk. Items of one kind share their statements, too: most of what a
+statement costs, it costs once.
 
 DIAGNOSTICS: a job's own exception goes to its caller alone, a fault of the store to everybody whose job it undid.
 """
@@ -19,10 +20,13 @@ from relay.store.errors import StoreError, StoreFull, named_faults
 
 T = TypeVar("T")
 Item = TypeVar("Item")
-# Writes several items, and returns for each its result, or the exception that is for its caller alone.
-Batch = Callable[[Connection, Sequence[Item]], Sequence[T | Exception]]
+# Writes several items at once, all or none.
+Batch = Callable[[Connection, Sequence[Item]], None]
 
 _MOST_JOBS = 200
+# After a group of so many, the next one waits so long for company.
+_MANY_JOBS = 4
+_PAUSE_SECONDS = 0.003
 # Of message content: more would keep small jobs waiting behind large ones.
 _MOST_OCTETS = 8 * 1024 * 1024
 
@@ -44,11 +48,11 @@ class Writer:
         its end also when its caller is cancelled. Raises what the job raises (then nothing of it was written), and
         StoreError.
         """
-        return cast("T", await self._answer(_Entry(lambda connection, _: [job(connection)], None, octets)))
+        return cast("T", await self._answer(_Entry(None, job, octets)))
 
-    async def run_together(self, batch: Batch[Item, T], item: Item, *, octets: int = 0) -> T:
+    async def run_together(self, batch: Batch[Item], item: Item, *, octets: int = 0) -> None:
         """Write an item, together with the others that wait for the same `batch`. Otherwise as `run`."""
-        return cast("T", await self._answer(_Entry(batch, item, octets)))
+        await self._answer(_Entry(batch, item, octets))
 
     async def aclose(self) -> None:
         """Write what waits, then take no more."""
@@ -68,6 +72,8 @@ class Writer:
         group: list[_Entry] = []
         try:
             while self._waiting:
+                if len(group) >= _MANY_JOBS:
+                    await asyncio.sleep(_PAUSE_SECONDS)
                 group = self._next_group()
                 await self._write(group)
         finally:  # only a cancelled task leaves any
@@ -110,19 +116,17 @@ class _Failed(Exception):
 
 
 class _Entry:
-    """Something to be written, and who waits for that."""
+    """Something to be written, and who waits for that: an item of a batch, or a job of its own."""
 
-    def __init__(self, batch: Batch[Any, Any], item: Any, octets: int) -> None:
+    def __init__(self, batch: Batch[Any] | None, item: Any, octets: int) -> None:
         self.batch = batch
         self.item = item
         self.octets = octets
         self.answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
 
     def tell(self, result: Any) -> None:
-        """Give the caller what became of a committed item."""
-        if isinstance(result, Exception):
-            self.fail(result)
-        elif not self.answer.done():
+        """Give the caller the result of what is committed."""
+        if not self.answer.done():
             self.answer.set_result(result)
 
     def fail(self, error: Exception) -> None:
@@ -134,17 +138,15 @@ class _Entry:
 
 
 def _perform(connection: Connection, group: Sequence[_Entry], path: Path) -> list[Any]:
-    """Write a group, kind by kind, and return what became of each, in the order of the group. Raises _Failed."""
-    kinds: dict[Batch[Any, Any], list[int]] = {}
-    for index, entry in enumerate(group):
-        kinds.setdefault(entry.batch, []).append(index)
-    results: list[Any] = [None] * len(group)
-    for batch, indexes in kinds.items():
-        try:
-            with named_faults(path):
-                found = batch(connection, [group[index].item for index in indexes])
-        except Exception as error:
-            raise _Failed(error) from error
-        for index, result in zip(indexes, found, strict=True):
-            results[index] = result
-    return results
+    """Write a group, and return the results of its jobs. Raises _Failed."""
+    batches: dict[Batch[Any], list[Any]] = {}
+    for entry in group:
+        if entry.batch is not None:
+            batches.setdefault(entry.batch, []).append(entry.item)
+    try:
+        with named_faults(path):
+            for batch, items in batches.items():
+                batch(connection, items)
+            return [entry.item(connection) if entry.batch is None else None for entry in group]
+    except Exception as error:
+        raise _Failed(error) from error

@@ -21,7 +21,7 @@ from relay.store.queue import Queue
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
-CONTENT = Content(b"Subject: hello\r\n", (b"first\r\n", b"second\r\n"))
+CONTENT = Content(b"Subject: hello\r\n", (b"first\r\nsecond\r\n",))
 
 _numbers = count()
 

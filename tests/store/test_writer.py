@@ -8,10 +8,11 @@ import pytest
 from sqlalchemy import Connection, event, func, insert, select, text
 from sqlalchemy.exc import IntegrityError
 
+from relay.store import writer as module
 from relay.store.database import Database, open_database
 from relay.store.errors import StoreCorrupt, StoreError, StoreFull
 from relay.store.tables import secrets
-from relay.store.writer import Writer
+from relay.store.writer import Batch, Writer
 from tests.store.store_kit import NOW
 
 Job = Callable[[Connection], str]
@@ -215,27 +216,44 @@ async def test_a_cancelled_writer_leaves_nobody_waiting(database: Database) -> N
     await writer.aclose()
 
 
-def together(connection: Connection, names: Sequence[str]) -> list[str | Exception]:
-    """A batch that has one statement for all, and refuses the empty name."""
-    rows = [{"owner": name, "sealed": b"", "changed": NOW} for name in names if name]
-    if rows:
-        connection.execute(insert(secrets), rows)
-    return [f"{name} of {len(names)}" if name else LookupError("no name") for name in names]
+def together(calls: list[int]) -> Batch[str]:
+    """A batch that has one statement for all, and notes how many they were."""
+
+    def batch(connection: Connection, names: Sequence[str]) -> None:
+        calls.append(len(names))
+        connection.execute(insert(secrets), [{"owner": name, "sealed": b"", "changed": NOW} for name in names])
+
+    return batch
 
 
-async def test_items_of_one_batch_are_written_by_one_call_and_each_has_its_own_answer(
-    writer: Writer, database: Database
-) -> None:
-    waiting = [writer.run_together(together, name) for name in ("a", "", "b")]
-    answers = await asyncio.gather(*waiting, writer.run(put("c")), return_exceptions=True)
-    assert (answers[0], answers[2], answers[3]) == ("a of 3", "b of 3", "c")
-    assert isinstance(answers[1], LookupError)
+async def test_items_of_one_batch_are_written_by_one_call(writer: Writer, database: Database) -> None:
+    calls, seen = list[int](), commits_of(database)
+    batch = together(calls)
+    await asyncio.gather(*(writer.run_together(batch, name) for name in ("a", "b")), writer.run(put("c")))
+    assert (calls, seen) == ([2], [3])
     assert await owners(database) == {"a", "b", "c"}
 
 
 async def test_an_item_that_fails_in_its_batch_does_not_hurt_the_others(writer: Writer, database: Database) -> None:
     await writer.run(put("b"))
-    waiting = [writer.run_together(together, name) for name in ("a", "b", "c")]
+    calls = list[int]()
+    batch = together(calls)
+    waiting = [writer.run_together(batch, name) for name in ("a", "b", "c")]
     answers = await asyncio.gather(*waiting, return_exceptions=True)
-    assert [type(answer) for answer in answers] == [str, IntegrityError, str]
+    assert [type(answer) for answer in answers] == [type(None), IntegrityError, type(None)]
+    assert calls == [3, 1, 1, 1]
     assert await owners(database) == {"a", "b", "c"}
+
+
+async def test_behind_a_large_group_the_next_waits_for_company(
+    writer: Writer, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_PAUSE_SECONDS", 0.2)
+    seen = commits_of(database)
+    first = [asyncio.create_task(writer.run(put(str(number)))) for number in range(4)]
+    await asyncio.gather(*first[:1])
+    late = [asyncio.create_task(writer.run(put("late")))]
+    await asyncio.sleep(0.001)
+    late.append(asyncio.create_task(writer.run(put("later"))))
+    await asyncio.gather(*first, *late)
+    assert seen == [4, 6]
