@@ -4,7 +4,7 @@ The kernel takes what is written into its memory at once, until there is too muc
 disk.
 """
 
-from relay.mail.body import Body, Gathering
+from relay.mail.body import Body, Gathering, GrowingBody
 
 _BLOCK = 512 * 1024  # octets for one way to a thread and back, which takes a tenth of a millisecond
 
@@ -44,6 +44,10 @@ class Behind:
         waiting, self._waiting, self._octets = self._waiting, [], 0
         for chunk in waiting:
             self._body.add(chunk)
+
+    def so_far(self) -> GrowingBody | None:
+        """Return what has been handed on, where that is outside of memory."""
+        return self._body.so_far()
 
     def finish(self) -> Body:
         """Return the body. Raises what the other raises."""

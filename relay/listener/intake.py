@@ -14,7 +14,7 @@ from relay.listener import replies
 from relay.listener.behind import Behind
 from relay.listener.memory import Memory
 from relay.listener.pace import Flow
-from relay.mail.body import InMemory, NewBody
+from relay.mail.body import GrowingBody, InMemory, NewBody
 from relay.mail.content import Content, ContentReader, ContentRefused
 from relay.mail.reply import Reply
 from relay.store.errors import StoreError, StoreFull
@@ -26,7 +26,10 @@ class Intake:
     """Takes the octets of one message. A context manager: what it holds of the common memory is free again after it.
 
     `largest` is in octets; `clock` says the time in seconds for `flow`; `new_body` begins what gathers the body.
+    `on_growth` is called when more of a large message has gone to disk.
     """
+
+    on_growth: Callable[[], None] | None = None
 
     def __init__(
         self, largest: int, memory: Memory, flow: Flow, clock: Callable[[], float], new_body: NewBody = InMemory
@@ -64,6 +67,21 @@ class Intake:
         """Let go to disk what should be there."""
         if self._body.is_due:
             await self._keep(self._body.hand_on)
+            if self.on_growth is not None:
+                self.on_growth()
+
+    def so_far(self) -> tuple[bytes, GrowingBody] | None:
+        """Return header block and body of a large message as far as it is on disk; None before the header is complete.
+
+        The body is the one of `finish`, and grows until then.
+        """
+        header, body = self._reader.header, self._body.so_far()
+        return None if header is None or body is None else (header, body)
+
+    @property
+    def size(self) -> int:
+        """How many octets have come."""
+        return self._size
 
     def pass_by(self, octets: bytes) -> None:
         """Let octets go that nobody wants. Raises ContentRefused (421) where they come too slowly to wait."""

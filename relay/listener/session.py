@@ -6,9 +6,10 @@ many short lines, and tells exception texts.
 """
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
 from typing import Final, TypeVar
 
 from relay import log
@@ -18,6 +19,7 @@ from relay.listener.connection import Connection, TlsFailed
 from relay.listener.data import read_data
 from relay.listener.dialog import Answer, Dialog
 from relay.listener.entrance import Entrance, House
+from relay.listener.foresight import Foresight
 from relay.listener.intake import Intake
 from relay.listener.pace import Commands, Flow
 from relay.listener.peer import origin_of
@@ -259,9 +261,10 @@ class Session(Connection):
         self._is_in_data = True
         try:
             self._wire.send(bytes(replies.START_DATA))
-            with self._new_intake() as intake:
+            open_ = partial(self._open, envelope, protocol)
+            with self._new_intake() as intake, Foresight(intake, open_, self.loop.time) as foresight:
                 content = await self._read_content(read_data(self._wire, intake))
-                return content if isinstance(content, Reply) else await self._submit(envelope, protocol, content)
+                return content if isinstance(content, Reply) else await self._submit(foresight.take, content)
         finally:
             self._is_in_data = False
             self._is_answered = True
@@ -276,7 +279,7 @@ class Session(Connection):
                 return replies.chunk_taken(chunk.octets)
             if isinstance(content, Reply):
                 return content
-            return await self._submit(self._dialog.envelope, self._dialog.protocol, content)
+            return await self._submit(partial(self._open, self._dialog.envelope, self._dialog.protocol), content)
         finally:
             self._is_in_data = False
             if chunk.is_last:
@@ -313,11 +316,14 @@ class Session(Connection):
             log.broken("a message could not be read", exc_info=True)
             return replies.LOST_TRACK
 
-    async def _submit(self, envelope: Envelope, protocol: str, content: Content) -> Reply:
+    def _open(self, envelope: Envelope, protocol: str) -> Submission:
+        return self._desk.open(self._dialog.client, envelope, self._arrival(protocol))
+
+    async def _submit(self, open_: Callable[[], Submission], content: Content) -> Reply:
         await self._wire.flush()
         if self.transport is None:
             raise ClientLeft
-        self._submission = self._desk.open(self._dialog.client, envelope, self._arrival(protocol))
+        self._submission = open_()
         if self._answer_at is not None:
             self._submission.hurry(max(self._answer_at - self.loop.time(), 0.0))
         try:

@@ -19,6 +19,13 @@ class LargeBody(Protocol):
         """Yield its chunks."""
 
 
+class GrowingBody(LargeBody, Protocol):
+    """A body to which more may still be added at its end."""
+
+    def since(self, start: int) -> Iterator[bytes]:
+        """Yield the chunks of what there is from an octet on, which is a border of chunks."""
+
+
 Body: TypeAlias = tuple[bytes, ...] | LargeBody
 
 
@@ -34,6 +41,9 @@ class Gathering(Protocol):
 
     def add(self, chunk: bytes) -> None:
         """Take the next chunk, which does not end between CR and LF."""
+
+    def so_far(self) -> GrowingBody | None:
+        """Return what `finish` will, once that is outside of memory; it grows until then."""
 
     def finish(self) -> Body:
         """Return the body. Called once, at its end."""
@@ -58,6 +68,9 @@ class InMemory:
         """Take the next chunk."""
         self._chunks.append(chunk)
         self.held += len(chunk)
+
+    def so_far(self) -> None:
+        """Nothing is outside of memory."""
 
     def finish(self) -> Body:
         """Return the body."""

@@ -87,6 +87,11 @@ class ContentReader:
         """How many octets of the message are in memory."""
         return len(self._pending) + len(self._head) + self._body.held
 
+    @property
+    def header(self) -> bytes | None:
+        """The header block, as `finish` returns it; None before it is complete, and of a message that is refused."""
+        return None if self._is_in_head or self._refusal is not None else bytes(self._head)
+
     def feed(self, chunk: bytes) -> None:
         """Take the next bytes. A fault of theirs is raised by `finish`: the client can send on to its final dot."""
         for start in range(0, len(chunk), _LARGEST_PIECE):

@@ -49,7 +49,10 @@ class SpooledBody:
 
     def __iter__(self) -> Iterator[bytes]:
         """Yield its chunks. Raises StoreError."""
-        start = 0
+        return self.since(0)
+
+    def since(self, start: int) -> Iterator[bytes]:
+        """Yield what there is from an octet on, also while more is written. Raises StoreError."""
         while start < self.size:
             chunk = self._read(start)
             if chunk.endswith(b"\r") and len(chunk) > 1:
@@ -67,7 +70,8 @@ class SpooledBody:
 
     def _read(self, start: int) -> bytes:
         try:
-            chunk = os.pread(self.number, _CHUNK, start)
+            # Not beyond its size: there may be a part of what is being written.
+            chunk = os.pread(self.number, min(_CHUNK, self.size - start), start)
         except OSError as error:
             raise StoreError(f"a message cannot be read from its temporary file: {error.strerror}") from error
         if not chunk:
@@ -109,6 +113,10 @@ class SpooledGathering:
             kind = StoreFull if error.errno in _NO_SPACE else StoreError
             words = f"a message cannot be kept in a temporary file in {self._spool.folder}: {error.strerror}"
             raise kind(words) from error
+
+    def so_far(self) -> SpooledBody | None:
+        """Return the file, where there is one."""
+        return self._large
 
     def finish(self) -> Body:
         """Return the body."""

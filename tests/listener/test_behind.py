@@ -32,6 +32,9 @@ class Watched:
             self.held += len(chunk)
         self.chunks.append(chunk)
 
+    def so_far(self) -> None:
+        """Nothing is on disk."""
+
     def finish(self) -> tuple[bytes, ...]:
         return tuple(self.chunks)
 

@@ -37,6 +37,9 @@ class Failing:
     def add(self, _chunk: bytes) -> None:
         raise self.error
 
+    def so_far(self) -> None:
+        """Nothing."""
+
     def finish(self) -> tuple[bytes, ...]:
         raise self.error
 
