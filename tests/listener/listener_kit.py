@@ -81,6 +81,7 @@ class FakeDesk:
 
     hostname: str = "relay.example"
     messages: list[Handed] = field(default_factory=list)
+    opened: list[Handed] = field(default_factory=list)  # with those that never came whole
     begun: asyncio.Event = field(default_factory=asyncio.Event)
     gate: asyncio.Event = field(default_factory=asyncio.Event)
     finished: asyncio.Event = field(default_factory=asyncio.Event)
@@ -107,7 +108,8 @@ class FakeDesk:
         return None
 
     def open(self, client: Client, envelope: Envelope, arrival: Arrival) -> "FakeSubmission":
-        return FakeSubmission(self, Handed(client, envelope, arrival))
+        self.opened.append(Handed(client, envelope, arrival))
+        return FakeSubmission(self, self.opened[-1])
 
 
 class FakeSubmission:
