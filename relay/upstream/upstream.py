@@ -11,6 +11,7 @@ from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
+from relay import log
 from relay.directory.model import Account, Auth, Security
 from relay.mail.address import domain_key
 from relay.upstream.commands import largest
@@ -111,6 +112,8 @@ class Upstream:
         def over(task: asyncio.Task[Outcome]) -> None:
             if task.cancelled():
                 self._drop_connection(connection)  # also where it was cancelled before it began
+            elif (error := task.exception()) is not None:
+                log.broken("a message could not go ahead", exc_info=error)
             pool.in_use -= 1
             pool.users -= 1
             slots.give_back()
