@@ -8,8 +8,13 @@ from collections import Counter
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 
 from tests.peers.packages import find_program, known_programs, package_of
+
+# No example has a time limit: what takes long is measured, and a busy machine is no fault.
+settings.register_profile("relay", settings.get_profile(settings.get_current_profile_name()), deadline=None)
+settings.load_profile("relay")
 
 pytest_plugins = ["tests.peers.fixtures"]
 

@@ -208,14 +208,13 @@ class Dispatcher:
                 running = {attempt for attempt in running if not attempt.done()}
                 server = self._server(account)
                 limit = 1 if is_probe else self._connections(server, account)
-                free, begun = limit - len(running), set[asyncio.Task[None]]()
-                if server is not None and is_limited(server):
-                    begun = await self._begin_in_turn(server, account, profiles) if free > 0 else begun
-                elif free > 0:
+                begun = set[asyncio.Task[None]]()
+                if len(running) < limit and server is not None and is_limited(server):
+                    begun = await self._begin_in_turn(server, account, profiles)
+                elif len(running) < limit:
                     # As many as there are connections, and not one by one: each look into the store costs as much.
                     ready.extend(await self._claim(profiles, limit) if not ready else ())
-                    now = [ready.popleft() for _ in range(min(free, len(ready)))]
-                    begun = {asyncio.create_task(self._postman.attempt(message)) for message in now}
+                    begun = self._begin(ready, limit - len(running))
                 running |= begun
                 if not running:
                     break
@@ -233,6 +232,10 @@ class Dispatcher:
                 await self._postman.books.give_back(message, pause=0.0)
             if running:
                 await asyncio.wait(running)
+
+    def _begin(self, ready: deque[StoredMessage], most: int) -> set[asyncio.Task[None]]:
+        some = [ready.popleft() for _ in range(min(most, len(ready)))]
+        return {asyncio.create_task(self._postman.attempt(message)) for message in some}
 
     async def _begin_in_turn(
         self, server: Server, account: Account, profiles: deque[str | None]

@@ -250,10 +250,13 @@ async def test_behind_a_large_group_the_next_waits_for_company(
 ) -> None:
     monkeypatch.setattr(module, "_PAUSE_SECONDS", 0.2)
     seen = commits_of(database)
-    first = [asyncio.create_task(writer.run(put(str(number)))) for number in range(4)]
-    await asyncio.gather(*first[:1])
-    late = [asyncio.create_task(writer.run(put("late")))]
-    await asyncio.sleep(0.001)
-    late.append(asyncio.create_task(writer.run(put("later"))))
-    await asyncio.gather(*first, *late)
+    loop, late = asyncio.get_running_loop(), list[asyncio.Task[str]]()
+
+    def come(connection: Connection) -> str:
+        loop.call_soon_threadsafe(lambda: late.append(asyncio.create_task(writer.run(put("late")))))
+        return put("first")(connection)
+
+    await asyncio.gather(writer.run(come), *(writer.run(put(str(number))) for number in range(3)))
+    await asyncio.sleep(0.01)
+    assert await asyncio.gather(*late, writer.run(put("later"))) == ["late", "later"]
     assert seen == [4, 6]
