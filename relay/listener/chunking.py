@@ -28,7 +28,8 @@ class Chunks:
             octets = await wire.chunk(left)
             left -= len(octets)
             if self._refusal is None:
-                self._intake.feed(octets)
+                async with self._intake.turn(octets):
+                    self._intake.feed(octets)
                 await self._intake.settle()
             else:
                 self._intake.pass_by(octets)

@@ -59,7 +59,9 @@ async def read_data(wire: Wire, intake: Intake) -> Content:
     """
     dots = DotReader()
     while not dots.has_ended:
-        intake.feed(dots.feed(await wire.chunk()))
+        chunk = await wire.chunk()
+        async with intake.turn(chunk):
+            intake.feed(dots.feed(chunk))
         await intake.settle()
     wire.unread(dots.rest)
     return await intake.finish()

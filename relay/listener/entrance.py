@@ -10,6 +10,7 @@ from relay.listener.ports import Desk
 from relay.listener.telling import DoorTelling
 from relay.listener.tls import LiveCertificate
 from relay.listener.tolerance import Tolerance
+from relay.listener.turns import Turns
 from relay.mail.body import NewBody
 from relay.settings import Limits
 
@@ -25,6 +26,7 @@ class House:
     telling: DoorTelling
     crowd: Crowd
     memory: Memory
+    turns: Turns
     new_body: NewBody
 
 

@@ -6,6 +6,7 @@ Whatever is wrong, the client is heard to the end of its message: what it sends 
 
 import asyncio
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -14,6 +15,7 @@ from relay.listener import replies
 from relay.listener.behind import Behind
 from relay.listener.memory import Memory
 from relay.listener.pace import Flow
+from relay.listener.turns import Turns
 from relay.mail.body import GrowingBody, InMemory, NewBody
 from relay.mail.content import Content, ContentReader, ContentRefused
 from relay.mail.reply import Reply
@@ -26,18 +28,25 @@ class Intake:
     """Takes the octets of one message. A context manager: what it holds of the common memory is free again after it.
 
     `largest` is in octets; `clock` says the time in seconds for `flow`; `new_body` begins what gathers the body.
-    `on_growth` is called when more of a large message has gone to disk.
+    `on_growth` is called when more of a large message has gone to disk. `turns` is shared by all messages.
     """
 
     on_growth: Callable[[], None] | None = None
 
     def __init__(
-        self, largest: int, memory: Memory, flow: Flow, clock: Callable[[], float], new_body: NewBody = InMemory
+        self,
+        largest: int,
+        memory: Memory,
+        flow: Flow,
+        clock: Callable[[], float],
+        new_body: NewBody = InMemory,
+        turns: Turns | None = None,
     ) -> None:
         self._largest = largest
         self._memory = memory
         self._flow = flow
         self._clock = clock
+        self._turns = turns or Turns()
         self._body = Behind(new_body())
         self._reader = ContentReader(self._body)
         self._size = 0
@@ -48,6 +57,10 @@ class Intake:
     def refusal(self) -> Reply | None:
         """What is known to be wrong already; `finish` may find more."""
         return self._refusal
+
+    def turn(self, octets: bytes) -> AbstractAsyncContextManager[object]:
+        """Return the turn in which these octets may be fed."""
+        return self._turns.turn(octets)
 
     def feed(self, octets: bytes) -> None:
         """Take the next octets, without dot-stuffing; `settle` follows. Raises ContentRefused (421) where they come

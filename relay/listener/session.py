@@ -301,7 +301,8 @@ class Session(Connection):
 
     def _new_intake(self) -> Intake:
         flow = Flow(self._tolerance.least_rate, self.loop.time())
-        return Intake(self._limits.message_size, self._house.memory, flow, self.loop.time, self._house.new_body)
+        house, clock = self._house, self.loop.time
+        return Intake(self._limits.message_size, house.memory, flow, clock, house.new_body, house.turns)
 
     async def _read_content(self, reading: Awaitable[_Read]) -> _Read | Reply:
         try:

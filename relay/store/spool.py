@@ -17,7 +17,7 @@ from relay.mail.body import Body
 from relay.store.errors import StoreError, StoreFull
 from relay.store.space import free_space
 
-_CHUNK = 256 * 1024
+_CHUNK = 128 * 1024
 _NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 

@@ -14,7 +14,7 @@ FINAL_DOT = b".\r\n"
 CHUNK_END = b"\r\n"
 """The last octets of a message that goes by BDAT: until they leave, the server has no whole chunk."""
 
-_PIECE = 256 * 1024
+_PIECE = 128 * 1024
 _CRLF = b"\r\n"
 
 
@@ -26,7 +26,7 @@ def path(address: Address | None) -> bytes:
 def pieces(chunks: Iterable[bytes]) -> Iterator[bytes]:
     """Return the message as DATA wants it (RFC 5321 section 4.5.2), up to where FINAL_DOT goes.
 
-    Pieces are of some 128 to 384 KiB, so that one write sends a small message whole and a large one is never copied
+    Pieces are of some 64 to 256 KiB, so that one write sends a small message whole and a large one is never copied
     as a whole. There is at least one, if an empty one. A last line without its end gets one.
     """
     gathered: list[bytes] = []
