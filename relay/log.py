@@ -7,13 +7,24 @@ names, addresses, replies and times, and what a client or server said arrives cl
 import json
 import logging
 import sys
+from datetime import UTC, datetime
 from typing import Any, Literal, TextIO
 
-import structlog
+# structlog loads Rich wherever it is there, for tracebacks with colours that no line of ours has: 5 MB and half of the
+# time. For a moment it is not there.
+_rich = sys.modules.get("rich")
+sys.modules["rich"] = None  # type: ignore[assignment]
+import structlog  # noqa: E402
+
+del sys.modules["rich"]
+if _rich is not None:
+    sys.modules["rich"] = _rich
 
 Format = Literal["auto", "console", "json"]
 # Says what level is set, thirty times as fast as structlog does.
 _OURS = logging.getLogger("relay")
+# Keeps what `configure` says from the first line on: to put a logger together takes a third of what a line takes.
+_LINES: Any = structlog.get_logger()
 # JSON escapes control characters up to 0x1f. Readers also end lines at NEL and at Unicode's separators, and terminals
 # obey all of C1.
 _ENDS_AND_ORDERS = {code: f"\\u{code:04x}" for code in (*range(0x7F, 0xA0), 0x2028, 0x2029)}
@@ -24,31 +35,44 @@ def configure(form: Format = "auto", level: str = "info", stream: TextIO | None 
     """Set up the process's log, once at its start. `auto` is console on a terminal and JSON elsewhere."""
     stream = stream or sys.stderr
     number = logging.getLevelNamesMapping()[level.upper()]
+    writer = structlog.WriteLogger(stream)
+    is_console = form == "console" or (form == "auto" and stream.isatty())
+    wrapper: Any = structlog.make_filtering_bound_logger(number) if is_console else _JsonLines
+    vars(_LINES).pop("bind", None)  # what was kept from an earlier call
     structlog.configure(
         processors=[
-            structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
             structlog.processors.format_exc_info,
-            _renderer(form, stream),
+            structlog.dev.ConsoleRenderer(colors=stream.isatty(), timestamp_key="time", pad_event_to=12),
         ],
-        wrapper_class=structlog.make_filtering_bound_logger(number),
-        logger_factory=structlog.WriteLoggerFactory(stream),
-        cache_logger_on_first_use=False,
+        wrapper_class=wrapper,
+        logger_factory=lambda *_: writer,
+        cache_logger_on_first_use=True,
     )
     _OURS.setLevel(number)
     _adopt_standard_logging(max(number, logging.WARNING))
 
 
-def _renderer(form: Format, stream: TextIO) -> Any:
-    is_console = form == "console" or (form == "auto" and stream.isatty())
-    if is_console:
-        return structlog.dev.ConsoleRenderer(colors=stream.isatty(), timestamp_key="time", pad_event_to=12)
-    return structlog.processors.JSONRenderer(_as_json)
+class _JsonLines:
+    """structlog's logger for lines of JSON. A message that goes well has one, and a chain of processors costs more."""
+
+    def __init__(self, logger: structlog.WriteLogger, **_: Any) -> None:
+        self._write = logger.msg
+
+    def log(self, level: int, event: str, **facts: Any) -> None:
+        """Write one line, where this level is told. An `exc_info` becomes the words of the exception."""
+        if not _OURS.isEnabledFor(level):
+            return
+        facts["event"], facts["level"] = event, logging.getLevelName(level).lower()
+        facts["time"] = datetime.now(UTC).isoformat().replace("+00:00", "Z")
+        if "exc_info" in facts:
+            structlog.processors.format_exc_info(None, "", facts)
+        self._write(_as_json(facts))
 
 
-def _as_json(event: Any, **_: Any) -> str:
-    line = _encode(event)
+def _as_json(facts: dict[str, Any]) -> str:
+    line = _encode(facts)
     return line if line.isascii() and "\x7f" not in line else line.translate(_ENDS_AND_ORDERS)
 
 
@@ -57,9 +81,8 @@ class _Adopted(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write one library line; its exception, if any, goes along."""
-        structlog.get_logger().log(
-            record.levelno, "library", logger=record.name, message=record.getMessage(), exc_info=record.exc_info or None
-        )
+        facts = {"logger": record.name, "message": record.getMessage(), "exc_info": record.exc_info or None}
+        _tell(record.levelno, "library", facts)
 
 
 def _adopt_standard_logging(level: int) -> None:
@@ -151,25 +174,25 @@ def changed(**facts: Any) -> None:
 
 def warned(what: str, **facts: Any) -> None:
     """Something works and yet wants a person's eye; `what` is one sentence."""
-    structlog.get_logger().warning("warned", what=what, **_known(facts))
+    _tell(logging.WARNING, "warned", {"what": what, **facts})
 
 
 def broken(what: str, **facts: Any) -> None:
     """A fault on our side that a person must mend; `what` is one sentence."""
-    structlog.get_logger().error("broken", what=what, **_known(facts))
+    _tell(logging.ERROR, "broken", {"what": what, **facts})
 
 
 def _debug(event: str, facts: dict[str, Any]) -> None:
-    structlog.get_logger().debug(event, **_known(facts))
+    _tell(logging.DEBUG, event, facts)
 
 
 def _info(event: str, facts: dict[str, Any]) -> None:
-    structlog.get_logger().info(event, **_known(facts))
+    _tell(logging.INFO, event, facts)
 
 
 def _warning(event: str, facts: dict[str, Any]) -> None:
-    structlog.get_logger().warning(event, **_known(facts))
+    _tell(logging.WARNING, event, facts)
 
 
-def _known(facts: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in facts.items() if value is not None}
+def _tell(level: int, event: str, facts: dict[str, Any]) -> None:
+    _LINES.log(level, event, **{key: value for key, value in facts.items() if value is not None})

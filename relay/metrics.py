@@ -7,6 +7,7 @@ come from our own words and the directory, never from what a client or server sa
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 from prometheus_client.exposition import generate_latest
@@ -31,17 +32,17 @@ class Now:
 
 
 class Metrics:
-    """The counters of one relay."""
+    """The counters of one relay. Those that every message asks for are remembered by their labels."""
 
     def __init__(self) -> None:
         registry = self._registry = _Registry()
-        self._submissions = Counter(
+        submissions = Counter(
             "relay_submissions",
             "Messages that clients handed over, by what they were told and the server of their route",
             ("outcome", "server"),
             registry=registry,
         )
-        self._messages = Counter(
+        messages = Counter(
             "relay_messages", "Messages that are over, by how they ended", ("outcome", "server"), registry=registry
         )
         self._seconds = Histogram(
@@ -50,12 +51,14 @@ class Metrics:
             registry=registry,
             buckets=_SECONDS,
         )
-        self._attempts = Counter(
+        attempts = Counter(
             "relay_attempts",
             "Attempts to hand a message over, by what the answer meant",
             ("meaning",),
             registry=registry,
         )
+        self._submissions, self._messages = cache(submissions.labels), cache(messages.labels)
+        self._attempts = cache(attempts.labels)
         self._paced = Counter(
             "relay_paced",
             "Messages that the limits of their account let leave only later",
@@ -85,20 +88,20 @@ class Metrics:
 
     def submitted(self, outcome: str, server: str) -> None:
         """A client has its reply to a message; `outcome` is a `relay.delivery.journey.Ending`."""
-        self._submissions.labels(outcome, server).inc()
+        self._submissions(outcome, server).inc()
 
     def delivered(self, server: str, seconds: float) -> None:
         """A server has the message for every recipient that it was still owed to, so long after it came."""
-        self._messages.labels("delivered", server).inc()
+        self._messages("delivered", server).inc()
         self._seconds.observe(seconds)
 
     def failed(self, server: str) -> None:
         """A message is over, and somebody did not get it."""
-        self._messages.labels("failed", server).inc()
+        self._messages("failed", server).inc()
 
     def attempted(self, meaning: str) -> None:
         """An attempt ended; `meaning` is a word of DESIGN section 5, "" where the server took the message."""
-        self._attempts.labels(meaning or "accepted").inc()
+        self._attempts(meaning or "accepted").inc()
 
     def paced(self, server: str) -> None:
         """A message could not leave while its client waited, because its account had used up a limit of ours."""

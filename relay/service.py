@@ -38,6 +38,7 @@ from relay.delivery.reporter import Reporter
 from relay.delivery.schedule import Schedule
 from relay.delivery.spending import Spending
 from relay.delivery.telling import Telling
+from relay.directory.file import DirectoryFile, Snapshot
 from relay.directory.live import LiveDirectory
 from relay.directory.model import Directory, Mode
 from relay.endpoint import TcpAddress, parse_endpoint
@@ -67,6 +68,7 @@ from relay.store.queue import Queue
 from relay.store.secrets import SecretTable
 from relay.store.spool import Spool
 from relay.systemd import Systemd
+from relay.turns import in_short_turns
 from relay.upstream.transfer import Timeouts
 from relay.upstream.upstream import Upstream
 
@@ -92,6 +94,7 @@ class Service:
         *,
         stop_seconds: float = 30.0,
         systemd: Systemd | None = None,
+        read_directory: Callable[[DirectoryFile], Snapshot] = DirectoryFile.read,
     ) -> None:
         self.settings = settings
         self._settings_file = str(settings_file or "relay.toml")
@@ -101,6 +104,7 @@ class Service:
         self._telling = Telling(self.metrics)
         self._stop_seconds = stop_seconds
         self._systemd = systemd or Systemd()
+        self._read_directory = read_directory
         self._spool = Spool(settings.state_dir, settings.limits.memory_per_message)
         self._is_serving = False
         self._stop_at = 0.0  # when work must have ended, by the loop's clock
@@ -229,7 +233,7 @@ class Service:
         """Watch the mailboxes and tokens of the directory in effect: very many agents are looked at in a thread."""
         async with self._following:  # the last change is followed last
             await self.returned_mail.follow()
-            refs = await asyncio.to_thread(_token_refs, self.directory.routing().directory)
+            refs = await in_short_turns(_token_refs, self.directory.routing().directory)
             if self._is_serving:
                 self.tokens.watch(refs)
 
@@ -290,7 +294,9 @@ class Service:
         closing.push_async_callback(database.close)
         await database.check()
         vault, secrets = await self._open_secrets(database)
-        self.directory = await LiveDirectory.open(settings, self._settings_file, self._directory_changed)
+        self.directory = await LiveDirectory.open(
+            settings, self._settings_file, self._directory_changed, self._read_directory
+        )
         _warn(self.directory)
         _start_task(closing, self.directory.watch())
         upstream = Upstream(settings.effective_hostname, _timeouts(settings))

@@ -24,8 +24,9 @@ NO_EVENTS = {"configure", "is_detailed"}
 
 
 @pytest.fixture
-def lines() -> Iterator[io.StringIO]:
+def lines(monkeypatch: pytest.MonkeyPatch) -> Iterator[io.StringIO]:
     """What the log writes at debug; the process's own log is as before afterwards."""
+    monkeypatch.setattr(log, "_LINES", structlog.get_logger())
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     stream = io.StringIO()

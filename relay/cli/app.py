@@ -14,6 +14,7 @@ from relay.cli import (
     admin,
     agent,
     application,
+    backup,
     channel,
     check,
     config,
@@ -70,7 +71,7 @@ def root(
     context.obj = Session(config_file)
 
 
-for module in (serve, init, check, status, route, doctor, sendmail):
+for module in (serve, init, check, status, route, doctor, sendmail, backup):
     module.register(app)
 for name, noun in {
     "server": server,

@@ -35,7 +35,7 @@ _LIMITS: Mapping[str, str] = {
 @command(app, "list", "relay provider list --json")
 def list_(as_json: AsJson = False) -> None:
     """List the providers: server, limits, what to know. JSON has the source of each figure."""
-    from relay.control.providers import provider_records
+    from relay.control.provider_records import provider_records
 
     records = provider_records()
     if as_json:
@@ -55,11 +55,14 @@ def oauth_values(client_id: str | None, tenant: str | None) -> dict[str, Any]:
 
 def preset_of(provider: str) -> "Preset":
     """Return what is known about a provider. Raises Refused with a suggestion."""
-    from relay.control.operation import refusals
+    from relay.control.refused import Refused
+    from relay.directory.edit import EditRefused
     from relay.directory.presets import preset
 
-    with refusals():
+    try:
         return preset(provider)
+    except EditRefused as error:
+        raise Refused(str(error), key=error.key) from error
 
 
 def _limits(limits: dict[str, int]) -> str:

@@ -5,6 +5,7 @@ from typing import Annotated
 from typer import Context, Exit, Option, Typer
 
 from relay.cli.options import command
+from relay.loading import loading
 
 _PORT = 2525
 
@@ -18,9 +19,14 @@ def register(app: Typer) -> None:
 def serve(context: Context) -> None:
     """Run the relay until it is told to stop (SIGTERM or Ctrl-C)."""
     settings = context.obj.settings
-    from relay.process import run
+    from relay.directory.apart import Apart
 
-    raise Exit(run(settings, context.obj.settings_file))
+    with Apart() as apart:
+        apart.begin(settings.directory_path)
+        with loading():
+            from relay.process import run
+
+        raise Exit(run(settings, context.obj.settings_file, apart))
 
 
 def demo(

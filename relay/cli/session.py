@@ -13,6 +13,7 @@ from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from relay.control.client import ControlClient, NoRelay
+from relay.loading import loading
 
 if TYPE_CHECKING:
     from relay.settings import Settings
@@ -74,7 +75,8 @@ class Session:
                 return self.client.run(name, params)
             except NoRelay:
                 self._is_local = True
-        from relay.cli.local import run_here
+        with loading():
+            from relay.cli.local import run_here
 
         return run_here(self.settings, self.settings_name, name, params)
 
@@ -84,6 +86,7 @@ class Session:
             for item in self.client.stream(name, params):
                 tell(item)
         except NoRelay:
-            from relay.cli.local import stream_here
+            with loading():
+                from relay.cli.local import stream_here
 
             stream_here(self.settings, self.settings_name, name, params, tell)

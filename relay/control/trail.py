@@ -17,6 +17,7 @@ from relay.control.ledger import Change, Ledger, note_edit
 from relay.directory.model import Directory
 from relay.store.audit import AuditEntry, AuditTable
 from relay.store.errors import StoreError
+from relay.turns import in_short_turns
 
 # Of an import of very many the rest is only counted.
 _MOST_CHANGES = 10_000
@@ -43,7 +44,7 @@ class Trail:
 
     async def record(self, actor: Actor, operation: str, what: str, ledger: Ledger, *, is_change: bool) -> None:
         """Keep an entry, unless nothing `is_change` and nothing was written down. Raises nothing that a store does."""
-        text, count = await asyncio.to_thread(_as_text, ledger)
+        text, count = await in_short_turns(_as_text, ledger)
         if not count and not is_change:
             return
         entry = AuditEntry(

@@ -55,6 +55,8 @@ class Accounts:
 
     def hold_of(self, account: Account, identity: Address | None = None) -> HoldRow | None:
         """Return the hold over an account, or over it with this address; None where nothing holds them."""
+        if not self._holds:
+            return None
         whole = self._holds.get((account.server, account.username, ""))
         if whole is not None or identity is None:
             return whole
@@ -77,7 +79,7 @@ class Accounts:
 
     def connections(self, server: Server, account: Account) -> int:
         """Return how many connections an account may have: fewer than its server allows, after that asked for less."""
-        slow = self._slow.get(server.scope(account))
+        slow = self._slow.get(server.scope(account)) if self._slow else None
         return min(slow.connections, server.max_connections) if slow else server.max_connections
 
     def is_probe_due(self, hold: HoldRow, now: datetime) -> bool:
@@ -181,6 +183,8 @@ class Accounts:
 
     def speed_up(self, server: Server, account: Account) -> None:
         """A message got through: one step back, and one connection more when each of them had its success."""
+        if not self._slow:
+            return
         scope = server.scope(account)
         slow = self._slow.get(scope)
         if slow is None:

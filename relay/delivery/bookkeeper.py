@@ -80,8 +80,6 @@ class Bookkeeper:
         report. A store that fails costs the confirmation alone. The server has the message, and a client that is
         told of trouble would send it again.
         """
-        if all(recipient.notify is None for recipient in work.message.envelope.recipients):
-            return
         verdict = self._judge(work.message, copies_of(work.message, outcome))
         reports = self._reports(work, verdict, outcome)
         if not reports:
@@ -173,12 +171,12 @@ class Bookkeeper:
         nothing = Outcome(host="", accepted=_FAULT)
         try:
             route = pinned_route(self.office.routing(), message.profile, message.envelope.sender)
-            work = Work(message, await self.queue.content(message.id), self.new_attempt(message), route)
+            work = Work.of(message, await self.queue.content(message.id), self.new_attempt(message), route)
             return self._reports(work, verdict, nothing)
         except Exception:
             # Whatever the message does to us, its sender is owed the report.
             log.broken("a report is written without the message that it is about", id=message.id, exc_info=True)
-            return self._reports(Work(message, Content(b""), self.new_attempt(message)), verdict, nothing)
+            return self._reports(Work.of(message, Content(b""), self.new_attempt(message)), verdict, nothing)
 
     def _judge(self, message: StoredMessage, copies: tuple[Copy, ...]) -> Verdict:
         return judge(message, copies, now=self.clock(), schedule=self.schedule, chance=self.chance())

@@ -13,14 +13,14 @@ from relay.store.messages import Change, Settlement, StoredMessage, StoredRecipi
 HELD_BY_HAND = "held by hand; let it go on with: relay queue release"
 
 
-def hold(now: datetime) -> Change:
+def hold(now: datetime, reason: str = HELD_BY_HAND) -> Change:
     """Return the change that lets a message wait until somebody releases it, whatever becomes of its account."""
 
     def change(message: StoredMessage) -> Settlement | None:
         moved = _moved(message, Event.HOLD, now)
         if not moved and not message.held_by:
             return None
-        return _settled(message, moved, None, reason=HELD_BY_HAND, held_since=message.held_since or now)
+        return _settled(message, moved, None, reason=reason, held_since=message.held_since or now)
 
     return change
 

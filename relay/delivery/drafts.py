@@ -33,17 +33,18 @@ class Draft:
 
     def over(self, state: State, reply: Reply | None, outcome: Outcome, now: datetime) -> StoredMessage:
         """Return the message as it is over after its first attempt, for the history."""
-        recipients = tuple(
+        accepted = str(outcome.accepted or "")
+        recipients = [
             StoredRecipient(
                 number=number,
                 recipient=recipient,
                 state=str(state),
-                reply=str(failure.reply if (failure := outcome.failure_at(number)) else outcome.accepted or ""),
+                reply=str(failure.reply) if (failure := outcome.failure_at(number)) else accepted,
             )
             for number, recipient in enumerate(self.handed.envelope.recipients)
-        )
+        ]
         delivered = now if state is State.DELIVERED else None
-        return self._message(state, recipients, attempts=1, delivered=delivered, reply=str(reply or ""))
+        return self._message(state, tuple(recipients), attempts=1, delivered=delivered, reply=str(reply or ""))
 
     def first_attempt(self, now: datetime) -> Attempt:
         """Return the attempt that is made while the client waits, and begins now."""

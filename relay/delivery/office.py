@@ -110,8 +110,10 @@ class Office:
         May be cancelled as `Upstream.deliver`: nothing has left when a login was refused.
         """
         outcome = await self.upstream.deliver(transfer, progress)
+        if transfer.secret is None or not _is_refused_login(outcome):
+            return outcome
         ref = secret_ref(route.server, route.profile, override=route.override)
-        if ref is None or ref.token is None or transfer.secret is None or not _is_refused_login(outcome):
+        if ref is None or ref.token is None:
             return outcome
         try:
             renewed = await self.secrets.renewed(ref, transfer.secret)

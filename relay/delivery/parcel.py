@@ -137,6 +137,6 @@ def _require_tls(envelope: Envelope) -> RequireTls:
 
 def _message_id(header: Header, outgoing: Outgoing) -> str:
     """Return the Message-ID that leaves: the one we made, or the one that came."""
-    made = (change.after for change in outgoing.changes if change.field == "Message-ID")
-    came = (item.text for item in header.get_all("message-id"))
-    return next(made, "") or next(came, "")
+    made = [change.after for change in outgoing.changes if change.field == "Message-ID"]
+    found = made or [item.text for item in header.get_all("message-id")]
+    return found[0] if found else ""

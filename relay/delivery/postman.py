@@ -120,7 +120,7 @@ class Postman:
 
     async def note(self, work: Work, outcome: Outcome) -> None:
         """Let the account feel an outcome at once: no other message makes the same attempt in vain."""
-        self.office.telling.attempted(work.message, work.attempt, outcome, self.clock())
+        self.office.telling.attempted(work, outcome, self.clock())
         if work.route is not None:
             self.accounts.reach.note(work.route.server.name, outcome, self.clock)
         try:
@@ -180,7 +180,7 @@ class Postman:
 
     async def _attempt(self, message: StoredMessage, turn: Turn | None) -> None:
         content = await self.queue.content(message.id)
-        work = Work(message, content, self.books.new_attempt(message))
+        work = Work.of(message, content, self.books.new_attempt(message))
         try:
             parcel, secret = await self._pack(work)
         except Refused as refusal:
@@ -202,7 +202,7 @@ class Postman:
         await self._conclude(work, outcome)
 
     async def _put_off(self, message: StoredMessage, why: str) -> None:
-        work = Work(message, await self.queue.content(message.id), self.books.new_attempt(message))
+        work = Work.of(message, await self.queue.content(message.id), self.books.new_attempt(message))
         work.route = pinned_route(self.office.routing(), message.profile, message.envelope.sender)
         await self.books.put_off(work, why)
 

@@ -196,12 +196,9 @@ class Submission:
             outcome = await self._outcome(handover)
         except Held:
             return await self._store(draft)
-        failures = [outcome.failure_at(index) for index in range(len(self.envelope.recipients))]
-        if all(failure is None or _is_refusal(failure) for failure in failures) and (
-            outcome.accepted is None or not any(failures)
-        ):
-            if outcome.accepted is not None:
-                await self.postman.books.confirm(work, outcome)
+        if outcome.is_complete and any(one.notify for one in self.envelope.recipients):
+            await self.postman.books.confirm(work, outcome)
+        if outcome.is_complete or _is_refused(outcome, len(self.envelope.recipients)):
             return self._finish(draft, work, outcome)
         # Committed before the client has its 250: who is still owed the message, and the report about who refused it.
         work.attempt = replace(work.attempt, final_dot=_may_be_there(outcome))
@@ -267,7 +264,7 @@ class Submission:
         account, identity = route.account, route.identity
         hold, version = self.postman.accounts.hold_of(account, identity), secret.version if secret else ""
         attempt = draft.first_attempt(now)
-        return Work(draft.under_way(now), draft.handed.content, attempt, route, version, hold)
+        return Work(lambda: draft.under_way(now), draft.handed.content, attempt, route, version, hold)
 
     async def _turn(self, route: Route, patience: float) -> Turn | None:
         """Wait for the turn of this message, and take its recipients off the budget; None where it takes too long."""
@@ -327,8 +324,8 @@ class Submission:
 
     def _finish(self, draft: Draft, work: Work, outcome: Outcome) -> Journey:
         """Return the end of a message that is not stored: delivered, refused, or given back to its client."""
-        failures = (outcome.failure_at(index) for index in range(len(self.envelope.recipients)))
-        failure = next((one for one in failures if one), None)
+        failures = map(outcome.failure_at, range(len(self.envelope.recipients)))
+        failure = next(filter(None, failures), None)
         if failure is None:
             assert outcome.accepted is not None
             server = draft.parcel.route.server
@@ -387,6 +384,12 @@ def _end_unused(waiting: asyncio.Task[Turn | None]) -> None:
 
 def _refused_by(hold: HoldRow, route: Route) -> Refused:
     return Refused(replies.of_meaning(Meaning(hold.meaning)), f"{route.account} is held: {hold.reason}")
+
+
+def _is_refused(outcome: Outcome, recipients: int) -> bool:
+    """Whether nobody has the message, and each of the recipients was refused for good."""
+    failures = [outcome.failure_at(index) for index in range(recipients)]
+    return outcome.accepted is None and all(_is_refusal(failure) for failure in failures if failure)
 
 
 def _is_refusal(failure: Failure) -> bool:

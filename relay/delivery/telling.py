@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Protocol
 
 from relay import log
 from relay.delivery.journey import Ending, Journey
@@ -35,6 +35,16 @@ _ENDINGS: Mapping[Ending, Callable[..., None]] = MappingProxyType(
 _STATES: Mapping[State, Callable[..., None]] = MappingProxyType(
     {State.DELIVERED: log.delivered, State.FAILED: log.failed, State.HELD: log.held}
 )
+
+
+class Tried(Protocol):
+    """An attempt and its message, which may have to be made (`relay.delivery.work.Work`)."""
+
+    attempt: Attempt
+
+    @property
+    def message(self) -> StoredMessage:
+        """The message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,11 +80,12 @@ class Telling:
         if log.is_detailed():
             log.routed(id=id_, message_id=message_id or None, **_route_facts(route, sender), why=route.reason or None)
 
-    def attempted(self, message: StoredMessage, attempt: Attempt, outcome: Outcome, now: datetime) -> None:
+    def attempted(self, tried: Tried, outcome: Outcome, now: datetime) -> None:
         """An attempt ended now, well or not."""
         failure = outcome.first_failure
         self.metrics.attempted(failure.meaning if failure else "")
         if log.is_detailed():
+            message, attempt = tried.message, tried.attempt
             log.attempted(
                 id=message.id,
                 message_id=message.message_id or None,

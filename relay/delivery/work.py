@@ -1,5 +1,6 @@
 """One attempt as a value: its message, where it goes, and how it ended."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -16,14 +17,30 @@ from relay.upstream.phase import Phase
 
 @dataclass(slots=True)
 class Work:
-    """One attempt under way: the message with its copies SENDING, as it came, and where it goes."""
+    """One attempt under way: the message with its copies SENDING, as it came, and where it goes.
 
-    message: StoredMessage
+    `make` gives the message where somebody asks for it: what goes well while its client waits is never stored so.
+    """
+
+    make: Callable[[], StoredMessage]
     content: Content
     attempt: Attempt
     route: Route | None = None
     secret_version: str = ""
     hold: HoldRow | None = None  # over its account when it was let go; any other stops it
+    _message: StoredMessage | None = None
+
+    @classmethod
+    def of(cls, message: StoredMessage, content: Content, attempt: Attempt, route: Route | None = None) -> "Work":
+        """Return the attempt for a message that is stored."""
+        return cls(lambda: message, content, attempt, route)
+
+    @property
+    def message(self) -> StoredMessage:
+        """The message, the same one every time."""
+        if self._message is None:
+            self._message = self.make()
+        return self._message
 
 
 class Held(Exception):
@@ -37,8 +54,12 @@ class Held(Exception):
 def ended(attempt: Attempt, outcome: Outcome, now: datetime) -> Attempt:
     """Return an attempt with what came of it."""
     failure = outcome.first_failure
-    return replace(
-        attempt,
+    return Attempt(
+        number=attempt.number,
+        started=attempt.started,
+        server=attempt.server,
+        username=attempt.username,
+        changes=attempt.changes,
         ended=now,
         phase=str(failure.phase if failure else Phase.FINAL),
         final_dot=outcome.failure is None or outcome.failure.phase is Phase.FINAL,

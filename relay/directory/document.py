@@ -9,7 +9,6 @@ from collections.abc import Callable, MutableMapping
 from typing import Any
 
 import tomli_w
-import tomlkit
 
 # A "#" that no string holds. The strings of TOML, longest first, so that the rest of a match is a comment.
 _COMMENT = re.compile(
@@ -40,6 +39,8 @@ def as_text(text: str, tables: dict[str, Any], edit: Callable[[MutableMapping[st
     edit(tables)
     if not has_comments(text):
         return tomli_w.dumps(tables)
+    import tomlkit  # noqa: PLC0415  only where there are comments
+
     document = tomlkit.parse(text)
     edit(document)
     written = tomlkit.dumps(document)

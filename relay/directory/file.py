@@ -82,6 +82,12 @@ class DirectoryFile:
         content, fingerprint = self._content()
         return Snapshot(self._directory(content), fingerprint)
 
+    def checked(self, snapshot: Snapshot) -> Snapshot:
+        """Return what was read of this file, if it suits what stands elsewhere. Raises Faults."""
+        if faults := tuple(self._check(snapshot.directory)):
+            raise Faults(faults)
+        return snapshot
+
     def fingerprint(self) -> Fingerprint:
         """Return the state of the file, by one system call, so that a poll costs nothing."""
         try:

@@ -2,8 +2,8 @@
 
 A bad edit changes nothing: the old directory stays in effect, and `faults` says what is wrong with the new one. So
 does a file that vanishes: an unmounted disk or a slip of the hand must not turn every sender into nobody. Only at the
-start a missing file is an empty directory. All reading happens in a thread, so that ten thousand agents hold up no
-message.
+start a missing file is an empty directory. All reading happens in a thread, or in a process of its own
+(`directory/apart.py`), so that ten thousand agents hold up no message.
 """
 
 import asyncio
@@ -12,14 +12,15 @@ from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Protocol
 
 from relay.collector import Collector
+from relay.directory.apart import LARGE
 from relay.directory.file import DirectoryFile, Edit, Fingerprint, Snapshot
 from relay.directory.model import Directory, UnknownSender
 from relay.directory.routing import Routing
 from relay.directory.together import check_together
 from relay.faults import Fault, Faults
 from relay.settings import Settings
+from relay.turns import in_short_turns
 
-_LARGE = 100_000  # octets of the file: some thousand agents
 _POLL_SECONDS = 1.0  # a changed directory takes effect within 2 seconds
 
 
@@ -33,11 +34,18 @@ class OnEdit(Protocol):
 class LiveDirectory:
     """One directory file in use. `LiveDirectory.open` makes one; `on_change` is told what took effect or why not.
 
-    `on_edit` may be set later; the first reading is no edit.
+    `on_edit` may be set later; the first reading is no edit. `read` says how the file is read.
     """
 
-    def __init__(self, settings: Settings, settings_file: str, on_change: Callable[["LiveDirectory"], None]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        settings_file: str,
+        on_change: Callable[["LiveDirectory"], None],
+        read: Callable[[DirectoryFile], Snapshot] = DirectoryFile.read,
+    ) -> None:
         self._settings = settings
+        self._read = read
         self._settings_file = settings_file
         self._on_change = on_change
         self._file = DirectoryFile(settings.directory_path, self._check)
@@ -46,17 +54,20 @@ class LiveDirectory:
         self._turn = asyncio.Lock()
         self._collector = Collector()
         self._routing = Routing(Directory())
-        self._gone: list[Routing] = []  # the one before, which nobody may need any more
         self.faults: tuple[Fault, ...] = ()
         self.warnings: tuple[Fault, ...] = ()
         self.on_edit: OnEdit = lambda before, after, *, by_hand: None  # noqa: ARG005
 
     @classmethod
     async def open(
-        cls, settings: Settings, settings_file: str, on_change: Callable[["LiveDirectory"], None] = lambda _: None
+        cls,
+        settings: Settings,
+        settings_file: str,
+        on_change: Callable[["LiveDirectory"], None] = lambda _: None,
+        read: Callable[[DirectoryFile], Snapshot] = DirectoryFile.read,
     ) -> "LiveDirectory":
         """Read the file for the first time. Raises Faults."""
-        live = cls(settings, settings_file, lambda _: None)
+        live = cls(settings, settings_file, lambda _: None, read)
         await live.reload()
         if live.faults:
             raise Faults(live.faults)
@@ -97,14 +108,14 @@ class LiveDirectory:
         async with self._turn, self._made_large():
             await self._catch_up()  # what a person wrote meanwhile is theirs, and no part of this change
             known = Snapshot(self._routing.directory, self._seen)
-            done = await asyncio.to_thread(self._file.change, edit, must_exist=self._had_file, known=known, check=check)
+            done = await in_short_turns(self._file.change, edit, must_exist=self._had_file, known=known, check=check)
             await self._use(done)
             self.on_edit(done.before or known.directory, done.directory, by_hand=False)
             return done.directory
 
     def _made_large(self) -> AbstractAsyncContextManager[None]:
         """Keep the garbage collector from it while a large directory is made; a small one is nothing to it."""
-        return self._collector.at_rest() if self._file.fingerprint().size > _LARGE else nullcontext()
+        return self._collector.at_rest() if self._file.fingerprint().size > LARGE else nullcontext()
 
     async def _catch_up(self) -> None:
         if self._file.has_changed(self._seen):
@@ -112,12 +123,12 @@ class LiveDirectory:
 
     async def preview(self, edit: Edit) -> Directory:
         """Return the directory that a change would make, and change nothing. Raises Faults, EditRefused."""
-        return await asyncio.to_thread(self._file.preview, edit)
+        return await in_short_turns(self._file.preview, edit)
 
     async def _reload(self) -> None:
         self._seen = self._file.fingerprint()  # before the reading: a change in between is seen next time
         try:
-            snapshot = await asyncio.to_thread(self._file.read)
+            snapshot = await in_short_turns(self._read, self._file)
             if self._had_file and snapshot.fingerprint == Fingerprint():
                 raise Faults([Fault(str(self._file.path), "", "it has vanished; the one before stays in effect")])
             before = self._routing.directory
@@ -132,17 +143,9 @@ class LiveDirectory:
 
     async def _use(self, snapshot: Snapshot) -> None:
         unknown_sender = UnknownSender(self._settings.policy.unknown_sender)
-        # What is forgotten here is forgotten in the thread: taking ten thousand agents apart would be felt in the loop.
-        gone, self._gone = self._gone, []
-        made = await asyncio.to_thread(_make_routing, snapshot.directory, unknown_sender, gone)
-        self._gone, self._routing = [self._routing], made
-        self.warnings = await asyncio.to_thread(self._file.warnings, snapshot.directory)
+        self._routing = await in_short_turns(Routing, snapshot.directory, unknown_sender)
+        self.warnings = await in_short_turns(self._file.warnings, snapshot.directory)
         self._seen = snapshot.fingerprint
         self._had_file = snapshot.fingerprint != Fingerprint()
         self.faults = ()
         self._on_change(self)
-
-
-def _make_routing(directory: Directory, unknown_sender: UnknownSender, gone: list[Routing]) -> Routing:
-    gone.clear()
-    return Routing(directory, unknown_sender)

@@ -3,7 +3,7 @@
 Pure. Names compare exactly, then without case where only one is meant; addresses as everywhere (IDNA, no case).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TypeAlias
 
 from relay.directory.model import Application, Directory, Profile
@@ -17,15 +17,20 @@ _MOST_CHARACTERS = 256
 
 
 class LoginNames:
-    """The logins of one directory. Made once for it; a look-up is a few dictionary look-ups."""
+    """The logins of one directory. Made once for it; a look-up is a few dictionary look-ups.
 
-    def __init__(self, directory: Directory) -> None:
+    `addresses` are its profiles by the keys of their own addresses.
+    """
+
+    def __init__(self, directory: Directory, addresses: Mapping[str, Profile]) -> None:
         self._directory = directory
+        self._addresses = addresses
+        # Names that are not in lower case by themselves; None where several are meant.
         self._folded: dict[str, Holder | None] = {}
-        self._addresses = {Address.parse(profile.address).key: profile for profile in directory.profiles()}
         for holder in _holders(directory):
             key = holder.name.casefold()
-            self._folded[key] = None if key in self._folded else holder
+            if key != holder.name:
+                self._folded[key] = None if key in self._folded or self._exact(key) else holder
 
     @property
     def names(self) -> list[str]:
@@ -36,8 +41,13 @@ class LoginNames:
         """Return whom a client means that logs in by this name; None: nobody."""
         if len(name) > _MOST_CHARACTERS:
             return None
-        exact = self._directory.profile(name) or self._directory.applications.get(name)
-        return exact or self._folded.get(name.casefold()) or self._addresses.get(login_key(name))
+        return self._exact(name) or self._without_case(name.casefold()) or self._addresses.get(login_key(name))
+
+    def _exact(self, name: str) -> Holder | None:
+        return self._directory.profile(name) or self._directory.applications.get(name)
+
+    def _without_case(self, key: str) -> Holder | None:
+        return self._folded[key] if key in self._folded else self._exact(key)
 
 
 def login_key(name: str) -> str:

@@ -83,6 +83,7 @@ def _entries(
     data: Mapping[str, Any], kind: str, schema: Schema[T], faults: list[tuple[str, str]], unread: set[str]
 ) -> dict[str, T]:
     entries: dict[str, T] = {}
+    shared: dict[str, str] = {}
     if kind in data and not isinstance(data[kind], Mapping):
         faults.append((kind, f"{show(data[kind])} is not a table; write each entry as [{kind}.NAME]"))
     for name, table in _table(data, kind).items():
@@ -94,7 +95,7 @@ def _entries(
         if wrong_name:
             faults.append((key, wrong_name))
         try:
-            entries[name] = schema.read(table, key, name=name)
+            entries[name] = schema.read(_sharing(table, shared), key, name=name)
         except TableFaults as error:
             faults += [(fault_key, message) for fault_key, message, _ in error.faults]
             locations = [location for _, _, location in error.faults]
@@ -105,6 +106,11 @@ def _entries(
                     entries[name] = schema.read(_sound(table, kind, removed), key, name=name)
                     break
     return entries
+
+
+def _sharing(table: Mapping[str, Any], shared: dict[str, str]) -> dict[str, Any]:
+    """Return a table whose texts are the same objects as equal ones before: a thousand agents have one group."""
+    return {key: shared.setdefault(value, value) if isinstance(value, str) else value for key, value in table.items()}
 
 
 def _sound(table: Mapping[str, Any], kind: str, locations: list[Location]) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from relay.secrets.keeper import SecretKeeper
 from relay.secrets.sources import SecretUnavailable
 from relay.store.errors import StoreError
 from relay.store.queue import Queue
+from relay.turns import in_short_turns
 
 _EVERY_SECONDS = 60.0
 _MOST_SECONDS = 3600.0
@@ -78,7 +79,7 @@ class ReturnedMail:
 
     async def follow(self) -> None:
         """Do the same; the loop goes on while very many agents are looked at."""
-        self._take(await asyncio.to_thread(_wanted, self._directory()))
+        self._take(await in_short_turns(_wanted, self._directory()))
 
     def _take(self, wanted: Mapping[str, Mailbox]) -> None:
         if self._is_closed:

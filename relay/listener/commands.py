@@ -6,17 +6,16 @@ that `relay.mail.address` refuses, and nothing that was decoded twice. A fault i
 
 import base64
 import re
-from collections.abc import Callable, Container, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Container, Mapping
+from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TypeAlias, TypeVar
+from typing import Any, Final, TypeAlias
 
 from relay.listener import replies
 from relay.mail.address import Address, AddressError
-from relay.mail.envelope import Body, Recipient
+from relay.mail.envelope import Body, Envelope, Recipient
 from relay.mail.notify import (
     ParameterFault,
-    Return,
     parse_envid,
     parse_notify,
     parse_original_recipient,
@@ -36,10 +35,14 @@ _LONGEST_HELLO = 255
 
 _CONTROL = re.compile(rb"[\x00-\x1f\x7f]")
 _UNFIT_FOR_HELLO = re.compile(r"[^!-~]")
-# A path ends at the first ">" outside a quoted string. What is between is judged by Address.
-_PATH = re.compile(rb'<((?:[^<>"]|"(?:[^"\\]|\\.)*")*)>')
+# RFC 5321 section 3.3 wants no space behind the colon; so many clients send one that it is taken. A path ends at the
+# first ">" outside a quoted string; what is between is judged by Address. Parameters follow after a space.
+_PATH: Final = rb' ?<((?:[^<>"]++|"(?:[^"\\]|\\.)*+")*+)>( .*)?'
+_FROM = re.compile(b"FROM:" + _PATH, re.IGNORECASE | re.DOTALL)
+_TO = re.compile(b"TO:" + _PATH, re.IGNORECASE | re.DOTALL)
 # RFC 5321 section 4.1.2: esmtp-param, with the UTF-8 values of RFC 6531 section 3.3.
 _PARAMETER = re.compile(rb"([A-Za-z0-9][A-Za-z0-9-]*)(?:=([!-<>-~\x80-\xff]+))?")
+_BODIES: Final = MappingProxyType({body.value.encode(): body for body in Body})
 _SIZE = re.compile(rb"[0-9]{1,20}")
 _CHUNK = re.compile(rb"([0-9]{1,20})( +LAST)?", re.IGNORECASE)
 
@@ -50,30 +53,6 @@ class CommandFault(Exception):
     def __init__(self, reply: Reply) -> None:
         self.reply = reply
         super().__init__(str(reply))
-
-
-@dataclass(frozen=True, slots=True)
-class MailCommand:
-    """MAIL: `sender` None is the null sender; `size` is 0 where none was declared, else octets.
-
-    `ret` and `envid` are RET and ENVID (RFC 3461), None and "" where they were not given. `require_tls` is REQUIRETLS
-    (RFC 8689).
-    """
-
-    sender: Address | None
-    body: Body = Body.SEVEN_BIT
-    smtputf8: bool = False
-    size: int = 0
-    ret: Return | None = None
-    envid: str = ""
-    require_tls: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class RcptCommand:
-    """RCPT."""
-
-    recipient: Recipient
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,9 +71,8 @@ class BdatCommand:
     is_last: bool = False
 
 
-_Command = TypeVar("_Command", MailCommand, RcptCommand)
-_Apply: TypeAlias = Callable[[_Command, bytes | None], _Command]
-"""Puts one parameter's value (None where it has none) into a command. Raises CommandFault or ParameterFault."""
+_Read: TypeAlias = Callable[[bytes | None], Any]
+"""Reads the value of a parameter, None where it has none. Raises CommandFault or ParameterFault."""
 
 
 def split_command(line: bytes) -> tuple[bytes, bytes]:
@@ -115,22 +93,25 @@ def parse_hello(argument: bytes) -> str:
     return _UNFIT_FOR_HELLO.sub("?", words[0])[:_LONGEST_HELLO]
 
 
-def parse_mail(argument: bytes) -> MailCommand:
-    """Read the argument of MAIL: `FROM:<path> [parameters]`. Raises CommandFault."""
-    path, words = _split_path(argument, b"FROM:", replies.MAIL_SYNTAX)
-    command = _with_parameters(
-        MailCommand(_address(path, replies.bad_sender) if path else None), words, _MAIL_PARAMETERS
-    )
-    if command.sender and not command.sender.is_ascii and not command.smtputf8:
+def parse_mail(argument: bytes) -> Envelope:
+    """Read the argument of MAIL, `FROM:<path> [parameters]`, to an envelope without recipients. Raises CommandFault."""
+    mail = _FROM.fullmatch(argument)
+    if mail is None:
+        raise CommandFault(replies.MAIL_SYNTAX)
+    sender = _address(mail[1], replies.bad_sender) if mail[1] else None
+    envelope = Envelope(sender, **_parameters(mail[2], _MAIL_PARAMETERS)) if mail[2] else Envelope(sender)
+    if sender and not envelope.smtputf8 and not sender.is_ascii:
         raise CommandFault(replies.NEED_SMTPUTF8)
-    return command
+    return envelope
 
 
-def parse_rcpt(argument: bytes) -> RcptCommand:
+def parse_rcpt(argument: bytes) -> Recipient:
     """Read the argument of RCPT: `TO:<path> [parameters]`. Raises CommandFault."""
-    path, words = _split_path(argument, b"TO:", replies.RCPT_SYNTAX)
-    command = RcptCommand(Recipient(_address(path, replies.bad_recipient)))
-    return _with_parameters(command, words, _RCPT_PARAMETERS)
+    rcpt = _TO.fullmatch(argument)
+    if rcpt is None:
+        raise CommandFault(replies.RCPT_SYNTAX)
+    address = _address(rcpt[1], replies.bad_recipient)
+    return Recipient(address, **_parameters(rcpt[2], _RCPT_PARAMETERS)) if rcpt[2] else Recipient(address)
 
 
 def parse_auth(argument: bytes, offered: Container[bytes]) -> AuthCommand:
@@ -174,17 +155,6 @@ def _unbase64(text: bytes) -> bytes:
         raise CommandFault(replies.NOT_BASE64) from None
 
 
-def _split_path(argument: bytes, keyword: bytes, syntax: Reply) -> tuple[bytes, bytes]:
-    if argument[: len(keyword)].upper() != keyword:
-        raise CommandFault(syntax)
-    # RFC 5321 section 3.3 wants no space behind the colon; so many clients send one that it is taken.
-    text = argument[len(keyword) :].removeprefix(b" ")
-    path = _PATH.match(text)
-    if path is None or text[path.end() : path.end() + 1].strip(b" "):
-        raise CommandFault(syntax)
-    return path[1], text[path.end() :]
-
-
 def _address(path: bytes, fault: Callable[[object], Reply]) -> Address:
     try:
         return Address.parse(path.decode())
@@ -194,75 +164,46 @@ def _address(path: bytes, fault: Callable[[object], Reply]) -> Address:
         raise CommandFault(fault(clean_text(str(error)))) from None
 
 
-def _with_parameters(command: _Command, words: bytes, known: Mapping[bytes, _Apply[_Command]]) -> _Command:
-    for keyword, value in _parameters(words):
-        apply = known.get(keyword)
-        if apply is None:
-            raise CommandFault(replies.UNKNOWN_PARAMETER)
-        try:
-            command = apply(command, value)
-        except ParameterFault as fault:
-            raise CommandFault(replies.bad_parameter(fault)) from None
-    return command
-
-
-def _parameters(words: bytes) -> Iterator[tuple[bytes, bytes | None]]:
+def _parameters(words: bytes, known: Mapping[bytes, tuple[str, _Read]]) -> dict[str, Any]:
+    """Return what parameters say, by the names that `known` has for them; "" is for one that says nothing to us."""
+    given: dict[str, Any] = {}
     seen: set[bytes] = set()
     for word in filter(None, words.split(b" ")):
         parameter = _PARAMETER.fullmatch(word)
-        if parameter is None or parameter[1].upper() in seen:
+        if parameter is None or (keyword := parameter[1].upper()) in seen:
             raise CommandFault(replies.BAD_PARAMETER)
-        seen.add(parameter[1].upper())
-        yield parameter[1].upper(), parameter[2]
+        seen.add(keyword)
+        if keyword not in known:
+            raise CommandFault(replies.UNKNOWN_PARAMETER)
+        name, read = known[keyword]
+        try:
+            given[name] = read(parameter[2])
+        except ParameterFault as fault:
+            raise CommandFault(replies.bad_parameter(fault)) from None
+    given.pop("", None)
+    return given
 
 
-def _apply_size(command: MailCommand, value: bytes | None) -> MailCommand:
+def _size(value: bytes | None) -> int:
     # RFC 1870: 1*20DIGIT octets; 0 says nothing.
     digits = _given(value)
     if not _SIZE.fullmatch(digits):
         raise CommandFault(replies.BAD_PARAMETER)
-    return replace(command, size=int(digits))
+    return int(digits)
 
 
-def _apply_body(command: MailCommand, value: bytes | None) -> MailCommand:
-    try:
-        return replace(command, body=Body((value or b"").decode("ascii", "replace").upper()))
-    except ValueError:
-        raise CommandFault(replies.BAD_PARAMETER) from None
+def _body(value: bytes | None) -> Body:
+    body = _BODIES.get((value or b"").upper())
+    if body is None:
+        raise CommandFault(replies.BAD_PARAMETER)
+    return body
 
 
-def _apply_smtputf8(command: MailCommand, value: bytes | None) -> MailCommand:
+def _flag(value: bytes | None) -> bool:
+    """SMTPUTF8 and REQUIRETLS say all by being there."""
     if value is not None:
         raise CommandFault(replies.BAD_PARAMETER)
-    return replace(command, smtputf8=True)
-
-
-def _apply_require_tls(command: MailCommand, value: bytes | None) -> MailCommand:
-    if value is not None:
-        raise CommandFault(replies.BAD_PARAMETER)
-    return replace(command, require_tls=True)
-
-
-def _apply_auth(command: MailCommand, value: bytes | None) -> MailCommand:
-    # RFC 4954 section 5: who first submitted it. Taken and never trusted, which is the same as AUTH=<>.
-    _given(value)
-    return command
-
-
-def _apply_ret(command: MailCommand, value: bytes | None) -> MailCommand:
-    return replace(command, ret=parse_return(_given(value)))
-
-
-def _apply_envid(command: MailCommand, value: bytes | None) -> MailCommand:
-    return replace(command, envid=parse_envid(_given(value)))
-
-
-def _apply_notify(command: RcptCommand, value: bytes | None) -> RcptCommand:
-    return RcptCommand(replace(command.recipient, notify=parse_notify(_given(value))))
-
-
-def _apply_orcpt(command: RcptCommand, value: bytes | None) -> RcptCommand:
-    return RcptCommand(replace(command.recipient, original=parse_original_recipient(_given(value))))
+    return True
 
 
 def _given(value: bytes | None) -> bytes:
@@ -271,17 +212,21 @@ def _given(value: bytes | None) -> bytes:
     return value
 
 
-_MAIL_PARAMETERS: Mapping[bytes, _Apply[MailCommand]] = MappingProxyType(
+_MAIL_PARAMETERS: Mapping[bytes, tuple[str, _Read]] = MappingProxyType(
     {
-        b"SIZE": _apply_size,
-        b"BODY": _apply_body,
-        b"SMTPUTF8": _apply_smtputf8,
-        b"AUTH": _apply_auth,
-        b"RET": _apply_ret,
-        b"ENVID": _apply_envid,
-        b"REQUIRETLS": _apply_require_tls,
+        b"SIZE": ("size", _size),
+        b"BODY": ("body", _body),
+        b"SMTPUTF8": ("smtputf8", _flag),
+        # RFC 4954 section 5: who first submitted it. Taken and never trusted, which is the same as AUTH=<>.
+        b"AUTH": ("", _given),
+        b"RET": ("ret", lambda value: parse_return(_given(value))),
+        b"ENVID": ("envid", lambda value: parse_envid(_given(value))),
+        b"REQUIRETLS": ("require_tls", _flag),
     }
 )
-_RCPT_PARAMETERS: Mapping[bytes, _Apply[RcptCommand]] = MappingProxyType(
-    {b"NOTIFY": _apply_notify, b"ORCPT": _apply_orcpt}
+_RCPT_PARAMETERS: Mapping[bytes, tuple[str, _Read]] = MappingProxyType(
+    {
+        b"NOTIFY": ("notify", lambda value: parse_notify(_given(value))),
+        b"ORCPT": ("original", lambda value: parse_original_recipient(_given(value))),
+    }
 )

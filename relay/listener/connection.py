@@ -1,13 +1,13 @@
 """The connection under a session: its life, its one timer, and how it becomes TLS.
 
-From aiosmtpd's protocol come the start of a session and its task. What happens when a client leaves is ours: aiosmtpd
-cancels a message that is being handed over.
+It is a subclass of aiosmtpd's protocol. What happens when somebody connects, octets come or a client leaves is ours:
+aiosmtpd searches itself by reflection for each connection, wakes its task and sets a timer for each line, and cancels a
+message that is being handed over.
 """
 
 import asyncio
 import ssl
 from abc import ABC, abstractmethod
-from asyncio import StreamReaderProtocol
 from typing import Any, Final
 
 from aiosmtpd.smtp import SMTP
@@ -16,7 +16,6 @@ from relay.listener import replies
 from relay.listener.tolerance import Tolerance
 from relay.listener.wire import ClientLeft, Wire
 
-_BUFFER: Final = 64 * 1024  # octets; reading pauses at twice as many
 _LOST: Final = "the connection was lost"
 
 
@@ -29,14 +28,13 @@ class Connection(SMTP, ABC):
 
     def __init__(self, tolerance: Tolerance) -> None:
         # SMTP.__init__ searches itself by reflection at every connection (most of a connection's time) and asks DNS
-        # for our name. Only what its inherited methods use is set here.
+        # for our name. Nothing of what it sets is used.
         self.loop = asyncio.get_running_loop()
-        self._renew_reader()
         self.transport: Any = None
-        self._original_transport = None
         self._timeout_handle: asyncio.TimerHandle | None = None
         self._tolerance = tolerance
-        self._heard_at = 0.0
+        self._wire = Wire(self.loop)
+        self._is_protected = False
         # Until the greeting, and while TLS begins, nothing that we said would be understood.
         self._is_mute = True
 
@@ -52,14 +50,14 @@ class Connection(SMTP, ABC):
         """Whether a message is on its way from us, so that silence is ours."""
 
     @property
-    def cipher(self) -> str:
-        """Return the version of TLS and its cipher; "" on a plain connection."""
-        cipher = self._writer.get_extra_info("cipher")
-        return f"{cipher[1]} {cipher[0]}" if cipher else ""
+    def is_protected(self) -> bool:
+        """Whether TLS is up."""
+        return self._is_protected
 
     def abort(self) -> None:
         """Cut the connection off."""
-        self._wire.abort()
+        if self.transport is not None:
+            self.transport.abort()
 
     def hang_up(self, last_words: bytes) -> None:
         """Say a last reply, where the client can hear it, and close."""
@@ -77,10 +75,8 @@ class Connection(SMTP, ABC):
         plain = self.transport
         if plain is None or plain.is_closing():
             raise TlsFailed(_LOST)
-        # A writer that nobody holds closes its transport.
-        self._plain_writer = self._writer
         self._is_mute = True
-        self._renew_reader()
+        self._wire = Wire(self.loop)
         try:
             protected = await self._shake_hands(plain, context, unread)
         except OSError as error:
@@ -94,16 +90,13 @@ class Connection(SMTP, ABC):
             self._give_up(plain)
             raise TlsFailed(_LOST)
         self.transport = protected
-        StreamReaderProtocol.connection_made(self, protected)
-        self._wire = self._new_wire()
+        self._is_protected = True
+        self._wire.connect(protected)
 
-    async def unread(self) -> bytes:
+    def unread(self) -> bytes:
         """Stop reading, and return what has come. Only `begin_tls` may follow. Raises ClientLeft."""
         self.pause()
-        self._reader.feed_eof()
-        octets: bytes = await self._reader.read()
-        self.pause()  # the reader lets a transport go on when it has been emptied
-        return octets
+        return self._wire.take_all()
 
     def pause(self) -> None:
         """Read nothing more from the network for now. Raises ClientLeft."""
@@ -113,43 +106,49 @@ class Connection(SMTP, ABC):
 
     # The life of the connection; these replace aiosmtpd's.
 
-    def connection_lost(self, error: Exception | None) -> None:
+    def connection_made(self, transport: Any) -> None:
+        """Somebody is there: begin the session."""
+        self.transport = transport
+        self._wire.connect(transport)
+        # One timer a connection, that looks when something was last heard; setting one anew each time costs more.
+        self._timeout_handle = self.loop.call_later(self._tolerance.idle_seconds, self._timeout_cb)
+        self._handler_coroutine = self.loop.create_task(self._handle_client())
+
+    def connection_lost(self, error: Exception | None) -> None:  # noqa: ARG002 - asyncio's own
         """Nobody is there any more. Where TLS fails, the loop tells it or we do, or both."""
         if self.transport is None:
             return
         if self._timeout_handle is not None:
             self._timeout_handle.cancel()
-        StreamReaderProtocol.connection_lost(self, error)
         self.transport = None
+        self._wire.lose()
 
-    def eof_received(self) -> bool | None:
+    def data_received(self, data: bytes) -> None:
+        """Octets have come."""
+        self._wire.put(data)
+
+    def eof_received(self) -> bool:
         """The client sends no more, but may still wait for replies: what has come is worked off (nc does this)."""
-        is_open: bool | None = StreamReaderProtocol.eof_received(self)
+        self._wire.end()
         # Under TLS there are no half-open connections.
-        return is_open and not self._is_mute
+        return not self._is_protected and not self._is_mute
 
-    def _reset_timeout(self, duration: float | None = None) -> None:
-        # One timer a connection, that looks when something was last heard; setting one anew each time costs more.
-        self._heard_at = self.loop.time()
-        if self._timeout_handle is None:
-            self._timeout_handle = self.loop.call_later(duration or self._tolerance.idle_seconds, self._timeout_cb)
+    def pause_writing(self) -> None:
+        """The client does not read what we say."""
+        self._wire.fill()
+
+    def resume_writing(self) -> None:
+        """It reads again."""
+        self._wire.drain()
 
     def _timeout_cb(self) -> None:
-        silent = 0.0 if self.is_handing_over else self.loop.time() - self._heard_at
+        silent = 0.0 if self.is_handing_over else self.loop.time() - self._wire.heard_at
         rest = self._tolerance.idle_seconds - silent
         if rest <= 0:
             # Once more later: a client that does not read even this is cut off then.
             self.hang_up(bytes(replies.IDLE))
             rest = self._tolerance.idle_seconds
         self._timeout_handle = self.loop.call_later(rest, self._timeout_cb)
-
-    def _new_wire(self) -> Wire:
-        return Wire(self._reader, self._writer, self._reset_timeout)
-
-    def _renew_reader(self) -> None:
-        """Begin to read anew: the protocol forgets its reader, and gets its writer when it is connected (again)."""
-        reader = asyncio.StreamReader(limit=_BUFFER, loop=self.loop)
-        StreamReaderProtocol.__init__(self, reader, self._cb_client_connected, self.loop)
 
     async def _shake_hands(self, plain: Any, context: ssl.SSLContext, unread: bytes) -> asyncio.Transport | None:
         upgrade = self.loop.start_tls(

@@ -166,20 +166,11 @@ class Dialog:
             raise CommandFault(replies.NEED_HELLO)
         if self._mail is not None:
             raise CommandFault(replies.MAIL_ALREADY_GIVEN)
-        command = parse_mail(argument)
-        if command.size > self._limits.message_size:
+        envelope = parse_mail(argument)
+        if envelope.size > self._limits.message_size:
             raise CommandFault(replies.TOO_LARGE)
-        if command.require_tls and not self.is_tls:
+        if envelope.require_tls and not self.is_tls:
             raise CommandFault(replies.NEED_TLS_FOR_REQUIRETLS)
-        envelope = Envelope(
-            command.sender,
-            body=command.body,
-            smtputf8=command.smtputf8,
-            size=command.size,
-            ret=command.ret,
-            envid=command.envid,
-            require_tls=command.require_tls,
-        )
         refusal = self._desk.check_sender(self.client, envelope)
         if refusal is not None:
             raise CommandFault(refusal)
@@ -190,7 +181,7 @@ class Dialog:
         mail = self._begun_mail()
         self._refuse_within_chunks()
         self._recipient_named = True
-        recipient = parse_rcpt(argument).recipient
+        recipient = parse_rcpt(argument)
         if not recipient.address.is_ascii and not mail.smtputf8:
             raise CommandFault(replies.NEED_SMTPUTF8)
         if len(self._recipients) >= self._limits.recipients:

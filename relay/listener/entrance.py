@@ -1,10 +1,13 @@
 """What the sessions of one listener need to know, and what all sessions share."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from relay.listener.crowd import Crowd
+from relay.listener.intake import Intake
 from relay.listener.login import LoginDesk
 from relay.listener.memory import Memory
+from relay.listener.pace import Flow
 from relay.listener.peer import Gate
 from relay.listener.ports import Desk
 from relay.listener.telling import DoorTelling
@@ -28,6 +31,11 @@ class House:
     memory: Memory
     turns: Turns
     new_body: NewBody
+
+    def new_intake(self, clock: Callable[[], float]) -> Intake:
+        """Begin a message; `clock` tells the time in seconds."""
+        flow = Flow(self.tolerance.least_rate, clock())
+        return Intake(self.limits.message_size, self.memory, flow, clock, self.new_body, self.turns)
 
 
 @dataclass(frozen=True, slots=True)

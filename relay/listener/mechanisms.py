@@ -15,7 +15,6 @@ from relay.directory.client import Login
 from relay.listener import replies
 from relay.listener.commands import CommandFault
 from relay.listener.ports import Logins
-from relay.listener.scram import ScramExchange
 
 # No name is that long (an address has at most 254 octets), and it is kept: in the log, and where failures are counted.
 _MOST_OF_A_NAME = 256
@@ -53,6 +52,8 @@ async def login(talk: Talk, logins: Logins) -> Login | None:
 
 async def scram_sha_256(talk: Talk, logins: Logins) -> Login | None:
     """RFC 7677, without channel binding: the password stays with the client."""
+    from relay.listener.scram import ScramExchange  # noqa: PLC0415  2 MB, for those who log in so
+
     exchange = ScramExchange(await talk.ask(b""))
     talk.claim(exchange.name)
     found, verifier = await logins.verifier(exchange.name)

@@ -49,17 +49,18 @@ class Commands:
     """The commands of one client (a token bucket)."""
 
     def __init__(self, most: MostCommands, now: float) -> None:
-        self._most = most
-        self._left = float(most.at_once)
+        self._full = float(most.at_once)
+        self._a_second = most.a_second
+        self._left = self._full
         self._at = now
 
     def pause(self, now: float) -> float:
         """Count one command, and return how many seconds its client has to wait before the next; mostly 0."""
-        grown = self._left + (now - self._at) * self._most.a_second
-        self._left = min(grown, float(self._most.at_once)) - 1
+        grown = self._left + (now - self._at) * self._a_second
+        self._left = left = (min(self._full, grown)) - 1
         self._at = now
-        return max(0.0, -self._left / self._most.a_second)
+        return 0.0 if left >= 0 else -left / self._a_second
 
     def forgive(self) -> None:
         """Forget the commands up to now: they have led to a message."""
-        self._left = float(self._most.at_once)
+        self._left = self._full

@@ -9,7 +9,8 @@ import socket
 from asyncio import BaseTransport
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from functools import lru_cache
+from typing import TypeAlias
 
 from relay.directory.client import Client
 from relay.peercred import peer_uid, user_name
@@ -52,6 +53,8 @@ class Gate:
         self._needs_login = listener.auth == "required"
         self._takes_logins = listener.auth != "none"
         self._proxies = listener.proxy_networks if listener.proxy_protocol else ()
+        # Nearly all connections come from a few places.
+        self._clients = lru_cache(maxsize=1024)(self._find_client)
 
     def is_proxy(self, origin: Origin) -> bool:
         """Whether a PROXY header must come first on this connection. From anybody else none is read."""
@@ -59,15 +62,18 @@ class Gate:
 
     def client_of(self, origin: Origin) -> Client:
         """Return the client behind a connection."""
+        return self._clients(origin)
+
+    def may_log_in(self, origin: Origin, *, is_tls: bool) -> bool:
+        """Whether a password may travel on this connection."""
+        return self._takes_logins and (is_tls or origin.is_local)
+
+    def _find_client(self, origin: Origin) -> Client:
         if origin.uid is not None:
             may_send_as = _of_user(origin.uid, self._users) if self._users else self._may_send_as
             return self._client(user_name(origin.uid) or f"uid {origin.uid}", UNIX_PEER, may_send_as)
         name = str(origin.address) if origin.address else _UNKNOWN
         return self._client(name, name, self._may_send_as if _is_in(origin.address, self._networks) else None)
-
-    def may_log_in(self, origin: Origin, *, is_tls: bool) -> bool:
-        """Whether a password may travel on this connection."""
-        return self._takes_logins and (is_tls or origin.is_local)
 
     def _client(self, name: str, peer: str, may_send_as: Sequence[str] | None) -> Client:
         is_trusted = may_send_as is not None
@@ -76,17 +82,20 @@ class Gate:
 
 def origin_of(transport: BaseTransport) -> Origin:
     """Return where the kernel says that a connection comes from."""
+    peername = transport.get_extra_info("peername")
+    if isinstance(peername, tuple) and peername:
+        return Origin(_address(peername[0]))
+    # The name of a unix socket's client is no tuple, and a client that was gone before it was asked for has none.
     connection = transport.get_extra_info("socket")
     if connection is not None and connection.family == socket.AF_UNIX:
         return Origin(uid=peer_uid(connection))
-    return Origin(_address(transport.get_extra_info("peername")))
+    return Origin()
 
 
-def _address(peername: Any) -> _Address | None:
-    """Return the address in what a transport gives; None for a client that was gone before it was asked for."""
-    if not isinstance(peername, tuple) or not peername:
-        return None
-    return canonical(ipaddress.ip_address(peername[0].partition("%")[0]))
+@lru_cache(maxsize=1024)
+def _address(host: str) -> _Address:
+    """Return the address in what the kernel calls a client, which may have a scope: fe80::1%eth0."""
+    return canonical(ipaddress.ip_address(host.partition("%")[0]))
 
 
 def canonical(address: _Address) -> _Address:

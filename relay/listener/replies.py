@@ -4,7 +4,7 @@ Texts say what the client can do. What is wrong inside stays in the log.
 """
 
 import base64
-from collections.abc import Iterable
+from functools import lru_cache
 
 from relay.mail.reply import Reply
 
@@ -82,6 +82,7 @@ INTERNAL_FAULT = Reply(451, "4.3.0", "Something went wrong here; please try agai
 LOST_TRACK = Reply(421, "4.3.0", "Something went wrong here; please connect again")
 
 
+@lru_cache(maxsize=16)
 def greeting(hostname: str) -> Reply:
     """Return the first line of a connection; RFC 2034 wants no enhanced code in it."""
     return Reply(220, "", f"{hostname} ESMTP Relay")
@@ -122,7 +123,8 @@ def hello(hostname: str) -> Reply:
     return Reply(250, "", hostname)
 
 
-def extended_hello(hostname: str, extensions: Iterable[str]) -> bytes:
+@lru_cache(maxsize=16)
+def extended_hello(hostname: str, extensions: tuple[str, ...]) -> bytes:
     """Return the answer to EHLO, one line per extension (RFC 5321 section 4.1.1.1)."""
     lines = [hostname, *extensions]
     return b"".join(f"250{'-' if line is not lines[-1] else ' '}{line}\r\n".encode() for line in lines)

@@ -1,8 +1,8 @@
 """One SMTP session: from the first octet of a connection to its good-bye.
 
-From aiosmtpd come the life of a connection and its task (`relay.listener.connection`). The reading of commands,
-addresses and data and the replies to faults are ours: aiosmtpd decodes encoded words in addresses, takes seconds for
-many short lines, and tells exception texts.
+Commands are answered where their octets come in (`Session._work_off`); the session's task runs for what has to wait.
+Reading commands, addresses and data and replying to faults are ours and not aiosmtpd's: that decodes encoded words in
+addresses, takes seconds for many short lines, and tells exception texts.
 """
 
 import asyncio
@@ -21,8 +21,8 @@ from relay.listener.dialog import Answer, Dialog
 from relay.listener.entrance import Entrance, House
 from relay.listener.foresight import Foresight
 from relay.listener.intake import Intake
-from relay.listener.pace import Commands, Flow
-from relay.listener.peer import origin_of
+from relay.listener.pace import Commands
+from relay.listener.peer import Origin, origin_of
 from relay.listener.ports import Submission
 from relay.listener.proxy import ProxyFault, read_header
 from relay.listener.wire import ClientLeft, LineTooLong
@@ -36,7 +36,10 @@ _HTTP_VERBS: Final = frozenset(
     [b"GET", b"POST", b"PUT", b"HEAD", b"DELETE", b"OPTIONS", b"CONNECT", b"TRACE", b"PATCH", b"PRI"]
 )
 _LAST_WORDS: Final = (221, 421)  # RFC 5321 section 4.2.1: the server closes the connection after either
-_GLANCE: Final = 0.25  # seconds between two looks whether the client is still there
+_CONTENT: Final = (b"DATA", b"")  # not the command: what comes after it
+_TAKES_TIME: Final = frozenset([b"BDAT", b"AUTH", b"STARTTLS"])
+_MOST_AT_ONCE: Final = 64  # commands, then the other sessions get a turn
+_PROXY_BUFFER: Final = 64 * 1024  # octets; the longest header is hardly longer
 _Read = TypeVar("_Read", Content, Content | None)
 
 
@@ -52,6 +55,9 @@ class Session(Connection):
         self._entrance = entrance
         self._commands = Commands(house.tolerance.most_commands, self.loop.time())
         self._errors = 0
+        self._rest = 0.0  # seconds that the client has to wait before its next command
+        self._is_over = False
+        self._begun: tuple[Envelope, str, Intake] | None = None  # the message that DATA has begun, until it comes
         self._is_in_data = False
         self._is_stopping = False
         self._stops_at = 0.0
@@ -95,7 +101,7 @@ class Session(Connection):
         if self.transport is None:
             return
         now = self.loop.time()
-        rest = min(self._heard_at + self._tolerance.lull, self._stops_at) - now
+        rest = min(self._wire.heard_at + self._tolerance.lull, self._stops_at) - now
         if self._is_in_data:
             rest = self._tolerance.lull
         if rest > 0:
@@ -106,7 +112,6 @@ class Session(Connection):
     # From the connection to the greeting.
 
     async def _handle_client(self) -> None:
-        self._wire = self._new_wire()
         try:
             await self._admit()
             await self._wire.flush()
@@ -121,7 +126,8 @@ class Session(Connection):
 
     async def _admit(self) -> None:
         self._telling.connected()
-        self._origin = origin_of(self._writer.transport)
+        assert self._wire.transport is not None
+        self._origin = origin_of(self._wire.transport)
         self._client = self._entrance.gate.client_of(self._origin)
         refusal = self._house.crowd.enter(self)
         if refusal is not None:
@@ -139,7 +145,7 @@ class Session(Connection):
         try:
             if self._entrance.gate.is_proxy(self._origin):
                 proxy = self._origin
-                self._origin = await read_header(self._reader, self._tolerance.proxy_seconds) or proxy
+                self._origin = await self._read_proxy_header() or proxy
                 self._client = self._entrance.gate.client_of(self._origin)
         except ProxyFault as fault:
             self._turn_away("PROXY", replies.NO_PROXY_HEADER, reason=str(fault))
@@ -149,6 +155,13 @@ class Session(Connection):
             self._turn_away("connect", refusal)
         return refusal is None
 
+    async def _read_proxy_header(self) -> Origin | None:
+        reader = self._wire.lend(_PROXY_BUFFER)
+        try:
+            return await read_header(reader, self._tolerance.proxy_seconds)
+        finally:
+            await self._wire.take_back()
+
     def _turn_away(self, at: str, refusal: Reply, **facts: str) -> None:
         self._telling.refused(self._client.name, at, refusal, **facts)
         # Whoever waits for TLS could not read it.
@@ -156,7 +169,7 @@ class Session(Connection):
             self._wire.send(bytes(refusal))
 
     async def _protect_first(self) -> bool:
-        return await self._protect(await self.unread())
+        return await self._protect(self.unread())
 
     async def _protect(self, unread: bytes = b"") -> bool:
         """Put the connection under TLS; False where that failed, and it is gone."""
@@ -172,7 +185,7 @@ class Session(Connection):
         """From here on we can speak; what was said before TLS is forgotten (RFC 3207 section 4.2)."""
         self._is_mute = False
         dialog = Dialog(self._client, self._desk, self._limits)
-        dialog.is_tls = bool(self.cipher)
+        dialog.is_tls = self.is_protected
         dialog.can_starttls = self._entrance.certificate is not None and not dialog.is_tls
         dialog.may_log_in = self._entrance.gate.may_log_in(self._origin, is_tls=dialog.is_tls)
         self._dialog = dialog
@@ -180,23 +193,52 @@ class Session(Connection):
     # The conversation.
 
     async def _converse(self) -> None:
-        is_over = False
-        while not is_over:
+        while not self._is_over:
+            command = await self._wire.until(self._work_off)
+            if command:
+                answer = await self._answer_in_time(*command)
+                self._say(answer)
+                if answer == replies.READY_FOR_TLS:
+                    await self._start_tls()
+            if self._rest:
+                await self._pause(self._rest)
+                self._rest = 0.0
+
+    def _work_off(self) -> tuple[bytes, bytes] | tuple[()] | None:
+        """Answer the commands that are here, for as long as none of them needs the session's task.
+
+        Return verb and argument of one that takes its time, () where the task has to rest or to end, and None where
+        more has to come first. A flood of commands must not stop the other sessions.
+        """
+        for _ in range(_MOST_AT_ONCE):
+            if self._begun is not None:
+                return _CONTENT if self._wire.has_input else None
             try:
-                line = await self._wire.line(LONGEST_LOGIN_LINE)
+                line = self._wire.next_line(LONGEST_LOGIN_LINE)
             except LineTooLong:
-                answer: Answer = self._counted(replies.LINE_TOO_LONG)
+                self._say(self._counted(replies.LINE_TOO_LONG))
             else:
-                answer = await self._answer(line)
-            self._wire.send(bytes(answer))
-            if answer == replies.READY_FOR_TLS:
-                await self._start_tls()
-            is_over = isinstance(answer, Reply) and answer.code in _LAST_WORDS
-            if self._is_stopping and self._is_answered and not is_over:
-                self._wire.send(bytes(replies.STOPPING))
-                is_over = True
-            await self._wire.make_way()
-            await self._slow_down()
+                if line is None:
+                    return None
+                answer = self._answer(line)
+                if answer is None:
+                    return split_command(line)
+                self._say(answer)
+            if self._is_over or self._rest:
+                return ()
+        self._wire.call_again()
+        return None
+
+    def _say(self, answer: Answer) -> None:
+        """Send an answer; take note if it is the last one, and of the time that the client has to wait for the next."""
+        self._wire.send(bytes(answer))
+        if answer is replies.START_DATA:  # the end of the message has the answer that counts
+            return
+        self._is_over = isinstance(answer, Reply) and answer.code in _LAST_WORDS
+        if self._is_stopping and self._is_answered and not self._is_over:
+            self._wire.send(bytes(replies.STOPPING))
+            self._is_over = True
+        self._rest = self._commands.pause(self.loop.time())
 
     async def _start_tls(self) -> None:
         # Reading pauses before our 220 leaves: what is here by then came in plain and is dropped, what comes later
@@ -208,38 +250,49 @@ class Session(Connection):
             raise ClientLeft
         self._begin_dialog()
 
-    async def _slow_down(self) -> None:
-        if pause := self._commands.pause(self.loop.time()):
-            await self._pause(pause)
-
-    async def _answer(self, line: bytes) -> Answer:
+    def _answer(self, line: bytes) -> Answer | None:
+        """Return the answer to a command; None for one that takes its time."""
         verb = b""
         try:
             verb, argument = split_command(line)
+            if verb in _TAKES_TIME:
+                return None
             if verb in _HTTP_VERBS:
                 return self._refused(verb, replies.NOT_HTTP)
+            answer = self._begin_data(argument) if verb == b"DATA" else self._dialog.answer(verb, argument)
+        except Exception as error:
+            return self._failed(verb, error)
+        self._wire.heard_at = self.loop.time()
+        return answer
+
+    async def _answer_in_time(self, verb: bytes, argument: bytes) -> Answer:
+        try:
             answer = await self._obey(verb, argument)
-        except CommandFault as fault:
-            return self._refused(verb, fault.reply)
         except ClientLeft:
             raise
-        except Exception:
-            # Ours to mend, not the client's: it hears nothing of the cause and may try again.
-            log.broken("a command could not be answered", exc_info=True)
-            self._dialog.reset()
-            return replies.INTERNAL_FAULT
-        self._reset_timeout()
+        except Exception as error:
+            return self._failed(verb, error)
+        self._wire.heard_at = self.loop.time()
         return answer
 
     async def _obey(self, verb: bytes, argument: bytes) -> Answer:
         match verb:
             case b"DATA":
-                return await self._data(argument)
+                return await self._data()
             case b"BDAT":
                 return await self._chunk(argument)
             case b"AUTH":
                 return await self._log_in(argument)
         return self._dialog.answer(verb, argument)
+
+    def _failed(self, verb: bytes, error: Exception) -> Reply:
+        """Return the answer to a command that could not be obeyed."""
+        if isinstance(error, CommandFault):
+            return self._refused(verb, error.reply)
+        # Ours to mend, not the client's: it hears nothing of the cause and may try again.
+        log.broken("a command could not be answered", exc_info=error)
+        self._dialog.reset()
+        return replies.INTERNAL_FAULT
 
     def _refused(self, verb: bytes, reply: Reply) -> Reply:
         # What is no verb may be anything, a password that came at the wrong moment among it.
@@ -256,13 +309,21 @@ class Session(Connection):
             self._errors += 1
         return replies.TOO_MANY_ERRORS if self._errors >= self._tolerance.errors else reply
 
-    async def _data(self, argument: bytes) -> Reply:
-        envelope, protocol = self._dialog.envelope_for_data(argument), self._dialog.protocol
+    def _begin_data(self, argument: bytes) -> Reply:
+        self._begun = (
+            self._dialog.envelope_for_data(argument),
+            self._dialog.protocol,
+            self._house.new_intake(self.loop.time),
+        )
         self._is_in_data = True
+        return replies.START_DATA
+
+    async def _data(self) -> Reply:
+        assert self._begun is not None
+        (envelope, protocol, intake), self._begun = self._begun, None
         try:
-            self._wire.send(bytes(replies.START_DATA))
             open_ = partial(self._open, envelope, protocol)
-            with self._new_intake() as intake, Foresight(intake, open_, self.loop.time) as foresight:
+            with intake, Foresight(intake, open_, self.loop.time) as foresight:
                 content = await self._read_content(read_data(self._wire, intake))
                 return content if isinstance(content, Reply) else await self._submit(foresight.take, content)
         finally:
@@ -274,7 +335,9 @@ class Session(Connection):
         chunk = parse_bdat(argument)
         self._is_in_data = True
         try:
-            content = await self._read_content(self._dialog.chunks(self._new_intake).read(self._wire, chunk))
+            content = await self._read_content(
+                self._dialog.chunks(partial(self._house.new_intake, self.loop.time)).read(self._wire, chunk)
+            )
             if content is None:
                 return replies.chunk_taken(chunk.octets)
             if isinstance(content, Reply):
@@ -299,11 +362,6 @@ class Session(Connection):
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._pausing.wait(), seconds)
 
-    def _new_intake(self) -> Intake:
-        flow = Flow(self._tolerance.least_rate, self.loop.time())
-        house, clock = self._house, self.loop.time
-        return Intake(self._limits.message_size, house.memory, flow, clock, house.new_body, house.turns)
-
     async def _read_content(self, reading: Awaitable[_Read]) -> _Read | Reply:
         try:
             return await reading
@@ -318,12 +376,20 @@ class Session(Connection):
             return replies.LOST_TRACK
 
     def _open(self, envelope: Envelope, protocol: str) -> Submission:
-        return self._desk.open(self._dialog.client, envelope, self._arrival(protocol))
+        now, client = datetime.now(UTC), self._dialog.client
+        arrival = Arrival(
+            helo=self._dialog.hello,
+            peer=client.peer,
+            hostname=self._desk.hostname,
+            protocol=protocol,
+            id=new_id(now),
+            received_at=now,
+            login=client.login,
+        )
+        return self._desk.open(client, envelope, arrival)
 
     async def _submit(self, open_: Callable[[], Submission], content: Content) -> Reply:
         await self._wire.flush()
-        if self.transport is None:
-            raise ClientLeft
         self._submission = open_()
         if self._answer_at is not None:
             self._submission.hurry(max(self._answer_at - self.loop.time(), 0.0))
@@ -331,20 +397,8 @@ class Session(Connection):
             reply = await self._submission.complete(content)
         finally:
             self._submission = None
-            self._reset_timeout()
+            self._wire.heard_at = self.loop.time()
         if reply.is_success:
             self._errors = 0
             self._commands.forgive()
         return reply
-
-    def _arrival(self, protocol: str) -> Arrival:
-        now = datetime.now(UTC)
-        return Arrival(
-            helo=self._dialog.hello,
-            peer=self._dialog.client.peer,
-            hostname=self._desk.hostname,
-            protocol=protocol,
-            id=new_id(now),
-            received_at=now,
-            login=self._dialog.client.login,
-        )

@@ -15,13 +15,17 @@ import idna
 # RFC 5321 section 4.5.3.1.3: a path is at most 256 octets with its angle brackets. The smaller limits of 4.5.3.1.1
 # and .2 are left to the receiving server: the RFC asks for no limits where possible, and VERP senders pass 64.
 _MOST_OCTETS = 254
-_ATEXT = r"A-Za-z0-9!#$%&'*+/=?^_`{|}~\-\u0080-\U0010FFFF"
-_DOT_STRING = re.compile(rf"[{_ATEXT}]+(?:\.[{_ATEXT}]+)*")
+# A class that holds all beyond ASCII says what of ASCII it does not hold: Python compiles that ten times as fast, and
+# `relay sendmail` is started for every mail.
+_ATEXT = r'[^\x00-\x20"(),.:;<>@\[\\\]\x7f]'
+_DOT_STRING = re.compile(rf"{_ATEXT}+(?:\.{_ATEXT}+)*")
 # RFC 5321: qtextSMTP = %d32-33 / %d35-91 / %d93-126; quoted-pairSMTP = %d92 %d32-126.
-_QUOTED_STRING = re.compile(r'"(?:[ !#-\[\]-~\u0080-\U0010FFFF]|\\[ -~])*"')
+_QUOTED_STRING = re.compile(r'"(?:[^\x00-\x1f"\\\x7f]|\\[ -~])*"')
 _QUOTED_PAIR = re.compile(r"\\(.)")
 # "_" is no host name letter, but domains with it send and receive mail, and every large server accepts it.
-_LABEL = re.compile(r"[A-Za-z0-9_\u0080-\U0010FFFF](?:[A-Za-z0-9_\-\u0080-\U0010FFFF]*[A-Za-z0-9_\u0080-\U0010FFFF])?")
+_LETTER = r"[^\x00-/:-@\[-^`{-\x7f]"  # A-Z, a-z, 0-9, "_", and all beyond ASCII
+_LETTER_OR_HYPHEN = r"[^\x00-,./:-@\[-^`{-\x7f]"
+_LABEL = re.compile(rf"{_LETTER}(?:{_LETTER_OR_HYPHEN}*{_LETTER})?")
 # C1 controls, line and paragraph separators, and lone surrogates are in no name; a terminal or a log would act on them.
 _FORBIDDEN = re.compile("[\\x00-\\x1f\\x7f-\\x9f\u2028\u2029\ud800-\udfff]")
 
@@ -50,6 +54,7 @@ class Address:
             raise AddressError(f"an address is at most {_MOST_OCTETS} octets")
 
     @classmethod
+    @lru_cache(maxsize=4096)  # the same few senders, and often the same customers, all day long
     def parse(cls, text: str) -> "Address":
         """Return the address in `text` (no angle brackets, no display name). Raises AddressError."""
         if _FORBIDDEN.search(text):

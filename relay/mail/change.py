@@ -1,6 +1,6 @@
 """What was changed in a header, in words for people: the journey, the log and `relay route` show it."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from relay.mail.header import Field, Header
@@ -56,15 +56,24 @@ def changes_between(before: Header, after: Header, keys: Iterable[str]) -> tuple
     """Return what differs in the fields of these names (lower case), in their order."""
     if before is after:
         return ()
-    pairs = ((before.get_all(key), after.get_all(key)) for key in keys)
-    return tuple(_change(old, new) for old, new in pairs if old != new)
+    wanted = tuple(keys)
+    was, now = _by_key(before, wanted), _by_key(after, wanted)
+    return tuple([_change(was.get(key, []), now.get(key, [])) for key in wanted if was.get(key) != now.get(key)])
 
 
-def _change(old: tuple[Field, ...], new: tuple[Field, ...]) -> Change:
+def _by_key(header: Header, keys: tuple[str, ...]) -> dict[str, list[Field]]:
+    found: dict[str, list[Field]] = {}
+    for item in header.fields:
+        if item.key in keys:
+            found.setdefault(item.key, []).append(item)
+    return found
+
+
+def _change(old: Sequence[Field], new: Sequence[Field]) -> Change:
     return Change((new or old)[0].name, _shown(old), _shown(new))
 
 
-def _shown(fields: tuple[Field, ...]) -> str:
-    values = (item.text[: 2 * _MOST_SHOWN] for item in fields[:_MOST_FIELDS])
-    shown = ", ".join(clean_text(decode_words(value)) for value in values)
+def _shown(fields: Sequence[Field]) -> str:
+    values = [item.text[: 2 * _MOST_SHOWN] for item in fields[:_MOST_FIELDS]]
+    shown = ", ".join([clean_text(decode_words(value)) for value in values])
     return shown if len(shown) <= _MOST_SHOWN else shown[:_MOST_SHOWN] + "..."

@@ -6,7 +6,8 @@ SECURITY: Python's own parser stops reading, or sees other fields, at the lines 
 
 import re
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import NamedTuple
 
 from relay.mail.content import ContentRefused
 from relay.mail.reply import Reply, clean_text
@@ -19,20 +20,24 @@ _MOST_FIELDS = 10_000
 _SHOWN_OCTETS = 40
 
 
-@dataclass(frozen=True, slots=True)
-class Field:
-    """One header field: `raw` is the whole of it with its folds and its CRLF; `key` is its name in lower case."""
+class Field(NamedTuple):
+    """One header field: `raw` is the whole of it with its folds and its CRLF; `key` is its name in lower case.
+
+    A tuple, because every message has a dozen of them.
+    """
 
     raw: bytes
-    key: str = field(init=False, compare=False)
+    key: str
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "key", self.raw[: self.raw.index(b":")].decode("ascii").lower())
+    @classmethod
+    def of(cls, raw: bytes) -> "Field":
+        """Return the field that these octets are."""
+        return cls(raw, _key(raw.partition(b":")[0]))
 
     @classmethod
     def make(cls, name: str, value: str) -> "Field":
         """Return a new field, folded where it is long. `value` is one line."""
-        return cls(fold(name, value))
+        return cls(fold(name, value), name.lower())
 
     @property
     def name(self) -> str:
@@ -42,8 +47,8 @@ class Field:
     @property
     def value(self) -> bytes:
         """What follows the colon, unfolded (RFC 5322 section 2.2.3), without white space at its ends."""
-        value = self.raw[self.raw.index(b":") + 1 :]
-        return _FOLD.sub(b"", value).strip(b" \t\r\n")
+        value = self.raw.partition(b":")[2]
+        return (_FOLD.sub(b"", value) if value.count(b"\n") > 1 else value).strip(b" \t\r\n")
 
     @property
     def text(self) -> str:
@@ -69,7 +74,7 @@ class Header:
             match = _FIELD.match(block, position)
             if match is None:
                 raise _no_field(block, position)
-            fields.append(Field(match[0]))
+            fields.append(Field(match[0], _key(match[1])))
             position = match.end()
         if len(fields) > _MOST_FIELDS:
             raise ContentRefused(Reply(552, "5.3.4", f"the header block has over {_MOST_FIELDS} fields"))
@@ -81,6 +86,10 @@ class Header:
     def get_all(self, key: str) -> tuple[Field, ...]:
         """Return the fields of a name, given in lower case."""
         return tuple([item for item in self.fields if item.key == key])
+
+    def has_value(self, key: str) -> bool:
+        """Tell whether a field of this name, given in lower case, is more than empty."""
+        return any(item.value for item in self.get_all(key))
 
     def with_field(self, new: Field) -> "Header":
         """Return the header with this field in place of the first of its name and without the others of that name.
@@ -109,6 +118,10 @@ class Header:
         """Return the header without the fields of which this is true; the same header where there are none."""
         kept = tuple([item for item in self.fields if not is_unwanted(item)])
         return self if len(kept) == len(self.fields) else Header(kept)
+
+
+def _key(name: bytes) -> str:
+    return name.decode("ascii").lower()
 
 
 def decode_octets(value: bytes) -> str:

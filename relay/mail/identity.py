@@ -126,6 +126,6 @@ def _is_good_sender(fields: tuple[Field, ...], alignment: Alignment) -> bool:
 
 
 def _with_reply_to(header: Header, alignment: Alignment) -> Header:
-    if alignment.reply_to is None or any(item.value for item in header.get_all("reply-to")):
+    if alignment.reply_to is None or header.has_value("reply-to"):
         return header
     return header.with_field(Field.make("Reply-To", str(alignment.reply_to)))

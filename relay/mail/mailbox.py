@@ -9,6 +9,7 @@ import re
 import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 
 from relay.mail.address import Address, AddressError
@@ -50,6 +51,7 @@ class Mailbox:
         return f"{write_phrase(self.display)} <{self.address}>" if self.display else str(self.address)
 
 
+@lru_cache(maxsize=1024)  # a sender's messages mostly bear the same From
 def parse_from(value: bytes) -> Mailbox:
     """Return the one mailbox in a field's unfolded value. Raises MailboxFault."""
     if len(value) > _MOST_OCTETS:

@@ -15,7 +15,7 @@ _HEXCHAR = re.compile(r"\+([0-9A-F]{2})")
 _NOT_XCHAR = re.compile(r"[^!-*,-<>-~]")
 _PRINTABLE = re.compile(r"[ -~]*")
 # RFC 6533 section 3: UTF-8 without space, "+", "=" and backslash, which are written as \x{HEX}.
-_UTF8_TEXT = re.compile(r"(?:[!-*,-<>-\[\]-~\u0080-\U0010FFFF]|\\x\{[0-9A-F]{2,6}\})*")
+_UTF8_TEXT = re.compile(r"(?:[^\x00-\x20+=\\\x7f]|\\x\{[0-9A-F]{2,6}\})*")
 _EMBEDDED = re.compile(r"\\x\{([0-9A-F]{2,6})\}")
 _NOT_ASCII = re.compile(r"[^\x00-\x7f]")
 _UNPRINTABLE = re.compile("[\\x00-\\x1f\\x7f-\\x9f\u2028\u2029\ud800-\udfff]")

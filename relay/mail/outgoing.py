@@ -54,9 +54,9 @@ def compose(
 
 def _completed(header: Header, arrival: Arrival, alignment: Alignment) -> Header:
     """Add Date and Message-ID where they are missing or empty (RFC 6409 sections 8.2 and 8.3)."""
-    if not any(item.value for item in header.get_all("date")):
+    if not header.has_value("date"):
         header = header.with_field(Field.make("Date", format_date(arrival.received_at)))
-    if not any(item.value for item in header.get_all("message-id")):
+    if not header.has_value("message-id"):
         # Not the identity's domain where there is a sender: another server may be chosen before the next attempt.
         domain_of = alignment.sender or alignment.identity
         header = header.with_field(Field.make("Message-ID", message_id(arrival.id, domain_of)))

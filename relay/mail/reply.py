@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 _ENHANCED = re.compile(r"([245])\.([0-9]{1,3})\.([0-9]{1,3})")
 _TEXT_WITH_ENHANCED = re.compile(r"([245]\.[0-9]{1,3}\.[0-9]{1,3})(?:\s+|$)(.*)", re.DOTALL)
+_LINE_END = re.compile(r"[\r\n]+")
 # RFC 5321 section 4.2: reply text is printable; anything under 0x20 would forge a line. Python and log readers end
 # lines at C1's NEL and at Unicode's separators too, and terminals obey C1 as they obey escape sequences.
 _LINE_CONTROLS = "\\x00-\\x1f\\x7f-\\x9f\u2028\u2029"
@@ -42,11 +43,11 @@ class Reply:
         `text` may hold several lines ("\\n" between them) and the enhanced code in front of each. Where the server
         gave no enhanced code, or one of another class, X.0.0 of the code's class stands for it (RFC 3463: "other").
         """
-        lines = [_split_enhanced(line) for line in re.split(r"[\r\n]+", text)]
+        lines = [_split_enhanced(line) for line in _LINE_END.split(text)]
         enhanced = next((found for found, _ in lines if found and found[0] == str(code)[0]), "")
         if not enhanced and code >= 400:
             enhanced = f"{code // 100}.0.0"
-        words = " ".join(clean for _, line in lines if (clean := clean_text(line)))
+        words = " ".join(filter(None, [clean_text(line) for _, line in lines]))
         return cls(code, enhanced, words)
 
     @property
@@ -65,6 +66,8 @@ class Reply:
         return self.code >= 500
 
     def __str__(self) -> str:
+        if self.enhanced and self.text:  # as nearly all, and several for each message
+            return f"{self.code} {self.enhanced} {self.text}"
         return " ".join(part for part in (str(self.code), self.enhanced, self.text) if part)
 
     def __bytes__(self) -> bytes:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 
 from relay.mail.change import Change, changes_between
 from relay.mail.header import Field, Header
@@ -58,15 +59,28 @@ def apply_script(
 
     Raises ValueError for a rule that the directory must not let through.
     """
-    for name in (*set_headers, *remove_headers):
-        if is_forbidden(name) or not valid_field_name(name):
-            raise ValueError(f"a script cannot change {name!r}")
-    removed = [name.lower() for name in remove_headers]
+    removed = [_key(name) for name in remove_headers]
+    fields = [_field(name, value) for name, value in set_headers.items()]
     applied = header.without(removed) if removed else header
-    for name, value in set_headers.items():
-        if not valid_field_value(value):
-            raise ValueError(f"{name!r} cannot hold {value!r}")
-        text = value.strip()
-        applied = applied.with_field(Field.make(name, text if text.isascii() else encode_words(text)))
-    keys = dict.fromkeys((*removed, *(name.lower() for name in set_headers)))
-    return applied, changes_between(header, applied, keys)
+    for field in fields:
+        applied = applied.with_field(field)
+    return applied, changes_between(header, applied, dict.fromkeys((*removed, *(field.key for field in fields))))
+
+
+# Every message of a channel has the same rules.
+
+
+@lru_cache(maxsize=1024)
+def _key(name: str) -> str:
+    if is_forbidden(name) or not valid_field_name(name):
+        raise ValueError(f"a script cannot change {name!r}")
+    return name.lower()
+
+
+@lru_cache(maxsize=1024)
+def _field(name: str, value: str) -> Field:
+    _key(name)
+    if not valid_field_value(value):
+        raise ValueError(f"{name!r} cannot hold {value!r}")
+    text = value.strip()
+    return Field.make(name, text if text.isascii() else encode_words(text))

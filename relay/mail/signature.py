@@ -34,8 +34,9 @@ def remove_broken_signatures(header: Header, changed: Collection[str]) -> tuple[
 
 
 def _without_broken(header: Header, changed: Collection[str]) -> Header:
-    received = len(header.get_all("received"))
-    broken = {item for item in header.fields if item.key in _SIGNATURES and _is_broken(item, changed, received)}
+    signatures = [item for item in header.fields if item.key in _SIGNATURES]
+    received = len(header.get_all("received")) if signatures else 0
+    broken = {item for item in signatures if _is_broken(item, changed, received)}
     if not broken:
         return header
     # A seal covers all sets below its own: above a set that goes none can stand.

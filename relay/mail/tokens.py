@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~\-.\u0080-\U0010FFFF]++"
+ATOM = r'[^\x00-\x20"(),:;<>@\[\\\]\x7f]++'  # atext of RFC 5322 and RFC 6532, and dots
 QUOTED = r'"(?:[^"\\]|\\.)*+"'
 CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _TOKEN = re.compile(rf"(?P<space>[ \t]+)|(?P<word>{ATOM}|{QUOTED})|(?P<literal>\[[^\[\]\\]*\])|(?P<special>[<>@,:;])")

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, TypeAdapter, ValidationError
-from scramp.utils import ScramException, saslprep
 
 from relay.secrets.login_hash import BASE64, PasswordHash, hash_password
 from relay.secrets.sources import SecretUnavailable
@@ -83,6 +82,8 @@ def prepare(password: str) -> str:
 def _prepared(password: str) -> str:
     if password.isascii():  # which SASLprep leaves as it is, only slower
         return password
+    from scramp.utils import ScramException, saslprep  # noqa: PLC0415  2 MB, for those who log in
+
     try:
         return str(saslprep(password))
     except ScramException:

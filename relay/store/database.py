@@ -69,7 +69,7 @@ class Database:
     async def check(self) -> None:
         """Look for damage before anything is promised. Raises StoreCorrupt, and StoreError."""
         with named_faults(self._path):
-            found = await asyncio.to_thread(_damage, self._path)
+            found = await asyncio.to_thread(find_damage, self._path)
         if found:
             raise damaged(self._path, found)
 
@@ -154,7 +154,7 @@ def _let_shrink(path: Path) -> None:
             connection.execute(f"PRAGMA {pragma}")
 
 
-def _damage(path: Path) -> str:
+def find_damage(path: Path) -> str:
     """Return what is wrong with the structure of the file in SQLite's words, "" where nothing is found."""
     is_small = path.stat().st_size <= _CHECKED_OCTETS
     checks = ("quick_check(1)",) if is_small else tuple(f"quick_check({table})" for table in _RULING_TABLES)

@@ -1,14 +1,23 @@
 """Bringing a store's schema up to date, and telling a store that is not ours or too new.
 
-Alembic is imported only where there is something to do: it takes longer than the rest of a start.
+Alembic is imported only where there is something to bring: it takes a third of a second and 13 MB. A new store gets the
+tables as they are after the last migration; tests compare them with what the migrations make.
 """
 
 from pathlib import Path
 
-from sqlalchemy import Connection, inspect, text
+from sqlalchemy import Column, Connection, MetaData, PrimaryKeyConstraint, String, Table, insert, inspect, text
 
 from relay.store.errors import StoreCorrupt, StoreNewer
-from relay.store.tables import HEAD
+from relay.store.tables import HEAD, metadata
+
+# Where Alembic keeps the revision.
+_VERSION = Table(
+    "alembic_version",
+    MetaData(),
+    Column("version_num", String(32), nullable=False),
+    PrimaryKeyConstraint("version_num", name="alembic_version_pkc"),
+)
 
 
 def is_current(connection: Connection) -> bool:
@@ -24,12 +33,21 @@ def upgrade(connection: Connection, path: Path) -> None:
     revision = _revision(connection)
     if revision == HEAD:  # another process was faster
         return
-    if revision is None and inspect(connection).get_table_names():
+    if revision is not None:
+        _migrate(connection, revision, path)
+    elif inspect(connection).get_table_names():
         raise StoreCorrupt(f"the store {path} is a database of another program; move it away, or name another file")
-    _migrate(connection, revision, path)
+    else:
+        _make(connection)
 
 
-def _migrate(connection: Connection, revision: str | None, path: Path) -> None:
+def _make(connection: Connection) -> None:
+    metadata.create_all(connection)
+    _VERSION.create(connection, checkfirst=True)
+    connection.execute(insert(_VERSION).values(version_num=HEAD))
+
+
+def _migrate(connection: Connection, revision: str, path: Path) -> None:
     from alembic import command  # noqa: PLC0415 - see above
     from alembic.config import Config  # noqa: PLC0415
     from alembic.script import ScriptDirectory  # noqa: PLC0415
@@ -39,7 +57,7 @@ def _migrate(connection: Connection, revision: str | None, path: Path) -> None:
     config.set_main_option("script_location", str(folder).replace("%", "%%"))
     config.set_main_option("path_separator", "os")
     known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
-    if revision is not None and revision not in known:
+    if revision not in known:
         raise StoreNewer(
             f"the store {path} was made by a newer relay (schema {revision}, and this one knows {HEAD}); "
             "run that version again, or put back a backup from before it"

@@ -24,6 +24,8 @@ from sqlalchemy import (
     and_,
     false,
 )
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.schema import CreateIndex
 from sqlalchemy.types import TypeDecorator
 
 HEAD = "0008"
@@ -140,6 +142,15 @@ is_held = messages.c.held_by.is_not(None)
 is_open = messages.c.finished.is_(None)
 is_finished = messages.c.finished.is_not(None)
 
+
+@compiles(CreateIndex, "postgresql")
+def _with_condition(create: CreateIndex, compiler: Any, **options: Any) -> str:
+    """Say to PostgreSQL the condition that SQLite is told. `postgresql_where` would load its dialect everywhere."""
+    conditions = create.element.dialect_options
+    conditions["postgresql"]["where"] = conditions["sqlite"]["where"]
+    return str(compiler.visit_create_index(create, **options))
+
+
 # The columns of a condition stand in its index too: without them SQLite looks at every row for them.
 Index(
     "ix_messages_waiting",
@@ -148,16 +159,14 @@ Index(
     messages.c.id,
     messages.c.lease_owner,
     sqlite_where=is_waiting,
-    postgresql_where=is_waiting,
 )
-Index("ix_messages_leased", messages.c.lease_owner, sqlite_where=is_leased, postgresql_where=is_leased)
+Index("ix_messages_leased", messages.c.lease_owner, sqlite_where=is_leased)
 Index(
     "ix_messages_held",
     messages.c.held_by,
     messages.c.id,
     messages.c.profile,
     sqlite_where=is_held,
-    postgresql_where=is_held,
 )
 # What is in the queue, to be counted by state and to be listed by age, without a look at the history.
 Index(
@@ -165,7 +174,6 @@ Index(
     messages.c.state,
     messages.c.finished,
     sqlite_where=is_open,
-    postgresql_where=is_open,
 )
 Index(
     "ix_messages_open",
@@ -175,7 +183,6 @@ Index(
     messages.c.state,
     messages.c.finished,
     sqlite_where=is_open,
-    postgresql_where=is_open,
 )
 # The history: the newest of all, of a state, of a sender, of a profile.
 Index("ix_messages_created", messages.c.created, messages.c.id)
@@ -183,7 +190,7 @@ Index("ix_messages_state", messages.c.state, messages.c.created, messages.c.id)
 Index("ix_messages_sender_key", messages.c.sender_key, messages.c.created, messages.c.id)
 Index("ix_messages_profile", messages.c.profile, messages.c.created, messages.c.id)
 Index("ix_messages_message_id", messages.c.message_id)
-Index("ix_messages_finished", messages.c.finished, sqlite_where=is_finished, postgresql_where=is_finished)
+Index("ix_messages_finished", messages.c.finished, sqlite_where=is_finished)
 
 
 def _message_key() -> Column[str]:

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from aiosmtplib.response import SMTPResponse
 
+from relay.mail.reply import Reply
 from relay.upstream.outcome import Failure
 from relay.upstream.phase import Phase
 
@@ -38,6 +39,12 @@ class Answers:
         is_last = len(self.responses) == len(group)
         most = 399 if is_last else 299
         return 200 <= response.code <= most or (400 <= response.code <= 599 and response.code != 421)
+
+    @property
+    def last(self) -> Reply:
+        """The last answer; there is one where nothing has failed."""
+        response = self.responses[-1]
+        return Reply.of_upstream(response.code, response.message)
 
     @property
     def is_invited(self) -> bool:

@@ -16,7 +16,6 @@ from relay.directory.model import Auth
 from relay.upstream.bearer import oauthbearer, refusal_words, xoauth2
 from relay.upstream.exchange import Exchange, ExchangeStopped
 from relay.upstream.outcome import Failure
-from relay.upstream.scram import scram_sha_256
 
 _UNPROVEN = "the server says that the login is good, and did not prove that it knows the password"
 # What may be a piece of base64 or of a token: a server that repeats a long line may cut it.
@@ -163,8 +162,14 @@ def _cram_md5(username: str, password: str) -> Exchange:
     yield auth_crammd5_verify(username, password, challenge)
 
 
+def _scram_sha_256(username: str, password: str) -> Exchange:
+    from relay.upstream.scram import scram_sha_256  # noqa: PLC0415  2 MB, for the few servers that have it
+
+    yield from scram_sha_256(username, password)
+
+
 MECHANISMS = (
-    Mechanism(name="SCRAM-SHA-256", auth=Auth.SCRAM_SHA_256, exchange=scram_sha_256, is_mutual=True),
+    Mechanism(name="SCRAM-SHA-256", auth=Auth.SCRAM_SHA_256, exchange=_scram_sha_256, is_mutual=True),
     Mechanism(name="CRAM-MD5", auth=Auth.CRAM_MD5, exchange=_cram_md5),
     Mechanism(name="PLAIN", auth=Auth.PLAIN, exchange=_plain, shows_secret=True),
     Mechanism(name="LOGIN", auth=Auth.LOGIN, exchange=_login, shows_secret=True),

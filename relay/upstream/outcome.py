@@ -73,6 +73,11 @@ class Outcome:
             raise ValueError("a transfer is either accepted or has failed")
 
     @property
+    def is_complete(self) -> bool:
+        """Whether the server has the message for every recipient."""
+        return self.failure is None and not self.refused
+
+    @property
     def first_failure(self) -> Failure | None:
         """What went wrong, or at the first recipient; recipients whose turn is still to come are no failure."""
         return self.failure or next((each for each in self.refused.values() if each.from_server), None)

@@ -43,10 +43,10 @@ async def mail(connection: Connection, transfer: Transfer) -> Reply:
 async def rcpt(connection: Connection, transfer: Transfer, index: int) -> Reply:
     """RCPT for one recipient of the transfer. Raises Failed."""
     envelope = _Envelope(connection, transfer)
-    reply = await envelope.ask(naming(connection, transfer, index))
+    answers = await envelope.ask(naming(connection, transfer, index))
     if index in envelope.refused:
         raise Failed(envelope.refused[index])
-    return reply
+    return answers.last
 
 
 async def data(connection: Connection, transfer: Transfer) -> Reply:
@@ -70,7 +70,7 @@ class _Envelope:
         *before, mail_ = self._opening()
         for command in before:
             await self.ask(command)
-        return await self.ask(mail_)
+        return (await self.ask(mail_)).last
 
     async def announce(self) -> None:
         """All that goes before the message. Raises Failed where nobody may have it."""
@@ -100,8 +100,8 @@ class _Envelope:
         if needs_data:
             await self.ask(DATA)
 
-    async def ask(self, *group: Command) -> Reply:
-        """Send a group in one go, judge what is answered, and return the last answer.
+    async def ask(self, *group: Command) -> Answers:
+        """Send a group in one go, judge what is answered, and return it.
 
         Raises Failed where nobody may have the message.
         """
@@ -116,8 +116,7 @@ class _Envelope:
             if answers.is_invited:
                 connection.abort()  # RFC 2920 section 3.1: whatever is said now is a message
             raise
-        last = answers.responses[-1]
-        return Reply.of_upstream(last.code, last.message)
+        return answers
 
     def _opening(self) -> list[Command]:
         self._connection.progress.phase = Phase.MAIL

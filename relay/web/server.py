@@ -1,7 +1,8 @@
 """The pages' own listening socket: opened where `[web] address` says, and again when another program frees it.
 
-Mail does not wait for the pages: an address that is taken is said in the log and in `relay status`, and tried again,
-and what the pages stand on, which takes a second to load and make, is made in a thread. Who comes meanwhile waits.
+Mail does not wait for the pages: an address that is taken is said in the log and in `relay status`, and tried again.
+What the pages stand on takes most of a second to load and make, and 20 MB. So it is made when somebody first comes, in
+a thread; who comes meanwhile waits.
 """
 
 import asyncio
@@ -13,8 +14,10 @@ from typing import Any
 from starlette.types import ASGIApp
 
 from relay import log
+from relay.collector import Collector
 from relay.control.http import HttpServer
 from relay.endpoint import TcpAddress
+from relay.turns import in_short_turns
 from relay.web.protocol import WebProtocol
 
 _RETRY_SECONDS = 5.0
@@ -33,11 +36,12 @@ class WebServer:
         self.trouble = ""
 
     async def start(self) -> None:
-        """Take the address now, or say why not and go on trying. The pages answer a moment later."""
+        """Take the address now, or say why not and go on trying."""
         listening = await self._take_address()
         if listening is None:
             log.broken(f"the web pages are not open: {self.trouble}")
         self._task = asyncio.create_task(self._open(listening), name="web")
+        await asyncio.sleep(0)  # from its first step on it closes the socket, however it ends
 
     async def stop(self) -> None:
         """Finish the requests that run, for at most a second, and close."""
@@ -54,12 +58,11 @@ class WebServer:
         return {"address": str(self.address) if self.address else None, "trouble": self.trouble}
 
     async def _open(self, listening: socket.socket | None) -> None:
-        """Serve as soon as there are an address and an application."""
-        is_late = listening is None
-        while listening is None:
-            await asyncio.sleep(_RETRY_SECONDS)
-            listening = await self._take_address()
+        """Serve as soon as there is an address, and somebody asks."""
+        if listening is None:
+            listening = await self._late_address()
         try:
+            await _somebody(listening)
             await self._serve(listening)
         except Exception as error:  # whatever it is, mail goes on
             listening.close()
@@ -68,13 +71,19 @@ class WebServer:
         except BaseException:
             listening.close()
             raise
-        else:
-            if is_late:
-                log.warned(f"the web pages are open now at {self.address}")
+
+    async def _late_address(self) -> socket.socket:
+        listening = None
+        while listening is None:
+            await asyncio.sleep(_RETRY_SECONDS)
+            listening = await self._take_address()
+        log.warned(f"the web pages are open now at {self.address}")
+        return listening
 
     async def _serve(self, listening: socket.socket) -> None:
         assert self.address is not None
-        app = await asyncio.to_thread(self._make_app, self.address)
+        async with Collector().at_rest():  # a look at all that is there would hold up a message afterwards
+            app = await in_short_turns(self._make_app, self.address)
         self._server = HttpServer(app, "web", WebProtocol)
         await self._server.start(listening)
 
@@ -88,6 +97,17 @@ class WebServer:
         self.address = TcpAddress(self._wanted.host, listening.getsockname()[1])
         self.trouble = ""
         return listening
+
+
+async def _somebody(listening: socket.socket) -> None:
+    """Wait until somebody connects. The connection is left to the server."""
+    loop = asyncio.get_running_loop()
+    came = asyncio.Event()
+    loop.add_reader(listening, came.set)
+    try:
+        await came.wait()
+    finally:
+        loop.remove_reader(listening)
 
 
 async def _listen(address: TcpAddress) -> socket.socket:

@@ -10,7 +10,7 @@ from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 
-from tests.bench import figures, growth, machine, report
+from tests.bench import figures, growth, machine, report, size
 from tests.bench.contenders import contender
 from tests.bench.loads import (
     AUTO,
@@ -31,13 +31,15 @@ from tests.bench.upstreams import Certificate
 from tests.peers.system import private_folder
 
 _GROWTH = "growth"
+_SIZE = "size"
+_ROUNDS = 5  # of starts and commands
 
 
 def main(arguments: Sequence[str]) -> int:
     """Run the bench. Returns 0 where every message came through, reached or not, else 1."""
     parser = _parser()
     options = parser.parse_args(arguments)
-    loads = _shaped([LOADS[name] for name in options.loads if name != _GROWTH], options)
+    loads = _shaped([LOADS[name] for name in options.loads if name in LOADS], options)
     if os.geteuid() and any(POSTFIX in load.relays for load in loads):
         parser.error("Postfix starts only as root; leave it out by --relays none,floor,auto,queued")
     here = machine.look()
@@ -48,12 +50,22 @@ def main(arguments: Sequence[str]) -> int:
         say("This machine is busy with something else: the figures are rough.\n")
     with private_folder("bench") as folder:
         runs, is_whole = _run_all(loads, options, Certificate.make(folder))
+    lines = _sizes(options) if _SIZE in options.loads else []
     wanted = {load.name for load in loads}
     if judgements := [figures.judge(goal, runs) for goal in GOALS if goal.load in wanted]:
         say(f"{report.of_goals(judgements)}\n")
     if options.json:
         options.json.parent.mkdir(parents=True, exist_ok=True)
-        options.json.write_text(json.dumps({"machine": asdict(here), "runs": [asdict(run) for run in runs]}, indent=1))
+        options.json.write_text(
+            json.dumps(
+                {
+                    "machine": asdict(here),
+                    "runs": [asdict(run) for run in runs],
+                    "size": [asdict(line) for line in lines],
+                },
+                indent=1,
+            )
+        )
     say("The upstreams got every message once." if is_whole else "Some of it failed, see above.")
     return 0 if is_whole else 1
 
@@ -112,6 +124,13 @@ def _by_profiles(load: Load, options: argparse.Namespace, certificate: Certifica
     return runs
 
 
+def _sizes(options: argparse.Namespace) -> list[size.Line]:
+    rounds = 1 if options.quick else options.rounds or _ROUNDS
+    lines = size.measure(rounds, size.AGENTS // 10 if options.quick else size.AGENTS, tell)
+    say(f"{report.of_size(lines)}\n")
+    return lines
+
+
 def _shaped(loads: Sequence[Load], options: argparse.Namespace) -> list[Load]:
     """Return the loads as the options want them."""
     if options.quick:
@@ -125,7 +144,7 @@ def _shaped(loads: Sequence[Load], options: argparse.Namespace) -> list[Load]:
 
 def _load_names(text: str) -> list[str]:
     """Read names of loads and groups. Raises ArgumentTypeError."""
-    groups = {**GROUPS, _GROWTH: [_GROWTH], "default": [*GROUPS["must"], _GROWTH]}
+    groups = {**GROUPS, _GROWTH: [_GROWTH], _SIZE: [_SIZE], "default": [*GROUPS["must"], _GROWTH, _SIZE]}
     names: list[str] = []
     for word in text.replace(",", " ").split():
         if word not in groups and word not in LOADS:
@@ -147,7 +166,7 @@ def _parser() -> argparse.ArgumentParser:
         "--loads",
         type=_load_names,
         default="default",
-        help="names of loads, or must, growth, all; default: must and growth",
+        help="names of loads, or must, growth, size, all; default: must, growth and size",
     )
     parser.add_argument("--relays", type=_relay_names, help=f"which of {', '.join(RELAYS)}; default: the load's own")
     parser.add_argument("--rounds", type=int, help="rounds of each load; default: the load's own")

@@ -31,7 +31,7 @@ def with_waiting(sizes: Sequence[int], load: Load, certificate: Certificate, tel
             upstream = _upstream(stack, certificate)
             relay = stack.enter_context(made_relay(_two_channels(upstream), AUTO))
             tell(f"growth: {size:,} messages are put into a queue")
-            _fill(relay, size)
+            fill(relay, size)
             relay.start()
             pairs += [(load, of_relay(f"{size} {mode}", relay, upstream, f"{mode}@{DOMAIN}")) for mode in MODES]
         return measure(pairs, tell)
@@ -64,7 +64,7 @@ def _agents(upstream: Running, size: int) -> dict[str, Any]:
     return {**one_server(upstream.port), "agents": {f"agent{n}": {"address": sender(n)} for n in range(size)}}
 
 
-def _fill(relay: Relay, size: int) -> None:
+def fill(relay: Relay, size: int) -> None:
     """Store messages of both channels, none of them due, while the relay does not run."""
 
     async def add() -> None:

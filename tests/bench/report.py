@@ -6,6 +6,7 @@ from tests.bench import figures
 from tests.bench.figures import Judgement, Spread
 from tests.bench.loads import FLAT, LOADS, POSTFIX, Load
 from tests.bench.rounds import Run
+from tests.bench.size import Line
 
 _NONE = "-"
 
@@ -89,6 +90,17 @@ def of_growth(title: str, sizes: Sequence[int], runs: Sequence[Run], modes: Sequ
             )
     headings = [title, "messages/s", "CPU ms/message", "rate : first", "CPU : first", f"within {FLAT:.0%}"]
     return f"## Growth: {title}\n\n{table(headings, rows)}"
+
+
+def of_size(lines: Sequence[Line]) -> str:
+    """Return what a relay is when little happens."""
+    rows = []
+    for line in lines:
+        spread = Spread(line.median, min(line.values), max(line.values))
+        form = "{:,.0f}" if spread.median >= 100 else "{:.3g}"
+        wanted = f"under {line.bound:g}" if line.bound else _NONE
+        rows.append([line.what, line.unit, wanted, _spread(spread, form), line.verdict])
+    return f"## Start and size\n\n{table(['what', 'unit', 'wanted', 'measured', ''], rows)}"
 
 
 def is_flat(rate: Spread | None, cpu: Spread | None) -> bool:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import structlog
 
+from relay import log
 from tests.cli.cli_kit import CommandLine
 
 
@@ -14,6 +15,7 @@ def relay(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytes
     """The command line with settings and nothing else yet."""
     monkeypatch.delenv("RELAY_CONFIG", raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr(log, "_LINES", structlog.get_logger())
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     umask = os.umask(0o022)

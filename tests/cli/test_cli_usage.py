@@ -9,6 +9,7 @@ from typer.main import get_command
 from relay import __version__
 from relay.cli.app import app, config_first, run
 from relay.cli.session import Session
+from relay.directory.apart import Apart
 from relay.settings import Settings
 from tests.cli.cli_kit import CommandLine
 
@@ -26,7 +27,7 @@ VERBS = {
     "admin": "add list set password remove",
     "token": "add list remove",
 }
-PLAIN = ("serve", "init", "demo", "check", "status", "route", "doctor", "sendmail")
+PLAIN = ("serve", "init", "demo", "check", "status", "route", "doctor", "sendmail", "backup", "restore")
 COMMANDS = [(name,) for name in PLAIN] + [(noun, verb) for noun, verbs in VERBS.items() for verb in verbs.split()]
 
 
@@ -147,7 +148,8 @@ def test_serve_and_demo_hand_over_and_end_with_the_exit_code(
 ) -> None:
     seen: list[object] = []
 
-    def serve(settings: Settings, settings_file: Path | None) -> int:
+    def serve(settings: Settings, settings_file: Path | None, apart: Apart) -> int:
+        assert isinstance(apart, Apart)
         seen.append((settings.hostname, settings_file))
         return 7
 

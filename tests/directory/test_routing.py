@@ -1,12 +1,17 @@
 """From a sender to its profile and route: one row per sentence of DESIGN section 2."""
 
+import sys
 import tomllib
+from types import FrameType
+from typing import Any
 
 import pytest
 
+from relay.directory import routing as routing_module
 from relay.directory.model import Account, Directory, UnknownSender
 from relay.directory.routing import Route, Routing, Via
 from relay.directory.rules import parse_directory
+from relay.mail.address import Address, domain_key
 from tests.directory.directory_kit import HOUSE, address
 
 
@@ -244,3 +249,73 @@ def test_the_reason_for_a_sender_that_is_nobodys() -> None:
     assert route is not None
     expected = "who@else.example is nobody's address here; it follows the default server 's' without a login"
     assert route.reason == expected
+
+
+def test_a_route_is_made_once_for_each_spelling_of_a_sender(routing: Routing) -> None:
+    first = routing.route(address("jane.doe+x@acme.example"))
+    assert first is not None
+    assert routing.route(address("jane.doe+x@acme.example")) is first
+    other = routing.route(address("Jane.Doe+x@acme.example"))
+    assert other is not None
+    assert other.reason.startswith("Jane.Doe+x@acme.example is ")
+
+
+def test_senders_without_number_do_not_fill_the_memory(house: Directory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(routing_module, "_MOST_ROUTES", 3)
+    routing = Routing(house)
+    for number in range(10):
+        assert routing.route(address(f"jane.doe+{number}@acme.example")) is not None
+        assert 0 < len(routing._routes) <= 3
+
+
+def agents(count: int) -> Routing:
+    """A routing of so many agents, each with an alias; every tenth has a domain."""
+    people = {
+        f"a{n}": {
+            "address": f"a{n}@d{n}.example",
+            "aliases": [f"b{n}@d{n}.example", *([f"@all{n}.example"] if n % 10 == 0 else [])],
+        }
+        for n in range(count)
+    }
+    server = {"host": "h", "username": "m@s.example"}
+    return Routing(parse_directory({"default_server": "s", "servers": {"s": server}, "agents": people}))
+
+
+def lines_of(routing: Routing, sender: str) -> int:
+    """Count the lines of Python that finding a route takes."""
+    count = 0
+    looked_for = address(sender)
+    for cached in (domain_key, Address.parse):
+        cached.cache_clear()  # others may have left more there, or less
+
+    def trace(_frame: FrameType, event: str, _arg: Any) -> Any:
+        nonlocal count
+        count += event == "line"
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        assert routing.route(looked_for) is not None
+    finally:
+        sys.settrace(before)
+    return count
+
+
+@pytest.mark.parametrize("sender", ["a7@d7.example", "b7@d7.example", "a7+tag@d7.example", "any@all0.example"])
+def test_a_route_takes_as_many_steps_among_a_thousand_times_as_many_profiles(sender: str) -> None:
+    small, large = agents(10), agents(10_000)
+    assert lines_of(small, sender) == lines_of(large, sender) > 0
+
+
+def test_what_lookups_leave_behind_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("relay.directory.routing._MOST_OWNERS", 5)
+    many = agents(20)
+    for _ in range(2):
+        for n in range(20):
+            owner = many.owner(address(f"a{n}@d{n}.example"))
+            assert owner is not None
+            assert owner.profile.name == f"a{n}"
+            assert len(many._owners) <= 5
+    again = many.owner(address("a19@d19.example"))
+    assert again is many.owner(address("A19@D19.example"))

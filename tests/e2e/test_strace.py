@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.kills import settings
+from tests.e2e.kills import directory, settings
 from tests.e2e.ledger import REFUSED, Ledger, control
 from tests.peers.fixtures import StartRelay
 from tests.peers.recorder import Recorder
@@ -91,14 +91,17 @@ def test_what_is_promised_is_synced_before_the_250(
     assert trace.is_safe(trace.stored(f"Subject: {NAME}".encode(), trace.greeting), trace.answer)
 
 
+@pytest.mark.parametrize("mode", ["queued", "in line"])
 def test_an_attempt_is_synced_before_it_begins_and_before_its_final_dot(
-    start_relay: StartRelay, recorder: Recorder, tmp_path: Path
+    mode: str, start_relay: StartRelay, recorder: Recorder, tmp_path: Path
 ) -> None:
-    relay = start_relay(one_channel(open_server(recorder.port)), settings("queued"), starts=False)
+    relay = start_relay(directory(mode, recorder.port), settings(mode), starts=False)
     trace = traced(relay, tmp_path / "trace")
     recipient = trace.sent(ENVELOPE)
     stored = trace.stored(f"Subject: {NAME}".encode(), trace.greeting)
-    begun = trace.stored(b"resolve", next(i for i in range(stored, recipient) if trace.calls[i].is_sync))
+    is_with_it = mode == "queued"  # it goes on at once, so its attempt is stored with it
+    first_sync = next(i for i in range(stored, recipient) if trace.calls[i].is_sync)
+    begun = trace.stored(b"resolve", trace.greeting if is_with_it else first_sync)
     assert trace.is_safe(begun, recipient), "the attempt, in its first phase"
     content = trace.sent(f"Subject: {NAME}".encode(), recipient)
     dot = next(i for i in range(content, len(trace.calls)) if trace.calls[i].data == b".\r\n")

@@ -12,38 +12,36 @@ from hypothesis import strategies as st
 
 from relay.listener.commands import (
     CommandFault,
-    MailCommand,
-    RcptCommand,
     parse_hello,
     parse_mail,
     parse_rcpt,
     split_command,
 )
 from relay.mail.address import Address
-from relay.mail.envelope import Body, Recipient
+from relay.mail.envelope import Body, Envelope, Recipient
 from relay.mail.notify import Notify, OriginalRecipient, Return, decode_xtext
 from relay.mail.reply import Reply
 
 SENDER = Address("a", "b.example")
 
 GOOD_MAIL = {
-    b"FROM:<a@b.example>": MailCommand(SENDER),
-    b"from:<a@b.example>": MailCommand(SENDER),
-    b"FROM: <a@b.example>": MailCommand(SENDER),
-    b"FROM:<>": MailCommand(None),
-    b"FROM:<a@b.example> SIZE=123": MailCommand(SENDER, size=123),
-    b"FROM:<a@b.example>  BODY=8BITMIME  SMTPUTF8": MailCommand(SENDER, body=Body.EIGHT_BIT_MIME, smtputf8=True),
-    b"FROM:<a@b.example> body=7bit size=0": MailCommand(SENDER),
-    b"FROM:<a@b.example> AUTH=<>": MailCommand(SENDER),
-    b"FROM:<a@b.example> AUTH=e+3Dmc2@b.example": MailCommand(SENDER),
-    "FROM:<ü@b.example> SMTPUTF8".encode(): MailCommand(Address("ü", "b.example"), smtputf8=True),
-    b"FROM:<a@b.example> ret=hdrs ENVID=a+2Bb": MailCommand(SENDER, ret=Return.HEADERS, envid="a+2Bb"),
-    b"FROM:<a@b.example> RequireTLS": MailCommand(SENDER, require_tls=True),
-    b"FROM:<> RET=FULL": MailCommand(None, ret=Return.FULL),
-    b'FROM:<"a b"@b.example>': MailCommand(Address('"a b"', "b.example")),
-    b'FROM:<"a>\\"b"@b.example> SIZE=1': MailCommand(Address('"a>\\"b"', "b.example"), size=1),
-    b"FROM:<a@[127.0.0.1]>": MailCommand(Address("a", "[127.0.0.1]")),
-    b"FROM:<a@[IPv6:::1]>": MailCommand(Address("a", "[IPv6:::1]")),
+    b"FROM:<a@b.example>": Envelope(SENDER),
+    b"from:<a@b.example>": Envelope(SENDER),
+    b"FROM: <a@b.example>": Envelope(SENDER),
+    b"FROM:<>": Envelope(None),
+    b"FROM:<a@b.example> SIZE=123": Envelope(SENDER, size=123),
+    b"FROM:<a@b.example>  BODY=8BITMIME  SMTPUTF8": Envelope(SENDER, body=Body.EIGHT_BIT_MIME, smtputf8=True),
+    b"FROM:<a@b.example> body=7bit size=0": Envelope(SENDER),
+    b"FROM:<a@b.example> AUTH=<>": Envelope(SENDER),
+    b"FROM:<a@b.example> AUTH=e+3Dmc2@b.example": Envelope(SENDER),
+    "FROM:<ü@b.example> SMTPUTF8".encode(): Envelope(Address("ü", "b.example"), smtputf8=True),
+    b"FROM:<a@b.example> ret=hdrs ENVID=a+2Bb": Envelope(SENDER, ret=Return.HEADERS, envid="a+2Bb"),
+    b"FROM:<a@b.example> RequireTLS": Envelope(SENDER, require_tls=True),
+    b"FROM:<> RET=FULL": Envelope(None, ret=Return.FULL),
+    b'FROM:<"a b"@b.example>': Envelope(Address('"a b"', "b.example")),
+    b'FROM:<"a>\\"b"@b.example> SIZE=1': Envelope(Address('"a>\\"b"', "b.example"), size=1),
+    b"FROM:<a@[127.0.0.1]>": Envelope(Address("a", "[127.0.0.1]")),
+    b"FROM:<a@[IPv6:::1]>": Envelope(Address("a", "[IPv6:::1]")),
 }
 
 
@@ -108,12 +106,12 @@ def test_an_encoded_word_is_taken_as_it_is_written(local: bytes) -> None:
 
 
 def test_rcpt() -> None:
-    assert parse_rcpt(b"TO:<a@b.example>").recipient == Recipient(SENDER)
-    assert parse_rcpt(b"to: <a@b.example> ").recipient == Recipient(SENDER)
+    assert parse_rcpt(b"TO:<a@b.example>") == Recipient(SENDER)
+    assert parse_rcpt(b"to: <a@b.example> ") == Recipient(SENDER)
 
 
 def test_rcpt_keeps_what_is_asked_about_reports() -> None:
-    recipient = parse_rcpt(b"TO:<a@b.example> orcpt=RFC822;a+2Bb@c.example NOTIFY=Failure,delay").recipient
+    recipient = parse_rcpt(b"TO:<a@b.example> orcpt=RFC822;a+2Bb@c.example NOTIFY=Failure,delay")
     assert recipient == Recipient(SENDER, Notify("Failure,delay"), OriginalRecipient("RFC822", "a+2Bb@c.example"))
 
 
@@ -239,12 +237,12 @@ def test_whatever_comes_a_clean_value_or_a_reply(text: bytes) -> None:
                 assert min(map(ord, str(outcome or "@"))) >= 0x20
 
 
-def outcome_of(parse: Callable[[bytes], MailCommand | RcptCommand], argument: bytes) -> Address | Reply | None:
+def outcome_of(parse: Callable[[bytes], Envelope | Recipient], argument: bytes) -> Address | Reply | None:
     try:
         command = parse(argument)
     except CommandFault as fault:
         return fault.reply
-    return command.sender if isinstance(command, MailCommand) else command.recipient.address
+    return command.sender if isinstance(command, Envelope) else command.address
 
 
 # What a client may put behind "=", with all that decodes to something else: xtext, RFC 6533's escapes, UTF-8.
@@ -280,7 +278,7 @@ def test_no_field_of_mail_holds_a_control_character(parameters: list[tuple[bytes
 def test_no_field_of_rcpt_holds_a_control_character(parameters: list[tuple[bytes, bytes]]) -> None:
     words = b"".join(b" %s=%s" % parameter for parameter in parameters)
     try:
-        recipient = parse_rcpt(b"TO:<a@b.example>" + words).recipient
+        recipient = parse_rcpt(b"TO:<a@b.example>" + words)
     except CommandFault:
         return
     stored = [*recipient.report_parameters(smtputf8=True), *recipient.report_parameters(smtputf8=False)]

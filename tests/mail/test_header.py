@@ -57,10 +57,10 @@ def test_what_is_refused(block: bytes, reply: str) -> None:
 
 
 def test_a_field_shows_its_parts() -> None:
-    item = Field(b"SuBject:  one\r\n two\r\n\tthree \r\n")
+    item = Field.of(b"SuBject:  one\r\n two\r\n\tthree \r\n")
     assert (item.name, item.key, item.value, item.text) == ("SuBject", "subject", b"one two\tthree", "one two\tthree")
-    assert Field(b"A: M\xc3\xbcller\r\n").text == "Müller"
-    assert Field(b"A: M\xfcller\r\n").text == "Müller"
+    assert Field.of(b"A: M\xc3\xbcller\r\n").text == "Müller"
+    assert Field.of(b"A: M\xfcller\r\n").text == "Müller"
 
 
 def test_a_header_is_changed_by_new_values() -> None:

@@ -1,3 +1,4 @@
+import asyncio
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -29,9 +30,21 @@ PACKAGE = Path(relay.__file__).parent
 
 @pytest.fixture
 async def store(tmp_path: Path) -> AsyncIterator[Database]:
+    """A store that is as old as can be, and was brought up to date."""
+    await migrate(tmp_path / "relay.db", "0001")
     database = await open_database(tmp_path / "relay.db")
     yield database
     await database.close()
+
+
+async def migrate(path: Path, revision: str) -> None:
+    """Make a store with the schema of a version of before, by its migrations."""
+    await (await open_database(path)).close()  # with the modes that a store has
+    path.write_bytes(b"")
+    engine = create_engine(f"sqlite:///{path}")
+    with engine.begin() as connection:
+        command.upgrade(migrations(connection=connection), revision)
+    engine.dispose()
 
 
 async def test_the_migrations_make_the_tables(store: Database) -> None:
@@ -63,6 +76,23 @@ async def test_the_migrations_make_the_very_tables_that_the_metadata_says(store:
         for side in (actual, expected)
     ]
     assert clean[0] == clean[1]
+
+
+async def test_a_new_store_is_as_the_migrations_make_it(store: Database, tmp_path: Path) -> None:
+    def made(connection: Connection) -> set[str]:
+        found = connection.execute(text("SELECT sql FROM sqlite_master WHERE name LIKE 'alembic%'"))
+        version = connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one()
+        return {version, *("".join(row.sql.split()) for row in found)}
+
+    fresh = await open_database(tmp_path / "new.db")
+    assert await fresh.read(made) == await store.read(made)
+    assert await fresh.read(names) == await store.read(names)
+    await fresh.close()
+
+
+def names(connection: Connection) -> set[str]:
+    """Everything that has a name in the database."""
+    return set(connection.execute(text("SELECT name FROM sqlite_master")).scalars())
 
 
 def migrations(**attributes: Any) -> Config:
@@ -160,6 +190,8 @@ def test_alembic_is_imported_only_for_a_migration(tmp_path: Path) -> None:
         command = [sys.executable, "-c", SAYS_WHETHER_ALEMBIC_IS_THERE, str(tmp_path / "relay.db")]
         return subprocess.run(command, check=True, timeout=60, capture_output=True, text=True).stdout.strip()
 
+    assert [opened(), opened()] == ["False", "False"]  # a new store, and one that is up to date
+    asyncio.run(migrate(tmp_path / "relay.db", "0001"))
     assert [opened(), opened()] == ["True", "False"]
 
 

@@ -51,6 +51,33 @@ async def test_who_comes_while_the_pages_are_made_waits_for_them() -> None:
     await server.stop()
 
 
+async def test_the_pages_are_made_when_somebody_comes_and_once() -> None:
+    made: list[TcpAddress] = []
+
+    def noting(address: TcpAddress) -> ASGIApp:
+        made.append(address)
+        return pages(address)
+
+    server = WebServer(ANY, noting)
+    await server.start()
+    await asyncio.sleep(0.05)
+    assert made == []
+    for _ in range(2):
+        assert b"here" in await answer_at(server.address)
+    assert made == [server.address]
+    await server.stop()
+
+
+async def test_one_that_nobody_asked_frees_its_address() -> None:
+    server = WebServer(ANY, pages)
+    await server.start()
+    address = server.address
+    assert address is not None
+    await server.stop()
+    with pytest.raises(OSError, match="refused"):
+        socket.create_connection((address.host, address.port))
+
+
 async def test_pages_that_cannot_be_made_say_so_and_hold_no_address() -> None:
     def broken(_: TcpAddress) -> ASGIApp:
         raise ZeroDivisionError
@@ -60,7 +87,8 @@ async def test_pages_that_cannot_be_made_say_so_and_hold_no_address() -> None:
         await server.start()
         address = server.address
         assert address is not None
-        await asyncio.to_thread(wait_until, lambda: server.trouble, "the fault")
+        with socket.create_connection((address.host, address.port)):
+            await asyncio.to_thread(wait_until, lambda: server.trouble, "the fault")
     assert [one["what"] for one in said] == ["the web pages are not open by a fault of ours; please report it"]
     assert server.status() == {"address": None, "trouble": "a fault of ours (ZeroDivisionError); the log has more"}
     with pytest.raises(OSError, match="refused"):
@@ -69,9 +97,10 @@ async def test_pages_that_cannot_be_made_say_so_and_hold_no_address() -> None:
 
 
 async def test_one_that_ends_while_the_pages_are_made_frees_its_address() -> None:
-    may_go_on = threading.Event()
+    is_asked, may_go_on = threading.Event(), threading.Event()
 
     def slowly(address: TcpAddress) -> ASGIApp:
+        is_asked.set()
         assert may_go_on.wait(10)
         return pages(address)
 
@@ -79,7 +108,8 @@ async def test_one_that_ends_while_the_pages_are_made_frees_its_address() -> Non
     await server.start()
     address = server.address
     assert address is not None
-    await asyncio.sleep(0.05)
+    with socket.create_connection((address.host, address.port)):
+        await asyncio.to_thread(is_asked.wait, 10)
     await server.stop()
     may_go_on.set()
     with pytest.raises(OSError, match="refused"):

@@ -1,0 +1,82 @@
+"""`relay backup` and `relay restore`: everything that a relay is, in one file, and back."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+from typer import Argument, Context, Option, Typer
+
+from relay.cli.options import AsJson, command
+from relay.cli.output import count, print_json, words
+from relay.cli.session import Session
+from relay.control.client import NoRelay
+from relay.control.refused import Refused
+
+_File = Annotated[Path, Argument(metavar="FILE", show_default=False)]
+
+
+def register(app: Typer) -> None:
+    """Add the commands."""
+    command(app, "backup", "relay backup /var/backups/relay.tar.gz")(backup)
+    command(app, "restore", "relay restore /var/backups/relay.tar.gz")(restore)
+
+
+def backup(
+    context: Context,
+    file: _File,
+    without_key: Annotated[bool, Option("--without-key", help="Leave the master key out; keep it elsewhere.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Write all that a relay is to one file, also while it runs.
+
+    That is queue, history, passwords, directory, settings and master key, at one moment. With the master key in it the
+    file is worth as much as all passwords together: its mode is 0600, and it stays where only you can read it.
+    """
+    from relay.control.backups import write_backup
+    from relay.control.operation import refusals
+
+    session: Session = context.obj
+    with refusals():
+        manifest = write_backup(session.settings, session.settings_file, file, with_key=not without_key)
+    if as_json:
+        return print_json({"file": str(file), "files": manifest.files, "created": manifest.created})
+    key = "" if "master.key" in manifest.files else "; the master key is not in it"
+    return print(f"{file}: {words(list(manifest.files))}{key}")
+
+
+def restore(context: Context, file: _File, as_json: AsJson = False) -> None:
+    """Put back a backup. What is there now is kept beside it.
+
+    Whatever waited in the queue is held: it may have been sent after the backup was taken.
+    """
+    from relay.control.backups import restore_backup
+    from relay.control.operation import refusals
+
+    session: Session = context.obj
+    try:
+        status = session.client.status()
+    except NoRelay:
+        pass
+    else:
+        raise Refused(f"relay runs here, as process {status['pid']}; stop it first")
+    with refusals():
+        restored = restore_backup(session.settings, session.settings_file, file)
+    if as_json:
+        print_json(
+            {
+                "created": restored.manifest.created,
+                "files": restored.manifest.files,
+                "held": restored.held,
+                "kept": [str(path) for path in restored.kept],
+                "settings_differ": restored.settings_differ,
+            }
+        )
+        return
+    print(f"restored as of {restored.manifest.created} in {session.settings.state_dir}")
+    for path in restored.kept:
+        print(f"  what was there before is in {path}")
+    if restored.held:
+        held = session.hint("relay queue list --state held")
+        print(f"{count(restored.held, 'message')} of the queue held, as they may have been sent since; see {held}")
+    if restored.settings_differ:
+        print(f"the settings are others than in the backup; to see those: tar -xzOf {file} relay.toml", file=sys.stderr)
