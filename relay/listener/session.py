@@ -29,7 +29,6 @@ from relay.listener.wire import ClientLeft, LineTooLong
 from relay.mail.content import Content, ContentRefused
 from relay.mail.envelope import Envelope
 from relay.mail.reply import Reply
-from relay.mail.trace import Arrival, new_id
 
 # A page in a browser can make it send these to a port of this machine; what would follow is for the attacker to say.
 _HTTP_VERBS: Final = frozenset(
@@ -376,17 +375,8 @@ class Session(Connection):
             return replies.LOST_TRACK
 
     def _open(self, envelope: Envelope, protocol: str) -> Submission:
-        now, client = datetime.now(UTC), self._dialog.client
-        arrival = Arrival(
-            helo=self._dialog.hello,
-            peer=client.peer,
-            hostname=self._desk.hostname,
-            protocol=protocol,
-            id=new_id(now),
-            received_at=now,
-            login=client.login,
-        )
-        return self._desk.open(client, envelope, arrival)
+        arrival = self._dialog.arrival(protocol, datetime.now(UTC))
+        return self._desk.open(self._dialog.client, envelope, arrival)
 
     async def _submit(self, open_: Callable[[], Submission], content: Content) -> Reply:
         await self._wire.flush()
