@@ -14,7 +14,6 @@ from relay.service import START_ERRORS, Service
 from relay.settings import Settings
 from relay.systemd import from_environment
 
-_LARGE_BLOCK = 8 * 1024**2  # octets
 # More objects than before: the youngest, and looks of the younger generations. A message leaves next to no cycles
 # behind, so that most looks find nothing.
 _COLLECT_AFTER = (10_000, 20, 20)
@@ -25,7 +24,6 @@ def run(settings: Settings, settings_file: Path | None, apart: Apart) -> int:
     log.configure(settings.log.format, settings.log.level)
     os.umask(0o077)
     descriptors.allow(settings.limits.connections)
-    _keep_large_blocks()
     systemd = from_environment(os.environ, os.getpid())
     try:
         with asyncio.Runner(loop_factory=new_event_loop) as runner:
@@ -43,17 +41,6 @@ def new_event_loop() -> asyncio.AbstractEventLoop:
     except ImportError:
         return asyncio.new_event_loop()
     return uvloop.new_event_loop()
-
-
-def _keep_large_blocks() -> None:
-    """Let the C library keep and reuse the memory of large blocks instead of asking the system for each.
-
-    glibc maps blocks from 128 KiB on anew each time, and the system clears every page of them at its first use, which
-    costs more than all else that is done with the octets of a large message. Whenever a mapped block is freed, glibc
-    raises that border to its size (mallopt(3), M_MMAP_THRESHOLD).
-    """
-    block = bytearray(_LARGE_BLOCK)
-    del block
 
 
 async def _serve(service: Service) -> None:
