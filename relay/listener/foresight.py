@@ -40,6 +40,7 @@ class Foresight:
         if not self._is_over and self._submission is not None:
             self._submission.abandon()
         self._is_over = True
+        self._intake.on_growth = None  # no circle: it would keep the message, and its file
 
     def _grown(self) -> None:
         if self._submission is not None:

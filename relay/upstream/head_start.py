@@ -49,6 +49,7 @@ class HeadStart:
         self._progress.before_final_dot = self._gate
         self._owned: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.task = asyncio.get_running_loop().create_task(begin(transfer, self._progress))
+        self.task.add_done_callback(self._let_go)
 
     def abandon(self) -> None:
         """End it, unless somebody has taken it on: the connection is closed, and nobody has the message."""
@@ -72,6 +73,9 @@ class HeadStart:
             return outcome
         progress.phase = Phase.RESOLVE
         return None
+
+    def _let_go(self, _: asyncio.Task[Outcome]) -> None:
+        self._progress.before_final_dot = None  # no circle: it would keep the message, and its file
 
     async def _gate(self) -> None:
         await self._owned
