@@ -20,11 +20,15 @@ _SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 15, 60, 300, 1800, 7200, 43200, 172
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Now:
-    """What is true at the moment of asking. `queue` is the number of waiting messages by state."""
+    """What is true at the moment of asking. `queue` is the number of waiting messages by state.
+
+    `loop_lag`: the longest, in seconds, that the event loop was late within the last minute.
+    """
 
     queue: Mapping[str, int]
     accounts_held: int
     connections: int
+    loop_lag: float = 0.0
 
 
 class Metrics:
@@ -75,6 +79,11 @@ class Metrics:
         self._queue = Gauge("relay_queue_messages", "Messages that wait, by state", ("state",), registry=registry)
         self._accounts_held = Gauge("relay_accounts_held", "Accounts and addresses that are held", registry=registry)
         self._connected = Gauge("relay_connections", "Clients that are connected", registry=registry)
+        self._loop_lag = Gauge(
+            "relay_loop_lag_seconds",
+            "The longest that the event loop was late within the last minute",
+            registry=registry,
+        )
         ProcessCollector(registry=registry)
 
     def submitted(self, outcome: str, server: str) -> None:
@@ -120,6 +129,7 @@ class Metrics:
             self._queue.labels(state).set(count)
         self._accounts_held.set(now.accounts_held)
         self._connected.set(now.connections)
+        self._loop_lag.set(now.loop_lag)
         return generate_latest(self._registry).decode()
 
 

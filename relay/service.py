@@ -44,6 +44,7 @@ from relay.directory.model import Directory, Mode
 from relay.endpoint import TcpAddress, parse_endpoint
 from relay.faults import Fault, Faults
 from relay.incoming.watch import ReturnedMail
+from relay.lag import LoopLag
 from relay.listener.own_socket import own_socket
 from relay.listener.passed import PassedSockets
 from relay.listener.server import ListenError, Listeners
@@ -99,6 +100,7 @@ class Service:
         self._settings_file = str(settings_file or "relay.toml")
         self._watch = watch
         self.metrics = Metrics()
+        self._lag = LoopLag()
         self._telling = Telling(self.metrics)
         self._stop_seconds = stop_seconds
         self._systemd = systemd or Systemd()
@@ -203,7 +205,14 @@ class Service:
         self._watch(journey)
 
     def _metrics_text(self, queue: Mapping[str, int], accounts_held: int) -> str:
-        return self.metrics.text(Now(queue=queue, accounts_held=accounts_held, connections=self.listeners.connections))
+        return self.metrics.text(
+            Now(
+                queue=queue,
+                accounts_held=accounts_held,
+                connections=self.listeners.connections,
+                loop_lag=self._lag.seconds,
+            )
+        )
 
     def _state_of_things(self) -> object:
         """Return what is another value when the pages may have something new to show."""
@@ -312,6 +321,7 @@ class Service:
         closing.push_async_callback(self._end_sessions)
         if settings.web.address:
             await self._open_web(settings.web)
+        _start_task(closing, self._lag.watch())
 
     async def _open_web(self, web: Web) -> None:
         from relay.web.pulse import Pulse  # noqa: PLC0415

@@ -5,7 +5,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from relay.metrics import Metrics, Now
 
-NOW = Now(queue={"queued": 2, "held": 0}, accounts_held=1, connections=3)
+NOW = Now(queue={"queued": 2, "held": 0}, accounts_held=1, connections=3, loop_lag=0.25)
 
 
 def samples(metrics: Metrics, now: Now = NOW) -> dict[tuple[str, ...], float]:
@@ -51,6 +51,7 @@ def test_each_event_counts_once_under_its_labels() -> None:
         ("relay_queue_messages", "held"): 0,
         ("relay_accounts_held",): 1,
         ("relay_connections",): 3,
+        ("relay_loop_lag_seconds",): 0.25,
     }
     assert {key: found.get(key) for key in expected} == expected
 

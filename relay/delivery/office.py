@@ -19,7 +19,7 @@ from relay.secrets.secret import Secret, secret_ref
 from relay.secrets.sources import SecretDelayed, SecretUnavailable
 from relay.upstream.outcome import Outcome
 from relay.upstream.phase import Phase
-from relay.upstream.transfer import Progress, Transfer
+from relay.upstream.transfer import Ahead, Progress, Transfer
 
 
 class Refused(Exception):
@@ -40,6 +40,9 @@ class Upstream(Protocol):
 
     async def deliver(self, transfer: Transfer, progress: Progress) -> Outcome:
         """Hand one message over. May be cancelled until `progress.final_dot_sent`."""
+
+    def run_ahead(self, transfer: Transfer) -> Ahead | None:
+        """Begin to hand over a message that still arrives; None where it has to wait."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +75,10 @@ class Office:
         if self._lacks_password(route):
             raise Refused(replies.no_password(sender, self.profile_url))
         return route
+
+    def mode_of(self, route: Route) -> Mode:
+        """Return the mode of messages that leave by a route."""
+        return (route.profile.mode if route.profile else None) or self.mode
 
     async def find_secret(self, route: Route) -> Secret | None:
         """Return the secret that logs in on a route, None where the server wants none. Raises Refused."""

@@ -24,11 +24,13 @@ from relay.delivery.pacing import is_limited
 from relay.delivery.parcel import Handed, header_of, pack, routed_sender
 from relay.delivery.patience import Patience
 from relay.delivery.postman import Postman
+from relay.delivery.running_ahead import RunningAhead
 from relay.delivery.turn import Turn
 from relay.delivery.work import Held, Work, ended
 from relay.directory.client import Client
 from relay.directory.model import Meaning, Mode
 from relay.directory.routing import Route
+from relay.mail.body import GrowingBody
 from relay.mail.content import Content
 from relay.mail.envelope import Envelope
 from relay.mail.reply import Reply
@@ -56,10 +58,34 @@ class Submission:
     _handover: asyncio.Task[Outcome] | None = None
     _waiting: asyncio.Task[Turn | None] | None = None
     _patience: Patience = field(default_factory=Patience)
+    _ahead: RunningAhead | None = None
     _left: bool = False
+
+    def foresee(self, header: bytes, body: GrowingBody) -> None:
+        """A large message comes, and this is there of it: it may go ahead to its server."""
+        handed = Handed(self.client, self.arrival, self.envelope, Content(header, body))
+        self._ahead = RunningAhead(self.office, self.postman, handed, body)
+        self._ahead.begin()
+
+    def more(self) -> None:
+        """More of it has come."""
+        if self._ahead is not None:
+            self._ahead.more()
+
+    def abandon(self) -> None:
+        """It will not go by what was foreseen."""
+        if self._ahead is not None:
+            self._ahead.abandon()
 
     async def complete(self, content: Content) -> Reply:
         """Do with the message what its mode says, and return what its client is told; the journey goes to the log."""
+        self._began = time.monotonic()
+        try:
+            return await self._complete(content)
+        finally:
+            self.abandon()
+
+    async def _complete(self, content: Content) -> Reply:
         handed = Handed(self.client, self.arrival, self.envelope, content)
         found: list[Draft] = []
         try:
@@ -93,7 +119,7 @@ class Submission:
         draft = Draft(handed, header, parcel)
         found.append(draft)
         self.office.telling.routed(self.arrival.id, parcel.message_id, route, parcel.sender)
-        mode = (route.profile.mode if route.profile else None) or self.office.mode
+        mode = self.office.mode_of(route)
         if mode is Mode.DIRECT:
             return await self._direct(draft)
         if mode is Mode.AUTO:
@@ -280,8 +306,12 @@ class Submission:
         if self._left:
             turn.end()
             raise Refused(replies.CLIENT_LEFT)
+        head_start = self._ahead.take() if self._ahead is not None else None
+        transfer = replace(transfer, head_start=head_start)
         self._handover = asyncio.create_task(self.postman.hand_over(work, transfer, self._progress, turn))
         self._handover.add_done_callback(lambda _: turn.end())  # also where it is cancelled before it begins
+        if head_start is not None:
+            self._handover.add_done_callback(lambda _: head_start.abandon())  # where it was not made use of
         return self._handover
 
     async def _outcome(self, handover: asyncio.Task[Outcome]) -> Outcome:

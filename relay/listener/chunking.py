@@ -28,13 +28,15 @@ class Chunks:
             octets = await wire.chunk(left)
             left -= len(octets)
             if self._refusal is None:
-                self._intake.feed(octets)
+                async with self._intake.turn(octets):
+                    self._intake.feed(octets)
+                await self._intake.settle()
             else:
                 self._intake.pass_by(octets)
         self._refusal = self._refusal or self._intake.refusal
         if self._refusal is not None:
             raise ContentRefused(self._refusal)
-        return self._intake.finish() if chunk.is_last else None
+        return await self._intake.finish() if chunk.is_last else None
 
     def close(self) -> None:
         """Forget the message."""

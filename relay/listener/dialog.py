@@ -6,6 +6,7 @@ them: between `envelope_for_data` and `reset`, between `chunks` and `reset`, and
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from datetime import datetime
 from types import MappingProxyType
 from typing import ClassVar, TypeAlias
 
@@ -18,6 +19,7 @@ from relay.listener.mechanisms import MECHANISMS, Mechanism
 from relay.listener.ports import Desk
 from relay.mail.envelope import Envelope, Recipient
 from relay.mail.reply import Reply
+from relay.mail.trace import Arrival, new_id
 from relay.settings import Limits
 
 # EHLO alone is answered in several lines.
@@ -121,6 +123,18 @@ class Dialog:
             return "SMTP"
         word = "UTF8SMTP" if self._mail and self._mail.smtputf8 else "ESMTP"
         return word + "S" * self.is_tls + "A" * bool(self.client.login)
+
+    def arrival(self, protocol: str, now: datetime) -> Arrival:
+        """Return how a message comes that is here now, with an id of its own."""
+        return Arrival(
+            helo=self.hello,
+            peer=self.client.peer,
+            hostname=self._desk.hostname,
+            protocol=protocol,
+            id=new_id(now),
+            received_at=now,
+            login=self.client.login,
+        )
 
     def _refuse_within_chunks(self) -> None:
         if self._chunks is not None:

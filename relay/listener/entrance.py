@@ -1,15 +1,19 @@
 """What the sessions of one listener need to know, and what all sessions share."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from relay.listener.crowd import Crowd
+from relay.listener.intake import Intake
 from relay.listener.login import LoginDesk
 from relay.listener.memory import Memory
+from relay.listener.pace import Flow
 from relay.listener.peer import Gate
 from relay.listener.ports import Desk
 from relay.listener.telling import DoorTelling
 from relay.listener.tls import LiveCertificate
 from relay.listener.tolerance import Tolerance
+from relay.listener.turns import Turns
 from relay.mail.body import NewBody
 from relay.settings import Limits
 
@@ -25,7 +29,13 @@ class House:
     telling: DoorTelling
     crowd: Crowd
     memory: Memory
+    turns: Turns
     new_body: NewBody
+
+    def new_intake(self, clock: Callable[[], float]) -> Intake:
+        """Begin a message; `clock` tells the time in seconds."""
+        flow = Flow(self.tolerance.least_rate, clock())
+        return Intake(self.limits.message_size, self.memory, flow, clock, self.new_body, self.turns)
 
 
 @dataclass(frozen=True, slots=True)

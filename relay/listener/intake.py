@@ -4,34 +4,51 @@ Whatever is wrong, the client is heard to the end of its message: what it sends 
 (RFC 1870 section 6.3). Nothing of a message that is refused is kept meanwhile.
 """
 
+import asyncio
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
 
 from relay import log
 from relay.listener import replies
+from relay.listener.behind import Behind
 from relay.listener.memory import Memory
 from relay.listener.pace import Flow
-from relay.mail.body import InMemory, NewBody
+from relay.listener.turns import Turns
+from relay.mail.body import GrowingBody, InMemory, NewBody
 from relay.mail.content import Content, ContentReader, ContentRefused
 from relay.mail.reply import Reply
 from relay.store.errors import StoreError, StoreFull
+
+_Result = TypeVar("_Result")
 
 
 class Intake:
     """Takes the octets of one message. A context manager: what it holds of the common memory is free again after it.
 
     `largest` is in octets; `clock` says the time in seconds for `flow`; `new_body` begins what gathers the body.
+    `on_growth` is called when more of a large message has gone to disk. `turns` is shared by all messages.
     """
 
+    on_growth: Callable[[], None] | None = None
+
     def __init__(
-        self, largest: int, memory: Memory, flow: Flow, clock: Callable[[], float], new_body: NewBody = InMemory
+        self,
+        largest: int,
+        memory: Memory,
+        flow: Flow,
+        clock: Callable[[], float],
+        new_body: NewBody = InMemory,
+        turns: Turns | None = None,
     ) -> None:
         self._largest = largest
         self._memory = memory
         self._flow = flow
         self._clock = clock
-        self._reader = ContentReader(new_body())
+        self._turns = turns or Turns()
+        self._body = Behind(new_body())
+        self._reader = ContentReader(self._body)
         self._size = 0
         self._taken = 0
         self._refusal: Reply | None = None
@@ -41,10 +58,13 @@ class Intake:
         """What is known to be wrong already; `finish` may find more."""
         return self._refusal
 
-    def feed(self, octets: bytes) -> None:
-        """Take the next octets, without dot-stuffing. Raises ContentRefused (421) where they come too slowly to wait.
+    def turn(self, octets: bytes) -> AbstractAsyncContextManager[object]:
+        """Return the turn in which these octets may be fed."""
+        return self._turns.turn(octets)
 
-        Every other refusal waits for `finish`.
+    def feed(self, octets: bytes) -> None:
+        """Take the next octets, without dot-stuffing; `settle` follows. Raises ContentRefused (421) where they come
+        too slowly to wait. Every other refusal waits for `finish`.
         """
         self.pass_by(octets)
         self._size += len(octets)
@@ -56,14 +76,34 @@ class Intake:
             self._taken += len(octets)
             self._read(octets)
 
+    async def settle(self) -> None:
+        """Let go to disk what should be there."""
+        if self._body.is_due:
+            await self._keep(self._body.hand_on)
+            if self.on_growth is not None:
+                self.on_growth()
+
+    def so_far(self) -> tuple[bytes, GrowingBody] | None:
+        """Return header block and body of a large message as far as it is on disk; None before the header is complete.
+
+        The body is the one of `finish`, and grows until then.
+        """
+        header, body = self._reader.header, self._body.so_far()
+        return None if header is None or body is None else (header, body)
+
+    @property
+    def size(self) -> int:
+        """How many octets have come."""
+        return self._size
+
     def pass_by(self, octets: bytes) -> None:
         """Let octets go that nobody wants. Raises ContentRefused (421) where they come too slowly to wait."""
         if self._flow.is_too_slow(len(octets), self._clock()):
             raise ContentRefused(replies.TOO_SLOW)
 
-    def finish(self) -> Content:
+    async def finish(self) -> Content:
         """Return the message, which goes on holding its memory. Raises ContentRefused."""
-        content = self._end() if self._refusal is None else None
+        content = await self._end() if self._refusal is None else None
         if content is None:
             assert self._refusal is not None
             raise ContentRefused(self._refusal)
@@ -88,17 +128,31 @@ class Intake:
         except StoreError as error:
             self._refuse_unkept(error)
         else:
-            # What has gone to disk, or will never leave, is no memory any more.
-            self._give_back(self._taken - self._reader.held)
+            self._free()
 
-    def _end(self) -> Content | None:
+    async def _end(self) -> Content | None:
+        reader = self._reader
+        if not self._body.keeps(reader.held - self._body.held):
+            return await self._keep(reader.finish)
         try:
-            return self._reader.finish()
+            return reader.finish()
         except StoreError as error:
             self._refuse_unkept(error)
             return None
 
-    def _give_back(self, octets: int) -> None:
+    async def _keep(self, write: Callable[[], _Result]) -> _Result | None:
+        """Return the result of what may have to wait for the disk; None where it failed."""
+        try:
+            result = await asyncio.get_running_loop().run_in_executor(None, write)
+        except StoreError as error:
+            self._refuse_unkept(error)
+            return None
+        self._free()
+        return result
+
+    def _free(self) -> None:
+        """Give back what has gone to disk, or will never leave: it is no memory any more."""
+        octets = self._taken - self._reader.held
         if octets > 0:
             self._memory.give_back(octets)
             self._taken -= octets
@@ -109,5 +163,6 @@ class Intake:
 
     def _refuse(self, reply: Reply) -> None:
         self._refusal = reply
-        self._reader = ContentReader()
+        self._body = Behind(InMemory())
+        self._reader = ContentReader(self._body)
         self.close()

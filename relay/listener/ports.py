@@ -3,6 +3,7 @@
 from typing import Protocol
 
 from relay.directory.client import Client, Login
+from relay.mail.body import GrowingBody
 from relay.mail.content import Content
 from relay.mail.envelope import Envelope
 from relay.mail.reply import Reply
@@ -12,6 +13,18 @@ from relay.secrets.verifier import Verifier
 
 class Submission(Protocol):
     """One message being handed to us."""
+
+    def foresee(self, header: bytes, body: GrowingBody) -> None:
+        """A large message comes: its whole header block, and of its body what is there already.
+
+        Called at most once, before `complete`, whose content has them both.
+        """
+
+    def more(self) -> None:
+        """The body of what was foreseen has grown."""
+
+    def abandon(self) -> None:
+        """What was foreseen never becomes whole. Has no effect once `complete` has been called."""
 
     async def complete(self, content: Content) -> Reply:
         """Do with the message what is to be done, and return what its client is told. Called once, never cancelled."""
@@ -34,7 +47,7 @@ class Desk(Protocol):
         """Return the reply that refuses MAIL, or None to go on. The envelope has no recipients yet."""
 
     def open(self, client: Client, envelope: Envelope, arrival: Arrival) -> Submission:
-        """Begin one submission: the message has come whole and `complete` follows."""
+        """Begin one submission: the message has come whole and `complete` follows, or it is foreseen."""
 
 
 class Logins(Protocol):

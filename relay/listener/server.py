@@ -22,6 +22,7 @@ from relay.listener.sockets import ListenError, listen, serve
 from relay.listener.telling import DoorTelling
 from relay.listener.tls import LiveCertificate
 from relay.listener.tolerance import Tolerance
+from relay.listener.turns import Turns
 from relay.mail.body import InMemory, NewBody
 from relay.settings import Limits, Listener
 
@@ -59,6 +60,7 @@ class Listeners:
             telling=telling,
             crowd=self._crowd,
             memory=Memory(tolerance.memory),
+            turns=Turns(),
             new_body=new_body,
         )
         self._doorways: list[Doorway] = []

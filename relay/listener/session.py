@@ -6,9 +6,10 @@ addresses, takes seconds for many short lines, and tells exception texts.
 """
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
 from typing import Final, TypeVar
 
 from relay import log
@@ -18,8 +19,9 @@ from relay.listener.connection import Connection, TlsFailed
 from relay.listener.data import read_data
 from relay.listener.dialog import Answer, Dialog
 from relay.listener.entrance import Entrance, House
+from relay.listener.foresight import Foresight
 from relay.listener.intake import Intake
-from relay.listener.pace import Commands, Flow
+from relay.listener.pace import Commands
 from relay.listener.peer import Origin, origin_of
 from relay.listener.ports import Submission
 from relay.listener.proxy import ProxyFault, read_header
@@ -27,7 +29,6 @@ from relay.listener.wire import ClientLeft, LineTooLong
 from relay.mail.content import Content, ContentRefused
 from relay.mail.envelope import Envelope
 from relay.mail.reply import Reply
-from relay.mail.trace import Arrival, new_id
 
 # A page in a browser can make it send these to a port of this machine; what would follow is for the attacker to say.
 _HTTP_VERBS: Final = frozenset(
@@ -308,7 +309,11 @@ class Session(Connection):
         return replies.TOO_MANY_ERRORS if self._errors >= self._tolerance.errors else reply
 
     def _begin_data(self, argument: bytes) -> Reply:
-        self._begun = self._dialog.envelope_for_data(argument), self._dialog.protocol, self._new_intake()
+        self._begun = (
+            self._dialog.envelope_for_data(argument),
+            self._dialog.protocol,
+            self._house.new_intake(self.loop.time),
+        )
         self._is_in_data = True
         return replies.START_DATA
 
@@ -316,9 +321,10 @@ class Session(Connection):
         assert self._begun is not None
         (envelope, protocol, intake), self._begun = self._begun, None
         try:
-            with intake:
+            open_ = partial(self._open, envelope, protocol)
+            with intake, Foresight(intake, open_, self.loop.time) as foresight:
                 content = await self._read_content(read_data(self._wire, intake))
-                return content if isinstance(content, Reply) else await self._submit(envelope, protocol, content)
+                return content if isinstance(content, Reply) else await self._submit(foresight.take, content)
         finally:
             self._is_in_data = False
             self._is_answered = True
@@ -328,12 +334,14 @@ class Session(Connection):
         chunk = parse_bdat(argument)
         self._is_in_data = True
         try:
-            content = await self._read_content(self._dialog.chunks(self._new_intake).read(self._wire, chunk))
+            content = await self._read_content(
+                self._dialog.chunks(partial(self._house.new_intake, self.loop.time)).read(self._wire, chunk)
+            )
             if content is None:
                 return replies.chunk_taken(chunk.octets)
             if isinstance(content, Reply):
                 return content
-            return await self._submit(self._dialog.envelope, self._dialog.protocol, content)
+            return await self._submit(partial(self._open, self._dialog.envelope, self._dialog.protocol), content)
         finally:
             self._is_in_data = False
             if chunk.is_last:
@@ -353,10 +361,6 @@ class Session(Connection):
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._pausing.wait(), seconds)
 
-    def _new_intake(self) -> Intake:
-        flow = Flow(self._tolerance.least_rate, self.loop.time())
-        return Intake(self._limits.message_size, self._house.memory, flow, self.loop.time, self._house.new_body)
-
     async def _read_content(self, reading: Awaitable[_Read]) -> _Read | Reply:
         try:
             return await reading
@@ -370,9 +374,13 @@ class Session(Connection):
             log.broken("a message could not be read", exc_info=True)
             return replies.LOST_TRACK
 
-    async def _submit(self, envelope: Envelope, protocol: str, content: Content) -> Reply:
+    def _open(self, envelope: Envelope, protocol: str) -> Submission:
+        arrival = self._dialog.arrival(protocol, datetime.now(UTC))
+        return self._desk.open(self._dialog.client, envelope, arrival)
+
+    async def _submit(self, open_: Callable[[], Submission], content: Content) -> Reply:
         await self._wire.flush()
-        self._submission = self._desk.open(self._dialog.client, envelope, self._arrival(protocol))
+        self._submission = open_()
         if self._answer_at is not None:
             self._submission.hurry(max(self._answer_at - self.loop.time(), 0.0))
         try:
@@ -384,15 +392,3 @@ class Session(Connection):
             self._errors = 0
             self._commands.forgive()
         return reply
-
-    def _arrival(self, protocol: str) -> Arrival:
-        now = datetime.now(UTC)
-        return Arrival(
-            helo=self._dialog.hello,
-            peer=self._dialog.client.peer,
-            hostname=self._desk.hostname,
-            protocol=protocol,
-            id=new_id(now),
-            received_at=now,
-            login=self._dialog.client.login,
-        )

@@ -19,6 +19,13 @@ class LargeBody(Protocol):
         """Yield its chunks."""
 
 
+class GrowingBody(LargeBody, Protocol):
+    """A body to which more may still be added at its end."""
+
+    def since(self, start: int) -> Iterator[bytes]:
+        """Yield the chunks of what there is from an octet on, which is a border of chunks."""
+
+
 Body: TypeAlias = tuple[bytes, ...] | LargeBody
 
 
@@ -29,8 +36,14 @@ class Gathering(Protocol):
     def held(self) -> int:
         """How many octets it holds in memory now."""
 
+    def keeps(self, octets: int) -> bool:
+        """Whether so many more octets stay in memory, so that nothing is written for them."""
+
     def add(self, chunk: bytes) -> None:
         """Take the next chunk, which does not end between CR and LF."""
+
+    def so_far(self) -> GrowingBody | None:
+        """Return what `finish` will, once that is outside of memory; it grows until then."""
 
     def finish(self) -> Body:
         """Return the body. Called once, at its end."""
@@ -47,10 +60,17 @@ class InMemory:
         self.held = 0
         self._chunks: list[bytes] = []
 
+    def keeps(self, _octets: int) -> bool:
+        """Everything stays."""
+        return True
+
     def add(self, chunk: bytes) -> None:
         """Take the next chunk."""
         self._chunks.append(chunk)
         self.held += len(chunk)
+
+    def so_far(self) -> None:
+        """Nothing is outside of memory."""
 
     def finish(self) -> Body:
         """Return the body."""

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryFile
+from threading import Thread
 
 from relay.mail.body import Body
 from relay.store.errors import StoreError, StoreFull
@@ -43,11 +44,15 @@ class SpooledBody:
         with TemporaryFile(dir=folder, prefix="body-") as file:
             # A number instead of a file object, which would have to be closed by somebody: a message has many hands.
             self.number = os.dup(file.fileno())
-        weakref.finalize(self, os.close, self.number)
+        # When the process ends, the system closes it.
+        weakref.finalize(self, _close, self.number).atexit = False
 
     def __iter__(self) -> Iterator[bytes]:
         """Yield its chunks. Raises StoreError."""
-        start = 0
+        return self.since(0)
+
+    def since(self, start: int) -> Iterator[bytes]:
+        """Yield what there is from an octet on, also while more is written. Raises StoreError."""
         while start < self.size:
             chunk = self._read(start)
             if chunk.endswith(b"\r") and len(chunk) > 1:
@@ -65,12 +70,21 @@ class SpooledBody:
 
     def _read(self, start: int) -> bytes:
         try:
-            chunk = os.pread(self.number, _CHUNK, start)
+            # Not beyond its size: there may be a part of what is being written.
+            chunk = os.pread(self.number, min(_CHUNK, self.size - start), start)
         except OSError as error:
             raise StoreError(f"a message cannot be read from its temporary file: {error.strerror}") from error
         if not chunk:
             raise StoreError(f"the temporary file of a message ends at {start} of {self.size} octets")
         return chunk
+
+
+def _close(number: int) -> None:
+    """Close a file in a thread: the system gives its room back, which takes it a millisecond for each 8 MB and more."""
+    try:
+        Thread(target=os.close, args=(number,), daemon=True).start()
+    except RuntimeError:  # there can be no more threads
+        os.close(number)
 
 
 class SpooledGathering:
@@ -82,11 +96,16 @@ class SpooledGathering:
         self._chunks: list[bytes] = []
         self._large: SpooledBody | None = None
 
+    def keeps(self, octets: int) -> bool:
+        """Whether so many more stay in memory."""
+        return self._large is None and self.held + octets <= self._spool.in_memory
+
     def add(self, chunk: bytes) -> None:
         """Take the next chunk."""
+        stays = self.keeps(len(chunk))
         self._chunks.append(chunk)
         self.held += len(chunk)
-        if self._large is None and self.held <= self._spool.in_memory:
+        if stays:
             return
         try:
             self._move_to_disk()
@@ -94,6 +113,10 @@ class SpooledGathering:
             kind = StoreFull if error.errno in _NO_SPACE else StoreError
             words = f"a message cannot be kept in a temporary file in {self._spool.folder}: {error.strerror}"
             raise kind(words) from error
+
+    def so_far(self) -> SpooledBody | None:
+        """Return the file, where there is one."""
+        return self._large
 
     def finish(self) -> Body:
         """Return the body."""

@@ -26,6 +26,11 @@ def opening(connection: Connection, transfer: Transfer) -> list[Command]:
     return [RSET, mail] if connection.needs_reset else [mail]
 
 
+def largest(connection: Connection) -> int:
+    """Return how large a message the server takes, as it says or the directory does; 0: nobody says."""
+    return min(filter(None, (connection.offers.size, connection.server.message_size)), default=0)
+
+
 def naming(connection: Connection, transfer: Transfer, index: int) -> Command:
     """Return RCPT for one recipient of the transfer."""
     recipient = transfer.recipients[index]
@@ -38,14 +43,14 @@ def naming(connection: Connection, transfer: Transfer, index: int) -> Command:
 def _parameters(connection: Connection, transfer: Transfer) -> list[bytes]:
     """Return what MAIL says about the message. Raises Failed where the server lacks what the message needs."""
     offers, content = connection.offers, transfer.content
+    is_arriving = transfer.arriving is not None  # nobody knows its size yet, nor whether it is ASCII
     parameters = []
-    size, limits = content.size, (offers.size, connection.server.message_size)
-    for limit in limits:
-        if 0 < limit < size:
-            raise _cannot(_TOO_LARGE, f"{size} octets, {min(filter(None, limits))} is the limit")
-    if offers.has("size"):
+    size, most = content.size, largest(connection)
+    if 0 < most < size:
+        raise _cannot(_TOO_LARGE, f"{size} octets, {most} is the limit")
+    if offers.has("size") and not is_arriving:
         parameters.append(b"SIZE=%d" % size)  # RFC 1870 section 6
-    if not content.is_ascii:
+    if is_arriving or not content.is_ascii:
         if not offers.has("8bitmime"):
             raise _cannot(_NO_8BITMIME, "no 8BITMIME in EHLO")  # RFC 6152 section 3: never sent silently
         parameters.append(b"BODY=8BITMIME")

@@ -11,7 +11,7 @@ is no login and no MAIL, and what EHLO said before TLS is forgotten (RFC 3207 se
 import asyncio
 import socket
 import ssl
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
 from types import TracebackType
 
 from aiosmtplib.errors import SMTPResponseException, SMTPServerDisconnected
@@ -188,7 +188,7 @@ class Connection:
         self.abort()
         return garbage(phase, f"{response.code} {response.message}")
 
-    async def send(self, pieces: Iterable[bytes], end: bytes) -> Reply:
+    async def send(self, pieces: Iterable[bytes] | AsyncIterator[bytes], end: bytes) -> Reply:
         """Send a message (pieces and end as `wire` makes them), and return the answer to its end.
 
         The gate of `progress` is passed before the end.

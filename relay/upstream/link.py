@@ -15,7 +15,7 @@ unasked, and every wait has a deadline.
 
 import asyncio
 import ssl
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from math import inf
 from typing import TypeAlias, cast
 
@@ -134,7 +134,13 @@ class Link(SMTPProtocol):
             self._heard = self._response_waiter = None
 
     async def send(
-        self, pieces: Iterable[bytes], end: bytes, *, progress: Progress, chunk: float, final: float
+        self,
+        pieces: Iterable[bytes] | AsyncIterator[bytes],
+        end: bytes,
+        *,
+        progress: Progress,
+        chunk: float,
+        final: float,
     ) -> SMTPResponse:
         """Send the pieces of a message and then its `end`, such as the final dot, and return the answer to it.
 
@@ -256,8 +262,10 @@ class Link(SMTPProtocol):
 
     # The message
 
-    async def _send_all_but_last(self, pieces: Iterable[bytes], within: float) -> bytes:
+    async def _send_all_but_last(self, pieces: Iterable[bytes] | AsyncIterator[bytes], within: float) -> bytes:
         """Return the last piece: in a small message it is the only one, and leaves in one write with the dot."""
+        if isinstance(pieces, AsyncIterator):
+            return await self._send_as_it_comes(pieces, within)
         rest = iter(pieces)
         piece = next(rest)
         for following in rest:
@@ -265,6 +273,12 @@ class Link(SMTPProtocol):
             piece = following
         self._check()
         return piece
+
+    async def _send_as_it_comes(self, pieces: AsyncIterator[bytes], within: float) -> bytes:
+        async for piece in pieces:
+            await self._send_piece(piece, within)
+        self._check()
+        return b""
 
     async def _send_piece(self, piece: bytes, within: float) -> None:
         self._check()

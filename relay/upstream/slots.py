@@ -51,6 +51,12 @@ class Slots:
                 self._waiting.remove(turn)
             raise
 
+    def take_spare(self, limit: int) -> bool:
+        """Take a slot where nobody waits for one and half of them are free, this one included; tell whether it was."""
+        is_spare = not self._waiting and 2 * (self._in_use + 1) <= limit
+        self._in_use += is_spare
+        return is_spare
+
     def give_back(self) -> None:
         """Let the next one have the slot."""
         self._in_use -= 1

@@ -12,7 +12,7 @@ from relay.upstream.group import DATA, RSET, Answers, Command
 from relay.upstream.outcome import Failed, Failure, Outcome
 from relay.upstream.phase import Phase
 from relay.upstream.transfer import Transfer
-from relay.upstream.wire import CHUNK_END, FINAL_DOT, chunk, pieces
+from relay.upstream.wire import CHUNK_END, FINAL_DOT, chunk, pieces, pieces_as_they_come
 
 # In one group. Answers are read while a group is written, so that no window of TCP stops both sides; this bounds what
 # is written ahead, and who is named in vain to a server that has had enough.
@@ -152,7 +152,9 @@ class _Envelope:
 
 async def _send(connection: Connection, transfer: Transfer) -> Reply:
     content = transfer.content
-    if connection.takes_chunks:
+    if transfer.arriving is not None:
+        reply = await connection.send(pieces_as_they_come(transfer.arriving.chunks()), FINAL_DOT)
+    elif connection.takes_chunks:
         reply = await connection.send(chunk(content.chunks(), content.size), CHUNK_END)
     else:
         reply = await connection.send(pieces(content.chunks()), FINAL_DOT)

@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from enum import Enum, auto
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 from relay.directory.model import Account, Server
 from relay.mail.address import Address
@@ -11,6 +11,8 @@ from relay.mail.content import Content
 from relay.mail.envelope import Recipient
 from relay.mail.notify import Return
 from relay.secrets.secret import Secret
+from relay.upstream.arriving import Arriving
+from relay.upstream.outcome import Outcome
 from relay.upstream.phase import Phase
 
 Gate: TypeAlias = Callable[[], Awaitable[None]]
@@ -24,6 +26,16 @@ class RequireTls(Enum):
     ALWAYS = auto()
 
 
+class Ahead(Protocol):
+    """A message that is on its way already (`relay.upstream.head_start`)."""
+
+    def abandon(self) -> None:
+        """End it, unless somebody has taken it on."""
+
+    async def finish(self, transfer: "Transfer", progress: "Progress") -> Outcome | None:
+        """Take it on, and return what came of it; None where the message has to be handed over anew."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Transfer:
     """One message for one account. `sender` None is the null sender `<>`.
@@ -31,7 +43,8 @@ class Transfer:
     `smtputf8` is what the client declared at MAIL. With `all_or_none` nothing is sent once a recipient is refused
     (mode direct); without it the accepted recipients get the message. `ret` and `envid` are what the client gave at
     MAIL (RFC 3461); they and what the recipients carry of it are told to a server that has DSN. `require_tls` is about
-    the way behind that server; the way to it is always as the server's own settings say.
+    the way behind that server; the way to it is always as the server's own settings say. `head_start` has begun to
+    hand it over already; with `arriving` it is such a beginning, `content` is without its body, and all or none get it.
     """
 
     server: Server
@@ -45,6 +58,8 @@ class Transfer:
     ret: Return | None = None
     envid: str = ""
     require_tls: RequireTls = RequireTls.NO
+    arriving: Arriving | None = None
+    head_start: Ahead | None = None
 
 
 @dataclass(slots=True)

@@ -7,12 +7,16 @@ are closed as soon as they are idle. How many may be open, the accounts of a ser
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
+from relay import log
 from relay.directory.model import Account, Auth, Security
 from relay.mail.address import domain_key
+from relay.upstream.commands import largest
 from relay.upstream.connection import Connection
+from relay.upstream.head_start import HeadStart
 from relay.upstream.outcome import Failed, Outcome
 from relay.upstream.phase import Phase
 from relay.upstream.pool import Opening, Pool
@@ -57,6 +61,11 @@ class Upstream:
         Waits for a free connection of the account without a deadline: the caller cancels. Cancelling is safe until
         `progress.final_dot_sent`, and closes the connection; after that the caller shields this call.
         """
+        if transfer.head_start is not None:
+            outcome = await transfer.head_start.finish(transfer, progress or Progress())
+            if outcome is not None:
+                return outcome
+            transfer = replace(transfer, head_start=None)
         key = _key_of(transfer)
         pool = self._pool(key, transfer.server.scope(transfer.account))
         slots, since = pool.slots, pool.first_login.refusals
@@ -76,6 +85,43 @@ class Upstream:
             pool.users -= 1
             self._drop_if_empty(key, pool)
             self._drop_slots(slots)
+
+    def run_ahead(self, transfer: Transfer) -> HeadStart | None:
+        """Begin to hand over a message that still arrives, for whoever delivers it; None where it has to wait.
+
+        It waits where no connection of the account is idle, where others may need it, and where a server must be told
+        before what only the end of the message tells.
+        """
+        key = _key_of(transfer)
+        pool = self._pools.get(key)
+        if pool is None or pool.is_retired or not pool.slots.take_spare(transfer.server.max_connections):
+            return None
+        slots, connection = pool.slots, pool.take()
+        if connection is None:
+            slots.give_back()
+            return None
+        connection.server = transfer.server
+        if connection.takes_chunks or not connection.offers.has("8bitmime"):
+            pool.put(connection)
+            slots.give_back()
+            return None
+        pool.users += 1
+        pool.in_use += 1
+        head_start = HeadStart(transfer, partial(self._attempt, pool, connection), largest(connection))
+
+        def over(task: asyncio.Task[Outcome]) -> None:
+            if task.cancelled():
+                self._drop_connection(connection)  # also where it was cancelled before it began
+            elif (error := task.exception()) is not None:
+                log.broken("a message could not go ahead", exc_info=error)
+            pool.in_use -= 1
+            pool.users -= 1
+            slots.give_back()
+            self._drop_if_empty(key, pool)
+            self._drop_slots(slots)
+
+        head_start.task.add_done_callback(over)
+        return head_start
 
     def connections(self) -> Mapping[Account, int]:
         """How many connections each account has now."""

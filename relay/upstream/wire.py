@@ -4,7 +4,7 @@ SECURITY: whatever leaves here holds no CR or LF but as line ends. Addresses are
 canonical by its own; stuffing looks across the borders of chunks, so that no line can pass for the final dot.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 
 from relay.mail.address import Address
 
@@ -42,6 +42,16 @@ def pieces(chunks: Iterable[bytes]) -> Iterator[bytes]:
     if tail != _CRLF:
         gathered.append(_CRLF)
     yield b"".join(gathered)
+
+
+async def pieces_as_they_come(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """Yield a message as `pieces` does, each chunk for itself."""
+    tail = _CRLF
+    async for part in chunks:
+        yield _stuffed(part, tail)
+        tail = (tail + part[-2:])[-2:]
+    if tail != _CRLF:
+        yield _CRLF
 
 
 def chunk(chunks: Iterable[bytes], size: int) -> Iterator[bytes]:

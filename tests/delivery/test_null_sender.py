@@ -32,6 +32,9 @@ class TwoMinds:
     address: Outcome = TAKEN
     senders: list[Address | None] = field(default_factory=list)
 
+    def run_ahead(self, transfer: Transfer) -> None:
+        raise AssertionError
+
     async def deliver(self, transfer: Transfer, progress: Progress) -> Outcome:
         self.senders.append(transfer.sender)
         progress.note_mail()

@@ -38,7 +38,7 @@ from relay.store.queue import Queue
 from relay.store.secrets import SecretTable
 from relay.upstream.outcome import Failure, Outcome
 from relay.upstream.phase import Phase
-from relay.upstream.transfer import Progress, Transfer
+from relay.upstream.transfer import Ahead, Progress, Transfer
 
 DIRECTORY: dict[str, Any] = {
     "default_server": "acmejets",
@@ -85,7 +85,13 @@ class FakeUpstream:
     stops_after_dot: bool = False
     transfers: list[Transfer] = field(default_factory=list)
     was_cancelled: bool = False
+    ahead: list[Transfer] = field(default_factory=list)
+    head_start: Ahead | None = None
     began: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def run_ahead(self, transfer: Transfer) -> Ahead | None:
+        self.ahead.append(transfer)
+        return self.head_start
 
     async def deliver(self, transfer: Transfer, progress: Progress) -> Outcome:
         self.transfers.append(transfer)

@@ -48,6 +48,9 @@ class Server:
         self.outcomes = [ACCEPTED]
         self.given: list[str] = []
 
+    def run_ahead(self, transfer: Transfer) -> None:
+        raise AssertionError
+
     async def deliver(self, transfer: Transfer, progress: Progress) -> Outcome:
         assert transfer.secret is not None
         self.given.append(transfer.secret.value)

@@ -23,7 +23,7 @@ from relay.endpoint import TcpAddress, UnixAddress, parse_endpoint
 from relay.listener.server import Listeners
 from relay.listener.tls import LiveCertificate
 from relay.listener.tolerance import Tolerance
-from relay.mail.body import InMemory, NewBody
+from relay.mail.body import GrowingBody, InMemory, NewBody
 from relay.mail.content import Content
 from relay.mail.envelope import Envelope
 from relay.mail.reply import Reply
@@ -66,6 +66,9 @@ class Handed:
     reply: Reply | None = None
     left: asyncio.Event = field(default_factory=asyncio.Event)
     hurried: list[float] = field(default_factory=list)
+    foreseen: list[tuple[bytes, GrowingBody]] = field(default_factory=list)
+    growths: int = 0
+    abandoned: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 @dataclass
@@ -78,6 +81,7 @@ class FakeDesk:
 
     hostname: str = "relay.example"
     messages: list[Handed] = field(default_factory=list)
+    opened: list[Handed] = field(default_factory=list)  # with those that never came whole
     begun: asyncio.Event = field(default_factory=asyncio.Event)
     gate: asyncio.Event = field(default_factory=asyncio.Event)
     finished: asyncio.Event = field(default_factory=asyncio.Event)
@@ -104,13 +108,23 @@ class FakeDesk:
         return None
 
     def open(self, client: Client, envelope: Envelope, arrival: Arrival) -> "FakeSubmission":
-        return FakeSubmission(self, Handed(client, envelope, arrival))
+        self.opened.append(Handed(client, envelope, arrival))
+        return FakeSubmission(self, self.opened[-1])
 
 
 class FakeSubmission:
     def __init__(self, desk: FakeDesk, handed: Handed) -> None:
         self.desk = desk
         self.handed = handed
+
+    def foresee(self, header: bytes, body: GrowingBody) -> None:
+        self.handed.foreseen.append((header, body))
+
+    def more(self) -> None:
+        self.handed.growths += 1
+
+    def abandon(self) -> None:
+        self.handed.abandoned.set()
 
     async def complete(self, content: Content) -> Reply:
         self.handed.content = b"".join(content.chunks())

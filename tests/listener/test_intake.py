@@ -24,12 +24,12 @@ def intake(memory: Memory, largest: int = 1000, clock: Clock | None = None) -> I
     return Intake(largest, memory, Flow(LeastRate(), 0.0), clock or Clock())
 
 
-def test_what_a_message_takes_is_free_again_after_it() -> None:
+async def test_what_a_message_takes_is_free_again_after_it() -> None:
     memory = Memory(100)
     with intake(memory) as message:
         message.feed(TEXT)
         assert memory.free == 100 - len(TEXT)
-        assert b"".join(message.finish().chunks()) == TEXT
+        assert b"".join((await message.finish()).chunks()) == TEXT
         assert memory.free == 100 - len(TEXT)
     assert memory.free == 100
 
@@ -37,7 +37,7 @@ def test_what_a_message_takes_is_free_again_after_it() -> None:
 @pytest.mark.parametrize(
     ("largest", "free", "refusal"), [(10, 100, replies.TOO_LARGE), (1000, len(TEXT), replies.NO_MEMORY)]
 )
-def test_a_message_that_does_not_fit_keeps_nothing(largest: int, free: int, refusal: object) -> None:
+async def test_a_message_that_does_not_fit_keeps_nothing(largest: int, free: int, refusal: object) -> None:
     memory = Memory(free)
     with intake(memory, largest) as message:
         message.feed(TEXT)
@@ -47,7 +47,7 @@ def test_a_message_that_does_not_fit_keeps_nothing(largest: int, free: int, refu
         message.feed(TEXT)  # to the end of the message
         assert memory.free == free
         with pytest.raises(ContentRefused) as refused:
-            message.finish()
+            await message.finish()
     assert refused.value.reply == refusal
     assert memory.free == free
 

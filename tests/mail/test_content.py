@@ -16,6 +16,8 @@ PIECES = st.sampled_from(
 )
 MESSAGES = st.lists(PIECES, max_size=30).map(b"".join) | st.binary(max_size=80)
 
+LINES = (b"x" * 78 + b"\r\n") * 30_000
+
 
 def read(*chunks: bytes) -> Content:
     reader = ContentReader()
@@ -166,6 +168,35 @@ def test_the_header_block_has_a_bound() -> None:
     too_large = "552 5.3.4 the header block is over 1048576 octets"
     assert refusal(fits + line + b"\r\n") == too_large
     assert refusal(fits * 2) == too_large
+
+
+@pytest.mark.parametrize("first", [1, 65_535, 262_143, 262_144, 300_001])
+@pytest.mark.parametrize("chunk", [4_096, 65_535, 65_536, 262_143, 262_144, 262_145, 10**6])
+@pytest.mark.parametrize("end", [b"\r\n", b"\n"], ids=["CRLF", "LF"])
+def test_a_large_message_may_be_cut_anywhere(first: int, chunk: int, end: bytes) -> None:
+    message = b"A: b" + end * 2 + b"".join(b"%06d" % number + end for number in range(100_000))
+    starts = [0, *range(first, len(message), chunk), len(message)]
+    content = read(*(message[start:stop] for start, stop in pairwise(starts)))
+    assert b"".join(content.chunks()) == (message if end == b"\r\n" else message.replace(b"\n", b"\r\n"))
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        (b"x\0", "554 5.6.0 the line at octet 2000010 holds a NUL"),
+        (b"x\r", "554 5.6.0 the line at octet 2000010 holds a bare CR; lines end with CRLF"),
+        (b"x" * (LONGEST_LINE + 1), "554 5.6.0 the line at octet "),
+    ],
+)
+def test_far_behind_the_header_a_line_is_named_by_where_it_is(fault: bytes, said: str) -> None:
+    """To count the lines of a large body costs as much as all else that is looked for in it."""
+    assert refusal(b"A: b\r\n\r\n" + b"x" * 78 + b"\r\n" + LINES[: 2_000_000 - 80] + fault).startswith(said)
+
+
+def test_a_bare_lf_far_behind_the_header_is_no_fault() -> None:
+    message = b"A: b\r\n\r\n" + LINES[:2_000_000]
+    assert read(message + b"x\n").size == len(message) + 3
+    assert read(message[:-2] + b"\n").size == len(message)
 
 
 COST = """

@@ -13,13 +13,13 @@ _TIMEOUT = 20.0
 class RawClient:
     """An SMTP connection without a will of its own. A reply is its lines joined by LF, "" once the server hung up."""
 
-    def __init__(self, endpoint: Endpoint) -> None:
+    def __init__(self, endpoint: Endpoint, timeout: float = _TIMEOUT) -> None:
         if endpoint.path:
             self._socket = socket.socket(socket.AF_UNIX)
-            self._socket.settimeout(_TIMEOUT)
+            self._socket.settimeout(timeout)
             self._socket.connect(str(endpoint.path))
         else:
-            self._socket = socket.create_connection((endpoint.host, endpoint.port), _TIMEOUT)
+            self._socket = socket.create_connection((endpoint.host, endpoint.port), timeout)
         self._file = self._socket.makefile("rb")
         try:
             self.greeting = self.reply()

@@ -64,8 +64,14 @@ class Recorder:
         self.conversations: list[Conversation] = []
         # Every message in the order of their ends, as on the wire: with stuffed dots, without the final one.
         self.messages: list[bytes] = []
+        self._lines: dict[asyncio.StreamWriter, asyncio.AbstractEventLoop] = {}
         self._waiting: dict[str, threading.Event] = {}
         self._open: dict[str, threading.Event] = {}
+
+    def cut(self) -> None:
+        """Cut off every connection."""
+        for writer, loop in list(self._lines.items()):
+            loop.call_soon_threadsafe(writer.transport.abort)
 
     def hold(self, step: str) -> None:
         """Let every connection wait at a step, before it is answered, until `release`."""
@@ -114,11 +120,13 @@ def recorder_server(
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         assert isinstance(reader, _Reader)
         recorder.conversations.append(reader.conversation)
+        recorder._lines[writer] = asyncio.get_running_loop()
         try:
             await _converse(recorder, reader.conversation, reader, writer)
         except (ConnectionError, asyncio.IncompleteReadError):
             pass
         finally:
+            del recorder._lines[writer]
             writer.transport.abort()
 
     async def start() -> asyncio.Server:

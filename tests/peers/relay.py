@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import tomli_w
+from prometheus_client.parser import text_string_to_metric_families
 
 from tests.peers.canaries import leaking_files, leaks_in, leaks_of_process
 from tests.peers.clients import Endpoint
@@ -138,6 +140,22 @@ class Relay:
     def peak_memory(self) -> int:
         """The most memory that it held since `memory`, in octets."""
         return self._status("VmHWM")
+
+    def counters(self) -> dict[str, float]:
+        """What it counts, by names such as "relay_attempts_total accepted": GET /metrics on its control socket."""
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.connect(str(self.control_socket))
+            connection.sendall(b"GET /metrics HTTP/1.1\r\nHost: relay\r\nConnection: close\r\n\r\n")
+            answer = connection.makefile("rb").read().decode()
+        head, _, text = answer.partition("\r\n\r\n")
+        assert head.startswith("HTTP/1.1 200 ")
+        assert "content-type: text/plain; version=0.0.4; charset=utf-8" in head.lower()
+        return {
+            " ".join([sample.name, *sample.labels.values()]): sample.value
+            for family in text_string_to_metric_families(text)
+            for sample in family.samples
+            if sample.name.startswith("relay_")
+        }
 
     def check_leaks(self) -> None:
         """Raise AssertionError where a password (`tests.peers.canaries`) is in the log, in a file or in the process.

@@ -1,0 +1,96 @@
+"""A head start: a large message goes on to its server while its client still sends it.
+
+It takes a connection that is open and idle, and needs nothing else: no login, no place in a line. What goes wrong with
+it before the final dot concerns nobody: the message is handed over as if nothing had been tried, and then the server
+says what it has to say. So all rules about refusals, holds and what is stored are those of `Upstream.deliver`.
+
+SAFETY: the final dot waits until whoever hands the message over has taken this on (`finish`), which is when the message
+is there as a whole, with every check passed, and for the gate of theirs. Until then to end it is to close the
+connection, and the server has no message.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from dataclasses import replace
+from typing import Any
+
+from relay.upstream.arriving import Arriving
+from relay.upstream.outcome import Outcome
+from relay.upstream.phase import Phase
+from relay.upstream.transfer import Progress, Transfer
+
+
+class _Shared(Progress):
+    """The progress of a head start, which tells the final dot to whoever has taken it on, too."""
+
+    __slots__ = ("owner",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.owner: Progress | None = None
+
+    def note_final_dot(self) -> None:
+        Progress.note_final_dot(self)
+        assert self.owner is not None
+        self.owner.note_final_dot()
+
+
+class HeadStart:
+    """One message on its way. `begin` hands it over; `most` is the largest that the server takes, 0 for any."""
+
+    def __init__(
+        self, transfer: Transfer, begin: Callable[[Transfer, Progress], Coroutine[Any, Any, Outcome]], most: int
+    ) -> None:
+        assert transfer.arriving is not None
+        self._arriving: Arriving = transfer.arriving
+        self._transfer = transfer
+        self._most = most
+        self._progress = _Shared()
+        self._progress.before_final_dot = self._gate
+        self._owned: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.task = asyncio.get_running_loop().create_task(begin(transfer, self._progress))
+        self.task.add_done_callback(self._let_go)
+
+    def abandon(self) -> None:
+        """End it, unless somebody has taken it on: the connection is closed, and nobody has the message."""
+        if self._progress.owner is None:
+            self.task.cancel()
+
+    async def finish(self, transfer: Transfer, progress: Progress) -> Outcome | None:
+        """Take it on with the whole message, and return what came of it; None where it has to be handed over anew.
+
+        To be cancelled as `Upstream.deliver`. Called once.
+        """
+        if self.task.done() or not self._is_for(transfer):
+            self.abandon()
+            return None
+        self._progress.owner = progress
+        progress.phase = self._progress.phase
+        self._arriving.end()
+        self._owned.set_result(None)
+        outcome = await self.task
+        if progress.final_dot_sent or outcome.accepted is not None:
+            return outcome
+        progress.phase = Phase.RESOLVE
+        return None
+
+    def _let_go(self, _: asyncio.Task[Outcome]) -> None:
+        self._progress.before_final_dot = None  # no circle: it would keep the message, and its file
+
+    async def _gate(self) -> None:
+        await self._owned
+        owner = self._progress.owner
+        assert owner is not None
+        if owner.before_final_dot is not None:
+            await owner.before_final_dot()
+
+    def _is_for(self, transfer: Transfer) -> bool:
+        """Whether what is on its way is what is to be handed over."""
+        begun, content = self._transfer, transfer.content
+        if not self._arriving.is_of(content.body) or self._arriving.header != content.header:
+            return False
+        if 0 < self._most < content.size:
+            return False
+        # Whatever else a transfer says must be the same; all or none is what this always is.
+        now = replace(transfer, head_start=None, all_or_none=True, arriving=begun.arriving, content=begun.content)
+        return now == begun

@@ -1,0 +1,52 @@
+"""Who has much to do takes turns, and nobody else waits for all of them."""
+
+import asyncio
+
+from relay.listener.turns import Turns
+
+MUCH, LITTLE = bytes(32 * 1024), b"x"
+
+
+async def test_one_works_in_each_round_of_the_loop() -> None:
+    turns, rounds = Turns(), list[int]()
+    now = 0
+
+    async def work() -> None:
+        async with turns.turn(MUCH):
+            rounds.append(now)
+
+    workers = [asyncio.create_task(work()) for _ in range(5)]
+    while not all(worker.done() for worker in workers):
+        now += 1
+        await asyncio.sleep(0)
+    assert len(set(rounds)) == 5
+
+
+async def test_little_work_waits_for_nobody() -> None:
+    turns = Turns()
+    async with turns.turn(MUCH), asyncio.timeout(1), turns.turn(LITTLE):
+        pass
+
+
+async def test_a_worker_that_fails_or_leaves_lets_the_next_one_work() -> None:
+    turns = Turns()
+
+    async def fail() -> None:
+        async with turns.turn(MUCH):
+            raise ValueError
+
+    async def wait() -> None:
+        async with turns.turn(MUCH):
+            raise AssertionError
+
+    async with turns.turn(MUCH):
+        leaving = asyncio.create_task(wait())
+        failing = asyncio.create_task(fail())
+        await asyncio.sleep(0)
+        leaving.cancel()
+    assert [type(error) for error in await asyncio.gather(leaving, failing, return_exceptions=True)] == [
+        asyncio.CancelledError,
+        ValueError,
+    ]
+    async with asyncio.timeout(1), turns.turn(MUCH):
+        pass
