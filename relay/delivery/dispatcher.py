@@ -113,7 +113,7 @@ class Dispatcher:
                 mine = self._profiles[account]
                 mine.extend(profile for profile in profiles if profile not in mine)
                 continue
-            if self._accounts.slowness_of(account, now) or self._is_spent(account):
+            if not self._may_go_on(account):
                 continue
             self._profiles[account] = deque(profiles)
             worker = asyncio.create_task(self._work(account, self._profiles[account]))
@@ -264,7 +264,8 @@ class Dispatcher:
         return set()
 
     def _may_go_on(self, account: Account) -> bool:
-        return not self._is_stopping and not self._accounts.slowness_of(account, self._now())
+        is_slow = self._accounts.slowness_of(account, self._now()) is not None
+        return not self._is_stopping and not is_slow and not self._is_spent(account)
 
     def _is_spent(self, account: Account) -> bool:
         """Whether an account may send to nobody until some of its day's budget is free again."""

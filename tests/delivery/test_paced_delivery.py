@@ -13,7 +13,8 @@ from relay.delivery.history import History
 from relay.delivery.journey import Ending, Journey
 from relay.delivery.lifecycle import State
 from relay.delivery.postman import Postman
-from relay.directory.model import Account, Meaning, Mode
+from relay.delivery.turn import Turn
+from relay.directory.model import Account, Meaning, Mode, Server
 from relay.directory.routing import Routing
 from relay.directory.rules import parse_directory
 from relay.mail.envelope import Envelope
@@ -146,6 +147,31 @@ async def test_a_login_that_is_refused_holds_all_parts(postman: Postman) -> None
     assert taken is not None
     await postman.attempt(taken)
     assert {one.state for one in (await message_of(postman, id_)).recipients} == {"held"}
+
+
+async def test_what_the_day_has_no_room_for_any_more_is_left_where_it_waits(
+    postman: Postman, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A client may take the last of the day while the account's worker waits for the minute."""
+    limited(postman, recipients_per_day=1)
+    pacing, spent = postman.office.pacing, asyncio.Event()
+    real_turn = pacing.turn
+
+    async def turn_when_all_is_spent(server: Server, account: Account, profile: str | None) -> Turn | None:
+        turn, of_a_client = await real_turn(server, account, profile), await real_turn(server, account, profile)
+        if of_a_client is not None:
+            of_a_client.charge(1)
+            spent.set()
+        return turn
+
+    monkeypatch.setattr(pacing, "turn", turn_when_all_is_spent)
+    id_ = await stored(postman)
+    async with dispatching(postman) as dispatcher:
+        dispatcher.wake()
+        await asyncio.wait_for(spent.wait(), 10)
+        await asyncio.sleep(0.1)
+        message = await message_of(postman, id_)
+    assert (message.state, message.fence) == (State.QUEUED, 0)
 
 
 async def test_what_the_day_has_no_room_for_waits_without_an_attempt(postman: Postman) -> None:

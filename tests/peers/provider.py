@@ -179,9 +179,13 @@ def provider_server(provider: Provider) -> Iterator[Provider]:
 
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writers.add(writer)
-        with suppress(ConnectionError, asyncio.IncompleteReadError):
-            await _talk(provider, reader, writer)
-        writer.close()
+        try:
+            with suppress(ConnectionError, asyncio.IncompleteReadError):
+                await _talk(provider, reader, writer)
+            writer.close()
+        except asyncio.CancelledError:
+            writer.transport.abort()
+            raise
 
     async def start() -> asyncio.Server:
         return await asyncio.start_server(handle, LOOPBACK, 0)

@@ -13,7 +13,8 @@ _TIMEOUT = 20.0
 class RawClient:
     """An SMTP connection without a will of its own. A reply is its lines joined by LF, "" once the server hung up."""
 
-    def __init__(self, endpoint: Endpoint, timeout: float = _TIMEOUT) -> None:
+    def __init__(self, endpoint: Endpoint, timeout: float | None = None) -> None:
+        timeout = _TIMEOUT if timeout is None else timeout
         if endpoint.path:
             self._socket = socket.socket(socket.AF_UNIX)
             self._socket.settimeout(timeout)
