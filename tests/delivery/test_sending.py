@@ -45,8 +45,10 @@ async def submit(postman: Postman, sender: str | None = SUPPORT, content: Conten
 
 
 async def test_what_is_stored_goes_on_without_a_dispatcher(queued: Postman) -> None:
+    gate = upstream_of(queued).gate = asyncio.Event()
     id_ = await submit(queued)
     assert await state_of(queued, id_) == State.SENDING
+    gate.set()
     await reached(queued, id_, State.DELIVERED)
     (attempt,) = await queued.queue.attempts(id_)
     assert (attempt.number, attempt.server, attempt.final_dot) == (1, "acmejets", True)
