@@ -77,6 +77,6 @@ def restore(context: Context, file: _File, as_json: AsJson = False) -> None:
         print(f"  what was there before is in {path}")
     if restored.held:
         held = session.hint("relay queue list --state held")
-        print(f"{count(restored.held, 'message')} of the queue held, as they may have been sent since; see {held}")
+        print(f"held: {count(restored.held, 'message')} that waited and may have been sent since; see {held}")
     if restored.settings_differ:
         print(f"the settings are others than in the backup; to see those: tar -xzOf {file} relay.toml", file=sys.stderr)

@@ -90,7 +90,7 @@ def test_what_was_lost_comes_back_and_what_waited_is_held(full: CommandLine, bac
     lose_everything(full)
     said = full.good("restore", str(backup)).splitlines()
     assert said[0].startswith("restored as of ")
-    assert said[1].startswith("2 messages of the queue held, as they may have been sent since; see relay queue list")
+    assert said[1].startswith("held: 2 messages that waited and may have been sent since; see relay queue list")
     found = {one["id"]: one for one in full.ask("queue", "list")}
     assert {id_: one["state"] for id_, one in found.items()} == {WAITS: "held", SENDING: "held"}
     assert all("it may have been sent since" in one["reason"] for one in found.values())
