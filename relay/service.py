@@ -60,6 +60,7 @@ from relay.secrets.oauth import Tokens
 from relay.secrets.secret import SecretRef, token_refs
 from relay.secrets.vault import Vault
 from relay.settings import Settings, Web, check_modes
+from relay.short_turns import in_short_turns
 from relay.store.audit import AuditTable
 from relay.store.database import Database, open_database
 from relay.store.errors import StoreError
@@ -68,7 +69,6 @@ from relay.store.queue import Queue
 from relay.store.secrets import SecretTable
 from relay.store.spool import Spool
 from relay.systemd import Systemd
-from relay.turns import in_short_turns
 from relay.upstream.transfer import Timeouts
 from relay.upstream.upstream import Upstream
 

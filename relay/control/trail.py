@@ -15,9 +15,9 @@ from relay.control.differences import differences
 from relay.control.json_text import json_text
 from relay.control.ledger import Change, Ledger, note_edit
 from relay.directory.model import Directory
+from relay.short_turns import in_short_turns
 from relay.store.audit import AuditEntry, AuditTable
 from relay.store.errors import StoreError
-from relay.turns import in_short_turns
 
 # Of an import of very many the rest is only counted.
 _MOST_CHANGES = 10_000

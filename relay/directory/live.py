@@ -19,7 +19,7 @@ from relay.directory.routing import Routing
 from relay.directory.together import check_together
 from relay.faults import Fault, Faults
 from relay.settings import Settings
-from relay.turns import in_short_turns
+from relay.short_turns import in_short_turns
 
 _POLL_SECONDS = 1.0  # a changed directory takes effect within 2 seconds
 

@@ -21,9 +21,9 @@ from relay.incoming.reader import INBOX, MailboxFailed, MailboxRefused, Reader
 from relay.mail.bounce import MOST_OCTETS, Bounce, may_be_bounce, read_bounce
 from relay.secrets.keeper import SecretKeeper
 from relay.secrets.sources import SecretUnavailable
+from relay.short_turns import in_short_turns
 from relay.store.errors import StoreError
 from relay.store.queue import Queue
-from relay.turns import in_short_turns
 
 _EVERY_SECONDS = 60.0
 _MOST_SECONDS = 3600.0

@@ -10,10 +10,10 @@ from relay.listener.memory import Memory
 from relay.listener.pace import Flow
 from relay.listener.peer import Gate
 from relay.listener.ports import Desk
+from relay.listener.rounds import Rounds
 from relay.listener.telling import DoorTelling
 from relay.listener.tls import LiveCertificate
 from relay.listener.tolerance import Tolerance
-from relay.listener.turns import Turns
 from relay.mail.body import NewBody
 from relay.settings import Limits
 
@@ -29,13 +29,13 @@ class House:
     telling: DoorTelling
     crowd: Crowd
     memory: Memory
-    turns: Turns
+    rounds: Rounds
     new_body: NewBody
 
     def new_intake(self, clock: Callable[[], float]) -> Intake:
         """Begin a message; `clock` tells the time in seconds."""
         flow = Flow(self.tolerance.least_rate, clock())
-        return Intake(self.limits.message_size, self.memory, flow, clock, self.new_body, self.turns)
+        return Intake(self.limits.message_size, self.memory, flow, clock, self.new_body, self.rounds)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from relay.listener import replies
 from relay.listener.behind import Behind
 from relay.listener.memory import Memory
 from relay.listener.pace import Flow
-from relay.listener.turns import Turns
+from relay.listener.rounds import Rounds
 from relay.mail.body import GrowingBody, InMemory, NewBody
 from relay.mail.content import Content, ContentReader, ContentRefused
 from relay.mail.reply import Reply
@@ -28,7 +28,7 @@ class Intake:
     """Takes the octets of one message. A context manager: what it holds of the common memory is free again after it.
 
     `largest` is in octets; `clock` says the time in seconds for `flow`; `new_body` begins what gathers the body.
-    `on_growth` is called when more of a large message has gone to disk. `turns` is shared by all messages.
+    `on_growth` is called when more of a large message has gone to disk. `rounds` is shared by all messages.
     """
 
     on_growth: Callable[[], None] | None = None
@@ -40,13 +40,13 @@ class Intake:
         flow: Flow,
         clock: Callable[[], float],
         new_body: NewBody = InMemory,
-        turns: Turns | None = None,
+        rounds: Rounds | None = None,
     ) -> None:
         self._largest = largest
         self._memory = memory
         self._flow = flow
         self._clock = clock
-        self._turns = turns or Turns()
+        self._rounds = rounds or Rounds()
         self._body = Behind(new_body())
         self._reader = ContentReader(self._body)
         self._size = 0
@@ -60,7 +60,7 @@ class Intake:
 
     def turn(self, octets: bytes) -> AbstractAsyncContextManager[object]:
         """Return the turn in which these octets may be fed."""
-        return self._turns.turn(octets)
+        return self._rounds.share(octets)
 
     def feed(self, octets: bytes) -> None:
         """Take the next octets, without dot-stuffing; `settle` follows. Raises ContentRefused (421) where they come

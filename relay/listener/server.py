@@ -17,12 +17,12 @@ from relay.listener.passed import PassedSockets
 from relay.listener.peer import Gate
 from relay.listener.ports import Desk, Logins
 from relay.listener.proxy import hush
+from relay.listener.rounds import Rounds
 from relay.listener.session import Session
 from relay.listener.sockets import ListenError, listen, serve
 from relay.listener.telling import DoorTelling
 from relay.listener.tls import LiveCertificate
 from relay.listener.tolerance import Tolerance
-from relay.listener.turns import Turns
 from relay.mail.body import InMemory, NewBody
 from relay.settings import Limits, Listener
 
@@ -60,7 +60,7 @@ class Listeners:
             telling=telling,
             crowd=self._crowd,
             memory=Memory(tolerance.memory),
-            turns=Turns(),
+            rounds=Rounds(),
             new_body=new_body,
         )
         self._doorways: list[Doorway] = []

@@ -17,7 +17,7 @@ from relay import log
 from relay.collector import Collector
 from relay.control.http import HttpServer
 from relay.endpoint import TcpAddress
-from relay.turns import in_short_turns
+from relay.short_turns import in_short_turns
 from relay.web.protocol import WebProtocol
 
 _RETRY_SECONDS = 5.0

@@ -2,17 +2,17 @@
 
 import asyncio
 
-from relay.listener.turns import Turns
+from relay.listener.rounds import Rounds
 
 MUCH, LITTLE = bytes(32 * 1024), b"x"
 
 
 async def test_one_works_in_each_round_of_the_loop() -> None:
-    turns, rounds = Turns(), list[int]()
+    shared, rounds = Rounds(), list[int]()
     now = 0
 
     async def work() -> None:
-        async with turns.turn(MUCH):
+        async with shared.share(MUCH):
             rounds.append(now)
 
     workers = [asyncio.create_task(work()) for _ in range(5)]
@@ -23,23 +23,23 @@ async def test_one_works_in_each_round_of_the_loop() -> None:
 
 
 async def test_little_work_waits_for_nobody() -> None:
-    turns = Turns()
-    async with turns.turn(MUCH), asyncio.timeout(1), turns.turn(LITTLE):
+    shared = Rounds()
+    async with shared.share(MUCH), asyncio.timeout(1), shared.share(LITTLE):
         pass
 
 
 async def test_a_worker_that_fails_or_leaves_lets_the_next_one_work() -> None:
-    turns = Turns()
+    shared = Rounds()
 
     async def fail() -> None:
-        async with turns.turn(MUCH):
+        async with shared.share(MUCH):
             raise ValueError
 
     async def wait() -> None:
-        async with turns.turn(MUCH):
+        async with shared.share(MUCH):
             raise AssertionError
 
-    async with turns.turn(MUCH):
+    async with shared.share(MUCH):
         leaving = asyncio.create_task(wait())
         failing = asyncio.create_task(fail())
         await asyncio.sleep(0)
@@ -48,5 +48,5 @@ async def test_a_worker_that_fails_or_leaves_lets_the_next_one_work() -> None:
         asyncio.CancelledError,
         ValueError,
     ]
-    async with asyncio.timeout(1), turns.turn(MUCH):
+    async with asyncio.timeout(1), shared.share(MUCH):
         pass

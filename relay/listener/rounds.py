@@ -12,14 +12,14 @@ _MUCH: Final = 32 * 1024  # octets; less is quickly done
 _NO_WAIT: Final = nullcontext()
 
 
-class Turns:
-    """All of them share one. Its turn is a context, which ends with the round."""
+class Rounds:
+    """All sessions have one. A share is a context; what is in it is all the work on much that its round has."""
 
     def __init__(self) -> None:
         self._lock = asyncio.Lock()
 
-    def turn(self, octets: bytes) -> AbstractAsyncContextManager[object]:
-        """Return the turn to work on these octets."""
+    def share(self, octets: bytes) -> AbstractAsyncContextManager[object]:
+        """Return the share of a round in which these octets may be worked on."""
         return self if len(octets) >= _MUCH else _NO_WAIT
 
     async def __aenter__(self) -> None:
