@@ -12,6 +12,7 @@ from collections.abc import Collection, Mapping
 from contextlib import suppress
 from datetime import datetime
 from functools import partial
+from typing import Protocol
 
 from relay import log
 from relay.delivery.lateness import Lateness
@@ -26,14 +27,37 @@ from relay.store.messages import HoldRow, StoredMessage
 
 _LOOK_SECONDS = 1.0  # how often holds are looked at for new credentials, and the store for what commands wrote
 _REST = 2.0  # times as long as the last look
+_SHARE_SECONDS = 0.2  # how soon what other processes leave is used
 _TROUBLE_SECONDS = 5.0  # after a store that did not answer
 
 
-class Dispatcher:
-    """One for a relay. `run` goes on for ever; `wake` lets it look at once."""
+class Claims(Protocol):
+    """What this process may have of an account's connections (`relay.delivery.shares`)."""
 
-    def __init__(self, postman: Postman) -> None:
+    def claims(self, scope: str, limit: int) -> int:
+        """Return how many messages may be under way at once, at least one."""
+
+    def expect(self, scope: str, limit: int, backlog: int) -> None:
+        """Say how many connections what waits on disk would use."""
+
+
+class Whole:
+    """There is no other process."""
+
+    def claims(self, scope: str, limit: int) -> int:  # noqa: ARG002
+        """All that the account may have."""
+        return limit
+
+    def expect(self, scope: str, limit: int, backlog: int) -> None:
+        """Nobody needs to know."""
+
+
+class Dispatcher:
+    """One for a process. `run` goes on for ever; `wake` lets it look at once."""
+
+    def __init__(self, postman: Postman, claims: Claims | None = None) -> None:
         self._postman = postman
+        self._claims = claims or Whole()
         self._office = postman.office
         self._queue = postman.queue
         self._accounts = postman.accounts
@@ -207,19 +231,25 @@ class Dispatcher:
                     break
                 running = {attempt for attempt in running if not attempt.done()}
                 server = self._server(account)
-                limit = 1 if is_probe else self._connections(server, account)
+                connections = 1 if is_probe else self._connections(server, account)
+                limit = self._claims.claims(self._scope(server, account), connections)
                 begun = set[asyncio.Task[None]]()
                 if len(running) < limit and server is not None and is_limited(server):
                     begun = await self._begin_in_turn(server, account, profiles)
+                    self._expect(account, len(running | begun) + 1 if len(running | begun) >= limit else 0)
                 elif len(running) < limit:
                     # As many as there are connections, and not one by one: each look into the store costs as much.
-                    ready.extend(await self._claim(profiles, limit) if not ready else ())
+                    if not ready:
+                        ready.extend(await self._claim(profiles, limit))
+                        self._expect(account, connections if len(ready) >= limit else 0)
                     begun = self._begin(ready, limit - len(running))
                 running |= begun
                 if not running:
                     break
                 if not begun or len(running) >= limit:
-                    _, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+                    # Where others have connections, it may soon have more of them.
+                    pause = _SHARE_SECONDS if limit <= len(running) and limit < connections else None
+                    _, running = await asyncio.wait(running, timeout=pause, return_when=asyncio.FIRST_COMPLETED)
         except StoreError as error:
             log.broken(str(error))
             await asyncio.sleep(_TROUBLE_SECONDS)
@@ -228,6 +258,7 @@ class Dispatcher:
             log.broken("the mail of an account met a fault of ours", account=str(account), exc_info=True)
             await asyncio.sleep(_TROUBLE_SECONDS)
         finally:
+            self._expect(account, 0)
             for message in ready:
                 await self._postman.books.give_back(message, pause=0.0)
             if running:
@@ -289,6 +320,15 @@ class Dispatcher:
 
     def _connections(self, server: Server | None, account: Account) -> int:
         return self._accounts.connections(server, account) if server else 1
+
+    def _expect(self, account: Account, backlog: int) -> None:
+        """Say how many connections what waits for an account would use."""
+        if (server := self._server(account)) is not None:
+            self._claims.expect(server.scope(account), self._connections(server, account), backlog)
+
+    @staticmethod
+    def _scope(server: Server | None, account: Account) -> str:
+        return server.scope(account) if server else str(account)
 
     def _server(self, account: Account) -> Server | None:
         return self._office.routing().directory.servers.get(account.server)
