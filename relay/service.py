@@ -38,6 +38,7 @@ from relay.delivery.reporter import Reporter
 from relay.delivery.schedule import Schedule
 from relay.delivery.spending import Spending
 from relay.delivery.telling import Telling
+from relay.delivery.turn import Turns
 from relay.directory.file import DirectoryFile, Snapshot
 from relay.directory.live import LiveDirectory
 from relay.directory.model import Directory, Mode
@@ -254,7 +255,7 @@ class Service:
                 await self.dispatcher.stop()
                 await postman.stop()
 
-    def _office(self, secrets: SecretKeeper, upstream: Upstream, pacing: Pacing) -> Office:
+    def _office(self, secrets: SecretKeeper, upstream: Upstream, pacing: Turns) -> Office:
         settings = self.settings
         return Office(
             routing=self.directory.routing,
