@@ -76,6 +76,7 @@ from relay.upstream.transfer import Timeouts
 from relay.upstream.upstream import Upstream
 from relay.workers.census import Census, Open
 from relay.workers.following import Following, share_pauses, shared_failures
+from relay.workers.renewal import ByTheFirst, renew_for_all
 from relay.workers.siblings import Siblings
 
 if TYPE_CHECKING:
@@ -378,7 +379,9 @@ class Service:
             self.dispatcher.wake()
 
         share_pauses(self.siblings, postman.accounts)
-        self.siblings.answer(_METRICS, lambda: self.metrics.counts(self._now()))
+        if self.siblings.is_first:
+            renew_for_all(self.siblings, self.tokens, lambda: token_refs(self.directory.routing().directory))
+        self.siblings.answer(_METRICS, lambda _: self.metrics.counts(self._now()))
         following = Following(self.siblings, (self.directory.refresh, vault.follow, follow_holds, follow_mail))
         for job in (following.run, self._census.run):
             _start_task(self._closing, job())
@@ -408,7 +411,8 @@ class Service:
         settings = self.settings
         source = key_source(settings.secrets.master_key, settings.state_dir, os.environ)
         vault = await Vault.open(SecretTable(database), source)
-        self.tokens = Tokens(vault, renews_ahead=self.siblings.is_first)
+        is_first = self.siblings.is_first
+        self.tokens = Tokens(vault, renews_ahead=is_first, elsewhere=None if is_first else ByTheFirst(self.siblings))
         self._closing.push_async_callback(self.tokens.aclose)
         return vault, SecretKeeper(vault, os.environ, settings.state_dir, tokens=self.tokens)
 
