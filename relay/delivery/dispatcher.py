@@ -53,9 +53,14 @@ class Whole:
 
 
 class Dispatcher:
-    """One for a process. `run` goes on for ever; `wake` lets it look at once."""
+    """One for a process. `run` goes on for ever; `wake` lets it look at once.
 
-    def __init__(self, postman: Postman, claims: Claims | None = None) -> None:
+    `is_first`: of several processes over one store, one looks after what is held, and frees what a changed directory
+    lets go.
+    """
+
+    def __init__(self, postman: Postman, claims: Claims | None = None, *, is_first: bool = True) -> None:
+        self._is_first = is_first
         self._postman = postman
         self._claims = claims or Whole()
         self._office = postman.office
@@ -93,7 +98,7 @@ class Dispatcher:
                 if not is_back:
                     await self._postman.books.take_back()
                     is_back = True
-                if self._is_directory_new:
+                if self._is_directory_new and self._is_first:
                     await self._follow_directory()
                 await self._look()
             except StoreError as error:
@@ -125,7 +130,7 @@ class Dispatcher:
 
     async def _look(self) -> None:
         """Lift what is over, then start a worker for each account with due mail that has none."""
-        for hold in self._accounts.holds():
+        for hold in self._accounts.holds() if self._is_first else ():
             self._seen_at = time.monotonic()  # a command that gives a secret may take seconds, for each of many
             await self._look_at(hold)
         if self._is_stopping:
@@ -137,7 +142,7 @@ class Dispatcher:
                 mine = self._profiles[account]
                 mine.extend(profile for profile in profiles if profile not in mine)
                 continue
-            if not self._may_go_on(account):
+            if not self._may_go_on(account) or not (self._is_first or self._accounts.hold_of(account) is None):
                 continue
             self._profiles[account] = deque(profiles)
             worker = asyncio.create_task(self._work(account, self._profiles[account]))
@@ -226,6 +231,8 @@ class Dispatcher:
             while self._may_go_on(account):
                 hold = self._accounts.hold_of(account)
                 is_probe = hold is not None and self._accounts.is_probing(account)
+                if hold is not None and not self._is_first:
+                    break
                 if hold is not None and not is_probe:
                     await self._hold_waiting(account, tuple(profiles), hold)
                     break
@@ -238,10 +245,7 @@ class Dispatcher:
                     begun = await self._begin_in_turn(server, account, profiles)
                     self._expect(account, len(running | begun) + 1 if len(running | begun) >= limit else 0)
                 elif len(running) < limit:
-                    # As many as there are connections, and not one by one: each look into the store costs as much.
-                    if not ready:
-                        ready.extend(await self._claim(profiles, limit))
-                        self._expect(account, connections if len(ready) >= limit else 0)
+                    ready.extend(() if ready else await self._claim_all(account, profiles, limit))
                     begun = self._begin(ready, limit - len(running))
                 running |= begun
                 if not running:
@@ -263,6 +267,13 @@ class Dispatcher:
                 await self._postman.books.give_back(message, pause=0.0)
             if running:
                 await asyncio.wait(running)
+
+    async def _claim_all(self, account: Account, profiles: Collection[str | None], limit: int) -> list[StoredMessage]:
+        """Take as many as there are connections, and not one by one: each look into the store costs as much."""
+        claimed = await self._claim(profiles, limit)
+        connections = self._connections(self._server(account), account)
+        self._expect(account, connections if len(claimed) >= limit else 0)
+        return claimed
 
     def _begin(self, ready: deque[StoredMessage], most: int) -> set[asyncio.Task[None]]:
         some = [ready.popleft() for _ in range(min(most, len(ready)))]

@@ -53,7 +53,8 @@ def utc_now() -> datetime:
 class Queue(QueueReader):
     """One for a process. `owner` names it among all that use the store, and no earlier run of it had that name.
 
-    `new_body` gathers the bodies that are read.
+    `living` says who else uses it now. `new_body` gathers the bodies that are read. `on_hold` is called after each
+    change of the holds.
     """
 
     def __init__(
@@ -63,8 +64,11 @@ class Queue(QueueReader):
         lease_seconds: float = 900,
         clock: Callable[[], datetime] = utc_now,
         new_body: NewBody = InMemory,
+        living: claims.Living = claims.NOBODY,
     ) -> None:
         super().__init__(database, new_body)
+        self._living = living
+        self.on_hold: Callable[[], None] = lambda: None
         self._writer = Writer(database)
         self._owner = owner
         self._lease = timedelta(seconds=lease_seconds)
@@ -139,10 +143,10 @@ class Queue(QueueReader):
     ) -> AsyncIterator[tuple[StoredMessage, Attempt | None]]:
         """Take the messages that others left under way, and yield each with its open attempt.
 
-        All of them, which is right where nobody else can be alive, or those whose lease has expired by now.
+        All of those who cannot be alive, or those whose lease has expired by now.
         """
         expired = now if only_expired else None
-        while batch := await self._write(lambda c: claims.take_over(c, self._new_lease(), expired)):
+        while batch := await self._write(lambda c: claims.take_over(c, self._new_lease(), expired, self._living)):
             for taken in batch:
                 yield taken
 
@@ -200,10 +204,13 @@ class Queue(QueueReader):
     async def put_hold(self, row: HoldRow) -> None:
         """Keep a hold, in place of one over the same."""
         await self._write(lambda c: holds.put_hold(c, row))
+        self.on_hold()
 
     async def drop_hold(self, server: str, username: str, address: str) -> bool:
         """Forget a hold; False where there was none."""
-        return await self._write(lambda c: holds.drop_hold(c, server, username, address))
+        was_there = await self._write(lambda c: holds.drop_hold(c, server, username, address))
+        self.on_hold()
+        return was_there
 
     async def held_for(self) -> tuple[tuple[str, str | None], ...]:
         """Return whose holds hold messages (`held_by`), and of which profiles."""
@@ -287,9 +294,13 @@ class Queue(QueueReader):
         """Hold all our shares for longer, to be called before half of 2 minutes is over; return how many there are."""
         return await self._write(lambda c: shares.renew(c, self._share_lease(), self._clock()))
 
-    async def drop_shares(self, owner: str | None = None, *, of_all: bool = False) -> None:
-        """Free what we have, or a process that has ended; `of_all` where no other can be alive."""
-        await self._write(lambda c: shares.drop(c, None if of_all else owner or self._owner))
+    async def drop_shares(self) -> None:
+        """Give back all that we have."""
+        await self._write(lambda c: shares.drop(c, self._owner))
+
+    async def drop_lost_shares(self) -> None:
+        """Free what those have who cannot be alive; to be called at the start."""
+        await self._write(lambda c: shares.drop_lost(c, self._owner, self._living))
 
     async def _take(self, ids: Sequence[str], state: str, due: datetime | None) -> list[StoredMessage]:
         return await self._write(lambda c: claims.take(c, ids, self._new_lease(), state, due))

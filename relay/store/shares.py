@@ -11,7 +11,7 @@ from typing import Protocol, TypeVar
 
 from sqlalchemy import Connection, delete, insert, select, update
 
-from relay.store.claims import Lease
+from relay.store.claims import Lease, Living, lost_to
 from relay.store.tables import is_lacking, shares
 
 
@@ -74,9 +74,14 @@ def renew(connection: Connection, lease: Lease, now: datetime) -> int:
     return connection.execute(update(shares).where(shares.c.owner == lease.owner).values(until=lease.until)).rowcount
 
 
-def drop(connection: Connection, owner: str | None = None) -> None:
-    """Free what an owner has; None is everybody, which is right where nobody else can be alive."""
-    connection.execute(delete(shares).where(shares.c.owner == owner) if owner is not None else delete(shares))
+def drop(connection: Connection, owner: str) -> None:
+    """Free what an owner has."""
+    connection.execute(delete(shares).where(shares.c.owner == owner))
+
+
+def drop_lost(connection: Connection, owner: str, living: Living) -> None:
+    """Free what others have who cannot be alive."""
+    connection.execute(delete(shares).where(*lost_to(shares.c.owner, owner, living)))
 
 
 def _put(connection: Connection, scope: str, share: Share, lease: Lease) -> None:
