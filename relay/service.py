@@ -37,6 +37,8 @@ from relay.delivery.pacing import Pacing
 from relay.delivery.postman import Postman
 from relay.delivery.reporter import Reporter
 from relay.delivery.schedule import Schedule
+from relay.delivery.shared_pacing import SharedPacing
+from relay.delivery.shares import Shares
 from relay.delivery.spending import Spending
 from relay.delivery.telling import Telling
 from relay.delivery.turn import Turns
@@ -73,12 +75,13 @@ from relay.store.queue import Queue
 from relay.store.secrets import SecretTable
 from relay.store.spool import Spool
 from relay.systemd import Systemd
+from relay.upstream.allowance import unshared
 from relay.upstream.transfer import Timeouts
 from relay.upstream.upstream import Upstream
 from relay.workers.census import Census, Open
 from relay.workers.following import Following, share_pauses, shared_failures
 from relay.workers.renewal import ByTheFirst, renew_for_all
-from relay.workers.siblings import Siblings
+from relay.workers.siblings import LOOK, Siblings
 
 if TYPE_CHECKING:
     from relay.web.pulse import Pulse
@@ -343,13 +346,16 @@ class Service:
         if siblings.is_first:
             _warn(self.directory)
         _start_task(closing, self.directory.watch())
-        upstream = self._upstream = Upstream(settings.effective_hostname, _timeouts(settings))
-        closing.push_async_callback(_say_goodbye, upstream)
         queue = Queue(database, siblings.owner, new_body=self._spool.new_body, living=Living(*siblings.living))
         queue.on_hold = siblings.look
         closing.push_async_callback(queue.aclose)
+        shares = await self._open_shares(queue)
+        upstream = self._upstream = Upstream(
+            settings.effective_hostname, _timeouts(settings), shares.allowance if shares else unshared
+        )
+        closing.push_async_callback(_say_goodbye, upstream)
 
-        postman, desk = await self._open_delivery(database, queue, secrets, upstream)
+        postman, desk = await self._open_delivery(database, queue, secrets, upstream, shares)
         self.returned_mail = ReturnedMail(queue, secrets, lambda: self.directory.routing().directory)
         closing.push_async_callback(self.returned_mail.aclose)
         if siblings.is_first:
@@ -369,6 +375,30 @@ class Service:
             await self._open_web(settings.web)
         _start_task(closing, self._lag.watch())
         self._join_siblings(queue, vault, postman)
+
+    async def _open_shares(self, queue: Queue) -> Shares | None:
+        """Return what this worker has of the connections of accounts; None where it has them all."""
+        siblings = self.siblings
+        if not siblings.are_there:
+            return None
+        await queue.drop_dead_shares()
+        shares = Shares(queue, siblings.owner, siblings.total, tell=siblings.look)
+        siblings.on(LOOK, lambda *_: shares.look())
+        self._closing.push_async_callback(shares.aclose)
+        _start_task(self._closing, shares.run())
+        return shares
+
+    async def _open_pacing(self, queue: Queue) -> Turns:
+        """Return who gives turns; its tasks end after all that is under way."""
+        if self.siblings.are_there:
+            shared = SharedPacing(queue)
+            self._closing.push_async_callback(shared.aclose)
+            _start_task(self._closing, shared.run())
+            return shared
+        spending = Spending(queue)
+        self._closing.push_async_callback(spending.flush)
+        _start_task(self._closing, spending.run())
+        return Pacing(spending, await queue.spent())
 
     def _join_siblings(self, queue: Queue, vault: Vault, postman: Postman) -> None:
         """Follow what the other workers do, and let them know."""
@@ -418,7 +448,7 @@ class Service:
         return vault, SecretKeeper(vault, os.environ, settings.state_dir, tokens=self.tokens)
 
     async def _open_delivery(
-        self, database: Database, queue: Queue, secrets: SecretKeeper, upstream: Upstream
+        self, database: Database, queue: Queue, secrets: SecretKeeper, upstream: Upstream, shares: Shares | None
     ) -> tuple[Postman, Desk]:
         settings, closing = self.settings, self._closing
         history = History(queue)
@@ -431,17 +461,15 @@ class Service:
             forget=lambda now: forget_outdated(database, now),
             is_first=self.siblings.is_first,
         )
-        spending = Spending(queue)
-        closing.push_async_callback(spending.flush)
-        office = self._office(secrets, upstream, Pacing(spending, await queue.spent()))
+        office = self._office(secrets, upstream, await self._open_pacing(queue))
         schedule = Schedule.of(settings.delivery)
         accounts = Accounts(schedule, await queue.holds())
         hostname = settings.effective_hostname
         books = Bookkeeper(office, queue, schedule, Reporter(hostname, schedule))
         postman = Postman(office, accounts, books)
-        self.dispatcher = Dispatcher(postman, is_first=self.siblings.is_first)
+        self.dispatcher = Dispatcher(postman, shares, is_first=self.siblings.is_first)
         closing.push_async_callback(self._end_deliveries, postman)
-        for job in (history.run, spending.run, housekeeping.run, self.dispatcher.run):
+        for job in (history.run, housekeeping.run, self.dispatcher.run):
             _start_task(closing, job())
         return postman, Desk(hostname, office, postman, history, lambda: housekeeping.has_room)
 

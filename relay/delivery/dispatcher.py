@@ -56,7 +56,7 @@ class Dispatcher:
     """One for a process. `run` goes on for ever; `wake` lets it look at once.
 
     `is_first`: of several processes over one store, one looks after what is held, and frees what a changed directory
-    lets go.
+    lets go. `claims` is what this one may have of the connections of each account.
     """
 
     def __init__(self, postman: Postman, claims: Claims | None = None, *, is_first: bool = True) -> None:
@@ -231,8 +231,6 @@ class Dispatcher:
             while self._may_go_on(account):
                 hold = self._accounts.hold_of(account)
                 is_probe = hold is not None and self._accounts.is_probing(account)
-                if hold is not None and not self._is_first:
-                    break
                 if hold is not None and not is_probe:
                     await self._hold_waiting(account, tuple(profiles), hold)
                     break
@@ -320,6 +318,8 @@ class Dispatcher:
         return await self._queue.claim(tuple(profiles), count, self._now(), str(State.SENDING))
 
     async def _hold_waiting(self, account: Account, profiles: Collection[str | None], hold: HoldRow) -> None:
+        if not self._is_first:
+            return
         messages = await self._queue.hold_waiting(
             profiles,
             cause=Cause(str(account), hold.meaning, f"{hold.meaning}: {hold.reason}"),

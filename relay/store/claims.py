@@ -15,6 +15,7 @@ from sqlalchemy import (
     func,
     or_,
     select,
+    true,
     type_coerce,
     union_all,
     update,
@@ -50,6 +51,14 @@ class Living(NamedTuple):
 
 
 NOBODY = Living()
+
+
+def is_dead(owner: ColumnElement[Any], living: Living) -> ColumnElement[bool]:
+    """Whether an owner, who is not us, cannot be alive."""
+    if not living.run:
+        return true()
+    is_beside_us = owner.startswith(living.run, autoescape=True)
+    return or_(~is_beside_us, owner.startswith(living.place, autoescape=True))
 
 
 def due_ids(connection: Connection, profiles: Collection[str | None], limit: int, now: datetime) -> list[str]:
@@ -100,15 +109,6 @@ def take(
     return [found[id_] for id_ in ids if id_ in found]
 
 
-def lost_to(owner: ColumnElement[Any], us: str, living: Living) -> list[ColumnElement[bool]]:
-    """Return the conditions under which an owner is neither us nor alive beside us."""
-    lost = [owner != us]
-    if living.run:
-        is_beside_us = owner.startswith(living.run, autoescape=True)
-        lost.append(or_(~is_beside_us, owner.startswith(living.place, autoescape=True)))
-    return lost
-
-
 def take_over(
     connection: Connection, lease: Lease, expired: datetime | None, living: Living = NOBODY
 ) -> list[tuple[StoredMessage, Attempt | None]]:
@@ -116,7 +116,8 @@ def take_over(
 
     `expired`: only those whose lease had ended by then. Nothing is taken from who is `living`.
     """
-    lost = [is_leased, *lost_to(messages.c.lease_owner, lease.owner, living)]
+    owner = messages.c.lease_owner
+    lost: list[ColumnElement[bool]] = [is_leased, owner != lease.owner, is_dead(owner, living)]
     if expired is not None:
         lost.append(messages.c.lease_until <= expired)
     batch = select(messages.c.id).where(*lost).limit(_BATCH).scalar_subquery()

@@ -294,13 +294,13 @@ class Queue(QueueReader):
         """Hold all our shares for longer, to be called before half of 2 minutes is over; return how many there are."""
         return await self._write(lambda c: shares.renew(c, self._share_lease(), self._clock()))
 
-    async def drop_shares(self) -> None:
-        """Give back all that we have."""
-        await self._write(lambda c: shares.drop(c, self._owner))
+    async def drop_shares(self, owner: str | None = None) -> None:
+        """Free what we have, or a process that has ended."""
+        await self._write(lambda c: shares.drop(c, owner or self._owner))
 
-    async def drop_lost_shares(self) -> None:
-        """Free what those have who cannot be alive; to be called at the start."""
-        await self._write(lambda c: shares.drop_lost(c, self._owner, self._living))
+    async def drop_dead_shares(self) -> None:
+        """Free what those have who cannot be alive beside us."""
+        await self._write(lambda c: shares.drop_dead(c, self._owner, self._living))
 
     async def _take(self, ids: Sequence[str], state: str, due: datetime | None) -> list[StoredMessage]:
         return await self._write(lambda c: claims.take(c, ids, self._new_lease(), state, due))

@@ -11,7 +11,7 @@ from typing import Protocol, TypeVar
 
 from sqlalchemy import Connection, delete, insert, select, update
 
-from relay.store.claims import Lease, Living, lost_to
+from relay.store.claims import Lease, Living, is_dead
 from relay.store.tables import is_lacking, shares
 
 
@@ -79,9 +79,9 @@ def drop(connection: Connection, owner: str) -> None:
     connection.execute(delete(shares).where(shares.c.owner == owner))
 
 
-def drop_lost(connection: Connection, owner: str, living: Living) -> None:
-    """Free what others have who cannot be alive."""
-    connection.execute(delete(shares).where(*lost_to(shares.c.owner, owner, living)))
+def drop_dead(connection: Connection, owner: str, living: Living) -> None:
+    """Free what those have who cannot be alive beside this owner."""
+    connection.execute(delete(shares).where(shares.c.owner != owner, is_dead(shares.c.owner, living)))
 
 
 def _put(connection: Connection, scope: str, share: Share, lease: Lease) -> None:

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Connection, text
 
-from relay.store.claims import Living
 from relay.store.database import open_database
 from relay.store.queue import Queue
 from relay.store.shares import Share
@@ -104,17 +103,16 @@ async def test_a_share_ends_by_itself_unless_it_is_renewed(house: House) -> None
     assert await house.two.renew_shares() == 0  # forgotten: whoever comes back so late must look again
 
 
-async def test_what_a_process_that_died_had_is_free_as_soon_as_another_takes_its_place(house: House) -> None:
-    database, living = house.one._database, Living("run/", "run/1/")
-    for owner in ("earlier/1/1", "run/0/1", "run/1/1"):
-        await put(Queue(database, owner, clock=house.clock), 2)
-    next_one = Queue(database, "run/1/2", clock=house.clock, living=living)
-    await put(next_one, 1)
-    await next_one.drop_lost_shares()
-    assert [each.owner for each in await house.seen()] == ["run/0/1", "run/1/2"]
-    await next_one.drop_shares()
-    assert [each.owner for each in await house.seen()] == ["run/0/1"]
-    await house.one.drop_lost_shares()  # it is alone
+async def test_what_a_process_that_died_had_is_free_at_once(house: House) -> None:
+    await put(house.one, 3, 3, "acme", "other")
+    await put(house.two, 2)
+    await house.two.drop_shares("one")
+    assert [each.owner for each in await house.seen()] == ["two"]
+    assert await house.seen("other") == ()
+    await house.two.drop_shares()
+    assert await house.seen() == ()
+    await put(house.one, 3)
+    await house.two.drop_dead_shares()
     assert await house.seen() == ()
 
 
