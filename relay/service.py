@@ -77,7 +77,7 @@ from relay.upstream.allowance import unshared
 from relay.upstream.transfer import Timeouts
 from relay.upstream.upstream import Upstream
 from relay.workers.census import Census, Open
-from relay.workers.following import Following, share_pauses, shared_failures
+from relay.workers.following import Following, share_pauses, share_reach, shared_failures
 from relay.workers.renewal import ByTheFirst, renew_for_all
 from relay.workers.siblings import LOOK, Siblings
 
@@ -396,6 +396,7 @@ class Service:
             self.dispatcher.wake()
 
         share_pauses(self.siblings, postman.accounts)
+        share_reach(self.siblings, postman.accounts.reach)
         if self.siblings.is_first:
             renew_for_all(self.siblings, self.tokens, lambda: token_refs(self.directory.routing().directory))
         self.siblings.answer(_METRICS, lambda _: self.metrics.counts(self._now()))
