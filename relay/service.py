@@ -37,9 +37,11 @@ from relay.delivery.pacing import Pacing
 from relay.delivery.postman import Postman
 from relay.delivery.reporter import Reporter
 from relay.delivery.schedule import Schedule
+from relay.delivery.shared_pacing import SharedPacing
 from relay.delivery.shares import Shares
 from relay.delivery.spending import Spending
 from relay.delivery.telling import Telling
+from relay.delivery.turn import Turns
 from relay.directory.file import DirectoryFile, Snapshot
 from relay.directory.live import LiveDirectory
 from relay.directory.model import Directory, Mode
@@ -297,7 +299,7 @@ class Service:
                 await self.dispatcher.stop()
                 await postman.stop()
 
-    def _office(self, secrets: SecretKeeper, upstream: Upstream, pacing: Pacing) -> Office:
+    def _office(self, secrets: SecretKeeper, upstream: Upstream, pacing: Turns) -> Office:
         settings = self.settings
         return Office(
             routing=self.directory.routing,
@@ -386,6 +388,18 @@ class Service:
         _start_task(self._closing, shares.run())
         return shares
 
+    async def _open_pacing(self, queue: Queue) -> Turns:
+        """Return who gives turns; its tasks end after all that is under way."""
+        if self.siblings.are_there:
+            shared = SharedPacing(queue)
+            self._closing.push_async_callback(shared.aclose)
+            _start_task(self._closing, shared.run())
+            return shared
+        spending = Spending(queue)
+        self._closing.push_async_callback(spending.flush)
+        _start_task(self._closing, spending.run())
+        return Pacing(spending, await queue.spent())
+
     def _join_siblings(self, queue: Queue, vault: Vault, postman: Postman) -> None:
         """Follow what the other workers do, and let them know."""
 
@@ -448,9 +462,7 @@ class Service:
             forget=lambda now: forget_outdated(database, now),
             is_first=self.siblings.is_first,
         )
-        spending = Spending(queue)
-        closing.push_async_callback(spending.flush)
-        office = self._office(secrets, upstream, Pacing(spending, await queue.spent()))
+        office = self._office(secrets, upstream, await self._open_pacing(queue))
         schedule = Schedule.of(settings.delivery)
         accounts = Accounts(schedule, await queue.holds())
         hostname = settings.effective_hostname
@@ -458,7 +470,7 @@ class Service:
         postman = Postman(office, accounts, books)
         self.dispatcher = Dispatcher(postman, shares, is_first=self.siblings.is_first)
         closing.push_async_callback(self._end_deliveries, postman)
-        for job in (history.run, spending.run, housekeeping.run, self.dispatcher.run):
+        for job in (history.run, housekeeping.run, self.dispatcher.run):
             _start_task(closing, job())
         return postman, Desk(hostname, office, postman, history, lambda: housekeeping.has_room)
 

@@ -243,10 +243,7 @@ class Dispatcher:
                     begun = await self._begin_in_turn(server, account, profiles)
                     self._expect(account, len(running | begun) + 1 if len(running | begun) >= limit else 0)
                 elif len(running) < limit:
-                    # As many as there are connections, and not one by one: each look into the store costs as much.
-                    if not ready:
-                        ready.extend(await self._claim(profiles, limit))
-                        self._expect(account, connections if len(ready) >= limit else 0)
+                    ready.extend(() if ready else await self._claim_all(account, profiles, limit))
                     begun = self._begin(ready, limit - len(running))
                 running |= begun
                 if not running:
@@ -268,6 +265,13 @@ class Dispatcher:
                 await self._postman.books.give_back(message, pause=0.0)
             if running:
                 await asyncio.wait(running)
+
+    async def _claim_all(self, account: Account, profiles: Collection[str | None], limit: int) -> list[StoredMessage]:
+        """Take as many as there are connections, and not one by one: each look into the store costs as much."""
+        claimed = await self._claim(profiles, limit)
+        connections = self._connections(self._server(account), account)
+        self._expect(account, connections if len(claimed) >= limit else 0)
+        return claimed
 
     def _begin(self, ready: deque[StoredMessage], most: int) -> set[asyncio.Task[None]]:
         some = [ready.popleft() for _ in range(min(most, len(ready)))]
