@@ -71,6 +71,7 @@ class Telling:
                 client=journey.client.name,
                 peer=journey.client.peer,
                 protocol=journey.arrival.protocol,
+                **(_route_facts(journey.route, journey.sender) if journey.route else {}),
                 reply=str(journey.reply),
                 seconds=round(journey.seconds, 3),
             )
