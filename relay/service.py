@@ -5,16 +5,14 @@ It reads from top to bottom as the house is built: store, vault, directory, upst
 
 import asyncio
 import os
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
-from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from relay import __version__, log
-from relay.certificate import CertificateFault, CertificateFiles
 from relay.control.actor import Role
 from relay.control.administrators import has_administrator
 from relay.control.admission import Admission
@@ -40,18 +38,19 @@ from relay.delivery.spending import Spending
 from relay.delivery.telling import Telling
 from relay.directory.file import DirectoryFile, Snapshot
 from relay.directory.live import LiveDirectory
-from relay.directory.model import Directory, Mode
+from relay.directory.model import Directory
 from relay.endpoint import TcpAddress, parse_endpoint
 from relay.faults import Fault, Faults
 from relay.incoming.watch import ReturnedMail
 from relay.lag import LoopLag
-from relay.listener.own_socket import own_socket
+from relay.listener.own_socket import own_socket, places_of
 from relay.listener.passed import PassedSockets
 from relay.listener.server import ListenError, Listeners
 from relay.listener.telling import DoorTelling
 from relay.listener.tls import LiveCertificate
 from relay.mail.identity import Mismatch
 from relay.metrics import Metrics, Now
+from relay.reloading import Reloading
 from relay.secrets.keeper import SecretKeeper
 from relay.secrets.key_source import key_source
 from relay.secrets.logins import Logins
@@ -59,7 +58,7 @@ from relay.secrets.master_key import MasterKeyError
 from relay.secrets.oauth import Tokens
 from relay.secrets.secret import SecretRef, token_refs
 from relay.secrets.vault import Vault
-from relay.settings import Settings, Web, check_modes
+from relay.settings import Listener, Settings, Web, check_modes
 from relay.short_turns import in_short_turns
 from relay.store.audit import AuditTable
 from relay.store.database import Database, open_database
@@ -67,7 +66,7 @@ from relay.store.errors import StoreError
 from relay.store.outdated import forget_outdated
 from relay.store.queue import Queue
 from relay.store.secrets import SecretTable
-from relay.store.spool import Spool
+from relay.store.spool import Spool, SpooledGathering
 from relay.systemd import Systemd
 from relay.upstream.transfer import Timeouts
 from relay.upstream.upstream import Upstream
@@ -96,8 +95,7 @@ class Service:
         systemd: Systemd | None = None,
         read_directory: Callable[[DirectoryFile], Snapshot] = DirectoryFile.read,
     ) -> None:
-        self.settings = settings
-        self._settings_file = str(settings_file or "relay.toml")
+        self._reloading = Reloading(settings, settings_file)
         self._watch = watch
         self.metrics = Metrics()
         self._lag = LoopLag()
@@ -105,7 +103,6 @@ class Service:
         self._stop_seconds = stop_seconds
         self._systemd = systemd or Systemd()
         self._read_directory = read_directory
-        self._spool = Spool(settings.state_dir, settings.limits.memory_per_message)
         self._is_serving = False
         self._stop_at = 0.0  # when work must have ended, by the loop's clock
         self._since = datetime.now(UTC)
@@ -121,6 +118,11 @@ class Service:
         self.dispatcher: Dispatcher
         self.returned_mail: ReturnedMail
         self.tokens: Tokens
+
+    @property
+    def settings(self) -> Settings:
+        """The settings in effect."""
+        return self._reloading.settings
 
     async def start(self) -> None:
         """Open everything, the listeners and the control socket last."""
@@ -155,7 +157,7 @@ class Service:
         return url
 
     def reload(self) -> None:
-        """Read the directory now (SIGHUP); who starts or ends has no need of it."""
+        """Read settings and directory now (SIGHUP); who starts or ends has no need of it."""
         if self._is_serving:
             self._later(self._reload())
 
@@ -169,26 +171,25 @@ class Service:
             "state_dir": str(self.settings.state_dir),
             "listeners": list(self.listeners.addresses),
             "connections": self.listeners.connections,
-            "directory": {
-                "ok": not self.directory.faults,
-                "faults": [
-                    {"file": fault.file, "key": fault.key, "message": fault.message} for fault in self.directory.faults
-                ],
-            },
+            "settings": {**_state_of(self._reloading.faults), "needs_restart": list(self._reloading.waiting)},
+            "directory": _state_of(self.directory.faults),
             "web": self._web.status() if self._web else {"address": None, "trouble": ""},
             "mailboxes": self.returned_mail.status(),
         }
 
     async def _reload(self) -> None:
         await self._systemd.reloading()
-        await self.directory.reload()
+        await self._reloading.reload(self.directory)
         if self._is_serving:
             await self._systemd.ready(self._summary())
 
     def _summary(self) -> str:
         """Return one line for `systemctl status`."""
-        faults = len(self.directory.faults)
-        trouble = f"; the directory has faults ({faults}), and the one before stays in effect" if faults else ""
+        trouble = ""
+        if faults := len(self._reloading.faults):
+            trouble += f"; the settings have faults ({faults}), and the ones before stay in effect"
+        if faults := len(self.directory.faults):
+            trouble += f"; the directory has faults ({faults}), and the one before stays in effect"
         return f"takes mail at {', '.join(self.listeners.addresses)}{trouble}"
 
     def _trouble(self) -> str:
@@ -213,6 +214,10 @@ class Service:
                 loop_lag=self._lag.seconds,
             )
         )
+
+    def _adopt(self, settings: Settings) -> None:
+        """Let operations and pages work by these settings from now on."""
+        self._parts.settings = settings
 
     def _state_of_things(self) -> object:
         """Return what is another value when the pages may have something new to show."""
@@ -255,37 +260,33 @@ class Service:
                 await postman.stop()
 
     def _office(self, secrets: SecretKeeper, upstream: Upstream, pacing: Pacing) -> Office:
-        settings = self.settings
-        return Office(
+        office = Office(
             routing=self.directory.routing,
             secrets=secrets,
             upstream=upstream,
             tell=self._tell,
             telling=self._telling,
             pacing=pacing,
-            mismatch=Mismatch(settings.policy.from_mismatch),
-            profile_url=settings.web.public_url if settings.web.address else "",
-            mode=Mode(settings.delivery.mode),
-            patience=settings.delivery.patience,
+            mismatch=Mismatch(self.settings.policy.from_mismatch),
         )
+        office.adopt(self.settings)
+        return office
 
-    def _certificate(self) -> LiveCertificate | None:
-        files = CertificateFiles.of(self.settings.tls)
-        if files is None:
-            return None
-        try:
-            certificate = LiveCertificate(files)
-        except CertificateFault as fault:
-            raise Faults([Fault(self._settings_file, fault.key, str(fault))]) from None
-        for _, warning in certificate.warnings:
-            log.warned(warning)
-        return certificate
+    def _body_in(self) -> SpooledGathering:
+        """Begin the body of a message that comes in."""
+        # Only that minds the floor: what waits would otherwise never leave a disk that it has filled.
+        least_free = self.settings.delivery.free_space
+        return Spool(self.settings.state_dir, self.settings.limits.memory_per_message, least_free).new_body()
+
+    def _body_out(self) -> SpooledGathering:
+        """Begin the body of a message that leaves the queue."""
+        return Spool(self.settings.state_dir, self.settings.limits.memory_per_message).new_body()
 
     async def _start(self) -> None:
         settings, closing = self.settings, self._closing
         if faults := check_modes(settings):
             raise Faults(faults)
-        certificate = self._certificate()
+        certificate = self._reloading.open_certificate()
         _start_task(closing, self._systemd.feed_watchdog(self._trouble))
         passed = PassedSockets(self._systemd.descriptors)
         closing.callback(passed.close)
@@ -295,14 +296,15 @@ class Service:
         await database.check()
         vault, secrets = await self._open_secrets(database)
         self.directory = await LiveDirectory.open(
-            settings, self._settings_file, self._directory_changed, self._read_directory
+            settings, self._reloading.file, self._directory_changed, self._read_directory
         )
         _warn(self.directory)
         _start_task(closing, self.directory.watch())
         upstream = Upstream(settings.effective_hostname, _timeouts(settings))
+        self._reloading.subscribe(lambda now: upstream.adopt(_timeouts(now)))
         closing.push_async_callback(_say_goodbye, upstream)
         owner = f"{settings.effective_hostname}/{os.getpid()}/{self._since.timestamp()}"
-        queue = Queue(database, owner, new_body=self._spool.new_body)
+        queue = Queue(database, owner, new_body=self._body_out)
         closing.push_async_callback(queue.aclose)
 
         postman, desk = await self._open_delivery(database, queue, secrets, upstream)
@@ -321,6 +323,7 @@ class Service:
         closing.push_async_callback(self._end_sessions)
         if settings.web.address:
             await self._open_web(settings.web)
+        self._reloading.subscribe(self._adopt)
         _start_task(closing, self._lag.watch())
 
     async def _open_web(self, web: Web) -> None:
@@ -330,18 +333,18 @@ class Service:
         address = parse_endpoint(web.address)
         assert isinstance(address, TcpAddress)
         pulse = Pulse(self._state_of_things)
-        self._web = WebServer(address, partial(self._make_pages, web, pulse))
+        self._web = WebServer(address, partial(self._make_pages, pulse))
         await self._web.start()
         self._closing.push_async_callback(self._web.stop)
         self._closing.push_async_callback(pulse.aclose)  # before that: a server waits for the streams that are open
 
-    def _make_pages(self, web: Web, pulse: "Pulse", address: TcpAddress) -> Any:
+    def _make_pages(self, pulse: "Pulse", address: TcpAddress) -> Any:
         """Return the application. Takes the better part of a second, so it is called in a thread, while mail flows."""
         from relay.web.app import make_app  # noqa: PLC0415
         from relay.web.site import Site, make_templates  # noqa: PLC0415
 
         templates = make_templates(self.settings.effective_hostname)
-        site = Site(self.operations, self.admission, web.public_url.rstrip("/"), templates, pulse)
+        site = Site(self.operations, self.admission, lambda: self.settings.web.public_url, templates, pulse)
         return make_app(site, address)
 
     async def _open_secrets(self, database: Database) -> tuple[Vault, SecretKeeper]:
@@ -365,6 +368,7 @@ class Service:
             keep_seconds=settings.log.keep_messages,
             forget=lambda now: forget_outdated(database, now),
         )
+        self._reloading.subscribe(housekeeping.adopt)
         spending = Spending(queue)
         closing.push_async_callback(spending.flush)
         office = self._office(secrets, upstream, Pacing(spending, await queue.spent()))
@@ -373,6 +377,7 @@ class Service:
         hostname = settings.effective_hostname
         books = Bookkeeper(office, queue, schedule, Reporter(hostname, schedule))
         postman = Postman(office, accounts, books)
+        self._reloading.subscribe(postman.adopt)
         self.dispatcher = Dispatcher(postman)
         closing.push_async_callback(self._end_deliveries, postman)
         for job in (history.run, spending.run, housekeeping.run, self.dispatcher.run):
@@ -382,18 +387,26 @@ class Service:
     def _make_listeners(
         self, desk: Desk, logins: Logins, certificate: LiveCertificate | None, passed: PassedSockets
     ) -> Listeners:
-        settings = self.settings
-        own = own_socket(settings, os.geteuid(), passed)
-        return Listeners(
-            [*settings.listeners, *([own] if own else [])],
-            settings.limits,
+        places = places_of(self.settings, passed)
+
+        def doors(settings: Settings) -> list[Listener]:
+            own = own_socket(settings, os.geteuid(), places)
+            return [*settings.listeners, *([own] if own else [])]
+
+        def adopt(now: Settings) -> None:
+            listeners.adopt(doors(now), now.limits, self._reloading.certificate)
+
+        listeners = Listeners(
+            doors(self.settings),
+            self.settings.limits,
             desk,
             logins=logins,
             telling=DoorTelling(self.metrics),
             certificate=certificate,
-            # Only what comes in minds the floor: what waits would otherwise never leave a disk that it has filled.
-            new_body=replace(self._spool, least_free=settings.delivery.free_space).new_body,
+            new_body=self._body_in,
         )
+        self._reloading.subscribe(adopt)
+        return listeners
 
     def _make_parts(
         self,
@@ -452,6 +465,13 @@ def _tell_end(task: "asyncio.Task[Any]") -> None:
     """Tell of a part that should go on for ever and has ended."""
     if not task.cancelled() and task.exception() is not None:
         log.broken("a part of the relay ended by a fault of ours; start it anew", exc_info=task.exception())
+
+
+def _state_of(faults: Sequence[Fault]) -> dict[str, Any]:
+    return {
+        "ok": not faults,
+        "faults": [{"file": fault.file, "key": fault.key, "message": fault.message} for fault in faults],
+    }
 
 
 def _timeouts(settings: Settings) -> Timeouts:

@@ -91,9 +91,9 @@ class People:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Parts:
-    """The parts of one relay.
+    """The parts of one relay. Its `settings` are those in effect: they may be set anew.
 
     `status` returns the status with the keys of DESIGN section 4; what the queue and the accounts say to it is added.
     `metrics` returns the counters as text (`relay.metrics`), given how many messages wait by state and how many

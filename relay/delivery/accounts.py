@@ -46,7 +46,7 @@ class Accounts:
     """The accounts in trouble, and the servers that cannot be reached. Everything not in here is well."""
 
     def __init__(self, schedule: Schedule, rows: Iterable[HoldRow] = ()) -> None:
-        self._schedule = schedule
+        self.schedule = schedule
         self._holds = {(row.server, row.username, row.address): row for row in rows}
         self._slow: dict[str, Slowness] = {}  # by whose limits count (`Server.scope`)
         self._probing: set[Account] = set()  # whose probe is due and has not begun
@@ -129,7 +129,7 @@ class Accounts:
             since=before.since if before else now,
             until=now + timedelta(seconds=rest) if rest else None,
             probes=probes,
-            next_probe=None if rest or key[2] else self._schedule.next_probe(now, probes),
+            next_probe=None if rest or key[2] else self.schedule.next_probe(now, probes),
             secret_version=secret_version,
         )
         self._holds[key] = row
@@ -148,7 +148,7 @@ class Accounts:
 
     def begin_probe(self, hold: HoldRow, now: datetime) -> HoldRow:
         """Count a probe that starts: the next is due after its pause, whatever becomes of this one."""
-        row = replace(hold, until=None, next_probe=self._schedule.next_probe(now, hold.probes))
+        row = replace(hold, until=None, next_probe=self.schedule.next_probe(now, hold.probes))
         self._holds[hold.server, hold.username, hold.address] = row
         self._probing.add(Account(hold.server, hold.username))
         return row

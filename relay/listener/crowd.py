@@ -38,10 +38,10 @@ class Member(Protocol):
 
 
 class Crowd:
-    """The open sessions of all listeners."""
+    """The open sessions of all listeners. New limits count for who comes from then on."""
 
     def __init__(self, limits: Limits) -> None:
-        self._limits = limits
+        self.limits = limits
         self._sessions: dict[Member, str] = {}  # with the peer that each is counted for, "" as long as nobody knows
         self._per_peer: Counter[str] = Counter()
         self._is_stopping = False
@@ -53,14 +53,14 @@ class Crowd:
         """Let a connection in, or return the reply that turns it away. Whoever was let in leaves by `leave`."""
         if self._is_stopping:
             return replies.STOPPING
-        if len(self._sessions) >= self._limits.connections:
+        if len(self._sessions) >= self.limits.connections:
             return replies.TOO_MANY_CONNECTIONS
         self._sessions[session] = ""
         return None
 
     def recognize(self, session: Member, client: Client) -> Reply | None:
         """Count a session that was let in for its client, or return the reply that turns it away."""
-        if not client.is_trusted and self._per_peer[client.peer] >= self._limits.connections_per_client:
+        if not client.is_trusted and self._per_peer[client.peer] >= self.limits.connections_per_client:
             return replies.TOO_MANY_OF_CLIENT
         self._sessions[session] = client.peer
         self._per_peer[client.peer] += 1

@@ -15,24 +15,25 @@ _MOST_DOUBLINGS = 3
 
 
 class LoginFailures:
-    """The bad logins of the last five minutes, by key. Pure but for the clock.
+    """The bad logins of the last five minutes, by key. Pure but for the clock. The limit may be set anew.
 
     SECURITY: where there are more keys than are kept, those go that were quiet for the longest time.
     """
 
     def __init__(self, limit: int, clock: Callable[[], float] = time.monotonic) -> None:
-        self._limit = limit
+        self.limit = limit
         self._clock = clock
         # For each key the times of its newest failures, at most `limit`; keys in the order of the newest.
         self._times: OrderedDict[str, deque[float]] = OrderedDict()
 
     def is_barred(self, key: str) -> bool:
         """Whether so many logins failed from there that no more are looked at now."""
-        return self._count(key) >= self._limit
+        return self._count(key) >= self.limit
 
     def add(self, key: str) -> int:
         """Take note of one failure; return how many there are now."""
-        self._times.setdefault(key, deque(maxlen=self._limit)).append(self._clock())
+        times = self._times.get(key, ())
+        self._times[key] = deque((*times, self._clock()), maxlen=self.limit)
         self._times.move_to_end(key)
         while len(self._times) > MOST_KEYS:
             self._times.popitem(last=False)
