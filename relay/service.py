@@ -66,6 +66,7 @@ from relay.store.errors import StoreError
 from relay.store.outdated import forget_outdated
 from relay.store.queue import Queue
 from relay.store.secrets import SecretTable
+from relay.store.space import free_space
 from relay.store.spool import Spool, SpooledGathering
 from relay.systemd import Systemd
 from relay.upstream.transfer import Timeouts
@@ -205,13 +206,22 @@ class Service:
         self._telling.submitted(journey)
         self._watch(journey)
 
-    def _metrics_text(self, queue: Mapping[str, int], accounts_held: int) -> str:
+    def _metrics_text(self, queue: Mapping[str, int], oldest: Mapping[str, datetime], accounts_held: int) -> str:
+        now, certificate = datetime.now(UTC), self._reloading.certificate
         return self.metrics.text(
             Now(
                 queue=queue,
+                oldest={state: (now - created).total_seconds() for state, created in oldest.items()},
                 accounts_held=accounts_held,
+                unreached=len(self._parts.desk.unreached()),
                 connections=self.listeners.connections,
+                connections_limit=self.settings.limits.connections,
                 loop_lag=self._lag.seconds,
+                settings_ok=not self._reloading.faults,
+                directory_ok=not self.directory.faults,
+                certificate_expires=certificate.expires.timestamp() if certificate else None,
+                free=free_space(self.settings.state_dir),
+                free_floor=self.settings.delivery.free_space,
             )
         )
 

@@ -117,6 +117,10 @@ class QueueReader:
         """Return how many messages in each of these states came in each step of a time."""
         return await self._database.read(lambda c: statistics.counts_over_time(c, states, since, until, step))
 
+    async def oldest_by_state(self, states: Collection[str]) -> Mapping[str, datetime]:
+        """Return when the oldest message in each of these states came; a state without any lacks."""
+        return await self._database.read(lambda c: statistics.oldest(c, states))
+
     async def has_any(self, state: str) -> bool:
         """Tell whether there is a message in a state, the history included."""
         return await self._database.read(lambda c: statistics.has_any(c, state))

@@ -2,9 +2,11 @@
 
 import http.client
 import json
+import math
 import signal
 import socket
 import ssl
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -173,6 +175,7 @@ def test_a_fault_keeps_all_settings_as_they_were(settings: Mapping[str, Any], ke
     assert line["event"] == "broken"
     assert key in line["faults"][0]
     assert submit(relay, MESSAGE + b"x" * 2000 + b"\r\n").startswith("250")
+    assert relay.counters()["relay_settings_ok"] == 0
     if "delivery" in settings:
         return  # commands cannot read the file either, and say so
     shown = relay.command("status")
@@ -217,6 +220,9 @@ def test_tls_comes_and_its_certificate_changes(relay: Relay) -> None:
         assert set(line["keys"]) == {"tls.certificate", "tls.key", "listener.local.security"}
         assert "STARTTLS" not in before.say("EHLO before")
     assert issuer(relay, old)
+    counted = relay.counters()
+    assert counted["relay_tls_total TLSv1.3"] == 1
+    assert time.time() < counted["relay_certificate_expires_seconds"] < math.inf
     write_pair(relay.folder, new)
     assert [line["what"] for line in hang_up(relay)] == ["certificate"], "also while nobody comes"
     assert issuer(relay, new)
