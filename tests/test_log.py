@@ -5,6 +5,7 @@ import inspect
 import io
 import json
 import logging
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,12 @@ def _uses() -> Iterator[tuple[Path, str]]:
 
 def test_the_vocabulary_is_this() -> None:
     assert _events() == VOCABULARY
+
+
+def test_the_page_tells_of_each_event_and_of_no_other() -> None:
+    page = (PACKAGE.parent / "docs/monitoring.md").read_text()
+    rows = re.findall(r"^\| (`.*?) \| (?:debug|info|warning|error) \|", page, re.MULTILINE)
+    assert {event for row in rows for event in re.findall(r"`(\w+)`", row)} == VOCABULARY | {"library"}
 
 
 @pytest.mark.parametrize("event", sorted(VOCABULARY))

@@ -173,8 +173,8 @@ def test_a_socket_that_cannot_be_used_is_one_sentence(
     assert "Traceback" not in relay.log
 
 
-_CLIENTS = 60
-_RESTARTS = 4
+_CLIENTS = 40
+_RESTARTS = 3
 
 
 @pytest.mark.parametrize("mode", ["auto", "queued"])
