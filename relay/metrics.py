@@ -6,14 +6,17 @@ come from our own words and the directory, never from what a client or server sa
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from operator import add
 from types import MappingProxyType
+from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 from prometheus_client.exposition import generate_latest
 from prometheus_client.metrics_core import Metric
+from prometheus_client.samples import Sample
 
 from relay import __version__
 
@@ -34,6 +37,24 @@ _GAUGES: Mapping[str, str] = MappingProxyType(
         "free_floor_bytes": "The room below which no new mail is accepted",
     }
 )
+
+
+Counts = list[dict[str, Any]]
+"""The metrics of one process: of each its name, help, type and samples (name, labels, value)."""
+# How the values of several processes are one, where that is no sum.
+_TOGETHER: Mapping[str, Callable[[float, float], float]] = {
+    "relay_build_info": max,
+    "relay_servers_unreached": max,  # each process knows of those that it has tried
+    "relay_connections_limit": max,
+    "relay_loop_lag_seconds": max,
+    "relay_settings_ok": min,
+    "relay_directory_ok": min,
+    "relay_certificate_expires_seconds": min,
+    "relay_free_bytes": min,
+    "relay_free_floor_bytes": max,
+    "process_start_time_seconds": min,
+    "process_max_fds": min,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,8 +197,24 @@ class Metrics:
         """A server took a message by a connection under TLS; `version` "" where it was plain."""
         self._upstream_tls(version or "none").inc()
 
-    def text(self, now: Now) -> str:
-        """Return everything as CONTENT_TYPE says."""
+    def text(self, now: Now, others: Sequence[Counts] = ()) -> str:
+        """Return everything as CONTENT_TYPE says, with what `counts` of the relay's other processes is added."""
+        return generate_latest(_Added([self.counts(now), *others])).decode()
+
+    def counts(self, now: Now) -> Counts:
+        """Return everything as JSON values, for another process to add."""
+        self._set(now)
+        return [
+            {
+                "name": metric.name,
+                "help": metric.documentation,
+                "type": metric.type,
+                "samples": [[sample.name, dict(sample.labels), sample.value] for sample in metric.samples],
+            }
+            for metric in self._registry.collect()
+        ]
+
+    def _set(self, now: Now) -> None:
         for state, count in now.queue.items():
             self._queue.labels(state).set(count)
             self._oldest.labels(state).set(now.oldest.get(state, 0.0))
@@ -195,7 +232,31 @@ class Metrics:
         }
         for name, value in values.items():
             self._gauges[name].set(value)
-        return generate_latest(self._registry).decode()
+
+
+class _Added(CollectorRegistry):
+    """The metrics of several processes as those of one."""
+
+    def __init__(self, processes: Sequence[Counts]) -> None:
+        super().__init__()
+        self._processes = processes
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield each metric once."""
+        found: dict[str, Metric] = {}
+        values: dict[str, dict[tuple[str, tuple[tuple[str, str], ...]], float]] = {}
+        for each in (metric for process in self._processes for metric in process):
+            name = each["name"]
+            found.setdefault(name, Metric(name, each["help"], each["type"]))
+            together: Callable[[float, float], float] = _TOGETHER.get(name, add)
+            seen = values.setdefault(name, {})
+            for sample, labels, value in each["samples"]:
+                key = (sample, tuple(labels.items()))
+                seen[key] = together(seen[key], value) if key in seen else value
+        for name, metric in found.items():
+            for (sample, labels), value in values[name].items():
+                metric.samples.append(Sample(sample, dict(labels), value))
+            yield metric
 
 
 class _Registry(CollectorRegistry):

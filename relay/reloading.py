@@ -20,17 +20,19 @@ from relay.short_turns import in_short_turns
 
 
 class Reloading:
-    """The settings in effect in one relay, and the certificate that they name. `file` None: there is no file to read.
+    """The settings in effect in one process, and the certificate that they name. `file` None: there is no file to read.
 
-    `faults` say what is wrong with the file that was read last, `waiting` which of its keys need a restart.
+    Where several processes do the same, one `is_telling` the log of it. `faults` say what is wrong with the file that
+    was read last, `waiting` which of its keys need a restart.
     """
 
-    def __init__(self, settings: Settings, file: Path | None) -> None:
+    def __init__(self, settings: Settings, file: Path | None, *, is_telling: bool = True) -> None:
         self.settings = settings
         self.faults: tuple[Fault, ...] = ()
         self.waiting: tuple[str, ...] = ()
         self.certificate: LiveCertificate | None = None
         self._file = file
+        self._is_telling = is_telling
         self._subscribers: list[Callable[[Settings], None]] = []
         self._turn = asyncio.Lock()
 
@@ -75,9 +77,9 @@ class Reloading:
             certificate = await asyncio.to_thread(self._certificate, new.settings)
         except Faults as error:
             self.faults = error.faults
-            log.broken(
-                "the settings have faults; the ones before stay in effect", faults=[str(fault) for fault in self.faults]
-            )
+            if self._is_telling:
+                told = [str(fault) for fault in self.faults]
+                log.broken("the settings have faults; the ones before stay in effect", faults=told)
             return False
         self.faults, self.waiting, self.certificate = (), new.waiting, certificate
         self._use(new)
@@ -93,8 +95,9 @@ class Reloading:
         if new.changed:
             for take in self._subscribers:
                 take(new.settings)
+        if new.changed and self._is_telling:
             log.changed(what="settings", file=self.file, keys=list(new.changed))
-        if new.waiting:
+        if new.waiting and self._is_telling:
             log.warned("these settings need a restart to take effect", file=self.file, keys=list(new.waiting))
 
     def _certificate(self, settings: Settings) -> LiveCertificate | None:
@@ -108,6 +111,7 @@ class Reloading:
             certificate = LiveCertificate(files)
         except CertificateFault as fault:
             raise Faults([Fault(self.file, fault.key, str(fault))]) from None
-        for _, warning in certificate.warnings:
-            log.warned(warning)
+        if self._is_telling:
+            for _, warning in certificate.warnings:
+                log.warned(warning)
         return certificate

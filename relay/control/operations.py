@@ -200,7 +200,8 @@ class Operations:
             raise Refused("only a running relay counts what it does; start it with: relay serve")
         queue = self._parts.queue
         waiting = await counts(queue)
-        return self._parts.metrics(waiting, await queue.oldest_by_state(waiting.keys()), len(await queue.holds()))
+        oldest = await queue.oldest_by_state(waiting.keys())
+        return await self._parts.metrics(waiting, oldest, len(await queue.holds()))
 
 
 def what_of(params: Mapping[str, Any], result: Any) -> str:

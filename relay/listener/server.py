@@ -10,6 +10,7 @@ from relay import log
 from relay.endpoint import UnixAddress
 from relay.listener.crowd import Crowd
 from relay.listener.doorway import Doorway
+from relay.listener.elsewhere import Nowhere, Together
 from relay.listener.entrance import Entrance, House
 from relay.listener.failures import LoginFailures
 from relay.listener.login import LoginDesk
@@ -20,7 +21,7 @@ from relay.listener.ports import Desk, Logins
 from relay.listener.proxy import hush
 from relay.listener.rounds import Rounds
 from relay.listener.session import Session
-from relay.listener.sockets import ListenError, listen, serve
+from relay.listener.sockets import ANYBODY, ListenError, listen, serve
 from relay.listener.telling import DoorTelling
 from relay.listener.tls import LiveCertificate
 from relay.listener.tolerance import Tolerance
@@ -29,14 +30,11 @@ from relay.settings import Limits, Listener
 
 __all__ = ["ListenError", "Listeners"]
 
-# Who may connect to a unix socket is said by its folder; the kernel asks for write permission on the socket as well.
-_ANYBODY = 0o666
-
 
 class Listeners:
     """The doors of one relay, and everybody who came in by them."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all that the doors have to do with
         self,
         listeners: Sequence[Listener],
         limits: Limits,
@@ -47,16 +45,18 @@ class Listeners:
         telling: DoorTelling | None = None,
         certificate: LiveCertificate | None = None,
         new_body: NewBody = InMemory,
+        together: Together | None = None,
     ) -> None:
         self._listeners = tuple(listeners)
         self._entrances: list[Entrance] = []  # in the order of the listeners
-        self._crowd = Crowd(limits)
-        self._failures = LoginFailures(limits.login_failures)
         tolerance = tolerance or Tolerance()
         telling = telling or DoorTelling()
+        together = together or Together(Nowhere(), LoginFailures(limits.login_failures))
+        self._crowd = Crowd(limits, together.elsewhere)
+        self._failures = together.failures
         self._house = House(
             desk=desk,
-            login_desk=LoginDesk(logins, self._failures, telling, tolerance.login_pause),
+            login_desk=LoginDesk(logins, together.failures, telling, tolerance.login_pause),
             limits=limits,
             tolerance=tolerance,
             telling=telling,
@@ -72,12 +72,12 @@ class Listeners:
     def adopt(self, listeners: Sequence[Listener], limits: Limits, certificate: LiveCertificate | None) -> None:
         """Receive whoever comes from now on by these rules. Sessions that are open end as they began.
 
-        The listeners are those that are open, in the same order: no address is opened or closed.
+        The listeners are the same as before, in the same order: no address is opened or closed.
         """
-        self._certificate = certificate
+        self._listeners, self._certificate = tuple(listeners), certificate
         self._crowd.limits, self._failures.limit = limits, limits.login_failures
         self._house = replace(self._house, limits=limits)
-        self._entrances = [self._entrance(listener) for listener in listeners]
+        self._entrances = [self._entrance(listener) for listener in listeners[: len(self._entrances)]]
 
     async def open(self, passed: PassedSockets | None = None) -> None:
         """Open every address that systemd did not open for us, or none.
@@ -105,6 +105,11 @@ class Listeners:
         """How many clients are connected."""
         return len(self._crowd)
 
+    @property
+    def per_peer(self) -> dict[str, int]:
+        """How many of them come from each peer."""
+        return self._crowd.per_peer
+
     def stuck(self) -> tuple[str, ...]:
         """Return the listeners where somebody has waited since the call before this one and nobody was let in."""
         return tuple(doorway.name for doorway in self._doorways if doorway.is_stuck())
@@ -127,7 +132,7 @@ class Listeners:
             self._doorways.append(doorway)
         if not passed:
             doorway = Doorway(listener.name, new_session)
-            doorway.server = await listen(endpoint, doorway, _ANYBODY)
+            doorway.server = await listen(endpoint, doorway, ANYBODY)
             self._doorways.append(doorway)
             if isinstance(endpoint, UnixAddress):
                 self._socket_files.append((endpoint.path, endpoint.path.stat().st_ino))
