@@ -14,6 +14,7 @@ NOT_RUNNING: Mapping[str, Any] = MappingProxyType(
         "listeners": [],
         "connections": 0,
         "workers": [],
+        "settings": {"ok": True, "faults": [], "needs_restart": []},
         "directory": {"ok": True, "faults": []},
         "queue": {},
         "oldest": None,

@@ -64,6 +64,7 @@ class ControlSocket:
 
     async def stop(self) -> None:
         """Answer what was asked, for at most a second, and remove the socket file."""
+        self._operations.end()
         await self._server.stop()
         with suppress(FileNotFoundError):
             if self.path.stat().st_ino == self._inode:

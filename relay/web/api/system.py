@@ -17,11 +17,24 @@ _LISTENERS = ["127.0.0.1:2525", "unix:/run/relay/submit.sock"]
 
 
 class FileFault(Body):
-    """What is wrong with directory.toml."""
+    """What is wrong with relay.toml or directory.toml."""
 
     file: str
     key: str
     message: str
+
+
+class SettingsState(Body):
+    """Whether relay.toml was good when it was read last; where not, the settings before it stay in effect."""
+
+    example: ClassVar = {"faults": [], "needs_restart": []}
+
+    ok: bool = Field(examples=[True])
+    faults: list[FileFault]
+    needs_restart: list[str] = Field(
+        description="The keys that say something else in the file and take effect at the next start.",
+        examples=[["web.address"]],
+    )
 
 
 class DirectoryState(Body):
@@ -87,6 +100,7 @@ class Status(Told):
     listeners: list[str] = Field(description="Where it takes mail.", examples=[_LISTENERS])
     connections: int = Field(description="How many clients are connected.", examples=[3])
     workers: list[Worker] = Field(description="The processes that hand over mail: one, or as many as `workers` says.")
+    settings: SettingsState
     directory: DirectoryState
     web: WebState
     mailboxes: list[MailboxState]
