@@ -17,7 +17,11 @@ while read -r path; do
 done <"$listed"
 rm -rf "$DESTDIR$home" "$listed"
 # Of the folders only those that are ours.
-[ ! -d "$DESTDIR$PREFIX/share/doc/relay" ] || find "$DESTDIR$PREFIX/share/doc/relay" -depth -type d -empty -delete
+for folder in "$DESTDIR$PREFIX/share/doc/relay" "$DESTDIR$PREFIX"; do
+    case $folder in
+    */relay) [ ! -d "$folder" ] || find "$folder" -depth -type d -empty -delete ;;
+    esac
+done
 
 if [ -z "$DESTDIR" ]; then
     echo "Relay is gone; /etc/relay and /var/lib/relay are as they were."
