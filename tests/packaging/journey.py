@@ -188,6 +188,7 @@ def go_back(journey: Journey) -> None:
 
 def low_ports(journey: Journey) -> None:
     """systemd's own program opens port 587 for it; the first client starts it, and it feeds its watchdog."""
+    journey.machine.do("systemctl", "enable", "relay-submission.socket")
     settings = journey.machine.path("/etc/relay/relay.toml")
     before = settings.read_text()
     settings.write_text(before + '\n[[listener]]\nname = "submission"\naddress = "fd:submission"\n')

@@ -9,20 +9,24 @@ import os
 import re
 import shlex
 import socket
+import stat
 import struct
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tests.peers.packages import program
-from tests.peers.system import Finished, private_folder, run, running
+from tests.peers.system import Finished, run, running
 
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # netdevice(7).
 _SIOCSIFFLAGS, _IFF_UP = 0x8914, 0x1
+# Linux, Documentation/admin-guide/devices.txt.
+_DEVICES = {"null": (1, 3), "zero": (1, 5), "full": (1, 7), "random": (1, 8), "urandom": (1, 9), "tty": (5, 0)}
 # What a relay of this machine may have, which the other one has not.
 _OURS = ("/etc/relay", "/var/lib/relay", "/opt/relay", "/usr/local/bin/relay", "/usr/local/lib/relay")
 PACKAGED_UNIT = "/usr/lib/systemd/system/relay.service"
@@ -122,21 +126,35 @@ class Overlay:
 def overlay() -> Iterator[Overlay]:
     """Make one. Needs the namespaces of `apart`."""
     _open_loopback()
-    with private_folder("overlay") as folder:
-        # Memory, because an overlay wants a file system below it that is none itself.
-        _mount("-t", "tmpfs", "-o", "mode=0755", "none", str(folder))
-        made = Overlay(folder)
+    folder = Path(tempfile.mkdtemp(prefix="overlay-"))
+    # Memory, because an overlay wants a file system below it that is none itself.
+    _mount("-t", "tmpfs", "-o", "mode=0755", "none", str(folder))
+    made = Overlay(folder)
+    try:
         for inner in (made.root, made.upper, folder / "work"):
             inner.mkdir()
-        _mount("-t", "overlay", "-o", f"lowerdir=/,upperdir={made.upper},workdir={folder}/work", "none", str(made.root))
+        options = f"lowerdir=/,upperdir={made.upper},workdir={folder}/work"
+        _mount("-t", "overlay", "-o", options, "none", str(made.root))
         _mount("-t", "proc", "none", str(made.root / "proc"))
-        _mount("--rbind", "/dev", str(made.root / "dev"))
-        for name, mode in (("run", "0755"), ("tmp", "1777")):
+        for name, mode in (("dev", "0755"), ("run", "0755"), ("tmp", "1777")):
             _mount("-t", "tmpfs", "-o", f"mode={mode}", "none", str(made.root / name))
+        _make_devices(made.root / "dev")
         made.do("rm", "-rf", *_OURS)
         yield made
-        # The namespace ends with this process, and the mounts with it.
+    finally:
+        # Nothing is removed by its path: with what is mounted there it could be the machine's. The mounts are gone with
+        # the namespace at the latest.
         run(["umount", "--recursive", "--lazy", str(folder)])
+        with suppress(OSError):
+            folder.rmdir()
+
+
+def _make_devices(folder: Path) -> None:
+    """Make the devices that every program counts on; others could change this machine."""
+    for name, (major, minor) in _DEVICES.items():
+        os.mknod(folder / name, 0o666 | stat.S_IFCHR, os.makedev(major, minor))
+        (folder / name).chmod(0o666)
+    (folder / "fd").symlink_to("/proc/self/fd")
 
 
 def _mount(*arguments: str) -> None:
