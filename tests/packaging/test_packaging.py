@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.packaging.container import instructions, last_stage, value
 from tests.packaging.overlay import apart
 from tests.peers.system import Finished, private_folder, run
 
@@ -20,7 +21,6 @@ ROOT = Path(__file__).parent.parent.parent
 PACKAGING = ROOT / "etc/packaging"
 DEBIAN = PACKAGING / "debian"
 SCRIPTS = ("postinst", "prerm", "postrm")
-CONTAINERFILE = PACKAGING / "Containerfile"
 MIGRATIONS = "relay/store/migrations/versions/*.py"
 NEEDS = ("root", "python3", "unshare", "setpriv", "systemd-analyze", "systemd-sysusers", "systemd-tmpfiles")
 
@@ -99,12 +99,6 @@ def test_nothing_is_taken_away_that_was_not_installed(tmp_path: Path) -> None:
 # The container, without a container engine: its lines, and what they name.
 
 
-def instructions() -> list[tuple[str, str]]:
-    """The lines of the Containerfile: instruction and the rest."""
-    lines = (line for line in CONTAINERFILE.read_text().splitlines() if line and not line.startswith("#"))
-    return [(line.partition(" ")[0], line.partition(" ")[2]) for line in lines]
-
-
 def copied() -> dict[str, str]:
     """What is copied from this folder, and where to."""
     found: dict[str, str] = {}
@@ -126,25 +120,20 @@ def test_the_container_has_instructions_that_there_are() -> None:
 
 
 def test_the_container_runs_as_the_user_that_it_made_and_says_how() -> None:
-    lines = instructions()
-    (user,) = (rest for name, rest in lines if name == "USER")
+    lines, user = last_stage(), value("USER")
     made = next(index for index, (name, rest) in enumerate(lines) if name == "RUN" and rest.startswith("useradd"))
     assert made < lines.index(("USER", user))
     assert lines[made][1].endswith(f" {user}")
-    (entry, command, health) = (
-        next(rest for name, rest in lines if name == wanted) for wanted in ("ENTRYPOINT", "CMD", "HEALTHCHECK")
-    )
-    service = re.findall(r"^ExecStart=(.*)$", (ROOT / "systemd/relay.service").read_text(), re.MULTILINE)[0]
-    assert [*json.loads(entry), *json.loads(command)] == [Path(service.split()[0]).name, *service.split()[1:]]
-    assert json.loads(health.removeprefix("CMD ")) == ["relay", "status"]
-    ports = next(rest for name, rest in lines if name == "EXPOSE").split()
-    assert all(f":{port}" in (ROOT / "etc/relay.toml").read_text() for port in ports)
+    service = re.findall(r"^ExecStart=(.*)$", (ROOT / "systemd/relay.service").read_text(), re.MULTILINE)[0].split()
+    assert [*json.loads(value("ENTRYPOINT")), *json.loads(value("CMD"))] == [Path(service[0]).name, *service[1:]]
+    assert all(f":{port}" in (ROOT / "etc/relay.toml").read_text() for port in value("EXPOSE").split())
 
 
 @pytest.mark.slow
-@pytest.mark.needs("make", "python3")
-def test_what_the_container_copies_is_enough_to_install_it(tmp_path: Path) -> None:
-    """Its line with make, run in a folder that has what COPY brings and nothing else."""
+@pytest.mark.timeout(240)
+@pytest.mark.needs("make", "python3", "root", "unshare")
+def test_the_container_can_be_made_and_runs(tmp_path: Path) -> None:
+    """Its line with make, run in a folder that has what COPY brings and nothing else; then the rest of it."""
     for source, target in copied().items():
         place = tmp_path / target.lstrip("/")
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -160,6 +149,7 @@ def test_what_the_container_copies_is_enough_to_install_it(tmp_path: Path) -> No
     # No file says where it was made.
     naming = run(["grep", "-rlF", str(tmp_path), str(image)])
     assert (naming.status, naming.out) == (1, "")
+    good(run(apart("tests.packaging.container", str(image)), seconds=100, cwd=ROOT))
 
 
 # For real.
