@@ -1,6 +1,6 @@
 """The Containerfile, read; and its last part done without a container engine, line by line.
 
-`python -m tests.packaging.container IMAGE`, by the command line of `overlay.apart`: on a machine that has Debian it does
+`python -m tests.packaging.container IMAGE`, by the command line of `overlay.apart`: on a machine with Debian it does
 what makes the image from what was built (the folder IMAGE), and runs it as an engine would. What apt-get would bring is
 there already, or it fails. It ends with 0 when all of that went well.
 """
