@@ -234,12 +234,14 @@ def test_nobody_is_refused_while_a_relay_restarts_under_load(
     assert [name for name in load.accepted if name not in arrived] == []
 
 
+@pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.needs("strace", "systemd-analyze")
 def test_a_relay_does_its_work_with_the_system_calls_that_its_unit_allows(
-    folder: Path, start_relay: StartRelay, recorder: Recorder
+    workers: int, folder: Path, start_relay: StartRelay, recorder: Recorder
 ) -> None:
     log = folder / "calls"
-    relay = start_relay(one_channel(open_server(recorder.port)), {"delivery": {"mode": "queued"}}, starts=False)
+    settings = {"delivery": {"mode": "queued"}, "workers": workers}
+    relay = start_relay(one_channel(open_server(recorder.port)), settings, starts=False)
     relay.start(*filtered(UNIT, log))
     assert submit(relay.endpoint).startswith("250")
     wait_until(lambda: recorder.messages, "the message at its server")

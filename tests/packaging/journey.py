@@ -59,13 +59,14 @@ class Journey:
         return json.loads(self.relay(*arguments, "--json"))
 
     @contextlib.contextmanager
-    def serving(self, *before: str) -> Iterator[NotifySocket]:
-        """The service, from its READY=1 to its end in order."""
+    def serving(self, *before: str, credentials: str = "") -> Iterator[NotifySocket]:
+        """The service, from its READY=1 to its end in order. `credentials`: the folder that systemd would give it."""
         place = self.machine.path(NOTIFY)
         place.unlink(missing_ok=True)
         heard = NotifySocket(str(place))
         place.chmod(0o777)
         variables = {"NOTIFY_SOCKET": NOTIFY, "WATCHDOG_USEC": "2000000"}
+        variables |= {"CREDENTIALS_DIRECTORY": credentials} if credentials else {}
         try:
             with self.machine.service(self.log, *before, environment=variables) as process:
                 if not before:
@@ -102,7 +103,7 @@ def main(old: str, new: str) -> None:
         machine.path("/etc/upstream.pem").write_bytes(authority.cert_pem.bytes())
         log = machine.upper.parent / "log"
         journey = Journey(machine=machine, dovecot=dovecot, sink=sink, old="/tmp/old.deb", new="/tmp/new.deb", log=log)
-        for step in (arrive, set_up, upgrade, go_back, low_ports, lose_and_restore, leave):
+        for step in STEPS:
             step(journey)
             machine.say(f"{step.__name__}: {(step.__doc__ or '').splitlines()[0]}")
         assert not leaks_in(log.read_bytes()), "the service told a password"
@@ -221,6 +222,29 @@ def lose_and_restore(journey: Journey) -> None:
         assert journey.sink.wait_for("held@customer.example", seconds=20).login == SALES
 
 
+def seal_key(journey: Journey) -> None:
+    """The master key becomes a credential, by the commands of docs/systemd.md; all passwords can be used as before."""
+    machine = journey.machine
+    folder, name = "/run/credentials/relay.service", "relay.master.key"
+    sealed, key = f"/etc/credstore.encrypted/{name}", "/var/lib/relay/master.key"
+    machine.do("mkdir", "-p", "/etc/credstore.encrypted", folder)
+    # host: a machine of tests has no TPM. What follows is what systemd does for LoadCredentialEncrypted=.
+    machine.do("systemd-creds", "encrypt", "--with-key=host", f"--name={name}", key, sealed)
+    machine.do("systemd-creds", "decrypt", sealed, f"{folder}/{name}")
+    machine.do("chown", "-R", "relay:relay", folder)
+    machine.do("chmod", "-R", "u=rX,go=", folder)
+    machine.do("rm", key)
+    settings = machine.path("/etc/relay/relay.toml")
+    settings.write_text(
+        settings.read_text().replace("[secrets]\n", f'[secrets]\nmaster_key = "credential:{name}"\n', 1)
+    )
+    with journey.serving(credentials=folder):
+        wait_until(lambda: "250" in submit(SUPPORT, "sealed@customer.example"), "a message with a login")
+        assert set(journey.waiting()) == set()
+    assert journey.sink.wait_for("sealed@customer.example").login == SUPPORT
+    assert not machine.path(key).exists()
+
+
 def leave(journey: Journey) -> None:
     """Removed, it leaves settings and state; purged, it leaves nothing."""
     machine = journey.machine
@@ -230,10 +254,31 @@ def leave(journey: Journey) -> None:
     assert machine.path("/etc/relay/relay.toml").exists()
     assert machine.path(DATABASE).exists()
     machine.do("dpkg", "--purge", "relay")
-    # But for the backup, and what jane's own commands made for her.
-    left = [name for name in machine.written("relay") if not name.startswith(("root/", "home/"))]
+    # But for the backup, what jane's own commands made for her, and the key that was put elsewhere.
+    elsewhere = ("root/", "home/", "etc/credstore.encrypted/")
+    left = [name for name in machine.written("relay") if not name.startswith(elsewhere)]
     assert not left, left
     assert machine.try_("dpkg", "--status", "relay").status == 1
+
+
+def plain_machine(journey: Journey) -> None:
+    """Where none of systemd's programs is, the package makes user and folders by itself."""
+    machine = journey.machine
+    for program in ("systemd-sysusers", "systemd-tmpfiles"):
+        machine.do("rm", f"/usr/bin/{program}")
+    machine.do("userdel", "relay")
+    journey.install(journey.new)
+    number = int(machine.do("id", "-u", "relay"))
+    assert machine.do("getent", "passwd", "relay").endswith(":/var/lib/relay:/usr/sbin/nologin\n")
+    for name, mode in (("/var/lib/relay", 0o700), ("/run/relay", 0o755)):
+        found = machine.path(name).stat()
+        assert (stat.S_IMODE(found.st_mode), found.st_uid) == (mode, number), name
+    with journey.serving():
+        assert submit(SUPPORT, "nobody@customer.example").startswith("550")
+
+
+# In this order.
+STEPS = (arrive, set_up, upgrade, go_back, low_ports, lose_and_restore, seal_key, leave, plain_machine)
 
 
 def submit(sender: str, recipient: str, port: int = 2525) -> str:
