@@ -37,6 +37,7 @@ from relay.delivery.pacing import Pacing
 from relay.delivery.postman import Postman
 from relay.delivery.reporter import Reporter
 from relay.delivery.schedule import Schedule
+from relay.delivery.shares import Shares
 from relay.delivery.spending import Spending
 from relay.delivery.telling import Telling
 from relay.directory.file import DirectoryFile, Snapshot
@@ -72,11 +73,13 @@ from relay.store.queue import Queue
 from relay.store.secrets import SecretTable
 from relay.store.spool import Spool
 from relay.systemd import Systemd
+from relay.upstream.allowance import unshared
 from relay.upstream.transfer import Timeouts
 from relay.upstream.upstream import Upstream
 from relay.workers.census import Census, Open
 from relay.workers.following import Following, share_pauses, shared_failures
-from relay.workers.siblings import Siblings
+from relay.workers.renewal import ByTheFirst, renew_for_all
+from relay.workers.siblings import LOOK, Siblings
 
 if TYPE_CHECKING:
     from relay.web.pulse import Pulse
@@ -341,13 +344,16 @@ class Service:
         if siblings.is_first:
             _warn(self.directory)
         _start_task(closing, self.directory.watch())
-        upstream = self._upstream = Upstream(settings.effective_hostname, _timeouts(settings))
-        closing.push_async_callback(_say_goodbye, upstream)
         queue = Queue(database, siblings.owner, new_body=self._spool.new_body, living=Living(*siblings.living))
         queue.on_hold = siblings.look
         closing.push_async_callback(queue.aclose)
+        shares = await self._open_shares(queue)
+        upstream = self._upstream = Upstream(
+            settings.effective_hostname, _timeouts(settings), shares.allowance if shares else unshared
+        )
+        closing.push_async_callback(_say_goodbye, upstream)
 
-        postman, desk = await self._open_delivery(database, queue, secrets, upstream)
+        postman, desk = await self._open_delivery(database, queue, secrets, upstream, shares)
         self.returned_mail = ReturnedMail(queue, secrets, lambda: self.directory.routing().directory)
         closing.push_async_callback(self.returned_mail.aclose)
         if siblings.is_first:
@@ -368,6 +374,18 @@ class Service:
         _start_task(closing, self._lag.watch())
         self._join_siblings(queue, vault, postman)
 
+    async def _open_shares(self, queue: Queue) -> Shares | None:
+        """Return what this worker has of the connections of accounts; None where it has them all."""
+        siblings = self.siblings
+        if not siblings.are_there:
+            return None
+        await queue.drop_dead_shares()
+        shares = Shares(queue, siblings.owner, siblings.total, tell=siblings.look)
+        siblings.on(LOOK, lambda *_: shares.look())
+        self._closing.push_async_callback(shares.aclose)
+        _start_task(self._closing, shares.run())
+        return shares
+
     def _join_siblings(self, queue: Queue, vault: Vault, postman: Postman) -> None:
         """Follow what the other workers do, and let them know."""
 
@@ -378,7 +396,9 @@ class Service:
             self.dispatcher.wake()
 
         share_pauses(self.siblings, postman.accounts)
-        self.siblings.answer(_METRICS, lambda: self.metrics.counts(self._now()))
+        if self.siblings.is_first:
+            renew_for_all(self.siblings, self.tokens, lambda: token_refs(self.directory.routing().directory))
+        self.siblings.answer(_METRICS, lambda _: self.metrics.counts(self._now()))
         following = Following(self.siblings, (self.directory.refresh, vault.follow, follow_holds, follow_mail))
         for job in (following.run, self._census.run):
             _start_task(self._closing, job())
@@ -408,12 +428,13 @@ class Service:
         settings = self.settings
         source = key_source(settings.secrets.master_key, settings.state_dir, os.environ)
         vault = await Vault.open(SecretTable(database), source)
-        self.tokens = Tokens(vault, renews_ahead=self.siblings.is_first)
+        is_first = self.siblings.is_first
+        self.tokens = Tokens(vault, renews_ahead=is_first, elsewhere=None if is_first else ByTheFirst(self.siblings))
         self._closing.push_async_callback(self.tokens.aclose)
         return vault, SecretKeeper(vault, os.environ, settings.state_dir, tokens=self.tokens)
 
     async def _open_delivery(
-        self, database: Database, queue: Queue, secrets: SecretKeeper, upstream: Upstream
+        self, database: Database, queue: Queue, secrets: SecretKeeper, upstream: Upstream, shares: Shares | None
     ) -> tuple[Postman, Desk]:
         settings, closing = self.settings, self._closing
         history = History(queue)
@@ -434,7 +455,7 @@ class Service:
         hostname = settings.effective_hostname
         books = Bookkeeper(office, queue, schedule, Reporter(hostname, schedule))
         postman = Postman(office, accounts, books)
-        self.dispatcher = Dispatcher(postman, is_first=self.siblings.is_first)
+        self.dispatcher = Dispatcher(postman, shares, is_first=self.siblings.is_first)
         closing.push_async_callback(self._end_deliveries, postman)
         for job in (history.run, spending.run, housekeeping.run, self.dispatcher.run):
             _start_task(closing, job())

@@ -15,6 +15,7 @@ from sqlalchemy import (
     func,
     or_,
     select,
+    true,
     type_coerce,
     union_all,
     update,
@@ -50,6 +51,14 @@ class Living(NamedTuple):
 
 
 NOBODY = Living()
+
+
+def is_dead(owner: ColumnElement[Any], living: Living) -> ColumnElement[bool]:
+    """Whether an owner, who is not us, cannot be alive."""
+    if not living.run:
+        return true()
+    is_beside_us = owner.startswith(living.run, autoescape=True)
+    return or_(~is_beside_us, owner.startswith(living.place, autoescape=True))
 
 
 def due_ids(connection: Connection, profiles: Collection[str | None], limit: int, now: datetime) -> list[str]:
@@ -108,10 +117,7 @@ def take_over(
     `expired`: only those whose lease had ended by then. Nothing is taken from who is `living`.
     """
     owner = messages.c.lease_owner
-    lost: list[ColumnElement[bool]] = [is_leased, owner != lease.owner]
-    if living.run:
-        is_beside_us = owner.startswith(living.run, autoescape=True)
-        lost.append(or_(~is_beside_us, owner.startswith(living.place, autoescape=True)))
+    lost: list[ColumnElement[bool]] = [is_leased, owner != lease.owner, is_dead(owner, living)]
     if expired is not None:
         lost.append(messages.c.lease_until <= expired)
     batch = select(messages.c.id).where(*lost).limit(_BATCH).scalar_subquery()

@@ -15,7 +15,7 @@ from typing import Protocol, TypeVar
 from sqlalchemy import Connection
 
 from relay.mail.body import InMemory, NewBody
-from relay.store import budgets, claims, entries, holds, purging, returns, settling
+from relay.store import budgets, claims, entries, holds, purging, returns, settling, shares
 from relay.store.budgets import Spent
 from relay.store.claims import Late, Lease
 from relay.store.database import Database, Job
@@ -23,6 +23,7 @@ from relay.store.holds import Cause
 from relay.store.messages import Attempt, Change, HoldRow, NewMessage, ReturnRow, Settlement, StoredMessage
 from relay.store.reading import QueueReader
 from relay.store.settling import Begun, Dotted
+from relay.store.shares import D, Rule
 from relay.store.writer import Writer
 
 T = TypeVar("T")
@@ -37,6 +38,8 @@ class BatchJob(Protocol):
 
 # Messages that one transaction changes where there may be very many.
 _BATCH = 500
+# What a process has of an account's connections is somebody else's so long after it was last heard of.
+_SHARE_SECONDS = 120.0
 # Of 4 KiB, and as many as one transaction gives back to the disk.
 _PAGES = 2000
 
@@ -268,6 +271,28 @@ class Queue(QueueReader):
         """Add to what is kept, all or none, and drop what began before the moment that `forget` names for its kind."""
         await self._write(lambda c: budgets.add_spent(c, spent, forget))
 
+    # What each process has of the connections of accounts
+
+    async def adjust_shares(self, rules: Mapping[str, Rule[D]]) -> dict[str, D]:
+        """Look at what others have of some scopes, and write for each what its rule makes of it; return that."""
+        return await self._write(lambda c: shares.adjust(c, rules, self._share_lease(), self._clock()))
+
+    async def lacking_shares(self) -> frozenset[str]:
+        """Return the scopes of which some process has less than it wants."""
+        return await self._database.read(lambda c: shares.lacking(c, self._clock()))
+
+    async def renew_shares(self) -> int:
+        """Hold all our shares for longer, to be called before half of 2 minutes is over; return how many there are."""
+        return await self._write(lambda c: shares.renew(c, self._share_lease(), self._clock()))
+
+    async def drop_shares(self, owner: str | None = None) -> None:
+        """Free what we have, or a process that has ended."""
+        await self._write(lambda c: shares.drop(c, owner or self._owner))
+
+    async def drop_dead_shares(self) -> None:
+        """Free what those have who cannot be alive beside us."""
+        await self._write(lambda c: shares.drop_dead(c, self._owner, self._living))
+
     async def _take(self, ids: Sequence[str], state: str, due: datetime | None) -> list[StoredMessage]:
         return await self._write(lambda c: claims.take(c, ids, self._new_lease(), state, due))
 
@@ -299,6 +324,9 @@ class Queue(QueueReader):
             if changed < most:
                 break
         return done
+
+    def _share_lease(self) -> Lease:
+        return Lease(self._owner, self._clock() + timedelta(seconds=_SHARE_SECONDS))
 
     def _new_lease(self) -> Lease:
         return Lease(self._owner, self._clock() + self._lease)

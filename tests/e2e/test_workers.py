@@ -14,6 +14,7 @@ import pytest
 from tests.e2e.load import Load
 from tests.peers.canaries import RIGHT, WRONG
 from tests.peers.fixtures import StartRelay
+from tests.peers.provider import Provider, provider_server
 from tests.peers.raw import RawClient
 from tests.peers.recorder import REPLIES, Recorder
 from tests.peers.relay import RELAY, Relay, one_channel, open_server
@@ -252,3 +253,19 @@ def test_a_restart_under_load_turns_nobody_away(mode: str, start_relay: StartRel
     every = " ".join(arrived)
     assert [name for name in load.accepted if name not in every] == []
     assert len(arrived) == len(load.accepted), "each once"
+
+
+@pytest.mark.slow
+def test_all_workers_together_open_no_more_connections_than_the_server_allows(start_relay: StartRelay) -> None:
+    with provider_server(Provider(connections=2)) as provider:
+        server = open_server(provider.port, auth="plain", allow_plaintext_password=True, max_connections=2)
+        relay = start_relay(one_channel(server), several(delivery={"patience": "20s"}), starts=False)
+        relay.set_password("channel", "support", RIGHT)
+        relay.start()
+        wait_until(partial(are_told, relay, 0), "all workers")
+        with Load([relay.endpoint], 9) as load:
+            load.wait_for_accepted(200)
+        provider.wait_for(len(load.accepted), 60)
+        assert set(load.counts) == {"accepted"}, load.counts
+        assert provider.refusals == []
+        assert len(provider.taken) == len(load.accepted), "each once"

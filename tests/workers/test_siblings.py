@@ -47,16 +47,29 @@ async def test_many_changes_in_a_row_are_one_look() -> None:
 
 async def test_a_question_has_the_answers_of_all_others() -> None:
     async with several(3) as (one, two, three):
-        two.answer("what", lambda: [2])
-        three.answer("what", lambda: {"three": 3})
+        two.answer("what", lambda _: [2])
+        three.answer("what", lambda _: {"three": 3})
         assert sorted(map(str, await one.ask("what"))) == ["[2]", "{'three': 3}"]
 
 
 async def test_one_that_is_silent_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("relay.workers.siblings._ANSWER_SECONDS", 0.2)
     async with several(3) as (one, two, _):
-        two.answer("what", lambda: 2)
+        two.answer("what", lambda _: 2)
         assert await one.ask("what") == [2]
+
+
+async def test_the_first_answers_a_question_when_it_can() -> None:
+    async with several(3) as (one, _, three):
+
+        async def later(question: str) -> str:
+            await asyncio.sleep(0.01)
+            return question * 2
+
+        one.answer("what", later)
+        assert await three.ask_first("what", "ha", 5) == "haha"
+        with pytest.raises(TimeoutError):
+            await three.ask_first("else", "ha", 0.05)
 
 
 async def test_a_word_that_meets_a_fault_ends_nothing() -> None:
