@@ -25,7 +25,7 @@ def find_postfix(path: Path) -> Found:
     folder = file.absolute().parent
 
     def source(kind: str, name: str) -> tuple[str, str]:
-        return _table(kind, folder / name)
+        return _table(kind, folder / name, folder)
 
     return read_postfix(_text(file), str(file.absolute()), source, _host_name())
 
@@ -57,14 +57,14 @@ def _text(path: Path) -> str:
     return content.decode(errors="replace").replace("\r\n", "\n")
 
 
-def _table(kind: str, path: Path) -> tuple[str, str]:
+def _table(kind: str, path: Path, folder: Path) -> tuple[str, str]:
     try:
         return _text(path), str(path)
     except CannotRead as error:
         if kind == "texthash" or path.exists():
             raise TableUnavailable(str(error)) from None
     spec = f"{kind}:{path}"
-    command = ["postmap", "-s", spec]
+    command = ["postmap", "-c", str(folder), "-s", spec]
     search = f"{os.environ.get('PATH', os.defpath)}:{_SYSTEM_FOLDERS}"
     try:
         done = subprocess.run(  # noqa: S603 - the program is fixed, the path is one of main.cf

@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 
 from relay.mail.address import Address, AddressError
 
-
 _NO_PASSWORD = re.compile("[\x00-\x1f\x7f\ufffd]")  # the last stands for what could not be read
 
 

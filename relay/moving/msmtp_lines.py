@@ -1,5 +1,6 @@
 """The lines of a msmtprc (msmtp(1)), and its accounts with what each has of defaults and of others. Pure."""
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -39,6 +40,7 @@ class MsmtpAccount:
         return default if found is None else found.value.lower() != "off"
 
 
+_BLANKS = re.compile(r"[ \t]+")
 # Older names of the same thing.
 _OTHER_NAMES: Mapping[str, tuple[str, str]] = {
     "tls_nocertcheck": ("tls_certcheck", "off"),
@@ -94,7 +96,7 @@ def _lines(text: str, file: str) -> Iterator[tuple[str, str, Place]]:
         words = line.strip(" \t\r")
         if not words or words.startswith("#"):
             continue
-        command, *rest = words.split(None, 1)
+        command, *rest = _BLANKS.split(words, maxsplit=1)
         yield command, _unquoted(rest[0] if rest else ""), Place(file, number)
 
 

@@ -111,14 +111,13 @@ def split_list(text: str) -> list[str]:
 
 
 def _key_and_value(line: str) -> tuple[str, str]:
-    """Return the two halves of a row. A key with whitespace in it stands in quotation marks."""
-    if line.startswith('"'):
-        key, end, escaped = "", 0, False
-        for end, character in enumerate(line[1:], 1):  # noqa: B007 - where it ended is asked below
-            if not escaped and character == '"':
-                break
-            escaped = character == "\\" and not escaped
-            key += "" if escaped else character
-        return key.lower(), line[end + 1 :].strip()
-    halves = line.split(None, 1)
-    return halves[0].lower(), halves[1] if len(halves) > 1 else ""
+    """Return the two halves of a row. Whitespace within quotation marks belongs to the key, and so do they."""
+    is_quoted, is_escaped, end = False, False, len(line)
+    for at, character in enumerate(line):
+        if character.isspace() and not is_quoted:
+            end = at
+            break
+        if character == '"' and not is_escaped:
+            is_quoted = not is_quoted
+        is_escaped = character == "\\" and is_quoted and not is_escaped
+    return line[:end].lower(), line[end:].strip()

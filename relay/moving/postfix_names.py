@@ -69,7 +69,7 @@ class Names:
             raise Unreadable("what stands in its braces is no name")
         chosen, other = _alternatives(rest[1:].strip())
         if rest[0] == ":":
-            return value or self.expanded(chosen, depth + 1)
+            return "" if value else self.expanded(chosen, depth + 1)
         return self.expanded(chosen if value else other, depth + 1)
 
 
