@@ -15,9 +15,7 @@ from relay.control.refused import Refused
 if TYPE_CHECKING:
     from relay.moving.found import Found
 
-app = noun(
-    "Take over servers, senders and passwords from another program's files.", "relay import postfix /etc/postfix"
-)
+app = noun("Take over servers and senders from files of Postfix or msmtp.", "relay import postfix /etc/postfix")
 
 DryRun = Annotated[bool, Option("--dry-run", help="Show what it would do, and do nothing.")]
 Agents = Annotated[bool, Option("--agents", help="Make agents of the senders, not channels.")]
@@ -31,9 +29,10 @@ def postfix(
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
-    """Take over servers and senders from Postfix: relayhost, the tables by sender, and their passwords.
+    """Take over servers and senders from Postfix.
 
-    It shows what it makes and what it leaves out, and asks first on a terminal. Nothing that is there is changed.
+    These are relayhost, the tables by sender, and their passwords. It shows what it makes and what it leaves out, and
+    asks first on a terminal. Nothing that is there is changed.
     """
     from relay.moving.files import find_postfix
 
@@ -113,9 +112,16 @@ def _params(found: "Found", path: Path, kind: str) -> tuple[dict[str, Any], list
 
 def _show(result: dict[str, Any]) -> None:
     servers = [
-        [_state(one), one["name"] + (" (default)" if one["default"] else ""), _where(one), _who(one), _password(one)]
+        [
+            _state(one),
+            one["name"] + (" (default)" if one["default"] else ""),
+            _where(one),
+            _who(one) or ("" if one.get("auth") == "none" else "each sender"),
+            _password(one, is_needed="username" in one),
+        ]
         for one in result["servers"]
     ]
+    open_to_all = {one["name"] for one in result["servers"] if one.get("auth") == "none"}
     print_table(("", "server", "connects to", "logs in as", "password"), servers, empty="")
     print()
     profiles = [
@@ -124,12 +130,12 @@ def _show(result: dict[str, Any]) -> None:
             f"{one['kind']} {one['name']}",
             words([one["address"], *one.get("aliases", [])]),
             str(one["server"]),
-            _who(one, one["address"]) if one.get("override") else "the server",
-            _password(one),
+            _account(one, open_to_all),
+            _password(one, is_needed=bool(one.get("override")) and one["server"] not in open_to_all),
         ]
         for one in result["profiles"]
     ]
-    heads = ("", "sender", "addresses", "sends through", "as", "password")
+    heads = ("", "sender", "addresses", "sends through", "logs in as", "password")
     print_table(heads, profiles, empty="no sender has a row of its own there; add one with: relay channel add")
     if result["not_taken_over"]:
         print("\nNot taken over, or not as it was:")
@@ -143,7 +149,10 @@ def _show(result: dict[str, Any]) -> None:
 
 
 def _faults(session: Session, result: dict[str, Any]) -> str:
-    lines = [f"{fault['place']}: {fault['key']}: {session.told(words(fault['message']))}" for fault in result["faults"]]
+    lines = [
+        ": ".join(filter(None, (fault["place"], fault["key"], session.told(words(fault["message"])))))
+        for fault in result["faults"]
+    ]
     return "\n".join([*lines, "nothing was changed"])
 
 
@@ -168,12 +177,19 @@ def _where(one: dict[str, Any]) -> str:
     return f"{host}:{port} ({one['security']})"
 
 
-def _who(one: dict[str, Any], default: str = "") -> str:
-    return words(one.get("username", default))
+def _who(one: dict[str, Any]) -> str:
+    return words(one.get("username"))
 
 
-def _password(one: dict[str, Any]) -> str:
-    return {"vault": "kept in the vault", "password_from": "asked of a command"}.get(one["password"] or "", "")
+def _account(one: dict[str, Any], open_to_all: set[str]) -> str:
+    if not one.get("override"):
+        return "the server"
+    return "nobody" if one["server"] in open_to_all else _who(one) or words(one["address"])
+
+
+def _password(one: dict[str, Any], *, is_needed: bool) -> str:
+    kept = {"vault": "in the vault", "password_from": "from a command"}
+    return kept.get(one["password"] or "", "missing" if is_needed else "")
 
 
 def _place(note: dict[str, Any]) -> str:

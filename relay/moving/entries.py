@@ -83,7 +83,7 @@ def _placed(entries: dict[str, ProfileEntry], sender: FoundSender, server: Found
         values = {"override": True, **_username(sender, sender.leaves_as)}
         return _add(entries, sender, sender.leaves_as, values)
     if entry.server != sender.server or entry.login != sender.login:
-        where = "by another account than that address itself; Relay knows one account for an address"
+        where = "by another account than mail of that address itself; add it as an alias where that account may be used"
         return f"it leaves as {sender.leaves_as}, {where}"
     entry.values["aliases"] = [*entry.values.get("aliases", []), sender.address]
     return ""

@@ -50,22 +50,26 @@ class _Reading:
     def found(self) -> Found:
         relayhost = self._settings.text("relayhost")
         default = self._servers.next_hop(relayhost, self._settings.place("relayhost")) if relayhost else None
-        senders = [sender for address, place in self._addresses() if (sender := self._sender(address, place, default))]
+        found = (self._sender(address, place, default) for address, place in self._addresses(default))
+        senders = tuple(sender for sender in found if sender is not None)
         servers = self._servers.all()
         not_taken_over(self._settings)
         return Found(
             servers,
-            tuple(senders),
+            senders,
             default.key if default else None,
             tuple(self._settings.notes),
-            tuple(suggestions(self._settings, has_default=default is not None)),
+            tuple(suggestions(self._settings, servers[default.key] if default else None)),
         )
 
-    def _addresses(self) -> Iterator[tuple[str, Place]]:
-        """Yield each address or "@domain" with a row of its own, exact ones first."""
+    def _addresses(self, default: NextHop | None) -> Iterator[tuple[str, Place]]:
+        """Yield each address or "@domain" with a row of its own, exact ones first, with that of relayhost's account."""
         tables = [self._hosts, self._transports, self._generic, *map(self._settings.rows, _CANONICAL)]
         rows = [row for table in tables for row in table.senders()]
         rows += [row for row in self._passwords.senders() if "@" in row[1].key]
+        account = self._servers.account(default) if default else None
+        if account and address_key(account[0].username):
+            rows.append((account[0].username.lower(), Entry("@", "", account[1])))
         seen: set[str] = set()
         for address, entry in sorted(rows, key=lambda row: row[0].startswith("@")):
             if address in seen or entry.key == "<>":

@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 
-from relay.moving.found import Suggestion
+from relay.moving.found import FoundServer, Suggestion
 from relay.moving.postfix_settings import PostfixSettings
 
 _HEADERS = "Relay changes headers by scripts alone (relay channel set NAME script=); write what you need of it there"
@@ -63,10 +63,11 @@ def not_taken_over(settings: PostfixSettings) -> None:
             settings.note(settings.place(name), f"{name}: {reason}")
 
 
-def suggestions(settings: PostfixSettings, *, has_default: bool) -> Iterator[Suggestion]:
-    """Yield the keys of relay.toml that main.cf speaks of, where it does."""
-    if has_default:
-        why = "Postfix sends mail of any other sender through relayhost; so it leaves with the default server's address"
+def suggestions(settings: PostfixSettings, default: FoundServer | None) -> Iterator[Suggestion]:
+    """Yield the keys of relay.toml that main.cf speaks of, where it does. `default` is the server of relayhost."""
+    if default is not None:
+        first = "" if default.identity else "; give it one first: relay server set NAME address=ADDRESS"
+        why = f"any other sender, who goes through relayhost too, then leaves with the default server's address{first}"
         yield Suggestion("policy.unknown_sender", _toml("default"), why)
     if "myhostname" in settings.parameters and (name := settings.text("myhostname")):
         yield Suggestion("hostname", _toml(name), "myhostname")

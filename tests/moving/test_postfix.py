@@ -15,7 +15,7 @@ def test_a_relayhost_with_its_account_is_the_default_server() -> None:
     assert servers(found) == {
         found.default: {"host": "smtp.acme.example", "security": "starttls", "username": "mailer@acme.example"}
     }
-    assert profiles(found) == []
+    assert profiles(found) == [(found.default, {"address": "mailer@acme.example"}, "")]
     assert notes(found) == []
     assert [(one.key, one.value) for one in found.suggestions] == [("policy.unknown_sender", '"default"')]
 
@@ -112,6 +112,7 @@ def test_rewritten_senders() -> None:
     support = {"address": "support@acme.example", "override": True, "aliases": ["desk@acme.example"]}
     assert profiles(found) == [
         (key, support, "c"),
+        (key, {"address": "mailer@acme.example"}, ""),
         (key, {"address": "cron@host.local"}, ""),
         (
             key,
