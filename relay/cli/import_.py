@@ -144,7 +144,7 @@ def _show(result: dict[str, Any]) -> None:
     if result["suggestions"]:
         print("\nFor relay.toml, which stays as it is:")
         for one in result["suggestions"]:
-            print(f"  {one['key']} = {words(one['value'])}  # {words(one['message'])}")
+            print(f"  {one['key']} = {words(one['value'])}\n    {words(one['message'])}")
     print()
 
 
@@ -184,11 +184,11 @@ def _who(one: dict[str, Any]) -> str:
 def _account(one: dict[str, Any], open_to_all: set[str]) -> str:
     if not one.get("override"):
         return "the server"
-    return "nobody" if one["server"] in open_to_all else _who(one) or words(one["address"])
+    return "nobody" if one["server"] in open_to_all else _who(one) or "itself"
 
 
 def _password(one: dict[str, Any], *, is_needed: bool) -> str:
-    kept = {"vault": "in the vault", "password_from": "from a command"}
+    kept = {"vault": "vault", "password_from": "command"}
     return kept.get(one["password"] or "", "missing" if is_needed else "")
 
 

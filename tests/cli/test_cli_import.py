@@ -32,8 +32,8 @@ def test_what_it_makes_of_postfix(relay: CommandLine, folder: Path) -> None:
     out = relay.good("import", "postfix", str(folder))
     lines = [" ".join(line.split()) for line in out.splitlines()]
     server = "smtp.acme.example"
-    assert f"new {server} (default) {server}:587 (starttls) mailer@acme.example in the vault" in lines
-    assert f"new channel support support@acme.example {server} desk in the vault" in lines
+    assert f"new {server} (default) {server}:587 (starttls) mailer@acme.example vault" in lines
+    assert f"new channel support support@acme.example {server} desk vault" in lines
     assert f"  {folder}/main.cf:6: always_bcc: Relay sends no copies of mail" in out
     assert '  policy.unknown_sender = "default"' in out
     assert out.endswith("\nadded: 1 server, 2 senders\n")
