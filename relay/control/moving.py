@@ -3,6 +3,7 @@
 Who reads those files is the command, because they may be readable to whoever gives it and not to the service.
 """
 
+from asyncio import to_thread
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,6 +18,7 @@ from relay.directory.model import ProfileKind
 from relay.faults import Fault, Faults
 from relay.moving.merge import Merge, MergeFault, Placed, Wanted, merge
 from relay.secrets.login_password import login_owner
+from relay.secrets.secret import client_owner
 
 _CHANGED = "the directory was changed meanwhile; look at what the import does now and confirm again"
 
@@ -54,7 +56,7 @@ class Moving:
         is_done = confirm and not faults
         if is_done:
             await self._carry_out(work)
-        return {"file": name, **_result(work.merge, faults, self._parts, is_done=is_done)}
+        return {"file": name, **await to_thread(_result, work.merge, faults, self._parts, is_done=is_done)}
 
     async def _faults(self, work: "_Work") -> list[MergeFault]:
         try:
@@ -88,12 +90,19 @@ class Moving:
     async def _forget_left_secrets(self, new: Sequence[Placed]) -> None:
         """A name that was free has no password: what an earlier owner of it left must not serve the new one."""
         directory = self._parts.directory.routing().directory
-        for one in new:
+        for one in await to_thread(lambda: list(filter(self._has_left_secrets, new))):
             entry = directory.servers.get(one.name) if one.kind == "server" else directory.profile(one.name)
             if entry is not None:
                 await forget_password(self._parts, entry)
             if one.kind != "server" and self._parts.vault.has(login_owner(one.name)):
                 await forget_login_password(self._parts, one.name)
+
+    def _has_left_secrets(self, one: Placed) -> bool:
+        is_server = one.kind == "server"
+        of_login = client_owner(one.name) if is_server else login_owner(one.name)
+        incoming = f"incoming/server/{one.name}" if is_server else f"incoming/{one.name}"
+        left = (one.owner, f"oauth/{one.owner}", incoming, of_login)
+        return any(self._parts.vault.has(owner) for owner in left)
 
     def _lacks_password(self, one: Placed) -> bool:
         return bool(one.password) and not self._parts.vault.has(one.owner)

@@ -61,7 +61,7 @@ def _table(kind: str, path: Path, folder: Path) -> tuple[str, str]:
     try:
         return _text(path), str(path)
     except CannotRead as error:
-        if kind == "texthash" or path.exists():
+        if kind in {"texthash", "file"} or path.exists():
             raise TableUnavailable(str(error)) from None
     spec = f"{kind}:{path}"
     command = ["postmap", "-c", str(folder), "-s", spec]

@@ -6,6 +6,7 @@ Pure. Nothing that is there is ever changed: an entry that says something else i
 import hashlib
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -99,8 +100,9 @@ def merge(
     for profile in wanted:
         check_values(Channel if kind is ProfileKind.CHANNEL else Agent, profile.values)
     locals_ = [_local_part(profile) for profile in wanted]
+    counts = Counter(locals_)
     for profile, local in zip(wanted, locals_, strict=True):
-        work.add_profile(profile, local if locals_.count(local) == 1 else "")
+        work.add_profile(profile, local if counts[local] == 1 else "")
     return Merge(tuple(work.placed), work.default, tuple(work.faults))
 
 

@@ -54,13 +54,8 @@ class _Reading:
         senders = tuple(sender for sender in found if sender is not None)
         servers = self._servers.all()
         not_taken_over(self._settings)
-        return Found(
-            servers,
-            senders,
-            default.key if default else None,
-            tuple(self._settings.notes),
-            tuple(suggestions(self._settings, servers[default.key] if default else None)),
-        )
+        suggested = tuple(suggestions(self._settings, servers[default.key] if default else None))
+        return Found(servers, senders, default.key if default else None, self._settings.notes, suggested)
 
     def _addresses(self, default: NextHop | None) -> Iterator[tuple[str, Place]]:
         """Yield each address or "@domain" with a row of its own, exact ones first, with that of relayhost's account."""
@@ -105,7 +100,7 @@ class _Reading:
             return address
         if entry.value.startswith("@"):
             return address.rpartition("@")[0] + entry.value.lower()
-        value = entry.value if "@" in entry.value else f"{entry.value}@{self._settings.text('myorigin')}"
+        value = entry.value if "@" in entry.value else f"{entry.value}@{self._settings.origin}"
         return value.lower()
 
     def _next_hop(self, address: str) -> NextHop | None:

@@ -74,7 +74,10 @@ def suggestions(settings: PostfixSettings, default: FoundServer | None) -> Itera
     if addresses := _listeners(settings):
         yield Suggestion("listener.address", _toml(addresses[0]), _listener_words(addresses))
     networks = [_network(item) for item in settings.items("mynetworks")] if "mynetworks" in settings.parameters else []
-    if networks and all(networks):
+    if not all(networks):
+        message = "mynetworks: there is more in it than networks; write trusted_networks of the listener by hand"
+        settings.note(settings.place("mynetworks"), message)
+    elif networks:
         yield Suggestion("listener.trusted_networks", _toml(networks), "mynetworks: these may send without a login")
     for name, key in (("message_size_limit", "limits.message_size"), ("smtpd_recipient_limit", "limits.recipients")):
         if number := settings.number(name):

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Protocol
 
 from relay.moving.found import Note, Place
@@ -29,20 +30,38 @@ class TableSource(Protocol):
 
 
 class PostfixSettings:
-    """What a main.cf says. `notes` grow while it is asked."""
+    """What a main.cf says. `notes` grow while it is asked. Tables are asked for by kind, a file of lines as "file"."""
 
     def __init__(self, text: str, file: str, source: TableSource, defaults: Mapping[str, str]) -> None:
         self.file = file
         self.parameters: dict[str, Parameter]
-        self.parameters, self.notes = read_main_cf(text, file)
+        self.parameters, notes = read_main_cf(text, file)
+        self._notes = dict.fromkeys(notes)
         self._source = source
         self._names = Names({name: one.value for name, one in self.parameters.items()}, defaults)
         self._rows: dict[str, Rows] = {}
 
+    @property
+    def notes(self) -> tuple[Note, ...]:
+        """What is not taken over, up to now."""
+        return tuple(self._notes)
+
+    @cached_property
+    def origin(self) -> str:
+        """The domain of a sender that is written without one: myorigin, or the first line of the file that it names."""
+        origin = self.text("myorigin")
+        if not origin.startswith("/"):
+            return origin
+        try:
+            text, _ = self._source("file", origin)
+        except TableUnavailable as error:
+            self.note(self.place("myorigin"), f"myorigin: {error}")
+            return ""
+        return (text.split() or [""])[0]
+
     def note(self, place: Place, message: str) -> None:
         """Note what is not taken over, once."""
-        if (said := Note(place, message)) not in self.notes:
-            self.notes.append(said)
+        self._notes[Note(place, message)] = None
 
     def place(self, name: str) -> Place:
         """Return where a setting stands; the whole file for one that nobody wrote."""
@@ -92,7 +111,7 @@ class PostfixSettings:
             else:
                 shown = kind if colon else spec
                 self.note(place, f"{name}: tables of type {shown} are not read; add what it says by hand")
-        return Rows(entries, rest, self.text("myorigin"), self.text("recipient_delimiter"))
+        return Rows(entries, rest, self.origin, self.text("recipient_delimiter"))
 
     def _from_file(self, name: str, kind: str, path: str) -> tuple[list[Entry], list[Note]]:
         try:

@@ -13,7 +13,7 @@ FILE = "/etc/postfix/main.cf"
 
 
 def postfix(main_cf: str, **tables: str) -> Found:
-    """Read a main.cf whose tables are texts by their last path component; any other table is not there."""
+    """Read a main.cf whose tables and files are texts by their last path component; any other is not there."""
 
     def source(kind: str, path: str) -> tuple[str, str]:
         name = path.rpartition("/")[2]

@@ -1,7 +1,12 @@
 """From main.cf to servers and senders: each way in which Postfix chooses a server, an account and an address."""
 
+import time
+
 import pytest
 
+from relay.directory.model import ProfileKind
+from relay.moving.entries import profile_entries, server_entries
+from relay.moving.merge import Wanted, merge
 from tests.moving.moving_kit import FILE, msmtp, notes, postfix, profiles, servers
 
 LOGINS = "smtp_sasl_auth_enable = yes\nsmtp_sasl_password_maps = hash:/etc/postfix/sasl\n"
@@ -169,6 +174,24 @@ def test_what_is_not_taken_over_is_told_with_its_line(main_cf: str, note: str) -
     assert any(one.startswith(f"{FILE}:2: {note}") for one in notes(found)) == bool(note), notes(found)
 
 
+def test_the_origin_may_stand_in_a_file() -> None:
+    main_cf = "myorigin = /etc/mailname\nrelayhost = [h.example]\nsmtp_generic_maps = hash:/x/generic\n"
+    found = postfix(main_cf, mailname="acme.example\n", generic="joe jane\n")
+    [(_, values, _)] = profiles(found)
+    assert (values["address"], values["aliases"]) == ("jane@acme.example", ["joe@acme.example"])
+    assert f"{FILE}:1: myorigin: /etc/mailname is not there (file)" in notes(postfix(main_cf, generic="joe jane\n"))
+
+
+def test_ten_thousand_senders_are_read_soon() -> None:
+    rows = "".join(f"agent{number}@acme.example agent{number}:geheim{number}\n" for number in range(10_000))
+    began = time.process_time()
+    found = postfix(f"relayhost = [h.example]\n{BY_SENDER}", sasl=rows)
+    wanted = [Wanted(one.key, one.values, str(one.place)) for one in server_entries(found)]
+    senders = [Wanted("", one.values, "", one.server) for one in profile_entries(found, [])]
+    assert len(merge({}, wanted, senders, found.default or "", ProfileKind.AGENT).entries) == 10_001
+    assert time.process_time() - began < 3
+
+
 def test_what_belongs_into_relay_toml() -> None:
     found = postfix(
         "myhostname = mail.acme.example\nmynetworks = 127.0.0.0/8 [::1]/128\ninet_interfaces = all\n"
@@ -184,7 +207,9 @@ def test_what_belongs_into_relay_toml() -> None:
         "delivery.give_up_after": '"14d"',
         "tls.certificate": '"/x.pem"',
     }
-    assert postfix("mynetworks = hash:/etc/postfix/networks\n").suggestions == ()
+    table = postfix("mynetworks = 127.0.0.0/8 hash:/etc/postfix/networks\n")
+    assert table.suggestions == ()
+    assert notes(table)[0].startswith(f"{FILE}:1: mynetworks: there is more in it than networks")
 
 
 def test_no_password_shows_itself() -> None:
