@@ -13,6 +13,7 @@ from sqlalchemy import (
     case,
     column,
     func,
+    or_,
     select,
     type_coerce,
     union_all,
@@ -36,6 +37,19 @@ class Lease(NamedTuple):
 
     owner: str
     until: datetime
+
+
+class Living(NamedTuple):
+    """Which owners may be alive beside us: all whose names begin with `run`, but for those that begin with `place`.
+
+    The latter had our place before us. `run` "" is nobody.
+    """
+
+    run: str = ""
+    place: str = ""
+
+
+NOBODY = Living()
 
 
 def due_ids(connection: Connection, profiles: Collection[str | None], limit: int, now: datetime) -> list[str]:
@@ -87,13 +101,17 @@ def take(
 
 
 def take_over(
-    connection: Connection, lease: Lease, expired: datetime | None
+    connection: Connection, lease: Lease, expired: datetime | None, living: Living = NOBODY
 ) -> list[tuple[StoredMessage, Attempt | None]]:
     """Take some messages that others left under way, and return them with their open attempts.
 
-    `expired`: only those whose lease had ended by then.
+    `expired`: only those whose lease had ended by then. Nothing is taken from who is `living`.
     """
-    lost: list[ColumnElement[bool]] = [is_leased, messages.c.lease_owner != lease.owner]
+    owner = messages.c.lease_owner
+    lost: list[ColumnElement[bool]] = [is_leased, owner != lease.owner]
+    if living.run:
+        is_beside_us = owner.startswith(living.run, autoescape=True)
+        lost.append(or_(~is_beside_us, owner.startswith(living.place, autoescape=True)))
     if expired is not None:
         lost.append(messages.c.lease_until <= expired)
     batch = select(messages.c.id).where(*lost).limit(_BATCH).scalar_subquery()
