@@ -13,6 +13,7 @@ from relay.directory.server_rules import host_faults, is_loopback
 from relay.moving.found import Found, FoundSender, FoundServer, Login, Note, address_key
 from relay.moving.msmtp_lines import MsmtpAccount, Setting, read_msmtprc
 from relay.moving.postfix_servers import SYSTEM_BUNDLES
+from relay.schema import show
 
 _MECHANISMS = frozenset({"plain", "login", "cram-md5", "scram-sha-256"})
 _TOKENS = frozenset({"oauthbearer", "xoauth2"})
@@ -35,6 +36,37 @@ _NOT_TAKEN_OVER: Mapping[str, str] = {
     "ntlmdomain": "Relay does not log in by NTLM",
     "maildomain": "the sending program names whole addresses",
 }
+# What is taken over, and what Relay does by itself or leaves to its own settings.
+_KNOWN = frozenset(
+    [
+        "host",
+        "port",
+        "protocol",
+        "tls",
+        "tls_starttls",
+        "tls_trust_file",
+        "tls_certcheck",
+        "auth",
+        "user",
+        "password",
+        "passwordeval",
+        "from",
+        "domain",
+        "timeout",
+        "connect_timeout",
+        "logfile",
+        "logfile_time_format",
+        "syslog",
+        "set_from_header",
+        "set_date_header",
+        "set_msgid_header",
+        "keepbcc",
+        "remove_bcc_headers",
+        "add_missing_from_header",
+        "add_missing_date_header",
+        "auto_from",
+    ]
+)
 # In a shell these mean something; a password's command has none in Relay, so that these are given one.
 _FOR_A_SHELL = re.compile(r"[|&;<>()$`*?#~=%\[\]{}!\n]")
 
@@ -187,6 +219,10 @@ class _Reading:
             setting = account.setting(name)
             if setting is not None and setting.value.lower() != "off":
                 self._notes.append(Note(setting.place, f"{name}: {reason}"))
+        for name, setting in {**account.defaults, **account.own}.items():
+            if name not in _KNOWN and name not in _NOT_TAKEN_OVER:
+                message = f"{show(name)}: Relay does not know this command of msmtp; see whether it is needed"
+                self._notes.append(Note(setting.place, message))
         for setting in _switched_off(account):
             self._notes.append(Note(setting.place, _FROM_HEADER))
 
