@@ -13,7 +13,6 @@ from relay.directory.server_rules import host_faults, is_loopback
 from relay.moving.found import Found, FoundSender, FoundServer, Login, Note, address_key
 from relay.moving.msmtp_lines import MsmtpAccount, Setting, read_msmtprc
 from relay.moving.postfix_servers import SYSTEM_BUNDLES
-from relay.schema import show
 
 _MECHANISMS = frozenset({"plain", "login", "cram-md5", "scram-sha-256"})
 _TOKENS = frozenset({"oauthbearer", "xoauth2"})
@@ -221,8 +220,7 @@ class _Reading:
                 self._notes.append(Note(setting.place, f"{name}: {reason}"))
         for name, setting in {**account.defaults, **account.own}.items():
             if name not in _KNOWN and name not in _NOT_TAKEN_OVER:
-                message = f"{show(name)}: Relay does not know this command of msmtp; see whether it is needed"
-                self._notes.append(Note(setting.place, message))
+                self._notes.append(Note(setting.place, _UNKNOWN))
         for setting in _switched_off(account):
             self._notes.append(Note(setting.place, _FROM_HEADER))
 
@@ -231,6 +229,8 @@ class _Reading:
         self._notes.append(Note(setting.place if setting else account.place, message))
 
 
+# Its name is not repeated: it may be half a password that slipped into a line of its own.
+_UNKNOWN = "Relay does not know this command of msmtp; see whether it is needed"
 _NO_FROM = "it has no from, so that Relay has no sender to know it by; add a channel for it"
 _BY_OAUTH = "it logs in by OAuth: set auth=oauth2 and oauth.provider of the server, then relay channel authorize"
 _ELSEWHERE = "its password is in a key ring, in .netrc or in nobody's file; set it with relay channel password"

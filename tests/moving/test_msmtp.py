@@ -141,7 +141,7 @@ def test_a_password_from_a_command(command: str, expected: str) -> None:
         ("tls_fingerprint 00:11", "4: tls_fingerprint: Relay goes by the names"),
         ("set_from_header off", "4: set_from_header off: Relay always makes From"),
         ("eval echo port 26", "4: the line that this command writes is not taken over"),
-        ("include ~/more", "4: 'include': Relay does not know this command of msmtp"),
+        ("include ~/more", "4: Relay does not know this command of msmtp"),
         ("protocol lmtp", "4: account a: Relay speaks SMTP to servers"),
         ("port 0", "4: account a: '0' is no port"),
         ("from %U@%H", "4: account a: from '%U@%H' is no address"),
