@@ -151,7 +151,8 @@ class _Work:
         known = self._known.get(address_key(str(values["address"])))
         if known is not None:
             kind, name, entry = known
-            wanted = {"server": server, **values}
+            # What decides how it sends counts also where the files leave it at the default.
+            wanted = {"server": server, "override": False, "username": "", **values}
             differing = _differing(wanted, {"server": default, **entry})
             if differing:
                 self._refuse(profile, f"{kind}s.{name}.{differing[0]}", kind, name)
@@ -194,11 +195,13 @@ def _compared(key: str, value: Any) -> Any:
         return address_key(str(value))
     if key == "aliases":
         return {address_key(str(alias)) for alias in value or ()}
+    if key == "verify_tls":
+        return value is not False
     if key == "auth" and value is None:
         return "auto"
     if key == "host":
         return str(value).lower()
-    return value
+    return value or None  # what is off, empty or not there is the default of every other key
 
 
 def _endpoint(entry: Mapping[str, Any]) -> tuple[str, int]:

@@ -116,7 +116,19 @@ async def test_the_first_of_all_becomes_the_default(tmp_path: Path) -> None:
             "channels.support@new.example.username",
             "is there already with another username than 't'",
         ),
+        (
+            _changed(0, "servers", values={**SERVERS[0]["values"], "verify_tls": False}),  # type: ignore[dict-item]
+            "main.cf:1",
+            "servers.smtp.new.example.verify_tls",
+            "with another verify_tls than false",
+        ),
         (_changed(1, server="h:587"), "hosts:2", "channels.support@new.example.server", "with another server"),
+        (
+            _changed(1, values={"address": "support@new.example"}),
+            "hosts:2",
+            "channels.support@new.example.override",
+            "is there already with another override than nothing",
+        ),
         (_changed(1, password="geheim-3"), "hosts:2", "channels.support@new.example.password", "another password"),
         (
             _changed(0, values={"address": "new@new.example", "aliases": ["help@acmejets.example"]}),
