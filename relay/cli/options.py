@@ -19,7 +19,7 @@ StateWord: TypeAlias = Annotated[
 ]
 Changes: TypeAlias = Annotated[
     list[str],
-    Argument(metavar="KEY=VALUE...", show_default=False, help="KEY= restores a default; lists are comma-separated."),
+    Argument(metavar="KEY=VALUE", show_default=False, help="KEY= restores a default; lists are comma-separated."),
 ]
 
 

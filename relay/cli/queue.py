@@ -56,7 +56,7 @@ def show(context: Context, id_: Id, as_json: AsJson = False) -> None:
 def retry(
     context: Context,
     ids: Annotated[
-        list[str] | None, Argument(metavar="[ID...]", help="These messages, each by its id or how it begins.")
+        list[str] | None, Argument(metavar="ID", help="These messages, each by its id or how it begins.")
     ] = None,
     profile: Profile = None,
     all_: Annotated[bool, Option("--all", help="All messages that wait.")] = False,
