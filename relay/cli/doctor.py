@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 from typer import Argument, Context, Exit, Option, Typer
 
+from relay.cli import complete
 from relay.cli.options import AsJson, command
 from relay.cli.output import count, print_json, print_table, words
 from relay.cli.session import Session
@@ -28,7 +29,13 @@ def register(app: Typer) -> None:
 def doctor(
     context: Context,
     profile: Annotated[
-        str | None, Argument(metavar="PROFILE", help="A channel or agent. Default: all of them.", show_default=False)
+        str | None,
+        Argument(
+            metavar="PROFILE",
+            autocompletion=complete.profiles,
+            help="A channel or agent. Default: all of them.",
+            show_default=False,
+        ),
     ] = None,
     selector: Annotated[
         list[str] | None,
