@@ -27,7 +27,8 @@ _SYSTEM_SETTINGS = Path("/etc/relay/relay.toml")
 
 def register(app: Typer) -> None:
     """Add the command."""
-    example = "relay init --host smtp.gmail.com --username mailer@acmejets.example --address support@acmejets.example"
+    options = ("--host smtp.gmail.com --username mailer@acmejets.example", "--address support@acmejets.example")
+    example = " \\\n      ".join([f"relay init {options[0]}", options[1]])
     command(app, "init", example)(init)
 
 

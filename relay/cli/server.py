@@ -17,7 +17,7 @@ from relay.cli.steps import show_test
 app = noun("Upstream servers: where mail leaves through.", "relay server list")
 
 
-@command(app, "add", "relay server add acmejets --host smtp.gmail.com --username mailer@acmejets.example")
+@command(app, "add", "relay server add acmejets --host smtp.gmail.com \\\n      --username mailer@acmejets.example")
 def add(
     context: Context,
     name: Name,

@@ -84,7 +84,10 @@ def test_what_only_the_running_relay_knows(tab: Tab, peopled: CommandLine) -> No
     with peopled.running():
         assert tab("relay queue show ") == ["a" * 12, "b" * 12]
         assert sorted(tab("relay messages show ")) == ["a" * 12, "b" * 12]
-        assert tab("relay account release acme") == ["acmejets/jane@acmejets.example", "acmejets/mailer@acmejets.example"]
+        assert tab("relay account release acme") == [
+            "acmejets/jane@acmejets.example",
+            "acmejets/mailer@acmejets.example",
+        ]
         assert tab("relay admin remove ") == ["ann"]
 
 

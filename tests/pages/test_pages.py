@@ -39,7 +39,8 @@ ELSEWHERE = {"architecture.md", "performance.md", "systemd.md", "install.md", "m
 FAST = {"README.md", "quickstart.md", "troubleshooting.md"}
 # Pages whose sections are for different people: each begins with nothing.
 AFRESH = {"quickstart.md"}
-_PRELUDE = r"""
+SPACES = ("--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc")
+PRELUDE = r"""
 set -eu
 umask 022
 printf 'secret of the server\n' > password
@@ -75,7 +76,7 @@ def lines_of(page: Path) -> list[str]:
 def script_of(page: Path) -> str:
     """Return the script of a page, before it what its first block takes for granted."""
     lines = [*BEFORE.get(page.name, ()), *lines_of(page)]
-    return _PRELUDE + "\n".join(_runnable(page, line) for line in lines) + "\n"
+    return PRELUDE + "\n".join(_runnable(page, line) for line in lines) + "\n"
 
 
 def _runnable(page: Path, line: str) -> str:
@@ -114,8 +115,7 @@ BEFORE = {
 def test_the_commands_of_a_page_do_what_it_says(page: Path, tmp_path: Path) -> None:
     script = tmp_path / "script"
     script.write_text(script_of(page))
-    spaces = ("--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc")
-    world = [program("unshare"), *spaces, sys.executable, "-m", "tests.pages.world", str(script)]
+    world = [program("unshare"), *SPACES, sys.executable, "-m", "tests.pages.world", str(script)]
     done = run(world, seconds=100, cwd=ROOT)
     assert done.status == 0, f"{done.out[-3000:]}\n{done.err[-3000:]}"
     assert "Traceback" not in done.text
