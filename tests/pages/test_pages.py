@@ -25,6 +25,7 @@ NOT_RUN = {
     "ln -s": "the same",
     "relay init  ": "asks a person; tests/cli/test_cli_init.py answers",
     "relay admin add ann": "asks a person; tests/cli/test_cli_admin.py answers",
+    "README.md: relay application password": "asks a person; tests/cli/test_cli_application.py answers",
     "relay server authorize": _SIGNS_IN,
     "relay channel authorize": _SIGNS_IN,
     "google.md: relay server test workspace": _NO_TOKEN,
