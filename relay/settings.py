@@ -237,6 +237,11 @@ class Settings:
     log: Log = Log()
 
     @property
+    def worker_count(self) -> int:
+        """How many processes hand over mail."""
+        return self.workers if self.workers != "auto" else len(os.sched_getaffinity(0))
+
+    @property
     def effective_hostname(self) -> str:
         """Our name: as set, or the machine's. The first call may ask DNS; later ones answer at once."""
         return self.hostname or machine_name()
@@ -366,7 +371,6 @@ def _incomplete_tls(settings: Settings) -> Iterator[tuple[str, str]]:
 _UNBUILT: Mapping[str, Unbuilt] = {
     "directory": lambda value: value == "database",
     "store": lambda value: value.startswith("postgresql:"),
-    "workers": None,
 }
 
 

@@ -99,7 +99,6 @@ BAD_LINES = [
     ("state_dir = 5", "state_dir: 5 is not a path; write it in quotes"),
     ("workers = 0", 'workers: 0 is no number of processes; write 1 or more, or "auto"'),
     ("workers = true", 'workers: true is no number of processes; write 1 or more, or "auto"'),
-    ("workers = 4", "workers: 4 is not in this version; remove the key"),
     ('directory = "database"', "directory: 'database' is not in this version; remove the key"),
     ('store = "mysql:x"', "store: this names no store; write sqlite:PATH or postgresql://user@host/db"),
     ('store = "postgresql://u:pw@h/db"', "store: this value is not in this version; remove the key"),
@@ -287,7 +286,7 @@ def test_a_name_server_is_an_address_with_its_port(tmp_path: Path, server: str) 
 
 def test_all_faults_are_reported_at_once(tmp_path: Path) -> None:
     text = (
-        'workers = 2\nhostnme = ""\n[[listener]]\naddress = "fd:"\n[limits]\nconnections = -1\n[dns]\nservers = ["a"]'
+        'workers = 0\nhostnme = ""\n[[listener]]\naddress = "fd:"\n[limits]\nconnections = -1\n[dns]\nservers = ["a"]'
     )
     keys = [line.partition(":")[0] for line in faults_of(written(tmp_path, text))]
     assert keys == ["dns.servers #1", "hostnme", "limits.connections", "listener #1.address", "workers"]

@@ -12,6 +12,7 @@ from collections.abc import Collection, Mapping
 from contextlib import suppress
 from datetime import datetime
 from functools import partial
+from typing import Protocol
 
 from relay import log
 from relay.delivery.lateness import Lateness
@@ -26,14 +27,42 @@ from relay.store.messages import HoldRow, StoredMessage
 
 _LOOK_SECONDS = 1.0  # how often holds are looked at for new credentials, and the store for what commands wrote
 _REST = 2.0  # times as long as the last look
+_SHARE_SECONDS = 0.2  # how soon what other processes leave is used
 _TROUBLE_SECONDS = 5.0  # after a store that did not answer
 
 
-class Dispatcher:
-    """One for a relay. `run` goes on for ever; `wake` lets it look at once."""
+class Claims(Protocol):
+    """What this process may have of an account's connections (`relay.delivery.shares`)."""
 
-    def __init__(self, postman: Postman) -> None:
+    def claims(self, scope: str, limit: int) -> int:
+        """Return how many messages may be under way at once, at least one."""
+
+    def expect(self, scope: str, limit: int, backlog: int) -> None:
+        """Say how many connections what waits on disk would use."""
+
+
+class Whole:
+    """There is no other process."""
+
+    def claims(self, scope: str, limit: int) -> int:  # noqa: ARG002
+        """All that the account may have."""
+        return limit
+
+    def expect(self, scope: str, limit: int, backlog: int) -> None:
+        """Nobody needs to know."""
+
+
+class Dispatcher:
+    """One for a process. `run` goes on for ever; `wake` lets it look at once.
+
+    `is_first`: of several processes over one store, one looks after what is held, and frees what a changed directory
+    lets go. `claims` is what this one may have of the connections of each account.
+    """
+
+    def __init__(self, postman: Postman, claims: Claims | None = None, *, is_first: bool = True) -> None:
+        self._is_first = is_first
         self._postman = postman
+        self._claims = claims or Whole()
         self._office = postman.office
         self._queue = postman.queue
         self._accounts = postman.accounts
@@ -69,7 +98,7 @@ class Dispatcher:
                 if not is_back:
                     await self._postman.books.take_back()
                     is_back = True
-                if self._is_directory_new:
+                if self._is_directory_new and self._is_first:
                     await self._follow_directory()
                 await self._look()
             except StoreError as error:
@@ -101,7 +130,7 @@ class Dispatcher:
 
     async def _look(self) -> None:
         """Lift what is over, then start a worker for each account with due mail that has none."""
-        for hold in self._accounts.holds():
+        for hold in self._accounts.holds() if self._is_first else ():
             self._seen_at = time.monotonic()  # a command that gives a secret may take seconds, for each of many
             await self._look_at(hold)
         if self._is_stopping:
@@ -113,7 +142,7 @@ class Dispatcher:
                 mine = self._profiles[account]
                 mine.extend(profile for profile in profiles if profile not in mine)
                 continue
-            if not self._may_go_on(account):
+            if not self._may_go_on(account) or not (self._is_first or self._accounts.hold_of(account) is None):
                 continue
             self._profiles[account] = deque(profiles)
             worker = asyncio.create_task(self._work(account, self._profiles[account]))
@@ -207,19 +236,25 @@ class Dispatcher:
                     break
                 running = {attempt for attempt in running if not attempt.done()}
                 server = self._server(account)
-                limit = 1 if is_probe else self._connections(server, account)
+                connections = 1 if is_probe else self._connections(server, account)
+                limit = self._claims.claims(self._scope(server, account), connections)
                 begun = set[asyncio.Task[None]]()
                 if len(running) < limit and server is not None and is_limited(server):
                     begun = await self._begin_in_turn(server, account, profiles)
+                    self._expect(account, len(running | begun) + 1 if len(running | begun) >= limit else 0)
                 elif len(running) < limit:
                     # As many as there are connections, and not one by one: each look into the store costs as much.
-                    ready.extend(await self._claim(profiles, limit) if not ready else ())
+                    if not ready:
+                        ready.extend(await self._claim(profiles, limit))
+                        self._expect(account, connections if len(ready) >= limit else 0)
                     begun = self._begin(ready, limit - len(running))
                 running |= begun
                 if not running:
                     break
                 if not begun or len(running) >= limit:
-                    _, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+                    # Where others have connections, it may soon have more of them.
+                    pause = _SHARE_SECONDS if limit <= len(running) and limit < connections else None
+                    _, running = await asyncio.wait(running, timeout=pause, return_when=asyncio.FIRST_COMPLETED)
         except StoreError as error:
             log.broken(str(error))
             await asyncio.sleep(_TROUBLE_SECONDS)
@@ -228,6 +263,7 @@ class Dispatcher:
             log.broken("the mail of an account met a fault of ours", account=str(account), exc_info=True)
             await asyncio.sleep(_TROUBLE_SECONDS)
         finally:
+            self._expect(account, 0)
             for message in ready:
                 await self._postman.books.give_back(message, pause=0.0)
             if running:
@@ -278,6 +314,8 @@ class Dispatcher:
         return await self._queue.claim(tuple(profiles), count, self._now(), str(State.SENDING))
 
     async def _hold_waiting(self, account: Account, profiles: Collection[str | None], hold: HoldRow) -> None:
+        if not self._is_first:
+            return
         messages = await self._queue.hold_waiting(
             profiles,
             cause=Cause(str(account), hold.meaning, f"{hold.meaning}: {hold.reason}"),
@@ -289,6 +327,15 @@ class Dispatcher:
 
     def _connections(self, server: Server | None, account: Account) -> int:
         return self._accounts.connections(server, account) if server else 1
+
+    def _expect(self, account: Account, backlog: int) -> None:
+        """Say how many connections what waits for an account would use."""
+        if (server := self._server(account)) is not None:
+            self._claims.expect(server.scope(account), self._connections(server, account), backlog)
+
+    @staticmethod
+    def _scope(server: Server | None, account: Account) -> str:
+        return server.scope(account) if server else str(account)
 
     def _server(self, account: Account) -> Server | None:
         return self._office.routing().directory.servers.get(account.server)

@@ -13,7 +13,9 @@ from sqlalchemy import (
     case,
     column,
     func,
+    or_,
     select,
+    true,
     type_coerce,
     union_all,
     update,
@@ -36,6 +38,27 @@ class Lease(NamedTuple):
 
     owner: str
     until: datetime
+
+
+class Living(NamedTuple):
+    """Which owners may be alive beside us: all whose names begin with `run`, but for those that begin with `place`.
+
+    The latter had our place before us. `run` "" is nobody.
+    """
+
+    run: str = ""
+    place: str = ""
+
+
+NOBODY = Living()
+
+
+def is_dead(owner: ColumnElement[Any], living: Living) -> ColumnElement[bool]:
+    """Whether an owner, who is not us, cannot be alive."""
+    if not living.run:
+        return true()
+    is_beside_us = owner.startswith(living.run, autoescape=True)
+    return or_(~is_beside_us, owner.startswith(living.place, autoescape=True))
 
 
 def due_ids(connection: Connection, profiles: Collection[str | None], limit: int, now: datetime) -> list[str]:
@@ -87,13 +110,14 @@ def take(
 
 
 def take_over(
-    connection: Connection, lease: Lease, expired: datetime | None
+    connection: Connection, lease: Lease, expired: datetime | None, living: Living = NOBODY
 ) -> list[tuple[StoredMessage, Attempt | None]]:
     """Take some messages that others left under way, and return them with their open attempts.
 
-    `expired`: only those whose lease had ended by then.
+    `expired`: only those whose lease had ended by then. Nothing is taken from who is `living`.
     """
-    lost: list[ColumnElement[bool]] = [is_leased, messages.c.lease_owner != lease.owner]
+    owner = messages.c.lease_owner
+    lost: list[ColumnElement[bool]] = [is_leased, owner != lease.owner, is_dead(owner, living)]
     if expired is not None:
         lost.append(messages.c.lease_until <= expired)
     batch = select(messages.c.id).where(*lost).limit(_BATCH).scalar_subquery()

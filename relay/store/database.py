@@ -1,8 +1,9 @@
 """The database: a file of SQLite in WAL mode, one writing connection and a few reading ones.
 
 Whoever writes waits for the one before: SQLite has one writer at a time, and a queue in our process is fair and
-never ends in "database is locked". A commit is on the disk when it returns (synchronous=FULL; NORMAL would not
-sync a WAL commit). Reading connections cannot write and never wait for the writer.
+never ends in "database is locked". Several processes take turns (`relay.store.turns`) for the same reason. A commit is
+on the disk when it returns (synchronous=FULL; NORMAL would not sync a WAL commit). Reading connections cannot write and
+never wait for the writer.
 
 DIAGNOSTICS: StoreError and its kinds (`relay.store.errors`), each one sentence.
 """
@@ -13,6 +14,7 @@ import os
 import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -22,9 +24,11 @@ from sqlalchemy import URL, Connection, Engine, QueuePool, create_engine, event
 from relay.private import check_modes, create_private, make_private_folder, sync_folder
 from relay.store.errors import StoreError, StoreLax, damaged, named_faults
 from relay.store.schema import is_current, upgrade
+from relay.store.turns import turn_to_write
 
 T = TypeVar("T")
 Job = Callable[[Connection], T]
+Turn = Callable[[], AbstractContextManager[None]]
 
 # How long a statement waits for another process, such as a command that opened the store itself.
 _BUSY_SECONDS = 10.0
@@ -43,9 +47,11 @@ class Database:
     waits for no statement, and nobody holds a transaction open across the loop.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, turn: Turn = nullcontext) -> None:
         self._path = path
-        self._writer = _Lane(path, "writer", begin="BEGIN IMMEDIATE", connections=1, pragmas=("foreign_keys=ON",))
+        self._writer = _Lane(
+            path, "writer", begin="BEGIN IMMEDIATE", connections=1, pragmas=("foreign_keys=ON",), turn=turn
+        )
         self._readers = _Lane(path, "reader", begin="BEGIN", connections=_READERS, pragmas=("query_only=ON",))
 
     @property
@@ -86,8 +92,18 @@ class Database:
 class _Lane:
     """Some connections of one kind, with as many threads, which take jobs in the order in which they come."""
 
-    def __init__(self, path: Path, name: str, *, begin: str, connections: int, pragmas: tuple[str, ...]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        name: str,
+        *,
+        begin: str,
+        connections: int,
+        pragmas: tuple[str, ...],
+        turn: Turn = nullcontext,
+    ) -> None:
         self._path = path
+        self._turn = turn
         self._engine = _engine(path, begin=begin, connections=connections, pragmas=pragmas)
         self._threads = ThreadPoolExecutor(connections, thread_name_prefix=f"store-{name}")
 
@@ -98,25 +114,31 @@ class _Lane:
     async def call(self, function: Callable[[], T]) -> T:
         """Run anything else in its turn. Raises StoreError."""
         with named_faults(self._path):
-            return await asyncio.get_running_loop().run_in_executor(self._threads, function)
+            return await asyncio.get_running_loop().run_in_executor(self._threads, self._in_turn, function)
 
     def close(self) -> None:
         """Wait for what is under way, and close the connections."""
         self._threads.shutdown()
         self._engine.dispose()
 
+    def _in_turn(self, function: Callable[[], T]) -> T:
+        with self._turn():
+            return function()
+
     def _transact(self, job: Job[T]) -> T:
         with self._engine.begin() as connection:
             return job(connection)
 
 
-async def open_database(path: Path) -> Database:
+async def open_database(path: Path, *, has_siblings: bool = False) -> Database:
     """Open the store at `path`: made with mode 0600 if missing, brought to this version's schema if older.
+
+    `has_siblings`: other processes write to it all the time.
 
     Raises StoreError: others could open it, it is damaged, locked, made by a newer relay, or cannot be opened.
     """
     _prepare(path)
-    database = Database(path)
+    database = Database(path, partial(turn_to_write, path) if has_siblings else nullcontext)
     try:
         if not await database.read(is_current):
             await asyncio.to_thread(_upgrade, path)

@@ -15,7 +15,7 @@ from typing import Protocol, TypeVar
 from sqlalchemy import Connection
 
 from relay.mail.body import InMemory, NewBody
-from relay.store import budgets, claims, entries, holds, purging, returns, settling
+from relay.store import budgets, claims, entries, holds, purging, returns, settling, shares
 from relay.store.budgets import Spent
 from relay.store.claims import Late, Lease
 from relay.store.database import Database, Job
@@ -23,6 +23,7 @@ from relay.store.holds import Cause
 from relay.store.messages import Attempt, Change, HoldRow, NewMessage, ReturnRow, Settlement, StoredMessage
 from relay.store.reading import QueueReader
 from relay.store.settling import Begun, Dotted
+from relay.store.shares import D, Rule
 from relay.store.writer import Writer
 
 T = TypeVar("T")
@@ -37,6 +38,8 @@ class BatchJob(Protocol):
 
 # Messages that one transaction changes where there may be very many.
 _BATCH = 500
+# What a process has of an account's connections is somebody else's so long after it was last heard of.
+_SHARE_SECONDS = 120.0
 # Of 4 KiB, and as many as one transaction gives back to the disk.
 _PAGES = 2000
 
@@ -49,7 +52,8 @@ def utc_now() -> datetime:
 class Queue(QueueReader):
     """One for a process. `owner` names it among all that use the store, and no earlier run of it had that name.
 
-    `new_body` gathers the bodies that are read.
+    `living` says who else uses it now. `new_body` gathers the bodies that are read. `on_hold` is called after each
+    change of the holds.
     """
 
     def __init__(
@@ -59,8 +63,11 @@ class Queue(QueueReader):
         lease_seconds: float = 900,
         clock: Callable[[], datetime] = utc_now,
         new_body: NewBody = InMemory,
+        living: claims.Living = claims.NOBODY,
     ) -> None:
         super().__init__(database, new_body)
+        self._living = living
+        self.on_hold: Callable[[], None] = lambda: None
         self._writer = Writer(database)
         self._owner = owner
         self._lease = timedelta(seconds=lease_seconds)
@@ -135,10 +142,10 @@ class Queue(QueueReader):
     ) -> AsyncIterator[tuple[StoredMessage, Attempt | None]]:
         """Take the messages that others left under way, and yield each with its open attempt.
 
-        All of them, which is right where nobody else can be alive, or those whose lease has expired by now.
+        All of those who cannot be alive, or those whose lease has expired by now.
         """
         expired = now if only_expired else None
-        while batch := await self._write(lambda c: claims.take_over(c, self._new_lease(), expired)):
+        while batch := await self._write(lambda c: claims.take_over(c, self._new_lease(), expired, self._living)):
             for taken in batch:
                 yield taken
 
@@ -196,10 +203,13 @@ class Queue(QueueReader):
     async def put_hold(self, row: HoldRow) -> None:
         """Keep a hold, in place of one over the same."""
         await self._write(lambda c: holds.put_hold(c, row))
+        self.on_hold()
 
     async def drop_hold(self, server: str, username: str, address: str) -> bool:
         """Forget a hold; False where there was none."""
-        return await self._write(lambda c: holds.drop_hold(c, server, username, address))
+        was_there = await self._write(lambda c: holds.drop_hold(c, server, username, address))
+        self.on_hold()
+        return was_there
 
     async def held_for(self) -> tuple[tuple[str, str | None], ...]:
         """Return whose holds hold messages (`held_by`), and of which profiles."""
@@ -261,6 +271,28 @@ class Queue(QueueReader):
         """Add to what is kept, all or none, and drop what began before the moment that `forget` names for its kind."""
         await self._write(lambda c: budgets.add_spent(c, spent, forget))
 
+    # What each process has of the connections of accounts
+
+    async def adjust_shares(self, rules: Mapping[str, Rule[D]]) -> dict[str, D]:
+        """Look at what others have of some scopes, and write for each what its rule makes of it; return that."""
+        return await self._write(lambda c: shares.adjust(c, rules, self._share_lease(), self._clock()))
+
+    async def lacking_shares(self) -> frozenset[str]:
+        """Return the scopes of which some process has less than it wants."""
+        return await self._database.read(lambda c: shares.lacking(c, self._clock()))
+
+    async def renew_shares(self) -> int:
+        """Hold all our shares for longer, to be called before half of 2 minutes is over; return how many there are."""
+        return await self._write(lambda c: shares.renew(c, self._share_lease(), self._clock()))
+
+    async def drop_shares(self, owner: str | None = None) -> None:
+        """Free what we have, or a process that has ended."""
+        await self._write(lambda c: shares.drop(c, owner or self._owner))
+
+    async def drop_dead_shares(self) -> None:
+        """Free what those have who cannot be alive beside us."""
+        await self._write(lambda c: shares.drop_dead(c, self._owner, self._living))
+
     async def _take(self, ids: Sequence[str], state: str, due: datetime | None) -> list[StoredMessage]:
         return await self._write(lambda c: claims.take(c, ids, self._new_lease(), state, due))
 
@@ -292,6 +324,9 @@ class Queue(QueueReader):
             if changed < most:
                 break
         return done
+
+    def _share_lease(self) -> Lease:
+        return Lease(self._owner, self._clock() + timedelta(seconds=_SHARE_SECONDS))
 
     def _new_lease(self) -> Lease:
         return Lease(self._owner, self._clock() + self._lease)
