@@ -37,7 +37,7 @@ NOT_RUN = {
 INSTEAD = {"systemctl enable --now relay": "serve", "relay serve": "serve"}
 # What is run by other tests.
 ELSEWHERE = {"architecture.md", "performance.md", "systemd.md", "install.md", "monitoring.md", "moving.md"}
-FAST = {"README.md", "quickstart.md", "troubleshooting.md"}
+FAST = {"README.md", "quickstart.md"}
 # Pages whose sections are for different people: each begins with nothing.
 AFRESH = {"quickstart.md"}
 SPACES = ("--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc")
