@@ -197,6 +197,11 @@ def keys_of(kind: object) -> list[str]:
     return list(_types_of(kind))
 
 
+def is_size(hint: object) -> bool:
+    """Whether the type of a key is Size, with or without its meaning beside it."""
+    return set(get_args(Size)[1:]) <= set(get_args(hint)[1:])
+
+
 def meanings_of(kind: type) -> dict[str, str]:
     """Return what each key of a dataclass means: the text in its type's Annotated; "" for a key without one."""
     types = _types_of(kind).items()
