@@ -53,6 +53,7 @@ from relay.listener.passed import PassedSockets
 from relay.listener.server import ListenError, Listeners
 from relay.listener.telling import DoorTelling
 from relay.listener.tls import LiveCertificate
+from relay.listener.tolerance import Tolerance
 from relay.mail.identity import Mismatch
 from relay.metrics import Metrics, Now
 from relay.reloading import Reloading
@@ -90,6 +91,8 @@ if TYPE_CHECKING:
 # Of the time in which we stop, how much is kept for what comes last: history, good-byes, the store.
 _LAST_SECONDS = 6.0
 _GOODBYE_SECONDS = 4.0
+# Of a worker's messages on their way in: some that are as large as one may be in memory.
+_LEAST_MEMORY = 64 * 1024 * 1024
 _METRICS = "metrics"  # what one worker asks the others for
 # What may be wrong at the start; each is one sentence for whoever started us, or several of them.
 START_ERRORS = (Faults, StoreError, MasterKeyError, ListenError, ControlSocketError)
@@ -517,6 +520,7 @@ class Service:
             self.settings.limits,
             desk,
             logins=logins,
+            tolerance=_tolerance(self.siblings.total),
             telling=DoorTelling(self.metrics),
             certificate=certificate,
             new_body=self._body_in,
@@ -569,6 +573,12 @@ async def _say_goodbye(upstream: Upstream) -> None:
     with suppress(TimeoutError):
         async with asyncio.timeout(_GOODBYE_SECONDS):
             await upstream.aclose()
+
+
+def _tolerance(workers: int) -> Tolerance:
+    """Return what one of so many workers puts up with: what all messages may take of the memory is for all of them."""
+    whole = Tolerance()
+    return replace(whole, memory=max(whole.memory // workers, _LEAST_MEMORY))
 
 
 def _start_task(closing: AsyncExitStack, coroutine: Any) -> None:
