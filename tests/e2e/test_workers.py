@@ -176,6 +176,28 @@ def is_replaced(relay: Relay, pid: int) -> bool:
 
 
 @pytest.mark.slow
+def test_a_reload_reaches_all_workers_and_those_that_begin_later(start_relay: StartRelay, recorder: Recorder) -> None:
+    relay = start_relay(one_channel(open_server(recorder.port)), several())
+    relay.write_settings(several(limits={"message_size": 1000}))
+    relay.signal(signal.SIGHUP)
+    wait_until(lambda: sizes(relay) == {"SIZE 1000"}, "the new limit in all workers")
+    assert relay.log.count('"what": "settings"') == 1
+    victim = workers_of(relay)[1]["pid"]
+    os.kill(victim, signal.SIGKILL)
+    wait_until(partial(is_replaced, relay, victim), "another worker in its place", 30)
+    assert sizes(relay) == {"SIZE 1000"}
+
+
+def sizes(relay: Relay) -> set[str]:
+    """What the greetings of many connections say, which all workers have a part of."""
+    found = set()
+    for _ in range(20):
+        with relay.connect() as client:
+            found |= {line[4:] for line in client.say("EHLO raw.test").splitlines() if "SIZE" in line}
+    return found
+
+
+@pytest.mark.slow
 def test_a_worker_that_hangs_is_replaced(start_relay: StartRelay, recorder: Recorder) -> None:
     relay = start_relay(one_channel(open_server(recorder.port)), several(), starts=False)
     with private_folder("systemd") as folder, notify_socket(folder) as heard:
