@@ -166,6 +166,7 @@ def upgrade(journey: Journey) -> None:
         copy = f"{DATABASE}.schema-{before}.old"
         assert (before, journey.revision()) == (journey.revision(copy), head(machine))
         assert before != journey.revision()
+        assert copy in journey.log.read_text(), "the log says where it is"
         assert machine.path(copy).stat().st_uid == int(machine.do("id", "-u", "relay"))
         assert stat.S_IMODE(machine.path(copy).stat().st_mode) == 0o600
         assert set(journey.waiting()) == {"waits@customer.example"}

@@ -156,7 +156,9 @@ def revision_of(path: Path) -> str:
         return str(connection.execute("SELECT version_num FROM alembic_version").fetchone()[0])
 
 
-async def test_a_migration_keeps_one_private_copy_of_what_was_there(tmp_path: Path) -> None:
+async def test_a_migration_keeps_one_private_copy_of_what_was_there(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = tmp_path / "relay.db"
     for revision in ("0001", "0007"):
         await migrate(path, revision)
@@ -165,6 +167,7 @@ async def test_a_migration_keeps_one_private_copy_of_what_was_there(tmp_path: Pa
         await (await open_database(path)).close()
         (copy,) = tmp_path.glob("*.old*")
         assert copy.name == f"relay.db.schema-{revision}.old"
+        assert str(copy) in capsys.readouterr().out, "the log says where it is"
         assert stat.S_IMODE(copy.stat().st_mode) == 0o600
         assert (revision_of(copy), revision_of(path)) == (revision, HEAD)
         for file in (copy, path):
