@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 FAST := $(BIN)/pytest -m "not slow" -n 3 --dist loadfile
 SLOW := $(BIN)/pytest -m slow -n 2 --dist loadfile
 
-.PHONY: bench deb demo install uninstall test test-all test-python fast lint format clean profile
+.PHONY: bench deb demo docs install uninstall test test-all test-python fast lint format clean profile
 
 demo: $(VENV)/.run                   ## a relay on 127.0.0.1:2525 with a built-in upstream: send mail, watch its journey
 	@$(BIN)/relay demo
@@ -33,6 +33,9 @@ fast: $(VENV)/.test
 
 bench: $(VENV)/.test                 ## Relay beside Postfix, in figures (docs/performance.md): make bench LOADS=2k-kept
 	@$(BIN)/python -m tests.bench --json build/bench.json $(if $(LOADS),--loads "$(LOADS)") $(ARGS)
+
+docs: $(VENV)/.test                  ## the reference and the manual pages, made from the code (docs/reference, docs/man)
+	@$(BIN)/python -m tests.reference
 
 profile: $(VENV)/.test               ## where a relay under load spends its processor time
 	@$(BIN)/python -m tests.bench.hotspots $(ARGS)
