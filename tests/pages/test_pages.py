@@ -19,7 +19,6 @@ _NO_TOKEN = "has no token, because nobody signed in"
 _SIGNS_IN = "a person signs in at the provider; tests/e2e/test_oauth.py does so at a provider of its own"
 NOT_RUN = {
     "make ": "sets up the very folder that the tests run in",
-    "python3 -m venv": "the world has the program already",
     "journalctl": "there is no journal in the world",
     "dpkg-divert": "tests/e2e/test_sendmail.py calls the program by its other names",
     "ln -s": "the same",
