@@ -65,6 +65,12 @@ def test_every_link_leads_somewhere(page: Path) -> None:
     assert [link for link in local if link not in anchors and not (page.parent / link.partition("#")[0]).exists()] == []
 
 
+def test_the_index_leads_to_every_page() -> None:
+    index = ROOT / "docs/README.md"
+    linked = {(index.parent / link.partition("#")[0]).resolve() for link in _LINK.findall(index.read_text())}
+    assert set((ROOT / "docs").glob("*.md")) - linked - {index} == set(), "add a line to docs/README.md"
+
+
 def test_the_walk_through_the_house_enters_every_room() -> None:
     named = named_files(ARCHITECTURE.read_text())
     folders = {f"{path.parent.name}/" for path in (ROOT / "relay").glob("*/__init__.py")}
