@@ -21,6 +21,7 @@ from relay.machine import SYSTEM_STATE, default_runtime_dir, default_state_dir, 
 from relay.private import lax_mode
 from relay.schema import Duration, Schema, Size, TableFaults, Unbuilt, read_toml, unbuilt_values, without
 from relay.setting_types import (
+    NEEDS_RESTART,
     Durations,
     EndpointText,
     FileOrEmpty,
@@ -52,9 +53,11 @@ class Listener:
 
     __pydantic_config__: ClassVar = _CONFIG
 
-    name: Annotated[str, "What the log and `relay status` call it."] = "local"
+    name: Annotated[str, "What the log and `relay status` call it.", NEEDS_RESTART] = "local"
     address: Annotated[
-        EndpointText, "Where it listens: host:port, [v6]:port, unix:/path, or fd:NAME (a socket of systemd)."
+        EndpointText,
+        "Where it listens: host:port, [v6]:port, unix:/path, or fd:NAME (a socket of systemd).",
+        NEEDS_RESTART,
     ] = "127.0.0.1:2525"
     security: Annotated[
         Literal["none", "starttls", "tls"], "How its connections are protected: none, starttls or tls."
@@ -164,7 +167,9 @@ class Secrets:
     __pydantic_config__: ClassVar = _CONFIG
 
     master_key: Annotated[
-        KeySource, "Where the key comes from: file:PATH (in state_dir, made if missing), credential:NAME or env:NAME."
+        KeySource,
+        "Where the key comes from: file:PATH (in state_dir, made if missing), credential:NAME or env:NAME.",
+        NEEDS_RESTART,
     ] = "file:master.key"
 
 
@@ -174,7 +179,7 @@ class Web:
 
     __pydantic_config__: ClassVar = _CONFIG
 
-    address: Annotated[WebAddress, 'Where they are: host:port; "" turns them off.'] = "127.0.0.1:8025"
+    address: Annotated[WebAddress, 'Where they are: host:port; "" turns them off.', NEEDS_RESTART] = "127.0.0.1:8025"
     public_url: Annotated[PublicUrl, "How links to the pages begin."] = "http://127.0.0.1:8025"
 
 
@@ -210,22 +215,27 @@ class Settings:
     __pydantic_config__: ClassVar = _CONFIG
 
     hostname: Annotated[
-        HostName, 'Our name in the greeting, EHLO and Received; "" takes this machine\'s full name.'
+        HostName, 'Our name in the greeting, EHLO and Received; "" takes this machine\'s full name.', NEEDS_RESTART
     ] = ""
     state_dir: Annotated[
-        Folder, "Where directory.toml, relay.db and master.key are; for a normal user ~/.local/share/relay."
+        Folder,
+        "Where directory.toml, relay.db and master.key are; for a normal user ~/.local/share/relay.",
+        NEEDS_RESTART,
     ] = SYSTEM_STATE
     runtime_dir: Annotated[
         FolderOrEmpty,
         'Where control.sock and submit.sock are; "" takes /run/relay where the service has it, else state_dir.',
+        NEEDS_RESTART,
     ] = ""
-    directory: Annotated[str, 'Who may send and how: a file in state_dir, an absolute path, or "database".'] = (
-        "directory.toml"
-    )
+    directory: Annotated[
+        str, 'Who may send and how: a file in state_dir, an absolute path, or "database".', NEEDS_RESTART
+    ] = "directory.toml"
     store: Annotated[
-        StoreUrl, "Where secrets and mail are kept: sqlite:PATH in state_dir, or postgresql://user@host/db."
+        StoreUrl,
+        "Where secrets and mail are kept: sqlite:PATH in state_dir, or postgresql://user@host/db.",
+        NEEDS_RESTART,
     ] = "sqlite:relay.db"
-    workers: Annotated[Workers, 'How many processes share the listeners; "auto" takes one per core.'] = 1
+    workers: Annotated[Workers, 'How many processes share the listeners; "auto" takes one per core.', NEEDS_RESTART] = 1
     listeners: Annotated[tuple[Listener, ...], Field(alias="listener")] = (Listener(),)
     tls: Tls = Tls()
     delivery: Delivery = Delivery()

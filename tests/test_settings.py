@@ -13,6 +13,7 @@ from relay.endpoint import InheritedSocket, TcpAddress, UnixAddress
 from relay.faults import Faults
 from relay.machine import find_settings_file
 from relay.schema import meanings_of
+from relay.setting_changes import keys_for_restart
 from relay.settings import (
     Listener,
     Settings,
@@ -265,6 +266,19 @@ def test_only_what_is_not_built_is_marked_so() -> None:
             marked |= {section + found[1]} if is_later else set()
             is_later = False
     assert marked <= settings_module._UNBUILT.keys()
+
+
+def test_what_needs_a_restart_is_marked_and_nothing_else() -> None:
+    section, marked, mark = "", set[str](), False
+    for line in SAMPLE.read_text().splitlines():
+        if found := re.fullmatch(r"\[+(\w+)\]+", line):
+            section = f"{found[1]}."
+        elif line.startswith(("# (restart)", "# (later)")):
+            mark = True
+        elif found := re.match(r"#(\w+) = ", line):
+            marked |= {section + found[1]} if mark else set()
+            mark = False
+    assert marked == set(keys_for_restart())
 
 
 def test_what_is_written_reads_as_the_same_settings(tmp_path: Path) -> None:

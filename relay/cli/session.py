@@ -14,6 +14,7 @@ from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from relay.control.client import ControlClient, NoRelay
+from relay.control.refused import Refused
 from relay.loading import loading
 from relay.machine import find_settings_file
 
@@ -79,6 +80,15 @@ class Session:
             from relay.cli.local import run_here
 
         return run_here(self.settings, self.settings_name, name, params)
+
+    def watch(self, name: str, tell: Callable[[dict[str, Any]], None], /, **params: Any) -> None:
+        """Pass on what an operation of the running relay says for ever. Raises Refused, also where none runs."""
+        try:
+            for item in self.client.stream(name, params):
+                tell(item)
+        except NoRelay:
+            raise Refused("no relay is running, so nothing comes; start it with: relay serve") from None
+        raise Refused("the relay has ended, so nothing comes any more")
 
     def stream(self, name: str, tell: Callable[[dict[str, Any]], None], /, **params: Any) -> None:
         """Pass on what an operation says while it goes on. Raises Refused."""

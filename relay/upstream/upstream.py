@@ -62,6 +62,10 @@ class Upstream:
         self._closing: set[asyncio.Task[None]] = set()
         self._is_closed = False
 
+    def adopt(self, timeouts: Timeouts) -> None:
+        """Give connections that are opened from now on so much time."""
+        self._timeouts = timeouts
+
     async def deliver(self, transfer: Transfer, progress: Progress | None = None) -> Outcome:
         """Hand a message over and return what came of it; every failure is an outcome.
 

@@ -63,6 +63,11 @@ class Siblings:
         return self.total > 1
 
     @property
+    def is_replacement(self) -> bool:
+        """Whether this worker takes the place of one that has ended."""
+        return self._life > 1
+
+    @property
     def owner(self) -> str:
         """What names this worker in the store, as the owner of what it has there."""
         return f"{self._own}{self._life}"

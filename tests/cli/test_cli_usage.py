@@ -23,6 +23,7 @@ VERBS = {
     "messages": "list show",
     "provider": "list",
     "secrets": "list import rotate",
+    "import": "postfix msmtp",
     "config": "show",
     "admin": "add list set password remove",
     "token": "add list remove",
