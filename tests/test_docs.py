@@ -21,7 +21,7 @@ PLACES = (ROOT, ROOT / "relay", ROOT / "etc", ROOT / "docs")
 _FILE = re.compile(r"`([\w.-]+(?:/[\w.-]+)*(?:/|\.(?:py|toml|md|txt|smtp)))`")
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
 _HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
-_BLOCK = re.compile(r"^```sh\n(.*?)^```", re.MULTILINE | re.DOTALL)
+_BLOCK = re.compile(r"^ *```sh\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
 _SETTING = re.compile(r"`(\w+)\.(\w+)(?: = [^`]*)?`")
 _SPAN = re.compile(r"`(relay [^`]+)`")
 # What a shell would make of the rest of a line is not the command's.
