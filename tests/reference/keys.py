@@ -62,8 +62,8 @@ def directory_page() -> Iterator[Block]:
         "`relay application` and the web pages: they keep comments and order. A running relay has a change within 2 "
         "seconds; where the new file has a fault, the old one stays in effect, and `relay check` and `relay status` "
         "name the fault. It is in `state_dir`, unless relay.toml says otherwise. NAME is what you call an entry: "
-        "letters, digits and `. _ @ + -`, at most 64; channels and agents share one set of names. A key without a "
-        f"default is needed where the table says so. {_UNITS}"
+        "letters, digits and `. _ @ + -`, at most 64; channels and agents share one set of names. A key that "
+        f"must be there says needed instead of a default. {_UNITS}"
     )
     yield Heading(2, "The file itself")
     yield _table(Directory, {"default_server": None})
