@@ -1,4 +1,4 @@
-"""A rolling day: 24 hours of mixed load in four minutes, with restarts, reloads, changes and every failure upstream.
+"""A rolling day: 24 hours of mixed load in three minutes, with restarts, reloads, changes and every failure upstream.
 
 Nothing that was promised is lost, nothing arrives twice but what nobody could know of, and what the relay holds at the
 end of the day is what it held in the morning. RELAY_DAY_SEED plays a day again.
@@ -25,7 +25,7 @@ from tests.peers.fixtures import Certificates
 from tests.peers.relay import Relay, open_server, relay_process
 from tests.peers.system import LOOPBACK, wait_until
 
-HOUR = 8.0  # seconds
+HOUR = 6.0  # seconds
 CLIENTS = 5
 MIB = 1024 * 1024
 SETTINGS: Mapping[str, Any] = {
@@ -223,7 +223,7 @@ def test_a_rolling_day(relay: Relay, upstreams: Upstreams, certificates: Certifi
         assert [one for one in clients.promised if not upstreams.taken[one]] == [], "a lost message"
         assert [one for one in clients.to_report if not upstreams.reports[one]] == [], "a lost report"
         assert unexplained(relay, upstreams) == {}, "more than once, and nobody said that it was unknown"
-        assert len(clients.promised) > 2000, "the clients got somewhere"
+        assert len(clients.promised) > 1000, "the clients got somewhere"
         morning, *_, evening = conditions
         assert [one.descriptors for one in conditions] == [morning.descriptors] * len(LOOKS), "leaked descriptors"
         assert [one.files for one in conditions] == [morning.files] * len(LOOKS), "files that were left"
