@@ -22,6 +22,8 @@ _rich = sys.modules.get("rich")
 sys.modules["rich"] = None  # type: ignore[assignment]
 import structlog  # noqa: E402
 
+from relay.terminal import has_colours  # noqa: E402
+
 del sys.modules["rich"]
 if _rich is not None:
     sys.modules["rich"] = _rich
@@ -64,7 +66,7 @@ def configure(form: Format = "auto", level: str = "info", stream: TextIO | None 
             structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
             structlog.processors.format_exc_info,
             _as_console,
-            structlog.dev.ConsoleRenderer(colors=stream.isatty(), timestamp_key="time", pad_event_to=12),
+            structlog.dev.ConsoleRenderer(colors=has_colours(stream), timestamp_key="time", pad_event_to=12),
             partial(_with_priority, priorities),
         ],
         wrapper_class=wrapper,

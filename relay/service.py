@@ -7,6 +7,7 @@ import asyncio
 import os
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -35,9 +36,11 @@ from relay.delivery.pacing import Pacing
 from relay.delivery.postman import Postman
 from relay.delivery.reporter import Reporter
 from relay.delivery.schedule import Schedule
+from relay.delivery.shared_pacing import SharedPacing
 from relay.delivery.shares import Shares
 from relay.delivery.spending import Spending
 from relay.delivery.telling import Telling
+from relay.delivery.turn import Turns
 from relay.directory.file import DirectoryFile, Snapshot
 from relay.directory.live import LiveDirectory
 from relay.directory.model import Directory
@@ -51,6 +54,7 @@ from relay.listener.passed import PassedSockets
 from relay.listener.server import ListenError, Listeners
 from relay.listener.telling import DoorTelling
 from relay.listener.tls import LiveCertificate
+from relay.listener.tolerance import Tolerance
 from relay.mail.identity import Mismatch
 from relay.metrics import Metrics, Now
 from relay.reloading import Reloading
@@ -77,7 +81,7 @@ from relay.upstream.allowance import unshared
 from relay.upstream.transfer import Timeouts
 from relay.upstream.upstream import Upstream
 from relay.workers.census import Census, Open
-from relay.workers.following import Following, share_pauses, shared_failures
+from relay.workers.following import Following, share_pauses, share_reach, shared_failures
 from relay.workers.renewal import ByTheFirst, renew_for_all
 from relay.workers.siblings import LOOK, Siblings
 
@@ -88,6 +92,8 @@ if TYPE_CHECKING:
 # Of the time in which we stop, how much is kept for what comes last: history, good-byes, the store.
 _LAST_SECONDS = 6.0
 _GOODBYE_SECONDS = 4.0
+# Of a worker's messages on their way in: some that are as large as one may be in memory.
+_LEAST_MEMORY = 64 * 1024 * 1024
 _METRICS = "metrics"  # what one worker asks the others for
 # What may be wrong at the start; each is one sentence for whoever started us, or several of them.
 START_ERRORS = (Faults, StoreError, MasterKeyError, ListenError, ControlSocketError)
@@ -321,7 +327,7 @@ class Service:
                 await self.dispatcher.stop()
                 await postman.stop()
 
-    def _office(self, secrets: SecretKeeper, upstream: Upstream, pacing: Pacing) -> Office:
+    def _office(self, secrets: SecretKeeper, upstream: Upstream, pacing: Turns) -> Office:
         office = Office(
             routing=self.directory.routing,
             secrets=secrets,
@@ -410,6 +416,18 @@ class Service:
         _start_task(self._closing, shares.run())
         return shares
 
+    async def _open_pacing(self, queue: Queue) -> Turns:
+        """Return who gives turns; its tasks end after all that is under way."""
+        if self.siblings.are_there:
+            shared = SharedPacing(queue)
+            self._closing.push_async_callback(shared.aclose)
+            _start_task(self._closing, shared.run())
+            return shared
+        spending = Spending(queue)
+        self._closing.push_async_callback(spending.flush)
+        _start_task(self._closing, spending.run())
+        return Pacing(spending, await queue.spent())
+
     def _join_siblings(self, queue: Queue, vault: Vault, postman: Postman) -> None:
         """Follow what the other workers do, and let them know."""
 
@@ -420,6 +438,7 @@ class Service:
             self.dispatcher.wake()
 
         share_pauses(self.siblings, postman.accounts)
+        share_reach(self.siblings, postman.accounts.reach)
         if self.siblings.is_first:
             renew_for_all(self.siblings, self.tokens, lambda: token_refs(self.directory.routing().directory))
         self.siblings.answer(_METRICS, lambda _: self.metrics.counts(self._now()))
@@ -472,9 +491,7 @@ class Service:
             is_first=self.siblings.is_first,
         )
         self._reloading.subscribe(housekeeping.adopt)
-        spending = Spending(queue)
-        closing.push_async_callback(spending.flush)
-        office = self._office(secrets, upstream, Pacing(spending, await queue.spent()))
+        office = self._office(secrets, upstream, await self._open_pacing(queue))
         schedule = Schedule.of(settings.delivery)
         accounts = Accounts(schedule, await queue.holds())
         hostname = settings.effective_hostname
@@ -483,7 +500,7 @@ class Service:
         self._reloading.subscribe(postman.adopt)
         self.dispatcher = Dispatcher(postman, shares, is_first=self.siblings.is_first)
         closing.push_async_callback(self._end_deliveries, postman)
-        for job in (history.run, spending.run, housekeeping.run, self.dispatcher.run):
+        for job in (history.run, housekeeping.run, self.dispatcher.run):
             _start_task(closing, job())
         return postman, Desk(hostname, office, postman, history, lambda: housekeeping.has_room)
 
@@ -504,6 +521,7 @@ class Service:
             self.settings.limits,
             desk,
             logins=logins,
+            tolerance=_tolerance(self.siblings.total),
             telling=DoorTelling(self.metrics),
             certificate=certificate,
             new_body=self._body_in,
@@ -556,6 +574,12 @@ async def _say_goodbye(upstream: Upstream) -> None:
     with suppress(TimeoutError):
         async with asyncio.timeout(_GOODBYE_SECONDS):
             await upstream.aclose()
+
+
+def _tolerance(workers: int) -> Tolerance:
+    """Return what one of so many workers puts up with: what all messages may take of the memory is for all of them."""
+    whole = Tolerance()
+    return replace(whole, memory=max(whole.memory // workers, _LEAST_MEMORY))
 
 
 def _start_task(closing: AsyncExitStack, coroutine: Any) -> None:

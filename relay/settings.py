@@ -1,4 +1,4 @@
-"""relay.toml: every setting, declared once with its type, default and meaning, and how the file is found and read.
+"""relay.toml: every setting, declared once with its type, default and meaning, and how the file is read.
 
 The dataclasses are the schema of the file, of `relay config show`, of etc/relay.toml and of the reference: a test
 compares them. Values are frozen. Durations are seconds (float), sizes are bytes (int).
@@ -17,7 +17,7 @@ from pydantic import Field
 
 from relay.endpoint import Endpoint, InheritedSocket, UnixAddress, parse_endpoint
 from relay.faults import Fault, Faults
-from relay.machine import SYSTEM_STATE, default_runtime_dir, default_state_dir, home, machine_name
+from relay.machine import SYSTEM_STATE, default_runtime_dir, default_state_dir, machine_name
 from relay.private import lax_mode
 from relay.schema import Duration, Schema, Size, TableFaults, Unbuilt, read_toml, unbuilt_values, without
 from relay.setting_types import (
@@ -40,7 +40,6 @@ from relay.setting_types import (
 )
 
 _CONFIG: Mapping[str, Any] = MappingProxyType({"extra": "forbid"})
-_SYSTEM_SETTINGS = Path("/etc/relay/relay.toml")
 _URL_PASSWORD = re.compile(r"(?<=://)([^:/@]*):.*(?=@)")
 _MINUTE, _HOUR, _DAY = 60.0, 3600.0, 86400.0
 _MIB = 1024**2
@@ -285,15 +284,6 @@ class Settings:
 
 
 _SCHEMA = Schema(Settings)
-
-
-def find_settings_file(explicit: Path | None, environ: Mapping[str, str] = os.environ) -> Path | None:
-    """Return the settings file: --config, $RELAY_CONFIG, the user's, the system's; None where there is none."""
-    named = explicit or environ.get("RELAY_CONFIG")
-    if named:
-        return Path(named)
-    candidates = (home(environ) / ".config/relay/relay.toml", _SYSTEM_SETTINGS)
-    return next((path for path in candidates if path.exists()), None)
 
 
 def load_settings(path: Path | None, environ: Mapping[str, str] = os.environ) -> Settings:

@@ -11,6 +11,7 @@ from relay import machine
 from relay import settings as settings_module
 from relay.endpoint import InheritedSocket, TcpAddress, UnixAddress
 from relay.faults import Faults
+from relay.machine import find_settings_file
 from relay.schema import meanings_of
 from relay.setting_changes import keys_for_restart
 from relay.settings import (
@@ -18,7 +19,6 @@ from relay.settings import (
     Settings,
     as_table,
     check_modes,
-    find_settings_file,
     load_settings,
     shown_table,
 )
@@ -381,7 +381,7 @@ def test_an_inherited_socket_has_a_name() -> None:
 
 def test_where_the_settings_file_is_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     system = tmp_path / "etc.toml"
-    monkeypatch.setattr(settings_module, "_SYSTEM_SETTINGS", system)
+    monkeypatch.setattr(machine, "SYSTEM_SETTINGS", system)
     environ = {"HOME": str(tmp_path)}
     assert find_settings_file(None, environ) is None
     system.touch()

@@ -14,6 +14,7 @@ FOLDERS = (
     "mail",
     "sendmail",
     "directory",
+    "moving",
     "secrets",
     "store",
     "upstream",

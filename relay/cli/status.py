@@ -41,9 +41,12 @@ def _print(found: dict[str, Any], session: Session) -> None:
         print(f"no relay is running; start it with: {session.hint('relay serve')}")
         return
     directory = found["directory"]
+    workers = found["workers"]
+    several = {"workers": f"{len(workers)} processes"} if len(workers) > 1 else {}
     print_record(
         {
             "relay": f"{found['version']}, running as process {found['pid']} since {found['since']}",
+            **several,
             "listeners": words(found["listeners"]),
             "settings": _settings_words(found["settings"]),
             "directory": "ok" if directory["ok"] else "has faults; the one from before them is in effect",

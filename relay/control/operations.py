@@ -23,6 +23,7 @@ from relay.control.machine_keys import check_machine_keys
 from relay.control.message_counts import MessageCounts
 from relay.control.message_pages import MessagePages
 from relay.control.message_records import rfc3339
+from relay.control.moving import Moving
 from relay.control.operation import Operation
 from relay.control.overview import Overview
 from relay.control.paging import Pages
@@ -68,6 +69,7 @@ class Operations:
             **Profiles(parts, ProfileKind.AGENT).operations(),
             **Bulk(parts, ProfileKind.CHANNEL).operations(),
             **Bulk(parts, ProfileKind.AGENT).operations(),
+            **Moving(parts).operations(),
             **Applications(parts).operations(),
             **Scripts(parts).operations(),
             **Passwords(parts).operations(),

@@ -33,7 +33,7 @@ from relay.endpoint import LONGEST_SOCKET_PATH
 from relay.metrics import CONTENT_TYPE
 
 STATE_DIR_HEADER = "Relay-State-Dir"
-_MOST_BYTES = 1024 * 1024  # a request: an import of many passwords stays far below
+_MOST_BYTES = 8 * 1024 * 1024  # a request: `relay import` of twenty thousand senders has 5 MB
 _PROBE_SECONDS = 2
 
 

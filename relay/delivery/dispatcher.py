@@ -1,6 +1,6 @@
-"""The dispatcher: finds out which waiting messages are due, and lets each account have its own worker for them.
+"""The dispatcher: finds out which waiting messages are due, and lets each account have its own carrier for them.
 
-A worker uses at most the connections its account may have, so one dead or slow account never delays another. One of
+A carrier uses at most the connections its account may have, so one dead or slow account never delays another. One of
 an account with a pace takes a message only when that may go, from each profile in turn. The store says what waits;
 nothing about single messages is kept here.
 """
@@ -68,8 +68,8 @@ class Dispatcher:
         self._accounts = postman.accounts
         self._lateness = Lateness(postman)
         self._wake = asyncio.Event()
-        self._workers: dict[Account, asyncio.Task[None]] = {}
-        self._profiles: dict[Account, deque[str | None]] = {}  # whose mail a worker has
+        self._carriers: dict[Account, asyncio.Task[None]] = {}
+        self._profiles: dict[Account, deque[str | None]] = {}  # whose mail a carrier has
         self._directory = self._office.routing().directory
         self._is_directory_new = True
         self._known_of: Directory | None = None
@@ -77,7 +77,7 @@ class Dispatcher:
         self._is_stopping = False
         self._seen_at = time.monotonic()
         postman.books.on_change = self._wake.set
-        postman.is_behind = self._workers.__contains__
+        postman.is_behind = self._carriers.__contains__
 
     def wake(self) -> None:
         """Look at once: a message was stored, a directory changed, a hold was lifted."""
@@ -118,8 +118,8 @@ class Dispatcher:
         """Start nothing more, and let what is under way end; the caller sets a limit."""
         self._is_stopping = True
         self._office.pacing.close()
-        if self._workers:
-            await asyncio.wait(set(self._workers.values()))
+        if self._carriers:
+            await asyncio.wait(set(self._carriers.values()))
         await self._lateness.stop()
 
     def directory_changed(self) -> None:
@@ -129,7 +129,7 @@ class Dispatcher:
         self.wake()
 
     async def _look(self) -> None:
-        """Lift what is over, then start a worker for each account with due mail that has none."""
+        """Lift what is over, then start a carrier for each account with due mail that has none."""
         for hold in self._accounts.holds() if self._is_first else ():
             self._seen_at = time.monotonic()  # a command that gives a secret may take seconds, for each of many
             await self._look_at(hold)
@@ -138,16 +138,16 @@ class Dispatcher:
         now = self._now()
         for account, profiles in self._by_account(await self._queue.due_times(), now).items():
             self._look_for_late(account, profiles)
-            if account in self._workers:
+            if account in self._carriers:
                 mine = self._profiles[account]
                 mine.extend(profile for profile in profiles if profile not in mine)
                 continue
             if not self._may_go_on(account) or not (self._is_first or self._accounts.hold_of(account) is None):
                 continue
             self._profiles[account] = deque(profiles)
-            worker = asyncio.create_task(self._work(account, self._profiles[account]))
-            self._workers[account] = worker
-            worker.add_done_callback(partial(self._end, account))
+            carrier = asyncio.create_task(self._work(account, self._profiles[account]))
+            self._carriers[account] = carrier
+            carrier.add_done_callback(partial(self._end, account))
 
     def _look_for_late(self, account: Account, profiles: Collection[str | None]) -> None:
         server = self._server(account)
@@ -188,7 +188,7 @@ class Dispatcher:
                 log.released(account=held_by, profile=profile, messages=freed)
 
     def _end(self, account: Account, _: asyncio.Task[None]) -> None:
-        self._workers.pop(account, None)
+        self._carriers.pop(account, None)
         self._profiles.pop(account, None)
         self.wake()
 
@@ -243,10 +243,7 @@ class Dispatcher:
                     begun = await self._begin_in_turn(server, account, profiles)
                     self._expect(account, len(running | begun) + 1 if len(running | begun) >= limit else 0)
                 elif len(running) < limit:
-                    # As many as there are connections, and not one by one: each look into the store costs as much.
-                    if not ready:
-                        ready.extend(await self._claim(profiles, limit))
-                        self._expect(account, connections if len(ready) >= limit else 0)
+                    ready.extend(() if ready else await self._claim_all(account, profiles, limit))
                     begun = self._begin(ready, limit - len(running))
                 running |= begun
                 if not running:
@@ -268,6 +265,13 @@ class Dispatcher:
                 await self._postman.books.give_back(message, pause=0.0)
             if running:
                 await asyncio.wait(running)
+
+    async def _claim_all(self, account: Account, profiles: Collection[str | None], limit: int) -> list[StoredMessage]:
+        """Take as many as there are connections, and not one by one: each look into the store costs as much."""
+        claimed = await self._claim(profiles, limit)
+        connections = self._connections(self._server(account), account)
+        self._expect(account, connections if len(claimed) >= limit else 0)
+        return claimed
 
     def _begin(self, ready: deque[StoredMessage], most: int) -> set[asyncio.Task[None]]:
         some = [ready.popleft() for _ in range(min(most, len(ready)))]
@@ -341,7 +345,7 @@ class Dispatcher:
         return self._office.routing().directory.servers.get(account.server)
 
     def _account_of(self, profile: str | None) -> Account:
-        """Return whose worker has the mail of a profile; one for all whose route is gone."""
+        """Return whose carrier has the mail of a profile; one for all whose route is gone."""
         directory = self._office.routing().directory
         found: Profile | None = directory.profile(profile) if profile is not None else None
         if profile is not None and found is None:

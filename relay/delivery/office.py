@@ -8,6 +8,7 @@ from relay.delivery import replies
 from relay.delivery.journey import Journey
 from relay.delivery.pacing import Pacing
 from relay.delivery.telling import Telling
+from relay.delivery.turn import Turns
 from relay.directory.client import Client
 from relay.directory.model import Meaning, Mode
 from relay.directory.routing import Route, Routing
@@ -59,7 +60,7 @@ class Office:
     tell: Callable[[Journey], None]
     mismatch: Mismatch
     telling: Telling = field(default_factory=Telling)
-    pacing: Pacing = field(default_factory=Pacing)
+    pacing: Turns = field(default_factory=Pacing)
     profile_url: str = ""  # where an agent sets the email password; "" where no pages are served
     mode: Mode = Mode.AUTO
     patience: float = 15.0  # auto: seconds that a client waits

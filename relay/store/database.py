@@ -22,6 +22,7 @@ from typing import Any, TypeVar
 from sqlalchemy import URL, Connection, Engine, QueuePool, create_engine, event
 
 from relay.private import check_modes, create_private, make_private_folder, sync_folder
+from relay.store.damage import find_damage
 from relay.store.errors import StoreError, StoreLax, damaged, named_faults
 from relay.store.schema import is_current, upgrade
 from relay.store.turns import turn_to_write
@@ -35,9 +36,6 @@ _BUSY_SECONDS = 10.0
 _READERS = 4
 # What the WAL keeps of the disk when its content has gone to the database; large messages make it larger for a while.
 _WAL_OCTETS = 16 * 1024 * 1024
-# A file up to this size is looked through for damage within a second; of a larger one only what rules all the mail.
-_CHECKED_OCTETS = 256 * 1024 * 1024
-_RULING_TABLES = ("secrets", "vault", "holds", "budgets", "mailboxes")
 
 
 class Database:
@@ -133,6 +131,7 @@ class _Lane:
 async def open_database(path: Path, *, has_siblings: bool = False) -> Database:
     """Open the store at `path`: made with mode 0600 if missing, brought to this version's schema if older.
 
+    Of an older one a copy is kept beside it (`relay.store.snapshot`).
     `has_siblings`: other processes write to it all the time.
 
     Raises StoreError: others could open it, it is damaged, locked, made by a newer relay, or cannot be opened.
@@ -174,15 +173,6 @@ def _let_shrink(path: Path) -> None:
     with named_faults(path), contextlib.closing(sqlite3.connect(path, timeout=_BUSY_SECONDS)) as connection:
         for pragma in ("auto_vacuum=INCREMENTAL", "journal_mode=WAL"):
             connection.execute(f"PRAGMA {pragma}")
-
-
-def find_damage(path: Path) -> str:
-    """Return what is wrong with the structure of the file in SQLite's words, "" where nothing is found."""
-    is_small = path.stat().st_size <= _CHECKED_OCTETS
-    checks = ("quick_check(1)",) if is_small else tuple(f"quick_check({table})" for table in _RULING_TABLES)
-    with contextlib.closing(sqlite3.connect(path, timeout=_BUSY_SECONDS)) as connection:
-        said = (str(connection.execute(f"PRAGMA {check}").fetchone()[0]) for check in checks)
-        return next((words.splitlines()[-1] for words in said if words != "ok"), "")
 
 
 def _shrink(path: Path, pages: int) -> int:

@@ -16,7 +16,7 @@ from sqlalchemy import Connection
 
 from relay.mail.body import InMemory, NewBody
 from relay.store import budgets, claims, entries, holds, purging, returns, settling, shares
-from relay.store.budgets import Spent
+from relay.store.budgets import Purpose, Spent, Taken, TakeRule
 from relay.store.claims import Late, Lease
 from relay.store.database import Database, Job
 from relay.store.holds import Cause
@@ -27,6 +27,7 @@ from relay.store.shares import D, Rule
 from relay.store.writer import Writer
 
 T = TypeVar("T")
+Took = TypeVar("Took", bound=Taken)
 
 
 class BatchJob(Protocol):
@@ -270,6 +271,14 @@ class Queue(QueueReader):
     async def spend(self, spent: Sequence[Spent], forget: Mapping[str, datetime]) -> None:
         """Add to what is kept, all or none, and drop what began before the moment that `forget` names for its kind."""
         await self._write(lambda c: budgets.add_spent(c, spent, forget))
+
+    async def spent_for(self, purpose: Purpose) -> list[tuple[datetime, int]]:
+        """Return what counts for a purpose: when it was spent, and how many, in the order of time."""
+        return await self._database.read(lambda c: budgets.spent_for(c, purpose))
+
+    async def take(self, purpose: Purpose, rule: TakeRule[Took]) -> Took:
+        """Take as many as a rule makes of what all processes have spent, and of the moment; return what it says."""
+        return await self._write(lambda c: budgets.take(c, purpose, rule, self._clock()))
 
     # What each process has of the connections of accounts
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from sqlalchemy import Column, Connection, MetaData, PrimaryKeyConstraint, String, Table, insert, inspect, text
 
 from relay.store.errors import StoreCorrupt, StoreNewer
+from relay.store.snapshot import keep_copy, kept_copies
 from relay.store.tables import HEAD, metadata
 
 # Where Alembic keeps the revision.
@@ -26,7 +27,9 @@ def is_current(connection: Connection) -> bool:
 
 
 def upgrade(connection: Connection, path: Path) -> None:
-    """Bring the schema to HEAD in the transaction that is open on `connection`.
+    """Bring the schema to HEAD in the transaction that is open on `connection`, and keep a copy of what was there.
+
+    The transaction has the lock of the one writer, so that the copy is what is migrated.
 
     Raises StoreNewer for a schema that this version does not know, StoreCorrupt for a database of something else.
     """
@@ -60,9 +63,16 @@ def _migrate(connection: Connection, revision: str, path: Path) -> None:
     if revision not in known:
         raise StoreNewer(
             f"the store {path} was made by a newer relay (schema {revision}, and this one knows {HEAD}); "
-            "run that version again, or put back a backup from before it"
+            f"run that version again, or stop relay and {_way_back(path)}"
         )
+    keep_copy(path, revision)
     command.upgrade(config, "head")
+
+
+def _way_back(path: Path) -> str:
+    """Say how to come back to before the migration: `relay restore` holds what may have been sent since."""
+    copy = next(iter(kept_copies(path)), None)
+    return f"put back the copy from before it: relay restore {copy}" if copy else "put back a backup from before it"
 
 
 def _revision(connection: Connection) -> str | None:

@@ -291,6 +291,7 @@ budgets = Table(
     Column("since", Time, primary_key=True),
     Column("number", Integer, nullable=False),
 )
+Index("ix_budgets_kind", budgets.c.kind, budgets.c.server, budgets.c.since)
 
 # How many of the connections that the accounts of a `scope` may have together a process has, and would use. What it has
 # is nobody's any more after `until`.

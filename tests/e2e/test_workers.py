@@ -291,3 +291,29 @@ def test_all_workers_together_open_no_more_connections_than_the_server_allows(st
         assert set(load.counts) == {"accepted"}, load.counts
         assert provider.refusals == []
         assert len(provider.taken) == len(load.accepted), "each once"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_all_workers_together_keep_to_the_minute_and_the_day_and_use_them_up(start_relay: StartRelay) -> None:
+    """The provider refuses what is one too many in any minute, or in the day."""
+    minute, day = 300, 320
+    with provider_server(Provider(connections=3, per_minute=minute, per_day=day)) as provider:
+        limits: dict[str, Any] = {"messages_per_minute": minute, "recipients_per_day": day, "max_connections": 3}
+        server = open_server(provider.port, auth="plain", allow_plaintext_password=True, **limits)
+        relay = start_relay(one_channel(server), several(delivery={"mode": "queued"}), starts=False)
+        relay.set_password("channel", "support", RIGHT)
+        relay.start()
+        wait_until(partial(are_told, relay, 0), "all workers")
+        with clients_of_all(relay) as clients:
+            for number in range(day + 5):
+                assert clients[number % len(clients)].submit(SENDER, RECIPIENT, MESSAGE).startswith("250 ")
+        provider.wait_for(minute, 120)
+        moments = [taken.at for taken in provider.taken]
+        assert (minute - 20) * 60 / minute <= moments[-1] - moments[0] <= 75, "spread, and little of it unused"
+        os.kill(workers_of(relay)[1]["pid"], signal.SIGKILL)
+        provider.wait_for(day - 2 * day // 100, 120)
+        wait_until(lambda: "recipients a day" in relay.ask("queue", "list")[0]["reason"], "the end of the day", 60)
+        assert provider.refusals == []
+        waiting = relay.ask("queue", "list")
+        assert len(provider.taken) + len(waiting) == day + 5

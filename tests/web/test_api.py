@@ -30,6 +30,8 @@ ELSEWHERE = {
     "agent.messages",
     "agent.message",
     "agent.sending",
+    # Its passwords come from files of the machine, which only a command reads.
+    "moving.import",
 }
 
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import socket
-from collections.abc import Callable
 from functools import partial
 
 import pytest
@@ -10,13 +9,7 @@ import pytest
 from relay.workers.census import Census, Open
 from relay.workers.line import Line, Message
 from relay.workers.siblings import LOOK, Siblings
-from tests.workers.workers_kit import several
-
-
-async def until(check: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
-        while not check():  # noqa: ASYNC110 - the others are other event loops in real life
-            await asyncio.sleep(0.01)
+from tests.workers.workers_kit import several, until
 
 
 async def test_what_one_tells_all_others_hear() -> None:

@@ -81,6 +81,14 @@ class Backlog(Body):
     held: int = Field(examples=[1])
 
 
+class Worker(Body):
+    """One of the processes that hand over mail."""
+
+    index: int = Field(examples=[0])
+    pid: int = Field(examples=[4712])
+    connections: int = Field(description="How many clients are connected to it.", examples=[3])
+
+
 class Status(Told):
     """How the relay is."""
 
@@ -91,6 +99,7 @@ class Status(Told):
     state_dir: str = Field(examples=["/var/lib/relay"])
     listeners: list[str] = Field(description="Where it takes mail.", examples=[_LISTENERS])
     connections: int = Field(description="How many clients are connected.", examples=[3])
+    workers: list[Worker] = Field(description="The processes that hand over mail: one, or as many as `workers` says.")
     settings: SettingsState
     directory: DirectoryState
     web: WebState

@@ -1,4 +1,4 @@
-"""What each process has of the connections that an account may have."""
+"""What each process has of the connections that an account may have; what all have spent is found by its time."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -17,6 +17,7 @@ def upgrade() -> None:
         sa.Column("until", sa.BigInteger, nullable=False),
         sa.PrimaryKeyConstraint("scope", "owner", name=op.f("pk_shares")),
     )
+    op.create_index("ix_budgets_kind", "budgets", ["kind", "server", "since"])
     op.create_index("ix_shares_owner", "shares", ["owner"])
     condition = sa.text("wanted > held")
     op.create_index(
