@@ -21,7 +21,7 @@ from relay.directory.model import (
     Server,
 )
 from relay.schema import Duration, Size, keys_of, meanings_of
-from relay.setting_types import Durations
+from relay.setting_types import NEEDS_RESTART, Durations
 from relay.settings import Listener, Settings, as_table
 from tests.reference.blocks import Block, Code, Heading, Table, Text
 
@@ -36,7 +36,8 @@ def settings_page() -> Iterator[Block]:
         "The settings of the service. Relay only reads this file. It is looked for as `--config FILE`, then "
         "`$RELAY_CONFIG`, then `~/.config/relay/relay.toml`, then `/etc/relay/relay.toml`; where there is none, all "
         "defaults hold. `relay check` names everything that is wrong with it, `relay config show` says what is in "
-        f"effect. {_UNITS}"
+        f"effect. {_UNITS} `systemctl reload relay`, or SIGHUP, reads the file again: all keys change then but those "
+        "that need a restart, and listeners that come, go or move. A file with a fault changes nothing."
     )
     defaults = as_table(Settings())
     top = {key: value for key, value in defaults.items() if not _is_table(value)}
@@ -141,13 +142,18 @@ def _table(kind: type, defaults: Mapping[str, Any]) -> Table:
     rows = []
     for key, value in defaults.items():
         default = "" if value is None else "needed" if value is MISSING else f"`{_as_toml(value)}`"
-        rows.append([f"`{key}`", _value_words(hints[key]), default, meanings[key] + _is_it_here(kind, key)])
+        words = meanings[key] + _is_it_here(kind, key) + _when_it_changes(hints[key])
+        rows.append([f"`{key}`", _value_words(hints[key]), default, words])
     return Table(_HEADS, rows)
 
 
 def _is_it_here(kind: type, key: str) -> str:
     is_unbuilt = kind is Settings and key in settings_module._UNBUILT
     return " Not every value is in this version; `relay check` says which is not." if is_unbuilt else ""
+
+
+def _when_it_changes(hint: Any) -> str:
+    return " Needs a restart." if NEEDS_RESTART in get_args(hint) else ""
 
 
 def _defaults(kind: Any) -> dict[str, Any]:
