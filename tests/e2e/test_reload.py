@@ -254,4 +254,5 @@ def issuer(relay: Relay, authority: trustme.CA) -> bool:
         plain.sendall(b"STARTTLS\r\n")
         assert file.readline().startswith(b"220")
         with context.wrap_socket(plain, server_hostname=LOOPBACK) as protected:
-            return protected.version() is not None
+            protected.sendall(b"QUIT\r\n")
+            return protected.makefile("rb").readline().startswith(b"221")
