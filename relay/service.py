@@ -62,8 +62,9 @@ from relay.secrets.vault import Vault
 from relay.settings import Settings, Web, check_modes
 from relay.short_turns import in_short_turns
 from relay.store.audit import AuditTable
-from relay.store.database import Database, open_database
+from relay.store.database import Database
 from relay.store.errors import StoreError
+from relay.store.opening import open_store
 from relay.store.outdated import forget_outdated
 from relay.store.queue import Queue
 from relay.store.secrets import SecretTable
@@ -290,7 +291,7 @@ class Service:
         passed = PassedSockets(self._systemd.descriptors)
         closing.callback(passed.close)
 
-        database = await open_database(settings.database_path)
+        database = await open_store(settings, os.environ)
         closing.push_async_callback(database.close)
         await database.check()
         vault, secrets = await self._open_secrets(database)

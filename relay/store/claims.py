@@ -20,6 +20,7 @@ from sqlalchemy import (
     values,
 )
 
+from relay.store.backend import Moment
 from relay.store.history import messages_of, open_attempts
 from relay.store.messages import Attempt, StoredMessage
 from relay.store.rows import profile_word
@@ -35,7 +36,7 @@ class Lease(NamedTuple):
     """Whose a message under way is, and until when."""
 
     owner: str
-    until: datetime
+    until: Moment
 
 
 def due_ids(connection: Connection, profiles: Collection[str | None], limit: int, now: datetime) -> list[str]:
@@ -81,13 +82,13 @@ def take(
 ) -> list[StoredMessage]:
     """Take those of some messages that still wait (and are due by then, if given), and return them in that order."""
     still = [messages.c.id.in_(ids), is_waiting, *([messages.c.next_attempt <= due] if due else [])]
-    taken = _take(connection, lease, still, state=state)
+    taken = _take(connection, lease, select(messages.c.id).where(*still), state=state)
     found = {message.id: message for message in taken}
     return [found[id_] for id_ in ids if id_ in found]
 
 
 def take_over(
-    connection: Connection, lease: Lease, expired: datetime | None
+    connection: Connection, lease: Lease, expired: Moment | None
 ) -> list[tuple[StoredMessage, Attempt | None]]:
     """Take some messages that others left under way, and return them with their open attempts.
 
@@ -96,8 +97,7 @@ def take_over(
     lost: list[ColumnElement[bool]] = [is_leased, messages.c.lease_owner != lease.owner]
     if expired is not None:
         lost.append(messages.c.lease_until <= expired)
-    batch = select(messages.c.id).where(*lost).limit(_BATCH).scalar_subquery()
-    found = _take(connection, lease, [messages.c.id.in_(batch), *lost])
+    found = _take(connection, lease, select(messages.c.id).where(*lost).limit(_BATCH))
     open_ones = open_attempts(connection, [message.id for message in found])
     return [(message, open_ones.get(message.id)) for message in sorted(found, key=lambda each: each.id)]
 
@@ -130,10 +130,13 @@ def _due_times() -> Select[Any]:
 _DUE_TIMES = _due_times()
 
 
-def _take(
-    connection: Connection, lease: Lease, which: Sequence[ColumnElement[bool]], **facts: str
-) -> list[StoredMessage]:
-    taken = update(messages).where(*which).values(fence=messages.c.fence + 1, **facts)
+def _take(connection: Connection, lease: Lease, which: Select[tuple[str]], **facts: str) -> list[StoredMessage]:
+    """Take messages. What another machine takes at this moment is left to it, and nobody waits for that.
+
+    Which they are is found out once, whatever plan the database makes of the rest: so it stands apart (a CTE).
+    """
+    free = which.with_for_update(skip_locked=True).cte("free")
+    taken = update(messages).where(messages.c.id.in_(select(free.c.id))).values(fence=messages.c.fence + 1, **facts)
     owned = taken.values(lease_owner=lease.owner, lease_until=lease.until).returning(*messages.c)
     return messages_of(connection, connection.execute(owned).all())
 

@@ -137,7 +137,7 @@ class Queue(QueueReader):
 
         All of them, which is right where nobody else can be alive, or those whose lease has expired by now.
         """
-        expired = now if only_expired else None
+        expired = self._database.after(timedelta(), now) if only_expired else None
         while batch := await self._write(lambda c: claims.take_over(c, self._new_lease(), expired)):
             for taken in batch:
                 yield taken
@@ -294,4 +294,4 @@ class Queue(QueueReader):
         return done
 
     def _new_lease(self) -> Lease:
-        return Lease(self._owner, self._clock() + self._lease)
+        return Lease(self._owner, self._database.after(self._lease, self._clock()))

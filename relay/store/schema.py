@@ -25,18 +25,19 @@ def is_current(connection: Connection) -> bool:
     return _revision(connection) == HEAD
 
 
-def upgrade(connection: Connection, path: Path) -> None:
+def upgrade(connection: Connection, name: str) -> None:
     """Bring the schema to HEAD in the transaction that is open on `connection`.
 
-    Raises StoreNewer for a schema that this version does not know, StoreCorrupt for a database of something else.
+    `name` is what people call the store. Raises StoreNewer for a schema that this version does not know, StoreCorrupt
+    for a database of something else.
     """
     revision = _revision(connection)
     if revision == HEAD:  # another process was faster
         return
     if revision is not None:
-        _migrate(connection, revision, path)
+        _migrate(connection, revision, name)
     elif inspect(connection).get_table_names():
-        raise StoreCorrupt(f"the store {path} is a database of another program; move it away, or name another file")
+        raise StoreCorrupt(f"the store {name} is a database of another program; move it away, or name another store")
     else:
         _make(connection)
 
@@ -47,7 +48,7 @@ def _make(connection: Connection) -> None:
     connection.execute(insert(_VERSION).values(version_num=HEAD))
 
 
-def _migrate(connection: Connection, revision: str, path: Path) -> None:
+def _migrate(connection: Connection, revision: str, name: str) -> None:
     from alembic import command  # noqa: PLC0415 - see above
     from alembic.config import Config  # noqa: PLC0415
     from alembic.script import ScriptDirectory  # noqa: PLC0415
@@ -59,7 +60,7 @@ def _migrate(connection: Connection, revision: str, path: Path) -> None:
     known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
     if revision not in known:
         raise StoreNewer(
-            f"the store {path} was made by a newer relay (schema {revision}, and this one knows {HEAD}); "
+            f"the store {name} was made by a newer relay (schema {revision}, and this one knows {HEAD}); "
             "run that version again, or put back a backup from before it"
         )
     command.upgrade(config, "head")

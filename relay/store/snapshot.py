@@ -4,8 +4,8 @@ import contextlib
 import sqlite3
 from pathlib import Path
 
-from relay.store.database import find_damage
 from relay.store.errors import damaged, named_faults
+from relay.store.sqlite import find_damage
 
 _BUSY_SECONDS = 10.0
 

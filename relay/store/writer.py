@@ -10,13 +10,12 @@ DIAGNOSTICS: a job's own exception goes to its caller alone, a fault of the stor
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from sqlalchemy import Connection
 
 from relay.store.database import Database, Job
-from relay.store.errors import StoreError, StoreFull, named_faults
+from relay.store.errors import StoreError, StoreFull
 
 T = TypeVar("T")
 Item = TypeVar("Item")
@@ -62,7 +61,7 @@ class Writer:
 
     async def _answer(self, entry: "_Entry") -> Any:
         if self._is_closed:
-            raise StoreError(f"the store {self._database.path} is closed")
+            raise StoreError(f"the store {self._database.name} is closed")
         self._waiting.append(entry)
         if self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._work(), name="store writer")
@@ -93,7 +92,7 @@ class Writer:
     async def _write(self, group: "list[_Entry]") -> None:
         """Write a group; where one of it fails, or they are too much for the disk, each by itself."""
         try:
-            results = await self._database.write(lambda connection: _perform(connection, group, self._database.path))
+            results = await self._database.write_beside(lambda connection: _perform(connection, group, self._database))
         except Exception as error:
             if len(group) > 1 and isinstance(error, _Failed | StoreFull):
                 for entry in group:
@@ -137,14 +136,14 @@ class _Entry:
             self.answer.set_exception(alone)
 
 
-def _perform(connection: Connection, group: Sequence[_Entry], path: Path) -> list[Any]:
+def _perform(connection: Connection, group: Sequence[_Entry], database: Database) -> list[Any]:
     """Write a group, and return the results of its jobs. Raises _Failed."""
     batches: dict[Batch[Any], list[Any]] = {}
     for entry in group:
         if entry.batch is not None:
             batches.setdefault(entry.batch, []).append(entry.item)
     try:
-        with named_faults(path):
+        with database.named_faults():
             for batch, items in batches.items():
                 batch(connection, items)
             return [entry.item(connection) if entry.batch is None else None for entry in group]
