@@ -2,17 +2,18 @@
 
 from collections.abc import Collection, Sequence
 from datetime import datetime
-from itertools import islice
+from heapq import nsmallest
 from typing import Any, NamedTuple
 
 from sqlalchemy import (
     BigInteger,
-    ColumnElement,
     Connection,
     Select,
+    and_,
     case,
     column,
     func,
+    or_,
     select,
     type_coerce,
     union_all,
@@ -88,16 +89,17 @@ def take(
 
 
 def take_over(
-    connection: Connection, lease: Lease, expired: Moment | None
+    connection: Connection, lease: Lease, expired: Moment | None, doubtful: Collection[str] = ()
 ) -> list[tuple[StoredMessage, Attempt | None]]:
     """Take some messages that others left under way, and return them with their open attempts.
 
-    `expired`: only those whose lease had ended by then.
+    `expired`: only those whose lease had ended by then. `doubtful` are messages that are nobody's where they are ours.
     """
-    lost: list[ColumnElement[bool]] = [is_leased, messages.c.lease_owner != lease.owner]
-    if expired is not None:
-        lost.append(messages.c.lease_until <= expired)
-    found = _take(connection, lease, select(messages.c.id).where(*lost).limit(_BATCH))
+    others = messages.c.lease_owner != lease.owner
+    lost = others if expired is None else and_(others, messages.c.lease_until <= expired)
+    if doubtful:
+        lost = or_(lost, messages.c.id.in_(doubtful))
+    found = _take(connection, lease, select(messages.c.id).where(is_leased, lost).limit(_BATCH))
     open_ones = open_attempts(connection, [message.id for message in found])
     return [(message, open_ones.get(message.id)) for message in sorted(found, key=lambda each: each.id)]
 
@@ -148,11 +150,9 @@ def _first_profiles(connection: Connection, words: set[str], limit: int, now: da
     """
     if len(words) <= _FEW:
         return [row.profile for row in connection.execute(_heads(sorted(words), limit, now))]
-    # One look through the index takes less than to name so many.
-    head = func.min(type_coerce(messages.c.next_attempt, BigInteger)).label("head")
-    due = select(messages.c.profile, head).where(is_waiting, messages.c.next_attempt <= now)
-    rows = connection.execute(due.group_by(messages.c.profile).order_by(head))
-    return list(islice((row.profile for row in rows if row.profile in words), limit))
+    # To leap through the index takes less than to name so many.
+    heads = ((row.due, row.profile) for row in connection.execute(_DUE_TIMES))
+    return [word for _, word in nsmallest(limit, (head for head in heads if head[0] <= now and head[1] in words))]
 
 
 def _due_of(word: str, limit: int, now: datetime) -> Select[Any]:

@@ -8,12 +8,14 @@ DIAGNOSTICS: StoreError and its kinds (`relay.store.errors`), each one sentence.
 """
 
 import asyncio
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
+from random import uniform
 from typing import TypeVar
 
 from sqlalchemy import Connection
@@ -28,6 +30,7 @@ Job = Callable[[Connection], T]
 _READERS = 4
 # How often a job is run that the database undid for a reason that passes.
 _RUNS = 3
+_PAUSE_SECONDS = 0.05
 
 
 class Database:
@@ -126,6 +129,7 @@ class _Lane:
             except _Undone as undone:
                 if not self._backend.may_repeat(undone.cause):
                     raise undone.cause  # noqa: B904 - it has its own cause
+                time.sleep(uniform(0, _PAUSE_SECONDS))  # noqa: S311 - so that two do not meet again
         try:
             return self._run_once(job)
         except _Undone as undone:

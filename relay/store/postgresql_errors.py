@@ -87,6 +87,7 @@ def _said_while_connecting(error: DBAPIError) -> _Kind:
         "password authentication failed": "28P01",
         "no password supplied": "28P01",
         "no pg_hba.conf entry": "28000",
+        'role "': "28000",
         "does not exist": "3D000",
         "too many": "53300",
         "remaining connection slots": "53300",

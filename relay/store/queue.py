@@ -6,7 +6,8 @@ the fence that came with it in all that it writes; from a late one, whose messag
 DIAGNOSTICS: StoreError and its kinds (`relay.store.errors`) from every method; what else is raised, the method says.
 """
 
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from types import EllipsisType
@@ -16,9 +17,11 @@ from sqlalchemy import Connection
 
 from relay.mail.body import InMemory, NewBody
 from relay.store import budgets, claims, entries, holds, purging, returns, settling
+from relay.store.backend import Moment
 from relay.store.budgets import Spent
 from relay.store.claims import Late, Lease
 from relay.store.database import Database, Job
+from relay.store.errors import StoreError
 from relay.store.holds import Cause
 from relay.store.messages import Attempt, Change, HoldRow, NewMessage, ReturnRow, Settlement, StoredMessage
 from relay.store.reading import QueueReader
@@ -26,6 +29,7 @@ from relay.store.settling import Begun, Dotted
 from relay.store.writer import Writer
 
 T = TypeVar("T")
+TakenBack = tuple[StoredMessage, Attempt | None]
 
 
 class BatchJob(Protocol):
@@ -65,6 +69,8 @@ class Queue(QueueReader):
         self._owner = owner
         self._lease = timedelta(seconds=lease_seconds)
         self._clock = clock
+        # What may be under way by our own lease without anybody here who knows: the store failed when it was taken.
+        self._doubtful: set[str] = set()
 
     async def aclose(self) -> None:
         """Write what waits to be written, then take no more. The database stays open."""
@@ -75,11 +81,17 @@ class Queue(QueueReader):
         """How many changes this process has written; another number means that the queue or history may be another."""
         return self._writer.written
 
+    @property
+    def has_doubts(self) -> bool:
+        """Whether there may be something to take back that is under way by our own lease, and lost."""
+        return bool(self._doubtful)
+
     # New messages
 
     async def add(self, *news: NewMessage) -> None:
         """Store messages, all or none. One with an open attempt is under way, and its lease is ours."""
-        await self._writer.run_together(self._add_all, news, octets=entries.content_octets(news))
+        with self._doubting([new.message.id for new in news if new.is_under_way]):
+            await self._writer.run_together(self._add_all, news, octets=entries.content_octets(news))
 
     async def record(self, news: Sequence[NewMessage]) -> None:
         """Store the history of messages that were handed over without being stored: all or none."""
@@ -130,17 +142,19 @@ class Queue(QueueReader):
         """Hold all our leases for longer; to be called before half of a lease is over."""
         await self._write(lambda c: claims.renew(c, self._new_lease()))
 
-    async def take_back(
-        self, now: datetime, *, only_expired: bool = False
-    ) -> AsyncIterator[tuple[StoredMessage, Attempt | None]]:
+    async def take_back(self, now: datetime, *, only_expired: bool = False) -> AsyncIterator[TakenBack]:
         """Take the messages that others left under way, and yield each with its open attempt.
 
-        All of them, which is right where nobody else can be alive, or those whose lease has expired by now.
+        All of them, which is right where nobody else can be alive, or those whose lease has expired by now. And those
+        that were lost with an answer of the store: a commit may have come to its end, and its caller not know of it.
         """
         expired = self._database.after(timedelta(), now) if only_expired else None
-        while batch := await self._write(lambda c: claims.take_over(c, self._new_lease(), expired)):
+        doubtful = frozenset(self._doubtful)
+        while batch := await self._take_over(expired, doubtful):
+            doubtful -= {message.id for message, _ in batch}
             for taken in batch:
                 yield taken
+        self._doubtful -= doubtful
 
     # Changes from outside
 
@@ -262,7 +276,29 @@ class Queue(QueueReader):
         await self._write(lambda c: budgets.add_spent(c, spent, forget))
 
     async def _take(self, ids: Sequence[str], state: str, due: datetime | None) -> list[StoredMessage]:
-        return await self._write(lambda c: claims.take(c, ids, self._new_lease(), state, due))
+        with self._doubting(ids):
+            return await self._write(lambda c: claims.take(c, ids, self._new_lease(), state, due))
+
+    async def _take_over(self, expired: Moment | None, doubtful: Collection[str]) -> list[TakenBack]:
+        taken: list[str] = []
+
+        def job(connection: Connection) -> list[TakenBack]:
+            found = claims.take_over(connection, self._new_lease(), expired, doubtful)
+            taken[:] = [message.id for message, _ in found]
+            return found
+
+        with self._doubting(taken):
+            return await self._write(job)
+
+    @contextmanager
+    def _doubting(self, ids: Collection[str]) -> Iterator[None]:
+        """Remember what may have been taken by our lease where the store fails, and forget it where it does not."""
+        try:
+            yield
+        except StoreError:
+            self._doubtful.update(ids)
+            raise
+        self._doubtful.difference_update(ids)
 
     # What many write at once, each kind in one go (`relay.store.writer`)
 

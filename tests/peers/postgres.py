@@ -5,7 +5,7 @@ import pwd
 import signal
 import subprocess
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 import psycopg
 
 from tests.peers.packages import program
-from tests.peers.system import private_folder, running, wait_until
+from tests.peers.system import private_folder, wait_until
 
 # For the mark `needs`.
 NEEDS = ("initdb", "postgres")
@@ -60,26 +60,46 @@ class Postgres:
 
     def sql(self, database: str, statement: str, *values: object) -> list[tuple[Any, ...]]:
         """Run a statement as the superuser, and return the rows that it finds."""
-        with psycopg.connect(host=str(self.folder), user="postgres", dbname=database, autocommit=True) as connection:
+        with self.connected(database) as connection:
             found = connection.execute(statement, values or None)
             return found.fetchall() if found.description else []
 
-    @contextmanager
-    def serving(self) -> Iterator[None]:
-        """Run the server meanwhile."""
+    def connected(self, database: str) -> "psycopg.Connection[tuple[Any, ...]]":
+        """A connection of the superuser, each of whose statements is a transaction."""
+        return psycopg.connect(host=str(self.folder), user="postgres", dbname=database, autocommit=True)
+
+    def demand_password(self, user: str, password: str) -> None:
+        """Make a user who is let in only with a password."""
+        self.sql("postgres", f"CREATE ROLE {user} LOGIN PASSWORD '{password}'")
+        rules = self._data / "pg_hba.conf"
+        rules.write_text(f"local all {user} scram-sha-256\n{rules.read_text()}")
+        self.sql("postgres", "SELECT pg_reload_conf()")
+
+    def start(self) -> None:
+        """Run the server, and wait until it answers."""
         settings = [part for option in (*_OPTIONS, *self._options) for part in ("-c", option)]
         argv = [program("postgres"), "-D", str(self._data), "-k", str(self.folder), *settings]
-        with running(argv, self.log, user=_account()) as process:
-            self._process = process
-            wait_until(self._answers, "PostgreSQL answering", 60)
-            yield
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, user=_account()
+            )
+        wait_until(self._answers, "PostgreSQL answering", 60)
+
+    def stop(self) -> None:
+        """End it without waiting for those who are connected (its "fast" way)."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGINT)
+        try:
+            self._process.wait(20)
+        except subprocess.TimeoutExpired:
+            self.kill()
 
     def kill(self) -> None:
         """End all of it at once, as a failing machine does."""
         assert self._process is not None
-        pids = {self._process.pid, *_children(self._process.pid)}
-        for pid in pids:
-            os.kill(pid, signal.SIGKILL)
+        for pid in (self._process.pid, *_children(self._process.pid)):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         self._process.wait()
 
     def make(self) -> None:
@@ -115,9 +135,12 @@ def postgres_server(*options: str) -> Iterator[Postgres]:
     with private_folder("pg") as folder:
         server = Postgres(folder, options or _QUICK)
         server.make()
-        with server.serving():
+        server.start()
+        try:
             server.sql("postgres", f"CREATE ROLE {USER} LOGIN")
             yield server
+        finally:
+            server.stop()
 
 
 def _account() -> str | None:

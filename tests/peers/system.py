@@ -117,20 +117,12 @@ def private_folder(name: str) -> Iterator[Path]:
 
 @contextmanager
 def running(
-    argv: Sequence[str],
-    log: Path,
-    *,
-    grace: float = 10,
-    env: Mapping[str, str] | None = None,
-    user: str | None = None,
+    argv: Sequence[str], log: Path, *, grace: float = 10, env: Mapping[str, str] | None = None
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """A daemon in the foreground, its output in `log`; told to end afterwards, and killed when it does not.
-
-    `user`: as whom it runs, where that is not who runs the tests.
-    """
+    """A daemon in the foreground, its output in `log`; told to end afterwards, and killed when it does not."""
     with log.open("ab") as output:
         process = subprocess.Popen(
-            argv, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True, env=env, user=user
+            argv, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True, env=env
         )
     try:
         yield process
