@@ -5,17 +5,30 @@ what is counted at the moment of asking (queue, holds, connections) is given to 
 come from our own words and the directory, never from what a client or server said.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from operator import add
+from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 from prometheus_client.exposition import generate_latest
 from prometheus_client.metrics_core import Metric
+from prometheus_client.samples import Sample
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 # From a server that answers at once to one that was away for the days that a message may wait.
 _SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 15, 60, 300, 1800, 7200, 43200, 172800)
+
+
+Counts = list[dict[str, Any]]
+"""The metrics of one process: of each its name, help, type and samples (name, labels, value)."""
+# How the values of several processes are one, where that is no sum.
+_TOGETHER: Mapping[str, Callable[[float, float], float]] = {
+    "relay_loop_lag_seconds": max,
+    "process_start_time_seconds": min,
+    "process_max_fds": min,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,14 +136,51 @@ class Metrics:
         """A client was refused with this enhanced code ("5.7.1")."""
         self._refusals.labels(enhanced.rpartition(".")[0]).inc()
 
-    def text(self, now: Now) -> str:
-        """Return everything as CONTENT_TYPE says."""
+    def text(self, now: Now, others: Sequence[Counts] = ()) -> str:
+        """Return everything as CONTENT_TYPE says, with what `counts` of the relay's other processes is added."""
+        return generate_latest(_Added([self.counts(now), *others])).decode()
+
+    def counts(self, now: Now) -> Counts:
+        """Return everything as JSON values, for another process to add."""
         for state, count in now.queue.items():
             self._queue.labels(state).set(count)
         self._accounts_held.set(now.accounts_held)
         self._connected.set(now.connections)
         self._loop_lag.set(now.loop_lag)
-        return generate_latest(self._registry).decode()
+        return [
+            {
+                "name": metric.name,
+                "help": metric.documentation,
+                "type": metric.type,
+                "samples": [[sample.name, dict(sample.labels), sample.value] for sample in metric.samples],
+            }
+            for metric in self._registry.collect()
+        ]
+
+
+class _Added(CollectorRegistry):
+    """The metrics of several processes as those of one."""
+
+    def __init__(self, processes: Sequence[Counts]) -> None:
+        super().__init__()
+        self._processes = processes
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield each metric once."""
+        found: dict[str, Metric] = {}
+        values: dict[str, dict[tuple[str, tuple[tuple[str, str], ...]], float]] = {}
+        for each in (metric for process in self._processes for metric in process):
+            name = each["name"]
+            found.setdefault(name, Metric(name, each["help"], each["type"]))
+            together: Callable[[float, float], float] = _TOGETHER.get(name, add)
+            seen = values.setdefault(name, {})
+            for sample, labels, value in each["samples"]:
+                key = (sample, tuple(labels.items()))
+                seen[key] = together(seen[key], value) if key in seen else value
+        for name, metric in found.items():
+            for (sample, labels), value in values[name].items():
+                metric.samples.append(Sample(sample, dict(labels), value))
+            yield metric
 
 
 class _Registry(CollectorRegistry):

@@ -1,10 +1,15 @@
-"""The process of `relay serve`: its event loop, its signals, and what it says to whoever started it."""
+"""The process of `relay serve`: its event loop, its signals, and what it says to whoever started it.
+
+With `workers` above 1 that is the supervisor (`relay/workers/supervisor.py`), and this is the process of each worker.
+"""
 
 import asyncio
 import gc
 import os
 import signal
+import socket
 import sys
+from collections.abc import Coroutine
 from pathlib import Path
 
 from relay import descriptors, log
@@ -12,7 +17,10 @@ from relay.directory.apart import Apart
 from relay.loading import loading
 from relay.service import START_ERRORS, Service
 from relay.settings import Settings
-from relay.systemd import from_environment
+from relay.systemd import Systemd, from_environment
+from relay.workers.beginning import Beginning
+from relay.workers.line import Line
+from relay.workers.siblings import Siblings
 
 # More objects than before: the youngest, and looks of the younger generations. A message leaves next to no cycles
 # behind, so that most looks find nothing.
@@ -21,17 +29,15 @@ _COLLECT_AFTER = (10_000, 20, 20)
 
 def run(settings: Settings, settings_file: Path | None, apart: Apart) -> int:
     """Run a relay until SIGTERM or SIGINT, and return its exit code; SIGHUP reloads. What is wrong goes to stderr."""
-    log.configure(settings.log.format, settings.log.level)
-    os.umask(0o077)
-    descriptors.allow(settings.limits.connections)
+    _prepare(settings)
     systemd = from_environment(os.environ, os.getpid())
-    try:
-        with asyncio.Runner(loop_factory=new_event_loop) as runner:
-            runner.run(_serve(Service(settings, settings_file, systemd=systemd, read_directory=apart.read)))
-    except START_ERRORS as error:
-        print(error, file=sys.stderr)
-        return 1
-    return 0
+    return _run(_serve(Service(settings, settings_file, systemd=systemd, read_directory=apart.read)))
+
+
+def work(beginning: Beginning, apart: Apart) -> int:
+    """Run one worker of a relay until SIGTERM, or until the supervisor is gone."""
+    _prepare(beginning.settings)
+    return _run(_work(beginning, apart))
 
 
 def new_event_loop() -> asyncio.AbstractEventLoop:
@@ -43,12 +49,53 @@ def new_event_loop() -> asyncio.AbstractEventLoop:
     return uvloop.new_event_loop()
 
 
+def _prepare(settings: Settings) -> None:
+    log.configure(settings.log.format, settings.log.level)
+    os.umask(0o077)
+    descriptors.allow(settings.limits.connections)
+
+
+def _run(serving: Coroutine[None, None, None]) -> int:
+    try:
+        with asyncio.Runner(loop_factory=new_event_loop) as runner:
+            runner.run(serving)
+    except START_ERRORS as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+async def _work(beginning: Beginning, apart: Apart) -> None:
+    line = await Line.over(socket.socket(fileno=beginning.line))
+    siblings = Siblings(line, index=beginning.index, total=beginning.total, run=beginning.run, life=beginning.life)
+    # The supervisor is told what a service tells systemd.
+    systemd = Systemd(
+        watchdog_seconds=beginning.beat_seconds,
+        descriptors=beginning.descriptors,
+        tell_instead=lambda lines: line.tell({"to": "supervisor", "lines": lines}),
+    )
+    try:
+        await _serve(
+            Service(
+                beginning.settings,
+                beginning.settings_file,
+                systemd=systemd,
+                read_directory=apart.read,
+                siblings=siblings,
+            )
+        )
+    finally:
+        line.close()
+
+
 async def _serve(service: Service) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+    loop.add_signal_handler(signal.SIGTERM, stop.set)
+    # Ctrl-C reaches all processes of a relay: where there are several, the supervisor says when a worker ends.
+    loop.add_signal_handler(signal.SIGINT, stop.set if not service.siblings.are_there else lambda: None)
     loop.add_signal_handler(signal.SIGHUP, service.reload)
+    alone = loop.create_task(service.siblings.listen(stop.set))
     with loading():
         await service.start()
     gc.set_threshold(*_COLLECT_AFTER)
@@ -57,4 +104,5 @@ async def _serve(service: Service) -> None:
             f"there is no administrator yet; this link, good once and for 24 hours, makes one: {link}", file=sys.stderr
         )
     await stop.wait()
+    alone.cancel()
     await service.stop()

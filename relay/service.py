@@ -11,6 +11,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from relay import __version__, log
@@ -45,6 +46,7 @@ from relay.endpoint import TcpAddress, parse_endpoint
 from relay.faults import Fault, Faults
 from relay.incoming.watch import ReturnedMail
 from relay.lag import LoopLag
+from relay.listener.elsewhere import Together
 from relay.listener.own_socket import own_socket
 from relay.listener.passed import PassedSockets
 from relay.listener.server import ListenError, Listeners
@@ -62,6 +64,7 @@ from relay.secrets.vault import Vault
 from relay.settings import Settings, Web, check_modes
 from relay.short_turns import in_short_turns
 from relay.store.audit import AuditTable
+from relay.store.claims import Living
 from relay.store.database import Database
 from relay.store.errors import StoreError
 from relay.store.opening import open_store
@@ -72,6 +75,9 @@ from relay.store.spool import Spool
 from relay.systemd import Systemd
 from relay.upstream.transfer import Timeouts
 from relay.upstream.upstream import Upstream
+from relay.workers.census import Census, Open
+from relay.workers.following import Following, share_pauses, shared_failures
+from relay.workers.siblings import Siblings
 
 if TYPE_CHECKING:
     from relay.web.pulse import Pulse
@@ -80,6 +86,7 @@ if TYPE_CHECKING:
 # Of the time in which we stop, how much is kept for what comes last: history, good-byes, the store.
 _LAST_SECONDS = 6.0
 _GOODBYE_SECONDS = 4.0
+_METRICS = "metrics"  # what one worker asks the others for
 # What may be wrong at the start; each is one sentence for whoever started us, or several of them.
 START_ERRORS = (Faults, StoreError, MasterKeyError, ListenError, ControlSocketError)
 
@@ -96,7 +103,10 @@ class Service:
         stop_seconds: float = 30.0,
         systemd: Systemd | None = None,
         read_directory: Callable[[DirectoryFile], Snapshot] = DirectoryFile.read,
+        siblings: Siblings | None = None,
     ) -> None:
+        self.siblings = siblings or Siblings()
+        self._census = Census(self.siblings, self._open)
         self.settings = settings
         self._settings_file = str(settings_file or "relay.toml")
         self._watch = watch
@@ -121,6 +131,7 @@ class Service:
         self._parts: Parts
         self.dispatcher: Dispatcher
         self.returned_mail: ReturnedMail
+        self._upstream: Upstream
         self.tokens: Tokens
 
     async def start(self) -> None:
@@ -147,7 +158,7 @@ class Service:
     async def first_link(self) -> str | None:
         """Return a one-time link for the first administrator, new at every start; None where it needs none."""
         try:
-            if not self.settings.web.address or await has_administrator(self._parts):
+            if not (self.settings.web.address and self.siblings.is_first) or await has_administrator(self._parts):
                 return None
             url, _ = await invite(self._parts, "admin", "", Role.ADMINISTRATOR, datetime.now(UTC))
         except StoreError as error:
@@ -164,12 +175,13 @@ class Service:
         """Return the status as DESIGN section 4 lists it."""
         return {
             "running": True,
-            "pid": os.getpid(),
+            "pid": os.getppid() if self.siblings.are_there else os.getpid(),  # to which signals are for the relay
             "version": __version__,
             "since": self._since.isoformat(timespec="seconds").replace("+00:00", "Z"),
             "state_dir": str(self.settings.state_dir),
             "listeners": list(self.listeners.addresses),
-            "connections": self.listeners.connections,
+            "connections": self.listeners.connections + self._census.connections,
+            "workers": self._workers(),
             "directory": {
                 "ok": not self.directory.faults,
                 "faults": [
@@ -179,6 +191,24 @@ class Service:
             "web": self._web.status() if self._web else {"address": None, "trouble": ""},
             "mailboxes": self.returned_mail.status(),
         }
+
+    def _workers(self) -> list[dict[str, Any]]:
+        """Return the processes that hand over mail, this one first."""
+        own = {"index": self.siblings.index, "pid": os.getpid(), "connections": self.listeners.connections}
+        others = self._census.others.items()
+        return [
+            own,
+            *({"index": index, "pid": one.pid, "connections": one.connections} for index, one in others),
+        ]
+
+    def _open(self) -> Open:
+        """Return what this worker has open, for the others."""
+        return Open(
+            pid=os.getpid(),
+            connections=self.listeners.connections,
+            peers=self.listeners.per_peer,
+            accounts={str(account): number for account, number in self._upstream.connections().items()},
+        )
 
     async def _reload(self) -> None:
         await self._systemd.reloading()
@@ -205,22 +235,30 @@ class Service:
         self._telling.submitted(journey)
         self._watch(journey)
 
-    def _metrics_text(self, queue: Mapping[str, int], accounts_held: int) -> str:
-        return self.metrics.text(
-            Now(
-                queue=queue,
-                accounts_held=accounts_held,
-                connections=self.listeners.connections,
-                loop_lag=self._lag.seconds,
-            )
+    async def _metrics_text(self, queue: Mapping[str, int], accounts_held: int) -> str:
+        others = await self.siblings.ask(_METRICS)
+        return self.metrics.text(self._now(queue, accounts_held), others)
+
+    def _now(self, queue: Mapping[str, int] = MappingProxyType({}), accounts_held: int = 0) -> Now:
+        return Now(
+            queue=queue,
+            accounts_held=accounts_held,
+            connections=self.listeners.connections,
+            loop_lag=self._lag.seconds,
         )
 
     def _state_of_things(self) -> object:
         """Return what is another value when the pages may have something new to show."""
         return self._parts.queue.written, self.directory.routing(), self.directory.faults
 
+    def _queue_changed(self) -> None:
+        self.dispatcher.wake()
+        self.siblings.look()
+
     def _directory_changed(self, directory: LiveDirectory) -> None:
-        _tell_directory(directory)
+        if self.siblings.is_first:
+            _tell_directory(directory)
+            self.siblings.look()
         if not directory.faults and self._is_serving:
             self._follow_directory()
         if self._is_serving:
@@ -232,6 +270,8 @@ class Service:
 
     async def _follow_accounts(self) -> None:
         """Watch the mailboxes and tokens of the directory in effect: very many agents are looked at in a thread."""
+        if not self.siblings.is_first:
+            return
         async with self._following:  # the last change is followed last
             await self.returned_mail.follow()
             refs = await in_short_turns(_token_refs, self.directory.routing().directory)
@@ -291,38 +331,58 @@ class Service:
         passed = PassedSockets(self._systemd.descriptors)
         closing.callback(passed.close)
 
-        database = await open_store(settings, os.environ)
+        siblings = self.siblings
+        database = await open_store(settings, os.environ, has_siblings=siblings.are_there)
         closing.push_async_callback(database.close)
         await database.check()
         vault, secrets = await self._open_secrets(database)
         self.directory = await LiveDirectory.open(
             settings, self._settings_file, self._directory_changed, self._read_directory
         )
-        _warn(self.directory)
+        if siblings.is_first:
+            _warn(self.directory)
         _start_task(closing, self.directory.watch())
-        upstream = Upstream(settings.effective_hostname, _timeouts(settings))
+        upstream = self._upstream = Upstream(settings.effective_hostname, _timeouts(settings))
         closing.push_async_callback(_say_goodbye, upstream)
-        owner = f"{settings.effective_hostname}/{os.getpid()}/{self._since.timestamp()}"
-        queue = Queue(database, owner, new_body=self._spool.new_body)
+        queue = Queue(database, siblings.owner, new_body=self._spool.new_body, living=Living(*siblings.living))
+        queue.on_hold = siblings.look
         closing.push_async_callback(queue.aclose)
 
         postman, desk = await self._open_delivery(database, queue, secrets, upstream)
         self.returned_mail = ReturnedMail(queue, secrets, lambda: self.directory.routing().directory)
         closing.push_async_callback(self.returned_mail.aclose)
-        self.returned_mail.refresh()
-        self.tokens.watch(token_refs(self.directory.routing().directory))
+        if siblings.is_first:
+            self.returned_mail.refresh()
+            self.tokens.watch(token_refs(self.directory.routing().directory))
         logins = Logins(vault, self.directory.routing)
         closing.callback(logins.close)
         self.listeners = self._make_listeners(desk, logins, certificate, passed)
-        self._parts = self._make_parts(database, vault, secrets, queue, postman, upstream)
-        self.operations = Operations(self._parts)
-        self.admission = Admission(self._parts, logins)
-        await self._open_control()
+        self._parts = self._make_parts(database, vault, secrets, queue, postman)
+        if siblings.is_first:
+            self.operations = Operations(self._parts)
+            self.admission = Admission(self._parts, logins)
+            await self._open_control()
         await self.listeners.open(passed)
         closing.push_async_callback(self._end_sessions)
-        if settings.web.address:
+        if settings.web.address and siblings.is_first:
             await self._open_web(settings.web)
         _start_task(closing, self._lag.watch())
+        self._join_siblings(queue, vault, postman)
+
+    def _join_siblings(self, queue: Queue, vault: Vault, postman: Postman) -> None:
+        """Follow what the other workers do, and let them know."""
+
+        async def follow_holds() -> None:
+            postman.accounts.follow(await queue.holds())
+
+        async def follow_mail() -> None:
+            self.dispatcher.wake()
+
+        share_pauses(self.siblings, postman.accounts)
+        self.siblings.answer(_METRICS, lambda: self.metrics.counts(self._now()))
+        following = Following(self.siblings, (self.directory.refresh, vault.follow, follow_holds, follow_mail))
+        for job in (following.run, self._census.run):
+            _start_task(self._closing, job())
 
     async def _open_web(self, web: Web) -> None:
         from relay.web.pulse import Pulse  # noqa: PLC0415
@@ -349,7 +409,7 @@ class Service:
         settings = self.settings
         source = key_source(settings.secrets.master_key, settings.state_dir, os.environ)
         vault = await Vault.open(SecretTable(database), source)
-        self.tokens = Tokens(vault, renews_ahead=True)
+        self.tokens = Tokens(vault, renews_ahead=self.siblings.is_first)
         self._closing.push_async_callback(self.tokens.aclose)
         return vault, SecretKeeper(vault, os.environ, settings.state_dir, tokens=self.tokens)
 
@@ -365,6 +425,7 @@ class Service:
             free_floor=settings.delivery.free_space,
             keep_seconds=settings.log.keep_messages,
             forget=lambda now: forget_outdated(database, now),
+            is_first=self.siblings.is_first,
         )
         spending = Spending(queue)
         closing.push_async_callback(spending.flush)
@@ -374,7 +435,7 @@ class Service:
         hostname = settings.effective_hostname
         books = Bookkeeper(office, queue, schedule, Reporter(hostname, schedule))
         postman = Postman(office, accounts, books)
-        self.dispatcher = Dispatcher(postman)
+        self.dispatcher = Dispatcher(postman, is_first=self.siblings.is_first)
         closing.push_async_callback(self._end_deliveries, postman)
         for job in (history.run, spending.run, housekeeping.run, self.dispatcher.run):
             _start_task(closing, job())
@@ -394,6 +455,7 @@ class Service:
             certificate=certificate,
             # Only what comes in minds the floor: what waits would otherwise never leave a disk that it has filled.
             new_body=replace(self._spool, least_free=settings.delivery.free_space).new_body,
+            together=Together(self._census, shared_failures(self.siblings, settings.limits.login_failures)),
         )
 
     def _make_parts(
@@ -403,14 +465,13 @@ class Service:
         secrets: SecretKeeper,
         queue: Queue,
         postman: Postman,
-        upstream: Upstream,
     ) -> Parts:
         queue_desk = StoreQueueDesk(
             queue,
             self.directory.routing,
             postman.accounts,
-            changed=self.dispatcher.wake,
-            connections=upstream.connections,
+            changed=self._queue_changed,
+            connections=self._census.accounts,
             pacing=postman.office.pacing,
         )
         audit = AuditTable(database)

@@ -245,6 +245,11 @@ class Settings:
     log: Log = Log()
 
     @property
+    def worker_count(self) -> int:
+        """How many processes hand over mail."""
+        return self.workers if self.workers != "auto" else len(os.sched_getaffinity(0))
+
+    @property
     def effective_hostname(self) -> str:
         """Our name: as set, or the machine's. The first call may ask DNS; later ones answer at once."""
         return self.hostname or machine_name()
@@ -389,7 +394,6 @@ def _incomplete_tls(settings: Settings) -> Iterator[tuple[str, str]]:
 # What is read but not built yet.
 _UNBUILT: Mapping[str, Unbuilt] = {
     "directory": lambda value: value == "database",
-    "workers": None,
 }
 
 

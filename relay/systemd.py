@@ -33,27 +33,33 @@ class Systemd:
 
     `notify_socket`: a path, or "@name" in the abstract namespace. `watchdog_seconds`: how long we may be silent, 0 for
     ever. `descriptors`: the numbers of the sockets that it opened, by the name of each; several may share one.
+    `tell_instead` takes the words of a message where somebody else stands between us and systemd.
     """
 
     notify_socket: str = ""
     watchdog_seconds: float = 0.0
     descriptors: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    tell_instead: Callable[[tuple[str, ...]], None] | None = None
 
     async def ready(self, status: str) -> None:
         """We serve, for the first time or after a reload; `status` is for people."""
-        await self._tell("READY=1", f"STATUS={status}")
+        await self.tell("READY=1", f"STATUS={status}")
 
     async def status(self, status: str) -> None:
         """Say something new to people (`systemctl status`)."""
-        await self._tell(f"STATUS={status}")
+        await self.tell(f"STATUS={status}")
 
     async def reloading(self) -> None:
         """We read our files again, and say ready after it."""
-        await self._tell("RELOADING=1", f"MONOTONIC_USEC={time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000}")
+        await self.tell("RELOADING=1", f"MONOTONIC_USEC={time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000}")
 
     async def stopping(self, status: str) -> None:
         """We end."""
-        await self._tell("STOPPING=1", f"STATUS={status}")
+        await self.tell("STOPPING=1", f"STATUS={status}")
+
+    async def alive(self) -> None:
+        """Feed the watchdog once."""
+        await self.tell("WATCHDOG=1")
 
     async def feed_watchdog(self, trouble: Callable[[], str]) -> None:
         """Say for ever that we live, as often as systemd advises; not while `trouble` returns a sentence."""
@@ -61,10 +67,13 @@ class Systemd:
             if sentence := trouble():
                 log.broken(f"{sentence}; if this lasts, systemd ends this relay and starts another")
             else:
-                await self._tell("WATCHDOG=1")
+                await self.alive()
             await asyncio.sleep(self.watchdog_seconds / 2)
 
-    async def _tell(self, *lines: str) -> None:
+    async def tell(self, *lines: str) -> None:
+        """Send some words in one message."""
+        if self.tell_instead is not None:
+            self.tell_instead(lines)
         if not self.notify_socket:
             return
         # A line end within a line would begin another message.

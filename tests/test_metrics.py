@@ -1,5 +1,7 @@
 """The counters: what is counted where, and that the text is what Prometheus reads."""
 
+import json
+
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -89,3 +91,25 @@ def test_a_name_from_the_directory_cannot_break_the_text() -> None:
 @pytest.mark.parametrize("word", ["process_resident_memory_bytes", "process_open_fds", "process_start_time_seconds"])
 def test_the_process_is_there(word: str) -> None:
     assert f"\n{word} " in Metrics().text(NOW)
+
+
+def test_what_other_processes_counted_is_added() -> None:
+    one, two = Metrics(), Metrics()
+    one.submitted("delivered", "acmejets")
+    two.submitted("delivered", "acmejets")
+    two.submitted("refused", "")
+    two.delivered("acmejets", 0.3)
+    others = [two.counts(Now(queue={}, accounts_held=0, connections=4, loop_lag=0.5))]
+    text = one.text(NOW, json.loads(json.dumps(others)))
+    found = {
+        (sample.name, *sample.labels.values()): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+    assert found["relay_submissions_total", "delivered", "acmejets"] == 2
+    assert found["relay_submissions_total", "refused", ""] == 1
+    assert found["relay_delivery_seconds_count",] == 1
+    assert found["relay_connections",] == 7
+    assert found["relay_loop_lag_seconds",] == 0.5
+    assert found["relay_queue_messages", "queued"] == 2
+    assert text.count("# TYPE relay_submissions_total") == 1

@@ -21,12 +21,13 @@ FOLDERS = (
     "doctor",
     "delivery",
     "listener",
+    "workers",
     "control",
     "web",
     "cli",
 )
 # These put everything together and see all of it. Every other module beside the folders imports no folder.
-SEE_ALL = ("cli", "service", "process", "demo", "__main__")
+SEE_ALL = ("cli", "service", "process", "worker", "demo", "__main__")
 LIBRARIES: Mapping[str, tuple[str, ...]] = {
     "aiosmtpd": ("listener",),
     "aiosmtplib": ("upstream",),

@@ -19,6 +19,10 @@ def register(app: Typer) -> None:
 def serve(context: Context) -> None:
     """Run the relay until it is told to stop (SIGTERM or Ctrl-C)."""
     settings = context.obj.settings
+    if settings.worker_count > 1:
+        from relay.workers.supervisor import supervise
+
+        raise Exit(supervise(settings, context.obj.settings_file))
     from relay.directory.apart import Apart
 
     with Apart() as apart:

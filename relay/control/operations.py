@@ -192,7 +192,7 @@ class Operations:
         if self._parts.metrics is None:
             raise Refused("only a running relay counts what it does; start it with: relay serve")
         queue = self._parts.queue
-        return self._parts.metrics(await counts(queue), len(await queue.holds()))
+        return await self._parts.metrics(await counts(queue), len(await queue.holds()))
 
 
 def what_of(params: Mapping[str, Any], result: Any) -> str:

@@ -1,6 +1,6 @@
 """What the operations work with. `service` gives the running relay's parts, `cli` its own where none runs."""
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
@@ -110,5 +110,5 @@ class Parts:
     audit: AuditTable
     trail: Trail
     status: Callable[[], dict[str, Any]]
-    metrics: Callable[[Mapping[str, int], int], str] | None = None
+    metrics: Callable[[Mapping[str, int], int], Awaitable[str]] | None = None
     tests: LastTests = field(default_factory=LastTests)

@@ -30,7 +30,7 @@ class StoreQueueDesk:
         accounts: Accounts,
         *,
         changed: Callable[[], None] = lambda: None,
-        connections: Callable[[], Mapping[Account, int]] = dict,
+        connections: Callable[[], Mapping[str, int]] = dict,
         pacing: Pacing | None = None,
     ) -> None:
         self._queue = queue
@@ -91,7 +91,7 @@ class StoreQueueDesk:
         rows += [(Account(hold.server, hold.username), hold) for hold in pairs]
         connections = self._connections()
         return [
-            {**self._record(account, hold, users[account], now), "connections": connections.get(account, 0)}
+            {**self._record(account, hold, users[account], now), "connections": connections.get(str(account), 0)}
             for account, hold in rows
         ]
 

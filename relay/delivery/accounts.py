@@ -4,7 +4,7 @@ Holds are kept in the store, so that a restart forgets none; here is what is in 
 is answered from memory. Slowness is only here: after a restart the account tries its luck anew.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -43,15 +43,20 @@ class Slowness:
 
 
 class Accounts:
-    """The accounts in trouble, and the servers that cannot be reached. Everything not in here is well."""
+    """The accounts in trouble, and the servers that cannot be reached. Everything not in here is well.
+
+    `on_pause` is told of a pause that begins or (None) ends here, by whose limits count: it is nowhere but in memory.
+    """
 
     def __init__(self, schedule: Schedule, rows: Iterable[HoldRow] = ()) -> None:
         self._schedule = schedule
-        self._holds = {(row.server, row.username, row.address): row for row in rows}
+        self._holds = {_key_of(row): row for row in rows}
+        self._stored = dict(self._holds)  # as the store had them when `follow` last saw it
         self._slow: dict[str, Slowness] = {}  # by whose limits count (`Server.scope`)
         self._probing: set[Account] = set()  # whose probe is due and has not begun
         self._put_off: dict[Account, int] = {}  # logins in a row that were neither accepted nor refused
         self.reach = Reach()
+        self.on_pause: Callable[[str, Slowness | None], None] = lambda _scope, _pause: None
 
     def hold_of(self, account: Account, identity: Address | None = None) -> HoldRow | None:
         """Return the hold over an account, or over it with this address; None where nothing holds them."""
@@ -65,6 +70,28 @@ class Accounts:
     def holds(self) -> tuple[HoldRow, ...]:
         """Return all holds."""
         return tuple(self._holds.values())
+
+    def follow(self, rows: Iterable[HoldRow]) -> None:
+        """Take over what another process changed in the store since the last time.
+
+        What is only here yet, or here no more, is on its way to the store and stays as it is.
+        """
+        stored = {_key_of(row): row for row in rows}
+        for key in self._stored.keys() - stored.keys():
+            self._holds.pop(key, None)
+            if not key[2]:
+                self._forget_troubles(Account(*key[:2]))
+        for key, row in stored.items():
+            if self._stored.get(key) != row:
+                self._holds[key] = row
+        self._stored = stored
+
+    def follow_pause(self, scope: str, pause: Slowness | None) -> None:
+        """Take over a pause that another process met, or that it ended."""
+        if pause is not None:
+            self._slow[scope] = pause
+        else:
+            self._slow.pop(scope, None)
 
     def slowness_of(self, account: Account, now: datetime) -> Slowness | None:
         """Return the pause an account makes now, alone or with all of its server."""
@@ -157,10 +184,14 @@ class Accounts:
         """Forget the hold and pause of an account, `with_pairs` those of its addresses too; return what was lifted."""
         keys = [key for key in self._holds if key[:2] == (server, username) and (with_pairs or not key[2])]
         for scope in (str(Account(server, username)), server):
-            self._slow.pop(scope, None)
-        self._probing.discard(Account(server, username))
-        self._put_off.pop(Account(server, username), None)
+            if self._slow.pop(scope, None) is not None:
+                self.on_pause(scope, None)
+        self._forget_troubles(Account(server, username))
         return tuple(self._holds.pop(key) for key in keys)
+
+    def _forget_troubles(self, account: Account) -> None:
+        self._probing.discard(account)
+        self._put_off.pop(account, None)
 
     def slow_down(self, server: Server, account: Account, failure: Failure, now: datetime) -> Slowness | None:
         """Make a pause, longer with every time the server asks, and go on with half the connections.
@@ -179,6 +210,7 @@ class Accounts:
             reason=str(failure.reply),
             connections=max(1, self.connections(server, account) // 2),
         )
+        self.on_pause(scope, self._slow[scope])
         return self._slow[scope]
 
     def speed_up(self, server: Server, account: Account) -> None:
@@ -196,6 +228,10 @@ class Accounts:
             return
         successes = 0 if is_run else slow.successes + 1
         self._slow[scope] = replace(slow, step=max(0, slow.step - 1), connections=connections, successes=successes)
+
+
+def _key_of(row: HoldRow) -> tuple[str, str, str]:
+    return row.server, row.username, row.address
 
 
 def _key(account: Account, identity: Address, meaning: Meaning) -> tuple[str, str, str]:

@@ -30,9 +30,14 @@ _TROUBLE_SECONDS = 5.0  # after a store that did not answer
 
 
 class Dispatcher:
-    """One for a relay. `run` goes on for ever; `wake` lets it look at once."""
+    """One for a process. `run` goes on for ever; `wake` lets it look at once.
 
-    def __init__(self, postman: Postman) -> None:
+    `is_first`: of several processes over one store, one looks after what is held, and frees what a changed directory
+    lets go.
+    """
+
+    def __init__(self, postman: Postman, *, is_first: bool = True) -> None:
+        self._is_first = is_first
         self._postman = postman
         self._office = postman.office
         self._queue = postman.queue
@@ -69,7 +74,7 @@ class Dispatcher:
                 if not is_back or self._postman.books.queue.has_doubts:
                     await self._postman.books.take_back()
                     is_back = True
-                if self._is_directory_new:
+                if self._is_directory_new and self._is_first:
                     await self._follow_directory()
                 await self._look()
             except StoreError as error:
@@ -101,7 +106,7 @@ class Dispatcher:
 
     async def _look(self) -> None:
         """Lift what is over, then start a worker for each account with due mail that has none."""
-        for hold in self._accounts.holds():
+        for hold in self._accounts.holds() if self._is_first else ():
             self._seen_at = time.monotonic()  # a command that gives a secret may take seconds, for each of many
             await self._look_at(hold)
         if self._is_stopping:
@@ -113,7 +118,7 @@ class Dispatcher:
                 mine = self._profiles[account]
                 mine.extend(profile for profile in profiles if profile not in mine)
                 continue
-            if not self._may_go_on(account):
+            if not self._may_go_on(account) or not (self._is_first or self._accounts.hold_of(account) is None):
                 continue
             self._profiles[account] = deque(profiles)
             worker = asyncio.create_task(self._work(account, self._profiles[account]))
@@ -202,6 +207,8 @@ class Dispatcher:
             while self._may_go_on(account):
                 hold = self._accounts.hold_of(account)
                 is_probe = hold is not None and self._accounts.is_probing(account)
+                if hold is not None and not self._is_first:
+                    break
                 if hold is not None and not is_probe:
                     await self._hold_waiting(account, tuple(profiles), hold)
                     break

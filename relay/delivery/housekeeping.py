@@ -21,7 +21,10 @@ async def _forget_nothing(_: datetime) -> None:
 
 
 class Housekeeping:
-    """One for a relay. `run` goes on for ever; `forget` deletes what else in the store has expired by a moment."""
+    """One for a process. `run` goes on for ever; `forget` deletes what else in the store has expired by a moment.
+
+    `is_first`: of several processes that use the store one deletes.
+    """
 
     def __init__(
         self,
@@ -31,12 +34,14 @@ class Housekeeping:
         free_floor: int,
         keep_seconds: float,
         forget: Callable[[datetime], Awaitable[None]] = _forget_nothing,
+        is_first: bool = True,
     ) -> None:
         self._queue = queue
         self._folder = folder
         self._free_floor = free_floor
         self._keep = timedelta(seconds=keep_seconds)
         self._forget = forget
+        self._is_first = is_first
         self._has_room = True
 
     @property
@@ -51,12 +56,12 @@ class Housekeeping:
         while True:
             self._look_at_disk()
             try:
-                if not self._has_room:
+                if self._is_first and not self._has_room:
                     await self._queue.shrink()
                 if loop.time() >= leases:
                     leases += _LEASE_EVERY
                     await self._queue.renew_leases()
-                if loop.time() >= purge:
+                if self._is_first and loop.time() >= purge:
                     purge += _PURGE_EVERY
                     await self._queue.purge(utc_now() - self._keep)
                     await self._forget(utc_now())

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from relay.directory.client import Client
 from relay.listener import replies
+from relay.listener.elsewhere import Elsewhere, Nowhere
 from relay.mail.reply import Reply
 from relay.settings import Limits
 
@@ -38,10 +39,11 @@ class Member(Protocol):
 
 
 class Crowd:
-    """The open sessions of all listeners."""
+    """The open sessions of all listeners. `elsewhere`: those of other processes."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, elsewhere: Elsewhere | None = None) -> None:
         self._limits = limits
+        self._elsewhere = elsewhere or Nowhere()
         self._sessions: dict[Member, str] = {}  # with the peer that each is counted for, "" as long as nobody knows
         self._per_peer: Counter[str] = Counter()
         self._is_stopping = False
@@ -49,18 +51,24 @@ class Crowd:
     def __len__(self) -> int:
         return len(self._sessions)
 
+    @property
+    def per_peer(self) -> dict[str, int]:
+        """How many sessions each peer has."""
+        return dict(self._per_peer)
+
     def enter(self, session: Member) -> Reply | None:
         """Let a connection in, or return the reply that turns it away. Whoever was let in leaves by `leave`."""
         if self._is_stopping:
             return replies.STOPPING
-        if len(self._sessions) >= self._limits.connections:
+        if len(self._sessions) + self._elsewhere.connections >= self._limits.connections:
             return replies.TOO_MANY_CONNECTIONS
         self._sessions[session] = ""
         return None
 
     def recognize(self, session: Member, client: Client) -> Reply | None:
         """Count a session that was let in for its client, or return the reply that turns it away."""
-        if not client.is_trusted and self._per_peer[client.peer] >= self._limits.connections_per_client:
+        limit = self._limits.connections_per_client
+        if not client.is_trusted and self._per_peer[client.peer] + self._elsewhere.of(client.peer) >= limit:
             return replies.TOO_MANY_OF_CLIENT
         self._sessions[session] = client.peer
         self._per_peer[client.peer] += 1

@@ -17,12 +17,21 @@ _MOST_DOUBLINGS = 3
 class LoginFailures:
     """The bad logins of the last five minutes, by key. Pure but for the clock.
 
+    Where a relay has several processes, `tell` tells the others of each change (a key, and whether it failed), and
+    `heard` takes in what they tell: who guesses passwords has as many attempts as with one.
+
     SECURITY: where there are more keys than are kept, those go that were quiet for the longest time.
     """
 
-    def __init__(self, limit: int, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        limit: int,
+        clock: Callable[[], float] = time.monotonic,
+        tell: Callable[[str, bool], None] = lambda _key, _is_failure: None,
+    ) -> None:
         self._limit = limit
         self._clock = clock
+        self._tell = tell
         # For each key the times of its newest failures, at most `limit`; keys in the order of the newest.
         self._times: OrderedDict[str, deque[float]] = OrderedDict()
 
@@ -32,15 +41,27 @@ class LoginFailures:
 
     def add(self, key: str) -> int:
         """Take note of one failure; return how many there are now."""
+        self._tell(key, True)
+        return self._add(key)
+
+    def forget(self, key: str) -> None:
+        """Take the failures from there as mistakes of somebody who knows the password."""
+        if self._times.pop(key, None):
+            self._tell(key, False)
+
+    def heard(self, key: str, *, is_failure: bool) -> None:
+        """Take note of what another process saw."""
+        if is_failure:
+            self._add(key)
+        else:
+            self._times.pop(key, None)
+
+    def _add(self, key: str) -> int:
         self._times.setdefault(key, deque(maxlen=self._limit)).append(self._clock())
         self._times.move_to_end(key)
         while len(self._times) > MOST_KEYS:
             self._times.popitem(last=False)
         return self._count(key)
-
-    def forget(self, key: str) -> None:
-        """Take the failures from there as mistakes of somebody who knows the password."""
-        self._times.pop(key, None)
 
     def _count(self, key: str) -> int:
         times = self._times.get(key)

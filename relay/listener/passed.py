@@ -1,5 +1,8 @@
 """Sockets that systemd opened for us: found by their names (fd:NAME) or by the address that they have already.
 
+Where there are several workers, the supervisor passes each its sockets in the same way, by the addresses in the
+settings.
+
 systemd keeps its own descriptor of each. So while no relay runs, or one ends and the next begins, clients wait in the
 kernel's queue and are not refused; and a port under 1024 needs no privilege of ours.
 """
@@ -33,7 +36,9 @@ class PassedSockets:
         """Return what an fd:NAME that nobody took stands for; of another endpoint itself."""
         if not isinstance(endpoint, InheritedSocket):
             return (str(endpoint),)
-        return tuple(address_of(sock) for sock in self._by_name.get(endpoint.name, ()))
+        return tuple(
+            address_of(sock) for name in (str(endpoint), endpoint.name) for sock in self._by_name.get(name, ())
+        )
 
     def take(self, listener: Listener) -> tuple[socket.socket, ...]:
         """Return the sockets for a listener, which has them from now on; none where it has to open its address itself.
@@ -41,7 +46,9 @@ class PassedSockets:
         Raises ListenError where it names a socket that was not passed, or one that does not fit its other keys.
         """
         endpoint = listener.endpoint
-        found = self._named(endpoint) if isinstance(endpoint, InheritedSocket) else self._bound_to(endpoint)
+        found = tuple(self._by_name.get(str(endpoint), ()))
+        if not found:
+            found = self._named(endpoint) if isinstance(endpoint, InheritedSocket) else self._bound_to(endpoint)
         for sock in found:
             _check_fit(listener, sock)
         for sockets in self._by_name.values():

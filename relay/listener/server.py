@@ -9,6 +9,7 @@ from relay import log
 from relay.endpoint import UnixAddress
 from relay.listener.crowd import Crowd
 from relay.listener.doorway import Doorway
+from relay.listener.elsewhere import Nowhere, Together
 from relay.listener.entrance import Entrance, House
 from relay.listener.failures import LoginFailures
 from relay.listener.login import LoginDesk
@@ -19,7 +20,7 @@ from relay.listener.ports import Desk, Logins
 from relay.listener.proxy import hush
 from relay.listener.rounds import Rounds
 from relay.listener.session import Session
-from relay.listener.sockets import ListenError, listen, serve
+from relay.listener.sockets import ANYBODY, ListenError, listen, serve
 from relay.listener.telling import DoorTelling
 from relay.listener.tls import LiveCertificate
 from relay.listener.tolerance import Tolerance
@@ -28,14 +29,11 @@ from relay.settings import Limits, Listener
 
 __all__ = ["ListenError", "Listeners"]
 
-# Who may connect to a unix socket is said by its folder; the kernel asks for write permission on the socket as well.
-_ANYBODY = 0o666
-
 
 class Listeners:
     """The doors of one relay, and everybody who came in by them."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all that the doors have to do with
         self,
         listeners: Sequence[Listener],
         limits: Limits,
@@ -46,15 +44,17 @@ class Listeners:
         telling: DoorTelling | None = None,
         certificate: LiveCertificate | None = None,
         new_body: NewBody = InMemory,
+        together: Together | None = None,
     ) -> None:
         self._listeners = tuple(listeners)
         self._certificate = certificate
-        self._crowd = Crowd(limits)
         tolerance = tolerance or Tolerance()
         telling = telling or DoorTelling()
+        together = together or Together(Nowhere(), LoginFailures(limits.login_failures))
+        self._crowd = Crowd(limits, together.elsewhere)
         self._house = House(
             desk=desk,
-            login_desk=LoginDesk(logins, LoginFailures(limits.login_failures), telling, tolerance.login_pause),
+            login_desk=LoginDesk(logins, together.failures, telling, tolerance.login_pause),
             limits=limits,
             tolerance=tolerance,
             telling=telling,
@@ -92,6 +92,11 @@ class Listeners:
         """How many clients are connected."""
         return len(self._crowd)
 
+    @property
+    def per_peer(self) -> dict[str, int]:
+        """How many of them come from each peer."""
+        return self._crowd.per_peer
+
     def stuck(self) -> tuple[str, ...]:
         """Return the listeners where somebody has waited since the call before this one and nobody was let in."""
         return tuple(doorway.name for doorway in self._doorways if doorway.is_stuck())
@@ -113,7 +118,7 @@ class Listeners:
             self._doorways.append(doorway)
         if not passed:
             doorway = Doorway(listener.name, new_session)
-            doorway.server = await listen(endpoint, doorway, _ANYBODY)
+            doorway.server = await listen(endpoint, doorway, ANYBODY)
             self._doorways.append(doorway)
             if isinstance(endpoint, UnixAddress):
                 self._socket_files.append((endpoint.path, endpoint.path.stat().st_ino))

@@ -15,7 +15,10 @@ from typing import TypeAlias
 
 from relay.endpoint import LONGEST_SOCKET_PATH, Endpoint, TcpAddress, UnixAddress
 
-_BACKLOG = 1024  # connections that wait to be accepted; the kernel lowers it to net.core.somaxconn
+BACKLOG = 1024
+"""Connections that wait to be accepted; the kernel lowers it to net.core.somaxconn."""
+ANYBODY = 0o666
+"""Who may connect to a unix socket, its folder says; the kernel asks for write permission on the socket as well."""
 
 Factory: TypeAlias = Callable[[], asyncio.BaseProtocol]
 
@@ -30,13 +33,13 @@ async def listen(endpoint: Endpoint, factory: Factory, unix_mode: int) -> asynci
     try:
         match endpoint:
             case TcpAddress(host, port):
-                return await loop.create_server(factory, host, port, backlog=_BACKLOG)
+                return await loop.create_server(factory, host, port, backlog=BACKLOG)
             case UnixAddress(path):
-                return await loop.create_unix_server(factory, sock=_unix_socket(path, unix_mode), backlog=_BACKLOG)
+                return await loop.create_unix_server(factory, sock=bind_unix(path, unix_mode), backlog=BACKLOG)
             case _:
                 raise ListenError(f"{endpoint}: only systemd opens such a socket; write host:port")
     except OSError as error:
-        raise ListenError(f"{endpoint}: {_sentence(error)}") from error
+        raise ListenError(f"{endpoint}: {listen_sentence(error)}") from error
 
 
 async def serve(sock: socket.socket, factory: Factory) -> asyncio.Server:
@@ -47,12 +50,12 @@ async def serve(sock: socket.socket, factory: Factory) -> asyncio.Server:
     loop = asyncio.get_running_loop()
     try:
         if sock.family != socket.AF_UNIX:
-            return await loop.create_server(factory, sock=sock, backlog=_BACKLOG)
+            return await loop.create_server(factory, sock=sock, backlog=BACKLOG)
         if sys.version_info >= (3, 13):
-            return await loop.create_unix_server(factory, sock=sock, backlog=_BACKLOG, cleanup_socket=False)
-        return await loop.create_unix_server(factory, sock=sock, backlog=_BACKLOG)
+            return await loop.create_unix_server(factory, sock=sock, backlog=BACKLOG, cleanup_socket=False)
+        return await loop.create_unix_server(factory, sock=sock, backlog=BACKLOG)
     except OSError as error:
-        raise ListenError(f"{address_of(sock)}: {_sentence(error)}") from error
+        raise ListenError(f"{address_of(sock)}: {listen_sentence(error)}") from error
 
 
 def bound_addresses(server: asyncio.Server) -> tuple[str, ...]:
@@ -68,7 +71,8 @@ def address_of(sock: socket.socket) -> str:
     return str(TcpAddress(name[0], name[1]))
 
 
-def _unix_socket(path: Path, mode: int) -> socket.socket:
+def bind_unix(path: Path, mode: int) -> socket.socket:
+    """Return a bound unix socket; one that nobody answers on gives way. Raises OSError."""
     if len(os.fsencode(path)) > LONGEST_SOCKET_PATH:
         raise OSError(errno.ENAMETOOLONG, "a path that is too long")
     _remove_stale(path)
@@ -99,7 +103,8 @@ def _remove_stale(path: Path) -> None:
     raise OSError(errno.EADDRINUSE, "somebody answers")
 
 
-def _sentence(error: OSError) -> str:
+def listen_sentence(error: OSError) -> str:
+    """Return what an error of bind() or listen() means for whoever chose the address."""
     # asyncio wraps the error of bind() and keeps its number; a failed name lookup has numbers of its own.
     if isinstance(error, socket.gaierror):
         return f"this host name is not known here ({error.strerror})"

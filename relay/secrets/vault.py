@@ -63,6 +63,9 @@ class SecretStore(Protocol):
     async def owners(self) -> Mapping[str, datetime]:
         """Return who has a secret, and since when it is the present one."""
 
+    async def stamp(self) -> object:
+        """Return what is another value after any change."""
+
     async def reseal(self, old_id: str, new_id: str, change: Callable[[str, bytes], bytes]) -> None:
         """Replace every sealed secret by `change(owner, sealed)` and the key id by the new one: all or nothing.
 
@@ -82,6 +85,7 @@ class Vault:
         self._key = key
         self._owners = dict(owners)
         self._opened: dict[str, Secret] = {}
+        self._stamp: object = None
         self._turn = asyncio.Lock()
 
     @classmethod
@@ -178,6 +182,13 @@ class Vault:
         async with self._turn:
             self._owners = dict(await self._store.owners())
             self._opened.clear()
+
+    async def follow(self) -> None:
+        """Look again where another process changed anything since the last time. Cheap where none did."""
+        stamp = await self._store.stamp()
+        if stamp != self._stamp:
+            self._stamp = stamp
+            await self.refresh()
 
     async def rotate(self) -> None:
         """Seal every secret under the next key, and make that the key. Raises MasterKeyError, SecretBroken.

@@ -41,8 +41,11 @@ class Backend(Protocol):
     def may_repeat(self, error: Exception) -> bool:
         """Whether a job that ended so, and was undone, may run once more: what stopped it can be over at once."""
 
-    def take_turn(self, connection: Connection) -> None:
-        """Keep all others that take turns waiting until this transaction ends, on other machines too."""
+    def turn(self) -> AbstractContextManager[None]:
+        """Wait until no other process of this relay writes, and let none write within."""
+
+    def keep_out_others(self, connection: Connection) -> None:
+        """Let all others who call this wait until this transaction ends, on other machines too."""
 
     def take_schema(self, connection: Connection) -> None:
         """Keep all others from changing the schema until this transaction ends; what it is, is looked at behind this.

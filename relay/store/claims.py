@@ -40,6 +40,19 @@ class Lease(NamedTuple):
     until: Moment
 
 
+class Living(NamedTuple):
+    """Which owners may be alive beside us: all whose names begin with `run`, but for those that begin with `place`.
+
+    The latter had our place before us. `run` "" is nobody.
+    """
+
+    run: str = ""
+    place: str = ""
+
+
+NOBODY = Living()
+
+
 def due_ids(connection: Connection, profiles: Collection[str | None], limit: int, now: datetime) -> list[str]:
     """Return what is due of some profiles, the longest overdue first. The cost grows with the number of profiles."""
     words = {profile_word(profile) for profile in profiles}
@@ -89,16 +102,27 @@ def take(
 
 
 def take_over(
-    connection: Connection, lease: Lease, expired: Moment | None, doubtful: Collection[str] = ()
+    connection: Connection,
+    lease: Lease,
+    expired: Moment | None,
+    living: Living = NOBODY,
+    doubtful: Collection[str] = (),
 ) -> list[tuple[StoredMessage, Attempt | None]]:
     """Take some messages that others left under way, and return them with their open attempts.
 
-    `expired`: only those whose lease had ended by then. `doubtful` are messages that are nobody's where they are ours.
+    `expired`: only those whose lease had ended by then. Nothing is taken from who is `living`. `doubtful` are messages
+    that are nobody's where they are ours.
     """
-    others = messages.c.lease_owner != lease.owner
-    lost = others if expired is None else and_(others, messages.c.lease_until <= expired)
+    owner = messages.c.lease_owner
+    left = [owner != lease.owner]
+    if living.run:
+        is_beside_us = owner.startswith(living.run, autoescape=True)
+        left.append(or_(~is_beside_us, owner.startswith(living.place, autoescape=True)))
+    if expired is not None:
+        left.append(messages.c.lease_until <= expired)
+    lost = and_(*left)
     if doubtful:
-        lost = or_(lost, messages.c.id.in_(doubtful))
+        lost = or_(lost, and_(owner == lease.owner, messages.c.id.in_(doubtful)))
     found = _take(connection, lease, select(messages.c.id).where(is_leased, lost).limit(_BATCH))
     open_ones = open_attempts(connection, [message.id for message in found])
     return [(message, open_ones.get(message.id)) for message in sorted(found, key=lambda each: each.id)]

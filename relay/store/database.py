@@ -11,7 +11,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -64,7 +64,7 @@ class Database:
         """
 
         def in_turn(connection: Connection) -> T:
-            self._backend.take_turn(connection)
+            self._backend.keep_out_others(connection)
             return job(connection)
 
         return await self._writer.run(in_turn)
@@ -105,6 +105,7 @@ class _Lane:
 
     def __init__(self, backend: Backend, use: Use, connections: int) -> None:
         self._backend = backend
+        self._turn = backend.turn if use is Use.WRITE else nullcontext
         self._engine = backend.engine(use, connections)
         self._threads = ThreadPoolExecutor(connections, thread_name_prefix=f"store-{use}")
 
@@ -115,12 +116,16 @@ class _Lane:
     async def call(self, function: Callable[[], T]) -> T:
         """Run anything else in its turn. Raises StoreError."""
         with self._backend.named_faults():
-            return await asyncio.get_running_loop().run_in_executor(self._threads, function)
+            return await asyncio.get_running_loop().run_in_executor(self._threads, self._in_turn, function)
 
     def close(self) -> None:
         """Wait for what is under way, and close the connections."""
         self._threads.shutdown()
         self._engine.dispose()
+
+    def _in_turn(self, function: Callable[[], T]) -> T:
+        with self._turn():
+            return function()
 
     def _transact(self, job: Job[T]) -> T:
         for _ in range(_RUNS - 1):

@@ -6,12 +6,16 @@ from relay.secrets.sources import SecretUnavailable, parse_source, read_source
 from relay.settings import Settings, without_password
 from relay.store.database import Database, open_database
 from relay.store.errors import StoreError
+from relay.store.sqlite import SqliteFile
 
 
-async def open_store(settings: Settings, environ: Mapping[str, str]) -> Database:
-    """Open the store, made or brought to this version's schema where needed. Raises StoreError."""
+async def open_store(settings: Settings, environ: Mapping[str, str], *, has_siblings: bool = False) -> Database:
+    """Open the store, made or brought to this version's schema where needed. Raises StoreError.
+
+    `has_siblings`: other processes of this relay write to it all the time.
+    """
     if settings.database_path is not None:
-        return await open_database(settings.database_path)
+        return await open_database(SqliteFile(settings.database_path, has_siblings=has_siblings))
     name = without_password(settings.store)
     password = ""
     if settings.store_password_from:

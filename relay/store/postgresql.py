@@ -12,7 +12,7 @@ SECURITY: the password is given to the driver apart from the URL, and no sentenc
 """
 
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime, timedelta
 from shlex import quote
 from typing import Any
@@ -112,8 +112,12 @@ class PostgresDatabase:
             cause = cause.__cause__
         return cause is not None and is_passing(cause)
 
-    def take_turn(self, connection: Connection) -> None:
-        """Keep all others that take turns waiting."""
+    def turn(self) -> AbstractContextManager[None]:
+        """Nobody waits: the database locks rows, not all of it."""
+        return nullcontext()
+
+    def keep_out_others(self, connection: Connection) -> None:
+        """Let all others who call this wait."""
         connection.execute(_lock(_TURN_LOCK))
 
     def take_schema(self, connection: Connection) -> None:

@@ -53,7 +53,8 @@ def utc_now() -> datetime:
 class Queue(QueueReader):
     """One for a process. `owner` names it among all that use the store, and no earlier run of it had that name.
 
-    `new_body` gathers the bodies that are read.
+    `living` says who else uses it now. `new_body` gathers the bodies that are read. `on_hold` is called after each
+    change of the holds.
     """
 
     def __init__(
@@ -63,8 +64,11 @@ class Queue(QueueReader):
         lease_seconds: float = 900,
         clock: Callable[[], datetime] = utc_now,
         new_body: NewBody = InMemory,
+        living: claims.Living = claims.NOBODY,
     ) -> None:
         super().__init__(database, new_body)
+        self._living = living
+        self.on_hold: Callable[[], None] = lambda: None
         self._writer = Writer(database)
         self._owner = owner
         self._lease = timedelta(seconds=lease_seconds)
@@ -145,8 +149,8 @@ class Queue(QueueReader):
     async def take_back(self, now: datetime, *, only_expired: bool = False) -> AsyncIterator[TakenBack]:
         """Take the messages that others left under way, and yield each with its open attempt.
 
-        All of them, which is right where nobody else can be alive, or those whose lease has expired by now. And those
-        that were lost with an answer of the store: a commit may have come to its end, and its caller not know of it.
+        All of those who cannot be alive, or those whose lease has expired by now. And those that were lost with an
+        answer of the store: a commit may have come to its end, and its caller not know of it.
         """
         expired = self._database.after(timedelta(), now) if only_expired else None
         doubtful = frozenset(self._doubtful)
@@ -210,10 +214,13 @@ class Queue(QueueReader):
     async def put_hold(self, row: HoldRow) -> None:
         """Keep a hold, in place of one over the same."""
         await self._write(lambda c: holds.put_hold(c, row))
+        self.on_hold()
 
     async def drop_hold(self, server: str, username: str, address: str) -> bool:
         """Forget a hold; False where there was none."""
-        return await self._write(lambda c: holds.drop_hold(c, server, username, address))
+        was_there = await self._write(lambda c: holds.drop_hold(c, server, username, address))
+        self.on_hold()
+        return was_there
 
     async def held_for(self) -> tuple[tuple[str, str | None], ...]:
         """Return whose holds hold messages (`held_by`), and of which profiles."""
@@ -283,7 +290,7 @@ class Queue(QueueReader):
         taken: list[str] = []
 
         def job(connection: Connection) -> list[TakenBack]:
-            found = claims.take_over(connection, self._new_lease(), expired, doubtful)
+            found = claims.take_over(connection, self._new_lease(), expired, self._living, doubtful)
             taken[:] = [message.id for message, _ in found]
             return found
 

@@ -7,7 +7,7 @@ when it returns (synchronous=FULL; NORMAL would not sync a WAL commit).
 import contextlib
 import os
 import sqlite3
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime, timedelta
 from pathlib import Path
 from shlex import quote
@@ -18,6 +18,7 @@ from sqlalchemy import URL, Connection, Engine, QueuePool, create_engine, event
 from relay.private import check_modes, create_private, make_private_folder, sync_folder
 from relay.store.backend import Moment, Use
 from relay.store.errors import StoreError, StoreLax, damaged, named_faults
+from relay.store.turns import turn_to_write
 
 # How long a statement waits for another process, such as a command that opened the store itself.
 _BUSY_SECONDS = 10.0
@@ -33,10 +34,11 @@ _PRAGMAS = {Use.READ: ("query_only=ON",), Use.WRITE: ("foreign_keys=ON",), Use.U
 
 
 class SqliteFile:
-    """A file: the port `relay.store.backend.Backend`."""
+    """A file: the port `relay.store.backend.Backend`. `has_siblings`: other processes write to it all the time."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, has_siblings: bool = False) -> None:
         self._path = path
+        self._has_siblings = has_siblings
 
     @property
     def name(self) -> str:
@@ -83,7 +85,11 @@ class SqliteFile:
         """Never: who waited for another process has waited long enough."""
         return False
 
-    def take_turn(self, connection: Connection) -> None:
+    def turn(self) -> AbstractContextManager[None]:
+        """Wait for the other processes (`relay.store.turns`), where there are any."""
+        return turn_to_write(self._path) if self._has_siblings else nullcontext()
+
+    def keep_out_others(self, connection: Connection) -> None:
         """There is one writer at a time anyway."""
 
     def take_schema(self, connection: Connection) -> None:

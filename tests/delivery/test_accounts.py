@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -11,6 +12,7 @@ from relay.directory.model import Account, Meaning, Server
 from relay.mail.address import Address
 from relay.mail.reply import Reply
 from relay.settings import Delivery
+from relay.store.messages import HoldRow
 from relay.upstream.outcome import Failure, Outcome
 from relay.upstream.phase import Phase
 
@@ -183,3 +185,47 @@ def test_those_who_were_under_way_when_an_account_was_held_put_off_no_probe() ->
     assert not known.is_known(JANE, address, Meaning.QUOTA, "1", before)
     assert not known.is_known(JANE, address, refused.meaning, "1", after), "that was a probe"
     assert not known.is_known(JOHN, address, refused.meaning, "1", before)
+
+
+def row(username: str, address: str = "", **facts: Any) -> HoldRow:
+    held = HoldRow(
+        server="acmejets",
+        username=username,
+        address=address,
+        meaning="login-refused",
+        reason="535",
+        since=NOW,
+        until=None,
+        probes=0,
+        next_probe=NOW,
+        secret_version="1",
+    )
+    return replace(held, **facts)
+
+
+def test_what_another_process_holds_and_lifts_is_taken_over() -> None:
+    known = accounts()
+    known.follow([row("jane"), row("john", "a@b")])
+    assert {hold.username for hold in known.holds()} == {"jane", "john"}
+    known.follow([row("jane", probes=2)])
+    assert [hold.probes for hold in known.holds()] == [2]
+    known.follow([])
+    assert known.holds() == ()
+
+
+def test_what_is_on_its_way_to_the_store_stays_as_it_is_here() -> None:
+    known = accounts()
+    known.follow([row("john")])
+    known.hold(JANE, Address.parse("a@b.example"), replace(SLOWER, meaning=Meaning.LOGIN_REFUSED), "1", NOW)
+    known.release("acmejets", "john")
+    known.follow([row("john")])
+    assert [hold.username for hold in known.holds()] == ["jane"]
+
+
+def test_a_pause_is_told_to_the_others_and_heard_of_them() -> None:
+    one, two = accounts(), accounts()
+    one.on_pause = two.follow_pause
+    pause = one.slow_down(SERVER, JANE, SLOWER, NOW)
+    assert two.slowness_of(JANE, NOW) == pause
+    one.release("acmejets", "jane")
+    assert two.slowness_of(JANE, NOW) is None

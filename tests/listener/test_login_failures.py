@@ -97,3 +97,14 @@ def test_users_of_a_unix_socket_do_not_count_for_each_other() -> None:
 def test_pauses_begin_with_the_third_failure_and_do_not_grow_for_ever() -> None:
     assert [pause_after(count) for count in range(1, 9)] == [0, 0, 1, 2, 4, 8, 8, 8]
     assert pause_after(1_000_000) == 8
+
+
+def test_two_processes_count_together() -> None:
+    clock, two = Clock(), LoginFailures(3)
+    one = LoginFailures(3, clock, tell=lambda key, is_failure: two.heard(key, is_failure=is_failure))
+    for _ in range(2):
+        one.add("a")
+    assert two.add("a") == 3
+    assert two.is_barred("a")
+    one.forget("a")
+    assert not two.is_barred("a")

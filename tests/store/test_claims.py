@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from relay.store.claims import Living
 from relay.store.queue import Queue
 from tests.store.store_kit import (
     CONTENT,
@@ -115,6 +116,18 @@ async def test_leases_end_and_can_be_held_longer(tmp_path: Path) -> None:
         assert await expired(60) == ["a"]
         assert [message.id for message in mine] == ["b"]
         assert [message.id async for message, _ in two.take_back(end + 9 * MINUTE)] == []
+
+
+async def test_nothing_is_taken_from_who_may_live_beside_us(place: StorePlace) -> None:
+    owners = ("run_%/0/1", "run_%/1/1", "run_%/2/1", "runxx/1/1", "earlier")
+    for number, owner in enumerate(owners):
+        async with open_queue(place, owner) as queue:
+            await queue.add(new(new_message(f"{number}")))
+            await queue.claim(["support"], 1, NOW, "sending")
+    async with open_queue(place, "run_%/1/2") as second:
+        second._living = Living("run_%/", "run_%/1/")
+        taken = [message.id async for message, _ in second.take_back(NOW)]
+        assert sorted(taken) == ["1", "3", "4"], "what the one before had, and what no worker of this run has"
 
 
 async def test_many_messages_are_taken_back_a_few_at_a_time(place: StorePlace) -> None:

@@ -1,0 +1,22 @@
+"""The process of one worker, where a relay has several: `python -m relay.worker`, started by the supervisor."""
+
+import sys
+
+from relay.directory.apart import Apart
+from relay.loading import loading
+from relay.workers.beginning import Beginning, read_beginning
+
+
+def main() -> int:
+    """Serve in the place that the supervisor names; return the exit status."""
+    beginning: Beginning = read_beginning()
+    with Apart() as apart:
+        if beginning.index == 0:
+            apart.begin(beginning.settings.directory_path)
+        with loading():
+            from relay.process import work  # noqa: PLC0415  the directory is read meanwhile
+        return work(beginning, apart)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

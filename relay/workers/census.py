@@ -1,0 +1,82 @@
+"""What every worker has open, as each tells the others twice a second: a limit on clients counts all of them.
+
+A worker so knows the others' clients of half a second ago. What a burst may exceed a limit by in that time is bounded
+by the limit itself: each worker keeps to it alone.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from relay.workers.line import Message
+from relay.workers.siblings import Siblings
+
+_SECONDS = 0.5
+_KIND = "open"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Open:
+    """What one worker has open: its process, the clients of each peer, and its connections upstream by account.
+
+    `unreached`: the servers that it does not get through to, as `relay.control.parts.QueueDesk.unreached` has them.
+    """
+
+    pid: int
+    connections: int = 0
+    peers: Mapping[str, int] = field(default_factory=dict)
+    accounts: Mapping[str, int] = field(default_factory=dict)
+    unreached: list[dict[str, Any]] = field(default_factory=list)
+
+
+class Census:
+    """The counts of all workers. `own` returns those of this one; `run` tells them for ever."""
+
+    def __init__(self, siblings: Siblings, own: Callable[[], Open]) -> None:
+        self._siblings = siblings
+        self._own = own
+        self._others: dict[int, Open] = {}
+        self._told: Open | None = None
+        siblings.on(_KIND, self._heard)
+        siblings.on_gone(self._forget)
+
+    @property
+    def others(self) -> Mapping[int, Open]:
+        """What each other worker told last, by its index."""
+        return dict(sorted(self._others.items()))
+
+    @property
+    def connections(self) -> int:
+        """How many clients the others have."""
+        return sum(other.connections for other in self._others.values()) if self._others else 0
+
+    def of(self, peer: str) -> int:
+        """Return how many of them come from one peer."""
+        return sum(other.peers.get(peer, 0) for other in self._others.values()) if self._others else 0
+
+    def accounts(self) -> Mapping[str, int]:
+        """Return the connections of all workers, this one's included, by account."""
+        return sum((Counter(one.accounts) for one in self._all()), Counter())
+
+    async def run(self) -> None:
+        """Tell the others for ever, where anything is another than before."""
+        while self._siblings.are_there:
+            own = self._own()
+            if own != self._told:
+                self._told = own
+                self._siblings.tell(_KIND, open=asdict(own))
+            await asyncio.sleep(_SECONDS)
+
+    def _all(self) -> Iterator[Open]:
+        yield self._own()
+        yield from self._others.values()
+
+    def _heard(self, who: int, message: Message) -> None:
+        if who not in self._others:
+            self._told = None  # it has heard nothing of us yet
+        self._others[who] = Open(**message["open"])
+
+    def _forget(self, who: int) -> None:
+        self._others.pop(who, None)

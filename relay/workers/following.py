@@ -1,0 +1,72 @@
+"""Follows what the other workers change: once a second, and at once where one of them says that something changed.
+
+What they changed stands in the store and in the directory's file; here it is taken into memory.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any
+
+from relay import log
+from relay.delivery.accounts import Accounts, Slowness
+from relay.listener.failures import LoginFailures
+from relay.secrets.sources import SecretUnavailable
+from relay.store.errors import StoreError
+from relay.workers.line import Message
+from relay.workers.siblings import LOOK, Siblings
+
+_SECONDS = 1.0
+_FAILURE, _PAUSE = "login failure", "pause"
+
+
+class Following:
+    """Takes each of `looks` once a second, for as long as `run` goes on."""
+
+    def __init__(self, siblings: Siblings, looks: Sequence[Callable[[], Awaitable[object]]]) -> None:
+        self._siblings = siblings
+        self._looks = looks
+        self._wake = asyncio.Event()
+        siblings.on(LOOK, lambda _, message: self._wake.set())  # noqa: ARG005
+
+    async def run(self) -> None:
+        """Look for ever, where there is anybody to follow."""
+        while self._siblings.are_there:
+            self._wake.clear()
+            for look in self._looks:
+                try:
+                    await look()
+                except (StoreError, SecretUnavailable) as error:
+                    log.broken(f"what other workers changed is not known: {error}")
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_SECONDS):
+                    await self._wake.wait()
+
+
+def share_pauses(siblings: Siblings, accounts: Accounts) -> None:
+    """Let a pause that one worker's account has to make be made by all."""
+
+    def tell(scope: str, pause: Slowness | None) -> None:
+        facts = asdict(pause) | {"until": pause.until.isoformat()} if pause else None
+        siblings.tell(_PAUSE, scope=scope, pause=facts)
+
+    def heard(_: int, message: Message) -> None:
+        facts: dict[str, Any] | None = message["pause"]
+        pause = Slowness(**facts | {"until": datetime.fromisoformat(facts["until"])}) if facts else None
+        accounts.follow_pause(message["scope"], pause)
+
+    accounts.on_pause = tell
+    siblings.on(_PAUSE, heard)
+
+
+def shared_failures(siblings: Siblings, limit: int) -> LoginFailures:
+    """Return bad logins that all workers count together."""
+
+    def tell(key: str, is_failure: bool) -> None:
+        siblings.tell(_FAILURE, key=key, is_failure=is_failure)
+
+    failures = LoginFailures(limit, tell=tell)
+    siblings.on(_FAILURE, lambda _, message: failures.heard(message["key"], is_failure=message["is_failure"]))
+    return failures

@@ -1,0 +1,142 @@
+"""The other workers of this relay, as one of them sees them. Where there is one process in all, there are none.
+
+They tell each other, at once and through the supervisor, what the store or the next look would tell a second later; and
+those few things that nobody keeps: how many clients each has, and whose bad logins it saw.
+"""
+
+import asyncio
+import os
+import socket
+import time
+from collections.abc import Awaitable, Callable
+from itertools import count
+from typing import Any, TypeAlias
+
+from relay import log
+from relay.workers.line import Line, Message
+
+_ANSWER_SECONDS = 2.0
+LOOK = "look"
+_ASK, _ANSWER, _GONE = "ask", "answer", "gone"
+
+Heard: TypeAlias = Callable[[int, Message], None]
+"""Is called with the index of the worker that told something, and with the message."""
+
+
+def new_run() -> str:
+    """Return a name for a start of the relay that no other start has or had."""
+    return f"{socket.gethostname()}:{os.getpid()}:{time.time():.6f}"
+
+
+class Siblings:
+    """See above. `index` is this worker's, from 0; `total` how many there are.
+
+    `run` names this start of the relay, and `life` counts the workers that had this index in it.
+    """
+
+    def __init__(
+        self, line: Line | None = None, *, index: int = 0, total: int = 1, run: str = "", life: int = 1
+    ) -> None:
+        self.index = index
+        self.total = total
+        self._run = run or new_run()
+        self._life = life
+        self._line = line
+        self._heard: dict[str, list[Heard]] = {_ASK: [self._asked], _ANSWER: [self._answered]}
+        self._answers: dict[str, Callable[[], Any]] = {}
+        self._waiting: dict[int, tuple[list[Any], asyncio.Event, int]] = {}
+        self._numbers = count(1)
+        self._is_look_told = False
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this worker does what only one may do."""
+        return self.index == 0
+
+    @property
+    def are_there(self) -> bool:
+        """Whether there is any other worker."""
+        return self.total > 1
+
+    @property
+    def owner(self) -> str:
+        """What names this worker in the store, as the owner of what it has there."""
+        return f"{self._own}{self._life}"
+
+    @property
+    def living(self) -> tuple[str, str]:
+        """What the owners begin with that may be alive beside this worker, and those among them that are not."""
+        return (f"{self._run}/", self._own) if self.are_there else ("", "")
+
+    @property
+    def _own(self) -> str:
+        return f"{self._run}/{self.index}/"
+
+    def on(self, kind: str, heard: Heard) -> None:
+        """Let something be called for each message of a kind."""
+        self._heard.setdefault(kind, []).append(heard)
+
+    def on_gone(self, heard: Callable[[int], None]) -> None:
+        """Let something be called when a worker has ended, whose place another takes."""
+        self.on(_GONE, lambda _, message: heard(int(message["index"])))
+
+    def tell(self, kind: str, **facts: Any) -> None:
+        """Tell all others something."""
+        if self._line is not None:
+            self._line.tell({"to": "all", "kind": kind, **facts})
+
+    def look(self) -> None:
+        """Let the others look at the store and the directory now: something changed. Once for many calls in a row."""
+        if self._line is not None and not self._is_look_told:
+            self._is_look_told = True
+            asyncio.get_running_loop().call_soon(self._tell_look)
+
+    def answer(self, what: str, with_: Callable[[], Any]) -> None:
+        """Answer with a JSON value when another worker asks for it."""
+        self._answers[what] = with_
+
+    async def ask(self, what: str) -> list[Any]:
+        """Return what the others answer; who is silent for two seconds is left out."""
+        if self._line is None:
+            return []
+        number, found, done = next(self._numbers), list[Any](), asyncio.Event()
+        self._waiting[number] = (found, done, self.total - 1)
+        self._line.tell({"to": "all", "kind": _ASK, "what": what, "number": number})
+        try:
+            async with asyncio.timeout(_ANSWER_SECONDS):
+                await done.wait()
+        except TimeoutError:
+            log.warned(f"{self.total - 1 - len(found)} of {self.total} workers did not answer in time")
+        finally:
+            del self._waiting[number]
+        return found
+
+    async def listen(self, when_left_alone: Callable[[], Awaitable[None] | None]) -> None:
+        """Hear what the others tell, until the supervisor is gone; then `when_left_alone` is called."""
+        if self._line is None:
+            return
+        async for message in self._line.messages():
+            for heard in self._heard.get(message["kind"], ()):
+                try:
+                    heard(int(message.get("from", -1)), message)
+                except Exception:  # one word that is not understood ends no worker
+                    log.broken("what another worker told met a fault of ours", exc_info=True)
+        left_alone = when_left_alone()
+        if left_alone is not None:
+            await left_alone
+
+    def _tell_look(self) -> None:
+        self._is_look_told = False
+        self.tell(LOOK)
+
+    def _asked(self, who: int, message: Message) -> None:
+        answer = self._answers.get(message["what"])
+        if answer is not None and self._line is not None:
+            self._line.tell({"to": who, "kind": _ANSWER, "number": message["number"], "value": answer()})
+
+    def _answered(self, _: int, message: Message) -> None:
+        if (waiting := self._waiting.get(message["number"])) is not None:
+            found, done, wanted = waiting
+            found.append(message["value"])
+            if len(found) >= wanted:
+                done.set()

@@ -1,0 +1,205 @@
+"""The supervisor: starts the workers, replaces one that ends, and stands for all of them before systemd.
+
+It hands no mail over and knows no secret, so there is little that could end it. Where it is killed all the same, the
+workers notice and end in order.
+"""
+
+import asyncio
+import os
+import signal
+import sys
+import time
+from collections.abc import Coroutine, Iterable
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from relay import log
+from relay.listener.passed import PassedSockets
+from relay.listener.sockets import ListenError
+from relay.settings import Settings
+from relay.systemd import Systemd, from_environment
+from relay.workers.beginning import Beginning
+from relay.workers.line import Message
+from relay.workers.siblings import new_run
+from relay.workers.sockets import Doors
+from relay.workers.worker import Worker
+
+# A worker that says nothing for so long is replaced; systemd's WatchdogSec counts where it is set.
+_BEAT_SECONDS = 30.0
+_LOOK_SECONDS = 1.0
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
+# One that has lived for so long ended by accident: the next begins at once.
+_LONG_LIFE = 10.0
+_STOP_SECONDS = 35.0  # a worker takes 30 at most
+_RELOAD_SECONDS = 60.0
+
+
+class Supervisor:
+    """The parent of all workers. `run` goes on until SIGTERM or SIGINT; SIGHUP is passed on."""
+
+    def __init__(
+        self, settings: Settings, settings_file: Path | None, doors: Doors, total: int, systemd: Systemd
+    ) -> None:
+        self._doors = doors
+        self._systemd = systemd
+        self._total = total
+        self._beginning = Beginning(
+            settings=settings,
+            settings_file=settings_file,
+            run=new_run(),
+            index=0,
+            total=total,
+            life=0,
+            line=-1,
+            descriptors={},
+            beat_seconds=systemd.watchdog_seconds or _BEAT_SECONDS,
+        )
+        self._workers: dict[int, Worker] = {}
+        self._ready = [asyncio.Event() for _ in range(total)]
+        self._is_serving = False
+        self._status = 0
+        self._stop = asyncio.Event()
+        self._jobs: set[asyncio.Task[None]] = set()
+
+    async def run(self) -> int:
+        """Return the exit status of the relay: that of a worker which could not begin, or 0."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop.set)
+        loop.add_signal_handler(signal.SIGHUP, lambda: self._later(self._reload()))
+        keepers = [asyncio.create_task(self._begin())]
+        watch = asyncio.create_task(self._watch())
+        await self._stop.wait()
+        self._is_serving = False
+        for job in (*keepers, watch):
+            job.cancel()
+        await self._end()
+        return self._status
+
+    async def _begin(self) -> None:
+        """Start the first worker alone: what is wrong with this relay it says once, and it prepares the store."""
+        self._later(self._keep(0))
+        await self._until_ready([0])
+        others = range(1, self._total)
+        for index in others:
+            self._later(self._keep(index))
+        await self._until_ready(others)
+        self._is_serving = True
+        await self._systemd.ready(self._summary())
+
+    async def _until_ready(self, indexes: Iterable[int]) -> None:
+        for index in indexes:
+            await self._ready[index].wait()
+
+    async def _keep(self, index: int) -> None:
+        """Keep one place filled for as long as the relay serves."""
+        life, pause = 0, _FIRST_PAUSE
+        while not self._stop.is_set():
+            life, began = life + 1, time.monotonic()
+            beginning = replace(self._beginning, index=index, life=life, descriptors=self._doors.of(index))
+            worker = await Worker.start(beginning, self._ready[index])
+            self._workers[index] = worker
+            hearing = asyncio.create_task(worker.hear(self._pass_on))
+            status = await worker.ended()
+            await hearing
+            del self._workers[index]
+            self._ready[index].clear()
+            if self._stop.is_set():
+                return
+            if not self._is_serving:  # it has said why
+                self._status = status if status > 0 else 1
+                self._stop.set()
+                return
+            self._tell_all({"kind": "gone", "index": index}, but=index)
+            log.broken(f"worker {index} (process {worker.pid}) {_how(status)}; another takes its place")
+            pause = _FIRST_PAUSE if time.monotonic() - began > _LONG_LIFE else min(2 * pause, _LONGEST_PAUSE)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await self._stop.wait()
+
+    async def _watch(self) -> None:
+        """Replace a worker that hangs, and tell systemd that we live."""
+        looked = fed = time.monotonic()
+        while True:
+            await asyncio.sleep(_LOOK_SECONDS)
+            now = time.monotonic()
+            if now - looked > 2 * _LOOK_SECONDS:  # it was we who were stopped
+                for worker in self._workers.values():
+                    worker.heard_at = now
+            looked = now
+            for worker in list(self._workers.values()):
+                if worker.silent_seconds > self._beginning.beat_seconds:
+                    log.broken(f"worker {worker.index} has said nothing for {worker.silent_seconds:.0f} s")
+                    worker.signal(signal.SIGKILL)
+            if self._systemd.watchdog_seconds and now - fed >= self._systemd.watchdog_seconds / 2 - _LOOK_SECONDS:
+                fed = now
+                await self._systemd.alive()
+
+    async def _reload(self) -> None:
+        if not self._is_serving:
+            return
+        await self._systemd.reloading()
+        workers = list(self._workers.values())
+        for worker in workers:
+            worker.is_ready.clear()
+            worker.signal(signal.SIGHUP)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_RELOAD_SECONDS):
+                for worker in workers:
+                    await worker.is_ready.wait()
+        if self._is_serving:
+            await self._systemd.ready(self._summary())
+
+    async def _end(self) -> None:
+        """End all workers in order; one that takes too long is killed."""
+        self._doors.close()
+        await self._systemd.stopping("ending what is under way")
+        for worker in self._workers.values():
+            worker.signal(signal.SIGTERM)
+        if self._jobs:
+            await asyncio.wait(set(self._jobs), timeout=_STOP_SECONDS)
+        for worker in self._workers.values():
+            worker.signal(signal.SIGKILL)
+        if self._jobs:
+            await asyncio.wait(set(self._jobs))
+
+    def _pass_on(self, worker: Worker, message: Message) -> None:
+        to = message.pop("to")
+        message["from"] = worker.index
+        if to == "all":
+            self._tell_all(message, but=worker.index)
+        elif to in self._workers:
+            self._workers[to].tell(message)
+
+    def _tell_all(self, message: Message, *, but: int) -> None:
+        for index, worker in self._workers.items():
+            if index != but:
+                worker.tell(message)
+
+    def _summary(self) -> str:
+        first = self._workers.get(0)
+        return f"{first.status if first else 'the first worker is replaced'}; {self._total} workers"
+
+    def _later(self, job: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(job)
+        self._jobs.add(task)
+        task.add_done_callback(self._jobs.discard)
+
+
+def supervise(settings: Settings, settings_file: Path | None) -> int:
+    """Run a relay with several workers until it is told to stop, and return its exit status."""
+    log.configure(settings.log.format, settings.log.level)
+    os.umask(0o077)
+    systemd, total = from_environment(os.environ, os.getpid()), settings.worker_count
+    try:
+        with Doors(settings, PassedSockets(systemd.descriptors), total) as doors:
+            return asyncio.run(Supervisor(settings, settings_file, doors, total, systemd).run())
+    except ListenError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+
+
+def _how(status: int) -> str:
+    return f"was ended by signal {-status}" if status < 0 else f"ended with status {status}"

@@ -1,0 +1,37 @@
+"""Workers of one relay in one process: their siblings, with lines to a hub that passes on as the supervisor does."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from relay.workers.line import Line
+from relay.workers.siblings import Siblings
+
+
+@asynccontextmanager
+async def several(total: int) -> AsyncIterator[list[Siblings]]:
+    """Siblings that hear each other; their ends of the lines are closed at the end."""
+    hub, ends, jobs = dict[int, Line](), list[Line](), list[asyncio.Task[None]]()
+    found = []
+    for index in range(total):
+        ours, theirs = socket.socketpair()
+        hub[index] = await Line.over(ours)
+        ends.append(await Line.over(theirs))
+        found.append(Siblings(ends[-1], index=index, total=total, run="run"))
+
+    async def pass_on(index: int) -> None:
+        async for message in hub[index].messages():
+            to = message.pop("to")
+            for other in hub if to == "all" else [to]:
+                if other != index:
+                    hub[other].tell({**message, "from": index})
+
+    jobs += [asyncio.create_task(pass_on(index)) for index in hub]
+    jobs += [asyncio.create_task(one.listen(lambda: None)) for one in found]
+    try:
+        yield found
+    finally:
+        for line in (*ends, *hub.values()):
+            line.close()
+        await asyncio.gather(*jobs)
