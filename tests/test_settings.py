@@ -291,7 +291,7 @@ def test_a_name_server_is_an_address_with_its_port(tmp_path: Path, server: str) 
 
 def test_all_faults_are_reported_at_once(tmp_path: Path) -> None:
     text = (
-        'workers = 2\nhostnme = ""\n[[listener]]\naddress = "fd:"\n[limits]\nconnections = -1\n[dns]\nservers = ["a"]'
+        'workers = 0\nhostnme = ""\n[[listener]]\naddress = "fd:"\n[limits]\nconnections = -1\n[dns]\nservers = ["a"]'
     )
     keys = [line.partition(":")[0] for line in faults_of(written(tmp_path, text))]
     assert keys == ["dns.servers #1", "hostnme", "limits.connections", "listener #1.address", "workers"]
