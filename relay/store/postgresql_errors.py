@@ -62,9 +62,9 @@ def is_passing(error: DBAPIError) -> bool:
 
 
 def one_line(error: BaseException | None) -> str:
-    """Return the words of an error on one line."""
+    """Return the words of an error on one line, without the driver's guesses, which stand behind a tab."""
     said = getattr(getattr(error, "diag", None), "message_primary", None) or str(error)
-    return " ".join(said.split())
+    return " ".join(" ".join(line for line in said.splitlines() if not line.startswith("\t")).split())
 
 
 def _code(error: DBAPIError) -> str:

@@ -114,6 +114,42 @@ def submit_many(ledger: Ledger, relay: Relay, prefix: str) -> None:
 
 
 @pytest.mark.slow
+def test_while_postgresql_is_away_mail_goes_on_and_commands_say_so(start_relay: StartRelay, recorder: Recorder) -> None:
+    with postgres_server() as server:
+        url = server.url(server.new_database())
+        relay = start_relay(one_channel(open_server(recorder.port)), {**settings(), "store": url})
+        assert submit(relay).startswith("250 2.0.0 Ok: delivered via acmejets: ")
+        server.kill()
+        assert submit(relay).startswith("250 2.0.0 Ok: delivered via acmejets: ")
+        recorder.replies["RCPT"] = b"451 4.3.2 Not now\r\n"
+        assert submit(relay).startswith("451 4.3.0 ")
+        for words in (("queue", "list"), ("status",), ("messages", "list")):
+            done = relay.command(*words)
+            assert done.status != 0
+            assert f"the store {url} cannot be reached; check that PostgreSQL runs there" in done.err
+            assert len(done.err.splitlines()) == 1
+        server.start()
+        recorder.replies["RCPT"] = REPLIES["RCPT"]
+        assert submit(relay).startswith("250 2.0.0 Ok: delivered via acmejets: ")
+        wait_until(lambda: len(relay.ask("messages", "list")) == 3, "the history of what was delivered meanwhile")
+        assert len(recorder.messages) == 3
+
+
+@pytest.mark.slow
+def test_workers_share_a_postgresql(url: str, start_relay: StartRelay, recorder: Recorder) -> None:
+    keys = {**kill_settings("queued"), "store": url, "workers": 2}
+    relay = start_relay(one_channel(open_server(recorder.port)), keys)
+    ledger = Ledger()
+    clients = [threading.Thread(target=submit_many, args=(ledger, relay, f"{client}")) for client in range(4)]
+    for client in clients:
+        client.start()
+    for client in clients:
+        client.join(60)
+    check(ledger, relay, recorder, is_doubtful=False)
+    assert len(ledger.promised) == 240
+
+
+@pytest.mark.slow
 @pytest.mark.timeout(400)
 def test_a_killed_postgresql_loses_nothing_that_was_promised(start_relay: StartRelay, recorder: Recorder) -> None:
     """With durable commits; the relay lives through it and goes on by itself when PostgreSQL is back."""

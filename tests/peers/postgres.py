@@ -51,7 +51,7 @@ class Postgres:
     def new_database(self, like: str = "template0") -> str:
         """Make a database, empty or as another one, and return its name."""
         name = f"store{next(self._numbers)}"
-        self.sql("postgres", f"CREATE DATABASE {name} TEMPLATE {like} OWNER {USER}")
+        self.sql("postgres", f"CREATE DATABASE {name} TEMPLATE {like} OWNER {USER} STRATEGY FILE_COPY")
         return name
 
     def drop_database(self, name: str) -> None:

@@ -1,9 +1,10 @@
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from relay.store.queue import Queue
+from relay.store.tables import metadata
 from tests.peers import postgres as peer
 from tests.peers.postgres import Postgres
 from tests.store.store_kit import StorePlace, empty_store, in_postgres, open_queue
@@ -18,16 +19,21 @@ def empty(postgres: Postgres) -> str:
     return empty_store(postgres)
 
 
+@pytest.fixture(scope="module")
+def of_this_file(postgres: Postgres, empty: str) -> str:
+    """A database for the tests of one file. To empty it takes an eighth of the time of making another one."""
+    return postgres.new_database(like=empty)
+
+
 @pytest.fixture(params=BOTH)
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[StorePlace]:
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> StorePlace:
     """Where a test has its store."""
     if request.param == "sqlite":
-        yield tmp_path / "relay.db"
-        return
+        return tmp_path / "relay.db"
     server: Postgres = request.getfixturevalue("postgres")
-    name = server.new_database(like=request.getfixturevalue("empty"))
-    yield in_postgres(server, name)
-    server.drop_database(name)
+    name = request.getfixturevalue("of_this_file")
+    server.sql(name, "; ".join(f"DELETE FROM {table.name}" for table in reversed(metadata.sorted_tables)))
+    return in_postgres(server, name)
 
 
 @pytest.fixture
