@@ -86,9 +86,9 @@ class Postgres:
         wait_until(self._answers, "PostgreSQL answering", 60)
 
     def stop(self) -> None:
-        """End it without waiting for those who are connected (its "fast" way)."""
+        """End it without waiting for anything (its "immediate" way): to write it all to the disk can take long."""
         assert self._process is not None
-        self._process.send_signal(signal.SIGINT)
+        self._process.send_signal(signal.SIGQUIT)
         try:
             self._process.wait(20)
         except subprocess.TimeoutExpired:
