@@ -1,5 +1,8 @@
-# Everything is set up in .venv; nothing outside this folder is touched.
+# Everything is set up in .venv; nothing outside this folder is touched, but by install and uninstall.
 PYTHON ?= python3
+# Where `make install` puts it, and what stands before that path while a package is made.
+PREFIX ?= /usr/local
+DESTDIR ?=
 VENV := .venv
 BIN := $(VENV)/bin
 # The tests mostly wait for real programs, so several at a time end sooner, also on two cores. A file is run by one
@@ -7,7 +10,7 @@ BIN := $(VENV)/bin
 FAST := $(BIN)/pytest -m "not slow" -n 3 --dist loadfile
 SLOW := $(BIN)/pytest -m slow -n 2 --dist loadfile
 
-.PHONY: bench demo test test-all test-python fast lint format clean profile
+.PHONY: bench deb demo docs install uninstall test test-all test-python fast lint format clean profile
 
 demo: $(VENV)/.run                   ## a relay on 127.0.0.1:2525 with a built-in upstream: send mail, watch its journey
 	@$(BIN)/relay demo
@@ -31,8 +34,20 @@ fast: $(VENV)/.test
 bench: $(VENV)/.test                 ## Relay beside Postfix, in figures (docs/performance.md): make bench LOADS=2k-kept
 	@$(BIN)/python -m tests.bench --json build/bench.json $(if $(LOADS),--loads "$(LOADS)") $(ARGS)
 
+docs: $(VENV)/.test                  ## the reference and the manual pages, made from the code (docs/reference, docs/man)
+	@$(BIN)/python -m tests.reference
+
 profile: $(VENV)/.test               ## where a relay under load spends its processor time
 	@$(BIN)/python -m tests.bench.hotspots $(ARGS)
+
+install: $(BIN)/python               ## relay in an environment of its own, units, pages, settings: make install PREFIX=/usr/local
+	@PREFIX="$(PREFIX)" DESTDIR="$(DESTDIR)" PYTHON="$(PYTHON)" PIP_PYTHON="$(BIN)/python" etc/packaging/install.sh
+
+uninstall:                           ## takes that away again; settings, mail and passwords stay
+	@PREFIX="$(PREFIX)" DESTDIR="$(DESTDIR)" etc/packaging/uninstall.sh
+
+deb: $(BIN)/python                   ## build/relay_VERSION_ARCHITECTURE.deb, a package for the Debian of this machine
+	@PIP_PYTHON="$(BIN)/python" etc/packaging/deb.sh
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check --fix .

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Self
+from typing import NamedTuple, Self
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
@@ -20,6 +20,14 @@ from relay.faults import Fault
 from relay.settings import Tls
 
 _SOON = timedelta(days=14)
+
+
+class Loaded(NamedTuple):
+    """A pair that can be used: the server's side of TLS with it, when it expires, and warnings as (key, sentence)."""
+
+    context: ssl.SSLContext
+    expires: datetime
+    warnings: tuple[tuple[str, str], ...]
 
 
 class CertificateFault(Exception):
@@ -47,8 +55,8 @@ class CertificateFiles:
         """What changes when a file is another: its number, size and time (zeros where there is none)."""
         return tuple(_mark(path) for path in (self.certificate, self.key))
 
-    def load(self) -> tuple[ssl.SSLContext, tuple[tuple[str, str], ...]]:
-        """Return the server's side of TLS with this pair, and warnings as (key, sentence). Raises CertificateFault."""
+    def load(self) -> Loaded:
+        """Read the pair. Raises CertificateFault."""
         certificate = self._own_certificate()
         private_key = self._private_key()
         form = (Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
@@ -58,7 +66,7 @@ class CertificateFiles:
                 f"this key does not belong to the first certificate in {self.certificate}; name the two of one pair"
             )
             raise CertificateFault("tls.key", message)
-        return self._context(), tuple(self._warnings(certificate))
+        return Loaded(self._context(), certificate.not_valid_after_utc, tuple(self._warnings(certificate)))
 
     def _own_certificate(self) -> Certificate:
         try:
@@ -107,7 +115,7 @@ def check_certificate(tls: Tls, settings_file: str) -> tuple[tuple[Fault, ...], 
     if files is None:
         return (), ()
     try:
-        _, warnings = files.load()
+        warnings = files.load().warnings
     except CertificateFault as fault:
         return (Fault(settings_file, fault.key, str(fault)),), ()
     return (), tuple(Fault(settings_file, key, message) for key, message in warnings)

@@ -2,12 +2,18 @@
 
 Lines go to stderr, JSON or console. A line never holds a secret or a message's body: the functions here take only
 names, addresses, replies and times, and what a client or server said arrives cleaned (`relay.mail.reply.clean_text`).
+
+SECURITY: whatever a value holds, nobody but us begins a line. Control characters and all that ends a line somewhere are
+escaped, the lines of an exception on a console are set in, and a line is never as long as the journal cuts it.
 """
 
 import json
 import logging
+import os
 import sys
+from collections.abc import Mapping, MutableMapping
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Literal, TextIO
 
 # structlog loads Rich wherever it is there, for tracebacks with colours that no line of ours has: 5 MB and half of the
@@ -15,6 +21,8 @@ from typing import Any, Literal, TextIO
 _rich = sys.modules.get("rich")
 sys.modules["rich"] = None  # type: ignore[assignment]
 import structlog  # noqa: E402
+
+from relay.terminal import has_colours  # noqa: E402
 
 del sys.modules["rich"]
 if _rich is not None:
@@ -26,25 +34,40 @@ _OURS = logging.getLogger("relay")
 # Keeps what `configure` says from the first line on: to put a logger together takes a third of what a line takes.
 _LINES: Any = structlog.get_logger()
 # JSON escapes control characters up to 0x1f. Readers also end lines at NEL and at Unicode's separators, and terminals
-# obey all of C1.
-_ENDS_AND_ORDERS = {code: f"\\u{code:04x}" for code in (*range(0x7F, 0xA0), 0x2028, 0x2029)}
+# obey all of C1, and turn around what stands behind a mark of direction.
+_DIRECTIONS = (0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A))
+_ENDS_AND_ORDERS = {code: f"\\u{code:04x}" for code in (*range(0x7F, 0xA0), 0x2028, 0x2029, *_DIRECTIONS)}
 _encode = json.JSONEncoder(ensure_ascii=False, check_circular=False, default=str).encode
+# Characters. A character has at most 4 octets, and journald cuts a line after 48 KiB (LineMax= of journald.conf(5)):
+# what follows would be a line of its own, in words of somebody else.
+_LONGEST = 12_000
+# How a line that is longer is shortened, and more so where that is not enough: what is left of a text, how many
+# entries of a list, and of each of them. The last fits if every character is written as six.
+_CUTS = ((2000, 30, 260), (200, 10, 100))
+# The priority in front of a line that the journal reads: sd-daemon(3).
+_PRIORITIES = {logging.DEBUG: "<7>", logging.INFO: "<6>", logging.WARNING: "<4>", logging.ERROR: "<3>"}
 
 
 def configure(form: Format = "auto", level: str = "info", stream: TextIO | None = None) -> None:
-    """Set up the process's log, once at its start. `auto` is console on a terminal and JSON elsewhere."""
+    """Set up the process's log, at its start or again. `auto` is console on a terminal and JSON elsewhere.
+
+    Where the stream is the journal's, each line has its priority in front, which the journal takes off.
+    """
     stream = stream or sys.stderr
     number = logging.getLevelNamesMapping()[level.upper()]
     writer = structlog.WriteLogger(stream)
     is_console = form == "console" or (form == "auto" and stream.isatty())
-    wrapper: Any = structlog.make_filtering_bound_logger(number) if is_console else _JsonLines
+    priorities = _PRIORITIES if _is_journal(stream, os.environ) else {}
+    wrapper: Any = structlog.make_filtering_bound_logger(number) if is_console else partial(_JsonLines, priorities)
     vars(_LINES).pop("bind", None)  # what was kept from an earlier call
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
             structlog.processors.format_exc_info,
-            structlog.dev.ConsoleRenderer(colors=stream.isatty(), timestamp_key="time", pad_event_to=12),
+            _as_console,
+            structlog.dev.ConsoleRenderer(colors=has_colours(stream), timestamp_key="time", pad_event_to=12),
+            partial(_with_priority, priorities),
         ],
         wrapper_class=wrapper,
         logger_factory=lambda *_: writer,
@@ -57,7 +80,8 @@ def configure(form: Format = "auto", level: str = "info", stream: TextIO | None 
 class _JsonLines:
     """structlog's logger for lines of JSON. A message that goes well has one, and a chain of processors costs more."""
 
-    def __init__(self, logger: structlog.WriteLogger, **_: Any) -> None:
+    def __init__(self, priorities: Mapping[int, str], logger: structlog.WriteLogger, **_: Any) -> None:
+        self._priorities = priorities
         self._write = logger.msg
 
     def log(self, level: int, event: str, **facts: Any) -> None:
@@ -68,12 +92,63 @@ class _JsonLines:
         facts["time"] = datetime.now(UTC).isoformat().replace("+00:00", "Z")
         if "exc_info" in facts:
             structlog.processors.format_exc_info(None, "", facts)
-        self._write(_as_json(facts))
+        line = _as_json(facts)
+        if len(line) > _LONGEST:
+            line = _in_short(facts)
+        self._write(self._priorities.get(level, "") + line)
 
 
 def _as_json(facts: dict[str, Any]) -> str:
     line = _encode(facts)
     return line if line.isascii() and "\x7f" not in line else line.translate(_ENDS_AND_ORDERS)
+
+
+def _in_short(facts: dict[str, Any]) -> str:
+    line = ""
+    for cuts in _CUTS:
+        line = _as_json({key: _cut(value, *cuts) for key, value in facts.items()})
+        if len(line) <= _LONGEST:
+            break
+    return line
+
+
+def _cut(value: Any, most: int, entries: int, entry: int) -> Any:
+    """Return a value without its middle: how a text begins and ends says more than either alone."""
+    if isinstance(value, str) and len(value) > most:
+        return f"{value[: most // 2]} … {value[-most // 2 :]}"
+    if isinstance(value, list | tuple):
+        kept = [_cut(one, entry, 0, 0) for one in value[:entries]]
+        return [*kept, f"… {len(value) - entries} more"] if len(value) > entries else kept
+    return value
+
+
+def _as_console(_: Any, __: str, facts: MutableMapping[str, Any]) -> Mapping[str, Any]:
+    """Return the facts as a console can be given them: no long ones, and nothing that orders it about."""
+    fit = {key: _printable(_cut(value, *_CUTS[0])) for key, value in facts.items() if key != "exception"}
+    if "exception" in facts:
+        lines = str(_cut(facts["exception"], *_CUTS[0])).split("\n")
+        fit["exception"] = "\n".join(f"    {_printable(line)}" for line in lines)
+    return fit
+
+
+def _printable(value: Any) -> Any:
+    if not isinstance(value, str) or value.isprintable():
+        return value
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in value)
+
+
+def _with_priority(priorities: Mapping[int, str], _: Any, level: str, line: str) -> str:
+    return priorities.get(logging.getLevelNamesMapping()[level.upper()], "") + line
+
+
+def _is_journal(stream: TextIO, environ: Mapping[str, str]) -> bool:
+    """Whether a stream is the one that systemd connected with the journal: systemd.exec(5), $JOURNAL_STREAM."""
+    device, _, inode = environ.get("JOURNAL_STREAM", "").partition(":")
+    try:
+        found = os.fstat(stream.fileno())
+    except (OSError, ValueError):  # a stream in memory, or one that is closed
+        return False
+    return (device, inode) == (str(found.st_dev), str(found.st_ino))
 
 
 class _Adopted(logging.Handler):

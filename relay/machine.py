@@ -1,4 +1,4 @@
-"""What the settings take from the machine where the file says nothing: its name, and the folders of this user."""
+"""What the settings take from the machine where the file says nothing: its name, the folders and file of this user."""
 
 import os
 import socket
@@ -10,6 +10,7 @@ from relay.endpoint import is_host_name
 
 SYSTEM_STATE = Path("/var/lib/relay")
 SYSTEM_RUNTIME = Path("/run/relay")
+SYSTEM_SETTINGS = Path("/etc/relay/relay.toml")
 
 
 @cache
@@ -25,6 +26,15 @@ def machine_name() -> str:
 def home(environ: Mapping[str, str]) -> Path:
     """Return the user's own folder."""
     return Path(environ.get("HOME") or Path.home())
+
+
+def find_settings_file(explicit: Path | None, environ: Mapping[str, str] = os.environ) -> Path | None:
+    """Return the settings file: --config, $RELAY_CONFIG, the user's, the system's; None where there is none."""
+    named = explicit or environ.get("RELAY_CONFIG")
+    if named:
+        return Path(named)
+    candidates = (home(environ) / ".config/relay/relay.toml", SYSTEM_SETTINGS)
+    return next((path for path in candidates if path.exists()), None)
 
 
 def default_state_dir(environ: Mapping[str, str], user: int) -> Path:

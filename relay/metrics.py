@@ -5,10 +5,12 @@ what is counted at the moment of asking (queue, holds, connections) is given to 
 come from our own words and the directory, never from what a client or server said.
 """
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from operator import add
+from types import MappingProxyType
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
@@ -16,16 +18,40 @@ from prometheus_client.exposition import generate_latest
 from prometheus_client.metrics_core import Metric
 from prometheus_client.samples import Sample
 
+from relay import __version__
+
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 # From a server that answers at once to one that was away for the days that a message may wait.
 _SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 15, 60, 300, 1800, 7200, 43200, 172800)
+_GAUGES: Mapping[str, str] = MappingProxyType(
+    {
+        "accounts_held": "Accounts and addresses that are held",
+        "servers_unreached": "Servers that nobody gets through to",
+        "connections": "Clients that are connected",
+        "connections_limit": "How many clients may be connected at once",
+        "loop_lag_seconds": "The longest that the event loop was late within the last minute",
+        "settings_ok": "Whether relay.toml was good when it was read last; 0: the settings before it are in effect",
+        "directory_ok": "Whether directory.toml is good; 0: the directory before it is in effect",
+        "certificate_expires_seconds": "When the certificate of the listeners expires, in seconds since 1970",
+        "free_bytes": "Room on the disk of the state folder",
+        "free_floor_bytes": "The room below which no new mail is accepted",
+    }
+)
 
 
 Counts = list[dict[str, Any]]
 """The metrics of one process: of each its name, help, type and samples (name, labels, value)."""
 # How the values of several processes are one, where that is no sum.
 _TOGETHER: Mapping[str, Callable[[float, float], float]] = {
+    "relay_build_info": max,
+    "relay_servers_unreached": max,  # each process knows of those that it has tried
+    "relay_connections_limit": max,
     "relay_loop_lag_seconds": max,
+    "relay_settings_ok": min,
+    "relay_directory_ok": min,
+    "relay_certificate_expires_seconds": min,
+    "relay_free_bytes": min,
+    "relay_free_floor_bytes": max,
     "process_start_time_seconds": min,
     "process_max_fds": min,
 }
@@ -35,13 +61,23 @@ _TOGETHER: Mapping[str, Callable[[float, float], float]] = {
 class Now:
     """What is true at the moment of asking. `queue` is the number of waiting messages by state.
 
-    `loop_lag`: the longest, in seconds, that the event loop was late within the last minute.
+    `oldest` is how long ago (seconds) the oldest of them came. `unreached`: servers that nobody gets through to.
+    `loop_lag`: the longest, in seconds, that the event loop was late within the last minute. `certificate_expires` is
+    in seconds since 1970, None where there is none. `free`, `free_floor`: octets; below the floor no mail is taken.
     """
 
     queue: Mapping[str, int]
+    oldest: Mapping[str, float] = field(default_factory=dict)
     accounts_held: int
+    unreached: int = 0
     connections: int
+    connections_limit: int = 0
     loop_lag: float = 0.0
+    settings_ok: bool = True
+    directory_ok: bool = True
+    certificate_expires: float | None = None
+    free: int = 0
+    free_floor: int = 0
 
 
 class Metrics:
@@ -89,14 +125,27 @@ class Metrics:
             ("reply",),
             registry=registry,
         )
-        self._queue = Gauge("relay_queue_messages", "Messages that wait, by state", ("state",), registry=registry)
-        self._accounts_held = Gauge("relay_accounts_held", "Accounts and addresses that are held", registry=registry)
-        self._connected = Gauge("relay_connections", "Clients that are connected", registry=registry)
-        self._loop_lag = Gauge(
-            "relay_loop_lag_seconds",
-            "The longest that the event loop was late within the last minute",
+        tls = Counter(
+            "relay_tls", "Connections of clients that TLS protects, by its version", ("version",), registry=registry
+        )
+        upstream_tls = Counter(
+            "relay_upstream_tls",
+            "Messages that a server took, by the version of TLS on the way there (none: it was plain)",
+            ("version",),
             registry=registry,
         )
+        self._tls, self._upstream_tls = cache(tls.labels), cache(upstream_tls.labels)
+        self._tls_failures = Counter("relay_tls_failures", "Handshakes of clients that failed", registry=registry)
+        self._queue = Gauge("relay_queue_messages", "Messages that wait, by state", ("state",), registry=registry)
+        self._oldest = Gauge(
+            "relay_queue_oldest_seconds",
+            "How long ago the oldest message that waits came, by state; 0 where none waits",
+            ("state",),
+            registry=registry,
+        )
+        self._gauges = {name: Gauge(f"relay_{name}", help_, registry=registry) for name, help_ in _GAUGES.items()}
+        build = Gauge("relay_build_info", "Which relay this is; always 1", ("version",), registry=registry)
+        build.labels(__version__).set(1)
         ProcessCollector(registry=registry)
 
     def submitted(self, outcome: str, server: str) -> None:
@@ -136,17 +185,25 @@ class Metrics:
         """A client was refused with this enhanced code ("5.7.1")."""
         self._refusals.labels(enhanced.rpartition(".")[0]).inc()
 
+    def protected(self, version: str) -> None:
+        """A client's connection is under TLS; `version` is OpenSSL's name ("TLSv1.3")."""
+        self._tls(version).inc()
+
+    def tls_failed(self) -> None:
+        """A client's handshake failed."""
+        self._tls_failures.inc()
+
+    def protected_upstream(self, version: str) -> None:
+        """A server took a message by a connection under TLS; `version` "" where it was plain."""
+        self._upstream_tls(version or "none").inc()
+
     def text(self, now: Now, others: Sequence[Counts] = ()) -> str:
         """Return everything as CONTENT_TYPE says, with what `counts` of the relay's other processes is added."""
         return generate_latest(_Added([self.counts(now), *others])).decode()
 
     def counts(self, now: Now) -> Counts:
         """Return everything as JSON values, for another process to add."""
-        for state, count in now.queue.items():
-            self._queue.labels(state).set(count)
-        self._accounts_held.set(now.accounts_held)
-        self._connected.set(now.connections)
-        self._loop_lag.set(now.loop_lag)
+        self._set(now)
         return [
             {
                 "name": metric.name,
@@ -156,6 +213,25 @@ class Metrics:
             }
             for metric in self._registry.collect()
         ]
+
+    def _set(self, now: Now) -> None:
+        for state, count in now.queue.items():
+            self._queue.labels(state).set(count)
+            self._oldest.labels(state).set(now.oldest.get(state, 0.0))
+        values = {
+            "accounts_held": now.accounts_held,
+            "servers_unreached": now.unreached,
+            "connections": now.connections,
+            "connections_limit": now.connections_limit,
+            "loop_lag_seconds": now.loop_lag,
+            "settings_ok": now.settings_ok,
+            "directory_ok": now.directory_ok,
+            "certificate_expires_seconds": now.certificate_expires or math.inf,
+            "free_bytes": now.free,
+            "free_floor_bytes": now.free_floor,
+        }
+        for name, value in values.items():
+            self._gauges[name].set(value)
 
 
 class _Added(CollectorRegistry):

@@ -10,7 +10,7 @@ import re
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
-from functools import reduce
+from functools import cache, reduce
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Generic, TypeAlias, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -197,6 +197,11 @@ def keys_of(kind: object) -> list[str]:
     return list(_types_of(kind))
 
 
+def is_size(hint: object) -> bool:
+    """Whether the type of a key is Size, with or without its meaning beside it."""
+    return set(get_args(Size)[1:]) <= set(get_args(hint)[1:])
+
+
 def meanings_of(kind: type) -> dict[str, str]:
     """Return what each key of a dataclass means: the text in its type's Annotated; "" for a key without one."""
     types = _types_of(kind).items()
@@ -242,10 +247,13 @@ def _inside(table: object, step: int | str) -> object:
     return None
 
 
-def _types_of(kind: object) -> dict[str, object]:
+def _types_of(kind: object) -> Mapping[str, object]:
     """Return the type of every key of a dataclass, by the name the key has in the file."""
-    if not (isinstance(kind, type) and is_dataclass(kind)):
-        return {}
+    return _types_of_fields(kind) if isinstance(kind, type) and is_dataclass(kind) else {}
+
+
+@cache  # asked for every entry of a directory; a dataclass never changes
+def _types_of_fields(kind: type) -> Mapping[str, object]:
     hints = get_type_hints(kind, include_extras=True)
     return {_alias(hints[field.name]) or field.name: hints[field.name] for field in fields(kind)}
 

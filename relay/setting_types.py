@@ -1,6 +1,7 @@
 """The types of single settings that need more than a plain type, each with the sentence for what it refuses."""
 
 import ipaddress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal, TypeAlias, TypeVar
 from urllib.parse import urlsplit
@@ -12,6 +13,14 @@ from relay.endpoint import TcpAddress, is_host_name, parse_endpoint
 from relay.schema import Duration, show
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class _Restart:
+    """Marks a setting that is read at the start alone. All others change when the relay reads its file again."""
+
+
+NEEDS_RESTART = _Restart()
 
 
 def _endpoint(text: str) -> str:

@@ -1,4 +1,4 @@
-"""relay.toml: every setting, declared once with its type, default and meaning, and how the file is found and read.
+"""relay.toml: every setting, declared once with its type, default and meaning, and how the file is read.
 
 The dataclasses are the schema of the file, of `relay config show`, of etc/relay.toml and of the reference: a test
 compares them. Values are frozen. Durations are seconds (float), sizes are bytes (int).
@@ -17,10 +17,11 @@ from pydantic import Field
 
 from relay.endpoint import Endpoint, InheritedSocket, UnixAddress, parse_endpoint
 from relay.faults import Fault, Faults
-from relay.machine import SYSTEM_STATE, default_runtime_dir, default_state_dir, home, machine_name
+from relay.machine import SYSTEM_STATE, default_runtime_dir, default_state_dir, machine_name
 from relay.private import lax_mode
 from relay.schema import Duration, Schema, Size, TableFaults, Unbuilt, read_toml, unbuilt_values, without
 from relay.setting_types import (
+    NEEDS_RESTART,
     Durations,
     EndpointText,
     FileOrEmpty,
@@ -40,7 +41,6 @@ from relay.setting_types import (
 )
 
 _CONFIG: Mapping[str, Any] = MappingProxyType({"extra": "forbid"})
-_SYSTEM_SETTINGS = Path("/etc/relay/relay.toml")
 _URL_PASSWORD = re.compile(r"(?<=://)([^:/@]*):.*(?=@)")
 _PARAMETER_PASSWORD = re.compile(r"([?&](?:ssl)?password=)[^&]*", re.IGNORECASE)
 _MINUTE, _HOUR, _DAY = 60.0, 3600.0, 86400.0
@@ -55,9 +55,11 @@ class Listener:
 
     __pydantic_config__: ClassVar = _CONFIG
 
-    name: Annotated[str, "What the log and `relay status` call it."] = "local"
+    name: Annotated[str, "What the log and `relay status` call it.", NEEDS_RESTART] = "local"
     address: Annotated[
-        EndpointText, "Where it listens: host:port, [v6]:port, unix:/path, or fd:NAME (a socket of systemd)."
+        EndpointText,
+        "Where it listens: host:port, [v6]:port, unix:/path, or fd:NAME (a socket of systemd).",
+        NEEDS_RESTART,
     ] = "127.0.0.1:2525"
     security: Annotated[
         Literal["none", "starttls", "tls"], "How its connections are protected: none, starttls or tls."
@@ -167,7 +169,9 @@ class Secrets:
     __pydantic_config__: ClassVar = _CONFIG
 
     master_key: Annotated[
-        KeySource, "Where the key comes from: file:PATH (in state_dir, made if missing), credential:NAME or env:NAME."
+        KeySource,
+        "Where the key comes from: file:PATH (in state_dir, made if missing), credential:NAME or env:NAME.",
+        NEEDS_RESTART,
     ] = "file:master.key"
 
 
@@ -177,7 +181,7 @@ class Web:
 
     __pydantic_config__: ClassVar = _CONFIG
 
-    address: Annotated[WebAddress, 'Where they are: host:port; "" turns them off.'] = "127.0.0.1:8025"
+    address: Annotated[WebAddress, 'Where they are: host:port; "" turns them off.', NEEDS_RESTART] = "127.0.0.1:8025"
     public_url: Annotated[PublicUrl, "How links to the pages begin."] = "http://127.0.0.1:8025"
 
 
@@ -213,27 +217,32 @@ class Settings:
     __pydantic_config__: ClassVar = _CONFIG
 
     hostname: Annotated[
-        HostName, 'Our name in the greeting, EHLO and Received; "" takes this machine\'s full name.'
+        HostName, 'Our name in the greeting, EHLO and Received; "" takes this machine\'s full name.', NEEDS_RESTART
     ] = ""
     state_dir: Annotated[
-        Folder, "Where directory.toml, relay.db and master.key are; for a normal user ~/.local/share/relay."
+        Folder,
+        "Where directory.toml, relay.db and master.key are; for a normal user ~/.local/share/relay.",
+        NEEDS_RESTART,
     ] = SYSTEM_STATE
     runtime_dir: Annotated[
         FolderOrEmpty,
         'Where control.sock and submit.sock are; "" takes /run/relay where the service has it, else state_dir.',
+        NEEDS_RESTART,
     ] = ""
-    directory: Annotated[str, 'Who may send and how: a file in state_dir, an absolute path, or "database".'] = (
-        "directory.toml"
-    )
+    directory: Annotated[
+        str, 'Who may send and how: a file in state_dir, an absolute path, or "database".', NEEDS_RESTART
+    ] = "directory.toml"
     store: Annotated[
         StoreUrl,
         "Where secrets and mail are kept: sqlite:PATH in state_dir, or postgresql://user@host/db (docs/cluster.md).",
+        NEEDS_RESTART,
     ] = "sqlite:relay.db"
     store_password_from: Annotated[
         SourceOrEmpty,
         'The password for PostgreSQL: credential:NAME, file:PATH or env:NAME; "" where the URL or ~/.pgpass has it.',
+        NEEDS_RESTART,
     ] = ""
-    workers: Annotated[Workers, 'How many processes share the listeners; "auto" takes one per core.'] = 1
+    workers: Annotated[Workers, 'How many processes share the listeners; "auto" takes one per core.', NEEDS_RESTART] = 1
     listeners: Annotated[tuple[Listener, ...], Field(alias="listener")] = (Listener(),)
     tls: Tls = Tls()
     delivery: Delivery = Delivery()
@@ -283,15 +292,6 @@ class Settings:
 
 
 _SCHEMA = Schema(Settings)
-
-
-def find_settings_file(explicit: Path | None, environ: Mapping[str, str] = os.environ) -> Path | None:
-    """Return the settings file: --config, $RELAY_CONFIG, the user's, the system's; None where there is none."""
-    named = explicit or environ.get("RELAY_CONFIG")
-    if named:
-        return Path(named)
-    candidates = (home(environ) / ".config/relay/relay.toml", _SYSTEM_SETTINGS)
-    return next((path for path in candidates if path.exists()), None)
 
 
 def load_settings(path: Path | None, environ: Mapping[str, str] = os.environ) -> Settings:

@@ -5,6 +5,7 @@ import inspect
 import io
 import json
 import logging
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,12 @@ def _uses() -> Iterator[tuple[Path, str]]:
 
 def test_the_vocabulary_is_this() -> None:
     assert _events() == VOCABULARY
+
+
+def test_the_page_tells_of_each_event_and_of_no_other() -> None:
+    page = (PACKAGE.parent / "docs/monitoring.md").read_text()
+    rows = re.findall(r"^\| (`.*?) \| (?:debug|info|warning|error) \|", page, re.MULTILINE)
+    assert {event for row in rows for event in re.findall(r"`(\w+)`", row)} == VOCABULARY | {"library"}
 
 
 @pytest.mark.parametrize("event", sorted(VOCABULARY))
@@ -122,3 +129,100 @@ def test_libraries_are_heard_when_they_warn_and_not_before(library: str, level: 
     logger.warning("something is odd")
     found = json.loads(lines.getvalue())
     assert (found["event"], found["logger"], found["message"]) == ("library", library, "something is odd")
+
+
+HOSTILE = {
+    "line ends": "x\r\n2026-11-25T00:00:00Z [info     ] delivered    id=1",
+    "an order to the terminal": "x\x1b[2J\x1b]0;title\x07\x9b31m",
+    "other line ends": "x\x85\x0b\x0c\x1c\u2028\u2029y",
+    "a priority": "x\n<0>kernel: gone",
+    "a text that runs backwards": "x\u202e\u2066y",
+    "a quote": 'x", "event": "delivered", "id": "1',
+    "half a character": "x\udc80\ud800",
+    "nothing that ends": "x" * 100_000,
+    "long in another script": "\U0001f4e7" * 50_000,
+    "long and full of orders": "\x07" * 50_000,
+}
+
+
+@pytest.mark.parametrize("form", ["json", "console"])
+@pytest.mark.parametrize("said", HOSTILE.values(), ids=HOSTILE.keys())
+def test_no_value_makes_a_line_of_its_own(form: log.Format, said: str, lines: io.StringIO) -> None:
+    log.configure(form, "debug", lines)
+    log.refused(client="192.0.2.1", at="MAIL", login=said, recipients=[said] * 1000)
+    log.delivered(id="2")
+    as_bytes = lines.getvalue().encode(errors="backslashreplace")  # as stderr does
+    first, second, *others = as_bytes.decode().removesuffix("\n").split("\n")
+    assert others == []
+    # As readers of logs split: at everything that ends a line anywhere.
+    assert first.splitlines() == [first]
+    assert first.isprintable()
+    assert len(first.encode()) < 48 * 1024, "journald cuts it there"
+    if form == "json":
+        assert json.loads(first)["event"] == "refused"
+        assert json.loads(second)["event"] == "delivered"
+    else:
+        assert "refused" in first
+        assert second.endswith("id=2")
+
+
+def test_a_line_that_is_shortened_keeps_how_its_values_begin_and_end(lines: io.StringIO) -> None:
+    recipients = [f"{number}@customer.example" for number in range(1000)]
+    log.delivered(id="1", recipients=recipients, reply="250 " + "x" * 5000 + " end")
+    (line,) = lines.getvalue().splitlines()
+    found = json.loads(line)
+    assert found["recipients"] == [*recipients[:30], "… 970 more"]
+    assert found["reply"].startswith("250 xxx")
+    assert found["reply"].endswith("xxx end")
+
+
+def test_a_line_of_a_hundred_recipients_is_whole(lines: io.StringIO) -> None:
+    recipients = [f"a-rather-long-name-{number}@customer.example" for number in range(100)]
+    log.delivered(id="1", recipients=recipients)
+    assert json.loads(lines.getvalue())["recipients"] == recipients
+
+
+def test_the_lines_of_an_exception_are_set_in_on_a_console(lines: io.StringIO) -> None:
+    log.configure("console", "info", lines)
+    try:
+        raise ValueError("said\n2026-11-25T00:00:00Z [info     ] delivered id=1\x1b[2J")
+    except ValueError:
+        log.broken("a command could not be answered", exc_info=True)
+    first, *rest = lines.getvalue().splitlines()
+    assert "broken" in first
+    assert rest
+    assert all(line.startswith("    ") and line.isprintable() for line in rest)
+
+
+@pytest.mark.parametrize("form", ["json", "console"])
+def test_the_journal_is_told_how_much_a_line_matters(
+    form: log.Format, lines: io.StringIO, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with (tmp_path / "journal").open("w+") as stream:
+        found = (tmp_path / "journal").stat()
+        monkeypatch.setenv("JOURNAL_STREAM", f"{found.st_dev}:{found.st_ino}")
+        log.configure(form, "debug", stream)
+        log.routed(id="1")
+        log.delivered(id="1")
+        log.deferred(id="2")
+        log.broken("the disk is full")
+        stream.seek(0)
+        told = stream.read().splitlines()
+        assert [line[:3] for line in told] == ["<7>", "<6>", "<4>", "<3>"]
+        # Another stream than systemd's, such as a file that a unit names, is given none.
+        log.configure(form, "debug", lines)
+        log.delivered(id="1")
+    assert not lines.getvalue().startswith("<")
+
+
+@pytest.mark.parametrize("value", ["", "1", "1:", ":", "one:two", "1:2:3"])
+def test_what_no_systemd_says_of_the_journal_is_no_journal(
+    value: str, lines: io.StringIO, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("JOURNAL_STREAM", value)
+    with (tmp_path / "file").open("w+") as stream:
+        log.configure("json", "debug", stream)
+        log.delivered(id="1")
+        stream.seek(0)
+        assert stream.read().startswith("{")
+    log.configure("json", "debug", lines)

@@ -5,9 +5,22 @@ import json
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from relay import __version__
 from relay.metrics import Metrics, Now
 
-NOW = Now(queue={"queued": 2, "held": 0}, accounts_held=1, connections=3, loop_lag=0.25)
+NOW = Now(
+    queue={"queued": 2, "held": 0},
+    oldest={"queued": 61.5},
+    accounts_held=1,
+    unreached=4,
+    connections=3,
+    connections_limit=1000,
+    loop_lag=0.25,
+    settings_ok=False,
+    certificate_expires=1_900_000_000.0,
+    free=2**40,
+    free_floor=2**26,
+)
 
 
 def samples(metrics: Metrics, now: Now = NOW) -> dict[tuple[str, ...], float]:
@@ -33,6 +46,10 @@ def test_each_event_counts_once_under_its_labels() -> None:
     metrics.login_refused()
     metrics.refused("5.7.1")
     metrics.refused("5.7.8")
+    metrics.protected("TLSv1.3")
+    metrics.tls_failed()
+    metrics.protected_upstream("TLSv1.3")
+    metrics.protected_upstream("")
     found = samples(metrics)
     expected: dict[tuple[str, ...], float] = {
         ("relay_submissions_total", "delivered", "acmejets"): 1,
@@ -49,6 +66,20 @@ def test_each_event_counts_once_under_its_labels() -> None:
         ("relay_connections_opened_total",): 1,
         ("relay_logins_refused_total",): 1,
         ("relay_refusals_total", "5.7"): 2,
+        ("relay_tls_total", "TLSv1.3"): 1,
+        ("relay_tls_failures_total",): 1,
+        ("relay_upstream_tls_total", "TLSv1.3"): 1,
+        ("relay_upstream_tls_total", "none"): 1,
+        ("relay_queue_oldest_seconds", "queued"): 61.5,
+        ("relay_queue_oldest_seconds", "held"): 0,
+        ("relay_servers_unreached",): 4,
+        ("relay_connections_limit",): 1000,
+        ("relay_settings_ok",): 0,
+        ("relay_directory_ok",): 1,
+        ("relay_certificate_expires_seconds",): 1_900_000_000,
+        ("relay_free_bytes",): 2**40,
+        ("relay_free_floor_bytes",): 2**26,
+        ("relay_build_info", __version__): 1,
         ("relay_queue_messages", "queued"): 2,
         ("relay_queue_messages", "held"): 0,
         ("relay_accounts_held",): 1,

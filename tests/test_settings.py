@@ -11,13 +11,14 @@ from relay import machine
 from relay import settings as settings_module
 from relay.endpoint import InheritedSocket, TcpAddress, UnixAddress
 from relay.faults import Faults
+from relay.machine import find_settings_file
 from relay.schema import meanings_of
+from relay.setting_changes import keys_for_restart
 from relay.settings import (
     Listener,
     Settings,
     as_table,
     check_modes,
-    find_settings_file,
     load_settings,
     shown_table,
     without_password,
@@ -272,6 +273,19 @@ def test_only_what_is_not_built_is_marked_so() -> None:
     assert marked <= settings_module._UNBUILT.keys()
 
 
+def test_what_needs_a_restart_is_marked_and_nothing_else() -> None:
+    section, marked, mark = "", set[str](), False
+    for line in SAMPLE.read_text().splitlines():
+        if found := re.fullmatch(r"\[+(\w+)\]+", line):
+            section = f"{found[1]}."
+        elif line.startswith(("# (restart)", "# (later)")):
+            mark = True
+        elif found := re.match(r"#(\w+) = ", line):
+            marked |= {section + found[1]} if mark else set()
+            mark = False
+    assert marked == set(keys_for_restart())
+
+
 def test_what_is_written_reads_as_the_same_settings(tmp_path: Path) -> None:
     path = written(tmp_path, DESIGN_DEFAULTS)
     assert as_table(load_settings(path, {})) == as_table(load_settings(path, {})) | {"state_dir": "/var/lib/relay"}
@@ -372,7 +386,7 @@ def test_an_inherited_socket_has_a_name() -> None:
 
 def test_where_the_settings_file_is_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     system = tmp_path / "etc.toml"
-    monkeypatch.setattr(settings_module, "_SYSTEM_SETTINGS", system)
+    monkeypatch.setattr(machine, "SYSTEM_SETTINGS", system)
     environ = {"HOME": str(tmp_path)}
     assert find_settings_file(None, environ) is None
     system.touch()

@@ -1,6 +1,7 @@
 """What relay reads from systemd and tells it, and what its units say."""
 
 import asyncio
+import json
 import re
 import shutil
 import sys
@@ -155,6 +156,16 @@ def test_the_sandbox_leaves_little_exposed(units: list[str]) -> None:
     done = run(["systemd-analyze", "security", "--offline=yes", "--threshold=13", service])
     assert done.status == 0, done.text
     assert "Overall exposure level for relay.service: 1." in done.out
+
+
+@pytest.mark.needs("systemd-analyze")
+def test_what_the_sandbox_leaves_out_has_its_reason_in_the_unit(units: list[str]) -> None:
+    (service,) = (unit for unit in units if unit.endswith(".service"))
+    done = run(["systemd-analyze", "security", "--offline=yes", "--json=short", service])
+    open_ones = {re.split(r"[=/]", check["name"])[0] for check in json.loads(done.out) if check["set"] is False}
+    assert "PrivateNetwork" in open_ones, "or it says it in other words now"
+    reasons = Path(service).read_text().partition("# Left out, and why:\n")[2].partition("\n\n")[0]
+    assert open_ones - set(re.findall(r"^# ([A-Z]\w+)=.*? \w", reasons, re.MULTILINE)) == set()
 
 
 @pytest.mark.needs("systemd-sysusers", "systemd-tmpfiles", "root")

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from typer import Argument, Context
 
+from relay.cli import complete
 from relay.cli.listing import TableRows
 from relay.cli.options import AsJson, command, noun
 from relay.cli.output import count, print_json, words
@@ -33,7 +34,15 @@ def list_(context: Context, as_json: AsJson = False) -> None:
 @command(app, "release", "relay account release acmejets/mailer@acmejets.example")
 def release(
     context: Context,
-    account: Annotated[str, Argument(metavar="SERVER/USERNAME", help="As `account list` has it.", show_default=False)],
+    account: Annotated[
+        str,
+        Argument(
+            metavar="SERVER/USERNAME",
+            autocompletion=complete.accounts,
+            help="As `account list` has it.",
+            show_default=False,
+        ),
+    ],
 ) -> None:
     """Let the mail of a held account go on, with a new login."""
     released = context.obj.run("account.release", account=account)["account"]

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from typer import Context, Option
 
+from relay.cli import complete
 from relay.cli.ask import is_person, read_password
 from relay.cli.options import AsJson, Name, PasswordStdin, command, noun
 from relay.cli.output import print_json, print_table
@@ -21,7 +22,13 @@ def add(
     context: Context,
     name: Name,
     role: Annotated[
-        str, Option("--role", metavar="R", help="administrator, or viewer, who may look and change nothing.")
+        str,
+        Option(
+            "--role",
+            metavar="R",
+            autocompletion=complete.one_of(*complete.ROLES),
+            help="administrator, or viewer, who may look and change nothing.",
+        ),
     ] = "administrator",
     link: Annotated[
         bool, Option("--link", help="Print a one-time link, by which the password is set in the browser.")
@@ -54,7 +61,16 @@ def list_(context: Context, as_json: AsJson = False) -> None:
 def set_(
     context: Context,
     name: Name,
-    role: Annotated[str, Option("--role", metavar="R", help="administrator or viewer.", show_default=False)],
+    role: Annotated[
+        str,
+        Option(
+            "--role",
+            metavar="R",
+            autocompletion=complete.one_of(*complete.ROLES),
+            help="administrator or viewer.",
+            show_default=False,
+        ),
+    ],
 ) -> None:
     """Change somebody's role."""
     context.obj.run("admin.set", name=name, role=role)

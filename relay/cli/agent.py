@@ -5,6 +5,7 @@ from typing import Annotated
 
 from typer import Context, Option
 
+from relay.cli import complete
 from relay.cli.authorize import register_authorize
 from relay.cli.logins import separated
 from relay.cli.options import AsJson, Name, PasswordStdin, command, noun
@@ -22,11 +23,23 @@ def add(
     alias: Annotated[
         list[str] | None, Option("--alias", metavar="A", help="Another address, or @domain. As often as needed.")
     ] = None,
-    server: Annotated[str | None, Option(metavar="S", help="Default: the default server.")] = None,
+    server: Annotated[
+        str | None, Option(metavar="S", autocompletion=complete.servers, help="Default: the default server.")
+    ] = None,
     override: Annotated[bool, Option("--override", help="Log in with the agent's own account.")] = False,
     username: Annotated[str | None, Option(metavar="U", help="That account. Default: the address.")] = None,
-    script: Annotated[str | None, Option(metavar="NAME", help="The header rules of the agent's mail.")] = None,
-    mode: Annotated[str | None, Option(metavar="M", help="auto, direct or queued. Default: as in relay.toml.")] = None,
+    script: Annotated[
+        str | None,
+        Option(metavar="NAME", autocompletion=complete.scripts, help="The header rules of the agent's mail."),
+    ] = None,
+    mode: Annotated[
+        str | None,
+        Option(
+            metavar="M",
+            autocompletion=complete.one_of(*complete.MODES),
+            help="auto, direct or queued. Default: as in relay.toml.",
+        ),
+    ] = None,
     full_name: Annotated[str | None, Option("--full-name", metavar="TEXT", help="As people write it.")] = None,
     group: Annotated[str | None, Option(metavar="TEXT", help="The group the agent belongs to.")] = None,
     role: Annotated[str | None, Option(metavar="TEXT", help="What the agent does.")] = None,

@@ -1,8 +1,8 @@
 """The command line as a whole: its commands, where `--config` may stand, and how a failure is told."""
 
+import os
 import sys
 from collections.abc import Sequence
-from itertools import pairwise
 from pathlib import Path
 from typing import Annotated
 
@@ -19,6 +19,7 @@ from relay.cli import (
     check,
     config,
     doctor,
+    import_,
     init,
     messages,
     provider,
@@ -32,19 +33,19 @@ from relay.cli import (
     token,
 )
 from relay.cli.output import print_failure
-from relay.cli.session import Session, WrongUsage
+from relay.cli.session import Session, WrongUsage, config_first, config_of
 from relay.control.refused import Refused
 from relay.faults import Faults
 
 EXIT_REFUSED = 1
 EXIT_USAGE = 2
+_COMPLETING = "_RELAY_COMPLETE"
 
 app = Typer(
     name="relay",
     help="The local SMTP service that lets every channel and agent send as itself.",
     epilog="Begin with: relay init, or look around with: relay demo",
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
@@ -83,6 +84,7 @@ for name, noun in {
     "messages": messages,
     "provider": provider,
     "secrets": secrets,
+    "import": import_,
     "config": config,
     "admin": admin,
     "token": token,
@@ -92,6 +94,8 @@ for name, noun in {
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command line (without the program's name) and return the exit code."""
+    if _COMPLETING in os.environ:
+        return _complete()
     arguments = config_first(arguments)
     as_json = "--json" in arguments
     try:
@@ -103,7 +107,7 @@ def run(arguments: Sequence[str]) -> int:
         print_failure(str(error), as_json=as_json)
         return EXIT_USAGE
     except (Refused, Faults) as error:
-        print_failure(Session(_config_of(arguments)).told(str(error)), as_json=as_json)
+        print_failure(Session(config_of(arguments)).told(str(error)), as_json=as_json)
         return EXIT_REFUSED
     except OSError as error:
         print_failure(_system_sentence(error), as_json=as_json)
@@ -114,35 +118,15 @@ def run(arguments: Sequence[str]) -> int:
     return code if isinstance(code, int) else 0
 
 
-def config_first(arguments: Sequence[str]) -> list[str]:
-    """Return the arguments with `--config FILE` in front, wherever it stood before a `--`."""
-    front: list[str] = []
-    rest: list[str] = []
-    remaining = iter(arguments)
-    for argument in remaining:
-        if argument == "--":
-            rest += [argument, *remaining]
-        elif argument == "--config":
-            value = next(remaining, None)
-            (rest if value is None else front).extend([argument] if value is None else [argument, value])
-        elif argument.startswith("--config="):
-            front.append(argument)
-        else:
-            rest.append(argument)
-    return front + rest
-
-
-def _config_of(arguments: Sequence[str]) -> Path | None:
-    """Return the settings file that arguments name which begin with `--config`; the last one counts."""
-    named: str | None = None
-    for before, argument in pairwise(["", *arguments]):
-        if before == "--config":
-            named = argument
-        elif argument.startswith("--config="):
-            named = argument.removeprefix("--config=")
-        elif argument != "--config":
-            break
-    return None if named is None else Path(named)
+def _complete() -> int:
+    """Tell the shell what it may offer. Nothing is ever said on a terminal on which somebody is typing."""
+    try:
+        app((), prog_name="relay", standalone_mode=False)
+    except SystemExit as ended:
+        return ended.code if isinstance(ended.code, int) else 0
+    except Exception:
+        return EXIT_REFUSED
+    return 0
 
 
 def _usage(error: TyperException) -> str:

@@ -47,7 +47,8 @@ def backup(
 def restore(context: Context, file: _File, as_json: AsJson = False) -> None:
     """Put back a backup. What is there now is kept beside it.
 
-    Whatever waited in the queue is held: it may have been sent after the backup was taken.
+    Whatever waited in the queue is held: it may have been sent after the backup was taken. FILE may also be the copy of
+    the database that a new version left beside it.
     """
     from relay.control.backups import restore_backup
     from relay.control.operation import refusals

@@ -4,6 +4,7 @@ from typing import Annotated
 
 from typer import Context, Option
 
+from relay.cli import complete
 from relay.cli.authorize import register_authorize
 from relay.cli.options import Name, PasswordStdin, command, noun
 from relay.cli.profiles import add_profile, register_changing, register_reading, register_test
@@ -19,11 +20,22 @@ def add(
     alias: Annotated[
         list[str] | None, Option("--alias", metavar="A", help="Another address of it, or @domain. As often as needed.")
     ] = None,
-    server: Annotated[str | None, Option(metavar="S", help="Default: the default server.")] = None,
+    server: Annotated[
+        str | None, Option(metavar="S", autocompletion=complete.servers, help="Default: the default server.")
+    ] = None,
     override: Annotated[bool, Option("--override", help="Log in with its own account.")] = False,
     username: Annotated[str | None, Option(metavar="U", help="Its own account. Default: its address.")] = None,
-    script: Annotated[str | None, Option(metavar="NAME", help="The header rules of its mail.")] = None,
-    mode: Annotated[str | None, Option(metavar="M", help="auto, direct or queued. Default: as in relay.toml.")] = None,
+    script: Annotated[
+        str | None, Option(metavar="NAME", autocompletion=complete.scripts, help="The header rules of its mail.")
+    ] = None,
+    mode: Annotated[
+        str | None,
+        Option(
+            metavar="M",
+            autocompletion=complete.one_of(*complete.MODES),
+            help="auto, direct or queued. Default: as in relay.toml.",
+        ),
+    ] = None,
     password_stdin: PasswordStdin = False,
 ) -> None:
     """Add a channel."""

@@ -3,17 +3,20 @@
 import re
 import shutil
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any
 
 from typer import Argument, Context, Exit, Option, Typer
 
+from relay.cli import complete
 from relay.cli.options import AsJson, command
 from relay.cli.output import count, print_json, print_table, words
 from relay.cli.session import Session
+from relay.terminal import Colour, Progress, painted
 
 _LEVELS = ("good", "warn", "bad")
 _CHECKS = ("server", "certificate", "tls", "login", "send-as", "mx", "spf", "dkim", "dmarc", "alignment")
+_COLOURS: Mapping[str, Colour] = {"good": "green", "warn": "yellow", "bad": "red"}
 _INDENT = " " * 19
 _MOST_NAMES = 5
 _LEAST_WIDTH = 60
@@ -28,7 +31,13 @@ def register(app: Typer) -> None:
 def doctor(
     context: Context,
     profile: Annotated[
-        str | None, Argument(metavar="PROFILE", help="A channel or agent. Default: all of them.", show_default=False)
+        str | None,
+        Argument(
+            metavar="PROFILE",
+            autocompletion=complete.profiles,
+            help="A channel or agent. Default: all of them.",
+            show_default=False,
+        ),
     ] = None,
     selector: Annotated[
         list[str] | None,
@@ -38,7 +47,13 @@ def doctor(
 ) -> None:
     """Examine server, login and DNS of one profile or of all. Sends nothing. Exit code 1 when something is bad."""
     found: list[dict[str, Any]] = []
-    context.obj.stream("doctor", found.append, name=profile, selectors=selector)
+    with Progress("examining") as progress:
+
+        def tell(record: dict[str, Any]) -> None:
+            found.append(record)
+            progress.tell(f"examining: {count(len(found), 'finding')} so far")
+
+        context.obj.stream("doctor", tell, name=profile, selectors=selector)
     findings = grouped(found)
     is_good = all(finding["level"] != "bad" for finding in findings)
     if as_json:
@@ -117,7 +132,7 @@ def _print_finding(finding: dict[str, Any], session: Session, *, with_names: boo
         lines += _advice(session.told(words(finding["fix"])), words(finding["record"]))
     if with_names:
         lines += _folded(f"for: {_names(finding)}")
-    print(f"{level:<4}  {finding['check']:<11}  {lines[0]}")
+    print(f"{painted(f'{level:<4}', _COLOURS[finding['level']])}  {finding['check']:<11}  {lines[0]}")
     for line in lines[1:]:
         print(_INDENT + line)
 

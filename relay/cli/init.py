@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from typer import Context, Exit, Option, Typer
 
+from relay.cli import complete
 from relay.cli.ask import ask, ask_yes, is_person, read_password
 from relay.cli.first import First
 from relay.cli.options import PasswordStdin, command
@@ -26,7 +27,8 @@ _SYSTEM_SETTINGS = Path("/etc/relay/relay.toml")
 
 def register(app: Typer) -> None:
     """Add the command."""
-    example = "relay init --host smtp.gmail.com --username mailer@acmejets.example --address support@acmejets.example"
+    options = ("--host smtp.gmail.com --username mailer@acmejets.example", "--address support@acmejets.example")
+    example = " \\\n      ".join([f"relay init {options[0]}", options[1]])
     command(app, "init", example)(init)
 
 
@@ -35,8 +37,15 @@ def init(
     host: Annotated[str, Option("--host", metavar="HOST", help="The server that takes the mail.")] = "",
     provider: Provider = None,
     server: Annotated[str, Option(metavar="NAME", help="What to call it.")] = "main",
-    security: Annotated[str, Option(metavar="S", help="none, starttls (default) or tls.")] = "",
-    auth: Annotated[str, Option(metavar="A", help=f"{AUTH}. Default: auto.")] = "",
+    security: Annotated[
+        str,
+        Option(
+            metavar="S", autocompletion=complete.one_of(*complete.SECURITIES), help="none, starttls (default) or tls."
+        ),
+    ] = "",
+    auth: Annotated[
+        str, Option(metavar="A", autocompletion=complete.one_of(*complete.AUTHS), help=f"{AUTH}. Default: auto.")
+    ] = "",
     username: Annotated[str, Option(metavar="U", help="Who logs in there.")] = "",
     address: Annotated[str, Option(metavar="A", help="The address of the first profile.")] = "",
     profile: Annotated[str, Option(metavar="NAME", help="What to call it. Default: as its address begins.")] = "",

@@ -2,8 +2,7 @@
 
 from collections.abc import Mapping
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
-from time import sleep
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from typer import Context, Option
@@ -13,15 +12,24 @@ from relay.cli.listing import JsonArray, JsonLines, TableRows
 from relay.cli.options import AsJson, StateWord, command, noun
 from relay.cli.output import print_json, words
 from relay.cli.queue import Id
-from relay.cli.session import Session
+from relay.cli.session import Session, WrongUsage
 from relay.cli.times import moment, parse_since, relative
 
 app = noun("Messages: what became of each one.", "relay messages list --since 2h")
+_FOLLOW = Option("--follow", help="Print each that comes or changes its state, until Ctrl-C. JSON: one object a line.")
 
 _COLUMNS = ("id", "created", "state", "sender", "to")
-_POLL_SECONDS = 1.0
-_LATE = timedelta(minutes=1)
-_SECOND = timedelta(seconds=1)  # times in JSON are cut to it
+_OPEN_WIDTHS = (12, len("12 min ago"), len("delivered"))
+
+
+@app.callback(invoke_without_command=True)
+def messages(context: Context, follow: Annotated[bool, _FOLLOW] = False, as_json: AsJson = False) -> None:
+    """Follow all messages where no verb is given."""
+    if context.invoked_subcommand is None and follow:
+        return _follow(context.obj, {}, as_json=as_json)
+    if context.invoked_subcommand is None or follow or as_json:
+        raise WrongUsage("options stand behind the verb; write: relay messages list --follow")
+    return None
 
 
 @command(app, "list", "relay messages list --to ann@customer.example --since 7d")
@@ -34,9 +42,7 @@ def list_(
     ] = None,
     state: StateWord = None,
     message_id: Annotated[str | None, Option("--message-id", metavar="M", help="With this Message-ID.")] = None,
-    follow: Annotated[
-        bool, Option("--follow", help="Print new ones as they come, until Ctrl-C. With --json one object a line.")
-    ] = False,
+    follow: Annotated[bool, _FOLLOW] = False,
     as_json: AsJson = False,
 ) -> None:
     """List messages, the newest first; with --follow the oldest first."""
@@ -65,56 +71,51 @@ def show(context: Context, id_: Id, as_json: AsJson = False) -> None:
 
 
 def _follow(session: Session, chosen: Mapping[str, Any], *, as_json: bool) -> None:
-    """Print messages as they come, until Ctrl-C: those of `since` first, where it is given."""
-    news = News(parse_since(chosen["since"] or "0s", datetime.now(UTC)))
-    printed: JsonLines | _Table = JsonLines() if as_json else _Table(empty="")
+    """Print messages as they come and whenever one is in another state, until Ctrl-C; those of `since` first."""
+    printed: JsonLines | _Table = JsonLines() if as_json else _Table(empty="", is_open=True)
     with suppress(KeyboardInterrupt):
-        while True:
-            found: list[dict[str, Any]] = []
-            session.stream("messages.list", found.append, **{**chosen, "since": news.since.isoformat()})
-            for record in news.among(found):
-                printed.add(record)
-            printed.flush()
-            sleep(_POLL_SECONDS)
+        session.watch("messages.follow", _Followed(printed).take, **chosen)
 
 
-class News:
-    """Tells which messages were not there before.
+class _Followed:
+    """Prints what `messages.follow` tells: what was there before the oldest first, then each as it comes."""
 
-    A message is listed when its client has its answer, which may be later than those that came after it. So each poll
-    looks back by `_LATE`, and what was seen already is left out.
-    """
+    def __init__(self, printed: "JsonLines | _Table") -> None:
+        self._printed = printed
+        self._earlier: list[dict[str, Any]] | None = []
 
-    def __init__(self, since: datetime) -> None:
-        self._start = since
-        self._newest = since
-        self._seen: dict[str, datetime] = {}
+    def take(self, item: dict[str, Any]) -> None:
+        """Take the next item."""
+        if "id" not in item:
+            if "begun" in item:
+                self._begin()
+        elif self._earlier is not None:
+            self._earlier.append(item)
+        else:
+            self._printed.add(item)
+            self._printed.flush()
 
-    @property
-    def since(self) -> datetime:
-        """From when on to ask."""
-        return max(self._start, self._newest - _LATE)
-
-    def among(self, records: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Return the new ones, the oldest first. `records` are the newest first."""
-        new = [record for record in reversed(records) if record["id"] not in self._seen]
-        for record in new:
-            self._seen[record["id"]] = moment(record["created"])
-        self._newest = max([self._newest, *self._seen.values()])
-        self._seen = {id_: created for id_, created in self._seen.items() if created >= self.since - _SECOND}
-        return new
+    def _begin(self) -> None:
+        for record in reversed(self._earlier or []):
+            self._printed.add(record)
+        self._printed.flush()
+        self._earlier = None
 
 
 class _Table:
-    """Messages as rows for people."""
+    """Messages as rows for people. `is_open`: nobody knows what is still to come, and how wide."""
 
-    def __init__(self, *, empty: str) -> None:
+    def __init__(self, *, empty: str, is_open: bool = False) -> None:
+        self._widths = _OPEN_WIDTHS if is_open else ()
         self._rows = TableRows(_COLUMNS, flexible=2, empty=empty)
 
     def add(self, record: Mapping[str, Any]) -> None:
         """Take the next message. What went wrong, and only that, stands below it in the server's words."""
         note = words(record["reply"]) if record["state"] == "failed" else ""
-        self._rows.add(_row(record, datetime.now(UTC)), note)
+        row = _row(record, datetime.now(UTC))
+        for column, width in enumerate(self._widths):
+            row[column] = row[column].ljust(width)
+        self._rows.add(row, note)
 
     def flush(self) -> None:
         """Print what came so far."""

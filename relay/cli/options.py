@@ -5,21 +5,35 @@ from typing import Annotated, Any, TypeAlias, TypeVar
 
 from typer import Argument, Option, Typer
 
+from relay.cli import complete
+
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-Name: TypeAlias = Annotated[str, Argument(metavar="NAME", show_default=False)]
+Name: TypeAlias = Annotated[str, Argument(metavar="NAME", show_default=False, autocompletion=complete.names)]
 AsJson: TypeAlias = Annotated[bool, Option("--json", help="Print JSON for scripts.")]
 PasswordStdin: TypeAlias = Annotated[bool, Option("--password-stdin", help="Read the password as one line from stdin.")]
 NoSend: TypeAlias = Annotated[bool, Option("--no-send", help="Stop before the message itself: nothing arrives.")]
 Profile: TypeAlias = Annotated[
-    str | None, Option("--profile", metavar="P", help="Only those of this channel or agent.")
+    str | None,
+    Option("--profile", metavar="P", help="Only those of this channel or agent.", autocompletion=complete.profiles),
 ]
 StateWord: TypeAlias = Annotated[
-    str | None, Option("--state", metavar="S", help="Only those in this state, such as queued, held or failed.")
+    str | None,
+    Option(
+        "--state",
+        metavar="S",
+        help="Only those in this state, such as queued, held or failed.",
+        autocompletion=complete.one_of(*complete.STATES),
+    ),
 ]
 Changes: TypeAlias = Annotated[
     list[str],
-    Argument(metavar="KEY=VALUE...", show_default=False, help="KEY= restores a default; lists are comma-separated."),
+    Argument(
+        metavar="KEY=VALUE",
+        show_default=False,
+        help="KEY= restores a default; lists are comma-separated.",
+        autocompletion=complete.changes,
+    ),
 ]
 
 

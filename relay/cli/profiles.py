@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 from typer import Argument, Context, Exit, Option, Typer
 
+from relay.cli import complete
 from relay.cli.ask import read_password
 from relay.cli.incoming import set_incoming_password
 from relay.cli.logins import login_cell, set_login_password
@@ -63,7 +64,13 @@ def register_reading(app: Typer, kind: str, example: str) -> None:
     def list_(
         context: Context,
         sort: Annotated[
-            str, Option("--sort", metavar="C", help=f"By a column: {', '.join(columns)}, password, login.")
+            str,
+            Option(
+                "--sort",
+                metavar="C",
+                autocompletion=complete.one_of(*columns, *_SECRETS),
+                help=f"By a column: {', '.join(columns)}, password, login.",
+            ),
         ] = "name",
         contains: Annotated[str, Option("--filter", metavar="TEXT", help="Only those with this text in them.")] = "",
         as_json: AsJson = False,
@@ -133,7 +140,7 @@ def register_test(app: Typer, kind: str, example: str) -> None:
     )
     def try_out(
         context: Context,
-        name: Annotated[str, Argument(metavar="NAME", show_default=False)],
+        name: Annotated[str, Argument(metavar="NAME", autocompletion=complete.names, show_default=False)],
         to: Annotated[
             str | None, Option("--to", metavar="ADDRESS", help="Who receives it. Default: its own address.")
         ] = None,

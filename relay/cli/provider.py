@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 from typer import Option
 
+from relay.cli import complete
 from relay.cli.listing import TableRows
 from relay.cli.options import AsJson, command, noun
 from relay.cli.output import print_json
@@ -17,7 +18,10 @@ app = noun("Providers: their servers, limits and notes.", "relay provider list")
 
 AUTH = "none, plain, login, cram-md5, scram-sha-256, oauth2 or auto"
 Provider: TypeAlias = Annotated[
-    str | None, Option(metavar="P", help="Fill the rest for a known provider: relay provider list.")
+    str | None,
+    Option(
+        metavar="P", autocompletion=complete.providers, help="Fill the rest for a known provider: relay provider list."
+    ),
 ]
 ClientId: TypeAlias = Annotated[str | None, Option(metavar="ID", help="OAuth: the id of the app you registered there.")]
 Tenant: TypeAlias = Annotated[str | None, Option(metavar="T", help="OAuth: the organisation there.")]

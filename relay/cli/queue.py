@@ -8,6 +8,7 @@ from typing import Annotated, Any, TypeAlias
 
 from typer import Argument, Context, Exit, Option
 
+from relay.cli import complete
 from relay.cli.journey import print_journey, recipients_in_short
 from relay.cli.listing import JsonArray, TableRows
 from relay.cli.options import AsJson, Profile, StateWord, command, noun
@@ -18,7 +19,13 @@ from relay.cli.times import moment, relative
 app = noun("The queue: messages that wait for an attempt, or for you.", "relay queue list")
 
 Id: TypeAlias = Annotated[
-    str, Argument(metavar="ID", help="The message's id, or how it begins (6 characters or more).", show_default=False)
+    str,
+    Argument(
+        metavar="ID",
+        autocompletion=complete.ids,
+        help="The message's id, or how it begins (6 characters or more).",
+        show_default=False,
+    ),
 ]
 _COLUMNS = ("id", "state", "created", "next", "sender", "to")
 
@@ -56,7 +63,8 @@ def show(context: Context, id_: Id, as_json: AsJson = False) -> None:
 def retry(
     context: Context,
     ids: Annotated[
-        list[str] | None, Argument(metavar="[ID...]", help="These messages, each by its id or how it begins.")
+        list[str] | None,
+        Argument(metavar="ID", autocompletion=complete.ids, help="These messages, each by its id or how it begins."),
     ] = None,
     profile: Profile = None,
     all_: Annotated[bool, Option("--all", help="All messages that wait.")] = False,

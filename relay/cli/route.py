@@ -4,6 +4,7 @@ from typing import Annotated
 
 from typer import Argument, Context, Option, Typer
 
+from relay.cli import complete
 from relay.cli.options import AsJson, command
 from relay.cli.output import print_json, print_record, words
 from relay.mail.words import decode_words
@@ -23,7 +24,13 @@ def route(
         str | None, Option("--from", metavar="HEADER", help="The From header. Default: the sender.")
     ] = None,
     login: Annotated[
-        str | None, Option("--login", metavar="NAME", help="As the client with this login. Default: a client without.")
+        str | None,
+        Option(
+            "--login",
+            metavar="NAME",
+            autocompletion=complete.logins,
+            help="As the client with this login. Default: a client without.",
+        ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:

@@ -4,6 +4,7 @@ from typing import Annotated, Any
 
 from typer import Context, Exit, Option
 
+from relay.cli import complete
 from relay.cli.ask import read_password
 from relay.cli.authorize import register_authorize
 from relay.cli.incoming import set_incoming_password
@@ -16,15 +17,22 @@ from relay.cli.steps import show_test
 app = noun("Upstream servers: where mail leaves through.", "relay server list")
 
 
-@command(app, "add", "relay server add acmejets --host smtp.gmail.com --username mailer@acmejets.example")
+@command(app, "add", "relay server add acmejets --host smtp.gmail.com \\\n      --username mailer@acmejets.example")
 def add(
     context: Context,
     name: Name,
     host: Annotated[str | None, Option("--host", metavar="HOST", help="Its name or IP address.")] = None,
     provider: Provider = None,
-    security: Annotated[str | None, Option(metavar="S", help="none, starttls (default) or tls.")] = None,
+    security: Annotated[
+        str | None,
+        Option(
+            metavar="S", autocompletion=complete.one_of(*complete.SECURITIES), help="none, starttls (default) or tls."
+        ),
+    ] = None,
     port: Annotated[int | None, Option(metavar="N", help="Default: 25, 587 or 465, by the security.")] = None,
-    auth: Annotated[str | None, Option(metavar="A", help=f"{AUTH}. Default: auto.")] = None,
+    auth: Annotated[
+        str | None, Option(metavar="A", autocompletion=complete.one_of(*complete.AUTHS), help=f"{AUTH}. Default: auto.")
+    ] = None,
     username: Annotated[str | None, Option(metavar="U", help="The account that logs in.")] = None,
     address: Annotated[str | None, Option(metavar="A", help="The address its mail leaves with.")] = None,
     internal: Annotated[bool, Option("--internal", help="Shared: no profile on it can override.")] = False,
@@ -93,7 +101,10 @@ def remove(
     context: Context,
     name: Name,
     move_to: Annotated[
-        str | None, Option("--move-to", metavar="SERVER", help="Where the profiles that use it go.")
+        str | None,
+        Option(
+            "--move-to", metavar="SERVER", autocompletion=complete.servers, help="Where the profiles that use it go."
+        ),
     ] = None,
 ) -> None:
     """Remove a server and its password. The default server cannot be removed."""

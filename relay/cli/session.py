@@ -5,15 +5,18 @@ the store is opened here.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from relay.control.client import ControlClient, NoRelay
+from relay.control.refused import Refused
 from relay.loading import loading
+from relay.machine import find_settings_file
 
 if TYPE_CHECKING:
     from relay.settings import Settings
@@ -36,8 +39,6 @@ class Session:
     @cached_property
     def settings_file(self) -> Path | None:
         """The settings file that counts, None where there is none."""
-        from relay.settings import find_settings_file
-
         return find_settings_file(self.config)
 
     @property
@@ -80,6 +81,15 @@ class Session:
 
         return run_here(self.settings, self.settings_name, name, params)
 
+    def watch(self, name: str, tell: Callable[[dict[str, Any]], None], /, **params: Any) -> None:
+        """Pass on what an operation of the running relay says for ever. Raises Refused, also where none runs."""
+        try:
+            for item in self.client.stream(name, params):
+                tell(item)
+        except NoRelay:
+            raise Refused("no relay is running, so nothing comes; start it with: relay serve") from None
+        raise Refused("the relay has ended, so nothing comes any more")
+
     def stream(self, name: str, tell: Callable[[dict[str, Any]], None], /, **params: Any) -> None:
         """Pass on what an operation says while it goes on. Raises Refused."""
         try:
@@ -90,3 +100,34 @@ class Session:
                 from relay.cli.local import stream_here
 
             stream_here(self.settings, self.settings_name, name, params, tell)
+
+
+def config_first(arguments: Sequence[str]) -> list[str]:
+    """Return the arguments with `--config FILE` in front, wherever it stood before a `--`."""
+    front: list[str] = []
+    rest: list[str] = []
+    remaining = iter(arguments)
+    for argument in remaining:
+        if argument == "--":
+            rest += [argument, *remaining]
+        elif argument == "--config":
+            value = next(remaining, None)
+            (rest if value is None else front).extend([argument] if value is None else [argument, value])
+        elif argument.startswith("--config="):
+            front.append(argument)
+        else:
+            rest.append(argument)
+    return front + rest
+
+
+def config_of(arguments: Sequence[str]) -> Path | None:
+    """Return the settings file that arguments name which begin with `--config`; the last one counts."""
+    named: str | None = None
+    for before, argument in pairwise(["", *arguments]):
+        if before == "--config":
+            named = argument
+        elif argument.startswith("--config="):
+            named = argument.removeprefix("--config=")
+        elif argument != "--config":
+            break
+    return None if named is None else Path(named)

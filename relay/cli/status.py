@@ -41,10 +41,14 @@ def _print(found: dict[str, Any], session: Session) -> None:
         print(f"no relay is running; start it with: {session.hint('relay serve')}")
         return
     directory = found["directory"]
+    workers = found["workers"]
+    several = {"workers": f"{len(workers)} processes"} if len(workers) > 1 else {}
     print_record(
         {
             "relay": f"{found['version']}, running as process {found['pid']} since {found['since']}",
+            **several,
             "listeners": words(found["listeners"]),
+            "settings": _settings_words(found["settings"]),
             "directory": "ok" if directory["ok"] else "has faults; the one from before them is in effect",
             "queue": _queue(found),
             "held": count(len(found["accounts_held"]), "account") if found["accounts_held"] else "no account",
@@ -55,8 +59,15 @@ def _print(found: dict[str, Any], session: Session) -> None:
     for mailbox in found["mailboxes"]:
         if mailbox["reason"]:
             print(f"  returned mail is not looked for: {words(mailbox['reason'])}")
-    for fault in directory["faults"]:
+    for fault in (*found["settings"]["faults"], *directory["faults"]):
         print(f"  {fault['file']}: {fault['key']}: {fault['message']}")
+
+
+def _settings_words(settings: dict[str, Any]) -> str:
+    if not settings["ok"]:
+        return "have faults; the ones from before them are in effect"
+    waiting = settings["needs_restart"]
+    return f"ok; these need a restart: {words(waiting)}" if waiting else "ok"
 
 
 def _queue(found: dict[str, Any]) -> str:

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from relay.cli.output import print_json, words
+from relay.terminal import Progress, painted
 
 if TYPE_CHECKING:
     from relay.cli.session import Session
@@ -14,11 +15,14 @@ def show_test(session: "Session", operation: str, *, as_json: bool, **params: An
 
     def tell(step: dict[str, Any]) -> None:
         steps.append(step)
+        progress.tell(f"{step['step']} is done, waiting for what comes next")
         if not as_json:
             detail = session.told(words(step["detail"]))
-            print(f"{'ok' if step['ok'] else 'FAILED':<6}  {step['step']:<7}  {detail}".rstrip(), flush=True)
+            how = painted("ok    ", "green") if step["ok"] else painted("FAILED", "red")
+            progress.print(f"{how}  {step['step']:<7}  {detail}".rstrip())
 
-    session.stream(operation, tell, **params)
+    with Progress("waiting for the first step") as progress:
+        session.stream(operation, tell, **params)
     is_good = bool(steps) and all(step["ok"] for step in steps)
     if as_json:
         print_json({"ok": is_good, "steps": steps})

@@ -5,6 +5,7 @@ from typing import Annotated
 
 from typer import Context, Option
 
+from relay.cli import complete
 from relay.cli.options import AsJson, Name, command, noun
 from relay.cli.output import print_json, print_table
 from relay.cli.times import moment, relative
@@ -18,7 +19,13 @@ def add(
     context: Context,
     name: Name,
     role: Annotated[
-        str, Option("--role", metavar="R", help="viewer, which may look and change nothing, or administrator.")
+        str,
+        Option(
+            "--role",
+            metavar="R",
+            autocompletion=complete.one_of(*complete.ROLES),
+            help="viewer, which may look and change nothing, or administrator.",
+        ),
     ] = "viewer",
     as_json: AsJson = False,
 ) -> None:

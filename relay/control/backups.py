@@ -4,7 +4,8 @@ A backup is a gzipped tar file with a manifest, a whole copy of the store, both 
 ours, the master key. So it is worth as much as all passwords together, and has mode 0600.
 
 What waited when a backup was taken may have been sent since. So all of it is held when a backup is restored, for a
-person to look at: what nobody has is better sent late than twice.
+person to look at: what nobody has is better sent late than twice. The copy of a store that a migration
+keeps is put back in the same way.
 
 DIAGNOSTICS: Refused and the faults of what is opened (`relay.control.operation`), each a sentence with the file.
 """
@@ -36,7 +37,7 @@ from relay.settings import Settings
 from relay.store.database import open_database
 from relay.store.queue import Queue
 from relay.store.secrets import SecretTable
-from relay.store.snapshot import check_snapshot, take_snapshot
+from relay.store.snapshot import check_snapshot, is_store, take_snapshot
 from relay.store.sqlite import store_files
 from relay.store.tables import HEAD
 
@@ -84,7 +85,7 @@ def write_backup(settings: Settings, settings_file: Path | None, target: Path, *
         manifest = Manifest(
             relay=__version__,
             schema=HEAD,
-            created=datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
+            created=_as_text(datetime.now(UTC)),
             files=tuple(sources),
         )
         with os.fdopen(_made_anew(temporary), "wb") as file:
@@ -112,8 +113,9 @@ def settings_text(source: Path) -> bytes | None:
 
 
 def restore_backup(settings: Settings, settings_file: Path | None, source: Path) -> Restored:
-    """Put back a backup. What is there now is kept beside it. No relay may run. Raises Refused, and what
-    `refusals` knows.
+    """Put back a backup, or the copy of a store. What is there now is kept beside it. No relay may run.
+
+    Raises Refused, and what `refusals` knows.
 
     Nothing is touched before the backup has proven to be whole, and the master key to fit.
     """
@@ -122,15 +124,12 @@ def restore_backup(settings: Settings, settings_file: Path | None, source: Path)
     with TemporaryDirectory(prefix=".restore-", dir=settings.state_dir) as name:
         folder = Path(name)
         _give_to_owner_of(settings.state_dir, folder)
-        with _opened(source) as archive:
-            manifest = _manifest_of(source, archive)
-            for file in manifest.files:
-                _extract(archive, file, folder / file)
+        manifest = _unpack(source, folder)
         check_snapshot(folder / _STORE)
         held = asyncio.run(_prepare_store(settings, folder, manifest.created))
         kept = tuple(_put_back(settings, folder, manifest.files))
     current = settings_file.read_bytes() if settings_file and settings_file.exists() else None
-    saved = settings_text(source)
+    saved = settings_text(source) if _SETTINGS in manifest.files else None
     return Restored(manifest=manifest, held=held, kept=kept, settings_differ=saved is not None and saved != current)
 
 
@@ -142,6 +141,24 @@ def _file_of(settings: Settings) -> Path:
             f"keep {settings.directory_path.name} and the master key with the dump"
         )
     return settings.database_path
+
+
+def _unpack(source: Path, folder: Path) -> Manifest:
+    """Put what a backup or the copy of a store has into a folder. Raises Refused, StoreError."""
+    if source.is_file() and is_store(source):
+        os.close(create_private(folder / _STORE))
+        take_snapshot(source, folder / _STORE)
+        taken = datetime.fromtimestamp(source.stat().st_mtime, UTC)
+        return Manifest(relay="", schema="", created=_as_text(taken), files=(_STORE,))
+    with _opened(source) as archive:
+        manifest = _manifest_of(source, archive)
+        for file in manifest.files:
+            _extract(archive, file, folder / file)
+    return manifest
+
+
+def _as_text(moment: datetime) -> str:
+    return moment.isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def _files(settings: Settings, settings_file: Path | None, *, with_key: bool) -> Mapping[str, Path]:

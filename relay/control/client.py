@@ -24,9 +24,10 @@ class NoRelay(Exception):
 class ControlClient:
     """Asks the relay whose control socket is at `path`, if its state_dir is the one that is meant."""
 
-    def __init__(self, path: Path, state_dir: Path) -> None:
+    def __init__(self, path: Path, state_dir: Path, *, seconds: float = _ANSWER_SECONDS) -> None:
         self._path = path
         self._state_dir = state_dir
+        self._seconds = seconds
 
     def status(self) -> dict[str, Any]:
         """Return the status of the running relay. Raises NoRelay, or Refused."""
@@ -67,7 +68,7 @@ class ControlClient:
             connection.close()
 
     def _ask(self, method: str, path: str, params: Mapping[str, Any] | None) -> tuple[HTTPConnection, HTTPResponse]:
-        connection = _UnixConnection(self._path)
+        connection = _UnixConnection(self._path, self._seconds)
         headers = {"Relay-State-Dir": str(self._state_dir.resolve()), "Connection": "close"}
         body = None if params is None else json.dumps(params).encode()
         try:
@@ -87,14 +88,14 @@ class ControlClient:
 class _UnixConnection(HTTPConnection):
     """An HTTP connection over a unix socket."""
 
-    def __init__(self, path: Path) -> None:
-        super().__init__("localhost", timeout=_ANSWER_SECONDS)
+    def __init__(self, path: Path, seconds: float) -> None:
+        super().__init__("localhost", timeout=seconds)
         self._path = path
 
     def connect(self) -> None:
         """Connect to the socket file. Raises NoRelay where nobody listens, Refused where we may not."""
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        connection.settimeout(_ANSWER_SECONDS)
+        connection.settimeout(self.timeout)
         try:
             connection.connect(str(self._path))
         except (FileNotFoundError, NotADirectoryError, ConnectionRefusedError) as error:

@@ -34,8 +34,8 @@ class History:
         """Yield the messages that all of this is true of, the newest first. `since` is a time of RFC 3339."""
         queue = self._parts.queue
         chosen: dict[str, Any] = {
-            "sender": _address(sender),
-            "to": _address(to),
+            "sender": read_address(sender),
+            "to": read_address(to),
             "since": read_time(since, "since"),
             "state": known_state(state),
             "message_id": message_id,
@@ -52,5 +52,6 @@ class History:
         return await journey_record(self._parts, message)
 
 
-def _address(text: str | None) -> Address | None:
+def read_address(text: str | None) -> Address | None:
+    """Return an address, with or without its angle brackets. Raises AddressError."""
     return None if text is None else Address.parse(text.strip().removeprefix("<").removesuffix(">"))

@@ -13,6 +13,8 @@ NOT_RUNNING: Mapping[str, Any] = MappingProxyType(
         "state_dir": None,
         "listeners": [],
         "connections": 0,
+        "workers": [],
+        "settings": {"ok": True, "faults": [], "needs_restart": []},
         "directory": {"ok": True, "faults": []},
         "queue": {},
         "oldest": None,

@@ -4,6 +4,7 @@ What may go wrong below (a fault in the directory, a lost key, a full disk) has 
 sentence; here, at the one boundary, each becomes a `Refused` with that sentence.
 """
 
+import re
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from relay.control.actor import Actor, Role
 from relay.control.refused import Conflict, NotFound, Refused, Unavailable, UnknownOperation
 from relay.directory.edit import EditRefused, NoSuchEntry
 from relay.directory.file import DirectoryChanged, FileRefused
-from relay.faults import Faults
+from relay.faults import Faults, did_you_mean
 from relay.mail.address import AddressError
 from relay.secrets.master_key import MasterKeyError
 from relay.secrets.sources import SecretUnavailable
@@ -95,8 +96,12 @@ class Operation:
         try:
             return validate_call(config=_CHECKED)(start)(**params)
         except ValidationError as error:
-            first = error.errors(include_input=False, include_url=False, include_context=False)[0]
+            first = error.errors(include_input=False, include_url=False)[0]
             key = ".".join(map(str, first["loc"]))
+            if first["type"] == "literal_error":
+                known = re.findall(r"'([^']*)'", first["ctx"]["expected"])
+                meant = did_you_mean(str(params.get(key)), known)
+                raise UnknownOperation(f"the {key} is {' or '.join(known)}{meant}", key=key) from None
             raise UnknownOperation(f"the parameter {key!r} is wrong: {first['msg']}", key=key) from None
 
 

@@ -14,6 +14,7 @@ from relay.control.audits import Audits
 from relay.control.authorizations import Authorizations
 from relay.control.bulk import Bulk
 from relay.control.doctor import Doctor
+from relay.control.following import Following
 from relay.control.history import History
 from relay.control.incoming import IncomingPasswords
 from relay.control.invitations import Invitations
@@ -22,6 +23,7 @@ from relay.control.machine_keys import check_machine_keys
 from relay.control.message_counts import MessageCounts
 from relay.control.message_pages import MessagePages
 from relay.control.message_records import rfc3339
+from relay.control.moving import Moving
 from relay.control.operation import Operation
 from relay.control.overview import Overview
 from relay.control.paging import Pages
@@ -54,6 +56,7 @@ class Operations:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         parts.directory.on_edit = parts.trail.edited
+        self._following = Following(parts)
         self._operations: dict[str, Operation] = {
             "status": Operation(self._status),
             "metrics": Operation(self._metrics),
@@ -66,6 +69,7 @@ class Operations:
             **Profiles(parts, ProfileKind.AGENT).operations(),
             **Bulk(parts, ProfileKind.CHANNEL).operations(),
             **Bulk(parts, ProfileKind.AGENT).operations(),
+            **Moving(parts).operations(),
             **Applications(parts).operations(),
             **Scripts(parts).operations(),
             **Passwords(parts).operations(),
@@ -83,6 +87,7 @@ class Operations:
             **Preview(parts).operations(),
             **Accounts(parts).operations(),
             **History(parts).operations(),
+            **self._following.operations(),
             **AdministratorOperations(parts).operations(),
             **ApiTokenOperations(parts).operations(),
             **Invitations(parts).operations(),
@@ -96,6 +101,10 @@ class Operations:
     def names(self) -> tuple[str, ...]:
         """The names of all operations."""
         return tuple(self._operations)
+
+    def end(self) -> None:
+        """Let operations end that go on for ever."""
+        self._following.end()
 
     def is_stream(self, name: str) -> bool:
         """Whether an operation tells what it does while it goes on. Raises UnknownOperation."""
@@ -192,7 +201,9 @@ class Operations:
         if self._parts.metrics is None:
             raise Refused("only a running relay counts what it does; start it with: relay serve")
         queue = self._parts.queue
-        return await self._parts.metrics(await counts(queue), len(await queue.holds()))
+        waiting = await counts(queue)
+        oldest = await queue.oldest_by_state(waiting.keys())
+        return await self._parts.metrics(waiting, oldest, len(await queue.holds()))
 
 
 def what_of(params: Mapping[str, Any], result: Any) -> str:

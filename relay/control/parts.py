@@ -91,13 +91,13 @@ class People:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Parts:
-    """The parts of one relay.
+    """The parts of one relay. Its `settings` are those in effect: they may be set anew.
 
     `status` returns the status with the keys of DESIGN section 4; what the queue and the accounts say to it is added.
-    `metrics` returns the counters as text (`relay.metrics`), given how many messages wait by state and how many
-    accounts are held; None where no relay runs.
+    `metrics` returns the counters as text (`relay.metrics`), given how many messages wait by state, when the oldest of
+    them came, and how many accounts are held; None where no relay runs.
     """
 
     settings: Settings
@@ -110,5 +110,5 @@ class Parts:
     audit: AuditTable
     trail: Trail
     status: Callable[[], dict[str, Any]]
-    metrics: Callable[[Mapping[str, int], int], Awaitable[str]] | None = None
+    metrics: Callable[[Mapping[str, int], Mapping[str, datetime], int], Awaitable[str]] | None = None
     tests: LastTests = field(default_factory=LastTests)

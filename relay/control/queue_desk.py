@@ -13,7 +13,7 @@ from relay.delivery import by_hand
 from relay.delivery.accounts import Accounts
 from relay.delivery.lifecycle import State
 from relay.delivery.lifting import lift
-from relay.delivery.pacing import Pacing
+from relay.delivery.turn import Turns
 from relay.directory.model import Account, Directory, Meaning, Server
 from relay.directory.routing import Routing
 from relay.store.messages import HoldRow, Leased, StoredMessage
@@ -31,7 +31,7 @@ class StoreQueueDesk:
         *,
         changed: Callable[[], None] = lambda: None,
         connections: Callable[[], Mapping[str, int]] = dict,
-        pacing: Pacing | None = None,
+        pacing: Turns | None = None,
     ) -> None:
         self._queue = queue
         self._routing = routing

@@ -53,6 +53,7 @@ class SignIn:
     async def _counted(self, name: str, peer: str, who: Callable[[], Awaitable[Actor | None]]) -> Actor | None:
         client = _client(peer)
         key = failure_key(client, name)
+        self._failures.limit = self._parts.settings.limits.login_failures
         self._check_bar(key)
         try:
             actor = await who()

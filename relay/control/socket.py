@@ -33,7 +33,7 @@ from relay.endpoint import LONGEST_SOCKET_PATH
 from relay.metrics import CONTENT_TYPE
 
 STATE_DIR_HEADER = "Relay-State-Dir"
-_MOST_BYTES = 1024 * 1024  # a request: an import of many passwords stays far below
+_MOST_BYTES = 8 * 1024 * 1024  # a request: `relay import` of twenty thousand senders has 5 MB
 _PROBE_SECONDS = 2
 
 
@@ -64,6 +64,7 @@ class ControlSocket:
 
     async def stop(self) -> None:
         """Answer what was asked, for at most a second, and remove the socket file."""
+        self._operations.end()
         await self._server.stop()
         with suppress(FileNotFoundError):
             if self.path.stat().st_ino == self._inode:

@@ -49,7 +49,7 @@ class Accounts:
     """
 
     def __init__(self, schedule: Schedule, rows: Iterable[HoldRow] = ()) -> None:
-        self._schedule = schedule
+        self.schedule = schedule
         self._holds = {_key_of(row): row for row in rows}
         self._stored = dict(self._holds)  # as the store had them when `follow` last saw it
         self._slow: dict[str, Slowness] = {}  # by whose limits count (`Server.scope`)
@@ -156,7 +156,7 @@ class Accounts:
             since=before.since if before else now,
             until=now + timedelta(seconds=rest) if rest else None,
             probes=probes,
-            next_probe=None if rest or key[2] else self._schedule.next_probe(now, probes),
+            next_probe=None if rest or key[2] else self.schedule.next_probe(now, probes),
             secret_version=secret_version,
         )
         self._holds[key] = row
@@ -175,7 +175,7 @@ class Accounts:
 
     def begin_probe(self, hold: HoldRow, now: datetime) -> HoldRow:
         """Count a probe that starts: the next is due after its pause, whatever becomes of this one."""
-        row = replace(hold, until=None, next_probe=self._schedule.next_probe(now, hold.probes))
+        row = replace(hold, until=None, next_probe=self.schedule.next_probe(now, hold.probes))
         self._holds[hold.server, hold.username, hold.address] = row
         self._probing.add(Account(hold.server, hold.username))
         return row

@@ -54,6 +54,11 @@ class Bookkeeper:
     chance: Callable[[], float] = random.random
     on_change: Callable[[], None] = field(default=lambda: None)
 
+    def adopt(self, schedule: Schedule) -> None:
+        """Judge by this schedule from now on."""
+        self.schedule = schedule
+        self.reporter = replace(self.reporter, schedule=schedule)
+
     def new_attempt(self, message: StoredMessage) -> Attempt:
         """Return the next attempt of a message, which begins now."""
         return Attempt(

@@ -1,6 +1,6 @@
-"""The dispatcher: finds out which waiting messages are due, and lets each account have its own worker for them.
+"""The dispatcher: finds out which waiting messages are due, and lets each account have its own carrier for them.
 
-A worker uses at most the connections its account may have, so one dead or slow account never delays another. One of
+A carrier uses at most the connections its account may have, so one dead or slow account never delays another. One of
 an account with a pace takes a message only when that may go, from each profile in turn. The store says what waits;
 nothing about single messages is kept here.
 """
@@ -12,6 +12,7 @@ from collections.abc import Collection, Mapping
 from contextlib import suppress
 from datetime import datetime
 from functools import partial
+from typing import Protocol
 
 from relay import log
 from relay.delivery.lateness import Lateness
@@ -26,26 +27,49 @@ from relay.store.messages import HoldRow, StoredMessage
 
 _LOOK_SECONDS = 1.0  # how often holds are looked at for new credentials, and the store for what commands wrote
 _REST = 2.0  # times as long as the last look
+_SHARE_SECONDS = 0.2  # how soon what other processes leave is used
 _TROUBLE_SECONDS = 5.0  # after a store that did not answer
+
+
+class Claims(Protocol):
+    """What this process may have of an account's connections (`relay.delivery.shares`)."""
+
+    def claims(self, scope: str, limit: int) -> int:
+        """Return how many messages may be under way at once, at least one."""
+
+    def expect(self, scope: str, limit: int, backlog: int) -> None:
+        """Say how many connections what waits on disk would use."""
+
+
+class Whole:
+    """There is no other process."""
+
+    def claims(self, scope: str, limit: int) -> int:  # noqa: ARG002
+        """All that the account may have."""
+        return limit
+
+    def expect(self, scope: str, limit: int, backlog: int) -> None:
+        """Nobody needs to know."""
 
 
 class Dispatcher:
     """One for a process. `run` goes on for ever; `wake` lets it look at once.
 
     `is_first`: of several processes over one store, one looks after what is held, and frees what a changed directory
-    lets go.
+    lets go. `claims` is what this one may have of the connections of each account.
     """
 
-    def __init__(self, postman: Postman, *, is_first: bool = True) -> None:
+    def __init__(self, postman: Postman, claims: Claims | None = None, *, is_first: bool = True) -> None:
         self._is_first = is_first
         self._postman = postman
+        self._claims = claims or Whole()
         self._office = postman.office
         self._queue = postman.queue
         self._accounts = postman.accounts
         self._lateness = Lateness(postman)
         self._wake = asyncio.Event()
-        self._workers: dict[Account, asyncio.Task[None]] = {}
-        self._profiles: dict[Account, deque[str | None]] = {}  # whose mail a worker has
+        self._carriers: dict[Account, asyncio.Task[None]] = {}
+        self._profiles: dict[Account, deque[str | None]] = {}  # whose mail a carrier has
         self._directory = self._office.routing().directory
         self._is_directory_new = True
         self._known_of: Directory | None = None
@@ -53,7 +77,7 @@ class Dispatcher:
         self._is_stopping = False
         self._seen_at = time.monotonic()
         postman.books.on_change = self._wake.set
-        postman.is_behind = self._workers.__contains__
+        postman.is_behind = self._carriers.__contains__
 
     def wake(self) -> None:
         """Look at once: a message was stored, a directory changed, a hold was lifted."""
@@ -94,8 +118,8 @@ class Dispatcher:
         """Start nothing more, and let what is under way end; the caller sets a limit."""
         self._is_stopping = True
         self._office.pacing.close()
-        if self._workers:
-            await asyncio.wait(set(self._workers.values()))
+        if self._carriers:
+            await asyncio.wait(set(self._carriers.values()))
         await self._lateness.stop()
 
     def directory_changed(self) -> None:
@@ -105,7 +129,7 @@ class Dispatcher:
         self.wake()
 
     async def _look(self) -> None:
-        """Lift what is over, then start a worker for each account with due mail that has none."""
+        """Lift what is over, then start a carrier for each account with due mail that has none."""
         for hold in self._accounts.holds() if self._is_first else ():
             self._seen_at = time.monotonic()  # a command that gives a secret may take seconds, for each of many
             await self._look_at(hold)
@@ -114,16 +138,16 @@ class Dispatcher:
         now = self._now()
         for account, profiles in self._by_account(await self._queue.due_times(), now).items():
             self._look_for_late(account, profiles)
-            if account in self._workers:
+            if account in self._carriers:
                 mine = self._profiles[account]
                 mine.extend(profile for profile in profiles if profile not in mine)
                 continue
             if not self._may_go_on(account) or not (self._is_first or self._accounts.hold_of(account) is None):
                 continue
             self._profiles[account] = deque(profiles)
-            worker = asyncio.create_task(self._work(account, self._profiles[account]))
-            self._workers[account] = worker
-            worker.add_done_callback(partial(self._end, account))
+            carrier = asyncio.create_task(self._work(account, self._profiles[account]))
+            self._carriers[account] = carrier
+            carrier.add_done_callback(partial(self._end, account))
 
     def _look_for_late(self, account: Account, profiles: Collection[str | None]) -> None:
         server = self._server(account)
@@ -164,7 +188,7 @@ class Dispatcher:
                 log.released(account=held_by, profile=profile, messages=freed)
 
     def _end(self, account: Account, _: asyncio.Task[None]) -> None:
-        self._workers.pop(account, None)
+        self._carriers.pop(account, None)
         self._profiles.pop(account, None)
         self.wake()
 
@@ -207,26 +231,27 @@ class Dispatcher:
             while self._may_go_on(account):
                 hold = self._accounts.hold_of(account)
                 is_probe = hold is not None and self._accounts.is_probing(account)
-                if hold is not None and not self._is_first:
-                    break
                 if hold is not None and not is_probe:
                     await self._hold_waiting(account, tuple(profiles), hold)
                     break
                 running = {attempt for attempt in running if not attempt.done()}
                 server = self._server(account)
-                limit = 1 if is_probe else self._connections(server, account)
+                connections = 1 if is_probe else self._connections(server, account)
+                limit = self._claims.claims(self._scope(server, account), connections)
                 begun = set[asyncio.Task[None]]()
                 if len(running) < limit and server is not None and is_limited(server):
                     begun = await self._begin_in_turn(server, account, profiles)
+                    self._expect(account, len(running | begun) + 1 if len(running | begun) >= limit else 0)
                 elif len(running) < limit:
-                    # As many as there are connections, and not one by one: each look into the store costs as much.
-                    ready.extend(await self._claim(profiles, limit) if not ready else ())
+                    ready.extend(() if ready else await self._claim_all(account, profiles, limit))
                     begun = self._begin(ready, limit - len(running))
                 running |= begun
                 if not running:
                     break
                 if not begun or len(running) >= limit:
-                    _, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+                    # Where others have connections, it may soon have more of them.
+                    pause = _SHARE_SECONDS if limit <= len(running) and limit < connections else None
+                    _, running = await asyncio.wait(running, timeout=pause, return_when=asyncio.FIRST_COMPLETED)
         except StoreError as error:
             log.broken(str(error))
             await asyncio.sleep(_TROUBLE_SECONDS)
@@ -235,10 +260,18 @@ class Dispatcher:
             log.broken("the mail of an account met a fault of ours", account=str(account), exc_info=True)
             await asyncio.sleep(_TROUBLE_SECONDS)
         finally:
+            self._expect(account, 0)
             for message in ready:
                 await self._postman.books.give_back(message, pause=0.0)
             if running:
                 await asyncio.wait(running)
+
+    async def _claim_all(self, account: Account, profiles: Collection[str | None], limit: int) -> list[StoredMessage]:
+        """Take as many as there are connections, and not one by one: each look into the store costs as much."""
+        claimed = await self._claim(profiles, limit)
+        connections = self._connections(self._server(account), account)
+        self._expect(account, connections if len(claimed) >= limit else 0)
+        return claimed
 
     def _begin(self, ready: deque[StoredMessage], most: int) -> set[asyncio.Task[None]]:
         some = [ready.popleft() for _ in range(min(most, len(ready)))]
@@ -285,6 +318,8 @@ class Dispatcher:
         return await self._queue.claim(tuple(profiles), count, self._now(), str(State.SENDING))
 
     async def _hold_waiting(self, account: Account, profiles: Collection[str | None], hold: HoldRow) -> None:
+        if not self._is_first:
+            return
         messages = await self._queue.hold_waiting(
             profiles,
             cause=Cause(str(account), hold.meaning, f"{hold.meaning}: {hold.reason}"),
@@ -297,11 +332,20 @@ class Dispatcher:
     def _connections(self, server: Server | None, account: Account) -> int:
         return self._accounts.connections(server, account) if server else 1
 
+    def _expect(self, account: Account, backlog: int) -> None:
+        """Say how many connections what waits for an account would use."""
+        if (server := self._server(account)) is not None:
+            self._claims.expect(server.scope(account), self._connections(server, account), backlog)
+
+    @staticmethod
+    def _scope(server: Server | None, account: Account) -> str:
+        return server.scope(account) if server else str(account)
+
     def _server(self, account: Account) -> Server | None:
         return self._office.routing().directory.servers.get(account.server)
 
     def _account_of(self, profile: str | None) -> Account:
-        """Return whose worker has the mail of a profile; one for all whose route is gone."""
+        """Return whose carrier has the mail of a profile; one for all whose route is gone."""
         directory = self._office.routing().directory
         found: Profile | None = directory.profile(profile) if profile is not None else None
         if profile is not None and found is None:

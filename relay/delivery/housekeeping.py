@@ -7,6 +7,7 @@ from pathlib import Path
 
 from relay import log
 from relay.delivery.bookkeeper import utc_now
+from relay.settings import Settings
 from relay.store.errors import StoreError
 from relay.store.queue import Queue
 from relay.store.space import free_space
@@ -39,10 +40,15 @@ class Housekeeping:
         self._queue = queue
         self._folder = folder
         self._free_floor = free_floor
-        self._keep = timedelta(seconds=keep_seconds)
+        self._keep_seconds = keep_seconds
         self._forget = forget
         self._is_first = is_first
         self._has_room = True
+
+    def adopt(self, settings: Settings) -> None:
+        """Work by these settings from now on."""
+        self._free_floor = settings.delivery.free_space
+        self._keep_seconds = settings.log.keep_messages
 
     @property
     def has_room(self) -> bool:
@@ -63,7 +69,7 @@ class Housekeeping:
                     await self._queue.renew_leases()
                 if self._is_first and loop.time() >= purge:
                     purge += _PURGE_EVERY
-                    await self._queue.purge(utc_now() - self._keep)
+                    await self._queue.purge(utc_now() - timedelta(seconds=self._keep_seconds))
                     await self._forget(utc_now())
                     await self._queue.shrink()
             except StoreError as error:

@@ -42,6 +42,9 @@ class Line:
         own = len(self._waiting.get(profile, ()))
         return sum(min(len(places), own + 1) if name != profile else own for name, places in self._waiting.items())
 
+    def __len__(self) -> int:
+        return sum(map(len, self._waiting.values()))
+
     @property
     def is_empty(self) -> bool:
         """Whether nobody waits."""

@@ -8,6 +8,7 @@ from relay.delivery import replies
 from relay.delivery.journey import Journey
 from relay.delivery.pacing import Pacing
 from relay.delivery.telling import Telling
+from relay.delivery.turn import Turns
 from relay.directory.client import Client
 from relay.directory.model import Meaning, Mode
 from relay.directory.routing import Route, Routing
@@ -17,6 +18,7 @@ from relay.mail.reply import Reply
 from relay.secrets.keeper import SecretKeeper
 from relay.secrets.secret import Secret, secret_ref
 from relay.secrets.sources import SecretDelayed, SecretUnavailable
+from relay.settings import Settings
 from relay.upstream.outcome import Outcome
 from relay.upstream.phase import Phase
 from relay.upstream.transfer import Ahead, Progress, Transfer
@@ -45,7 +47,7 @@ class Upstream(Protocol):
         """Begin to hand over a message that still arrives; None where it has to wait."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Office:
     """What every submission works with. `routing` returns the routing of the directory as it is now.
 
@@ -58,11 +60,18 @@ class Office:
     tell: Callable[[Journey], None]
     mismatch: Mismatch
     telling: Telling = field(default_factory=Telling)
-    pacing: Pacing = field(default_factory=Pacing)
+    pacing: Turns = field(default_factory=Pacing)
     profile_url: str = ""  # where an agent sets the email password; "" where no pages are served
     mode: Mode = Mode.AUTO
     patience: float = 15.0  # auto: seconds that a client waits
     direct_patience: float = 100.0  # seconds to our final dot: RFC 6409 section 5.3 wants an answer within 2 minutes
+
+    def adopt(self, settings: Settings) -> None:
+        """Work by these settings from now on."""
+        self.mismatch = Mismatch(settings.policy.from_mismatch)
+        self.profile_url = settings.web.public_url if settings.web.address else ""
+        self.mode = Mode(settings.delivery.mode)
+        self.patience = settings.delivery.patience
 
     def find_route(self, client: Client, sender: Address) -> Route:
         """Return the route of a sender for this client. Raises Refused."""

@@ -23,10 +23,14 @@ _BURST_SHARE = 15
 
 
 class Pace:
-    """The messages of one account. `begun`: when those of the last minute began, where an earlier run made some."""
+    """The messages of one account. `begun`: when those of the last minute began, where an earlier run made some.
 
-    def __init__(self, per_minute: int, begun: Iterable[float] = ()) -> None:
+    `window` is the stretch of time, in seconds, that holds no more than the limit.
+    """
+
+    def __init__(self, per_minute: int, begun: Iterable[float] = (), window: float = _WINDOW) -> None:
         self.per_minute = per_minute  # may be set anew at any time
+        self._window = window
         self._begun = deque(sorted(begun))
         self._under_way = 0
         self._even = -inf  # when the next would begin, if there were no burst
@@ -34,7 +38,7 @@ class Pace:
     @property
     def interval(self) -> float:
         """The even distance of two messages, in seconds."""
-        return _WINDOW / self.per_minute
+        return self._window / self.per_minute
 
     @property
     def burst(self) -> int:
@@ -50,7 +54,7 @@ class Pace:
             return max(now, even)
         if surplus >= len(self._begun):
             return inf
-        return max(now, even, self._begun[surplus] + _WINDOW)
+        return max(now, even, self._begun[surplus] + self._window)
 
     def let_go(self, now: float) -> None:
         """Count one more as under way; to be asked for with `next` before."""
@@ -67,6 +71,10 @@ class Pace:
         self._under_way -= 1
         self._even -= self.interval
 
+    def take_off(self) -> None:
+        """One that was let go counts in no window, as it is too long ago; what comes next minds the even distance."""
+        self._under_way -= 1
+
     def _forget(self, now: float) -> None:
-        while self._begun and self._begun[0] + _WINDOW <= now:
+        while self._begun and self._begun[0] + self._window <= now:
             self._begun.popleft()

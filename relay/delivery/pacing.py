@@ -38,6 +38,21 @@ def _many(number: int, what: str) -> str:
     return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
+def why(server: Server, account: Account, now: float, *, day: float, minute: float) -> str:
+    """Return in a sentence what a message waits for, by the seconds that the day and the minute take; "" for nothing.
+
+    `now` is in seconds since 1970.
+    """
+    who = f"waits for {server.scope(account)}"
+    if day > 0:
+        moment = datetime.fromtimestamp(now + day, UTC)
+        later = "" if moment.date() == datetime.fromtimestamp(now, UTC).date() else " tomorrow"
+        return f"{who}: {_many(server.recipients_per_day, 'recipient')} a day, next at {moment:%H:%M} UTC{later}"
+    if minute > 0:
+        return f"{who}: {_many(server.messages_per_minute, 'message')} a minute, next in {ceil(minute)} s"
+    return ""
+
+
 class Pacing:
     """One for a relay. `spent` is what an earlier run kept; `wall` counts seconds since 1970, `timer` any seconds."""
 
@@ -87,14 +102,8 @@ class Pacing:
 
     def reason(self, server: Server, account: Account) -> str:
         """Return in a sentence what the next message waits for; "" where it does not."""
-        who = f"waits for {server.scope(account)}"
-        if (seconds := self._day_seconds(server, account)) > 0:
-            moment = datetime.fromtimestamp(self._wall() + seconds, UTC)
-            day = "" if moment.date() == datetime.fromtimestamp(self._wall(), UTC).date() else " tomorrow"
-            return f"{who}: {_many(server.recipients_per_day, 'recipient')} a day, next at {moment:%H:%M} UTC{day}"
-        if (seconds := self._minute_seconds(server, account)) > 0:
-            return f"{who}: {_many(server.messages_per_minute, 'message')} a minute, next in {ceil(seconds)} s"
-        return ""
+        day, minute = self._day_seconds(server, account), self._minute_seconds(server, account)
+        return why(server, account, self._wall(), day=day, minute=minute)
 
     def disband(self) -> None:
         """Give nobody who waits a turn: limits have changed, let them ask again."""

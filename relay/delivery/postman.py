@@ -18,6 +18,7 @@ from relay.delivery.lifting import lift
 from relay.delivery.office import Office, Refused
 from relay.delivery.pacing import is_limited
 from relay.delivery.parcel import Handed, Parcel, header_of, pack, pinned_route
+from relay.delivery.schedule import Schedule
 from relay.delivery.sending import Sending
 from relay.delivery.turn import Turn
 from relay.delivery.verdict import begun, consequence_of, sending
@@ -29,6 +30,7 @@ from relay.mail.content import Content
 from relay.mail.identity import from_address
 from relay.mail.reply import Reply
 from relay.secrets.secret import Secret
+from relay.settings import Settings
 from relay.store.errors import StoreError
 from relay.store.messages import Fenced, HoldRow, NoContent, StoredMessage
 from relay.store.queue import Queue
@@ -50,6 +52,13 @@ class Postman:
     is_behind: Callable[[Account], bool] = field(default=lambda _: False)
     _following: set[asyncio.Task[None]] = field(default_factory=set)
     _sending: Sending = field(default_factory=Sending)
+
+    def adopt(self, settings: Settings) -> None:
+        """Work by these settings from now on; an attempt under way goes on as it began."""
+        schedule = Schedule.of(settings.delivery)
+        self.office.adopt(settings)
+        self.accounts.schedule = schedule
+        self.books.adopt(schedule)
 
     @property
     def queue(self) -> Queue:

@@ -28,20 +28,33 @@ class Unreached:
 
 
 class Reach:
-    """The servers that cannot be reached. Every other one can, or nobody has tried."""
+    """The servers that cannot be reached. Every other one can, or nobody has tried.
+
+    `on_change` is told what is known of a server now; None where it is reached again.
+    """
 
     def __init__(self) -> None:
         self._unreached: dict[str, Unreached] = {}
+        self.on_change: Callable[[str, Unreached | None], None] = lambda _server, _unreached: None
 
     def note(self, server: str, outcome: Outcome, clock: Callable[[], datetime]) -> None:
         """Take note of how an attempt at a server ended. Costs nothing where all is well."""
         failure = outcome.failure
         if failure is None or failure.phase not in BEFORE_LOGIN or failure.meaning is not Meaning.TEMPORARY:
-            self._unreached.pop(server, None)
+            if self._unreached.pop(server, None) is not None:
+                self.on_change(server, None)
             return
         before, now = self._unreached.get(server), clock()
         since, times = (before.since, before.times + 1) if before else (now, 1)
         self._unreached[server] = Unreached(server, since, now, times, failure.phase, failure.why)
+        self.on_change(server, self._unreached[server])
+
+    def follow(self, server: str, unreached: Unreached | None) -> None:
+        """Take over what another process came to know of a server."""
+        if unreached is None:
+            self._unreached.pop(server, None)
+        else:
+            self._unreached[server] = unreached
 
     def unreached(self, now: datetime) -> list[Unreached]:
         """Return those that were tried in vain of late, the one that is away longest first."""

@@ -67,7 +67,9 @@ class Spending:
         if self._keeper is None or not new:
             return
         try:
-            await self._keeper.spend([_spent(entry, count) for entry, count in new.items() if count], _forget())
+            await self._keeper.spend(
+                [_spent(entry, count) for entry, count in new.items() if count], counts_no_more(datetime.now(UTC))
+            )
         except StoreError as error:
             log.broken(str(error))
             self._new.update(new)
@@ -80,9 +82,8 @@ def _spent(entry: _Entry, count: int) -> Spent:
     return Spent(server=account.server, username=account.username, kind=str(kind), since=moment, count=count)
 
 
-def _forget() -> dict[str, datetime]:
-    """Return what counts no more: twice as long as it does, so that nothing hangs on a second."""
-    now = datetime.now(UTC)
+def counts_no_more(now: datetime) -> dict[str, datetime]:
+    """Return, by kind, what counts no more: twice as long as it does, so that nothing hangs on a second."""
     return {
         str(Kind.MESSAGE): now - timedelta(seconds=2 * MINUTE),
         str(Kind.RECIPIENT): now - timedelta(seconds=DAY + 2 * PIECE),

@@ -71,6 +71,7 @@ class Telling:
                 client=journey.client.name,
                 peer=journey.client.peer,
                 protocol=journey.arrival.protocol,
+                **(_route_facts(journey.route, journey.sender) if journey.route else {}),
                 reply=str(journey.reply),
                 seconds=round(journey.seconds, 3),
             )
@@ -84,6 +85,8 @@ class Telling:
         """An attempt ended now, well or not."""
         failure = outcome.first_failure
         self.metrics.attempted(failure.meaning if failure else "")
+        if failure is None:
+            self.metrics.protected_upstream(outcome.tls.version if outcome.tls else "")
         if log.is_detailed():
             message, attempt = tried.message, tried.attempt
             log.attempted(

@@ -2,6 +2,11 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import datetime
+from math import inf
+from typing import Protocol
+
+from relay.directory.model import Account, Server
 
 
 def _nothing() -> None:
@@ -50,3 +55,27 @@ class Turn:
             self.on_skip()
         if self.recipients > used:
             self.refund(self.recipients - used)
+
+
+class Turns(Protocol):
+    """Who gives turns: `relay.delivery.pacing`, and `relay.delivery.shared_pacing` where several processes send."""
+
+    async def turn(
+        self, server: Server, account: Account, profile: str | None, *, recipients: int = 1, within: float = inf
+    ) -> Turn | None:
+        """Wait for the turn of one message; None where the budget lacks that many recipients, or it takes longer."""
+
+    def room(self, server: Server, account: Account) -> float:
+        """Return how many recipients may still be sent to today; infinity where nobody counts."""
+
+    def next(self, server: Server, account: Account) -> datetime | None:
+        """Return when the next message may leave; None where one may now."""
+
+    def reason(self, server: Server, account: Account) -> str:
+        """Return in a sentence what the next message waits for; "" where it does not."""
+
+    def disband(self) -> None:
+        """Give nobody who waits a turn: limits have changed, let them ask again."""
+
+    def close(self) -> None:
+        """Let nobody wait any more."""

@@ -14,7 +14,7 @@ from typing import Annotated, Any, TypeAlias, get_args, get_origin, get_type_hin
 from relay.directory.client import GROUP
 from relay.directory.model import Application, Incoming, OAuthClient, Profile, ProfileKind, Script, Server
 from relay.directory.reading import name_fault
-from relay.schema import Size, keys_of, no_such, no_such_key, show
+from relay.schema import is_size, keys_of, no_such, no_such_key, show
 
 Document: TypeAlias = MutableMapping[str, Any]
 Editable: TypeAlias = type[Server | Profile | Application | Script]
@@ -108,7 +108,7 @@ def _parsed(hint: object, key: str, text: str) -> Any:
         if text.lower() not in _FLAGS:
             raise EditRefused(f"{key}: {show(text)} is neither true nor false", key)
         return _FLAGS[text.lower()]
-    if kind is int and not re.fullmatch(r"[0-9]+", text) and hint != Size:
+    if kind is int and not re.fullmatch(r"[0-9]+", text) and not is_size(hint):
         raise EditRefused(f"{key}: {show(text)} is not a whole number", key)
     if kind is int and text.isdecimal():
         return int(text)

@@ -34,7 +34,8 @@ class OnEdit(Protocol):
 class LiveDirectory:
     """One directory file in use. `LiveDirectory.open` makes one; `on_change` is told what took effect or why not.
 
-    `on_edit` may be set later; the first reading is no edit. `read` says how the file is read.
+    `on_edit` may be set later; the first reading is no edit. `read` says how the file is read. New `settings`
+    count from the next reading on.
     """
 
     def __init__(
@@ -44,7 +45,7 @@ class LiveDirectory:
         on_change: Callable[["LiveDirectory"], None],
         read: Callable[[DirectoryFile], Snapshot] = DirectoryFile.read,
     ) -> None:
-        self._settings = settings
+        self.settings = settings
         self._read = read
         self._settings_file = settings_file
         self._on_change = on_change
@@ -139,10 +140,10 @@ class LiveDirectory:
             self._on_change(self)
 
     def _check(self, directory: Directory) -> tuple[Fault, ...]:
-        return check_together(self._settings, directory, settings_file=self._settings_file)
+        return check_together(self.settings, directory, settings_file=self._settings_file)
 
     async def _use(self, snapshot: Snapshot) -> None:
-        unknown_sender = UnknownSender(self._settings.policy.unknown_sender)
+        unknown_sender = UnknownSender(self.settings.policy.unknown_sender)
         self._routing = await in_short_turns(Routing, snapshot.directory, unknown_sender)
         self.warnings = await in_short_turns(self._file.warnings, snapshot.directory)
         self._seen = snapshot.fingerprint

@@ -1,7 +1,7 @@
 """The directory's values: what directory.toml says, frozen and valid by type (DESIGN: servers, channels, agents).
 
-A field is declared once, here: its name, type and default are the schema of the file, of the commands and of the
-pages. What no type can say (references, uniqueness, one default) is in `rules`.
+A field is declared once, here: its name, type, default and meaning are the schema of the file, of the commands, of the
+pages and of the reference. What no type can say (references, uniqueness, one default) is in `rules`.
 """
 
 from collections.abc import Iterator, Mapping
@@ -19,6 +19,13 @@ from relay.schema import Size
 Flag: TypeAlias = Annotated[bool, Strict()]
 Count: TypeAlias = Annotated[int, Strict(), Ge(0)]
 Port: TypeAlias = Annotated[int, Strict(), Ge(1), Le(65535)]
+TypedPassword: TypeAlias = Annotated[
+    str, "The password itself works, with a warning; `relay secrets import` moves it to the vault."
+]
+PasswordSource: TypeAlias = Annotated[
+    str,
+    "Where the password comes from, if not from the vault: file:PATH, env:NAME, credential:NAME or command:LINE.",
+]
 
 # An unknown key is a fault; `rules` words it with a suggestion.
 _CONFIG: Mapping[str, Any] = MappingProxyType({"extra": "forbid"})
@@ -98,8 +105,8 @@ class AnswerRule:
 
     __pydantic_config__: ClassVar = _CONFIG
 
-    match: str
-    means: Meaning
+    match: Annotated[str, 'The words, found in "CODE TEXT" of an answer without case.']
+    means: Annotated[Meaning, "What such an answer means."]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,14 +115,17 @@ class OAuthClient:
 
     __pydantic_config__: ClassVar = _CONFIG
 
-    provider: Literal["microsoft", "google", "custom"]
-    client_id: str = ""
-    tenant: str = ""
-    flow: Literal["code", "device", "client_credentials"] = "code"
-    authorize_url: str = ""
-    token_url: str = ""
-    device_url: str = ""
-    scope: str = ""
+    provider: Annotated[
+        Literal["microsoft", "google", "custom"],
+        "Who gives the tokens; custom needs the addresses below, of the others they are known.",
+    ]
+    client_id: Annotated[str, "The id of the app that you registered there; nobody can log in without it."] = ""
+    tenant: Annotated[str, "The organisation there."] = ""
+    flow: Annotated[Literal["code", "device", "client_credentials"], "How the first token is got."] = "code"
+    authorize_url: Annotated[str, "Where a custom provider asks people."] = ""
+    token_url: Annotated[str, "Where a custom provider gives tokens."] = ""
+    device_url: Annotated[str, "Where a custom provider begins the device flow."] = ""
+    scope: Annotated[str, "What a custom provider is asked for."] = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,15 +134,22 @@ class Incoming:
 
     __pydantic_config__: ClassVar = _CONFIG
 
-    host: str
-    protocol: Literal["imap", "pop3"] = "imap"
-    security: Literal["none", "starttls", "tls"] = "tls"
-    port: Port | None = None
-    ca_file: str = ""
-    username: str = ""
-    watch_bounces: Flag = False
-    password: str = field(default="", repr=False)
-    password_from: str = ""
+    host: Annotated[str, "Its name or IP address."]
+    protocol: Annotated[Literal["imap", "pop3"], "How the mailbox is read."] = "imap"
+    security: Annotated[Literal["none", "starttls", "tls"], "How the connection is protected."] = "tls"
+    port: Annotated[
+        Port | None,
+        "Where to connect; left out, it follows protocol and security: 993 or 143 for imap, 995 or 110 for pop3.",
+    ] = None
+    ca_file: Annotated[
+        str, 'The PEM file of the authorities that its certificate may come from; "": those of the system.'
+    ] = ""
+    username: Annotated[str, 'As whom we log in; "": as whoever sends, or the address.'] = ""
+    watch_bounces: Annotated[
+        Flag, "Whether returned mail is looked for there, once a minute; it is shown with the message that came back."
+    ] = False
+    password: TypedPassword = field(default="", repr=False)
+    password_from: PasswordSource = ""
 
     @property
     def effective_port(self) -> int:
@@ -148,30 +165,48 @@ class Server:
     __pydantic_config__: ClassVar = _CONFIG
 
     name: str
-    host: str
-    security: Security = Security.STARTTLS
-    port: Port | None = None
-    auth: Auth = Auth.AUTO
-    username: str = ""
-    address: str = ""
-    internal: Flag = False
-    verify_tls: Flag = True
-    ca_file: str = ""
-    allow_plaintext_password: Flag = False
-    null_sender: Flag = True
-    chunking: Flag = False
-    max_connections: Annotated[int, Strict(), Ge(1)] = 4
-    max_messages_per_connection: Annotated[int, Strict(), Ge(1)] = 100
-    recipients_per_message: Count = 0
-    message_size: Size = 0
-    messages_per_minute: Count = 0
-    recipients_per_day: Count = 0
-    shared_limits: Flag = False
-    answers: tuple[AnswerRule, ...] = ()
-    oauth: OAuthClient | None = None
-    incoming: Incoming | None = None
-    password: str = field(default="", repr=False)
-    password_from: str = ""
+    host: Annotated[str, "Its name or IP address."]
+    security: Annotated[Security, "How the connection is protected."] = Security.STARTTLS
+    port: Annotated[
+        Port | None, "Where to connect; left out, it follows the security: 25 (none), 587 (starttls) or 465 (tls)."
+    ] = None
+    auth: Annotated[Auth, "How we log in; auto takes what the server offers."] = Auth.AUTO
+    username: Annotated[str, 'As whom we log in; none with auth = "none".'] = ""
+    address: Annotated[
+        str, "What mail of the server's own account leaves with; left out, its username, if that is an address."
+    ] = ""
+    internal: Annotated[
+        Flag, "Whether it is shared by all, so that no channel or agent may log in there with an account of its own."
+    ] = False
+    verify_tls: Annotated[Flag, "Whether its certificate is checked; false encrypts without knowing to whom."] = True
+    ca_file: Annotated[
+        str, 'The PEM file of the authorities that its certificate may come from; "": those of the system.'
+    ] = ""
+    allow_plaintext_password: Annotated[
+        Flag, "Whether plain, login and auto may send the password over security none to another machine."
+    ] = False
+    null_sender: Annotated[Flag, "Whether it takes MAIL FROM:<>; where not, reports leave from the identity."] = True
+    chunking: Annotated[
+        Flag, "Whether mail goes by BDAT where the server offers CHUNKING, which is less work for both sides."
+    ] = False
+    max_connections: Annotated[int, Strict(), Ge(1), "How many connections each account has at most."] = 4
+    max_messages_per_connection: Annotated[int, Strict(), Ge(1), "How many messages a connection carries at most."] = (
+        100
+    )
+    recipients_per_message: Annotated[
+        Count, "How many recipients a message has at most; more are split. 0: no limit."
+    ] = 0
+    message_size: Annotated[Size, "How large a message may be. 0: no limit but the server's own."] = 0
+    messages_per_minute: Annotated[Count, "How many messages an account sends in a minute. 0: no limit."] = 0
+    recipients_per_day: Annotated[Count, "To how many recipients an account sends in a day. 0: no limit."] = 0
+    shared_limits: Annotated[Flag, "Whether these limits count all accounts of the server together."] = False
+    answers: Annotated[tuple[AnswerRule, ...], "What answers of this server mean, before our own table is asked."] = ()
+    oauth: Annotated[OAuthClient | None, "The app that asks for tokens, for auth oauth2."] = None
+    incoming: Annotated[
+        Incoming | None, "The mailbox where mail for the address arrives: for round-trip tests and returned mail."
+    ] = None
+    password: TypedPassword = field(default="", repr=False)
+    password_from: PasswordSource = ""
 
     @property
     def effective_port(self) -> int:
@@ -196,17 +231,25 @@ class Profile:
     kind: ClassVar[ProfileKind]
 
     name: str
-    address: str
-    aliases: tuple[str, ...] = ()
-    server: str | None = None
-    override: Flag = False
-    username: str = ""
-    alias_identity: AliasIdentity = AliasIdentity.REWRITE
-    script: str | None = None
-    mode: Mode | None = None
-    incoming: Incoming | None = None
-    password: str = field(default="", repr=False)
-    password_from: str = ""
+    address: Annotated[str, "The address that mail leaves with."]
+    aliases: Annotated[tuple[str, ...], 'Other addresses; "@domain" stands for a whole domain.'] = ()
+    server: Annotated[str | None, "Through which server it sends; left out, default_server."] = None
+    override: Annotated[
+        Flag, "Whether it logs in with its own account and leaves with its own address, not the server's."
+    ] = False
+    username: Annotated[str, "As whom it logs in when it overrides; left out, its address."] = ""
+    alias_identity: Annotated[
+        AliasIdentity, "How mail from an alias leaves: rewrite (as the address) or keep (as the alias; needs override)."
+    ] = AliasIdentity.REWRITE
+    script: Annotated[
+        str | None, "Its header rules; a channel without any follows the script default, if there is one."
+    ] = None
+    mode: Annotated[Mode | None, "Its own delivery mode; left out, that of relay.toml."] = None
+    incoming: Annotated[
+        Incoming | None, "The mailbox where mail for the address arrives: for round-trip tests and returned mail."
+    ] = None
+    password: TypedPassword = field(default="", repr=False)
+    password_from: PasswordSource = ""
 
     @property
     def login_name(self) -> str:
@@ -227,12 +270,14 @@ class Agent(Profile):
 
     kind: ClassVar[ProfileKind] = ProfileKind.AGENT
 
-    full_name: str = ""
-    group: str = ""
-    role: str = ""
-    country: str = ""
-    language: str = ""
-    may_send_as: tuple[str, ...] = ()
+    full_name: Annotated[str, "The person's name."] = ""
+    group: Annotated[str, "The group of agents, for filters and may_send_as."] = ""
+    role: Annotated[str, "The person's role in the company, in any words."] = ""
+    country: Annotated[str, "The person's country."] = ""
+    language: Annotated[str, "The person's language."] = ""
+    may_send_as: Annotated[
+        tuple[str, ...], 'As whom else the login may send: names, "group:NAME", or "*" for all.'
+    ] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -242,7 +287,7 @@ class Application:
     __pydantic_config__: ClassVar = _CONFIG
 
     name: str
-    may_send_as: tuple[str, ...] = ()
+    may_send_as: Annotated[tuple[str, ...], 'As whom the login may send: names, "group:NAME", or "*" for all.'] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -252,8 +297,10 @@ class Script:
     __pydantic_config__: ClassVar = _CONFIG
 
     name: str
-    set_headers: Mapping[str, str] = field(default_factory=dict)
-    remove_headers: tuple[str, ...] = ()
+    set_headers: Annotated[Mapping[str, str], "Header fields to set; they replace those of the message."] = field(
+        default_factory=dict
+    )
+    remove_headers: Annotated[tuple[str, ...], "Header fields to remove."] = ()
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -271,7 +318,9 @@ class Account:
 class Directory:
     """The whole directory. Every reference in it is good: `rules` made sure before it exists."""
 
-    default_server: str | None = None
+    default_server: Annotated[
+        str | None, "The server of all channels and agents that choose none; needed as soon as there is a server."
+    ] = None
     servers: Mapping[str, Server] = field(default_factory=dict)
     channels: Mapping[str, Channel] = field(default_factory=dict)
     agents: Mapping[str, Agent] = field(default_factory=dict)

@@ -4,6 +4,7 @@ A preset only writes keys of [servers.NAME]: afterwards the file says what is in
 that there was a preset. What the person gives wins over it.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
@@ -81,5 +82,14 @@ def preset(name: str) -> Preset:
     """Return the preset of one provider. Raises EditRefused with a suggestion."""
     known = presets()
     if name not in known:
-        raise EditRefused(no_such("provider", name, known) + "; see relay provider list")
+        meant = next((each.name for each in known.values() if _is_called(each, name)), None)
+        sentence = no_such("provider", name, [meant] if meant else known)
+        sentence += "" if not meant or "did you mean" in sentence else f"; did you mean '{meant}'?"
+        raise EditRefused(sentence + "; see relay provider list")
     return known[name]
+
+
+def _is_called(found: Preset, name: str) -> bool:
+    """Whether a provider is known by this name too: "gmail", "office365"."""
+    words = re.findall(r"\w+", f"{found.title} {found.host}".lower())
+    return len(name) > 2 and name.lower() in words

@@ -93,6 +93,12 @@ class Connection(SMTP, ABC):
         self._is_protected = True
         self._wire.connect(protected)
 
+    @property
+    def tls_version(self) -> str:
+        """Which TLS protects the connection ("TLSv1.3"); "" where none does."""
+        protection = self.transport.get_extra_info("ssl_object") if self.transport is not None else None
+        return str(protection.version()) if protection is not None else ""
+
     def unread(self) -> bytes:
         """Stop reading, and return what has come. Only `begin_tls` may follow. Raises ClientLeft."""
         self.pause()

@@ -39,10 +39,13 @@ class Member(Protocol):
 
 
 class Crowd:
-    """The open sessions of all listeners. `elsewhere`: those of other processes."""
+    """The open sessions of all listeners. `elsewhere`: those of other processes.
+
+    New limits count for who comes from then on.
+    """
 
     def __init__(self, limits: Limits, elsewhere: Elsewhere | None = None) -> None:
-        self._limits = limits
+        self.limits = limits
         self._elsewhere = elsewhere or Nowhere()
         self._sessions: dict[Member, str] = {}  # with the peer that each is counted for, "" as long as nobody knows
         self._per_peer: Counter[str] = Counter()
@@ -60,14 +63,14 @@ class Crowd:
         """Let a connection in, or return the reply that turns it away. Whoever was let in leaves by `leave`."""
         if self._is_stopping:
             return replies.STOPPING
-        if len(self._sessions) + self._elsewhere.connections >= self._limits.connections:
+        if len(self._sessions) + self._elsewhere.connections >= self.limits.connections:
             return replies.TOO_MANY_CONNECTIONS
         self._sessions[session] = ""
         return None
 
     def recognize(self, session: Member, client: Client) -> Reply | None:
         """Count a session that was let in for its client, or return the reply that turns it away."""
-        limit = self._limits.connections_per_client
+        limit = self.limits.connections_per_client
         if not client.is_trusted and self._per_peer[client.peer] + self._elsewhere.of(client.peer) >= limit:
             return replies.TOO_MANY_OF_CLIENT
         self._sessions[session] = client.peer

@@ -15,7 +15,7 @@ _MOST_DOUBLINGS = 3
 
 
 class LoginFailures:
-    """The bad logins of the last five minutes, by key. Pure but for the clock.
+    """The bad logins of the last five minutes, by key. Pure but for the clock. The limit may be set anew.
 
     Where a relay has several processes, `tell` tells the others of each change (a key, and whether it failed), and
     `heard` takes in what they tell: who guesses passwords has as many attempts as with one.
@@ -29,7 +29,7 @@ class LoginFailures:
         clock: Callable[[], float] = time.monotonic,
         tell: Callable[[str, bool], None] = lambda _key, _is_failure: None,
     ) -> None:
-        self._limit = limit
+        self.limit = limit
         self._clock = clock
         self._tell = tell
         # For each key the times of its newest failures, at most `limit`; keys in the order of the newest.
@@ -37,7 +37,7 @@ class LoginFailures:
 
     def is_barred(self, key: str) -> bool:
         """Whether so many logins failed from there that no more are looked at now."""
-        return self._count(key) >= self._limit
+        return self._count(key) >= self.limit
 
     def add(self, key: str) -> int:
         """Take note of one failure; return how many there are now."""
@@ -57,7 +57,7 @@ class LoginFailures:
             self._times.pop(key, None)
 
     def _add(self, key: str) -> int:
-        self._times.setdefault(key, deque(maxlen=self._limit)).append(self._clock())
+        self._times[key] = deque((*self._times.get(key, ()), self._clock()), maxlen=self.limit)
         self._times.move_to_end(key)
         while len(self._times) > MOST_KEYS:
             self._times.popitem(last=False)

@@ -1,5 +1,6 @@
 """submit.sock: the relay's own unix socket, where the users of this machine hand over (`relay sendmail`)."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv6Address
 
@@ -11,17 +12,19 @@ _LOOPBACK = (IPv4Address("127.0.0.1"), IPv6Address("::1"))
 _ROOT = 0
 
 
-def own_socket(settings: Settings, own_uid: int, passed: PassedSockets | None = None) -> Listener | None:
-    """Return the listener on submit.sock; None where a [[listener]] has this path, with rules of its own.
+def places_of(settings: Settings, passed: PassedSockets | None = None) -> Mapping[str, tuple[str, ...]]:
+    """Return the addresses of each listener by its name. An fd:NAME is what systemd `passed` and nobody took yet."""
+    passed = passed or PassedSockets()
+    return {listener.name: passed.addresses(listener.endpoint) for listener in settings.listeners}
 
-    An fd:NAME is what systemd `passed` under this name.
+
+def own_socket(settings: Settings, own_uid: int, places: Mapping[str, tuple[str, ...]]) -> Listener | None:
+    """Return the listener on submit.sock; None where a [[listener]] has this path, with rules of its own.
 
     A user of this machine may do there what it may do over loopback at the first listener that trusts loopback.
     Where none does, root and the relay's own user may send as anybody, and everybody else needs a login.
     """
     address = str(UnixAddress(settings.submit_socket))
-    passed = passed or PassedSockets()
-    places = {listener.name: passed.addresses(listener.endpoint) for listener in settings.listeners}
     if any(address in addresses for addresses in places.values()):
         return None
     own = Listener(name="submit", address=address)

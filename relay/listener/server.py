@@ -2,6 +2,7 @@
 
 import socket
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -47,11 +48,12 @@ class Listeners:
         together: Together | None = None,
     ) -> None:
         self._listeners = tuple(listeners)
-        self._certificate = certificate
+        self._entrances: list[Entrance] = []  # in the order of the listeners
         tolerance = tolerance or Tolerance()
         telling = telling or DoorTelling()
         together = together or Together(Nowhere(), LoginFailures(limits.login_failures))
         self._crowd = Crowd(limits, together.elsewhere)
+        self._failures = together.failures
         self._house = House(
             desk=desk,
             login_desk=LoginDesk(logins, together.failures, telling, tolerance.login_pause),
@@ -65,6 +67,17 @@ class Listeners:
         )
         self._doorways: list[Doorway] = []
         self._socket_files: list[tuple[Path, int]] = []
+        self._certificate = certificate
+
+    def adopt(self, listeners: Sequence[Listener], limits: Limits, certificate: LiveCertificate | None) -> None:
+        """Receive whoever comes from now on by these rules. Sessions that are open end as they began.
+
+        The listeners are the same as before, in the same order: no address is opened or closed.
+        """
+        self._listeners, self._certificate = tuple(listeners), certificate
+        self._crowd.limits, self._failures.limit = limits, limits.login_failures
+        self._house = replace(self._house, limits=limits)
+        self._entrances = [self._entrance(listener) for listener in listeners[: len(self._entrances)]]
 
     async def open(self, passed: PassedSockets | None = None) -> None:
         """Open every address that systemd did not open for us, or none.
@@ -110,8 +123,9 @@ class Listeners:
         await self._crowd.stop(patience)
 
     async def _open(self, listener: Listener, passed: Sequence[socket.socket]) -> None:
-        endpoint, entrance = listener.endpoint, self._entrance(listener)
-        new_session = partial(Session, self._house, entrance)
+        endpoint = listener.endpoint
+        new_session = partial(self._new_session, len(self._entrances))
+        self._entrances.append(self._entrance(listener))
         for sock in passed:
             doorway = Doorway(listener.name, new_session)
             doorway.server = await serve(sock, doorway)
@@ -122,6 +136,9 @@ class Listeners:
             self._doorways.append(doorway)
             if isinstance(endpoint, UnixAddress):
                 self._socket_files.append((endpoint.path, endpoint.path.stat().st_ino))
+
+    def _new_session(self, number: int) -> Session:
+        return Session(self._house, self._entrances[number])
 
     def _entrance(self, listener: Listener) -> Entrance:
         if listener.security == "none":

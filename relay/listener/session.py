@@ -176,8 +176,9 @@ class Session(Connection):
         try:
             await self.begin_tls(self._entrance.certificate.context(), unread)
         except TlsFailed as failure:
-            self._telling.refused(self._client.name, "TLS", replies.NO_TLS, reason=str(failure))
+            self._telling.unprotected(self._client.name, str(failure))
             return False
+        self._telling.protected(self.tls_version)
         return True
 
     def _begin_dialog(self) -> None:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from relay import log
+from relay.listener import replies
 from relay.mail.reply import Reply
 from relay.metrics import Metrics
 
@@ -16,6 +17,15 @@ class DoorTelling:
     def connected(self) -> None:
         """A client connected. No line of the log: what it does has one."""
         self.metrics.connected()
+
+    def protected(self, version: str) -> None:
+        """A connection is under TLS from now on. No line of the log: what the client does has one."""
+        self.metrics.protected(version)
+
+    def unprotected(self, client: str, reason: str) -> None:
+        """A connection was to be put under TLS, and is gone."""
+        self.metrics.tls_failed()
+        self.refused(client, "TLS", replies.NO_TLS, reason=reason)
 
     def refused(self, client: str, at: str, reply: Reply, **facts: str | None) -> None:
         """A connection, command or message was refused. `at` is the verb, or the step where there is none."""

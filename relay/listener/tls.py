@@ -1,6 +1,7 @@
 """The certificate in effect: read anew when its files change, for whoever connects from then on."""
 
 import ssl
+from datetime import datetime
 
 from relay import log
 from relay.certificate import CertificateFault, CertificateFiles
@@ -12,7 +13,17 @@ class LiveCertificate:
     def __init__(self, files: CertificateFiles) -> None:
         self._files = files
         self._mark = files.mark
-        self._context, self.warnings = files.load()
+        self._loaded = files.load()
+
+    @property
+    def warnings(self) -> tuple[tuple[str, str], ...]:
+        """What a person should know of the pair in effect, as (key, sentence)."""
+        return self._loaded.warnings
+
+    @property
+    def expires(self) -> datetime:
+        """When the pair in effect expires."""
+        return self._loaded.expires
 
     def context(self) -> ssl.SSLContext:
         """Return the pair as the files hold it now, or the last good one; the log hears of each change once."""
@@ -20,11 +31,11 @@ class LiveCertificate:
         if mark != self._mark:
             self._mark = mark
             self._reload()
-        return self._context
+        return self._loaded.context
 
     def _reload(self) -> None:
         try:
-            self._context, self.warnings = self._files.load()
+            self._loaded = self._files.load()
         except CertificateFault as fault:
             log.broken("the new certificate cannot be used; the one before stays in effect", fault=str(fault))
             return

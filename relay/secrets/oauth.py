@@ -14,6 +14,7 @@ import random
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Protocol
 
 from relay import log
 from relay.secrets.oauth_account import TokenAccount, TokenState, Trouble, state_of
@@ -37,20 +38,33 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
+class Elsewhere(Protocol):
+    """Another process over the same vault, which alone asks the providers."""
+
+    async def renew(self, owner: str, version: str) -> None:
+        """Let it renew the tokens of an owner, where those in the vault have this version still. Raises as `secret`."""
+
+
 class Tokens:
-    """The tokens of all accounts. `renews_ahead` is for a service; close it then. Refs are those with a `token`."""
+    """The tokens of all accounts. `renews_ahead` is for a service; close it then. Refs are those with a `token`.
+
+    Where several processes hand over mail, those that are not the first have one `elsewhere` that renews for them:
+    a provider may take a refresh token that is used twice for a stolen one.
+    """
 
     def __init__(
         self,
         vault: Vault,
         *,
         renews_ahead: bool = False,
+        elsewhere: Elsewhere | None = None,
         provider: Provider | None = None,
         clock: Callable[[], datetime] = utc_now,
         chance: Callable[[], float] = random.random,
     ) -> None:
         self._vault = vault
         self._renews_ahead = renews_ahead
+        self._elsewhere = elsewhere
         self._provider = provider
         self._clock = clock
         self._chance = chance
@@ -105,6 +119,15 @@ class Tokens:
             await self._vault.put(ref.owner, record.as_text)
         self._keep_fresh(account)
         return record
+
+    async def renew_for(self, ref: SecretRef, version: str) -> None:
+        """Renew for another process, unless somebody did since it saw a token of this version. Raises as `secret`."""
+        account = self._account(ref)
+        record = await self._record(account, latest=True)
+        is_good = record is not None and record.is_usable(self._clock()) and self._token_version(record) != version
+        # What is not in the vault yet the other process would not find.
+        if not is_good or account.unsaved is not None:
+            await self._renewed(account)
 
     def watch(self, refs: Iterable[SecretRef]) -> None:
         """Renew the tokens of these accounts ahead, where they have any, and those of no others."""
@@ -205,6 +228,8 @@ class Tokens:
         return await asyncio.shield(account.renewing)
 
     async def _renew(self, account: TokenAccount) -> TokenRecord:
+        if self._elsewhere is not None:
+            return await self._renew_elsewhere(account, self._elsewhere)
         before = await self._record(account, latest=True)
         id_ = before.id if before else await self._own_id(account)
         version = await self._version(account, id_)
@@ -222,6 +247,17 @@ class Tokens:
         record = await self._save(account, before, fresh)
         account.trouble = None
         return record
+
+    async def _renew_elsewhere(self, account: TokenAccount, elsewhere: Elsewhere) -> TokenRecord:
+        before = await self._record(account)
+        await elsewhere.renew(account.ref.owner, self._token_version(before) if before else "")
+        record = await self._record(account, latest=True)
+        if record is None:
+            raise SecretUnavailable("the account is authorized no more")
+        return record
+
+    def _token_version(self, record: TokenRecord) -> str:
+        return self._vault.secret_of(record.access_token).version
 
     def _check_trouble(self, account: TokenAccount, version: str) -> None:
         trouble = account.trouble

@@ -53,6 +53,12 @@ class Backend(Protocol):
         Raises StoreError where the database is none that can be used.
         """
 
+    def keep_copy(self, revision: str) -> None:
+        """Keep what is there, whose schema is `revision`, before it is migrated. Raises StoreError."""
+
+    def way_back(self) -> str:
+        """Say how a person puts back what was kept before a migration."""
+
     def check(self) -> None:
         """Look for damage. Raises StoreCorrupt."""
 

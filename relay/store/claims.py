@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import (
     BigInteger,
+    ColumnElement,
     Connection,
     Select,
     and_,
@@ -15,6 +16,7 @@ from sqlalchemy import (
     func,
     or_,
     select,
+    true,
     type_coerce,
     union_all,
     update,
@@ -51,6 +53,14 @@ class Living(NamedTuple):
 
 
 NOBODY = Living()
+
+
+def is_dead(owner: ColumnElement[Any], living: Living) -> ColumnElement[bool]:
+    """Whether an owner, who is not us, cannot be alive."""
+    if not living.run:
+        return true()
+    is_beside_us = owner.startswith(living.run, autoescape=True)
+    return or_(~is_beside_us, owner.startswith(living.place, autoescape=True))
 
 
 def due_ids(connection: Connection, profiles: Collection[str | None], limit: int, now: datetime) -> list[str]:
@@ -114,10 +124,7 @@ def take_over(
     that are nobody's where they are ours.
     """
     owner = messages.c.lease_owner
-    left = [owner != lease.owner]
-    if living.run:
-        is_beside_us = owner.startswith(living.run, autoescape=True)
-        left.append(or_(~is_beside_us, owner.startswith(living.place, autoescape=True)))
+    left = [owner != lease.owner, is_dead(owner, living)]
     if expired is not None:
         left.append(messages.c.lease_until <= expired)
     lost = and_(*left)

@@ -159,7 +159,7 @@ class _Undone(Exception):
 
 async def open_database(place: Path | Backend) -> Database:
     """Open the store at `place`, a file of SQLite or another database: made if missing, brought to this version's
-    schema if older.
+    schema if older. Of an older file a copy is kept beside it (`relay.store.snapshot`).
 
     Raises StoreError: others could open it, it is damaged, locked, made by a newer relay, or cannot be opened.
     """
@@ -180,6 +180,6 @@ def _upgrade(backend: Backend) -> None:
     try:
         with backend.named_faults(), engine.begin() as connection:
             backend.take_schema(connection)
-            upgrade(connection, backend.name)
+            upgrade(connection, backend)
     finally:
         engine.dispose()

@@ -129,6 +129,13 @@ class PostgresDatabase:
             )
         connection.execute(_lock(_SCHEMA_LOCK))
 
+    def keep_copy(self, revision: str) -> None:
+        """Nothing: to copy a database is the business of who looks after it, and a migration is one transaction."""
+
+    def way_back(self) -> str:
+        """Say how to come back to before a migration."""
+        return "put back a dump from before it"
+
     def check(self) -> None:
         """Nothing: PostgreSQL looks after its own files, and says so where one is damaged."""
 

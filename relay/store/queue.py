@@ -16,9 +16,9 @@ from typing import Protocol, TypeVar
 from sqlalchemy import Connection
 
 from relay.mail.body import InMemory, NewBody
-from relay.store import budgets, claims, entries, holds, purging, returns, settling
+from relay.store import budgets, claims, entries, holds, purging, returns, settling, shares
 from relay.store.backend import Moment
-from relay.store.budgets import Spent
+from relay.store.budgets import Purpose, Spent, Taken, TakeRule
 from relay.store.claims import Late, Lease
 from relay.store.database import Database, Job
 from relay.store.errors import StoreError
@@ -26,10 +26,12 @@ from relay.store.holds import Cause
 from relay.store.messages import Attempt, Change, HoldRow, NewMessage, ReturnRow, Settlement, StoredMessage
 from relay.store.reading import QueueReader
 from relay.store.settling import Begun, Dotted
+from relay.store.shares import D, Rule
 from relay.store.writer import Writer
 
 T = TypeVar("T")
 TakenBack = tuple[StoredMessage, Attempt | None]
+Took = TypeVar("Took", bound=Taken)
 
 
 class BatchJob(Protocol):
@@ -41,6 +43,8 @@ class BatchJob(Protocol):
 
 # Messages that one transaction changes where there may be very many.
 _BATCH = 500
+# What a process has of an account's connections is somebody else's so long after it was last heard of.
+_SHARE_SECONDS = 120.0
 # Of 4 KiB, and as many as one transaction gives back to the disk.
 _PAGES = 2000
 
@@ -282,6 +286,36 @@ class Queue(QueueReader):
         """Add to what is kept, all or none, and drop what began before the moment that `forget` names for its kind."""
         await self._write(lambda c: budgets.add_spent(c, spent, forget))
 
+    async def spent_for(self, purpose: Purpose) -> list[tuple[datetime, int]]:
+        """Return what counts for a purpose: when it was spent, and how many, in the order of time."""
+        return await self._database.read(lambda c: budgets.spent_for(c, purpose))
+
+    async def take(self, purpose: Purpose, rule: TakeRule[Took]) -> Took:
+        """Take as many as a rule makes of what all processes have spent, and of the moment; return what it says."""
+        return await self._write_alone(lambda c: budgets.take(c, purpose, rule, self._clock()))
+
+    # What each process has of the connections of accounts
+
+    async def adjust_shares(self, rules: Mapping[str, Rule[D]]) -> dict[str, D]:
+        """Look at what others have of some scopes, and write for each what its rule makes of it; return that."""
+        return await self._write_alone(lambda c: shares.adjust(c, rules, self._share_lease(), self._clock()))
+
+    async def lacking_shares(self) -> frozenset[str]:
+        """Return the scopes of which some process has less than it wants."""
+        return await self._database.read(lambda c: shares.lacking(c, self._clock()))
+
+    async def renew_shares(self) -> int:
+        """Hold all our shares for longer, to be called before half of 2 minutes is over; return how many there are."""
+        return await self._write_alone(lambda c: shares.renew(c, self._share_lease(), self._clock()))
+
+    async def drop_shares(self, owner: str | None = None) -> None:
+        """Free what we have, or a process that has ended."""
+        await self._write_alone(lambda c: shares.drop(c, owner or self._owner))
+
+    async def drop_dead_shares(self) -> None:
+        """Free what those have who cannot be alive beside us."""
+        await self._write_alone(lambda c: shares.drop_dead(c, self._owner, self._living))
+
     async def _take(self, ids: Sequence[str], state: str, due: datetime | None) -> list[StoredMessage]:
         with self._doubting(ids):
             return await self._write(lambda c: claims.take(c, ids, self._new_lease(), state, due))
@@ -325,6 +359,9 @@ class Queue(QueueReader):
     async def _write(self, job: Job[T]) -> T:
         return await self._writer.run(job)
 
+    async def _write_alone(self, job: Job[T]) -> T:
+        return await self._writer.run(job, is_alone=True)
+
     async def _in_batches(self, job: BatchJob, limit: int | None = None) -> int:
         """Repeat a job that changes at most as many messages as it is told, so that nobody waits long for its turn."""
         done = 0
@@ -335,6 +372,9 @@ class Queue(QueueReader):
             if changed < most:
                 break
         return done
+
+    def _share_lease(self) -> Lease:
+        return Lease(self._owner, self._clock() + timedelta(seconds=_SHARE_SECONDS))
 
     def _new_lease(self) -> Lease:
         return Lease(self._owner, self._database.after(self._lease, self._clock()))

@@ -11,9 +11,10 @@ from functools import partial
 from relay.mail.address import Address
 from relay.mail.body import NewBody
 from relay.mail.content import Content
-from relay.store import claims, contents, history, statistics
+from relay.store import claims, contents, following, history, statistics
 from relay.store.contents import Piece
 from relay.store.database import Database
+from relay.store.following import Look
 from relay.store.history import Place, Wanted
 from relay.store.messages import Attempt, StoredMessage
 from relay.store.searching import Found, Seeking
@@ -93,6 +94,14 @@ class QueueReader:
         wanted = Wanted(sender, to, since, state, message_id)
         return await self._database.read(lambda c: history.search(c, wanted, limit, after))
 
+    async def look(self, since: datetime, most: int) -> Look:
+        """Return the states of the newest `most` that wait, and of the last `most` that were over since a moment."""
+        return await self._database.read(lambda c: following.look(c, since, most))
+
+    async def among(self, wanted: Wanted, ids: Collection[str]) -> list[StoredMessage]:
+        """Return those of these messages that are asked for (by what an index answers), the oldest first."""
+        return await self._database.read(lambda c: following.messages_among(c, wanted, ids))
+
     async def find(
         self, wanted: Wanted, *, limit: int, after: Place | None = None, is_waiting: bool = False, seconds: float = 1.0
     ) -> Found:
@@ -116,6 +125,10 @@ class QueueReader:
     ) -> list[Counted]:
         """Return how many messages in each of these states came in each step of a time."""
         return await self._database.read(lambda c: statistics.counts_over_time(c, states, since, until, step))
+
+    async def oldest_by_state(self, states: Collection[str]) -> Mapping[str, datetime]:
+        """Return when the oldest message in each of these states came; a state without any lacks."""
+        return await self._database.read(lambda c: statistics.oldest(c, states))
 
     async def has_any(self, state: str) -> bool:
         """Tell whether there is a message in a state, the history included."""

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from sqlalchemy import Column, Connection, MetaData, PrimaryKeyConstraint, String, Table, insert, inspect, text
 
+from relay.store.backend import Backend
 from relay.store.errors import StoreCorrupt, StoreNewer
 from relay.store.tables import HEAD, metadata
 
@@ -25,19 +26,21 @@ def is_current(connection: Connection) -> bool:
     return _revision(connection) == HEAD
 
 
-def upgrade(connection: Connection, name: str) -> None:
-    """Bring the schema to HEAD in the transaction that is open on `connection`.
+def upgrade(connection: Connection, backend: Backend) -> None:
+    """Bring the schema to HEAD in the transaction that is open on `connection`, and keep a copy of what was there.
 
-    `name` is what people call the store. Raises StoreNewer for a schema that this version does not know, StoreCorrupt
-    for a database of something else.
+    The transaction keeps other writers away, so that the copy is what is migrated. Raises StoreNewer for a schema that
+    this version does not know, StoreCorrupt for a database of something else.
     """
     revision = _revision(connection)
     if revision == HEAD:  # another process was faster
         return
     if revision is not None:
-        _migrate(connection, revision, name)
+        _migrate(connection, revision, backend)
     elif inspect(connection).get_table_names():
-        raise StoreCorrupt(f"the store {name} is a database of another program; move it away, or name another store")
+        raise StoreCorrupt(
+            f"the store {backend.name} is a database of another program; move it away, or name another store"
+        )
     else:
         _make(connection)
 
@@ -48,7 +51,7 @@ def _make(connection: Connection) -> None:
     connection.execute(insert(_VERSION).values(version_num=HEAD))
 
 
-def _migrate(connection: Connection, revision: str, name: str) -> None:
+def _migrate(connection: Connection, revision: str, backend: Backend) -> None:
     from alembic import command  # noqa: PLC0415 - see above
     from alembic.config import Config  # noqa: PLC0415
     from alembic.script import ScriptDirectory  # noqa: PLC0415
@@ -60,9 +63,10 @@ def _migrate(connection: Connection, revision: str, name: str) -> None:
     known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
     if revision not in known:
         raise StoreNewer(
-            f"the store {name} was made by a newer relay (schema {revision}, and this one knows {HEAD}); "
-            "run that version again, or put back a backup from before it"
+            f"the store {backend.name} was made by a newer relay (schema {revision}, and this one knows {HEAD}); "
+            f"run that version again, or stop relay and {backend.way_back()}"
         )
+    backend.keep_copy(revision)
     command.upgrade(config, "head")
 
 

@@ -1,13 +1,18 @@
-"""A whole copy of a store, taken while others write to it."""
+"""A whole copy of a store, taken while others write to it; and the one that is kept of a store before a migration."""
 
 import contextlib
+import glob
+import os
 import sqlite3
 from pathlib import Path
 
-from relay.store.errors import damaged, named_faults
-from relay.store.sqlite import find_damage
+from relay.private import create_private, sync_folder
+from relay.store.damage import find_damage
+from relay.store.errors import StoreError, damaged, named_faults
 
 _BUSY_SECONDS = 10.0
+# What every file of SQLite begins with: https://www.sqlite.org/fileformat.html, section 1.3.
+_MAGIC = b"SQLite format 3\0"
 
 
 def take_snapshot(path: Path, target: Path) -> None:
@@ -25,3 +30,42 @@ def check_snapshot(path: Path) -> None:
         found = find_damage(path)
     if found:
         raise damaged(path, found)
+
+
+def is_store(path: Path) -> bool:
+    """Whether a file is a bare database, such as the copy that was kept. Raises OSError."""
+    with path.open("rb") as file:
+        return file.read(len(_MAGIC)) == _MAGIC
+
+
+def keep_copy(path: Path, revision: str) -> Path:
+    """Keep a copy of a store with the schema `revision` beside it, in place of those kept before; return where it is.
+
+    It is durable when this returns. Raises StoreError: without the copy nothing should be changed.
+    """
+    copy = path.with_name(f"{path.name}.schema-{revision}.old")
+    unfinished = copy.with_name(f"{copy.name}.tmp")
+    try:
+        unfinished.unlink(missing_ok=True)
+        descriptor = create_private(unfinished)
+        try:
+            take_snapshot(path, unfinished)
+            os.fsync(descriptor)  # VACUUM INTO does not
+            unfinished.replace(copy)
+        finally:
+            os.close(descriptor)
+            unfinished.unlink(missing_ok=True)
+        sync_folder(path.parent)
+        for other in kept_copies(path):
+            if other != copy:
+                other.unlink()
+    except OSError as error:
+        raise StoreError(
+            f"the copy {copy} cannot be made: {error.strerror}; make that possible, and start again"
+        ) from None
+    return copy
+
+
+def kept_copies(path: Path) -> list[Path]:
+    """Return the copies that migrations of a store have left beside it."""
+    return sorted(path.parent.glob(f"{glob.escape(path.name)}.schema-*.old"))

@@ -17,16 +17,15 @@ from sqlalchemy import URL, Connection, Engine, QueuePool, create_engine, event
 
 from relay.private import check_modes, create_private, make_private_folder, sync_folder
 from relay.store.backend import Moment, Use
+from relay.store.damage import find_damage
 from relay.store.errors import StoreError, StoreLax, damaged, named_faults
+from relay.store.snapshot import keep_copy, kept_copies
 from relay.store.turns import turn_to_write
 
 # How long a statement waits for another process, such as a command that opened the store itself.
 _BUSY_SECONDS = 10.0
 # What the WAL keeps of the disk when its content has gone to the database; large messages make it larger for a while.
 _WAL_OCTETS = 16 * 1024 * 1024
-# A file up to this size is looked through for damage within a second; of a larger one only what rules all the mail.
-_CHECKED_OCTETS = 256 * 1024 * 1024
-_RULING_TABLES = ("secrets", "vault", "holds", "budgets", "mailboxes")
 _BEGIN = {Use.READ: "BEGIN", Use.WRITE: "BEGIN IMMEDIATE", Use.UPGRADE: "BEGIN IMMEDIATE"}
 # An upgrade does not enforce foreign keys: rebuilding a table, which is how SQLite changes a column, drops the old one,
 # and that would delete whatever refers to it.
@@ -95,6 +94,15 @@ class SqliteFile:
     def take_schema(self, connection: Connection) -> None:
         """There is one writer at a time anyway."""
 
+    def keep_copy(self, revision: str) -> None:
+        """Keep a copy beside the file. Raises StoreError."""
+        keep_copy(self._path, revision)
+
+    def way_back(self) -> str:
+        """Say how to come back to before a migration: `relay restore` holds what may have been sent since."""
+        copy = next(iter(kept_copies(self._path)), None)
+        return f"put back the copy from before it: relay restore {copy}" if copy else "put back a backup from before it"
+
     def check(self) -> None:
         """Look for damage. Raises StoreCorrupt."""
         if found := find_damage(self._path):
@@ -119,15 +127,6 @@ class SqliteFile:
 def store_files(path: Path) -> tuple[Path, ...]:
     """Return the files that a store may consist of: the database, and what SQLite keeps beside it."""
     return tuple(path.with_name(path.name + suffix) for suffix in ("", "-wal", "-shm", "-journal"))
-
-
-def find_damage(path: Path) -> str:
-    """Return what is wrong with the structure of the file in SQLite's words, "" where nothing is found."""
-    is_small = path.stat().st_size <= _CHECKED_OCTETS
-    checks = ("quick_check(1)",) if is_small else tuple(f"quick_check({table})" for table in _RULING_TABLES)
-    with contextlib.closing(sqlite3.connect(path, timeout=_BUSY_SECONDS)) as connection:
-        said = (str(connection.execute(f"PRAGMA {check}").fetchone()[0]) for check in checks)
-        return next((words.splitlines()[-1] for words in said if words != "ok"), "")
 
 
 def _let_shrink(path: Path) -> None:

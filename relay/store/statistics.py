@@ -38,6 +38,16 @@ def counts_over_time(
     return [Counted(_EPOCH + timedelta(microseconds=row.step * width), row.state, row.number) for row in found]
 
 
+def oldest(connection: Connection, states: Collection[str]) -> dict[str, datetime]:
+    """Return when the oldest message in each of these states came; a state without any lacks. One index answers it."""
+    found = {}
+    for state in states:
+        first = select(func.min(messages.c.created)).where(messages.c.state == state)
+        if (created := connection.execute(first).scalar_one()) is not None:
+            found[state] = created
+    return found
+
+
 def has_any(connection: Connection, state: str) -> bool:
     """Tell whether there is a message in a state, the history included."""
     found = connection.execute(select(messages.c.id).where(messages.c.state == state).limit(1))

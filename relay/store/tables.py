@@ -28,7 +28,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.schema import CreateIndex
 from sqlalchemy.types import TypeDecorator
 
-HEAD = "0008"
+HEAD = "0009"
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -296,6 +296,29 @@ budgets = Table(
     Column("kind", Text, primary_key=True),
     Column("since", Time, primary_key=True),
     Column("number", Integer, nullable=False),
+)
+Index("ix_budgets_kind", budgets.c.kind, budgets.c.server, budgets.c.since)
+
+# How many of the connections that the accounts of a `scope` may have together a process has, and would use. What it has
+# is nobody's any more after `until`.
+shares = Table(
+    "shares",
+    metadata,
+    Column("scope", Text, primary_key=True),
+    Column("owner", Text, primary_key=True),
+    Column("held", Integer, nullable=False),
+    Column("wanted", Integer, nullable=False),
+    Column("until", Time, nullable=False),
+)
+is_lacking = shares.c.wanted > shares.c.held
+Index("ix_shares_owner", shares.c.owner)
+Index(
+    "ix_shares_lacking",
+    shares.c.scope,
+    shares.c.held,
+    shares.c.wanted,
+    shares.c.until,
+    sqlite_where=is_lacking,
 )
 
 # The people of the web pages. Their passwords are in the vault.

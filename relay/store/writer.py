@@ -40,14 +40,16 @@ class Writer:
         self._is_closed = False
         self.written = 0
 
-    async def run(self, job: Job[T], *, octets: int = 0) -> T:
+    async def run(self, job: Job[T], *, octets: int = 0, is_alone: bool = False) -> T:
         """Run a job in a transaction and return its result when that is committed. `octets`: how much it writes.
+
+        `is_alone`: what it finds must be true until its end, so no other machine writes what is `is_alone` meanwhile.
 
         A job may run a second time, after its first run was undone, so it changes nothing but the store. It runs to
         its end also when its caller is cancelled. Raises what the job raises (then nothing of it was written), and
         StoreError.
         """
-        return cast("T", await self._answer(_Entry(None, job, octets)))
+        return cast("T", await self._answer(_Entry(None, job, octets, is_alone=is_alone)))
 
     async def run_together(self, batch: Batch[Item], item: Item, *, octets: int = 0) -> None:
         """Write an item, together with the others that wait for the same `batch`. Otherwise as `run`."""
@@ -92,7 +94,8 @@ class Writer:
     async def _write(self, group: "list[_Entry]") -> None:
         """Write a group; where one of it fails, or they are too much for the disk, each by itself."""
         try:
-            results = await self._database.write_beside(lambda connection: _perform(connection, group, self._database))
+            write = self._database.write if any(entry.is_alone for entry in group) else self._database.write_beside
+            results = await write(lambda connection: _perform(connection, group, self._database))
         except Exception as error:
             if len(group) > 1 and isinstance(error, _Failed | StoreFull):
                 for entry in group:
@@ -117,7 +120,8 @@ class _Failed(Exception):
 class _Entry:
     """Something to be written, and who waits for that: an item of a batch, or a job of its own."""
 
-    def __init__(self, batch: Batch[Any] | None, item: Any, octets: int) -> None:
+    def __init__(self, batch: Batch[Any] | None, item: Any, octets: int, *, is_alone: bool = False) -> None:
+        self.is_alone = is_alone
         self.batch = batch
         self.item = item
         self.octets = octets

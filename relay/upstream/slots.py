@@ -1,27 +1,36 @@
 """The connections that a provider counts together: those of one account, or of all accounts of a server.
 
 A slot is the right to use a connection. Slots are given in the order in which they were asked for. What is open is
-counted apart, because a provider counts also what nobody uses just now, and what is being opened or closed.
+counted apart, because a provider counts also what nobody uses just now, and what is being opened or closed. How many
+there may be, the server's limit says, and where several processes share it, what this one is granted of it.
 """
 
 import asyncio
 from collections import deque
 from collections.abc import Callable
 
+from relay.upstream.allowance import Allowance
 from relay.upstream.connection import Connection
 
 
 class Slots:
-    """See above. The limit is the one that was named last; `scope` is who shares them."""
+    """See above. The limit is the one that was named last; `scope` is who shares them.
 
-    def __init__(self, scope: str) -> None:
+    `let_one_go` closes a connection that nobody uses, where there is one.
+    """
+
+    def __init__(self, scope: str, allowance: Allowance, let_one_go: Callable[["Slots"], None]) -> None:
         self.scope = scope
         self._limit = 0
         self._in_use = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._open: set[Connection] = set()
+        self._closing: set[Connection] = set()
         self._wants_room = 0
-        self._has_closed = asyncio.Event()
+        self._has_changed = asyncio.Event()
+        self._let_one_go = let_one_go
+        self._allowance = allowance
+        allowance.watch(self._adjust)
 
     @property
     def is_empty(self) -> bool:
@@ -30,18 +39,20 @@ class Slots:
 
     @property
     def is_short(self) -> bool:
-        """Whether somebody waits for room to open a connection."""
-        return self._wants_room > 0
+        """Whether somebody waits for room to open a connection, here or in another process."""
+        return self._wants_room > 0 or self._surplus > 0
 
     async def take(self, limit: int) -> None:
         """Wait until fewer than `limit` slots are in use, and take one. Whoever has one gives it back."""
         self._limit = limit
-        if not self._waiting and self._in_use < limit:
+        if not self._waiting and self._in_use < self._room:
             self._in_use += 1
+            self._report()
             return
         turn = asyncio.get_running_loop().create_future()
         self._waiting.append(turn)
         self._admit()
+        self._report()
         try:
             await turn
         except BaseException:
@@ -49,11 +60,12 @@ class Slots:
                 self.give_back()
             elif turn in self._waiting:
                 self._waiting.remove(turn)
+                self._report()
             raise
 
     def take_spare(self, limit: int) -> bool:
         """Take a slot where nobody waits for one and half of them are free, this one included; tell whether it was."""
-        is_spare = not self._waiting and 2 * (self._in_use + 1) <= limit
+        is_spare = not self._waiting and 2 * (self._in_use + 1) <= min(limit, self._allowance.granted)
         self._in_use += is_spare
         return is_spare
 
@@ -61,30 +73,54 @@ class Slots:
         """Let the next one have the slot."""
         self._in_use -= 1
         self._admit()
+        self._report()
 
-    async def open(self, connection: Connection, let_one_go: Callable[[], None]) -> None:
-        """Count a connection that will be opened, when there is room for it; only where a slot goes with it.
-
-        `let_one_go` closes one that nobody uses, where there is one.
-        """
+    async def open(self, connection: Connection) -> None:
+        """Count a connection that will be opened, when there is room for it; only where a slot goes with it."""
         self._wants_room += 1
         try:
-            while len(self._open) >= self._limit:
-                self._has_closed.clear()
-                let_one_go()
-                if len(self._open) >= self._limit:
-                    await self._has_closed.wait()
+            while len(self._open) >= self._room:
+                self._has_changed.clear()
+                self._let_one_go(self)
+                if len(self._open) >= self._room:
+                    await self._has_changed.wait()
         finally:
             self._wants_room -= 1
         self._open.add(connection)
+        self._report()
+
+    def closing(self, connection: Connection) -> None:
+        """It says good-bye, and counts until that is over."""
+        self._closing.add(connection)
 
     def closed(self, connection: Connection) -> None:
         """Count it no more."""
         self._open.discard(connection)
-        self._has_closed.set()
+        self._closing.discard(connection)
+        self._has_changed.set()
+        self._report()
+
+    @property
+    def _room(self) -> int:
+        return min(self._limit, self._allowance.granted)
+
+    @property
+    def _surplus(self) -> int:
+        """How many are open beyond what may be, without those that go."""
+        return len(self._open) - len(self._closing) - self._room
+
+    def _report(self) -> None:
+        self._allowance.report(self._limit, self._in_use + len(self._waiting), len(self._open))
+
+    def _adjust(self) -> None:
+        """What is granted is more or less: let those go on who may, and those go whom nobody uses."""
+        for _ in range(self._surplus):
+            self._let_one_go(self)
+        self._admit()
+        self._has_changed.set()
 
     def _admit(self) -> None:
-        while self._waiting and self._in_use < self._limit:
+        while self._waiting and self._in_use < self._room:
             turn = self._waiting.popleft()
             if not turn.done():  # done: cancelled just now
                 self._in_use += 1

@@ -14,6 +14,7 @@ from typing import NamedTuple
 from relay import log
 from relay.directory.model import Account, Auth, Security
 from relay.mail.address import domain_key
+from relay.upstream.allowance import Allowance, unshared
 from relay.upstream.commands import largest
 from relay.upstream.connection import Connection
 from relay.upstream.head_start import HeadStart
@@ -41,10 +42,16 @@ class _Key(NamedTuple):
 
 
 class Upstream:
-    """Delivers transfers. `hello` is our name in EHLO; raises AddressError if it is no host name."""
+    """Delivers transfers. `hello` is our name in EHLO; raises AddressError if it is no host name.
 
-    def __init__(self, hello: str, timeouts: Timeouts | None = None) -> None:
+    `allowance` returns what a scope may have of the connections that a provider allows, where others have some too.
+    """
+
+    def __init__(
+        self, hello: str, timeouts: Timeouts | None = None, allowance: Callable[[str], Allowance] = unshared
+    ) -> None:
         self._hello = domain_key(hello)
+        self._allowance = allowance
         self._timeouts = timeouts or Timeouts()
         self._contexts = Contexts()
         self._pools: dict[_Key, Pool] = {}
@@ -54,6 +61,10 @@ class Upstream:
         self._opening: set[asyncio.Task[None]] = set()
         self._closing: set[asyncio.Task[None]] = set()
         self._is_closed = False
+
+    def adopt(self, timeouts: Timeouts) -> None:
+        """Give connections that are opened from now on so much time."""
+        self._timeouts = timeouts
 
     async def deliver(self, transfer: Transfer, progress: Progress | None = None) -> Outcome:
         """Hand a message over and return what came of it; every failure is an outcome.
@@ -171,7 +182,7 @@ class Upstream:
     ) -> None:
         connection, slots = opening.connection, pool.slots
         try:
-            await slots.open(connection, partial(self._let_one_go, slots))
+            await slots.open(connection)
             self._homes[connection] = slots
             opening.has_room = True
             await pool.first_login.open(log_in, since)
@@ -219,7 +230,7 @@ class Upstream:
 
     def _slots_of(self, scope: str) -> Slots:
         if scope not in self._slots:
-            self._slots[scope] = Slots(scope)
+            self._slots[scope] = Slots(scope, self._allowance(scope), self._let_one_go)
         return self._slots[scope]
 
     def _drop_slots(self, slots: Slots) -> None:
@@ -248,6 +259,8 @@ class Upstream:
         if not connection.is_usable:
             self._drop_connection(connection)
             return
+        if (slots := self._homes.get(connection)) is not None:
+            slots.closing(connection)
         task = asyncio.get_running_loop().create_task(self._close(connection))
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)

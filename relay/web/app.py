@@ -70,7 +70,7 @@ def make_app(site: Site, address: TcpAddress) -> ASGIApp:
             Exception: _broken,
         },
     )
-    return Guard(app, hosts_of(site.public_url, address), _refusal)
+    return Guard(app, lambda: hosts_of(site.public_url, address), _refusal)
 
 
 def _refusal(path: str, status: int, sentence: str) -> Response:

@@ -8,7 +8,8 @@ kept by a proxy, and a page runs no script and loads nothing but what this serve
 
 import asyncio
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
+from functools import cache
 from typing import TypeAlias
 from urllib.parse import urlsplit
 
@@ -55,14 +56,14 @@ def plain_refusal(path: str, status: int, sentence: str) -> Response:  # noqa: A
 
 
 class Guard:
-    """An ASGI application around the pages. `hosts` are the values of Host that mean this server.
+    """An ASGI application around the pages. `hosts` returns the values of Host that mean this server.
 
     `refuse` makes the answer to a request that goes no further, of its path, the status and a sentence.
     """
 
-    def __init__(self, app: ASGIApp, hosts: Iterable[str], refuse: Refuse = plain_refusal) -> None:
+    def __init__(self, app: ASGIApp, hosts: Callable[[], Collection[str]], refuse: Refuse = plain_refusal) -> None:
         self._app = app
-        self._hosts = frozenset(host.lower() for host in hosts)
+        self._hosts = hosts
         self._refuse = refuse
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -90,7 +91,7 @@ class Guard:
         host = headers.get("host", "").lower()
         if path in _FOR_ANYBODY:
             return None
-        if host not in self._hosts:
+        if host not in self._hosts():
             return self._refuse(path, 421, _UNKNOWN_HOST)
         most = largest_request(path)
         if int(headers.get("content-length") or 0) > most:
@@ -102,7 +103,7 @@ class Guard:
     def _is_ours(self, headers: Headers) -> bool:
         """Whether a browser says that a page of ours sent this. Programs say nothing, and bear no cookie."""
         origin = headers.get("origin")
-        if origin is not None and origin.lower().partition("://")[2] not in self._hosts:
+        if origin is not None and origin.lower().partition("://")[2] not in self._hosts():
             return False
         return headers.get("sec-fetch-site", "same-origin") in {"same-origin", "none"}
 
@@ -148,7 +149,8 @@ def _bounded(receive: Receive, most: int) -> Receive:
     return receive_some
 
 
-def hosts_of(public_url: str, address: TcpAddress) -> tuple[str, ...]:
+@cache
+def hosts_of(public_url: str, address: TcpAddress) -> frozenset[str]:
     """Return the values of Host that mean the server at `address`, which people also know as `public_url`."""
     public = urlsplit(public_url)
     names = [public.netloc]
@@ -156,4 +158,4 @@ def hosts_of(public_url: str, address: TcpAddress) -> tuple[str, ...]:
         names.append(f"{public.netloc}:{443 if public.scheme == 'https' else 80}")
     bare = f"[{address.host}]" if ":" in address.host else address.host
     names += [f"{name}:{address.port}" for name in (bare, *_LOOPBACK_NAMES)]
-    return tuple(names)
+    return frozenset(name.lower() for name in names)

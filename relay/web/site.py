@@ -1,5 +1,6 @@
 """What all pages share: the operations, who may come in, and the templates."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -22,13 +23,18 @@ _KIB = 1024
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """One set of pages. `public_url` is how people reach it, without a slash at the end."""
+    """One set of pages. `url` returns how people reach it, by the settings in effect."""
 
     operations: Operations
     admission: Admission
-    public_url: str
+    url: Callable[[], str]
     templates: Environment
     pulse: Pulse
+
+    @property
+    def public_url(self) -> str:
+        """How people reach it, without a slash at the end."""
+        return self.url().rstrip("/")
 
     @property
     def is_secure(self) -> bool:

@@ -8,7 +8,6 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
 
 from relay.workers.line import Message
 from relay.workers.siblings import Siblings
@@ -19,16 +18,12 @@ _KIND = "open"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Open:
-    """What one worker has open: its process, the clients of each peer, and its connections upstream by account.
-
-    `unreached`: the servers that it does not get through to, as `relay.control.parts.QueueDesk.unreached` has them.
-    """
+    """What one worker has open: its process, the clients of each peer, and its connections upstream by account."""
 
     pid: int
     connections: int = 0
     peers: Mapping[str, int] = field(default_factory=dict)
     accounts: Mapping[str, int] = field(default_factory=dict)
-    unreached: list[dict[str, Any]] = field(default_factory=list)
 
 
 class Census:

@@ -12,14 +12,16 @@ from typing import Any
 
 from relay import log
 from relay.delivery.accounts import Accounts, Slowness
+from relay.delivery.reach import Reach, Unreached
 from relay.listener.failures import LoginFailures
 from relay.secrets.sources import SecretUnavailable
 from relay.store.errors import StoreError
+from relay.upstream.phase import Phase
 from relay.workers.line import Message
 from relay.workers.siblings import LOOK, Siblings
 
 _SECONDS = 1.0
-_FAILURE, _PAUSE = "login failure", "pause"
+_FAILURE, _PAUSE, _REACH = "login failure", "pause", "reach"
 
 
 class Following:
@@ -59,6 +61,25 @@ def share_pauses(siblings: Siblings, accounts: Accounts) -> None:
 
     accounts.on_pause = tell
     siblings.on(_PAUSE, heard)
+
+
+def share_reach(siblings: Siblings, reach: Reach) -> None:
+    """Let all workers know which servers nobody gets through to."""
+
+    def tell(server: str, unreached: Unreached | None) -> None:
+        moments = {"since": unreached.since.isoformat(), "last": unreached.last.isoformat()} if unreached else {}
+        siblings.tell(_REACH, server=server, unreached=asdict(unreached) | moments if unreached else None)
+
+    def heard(_: int, message: Message) -> None:
+        facts: dict[str, Any] | None = message["unreached"]
+        if facts is None:
+            reach.follow(message["server"], None)
+            return
+        moments = {key: datetime.fromisoformat(facts[key]) for key in ("since", "last")}
+        reach.follow(message["server"], Unreached(**facts | moments | {"phase": Phase(facts["phase"])}))
+
+    reach.on_change = tell
+    siblings.on(_REACH, heard)
 
 
 def shared_failures(siblings: Siblings, limit: int) -> LoginFailures:

@@ -9,6 +9,7 @@ import os
 import socket
 import time
 from collections.abc import Awaitable, Callable
+from inspect import isawaitable
 from itertools import count
 from typing import Any, TypeAlias
 
@@ -19,6 +20,8 @@ _ANSWER_SECONDS = 2.0
 LOOK = "look"
 _ASK, _ANSWER, _GONE = "ask", "answer", "gone"
 
+Answer: TypeAlias = Callable[[Any], Any]
+"""Is called with what a question says (a JSON value, None for nothing), and returns a JSON value, now or later."""
 Heard: TypeAlias = Callable[[int, Message], None]
 """Is called with the index of the worker that told something, and with the message."""
 
@@ -43,8 +46,9 @@ class Siblings:
         self._life = life
         self._line = line
         self._heard: dict[str, list[Heard]] = {_ASK: [self._asked], _ANSWER: [self._answered]}
-        self._answers: dict[str, Callable[[], Any]] = {}
+        self._answers: dict[str, Answer] = {}
         self._waiting: dict[int, tuple[list[Any], asyncio.Event, int]] = {}
+        self._answering: set[asyncio.Task[None]] = set()
         self._numbers = count(1)
         self._is_look_told = False
 
@@ -57,6 +61,11 @@ class Siblings:
     def are_there(self) -> bool:
         """Whether there is any other worker."""
         return self.total > 1
+
+    @property
+    def is_replacement(self) -> bool:
+        """Whether this worker takes the place of one that has ended."""
+        return self._life > 1
 
     @property
     def owner(self) -> str:
@@ -91,22 +100,35 @@ class Siblings:
             self._is_look_told = True
             asyncio.get_running_loop().call_soon(self._tell_look)
 
-    def answer(self, what: str, with_: Callable[[], Any]) -> None:
-        """Answer with a JSON value when another worker asks for it."""
+    def answer(self, what: str, with_: Answer) -> None:
+        """Answer when another worker asks for it."""
         self._answers[what] = with_
 
     async def ask(self, what: str) -> list[Any]:
         """Return what the others answer; who is silent for two seconds is left out."""
-        if self._line is None:
+        found = await self._ask("all", what, None, self.total - 1, _ANSWER_SECONDS)
+        if len(found) < self.total - 1:
+            log.warned(f"{self.total - 1 - len(found)} of {self.total} workers did not answer in time")
+        return found
+
+    async def ask_first(self, what: str, question: Any, seconds: float) -> Any:
+        """Return what the first worker answers. Raises TimeoutError where it does not."""
+        found = await self._ask(0, what, question, 1, seconds)
+        if not found:
+            raise TimeoutError
+        return found[0]
+
+    async def _ask(self, whom: int | str, what: str, question: Any, wanted: int, seconds: float) -> list[Any]:
+        if self._line is None or not wanted:
             return []
         number, found, done = next(self._numbers), list[Any](), asyncio.Event()
-        self._waiting[number] = (found, done, self.total - 1)
-        self._line.tell({"to": "all", "kind": _ASK, "what": what, "number": number})
+        self._waiting[number] = (found, done, wanted)
+        self._line.tell({"to": whom, "kind": _ASK, "what": what, "question": question, "number": number})
         try:
-            async with asyncio.timeout(_ANSWER_SECONDS):
+            async with asyncio.timeout(seconds):
                 await done.wait()
         except TimeoutError:
-            log.warned(f"{self.total - 1 - len(found)} of {self.total} workers did not answer in time")
+            pass
         finally:
             del self._waiting[number]
         return found
@@ -131,8 +153,22 @@ class Siblings:
 
     def _asked(self, who: int, message: Message) -> None:
         answer = self._answers.get(message["what"])
-        if answer is not None and self._line is not None:
-            self._line.tell({"to": who, "kind": _ANSWER, "number": message["number"], "value": answer()})
+        if answer is None:
+            return
+        found = answer(message["question"])
+        if not isawaitable(found):
+            self._tell_answer(who, message, found)
+            return
+        task = asyncio.ensure_future(self._answer_later(who, message, found))
+        self._answering.add(task)
+        task.add_done_callback(self._answering.discard)
+
+    async def _answer_later(self, who: int, message: Message, found: Awaitable[Any]) -> None:
+        self._tell_answer(who, message, await found)
+
+    def _tell_answer(self, who: int, message: Message, value: Any) -> None:
+        if self._line is not None:
+            self._line.tell({"to": who, "kind": _ANSWER, "number": message["number"], "value": value})
 
     def _answered(self, _: int, message: Message) -> None:
         if (waiting := self._waiting.get(message["number"])) is not None:

@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Any, Self, TypeAlias, cast
 
 from relay.endpoint import TcpAddress, UnixAddress
-from relay.listener.own_socket import own_socket
+from relay.listener.own_socket import own_socket, places_of
 from relay.listener.passed import PassedSockets
 from relay.listener.sockets import ANYBODY, BACKLOG, ListenError, bind_unix, listen_sentence
 from relay.settings import Settings
@@ -30,7 +30,7 @@ class Doors:
         self._by_worker: list[dict[str, tuple[socket.socket, ...]]] = [{} for _ in range(workers)]
         self._files: list[tuple[Path, int]] = []
         self._closing = ExitStack()
-        own = own_socket(settings, os.geteuid(), passed)
+        own = own_socket(settings, os.geteuid(), places_of(settings, passed))
         try:
             for listener in (*settings.listeners, *([own] if own else [])):
                 endpoint = listener.endpoint

@@ -59,6 +59,7 @@ class Supervisor:
         self._workers: dict[int, Worker] = {}
         self._ready = [asyncio.Event() for _ in range(total)]
         self._is_serving = False
+        self._is_reload_due = False  # asked for before all workers could be told
         self._status = 0
         self._stop = asyncio.Event()
         self._jobs: set[asyncio.Task[None]] = set()
@@ -88,6 +89,8 @@ class Supervisor:
         await self._until_ready(others)
         self._is_serving = True
         await self._systemd.ready(self._summary())
+        if self._is_reload_due:
+            await self._reload()
 
     async def _until_ready(self, indexes: Iterable[int]) -> None:
         for index in indexes:
@@ -139,6 +142,7 @@ class Supervisor:
 
     async def _reload(self) -> None:
         if not self._is_serving:
+            self._is_reload_due = True
             return
         await self._systemd.reloading()
         workers = list(self._workers.values())

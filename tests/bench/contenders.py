@@ -8,11 +8,11 @@ from typing import Any
 
 from tests.bench.floor import FloorOrder
 from tests.bench.letter import DOMAIN, PASSWORD, sender
-from tests.bench.loads import AUTO, CONNECTIONS, FLOOR, NONE, POSTFIX, QUEUED, Upstream
+from tests.bench.loads import AUTO, CONNECTIONS, FLOOR, NONE, POSTFIX, QUEUED, TWO, Upstream
 from tests.bench.upstreams import ENVIRONMENT, Certificate, Running, ours, running_upstream
 from tests.peers.postfix import postfix_instance
 from tests.peers.relay import Relay, open_server
-from tests.peers.system import LOOPBACK, free_port, private_folder, running, wait_for_port
+from tests.peers.system import LOOPBACK, free_port, private_folder, running, wait_for_port, wait_until
 
 _LARGEST = 64 * 1024**2
 # A relay that chooses the upstream, and the account there, by the sender.
@@ -59,8 +59,9 @@ def contender(name: str, kind: Upstream, certificate: Certificate) -> Iterator[C
         elif name == FLOOR:
             yield stack.enter_context(_floor(upstream, folder))
         else:
-            assert name in {AUTO, QUEUED}, name
-            relay = stack.enter_context(running_relay(directory(upstream), name))
+            assert name in {AUTO, QUEUED, TWO}, name
+            mode, workers = (AUTO, 2) if name == TWO else (name, 1)
+            relay = stack.enter_context(running_relay(directory(upstream), mode, workers))
             yield of_relay(name, relay, upstream)
 
 
@@ -71,19 +72,21 @@ def of_relay(name: str, relay: Relay, upstream: Running, from_: str = sender(0))
 
 
 @contextmanager
-def running_relay(entries: Mapping[str, Any], mode: str) -> Iterator[Relay]:
+def running_relay(entries: Mapping[str, Any], mode: str, workers: int = 1) -> Iterator[Relay]:
     """Relay with its ordinary settings, the pages and the log included. Passwords in `entries` go into the vault."""
     with ExitStack() as stack:
-        relay = stack.enter_context(made_relay(entries, mode))
+        relay = stack.enter_context(made_relay(entries, mode, workers))
         relay.start()
+        wait_until(lambda: len(relay.ask("status")["workers"]) == workers, "all workers")
         yield relay
 
 
 @contextmanager
-def made_relay(entries: Mapping[str, Any], mode: str) -> Iterator[Relay]:
+def made_relay(entries: Mapping[str, Any], mode: str, workers: int = 1) -> Iterator[Relay]:
     """The same before its start."""
     web = f"{LOOPBACK}:{free_port()}"
     settings = {
+        "workers": workers,
         "delivery": {"mode": mode},
         "log": {"format": "json", "level": "info"},
         "web": {"address": web, "public_url": f"http://{web}"},

@@ -7,8 +7,9 @@ from enum import StrEnum
 KIB = 1024
 MIB = 1024**2
 # Who takes part, in the order of a round. "none" is the source at the upstream itself: what both ends can do.
-NONE, POSTFIX, FLOOR, AUTO, QUEUED = "none", "postfix", "floor", "auto", "queued"
-RELAYS = (NONE, POSTFIX, FLOOR, AUTO, QUEUED)
+# "two" is mode auto with two workers.
+NONE, POSTFIX, FLOOR, AUTO, QUEUED, TWO = "none", "postfix", "floor", "auto", "queued", "two"
+RELAYS = (NONE, POSTFIX, FLOOR, AUTO, QUEUED, TWO)
 # How many connections each relay opens to its upstream at most: Postfix's default for a destination.
 CONNECTIONS = 20
 
@@ -43,7 +44,7 @@ class Load:
     kept: bool = True
     senders: int = 0
     upstream: Upstream = Upstream()
-    relays: tuple[str, ...] = RELAYS
+    relays: tuple[str, ...] = (NONE, POSTFIX, FLOOR, AUTO, QUEUED)
     settle: float = 0.8
 
 
@@ -91,8 +92,15 @@ _THREE = (NONE, POSTFIX, AUTO)
 
 # Those of "must reach", and the check that every message arrives as it should.
 _MUST = (
-    Load(name="2k-kept", text="2 KB, kept, 20 sessions", size=2 * KIB, messages=2000),
-    Load(name="2k-each", text="2 KB, connection per message", size=2 * KIB, messages=1500, kept=False, relays=_FOUR),
+    Load(name="2k-kept", text="2 KB, kept, 20 sessions", size=2 * KIB, messages=2000, relays=RELAYS),
+    Load(
+        name="2k-each",
+        text="2 KB, connection per message",
+        size=2 * KIB,
+        messages=1500,
+        kept=False,
+        relays=(*_FOUR, TWO),
+    ),
     Load(name="50k-kept", text="50 KB, kept", size=50 * KIB, messages=800, relays=_FOUR),
     Load(name="10m-kept", text="10 MB, kept", size=10 * MIB, messages=40, rounds=3, relays=_THREE),
     Load(

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from relay.delivery.lifecycle import State
+from relay.store.snapshot import keep_copy
 from relay.store.tables import HEAD
 from tests.cli.cli_kit import CommandLine
 from tests.control.queue_kit import BYTES, attempt, new, stored
@@ -218,6 +219,20 @@ def test_what_is_no_archive_is_one_sentence(content: bytes, full: CommandLine, t
     done = full("restore", str(file))
     assert f"{file} is no backup of relay" in done.err
     assert done.err.count("\n") == 1
+
+
+def test_the_copy_that_a_migration_kept_is_put_back_as_a_backup_is(full: CommandLine) -> None:
+    path = full.state_dir / "relay.db"
+    copy = keep_copy(path, "0007")
+    full.good("queue", "remove", WAITS)
+    said = full.good("restore", str(copy)).splitlines()
+    assert said[0].startswith("restored as of ")
+    assert [line.split(".2")[0] for line in said[1:-1]] == [f"  what was there before is in {path}"]
+    assert said[-1].startswith("held: 2 messages that waited")
+    assert {one["id"]: one["state"] for one in full.ask("queue", "list")} == {WAITS: "held", SENDING: "held"}
+    assert full.ask("channel", "show", "support")["password_set"]
+    assert content_of(full, WAITS) == BYTES
+    assert copy.exists()
 
 
 def test_nothing_to_back_up_is_said(relay: CommandLine, tmp_path: Path) -> None:

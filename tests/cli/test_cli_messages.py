@@ -1,17 +1,17 @@
 """`relay messages`: the history, and following it."""
 
+import asyncio
 import json
-from collections.abc import Callable, Iterator
-from dataclasses import replace
-from datetime import UTC, datetime, timedelta
-from functools import partial
+import signal
+import threading
+from collections.abc import AsyncGenerator, Iterator
+from typing import Any
 
 import pytest
 
-from relay.cli.messages import News
+from relay.control.following import Following
 from relay.delivery.lifecycle import State
 from relay.mail.change import Change, KeptChanges
-from relay.store.messages import NewMessage
 from tests.cli.cli_kit import CommandLine
 from tests.control.queue_kit import START, attempt, new, stored
 
@@ -84,55 +84,49 @@ def test_show_tells_what_was_changed_in_the_header_of_a_message_that_is_over(fil
     assert (old["changes"], old["changes_left_out"]) == (None, 0)
 
 
-def test_what_comes_is_printed_as_it_comes(filled: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The pauses are where something comes; the last one is ended by Ctrl-C."""
-    now = datetime.now(UTC)
-    filled_in = [
-        [_came(now + timedelta(seconds=2), "cccccc"), _came(now + timedelta(seconds=1), "dddddd")],
-        [],
-        [_came(now + timedelta(seconds=1.5), "eeeeee")],
-    ]
-    _pauses(monkeypatch, [partial(filled.store, *news) for news in filled_in])
-    out = filled.good("messages", "list", "--follow", "--json")
-    assert [json.loads(line)["id"][:6] for line in out.splitlines()] == ["dddddd", "cccccc", "eeeeee"]
+def test_following_needs_a_relay(peopled: CommandLine) -> None:
+    done = peopled("messages", "list", "--follow")
+    assert (done.code, done.out) == (1, "")
+    assert done.err.startswith("no relay is running, so nothing comes; start it with: relay serve --config ")
+    assert peopled("messages", "--follow", "--json").json["ok"] is False
 
 
-def test_following_begins_with_what_is_asked_for(filled: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
-    _pauses(monkeypatch, [])
-    lines = filled.good("messages", "list", "--follow", "--since", "2025-11-24T09:00:00Z").splitlines()
-    assert [line.split()[0] for line in lines] == ["ID", "aaaaaaaaaaaa", "bbbbbbbbbbbb", "550"]
-    _pauses(monkeypatch, [])
-    assert filled.good("messages", "list", "--follow") == ""
+def test_following_begins_with_what_is_asked_for(peopled: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C comes a moment after it, and ends the command well."""
+    peopled.store(
+        new(stored(State.DELIVERED, id=SENT, delivered=START)),
+        new(stored(State.FAILED, id=FAILED, minute=1, reply="550 5.1.1 nobody", to=("bob@customer.example",))),
+    )
+
+    async def interrupt(*_: object) -> AsyncGenerator[list[dict[str, Any]]]:
+        await asyncio.sleep(0.3)
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+        await asyncio.sleep(60)
+        yield []
+
+    monkeypatch.setattr(Following, "_news", interrupt)
+    with peopled.running():
+        out = peopled.good("messages", "list", "--follow", "--since", "2025-11-24T09:00:00Z")
+        assert [line.split()[0] for line in out.splitlines()] == ["ID", "aaaaaaaaaaaa", "bbbbbbbbbbbb", "550"]
+        out = peopled.good("messages", "list", "--follow", "--json", "--to", "bob@customer.example", "--since", "9999d")
+        assert [json.loads(line)["id"] for line in out.splitlines()] == [FAILED]
+        assert peopled.good("messages", "--follow") == ""
 
 
-def test_a_message_that_is_listed_late_is_not_missed_and_none_is_told_twice() -> None:
-    news = News(START)
-    assert news.since == START
-    assert _told(news, ["b", 120], ["a", 60]) == ["a", "b"]
-    assert news.since == START + timedelta(seconds=60)
-    assert _told(news, ["c", 130], ["b", 120], ["late", 100], ["a", 60]) == ["late", "c"]
-    assert _told(news, ["c", 130], ["b", 120], ["late", 100]) == []
+def test_following_ends_with_the_relay(peopled: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def end(*_: object) -> AsyncGenerator[list[dict[str, Any]]]:
+        pages: list[list[dict[str, Any]]] = []
+        for page in pages:
+            yield page
+
+    monkeypatch.setattr(Following, "_news", end)
+    with peopled.running():
+        done = peopled("messages", "list", "--follow")
+    assert (done.code, done.out, done.err) == (1, "", "the relay has ended, so nothing comes any more\n")
 
 
-def _told(news: News, *messages: list[str | int]) -> list[str]:
-    records = [{"id": id_, "created": (START + timedelta(seconds=int(second))).isoformat()} for id_, second in messages]
-    return [record["id"] for record in news.among(records)]
-
-
-def _came(when: datetime, id_: str) -> NewMessage:
-    message = stored(State.DELIVERED, id=id_ * 4)
-    return new(replace(message, created=when))
-
-
-def _pauses(monkeypatch: pytest.MonkeyPatch, happenings: list[Callable[[], None]]) -> None:
-    """Let something happen in each pause between two polls, and Ctrl-C in the one after."""
-    coming = iter(happenings)
-
-    def sleep(seconds: float) -> None:
-        assert seconds == 1.0
-        happening = next(coming, None)
-        if happening is None:
-            raise KeyboardInterrupt
-        happening()
-
-    monkeypatch.setattr("relay.cli.messages.sleep", sleep)
+@pytest.mark.parametrize("arguments", [["--json"], ["--follow", "list"], ["--json", "show", SENT]])
+def test_options_stand_behind_the_verb(arguments: list[str], peopled: CommandLine) -> None:
+    done = peopled("messages", *arguments)
+    assert done.code == 2
+    assert "relay messages list --follow" in done.out + done.err

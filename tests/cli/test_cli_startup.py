@@ -18,7 +18,7 @@ SETTINGS = {"pydantic", "pydantic_core", "annotated_types", "typing_extensions",
 # Of Rich only how wide a text is; of the relay what stands behind a command that asks another one.
 TABLES = {"rich"}
 ASKING = {"cli", "control", "endpoint", "faults", "loading", "machine", "mail", "private", "schema", "setting_types"}
-ASKING |= {"settings", "units"}
+ASKING |= {"settings", "terminal", "units"}
 READING = ASKING | {"directory"}
 SCRIPT = """
 import json, sys

@@ -12,7 +12,7 @@ import pytest
 from relay import log
 from relay.delivery import dispatcher as module
 from relay.delivery.bookkeeper import utc_now
-from relay.delivery.dispatcher import Dispatcher
+from relay.delivery.dispatcher import Claims, Dispatcher
 from relay.delivery.lifecycle import State
 from relay.delivery.lifting import lift
 from relay.delivery.postman import Postman
@@ -30,8 +30,8 @@ NO_LOGIN = Failure(phase=Phase.LOGIN, reply=Reply(535, "5.7.8", "no"), meaning=M
 
 
 @asynccontextmanager
-async def dispatching(postman: Postman) -> AsyncIterator[Dispatcher]:
-    dispatcher = Dispatcher(postman)
+async def dispatching(postman: Postman, claims: Claims | None = None) -> AsyncIterator[Dispatcher]:
+    dispatcher = Dispatcher(postman, claims)
     task = asyncio.create_task(dispatcher.run())
     yield dispatcher
     await dispatcher.stop()

@@ -86,7 +86,17 @@ def test_a_provider_with_many_hosts_needs_one() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "meant"), [("gogle", "google"), ("microsoft356", "microsoft365"), ("fastmial", "fastmail")]
+    ("name", "meant"),
+    [
+        ("gogle", "google"),
+        ("microsoft356", "microsoft365"),
+        ("fastmial", "fastmail"),
+        ("gmail", "google"),
+        ("office365", "microsoft365"),
+        ("Exchange", "microsoft365"),
+        ("hotmail", "outlook"),
+        ("amazonaws", "ses"),
+    ],
 )
 def test_a_mistyped_provider_is_refused_with_a_suggestion(name: str, meant: str) -> None:
     with pytest.raises(EditRefused) as refused:

@@ -1,14 +1,25 @@
-"""A relay whose dispatcher hangs for ever once a file is there: the file, and then the arguments of `relay`."""
+"""A relay one part of which is dead once a file is there: the part, the file, and then the arguments of `relay`."""
 
 import asyncio
+import os
+import socket
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from relay.delivery.dispatcher import Dispatcher
+from relay.listener.doorway import Doorway
 
 
-def main(file: str, *arguments: str) -> int:
+def main(part: str, file: str, *arguments: str) -> int:
     """Run `relay` with these arguments."""
+    {"dispatcher": _hang_dispatcher, "listener": _deafen_listener}[part](file)
+    from relay.cli.app import run  # noqa: PLC0415 - after the change
+
+    return run(arguments)
+
+
+def _hang_dispatcher(file: str) -> None:
     look = Dispatcher._look
 
     async def look_or_hang(self: Dispatcher) -> None:
@@ -17,9 +28,21 @@ def main(file: str, *arguments: str) -> int:
         await look(self)
 
     setattr(Dispatcher, look.__name__, look_or_hang)
-    from relay.cli.app import run  # noqa: PLC0415 - after the change
 
-    return run(arguments)
+
+def _deafen_listener(file: str) -> None:
+    """Shut the sockets down behind the back of whoever listens at them."""
+    is_stuck = Doorway.is_stuck
+
+    def shut_and_ask(self: Doorway) -> bool:
+        if Path(file).exists() and self.server is not None:
+            for listening in self.server.sockets:
+                # At the second look it is shut already.
+                with suppress(OSError), socket.socket(fileno=os.dup(listening.fileno())) as same:
+                    same.shutdown(socket.SHUT_RDWR)
+        return is_stuck(self)
+
+    setattr(Doorway, is_stuck.__name__, shut_and_ask)
 
 
 if __name__ == "__main__":

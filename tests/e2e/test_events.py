@@ -13,7 +13,7 @@ from tests.peers.system import free_port, wait_until
 
 MESSAGE = b"Subject: hello\r\nMessage-ID: <%s@customer.example>\r\n\r\nhello\r\n"
 # What every line about a message says, whatever happened to it.
-RESTLESS = ("relay_delivery", "relay_connections", "relay_loop_lag")
+RESTLESS = ("relay_delivery", "relay_connections", "relay_loop_lag", "relay_free", "relay_queue_oldest")
 KEYS = {"id", "message_id", "client", "sender", "recipients", "size", "profile", "server", "account", "seconds"}
 
 
@@ -117,6 +117,7 @@ def test_a_message_that_goes_well(relay: Relay) -> None:
         "relay_submissions_total delivered well": 1,
         "relay_messages_total delivered well": 1,
         "relay_attempts_total accepted": 1,
+        "relay_upstream_tls_total none": 1,
     }
 
 
@@ -153,6 +154,7 @@ def test_a_message_that_waits_and_what_people_do_with_it(relay: Relay) -> None:
         "relay_submissions_total queued away": 1,
         "relay_attempts_total temporary": 1,
         "relay_queue_messages queued": 1,
+        "relay_servers_unreached": 1,
     }
     assert relay.command("queue", "hold", id_).status == 0
     assert story.line("held")["id"] == id_

@@ -14,6 +14,7 @@ import pytest
 from tests.e2e.load import Load
 from tests.peers.canaries import RIGHT, WRONG
 from tests.peers.fixtures import StartRelay
+from tests.peers.provider import Provider, provider_server
 from tests.peers.raw import RawClient
 from tests.peers.recorder import REPLIES, Recorder
 from tests.peers.relay import RELAY, Relay, one_channel, open_server
@@ -175,6 +176,28 @@ def is_replaced(relay: Relay, pid: int) -> bool:
 
 
 @pytest.mark.slow
+def test_a_reload_reaches_all_workers_and_those_that_begin_later(start_relay: StartRelay, recorder: Recorder) -> None:
+    relay = start_relay(one_channel(open_server(recorder.port)), several())
+    relay.write_settings(several(limits={"message_size": 1000}))
+    relay.signal(signal.SIGHUP)
+    wait_until(lambda: sizes(relay) == {"SIZE 1000"}, "the new limit in all workers")
+    assert relay.log.count('"what": "settings"') == 1
+    victim = workers_of(relay)[1]["pid"]
+    os.kill(victim, signal.SIGKILL)
+    wait_until(partial(is_replaced, relay, victim), "another worker in its place", 30)
+    assert sizes(relay) == {"SIZE 1000"}
+
+
+def sizes(relay: Relay) -> set[str]:
+    """What the greetings of many connections say, which all workers have a part of."""
+    found = set()
+    for _ in range(20):
+        with relay.connect() as client:
+            found |= {line[4:] for line in client.say("EHLO raw.test").splitlines() if "SIZE" in line}
+    return found
+
+
+@pytest.mark.slow
 def test_a_worker_that_hangs_is_replaced(start_relay: StartRelay, recorder: Recorder) -> None:
     relay = start_relay(one_channel(open_server(recorder.port)), several(), starts=False)
     with private_folder("systemd") as folder, notify_socket(folder) as heard:
@@ -252,3 +275,45 @@ def test_a_restart_under_load_turns_nobody_away(mode: str, start_relay: StartRel
     every = " ".join(arrived)
     assert [name for name in load.accepted if name not in every] == []
     assert len(arrived) == len(load.accepted), "each once"
+
+
+@pytest.mark.slow
+def test_all_workers_together_open_no_more_connections_than_the_server_allows(start_relay: StartRelay) -> None:
+    with provider_server(Provider(connections=2)) as provider:
+        server = open_server(provider.port, auth="plain", allow_plaintext_password=True, max_connections=2)
+        relay = start_relay(one_channel(server), several(delivery={"patience": "20s"}), starts=False)
+        relay.set_password("channel", "support", RIGHT)
+        relay.start()
+        wait_until(partial(are_told, relay, 0), "all workers")
+        with Load([relay.endpoint], 9) as load:
+            load.wait_for_accepted(200)
+        provider.wait_for(len(load.accepted), 60)
+        assert set(load.counts) == {"accepted"}, load.counts
+        assert provider.refusals == []
+        assert len(provider.taken) == len(load.accepted), "each once"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_all_workers_together_keep_to_the_minute_and_the_day_and_use_them_up(start_relay: StartRelay) -> None:
+    """The provider refuses what is one too many in any minute, or in the day."""
+    minute, day = 300, 320
+    with provider_server(Provider(connections=3, per_minute=minute, per_day=day)) as provider:
+        limits: dict[str, Any] = {"messages_per_minute": minute, "recipients_per_day": day, "max_connections": 3}
+        server = open_server(provider.port, auth="plain", allow_plaintext_password=True, **limits)
+        relay = start_relay(one_channel(server), several(delivery={"mode": "queued"}), starts=False)
+        relay.set_password("channel", "support", RIGHT)
+        relay.start()
+        wait_until(partial(are_told, relay, 0), "all workers")
+        with clients_of_all(relay) as clients:
+            for number in range(day + 5):
+                assert clients[number % len(clients)].submit(SENDER, RECIPIENT, MESSAGE).startswith("250 ")
+        provider.wait_for(minute, 120)
+        moments = [taken.at for taken in provider.taken]
+        assert (minute - 20) * 60 / minute <= moments[-1] - moments[0] <= 75, "spread, and little of it unused"
+        os.kill(workers_of(relay)[1]["pid"], signal.SIGKILL)
+        provider.wait_for(day - 2 * day // 100, 120)
+        wait_until(lambda: "recipients a day" in relay.ask("queue", "list")[0]["reason"], "the end of the day", 60)
+        assert provider.refusals == []
+        waiting = relay.ask("queue", "list")
+        assert len(provider.taken) + len(waiting) == day + 5

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from relay.listener.own_socket import own_socket
+from relay.listener.own_socket import own_socket, places_of
 from relay.settings import Listener, Settings
 
 OWN_UID = 998
@@ -16,7 +16,8 @@ OFFICE = (IPv4Network("10.1.0.0/16"),)
 
 def own(*listeners: dict[str, Any]) -> Listener | None:
     rows = tuple(Listener(name=str(number), **keys) for number, keys in enumerate(listeners))
-    return own_socket(Settings(runtime_dir="/run/relay", listeners=rows), OWN_UID)
+    settings = Settings(runtime_dir="/run/relay", listeners=rows)
+    return own_socket(settings, OWN_UID, places_of(settings))
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from relay.endpoint import parse_endpoint
-from relay.listener.own_socket import own_socket
+from relay.listener.own_socket import own_socket, places_of
 from relay.listener.passed import PassedSockets
 from relay.listener.server import ListenError, Listeners
 from relay.settings import Limits, Listener, Settings
@@ -149,13 +149,13 @@ def test_a_passed_unix_socket_says_nothing_about_loopback(tmp_path: Path) -> Non
     )
     with listening(tmp_path / "cron.sock") as (unix,):
         sockets = passed({"cron": unix})
-        own = own_socket(settings, 998, sockets)
+        own = own_socket(settings, 998, places_of(settings, sockets))
         assert own is not None
         assert own.users == {"0": ("*",), "998": ("*",)}
         sockets.close()
     with listening(tmp_path / "submit.sock") as (unix,):
         sockets = passed({"cron": unix})
-        assert own_socket(settings, 998, sockets) is None
+        assert own_socket(settings, 998, places_of(settings, sockets)) is None
         sockets.close()
 
 

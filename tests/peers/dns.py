@@ -39,10 +39,10 @@ zone:
 
 
 @contextmanager
-def name_server(records: str) -> Iterator[str]:
+def name_server(records: str, *, port: int = 0) -> Iterator[str]:
     """A name server that knows these records (lines of a zone file with whole names); gives its "host:port"."""
     with private_folder("nsd") as folder:
-        port = free_port()
+        port = port or free_port()
         (folder / "zone").write_text(_ZONE + records)
         config = folder / "nsd.conf"
         user = pwd.getpwuid(os.geteuid()).pw_name

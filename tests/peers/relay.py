@@ -39,7 +39,7 @@ class Relay:
         self.process: subprocess.Popen[bytes] | None = None
         self.pass_fds: tuple[int, ...] = ()  # descriptors that the service inherits
         self._leaks: list[str] = []
-        self._write_settings(settings)
+        self.write_settings(settings)
         self.write_directory(directory)
 
     @property
@@ -187,7 +187,8 @@ class Relay:
         except OSError:
             return False
 
-    def _write_settings(self, settings: Mapping[str, Any]) -> None:
+    def write_settings(self, settings: Mapping[str, Any]) -> None:
+        """Write relay.toml: what tests need, and `settings` in the place of whole top-level keys."""
         own: Table = {
             "hostname": "relay.test",
             "state_dir": str(self.state_dir),

@@ -1,7 +1,9 @@
-from dataclasses import replace
-from datetime import timedelta
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 
-from relay.store.budgets import Spent
+from relay.store.budgets import Purpose, Spent
 from relay.store.queue import Queue
 from tests.store.store_kit import MINUTE, NOW
 
@@ -26,3 +28,34 @@ async def test_what_counts_no_more_is_dropped_by_kind(queue: Queue) -> None:
     await queue.spend([SPENT, message, old], {})
     await queue.spend([], {"recipient": NOW, "message": NOW + MINUTE})
     assert await queue.spent() == (SPENT,)
+
+
+@dataclass(frozen=True)
+class Some:
+    count: int
+    since: datetime
+
+
+def purpose(username: str = "jane", *, is_shared: bool = False) -> Purpose:
+    return Purpose("acmejets", username, "message", NOW - MINUTE, is_shared)
+
+
+async def test_what_a_rule_takes_it_takes_by_what_all_have_taken(queue: Queue) -> None:
+    def up_to_five(rows: Sequence[tuple[datetime, int]], now: datetime) -> Some:
+        return Some(max(0, min(3, 5 - sum(count for _, count in rows))), now)
+
+    taken = await asyncio.gather(*(queue.take(purpose(), up_to_five) for _ in range(3)))
+    assert sorted(one.count for one in taken) == [0, 2, 3]
+    assert await queue.spent() == (replace(SPENT, kind="message", count=5),)
+    assert (await queue.take(purpose("john"), up_to_five)).count == 3
+    assert (await queue.take(purpose("john", is_shared=True), up_to_five)).count == 0
+
+
+async def test_what_counts_is_found_by_its_time_and_by_who_shares_it(queue: Queue) -> None:
+    jane, john = replace(SPENT, kind="message"), replace(SPENT, kind="message", username="john", count=2)
+    await queue.spend([jane, john, replace(jane, since=NOW - MINUTE), SPENT, replace(jane, server="other")], {})
+    assert await queue.spent_for(purpose()) == [(NOW, 3)]
+    assert sorted(await queue.spent_for(purpose(is_shared=True))) == [(NOW, 2), (NOW, 3)]
+    await queue.spend([replace(jane, count=-3)], {})
+    assert await queue.spent_for(purpose()) == []
+    assert jane not in await queue.spent()

@@ -89,6 +89,9 @@ async def test_messages_of_one_moment_are_all_listed(queue: Queue) -> None:
 async def test_counts_and_the_oldest_are_of_the_queue(filled: Queue) -> None:
     assert await filled.counts() == {"held": 1, "queued": 1}
     assert await filled.oldest() == NOW
+    ages = await filled.oldest_by_state(["queued", "held", "sending"])
+    assert set(ages) == {"queued", "held"}
+    assert min(ages.values()) == NOW
     assert await filled.due_times() == {"support": NOW}
 
 

@@ -177,6 +177,7 @@ def full_scans(plan: str) -> list[str]:
         (lambda q: q.renew_leases(), "ix_messages_leased (lease_owner=?)", True),
         (lambda q: q.counts(), "COVERING INDEX ix_messages_open_state", True),
         (lambda q: q.oldest(), "ix_messages_open", True),
+        (lambda q: q.oldest_by_state(["held"]), "COVERING INDEX ix_messages_state (state=?)", True),
         (lambda q: q.list_queue(limit=5), "ix_messages_open", True),
         (lambda q: q.list_queue(limit=5, profile="agent1", after=new_message("w")), "ix_messages_open", True),
         (lambda q: q.search(limit=5), "ix_messages_created", True),

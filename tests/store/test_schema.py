@@ -1,4 +1,7 @@
 import asyncio
+import contextlib
+import sqlite3
+import stat
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -21,6 +24,7 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 import relay
 from relay.mail.change import Change, KeptChanges
 from relay.store.database import Database, open_database
+from relay.store.errors import StoreError, StoreNewer
 from relay.store.rows import attempt_values, message_values, recipient_values
 from relay.store.tables import HEAD, Time, attempts, messages, metadata, recipients
 from tests.store.store_kit import NOW, attempt, new_message, open_queue, settlement
@@ -145,6 +149,47 @@ async def test_attempts_of_before_say_that_nobody_knows_what_they_changed(tmp_pa
         second = attempt(2, ended=NOW, changes=KeptChanges((Change("From", "a", "b"),)))
         await queue.settle(settlement(taken, attempt=second))
         assert await queue.attempts("waits") == (expected, second)
+
+
+def revision_of(path: Path) -> str:
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        return str(connection.execute("SELECT version_num FROM alembic_version").fetchone()[0])
+
+
+async def test_a_migration_keeps_one_private_copy_of_what_was_there(tmp_path: Path) -> None:
+    path = tmp_path / "relay.db"
+    for revision in ("0001", "0007"):
+        await migrate(path, revision)
+        with contextlib.closing(sqlite3.connect(path)) as connection, connection:
+            connection.execute("INSERT INTO vault (id, key_id) VALUES (1, ?)", (revision,))
+        await (await open_database(path)).close()
+        (copy,) = tmp_path.glob("*.old*")
+        assert copy.name == f"relay.db.schema-{revision}.old"
+        assert stat.S_IMODE(copy.stat().st_mode) == 0o600
+        assert (revision_of(copy), revision_of(path)) == (revision, HEAD)
+        for file in (copy, path):
+            with contextlib.closing(sqlite3.connect(file)) as connection:
+                assert connection.execute("SELECT key_id FROM vault").fetchone() == (revision,)
+
+
+async def test_without_its_copy_nothing_is_migrated(tmp_path: Path) -> None:
+    path = tmp_path / "relay.db"
+    await migrate(path, "0007")
+    (tmp_path / "relay.db.schema-0007.old").mkdir()
+    with pytest.raises(StoreError, match=r"the copy .*/relay.db.schema-0007.old cannot be made: Is a directory; "):
+        await open_database(path)
+    assert revision_of(path) == "0007"
+    assert list(tmp_path.glob("*.tmp")) == []
+
+
+async def test_a_store_of_a_newer_relay_has_a_way_back(tmp_path: Path) -> None:
+    path = tmp_path / "relay.db"
+    await migrate(path, "0007")
+    await (await open_database(path)).close()
+    with contextlib.closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("UPDATE alembic_version SET version_num = '0999'")
+    with pytest.raises(StoreNewer, match=f"put back the copy from before it: relay restore {path}.schema-0007.old$"):
+        await open_database(path)
 
 
 def test_head_is_the_last_migration_and_there_is_one_line_of_them() -> None:

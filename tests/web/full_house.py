@@ -144,4 +144,4 @@ def _app() -> Starlette:
 def _site() -> Site:
     """A site whose routes are looked at, and never asked."""
     nothing = cast("Operations", None), cast("Admission", None)
-    return Site(*nothing, "http://127.0.0.1:8025", make_templates("relay.test"), Pulse(int))
+    return Site(*nothing, lambda: "http://127.0.0.1:8025", make_templates("relay.test"), Pulse(int))

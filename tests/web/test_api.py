@@ -20,6 +20,7 @@ from tests.web.described import read_description
 
 # Streams of the commands that a page of the API takes the place of, and what has an address of its own.
 ELSEWHERE = {
+    "messages.follow",
     "messages.list",
     "queue.list",
     "server.list",
@@ -29,6 +30,8 @@ ELSEWHERE = {
     "agent.messages",
     "agent.message",
     "agent.sending",
+    # Its passwords come from files of the machine, which only a command reads.
+    "moving.import",
 }
 
 

@@ -46,7 +46,9 @@ async def _long(request: Request) -> Response:
 async def port() -> AsyncIterator[int]:
     listening = socket.create_server((LOOPBACK, 0))
     listening.setblocking(False)
-    app = Guard(Starlette(routes=[Route("/", _answer, methods=["GET", "POST"]), Route("/long", _long)]), ["here"])
+    app = Guard(
+        Starlette(routes=[Route("/", _answer, methods=["GET", "POST"]), Route("/long", _long)]), lambda: ["here"]
+    )
     server = HttpServer(app, "web", Hasty)
     await server.start(listening)
     yield listening.getsockname()[1]

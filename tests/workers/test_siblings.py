@@ -2,7 +2,6 @@
 
 import asyncio
 import socket
-from collections.abc import Callable
 from functools import partial
 
 import pytest
@@ -10,13 +9,7 @@ import pytest
 from relay.workers.census import Census, Open
 from relay.workers.line import Line, Message
 from relay.workers.siblings import LOOK, Siblings
-from tests.workers.workers_kit import several
-
-
-async def until(check: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
-        while not check():  # noqa: ASYNC110 - the others are other event loops in real life
-            await asyncio.sleep(0.01)
+from tests.workers.workers_kit import several, until
 
 
 async def test_what_one_tells_all_others_hear() -> None:
@@ -47,16 +40,29 @@ async def test_many_changes_in_a_row_are_one_look() -> None:
 
 async def test_a_question_has_the_answers_of_all_others() -> None:
     async with several(3) as (one, two, three):
-        two.answer("what", lambda: [2])
-        three.answer("what", lambda: {"three": 3})
+        two.answer("what", lambda _: [2])
+        three.answer("what", lambda _: {"three": 3})
         assert sorted(map(str, await one.ask("what"))) == ["[2]", "{'three': 3}"]
 
 
 async def test_one_that_is_silent_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("relay.workers.siblings._ANSWER_SECONDS", 0.2)
     async with several(3) as (one, two, _):
-        two.answer("what", lambda: 2)
+        two.answer("what", lambda _: 2)
         assert await one.ask("what") == [2]
+
+
+async def test_the_first_answers_a_question_when_it_can() -> None:
+    async with several(3) as (one, _, three):
+
+        async def later(question: str) -> str:
+            await asyncio.sleep(0.01)
+            return question * 2
+
+        one.answer("what", later)
+        assert await three.ask_first("what", "ha", 5) == "haha"
+        with pytest.raises(TimeoutError):
+            await three.ask_first("else", "ha", 0.05)
 
 
 async def test_a_word_that_meets_a_fault_ends_nothing() -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from relay.workers.line import Line
@@ -35,3 +35,10 @@ async def several(total: int) -> AsyncIterator[list[Siblings]]:
         for line in (*ends, *hub.values()):
             line.close()
         await asyncio.gather(*jobs)
+
+
+async def until(check: Callable[[], bool]) -> None:
+    """Wait until something is so. TimeoutError after five seconds."""
+    async with asyncio.timeout(5):
+        while not check():  # noqa: ASYNC110 - the others are other event loops in real life
+            await asyncio.sleep(0.01)

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from functools import cache
 from types import NoneType, UnionType
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
 from pydantic import Field, create_model
 
@@ -70,6 +70,9 @@ def _with_models(hint: Any, without: frozenset[str], base: type[Body]) -> Any:
     if isinstance(hint, type) and is_dataclass(hint):
         return _table_model(hint, without, base)
     inner = get_args(hint)
+    if get_origin(hint) is Annotated and isinstance(inner[-1], str):  # with its meaning
+        hint = Annotated[inner[0], *inner[1:-1]] if len(inner) > 2 else inner[0]
+        return _with_models(hint, without, base)
     if get_origin(hint) in {Union, UnionType}:
         union: Any = None
         for one in inner:

@@ -17,11 +17,24 @@ _LISTENERS = ["127.0.0.1:2525", "unix:/run/relay/submit.sock"]
 
 
 class FileFault(Body):
-    """What is wrong with directory.toml."""
+    """What is wrong with relay.toml or directory.toml."""
 
     file: str
     key: str
     message: str
+
+
+class SettingsState(Body):
+    """Whether relay.toml was good when it was read last; where not, the settings before it stay in effect."""
+
+    example: ClassVar = {"faults": [], "needs_restart": []}
+
+    ok: bool = Field(examples=[True])
+    faults: list[FileFault]
+    needs_restart: list[str] = Field(
+        description="The keys that say something else in the file and take effect at the next start.",
+        examples=[["web.address"]],
+    )
 
 
 class DirectoryState(Body):
@@ -68,6 +81,14 @@ class Backlog(Body):
     held: int = Field(examples=[1])
 
 
+class Worker(Body):
+    """One of the processes that hand over mail."""
+
+    index: int = Field(examples=[0])
+    pid: int = Field(examples=[4712])
+    connections: int = Field(description="How many clients are connected to it.", examples=[3])
+
+
 class Status(Told):
     """How the relay is."""
 
@@ -78,6 +99,8 @@ class Status(Told):
     state_dir: str = Field(examples=["/var/lib/relay"])
     listeners: list[str] = Field(description="Where it takes mail.", examples=[_LISTENERS])
     connections: int = Field(description="How many clients are connected.", examples=[3])
+    workers: list[Worker] = Field(description="The processes that hand over mail: one, or as many as `workers` says.")
+    settings: SettingsState
     directory: DirectoryState
     web: WebState
     mailboxes: list[MailboxState]

@@ -1,0 +1,84 @@
+"""How processes share what an account allows: fair, with nothing unused while somebody wants it. Pure.
+
+Each process decides about its own share, by what it sees of the others. What it has goes down only when it uses less,
+and up only into what nobody has: so what all have together is never more than the limit.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from relay.store.shares import Share
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ask:
+    """What a process has of a limit and would use. `granted` is what it may use now, `in_use` what it cannot let go.
+
+    `most` is what it takes at first, where nobody else wants anything.
+    """
+
+    owner: str
+    limit: int
+    wanted: int
+    granted: int
+    in_use: int
+    most: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grant:
+    """What it has from now on (`held`), and how much of that it may use.
+
+    `lacks`: others have what it should have. `others_lack`: one of them has less than it should have.
+    """
+
+    held: int
+    wanted: int
+    granted: int
+    lacks: bool = False
+    others_lack: bool = False
+
+
+def targets(wants: Mapping[str, int], limit: int, epoch: int) -> dict[str, int]:
+    """Return how many each owner should have: nobody less than another, unless it wants no more ("max-min fair").
+
+    What cannot be divided goes to some of them, and to others with the next epoch.
+    """
+    owners = sorted(owner for owner, want in wants.items() if want > 0)
+    level = _level(sorted(wants[owner] for owner in owners), limit)
+    given = {owner: min(wants[owner], level) for owner in owners}
+    hungry = [owner for owner in owners if given[owner] < wants[owner]]
+    for number in range(min(limit - sum(given.values()), len(hungry))):
+        given[hungry[(epoch + number) % len(hungry)]] += 1
+    return {owner: given.get(owner, 0) for owner in wants}
+
+
+def decide(ask: Ask, others: Sequence[Share], epoch: int) -> Grant:
+    """Return what a process has from now on, by what it sees of the others.
+
+    It may still open what it was granted before, until it has read this: so that much stays its own, and a second look
+    lets it go.
+    """
+    wanted = min(ask.wanted, ask.limit)
+    fair = targets({ask.owner: wanted, **{each.owner: each.wanted for each in others}}, ask.limit, epoch)
+    mine, has = fair[ask.owner], max(ask.granted, ask.in_use)
+    free = ask.limit - sum(each.held for each in others)
+    lack = sum(max(0, fair[each.owner] - each.held) for each in others)
+    # What is there for the others without us giving up any need not be taken from us.
+    goal = mine if lack > free - has else max(ask.granted, min(mine, ask.most))
+    # Where the limit was lowered, all have too much together: then each keeps its part.
+    granted = max(0, min(goal, max(free, min(ask.granted, mine))))
+    return Grant(
+        held=max(granted, has), wanted=wanted, granted=granted, lacks=goal > max(free, granted), others_lack=lack > 0
+    )
+
+
+def _level(wants: Sequence[int], limit: int) -> int:
+    """Return how many each can have of those that want as many; `wants` is sorted."""
+    left = limit
+    for number, want in enumerate(wants):
+        level = left // (len(wants) - number)
+        if want > level:
+            return level
+        left -= want
+    return limit

@@ -1,0 +1,345 @@
+"""The pace of all accounts where several processes send for them: as `relay.delivery.pacing`, by what the store has.
+
+Who waits for the minute waits in the line of this process, which is fair between profiles. For those in line moments
+are taken from the store, a few at once, in one transaction that looks at what all processes have taken in the last
+minute. The day's recipients come out of a purse (`relay.delivery.purse`).
+"""
+
+import asyncio
+import time
+from collections import Counter, deque
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from math import inf
+from typing import Protocol
+
+from relay import log
+from relay.delivery.line import Line
+from relay.delivery.pacing import is_limited, why
+from relay.delivery.purse import Correction, Promise, Purses, Shop
+from relay.delivery.shared_pace import SEEN_SECONDS, WINDOW, Begun, begin
+from relay.delivery.spending import Kind, counts_no_more
+from relay.delivery.turn import Turn
+from relay.directory.model import Account, Server
+from relay.store.budgets import Purpose, Spent
+from relay.store.errors import StoreError
+
+# What has not begun is moved on so often, and so is written what is to be counted otherwise.
+_TIDY_SECONDS = 0.5
+# A message that begins so much later than it was let go counts from when it begins.
+_LATE_SECONDS = 0.2
+_TROUBLE_SECONDS = 1.0
+_FORGET_SECONDS = 60.0
+# So long after somebody else was faster each lets the others go first, by at most so much.
+_CONTEST_SECONDS = 3.0
+_COURTESY_SECONDS = 0.05
+# How old what is known of an account may be, where somebody asks.
+_ASKED_SECONDS = 2.0
+
+
+class Keeper(Shop, Protocol):
+    """Where all that is spent is kept (`relay.store.queue`)."""
+
+    async def spend(self, spent: list[Spent], forget: dict[str, datetime]) -> None:
+        """Add to what is kept, and drop what counts no more. Raises StoreError."""
+
+
+@dataclass(slots=True, eq=False)
+class _Moment:
+    """A message that may begin, as the store has it, and has not."""
+
+    account: Account
+    since: datetime
+
+
+@dataclass(slots=True, eq=False)
+class _Lane:
+    """Those of this process who share a pace. `next` is when one more may begin, as of the last look."""
+
+    server: Server
+    account: Account
+    line: Line = field(default_factory=Line)
+    taken: deque[_Moment] = field(default_factory=deque)  # for those whose turn has come, in their order
+    next: float = 0.0
+    seen_at: float = 0.0
+    asked_at: float = 0.0
+    contested_at: float = 0.0  # when somebody else was faster
+    task: asyncio.Task[None] | None = None
+    wake: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class SharedPacing:
+    """One for a process. `run` goes on for ever, `aclose` gives back what was not used. `wall`: seconds since 1970."""
+
+    def __init__(self, keeper: Keeper, *, wall: Callable[[], float] = time.time) -> None:
+        self._keeper = keeper
+        self._wall = wall
+        self._lanes: dict[str, _Lane] = {}
+        self._waiting: set[_Moment] = set()  # may begin, and have not
+        self._corrections: Counter[Correction] = Counter()
+        self._purses = Purses(keeper, self._correct, wall)
+        self._is_closed = False
+        self._forget_at = 0.0
+        self._is_well = True
+
+    async def turn(
+        self, server: Server, account: Account, profile: str | None, *, recipients: int = 1, within: float = inf
+    ) -> Turn | None:
+        """Wait for the turn of one message, as `Pacing.turn`. Raises StoreError."""
+        if not is_limited(server):
+            return Turn()
+        if self._is_closed:
+            return None
+        promise = None
+        if server.recipients_per_day:
+            promise = await self._purses.promise(server, account, recipients)
+            if promise is None:
+                return None
+        if not server.messages_per_minute:
+            return self._turn(None, None, promise)
+        lane, moment = self._lane(server, account), None
+        try:
+            moment = await self._wait(lane, profile, within)
+        finally:
+            if moment is None and promise is not None:
+                promise.release()
+        return self._turn(lane, moment, promise) if moment is not None else None
+
+    def room(self, server: Server, account: Account) -> float:
+        """Return how many recipients may still be sent to today; infinity where nobody counts."""
+        return self._purses.room(server, account)
+
+    def next(self, server: Server, account: Account) -> datetime | None:
+        """Return when the next message may leave; None where one may now."""
+        seconds = max(self._minute_seconds(server, account), self._purses.seconds(server, account))
+        return datetime.fromtimestamp(self._wall() + seconds, UTC) if seconds > 0 else None
+
+    def reason(self, server: Server, account: Account) -> str:
+        """Return in a sentence what the next message waits for; "" where it does not."""
+        day, minute = self._purses.seconds(server, account), self._minute_seconds(server, account)
+        return why(server, account, self._wall(), day=day, minute=minute)
+
+    def disband(self) -> None:
+        """Give nobody who waits a turn: limits have changed, let them ask again."""
+        for lane in self._lanes.values():
+            while (place := lane.line.next()) is not None:
+                if not place.done():
+                    place.set_result(False)
+            lane.next = 0.0
+            lane.wake.set()
+
+    def close(self) -> None:
+        """Let nobody wait any more."""
+        self._is_closed = True
+        self.disband()
+
+    async def run(self) -> None:
+        """Write what is to be counted otherwise, and look again where somebody asks, for ever."""
+        while True:
+            await asyncio.sleep(_TIDY_SECONDS)
+            try:
+                await self.tidy()
+            except StoreError as error:
+                if self._is_well:
+                    log.broken(str(error))
+                self._is_well = False
+            except Exception:  # whatever it is, what is to be counted must not wait for ever
+                log.broken("the pace of accounts met a fault of ours", exc_info=True)
+            else:
+                self._is_well = True
+
+    async def tidy(self) -> None:
+        """Do that once. Raises StoreError; what was not written waits for the next time."""
+        now = self._now()
+        for moment in self._waiting:
+            if now - moment.since >= timedelta(seconds=_TIDY_SECONDS):
+                self._move(moment, now)
+        self._purses.tidy()
+        await self._write()
+        await self._purses.refresh()
+        for lane in tuple(self._lanes.values()):
+            is_old = self._wall() - lane.seen_at >= _ASKED_SECONDS
+            if lane.asked_at > lane.seen_at and is_old and lane.task is None:
+                self._see(lane, begin(await self._rows(lane), now, per_minute=self._limit(lane), wanted=0))
+
+    async def aclose(self) -> None:
+        """Give back what was not used; to be called when no turn is under way any more."""
+        self.close()
+        tasks = [lane.task for lane in self._lanes.values() if lane.task is not None]
+        if tasks:
+            await asyncio.wait(tasks)
+        for moment in tuple(self._waiting):
+            self._take_back(moment)
+        self._purses.tidy(at_once=True)
+        try:
+            await self._write()
+        except StoreError as error:
+            log.broken(str(error))  # it counts until it is over
+
+    # The minute
+
+    async def _wait(self, lane: _Lane, profile: str | None, within: float) -> _Moment | None:
+        now = self._wall()
+        if within < inf and lane.next > now:
+            start = lane.next + lane.line.ahead_of(profile) * WINDOW / self._limit(lane)
+            if start - now > within:
+                lane.asked_at = now
+                return None
+        place = lane.line.join(profile)
+        lane.wake.set()
+        if lane.task is None:
+            lane.task = asyncio.create_task(self._serve(lane))
+        try:
+            await asyncio.wait({place}, timeout=None if within == inf else within)
+        except asyncio.CancelledError:
+            if place.done() and place.result():
+                self._skip(lane, lane.taken.popleft())
+            lane.line.leave(profile, place)
+            raise
+        if place.done():
+            return lane.taken.popleft() if place.result() else None
+        lane.line.leave(profile, place)
+        return None
+
+    async def _serve(self, lane: _Lane) -> None:
+        """Take moments for those in line, as long as there are any."""
+        try:
+            while not lane.line.is_empty:
+                lane.wake.clear()
+                pause = lane.next - self._wall()
+                if pause <= 0:
+                    pause = await self._take_some(lane)
+                if pause > 0:
+                    with suppress(TimeoutError):
+                        async with asyncio.timeout(pause):
+                            await lane.wake.wait()
+        finally:
+            lane.task = None
+
+    async def _take_some(self, lane: _Lane) -> float:
+        """Give those in line their turn who may begin now; return how long to wait after a failure."""
+        rule = partial(begin, per_minute=self._limit(lane), wanted=len(lane.line))
+        try:
+            begun = await self._keeper.take(self._purpose(lane), rule)
+        except StoreError as error:
+            log.broken(str(error))
+            return _TROUBLE_SECONDS
+        except Exception:  # whatever it is, they must not wait for ever
+            log.broken("the pace of an account met a fault of ours", account=str(lane.account), exc_info=True)
+            return _TROUBLE_SECONDS
+        self._see(lane, begun)
+        if not begun.count:
+            lane.contested_at = lane.seen_at
+        elif lane.seen_at - lane.contested_at < _CONTEST_SECONDS:
+            lane.next += min(_COURTESY_SECONDS, WINDOW / self._limit(lane) / 2)
+        for _ in range(begun.count):
+            moment = _Moment(lane.account, begun.since)
+            self._waiting.add(moment)
+            self._give(lane, moment)
+        return 0.0
+
+    def _see(self, lane: _Lane, begun: Begun) -> None:
+        lane.next, lane.seen_at = begun.next, self._wall()
+
+    def _give(self, lane: _Lane, moment: _Moment) -> None:
+        """Let the next in line have it; where nobody waits any more, it is taken back."""
+        while (place := lane.line.next()) is not None:
+            if not place.done():
+                lane.taken.append(moment)
+                place.set_result(True)
+                return
+        self._take_back(moment)
+
+    def _skip(self, lane: _Lane, moment: _Moment) -> None:
+        if moment in self._waiting:
+            self._give(lane, moment)
+
+    def _take_back(self, moment: _Moment) -> None:
+        self._waiting.discard(moment)
+        self._correct(Correction(moment.account, Kind.MESSAGE, moment.since), -1)
+
+    def _move(self, moment: _Moment, now: datetime) -> None:
+        self._correct(Correction(moment.account, Kind.MESSAGE, moment.since), -1)
+        self._correct(Correction(moment.account, Kind.MESSAGE, now), 1)
+        moment.since = now
+
+    def _begin(self, moment: _Moment, *, is_again: bool) -> None:
+        now = self._now()
+        if is_again:  # on another connection: the server has seen two
+            self._correct(Correction(moment.account, Kind.MESSAGE, now), 1)
+        elif now - moment.since > timedelta(seconds=_LATE_SECONDS):
+            self._move(moment, now)
+        self._waiting.discard(moment)
+
+    def _lane(self, server: Server, account: Account) -> _Lane:
+        scope = server.scope(account)
+        lane = self._lanes.get(scope)
+        if lane is None:
+            lane = self._lanes[scope] = _Lane(server, account)
+        lane.server, lane.account = server, account
+        return lane
+
+    def _minute_seconds(self, server: Server, account: Account) -> float:
+        if not server.messages_per_minute:
+            return 0.0
+        lane = self._lane(server, account)
+        lane.asked_at = self._wall()
+        return max(0.0, lane.next - lane.asked_at)
+
+    @staticmethod
+    def _limit(lane: _Lane) -> int:
+        return max(1, lane.server.messages_per_minute)
+
+    def _purpose(self, lane: _Lane) -> Purpose:
+        after, account = self._now() - timedelta(seconds=SEEN_SECONDS), lane.account
+        return Purpose(account.server, account.username, str(Kind.MESSAGE), after, lane.server.shared_limits)
+
+    async def _rows(self, lane: _Lane) -> list[tuple[datetime, int]]:
+        return await self._keeper.spent_for(self._purpose(lane))
+
+    # What both have
+
+    def _turn(self, lane: _Lane | None, moment: _Moment | None, promise: Promise | None) -> Turn:
+        turn = Turn()
+
+        def skip() -> None:
+            if promise is not None:
+                promise.release()
+            if lane is not None and moment is not None:
+                self._skip(lane, moment)
+
+        if moment is not None:
+            turn.on_begin = lambda: self._begin(moment, is_again=turn.has_begun)
+        if promise is not None:
+            turn.charge_up_to, turn.refund = promise.charge, promise.refund
+        turn.on_skip = skip
+        return turn
+
+    def _correct(self, correction: Correction, count: int) -> None:
+        self._corrections[correction] += count
+
+    async def _write(self) -> None:
+        new, self._corrections = self._corrections, Counter()
+        is_due = self._wall() >= self._forget_at
+        if not (any(new.values()) or is_due):
+            return
+        try:
+            spent = [_spent(correction, count) for correction, count in new.items() if count]
+            await self._keeper.spend(spent, counts_no_more(self._now()) if is_due else {})
+        except StoreError:  # what is cancelled meanwhile is written nevertheless
+            for correction, count in new.items():
+                self._corrections[correction] += count
+            raise
+        if is_due:
+            self._forget_at = self._wall() + _FORGET_SECONDS
+
+    def _now(self) -> datetime:
+        return datetime.fromtimestamp(self._wall(), UTC)
+
+
+def _spent(correction: Correction, count: int) -> Spent:
+    account, kind, since = correction
+    return Spent(server=account.server, username=account.username, kind=str(kind), since=since, count=count)

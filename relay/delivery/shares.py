@@ -1,0 +1,261 @@
+"""What this process has of the connections that each account may have, where several processes send for all accounts.
+
+Each has a share, leased in the store (`relay.store.shares`), and opens no more connections than that. Who needs more
+asks at once; who has more than its part gives it up as its connections close. While all have what they want nothing is
+written but a renewal each half minute, and what the store does not answer changes nothing: everybody goes on with what
+they have.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import partial
+from typing import Protocol
+
+from relay import log
+from relay.delivery.fair import Ask, Grant, decide
+from relay.store.errors import StoreError
+from relay.store.shares import Rule
+from relay.store.shares import Share as Row
+
+# How often who lacks something is looked for.
+_LOOK_SECONDS = 1.0
+# So long who is alone leaves to each of the others what they may want first: a little less than the time of a look.
+_FIRST_SECONDS = 0.9
+_RENEW_SECONDS = 30.0
+# After it, what nobody uses is given back. Longer than an unused connection is kept.
+_UNUSED_SECONDS = 60.0
+# So long each has what cannot be divided.
+_EPOCH_SECONDS = 10
+
+
+def _nothing() -> None:
+    pass
+
+
+class Keeper(Protocol):
+    """Where all can see what each has (`relay.store.queue`). All raise StoreError."""
+
+    async def adjust_shares(self, rules: Mapping[str, Rule[Grant]]) -> dict[str, Grant]:
+        """Look at what others have, and write what the rules make of it."""
+
+    async def lacking_shares(self) -> frozenset[str]:
+        """Return the scopes of which somebody has less than it wants."""
+
+    async def renew_shares(self) -> int:
+        """Hold all our shares for longer; return how many there are."""
+
+    async def drop_shares(self) -> None:
+        """Give all our shares back."""
+
+
+@dataclass(slots=True, eq=False)
+class Share:
+    """What this process has of one scope. An allowance for the slots of an upstream (`relay.upstream.allowance`).
+
+    `held` is what the store has of it, `told` how many it is told to want, `lacks` whether others know that they have
+    what is ours. `backlog` is what waits on disk, `used_at` when it was wanted last.
+    """
+
+    ask: Callable[[], None]
+    granted: int = 0
+    limit: int = 0
+    wanted: int = 0
+    is_open: int = 0
+    backlog: int = 0
+    held: int = 0
+    told: int = 0
+    lacks: bool = False
+    used_at: float = 0.0
+    changed: Callable[[], None] = field(default=_nothing)
+    _peak: int = 0
+    _peak_at: float = 0.0
+    _first_at: float | None = None
+
+    def report(self, limit: int, wanted: int, is_open: int) -> None:
+        """Take in what the slots need. Called for every message."""
+        is_new = limit != self.limit
+        self.limit, self.wanted, self.is_open = limit, wanted, is_open
+        self._peak = max(self._peak, wanted)
+        if is_new or self._is_short or is_open < self.held > self.granted:
+            self.ask()
+
+    def watch(self, changed: Callable[[], None]) -> None:
+        """Have this called whenever `granted` is another."""
+        self.changed = changed
+
+    def expect(self, limit: int, backlog: int) -> None:
+        """Take in how many connections what waits on disk would use."""
+        self.limit, self.backlog = limit, backlog
+        if self._is_short:
+            self.ask()
+
+    def look(self, owner: str, workers: int, now: float) -> Ask:
+        """Return what to look for now. What was wanted in the last second counts: it comes and goes."""
+        wanted, first = min(max(self._peak, self.backlog), self.limit), -(-self.limit // workers)
+        if now - self._peak_at >= _LOOK_SECONDS:
+            self._peak, self._peak_at = self.wanted, now
+        if wanted:
+            self.used_at = now
+        if wanted <= first:
+            self._first_at = None
+        elif self._first_at is None:
+            self._first_at = now
+        is_first = self._first_at is not None and now - self._first_at < _FIRST_SECONDS
+        self.told = wanted
+        return Ask(
+            owner=owner,
+            limit=self.limit,
+            wanted=wanted,
+            granted=self.granted,
+            in_use=self.is_open,
+            most=first if is_first else self.limit,
+        )
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nobody uses it or would."""
+        return not (self.wanted or self.backlog or self.is_open)
+
+    @property
+    def _is_short(self) -> bool:
+        """Whether it wants more than it has, and than the others know."""
+        wanted = min(max(self.wanted, self.backlog), self.limit)
+        return wanted > self.granted and wanted > self.told
+
+
+class Shares:
+    """One for a process. `run` goes on for ever, `look` makes it look at once; `tell` has the others look.
+
+    `owner` names this process in the store, and `workers` says how many there are.
+    """
+
+    def __init__(
+        self,
+        keeper: Keeper,
+        owner: str,
+        workers: int,
+        *,
+        tell: Callable[[], None] = _nothing,
+        timer: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._keeper = keeper
+        self._owner = owner
+        self._workers = workers
+        self._tell = tell
+        self._timer = timer
+        self._shares: dict[str, Share] = {}
+        self._asking: set[str] = set()
+        self._wake = asyncio.Event()
+        self._is_told = False
+        self._look_at = self._renew_at = 0.0
+        self._renewed_at = timer()
+        self._is_well = True
+
+    def allowance(self, scope: str) -> Share:
+        """Return the share of a scope; always the same."""
+        share = self._shares.get(scope)
+        if share is None:
+            share = self._shares[scope] = Share(partial(self._ask, scope))
+        return share
+
+    def claims(self, scope: str, limit: int) -> int:
+        """Return how many messages of a scope may be under way here: one at least, so that it asks for a share."""
+        return min(limit, max(1, self.allowance(scope).granted))
+
+    def expect(self, scope: str, limit: int, backlog: int) -> None:
+        """Say how many connections of a scope what waits on disk would use."""
+        self.allowance(scope).expect(limit, backlog)
+
+    def look(self) -> None:
+        """Look at once: another process lacks something, or has given something up."""
+        self._is_told = True
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Ask, give up and renew, for ever."""
+        while True:
+            try:
+                await self.step()
+            except StoreError as error:
+                if self._is_well:
+                    log.broken(f"what this process has of the connections of accounts stays as it is: {error}")
+                self._is_well = False
+                await asyncio.sleep(_LOOK_SECONDS)
+            except Exception:  # whatever it is, the accounts must not stay without connections
+                log.broken("the shares of connections met a fault of ours", exc_info=True)
+                await asyncio.sleep(_LOOK_SECONDS)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(max(0.0, self._look_at - self._timer())):
+                    await self._wake.wait()
+
+    async def step(self) -> None:
+        """Do what is due now. Raises StoreError."""
+        self._wake.clear()
+        now = self._timer()
+        if now >= self._renew_at:
+            await self._renew(now)
+        if now >= self._look_at or self._is_told:
+            self._is_told, self._look_at = False, now + _LOOK_SECONDS
+            if self._shares:
+                self._asking |= await self._keeper.lacking_shares() & self._shares.keys()
+        if self._asking:
+            await self._adjust(now)
+        self._is_well = True
+
+    async def aclose(self) -> None:
+        """Give all back; to be called when no connection is open any more."""
+        try:
+            await self._keeper.drop_shares()
+        except StoreError as error:
+            log.broken(str(error))  # it ends by itself
+        self._tell()
+
+    def _ask(self, scope: str) -> None:
+        self._asking.add(scope)
+        self._wake.set()
+
+    async def _renew(self, now: float) -> None:
+        """Hold on to what is used. Where others may have taken it for lost, look at everything again."""
+        self._renew_at = now + _RENEW_SECONDS
+        kept = await self._keeper.renew_shares()
+        has_some = {scope for scope, share in self._shares.items() if share.held or share.told}
+        if kept < len(has_some) or now - self._renewed_at > 3 * _RENEW_SECONDS:
+            self._asking |= has_some
+        self._renewed_at = now
+        for scope in has_some:
+            share = self._shares[scope]
+            if share.is_idle and now - share.used_at >= _UNUSED_SECONDS:
+                share.granted = 0
+                self._asking.add(scope)
+
+    async def _adjust(self, now: float) -> None:
+        """Look at the scopes that were asked for, all in one transaction, and follow what came of it."""
+        scopes, self._asking = self._asking, set()
+        asks = {scope: self._shares[scope].look(self._owner, self._workers, now) for scope in scopes}
+        try:
+            grants = await self._keeper.adjust_shares({scope: partial(_decide, ask) for scope, ask in asks.items()})
+        except BaseException:
+            self._asking |= scopes
+            raise
+        concerns = [self._follow(self._shares[scope], grant) for scope, grant in grants.items()]
+        if any(concerns):
+            self._tell()
+
+    def _follow(self, share: Share, grant: Grant) -> bool:
+        """Make use of what is granted, or less of it; tell whether that concerns others."""
+        is_less, is_new = grant.held < share.held, grant.lacks and not share.lacks
+        share.held, share.lacks = grant.held, grant.lacks
+        if grant.granted != share.granted:
+            share.granted = grant.granted
+            share.changed()
+        if max(share.granted, share.is_open) < share.held:
+            share.ask()
+        return is_new or (is_less and grant.others_lack)
+
+
+def _decide(ask: Ask, others: Sequence[Row], now: datetime) -> Grant:
+    return decide(ask, others, int(now.timestamp()) // _EPOCH_SECONDS)

@@ -1,0 +1,117 @@
+"""SIGHUP: the settings file is read again, and what may change does, without letting anybody go.
+
+Each part that works by settings is told the new ones (`subscribe`), all of them in one step of the loop. A file with a
+fault changes nothing: the settings before stay in effect, and the log, `relay status` and `systemctl status` say why.
+"""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+from relay import descriptors, log
+from relay.certificate import CertificateFault, CertificateFiles
+from relay.directory.live import LiveDirectory
+from relay.directory.together import check_together
+from relay.faults import Fault, Faults
+from relay.listener.tls import LiveCertificate
+from relay.setting_changes import Merged, merged
+from relay.settings import Settings, load_settings
+from relay.short_turns import in_short_turns
+
+
+class Reloading:
+    """The settings in effect in one process, and the certificate that they name. `file` None: there is no file to read.
+
+    Where several processes do the same, one `is_telling` the log of it. `faults` say what is wrong with the file that
+    was read last, `waiting` which of its keys need a restart.
+    """
+
+    def __init__(self, settings: Settings, file: Path | None, *, is_telling: bool = True) -> None:
+        self.settings = settings
+        self.faults: tuple[Fault, ...] = ()
+        self.waiting: tuple[str, ...] = ()
+        self.certificate: LiveCertificate | None = None
+        self._file = file
+        self._is_telling = is_telling
+        self._subscribers: list[Callable[[Settings], None]] = []
+        self._turn = asyncio.Lock()
+
+    @property
+    def file(self) -> str:
+        """How faults call the file."""
+        return str(self._file or "relay.toml")
+
+    def subscribe(self, take: Callable[[Settings], None]) -> None:
+        """Call `take` with the new settings whenever they change."""
+        self._subscribers.append(take)
+
+    def open_certificate(self) -> LiveCertificate | None:
+        """Read the listeners' certificate at the start; None where the settings name none. Raises Faults."""
+        self.certificate = self._certificate(self.settings)
+        return self.certificate
+
+    async def reload(self, directory: LiveDirectory) -> None:
+        """Read both files now, and put into effect what is good and may change."""
+        async with self._turn:
+            await directory.refresh()  # what was written together is judged together
+            has_changed = self._file is not None and await self._reload(self._file, directory)
+            if has_changed:
+                directory.settings = self.settings
+            if self.certificate is not None:
+                self.certificate.context()  # the log says now what the next client would find
+            await directory.reload()
+
+    async def _reload(self, file: Path, directory: LiveDirectory) -> bool:
+        """Return whether anything changed."""
+        try:
+            new = merged(self.settings, await asyncio.to_thread(load_settings, file))
+            known = directory.routing().directory
+            if faults := await in_short_turns(
+                check_together,
+                new.settings,
+                known,
+                settings_file=self.file,
+                directory_file=str(new.settings.directory_path),
+            ):
+                raise Faults(faults)
+            certificate = await asyncio.to_thread(self._certificate, new.settings)
+        except Faults as error:
+            self.faults = error.faults
+            if self._is_telling:
+                told = [str(fault) for fault in self.faults]
+                log.broken("the settings have faults; the ones before stay in effect", faults=told)
+            return False
+        self.faults, self.waiting, self.certificate = (), new.waiting, certificate
+        self._use(new)
+        return bool(new.changed)
+
+    def _use(self, new: Merged) -> None:
+        """Tell everybody of the new settings, and the log what they are."""
+        before, self.settings = self.settings, new.settings
+        if new.settings.log != before.log:
+            log.configure(new.settings.log.format, new.settings.log.level)
+        if new.settings.limits.connections > before.limits.connections:
+            descriptors.allow(new.settings.limits.connections)
+        if new.changed:
+            for take in self._subscribers:
+                take(new.settings)
+        if new.changed and self._is_telling:
+            log.changed(what="settings", file=self.file, keys=list(new.changed))
+        if new.waiting and self._is_telling:
+            log.warned("these settings need a restart to take effect", file=self.file, keys=list(new.waiting))
+
+    def _certificate(self, settings: Settings) -> LiveCertificate | None:
+        """Return the certificate that settings name: the one in use, where it is still that. Raises Faults."""
+        files = CertificateFiles.of(settings.tls)
+        if files is None:
+            return None
+        if self.certificate is not None and settings.tls == self.settings.tls:
+            return self.certificate
+        try:
+            certificate = LiveCertificate(files)
+        except CertificateFault as fault:
+            raise Faults([Fault(self.file, fault.key, str(fault))]) from None
+        if self._is_telling:
+            for _, warning in certificate.warnings:
+                log.warned(warning)
+        return certificate

@@ -1,0 +1,281 @@
+"""Several processes that give turns for the same accounts: what all do together stays within the limits."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from relay.delivery.shared_pacing import SharedPacing
+from relay.delivery.turn import Turn
+from relay.directory.model import Account, Server
+from relay.store.database import open_database
+from relay.store.errors import StoreError
+from relay.store.queue import Queue
+
+SERVER = Server(name="acmejets", host="h", messages_per_minute=30, recipients_per_day=10)
+MINUTE = replace(SERVER, recipients_per_day=0)
+DAY = replace(SERVER, messages_per_minute=0)
+JANE, JOHN = Account("acmejets", "jane"), Account("acmejets", "john")
+NOON = datetime(2026, 1, 2, 12, 0, tzinfo=UTC)
+
+
+@dataclass
+class Clock:
+    now: float = NOON.timestamp() + 0.25
+
+    def __call__(self) -> float:
+        return self.now
+
+    def moment(self) -> datetime:
+        return datetime.fromtimestamp(self.now, UTC)
+
+
+@dataclass
+class House:
+    """Processes over one store, and their time."""
+
+    clock: Clock
+    queues: list[Queue]
+    pacings: list[SharedPacing] = field(default_factory=list)
+
+    async def counted(self) -> dict[str, int]:
+        counts: dict[str, int] = {}
+        for spent in await self.queues[0].spent():
+            counts[spent.kind] = counts.get(spent.kind, 0) + spent.count
+        return counts
+
+
+@pytest.fixture
+async def house(tmp_path: Path) -> AsyncIterator[House]:
+    clock = Clock()
+    async with AsyncExitStack() as stack:
+        found = House(clock, [])
+        for name in ("one", "two", "three"):
+            database = await open_database(tmp_path / "relay.db")
+            stack.push_async_callback(database.close)
+            queue = Queue(database, name, clock=clock.moment)
+            stack.push_async_callback(queue.aclose)
+            found.queues.append(queue)
+            found.pacings.append(SharedPacing(queue, wall=clock))
+            stack.push_async_callback(found.pacings[-1].aclose)
+        yield found
+
+
+async def turn(pacing: SharedPacing, server: Server, account: Account = JANE, recipients: int = 1) -> Turn | None:
+    """A turn that may be had now."""
+    return await pacing.turn(server, account, "jane", recipients=recipients, within=0.2)
+
+
+async def sent(pacing: SharedPacing, server: Server, account: Account = JANE, recipients: int = 1) -> bool:
+    """Send one message that may go now; False where none may."""
+    got = await turn(pacing, server, account, recipients)
+    if got is None or got.charge(recipients) < recipients:
+        return False
+    got.begin()
+    got.end(recipients)
+    return True
+
+
+async def test_what_one_sends_the_others_cannot(house: House) -> None:
+    one, two, three = house.pacings
+    assert [await sent(each, MINUTE) for each in (one, two, three)] == [True, True, False]
+    assert three.reason(MINUTE, JANE) == "waits for acmejets/jane: 30 messages a minute, next in 3 s"
+    house.clock.now += 2.1
+    assert [await sent(each, MINUTE) for each in (three, one)] == [True, False]
+    assert await sent(one, MINUTE, JOHN)
+    moment = one.next(MINUTE, JANE)
+    assert moment is not None
+    assert moment.timestamp() == pytest.approx(NOON.timestamp() + 0.25 + 62 / 30 * 2, abs=0.001)
+
+
+async def test_accounts_that_share_limits_share_them_over_all_processes(house: House) -> None:
+    one, two, _ = house.pacings
+    shared = replace(MINUTE, shared_limits=True)
+    assert [await sent(one, shared, JANE), await sent(two, shared, JOHN), await sent(one, shared, JOHN)] == [
+        True,
+        True,
+        False,
+    ]
+    assert one.reason(shared, JANE).startswith("waits for acmejets: 30 messages a minute")
+
+
+async def test_a_turn_that_is_not_used_is_the_next_ones_or_is_taken_back(house: House) -> None:
+    one, two, _ = house.pacings
+    server = replace(MINUTE, messages_per_minute=1)
+    first = await turn(one, server)
+    assert first is not None
+    waiting = asyncio.create_task(one.turn(server, JANE, None))
+    await asyncio.sleep(0.05)
+    assert not waiting.done()
+    first.end()
+    async with asyncio.timeout(5):
+        second = await waiting
+    assert second is not None
+    assert await turn(two, server) is None
+    second.end()
+    await one.tidy()
+    assert await house.counted() == {}
+    two.disband()  # it would wait for the moment that it was told
+    assert await turn(two, server) is not None
+
+
+async def test_who_leaves_the_line_leaves_nothing_behind(house: House) -> None:
+    one, two, _ = house.pacings
+    server = replace(MINUTE, messages_per_minute=1)
+    assert await sent(one, server)
+    waiting = [asyncio.create_task(two.turn(server, JANE, None)) for _ in range(3)]
+    await asyncio.sleep(0.05)
+    for task in waiting:
+        task.cancel()
+    await asyncio.wait(waiting)
+    assert await house.counted() == {"message": 1}
+    waiting = [asyncio.create_task(two.turn(server, JANE, None)) for _ in range(2)]
+    await asyncio.sleep(0.05)
+    two.close()
+    assert [await each for each in waiting] == [None, None]
+    assert await turn(two, server) is None
+
+
+async def test_what_begins_late_counts_from_then(house: House) -> None:
+    one, two, _ = house.pacings
+    server = replace(MINUTE, messages_per_minute=1)
+    late = await turn(one, server)
+    assert late is not None
+    for _ in range(70):  # a login takes its time
+        house.clock.now += 1
+        await one.tidy()
+    assert await turn(two, server) is None
+    house.clock.now += 0.3
+    late.begin()
+    late.end()
+    await one.tidy()
+    house.clock.now += 61.9
+    two.disband()
+    assert await turn(two, server) is None
+    house.clock.now += 0.2
+    assert await turn(two, server) is not None
+
+
+async def test_what_a_process_had_when_it_died_counts_for_its_time(house: House) -> None:
+    one, two, _ = house.pacings
+    server = replace(SERVER, messages_per_minute=1, recipients_per_day=3)
+    assert await turn(one, server, recipients=2) is not None  # it dies now
+    assert await turn(two, server, recipients=1) is None
+    house.clock.now += 62.1
+    assert await turn(two, server, recipients=1) is not None
+    assert await turn(two, server, recipients=1) is None  # of three two are lost for the day
+
+
+async def test_the_day_holds_over_all_processes_and_says_when_it_ends(house: House) -> None:
+    one, two, _ = house.pacings
+    assert await sent(one, DAY, recipients=4)
+    assert not await sent(two, DAY, recipients=7)
+    assert await sent(two, DAY, recipients=6)
+    assert not await sent(one, DAY)
+    assert one.room(DAY, JANE) == 0
+    assert one.reason(DAY, JANE) == "waits for acmejets/jane: 10 recipients a day, next at 12:10 UTC tomorrow"
+    assert one.next(DAY, JANE) == NOON.replace(day=3, minute=10)
+    house.clock.now += 86400 + 600
+    assert await sent(one, DAY)
+
+
+async def test_what_is_taken_ahead_and_not_used_is_given_back(house: House) -> None:
+    one, two, _ = house.pacings
+    server = replace(DAY, recipients_per_day=1000)
+    assert await sent(one, server)
+    assert await house.counted() == {"recipient": 10}
+    assert await sent(one, server, recipients=9)
+    assert await house.counted() == {"recipient": 10}
+    got = await turn(one, server, recipients=5)
+    assert got is not None
+    assert got.charge(5) == 5
+    got.begin()
+    got.end(3)
+    house.clock.now += 11
+    await one.tidy()
+    assert await house.counted() == {"recipient": 13}
+    assert await sent(two, server)
+    await two.aclose()
+    assert await house.counted() == {"recipient": 14}
+
+
+async def test_recipients_that_are_promised_are_nobody_elses(house: House) -> None:
+    one = house.pacings[0]
+    first, second = [await turn(one, DAY, recipients=5) for _ in range(2)]
+    assert first is not None
+    assert second is not None
+    assert await turn(one, DAY) is None
+    assert first.charge(10) == 5
+    second.end()
+    assert await turn(one, DAY) is not None
+
+
+async def test_what_others_gave_back_is_seen_when_it_is_asked_for(house: House) -> None:
+    one, two, _ = house.pacings
+    got = await turn(one, DAY, recipients=10)
+    assert got is not None
+    assert not await sent(two, DAY)
+    assert two.room(DAY, JANE) == 0
+    got.end()
+    await one.aclose()
+    house.clock.now += 10
+    assert two.room(DAY, JANE) == 0
+    await two.tidy()
+    assert two.room(DAY, JANE) == 10
+
+
+async def test_a_store_that_does_not_answer_stops_nobody_for_ever(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("relay.delivery.shared_pacing._TROUBLE_SECONDS", 0.01)
+    one, real = house.pacings[0], Queue.take
+    refusals = [StoreError("no"), ValueError("no")]
+
+    async def take(self: Queue, *given: object) -> object:
+        if refusals:
+            raise refusals.pop()
+        return await real(self, *given)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Queue, "take", take)
+    async with asyncio.timeout(5):
+        assert await one.turn(MINUTE, JANE, None) is not None
+    refusals.append(StoreError("no"))
+    with pytest.raises(StoreError):
+        await one.turn(DAY, JANE, None)
+
+
+async def test_all_processes_have_their_part_of_the_pace(tmp_path: Path) -> None:
+    """In real time: 600 a minute, so ten a second behind the first forty."""
+    counts, server = [0, 0, 0], replace(MINUTE, messages_per_minute=600)
+
+    async def go(pacing: SharedPacing, number: int) -> None:
+        while (got := await pacing.turn(server, JANE, "jane")) is not None:
+            counts[number] += 1
+            got.begin()
+            got.end()
+
+    async with AsyncExitStack() as stack:
+        for number in range(3):
+            database = await open_database(tmp_path / "relay.db")
+            stack.push_async_callback(database.close)
+            queue = Queue(database, f"worker {number}")
+            stack.push_async_callback(queue.aclose)
+            pacing = SharedPacing(queue)
+            task = asyncio.create_task(go(pacing, number))
+            stack.push_async_callback(asyncio.wait, {task})
+            stack.push_async_callback(pacing.aclose)
+        began = time.monotonic()
+        async with asyncio.timeout(20):
+            while sum(counts) < 40 + 9.6 * (time.monotonic() - began) - 3:  # noqa: ASYNC110  what could be had at once is used up
+                await asyncio.sleep(0.01)
+        early = list(counts)
+        await asyncio.sleep(4)
+        assert sum(counts) <= 40 + 10 * (time.monotonic() - began) + 1
+        each = [count - before for count, before in zip(counts, early, strict=True)]
+    assert sum(each) >= 34
+    assert min(each) >= 6

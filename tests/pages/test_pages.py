@@ -1,0 +1,127 @@
+"""The shell blocks of a page, run from top to bottom in a world of its own with real parts."""
+
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.peers.packages import program
+from tests.peers.system import run
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+_BLOCK = re.compile(r"^```sh\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+# Lines that are not run, by how they begin, and why; behind a page's name those of that page alone.
+_NO_TOKEN = "has no token, because nobody signed in"
+_SIGNS_IN = "a person signs in at the provider; tests/e2e/test_oauth.py does so at a provider of its own"
+NOT_RUN = {
+    "make ": "sets up the very folder that the tests run in",
+    "python3 -m venv": "the world has the program already",
+    "journalctl": "there is no journal in the world",
+    "dpkg-divert": "tests/e2e/test_sendmail.py calls the program by its other names",
+    "ln -s": "the same",
+    "relay init  ": "asks a person; tests/cli/test_cli_init.py answers",
+    "relay admin add ann": "asks a person; tests/cli/test_cli_admin.py answers",
+    "README.md: relay application password": "asks a person; tests/cli/test_cli_application.py answers",
+    "relay server authorize": _SIGNS_IN,
+    "relay channel authorize": _SIGNS_IN,
+    "google.md: relay server test workspace": _NO_TOKEN,
+    "microsoft365.md: relay server test": _NO_TOKEN,
+    "microsoft365.md: relay channel test": _NO_TOKEN,
+    "microsoft365.md: relay doctor": _NO_TOKEN,
+}
+# There is no systemd in the world; what its units start is the same command.
+INSTEAD = {"systemctl enable --now relay": "serve", "relay serve": "serve"}
+# What is run by other tests.
+ELSEWHERE = {"architecture.md", "performance.md", "systemd.md", "install.md", "monitoring.md", "moving.md"}
+FAST = {"README.md", "quickstart.md"}
+# Pages whose sections are for different people: each begins with nothing.
+AFRESH = {"quickstart.md"}
+SPACES = ("--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc")
+PRELUDE = r"""
+set -eu
+umask 022
+printf 'secret of the server\n' > password
+printf 'secret of the client\n' > secret
+printf 'secret of the login\n' > login
+serve() {
+    command relay serve "$@" 2> /root/log &
+    for _ in $(seq 200); do relay status > /dev/null && return; sleep 0.1; done
+    cat /root/log; return 1
+}
+fresh() { jobs -p | xargs -r kill; wait; rm -rf /etc/relay /var/lib/relay; }
+at_end() { code=$?; jobs -p | xargs -r kill; wait; exit "$code"; }
+trap at_end EXIT
+"""
+
+
+def pages() -> Iterator[Path]:
+    """Yield the pages with shell blocks that are run here."""
+    for page in (ROOT / "README.md", *sorted(DOCS.rglob("*.md"))):
+        if page.name not in ELSEWHERE and "reference" not in page.parts and _BLOCK.search(page.read_text()):
+            yield page
+
+
+def lines_of(page: Path) -> list[str]:
+    """Return the lines of a page's shell blocks, a command that goes over several as one."""
+    sections = (
+        re.split(r"^(?=## )", page.read_text(), flags=re.MULTILINE) if page.name in AFRESH else [page.read_text()]
+    )
+    text = "fresh\n".join("".join(_BLOCK.findall(section)) for section in sections)
+    return [line for line in text.replace("\\\n", " ").splitlines() if line.strip()]
+
+
+def script_of(page: Path) -> str:
+    """Return the script of a page, before it what its first block takes for granted."""
+    lines = [*BEFORE.get(page.name, ()), *lines_of(page)]
+    return PRELUDE + "\n".join(_runnable(page, line) for line in lines) + "\n"
+
+
+def _runnable(page: Path, line: str) -> str:
+    if _reason(page, line):
+        return f": not run: {line.split(maxsplit=1)[0]}"
+    return INSTEAD.get(line.partition("#")[0].strip(), line)
+
+
+def _reason(page: Path, line: str) -> str:
+    """Return the beginning by which a line is not run, "" for a line that is."""
+    said = (line, f"{page.name}: {line}")
+    return next((beginning for beginning in NOT_RUN if any(each.startswith(beginning) for each in said)), "")
+
+
+# What a page begins with, because the reader has it by then.
+BEFORE = {
+    "troubleshooting.md": (
+        "relay server add acmejets --provider google --username mailer@acmejets.example --password-stdin < password",
+        "relay channel add support --address support@acmejets.example",
+        "relay serve",
+    ),
+    "pages.md": (
+        "relay server add acmejets --host smtp.gmail.com --username m@acmejets.example --password-stdin < password",
+        "relay agent add jane --address jane@acmejets.example",
+        "relay serve",
+    ),
+    "security.md": ("relay server add acmejets --host smtp.gmail.com --password-stdin < password",),
+}
+
+
+@pytest.mark.needs("root", "unshare", "nsd")
+@pytest.mark.parametrize(
+    "page",
+    [pytest.param(page, id=page.name, marks=[] if page.name in FAST else pytest.mark.slow) for page in pages()],
+)
+def test_the_commands_of_a_page_do_what_it_says(page: Path, tmp_path: Path) -> None:
+    script = tmp_path / "script"
+    script.write_text(script_of(page))
+    world = [program("unshare"), *SPACES, sys.executable, "-m", "tests.pages.world", str(script)]
+    done = run(world, seconds=100, cwd=ROOT)
+    assert done.status == 0, f"{done.out[-3000:]}\n{done.err[-3000:]}"
+    assert "Traceback" not in done.text
+
+
+def test_every_line_that_is_not_run_is_one_of_a_page() -> None:
+    left_out = {_reason(page, line) for page in pages() for line in lines_of(page)}
+    assert set(NOT_RUN) - left_out == set()

@@ -1,0 +1,98 @@
+"""Access tokens where there are several workers: the first alone asks the providers."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from relay.secrets.key_source import key_source
+from relay.secrets.oauth import Tokens
+from relay.secrets.oauth_answers import TokenRefused
+from relay.secrets.secret import Secret
+from relay.secrets.sources import SecretDelayed, SecretUnavailable
+from relay.secrets.vault import Vault
+from relay.store.database import Database, open_database
+from relay.store.secrets import SecretTable
+from relay.workers.renewal import ByTheFirst, renew_for_all
+from tests.secrets.oauth_kit import Clock, FakeProvider, grant, ref_to
+from tests.workers.workers_kit import several
+
+REF = ref_to()
+
+
+@pytest.fixture
+async def database(tmp_path: Path) -> AsyncIterator[Database]:
+    opened = await open_database(tmp_path / "relay.db")
+    yield opened
+    await opened.close()
+
+
+async def vault_of(database: Database, folder: Path) -> Vault:
+    return await Vault.open(SecretTable(database), key_source("file:master.key", folder, {}))
+
+
+async def secret_of(tokens: Tokens) -> Secret:
+    secret = await tokens.secret(REF)
+    assert secret is not None
+    return secret
+
+
+async def test_workers_that_need_a_new_token_at_once_have_it_asked_for_once(database: Database, tmp_path: Path) -> None:
+    clock, provider = Clock(), FakeProvider()
+    async with several(3) as siblings:
+        first = Tokens(await vault_of(database, tmp_path), provider=provider, clock=clock)
+        await first.keep(REF, grant())
+        others = [
+            Tokens(await vault_of(database, tmp_path), provider=NoProvider(), clock=clock, elsewhere=ByTheFirst(one))
+            for one in siblings[1:]
+        ]
+        renew_for_all(siblings[0], first, lambda: [REF])
+        assert [(await secret_of(one)).value for one in (first, *others)] == ["access-0"] * 3
+
+        clock.forward(4000)
+        found = await asyncio.gather(*(secret_of(one) for one in (*others, first, *others)))
+        assert {secret.value for secret in found} == {"access-1"}
+        assert provider.asked == [("refresh-0", "")]
+
+        # Both meet a server that refuses it, one after the other.
+        for one in others:
+            renewed = await one.renewed(REF, found[0])
+            assert renewed is not None
+            assert renewed.value == "access-2"
+        assert len(provider.asked) == 2
+
+
+@pytest.mark.parametrize("error", [TokenRefused("no more"), SecretDelayed("away"), SecretUnavailable("broken")])
+async def test_what_the_first_is_told_the_others_are_told(
+    error: SecretUnavailable, database: Database, tmp_path: Path
+) -> None:
+    clock, provider = Clock(), FakeProvider(error=error)
+    async with several(2) as (one, two):
+        first = Tokens(await vault_of(database, tmp_path), provider=provider, clock=clock)
+        await first.keep(REF, grant())
+        second = Tokens(await vault_of(database, tmp_path), clock=clock, elsewhere=ByTheFirst(two))
+        renew_for_all(one, first, lambda: [REF])
+        clock.forward(4000)
+        with pytest.raises(type(error), match=str(error)):
+            await second.secret(REF)
+
+
+async def test_without_the_first_a_token_comes_later(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("relay.workers.renewal._SECONDS", 0.05)
+    clock = Clock()
+    async with several(2) as (_, two):
+        second = Tokens(await vault_of(database, tmp_path), clock=clock, elsewhere=ByTheFirst(two))
+        await second.keep(REF, grant())
+        clock.forward(4000)
+        with pytest.raises(SecretDelayed, match="the worker that renews access tokens does not answer"):
+            await second.secret(REF)
+
+
+class NoProvider(FakeProvider):
+    """Is not to be asked."""
+
+    async def _give(self, told: str, secret: str) -> None:  # type: ignore[override]
+        raise AssertionError("only the first worker asks")
