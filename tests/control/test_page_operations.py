@@ -99,10 +99,15 @@ async def test_a_change_is_on_the_next_page(listed: AdminOperations) -> None:
     assert await _page(listed, "agent", sort="group") == ["ann", "cid", "Bob"]
 
 
-@pytest.mark.parametrize("wrong", [{"limit": 501}, {"limit": 0}, {"start": -1}, {"password": "maybe"}])
+@pytest.mark.parametrize("wrong", [{"limit": 501}, {"limit": 0}, {"start": -1}])
 async def test_a_page_has_its_bounds(listed: AdminOperations, wrong: dict[str, Any]) -> None:
     with pytest.raises(Refused, match=f"the parameter '{next(iter(wrong))}' is wrong"):
         await listed.run("agent.page", wrong)
+
+
+async def test_a_word_that_is_none_of_those_that_are_known_is_told_with_them(listed: AdminOperations) -> None:
+    with pytest.raises(Refused, match=r"^the password is set or missing; did you mean 'missing'\?$"):
+        await listed.run("agent.page", {"password": "mising"})
 
 
 async def test_who_uses_a_server(listed: AdminOperations) -> None:
