@@ -21,10 +21,12 @@ from typing import Any, TypeVar
 
 from sqlalchemy import URL, Connection, Engine, QueuePool, create_engine, event
 
+from relay import log
 from relay.private import check_modes, create_private, make_private_folder, sync_folder
 from relay.store.damage import find_damage
 from relay.store.errors import StoreError, StoreLax, damaged, named_faults
 from relay.store.schema import is_current, upgrade
+from relay.store.tables import HEAD
 from relay.store.turns import turn_to_write
 
 T = TypeVar("T")
@@ -192,7 +194,9 @@ def _upgrade(path: Path) -> None:
     engine = _engine(path, begin="BEGIN IMMEDIATE", connections=1, pragmas=())
     try:
         with named_faults(path), engine.begin() as connection:
-            upgrade(connection, path)
+            copy = upgrade(connection, path)
+        if copy is not None:
+            log.changed(what="store", schema=HEAD, copy=str(copy))
     finally:
         engine.dispose()
 

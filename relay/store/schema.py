@@ -26,22 +26,23 @@ def is_current(connection: Connection) -> bool:
     return _revision(connection) == HEAD
 
 
-def upgrade(connection: Connection, path: Path) -> None:
-    """Bring the schema to HEAD in the transaction that is open on `connection`, and keep a copy of what was there.
+def upgrade(connection: Connection, path: Path) -> Path | None:
+    """Bring the schema to HEAD in the transaction that is open on `connection`; return the copy of what was there.
 
-    The transaction has the lock of the one writer, so that the copy is what is migrated.
+    The transaction has the lock of the one writer, so that the copy is what is migrated. None where nothing was there
+    that had to be.
 
     Raises StoreNewer for a schema that this version does not know, StoreCorrupt for a database of something else.
     """
     revision = _revision(connection)
     if revision == HEAD:  # another process was faster
-        return
+        return None
     if revision is not None:
-        _migrate(connection, revision, path)
-    elif inspect(connection).get_table_names():
+        return _migrate(connection, revision, path)
+    if inspect(connection).get_table_names():
         raise StoreCorrupt(f"the store {path} is a database of another program; move it away, or name another file")
-    else:
-        _make(connection)
+    _make(connection)
+    return None
 
 
 def _make(connection: Connection) -> None:
@@ -50,7 +51,7 @@ def _make(connection: Connection) -> None:
     connection.execute(insert(_VERSION).values(version_num=HEAD))
 
 
-def _migrate(connection: Connection, revision: str, path: Path) -> None:
+def _migrate(connection: Connection, revision: str, path: Path) -> Path:
     from alembic import command  # noqa: PLC0415 - see above
     from alembic.config import Config  # noqa: PLC0415
     from alembic.script import ScriptDirectory  # noqa: PLC0415
@@ -65,8 +66,9 @@ def _migrate(connection: Connection, revision: str, path: Path) -> None:
             f"the store {path} was made by a newer relay (schema {revision}, and this one knows {HEAD}); "
             f"run that version again, or stop relay and {_way_back(path)}"
         )
-    keep_copy(path, revision)
+    copy = keep_copy(path, revision)
     command.upgrade(config, "head")
+    return copy
 
 
 def _way_back(path: Path) -> str:

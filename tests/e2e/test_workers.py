@@ -244,6 +244,7 @@ def test_what_is_wrong_at_the_start_is_said_once(start_relay: StartRelay, record
 
 def test_workers_end_where_the_supervisor_was_killed(start_relay: StartRelay, recorder: Recorder) -> None:
     relay = start_relay(one_channel(open_server(recorder.port)), several())
+    wait_until(partial(are_told, relay, 0), "all workers")
     pids = [one["pid"] for one in workers_of(relay)]
     relay.signal(signal.SIGKILL)
     wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids), "the end of all workers", 20)
