@@ -243,7 +243,7 @@ def refused(**facts: Any) -> None:
 
 
 def changed(**facts: Any) -> None:
-    """The directory, a secret, a key or a certificate is another from now on, or a person changed the queue."""
+    """The directory, store, a secret, a key or a certificate is another from now on, or a person changed the queue."""
     _info("changed", facts)
 
 

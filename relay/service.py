@@ -5,16 +5,16 @@ It reads from top to bottom as the house is built: store, vault, directory, upst
 
 import asyncio
 import os
-from collections.abc import Callable, Coroutine, Mapping, Sequence
-from contextlib import AsyncExitStack, suppress
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from relay import __version__, log
+from relay.closing import Closing
 from relay.control.actor import Role
 from relay.control.administrators import has_administrator
 from relay.control.admission import Admission
@@ -32,22 +32,18 @@ from relay.delivery.history import History
 from relay.delivery.housekeeping import Housekeeping
 from relay.delivery.journey import Journey
 from relay.delivery.office import Office
-from relay.delivery.pacing import Pacing
 from relay.delivery.postman import Postman
 from relay.delivery.reporter import Reporter
 from relay.delivery.schedule import Schedule
-from relay.delivery.shared_pacing import SharedPacing
 from relay.delivery.shares import Shares
-from relay.delivery.spending import Spending
 from relay.delivery.telling import Telling
 from relay.delivery.turn import Turns
 from relay.directory.file import DirectoryFile, Snapshot
 from relay.directory.live import LiveDirectory
 from relay.directory.model import Directory
 from relay.endpoint import TcpAddress, parse_endpoint
-from relay.faults import Fault, Faults
+from relay.faults import Faults
 from relay.incoming.watch import ReturnedMail
-from relay.lag import LoopLag
 from relay.listener.elsewhere import Together
 from relay.listener.own_socket import own_socket, places_of
 from relay.listener.passed import PassedSockets
@@ -56,7 +52,7 @@ from relay.listener.telling import DoorTelling
 from relay.listener.tls import LiveCertificate
 from relay.listener.tolerance import Tolerance
 from relay.mail.identity import Mismatch
-from relay.metrics import Metrics, Now
+from relay.metrics import Metrics
 from relay.reloading import Reloading
 from relay.secrets.keeper import SecretKeeper
 from relay.secrets.key_source import key_source
@@ -67,6 +63,7 @@ from relay.secrets.secret import SecretRef, token_refs
 from relay.secrets.vault import Vault
 from relay.settings import Listener, Settings, Web, check_modes
 from relay.short_turns import in_short_turns
+from relay.standing import Standing
 from relay.store.audit import AuditTable
 from relay.store.claims import Living
 from relay.store.database import Database
@@ -75,27 +72,25 @@ from relay.store.opening import open_store
 from relay.store.outdated import forget_outdated
 from relay.store.queue import Queue
 from relay.store.secrets import SecretTable
-from relay.store.space import free_space
 from relay.store.spool import Spool, SpooledGathering
 from relay.systemd import Systemd
 from relay.upstream.allowance import unshared
 from relay.upstream.transfer import Timeouts
 from relay.upstream.upstream import Upstream
-from relay.workers.census import Census, Open
-from relay.workers.following import Following, share_pauses, share_reach, shared_failures
+from relay.workers.census import Census
+from relay.workers.following import shared_failures
+from relay.workers.joining import join, open_pacing, open_shares
 from relay.workers.renewal import ByTheFirst, renew_for_all
-from relay.workers.siblings import LOOK, Siblings
+from relay.workers.siblings import Siblings
 
 if TYPE_CHECKING:
     from relay.web.pulse import Pulse
-    from relay.web.server import WebServer
 
 # Of the time in which we stop, how much is kept for what comes last: history, good-byes, the store.
 _LAST_SECONDS = 6.0
 _GOODBYE_SECONDS = 4.0
 # Of a worker's messages on their way in: some that are as large as one may be in memory.
 _LEAST_MEMORY = 64 * 1024 * 1024
-_METRICS = "metrics"  # what one worker asks the others for
 # What may be wrong at the start; each is one sentence for whoever started us, or several of them.
 START_ERRORS = (Faults, StoreError, MasterKeyError, ListenError, ControlSocketError)
 
@@ -115,11 +110,10 @@ class Service:
         siblings: Siblings | None = None,
     ) -> None:
         self.siblings = siblings or Siblings()
-        self._census = Census(self.siblings, self._open)
+        self._census = Census(self.siblings, lambda: self._standing.open())  # noqa: PLW0108 - it is not there yet
         self._reloading = Reloading(settings, settings_file, is_telling=self.siblings.is_first)
         self._watch = watch
         self.metrics = Metrics()
-        self._lag = LoopLag()
         self._telling = Telling(self.metrics)
         self._stop_seconds = stop_seconds
         self._systemd = systemd or Systemd()
@@ -127,19 +121,17 @@ class Service:
         self._is_serving = False
         self._is_reload_due = False
         self._stop_at = 0.0  # when work must have ended, by the loop's clock
-        self._since = datetime.now(UTC)
-        self._closing = AsyncExitStack()
+        self._closing = Closing()
         self._jobs: set[asyncio.Task[None]] = set()
         self._following = asyncio.Lock()
         self.directory: LiveDirectory
         self.listeners: Listeners
         self.operations: Operations
         self.admission: Admission
-        self._web: WebServer | None = None
+        self._standing: Standing
         self._parts: Parts
         self.dispatcher: Dispatcher
         self.returned_mail: ReturnedMail
-        self._upstream: Upstream
         self.tokens: Tokens
 
     @property
@@ -157,7 +149,7 @@ class Service:
         log.started(listeners=self.listeners.addresses, state_dir=str(self.settings.state_dir), version=__version__)
         self._is_serving = True
         self._follow_directory()  # it may have changed meanwhile
-        await self._systemd.ready(self._summary())
+        await self._systemd.ready(self._standing.summary())
         if self._is_reload_due:
             self.reload()
 
@@ -187,55 +179,11 @@ class Service:
         if self._is_serving:
             self._later(self._reload())
 
-    def status(self) -> dict[str, Any]:
-        """Return the status as DESIGN section 4 lists it."""
-        return {
-            "running": True,
-            "pid": os.getppid() if self.siblings.are_there else os.getpid(),  # to which signals are for the relay
-            "version": __version__,
-            "since": self._since.isoformat(timespec="seconds").replace("+00:00", "Z"),
-            "state_dir": str(self.settings.state_dir),
-            "listeners": list(self.listeners.addresses),
-            "connections": self.listeners.connections + self._census.connections,
-            "workers": self._workers(),
-            "settings": {**_state_of(self._reloading.faults), "needs_restart": list(self._reloading.waiting)},
-            "directory": _state_of(self.directory.faults),
-            "web": self._web.status() if self._web else {"address": None, "trouble": ""},
-            "mailboxes": self.returned_mail.status(),
-        }
-
-    def _workers(self) -> list[dict[str, Any]]:
-        """Return the processes that hand over mail, this one first."""
-        own = {"index": self.siblings.index, "pid": os.getpid(), "connections": self.listeners.connections}
-        others = self._census.others.items()
-        return [
-            own,
-            *({"index": index, "pid": one.pid, "connections": one.connections} for index, one in others),
-        ]
-
-    def _open(self) -> Open:
-        """Return what this worker has open, for the others."""
-        return Open(
-            pid=os.getpid(),
-            connections=self.listeners.connections,
-            peers=self.listeners.per_peer,
-            accounts={str(account): number for account, number in self._upstream.connections().items()},
-        )
-
     async def _reload(self) -> None:
         await self._systemd.reloading()
         await self._reloading.reload(self.directory)
         if self._is_serving:
-            await self._systemd.ready(self._summary())
-
-    def _summary(self) -> str:
-        """Return one line for `systemctl status`."""
-        trouble = ""
-        if faults := len(self._reloading.faults):
-            trouble += f"; the settings have faults ({faults}), and the ones before stay in effect"
-        if faults := len(self.directory.faults):
-            trouble += f"; the directory has faults ({faults}), and the one before stays in effect"
-        return f"takes mail at {', '.join(self.listeners.addresses)}{trouble}"
+            await self._systemd.ready(self._standing.summary())
 
     def _trouble(self) -> str:
         """Return which part of a relay that serves is dead, in a sentence; "" where none is."""
@@ -250,32 +198,6 @@ class Service:
         self._telling.submitted(journey)
         self._watch(journey)
 
-    async def _metrics_text(self, queue: Mapping[str, int], oldest: Mapping[str, datetime], accounts_held: int) -> str:
-        others = await self.siblings.ask(_METRICS)
-        return self.metrics.text(self._now(queue, oldest, accounts_held), others)
-
-    def _now(
-        self,
-        queue: Mapping[str, int] = MappingProxyType({}),
-        oldest: Mapping[str, datetime] = MappingProxyType({}),
-        accounts_held: int = 0,
-    ) -> Now:
-        now, certificate = datetime.now(UTC), self._reloading.certificate
-        return Now(
-            queue=queue,
-            oldest={state: (now - created).total_seconds() for state, created in oldest.items()},
-            accounts_held=accounts_held,
-            unreached=len(self._parts.desk.unreached()),
-            connections=self.listeners.connections,
-            connections_limit=self.settings.limits.connections,
-            loop_lag=self._lag.seconds,
-            settings_ok=not self._reloading.faults,
-            directory_ok=not self.directory.faults,
-            certificate_expires=certificate.expires.timestamp() if certificate else None,
-            free=free_space(self.settings.state_dir),
-            free_floor=self.settings.delivery.free_space,
-        )
-
     def _adopt(self, settings: Settings) -> None:
         """Let operations and pages work by these settings from now on."""
         self._parts.settings = settings
@@ -283,6 +205,9 @@ class Service:
     def _state_of_things(self) -> object:
         """Return what is another value when the pages may have something new to show."""
         return self._parts.queue.written, self.directory.routing(), self.directory.faults
+
+    async def _look(self) -> None:
+        self.dispatcher.wake()
 
     def _queue_changed(self) -> None:
         self.dispatcher.wake()
@@ -295,7 +220,7 @@ class Service:
         if not directory.faults and self._is_serving:
             self._follow_directory()
         if self._is_serving:
-            self._later(self._systemd.status(self._summary()))
+            self._later(self._systemd.status(self._standing.summary()))
 
     def _follow_directory(self) -> None:
         self.dispatcher.directory_changed()
@@ -356,7 +281,7 @@ class Service:
         if faults := check_modes(settings):
             raise Faults(faults)
         certificate = self._reloading.open_certificate()
-        _start_task(closing, self._systemd.feed_watchdog(self._trouble))
+        closing.run(self._systemd.feed_watchdog(self._trouble))
         passed = PassedSockets(self._systemd.descriptors)
         closing.callback(passed.close)
 
@@ -370,14 +295,11 @@ class Service:
         )
         if siblings.is_first:
             _warn(self.directory)
-        _start_task(closing, self.directory.watch())
+        closing.run(self.directory.watch())
         queue = Queue(database, siblings.owner, new_body=self._body_out, living=Living(*siblings.living))
-        queue.on_hold = siblings.look
         closing.push_async_callback(queue.aclose)
-        shares = await self._open_shares(queue)
-        upstream = self._upstream = Upstream(
-            settings.effective_hostname, _timeouts(settings), shares.allowance if shares else unshared
-        )
+        shares = await open_shares(siblings, queue, closing)
+        upstream = Upstream(settings.effective_hostname, _timeouts(settings), shares.allowance if shares else unshared)
         self._reloading.subscribe(lambda now: upstream.adopt(_timeouts(now)))
         closing.push_async_callback(_say_goodbye, upstream)
 
@@ -390,7 +312,7 @@ class Service:
         logins = Logins(vault, self.directory.routing)
         closing.callback(logins.close)
         self.listeners = self._make_listeners(desk, logins, certificate, passed)
-        self._parts = self._make_parts(database, vault, secrets, queue, postman)
+        self._parts = self._make_parts(database, vault, secrets, queue, postman, upstream)
         if siblings.is_first:
             self.operations = Operations(self._parts)
             self.admission = Admission(self._parts, logins)
@@ -402,50 +324,11 @@ class Service:
         closing.push_async_callback(self._end_sessions)
         if settings.web.address and siblings.is_first:
             await self._open_web(settings.web)
-        _start_task(closing, self._lag.watch())
-        self._join_siblings(queue, vault, postman)
-
-    async def _open_shares(self, queue: Queue) -> Shares | None:
-        """Return what this worker has of the connections of accounts; None where it has them all."""
-        siblings = self.siblings
-        if not siblings.are_there:
-            return None
-        await queue.drop_dead_shares()
-        shares = Shares(queue, siblings.owner, siblings.total, tell=siblings.look)
-        siblings.on(LOOK, lambda *_: shares.look())
-        self._closing.push_async_callback(shares.aclose)
-        _start_task(self._closing, shares.run())
-        return shares
-
-    async def _open_pacing(self, queue: Queue) -> Turns:
-        """Return who gives turns; its tasks end after all that is under way."""
-        if self.siblings.are_there:
-            shared = SharedPacing(queue)
-            self._closing.push_async_callback(shared.aclose)
-            _start_task(self._closing, shared.run())
-            return shared
-        spending = Spending(queue)
-        self._closing.push_async_callback(spending.flush)
-        _start_task(self._closing, spending.run())
-        return Pacing(spending, await queue.spent())
-
-    def _join_siblings(self, queue: Queue, vault: Vault, postman: Postman) -> None:
-        """Follow what the other workers do, and let them know."""
-
-        async def follow_holds() -> None:
-            postman.accounts.follow(await queue.holds())
-
-        async def follow_mail() -> None:
-            self.dispatcher.wake()
-
-        share_pauses(self.siblings, postman.accounts)
-        share_reach(self.siblings, postman.accounts.reach)
-        if self.siblings.is_first:
-            renew_for_all(self.siblings, self.tokens, lambda: token_refs(self.directory.routing().directory))
-        self.siblings.answer(_METRICS, lambda _: self.metrics.counts(self._now()))
-        following = Following(self.siblings, (self.directory.refresh, vault.follow, follow_holds, follow_mail))
-        for job in (following.run, self._census.run):
-            _start_task(self._closing, job())
+        closing.run(self._standing.lag.watch())
+        if siblings.is_first:
+            renew_for_all(siblings, self.tokens, lambda: token_refs(self.directory.routing().directory))
+        looks = (self.directory.refresh, vault.follow, self._look)
+        join(siblings, self._census, postman.accounts, queue, closing, looks=looks)
 
     async def _open_web(self, web: Web) -> None:
         from relay.web.pulse import Pulse  # noqa: PLC0415
@@ -454,9 +337,9 @@ class Service:
         address = parse_endpoint(web.address)
         assert isinstance(address, TcpAddress)
         pulse = Pulse(self._state_of_things)
-        self._web = WebServer(address, partial(self._make_pages, pulse))
-        await self._web.start()
-        self._closing.push_async_callback(self._web.stop)
+        self._standing.web = web_server = WebServer(address, partial(self._make_pages, pulse))
+        await web_server.start()
+        self._closing.push_async_callback(web_server.stop)
         self._closing.push_async_callback(pulse.aclose)  # before that: a server waits for the streams that are open
 
     def _make_pages(self, pulse: "Pulse", address: TcpAddress) -> Any:
@@ -492,7 +375,7 @@ class Service:
             is_first=self.siblings.is_first,
         )
         self._reloading.subscribe(housekeeping.adopt)
-        office = self._office(secrets, upstream, await self._open_pacing(queue))
+        office = self._office(secrets, upstream, await open_pacing(self.siblings, queue, closing))
         schedule = Schedule.of(settings.delivery)
         accounts = Accounts(schedule, await queue.holds())
         hostname = settings.effective_hostname
@@ -502,7 +385,7 @@ class Service:
         self.dispatcher = Dispatcher(postman, shares, is_first=self.siblings.is_first)
         closing.push_async_callback(self._end_deliveries, postman)
         for job in (history.run, housekeeping.run, self.dispatcher.run):
-            _start_task(closing, job())
+            closing.run(job())
         return postman, Desk(hostname, office, postman, history, lambda: housekeeping.has_room)
 
     def _make_listeners(
@@ -538,6 +421,7 @@ class Service:
         secrets: SecretKeeper,
         queue: Queue,
         postman: Postman,
+        upstream: Upstream,
     ) -> Parts:
         queue_desk = StoreQueueDesk(
             queue,
@@ -546,6 +430,17 @@ class Service:
             changed=self._queue_changed,
             connections=self._census.accounts,
             pacing=postman.office.pacing,
+        )
+        self._standing = Standing(
+            reloading=self._reloading,
+            metrics=self.metrics,
+            siblings=self.siblings,
+            census=self._census,
+            directory=self.directory,
+            listeners=self.listeners,
+            upstream=upstream,
+            desk=queue_desk,
+            returned_mail=self.returned_mail,
         )
         audit = AuditTable(database)
         trail = Trail(audit)
@@ -560,8 +455,8 @@ class Service:
             people=People.of(database),
             audit=audit,
             trail=trail,
-            status=self.status,
-            metrics=self._metrics_text,
+            status=self._standing.status,
+            metrics=self._standing.metrics_text,
         )
 
     async def _open_control(self) -> None:
@@ -581,25 +476,6 @@ def _tolerance(workers: int) -> Tolerance:
     """Return what one of so many workers puts up with: what all messages may take of the memory is for all of them."""
     whole = Tolerance()
     return replace(whole, memory=max(whole.memory // workers, _LEAST_MEMORY))
-
-
-def _start_task(closing: AsyncExitStack, coroutine: Any) -> None:
-    task = asyncio.get_running_loop().create_task(coroutine)
-    task.add_done_callback(_tell_end)
-    closing.callback(task.cancel)
-
-
-def _tell_end(task: "asyncio.Task[Any]") -> None:
-    """Tell of a part that should go on for ever and has ended."""
-    if not task.cancelled() and task.exception() is not None:
-        log.broken("a part of the relay ended by a fault of ours; start it anew", exc_info=task.exception())
-
-
-def _state_of(faults: Sequence[Fault]) -> dict[str, Any]:
-    return {
-        "ok": not faults,
-        "faults": [{"file": fault.file, "key": fault.key, "message": fault.message} for fault in faults],
-    }
 
 
 def _timeouts(settings: Settings) -> Timeouts:

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from relay.cli.app import run
+from relay.settings import Settings, as_table
+from tests.reference.replies import groups
 
 ROOT = Path(__file__).parent.parent
 ARCHITECTURE = ROOT / "docs/architecture.md"
@@ -19,7 +21,8 @@ PLACES = (ROOT, ROOT / "relay", ROOT / "etc", ROOT / "docs")
 _FILE = re.compile(r"`([\w.-]+(?:/[\w.-]+)*(?:/|\.(?:py|toml|md|txt|smtp)))`")
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
 _HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
-_BLOCK = re.compile(r"^```sh\n(.*?)^```", re.MULTILINE | re.DOTALL)
+_BLOCK = re.compile(r"^ *```sh\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
+_SETTING = re.compile(r"`(\w+)\.(\w+)(?: = [^`]*)?`")
 _SPAN = re.compile(r"`(relay [^`]+)`")
 # What a shell would make of the rest of a line is not the command's.
 _SHELL = {"<", ">", "|", "&&", ";"}
@@ -63,6 +66,34 @@ def test_every_link_leads_somewhere(page: Path) -> None:
     anchors = {f"#{anchor(heading)}" for heading in _HEADING.findall(text)}
     local = [link for link in _LINK.findall(text) if "://" not in link]
     assert [link for link in local if link not in anchors and not (page.parent / link.partition("#")[0]).exists()] == []
+
+
+def test_every_setting_that_a_page_names_is_one() -> None:
+    tables = {key: table for key, table in as_table(Settings()).items() if isinstance(table, dict)}
+    named = {
+        found
+        for page in PAGES
+        if page != ARCHITECTURE
+        for found in _SETTING.findall(page.read_text())
+        if found[0] in tables
+    }
+    assert len(named) > 10
+    assert {f"{table}.{key}" for table, key in named if key not in tables[table]} == set()
+
+
+def test_every_reply_of_the_troubleshooting_is_given() -> None:
+    replies = [one["reply"].replace("WHERE", "") for group in groups() for one in group["replies"]]
+    table = (ROOT / "docs/troubleshooting.md").read_text().partition("| words |")[2].partition("\n\n")[0]
+    shown = re.findall(r"^\| `(\d[^`]+)`", table, re.MULTILINE)
+    assert len(shown) > 6
+    found = {words: all(any(part.strip() in one for one in replies) for part in words.split("…")) for words in shown}
+    assert [words for words, is_given in found.items() if not is_given] == []
+
+
+def test_the_index_leads_to_every_page() -> None:
+    index = ROOT / "docs/README.md"
+    linked = {(index.parent / link.partition("#")[0]).resolve() for link in _LINK.findall(index.read_text())}
+    assert set((ROOT / "docs").glob("*.md")) - linked - {index} == set(), "add a line to docs/README.md"
 
 
 def test_the_walk_through_the_house_enters_every_room() -> None:

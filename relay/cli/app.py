@@ -46,6 +46,7 @@ app = Typer(
     help="The local SMTP service that lets every channel and agent send as itself.",
     epilog="Begin with: relay init, or look around with: relay demo",
     no_args_is_help=True,
+    context_settings={"help_option_names": ["--help", "-h"]},
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )

@@ -50,8 +50,11 @@ def restore(context: Context, file: _File, as_json: AsJson = False) -> None:
     Whatever waited in the queue is held: it may have been sent after the backup was taken. FILE may also be the copy of
     the database that a new version left beside it.
     """
+    from relay import log
     from relay.control.backups import restore_backup
     from relay.control.operation import refusals
+
+    log.configure("auto", "error", sys.stderr)  # what is told of an older store is no part of the answer
 
     session: Session = context.obj
     try:

@@ -20,7 +20,7 @@ from relay.store.messages import StoredMessage
 
 _LOOKS_EVERY = 1.0  # seconds
 _QUIET = 60  # looks; after so many without news something is said anyhow, by which both sides notice an end
-_MOST_WATCHED = 10_000  # messages that wait; a look at so many takes some 10 ms of a thread
+_MOST_WATCHED = 10_000  # messages that wait; a look at so many takes some 20 ms of a thread
 _LATE = timedelta(seconds=5)  # the history is written behind: what is over is listed up to so much later
 _MOST_FOLLOWERS = 10
 

@@ -59,16 +59,23 @@ class StoreQueueDesk:
         """Hold a message."""
         is_held = await self._queue.edit(id_, by_hand.hold(datetime.now(UTC)))
         if is_held:
-            log.held(id=id_, reason=by_hand.HELD_BY_HAND)
+            log.held(**await self._facts(id_), reason=by_hand.HELD_BY_HAND)
         return is_held
 
     async def release(self, id_: str, /) -> bool:
         """Release a message that is held."""
         is_released = await self._queue.edit(id_, by_hand.release(datetime.now(UTC)))
         if is_released:
-            log.released(id=id_)
+            log.released(**await self._facts(id_))
         self._changed()
         return is_released
+
+    async def _facts(self, id_: str) -> dict[str, Any]:
+        """Return what the log says of a message that a person changed."""
+        message = await self._queue.message(id_)
+        if message is None:
+            return {"id": id_}
+        return {"id": id_, "message_id": message.message_id or None, "profile": message.profile, "state": message.state}
 
     async def remove(self, id_: str, /) -> bool:
         """Remove a message."""

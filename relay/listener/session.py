@@ -178,7 +178,8 @@ class Session(Connection):
         except TlsFailed as failure:
             self._telling.unprotected(self._client.name, str(failure))
             return False
-        self._telling.protected(self.tls_version)
+        if version := self.tls_version:  # else the client has left already
+            self._telling.protected(version)
         return True
 
     def _begin_dialog(self) -> None:

@@ -53,8 +53,8 @@ class Backend(Protocol):
         Raises StoreError where the database is none that can be used.
         """
 
-    def keep_copy(self, revision: str) -> None:
-        """Keep what is there, whose schema is `revision`, before it is migrated. Raises StoreError."""
+    def keep_copy(self, revision: str) -> str:
+        """Keep what is there, whose schema is `revision`, before it is migrated; return where. Raises StoreError."""
 
     def way_back(self) -> str:
         """Say how a person puts back what was kept before a migration."""

@@ -20,9 +20,11 @@ from typing import TypeVar
 
 from sqlalchemy import Connection
 
+from relay import log
 from relay.store.backend import Backend, Moment, Use
 from relay.store.schema import is_current, upgrade
 from relay.store.sqlite import SqliteFile
+from relay.store.tables import HEAD
 
 T = TypeVar("T")
 Job = Callable[[Connection], T]
@@ -180,6 +182,8 @@ def _upgrade(backend: Backend) -> None:
     try:
         with backend.named_faults(), engine.begin() as connection:
             backend.take_schema(connection)
-            upgrade(connection, backend)
+            copy = upgrade(connection, backend)
+        if copy is not None:
+            log.changed(what="store", schema=HEAD, **({"copy": copy} if copy else {}))
     finally:
         engine.dispose()

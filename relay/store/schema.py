@@ -26,23 +26,25 @@ def is_current(connection: Connection) -> bool:
     return _revision(connection) == HEAD
 
 
-def upgrade(connection: Connection, backend: Backend) -> None:
-    """Bring the schema to HEAD in the transaction that is open on `connection`, and keep a copy of what was there.
+def upgrade(connection: Connection, backend: Backend) -> str | None:
+    """Bring the schema to HEAD in the transaction that is open on `connection`; return the copy of what was there.
 
-    The transaction keeps other writers away, so that the copy is what is migrated. Raises StoreNewer for a schema that
-    this version does not know, StoreCorrupt for a database of something else.
+    The transaction keeps other writers away, so that the copy is what is migrated. "" where none is kept, None where
+    nothing was there that had to be.
+
+    Raises StoreNewer for a schema that this version does not know, StoreCorrupt for a database of something else.
     """
     revision = _revision(connection)
     if revision == HEAD:  # another process was faster
-        return
+        return None
     if revision is not None:
-        _migrate(connection, revision, backend)
-    elif inspect(connection).get_table_names():
+        return _migrate(connection, revision, backend)
+    if inspect(connection).get_table_names():
         raise StoreCorrupt(
             f"the store {backend.name} is a database of another program; move it away, or name another store"
         )
-    else:
-        _make(connection)
+    _make(connection)
+    return None
 
 
 def _make(connection: Connection) -> None:
@@ -51,7 +53,7 @@ def _make(connection: Connection) -> None:
     connection.execute(insert(_VERSION).values(version_num=HEAD))
 
 
-def _migrate(connection: Connection, revision: str, backend: Backend) -> None:
+def _migrate(connection: Connection, revision: str, backend: Backend) -> str:
     from alembic import command  # noqa: PLC0415 - see above
     from alembic.config import Config  # noqa: PLC0415
     from alembic.script import ScriptDirectory  # noqa: PLC0415
@@ -66,8 +68,9 @@ def _migrate(connection: Connection, revision: str, backend: Backend) -> None:
             f"the store {backend.name} was made by a newer relay (schema {revision}, and this one knows {HEAD}); "
             f"run that version again, or stop relay and {backend.way_back()}"
         )
-    backend.keep_copy(revision)
+    copy = backend.keep_copy(revision)
     command.upgrade(config, "head")
+    return copy
 
 
 def _revision(connection: Connection) -> str | None:

@@ -90,9 +90,9 @@ def test_on_a_terminal_it_asks(
     assert bool(relay.ask("server", "list")) == is_done
 
 
-@pytest.mark.needs("postconf")
+@pytest.mark.needs("postmap")
 def test_a_table_whose_text_is_gone_is_asked_of_postmap(relay: CommandLine, folder: Path) -> None:
-    postmap = str(Path(program("postconf")).parent / "postmap")
+    postmap = program("postmap")
     assert run([postmap, "-c", str(folder), f"hash:{folder}/sasl"]).status == 0
     (folder / "sasl").unlink()
     said = relay.ask("import", "postfix", str(folder))

@@ -53,6 +53,11 @@ def test_every_command_has_help_with_one_example_that_fits_a_terminal(
     assert max(map(len, out.splitlines())) <= 80
 
 
+@pytest.mark.parametrize("words", [[], ["server"], ["server", "add"]])
+def test_help_has_a_short_name_too(words: list[str], relay: CommandLine) -> None:
+    assert relay.good(*words, "-h") == relay.good(*words, "--help")
+
+
 @pytest.mark.parametrize("words", [[], ["server"], ["secrets"]])
 def test_a_command_without_its_verb_shows_its_help(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert run(words) == 2

@@ -157,6 +157,7 @@ def test_a_message_that_waits_and_what_people_do_with_it(relay: Relay) -> None:
         "relay_servers_unreached": 1,
     }
     assert relay.command("queue", "hold", id_).status == 0
+    assert set(story.line("held")) >= {"id", "message_id", "profile", "state", "reason"}
     assert story.line("held")["id"] == id_
     assert relay.command("queue", "release", id_).status == 0
     assert story.line("released")["id"] == id_

@@ -132,14 +132,14 @@ def postfix(upstreams: Upstreams, certificates: Certificates) -> Iterator[tuple[
         (tables / "generic").write_text("cron@host.local mailer@moving.example\n")
         (tables / "main.cf").touch()
         for name in ("sasl_passwd", "relayhosts"):
-            argv = [str(Path(program("postconf")).with_name("postmap")), "-c", str(tables), f"hash:{tables / name}"]
+            argv = [program("postmap"), "-c", str(tables), f"hash:{tables / name}"]
             assert run(argv).status == 0
         (tables / "relayhosts").unlink()  # its rows are still in the table itself
         with postfix_instance(folder, MAIN_CF.format(**values)) as server:
             yield server, folder / "config"
 
 
-@pytest.mark.needs("postfix", "postconf", "root")
+@pytest.mark.needs("postfix", "postmap", "root")
 def test_from_postfix(postfix: tuple[Postfix, Path], upstreams: Upstreams, relay: Relay) -> None:
     server, config = postfix
     take_over(relay, "postfix", config)

@@ -86,7 +86,7 @@ def test_rows_of_a_table() -> None:
     assert "user:p" not in repr(entries)
 
 
-@pytest.mark.needs("postconf")
+@pytest.mark.needs("postmap")
 def test_postmap_makes_the_same_of_a_table(tmp_path: Path) -> None:
     (tmp_path / "main.cf").write_text("compatibility_level = 3.6\n")
     source = tmp_path / "table"
@@ -94,7 +94,7 @@ def test_postmap_makes_the_same_of_a_table(tmp_path: Path) -> None:
     spec = f"texthash:{source}"
     entries, _ = read_table(source.read_text(), "t")
     for one in entries:
-        argv = [str(Path(program("postconf")).parent / "postmap"), "-c", str(tmp_path), "-q", one.key, spec]
+        argv = [program("postmap"), "-c", str(tmp_path), "-q", one.key, spec]
         done = subprocess.run(argv, capture_output=True, text=True, check=True)
         assert done.stdout == one.value + "\n"
 

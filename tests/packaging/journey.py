@@ -162,10 +162,13 @@ def upgrade(journey: Journey) -> None:
     settings.write_text(settings.read_text() + '\n[[listener]]\nname = "second"\naddress = "127.0.0.1:2526"\n')
     journey.install(journey.new)
     assert 'name = "second"' in settings.read_text()
+    for page in ("man1/relay.1", "man5/relay.toml.5", "man8/relay-sendmail.8"):
+        assert machine.path(f"/usr/share/man/{page}.gz").exists(), page
     with journey.serving():
         copy = f"{DATABASE}.schema-{before}.old"
         assert (before, journey.revision()) == (journey.revision(copy), head(machine))
         assert before != journey.revision()
+        assert copy in journey.log.read_text(), "the log says where it is"
         assert machine.path(copy).stat().st_uid == int(machine.do("id", "-u", "relay"))
         assert stat.S_IMODE(machine.path(copy).stat().st_mode) == 0o600
         assert set(journey.waiting()) == {"waits@customer.example"}

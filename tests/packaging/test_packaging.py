@@ -164,6 +164,9 @@ def test_make_install_puts_it_there_twice_and_takes_it_away() -> None:
         arguments = ("PREFIX=/opt/relay", f"DESTDIR={folder}", "PYTHON=/usr/bin/python3")
         good(make("install", *arguments))
         first = tree(folder)
+        pages = [f"opt/relay/share/man/man{page.suffix[1:]}/{page.name}" for page in (ROOT / "docs/man").iterdir()]
+        assert pages
+        assert set(pages) <= set(first)
         settings = folder / "etc/relay/relay.toml"
         settings.write_text(settings.read_text() + "# mine\n")
         good(make("install", *arguments))

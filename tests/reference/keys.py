@@ -21,7 +21,7 @@ from relay.directory.model import (
     Server,
 )
 from relay.schema import Duration, Size, keys_of, meanings_of
-from relay.setting_types import Durations
+from relay.setting_types import NEEDS_RESTART, Durations
 from relay.settings import Listener, Settings, as_table
 from tests.reference.blocks import Block, Code, Heading, Table, Text
 
@@ -36,7 +36,8 @@ def settings_page() -> Iterator[Block]:
         "The settings of the service. Relay only reads this file. It is looked for as `--config FILE`, then "
         "`$RELAY_CONFIG`, then `~/.config/relay/relay.toml`, then `/etc/relay/relay.toml`; where there is none, all "
         "defaults hold. `relay check` names everything that is wrong with it, `relay config show` says what is in "
-        f"effect. {_UNITS}"
+        "effect. A key marked (restart) is read at the start alone, as are listeners that come, go or move; all others "
+        f"change at `systemctl reload relay`. {_UNITS}"
     )
     defaults = as_table(Settings())
     top = {key: value for key, value in defaults.items() if not _is_table(value)}
@@ -61,8 +62,8 @@ def directory_page() -> Iterator[Block]:
         "`relay application` and the web pages: they keep comments and order. A running relay has a change within 2 "
         "seconds; where the new file has a fault, the old one stays in effect, and `relay check` and `relay status` "
         "name the fault. It is in `state_dir`, unless relay.toml says otherwise. NAME is what you call an entry: "
-        "letters, digits and `. _ @ + -`, at most 64; channels and agents share one set of names. A key without a "
-        f"default is needed where the table says so. {_UNITS}"
+        "letters, digits and `. _ @ + -`, at most 64; channels and agents share one set of names. A key that "
+        f"must be there says needed instead of a default. {_UNITS}"
     )
     yield Heading(2, "The file itself")
     yield _table(Directory, {"default_server": None})
@@ -141,7 +142,9 @@ def _table(kind: type, defaults: Mapping[str, Any]) -> Table:
     rows = []
     for key, value in defaults.items():
         default = "" if value is None else "needed" if value is MISSING else f"`{_as_toml(value)}`"
-        rows.append([f"`{key}`", _value_words(hints[key]), default, meanings[key] + _is_it_here(kind, key)])
+        mark = "(restart) " if NEEDS_RESTART in getattr(hints[key], "__metadata__", ()) else ""
+        meaning = mark + meanings[key] + _is_it_here(kind, key)
+        rows.append([f"`{key}`", _value_words(hints[key]), default, meaning])
     return Table(_HEADS, rows)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from tests.reference.blocks import Block, Code, Heading, Items, Table, Terms, Text
 
 _WIDTH = 118
+MARKS = re.compile(r"`(?P<code>[^`]+)`|\*\*(?P<bold>[^*]+)\*\*|\[(?P<words>[^\]]+)\]\((?P<link>[^)]+)\)")
 _CELLS = re.compile(r"(?<!\\)\|")
 
 
@@ -26,7 +27,7 @@ def _written(block: Block) -> str:
         case Heading(level, text):
             return f"{'#' * level} {text}"
         case Text(text):
-            return textwrap.fill(text, _WIDTH, break_long_words=False, break_on_hyphens=False)
+            return "\n".join(folded(text, _WIDTH))
         case Items(items):
             return "\n".join(f"- {item}" for item in items)
         case Terms(heads, terms):
@@ -35,6 +36,13 @@ def _written(block: Block) -> str:
             return _table(heads, rows)
         case Code(text, language):
             return f"```{language}\n{text}\n```"
+
+
+def folded(text: str, width: int) -> list[str]:
+    """Return a text in lines, folded between words that stand in no mark."""
+    whole = MARKS.sub(lambda found: found[0].replace(" ", "\0"), text)
+    lines = textwrap.wrap(whole, width, break_long_words=False, break_on_hyphens=False)
+    return [line.replace("\0", " ") for line in lines]
 
 
 def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -25,8 +25,8 @@ def reply_page() -> Iterator[Block]:
     yield Heading(1, "Replies")
     yield Text(
         "Every reply of Relay, by its words. What is filled in stands in capital letters: `<SENDER>` is an address. "
-        "4xx means that the same may work later, 5xx that something has to change first. What other words mean that "
-        "follow a code are [a server's own answers](answers.md). [Troubleshooting](../troubleshooting.md) leads there "
+        "4xx means that the same may work later, 5xx that something has to change first. Other words behind a code are "
+        "[a server's own answers](answers.md). [Troubleshooting](../troubleshooting.md) leads there "
         "from what one sees."
     )
     for group in groups():
@@ -78,11 +78,19 @@ _FOLLOWS: dict[Meaning, str] = {
 def _row(row: Row) -> list[str]:
     return [
         "any" if row.code == "..." else f"`{row.code}`",
-        "any" if row.enhanced == ".*" else f"`{row.enhanced}`",
+        "any" if row.enhanced == ".*" else f"`{_unescaped(row.enhanced)}`",
         f"`{_unescaped(row.text)}`" if row.text else "any",
-        "anywhere" if row.phases == frozenset(Phase) else ", ".join(f"{each}" for each in Phase if each in row.phases),
+        _phase_words(row.phases),
         f"`{row.meaning}`",
     ]
+
+
+def _phase_words(phases: frozenset[Phase]) -> str:
+    """Return where an answer is given, in the shorter of two ways."""
+    others = [str(each) for each in Phase if each not in phases]
+    if len(others) < len(phases):
+        return f"anywhere but {', '.join(others)}" if others else "anywhere"
+    return ", ".join(each for each in Phase if each in phases)
 
 
 def _unescaped(pattern: str) -> str:

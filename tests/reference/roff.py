@@ -1,14 +1,13 @@
 """Pages as manual pages: man(7), in what groff and mandoc have in common."""
 
 import re
-import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from tests.reference.blocks import Block, Code, Heading, Items, Table, Terms, Text
+from tests.reference.markdown import MARKS, folded
 
 _WIDTH = 76
-_INLINE = re.compile(r"`(?P<code>[^`]+)`|\*\*(?P<bold>[^*]+)\*\*|\[(?P<words>[^\]]+)\]\((?P<link>[^)]+)\)")
 _NON_ASCII = re.compile(r"[^\x00-\x7f]")
 
 
@@ -85,20 +84,13 @@ def _term(term: str, meaning: str) -> Iterator[str]:
 
 def _folded(text: str) -> list[str]:
     """Return a text in lines. A line must not begin with what is a request."""
-    return [_safe(_inline(line)) for line in _lines(text)]
-
-
-def _lines(text: str) -> list[str]:
-    """Fold between words that stand in no mark."""
-    whole = _INLINE.sub(lambda found: found[0].replace(" ", "\0"), text)
-    folded = textwrap.wrap(whole, _WIDTH, break_long_words=False, break_on_hyphens=False)
-    return [line.replace("\0", " ") for line in folded]
+    return [_safe(_inline(line)) for line in folded(text, _WIDTH)]
 
 
 def _inline(text: str) -> str:
     parts: list[str] = []
     end = 0
-    for found in _INLINE.finditer(text):
+    for found in MARKS.finditer(text):
         parts += [_escaped(text[end : found.start()], is_prose=True), _marked(found)]
         end = found.end()
     return "".join([*parts, _escaped(text[end:], is_prose=True)])
@@ -113,7 +105,7 @@ def _marked(found: re.Match[str]) -> str:
 
 def _plain(text: str) -> str:
     """Return a text without marks, for headings."""
-    shown = _INLINE.sub(lambda found: found["code"] or found["bold"] or found["words"], text)
+    shown = MARKS.sub(lambda found: found["code"] or found["bold"] or found["words"], text)
     return _escaped(shown, is_prose=True).replace('"', "\\(dq")
 
 

@@ -12,6 +12,7 @@ import pytest
 from sqlalchemy import event
 
 from relay.mail.address import Address
+from relay.store.history import Wanted
 from relay.store.holds import Cause
 from relay.store.queue import Queue
 from relay.store.tables import microseconds
@@ -96,6 +97,7 @@ async def test_answers_come_at_once(queue: Queue) -> None:
     assert await cost(queue.due_times) < 40  # 10; without its index 134
     assert await cost(queue.counts) < 16  # 5; 28
     assert await cost(queue.oldest) < 5
+    assert await cost(lambda: queue.look(NOW, 10_000)) < 60  # 18
     assert await cost(lambda: queue.list_queue(limit=50)) < 15
     assert await cost(lambda: queue.list_queue(limit=50, profile="agent7")) < 20
     assert await cost(lambda: queue.search(limit=50)) < 15  # 3.5; 153
@@ -177,6 +179,9 @@ def full_scans(plan: str) -> list[str]:
         (lambda q: q.renew_leases(), "ix_messages_leased (lease_owner=?)", True),
         (lambda q: q.counts(), "COVERING INDEX ix_messages_open_state", True),
         (lambda q: q.oldest(), "ix_messages_open", True),
+        (lambda q: q.look(NOW, 5), "COVERING INDEX ix_messages_open", True),
+        (lambda q: q.look(NOW, 5), "ix_messages_finished (finished>?)", True),
+        (lambda q: q.among(Wanted(), ["w00000009"]), "(id=?)", False),
         (lambda q: q.oldest_by_state(["held"]), "COVERING INDEX ix_messages_state (state=?)", True),
         (lambda q: q.list_queue(limit=5), "ix_messages_open", True),
         (lambda q: q.list_queue(limit=5, profile="agent1", after=new_message("w")), "ix_messages_open", True),

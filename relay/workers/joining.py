@@ -1,0 +1,64 @@
+"""How a worker takes its place among the others: its part of what accounts may have, and what it follows and tells.
+
+Where there is one process in all, it has everything, and nobody to tell.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+
+from relay.closing import Closing
+from relay.delivery.accounts import Accounts
+from relay.delivery.pacing import Pacing
+from relay.delivery.shared_pacing import SharedPacing
+from relay.delivery.shares import Shares
+from relay.delivery.spending import Spending
+from relay.delivery.turn import Turns
+from relay.store.queue import Queue
+from relay.workers.census import Census
+from relay.workers.following import Following, share_pauses, share_reach
+from relay.workers.siblings import LOOK, Siblings
+
+
+async def open_shares(siblings: Siblings, queue: Queue, closing: Closing) -> Shares | None:
+    """Return what this worker has of the connections of accounts; None where it has them all."""
+    if not siblings.are_there:
+        return None
+    await queue.drop_dead_shares()
+    shares = Shares(queue, siblings.owner, siblings.total, tell=siblings.look)
+    siblings.on(LOOK, lambda *_: shares.look())
+    closing.push_async_callback(shares.aclose)
+    closing.run(shares.run())
+    return shares
+
+
+async def open_pacing(siblings: Siblings, queue: Queue, closing: Closing) -> Turns:
+    """Return who gives turns; its tasks end after all that is under way."""
+    if siblings.are_there:
+        shared = SharedPacing(queue)
+        closing.push_async_callback(shared.aclose)
+        closing.run(shared.run())
+        return shared
+    spending = Spending(queue)
+    closing.push_async_callback(spending.flush)
+    closing.run(spending.run())
+    return Pacing(spending, await queue.spent())
+
+
+def join(
+    siblings: Siblings,
+    census: Census,
+    accounts: Accounts,
+    queue: Queue,
+    closing: Closing,
+    *,
+    looks: Sequence[Callable[[], Awaitable[object]]],
+) -> None:
+    """Follow what the other workers do, and let them know. `looks`: what else there is to be looked at."""
+
+    async def follow_holds() -> None:
+        accounts.follow(await queue.holds())
+
+    queue.on_hold = siblings.look
+    share_pauses(siblings, accounts)
+    share_reach(siblings, accounts.reach)
+    for job in (Following(siblings, (follow_holds, *looks)).run, census.run):
+        closing.run(job())
