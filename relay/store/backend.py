@@ -6,7 +6,6 @@ Everything else in this folder is one text for both: SQLAlchemy says it to each 
 from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
 from enum import StrEnum
-from pathlib import Path
 from typing import Protocol
 
 from sqlalchemy import ColumnElement, Connection, Engine
@@ -54,7 +53,7 @@ class Backend(Protocol):
         Raises StoreError where the database is none that can be used.
         """
 
-    def keep_copy(self, revision: str) -> Path | None:
+    def keep_copy(self, revision: str) -> str:
         """Keep what is there, whose schema is `revision`, before it is migrated; return where. Raises StoreError."""
 
     def way_back(self) -> str:

@@ -184,6 +184,6 @@ def _upgrade(backend: Backend) -> None:
             backend.take_schema(connection)
             copy = upgrade(connection, backend)
         if copy is not None:
-            log.changed(what="store", schema=HEAD, copy=str(copy))
+            log.changed(what="store", schema=HEAD, **({"copy": copy} if copy else {}))
     finally:
         engine.dispose()

@@ -26,11 +26,13 @@ def is_current(connection: Connection) -> bool:
     return _revision(connection) == HEAD
 
 
-def upgrade(connection: Connection, backend: Backend) -> Path | None:
+def upgrade(connection: Connection, backend: Backend) -> str | None:
     """Bring the schema to HEAD in the transaction that is open on `connection`; return the copy of what was there.
 
-    The transaction keeps other writers away, so that the copy is what is migrated. Raises StoreNewer for a schema that
-    this version does not know, StoreCorrupt for a database of something else.
+    The transaction keeps other writers away, so that the copy is what is migrated. "" where none is kept, None where
+    nothing was there that had to be.
+
+    Raises StoreNewer for a schema that this version does not know, StoreCorrupt for a database of something else.
     """
     revision = _revision(connection)
     if revision == HEAD:  # another process was faster
@@ -51,7 +53,7 @@ def _make(connection: Connection) -> None:
     connection.execute(insert(_VERSION).values(version_num=HEAD))
 
 
-def _migrate(connection: Connection, revision: str, backend: Backend) -> Path | None:
+def _migrate(connection: Connection, revision: str, backend: Backend) -> str:
     from alembic import command  # noqa: PLC0415 - see above
     from alembic.config import Config  # noqa: PLC0415
     from alembic.script import ScriptDirectory  # noqa: PLC0415

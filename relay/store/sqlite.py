@@ -94,9 +94,9 @@ class SqliteFile:
     def take_schema(self, connection: Connection) -> None:
         """There is one writer at a time anyway."""
 
-    def keep_copy(self, revision: str) -> Path:
+    def keep_copy(self, revision: str) -> str:
         """Keep a copy beside the file. Raises StoreError."""
-        return keep_copy(self._path, revision)
+        return str(keep_copy(self._path, revision))
 
     def way_back(self) -> str:
         """Say how to come back to before a migration: `relay restore` holds what may have been sent since."""
