@@ -184,18 +184,48 @@ async def least(question: Callable[[], Awaitable[object]]) -> float:
     return min(taken) * 1000
 
 
-async def test_claims_and_searches_come_at_once(queue: Queue) -> None:
-    everybody = [f"agent{number}" for number in range(PROFILES)]
-    claims: dict[str, float] = {}
-    for what, profiles, limit in (("one", ["agent3"], 1), ("many", everybody, 20), ("all", everybody, 1)):
-        spent: list[float] = []
-        for _ in range(15):
-            start = time.monotonic()
+@contextmanager
+def timed(queue: Queue) -> Iterator[dict[str, list[float]]]:
+    """Collects how long each statement takes, in milliseconds, by its text."""
+    taken: dict[str, list[float]] = {}
+
+    def before(connection: Any, cursor: Any, statement: str, values: Any, context: Any, many: bool) -> None:
+        context.began = time.monotonic()
+
+    def after(connection: Any, cursor: Any, statement: str, values: Any, context: Any, many: bool) -> None:
+        taken.setdefault(statement, []).append((time.monotonic() - context.began) * 1000)
+
+    engines = (queue._database._readers._engine, queue._database._writer._engine)
+    listeners = {"before_cursor_execute": before, "after_cursor_execute": after}
+    for engine in engines:
+        for name, listener in listeners.items():
+            event.listen(engine, name, listener)
+    yield taken
+    for engine in engines:
+        for name, listener in listeners.items():
+            event.remove(engine, name, listener)
+
+
+async def least_of_claims(queue: Queue, profiles: list[str], limit: int) -> float:
+    """Milliseconds that the statements of a claim take, the least of each: no one of them is long enough to be
+    interrupted every time, however much else the machine does. What is claimed is given back."""
+    with timed(queue) as taken:
+        for _ in range(30):
             claimed = await queue.claim(profiles, limit, NOW, "sending")
-            spent.append((time.monotonic() - start) * 1000)
+            assert len(claimed) == limit
             for message in claimed:
                 await queue.release_lease(message.id, message.fence, "queued")
-        claims[what] = min(spent)
+    # What gives back is an UPDATE; a claim is a WITH and some SELECT.
+    return sum(min(times) for statement, times in taken.items() if not statement.startswith("UPDATE"))
+
+
+async def test_claims_and_searches_come_at_once(queue: Queue) -> None:
+    everybody = [f"agent{number}" for number in range(PROFILES)]
+    claims = {
+        "one": await least_of_claims(queue, ["agent3"], 1),
+        "all": await least_of_claims(queue, everybody, 1),
+        "many": await least_of_claims(queue, everybody, 20),
+    }
     searches = {
         "newest": await least(lambda: queue.find(Wanted(), limit=50)),
         "sender": await least(lambda: queue.search(sender=Address.parse("agent9@acmejets.example"), limit=50)),
@@ -207,7 +237,5 @@ async def test_claims_and_searches_come_at_once(queue: Queue) -> None:
         "contains": await least(lambda: queue.find(Wanted(contains="999"), limit=50)),
     }
     print(f"milliseconds with {MANY} waiting: claims {claims}, searches {searches}")  # noqa: T201
-    assert claims["one"] < 10
-    assert claims["all"] < 10
-    assert claims["many"] < 30  # 20 messages
+    assert max(claims.values()) < 10
     assert max(searches.values()) < 200
