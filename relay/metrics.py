@@ -53,6 +53,7 @@ _TOGETHER: Mapping[str, Callable[[float, float], float]] = {
     "relay_free_bytes": min,
     "relay_free_floor_bytes": max,
     "process_start_time_seconds": min,
+    "process_open_fds": max,  # each process has a limit of its own
     "process_max_fds": min,
 }
 

@@ -66,8 +66,9 @@ from relay.short_turns import in_short_turns
 from relay.standing import Standing
 from relay.store.audit import AuditTable
 from relay.store.claims import Living
-from relay.store.database import Database, open_database
+from relay.store.database import Database
 from relay.store.errors import StoreError
+from relay.store.opening import open_store
 from relay.store.outdated import forget_outdated
 from relay.store.queue import Queue
 from relay.store.secrets import SecretTable
@@ -285,7 +286,7 @@ class Service:
         closing.callback(passed.close)
 
         siblings = self.siblings
-        database = await open_database(settings.database_path, has_siblings=siblings.are_there)
+        database = await open_store(settings, os.environ, has_siblings=siblings.are_there)
         closing.push_async_callback(database.close)
         await database.check()
         vault, secrets = await self._open_secrets(database)

@@ -104,6 +104,13 @@ def _key_source(text: str) -> str:
     return text
 
 
+def _source_or_empty(text: str) -> str:
+    kind, _, rest = text.partition(":")
+    if text and (kind not in {"file", "credential", "env"} or not rest):
+        raise ValueError("this names no source for the password; write credential:NAME, file:PATH or env:NAME")
+    return text
+
+
 def _some(values: tuple[T, ...]) -> tuple[T, ...]:
     if not values:
         raise ValueError("the list is empty; write at least one duration")
@@ -124,4 +131,5 @@ Folder: TypeAlias = Annotated[Path, AfterValidator(_absolute)]
 FolderOrEmpty: TypeAlias = Annotated[str, AfterValidator(_absolute_or_empty)]
 FileOrEmpty: TypeAlias = FolderOrEmpty
 StoreUrl: TypeAlias = Annotated[str, AfterValidator(_store)]
+SourceOrEmpty: TypeAlias = Annotated[str, AfterValidator(_source_or_empty)]
 KeySource: TypeAlias = Annotated[str, AfterValidator(_key_source)]

@@ -34,6 +34,7 @@ from relay.setting_types import (
     Network,
     Number,
     PublicUrl,
+    SourceOrEmpty,
     StoreUrl,
     WebAddress,
     Workers,
@@ -41,6 +42,7 @@ from relay.setting_types import (
 
 _CONFIG: Mapping[str, Any] = MappingProxyType({"extra": "forbid"})
 _URL_PASSWORD = re.compile(r"(?<=://)([^:/@]*):.*(?=@)")
+_PARAMETER_PASSWORD = re.compile(r"([?&](?:ssl)?password=)[^&]*", re.IGNORECASE)
 _MINUTE, _HOUR, _DAY = 60.0, 3600.0, 86400.0
 _MIB = 1024**2
 _LOOPBACK: tuple[Network, ...] = (ipaddress.IPv4Network("127.0.0.0/8"), ipaddress.IPv6Network("::1/128"))
@@ -232,9 +234,14 @@ class Settings:
     ] = "directory.toml"
     store: Annotated[
         StoreUrl,
-        "Where secrets and mail are kept: sqlite:PATH in state_dir, or postgresql://user@host/db.",
+        "Where secrets and mail are kept: sqlite:PATH in state_dir, or postgresql://user@host/db (docs/cluster.md).",
         NEEDS_RESTART,
     ] = "sqlite:relay.db"
+    store_password_from: Annotated[
+        SourceOrEmpty,
+        'The password for PostgreSQL: credential:NAME, file:PATH or env:NAME; "" where the URL or ~/.pgpass has it.',
+        NEEDS_RESTART,
+    ] = ""
     workers: Annotated[Workers, 'How many processes share the listeners; "auto" takes one per core.', NEEDS_RESTART] = 1
     listeners: Annotated[tuple[Listener, ...], Field(alias="listener")] = (Listener(),)
     tls: Tls = Tls()
@@ -262,9 +269,10 @@ class Settings:
         return self.state_dir / self.directory
 
     @property
-    def database_path(self) -> Path:
-        """Where the SQLite store is."""
-        return self.state_dir / self.store.removeprefix("sqlite:")
+    def database_path(self) -> Path | None:
+        """Where the file of the store is; None where it is in PostgreSQL."""
+        kind, _, place = self.store.partition(":")
+        return self.state_dir / place if kind == "sqlite" else None
 
     @property
     def master_key_path(self) -> Path | None:
@@ -313,14 +321,20 @@ def as_table(settings: Settings) -> dict[str, Any]:
 
 def shown_table(settings: Settings) -> dict[str, Any]:
     """Return the settings in effect for people's eyes: the name we really have, no password."""
-    store = _URL_PASSWORD.sub(r"\1:***", settings.store)
+    store = without_password(settings.store)
     return as_table(replace(settings, hostname=settings.effective_hostname, store=store))
+
+
+def without_password(url: str) -> str:
+    """Return a URL of PostgreSQL as people may see it. A password may also stand behind the question mark."""
+    return _PARAMETER_PASSWORD.sub(r"\1***", _URL_PASSWORD.sub(r"\1:***", url))
 
 
 def check_modes(settings: Settings) -> tuple[Fault, ...]:
     """Return a fault, with the command that mends it, for each file of secrets that others may open."""
     database = settings.database_path
-    paths = [settings.state_dir, settings.master_key_path, *sorted(database.parent.glob(f"{database.name}*"))]
+    files = sorted(database.parent.glob(f"{database.name}*")) if database else []
+    paths = [settings.state_dir, settings.master_key_path, *files]
     return tuple(Fault(str(path), "", lax) for path in paths if path and (lax := lax_mode(path)))
 
 
@@ -380,7 +394,6 @@ def _incomplete_tls(settings: Settings) -> Iterator[tuple[str, str]]:
 # What is read but not built yet.
 _UNBUILT: Mapping[str, Unbuilt] = {
     "directory": lambda value: value == "database",
-    "store": lambda value: value.startswith("postgresql:"),
 }
 
 

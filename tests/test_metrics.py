@@ -1,6 +1,7 @@
 """The counters: what is counted where, and that the text is what Prometheus reads."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -144,3 +145,29 @@ def test_what_other_processes_counted_is_added() -> None:
     assert found["relay_loop_lag_seconds",] == 0.5
     assert found["relay_queue_messages", "queued"] == 2
     assert text.count("# TYPE relay_submissions_total") == 1
+
+
+def test_of_what_is_no_sum_the_worst_counts() -> None:
+    first, second = Metrics(), Metrics()
+    fine = Now(
+        queue={},
+        accounts_held=0,
+        connections=1,
+        connections_limit=1000,
+        certificate_expires=2_000_000_000.0,
+        free=2**40,
+        free_floor=2**26,
+    )
+    other = replace(fine, settings_ok=False, loop_lag=0.5, unreached=2, certificate_expires=1_900_000_000.0, free=2**30)
+    found = {
+        sample.name: sample.value
+        for family in text_string_to_metric_families(first.text(fine, [second.counts(other)]))
+        for sample in family.samples
+    }
+    assert found["relay_connections"] == 2
+    assert found["relay_connections_limit"] == 1000
+    assert (found["relay_settings_ok"], found["relay_directory_ok"]) == (0, 1)
+    assert (found["relay_loop_lag_seconds"], found["relay_servers_unreached"]) == (0.5, 2)
+    assert found["relay_certificate_expires_seconds"] == 1_900_000_000
+    assert (found["relay_free_bytes"], found["relay_free_floor_bytes"]) == (2**30, 2**26)
+    assert found["relay_build_info"] == 1

@@ -21,6 +21,7 @@ from relay.settings import (
     check_modes,
     load_settings,
     shown_table,
+    without_password,
 )
 
 # The whole file with its defaults, as DESIGN section 3 gives it.
@@ -30,6 +31,7 @@ state_dir = "/var/lib/relay"
 runtime_dir = ""
 directory = "directory.toml"
 store = "sqlite:relay.db"
+store_password_from = ""
 workers = 1
 
 [[listener]]
@@ -102,7 +104,10 @@ BAD_LINES = [
     ("workers = true", 'workers: true is no number of processes; write 1 or more, or "auto"'),
     ('directory = "database"', "directory: 'database' is not in this version; remove the key"),
     ('store = "mysql:x"', "store: this names no store; write sqlite:PATH or postgresql://user@host/db"),
-    ('store = "postgresql://u:pw@h/db"', "store: this value is not in this version; remove the key"),
+    (
+        'store_password_from = "hunter2"',
+        "store_password_from: this names no source for the password; write credential:NAME, file:PATH or env:NAME",
+    ),
     ("listener = 5", 'listener: 5 is not a list; write it in brackets, such as ["…"]'),
     ("[listener]", "listener: there may be several; write it with two brackets: [[listener]]"),
     ("[[listener]]\nadress = 'x'", "listener #1.adress: there is no such key; did you mean 'address'?"),
@@ -337,7 +342,7 @@ def test_a_folder_is_no_settings_file(tmp_path: Path) -> None:
 
 
 def test_no_secret_is_in_a_fault(tmp_path: Path) -> None:
-    text = 'store = "postgresql://u:hunter2@h/db"\n[secrets]\nmaster_key = "hunter2"'
+    text = 'store = "postgres://u:hunter2@h/db"\n[secrets]\nmaster_key = "hunter2"'
     assert "hunter2" not in "\n".join(faults_of(written(tmp_path, text)))
 
 
@@ -452,6 +457,24 @@ def test_the_machine_is_not_called_localhost_if_it_has_another_name(
 def test_what_is_shown_has_the_real_name_and_no_password() -> None:
     shown = shown_table(Settings(hostname="mx.example", store="postgresql://relay:hunter2@db/relay"))
     assert (shown["hostname"], shown["store"]) == ("mx.example", "postgresql://relay:***@db/relay")
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("postgresql://relay@db/relay", "postgresql://relay@db/relay"),
+        ("postgresql://relay:pw@a:5432,b:5432/relay", "postgresql://relay:***@a:5432,b:5432/relay"),
+        ("postgresql://relay:p:w@w/x@db/relay", "postgresql://relay:***@db/relay"),
+        ("postgresql:///relay?host=/run/postgresql", "postgresql:///relay?host=/run/postgresql"),
+        (
+            "postgresql://db/relay?user=relay&password=pw&sslmode=require",
+            "postgresql://db/relay?user=relay&password=***&sslmode=require",
+        ),
+        ("postgresql://db/relay?sslpassword=pw", "postgresql://db/relay?sslpassword=***"),
+    ],
+)
+def test_no_password_of_a_store_is_shown(url: str, shown: str) -> None:
+    assert without_password(url) == shown
 
 
 def test_files_of_secrets_that_others_may_open_are_faults(tmp_path: Path) -> None:

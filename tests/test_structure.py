@@ -34,6 +34,7 @@ LIBRARIES: Mapping[str, tuple[str, ...]] = {
     "aiosmtplib": ("upstream",),
     "sqlalchemy": ("store",),
     "alembic": ("store",),
+    "psycopg": ("store",),
     "authlib": ("secrets",),
     "httpx2": ("secrets",),
     "scramp": ("secrets", "upstream", "listener"),

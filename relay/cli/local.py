@@ -24,7 +24,7 @@ from relay.secrets.key_source import key_source
 from relay.secrets.vault import Vault
 from relay.settings import Settings
 from relay.store.audit import AuditTable
-from relay.store.database import open_database
+from relay.store.opening import open_store
 from relay.store.queue import Queue
 from relay.store.secrets import SecretTable
 
@@ -59,7 +59,7 @@ async def open_operations(settings: Settings, settings_file: str) -> AsyncIterat
         make_private_folder(settings.state_dir)
         directory = await LiveDirectory.open(settings, settings_file)
         async with AsyncExitStack() as closing:
-            database = await open_database(settings.database_path)
+            database = await open_store(settings, os.environ)
             closing.push_async_callback(database.close)
             source = key_source(settings.secrets.master_key, settings.state_dir, os.environ)
             vault = await Vault.open(SecretTable(database), source)

@@ -34,10 +34,11 @@ from relay.private import FILE_MODE, create_private, make_private_folder, sync_f
 from relay.secrets.key_source import KeyFile, key_source
 from relay.secrets.vault import Vault
 from relay.settings import Settings
-from relay.store.database import open_database, store_files
+from relay.store.database import open_database
 from relay.store.queue import Queue
 from relay.store.secrets import SecretTable
 from relay.store.snapshot import check_snapshot, is_store, take_snapshot
+from relay.store.sqlite import store_files
 from relay.store.tables import HEAD
 
 _MANIFEST = "manifest.json"
@@ -70,15 +71,16 @@ class Restored:
 
 def write_backup(settings: Settings, settings_file: Path | None, target: Path, *, with_key: bool) -> Manifest:
     """Write a backup to `target`, whole or not at all. Replaces only another backup. Raises Refused, StoreError."""
-    if not settings.database_path.is_file():
-        raise Refused(f"there is nothing to back up: {settings.database_path} does not exist")
+    store = _file_of(settings)
+    if not store.is_file():
+        raise Refused(f"there is nothing to back up: {store} does not exist")
     if target.exists():
         read_manifest(target)
     temporary = target.with_name(f"{target.name}.tmp")
     copy = target.with_name(f"{target.name}.store.tmp")
     try:
         os.close(_made_anew(copy))
-        take_snapshot(settings.database_path, copy)
+        take_snapshot(store, copy)
         sources = {_STORE: copy, **_files(settings, settings_file, with_key=with_key)}
         manifest = Manifest(
             relay=__version__,
@@ -117,6 +119,7 @@ def restore_backup(settings: Settings, settings_file: Path | None, source: Path)
 
     Nothing is touched before the backup has proven to be whole, and the master key to fit.
     """
+    _file_of(settings)
     make_private_folder(settings.state_dir)
     with TemporaryDirectory(prefix=".restore-", dir=settings.state_dir) as name:
         folder = Path(name)
@@ -128,6 +131,16 @@ def restore_backup(settings: Settings, settings_file: Path | None, source: Path)
     current = settings_file.read_bytes() if settings_file and settings_file.exists() else None
     saved = settings_text(source) if _SETTINGS in manifest.files else None
     return Restored(manifest=manifest, held=held, kept=kept, settings_differ=saved is not None and saved != current)
+
+
+def _file_of(settings: Settings) -> Path:
+    """Return where the store is. Raises Refused where it is no file."""
+    if settings.database_path is None:
+        raise Refused(
+            "the store is in PostgreSQL, whose own tools copy it: pg_dump --format=custom, and pg_restore; "
+            f"keep {settings.directory_path.name} and the master key with the dump"
+        )
+    return settings.database_path
 
 
 def _unpack(source: Path, folder: Path) -> Manifest:
@@ -266,7 +279,7 @@ async def _hold_all(queue: Queue, reason: str) -> int:
 def _put_back(settings: Settings, folder: Path, files: Sequence[str]) -> Iterator[Path]:
     """Move files to their places, and yield where those are now that were there."""
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
-    places = {_STORE: settings.database_path, _DIRECTORY: settings.directory_path, _KEY: settings.master_key_path}
+    places = {_STORE: _file_of(settings), _DIRECTORY: settings.directory_path, _KEY: settings.master_key_path}
     for name in files:
         place = places.get(name)
         if place is None:

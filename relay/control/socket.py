@@ -73,12 +73,18 @@ class ControlSocket:
     async def _status(self, request: Request) -> Response:
         if (refusal := self._refusal(request)) is not None:
             return refusal
-        return JSONResponse(await self._operations.run("status", {}, commanding(request.state.uid)))
+        try:
+            return JSONResponse(await self._operations.run("status", {}, commanding(request.state.uid)))
+        except Refused as error:  # the store cannot be used
+            return _failure(503, str(error))
 
     async def _metrics(self, request: Request) -> Response:
         if (refusal := self._refusal(request)) is not None:
             return refusal
-        text = await self._operations.run("metrics", {}, commanding(request.state.uid))
+        try:
+            text = await self._operations.run("metrics", {}, commanding(request.state.uid))
+        except Refused as error:
+            return _failure(503, str(error))
         return Response(text, media_type=CONTENT_TYPE)
 
     async def _do(self, request: Request) -> Response:

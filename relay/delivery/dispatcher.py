@@ -95,7 +95,7 @@ class Dispatcher:
             self._wake.clear()
             began = self._seen_at = time.monotonic()
             try:
-                if not is_back:
+                if not is_back or self._postman.books.queue.has_doubts:
                     await self._postman.books.take_back()
                     is_back = True
                 if self._is_directory_new and self._is_first:

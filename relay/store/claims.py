@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Sequence
 from datetime import datetime
-from itertools import islice
+from heapq import nsmallest
 from typing import Any, NamedTuple
 
 from sqlalchemy import (
@@ -10,6 +10,7 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Select,
+    and_,
     case,
     column,
     func,
@@ -22,6 +23,7 @@ from sqlalchemy import (
     values,
 )
 
+from relay.store.backend import Moment
 from relay.store.history import messages_of, open_attempts
 from relay.store.messages import Attempt, StoredMessage
 from relay.store.rows import profile_word
@@ -37,7 +39,7 @@ class Lease(NamedTuple):
     """Whose a message under way is, and until when."""
 
     owner: str
-    until: datetime
+    until: Moment
 
 
 class Living(NamedTuple):
@@ -104,24 +106,31 @@ def take(
 ) -> list[StoredMessage]:
     """Take those of some messages that still wait (and are due by then, if given), and return them in that order."""
     still = [messages.c.id.in_(ids), is_waiting, *([messages.c.next_attempt <= due] if due else [])]
-    taken = _take(connection, lease, still, state=state)
+    taken = _take(connection, lease, select(messages.c.id).where(*still), state=state)
     found = {message.id: message for message in taken}
     return [found[id_] for id_ in ids if id_ in found]
 
 
 def take_over(
-    connection: Connection, lease: Lease, expired: datetime | None, living: Living = NOBODY
+    connection: Connection,
+    lease: Lease,
+    expired: Moment | None,
+    living: Living = NOBODY,
+    doubtful: Collection[str] = (),
 ) -> list[tuple[StoredMessage, Attempt | None]]:
     """Take some messages that others left under way, and return them with their open attempts.
 
-    `expired`: only those whose lease had ended by then. Nothing is taken from who is `living`.
+    `expired`: only those whose lease had ended by then. Nothing is taken from who is `living`. `doubtful` are messages
+    that are nobody's where they are ours.
     """
     owner = messages.c.lease_owner
-    lost: list[ColumnElement[bool]] = [is_leased, owner != lease.owner, is_dead(owner, living)]
+    left = [owner != lease.owner, is_dead(owner, living)]
     if expired is not None:
-        lost.append(messages.c.lease_until <= expired)
-    batch = select(messages.c.id).where(*lost).limit(_BATCH).scalar_subquery()
-    found = _take(connection, lease, [messages.c.id.in_(batch), *lost])
+        left.append(messages.c.lease_until <= expired)
+    lost = and_(*left)
+    if doubtful:
+        lost = or_(lost, and_(owner == lease.owner, messages.c.id.in_(doubtful)))
+    found = _take(connection, lease, select(messages.c.id).where(is_leased, lost).limit(_BATCH))
     open_ones = open_attempts(connection, [message.id for message in found])
     return [(message, open_ones.get(message.id)) for message in sorted(found, key=lambda each: each.id)]
 
@@ -154,10 +163,13 @@ def _due_times() -> Select[Any]:
 _DUE_TIMES = _due_times()
 
 
-def _take(
-    connection: Connection, lease: Lease, which: Sequence[ColumnElement[bool]], **facts: str
-) -> list[StoredMessage]:
-    taken = update(messages).where(*which).values(fence=messages.c.fence + 1, **facts)
+def _take(connection: Connection, lease: Lease, which: Select[tuple[str]], **facts: str) -> list[StoredMessage]:
+    """Take messages. What another machine takes at this moment is left to it, and nobody waits for that.
+
+    Which they are is found out once, whatever plan the database makes of the rest: so it stands apart (a CTE).
+    """
+    free = which.with_for_update(skip_locked=True).cte("free")
+    taken = update(messages).where(messages.c.id.in_(select(free.c.id))).values(fence=messages.c.fence + 1, **facts)
     owned = taken.values(lease_owner=lease.owner, lease_until=lease.until).returning(*messages.c)
     return messages_of(connection, connection.execute(owned).all())
 
@@ -169,11 +181,9 @@ def _first_profiles(connection: Connection, words: set[str], limit: int, now: da
     """
     if len(words) <= _FEW:
         return [row.profile for row in connection.execute(_heads(sorted(words), limit, now))]
-    # One look through the index takes less than to name so many.
-    head = func.min(type_coerce(messages.c.next_attempt, BigInteger)).label("head")
-    due = select(messages.c.profile, head).where(is_waiting, messages.c.next_attempt <= now)
-    rows = connection.execute(due.group_by(messages.c.profile).order_by(head))
-    return list(islice((row.profile for row in rows if row.profile in words), limit))
+    # To leap through the index takes less than to name so many.
+    heads = ((row.due, row.profile) for row in connection.execute(_DUE_TIMES))
+    return [word for _, word in nsmallest(limit, (head for head in heads if head[0] <= now and head[1] in words))]
 
 
 def _due_of(word: str, limit: int, now: datetime) -> Select[Any]:

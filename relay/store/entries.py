@@ -16,7 +16,11 @@ def insert_messages(connection: Connection, news: Sequence[NewMessage], lease: L
     """Write new messages: those with an open attempt under the lease, those without content as finished."""
     if not news:
         return
-    connection.execute(insert(messages), [_message(new, lease, now) for new in news])
+    if rows := [_message(new, now) for new in news if not new.is_under_way]:
+        connection.execute(insert(messages), rows)
+    if rows := [_message(new, now) for new in news if new.is_under_way]:
+        leased = insert(messages).values(lease_owner=lease.owner, lease_until=lease.until)
+        connection.execute(leased, rows)
     if rows := [recipient_values(new.message.id, each) for new in news for each in new.message.recipients]:
         connection.execute(insert(recipients), rows)
     if rows := [attempt_values(new.message.id, new.attempt) for new in news if new.attempt]:
@@ -29,7 +33,7 @@ def content_octets(news: Sequence[NewMessage]) -> int:
     return sum(new.content.size for new in news if new.content is not None)
 
 
-def _message(new: NewMessage, lease: Lease, now: datetime) -> Values:
+def _message(new: NewMessage, now: datetime) -> Values:
     values = message_values(new.message)
     if new.attempt is not None:
         values["attempts"] = max(new.message.attempts, new.attempt.number)
@@ -38,5 +42,5 @@ def _message(new: NewMessage, lease: Lease, now: datetime) -> Values:
     if new.content is None:
         values["finished"] = now
     elif new.is_under_way:
-        values["lease_owner"], values["lease_until"] = lease
+        del values["lease_owner"], values["lease_until"]
     return values

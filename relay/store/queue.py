@@ -6,7 +6,8 @@ the fence that came with it in all that it writes; from a late one, whose messag
 DIAGNOSTICS: StoreError and its kinds (`relay.store.errors`) from every method; what else is raised, the method says.
 """
 
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from types import EllipsisType
@@ -16,9 +17,11 @@ from sqlalchemy import Connection
 
 from relay.mail.body import InMemory, NewBody
 from relay.store import budgets, claims, entries, holds, purging, returns, settling, shares
+from relay.store.backend import Moment
 from relay.store.budgets import Purpose, Spent, Taken, TakeRule
 from relay.store.claims import Late, Lease
 from relay.store.database import Database, Job
+from relay.store.errors import StoreError
 from relay.store.holds import Cause
 from relay.store.messages import Attempt, Change, HoldRow, NewMessage, ReturnRow, Settlement, StoredMessage
 from relay.store.reading import QueueReader
@@ -27,6 +30,7 @@ from relay.store.shares import D, Rule
 from relay.store.writer import Writer
 
 T = TypeVar("T")
+TakenBack = tuple[StoredMessage, Attempt | None]
 Took = TypeVar("Took", bound=Taken)
 
 
@@ -73,6 +77,8 @@ class Queue(QueueReader):
         self._owner = owner
         self._lease = timedelta(seconds=lease_seconds)
         self._clock = clock
+        # What may be under way by our own lease without anybody here who knows: the store failed when it was taken.
+        self._doubtful: set[str] = set()
 
     async def aclose(self) -> None:
         """Write what waits to be written, then take no more. The database stays open."""
@@ -83,11 +89,17 @@ class Queue(QueueReader):
         """How many changes this process has written; another number means that the queue or history may be another."""
         return self._writer.written
 
+    @property
+    def has_doubts(self) -> bool:
+        """Whether there may be something to take back that is under way by our own lease, and lost."""
+        return bool(self._doubtful)
+
     # New messages
 
     async def add(self, *news: NewMessage) -> None:
         """Store messages, all or none. One with an open attempt is under way, and its lease is ours."""
-        await self._writer.run_together(self._add_all, news, octets=entries.content_octets(news))
+        with self._doubting([new.message.id for new in news if new.is_under_way]):
+            await self._writer.run_together(self._add_all, news, octets=entries.content_octets(news))
 
     async def record(self, news: Sequence[NewMessage]) -> None:
         """Store the history of messages that were handed over without being stored: all or none."""
@@ -138,17 +150,19 @@ class Queue(QueueReader):
         """Hold all our leases for longer; to be called before half of a lease is over."""
         await self._write(lambda c: claims.renew(c, self._new_lease()))
 
-    async def take_back(
-        self, now: datetime, *, only_expired: bool = False
-    ) -> AsyncIterator[tuple[StoredMessage, Attempt | None]]:
+    async def take_back(self, now: datetime, *, only_expired: bool = False) -> AsyncIterator[TakenBack]:
         """Take the messages that others left under way, and yield each with its open attempt.
 
-        All of those who cannot be alive, or those whose lease has expired by now.
+        All of those who cannot be alive, or those whose lease has expired by now. And those that were lost with an
+        answer of the store: a commit may have come to its end, and its caller not know of it.
         """
-        expired = now if only_expired else None
-        while batch := await self._write(lambda c: claims.take_over(c, self._new_lease(), expired, self._living)):
+        expired = self._database.after(timedelta(), now) if only_expired else None
+        doubtful = frozenset(self._doubtful)
+        while batch := await self._take_over(expired, doubtful):
+            doubtful -= {message.id for message, _ in batch}
             for taken in batch:
                 yield taken
+        self._doubtful -= doubtful
 
     # Changes from outside
 
@@ -278,13 +292,13 @@ class Queue(QueueReader):
 
     async def take(self, purpose: Purpose, rule: TakeRule[Took]) -> Took:
         """Take as many as a rule makes of what all processes have spent, and of the moment; return what it says."""
-        return await self._write(lambda c: budgets.take(c, purpose, rule, self._clock()))
+        return await self._write_alone(lambda c: budgets.take(c, purpose, rule, self._clock()))
 
     # What each process has of the connections of accounts
 
     async def adjust_shares(self, rules: Mapping[str, Rule[D]]) -> dict[str, D]:
         """Look at what others have of some scopes, and write for each what its rule makes of it; return that."""
-        return await self._write(lambda c: shares.adjust(c, rules, self._share_lease(), self._clock()))
+        return await self._write_alone(lambda c: shares.adjust(c, rules, self._share_lease(), self._clock()))
 
     async def lacking_shares(self) -> frozenset[str]:
         """Return the scopes of which some process has less than it wants."""
@@ -292,18 +306,40 @@ class Queue(QueueReader):
 
     async def renew_shares(self) -> int:
         """Hold all our shares for longer, to be called before half of 2 minutes is over; return how many there are."""
-        return await self._write(lambda c: shares.renew(c, self._share_lease(), self._clock()))
+        return await self._write_alone(lambda c: shares.renew(c, self._share_lease(), self._clock()))
 
     async def drop_shares(self, owner: str | None = None) -> None:
         """Free what we have, or a process that has ended."""
-        await self._write(lambda c: shares.drop(c, owner or self._owner))
+        await self._write_alone(lambda c: shares.drop(c, owner or self._owner))
 
     async def drop_dead_shares(self) -> None:
         """Free what those have who cannot be alive beside us."""
-        await self._write(lambda c: shares.drop_dead(c, self._owner, self._living))
+        await self._write_alone(lambda c: shares.drop_dead(c, self._owner, self._living))
 
     async def _take(self, ids: Sequence[str], state: str, due: datetime | None) -> list[StoredMessage]:
-        return await self._write(lambda c: claims.take(c, ids, self._new_lease(), state, due))
+        with self._doubting(ids):
+            return await self._write(lambda c: claims.take(c, ids, self._new_lease(), state, due))
+
+    async def _take_over(self, expired: Moment | None, doubtful: Collection[str]) -> list[TakenBack]:
+        taken: list[str] = []
+
+        def job(connection: Connection) -> list[TakenBack]:
+            found = claims.take_over(connection, self._new_lease(), expired, self._living, doubtful)
+            taken[:] = [message.id for message, _ in found]
+            return found
+
+        with self._doubting(taken):
+            return await self._write(job)
+
+    @contextmanager
+    def _doubting(self, ids: Collection[str]) -> Iterator[None]:
+        """Remember what may have been taken by our lease where the store fails, and forget it where it does not."""
+        try:
+            yield
+        except StoreError:
+            self._doubtful.update(ids)
+            raise
+        self._doubtful.difference_update(ids)
 
     # What many write at once, each kind in one go (`relay.store.writer`)
 
@@ -323,6 +359,9 @@ class Queue(QueueReader):
     async def _write(self, job: Job[T]) -> T:
         return await self._writer.run(job)
 
+    async def _write_alone(self, job: Job[T]) -> T:
+        return await self._writer.run(job, is_alone=True)
+
     async def _in_batches(self, job: BatchJob, limit: int | None = None) -> int:
         """Repeat a job that changes at most as many messages as it is told, so that nobody waits long for its turn."""
         done = 0
@@ -338,4 +377,4 @@ class Queue(QueueReader):
         return Lease(self._owner, self._clock() + timedelta(seconds=_SHARE_SECONDS))
 
     def _new_lease(self) -> Lease:
-        return Lease(self._owner, self._clock() + self._lease)
+        return Lease(self._owner, self._database.after(self._lease, self._clock()))

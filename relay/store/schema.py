@@ -8,8 +8,8 @@ from pathlib import Path
 
 from sqlalchemy import Column, Connection, MetaData, PrimaryKeyConstraint, String, Table, insert, inspect, text
 
+from relay.store.backend import Backend
 from relay.store.errors import StoreCorrupt, StoreNewer
-from relay.store.snapshot import keep_copy, kept_copies
 from relay.store.tables import HEAD, metadata
 
 # Where Alembic keeps the revision.
@@ -26,11 +26,11 @@ def is_current(connection: Connection) -> bool:
     return _revision(connection) == HEAD
 
 
-def upgrade(connection: Connection, path: Path) -> Path | None:
+def upgrade(connection: Connection, backend: Backend) -> str | None:
     """Bring the schema to HEAD in the transaction that is open on `connection`; return the copy of what was there.
 
-    The transaction has the lock of the one writer, so that the copy is what is migrated. None where nothing was there
-    that had to be.
+    The transaction keeps other writers away, so that the copy is what is migrated. "" where none is kept, None where
+    nothing was there that had to be.
 
     Raises StoreNewer for a schema that this version does not know, StoreCorrupt for a database of something else.
     """
@@ -38,9 +38,11 @@ def upgrade(connection: Connection, path: Path) -> Path | None:
     if revision == HEAD:  # another process was faster
         return None
     if revision is not None:
-        return _migrate(connection, revision, path)
+        return _migrate(connection, revision, backend)
     if inspect(connection).get_table_names():
-        raise StoreCorrupt(f"the store {path} is a database of another program; move it away, or name another file")
+        raise StoreCorrupt(
+            f"the store {backend.name} is a database of another program; move it away, or name another store"
+        )
     _make(connection)
     return None
 
@@ -51,7 +53,7 @@ def _make(connection: Connection) -> None:
     connection.execute(insert(_VERSION).values(version_num=HEAD))
 
 
-def _migrate(connection: Connection, revision: str, path: Path) -> Path:
+def _migrate(connection: Connection, revision: str, backend: Backend) -> str:
     from alembic import command  # noqa: PLC0415 - see above
     from alembic.config import Config  # noqa: PLC0415
     from alembic.script import ScriptDirectory  # noqa: PLC0415
@@ -63,18 +65,12 @@ def _migrate(connection: Connection, revision: str, path: Path) -> Path:
     known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
     if revision not in known:
         raise StoreNewer(
-            f"the store {path} was made by a newer relay (schema {revision}, and this one knows {HEAD}); "
-            f"run that version again, or stop relay and {_way_back(path)}"
+            f"the store {backend.name} was made by a newer relay (schema {revision}, and this one knows {HEAD}); "
+            f"run that version again, or stop relay and {backend.way_back()}"
         )
-    copy = keep_copy(path, revision)
+    copy = backend.keep_copy(revision)
     command.upgrade(config, "head")
     return copy
-
-
-def _way_back(path: Path) -> str:
-    """Say how to come back to before the migration: `relay restore` holds what may have been sent since."""
-    copy = next(iter(kept_copies(path)), None)
-    return f"put back the copy from before it: relay restore {copy}" if copy else "put back a backup from before it"
 
 
 def _revision(connection: Connection) -> str | None:

@@ -7,7 +7,7 @@ next ones. Whoever asks says when to stop; the place up to which the list was lo
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from sqlalchemy import Column, ColumnElement, Connection, Select, exists, false, func, or_, select
+from sqlalchemy import Column, ColumnElement, Connection, Select, false, func, or_, select
 
 from relay.store.history import Place, Wanted, indexed_conditions, is_of_profile, place_of, position, select_messages
 from relay.store.messages import StoredMessage
@@ -102,7 +102,9 @@ def _others(wanted: Wanted) -> Iterator[ColumnElement[bool]]:
 
 
 def _has_recipient(text: str) -> ColumnElement[bool]:
-    return exists().where(recipients.c.message == messages.c.id, has_text(recipients.c.address, text))
+    # Not EXISTS, for which PostgreSQL would rather look through all recipients that there are, once for each window.
+    theirs = select(recipients.c.number).where(recipients.c.message == messages.c.id)
+    return theirs.where(has_text(recipients.c.address, text)).limit(1).scalar_subquery().is_not(None)
 
 
 def has_text(column: Column[Any], text: str) -> ColumnElement[bool]:

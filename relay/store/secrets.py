@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from shlex import quote
 
 from sqlalchemy import Connection, delete, func, insert, select, update
 
@@ -24,8 +23,8 @@ class SecretTable:
 
     @property
     def removal(self) -> str:
-        """The shell command that removes all secrets; Debian has the program in the package sqlite3."""
-        return f"sqlite3 {quote(str(self._database.path))} '{_REMOVAL}'"
+        """The shell command that removes all secrets."""
+        return self._database.command(_REMOVAL)
 
     async def key_id(self) -> str | None:
         """Return the id of the key that all secrets are sealed under."""

@@ -151,6 +151,12 @@ def _with_condition(create: CreateIndex, compiler: Any, **options: Any) -> str:
     return str(compiler.visit_create_index(create, **options))
 
 
+@compiles(Text, "postgresql")
+def _by_octets(kind: Text, compiler: Any, **options: Any) -> str:
+    """Let PostgreSQL compare texts by their octets as SQLite does: a language's order would mix up ids and prefixes."""
+    return f'{compiler.visit_TEXT(kind, **options)} COLLATE "C"'
+
+
 # The columns of a condition stand in its index too: without them SQLite looks at every row for them.
 Index(
     "ix_messages_waiting",

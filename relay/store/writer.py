@@ -10,13 +10,12 @@ DIAGNOSTICS: a job's own exception goes to its caller alone, a fault of the stor
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from sqlalchemy import Connection
 
 from relay.store.database import Database, Job
-from relay.store.errors import StoreError, StoreFull, named_faults
+from relay.store.errors import StoreError, StoreFull
 
 T = TypeVar("T")
 Item = TypeVar("Item")
@@ -41,14 +40,16 @@ class Writer:
         self._is_closed = False
         self.written = 0
 
-    async def run(self, job: Job[T], *, octets: int = 0) -> T:
+    async def run(self, job: Job[T], *, octets: int = 0, is_alone: bool = False) -> T:
         """Run a job in a transaction and return its result when that is committed. `octets`: how much it writes.
+
+        `is_alone`: what it finds must be true until its end, so no other machine writes what is `is_alone` meanwhile.
 
         A job may run a second time, after its first run was undone, so it changes nothing but the store. It runs to
         its end also when its caller is cancelled. Raises what the job raises (then nothing of it was written), and
         StoreError.
         """
-        return cast("T", await self._answer(_Entry(None, job, octets)))
+        return cast("T", await self._answer(_Entry(None, job, octets, is_alone=is_alone)))
 
     async def run_together(self, batch: Batch[Item], item: Item, *, octets: int = 0) -> None:
         """Write an item, together with the others that wait for the same `batch`. Otherwise as `run`."""
@@ -62,7 +63,7 @@ class Writer:
 
     async def _answer(self, entry: "_Entry") -> Any:
         if self._is_closed:
-            raise StoreError(f"the store {self._database.path} is closed")
+            raise StoreError(f"the store {self._database.name} is closed")
         self._waiting.append(entry)
         if self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._work(), name="store writer")
@@ -93,7 +94,8 @@ class Writer:
     async def _write(self, group: "list[_Entry]") -> None:
         """Write a group; where one of it fails, or they are too much for the disk, each by itself."""
         try:
-            results = await self._database.write(lambda connection: _perform(connection, group, self._database.path))
+            write = self._database.write if any(entry.is_alone for entry in group) else self._database.write_beside
+            results = await write(lambda connection: _perform(connection, group, self._database))
         except Exception as error:
             if len(group) > 1 and isinstance(error, _Failed | StoreFull):
                 for entry in group:
@@ -118,7 +120,8 @@ class _Failed(Exception):
 class _Entry:
     """Something to be written, and who waits for that: an item of a batch, or a job of its own."""
 
-    def __init__(self, batch: Batch[Any] | None, item: Any, octets: int) -> None:
+    def __init__(self, batch: Batch[Any] | None, item: Any, octets: int, *, is_alone: bool = False) -> None:
+        self.is_alone = is_alone
         self.batch = batch
         self.item = item
         self.octets = octets
@@ -137,14 +140,14 @@ class _Entry:
             self.answer.set_exception(alone)
 
 
-def _perform(connection: Connection, group: Sequence[_Entry], path: Path) -> list[Any]:
+def _perform(connection: Connection, group: Sequence[_Entry], database: Database) -> list[Any]:
     """Write a group, and return the results of its jobs. Raises _Failed."""
     batches: dict[Batch[Any], list[Any]] = {}
     for entry in group:
         if entry.batch is not None:
             batches.setdefault(entry.batch, []).append(entry.item)
     try:
-        with named_faults(path):
+        with database.named_faults():
             for batch, items in batches.items():
                 batch(connection, items)
             return [entry.item(connection) if entry.batch is None else None for entry in group]

@@ -22,7 +22,7 @@ from relay.secrets.key_source import key_source
 from relay.secrets.vault import Vault
 from relay.settings import Settings, load_settings
 from relay.store.audit import AuditTable
-from relay.store.database import open_database
+from relay.store.opening import open_store
 from relay.store.queue import Queue
 from relay.store.secrets import SecretTable
 
@@ -72,7 +72,7 @@ async def parts_in(folder: Path, directory: Mapping[str, Any] = TWO_SERVERS) -> 
     """Give the parts of a relay on a folder whose directory.toml says this."""
     settings = settings_in(folder)
     settings.directory_path.write_bytes(tomli_w.dumps(directory).encode())
-    database = await open_database(settings.database_path)
+    database = await open_store(settings, {})
     vault = await Vault.open(SecretTable(database), key_source("file:master.key", settings.state_dir, {}))
     live = await LiveDirectory.open(settings, "relay.toml")
     queue = Queue(database, "test")

@@ -159,7 +159,7 @@ async def test_a_session_lasts_12_hours_and_2_without_use(peopled: House) -> Non
 async def test_cookies_differ_and_none_is_stored(peopled: House) -> None:
     cookies = [await peopled.door.open_session(ADA) for _ in range(3)]
     assert len(set(cookies)) == 3
-    path = peopled.parts.settings.database_path
+    path = peopled.parts.settings.state_dir / "relay.db"
     kept = b"".join(file.read_bytes() for file in path.parent.glob(f"{path.name}*"))
     assert not any(cookie.encode() in kept for cookie in cookies)
     await peopled.door.close_session(cookies[0])

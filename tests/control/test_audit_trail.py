@@ -103,7 +103,7 @@ async def test_a_secret_is_told_by_its_key_alone(
     text = json.dumps(await entries(operations))
     assert SECRET not in text
     assert token not in text
-    assert token.encode() not in parts.settings.database_path.read_bytes()
+    assert token.encode() not in (parts.settings.state_dir / "relay.db").read_bytes()
 
 
 async def test_a_secret_that_is_forgotten_is_told(operations: AdminOperations) -> None:

@@ -59,22 +59,24 @@ class Upstream:
         if self._server is not None:
             self._server.close()
             self._server = None
-        for task in self._tasks:
+        tasks = list(self._tasks)
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
         self._tasks.add(task)
         self.open += 1
-        try:
-            with suppress(OSError, EOFError, ssl.SSLError, asyncio.IncompleteReadError):
-                await _Session(self, reader, writer).run()
-        finally:
-            self.open -= 1
-            self._tasks.discard(task)
-            writer.transport.abort()
+        # A cancelled one ends in order, too: asyncio's own callback asks it for its exception.
+        with suppress(OSError, EOFError, asyncio.CancelledError):
+            await _Session(self, reader, writer).run()
+        self.open -= 1
+        self._tasks.discard(task)
+        writer.transport.abort()
+        with suppress(OSError, asyncio.CancelledError):
+            await writer.wait_closed()
 
 
 class _Session:

@@ -140,7 +140,7 @@ async def test_reports_are_matched_to_the_message_and_its_recipient(
     mailbox_host.deliver(user, QMAIL)
     with capture_logs() as lines:
         assert await watched.returned(id_) == "5.1.10"
-    await watched.looked_twice()
+        await watched.looked_twice()
     (row,) = await watched.queue.returns(id_)
     assert (row.number, row.status) == (1, "5.1.10"), "the first report counts, about the recipient it names"
     (line,) = [line for line in lines if line["event"] == "returned"]

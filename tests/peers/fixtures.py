@@ -12,6 +12,7 @@ import trustme
 from tests.peers.dovecot import Dovecot, dovecot_server
 from tests.peers.mailboxes import MailboxServer, mailbox_server
 from tests.peers.postfix import Postfix, postfix_server
+from tests.peers.postgres import Postgres, postgres_server
 from tests.peers.recorder import Recorder, recorder_server
 from tests.peers.relay import Relay, relay_process
 from tests.peers.sink import Sink, sink_server
@@ -100,6 +101,13 @@ def receiver(mailbox_host: MailboxServer) -> Iterator[Postfix]:
     with postfix_server(
         0, mailbox_host.auth_port, {}, lmtp_port=mailbox_host.lmtp_port, header_checks=_WRITES
     ) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A PostgreSQL for this process of the run. Ask for needs(*NEEDS) of tests.peers.postgres."""
+    with postgres_server() as server:
         yield server
 
 

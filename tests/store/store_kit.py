@@ -1,5 +1,6 @@
 """Messages for the store, and ways to look at what it does."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -15,13 +16,19 @@ from relay.mail.content import Content
 from relay.mail.envelope import Body, Envelope, Recipient
 from relay.mail.notify import Notify, OriginalRecipient, Return
 from relay.mail.trace import Arrival
+from relay.store.backend import Backend
 from relay.store.database import open_database
 from relay.store.messages import Attempt, NewMessage, Settlement, StoredMessage, StoredRecipient
+from relay.store.postgresql import PostgresDatabase
 from relay.store.queue import Queue
+from tests.peers.postgres import Postgres
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
 CONTENT = Content(b"Subject: hello\r\n", (b"first\r\nsecond\r\n",))
+
+# Where a test has its store: a file, or a database of PostgreSQL.
+StorePlace = Path | Backend
 
 _numbers = count()
 
@@ -146,10 +153,36 @@ def delivered(message: StoredMessage, **facts: Any) -> Settlement:
     return settlement(message, **{**ended, **facts})
 
 
+def in_postgres(server: Postgres, name: str) -> StorePlace:
+    """A store in one of the databases there."""
+    return place_of(server.url(name))
+
+
+def place_of(text: str) -> StorePlace:
+    """The place of a store that another process was told of: `name_of` is the other way."""
+    return PostgresDatabase(text, text) if text.startswith("postgresql://") else Path(text)
+
+
+def name_of(place: StorePlace) -> str:
+    """A place as one word of a command line."""
+    return str(place) if isinstance(place, Path) else place.name
+
+
+def empty_store(server: Postgres) -> str:
+    """A new database with the tables of a store, and nothing in them. Returns its name."""
+    name = server.new_database()
+
+    async def make() -> None:
+        await (await open_database(in_postgres(server, name))).close()
+
+    asyncio.run(make())
+    return name
+
+
 @asynccontextmanager
-async def open_queue(path: Path, owner: str = "this run", new_body: NewBody = InMemory) -> AsyncIterator[Queue]:
+async def open_queue(place: StorePlace, owner: str = "this run", new_body: NewBody = InMemory) -> AsyncIterator[Queue]:
     """The queue of a store; its clock stands at NOW."""
-    database = await open_database(path)
+    database = await open_database(place)
     queue = Queue(database, owner, clock=lambda: NOW, new_body=new_body)
     try:
         yield queue

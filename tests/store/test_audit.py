@@ -3,7 +3,6 @@
 import json
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +10,7 @@ import pytest
 from relay.store.audit import AuditEntry, AuditSearch, AuditTable
 from relay.store.database import Database, open_database
 from relay.store.outdated import forget_outdated
+from tests.store.store_kit import StorePlace
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -31,8 +31,8 @@ def entry(**facts: Any) -> AuditEntry:
 
 
 @pytest.fixture
-async def database(tmp_path: Path) -> AsyncIterator[Database]:
-    database = await open_database(tmp_path / "relay.db")
+async def database(place: StorePlace) -> AsyncIterator[Database]:
+    database = await open_database(place)
     yield database
     await database.close()
 

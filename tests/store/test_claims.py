@@ -12,7 +12,19 @@ import pytest
 
 from relay.store.claims import Living
 from relay.store.queue import Queue
-from tests.store.store_kit import CONTENT, MINUTE, NOW, attempt, delivered, new, new_message, open_queue, settlement
+from tests.store.store_kit import (
+    CONTENT,
+    MINUTE,
+    NOW,
+    StorePlace,
+    attempt,
+    delivered,
+    name_of,
+    new,
+    new_message,
+    open_queue,
+    settlement,
+)
 
 SECOND = timedelta(seconds=1)
 
@@ -67,10 +79,9 @@ async def test_one_message_can_be_claimed_before_it_is_due(queue: Queue) -> None
         assert await queue.claim_one(id_, "sending") is None
 
 
-async def test_no_message_is_claimed_twice(tmp_path: Path) -> None:
+async def test_no_message_is_claimed_twice(place: StorePlace) -> None:
     """Two runs of the store and many claims at once; settled messages come back in between."""
-    path = tmp_path / "relay.db"
-    async with open_queue(path, "one") as one, open_queue(path, "two") as two:
+    async with open_queue(place, "one") as one, open_queue(place, "two") as two:
         await one.add(*(new(new_message(f"{number:03}")) for number in range(120)))
         seen: Counter[str] = Counter()
 
@@ -107,22 +118,20 @@ async def test_leases_end_and_can_be_held_longer(tmp_path: Path) -> None:
         assert [message.id async for message, _ in two.take_back(end + 9 * MINUTE)] == []
 
 
-async def test_nothing_is_taken_from_who_may_live_beside_us(tmp_path: Path) -> None:
-    path = tmp_path / "relay.db"
+async def test_nothing_is_taken_from_who_may_live_beside_us(place: StorePlace) -> None:
     owners = ("run_%/0/1", "run_%/1/1", "run_%/2/1", "runxx/1/1", "earlier")
     for number, owner in enumerate(owners):
-        async with open_queue(path, owner) as queue:
+        async with open_queue(place, owner) as queue:
             await queue.add(new(new_message(f"{number}")))
             await queue.claim(["support"], 1, NOW, "sending")
-    async with open_queue(path, "run_%/1/2") as second:
+    async with open_queue(place, "run_%/1/2") as second:
         second._living = Living("run_%/", "run_%/1/")
         taken = [message.id async for message, _ in second.take_back(NOW)]
         assert sorted(taken) == ["1", "3", "4"], "what the one before had, and what no worker of this run has"
 
 
-async def test_many_messages_are_taken_back_a_few_at_a_time(tmp_path: Path) -> None:
-    path = tmp_path / "relay.db"
-    async with open_queue(path, "one") as one, open_queue(path, "two") as two:
+async def test_many_messages_are_taken_back_a_few_at_a_time(place: StorePlace) -> None:
+    async with open_queue(place, "one") as one, open_queue(place, "two") as two:
         await one.add(*(new(new_message(f"{number:03}"), attempt=attempt()) for number in range(130)))
         taken = []
         async for message, begun in two.take_back(NOW):
@@ -135,11 +144,10 @@ async def test_many_messages_are_taken_back_a_few_at_a_time(tmp_path: Path) -> N
 
 SENDS_AND_IS_KILLED = """
 import asyncio, os, signal, sys
-from pathlib import Path
-from tests.store.store_kit import NOW, attempt, new, new_message, open_queue
+from tests.store.store_kit import NOW, attempt, new, new_message, open_queue, place_of
 
 async def main():
-    async with open_queue(Path(sys.argv[1]), "killed run") as queue:
+    async with open_queue(place_of(sys.argv[1]), "killed run") as queue:
         await queue.add(*(new(new_message(id_)) for id_ in ("a", "b", "c", "d")))
         await queue.add(new(new_message("e"), attempt=attempt(1, phase="content")))
         await queue.record([])
@@ -156,16 +164,16 @@ asyncio.run(main())
 
 
 @pytest.fixture
-def killed(tmp_path: Path) -> Path:
+def killed(place: StorePlace) -> StorePlace:
     """The store of a run that was killed with messages under way."""
     root = str(Path(__file__).parents[2])
-    command = [sys.executable, "-c", SENDS_AND_IS_KILLED, str(tmp_path / "relay.db")]
+    command = [sys.executable, "-c", SENDS_AND_IS_KILLED, name_of(place)]
     done = subprocess.run(command, check=False, timeout=60, env={**os.environ, "PYTHONPATH": root})
     assert done.returncode == -signal.SIGKILL
-    return tmp_path / "relay.db"
+    return place
 
 
-async def test_what_a_killed_run_left_under_way_is_taken_back(killed: Path) -> None:
+async def test_what_a_killed_run_left_under_way_is_taken_back(killed: StorePlace) -> None:
     async with open_queue(killed, "next run") as queue:
         assert [message.id for message in await queue.claim(["support"], 9, NOW, "sending")] == ["d"]
         taken = {message.id: (message.fence, begun) async for message, begun in queue.take_back(NOW)}

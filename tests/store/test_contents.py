@@ -1,6 +1,5 @@
 import tracemalloc
 from itertools import pairwise
-from pathlib import Path
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -8,16 +7,16 @@ from hypothesis import strategies as st
 from relay.mail.content import Content
 from relay.store.contents import LONGEST_PIECE, _pieces
 from relay.store.messages import NewMessage
-from tests.store.store_kit import new_message, open_queue
+from tests.store.store_kit import StorePlace, new_message, open_queue
 
 MIB = 1024 * 1024
 
 
-async def test_a_large_message_needs_no_memory_to_be_written_and_once_its_size_to_be_read(tmp_path: Path) -> None:
+async def test_a_large_message_needs_no_memory_to_be_written_and_once_its_size_to_be_read(place: StorePlace) -> None:
     line = b"x" * 70 + b"\r\n"
     chunk = line * (128 * 1024 // len(line))
     content = Content(b"Subject: large\r\n", tuple(bytes(chunk) for _ in range(36 * 8)))
-    async with open_queue(tmp_path / "relay.db") as queue:
+    async with open_queue(place) as queue:
         await queue.add(NewMessage(message=new_message("warm"), content=Content(b"", (b"x\r\n",))))
         tracemalloc.start()
         try:

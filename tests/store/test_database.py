@@ -16,9 +16,10 @@ from sqlalchemy import Connection, insert, select, text
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from relay.store import damage
-from relay.store import database as module
-from relay.store.database import Database, open_database, store_files
+from relay.store import sqlite as module
+from relay.store.database import Database, open_database
 from relay.store.errors import StoreBusy, StoreCorrupt, StoreError, StoreFull, StoreLax, StoreNewer, named_faults
+from relay.store.sqlite import store_files
 from relay.store.tables import HEAD, vault
 
 
@@ -56,6 +57,12 @@ def set_key(key_id: str) -> Callable[[Connection], None]:
 
 def one_sentence(error: BaseException) -> bool:
     return "\n" not in str(error) and "sqlalche" not in str(error) and "SELECT" not in str(error)
+
+
+def spoil(path: Path, page: int) -> None:
+    with path.open("r+b") as file:
+        file.seek((page - 1) * 4096)
+        file.write(b"\xff" * 4096)
 
 
 def fill(path: Path, content: bytes) -> None:
@@ -385,12 +392,10 @@ async def test_a_large_store_is_looked_through_for_what_rules_all_the_mail(
     await store.check()
     monkeypatch.setattr(damage, "_CHECKED_OCTETS", 1)
     await store.check()
-    with contextlib.closing(sqlite3.connect(store.path)) as other:
+    with contextlib.closing(sqlite3.connect(store.name)) as other:
         page = other.execute("SELECT rootpage FROM sqlite_master WHERE name = 'secrets'").fetchone()[0]
         other.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    with store.path.open("r+b") as file:
-        file.seek((page - 1) * 4096)
-        file.write(b"\xff" * 4096)
+    spoil(Path(store.name), page)
     with pytest.raises(StoreCorrupt, match="is damaged; stop relay and put back a backup of it") as raised:
         await store.check()
     assert one_sentence(raised.value)

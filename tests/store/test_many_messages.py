@@ -144,7 +144,7 @@ async def plan_of(queue: Queue, question: Callable[[], Awaitable[object]]) -> st
     """The database's plans for all statements of a question, one step a line."""
     with statements_of(queue) as said:
         await question()
-    connection = sqlite3.connect(queue._database.path)
+    connection = sqlite3.connect(queue._database.name)
     steps = [
         row[3]
         for statement, values in said

@@ -1,13 +1,12 @@
 """Administrators, sessions, invitations and tokens in the store."""
 
 import asyncio
-import sqlite3
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
+from sqlalchemy import select, union_all
 
 from relay.store.administrators import Administrator, Administrators, LastAdministrator
 from relay.store.api_tokens import ApiToken, ApiTokens
@@ -15,6 +14,8 @@ from relay.store.database import Database, open_database
 from relay.store.invitations import InvitationRow, Invitations
 from relay.store.outdated import forget_outdated
 from relay.store.sessions import SessionRow, Sessions
+from relay.store.tables import invitations, sessions
+from tests.store.store_kit import StorePlace
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -25,8 +26,8 @@ SIGNED_IN = SessionRow(
 
 
 @pytest.fixture
-async def database(tmp_path: Path) -> AsyncIterator[Database]:
-    database = await open_database(tmp_path / "relay.db")
+async def database(place: StorePlace) -> AsyncIterator[Database]:
+    database = await open_database(place)
     yield database
     await database.close()
 
@@ -129,7 +130,5 @@ async def test_what_has_expired_is_forgotten(database: Database) -> None:
     await Sessions(database).add(replace(SIGNED_IN, digest="s2", expires=NOW + 2 * HOUR))
     await Invitations(database).put(INVITED)
     await forget_outdated(database, NOW + HOUR)
-    with sqlite3.connect(database.path) as connection:
-        assert connection.execute("SELECT digest FROM sessions").fetchall() == [("s2",)]
-        assert connection.execute("SELECT digest FROM invitations").fetchall() == []
-    connection.close()
+    found = union_all(*(select(table.c.digest) for table in (sessions, invitations)))
+    assert await database.read(lambda connection: list(connection.execute(found).scalars())) == ["s2"]

@@ -13,6 +13,7 @@ from tests.store.store_kit import (
     CONTENT,
     MINUTE,
     NOW,
+    StorePlace,
     attempt,
     delivered,
     history,
@@ -43,10 +44,10 @@ async def test_every_fact_of_a_message_comes_back(queue: Queue) -> None:
     assert await queue.message("other") is None
 
 
-async def test_every_fact_is_there_after_opening_the_store_again(tmp_path: Path) -> None:
-    async with open_queue(tmp_path / "relay.db") as queue:
+async def test_every_fact_is_there_after_opening_the_store_again(place: StorePlace) -> None:
+    async with open_queue(place) as queue:
         await queue.add(NewMessage(message=rich_message(), content=CONTENT))
-    async with open_queue(tmp_path / "relay.db", "another run") as queue:
+    async with open_queue(place, "another run") as queue:
         assert await queue.message("rich") == rich_message()
         assert await queue.content("rich") == CONTENT
 
@@ -216,8 +217,8 @@ async def check_too_late(queue: Queue, message: StoredMessage) -> None:
     assert await queue.message("report") is None
 
 
-async def test_a_late_owner_writes_nothing(tmp_path: Path) -> None:
-    async with open_queue(tmp_path / "relay.db") as first, open_queue(tmp_path / "relay.db", "other") as second:
+async def test_a_late_owner_writes_nothing(place: StorePlace) -> None:
+    async with open_queue(place) as first, open_queue(place, "other") as second:
         message = await claimed(first)
         await first.begin_attempt("a", message.fence, attempt(1))
         taken = [each async for each in second.take_back(NOW)]
@@ -281,8 +282,8 @@ async def test_an_edit_that_raises_changes_nothing(queue: Queue) -> None:
     assert await queue.message("a") == new_message("a")
 
 
-async def test_purging_forgets_what_was_finished_before(tmp_path: Path) -> None:
-    async with open_queue(tmp_path / "relay.db") as queue:
+async def test_purging_forgets_what_was_finished_before(place: StorePlace) -> None:
+    async with open_queue(place) as queue:
         await queue.record([history() for _ in range(1200)])
         message = await claimed(queue)
         await queue.begin_attempt("a", message.fence, attempt(1))

@@ -3,7 +3,6 @@
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,12 +11,12 @@ from relay.mail.address import Address
 from relay.store import searching
 from relay.store.history import Wanted
 from relay.store.queue import Queue
-from tests.store.store_kit import MINUTE, NOW, history, new, new_message, open_queue
+from tests.store.store_kit import MINUTE, NOW, StorePlace, history, new, new_message, open_queue
 
 
 @pytest.fixture
-async def queue(tmp_path: Path) -> AsyncIterator[Queue]:
-    async with open_queue(tmp_path / "relay.db") as opened:
+async def queue(place: StorePlace) -> AsyncIterator[Queue]:
+    async with open_queue(place) as opened:
         yield opened
 
 

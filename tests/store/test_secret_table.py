@@ -1,19 +1,19 @@
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pytest
 
 from relay.secrets.vault import KeyChanged, SecretStore
 from relay.store.database import open_database
 from relay.store.secrets import SecretTable
+from tests.store.store_kit import StorePlace
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
 
 
 @pytest.fixture
-async def table(tmp_path: Path) -> AsyncIterator[SecretTable]:
-    database = await open_database(tmp_path / "relay.db")
+async def table(place: StorePlace) -> AsyncIterator[SecretTable]:
+    database = await open_database(place)
     yield SecretTable(database)
     await database.close()
 

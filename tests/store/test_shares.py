@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from pathlib import Path
 
 import pytest
 from sqlalchemy import Connection, text
@@ -13,7 +12,7 @@ from sqlalchemy import Connection, text
 from relay.store.database import open_database
 from relay.store.queue import Queue
 from relay.store.shares import Share
-from tests.store.store_kit import NOW
+from tests.store.store_kit import NOW, StorePlace
 
 
 @dataclass
@@ -53,12 +52,12 @@ class House:
 
 
 @pytest.fixture
-async def house(tmp_path: Path) -> AsyncIterator[House]:
+async def house(place: StorePlace) -> AsyncIterator[House]:
     clock = Clock()
     async with AsyncExitStack() as stack:
         queues: list[Queue] = []
         for owner in ("one", "two"):
-            database = await open_database(tmp_path / "relay.db")
+            database = await open_database(place)
             stack.push_async_callback(database.close)
             queues.append(Queue(database, owner, clock=clock))
             stack.push_async_callback(queues[-1].aclose)
@@ -116,6 +115,7 @@ async def test_what_a_process_that_died_had_is_free_at_once(house: House) -> Non
     assert await house.seen() == ()
 
 
+@pytest.mark.parametrize("place", ["sqlite"], indirect=True)  # how the file is read is looked at
 async def test_who_lacks_something_is_found_without_a_look_at_the_others(house: House) -> None:
     await put(house.one, 1, 1, *(f"acme/{number}" for number in range(300)))
     await put(house.two, 0, 1, "acme/7")
@@ -128,6 +128,7 @@ async def test_who_lacks_something_is_found_without_a_look_at_the_others(house: 
     assert "USING COVERING INDEX ix_shares_lacking" in await house.one._database.read(plan)
 
 
+@pytest.mark.parametrize("place", ["sqlite"], indirect=True)  # how the file is read is looked at
 async def test_what_does_not_change_is_not_written(house: House) -> None:
     async def changes() -> int:
         return int(await house.one._write(lambda c: c.execute(text("SELECT total_changes()")).scalar_one()))

@@ -1,0 +1,72 @@
+"""What differs between the databases that a store may be in: `relay.store.sqlite` and `relay.store.postgresql`.
+
+Everything else in this folder is one text for both: SQLAlchemy says it to each in its own words.
+"""
+
+from contextlib import AbstractContextManager
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Protocol
+
+from sqlalchemy import ColumnElement, Connection, Engine
+
+# A moment that is known here, or one that the database says when it comes to it.
+Moment = datetime | ColumnElement[datetime]
+
+
+class Use(StrEnum):
+    """What a connection is for."""
+
+    READ = "reader"
+    WRITE = "writer"
+    UPGRADE = "upgrade"
+
+
+class Backend(Protocol):
+    """One database. What it raises is a StoreError (`relay.store.errors`) or, inside `named_faults`, becomes one."""
+
+    @property
+    def name(self) -> str:
+        """What people call it: its file, or its URL without a password."""
+
+    def prepare(self) -> None:
+        """Make what must be there before the first connection. Raises StoreError."""
+
+    def engine(self, use: Use, connections: int) -> Engine:
+        """Return an engine with so many connections for this use. Nothing is connected yet."""
+
+    def named_faults(self) -> AbstractContextManager[None]:
+        """Turn what the driver raises into a StoreError; what we did wrong ourselves stays."""
+
+    def may_repeat(self, error: Exception) -> bool:
+        """Whether a job that ended so, and was undone, may run once more: what stopped it can be over at once."""
+
+    def turn(self) -> AbstractContextManager[None]:
+        """Wait until no other process of this relay writes, and let none write within."""
+
+    def keep_out_others(self, connection: Connection) -> None:
+        """Let all others who call this wait until this transaction ends, on other machines too."""
+
+    def take_schema(self, connection: Connection) -> None:
+        """Keep all others from changing the schema until this transaction ends; what it is, is looked at behind this.
+
+        Raises StoreError where the database is none that can be used.
+        """
+
+    def keep_copy(self, revision: str) -> str:
+        """Keep what is there, whose schema is `revision`, before it is migrated; return where. Raises StoreError."""
+
+    def way_back(self) -> str:
+        """Say how a person puts back what was kept before a migration."""
+
+    def check(self) -> None:
+        """Look for damage. Raises StoreCorrupt."""
+
+    def shrink(self, pages: int) -> int:
+        """Give at most so many unused pages back to the disk; return how many."""
+
+    def after(self, seconds: timedelta, now: datetime) -> Moment:
+        """Return the moment so long after `now`, or where machines share the database, after what its clock says."""
+
+    def command(self, statement: str) -> str:
+        """Return the shell command by which a person runs a statement."""

@@ -1,0 +1,34 @@
+"""Opening the store that relay.toml names."""
+
+from collections.abc import Mapping
+
+from relay.secrets.sources import SecretUnavailable, parse_source, read_source
+from relay.settings import Settings, without_password
+from relay.store.database import Database, open_database
+from relay.store.errors import StoreError
+from relay.store.sqlite import SqliteFile
+
+
+async def open_store(settings: Settings, environ: Mapping[str, str], *, has_siblings: bool = False) -> Database:
+    """Open the store, made or brought to this version's schema where needed. Raises StoreError.
+
+    `has_siblings`: other processes of this relay write to it all the time.
+    """
+    if settings.database_path is not None:
+        return await open_database(SqliteFile(settings.database_path, has_siblings=has_siblings))
+    name = without_password(settings.store)
+    password = ""
+    if settings.store_password_from:
+        try:
+            password = await read_source(parse_source(settings.store_password_from), environ, settings.state_dir)
+        except SecretUnavailable as error:
+            raise StoreError(f"the password of the store {name} cannot be had: {error}") from None
+    try:  # the driver is loaded only where it is needed
+        from relay.store.postgresql import PostgresDatabase  # noqa: PLC0415
+    except ImportError as error:  # neither there, nor without libpq
+        words = " ".join(str(error).split())
+        raise StoreError(
+            f"the store {name} needs the package psycopg, which cannot be loaded ({words}); "
+            "run: pip install 'relay[postgresql]'"
+        ) from None
+    return await open_database(PostgresDatabase(settings.store, name, password))

@@ -1,0 +1,191 @@
+"""The store in PostgreSQL, for several machines.
+
+The only file that knows the driver, and imported only where the settings name such a store: psycopg comes with the
+extra `relay[postgresql]`.
+
+What a commit promises, PostgreSQL decides (synchronous_commit); we only see that it is not off. A connection that is
+lost takes its transaction with it, and the job is run once more on a new one; only where the answer to a commit is
+lost, nobody knows what became of it. With several hosts in the URL the one that can be written is found anew with each
+connection.
+
+SECURITY: the password is given to the driver apart from the URL, and no sentence has it.
+"""
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from datetime import datetime, timedelta
+from shlex import quote
+from typing import Any
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
+from psycopg.types.string import StrDumper
+from sqlalchemy import (
+    BigInteger,
+    Connection,
+    Engine,
+    QueuePool,
+    cast,
+    create_engine,
+    event,
+    extract,
+    func,
+    literal,
+    text,
+    type_coerce,
+)
+from sqlalchemy.exc import DBAPIError
+
+from relay.store.backend import Moment, Use
+from relay.store.errors import StoreError
+from relay.store.postgresql_errors import is_passing, named_faults
+from relay.store.tables import Time
+
+# Held by whoever changes the schema, and by whoever takes a turn. The numbers only have to be ours: "relay" and 1, 2.
+_SCHEMA_LOCK = 0x72656C617901
+_TURN_LOCK = 0x72656C617902
+# A dead peer is noticed within 25 seconds, and no connection is waited for much longer. The URL may say otherwise.
+_DEFAULTS: Mapping[str, str] = {
+    "connect_timeout": "5",
+    "keepalives_idle": "10",
+    "keepalives_interval": "5",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "25000",
+    "target_session_attrs": "read-write",
+    "fallback_application_name": "relay",
+}
+# Milliseconds. No statement of ours takes long; one that waits for a lock or a dead client must not stop all the rest.
+_TIMEOUTS = {"statement_timeout": "60000", "lock_timeout": "10000", "idle_in_transaction_session_timeout": "60000"}
+# A migration may rewrite a table.
+_UPGRADE_TIMEOUTS = {"statement_timeout": "0", "lock_timeout": "60000", "idle_in_transaction_session_timeout": "0"}
+_DURABLE = "set_config('synchronous_commit', 'on', false)"
+# As `relay.store.tables.Time` has it.
+_NOW = cast(func.floor(extract("epoch", func.now()) * 1_000_000), BigInteger)
+
+
+class PostgresDatabase:
+    """A database: the port `relay.store.backend.Backend`.
+
+    `name` is its URL as people may see it. Without `password` the URL, PGPASSWORD or ~/.pgpass has it.
+    """
+
+    def __init__(self, url: str, name: str, password: str = "") -> None:
+        """Read the URL. Raises StoreError."""
+        self._name = name
+        try:
+            parts = conninfo_to_dict(url)
+        except psycopg.ProgrammingError:  # its words may have a piece of a password
+            raise StoreError(
+                f"the store {name} is no URL of PostgreSQL; write postgresql://user@host/db, and % as %25"
+            ) from None
+        self._arguments = {**_DEFAULTS, **parts, **({"password": password} if password else {})}
+
+    @property
+    def name(self) -> str:
+        """The URL without a password."""
+        return self._name
+
+    def prepare(self) -> None:
+        """The database is made by who looks after PostgreSQL, with a user of ours."""
+
+    def engine(self, use: Use, connections: int) -> Engine:
+        """Return an engine."""
+        engine = create_engine(
+            "postgresql+psycopg://",
+            creator=self._connect,
+            poolclass=QueuePool,
+            pool_size=connections,
+            max_overflow=0,
+            hide_parameters=True,  # no value of a row in an exception
+        )
+        event.listen(engine, "connect", _set_up(use))
+        return engine
+
+    def named_faults(self) -> AbstractContextManager[None]:
+        """Turn what the driver raises into a StoreError about the database."""
+        return named_faults(self._name)
+
+    def may_repeat(self, error: Exception) -> bool:
+        """Whether the connection was lost, or another machine came in between."""
+        cause: BaseException | None = error
+        while cause is not None and not isinstance(cause, DBAPIError):
+            cause = cause.__cause__
+        return cause is not None and is_passing(cause)
+
+    def turn(self) -> AbstractContextManager[None]:
+        """Nobody waits: the database locks rows, not all of it."""
+        return nullcontext()
+
+    def keep_out_others(self, connection: Connection) -> None:
+        """Let all others who call this wait."""
+        connection.execute(_lock(_TURN_LOCK))
+
+    def take_schema(self, connection: Connection) -> None:
+        """Keep all others from changing the schema. Raises StoreError for a database that cannot have every letter."""
+        encoding = connection.execute(text("SHOW server_encoding")).scalar_one()
+        if encoding != "UTF8":
+            raise StoreError(
+                f"the store {self._name} has the encoding {encoding}; make the database with ENCODING 'UTF8'"
+            )
+        connection.execute(_lock(_SCHEMA_LOCK))
+
+    def keep_copy(self, revision: str) -> str:  # noqa: ARG002
+        """Return "": to copy a database is the business of who looks after it, and a migration is one transaction."""
+        return ""
+
+    def way_back(self) -> str:
+        """Say how to come back to before a migration."""
+        return "put back a dump from before it"
+
+    def check(self) -> None:
+        """Nothing: PostgreSQL looks after its own files, and says so where one is damaged."""
+
+    def shrink(self, pages: int) -> int:  # noqa: ARG002
+        """Return 0: autovacuum does that."""
+        return 0
+
+    def after(self, seconds: timedelta, now: datetime) -> Moment:  # noqa: ARG002
+        """Return the moment so long after the transaction began, by the clock of the database."""
+        return type_coerce(_NOW + literal(seconds // timedelta(microseconds=1), BigInteger), Time)
+
+    def command(self, statement: str) -> str:
+        """Return the command; Debian has the program in the package postgresql-client."""
+        return f"psql {quote(self._name.replace(':***@', '@'))} -c '{statement}'"
+
+    def _connect(self) -> Any:
+        connection = psycopg.connect(**self._arguments)  # type: ignore[arg-type]
+        connection.adapters.register_dumper(str, _Text)
+        return connection
+
+
+class _Text(StrDumper):
+    """Text without a NUL, which no column takes: what is searched for with one is written like `Words`."""
+
+    def dump(self, obj: str) -> Any:
+        return super().dump(obj.replace("\0", "?") if "\0" in obj else obj)
+
+
+def _lock(number: int) -> Any:
+    return func.pg_advisory_xact_lock(number).select()
+
+
+def _set_up(use: Use) -> Callable[[Any, object], None]:
+    timeouts = _UPGRADE_TIMEOUTS if use is Use.UPGRADE else _TIMEOUTS
+    settings = [f"set_config('{name}', '{value}', false)" for name, value in timeouts.items()]
+    # Only what is less than a promise is changed: some wait for a replica too.
+    settings.append(f"CASE current_setting('synchronous_commit') WHEN 'off' THEN {_DURABLE} END")
+    statement = f"SELECT {', '.join(settings)}"
+
+    def set_up(connection: Any, _: object) -> None:
+        try:
+            connection.autocommit = True
+            connection.execute(statement)
+            connection.autocommit = False
+            if use is Use.READ:  # one state for all the statements of a job
+                connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+                connection.read_only = True
+        except BaseException:  # the pool does not know it yet and would not close it
+            connection.close()
+            raise
+
+    return set_up
