@@ -107,13 +107,13 @@ def script() -> str:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 @pytest.mark.needs("root", "unshare", "nsd")
 def test_the_example_of_every_command_can_be_run(tmp_path: Path) -> None:
     file = tmp_path / "script"
     file.write_text(script())
     done = run(
-        [program("unshare"), *SPACES, sys.executable, "-m", "tests.pages.world", str(file)], seconds=280, cwd=ROOT
+        [program("unshare"), *SPACES, sys.executable, "-m", "tests.pages.world", str(file)], seconds=580, cwd=ROOT
     )
     assert done.status == 0, f"{done.out[-2000:]}\n{done.err[-2000:]}"
     assert "Traceback" not in done.text
