@@ -77,8 +77,8 @@ from relay.systemd import Systemd
 from relay.upstream.allowance import unshared
 from relay.upstream.transfer import Timeouts
 from relay.upstream.upstream import Upstream
+from relay.workers.catching_up import shared_failures
 from relay.workers.census import Census
-from relay.workers.following import shared_failures
 from relay.workers.joining import join, open_pacing, open_shares
 from relay.workers.renewal import ByTheFirst, renew_for_all
 from relay.workers.siblings import Siblings

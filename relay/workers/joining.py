@@ -13,8 +13,8 @@ from relay.delivery.shares import Shares
 from relay.delivery.spending import Spending
 from relay.delivery.turn import Turns
 from relay.store.queue import Queue
+from relay.workers.catching_up import CatchingUp, share_pauses, share_reach
 from relay.workers.census import Census
-from relay.workers.following import Following, share_pauses, share_reach
 from relay.workers.siblings import LOOK, Siblings
 
 
@@ -60,5 +60,5 @@ def join(
     queue.on_hold = siblings.look
     share_pauses(siblings, accounts)
     share_reach(siblings, accounts.reach)
-    for job in (Following(siblings, (follow_holds, *looks)).run, census.run):
+    for job in (CatchingUp(siblings, (follow_holds, *looks)).run, census.run):
         closing.run(job())

@@ -1,4 +1,4 @@
-"""Follows what the other workers change: once a second, and at once where one of them says that something changed.
+"""Catches up with what the other workers change: once a second, and at once where one of them says that something changed.
 
 What they changed stands in the store and in the directory's file; here it is taken into memory.
 """
@@ -24,7 +24,7 @@ _SECONDS = 1.0
 _FAILURE, _PAUSE, _REACH = "login failure", "pause", "reach"
 
 
-class Following:
+class CatchingUp:
     """Takes each of `looks` once a second, for as long as `run` goes on."""
 
     def __init__(self, siblings: Siblings, looks: Sequence[Callable[[], Awaitable[object]]]) -> None:
@@ -34,7 +34,7 @@ class Following:
         siblings.on(LOOK, lambda _, message: self._wake.set())  # noqa: ARG005
 
     async def run(self) -> None:
-        """Look for ever, where there is anybody to follow."""
+        """Look for ever, where there is anybody to catch up with."""
         while self._siblings.are_there:
             self._wake.clear()
             for look in self._looks:

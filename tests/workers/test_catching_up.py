@@ -11,7 +11,7 @@ from relay.settings import Delivery
 from relay.store.errors import StoreError
 from relay.upstream.outcome import Failure, Outcome
 from relay.upstream.phase import Phase
-from relay.workers.following import Following, share_pauses, share_reach, shared_failures
+from relay.workers.catching_up import CatchingUp, share_pauses, share_reach, shared_failures
 from tests.workers.workers_kit import several, until
 
 NOW = datetime(2026, 1, 2, 3, 4, tzinfo=UTC)
@@ -36,7 +36,7 @@ async def test_a_look_comes_at_once_where_somebody_asks_for_it_and_outlives_a_br
         async def look() -> None:
             looks.put_nowait(1)
 
-        task = asyncio.create_task(Following(two, (fail, look)).run())
+        task = asyncio.create_task(CatchingUp(two, (fail, look)).run())
         await looks.get()
         for _ in range(3):
             one.look()
