@@ -1,4 +1,4 @@
-"""Catches up with what the other workers change: once a second, and at once where one of them says that something changed.
+"""Catches up with what the other workers change: once a second, and at once where one of them says so.
 
 What they changed stands in the store and in the directory's file; here it is taken into memory.
 """

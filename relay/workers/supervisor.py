@@ -102,25 +102,36 @@ class Supervisor:
         while not self._stop.is_set():
             life, began = life + 1, time.monotonic()
             beginning = replace(self._beginning, index=index, life=life, descriptors=self._doors.of(index))
-            worker = await Worker.start(beginning, self._ready[index])
-            self._workers[index] = worker
-            hearing = asyncio.create_task(worker.hear(self._pass_on))
-            status = await worker.ended()
-            await hearing
-            del self._workers[index]
-            self._ready[index].clear()
-            if self._stop.is_set():
-                return
-            if not self._is_serving:  # it has said why
-                self._status = status if status > 0 else 1
-                self._stop.set()
-                return
-            self._tell_all({"kind": "gone", "index": index}, but=index)
-            log.broken(f"worker {index} (process {worker.pid}) {_how(status)}; another takes its place")
+            try:
+                worker = await Worker.start(beginning, self._ready[index])
+            except OSError as error:  # the machine has no room for another process just now
+                log.broken(f"worker {index} cannot be started: {error.strerror}; it is tried again")
+            else:
+                status = await self._last(worker)
+                if self._stop.is_set():
+                    return
+                if not self._is_serving:  # it has said why
+                    self._status = status if status > 0 else 1
+                    self._stop.set()
+                    return
+                log.broken(f"worker {index} (process {worker.pid}) {_how(status)}; another takes its place")
             pause = _FIRST_PAUSE if time.monotonic() - began > _LONG_LIFE else min(2 * pause, _LONGEST_PAUSE)
             with suppress(TimeoutError):
                 async with asyncio.timeout(pause):
                     await self._stop.wait()
+
+    async def _last(self, worker: Worker) -> int:
+        """Let a worker be one of the relay until it ends; return its exit status."""
+        self._workers[worker.index] = worker
+        if self._stop.is_set():  # it was started while the others were told to end
+            worker.signal(signal.SIGTERM)
+        hearing = asyncio.create_task(worker.hear(self._pass_on))
+        status = await worker.ended()
+        await hearing
+        del self._workers[worker.index]
+        self._ready[worker.index].clear()
+        self._tell_all({"kind": "gone", "index": worker.index}, but=worker.index)
+        return status
 
     async def _watch(self) -> None:
         """Replace a worker that hangs, and tell systemd that we live."""
@@ -136,7 +147,8 @@ class Supervisor:
                 if worker.silent_seconds > self._beginning.beat_seconds:
                     log.broken(f"worker {worker.index} has said nothing for {worker.silent_seconds:.0f} s")
                     worker.signal(signal.SIGKILL)
-            if self._systemd.watchdog_seconds and now - fed >= self._systemd.watchdog_seconds / 2 - _LOOK_SECONDS:
+            is_due = self._systemd.watchdog_seconds and now - fed >= self._systemd.watchdog_seconds / 2 - _LOOK_SECONDS
+            if is_due and any(worker.was_heard for worker in self._workers.values()):
                 fed = now
                 await self._systemd.alive()
 

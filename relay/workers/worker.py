@@ -21,6 +21,7 @@ class Worker:
         self.is_ready = is_ready
         self.status = ""
         self.heard_at = time.monotonic()
+        self.was_heard = False
         self._process = process
         self._line = line
 
@@ -82,7 +83,7 @@ class Worker:
 
     def _note(self, lines: list[str]) -> None:
         """Take note of words as sd_notify(3) has them."""
-        self.heard_at = time.monotonic()
+        self.heard_at, self.was_heard = time.monotonic(), True
         for line in lines:
             name, _, value = line.partition("=")
             if name == "STATUS":
