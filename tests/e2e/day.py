@@ -19,15 +19,20 @@ SENDERS: Mapping[str, int] = {"support": 5, "sales": 3, "desk": 4, "robot": 2}
 _SMALL = b"Subject: %s\r\n\r\n" + b"hello, this is a line of text\r\n" * 20
 _LARGE = b"x" * 76 + b"\r\n"
 _LARGE_LINES = 30_000  # 2.3 MB: more than limits.memory_per_message
+_BODY = "body"
 _PAUSE = (0.02, 0.15)
 
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """How a relay is at a quiet moment: memory in octets, threads, descriptors but those to its servers, its files."""
+    """How a relay is at a quiet moment: memory in octets, threads, descriptors but those to its servers, its files.
+
+    `bodies` are files without a name that are still open, of large messages.
+    """
 
     memory: int
     threads: int
+    bodies: int
     descriptors: Mapping[str, int]
     files: frozenset[str]
 
@@ -43,11 +48,14 @@ class Condition:
         kinds["socket"] -= to_servers
         threads = len(list((folder / "task").iterdir()))
         files = frozenset(path.name for path in relay.state_dir.iterdir())
-        return cls(relay.memory(), threads, dict(sorted(kinds.items())), files)
+        bodies = kinds.pop(_BODY, 0)
+        return cls(relay.memory(), threads, bodies, dict(sorted(kinds.items())), files)
 
 
 def _kind(target: str) -> str:
     """Return what a descriptor is: a file by its name, anything else by its kind."""
+    if target.endswith(" (deleted)"):
+        return _BODY
     return Path(target).name if target.startswith("/") else target.partition(":")[0]
 
 
