@@ -82,6 +82,7 @@ def test_each_worker_hands_over_and_status_and_metrics_speak_for_all(
     assert not (relay.state_dir / "submit.sock").exists()
 
 
+@pytest.mark.slow
 def test_what_a_command_changes_counts_in_all_workers(start_relay: StartRelay, recorder: Recorder) -> None:
     directory = one_channel(open_server(recorder.port, auth="plain", allow_plaintext_password=True))
     relay = start_relay(directory, several())
@@ -121,6 +122,7 @@ def test_a_refused_login_holds_the_account_in_all_workers(start_relay: StartRela
     assert relay.ask("status")["accounts_held"] == []
 
 
+@pytest.mark.slow
 def test_bad_logins_count_in_all_workers_together(start_relay: StartRelay, recorder: Recorder) -> None:
     relay = start_relay(one_channel(open_server(recorder.port)), several(limits={"login_failures": 4}))
     with clients_of_all(relay) as clients:
@@ -128,6 +130,7 @@ def test_bad_logins_count_in_all_workers_together(start_relay: StartRelay, recor
     assert guesses == ["535"] * 3 + ["421"] * (len(clients) - 3), "four guesses, whoever answers"
 
 
+@pytest.mark.slow
 def test_connections_count_in_all_workers_together(start_relay: StartRelay, recorder: Recorder) -> None:
     relay = start_relay(one_channel(open_server(recorder.port)), several(limits={"connections": 40}))
     with clients_of_all(relay) as clients, ExitStack() as stack:
@@ -216,6 +219,7 @@ def test_a_worker_that_hangs_is_replaced(start_relay: StartRelay, recorder: Reco
         assert relay.stop() == 0
 
 
+@pytest.mark.slow
 def test_sockets_of_systemd_are_shared_by_all_workers(start_relay: StartRelay, recorder: Recorder) -> None:
     listener = [{"name": "lan", "address": "fd:lan"}]
     relay = start_relay(one_channel(open_server(recorder.port)), several(listener=listener), starts=False)
@@ -242,6 +246,7 @@ def test_what_is_wrong_at_the_start_is_said_once(start_relay: StartRelay, record
     assert len(re.findall("default_server", wrong.text)) == 1
 
 
+@pytest.mark.slow
 def test_workers_end_where_the_supervisor_was_killed(start_relay: StartRelay, recorder: Recorder) -> None:
     relay = start_relay(one_channel(open_server(recorder.port)), several())
     wait_until(partial(are_told, relay, 0), "all workers")

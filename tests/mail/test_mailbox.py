@@ -70,11 +70,16 @@ def test_every_value_is_a_mailbox_or_a_fault(value: str) -> None:
 )
 def test_no_value_costs_much(unit: str) -> None:
     value = (unit * 4096)[:4096].encode()
-    started = time.process_time()
-    with suppress(MailboxFault):
-        names_other_address(parse_from(value).display, JANE.__eq__)
-    names_other_address(value.decode(), JANE.__eq__)
-    assert time.process_time() - started < 0.2
+
+    def cost() -> float:
+        started = time.thread_time()
+        with suppress(MailboxFault):
+            names_other_address(parse_from(value).display, JANE.__eq__)
+        names_other_address(value.decode(), JANE.__eq__)
+        return time.thread_time() - started
+
+    # The least of some: now and then the garbage collector looks through all there is.
+    assert min(cost() for _ in range(3)) < 0.2
 
 
 @pytest.mark.parametrize(
