@@ -249,7 +249,7 @@ def one_page_of_the_mail(path: Path) -> None:
     ("damage", "words"),
     [
         (garbage, "is no database; move it away, or put back a backup of it"),
-        (other_program, "is a database of another program; move it away, or name another file"),
+        (other_program, "is a database of another program; move it away, or name another store"),
         (half_a_page, "is damaged; stop relay and put back a backup of it"),
         (one_page_of_the_mail, "is damaged; stop relay and put back a backup of it"),
     ],

@@ -97,7 +97,8 @@ def test_100_000_due_messages_are_worked_off_within_bounds(start_relay: StartRel
     assert states(relay)["sending"] <= CONNECTIONS
     recorder.release("MAIL")
     wait_until(lambda: len(recorder.messages) > 1000, "a thousand messages", 120)
-    assert states(relay)["sending"] <= CONNECTIONS
+    # As many as there are connections, and as many that were claimed in one go for when these are free.
+    assert states(relay)["sending"] < 2 * CONNECTIONS
     assert max(one["connections"] for one in control(relay).run("account.list", {})) <= CONNECTIONS
     peak = relay.peak_memory()
     assert peak < before + 50 * MIB, (before, peak)

@@ -51,6 +51,7 @@ class Hearing:
         is_last = counts and self._errors + 1 >= self.rules.errors
         reply = yield Expect(frozenset([*codes, *(["421"] if is_last else [])]))
         code = reply[-1][:3]
+        self.had_too_many_errors = code == "421" and "Too many errors" in reply[-1]
         self.challenge = base64.b64decode(reply[-1][4:]).decode() if code == "334" else ""
         if counts and code != "503" and reply[-1][4:8] == "5.5.":
             self._errors += 1

@@ -117,7 +117,7 @@ class Logins(Hearing):
         if code == "235":
             assert self.proved == name, "somebody is logged in without a proof"
             self._enter(name)
-        elif code in {"535", "421"} and not self._is_barred(name):
+        elif code in {"535", "421"} and not self.had_too_many_errors and not self._is_barred(name):
             self.book.failures[self._key(name)] += 1
 
     def _enter(self, name: str) -> None:

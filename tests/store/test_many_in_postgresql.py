@@ -151,7 +151,7 @@ def is_large_scan(step: dict[str, Any]) -> bool:
         (lambda q: q.renew_leases(), "ix_messages_leased"),
         (lambda q: anext(aiter(q.take_back(NOW, only_expired=True)), None), "ix_messages_leased"),
         (lambda q: q.oldest(), "ix_messages_open"),
-        (lambda q: q.list_queue(limit=50), "ix_messages_created"),
+        (lambda q: q.list_queue(limit=50), "ix_messages_created or ix_messages_open"),  # nearly all of them wait
         (lambda q: q.search(limit=50), "ix_messages_created"),
         (lambda q: q.search(limit=50, after=new_message("w")), "ix_messages_created"),
         (lambda q: q.search(limit=50, state="failed", since=NOW - DAY), "ix_messages_state"),
@@ -170,7 +170,9 @@ async def test_every_question_reads_an_index(
     queue: Queue, question: Callable[[Queue], Awaitable[object]], index: str
 ) -> None:
     found = await plans_of(queue, lambda: question(queue))
-    assert index in {step.get("Index Name") for step in found}, json.dumps(found[0], indent=1)
+    assert not {step.get("Index Name") for step in found}.isdisjoint(index.split(" or ")), json.dumps(
+        found[0], indent=1
+    )
     assert [step for step in found if is_large_scan(step)] == []
 
 
