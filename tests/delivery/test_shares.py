@@ -2,14 +2,14 @@
 
 import asyncio
 import random
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sqlalchemy import Engine, create_engine
+from sqlalchemy import Engine, StaticPool, create_engine
 
 from relay.delivery.fair import Grant
 from relay.delivery.shares import Share, Shares
@@ -24,16 +24,29 @@ SCOPE = "acmejets/jane"
 LEASE = timedelta(seconds=120)
 
 
+ENGINES: list[Engine] = []
+
+
+@pytest.fixture(scope="module", autouse=True)
+def closed() -> Iterator[None]:
+    """Close what the worlds have opened."""
+    yield
+    for engine in ENGINES:
+        engine.dispose()
+    ENGINES.clear()
+
+
 @dataclass
 class World:
     """A store in memory, its time, and what happens while a process waits for it."""
 
-    engine: Engine = field(default_factory=lambda: create_engine("sqlite://"))
+    engine: Engine = field(default_factory=lambda: create_engine("sqlite://", poolclass=StaticPool))
     seconds: float = 0.0
     is_down: bool = False
     meanwhile: list["Process"] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        ENGINES.append(self.engine)
         metadata.create_all(self.engine, tables=[metadata.tables["shares"]])
 
     def timer(self) -> float:
