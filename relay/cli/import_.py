@@ -11,6 +11,7 @@ from relay.cli.options import AsJson, command, noun
 from relay.cli.output import count, print_failure, print_json, print_table, words
 from relay.cli.session import Session
 from relay.control.refused import Refused
+from relay.terminal import Progress
 
 if TYPE_CHECKING:
     from relay.moving.found import Found
@@ -61,12 +62,13 @@ def _import(
 ) -> None:
     from relay.moving.found import CannotRead
 
-    try:
-        found = find(path)
-    except CannotRead as error:
-        raise Refused(str(error)) from None
-    params, notes = _params(found, path, kind="agent" if agents else "channel")
-    result = session.run("moving.import", **params)
+    with Progress("reading"):
+        try:
+            found = find(path)
+        except CannotRead as error:
+            raise Refused(str(error)) from None
+        params, notes = _params(found, path, kind="agent" if agents else "channel")
+        result = session.run("moving.import", **params)
     result |= {"not_taken_over": notes, "suggestions": [one._asdict() for one in found.suggestions]}
     is_wanted = not dry_run and not result["faults"]
     if not as_json:
@@ -74,7 +76,8 @@ def _import(
     if is_wanted and _is_news(result) and is_person() and not ask_yes("Do this?", default=False):
         raise Refused("nothing was changed")
     if is_wanted:
-        result |= session.run("moving.import", **params, confirm=True, expected=result["version"])
+        with Progress("taking it over"):
+            result |= session.run("moving.import", **params, confirm=True, expected=result["version"])
     if as_json:
         print_json({"ok": not result["faults"], **{key: value for key, value in result.items() if key != "version"}})
     elif is_wanted:
