@@ -1,5 +1,7 @@
 """What every peer stands on: free ports, private folders, processes that surely end, waiting with a deadline."""
 
+import itertools
+import os
 import random
 import shutil
 import signal
@@ -76,11 +78,26 @@ def wait_until(check: Callable[[], T | None], what: str, seconds: float = 30) ->
         time.sleep(_PAUSE)
 
 
+def _ports_of(worker: str, workers: int) -> Iterator[int]:
+    """Yield the ports that one of several processes of tests may use, each again only when it had all the others.
+
+    A program that is slow to start binds its port seconds after it was looked up here. Were it anybody's meanwhile,
+    two tests would talk to one relay.
+    """
+    ports = _PORTS[int(worker.removeprefix("gw")) :: workers]
+    start = random.randrange(len(ports))
+    return itertools.cycle([*ports[start:], *ports[:start]])
+
+
+_NEXT_PORTS = _ports_of(
+    os.environ.get("PYTEST_XDIST_WORKER", "gw0"), int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+)
+
+
 def free_port(host: str = LOOPBACK) -> int:
-    """Return a TCP port of `host` on which nothing listens."""
+    """Return a TCP port of `host` on which nothing listens, and that no other test is given."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    while True:
-        port = random.choice(_PORTS)
+    for port in _NEXT_PORTS:
         with socket.socket(family, socket.SOCK_STREAM) as probe:
             # As servers do: a port whose old connections are in TIME-WAIT is free.
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -89,6 +106,7 @@ def free_port(host: str = LOOPBACK) -> int:
             except OSError:
                 continue
             return port
+    raise AssertionError("the ports never end")
 
 
 def answers(port: int, host: str = LOOPBACK) -> bool:
