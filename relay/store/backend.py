@@ -29,6 +29,10 @@ class Backend(Protocol):
     def name(self) -> str:
         """What people call it: its file, or its URL without a password."""
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether other machines may use it."""
+
     def prepare(self) -> None:
         """Make what must be there before the first connection. Raises StoreError."""
 

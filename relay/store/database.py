@@ -87,6 +87,11 @@ class Database:
         """Return the shell command by which a person runs a statement, where no relay runs."""
         return self._backend.command(statement)
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether other machines may use it."""
+        return self._backend.is_shared
+
     async def check(self) -> None:
         """Look for damage before anything is promised. Raises StoreCorrupt, and StoreError."""
         with self._backend.named_faults():

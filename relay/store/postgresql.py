@@ -85,6 +85,11 @@ class PostgresDatabase:
         """The URL without a password."""
         return self._name
 
+    @property
+    def is_shared(self) -> bool:
+        """It is there for several machines."""
+        return True
+
     def prepare(self) -> None:
         """The database is made by who looks after PostgreSQL, with a user of ours."""
 

@@ -44,6 +44,11 @@ class SqliteFile:
         """The file."""
         return str(self._path)
 
+    @property
+    def is_shared(self) -> bool:
+        """Never: the processes of one relay tell each other."""
+        return False
+
     def prepare(self) -> None:
         """Make the file, since SQLite would make it readable by others; its own files take the mode of this one."""
         path = self._path

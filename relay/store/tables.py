@@ -28,7 +28,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.schema import CreateIndex
 from sqlalchemy.types import TypeDecorator
 
-HEAD = "0009"
+HEAD = "0010"
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -319,6 +319,16 @@ Index(
     shares.c.wanted,
     shares.c.until,
     sqlite_where=is_lacking,
+)
+
+# What one process of all may have at a time (`relay.store.leases`). A row stays when nobody has it: its fence counts on.
+leases = Table(
+    "leases",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("owner", Text, nullable=False),
+    Column("until", Time, nullable=False),
+    Column("fence", BigInteger, nullable=False),
 )
 
 # The people of the web pages. Their passwords are in the vault.
