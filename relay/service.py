@@ -68,6 +68,7 @@ from relay.store.audit import AuditTable
 from relay.store.claims import Living
 from relay.store.database import Database
 from relay.store.errors import StoreError
+from relay.store.leases import LeaseTable
 from relay.store.opening import open_store
 from relay.store.outdated import forget_outdated
 from relay.store.queue import Queue
@@ -79,8 +80,9 @@ from relay.upstream.transfer import Timeouts
 from relay.upstream.upstream import Upstream
 from relay.workers.catching_up import shared_failures
 from relay.workers.census import Census
-from relay.workers.joining import join, open_pacing, open_shares
-from relay.workers.renewal import ByTheFirst, renew_for_all
+from relay.workers.joining import join, open_lead, open_pacing, open_shares
+from relay.workers.lead import Lead
+from relay.workers.renewal import ByLease, ByTheFirst, renew_for_all
 from relay.workers.siblings import Siblings
 
 if TYPE_CHECKING:
@@ -133,6 +135,7 @@ class Service:
         self.dispatcher: Dispatcher
         self.returned_mail: ReturnedMail
         self.tokens: Tokens
+        self.lead: Lead
 
     @property
     def settings(self) -> Settings:
@@ -159,6 +162,7 @@ class Service:
         work = max(self._stop_seconds - _LAST_SECONDS, self._stop_seconds / 2)
         self._stop_at = asyncio.get_running_loop().time() + work
         await self._systemd.stopping("ending what is under way")
+        await self.lead.resign()
         await self._closing.aclose()
         log.stopped()
 
@@ -226,14 +230,23 @@ class Service:
         self.dispatcher.directory_changed()
         self._later(self._follow_accounts())
 
+    async def _lead_changed(self) -> None:
+        """Begin what one of all relays does, or end it."""
+        self.dispatcher.lead_changed()
+        await self._follow_accounts()
+        if self._is_serving:
+            await self._systemd.status(self._standing.summary())
+
     async def _follow_accounts(self) -> None:
         """Watch the mailboxes and tokens of the directory in effect: very many agents are looked at in a thread."""
-        if not self.siblings.is_first:
-            return
         async with self._following:  # the last change is followed last
+            if not self.lead.is_ours:
+                await self.returned_mail.rest()
+                self.tokens.watch(())
+                return
             await self.returned_mail.follow()
             refs = await in_short_turns(_token_refs, self.directory.routing().directory)
-            if self._is_serving:
+            if self._is_serving and self.lead.is_ours:
                 self.tokens.watch(refs)
 
     def _later(self, job: Coroutine[Any, Any, None]) -> None:
@@ -289,6 +302,8 @@ class Service:
         database = await open_store(settings, os.environ, has_siblings=siblings.are_there)
         closing.push_async_callback(database.close)
         await database.check()
+        self.lead = open_lead(siblings, database)
+        self.lead.on_change = self._lead_changed
         vault, secrets = await self._open_secrets(database)
         self.directory = await LiveDirectory.open(
             settings, self._reloading.file, self._directory_changed, self._read_directory
@@ -304,11 +319,8 @@ class Service:
         closing.push_async_callback(_say_goodbye, upstream)
 
         postman, desk = await self._open_delivery(database, queue, secrets, upstream, shares)
-        self.returned_mail = ReturnedMail(queue, secrets, lambda: self.directory.routing().directory)
+        self.returned_mail = ReturnedMail(queue, secrets, lambda: self.directory.routing().directory, self.lead)
         closing.push_async_callback(self.returned_mail.aclose)
-        if siblings.is_first:
-            self.returned_mail.refresh()
-            self.tokens.watch(token_refs(self.directory.routing().directory))
         logins = Logins(vault, self.directory.routing)
         closing.callback(logins.close)
         self.listeners = self._make_listeners(desk, logins, certificate, passed)
@@ -329,6 +341,7 @@ class Service:
             renew_for_all(siblings, self.tokens, lambda: token_refs(self.directory.routing().directory))
         looks = (self.directory.refresh, vault.follow, self._look)
         join(siblings, self._census, postman.accounts, queue, closing, looks=looks)
+        closing.run(self.lead.run())
 
     async def _open_web(self, web: Web) -> None:
         from relay.web.pulse import Pulse  # noqa: PLC0415
@@ -355,8 +368,12 @@ class Service:
         settings = self.settings
         source = key_source(settings.secrets.master_key, settings.state_dir, os.environ)
         vault = await Vault.open(SecretTable(database), source)
-        is_first = self.siblings.is_first
-        self.tokens = Tokens(vault, renews_ahead=is_first, elsewhere=None if is_first else ByTheFirst(self.siblings))
+        self.tokens = Tokens(
+            vault,
+            renews_ahead=lambda: self.lead.is_ours,
+            guard=ByLease(LeaseTable(database, self.siblings.owner)) if database.is_shared else None,
+            elsewhere=None if self.siblings.is_first else ByTheFirst(self.siblings),
+        )
         self._closing.push_async_callback(self.tokens.aclose)
         return vault, SecretKeeper(vault, os.environ, settings.state_dir, tokens=self.tokens)
 
@@ -372,7 +389,7 @@ class Service:
             free_floor=settings.delivery.free_space,
             keep_seconds=settings.log.keep_messages,
             forget=lambda now: forget_outdated(database, now),
-            is_first=self.siblings.is_first,
+            lead=self.lead,
         )
         self._reloading.subscribe(housekeeping.adopt)
         office = self._office(secrets, upstream, await open_pacing(self.siblings, queue, closing))
@@ -382,7 +399,7 @@ class Service:
         books = Bookkeeper(office, queue, schedule, Reporter(hostname, schedule))
         postman = Postman(office, accounts, books)
         self._reloading.subscribe(postman.adopt)
-        self.dispatcher = Dispatcher(postman, shares, is_first=self.siblings.is_first)
+        self.dispatcher = Dispatcher(postman, shares, self.lead)
         closing.push_async_callback(self._end_deliveries, postman)
         for job in (history.run, housekeeping.run, self.dispatcher.run):
             closing.run(job())

@@ -23,6 +23,7 @@ from relay.store.claims import Late, Lease
 from relay.store.database import Database, Job
 from relay.store.errors import StoreError
 from relay.store.holds import Cause
+from relay.store.leases import Held, require
 from relay.store.messages import Attempt, Change, HoldRow, NewMessage, ReturnRow, Settlement, StoredMessage
 from relay.store.reading import QueueReader
 from relay.store.settling import Begun, Dotted
@@ -205,9 +206,14 @@ class Queue(QueueReader):
         """Return how far a mailbox is read; None where it never was."""
         return await self._database.read(lambda c: returns.position(c, mailbox))
 
-    async def put_position(self, mailbox: str, position: str) -> None:
-        """Keep how far a mailbox is read."""
-        await self._write(lambda c: returns.put_position(c, mailbox, position))
+    async def put_position(self, mailbox: str, position: str, under: Held | None = None) -> None:
+        """Keep how far a mailbox is read. Raises LeaseLost where the lease is another's by now."""
+
+        def job(connection: Connection) -> None:
+            require(connection, under)
+            returns.put_position(connection, mailbox, position)
+
+        await self._write(job)
 
     # Holds of accounts
 
@@ -215,9 +221,14 @@ class Queue(QueueReader):
         """Return the holds of all accounts."""
         return await self._database.read(holds.all_holds)
 
-    async def put_hold(self, row: HoldRow) -> None:
-        """Keep a hold, in place of one over the same."""
-        await self._write(lambda c: holds.put_hold(c, row))
+    async def put_hold(self, row: HoldRow, under: Held | None = None) -> None:
+        """Keep a hold, in place of one over the same. Raises LeaseLost where the lease is another's by now."""
+
+        def job(connection: Connection) -> None:
+            require(connection, under)
+            holds.put_hold(connection, row)
+
+        await self._write(job)
         self.on_hold()
 
     async def drop_hold(self, server: str, username: str, address: str) -> bool:

@@ -321,7 +321,7 @@ Index(
     sqlite_where=is_lacking,
 )
 
-# What one process of all may have at a time (`relay.store.leases`). A row stays when nobody has it: its fence counts on.
+# What one process of all may have at a time (`relay.store.leases`). A row stays, so that its fence counts on.
 leases = Table(
     "leases",
     metadata,

@@ -12,10 +12,20 @@ from relay.delivery.shared_pacing import SharedPacing
 from relay.delivery.shares import Shares
 from relay.delivery.spending import Spending
 from relay.delivery.turn import Turns
+from relay.store.database import Database
+from relay.store.leases import LeaseTable
 from relay.store.queue import Queue
 from relay.workers.catching_up import CatchingUp, share_pauses, share_reach
 from relay.workers.census import Census
+from relay.workers.lead import Elected, Lead
 from relay.workers.siblings import LOOK, Siblings
+
+
+def open_lead(siblings: Siblings, database: Database) -> Lead:
+    """Return the lead, as this worker has it: of all machines one, of the workers of a machine only the first."""
+    if not (database.is_shared and siblings.is_first):
+        return Lead(is_ours=siblings.is_first)
+    return Elected(LeaseTable(database, siblings.owner), siblings.living[1])
 
 
 async def open_shares(siblings: Siblings, queue: Queue, closing: Closing) -> Shares | None:
