@@ -22,8 +22,8 @@ from relay.mail.bounce import MOST_OCTETS, Bounce, may_be_bounce, read_bounce
 from relay.secrets.keeper import SecretKeeper
 from relay.secrets.sources import SecretUnavailable
 from relay.short_turns import in_short_turns
+from relay.store.duties import Lead, Unrivalled
 from relay.store.errors import StoreError
-from relay.store.leases import Lead, Unrivalled
 from relay.store.queue import Queue
 
 _EVERY_SECONDS = 60.0
@@ -155,7 +155,7 @@ class ReturnedMail:
             raise
         await self._match(watched, bounces)
         if after != position:
-            await self._queue.put_position(mailbox.identity, after, self._lead.lease)
+            await self._queue.put_position(mailbox.identity, after, self._lead.duty)
 
     async def _match(self, watched: _Watched, bounces: list[Bounce]) -> None:
         """Match what is new, and once more what was before its message."""

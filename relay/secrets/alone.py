@@ -15,15 +15,15 @@ class StoreAway(SecretDelayed):
 
 
 class Alone(Protocol):
-    """That nobody else renews now. `lease` is what is written meanwhile, for the store."""
+    """That nobody else renews now. `duty` is by what it is written, for the store."""
 
     @property
     def is_ours(self) -> bool:
         """Whether it still holds."""
 
     @property
-    def lease(self) -> object:
-        """What is written under it; None where nobody else could."""
+    def duty(self) -> object:
+        """By what it is written; None where nobody else could."""
 
 
 class Guard(Protocol):
@@ -40,7 +40,7 @@ class Unguarded:
     """There is nobody else."""
 
     is_ours = True
-    lease = None
+    duty = None
 
     @asynccontextmanager
     async def alone(self, owner: str) -> AsyncIterator[Alone]:  # noqa: ARG002

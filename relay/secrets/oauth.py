@@ -120,7 +120,7 @@ class Tokens:
         record = new_record(grant, account.token.client.client_id, self._clock())
         async with self._guard.alone(ref.owner) as alone, account.turn:
             account.unsaved = account.unsaved_over = account.trouble = None
-            await self._vault.put(ref.owner, record.as_text, under=alone.lease)
+            await self._vault.put(ref.owner, record.as_text, under=alone.duty)
         self._keep_fresh(account)
         return record
 
@@ -336,7 +336,7 @@ class Tokens:
             account.unsaved, account.unsaved_over = fresh, before  # until it is durable: that may be worthless already
             now = await self._kept(account, latest=True)
             if _mark(now) == _mark(before):
-                await self._vault.put(account.ref.owner, fresh.as_text, under=alone.lease)
+                await self._vault.put(account.ref.owner, fresh.as_text, under=alone.duty)
                 now = fresh
             account.unsaved = account.unsaved_over = None
         if now is None:

@@ -53,7 +53,7 @@ class SecretStore(Protocol):
     ) -> None:
         """Keep a sealed secret in place of the owner's old one. Raises KeyChanged unless the store's key is this.
 
-        `under`: a lease of the store, without which nothing is written.
+        `under`: a duty that the store knows; where another has it by now, nothing is written.
         """
 
     async def put_all(self, sealed: Mapping[str, bytes], changed: datetime, key_id: str) -> None:
@@ -129,7 +129,7 @@ class Vault:
     async def put(self, owner: str, value: str, *, under: object | None = None) -> None:
         """Keep an owner's secret, durably. Raises SecretRefused for an empty one or one with a line end or NUL.
 
-        `under`: a lease of the store, without which nothing is written.
+        `under`: a duty that the store knows; where another has it by now, nothing is written.
         """
         _check(value)
         async with self._turn:

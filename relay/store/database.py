@@ -79,6 +79,10 @@ class Database:
         """Return the moment so long after now, by the clock of the database where machines share it, else by `now`."""
         return self._backend.after(seconds, now)
 
+    def now(self, connection: Connection, now: datetime) -> datetime:
+        """Return the time by the clock of the database where machines share it, else `now`."""
+        return self._backend.now(connection, now)
+
     def named_faults(self) -> AbstractContextManager[None]:
         """Turn what the driver raises into a StoreError; what we did wrong ourselves stays."""
         return self._backend.named_faults()

@@ -7,7 +7,7 @@ from sqlalchemy import Connection, delete, func, insert, select, update
 
 from relay.secrets.vault import KeyChanged
 from relay.store.database import Database
-from relay.store.leases import Held, require
+from relay.store.duties import Duty, require
 from relay.store.tables import secrets, vault
 
 # For a person, in a program of theirs: here nothing is removed but one by one.
@@ -49,8 +49,8 @@ class SecretTable:
     async def put(
         self, owner: str, sealed: bytes, changed: datetime, key_id: str, *, under: object | None = None
     ) -> None:
-        """Keep a sealed secret in place of the owner's old one. Raises LeaseLost where `under` is another's by now."""
-        assert under is None or isinstance(under, Held)
+        """Keep a sealed secret in place of the owner's old one. Raises DutyLost where `under` is another's by now."""
+        assert under is None or isinstance(under, Duty)
 
         def job(connection: Connection) -> None:
             require(connection, under)

@@ -2,21 +2,21 @@
 
 That is: the probes of held accounts, the freeing of what a changed directory lets go, the mailboxes of returned mail,
 the renewal of access tokens ahead, the deletion of what is old. Where no other machine can use the store, the first
-worker leads. Else the first workers of all relays stand for it, and one has it by a lease (`relay.store.leases`).
+worker leads. Else the first workers of all relays stand for it, and one has it by a lease (`relay.store.duties`).
 
 Who has it counts by its own clock, from before it asked, and a few seconds less than the database does: it knows that
 its lease is over before anybody else can have one. The clock is one that goes on while the machine sleeps.
 """
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
 from relay import log
+from relay.delivery.shares import awake_seconds
+from relay.store.duties import Duty, DutyTable
 from relay.store.errors import StoreError
-from relay.store.leases import Held, LeaseTable
 
 _NAME = "lead"
 # By the database's clock, and as long as we count on it.
@@ -30,16 +30,11 @@ _TRY_SECONDS = 1.0
 _PATIENCE_SECONDS = 5.0
 
 
-def since_boot() -> float:
-    """Return the seconds since this machine began, also those in which it slept."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
-
-
 @dataclass(frozen=True, slots=True)
-class Term:
-    """A lease as it was given to us. `asked_at`: the moment (seconds of our clock) before we asked for it."""
+class Tenure:
+    """The duty as it was given to us. `asked_at`: the moment (seconds of our clock) before we asked for it."""
 
-    lease: Held
+    duty: Duty
     asked_at: float
 
     def is_over(self, now: float) -> bool:
@@ -70,8 +65,8 @@ class Lead:
         return self._is_ours
 
     @property
-    def lease(self) -> Held | None:
-        """What the work is written under; None where nobody else could have it."""
+    def duty(self) -> Duty | None:
+        """By what the work is written; None where nobody else could do it."""
         return None
 
     async def run(self) -> None:
@@ -84,16 +79,14 @@ class Lead:
 class Elected(Lead):
     """The lead as one process of several machines has it at a time. `run` goes on for ever.
 
-    `on_change` is called when it has become ours, or is no more. `place` is what names our place in this relay, if
-    it has several: who had it before us is dead. `timer`: seconds, from anywhen.
+    `on_change` is called when it has become ours, or is no more. The `timer` goes on while the machine sleeps.
     """
 
-    def __init__(self, leases: LeaseTable, place: str = "", timer: Callable[[], float] = since_boot) -> None:
+    def __init__(self, duties: DutyTable, timer: Callable[[], float] = awake_seconds) -> None:
         super().__init__(is_ours=False)
-        self._leases = leases
-        self._place = place
+        self._duties = duties
         self._timer = timer
-        self._term: Term | None = None
+        self._tenure: Tenure | None = None
         self._is_known = False  # what `on_change` was told last
         self._has_resigned = False
         self._turn = asyncio.Lock()
@@ -101,31 +94,31 @@ class Elected(Lead):
     @property
     def is_ours(self) -> bool:
         """Whether we lead at this moment."""
-        term = self._term
-        return term is not None and not self._has_resigned and not term.is_over(self._timer())
+        tenure = self._tenure
+        return tenure is not None and not self._has_resigned and not tenure.is_over(self._timer())
 
     @property
-    def lease(self) -> Held | None:
-        """What the work is written under, also when it is over: then the store refuses it."""
-        return self._term.lease if self._term is not None else None
+    def duty(self) -> Duty | None:
+        """By what the work is written, also when it is over: the store refuses it where another has it."""
+        return self._tenure.duty if self._tenure is not None else None
 
     async def run(self) -> None:
         """Stand for it, and keep it, for ever."""
         while not self._has_resigned:
             async with self._turn:
                 await self._step()
-            await asyncio.sleep(_LOOK_SECONDS if self._term is None else self._term.pause(self._timer()))
+            await asyncio.sleep(_LOOK_SECONDS if self._tenure is None else self._tenure.pause(self._timer()))
 
     async def resign(self) -> None:
         """End what is done by it, then let others have it at once, and stand for it no more."""
         self._has_resigned = True
         async with self._turn:
             await self._tell()
-            term, self._term = self._term, None
+            tenure, self._tenure = self._tenure, None
             with suppress(StoreError, TimeoutError):  # then it ends by itself
                 async with asyncio.timeout(_PATIENCE_SECONDS):
-                    if term is not None:
-                        await self._leases.give_up(term.lease)
+                    if tenure is not None:
+                        await self._duties.give_up(tenure.duty)
 
     async def _step(self) -> None:
         if self._has_resigned:
@@ -133,19 +126,19 @@ class Elected(Lead):
         asked_at = self._timer()
         try:
             async with asyncio.timeout(_PATIENCE_SECONDS):
-                lease = await self._lease(self._term)
+                duty = await self._have(self._tenure)
         except (StoreError, TimeoutError):  # who looks at the rest of the store says so
-            if self._term is not None and self._term.is_over(self._timer()):
-                self._term = None
+            if self._tenure is not None and self._tenure.is_over(self._timer()):
+                self._tenure = None
         else:
-            self._term = Term(lease, asked_at) if lease is not None else None
+            self._tenure = Tenure(duty, asked_at) if duty is not None else None
         await self._tell()
 
-    async def _lease(self, term: Term | None) -> Held | None:
+    async def _have(self, tenure: Tenure | None) -> Duty | None:
         """Renew what we have, or take what is free."""
-        if term is not None and await self._leases.renew(term.lease, LASTS_SECONDS):
-            return term.lease
-        return await self._leases.take(_NAME, LASTS_SECONDS, place=self._place)
+        if tenure is not None and await self._duties.renew(tenure.duty, LASTS_SECONDS):
+            return tenure.duty
+        return await self._duties.take(_NAME, LASTS_SECONDS)
 
     async def _tell(self) -> None:
         is_ours = self.is_ours

@@ -1,6 +1,6 @@
 """The renewal of access tokens: the first worker does it for all, and of several machines one at a time.
 
-Of the machines any may renew: another cannot be asked over a pipe. Who does has a lease of that account's tokens, and
+Of the machines any may renew: another cannot be asked over a pipe. Who does has the duty for that account's tokens, and
 looks first whether somebody else has renewed them while it waited for it.
 """
 
@@ -10,14 +10,14 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
+from relay.delivery.shares import awake_seconds
 from relay.secrets.alone import StoreAway
 from relay.secrets.oauth import Tokens
 from relay.secrets.oauth_answers import TokenRefused
 from relay.secrets.secret import SecretRef
 from relay.secrets.sources import SecretDelayed, SecretUnavailable
+from relay.store.duties import Duty, DutyTable
 from relay.store.errors import StoreError
-from relay.store.leases import Held, LeaseTable
-from relay.workers.lead import since_boot
 from relay.workers.siblings import Siblings
 
 _KIND = "renewal"
@@ -33,9 +33,9 @@ _LOOK_SECONDS = 0.2
 
 @dataclass(frozen=True, slots=True)
 class _Kept:
-    """A lease, and until when (seconds of our clock) we count on it."""
+    """The duty, and until when (seconds of our clock) we count on it."""
 
-    lease: Held
+    duty: Duty
     until: float
     timer: Callable[[], float]
 
@@ -45,34 +45,34 @@ class _Kept:
 
 
 class ByLease:
-    """Keeps other machines out (`relay.secrets.alone.Guard`). `timer`: seconds, from anywhen."""
+    """Keeps other machines out (`relay.secrets.alone.Guard`). The `timer` goes on while the machine sleeps."""
 
-    def __init__(self, leases: LeaseTable, timer: Callable[[], float] = since_boot) -> None:
-        self._leases = leases
+    def __init__(self, duties: DutyTable, timer: Callable[[], float] = awake_seconds) -> None:
+        self._duties = duties
         self._timer = timer
         self._turns: dict[str, asyncio.Lock] = {}
 
     @asynccontextmanager
     async def alone(self, owner: str) -> AsyncIterator[_Kept]:
-        """Have the lease of an owner's tokens within; in this process, too, one has it at a time."""
+        """Have the duty for an owner's tokens within; in this process, too, one has it at a time."""
         async with self._turns.setdefault(owner, asyncio.Lock()):
             kept = await self._take(f"token/{owner}")
             try:
                 yield kept
             finally:
                 with suppress(StoreError):  # it ends by itself
-                    await self._leases.give_up(kept.lease)
+                    await self._duties.give_up(kept.duty)
 
     async def _take(self, name: str) -> _Kept:
         begun = self._timer()
         while True:
             asked_at = self._timer()
             try:
-                held = await self._leases.take(name, _LEASE_SECONDS)
+                duty = await self._duties.take(name, _LEASE_SECONDS)
             except StoreError as error:
                 raise StoreAway(f"nobody can tell who else renews the access token: {error}") from None
-            if held is not None:
-                return _Kept(held, asked_at + _TRUSTED_SECONDS, self._timer)
+            if duty is not None:
+                return _Kept(duty, asked_at + _TRUSTED_SECONDS, self._timer)
             if self._timer() - begun > _WAIT_SECONDS:
                 raise SecretDelayed("another relay at the same store is renewing the access token")
             await asyncio.sleep(_LOOK_SECONDS)
