@@ -222,6 +222,7 @@ class Service:
         is_wanted = self._presence.is_draining
         self.listeners.rest(is_wanted=is_wanted)
         self.dispatcher.rest(is_wanted=is_wanted)
+        self.lead.rest(is_wanted=is_wanted)
         if self._is_serving:
             self._later(self._systemd.status(self._standing.summary()))
 

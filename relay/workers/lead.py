@@ -72,6 +72,9 @@ class Lead:
     async def run(self) -> None:
         """There is nobody to agree with."""
 
+    def rest(self, *, is_wanted: bool) -> None:
+        """Nobody else would have it meanwhile."""
+
     async def resign(self) -> None:
         """Nobody else would have it."""
 
@@ -88,14 +91,16 @@ class Elected(Lead):
         self._timer = timer
         self._tenure: Tenure | None = None
         self._is_known = False  # what `on_change` was told last
-        self._has_resigned = False
+        self._has_resigned = self._is_resting = False
+        self._wake = asyncio.Event()
         self._turn = asyncio.Lock()
 
     @property
     def is_ours(self) -> bool:
         """Whether we lead at this moment."""
         tenure = self._tenure
-        return tenure is not None and not self._has_resigned and not tenure.is_over(self._timer())
+        is_willing = not (self._has_resigned or self._is_resting)
+        return tenure is not None and is_willing and not tenure.is_over(self._timer())
 
     @property
     def duty(self) -> Duty | None:
@@ -105,23 +110,40 @@ class Elected(Lead):
     async def run(self) -> None:
         """Stand for it, and keep it, for ever."""
         while not self._has_resigned:
+            self._wake.clear()
             async with self._turn:
                 await self._step()
-            await asyncio.sleep(_LOOK_SECONDS if self._tenure is None else self._tenure.pause(self._timer()))
+            with suppress(TimeoutError):
+                async with asyncio.timeout(
+                    _LOOK_SECONDS if self._tenure is None else self._tenure.pause(self._timer())
+                ):
+                    await self._wake.wait()
 
     async def resign(self) -> None:
         """End what is done by it, then let others have it at once, and stand for it no more."""
         self._has_resigned = True
+        self._wake.set()
         async with self._turn:
-            await self._tell()
-            tenure, self._tenure = self._tenure, None
-            with suppress(StoreError, TimeoutError):  # then it ends by itself
-                async with asyncio.timeout(_PATIENCE_SECONDS):
-                    if tenure is not None:
-                        await self._duties.give_up(tenure.duty)
+            await self._give_up()
+
+    def rest(self, *, is_wanted: bool) -> None:
+        """Let others have it for as long as that is wanted."""
+        self._is_resting = is_wanted
+        self._wake.set()
+
+    async def _give_up(self) -> None:
+        """End what is done by it first."""
+        await self._tell()
+        tenure, self._tenure = self._tenure, None
+        if tenure is None:
+            return
+        with suppress(StoreError, TimeoutError):  # then it ends by itself
+            async with asyncio.timeout(_PATIENCE_SECONDS):
+                await self._duties.give_up(tenure.duty)
 
     async def _step(self) -> None:
-        if self._has_resigned:
+        if self._has_resigned or self._is_resting:
+            await self._give_up()
             return
         asked_at = self._timer()
         try:
