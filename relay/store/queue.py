@@ -27,6 +27,7 @@ from relay.store.messages import Attempt, Change, HoldRow, NewMessage, ReturnRow
 from relay.store.reading import QueueReader
 from relay.store.settling import Begun, Dotted
 from relay.store.shares import D, Rule
+from relay.store.topics import Topic
 from relay.store.writer import Writer
 
 T = TypeVar("T")
@@ -217,12 +218,24 @@ class Queue(QueueReader):
 
     async def put_hold(self, row: HoldRow) -> None:
         """Keep a hold, in place of one over the same."""
-        await self._write(lambda c: holds.put_hold(c, row))
+
+        def job(connection: Connection) -> None:
+            holds.put_hold(connection, row)
+            self._database.announce(connection, Topic.HOLDS)
+
+        await self._write(job)
         self.on_hold()
 
     async def drop_hold(self, server: str, username: str, address: str) -> bool:
         """Forget a hold; False where there was none."""
-        was_there = await self._write(lambda c: holds.drop_hold(c, server, username, address))
+
+        def job(connection: Connection) -> bool:
+            was_there = holds.drop_hold(connection, server, username, address)
+            if was_there:
+                self._database.announce(connection, Topic.HOLDS)
+            return was_there
+
+        was_there = await self._write(job)
         self.on_hold()
         return was_there
 
