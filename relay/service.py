@@ -66,6 +66,7 @@ from relay.settings import Listener, Settings, Web, check_modes
 from relay.short_turns import in_short_turns
 from relay.standing import Standing
 from relay.store.audit import AuditTable
+from relay.store.bulletin import Bulletin
 from relay.store.database import Database
 from relay.store.duties import DutyTable
 from relay.store.errors import StoreError
@@ -74,6 +75,7 @@ from relay.store.outdated import forget_outdated
 from relay.store.queue import Queue
 from relay.store.secrets import SecretTable
 from relay.store.spool import Spool, SpooledGathering
+from relay.store.topics import Topic
 from relay.systemd import Systemd
 from relay.upstream.allowance import unshared
 from relay.upstream.transfer import Timeouts
@@ -349,9 +351,16 @@ class Service:
         closing.run(self._standing.lag.watch())
         if siblings.is_first:
             renew_for_all(siblings, self.tokens, lambda: token_refs(self.directory.routing().directory))
+        self._join(database, vault, queue, postman.accounts)
+
+    def _join(self, database: Database, vault: Vault, queue: Queue, accounts: Accounts) -> None:
+        """Follow what the other workers change, and the other relays at the same database."""
+        bulletin = Bulletin(database)
+        bulletin.on(Topic.SECRETS, vault.follow)
+        bulletin.tell(self.dispatcher.wake)
         looks = (self.directory.refresh, vault.follow, self._look)
-        join(siblings, self._census, postman.accounts, queue, closing, looks=looks)
-        closing.run(self.lead.run())
+        join(self.siblings, self._census, accounts, queue, self._closing, bulletin, looks=looks)
+        self._closing.run(self.lead.run())
 
     async def _open_store(self) -> Database:
         """Open the store, and take our place among the nodes that use it."""

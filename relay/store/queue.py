@@ -31,6 +31,7 @@ from relay.store.settling import Begun, Dotted
 from relay.store.shares import D, Rule
 from relay.store.store_clock import StoreClock
 from relay.store.terms import Terms, terms_of
+from relay.store.topics import Topic
 from relay.store.writer import Writer
 
 T = TypeVar("T")
@@ -258,13 +259,21 @@ class Queue(QueueReader):
         def job(connection: Connection) -> None:
             require(connection, under)
             holds.put_hold(connection, row)
+            self._database.announce(connection, Topic.HOLDS)
 
         await self._write(job)
         self.on_hold()
 
     async def drop_hold(self, server: str, username: str, address: str) -> bool:
         """Forget a hold; False where there was none."""
-        was_there = await self._write(lambda c: holds.drop_hold(c, server, username, address))
+
+        def job(connection: Connection) -> bool:
+            was_there = holds.drop_hold(connection, server, username, address)
+            if was_there:
+                self._database.announce(connection, Topic.HOLDS)
+            return was_there
+
+        was_there = await self._write(job)
         self.on_hold()
         return was_there
 

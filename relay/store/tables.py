@@ -28,7 +28,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.schema import CreateIndex
 from sqlalchemy.types import TypeDecorator
 
-HEAD = "0011"
+HEAD = "0012"
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -74,6 +74,14 @@ metadata = MetaData(
         "fk": "fk_%(table_name)s_%(column_0_N_name)s",
         "pk": "pk_%(table_name)s",
     }
+)
+
+# How often each kind of thing has changed that relays have in memory (`relay.store.topics`).
+bulletin = Table(
+    "bulletin",
+    metadata,
+    Column("topic", Text, primary_key=True),
+    Column("number", BigInteger, nullable=False),
 )
 
 # Sealed secrets by owner ("server/acmejets", "profile/support").
