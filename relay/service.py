@@ -496,6 +496,7 @@ class Service:
             upstream=upstream,
             desk=queue_desk,
             returned_mail=self.returned_mail,
+            lead=self.lead,
             presence=self._presence,
         )
         audit = AuditTable(database)
