@@ -246,11 +246,12 @@ class Service:
         self._later(self._follow_accounts())
 
     async def _lead_changed(self) -> None:
-        """Begin what one of all relays does, or end it."""
+        """Begin what one of all relays does, or end it: when this returns, nothing of it is under way any more."""
         self.dispatcher.lead_changed()
-        await self._follow_accounts()
-        if self._is_serving:
-            await self._systemd.status(self._standing.summary())
+        if self.lead.is_ours:
+            self._later(self._follow_accounts())
+        else:
+            await self._follow_accounts()
 
     async def _follow_accounts(self) -> None:
         """Watch the mailboxes and tokens of the directory in effect: very many agents are looked at in a thread."""

@@ -186,8 +186,12 @@ class Vault:
     async def refresh(self) -> None:
         """Look again at what the store holds, for changes that another process made."""
         async with self._turn:
-            self._owners = dict(await self._store.owners())
-            self._opened.clear()
+            key_id, owners = await self._store.key_id(), dict(await self._store.owners())
+            # What is the same stays: it is all that there is while the store is away.
+            same = {owner for owner in self._opened if owners.get(owner) == self._owners.get(owner)}
+            is_same_key = key_id == self._key.id
+            self._opened = {owner: self._opened[owner] for owner in same} if is_same_key else {}
+            self._owners = owners
 
     async def follow(self) -> None:
         """Look again where another process changed anything since the last time. Cheap where none did."""
