@@ -70,6 +70,7 @@ from relay.store.bulletin import Bulletin
 from relay.store.database import Database
 from relay.store.duties import DutyTable
 from relay.store.errors import StoreError
+from relay.store.failures import FailureTable
 from relay.store.opening import open_store
 from relay.store.outdated import forget_outdated
 from relay.store.queue import Queue
@@ -80,8 +81,9 @@ from relay.systemd import Systemd
 from relay.upstream.allowance import unshared
 from relay.upstream.transfer import Timeouts
 from relay.upstream.upstream import Upstream
-from relay.workers.catching_up import shared_failures
+from relay.workers.catching_up import page_failures, shared_failures
 from relay.workers.census import Census
+from relay.workers.guessing import Guessing
 from relay.workers.identity import living_of, own_node, owner_of
 from relay.workers.joining import join, open_lead, open_pacing, open_presence, open_shares
 from relay.workers.lead import Lead
@@ -141,6 +143,11 @@ class Service:
         self.returned_mail: ReturnedMail
         self.tokens: Tokens
         self.lead: Lead
+        self._guessing: Guessing | None = None
+
+    @property
+    def _guesses(self) -> int:
+        return self.settings.limits.login_failures
 
     @property
     def settings(self) -> Settings:
@@ -338,7 +345,7 @@ class Service:
         self._parts = self._make_parts(database, vault, secrets, queue, postman, upstream)
         if siblings.is_first:
             self.operations = Operations(self._parts)
-            self.admission = Admission(self._parts, logins)
+            self.admission = Admission(self._parts, logins, failures=page_failures(self._guesses, self._guessing))
             await self._open_control()
         self._reloading.subscribe(self._adopt)
         self._presence.doing, self._presence.on_change = self._standing.doing, self._rest
@@ -357,7 +364,10 @@ class Service:
     def _join(self, database: Database, vault: Vault, queue: Queue, accounts: Accounts) -> None:
         """Follow what the other workers change, and the other relays at the same database."""
         bulletin = Bulletin(database)
-        bulletin.on(Topic.SECRETS, vault.follow)
+        # Not `follow`: of two machines whose clocks differ the later change may have the earlier time.
+        bulletin.on(Topic.SECRETS, vault.refresh)
+        if self._guessing is not None:
+            bulletin.on(Topic.FAILURES, self._guessing.look)
         bulletin.tell(self.dispatcher.wake)
         looks = (self.directory.refresh, vault.follow, self._look)
         join(self.siblings, self._census, accounts, queue, self._closing, bulletin, looks=looks)
@@ -373,6 +383,9 @@ class Service:
         self._duties = DutyTable(database, owner_of(node, siblings), living_of(node, siblings, is_shared=is_shared))
         self.lead = open_lead(siblings, self._duties, is_shared=is_shared)
         self.lead.on_change = self._lead_changed
+        if is_shared and siblings.is_first:
+            self._guessing = Guessing(FailureTable(database, owner_of(node, siblings)))
+            self._closing.run(self._guessing.run())
         return database
 
     def _open_queue(self, database: Database) -> Queue:
@@ -465,7 +478,7 @@ class Service:
             telling=DoorTelling(self.metrics),
             certificate=certificate,
             new_body=self._body_in,
-            together=Together(self._census, shared_failures(self.siblings, self.settings.limits.login_failures)),
+            together=Together(self._census, shared_failures(self.siblings, self._guesses, self._guessing)),
         )
         self._reloading.subscribe(adopt)
         return listeners

@@ -97,11 +97,16 @@ class Database:
         """Whether other machines may use it."""
         return self._backend.is_shared
 
-    def announce(self, connection: Connection, topic: Topic) -> None:
-        """Let other machines know, when this transaction is committed, that something changed."""
-        if self._backend.is_shared:
-            raise_number(connection, topic)
-            self._backend.call_others(connection)
+    def announce(self, connection: Connection, topic: Topic) -> int:
+        """Let other machines know, when this transaction is committed, that something changed; return its number.
+
+        Where no machines share the store nothing is written, and it is 0.
+        """
+        if not self._backend.is_shared:
+            return 0
+        number = raise_number(connection, topic)
+        self._backend.call_others(connection)
+        return number
 
     async def be_called(self, heard: Callable[[], None]) -> None:
         """Call `heard` at the start and when something was announced, until the connection is lost.
