@@ -7,16 +7,18 @@ fault changes nothing: the settings before stay in effect, and the log, `relay s
 import asyncio
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from relay import descriptors, log
-from relay.certificate import CertificateFault, CertificateFiles
 from relay.directory.live import LiveDirectory
 from relay.directory.together import check_together
 from relay.faults import Fault, Faults
-from relay.listener.tls import LiveCertificate
 from relay.setting_changes import Merged, merged
 from relay.settings import Settings, load_settings
 from relay.short_turns import in_short_turns
+
+if TYPE_CHECKING:
+    from relay.listener.tls import LiveCertificate
 
 
 class Reloading:
@@ -45,7 +47,7 @@ class Reloading:
         """Call `take` with the new settings whenever they change."""
         self._subscribers.append(take)
 
-    def open_certificate(self) -> LiveCertificate | None:
+    def open_certificate(self) -> "LiveCertificate | None":
         """Read the listeners' certificate at the start; None where the settings name none. Raises Faults."""
         self.certificate = self._certificate(self.settings)
         return self.certificate
@@ -100,8 +102,14 @@ class Reloading:
         if new.waiting and self._is_telling:
             log.warned("these settings need a restart to take effect", file=self.file, keys=list(new.waiting))
 
-    def _certificate(self, settings: Settings) -> LiveCertificate | None:
+    def _certificate(self, settings: Settings) -> "LiveCertificate | None":
         """Return the certificate that settings name: the one in use, where it is still that. Raises Faults."""
+        if not settings.tls.certificate:
+            return None
+        # Most relays have no certificate, and what reads one is large.
+        from relay.certificate import CertificateFault, CertificateFiles  # noqa: PLC0415
+        from relay.listener.tls import LiveCertificate  # noqa: PLC0415
+
         files = CertificateFiles.of(settings.tls)
         if files is None:
             return None
