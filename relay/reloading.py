@@ -24,16 +24,26 @@ if TYPE_CHECKING:
 class Reloading:
     """The settings in effect in one process, and the certificate that they name. `file` None: there is no file to read.
 
+    `read` reads it, and raises Faults.
+
     Where several processes do the same, one `is_telling` the log of it. `faults` say what is wrong with the file that
     was read last, `waiting` which of its keys need a restart.
     """
 
-    def __init__(self, settings: Settings, file: Path | None, *, is_telling: bool = True) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        file: Path | None,
+        read: Callable[[Path], Settings] = load_settings,
+        *,
+        is_telling: bool = True,
+    ) -> None:
         self.settings = settings
         self.faults: tuple[Fault, ...] = ()
         self.waiting: tuple[str, ...] = ()
         self.certificate: LiveCertificate | None = None
         self._file = file
+        self._read = read
         self._is_telling = is_telling
         self._subscribers: list[Callable[[Settings], None]] = []
         self._turn = asyncio.Lock()
@@ -66,7 +76,7 @@ class Reloading:
     async def _reload(self, file: Path, directory: LiveDirectory) -> bool:
         """Return whether anything changed."""
         try:
-            new = merged(self.settings, await asyncio.to_thread(load_settings, file))
+            new = merged(self.settings, await asyncio.to_thread(self._read, file))
             known = directory.routing().directory
             if faults := await in_short_turns(
                 check_together,

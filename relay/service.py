@@ -57,7 +57,7 @@ from relay.secrets.master_key import MasterKeyError
 from relay.secrets.oauth import Tokens
 from relay.secrets.secret import SecretRef, token_refs
 from relay.secrets.vault import Vault
-from relay.settings import Listener, Settings, Web, check_modes
+from relay.settings import Listener, Settings, Web, check_modes, load_settings
 from relay.short_turns import in_short_turns
 from relay.standing import Standing
 from relay.store.audit import AuditTable
@@ -105,12 +105,13 @@ class Service:
         *,
         stop_seconds: float = 30.0,
         systemd: Systemd | None = None,
+        read_settings: Callable[[Path], Settings] = load_settings,
         read_directory: Callable[[DirectoryFile], Snapshot] = DirectoryFile.read,
         siblings: Siblings | None = None,
     ) -> None:
         self.siblings = siblings or Siblings()
         self._census = Census(self.siblings, lambda: self._standing.open())  # noqa: PLW0108 - it is not there yet
-        self._reloading = Reloading(settings, settings_file, is_telling=self.siblings.is_first)
+        self._reloading = Reloading(settings, settings_file, read_settings, is_telling=self.siblings.is_first)
         self._watch = watch
         self.metrics = Metrics()
         self._telling = Telling(self.metrics)

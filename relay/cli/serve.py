@@ -19,7 +19,7 @@ def serve(context: Context) -> None:
     """Run the relay until it is told to stop (SIGTERM or Ctrl-C)."""
     from relay.cli.serving import serve as run
 
-    raise Exit(run(context.obj.settings, context.obj.settings_file))
+    raise Exit(run(context.obj.settings_file))
 
 
 def demo(

@@ -1,18 +1,15 @@
 """The PROXY header, version 1 and 2, in which a proxy says whom it speaks for (haproxy's proxy-protocol.txt).
 
 SECURITY: whose header may be believed is said by the gate; here a header is only read, in bounded time and memory.
-The library is loaded with the first header: most relays have no proxy before them.
 """
 
 import asyncio
 import logging
 from ipaddress import IPv4Address, IPv6Address
-from typing import TYPE_CHECKING
+
+from aiosmtpd.proxy_protocol import AF, PROTO, V2_CMD, ProxyData, get_proxy
 
 from relay.listener.peer import Origin, canonical
-
-if TYPE_CHECKING:
-    from aiosmtpd.proxy_protocol import ProxyData
 
 
 class ProxyFault(Exception):
@@ -30,8 +27,6 @@ async def read_header(reader: asyncio.StreamReader, seconds: float) -> Origin | 
     Return whom the proxy speaks for; None where it speaks for itself (LOCAL: its check whether we live). The version 1
     line is bounded by the reader's limit, version 2 by the 65,535 octets that its length can say. Raises ProxyFault.
     """
-    from aiosmtpd.proxy_protocol import V2_CMD, get_proxy  # noqa: PLC0415
-
     try:
         async with asyncio.timeout(seconds):
             header = await get_proxy(reader)
@@ -44,9 +39,7 @@ async def read_header(reader: asyncio.StreamReader, seconds: float) -> Origin | 
     return None if header.command == V2_CMD.LOCAL else _origin(header)
 
 
-def _origin(header: "ProxyData") -> Origin:
-    from aiosmtpd.proxy_protocol import AF, PROTO  # noqa: PLC0415
-
+def _origin(header: ProxyData) -> Origin:
     # UNKNOWN (version 1) and UNSPEC (version 2) are for proxies that do not know; a datagram or a unix socket is no
     # client of ours. Neither is anybody to trust.
     if header.protocol != PROTO.STREAM or header.family not in {AF.INET, AF.INET6}:
