@@ -381,6 +381,17 @@ async def test_what_is_newer_or_of_another_program_is_left_alone(postgres: Postg
     assert postgres.sql(other, "SELECT count(*) FROM information_schema.tables WHERE table_schema = 'public'") == [(1,)]
 
 
+async def test_a_newer_schema_that_says_so_is_used_as_it_is(postgres: Postgres, name: str) -> None:
+    """So that relays of the version before go on, and start anew, while machines are upgraded one after the other."""
+    postgres.sql(name, "ALTER TABLE messages ADD COLUMN colour text")
+    postgres.sql(name, "UPDATE alembic_version SET version_num = '9999'")
+    postgres.sql(name, f"UPDATE schema_floor SET revision = '9999', floor = '{HEAD}'")
+    opened = await open_database(in_postgres(postgres, name))
+    assert await opened.write(put("a")) == "a"
+    assert await opened.read(scalar("SELECT version_num FROM alembic_version")) == "9999"
+    await opened.close()
+
+
 async def test_a_database_that_cannot_have_every_letter_is_refused(postgres: Postgres) -> None:
     postgres.sql("postgres", "CREATE DATABASE latin TEMPLATE template0 ENCODING 'LATIN1' LOCALE 'C' OWNER relay")
     with pytest.raises(StoreError, match="has the encoding LATIN1; make the database with ENCODING 'UTF8'"):
