@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from sqlalchemy.exc import IntegrityError
 from relay.settings import Settings
 from relay.store.administrators import Administrators, LastAdministrator
 from relay.store.audit import AuditSearch, AuditTable
+from relay.store.backend import Use
 from relay.store.budgets import Spent
 from relay.store.database import Database, open_database
 from relay.store.errors import StoreBusy, StoreCorrupt, StoreError, StoreNewer
@@ -401,7 +403,7 @@ async def test_a_database_that_cannot_have_every_letter_is_refused(postgres: Pos
 def migrate(server: Postgres, name: str, revision: str) -> None:
     place = in_postgres(server, name)
     assert isinstance(place, PostgresDatabase)
-    engine = create_engine("postgresql+psycopg://", creator=place._connect)
+    engine = create_engine("postgresql+psycopg://", creator=partial(place._connect, Use.UPGRADE))
     with engine.begin() as connection:
         command.upgrade(migrations(connection=connection), revision)
     engine.dispose()
