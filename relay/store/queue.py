@@ -103,8 +103,11 @@ class Queue(QueueReader):
             await self._writer.run_together(self._add_all, news, octets=entries.content_octets(news))
 
     async def record(self, news: Sequence[NewMessage]) -> None:
-        """Store the history of messages that were handed over without being stored: all or none."""
-        await self.add(*news)
+        """Store the history of messages that were handed over without being stored: all or none.
+
+        What is there already stays as it is: the answer to an earlier call may have been lost.
+        """
+        await self._write(lambda c: self._add_all(c, [entries.lacking(c, news)]))
 
     # Messages under way
 
