@@ -364,7 +364,7 @@ class Service:
         self, database: Database, queue: Queue, secrets: SecretKeeper, upstream: Upstream, shares: Shares | None
     ) -> tuple[Postman, Desk]:
         settings, closing = self.settings, self._closing
-        history = History(queue)
+        history = History(queue, self.metrics.history_lost)
         closing.push_async_callback(history.flush)
         housekeeping = Housekeeping(
             queue,
