@@ -119,6 +119,8 @@ class Listeners:
 
         A message that is still being handed over after that goes on without its client.
         """
+        for doorway in self._doorways:
+            await doorway.close_behind_the_last()
         self._close_sockets()
         await self._crowd.stop(patience)
 
