@@ -31,6 +31,7 @@ from relay.delivery.dispatcher import Dispatcher
 from relay.delivery.history import History
 from relay.delivery.housekeeping import Housekeeping
 from relay.delivery.journey import Journey
+from relay.delivery.leases import Leases
 from relay.delivery.office import Office
 from relay.delivery.postman import Postman
 from relay.delivery.reporter import Reporter
@@ -65,7 +66,6 @@ from relay.settings import Listener, Settings, Web, check_modes
 from relay.short_turns import in_short_turns
 from relay.standing import Standing
 from relay.store.audit import AuditTable
-from relay.store.claims import Living
 from relay.store.database import Database
 from relay.store.errors import StoreError
 from relay.store.opening import open_store
@@ -79,7 +79,9 @@ from relay.upstream.transfer import Timeouts
 from relay.upstream.upstream import Upstream
 from relay.workers.catching_up import shared_failures
 from relay.workers.census import Census
-from relay.workers.joining import join, open_pacing, open_shares
+from relay.workers.identity import living_of, own_node, owner_of
+from relay.workers.joining import join, open_pacing, open_presence, open_shares
+from relay.workers.presence import Presence
 from relay.workers.renewal import ByTheFirst, renew_for_all
 from relay.workers.siblings import Siblings
 
@@ -129,6 +131,7 @@ class Service:
         self.operations: Operations
         self.admission: Admission
         self._standing: Standing
+        self._presence: Presence
         self._parts: Parts
         self.dispatcher: Dispatcher
         self.returned_mail: ReturnedMail
@@ -156,6 +159,7 @@ class Service:
     async def stop(self) -> None:
         """Take no more mail, end or store what is under way, and close everything; all of it within `stop_seconds`."""
         self._is_serving = False
+        await self._presence.stopping()
         work = max(self._stop_seconds - _LAST_SECONDS, self._stop_seconds / 2)
         self._stop_at = asyncio.get_running_loop().time() + work
         await self._systemd.stopping("ending what is under way")
@@ -208,6 +212,14 @@ class Service:
 
     async def _look(self) -> None:
         self.dispatcher.wake()
+
+    def _rest(self) -> None:
+        """Take no clients and no mail from the queue while this node is drained."""
+        is_wanted = self._presence.is_draining
+        self.listeners.rest(is_wanted=is_wanted)
+        self.dispatcher.rest(is_wanted=is_wanted)
+        if self._is_serving:
+            self._later(self._systemd.status(self._standing.summary()))
 
     def _queue_changed(self) -> None:
         self.dispatcher.wake()
@@ -286,9 +298,7 @@ class Service:
         closing.callback(passed.close)
 
         siblings = self.siblings
-        database = await open_store(settings, os.environ, has_siblings=siblings.are_there)
-        closing.push_async_callback(database.close)
-        await database.check()
+        database = await self._open_store()
         vault, secrets = await self._open_secrets(database)
         self.directory = await LiveDirectory.open(
             settings, self._reloading.file, self._directory_changed, self._read_directory
@@ -296,9 +306,8 @@ class Service:
         if siblings.is_first:
             _warn(self.directory)
         closing.run(self.directory.watch())
-        queue = Queue(database, siblings.owner, new_body=self._body_out, living=Living(*siblings.living))
-        closing.push_async_callback(queue.aclose)
-        shares = await open_shares(siblings, queue, closing)
+        queue = self._open_queue(database)
+        shares = await open_shares(siblings, self._presence, queue, closing)
         upstream = Upstream(settings.effective_hostname, _timeouts(settings), shares.allowance if shares else unshared)
         self._reloading.subscribe(lambda now: upstream.adopt(_timeouts(now)))
         closing.push_async_callback(_say_goodbye, upstream)
@@ -318,9 +327,11 @@ class Service:
             self.admission = Admission(self._parts, logins)
             await self._open_control()
         self._reloading.subscribe(self._adopt)
+        self._presence.doing, self._presence.on_change = self._standing.doing, self._rest
         if siblings.is_replacement:
             await self._reloading.reload(self.directory)  # the others may have settings that are newer than ours
         await self.listeners.open(passed)
+        self._rest()
         closing.push_async_callback(self._end_sessions)
         if settings.web.address and siblings.is_first:
             await self._open_web(settings.web)
@@ -329,6 +340,21 @@ class Service:
             renew_for_all(siblings, self.tokens, lambda: token_refs(self.directory.routing().directory))
         looks = (self.directory.refresh, vault.follow, self._look)
         join(siblings, self._census, postman.accounts, queue, closing, looks=looks)
+
+    async def _open_store(self) -> Database:
+        """Open the store, and take our place among the nodes that use it."""
+        database = await open_store(self.settings, os.environ, has_siblings=self.siblings.are_there)
+        self._closing.push_async_callback(database.close)
+        await database.check()
+        self._presence = await open_presence(self.siblings, own_node(self.settings), database, self._closing)
+        return database
+
+    def _open_queue(self, database: Database) -> Queue:
+        node, siblings = self._presence.node, self.siblings
+        living = living_of(node, siblings, is_shared=database.is_shared)
+        queue = Queue(database, owner_of(node, siblings), new_body=self._body_out, living=living)
+        self._closing.push_async_callback(queue.aclose)
+        return queue
 
     async def _open_web(self, web: Web) -> None:
         from relay.web.pulse import Pulse  # noqa: PLC0415
@@ -384,7 +410,7 @@ class Service:
         self._reloading.subscribe(postman.adopt)
         self.dispatcher = Dispatcher(postman, shares, is_first=self.siblings.is_first)
         closing.push_async_callback(self._end_deliveries, postman)
-        for job in (history.run, housekeeping.run, self.dispatcher.run):
+        for job in (history.run, housekeeping.run, Leases(queue).run, self.dispatcher.run):
             closing.run(job())
         return postman, Desk(hostname, office, postman, history, lambda: housekeeping.has_room)
 
@@ -441,6 +467,7 @@ class Service:
             upstream=upstream,
             desk=queue_desk,
             returned_mail=self.returned_mail,
+            presence=self._presence,
         )
         audit = AuditTable(database)
         trail = Trail(audit)
@@ -455,6 +482,7 @@ class Service:
             people=People.of(database),
             audit=audit,
             trail=trail,
+            nodes=self._presence,
             status=self._standing.status,
             metrics=self._standing.metrics_text,
         )

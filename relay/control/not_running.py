@@ -9,6 +9,8 @@ NOT_RUNNING: Mapping[str, Any] = MappingProxyType(
         "running": False,
         "pid": None,
         "version": None,
+        "node": None,
+        "state": None,
         "since": None,
         "state_dir": None,
         "listeners": [],

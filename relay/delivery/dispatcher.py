@@ -29,6 +29,7 @@ _LOOK_SECONDS = 1.0  # how often holds are looked at for new credentials, and th
 _REST = 2.0  # times as long as the last look
 _SHARE_SECONDS = 0.2  # how soon what other processes leave is used
 _TROUBLE_SECONDS = 5.0  # after a store that did not answer
+_LOST_SECONDS = 5.0  # how often what other machines have let expire is looked for
 
 
 class Claims(Protocol):
@@ -75,6 +76,8 @@ class Dispatcher:
         self._known_of: Directory | None = None
         self._known: frozenset[Account] = frozenset()
         self._is_stopping = False
+        self._is_resting = False
+        self._lost_at = 0.0
         self._seen_at = time.monotonic()
         postman.books.on_change = self._wake.set
         postman.is_behind = self._carriers.__contains__
@@ -82,6 +85,11 @@ class Dispatcher:
     def wake(self) -> None:
         """Look at once: a message was stored, a directory changed, a hold was lifted."""
         self._wake.set()
+
+    def rest(self, *, is_wanted: bool) -> None:
+        """Take nothing from the queue for as long as that is wanted; what is under way ends."""
+        self._is_resting = is_wanted
+        self.wake()
 
     @property
     def silent_seconds(self) -> float:
@@ -95,9 +103,9 @@ class Dispatcher:
             self._wake.clear()
             began = self._seen_at = time.monotonic()
             try:
-                if not is_back or self._postman.books.queue.has_doubts:
+                if not is_back or self._queue.has_doubts or self._is_lost_due(began):
                     await self._postman.books.take_back()
-                    is_back = True
+                    is_back, self._lost_at = True, began + _LOST_SECONDS
                 if self._is_directory_new and self._is_first:
                     await self._follow_directory()
                 await self._look()
@@ -133,7 +141,7 @@ class Dispatcher:
         for hold in self._accounts.holds() if self._is_first else ():
             self._seen_at = time.monotonic()  # a command that gives a secret may take seconds, for each of many
             await self._look_at(hold)
-        if self._is_stopping:
+        if self._is_stopping or self._is_resting:
             return
         now = self._now()
         for account, profiles in self._by_account(await self._queue.due_times(), now).items():
@@ -148,6 +156,10 @@ class Dispatcher:
             carrier = asyncio.create_task(self._work(account, self._profiles[account]))
             self._carriers[account] = carrier
             carrier.add_done_callback(partial(self._end, account))
+
+    def _is_lost_due(self, now: float) -> bool:
+        """Whether it is time to look for what other machines have let expire, and we may say that they have."""
+        return now >= self._lost_at and self._queue.may_judge and not self._is_resting
 
     def _look_for_late(self, account: Account, profiles: Collection[str | None]) -> None:
         server = self._server(account)
@@ -305,7 +317,8 @@ class Dispatcher:
 
     def _may_go_on(self, account: Account) -> bool:
         is_slow = self._accounts.slowness_of(account, self._now()) is not None
-        return not self._is_stopping and not is_slow and not self._is_spent(account)
+        is_ending = self._is_stopping or self._is_resting
+        return not is_ending and not is_slow and not self._is_spent(account)
 
     def _is_spent(self, account: Account) -> bool:
         """Whether an account may send to nobody until some of its day's budget is free again."""

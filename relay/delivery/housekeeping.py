@@ -1,4 +1,4 @@
-"""What has to be done again and again: leases held on to, old history deleted, the disk looked at."""
+"""What has to be done again and again: old history deleted, the disk looked at."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -13,7 +13,6 @@ from relay.store.queue import Queue
 from relay.store.space import free_space
 
 _LOOK_SECONDS = 1.0
-_LEASE_EVERY = 240.0  # seconds; a lease is 15 minutes
 _PURGE_EVERY = 3600.0
 
 
@@ -58,15 +57,12 @@ class Housekeeping:
     async def run(self) -> None:
         """Look after everything, each at its time, for ever."""
         loop = asyncio.get_running_loop()
-        leases, purge = loop.time() + _LEASE_EVERY, loop.time()
+        purge = loop.time()
         while True:
             self._look_at_disk()
             try:
                 if self._is_first and not self._has_room:
                     await self._queue.shrink()
-                if loop.time() >= leases:
-                    leases += _LEASE_EVERY
-                    await self._queue.renew_leases()
                 if self._is_first and loop.time() >= purge:
                     purge += _PURGE_EVERY
                     await self._queue.purge(utc_now() - timedelta(seconds=self._keep_seconds))

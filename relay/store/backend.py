@@ -29,6 +29,10 @@ class Backend(Protocol):
     def name(self) -> str:
         """What people call it: its file, or its URL without a password."""
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether other machines may use it."""
+
     def prepare(self) -> None:
         """Make what must be there before the first connection. Raises StoreError."""
 
@@ -67,6 +71,9 @@ class Backend(Protocol):
 
     def after(self, seconds: timedelta, now: datetime) -> Moment:
         """Return the moment so long after `now`, or where machines share the database, after what its clock says."""
+
+    def now(self, connection: Connection, now: datetime) -> datetime:
+        """Return `now`, or where machines share the database, what its clock says at this moment."""
 
     def command(self, statement: str) -> str:
         """Return the shell command by which a person runs a statement."""

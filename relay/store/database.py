@@ -79,6 +79,10 @@ class Database:
         """Return the moment so long after now, by the clock of the database where machines share it, else by `now`."""
         return self._backend.after(seconds, now)
 
+    def now(self, connection: Connection, now: datetime) -> datetime:
+        """Return the time by the clock of the database where machines share it, else `now`."""
+        return self._backend.now(connection, now)
+
     def named_faults(self) -> AbstractContextManager[None]:
         """Turn what the driver raises into a StoreError; what we did wrong ourselves stays."""
         return self._backend.named_faults()
@@ -86,6 +90,11 @@ class Database:
     def command(self, statement: str) -> str:
         """Return the shell command by which a person runs a statement, where no relay runs."""
         return self._backend.command(statement)
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether other machines may use it."""
+        return self._backend.is_shared
 
     async def check(self) -> None:
         """Look for damage before anything is promised. Raises StoreCorrupt, and StoreError."""

@@ -31,6 +31,7 @@ from sqlalchemy import (
     extract,
     func,
     literal,
+    select,
     text,
     type_coerce,
 )
@@ -61,6 +62,7 @@ _UPGRADE_TIMEOUTS = {"statement_timeout": "0", "lock_timeout": "60000", "idle_in
 _DURABLE = "set_config('synchronous_commit', 'on', false)"
 # As `relay.store.tables.Time` has it.
 _NOW = cast(func.floor(extract("epoch", func.now()) * 1_000_000), BigInteger)
+_CLOCK = select(type_coerce(cast(func.floor(extract("epoch", func.clock_timestamp()) * 1_000_000), BigInteger), Time))
 
 
 class PostgresDatabase:
@@ -84,6 +86,11 @@ class PostgresDatabase:
     def name(self) -> str:
         """The URL without a password."""
         return self._name
+
+    @property
+    def is_shared(self) -> bool:
+        """It is there for several machines."""
+        return True
 
     def prepare(self) -> None:
         """The database is made by who looks after PostgreSQL, with a user of ours."""
@@ -147,6 +154,10 @@ class PostgresDatabase:
     def after(self, seconds: timedelta, now: datetime) -> Moment:  # noqa: ARG002
         """Return the moment so long after the transaction began, by the clock of the database."""
         return type_coerce(_NOW + literal(seconds // timedelta(microseconds=1), BigInteger), Time)
+
+    def now(self, connection: Connection, now: datetime) -> datetime:  # noqa: ARG002
+        """Return what its clock says at this moment: a transaction may have waited for its turn since it began."""
+        return connection.execute(_CLOCK).scalar_one()
 
     def command(self, statement: str) -> str:
         """Return the command; Debian has the program in the package postgresql-client."""

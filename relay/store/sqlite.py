@@ -44,6 +44,11 @@ class SqliteFile:
         """The file."""
         return str(self._path)
 
+    @property
+    def is_shared(self) -> bool:
+        """Never: the processes of one relay tell each other."""
+        return False
+
     def prepare(self) -> None:
         """Make the file, since SQLite would make it readable by others; its own files take the mode of this one."""
         path = self._path
@@ -118,6 +123,10 @@ class SqliteFile:
     def after(self, seconds: timedelta, now: datetime) -> Moment:
         """Return the moment so long after `now`: the file is on this machine."""
         return now + seconds
+
+    def now(self, connection: Connection, now: datetime) -> datetime:  # noqa: ARG002
+        """Return `now`: the file is on this machine."""
+        return now
 
     def command(self, statement: str) -> str:
         """Return the command; Debian has the program in the package sqlite3."""

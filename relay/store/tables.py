@@ -28,7 +28,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.schema import CreateIndex
 from sqlalchemy.types import TypeDecorator
 
-HEAD = "0009"
+HEAD = "0010"
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -319,6 +319,23 @@ Index(
     shares.c.wanted,
     shares.c.until,
     sqlite_where=is_lacking,
+)
+
+# The relays that use this store, by the names that people gave them; `id` is the node's own. What it does it says when
+# it is `seen`: `workers` processes, `clients` connected, `messages` under way. `drain` is what people want of it.
+nodes = Table(
+    "nodes",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("id", Text, nullable=False),
+    Column("version", Text, nullable=False),
+    Column("since", Time, nullable=False),
+    Column("seen", Time, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("workers", Integer, nullable=False),
+    Column("clients", Integer, nullable=False),
+    Column("messages", Integer, nullable=False),
+    Column("drain", Boolean, nullable=False),
 )
 
 # The people of the web pages. Their passwords are in the vault.
