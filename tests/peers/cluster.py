@@ -1,7 +1,7 @@
 """Several relays on one PostgreSQL behind HAProxy: a machine each, as docs/cluster.md says how to set it up."""
 
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +13,8 @@ import trustme
 from tests.peers import haproxy as haproxy_peer
 from tests.peers import postgres as postgres_peer
 from tests.peers.haproxy import Haproxy, NodePorts, haproxy_server
-from tests.peers.relay import Relay, relay_process
-from tests.peers.system import LOOPBACK, private_folder
+from tests.peers.relay import RELAY, Relay, relay_process
+from tests.peers.system import LOOPBACK, private_folder, wait_until
 
 # For the mark `needs`.
 NEEDS = (*haproxy_peer.NEEDS, *postgres_peer.NEEDS)
@@ -58,6 +58,10 @@ def share_key(first: Relay, other: Relay) -> None:
     key.chmod(0o600)
 
 
+def _launch(relay: Relay) -> None:
+    relay.launch(str(RELAY), *relay.serving)
+
+
 @contextmanager
 def cluster_of(
     directory: Mapping[str, Any],
@@ -66,10 +70,12 @@ def cluster_of(
     *,
     workers: Sequence[int] = (1, 1, 1),
     passwords: Mapping[str, str] = MappingProxyType({}),
+    launch: Callable[[Relay], None] = _launch,
 ) -> Iterator[Cluster]:
     """Run as many relays as `workers` has numbers, and HAProxy before them, which knows each of them already.
 
-    `settings` are whole top-level keys of each relay.toml; `passwords` are those of servers, by name.
+    `settings` are whole top-level keys of each relay.toml; `passwords` are those of servers, by name. `launch` starts
+    the program of a relay.
     """
     authority = trustme.CA()
     with ExitStack() as stack:
@@ -80,19 +86,20 @@ def cluster_of(
             node = Node(f"node{number}", relay, NodePorts())
             relay.write_settings({**_settings(node, store), "tls": tls, "workers": count, **settings})
             nodes.append(node)
-        _start([node.relay for node in nodes], passwords)
+        _start([node.relay for node in nodes], passwords, launch)
         yield Cluster(nodes, stack.enter_context(haproxy_server([node.ports for node in nodes])), authority)
 
 
-def _start(relays: Sequence[Relay], passwords: Mapping[str, str]) -> None:
+def _start(relays: Sequence[Relay], passwords: Mapping[str, str], launch: Callable[[Relay], None]) -> None:
     """Start every relay, the first one alone: it makes the tables and the master key of all."""
-    first, *others = relays
+    first = relays[0]
     for server, password in passwords.items():
         first.set_password("server", server, password)
-    first.start()
-    for relay in others:
-        share_key(first, relay)
-        relay.start()
+    for relay in relays:
+        if relay is not first:
+            share_key(first, relay)
+        launch(relay)
+        wait_until(relay.greets, "a node's greeting", 20)
 
 
 def _settings(node: Node, store: str) -> dict[str, Any]:
@@ -100,6 +107,7 @@ def _settings(node: Node, store: str) -> dict[str, Any]:
     behind = {"proxy_protocol": True, "proxy_networks": [_PROXY], "trusted_networks": [OFFICE]}
     return {
         "hostname": node.host,
+        "node": node.name,
         "store": store,
         "listener": [
             {"name": "local", "address": f"{LOOPBACK}:{node.relay.port}"},
