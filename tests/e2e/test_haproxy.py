@@ -182,6 +182,25 @@ def test_a_node_that_is_drained_ends_its_sessions_and_gets_no_more(whole: Cluste
 
 
 @pytest.mark.slow
+def test_a_node_that_relay_drains_tells_haproxy_first_and_turns_nobody_away(whole: Cluster) -> None:
+    drained, other = whole.nodes[0], whole.nodes[1].relay
+    with load_on(whole) as load:
+        load.wait_for_accepted(50)
+        assert other.command("node", "drain", drained.name).status == 0
+        whole.haproxy.wait_for(drained.name, "DOWN", 1 + GONE + SLACK)  # a node hears of it within a second
+        wait_until(lambda: clients_of(whole, drained) == 0, "that its sessions have ended", 30)
+        load.wait_for_accepted(50)
+        assert other.command("node", "drain", drained.name, "--undo").status == 0
+        whole.haproxy.wait_for(drained.name, "UP", 20)
+        load.wait_for_accepted(50)
+    assert set(load.counts) == {"accepted"}, load.counts
+
+
+def clients_of(cluster: Cluster, node: Node) -> int:
+    return next(int(one["clients"]) for one in cluster.nodes[1].relay.ask("node", "list") if one["name"] == node.name)
+
+
+@pytest.mark.slow
 def test_a_node_that_stops_loses_no_session_and_nobody_is_refused(whole: Cluster) -> None:
     with load_on(whole) as load:
         for node in whole.nodes:

@@ -71,11 +71,12 @@ def cluster_of(
     workers: Sequence[int] = (1, 1, 1),
     passwords: Mapping[str, str] = MappingProxyType({}),
     launch: Callable[[Relay], None] = _launch,
+    office: str = OFFICE,
 ) -> Iterator[Cluster]:
     """Run as many relays as `workers` has numbers, and HAProxy before them, which knows each of them already.
 
     `settings` are whole top-level keys of each relay.toml; `passwords` are those of servers, by name. `launch` starts
-    the program of a relay.
+    the program of a relay. Who comes from the `office` needs no login.
     """
     authority = trustme.CA()
     with ExitStack() as stack:
@@ -84,7 +85,7 @@ def cluster_of(
         for number, count in enumerate(workers, 1):
             relay = stack.enter_context(relay_process(directory, starts=False))
             node = Node(f"node{number}", relay, NodePorts())
-            relay.write_settings({**_settings(node, store), "tls": tls, "workers": count, **settings})
+            relay.write_settings({**_settings(node, store, office), "tls": tls, "workers": count, **settings})
             nodes.append(node)
         _start([node.relay for node in nodes], passwords, launch)
         yield Cluster(nodes, stack.enter_context(haproxy_server([node.ports for node in nodes])), authority)
@@ -102,9 +103,9 @@ def _start(relays: Sequence[Relay], passwords: Mapping[str, str], launch: Callab
         wait_until(relay.greets, "a node's greeting", 20)
 
 
-def _settings(node: Node, store: str) -> dict[str, Any]:
+def _settings(node: Node, store: str, office: str) -> dict[str, Any]:
     ports = node.ports
-    behind = {"proxy_protocol": True, "proxy_networks": [_PROXY], "trusted_networks": [OFFICE]}
+    behind = {"proxy_protocol": True, "proxy_networks": [_PROXY], "trusted_networks": [office]}
     return {
         "hostname": node.host,
         "node": node.name,
