@@ -21,6 +21,7 @@ from tests.bench.loads import (
     LOADS,
     NONE,
     POSTFIX,
+    QUEUED,
     RELAYS,
     Goal,
     Measure,

@@ -29,12 +29,12 @@ class Pace:
 class Senders:
     """Run as long as the block lasts.
 
-    `promised` are the names for which a 250 came; the recipient is NAME@customer.example. `outcomes` counts the last
-    replies by their code, "silence" where none came.
+    `promised` are the names for which a 250 came, with its time (`time.monotonic`); the recipient of each is
+    NAME@customer.example. `outcomes` counts the last replies by their code, "silence" where none came.
     """
 
     def __init__(self, endpoint: Endpoint, paces: Sequence[Pace], seed: int) -> None:
-        self.promised: list[str] = []
+        self.promised: dict[str, float] = {}
         self.outcomes: Counter[str] = Counter()
         self._endpoint = endpoint
         self._is_over = threading.Event()
@@ -65,7 +65,7 @@ class Senders:
             reply = line.submit(sender, f"{name}@customer.example", _MESSAGE % name.encode())
         self.outcomes[f"{sender.partition('@')[0]} {reply[:3] or 'silence'}"] += 1
         if reply.startswith("250 2.0.0"):
-            self.promised.append(name)
+            self.promised[name] = time.monotonic()
         return reply
 
     def __enter__(self) -> Self:

@@ -10,9 +10,11 @@ same proportion as in earnest, where a lease of connections is longer than any p
 import os
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -145,9 +147,12 @@ def settle(cluster: Cluster, troubles: Troubles) -> None:
 
 def story(senders: Senders, troubles: Troubles) -> str:
     """Return how the day went, and how it can be had again."""
-    told = "; ".join(map(str, sorted(troubles.told, key=lambda one: one.begin)))
+    told = "; ".join(map(str, sorted(troubles.told, key=attrgetter("begin"))))
     head = f"RELAY_CLUSTER_SEED={SEED}: {len(senders.promised)} promised, {dict(senders.outcomes)}"
-    return "\n".join((head, told, *troubles.ends, ""))
+    start = min((one.begin for one in troubles.told), default=0.0)
+    seconds = Counter(int(at - start) for at in senders.promised.values())
+    pace = " ".join(str(seconds[second]) for second in range(max(seconds, default=0) + 1))
+    return "\n".join((head, f"a 250 in each second from the first trouble: {pace}", told, *troubles.ends, ""))
 
 
 @contextmanager
