@@ -40,7 +40,7 @@ LEASE, SHARES, IDLE = 4, 8, 5.0
 PER_MINUTE, CONNECTIONS = 240, {"paced": 3, "open": 4}
 # So long it takes to answer a final dot: a kill is to come in between now and then.
 ANSWER = 0.05
-PACES = (Pace("support@acmejets.example", 2, 0.25), Pace("sales@acmejets.example", 6, 0.15))
+PACES = (Pace("support@acmejets.example", 4, 0.5), Pace("sales@acmejets.example", 8, 0.15))
 SETTINGS: dict[str, Any] = {
     "delivery": {
         "mode": "auto",

@@ -18,6 +18,7 @@ from tests.peers.relay import Relay
 _LOOK = 0.05
 _BETWEEN = (0.5, 3.0)
 _REST = 4.0  # until the same one is in trouble again: it has to be there first
+_CALM = 3.0  # before the first: the clients are to use all connections
 _RESTART = 0.5  # systemd's RestartSec, as short as the day is
 
 
@@ -63,7 +64,7 @@ def plan(seed: int, nodes: Sequence[str]) -> list[Trouble]:
     deck = [kind for kind, (count, _) in _DECK.items() for _ in range(count)]
     chance.shuffle(deck)
     free_at = dict.fromkeys(["", *nodes], 0.0)
-    now, found = 1.0, []
+    now, found = _CALM, []
     for kind in deck:
         now += chance.uniform(*_BETWEEN)
         who = [""] if kind is Kind.DATABASE else list(nodes)
