@@ -66,13 +66,16 @@ from relay.settings import Listener, Settings, Web, check_modes
 from relay.short_turns import in_short_turns
 from relay.standing import Standing
 from relay.store.audit import AuditTable
+from relay.store.bulletin import Bulletin
 from relay.store.database import Database
+from relay.store.duties import DutyTable
 from relay.store.errors import StoreError
 from relay.store.opening import open_store
 from relay.store.outdated import forget_outdated
 from relay.store.queue import Queue
 from relay.store.secrets import SecretTable
 from relay.store.spool import Spool, SpooledGathering
+from relay.store.topics import Topic
 from relay.systemd import Systemd
 from relay.upstream.allowance import unshared
 from relay.upstream.transfer import Timeouts
@@ -80,9 +83,10 @@ from relay.upstream.upstream import Upstream
 from relay.workers.catching_up import shared_failures
 from relay.workers.census import Census
 from relay.workers.identity import living_of, own_node, owner_of
-from relay.workers.joining import join, open_pacing, open_presence, open_shares
+from relay.workers.joining import join, open_lead, open_pacing, open_presence, open_shares
+from relay.workers.lead import Lead
 from relay.workers.presence import Presence
-from relay.workers.renewal import ByTheFirst, renew_for_all
+from relay.workers.renewal import ByLease, ByTheFirst, renew_for_all
 from relay.workers.siblings import Siblings
 
 if TYPE_CHECKING:
@@ -136,6 +140,7 @@ class Service:
         self.dispatcher: Dispatcher
         self.returned_mail: ReturnedMail
         self.tokens: Tokens
+        self.lead: Lead
 
     @property
     def settings(self) -> Settings:
@@ -163,6 +168,7 @@ class Service:
         work = max(self._stop_seconds - _LAST_SECONDS, self._stop_seconds / 2)
         self._stop_at = asyncio.get_running_loop().time() + work
         await self._systemd.stopping("ending what is under way")
+        await self.lead.resign()
         await self._closing.aclose()
         log.stopped()
 
@@ -218,6 +224,7 @@ class Service:
         is_wanted = self._presence.is_draining
         self.listeners.rest(is_wanted=is_wanted)
         self.dispatcher.rest(is_wanted=is_wanted)
+        self.lead.rest(is_wanted=is_wanted)
         if self._is_serving:
             self._later(self._systemd.status(self._standing.summary()))
 
@@ -238,14 +245,23 @@ class Service:
         self.dispatcher.directory_changed()
         self._later(self._follow_accounts())
 
+    async def _lead_changed(self) -> None:
+        """Begin what one of all relays does, or end it."""
+        self.dispatcher.lead_changed()
+        await self._follow_accounts()
+        if self._is_serving:
+            await self._systemd.status(self._standing.summary())
+
     async def _follow_accounts(self) -> None:
         """Watch the mailboxes and tokens of the directory in effect: very many agents are looked at in a thread."""
-        if not self.siblings.is_first:
-            return
         async with self._following:  # the last change is followed last
+            if not self.lead.is_ours:
+                await self.returned_mail.rest()
+                self.tokens.watch(())
+                return
             await self.returned_mail.follow()
             refs = await in_short_turns(_token_refs, self.directory.routing().directory)
-            if self._is_serving:
+            if self._is_serving and self.lead.is_ours:
                 self.tokens.watch(refs)
 
     def _later(self, job: Coroutine[Any, Any, None]) -> None:
@@ -313,11 +329,8 @@ class Service:
         closing.push_async_callback(_say_goodbye, upstream)
 
         postman, desk = await self._open_delivery(database, queue, secrets, upstream, shares)
-        self.returned_mail = ReturnedMail(queue, secrets, lambda: self.directory.routing().directory)
+        self.returned_mail = ReturnedMail(queue, secrets, lambda: self.directory.routing().directory, self.lead)
         closing.push_async_callback(self.returned_mail.aclose)
-        if siblings.is_first:
-            self.returned_mail.refresh()
-            self.tokens.watch(token_refs(self.directory.routing().directory))
         logins = Logins(vault, self.directory.routing)
         closing.callback(logins.close)
         self.listeners = self._make_listeners(desk, logins, certificate, passed)
@@ -338,8 +351,16 @@ class Service:
         closing.run(self._standing.lag.watch())
         if siblings.is_first:
             renew_for_all(siblings, self.tokens, lambda: token_refs(self.directory.routing().directory))
+        self._join(database, vault, queue, postman.accounts)
+
+    def _join(self, database: Database, vault: Vault, queue: Queue, accounts: Accounts) -> None:
+        """Follow what the other workers change, and the other relays at the same database."""
+        bulletin = Bulletin(database)
+        bulletin.on(Topic.SECRETS, vault.follow)
+        bulletin.tell(self.dispatcher.wake)
         looks = (self.directory.refresh, vault.follow, self._look)
-        join(siblings, self._census, postman.accounts, queue, closing, looks=looks)
+        join(self.siblings, self._census, accounts, queue, self._closing, bulletin, looks=looks)
+        self._closing.run(self.lead.run())
 
     async def _open_store(self) -> Database:
         """Open the store, and take our place among the nodes that use it."""
@@ -347,6 +368,10 @@ class Service:
         self._closing.push_async_callback(database.close)
         await database.check()
         self._presence = await open_presence(self.siblings, own_node(self.settings), database, self._closing)
+        node, siblings, is_shared = self._presence.node, self.siblings, database.is_shared
+        self._duties = DutyTable(database, owner_of(node, siblings), living_of(node, siblings, is_shared=is_shared))
+        self.lead = open_lead(siblings, self._duties, is_shared=is_shared)
+        self.lead.on_change = self._lead_changed
         return database
 
     def _open_queue(self, database: Database) -> Queue:
@@ -381,8 +406,12 @@ class Service:
         settings = self.settings
         source = key_source(settings.secrets.master_key, settings.state_dir, os.environ)
         vault = await Vault.open(SecretTable(database), source)
-        is_first = self.siblings.is_first
-        self.tokens = Tokens(vault, renews_ahead=is_first, elsewhere=None if is_first else ByTheFirst(self.siblings))
+        self.tokens = Tokens(
+            vault,
+            renews_ahead=lambda: self.lead.is_ours,
+            guard=ByLease(self._duties) if database.is_shared else None,
+            elsewhere=None if self.siblings.is_first else ByTheFirst(self.siblings),
+        )
         self._closing.push_async_callback(self.tokens.aclose)
         return vault, SecretKeeper(vault, os.environ, settings.state_dir, tokens=self.tokens)
 
@@ -398,7 +427,7 @@ class Service:
             free_floor=settings.delivery.free_space,
             keep_seconds=settings.log.keep_messages,
             forget=lambda now: forget_outdated(database, now),
-            is_first=self.siblings.is_first,
+            lead=self.lead,
         )
         self._reloading.subscribe(housekeeping.adopt)
         office = self._office(secrets, upstream, await open_pacing(self.siblings, queue, closing))
@@ -408,7 +437,7 @@ class Service:
         books = Bookkeeper(office, queue, schedule, Reporter(hostname, schedule))
         postman = Postman(office, accounts, books)
         self._reloading.subscribe(postman.adopt)
-        self.dispatcher = Dispatcher(postman, shares, is_first=self.siblings.is_first)
+        self.dispatcher = Dispatcher(postman, shares, self.lead)
         closing.push_async_callback(self._end_deliveries, postman)
         for job in (history.run, housekeeping.run, Leases(queue).run, self.dispatcher.run):
             closing.run(job())
@@ -467,6 +496,7 @@ class Service:
             upstream=upstream,
             desk=queue_desk,
             returned_mail=self.returned_mail,
+            lead=self.lead,
             presence=self._presence,
         )
         audit = AuditTable(database)

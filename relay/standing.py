@@ -20,6 +20,7 @@ from relay.store.nodes import Doing, NodeState
 from relay.store.space import free_space
 from relay.upstream.upstream import Upstream
 from relay.workers.census import Census, Open
+from relay.workers.lead import Lead
 from relay.workers.presence import Presence
 from relay.workers.siblings import Siblings
 
@@ -41,6 +42,7 @@ class Standing:
     upstream: Upstream
     desk: QueueDesk
     returned_mail: ReturnedMail
+    lead: Lead
     presence: Presence
     web: "WebServer | None" = None
     lag: LoopLag = field(default_factory=LoopLag)
@@ -58,6 +60,7 @@ class Standing:
             "pid": os.getppid() if self.siblings.are_there else os.getpid(),  # to which signals are for the relay
             "version": __version__,
             "node": self.presence.node.name,
+            "leads": self.lead.is_ours,
             "state": str(self.presence.state),
             "since": self._since.isoformat(timespec="seconds").replace("+00:00", "Z"),
             "state_dir": str(self.reloading.settings.state_dir),

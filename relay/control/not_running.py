@@ -10,6 +10,7 @@ NOT_RUNNING: Mapping[str, Any] = MappingProxyType(
         "pid": None,
         "version": None,
         "node": None,
+        "leads": None,
         "state": None,
         "since": None,
         "state_dir": None,

@@ -21,6 +21,7 @@ from relay.delivery.lifting import free, lift
 from relay.delivery.pacing import is_limited
 from relay.delivery.postman import Postman
 from relay.directory.model import Account, Directory, Meaning, Profile, Server
+from relay.store.duties import Lead, Unrivalled
 from relay.store.errors import StoreError
 from relay.store.holds import Cause
 from relay.store.messages import HoldRow, StoredMessage
@@ -56,12 +57,12 @@ class Whole:
 class Dispatcher:
     """One for a process. `run` goes on for ever; `wake` lets it look at once.
 
-    `is_first`: of several processes over one store, one looks after what is held, and frees what a changed directory
-    lets go. `claims` is what this one may have of the connections of each account.
+    Of several processes over one store the one that has the `lead` looks after what is held, and frees what a changed
+    directory lets go. `claims` is what this one may have of the connections of each account.
     """
 
-    def __init__(self, postman: Postman, claims: Claims | None = None, *, is_first: bool = True) -> None:
-        self._is_first = is_first
+    def __init__(self, postman: Postman, claims: Claims | None = None, lead: Lead | None = None) -> None:
+        self._lead = postman.lead = lead or Unrivalled()
         self._postman = postman
         self._claims = claims or Whole()
         self._office = postman.office
@@ -106,7 +107,7 @@ class Dispatcher:
                 if not is_back or self._queue.has_doubts or self._is_lost_due(began):
                     await self._postman.books.take_back()
                     is_back, self._lost_at = True, began + _LOST_SECONDS
-                if self._is_directory_new and self._is_first:
+                if self._is_directory_new and self._lead.is_ours:
                     await self._follow_directory()
                 await self._look()
             except StoreError as error:
@@ -136,10 +137,20 @@ class Dispatcher:
         self._is_directory_new = True
         self.wake()
 
+    def lead_changed(self) -> None:
+        """Look at everything anew where the lead has become ours; where it is no more, no probe of ours is left."""
+        if self._lead.is_ours:
+            self._is_directory_new = True
+        else:
+            self._accounts.drop_probes()
+        self.wake()
+
     async def _look(self) -> None:
         """Lift what is over, then start a carrier for each account with due mail that has none."""
-        for hold in self._accounts.holds() if self._is_first else ():
+        for hold in self._accounts.holds():
             self._seen_at = time.monotonic()  # a command that gives a secret may take seconds, for each of many
+            if not self._lead.is_ours:
+                break
             await self._look_at(hold)
         if self._is_stopping or self._is_resting:
             return
@@ -150,7 +161,7 @@ class Dispatcher:
                 mine = self._profiles[account]
                 mine.extend(profile for profile in profiles if profile not in mine)
                 continue
-            if not self._may_go_on(account) or not (self._is_first or self._accounts.hold_of(account) is None):
+            if not self._may_go_on(account) or not (self._lead.is_ours or self._accounts.hold_of(account) is None):
                 continue
             self._profiles[account] = deque(profiles)
             carrier = asyncio.create_task(self._work(account, self._profiles[account]))
@@ -212,7 +223,7 @@ class Dispatcher:
         elif hold.meaning == Meaning.LOGIN_REFUSED and await self._has_new_secret(hold):
             await lift(self._queue, self._accounts, account, now, with_pairs=False)
         elif self._accounts.is_probe_due(hold, now):
-            await self._queue.put_hold(self._accounts.begin_probe(hold, now))
+            await self._queue.put_hold(self._accounts.begin_probe(hold, now), self._lead.duty)
             await free(self._queue, str(account), now, limit=1)
 
     def _accounts_there_are(self) -> frozenset[Account]:
@@ -331,7 +342,7 @@ class Dispatcher:
         return await self._queue.claim(tuple(profiles), count, self._now(), str(State.SENDING))
 
     async def _hold_waiting(self, account: Account, profiles: Collection[str | None], hold: HoldRow) -> None:
-        if not self._is_first:
+        if not self._lead.is_ours:
             return
         messages = await self._queue.hold_waiting(
             profiles,

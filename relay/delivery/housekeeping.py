@@ -8,6 +8,7 @@ from pathlib import Path
 from relay import log
 from relay.delivery.bookkeeper import utc_now
 from relay.settings import Settings
+from relay.store.duties import Lead, Unrivalled
 from relay.store.errors import StoreError
 from relay.store.queue import Queue
 from relay.store.space import free_space
@@ -23,7 +24,7 @@ async def _forget_nothing(_: datetime) -> None:
 class Housekeeping:
     """One for a process. `run` goes on for ever; `forget` deletes what else in the store has expired by a moment.
 
-    `is_first`: of several processes that use the store one deletes.
+    Of several processes that use the store the one that has the `lead` deletes.
     """
 
     def __init__(
@@ -34,14 +35,14 @@ class Housekeeping:
         free_floor: int,
         keep_seconds: float,
         forget: Callable[[datetime], Awaitable[None]] = _forget_nothing,
-        is_first: bool = True,
+        lead: Lead | None = None,
     ) -> None:
         self._queue = queue
         self._folder = folder
         self._free_floor = free_floor
         self._keep_seconds = keep_seconds
         self._forget = forget
-        self._is_first = is_first
+        self._lead = lead or Unrivalled()
         self._has_room = True
 
     def adopt(self, settings: Settings) -> None:
@@ -61,10 +62,10 @@ class Housekeeping:
         while True:
             self._look_at_disk()
             try:
-                if self._is_first and not self._has_room:
+                if self._lead.is_ours and not self._has_room:
                     await self._queue.shrink()
-                if self._is_first and loop.time() >= purge:
-                    purge += _PURGE_EVERY
+                if self._lead.is_ours and loop.time() >= purge:
+                    purge = loop.time() + _PURGE_EVERY
                     await self._queue.purge(utc_now() - timedelta(seconds=self._keep_seconds))
                     await self._forget(utc_now())
                     await self._queue.shrink()

@@ -31,6 +31,7 @@ from relay.mail.identity import from_address
 from relay.mail.reply import Reply
 from relay.secrets.secret import Secret
 from relay.settings import Settings
+from relay.store.duties import Lead, Unrivalled
 from relay.store.errors import StoreError
 from relay.store.messages import Fenced, HoldRow, NoContent, StoredMessage
 from relay.store.queue import Queue
@@ -44,12 +45,16 @@ class _Paced(Exception):
 
 @dataclass(slots=True)
 class Postman:
-    """Makes attempts with the parts of one relay. `is_behind` says whether mail of an account waits for its turn."""
+    """Makes attempts with the parts of one relay. `is_behind` says whether mail of an account waits for its turn.
+
+    Only who has the `lead` may try out whether a hold is over.
+    """
 
     office: Office
     accounts: Accounts
     books: Bookkeeper
     is_behind: Callable[[Account], bool] = field(default=lambda _: False)
+    lead: Lead = field(default_factory=Unrivalled)
     _following: set[asyncio.Task[None]] = field(default_factory=set)
     _sending: Sending = field(default_factory=Sending)
 
@@ -153,7 +158,8 @@ class Postman:
         if hold is None:
             return None
         is_old = hold.meaning == Meaning.LOGIN_REFUSED and secret is not None and hold.secret_version != secret.version
-        may_go = is_old or (not hold.address and self.accounts.take_probe(route.account))
+        may_probe = not hold.address and self.lead.is_ours
+        may_go = is_old or (may_probe and self.accounts.take_probe(route.account))
         return None if may_go else hold
 
     async def hand_over(self, work: Work, transfer: Transfer, progress: Progress, turn: Turn) -> Outcome:

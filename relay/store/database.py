@@ -25,6 +25,7 @@ from relay.store.backend import Backend, Moment, Use
 from relay.store.schema import is_current, upgrade
 from relay.store.sqlite import SqliteFile
 from relay.store.tables import HEAD
+from relay.store.topics import Topic, raise_number
 
 T = TypeVar("T")
 Job = Callable[[Connection], T]
@@ -95,6 +96,19 @@ class Database:
     def is_shared(self) -> bool:
         """Whether other machines may use it."""
         return self._backend.is_shared
+
+    def announce(self, connection: Connection, topic: Topic) -> None:
+        """Let other machines know, when this transaction is committed, that something changed."""
+        if self._backend.is_shared:
+            raise_number(connection, topic)
+            self._backend.call_others(connection)
+
+    async def be_called(self, heard: Callable[[], None]) -> None:
+        """Call `heard` at the start and when something was announced, until the connection is lost.
+
+        Raises StoreError.
+        """
+        await self._backend.be_called(heard)
 
     async def check(self) -> None:
         """Look for damage before anything is promised. Raises StoreCorrupt, and StoreError."""

@@ -39,12 +39,13 @@ from sqlalchemy.exc import DBAPIError
 
 from relay.store.backend import Moment, Use
 from relay.store.errors import StoreError
-from relay.store.postgresql_errors import is_passing, named_faults
+from relay.store.postgresql_errors import is_passing, named_faults, one_line
 from relay.store.tables import Time
 
 # Held by whoever changes the schema, and by whoever takes a turn. The numbers only have to be ours: "relay" and 1, 2.
 _SCHEMA_LOCK = 0x72656C617901
 _TURN_LOCK = 0x72656C617902
+_CHANNEL = "relay"
 # A dead peer is noticed within 25 seconds, and no connection is waited for much longer. The URL may say otherwise.
 _DEFAULTS: Mapping[str, str] = {
     "connect_timeout": "5",
@@ -126,6 +127,22 @@ class PostgresDatabase:
     def keep_out_others(self, connection: Connection) -> None:
         """Let all others who call this wait."""
         connection.execute(_lock(_TURN_LOCK))
+
+    def call_others(self, connection: Connection) -> None:
+        """Let all who listen be called; many calls of one transaction are one."""
+        connection.execute(func.pg_notify(_CHANNEL, "").select())
+
+    async def be_called(self, heard: Callable[[], None]) -> None:
+        """Listen on a connection of its own. Raises StoreError."""
+        try:
+            connection = await psycopg.AsyncConnection.connect(**self._arguments, autocommit=True)  # type: ignore[arg-type]
+            async with connection:
+                await connection.execute(f"LISTEN {_CHANNEL}")
+                heard()
+                async for _ in connection.notifies():
+                    heard()
+        except psycopg.OperationalError as error:
+            raise StoreError(f"the store {self._name} calls nobody ({one_line(error)})") from error
 
     def take_schema(self, connection: Connection) -> None:
         """Keep all others from changing the schema. Raises StoreError for a database that cannot have every letter."""

@@ -22,6 +22,7 @@ from relay.store.backend import Moment
 from relay.store.budgets import Purpose, Spent, Taken, TakeRule
 from relay.store.claims import Late, Lease
 from relay.store.database import Database, Job
+from relay.store.duties import Duty, require
 from relay.store.errors import StoreError
 from relay.store.holds import Cause
 from relay.store.messages import Attempt, Change, HoldRow, NewMessage, ReturnRow, Settlement, StoredMessage
@@ -30,6 +31,7 @@ from relay.store.settling import Begun, Dotted
 from relay.store.shares import D, Rule
 from relay.store.store_clock import StoreClock
 from relay.store.terms import Terms, terms_of
+from relay.store.topics import Topic
 from relay.store.writer import Writer
 
 T = TypeVar("T")
@@ -236,9 +238,14 @@ class Queue(QueueReader):
         """Return how far a mailbox is read; None where it never was."""
         return await self._database.read(lambda c: returns.position(c, mailbox))
 
-    async def put_position(self, mailbox: str, position: str) -> None:
-        """Keep how far a mailbox is read."""
-        await self._write(lambda c: returns.put_position(c, mailbox, position))
+    async def put_position(self, mailbox: str, position: str, under: Duty | None = None) -> None:
+        """Keep how far a mailbox is read. Raises DutyLost where that duty is another's by now."""
+
+        def job(connection: Connection) -> None:
+            require(connection, under)
+            returns.put_position(connection, mailbox, position)
+
+        await self._write(job)
 
     # Holds of accounts
 
@@ -246,14 +253,27 @@ class Queue(QueueReader):
         """Return the holds of all accounts."""
         return await self._database.read(holds.all_holds)
 
-    async def put_hold(self, row: HoldRow) -> None:
-        """Keep a hold, in place of one over the same."""
-        await self._write(lambda c: holds.put_hold(c, row))
+    async def put_hold(self, row: HoldRow, under: Duty | None = None) -> None:
+        """Keep a hold, in place of one over the same. Raises DutyLost where that duty is another's by now."""
+
+        def job(connection: Connection) -> None:
+            require(connection, under)
+            holds.put_hold(connection, row)
+            self._database.announce(connection, Topic.HOLDS)
+
+        await self._write(job)
         self.on_hold()
 
     async def drop_hold(self, server: str, username: str, address: str) -> bool:
         """Forget a hold; False where there was none."""
-        was_there = await self._write(lambda c: holds.drop_hold(c, server, username, address))
+
+        def job(connection: Connection) -> bool:
+            was_there = holds.drop_hold(connection, server, username, address)
+            if was_there:
+                self._database.announce(connection, Topic.HOLDS)
+            return was_there
+
+        was_there = await self._write(job)
         self.on_hold()
         return was_there
 

@@ -7,6 +7,7 @@ when it returns (synchronous=FULL; NORMAL would not sync a WAL commit).
 import contextlib
 import os
 import sqlite3
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -95,6 +96,12 @@ class SqliteFile:
 
     def keep_out_others(self, connection: Connection) -> None:
         """There is one writer at a time anyway."""
+
+    def call_others(self, connection: Connection) -> None:
+        """There is nobody to be called."""
+
+    async def be_called(self, heard: Callable[[], None]) -> None:
+        """Nobody calls."""
 
     def take_schema(self, connection: Connection) -> None:
         """There is one writer at a time anyway."""

@@ -12,14 +12,23 @@ from relay.delivery.shared_pacing import SharedPacing
 from relay.delivery.shares import Shares
 from relay.delivery.spending import Spending
 from relay.delivery.turn import Turns
+from relay.store.bulletin import Bulletin
 from relay.store.database import Database
+from relay.store.duties import DutyTable
 from relay.store.nodes import Doing, Node, NodeTable
 from relay.store.queue import Queue
 from relay.store.terms import terms_of
+from relay.store.topics import Topic
 from relay.workers.catching_up import CatchingUp, share_pauses, share_reach
 from relay.workers.census import Census
+from relay.workers.lead import Elected, Lead
 from relay.workers.presence import Presence
 from relay.workers.siblings import LOOK, Siblings
+
+
+def open_lead(siblings: Siblings, duties: DutyTable, *, is_shared: bool) -> Lead:
+    """Return the lead, as this process has it: of all machines one, of the workers of a machine only the first."""
+    return Elected(duties) if is_shared and siblings.is_first else Lead(is_ours=siblings.is_first)
 
 
 async def open_presence(siblings: Siblings, node: Node, database: Database, closing: Closing) -> Presence:
@@ -71,16 +80,24 @@ def join(
     accounts: Accounts,
     queue: Queue,
     closing: Closing,
+    bulletin: Bulletin,
     *,
     looks: Sequence[Callable[[], Awaitable[object]]],
 ) -> None:
-    """Follow what the other workers do, and let them know. `looks`: what else there is to be looked at."""
+    """Follow what the other workers do, and let them know. `looks`: what else there is to be looked at.
+
+    What other relays at the same database change, the first worker follows, and lets the others look.
+    """
 
     async def follow_holds() -> None:
         accounts.follow(await queue.holds())
 
     queue.on_hold = siblings.look
+    bulletin.on(Topic.HOLDS, follow_holds)
+    bulletin.tell(siblings.look)
     share_pauses(siblings, accounts)
     share_reach(siblings, accounts.reach)
+    if siblings.is_first:
+        closing.run(bulletin.run())
     for job in (CatchingUp(siblings, (follow_holds, *looks)).run, census.run):
         closing.run(job())

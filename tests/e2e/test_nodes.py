@@ -85,9 +85,8 @@ def kill(relay: Relay) -> None:
 
 
 def test_nodes_know_each_other_and_none_takes_the_name_of_another(start_node: StartNode) -> None:
-    one, two = start_node("one", workers=2), start_node("two")
+    one, two = start_node("one"), start_node("two")
     wait_until(lambda: states(one) == {"one": "serving", "two": "serving"}, "both nodes")
-    assert nodes_of(two)["one"]["workers"] == 2
     table = two.command("node", "list").out.splitlines()
     assert table[0].split() == ["NODE", "STATE", "VERSION", "SEEN", "SINCE", "WORKERS", "CLIENTS", "MESSAGES"]
     assert max(map(len, table)) <= 80
@@ -122,8 +121,9 @@ def test_what_a_killed_node_had_under_way_another_delivers_once(start_node: Star
 @pytest.mark.slow
 def test_a_restart_takes_back_its_own_at_once_and_nothing_of_others(start_node: StartNode, recorder: Recorder) -> None:
     """With the leases of every day: nobody else would for a minute."""
-    one, two = start_node("one", is_hasty=False), start_node("two", is_hasty=False)
+    one, two = start_node("one", is_hasty=False), start_node("two", is_hasty=False, workers=2)
     ledger = Ledger()
+    wait_until(lambda: {name: node["workers"] for name, node in nodes_of(one).items()} == {"one": 1, "two": 2}, "both")
     recorder.hold("DATA")
     assert ledger.submit(one, "first").startswith("250 ")
     recorder.wait_for("DATA")
@@ -199,7 +199,7 @@ def test_all_nodes_together_open_no_more_connections_than_one_may(start_node: St
         assert {one.removesuffix("@customer.example") for each in provider.taken for one in each.recipients} >= set(
             ledger.promised
         )
-        assert len(ledger.promised) > 60
+        assert len(ledger.promised) > 40
 
 
 def submit_some(ledger: Ledger, node: Relay) -> None:
