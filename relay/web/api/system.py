@@ -108,6 +108,7 @@ class Status(Told):
     listeners: list[str] = Field(description="Where it takes mail.", examples=[_LISTENERS])
     connections: int = Field(description="How many clients are connected.", examples=[3])
     workers: list[Worker] = Field(description="The processes that hand over mail: one, or as many as `workers` says.")
+    leads: bool = Field(description="Whether it does what one of all relays at a database does.", examples=[True])
     settings: SettingsState
     directory: DirectoryState
     web: WebState
