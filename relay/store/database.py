@@ -22,7 +22,7 @@ from sqlalchemy import Connection
 
 from relay import log
 from relay.store.backend import Backend, Moment, Use
-from relay.store.schema import is_current, upgrade
+from relay.store.schema import is_usable, upgrade
 from relay.store.sqlite import SqliteFile
 from relay.store.tables import HEAD
 from relay.store.topics import Topic, raise_number
@@ -189,7 +189,8 @@ class _Undone(Exception):
 
 async def open_database(place: Path | Backend) -> Database:
     """Open the store at `place`, a file of SQLite or another database: made if missing, brought to this version's
-    schema if older. Of an older file a copy is kept beside it (`relay.store.snapshot`).
+    schema if older. Of an older file a copy is kept beside it (`relay.store.snapshot`). A newer schema that can be used
+    by this version stays as it is.
 
     Raises StoreError: others could open it, it is damaged, locked, made by a newer relay, or cannot be opened.
     """
@@ -197,7 +198,7 @@ async def open_database(place: Path | Backend) -> Database:
     await asyncio.to_thread(backend.prepare)
     database = Database(backend)
     try:
-        if not await database.read(is_current):
+        if not await database.read(is_usable):
             await asyncio.to_thread(_upgrade, backend)
     except BaseException:
         await database.close()

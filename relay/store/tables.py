@@ -93,6 +93,14 @@ secrets = Table(
     Column("changed", Time, nullable=False),
 )
 
+# One row: of the schema `revision` the relays from the schema `floor` on can use it (`relay.store.schema`).
+schema_floor = Table(
+    "schema_floor",
+    metadata,
+    Column("revision", Text, primary_key=True),
+    Column("floor", Text, nullable=False),
+)
+
 # One row: the id of the master key under which all of `secrets` is sealed.
 vault = Table(
     "vault",
