@@ -52,8 +52,8 @@ class Unrivalled:
 class DutyTable:
     """The table `duties`, one transaction a method. Raises StoreError.
 
-    `owner` names this process among all, and `living` says of whom it knows whether they are alive. Each has a connection
-    of its own for them: who has much to write keeps its duties all the same.
+    `owner` names this process among all, and `living` says of whom it knows whether they are alive. Duties have a
+    connection of their own: who has much to write keeps its own all the same.
     """
 
     def __init__(
