@@ -1,7 +1,8 @@
 """The recipients that this process may still send to today, taken ahead from what all have: a purse for each account.
 
 What is taken counts as spent at once. What is left of it for some time is given back; what a process has when it dies
-counts for a day, so that the limit holds whatever happens.
+counts for a day, so that the limit holds whatever happens. While the store does not answer a process takes no more than
+its even part of what it last saw was left, and writes that down later.
 """
 
 import time
@@ -13,10 +14,12 @@ from math import inf
 from typing import NamedTuple, Protocol, TypeVar
 
 from relay.delivery.budget import PIECE, Budget, room, room_at
+from relay.delivery.others import Others
 from relay.delivery.shared_pace import SEEN_DAY_SECONDS, Row, buy, pieces_of
 from relay.delivery.spending import Kind
 from relay.directory.model import Account, Server
 from relay.store.budgets import Purpose, Taken, TakeRule
+from relay.store.errors import StoreError
 
 # After it, what is unused is given back, and what others have spent is looked up again.
 _REST_SECONDS = 10.0
@@ -64,6 +67,7 @@ class _Seen:
     budget: Budget = field(default_factory=Budget)
     at: float = 0.0
     asked_at: float = 0.0
+    part: int | None = None  # what is ours of it, without the store
 
 
 @dataclass(slots=True)
@@ -97,10 +101,15 @@ class Purses:
     """One for a process. `correct` is told what the store is to count otherwise."""
 
     def __init__(
-        self, shop: Shop, correct: Callable[[Correction, int], None], wall: Callable[[], float] = time.time
+        self,
+        shop: Shop,
+        correct: Callable[[Correction, int], None],
+        others: Others,
+        wall: Callable[[], float] = time.time,
     ) -> None:
         self._shop = shop
         self._correct = correct
+        self._others = others
         self._wall = wall
         self._purses: dict[Account, _Purse] = {}
         self._seen: dict[str, _Seen] = {}
@@ -180,8 +189,14 @@ class Purses:
     async def _take(self, server: Server, account: Account, purse: _Purse, lack: int) -> None:
         limit = server.recipients_per_day
         rule = partial(buy, per_day=limit, wanted=max(lack, limit // _PARTS), at_least=lack)
-        taken = await self._shop.take(self._purpose(server, account), rule)
         seen = self._known(server, account)
+        try:
+            taken = await self._shop.take(self._purpose(server, account), rule)
+        except StoreError:
+            if not self._take_alone(account, seen, purse, lack):
+                raise
+            return
+        seen.part = None
         seen.budget, seen.at = Budget(dict(taken.spent)), self._wall()
         piece = int(taken.since.timestamp())
         seen.budget.correct(piece, taken.count)
@@ -190,6 +205,24 @@ class Purses:
                 self._count(account, purse.piece, -purse.left)
                 self._count(account, piece, purse.left)
             purse.piece, purse.left, purse.used_at = piece, purse.left + taken.count, self._wall()
+
+    def _take_alone(self, account: Account, seen: _Seen, purse: _Purse, lack: int) -> bool:
+        """Take of our part of what was left when the store answered last; False where that is not enough."""
+        if not seen.at:
+            return False
+        if seen.part is None:
+            left = room([seen.budget], seen.server.recipients_per_day, self._wall())
+            seen.part = left // max(1, self._others.processes)
+        if seen.part < lack:
+            return False
+        seen.part -= lack
+        piece = self.piece
+        if purse.left and purse.piece != piece:
+            self._count(account, purse.piece, -purse.left)
+            self._count(account, piece, purse.left)
+        self._count(account, piece, lack)
+        purse.piece, purse.left, purse.used_at = piece, purse.left + lack, self._wall()
+        return True
 
     def _purpose(self, server: Server, account: Account) -> Purpose:
         after = datetime.fromtimestamp(self._wall(), UTC) - timedelta(seconds=SEEN_DAY_SECONDS)

@@ -3,6 +3,8 @@
 Who waits for the minute waits in the line of this process, which is fair between profiles. For those in line moments
 are taken from the store, a few at once, in one transaction that looks at what all processes have taken in the last
 minute. The day's recipients come out of a purse (`relay.delivery.purse`).
+
+While the store does not answer each process goes on at its even part of the pace, and writes that down later.
 """
 
 import asyncio
@@ -18,6 +20,7 @@ from typing import Protocol
 
 from relay import log
 from relay.delivery.line import Line
+from relay.delivery.others import OneMachine, Others
 from relay.delivery.pacing import is_limited, why
 from relay.delivery.purse import Correction, Promise, Purses, Shop
 from relay.delivery.shared_pace import SEEN_SECONDS, WINDOW, Begun, begin
@@ -36,6 +39,8 @@ _FORGET_SECONDS = 60.0
 # So long after somebody else was faster each lets the others go first, by at most so much.
 _CONTEST_SECONDS = 3.0
 _COURTESY_SECONDS = 0.05
+# So long after the store is back each goes on as without it: meanwhile all write down what they did.
+_BACK_SECONDS = 2.0
 # How old what is known of an account may be, where somebody asks.
 _ASKED_SECONDS = 2.0
 
@@ -67,6 +72,7 @@ class _Lane:
     seen_at: float = 0.0
     asked_at: float = 0.0
     contested_at: float = 0.0  # when somebody else was faster
+    alone_at: float = 0.0  # when the next may begin by our own part; 0 while the store answers
     task: asyncio.Task[None] | None = None
     wake: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -74,13 +80,16 @@ class _Lane:
 class SharedPacing:
     """One for a process. `run` goes on for ever, `aclose` gives back what was not used. `wall`: seconds since 1970."""
 
-    def __init__(self, keeper: Keeper, *, wall: Callable[[], float] = time.time) -> None:
+    def __init__(self, keeper: Keeper, others: Others | None = None, *, wall: Callable[[], float] = time.time) -> None:
         self._keeper = keeper
+        self._others = others or OneMachine()
         self._wall = wall
         self._lanes: dict[str, _Lane] = {}
         self._waiting: set[_Moment] = set()  # may begin, and have not
         self._corrections: Counter[Correction] = Counter()
-        self._purses = Purses(keeper, self._correct, wall)
+        self._purses = Purses(keeper, self._correct, self._others, wall)
+        self._is_away = False  # the store, as a lane found out
+        self._back_at = 0.0
         self._is_closed = False
         self._forget_at = 0.0
         self._is_well = True
@@ -159,6 +168,9 @@ class SharedPacing:
                 self._move(moment, now)
         self._purses.tidy()
         await self._write()
+        if self._is_away:
+            await self._rows(next(iter(self._lanes.values())))
+            self._is_away, self._back_at = False, self._wall() + _BACK_SECONDS
         await self._purses.refresh()
         for lane in tuple(self._lanes.values()):
             is_old = self._wall() - lane.seen_at >= _ASKED_SECONDS
@@ -221,12 +233,16 @@ class SharedPacing:
 
     async def _take_some(self, lane: _Lane) -> float:
         """Give those in line their turn who may begin now; return how long to wait after a failure."""
+        if self._is_away or self._wall() < self._back_at:
+            return self._let_go_alone(lane)
+        lane.alone_at = 0.0
         rule = partial(begin, per_minute=self._limit(lane), wanted=len(lane.line))
         try:
             begun = await self._keeper.take(self._purpose(lane), rule)
         except StoreError as error:
             log.broken(str(error))
-            return _TROUBLE_SECONDS
+            self._is_away = True
+            return self._let_go_alone(lane)
         except Exception:  # whatever it is, they must not wait for ever
             log.broken("the pace of an account met a fault of ours", account=str(lane.account), exc_info=True)
             return _TROUBLE_SECONDS
@@ -240,6 +256,19 @@ class SharedPacing:
             self._waiting.add(moment)
             self._give(lane, moment)
         return 0.0
+
+    def _let_go_alone(self, lane: _Lane) -> float:
+        """Let one go where it is time by our part of the pace; return how long to wait for the next."""
+        now, each = self._wall(), WINDOW * max(1, self._others.processes) / self._limit(lane)
+        if not lane.alone_at:
+            lane.alone_at = max(now, lane.next) + each
+        elif now >= lane.alone_at:
+            lane.alone_at = now + each
+            moment = _Moment(lane.account, self._now())
+            self._correct(Correction(lane.account, Kind.MESSAGE, moment.since), 1)
+            self._waiting.add(moment)
+            self._give(lane, moment)
+        return min(_TROUBLE_SECONDS, lane.alone_at - now)
 
     def _see(self, lane: _Lane, begun: Begun) -> None:
         lane.next, lane.seen_at = begun.next, self._wall()

@@ -2,14 +2,16 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from relay.delivery.others import OneMachine
 from relay.delivery.shared_pacing import SharedPacing
 from relay.delivery.turn import Turn
 from relay.directory.model import Account, Server
@@ -234,7 +236,7 @@ async def test_a_store_that_does_not_answer_stops_nobody_for_ever(
 ) -> None:
     monkeypatch.setattr("relay.delivery.shared_pacing._TROUBLE_SECONDS", 0.01)
     one, real = house.pacings[0], Queue.take
-    refusals = [StoreError("no"), ValueError("no")]
+    refusals: list[Exception] = [ValueError("no")]
 
     async def take(self: Queue, *given: object) -> object:
         if refusals:
@@ -247,6 +249,51 @@ async def test_a_store_that_does_not_answer_stops_nobody_for_ever(
     refusals.append(StoreError("no"))
     with pytest.raises(StoreError):
         await one.turn(DAY, JANE, None)
+
+
+async def test_without_a_store_each_goes_on_at_its_part_and_writes_that_down_later(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three processes, and of 30 a minute and 10 a day each has 10 and 3 (of the nine that were left)."""
+    monkeypatch.setattr("relay.delivery.shared_pacing._TROUBLE_SECONDS", 0.01)
+    one, other = SharedPacing(house.queues[0], OneMachine(3), wall=house.clock), house.pacings[1]
+    assert await sent(one, SERVER)
+    house.clock.now += 20
+    await one.tidy()
+    is_down = True
+
+    def failing(real: Callable[..., Any]) -> Callable[..., Any]:
+        async def call(self: Queue, *given: object) -> object:
+            if is_down:
+                raise StoreError("no")
+            return await real(self, *given)
+
+        return call
+
+    for name in ("take", "spend", "spent_for"):
+        monkeypatch.setattr(Queue, name, failing(getattr(Queue, name)))
+    for seconds in (0.0, 6.3, 6.3):
+        waiting = asyncio.create_task(one.turn(SERVER, JANE, None))
+        await asyncio.sleep(0.05)
+        assert not waiting.done(), "it is not its time yet"
+        house.clock.now += seconds or 6.3
+        async with asyncio.timeout(5):
+            got = await waiting
+        assert got is not None
+        assert got.charge(1) == 1
+        got.begin()
+        got.end(1)
+        with pytest.raises(StoreError):
+            await one.tidy()
+    with pytest.raises(StoreError):  # its part of the day is used up
+        await one.turn(SERVER, JANE, None)
+    is_down = False
+    await one.tidy()
+    assert await house.counted() == {"message": 4, "recipient": 4}
+    house.clock.now += 2.1
+    assert await sent(one, SERVER)
+    assert other.room(SERVER, JANE) == 10
+    await one.aclose()
 
 
 async def test_all_processes_have_their_part_of_the_pace(tmp_path: Path) -> None:
