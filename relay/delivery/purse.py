@@ -1,8 +1,8 @@
 """The recipients that this process may still send to today, taken ahead from what all have: a purse for each account.
 
 What is taken counts as spent at once. What is left of it for some time is given back; what a process has when it dies
-counts for a day, so that the limit holds whatever happens. While the store does not answer a process takes no more than
-its even part of what it last saw was left, and writes that down later.
+counts for a day, so that the limit holds whatever happens. While the store is away a process goes on with what is in
+its purse: so one that is in use is kept filled, as long as the day has much left.
 """
 
 import time
@@ -14,17 +14,19 @@ from math import inf
 from typing import NamedTuple, Protocol, TypeVar
 
 from relay.delivery.budget import PIECE, Budget, room, room_at
-from relay.delivery.others import Others
 from relay.delivery.shared_pace import SEEN_DAY_SECONDS, Row, buy, pieces_of
 from relay.delivery.spending import Kind
 from relay.directory.model import Account, Server
 from relay.store.budgets import Purpose, Taken, TakeRule
-from relay.store.errors import StoreError
 
 # After it, what is unused is given back, and what others have spent is looked up again.
 _REST_SECONDS = 10.0
 # So much of a day's limit is taken at once.
 _PARTS = 100
+# With less than a tenth of the day left, somebody may soon lack what another has in its purse; with more a purse is
+# kept for so long after it was used.
+_SCARCE_PARTS = 10
+_KEPT_SECONDS = 600.0
 
 
 T = TypeVar("T", bound=Taken)
@@ -52,6 +54,7 @@ class Correction(NamedTuple):
 class _Purse:
     """What is left of what was taken in a piece of the day; `promised` of it are somebody's already."""
 
+    server: Server
     left: int = 0
     piece: int = 0
     promised: int = 0
@@ -67,7 +70,6 @@ class _Seen:
     budget: Budget = field(default_factory=Budget)
     at: float = 0.0
     asked_at: float = 0.0
-    part: int | None = None  # what is ours of it, without the store
 
 
 @dataclass(slots=True)
@@ -101,15 +103,10 @@ class Purses:
     """One for a process. `correct` is told what the store is to count otherwise."""
 
     def __init__(
-        self,
-        shop: Shop,
-        correct: Callable[[Correction, int], None],
-        others: Others,
-        wall: Callable[[], float] = time.time,
+        self, shop: Shop, correct: Callable[[Correction, int], None], wall: Callable[[], float] = time.time
     ) -> None:
         self._shop = shop
         self._correct = correct
-        self._others = others
         self._wall = wall
         self._purses: dict[Account, _Purse] = {}
         self._seen: dict[str, _Seen] = {}
@@ -121,7 +118,8 @@ class Purses:
 
     async def promise(self, server: Server, account: Account, recipients: int) -> Promise | None:
         """Have so many recipients in the purse; None where there are not as many today. Raises StoreError."""
-        purse = self._purses.setdefault(account, _Purse())
+        purse = self._purses.setdefault(account, _Purse(server))
+        purse.server = server
         lack = recipients - (purse.left - purse.promised)
         if lack > 0:
             await self._take(server, account, purse, lack)
@@ -129,6 +127,10 @@ class Purses:
             return None
         purse.promised += recipients
         return Promise(self, account, recipients)
+
+    def has(self, account: Account, recipients: int) -> bool:
+        """Whether so many are in the purse, and promised to nobody."""
+        return self._left(account) >= recipients
 
     def room(self, server: Server, account: Account) -> float:
         """Return how many recipients there are today, as far as is known here; infinity where nobody counts."""
@@ -172,9 +174,23 @@ class Purses:
         """Give back what was unused for some time; `at_once` all that is promised to nobody."""
         for account, purse in self._purses.items():
             unused = purse.left - purse.promised
-            if unused > 0 and (at_once or self._wall() - purse.used_at >= _REST_SECONDS):
+            kept = _REST_SECONDS if self._is_scarce(purse.server, account) else _KEPT_SECONDS
+            if unused > 0 and (at_once or self._wall() - purse.used_at >= kept):
                 purse.left -= unused
                 self._count(account, purse.piece, -unused)
+
+    async def fill(self) -> None:
+        """Fill the purses that are half empty and were used just now, where the day has much left.
+
+        Raises StoreError.
+        """
+        for account, purse in tuple(self._purses.items()):
+            if self._wall() - purse.used_at >= _REST_SECONDS or self._is_scarce(purse.server, account):
+                continue
+            most = purse.server.recipients_per_day // _PARTS
+            lack = most - (purse.left - purse.promised)
+            if lack > most // 2:
+                await self._take(purse.server, account, purse, lack)
 
     async def refresh(self) -> None:
         """Look again at what others have spent, where that is asked and nothing was left. Raises StoreError."""
@@ -189,14 +205,8 @@ class Purses:
     async def _take(self, server: Server, account: Account, purse: _Purse, lack: int) -> None:
         limit = server.recipients_per_day
         rule = partial(buy, per_day=limit, wanted=max(lack, limit // _PARTS), at_least=lack)
+        taken = await self._shop.take(self._purpose(server, account), rule)
         seen = self._known(server, account)
-        try:
-            taken = await self._shop.take(self._purpose(server, account), rule)
-        except StoreError:
-            if not self._take_alone(account, seen, purse, lack):
-                raise
-            return
-        seen.part = None
         seen.budget, seen.at = Budget(dict(taken.spent)), self._wall()
         piece = int(taken.since.timestamp())
         seen.budget.correct(piece, taken.count)
@@ -205,24 +215,6 @@ class Purses:
                 self._count(account, purse.piece, -purse.left)
                 self._count(account, piece, purse.left)
             purse.piece, purse.left, purse.used_at = piece, purse.left + taken.count, self._wall()
-
-    def _take_alone(self, account: Account, seen: _Seen, purse: _Purse, lack: int) -> bool:
-        """Take of our part of what was left when the store answered last; False where that is not enough."""
-        if not seen.at:
-            return False
-        if seen.part is None:
-            left = room([seen.budget], seen.server.recipients_per_day, self._wall())
-            seen.part = left // max(1, self._others.processes)
-        if seen.part < lack:
-            return False
-        seen.part -= lack
-        piece = self.piece
-        if purse.left and purse.piece != piece:
-            self._count(account, purse.piece, -purse.left)
-            self._count(account, piece, purse.left)
-        self._count(account, piece, lack)
-        purse.piece, purse.left, purse.used_at = piece, purse.left + lack, self._wall()
-        return True
 
     def _purpose(self, server: Server, account: Account) -> Purpose:
         after = datetime.fromtimestamp(self._wall(), UTC) - timedelta(seconds=SEEN_DAY_SECONDS)
@@ -240,6 +232,11 @@ class Purses:
         seen = self._known(server, account)
         seen.asked_at = self._wall()
         return seen
+
+    def _is_scarce(self, server: Server, account: Account) -> bool:
+        """Whether there is little left of the day of an account, as far as is known here."""
+        limit = server.recipients_per_day
+        return room([self._known(server, account).budget], limit, self._wall()) * _SCARCE_PARTS < limit
 
     def _left(self, account: Account) -> int:
         purse = self._purses.get(account)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from relay import log
 from relay.endpoint import UnixAddress
@@ -23,10 +24,12 @@ from relay.listener.rounds import Rounds
 from relay.listener.session import Session
 from relay.listener.sockets import ANYBODY, ListenError, listen, serve
 from relay.listener.telling import DoorTelling
-from relay.listener.tls import LiveCertificate
 from relay.listener.tolerance import Tolerance
 from relay.mail.body import InMemory, NewBody
 from relay.settings import Limits, Listener
+
+if TYPE_CHECKING:
+    from relay.listener.tls import LiveCertificate
 
 __all__ = ["ListenError", "Listeners"]
 
@@ -43,7 +46,7 @@ class Listeners:
         logins: Logins,
         tolerance: Tolerance | None = None,
         telling: DoorTelling | None = None,
-        certificate: LiveCertificate | None = None,
+        certificate: "LiveCertificate | None" = None,
         new_body: NewBody = InMemory,
         together: Together | None = None,
     ) -> None:
@@ -69,7 +72,7 @@ class Listeners:
         self._socket_files: list[tuple[Path, int]] = []
         self._certificate = certificate
 
-    def adopt(self, listeners: Sequence[Listener], limits: Limits, certificate: LiveCertificate | None) -> None:
+    def adopt(self, listeners: Sequence[Listener], limits: Limits, certificate: "LiveCertificate | None") -> None:
         """Receive whoever comes from now on by these rules. Sessions that are open end as they began.
 
         The listeners are the same as before, in the same order: no address is opened or closed.
@@ -115,14 +118,26 @@ class Listeners:
         return tuple(doorway.name for doorway in self._doorways if doorway.is_stuck())
 
     def rest(self, *, is_wanted: bool) -> None:
-        """Turn away whoever comes for as long as that is wanted (421), and let those who are here end their message."""
-        self._crowd.rest(is_wanted=is_wanted)
+        """Turn away whoever comes for as long as that is wanted (421), and let those who are here end their message.
+
+        Where proxies send us clients, their checks are turned away first: nobody has to come again who they can send
+        to another.
+        """
+        if is_wanted == self._crowd.is_leaving:
+            return
+        if not is_wanted:
+            self._crowd.wake()
+        else:
+            is_behind = any(listener.proxy_protocol for listener in self._listeners)
+            self._crowd.rest(self._house.tolerance.notice if is_behind else 0.0)
 
     async def stop(self, patience: float) -> None:
         """Let nobody in, end silent sessions, and give those with a message `patience` seconds to end it.
 
         A message that is still being handed over after that goes on without its client.
         """
+        for doorway in self._doorways:
+            await doorway.close_behind_the_last()
         self._close_sockets()
         await self._crowd.stop(patience)
 

@@ -2,16 +2,14 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from relay.delivery.others import OneMachine
 from relay.delivery.shared_pacing import SharedPacing
 from relay.delivery.turn import Turn
 from relay.directory.model import Account, Server
@@ -157,6 +155,7 @@ async def test_what_begins_late_counts_from_then(house: House) -> None:
     late.end()
     await one.tidy()
     house.clock.now += 61.9
+    await one.tidy()  # it is alive, so that nothing is kept back for it
     two.disband()
     assert await turn(two, server) is None
     house.clock.now += 0.2
@@ -200,10 +199,36 @@ async def test_what_is_taken_ahead_and_not_used_is_given_back(house: House) -> N
     got.end(3)
     house.clock.now += 11
     await one.tidy()
+    assert await house.counted() == {"recipient": 20}  # for when the store is away
+    house.clock.now += 600
+    await one.tidy()
     assert await house.counted() == {"recipient": 13}
     assert await sent(two, server)
     await two.aclose()
     assert await house.counted() == {"recipient": 14}
+
+
+async def test_what_others_may_lack_is_given_back_soon(house: House) -> None:
+    one, two, _ = house.pacings
+    server = replace(DAY, recipients_per_day=200)
+    assert await sent(one, server, recipients=180)
+    assert await sent(one, server)
+    assert await house.counted() == {"recipient": 182}
+    house.clock.now += 11
+    await one.tidy()
+    assert await house.counted() == {"recipient": 181}
+    assert await sent(two, server, recipients=19)
+
+
+async def test_a_purse_that_is_in_use_is_kept_filled(house: House) -> None:
+    one, _, _ = house.pacings
+    server = replace(DAY, recipients_per_day=1000)
+    assert await sent(one, server, recipients=9)
+    assert await house.counted() == {"recipient": 10}
+    await one.tidy()
+    assert await house.counted() == {"recipient": 20}
+    await one.tidy()
+    assert await house.counted() == {"recipient": 20}
 
 
 async def test_recipients_that_are_promised_are_nobody_elses(house: House) -> None:
@@ -235,65 +260,24 @@ async def test_a_store_that_does_not_answer_stops_nobody_for_ever(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("relay.delivery.shared_pacing._TROUBLE_SECONDS", 0.01)
-    one, real = house.pacings[0], Queue.take
-    refusals: list[Exception] = [ValueError("no")]
+    one = house.pacings[0]
+    refusals = [StoreError("no"), ValueError("no")]
 
-    async def take(self: Queue, *given: object) -> object:
-        if refusals:
-            raise refusals.pop()
-        return await real(self, *given)  # type: ignore[arg-type]
+    def refusing(real: Callable[..., Awaitable[object]]) -> Callable[..., Awaitable[object]]:
+        async def take(self: Queue, *given: object) -> object:
+            if refusals:
+                raise refusals.pop()
+            return await real(self, *given)
 
-    monkeypatch.setattr(Queue, "take", take)
+        return take
+
+    monkeypatch.setattr(Queue, "take", refusing(Queue.take))
+    monkeypatch.setattr(Queue, "begin", refusing(Queue.begin))
     async with asyncio.timeout(5):
         assert await one.turn(MINUTE, JANE, None) is not None
     refusals.append(StoreError("no"))
     with pytest.raises(StoreError):
         await one.turn(DAY, JANE, None)
-
-
-async def test_without_a_store_each_goes_on_at_its_part_and_writes_that_down_later(
-    house: House, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Three processes, and of 30 a minute and 10 a day each has 10 and 3 (of the nine that were left)."""
-    monkeypatch.setattr("relay.delivery.shared_pacing._TROUBLE_SECONDS", 0.01)
-    one, other = SharedPacing(house.queues[0], OneMachine(3), wall=house.clock), house.pacings[1]
-    assert await sent(one, SERVER)
-    house.clock.now += 20
-    await one.tidy()
-    is_down = True
-
-    def failing(real: Callable[..., Any]) -> Callable[..., Any]:
-        async def call(self: Queue, *given: object) -> object:
-            if is_down:
-                raise StoreError("no")
-            return await real(self, *given)
-
-        return call
-
-    for name in ("take", "spend", "spent_for"):
-        monkeypatch.setattr(Queue, name, failing(getattr(Queue, name)))
-    for seconds in (0.0, 6.3, 6.3):
-        waiting = asyncio.create_task(one.turn(SERVER, JANE, None))
-        await asyncio.sleep(0.05)
-        assert not waiting.done(), "it is not its time yet"
-        house.clock.now += seconds or 6.3
-        async with asyncio.timeout(5):
-            got = await waiting
-        assert got is not None
-        assert got.charge(1) == 1
-        got.begin()
-        got.end(1)
-        with pytest.raises(StoreError):
-            await one.tidy()
-    with pytest.raises(StoreError):  # its part of the day is used up
-        await one.turn(SERVER, JANE, None)
-    is_down = False
-    await one.tidy()
-    assert await house.counted() == {"message": 4, "recipient": 4}
-    house.clock.now += 2.1
-    assert await sent(one, SERVER)
-    assert other.room(SERVER, JANE) == 10
-    await one.aclose()
 
 
 async def test_all_processes_have_their_part_of_the_pace(tmp_path: Path) -> None:
