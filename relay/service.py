@@ -38,7 +38,8 @@ from relay.delivery.schedule import Schedule
 from relay.delivery.shares import Shares
 from relay.delivery.telling import Telling
 from relay.delivery.turn import Turns
-from relay.directory.file import DirectoryFile, Snapshot
+from relay.directory.file import DirectoryFile
+from relay.directory.in_file import ReadFile
 from relay.directory.live import LiveDirectory
 from relay.directory.model import Directory
 from relay.endpoint import TcpAddress, parse_endpoint
@@ -68,6 +69,7 @@ from relay.store.audit import AuditTable
 from relay.store.bulletin import Bulletin
 from relay.store.claims import Living
 from relay.store.database import Database
+from relay.store.directory import kept_by
 from relay.store.errors import StoreError
 from relay.store.opening import open_store
 from relay.store.outdated import forget_outdated
@@ -108,7 +110,7 @@ class Service:
         *,
         stop_seconds: float = 30.0,
         systemd: Systemd | None = None,
-        read_directory: Callable[[DirectoryFile], Snapshot] = DirectoryFile.read,
+        read_directory: ReadFile = DirectoryFile.read,
         siblings: Siblings | None = None,
     ) -> None:
         self.siblings = siblings or Siblings()
@@ -293,11 +295,12 @@ class Service:
         await database.check()
         vault, secrets = await self._open_secrets(database)
         self.directory = await LiveDirectory.open(
-            settings, self._reloading.file, self._directory_changed, self._read_directory
+            settings, self._reloading.file, self._directory_changed, kept_by(settings, database, self._read_directory)
         )
         if siblings.is_first:
             _warn(self.directory)
-        closing.run(self.directory.watch())
+        if not (settings.is_directory_stored and database.is_shared):  # the bulletin tells of that one
+            closing.run(self.directory.watch())
         queue = Queue(database, siblings.owner, new_body=self._body_out, living=Living(*siblings.living))
         closing.push_async_callback(queue.aclose)
         shares = await open_shares(siblings, queue, closing)
@@ -335,6 +338,8 @@ class Service:
         """Follow what the other workers change, and the other relays at the same database."""
         bulletin = Bulletin(database)
         bulletin.on(Topic.SECRETS, vault.follow)
+        if self.settings.is_directory_stored:
+            bulletin.on(Topic.DIRECTORY, self.directory.follow)
         bulletin.tell(self.dispatcher.wake)
         looks = (self.directory.refresh, vault.follow, self._look)
         join(self.siblings, self._census, accounts, queue, self._closing, bulletin, looks=looks)

@@ -24,6 +24,7 @@ from relay.secrets.key_source import key_source
 from relay.secrets.vault import Vault
 from relay.settings import Settings
 from relay.store.audit import AuditTable
+from relay.store.directory import kept_by
 from relay.store.opening import open_store
 from relay.store.queue import Queue
 from relay.store.secrets import SecretTable
@@ -57,10 +58,13 @@ async def open_operations(settings: Settings, settings_file: str) -> AsyncIterat
     """Give the operations on the files of these settings, and close them at the end. Raises Refused."""
     with refusals():
         make_private_folder(settings.state_dir)
-        directory = await LiveDirectory.open(settings, settings_file)
         async with AsyncExitStack() as closing:
+            if not settings.is_directory_stored:
+                directory = await LiveDirectory.open(settings, settings_file)  # a bad one makes no store
             database = await open_store(settings, os.environ)
             closing.push_async_callback(database.close)
+            if settings.is_directory_stored:
+                directory = await LiveDirectory.open(settings, settings_file, keep=kept_by(settings, database))
             source = key_source(settings.secrets.master_key, settings.state_dir, os.environ)
             vault = await Vault.open(SecretTable(database), source)
             secrets = SecretKeeper(vault, os.environ, settings.state_dir)

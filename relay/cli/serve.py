@@ -26,7 +26,8 @@ def serve(context: Context) -> None:
     from relay.directory.apart import Apart
 
     with Apart() as apart:
-        apart.begin(settings.directory_path)
+        if not settings.is_directory_stored:
+            apart.begin(settings.directory_path)
         with loading():
             from relay.process import run
 

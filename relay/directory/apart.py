@@ -22,7 +22,8 @@ from typing import IO, TYPE_CHECKING, Any, Self
 from relay.faults import Fault, Faults
 
 if TYPE_CHECKING:
-    from relay.directory.file import DirectoryFile, Snapshot
+    from relay.directory.file import DirectoryFile
+    from relay.directory.keeper import Snapshot
     from relay.directory.model import Agent, Channel, Profile
 
 LARGE = 100_000

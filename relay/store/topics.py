@@ -16,6 +16,7 @@ class Topic(StrEnum):
 
     HOLDS = "holds"
     SECRETS = "secrets"
+    DIRECTORY = "directory"
 
 
 def raise_number(connection: Connection, topic: Topic) -> int:
