@@ -69,7 +69,7 @@ from relay.store.audit import AuditTable
 from relay.store.bulletin import Bulletin
 from relay.store.claims import Living
 from relay.store.database import Database
-from relay.store.directory import kept_by
+from relay.store.directory import DirectoryTable, kept_by
 from relay.store.errors import StoreError
 from relay.store.opening import open_store
 from relay.store.outdated import forget_outdated
@@ -462,6 +462,7 @@ class Service:
         return Parts(
             settings=self.settings,
             directory=self.directory,
+            entries=DirectoryTable(database),
             vault=vault,
             secrets=secrets,
             queue=queue,
