@@ -148,7 +148,7 @@ class LiveDirectory:
             await self._reload()
 
     async def _reload(self) -> None:
-        self._seen = await self._keeper.state()  # before the reading: a change in between is seen next time
+        state = await self._keeper.state()  # before the reading: a change in between is seen next time
         try:
             snapshot = await self._keeper.read()
             if self._was_there and snapshot.state == self._keeper.nothing:
@@ -158,6 +158,7 @@ class LiveDirectory:
             if self._keeper.is_edited_by_hand:
                 self.on_edit(before, snapshot.directory, by_hand=True)
         except Faults as error:
+            self._seen = state
             self.faults = error.faults
             self._on_change(self)
 

@@ -36,6 +36,7 @@ class Memory:
         self.number = 0
         self.given = 0
         self.is_away = False
+        self.goes_away = False  # between two looks
         self.before_write: Callable[[], None] = lambda: None
 
     async def state(self) -> str:
@@ -45,6 +46,8 @@ class Memory:
 
     async def changed(self, since: str) -> Rows:
         state = await self.state()
+        if self.goes_away:
+            raise Away
         found = [Row(*key, text) for key, (number, text) in self.rows.items() if number > int(since or 0)]
         self.given += len(found)
         return Rows(state, found, is_whole=not since)
@@ -176,6 +179,16 @@ async def test_where_it_is_away_the_one_in_effect_stays(memory: Memory) -> None:
     memory.is_away = False
     memory.put(jane("other"))
     await live.follow()
+    assert live.routing().directory.agents["jane"].group == "other"
+
+
+async def test_where_it_goes_away_in_the_middle_it_is_read_later(memory: Memory) -> None:
+    live = await live_on(memory)
+    memory.put(jane("other"))
+    memory.goes_away = True
+    await live.refresh()
+    memory.goes_away = False
+    await live.refresh()
     assert live.routing().directory.agents["jane"].group == "other"
 
 
