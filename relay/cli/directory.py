@@ -14,9 +14,7 @@ from relay.cli.session import Session
 from relay.control.refused import Refused
 from relay.terminal import Progress
 
-app = noun(
-    "Who may send and how, between a file and the database.", "relay directory import /var/lib/relay/directory.toml"
-)
+app = noun("The directory between a file and the database.", "relay directory import /var/lib/relay/directory.toml")
 
 _MOST_SHOWN = 20
 _SIGNS = {"adds": "+", "changes": "~", "removes": "-"}
