@@ -115,8 +115,19 @@ class Metrics:
             ("server",),
             registry=registry,
         )
+        self._history_lost = Counter(
+            "relay_history_lost",
+            "Messages that are over and not in the history: the store was away for too long",
+            registry=registry,
+        )
         self._holds = Counter(
             "relay_holds", "Holds that were put on an account or one of its addresses", ("meaning",), registry=registry
+        )
+        self._overtaken = Counter(
+            "relay_overtaken",
+            "Messages that another took over while they were under way here; sent: the server may have them from both",
+            ("sent",),
+            registry=registry,
         )
         self._connections = Counter("relay_connections_opened", "Clients that connected", registry=registry)
         self._logins_refused = Counter("relay_logins_refused", "Logins at Relay that were refused", registry=registry)
@@ -170,9 +181,17 @@ class Metrics:
         """A message could not leave while its client waited, because its account had used up a limit of ours."""
         self._paced.labels(server).inc()
 
+    def history_lost(self, count: int) -> None:
+        """So many messages are over, and the history will lack them."""
+        self._history_lost.inc(count)
+
     def held(self, meaning: str) -> None:
         """An account, or one of its addresses, is held from now on."""
         self._holds.labels(meaning).inc()
+
+    def overtaken(self, *, is_sent: bool) -> None:
+        """Another node took over a message that was under way here; `is_sent`: a server may have it from us."""
+        self._overtaken.labels("yes" if is_sent else "no").inc()
 
     def connected(self) -> None:
         """A client connected."""

@@ -28,6 +28,7 @@ from relay.delivery.dispatcher import Dispatcher
 from relay.delivery.history import History
 from relay.delivery.housekeeping import Housekeeping
 from relay.delivery.journey import Journey
+from relay.delivery.leases import Leases
 from relay.delivery.office import Office
 from relay.delivery.postman import Postman
 from relay.delivery.reporter import Reporter
@@ -63,9 +64,9 @@ from relay.short_turns import in_short_turns
 from relay.standing import Standing
 from relay.store.audit import AuditTable
 from relay.store.bulletin import Bulletin
-from relay.store.claims import Living
 from relay.store.database import Database
 from relay.store.directory import DirectoryTable, kept_by
+from relay.store.duties import DutyTable
 from relay.store.errors import StoreError
 from relay.store.opening import open_store
 from relay.store.outdated import forget_outdated
@@ -79,8 +80,11 @@ from relay.upstream.transfer import Timeouts
 from relay.upstream.upstream import Upstream
 from relay.workers.catching_up import shared_failures
 from relay.workers.census import Census
-from relay.workers.joining import join, open_pacing, open_shares
-from relay.workers.renewal import ByTheFirst, renew_for_all
+from relay.workers.identity import living_of, own_node, owner_of
+from relay.workers.joining import join, open_lead, open_pacing, open_presence, open_shares
+from relay.workers.lead import Lead
+from relay.workers.presence import Presence
+from relay.workers.renewal import ByLease, ByTheFirst, renew_for_all
 from relay.workers.siblings import Siblings
 
 if TYPE_CHECKING:
@@ -134,10 +138,12 @@ class Service:
         self._making = threading.Lock()
         self._made: Operations | None = None
         self._standing: Standing
+        self._presence: Presence
         self._parts: Parts
         self.dispatcher: Dispatcher
         self.returned_mail: ReturnedMail
         self.tokens: Tokens
+        self.lead: Lead
 
     @property
     def settings(self) -> Settings:
@@ -161,9 +167,11 @@ class Service:
     async def stop(self) -> None:
         """Take no more mail, end or store what is under way, and close everything; all of it within `stop_seconds`."""
         self._is_serving = False
+        await self._presence.stopping()
         work = max(self._stop_seconds - _LAST_SECONDS, self._stop_seconds / 2)
         self._stop_at = asyncio.get_running_loop().time() + work
         await self._systemd.stopping("ending what is under way")
+        await self.lead.resign()
         await self._closing.aclose()
         log.stopped()
 
@@ -213,6 +221,15 @@ class Service:
     async def _look(self) -> None:
         self.dispatcher.wake()
 
+    def _rest(self) -> None:
+        """Take no clients and no mail from the queue while this node is drained."""
+        is_wanted = self._presence.is_draining
+        self.listeners.rest(is_wanted=is_wanted)
+        self.dispatcher.rest(is_wanted=is_wanted)
+        self.lead.rest(is_wanted=is_wanted)
+        if self._is_serving:
+            self._later(self._systemd.status(self._standing.summary()))
+
     def _queue_changed(self) -> None:
         self.dispatcher.wake()
         self.siblings.look()
@@ -230,14 +247,23 @@ class Service:
         self.dispatcher.directory_changed()
         self._later(self._follow_accounts())
 
+    async def _lead_changed(self) -> None:
+        """Begin what one of all relays does, or end it."""
+        self.dispatcher.lead_changed()
+        await self._follow_accounts()
+        if self._is_serving:
+            await self._systemd.status(self._standing.summary())
+
     async def _follow_accounts(self) -> None:
         """Watch the mailboxes and tokens of the directory in effect: very many agents are looked at in a thread."""
-        if not self.siblings.is_first:
-            return
         async with self._following:  # the last change is followed last
+            if not self.lead.is_ours:
+                await self.returned_mail.rest()
+                self.tokens.watch(())
+                return
             await self.returned_mail.follow()
             refs = await in_short_turns(_token_refs, self.directory.routing().directory)
-            if self._is_serving:
+            if self._is_serving and self.lead.is_ours:
                 self.tokens.watch(refs)
 
     def _later(self, job: Coroutine[Any, Any, None]) -> None:
@@ -290,9 +316,7 @@ class Service:
         closing.callback(passed.close)
 
         siblings = self.siblings
-        database = await open_store(settings, os.environ, has_siblings=siblings.are_there)
-        closing.push_async_callback(database.close)
-        await database.check()
+        database = await self._open_store()
         vault, secrets = await self._open_secrets(database)
         self.directory = await LiveDirectory.open(
             settings, self._reloading.file, self._directory_changed, kept_by(settings, database, self._read_directory)
@@ -301,19 +325,15 @@ class Service:
             _warn(self.directory)
         if not (settings.is_directory_stored and database.is_shared):  # the bulletin tells of that one
             closing.run(self.directory.watch())
-        queue = Queue(database, siblings.owner, new_body=self._body_out, living=Living(*siblings.living))
-        closing.push_async_callback(queue.aclose)
-        shares = await open_shares(siblings, queue, closing)
+        queue = self._open_queue(database)
+        shares = await open_shares(siblings, self._presence, queue, closing)
         upstream = Upstream(settings.effective_hostname, _timeouts(settings), shares.allowance if shares else unshared)
         self._reloading.subscribe(lambda now: upstream.adopt(_timeouts(now)))
         closing.push_async_callback(_say_goodbye, upstream)
 
         postman, desk = await self._open_delivery(database, queue, secrets, upstream, shares)
-        self.returned_mail = ReturnedMail(queue, secrets, lambda: self.directory.routing().directory)
+        self.returned_mail = ReturnedMail(queue, secrets, lambda: self.directory.routing().directory, self.lead)
         closing.push_async_callback(self.returned_mail.aclose)
-        if siblings.is_first:
-            self.returned_mail.refresh()
-            self.tokens.watch(token_refs(self.directory.routing().directory))
         self._logins = Logins(vault, self.directory.routing)
         closing.callback(self._logins.close)
         self.listeners = self._make_listeners(desk, self._logins, certificate, passed)
@@ -321,9 +341,11 @@ class Service:
         if siblings.is_first:
             await self._open_control()
         self._reloading.subscribe(self._adopt)
+        self._presence.doing, self._presence.on_change = self._standing.doing, self._rest
         if siblings.is_replacement:
             await self._reloading.reload(self.directory)  # the others may have settings that are newer than ours
         await self.listeners.open(passed)
+        self._rest()
         closing.push_async_callback(self._end_sessions)
         if settings.web.address and siblings.is_first:
             await self._open_web(settings.web)
@@ -341,6 +363,26 @@ class Service:
         bulletin.tell(self.dispatcher.wake)
         looks = (self.directory.refresh, vault.follow, self._look)
         join(self.siblings, self._census, accounts, queue, self._closing, bulletin, looks=looks)
+        self._closing.run(self.lead.run())
+
+    async def _open_store(self) -> Database:
+        """Open the store, and take our place among the nodes that use it."""
+        database = await open_store(self.settings, os.environ, has_siblings=self.siblings.are_there)
+        self._closing.push_async_callback(database.close)
+        await database.check()
+        self._presence = await open_presence(self.siblings, own_node(self.settings), database, self._closing)
+        node, siblings, is_shared = self._presence.node, self.siblings, database.is_shared
+        self._duties = DutyTable(database, owner_of(node, siblings), living_of(node, siblings, is_shared=is_shared))
+        self.lead = open_lead(siblings, self._duties, is_shared=is_shared)
+        self.lead.on_change = self._lead_changed
+        return database
+
+    def _open_queue(self, database: Database) -> Queue:
+        node, siblings = self._presence.node, self.siblings
+        living = living_of(node, siblings, is_shared=database.is_shared)
+        queue = Queue(database, owner_of(node, siblings), new_body=self._body_out, living=living)
+        self._closing.push_async_callback(queue.aclose)
+        return queue
 
     async def _open_web(self, web: Web) -> None:
         from relay.web.pulse import Pulse  # noqa: PLC0415
@@ -369,8 +411,12 @@ class Service:
         settings = self.settings
         source = key_source(settings.secrets.master_key, settings.state_dir, os.environ)
         vault = await Vault.open(SecretTable(database), source)
-        is_first = self.siblings.is_first
-        self.tokens = Tokens(vault, renews_ahead=is_first, elsewhere=None if is_first else ByTheFirst(self.siblings))
+        self.tokens = Tokens(
+            vault,
+            renews_ahead=lambda: self.lead.is_ours,
+            guard=ByLease(self._duties) if database.is_shared else None,
+            elsewhere=None if self.siblings.is_first else ByTheFirst(self.siblings),
+        )
         self._closing.push_async_callback(self.tokens.aclose)
         return vault, SecretKeeper(vault, os.environ, settings.state_dir, tokens=self.tokens)
 
@@ -378,7 +424,7 @@ class Service:
         self, database: Database, queue: Queue, secrets: SecretKeeper, upstream: Upstream, shares: Shares | None
     ) -> tuple[Postman, Desk]:
         settings, closing = self.settings, self._closing
-        history = History(queue)
+        history = History(queue, self.metrics.history_lost)
         closing.push_async_callback(history.flush)
         housekeeping = Housekeeping(
             queue,
@@ -386,7 +432,7 @@ class Service:
             free_floor=settings.delivery.free_space,
             keep_seconds=settings.log.keep_messages,
             forget=lambda now: forget_outdated(database, now),
-            is_first=self.siblings.is_first,
+            lead=self.lead,
         )
         self._reloading.subscribe(housekeeping.adopt)
         office = self._office(secrets, upstream, await open_pacing(self.siblings, queue, closing))
@@ -396,9 +442,9 @@ class Service:
         books = Bookkeeper(office, queue, schedule, Reporter(hostname, schedule))
         postman = Postman(office, accounts, books)
         self._reloading.subscribe(postman.adopt)
-        self.dispatcher = Dispatcher(postman, shares, is_first=self.siblings.is_first)
+        self.dispatcher = Dispatcher(postman, shares, self.lead)
         closing.push_async_callback(self._end_deliveries, postman)
-        for job in (history.run, housekeeping.run, self.dispatcher.run):
+        for job in (history.run, housekeeping.run, Leases(queue).run, self.dispatcher.run):
             closing.run(job())
         return postman, Desk(hostname, office, postman, history, lambda: housekeeping.has_room)
 
@@ -455,6 +501,8 @@ class Service:
             upstream=upstream,
             desk=queue_desk,
             returned_mail=self.returned_mail,
+            lead=self.lead,
+            presence=self._presence,
         )
         audit = AuditTable(database)
         trail = Trail(audit)
@@ -470,6 +518,7 @@ class Service:
             people=People.of(database),
             audit=audit,
             trail=trail,
+            nodes=self._presence,
             status=self._standing.status,
             metrics=self._standing.metrics_text,
         )

@@ -26,6 +26,7 @@ from relay.secrets.vault import Vault
 from relay.settings import Settings
 from relay.store.audit import AuditTable
 from relay.store.directory import DirectoryTable, kept_by
+from relay.store.nodes import NodeTable
 from relay.store.opening import open_store
 from relay.store.queue import Queue
 from relay.store.secrets import SecretTable
@@ -98,6 +99,7 @@ async def open_operations(
                 people=People.of(database),
                 audit=audit,
                 trail=trail,
+                nodes=NodeTable(database),
                 status=lambda: dict(NOT_RUNNING),
             )
             yield Operations(parts)

@@ -4,11 +4,24 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
+# What of a status the store has.
+NOTHING_STORED: Mapping[str, Any] = MappingProxyType(
+    {
+        "store": {"ok": True, "trouble": ""},
+        "queue": {},
+        "oldest": None,
+        "accounts_held": [],
+        "oauth": [],
+    }
+)
 NOT_RUNNING: Mapping[str, Any] = MappingProxyType(
     {
         "running": False,
         "pid": None,
         "version": None,
+        "node": None,
+        "leads": None,
+        "state": None,
         "since": None,
         "state_dir": None,
         "listeners": [],
@@ -16,11 +29,8 @@ NOT_RUNNING: Mapping[str, Any] = MappingProxyType(
         "workers": [],
         "settings": {"ok": True, "faults": [], "needs_restart": []},
         "directory": {"ok": True, "faults": []},
-        "queue": {},
-        "oldest": None,
-        "accounts_held": [],
+        **NOTHING_STORED,
         "web": {"address": None, "trouble": ""},
         "mailboxes": [],
-        "oauth": [],
     }
 )

@@ -41,7 +41,7 @@ class Member(Protocol):
 class Crowd:
     """The open sessions of all listeners. `elsewhere`: those of other processes.
 
-    New limits count for who comes from then on.
+    `is_leaving`: proxies that check whether we live are to send nobody else. New limits count for who comes later.
     """
 
     def __init__(self, limits: Limits, elsewhere: Elsewhere | None = None) -> None:
@@ -50,6 +50,9 @@ class Crowd:
         self._sessions: dict[Member, str] = {}  # with the peer that each is counted for, "" as long as nobody knows
         self._per_peer: Counter[str] = Counter()
         self._is_stopping = False
+        self._is_resting = False
+        self._turning: asyncio.TimerHandle | None = None  # until nobody is let in any more
+        self.is_leaving = False
 
     def __len__(self) -> int:
         return len(self._sessions)
@@ -61,7 +64,7 @@ class Crowd:
 
     def enter(self, session: Member) -> Reply | None:
         """Let a connection in, or return the reply that turns it away. Whoever was let in leaves by `leave`."""
-        if self._is_stopping:
+        if self._is_stopping or self._is_resting:
             return replies.STOPPING
         if len(self._sessions) + self._elsewhere.connections >= self.limits.connections:
             return replies.TOO_MANY_CONNECTIONS
@@ -86,12 +89,32 @@ class Crowd:
         if not self._per_peer[peer]:
             del self._per_peer[peer]
 
+    def rest(self, notice: float) -> None:
+        """Let nobody in, from so many seconds on. Who is in by then says good-bye as at the end, in no hurry."""
+        self.is_leaving = True
+        self._turning = asyncio.get_running_loop().call_later(notice, self._turn_away)
+
+    def wake(self) -> None:
+        """Let everybody in again."""
+        self._stop_turning()
+        self.is_leaving = self._is_resting = False
+
+    def _stop_turning(self) -> None:
+        if self._turning is not None:
+            self._turning.cancel()
+
+    def _turn_away(self) -> None:
+        self._is_resting = True
+        for session in list(self._sessions):
+            session.stop()
+
     async def stop(self, patience: float) -> None:
         """End every session: silent ones at once, those in a message after it or when `patience` (seconds) ends.
 
         The last who were let in come first: nobody who was accepted is turned away. Before patience ends those whose
         message takes long are hurried, so that nobody is left without an answer.
         """
+        self._stop_turning()
         told = list(self._sessions)
         for session in told:
             session.stop()

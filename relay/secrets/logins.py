@@ -1,7 +1,8 @@
 """Checks who logs in at Relay: the port `Logins` of `relay.listener.ports`.
 
 The record of a login is read from the store at every login, so that a password which was set or removed counts at
-once, whoever did it. Hashes are made in two threads of their own, off the event loop.
+once, whoever did it. While the store is away the record counts that was read last. Hashes are made in two threads of
+their own, off the event loop.
 
 SECURITY: a name that is nobody's, a name without a login password and a wrong password take the same steps: one look
 at the store, one hash. What is remembered shortens right logins only.
@@ -9,7 +10,7 @@ at the store, one hash. What is remembered shortens right logins only.
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from relay.directory.client import Login, login_of
@@ -96,11 +97,15 @@ class Logins:
         return self._vault.secret_of("verifiers of names that are nobody's").version.encode()
 
     async def _kept(self, login: Login | None) -> Secret | None:
-        return await self._latest(login_owner(login.name) if login else _NOBODY)
+        return await self._asked(self._vault.latest_known, login_owner(login.name) if login else _NOBODY)
 
     async def _latest(self, owner: str) -> Secret | None:
+        return await self._asked(self._vault.latest, owner)
+
+    @staticmethod
+    async def _asked(ask: Callable[[str], Awaitable[Secret | None]], owner: str) -> Secret | None:
         try:
-            return await self._vault.latest(owner)
+            return await ask(owner)
         except MasterKeyError as error:  # another process changed the key, and the new one is not at hand
             raise SecretUnavailable(str(error)) from None
 

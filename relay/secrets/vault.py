@@ -48,8 +48,13 @@ class SecretStore(Protocol):
     async def claim(self, key_id: str) -> str:
         """Make `key_id` the store's where it holds no secrets, and return whose it is now."""
 
-    async def put(self, owner: str, sealed: bytes, changed: datetime, key_id: str) -> None:
-        """Keep a sealed secret in place of the owner's old one. Raises KeyChanged unless the store's key is this."""
+    async def put(
+        self, owner: str, sealed: bytes, changed: datetime, key_id: str, *, under: object | None = None
+    ) -> None:
+        """Keep a sealed secret in place of the owner's old one. Raises KeyChanged unless the store's key is this.
+
+        `under`: a duty that the store knows; where another has it by now, nothing is written.
+        """
 
     async def put_all(self, sealed: Mapping[str, bytes], changed: datetime, key_id: str) -> None:
         """Keep the sealed secrets of several owners, all or none. Raises KeyChanged unless the store's key is this."""
@@ -121,18 +126,21 @@ class Vault:
         """Return a value from elsewhere as a secret, with the version that the same value always has here."""
         return Secret(value, self._key.digest(value))
 
-    async def put(self, owner: str, value: str) -> None:
-        """Keep an owner's secret, durably. Raises SecretRefused for an empty one or one with a line end or NUL."""
+    async def put(self, owner: str, value: str, *, under: object | None = None) -> None:
+        """Keep an owner's secret, durably. Raises SecretRefused for an empty one or one with a line end or NUL.
+
+        `under`: a duty that the store knows; where another has it by now, nothing is written.
+        """
         _check(value)
         async with self._turn:
             changed = datetime.now(UTC)
             # Forgotten first: where the caller is cancelled in the commit, nobody knows what was written.
             self._opened.pop(owner, None)
             try:
-                await self._store.put(owner, seal(self._key, owner, value), changed, self._key.id)
+                await self._store.put(owner, seal(self._key, owner, value), changed, self._key.id, under=under)
             except KeyChanged:
                 await self._reload()
-                await self._store.put(owner, seal(self._key, owner, value), changed, self._key.id)
+                await self._store.put(owner, seal(self._key, owner, value), changed, self._key.id, under=under)
             self._owners[owner] = changed
 
     async def put_all(self, values: Mapping[str, str]) -> None:
@@ -153,10 +161,13 @@ class Vault:
     async def get(self, owner: str) -> Secret | None:
         """Return an owner's secret. Raises SecretBroken if what is stored does not open for this owner."""
         known = self._opened.get(owner)
-        if known is not None:
-            return known
+        return known if known is not None else await self.latest(owner)
+
+    async def latest(self, owner: str) -> Secret | None:
+        """Return an owner's secret as the store has it now: another process may have changed it. Raises as `get`."""
         async with self._turn:
             sealed = await self._store.get(owner)
+            self._opened.pop(owner, None)  # not before the store has answered: while it is away, what we know is used
             if sealed is None:
                 self._owners.pop(owner, None)
                 return None
@@ -164,10 +175,21 @@ class Vault:
             self._opened[owner] = secret
             return secret
 
-    async def latest(self, owner: str) -> Secret | None:
-        """Return an owner's secret as the store has it now: another process may have changed it. Raises as `get`."""
-        self._opened.pop(owner, None)
-        return await self.get(owner)
+    async def latest_known(self, owner: str) -> Secret | None:
+        """Return the same; where the store cannot be asked, what it said last.
+
+        Raises as `get`, and what the store raises where it never said anything.
+        """
+        known = self._opened.get(owner)
+        try:
+            return await self.latest(owner)
+        except (SecretUnavailable, MasterKeyError):
+            raise
+        except Exception:
+            if known is None:
+                raise
+            self._opened.setdefault(owner, known)
+            return known
 
     async def delete(self, owner: str) -> bool:
         """Remove an owner's secret; False where there was none."""
@@ -178,10 +200,13 @@ class Vault:
             return was_there
 
     async def refresh(self) -> None:
-        """Look again at what the store holds, for changes that another process made."""
+        """Look again at what the store holds, for changes that another process made; what is as it was stays opened."""
         async with self._turn:
-            self._owners = dict(await self._store.owners())
-            self._opened.clear()
+            owners, before = dict(await self._store.owners()), self._owners
+            is_same_key = await self._store.key_id() == self._key.id
+            same = {owner for owner, changed in owners.items() if is_same_key and before.get(owner) == changed}
+            self._owners = owners
+            self._opened = {owner: secret for owner, secret in self._opened.items() if owner in same}
 
     async def follow(self) -> None:
         """Look again where another process changed anything since the last time. Cheap where none did."""

@@ -82,5 +82,8 @@ class Backend(Protocol):
     def after(self, seconds: timedelta, now: datetime) -> Moment:
         """Return the moment so long after `now`, or where machines share the database, after what its clock says."""
 
+    def now(self, connection: Connection, now: datetime) -> datetime:
+        """Return `now`, or where machines share the database, what its clock says at this moment."""
+
     def command(self, statement: str) -> str:
         """Return the shell command by which a person runs a statement."""

@@ -23,7 +23,7 @@ from sqlalchemy import Connection
 from relay import log
 from relay.store.backend import Backend, Moment, Use
 from relay.store.errors import StoreOlder
-from relay.store.schema import is_current, upgrade
+from relay.store.schema import is_usable, upgrade
 from relay.store.sqlite import SqliteFile
 from relay.store.tables import HEAD
 from relay.store.topics import Topic, raise_number
@@ -80,6 +80,10 @@ class Database:
     def after(self, seconds: timedelta, now: datetime) -> Moment:
         """Return the moment so long after now, by the clock of the database where machines share it, else by `now`."""
         return self._backend.after(seconds, now)
+
+    def now(self, connection: Connection, now: datetime) -> datetime:
+        """Return the time by the clock of the database where machines share it, else `now`."""
+        return self._backend.now(connection, now)
 
     def named_faults(self) -> AbstractContextManager[None]:
         """Turn what the driver raises into a StoreError; what we did wrong ourselves stays."""
@@ -181,7 +185,8 @@ class _Undone(Exception):
 
 async def open_database(place: Path | Backend, *, upgrades: bool = True) -> Database:
     """Open the store at `place`, a file of SQLite or another database: made if missing, brought to this version's
-    schema if older. Of an older file a copy is kept beside it (`relay.store.snapshot`).
+    schema if older. Of an older file a copy is kept beside it (`relay.store.snapshot`). A newer schema that can be used
+    by this version stays as it is.
 
     Without `upgrades` it is only looked at: an older one is StoreOlder.
 
@@ -191,7 +196,7 @@ async def open_database(place: Path | Backend, *, upgrades: bool = True) -> Data
     await asyncio.to_thread(backend.prepare)
     database = Database(backend)
     try:
-        if not await database.read(is_current):
+        if not await database.read(is_usable):
             if not upgrades:
                 raise StoreOlder(f"the store {backend.name} has not been used by this version yet")
             await asyncio.to_thread(_upgrade, backend)

@@ -7,6 +7,7 @@ from sqlalchemy import Connection, delete, func, insert, select, update
 
 from relay.secrets.vault import KeyChanged
 from relay.store.database import Database
+from relay.store.duties import Duty, require
 from relay.store.tables import secrets, vault
 from relay.store.topics import Topic
 
@@ -46,10 +47,14 @@ class SecretTable:
 
         return await self._database.write(job)
 
-    async def put(self, owner: str, sealed: bytes, changed: datetime, key_id: str) -> None:
-        """Keep a sealed secret in place of the owner's old one."""
+    async def put(
+        self, owner: str, sealed: bytes, changed: datetime, key_id: str, *, under: object | None = None
+    ) -> None:
+        """Keep a sealed secret in place of the owner's old one. Raises DutyLost where `under` is another's by now."""
+        assert under is None or isinstance(under, Duty)
 
         def job(connection: Connection) -> None:
+            require(connection, under)
             _require_key(connection, key_id)
             values = {"sealed": sealed, "changed": changed}
             done = connection.execute(update(secrets).where(secrets.c.owner == owner).values(values))

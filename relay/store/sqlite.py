@@ -131,6 +131,10 @@ class SqliteFile:
         """Return the moment so long after `now`: the file is on this machine."""
         return now + seconds
 
+    def now(self, connection: Connection, now: datetime) -> datetime:  # noqa: ARG002
+        """Return `now`: the file is on this machine."""
+        return now
+
     def command(self, statement: str) -> str:
         """Return the command; Debian has the program in the package sqlite3."""
         return f"sqlite3 {quote(str(self._path))} '{statement}'"

@@ -28,7 +28,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.schema import CreateIndex
 from sqlalchemy.types import TypeDecorator
 
-HEAD = "0011"
+HEAD = "0013"
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -115,6 +115,14 @@ secrets = Table(
     Column("owner", Text, primary_key=True),
     Column("sealed", LargeBinary, nullable=False),
     Column("changed", Time, nullable=False),
+)
+
+# One row: of the schema `revision` the relays from the schema `floor` on can use it (`relay.store.schema`).
+schema_floor = Table(
+    "schema_floor",
+    metadata,
+    Column("revision", Text, primary_key=True),
+    Column("floor", Text, nullable=False),
 )
 
 # One row: the id of the master key under which all of `secrets` is sealed.
@@ -351,6 +359,33 @@ Index(
     shares.c.wanted,
     shares.c.until,
     sqlite_where=is_lacking,
+)
+
+# What one process of all does at a time, and which (`relay.store.duties`). A row stays, so that its fence counts on.
+duties = Table(
+    "duties",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("owner", Text, nullable=False),
+    Column("until", Time, nullable=False),
+    Column("fence", BigInteger, nullable=False),
+)
+
+# The relays that use this store, by the names that people gave them; `id` is the node's own. What it does it says when
+# it is `seen`: `workers` processes, `clients` connected, `messages` under way. `drain` is what people want of it.
+nodes = Table(
+    "nodes",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("id", Text, nullable=False),
+    Column("version", Text, nullable=False),
+    Column("since", Time, nullable=False),
+    Column("seen", Time, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("workers", Integer, nullable=False),
+    Column("clients", Integer, nullable=False),
+    Column("messages", Integer, nullable=False),
+    Column("drain", Boolean, nullable=False),
 )
 
 # The people of the web pages. Their passwords are in the vault.

@@ -15,6 +15,7 @@ from starlette.routing import Route
 from relay import log
 from relay.control.actor import Actor, Role, Way
 from relay.metrics import CONTENT_TYPE
+from relay.store.nodes import NodeState
 from relay.web.bearer import bearer_of
 from relay.web.site import Site
 
@@ -31,11 +32,13 @@ def routes(site: Site) -> list[Route]:
 
     async def ready(request: Request) -> Response:  # noqa: ARG001
         status = await _told(site, "status")
-        if status is None:
+        if status is None or not status["store"]["ok"]:
             return JSONResponse({"ready": False, "reason": "the store cannot be read"}, status_code=503)
         reasons = [] if status["directory"]["ok"] else ["the directory has faults, and the one before stays in effect"]
         if not status["listeners"]:
             reasons.append("no listener is open")
+        if status["state"] != NodeState.SERVING:
+            reasons.append(f"the node is {status['state']}")
         return JSONResponse({"ready": not reasons, "reason": "; ".join(reasons)}, status_code=503 if reasons else 200)
 
     async def metrics(request: Request) -> Response:

@@ -43,6 +43,12 @@ class Postgres:
         self._numbers = count()
         self._process: subprocess.Popen[bytes] | None = None
 
+    @property
+    def pid(self) -> int:
+        """Its first process, from which the others descend."""
+        assert self._process is not None
+        return self._process.pid
+
     def url(self, database: str, **parameters: str) -> str:
         """Where a database is, for relay.toml."""
         more = "".join(f"&{name}={value}" for name, value in parameters.items())

@@ -3,8 +3,9 @@
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0011"
-down_revision = "0010"
+revision = "0013"
+down_revision = "0012"
+floor = "0012"  # tables that nobody older asks for
 
 
 def upgrade() -> None:
