@@ -1,6 +1,7 @@
 """Two relays with one directory in the database: what one is told, the other one goes by within two seconds."""
 
 import time
+import tomllib
 from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -54,7 +55,10 @@ def two(postgres: Postgres, recorder: Recorder) -> Iterator[Two]:
     directory["servers"]["secure"] = open_server(recorder.port, auth="plain", username="mailer@acmejets.example")
     directory["channels"]["secret"] = {"address": SECRET, "server": "secure", "override": True}
     with ExitStack() as stack:
-        one, other = (stack.enter_context(relay_process(directory, settings, starts=False)) for _ in range(2))
+        one, other = (
+            stack.enter_context(relay_process(directory, {**settings, "node": name}, starts=False))
+            for name in ("one", "other")
+        )
         imported = one.command("directory", "import")
         assert imported.status == 0, imported.text
         (other.state_dir / "master.key").write_bytes((one.state_dir / "master.key").read_bytes())
@@ -98,8 +102,10 @@ def test_a_change_at_one_is_in_effect_at_the_other(two: Two, recorder: Recorder)
     for relay in (two.one, two.other):
         assert relay.ask("status")["directory"]["ok"]
         assert [one["name"] for one in relay.ask("channel", "list")] == ["secret", "support"]
+        assert tomllib.loads(relay.command("directory", "export").out) == tomllib.loads(two.good.read_text())
 
 
+@pytest.mark.slow
 def test_without_a_call_it_looks(two: Two) -> None:
     for number in range(3):
         assert two.cut_listening() == 2 or number
