@@ -22,6 +22,7 @@ from sqlalchemy import Connection
 
 from relay import log
 from relay.store.backend import Backend, Moment, Use
+from relay.store.errors import StoreOlder
 from relay.store.schema import is_usable, upgrade
 from relay.store.sqlite import SqliteFile
 from relay.store.tables import HEAD
@@ -192,10 +193,12 @@ class _Undone(Exception):
         self.cause = cause
 
 
-async def open_database(place: Path | Backend) -> Database:
+async def open_database(place: Path | Backend, *, upgrades: bool = True) -> Database:
     """Open the store at `place`, a file of SQLite or another database: made if missing, brought to this version's
     schema if older. Of an older file a copy is kept beside it (`relay.store.snapshot`). A newer schema that can be used
     by this version stays as it is.
+
+    Without `upgrades` it is only looked at: an older one is StoreOlder.
 
     Raises StoreError: others could open it, it is damaged, locked, made by a newer relay, or cannot be opened.
     """
@@ -204,6 +207,8 @@ async def open_database(place: Path | Backend) -> Database:
     database = Database(backend)
     try:
         if not await database.read(is_usable):
+            if not upgrades:
+                raise StoreOlder(f"the store {backend.name} has not been used by this version yet")
             await asyncio.to_thread(_upgrade, backend)
     except BaseException:
         await database.close()
