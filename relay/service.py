@@ -5,6 +5,7 @@ It reads from top to bottom as the house is built: store, vault, directory, upst
 
 import asyncio
 import os
+import threading
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import replace
@@ -15,11 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from relay import __version__, log
 from relay.closing import Closing
-from relay.control.actor import Role
-from relay.control.administrators import has_administrator
-from relay.control.admission import Admission
-from relay.control.links import invite
-from relay.control.operations import Operations
+from relay.control.first_link import first_link
 from relay.control.parts import Parts, People
 from relay.control.queue_desk import StoreQueueDesk
 from relay.control.socket import ControlSocket, ControlSocketError
@@ -49,7 +46,6 @@ from relay.listener.own_socket import own_socket, places_of
 from relay.listener.passed import PassedSockets
 from relay.listener.server import ListenError, Listeners
 from relay.listener.telling import DoorTelling
-from relay.listener.tls import LiveCertificate
 from relay.listener.tolerance import Tolerance
 from relay.mail.identity import Mismatch
 from relay.metrics import Metrics
@@ -61,7 +57,7 @@ from relay.secrets.master_key import MasterKeyError
 from relay.secrets.oauth import Tokens
 from relay.secrets.secret import SecretRef, token_refs
 from relay.secrets.vault import Vault
-from relay.settings import Listener, Settings, Web, check_modes
+from relay.settings import Listener, Settings, Web, check_modes, load_settings
 from relay.short_turns import in_short_turns
 from relay.standing import Standing
 from relay.store.audit import AuditTable
@@ -84,6 +80,9 @@ from relay.workers.renewal import ByTheFirst, renew_for_all
 from relay.workers.siblings import Siblings
 
 if TYPE_CHECKING:
+    from relay.control.operations import Operations
+    from relay.control.requests import CommandServer
+    from relay.listener.tls import LiveCertificate
     from relay.web.pulse import Pulse
 
 # Of the time in which we stop, how much is kept for what comes last: history, good-byes, the store.
@@ -106,12 +105,13 @@ class Service:
         *,
         stop_seconds: float = 30.0,
         systemd: Systemd | None = None,
+        read_settings: Callable[[Path], Settings] = load_settings,
         read_directory: Callable[[DirectoryFile], Snapshot] = DirectoryFile.read,
         siblings: Siblings | None = None,
     ) -> None:
         self.siblings = siblings or Siblings()
         self._census = Census(self.siblings, lambda: self._standing.open())  # noqa: PLW0108 - it is not there yet
-        self._reloading = Reloading(settings, settings_file, is_telling=self.siblings.is_first)
+        self._reloading = Reloading(settings, settings_file, read_settings, is_telling=self.siblings.is_first)
         self._watch = watch
         self.metrics = Metrics()
         self._telling = Telling(self.metrics)
@@ -126,8 +126,9 @@ class Service:
         self._following = asyncio.Lock()
         self.directory: LiveDirectory
         self.listeners: Listeners
-        self.operations: Operations
-        self.admission: Admission
+        self._logins: Logins
+        self._making = threading.Lock()
+        self._made: Operations | None = None
         self._standing: Standing
         self._parts: Parts
         self.dispatcher: Dispatcher
@@ -164,14 +165,13 @@ class Service:
 
     async def first_link(self) -> str | None:
         """Return a one-time link for the first administrator, new at every start; None where it needs none."""
+        if not (self.settings.web.address and self.siblings.is_first):
+            return None
         try:
-            if not (self.settings.web.address and self.siblings.is_first) or await has_administrator(self._parts):
-                return None
-            url, _ = await invite(self._parts, "admin", "", Role.ADMINISTRATOR, datetime.now(UTC))
+            return await first_link(self._parts, datetime.now(UTC))
         except StoreError as error:
             log.broken(f"there is no link for the first administrator: {error}")
             return None
-        return url
 
     def reload(self) -> None:
         """Read settings and directory now (SIGHUP), or as soon as we serve; who ends has no need of it."""
@@ -309,13 +309,11 @@ class Service:
         if siblings.is_first:
             self.returned_mail.refresh()
             self.tokens.watch(token_refs(self.directory.routing().directory))
-        logins = Logins(vault, self.directory.routing)
-        closing.callback(logins.close)
-        self.listeners = self._make_listeners(desk, logins, certificate, passed)
+        self._logins = Logins(vault, self.directory.routing)
+        closing.callback(self._logins.close)
+        self.listeners = self._make_listeners(desk, self._logins, certificate, passed)
         self._parts = self._make_parts(database, vault, secrets, queue, postman, upstream)
         if siblings.is_first:
-            self.operations = Operations(self._parts)
-            self.admission = Admission(self._parts, logins)
             await self._open_control()
         self._reloading.subscribe(self._adopt)
         if siblings.is_replacement:
@@ -344,11 +342,13 @@ class Service:
 
     def _make_pages(self, pulse: "Pulse", address: TcpAddress) -> Any:
         """Return the application. Takes the better part of a second, so it is called in a thread, while mail flows."""
+        from relay.control.admission import Admission  # noqa: PLC0415
         from relay.web.app import make_app  # noqa: PLC0415
         from relay.web.site import Site, make_templates  # noqa: PLC0415
 
         templates = make_templates(self.settings.effective_hostname)
-        site = Site(self.operations, self.admission, lambda: self.settings.web.public_url, templates, pulse)
+        admission = Admission(self._parts, self._logins)
+        site = Site(self._operations(), admission, lambda: self.settings.web.public_url, templates, pulse)
         return make_app(site, address)
 
     async def _open_secrets(self, database: Database) -> tuple[Vault, SecretKeeper]:
@@ -389,7 +389,7 @@ class Service:
         return postman, Desk(hostname, office, postman, history, lambda: housekeeping.has_room)
 
     def _make_listeners(
-        self, desk: Desk, logins: Logins, certificate: LiveCertificate | None, passed: PassedSockets
+        self, desk: Desk, logins: Logins, certificate: "LiveCertificate | None", passed: PassedSockets
     ) -> Listeners:
         places = places_of(self.settings, passed)
 
@@ -459,8 +459,22 @@ class Service:
             metrics=self._standing.metrics_text,
         )
 
+    def _operations(self) -> "Operations":
+        """Return what commands, pages and API may ask for; made for whoever comes first, in a thread of its own."""
+        from relay.control.operations import Operations  # noqa: PLC0415
+
+        with self._making:
+            if self._made is None:
+                self._made = Operations(self._parts)
+            return self._made
+
+    def _make_commands(self) -> "CommandServer":
+        from relay.control.requests import CommandServer  # noqa: PLC0415
+
+        return CommandServer(self._operations(), self.settings.state_dir)
+
     async def _open_control(self) -> None:
-        control = ControlSocket(self.settings.control_socket, self.operations, self.settings.state_dir)
+        control = ControlSocket(self.settings.control_socket, self._make_commands)
         await control.start()
         self._closing.push_async_callback(control.stop)
 

@@ -24,6 +24,7 @@ from relay.secrets.secret import Secret
 from relay.secrets.sources import SecretUnavailable
 from relay.secrets.vault import SecretRefused, Vault
 from relay.secrets.verifier import Verifier, fake_verifier
+from relay.short_turns import in_short_turns
 
 _THREADS = 2
 # More than these wait longer than a client should, and hold a session each.
@@ -47,6 +48,7 @@ class Logins:
         self._threads = ThreadPoolExecutor(_THREADS, "login")
         self._waiting = 0
         self._nobodys_hash = nobodys_hash()
+        self._has_read = False
 
     async def check(self, name: str, password: str) -> Login | None:
         """Return whose name and password these are, None where they are nobody's.
@@ -57,7 +59,7 @@ class Logins:
         kept = await self._kept(login)
         if login is not None and kept is not None and self._remembered.knows(login.name, password, kept.version):
             return login
-        record = _record(login, kept)
+        record = await self._record(login.name if login else "", kept)
         is_right = await self._in_thread(password, record.hash if record else self._nobodys_hash)
         if login is None or kept is None or not is_right:
             return None
@@ -70,8 +72,8 @@ class Logins:
         Raises SecretUnavailable, and what the store raises.
         """
         login = login_of(self._routing(), name)
-        record = _record(login, await self._kept(login))
-        if record is not None:
+        record = await self._record(login.name if login else "", await self._kept(login))
+        if login is not None and record is not None:
             return login, record.verifier
         return None, fake_verifier(self._fake_key, login_key(name))
 
@@ -81,7 +83,7 @@ class Logins:
         Raises SecretUnavailable where that cannot be told now, and what the store raises.
         """
         kept = await self._latest(owner)
-        record = parse_record(kept.value, whose) if kept is not None else None
+        record = await self._record(whose, kept)
         is_right = await self._in_thread(password, record.hash if record else self._nobodys_hash)
         return is_right and record is not None
 
@@ -107,6 +109,14 @@ class Logins:
         except MasterKeyError as error:  # another process changed the key, and the new one is not at hand
             raise SecretUnavailable(str(error)) from None
 
+    async def _record(self, name: str, kept: Secret | None) -> LoginRecord | None:
+        if kept is None:
+            return None
+        if not self._has_read:  # the first one loads what reads them
+            record, self._has_read = await in_short_turns(parse_record, kept.value, name), True
+            return record
+        return parse_record(kept.value, name)
+
     async def _in_thread(self, password: str, hash_: PasswordHash) -> bool:
         if self._waiting >= _MOST_WAITING:
             raise TooManyLogins(f"{self._waiting} logins wait for their password to be checked; try again")
@@ -115,10 +125,6 @@ class Logins:
             return await asyncio.get_running_loop().run_in_executor(self._threads, _is_right, password, hash_)
         finally:
             self._waiting -= 1
-
-
-def _record(login: Login | None, kept: Secret | None) -> LoginRecord | None:
-    return parse_record(kept.value, login.name) if login is not None and kept is not None else None
 
 
 def _is_right(password: str, hash_: PasswordHash) -> bool:

@@ -23,6 +23,7 @@ from relay.secrets.oauth_record import TokenRecord, new_record, parse_token_reco
 from relay.secrets.secret import Secret, SecretRef, client_owner
 from relay.secrets.sources import SecretDelayed, SecretUnavailable
 from relay.secrets.vault import Vault
+from relay.short_turns import in_short_turns
 
 # A provider that is away is asked again after a pause, one that refuses after a longer one: waiting mail must not ask
 # it over and over. A held account's first probe comes later than both.
@@ -70,6 +71,7 @@ class Tokens:
         self._chance = chance
         self._accounts: dict[str, TokenAccount] = {}
         self._slots = asyncio.Semaphore(_AT_ONCE)
+        self._has_read = False
 
     def is_set(self, ref: SecretRef) -> bool:
         """Tell whether somebody authorized this account. Cheap. A client that logs in as itself needs its secret."""
@@ -190,14 +192,21 @@ class Tokens:
         owner = account.ref.owner
         kept = await (self._vault.latest(owner) if latest else self._from_vault(owner))
         if kept is not account.kept:
-            account.record = parse_token_record(kept.value, owner) if kept else None
-            account.kept = kept
+            account.record, account.kept = await self._parsed(owner, kept), kept
         record = account.record
         if record is None:
             return None
         if account.token.is_own:
             return record if record.id == await self._own_id(account) else None
         return record if record.client_id == account.token.client.client_id else None
+
+    async def _parsed(self, owner: str, kept: Secret | None) -> TokenRecord | None:
+        if kept is None:
+            return None
+        if not self._has_read:  # the first one loads what reads them
+            record, self._has_read = await in_short_turns(parse_token_record, kept.value, owner), True
+            return record
+        return parse_token_record(kept.value, owner)
 
     async def _client_secret(self, account: TokenAccount) -> Secret | None:
         return await self._from_vault(client_owner(account.token.server))
