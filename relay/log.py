@@ -237,6 +237,11 @@ def released(**facts: Any) -> None:
     _info("released", facts)
 
 
+def overtaken(**facts: Any) -> None:
+    """Another node took over a message that was under way here: its record counts, and nothing of ours is written."""
+    _warning("overtaken", facts)
+
+
 def refused(**facts: Any) -> None:
     """We refused a client's connection, command, login or message."""
     _info("refused", facts)

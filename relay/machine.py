@@ -23,6 +23,11 @@ def machine_name() -> str:
     return next((name for name in names if not name.startswith("localhost")), "localhost")
 
 
+def short_machine_name() -> str:
+    """Return what this machine calls itself. Asks nobody."""
+    return socket.gethostname() or "localhost"
+
+
 def home(environ: Mapping[str, str]) -> Path:
     """Return the user's own folder."""
     return Path(environ.get("HOME") or Path.home())

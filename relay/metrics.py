@@ -123,6 +123,12 @@ class Metrics:
         self._holds = Counter(
             "relay_holds", "Holds that were put on an account or one of its addresses", ("meaning",), registry=registry
         )
+        self._overtaken = Counter(
+            "relay_overtaken",
+            "Messages that another took over while they were under way here; sent: the server may have them from both",
+            ("sent",),
+            registry=registry,
+        )
         self._connections = Counter("relay_connections_opened", "Clients that connected", registry=registry)
         self._logins_refused = Counter("relay_logins_refused", "Logins at Relay that were refused", registry=registry)
         self._refusals = Counter(
@@ -182,6 +188,10 @@ class Metrics:
     def held(self, meaning: str) -> None:
         """An account, or one of its addresses, is held from now on."""
         self._holds.labels(meaning).inc()
+
+    def overtaken(self, *, is_sent: bool) -> None:
+        """Another node took over a message that was under way here; `is_sent`: a server may have it from us."""
+        self._overtaken.labels("yes" if is_sent else "no").inc()
 
     def connected(self) -> None:
         """A client connected."""

@@ -28,6 +28,7 @@ from relay.delivery.dispatcher import Dispatcher
 from relay.delivery.history import History
 from relay.delivery.housekeeping import Housekeeping
 from relay.delivery.journey import Journey
+from relay.delivery.leases import Leases
 from relay.delivery.office import Office
 from relay.delivery.postman import Postman
 from relay.delivery.reporter import Reporter
@@ -61,22 +62,27 @@ from relay.settings import Listener, Settings, Web, check_modes, load_settings
 from relay.short_turns import in_short_turns
 from relay.standing import Standing
 from relay.store.audit import AuditTable
-from relay.store.claims import Living
+from relay.store.bulletin import Bulletin
 from relay.store.database import Database
+from relay.store.duties import DutyTable
 from relay.store.errors import StoreError
 from relay.store.opening import open_store
 from relay.store.outdated import forget_outdated
 from relay.store.queue import Queue
 from relay.store.secrets import SecretTable
 from relay.store.spool import Spool, SpooledGathering
+from relay.store.topics import Topic
 from relay.systemd import Systemd
 from relay.upstream.allowance import unshared
 from relay.upstream.transfer import Timeouts
 from relay.upstream.upstream import Upstream
 from relay.workers.catching_up import shared_failures
 from relay.workers.census import Census
-from relay.workers.joining import join, open_pacing, open_shares
-from relay.workers.renewal import ByTheFirst, renew_for_all
+from relay.workers.identity import living_of, own_node, owner_of
+from relay.workers.joining import join, open_lead, open_pacing, open_presence, open_shares
+from relay.workers.lead import Lead
+from relay.workers.presence import Presence
+from relay.workers.renewal import ByLease, ByTheFirst, renew_for_all
 from relay.workers.siblings import Siblings
 
 if TYPE_CHECKING:
@@ -130,10 +136,12 @@ class Service:
         self._making = threading.Lock()
         self._made: Operations | None = None
         self._standing: Standing
+        self._presence: Presence
         self._parts: Parts
         self.dispatcher: Dispatcher
         self.returned_mail: ReturnedMail
         self.tokens: Tokens
+        self.lead: Lead
 
     @property
     def settings(self) -> Settings:
@@ -157,9 +165,11 @@ class Service:
     async def stop(self) -> None:
         """Take no more mail, end or store what is under way, and close everything; all of it within `stop_seconds`."""
         self._is_serving = False
+        await self._presence.stopping()
         work = max(self._stop_seconds - _LAST_SECONDS, self._stop_seconds / 2)
         self._stop_at = asyncio.get_running_loop().time() + work
         await self._systemd.stopping("ending what is under way")
+        await self.lead.resign()
         await self._closing.aclose()
         log.stopped()
 
@@ -209,6 +219,15 @@ class Service:
     async def _look(self) -> None:
         self.dispatcher.wake()
 
+    def _rest(self) -> None:
+        """Take no clients and no mail from the queue while this node is drained."""
+        is_wanted = self._presence.is_draining
+        self.listeners.rest(is_wanted=is_wanted)
+        self.dispatcher.rest(is_wanted=is_wanted)
+        self.lead.rest(is_wanted=is_wanted)
+        if self._is_serving:
+            self._later(self._systemd.status(self._standing.summary()))
+
     def _queue_changed(self) -> None:
         self.dispatcher.wake()
         self.siblings.look()
@@ -226,14 +245,23 @@ class Service:
         self.dispatcher.directory_changed()
         self._later(self._follow_accounts())
 
+    async def _lead_changed(self) -> None:
+        """Begin what one of all relays does, or end it."""
+        self.dispatcher.lead_changed()
+        await self._follow_accounts()
+        if self._is_serving:
+            await self._systemd.status(self._standing.summary())
+
     async def _follow_accounts(self) -> None:
         """Watch the mailboxes and tokens of the directory in effect: very many agents are looked at in a thread."""
-        if not self.siblings.is_first:
-            return
         async with self._following:  # the last change is followed last
+            if not self.lead.is_ours:
+                await self.returned_mail.rest()
+                self.tokens.watch(())
+                return
             await self.returned_mail.follow()
             refs = await in_short_turns(_token_refs, self.directory.routing().directory)
-            if self._is_serving:
+            if self._is_serving and self.lead.is_ours:
                 self.tokens.watch(refs)
 
     def _later(self, job: Coroutine[Any, Any, None]) -> None:
@@ -286,9 +314,7 @@ class Service:
         closing.callback(passed.close)
 
         siblings = self.siblings
-        database = await open_store(settings, os.environ, has_siblings=siblings.are_there)
-        closing.push_async_callback(database.close)
-        await database.check()
+        database = await self._open_store()
         vault, secrets = await self._open_secrets(database)
         self.directory = await LiveDirectory.open(
             settings, self._reloading.file, self._directory_changed, self._read_directory
@@ -296,19 +322,15 @@ class Service:
         if siblings.is_first:
             _warn(self.directory)
         closing.run(self.directory.watch())
-        queue = Queue(database, siblings.owner, new_body=self._body_out, living=Living(*siblings.living))
-        closing.push_async_callback(queue.aclose)
-        shares = await open_shares(siblings, queue, closing)
+        queue = self._open_queue(database)
+        shares = await open_shares(siblings, self._presence, queue, closing)
         upstream = Upstream(settings.effective_hostname, _timeouts(settings), shares.allowance if shares else unshared)
         self._reloading.subscribe(lambda now: upstream.adopt(_timeouts(now)))
         closing.push_async_callback(_say_goodbye, upstream)
 
         postman, desk = await self._open_delivery(database, queue, secrets, upstream, shares)
-        self.returned_mail = ReturnedMail(queue, secrets, lambda: self.directory.routing().directory)
+        self.returned_mail = ReturnedMail(queue, secrets, lambda: self.directory.routing().directory, self.lead)
         closing.push_async_callback(self.returned_mail.aclose)
-        if siblings.is_first:
-            self.returned_mail.refresh()
-            self.tokens.watch(token_refs(self.directory.routing().directory))
         self._logins = Logins(vault, self.directory.routing)
         closing.callback(self._logins.close)
         self.listeners = self._make_listeners(desk, self._logins, certificate, passed)
@@ -316,17 +338,46 @@ class Service:
         if siblings.is_first:
             await self._open_control()
         self._reloading.subscribe(self._adopt)
+        self._presence.doing, self._presence.on_change = self._standing.doing, self._rest
         if siblings.is_replacement:
             await self._reloading.reload(self.directory)  # the others may have settings that are newer than ours
         await self.listeners.open(passed)
+        self._rest()
         closing.push_async_callback(self._end_sessions)
         if settings.web.address and siblings.is_first:
             await self._open_web(settings.web)
         closing.run(self._standing.lag.watch())
         if siblings.is_first:
             renew_for_all(siblings, self.tokens, lambda: token_refs(self.directory.routing().directory))
+        self._join(database, vault, queue, postman.accounts)
+
+    def _join(self, database: Database, vault: Vault, queue: Queue, accounts: Accounts) -> None:
+        """Follow what the other workers change, and the other relays at the same database."""
+        bulletin = Bulletin(database)
+        bulletin.on(Topic.SECRETS, vault.follow)
+        bulletin.tell(self.dispatcher.wake)
         looks = (self.directory.refresh, vault.follow, self._look)
-        join(siblings, self._census, postman.accounts, queue, closing, looks=looks)
+        join(self.siblings, self._census, accounts, queue, self._closing, bulletin, looks=looks)
+        self._closing.run(self.lead.run())
+
+    async def _open_store(self) -> Database:
+        """Open the store, and take our place among the nodes that use it."""
+        database = await open_store(self.settings, os.environ, has_siblings=self.siblings.are_there)
+        self._closing.push_async_callback(database.close)
+        await database.check()
+        self._presence = await open_presence(self.siblings, own_node(self.settings), database, self._closing)
+        node, siblings, is_shared = self._presence.node, self.siblings, database.is_shared
+        self._duties = DutyTable(database, owner_of(node, siblings), living_of(node, siblings, is_shared=is_shared))
+        self.lead = open_lead(siblings, self._duties, is_shared=is_shared)
+        self.lead.on_change = self._lead_changed
+        return database
+
+    def _open_queue(self, database: Database) -> Queue:
+        node, siblings = self._presence.node, self.siblings
+        living = living_of(node, siblings, is_shared=database.is_shared)
+        queue = Queue(database, owner_of(node, siblings), new_body=self._body_out, living=living)
+        self._closing.push_async_callback(queue.aclose)
+        return queue
 
     async def _open_web(self, web: Web) -> None:
         from relay.web.pulse import Pulse  # noqa: PLC0415
@@ -355,8 +406,12 @@ class Service:
         settings = self.settings
         source = key_source(settings.secrets.master_key, settings.state_dir, os.environ)
         vault = await Vault.open(SecretTable(database), source)
-        is_first = self.siblings.is_first
-        self.tokens = Tokens(vault, renews_ahead=is_first, elsewhere=None if is_first else ByTheFirst(self.siblings))
+        self.tokens = Tokens(
+            vault,
+            renews_ahead=lambda: self.lead.is_ours,
+            guard=ByLease(self._duties) if database.is_shared else None,
+            elsewhere=None if self.siblings.is_first else ByTheFirst(self.siblings),
+        )
         self._closing.push_async_callback(self.tokens.aclose)
         return vault, SecretKeeper(vault, os.environ, settings.state_dir, tokens=self.tokens)
 
@@ -372,7 +427,7 @@ class Service:
             free_floor=settings.delivery.free_space,
             keep_seconds=settings.log.keep_messages,
             forget=lambda now: forget_outdated(database, now),
-            is_first=self.siblings.is_first,
+            lead=self.lead,
         )
         self._reloading.subscribe(housekeeping.adopt)
         office = self._office(secrets, upstream, await open_pacing(self.siblings, queue, closing))
@@ -382,9 +437,9 @@ class Service:
         books = Bookkeeper(office, queue, schedule, Reporter(hostname, schedule))
         postman = Postman(office, accounts, books)
         self._reloading.subscribe(postman.adopt)
-        self.dispatcher = Dispatcher(postman, shares, is_first=self.siblings.is_first)
+        self.dispatcher = Dispatcher(postman, shares, self.lead)
         closing.push_async_callback(self._end_deliveries, postman)
-        for job in (history.run, housekeeping.run, self.dispatcher.run):
+        for job in (history.run, housekeeping.run, Leases(queue).run, self.dispatcher.run):
             closing.run(job())
         return postman, Desk(hostname, office, postman, history, lambda: housekeeping.has_room)
 
@@ -441,6 +496,8 @@ class Service:
             upstream=upstream,
             desk=queue_desk,
             returned_mail=self.returned_mail,
+            lead=self.lead,
+            presence=self._presence,
         )
         audit = AuditTable(database)
         trail = Trail(audit)
@@ -455,6 +512,7 @@ class Service:
             people=People.of(database),
             audit=audit,
             trail=trail,
+            nodes=self._presence,
             status=self._standing.status,
             metrics=self._standing.metrics_text,
         )

@@ -1,6 +1,7 @@
 """The types of single settings that need more than a plain type, each with the sentence for what it refuses."""
 
 import ipaddress
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal, TypeAlias, TypeVar
@@ -13,6 +14,7 @@ from relay.marks import After, Before, Strict
 from relay.schema import Duration, show
 
 T = TypeVar("T")
+_NODE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +77,14 @@ def _host_name(text: str) -> str:
     return text
 
 
+def _node_name(text: str) -> str:
+    if text and not _NODE_NAME.fullmatch(text):
+        raise ValueError(
+            f"{text!r} is no name for a node; write letters, digits, dots, hyphens and underscores, 64 at most"
+        )
+    return text
+
+
 def _absolute(path: Path) -> Path:
     if not path.expanduser().is_absolute():
         raise ValueError(f"{str(path)!r} is not an absolute path; begin it with /")
@@ -127,6 +137,7 @@ NameServer: TypeAlias = Annotated[str, After(_name_server)]
 WebAddress: TypeAlias = Annotated[str, After(_web_address)]
 PublicUrl: TypeAlias = Annotated[str, After(_public_url)]
 HostName: TypeAlias = Annotated[str, After(_host_name)]
+NodeName: TypeAlias = Annotated[str, After(_node_name)]
 Folder: TypeAlias = Annotated[Path, After(_absolute)]
 FolderOrEmpty: TypeAlias = Annotated[str, After(_absolute_or_empty)]
 FileOrEmpty: TypeAlias = FolderOrEmpty

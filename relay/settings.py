@@ -15,7 +15,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from relay.endpoint import Endpoint, InheritedSocket, UnixAddress, parse_endpoint
 from relay.faults import Fault, Faults
-from relay.machine import SYSTEM_STATE, default_runtime_dir, default_state_dir, machine_name
+from relay.machine import SYSTEM_STATE, default_runtime_dir, default_state_dir, machine_name, short_machine_name
 from relay.private import lax_mode
 from relay.schema import Duration, Schema, Size, TableFaults, Unbuilt, read_toml, unbuilt_values, without
 from relay.setting_types import (
@@ -30,6 +30,7 @@ from relay.setting_types import (
     KeySource,
     NameServer,
     Network,
+    NodeName,
     Number,
     PublicUrl,
     SourceOrEmpty,
@@ -241,6 +242,11 @@ class Settings:
         'The password for PostgreSQL: credential:NAME, file:PATH or env:NAME; "" where the URL or ~/.pgpass has it.',
         NEEDS_RESTART,
     ] = ""
+    node: Annotated[
+        NodeName,
+        'The name of this relay among those at one store (docs/cluster.md); "" takes that of this machine.',
+        NEEDS_RESTART,
+    ] = ""
     workers: Annotated[Workers, 'How many processes share the listeners; "auto" takes one per core.', NEEDS_RESTART] = 1
     listeners: tuple[Listener, ...] = (Listener(),)
     tls: Tls = Tls()
@@ -261,6 +267,11 @@ class Settings:
     def effective_hostname(self) -> str:
         """Our name: as set, or the machine's. The first call may ask DNS; later ones answer at once."""
         return self.hostname or machine_name()
+
+    @property
+    def effective_node(self) -> str:
+        """Our name among the relays at one store."""
+        return self.node or short_machine_name()
 
     @property
     def directory_path(self) -> Path:

@@ -16,9 +16,12 @@ from relay.lag import LoopLag
 from relay.listener.server import Listeners
 from relay.metrics import Metrics, Now
 from relay.reloading import Reloading
+from relay.store.nodes import Doing, NodeState
 from relay.store.space import free_space
 from relay.upstream.upstream import Upstream
 from relay.workers.census import Census, Open
+from relay.workers.lead import Lead
+from relay.workers.presence import Presence
 from relay.workers.siblings import Siblings
 
 if TYPE_CHECKING:
@@ -39,6 +42,8 @@ class Standing:
     upstream: Upstream
     desk: QueueDesk
     returned_mail: ReturnedMail
+    lead: Lead
+    presence: Presence
     web: "WebServer | None" = None
     lag: LoopLag = field(default_factory=LoopLag)
     census: Census
@@ -54,6 +59,9 @@ class Standing:
             "running": True,
             "pid": os.getppid() if self.siblings.are_there else os.getpid(),  # to which signals are for the relay
             "version": __version__,
+            "node": self.presence.node.name,
+            "leads": self.lead.is_ours,
+            "state": str(self.presence.state),
             "since": self._since.isoformat(timespec="seconds").replace("+00:00", "Z"),
             "state_dir": str(self.reloading.settings.state_dir),
             "listeners": list(self.listeners.addresses),
@@ -72,7 +80,8 @@ class Standing:
             trouble += f"; the settings have faults ({faults}), and the ones before stay in effect"
         if faults := len(self.directory.faults):
             trouble += f"; the directory has faults ({faults}), and the one before stays in effect"
-        return f"takes mail at {', '.join(self.listeners.addresses)}{trouble}"
+        does = "takes mail at" if self.presence.state is NodeState.SERVING else f"is {self.presence.state}:"
+        return f"{does} {', '.join(self.listeners.addresses)}{trouble}"
 
     async def metrics_text(self, queue: Mapping[str, int], oldest: Mapping[str, datetime], accounts_held: int) -> str:
         """Return the counters of all processes as text for Prometheus."""
@@ -86,6 +95,15 @@ class Standing:
             connections=self.listeners.connections,
             peers=self.listeners.per_peer,
             accounts={str(account): number for account, number in self.upstream.connections().items()},
+            under_way=self.upstream.under_way,
+        )
+
+    def doing(self) -> Doing:
+        """Return what all processes of this node do."""
+        return Doing(
+            workers=self.siblings.total,
+            clients=self.listeners.connections + self.census.connections,
+            messages=self.census.under_way,
         )
 
     def _workers(self) -> list[dict[str, Any]]:

@@ -32,6 +32,7 @@ runtime_dir = ""
 directory = "directory.toml"
 store = "sqlite:relay.db"
 store_password_from = ""
+node = ""
 workers = 1
 
 [[listener]]

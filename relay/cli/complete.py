@@ -104,6 +104,12 @@ def accounts(context: Context, _incomplete: str) -> Iterable[str]:
 
 
 @offered
+def nodes(context: Context, _incomplete: str) -> Iterable[str]:
+    """Offer all nodes that the running relay knows."""
+    return [record["name"] for record in _place(context).ask().run("node.list", {})]
+
+
+@offered
 def ids(context: Context, _incomplete: str) -> Iterable[str]:
     """Offer the ids of the messages that have waited longest; behind `messages` those of the newest."""
     is_history = context.parent is not None and context.parent.info_name == "messages"

@@ -24,6 +24,7 @@ from relay.secrets.key_source import key_source
 from relay.secrets.vault import Vault
 from relay.settings import Settings
 from relay.store.audit import AuditTable
+from relay.store.nodes import NodeTable
 from relay.store.opening import open_store
 from relay.store.queue import Queue
 from relay.store.secrets import SecretTable
@@ -81,6 +82,7 @@ async def open_operations(settings: Settings, settings_file: str) -> AsyncIterat
                 people=People.of(database),
                 audit=audit,
                 trail=trail,
+                nodes=NodeTable(database),
                 status=lambda: dict(NOT_RUNNING),
             )
             yield Operations(parts)

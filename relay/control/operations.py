@@ -24,6 +24,7 @@ from relay.control.message_counts import MessageCounts
 from relay.control.message_pages import MessagePages
 from relay.control.message_records import rfc3339
 from relay.control.moving import Moving
+from relay.control.nodes import Nodes
 from relay.control.not_running import NOTHING_STORED
 from relay.control.operation import Operation
 from relay.control.overview import Overview
@@ -96,6 +97,7 @@ class Operations:
             **Audits(parts).operations(),
             **MessagePages(parts).operations(),
             **MessageCounts(parts).operations(),
+            **Nodes(parts).operations(),
             **Sending(parts).operations(),
         }
 

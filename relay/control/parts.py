@@ -17,6 +17,7 @@ from relay.store.audit import AuditTable
 from relay.store.database import Database
 from relay.store.invitations import Invitations
 from relay.store.messages import StoredMessage
+from relay.store.nodes import NodeRow
 from relay.store.queue import Queue
 from relay.store.sessions import Sessions
 
@@ -71,6 +72,16 @@ class QueueDesk(Protocol):
         """Return when a message is tried next, as far as that is known; None where it waits for a person or no more."""
 
 
+class Nodes(Protocol):
+    """The relays that use the store. Both raise StoreError."""
+
+    async def rows(self) -> tuple[NodeRow, ...]:
+        """Return all of them, by name."""
+
+    async def drain(self, name: str, *, is_wanted: bool) -> bool:
+        """Say whether one is to be drained; False where there is none of this name."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class People:
     """Who may come in to the pages and the API, as the store has them."""
@@ -109,6 +120,7 @@ class Parts:
     people: People
     audit: AuditTable
     trail: Trail
+    nodes: Nodes
     status: Callable[[], dict[str, Any]]
     metrics: Callable[[Mapping[str, int], Mapping[str, datetime], int], Awaitable[str]] | None = None
     tests: LastTests = field(default_factory=LastTests)

@@ -180,6 +180,10 @@ class Accounts:
         self._probing.add(Account(hold.server, hold.username))
         return row
 
+    def drop_probes(self) -> None:
+        """Let no message try anything out that did not begin yet: another process looks after that now."""
+        self._probing.clear()
+
     def release(self, server: str, username: str, *, with_pairs: bool = True) -> tuple[HoldRow, ...]:
         """Forget the hold and pause of an account, `with_pairs` those of its addresses too; return what was lifted."""
         keys = [key for key in self._holds if key[:2] == (server, username) and (with_pairs or not key[2])]

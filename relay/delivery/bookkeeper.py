@@ -142,7 +142,7 @@ class Bookkeeper:
                 return
 
     async def take_back(self) -> None:
-        """Settle what an earlier run of this relay left under way."""
+        """Settle what an earlier run of this relay left under way, or another machine has let expire."""
         async for message, attempt in self.queue.take_back(self.clock()):
             await self._end_broken_off(message, attempt)
 
@@ -156,7 +156,10 @@ class Bookkeeper:
         lost = Failure(phase=phase, reply=_FAULT, meaning=meaning, from_server=False)
         verdict = self._judge(under_way, tuple(Copy(one.number, _FAULT, lost) for one in sending(under_way)))
         over = replace(attempt, ended=self.clock(), reply=str(_FAULT), meaning=str(meaning))
-        await self._settle(message, verdict, over, await self._reports_anyhow(under_way, verdict))
+        try:
+            await self._settle(message, verdict, over, await self._reports_anyhow(under_way, verdict))
+        except Fenced:
+            self.office.telling.overtaken(message.id, is_sent=attempt.final_dot)
 
     async def _open_attempt(self, message: StoredMessage) -> Attempt | None:
         """Return what is on disk of the attempt under way, as soon as the store can tell."""

@@ -21,6 +21,7 @@ from relay.delivery.lifting import free, lift
 from relay.delivery.pacing import is_limited
 from relay.delivery.postman import Postman
 from relay.directory.model import Account, Directory, Meaning, Profile, Server
+from relay.store.duties import Lead, Unrivalled
 from relay.store.errors import StoreError
 from relay.store.holds import Cause
 from relay.store.messages import HoldRow, StoredMessage
@@ -29,6 +30,7 @@ _LOOK_SECONDS = 1.0  # how often holds are looked at for new credentials, and th
 _REST = 2.0  # times as long as the last look
 _SHARE_SECONDS = 0.2  # how soon what other processes leave is used
 _TROUBLE_SECONDS = 5.0  # after a store that did not answer
+_LOST_SECONDS = 5.0  # how often what other machines have let expire is looked for
 
 
 class Claims(Protocol):
@@ -55,12 +57,12 @@ class Whole:
 class Dispatcher:
     """One for a process. `run` goes on for ever; `wake` lets it look at once.
 
-    `is_first`: of several processes over one store, one looks after what is held, and frees what a changed directory
-    lets go. `claims` is what this one may have of the connections of each account.
+    Of several processes over one store the one that has the `lead` looks after what is held, and frees what a changed
+    directory lets go. `claims` is what this one may have of the connections of each account.
     """
 
-    def __init__(self, postman: Postman, claims: Claims | None = None, *, is_first: bool = True) -> None:
-        self._is_first = is_first
+    def __init__(self, postman: Postman, claims: Claims | None = None, lead: Lead | None = None) -> None:
+        self._lead = postman.lead = lead or Unrivalled()
         self._postman = postman
         self._claims = claims or Whole()
         self._office = postman.office
@@ -75,6 +77,8 @@ class Dispatcher:
         self._known_of: Directory | None = None
         self._known: frozenset[Account] = frozenset()
         self._is_stopping = False
+        self._is_resting = False
+        self._lost_at = 0.0
         self._seen_at = time.monotonic()
         postman.books.on_change = self._wake.set
         postman.is_behind = self._carriers.__contains__
@@ -82,6 +86,11 @@ class Dispatcher:
     def wake(self) -> None:
         """Look at once: a message was stored, a directory changed, a hold was lifted."""
         self._wake.set()
+
+    def rest(self, *, is_wanted: bool) -> None:
+        """Take nothing from the queue for as long as that is wanted; what is under way ends."""
+        self._is_resting = is_wanted
+        self.wake()
 
     @property
     def silent_seconds(self) -> float:
@@ -95,10 +104,10 @@ class Dispatcher:
             self._wake.clear()
             began = self._seen_at = time.monotonic()
             try:
-                if not is_back or self._postman.books.queue.has_doubts:
+                if not is_back or self._queue.has_doubts or self._is_lost_due(began):
                     await self._postman.books.take_back()
-                    is_back = True
-                if self._is_directory_new and self._is_first:
+                    is_back, self._lost_at = True, began + _LOST_SECONDS
+                if self._is_directory_new and self._lead.is_ours:
                     await self._follow_directory()
                 await self._look()
             except StoreError as error:
@@ -128,12 +137,22 @@ class Dispatcher:
         self._is_directory_new = True
         self.wake()
 
+    def lead_changed(self) -> None:
+        """Look at everything anew where the lead has become ours; where it is no more, no probe of ours is left."""
+        if self._lead.is_ours:
+            self._is_directory_new = True
+        else:
+            self._accounts.drop_probes()
+        self.wake()
+
     async def _look(self) -> None:
         """Lift what is over, then start a carrier for each account with due mail that has none."""
-        for hold in self._accounts.holds() if self._is_first else ():
+        for hold in self._accounts.holds():
             self._seen_at = time.monotonic()  # a command that gives a secret may take seconds, for each of many
+            if not self._lead.is_ours:
+                break
             await self._look_at(hold)
-        if self._is_stopping:
+        if self._is_stopping or self._is_resting:
             return
         now = self._now()
         for account, profiles in self._by_account(await self._queue.due_times(), now).items():
@@ -142,12 +161,16 @@ class Dispatcher:
                 mine = self._profiles[account]
                 mine.extend(profile for profile in profiles if profile not in mine)
                 continue
-            if not self._may_go_on(account) or not (self._is_first or self._accounts.hold_of(account) is None):
+            if not self._may_go_on(account) or not (self._lead.is_ours or self._accounts.hold_of(account) is None):
                 continue
             self._profiles[account] = deque(profiles)
             carrier = asyncio.create_task(self._work(account, self._profiles[account]))
             self._carriers[account] = carrier
             carrier.add_done_callback(partial(self._end, account))
+
+    def _is_lost_due(self, now: float) -> bool:
+        """Whether it is time to look for what other machines have let expire, and we may say that they have."""
+        return now >= self._lost_at and self._queue.may_judge and not self._is_resting
 
     def _look_for_late(self, account: Account, profiles: Collection[str | None]) -> None:
         server = self._server(account)
@@ -200,7 +223,7 @@ class Dispatcher:
         elif hold.meaning == Meaning.LOGIN_REFUSED and await self._has_new_secret(hold):
             await lift(self._queue, self._accounts, account, now, with_pairs=False)
         elif self._accounts.is_probe_due(hold, now):
-            await self._queue.put_hold(self._accounts.begin_probe(hold, now))
+            await self._queue.put_hold(self._accounts.begin_probe(hold, now), self._lead.duty)
             await free(self._queue, str(account), now, limit=1)
 
     def _accounts_there_are(self) -> frozenset[Account]:
@@ -305,7 +328,8 @@ class Dispatcher:
 
     def _may_go_on(self, account: Account) -> bool:
         is_slow = self._accounts.slowness_of(account, self._now()) is not None
-        return not self._is_stopping and not is_slow and not self._is_spent(account)
+        is_ending = self._is_stopping or self._is_resting
+        return not is_ending and not is_slow and not self._is_spent(account)
 
     def _is_spent(self, account: Account) -> bool:
         """Whether an account may send to nobody until some of its day's budget is free again."""
@@ -318,7 +342,7 @@ class Dispatcher:
         return await self._queue.claim(tuple(profiles), count, self._now(), str(State.SENDING))
 
     async def _hold_waiting(self, account: Account, profiles: Collection[str | None], hold: HoldRow) -> None:
-        if not self._is_first:
+        if not self._lead.is_ours:
             return
         messages = await self._queue.hold_waiting(
             profiles,

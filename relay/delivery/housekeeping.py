@@ -1,4 +1,4 @@
-"""What has to be done again and again: leases held on to, old history deleted, the disk looked at."""
+"""What has to be done again and again: old history deleted, the disk looked at."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -8,12 +8,12 @@ from pathlib import Path
 from relay import log
 from relay.delivery.bookkeeper import utc_now
 from relay.settings import Settings
+from relay.store.duties import Lead, Unrivalled
 from relay.store.errors import StoreError
 from relay.store.queue import Queue
 from relay.store.space import free_space
 
 _LOOK_SECONDS = 1.0
-_LEASE_EVERY = 240.0  # seconds; a lease is 15 minutes
 _PURGE_EVERY = 3600.0
 
 
@@ -24,7 +24,7 @@ async def _forget_nothing(_: datetime) -> None:
 class Housekeeping:
     """One for a process. `run` goes on for ever; `forget` deletes what else in the store has expired by a moment.
 
-    `is_first`: of several processes that use the store one deletes.
+    Of several processes that use the store the one that has the `lead` deletes.
     """
 
     def __init__(
@@ -35,14 +35,14 @@ class Housekeeping:
         free_floor: int,
         keep_seconds: float,
         forget: Callable[[datetime], Awaitable[None]] = _forget_nothing,
-        is_first: bool = True,
+        lead: Lead | None = None,
     ) -> None:
         self._queue = queue
         self._folder = folder
         self._free_floor = free_floor
         self._keep_seconds = keep_seconds
         self._forget = forget
-        self._is_first = is_first
+        self._lead = lead or Unrivalled()
         self._has_room = True
 
     def adopt(self, settings: Settings) -> None:
@@ -58,17 +58,14 @@ class Housekeeping:
     async def run(self) -> None:
         """Look after everything, each at its time, for ever."""
         loop = asyncio.get_running_loop()
-        leases, purge = loop.time() + _LEASE_EVERY, loop.time()
+        purge = loop.time()
         while True:
             self._look_at_disk()
             try:
-                if self._is_first and not self._has_room:
+                if self._lead.is_ours and not self._has_room:
                     await self._queue.shrink()
-                if loop.time() >= leases:
-                    leases += _LEASE_EVERY
-                    await self._queue.renew_leases()
-                if self._is_first and loop.time() >= purge:
-                    purge += _PURGE_EVERY
+                if self._lead.is_ours and loop.time() >= purge:
+                    purge = loop.time() + _PURGE_EVERY
                     await self._queue.purge(utc_now() - timedelta(seconds=self._keep_seconds))
                     await self._forget(utc_now())
                     await self._queue.shrink()

@@ -22,7 +22,7 @@ from relay.delivery.schedule import Schedule
 from relay.delivery.sending import Sending
 from relay.delivery.turn import Turn
 from relay.delivery.verdict import begun, consequence_of, sending
-from relay.delivery.work import Held, Work, failure_of
+from relay.delivery.work import Held, Work, failure_of, may_have
 from relay.directory.model import Account, Meaning
 from relay.directory.routing import Route
 from relay.mail.address import Address
@@ -31,6 +31,7 @@ from relay.mail.identity import from_address
 from relay.mail.reply import Reply
 from relay.secrets.secret import Secret
 from relay.settings import Settings
+from relay.store.duties import Lead, Unrivalled
 from relay.store.errors import StoreError
 from relay.store.messages import Fenced, HoldRow, NoContent, StoredMessage
 from relay.store.queue import Queue
@@ -44,12 +45,16 @@ class _Paced(Exception):
 
 @dataclass(slots=True)
 class Postman:
-    """Makes attempts with the parts of one relay. `is_behind` says whether mail of an account waits for its turn."""
+    """Makes attempts with the parts of one relay. `is_behind` says whether mail of an account waits for its turn.
+
+    Only who has the `lead` may try out whether a hold is over.
+    """
 
     office: Office
     accounts: Accounts
     books: Bookkeeper
     is_behind: Callable[[Account], bool] = field(default=lambda _: False)
+    lead: Lead = field(default_factory=Unrivalled)
     _following: set[asyncio.Task[None]] = field(default_factory=set)
     _sending: Sending = field(default_factory=Sending)
 
@@ -88,8 +93,8 @@ class Postman:
             await job
         except _Paced:
             await self.books.give_back(message, pause=0.0)
-        except Fenced:
-            log.warned("a message was taken over while it was under way; the other's record counts", id=message.id)
+        except Fenced:  # before it was sent, or the outcome is told where it is written down
+            self.office.telling.overtaken(message.id, is_sent=False)
         except (StoreError, NoContent) as error:
             # Before the final dot: nobody has the message, and it waits on as soon as the store can be told.
             log.broken(str(error) or "the store has no content of this message", id=message.id)
@@ -127,6 +132,13 @@ class Postman:
         if self._following:
             await asyncio.wait(set(self._following))
 
+    async def write_down(self, work: Work, outcome: Outcome) -> None:
+        """Write down what came of a stored message; where another took it over meanwhile, that one's record counts."""
+        try:
+            await self.books.write_down(work, outcome)
+        except Fenced:
+            self.office.telling.overtaken(work.message.id, is_sent=may_have(outcome))
+
     async def note(self, work: Work, outcome: Outcome) -> None:
         """Let the account feel an outcome at once: no other message makes the same attempt in vain."""
         self.office.telling.attempted(work, outcome, self.clock())
@@ -146,7 +158,8 @@ class Postman:
         if hold is None:
             return None
         is_old = hold.meaning == Meaning.LOGIN_REFUSED and secret is not None and hold.secret_version != secret.version
-        may_go = is_old or (not hold.address and self.accounts.take_probe(route.account))
+        may_probe = not hold.address and self.lead.is_ours
+        may_go = is_old or (may_probe and self.accounts.take_probe(route.account))
         return None if may_go else hold
 
     async def hand_over(self, work: Work, transfer: Transfer, progress: Progress, turn: Turn) -> Outcome:
@@ -173,11 +186,11 @@ class Postman:
 
     async def _follow(self, work: Work, handover: asyncio.Task[Outcome]) -> None:
         try:
-            await self.books.write_down(work, await handover)
+            await self.write_down(work, await handover)
         except Held as held:
             await self._settled(work.message, self.books.hold(work.message, held.hold, work.attempt))
         except Fenced:
-            log.warned("a message was taken over while it was under way; the other's record counts", id=work.message.id)
+            self.office.telling.overtaken(work.message.id, is_sent=False)
         except Exception:
             # As above: it is stored as under way, and nobody else would end it.
             log.broken("a delivery ended by a fault of ours", id=work.message.id, exc_info=True)
@@ -185,7 +198,7 @@ class Postman:
 
     async def _conclude(self, work: Work, outcome: Outcome) -> None:
         await self.note(work, outcome)
-        await self.books.write_down(work, outcome)
+        await self.write_down(work, outcome)
 
     async def _attempt(self, message: StoredMessage, turn: Turn | None) -> None:
         content = await self.queue.content(message.id)

@@ -3,7 +3,10 @@
 Each has a share, leased in the store (`relay.store.shares`), and opens no more connections than that. Who needs more
 asks at once; who has more than its part gives it up as its connections close. While all have what they want nothing is
 written but a renewal each half minute, and what the store does not answer changes nothing: everybody goes on with what
-they have.
+they have, for as long as that is theirs.
+
+That ends with the lease of the shares (`relay.store.terms`): then others take them for lost. So who was stopped for
+longer, or sees no store while there are other nodes, uses none until the store has given it some again.
 """
 
 import asyncio
@@ -17,10 +20,13 @@ from typing import Protocol
 
 from relay import log
 from relay.delivery.fair import Ask, Grant, decide
+from relay.delivery.others import Others
 from relay.store.errors import StoreError
 from relay.store.shares import Rule
 from relay.store.shares import Share as Row
 
+# Of a lease, how much a process counts on: it is over here before it is over for others.
+_SURE = 0.95
 # How often who lacks something is looked for.
 _LOOK_SECONDS = 1.0
 # So long who is alone leaves to each of the others what they may want first: a little less than the time of a look.
@@ -34,6 +40,15 @@ _EPOCH_SECONDS = 10
 
 def _nothing() -> None:
     pass
+
+
+def _always() -> bool:
+    return True
+
+
+def awake_seconds() -> float:
+    """Return the seconds of a clock that nobody sets, and that goes on while the machine sleeps."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 class Keeper(Protocol):
@@ -56,12 +71,14 @@ class Keeper(Protocol):
 class Share:
     """What this process has of one scope. An allowance for the slots of an upstream (`relay.upstream.allowance`).
 
-    `held` is what the store has of it, `told` how many it is told to want, `lacks` whether others know that they have
-    what is ours. `backlog` is what waits on disk, `used_at` when it was wanted last.
+    `given` is what it may use, as long as `is_ours`. `held` is what the store has of it, `told` how many it is told to
+    want, `lacks` whether others know that they have what is ours. `backlog` is what waits on disk, `used_at` when it
+    was wanted last.
     """
 
     ask: Callable[[], None]
-    granted: int = 0
+    is_ours: Callable[[], bool] = _always
+    given: int = 0
     limit: int = 0
     wanted: int = 0
     is_open: int = 0
@@ -74,6 +91,11 @@ class Share:
     _peak: int = 0
     _peak_at: float = 0.0
     _first_at: float | None = None
+
+    @property
+    def granted(self) -> int:
+        """How many connections may be open now."""
+        return self.given if self.is_ours() else 0
 
     def report(self, limit: int, wanted: int, is_open: int) -> None:
         """Take in what the slots need. Called for every message."""
@@ -130,21 +152,24 @@ class Share:
 class Shares:
     """One for a process. `run` goes on for ever, `look` makes it look at once; `tell` has the others look.
 
-    `owner` names this process in the store, and `workers` says how many there are.
+    `owner` names this process in the store, `others` are all that share with it. `lease`: for how many seconds the
+    store keeps what it has. The `timer` goes on while this process or its machine is stopped.
     """
 
     def __init__(
         self,
         keeper: Keeper,
         owner: str,
-        workers: int,
+        others: Others,
         *,
+        lease: float,
         tell: Callable[[], None] = _nothing,
-        timer: Callable[[], float] = time.monotonic,
+        timer: Callable[[], float] = awake_seconds,
     ) -> None:
         self._keeper = keeper
         self._owner = owner
-        self._workers = workers
+        self._others = others
+        self._lease = lease
         self._tell = tell
         self._timer = timer
         self._shares: dict[str, Share] = {}
@@ -152,14 +177,14 @@ class Shares:
         self._wake = asyncio.Event()
         self._is_told = False
         self._look_at = self._renew_at = 0.0
-        self._renewed_at = timer()
+        self._sure_until = timer() + _SURE * lease
         self._is_well = True
 
     def allowance(self, scope: str) -> Share:
         """Return the share of a scope; always the same."""
         share = self._shares.get(scope)
         if share is None:
-            share = self._shares[scope] = Share(partial(self._ask, scope))
+            share = self._shares[scope] = Share(partial(self._ask, scope), self._is_ours)
         return share
 
     def claims(self, scope: str, limit: int) -> int:
@@ -184,6 +209,7 @@ class Shares:
                 if self._is_well:
                     log.broken(f"what this process has of the connections of accounts stays as it is: {error}")
                 self._is_well = False
+                self._help_ourselves()
                 await asyncio.sleep(_LOOK_SECONDS)
             except Exception:  # whatever it is, the accounts must not stay without connections
                 log.broken("the shares of connections met a fault of ours", exc_info=True)
@@ -196,6 +222,9 @@ class Shares:
         """Do what is due now. Raises StoreError."""
         self._wake.clear()
         now = self._timer()
+        if not self._is_ours():
+            self._lose()
+            self._renew_at = now
         if now >= self._renew_at:
             await self._renew(now)
         if now >= self._look_at or self._is_told:
@@ -219,23 +248,55 @@ class Shares:
         self._wake.set()
 
     async def _renew(self, now: float) -> None:
-        """Hold on to what is used. Where others may have taken it for lost, look at everything again."""
-        self._renew_at = now + _RENEW_SECONDS
-        kept = await self._keeper.renew_shares()
+        """Hold on to what is used. Where others have taken it for lost, look at everything again."""
+        kept = await self._renewed(now)
+        self._renew_at = now + min(_RENEW_SECONDS, self._lease / 4)
         has_some = {scope for scope, share in self._shares.items() if share.held or share.told}
-        if kept < len(has_some) or now - self._renewed_at > 3 * _RENEW_SECONDS:
-            self._asking |= has_some
-        self._renewed_at = now
+        if kept < len(has_some):
+            self._lose()
+        self._sure_until = now + _SURE * self._lease
         for scope in has_some:
             share = self._shares[scope]
             if share.is_idle and now - share.used_at >= _UNUSED_SECONDS:
-                share.granted = 0
+                share.given = 0
                 self._asking.add(scope)
+
+    async def _renewed(self, now: float) -> int:
+        """Return how many shares the store has of us. Raises StoreError; without another node they stay ours."""
+        try:
+            return await self._keeper.renew_shares()
+        except StoreError:
+            if self._others.is_alone and self._is_ours():
+                self._sure_until = now + _SURE * self._lease
+            raise
+
+    def _help_ourselves(self) -> None:
+        """Have all that is asked for, where nobody else could have it and the store does not answer."""
+        if not (self._others.is_alone and self._others.processes == 1):
+            return
+        for scope in self._asking:
+            share = self._shares[scope]
+            if share.given < share.limit:
+                share.given = share.limit
+                share.changed()
+
+    def _is_ours(self) -> bool:
+        """Whether nobody else can have what we have."""
+        return self._timer() < self._sure_until
+
+    def _lose(self) -> None:
+        """Use nothing until the store has given it anew: others may have had it for lost."""
+        for scope, share in self._shares.items():
+            if share.held or share.told:
+                self._asking.add(scope)
+            if share.given:
+                share.given = 0
+                share.changed()
 
     async def _adjust(self, now: float) -> None:
         """Look at the scopes that were asked for, all in one transaction, and follow what came of it."""
         scopes, self._asking = self._asking, set()
-        asks = {scope: self._shares[scope].look(self._owner, self._workers, now) for scope in scopes}
+        asks = {scope: self._shares[scope].look(self._owner, self._others.processes, now) for scope in scopes}
         try:
             grants = await self._keeper.adjust_shares({scope: partial(_decide, ask) for scope, ask in asks.items()})
         except BaseException:
@@ -249,8 +310,8 @@ class Shares:
         """Make use of what is granted, or less of it; tell whether that concerns others."""
         is_less, is_new = grant.held < share.held, grant.lacks and not share.lacks
         share.held, share.lacks = grant.held, grant.lacks
-        if grant.granted != share.granted:
-            share.granted = grant.granted
+        if grant.granted != share.given:
+            share.given = grant.granted
             share.changed()
         if max(share.granted, share.is_open) < share.held:
             share.ask()

@@ -203,7 +203,7 @@ class Submission:
         # Committed before the client has its 250: who is still owed the message, and the report about who refused it.
         work.attempt = replace(work.attempt, final_dot=_may_be_there(outcome))
         await self.postman.queue.add(NewMessage(message=work.message, content=work.content, attempt=work.attempt))
-        await self.postman.books.write_down(work, outcome)
+        await self.postman.write_down(work, outcome)
         return self._queued(draft, outcome)
 
     def _is_slow(self, route: Route) -> bool:

@@ -152,6 +152,11 @@ class Telling:
         if messages:
             log.held(server=account.server, account=str(account), messages=messages, reason=hold.reason)
 
+    def overtaken(self, id_: str, *, is_sent: bool) -> None:
+        """Another node took over a message that was under way here; `is_sent`: a server may have it from us."""
+        self.metrics.overtaken(is_sent=is_sent)
+        log.overtaken(id=id_, sent=is_sent)
+
     def paced(self, server: str) -> None:
         """A client's message cannot leave now: its account has used up a limit. Its journey says which."""
         self.metrics.paced(server)

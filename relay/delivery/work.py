@@ -69,6 +69,12 @@ def ended(attempt: Attempt, outcome: Outcome, now: datetime) -> Attempt:
     )
 
 
+def may_have(outcome: Outcome) -> bool:
+    """Whether the server has the message for anybody, or may have it."""
+    failures = [failure for failure in (outcome.failure, *outcome.refused.values()) if failure is not None]
+    return outcome.accepted is not None or any(failure.meaning is Meaning.UNKNOWN for failure in failures)
+
+
 def failure_of(refusal: Refused) -> Failure:
     """Return our own refusal as what ended an attempt."""
     meaning = refusal.meaning or (Meaning.REFUSED if refusal.reply.is_permanent else Meaning.TEMPORARY)

@@ -21,6 +21,7 @@ from relay.mail.bounce import MOST_OCTETS, Bounce, may_be_bounce, read_bounce
 from relay.secrets.keeper import SecretKeeper
 from relay.secrets.sources import SecretUnavailable
 from relay.short_turns import in_short_turns
+from relay.store.duties import Lead, Unrivalled
 from relay.store.errors import StoreError
 from relay.store.queue import Queue
 
@@ -32,6 +33,7 @@ _MOST_SECONDS = 3600.0
 # How often a new password is looked for after a refusal. What comes back before the first login would be taken for old.
 _SECRET_SECONDS = 2.0
 _VISIT_SECONDS = 300.0
+_LEAD_SECONDS = 1.0  # before we look again whether the lead is ours
 _AT_ONCE = 4
 # The history is written behind: a report may be here before its message is.
 _MOST_UNMATCHED = 100
@@ -56,19 +58,24 @@ def _wanted(directory: Directory) -> dict[str, Mailbox]:
 
 
 class ReturnedMail:
-    """Watches mailboxes. `refresh` begins, and follows the directory; `aclose` ends it."""
+    """Watches mailboxes. `follow` begins, and follows the directory; `rest` watches none until then, `aclose` ends it.
+
+    Of several processes that use the store the one that has the `lead` watches.
+    """
 
     def __init__(
         self,
         queue: Queue,
         secrets: SecretKeeper,
         directory: Callable[[], Directory],
+        lead: Lead | None = None,
         *,
         every_seconds: float = _EVERY_SECONDS,
     ) -> None:
         self._queue = queue
         self._secrets = secrets
         self._directory = directory
+        self._lead = lead or Unrivalled()
         self._every = every_seconds
         self._mailboxes: Mailboxes | None = None
         self._slots = asyncio.Semaphore(_AT_ONCE)
@@ -95,13 +102,18 @@ class ReturnedMail:
             watched = self._watched[owner] = _Watched(wanted[owner])
             watched.task = asyncio.get_running_loop().create_task(self._watch(watched))
 
-    async def aclose(self) -> None:
-        """Watch nothing more."""
-        self._is_closed = True
+    async def rest(self) -> None:
+        """Watch none, until `follow` or `refresh`; no mailbox is open when this returns."""
         tasks = [watched.task for watched in self._watched.values() if watched.task is not None]
+        self._watched.clear()
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def aclose(self) -> None:
+        """Watch nothing more."""
+        self._is_closed = True
+        await self.rest()
         if self._mailboxes is not None:
             await self._mailboxes.aclose()
 
@@ -120,6 +132,9 @@ class ReturnedMail:
 
     async def _watch(self, watched: _Watched) -> None:
         while True:
+            if not self._lead.is_ours:  # another reads it, or will in a moment
+                await asyncio.sleep(_LEAD_SECONDS)
+                continue
             try:
                 async with self._slots, asyncio.timeout(_VISIT_SECONDS):
                     await self._check(watched)
@@ -151,7 +166,7 @@ class ReturnedMail:
             raise
         await self._match(watched, bounces)
         if after != position:
-            await self._queue.put_position(mailbox.identity, after)
+            await self._queue.put_position(mailbox.identity, after, self._lead.duty)
 
     async def _match(self, watched: _Watched, bounces: list[Bounce]) -> None:
         """Match what is new, and once more what was before its message."""

@@ -50,6 +50,7 @@ class Crowd:
         self._sessions: dict[Member, str] = {}  # with the peer that each is counted for, "" as long as nobody knows
         self._per_peer: Counter[str] = Counter()
         self._is_stopping = False
+        self._is_resting = False
 
     def __len__(self) -> int:
         return len(self._sessions)
@@ -61,7 +62,7 @@ class Crowd:
 
     def enter(self, session: Member) -> Reply | None:
         """Let a connection in, or return the reply that turns it away. Whoever was let in leaves by `leave`."""
-        if self._is_stopping:
+        if self._is_stopping or self._is_resting:
             return replies.STOPPING
         if len(self._sessions) + self._elsewhere.connections >= self.limits.connections:
             return replies.TOO_MANY_CONNECTIONS
@@ -85,6 +86,13 @@ class Crowd:
         self._per_peer[peer] -= 1
         if not self._per_peer[peer]:
             del self._per_peer[peer]
+
+    def rest(self, *, is_wanted: bool) -> None:
+        """Let nobody in for as long as that is wanted. Who is in says good-bye as at the end, in no hurry."""
+        self._is_resting = is_wanted
+        if is_wanted:
+            for session in list(self._sessions):
+                session.stop()
 
     async def stop(self, patience: float) -> None:
         """End every session: silent ones at once, those in a message after it or when `patience` (seconds) ends.

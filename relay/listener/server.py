@@ -117,6 +117,10 @@ class Listeners:
         """Return the listeners where somebody has waited since the call before this one and nobody was let in."""
         return tuple(doorway.name for doorway in self._doorways if doorway.is_stuck())
 
+    def rest(self, *, is_wanted: bool) -> None:
+        """Turn away whoever comes for as long as that is wanted (421), and let those who are here end their message."""
+        self._crowd.rest(is_wanted=is_wanted)
+
     async def stop(self, patience: float) -> None:
         """Let nobody in, end silent sessions, and give those with a message `patience` seconds to end it.
 

@@ -17,8 +17,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 from relay import log
+from relay.secrets.alone import Alone, Guard, StoreAway, Unguarded
 from relay.secrets.oauth_account import TokenAccount, TokenState, Trouble, state_of
 from relay.secrets.oauth_answers import Grant, Provider, TokenRefused
+from relay.secrets.oauth_endpoints import may_spend_refresh_tokens
 from relay.secrets.oauth_record import TokenRecord, new_record, parse_token_record
 from relay.secrets.secret import Secret, SecretRef, client_owner
 from relay.secrets.sources import SecretDelayed, SecretUnavailable
@@ -47,17 +49,18 @@ class Elsewhere(Protocol):
 
 
 class Tokens:
-    """The tokens of all accounts. `renews_ahead` is for a service; close it then. Refs are those with a `token`.
+    """The tokens of all accounts. Refs are those with a `token`. Close it where it renews ahead.
 
-    Where several processes hand over mail, those that are not the first have one `elsewhere` that renews for them:
-    a provider may take a refresh token that is used twice for a stolen one.
+    `renews_ahead` says whether this process does so now, for all. Where several processes hand over mail, those that
+    are not the first have one `elsewhere` that renews for them; and `guard` keeps out those of other machines.
     """
 
     def __init__(
         self,
         vault: Vault,
         *,
-        renews_ahead: bool = False,
+        renews_ahead: Callable[[], bool] = lambda: False,
+        guard: Guard | None = None,
         elsewhere: Elsewhere | None = None,
         provider: Provider | None = None,
         clock: Callable[[], datetime] = utc_now,
@@ -65,6 +68,7 @@ class Tokens:
     ) -> None:
         self._vault = vault
         self._renews_ahead = renews_ahead
+        self._guard = guard or Unguarded()
         self._elsewhere = elsewhere
         self._provider = provider
         self._clock = clock
@@ -116,9 +120,9 @@ class Tokens:
         """Keep the tokens of a new authorization, durably, and return their record."""
         account = self._account(ref)
         record = new_record(grant, account.token.client.client_id, self._clock())
-        async with account.turn:
-            account.unsaved = account.trouble = None
-            await self._vault.put(ref.owner, record.as_text)
+        async with self._guard.alone(ref.owner) as alone, account.turn:
+            account.unsaved = account.unsaved_over = account.trouble = None
+            await self._vault.put(ref.owner, record.as_text, under=alone.duty)
         self._keep_fresh(account)
         return record
 
@@ -153,7 +157,14 @@ class Tokens:
         if account is not None and account.keeper is not None:
             account.keeper.cancel()
         if self._vault.has(owner):
-            await self._vault.delete(owner)
+            async with self._guard.alone(owner):
+                await self._vault.delete(owner)
+
+    async def save(self) -> None:
+        """Save what was renewed while the store was away. To be called now and then; cheap where there is nothing."""
+        for account in list(self._accounts.values()):
+            if account.unsaved is not None:
+                await self._renewed(account)
 
     async def state(self, ref: SecretRef) -> TokenState:
         """Return how an account's tokens are, as far as it is known."""
@@ -187,8 +198,10 @@ class Tokens:
 
     async def _record(self, account: TokenAccount, *, latest: bool = False) -> TokenRecord | None:
         """Return the record if it is one of this client; a client that logs in as itself makes its own anew."""
-        if account.unsaved is not None:
-            return account.unsaved
+        return account.unsaved or await self._kept(account, latest=latest)
+
+    async def _kept(self, account: TokenAccount, *, latest: bool = False) -> TokenRecord | None:
+        """Return the record of the vault, as `_record`."""
         owner = account.ref.owner
         kept = await (self._vault.latest(owner) if latest else self._from_vault(owner))
         if kept is not account.kept:
@@ -239,23 +252,57 @@ class Tokens:
     async def _renew(self, account: TokenAccount) -> TokenRecord:
         if self._elsewhere is not None:
             return await self._renew_elsewhere(account, self._elsewhere)
+        wanting = account.unsaved or account.record
+        async with self._slots:
+            try:
+                async with self._guard.alone(account.ref.owner) as alone:
+                    return await self._renew_alone(account, wanting, alone)
+            except StoreAway:
+                if may_spend_refresh_tokens(account.token.client):
+                    raise
+                return await self._renew_in_memory(account)
+
+    async def _renew_alone(self, account: TokenAccount, wanting: TokenRecord | None, alone: Alone) -> TokenRecord:
+        """Renew what was found wanting, unless somebody else did meanwhile."""
         before = await self._record(account, latest=True)
+        if before and wanting and before.access_token != wanting.access_token and before.is_usable(self._clock()):
+            account.trouble = None
+            return before
         id_ = before.id if before else await self._own_id(account)
         version = await self._version(account, id_)
         self._check_trouble(account, version)
         if account.unsaved is not None:  # the store did not take the last answer: that first
-            return await self._save(account, before, account.unsaved)
+            return await self._save(account, account.unsaved_over, account.unsaved, alone)
+        if not alone.is_ours:  # we were stopped since
+            raise SecretDelayed("another process may be renewing the access token")
         try:
-            async with self._slots:
-                grant = await self._ask(account, before)
+            fresh = await self._fresh(account, before, id_)
         except SecretUnavailable as error:
-            await self._note(account, before, error, version)
+            await self._note(account, before, error, version, alone)
             raise
-        now = self._clock()
-        fresh = before.renewed(grant, now) if before else new_record(grant, account.token.client.client_id, now, id_)
-        record = await self._save(account, before, fresh)
+        record = await self._save(account, before, fresh, alone)
         account.trouble = None
         return record
+
+    async def _renew_in_memory(self, account: TokenAccount) -> TokenRecord:
+        """Renew while the store is away, where nothing is spent by that: each process may, for itself."""
+        before = await self._record(account)
+        id_ = before.id if before else await self._own_id(account)
+        version = await self._version(account, id_)
+        self._check_trouble(account, version)
+        try:
+            fresh = await self._fresh(account, before, id_)
+        except SecretUnavailable as error:
+            self._remember(account, error, version)
+            raise
+        if account.unsaved is None:
+            account.unsaved_over = before
+        account.unsaved, account.trouble = fresh, None
+        return fresh
+
+    async def _fresh(self, account: TokenAccount, before: TokenRecord | None, id_: str) -> TokenRecord:
+        grant, now = await self._ask(account, before), self._clock()
+        return before.renewed(grant, now) if before else new_record(grant, account.token.client.client_id, now, id_)
 
     async def _renew_elsewhere(self, account: TokenAccount, elsewhere: Elsewhere) -> TokenRecord:
         before = await self._record(account)
@@ -290,24 +337,35 @@ class Tokens:
             self._provider = await asyncio.to_thread(_new_provider)
         return self._provider
 
-    async def _save(self, account: TokenAccount, before: TokenRecord | None, fresh: TokenRecord) -> TokenRecord:
-        """Put a renewed record in the vault. One that somebody authorized or removed meanwhile counts instead."""
+    async def _save(
+        self, account: TokenAccount, before: TokenRecord | None, fresh: TokenRecord, alone: Alone
+    ) -> TokenRecord:
+        """Put a renewed record in the vault. What somebody authorized, renewed or removed meanwhile counts instead."""
         async with account.turn:
-            account.unsaved = None
-            now = await self._record(account)
-            if (now.id if now else None) != (before.id if before else None):
-                if now is None:
-                    raise SecretUnavailable("the account is authorized no more")
-                return now
-            account.unsaved = fresh  # until it is durable: the one before may be worthless already
-            await self._vault.put(account.ref.owner, fresh.as_text)
-            account.unsaved = None
-        return fresh
+            account.unsaved, account.unsaved_over = fresh, before  # until it is durable: that may be worthless already
+            now = await self._kept(account, latest=True)
+            if _mark(now) == _mark(before):
+                await self._vault.put(account.ref.owner, fresh.as_text, under=alone.duty)
+                now = fresh
+            account.unsaved = account.unsaved_over = None
+        if now is None:
+            raise SecretUnavailable("the account is authorized no more")
+        return now
 
     async def _note(
-        self, account: TokenAccount, before: TokenRecord | None, error: SecretUnavailable, version: str
+        self,
+        account: TokenAccount,
+        before: TokenRecord | None,
+        error: SecretUnavailable,
+        version: str,
+        alone: Alone,
     ) -> None:
         """Remember a failed renewal, and that the provider refused one also over a restart."""
+        self._remember(account, error, version)
+        if before is not None and not isinstance(error, SecretDelayed) and before.refusal != str(error):
+            await self._save(account, before, replace(before, refusal=str(error)), alone)
+
+    def _remember(self, account: TokenAccount, error: SecretUnavailable, version: str) -> None:
         times = account.trouble.times + 1 if account.trouble else 0
         is_away = isinstance(error, SecretDelayed)
         seconds = _AWAY_SECONDS[min(times, len(_AWAY_SECONDS) - 1)] if is_away else _REFUSED_SECONDS
@@ -315,13 +373,11 @@ class Tokens:
         account.trouble = Trouble(error, version, self._clock() + timedelta(seconds=seconds), times)
         if is_news:
             log.warned(f"no access token: {error}", account=f"{account.token.server}/{account.token.username}")
-        if before is not None and not is_away and before.refusal != str(error):
-            await self._save(account, before, replace(before, refusal=str(error)))
 
     # ahead of time
 
     def _keep_fresh(self, account: TokenAccount) -> None:
-        if self._renews_ahead and (account.keeper is None or account.keeper.done()):
+        if self._renews_ahead() and (account.keeper is None or account.keeper.done()):
             account.keeper = asyncio.create_task(self._renew_ahead(account))
             account.keeper.add_done_callback(_look_at)
 
@@ -335,10 +391,15 @@ class Tokens:
             if pause > 0:
                 await asyncio.sleep(min(pause, _LONGEST_SLEEP))
                 continue
+            if not self._renews_ahead():
+                return
             try:
                 await self._renewed(account)
+            except StoreAway:
+                await asyncio.sleep(_AWAY_SECONDS[0])
             except SecretDelayed:
-                continue  # the trouble says when to ask again
+                # The trouble says when to ask again, if it was the provider's.
+                await asyncio.sleep(0.0 if account.trouble is not None else _AWAY_SECONDS[0])
             except SecretUnavailable:
                 return
 
@@ -347,6 +408,11 @@ def _new_provider() -> Provider:
     from relay.secrets.oauth_requests import TokenRequests  # noqa: PLC0415  0.3 s and 26 MB, for the few that need it
 
     return TokenRequests()
+
+
+def _mark(record: TokenRecord | None) -> tuple[str, str] | None:
+    """Return what is another after an authorization or a renewal. A refusal that is noted changes nothing."""
+    return (record.id, record.access_token) if record is not None else None
 
 
 def _look_at(task: asyncio.Task[TokenRecord] | asyncio.Task[None]) -> None:

@@ -29,7 +29,8 @@ class Trouble:
 
 @dataclass(slots=True)
 class TokenAccount:
-    """One account in use. `unsaved` is what the provider gave last and the store did not take yet.
+    """One account in use. `unsaved` is what the provider gave last and the store did not take yet, in place of
+    `unsaved_over`.
 
     `kept` and `record` are the same thing: the vault's secret, and what it says. `renewing` is the renewal under way,
     `keeper` the task that renews ahead.
@@ -41,6 +42,7 @@ class TokenAccount:
     kept: Secret | None = None
     record: TokenRecord | None = None
     unsaved: TokenRecord | None = None
+    unsaved_over: TokenRecord | None = None
     trouble: Trouble | None = None
     renewing: asyncio.Task[TokenRecord] | None = None
     keeper: asyncio.Task[None] | None = None

@@ -50,6 +50,15 @@ def endpoints_of(client: OAuthClient) -> Endpoints:
     return replace(endpoints, scope=client.scope) if client.scope else endpoints
 
 
+def may_spend_refresh_tokens(client: OAuthClient) -> bool:
+    """Whether a refresh token may be good for one renewal only, so that two who renew with it lose them all.
+
+    Google gives no new one, and Microsoft leaves the one before good
+    (learn.microsoft.com/entra/identity-platform/refresh-tokens); a client that logs in as itself has none.
+    """
+    return client.provider == "custom" and client.flow != "client_credentials"
+
+
 def _of_provider(client: OAuthClient) -> Endpoints:
     if client.provider == "google":
         return _GOOGLE

@@ -48,8 +48,13 @@ class SecretStore(Protocol):
     async def claim(self, key_id: str) -> str:
         """Make `key_id` the store's where it holds no secrets, and return whose it is now."""
 
-    async def put(self, owner: str, sealed: bytes, changed: datetime, key_id: str) -> None:
-        """Keep a sealed secret in place of the owner's old one. Raises KeyChanged unless the store's key is this."""
+    async def put(
+        self, owner: str, sealed: bytes, changed: datetime, key_id: str, *, under: object | None = None
+    ) -> None:
+        """Keep a sealed secret in place of the owner's old one. Raises KeyChanged unless the store's key is this.
+
+        `under`: a duty that the store knows; where another has it by now, nothing is written.
+        """
 
     async def put_all(self, sealed: Mapping[str, bytes], changed: datetime, key_id: str) -> None:
         """Keep the sealed secrets of several owners, all or none. Raises KeyChanged unless the store's key is this."""
@@ -121,18 +126,21 @@ class Vault:
         """Return a value from elsewhere as a secret, with the version that the same value always has here."""
         return Secret(value, self._key.digest(value))
 
-    async def put(self, owner: str, value: str) -> None:
-        """Keep an owner's secret, durably. Raises SecretRefused for an empty one or one with a line end or NUL."""
+    async def put(self, owner: str, value: str, *, under: object | None = None) -> None:
+        """Keep an owner's secret, durably. Raises SecretRefused for an empty one or one with a line end or NUL.
+
+        `under`: a duty that the store knows; where another has it by now, nothing is written.
+        """
         _check(value)
         async with self._turn:
             changed = datetime.now(UTC)
             # Forgotten first: where the caller is cancelled in the commit, nobody knows what was written.
             self._opened.pop(owner, None)
             try:
-                await self._store.put(owner, seal(self._key, owner, value), changed, self._key.id)
+                await self._store.put(owner, seal(self._key, owner, value), changed, self._key.id, under=under)
             except KeyChanged:
                 await self._reload()
-                await self._store.put(owner, seal(self._key, owner, value), changed, self._key.id)
+                await self._store.put(owner, seal(self._key, owner, value), changed, self._key.id, under=under)
             self._owners[owner] = changed
 
     async def put_all(self, values: Mapping[str, str]) -> None:
@@ -153,21 +161,19 @@ class Vault:
     async def get(self, owner: str) -> Secret | None:
         """Return an owner's secret. Raises SecretBroken if what is stored does not open for this owner."""
         known = self._opened.get(owner)
-        if known is not None:
-            return known
+        return known if known is not None else await self.latest(owner)
+
+    async def latest(self, owner: str) -> Secret | None:
+        """Return an owner's secret as the store has it now: another process may have changed it. Raises as `get`."""
         async with self._turn:
             sealed = await self._store.get(owner)
+            self._opened.pop(owner, None)  # not before the store has answered: while it is away, what we know is used
             if sealed is None:
                 self._owners.pop(owner, None)
                 return None
             secret = self.secret_of(await self._unseal(owner, sealed))
             self._opened[owner] = secret
             return secret
-
-    async def latest(self, owner: str) -> Secret | None:
-        """Return an owner's secret as the store has it now: another process may have changed it. Raises as `get`."""
-        self._opened.pop(owner, None)
-        return await self.get(owner)
 
     async def latest_known(self, owner: str) -> Secret | None:
         """Return the same; where the store cannot be asked, what it said last.
@@ -182,7 +188,6 @@ class Vault:
         except Exception:
             if known is None:
                 raise
-            self._opened.setdefault(owner, known)
             return known
 
     async def delete(self, owner: str) -> bool:

@@ -3,6 +3,7 @@
 Everything else in this folder is one text for both: SQLAlchemy says it to each in its own words.
 """
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -29,6 +30,10 @@ class Backend(Protocol):
     def name(self) -> str:
         """What people call it: its file, or its URL without a password."""
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether other machines may use it."""
+
     def prepare(self) -> None:
         """Make what must be there before the first connection. Raises StoreError."""
 
@@ -46,6 +51,15 @@ class Backend(Protocol):
 
     def keep_out_others(self, connection: Connection) -> None:
         """Let all others who call this wait until this transaction ends, on other machines too."""
+
+    def call_others(self, connection: Connection) -> None:
+        """Let everybody in `be_called` be called when this transaction is committed; nobody where none is shared."""
+
+    async def be_called(self, heard: Callable[[], None]) -> None:
+        """Call `heard` once at the start, and whenever somebody calls, until the connection is lost.
+
+        Raises StoreError.
+        """
 
     def take_schema(self, connection: Connection) -> None:
         """Keep all others from changing the schema until this transaction ends; what it is, is looked at behind this.
@@ -67,6 +81,9 @@ class Backend(Protocol):
 
     def after(self, seconds: timedelta, now: datetime) -> Moment:
         """Return the moment so long after `now`, or where machines share the database, after what its clock says."""
+
+    def now(self, connection: Connection, now: datetime) -> datetime:
+        """Return `now`, or where machines share the database, what its clock says at this moment."""
 
     def command(self, statement: str) -> str:
         """Return the shell command by which a person runs a statement."""

@@ -43,13 +43,15 @@ class Lease(NamedTuple):
 
 
 class Living(NamedTuple):
-    """Which owners may be alive beside us: all whose names begin with `run`, but for those that begin with `place`.
+    """Which owners may be alive beside us, by what their names begin with.
 
-    The latter had our place before us. `run` "" is nobody.
+    `run`: the processes of this start of the relay, but for `place`: those had our place before us. "" is nobody.
+    `node`: of those that begin so we know all; of others, on other machines, we know nothing. "" is everybody.
     """
 
     run: str = ""
     place: str = ""
+    node: str = ""
 
 
 NOBODY = Living()
@@ -60,7 +62,8 @@ def is_dead(owner: ColumnElement[Any], living: Living) -> ColumnElement[bool]:
     if not living.run:
         return true()
     is_beside_us = owner.startswith(living.run, autoescape=True)
-    return or_(~is_beside_us, owner.startswith(living.place, autoescape=True))
+    is_dead_here = or_(~is_beside_us, owner.startswith(living.place, autoescape=True))
+    return and_(owner.startswith(living.node, autoescape=True), is_dead_here) if living.node else is_dead_here
 
 
 def due_ids(connection: Connection, profiles: Collection[str | None], limit: int, now: datetime) -> list[str]:
@@ -115,19 +118,19 @@ def take_over(
     connection: Connection,
     lease: Lease,
     expired: Moment | None,
-    living: Living = NOBODY,
+    living: Living | None = NOBODY,
     doubtful: Collection[str] = (),
 ) -> list[tuple[StoredMessage, Attempt | None]]:
     """Take some messages that others left under way, and return them with their open attempts.
 
-    `expired`: only those whose lease had ended by then. Nothing is taken from who is `living`. `doubtful` are messages
-    that are nobody's where they are ours.
+    Those of who is dead by what is known of the `living` (None: nothing is), and, where `expired` is given, those
+    whose lease had ended by then. `doubtful` are messages that are nobody's where they are ours.
     """
     owner = messages.c.lease_owner
-    left = [owner != lease.owner, is_dead(owner, living)]
+    reasons = [is_dead(owner, living)] if living is not None else []
     if expired is not None:
-        left.append(messages.c.lease_until <= expired)
-    lost = and_(*left)
+        reasons.append(messages.c.lease_until <= expired)
+    lost = and_(owner != lease.owner, or_(*reasons))
     if doubtful:
         lost = or_(lost, and_(owner == lease.owner, messages.c.id.in_(doubtful)))
     found = _take(connection, lease, select(messages.c.id).where(is_leased, lost).limit(_BATCH))

@@ -25,6 +25,7 @@ from relay.store.backend import Backend, Moment, Use
 from relay.store.schema import is_usable, upgrade
 from relay.store.sqlite import SqliteFile
 from relay.store.tables import HEAD
+from relay.store.topics import Topic, raise_number
 
 T = TypeVar("T")
 Job = Callable[[Connection], T]
@@ -79,6 +80,10 @@ class Database:
         """Return the moment so long after now, by the clock of the database where machines share it, else by `now`."""
         return self._backend.after(seconds, now)
 
+    def now(self, connection: Connection, now: datetime) -> datetime:
+        """Return the time by the clock of the database where machines share it, else `now`."""
+        return self._backend.now(connection, now)
+
     def named_faults(self) -> AbstractContextManager[None]:
         """Turn what the driver raises into a StoreError; what we did wrong ourselves stays."""
         return self._backend.named_faults()
@@ -86,6 +91,24 @@ class Database:
     def command(self, statement: str) -> str:
         """Return the shell command by which a person runs a statement, where no relay runs."""
         return self._backend.command(statement)
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether other machines may use it."""
+        return self._backend.is_shared
+
+    def announce(self, connection: Connection, topic: Topic) -> None:
+        """Let other machines know, when this transaction is committed, that something changed."""
+        if self._backend.is_shared:
+            raise_number(connection, topic)
+            self._backend.call_others(connection)
+
+    async def be_called(self, heard: Callable[[], None]) -> None:
+        """Call `heard` at the start and when something was announced, until the connection is lost.
+
+        Raises StoreError.
+        """
+        await self._backend.be_called(heard)
 
     async def check(self) -> None:
         """Look for damage before anything is promised. Raises StoreCorrupt, and StoreError."""

@@ -38,6 +38,7 @@ from sqlalchemy import (
     extract,
     func,
     literal,
+    select,
     text,
     type_coerce,
 )
@@ -45,12 +46,13 @@ from sqlalchemy.exc import DBAPIError
 
 from relay.store.backend import Moment, Use
 from relay.store.errors import StoreError
-from relay.store.postgresql_errors import is_passing, named_faults
+from relay.store.postgresql_errors import is_passing, named_faults, one_line
 from relay.store.tables import Time
 
 # Held by whoever changes the schema, and by whoever takes a turn. The numbers only have to be ours: "relay" and 1, 2.
 _SCHEMA_LOCK = 0x72656C617901
 _TURN_LOCK = 0x72656C617902
+_CHANNEL = "relay"
 # A dead peer is noticed within 25 seconds, and no connection is waited for much longer. The URL may say otherwise.
 # A peer that lives and whose PostgreSQL is stopped, only we notice.
 _DEFAULTS: Mapping[str, str] = {
@@ -73,6 +75,7 @@ _UPGRADE_TIMEOUTS = {"statement_timeout": "0", "lock_timeout": "60000", "idle_in
 _DURABLE = "set_config('synchronous_commit', 'on', false)"
 # As `relay.store.tables.Time` has it.
 _NOW = cast(func.floor(extract("epoch", func.now()) * 1_000_000), BigInteger)
+_CLOCK = select(type_coerce(cast(func.floor(extract("epoch", func.clock_timestamp()) * 1_000_000), BigInteger), Time))
 
 
 class PostgresDatabase:
@@ -97,6 +100,11 @@ class PostgresDatabase:
     def name(self) -> str:
         """The URL without a password."""
         return self._name
+
+    @property
+    def is_shared(self) -> bool:
+        """It is there for several machines."""
+        return True
 
     def prepare(self) -> None:
         """The database is made by who looks after PostgreSQL, with a user of ours."""
@@ -133,6 +141,22 @@ class PostgresDatabase:
         """Let all others who call this wait."""
         connection.execute(_lock(_TURN_LOCK))
 
+    def call_others(self, connection: Connection) -> None:
+        """Let all who listen be called; many calls of one transaction are one."""
+        connection.execute(func.pg_notify(_CHANNEL, "").select())
+
+    async def be_called(self, heard: Callable[[], None]) -> None:
+        """Listen on a connection of its own. Raises StoreError."""
+        try:
+            connection = await psycopg.AsyncConnection.connect(**self._arguments, autocommit=True)  # type: ignore[arg-type]
+            async with connection:
+                await connection.execute(f"LISTEN {_CHANNEL}")
+                heard()
+                async for _ in connection.notifies():
+                    heard()
+        except psycopg.OperationalError as error:
+            raise StoreError(f"the store {self._name} calls nobody ({one_line(error)})") from error
+
     def take_schema(self, connection: Connection) -> None:
         """Keep all others from changing the schema. Raises StoreError for a database that cannot have every letter."""
         encoding = connection.execute(text("SHOW server_encoding")).scalar_one()
@@ -160,6 +184,10 @@ class PostgresDatabase:
     def after(self, seconds: timedelta, now: datetime) -> Moment:  # noqa: ARG002
         """Return the moment so long after the transaction began, by the clock of the database."""
         return type_coerce(_NOW + literal(seconds // timedelta(microseconds=1), BigInteger), Time)
+
+    def now(self, connection: Connection, now: datetime) -> datetime:  # noqa: ARG002
+        """Return what its clock says at this moment: a transaction may have waited for its turn since it began."""
+        return connection.execute(_CLOCK).scalar_one()
 
     def command(self, statement: str) -> str:
         """Return the command; Debian has the program in the package postgresql-client."""

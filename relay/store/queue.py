@@ -17,10 +17,12 @@ from sqlalchemy import Connection
 
 from relay.mail.body import InMemory, NewBody
 from relay.store import budgets, claims, entries, holds, paces, purging, returns, settling, shares
+from relay.store.attendance import Attendance
 from relay.store.backend import Moment
 from relay.store.budgets import BeginRule, Purpose, Spent, Taken, TakeRule
 from relay.store.claims import Late, Lease
 from relay.store.database import Database, Job
+from relay.store.duties import Duty, require
 from relay.store.errors import StoreError
 from relay.store.holds import Cause
 from relay.store.messages import Attempt, Change, HoldRow, NewMessage, ReturnRow, Settlement, StoredMessage
@@ -28,6 +30,9 @@ from relay.store.paces import PartRule
 from relay.store.reading import QueueReader
 from relay.store.settling import Begun, Dotted
 from relay.store.shares import D, Rule
+from relay.store.store_clock import StoreClock
+from relay.store.terms import Terms, terms_of
+from relay.store.topics import Topic
 from relay.store.writer import Writer
 
 T = TypeVar("T")
@@ -44,8 +49,6 @@ class BatchJob(Protocol):
 
 # Messages that one transaction changes where there may be very many.
 _BATCH = 500
-# What a process has of an account's connections is somebody else's so long after it was last heard of.
-_SHARE_SECONDS = 120.0
 # Of 4 KiB, and as many as one transaction gives back to the disk.
 _PAGES = 2000
 
@@ -66,18 +69,21 @@ class Queue(QueueReader):
         self,
         database: Database,
         owner: str,
-        lease_seconds: float = 900,
         clock: Callable[[], datetime] = utc_now,
         new_body: NewBody = InMemory,
         living: claims.Living = claims.NOBODY,
+        terms: Terms | None = None,
     ) -> None:
         super().__init__(database, new_body)
         self._living = living
         self.on_hold: Callable[[], None] = lambda: None
         self._writer = Writer(database)
         self._owner = owner
-        self._lease = timedelta(seconds=lease_seconds)
+        self.terms = terms or terms_of(database.is_shared)
+        self._lease = timedelta(seconds=self.terms.messages)
+        self._attendance = Attendance(self.terms.messages)
         self._clock = clock
+        self._store_clock = StoreClock(clock)
         # What may be under way by our own lease without anybody here who knows: the store failed when it was taken.
         self._doubtful: set[str] = set()
 
@@ -152,17 +158,44 @@ class Queue(QueueReader):
 
     async def renew_leases(self) -> None:
         """Hold all our leases for longer; to be called before half of a lease is over."""
-        await self._write(lambda c: claims.renew(c, self._new_lease()))
+
+        def job(connection: Connection) -> None:
+            claims.renew(connection, self._new_lease())
+            self._now(connection)
+
+        await self._write(job)
+        self._attendance.note()
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether processes of other machines may use it."""
+        return self._database.is_shared
+
+    @property
+    def may_judge(self) -> bool:
+        """Whether we may take what others, of whom we know nothing else, have let expire (`relay.store.attendance`)."""
+        return self.is_shared and self._attendance.is_complete
+
+    @property
+    def owner(self) -> str:
+        """Who has what this process has."""
+        return self._owner
+
+    def wall(self) -> float:
+        """Return the time by which what all processes do is counted, in seconds since 1970."""
+        return self._store_clock.now().timestamp()
 
     async def take_back(self, now: datetime, *, only_expired: bool = False) -> AsyncIterator[TakenBack]:
         """Take the messages that others left under way, and yield each with its open attempt.
 
-        All of those who cannot be alive, or those whose lease has expired by now. And those that were lost with an
-        answer of the store: a commit may have come to its end, and its caller not know of it.
+        All of those who cannot be alive, and what other machines have let expire, where we may say that. And those
+        that were lost with an answer of the store: a commit may have come to its end, and its caller not know of it.
+        `only_expired`: of all others, only those whose lease has expired by now.
         """
-        expired = self._database.after(timedelta(), now) if only_expired else None
+        expired = self._database.after(timedelta(), now) if only_expired or self.may_judge else None
+        living = None if only_expired else self._living
         doubtful = frozenset(self._doubtful)
-        while batch := await self._take_over(expired, doubtful):
+        while batch := await self._take_over(expired, living, doubtful):
             doubtful -= {message.id for message, _ in batch}
             for taken in batch:
                 yield taken
@@ -209,9 +242,14 @@ class Queue(QueueReader):
         """Return how far a mailbox is read; None where it never was."""
         return await self._database.read(lambda c: returns.position(c, mailbox))
 
-    async def put_position(self, mailbox: str, position: str) -> None:
-        """Keep how far a mailbox is read."""
-        await self._write(lambda c: returns.put_position(c, mailbox, position))
+    async def put_position(self, mailbox: str, position: str, under: Duty | None = None) -> None:
+        """Keep how far a mailbox is read. Raises DutyLost where that duty is another's by now."""
+
+        def job(connection: Connection) -> None:
+            require(connection, under)
+            returns.put_position(connection, mailbox, position)
+
+        await self._write(job)
 
     # Holds of accounts
 
@@ -219,14 +257,27 @@ class Queue(QueueReader):
         """Return the holds of all accounts."""
         return await self._database.read(holds.all_holds)
 
-    async def put_hold(self, row: HoldRow) -> None:
-        """Keep a hold, in place of one over the same."""
-        await self._write(lambda c: holds.put_hold(c, row))
+    async def put_hold(self, row: HoldRow, under: Duty | None = None) -> None:
+        """Keep a hold, in place of one over the same. Raises DutyLost where that duty is another's by now."""
+
+        def job(connection: Connection) -> None:
+            require(connection, under)
+            holds.put_hold(connection, row)
+            self._database.announce(connection, Topic.HOLDS)
+
+        await self._write(job)
         self.on_hold()
 
     async def drop_hold(self, server: str, username: str, address: str) -> bool:
         """Forget a hold; False where there was none."""
-        was_there = await self._write(lambda c: holds.drop_hold(c, server, username, address))
+
+        def job(connection: Connection) -> bool:
+            was_there = holds.drop_hold(connection, server, username, address)
+            if was_there:
+                self._database.announce(connection, Topic.HOLDS)
+            return was_there
+
+        was_there = await self._write(job)
         self.on_hold()
         return was_there
 
@@ -296,13 +347,13 @@ class Queue(QueueReader):
 
     async def take(self, purpose: Purpose, rule: TakeRule[Took]) -> Took:
         """Take as many as a rule makes of what all processes have spent, and of the moment; return what it says."""
-        return await self._write_alone(lambda c: budgets.take(c, purpose, rule, self._clock()))
+        return await self._write_alone(lambda c: budgets.take(c, purpose, rule, self._now(c)))
 
     async def begin(self, purpose: Purpose, scope: str, quiet_seconds: float, rule: BeginRule[Took]) -> Took:
         """Take as `take`, where the rule is also told what is kept back for those not heard of for so many seconds."""
 
         def job(connection: Connection) -> Took:
-            now = self._clock()
+            now = self._now(connection)
             quiet = now + timedelta(seconds=self.share_seconds - quiet_seconds)
             kept_back = paces.kept_back(connection, scope, self._owner, quiet)
             return budgets.take(connection, purpose, partial(rule, kept_back=kept_back), now)
@@ -316,21 +367,29 @@ class Queue(QueueReader):
     @property
     def share_seconds(self) -> float:
         """So long after we were last heard of is ours what we have of the connections and the pace of accounts."""
-        return _SHARE_SECONDS
+        return self.terms.shares
 
     # What each process has of the connections of accounts
 
     async def adjust_shares(self, rules: Mapping[str, Rule[D]]) -> dict[str, D]:
         """Look at what others have of some scopes, and write for each what its rule makes of it; return that."""
-        return await self._write_alone(lambda c: shares.adjust(c, rules, self._share_lease(), self._clock()))
+        return await self._write_alone(lambda c: shares.adjust(c, rules, self._share_lease(), self._now(c)))
 
     async def lacking_shares(self) -> frozenset[str]:
         """Return the scopes of which some process has less than it wants."""
-        return await self._database.read(lambda c: shares.lacking(c, self._clock()))
+        return await self._database.read(shares.lacking)
 
     async def renew_shares(self) -> int:
-        """Hold all our shares for longer, to be called before half of 2 minutes is over; return how many there are."""
-        return await self._write_alone(lambda c: shares.renew(c, self._share_lease(), self._clock()))
+        """Hold all our shares for longer, to be called long before `terms.shares` is over; return how many there are.
+
+        What others had is forgotten where it has expired, and where we may say that.
+        """
+        is_judge = self.may_judge or not self.is_shared
+
+        def job(connection: Connection) -> int:
+            return shares.renew(connection, self._share_lease(), self._now(connection) if is_judge else None)
+
+        return await self._write_alone(job)
 
     async def drop_shares(self, owner: str | None = None) -> None:
         """Free what we have, or a process that has ended."""
@@ -344,11 +403,13 @@ class Queue(QueueReader):
         with self._doubting(ids):
             return await self._write(lambda c: claims.take(c, ids, self._new_lease(), state, due))
 
-    async def _take_over(self, expired: Moment | None, doubtful: Collection[str]) -> list[TakenBack]:
+    async def _take_over(
+        self, expired: Moment | None, living: claims.Living | None, doubtful: Collection[str]
+    ) -> list[TakenBack]:
         taken: list[str] = []
 
         def job(connection: Connection) -> list[TakenBack]:
-            found = claims.take_over(connection, self._new_lease(), expired, self._living, doubtful)
+            found = claims.take_over(connection, self._new_lease(), expired, living, doubtful)
             taken[:] = [message.id for message, _ in found]
             return found
 
@@ -398,7 +459,14 @@ class Queue(QueueReader):
         return done
 
     def _share_lease(self) -> Lease:
-        return Lease(self._owner, self._clock() + timedelta(seconds=_SHARE_SECONDS))
+        return Lease(self._owner, self._database.after(timedelta(seconds=self.terms.shares), self._clock()))
+
+    def _now(self, connection: Connection) -> datetime:
+        """Return the time by which leases end."""
+        now = self._database.now(connection, self._clock())
+        if self.is_shared:
+            self._store_clock.heard(now)
+        return now
 
     def _new_lease(self) -> Lease:
         return Lease(self._owner, self._database.after(self._lease, self._clock()))

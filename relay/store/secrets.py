@@ -7,7 +7,9 @@ from sqlalchemy import Connection, delete, func, insert, select, update
 
 from relay.secrets.vault import KeyChanged
 from relay.store.database import Database
+from relay.store.duties import Duty, require
 from relay.store.tables import secrets, vault
+from relay.store.topics import Topic
 
 # For a person, in a program of theirs: here nothing is removed but one by one.
 _REMOVAL = "DELETE FROM secrets"
@@ -45,15 +47,20 @@ class SecretTable:
 
         return await self._database.write(job)
 
-    async def put(self, owner: str, sealed: bytes, changed: datetime, key_id: str) -> None:
-        """Keep a sealed secret in place of the owner's old one."""
+    async def put(
+        self, owner: str, sealed: bytes, changed: datetime, key_id: str, *, under: object | None = None
+    ) -> None:
+        """Keep a sealed secret in place of the owner's old one. Raises DutyLost where `under` is another's by now."""
+        assert under is None or isinstance(under, Duty)
 
         def job(connection: Connection) -> None:
+            require(connection, under)
             _require_key(connection, key_id)
             values = {"sealed": sealed, "changed": changed}
             done = connection.execute(update(secrets).where(secrets.c.owner == owner).values(values))
             if not done.rowcount:
                 connection.execute(insert(secrets).values(owner=owner, **values))
+            self._announce(connection)
 
         await self._database.write(job)
 
@@ -68,6 +75,7 @@ class SecretTable:
                 connection.execute(delete(secrets).where(secrets.c.owner.in_(some)))
                 rows = [{"owner": owner, "sealed": sealed[owner], "changed": changed} for owner in some]
                 connection.execute(insert(secrets), rows)
+            self._announce(connection)
 
         await self._database.write(job)
 
@@ -85,6 +93,8 @@ class SecretTable:
 
         def job(connection: Connection) -> bool:
             done = connection.execute(delete(secrets).where(secrets.c.owner == owner))
+            if done.rowcount:
+                self._announce(connection)
             return bool(done.rowcount)
 
         return await self._database.write(job)
@@ -117,8 +127,12 @@ class SecretTable:
                 statement = update(secrets).where(secrets.c.owner == owner).values(sealed=change(owner, sealed))
                 connection.execute(statement)
             connection.execute(update(vault).values(key_id=new_id))
+            self._announce(connection)
 
         await self._database.write(job)
+
+    def _announce(self, connection: Connection) -> None:
+        self._database.announce(connection, Topic.SECRETS)
 
 
 def _key_id(connection: Connection) -> str | None:

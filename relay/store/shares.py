@@ -41,12 +41,15 @@ D = TypeVar("D", bound=Decided)
 Rule = Callable[[Sequence[Share], datetime], D]
 
 
+# What has expired is somebody's until it is forgotten (`renew`): not everybody may say that it is.
+
+
 def adjust(connection: Connection, rules: Mapping[str, Rule[D]], lease: Lease, now: datetime) -> dict[str, D]:
     """Write for each scope what its rule makes of what others have now, and return it.
 
     The rules change nothing: a transaction that is undone is run again.
     """
-    found = select(shares).where(shares.c.scope.in_(rules), shares.c.until > now).order_by(shares.c.owner)
+    found = select(shares).where(shares.c.scope.in_(rules)).order_by(shares.c.owner)
     mine: dict[str, Share] = {}
     others: dict[str, list[Share]] = {}
     for row in connection.execute(found):
@@ -63,15 +66,19 @@ def adjust(connection: Connection, rules: Mapping[str, Rule[D]], lease: Lease, n
     return decided
 
 
-def lacking(connection: Connection, now: datetime) -> frozenset[str]:
+def lacking(connection: Connection) -> frozenset[str]:
     """Return the scopes of which somebody has less than it wants."""
-    found = select(shares.c.scope).where(is_lacking, shares.c.until > now).distinct()
+    found = select(shares.c.scope).where(is_lacking).distinct()
     return frozenset(connection.execute(found).scalars())
 
 
-def renew(connection: Connection, lease: Lease, now: datetime) -> int:
-    """Hold all that an owner has for longer, and forget what nobody has any more; return of how many scopes that is."""
-    connection.execute(delete(shares).where(shares.c.until <= now, shares.c.owner != lease.owner))
+def renew(connection: Connection, lease: Lease, expired: datetime | None) -> int:
+    """Hold all that an owner has for longer, and return of how many scopes that is.
+
+    `expired`: forget what others had until then at the latest.
+    """
+    if expired is not None:
+        connection.execute(delete(shares).where(shares.c.until <= expired, shares.c.owner != lease.owner))
     mine = (shares.c.owner == lease.owner, ~is_pace)  # a pace is held on to when what it was used for is written
     return connection.execute(update(shares).where(*mine).values(until=lease.until)).rowcount
 

@@ -7,6 +7,7 @@ when it returns (synchronous=FULL; NORMAL would not sync a WAL commit).
 import contextlib
 import os
 import sqlite3
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -43,6 +44,11 @@ class SqliteFile:
     def name(self) -> str:
         """The file."""
         return str(self._path)
+
+    @property
+    def is_shared(self) -> bool:
+        """Never: the processes of one relay tell each other."""
+        return False
 
     def prepare(self) -> None:
         """Make the file, since SQLite would make it readable by others; its own files take the mode of this one."""
@@ -91,6 +97,12 @@ class SqliteFile:
     def keep_out_others(self, connection: Connection) -> None:
         """There is one writer at a time anyway."""
 
+    def call_others(self, connection: Connection) -> None:
+        """There is nobody to be called."""
+
+    async def be_called(self, heard: Callable[[], None]) -> None:
+        """Nobody calls."""
+
     def take_schema(self, connection: Connection) -> None:
         """There is one writer at a time anyway."""
 
@@ -118,6 +130,10 @@ class SqliteFile:
     def after(self, seconds: timedelta, now: datetime) -> Moment:
         """Return the moment so long after `now`: the file is on this machine."""
         return now + seconds
+
+    def now(self, connection: Connection, now: datetime) -> datetime:  # noqa: ARG002
+        """Return `now`: the file is on this machine."""
+        return now
 
     def command(self, statement: str) -> str:
         """Return the command; Debian has the program in the package sqlite3."""

@@ -28,7 +28,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.schema import CreateIndex
 from sqlalchemy.types import TypeDecorator
 
-HEAD = "0009"
+HEAD = "0012"
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -74,6 +74,14 @@ metadata = MetaData(
         "fk": "fk_%(table_name)s_%(column_0_N_name)s",
         "pk": "pk_%(table_name)s",
     }
+)
+
+# How often each kind of thing has changed that relays have in memory (`relay.store.topics`).
+bulletin = Table(
+    "bulletin",
+    metadata,
+    Column("topic", Text, primary_key=True),
+    Column("number", BigInteger, nullable=False),
 )
 
 # Sealed secrets by owner ("server/acmejets", "profile/support").
@@ -327,6 +335,33 @@ Index(
     shares.c.wanted,
     shares.c.until,
     sqlite_where=is_lacking,
+)
+
+# What one process of all does at a time, and which (`relay.store.duties`). A row stays, so that its fence counts on.
+duties = Table(
+    "duties",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("owner", Text, nullable=False),
+    Column("until", Time, nullable=False),
+    Column("fence", BigInteger, nullable=False),
+)
+
+# The relays that use this store, by the names that people gave them; `id` is the node's own. What it does it says when
+# it is `seen`: `workers` processes, `clients` connected, `messages` under way. `drain` is what people want of it.
+nodes = Table(
+    "nodes",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("id", Text, nullable=False),
+    Column("version", Text, nullable=False),
+    Column("since", Time, nullable=False),
+    Column("seen", Time, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("workers", Integer, nullable=False),
+    Column("clients", Integer, nullable=False),
+    Column("messages", Integer, nullable=False),
+    Column("drain", Boolean, nullable=False),
 )
 
 # The people of the web pages. Their passwords are in the vault.

@@ -134,6 +134,11 @@ class Upstream:
         head_start.task.add_done_callback(over)
         return head_start
 
+    @property
+    def under_way(self) -> int:
+        """How many messages are being handed over, or wait for a connection."""
+        return sum(pool.users for pool in self._pools.values())
+
     def connections(self) -> Mapping[Account, int]:
         """How many connections each account has now."""
         counts: dict[Account, int] = {}

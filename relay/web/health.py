@@ -15,6 +15,7 @@ from starlette.routing import Route
 from relay import log
 from relay.control.actor import Actor, Role, Way
 from relay.metrics import CONTENT_TYPE
+from relay.store.nodes import NodeState
 from relay.web.bearer import bearer_of
 from relay.web.site import Site
 
@@ -36,6 +37,8 @@ def routes(site: Site) -> list[Route]:
         reasons = [] if status["directory"]["ok"] else ["the directory has faults, and the one before stays in effect"]
         if not status["listeners"]:
             reasons.append("no listener is open")
+        if status["state"] != NodeState.SERVING:
+            reasons.append(f"the node is {status['state']}")
         return JSONResponse({"ready": not reasons, "reason": "; ".join(reasons)}, status_code=503 if reasons else 200)
 
     async def metrics(request: Request) -> Response:

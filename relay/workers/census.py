@@ -18,12 +18,16 @@ _KIND = "open"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Open:
-    """What one worker has open: its process, the clients of each peer, and its connections upstream by account."""
+    """What one worker has open: its process, the clients of each peer, and its connections upstream by account.
+
+    `under_way`: the messages that it hands over.
+    """
 
     pid: int
     connections: int = 0
     peers: Mapping[str, int] = field(default_factory=dict)
     accounts: Mapping[str, int] = field(default_factory=dict)
+    under_way: int = 0
 
 
 class Census:
@@ -50,6 +54,11 @@ class Census:
     def of(self, peer: str) -> int:
         """Return how many of them come from one peer."""
         return sum(other.peers.get(peer, 0) for other in self._others.values()) if self._others else 0
+
+    @property
+    def under_way(self) -> int:
+        """How many messages all workers hand over, this one included."""
+        return sum(one.under_way for one in self._all())
 
     def accounts(self) -> Mapping[str, int]:
         """Return the connections of all workers, this one's included, by account."""

@@ -69,13 +69,13 @@ class Siblings:
 
     @property
     def owner(self) -> str:
-        """What names this worker in the store, as the owner of what it has there."""
+        """What names this worker among all of this node."""
         return f"{self._own}{self._life}"
 
     @property
     def living(self) -> tuple[str, str]:
-        """What the owners begin with that may be alive beside this worker, and those among them that are not."""
-        return (f"{self._run}/", self._own) if self.are_there else ("", "")
+        """What the owners of this node begin with that may be alive now, and those among them that had our place."""
+        return f"{self._run}/", self._own
 
     @property
     def _own(self) -> str:

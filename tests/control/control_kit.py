@@ -22,6 +22,7 @@ from relay.secrets.key_source import key_source
 from relay.secrets.vault import Vault
 from relay.settings import Settings, load_settings
 from relay.store.audit import AuditTable
+from relay.store.nodes import NodeTable
 from relay.store.opening import open_store
 from relay.store.queue import Queue
 from relay.store.secrets import SecretTable
@@ -88,6 +89,7 @@ async def parts_in(folder: Path, directory: Mapping[str, Any] = TWO_SERVERS) -> 
         people=People.of(database),
         audit=audit,
         trail=trail,
+        nodes=NodeTable(database),
         status=lambda: {**NOT_RUNNING, "running": True},
     )
     try:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from relay.delivery.others import OneMachine
 from relay.delivery.shares import Shares
 from relay.directory.model import Account
 from relay.store.database import open_database
@@ -54,7 +55,7 @@ async def workers(path: Path, count: int) -> AsyncIterator[list[Worker]]:
             stack.push_async_callback(database.close)
             queue = Queue(database, f"worker {number}")
             stack.push_async_callback(queue.aclose)
-            shares = Shares(queue, f"worker {number}", count, tell=tell)
+            shares = Shares(queue, f"worker {number}", OneMachine(count), lease=queue.terms.shares, tell=tell)
             stack.push_async_callback(shares.aclose)
             running = asyncio.create_task(shares.run())
             stack.callback(running.cancel)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from sqlalchemy import Engine, StaticPool, create_engine
 
 from relay.delivery.fair import Grant
+from relay.delivery.others import OneMachine
 from relay.delivery.shares import Share, Shares
 from relay.store import shares as table
 from relay.store.claims import Lease
@@ -81,7 +82,7 @@ class Kept:
     async def lacking_shares(self) -> frozenset[str]:
         self.reach()
         with self.world.engine.begin() as connection:
-            return table.lacking(connection, self.world.now)
+            return table.lacking(connection)
 
     async def renew_shares(self) -> int:
         self.reach()
@@ -105,12 +106,19 @@ class Kept:
 class Process:
     """One process with slots of its own: it opens what it may for those who want it, and closes when told."""
 
-    def __init__(self, world: World, name: str, workers: int, limit: int) -> None:
+    def __init__(self, world: World, name: str, workers: int, limit: int, others: OneMachine | None = None) -> None:
         self.told = 0
         self.limit = limit
         self.wanted = 0
         self.is_open = 0
-        self.shares = Shares(Kept(world, name), name, workers, tell=self.tell, timer=world.timer)
+        self.shares = Shares(
+            Kept(world, name),
+            name,
+            others or OneMachine(workers),
+            lease=LEASE.total_seconds(),
+            tell=self.tell,
+            timer=world.timer,
+        )
         self.share: Share = self.shares.allowance(SCOPE)
         self.share.watch(self.open_all)
 
@@ -248,17 +256,67 @@ async def test_without_a_store_each_goes_on_with_what_it_has() -> None:
     await settle(world, [one, two], 1)
     world.is_down = True
     one.want(4)
-    with pytest.raises(StoreError):
-        await one.shares.step()
-    world.seconds += 500
-    with pytest.raises(StoreError):
-        await two.shares.step()
+    for _ in range(50):
+        world.seconds += 10
+        for each in (one, two):
+            with pytest.raises(StoreError):
+                await each.shares.step()
     assert (one.share.granted, two.share.granted) == (2, 2)
     world.is_down = False
     two.want(0)
     two.is_open = 0
     await settle(world, [one, two], 3)
     assert (one.share.granted, two.share.granted) == (4, 0)
+
+
+async def test_without_a_store_nothing_is_used_for_longer_than_other_nodes_leave_it() -> None:
+    """They see one who is cut off no more than one who is dead."""
+    world = World()
+    one = Process(world, "one", 1, 4, others=OneMachine(2, is_alone=False))
+    one.want(4)
+    await settle(world, [one], 2)
+    world.is_down = True
+    for seconds, granted in ((80, 4), (20, 4), (20, 0), (500, 0)):
+        world.seconds += seconds
+        with pytest.raises(StoreError):
+            await one.shares.step()
+        assert one.share.granted == granted
+    world.is_down = False
+    await settle(world, [one], 1)
+    assert one.share.granted == 4
+
+
+async def test_who_is_alone_has_all_without_a_store_too() -> None:
+    """An account that nobody used in the last minute has no share when the store goes away."""
+    world = World(is_down=True)
+    one = Process(world, "one", 1, 4)
+    one.want(3)
+    running = asyncio.create_task(one.shares.run())
+    async with asyncio.timeout(5):
+        while one.share.granted < 4:  # noqa: ASYNC110  what is waited for knows no event
+            await asyncio.sleep(0.01)
+    running.cancel()
+    world.is_down = False
+    await settle(world, [one], 1)
+    assert (one.share.granted, one.is_open) == (4, 3)
+    assert world.held() == 4
+
+
+async def test_who_was_stopped_for_longer_uses_nothing_before_it_has_its_share_again() -> None:
+    world = World()
+    one, two = cast(world, 2, 4)
+    one.want(4)
+    await settle(world, [one], 3)
+    assert (one.share.granted, one.is_open) == (4, 4)
+    two.want(4)
+    await settle(world, [two], 125)  # the first one is stopped
+    assert two.is_open == 4
+    assert one.share.granted == 0, "by the time alone, before anything else"
+    await one.shares.step()
+    assert one.share.granted == 0
+    one.close(4)
+    await settle(world, [one, two])
+    assert (one.share.granted, two.share.granted) == (2, 2)
 
 
 async def test_a_steady_process_writes_nothing_but_renewals() -> None:
@@ -298,7 +356,7 @@ async def test_a_lower_limit_counts_for_all_together() -> None:
 async def test_the_worker_goes_on_after_a_store_that_did_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("relay.delivery.shares._LOOK_SECONDS", 0.01)
     world = World(is_down=True)
-    process = Process(world, "worker 0", 1, 4)
+    process = Process(world, "worker 0", 2, 4)
     running = asyncio.create_task(process.shares.run())
     process.want(2)
     await asyncio.sleep(0.05)

@@ -92,7 +92,7 @@ async def test_what_the_provider_rotated_is_stored_before_it_is_used(
     await tokens.keep(REF, grant())
     clock.forward(4000)
 
-    async def full(owner: str, value: str) -> None:
+    async def full(owner: str, value: str, *, under: object = None) -> None:
         raise OSError("the disk is full")
 
     with monkeypatch.context() as patch:
@@ -218,7 +218,7 @@ async def test_what_is_forgotten_during_a_renewal_stays_so(
 
 async def test_a_service_renews_ahead_also_what_nobody_uses(vault: Vault, provider: FakeProvider) -> None:
     provider.seconds = 1
-    tokens = Tokens(vault, renews_ahead=True, provider=provider)
+    tokens = Tokens(vault, renews_ahead=lambda: True, provider=provider)
     await tokens.keep(REF, grant(0, 1))
     await until(lambda: len(provider.asked) == 2)  # by itself: nobody asks for a token meanwhile
     provider.error = TokenRefused("revoked by the user")
@@ -236,7 +236,7 @@ async def test_after_a_start_the_accounts_of_the_directory_are_renewed_ahead(
 ) -> None:
     provider.seconds = 1
     await Tokens(vault, provider=provider).keep(REF, grant(0, 1))
-    tokens = Tokens(vault, renews_ahead=True, provider=provider)
+    tokens = Tokens(vault, renews_ahead=lambda: True, provider=provider)
     tokens.watch([REF])
     await until(lambda: len(provider.asked) == 2)
     tokens.watch([])  # its server or profile is gone

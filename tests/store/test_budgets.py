@@ -46,7 +46,9 @@ async def test_what_a_rule_takes_it_takes_by_what_all_have_taken(queue: Queue) -
 
     taken = await asyncio.gather(*(queue.take(purpose(), up_to_five) for _ in range(3)))
     assert sorted(one.count for one in taken) == [0, 2, 3]
-    assert await queue.spent() == (replace(SPENT, kind="message", count=5),)
+    spent = await queue.spent()
+    assert {replace(one, since=NOW, count=0) for one in spent} == {replace(SPENT, kind="message", count=0)}
+    assert sum(one.count for one in spent) == 5
     assert (await queue.take(purpose("john"), up_to_five)).count == 3
     assert (await queue.take(purpose("john", is_shared=True), up_to_five)).count == 0
 

@@ -4,14 +4,16 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 
 import pytest
-from sqlalchemy import Connection, text
+from sqlalchemy import BigInteger, Connection, text, type_coerce, update
 
+from relay.store.attendance import Attendance
 from relay.store.database import open_database
 from relay.store.queue import Queue
 from relay.store.shares import Share
+from relay.store.tables import shares
 from tests.store.store_kit import NOW, StorePlace
 
 
@@ -38,6 +40,16 @@ class House:
     one: Queue
     two: Queue
     clock: Clock = field(default_factory=Clock)
+
+    async def let_pass(self, seconds: int) -> None:
+        """Bring the end of all shares nearer: nobody can set the clock of a database."""
+        left = type_coerce(shares.c.until, BigInteger) - seconds * 1_000_000
+        await self.one._write(lambda c: c.execute(update(shares).values(until=left)))
+
+    async def judge(self, queue: Queue) -> None:
+        """Let the store have heard of a process for long enough."""
+        queue._attendance = Attendance(0, timer=lambda: 0)
+        await queue.renew_leases()
 
     async def seen(self, scope: str = "acme") -> tuple[Share, ...]:
         """What a third one sees, in the order of the owners."""
@@ -92,14 +104,29 @@ async def test_two_that_take_at_once_see_each_other(house: House) -> None:
 async def test_a_share_ends_by_itself_unless_it_is_renewed(house: House) -> None:
     await put(house.one, 3)
     await put(house.two, 2, 4)
-    house.clock.now += timedelta(seconds=100)
+    await house.let_pass(500)
+    await house.judge(house.one)
     assert await house.one.renew_shares() == 1
     assert await house.two.lacking_shares() == {"acme"}
-    house.clock.now += timedelta(seconds=30)
+    await house.let_pass(101)
+    assert await house.one.renew_shares() == 1
     assert [each.owner for each in await house.seen()] == ["one"]
     assert await house.two.lacking_shares() == frozenset()
-    await house.one.renew_shares()
     assert await house.two.renew_shares() == 0  # forgotten: whoever comes back so late must look again
+
+
+@pytest.mark.parametrize("place", ["postgresql"], indirect=True)
+async def test_who_was_not_there_all_the_time_says_of_nobody_that_it_is_dead(house: House) -> None:
+    """Where the database was away, the shares of all have expired, and each still uses its own."""
+    await put(house.one, 3)
+    await put(house.two, 2)
+    await house.let_pass(700)
+    await house.two.renew_leases()
+    await house.two.renew_shares()
+    assert [each.owner for each in await house.seen()] == ["one", "two"]
+    await house.judge(house.two)
+    await house.two.renew_shares()
+    assert [each.owner for each in await house.seen()] == ["two"]
 
 
 async def test_what_a_process_that_died_had_is_free_at_once(house: House) -> None:

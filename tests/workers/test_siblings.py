@@ -83,8 +83,9 @@ async def test_who_is_alone_asks_nobody_and_owns_what_no_other_start_does() -> N
     alone.tell("word")
     alone.look()
     assert await alone.ask("what") == []
-    assert (alone.is_first, alone.are_there, alone.living) == (True, False, ("", ""))
+    assert (alone.is_first, alone.are_there) == (True, False)
     assert alone.owner != another.owner
+    assert alone.living != another.living
 
 
 def test_the_owner_of_a_place_tells_its_start_and_its_life() -> None:

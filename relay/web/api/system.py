@@ -102,12 +102,17 @@ class Status(Told):
 
     running: bool = Field(examples=[True])
     version: str | None = Field(examples=[__version__])
+    node: str | None = Field(description="Its name among the relays at one store.", examples=["one"])
+    state: Literal["serving", "draining", "stopping"] | None = Field(
+        description="Whether it takes clients and mail from the queue.", examples=["serving"]
+    )
     since: str | None = Field(description="When it started.", examples=[_SINCE])
     pid: int = Field(examples=[4711])
     state_dir: str = Field(examples=["/var/lib/relay"])
     listeners: list[str] = Field(description="Where it takes mail.", examples=[_LISTENERS])
     connections: int = Field(description="How many clients are connected.", examples=[3])
     workers: list[Worker] = Field(description="The processes that hand over mail: one, or as many as `workers` says.")
+    leads: bool = Field(description="Whether it does what one of all relays at a database does.", examples=[True])
     settings: SettingsState
     directory: DirectoryState
     web: WebState

@@ -1,0 +1,56 @@
+"""Which node this relay is: its name, and an id of its own in state_dir, by which a restart is known as the same node.
+
+Whoever has something under way names the node in its own name: so a restart takes back at once what an earlier run of
+the same node left, and nothing of a node on another machine.
+"""
+
+import os
+from contextlib import suppress
+from pathlib import Path
+from secrets import token_hex
+
+from relay.faults import Fault, Faults
+from relay.private import create_private, make_private_folder
+from relay.settings import Settings
+from relay.store.claims import Living
+from relay.store.nodes import Node
+from relay.workers.siblings import Siblings
+
+_FILE = "node.id"
+_OCTETS = 8
+
+
+def own_node(settings: Settings) -> Node:
+    """Return this node; its id is made at the first start. Raises Faults where it cannot be kept."""
+    path = settings.state_dir / _FILE
+    try:
+        make_private_folder(settings.state_dir)
+        return Node(name=settings.effective_node, id=_kept_id(path))
+    except OSError as error:
+        raise Faults([Fault(str(path), "", f"the id of this node cannot be kept: {error.strerror}")]) from error
+
+
+def owner_of(node: Node, siblings: Siblings) -> str:
+    """Return what names this process in the store, as the owner of what it has there."""
+    return f"{node.id}/{siblings.owner}"
+
+
+def living_of(node: Node, siblings: Siblings, *, is_shared: bool) -> Living:
+    """Return whom this process knows to be alive; of other nodes, where the store `is_shared`, it knows nothing."""
+    run, place = siblings.living
+    ours = f"{node.id}/"
+    return Living(run=ours + run, place=ours + place, node=ours if is_shared else "")
+
+
+def _kept_id(path: Path) -> str:
+    """Return the id in a file, which is made where it is missing or nothing is in it. Raises OSError."""
+    with suppress(FileNotFoundError):
+        if kept := path.read_text("ascii", "replace").strip():
+            return kept
+        path.unlink()  # a machine that failed just when it was made
+    fresh = token_hex(_OCTETS)
+    with suppress(FileExistsError), os.fdopen(create_private(path), "w") as file:
+        file.write(f"{fresh}\n")
+        file.flush()
+        os.fsync(file.fileno())
+    return path.read_text("ascii", "replace").strip()
