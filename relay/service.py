@@ -430,7 +430,7 @@ class Service:
             lead=self.lead,
         )
         self._reloading.subscribe(housekeeping.adopt)
-        office = self._office(secrets, upstream, await open_pacing(self.siblings, queue, closing))
+        office = self._office(secrets, upstream, await open_pacing(self.siblings, self._presence, queue, closing))
         schedule = Schedule.of(settings.delivery)
         accounts = Accounts(schedule, await queue.holds())
         hostname = settings.effective_hostname
