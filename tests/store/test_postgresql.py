@@ -4,8 +4,8 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
-from datetime import timedelta
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,10 @@ from sqlalchemy.exc import IntegrityError
 
 from relay.settings import Settings
 from relay.store.administrators import Administrators, LastAdministrator
+from relay.store.attendance import Attendance
 from relay.store.audit import AuditSearch, AuditTable
-from relay.store.budgets import Spent
+from relay.store.budgets import Purpose, Spent
+from relay.store.claims import Living
 from relay.store.database import Database, open_database
 from relay.store.errors import StoreBusy, StoreCorrupt, StoreError, StoreNewer
 from relay.store.history import Wanted
@@ -71,6 +73,14 @@ def put(owner: str) -> Callable[[Connection], str]:
     return job
 
 
+@dataclass(frozen=True)
+class NothingTaken:
+    """What a rule takes here: none, at the moment that it was given."""
+
+    since: datetime
+    count: int = 0
+
+
 # Leases, between machines
 
 
@@ -89,6 +99,29 @@ async def test_leases_end_by_the_clock_of_the_database(two: tuple[Queue, Queue])
         await asyncio.sleep(0.15)
     await asyncio.sleep(0.4)
     assert await expired(NOW - DAY) == ["added", "claimed"]
+
+
+async def test_what_other_machines_let_expire_is_taken_by_who_was_there_all_the_time(two: tuple[Queue, Queue]) -> None:
+    """Not by who has just begun: the database may have been away for all."""
+    one, other = two
+    one._lease = -DAY
+    other._living = Living(node="two/", run="two/1/", place="two/1/0/")
+    await one.add(new(new_message("a"), attempt=attempt()))
+    await other.renew_leases()
+    assert [message.id async for message, _ in other.take_back(NOW)] == []
+    other._attendance = Attendance(0, timer=lambda: 0)
+    await other.renew_leases()
+    assert [message.id async for message, _ in other.take_back(NOW)] == ["a"]
+
+
+async def test_what_all_count_by_is_the_clock_of_the_database(two: tuple[Queue, Queue]) -> None:
+    one, _ = two
+    assert one.wall() == NOW.timestamp()
+    await one.renew_leases()
+    assert abs(one.wall() - time.time()) < 5
+
+    taken = await one.take(Purpose("s", "u", "message", NOW, is_shared=False), lambda _, now: NothingTaken(now))
+    assert abs(taken.since.timestamp() - time.time()) < 5
 
 
 async def test_what_another_took_over_is_not_written_by_the_late_owner(two: tuple[Queue, Queue]) -> None:
