@@ -115,6 +115,11 @@ class Metrics:
             ("server",),
             registry=registry,
         )
+        self._history_lost = Counter(
+            "relay_history_lost",
+            "Messages that are over and not in the history: the store was away for too long",
+            registry=registry,
+        )
         self._holds = Counter(
             "relay_holds", "Holds that were put on an account or one of its addresses", ("meaning",), registry=registry
         )
@@ -175,6 +180,10 @@ class Metrics:
     def paced(self, server: str) -> None:
         """A message could not leave while its client waited, because its account had used up a limit of ours."""
         self._paced.labels(server).inc()
+
+    def history_lost(self, count: int) -> None:
+        """So many messages are over, and the history will lack them."""
+        self._history_lost.inc(count)
 
     def held(self, meaning: str) -> None:
         """An account, or one of its addresses, is held from now on."""

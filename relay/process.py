@@ -31,7 +31,8 @@ def run(settings: Settings, settings_file: Path | None, apart: Apart) -> int:
     """Run a relay until SIGTERM or SIGINT, and return its exit code; SIGHUP reloads. What is wrong goes to stderr."""
     _prepare(settings)
     systemd = from_environment(os.environ, os.getpid())
-    return _run(_serve(Service(settings, settings_file, systemd=systemd, read_directory=apart.read)))
+    service = Service(settings, settings_file, systemd=systemd, read_settings=apart.settings, read_directory=apart.read)
+    return _run(_serve(service))
 
 
 def work(beginning: Beginning, apart: Apart) -> int:
@@ -80,6 +81,7 @@ async def _work(beginning: Beginning, apart: Apart) -> None:
                 beginning.settings,
                 beginning.settings_file,
                 systemd=systemd,
+                read_settings=apart.settings,
                 read_directory=apart.read,
                 siblings=siblings,
             )

@@ -7,31 +7,43 @@ fault changes nothing: the settings before stay in effect, and the log, `relay s
 import asyncio
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from relay import descriptors, log
-from relay.certificate import CertificateFault, CertificateFiles
 from relay.directory.live import LiveDirectory
 from relay.directory.together import check_together
 from relay.faults import Fault, Faults
-from relay.listener.tls import LiveCertificate
 from relay.setting_changes import Merged, merged
 from relay.settings import Settings, load_settings
 from relay.short_turns import in_short_turns
+
+if TYPE_CHECKING:
+    from relay.listener.tls import LiveCertificate
 
 
 class Reloading:
     """The settings in effect in one process, and the certificate that they name. `file` None: there is no file to read.
 
+    `read` reads it, and raises Faults.
+
     Where several processes do the same, one `is_telling` the log of it. `faults` say what is wrong with the file that
     was read last, `waiting` which of its keys need a restart.
     """
 
-    def __init__(self, settings: Settings, file: Path | None, *, is_telling: bool = True) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        file: Path | None,
+        read: Callable[[Path], Settings] = load_settings,
+        *,
+        is_telling: bool = True,
+    ) -> None:
         self.settings = settings
         self.faults: tuple[Fault, ...] = ()
         self.waiting: tuple[str, ...] = ()
         self.certificate: LiveCertificate | None = None
         self._file = file
+        self._read = read
         self._is_telling = is_telling
         self._subscribers: list[Callable[[Settings], None]] = []
         self._turn = asyncio.Lock()
@@ -45,7 +57,7 @@ class Reloading:
         """Call `take` with the new settings whenever they change."""
         self._subscribers.append(take)
 
-    def open_certificate(self) -> LiveCertificate | None:
+    def open_certificate(self) -> "LiveCertificate | None":
         """Read the listeners' certificate at the start; None where the settings name none. Raises Faults."""
         self.certificate = self._certificate(self.settings)
         return self.certificate
@@ -64,7 +76,7 @@ class Reloading:
     async def _reload(self, file: Path, directory: LiveDirectory) -> bool:
         """Return whether anything changed."""
         try:
-            new = merged(self.settings, await asyncio.to_thread(load_settings, file))
+            new = merged(self.settings, await asyncio.to_thread(self._read, file))
             known = directory.routing().directory
             if faults := await in_short_turns(
                 check_together,
@@ -100,8 +112,14 @@ class Reloading:
         if new.waiting and self._is_telling:
             log.warned("these settings need a restart to take effect", file=self.file, keys=list(new.waiting))
 
-    def _certificate(self, settings: Settings) -> LiveCertificate | None:
+    def _certificate(self, settings: Settings) -> "LiveCertificate | None":
         """Return the certificate that settings name: the one in use, where it is still that. Raises Faults."""
+        if not settings.tls.certificate:
+            return None
+        # Most relays have no certificate, and what reads one is large.
+        from relay.certificate import CertificateFault, CertificateFiles  # noqa: PLC0415
+        from relay.listener.tls import LiveCertificate  # noqa: PLC0415
+
         files = CertificateFiles.of(settings.tls)
         if files is None:
             return None

@@ -1,26 +1,40 @@
 """Reads a table of a TOML file into a frozen value, and words whatever is wrong with it: one sentence per fault.
 
 The value's dataclass is the schema: its names, types and defaults. pydantic finds the faults; its words are for
-programmers, so every kind of fault gets words of ours here, for relay.toml and directory.toml alike.
+programmers, so every kind of fault gets words of ours here, for relay.toml and directory.toml alike. It is loaded with
+the first table.
 
 SECURITY: a fault never shows the value of a key that may hold a secret.
 """
 
 import re
+import sys
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
-from functools import cache, reduce
+from functools import cache, cached_property, reduce
 from pathlib import Path
 from types import UnionType
-from typing import Annotated, Any, Generic, TypeAlias, TypeVar, Union, get_args, get_origin, get_type_hints
-
-from pydantic import BeforeValidator, PlainSerializer, TypeAdapter, ValidationError
-from pydantic.fields import FieldInfo
-from pydantic_core import ErrorDetails
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    Generic,
+    TypeAlias,
+    TypeVar,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 from relay.faults import Fault, Faults, did_you_mean
+from relay.marks import Before, Written
 from relay.units import format_duration, format_size, parse_duration, parse_size
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
+    from pydantic_core import ErrorDetails
 
 T = TypeVar("T")
 Location: TypeAlias = tuple[int | str, ...]
@@ -50,10 +64,10 @@ def _size_as_written(size: int) -> str | int:
     return int(text) if text.isdigit() else text
 
 
-Duration: TypeAlias = Annotated[float, BeforeValidator(_duration), PlainSerializer(format_duration)]
+Duration: TypeAlias = Annotated[float, Before(_duration), Written(format_duration)]
 """Seconds; "15s" or "4d" in a file."""
 
-Size: TypeAlias = Annotated[int, BeforeValidator(_size), PlainSerializer(_size_as_written)]
+Size: TypeAlias = Annotated[int, Before(_size), Written(_size_as_written)]
 """Bytes; "36MiB" or a whole number in a file."""
 
 
@@ -62,13 +76,20 @@ class Schema(Generic[T]):
 
     def __init__(self, kind: type[T]) -> None:
         self._kind = kind
-        self._adapter = TypeAdapter(kind)
+
+    @cached_property
+    def _adapter(self) -> "TypeAdapter[T]":
+        from pydantic import TypeAdapter  # noqa: PLC0415
+
+        return TypeAdapter(self._kind)
 
     def read(self, table: Mapping[str, Any], key: str = "", **given: object) -> T:
         """Return the value in a table. Raises TableFaults.
 
         `key` is where the table stands in its file; `given` are fields that come from elsewhere, and so are no keys.
         """
+        from pydantic_core import ValidationError  # noqa: PLC0415
+
         faults: list[tuple[str, str, Location]]
         faults = [(f"{key}.{name}", no_such_key(name, self._known(given)), (name,)) for name in given if name in table]
         try:
@@ -86,7 +107,7 @@ class Schema(Generic[T]):
         return table
 
     def _fault(
-        self, detail: ErrorDetails, table: Mapping[str, Any], key: str, given: Mapping[str, object]
+        self, detail: "ErrorDetails", table: Mapping[str, Any], key: str, given: Mapping[str, object]
     ) -> tuple[str, str]:
         place = _written_key(detail["loc"], table)
         full_key = f"{key}.{place}" if key and place else key or place
@@ -108,6 +129,11 @@ class TableFaults(Exception):
     def __init__(self, faults: list[tuple[str, str, Location]]) -> None:
         self.faults = faults
         super().__init__("; ".join(f"{key}: {sentence}" for key, sentence, _ in faults))
+
+
+def can_read() -> bool:
+    """Whether what reads a table is loaded: otherwise the first one takes a fifth of a second, and 15 MB."""
+    return "pydantic" in sys.modules
 
 
 def read_toml(path: Path) -> dict[str, Any]:
@@ -255,11 +281,8 @@ def _types_of(kind: object) -> Mapping[str, object]:
 @cache  # asked for every entry of a directory; a dataclass never changes
 def _types_of_fields(kind: type) -> Mapping[str, object]:
     hints = get_type_hints(kind, include_extras=True)
-    return {_alias(hints[field.name]) or field.name: hints[field.name] for field in fields(kind)}
-
-
-def _alias(hint: object) -> str | None:
-    return next((extra.alias for extra in get_args(hint)[1:] if isinstance(extra, FieldInfo)), None)
+    called = getattr(kind, "__pydantic_config__", {}).get("alias_generator", str)
+    return {called(field.name): hints[field.name] for field in fields(kind)}
 
 
 def _kind_at(kind: object, location: Location) -> object:
@@ -289,7 +312,7 @@ _WRONG_TYPE: Mapping[str, str] = {
 }
 
 
-def _sentence(detail: ErrorDetails) -> str:
+def _sentence(detail: "ErrorDetails") -> str:
     kind, context = detail["type"], detail.get("ctx", {})
     is_secret = bool(_SECRET_KEYS.intersection(str(step) for step in detail["loc"]))
     shown = "the value" if is_secret else show(detail["input"])

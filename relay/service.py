@@ -5,6 +5,7 @@ It reads from top to bottom as the house is built: store, vault, directory, upst
 
 import asyncio
 import os
+import threading
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import replace
@@ -15,11 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from relay import __version__, log
 from relay.closing import Closing
-from relay.control.actor import Role
-from relay.control.administrators import has_administrator
-from relay.control.admission import Admission
-from relay.control.links import invite
-from relay.control.operations import Operations
+from relay.control.first_link import first_link
 from relay.control.parts import Parts, People
 from relay.control.queue_desk import StoreQueueDesk
 from relay.control.socket import ControlSocket, ControlSocketError
@@ -46,11 +43,11 @@ from relay.endpoint import TcpAddress, parse_endpoint
 from relay.faults import Faults
 from relay.incoming.watch import ReturnedMail
 from relay.listener.elsewhere import Together
+from relay.listener.failures import LoginFailures
 from relay.listener.own_socket import own_socket, places_of
 from relay.listener.passed import PassedSockets
 from relay.listener.server import ListenError, Listeners
 from relay.listener.telling import DoorTelling
-from relay.listener.tls import LiveCertificate
 from relay.listener.tolerance import Tolerance
 from relay.mail.identity import Mismatch
 from relay.metrics import Metrics
@@ -62,7 +59,7 @@ from relay.secrets.master_key import MasterKeyError
 from relay.secrets.oauth import Tokens
 from relay.secrets.secret import SecretRef, token_refs
 from relay.secrets.vault import Vault
-from relay.settings import Listener, Settings, Web, check_modes
+from relay.settings import Listener, Settings, Web, check_modes, load_settings
 from relay.short_turns import in_short_turns
 from relay.standing import Standing
 from relay.store.audit import AuditTable
@@ -70,6 +67,7 @@ from relay.store.bulletin import Bulletin
 from relay.store.database import Database
 from relay.store.duties import DutyTable
 from relay.store.errors import StoreError
+from relay.store.failures import FailureTable
 from relay.store.opening import open_store
 from relay.store.outdated import forget_outdated
 from relay.store.queue import Queue
@@ -80,8 +78,9 @@ from relay.systemd import Systemd
 from relay.upstream.allowance import unshared
 from relay.upstream.transfer import Timeouts
 from relay.upstream.upstream import Upstream
-from relay.workers.catching_up import shared_failures
+from relay.workers.catching_up import page_failures, shared_failures
 from relay.workers.census import Census
+from relay.workers.guessing import Guessing
 from relay.workers.identity import living_of, own_node, owner_of
 from relay.workers.joining import join, open_lead, open_pacing, open_presence, open_shares
 from relay.workers.lead import Lead
@@ -90,6 +89,9 @@ from relay.workers.renewal import ByLease, ByTheFirst, renew_for_all
 from relay.workers.siblings import Siblings
 
 if TYPE_CHECKING:
+    from relay.control.operations import Operations
+    from relay.control.requests import CommandServer
+    from relay.listener.tls import LiveCertificate
     from relay.web.pulse import Pulse
 
 # Of the time in which we stop, how much is kept for what comes last: history, good-byes, the store.
@@ -112,12 +114,13 @@ class Service:
         *,
         stop_seconds: float = 30.0,
         systemd: Systemd | None = None,
+        read_settings: Callable[[Path], Settings] = load_settings,
         read_directory: Callable[[DirectoryFile], Snapshot] = DirectoryFile.read,
         siblings: Siblings | None = None,
     ) -> None:
         self.siblings = siblings or Siblings()
         self._census = Census(self.siblings, lambda: self._standing.open())  # noqa: PLW0108 - it is not there yet
-        self._reloading = Reloading(settings, settings_file, is_telling=self.siblings.is_first)
+        self._reloading = Reloading(settings, settings_file, read_settings, is_telling=self.siblings.is_first)
         self._watch = watch
         self.metrics = Metrics()
         self._telling = Telling(self.metrics)
@@ -132,8 +135,9 @@ class Service:
         self._following = asyncio.Lock()
         self.directory: LiveDirectory
         self.listeners: Listeners
-        self.operations: Operations
-        self.admission: Admission
+        self._logins: Logins
+        self._making = threading.Lock()
+        self._made: Operations | None = None
         self._standing: Standing
         self._presence: Presence
         self._parts: Parts
@@ -141,6 +145,11 @@ class Service:
         self.returned_mail: ReturnedMail
         self.tokens: Tokens
         self.lead: Lead
+        self._guessing: Guessing | None = None
+
+    @property
+    def _guesses(self) -> int:
+        return self.settings.limits.login_failures
 
     @property
     def settings(self) -> Settings:
@@ -174,14 +183,13 @@ class Service:
 
     async def first_link(self) -> str | None:
         """Return a one-time link for the first administrator, new at every start; None where it needs none."""
+        if not (self.settings.web.address and self.siblings.is_first):
+            return None
         try:
-            if not (self.settings.web.address and self.siblings.is_first) or await has_administrator(self._parts):
-                return None
-            url, _ = await invite(self._parts, "admin", "", Role.ADMINISTRATOR, datetime.now(UTC))
+            return await first_link(self._parts, datetime.now(UTC))
         except StoreError as error:
             log.broken(f"there is no link for the first administrator: {error}")
             return None
-        return url
 
     def reload(self) -> None:
         """Read settings and directory now (SIGHUP), or as soon as we serve; who ends has no need of it."""
@@ -246,11 +254,12 @@ class Service:
         self._later(self._follow_accounts())
 
     async def _lead_changed(self) -> None:
-        """Begin what one of all relays does, or end it."""
+        """Begin what one of all relays does, or end it: when this returns, nothing of it is under way any more."""
         self.dispatcher.lead_changed()
-        await self._follow_accounts()
-        if self._is_serving:
-            await self._systemd.status(self._standing.summary())
+        if self.lead.is_ours:
+            self._later(self._follow_accounts())
+        else:
+            await self._follow_accounts()
 
     async def _follow_accounts(self) -> None:
         """Watch the mailboxes and tokens of the directory in effect: very many agents are looked at in a thread."""
@@ -331,13 +340,11 @@ class Service:
         postman, desk = await self._open_delivery(database, queue, secrets, upstream, shares)
         self.returned_mail = ReturnedMail(queue, secrets, lambda: self.directory.routing().directory, self.lead)
         closing.push_async_callback(self.returned_mail.aclose)
-        logins = Logins(vault, self.directory.routing)
-        closing.callback(logins.close)
-        self.listeners = self._make_listeners(desk, logins, certificate, passed)
+        self._logins = Logins(vault, self.directory.routing)
+        closing.callback(self._logins.close)
+        self.listeners = self._make_listeners(desk, self._logins, certificate, passed)
         self._parts = self._make_parts(database, vault, secrets, queue, postman, upstream)
         if siblings.is_first:
-            self.operations = Operations(self._parts)
-            self.admission = Admission(self._parts, logins)
             await self._open_control()
         self._reloading.subscribe(self._adopt)
         self._presence.doing, self._presence.on_change = self._standing.doing, self._rest
@@ -357,6 +364,8 @@ class Service:
         """Follow what the other workers change, and the other relays at the same database."""
         bulletin = Bulletin(database)
         bulletin.on(Topic.SECRETS, vault.follow)
+        if self._guessing is not None:
+            bulletin.on(Topic.FAILURES, self._guessing.look)
         bulletin.tell(self.dispatcher.wake)
         looks = (self.directory.refresh, vault.follow, self._look)
         join(self.siblings, self._census, accounts, queue, self._closing, bulletin, looks=looks)
@@ -372,6 +381,9 @@ class Service:
         self._duties = DutyTable(database, owner_of(node, siblings), living_of(node, siblings, is_shared=is_shared))
         self.lead = open_lead(siblings, self._duties, is_shared=is_shared)
         self.lead.on_change = self._lead_changed
+        if is_shared and siblings.is_first:
+            self._guessing = Guessing(FailureTable(database, owner_of(node, siblings)))
+            self._closing.run(self._guessing.run())
         return database
 
     def _open_queue(self, database: Database) -> Queue:
@@ -387,19 +399,21 @@ class Service:
 
         address = parse_endpoint(web.address)
         assert isinstance(address, TcpAddress)
-        pulse = Pulse(self._state_of_things)
-        self._standing.web = web_server = WebServer(address, partial(self._make_pages, pulse))
+        pulse, failures = Pulse(self._state_of_things), page_failures(self._guesses, self._guessing)
+        self._standing.web = web_server = WebServer(address, partial(self._make_pages, pulse, failures))
         await web_server.start()
         self._closing.push_async_callback(web_server.stop)
         self._closing.push_async_callback(pulse.aclose)  # before that: a server waits for the streams that are open
 
-    def _make_pages(self, pulse: "Pulse", address: TcpAddress) -> Any:
+    def _make_pages(self, pulse: "Pulse", failures: LoginFailures, address: TcpAddress) -> Any:
         """Return the application. Takes the better part of a second, so it is called in a thread, while mail flows."""
+        from relay.control.admission import Admission  # noqa: PLC0415
         from relay.web.app import make_app  # noqa: PLC0415
         from relay.web.site import Site, make_templates  # noqa: PLC0415
 
         templates = make_templates(self.settings.effective_hostname)
-        site = Site(self.operations, self.admission, lambda: self.settings.web.public_url, templates, pulse)
+        admission = Admission(self._parts, self._logins, failures=failures)
+        site = Site(self._operations(), admission, lambda: self.settings.web.public_url, templates, pulse)
         return make_app(site, address)
 
     async def _open_secrets(self, database: Database) -> tuple[Vault, SecretKeeper]:
@@ -419,7 +433,7 @@ class Service:
         self, database: Database, queue: Queue, secrets: SecretKeeper, upstream: Upstream, shares: Shares | None
     ) -> tuple[Postman, Desk]:
         settings, closing = self.settings, self._closing
-        history = History(queue)
+        history = History(queue, self.metrics.history_lost)
         closing.push_async_callback(history.flush)
         housekeeping = Housekeeping(
             queue,
@@ -444,7 +458,7 @@ class Service:
         return postman, Desk(hostname, office, postman, history, lambda: housekeeping.has_room)
 
     def _make_listeners(
-        self, desk: Desk, logins: Logins, certificate: LiveCertificate | None, passed: PassedSockets
+        self, desk: Desk, logins: Logins, certificate: "LiveCertificate | None", passed: PassedSockets
     ) -> Listeners:
         places = places_of(self.settings, passed)
 
@@ -464,7 +478,7 @@ class Service:
             telling=DoorTelling(self.metrics),
             certificate=certificate,
             new_body=self._body_in,
-            together=Together(self._census, shared_failures(self.siblings, self.settings.limits.login_failures)),
+            together=Together(self._census, shared_failures(self.siblings, self._guesses, self._guessing)),
         )
         self._reloading.subscribe(adopt)
         return listeners
@@ -517,8 +531,22 @@ class Service:
             metrics=self._standing.metrics_text,
         )
 
+    def _operations(self) -> "Operations":
+        """Return what commands, pages and API may ask for; made for whoever comes first, in a thread of its own."""
+        from relay.control.operations import Operations  # noqa: PLC0415
+
+        with self._making:
+            if self._made is None:
+                self._made = Operations(self._parts)
+            return self._made
+
+    def _make_commands(self) -> "CommandServer":
+        from relay.control.requests import CommandServer  # noqa: PLC0415
+
+        return CommandServer(self._operations(), self.settings.state_dir)
+
     async def _open_control(self) -> None:
-        control = ControlSocket(self.settings.control_socket, self.operations, self.settings.state_dir)
+        control = ControlSocket(self.settings.control_socket, self._make_commands)
         await control.start()
         self._closing.push_async_callback(control.stop)
 

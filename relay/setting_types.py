@@ -8,9 +8,9 @@ from typing import Annotated, Literal, TypeAlias, TypeVar
 from urllib.parse import urlsplit
 
 from annotated_types import Ge
-from pydantic import AfterValidator, BeforeValidator, Strict
 
 from relay.endpoint import TcpAddress, is_host_name, parse_endpoint
+from relay.marks import After, Before, Strict
 from relay.schema import Duration, show
 
 T = TypeVar("T")
@@ -129,18 +129,18 @@ def _some(values: tuple[T, ...]) -> tuple[T, ...]:
 
 Flag: TypeAlias = Annotated[bool, Strict()]
 Number: TypeAlias = Annotated[int, Strict(), Ge(1)]
-Network: TypeAlias = Annotated[ipaddress.IPv4Network | ipaddress.IPv6Network, BeforeValidator(_network)]
-Durations: TypeAlias = Annotated[tuple[Duration, ...], AfterValidator(_some)]
-Workers: TypeAlias = Annotated[int | Literal["auto"], BeforeValidator(_workers)]
-EndpointText: TypeAlias = Annotated[str, AfterValidator(_endpoint)]
-NameServer: TypeAlias = Annotated[str, AfterValidator(_name_server)]
-WebAddress: TypeAlias = Annotated[str, AfterValidator(_web_address)]
-PublicUrl: TypeAlias = Annotated[str, AfterValidator(_public_url)]
-HostName: TypeAlias = Annotated[str, AfterValidator(_host_name)]
-NodeName: TypeAlias = Annotated[str, AfterValidator(_node_name)]
-Folder: TypeAlias = Annotated[Path, AfterValidator(_absolute)]
-FolderOrEmpty: TypeAlias = Annotated[str, AfterValidator(_absolute_or_empty)]
+Network: TypeAlias = Annotated[ipaddress.IPv4Network | ipaddress.IPv6Network, Before(_network)]
+Durations: TypeAlias = Annotated[tuple[Duration, ...], After(_some)]
+Workers: TypeAlias = Annotated[int | Literal["auto"], Before(_workers)]
+EndpointText: TypeAlias = Annotated[str, After(_endpoint)]
+NameServer: TypeAlias = Annotated[str, After(_name_server)]
+WebAddress: TypeAlias = Annotated[str, After(_web_address)]
+PublicUrl: TypeAlias = Annotated[str, After(_public_url)]
+HostName: TypeAlias = Annotated[str, After(_host_name)]
+NodeName: TypeAlias = Annotated[str, After(_node_name)]
+Folder: TypeAlias = Annotated[Path, After(_absolute)]
+FolderOrEmpty: TypeAlias = Annotated[str, After(_absolute_or_empty)]
 FileOrEmpty: TypeAlias = FolderOrEmpty
-StoreUrl: TypeAlias = Annotated[str, AfterValidator(_store)]
-SourceOrEmpty: TypeAlias = Annotated[str, AfterValidator(_source_or_empty)]
-KeySource: TypeAlias = Annotated[str, AfterValidator(_key_source)]
+StoreUrl: TypeAlias = Annotated[str, After(_store)]
+SourceOrEmpty: TypeAlias = Annotated[str, After(_source_or_empty)]
+KeySource: TypeAlias = Annotated[str, After(_key_source)]

@@ -13,8 +13,6 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field
-
 from relay.endpoint import Endpoint, InheritedSocket, UnixAddress, parse_endpoint
 from relay.faults import Fault, Faults
 from relay.machine import SYSTEM_STATE, default_runtime_dir, default_state_dir, machine_name, short_machine_name
@@ -42,6 +40,7 @@ from relay.setting_types import (
 )
 
 _CONFIG: Mapping[str, Any] = MappingProxyType({"extra": "forbid"})
+_TABLES: Mapping[str, str] = MappingProxyType({"listeners": "listener"})  # a key that is a list of tables
 _URL_PASSWORD = re.compile(r"(?<=://)([^:/@]*):.*(?=@)")
 _PARAMETER_PASSWORD = re.compile(r"([?&](?:ssl)?password=)[^&]*", re.IGNORECASE)
 _MINUTE, _HOUR, _DAY = 60.0, 3600.0, 86400.0
@@ -215,7 +214,7 @@ class Log:
 class Settings:
     """The whole of relay.toml."""
 
-    __pydantic_config__: ClassVar = _CONFIG
+    __pydantic_config__: ClassVar = {**_CONFIG, "alias_generator": lambda name: _TABLES.get(name, name)}
 
     hostname: Annotated[
         HostName, 'Our name in the greeting, EHLO and Received; "" takes this machine\'s full name.', NEEDS_RESTART
@@ -249,7 +248,7 @@ class Settings:
         NEEDS_RESTART,
     ] = ""
     workers: Annotated[Workers, 'How many processes share the listeners; "auto" takes one per core.', NEEDS_RESTART] = 1
-    listeners: Annotated[tuple[Listener, ...], Field(alias="listener")] = (Listener(),)
+    listeners: tuple[Listener, ...] = (Listener(),)
     tls: Tls = Tls()
     delivery: Delivery = Delivery()
     policy: Policy = Policy()

@@ -12,7 +12,7 @@ def main() -> int:
     beginning: Beginning = read_beginning()
     with Apart() as apart:
         if beginning.index == 0:
-            apart.begin(beginning.settings.directory_path)
+            apart.begin_directory(beginning.settings.directory_path)
         with loading():
             from relay.process import work  # noqa: PLC0415  the directory is read meanwhile
         return work(beginning, apart)

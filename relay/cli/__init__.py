@@ -1,27 +1,27 @@
 """The `relay` command: one module per noun."""
 
-from collections.abc import Sequence
-
 
 def main() -> None:
     """Run the command line of this process and end it: 0 done, 1 refused or failed, 2 wrong usage.
 
-    `relay sendmail` has its own exit codes. It is started for every mail of every job, so that the other commands are
-    not loaded for it.
+    `relay sendmail` has its own exit codes. It is started for every mail of every job, and `relay serve` runs for
+    years: the other commands are not loaded for them.
     """
+    import os
     import sys
 
-    words = for_sendmail(sys.argv[1:])
+    from relay.cli.arguments import COMPLETING, for_sendmail, is_serve
+
+    arguments = sys.argv[1:]
+    words = for_sendmail(arguments)
     if words is not None:
         from relay.sendmail.program import run as run_sendmail
 
         sys.exit(run_sendmail("relay sendmail", words))
+    if is_serve(arguments) and COMPLETING not in os.environ:
+        from relay.cli.serving import run as run_serve
+
+        sys.exit(run_serve(arguments))
     from relay.cli.app import run
 
-    sys.exit(run(sys.argv[1:]))
-
-
-def for_sendmail(words: Sequence[str]) -> Sequence[str] | None:
-    """Return what stands behind `sendmail` where that is the command, with or without `--config FILE`; else None."""
-    skipped = 2 if words[:1] == ["--config"] else int(bool(words) and words[0].startswith("--config="))
-    return words[skipped + 1 :] if words[skipped : skipped + 1] == ["sendmail"] else None
+    sys.exit(run(arguments))

@@ -33,14 +33,12 @@ from relay.cli import (
     status,
     token,
 )
+from relay.cli.arguments import COMPLETING, config_first
+from relay.cli.failures import EXIT_REFUSED, failed
 from relay.cli.output import print_failure
-from relay.cli.session import Session, WrongUsage, config_first, config_of
-from relay.control.refused import Refused
-from relay.faults import Faults
+from relay.cli.session import Session, WrongUsage
 
-EXIT_REFUSED = 1
 EXIT_USAGE = 2
-_COMPLETING = "_RELAY_COMPLETE"
 
 app = Typer(
     name="relay",
@@ -97,7 +95,7 @@ for name, noun in {
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command line (without the program's name) and return the exit code."""
-    if _COMPLETING in os.environ:
+    if COMPLETING in os.environ:
         return _complete()
     arguments = config_first(arguments)
     as_json = "--json" in arguments
@@ -109,15 +107,8 @@ def run(arguments: Sequence[str]) -> int:
     except WrongUsage as error:
         print_failure(str(error), as_json=as_json)
         return EXIT_USAGE
-    except (Refused, Faults) as error:
-        print_failure(Session(config_of(arguments)).told(str(error)), as_json=as_json)
-        return EXIT_REFUSED
-    except OSError as error:
-        print_failure(_system_sentence(error), as_json=as_json)
-        return EXIT_REFUSED
     except Exception as error:
-        print_failure(_bug_sentence(error), as_json=as_json)
-        return EXIT_REFUSED
+        return failed(error, arguments)
     return code if isinstance(code, int) else 0
 
 
@@ -138,19 +129,6 @@ def _usage(error: TyperException) -> str:
     if context is None or "\n" in message:
         return message
     return f"{message.rstrip('.')}\nTry: {context.command_path} --help"
-
-
-def _system_sentence(error: OSError) -> str:
-    words = error.strerror or str(error) or type(error).__name__
-    return f"{error.filename}: {words}" if error.filename else words
-
-
-def _bug_sentence(error: Exception) -> str:
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    place = f"{Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}" if trace else "an unknown place"
-    return f"this is a fault in relay, please report it: {type(error).__name__} in {place}: {error}"
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from typing import Any, TypeAlias
 
 from typer import Context
 
-from relay.cli.session import config_first, config_of
+from relay.cli.arguments import config_first, config_of
 from relay.control.client import ControlClient
 from relay.machine import default_runtime_dir, default_state_dir, find_settings_file
 

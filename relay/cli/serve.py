@@ -5,7 +5,6 @@ from typing import Annotated
 from typer import Context, Exit, Option, Typer
 
 from relay.cli.options import command
-from relay.loading import loading
 
 _PORT = 2525
 
@@ -18,19 +17,9 @@ def register(app: Typer) -> None:
 
 def serve(context: Context) -> None:
     """Run the relay until it is told to stop (SIGTERM or Ctrl-C)."""
-    settings = context.obj.settings
-    if settings.worker_count > 1:
-        from relay.workers.supervisor import supervise
+    from relay.cli.serving import serve as run
 
-        raise Exit(supervise(settings, context.obj.settings_file))
-    from relay.directory.apart import Apart
-
-    with Apart() as apart:
-        apart.begin(settings.directory_path)
-        with loading():
-            from relay.process import run
-
-        raise Exit(run(settings, context.obj.settings_file, apart))
+    raise Exit(run(context.obj.settings_file))
 
 
 def demo(

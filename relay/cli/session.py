@@ -5,10 +5,9 @@ the store is opened here.
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import pairwise
 from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Any
@@ -100,34 +99,3 @@ class Session:
                 from relay.cli.local import stream_here
 
             stream_here(self.settings, self.settings_name, name, params, tell)
-
-
-def config_first(arguments: Sequence[str]) -> list[str]:
-    """Return the arguments with `--config FILE` in front, wherever it stood before a `--`."""
-    front: list[str] = []
-    rest: list[str] = []
-    remaining = iter(arguments)
-    for argument in remaining:
-        if argument == "--":
-            rest += [argument, *remaining]
-        elif argument == "--config":
-            value = next(remaining, None)
-            (rest if value is None else front).extend([argument] if value is None else [argument, value])
-        elif argument.startswith("--config="):
-            front.append(argument)
-        else:
-            rest.append(argument)
-    return front + rest
-
-
-def config_of(arguments: Sequence[str]) -> Path | None:
-    """Return the settings file that arguments name which begin with `--config`; the last one counts."""
-    named: str | None = None
-    for before, argument in pairwise(["", *arguments]):
-        if before == "--config":
-            named = argument
-        elif argument.startswith("--config="):
-            named = argument.removeprefix("--config=")
-        elif argument != "--config":
-            break
-    return None if named is None else Path(named)

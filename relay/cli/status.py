@@ -23,7 +23,7 @@ def register(app: Typer) -> None:
 
 
 def status(context: Context, as_json: AsJson = False) -> None:
-    """Show whether a relay runs here, and how it is. Exit code 1 when none runs."""
+    """Show whether a relay runs here, and how it is. Exit code 1 when none runs, or its store cannot be used."""
     try:
         found = context.obj.client.status()
     except NoRelay:
@@ -32,7 +32,7 @@ def status(context: Context, as_json: AsJson = False) -> None:
         print_json(found)
     else:
         _print(found, context.obj)
-    if not found["running"]:
+    if not (found["running"] and found["store"]["ok"]):
         raise Exit(1)
 
 
@@ -50,8 +50,7 @@ def _print(found: dict[str, Any], session: Session) -> None:
             "listeners": words(found["listeners"]),
             "settings": _settings_words(found["settings"]),
             "directory": "ok" if directory["ok"] else "has faults; the one from before them is in effect",
-            "queue": _queue(found),
-            "held": count(len(found["accounts_held"]), "account") if found["accounts_held"] else "no account",
+            **_stored(found),
         }
     )
     _print_held(found["accounts_held"], session)
@@ -68,6 +67,14 @@ def _settings_words(settings: dict[str, Any]) -> str:
         return "have faults; the ones from before them are in effect"
     waiting = settings["needs_restart"]
     return f"ok; these need a restart: {words(waiting)}" if waiting else "ok"
+
+
+def _stored(found: dict[str, Any]) -> dict[str, str]:
+    """Return what the store has to say, or why it says nothing."""
+    if not found["store"]["ok"]:
+        return {"store": words(found["store"]["trouble"])}
+    held = count(len(found["accounts_held"]), "account") if found["accounts_held"] else "no account"
+    return {"queue": _queue(found), "held": held}
 
 
 def _queue(found: dict[str, Any]) -> str:

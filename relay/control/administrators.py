@@ -4,7 +4,6 @@ from asyncio import to_thread
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from relay.control.actor import Role
 from relay.control.ledger import note, note_forgotten, note_secret
 from relay.control.links import invite
 from relay.control.message_records import rfc3339
@@ -116,12 +115,6 @@ class AdministratorOperations:
             "created": rfc3339(person.created),
             "password_set": self._parts.vault.has(admin_owner(person.name)),
         }
-
-
-async def has_administrator(parts: Parts) -> bool:
-    """Whether anybody can sign in who may change something."""
-    people = await parts.people.administrators.all()
-    return any(one.role == Role.ADMINISTRATOR and parts.vault.has(admin_owner(one.name)) for one in people)
 
 
 async def check_name_is_free(parts: Parts, name: str) -> None:

@@ -4,6 +4,16 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
+# What of a status the store has.
+NOTHING_STORED: Mapping[str, Any] = MappingProxyType(
+    {
+        "store": {"ok": True, "trouble": ""},
+        "queue": {},
+        "oldest": None,
+        "accounts_held": [],
+        "oauth": [],
+    }
+)
 NOT_RUNNING: Mapping[str, Any] = MappingProxyType(
     {
         "running": False,
@@ -19,11 +29,8 @@ NOT_RUNNING: Mapping[str, Any] = MappingProxyType(
         "workers": [],
         "settings": {"ok": True, "faults": [], "needs_restart": []},
         "directory": {"ok": True, "faults": []},
-        "queue": {},
-        "oldest": None,
-        "accounts_held": [],
+        **NOTHING_STORED,
         "web": {"address": None, "trouble": ""},
         "mailboxes": [],
-        "oauth": [],
     }
 )

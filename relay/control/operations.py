@@ -25,6 +25,7 @@ from relay.control.message_pages import MessagePages
 from relay.control.message_records import rfc3339
 from relay.control.moving import Moving
 from relay.control.nodes import Nodes
+from relay.control.not_running import NOTHING_STORED
 from relay.control.operation import Operation
 from relay.control.overview import Overview
 from relay.control.paging import Pages
@@ -46,6 +47,7 @@ from relay.control.trial import Trial
 from relay.control.users import ServerUsers
 from relay.directory.model import ProfileKind
 from relay.faults import did_you_mean
+from relay.store.errors import StoreError
 
 
 class Operations:
@@ -190,9 +192,17 @@ class Operations:
         return self._operations[name]
 
     async def _status(self) -> dict[str, Any]:
+        """How the relay is also where the store is away: that is when people ask."""
+        try:
+            stored = await self._stored()
+        except StoreError as error:
+            stored = {**NOTHING_STORED, "store": {"ok": False, "trouble": str(error)}}
+        return {**self._parts.status(), **stored}
+
+    async def _stored(self) -> dict[str, Any]:
         queue = self._parts.queue
         return {
-            **self._parts.status(),
+            "store": {"ok": True, "trouble": ""},
             "queue": await counts(queue),
             "oldest": rfc3339(await queue.oldest()),
             "accounts_held": await accounts_held(self._parts),

@@ -1,9 +1,12 @@
 """The history of messages that were handed over while their client waited, written behind and in batches.
 
-It costs the healthy way nothing: a crash may lose the last moments of it, and with them no message.
+It costs the healthy way nothing: a crash may lose the last moments of it, and with them no message. While the store is
+away so much is kept as memory has room for; what is let go then is counted, and the log says how many.
 """
 
 import asyncio
+from collections import deque
+from collections.abc import Callable
 
 from relay import log
 from relay.store.errors import StoreError
@@ -11,20 +14,26 @@ from relay.store.messages import Attempt, NewMessage, StoredMessage
 from relay.store.queue import Queue
 
 _PAUSE_SECONDS = 0.5
-_MOST = 1000  # entries kept while the store does not answer; older ones are let go
+# Entries kept while the store does not answer, some 3 KB each; older ones are let go.
+_MOST = 10_000
+_BATCH = 1000
 
 
 class History:
-    """Collects entries. `run` writes them for ever, `flush` at once."""
+    """Collects entries. `run` writes them for ever, `flush` at once. `lost` is told how many were let go."""
 
-    def __init__(self, queue: Queue) -> None:
+    def __init__(self, queue: Queue, lost: Callable[[int], None] = lambda _: None) -> None:
         self._queue = queue
-        self._entries: list[NewMessage] = []
+        self._lost = lost
+        self._entries: deque[NewMessage] = deque()
         self._has_some = asyncio.Event()
+        self._let_go = 0  # since the store is away
+        self._is_well = True
 
     def record(self, message: StoredMessage, attempt: Attempt) -> None:
         """Take one entry: a message that is over, and its one attempt."""
         self._entries.append(NewMessage(message=message, content=None, attempt=attempt))
+        self._bound()
         self._has_some.set()
 
     async def run(self) -> None:
@@ -37,12 +46,32 @@ class History:
     async def flush(self) -> None:
         """Write what has come."""
         self._has_some.clear()
-        entries, self._entries = self._entries, []
-        if not entries:
+        while self._entries:
+            batch = [self._entries.popleft() for _ in range(min(_BATCH, len(self._entries)))]
+            try:
+                await self._queue.record(batch)
+            except StoreError as error:
+                self._entries.extendleft(reversed(batch))
+                self._bound()
+                self._has_some.set()
+                if self._is_well:
+                    log.broken(str(error), waiting=len(self._entries))
+                self._is_well = False
+                return
+            self._tell_well()
+
+    def _bound(self) -> None:
+        over = len(self._entries) - _MOST
+        if over <= 0:
             return
-        try:
-            await self._queue.record(entries)
-        except StoreError as error:
-            log.broken(str(error))
-            self._entries = (entries + self._entries)[-_MOST:]
-            self._has_some.set()
+        if not self._let_go:
+            log.broken(f"the store is away for too long: of the history only the last {_MOST} messages are kept")
+        for _ in range(over):
+            self._entries.popleft()
+        self._let_go += over
+        self._lost(over)
+
+    def _tell_well(self) -> None:
+        if self._let_go:
+            log.broken(f"the history lacks {self._let_go} messages that were handed over while the store was away")
+        self._let_go, self._is_well = 0, True

@@ -1,7 +1,8 @@
 """The recipients that this process may still send to today, taken ahead from what all have: a purse for each account.
 
 What is taken counts as spent at once. What is left of it for some time is given back; what a process has when it dies
-counts for a day, so that the limit holds whatever happens.
+counts for a day, so that the limit holds whatever happens. While the store is away a process goes on with what is in
+its purse: so one that is in use is kept filled, as long as the day has much left.
 """
 
 import time
@@ -22,6 +23,10 @@ from relay.store.budgets import Purpose, Taken, TakeRule
 _REST_SECONDS = 10.0
 # So much of a day's limit is taken at once.
 _PARTS = 100
+# With less than a tenth of the day left, somebody may soon lack what another has in its purse; with more a purse is
+# kept for so long after it was used.
+_SCARCE_PARTS = 10
+_KEPT_SECONDS = 600.0
 
 
 T = TypeVar("T", bound=Taken)
@@ -49,6 +54,7 @@ class Correction(NamedTuple):
 class _Purse:
     """What is left of what was taken in a piece of the day; `promised` of it are somebody's already."""
 
+    server: Server
     left: int = 0
     piece: int = 0
     promised: int = 0
@@ -112,7 +118,8 @@ class Purses:
 
     async def promise(self, server: Server, account: Account, recipients: int) -> Promise | None:
         """Have so many recipients in the purse; None where there are not as many today. Raises StoreError."""
-        purse = self._purses.setdefault(account, _Purse())
+        purse = self._purses.setdefault(account, _Purse(server))
+        purse.server = server
         lack = recipients - (purse.left - purse.promised)
         if lack > 0:
             await self._take(server, account, purse, lack)
@@ -120,6 +127,10 @@ class Purses:
             return None
         purse.promised += recipients
         return Promise(self, account, recipients)
+
+    def has(self, account: Account, recipients: int) -> bool:
+        """Whether so many are in the purse, and promised to nobody."""
+        return self._left(account) >= recipients
 
     def room(self, server: Server, account: Account) -> float:
         """Return how many recipients there are today, as far as is known here; infinity where nobody counts."""
@@ -163,9 +174,23 @@ class Purses:
         """Give back what was unused for some time; `at_once` all that is promised to nobody."""
         for account, purse in self._purses.items():
             unused = purse.left - purse.promised
-            if unused > 0 and (at_once or self._wall() - purse.used_at >= _REST_SECONDS):
+            kept = _REST_SECONDS if self._is_scarce(purse.server, account) else _KEPT_SECONDS
+            if unused > 0 and (at_once or self._wall() - purse.used_at >= kept):
                 purse.left -= unused
                 self._count(account, purse.piece, -unused)
+
+    async def fill(self) -> None:
+        """Fill the purses that are half empty and were used just now, where the day has much left.
+
+        Raises StoreError.
+        """
+        for account, purse in tuple(self._purses.items()):
+            if self._wall() - purse.used_at >= _REST_SECONDS or self._is_scarce(purse.server, account):
+                continue
+            most = purse.server.recipients_per_day // _PARTS
+            lack = most - (purse.left - purse.promised)
+            if lack > most // 2:
+                await self._take(purse.server, account, purse, lack)
 
     async def refresh(self) -> None:
         """Look again at what others have spent, where that is asked and nothing was left. Raises StoreError."""
@@ -207,6 +232,11 @@ class Purses:
         seen = self._known(server, account)
         seen.asked_at = self._wall()
         return seen
+
+    def _is_scarce(self, server: Server, account: Account) -> bool:
+        """Whether there is little left of the day of an account, as far as is known here."""
+        limit = server.recipients_per_day
+        return room([self._known(server, account).budget], limit, self._wall()) * _SCARCE_PARTS < limit
 
     def _left(self, account: Account) -> int:
         purse = self._purses.get(account)

@@ -20,6 +20,8 @@ SEEN_SECONDS = WINDOW + 5.0
 SEEN_DAY_SECONDS = DAY + PIECE + 1.0
 # How many seconds' worth of an account's messages one process takes at once.
 _AT_ONCE_SECONDS = 0.1
+# How soon is looked again where all of an account's pace is kept back for others.
+_LEFT_FREE_SECONDS = 2.0
 
 Row = tuple[datetime, int]
 
@@ -42,8 +44,14 @@ class Purchase:
     spent: tuple[tuple[int, int], ...]
 
 
-def begin(rows: Sequence[Row], now: datetime, *, per_minute: int, wanted: int) -> Begun:
-    """Return how many of those that wait may begin now, and when the next may. `rows` are of `SEEN_SECONDS`."""
+def begin(rows: Sequence[Row], now: datetime, *, per_minute: int, wanted: int, kept_back: int = 0) -> Begun:
+    """Return how many of those that wait may begin now, and when the next may. `rows` are of `SEEN_SECONDS`.
+
+    `kept_back` of the limit are left free, for processes that may go by them without the store.
+    """
+    if per_minute <= kept_back:
+        return Begun(0, now, now.timestamp() + _LEFT_FREE_SECONDS)
+    per_minute -= kept_back
     # In seconds from now: seconds since 1970 have no digits left for what adds up exactly.
     pace = replayed(per_minute, [at for since, count in rows for at in [_seconds(since, now)] * count])
     most, count = at_once(per_minute, wanted), 0

@@ -3,12 +3,15 @@
 Who waits for the minute waits in the line of this process, which is fair between profiles. For those in line moments
 are taken from the store, a few at once, in one transaction that looks at what all processes have taken in the last
 minute. The day's recipients come out of a purse (`relay.delivery.purse`).
+
+While the store is away each process goes by its part of the pace (`relay.delivery.away`) and by what is in its purse.
+What it sends so is written down before anything is taken from the store again.
 """
 
 import asyncio
 import time
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -17,15 +20,18 @@ from math import inf
 from typing import Protocol
 
 from relay import log
+from relay.delivery.away import KEPT_BACK_SECONDS, is_away, pace_of, part
 from relay.delivery.line import Line
+from relay.delivery.pace import MINUTE, Pace
 from relay.delivery.pacing import is_limited, why
 from relay.delivery.purse import Correction, Promise, Purses, Shop
 from relay.delivery.shared_pace import SEEN_SECONDS, WINDOW, Begun, begin
 from relay.delivery.spending import Kind, counts_no_more
 from relay.delivery.turn import Turn
 from relay.directory.model import Account, Server
-from relay.store.budgets import Purpose, Spent
+from relay.store.budgets import BeginRule, Purpose, Spent
 from relay.store.errors import StoreError
+from relay.store.paces import PartRule
 
 # What has not begun is moved on so often, and so is written what is to be counted otherwise.
 _TIDY_SECONDS = 0.5
@@ -38,37 +44,63 @@ _CONTEST_SECONDS = 3.0
 _COURTESY_SECONDS = 0.05
 # How old what is known of an account may be, where somebody asks.
 _ASKED_SECONDS = 2.0
+# How often the others are told that we are there, and for how long after an account was used we have a part of it.
+_TELL_SECONDS = 5.0
+_USED_SECONDS = 600.0
+# Of what the store counts for the minute, what is that old counts for nothing any more.
+_OLD = timedelta(seconds=2 * MINUTE)
 
 
 class Keeper(Shop, Protocol):
     """Where all that is spent is kept (`relay.store.queue`)."""
+
+    @property
+    def share_seconds(self) -> float:
+        """So long after we were last heard of our parts are ours."""
+
+    async def begin(self, purpose: Purpose, scope: str, quiet_seconds: float, rule: BeginRule[Begun]) -> Begun:
+        """Take what the rule says, which is told what is kept back for those that are quiet. Raises StoreError."""
+
+    async def adjust_paces(self, rules: Mapping[str, PartRule]) -> dict[str, int]:
+        """Say that we are there, and write what the rules make of the parts of others. Raises StoreError."""
 
     async def spend(self, spent: list[Spent], forget: dict[str, datetime]) -> None:
         """Add to what is kept, and drop what counts no more. Raises StoreError."""
 
 
 @dataclass(slots=True, eq=False)
-class _Moment:
-    """A message that may begin, as the store has it, and has not."""
-
-    account: Account
-    since: datetime
-
-
-@dataclass(slots=True, eq=False)
 class _Lane:
-    """Those of this process who share a pace. `next` is when one more may begin, as of the last look."""
+    """Those of this process who share a pace. `next` is when one more may begin, as of the last look.
+
+    `held` is our part of the pace, None before the others know of us, `own` when ours of the last minute began, and
+    `away` the pace of our part while the store is away.
+    """
 
     server: Server
     account: Account
     line: Line = field(default_factory=Line)
-    taken: deque[_Moment] = field(default_factory=deque)  # for those whose turn has come, in their order
+    taken: deque["_Moment"] = field(default_factory=deque)  # for those whose turn has come, in their order
     next: float = 0.0
     seen_at: float = 0.0
     asked_at: float = 0.0
     contested_at: float = 0.0  # when somebody else was faster
     task: asyncio.Task[None] | None = None
     wake: asyncio.Event = field(default_factory=asyncio.Event)
+    is_well: bool = True
+    used_at: float = 0.0
+    held: int | None = None
+    own: deque[float] = field(default_factory=deque)
+    away: Pace | None = None
+
+
+@dataclass(slots=True, eq=False)
+class _Moment:
+    """A message that may begin, as the store has it or will, and has not. `pace`: the part of a pace that it uses."""
+
+    lane: _Lane
+    account: Account
+    since: datetime
+    pace: Pace | None = None
 
 
 class SharedPacing:
@@ -84,6 +116,9 @@ class SharedPacing:
         self._is_closed = False
         self._forget_at = 0.0
         self._is_well = True
+        # When we last told the others that we are there: the beginning and the end of that.
+        self._told_at = self._told_until = -inf
+        self._is_returning = False
 
     async def turn(
         self, server: Server, account: Account, profile: str | None, *, recipients: int = 1, within: float = inf
@@ -95,12 +130,15 @@ class SharedPacing:
             return None
         promise = None
         if server.recipients_per_day:
+            if self._is_away() and not self._purses.has(account, recipients):
+                return None
             promise = await self._purses.promise(server, account, recipients)
             if promise is None:
                 return None
         if not server.messages_per_minute:
             return self._turn(None, None, promise)
         lane, moment = self._lane(server, account), None
+        lane.used_at = self._wall()
         try:
             moment = await self._wait(lane, profile, within)
         finally:
@@ -159,11 +197,85 @@ class SharedPacing:
                 self._move(moment, now)
         self._purses.tidy()
         await self._write()
+        await self._tell()
         await self._purses.refresh()
+        await self._purses.fill()
         for lane in tuple(self._lanes.values()):
             is_old = self._wall() - lane.seen_at >= _ASKED_SECONDS
             if lane.asked_at > lane.seen_at and is_old and lane.task is None:
                 self._see(lane, begin(await self._rows(lane), now, per_minute=self._limit(lane), wanted=0))
+
+    # While the store is away
+
+    def _is_away(self) -> bool:
+        return is_away(self._told_at, self._told_until, self._wall(), self._keeper.share_seconds)
+
+    async def _tell(self) -> None:
+        """Tell the others that we are there, and agree on our parts. Raises StoreError."""
+        now = self._wall()
+        used = {scope: lane for scope, lane in self._lanes.items() if now - lane.used_at < _USED_SECONDS}
+        if now - self._told_until < _TELL_SECONDS and all(lane.held is not None for lane in used.values()):
+            return
+        if not used and all(lane.held is None for lane in self._lanes.values()):
+            return
+        try:
+            if self._is_away():
+                await self._return()
+            await self._adjust(used)
+        finally:
+            self._is_returning = False
+
+    async def _return(self) -> None:
+        """Let the store know of all that went by our parts, before others may have that; let nothing go meanwhile."""
+        await self._rows(next(iter(self._lanes.values())))  # raises while it is away
+        self._is_returning = True
+        await self._write()
+
+    async def _adjust(self, used: Mapping[str, _Lane]) -> None:
+        asked: dict[str, int] = {}
+
+        def ask(scope: str, limit: int, others: Sequence[int]) -> int:
+            asked[scope] = part(limit, others)
+            return asked[scope]
+
+        began = self._wall()
+        try:
+            held = await self._keeper.adjust_paces(
+                {scope: partial(ask, scope, self._limit(lane)) for scope, lane in used.items()}
+            )
+        except BaseException:  # it may have been written, and less is no fault
+            for scope, less in asked.items():
+                lane = self._lanes[scope]
+                lane.held = min(lane.held or 0, less)
+            raise
+        self._told_at, self._told_until = began, self._wall()
+        for scope, lane in self._lanes.items():
+            lane.held = held.get(scope)
+            if lane.away is not None:
+                lane.away, lane.next = None, 0.0
+                lane.wake.set()
+
+    def _let_go(self, lane: _Lane) -> float:
+        """Give those in line their turn who may begin by our part of the pace; return how long the next one waits."""
+        now, held = self._wall(), min(lane.held or 0, self._limit(lane))
+        if not held or self._is_returning:
+            return _TIDY_SECONDS
+        if lane.away is None:
+            lane.away = pace_of(held, lane.own, now)
+            for moment in self._waiting:
+                if moment.lane is lane:
+                    lane.away.let_go(now)
+                    moment.pace = lane.away
+        lane.away.per_minute = held
+        while not lane.line.is_empty and lane.away.next(now) <= now:
+            lane.away.let_go(now)
+            moment = _Moment(lane, lane.account, self._now(), lane.away)
+            self._correct(Correction(lane.account, Kind.MESSAGE, moment.since), 1)
+            self._waiting.add(moment)
+            self._give(lane, moment)
+        pause = lane.away.next(now) - now
+        lane.next = now + min(pause, MINUTE)
+        return min(pause, _TROUBLE_SECONDS)
 
     async def aclose(self) -> None:
         """Give back what was not used; to be called when no turn is under way any more."""
@@ -210,7 +322,9 @@ class SharedPacing:
             while not lane.line.is_empty:
                 lane.wake.clear()
                 pause = lane.next - self._wall()
-                if pause <= 0:
+                if self._is_away():
+                    pause = self._let_go(lane)
+                elif pause <= 0:
                     pause = await self._take_some(lane)
                 if pause > 0:
                     with suppress(TimeoutError):
@@ -223,20 +337,24 @@ class SharedPacing:
         """Give those in line their turn who may begin now; return how long to wait after a failure."""
         rule = partial(begin, per_minute=self._limit(lane), wanted=len(lane.line))
         try:
-            begun = await self._keeper.take(self._purpose(lane), rule)
+            scope = lane.server.scope(lane.account)
+            begun = await self._keeper.begin(self._purpose(lane), scope, KEPT_BACK_SECONDS, rule)
         except StoreError as error:
-            log.broken(str(error))
+            if lane.is_well:
+                log.broken(str(error), account=str(lane.account))
+            lane.is_well = False
             return _TROUBLE_SECONDS
         except Exception:  # whatever it is, they must not wait for ever
             log.broken("the pace of an account met a fault of ours", account=str(lane.account), exc_info=True)
             return _TROUBLE_SECONDS
+        lane.is_well = True
         self._see(lane, begun)
         if not begun.count:
             lane.contested_at = lane.seen_at
         elif lane.seen_at - lane.contested_at < _CONTEST_SECONDS:
             lane.next += min(_COURTESY_SECONDS, WINDOW / self._limit(lane) / 2)
         for _ in range(begun.count):
-            moment = _Moment(lane.account, begun.since)
+            moment = _Moment(lane, lane.account, begun.since)
             self._waiting.add(moment)
             self._give(lane, moment)
         return 0.0
@@ -259,6 +377,9 @@ class SharedPacing:
 
     def _take_back(self, moment: _Moment) -> None:
         self._waiting.discard(moment)
+        if moment.pace is not None:
+            moment.pace.take_back()
+            moment.lane.next = 0.0
         self._correct(Correction(moment.account, Kind.MESSAGE, moment.since), -1)
 
     def _move(self, moment: _Moment, now: datetime) -> None:
@@ -272,6 +393,13 @@ class SharedPacing:
             self._correct(Correction(moment.account, Kind.MESSAGE, now), 1)
         elif now - moment.since > timedelta(seconds=_LATE_SECONDS):
             self._move(moment, now)
+        moment.lane.own.append(now.timestamp())
+        while moment.lane.own[0] <= now.timestamp() - WINDOW:
+            moment.lane.own.popleft()
+        if moment.pace is not None:
+            if is_again:
+                moment.pace.let_go(now.timestamp())
+            moment.pace.began(now.timestamp())
         self._waiting.discard(moment)
 
     def _lane(self, server: Server, account: Account) -> _Lane:
@@ -330,8 +458,10 @@ class SharedPacing:
             spent = [_spent(correction, count) for correction, count in new.items() if count]
             await self._keeper.spend(spent, counts_no_more(self._now()) if is_due else {})
         except StoreError:  # what is cancelled meanwhile is written nevertheless
+            oldest = self._now() - _OLD
             for correction, count in new.items():
-                self._corrections[correction] += count
+                if correction.kind is not Kind.MESSAGE or correction.since > oldest:
+                    self._corrections[correction] += count
             raise
         if is_due:
             self._forget_at = self._wall() + _FORGET_SECONDS

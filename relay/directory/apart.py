@@ -1,7 +1,8 @@
-"""A large directory.toml is read by a process of its own, so that no message waits for it.
+"""relay.toml and directory.toml are read by a process of their own, so that no message waits for it.
 
 Reading ten thousand agents takes half a second of Python. A thread that does it here takes turns with the event loop at
 every step of a message, which then takes a hundred times as long; and the memory that reading needs (15 MB) would stay.
+So would what reads any table (`relay.schema`), another 15 MB; where that is here already, a small file is read here.
 What comes back are the values, in pieces that take a millisecond or two each.
 
 SECURITY: what is unpickled here was written by a process of our own program, into a pipe that nobody else can reach.
@@ -11,7 +12,7 @@ import os
 import pickle
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from itertools import islice
@@ -20,18 +21,22 @@ from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any, Self
 
 from relay.faults import Fault, Faults
+from relay.schema import can_read
 
 if TYPE_CHECKING:
     from relay.directory.file import DirectoryFile, Snapshot
     from relay.directory.model import Agent, Channel, Profile
+    from relay.settings import Settings
 
 LARGE = 100_000
 """Octets of a file that is large: some thousand agents."""
 _PIECE = 500  # profiles
+_BOTH, _SETTINGS, _DIRECTORY = "both", "settings", "directory"
+_FAILURES = (OSError, EOFError, pickle.UnpicklingError)  # no room for another process, or it was ended
 
 
 class Apart:
-    """Reads a directory file in a process of its own where it is large. Begun ahead, it is read while others load.
+    """Reads files in a process of its own. What is begun ahead is read while others load.
 
     Within a `with` block: what was begun and is not needed ends with it.
     """
@@ -39,22 +44,42 @@ class Apart:
     def __init__(self) -> None:
         self._begun: subprocess.Popen[bytes] | None = None
 
-    def begin(self, path: Path) -> None:
-        """Begin to read where the file is large, so that the next `read` finds it done."""
-        if _is_large(path):
+    def begin(self, settings_file: Path | None) -> None:
+        """Begin to read a settings file (None: the defaults) and the directory that it names."""
+        with suppress(OSError):
+            self._begun = _start(_BOTH, settings_file)
+
+    def begin_directory(self, path: Path) -> None:
+        """Begin to read a directory, where that is not done here."""
+        if _is_for_another(path):
             with suppress(OSError):
-                self._begun = _start(path)
+                self._begun = _start(_DIRECTORY, path)
+
+    def settings(self, file: Path | None) -> "Settings":
+        """Return what a settings file says, as `load_settings` does; where no process can do it, it is read here."""
+        from relay.settings import load_settings  # noqa: PLC0415  `begin` comes before its time
+
+        if self._begun is None and can_read():
+            return load_settings(file)
+        try:
+            if self._begun is not None:
+                return _answered(self._begun)
+            with _start(_SETTINGS, file) as process:
+                return _answered(process)
+        except _FAILURES:
+            self._end()
+            return load_settings(file)
 
     def read(self, file: "DirectoryFile") -> "Snapshot":
         """Return what a file says, as `DirectoryFile.read` does; where no process can do it, it is read here."""
         begun, self._begun = self._begun, None
-        if begun is None and not _is_large(file.path):
+        if begun is None and not _is_for_another(file.path):
             return file.read()
         try:
-            with begun or _start(file.path) as process:
+            with begun or _start(_DIRECTORY, file.path) as process:
                 assert process.stdout is not None
-                return file.checked(_answer(process.stdout))
-        except (OSError, EOFError, pickle.UnpicklingError):  # no room for another process, or it was ended
+                return file.checked(_snapshot(process.stdout))
+        except _FAILURES:
             return file.read()
 
     def __enter__(self) -> Self:
@@ -63,29 +88,42 @@ class Apart:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._end()
+
+    def _end(self) -> None:
         if self._begun is not None:
             self._begun.kill()
             with self._begun:
                 self._begun = None
 
 
-def _is_large(path: Path) -> bool:
+def _is_for_another(path: Path) -> bool:
     try:
-        return path.stat().st_size > LARGE
+        octets = path.stat().st_size
     except OSError:
         return False
+    return octets > LARGE or not can_read()
 
 
-def _start(path: Path) -> "subprocess.Popen[bytes]":
+def _start(what: str, path: Path | None) -> "subprocess.Popen[bytes]":
     # -P: no module is taken from the folder in which the relay happens to be started.
-    command = [sys.executable, "-P", "-m", __name__, str(path)]
+    command = [sys.executable, "-P", "-m", __name__, what, *([str(path)] if path is not None else [])]
     return subprocess.Popen(  # noqa: S603  our own program
         command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
     )
 
 
-def _answer(stream: IO[bytes]) -> "Snapshot":
-    """Put together what the process wrote. Raises Faults, EOFError where it ended before its end."""
+def _answered(process: "subprocess.Popen[bytes]") -> "Settings":
+    """Return the settings that a process wrote. Raises Faults, EOFError where it ended before its end."""
+    assert process.stdout is not None
+    first: Settings | tuple[Fault, ...] = pickle.load(process.stdout)  # noqa: S301  see the top
+    if isinstance(first, tuple):
+        raise Faults(first)
+    return first
+
+
+def _snapshot(stream: IO[bytes]) -> "Snapshot":
+    """Put together the directory that a process wrote. Raises Faults, EOFError where it ended before its end."""
     first: Snapshot | tuple[Fault, ...] = pickle.load(stream)  # noqa: S301  see the top
     if isinstance(first, tuple):
         raise Faults(first)
@@ -98,23 +136,36 @@ def _answer(stream: IO[bytes]) -> "Snapshot":
     return replace(first, directory=replace(first.directory, channels=channels, agents=agents))
 
 
-def _write(path: Path, stream: IO[bytes]) -> None:
-    from relay.directory.file import DirectoryFile  # noqa: PLC0415  `begin` comes before its time
+def _write(what: str, path: Path | None, stream: IO[bytes]) -> None:
+    """Write what was asked for, or the faults that keep it from being read."""
 
     def tell(value: Any) -> None:
         stream.write(pickle.dumps(value, pickle.HIGHEST_PROTOCOL))
+        stream.flush()
 
     try:
-        snapshot = DirectoryFile(path).read()
+        if what != _DIRECTORY:
+            from relay.settings import load_settings  # noqa: PLC0415
+
+            settings = load_settings(path)
+            tell(settings)
+            path = settings.directory_path
+        if what != _SETTINGS and path is not None:
+            _tell_directory(path, tell)
     except Faults as error:
-        return tell(error.faults)
+        tell(error.faults)
+
+
+def _tell_directory(path: Path, tell: Callable[[Any], None]) -> None:
+    from relay.directory.file import DirectoryFile  # noqa: PLC0415
+
+    snapshot = DirectoryFile(path).read()
     directory = snapshot.directory
     tell(replace(snapshot, directory=replace(directory, channels={}, agents={})))
     for table in (directory.channels, directory.agents):
         for piece in _pieces(iter(table.values())):
             tell(piece)
         tell([])
-    return None
 
 
 def _pieces(profiles: Iterator["Profile"]) -> Iterator[list["Profile"]]:
@@ -124,4 +175,4 @@ def _pieces(profiles: Iterator["Profile"]) -> Iterator[list["Profile"]]:
 
 if __name__ == "__main__":
     with os.fdopen(1, "wb") as output:
-        _write(Path(sys.argv[1]), output)
+        _write(sys.argv[1], Path(sys.argv[2]) if sys.argv[2:] else None, output)

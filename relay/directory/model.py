@@ -11,9 +11,9 @@ from types import MappingProxyType
 from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
 from annotated_types import Ge, Le
-from pydantic import Strict
 
 from relay.mail.address import Address, AddressError
+from relay.marks import Strict
 from relay.schema import Size
 
 Flag: TypeAlias = Annotated[bool, Strict()]

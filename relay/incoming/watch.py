@@ -10,12 +10,11 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from relay import log
 from relay.directory.model import Directory
 from relay.incoming.mailbox import Mailbox, watched_mailboxes
-from relay.incoming.mailboxes import Mailboxes
 from relay.incoming.matching import record_return
 from relay.incoming.reader import INBOX, MailboxFailed, MailboxRefused, Reader
 from relay.mail.bounce import MOST_OCTETS, Bounce, may_be_bounce, read_bounce
@@ -25,6 +24,9 @@ from relay.short_turns import in_short_turns
 from relay.store.duties import Lead, Unrivalled
 from relay.store.errors import StoreError
 from relay.store.queue import Queue
+
+if TYPE_CHECKING:
+    from relay.incoming.mailboxes import Mailboxes
 
 _EVERY_SECONDS = 60.0
 _MOST_SECONDS = 3600.0
@@ -75,7 +77,7 @@ class ReturnedMail:
         self._directory = directory
         self._lead = lead or Unrivalled()
         self._every = every_seconds
-        self._mailboxes = Mailboxes()
+        self._mailboxes: Mailboxes | None = None
         self._slots = asyncio.Semaphore(_AT_ONCE)
         self._watched: dict[str, _Watched] = {}
         self._is_closed = False
@@ -112,7 +114,8 @@ class ReturnedMail:
         """Watch nothing more."""
         self._is_closed = True
         await self.rest()
-        await self._mailboxes.aclose()
+        if self._mailboxes is not None:
+            await self._mailboxes.aclose()
 
     def status(self) -> list[dict[str, Any]]:
         """Return how each mailbox is: {owner, host, state "ok" | "failing" | "new", checked, reason}."""
@@ -143,12 +146,20 @@ class ReturnedMail:
                 self._succeeded(watched)
             await self._pause(watched)
 
+    def _opened(self) -> "Mailboxes":
+        """Return what opens mailboxes. Loaded with the first of them: most relays watch none."""
+        if self._mailboxes is None:
+            from relay.incoming.mailboxes import Mailboxes  # noqa: PLC0415
+
+            self._mailboxes = Mailboxes()
+        return self._mailboxes
+
     async def _check(self, watched: _Watched) -> None:
         mailbox = watched.mailbox
         secret = await self._secrets.secret(mailbox.ref)
         position = await self._queue.position(mailbox.identity)
         try:
-            async with self._mailboxes.open(mailbox, secret) as visit:
+            async with self._opened().open(mailbox, secret) as visit:
                 bounces, after = await visit.run(lambda reader: _look(reader, position))
         except MailboxRefused:
             watched.refused = secret.version if secret else ""

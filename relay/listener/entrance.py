@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from relay.listener.crowd import Crowd
 from relay.listener.intake import Intake
@@ -12,10 +13,12 @@ from relay.listener.peer import Gate
 from relay.listener.ports import Desk
 from relay.listener.rounds import Rounds
 from relay.listener.telling import DoorTelling
-from relay.listener.tls import LiveCertificate
 from relay.listener.tolerance import Tolerance
 from relay.mail.body import NewBody
 from relay.settings import Limits
+
+if TYPE_CHECKING:
+    from relay.listener.tls import LiveCertificate
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,5 +46,5 @@ class Entrance:
     """One listener. Without a certificate it has no TLS; with one, TLS comes first or when the client asks for it."""
 
     gate: Gate
-    certificate: LiveCertificate | None = None
+    certificate: "LiveCertificate | None" = None
     is_tls_first: bool = False

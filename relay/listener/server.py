@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from relay import log
 from relay.endpoint import UnixAddress
@@ -23,10 +24,12 @@ from relay.listener.rounds import Rounds
 from relay.listener.session import Session
 from relay.listener.sockets import ANYBODY, ListenError, listen, serve
 from relay.listener.telling import DoorTelling
-from relay.listener.tls import LiveCertificate
 from relay.listener.tolerance import Tolerance
 from relay.mail.body import InMemory, NewBody
 from relay.settings import Limits, Listener
+
+if TYPE_CHECKING:
+    from relay.listener.tls import LiveCertificate
 
 __all__ = ["ListenError", "Listeners"]
 
@@ -43,7 +46,7 @@ class Listeners:
         logins: Logins,
         tolerance: Tolerance | None = None,
         telling: DoorTelling | None = None,
-        certificate: LiveCertificate | None = None,
+        certificate: "LiveCertificate | None" = None,
         new_body: NewBody = InMemory,
         together: Together | None = None,
     ) -> None:
@@ -69,7 +72,7 @@ class Listeners:
         self._socket_files: list[tuple[Path, int]] = []
         self._certificate = certificate
 
-    def adopt(self, listeners: Sequence[Listener], limits: Limits, certificate: LiveCertificate | None) -> None:
+    def adopt(self, listeners: Sequence[Listener], limits: Limits, certificate: "LiveCertificate | None") -> None:
         """Receive whoever comes from now on by these rules. Sessions that are open end as they began.
 
         The listeners are the same as before, in the same order: no address is opened or closed.

@@ -7,17 +7,20 @@ A hash says itself what made it, so that other costs can come later, and it move
 
 import hmac
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import ClassVar, Literal, TypeAlias
+from types import MappingProxyType
+from typing import Any, ClassVar, Literal, TypeAlias
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
-from pydantic import ConfigDict
 
 from relay.secrets.sources import SecretUnavailable
 
-BASE64 = ConfigDict(extra="forbid", ser_json_bytes="base64", val_json_bytes="base64", hide_input_in_errors=True)
+BASE64: Mapping[str, Any] = MappingProxyType(
+    {"extra": "forbid", "ser_json_bytes": "base64", "val_json_bytes": "base64", "hide_input_in_errors": True}
+)
 """How what is kept of a login password stands in JSON."""
 
 _SALT_BYTES = 16

@@ -6,14 +6,16 @@ password (PLAIN, LOGIN), and a verifier, for those that do not (SCRAM-SHA-256).
 
 import unicodedata
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal
-
-from pydantic import Field, TypeAdapter, ValidationError
+from functools import cache
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from relay.secrets.login_hash import BASE64, PasswordHash, hash_password
 from relay.secrets.sources import SecretUnavailable
 from relay.secrets.vault import SecretRefused
 from relay.secrets.verifier import Verifier, make_verifier
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
 
 _FEWEST_CHARACTERS = 8
 _MOST_CHARACTERS = 1024
@@ -25,17 +27,22 @@ class LoginRecord:
 
     __pydantic_config__: ClassVar = BASE64
 
-    hash: Annotated[PasswordHash, Field(discriminator="kind")]
+    hash: PasswordHash
     verifier: Verifier
     version: Literal[1] = 1
 
     @property
     def as_text(self) -> str:
         """The record as the vault keeps it: one line of JSON."""
-        return _RECORD.dump_json(self).decode()
+        return _form().dump_json(self).decode()
 
 
-_RECORD = TypeAdapter(LoginRecord)
+@cache
+def _form() -> "TypeAdapter[LoginRecord]":
+    """Return what reads and writes records. Loaded with the first: a relay without logins needs none."""
+    from pydantic import TypeAdapter  # noqa: PLC0415
+
+    return TypeAdapter(LoginRecord)
 
 
 def login_owner(name: str) -> str:
@@ -56,8 +63,10 @@ def make_record(password: str) -> LoginRecord:
 
 def parse_record(text: str, name: str) -> LoginRecord:
     """Return the record in a secret of the vault. Raises SecretUnavailable, naming whose it is."""
+    from pydantic_core import ValidationError  # noqa: PLC0415
+
     try:
-        return _RECORD.validate_json(text, strict=False)
+        return _form().validate_json(text, strict=False)
     except ValidationError:
         raise SecretUnavailable(
             f"the login password of {name} is kept in a form that this version does not know; set it anew"

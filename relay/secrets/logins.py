@@ -1,7 +1,8 @@
 """Checks who logs in at Relay: the port `Logins` of `relay.listener.ports`.
 
 The record of a login is read from the store at every login, so that a password which was set or removed counts at
-once, whoever did it. Hashes are made in two threads of their own, off the event loop.
+once, whoever did it. While the store is away the record counts that was read last. Hashes are made in two threads of
+their own, off the event loop.
 
 SECURITY: a name that is nobody's, a name without a login password and a wrong password take the same steps: one look
 at the store, one hash. What is remembered shortens right logins only.
@@ -9,7 +10,7 @@ at the store, one hash. What is remembered shortens right logins only.
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from relay.directory.client import Login, login_of
@@ -23,6 +24,7 @@ from relay.secrets.secret import Secret
 from relay.secrets.sources import SecretUnavailable
 from relay.secrets.vault import SecretRefused, Vault
 from relay.secrets.verifier import Verifier, fake_verifier
+from relay.short_turns import in_short_turns
 
 _THREADS = 2
 # More than these wait longer than a client should, and hold a session each.
@@ -46,6 +48,7 @@ class Logins:
         self._threads = ThreadPoolExecutor(_THREADS, "login")
         self._waiting = 0
         self._nobodys_hash = nobodys_hash()
+        self._has_read = False
 
     async def check(self, name: str, password: str) -> Login | None:
         """Return whose name and password these are, None where they are nobody's.
@@ -56,7 +59,7 @@ class Logins:
         kept = await self._kept(login)
         if login is not None and kept is not None and self._remembered.knows(login.name, password, kept.version):
             return login
-        record = _record(login, kept)
+        record = await self._record(login.name if login else "", kept)
         is_right = await self._in_thread(password, record.hash if record else self._nobodys_hash)
         if login is None or kept is None or not is_right:
             return None
@@ -69,8 +72,8 @@ class Logins:
         Raises SecretUnavailable, and what the store raises.
         """
         login = login_of(self._routing(), name)
-        record = _record(login, await self._kept(login))
-        if record is not None:
+        record = await self._record(login.name if login else "", await self._kept(login))
+        if login is not None and record is not None:
             return login, record.verifier
         return None, fake_verifier(self._fake_key, login_key(name))
 
@@ -80,7 +83,7 @@ class Logins:
         Raises SecretUnavailable where that cannot be told now, and what the store raises.
         """
         kept = await self._latest(owner)
-        record = parse_record(kept.value, whose) if kept is not None else None
+        record = await self._record(whose, kept)
         is_right = await self._in_thread(password, record.hash if record else self._nobodys_hash)
         return is_right and record is not None
 
@@ -94,13 +97,25 @@ class Logins:
         return self._vault.secret_of("verifiers of names that are nobody's").version.encode()
 
     async def _kept(self, login: Login | None) -> Secret | None:
-        return await self._latest(login_owner(login.name) if login else _NOBODY)
+        return await self._asked(self._vault.latest_known, login_owner(login.name) if login else _NOBODY)
 
     async def _latest(self, owner: str) -> Secret | None:
+        return await self._asked(self._vault.latest, owner)
+
+    @staticmethod
+    async def _asked(ask: Callable[[str], Awaitable[Secret | None]], owner: str) -> Secret | None:
         try:
-            return await self._vault.latest(owner)
+            return await ask(owner)
         except MasterKeyError as error:  # another process changed the key, and the new one is not at hand
             raise SecretUnavailable(str(error)) from None
+
+    async def _record(self, name: str, kept: Secret | None) -> LoginRecord | None:
+        if kept is None:
+            return None
+        if not self._has_read:  # the first one loads what reads them
+            record, self._has_read = await in_short_turns(parse_record, kept.value, name), True
+            return record
+        return parse_record(kept.value, name)
 
     async def _in_thread(self, password: str, hash_: PasswordHash) -> bool:
         if self._waiting >= _MOST_WAITING:
@@ -110,10 +125,6 @@ class Logins:
             return await asyncio.get_running_loop().run_in_executor(self._threads, _is_right, password, hash_)
         finally:
             self._waiting -= 1
-
-
-def _record(login: Login | None, kept: Secret | None) -> LoginRecord | None:
-    return parse_record(kept.value, login.name) if login is not None and kept is not None else None
 
 
 def _is_right(password: str, hash_: PasswordHash) -> bool:

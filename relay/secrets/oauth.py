@@ -12,6 +12,7 @@ and a hold knows when a person did something about it.
 import asyncio
 import random
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
@@ -25,6 +26,7 @@ from relay.secrets.oauth_record import TokenRecord, new_record, parse_token_reco
 from relay.secrets.secret import Secret, SecretRef, client_owner
 from relay.secrets.sources import SecretDelayed, SecretUnavailable
 from relay.secrets.vault import Vault
+from relay.short_turns import in_short_turns
 
 # A provider that is away is asked again after a pause, one that refuses after a longer one: waiting mail must not ask
 # it over and over. A held account's first probe comes later than both.
@@ -74,6 +76,7 @@ class Tokens:
         self._chance = chance
         self._accounts: dict[str, TokenAccount] = {}
         self._slots = asyncio.Semaphore(_AT_ONCE)
+        self._has_read = False
 
     def is_set(self, ref: SecretRef) -> bool:
         """Tell whether somebody authorized this account. Cheap. A client that logs in as itself needs its secret."""
@@ -121,6 +124,7 @@ class Tokens:
         async with self._guard.alone(ref.owner) as alone, account.turn:
             account.unsaved = account.unsaved_over = account.trouble = None
             await self._vault.put(ref.owner, record.as_text, under=alone.duty)
+            await self._kept(account)
         self._keep_fresh(account)
         return record
 
@@ -158,12 +162,6 @@ class Tokens:
             async with self._guard.alone(owner):
                 await self._vault.delete(owner)
 
-    async def save(self) -> None:
-        """Save what was renewed while the store was away. To be called now and then; cheap where there is nothing."""
-        for account in list(self._accounts.values()):
-            if account.unsaved is not None:
-                await self._renewed(account)
-
     async def state(self, ref: SecretRef) -> TokenState:
         """Return how an account's tokens are, as far as it is known."""
         account = self._account(ref)
@@ -176,9 +174,10 @@ class Tokens:
 
     async def aclose(self) -> None:
         """Renew nothing more. A renewal that is under way ends first: its answer may be all that is left."""
-        keepers = [account.keeper for account in self._accounts.values() if account.keeper]
-        for keeper in keepers:
-            keeper.cancel()
+        for account in self._accounts.values():
+            for task in (account.keeper, account.saver):
+                if task is not None:
+                    task.cancel()
         renewing = [one.renewing for one in self._accounts.values() if one.renewing and not one.renewing.done()]
         if renewing:
             await asyncio.wait(renewing, timeout=_STOP_SECONDS)
@@ -203,14 +202,21 @@ class Tokens:
         owner = account.ref.owner
         kept = await (self._vault.latest(owner) if latest else self._from_vault(owner))
         if kept is not account.kept:
-            account.record = parse_token_record(kept.value, owner) if kept else None
-            account.kept = kept
+            account.record, account.kept = await self._parsed(owner, kept), kept
         record = account.record
         if record is None:
             return None
         if account.token.is_own:
             return record if record.id == await self._own_id(account) else None
         return record if record.client_id == account.token.client.client_id else None
+
+    async def _parsed(self, owner: str, kept: Secret | None) -> TokenRecord | None:
+        if kept is None:
+            return None
+        if not self._has_read:  # the first one loads what reads them
+            record, self._has_read = await in_short_turns(parse_token_record, kept.value, owner), True
+            return record
+        return parse_token_record(kept.value, owner)
 
     async def _client_secret(self, account: TokenAccount) -> Secret | None:
         return await self._from_vault(client_owner(account.token.server))
@@ -289,7 +295,19 @@ class Tokens:
         if account.unsaved is None:
             account.unsaved_over = before
         account.unsaved, account.trouble = fresh, None
+        if account.saver is None or account.saver.done():
+            account.saver = asyncio.create_task(self._save_later(account))
+            account.saver.add_done_callback(_look_at)
         return fresh
+
+    async def _save_later(self, account: TokenAccount) -> None:
+        """Save what was renewed in memory, as soon as the store is back."""
+        while account.unsaved is not None:
+            await asyncio.sleep(_AWAY_SECONDS[0])
+            with suppress(SecretDelayed):
+                async with self._guard.alone(account.ref.owner) as alone:
+                    if account.unsaved is not None:
+                        await self._save(account, account.unsaved_over, account.unsaved, alone)
 
     async def _fresh(self, account: TokenAccount, before: TokenRecord | None, id_: str) -> TokenRecord:
         grant, now = await self._ask(account, before), self._clock()
@@ -337,7 +355,7 @@ class Tokens:
             now = await self._kept(account, latest=True)
             if _mark(now) == _mark(before):
                 await self._vault.put(account.ref.owner, fresh.as_text, under=alone.duty)
-                now = fresh
+                now = await self._kept(account)  # in memory from now on, should the store be away next time
             account.unsaved = account.unsaved_over = None
         if now is None:
             raise SecretUnavailable("the account is authorized no more")

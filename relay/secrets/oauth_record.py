@@ -3,12 +3,14 @@
 import secrets
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Literal
-
-from pydantic import TypeAdapter, ValidationError
+from functools import cache
+from typing import TYPE_CHECKING, Literal
 
 from relay.secrets.oauth_answers import Grant
 from relay.secrets.sources import SecretUnavailable
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
 
 # A token is not used in its last moments: it must live until the server has looked at it, and clocks differ.
 _MARGIN_SECONDS = 60.0
@@ -41,7 +43,7 @@ class TokenRecord:
     @property
     def as_text(self) -> str:
         """The record as the vault keeps it: one line of JSON."""
-        return _RECORD.dump_json(self).decode()
+        return _form().dump_json(self).decode()
 
     def is_usable(self, now: datetime) -> bool:
         """Whether the access token is good for a while yet. A clock that was set back makes it old."""
@@ -72,7 +74,12 @@ class TokenRecord:
         )
 
 
-_RECORD = TypeAdapter(TokenRecord)
+@cache
+def _form() -> "TypeAdapter[TokenRecord]":
+    """Return what reads and writes records. Loaded with the first: a relay without tokens needs none."""
+    from pydantic import TypeAdapter  # noqa: PLC0415
+
+    return TypeAdapter(TokenRecord)
 
 
 def new_record(grant: Grant, client_id: str, now: datetime, id_: str = "") -> TokenRecord:
@@ -91,8 +98,10 @@ def new_record(grant: Grant, client_id: str, now: datetime, id_: str = "") -> To
 
 def parse_token_record(text: str, owner: str) -> TokenRecord:
     """Return the record in a secret of the vault. Raises SecretUnavailable, naming whose it is."""
+    from pydantic_core import ValidationError  # noqa: PLC0415
+
     try:
-        return _RECORD.validate_json(text)
+        return _form().validate_json(text)
     except ValidationError:
         raise SecretUnavailable(
             f"the tokens of {owner} are kept in a form that this version does not know; authorize it anew"

@@ -175,6 +175,22 @@ class Vault:
             self._opened[owner] = secret
             return secret
 
+    async def latest_known(self, owner: str) -> Secret | None:
+        """Return the same; where the store cannot be asked, what it said last.
+
+        Raises as `get`, and what the store raises where it never said anything.
+        """
+        known = self._opened.get(owner)
+        try:
+            return await self.latest(owner)
+        except (SecretUnavailable, MasterKeyError):
+            raise
+        except Exception:
+            if known is None:
+                raise
+            self._opened.setdefault(owner, known)
+            return known
+
     async def delete(self, owner: str) -> bool:
         """Remove an owner's secret; False where there was none."""
         async with self._turn:
@@ -184,10 +200,13 @@ class Vault:
             return was_there
 
     async def refresh(self) -> None:
-        """Look again at what the store holds, for changes that another process made."""
+        """Look again at what the store holds, for changes that another process made; what is as it was stays opened."""
         async with self._turn:
-            self._owners = dict(await self._store.owners())
-            self._opened.clear()
+            owners, before = dict(await self._store.owners()), self._owners
+            is_same_key = await self._store.key_id() == self._key.id
+            same = {owner for owner, changed in owners.items() if is_same_key and before.get(owner) == changed}
+            self._owners = owners
+            self._opened = {owner: secret for owner, secret in self._opened.items() if owner in same}
 
     async def follow(self) -> None:
         """Look again where another process changed anything since the last time. Cheap where none did."""

@@ -48,7 +48,15 @@ class Taken(Protocol):
 
 
 T = TypeVar("T", bound=Taken)
+T_co = TypeVar("T_co", bound=Taken, covariant=True)
 TakeRule = Callable[[Sequence[tuple[datetime, int]], datetime], T]
+
+
+class BeginRule(Protocol[T_co]):
+    """A rule that also heeds how many of the limit are kept back for others."""
+
+    def __call__(self, rows: Sequence[tuple[datetime, int]], now: datetime, /, *, kept_back: int) -> T_co:
+        """Say what is taken."""
 
 
 def all_spent(connection: Connection) -> tuple[Spent, ...]:

@@ -22,7 +22,7 @@ from sqlalchemy import Connection
 
 from relay import log
 from relay.store.backend import Backend, Moment, Use
-from relay.store.schema import is_current, upgrade
+from relay.store.schema import is_usable, upgrade
 from relay.store.sqlite import SqliteFile
 from relay.store.tables import HEAD
 from relay.store.topics import Topic, raise_number
@@ -97,11 +97,16 @@ class Database:
         """Whether other machines may use it."""
         return self._backend.is_shared
 
-    def announce(self, connection: Connection, topic: Topic) -> None:
-        """Let other machines know, when this transaction is committed, that something changed."""
-        if self._backend.is_shared:
-            raise_number(connection, topic)
-            self._backend.call_others(connection)
+    def announce(self, connection: Connection, topic: Topic) -> int:
+        """Let other machines know, when this transaction is committed, that something changed; return its number.
+
+        Where no machines share the store nothing is written, and it is 0.
+        """
+        if not self._backend.is_shared:
+            return 0
+        number = raise_number(connection, topic)
+        self._backend.call_others(connection)
+        return number
 
     async def be_called(self, heard: Callable[[], None]) -> None:
         """Call `heard` at the start and when something was announced, until the connection is lost.
@@ -184,7 +189,8 @@ class _Undone(Exception):
 
 async def open_database(place: Path | Backend) -> Database:
     """Open the store at `place`, a file of SQLite or another database: made if missing, brought to this version's
-    schema if older. Of an older file a copy is kept beside it (`relay.store.snapshot`).
+    schema if older. Of an older file a copy is kept beside it (`relay.store.snapshot`). A newer schema that can be used
+    by this version stays as it is.
 
     Raises StoreError: others could open it, it is damaged, locked, made by a newer relay, or cannot be opened.
     """
@@ -192,7 +198,7 @@ async def open_database(place: Path | Backend) -> Database:
     await asyncio.to_thread(backend.prepare)
     database = Database(backend)
     try:
-        if not await database.read(is_current):
+        if not await database.read(is_usable):
             await asyncio.to_thread(_upgrade, backend)
     except BaseException:
         await database.close()

@@ -3,13 +3,16 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import Connection, insert
+from sqlalchemy import Connection, insert, select
 
 from relay.store.claims import Lease
 from relay.store.contents import write_contents
 from relay.store.messages import NewMessage
 from relay.store.rows import Values, attempt_values, message_values, recipient_values
 from relay.store.tables import attempts, messages, recipients
+
+# How many ids one statement names; the databases have limits.
+_MOST_IDS = 500
 
 
 def insert_messages(connection: Connection, news: Sequence[NewMessage], lease: Lease, now: datetime) -> None:
@@ -26,6 +29,15 @@ def insert_messages(connection: Connection, news: Sequence[NewMessage], lease: L
     if rows := [attempt_values(new.message.id, new.attempt) for new in news if new.attempt]:
         connection.execute(insert(attempts), rows)
     write_contents(connection, [(new.message.id, new.content) for new in news if new.content is not None])
+
+
+def lacking(connection: Connection, news: Sequence[NewMessage]) -> list[NewMessage]:
+    """Return those of some messages that are not there yet."""
+    there: set[str] = set()
+    for start in range(0, len(news), _MOST_IDS):
+        some = [new.message.id for new in news[start : start + _MOST_IDS]]
+        there.update(connection.execute(select(messages.c.id).where(messages.c.id.in_(some))).scalars())
+    return [new for new in news if new.message.id not in there]
 
 
 def content_octets(news: Sequence[NewMessage]) -> int:

@@ -8,16 +8,23 @@ lost takes its transaction with it, and the job is run once more on a new one; o
 lost, nobody knows what became of it. With several hosts in the URL the one that can be written is found anew with each
 connection.
 
+Nobody waits long for a database that is dead: one that says nothing for 25 seconds is left, and a connection that
+could not be made is not tried again for a second, so that all who wait for one hear of it together.
+
 SECURITY: the password is given to the driver apart from the URL, and no sentence has it.
 """
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime, timedelta
+from functools import partial
 from shlex import quote
+from threading import Lock
+from time import monotonic
 from typing import Any
 
 import psycopg
+from psycopg.abc import RV, PQGen
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.types.string import StrDumper
 from sqlalchemy import (
@@ -47,6 +54,7 @@ _SCHEMA_LOCK = 0x72656C617901
 _TURN_LOCK = 0x72656C617902
 _CHANNEL = "relay"
 # A dead peer is noticed within 25 seconds, and no connection is waited for much longer. The URL may say otherwise.
+# A peer that lives and whose PostgreSQL is stopped, only we notice.
 _DEFAULTS: Mapping[str, str] = {
     "connect_timeout": "5",
     "keepalives_idle": "10",
@@ -56,7 +64,11 @@ _DEFAULTS: Mapping[str, str] = {
     "target_session_attrs": "read-write",
     "fallback_application_name": "relay",
 }
+_SILENCE_SECONDS = 25.0
+_INTERVAL_SECONDS = 0.1  # as the driver has it
+_REFUSED_SECONDS = 1.0
 # Milliseconds. No statement of ours takes long; one that waits for a lock or a dead client must not stop all the rest.
+# Longer than we are silent: where a commit waits for a replica, PostgreSQL would call it done when this is over.
 _TIMEOUTS = {"statement_timeout": "60000", "lock_timeout": "10000", "idle_in_transaction_session_timeout": "60000"}
 # A migration may rewrite a table.
 _UPGRADE_TIMEOUTS = {"statement_timeout": "0", "lock_timeout": "60000", "idle_in_transaction_session_timeout": "0"}
@@ -82,6 +94,7 @@ class PostgresDatabase:
                 f"the store {name} is no URL of PostgreSQL; write postgresql://user@host/db, and % as %25"
             ) from None
         self._arguments = {**_DEFAULTS, **parts, **({"password": password} if password else {})}
+        self._refusal = _Refusal()
 
     @property
     def name(self) -> str:
@@ -100,7 +113,7 @@ class PostgresDatabase:
         """Return an engine."""
         engine = create_engine(
             "postgresql+psycopg://",
-            creator=self._connect,
+            creator=partial(self._connect, use),
             poolclass=QueuePool,
             pool_size=connections,
             max_overflow=0,
@@ -118,7 +131,7 @@ class PostgresDatabase:
         cause: BaseException | None = error
         while cause is not None and not isinstance(cause, DBAPIError):
             cause = cause.__cause__
-        return cause is not None and is_passing(cause)
+        return cause is not None and not isinstance(cause.orig, Silent) and is_passing(cause)
 
     def turn(self) -> AbstractContextManager[None]:
         """Nobody waits: the database locks rows, not all of it."""
@@ -180,10 +193,59 @@ class PostgresDatabase:
         """Return the command; Debian has the program in the package postgresql-client."""
         return f"psql {quote(self._name.replace(':***@', '@'))} -c '{statement}'"
 
-    def _connect(self) -> Any:
-        connection = psycopg.connect(**self._arguments)  # type: ignore[arg-type]
+    def _connect(self, use: Use) -> Any:
+        self._refusal.check()
+        try:
+            connection = _Connection.connect(**self._arguments)  # type: ignore[arg-type]
+        except psycopg.OperationalError as error:
+            self._refusal.note(error)
+            raise
+        connection.is_patient = use is Use.UPGRADE
         connection.adapters.register_dumper(str, _Text)
         return connection
+
+
+class Silent(psycopg.OperationalError):
+    """The server said nothing for too long, and the connection is closed."""
+
+
+class _Connection(psycopg.Connection[Any]):
+    """A connection that waits for no answer longer than `_SILENCE_SECONDS`, unless it is patient."""
+
+    is_patient = False
+
+    def wait(self, gen: PQGen[RV], interval: float = _INTERVAL_SECONDS, timeout: float | None = None) -> RV:
+        """Wait for an answer. Raises Silent."""
+        if self.is_patient or timeout is not None:
+            return super().wait(gen, interval, timeout)
+        began = monotonic()
+        try:
+            return super().wait(gen, interval, _SILENCE_SECONDS)
+        except psycopg.OperationalError as error:
+            if error.sqlstate or monotonic() - began < _SILENCE_SECONDS:
+                raise
+            self.pgconn.finish()  # nobody knows what it would say next
+            raise Silent(f"no answer for {_SILENCE_SECONDS:.0f} seconds") from None
+
+
+class _Refusal:
+    """What a connection that could not be made met last, for all threads. Counts for a second."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._words = ""
+        self._until = 0.0
+
+    def check(self) -> None:
+        """Raise what the last one met, where that was a moment ago."""
+        with self._lock:
+            if monotonic() < self._until:
+                raise psycopg.OperationalError(self._words)
+
+    def note(self, error: psycopg.OperationalError) -> None:
+        """Remember what one met."""
+        with self._lock:
+            self._words, self._until = str(error), monotonic() + _REFUSED_SECONDS
 
 
 class _Text(StrDumper):

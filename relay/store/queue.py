@@ -16,16 +16,17 @@ from typing import Protocol, TypeVar
 from sqlalchemy import Connection
 
 from relay.mail.body import InMemory, NewBody
-from relay.store import budgets, claims, entries, holds, purging, returns, settling, shares
+from relay.store import budgets, claims, entries, holds, paces, purging, returns, settling, shares
 from relay.store.attendance import Attendance
 from relay.store.backend import Moment
-from relay.store.budgets import Purpose, Spent, Taken, TakeRule
+from relay.store.budgets import BeginRule, Purpose, Spent, Taken, TakeRule
 from relay.store.claims import Late, Lease
 from relay.store.database import Database, Job
 from relay.store.duties import Duty, require
 from relay.store.errors import StoreError
 from relay.store.holds import Cause
 from relay.store.messages import Attempt, Change, HoldRow, NewMessage, ReturnRow, Settlement, StoredMessage
+from relay.store.paces import PartRule
 from relay.store.reading import QueueReader
 from relay.store.settling import Begun, Dotted
 from relay.store.shares import D, Rule
@@ -108,8 +109,11 @@ class Queue(QueueReader):
             await self._writer.run_together(self._add_all, news, octets=entries.content_octets(news))
 
     async def record(self, news: Sequence[NewMessage]) -> None:
-        """Store the history of messages that were handed over without being stored: all or none."""
-        await self.add(*news)
+        """Store the history of messages that were handed over without being stored: all or none.
+
+        What is there already stays as it is: the answer to an earlier call may have been lost.
+        """
+        await self._write(lambda c: self._add_all(c, [entries.lacking(c, news)]))
 
     # Messages under way
 
@@ -344,6 +348,26 @@ class Queue(QueueReader):
     async def take(self, purpose: Purpose, rule: TakeRule[Took]) -> Took:
         """Take as many as a rule makes of what all processes have spent, and of the moment; return what it says."""
         return await self._write_alone(lambda c: budgets.take(c, purpose, rule, self._now(c)))
+
+    async def begin(self, purpose: Purpose, scope: str, quiet_seconds: float, rule: BeginRule[Took]) -> Took:
+        """Take as `take`, where the rule is also told what is kept back for those not heard of for so many seconds."""
+
+        def job(connection: Connection) -> Took:
+            now = self._now(connection)
+            quiet = now + timedelta(seconds=self.share_seconds - quiet_seconds)
+            kept_back = paces.kept_back(connection, scope, self._owner, quiet)
+            return budgets.take(connection, purpose, partial(rule, kept_back=kept_back), now)
+
+        return await self._write_alone(job)
+
+    async def adjust_paces(self, rules: Mapping[str, PartRule]) -> dict[str, int]:
+        """Say that we are there, write for each scope what its rule makes of the parts of others, and return that."""
+        return await self._write_alone(lambda c: paces.adjust(c, rules, self._share_lease()))
+
+    @property
+    def share_seconds(self) -> float:
+        """So long after we were last heard of is ours what we have of the connections and the pace of accounts."""
+        return self.terms.shares
 
     # What each process has of the connections of accounts
 

@@ -2,15 +2,31 @@
 
 Alembic is imported only where there is something to bring: it takes a third of a second and 13 MB. A new store gets the
 tables as they are after the last migration; tests compare them with what the migrations make.
+
+While machines are upgraded one after the other, the older relays go on with what the first new one has made of the
+schema. A migration that they can live with says so: `floor` in it names the oldest schema whose relay may use what it
+makes. The floor stands in the database, since an older relay does not have the file.
 """
 
 from pathlib import Path
 
-from sqlalchemy import Column, Connection, MetaData, PrimaryKeyConstraint, String, Table, insert, inspect, text
+from sqlalchemy import (
+    Column,
+    Connection,
+    MetaData,
+    PrimaryKeyConstraint,
+    String,
+    Table,
+    delete,
+    insert,
+    inspect,
+    select,
+    text,
+)
 
 from relay.store.backend import Backend
 from relay.store.errors import StoreCorrupt, StoreNewer
-from relay.store.tables import HEAD, metadata
+from relay.store.tables import HEAD, metadata, schema_floor
 
 # Where Alembic keeps the revision.
 _VERSION = Table(
@@ -21,9 +37,10 @@ _VERSION = Table(
 )
 
 
-def is_current(connection: Connection) -> bool:
-    """Tell whether the schema is this version's. One look; touches nothing."""
-    return _revision(connection) == HEAD
+def is_usable(connection: Connection) -> bool:
+    """Tell whether the schema is this version's, or a later one that this version can use. Touches nothing."""
+    revision = _revision(connection)
+    return revision == HEAD or (revision is not None and revision > HEAD and _floor(connection, revision) <= HEAD)
 
 
 def upgrade(connection: Connection, backend: Backend) -> str | None:
@@ -34,9 +51,9 @@ def upgrade(connection: Connection, backend: Backend) -> str | None:
 
     Raises StoreNewer for a schema that this version does not know, StoreCorrupt for a database of something else.
     """
-    revision = _revision(connection)
-    if revision == HEAD:  # another process was faster
+    if is_usable(connection):  # another process was faster
         return None
+    revision = _revision(connection)
     if revision is not None:
         return _migrate(connection, revision, backend)
     if inspect(connection).get_table_names():
@@ -51,6 +68,7 @@ def _make(connection: Connection) -> None:
     metadata.create_all(connection)
     _VERSION.create(connection, checkfirst=True)
     connection.execute(insert(_VERSION).values(version_num=HEAD))
+    _put_floor(connection, HEAD)  # nobody older has used it
 
 
 def _migrate(connection: Connection, revision: str, backend: Backend) -> str:
@@ -62,7 +80,7 @@ def _migrate(connection: Connection, revision: str, backend: Backend) -> str:
     folder = Path(__file__).with_name("migrations")
     config.set_main_option("script_location", str(folder).replace("%", "%%"))
     config.set_main_option("path_separator", "os")
-    known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
+    known = {script.revision: script.module for script in ScriptDirectory.from_config(config).walk_revisions()}
     if revision not in known:
         raise StoreNewer(
             f"the store {backend.name} was made by a newer relay (schema {revision}, and this one knows {HEAD}); "
@@ -70,7 +88,22 @@ def _migrate(connection: Connection, revision: str, backend: Backend) -> str:
         )
     copy = backend.keep_copy(revision)
     command.upgrade(config, "head")
+    _put_floor(connection, getattr(known[HEAD], "floor", HEAD))
     return copy
+
+
+def _floor(connection: Connection, revision: str) -> str:
+    """Return the oldest schema whose relay can use this one; where nobody said so, it is itself."""
+    if not inspect(connection).has_table(schema_floor.name):
+        return revision
+    found = connection.execute(select(schema_floor.c.floor).where(schema_floor.c.revision == revision))
+    return found.scalar_one_or_none() or revision
+
+
+def _put_floor(connection: Connection, floor: str) -> None:
+    schema_floor.create(connection, checkfirst=True)  # no migration of its own: it is about all of them
+    connection.execute(delete(schema_floor))
+    connection.execute(insert(schema_floor).values(revision=HEAD, floor=floor))
 
 
 def _revision(connection: Connection) -> str | None:

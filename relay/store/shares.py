@@ -12,6 +12,7 @@ from typing import Protocol, TypeVar
 from sqlalchemy import Connection, delete, insert, select, update
 
 from relay.store.claims import Lease, Living, is_dead
+from relay.store.paces import is_pace
 from relay.store.tables import is_lacking, shares
 
 
@@ -78,7 +79,8 @@ def renew(connection: Connection, lease: Lease, expired: datetime | None) -> int
     """
     if expired is not None:
         connection.execute(delete(shares).where(shares.c.until <= expired, shares.c.owner != lease.owner))
-    return connection.execute(update(shares).where(shares.c.owner == lease.owner).values(until=lease.until)).rowcount
+    mine = (shares.c.owner == lease.owner, ~is_pace)  # a pace is held on to when what it was used for is written
+    return connection.execute(update(shares).where(*mine).values(until=lease.until)).rowcount
 
 
 def drop(connection: Connection, owner: str) -> None:

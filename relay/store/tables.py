@@ -28,7 +28,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.schema import CreateIndex
 from sqlalchemy.types import TypeDecorator
 
-HEAD = "0012"
+HEAD = "0013"
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -91,6 +91,14 @@ secrets = Table(
     Column("owner", Text, primary_key=True),
     Column("sealed", LargeBinary, nullable=False),
     Column("changed", Time, nullable=False),
+)
+
+# One row: of the schema `revision` the relays from the schema `floor` on can use it (`relay.store.schema`).
+schema_floor = Table(
+    "schema_floor",
+    metadata,
+    Column("revision", Text, primary_key=True),
+    Column("floor", Text, nullable=False),
 )
 
 # One row: the id of the master key under which all of `secrets` is sealed.
@@ -354,6 +362,19 @@ nodes = Table(
     Column("clients", Integer, nullable=False),
     Column("messages", Integer, nullable=False),
     Column("drain", Boolean, nullable=False),
+)
+
+# Bad logins that relays tell each other (`relay.store.failures`).
+failures = Table(
+    "failures",
+    metadata,
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("line", Integer, primary_key=True, autoincrement=False),
+    Column("owner", Text, nullable=False),
+    Column("at", Time, nullable=False),
+    Column("door", Text, nullable=False),
+    Column("key", Text, nullable=False),
+    Column("is_failure", Boolean, nullable=False),
 )
 
 # The people of the web pages. Their passwords are in the vault.

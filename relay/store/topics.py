@@ -16,6 +16,7 @@ class Topic(StrEnum):
 
     HOLDS = "holds"
     SECRETS = "secrets"
+    FAILURES = "failures"
 
 
 def raise_number(connection: Connection, topic: Topic) -> int:

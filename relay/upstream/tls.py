@@ -12,11 +12,7 @@ import asyncio
 import ssl
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
-
-from cryptography import x509
 
 _SESSION_SECONDS = 3600.0
 
@@ -96,32 +92,3 @@ def _make_context(*, verify: bool, ca_file: str) -> ResumingContext:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     return context
-
-
-@dataclass(frozen=True, slots=True)
-class Certificate:
-    """What a person wants to know about a server's certificate."""
-
-    subject: str
-    issuer: str
-    expires: datetime
-
-    @classmethod
-    def parse(cls, der: bytes) -> "Certificate":
-        """Return the facts of a certificate in DER. Raises ValueError."""
-        certificate = x509.load_der_x509_certificate(der)
-        names = _dns_names(certificate)
-        subject = certificate.subject.rfc4514_string() or names
-        return cls(subject, certificate.issuer.rfc4514_string(), certificate.not_valid_after_utc)
-
-    def days_left(self, now: datetime | None = None) -> int:
-        """Whole days until it expires; negative once it has."""
-        return (self.expires - (now or datetime.now(UTC))).days
-
-
-def _dns_names(certificate: x509.Certificate) -> str:
-    try:
-        extension = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
-    except x509.ExtensionNotFound:
-        return ""
-    return ", ".join(str(name.value) for name in extension.value)

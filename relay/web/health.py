@@ -32,7 +32,7 @@ def routes(site: Site) -> list[Route]:
 
     async def ready(request: Request) -> Response:  # noqa: ARG001
         status = await _told(site, "status")
-        if status is None:
+        if status is None or not status["store"]["ok"]:
             return JSONResponse({"ready": False, "reason": "the store cannot be read"}, status_code=503)
         reasons = [] if status["directory"]["ok"] else ["the directory has faults, and the one before stays in effect"]
         if not status["listeners"]:

@@ -9,16 +9,16 @@ import asyncio
 import socket
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
-
-from starlette.types import ASGIApp
+from typing import TYPE_CHECKING, Any
 
 from relay import log
-from relay.collector import Collector
-from relay.control.http import HttpServer
+from relay.control.on_demand import made, somebody
 from relay.endpoint import TcpAddress
-from relay.short_turns import in_short_turns
-from relay.web.protocol import WebProtocol
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp
+
+    from relay.control.http import HttpServer
 
 _RETRY_SECONDS = 5.0
 _BACKLOG = 128
@@ -27,7 +27,7 @@ _BACKLOG = 128
 class WebServer:
     """Serves the pages at one address. `make_app` is called, in a thread, with the address that was bound."""
 
-    def __init__(self, address: TcpAddress, make_app: Callable[[TcpAddress], ASGIApp]) -> None:
+    def __init__(self, address: TcpAddress, make_app: Callable[[TcpAddress], "ASGIApp"]) -> None:
         self._wanted = address
         self._make_app = make_app
         self._server: HttpServer | None = None
@@ -62,7 +62,7 @@ class WebServer:
         if listening is None:
             listening = await self._late_address()
         try:
-            await _somebody(listening)
+            await somebody(listening)
             await self._serve(listening)
         except Exception as error:  # whatever it is, mail goes on
             listening.close()
@@ -82,10 +82,14 @@ class WebServer:
 
     async def _serve(self, listening: socket.socket) -> None:
         assert self.address is not None
-        async with Collector().at_rest():  # a look at all that is there would hold up a message afterwards
-            app = await in_short_turns(self._make_app, self.address)
-        self._server = HttpServer(app, "web", WebProtocol)
+        self._server = await made(self._make_server, self.address)
         await self._server.start(listening)
+
+    def _make_server(self, address: TcpAddress) -> "HttpServer":
+        from relay.control.http import HttpServer  # noqa: PLC0415
+        from relay.web.protocol import WebProtocol  # noqa: PLC0415
+
+        return HttpServer(self._make_app(address), "web", WebProtocol)
 
     async def _take_address(self) -> socket.socket | None:
         try:
@@ -97,17 +101,6 @@ class WebServer:
         self.address = TcpAddress(self._wanted.host, listening.getsockname()[1])
         self.trouble = ""
         return listening
-
-
-async def _somebody(listening: socket.socket) -> None:
-    """Wait until somebody connects. The connection is left to the server."""
-    loop = asyncio.get_running_loop()
-    came = asyncio.Event()
-    loop.add_reader(listening, came.set)
-    try:
-        await came.wait()
-    finally:
-        loop.remove_reader(listening)
 
 
 async def _listen(address: TcpAddress) -> socket.socket:

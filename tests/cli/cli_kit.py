@@ -15,6 +15,7 @@ import pytest
 
 from relay.cli.app import run
 from relay.cli.local import open_operations
+from relay.control.requests import CommandServer
 from relay.control.socket import ControlSocket
 from relay.settings import load_settings
 from relay.store.database import open_database
@@ -123,7 +124,9 @@ class _Answering(threading.Thread):
 
     async def _answer(self) -> None:
         async with open_operations(self._settings, "relay.toml") as operations:
-            control = ControlSocket(self._settings.control_socket, operations, self._settings.state_dir)
+            control = ControlSocket(
+                self._settings.control_socket, lambda: CommandServer(operations, self._settings.state_dir)
+            )
             await control.start()
             self._ready.set()
             await self._ended.wait()

@@ -17,8 +17,8 @@ TYPER = {"typer", "annotated_doc", "shellingham"}
 SETTINGS = {"pydantic", "pydantic_core", "annotated_types", "typing_extensions", "typing_inspection"}
 # Of Rich only how wide a text is; of the relay what stands behind a command that asks another one.
 TABLES = {"rich"}
-ASKING = {"cli", "control", "endpoint", "faults", "loading", "machine", "mail", "private", "schema", "setting_types"}
-ASKING |= {"settings", "terminal", "units"}
+ASKING = {"cli", "control", "endpoint", "faults", "loading", "machine", "mail", "marks", "private", "schema"}
+ASKING |= {"setting_types", "settings", "terminal", "units"}
 READING = ASKING | {"directory"}
 SCRIPT = """
 import json, sys
@@ -107,3 +107,16 @@ def test_the_version_loads_no_settings() -> None:
     assert code == 0
     assert "pydantic" not in modules
     assert len(modules) < 300
+
+
+def test_a_relay_that_nobody_asks_anything_holds_little() -> None:
+    """What answers commands and pages, reads tables or speaks of certificates is loaded when it is needed first."""
+    words = "import json, sys; import relay.cli.serving, relay.process; print(json.dumps(sorted(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", words], capture_output=True, text=True, timeout=60, check=True)
+    modules = json.loads(done.stdout)
+    assert libraries(modules) & {"typer", "click", "pydantic", "pydantic_core", "starlette", "uvicorn", "h11"} == set()
+    assert (
+        libraries(modules) & {"fastapi", "jinja2", "alembic", "tomlkit", "dns", "httpx2", "authlib", "scramp"} == set()
+    )
+    for module in ("relay.control.operations", "relay.doctor", "cryptography.x509", "imaplib"):
+        assert module not in modules

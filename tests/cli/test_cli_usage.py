@@ -8,7 +8,8 @@ from typer.main import get_command
 
 from relay import __version__
 from relay.cli.app import app, run
-from relay.cli.session import Session, config_first
+from relay.cli.arguments import config_first
+from relay.cli.session import Session
 from relay.directory.apart import Apart
 from relay.settings import Settings
 from tests.cli.cli_kit import CommandLine

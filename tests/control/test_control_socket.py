@@ -15,13 +15,14 @@ import pytest
 from relay.control import http, peer
 from relay.control.client import ControlClient, NoRelay
 from relay.control.refused import Refused
+from relay.control.requests import CommandServer
 from relay.control.socket import ControlSocket, ControlSocketError
 from tests.control.control_kit import AdminOperations
 
 
 @asynccontextmanager
 async def listening(path: Path, operations: AdminOperations, state_dir: Path) -> AsyncIterator[ControlSocket]:
-    control = ControlSocket(path, operations, state_dir)
+    control = ControlSocket(path, lambda: CommandServer(operations, state_dir))
     await control.start()
     try:
         yield control
@@ -170,7 +171,7 @@ async def test_a_stale_socket_is_replaced(path: Path, operations: AdminOperation
 async def test_a_second_relay_is_refused_and_the_first_keeps_its_socket(
     path: Path, client: ControlClient, operations: AdminOperations, tmp_path: Path
 ) -> None:
-    second = ControlSocket(path, operations, tmp_path)
+    second = ControlSocket(path, lambda: CommandServer(operations, tmp_path))
     with pytest.raises(ControlSocketError, match="another relay runs already and answers on"):
         await second.start()
     await second.stop()
@@ -180,13 +181,13 @@ async def test_a_second_relay_is_refused_and_the_first_keeps_its_socket(
 async def test_a_path_that_is_too_long_for_a_socket_says_what_to_do(
     tmp_path: Path, operations: AdminOperations
 ) -> None:
-    control = ControlSocket(tmp_path / ("x" * 100) / "control.sock", operations, tmp_path)
+    control = ControlSocket(tmp_path / ("x" * 100) / "control.sock", lambda: CommandServer(operations, tmp_path))
     with pytest.raises(ControlSocketError, match=r"at most 107 octets; set a shorter runtime_dir$"):
         await control.start()
 
 
 async def test_a_folder_that_is_not_there_is_one_sentence(tmp_path: Path, operations: AdminOperations) -> None:
-    control = ControlSocket(tmp_path / "gone" / "control.sock", operations, tmp_path)
+    control = ControlSocket(tmp_path / "gone" / "control.sock", lambda: CommandServer(operations, tmp_path))
     with pytest.raises(ControlSocketError, match=r"control\.sock cannot be opened: No such file or directory$"):
         await control.start()
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -155,6 +155,7 @@ async def test_what_begins_late_counts_from_then(house: House) -> None:
     late.end()
     await one.tidy()
     house.clock.now += 61.9
+    await one.tidy()  # it is alive, so that nothing is kept back for it
     two.disband()
     assert await turn(two, server) is None
     house.clock.now += 0.2
@@ -198,10 +199,36 @@ async def test_what_is_taken_ahead_and_not_used_is_given_back(house: House) -> N
     got.end(3)
     house.clock.now += 11
     await one.tidy()
+    assert await house.counted() == {"recipient": 20}  # for when the store is away
+    house.clock.now += 600
+    await one.tidy()
     assert await house.counted() == {"recipient": 13}
     assert await sent(two, server)
     await two.aclose()
     assert await house.counted() == {"recipient": 14}
+
+
+async def test_what_others_may_lack_is_given_back_soon(house: House) -> None:
+    one, two, _ = house.pacings
+    server = replace(DAY, recipients_per_day=200)
+    assert await sent(one, server, recipients=180)
+    assert await sent(one, server)
+    assert await house.counted() == {"recipient": 182}
+    house.clock.now += 11
+    await one.tidy()
+    assert await house.counted() == {"recipient": 181}
+    assert await sent(two, server, recipients=19)
+
+
+async def test_a_purse_that_is_in_use_is_kept_filled(house: House) -> None:
+    one, _, _ = house.pacings
+    server = replace(DAY, recipients_per_day=1000)
+    assert await sent(one, server, recipients=9)
+    assert await house.counted() == {"recipient": 10}
+    await one.tidy()
+    assert await house.counted() == {"recipient": 20}
+    await one.tidy()
+    assert await house.counted() == {"recipient": 20}
 
 
 async def test_recipients_that_are_promised_are_nobody_elses(house: House) -> None:
@@ -233,15 +260,19 @@ async def test_a_store_that_does_not_answer_stops_nobody_for_ever(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("relay.delivery.shared_pacing._TROUBLE_SECONDS", 0.01)
-    one, real = house.pacings[0], Queue.take
+    one = house.pacings[0]
     refusals = [StoreError("no"), ValueError("no")]
 
-    async def take(self: Queue, *given: object) -> object:
-        if refusals:
-            raise refusals.pop()
-        return await real(self, *given)  # type: ignore[arg-type]
+    def refusing(real: Callable[..., Awaitable[object]]) -> Callable[..., Awaitable[object]]:
+        async def take(self: Queue, *given: object) -> object:
+            if refusals:
+                raise refusals.pop()
+            return await real(self, *given)
 
-    monkeypatch.setattr(Queue, "take", take)
+        return take
+
+    monkeypatch.setattr(Queue, "take", refusing(Queue.take))
+    monkeypatch.setattr(Queue, "begin", refusing(Queue.begin))
     async with asyncio.timeout(5):
         assert await one.turn(MINUTE, JANE, None) is not None
     refusals.append(StoreError("no"))

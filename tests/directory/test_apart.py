@@ -12,7 +12,9 @@ from relay.directory import apart
 from relay.directory.apart import LARGE, Apart
 from relay.directory.file import DirectoryFile
 from relay.faults import Fault, Faults
+from relay.settings import load_settings
 from tests.directory.directory_kit import HOUSE
+from tests.peers.system import run
 
 AGENTS = "".join(
     f'[agents.a{n}]\naddress = "a{n}@acme.example"\ngroup = "many"\naliases = ["b{n}@acme.example"]\n'
@@ -34,9 +36,9 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     seen: list[Path] = []
     start = apart._start
 
-    def noting(path: Path) -> "subprocess.Popen[bytes]":
+    def noting(what: str, path: Path) -> "subprocess.Popen[bytes]":
         seen.append(path)
-        return start(path)
+        return start(what, path)
 
     monkeypatch.setattr(apart, "LARGE", 10_000)
     monkeypatch.setattr(apart, "_start", noting)
@@ -54,7 +56,7 @@ def test_it_reads_what_is_read_here(large: DirectoryFile, started: list[Path]) -
 
 def test_what_was_begun_ahead_is_read_once(large: DirectoryFile, started: list[Path]) -> None:
     with Apart() as reader:
-        reader.begin(large.path)
+        reader.begin_directory(large.path)
         assert reader.read(large) == large.read()
         assert len(started) == 1
         large.path.write_text(HOUSE)
@@ -64,7 +66,7 @@ def test_what_was_begun_ahead_is_read_once(large: DirectoryFile, started: list[P
 
 def test_what_was_begun_and_is_not_needed_ends(large: DirectoryFile, started: list[Path]) -> None:
     with Apart() as reader:
-        reader.begin(large.path)
+        reader.begin_directory(large.path)
         process = reader._begun
         assert process is not None
     assert process.returncode is not None
@@ -99,12 +101,80 @@ def test_what_stands_elsewhere_is_looked_at_too(large: DirectoryFile, started: l
 def test_where_no_process_does_it_it_is_read_here(
     large: DirectoryFile, started: list[Path], monkeypatch: pytest.MonkeyPatch, make: Callable[[], Any]
 ) -> None:
-    monkeypatch.setattr(apart, "_start", lambda _: make())
+    monkeypatch.setattr(apart, "_start", lambda *_: make())
     assert Apart().read(large) == large.read()
+
+
+@pytest.fixture
+def settings_file(large: DirectoryFile) -> Path:
+    file = large.path.with_name("relay.toml")
+    file.write_text(f'state_dir = "{large.path.parent}"\nhostname = "relay.example"\n')
+    return file
+
+
+def test_settings_and_the_directory_that_they_name_come_from_one_process(
+    large: DirectoryFile, settings_file: Path, started: list[Path]
+) -> None:
+    with Apart() as reader:
+        reader.begin(settings_file)
+        assert reader.settings(settings_file) == load_settings(settings_file)
+        assert reader.read(large) == large.read()
+    assert started == [settings_file]
+
+
+def test_faults_of_the_settings_come_back_as_they_are_found(settings_file: Path, started: list[Path]) -> None:
+    settings_file.write_text('hostnam = "relay.example"\nworkers = 0\n')
+    with pytest.raises(Faults) as here:
+        load_settings(settings_file)
+    with Apart() as reader:
+        reader.begin(settings_file)
+        with pytest.raises(Faults) as there:
+            reader.settings(settings_file)
+    assert there.value.faults == here.value.faults
+    assert len(there.value.faults) == 2
+
+
+def test_faults_of_the_directory_come_after_good_settings(
+    large: DirectoryFile, settings_file: Path, started: list[Path]
+) -> None:
+    large.path.write_text("[servers.x]\n")
+    with Apart() as reader:
+        reader.begin(settings_file)
+        assert reader.settings(settings_file).hostname == "relay.example"
+        with pytest.raises(Faults, match=r"servers\.x\.host"):
+            reader.read(large)
+
+
+@pytest.mark.parametrize("is_begun", [True, False])
+def test_settings_are_read_here_where_no_process_does_it(
+    settings_file: Path, monkeypatch: pytest.MonkeyPatch, is_begun: bool
+) -> None:
+    monkeypatch.setattr(
+        apart, "_start", lambda *_: subprocess.Popen([sys.executable, "-c", ""], stdout=subprocess.PIPE)
+    )
+    monkeypatch.setattr(apart, "can_read", lambda: False)
+    with Apart() as reader:
+        if is_begun:
+            reader.begin(settings_file)
+        assert reader.settings(settings_file).hostname == "relay.example"
+        assert reader.settings(None) == load_settings(None)
+
+
+def test_a_process_that_reads_no_table_lets_another_do_it(settings_file: Path, large: DirectoryFile) -> None:
+    """What reads tables takes 15 MB, which would stay."""
+    small = settings_file.with_name("small.toml")
+    small.write_text(HOUSE)
+    words = (
+        "import sys; from pathlib import Path; from relay.directory.apart import Apart; "
+        "from relay.directory.file import DirectoryFile; apart = Apart(); apart.settings(Path(sys.argv[1])); "
+        "apart.read(DirectoryFile(Path(sys.argv[2]))); print('pydantic' in sys.modules)"
+    )
+    done = run([sys.executable, "-c", words, str(settings_file), str(small)])
+    assert (done.status, done.text) == (0, "False\n")
 
 
 def test_a_file_that_is_not_there_is_an_empty_directory(tmp_path: Path) -> None:
     file = DirectoryFile(tmp_path / "directory.toml")
     with Apart() as reader:
-        reader.begin(file.path)
+        reader.begin_directory(file.path)
         assert reader.read(file) == file.read()

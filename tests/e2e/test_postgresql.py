@@ -123,11 +123,16 @@ def test_while_postgresql_is_away_mail_goes_on_and_commands_say_so(start_relay: 
         assert submit(relay).startswith("250 2.0.0 Ok: delivered via acmejets: ")
         recorder.replies["RCPT"] = b"451 4.3.2 Not now\r\n"
         assert submit(relay).startswith("451 4.3.0 ")
-        for words in (("queue", "list"), ("status",), ("messages", "list")):
+        said = f"the store {url} cannot be reached; check that PostgreSQL runs there"
+        for words in (("queue", "list"), ("messages", "list")):
             done = relay.command(*words)
             assert done.status != 0
-            assert f"the store {url} cannot be reached; check that PostgreSQL runs there" in done.err
+            assert said in done.err
             assert len(done.err.splitlines()) == 1
+        done = relay.command("status")
+        assert done.status == 1
+        assert "running as process" in done.out
+        assert said in done.out
         server.start()
         recorder.replies["RCPT"] = REPLIES["RCPT"]
         assert submit(relay).startswith("250 2.0.0 Ok: delivered via acmejets: ")

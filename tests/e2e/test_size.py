@@ -17,8 +17,8 @@ from tests.peers.system import free_port
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 _RUNS = 3
-# Wanted are 80 MB; docs/performance.md says where the rest is.
-_RESIDENT = 95
+# MiB. docs/performance.md says what is in them.
+_RESIDENT = 80
 _AGENTS_TAKE = 8
 _BUSY = 1.35
 

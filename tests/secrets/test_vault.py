@@ -13,6 +13,7 @@ from relay.secrets.master_key import MasterKey, MasterKeyError
 from relay.secrets.seal import SealBroken, seal, unseal
 from relay.secrets.vault import SecretBroken, SecretRefused, Vault
 from relay.store.database import Database
+from relay.store.errors import StoreError
 from relay.store.secrets import SecretTable
 from relay.store.tables import secrets
 
@@ -274,3 +275,49 @@ async def test_many_secrets_are_kept_at_once_or_none(table: SecretTable, tmp_pat
         await vault.put_all({"profile/b": "good", "profile/a1": "two\nlines"})
     assert not vault.has("profile/b")
     assert len((await reopened(table, tmp_path)).owners()) == 1200
+
+
+async def test_what_others_did_not_change_stays_opened(
+    vault: Vault, table: SecretTable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that mail goes on by it where the store is lost then."""
+    for owner in ("server/a", "server/b"):
+        await vault.put(owner, "one")
+        await vault.get(owner)
+    await vault.follow()
+    other = await reopened(table, tmp_path)
+    await other.put("server/b", "two")
+    await vault.follow()
+
+    async def away(_: SecretTable, owner: str) -> bytes | None:
+        raise StoreError(f"{owner}: the store cannot be reached")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(SecretTable, "get", away)
+        assert await value(vault, "server/a") == "one"
+        with pytest.raises(StoreError):
+            await vault.get("server/b")
+    assert await value(vault, "server/b") == "two"
+    await other.rotate()
+    await vault.follow()
+    assert await value(vault, "server/a") == "one"
+
+
+async def test_a_login_is_checked_by_what_was_read_last_while_the_store_is_away(
+    vault: Vault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await vault.put("login/jane", "record")
+    assert await vault.latest_known("login/jane") == await vault.get("login/jane")
+
+    async def away(_: SecretTable, owner: str) -> bytes | None:
+        raise StoreError(f"{owner}: the store cannot be reached")
+
+    monkeypatch.setattr(SecretTable, "get", away)
+    for _ in range(2):
+        known = await vault.latest_known("login/jane")
+        assert known is not None
+        assert known.value == "record"
+    with pytest.raises(StoreError):
+        await vault.latest_known("login/john")
+    with pytest.raises(StoreError):
+        await vault.latest("login/jane")

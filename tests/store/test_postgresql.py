@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from relay.settings import Settings
 from relay.store.administrators import Administrators, LastAdministrator
 from relay.store.attendance import Attendance
 from relay.store.audit import AuditSearch, AuditTable
+from relay.store.backend import Use
 from relay.store.budgets import Purpose, Spent
 from relay.store.claims import Living
 from relay.store.database import Database, open_database
@@ -414,6 +416,17 @@ async def test_what_is_newer_or_of_another_program_is_left_alone(postgres: Postg
     assert postgres.sql(other, "SELECT count(*) FROM information_schema.tables WHERE table_schema = 'public'") == [(1,)]
 
 
+async def test_a_newer_schema_that_says_so_is_used_as_it_is(postgres: Postgres, name: str) -> None:
+    """So that relays of the version before go on, and start anew, while machines are upgraded one after the other."""
+    postgres.sql(name, "ALTER TABLE messages ADD COLUMN colour text")
+    postgres.sql(name, "UPDATE alembic_version SET version_num = '9999'")
+    postgres.sql(name, f"UPDATE schema_floor SET revision = '9999', floor = '{HEAD}'")
+    opened = await open_database(in_postgres(postgres, name))
+    assert await opened.write(put("a")) == "a"
+    assert await opened.read(scalar("SELECT version_num FROM alembic_version")) == "9999"
+    await opened.close()
+
+
 async def test_a_database_that_cannot_have_every_letter_is_refused(postgres: Postgres) -> None:
     postgres.sql("postgres", "CREATE DATABASE latin TEMPLATE template0 ENCODING 'LATIN1' LOCALE 'C' OWNER relay")
     with pytest.raises(StoreError, match="has the encoding LATIN1; make the database with ENCODING 'UTF8'"):
@@ -423,7 +436,7 @@ async def test_a_database_that_cannot_have_every_letter_is_refused(postgres: Pos
 def migrate(server: Postgres, name: str, revision: str) -> None:
     place = in_postgres(server, name)
     assert isinstance(place, PostgresDatabase)
-    engine = create_engine("postgresql+psycopg://", creator=place._connect)
+    engine = create_engine("postgresql+psycopg://", creator=partial(place._connect, Use.UPGRADE))
     with engine.begin() as connection:
         command.upgrade(migrations(connection=connection), revision)
     engine.dispose()

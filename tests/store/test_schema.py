@@ -1,5 +1,6 @@
 import asyncio
 import contextlib
+import re
 import sqlite3
 import stat
 import subprocess
@@ -25,11 +26,14 @@ import relay
 from relay.mail.change import Change, KeptChanges
 from relay.store.database import Database, open_database
 from relay.store.errors import StoreError, StoreNewer
+from relay.store.messages import NewMessage
 from relay.store.rows import attempt_values, message_values, recipient_values
 from relay.store.tables import HEAD, Time, attempts, messages, metadata, recipients
-from tests.store.store_kit import NOW, attempt, new_message, open_queue, settlement
+from tests.store.store_kit import CONTENT, NOW, attempt, new_message, open_queue, settlement
 
 PACKAGE = Path(relay.__file__).parent
+# The schema of a relay that is not written yet.
+NEXT = f"{int(HEAD) + 1:04}"
 
 
 @pytest.fixture
@@ -195,12 +199,69 @@ async def test_a_store_of_a_newer_relay_has_a_way_back(tmp_path: Path) -> None:
         await open_database(path)
 
 
+@pytest.mark.parametrize(
+    ("revision", "floor", "is_opened"),
+    [
+        (NEXT, HEAD, True),
+        (NEXT, "0001", True),
+        ("9999", HEAD, True),
+        (NEXT, NEXT, False),
+        ("9999", NEXT, False),
+    ],
+)
+async def test_a_newer_schema_is_used_as_far_down_as_it_says(
+    revision: str, floor: str, is_opened: bool, tmp_path: Path
+) -> None:
+    path = tmp_path / "relay.db"
+    async with open_queue(path) as queue:
+        await queue.add(NewMessage(message=new_message("before"), content=CONTENT))
+    with contextlib.closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("ALTER TABLE messages ADD COLUMN colour TEXT")
+        connection.execute("UPDATE alembic_version SET version_num = ?", (revision,))
+        connection.execute("UPDATE schema_floor SET revision = ?, floor = ?", (revision, floor))
+    if not is_opened:
+        with pytest.raises(StoreNewer, match="was made by a newer relay"):
+            await open_database(path)
+        return
+    async with open_queue(path) as queue:
+        await queue.add(NewMessage(message=new_message("behind"), content=CONTENT))
+        assert [message.id for message in await queue.list_queue(limit=9)] == ["before", "behind"]
+    assert revision_of(path) == revision
+
+
+async def test_what_was_said_of_another_schema_does_not_count(tmp_path: Path) -> None:
+    """A relay of before the floors may have brought the schema on, and said nothing."""
+    path = tmp_path / "relay.db"
+    await (await open_database(path)).close()
+    with contextlib.closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("UPDATE alembic_version SET version_num = ?", (NEXT,))
+    with pytest.raises(StoreNewer):
+        await open_database(path)
+
+
+async def test_a_migration_says_who_can_use_what_it_made(store: Database) -> None:
+    said = await store.read(lambda c: tuple(c.execute(text("SELECT revision, floor FROM schema_floor")).one()))
+    newest = ScriptDirectory.from_config(migrations()).get_revision(HEAD)
+    assert newest is not None
+    assert said == (HEAD, getattr(newest.module, "floor", HEAD))
+
+
+def test_no_migration_lets_an_older_relay_in_than_the_one_before_it() -> None:
+    """Who can live with the last step, and not with the one before, cannot live with both."""
+    steps = [*ScriptDirectory.from_config(migrations()).walk_revisions()][::-1]
+    floors = [getattr(step.module, "floor", step.revision) for step in steps]
+    assert floors == sorted(floors)
+    assert all(floor <= step.revision for floor, step in zip(floors, steps, strict=True))
+    assert set(floors) <= {step.revision for step in steps}
+
+
 def test_head_is_the_last_migration_and_there_is_one_line_of_them() -> None:
     script = ScriptDirectory.from_config(migrations())
     assert script.get_heads() == [HEAD]
     for step in script.walk_revisions():
         assert Path(step.path).name.startswith(f"{step.revision}_")
         assert step.doc
+        assert re.fullmatch(r"\d{4}", step.revision), "schemas are compared as texts"
 
 
 @pytest.mark.parametrize("name", ["postgresql", "sqlite"])

@@ -6,6 +6,7 @@ from fastapi import APIRouter
 from pydantic import Field
 
 from relay import __version__
+from relay.control.refused import Unavailable
 from relay.web.api.accounts import Authorization
 from relay.web.api.bodies import Body, Told
 from relay.web.api.caller import Asking
@@ -89,6 +90,13 @@ class Worker(Body):
     connections: int = Field(description="How many clients are connected to it.", examples=[3])
 
 
+class StoreState(Body):
+    """Whether the store can be used; where it cannot, this request is answered by 503."""
+
+    ok: bool = Field(examples=[True])
+    trouble: str = Field(examples=[""])
+
+
 class Status(Told):
     """How the relay is."""
 
@@ -109,6 +117,7 @@ class Status(Told):
     directory: DirectoryState
     web: WebState
     mailboxes: list[MailboxState]
+    store: StoreState
     queue: Backlog
     oldest: str | None = Field(
         description="When the oldest message came that waits.", examples=["2026-11-24T09:58:12Z"]
@@ -229,7 +238,10 @@ def add_routes(routes: APIRouter) -> None:
     @subject.request("GET /status", "status", Status)
     async def status(caller: Asking) -> Any:
         """Tell how the relay is."""
-        return await caller.run("status")
+        found = await caller.run("status")
+        if not found["store"]["ok"]:
+            raise Unavailable(found["store"]["trouble"])
+        return found
 
     @subject.request("GET /overview", "overview", Overview)
     async def overview(caller: Asking) -> Any:

@@ -1,0 +1,37 @@
+"""How several processes keep the pace of an account while the store is away: each has a part of it. Pure.
+
+The parts are agreed on in the store before, and together are no more than the limit. Who was not heard of in the store
+for `KEPT_BACK_SECONDS` may be using its part: the others leave that free. So it uses the part a little later; and of
+what it had begun before, it goes on with as much as leaves the minute. At any moment all messages of a minute, those
+that the store knows of and those that it will hear of later, are within the limit.
+"""
+
+from collections.abc import Sequence
+
+from relay.delivery.pace import Pace
+from relay.delivery.shared_pace import WINDOW
+
+KEPT_BACK_SECONDS = 15.0
+AWAY_SECONDS = 20.0
+# Of a lease, how much a process counts on: it is over here before it is over for others.
+_SURE = 0.9
+
+
+def part(limit: int, others: Sequence[int]) -> int:
+    """Return the part of one process, where the others have these: as much as any, and no more than they leave."""
+    fair = max(1, limit // (len(others) + 1))
+    return max(0, min(fair, limit - sum(others)))
+
+
+def is_away(began: float, ended: float, now: float, lease: float) -> bool:
+    """Whether a process may use its parts, whose last word in the store `began` and `ended` then."""
+    return now - ended >= AWAY_SECONDS and now - began < _SURE * lease
+
+
+def pace_of(held: int, own: Sequence[float], now: float) -> Pace:
+    """Return the pace of a part from now on. `own`: when this process began messages that the store knows of.
+
+    A part of which less was in use counts as used now: so much may others have begun in its place.
+    """
+    recent = [at for at in own if at > now - WINDOW]
+    return Pace(held, [*recent, *[now] * (held - len(recent))], window=WINDOW)

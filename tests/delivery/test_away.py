@@ -1,0 +1,299 @@
+"""The pace of accounts while processes cannot reach the store: never more than allowed, and never nothing."""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from functools import partial
+from random import Random
+from typing import Any
+
+import pytest
+
+from relay.delivery.away import AWAY_SECONDS, KEPT_BACK_SECONDS, is_away, pace_of, part
+from relay.delivery.pace import MINUTE
+from relay.delivery.shared_pace import WINDOW
+from relay.delivery.shared_pacing import SharedPacing
+from relay.directory.model import Account, Server
+from relay.store.errors import StoreError
+
+NOON = datetime(2026, 1, 2, 12, 0, tzinfo=UTC).timestamp() + 0.25
+SERVER = Server(name="acmejets", host="h", messages_per_minute=60)
+JANE = Account("acmejets", "jane")
+LEASE = 600.0
+
+
+@dataclass
+class Store:
+    """What all processes see, and the one clock."""
+
+    now: float = NOON
+    rows: dict[tuple[str, datetime], int] = field(default_factory=dict)
+    parts: dict[tuple[str, str], tuple[int, float]] = field(default_factory=dict)
+
+    def wall(self) -> float:
+        return self.now
+
+
+@dataclass
+class Reach:
+    """The store as one process has it: `relay.store.queue` in few words. `is_there` says whether it is reached."""
+
+    store: Store
+    owner: str
+    is_there: bool = True
+    share_seconds: float = LEASE
+
+    async def look(self) -> None:
+        await asyncio.sleep(0)
+        if not self.is_there:
+            raise StoreError("the store cannot be reached")
+
+    def seen(self, purpose: Any) -> list[tuple[datetime, int]]:
+        found = [(at, n) for (kind, at), n in self.store.rows.items() if kind == purpose.kind and at > purpose.after]
+        return sorted(one for one in found if one[1] > 0)
+
+    async def spent_for(self, purpose: Any) -> list[tuple[datetime, int]]:
+        await self.look()
+        return self.seen(purpose)
+
+    async def take(self, purpose: Any, rule: Callable[..., Any]) -> Any:
+        await self.look()
+        taken = rule(self.seen(purpose), datetime.fromtimestamp(self.store.now, UTC))
+        key = purpose.kind, taken.since
+        self.store.rows[key] = self.store.rows.get(key, 0) + taken.count
+        return taken
+
+    async def begin(self, purpose: Any, scope: str, quiet_seconds: float, rule: Callable[..., Any]) -> Any:
+        await self.look()
+        kept_back = sum(
+            held
+            for (other, owner), (held, until) in self.store.parts.items()
+            if other == scope and owner != self.owner and until < self.store.now + LEASE - quiet_seconds
+        )
+        return await self.take(purpose, partial(rule, kept_back=kept_back))
+
+    async def spend(self, spent: Sequence[Any], forget: Mapping[str, datetime]) -> None:
+        await self.look()
+        for one in spent:
+            key = one.kind, one.since
+            self.store.rows[key] = self.store.rows.get(key, 0) + one.count
+
+    async def adjust_paces(self, rules: Mapping[str, Callable[[Sequence[int]], int]]) -> dict[str, int]:
+        await self.look()
+        held = {}
+        for scope, rule in rules.items():
+            others = [
+                n for (other, owner), (n, _) in self.store.parts.items() if other == scope and owner != self.owner
+            ]
+            held[scope] = rule(others)
+            self.store.parts[scope, self.owner] = held[scope], self.store.now + LEASE
+        return held
+
+
+@dataclass
+class House:
+    """Processes that send as much as they may, step by step; `begun` is what the provider saw."""
+
+    server: Server
+    number: int
+    store: Store = field(default_factory=Store)
+    begun: list[tuple[float, int]] = field(default_factory=list)
+    reach: list[Reach] = field(default_factory=list)
+    pacings: list[SharedPacing] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.reach = [Reach(self.store, str(number)) for number in range(self.number)]
+        self.pacings = [SharedPacing(one, wall=self.store.wall) for one in self.reach]
+
+    async def send(self, number: int, most: int = 100) -> int:
+        for count in range(most):
+            got = await self.pacings[number].turn(self.server, JANE, "jane", within=0.001)
+            if got is None:
+                return count
+            got.begin()
+            got.end(1)
+            self.begun.append((self.store.now, number))
+        return most
+
+    async def tidy(self, number: int) -> None:
+        try:
+            await self.pacings[number].tidy()
+        except StoreError:
+            assert not self.reach[number].is_there
+
+    async def go(self, seconds: float, senders: Sequence[int], step: float = 0.5) -> None:
+        end = self.store.now + seconds
+        while self.store.now < end:
+            self.store.now += step
+            for number in range(self.number):
+                await self.tidy(number)
+            for number in senders:
+                await self.send(number)
+
+    def most_in_a_minute(self) -> int:
+        times = sorted(at for at, _ in self.begun)
+        return max((sum(at <= other < at + MINUTE for other in times) for at in times), default=0)
+
+    def since(self, moment: float, number: int | None = None) -> int:
+        return sum(at >= moment and number in (None, one) for at, one in self.begun)
+
+    async def aclose(self) -> None:
+        for pacing in self.pacings:
+            await pacing.aclose()
+
+
+@pytest.fixture(autouse=True)
+def in_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("relay.delivery.shared_pacing._TROUBLE_SECONDS", 0.001)
+
+
+# The rules
+
+
+@pytest.mark.parametrize(
+    ("limit", "others", "mine"),
+    [(60, (), 60), (60, (60,), 0), (60, (30,), 30), (60, (20, 20), 20), (1, (), 1), (1, (1,), 0), (2, (1, 1), 0)],
+)
+def test_a_part_is_fair_and_no_more_than_others_leave(limit: int, others: tuple[int, ...], mine: int) -> None:
+    assert part(limit, others) == mine
+
+
+def test_a_part_is_used_after_others_keep_it_back_and_before_its_lease_is_over() -> None:
+    assert AWAY_SECONDS > KEPT_BACK_SECONDS
+    assert not is_away(0.0, 1.0, AWAY_SECONDS, LEASE)
+    assert is_away(0.0, 1.0, 1.0 + AWAY_SECONDS, LEASE)
+    assert not is_away(0.0, 1.0, 0.9 * LEASE, LEASE)
+
+
+def test_of_a_part_as_much_may_go_as_leaves_the_minute() -> None:
+    now = 1000.0
+    pace = pace_of(3, [now - 50, now - 20], now)
+    assert pace.next(now) == now - 50 + WINDOW
+    pace.let_go(now + 13)
+    pace.began(now + 13)
+    assert pace.next(now + 13) == pytest.approx(now - 20 + WINDOW)
+    assert pace_of(2, [], now).next(now) == now + WINDOW
+
+
+# All together
+
+
+async def test_who_used_its_part_goes_on_with_it_and_the_others_a_minute_later() -> None:
+    house = House(SERVER, 2)
+    await house.go(70, [0, 1])  # both tell that they are there
+    for one in house.reach:
+        one.is_there = False
+    lost = house.store.now
+    await house.go(AWAY_SECONDS + 70, [0, 1])
+    assert house.since(lost + AWAY_SECONDS) >= 30
+    begun = house.since(lost + AWAY_SECONDS)
+    await house.go(60, [0, 1])
+    assert house.since(lost + AWAY_SECONDS) - begun >= 50
+    assert house.most_in_a_minute() <= 60
+    for one in house.reach:
+        one.is_there = True
+    await house.go(1, [])
+    minute_ago = house.store.now - MINUTE
+    counted = sum(n for (_, at), n in house.store.rows.items() if at.timestamp() >= minute_ago)
+    assert counted == house.since(minute_ago), "what was sent meanwhile is written down"
+    await house.go(120, [0, 1])
+    assert house.most_in_a_minute() <= 60
+    await house.aclose()
+
+
+async def test_who_was_quiet_has_its_part_a_minute_later() -> None:
+    house = House(SERVER, 2)
+    await house.go(10, [0, 1])
+    await house.go(70, [])
+    for one in house.reach:
+        one.is_there = False
+    lost = house.store.now
+    await house.go(AWAY_SECONDS + WINDOW + 5, [0, 1])
+    assert house.since(lost) > 0
+    await house.go(60, [0, 1])
+    assert house.since(lost + AWAY_SECONDS + WINDOW) >= 50
+    assert house.most_in_a_minute() <= 60
+    await house.aclose()
+
+
+async def test_one_that_is_cut_off_and_the_others_stay_within_the_limit_together() -> None:
+    house = House(SERVER, 3)
+    await house.go(70, [0, 1, 2])
+    house.reach[0].is_there = False
+    lost = house.store.now
+    await house.go(180, [0, 1, 2])
+    assert house.since(lost + 120, 0) >= 15, "it uses its part"
+    assert house.since(lost + 120, 1) >= 10, "the others have theirs"
+    house.reach[0].is_there = True
+    await house.go(130, [0, 1, 2])
+    assert house.most_in_a_minute() <= 60
+    await house.aclose()
+
+
+async def test_after_its_lease_a_part_is_used_no_more() -> None:
+    house = House(SERVER, 2)
+    await house.go(70, [0, 1])
+    house.reach[0].is_there = False
+    lost = house.store.now
+    await house.go(LEASE + 10, [0], step=2.0)
+    assert house.since(lost + 0.9 * LEASE + 1, 0) == 0
+    await house.aclose()
+
+
+@pytest.mark.parametrize("seed", range(12))
+async def test_whoever_is_cut_off_whenever_the_limit_holds(seed: int) -> None:
+    chance = Random(seed)
+    house = House(replace(SERVER, messages_per_minute=chance.choice([2, 7, 60])), chance.choice([2, 3]))
+    everybody = range(house.number)
+    for _ in range(12):
+        for one in house.reach:
+            one.is_there = chance.random() < 0.6
+        if chance.random() < 0.3:
+            for one in house.reach:
+                one.is_there = chance.random() < 0.1
+        senders = [number for number in everybody if chance.random() < 0.7]
+        await house.go(chance.choice([3, 12, 25, 80]), senders, step=chance.choice([0.5, 1.0]))
+    assert house.most_in_a_minute() <= house.server.messages_per_minute
+    for one in house.reach:
+        one.is_there = True
+    await house.go(70, everybody)
+    assert house.most_in_a_minute() <= house.server.messages_per_minute
+    await house.aclose()
+
+
+async def test_the_days_recipients_go_on_as_far_as_the_purse() -> None:
+    house = House(replace(SERVER, messages_per_minute=0, recipients_per_day=1000), 1)
+    assert await house.send(0, 3) == 3
+    house.reach[0].is_there = False
+    house.store.now += 60
+    await house.tidy(0)
+    assert await house.send(0, 7) == 7
+    with pytest.raises(StoreError):
+        await house.send(0, 1)
+    house.reach[0].is_there = True
+    assert await house.send(0, 1) == 1
+    await house.aclose()
+    assert sum(house.store.rows.values()) == 11
+
+
+async def test_a_turn_that_was_not_used_while_the_store_was_away_is_the_next_ones() -> None:
+    house = House(replace(SERVER, messages_per_minute=1), 1)
+    await house.go(2, [0])
+    await house.go(70, [])
+    house.reach[0].is_there = False
+    await house.go(AWAY_SECONDS + WINDOW + 1, [])
+    pacing = house.pacings[0]
+    unused = await pacing.turn(house.server, JANE, "jane", within=0.001)
+    if unused is None:  # the part of who was quiet counts from the first question on
+        await house.go(WINDOW + 1, [])
+        unused = await pacing.turn(house.server, JANE, "jane", within=0.001)
+    assert unused is not None
+    assert await pacing.turn(house.server, JANE, "jane", within=0.001) is None
+    unused.end()
+    async with asyncio.timeout(5):
+        again = await pacing.turn(house.server, JANE, "jane", within=1.0)
+    assert again is not None
+    again.begin()
+    again.end(1)
+    await house.aclose()
