@@ -92,12 +92,6 @@ class Postgres:
             )
         wait_until(self._answers, "PostgreSQL answering", 60)
 
-    @property
-    def pid(self) -> int:
-        """The process that all others of it come from."""
-        assert self._process is not None
-        return self._process.pid
-
     def freeze(self) -> None:
         """Stop all of it where it stands: it keeps its connections, and answers nobody."""
         self._signal_all(signal.SIGSTOP)
