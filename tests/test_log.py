@@ -19,7 +19,7 @@ PACKAGE = Path(log.__file__).parent
 # Issue 3 names the first ten; the rest is about the relay itself.
 VOCABULARY = {
     *("accepted", "routed", "attempted", "delivered", "deferred", "failed", "held", "released", "refused", "changed"),
-    *("queued", "returned", "started", "stopped", "warned", "broken"),
+    *("queued", "returned", "overtaken", "started", "stopped", "warned", "broken"),
 }
 NO_EVENTS = {"configure", "is_detailed"}
 

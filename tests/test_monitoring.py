@@ -35,6 +35,7 @@ def metrics() -> Metrics:
     counted.delivered("acmejets", 1.0)
     counted.attempted("")
     counted.paced("acmejets")
+    counted.overtaken(is_sent=True)
     counted.held("quota")
     counted.connected()
     counted.login_refused()

@@ -14,7 +14,7 @@ PAIR = Tls(certificate="/etc/relay/chain.pem", key="/etc/relay/key.pem")
 
 def test_what_needs_a_restart_is_what_is_open_or_bound_to_files() -> None:
     assert set(keys_for_restart()) == {
-        *("hostname", "state_dir", "runtime_dir", "directory", "store", "store_password_from", "workers"),
+        *("hostname", "state_dir", "runtime_dir", "directory", "store", "store_password_from", "node", "workers"),
         *("listener.name", "listener.address", "secrets.master_key", "web.address"),
     }
 

@@ -22,14 +22,18 @@ from relay.faults import Faults
 from relay.private import make_private_folder
 from relay.secrets.keeper import SecretKeeper
 from relay.secrets.key_source import key_source
+from relay.secrets.oauth import Tokens
 from relay.secrets.vault import Vault
 from relay.settings import Settings
 from relay.store.audit import AuditTable
 from relay.store.directory import DirectoryTable, kept_by
+from relay.store.duties import DutyTable
 from relay.store.nodes import NodeTable
 from relay.store.opening import open_store
 from relay.store.queue import Queue
 from relay.store.secrets import SecretTable
+from relay.workers.renewal import ByLease
+from relay.workers.siblings import new_run
 
 _MENDING = frozenset({"directory.import", "directory.export"})
 
@@ -80,7 +84,9 @@ async def open_operations(
                     raise Faults(directory.faults)
             source = key_source(settings.secrets.master_key, settings.state_dir, os.environ)
             vault = await Vault.open(SecretTable(database), source)
-            secrets = SecretKeeper(vault, os.environ, settings.state_dir)
+            # Another relay at the same database may run, though none does here.
+            guard = ByLease(DutyTable(database, new_run())) if database.is_shared else None
+            secrets = SecretKeeper(vault, os.environ, settings.state_dir, tokens=Tokens(vault, guard=guard))
             closing.push_async_callback(secrets.tokens.aclose)
             queue = Queue(database, "command")  # it takes no message: nothing is ever under way here
             closing.push_async_callback(queue.aclose)

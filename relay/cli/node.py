@@ -12,14 +12,17 @@ from relay.cli.options import AsJson, command, noun
 from relay.cli.output import print_json, words
 from relay.cli.times import moment, relative
 
-app = noun("Nodes: the relays that use one store, each on a machine of its own.", "relay node list")
+app = noun("Nodes: the relays that share a store.", "relay node list")
 
 _COLUMNS = ("node", "state", "version", "seen", "since", "workers", "clients", "messages")
 
 
 @command(app, "list", "relay node list --json")
 def list_(context: Context, as_json: AsJson = False) -> None:
-    """List the nodes, and what each of them does: its clients, and the messages that it hands over."""
+    """List the nodes, and what each of them does.
+
+    That is: its processes, its clients, and the messages that it hands over now.
+    """
     records = context.obj.run("node.list")
     if as_json:
         return print_json(records)
@@ -38,9 +41,9 @@ def drain(
     ],
     undo: Annotated[bool, Option("--undo", help="Let it take clients and mail again.")] = False,
 ) -> None:
-    """Let a node take no more clients and no mail from the queue; what it has under way ends.
+    """Let a node end what it has, and take nothing new.
 
-    It stays so until it is undone or starts anew.
+    It takes no more clients (421) and no mail from the queue, until that is undone or it starts anew.
     """
     record = context.obj.run("node.drain", name=name, undo=undo)
     if undo:

@@ -20,6 +20,7 @@ from typing import Protocol
 
 from relay import log
 from relay.delivery.fair import Ask, Grant, decide
+from relay.delivery.others import Others
 from relay.store.errors import StoreError
 from relay.store.shares import Rule
 from relay.store.shares import Share as Row
@@ -48,26 +49,6 @@ def _always() -> bool:
 def awake_seconds() -> float:
     """Return the seconds of a clock that nobody sets, and that goes on while the machine sleeps."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)
-
-
-class Others(Protocol):
-    """Who else uses the store (`relay.workers.presence`)."""
-
-    @property
-    def processes(self) -> int:
-        """How many processes hand over mail, this one included."""
-
-    @property
-    def is_alone(self) -> bool:
-        """Whether there is no other node."""
-
-
-@dataclass(frozen=True, slots=True)
-class OneMachine:
-    """There are so many processes, all of this machine."""
-
-    processes: int
-    is_alone: bool = True
 
 
 class Keeper(Protocol):
@@ -228,6 +209,7 @@ class Shares:
                 if self._is_well:
                     log.broken(f"what this process has of the connections of accounts stays as it is: {error}")
                 self._is_well = False
+                self._help_ourselves()
                 await asyncio.sleep(_LOOK_SECONDS)
             except Exception:  # whatever it is, the accounts must not stay without connections
                 log.broken("the shares of connections met a fault of ours", exc_info=True)
@@ -287,6 +269,16 @@ class Shares:
             if self._others.is_alone and self._is_ours():
                 self._sure_until = now + _SURE * self._lease
             raise
+
+    def _help_ourselves(self) -> None:
+        """Have all that is asked for, where nobody else could have it and the store does not answer."""
+        if not (self._others.is_alone and self._others.processes == 1):
+            return
+        for scope in self._asking:
+            share = self._shares[scope]
+            if share.given < share.limit:
+                share.given = share.limit
+                share.changed()
 
     def _is_ours(self) -> bool:
         """Whether nobody else can have what we have."""

@@ -28,7 +28,7 @@ class Attendance:
     def is_complete(self) -> bool:
         """Whether it has for `seconds`, up to now."""
         now = self._timer()
-        return self._has_begun and not self._is_broken(now) and now - self._since >= self._seconds
+        return self._has_begun and not self._is_broken(now) and self._last - self._since >= self._seconds
 
     def _is_broken(self, now: float) -> bool:
         return now - self._last > self._seconds / 2

@@ -1,4 +1,4 @@
-"""The database: one writing connection and a few reading ones, each kind with threads of its own.
+"""The database: one writing connection and a few reading ones, each kind with threads of its own, and one for duties.
 
 Whoever writes waits for the one before: a queue in our process is fair, and one commit serves many
 (`relay.store.writer`). A commit is durable when it returns. Reading connections cannot write and never wait for the
@@ -48,6 +48,7 @@ class Database:
         self._backend = backend
         self._writer = _Lane(backend, Use.WRITE, 1)
         self._readers = _Lane(backend, Use.READ, _READERS)
+        self._apart = _Lane(backend, Use.WRITE, 1)
 
     @property
     def name(self) -> str:
@@ -77,6 +78,10 @@ class Database:
         """Run a job as `write` does, while other machines may write too: it must see itself what they changed."""
         return await self._writer.run(job)
 
+    async def write_apart(self, job: Job[T]) -> T:
+        """Run a job as `write_beside` does, on a connection of its own: it waits for no other job of this process."""
+        return await self._apart.run(job)
+
     def after(self, seconds: timedelta, now: datetime) -> Moment:
         """Return the moment so long after now, by the clock of the database where machines share it, else by `now`."""
         return self._backend.after(seconds, now)
@@ -98,11 +103,16 @@ class Database:
         """Whether other machines may use it."""
         return self._backend.is_shared
 
-    def announce(self, connection: Connection, topic: Topic) -> None:
-        """Let other machines know, when this transaction is committed, that something changed."""
-        if self._backend.is_shared:
-            raise_number(connection, topic)
-            self._backend.call_others(connection)
+    def announce(self, connection: Connection, topic: Topic) -> int:
+        """Let other machines know, when this transaction is committed, that something changed; return its number.
+
+        Where no machines share the store nothing is written, and it is 0.
+        """
+        if not self._backend.is_shared:
+            return 0
+        number = raise_number(connection, topic)
+        self._backend.call_others(connection)
+        return number
 
     async def be_called(self, heard: Callable[[], None]) -> None:
         """Call `heard` at the start and when something was announced, until the connection is lost.
@@ -122,7 +132,7 @@ class Database:
 
     async def close(self) -> None:
         """Wait for what is under way and close all; the last connection folds the WAL into the database file."""
-        for lane in (self._readers, self._writer):
+        for lane in (self._readers, self._apart, self._writer):
             await asyncio.to_thread(lane.close)
 
 

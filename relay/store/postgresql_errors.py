@@ -7,7 +7,7 @@ end, on one line; statements and their values are in no message.
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, OperationalError
 
 from relay.store.errors import StoreBusy, StoreCorrupt, StoreError, StoreFull
 
@@ -29,7 +29,7 @@ _MEANINGS: dict[str, _Kind] = {
     "42501": _FORBIDDEN,
     "53100": (StoreFull, "cannot grow: the disk of PostgreSQL is full; make room on it"),
     "53200": (StoreError, "has no memory left; look at what else runs there"),
-    "53300": (StoreBusy, "has no connection left; raise max_connections of PostgreSQL (a relay takes five)"),
+    "53300": (StoreBusy, "has no connection left; raise max_connections of PostgreSQL (a relay takes seven)"),
     "55P03": _LOCKED,
     "57014": _LATE,
     "57P01": _AWAY,
@@ -97,4 +97,4 @@ def _said_while_connecting(error: DBAPIError) -> _Kind:
 
 
 def _is_operational(error: DBAPIError) -> bool:
-    return type(error.orig).__name__ == "OperationalError"
+    return isinstance(error, OperationalError)  # also of a kind of its own, such as a connection that took too long

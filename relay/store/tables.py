@@ -28,7 +28,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.schema import CreateIndex
 from sqlalchemy.types import TypeDecorator
 
-HEAD = "0013"
+HEAD = "0014"
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -386,6 +386,19 @@ nodes = Table(
     Column("clients", Integer, nullable=False),
     Column("messages", Integer, nullable=False),
     Column("drain", Boolean, nullable=False),
+)
+
+# Bad logins that relays tell each other (`relay.store.failures`).
+failures = Table(
+    "failures",
+    metadata,
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("line", Integer, primary_key=True, autoincrement=False),
+    Column("owner", Text, nullable=False),
+    Column("at", Time, nullable=False),
+    Column("door", Text, nullable=False),
+    Column("key", Text, nullable=False),
+    Column("is_failure", Boolean, nullable=False),
 )
 
 # The people of the web pages. Their passwords are in the vault.

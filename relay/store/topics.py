@@ -16,6 +16,7 @@ class Topic(StrEnum):
 
     HOLDS = "holds"
     SECRETS = "secrets"
+    FAILURES = "failures"
     DIRECTORY = "directory"
 
 

@@ -22,6 +22,7 @@ VERBS = {
     "queue": "list show retry hold release remove export",
     "account": "list release",
     "messages": "list show",
+    "node": "list drain",
     "provider": "list",
     "secrets": "list import rotate",
     "import": "postfix msmtp",

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from relay.delivery.shares import OneMachine, Shares
+from relay.delivery.others import OneMachine
+from relay.delivery.shares import Shares
 from relay.directory.model import Account
 from relay.store.database import open_database
 from relay.store.queue import Queue

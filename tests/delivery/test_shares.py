@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from sqlalchemy import Engine, StaticPool, create_engine
 
 from relay.delivery.fair import Grant
-from relay.delivery.shares import OneMachine, Share, Shares
+from relay.delivery.others import OneMachine
+from relay.delivery.shares import Share, Shares
 from relay.store import shares as table
 from relay.store.claims import Lease
 from relay.store.errors import StoreError
@@ -285,6 +286,22 @@ async def test_without_a_store_nothing_is_used_for_longer_than_other_nodes_leave
     assert one.share.granted == 4
 
 
+async def test_who_is_alone_has_all_without_a_store_too() -> None:
+    """An account that nobody used in the last minute has no share when the store goes away."""
+    world = World(is_down=True)
+    one = Process(world, "one", 1, 4)
+    one.want(3)
+    running = asyncio.create_task(one.shares.run())
+    async with asyncio.timeout(5):
+        while one.share.granted < 4:  # noqa: ASYNC110  what is waited for knows no event
+            await asyncio.sleep(0.01)
+    running.cancel()
+    world.is_down = False
+    await settle(world, [one], 1)
+    assert (one.share.granted, one.is_open) == (4, 3)
+    assert world.held() == 4
+
+
 async def test_who_was_stopped_for_longer_uses_nothing_before_it_has_its_share_again() -> None:
     world = World()
     one, two = cast(world, 2, 4)
@@ -339,7 +356,7 @@ async def test_a_lower_limit_counts_for_all_together() -> None:
 async def test_the_worker_goes_on_after_a_store_that_did_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("relay.delivery.shares._LOOK_SECONDS", 0.01)
     world = World(is_down=True)
-    process = Process(world, "worker 0", 1, 4)
+    process = Process(world, "worker 0", 2, 4)
     running = asyncio.create_task(process.shares.run())
     process.want(2)
     await asyncio.sleep(0.05)

@@ -208,6 +208,38 @@ def submit_some(ledger: Ledger, node: Relay) -> None:
         time.sleep(0.1)
 
 
+@pytest.mark.slow
+def test_the_connections_of_a_stopped_node_are_others_only_when_none_is_open_any_more(
+    start_node: StartNode, recorder: Recorder
+) -> None:
+    """The provider gives up the silent connection long before that, and the node that comes back opens none."""
+    server = open_server(recorder.port, max_connections=1)
+    one, two, ledger = start_node("one", server=server), start_node("two", server=server), Ledger()
+    time.sleep(_LEASE + 1)  # both have been there for long enough to say who is lost
+    recorder.hold("DATA")
+    assert ledger.submit(one, "first").startswith("250 ")
+    recorder.wait_for("DATA")
+    one.signal(signal.SIGSTOP)
+    stopped = time.monotonic()
+    recorder.hold("MAIL")  # also for those who come now
+    assert ledger.submit(two, "second").startswith("250 ")
+    while time.monotonic() < stopped + _SHARES - 3:
+        assert len(recorder.conversations) == 1, "somebody opened a connection beside that of the stopped node"
+        time.sleep(0.1)
+    recorder.cut()
+    wait_until(lambda: len(recorder.conversations) == 2, "the connection of the other", 30)
+    assert time.monotonic() > stopped + _SHARES - 3
+    one.signal(signal.SIGCONT)
+    assert ledger.submit(one, "third").startswith("250 ")
+    recorder.release("DATA")
+    time.sleep(2)
+    assert len(recorder.conversations) == 2, "the node that came back opened one that it may not have"
+    recorder.release("MAIL")
+    wait_until(lambda: not ledger.missing(recorder), "all mail", 40)
+    settle_all(two)
+    assert set(arrivals(recorder).values()) == {1}
+
+
 def test_a_drained_node_takes_nothing_and_ends_what_it_has(start_node: StartNode, recorder: Recorder) -> None:
     one, two, ledger = start_node("one"), start_node("two"), Ledger()
     recorder.hold("DATA")

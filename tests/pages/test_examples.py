@@ -65,6 +65,7 @@ relay token add monitoring
 relay token list --json
 relay token remove monitoring
 relay account list --json
+relay node list --json
 + relay server set acmejets host=nobody.example
 + relay channel set support mode=queued
 + printf 'Subject: x\n\nx\n' | relay sendmail -f support@acmejets.example ann@customer.example
@@ -90,7 +91,8 @@ relay import postfix /etc/postfix
 relay import msmtp ~/.msmtprc
 """
 REFUSED = {
-    "relay account release acmejets/mailer@acmejets.example": "account acmejets/mailer@acmejets.example is not held"
+    "relay account release acmejets/mailer@acmejets.example": "account acmejets/mailer@acmejets.example is not held",
+    "relay node drain one": "there is no node 'one'; see: relay node list",
 }
 
 

@@ -4,8 +4,8 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
-from datetime import timedelta
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,9 +19,11 @@ from sqlalchemy.exc import IntegrityError
 
 from relay.settings import Settings
 from relay.store.administrators import Administrators, LastAdministrator
+from relay.store.attendance import Attendance
 from relay.store.audit import AuditSearch, AuditTable
 from relay.store.backend import Use
-from relay.store.budgets import Spent
+from relay.store.budgets import Purpose, Spent
+from relay.store.claims import Living
 from relay.store.database import Database, open_database
 from relay.store.errors import StoreBusy, StoreCorrupt, StoreError, StoreNewer
 from relay.store.history import Wanted
@@ -32,7 +34,7 @@ from relay.store.queue import Queue
 from relay.store.tables import HEAD, metadata, secrets
 from tests.peers import postgres as peer
 from tests.peers.canaries import leaks_in, plain_canary
-from tests.peers.postgres import Postgres
+from tests.peers.postgres import Postgres, postgres_server
 from tests.store.store_kit import NOW, attempt, delivered, in_postgres, new, new_message, open_queue, settlement
 from tests.store.test_schema import migrations
 
@@ -73,6 +75,14 @@ def put(owner: str) -> Callable[[Connection], str]:
     return job
 
 
+@dataclass(frozen=True)
+class NothingTaken:
+    """What a rule takes here: none, at the moment that it was given."""
+
+    since: datetime
+    count: int = 0
+
+
 # Leases, between machines
 
 
@@ -91,6 +101,29 @@ async def test_leases_end_by_the_clock_of_the_database(two: tuple[Queue, Queue])
         await asyncio.sleep(0.15)
     await asyncio.sleep(0.4)
     assert await expired(NOW - DAY) == ["added", "claimed"]
+
+
+async def test_what_other_machines_let_expire_is_taken_by_who_was_there_all_the_time(two: tuple[Queue, Queue]) -> None:
+    """Not by who has just begun: the database may have been away for all."""
+    one, other = two
+    one._lease = -DAY
+    other._living = Living(node="two/", run="two/1/", place="two/1/0/")
+    await one.add(new(new_message("a"), attempt=attempt()))
+    await other.renew_leases()
+    assert [message.id async for message, _ in other.take_back(NOW)] == []
+    other._attendance = Attendance(0, timer=lambda: 0)
+    await other.renew_leases()
+    assert [message.id async for message, _ in other.take_back(NOW)] == ["a"]
+
+
+async def test_what_all_count_by_is_the_clock_of_the_database(two: tuple[Queue, Queue]) -> None:
+    one, _ = two
+    assert one.wall() == NOW.timestamp()
+    await one.renew_leases()
+    assert abs(one.wall() - time.time()) < 5
+
+    taken = await one.take(Purpose("s", "u", "message", NOW, is_shared=False), lambda _, now: NothingTaken(now))
+    assert abs(taken.since.timestamp() - time.time()) < 5
 
 
 async def test_what_another_took_over_is_not_written_by_the_late_owner(two: tuple[Queue, Queue]) -> None:
@@ -260,6 +293,30 @@ async def test_a_commit_whose_answer_is_lost_is_not_tried_again(postgres: Postgr
     with pytest.raises(StoreError, match="cannot be reached"):
         await store.write(job)
     assert runs == 1
+
+
+async def test_nobody_waits_long_for_a_server_that_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of it is stopped where it stands: the kernel holds the connections, and takes new ones."""
+    monkeypatch.setattr("relay.store.postgresql._SILENCE_SECONDS", 1.0)
+    with postgres_server() as server:
+        place = PostgresDatabase(server.url(server.new_database(), connect_timeout="2"), "test")
+        store = await open_database(place)
+        await asyncio.gather(*(store.read(scalar("SELECT 1")) for _ in range(4)))
+        server.freeze()
+        try:
+            for seconds, words in ((2.0, "no answer for 1 seconds"), (3.5, "timeout expired")):
+                began = time.monotonic()
+                jobs = [store.write(put("a")), *(store.read(scalar("SELECT 1")) for _ in range(12))]
+                said = await asyncio.gather(*jobs, return_exceptions=True)
+                assert time.monotonic() - began < seconds + 2.5, "those who wait for a connection hear of it together"
+                assert all(isinstance(one, StoreError) and one_sentence(one) for one in said), said
+                assert any(words in str(one) for one in said), said
+                assert all("cannot be reached; check that PostgreSQL runs there" in str(one) for one in said)
+        finally:
+            server.thaw()
+        await asyncio.sleep(1.1)  # for so long a connection that could not be made is not tried again
+        assert await store.write(put("b")) == "b"
+        await store.close()
 
 
 async def test_a_job_that_waits_too_long_for_a_lock_is_one_sentence(postgres: Postgres, store: Database) -> None:

@@ -35,6 +35,7 @@ _NAMES: Mapping[str, str] = {
     "agents": AGENT,
     "applications": "shop",
     "channels": "support",
+    "nodes": "one",
     "scripts": "default",
     "servers": "acmejets",
     "tokens": "reader",
@@ -80,7 +81,7 @@ def full_house(upstream_port: int) -> Iterator[House]:
     }
     directory["applications"] = {"shop": {"may_send_as": ["*"]}}
     directory["scripts"] = {"default": {"set_headers": {"Organization": "Acme Jets"}}}
-    with console_process(directory, {"delivery": {"mode": "auto", "retry": ["1h"]}}) as console:
+    with console_process(directory, {"node": "one", "delivery": {"mode": "auto", "retry": ["1h"]}}) as console:
         writer = ApiClient(console.url, console.add_token("writer"))
         reader = ApiClient(console.url, writer.ask("POST", "/tokens", {"name": "reader"}).json["token"])
         for path in (f"/agents/{AGENT}/login", "/agents/ben/login", "/applications/shop/login"):

@@ -156,7 +156,7 @@ def empty_console(upstream: Recorder) -> Iterator[Console]:
     """A relay whose directory has a server alone, of another name than those of the examples."""
     directory = one_channel(open_server(upstream.port))
     only = {"default_server": "main", "servers": {"main": directory["servers"]["acmejets"]}}
-    with console_process(only) as console:
+    with console_process(only, {"node": "one"}) as console:
         yield console
 
 

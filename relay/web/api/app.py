@@ -4,7 +4,7 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp
 
 from relay import __version__
-from relay.web.api import accounts, entries, messages, people, queue, secrets, sheets, system, trials, ways
+from relay.web.api import accounts, entries, messages, nodes, people, queue, secrets, sheets, system, trials, ways
 from relay.web.api.description import INTRODUCTION, TAGS, Description
 from relay.web.api.door import Door
 from relay.web.api.problems import add_handlers
@@ -28,7 +28,7 @@ def make_api(site: Site) -> ASGIApp:
     )
     api.state.site = site
     add_handlers(api)
-    for module in (system, ways, trials, sheets, secrets, entries, messages, queue, accounts, people):
+    for module in (system, ways, trials, sheets, secrets, entries, messages, queue, accounts, nodes, people):
         # Not by include_router, which would make each route when a request first passes it, and hold the loop up.
         module.add_routes(api.router)
     api.add_route("/openapi.json", Description(api, site.operations).answer, include_in_schema=False)

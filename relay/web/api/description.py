@@ -87,6 +87,7 @@ TAGS: Mapping[str, str] = {
     "messages": "The history of all messages.",
     "queue": "Messages that wait.",
     "accounts": "Whom mail logs in as at a server. What holds mail holds its account.",
+    "nodes": "The relays that use one store, each on a machine of its own.",
     "administrators": "People of the pages.",
     "tokens": "Programs of this API.",
     "audit": "Who changed what.",

@@ -102,6 +102,10 @@ class Status(Told):
 
     running: bool = Field(examples=[True])
     version: str | None = Field(examples=[__version__])
+    node: str | None = Field(description="Its name among the relays at one store.", examples=["one"])
+    state: Literal["serving", "draining", "stopping"] | None = Field(
+        description="Whether it takes clients and mail from the queue.", examples=["serving"]
+    )
     since: str | None = Field(description="When it started.", examples=[_SINCE])
     pid: int = Field(examples=[4711])
     state_dir: str = Field(examples=["/var/lib/relay"])
