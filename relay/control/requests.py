@@ -31,7 +31,7 @@ from relay.control.refused import Refused, UnknownOperation
 from relay.metrics import CONTENT_TYPE
 
 STATE_DIR_HEADER = "Relay-State-Dir"
-_MOST_BYTES = 8 * 1024 * 1024  # a request: `relay import` of twenty thousand senders has 5 MB
+_MOST_BYTES = 32 * 1024 * 1024  # a request: `relay directory import` of a hundred thousand agents has some 15 MB
 
 
 class CommandServer:

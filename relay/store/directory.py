@@ -11,7 +11,7 @@ from functools import partial
 from secrets import token_hex
 from typing import NamedTuple
 
-from sqlalchemy import Connection, and_, delete, func, insert, select, tuple_, update
+from sqlalchemy import Connection, and_, bindparam, case, delete, func, insert, select, update
 
 from relay.directory.file import DirectoryFile
 from relay.directory.in_database import InDatabase, Row, Rows
@@ -25,7 +25,7 @@ from relay.store.topics import Topic
 
 # Who has not looked for so many changes reads everything; for as long is what is gone remembered.
 _KEPT = 100
-# How many rows one statement names; the databases have limits.
+# How many rows one statement names.
 _BATCH = 500
 
 
@@ -89,8 +89,8 @@ class DirectoryTable:
             new = last.next()
             if last.state != since or not _keep_last(connection, last, new):
                 return None
-            for start in range(0, len(rows), _BATCH):
-                _put(connection, rows[start : start + _BATCH], new.number)
+            if rows:
+                _put(connection, rows, new.number)
             c = directory_entries.c
             connection.execute(delete(directory_entries).where(c.entry.is_(None), c.changed <= new.number - _KEPT))
             self._database.announce(connection, Topic.DIRECTORY)
@@ -122,21 +122,31 @@ def _keep_last(connection: Connection, old: _Last, new: _Last) -> bool:
 def _put(connection: Connection, rows: Sequence[Row], number: int) -> None:
     """Write rows, each in its place where it has one, the others behind all."""
     c = directory_entries.c
-    which = tuple_(c.kind, c.name).in_([(row.table, row.name) for row in rows])
-    there = {
-        (row.kind, row.name): row.place
-        for row in connection.execute(select(c.kind, c.name, c.place).where(which, c.entry.is_not(None)))
-    }
+    places = _places(connection, rows)
     end = connection.execute(select(func.coalesce(func.max(c.place), 0))).scalar_one()
-    connection.execute(delete(directory_entries).where(which))
     values = [
         {
             "kind": row.table,
             "name": row.name,
-            "place": there.get((row.table, row.name), end + position),
+            "place": places.get((row.table, row.name)) or end + position,
             "changed": number,
             "entry": row.text,
         }
         for position, row in enumerate(rows, 1)
     ]
+    if old := [{"of": kind, "called": name} for kind, name in places]:
+        connection.execute(
+            delete(directory_entries).where(c.kind == bindparam("of"), c.name == bindparam("called")), old
+        )
     connection.execute(insert(directory_entries), values)
+
+
+def _places(connection: Connection, rows: Sequence[Row]) -> dict[tuple[str, str], int | None]:
+    """Return those of the rows that are there, and in which place; None for one that is gone."""
+    c = directory_entries.c
+    wanted = {(row.table, row.name) for row in rows}
+    found = select(c.kind, c.name, case((c.entry.is_not(None), c.place)).label("place"))
+    if len(rows) <= _BATCH:  # for more of them, the whole table is read sooner
+        kinds, names = {row.table for row in rows}, [row.name for row in rows]
+        found = found.where(c.kind.in_(kinds), c.name.in_(names))
+    return {(row.kind, row.name): row.place for row in connection.execute(found) if (row.kind, row.name) in wanted}

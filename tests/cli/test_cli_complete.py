@@ -164,3 +164,13 @@ def test_offering_names_loads_little(peopled: CommandLine) -> None:
     done = subprocess.run([sys.executable, "-c", program], env=env, capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["acmejets", "other"]
     assert {"asyncio", "relay.settings", "relay.directory.model", "sqlalchemy"} & set(done.stderr.split()) == set()
+
+
+def test_names_that_a_database_keeps_are_asked_of_the_running_relay(tab: Tab, peopled: CommandLine) -> None:
+    peopled.good("directory", "import")
+    peopled.settings_file.write_text('directory = "database"\n' + peopled.settings_file.read_text())
+    peopled.directory_file.unlink()
+    assert tab("relay channel show s") == []
+    with peopled.running():
+        assert sorted(tab("relay channel show s")) == ["sales", "support"]
+        assert tab("relay channel set support server=o") == ["server=other"]

@@ -206,7 +206,7 @@ async def test_a_body_that_is_no_object_is_refused(path: Path, client: ControlCl
 
 
 async def test_a_body_that_is_too_large_is_refused(path: Path, client: ControlClient) -> None:
-    size = 8 * 1024 * 1024 + 1
+    size = 32 * 1024 * 1024 + 1
     head = b"POST /do/server.list HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % size
     status, answer = await _raw(path, head + b" " * size)
     assert (status, answer["error"]) == (409, "the request is too large")
