@@ -27,7 +27,7 @@ from tests.peers.system import wait_until
 pytestmark = pytest.mark.needs(*peer.NEEDS)
 _PROGRAM = Path(__file__).with_name("hasty_node.py")
 # Seconds. A machine that is busy must not take a node that lives for lost.
-_LEASE, _SHARES = 4, 8
+_LEASE, _SHARES = 6, 12
 
 
 class StartNode(Protocol):
@@ -228,7 +228,7 @@ def test_the_connections_of_a_stopped_node_are_others_only_when_none_is_open_any
         assert len(recorder.conversations) == 1, "somebody opened a connection beside that of the stopped node"
         time.sleep(0.1)
     recorder.cut()
-    wait_until(lambda: len(recorder.conversations) == 2, "the connection of the other", 30)
+    wait_until(lambda: len(recorder.conversations) >= 2, "the connection of the other", 30)
     assert time.monotonic() > stopped + _SHARES - 3
     one.signal(signal.SIGCONT)
     assert ledger.submit(one, "third").startswith("250 ")
