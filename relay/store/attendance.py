@@ -7,7 +7,6 @@ that: each waits for as long as a lease lasts, in which the others renew theirs.
 import time
 from collections.abc import Callable
 
-
 # Of a lease. Others renew theirs each third of it, so that in a pause of that length nobody's can have expired.
 _LONGEST_PAUSE = 0.6
 
