@@ -179,7 +179,7 @@ class Service:
         work = max(self._stop_seconds - _LAST_SECONDS, self._stop_seconds / 2)
         self._stop_at = asyncio.get_running_loop().time() + work
         await self._systemd.stopping("ending what is under way")
-        await self.lead.resign()
+        self._later(self.lead.resign())  # no client waits for a store that may be away
         await self._closing.aclose()
         log.stopped()
 
@@ -389,6 +389,7 @@ class Service:
         self._duties = DutyTable(database, owner_of(node, siblings), living_of(node, siblings, is_shared=is_shared))
         self.lead = open_lead(siblings, self._duties, is_shared=is_shared)
         self.lead.on_change = self._lead_changed
+        self._closing.push_async_callback(self.lead.resign)  # at the latest
         if is_shared and siblings.is_first:
             self._guessing = Guessing(FailureTable(database, owner_of(node, siblings)))
             self._closing.run(self._guessing.run())

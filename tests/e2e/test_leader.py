@@ -16,7 +16,7 @@ from tests.e2e.test_oauth import DOMAIN, identity  # noqa: F401 - a fixture
 from tests.e2e.test_queue import settings, submit
 from tests.peers import mailboxes
 from tests.peers import postgres as peer
-from tests.peers.canaries import RIGHT
+from tests.peers.canaries import RIGHT, WRONG
 from tests.peers.dovecot import Dovecot
 from tests.peers.fixtures import Certificates, StartRelay
 from tests.peers.mailboxes import MailboxServer
@@ -156,13 +156,13 @@ def held(relay: Relay) -> list[Any]:
 
 def test_a_new_password_at_one_relay_releases_what_all_hold(start_node: StartNode, recorder: Recorder) -> None:
     leader, other = pair(start_node, with_login(recorder), **settings("queued", probe=["1h"]))
-    leader.set_password("channel", "support", RIGHT)
+    leader.set_password("channel", "support", WRONG)
     recorder.replies["AUTH"] = REFUSED
     for relay in (leader, other):
         submit(relay)
     wait_until(lambda: held(leader) and held(other), "the hold")
     recorder.replies["AUTH"] = REPLIES["AUTH"]
-    other.command("account", "release", f"acmejets/{USER}")
+    other.set_password("channel", "support", RIGHT)
     wait_until(lambda: len(recorder.messages) == 2, "both messages", 20)
     wait_until(lambda: not held(leader) and not held(other), "that both know it")
 
