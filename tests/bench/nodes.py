@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from statistics import median
+from urllib.request import urlopen
 
 from tests.bench.contenders import Contender, one_server
 from tests.bench.letter import DOMAIN
@@ -17,7 +18,7 @@ from tests.bench.upstreams import Certificate, running_upstream
 from tests.bench.usage import cpu_seconds
 from tests.peers.cluster import Cluster, cluster_of
 from tests.peers.postgres import Postgres, postgres_server
-from tests.peers.system import private_folder
+from tests.peers.system import LOOPBACK, private_folder
 
 MODES = (AUTO, QUEUED)
 _FROM_HERE = "127.0.0.0/8"  # the source needs no login
@@ -59,6 +60,9 @@ def _with(
                 office=_FROM_HERE,
             )
         )
+        for node in cluster.nodes:  # HAProxy asks for the pages, and they take a second to load
+            with urlopen(f"http://{LOOPBACK}:{node.ports.pages}/healthz", timeout=30):
+                pass
         found = []
         for mode in MODES:
             log = cluster.nodes[0].relay.log_file

@@ -40,7 +40,11 @@ LEASE, SHARES, IDLE = 4, 8, 5.0
 PER_MINUTE, CONNECTIONS = 240, {"paced": 3, "open": 4}
 # So long it takes to answer a final dot: a kill is to come in between now and then.
 ANSWER = 0.05
-PACES = (Pace("support@acmejets.example", 4, 0.5), Pace("sales@acmejets.example", 8, 0.15))
+PACES = (
+    Pace("support@acmejets.example", 4, 0.5),
+    Pace("sales@acmejets.example", 5, 0.15),
+    Pace("desk@acmejets.example", 4, 0.15),
+)
 SETTINGS: dict[str, Any] = {
     "delivery": {
         "mode": "auto",
@@ -95,6 +99,7 @@ def cluster(postgres: Postgres, providers: dict[str, Provider]) -> Iterator[Clus
     channels = {
         "support": {"address": "support@acmejets.example", "server": "paced"},
         "sales": {"address": "sales@acmejets.example", "server": "open"},
+        "desk": {"address": "desk@acmejets.example", "server": "open", "mode": "queued"},
     }
     directory = {"default_server": "paced", "servers": servers, "channels": channels}
     store = postgres.url(postgres.new_database())
