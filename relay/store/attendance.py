@@ -7,9 +7,12 @@ that: each waits for as long as a lease lasts, in which the others renew theirs.
 import time
 from collections.abc import Callable
 
+# Of a lease. Others renew theirs each third of it, so that in a pause of that length nobody's can have expired.
+_LONGEST_PAUSE = 0.6
+
 
 class Attendance:
-    """One for a process. `note` is called more than twice in `seconds`, by the same timer as the leases are renewed."""
+    """One for a process. `note` is called whenever the leases, which last for `seconds`, were renewed."""
 
     def __init__(self, seconds: float, timer: Callable[[], float] = time.monotonic) -> None:
         self._seconds = seconds
@@ -31,4 +34,4 @@ class Attendance:
         return self._has_begun and not self._is_broken(now) and self._last - self._since >= self._seconds
 
     def _is_broken(self, now: float) -> bool:
-        return now - self._last > self._seconds / 2
+        return now - self._last > _LONGEST_PAUSE * self._seconds

@@ -23,7 +23,7 @@ def test_who_was_heard_of_all_the_time_may_judge() -> None:
         timer.now += seconds
         seen.append(attendance.is_complete)
         attendance.note()
-    for seconds in (0, 29, 2):  # after more than half of it for all that it knows nobody was heard of
+    for seconds in (0, 35, 2):  # after more than that for all that it knows nobody was heard of
         timer.now += seconds
         seen.append(attendance.is_complete)
     assert seen == [False] * 5 + [True, True, False]
@@ -32,7 +32,7 @@ def test_who_was_heard_of_all_the_time_may_judge() -> None:
 def test_after_a_break_it_takes_as_long_as_at_the_start() -> None:
     timer = Timer()
     attendance = Attendance(60, timer)
-    for pause in (20, 20, 20, 20, 31, 20, 20):
+    for pause in (20, 20, 20, 20, 37, 20, 20):
         attendance.note()
         timer.now += pause
     attendance.note()
