@@ -36,13 +36,15 @@ from relay.delivery.schedule import Schedule
 from relay.delivery.shares import Shares
 from relay.delivery.telling import Telling
 from relay.delivery.turn import Turns
-from relay.directory.file import DirectoryFile, Snapshot
+from relay.directory.file import DirectoryFile
+from relay.directory.in_file import ReadFile
 from relay.directory.live import LiveDirectory
 from relay.directory.model import Directory
 from relay.endpoint import TcpAddress, parse_endpoint
 from relay.faults import Faults
 from relay.incoming.watch import ReturnedMail
 from relay.listener.elsewhere import Together
+from relay.listener.failures import LoginFailures
 from relay.listener.own_socket import own_socket, places_of
 from relay.listener.passed import PassedSockets
 from relay.listener.server import ListenError, Listeners
@@ -64,8 +66,10 @@ from relay.standing import Standing
 from relay.store.audit import AuditTable
 from relay.store.bulletin import Bulletin
 from relay.store.database import Database
+from relay.store.directory import DirectoryTable, kept_by
 from relay.store.duties import DutyTable
 from relay.store.errors import StoreError
+from relay.store.failures import FailureTable
 from relay.store.opening import open_store
 from relay.store.outdated import forget_outdated
 from relay.store.queue import Queue
@@ -76,9 +80,10 @@ from relay.systemd import Systemd
 from relay.upstream.allowance import unshared
 from relay.upstream.transfer import Timeouts
 from relay.upstream.upstream import Upstream
-from relay.workers.catching_up import shared_failures
+from relay.workers.catching_up import page_failures, shared_failures
 from relay.workers.census import Census
-from relay.workers.identity import living_of, own_node, owner_of
+from relay.workers.guessing import Guessing
+from relay.workers.identity import keep_out_others, living_of, own_node, owner_of
 from relay.workers.joining import join, open_lead, open_pacing, open_presence, open_shares
 from relay.workers.lead import Lead
 from relay.workers.presence import Presence
@@ -112,7 +117,7 @@ class Service:
         stop_seconds: float = 30.0,
         systemd: Systemd | None = None,
         read_settings: Callable[[Path], Settings] = load_settings,
-        read_directory: Callable[[DirectoryFile], Snapshot] = DirectoryFile.read,
+        read_directory: ReadFile = DirectoryFile.read,
         siblings: Siblings | None = None,
     ) -> None:
         self.siblings = siblings or Siblings()
@@ -142,6 +147,11 @@ class Service:
         self.returned_mail: ReturnedMail
         self.tokens: Tokens
         self.lead: Lead
+        self._guessing: Guessing | None = None
+
+    @property
+    def _guesses(self) -> int:
+        return self.settings.limits.login_failures
 
     @property
     def settings(self) -> Settings:
@@ -246,11 +256,12 @@ class Service:
         self._later(self._follow_accounts())
 
     async def _lead_changed(self) -> None:
-        """Begin what one of all relays does, or end it."""
+        """Begin what one of all relays does, or end it: when this returns, nothing of it is under way any more."""
         self.dispatcher.lead_changed()
-        await self._follow_accounts()
-        if self._is_serving:
-            await self._systemd.status(self._standing.summary())
+        if self.lead.is_ours:
+            self._later(self._follow_accounts())
+        else:
+            await self._follow_accounts()
 
     async def _follow_accounts(self) -> None:
         """Watch the mailboxes and tokens of the directory in effect: very many agents are looked at in a thread."""
@@ -317,11 +328,12 @@ class Service:
         database = await self._open_store()
         vault, secrets = await self._open_secrets(database)
         self.directory = await LiveDirectory.open(
-            settings, self._reloading.file, self._directory_changed, self._read_directory
+            settings, self._reloading.file, self._directory_changed, kept_by(settings, database, self._read_directory)
         )
         if siblings.is_first:
             _warn(self.directory)
-        closing.run(self.directory.watch())
+        if not (settings.is_directory_stored and database.is_shared):  # the bulletin tells of that one
+            closing.run(self.directory.watch())
         queue = self._open_queue(database)
         shares = await open_shares(siblings, self._presence, queue, closing)
         upstream = Upstream(settings.effective_hostname, _timeouts(settings), shares.allowance if shares else unshared)
@@ -355,6 +367,10 @@ class Service:
         """Follow what the other workers change, and the other relays at the same database."""
         bulletin = Bulletin(database)
         bulletin.on(Topic.SECRETS, vault.follow)
+        if self._guessing is not None:
+            bulletin.on(Topic.FAILURES, self._guessing.look)
+        if self.settings.is_directory_stored:
+            bulletin.on(Topic.DIRECTORY, self.directory.follow)
         bulletin.tell(self.dispatcher.wake)
         looks = (self.directory.refresh, vault.follow, self._look)
         join(self.siblings, self._census, accounts, queue, self._closing, bulletin, looks=looks)
@@ -365,11 +381,17 @@ class Service:
         database = await open_store(self.settings, os.environ, has_siblings=self.siblings.are_there)
         self._closing.push_async_callback(database.close)
         await database.check()
-        self._presence = await open_presence(self.siblings, own_node(self.settings), database, self._closing)
+        node = own_node(self.settings)
+        if self.siblings.is_first:
+            self._closing.callback(os.close, keep_out_others(self.settings))
+        self._presence = await open_presence(self.siblings, node, database, self._closing)
         node, siblings, is_shared = self._presence.node, self.siblings, database.is_shared
         self._duties = DutyTable(database, owner_of(node, siblings), living_of(node, siblings, is_shared=is_shared))
         self.lead = open_lead(siblings, self._duties, is_shared=is_shared)
         self.lead.on_change = self._lead_changed
+        if is_shared and siblings.is_first:
+            self._guessing = Guessing(FailureTable(database, owner_of(node, siblings)))
+            self._closing.run(self._guessing.run())
         return database
 
     def _open_queue(self, database: Database) -> Queue:
@@ -385,20 +407,20 @@ class Service:
 
         address = parse_endpoint(web.address)
         assert isinstance(address, TcpAddress)
-        pulse = Pulse(self._state_of_things)
-        self._standing.web = web_server = WebServer(address, partial(self._make_pages, pulse))
+        pulse, failures = Pulse(self._state_of_things), page_failures(self._guesses, self._guessing)
+        self._standing.web = web_server = WebServer(address, partial(self._make_pages, pulse, failures))
         await web_server.start()
         self._closing.push_async_callback(web_server.stop)
         self._closing.push_async_callback(pulse.aclose)  # before that: a server waits for the streams that are open
 
-    def _make_pages(self, pulse: "Pulse", address: TcpAddress) -> Any:
+    def _make_pages(self, pulse: "Pulse", failures: LoginFailures, address: TcpAddress) -> Any:
         """Return the application. Takes the better part of a second, so it is called in a thread, while mail flows."""
         from relay.control.admission import Admission  # noqa: PLC0415
         from relay.web.app import make_app  # noqa: PLC0415
         from relay.web.site import Site, make_templates  # noqa: PLC0415
 
         templates = make_templates(self.settings.effective_hostname)
-        admission = Admission(self._parts, self._logins)
+        admission = Admission(self._parts, self._logins, failures=failures)
         site = Site(self._operations(), admission, lambda: self.settings.web.public_url, templates, pulse)
         return make_app(site, address)
 
@@ -430,7 +452,7 @@ class Service:
             lead=self.lead,
         )
         self._reloading.subscribe(housekeeping.adopt)
-        office = self._office(secrets, upstream, await open_pacing(self.siblings, self._presence, queue, closing))
+        office = self._office(secrets, upstream, await open_pacing(self.siblings, queue, closing))
         schedule = Schedule.of(settings.delivery)
         accounts = Accounts(schedule, await queue.holds())
         hostname = settings.effective_hostname
@@ -464,7 +486,7 @@ class Service:
             telling=DoorTelling(self.metrics),
             certificate=certificate,
             new_body=self._body_in,
-            together=Together(self._census, shared_failures(self.siblings, self.settings.limits.login_failures)),
+            together=Together(self._census, shared_failures(self.siblings, self._guesses, self._guessing)),
         )
         self._reloading.subscribe(adopt)
         return listeners
@@ -505,6 +527,7 @@ class Service:
         return Parts(
             settings=self.settings,
             directory=self.directory,
+            entries=DirectoryTable(database),
             vault=vault,
             secrets=secrets,
             queue=queue,

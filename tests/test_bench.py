@@ -21,14 +21,17 @@ from tests.bench.loads import (
     LOADS,
     NONE,
     POSTFIX,
+    QUEUED,
     RELAYS,
     Goal,
     Measure,
     Upstream,
     small,
 )
+from tests.bench.nodes import Share
 from tests.bench.rounds import Run, run_once
 from tests.bench.upstreams import Certificate
+from tests.peers.cluster import NEEDS
 from tests.peers.system import Finished, run
 
 ROOT = Path(__file__).parent.parent
@@ -65,6 +68,27 @@ def test_every_load_and_growth_table_works(tmp_path: Path) -> None:
     }
     assert done.out.count("## Growth") == 2
     assert done.out.count("reached |") + done.out.count("not measured |") == len(GOALS)
+
+
+@pytest.mark.needs("postfix", "smtp-sink", "smtp-source", *NEEDS)
+@pytest.mark.slow
+def test_a_cluster_is_measured(tmp_path: Path) -> None:
+    done, _ = bench(tmp_path, "--loads", "nodes", seconds=100)
+    rows = [line.split("|")[1:6] for line in done.out.splitlines() if line.startswith(("| auto,", "| queued,"))]
+    assert [row[0].strip() for row in rows] == ["auto, 1", "queued, 1"]
+    assert all(float(cost) > 0 for cost in (*rows[1][2:], rows[0][2])), "each of them has its part"
+
+
+def test_a_table_of_nodes_has_each_number_of_them_in_each_mode() -> None:
+    shares = [Share(mode, count, 100, 2 / count, 0.5, 0.25) for mode in (AUTO, QUEUED) for count in (1, 2)]
+    text = report.of_nodes(shares)
+    assert [line.split("|")[1].strip() for line in text.splitlines()[4:]] == [
+        "auto, 1",
+        "auto, 2",
+        "queued, 1",
+        "queued, 2",
+    ]
+    assert "1.00" in text
 
 
 def test_our_own_ends_work_with_logins_tls_and_latency(tmp_path: Path) -> None:

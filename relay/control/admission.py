@@ -15,6 +15,7 @@ from relay.control.operation import refusals
 from relay.control.parts import Parts
 from relay.control.sign_in import SignIn, TooMany
 from relay.control.welcome import Welcome
+from relay.listener.failures import LoginFailures
 from relay.secrets.login_password import admin_owner, login_owner
 from relay.secrets.logins import Logins
 from relay.store.invitations import InvitationRow
@@ -51,14 +52,23 @@ class Invitation:
 
 
 class Admission:
-    """The door of one relay's pages and API. `pause`: seconds before the answer to a third wrong password."""
+    """The door of one relay's pages and API. `pause`: seconds before the answer to a third wrong password.
+
+    `failures`: where several relays count them together.
+    """
 
     def __init__(
-        self, parts: Parts, logins: Logins, *, pause: float = 1.0, clock: Callable[[], datetime] = _utc_now
+        self,
+        parts: Parts,
+        logins: Logins,
+        *,
+        pause: float = 1.0,
+        clock: Callable[[], datetime] = _utc_now,
+        failures: LoginFailures | None = None,
     ) -> None:
         self._parts = parts
         self._people = parts.people
-        self._sign_in = SignIn(parts, logins, pause)
+        self._sign_in = SignIn(parts, logins, pause, failures)
         self._welcome = Welcome(parts)
         self._now = clock
 
@@ -76,6 +86,8 @@ class Admission:
     async def open_session(self, actor: Actor) -> str:
         """Begin a session, and return its cookie's value: a new one, whatever the browser had before."""
         cookie, now = new_secret(), self._now()
+        with refusals():
+            await self._parts.vault.follow()  # the password may have been set at another relay a moment ago
         row = SessionRow(
             digest=digest(cookie),
             kind="agent" if actor.role is Role.AGENT else "admin",
@@ -148,6 +160,14 @@ class Admission:
         return row.kind != "agent" or row.name in self._parts.directory.routing().directory.agents
 
     async def _is_still(self, row: SessionRow) -> bool:
+        """Whether a session holds. Where it seems not to, another relay may have changed something a moment ago."""
+        if await self._is_as_it_was(row):
+            return True
+        await self._parts.vault.refresh()
+        await self._parts.directory.refresh()
+        return await self._is_as_it_was(row)
+
+    async def _is_as_it_was(self, row: SessionRow) -> bool:
         """Whether a session's person is there in the same role, with the password of its beginning."""
         if row.kind == "agent":
             owner, is_there = login_owner(row.name), row.name in self._parts.directory.routing().directory.agents

@@ -30,12 +30,15 @@ class TooMany(Refused):
 
 
 class SignIn:
-    """Checks a name with a password. `first_pause` (seconds) is how long the answer to a third failure waits."""
+    """Checks a name with a password. `first_pause` (seconds) is how long the answer to a third failure waits.
 
-    def __init__(self, parts: Parts, logins: Logins, first_pause: float) -> None:
+    `failures`: where several relays count them together.
+    """
+
+    def __init__(self, parts: Parts, logins: Logins, first_pause: float, failures: LoginFailures | None = None) -> None:
         self._parts = parts
         self._logins = logins
-        self._failures = LoginFailures(parts.settings.limits.login_failures)
+        self._failures = failures or LoginFailures(parts.settings.limits.login_failures)
         self._first_pause = first_pause
 
     async def check(self, name: str, password: str, peer: str) -> Actor | None:

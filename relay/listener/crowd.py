@@ -41,7 +41,7 @@ class Member(Protocol):
 class Crowd:
     """The open sessions of all listeners. `elsewhere`: those of other processes.
 
-    New limits count for who comes from then on.
+    `is_leaving`: proxies that check whether we live are to send nobody else. New limits count for who comes later.
     """
 
     def __init__(self, limits: Limits, elsewhere: Elsewhere | None = None) -> None:
@@ -51,6 +51,8 @@ class Crowd:
         self._per_peer: Counter[str] = Counter()
         self._is_stopping = False
         self._is_resting = False
+        self._turning: asyncio.TimerHandle | None = None  # until nobody is let in any more
+        self.is_leaving = False
 
     def __len__(self) -> int:
         return len(self._sessions)
@@ -87,12 +89,24 @@ class Crowd:
         if not self._per_peer[peer]:
             del self._per_peer[peer]
 
-    def rest(self, *, is_wanted: bool) -> None:
-        """Let nobody in for as long as that is wanted. Who is in says good-bye as at the end, in no hurry."""
-        self._is_resting = is_wanted
-        if is_wanted:
-            for session in list(self._sessions):
-                session.stop()
+    def rest(self, notice: float) -> None:
+        """Let nobody in, from so many seconds on. Who is in by then says good-bye as at the end, in no hurry."""
+        self.is_leaving = True
+        self._turning = asyncio.get_running_loop().call_later(notice, self._turn_away)
+
+    def wake(self) -> None:
+        """Let everybody in again."""
+        self._stop_turning()
+        self.is_leaving = self._is_resting = False
+
+    def _stop_turning(self) -> None:
+        if self._turning is not None:
+            self._turning.cancel()
+
+    def _turn_away(self) -> None:
+        self._is_resting = True
+        for session in list(self._sessions):
+            session.stop()
 
     async def stop(self, patience: float) -> None:
         """End every session: silent ones at once, those in a message after it or when `patience` (seconds) ends.
@@ -100,6 +114,7 @@ class Crowd:
         The last who were let in come first: nobody who was accepted is turned away. Before patience ends those whose
         message takes long are hurried, so that nobody is left without an answer.
         """
+        self._stop_turning()
         told = list(self._sessions)
         for session in told:
             session.stop()

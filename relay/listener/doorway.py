@@ -1,10 +1,12 @@
 """One open listening socket or more, and whether those who wait there are let in."""
 
 import asyncio
+import os
 import select
 import socket
+from contextlib import suppress
 
-from relay.listener.sockets import Factory, bound_addresses
+from relay.listener.sockets import BACKLOG, Factory, bound_addresses
 
 
 class Doorway:
@@ -44,9 +46,36 @@ class Doorway:
             # Server.wait_closed() is not awaited: from Python 3.12 on it waits for every session.
             self.server.close()
 
+    async def close_behind_the_last(self) -> None:
+        """Let in who waits to be accepted, whom the kernel would cut off, and nobody else."""
+        if self.server is None:
+            return
+        ours = [_same(sock) for sock in self.server.sockets]
+        self.close()
+        last = [connection for sock in ours for connection in _accept_all(sock)]
+        for connection in last:
+            with suppress(OSError):  # the client has left
+                await asyncio.get_running_loop().connect_accepted_socket(self, connection)
+
 
 def _is_waited_at(sock: socket.socket) -> bool:
     """Whether a connection waits to be accepted, or can no longer be."""
     poll = select.poll()
     poll.register(sock.fileno(), select.POLLIN)
     return bool(poll.poll(0))
+
+
+def _same(sock: socket.socket) -> socket.socket:
+    """Return the same listening socket, which lives on when the server's is closed; what a server has cannot accept."""
+    return socket.socket(fileno=os.dup(sock.fileno()))
+
+
+def _accept_all(sock: socket.socket) -> list[socket.socket]:
+    """Accept everybody who waits at a listening socket, and close it at once: meanwhile nobody else is to come."""
+    accepted: list[socket.socket] = []
+    with sock, suppress(OSError):  # BlockingIOError: that was the last one
+        sock.setblocking(False)
+        while len(accepted) < BACKLOG:
+            accepted.append(sock.accept()[0])
+            accepted[-1].setblocking(False)
+    return accepted

@@ -118,14 +118,26 @@ class Listeners:
         return tuple(doorway.name for doorway in self._doorways if doorway.is_stuck())
 
     def rest(self, *, is_wanted: bool) -> None:
-        """Turn away whoever comes for as long as that is wanted (421), and let those who are here end their message."""
-        self._crowd.rest(is_wanted=is_wanted)
+        """Turn away whoever comes for as long as that is wanted (421), and let those who are here end their message.
+
+        Where proxies send us clients, their checks are turned away first: nobody has to come again who they can send
+        to another.
+        """
+        if is_wanted == self._crowd.is_leaving:
+            return
+        if not is_wanted:
+            self._crowd.wake()
+        else:
+            is_behind = any(listener.proxy_protocol for listener in self._listeners)
+            self._crowd.rest(self._house.tolerance.notice if is_behind else 0.0)
 
     async def stop(self, patience: float) -> None:
         """Let nobody in, end silent sessions, and give those with a message `patience` seconds to end it.
 
         A message that is still being handed over after that goes on without its client.
         """
+        for doorway in self._doorways:
+            await doorway.close_behind_the_last()
         self._close_sockets()
         await self._crowd.stop(patience)
 

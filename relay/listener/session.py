@@ -144,7 +144,12 @@ class Session(Connection):
         try:
             if self._entrance.gate.is_proxy(self._origin):
                 proxy = self._origin
-                self._origin = await self._read_proxy_header() or proxy
+                behind = await self._read_proxy_header()
+                if behind is None and self._house.crowd.is_leaving:
+                    # Its check: it is to send the next clients to another.
+                    self._turn_away("PROXY", replies.STOPPING)
+                    return False
+                self._origin = behind or proxy
                 self._client = self._entrance.gate.client_of(self._origin)
         except ProxyFault as fault:
             self._turn_away("PROXY", replies.NO_PROXY_HEADER, reason=str(fault))

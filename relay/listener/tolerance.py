@@ -20,5 +20,6 @@ class Tolerance:
     most_commands: MostCommands = field(default_factory=MostCommands)
     lull: float = 1.0  # when we stop: how long a client may be silent before it is told so
     farewell: float = 5.0  # and how long one that is not silent may go on outside of a message
+    notice: float = 10.0  # when we rest: until proxies know by their checks, and those who come are turned away
     least_rate: LeastRate = field(default_factory=LeastRate)
     memory: int = 256 * _MIB  # octets of all messages that are on their way in, or wait for the answer about them

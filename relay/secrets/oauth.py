@@ -12,6 +12,7 @@ and a hold knows when a person did something about it.
 import asyncio
 import random
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
@@ -123,6 +124,7 @@ class Tokens:
         async with self._guard.alone(ref.owner) as alone, account.turn:
             account.unsaved = account.unsaved_over = account.trouble = None
             await self._vault.put(ref.owner, record.as_text, under=alone.duty)
+            await self._kept(account)
         self._keep_fresh(account)
         return record
 
@@ -160,12 +162,6 @@ class Tokens:
             async with self._guard.alone(owner):
                 await self._vault.delete(owner)
 
-    async def save(self) -> None:
-        """Save what was renewed while the store was away. To be called now and then; cheap where there is nothing."""
-        for account in list(self._accounts.values()):
-            if account.unsaved is not None:
-                await self._renewed(account)
-
     async def state(self, ref: SecretRef) -> TokenState:
         """Return how an account's tokens are, as far as it is known."""
         account = self._account(ref)
@@ -178,9 +174,10 @@ class Tokens:
 
     async def aclose(self) -> None:
         """Renew nothing more. A renewal that is under way ends first: its answer may be all that is left."""
-        keepers = [account.keeper for account in self._accounts.values() if account.keeper]
-        for keeper in keepers:
-            keeper.cancel()
+        for account in self._accounts.values():
+            for task in (account.keeper, account.saver):
+                if task is not None:
+                    task.cancel()
         renewing = [one.renewing for one in self._accounts.values() if one.renewing and not one.renewing.done()]
         if renewing:
             await asyncio.wait(renewing, timeout=_STOP_SECONDS)
@@ -298,7 +295,19 @@ class Tokens:
         if account.unsaved is None:
             account.unsaved_over = before
         account.unsaved, account.trouble = fresh, None
+        if account.saver is None or account.saver.done():
+            account.saver = asyncio.create_task(self._save_later(account))
+            account.saver.add_done_callback(_look_at)
         return fresh
+
+    async def _save_later(self, account: TokenAccount) -> None:
+        """Save what was renewed in memory, as soon as the store is back."""
+        while account.unsaved is not None:
+            await asyncio.sleep(_AWAY_SECONDS[0])
+            with suppress(SecretDelayed):
+                async with self._guard.alone(account.ref.owner) as alone:
+                    if account.unsaved is not None:
+                        await self._save(account, account.unsaved_over, account.unsaved, alone)
 
     async def _fresh(self, account: TokenAccount, before: TokenRecord | None, id_: str) -> TokenRecord:
         grant, now = await self._ask(account, before), self._clock()
@@ -346,7 +355,7 @@ class Tokens:
             now = await self._kept(account, latest=True)
             if _mark(now) == _mark(before):
                 await self._vault.put(account.ref.owner, fresh.as_text, under=alone.duty)
-                now = fresh
+                now = await self._kept(account)  # in memory from now on, should the store be away next time
             account.unsaved = account.unsaved_over = None
         if now is None:
             raise SecretUnavailable("the account is authorized no more")

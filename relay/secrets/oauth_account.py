@@ -33,7 +33,7 @@ class TokenAccount:
     `unsaved_over`.
 
     `kept` and `record` are the same thing: the vault's secret, and what it says. `renewing` is the renewal under way,
-    `keeper` the task that renews ahead.
+    `keeper` the task that renews ahead, `saver` the one that waits for the store.
     """
 
     ref: SecretRef
@@ -46,6 +46,7 @@ class TokenAccount:
     trouble: Trouble | None = None
     renewing: asyncio.Task[TokenRecord] | None = None
     keeper: asyncio.Task[None] | None = None
+    saver: asyncio.Task[None] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,7 @@ from relay.secrets.vault import KeyChanged
 from relay.store.database import Database
 from relay.store.duties import Duty, require
 from relay.store.tables import secrets, vault
-from relay.store.topics import Topic
+from relay.store.topics import Topic, all_numbers
 
 # For a person, in a program of theirs: here nothing is removed but one by one.
 _REMOVAL = "DELETE FROM secrets"
@@ -113,7 +113,8 @@ class SecretTable:
 
         def job(connection: Connection) -> object:
             number, changed = connection.execute(select(func.count(), func.max(secrets.c.changed))).one()
-            return number, changed, _key_id(connection)
+            # Of two machines whose clocks differ the later change may have the earlier time.
+            return number, changed, _key_id(connection), all_numbers(connection).get(Topic.SECRETS, 0)
 
         return await self._database.read(job)
 

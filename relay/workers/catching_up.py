@@ -17,11 +17,13 @@ from relay.listener.failures import LoginFailures
 from relay.secrets.sources import SecretUnavailable
 from relay.store.errors import StoreError
 from relay.upstream.phase import Phase
+from relay.workers.guessing import Guessing
 from relay.workers.line import Message
 from relay.workers.siblings import LOOK, Siblings
 
 _SECONDS = 1.0
 _FAILURE, _PAUSE, _REACH = "login failure", "pause", "reach"
+_LISTENERS, _PAGES = "listeners", "pages"
 
 
 class CatchingUp:
@@ -82,12 +84,40 @@ def share_reach(siblings: Siblings, reach: Reach) -> None:
     siblings.on(_REACH, heard)
 
 
-def shared_failures(siblings: Siblings, limit: int) -> LoginFailures:
-    """Return bad logins that all workers count together."""
+def shared_failures(siblings: Siblings, limit: int, guessing: Guessing | None = None) -> LoginFailures:
+    """Return bad logins at the listeners, which all workers count together; the first tells and hears other relays."""
 
-    def tell(key: str, is_failure: bool) -> None:
+    def tell_siblings(key: str, is_failure: bool) -> None:
         siblings.tell(_FAILURE, key=key, is_failure=is_failure)
 
+    def tell_relays(key: str, is_failure: bool) -> None:
+        if guessing is not None:
+            guessing.tell(_LISTENERS, key, is_failure=is_failure)
+
+    def tell(key: str, is_failure: bool) -> None:
+        tell_siblings(key, is_failure)
+        tell_relays(key, is_failure)
+
     failures = LoginFailures(limit, tell=tell)
-    siblings.on(_FAILURE, lambda _, message: failures.heard(message["key"], is_failure=message["is_failure"]))
+
+    def heard_here(_: int, message: Message) -> None:
+        failures.heard(message["key"], is_failure=message["is_failure"])
+        tell_relays(message["key"], message["is_failure"])
+
+    def heard_elsewhere(key: str, is_failure: bool) -> None:
+        failures.heard(key, is_failure=is_failure)
+        tell_siblings(key, is_failure)
+
+    siblings.on(_FAILURE, heard_here)
+    if guessing is not None:
+        guessing.join(_LISTENERS, heard_elsewhere)
+    return failures
+
+
+def page_failures(limit: int, guessing: Guessing | None = None) -> LoginFailures:
+    """Return bad logins at the pages, which all relays at a database count together."""
+    if guessing is None:
+        return LoginFailures(limit)
+    failures = LoginFailures(limit, tell=lambda key, is_failure: guessing.tell(_PAGES, key, is_failure=is_failure))
+    guessing.join(_PAGES, lambda key, is_failure: failures.heard(key, is_failure=is_failure))
     return failures

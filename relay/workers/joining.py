@@ -61,10 +61,10 @@ async def open_shares(siblings: Siblings, presence: Presence, queue: Queue, clos
     return shares
 
 
-async def open_pacing(siblings: Siblings, presence: Presence, queue: Queue, closing: Closing) -> Turns:
+async def open_pacing(siblings: Siblings, queue: Queue, closing: Closing) -> Turns:
     """Return who gives turns; its tasks end after all that is under way."""
     if siblings.are_there or queue.is_shared:
-        shared = SharedPacing(queue, presence, wall=queue.wall)
+        shared = SharedPacing(queue, wall=queue.wall)
         closing.push_async_callback(shared.aclose)
         closing.run(shared.run())
         return shared

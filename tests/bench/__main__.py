@@ -10,14 +10,16 @@ from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 
-from tests.bench import figures, growth, machine, report, size
+from tests.bench import figures, growth, machine, nodes, report, size
 from tests.bench.contenders import contender
 from tests.bench.loads import (
     AUTO,
+    CLUSTER,
     GOALS,
     GROUPS,
     GROWTH,
     LOADS,
+    NODES,
     POSTFIX,
     PROFILES,
     RELAYS,
@@ -32,6 +34,7 @@ from tests.peers.system import private_folder
 
 _GROWTH = "growth"
 _SIZE = "size"
+_NODES = "nodes"
 _ROUNDS = 5  # of starts and commands
 
 
@@ -79,6 +82,8 @@ def _run_all(loads: Sequence[Load], options: argparse.Namespace, certificate: Ce
     if _GROWTH in options.loads:
         load = _shaped([GROWTH], options)[0]
         parts += [partial(_by_waiting, load, options, certificate), partial(_by_profiles, load, options, certificate)]
+    if _NODES in options.loads:
+        parts.append(partial(_by_nodes, _shaped([CLUSTER], options)[0], options, certificate))
     runs, is_whole = [], True
     for part in parts:
         try:
@@ -124,6 +129,13 @@ def _by_profiles(load: Load, options: argparse.Namespace, certificate: Certifica
     return runs
 
 
+def _by_nodes(load: Load, options: argparse.Namespace, certificate: Certificate) -> list[Run]:
+    """Print what a cluster costs; its runs have other figures than those of one relay, and are in no list."""
+    counts = NODES[:1] if options.quick else NODES
+    say(f"{report.of_nodes(nodes.with_nodes(counts, load, certificate, tell))}\n")
+    return []
+
+
 def _sizes(options: argparse.Namespace) -> list[size.Line]:
     rounds = 1 if options.quick else options.rounds or _ROUNDS
     lines = size.measure(rounds, size.AGENTS // 10 if options.quick else size.AGENTS, tell)
@@ -144,7 +156,13 @@ def _shaped(loads: Sequence[Load], options: argparse.Namespace) -> list[Load]:
 
 def _load_names(text: str) -> list[str]:
     """Read names of loads and groups. Raises ArgumentTypeError."""
-    groups = {**GROUPS, _GROWTH: [_GROWTH], _SIZE: [_SIZE], "default": [*GROUPS["must"], _GROWTH, _SIZE]}
+    groups = {
+        **GROUPS,
+        _GROWTH: [_GROWTH],
+        _SIZE: [_SIZE],
+        _NODES: [_NODES],
+        "default": [*GROUPS["must"], _GROWTH, _SIZE],
+    }
     names: list[str] = []
     for word in text.replace(",", " ").split():
         if word not in groups and word not in LOADS:
@@ -166,7 +184,7 @@ def _parser() -> argparse.ArgumentParser:
         "--loads",
         type=_load_names,
         default="default",
-        help="names of loads, or must, growth, size, all; default: must, growth and size",
+        help="names of loads, or must, growth, size, nodes, all; default: must, growth and size",
     )
     parser.add_argument("--relays", type=_relay_names, help=f"which of {', '.join(RELAYS)}; default: the load's own")
     parser.add_argument("--rounds", type=int, help="rounds of each load; default: the load's own")

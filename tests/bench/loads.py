@@ -258,6 +258,10 @@ PROFILES = (10, 1000, 10_000)
 FLAT = 0.2
 GROWTH = Load(name="growth", text="2 KB, kept, 20 sessions", size=2 * KIB, messages=1000, rounds=3)
 
+# One table for so many nodes of a cluster, in each mode.
+NODES = (1, 2, 3)
+CLUSTER = Load(name="nodes", text="2 KB, kept, 20 sessions", size=2 * KIB, messages=1500, rounds=3)
+
 GROUPS: Mapping[str, Sequence[str]] = {
     "must": [load.name for load in _MUST],
     "all": list(LOADS),

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from tests.bench import figures
 from tests.bench.figures import Judgement, Spread
 from tests.bench.loads import FLAT, LOADS, POSTFIX, Load
+from tests.bench.nodes import Share
 from tests.bench.rounds import Run
 from tests.bench.size import Line
 
@@ -101,6 +102,18 @@ def of_size(lines: Sequence[Line]) -> str:
         wanted = f"under {line.bound:g}" if line.bound else _NONE
         rows.append([line.what, line.unit, wanted, _spread(spread, form), line.verdict])
     return f"## Start and size\n\n{table(['what', 'unit', 'wanted', 'measured', ''], rows)}"
+
+
+def of_nodes(shares: Sequence[Share]) -> str:
+    """Return what a message costs whom, with each number of nodes."""
+    rows = []
+    for mode, count in dict.fromkeys((one.mode, one.nodes) for one in shares):
+        ours = [one for one in shares if (one.mode, one.nodes) == (mode, count)]
+        figures_ = [([one.rate for one in ours], "{:,.0f}")]
+        figures_ += [([getattr(one, name) for one in ours], "{:.2f}") for name in ("relay", "postgres", "haproxy")]
+        rows.append([f"{mode}, {count}", *(_spread(Spread.of(values), form) for values, form in figures_)])
+    headings = ["nodes", "messages/s", "Relay CPU ms/message", "PostgreSQL CPU ms/message", "HAProxy CPU ms/message"]
+    return f"## Nodes on one PostgreSQL, behind HAProxy\n\n{table(headings, rows)}"
 
 
 def is_flat(rate: Spread | None, cpu: Spread | None) -> bool:

@@ -115,11 +115,14 @@ def test_any_octets_are_a_header_or_a_fault(octets: bytes) -> None:
 
 
 @asynccontextmanager
-async def proxy_door(security: str = "none", limits: Limits | None = None, **keys: object) -> AsyncIterator[Door]:
+async def proxy_door(
+    security: str = "none", limits: Limits | None = None, notice: float = 10.0, **keys: object
+) -> AsyncIterator[Door]:
+    tolerance = Tolerance(proxy_seconds=0.5, notice=notice, lull=0.1)
     settings = {"trusted_networks": OFFICE, "proxy_networks": LOOPBACK, **keys}
     listener = Listener(address="127.0.0.1:0", security=security, proxy_protocol=True, **settings)  # type: ignore[arg-type]
     with certificate() as pair:
-        async with door(listener, limits=limits, tolerance=Tolerance(proxy_seconds=0.5), certificate=pair) as relay:
+        async with door(listener, limits=limits, tolerance=tolerance, certificate=pair) as relay:
             yield relay
 
 
@@ -174,6 +177,34 @@ async def test_connections_are_counted_for_whom_the_proxy_names() -> None:
         assert (await first.ask(FROM_OFFICE))[:3] == "220"
         assert (await second.ask(FROM_OFFICE)).startswith("421 4.7.0 Too many connections from this address")
         assert (await third.ask(v2_from("10.1.0.10")))[:3] == "220"
+
+
+@on_both_loops
+async def test_a_relay_that_rests_tells_the_check_of_its_proxy_first() -> None:
+    check = v2(0, 0, b"")
+    async with proxy_door() as relay, relay.client() as before:
+        assert (await before.ask(FROM_OFFICE))[:3] == "220"
+        relay.listeners.rest(is_wanted=True)
+        async with relay.client() as proxy, relay.client() as client:
+            assert (await proxy.ask(check)).startswith("421 4.3.2 ")
+            assert (await client.ask(FROM_OFFICE))[:3] == "220", "whom it sent before it knew"
+        assert (await before.ask(HELLO))[:3] == "250"
+        relay.listeners.rest(is_wanted=False)
+        async with relay.client() as proxy:
+            assert (await proxy.ask(check))[:3] == "220"
+
+
+@on_both_loops
+async def test_when_the_proxy_has_had_time_everybody_is_turned_away() -> None:
+    async with proxy_door(notice=0.1) as relay, relay.client() as before:
+        assert (await before.ask(FROM_OFFICE))[:3] == "220"
+        relay.listeners.rest(is_wanted=True)
+        assert (await within(before.line())).startswith("421 4.3.2 ")
+        async with relay.client() as late:
+            assert (await late.line()).startswith("421 4.3.2 ")
+        relay.listeners.rest(is_wanted=False)
+        async with relay.client() as client:
+            assert (await client.ask(FROM_OFFICE))[:3] == "220"
 
 
 @pytest.mark.parametrize("header", [FROM_OFFICE, v2_from("10.1.0.9")], ids=["v1", "v2"])

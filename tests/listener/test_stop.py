@@ -1,6 +1,8 @@
 """Stopping: nobody new, silent sessions soon, a message that is on its way or about to be first."""
 
 import asyncio
+import socket
+from contextlib import ExitStack
 
 import pytest
 
@@ -66,6 +68,24 @@ async def test_who_was_accepted_when_it_began_is_let_in() -> None:
             stopping = asyncio.create_task(relay.listeners.stop(patience=10))
             await client.begin(MAIL, RCPT, b"DATA\r\n")
             assert (await client.ask(TEXT, b".\r\n")).startswith("250 2.0.0 ")
+        await within(stopping)
+
+
+@on_both_loops
+async def test_who_waits_to_be_accepted_is_let_in() -> None:
+    """The kernel would cut off whoever stands at a socket that is closed; a busy loop is late to look there."""
+    async with door(tolerance=Tolerance(lull=10, farewell=10)) as relay:
+        host, port = relay.listeners.addresses[0].rsplit(":", 1)
+        stopping = asyncio.create_task(relay.listeners.stop(patience=10))
+        with ExitStack() as stack:
+            # Nothing awaits here: the loop hears of none of them before it stops to listen.
+            late = [stack.enter_context(socket.create_connection((host, int(port)))) for _ in range(5)]
+            for one in late:
+                reader, writer = await asyncio.open_connection(sock=one)
+                assert (await within(reader.readline())).startswith(b"220 ")
+                writer.write(b"QUIT\r\n")
+                assert (await within(reader.readline())).startswith(b"221 ")
+                writer.close()
         await within(stopping)
 
 

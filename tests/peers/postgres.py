@@ -43,6 +43,12 @@ class Postgres:
         self._numbers = count()
         self._process: subprocess.Popen[bytes] | None = None
 
+    @property
+    def pid(self) -> int:
+        """Its first process, from which the others descend."""
+        assert self._process is not None
+        return self._process.pid
+
     def url(self, database: str, **parameters: str) -> str:
         """Where a database is, for relay.toml."""
         more = "".join(f"&{name}={value}" for name, value in parameters.items())
@@ -85,12 +91,6 @@ class Postgres:
                 argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, user=user
             )
         wait_until(self._answers, "PostgreSQL answering", 60)
-
-    @property
-    def pid(self) -> int:
-        """The process that all others of it come from."""
-        assert self._process is not None
-        return self._process.pid
 
     def freeze(self) -> None:
         """Stop all of it where it stands: it keeps its connections, and answers nobody."""

@@ -23,18 +23,25 @@ _TOO_MANY_AT_ONCE = "452 4.5.3 Too many recipients"
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """A message that was accepted: when its MAIL came (in seconds of `time.monotonic`), from whom, for whom."""
+    """A message that was accepted: when its MAIL came (in seconds of `time.monotonic`), from whom, for whom.
+
+    `ended` is when its final dot came, `hello` the name in the client's EHLO.
+    """
 
     at: float
     login: str
     recipients: tuple[str, ...]
+    ended: float = 0.0
+    hello: str = ""
 
 
 @dataclass(slots=True)
 class Provider:
     """The limits, 0 for none, and what happened. `is_shared`: they count all logins together.
 
-    `moods` are what the next MAILs are refused with, whatever the limits.
+    `moods` are what the next MAILs are refused with, whatever the limits. It takes `answer_seconds` to answer a final
+    dot, and leaves a client that is silent for `idle_seconds` (0: never). `most_open` is how many connections were open
+    at once at most, by login.
     """
 
     connections: int = 0
@@ -42,9 +49,12 @@ class Provider:
     per_day: int = 0
     per_message: int = 0
     is_shared: bool = False
+    idle_seconds: float = 0
+    answer_seconds: float = 0
     port: int = 0
     moods: list[str] = field(default_factory=list)
     refusals: list[str] = field(default_factory=list)
+    most_open: dict[str, int] = field(default_factory=dict)
     _taken: list[Taken] = field(default_factory=list)
     _begun: dict[str, list[float]] = field(default_factory=dict)
     _spent: dict[str, int] = field(default_factory=dict)
@@ -78,6 +88,7 @@ class Provider:
         """Whether one more connection may be."""
         key = self._key(login)
         self._open[key] = self._open.get(key, 0) + 1
+        self.most_open[key] = max(self.most_open.get(key, 0), self._open[key])
         return not self.connections or self._open[key] <= self.connections
 
     def leave(self, login: str) -> None:
@@ -111,6 +122,7 @@ class _Session:
 
     provider: Provider
     login: str = ""
+    hello: str = ""
     at: float = 0.0
     recipients: list[str] = field(default_factory=list)
 
@@ -118,6 +130,7 @@ class _Session:
         verb = line[:4].upper()
         match verb:
             case "EHLO":
+                self.hello = line[5:].strip()
                 return "250-provider.test\r\n250-8BITMIME\r\n250 AUTH PLAIN"
             case "AUTH":
                 return self._log_in(line)
@@ -132,7 +145,7 @@ class _Session:
         return "250 2.0.0 Ok"
 
     def take(self) -> str:
-        self.provider.keep(Taken(self.at, self.login, tuple(self.recipients)))
+        self.provider.keep(Taken(self.at, self.login, tuple(self.recipients), time.monotonic(), self.hello))
         return "250 2.0.0 Ok: taken"
 
     def _log_in(self, line: str) -> str:
@@ -156,19 +169,30 @@ async def _talk(provider: Provider, reader: asyncio.StreamReader, writer: asynci
     session = _Session(provider)
     try:
         writer.write(b"220 provider.test ESMTP\r\n")
-        while line := (await reader.readline()).decode().rstrip("\r\n"):
+        while line := (await _heard(provider, reader, b"\n")).decode().rstrip("\r\n"):
             if line.upper() == "QUIT":
                 break
             if line.upper() != "DATA":
                 writer.write(f"{session.answer(line)}\r\n".encode())
                 continue
             writer.write(b"354 Go on\r\n")
-            await reader.readuntil(b"\r\n.\r\n")
-            writer.write(f"{session.take()}\r\n".encode())
+            await _heard(provider, reader, b"\r\n.\r\n")
+            reply = session.take()
+            await asyncio.sleep(provider.answer_seconds)
+            writer.write(f"{reply}\r\n".encode())
+    except TimeoutError:
+        writer.write(b"421 4.4.2 You are silent\r\n")
+        return
     finally:
         if session.login:
             provider.leave(session.login)
     writer.write(b"221 2.0.0 Bye\r\n")
+
+
+async def _heard(provider: Provider, reader: asyncio.StreamReader, until: bytes) -> bytes:
+    """Return what comes up to an end. Raises TimeoutError where the client is silent, IncompleteReadError behind it."""
+    async with asyncio.timeout(provider.idle_seconds or None):
+        return await reader.readuntil(until)
 
 
 @contextmanager

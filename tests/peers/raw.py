@@ -20,7 +20,8 @@ class RawClient:
             self._socket.settimeout(timeout)
             self._socket.connect(str(endpoint.path))
         else:
-            self._socket = socket.create_connection((endpoint.host, endpoint.port), timeout)
+            source = (endpoint.source, 0) if endpoint.source else None
+            self._socket = socket.create_connection((endpoint.host, endpoint.port), timeout, source)
         self._file = self._socket.makefile("rb")
         try:
             self.greeting = self.reply()

@@ -21,6 +21,9 @@ class Clock:
     def __call__(self) -> datetime:
         return self.now
 
+    def seconds(self) -> float:
+        return self.now.timestamp()
+
     def forward(self, seconds: float) -> None:
         self.now += timedelta(seconds=seconds)
 
@@ -69,9 +72,9 @@ def grant(number: int = 0, seconds: int = 3600) -> Grant:
     return Grant(access_token=f"access-{number}", refresh_token=f"refresh-{number}", seconds=seconds)
 
 
-def ref_to(flow: str = "code", client_id: str = "app") -> SecretRef:
+def ref_to(flow: str = "code", client_id: str = "app", provider: str = "custom") -> SecretRef:
     """Where the tokens of the channel support are."""
-    values: dict[str, Any] = {"provider": "custom", "flow": flow, "token_url": "http://127.0.0.1:1/token"}
+    values: dict[str, Any] = {"provider": provider, "flow": flow, "token_url": "http://127.0.0.1:1/token"}
     server = Server(
         name="acme", host="h", auth=Auth.OAUTH2, username=USER, oauth=OAuthClient(client_id=client_id, **values)
     )

@@ -12,11 +12,15 @@ from tests.peers.system import LOOPBACK, Finished
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Where a client connects to: host and port, or the path of a unix socket."""
+    """Where a client connects to: host and port, or the path of a unix socket.
+
+    `source` is the address that it comes from, "" for any; only tests.peers.raw heeds it.
+    """
 
     host: str = LOOPBACK
     port: int = 0
     path: Path | None = None
+    source: str = ""
 
 
 @dataclass(frozen=True, slots=True)

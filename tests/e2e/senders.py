@@ -1,0 +1,81 @@
+"""Clients of a cluster that send message after message, each with a name of its own, and never one twice."""
+
+import random
+import threading
+import time
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+from tests.peers.clients import Endpoint
+from tests.peers.raw import RawClient
+
+_PATIENCE = 12.0  # with a node that was stopped
+_MESSAGE = b"Subject: %s\r\n\r\n" + b"hello, this is a line of text\r\n" * 10
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """Who sends, how many clients at once, and how long each rests between two messages, on the average."""
+
+    sender: str
+    clients: int
+    pause: float
+
+
+class Senders:
+    """Run as long as the block lasts.
+
+    `promised` are the names for which a 250 came, with its time (`time.monotonic`); the recipient of each is
+    NAME@customer.example. `outcomes` counts the last replies by their code, "silence" where none came.
+    """
+
+    def __init__(self, endpoint: Endpoint, paces: Sequence[Pace], seed: int) -> None:
+        self.promised: dict[str, float] = {}
+        self.outcomes: Counter[str] = Counter()
+        self._endpoint = endpoint
+        self._is_over = threading.Event()
+        every = [pace for pace in paces for _ in range(pace.clients)]
+        self._threads = [
+            threading.Thread(target=self._send, args=(number, pace, random.Random(seed + number)), daemon=True)
+            for number, pace in enumerate(every)
+        ]
+
+    def _send(self, client: int, pace: Pace, chance: random.Random) -> None:
+        number = 0
+        while not self._is_over.is_set():
+            with suppress(OSError, EOFError), RawClient(self._endpoint, _PATIENCE) as line:
+                if not line.greeting.startswith("220"):
+                    self.outcomes[f"greeting {line.greeting[:3] or 'silence'}"] += 1
+                    time.sleep(pace.pause)
+                    continue
+                for _ in range(chance.choice((1, 1, 2, 5))):
+                    number += 1
+                    reply = self._submit(line, pace.sender, f"c{client}n{number}")
+                    time.sleep(chance.uniform(0, 2 * pace.pause))
+                    if not reply.startswith("250") or self._is_over.is_set():
+                        break
+
+    def _submit(self, line: RawClient, sender: str, name: str) -> str:
+        reply = ""
+        with suppress(OSError):
+            reply = line.submit(sender, f"{name}@customer.example", _MESSAGE % name.encode())
+        self.outcomes[f"{sender.partition('@')[0]} {reply[:3] or 'silence'}"] += 1
+        if reply.startswith("250 2.0.0"):
+            self.promised[name] = time.monotonic()
+        return reply
+
+    def __enter__(self) -> Self:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._is_over.set()
+        for thread in self._threads:
+            thread.join(30)

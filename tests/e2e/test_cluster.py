@@ -1,0 +1,203 @@
+"""Three nodes on one PostgreSQL behind HAProxy, on a bad day: nodes are killed and stopped, the database ends at once.
+
+Every 250 is kept, nothing arrives twice but in the window that docs/cluster.md names, and providers never see more
+connections or messages than they allow. RELAY_CLUSTER_SEED plays a day again.
+
+Leases are short here (tests/e2e/hasty_node.py), and so is the provider's patience with silent connections: all in the
+same proportion as in earnest, where a lease of connections is longer than any provider waits.
+"""
+
+import os
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from functools import partial
+from operator import attrgetter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from relay.control.refused import Refused
+from tests.e2e.ledger import control, times_unknown
+from tests.e2e.senders import Pace, Senders
+from tests.e2e.troubles import Kind, Trouble, Troubles, plan
+from tests.peers.canaries import RIGHT
+from tests.peers.cluster import NEEDS, Cluster, cluster_of
+from tests.peers.postgres import Postgres, postgres_server
+from tests.peers.provider import Provider, Taken, provider_server
+from tests.peers.relay import Relay, open_server
+from tests.peers.system import wait_until
+
+pytestmark = pytest.mark.needs(*NEEDS)
+SEED = int(os.environ.get("RELAY_CLUSTER_SEED") or time.time())
+_PROGRAM = Path(__file__).with_name("hasty_node.py")
+# Seconds: the leases of messages and of connections, and how long a provider lets a connection be silent.
+LEASE, SHARES, IDLE = 4, 8, 5.0
+# "paced" counts messages, "open" only connections.
+PER_MINUTE, CONNECTIONS = 240, {"paced": 3, "open": 4}
+# So long it takes to answer a final dot: a kill is to come in between now and then.
+ANSWER = 0.05
+PACES = (
+    Pace("support@acmejets.example", 4, 0.5),
+    Pace("sales@acmejets.example", 5, 0.15),
+    Pace("desk@acmejets.example", 4, 0.15),
+)
+SETTINGS: dict[str, Any] = {
+    "delivery": {
+        "mode": "auto",
+        "patience": "2s",
+        "retry": ["300ms", "600ms", "1s"],
+        "probe": ["1s"],
+        "unknown_pause": "1s",
+        "connect_timeout": "2s",
+        "reply_timeout": "4s",
+    },
+    "log": {"format": "json", "level": "info"},
+}
+# Between a provider's final dot and our record of its answer, on a machine that is busy with all of this.
+WINDOW = 2.0
+# How much of a minute is worked off after the troubles.
+SETTLE = 100.0
+
+
+def launch(relay: Relay) -> None:
+    relay.launch(sys.executable, str(_PROGRAM), str(LEASE), str(SHARES), *relay.serving)
+
+
+@pytest.fixture
+def providers() -> Iterator[dict[str, Provider]]:
+    paced = Provider(connections=CONNECTIONS["paced"], per_minute=PER_MINUTE, idle_seconds=IDLE, answer_seconds=ANSWER)
+    other = Provider(connections=CONNECTIONS["open"], idle_seconds=IDLE, answer_seconds=ANSWER)
+    with provider_server(paced), provider_server(other):
+        yield {"paced": paced, "open": other}
+
+
+@pytest.fixture
+def postgres() -> Iterator[Postgres]:
+    """One of our own, which forgets nothing."""
+    with postgres_server("fsync=on") as server:
+        yield server
+
+
+@pytest.fixture
+def cluster(postgres: Postgres, providers: dict[str, Provider]) -> Iterator[Cluster]:
+    servers = {
+        name: open_server(
+            provider.port,
+            auth="plain",
+            username=f"{name}@acmejets.example",
+            address=f"{name}@acmejets.example",
+            allow_plaintext_password=True,
+            max_connections=CONNECTIONS[name],
+            messages_per_minute=provider.per_minute,
+        )
+        for name, provider in providers.items()
+    }
+    channels = {
+        "support": {"address": "support@acmejets.example", "server": "paced"},
+        "sales": {"address": "sales@acmejets.example", "server": "open"},
+        "desk": {"address": "desk@acmejets.example", "server": "open", "mode": "queued"},
+    }
+    directory = {"default_server": "paced", "servers": servers, "channels": channels}
+    store = postgres.url(postgres.new_database())
+    passwords = dict.fromkeys(servers, RIGHT)
+    with cluster_of(directory, store, SETTINGS, workers=(1, 1, 2), passwords=passwords, launch=launch) as cluster:
+        yield cluster
+
+
+def arrivals_of(providers: dict[str, Provider]) -> dict[str, list[Taken]]:
+    """What arrived, by name, in the order of the final dots."""
+    found: dict[str, list[Taken]] = {}
+    for taken in sorted((one for provider in providers.values() for one in provider.taken), key=lambda one: one.ended):
+        for recipient in taken.recipients:
+            found.setdefault(recipient.partition("@")[0], []).append(taken)
+    return found
+
+
+def is_in_window(taken: Taken, troubles: Sequence[Trouble]) -> bool:
+    """Whether nobody could write down that it arrived: then its node, or the database, was in trouble."""
+    return any(
+        one.begin <= taken.ended + WINDOW and taken.ended <= one.end + WINDOW
+        for one in troubles
+        if one.kind is Kind.DATABASE or taken.hello == f"{one.node}.relay.test"
+    )
+
+
+def is_whole(cluster: Cluster, troubles: Troubles) -> bool:
+    """Whether every node is there again."""
+    troubles.watch()
+    return all(node.relay.greets() for node in cluster.nodes)
+
+
+def settle(cluster: Cluster, troubles: Troubles) -> None:
+    """Wait until nothing waits any more. What is unknown twice waits for a person, who lets it go on here."""
+
+    def is_settled() -> bool:
+        troubles.watch()
+        relay = cluster.nodes[0].relay
+        with suppress(OSError, Refused):
+            status = control(relay).status()
+            if status["queue"]["held"] and not status["accounts_held"]:
+                for entry in list(control(relay).stream("queue.list", {"state": "held"})):
+                    if entry["reason"].startswith("unknown: "):
+                        control(relay).run("queue.release", {"id": entry["id"]})
+            return not any(status["queue"].values())
+        return False
+
+    wait_until(is_settled, "the end of the queue", SETTLE)
+
+
+def story(senders: Senders, troubles: Troubles) -> str:
+    """Return how the day went, and how it can be had again."""
+    told = "; ".join(map(str, sorted(troubles.told, key=attrgetter("begin"))))
+    head = f"RELAY_CLUSTER_SEED={SEED}: {len(senders.promised)} promised, {dict(senders.outcomes)}"
+    start = min((one.begin for one in troubles.told), default=0.0)
+    seconds = Counter(int(at - start) for at in senders.promised.values())
+    pace = " ".join(str(seconds[second]) for second in range(max(seconds, default=0) + 1))
+    return "\n".join((head, f"a 250 in each second from the first trouble: {pace}", told, *troubles.ends, ""))
+
+
+@contextmanager
+def telling(senders: Senders, troubles: Troubles) -> Iterator[None]:
+    """Tell the story, and with a failure above all."""
+    try:
+        yield
+    except BaseException as error:
+        error.add_note(story(senders, troubles))
+        raise
+    sys.stdout.write(story(senders, troubles))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_a_bad_day_of_a_cluster(cluster: Cluster, postgres: Postgres, providers: dict[str, Provider]) -> None:
+    troubles = Troubles(cluster, postgres, launch)
+    senders = Senders(cluster.haproxy.endpoint("127.0.1.7"), PACES, SEED)
+    with telling(senders, troubles):
+        with senders:
+            troubles.play(plan(SEED, [node.name for node in cluster.nodes]))
+            wait_until(partial(is_whole, cluster, troubles), "all nodes", 30)
+        settle(cluster, troubles)
+        check_arrivals(senders, troubles, arrivals_of(providers), cluster.nodes[0].relay)
+        for name, provider in providers.items():
+            assert provider.refusals == [], f"too much for {name}"
+            assert max(provider.most_open.values()) == CONNECTIONS[name], "all connections were used"
+        assert {one.kind for one in troubles.told} == set(Kind)
+        assert len(senders.promised) > 300, "the clients got somewhere"
+        for node in cluster.nodes:
+            assert node.relay.stop() == 0, node.relay.last_words
+
+
+def check_arrivals(senders: Senders, troubles: Troubles, arrived: Mapping[str, Sequence[Taken]], relay: Relay) -> None:
+    """What was promised is there, and what is there twice the history calls unknown, and was in the window."""
+    assert [name for name in senders.promised if name not in arrived] == [], "a lost message"
+    more = {name: taken for name, taken in arrived.items() if len(taken) > 1}
+    unknown = {name: times_unknown(relay, name) for name in more}
+    sys.stdout.write(f"more than once: {sum(len(taken) - 1 for taken in more.values())} of {len(arrived)}\n")
+    for name, taken in more.items():
+        in_window = sum(is_in_window(one, troubles.told) for one in taken)
+        assert len(taken) - 1 <= unknown[name], f"nobody said that it was unknown: {name}: {taken}"
+        assert len(taken) - 1 <= in_window, f"outside of the window: {name}: {taken}"
