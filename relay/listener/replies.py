@@ -21,6 +21,7 @@ HELP = Reply(
 # Of the connection.
 IDLE = Reply(421, "4.4.2", "Nothing was heard for too long; please connect again")
 TOO_SLOW = Reply(421, "4.4.2", "The message came too slowly; please connect again")
+NOT_READY = Reply(421, "4.3.2", "The service is not ready yet; please try again in a moment")
 STOPPING = Reply(421, "4.3.2", "The service is stopping; please try again in a moment")
 TOO_MANY_CONNECTIONS = Reply(421, "4.7.0", "Too many connections; please try again in a moment")
 TOO_MANY_OF_CLIENT = Reply(421, "4.7.0", "Too many connections from this address; please close some first")

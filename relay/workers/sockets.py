@@ -50,6 +50,12 @@ class Doors:
             address: tuple(sock.fileno() for sock in sockets) for address, sockets in self._by_worker[index].items()
         }
 
+    def own(self, index: int) -> Sequence[socket.socket]:
+        """Return the sockets that one worker alone takes clients from."""
+        others = [mine for number, mine in enumerate(self._by_worker) if number != index]
+        shared = {sock for mine in others for sockets in mine.values() for sock in sockets}
+        return [sock for sockets in self._by_worker[index].values() for sock in sockets if sock not in shared]
+
     def close(self) -> None:
         """Let nobody in any more, once no worker has them either; a second time does nothing."""
         self._closing.close()

@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +24,7 @@ from relay.workers.beginning import Beginning
 from relay.workers.line import Message
 from relay.workers.siblings import new_run
 from relay.workers.sockets import Doors
+from relay.workers.turning_away import TurningAway
 from relay.workers.worker import Worker
 
 # A worker that says nothing for so long is replaced; systemd's WatchdogSec counts where it is set.
@@ -98,7 +99,7 @@ class Supervisor:
 
     async def _keep(self, index: int) -> None:
         """Keep one place filled for as long as the relay serves."""
-        life, pause = 0, _FIRST_PAUSE
+        life, pause, turning_away = 0, _FIRST_PAUSE, TurningAway(self._doors.own(index))
         while not self._stop.is_set():
             life, began = life + 1, time.monotonic()
             beginning = replace(self._beginning, index=index, life=life, descriptors=self._doors.of(index))
@@ -107,8 +108,9 @@ class Supervisor:
             except OSError as error:  # the machine has no room for another process just now
                 log.broken(f"worker {index} cannot be started: {error.strerror}; it is tried again")
             else:
-                status = await self._last(worker)
+                status = await self._last(worker, turning_away)
                 if self._stop.is_set():
+                    turning_away.end()
                     return
                 if not self._is_serving:  # it has said why
                     self._status = status if status > 0 else 1
@@ -120,14 +122,22 @@ class Supervisor:
                 async with asyncio.timeout(pause):
                     await self._stop.wait()
 
-    async def _last(self, worker: Worker) -> int:
-        """Let a worker be one of the relay until it ends; return its exit status."""
+    async def _last(self, worker: Worker, turning_away: TurningAway) -> int:
+        """Let a worker be one of the relay until it ends; return its exit status.
+
+        One that ends before it serves, though others do, cannot begin just now: nobody is to wait for it.
+        """
         self._workers[worker.index] = worker
         if self._stop.is_set():  # it was started while the others were told to end
             worker.signal(signal.SIGTERM)
         hearing = asyncio.create_task(worker.hear(self._pass_on))
+        is_ready = self._ready[worker.index]
+        leaving = asyncio.create_task(_when(is_ready, turning_away.end))
         status = await worker.ended()
+        leaving.cancel()
         await hearing
+        if self._is_serving and not is_ready.is_set():
+            turning_away.begin()
         del self._workers[worker.index]
         self._ready[worker.index].clear()
         self._tell_all({"kind": "gone", "index": worker.index}, but=worker.index)
@@ -215,6 +225,11 @@ def supervise(settings: Settings, settings_file: Path | None) -> int:
     except ListenError as error:
         sys.stderr.write(f"{error}\n")
         return 1
+
+
+async def _when(event: asyncio.Event, do: Callable[[], None]) -> None:
+    await event.wait()
+    do()
 
 
 def _how(status: int) -> str:

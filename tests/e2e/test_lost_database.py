@@ -2,6 +2,8 @@
 refused in time, nothing is lost, and all of it recovers by itself.
 """
 
+import os
+import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -161,6 +163,8 @@ class Clients:
     def send(self, channel: str, name: str) -> str:
         began = time.monotonic()
         with RawClient(self.relay.endpoint, 150) as client:
+            if not client.greeting.startswith("220"):
+                return client.greeting
             reply = client.submit(f"{channel}@acmejets.example", f"{name}@customer.example", message(name))
         self.longest = max(self.longest, time.monotonic() - began)
         if reply.startswith("250 "):
@@ -267,6 +271,8 @@ def test_the_pace_of_an_account_holds_and_goes_on_while_the_database_is_away(
 ) -> None:
     clients = started(start_relay, place, recorder)
     names = numbered("paced")
+    parts = "SELECT count(*) FROM shares WHERE scope LIKE 'pace %' AND held = 120"
+    wait_until(lambda: place.server.sql(place.database, parts)[0][0] == 2, "the parts of both workers")
     with stopped(place):
         wait_until(partial(clients.is_taken, "paced", names), "the part of the pace", 110)
         before = len(recorder.messages)
@@ -278,3 +284,33 @@ def test_the_pace_of_an_account_holds_and_goes_on_while_the_database_is_away(
     check_recovered(clients, recorder, healed)
     spent = place.server.sql(place.database, "SELECT sum(number) FROM budgets WHERE kind = 'recipient'")[0][0]
     assert spent >= sum(name.startswith(("paced", "before.paced")) for name in clients.promised)
+
+
+@pytest.mark.timeout(200)
+def test_nobody_waits_for_a_worker_that_cannot_begin_without_the_database(
+    start_relay: StartRelay, place: Place, recorder: Recorder
+) -> None:
+    """One of two is killed meanwhile: who meets its socket is turned away at once, and tries again."""
+    clients = started(start_relay, place, recorder)
+    worker = clients.relay.ask("status")["workers"][1]
+    with stopped(place):
+        os.kill(int(worker["pid"]), signal.SIGKILL)
+        wait_until(lambda: is_turned_away(clients.relay), "the end of a worker that cannot begin", 30)
+        greetings = [greeting_of(clients.relay) for _ in range(30)]
+        assert set(greetings) == {"220", "421"}
+        names = numbered("lost")
+        assert sum(clients.is_taken("support", names) for _ in range(30)) >= 5
+    wait_until(lambda: len(clients.relay.ask("status")["workers"]) == 2, "the worker", 30)
+    assert {greeting_of(clients.relay) for _ in range(30)} == {"220"}
+
+
+def greeting_of(relay: Relay) -> str:
+    with RawClient(relay.endpoint, 10) as client:
+        return client.greeting[:3]
+
+
+def is_turned_away(relay: Relay) -> bool:
+    try:
+        return greeting_of(relay) == "421"
+    except OSError:
+        return False

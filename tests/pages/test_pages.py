@@ -26,6 +26,8 @@ NOT_RUN = {
     "sudo -u postgres": "there is no PostgreSQL in the world; tests/e2e/test_postgresql.py has one of its own",
     "pg_dump": "the same",
     "cluster.md: relay directory": "there is no directory.toml yet; tests/cli/test_cli_directory.py has one",
+    "cluster.md: relay node": "there is no node in the world; tests/e2e/test_nodes.py has some",
+    "cluster.md: systemctl restart relay": "there is no systemd in the world",
     "relay init  ": "asks a person; tests/cli/test_cli_init.py answers",
     "relay admin add ann": "asks a person; tests/cli/test_cli_admin.py answers",
     "README.md: relay application password": "asks a person; tests/cli/test_cli_application.py answers",
