@@ -10,6 +10,7 @@ same proportion as in earnest, where a lease of connections is longer than any p
 import os
 import sys
 import time
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -38,11 +39,11 @@ _PROGRAM = Path(__file__).with_name("hasty_node.py")
 # Seconds: the leases of messages and of connections, and how long a provider lets a connection be silent.
 LEASE, SHARES, IDLE = 4, 8, 5.0
 # "paced" counts messages, "open" only connections.
-PER_MINUTE, CONNECTIONS = 240, {"paced": 3, "open": 4}
+PER_MINUTE, CONNECTIONS = 120, {"paced": 3, "open": 4}
 # So long it takes to answer a final dot: a kill is to come in between now and then.
 ANSWER = 0.05
 PACES = (
-    Pace("support@acmejets.example", 4, 0.5),
+    Pace("support@acmejets.example", 5, 0.3),
     Pace("sales@acmejets.example", 5, 0.15),
     Pace("desk@acmejets.example", 4, 0.15),
 )
@@ -116,6 +117,12 @@ def arrivals_of(providers: dict[str, Provider]) -> dict[str, list[Taken]]:
         for recipient in taken.recipients:
             found.setdefault(recipient.partition("@")[0], []).append(taken)
     return found
+
+
+def most_in_a_minute(provider: Provider) -> int:
+    """How many messages it took in any minute at most."""
+    moments = sorted(taken.at for taken in provider.taken)
+    return max(bisect_left(moments, at + 60) - index for index, at in enumerate(moments))
 
 
 def is_in_window(taken: Taken, troubles: Sequence[Trouble]) -> bool:
@@ -209,6 +216,7 @@ def test_a_bad_day_of_a_cluster(cluster: Cluster, postgres: Postgres, providers:
         for name, provider in providers.items():
             assert provider.refusals == [], f"too much for {name}"
             assert max(provider.most_open.values()) == CONNECTIONS[name], "all connections were used"
+        assert PER_MINUTE / 2 <= most_in_a_minute(providers["paced"]) <= PER_MINUTE
         assert {one.kind for one in troubles.told} == set(Kind)
         assert len(senders.promised) > 200, "the clients got somewhere"
         for node in cluster.nodes:
