@@ -83,7 +83,7 @@ class Reloading:
                 new.settings,
                 known,
                 settings_file=self.file,
-                directory_file=str(new.settings.directory_path),
+                directory_file=new.settings.directory_name,
             ):
                 raise Faults(faults)
             certificate = await asyncio.to_thread(self._certificate, new.settings)

@@ -36,7 +36,8 @@ from relay.delivery.schedule import Schedule
 from relay.delivery.shares import Shares
 from relay.delivery.telling import Telling
 from relay.delivery.turn import Turns
-from relay.directory.file import DirectoryFile, Snapshot
+from relay.directory.file import DirectoryFile
+from relay.directory.in_file import ReadFile
 from relay.directory.live import LiveDirectory
 from relay.directory.model import Directory
 from relay.endpoint import TcpAddress, parse_endpoint
@@ -65,6 +66,7 @@ from relay.standing import Standing
 from relay.store.audit import AuditTable
 from relay.store.bulletin import Bulletin
 from relay.store.database import Database
+from relay.store.directory import DirectoryTable, kept_by
 from relay.store.duties import DutyTable
 from relay.store.errors import StoreError
 from relay.store.failures import FailureTable
@@ -115,7 +117,7 @@ class Service:
         stop_seconds: float = 30.0,
         systemd: Systemd | None = None,
         read_settings: Callable[[Path], Settings] = load_settings,
-        read_directory: Callable[[DirectoryFile], Snapshot] = DirectoryFile.read,
+        read_directory: ReadFile = DirectoryFile.read,
         siblings: Siblings | None = None,
     ) -> None:
         self.siblings = siblings or Siblings()
@@ -326,11 +328,12 @@ class Service:
         database = await self._open_store()
         vault, secrets = await self._open_secrets(database)
         self.directory = await LiveDirectory.open(
-            settings, self._reloading.file, self._directory_changed, self._read_directory
+            settings, self._reloading.file, self._directory_changed, kept_by(settings, database, self._read_directory)
         )
         if siblings.is_first:
             _warn(self.directory)
-        closing.run(self.directory.watch())
+        if not (settings.is_directory_stored and database.is_shared):  # the bulletin tells of that one
+            closing.run(self.directory.watch())
         queue = self._open_queue(database)
         shares = await open_shares(siblings, self._presence, queue, closing)
         upstream = Upstream(settings.effective_hostname, _timeouts(settings), shares.allowance if shares else unshared)
@@ -366,6 +369,8 @@ class Service:
         bulletin.on(Topic.SECRETS, vault.follow)
         if self._guessing is not None:
             bulletin.on(Topic.FAILURES, self._guessing.look)
+        if self.settings.is_directory_stored:
+            bulletin.on(Topic.DIRECTORY, self.directory.follow)
         bulletin.tell(self.dispatcher.wake)
         looks = (self.directory.refresh, vault.follow, self._look)
         join(self.siblings, self._census, accounts, queue, self._closing, bulletin, looks=looks)
@@ -519,6 +524,7 @@ class Service:
         return Parts(
             settings=self.settings,
             directory=self.directory,
+            entries=DirectoryTable(database),
             vault=vault,
             secrets=secrets,
             queue=queue,

@@ -45,6 +45,7 @@ _URL_PASSWORD = re.compile(r"(?<=://)([^:/@]*):.*(?=@)")
 _PARAMETER_PASSWORD = re.compile(r"([?&](?:ssl)?password=)[^&]*", re.IGNORECASE)
 _MINUTE, _HOUR, _DAY = 60.0, 3600.0, 86400.0
 _MIB = 1024**2
+_STORED = "database"
 _LOOPBACK: tuple[Network, ...] = (ipaddress.IPv4Network("127.0.0.0/8"), ipaddress.IPv6Network("::1/128"))
 _RETRY = (_MINUTE, 2 * _MINUTE, 5 * _MINUTE, 15 * _MINUTE, 30 * _MINUTE, _HOUR, 2 * _HOUR, 4 * _HOUR)
 
@@ -269,14 +270,29 @@ class Settings:
         return self.hostname or machine_name()
 
     @property
+    def is_directory_stored(self) -> bool:
+        """Whether the store keeps the directory, and no file."""
+        return self.directory == _STORED
+
+    @property
     def effective_node(self) -> str:
         """Our name among the relays at one store."""
         return self.node or short_machine_name()
 
     @property
     def directory_path(self) -> Path:
-        """Where directory.toml is."""
-        return self.state_dir / self.directory
+        """Where directory.toml is; the one to import from and export to, where the store keeps the directory."""
+        return self.state_dir / ("directory.toml" if self.is_directory_stored else self.directory)
+
+    @property
+    def store_name(self) -> str:
+        """What people call the store: its file, or its URL without a password."""
+        return str(self.database_path or without_password(self.store))
+
+    @property
+    def directory_name(self) -> str:
+        """How faults call the directory: its file, or where in the database it is."""
+        return f"the directory in {self.store_name}" if self.is_directory_stored else str(self.directory_path)
 
     @property
     def database_path(self) -> Path | None:
@@ -402,9 +418,7 @@ def _incomplete_tls(settings: Settings) -> Iterator[tuple[str, str]]:
 
 
 # What is read but not built yet.
-_UNBUILT: Mapping[str, Unbuilt] = {
-    "directory": lambda value: value == "database",
-}
+_UNBUILT: Mapping[str, Unbuilt] = {}
 
 
 def _not_in_this_version(settings: Settings) -> Iterator[tuple[str, str]]:

@@ -11,7 +11,7 @@ def main() -> int:
     """Serve in the place that the supervisor names; return the exit status."""
     beginning: Beginning = read_beginning()
     with Apart() as apart:
-        if beginning.index == 0:
+        if beginning.index == 0 and not beginning.settings.is_directory_stored:
             apart.begin_directory(beginning.settings.directory_path)
         with loading():
             from relay.process import work  # noqa: PLC0415  the directory is read meanwhile

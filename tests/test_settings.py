@@ -103,7 +103,6 @@ BAD_LINES = [
     ("state_dir = 5", "state_dir: 5 is not a path; write it in quotes"),
     ("workers = 0", 'workers: 0 is no number of processes; write 1 or more, or "auto"'),
     ("workers = true", 'workers: true is no number of processes; write 1 or more, or "auto"'),
-    ('directory = "database"', "directory: 'database' is not in this version; remove the key"),
     ('store = "mysql:x"', "store: this names no store; write sqlite:PATH or postgresql://user@host/db"),
     (
         'store_password_from = "hunter2"',

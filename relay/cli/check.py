@@ -24,7 +24,7 @@ def register(app: Typer) -> None:
 def check(context: Context, as_json: AsJson = False) -> None:
     """Name every fault of the settings and the directory."""
     session: Session = context.obj
-    faults, warnings = all_faults(session)
+    faults, warnings, is_there = all_faults(session)
     if as_json:
         print_json({"ok": not faults, "faults": [fault_record(fault) for fault in faults]})
     else:
@@ -33,13 +33,18 @@ def check(context: Context, as_json: AsJson = False) -> None:
         for fault in faults:
             print(session.told(str(fault)), file=sys.stderr)
         if not faults:
-            print(f"no fault in {session.settings_file or 'the default settings'} and {_directory(session)}")
+            where = session.settings_file or "the default settings"
+            print(f"no fault in {where} and {_directory(session, is_there=is_there)}")
     raise Exit(1 if faults else 0)
 
 
-def all_faults(session: Session) -> tuple[list[Fault], list[Fault]]:
-    """Return every fault, and every warning, of the files that a relay with these settings would use."""
+def all_faults(session: Session) -> tuple[list[Fault], list[Fault], bool]:
+    """Return every fault, and every warning, of what a relay with these settings would use.
+
+    And whether there is a directory.
+    """
     from relay.certificate import check_certificate
+    from relay.cli.look import look_at_directory
     from relay.settings import check_modes, load_settings
 
     faults: list[Fault] = []
@@ -50,23 +55,12 @@ def all_faults(session: Session) -> tuple[list[Fault], list[Fault]]:
         faults += error.faults
         settings = _where_it_is(session)
     if settings is None:
-        return faults, []
+        return faults, [], True
     settings_file = str(session.settings_file or "relay.toml")
-    found, warnings = _directory_faults(settings, settings_file)
+    found = look_at_directory(settings, settings_file)
     of_certificate, certificate_warnings = check_certificate(settings.tls, settings_file)
-    return [*faults, *of_certificate, *found, *check_modes(settings)], [*certificate_warnings, *warnings]
-
-
-def _directory_faults(settings: "Settings", settings_file: str) -> tuple[list[Fault], list[Fault]]:
-    from relay.directory.file import DirectoryFile
-    from relay.directory.together import check_together
-
-    file = DirectoryFile(settings.directory_path)
-    try:
-        directory = file.read().directory
-    except Faults as error:
-        return list(error.faults), []
-    return list(check_together(settings, directory, settings_file=settings_file)), list(file.warnings(directory))
+    faults += [*of_certificate, *found.faults, *check_modes(settings)]
+    return faults, [*certificate_warnings, *found.warnings], found.is_there
 
 
 def _where_it_is(session: Session) -> "Settings | None":
@@ -84,11 +78,13 @@ def _where_it_is(session: Session) -> "Settings | None":
     state_dir, directory = table.get("state_dir"), table.get("directory")
     if isinstance(state_dir, str) and state_dir.startswith("/"):
         settings = replace(settings, state_dir=Path(state_dir))
-    if isinstance(directory, str) and directory not in {"", "database"}:
+    if directory == "database":  # where that is may be what is wrong
+        return None
+    if isinstance(directory, str) and directory:
         settings = replace(settings, directory=directory)
     return settings
 
 
-def _directory(session: Session) -> str:
-    path = session.settings.directory_path
-    return str(path) if path.exists() else f"{path} (which is not there yet: nobody can send)"
+def _directory(session: Session, *, is_there: bool) -> str:
+    name = session.settings.directory_name
+    return name if is_there else f"{name} (which is not there yet: nobody can send)"

@@ -1,7 +1,8 @@
 """What the shell is offered when somebody presses the tab key: names, addresses of accounts, ids, keys, words.
 
-Names are those in directory.toml, which is only scanned for its headers where it is large; ids are asked of the running
-relay, which has a quarter of a second. Whatever goes wrong, nothing is offered, and nothing is said.
+Names are those in directory.toml, which is only scanned for its headers where it is large. The running relay, which has
+a quarter of a second, is asked for ids, and for names that the database keeps. Whatever goes wrong, nothing is offered,
+and nothing is said.
 """
 
 import os
@@ -35,10 +36,10 @@ _BOOLEANS = ("true", "false")
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """Where the relay that is meant keeps its things."""
+    """Where the relay that is meant keeps its things; no `directory` where the store keeps that."""
 
     state_dir: Path
-    directory: Path
+    directory: Path | None
     control_socket: Path
 
     def ask(self) -> ControlClient:
@@ -171,7 +172,10 @@ _WORDS: Mapping[str, tuple[str, ...]] = {
 
 
 def _names_of(context: Context, *tables: str) -> list[str]:
-    content = _place(context).directory.read_bytes()
+    place = _place(context)
+    if place.directory is None:
+        return [record["name"] for table in tables for record in place.ask().run(f"{table[:-1]}.list", {})]
+    content = place.directory.read_bytes()
     if len(content) > _SMALL:  # ten thousand agents take a second to read, and a moment to scan
         found = [
             (match[1].decode(), (match[2] or match[3] or match[4]).decode()) for match in _HEADER.finditer(content)
@@ -187,7 +191,8 @@ def _place(context: Context) -> _Place:
     table = tomllib.loads(file.read_text()) if file else {}
     state_dir = Path(table.get("state_dir") or default_state_dir(os.environ, os.geteuid())).expanduser()
     runtime_dir = Path(table.get("runtime_dir") or default_runtime_dir(os.environ, state_dir)).expanduser()
-    directory = state_dir / table.get("directory", "directory.toml")
+    named = table.get("directory", "directory.toml")
+    directory = None if named == "database" else state_dir / named
     return _Place(state_dir, directory, runtime_dir / "control.sock")
 
 

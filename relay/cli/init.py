@@ -98,11 +98,11 @@ def _check_new(session: Session) -> None:
     """Refuse where there is a directory already."""
     file = session.settings_file
     assert file is not None
-    directory = (session.settings if file.exists() else _default_settings()).directory_path
-    if directory.exists():
-        raise Refused(
-            f"{directory} is there already, and nothing is overwritten; go on with: {session.hint('relay server add')}"
-        )
+    settings = session.settings if file.exists() else _default_settings()
+    is_there = session.run("server.list") if settings.is_directory_stored else settings.directory_path.exists()
+    if is_there:
+        way = session.hint("relay server add")
+        raise Refused(f"{settings.directory_name} is there already, and nothing is overwritten; go on with: {way}")
 
 
 def _complete(first: First, *, password_stdin: bool) -> None:
@@ -171,7 +171,8 @@ def _written(session: Session) -> Iterator[None]:
             file.parent.mkdir(parents=True, exist_ok=True)
             _create(file, "relay.toml", made)
         session.settings.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _create(session.settings.directory_path, "directory.toml", made)
+        if not session.settings.is_directory_stored:
+            _create(session.settings.directory_path, "directory.toml", made)
         yield
     except BaseException:
         for path in made:

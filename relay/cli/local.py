@@ -18,23 +18,32 @@ from relay.control.trail import Trail
 from relay.delivery.accounts import Accounts
 from relay.delivery.schedule import Schedule
 from relay.directory.live import LiveDirectory
+from relay.faults import Faults
 from relay.private import make_private_folder
 from relay.secrets.keeper import SecretKeeper
 from relay.secrets.key_source import key_source
+from relay.secrets.oauth import Tokens
 from relay.secrets.vault import Vault
 from relay.settings import Settings
 from relay.store.audit import AuditTable
+from relay.store.directory import DirectoryTable, kept_by
+from relay.store.duties import DutyTable
 from relay.store.nodes import NodeTable
 from relay.store.opening import open_store
 from relay.store.queue import Queue
 from relay.store.secrets import SecretTable
+from relay.workers.renewal import ByLease
+from relay.workers.siblings import new_run
+
+_MENDING = frozenset({"directory.import", "directory.export"})
 
 
 def run_here(settings: Settings, settings_file: str, name: str, params: Mapping[str, Any]) -> Any:
     """Return the result of an operation. Raises Refused."""
 
     async def run() -> Any:
-        async with open_operations(settings, settings_file) as operations:
+        is_mending = name in _MENDING
+        async with open_operations(settings, settings_file, may_have_faults=is_mending) as operations:
             return await operations.run(name, params, commanding())
 
     return _quietly(run)
@@ -54,17 +63,30 @@ def stream_here(
 
 
 @asynccontextmanager
-async def open_operations(settings: Settings, settings_file: str) -> AsyncIterator[Operations]:
-    """Give the operations on the files of these settings, and close them at the end. Raises Refused."""
+async def open_operations(
+    settings: Settings, settings_file: str, *, may_have_faults: bool = False
+) -> AsyncIterator[Operations]:
+    """Give the operations on the files of these settings, and close them at the end. Raises Refused.
+
+    `may_have_faults`: a directory in the database is mended by operations alone, however bad it is.
+    """
     with refusals():
         make_private_folder(settings.state_dir)
-        directory = await LiveDirectory.open(settings, settings_file)
         async with AsyncExitStack() as closing:
+            if not settings.is_directory_stored:  # a bad file makes no store
+                directory = await LiveDirectory.open(settings, settings_file)
             database = await open_store(settings, os.environ)
             closing.push_async_callback(database.close)
+            if settings.is_directory_stored:
+                directory = LiveDirectory(settings, settings_file, keep=kept_by(settings, database))
+                await directory.begin()
+                if directory.faults and not may_have_faults:
+                    raise Faults(directory.faults)
             source = key_source(settings.secrets.master_key, settings.state_dir, os.environ)
             vault = await Vault.open(SecretTable(database), source)
-            secrets = SecretKeeper(vault, os.environ, settings.state_dir)
+            # Another relay at the same database may run, though none does here.
+            guard = ByLease(DutyTable(database, new_run())) if database.is_shared else None
+            secrets = SecretKeeper(vault, os.environ, settings.state_dir, tokens=Tokens(vault, guard=guard))
             closing.push_async_callback(secrets.tokens.aclose)
             queue = Queue(database, "command")  # it takes no message: nothing is ever under way here
             closing.push_async_callback(queue.aclose)
@@ -75,6 +97,7 @@ async def open_operations(settings: Settings, settings_file: str) -> AsyncIterat
             parts = Parts(
                 settings=settings,
                 directory=directory,
+                entries=DirectoryTable(database),
                 vault=vault,
                 secrets=secrets,
                 queue=queue,

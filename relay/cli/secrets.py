@@ -26,7 +26,7 @@ def list_(context: Context, as_json: AsJson = False) -> None:
 
 @command(app, "import", "relay secrets import")
 def import_(context: Context) -> None:
-    """Move the passwords that stand in directory.toml to the vault."""
+    """Move the passwords that stand in the directory to the vault."""
     owners = context.obj.run("secrets.import")["imported"]
     print(f"{count(len(owners), 'password')} moved to the vault" + (f": {', '.join(owners)}" if owners else ""))
 

@@ -12,7 +12,6 @@ from relay.cli.session import Session
 from relay.cli.times import moment, relative
 from relay.control.client import NoRelay
 from relay.control.not_running import NOT_RUNNING
-from relay.faults import Faults
 
 _MOST_SHOWN = 10
 
@@ -104,10 +103,7 @@ def _print_tokens(records: list[dict[str, Any]], session: Session) -> None:
 
 def _directory(session: Session) -> dict[str, Any]:
     """Return what a relay would say about the directory if it ran."""
-    from relay.directory.file import DirectoryFile
+    from relay.cli.look import look_at_directory
 
-    try:
-        DirectoryFile(session.settings.directory_path).read()
-    except Faults as error:
-        return {"ok": False, "faults": [fault_record(fault) for fault in error.faults]}
-    return {"ok": True, "faults": []}
+    faults = look_at_directory(session.settings, session.settings_name).faults
+    return {"ok": not faults, "faults": [fault_record(fault) for fault in faults]}

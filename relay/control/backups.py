@@ -138,9 +138,14 @@ def _file_of(settings: Settings) -> Path:
     if settings.database_path is None:
         raise Refused(
             "the store is in PostgreSQL, whose own tools copy it: pg_dump --format=custom, and pg_restore; "
-            f"keep {settings.directory_path.name} and the master key with the dump"
+            f"keep {_beside_dump(settings)} with the dump"
         )
     return settings.database_path
+
+
+def _beside_dump(settings: Settings) -> str:
+    file = "" if settings.is_directory_stored else f"{settings.directory_path.name} and "
+    return f"{file}the master key"
 
 
 def _unpack(source: Path, folder: Path) -> Manifest:
@@ -164,7 +169,7 @@ def _as_text(moment: datetime) -> str:
 def _files(settings: Settings, settings_file: Path | None, *, with_key: bool) -> Mapping[str, Path]:
     """Return the files beside the store that there are."""
     wanted = {
-        _DIRECTORY: settings.directory_path,
+        _DIRECTORY: None if settings.is_directory_stored else settings.directory_path,
         _SETTINGS: settings_file,
         _KEY: settings.master_key_path if with_key else None,
     }

@@ -122,7 +122,7 @@ class _Work:
 
     def __call__(self, document: Document) -> None:
         """Make the plan, and the changes in the document. Raises Conflict where it is another than was expected."""
-        if self._plan is None:
+        if self._plan is None or self._expected is not None:  # on another document it is made anew
             self._plan = plan_of(document, self._kind, self.sheet.rows)
             self.version = self._plan.version
             if self._expected is not None and self._expected != self.version:

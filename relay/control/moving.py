@@ -129,7 +129,7 @@ class _Work:
 
     def __call__(self, document: Document) -> None:
         """Make the changes in the document. Raises Conflict where they are others than expected."""
-        if not self.merge.entries:
+        if not self.merge.entries or self._expected is not None:  # on another document it is made anew
             self.merge = merge(document, *self._wanted)
             if self._expected is not None and self._expected != self.merge.version:
                 raise Conflict(_CHANGED)

@@ -17,7 +17,7 @@ from pydantic import ConfigDict, ValidationError, validate_call
 from relay.control.actor import Actor, Role
 from relay.control.refused import Conflict, NotFound, Refused, Unavailable, UnknownOperation
 from relay.directory.edit import EditRefused, NoSuchEntry
-from relay.directory.file import DirectoryChanged, FileRefused
+from relay.directory.keeper import ChangeRefused, DirectoryChanged
 from relay.faults import Faults, did_you_mean
 from relay.mail.address import AddressError
 from relay.secrets.master_key import MasterKeyError
@@ -29,7 +29,7 @@ from relay.store.errors import StoreError
 _CHECKED = ConfigDict(strict=True, hide_input_in_errors=True)
 
 _SENTENCES = (
-    FileRefused,
+    ChangeRefused,
     AddressError,
     MasterKeyError,
     SecretUnavailable,

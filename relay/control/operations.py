@@ -43,6 +43,7 @@ from relay.control.scripts import Scripts
 from relay.control.sending import Sending
 from relay.control.servers import Servers
 from relay.control.tokens import token_records
+from relay.control.transfers import Transfers
 from relay.control.trial import Trial
 from relay.control.users import ServerUsers
 from relay.directory.model import ProfileKind
@@ -53,7 +54,7 @@ from relay.store.errors import StoreError
 class Operations:
     """The operations on the parts of one relay. Results and streamed items are JSON values.
 
-    Each looks at the directory file first, so that what a person saved a moment ago counts.
+    Each looks at the directory first, so that what a person saved a moment ago counts.
     """
 
     def __init__(self, parts: Parts) -> None:
@@ -73,6 +74,7 @@ class Operations:
             **Bulk(parts, ProfileKind.CHANNEL).operations(),
             **Bulk(parts, ProfileKind.AGENT).operations(),
             **Moving(parts).operations(),
+            **Transfers(parts).operations(),
             **Applications(parts).operations(),
             **Scripts(parts).operations(),
             **Passwords(parts).operations(),

@@ -15,6 +15,7 @@ from relay.store.administrators import Administrators
 from relay.store.api_tokens import ApiTokens
 from relay.store.audit import AuditTable
 from relay.store.database import Database
+from relay.store.directory import DirectoryTable
 from relay.store.invitations import Invitations
 from relay.store.messages import StoredMessage
 from relay.store.nodes import NodeRow
@@ -106,6 +107,7 @@ class People:
 class Parts:
     """The parts of one relay. Its `settings` are those in effect: they may be set anew.
 
+    `entries` are the directory in the store, whether or not it is the one in effect.
     `status` returns the status with the keys of DESIGN section 4; what the queue and the accounts say to it is added.
     `metrics` returns the counters as text (`relay.metrics`), given how many messages wait by state, when the oldest of
     them came, and how many accounts are held; None where no relay runs.
@@ -113,6 +115,7 @@ class Parts:
 
     settings: Settings
     directory: LiveDirectory
+    entries: DirectoryTable
     vault: Vault
     secrets: SecretKeeper
     queue: Queue

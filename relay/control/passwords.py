@@ -8,7 +8,7 @@ from relay.control.ledger import note, note_forgotten, note_secret
 from relay.control.operation import Access, Operation
 from relay.control.parts import Parts
 from relay.control.refused import Refused
-from relay.directory.file import Edit
+from relay.directory.keeper import Edit
 from relay.directory.model import Directory, Profile, Server
 from relay.secrets.incoming import incoming_owner, incoming_ref
 from relay.secrets.login_password import admin_owner, login_owner

@@ -24,7 +24,8 @@ from relay.faults import Fault, Faults
 from relay.schema import can_read
 
 if TYPE_CHECKING:
-    from relay.directory.file import DirectoryFile, Snapshot
+    from relay.directory.file import DirectoryFile
+    from relay.directory.keeper import Snapshot
     from relay.directory.model import Agent, Channel, Profile
     from relay.settings import Settings
 
@@ -63,7 +64,10 @@ class Apart:
             return load_settings(file)
         try:
             if self._begun is not None:
-                return _answered(self._begun)
+                settings = _answered(self._begun)
+                if settings.is_directory_stored:  # then nobody asks for more
+                    self._end()
+                return settings
             with _start(_SETTINGS, file) as process:
                 return _answered(process)
         except _FAILURES:
@@ -149,7 +153,7 @@ def _write(what: str, path: Path | None, stream: IO[bytes]) -> None:
 
             settings = load_settings(path)
             tell(settings)
-            path = settings.directory_path
+            path = None if settings.is_directory_stored else settings.directory_path
         if what != _SETTINGS and path is not None:
             _tell_directory(path, tell)
     except Faults as error:

@@ -4,41 +4,32 @@ A change is made under a lock, on what the file says at that moment, and replace
 full disk or a refused edit leaves the old file as it was. People edit the same file with an editor, which knows no
 lock; so a file that changed between our reading and our writing is left alone, and the change is refused.
 
-DIAGNOSTICS: Faults (what the file says, or would say, is wrong), FileRefused (it cannot be written, with a sentence).
+DIAGNOSTICS: Faults (what the file says, or would say, is wrong), ChangeRefused (it cannot be written, with a sentence).
 """
 
 import fcntl
 import hashlib
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 from relay.directory.document import CommentsInTheWay, as_text
-from relay.directory.model import Directory, Profile, Server
+from relay.directory.keeper import ChangeRefused, Check, DirectoryChanged, Edit, Snapshot, State
+from relay.directory.model import Directory
 from relay.directory.oauth_rules import oauth_warnings
-from relay.directory.rules import holder_key, parse_directory
+from relay.directory.passwords import inline_passwords
+from relay.directory.rules import parse_directory
 from relay.faults import Fault, Faults
 from relay.private import create_private, sync_folder, take_folder_owner
 from relay.schema import parse_toml
 
-Document: TypeAlias = MutableMapping[str, Any]
-Edit: TypeAlias = Callable[[Document], None]
-
 _LOCK_SECONDS = 30.0  # ten thousand agents with comments take one command 10 seconds
 _LOCK_PAUSE = 0.02
 _NEW_FILE_MODE = 0o600
-
-
-class FileRefused(Exception):
-    """The file cannot be changed. The message is one sentence that names it and says why."""
-
-
-class DirectoryChanged(FileRefused):
-    """Somebody else changed the file since it was read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,22 +46,13 @@ class Fingerprint:
         return cls(status.st_mtime_ns, status.st_size, status.st_ino)
 
 
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """A directory and the state of the file that says it; after a change also the directory before it."""
-
-    directory: Directory
-    fingerprint: Fingerprint
-    before: Directory | None = None
-
-
 class DirectoryFile:
     """One directory.toml. A file that is not there is an empty directory.
 
     `check` returns the faults that a good directory has with what stands elsewhere (relay.toml).
     """
 
-    def __init__(self, path: Path, check: Callable[[Directory], Iterable[Fault]] = lambda _: ()) -> None:
+    def __init__(self, path: Path, check: Check = lambda _: ()) -> None:
         self.path = path
         self._check = check
         # What the last change wrote, so that the next one need not read it: half of its time with ten thousand agents.
@@ -95,7 +77,7 @@ class DirectoryFile:
         except OSError:
             return Fingerprint()
 
-    def has_changed(self, since: Fingerprint) -> bool:
+    def has_changed(self, since: State) -> bool:
         """Whether the file is another than the one that was read."""
         return self.fingerprint() != since
 
@@ -106,16 +88,13 @@ class DirectoryFile:
 
     def _readable_passwords(self, directory: Directory) -> tuple[Fault, ...]:
         """Return a warning for each password that stands in the file, and who can read it there."""
-        holders: list[Server | Profile] = [*directory.servers.values(), *directory.profiles()]
-        keys = [holder_key(holder) for holder in holders if holder.password]
-        keys += [f"{holder_key(each)}.incoming" for each in holders if each.incoming and each.incoming.password]
         try:
             mode = self.path.stat().st_mode & 0o777
         except OSError:
             return ()
         readers = f", where others can read it (mode {mode:04o})" if mode & 0o044 else ""
         message = f"a password stands in this file{readers}; move it to the vault: relay secrets import"
-        return tuple(Fault(str(self.path), f"{key}.password", message) for key in keys)
+        return tuple(Fault(str(self.path), key, message) for key in inline_passwords(directory))
 
     def preview(self, edit: Edit) -> Directory:
         """Return the directory that an edit would make of what the file says now. Raises as `change`."""
@@ -127,7 +106,7 @@ class DirectoryFile:
     def change(
         self,
         edit: Edit,
-        expected: Fingerprint | None = None,
+        expected: State | None = None,
         *,
         must_exist: bool = False,
         known: Snapshot | None = None,
@@ -139,19 +118,19 @@ class DirectoryFile:
         refuses the change unless the file is still in that state. `must_exist` refuses to begin a file anew: whoever
         had one means that one. `check` is given the directory as the file has it before the edit; `known`,
         which is what the caller has read, spares reading it anew where it is still that, and counts where it has
-        faults. Raises Faults, FileRefused, DirectoryChanged, and whatever `edit` and `check` raise; in every case
+        faults. Raises Faults, ChangeRefused, DirectoryChanged, and whatever `edit` and `check` raise; in every case
         the file is as it was.
         """
         try:
             with _lock(self.path):
                 return self._change(edit, expected, known, check, must_exist=must_exist)
         except OSError as error:
-            raise FileRefused(f"{self.path} cannot be written: {error.strerror}") from None
+            raise ChangeRefused(f"{self.path} cannot be written: {error.strerror}") from None
 
     def _change(
         self,
         edit: Edit,
-        expected: Fingerprint | None,
+        expected: State | None,
         known: Snapshot | None,
         check: Callable[[Directory], None],
         *,
@@ -159,7 +138,7 @@ class DirectoryFile:
     ) -> Snapshot:
         content, fingerprint = self._content()
         if must_exist and fingerprint == Fingerprint():
-            raise FileRefused(f"{self.path} has vanished; put it back, or restart relay to begin with an empty one")
+            raise ChangeRefused(f"{self.path} has vanished; put it back, or restart relay to begin with an empty one")
         if expected is not None and fingerprint != expected:
             raise DirectoryChanged(f"{self.path} was changed by somebody else; look at it and try again")
         before = None if known is None else self._before(content, fingerprint, known)
@@ -169,7 +148,7 @@ class DirectoryFile:
         try:
             after = as_text(content.decode("utf-8-sig"), tables, edit)
         except CommentsInTheWay:
-            raise FileRefused(f"{self.path} has comments where the change would stand; edit it by hand") from None
+            raise ChangeRefused(f"{self.path} has comments where the change would stand; edit it by hand") from None
         directory = self._checked(tables)
         text = after.encode()
         written = self._replace(text, fingerprint)
@@ -183,7 +162,7 @@ class DirectoryFile:
 
     def _before(self, content: bytes, fingerprint: Fingerprint, known: Snapshot) -> Directory:
         """Return what the file says before a change: another process may have written it since it was read."""
-        if fingerprint == known.fingerprint:
+        if fingerprint == known.state:
             return known.directory
         try:
             return self._directory(content)
@@ -238,7 +217,7 @@ def _lock(path: Path) -> Iterator[None]:
         deadline = time.monotonic() + _LOCK_SECONDS
         while not _try_lock(file.fileno()):
             if time.monotonic() > deadline:
-                raise FileRefused(f"{path} is being changed by another command; try again")
+                raise ChangeRefused(f"{path} is being changed by another command; try again")
             time.sleep(_LOCK_PAUSE)
         yield
 

@@ -1,19 +1,22 @@
-"""The directory in effect: what the file last said without a fault, its routing, and the watch over the file.
+"""The directory in effect: what its keeper last said without a fault, its routing, and the watch over it.
 
 A bad edit changes nothing: the old directory stays in effect, and `faults` says what is wrong with the new one. So
-does a file that vanishes: an unmounted disk or a slip of the hand must not turn every sender into nobody. Only at the
-start a missing file is an empty directory. All reading happens in a thread, or in a process of its own
-(`directory/apart.py`), so that ten thousand agents hold up no message.
+does one that vanishes: an unmounted disk or a slip of the hand must not turn every sender into nobody. Only at the
+start a missing one is an empty directory. All reading happens in a thread, or in a process of its own
+(`directory/apart.py`), so that ten thousand agents hold up no message. Whether a file keeps it or the database, only
+its keeper knows (`directory/keeper.py`).
 """
 
 import asyncio
 from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager, nullcontext
-from typing import Protocol
+from contextlib import AbstractAsyncContextManager, nullcontext, suppress
+from functools import partial
+from typing import Protocol, TypeAlias
 
 from relay.collector import Collector
-from relay.directory.apart import LARGE
-from relay.directory.file import DirectoryFile, Edit, Fingerprint, Snapshot
+from relay.directory.file import DirectoryFile
+from relay.directory.in_file import InFile, ReadFile
+from relay.directory.keeper import Check, Edit, Keeper, Snapshot
 from relay.directory.model import Directory, UnknownSender
 from relay.directory.routing import Routing
 from relay.directory.together import check_together
@@ -24,6 +27,10 @@ from relay.short_turns import in_short_turns
 _POLL_SECONDS = 1.0  # a changed directory takes effect within 2 seconds
 
 
+Keep: TypeAlias = Callable[[Check], Keeper]
+"""Makes what keeps the directory, which asks about every one whether it suits what stands elsewhere."""
+
+
 class OnEdit(Protocol):
     """Is told which directory took the place of which, and whether a person wrote the file."""
 
@@ -32,26 +39,25 @@ class OnEdit(Protocol):
 
 
 class LiveDirectory:
-    """One directory file in use. `LiveDirectory.open` makes one; `on_change` is told what took effect or why not.
+    """One directory in use. `LiveDirectory.open` makes one; `on_change` is told what took effect or why not.
 
-    `on_edit` may be set later; the first reading is no edit. `read` says how the file is read. New `settings`
-    count from the next reading on.
+    `on_edit` may be set later; the first reading is no edit. `keep` makes what keeps it; left out, that is the file
+    which the settings name. New `settings` count from the next reading on.
     """
 
     def __init__(
         self,
         settings: Settings,
         settings_file: str,
-        on_change: Callable[["LiveDirectory"], None],
-        read: Callable[[DirectoryFile], Snapshot] = DirectoryFile.read,
+        on_change: Callable[["LiveDirectory"], None] = lambda _: None,
+        keep: Keep | None = None,
     ) -> None:
         self.settings = settings
-        self._read = read
         self._settings_file = settings_file
         self._on_change = on_change
-        self._file = DirectoryFile(settings.directory_path, self._check)
-        self._seen = Fingerprint()  # the state of the file that was last read, good or bad
-        self._had_file = False  # whether the directory in effect stands in a file, and not in the lack of one
+        self._keeper = (keep or in_file(settings))(self._check)
+        self._seen = self._keeper.nothing  # the state that was last read, good or bad
+        self._was_there = False  # whether the directory in effect stands somewhere, and not for the lack of one
         self._turn = asyncio.Lock()
         self._collector = Collector()
         self._routing = Routing(Directory())
@@ -65,88 +71,112 @@ class LiveDirectory:
         settings: Settings,
         settings_file: str,
         on_change: Callable[["LiveDirectory"], None] = lambda _: None,
-        read: Callable[[DirectoryFile], Snapshot] = DirectoryFile.read,
+        keep: Keep | None = None,
     ) -> "LiveDirectory":
-        """Read the file for the first time. Raises Faults."""
-        live = cls(settings, settings_file, lambda _: None, read)
-        await live.reload()
+        """Read it for the first time. Raises Faults, and what its keeper raises where it cannot be reached."""
+        live = cls(settings, settings_file, keep=keep)
+        await live.begin()
         if live.faults:
             raise Faults(live.faults)
         live._on_change = on_change
         return live
+
+    async def begin(self) -> None:
+        """Read it for the first time; what is wrong with it is in `faults`. Raises as `follow`."""
+        async with self._turn, self._made_large():
+            await self._reload()
 
     def routing(self) -> Routing:
         """Return the routing of the directory in effect."""
         return self._routing
 
     async def reload(self) -> None:
-        """Read the file now and put it into effect if it has no fault."""
-        async with self._turn, self._made_large():
-            await self._reload()
+        """Read it now and put it into effect if it has no fault. Where it cannot be reached, all stays as it is."""
+        with suppress(*self._keeper.away):
+            async with self._turn, self._made_large():
+                await self._reload()
 
     async def refresh(self) -> None:
-        """Read the file if it is another than the one that was read last; costs one look at it where it is not.
+        """Read it if it is another than the one that was read last; costs one look at it where it is not.
 
-        After this, what a person saved a moment ago is in effect, or its faults are in `faults`.
+        After this, what a person saved a moment ago is in effect, or its faults are in `faults`. Where it cannot be
+        reached, the one in effect stays.
         """
+        with suppress(*self._keeper.away):
+            await self.follow()
+
+    async def follow(self) -> None:
+        """Do what `refresh` does. Raises what the keeper raises where it cannot be reached."""
         async with self._turn:
-            if self._file.has_changed(self._seen):
-                async with self._made_large():
-                    await self._reload()
+            await self._catch_up()
 
     async def watch(self) -> None:
-        """Reload whenever the file changes, for ever."""
+        """Reload whenever it changes, for ever."""
         while True:
             await asyncio.sleep(_POLL_SECONDS)
             await self.refresh()
 
     async def change(self, edit: Edit, check: Callable[[Directory], None] = lambda _: None) -> Directory:
-        """Write a change, put it into effect, and return the new directory. Raises Faults, FileRefused, EditRefused.
+        """Write a change, put it into effect, and return the new directory. Raises Faults, ChangeRefused, EditRefused.
 
         `check` looks at the directory that is about to be changed, and raises where it is not as the caller thinks:
         nobody else can change it between that look and the writing.
         """
         async with self._turn, self._made_large():
-            await self._catch_up()  # what a person wrote meanwhile is theirs, and no part of this change
+            await self._look()  # what a person wrote meanwhile is theirs, and no part of this change
             known = Snapshot(self._routing.directory, self._seen)
-            done = await in_short_turns(self._file.change, edit, must_exist=self._had_file, known=known, check=check)
+            done = await self._keeper.change(edit, must_exist=self._was_there, known=known, check=check)
             await self._use(done)
             self.on_edit(done.before or known.directory, done.directory, by_hand=False)
             return done.directory
 
     def _made_large(self) -> AbstractAsyncContextManager[None]:
         """Keep the garbage collector from it while a large directory is made; a small one is nothing to it."""
-        return self._collector.at_rest() if self._file.fingerprint().size > LARGE else nullcontext()
+        return self._collector.at_rest() if self._keeper.is_large else nullcontext()
 
     async def _catch_up(self) -> None:
-        if self._file.has_changed(self._seen):
-            await self._reload()
+        if await self._keeper.state() != self._seen:
+            async with self._made_large():
+                await self._reload()
 
     async def preview(self, edit: Edit) -> Directory:
         """Return the directory that a change would make, and change nothing. Raises Faults, EditRefused."""
-        return await in_short_turns(self._file.preview, edit)
+        return await self._keeper.preview(edit)
+
+    async def _look(self) -> None:
+        if await self._keeper.state() != self._seen:
+            await self._reload()
 
     async def _reload(self) -> None:
-        self._seen = self._file.fingerprint()  # before the reading: a change in between is seen next time
+        state = await self._keeper.state()  # before the reading: a change in between is seen next time
         try:
-            snapshot = await in_short_turns(self._read, self._file)
-            if self._had_file and snapshot.fingerprint == Fingerprint():
-                raise Faults([Fault(str(self._file.path), "", "it has vanished; the one before stays in effect")])
+            snapshot = await self._keeper.read()
+            if self._was_there and snapshot.state == self._keeper.nothing:
+                raise Faults([Fault(self._keeper.name, "", "it has vanished; the one before stays in effect")])
             before = self._routing.directory
             await self._use(snapshot)
-            self.on_edit(before, snapshot.directory, by_hand=True)
+            if self._keeper.is_edited_by_hand:
+                self.on_edit(before, snapshot.directory, by_hand=True)
         except Faults as error:
+            self._seen = state
             self.faults = error.faults
             self._on_change(self)
 
     def _check(self, directory: Directory) -> tuple[Fault, ...]:
-        return check_together(self.settings, directory, settings_file=self._settings_file)
+        return check_together(
+            self.settings, directory, settings_file=self._settings_file, directory_file=self._keeper.name
+        )
 
     async def _use(self, snapshot: Snapshot) -> None:
         unknown_sender = UnknownSender(self.settings.policy.unknown_sender)
         self._routing = await in_short_turns(Routing, snapshot.directory, unknown_sender)
-        self.warnings = await in_short_turns(self._file.warnings, snapshot.directory)
-        self._seen = snapshot.fingerprint
-        self._had_file = snapshot.fingerprint != Fingerprint()
+        self.warnings = await self._keeper.warnings(snapshot.directory)
+        self._seen = snapshot.state
+        self._was_there = snapshot.state != self._keeper.nothing
         self.faults = ()
         self._on_change(self)
+
+
+def in_file(settings: Settings, read: ReadFile = DirectoryFile.read) -> Keep:
+    """Let the file keep the directory that the settings name; `read` says how it is read."""
+    return partial(InFile, settings.directory_path, read=read)

@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 from relay.directory.model import Agent, Application, Channel, Directory, Script, Server
@@ -27,6 +28,8 @@ _STAND_INS: Mapping[str, Mapping[str, Any]] = {
     "scripts": {},
 }
 
+NOTHING_KNOWN: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
+
 SERVERS = Schema(Server)
 CHANNELS = Schema(Channel)
 AGENTS = Schema(Agent)
@@ -48,27 +51,31 @@ class Reading:
     unread: set[str] = field(default_factory=set)
 
 
-def read_tables(data: Mapping[str, Any]) -> Reading:
-    """Return what the tables say, entry by entry."""
+def read_tables(data: Mapping[str, Any], known: Mapping[str, Mapping[str, Any]] = NOTHING_KNOWN) -> Reading:
+    """Return what the tables say, entry by entry. What is `known` of them is not read again."""
     faults: list[tuple[str, str]] = []
     unread: set[str] = set()
-    known = keys_of(Directory)
-    faults += [(key, no_such_key(key, known)) for key in data if key not in known]
+    keys = keys_of(Directory)
+    faults += [(key, no_such_key(key, keys)) for key in data if key not in keys]
     default = data.get("default_server")
     if default is not None and not isinstance(default, str):
         faults.append(("default_server", f"{show(default)} is not text; write the server's name in quotes"))
         default = None
         unread.add("default_server")
+
+    def entries(kind: str, schema: Schema[T]) -> dict[str, T]:
+        return _entries(data, kind, schema, faults, unread, known.get(kind, {}))
+
     directory = Directory(
         default_server=default or None,
-        servers=_entries(data, "servers", SERVERS, faults, unread),
-        channels=_entries(data, "channels", CHANNELS, faults, unread),
-        agents=_entries(data, "agents", AGENTS, faults, unread),
-        applications=_entries(data, "applications", APPLICATIONS, faults, unread),
-        scripts=_entries(data, "scripts", SCRIPTS, faults, unread),
+        servers=entries("servers", SERVERS),
+        channels=entries("channels", CHANNELS),
+        agents=entries("agents", AGENTS),
+        applications=entries("applications", APPLICATIONS),
+        scripts=entries("scripts", SCRIPTS),
     )
-    names = {key: frozenset(_table(data, key)) for key in known if key != "default_server"}
-    unread |= {key for key in known if key in data and key != "default_server" and not isinstance(data[key], Mapping)}
+    names = {key: frozenset(_table(data, key)) for key in keys if key != "default_server"}
+    unread |= {key for key in keys if key in data and key != "default_server" and not isinstance(data[key], Mapping)}
     return Reading(directory, names, faults, unread)
 
 
@@ -80,13 +87,21 @@ def name_fault(name: str) -> str:
 
 
 def _entries(
-    data: Mapping[str, Any], kind: str, schema: Schema[T], faults: list[tuple[str, str]], unread: set[str]
+    data: Mapping[str, Any],
+    kind: str,
+    schema: Schema[T],
+    faults: list[tuple[str, str]],
+    unread: set[str],
+    known: Mapping[str, T],
 ) -> dict[str, T]:
     entries: dict[str, T] = {}
     shared: dict[str, str] = {}
     if kind in data and not isinstance(data[kind], Mapping):
         faults.append((kind, f"{show(data[kind])} is not a table; write each entry as [{kind}.NAME]"))
     for name, table in _table(data, kind).items():
+        if name in known:
+            entries[name] = known[name]
+            continue
         key = f"{kind}.{name}"
         if not isinstance(table, Mapping):
             faults.append((key, f"{show(table)} is not a table; write each entry as [{kind}.NAME]"))

@@ -11,7 +11,7 @@ from relay.directory.incoming_rules import incoming_faults
 from relay.directory.login_rules import login_faults
 from relay.directory.model import AliasIdentity, Directory, Profile, Server
 from relay.directory.oauth_rules import oauth_faults
-from relay.directory.reading import Reading, read_tables
+from relay.directory.reading import NOTHING_KNOWN, Reading, read_tables
 from relay.directory.server_rules import server_faults
 from relay.faults import Fault, Faults
 from relay.mail.address import Address, AddressError, domain_key
@@ -23,9 +23,14 @@ Findings: TypeAlias = Iterator[tuple[str, str]]
 _SOURCES = ("file:", "env:", "credential:", "command:")
 
 
-def parse_directory(data: Mapping[str, Any], file: str = "directory.toml") -> Directory:
-    """Return the directory that the tables of a file describe. Raises Faults with everything that is wrong."""
-    reading = read_tables(data)
+def parse_directory(
+    data: Mapping[str, Any], file: str = "directory.toml", known: Mapping[str, Mapping[str, Any]] = NOTHING_KNOWN
+) -> Directory:
+    """Return the directory that the tables of a file describe. Raises Faults with everything that is wrong.
+
+    `known` are values, by their tables and names, of entries that are the same as when these were read.
+    """
+    reading = read_tables(data, known)
     found = (finding for rule in _RULES for finding in rule(reading))
     findings = [*reading.faults, *((key, message) for key, message in found if key not in reading.unread)]
     if findings:

@@ -1,4 +1,4 @@
-"""The database: one writing connection and a few reading ones, each kind with threads of its own.
+"""The database: one writing connection and a few reading ones, each kind with threads of its own, and one for duties.
 
 Whoever writes waits for the one before: a queue in our process is fair, and one commit serves many
 (`relay.store.writer`). A commit is durable when it returns. Reading connections cannot write and never wait for the
@@ -22,6 +22,7 @@ from sqlalchemy import Connection
 
 from relay import log
 from relay.store.backend import Backend, Moment, Use
+from relay.store.errors import StoreOlder
 from relay.store.schema import is_usable, upgrade
 from relay.store.sqlite import SqliteFile
 from relay.store.tables import HEAD
@@ -47,6 +48,7 @@ class Database:
         self._backend = backend
         self._writer = _Lane(backend, Use.WRITE, 1)
         self._readers = _Lane(backend, Use.READ, _READERS)
+        self._apart = _Lane(backend, Use.WRITE, 1)
 
     @property
     def name(self) -> str:
@@ -75,6 +77,10 @@ class Database:
     async def write_beside(self, job: Job[T]) -> T:
         """Run a job as `write` does, while other machines may write too: it must see itself what they changed."""
         return await self._writer.run(job)
+
+    async def write_apart(self, job: Job[T]) -> T:
+        """Run a job as `write_beside` does, on a connection of its own: it waits for no other job of this process."""
+        return await self._apart.run(job)
 
     def after(self, seconds: timedelta, now: datetime) -> Moment:
         """Return the moment so long after now, by the clock of the database where machines share it, else by `now`."""
@@ -126,7 +132,7 @@ class Database:
 
     async def close(self) -> None:
         """Wait for what is under way and close all; the last connection folds the WAL into the database file."""
-        for lane in (self._readers, self._writer):
+        for lane in (self._readers, self._apart, self._writer):
             await asyncio.to_thread(lane.close)
 
 
@@ -187,10 +193,12 @@ class _Undone(Exception):
         self.cause = cause
 
 
-async def open_database(place: Path | Backend) -> Database:
+async def open_database(place: Path | Backend, *, upgrades: bool = True) -> Database:
     """Open the store at `place`, a file of SQLite or another database: made if missing, brought to this version's
     schema if older. Of an older file a copy is kept beside it (`relay.store.snapshot`). A newer schema that can be used
     by this version stays as it is.
+
+    Without `upgrades` it is only looked at: an older one is StoreOlder.
 
     Raises StoreError: others could open it, it is damaged, locked, made by a newer relay, or cannot be opened.
     """
@@ -199,6 +207,8 @@ async def open_database(place: Path | Backend) -> Database:
     database = Database(backend)
     try:
         if not await database.read(is_usable):
+            if not upgrades:
+                raise StoreOlder(f"the store {backend.name} has not been used by this version yet")
             await asyncio.to_thread(_upgrade, backend)
     except BaseException:
         await database.close()

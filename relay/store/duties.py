@@ -52,7 +52,8 @@ class Unrivalled:
 class DutyTable:
     """The table `duties`, one transaction a method. Raises StoreError.
 
-    `owner` names this process among all, and `living` says of whom it knows whether they are alive.
+    `owner` names this process among all, and `living` says of whom it knows whether they are alive. Duties have a
+    connection of their own: who has much to write keeps its own all the same.
     """
 
     def __init__(
@@ -70,18 +71,18 @@ class DutyTable:
     async def take(self, name: str, seconds: float) -> Duty | None:
         """Take a duty that is nobody's, ours, or that of who cannot be alive; None where another has it."""
         now, until = self._after(0), self._after(seconds)
-        fence = await self._database.write_beside(lambda c: self._take(c, name, now, until))
+        fence = await self._database.write_apart(lambda c: self._take(c, name, now, until))
         return Duty(name, self._owner, fence) if fence else None
 
     async def renew(self, duty: Duty, seconds: float) -> bool:
         """Have a duty for longer, though its lease may have ended; False where another has it."""
         until = self._after(seconds)
-        return await self._database.write_beside(lambda c: bool(_change(c, duty, until)))
+        return await self._database.write_apart(lambda c: bool(_change(c, duty, until)))
 
     async def give_up(self, duty: Duty) -> None:
         """Let others have a duty at once, if it is ours still."""
         now = self._after(0)
-        await self._database.write_beside(lambda c: _change(c, duty, now))
+        await self._database.write_apart(lambda c: _change(c, duty, now))
 
     def _take(self, connection: Connection, name: str, now: Moment, until: Moment) -> int:
         """Return the new fence; 0 where another has the duty."""

@@ -3,6 +3,7 @@
     StoreError           something else: cannot be opened, read or written
     ├── StoreLax         others could open its files
     ├── StoreNewer       made by a newer relay
+    ├── StoreOlder       not used by this relay yet
     ├── StoreCorrupt     damaged, or no database at all
     ├── StoreBusy        another process kept it locked
     └── StoreFull        no space left
@@ -29,6 +30,10 @@ class StoreLax(StoreError):
 
 class StoreNewer(StoreError):
     """A newer version of relay made this store."""
+
+
+class StoreOlder(StoreError):
+    """This version of relay has not made its tables there yet."""
 
 
 class StoreCorrupt(StoreError):

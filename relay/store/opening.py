@@ -9,13 +9,16 @@ from relay.store.errors import StoreError
 from relay.store.sqlite import SqliteFile
 
 
-async def open_store(settings: Settings, environ: Mapping[str, str], *, has_siblings: bool = False) -> Database:
+async def open_store(
+    settings: Settings, environ: Mapping[str, str], *, has_siblings: bool = False, upgrades: bool = True
+) -> Database:
     """Open the store, made or brought to this version's schema where needed. Raises StoreError.
 
-    `has_siblings`: other processes of this relay write to it all the time.
+    Without `upgrades` an older one is StoreOlder. `has_siblings`: other processes of this relay write to it all the
+    time.
     """
     if settings.database_path is not None:
-        return await open_database(SqliteFile(settings.database_path, has_siblings=has_siblings))
+        return await open_database(SqliteFile(settings.database_path, has_siblings=has_siblings), upgrades=upgrades)
     name = without_password(settings.store)
     password = ""
     if settings.store_password_from:
@@ -31,4 +34,4 @@ async def open_store(settings: Settings, environ: Mapping[str, str], *, has_sibl
             f"the store {name} needs the package psycopg, which cannot be loaded ({words}); "
             "run: pip install 'relay[postgresql]'"
         ) from None
-    return await open_database(PostgresDatabase(settings.store, name, password))
+    return await open_database(PostgresDatabase(settings.store, name, password), upgrades=upgrades)

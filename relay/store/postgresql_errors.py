@@ -29,7 +29,7 @@ _MEANINGS: dict[str, _Kind] = {
     "42501": _FORBIDDEN,
     "53100": (StoreFull, "cannot grow: the disk of PostgreSQL is full; make room on it"),
     "53200": (StoreError, "has no memory left; look at what else runs there"),
-    "53300": (StoreBusy, "has no connection left; raise max_connections of PostgreSQL (a relay takes five)"),
+    "53300": (StoreBusy, "has no connection left; raise max_connections of PostgreSQL (a relay takes seven)"),
     "55P03": _LOCKED,
     "57014": _LATE,
     "57P01": _AWAY,

@@ -28,7 +28,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.schema import CreateIndex
 from sqlalchemy.types import TypeDecorator
 
-HEAD = "0013"
+HEAD = "0014"
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -82,6 +82,30 @@ bulletin = Table(
     metadata,
     Column("topic", Text, primary_key=True),
     Column("number", BigInteger, nullable=False),
+)
+
+# A directory that the store keeps: a row for each entry, by the table of directory.toml that it is in ("" for what
+# stands above all tables). `entry` is JSON, and NULL for a while where it is gone; `changed` is the change's number.
+directory_entries = Table(
+    "directory_entries",
+    metadata,
+    Column("kind", Text, primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("place", BigInteger, nullable=False),
+    Column("changed", BigInteger, nullable=False),
+    Column("entry", Text),
+)
+Index("ix_directory_entries_changed", directory_entries.c.changed)
+Index("ix_directory_entries_place", directory_entries.c.place)
+
+# One row: the number of the last change, and names of the last ones (JSON), which no other change has anywhere.
+directory = Table(
+    "directory",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("number", BigInteger, nullable=False),
+    Column("changes", Text, nullable=False),
+    CheckConstraint("id = 1", name="one_row"),
 )
 
 # Sealed secrets by owner ("server/acmejets", "profile/support").

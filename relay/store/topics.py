@@ -17,6 +17,7 @@ class Topic(StrEnum):
     HOLDS = "holds"
     SECRETS = "secrets"
     FAILURES = "failures"
+    DIRECTORY = "directory"
 
 
 def raise_number(connection: Connection, topic: Topic) -> int:

@@ -6,13 +6,12 @@ processes of the machine do not count.
 
 import asyncio
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
 
-from relay.directory.file import DirectoryFile, Snapshot
-from relay.directory.live import LiveDirectory
+from relay.directory.in_file import ReadFile
+from relay.directory.live import LiveDirectory, in_file
 from relay.settings import load_settings
 
 _PAUSE = 0.001  # waiting gives the turn away, as a message does that waits for the network
@@ -30,13 +29,13 @@ class Turns:
         return sorted(self.waits)[ceil(len(self.waits) * share) - 1]
 
 
-async def turns(folder: Path, texts: tuple[str, str], read: Callable[[DirectoryFile], Snapshot]) -> Turns:
+async def turns(folder: Path, texts: tuple[str, str], read: ReadFile) -> Turns:
     """Put the first text into effect, then the second, and note each turn of the loop meanwhile."""
     settings_file = folder / "relay.toml"
     settings_file.write_text(f'state_dir = "{folder}"\n')
     settings = load_settings(settings_file, {})
     settings.directory_path.write_text(texts[0])
-    live = await LiveDirectory.open(settings, "relay.toml", read=read)
+    live = await LiveDirectory.open(settings, "relay.toml", keep=in_file(settings, read))
     before = live.routing()
     settings.directory_path.write_text(texts[1])
     begun = time.process_time()

@@ -26,6 +26,7 @@ VERBS = {
     "provider": "list",
     "secrets": "list import rotate",
     "import": "postfix msmtp",
+    "directory": "import export",
     "config": "show",
     "admin": "add list set password remove",
     "token": "add list remove",

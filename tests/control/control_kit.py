@@ -22,6 +22,7 @@ from relay.secrets.key_source import key_source
 from relay.secrets.vault import Vault
 from relay.settings import Settings, load_settings
 from relay.store.audit import AuditTable
+from relay.store.directory import DirectoryTable
 from relay.store.nodes import NodeTable
 from relay.store.opening import open_store
 from relay.store.queue import Queue
@@ -82,6 +83,7 @@ async def parts_in(folder: Path, directory: Mapping[str, Any] = TWO_SERVERS) -> 
     parts = Parts(
         settings=settings,
         directory=live,
+        entries=DirectoryTable(database),
         vault=vault,
         secrets=SecretKeeper(vault, {"MAIL_PASSWORD": "from outside"}, settings.state_dir),
         queue=queue,

@@ -36,7 +36,7 @@ ACTS = {
     "queue.export",
     "secrets.list",
 }
-ACTS |= {"channel.import", "agent.import", "moving.import"}
+ACTS |= {"channel.import", "agent.import", "moving.import", "directory.import", "directory.export"}
 ACTS |= {f"{noun}.{verb}" for noun in ("server", "channel", "agent") for verb in ("authorize", "authorized")}
 
 

@@ -24,7 +24,8 @@ from relay.directory.edit import (
     set_script,
     set_server,
 )
-from relay.directory.file import DirectoryChanged, DirectoryFile, FileRefused, Fingerprint
+from relay.directory.file import DirectoryFile, Fingerprint
+from relay.directory.keeper import ChangeRefused, DirectoryChanged
 from relay.directory.model import Directory, ProfileKind
 from relay.faults import Fault, Faults
 from tests.directory.directory_kit import HOUSE
@@ -55,8 +56,8 @@ def move_default(document: Any) -> None:
 def test_a_file_that_is_not_there_is_an_empty_directory(tmp_path: Path) -> None:
     file = DirectoryFile(tmp_path / "directory.toml")
     snapshot = file.read()
-    assert (snapshot.directory, snapshot.fingerprint) == (Directory(), Fingerprint())
-    assert not file.has_changed(snapshot.fingerprint)
+    assert (snapshot.directory, snapshot.state) == (Directory(), Fingerprint())
+    assert not file.has_changed(snapshot.state)
     assert file.warnings(snapshot.directory) == ()
 
 
@@ -70,11 +71,11 @@ def test_a_change_makes_the_file(tmp_path: Path) -> None:
 
 def test_every_change_is_noticed(path: Path) -> None:
     file = DirectoryFile(path)
-    seen = file.read().fingerprint
+    seen = file.read().state
     assert not file.has_changed(seen)
     path.write_text(HOUSE + "\n")
     assert file.has_changed(seen)
-    seen = file.read().fingerprint
+    seen = file.read().state
     file.change(move_default)
     assert file.has_changed(seen)
     path.unlink()
@@ -137,7 +138,7 @@ def test_an_edit_by_hand_in_the_meantime_is_not_overwritten(path: Path) -> None:
 
 def test_a_change_of_an_older_state_is_refused(path: Path) -> None:
     file = DirectoryFile(path)
-    seen = file.read().fingerprint
+    seen = file.read().state
     file.change(move_default, expected=seen)
     with pytest.raises(DirectoryChanged):
         file.change(lambda document: set_server(document, "new", {"port": 25}), expected=seen)
@@ -176,7 +177,7 @@ def test_a_link_stays_a_link(path: Path, tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
     path = tmp_path / "missing/directory.toml"
-    with pytest.raises(FileRefused, match=r"directory\.toml cannot be written: No such file or directory"):
+    with pytest.raises(ChangeRefused, match=r"directory\.toml cannot be written: No such file or directory"):
         DirectoryFile(path).change(move_default)
 
 
@@ -185,7 +186,7 @@ def test_a_full_disk_leaves_the_old_file(path: Path, monkeypatch: pytest.MonkeyP
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(FileRefused, match="cannot be written: No space left on device"):
+    with pytest.raises(ChangeRefused, match="cannot be written: No space left on device"):
         DirectoryFile(path).change(move_default)
     assert path.read_text() == HOUSE
     assert not (path.parent / ".directory.toml.new").exists()
@@ -195,7 +196,7 @@ def test_a_lock_that_is_never_given_back_is_one_sentence(path: Path, monkeypatch
     monkeypatch.setattr(module, "_LOCK_SECONDS", 0.05)
     with (path.parent / ".directory.toml.lock").open("a") as other:
         fcntl.flock(other, fcntl.LOCK_EX)
-        with pytest.raises(FileRefused, match="is being changed by another command; try again"):
+        with pytest.raises(ChangeRefused, match="is being changed by another command; try again"):
             DirectoryFile(path).change(move_default)
     DirectoryFile(path).change(move_default)
 
@@ -326,7 +327,7 @@ def test_a_file_without_comments_is_written_plainly(path: Path) -> None:
 def test_an_edit_that_comments_stand_in_the_way_of_is_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path.write_text(COMMENTED)
     monkeypatch.setattr("tomlkit.dumps", lambda _: "default_server = 'wrong'")
-    with pytest.raises(FileRefused, match="has comments where the change would stand; edit it by hand"):
+    with pytest.raises(ChangeRefused, match="has comments where the change would stand; edit it by hand"):
         DirectoryFile(path).change(move_default)
     assert path.read_text() == COMMENTED
 

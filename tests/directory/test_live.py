@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from relay.directory.edit import EditRefused, add_server, remove_server, set_default
-from relay.directory.file import DirectoryChanged, Document, FileRefused
+from relay.directory.keeper import ChangeRefused, DirectoryChanged, Document
 from relay.directory.live import LiveDirectory
 from relay.faults import Faults
 from relay.settings import load_settings
@@ -191,7 +191,7 @@ async def test_a_vanished_file_is_not_begun_anew_by_a_command(tmp_path: Path) ->
     made = house(tmp_path)
     await made.open()
     made.file.unlink()
-    with pytest.raises(FileRefused, match="has vanished; put it back, or restart relay to begin with an empty one"):
+    with pytest.raises(ChangeRefused, match="has vanished; put it back, or restart relay to begin with an empty one"):
         await made.live.change(lambda document: add_server(document, "first", {"host": "smtp.acme.example"}))
     assert not made.file.exists()
     assert made.sends_as("sales@acme.example")

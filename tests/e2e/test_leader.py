@@ -117,6 +117,7 @@ def test_a_leader_that_was_stopped_leads_no_more_when_it_goes_on(start_node: Sta
         first, second = second, first
 
 
+@pytest.mark.timeout(240)
 def test_a_held_account_is_probed_by_one_login_at_a_time_over_all(start_node: StartNode, recorder: Recorder) -> None:
     keys = settings("queued", probe=["2s", "1s"])
     relays = pair(start_node, with_login(recorder), **keys)
@@ -131,6 +132,18 @@ def test_a_held_account_is_probed_by_one_login_at_a_time_over_all(start_node: St
     # The first at each of the two before it heard of the hold; then one after 2 s, and one each second after that,
     # with a tenth of spread. Two that probe would make twice as many.
     assert logins <= 2 + 1 + (seconds - 2) / 0.9 + 1, (logins, seconds)
+
+    leader, other = relays
+    leader.signal(signal.SIGSTOP)
+    wait_until(partial(leads, other), "the other leading", TAKEN_OVER)
+    before = len(commands(recorder, "AUTH"))
+    wait_until(lambda: len(commands(recorder, "AUTH")) > before, "its probes", 10)
+    leader.signal(signal.SIGCONT)
+    began, before = time.monotonic(), len(commands(recorder, "AUTH"))
+    wait_until(lambda: len(commands(recorder, "AUTH")) >= before + 4, "more probes", 20)
+    logins, seconds = len(commands(recorder, "AUTH")) - before, time.monotonic() - began
+    assert logins <= 1 + seconds / 0.9 + 1, ("one more that was under way", logins, seconds)
+
     recorder.replies["AUTH"] = REPLIES["AUTH"]
     wait_until(lambda: len(recorder.messages) == 8, "what was held", 20)
     wait_until(lambda: not any(held(relay) for relay in relays), "that both know it")

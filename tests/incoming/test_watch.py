@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from relay.secrets.keeper import SecretKeeper
 from relay.secrets.key_source import key_source
 from relay.secrets.vault import Vault
 from relay.store.database import open_database
+from relay.store.duties import Lead
 from relay.store.messages import StoredMessage
 from relay.store.queue import Queue
 from relay.store.secrets import SecretTable
@@ -28,6 +29,14 @@ from tests.store.store_kit import history, new_message
 pytestmark = pytest.mark.needs(*NEEDS)
 
 _SECONDS = 20.0
+
+
+@dataclass
+class Switch:
+    """A lead that a test gives and takes."""
+
+    is_ours: bool = False
+    duty: None = None
 
 
 class Watched:
@@ -81,14 +90,14 @@ async def watched(tmp_path: Path) -> AsyncIterator[Watched]:
 
 
 @asynccontextmanager
-async def _watched(folder: Path, every_seconds: float = 0.1) -> AsyncIterator[Watched]:
+async def _watched(folder: Path, every_seconds: float = 0.1, lead: Lead | None = None) -> AsyncIterator[Watched]:
     folder.chmod(0o700)
     database = await open_database(folder / "relay.db")
     vault = await Vault.open(SecretTable(database), key_source("file:master.key", folder, {}))
     queue = Queue(database, "test")
     holder: list[Watched] = []
     mail = ReturnedMail(
-        queue, SecretKeeper(vault, {}, folder), lambda: holder[0].directory, every_seconds=every_seconds
+        queue, SecretKeeper(vault, {}, folder), lambda: holder[0].directory, lead, every_seconds=every_seconds
     )
     holder.append(Watched(queue, vault, mail))
     try:
@@ -238,3 +247,33 @@ async def test_a_mailbox_that_is_no_longer_watched_is_left_alone(
     watched.directory = Directory(channels={"support": channel("support", replace(mailbox, watch_bounces=False))})
     watched.mail.refresh()
     assert watched.mail.status() == []
+
+
+async def test_mailboxes_are_read_by_who_leads(tmp_path: Path) -> None:
+    """What is looked at is how often their server is called, which says nothing."""
+    calls: list[object] = []
+
+    async def called(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        calls.append(writer)
+        writer.close()
+
+    lead = Switch()
+    tmp_path.chmod(0o700)
+    server = await asyncio.start_server(called, "127.0.0.1", 0)
+    place = Incoming(
+        host="127.0.0.1", port=server.sockets[0].getsockname()[1], security="none", username="a", watch_bounces=True
+    )
+    async with server, _watched(tmp_path, 0.01, lead) as watched:
+        watched.directory = Directory(channels={"support": channel("support", replace(place, password=RIGHT))})
+        watched.mail.refresh()
+        await asyncio.sleep(0.1)
+        assert calls == []
+        lead.is_ours = True
+        await watched.until(lambda: bool(calls), "a call")
+        await watched.mail.rest()
+        assert watched.mail.status() == []
+        before = len(calls)
+        await asyncio.sleep(0.1)
+        assert len(calls) == before
+        await watched.mail.follow()
+        await watched.until(lambda: len(calls) > before, "another call")

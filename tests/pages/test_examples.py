@@ -79,6 +79,8 @@ relay queue export 6aq3kd1p0e4m > message.eml
 relay messages list --to ann@customer.example --since 7d
 relay messages show 6aq3kd1p0e4m
 relay queue remove 6aq3kd1p0e4m
+relay directory import /var/lib/relay/directory.toml
+relay directory export directory.toml
 + mkdir -p /var/backups
 relay backup /var/backups/relay.tar.gz
 + jobs -p | xargs -r kill; wait

@@ -25,6 +25,7 @@ NOT_RUN = {
     "pip install 'relay[postgresql]'": "the world has the driver already",
     "sudo -u postgres": "there is no PostgreSQL in the world; tests/e2e/test_postgresql.py has one of its own",
     "pg_dump": "the same",
+    "cluster.md: relay directory": "there is no directory.toml yet; tests/cli/test_cli_directory.py has one",
     "relay init  ": "asks a person; tests/cli/test_cli_init.py answers",
     "relay admin add ann": "asks a person; tests/cli/test_cli_admin.py answers",
     "README.md: relay application password": "asks a person; tests/cli/test_cli_application.py answers",

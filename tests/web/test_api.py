@@ -32,6 +32,9 @@ ELSEWHERE = {
     "agent.sending",
     # Its passwords come from files of the machine, which only a command reads.
     "moving.import",
+    # And whether a file or the database keeps the directory is the machine's business.
+    "directory.import",
+    "directory.export",
 }
 
 

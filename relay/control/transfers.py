@@ -1,0 +1,132 @@
+"""The directory between a file and the database: what the store keeps as directory.toml says it, and back.
+
+Passwords are in the vault and stay there; one that stands in the file itself is refused.
+"""
+
+from asyncio import to_thread
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import tomli_w
+
+from relay.control.operation import Access, Operation
+from relay.control.parts import Parts
+from relay.control.refused import Conflict, Refused
+from relay.directory.in_database import InDatabase, directory_in
+from relay.directory.keeper import Document
+from relay.directory.live import LiveDirectory
+from relay.directory.model import Directory
+from relay.directory.passwords import inline_passwords
+from relay.directory.replacing import Replacement, replace_all, replacement
+from relay.faults import Fault, Faults
+from relay.schema import parse_toml
+from relay.short_turns import in_short_turns
+
+_CHANGED = "the directory was changed meanwhile; look at what the import does now and confirm again"
+_READABLE = (
+    "a password stands in this file, and would stand readable in the database; move it to the vault while relay.toml "
+    "names the file: relay secrets import"
+)
+
+
+class Transfers:
+    """`directory.import` and `directory.export`."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+
+    def operations(self) -> dict[str, Operation]:
+        """Return the operations by name."""
+        return {
+            "directory.export": Operation(self.export, access=Access.ADMIN),
+            "directory.import": Operation(self.import_, access=Access.ADMIN),
+        }
+
+    async def export(self) -> dict[str, Any]:
+        """Return the directory in the database as directory.toml would say it, good or bad."""
+        keeper = InDatabase(self._parts.entries)
+        if await keeper.state() == keeper.nothing:
+            raise Refused(f"there is nothing in {keeper.name} yet; put a file there with: relay directory import FILE")
+        return {"text": await in_short_turns(tomli_w.dumps, await keeper.document()), "database": keeper.name}
+
+    async def import_(
+        self, *, name: str, text: str, confirm: bool = False, expected: str | None = None
+    ) -> dict[str, Any]:
+        """Return what a file of that name makes of the directory in the database, and every fault.
+
+        With `confirm` and no fault, do it: then the one says what the other does. `version` names what was found; given
+        back as `expected`, it makes sure that what is done is what was shown.
+        """
+        stored = await self._stored()
+        tables, faults = await in_short_turns(_parsed, text, name)
+        work = _Work(tables, expected)
+        if not faults:
+            faults = await self._faults(stored, work, name)
+        is_done = confirm and not faults
+        if is_done:
+            await stored.change(_Work(tables, work.done.version))
+        return {
+            "file": name,
+            "database": directory_in(self._parts.entries.name),
+            **_record(work.done),
+            "faults": [{"file": fault.file, "key": fault.key, "message": fault.message} for fault in faults],
+            "done": is_done,
+            "in_effect": self._parts.settings.is_directory_stored,
+        }
+
+    async def _stored(self) -> LiveDirectory:
+        """Return the directory in the database: the one in effect, where that is there."""
+        if self._parts.settings.is_directory_stored:
+            return self._parts.directory
+        stored = LiveDirectory(self._parts.settings, "relay.toml", keep=partial(InDatabase, self._parts.entries))
+        await stored.begin()
+        stored.on_edit = self._parts.trail.edited
+        return stored
+
+    async def _faults(self, stored: LiveDirectory, work: "_Work", name: str) -> list[Fault]:
+        """Return all that is wrong with the directory that it makes, as faults of the file."""
+        try:
+            made = await stored.preview(work)
+        except Faults as error:
+            here = directory_in(self._parts.entries.name)
+            return [replace(fault, file=name) if fault.file == here else fault for fault in error.faults]
+        return await to_thread(_readable_passwords, made, name)
+
+
+class _Work:
+    """The edit. What it does is found out from the document that it is given last."""
+
+    def __init__(self, tables: Mapping[str, Any], expected: str | None) -> None:
+        self._tables = tables
+        self._expected = expected
+        self.done = Replacement((), (), (), 0, "")
+
+    def __call__(self, document: Document) -> None:
+        """Make the changes in the document. Raises Conflict where they are others than expected."""
+        self.done = replacement(document, self._tables)
+        if self._expected is not None and self._expected != self.done.version:
+            raise Conflict(_CHANGED)
+        replace_all(document, self._tables)
+
+
+def _parsed(text: str, name: str) -> tuple[Mapping[str, Any], list[Fault]]:
+    try:
+        return parse_toml(text.encode("utf-8", "surrogateescape"), name), []
+    except Faults as error:
+        return {}, list(error.faults)
+
+
+def _readable_passwords(directory: Directory, name: str) -> list[Fault]:
+    return [Fault(name, key, _READABLE) for key in inline_passwords(directory)]
+
+
+def _record(done: Replacement) -> dict[str, Any]:
+    return {
+        "adds": list(done.adds),
+        "changes": list(done.changes),
+        "removes": list(done.removes),
+        "unchanged": done.unchanged,
+        "version": done.version,
+    }
