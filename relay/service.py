@@ -83,7 +83,7 @@ from relay.upstream.upstream import Upstream
 from relay.workers.catching_up import page_failures, shared_failures
 from relay.workers.census import Census
 from relay.workers.guessing import Guessing
-from relay.workers.identity import living_of, own_node, owner_of
+from relay.workers.identity import keep_out_others, living_of, own_node, owner_of
 from relay.workers.joining import join, open_lead, open_pacing, open_presence, open_shares
 from relay.workers.lead import Lead
 from relay.workers.presence import Presence
@@ -381,7 +381,10 @@ class Service:
         database = await open_store(self.settings, os.environ, has_siblings=self.siblings.are_there)
         self._closing.push_async_callback(database.close)
         await database.check()
-        self._presence = await open_presence(self.siblings, own_node(self.settings), database, self._closing)
+        node = own_node(self.settings)
+        if self.siblings.is_first:
+            self._closing.callback(os.close, keep_out_others(self.settings))
+        self._presence = await open_presence(self.siblings, node, database, self._closing)
         node, siblings, is_shared = self._presence.node, self.siblings, database.is_shared
         self._duties = DutyTable(database, owner_of(node, siblings), living_of(node, siblings, is_shared=is_shared))
         self.lead = open_lead(siblings, self._duties, is_shared=is_shared)

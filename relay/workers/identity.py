@@ -4,6 +4,7 @@ Whoever has something under way names the node in its own name: so a restart tak
 the same node left, and nothing of a node on another machine.
 """
 
+import fcntl
 import os
 from contextlib import suppress
 from pathlib import Path
@@ -28,6 +29,23 @@ def own_node(settings: Settings) -> Node:
         return Node(name=settings.effective_node, id=_kept_id(path))
     except OSError as error:
         raise Faults([Fault(str(path), "", f"the id of this node cannot be kept: {error.strerror}")]) from error
+
+
+def keep_out_others(settings: Settings) -> int:
+    """Let no other relay use this state_dir for as long as the descriptor is open that is returned; after `own_node`.
+
+    Whoever begins takes all that is named after an earlier run for lost: so that must not be one that goes on. Raises
+    Faults where there is one.
+    """
+    descriptor = os.open(settings.state_dir / _FILE, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        raise Faults(
+            [Fault(str(settings.state_dir), "", "another relay runs already with this state_dir; stop it first")]
+        ) from None
+    return descriptor
 
 
 def owner_of(node: Node, siblings: Siblings) -> str:

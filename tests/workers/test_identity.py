@@ -1,5 +1,6 @@
 """By what a node is known again."""
 
+import os
 import stat
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,7 @@ from sqlalchemy import create_engine, literal, select
 from relay.faults import Faults
 from relay.settings import Settings
 from relay.store.claims import is_dead
-from relay.workers.identity import living_of, own_node, owner_of
+from relay.workers.identity import keep_out_others, living_of, own_node, owner_of
 from relay.workers.siblings import Siblings
 
 
@@ -40,6 +41,15 @@ def test_what_cannot_be_kept_is_said_with_its_file(settings: Settings) -> None:
     (settings.state_dir / "node.id").mkdir(parents=True)
     with pytest.raises(Faults, match=r"node\.id: the id of this node cannot be kept: "):
         own_node(settings)
+
+
+def test_two_relays_never_use_one_state_dir(settings: Settings) -> None:
+    own_node(settings)
+    first = keep_out_others(settings)
+    with pytest.raises(Faults, match="state: another relay runs already with this state_dir; stop it first"):
+        keep_out_others(settings)
+    os.close(first)
+    os.close(keep_out_others(settings))
 
 
 def siblings(run: str, index: int = 0, life: int = 1) -> Siblings:
