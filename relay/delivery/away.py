@@ -3,7 +3,8 @@
 The parts are agreed on in the store before, and together are no more than the limit. Who was not heard of in the store
 for `KEPT_BACK_SECONDS` may be using its part: the others leave that free. So it uses the part a little later; and of
 what it had begun before, it goes on with as much as leaves the minute. At any moment all messages of a minute, those
-that the store knows of and those that it will hear of later, are within the limit.
+that the store knows of and those that it will hear of later, are within the limit. Who is alone at the store has all of
+it, at once.
 """
 
 from collections.abc import Sequence
@@ -28,10 +29,11 @@ def is_away(began: float, ended: float, now: float, lease: float) -> bool:
     return now - ended >= AWAY_SECONDS and now - began < _SURE * lease
 
 
-def pace_of(held: int, own: Sequence[float], now: float) -> Pace:
+def pace_of(held: int, own: Sequence[float], now: float, *, is_alone: bool = False) -> Pace:
     """Return the pace of a part from now on. `own`: when this process began messages that the store knows of.
 
     A part of which less was in use counts as used now: so much may others have begun in its place.
     """
     recent = [at for at in own if at > now - WINDOW]
-    return Pace(held, [*recent, *[now] * (held - len(recent))], window=WINDOW)
+    others = 0 if is_alone else held - len(recent)
+    return Pace(held, [*recent, *[now] * others], window=WINDOW)

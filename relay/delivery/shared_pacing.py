@@ -22,6 +22,7 @@ from typing import Protocol
 from relay import log
 from relay.delivery.away import KEPT_BACK_SECONDS, is_away, pace_of, part
 from relay.delivery.line import Line
+from relay.delivery.others import Others
 from relay.delivery.pace import MINUTE, Pace
 from relay.delivery.pacing import is_limited, why
 from relay.delivery.purse import Correction, Promise, Purses, Shop
@@ -106,8 +107,9 @@ class _Moment:
 class SharedPacing:
     """One for a process. `run` goes on for ever, `aclose` gives back what was not used. `wall`: seconds since 1970."""
 
-    def __init__(self, keeper: Keeper, *, wall: Callable[[], float] = time.time) -> None:
+    def __init__(self, keeper: Keeper, others: Others | None = None, *, wall: Callable[[], float] = time.time) -> None:
         self._keeper = keeper
+        self._others = others
         self._wall = wall
         self._lanes: dict[str, _Lane] = {}
         self._waiting: set[_Moment] = set()  # may begin, and have not
@@ -119,6 +121,7 @@ class SharedPacing:
         # When we last told the others that we are there: the beginning and the end of that.
         self._told_at = self._told_until = -inf
         self._is_returning = False
+        self._is_lost = False  # the store, and nobody else is there
 
     async def turn(
         self, server: Server, account: Account, profile: str | None, *, recipients: int = 1, within: float = inf
@@ -208,13 +211,18 @@ class SharedPacing:
     # While the store is away
 
     def _is_away(self) -> bool:
-        return is_away(self._told_at, self._told_until, self._wall(), self._keeper.share_seconds)
+        return self._is_lost or is_away(self._told_at, self._told_until, self._wall(), self._keeper.share_seconds)
+
+    @property
+    def _is_alone(self) -> bool:
+        return self._others is not None and self._others.is_alone and self._others.processes == 1
 
     async def _tell(self) -> None:
         """Tell the others that we are there, and agree on our parts. Raises StoreError."""
         now = self._wall()
         used = {scope: lane for scope, lane in self._lanes.items() if now - lane.used_at < _USED_SECONDS}
-        if now - self._told_until < _TELL_SECONDS and all(lane.held is not None for lane in used.values()):
+        is_early = now - self._told_until < _TELL_SECONDS and not self._is_lost
+        if is_early and all(lane.held is not None for lane in used.values()):
             return
         if not used and all(lane.held is None for lane in self._lanes.values()):
             return
@@ -248,7 +256,7 @@ class SharedPacing:
                 lane = self._lanes[scope]
                 lane.held = min(lane.held or 0, less)
             raise
-        self._told_at, self._told_until = began, self._wall()
+        self._told_at, self._told_until, self._is_lost = began, self._wall(), False
         for scope, lane in self._lanes.items():
             lane.held = held.get(scope)
             if lane.away is not None:
@@ -257,11 +265,12 @@ class SharedPacing:
 
     def _let_go(self, lane: _Lane) -> float:
         """Give those in line their turn who may begin by our part of the pace; return how long the next one waits."""
-        now, held = self._wall(), min(lane.held or 0, self._limit(lane))
+        now, limit = self._wall(), self._limit(lane)
+        held = limit if self._is_lost else min(lane.held or 0, limit)
         if not held or self._is_returning:
             return _TIDY_SECONDS
         if lane.away is None:
-            lane.away = pace_of(held, lane.own, now)
+            lane.away = pace_of(held, lane.own, now, is_alone=self._is_lost)
             for moment in self._waiting:
                 if moment.lane is lane:
                     lane.away.let_go(now)
@@ -343,7 +352,8 @@ class SharedPacing:
             if lane.is_well:
                 log.broken(str(error), account=str(lane.account))
             lane.is_well = False
-            return _TROUBLE_SECONDS
+            self._is_lost = self._is_alone
+            return 0.0 if self._is_lost else _TROUBLE_SECONDS
         except Exception:  # whatever it is, they must not wait for ever
             log.broken("the pace of an account met a fault of ours", account=str(lane.account), exc_info=True)
             return _TROUBLE_SECONDS

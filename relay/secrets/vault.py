@@ -188,7 +188,6 @@ class Vault:
         except Exception:
             if known is None:
                 raise
-            self._opened.setdefault(owner, known)
             return known
 
     async def delete(self, owner: str) -> bool:

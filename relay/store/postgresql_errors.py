@@ -7,7 +7,7 @@ end, on one line; statements and their values are in no message.
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, OperationalError
 
 from relay.store.errors import StoreBusy, StoreCorrupt, StoreError, StoreFull
 
@@ -97,4 +97,4 @@ def _said_while_connecting(error: DBAPIError) -> _Kind:
 
 
 def _is_operational(error: DBAPIError) -> bool:
-    return type(error.orig).__name__ == "OperationalError"
+    return isinstance(error, OperationalError)  # also of a kind of its own, such as a connection that took too long

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from relay.delivery.away import AWAY_SECONDS, KEPT_BACK_SECONDS, is_away, pace_of, part
+from relay.delivery.others import OneMachine
 from relay.delivery.pace import MINUTE
 from relay.delivery.shared_pace import WINDOW
 from relay.delivery.shared_pacing import SharedPacing
@@ -97,6 +98,7 @@ class House:
 
     server: Server
     number: int
+    others: OneMachine | None = None
     store: Store = field(default_factory=Store)
     begun: list[tuple[float, int]] = field(default_factory=list)
     reach: list[Reach] = field(default_factory=list)
@@ -104,7 +106,7 @@ class House:
 
     def __post_init__(self) -> None:
         self.reach = [Reach(self.store, str(number)) for number in range(self.number)]
-        self.pacings = [SharedPacing(one, wall=self.store.wall) for one in self.reach]
+        self.pacings = [SharedPacing(one, self.others, wall=self.store.wall) for one in self.reach]
 
     async def send(self, number: int, most: int = 100) -> int:
         for count in range(most):
@@ -259,6 +261,19 @@ async def test_whoever_is_cut_off_whenever_the_limit_holds(seed: int) -> None:
         one.is_there = True
     await house.go(70, everybody)
     assert house.most_in_a_minute() <= house.server.messages_per_minute
+    await house.aclose()
+
+
+async def test_who_is_alone_goes_on_at_once_with_all() -> None:
+    house = House(SERVER, 1, others=OneMachine())
+    await house.go(70, [0])
+    house.reach[0].is_there = False
+    lost = house.store.now
+    await house.go(90, [0])
+    assert house.since(lost, 0) >= 75
+    house.reach[0].is_there = True
+    await house.go(70, [0])
+    assert house.most_in_a_minute() <= 60
     await house.aclose()
 
 

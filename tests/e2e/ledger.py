@@ -11,6 +11,7 @@ from email import message_from_bytes, message_from_string
 from typing import Any
 
 from relay.control.client import ControlClient
+from tests.peers.raw import RawClient
 from tests.peers.recorder import Recorder
 from tests.peers.relay import Relay
 from tests.peers.system import wait_until
@@ -27,10 +28,12 @@ class Ledger:
 
     promised: list[str] = field(default_factory=list)
 
-    def submit(self, relay: Relay, name: str, *others: str, body: bytes = b"hello\r\n") -> str:
+    def submit(
+        self, relay: Relay, name: str, *others: str, body: bytes = b"hello\r\n", timeout: float | None = None
+    ) -> str:
         """Send one message, to some others too, and return its last reply; "" where the relay died meanwhile."""
         reply = ""
-        with suppress(OSError, EOFError), relay.connect() as client:
+        with suppress(OSError, EOFError), RawClient(relay.endpoint, timeout) as client:
             refusals = [one for one in client.envelope(SENDER, f"{name}@customer.example", *others) if one[:1] != "2"]
             if refusals:
                 return refusals[0]

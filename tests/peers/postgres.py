@@ -81,15 +81,28 @@ class Postgres:
         rules.write_text(f"local all {user} scram-sha-256\n{rules.read_text()}")
         self.sql("postgres", "SELECT pg_reload_conf()")
 
-    def start(self) -> None:
-        """Run the server, and wait until it answers."""
+    def start(self, *before: str) -> None:
+        """Run the server, and wait until it answers. `before`: a program that runs it as whom it likes."""
         settings = [part for option in (*_OPTIONS, *self._options) for part in ("-c", option)]
-        argv = [program("postgres"), "-D", str(self._data), "-k", str(self.folder), *settings]
+        argv = [*before, program("postgres"), "-D", str(self._data), "-k", str(self.folder), *settings]
+        user = None if before else _account()
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, user=_account()
+                argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, user=user
             )
         wait_until(self._answers, "PostgreSQL answering", 60)
+
+    def freeze(self) -> None:
+        """Stop all of it where it stands: it keeps its connections, and answers nobody."""
+        self._signal_all(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let it go on."""
+        self._signal_all(signal.SIGCONT)
+
+    def promote(self) -> None:
+        """Make a replica one that can be written, and wait until it is."""
+        self.sql("postgres", "SELECT pg_promote(true, 60)")
 
     def stop(self) -> None:
         """End it without waiting for anything (its "immediate" way): to write it all to the disk can take long."""
@@ -102,10 +115,8 @@ class Postgres:
 
     def kill(self) -> None:
         """End all of it at once, as a failing machine does."""
+        self._signal_all(signal.SIGKILL)
         assert self._process is not None
-        for pid in (self._process.pid, *_children(self._process.pid)):
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
         self._process.wait()
 
     def make(self) -> None:
@@ -124,6 +135,33 @@ class Postgres:
         )
         assert done.returncode == 0, done.stderr
 
+    def make_replica(self, primary: "Postgres", name: str) -> None:
+        """Make the files of a cluster that follows another, by streaming; `name` is what the other knows it by."""
+        account = _account()
+        if account is not None:
+            os.chown(self.folder, pwd.getpwnam(account).pw_uid, -1)
+        argv = [program("pg_basebackup"), "-h", str(primary.folder), "-U", "postgres", "-D", str(self._data)]
+        done = subprocess.run(
+            [*argv, "-X", "stream", "-c", "fast", "--no-sync"],
+            check=False,
+            capture_output=True,
+            timeout=120,
+            cwd=self.folder,
+            user=account,
+        )
+        assert done.returncode == 0, done.stderr
+        (self._data / "standby.signal").touch()
+        self._options = (
+            *self._options,
+            f"primary_conninfo=host={primary.folder} user=postgres application_name={name}",
+        )
+
+    def _signal_all(self, number: signal.Signals) -> None:
+        assert self._process is not None
+        for pid in (self._process.pid, *_children(self._process.pid)):
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
+
     def _answers(self) -> bool:
         assert self._process is not None
         if self._process.poll() is not None:
@@ -133,6 +171,19 @@ class Postgres:
         except psycopg.OperationalError:
             return False
         return True
+
+
+@contextmanager
+def replica_of(primary: Postgres, name: str, *options: str) -> Iterator[Postgres]:
+    """A running replica of a cluster."""
+    with private_folder("pg") as folder:
+        server = Postgres(folder, options or _QUICK)
+        server.make_replica(primary, name)
+        server.start()
+        try:
+            yield server
+        finally:
+            server.stop()
 
 
 @contextmanager

@@ -34,7 +34,7 @@ from relay.store.queue import Queue
 from relay.store.tables import HEAD, metadata, secrets
 from tests.peers import postgres as peer
 from tests.peers.canaries import leaks_in, plain_canary
-from tests.peers.postgres import Postgres
+from tests.peers.postgres import Postgres, postgres_server
 from tests.store.store_kit import NOW, attempt, delivered, in_postgres, new, new_message, open_queue, settlement
 from tests.store.test_schema import migrations
 
@@ -293,6 +293,30 @@ async def test_a_commit_whose_answer_is_lost_is_not_tried_again(postgres: Postgr
     with pytest.raises(StoreError, match="cannot be reached"):
         await store.write(job)
     assert runs == 1
+
+
+async def test_nobody_waits_long_for_a_server_that_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of it is stopped where it stands: the kernel holds the connections, and takes new ones."""
+    monkeypatch.setattr("relay.store.postgresql._SILENCE_SECONDS", 1.0)
+    with postgres_server() as server:
+        place = PostgresDatabase(server.url(server.new_database(), connect_timeout="2"), "test")
+        store = await open_database(place)
+        await asyncio.gather(*(store.read(scalar("SELECT 1")) for _ in range(4)))
+        server.freeze()
+        try:
+            for seconds, words in ((2.0, "no answer for 1 seconds"), (3.5, "timeout expired")):
+                began = time.monotonic()
+                jobs = [store.write(put("a")), *(store.read(scalar("SELECT 1")) for _ in range(12))]
+                said = await asyncio.gather(*jobs, return_exceptions=True)
+                assert time.monotonic() - began < seconds + 2.5, "those who wait for a connection hear of it together"
+                assert all(isinstance(one, StoreError) and one_sentence(one) for one in said), said
+                assert any(words in str(one) for one in said), said
+                assert all("cannot be reached; check that PostgreSQL runs there" in str(one) for one in said)
+        finally:
+            server.thaw()
+        await asyncio.sleep(1.1)  # for so long a connection that could not be made is not tried again
+        assert await store.write(put("b")) == "b"
+        await store.close()
 
 
 async def test_a_job_that_waits_too_long_for_a_lock_is_one_sentence(postgres: Postgres, store: Database) -> None:

@@ -1,0 +1,156 @@
+"""A primary that dies under a running relay, and a replica of it that is promoted: one URL names both."""
+
+import threading
+import time
+from collections.abc import Iterator
+from functools import partial
+from itertools import count
+from typing import Self
+
+import pytest
+
+from tests.e2e.kills import check, settings
+from tests.e2e.ledger import Ledger
+from tests.peers import postgres as peer
+from tests.peers.fixtures import StartRelay
+from tests.peers.postgres import Postgres, postgres_server, replica_of
+from tests.peers.recorder import Recorder
+from tests.peers.relay import Relay, one_channel, open_server
+from tests.peers.system import wait_until
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.needs(*peer.NEEDS, "pg_basebackup"),
+    pytest.mark.timeout(300),
+]
+REPLICA = "second"
+# From the promotion on. Nobody is told of it: connections are tried once in five seconds or more often.
+SECONDS = 15.0
+
+
+@pytest.fixture
+def primary() -> Iterator[Postgres]:
+    with postgres_server() as server:
+        yield server
+
+
+def url_of(database: str, *servers: Postgres) -> str:
+    hosts, ports = ",".join(str(server.folder) for server in servers), ",".join("5432" for _ in servers)
+    return f"postgresql://relay@/{database}?host={hosts}&port={ports}&target_session_attrs=read-write"
+
+
+class Traffic:
+    """Clients that send one message after the other, each with a name of its own."""
+
+    def __init__(self, relay: Relay, number: int = 4) -> None:
+        self.ledger = Ledger()
+        self.replies: list[tuple[float, str]] = []
+        self._relay = relay
+        self._is_over = threading.Event()
+        self._numbers = count()
+        self._threads = [threading.Thread(target=self._send) for _ in range(number)]
+
+    def __enter__(self) -> Self:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._is_over.set()
+        for thread in self._threads:
+            thread.join(90)
+
+    def taken_since(self, moment: float) -> int:
+        return sum(at >= moment and reply.startswith("250 ") for at, reply in tuple(self.replies))
+
+    def has_taken(self, number: int, moment: float) -> bool:
+        return self.taken_since(moment) >= number
+
+    def _send(self) -> None:
+        while not self._is_over.is_set():
+            reply = self.ledger.submit(self._relay, f"m{next(self._numbers)}")
+            self.replies.append((time.monotonic(), reply))
+            self._is_over.wait(0.02)
+
+
+def wait_for_replica(primary: Postgres, state: str) -> None:
+    known = "application_name = %s AND state = 'streaming' AND sync_state = %s"
+    asked = f"SELECT count(*) FROM pg_stat_replication WHERE {known}"
+    wait_until(lambda: primary.sql("postgres", asked, REPLICA, state)[0][0], "the replica")
+
+
+def is_replayed(primary: Postgres) -> bool:
+    lag = "SELECT pg_wal_lsn_diff(pg_current_wal_lsn(), replay_lsn) FROM pg_stat_replication"
+    return bool(primary.sql("postgres", lag)[0][0] == 0)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_with_a_synchronous_replica_nothing_is_lost(
+    workers: int, primary: Postgres, start_relay: StartRelay, recorder: Recorder
+) -> None:
+    """The primary is killed with traffic on it; what was promised is on the replica."""
+    database = primary.new_database()
+    with replica_of(primary, REPLICA) as replica:
+        primary.sql("postgres", f"ALTER SYSTEM SET synchronous_standby_names = '{REPLICA}'")
+        primary.sql("postgres", "SELECT pg_reload_conf()")
+        wait_for_replica(primary, "sync")
+        keys = {**settings("queued"), "store": url_of(database, primary, replica), "workers": workers}
+        relay = start_relay(one_channel(open_server(recorder.port)), keys)
+        with Traffic(relay) as traffic:
+            wait_until(partial(traffic.has_taken, 60, 0.0), "traffic", 60)
+            primary.stop()  # immediate
+            time.sleep(1.0)
+            replica.promote()
+            promoted = time.monotonic()
+            wait_until(partial(traffic.has_taken, 60, promoted), "mail after the promotion", 60)
+            first = min(at for at, reply in traffic.replies if at >= promoted and reply.startswith("250 "))
+        assert first - promoted < SECONDS
+        answers = {reply[:9] for _, reply in traffic.replies}
+        assert answers <= {"250 2.0.0", "451 4.3.0"}, answers
+        check(traffic.ledger, relay, recorder, is_doubtful=True)
+        assert replica.sql("postgres", "SELECT pg_is_in_recovery()") == [(False,)]
+
+
+def test_a_replica_that_is_up_to_date_takes_over_without_loss_whatever_was_waited_for(
+    primary: Postgres, start_relay: StartRelay, recorder: Recorder
+) -> None:
+    """An asynchronous replica: what it has when the primary dies is there, so here it is let catch up before."""
+    database = primary.new_database()
+    with replica_of(primary, REPLICA) as replica:
+        wait_for_replica(primary, "async")
+        recorder.hold("MAIL")
+        keys = {**settings("in line"), "store": url_of(database, primary, replica)}
+        relay = start_relay(one_channel(open_server(recorder.port, messages_per_minute=60_000)), keys)
+        ledger = Ledger()
+        for number in range(20):
+            assert ledger.submit(relay, f"before{number}").startswith("250 ")
+        wait_until(partial(is_replayed, primary), "the replica")
+        primary.stop()
+        replica.promote()
+        recorder.release("MAIL")
+        names = (f"behind{number}" for number in count())
+        wait_until(lambda: ledger.submit(relay, next(names)).startswith("250 "), "mail after the promotion", 60)
+        check(ledger, relay, recorder, is_doubtful=True)
+
+
+def test_a_commit_that_its_replica_does_not_confirm_is_no_promise(
+    primary: Postgres, start_relay: StartRelay, recorder: Recorder
+) -> None:
+    """The replica is gone and the primary waits for it: 451 in time, and never a 250 for what is at one place only."""
+    database = primary.new_database()
+    with replica_of(primary, REPLICA) as replica:
+        primary.sql("postgres", f"ALTER SYSTEM SET synchronous_standby_names = '{REPLICA}'")
+        primary.sql("postgres", "SELECT pg_reload_conf()")
+        wait_for_replica(primary, "sync")
+        keys = {**settings("queued"), "store": url_of(database, primary, replica)}
+        relay = start_relay(one_channel(open_server(recorder.port)), keys)
+        ledger = Ledger()
+        assert ledger.submit(relay, "before").startswith("250 ")
+        replica.freeze()
+        began = time.monotonic()
+        assert ledger.submit(relay, "alone", timeout=90).startswith("451 4.3.0 ")
+        assert time.monotonic() - began < 45
+        replica.thaw()
+        names = (f"behind{number}" for number in count())
+        wait_until(lambda: ledger.submit(relay, next(names)).startswith("250 "), "the replica's answer", 60)
+        check(ledger, relay, recorder, is_doubtful=True)

@@ -1,0 +1,280 @@
+"""A PostgreSQL that is lost in every way there is, under a running relay: what needs no store goes on, what does is
+refused in time, nothing is lost, and all of it recovers by itself.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.e2e.ledger import arrivals, control, message, settle_all
+from tests.peers import postgres as peer
+from tests.peers.canaries import RIGHT
+from tests.peers.fixtures import StartRelay
+from tests.peers.packages import program
+from tests.peers.postgres import Postgres, postgres_server
+from tests.peers.raw import RawClient
+from tests.peers.recorder import Recorder
+from tests.peers.relay import Relay, open_server
+from tests.peers.system import LOOPBACK, wait_until
+from tests.peers.wire import Wire, wire_to
+
+pytestmark = [pytest.mark.slow, pytest.mark.needs(*peer.NEEDS)]
+
+NO_ROOM = "452 4.3.1 There is no room for the message now; please try again later"
+BROKEN = "451 4.3.0 The message cannot be stored now; please try again later"
+# docs/cluster.md: no client waits longer for a database of one host that is dead.
+BOUND = 40.0
+MEANWHILE = 6
+_SMALL_DISK = """
+mount -t tmpfs -o size=40m,mode=0700 none "$1" && chown postgres "$1" && shift &&
+exec setpriv --reuid=postgres --regid=postgres --clear-groups -- "$@"
+"""
+
+
+@dataclass(frozen=True)
+class Place:
+    """A PostgreSQL, and the way to it over the network."""
+
+    server: Postgres
+    wire: Wire
+    database: str
+
+    @property
+    def url(self) -> str:
+        return f"postgresql://relay@{LOOPBACK}:{self.wire.port}/{self.database}"
+
+
+@contextmanager
+def stopped(place: Place) -> Iterator[None]:
+    """`pg_ctl stop -m immediate`."""
+    place.server.stop()
+    yield
+    place.server.start()
+
+
+@contextmanager
+def frozen(place: Place) -> Iterator[None]:
+    """Every process of it is stopped where it stands."""
+    place.server.freeze()
+    yield
+    place.server.thaw()
+
+
+@contextmanager
+def refusing(place: Place) -> Iterator[None]:
+    """Its socket is not there, and the connections that there were are ended."""
+    socket = place.server.folder / ".s.PGSQL.5432"
+    with place.server.connected("postgres") as superuser:
+        socket.rename(socket.with_suffix(".gone"))
+        superuser.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'relay'")
+        yield
+        socket.with_suffix(".gone").rename(socket)
+
+
+@contextmanager
+def silent(place: Place) -> Iterator[None]:
+    """The network loses everything."""
+    place.wire.fall_silent()
+    yield
+    place.wire.speak()
+
+
+@contextmanager
+def read_only(place: Place) -> Iterator[None]:
+    """It can only be read, as a replica."""
+    change = "ALTER SYSTEM {} default_transaction_read_only"
+    place.server.sql("postgres", change.format("SET") + " = on")
+    place.server.sql("postgres", "SELECT pg_reload_conf()")
+    yield
+    place.server.sql("postgres", change.format("RESET"))
+    place.server.sql("postgres", "SELECT pg_reload_conf()")
+
+
+@contextmanager
+def full(place: Place) -> Iterator[None]:
+    """The disk of its tables has no room left."""
+    filler = Path(f"/proc/{place.server.pid}/root{place.server.folder}/small/filler")
+    with filler.open("wb", buffering=0) as file, suppress(OSError):
+        while file.write(b"x" * 65536):
+            pass
+    yield
+    filler.unlink()
+
+
+LOSSES = {"stopped": stopped, "frozen": frozen, "refusing": refusing, "silent": silent, "read-only": read_only}
+
+
+@pytest.fixture
+def place(request: pytest.FixtureRequest) -> Iterator[Place]:
+    with postgres_server() as server, wire_to(server.folder / ".s.PGSQL.5432") as wire:
+        yield Place(server, wire, server.new_database())
+
+
+@pytest.fixture
+def small_place() -> Iterator[Place]:
+    """A PostgreSQL whose tables are on a disk of 40 MB, in a mount namespace of its own."""
+    with postgres_server() as server, wire_to(server.folder / ".s.PGSQL.5432") as wire:
+        server.stop()
+        small = server.folder / "small"
+        small.mkdir()
+        server.start(program("unshare"), "--mount", "sh", "-c", _SMALL_DISK, "sh", str(small))
+        server.sql("postgres", f"CREATE TABLESPACE small LOCATION '{small}'")
+        server.sql("postgres", "CREATE DATABASE small TEMPLATE template0 OWNER relay TABLESPACE small")
+        yield Place(server, wire, "small")
+
+
+def directory(port: int) -> dict[str, Any]:
+    """Channels: one as usual, one that is stored first, one whose password nobody asked for yet, one with a pace."""
+    server = open_server(port, auth="plain", allow_plaintext_password=True)
+    paced = {**server, "messages_per_minute": 240, "recipients_per_day": 4000}
+
+    def channel(name: str, **keys: Any) -> dict[str, Any]:
+        return {"address": f"{name}@acmejets.example", "override": True, **keys}
+
+    return {
+        "default_server": "acmejets",
+        "servers": {"acmejets": server, "paced": paced},
+        "channels": {
+            "support": channel("support"),
+            "kept": channel("kept", mode="queued"),
+            "unused": channel("unused"),
+            "paced": channel("paced", server="paced"),
+            "straight": channel("straight", mode="direct"),
+        },
+    }
+
+
+class Clients:
+    """Sends messages, each by a connection of its own, and remembers what was promised."""
+
+    def __init__(self, relay: Relay) -> None:
+        self.relay = relay
+        self.promised: list[str] = []
+        self.longest = 0.0
+
+    def send(self, channel: str, name: str) -> str:
+        began = time.monotonic()
+        with RawClient(self.relay.endpoint, 150) as client:
+            reply = client.submit(f"{channel}@acmejets.example", f"{name}@customer.example", message(name))
+        self.longest = max(self.longest, time.monotonic() - began)
+        if reply.startswith("250 "):
+            self.promised.append(name)
+        return reply
+
+    def is_taken(self, channel: str, name: Iterator[str]) -> bool:
+        return self.send(channel, next(name)).startswith("250 ")
+
+
+def numbered(prefix: str) -> Iterator[str]:
+    number = 0
+    while True:
+        number += 1
+        yield f"{prefix}.{number}"
+
+
+def started(start_relay: StartRelay, place: Place, recorder: Recorder) -> Clients:
+    """A relay of two workers that have all passwords in memory but one."""
+    settings = {
+        "store": place.url,
+        "workers": 2,
+        "delivery": {"mode": "auto", "retry": ["200ms"], "unknown_pause": "300ms", "probe": ["1h"]},
+    }
+    relay = start_relay(directory(recorder.port), settings, starts=False)
+    for channel in ("support", "kept", "unused", "paced", "straight"):
+        relay.set_password("channel", channel, RIGHT)
+    relay.start()
+    wait_until(lambda: len(relay.ask("status")["workers"]) == 2, "all workers")
+    clients = Clients(relay)
+    for channel in ("support", "kept", "paced", "straight"):
+        for number in range(12):  # each worker has some
+            assert clients.send(channel, f"before.{channel}.{number}").startswith("250 "), channel
+    return clients
+
+
+def check_lost(clients: Clients, refusal: str) -> None:
+    """What holds while the database is lost."""
+    clients.longest = 0.0
+    for number in range(MEANWHILE):
+        for channel in ("support", "straight"):
+            reply = clients.send(channel, f"lost.{channel}.{number}")
+            assert reply.startswith("250 2.0.0 Ok: delivered via acmejets: "), reply
+    assert clients.longest < 5, "what needs no store waits for none"
+    for number in range(2):
+        assert clients.send("kept", f"lost.kept.{number}") == refusal
+    assert clients.longest < BOUND
+
+
+def check_recovered(clients: Clients, recorder: Recorder, healed: float) -> None:
+    """Nothing is lost, all is in the history, and new mail is stored again."""
+    names = numbered("healed")
+    wait_until(partial(clients.is_taken, "kept", names), "mail that is stored again", 60)
+    took = time.monotonic() - healed
+    assert took < 15, f"it took {took:.1f} s"
+    wait_until(lambda: control(clients.relay).status()["store"]["ok"], "the store of the first worker", 15)
+    wait_until(partial(clients.is_taken, "unused", numbered("unused")), "a password that can be read again", 15)
+    settle_all(clients.relay)
+    wait_until(lambda: not set(clients.promised) - set(arrivals(recorder)), "all that was promised", 30)
+    twice = {name for name, count in arrivals(recorder).items() if count > 1}
+    assert not twice, "what was refused and what was promised is sent once"
+    wait_until(lambda: lacking(clients) == set(), "the history of all that was handed over", 30)
+
+
+def lacking(clients: Clients) -> set[str]:
+    """What was promised and is not in the history."""
+    found = control(clients.relay).stream("messages.list", {})
+    return set(clients.promised) - {one["recipients"][0]["address"].partition("@")[0] for one in found}
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("loss", LOSSES)
+def test_a_lost_database(loss: str, start_relay: StartRelay, place: Place, recorder: Recorder) -> None:
+    clients = started(start_relay, place, recorder)
+    lose: Callable[[Place], Any] = LOSSES[loss]
+    with lose(place):
+        check_lost(clients, BROKEN)
+        if loss != "read-only":
+            assert clients.send("unused", "secret") == BROKEN, "its password cannot be read"
+            done = clients.relay.command("status")
+            assert done.status == 1
+            assert "running as process" in done.out
+            assert "cannot be reached" in done.out
+        healed = time.monotonic()
+    check_recovered(clients, recorder, healed)
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.needs("root", "unshare", "setpriv")
+def test_a_full_disk_of_the_database(start_relay: StartRelay, small_place: Place, recorder: Recorder) -> None:
+    clients = started(start_relay, small_place, recorder)
+    names = numbered("filling")
+    with full(small_place):
+        # What has room in pages that are there already is taken still.
+        wait_until(lambda: clients.send("kept", next(names)) == NO_ROOM, "a full disk", 60)
+        check_lost(clients, NO_ROOM)
+        healed = time.monotonic()
+    check_recovered(clients, recorder, healed)
+
+
+@pytest.mark.timeout(400)
+def test_the_pace_of_an_account_holds_and_goes_on_while_the_database_is_away(
+    start_relay: StartRelay, place: Place, recorder: Recorder
+) -> None:
+    clients = started(start_relay, place, recorder)
+    names = numbered("paced")
+    with stopped(place):
+        wait_until(partial(clients.is_taken, "paced", names), "the part of the pace", 110)
+        before = len(recorder.messages)
+        end = time.monotonic() + 20
+        while time.monotonic() < end:
+            clients.send("paced", next(names))
+        assert len(recorder.messages) - before >= 10
+        healed = time.monotonic()
+    check_recovered(clients, recorder, healed)
+    spent = place.server.sql(place.database, "SELECT sum(number) FROM budgets WHERE kind = 'recipient'")[0][0]
+    assert spent >= sum(name.startswith(("paced", "before.paced")) for name in clients.promised)

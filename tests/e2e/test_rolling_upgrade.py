@@ -1,0 +1,152 @@
+"""Nodes of two releases at one database, for the time of an upgrade: machine after machine, with traffic on both."""
+
+import itertools
+import signal
+import threading
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Self
+
+import pytest
+
+from relay.store.tables import HEAD
+from tests.e2e.kills import check, settings
+from tests.e2e.ledger import Ledger
+from tests.peers import postgres as peer
+from tests.peers.fixtures import StartRelay
+from tests.peers.postgres import Postgres
+from tests.peers.recorder import Recorder
+from tests.peers.relay import RELAY, Relay, one_channel, open_server
+from tests.peers.release import NEXT, Release, next_release, release_before
+from tests.peers.system import wait_until
+
+pytestmark = [pytest.mark.slow, pytest.mark.needs(*peer.NEEDS), pytest.mark.timeout(300)]
+
+
+class House:
+    """Two nodes, each of whatever release is started there, and clients of both."""
+
+    def __init__(self, nodes: tuple[Relay, Relay]) -> None:
+        self.nodes = nodes
+        self.ledger = Ledger()
+        self.refusals: list[str] = []
+        self._is_over = threading.Event()
+        self._numbers = itertools.count()
+        self._threads = [threading.Thread(target=self._send, args=(node,)) for node in nodes for _ in range(2)]
+
+    def _send(self, node: Relay) -> None:
+        while not self._is_over.is_set():
+            reply = self.ledger.submit(node, f"m{next(self._numbers)}")
+            if reply[:3] not in {"250", "421", ""}:
+                self.refusals.append(reply)
+            self._is_over.wait(0.05)
+
+    def __enter__(self) -> Self:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._is_over.set()
+        for thread in self._threads:
+            thread.join(60)
+
+    def go_on(self, number: int = 40) -> None:
+        """Wait until so many more are promised."""
+        before = len(self.ledger.promised)
+        wait_until(lambda: len(self.ledger.promised) >= before + number, "traffic", 60)
+
+
+def start(node: Relay, program: str) -> None:
+    node.launch(program, *node.serving)
+    wait_until(node.greets, "a greeting", 30)
+
+
+@pytest.fixture
+def database(postgres: Postgres) -> Iterator[str]:
+    name = postgres.new_database()
+    yield name
+    postgres.drop_database(name)
+
+
+def nodes(start_relay: StartRelay, recorder: Recorder, url: str, key: Path) -> tuple[Relay, Relay]:
+    def one(name: str) -> Relay:
+        keys = {**settings("queued"), "store": url, "node": name, "secrets": {"master_key": f"file:{key}"}}
+        return start_relay(one_channel(open_server(recorder.port)), keys, starts=False)
+
+    return one("one"), one("two")
+
+
+def upgrade(house: House, recorder: Recorder, before: str, after: str) -> None:
+    """Bring two machines from one release to another; the old one is also killed, and starts on the new schema."""
+    one, two = house.nodes
+    for node in house.nodes:
+        start(node, before)
+    with house:
+        house.go_on()
+        assert two.stop() == 0
+        start(two, after)
+        house.go_on()
+        one.signal(signal.SIGKILL)
+        one.stop()
+        start(one, before)
+        house.go_on()
+        assert one.stop() == 0
+        start(one, after)
+        house.go_on()
+    assert house.refusals == []
+    check(house.ledger, two, recorder, is_doubtful=True)
+
+
+def test_from_this_release_to_the_next(
+    postgres: Postgres, database: str, start_relay: StartRelay, recorder: Recorder, tmp_path: Path
+) -> None:
+    later = next_release(tmp_path / "next")
+    house = House(nodes(start_relay, recorder, postgres.url(database), tmp_path / "master.key"))
+    upgrade(house, recorder, str(RELAY), later.relay)
+    assert postgres.sql(database, "SELECT revision, floor FROM schema_floor") == [(NEXT, HEAD)]
+    assert postgres.sql(database, "SELECT DISTINCT colour FROM messages") == [("red",)]
+
+
+@pytest.fixture
+def earlier(tmp_path: Path) -> Release:
+    found = release_before(tmp_path / "before")
+    if found is None:
+        pytest.skip("the history of the project is not here, in which an older release is")
+    return found
+
+
+@pytest.mark.needs("git")
+def test_from_the_release_before_to_this_one(
+    earlier: Release,
+    postgres: Postgres,
+    database: str,
+    start_relay: StartRelay,
+    recorder: Recorder,
+    tmp_path: Path,
+) -> None:
+    """Where both know how. One that does not is refused by what is newer, in a sentence, and harms nothing."""
+    url = postgres.url(database)
+    house = House(nodes(start_relay, recorder, url, tmp_path / "master.key"))
+    one, two = house.nodes
+    start(two, str(RELAY))
+    floor = postgres.sql(database, "SELECT floor FROM schema_floor")[0][0]
+    if earlier.knows_floors and earlier.schema >= floor:
+        two.stop()
+        postgres.sql(database, "DROP SCHEMA public CASCADE")
+        postgres.sql(database, "CREATE SCHEMA public AUTHORIZATION relay")
+        upgrade(house, recorder, earlier.relay, str(RELAY))
+        return
+    one.write_settings(
+        {**settings("queued"), "store": url, "secrets": {"master_key": f"file:{tmp_path / 'master.key'}"}}
+    )
+    with pytest.raises(RuntimeError, match=rf"was made by a newer relay \(schema {HEAD}, and this one knows "):
+        start(one, earlier.relay)
+    ledger = Ledger()
+    assert ledger.submit(two, "after").startswith("250 ")
+    wait_until(partial(has_arrived, ledger, recorder), "the mail of the newer one")
+
+
+def has_arrived(ledger: Ledger, recorder: Recorder) -> bool:
+    return not ledger.missing(recorder)
