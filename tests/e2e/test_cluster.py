@@ -10,9 +10,11 @@ same proportion as in earnest, where a lease of connections is longer than any p
 import os
 import sys
 import time
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from functools import partial
 from operator import attrgetter
 from pathlib import Path
@@ -37,11 +39,11 @@ _PROGRAM = Path(__file__).with_name("hasty_node.py")
 # Seconds: the leases of messages and of connections, and how long a provider lets a connection be silent.
 LEASE, SHARES, IDLE = 4, 8, 5.0
 # "paced" counts messages, "open" only connections.
-PER_MINUTE, CONNECTIONS = 240, {"paced": 3, "open": 4}
+PER_MINUTE, CONNECTIONS = 120, {"paced": 3, "open": 4}
 # So long it takes to answer a final dot: a kill is to come in between now and then.
 ANSWER = 0.05
 PACES = (
-    Pace("support@acmejets.example", 4, 0.5),
+    Pace("support@acmejets.example", 5, 0.3),
     Pace("sales@acmejets.example", 5, 0.15),
     Pace("desk@acmejets.example", 4, 0.15),
 )
@@ -77,8 +79,8 @@ def providers() -> Iterator[dict[str, Provider]]:
 
 @pytest.fixture
 def postgres() -> Iterator[Postgres]:
-    """One of our own, which forgets nothing."""
-    with postgres_server("fsync=on") as server:
+    """One of our own. That it is ended at once costs nothing that the kernel has, so it need not wait for the disk."""
+    with postgres_server() as server:
         yield server
 
 
@@ -117,6 +119,12 @@ def arrivals_of(providers: dict[str, Provider]) -> dict[str, list[Taken]]:
     return found
 
 
+def most_in_a_minute(provider: Provider) -> int:
+    """How many messages it took in any minute at most."""
+    moments = sorted(taken.at for taken in provider.taken)
+    return max(bisect_left(moments, at + 60) - index for index, at in enumerate(moments))
+
+
 def is_in_window(taken: Taken, troubles: Sequence[Trouble]) -> bool:
     """Whether nobody could write down that it arrived: then its node, or the database, was in trouble."""
     return any(
@@ -129,7 +137,9 @@ def is_in_window(taken: Taken, troubles: Sequence[Trouble]) -> bool:
 def is_whole(cluster: Cluster, troubles: Troubles) -> bool:
     """Whether every node is there again."""
     troubles.watch()
-    return all(node.relay.greets() for node in cluster.nodes)
+    with suppress(RuntimeError):  # one has just ended, and starts again
+        return all(node.relay.greets() for node in cluster.nodes)
+    return False
 
 
 def settle(cluster: Cluster, troubles: Troubles) -> None:
@@ -171,6 +181,27 @@ def telling(senders: Senders, troubles: Troubles) -> Iterator[None]:
     sys.stdout.write(story(senders, troubles))
 
 
+def test_the_plan_of_a_day_has_everything_and_leaves_one_node_alone() -> None:
+    nodes = ("node1", "node2", "node3")
+    for seed in range(50):
+        day = plan(seed, nodes)
+        assert day == plan(seed, nodes)
+        assert {one.kind for one in day} == set(Kind)
+        for at in (one.begin for one in day):
+            assert len([one for one in day if one.node and one.begin <= at < one.end]) < len(nodes)
+
+
+def test_what_is_in_the_window() -> None:
+    """What arrived when its own node was in trouble, or just before, and whatever arrived when the database was."""
+    killed = Trouble(Kind.KILLED, "node1", 10.0, 12.0)
+    taken = partial(Taken, 0.0, "paced", ("c1n1@customer.example",))
+    assert is_in_window(taken(9.5, "node1.relay.test"), [killed])
+    assert not is_in_window(taken(9.5, "node2.relay.test"), [killed])
+    assert not is_in_window(taken(10.0 - WINDOW - 0.1, "node1.relay.test"), [killed])
+    assert not is_in_window(taken(12.0 + WINDOW + 0.1, "node1.relay.test"), [killed])
+    assert is_in_window(taken(11.0, "node2.relay.test"), [killed, replace(killed, kind=Kind.DATABASE, node="")])
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(400)
 def test_a_bad_day_of_a_cluster(cluster: Cluster, postgres: Postgres, providers: dict[str, Provider]) -> None:
@@ -185,8 +216,9 @@ def test_a_bad_day_of_a_cluster(cluster: Cluster, postgres: Postgres, providers:
         for name, provider in providers.items():
             assert provider.refusals == [], f"too much for {name}"
             assert max(provider.most_open.values()) == CONNECTIONS[name], "all connections were used"
+        assert PER_MINUTE / 2 <= most_in_a_minute(providers["paced"]) <= PER_MINUTE
         assert {one.kind for one in troubles.told} == set(Kind)
-        assert len(senders.promised) > 300, "the clients got somewhere"
+        assert len(senders.promised) > 200, "the clients got somewhere"
         for node in cluster.nodes:
             assert node.relay.stop() == 0, node.relay.last_words
 
