@@ -5,21 +5,20 @@ It reads from top to bottom as the house is built: store, vault, directory, upst
 
 import asyncio
 import os
-import threading
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from relay import __version__, log
+from relay.answering import Answering
 from relay.closing import Closing
 from relay.control.first_link import first_link
 from relay.control.parts import Parts, People
 from relay.control.queue_desk import StoreQueueDesk
-from relay.control.socket import ControlSocket, ControlSocketError
+from relay.control.socket import ControlSocketError
 from relay.control.trail import Trail
 from relay.delivery.accounts import Accounts
 from relay.delivery.bookkeeper import Bookkeeper
@@ -40,11 +39,9 @@ from relay.directory.file import DirectoryFile
 from relay.directory.in_file import ReadFile
 from relay.directory.live import LiveDirectory
 from relay.directory.model import Directory
-from relay.endpoint import TcpAddress, parse_endpoint
 from relay.faults import Faults
 from relay.incoming.watch import ReturnedMail
 from relay.listener.elsewhere import Together
-from relay.listener.failures import LoginFailures
 from relay.listener.own_socket import own_socket, places_of
 from relay.listener.passed import PassedSockets
 from relay.listener.server import ListenError, Listeners
@@ -60,7 +57,7 @@ from relay.secrets.master_key import MasterKeyError
 from relay.secrets.oauth import Tokens
 from relay.secrets.secret import SecretRef, token_refs
 from relay.secrets.vault import Vault
-from relay.settings import Listener, Settings, Web, check_modes, load_settings
+from relay.settings import Listener, Settings, check_modes, load_settings
 from relay.short_turns import in_short_turns
 from relay.standing import Standing
 from relay.store.audit import AuditTable
@@ -91,10 +88,7 @@ from relay.workers.renewal import ByLease, ByTheFirst, renew_for_all
 from relay.workers.siblings import Siblings
 
 if TYPE_CHECKING:
-    from relay.control.operations import Operations
-    from relay.control.requests import CommandServer
     from relay.listener.tls import LiveCertificate
-    from relay.web.pulse import Pulse
 
 # Of the time in which we stop, how much is kept for what comes last: history, good-byes, the store.
 _LAST_SECONDS = 6.0
@@ -138,8 +132,6 @@ class Service:
         self.directory: LiveDirectory
         self.listeners: Listeners
         self._logins: Logins
-        self._making = threading.Lock()
-        self._made: Operations | None = None
         self._standing: Standing
         self._presence: Presence
         self._parts: Parts
@@ -347,8 +339,9 @@ class Service:
         closing.callback(self._logins.close)
         self.listeners = self._make_listeners(desk, self._logins, certificate, passed)
         self._parts = self._make_parts(database, vault, secrets, queue, postman, upstream)
+        answering = Answering(self._parts, closing)
         if siblings.is_first:
-            await self._open_control()
+            await answering.open_commands()
         self._reloading.subscribe(self._adopt)
         self._presence.doing, self._presence.on_change = self._standing.doing, self._rest
         if siblings.is_replacement:
@@ -357,7 +350,8 @@ class Service:
         self._rest()
         closing.push_async_callback(self._end_sessions)
         if settings.web.address and siblings.is_first:
-            await self._open_web(settings.web)
+            failures = page_failures(self._guesses, self._guessing)
+            self._standing.web = await answering.open_pages(self._logins, failures, self._state_of_things)
         closing.run(self._standing.lag.watch())
         if siblings.is_first:
             renew_for_all(siblings, self.tokens, lambda: token_refs(self.directory.routing().directory))
@@ -401,29 +395,6 @@ class Service:
         queue = Queue(database, owner_of(node, siblings), new_body=self._body_out, living=living)
         self._closing.push_async_callback(queue.aclose)
         return queue
-
-    async def _open_web(self, web: Web) -> None:
-        from relay.web.pulse import Pulse  # noqa: PLC0415
-        from relay.web.server import WebServer  # noqa: PLC0415
-
-        address = parse_endpoint(web.address)
-        assert isinstance(address, TcpAddress)
-        pulse, failures = Pulse(self._state_of_things), page_failures(self._guesses, self._guessing)
-        self._standing.web = web_server = WebServer(address, partial(self._make_pages, pulse, failures))
-        await web_server.start()
-        self._closing.push_async_callback(web_server.stop)
-        self._closing.push_async_callback(pulse.aclose)  # before that: a server waits for the streams that are open
-
-    def _make_pages(self, pulse: "Pulse", failures: LoginFailures, address: TcpAddress) -> Any:
-        """Return the application. Takes the better part of a second, so it is called in a thread, while mail flows."""
-        from relay.control.admission import Admission  # noqa: PLC0415
-        from relay.web.app import make_app  # noqa: PLC0415
-        from relay.web.site import Site, make_templates  # noqa: PLC0415
-
-        templates = make_templates(self.settings.effective_hostname)
-        admission = Admission(self._parts, self._logins, failures=failures)
-        site = Site(self._operations(), admission, lambda: self.settings.web.public_url, templates, pulse)
-        return make_app(site, address)
 
     async def _open_secrets(self, database: Database) -> tuple[Vault, SecretKeeper]:
         settings = self.settings
@@ -540,25 +511,6 @@ class Service:
             status=self._standing.status,
             metrics=self._standing.metrics_text,
         )
-
-    def _operations(self) -> "Operations":
-        """Return what commands, pages and API may ask for; made for whoever comes first, in a thread of its own."""
-        from relay.control.operations import Operations  # noqa: PLC0415
-
-        with self._making:
-            if self._made is None:
-                self._made = Operations(self._parts)
-            return self._made
-
-    def _make_commands(self) -> "CommandServer":
-        from relay.control.requests import CommandServer  # noqa: PLC0415
-
-        return CommandServer(self._operations(), self.settings.state_dir)
-
-    async def _open_control(self) -> None:
-        control = ControlSocket(self.settings.control_socket, self._make_commands)
-        await control.start()
-        self._closing.push_async_callback(control.stop)
 
 
 async def _say_goodbye(upstream: Upstream) -> None:

@@ -28,7 +28,7 @@ FOLDERS = (
     "cli",
 )
 # These put everything together and see all of it. Every other module beside the folders imports no folder.
-SEE_ALL = ("cli", "service", "standing", "reloading", "process", "worker", "demo", "__main__")
+SEE_ALL = ("cli", "service", "answering", "standing", "reloading", "process", "worker", "demo", "__main__")
 LIBRARIES: Mapping[str, tuple[str, ...]] = {
     "aiosmtpd": ("listener",),
     "aiosmtplib": ("upstream",),
