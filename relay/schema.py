@@ -8,7 +8,6 @@ SECURITY: a fault never shows the value of a key that may hold a secret.
 """
 
 import re
-import sys
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
@@ -129,11 +128,6 @@ class TableFaults(Exception):
     def __init__(self, faults: list[tuple[str, str, Location]]) -> None:
         self.faults = faults
         super().__init__("; ".join(f"{key}: {sentence}" for key, sentence, _ in faults))
-
-
-def can_read() -> bool:
-    """Whether what reads a table is loaded: otherwise the first one takes a fifth of a second, and 15 MB."""
-    return "pydantic" in sys.modules
 
 
 def read_toml(path: Path) -> dict[str, Any]:

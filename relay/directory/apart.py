@@ -2,8 +2,9 @@
 
 Reading ten thousand agents takes half a second of Python. A thread that does it here takes turns with the event loop at
 every step of a message, which then takes a hundred times as long; and the memory that reading needs (15 MB) would stay.
-So would what reads any table (`relay.schema`), another 15 MB; where that is here already, a small file is read here.
-What comes back are the values, in pieces that take a millisecond or two each.
+So would what reads any table (`relay.schema`), another 15 MB: at the start small files are read so, too, while others
+load. What is small and changes later is read here, which is sooner. What comes back are the values, in pieces that take
+a millisecond or two each.
 
 SECURITY: what is unpickled here was written by a process of our own program, into a pipe that nobody else can reach.
 """
@@ -21,7 +22,6 @@ from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any, Self
 
 from relay.faults import Fault, Faults
-from relay.schema import can_read
 
 if TYPE_CHECKING:
     from relay.directory.file import DirectoryFile
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 LARGE = 100_000
 """Octets of a file that is large: some thousand agents."""
 _PIECE = 500  # profiles
-_BOTH, _SETTINGS, _DIRECTORY = "both", "settings", "directory"
+_BOTH, _DIRECTORY = "both", "directory"
 _FAILURES = (OSError, EOFError, pickle.UnpicklingError)  # no room for another process, or it was ended
 
 
@@ -51,33 +51,25 @@ class Apart:
             self._begun = _start(_BOTH, settings_file)
 
     def begin_directory(self, path: Path) -> None:
-        """Begin to read a directory, where that is not done here."""
-        if _is_for_another(path):
-            with suppress(OSError):
-                self._begun = _start(_DIRECTORY, path)
+        """Begin to read a directory."""
+        with suppress(OSError):
+            self._begun = _start(_DIRECTORY, path)
 
     def settings(self, file: Path | None) -> "Settings":
-        """Return what a settings file says, as `load_settings` does; where no process can do it, it is read here."""
+        """Return what a settings file says, as `load_settings` does: what was begun, and else it is read here."""
         from relay.settings import load_settings  # noqa: PLC0415  `begin` comes before its time
 
-        if self._begun is None and can_read():
-            return load_settings(file)
-        try:
-            if self._begun is not None:
-                settings = _answered(self._begun)
-                if settings.is_directory_stored:  # then nobody asks for more
-                    self._end()
-                return settings
-            with _start(_SETTINGS, file) as process:
-                return _answered(process)
-        except _FAILURES:
-            self._end()
-            return load_settings(file)
+        if self._begun is not None:
+            try:
+                return _answered(self._begun)
+            except _FAILURES:
+                self._end()
+        return load_settings(file)
 
     def read(self, file: "DirectoryFile") -> "Snapshot":
         """Return what a file says, as `DirectoryFile.read` does; where no process can do it, it is read here."""
         begun, self._begun = self._begun, None
-        if begun is None and not _is_for_another(file.path):
+        if begun is None and not _is_large(file.path):
             return file.read()
         try:
             with begun or _start(_DIRECTORY, file.path) as process:
@@ -101,12 +93,11 @@ class Apart:
                 self._begun = None
 
 
-def _is_for_another(path: Path) -> bool:
+def _is_large(path: Path) -> bool:
     try:
-        octets = path.stat().st_size
+        return path.stat().st_size > LARGE
     except OSError:
         return False
-    return octets > LARGE or not can_read()
 
 
 def _start(what: str, path: Path | None) -> "subprocess.Popen[bytes]":
@@ -148,13 +139,13 @@ def _write(what: str, path: Path | None, stream: IO[bytes]) -> None:
         stream.flush()
 
     try:
-        if what != _DIRECTORY:
+        if what == _BOTH:
             from relay.settings import load_settings  # noqa: PLC0415
 
             settings = load_settings(path)
             tell(settings)
             path = None if settings.is_directory_stored else settings.directory_path
-        if what != _SETTINGS and path is not None:
+        if path is not None:
             _tell_directory(path, tell)
     except Faults as error:
         tell(error.faults)

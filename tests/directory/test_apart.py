@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -145,31 +146,24 @@ def test_faults_of_the_directory_come_after_good_settings(
             reader.read(large)
 
 
-@pytest.mark.parametrize("is_begun", [True, False])
-def test_settings_are_read_here_where_no_process_does_it(
-    settings_file: Path, monkeypatch: pytest.MonkeyPatch, is_begun: bool
-) -> None:
-    monkeypatch.setattr(
-        apart, "_start", lambda *_: subprocess.Popen([sys.executable, "-c", ""], stdout=subprocess.PIPE)
-    )
-    monkeypatch.setattr(apart, "can_read", lambda: False)
+def test_settings_are_read_here_where_no_process_does_it(settings_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ends = partial(subprocess.Popen, [sys.executable, "-c", ""], stdout=subprocess.PIPE)
+    monkeypatch.setattr(apart, "_start", lambda *_: ends())
     with Apart() as reader:
-        if is_begun:
-            reader.begin(settings_file)
+        reader.begin(settings_file)
         assert reader.settings(settings_file).hostname == "relay.example"
-        assert reader.settings(None) == load_settings(None)
+        assert reader.settings(None) == load_settings(None), "what is read later is read here"
 
 
-def test_a_process_that_reads_no_table_lets_another_do_it(settings_file: Path, large: DirectoryFile) -> None:
+def test_who_lets_another_process_read_does_without_what_reads(settings_file: Path, large: DirectoryFile) -> None:
     """What reads tables takes 15 MB, which would stay."""
-    small = settings_file.with_name("small.toml")
-    small.write_text(HOUSE)
     words = (
         "import sys; from pathlib import Path; from relay.directory.apart import Apart; "
-        "from relay.directory.file import DirectoryFile; apart = Apart(); apart.settings(Path(sys.argv[1])); "
-        "apart.read(DirectoryFile(Path(sys.argv[2]))); print('pydantic' in sys.modules)"
+        "from relay.directory.file import DirectoryFile; file = Path(sys.argv[1]); apart = Apart(); "
+        "apart.begin(file); apart.read(DirectoryFile(apart.settings(file).directory_path)); "
+        "print('pydantic' in sys.modules)"
     )
-    done = run([sys.executable, "-c", words, str(settings_file), str(small)])
+    done = run([sys.executable, "-c", words, str(settings_file)])
     assert (done.status, done.text) == (0, "False\n")
 
 
