@@ -272,7 +272,7 @@ def test_the_tables_can_be_said_to_both_databases(name: str) -> None:
         for index in table.indexes:
             said = str(CreateIndex(index).compile(dialect=dialect))
             assert said.startswith("CREATE INDEX")
-            assert ("WHERE" in said) == (index.dialect_options["postgresql"]["where"] is not None)
+            assert ("WHERE" in said) == (index.dialect_options["sqlite"]["where"] is not None)
 
 
 def test_the_wheel_finds_the_migrations() -> None:
