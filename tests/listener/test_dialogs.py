@@ -13,6 +13,7 @@ ELSEWHERE = {
     replies.LINE_TOO_LONG: "test_login.py",
     replies.LOST_TRACK: "test_session_life.py",
     replies.NO_ROOM: "test_spooling.py",
+    replies.NOT_READY: "../e2e/test_lost_database.py",
     replies.TOO_SLOW: "test_pace.py",
 }
 FOR_THE_LOG = {replies.NO_TLS}  # whose client cannot be told
