@@ -61,9 +61,13 @@ class Apart:
 
         if self._begun is not None:
             try:
-                return _answered(self._begun)
+                settings = _answered(self._begun)
             except _FAILURES:
                 self._end()
+            else:
+                if settings.is_directory_stored:  # there is nothing more to come
+                    self._end()
+                return settings
         return load_settings(file)
 
     def read(self, file: "DirectoryFile") -> "Snapshot":

@@ -155,6 +155,16 @@ def test_settings_are_read_here_where_no_process_does_it(settings_file: Path, mo
         assert reader.settings(None) == load_settings(None), "what is read later is read here"
 
 
+def test_of_a_directory_in_the_store_the_process_reads_nothing_and_ends(settings_file: Path) -> None:
+    settings_file.write_text(settings_file.read_text() + 'directory = "database"\n')
+    with Apart() as reader:
+        reader.begin(settings_file)
+        process = reader._begun
+        assert process is not None
+        assert reader.settings(settings_file) == load_settings(settings_file)
+        assert process.returncode is not None
+
+
 def test_who_lets_another_process_read_does_without_what_reads(settings_file: Path, large: DirectoryFile) -> None:
     """What reads tables takes 15 MB, which would stay."""
     words = (
