@@ -80,4 +80,4 @@ class Answering:
         templates = make_templates(parts.settings.effective_hostname)
         admission = Admission(parts, logins, failures=failures)
         site = Site(self._operations(), admission, lambda: parts.settings.web.public_url, templates, pulse)
-        return make_app(site, address)
+        return make_app(site, address, parts.settings.web.proxy_networks)

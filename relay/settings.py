@@ -184,6 +184,9 @@ class Web:
 
     address: Annotated[WebAddress, 'Where they are: host:port; "" turns them off.', NEEDS_RESTART] = "127.0.0.1:8025"
     public_url: Annotated[PublicUrl, "How links to the pages begin."] = "http://127.0.0.1:8025"
+    proxy_networks: Annotated[
+        tuple[Network, ...], "Where the proxies are whose X-Forwarded-For says who asks.", NEEDS_RESTART
+    ] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

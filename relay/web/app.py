@@ -1,6 +1,7 @@
 """The pages and the API as one ASGI application."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, cast
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -9,10 +10,12 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Mount
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from relay import log
 from relay.control.refused import Refused
 from relay.endpoint import TcpAddress
+from relay.setting_types import Network
 from relay.web import events, health, sign_in, welcome
 from relay.web.api.app import PREFIX, make_api
 from relay.web.api.problems import problem
@@ -39,8 +42,12 @@ from relay.web.visit import Visit, session_of
 _Answer = Callable[[Request, Exception], Awaitable[Response]]
 
 
-def make_app(site: Site, address: TcpAddress) -> ASGIApp:
-    """Return the application for an address that it is served at."""
+def make_app(site: Site, address: TcpAddress, proxies: Sequence[Network] = ()) -> ASGIApp:
+    """Return the application for an address that it is served at.
+
+    SECURITY: bad logins are counted by the address of who asks. Of one of the `proxies` its X-Forwarded-For says who
+    that is, read from its end to the first that is none of them; of anybody else it says nothing.
+    """
     routes: list[BaseRoute] = [
         *health.routes(site),
         *sign_in.routes(site),
@@ -70,7 +77,10 @@ def make_app(site: Site, address: TcpAddress) -> ASGIApp:
             Exception: _broken,
         },
     )
-    return Guard(app, lambda: hosts_of(site.public_url, address), _refusal)
+    guard = Guard(app, lambda: hosts_of(site.public_url, address), _refusal)
+    if not proxies:
+        return guard
+    return cast("ASGIApp", ProxyHeadersMiddleware(cast("Any", guard), [str(network) for network in proxies]))
 
 
 def _refusal(path: str, status: int, sentence: str) -> Response:

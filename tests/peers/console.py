@@ -66,7 +66,8 @@ def console_process(
     """
     port = free_port()
     web = {"address": f"{LOOPBACK}:{port}", "public_url": public_url or f"http://{LOOPBACK}:{port}"}
-    with relay_process(directory, {"web": web, **(settings or {})}) as relay:
+    given = settings or {}
+    with relay_process(directory, {**given, "web": {**web, **given.get("web", {})}}) as relay:
         console = Console(relay, port)
         wait_until(console.answers, "the pages")
         console.add_person(ADMINISTRATOR)
