@@ -15,7 +15,7 @@ PAIR = Tls(certificate="/etc/relay/chain.pem", key="/etc/relay/key.pem")
 def test_what_needs_a_restart_is_what_is_open_or_bound_to_files() -> None:
     assert set(keys_for_restart()) == {
         *("hostname", "state_dir", "runtime_dir", "directory", "store", "store_password_from", "node", "workers"),
-        *("listener.name", "listener.address", "secrets.master_key", "web.address"),
+        *("listener.name", "listener.address", "secrets.master_key", "web.address", "web.proxy_networks"),
     }
 
 
@@ -106,7 +106,7 @@ store = "sqlite:mail.db"
 tls = {{ certificate = "/etc/relay/chain.pem", key = "/etc/relay/key.pem" }}
 policy = {{ unknown_sender = "default", from_mismatch = "reject" }}
 secrets = {{ master_key = "env:KEY" }}
-web = {{ address = "127.0.0.1:80", public_url = "https://relay.acmejets.example" }}
+web = {{ address = "127.0.0.1:80", public_url = "https://relay.acmejets.example", proxy_networks = ["10.0.0.5/32"] }}
 dns = {{ servers = ["127.0.0.1:53"] }}
 log = {{ format = "json", level = "debug", keep_messages = "1d" }}
 
@@ -141,7 +141,14 @@ memory_per_message = 1
 """
 EVERY_KEY = {
     *("hostname", "state_dir", "runtime_dir", "directory", "store", "tls.certificate", "tls.key"),
-    *("policy.unknown_sender", "policy.from_mismatch", "secrets.master_key", "web.address", "web.public_url"),
+    *(
+        "policy.unknown_sender",
+        "policy.from_mismatch",
+        "secrets.master_key",
+        "web.address",
+        "web.public_url",
+        "web.proxy_networks",
+    ),
     *("dns.servers", "log.format", "log.level", "log.keep_messages"),
     *(f"listener.{key}" for key in ("security", "auth", "trusted_networks", "may_send_as")),
     *(f"listener.{key}" for key in ("proxy_protocol", "proxy_networks")),

@@ -81,6 +81,7 @@ master_key = "file:master.key"
 [web]
 address = "127.0.0.1:8025"
 public_url = "http://127.0.0.1:8025"
+proxy_networks = []
 
 [dns]
 servers = []
