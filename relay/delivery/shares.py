@@ -32,8 +32,9 @@ _LOOK_SECONDS = 1.0
 # So long who is alone leaves to each of the others what they may want first: a little less than the time of a look.
 _FIRST_SECONDS = 0.9
 _RENEW_SECONDS = 30.0
-# After it, what nobody uses is given back. Longer than an unused connection is kept.
-_UNUSED_SECONDS = 60.0
+# After it, what nobody uses is given back, if nobody else has asked for it before. Longer than an unused connection is
+# kept; and while the store is away an account goes on by what it has then.
+_UNUSED_SECONDS = 300.0
 # So long each has what cannot be divided.
 _EPOCH_SECONDS = 10
 

@@ -241,7 +241,7 @@ async def test_what_is_unused_for_long_is_given_back_and_all_at_the_end() -> Non
     one.is_open = 0
     await settle(world, [one, two], 30)
     assert world.held() == 4
-    await settle(world, [one, two], 91)
+    await settle(world, [one, two], 331)
     assert (world.held(), one.share.granted) == (2, 0)
     await two.shares.aclose()
     assert world.held() == 0
@@ -287,7 +287,7 @@ async def test_without_a_store_nothing_is_used_for_longer_than_other_nodes_leave
 
 
 async def test_who_is_alone_has_all_without_a_store_too() -> None:
-    """An account that nobody used in the last minute has no share when the store goes away."""
+    """An account that nobody used in the last minutes has no share when the store goes away."""
     world = World(is_down=True)
     one = Process(world, "one", 1, 4)
     one.want(3)
