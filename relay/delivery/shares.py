@@ -138,6 +138,10 @@ class Share:
             most=first if is_first else self.limit,
         )
 
+    def let_go(self) -> None:
+        """Use nothing of it; what was wanted when somebody last looked is long ago."""
+        self.given, self._peak = 0, self.wanted
+
     @property
     def is_idle(self) -> bool:
         """Whether nobody uses it or would."""
@@ -259,7 +263,7 @@ class Shares:
         for scope in has_some:
             share = self._shares[scope]
             if share.is_idle and now - share.used_at >= _UNUSED_SECONDS:
-                share.given = 0
+                share.let_go()
                 self._asking.add(scope)
 
     async def _renewed(self, now: float) -> int:

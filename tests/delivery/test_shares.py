@@ -241,7 +241,7 @@ async def test_what_is_unused_for_long_is_given_back_and_all_at_the_end() -> Non
     one.is_open = 0
     await settle(world, [one, two], 30)
     assert world.held() == 4
-    await settle(world, [one, two], 331)
+    await settle(world, [one, two], 301)
     assert (world.held(), one.share.granted) == (2, 0)
     await two.shares.aclose()
     assert world.held() == 0
