@@ -34,7 +34,7 @@ class Nodes:
         """Let a node take no more clients and no mail from the queue, or do so again; return its record."""
         before = {row.node.name: row for row in await self._parts.nodes.rows()}
         if name not in before or not await self._parts.nodes.drain(name, is_wanted=not undo):
-            raise NotFound(f"there is no node '{name}'{did_you_mean(name, before)}; see: relay node list")
+            raise NotFound(f"there is no node '{name}'{did_you_mean(name, before) or '; see: relay node list'}")
         note("drain", before[name].drain, not undo)
         return {**_record(before[name]), "drain": not undo}
 
