@@ -59,6 +59,7 @@ class Supervisor:
         )
         self._workers: dict[int, Worker] = {}
         self._ready = [asyncio.Event() for _ in range(total)]
+        self._has_begun = False  # what is wrong with this relay its first worker would have said
         self._is_serving = False
         self._is_reload_due = False  # asked for before all workers could be told
         self._status = 0
@@ -84,6 +85,7 @@ class Supervisor:
         """Start the first worker alone: what is wrong with this relay it says once, and it prepares the store."""
         self._later(self._keep(0))
         await self._until_ready([0])
+        self._has_begun = True
         others = range(1, self._total)
         for index in others:
             self._later(self._keep(index))
@@ -112,7 +114,7 @@ class Supervisor:
                 if self._stop.is_set():
                     turning_away.end()
                     return
-                if not self._is_serving:  # it has said why
+                if not self._has_begun:  # it has said why
                     self._status = status if status > 0 else 1
                     self._stop.set()
                     return
@@ -136,7 +138,7 @@ class Supervisor:
         status = await worker.ended()
         leaving.cancel()
         await hearing
-        if self._is_serving and not is_ready.is_set():
+        if self._has_begun and not is_ready.is_set():
             turning_away.begin()
         del self._workers[worker.index]
         self._ready[worker.index].clear()

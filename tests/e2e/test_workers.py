@@ -178,6 +178,19 @@ def is_replaced(relay: Relay, pid: int) -> bool:
     return len(found) == WORKERS and pid not in found
 
 
+def test_a_worker_that_ends_before_all_serve_is_replaced(start_relay: StartRelay, recorder: Recorder) -> None:
+    """What is wrong with a relay its first worker says; from then on no worker's end is that of the relay."""
+    relay = start_relay(one_channel(open_server(recorder.port)), several(), starts=False)
+    relay.launch(str(RELAY), *relay.serving)
+    assert relay.process is not None
+    children = Path(f"/proc/{relay.process.pid}/task/{relay.process.pid}/children")
+    second = wait_until(lambda: children.read_text().split()[1:2], "the second worker")
+    os.kill(int(second[0]), signal.SIGKILL)
+    wait_until(relay.greets, "the relay's greeting")
+    wait_until(lambda: len(workers_of(relay)) == WORKERS, "all workers")
+    assert second[0] not in {str(worker["pid"]) for worker in workers_of(relay)}
+
+
 @pytest.mark.slow
 def test_a_reload_reaches_all_workers_and_those_that_begin_later(start_relay: StartRelay, recorder: Recorder) -> None:
     relay = start_relay(one_channel(open_server(recorder.port)), several())
