@@ -49,7 +49,7 @@ NOON, LOOKS = 8, (14, 19, 23)
 MORE_MEMORY = 12 * MIB
 MORE_THREADS = 2
 LATE_BODIES = 2  # of some forty large messages since noon; one was seen still open a second after the end of the queue
-FILES = {".directory.toml.lock", "directory.toml", "master.key", "relay.db"}
+FILES = {".directory.toml.lock", "directory.toml", "master.key", "node.id", "relay.db"}
 _CLOSING = 1.0  # until connections that were closed are gone
 SEED = int(os.environ.get("RELAY_DAY_SEED") or time.time())
 
