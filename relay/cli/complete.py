@@ -28,7 +28,8 @@ Completion: TypeAlias = Callable[[Context, str], list[str]]
 _HEADER = re.compile(rb"^[ \t]*\[(\w+)\.(?:\"([^\"\\\n]+)\"|'([^'\n]+)'|([\w-]+))\]", re.MULTILINE)
 _SMALL = 200_000
 _MOST_IDS = 50
-_ANSWER_SECONDS = 0.25
+# Who asks a relay first waits until what answers is loaded.
+_ANSWER_SECONDS = 0.8
 # What is asked of a running relay, and the key of the answer, by the noun.
 _ASKED = {"admin": "admin.list", "token": "token.list"}
 _BOOLEANS = ("true", "false")

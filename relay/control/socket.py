@@ -53,7 +53,8 @@ class ControlSocket:
     async def stop(self) -> None:
         """Answer what was asked, for at most a second, and remove the socket file."""
         if self._task is not None:
-            self._task.cancel()
+            if self._server is None:  # else it begins just now, and has the socket
+                self._task.cancel()
             with suppress(asyncio.CancelledError):
                 await self._task
         if self._server is not None:

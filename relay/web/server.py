@@ -46,7 +46,8 @@ class WebServer:
     async def stop(self) -> None:
         """Finish the requests that run, for at most a second, and close."""
         if self._task is not None:
-            self._task.cancel()
+            if self._server is None:  # else it begins just now, and has the socket
+                self._task.cancel()
             with suppress(asyncio.CancelledError):
                 await self._task
         if self._server is not None:

@@ -245,3 +245,17 @@ async def test_a_stream_that_ends_without_its_end_is_broken_off(path: Path, tmp_
 async def test_the_counters_are_a_running_relays(path: Path, operations: AdminOperations, tmp_path: Path) -> None:
     with pytest.raises(Refused, match=r"^only a running relay counts"):
         await operations.run("metrics", {})
+
+
+@pytest.mark.parametrize("steps", range(0, 60, 2))
+async def test_it_ends_while_what_answers_is_made_and_begins(
+    steps: int, path: Path, tmp_path: Path, operations: AdminOperations
+) -> None:
+    control = ControlSocket(path, lambda: CommandServer(operations, tmp_path))
+    await control.start()
+    _, writer = await asyncio.open_unix_connection(path)
+    for _ in range(steps):
+        await asyncio.sleep(0.0001 if steps % 4 else 0)
+    await control.stop()
+    writer.close()
+    assert not path.exists()
