@@ -99,7 +99,7 @@ def test_following_begins_with_what_is_asked_for(peopled: CommandLine, monkeypat
     )
 
     async def interrupt(*_: object) -> AsyncGenerator[list[dict[str, Any]]]:
-        await asyncio.sleep(0.3)
+        await asyncio.sleep(1.0)
         signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
         await asyncio.sleep(60)
         yield []
