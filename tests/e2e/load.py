@@ -4,9 +4,8 @@ import threading
 import uuid
 from collections import Counter
 from collections.abc import Sequence
-from types import TracebackType
-from typing import Self
 
+from tests.e2e.in_threads import InThreads
 from tests.peers.clients import Endpoint
 from tests.peers.raw import RawClient
 from tests.peers.system import wait_until
@@ -14,7 +13,7 @@ from tests.peers.system import wait_until
 SENDER = "support@acmejets.example"
 
 
-class Load:
+class Load(InThreads):
     """Runs as long as its block lasts. Each client connects, submits one message, and begins again.
 
     `counts`: "accepted"; "told to wait" (a 421 within a session); "turned away" (another greeting than 220); "refused"
@@ -22,9 +21,9 @@ class Load:
     """
 
     def __init__(self, endpoints: Sequence[Endpoint], clients: int) -> None:
+        super().__init__()
         self.counts: Counter[str] = Counter()
         self.accepted: list[str] = []
-        self._is_over = threading.Event()
         self._threads = [
             threading.Thread(target=self._submit_for_ever, args=(endpoints[number % len(endpoints)],), daemon=True)
             for number in range(clients)
@@ -42,18 +41,6 @@ class Load:
             if outcome == "accepted":
                 self.accepted.append(recipient)
             self.counts[outcome] += 1
-
-    def __enter__(self) -> Self:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._is_over.set()
-        for thread in self._threads:
-            thread.join(30)
 
 
 def _submit(endpoint: Endpoint, recipient: str) -> str:

@@ -7,9 +7,8 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Self
 
+from tests.e2e.in_threads import InThreads
 from tests.peers.clients import Endpoint
 from tests.peers.raw import RawClient
 
@@ -26,7 +25,7 @@ class Pace:
     pause: float
 
 
-class Senders:
+class Senders(InThreads):
     """Run as long as the block lasts.
 
     `promised` are the names for which a 250 came, with its time (`time.monotonic`); the recipient of each is
@@ -34,10 +33,10 @@ class Senders:
     """
 
     def __init__(self, endpoint: Endpoint, paces: Sequence[Pace], seed: int) -> None:
+        super().__init__()
         self.promised: dict[str, float] = {}
         self.outcomes: Counter[str] = Counter()
         self._endpoint = endpoint
-        self._is_over = threading.Event()
         every = [pace for pace in paces for _ in range(pace.clients)]
         self._threads = [
             threading.Thread(target=self._send, args=(number, pace, random.Random(seed + number)), daemon=True)
@@ -67,15 +66,3 @@ class Senders:
         if reply.startswith("250 2.0.0"):
             self.promised[name] = time.monotonic()
         return reply
-
-    def __enter__(self) -> Self:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._is_over.set()
-        for thread in self._threads:
-            thread.join(30)

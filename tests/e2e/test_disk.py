@@ -9,11 +9,12 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from itertools import count
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import pytest
 import tomli_w
 
+from tests.e2e.in_threads import InThreads
 from tests.e2e.kills import check, settings
 from tests.e2e.ledger import Ledger, arrivals, message, settle_all
 from tests.e2e.small_disk import small_disk
@@ -50,25 +51,15 @@ def send_direct(relay: Relay, name: str) -> str:
         return client.submit(DIRECT, f"{name}@customer.example", message(name))
 
 
-class Clients:
+class Clients(InThreads):
     """Some clients that send one message after the other, until they are told to stop."""
 
     def __init__(self, relay: Relay, ledger: Ledger, number: int = 4) -> None:
+        super().__init__()
         self.replies: list[str] = []
         self._relay = relay
         self._ledger = ledger
-        self._is_over = threading.Event()
         self._threads = [threading.Thread(target=self._send, args=(client,)) for client in range(number)]
-
-    def __enter__(self) -> Self:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._is_over.set()
-        for thread in self._threads:
-            thread.join(60)
 
     def count(self, beginning: str) -> int:
         """How many replies began so."""

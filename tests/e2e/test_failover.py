@@ -5,10 +5,10 @@ import time
 from collections.abc import Iterator
 from functools import partial
 from itertools import count
-from typing import Self
 
 import pytest
 
+from tests.e2e.in_threads import InThreads
 from tests.e2e.kills import check, settings
 from tests.e2e.ledger import Ledger
 from tests.peers import postgres as peer
@@ -39,26 +39,16 @@ def url_of(database: str, *servers: Postgres) -> str:
     return f"postgresql://relay@/{database}?host={hosts}&port={ports}&target_session_attrs=read-write"
 
 
-class Traffic:
+class Traffic(InThreads):
     """Clients that send one message after the other, each with a name of its own."""
 
     def __init__(self, relay: Relay, number: int = 4) -> None:
+        super().__init__()
         self.ledger = Ledger()
         self.replies: list[tuple[float, str]] = []
         self._relay = relay
-        self._is_over = threading.Event()
         self._numbers = count()
         self._threads = [threading.Thread(target=self._send) for _ in range(number)]
-
-    def __enter__(self) -> Self:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._is_over.set()
-        for thread in self._threads:
-            thread.join(90)
 
     def taken_since(self, moment: float) -> int:
         return sum(at >= moment and reply.startswith("250 ") for at, reply in tuple(self.replies))

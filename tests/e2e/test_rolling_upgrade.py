@@ -6,11 +6,11 @@ import threading
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Self
 
 import pytest
 
 from relay.store.tables import HEAD
+from tests.e2e.in_threads import InThreads
 from tests.e2e.kills import check, settings
 from tests.e2e.ledger import Ledger
 from tests.peers import postgres as peer
@@ -24,14 +24,14 @@ from tests.peers.system import wait_until
 pytestmark = [pytest.mark.slow, pytest.mark.needs(*peer.NEEDS), pytest.mark.timeout(300)]
 
 
-class House:
+class House(InThreads):
     """Two nodes, each of whatever release is started there, and clients of both."""
 
     def __init__(self, nodes: tuple[Relay, Relay]) -> None:
+        super().__init__()
         self.nodes = nodes
         self.ledger = Ledger()
         self.refusals: list[str] = []
-        self._is_over = threading.Event()
         self._numbers = itertools.count()
         self._threads = [threading.Thread(target=self._send, args=(node,)) for node in nodes for _ in range(2)]
 
@@ -41,16 +41,6 @@ class House:
             if reply[:3] not in {"250", "421", ""}:
                 self.refusals.append(reply)
             self._is_over.wait(0.05)
-
-    def __enter__(self) -> Self:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._is_over.set()
-        for thread in self._threads:
-            thread.join(60)
 
     def go_on(self, number: int = 40) -> None:
         """Wait until so many more are promised."""
