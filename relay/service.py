@@ -399,7 +399,7 @@ class Service:
     async def _open_secrets(self, database: Database) -> tuple[Vault, SecretKeeper]:
         settings = self.settings
         source = key_source(settings.secrets.master_key, settings.state_dir, os.environ)
-        vault = await Vault.open(SecretTable(database), source)
+        vault = await Vault.open(SecretTable(database), source, keeps_copies=database.is_shared)
         self.tokens = Tokens(
             vault,
             renews_ahead=lambda: self.lead.is_ours,

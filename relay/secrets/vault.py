@@ -4,11 +4,17 @@ The store remembers the id of the key that its secrets are sealed under, and cha
 wrong key is noticed before anything is read or written with it, and a change of keys that a crash cut in two is
 finished at the next opening: of the key and the next key, the one with the store's id is right.
 
-SECURITY: the store holds owners' names, times and ciphertext. Sealed secrets that change places do not open.
+Where the store can be away while mail goes on, the vault has a copy of every secret in memory: sealed as in the store,
+and opened when it is used.
+
+SECURITY: the store and the copies hold owners' names, times and ciphertext. Sealed secrets that change places do not
+open.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Protocol
@@ -33,6 +39,19 @@ class SecretBroken(SecretUnavailable):
 
 class SecretRefused(ValueError):
     """A text is no secret that could be used. The message says why, without the text."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Difference:
+    """What is another in the store than somebody knows, all of one moment.
+
+    `changed`: whose secret is new or another, and since when. `sealed`: those secrets, where they were asked for.
+    `gone`: who has none any more.
+    """
+
+    changed: Mapping[str, datetime]
+    sealed: Mapping[str, bytes] = field(default_factory=dict, repr=False)
+    gone: frozenset[str] = frozenset()
 
 
 class SecretStore(Protocol):
@@ -68,6 +87,14 @@ class SecretStore(Protocol):
     async def owners(self) -> Mapping[str, datetime]:
         """Return who has a secret, and since when it is the present one."""
 
+    async def difference(
+        self, known: Mapping[str, datetime], anew: Collection[str] = (), *, with_sealed: bool
+    ) -> Difference:
+        """Return what is another than this, as `owners` would say it. Cheap where little is.
+
+        Of the owners in `anew` it is said in any case.
+        """
+
     async def stamp(self) -> object:
         """Return what is another value after any change."""
 
@@ -81,24 +108,38 @@ class SecretStore(Protocol):
 class Vault:
     """An open vault. `Vault.open` makes one. Calls may overlap; each has its effect before it returns.
 
-    Opened secrets are kept in memory until they change here. A change by another process is seen at `refresh`.
+    Opened secrets are kept in memory until they change. With `keeps_copies` all others are, too, sealed, from the first
+    `follow` on. A change by another process is seen at `follow`.
     """
 
-    def __init__(self, store: SecretStore, source: KeySource, key: MasterKey, owners: Mapping[str, datetime]) -> None:
+    def __init__(
+        self,
+        store: SecretStore,
+        source: KeySource,
+        key: MasterKey,
+        owners: Mapping[str, datetime],
+        *,
+        keeps_copies: bool = False,
+    ) -> None:
         self._store = store
         self._source = source
         self._key = key
         self._owners = dict(owners)
         self._opened: dict[str, Secret] = {}
+        self._keeps_copies = keeps_copies
+        self._copies: dict[str, bytes] = {}
+        self._has_all = False
+        # Whose secret was to be written, and may be another now than the copy.
+        self._doubted: set[str] = set()
         self._stamp: object = None
         self._turn = asyncio.Lock()
 
     @classmethod
-    async def open(cls, store: SecretStore, source: KeySource) -> "Vault":
+    async def open(cls, store: SecretStore, source: KeySource, *, keeps_copies: bool = False) -> "Vault":
         """Open the vault of a store, making the first key if the source can. Raises MasterKeyError."""
         async with source.locked():
             key = await _settle(store, source)
-        return cls(store, source, key, await store.owners())
+        return cls(store, source, key, await store.owners(), keeps_copies=keeps_copies)
 
     @property
     def key_id(self) -> str:
@@ -131,46 +172,35 @@ class Vault:
 
         `under`: a duty that the store knows; where another has it by now, nothing is written.
         """
-        _check(value)
-        async with self._turn:
-            changed = datetime.now(UTC)
-            # Forgotten first: where the caller is cancelled in the commit, nobody knows what was written.
-            self._opened.pop(owner, None)
-            try:
-                await self._store.put(owner, seal(self._key, owner, value), changed, self._key.id, under=under)
-            except KeyChanged:
-                await self._reload()
-                await self._store.put(owner, seal(self._key, owner, value), changed, self._key.id, under=under)
-            self._owners[owner] = changed
+        await self._put(
+            {owner: value},
+            lambda sealed, changed, key_id: self._store.put(owner, sealed[owner], changed, key_id, under=under),
+        )
 
     async def put_all(self, values: Mapping[str, str]) -> None:
         """Keep the secrets of many owners, all or none, durably and with one commit. Raises as `put`."""
-        for value in values.values():
-            _check(value)
-        async with self._turn:
-            changed = datetime.now(UTC)
-            for owner in values:
-                self._opened.pop(owner, None)
-            try:
-                await self._store.put_all(await self._sealed(values), changed, self._key.id)
-            except KeyChanged:
-                await self._reload()
-                await self._store.put_all(await self._sealed(values), changed, self._key.id)
-            self._owners |= dict.fromkeys(values, changed)
+        await self._put(values, self._store.put_all)
 
     async def get(self, owner: str) -> Secret | None:
-        """Return an owner's secret. Raises SecretBroken if what is stored does not open for this owner."""
-        known = self._opened.get(owner)
+        """Return an owner's secret. Raises SecretBroken if what is stored does not open for this owner.
+
+        The store is asked for what is not in memory alone, and raises where it cannot be.
+        """
+        if owner in self._doubted:
+            return await (self.latest_known(owner) if owner in self._copies else self.latest(owner))
+        known = self._known(owner)
         return known if known is not None else await self.latest(owner)
 
     async def latest(self, owner: str) -> Secret | None:
         """Return an owner's secret as the store has it now: another process may have changed it. Raises as `get`."""
         async with self._turn:
             sealed = await self._store.get(owner)
-            self._opened.pop(owner, None)  # not before the store has answered: while it is away, what we know is used
+            # Not before the store has answered: while it is away, what we know is used.
+            self._forget([owner])
             if sealed is None:
                 self._owners.pop(owner, None)
                 return None
+            self._keep_copies({owner: sealed})
             secret = self.secret_of(await self._unseal(owner, sealed))
             self._opened[owner] = secret
             return secret
@@ -180,39 +210,50 @@ class Vault:
 
         Raises as `get`, and what the store raises where it never said anything.
         """
-        known = self._opened.get(owner)
         try:
             return await self.latest(owner)
         except (SecretUnavailable, MasterKeyError):
             raise
         except Exception:
-            if known is None:
+            known = self._known(owner)
+            if known is None and not self._is_nobody(owner):
                 raise
             return known
 
     async def delete(self, owner: str) -> bool:
         """Remove an owner's secret; False where there was none."""
         async with self._turn:
-            self._opened.pop(owner, None)
+            self._doubt([owner])
             was_there = await self._store.delete(owner)
+            self._forget([owner])
             self._owners.pop(owner, None)
             return was_there
 
     async def refresh(self) -> None:
-        """Look again at what the store holds, for changes that another process made; what is as it was stays opened."""
+        """Look again at what the store holds, for changes that another process made; what is as it was stays known."""
         async with self._turn:
-            owners, before = dict(await self._store.owners()), self._owners
-            is_same_key = await self._store.key_id() == self._key.id
-            same = {owner for owner, changed in owners.items() if is_same_key and before.get(owner) == changed}
-            self._owners = owners
-            self._opened = {owner: secret for owner, secret in self._opened.items() if owner in same}
+            if await self._store.key_id() != self._key.id:
+                self._opened.clear()
+                self._copies.clear()
+                with suppress(MasterKeyError):  # whoever needs a secret hears of it
+                    await self._reload()
+            known, anew = dict(self._owners), self._unsure()
+            found = await self._store.difference(known, anew, with_sealed=self._keeps_copies)
+            self._forget([*found.changed, *found.gone, *anew, *self._strays()])
+            self._owners |= found.changed
+            for owner in found.gone:
+                del self._owners[owner]
+            self._keep_copies(found.sealed)
+            is_first, self._has_all = self._keeps_copies and not self._has_all, self._keeps_copies
+        if is_first:
+            log.changed(what="vault", state="all secrets are in memory, sealed", secrets=len(self._copies))
 
     async def follow(self) -> None:
         """Look again where another process changed anything since the last time. Cheap where none did."""
         stamp = await self._store.stamp()
-        if stamp != self._stamp:
-            self._stamp = stamp
+        if stamp != self._stamp or self._doubted:
             await self.refresh()
+            self._stamp = stamp
 
     async def rotate(self) -> None:
         """Seal every secret under the next key, and make that the key. Raises MasterKeyError, SecretBroken.
@@ -227,8 +268,73 @@ class Vault:
             self._source.promote()
         log.changed(what="master key", key=new.id, old=old.id, secrets=len(self._owners))
 
+    async def _put(
+        self,
+        values: Mapping[str, str],
+        write: Callable[[Mapping[str, bytes], datetime, str], Awaitable[None]],
+    ) -> None:
+        for value in values.values():
+            _check(value)
+        async with self._turn:
+            changed = datetime.now(UTC)
+            self._doubt(values)  # first: where the caller is cancelled in the commit, nobody knows what was written
+            sealed = await self._sealed(values)
+            try:
+                await write(sealed, changed, self._key.id)
+            except KeyChanged:
+                await self._reload()
+                sealed = await self._sealed(values)
+                await write(sealed, changed, self._key.id)
+            self._forget(values)
+            self._owners |= dict.fromkeys(values, changed)
+            self._keep_copies(sealed)
+
+    def _known(self, owner: str) -> Secret | None:
+        """Return what is in memory; None also for a copy that does not open: `latest` finds out why."""
+        known = self._opened.get(owner)
+        if known is not None or owner not in self._copies:
+            return known
+        try:
+            secret = self.secret_of(unseal(self._key, owner, self._copies[owner]))
+        except SealBroken:
+            return None
+        if owner not in self._doubted:
+            self._opened[owner] = secret
+        return secret
+
+    def _is_nobody(self, owner: str) -> bool:
+        """Whether the store said when it last said anything that an owner has no secret."""
+        return self._has_all and owner not in self._owners and owner not in self._doubted
+
+    def _unsure(self) -> set[str]:
+        """Return whose secret is to be read in any case: it is doubted, or there is no copy where one is wanted."""
+        return self._doubted | (self._owners.keys() - self._copies.keys() if self._keeps_copies else set())
+
+    def _strays(self) -> set[str]:
+        """Return whose secret is in memory, while at the last look it was nobody's."""
+        return (self._opened.keys() | self._copies.keys()) - self._owners.keys()
+
+    def _keep_copies(self, sealed: Mapping[str, bytes]) -> None:
+        if self._keeps_copies:
+            self._copies |= sealed
+
+    def _doubt(self, owners: Iterable[str]) -> None:
+        """Use what is known of owners only where the store cannot be asked."""
+        for owner in owners:
+            self._opened.pop(owner, None)
+            self._doubted.add(owner)
+
+    def _forget(self, owners: Iterable[str]) -> None:
+        """Know nothing of some secrets, as something newer is known."""
+        for owner in owners:
+            self._opened.pop(owner, None)
+            self._copies.pop(owner, None)
+            self._doubted.discard(owner)
+
     async def _sealed(self, values: Mapping[str, str]) -> dict[str, bytes]:
         key = self._key
+        if len(values) == 1:
+            return {owner: seal(key, owner, value) for owner, value in values.items()}
         return await asyncio.to_thread(lambda: {owner: seal(key, owner, value) for owner, value in values.items()})
 
     async def _unseal(self, owner: str, sealed: bytes) -> str:
@@ -251,6 +357,8 @@ class Vault:
     def _use(self, key: MasterKey) -> None:
         self._key = key
         self._opened.clear()  # their versions came from the old key
+        self._copies.clear()
+        self._has_all, self._stamp = False, None
 
 
 def _check(value: str) -> None:

@@ -1,11 +1,11 @@
 """The vault's sealed secrets in the store: the port `relay.secrets.vault.SecretStore`, one transaction a method."""
 
-from collections.abc import Callable, Mapping
-from datetime import datetime
+from collections.abc import Callable, Collection, Mapping
+from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy import BigInteger, Connection, delete, func, insert, select, type_coerce, update
 
-from relay.secrets.vault import KeyChanged
+from relay.secrets.vault import Difference, KeyChanged
 from relay.store.database import Database
 from relay.store.duties import Duty, require
 from relay.store.tables import secrets, vault
@@ -15,6 +15,9 @@ from relay.store.topics import Topic, all_numbers
 _REMOVAL = "DELETE FROM secrets"
 # How many owners one statement names; the databases have limits.
 _BATCH = 500
+# Of two machines whose clocks differ the later change may have the earlier time: so far back a look begins.
+_OVERLAP = timedelta(minutes=1)
+_SECOND = 1_000_000
 
 
 class SecretTable:
@@ -102,9 +105,19 @@ class SecretTable:
     async def owners(self) -> Mapping[str, datetime]:
         """Return who has a secret, and since when it is the present one."""
 
-        def job(connection: Connection) -> Mapping[str, datetime]:
-            found = connection.execute(select(secrets.c.owner, secrets.c.changed).order_by(secrets.c.owner))
-            return {row.owner: row.changed for row in found}
+        return await self._database.read(_times)
+
+    async def difference(
+        self, known: Mapping[str, datetime], anew: Collection[str] = (), *, with_sealed: bool
+    ) -> Difference:
+        """Return what is another than this. Rows that changed of late are read, and all only where more has changed."""
+
+        def job(connection: Connection) -> Difference:
+            now = _times_now(connection, known)
+            changed = {owner: moment for owner, moment in now.items() if owner in anew or known.get(owner) != moment}
+            gone = frozenset(known.keys() - now.keys())
+            sealed = _sealed(connection, list(changed)) if with_sealed else {}
+            return Difference(changed=changed, sealed=sealed, gone=gone)
 
         return await self._database.read(job)
 
@@ -134,6 +147,46 @@ class SecretTable:
 
     def _announce(self, connection: Connection) -> None:
         self._database.announce(connection, Topic.SECRETS)
+
+
+def _times_now(connection: Connection, known: Mapping[str, datetime]) -> Mapping[str, datetime]:
+    """Return since when the secret of each owner is the present one, where these times were known."""
+    if known:
+        lately = _times(connection, since=max(known.values()) - _OVERLAP)
+        now = {**known, **lately}
+        if _sum_of(now.values()) == _sum(connection):
+            return now
+    return _times(connection)
+
+
+def _times(connection: Connection, since: datetime | None = None) -> dict[str, datetime]:
+    found = select(secrets.c.owner, secrets.c.changed).order_by(secrets.c.owner)
+    if since is not None:
+        found = found.where(secrets.c.changed >= since)
+    return {row.owner: row.changed for row in connection.execute(found)}
+
+
+def _sum(connection: Connection) -> tuple[int, int]:
+    """Return how many secrets there are, and the sum of their times in microseconds: no change leaves both alone."""
+    moment = type_coerce(secrets.c.changed, BigInteger)
+    # Apart, as SQLite's numbers end before the sum of some thousands.
+    parts = select(func.count(), func.sum(moment // _SECOND), func.sum(moment % _SECOND))
+    number, seconds, rest = connection.execute(parts).one()
+    return number, int(seconds or 0) * _SECOND + int(rest or 0)
+
+
+def _sum_of(moments: Collection[datetime]) -> tuple[int, int]:
+    epoch = datetime(1970, 1, 1, tzinfo=UTC)
+    return len(moments), sum((moment - epoch for moment in moments), timedelta()) // timedelta(microseconds=1)
+
+
+def _sealed(connection: Connection, owners: list[str]) -> dict[str, bytes]:
+    sealed: dict[str, bytes] = {}
+    for start in range(0, len(owners), _BATCH):
+        some = secrets.c.owner.in_(owners[start : start + _BATCH])
+        found = connection.execute(select(secrets.c.owner, secrets.c.sealed).where(some))
+        sealed |= {row.owner: row.sealed for row in found}
+    return sealed
 
 
 def _key_id(connection: Connection) -> str | None:

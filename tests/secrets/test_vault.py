@@ -1,7 +1,9 @@
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime, timedelta
+from inspect import iscoroutinefunction
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -321,3 +323,132 @@ async def test_a_login_is_checked_by_what_was_read_last_while_the_store_is_away(
         await vault.latest_known("login/john")
     with pytest.raises(StoreError):
         await vault.latest("login/jane")
+
+
+class LostTable(SecretTable):
+    """A table whose store can be away; `writes_still` where only its answers are lost."""
+
+    is_away = writes_still = False
+
+    def __getattribute__(self, name: str) -> Any:
+        found = super().__getattribute__(name)
+        return self._lost(found) if iscoroutinefunction(found) and self.is_away else found
+
+    def _lost(self, call: Callable[..., Awaitable[object]]) -> Callable[..., Awaitable[None]]:
+        async def lost(*arguments: Any, **named: Any) -> None:
+            if self.writes_still and call.__name__.startswith(("put", "delete")):
+                await call(*arguments, **named)
+            raise StoreError("the store cannot be reached")
+
+        return lost
+
+
+@pytest.fixture
+def lost(database: Database) -> LostTable:
+    return LostTable(database)
+
+
+async def copying(table: SecretTable, state_dir: Path) -> Vault:
+    """A vault that has all secrets in memory."""
+    vault = await Vault.open(table, key_source("file:master.key", state_dir, {}), keeps_copies=True)
+    await vault.follow()
+    return vault
+
+
+async def test_secrets_that_nobody_used_are_there_while_the_store_is_away(
+    vault: Vault, lost: LostTable, tmp_path: Path
+) -> None:
+    await vault.put_all({"server/a": "one", "login/jane": "record"})
+    copied = await copying(lost, tmp_path)
+    await vault.put("server/a", "two")
+    await vault.put("server/b", "new")
+    await vault.delete("login/jane")
+    await vault.put("login/jane", "other record")
+    await copied.follow()
+    lost.is_away = True
+    assert [await value(copied, owner) for owner in ("server/a", "server/b")] == ["two", "new"]
+    assert await copied.get("server/a") == await vault.get("server/a"), "of the same version"
+    jane = await copied.latest_known("login/jane")
+    assert jane is not None
+    assert jane.value == "other record"
+    assert await copied.latest_known("login/nobody") is None, "as always, so that names cannot be told apart"
+    for ask in (copied.latest, copied.get):
+        with pytest.raises(StoreError):
+            await ask("login/nobody")
+
+
+async def test_copies_are_sealed_until_they_are_used(lost: LostTable, tmp_path: Path, vault: Vault) -> None:
+    await vault.put_all({f"profile/{number}": f"CANARY {number}" for number in range(3)})
+    copied = await copying(lost, tmp_path)
+    assert len(copied._copies) == 3
+    assert copied._opened == {}
+    assert not any(b"CANARY" in copy for copy in copied._copies.values())
+    lost.is_away = True
+    assert await value(copied, "profile/1") == "CANARY 1"
+    assert list(copied._opened) == ["profile/1"]
+
+
+async def test_a_copy_that_changed_places_does_not_open(vault: Vault, lost: LostTable, tmp_path: Path) -> None:
+    await vault.put_all({"server/a": "admin", "profile/b": "mine"})
+    copied = await copying(lost, tmp_path)
+    copied._copies["profile/b"] = copied._copies["server/a"]
+    lost.is_away = True
+    with pytest.raises(StoreError):
+        await copied.get("profile/b")
+    lost.is_away = False
+    assert await value(copied, "profile/b") == "mine"
+
+
+@pytest.mark.parametrize("writes_still", [False, True])
+async def test_what_could_not_be_written_leaves_what_was_until_the_store_is_back(
+    vault: Vault, lost: LostTable, tmp_path: Path, writes_still: bool
+) -> None:
+    await vault.put_all({"server/a": "old", "server/b": "old"})
+    copied = await copying(lost, tmp_path)
+    lost.is_away, lost.writes_still = True, writes_still
+    with pytest.raises(StoreError):
+        await copied.put("server/a", "new")
+    with pytest.raises(StoreError):
+        await copied.delete("server/b")
+    for _ in range(2):
+        assert [await value(copied, owner) for owner in ("server/a", "server/b")] == ["old", "old"]
+    lost.is_away = False
+    await copied.follow()
+    assert await value(copied, "server/a") == ("new" if writes_still else "old")
+    assert await value(copied, "server/b") == (None if writes_still else "old")
+    assert copied.has("server/b") is not writes_still
+
+
+async def test_copies_follow_a_change_of_keys(vault: Vault, lost: LostTable, tmp_path: Path) -> None:
+    await vault.put("server/a", "one")
+    copied = await copying(lost, tmp_path)
+    lost.is_away = True
+    await vault.rotate()
+    assert await value(copied, "server/a") == "one", "by the key that was"
+    lost.is_away = False
+    await copied.follow()
+    await copied.rotate()
+    await copied.follow()
+    await vault.rotate()
+    await copied.follow()
+    lost.is_away = True
+    assert copied.key_id == vault.key_id
+    assert await value(copied, "server/a") == "one"
+    assert await copied.get("server/a") == await vault.get("server/a")
+
+
+async def test_a_look_that_failed_is_taken_again(vault: Vault, lost: LostTable, tmp_path: Path) -> None:
+    copied = await copying(lost, tmp_path)
+    await vault.put("server/a", "one")
+    stamp = await lost.stamp()
+
+    async def known_stamp() -> object:
+        return stamp
+
+    lost.is_away, lost.stamp = True, known_stamp  # type: ignore[method-assign]
+    with pytest.raises(StoreError):
+        await copied.follow()
+    lost.is_away = False
+    await copied.follow()
+    lost.is_away = True
+    assert await value(copied, "server/a") == "one"

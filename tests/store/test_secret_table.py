@@ -1,9 +1,12 @@
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from random import Random
 
 import pytest
+from sqlalchemy import Connection
 
-from relay.secrets.vault import KeyChanged, SecretStore
+from relay.secrets.vault import Difference, KeyChanged, SecretStore
+from relay.store import secrets as secrets_module
 from relay.store.database import open_database
 from relay.store.secrets import SecretTable
 from tests.store.store_kit import StorePlace
@@ -74,3 +77,64 @@ async def test_reseal_is_all_or_nothing(table: SecretTable) -> None:
     assert await table.get("server/x") == b"server/xone"
     assert await table.key_id() == "b"
     assert await table.owners() == {"server/x": NOW, "server/y": NOW}
+
+
+async def taken_in(table: SecretTable, mirror: dict[str, datetime]) -> Difference:
+    """Bring a mirror of the owners up to date by the difference alone."""
+    found = await table.difference(dict(mirror), with_sealed=True)
+    assert found.sealed.keys() == found.changed.keys()
+    for owner in found.gone:
+        del mirror[owner]
+    mirror |= found.changed
+    return found
+
+
+async def test_the_difference_is_what_others_changed_whatever_their_clocks_say(table: SecretTable) -> None:
+    await table.claim("a")
+    mirror: dict[str, datetime] = {}
+    assert await taken_in(table, mirror) == Difference(changed={})
+    chance, owners = Random(1), [f"profile/{number}" for number in range(8)]
+    for step in range(60):
+        for _ in range(chance.choice((1, 1, 3))):
+            owner = chance.choice(owners)
+            if chance.random() < 0.25:
+                await table.delete(owner)
+            else:
+                late = timedelta(seconds=chance.choice((0, 0, 0, 30, 3600)), microseconds=chance.randrange(3))
+                await table.put(owner, f"{step}".encode(), NOW + timedelta(seconds=20 * step) - late, "a")
+        found = await taken_in(table, mirror)
+        assert mirror == await table.owners()
+        assert {owner: await table.get(owner) for owner in found.sealed} == found.sealed
+        assert await taken_in(table, mirror) == Difference(changed={})
+
+
+async def test_owners_are_looked_at_anew_where_that_is_asked(table: SecretTable) -> None:
+    await table.claim("a")
+    for owner in ("server/x", "server/y"):
+        await table.put(owner, owner.encode(), NOW, "a")
+    known = await table.owners()
+    found = await table.difference(known, {"server/x", "server/z"}, with_sealed=True)
+    assert found == Difference(changed={"server/x": NOW}, sealed={"server/x": b"server/x"})
+    assert await table.difference(known, {"server/x"}, with_sealed=False) == Difference(changed={"server/x": NOW})
+
+
+async def test_a_change_of_one_among_many_reads_few(table: SecretTable, monkeypatch: pytest.MonkeyPatch) -> None:
+    await table.claim("a")
+    many = {f"profile/{number}": b"sealed" for number in range(1200)}
+    await table.put_all(many, NOW, "a")
+    mirror: dict[str, datetime] = {}
+    assert (await taken_in(table, mirror)).sealed == many
+    await table.put("profile/3", b"new", NOW + timedelta(hours=1), "a")
+    await taken_in(table, mirror)
+    await table.put("profile/7", b"new", NOW + timedelta(hours=2), "a")
+    read: list[int] = []
+    times = secrets_module._times
+
+    def counting(connection: Connection, since: datetime | None = None) -> dict[str, datetime]:
+        found = times(connection, since)
+        read.append(len(found))
+        return found
+
+    monkeypatch.setattr(secrets_module, "_times", counting)
+    assert (await taken_in(table, mirror)).sealed == {"profile/7": b"new"}
+    assert read == [2], "the one before is so late, too"
