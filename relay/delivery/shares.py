@@ -35,6 +35,8 @@ _RENEW_SECONDS = 30.0
 # After it, what nobody uses is given back, if nobody else has asked for it before. Longer than an unused connection is
 # kept; and while the store is away an account goes on by what it has then.
 _UNUSED_SECONDS = 300.0
+# A store that says nothing for so long is taken for one that is away: a client is waiting.
+_PATIENCE_SECONDS = 3.0
 # So long each has what cannot be divided.
 _EPOCH_SECONDS = 10
 
@@ -179,6 +181,7 @@ class Shares:
         self._timer = timer
         self._shares: dict[str, Share] = {}
         self._asking: set[str] = set()
+        self._asked: set[str] = set()  # of which the store is being asked
         self._wake = asyncio.Event()
         self._is_told = False
         self._look_at = self._renew_at = 0.0
@@ -209,7 +212,7 @@ class Shares:
         """Ask, give up and renew, for ever."""
         while True:
             try:
-                await self.step()
+                await self._step_or_help()
             except StoreError as error:
                 if self._is_well:
                     log.broken(f"what this process has of the connections of accounts stays as it is: {error}")
@@ -239,6 +242,17 @@ class Shares:
         if self._asking:
             await self._adjust(now)
         self._is_well = True
+
+    async def _step_or_help(self) -> None:
+        """Do what is due; as long as the store is silent, help ourselves as where it is away."""
+        step = asyncio.create_task(self.step())
+        try:
+            while not (await asyncio.wait({step}, timeout=_PATIENCE_SECONDS))[0]:
+                self._help_ourselves()
+            await step
+        finally:
+            if step.cancel():
+                await asyncio.wait({step})
 
     async def aclose(self) -> None:
         """Give all back; to be called when no connection is open any more."""
@@ -279,7 +293,7 @@ class Shares:
         """Have all that is asked for, where nobody else could have it and the store does not answer."""
         if not (self._others.is_alone and self._others.processes == 1):
             return
-        for scope in self._asking:
+        for scope in self._asking | self._asked:
             share = self._shares[scope]
             if share.given < share.limit:
                 share.given = share.limit
@@ -301,12 +315,15 @@ class Shares:
     async def _adjust(self, now: float) -> None:
         """Look at the scopes that were asked for, all in one transaction, and follow what came of it."""
         scopes, self._asking = self._asking, set()
+        self._asked = scopes
         asks = {scope: self._shares[scope].look(self._owner, self._others.processes, now) for scope in scopes}
         try:
             grants = await self._keeper.adjust_shares({scope: partial(_decide, ask) for scope, ask in asks.items()})
         except BaseException:
             self._asking |= scopes
             raise
+        finally:
+            self._asked = set()
         concerns = [self._follow(self._shares[scope], grant) for scope, grant in grants.items()]
         if any(concerns):
             self._tell()
@@ -318,7 +335,7 @@ class Shares:
         if grant.granted != share.given:
             share.given = grant.granted
             share.changed()
-        if max(share.granted, share.is_open) < share.held:
+        if max(share.granted, share.is_open) < share.held or share.is_open > share.held:  # while it was silent
             share.ask()
         return is_new or (is_less and grant.others_lack)
 

@@ -129,13 +129,18 @@ class Tokens:
         return record
 
     async def renew_for(self, ref: SecretRef, version: str) -> None:
-        """Renew for another process, unless somebody did since it saw a token of this version. Raises as `secret`."""
+        """Renew for another process, unless somebody did since it saw a token of this version.
+
+        Raises as `secret`, and StoreAway where that process would not find in the vault what is renewed.
+        """
         account = self._account(ref)
         record = await self._record(account, latest=True)
         is_good = record is not None and record.is_usable(self._clock()) and self._token_version(record) != version
         # What is not in the vault yet the other process would not find.
         if not is_good or account.unsaved is not None:
             await self._renewed(account)
+        if account.unsaved is not None:
+            raise StoreAway("the new access token cannot be kept now")
 
     def watch(self, refs: Iterable[SecretRef]) -> None:
         """Renew the tokens of these accounts ahead, where they have any, and those of no others."""
@@ -315,7 +320,12 @@ class Tokens:
 
     async def _renew_elsewhere(self, account: TokenAccount, elsewhere: Elsewhere) -> TokenRecord:
         before = await self._record(account)
-        await elsewhere.renew(account.ref.owner, self._token_version(before) if before else "")
+        try:
+            await elsewhere.renew(account.ref.owner, self._token_version(before) if before else "")
+        except StoreAway:
+            if may_spend_refresh_tokens(account.token.client):
+                raise
+            return await self._renew_in_memory(account)
         record = await self._record(account, latest=True)
         if record is None:
             raise SecretUnavailable("the account is authorized no more")

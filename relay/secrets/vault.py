@@ -27,6 +27,8 @@ from relay.secrets.secret import Secret
 from relay.secrets.sources import SecretUnavailable
 
 _NOT_IN_A_SECRET = frozenset("\r\n\0")
+# So long a store may take to say what is in memory, too: one that is dead may say nothing for half a minute.
+_PATIENCE_SECONDS = 2.0
 
 
 class KeyChanged(Exception):
@@ -206,12 +208,14 @@ class Vault:
             return secret
 
     async def latest_known(self, owner: str) -> Secret | None:
-        """Return the same; where the store cannot be asked, what it said last.
+        """Return the same; where the store cannot be asked, or is silent for some seconds, what it said last.
 
         Raises as `get`, and what the store raises where it never said anything.
         """
+        has_answer = self._keeps_copies and (owner in self._copies or self._is_nobody(owner))
         try:
-            return await self.latest(owner)
+            async with asyncio.timeout(_PATIENCE_SECONDS if has_answer else None):
+                return await self.latest(owner)
         except (SecretUnavailable, MasterKeyError):
             raise
         except Exception:
@@ -251,7 +255,7 @@ class Vault:
     async def follow(self) -> None:
         """Look again where another process changed anything since the last time. Cheap where none did."""
         stamp = await self._store.stamp()
-        if stamp != self._stamp or self._doubted:
+        if stamp != self._stamp or self._doubted or (self._keeps_copies and len(self._copies) < len(self._owners)):
             await self.refresh()
             self._stamp = stamp
 

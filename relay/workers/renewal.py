@@ -22,7 +22,8 @@ from relay.workers.siblings import Siblings
 
 _KIND = "renewal"
 _SECONDS = 60.0
-_ERRORS = {kind.__name__: kind for kind in (TokenRefused, SecretDelayed, SecretUnavailable)}
+# The more special kinds first.
+_ERRORS = {kind.__name__: kind for kind in (TokenRefused, StoreAway, SecretDelayed, SecretUnavailable)}
 
 # A provider is asked for 20 seconds at most. We count on the lease for a while less than the store does.
 _LEASE_SECONDS = 60.0
@@ -104,9 +105,13 @@ def renew_for_all(siblings: Siblings, tokens: Tokens, refs: Callable[[], Iterabl
             if ref is None:
                 raise SecretUnavailable("the directory has this account no more")
             await tokens.renew_for(ref, version)
+        except StoreError as error:
+            return {"error": str(error), "kind": StoreAway.__name__}
         except SecretUnavailable as error:
-            kind = type(error).__name__
-            return {"error": str(error), "kind": kind if kind in _ERRORS else SecretUnavailable.__name__}
+            return {
+                "error": str(error),
+                "kind": next(name for name, kind in _ERRORS.items() if isinstance(error, kind)),
+            }
         return {"error": "", "kind": ""}
 
     siblings.answer(_KIND, answer)

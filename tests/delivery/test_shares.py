@@ -44,6 +44,7 @@ class World:
     engine: Engine = field(default_factory=lambda: create_engine("sqlite://", poolclass=StaticPool))
     seconds: float = 0.0
     is_down: bool = False
+    answers: asyncio.Event | None = None
     meanwhile: list["Process"] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -73,6 +74,8 @@ class Kept:
 
     async def adjust_shares(self, rules: Mapping[str, Rule[Grant]]) -> dict[str, Grant]:
         self.reach()
+        if self.world.answers is not None:
+            await self.world.answers.wait()
         with self.world.engine.begin() as connection:
             grants = table.adjust(connection, rules, self.lease, self.world.now)
         for process in self.world.meanwhile:  # it is written, and not yet known
@@ -300,6 +303,40 @@ async def test_who_is_alone_has_all_without_a_store_too() -> None:
     await settle(world, [one], 1)
     assert (one.share.granted, one.is_open) == (4, 3)
     assert world.held() == 4
+
+
+async def test_who_is_alone_waits_for_no_store_that_is_silent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it has helped itself to the store knows as soon as it answers: another may come then."""
+    monkeypatch.setattr("relay.delivery.shares._PATIENCE_SECONDS", 0.05)
+    world = World(answers=asyncio.Event())
+    one = Process(world, "one", 1, 4)
+    one.want(1)
+    running = asyncio.create_task(one.shares.run())
+    async with asyncio.timeout(5):
+        while one.is_open < 1:  # noqa: ASYNC110  what is waited for knows no event
+            await asyncio.sleep(0.01)
+        assert world.held() == 0
+        one.want(4)
+        one.open_all()
+        assert one.is_open == 4
+        assert world.answers is not None
+        world.answers.set()
+        while world.held() < 4:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    running.cancel()
+    assert one.is_open == 4
+
+
+async def test_who_shares_takes_nothing_while_the_store_is_silent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("relay.delivery.shares._PATIENCE_SECONDS", 0.01)
+    world = World(answers=asyncio.Event())
+    one = Process(world, "one", 2, 4)
+    one.want(1)
+    running = asyncio.create_task(one.shares.run())
+    await asyncio.sleep(0.1)
+    running.cancel()
+    await asyncio.wait({running})
+    assert one.share.granted == 0
 
 
 async def test_who_was_stopped_for_longer_uses_nothing_before_it_has_its_share_again() -> None:
