@@ -2,17 +2,20 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
 import pytest
 
+from relay.secrets.alone import StoreAway, Unguarded
 from relay.secrets.key_source import key_source
 from relay.secrets.oauth import Tokens
 from relay.secrets.oauth_answers import TokenRefused
-from relay.secrets.secret import Secret
+from relay.secrets.secret import Secret, SecretRef
 from relay.secrets.sources import SecretDelayed, SecretUnavailable
 from relay.secrets.vault import Vault
 from relay.store.database import Database, open_database
+from relay.store.errors import StoreError
 from relay.store.secrets import SecretTable
 from relay.workers.renewal import ByTheFirst, renew_for_all
 from tests.secrets.oauth_kit import Clock, FakeProvider, grant, ref_to
@@ -96,3 +99,80 @@ class NoProvider(FakeProvider):
 
     async def _give(self, told: str, secret: str) -> None:  # type: ignore[override]
         raise AssertionError("only the first worker asks")
+
+
+class StoreIsAway:
+    """The guard of a store that is away."""
+
+    def alone(self, owner: str) -> AbstractAsyncContextManager[Unguarded]:
+        raise StoreAway(f"nobody can tell who renews {owner}")
+
+
+@asynccontextmanager
+async def without_a_store(database: Database, folder: Path, ref: SecretRef) -> AsyncIterator[list[Tokens]]:
+    """The first worker and another, whose token is over."""
+    clock = Clock()
+    async with several(2) as (one, two):
+        keeper = Tokens(await vault_of(database, folder), clock=clock)
+        await keeper.keep(ref, grant())
+        workers = [
+            Tokens(
+                await vault_of(database, folder),
+                provider=FakeProvider(),
+                clock=clock,
+                guard=StoreIsAway(),
+                elsewhere=elsewhere,
+            )
+            for elsewhere in (None, ByTheFirst(two))
+        ]
+        renew_for_all(one, workers[0], lambda: [ref])
+        clock.forward(4000)
+        yield workers
+        for tokens in workers:
+            await tokens.aclose()
+
+
+async def asked(tokens: Tokens) -> list[tuple[str, str]]:
+    provider = await tokens.provider()
+    assert isinstance(provider, FakeProvider)
+    return provider.asked
+
+
+async def test_without_the_store_no_worker_spends_a_token(database: Database, tmp_path: Path) -> None:
+    async with without_a_store(database, tmp_path, REF) as workers:
+        for tokens in reversed(workers):
+            with pytest.raises(StoreAway, match="nobody can tell who renews"):
+                await tokens.secret(REF)
+            assert await asked(tokens) == []
+
+
+async def test_without_the_store_each_worker_renews_in_memory_what_is_not_spent(
+    database: Database, tmp_path: Path
+) -> None:
+    ref = ref_to(provider="microsoft")
+    async with without_a_store(database, tmp_path, ref) as workers:
+        for tokens in reversed(workers):
+            for _ in range(2):
+                secret = await tokens.secret(ref)
+                assert secret is not None
+                assert secret.value == "access-1"
+        assert [len(await asked(tokens)) for tokens in workers] == [1, 1]
+
+
+async def test_a_first_worker_whose_store_is_lost_says_so(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock()
+    async with several(2) as (one, two):
+        first = Tokens(await vault_of(database, tmp_path), provider=FakeProvider(), clock=clock)
+        await first.keep(REF, grant())
+        second = Tokens(await vault_of(database, tmp_path), clock=clock, elsewhere=ByTheFirst(two))
+        renew_for_all(one, first, lambda: [REF])
+        clock.forward(4000)
+
+        async def away(owner: str) -> None:
+            raise StoreError(f"the store is away, and {owner} in it")
+
+        monkeypatch.setattr(first._vault, "latest", away)
+        with pytest.raises(StoreAway, match="the store is away"):
+            await second.secret(REF)
