@@ -134,7 +134,7 @@ def small_place() -> Iterator[Place]:
 
 
 def directory(port: int) -> dict[str, Any]:
-    """Channels: one as usual, one that is stored first, one whose password nobody asked for yet, one with a pace."""
+    """Channels: one as usual, one that is stored first, one that nobody has used yet, one with a pace."""
     server = open_server(port, auth="plain", allow_plaintext_password=True)
     paced = {**server, "messages_per_minute": 240, "recipients_per_day": 4000}
 
@@ -185,7 +185,7 @@ def numbered(prefix: str) -> Iterator[str]:
 
 
 def started(start_relay: StartRelay, place: Place, recorder: Recorder) -> Clients:
-    """A relay of two workers that have all passwords in memory but one."""
+    """A relay of two workers that have used all accounts but one."""
     settings = {
         "store": place.url,
         "workers": 2,
@@ -223,7 +223,7 @@ def check_recovered(clients: Clients, recorder: Recorder, healed: float) -> None
     took = time.monotonic() - healed
     assert took < 15, f"it took {took:.1f} s"
     wait_until(lambda: control(clients.relay).status()["store"]["ok"], "the store of the first worker", 15)
-    wait_until(partial(clients.is_taken, "unused", numbered("unused")), "a password that can be read again", 15)
+    wait_until(partial(clients.is_taken, "unused", numbered("unused")), "a share that can be had again", 15)
     wait_until(lambda: lacking(clients) != set(clients.promised), "the store of the first worker, to be read", 60)
     settle_all(clients.relay)
     wait_until(lambda: not set(clients.promised) - set(arrivals(recorder)), "all that was promised", 30)
@@ -249,7 +249,7 @@ def test_a_lost_database(loss: str, start_relay: StartRelay, place: Place, recor
     with lose(place):
         check_lost(clients, BROKEN)
         if loss != "read-only":
-            assert clients.send("unused", "secret") == BROKEN, "its password cannot be read"
+            assert clients.send("unused", "secret") == BROKEN, "neither worker has a share of its connections"
             done = clients.relay.command("status")
             assert done.status == 1
             assert "running as process" in done.out

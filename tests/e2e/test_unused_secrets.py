@@ -1,0 +1,109 @@
+"""Passwords that nobody used before PostgreSQL was lost: mail goes on by them, and so do logins at Relay."""
+
+from base64 import b64decode
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from time import monotonic
+from typing import Any
+
+import pytest
+
+from tests.e2e.ledger import control, message
+from tests.e2e.test_lost_database import BOUND, LOSSES, Place
+from tests.peers import postgres as peer
+from tests.peers.canaries import RIGHT, WRONG, canary
+from tests.peers.fixtures import StartRelay
+from tests.peers.postgres import postgres_server
+from tests.peers.raw import RawClient
+from tests.peers.recorder import Recorder
+from tests.peers.relay import Relay, open_server
+from tests.peers.system import wait_until
+from tests.peers.wire import wire_to
+
+pytestmark = [pytest.mark.slow, pytest.mark.needs(*peer.NEEDS)]
+
+CHANNELS = [f"channel{number:02}" for number in range(20)]
+WITH_LOGIN = CHANNELS[::4]
+# A database that says nothing is waited for at the login, and for the connections of an account.
+PATIENCE = 12.0
+
+
+@pytest.fixture
+def place() -> Iterator[Place]:
+    with postgres_server() as server, wire_to(server.folder / ".s.PGSQL.5432") as wire:
+        yield Place(server, wire, server.new_database())
+
+
+def directory(port: int) -> dict[str, Any]:
+    """Channels, each with an account of its own at one server."""
+    server = open_server(port, auth="plain", allow_plaintext_password=True)
+    channels = {name: {"address": address(name), "override": True} for name in CHANNELS}
+    return {"default_server": "acmejets", "servers": {"acmejets": server}, "channels": channels}
+
+
+def address(channel: str) -> str:
+    return f"{channel}@acmejets.example"
+
+
+def set_passwords(relay: Relay, channels: list[str]) -> None:
+    for name in channels:
+        control(relay).run("channel.password", {"name": name, "password": RIGHT})
+        if name in WITH_LOGIN:
+            control(relay).run("channel.login", {"name": name, "password": canary(name)})
+
+
+def send(relay: Relay, channel: str) -> str:
+    """Send a message of a channel, after a login where it has one; return the last reply."""
+    began = monotonic()
+    with RawClient(relay.endpoint, BOUND) as client:
+        reply = client.log_in(channel, canary(channel)) if channel in WITH_LOGIN else ""
+        if not reply or reply.startswith("235 "):
+            reply = client.submit(address(channel), f"{channel}@customer.example", message(channel))
+    took = monotonic() - began
+    assert took < PATIENCE, f"{channel}: {took:.1f} s"
+    return reply
+
+
+def logins(recorder: Recorder) -> dict[str, str]:
+    """With which login each message came."""
+    found: dict[str, str] = {}
+    for conversation in recorder.conversations:
+        name = ""
+        for command in conversation.commands:
+            if command.startswith("AUTH PLAIN "):
+                _, name, password = b64decode(command.split()[2]).decode().split("\0")
+                assert password == RIGHT
+            if command.startswith("RCPT"):
+                found[command.partition("<")[2].partition("@")[0]] = name
+    return found
+
+
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize("loss", ["stopped", "frozen", "silent"])
+def test_passwords_that_nobody_used_are_there_while_the_database_is_lost(
+    loss: str, start_relay: StartRelay, place: Place, recorder: Recorder
+) -> None:
+    relay = start_relay(directory(recorder.port), {"store": place.url, "delivery": {"mode": "auto"}})
+    late, *others = CHANNELS
+    set_passwords(relay, others)
+    relay.stop()
+    relay.log_file.unlink()
+    relay.start()
+    wait_until(lambda: "all secrets are in memory" in relay.log, "all secrets")
+    set_passwords(relay, [late])
+    with LOSSES[loss](place):
+        with ThreadPoolExecutor(10) as pool:
+            replies = dict(zip(CHANNELS, pool.map(partial(send, relay), CHANNELS), strict=True))
+        assert {reply.partition(" via ")[0] for reply in replies.values()} == {"250 2.0.0 Ok: delivered"}, replies
+        assert logins(recorder) == {name: address(name) for name in CHANNELS}
+        check_that_names_look_alike(relay)
+
+
+def check_that_names_look_alike(relay: Relay) -> None:
+    """A wrong password, one of a channel without a login, and a name that is nobody's."""
+    replies = set()
+    for name in (WITH_LOGIN[0], CHANNELS[1], "nobody"):
+        with RawClient(relay.endpoint, BOUND) as client:
+            replies.add(client.log_in(name, WRONG))
+    assert replies == {"535 5.7.8 The name or the password is wrong"}
