@@ -14,14 +14,15 @@ from relay.cli.times import moment, relative
 
 app = noun("Nodes: the relays that share a store.", "relay node list")
 
-_COLUMNS = ("node", "state", "version", "seen", "since", "workers", "clients", "messages")
+_COLUMNS = ("node", "state", "version", "seen", "since", "leads", "workers", "clients", "messages")
 
 
 @command(app, "list", "relay node list --json")
 def list_(context: Context, as_json: AsJson = False) -> None:
     """List the nodes, and what each of them does.
 
-    That is: its processes, its clients, and the messages that it hands over now.
+    That is: whether it leads (does for all what must be done once: probes, mailboxes of returned mail, tokens ahead,
+    deletions), its processes, its clients, and the messages that it hands over now.
     """
     records = context.obj.run("node.list")
     if as_json:
@@ -63,6 +64,7 @@ def _row(record: Mapping[str, Any], now: datetime) -> list[str]:
         words(record["version"]),
         relative(moment(record["seen"]), now),
         relative(moment(record["since"]), now),
+        "yes" if record["leads"] else "",
         str(record["workers"]),
         str(record["clients"]),
         str(record["messages"]),

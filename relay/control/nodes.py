@@ -44,6 +44,7 @@ def _record(row: NodeRow) -> dict[str, Any]:
         "name": row.node.name,
         "state": str(row.doing.state) if row.is_live else _SILENT,
         "drain": row.drain,
+        "leads": row.leads,
         "version": row.version,
         "since": rfc3339(row.since),
         "seen": rfc3339(row.seen),

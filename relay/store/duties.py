@@ -17,6 +17,9 @@ from relay.store.database import Database
 from relay.store.errors import StoreError
 from relay.store.tables import duties
 
+LEAD = "lead"
+"""The duty of what one relay of all does (`relay.workers.lead`)."""
+
 
 class Duty(NamedTuple):
     """A duty that somebody has, or had."""

@@ -13,9 +13,10 @@ from typing import Any
 from sqlalchemy import Connection, delete, insert, or_, select, update
 
 from relay.store.database import Database
+from relay.store.duties import LEAD
 from relay.store.errors import StoreError
 from relay.store.queue import utc_now
-from relay.store.tables import nodes
+from relay.store.tables import duties, nodes
 from relay.store.terms import Terms, terms_of
 
 # One that ended without a word is listed for so long.
@@ -54,7 +55,10 @@ class Doing:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeRow:
-    """What is known of a node. `silent_seconds`: how long ago it was `seen`; `is_live`: that is not for too long."""
+    """What is known of a node. `silent_seconds`: how long ago it was `seen`; `is_live`: that is not for too long.
+
+    `leads`: whether it does what one of all does.
+    """
 
     node: Node
     version: str
@@ -64,6 +68,7 @@ class NodeRow:
     is_live: bool
     doing: Doing
     drain: bool
+    leads: bool
 
 
 class NodeTable:
@@ -120,8 +125,9 @@ class NodeTable:
         """Return the nodes, by name."""
 
         def job(connection: Connection) -> tuple[NodeRow, ...]:
-            now = self._database.now(connection, self._clock())
-            return tuple(self._row(row, now) for row in connection.execute(select(nodes).order_by(nodes.c.name)))
+            now, leader = self._database.now(connection, self._clock()), self._leader(connection)
+            found = connection.execute(select(nodes).order_by(nodes.c.name))
+            return tuple(self._row(row, now, leader) for row in found)
 
         return await self._database.read(job)
 
@@ -134,17 +140,26 @@ class NodeTable:
 
         return await self._database.write(job)
 
-    def _row(self, row: Any, now: datetime) -> NodeRow:
+    def _leader(self, connection: Connection) -> str:
+        """Return the process that leads, as the store names it; "" where none does."""
+        now = self._database.after(timedelta(), self._clock())
+        leading = select(duties.c.owner).where(duties.c.name == LEAD, duties.c.until > now)
+        return connection.execute(leading).scalar_one_or_none() or ""
+
+    def _row(self, row: Any, now: datetime, leader: str = "") -> NodeRow:
         silent = max(0.0, (now - row.seen).total_seconds())
+        is_live = silent < self._terms.nodes
         return NodeRow(
             node=Node(name=row.name, id=row.id),
             version=row.version,
             since=row.since,
             seen=row.seen,
             silent_seconds=silent,
-            is_live=silent < self._terms.nodes,
+            is_live=is_live,
             doing=Doing(state=NodeState(row.state), workers=row.workers, clients=row.clients, messages=row.messages),
             drain=row.drain,
+            # Where no machines share the store nobody has to agree on it.
+            leads=leader.startswith(f"{row.id}/") if self._database.is_shared else is_live,
         )
 
 

@@ -15,10 +15,9 @@ from dataclasses import dataclass
 
 from relay import log
 from relay.delivery.shares import awake_seconds
-from relay.store.duties import Duty, DutyTable
+from relay.store.duties import LEAD, Duty, DutyTable
 from relay.store.errors import StoreError
 
-_NAME = "lead"
 # By the database's clock, and as long as we count on it.
 LASTS_SECONDS = 15.0
 TRUSTED_SECONDS = 12.0
@@ -160,7 +159,7 @@ class Elected(Lead):
         """Renew what we have, or take what is free."""
         if tenure is not None and await self._duties.renew(tenure.duty, LASTS_SECONDS):
             return tenure.duty
-        return await self._duties.take(_NAME, LASTS_SECONDS)
+        return await self._duties.take(LEAD, LASTS_SECONDS)
 
     async def _tell(self) -> None:
         is_ours = self.is_ours

@@ -79,6 +79,8 @@ def test_one_leads_and_another_does_at_once_when_it_ends_or_is_drained(
 ) -> None:
     directory = one_channel(open_server(recorder.port))
     first, second = pair(start_node, directory)
+    listed = {one["name"]: one["leads"] for one in second.ask("node", "list")}
+    assert listed == {first.ask("status")["node"]: True, second.ask("status")["node"]: False}
     began = time.monotonic()
     assert first.stop() == 0
     wait_until(lambda: leads(second), "the other leading", 6)
@@ -88,6 +90,7 @@ def test_one_leads_and_another_does_at_once_when_it_ends_or_is_drained(
     assert second.command("node", "drain", "two" if "two" in str(second.ask("status")["node"]) else "one").status == 0
     wait_until(lambda: leads(first), "the other, when this one is drained", 8)
     assert not leads(second)
+    assert [one["name"] for one in second.ask("node", "list") if one["leads"]] == [first.ask("status")["node"]]
 
 
 def test_a_killed_leader_is_followed_by_another_and_its_own_restart_waits_for_nothing(

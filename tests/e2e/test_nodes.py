@@ -89,7 +89,7 @@ def test_nodes_know_each_other_and_none_takes_the_name_of_another(start_node: St
     one, two = start_node("one"), start_node("two")
     wait_until(lambda: states(one) == {"one": "serving", "two": "serving"}, "both nodes")
     table = two.command("node", "list").out.splitlines()
-    assert table[0].split() == ["NODE", "STATE", "VERSION", "SEEN", "SINCE", "WORKERS", "CLIENTS", "MESSAGES"]
+    assert table[0].split() == ["NODE", "STATE", "VERSION", "SEEN", "SINCE", "LEADS", "WORKERS", "CLIENTS", "MESSAGES"]
     assert max(map(len, table)) <= 80
     with pytest.raises(RuntimeError, match=r"another relay uses this store as the node 'two' .*node = "):
         start_node("two")

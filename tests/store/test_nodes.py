@@ -1,5 +1,6 @@
 """The nodes in a store: who is there, what each does, and that no two have one name or one id."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 
@@ -7,6 +8,7 @@ import pytest
 from sqlalchemy import BigInteger, type_coerce, update
 
 from relay.store.database import Database, open_database
+from relay.store.duties import LEAD, DutyTable
 from relay.store.nodes import Doing, Node, NodeState, NodeTable, NodeTaken
 from relay.store.tables import nodes
 from tests.store.store_kit import StorePlace
@@ -119,3 +121,35 @@ async def test_a_file_has_one_node_whatever_it_was_called_before(database: Datab
     await table.enter(TWO, "1.0", Doing())
     await table.enter(Node(name="two", id="3333"), "1.0", Doing())
     assert [row.node for row in await table.rows()] == [Node(name="two", id="3333")]
+
+
+@SHARED
+async def test_who_leads_is_listed_for_as_long_as_it_has_the_duty(database: Database) -> None:
+    table = NodeTable(database)
+
+    async def leading() -> list[str]:
+        return [row.node.name for row in await table.rows() if row.leads]
+
+    for node in (ONE, TWO):
+        await table.enter(node, "1.0", Doing())
+    assert await leading() == []
+    first, second = (DutyTable(database, f"{node.id}/run/0/1") for node in (ONE, TWO))
+    duty = await first.take(LEAD, 60)
+    assert duty is not None
+    assert await first.take("token/oauth/server/acme", 60) is not None
+    assert await second.take("token/oauth/server/other", 60) is not None
+    assert await leading() == ["one"]
+    await first.give_up(duty)
+    assert await leading() == []
+    assert await second.take(LEAD, 0.2) is not None
+    assert await leading() == ["two"]
+    async with asyncio.timeout(5):
+        while await leading():  # noqa: ASYNC110  the clock of the database
+            await asyncio.sleep(0.05)
+
+
+@pytest.mark.parametrize("place", ["sqlite"], indirect=True)
+async def test_the_only_node_of_a_file_leads(database: Database) -> None:
+    table = NodeTable(database)
+    await table.enter(ONE, "1.0", Doing())
+    assert [row.leads for row in await table.rows()] == [True]

@@ -19,6 +19,7 @@ class NodeState(Told):
         description="silent: nothing was heard of it for too long; it may have ended.", examples=["serving"]
     )
     drain: bool = Field(description="Whether it is to take no clients and no mail from the queue.", examples=[False])
+    leads: bool = Field(description="Whether it does what one of all relays at a database does.", examples=[True])
     version: str = Field(examples=[__version__])
     since: str = Field(description="When it started.", examples=["2026-11-24T06:00:00Z"])
     seen: str = Field(description="When it said last what it does.", examples=["2026-11-24T10:04:57Z"])
