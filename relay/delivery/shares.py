@@ -3,7 +3,8 @@
 Each has a share, leased in the store (`relay.store.shares`), and opens no more connections than that. Who needs more
 asks at once; who has more than its part gives it up as its connections close. While all have what they want nothing is
 written but a renewal each half minute, and what the store does not answer changes nothing: everybody goes on with what
-they have, for as long as that is theirs.
+they have, for as long as that is theirs. So that this is something for accounts that are unused for a while, too, a
+process keeps one connection of each where every process can have one and nobody lacks any.
 
 That ends with the lease of the shares (`relay.store.terms`): then others take them for lost. So who was stopped for
 longer, or sees no store while there are other nodes, uses none until the store has given it some again.
@@ -32,9 +33,11 @@ _LOOK_SECONDS = 1.0
 # So long who is alone leaves to each of the others what they may want first: a little less than the time of a look.
 _FIRST_SECONDS = 0.9
 _RENEW_SECONDS = 30.0
-# After it, what nobody uses is given back, if nobody else has asked for it before. Longer than an unused connection is
-# kept; and while the store is away an account goes on by what it has then.
+# After it, what nobody uses is given back but for one, if nobody else has asked for it before. Longer than an unused
+# connection is kept; and while the store is away an account goes on by what it has then.
 _UNUSED_SECONDS = 300.0
+# Of how many such accounts one is kept, of those that were used last: all that is kept is renewed again and again.
+_KEPT_UNUSED = 500
 # A store that says nothing for so long is taken for one that is away: a client is waiting.
 _PATIENCE_SECONDS = 3.0
 # So long each has what cannot be divided.
@@ -140,14 +143,13 @@ class Share:
             most=first if is_first else self.limit,
         )
 
-    def let_go(self) -> None:
-        """Use nothing of it; what was wanted when somebody last looked is long ago."""
-        self.given, self._peak = 0, self.wanted
+    def let_go(self, *, but: int) -> None:
+        """Use no more of it than that; what was wanted when somebody last looked is long ago."""
+        self.given, self._peak = min(self.given, but), self.wanted
 
-    @property
-    def is_idle(self) -> bool:
-        """Whether nobody uses it or would."""
-        return not (self.wanted or self.backlog or self.is_open)
+    def is_unused(self, now: float) -> bool:
+        """Whether nobody uses it or would, and has not for long."""
+        return not (self.wanted or self.backlog or self.is_open) and now - self.used_at >= _UNUSED_SECONDS
 
     @property
     def _is_short(self) -> bool:
@@ -274,10 +276,12 @@ class Shares:
         if kept < len(has_some):
             self._lose()
         self._sure_until = now + _SURE * self._lease
-        for scope in has_some:
-            share = self._shares[scope]
-            if share.is_idle and now - share.used_at >= _UNUSED_SECONDS:
-                share.let_go()
+        idle = {scope: share for scope in has_some if (share := self._shares[scope]).is_unused(now)}
+        for number, scope in enumerate(sorted(idle, key=lambda scope: idle[scope].used_at, reverse=True)):
+            share = idle[scope]
+            kept = 1 if number < _KEPT_UNUSED and share.limit >= self._others.processes else 0
+            if max(share.given, share.held) > kept or share.told:
+                share.let_go(but=kept)
                 self._asking.add(scope)
 
     async def _renewed(self, now: float) -> int:

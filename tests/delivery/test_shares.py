@@ -234,9 +234,14 @@ async def test_what_died_is_free_when_its_lease_is_over_or_it_is_forgotten() -> 
     assert third.share.granted == 4
 
 
-async def test_what_is_unused_for_long_is_given_back_and_all_at_the_end() -> None:
+@pytest.mark.parametrize(("workers", "most", "kept"), [(2, 500, 1), (4, 500, 1), (5, 500, 0), (2, 0, 0)])
+async def test_what_is_unused_for_long_is_given_back_but_for_one_and_all_at_the_end(
+    workers: int, most: int, kept: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """None is kept where not everybody can have one, or of more accounts than can be renewed all the time."""
+    monkeypatch.setattr("relay.delivery.shares._KEPT_UNUSED", most)
     world = World()
-    one, two = cast(world, 2, 4)
+    one, two = (Process(world, name, workers, 4) for name in ("worker 0", "worker 1"))
     for process in (one, two):
         process.want(2)
     await settle(world, [one, two], 1)
@@ -245,10 +250,29 @@ async def test_what_is_unused_for_long_is_given_back_and_all_at_the_end() -> Non
     await settle(world, [one, two], 30)
     assert world.held() == 4
     await settle(world, [one, two], 301)
-    assert (world.held(), one.share.granted) == (2, 0)
+    assert (world.held(), one.share.granted) == (2 + kept, kept)
+    two.want(4)
+    await settle(world, [one, two], 3)
+    assert (one.share.granted, two.share.granted, two.is_open) == (0, 4, 4), "it is given to who lacks it"
     await two.shares.aclose()
     assert world.held() == 0
     assert two.told
+
+
+async def test_what_is_kept_of_an_unused_account_is_used_without_the_store() -> None:
+    world = World()
+    one, two = cast(world, 2, 4)
+    one.want(2)
+    await settle(world, [one, two], 1)
+    one.want(0)
+    one.is_open = 0
+    await settle(world, [one, two], 1000)
+    world.is_down = True
+    one.want(2)
+    one.open_all()
+    with pytest.raises(StoreError):
+        await one.shares.step()
+    assert (one.is_open, world.held()) == (1, 1)
 
 
 async def test_without_a_store_each_goes_on_with_what_it_has() -> None:
@@ -409,8 +433,10 @@ async def test_the_worker_goes_on_after_a_store_that_did_not_answer(monkeypatch:
 @settings(max_examples=30, deadline=None)
 @given(st.integers(1, 12), st.integers(2, 4), st.integers(0, 2**32))
 def test_never_more_than_the_limit_whatever_happens(limit: int, count: int, seed: int) -> None:
-    """Processes want, open, close, die, stop for long and are slow to hear, in any order."""
-    asyncio.run(_chaos(limit, count, random.Random(seed)))
+    """Processes want, open, close, die, stop for long and are slow to hear, in any order; some keep what is unused."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("relay.delivery.shares._UNUSED_SECONDS", 5 if seed % 2 else 300)
+        asyncio.run(_chaos(limit, count, random.Random(seed)))
 
 
 async def _chaos(limit: int, count: int, dice: random.Random) -> None:
