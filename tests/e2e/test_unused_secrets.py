@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.ledger import control, message
-from tests.e2e.test_lost_database import BOUND, LOSSES, Place
+from tests.e2e.test_lost_database import BOUND, LOSSES, Place, stopped
 from tests.peers import postgres as peer
 from tests.peers.canaries import RIGHT, WRONG, canary
 from tests.peers.fixtures import StartRelay
@@ -53,6 +53,14 @@ def set_passwords(relay: Relay, channels: list[str]) -> None:
             control(relay).run("channel.login", {"name": name, "password": canary(name)})
 
 
+def restart(relay: Relay, workers: int) -> None:
+    """So that it has used no password yet; it is to have all all the same."""
+    relay.stop()
+    relay.log_file.unlink()
+    relay.start()
+    wait_until(lambda: relay.log.count("all secrets are in memory") == workers, "all secrets in all workers")
+
+
 def send(relay: Relay, channel: str) -> str:
     """Send a message of a channel, after a login where it has one; return the last reply."""
     began = monotonic()
@@ -87,10 +95,7 @@ def test_passwords_that_nobody_used_are_there_while_the_database_is_lost(
     relay = start_relay(directory(recorder.port), {"store": place.url, "delivery": {"mode": "auto"}})
     late, *others = CHANNELS
     set_passwords(relay, others)
-    relay.stop()
-    relay.log_file.unlink()
-    relay.start()
-    wait_until(lambda: "all secrets are in memory" in relay.log, "all secrets")
+    restart(relay, 1)
     set_passwords(relay, [late])
     with LOSSES[loss](place):
         with ThreadPoolExecutor(10) as pool:
@@ -107,3 +112,19 @@ def check_that_names_look_alike(relay: Relay) -> None:
         with RawClient(relay.endpoint, BOUND) as client:
             replies.add(client.log_in(name, WRONG))
     assert replies == {"535 5.7.8 The name or the password is wrong"}
+
+
+@pytest.mark.timeout(120)
+def test_every_worker_knows_who_may_log_in(start_relay: StartRelay, place: Place, recorder: Recorder) -> None:
+    relay = start_relay(directory(recorder.port), {"store": place.url, "workers": 2})
+    set_passwords(relay, WITH_LOGIN)
+    restart(relay, 2)
+    with stopped(place), ThreadPoolExecutor(10) as pool:
+        replies = {name: set(pool.map(partial(login, relay, name), [canary(name)] * 10)) for name in WITH_LOGIN}
+        assert replies == {name: {"235"} for name in WITH_LOGIN}
+        assert set(pool.map(partial(login, relay, CHANNELS[1]), [canary(CHANNELS[1])] * 4)) == {"535"}
+
+
+def login(relay: Relay, name: str, password: str) -> str:
+    with RawClient(relay.endpoint, BOUND) as client:
+        return client.log_in(name, password)[:3]
