@@ -3,7 +3,7 @@
 Every 250 is kept, nothing arrives twice but in the window that docs/cluster.md names, and providers never see more
 connections or messages than they allow. RELAY_CLUSTER_SEED plays a day again.
 
-Leases are short here (tests/e2e/hasty_node.py), and so is the provider's patience with silent connections: all in the
+Leases are short here (tests/e2e/hasty.py), and so is the provider's patience with silent connections: all in the
 same proportion as in earnest, where a lease of connections is longer than any provider waits.
 """
 
@@ -17,12 +17,12 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from operator import attrgetter
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from relay.control.refused import Refused
+from tests.e2e.hasty import in_haste
 from tests.e2e.ledger import control, times_unknown
 from tests.e2e.senders import Pace, Senders
 from tests.e2e.troubles import Kind, Trouble, Troubles, plan
@@ -30,12 +30,11 @@ from tests.peers.canaries import RIGHT
 from tests.peers.cluster import NEEDS, Cluster, cluster_of
 from tests.peers.postgres import Postgres, postgres_server
 from tests.peers.provider import Provider, Taken, provider_server
-from tests.peers.relay import Relay, open_server
+from tests.peers.relay import RELAY, Relay, open_server
 from tests.peers.system import wait_until
 
 pytestmark = pytest.mark.needs(*NEEDS)
 SEED = int(os.environ.get("RELAY_CLUSTER_SEED") or time.time())
-_PROGRAM = Path(__file__).with_name("hasty_node.py")
 # Seconds: the leases of messages and of connections, and how long a provider lets a connection be silent.
 LEASE, SHARES, IDLE = 4, 8, 5.0
 # "paced" counts messages, "open" only connections.
@@ -66,7 +65,7 @@ SETTLE = 100.0
 
 
 def launch(relay: Relay) -> None:
-    relay.launch(sys.executable, str(_PROGRAM), str(LEASE), str(SHARES), *relay.serving)
+    relay.launch(*in_haste(LEASE, SHARES), str(RELAY), *relay.serving)
 
 
 @pytest.fixture
