@@ -76,6 +76,7 @@ _DURABLE = "set_config('synchronous_commit', 'on', false)"
 # As `relay.store.tables.Time` has it.
 _NOW = cast(func.floor(extract("epoch", func.now()) * 1_000_000), BigInteger)
 _CLOCK = select(type_coerce(cast(func.floor(extract("epoch", func.clock_timestamp()) * 1_000_000), BigInteger), Time))
+_STARTED = select(func.pg_postmaster_start_time())
 
 
 class PostgresDatabase:
@@ -188,6 +189,10 @@ class PostgresDatabase:
     def now(self, connection: Connection, now: datetime) -> datetime:  # noqa: ARG002
         """Return what its clock says at this moment: a transaction may have waited for its turn since it began."""
         return connection.execute(_CLOCK).scalar_one()
+
+    def instance(self, connection: Connection) -> str:
+        """Return when it started: a replica that took its place did so at another moment."""
+        return str(connection.execute(_STARTED).scalar_one())
 
     def command(self, statement: str) -> str:
         """Return the command; Debian has the program in the package postgresql-client."""
