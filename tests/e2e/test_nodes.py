@@ -326,7 +326,8 @@ def test_a_drained_node_takes_nothing_and_ends_what_it_has(two: Two, recorder: R
 
     other.signal(signal.SIGSTOP)  # so that nobody else does it
     recorder.replies["RCPT"] = REPLIES["RCPT"]
-    assert one.command("node", "drain", "one", "--undo").status == 0
+    # Where that one was stopped in the middle of a transaction, the database is busy until it ends that.
+    wait_until(lambda: one.command("node", "drain", "one", "--undo").status == 0, "the end of the drain", 40)
     wait_until(one.greets, "that it takes clients again")
     two.take(one, "again")
     wait_until(lambda: arrivals(recorder)["again"] == 1, "that it sends again")
