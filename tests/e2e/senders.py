@@ -18,9 +18,9 @@ _MESSAGE = b"Subject: %s\r\n\r\n" + b"hello, this is a line of text\r\n" * 10
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What was answered to a message at last: when (`time.monotonic`), to whom, by which node; "" where nothing was."""
+    """What a node answered to a message at last, "" for nothing; the message began at `began` (`time.monotonic`)."""
 
-    at: float
+    began: float
     sender: str
     host: str
     reply: str
@@ -78,14 +78,13 @@ class Senders(InThreads):
                         break
 
     def _submit(self, line: RawClient, sender: str, name: str) -> str:
-        reply = ""
+        reply, began = "", time.monotonic()
         with suppress(OSError):
             reply = line.submit(sender, f"{name}@customer.example", _MESSAGE % name.encode())
         self.outcomes[f"{sender.partition('@')[0]} {reply[:3] or 'silence'}"] += 1
-        now = time.monotonic()
-        self.answers.append(Answer(now, sender, _host(line), reply))
+        self.answers.append(Answer(began, sender, _host(line), reply))
         if reply.startswith("250 2.0.0"):
-            self.promised[name] = now
+            self.promised[name] = time.monotonic()
         return reply
 
 

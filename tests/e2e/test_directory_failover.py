@@ -29,12 +29,15 @@ pytestmark = [
 # docs/cluster.md: no command waits longer for a database of one host that is dead.
 BOUND = 40.0
 IN_EFFECT = 2.0
+# So many clients meet each of two workers, but once in a thousand times.
+CLIENTS = 10
+BOTH = pytest.mark.parametrize("two", [1, 2], indirect=True, ids="{} workers".format)
 BODY = b"Subject: x\r\n\r\nx\r\n"
 
 
 @dataclass(frozen=True)
 class Two:
-    """Two relays, of one worker each, at one database, and its replica."""
+    """Two relays at one database, and its replica."""
 
     one: Relay
     other: Relay
@@ -51,8 +54,9 @@ class Two:
         self.replica.promote()
 
 
-@pytest.fixture
-def two(recorder: Recorder) -> Iterator[Two]:
+@pytest.fixture(params=[1])
+def two(request: pytest.FixtureRequest, recorder: Recorder) -> Iterator[Two]:
+    """Each relay has as many workers as the test says, or one."""
     with ExitStack() as stack:
         primary = stack.enter_context(postgres_server())
         database = primary.new_database()
@@ -62,6 +66,7 @@ def two(recorder: Recorder) -> Iterator[Two]:
             "store": url_of(database, primary, replica),
             "directory": "database",
             "delivery": {"mode": "auto"},
+            "workers": request.param,
         }
         one, other = (
             stack.enter_context(
@@ -79,7 +84,8 @@ def two(recorder: Recorder) -> Iterator[Two]:
         add(one, "known")
         for relay in found.both:
             wait_until(partial(accepts, relay, "known"), "the first agent", 10)
-            check_goes_on(relay, "known")  # with its share of the connections in memory, too
+            for _ in range(CLIENTS):
+                check_goes_on(relay, "known")  # with its share of the connections in memory, too
         yield found
 
 
@@ -96,13 +102,21 @@ def add(relay: Relay, agent: str) -> None:
     assert done.status == 0, done.text
 
 
+def answers(relay: Relay, agent: str) -> set[str]:
+    """Return what those are answered who send as an agent, by all workers."""
+    found = set()
+    for _ in range(CLIENTS):
+        with relay.connect() as client:
+            found.add(client.envelope(address(agent))[0][:3])
+    return found
+
+
 def accepts(relay: Relay, agent: str) -> bool:
-    with relay.connect() as client:
-        return client.envelope(address(agent))[0].startswith("250")
+    return answers(relay, agent) == {"250"}
 
 
 def refuses(relay: Relay, agent: str) -> bool:
-    return not accepts(relay, agent)
+    return answers(relay, agent) == {"550"}
 
 
 def check_goes_on(relay: Relay, agent: str) -> None:
@@ -131,6 +145,7 @@ def check_same(two: Two, *agents: str) -> None:
         assert relay.ask("status")["directory"]["ok"]
 
 
+@BOTH
 def test_mail_goes_on_until_a_replica_takes_over_and_then_changes_are_taken_again(two: Two) -> None:
     wait_until(partial(is_replayed, two.primary), "the replica")
     two.primary.stop()
@@ -145,6 +160,7 @@ def test_mail_goes_on_until_a_replica_takes_over_and_then_changes_are_taken_agai
     check_same(two, "known", "new", "newer")
 
 
+@BOTH
 def test_after_a_replica_that_lacks_the_last_change_all_go_by_what_it_says(two: Two) -> None:
     wait_until(partial(is_replayed, two.primary), "the replica")
     two.primary.refuse_replicas()
@@ -175,6 +191,7 @@ def test_a_node_that_slept_through_it_goes_by_what_the_replica_says(two: Two) ->
     check_same(two, "known", "new")
 
 
+@BOTH
 def test_while_a_database_hangs_mail_goes_on_and_a_change_is_refused_in_time(two: Two) -> None:
     two.primary.freeze()
     with ThreadPoolExecutor(4) as threads:
