@@ -228,6 +228,17 @@ def test_what_is_in_the_window() -> None:
     assert is_in_window(taken(11.0, "node2.relay.test"), [killed, replace(killed, kind=Kind.DATABASE, node="")])
 
 
+def test_who_need_not_know_what_has_changed() -> None:
+    """Who is in trouble, or was a moment ago, and everybody when the database is."""
+    stopped = Trouble(Kind.STOPPED, "node1", 10.0, 16.0)
+    answer = Answer(12.0, "zoe@acmejets.example", "node1.relay.test", "250 2.0.0 Ok")
+    assert is_excused(answer, [stopped])
+    assert is_excused(replace(answer, began=16.0 + IN_EFFECT), [stopped])
+    assert not is_excused(replace(answer, began=16.1 + IN_EFFECT), [stopped])
+    assert not is_excused(replace(answer, host="node2.relay.test"), [stopped])
+    assert is_excused(replace(answer, host="node2.relay.test"), [replace(stopped, kind=Kind.DATABASE, node="")])
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(400)
 def test_a_bad_day_of_a_cluster(cluster: Cluster, postgres: Postgres, providers: dict[str, Provider]) -> None:

@@ -104,7 +104,7 @@ class Troubles:
         while to_begin or to_end or self._down:
             now = time.monotonic()
             if to_begin and (begun := self._begun(to_begin[0], now - start - to_begin[0].begin)):
-                start += begun.begin - start - to_begin.pop(0).begin
+                start = begun.begin - to_begin.pop(0).begin
                 to_end.append(begun)
             for trouble in [one for one in to_end if now >= one.end]:
                 to_end.remove(trouble)
