@@ -68,8 +68,9 @@ _SILENCE_SECONDS = 25.0
 _INTERVAL_SECONDS = 0.1  # as the driver has it
 _REFUSED_SECONDS = 1.0
 # Milliseconds. No statement of ours takes long; one that waits for a lock or a dead client must not stop all the rest.
-# Longer than we are silent: where a commit waits for a replica, PostgreSQL would call it done when this is over.
-_TIMEOUTS = {"statement_timeout": "60000", "lock_timeout": "10000", "idle_in_transaction_session_timeout": "15000"}
+# A statement may last longer than we are silent: where a commit waits for a replica, PostgreSQL would call it done when
+# this is over. A transaction whose machine was stopped in the middle of it ends before those who wait for it give up.
+_TIMEOUTS = {"statement_timeout": "60000", "lock_timeout": "10000", "idle_in_transaction_session_timeout": "5000"}
 # A migration may rewrite a table.
 _UPGRADE_TIMEOUTS = {"statement_timeout": "0", "lock_timeout": "60000", "idle_in_transaction_session_timeout": "0"}
 _DURABLE = "set_config('synchronous_commit', 'on', false)"
