@@ -85,5 +85,8 @@ class Backend(Protocol):
     def now(self, connection: Connection, now: datetime) -> datetime:
         """Return `now`, or where machines share the database, what its clock says at this moment."""
 
+    def instance(self, connection: Connection) -> str:
+        """Return a name of the database program that answers, which it has until it starts anew; "" for a file."""
+
     def command(self, statement: str) -> str:
         """Return the shell command by which a person runs a statement."""

@@ -3,12 +3,16 @@
 The database calls us when a change is committed, on a connection that does nothing else. Should it not call, we look
 by ourselves once a second: a connection is lost, or something between us and the database passes no calls on. What
 counts are the numbers in the database (`relay.store.topics`), so a call that is lost or comes twice is no matter.
-After a database that could not be read everything is looked at, once: a replica in its place may have other numbers.
+After a database that could not be read everything is looked at, once, and so it is where another one answers than
+before: a replica that took its place may have other changes under the same numbers.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
+from typing import NamedTuple
+
+from sqlalchemy import Connection
 
 from relay import log
 from relay.secrets.sources import SecretUnavailable
@@ -23,6 +27,13 @@ _REST_SECONDS = 0.1  # many changes in a row are one look
 Look = Callable[[], Awaitable[object]]
 
 
+class _Read(NamedTuple):
+    """The number of each topic, and which instance of the database has told it."""
+
+    instance: str
+    numbers: Mapping[str, int]
+
+
 class Bulletin:
     """Follows the topics that somebody asked for by `on`, for as long as `run` goes on.
 
@@ -34,6 +45,7 @@ class Bulletin:
         self._told: list[Callable[[], None]] = []
         self._looks: dict[Topic, list[Look]] = {}
         self._seen: dict[Topic, int] = {}
+        self._instance = ""
         self._wake = asyncio.Event()
         self._is_away = False
 
@@ -71,7 +83,10 @@ class Bulletin:
     async def _look(self) -> None:
         """Look at what has changed; what cannot be looked at now is looked at the next time."""
         try:
-            numbers = await self._database.read(all_numbers)
+            instance, numbers = await self._database.read(self._read)
+            if instance != self._instance:
+                self._seen.clear()
+            self._instance = instance
             for topic, looks in self._looks.items():
                 number = numbers.get(topic, 0)
                 if number != self._seen.get(topic):
@@ -89,3 +104,6 @@ class Bulletin:
             if self._is_away:
                 log.changed(what="store", state="what other relays change is known again")
             self._is_away = False
+
+    def _read(self, connection: Connection) -> _Read:
+        return _Read(self._database.instance(connection), all_numbers(connection))

@@ -94,6 +94,10 @@ class Database:
         """Turn what the driver raises into a StoreError; what we did wrong ourselves stays."""
         return self._backend.named_faults()
 
+    def instance(self, connection: Connection) -> str:
+        """Return a name of the database program that answers, which it has until it starts anew; "" for a file."""
+        return self._backend.instance(connection)
+
     def command(self, statement: str) -> str:
         """Return the shell command by which a person runs a statement, where no relay runs."""
         return self._backend.command(statement)

@@ -68,14 +68,16 @@ _SILENCE_SECONDS = 25.0
 _INTERVAL_SECONDS = 0.1  # as the driver has it
 _REFUSED_SECONDS = 1.0
 # Milliseconds. No statement of ours takes long; one that waits for a lock or a dead client must not stop all the rest.
-# Longer than we are silent: where a commit waits for a replica, PostgreSQL would call it done when this is over.
-_TIMEOUTS = {"statement_timeout": "60000", "lock_timeout": "10000", "idle_in_transaction_session_timeout": "15000"}
+# A statement may last longer than we are silent: where a commit waits for a replica, PostgreSQL would call it done when
+# this is over. A transaction whose machine was stopped in the middle of it ends before those who wait for it give up.
+_TIMEOUTS = {"statement_timeout": "60000", "lock_timeout": "10000", "idle_in_transaction_session_timeout": "5000"}
 # A migration may rewrite a table.
 _UPGRADE_TIMEOUTS = {"statement_timeout": "0", "lock_timeout": "60000", "idle_in_transaction_session_timeout": "0"}
 _DURABLE = "set_config('synchronous_commit', 'on', false)"
 # As `relay.store.tables.Time` has it.
 _NOW = cast(func.floor(extract("epoch", func.now()) * 1_000_000), BigInteger)
 _CLOCK = select(type_coerce(cast(func.floor(extract("epoch", func.clock_timestamp()) * 1_000_000), BigInteger), Time))
+_STARTED = select(func.pg_postmaster_start_time())
 
 
 class PostgresDatabase:
@@ -188,6 +190,10 @@ class PostgresDatabase:
     def now(self, connection: Connection, now: datetime) -> datetime:  # noqa: ARG002
         """Return what its clock says at this moment: a transaction may have waited for its turn since it began."""
         return connection.execute(_CLOCK).scalar_one()
+
+    def instance(self, connection: Connection) -> str:
+        """Return when it started: a replica that took its place did so at another moment."""
+        return str(connection.execute(_STARTED).scalar_one())
 
     def command(self, statement: str) -> str:
         """Return the command; Debian has the program in the package postgresql-client."""

@@ -135,6 +135,10 @@ class SqliteFile:
         """Return `now`: the file is on this machine."""
         return now
 
+    def instance(self, connection: Connection) -> str:  # noqa: ARG002
+        """Return "": nothing can take the place of a file under us."""
+        return ""
+
     def command(self, statement: str) -> str:
         """Return the command; Debian has the program in the package sqlite3."""
         return f"sqlite3 {quote(str(self._path))} '{statement}'"

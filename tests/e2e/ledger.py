@@ -92,10 +92,17 @@ def told(relay: Relay, name: str) -> list[dict[str, Any]]:
 def settle_all(relay: Relay) -> None:
     """Wait until nothing waits any more. What a kill made unknown twice waits for a person, who lets it go on here.
 
-    AssertionError for a message that is held for another reason, TimeoutError where the queue gets no shorter.
+    AssertionError for a message that is held for another reason, TimeoutError where the queue gets no shorter. A store
+    that was away is waited for.
     """
+    wait_until(lambda: sees_store(relay), "the store, as the relay sees it", _QUIET)
     while before := _waiting(relay):
         _wait_for_fewer(relay, before)
+
+
+def sees_store(relay: Relay) -> bool:
+    """Whether a running relay can use its store: of one that was away it knows a second later that it is back."""
+    return bool(control(relay).status()["store"]["ok"])
 
 
 def control(relay: Relay) -> ControlClient:

@@ -1,9 +1,10 @@
 """Three nodes on one PostgreSQL behind HAProxy, on a bad day: nodes are killed and stopped, the database ends at once.
 
 Every 250 is kept, nothing arrives twice but in the window that docs/cluster.md names, and providers never see more
-connections or messages than they allow. RELAY_CLUSTER_SEED plays a day again.
+connections or messages than they allow. The directory is in the database, and what is changed in it meanwhile takes
+effect everywhere. RELAY_CLUSTER_SEED plays a day again.
 
-Leases are short here (tests/e2e/hasty_node.py), and so is the provider's patience with silent connections: all in the
+Leases are short here (tests/e2e/hasty.py), and so is the provider's patience with silent connections: all in the
 same proportion as in earnest, where a lease of connections is longer than any provider waits.
 """
 
@@ -17,25 +18,26 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from operator import attrgetter
-from pathlib import Path
 from typing import Any
 
 import pytest
 
+from relay.control.client import NoRelay
 from relay.control.refused import Refused
-from tests.e2e.ledger import control, times_unknown
-from tests.e2e.senders import Pace, Senders
+from tests.e2e.changes import Change, Changes
+from tests.e2e.hasty import in_haste
+from tests.e2e.ledger import control, sees_store, times_unknown
+from tests.e2e.senders import Answer, Pace, Senders
 from tests.e2e.troubles import Kind, Trouble, Troubles, plan
 from tests.peers.canaries import RIGHT
 from tests.peers.cluster import NEEDS, Cluster, cluster_of
 from tests.peers.postgres import Postgres, postgres_server
 from tests.peers.provider import Provider, Taken, provider_server
-from tests.peers.relay import Relay, open_server
+from tests.peers.relay import RELAY, Relay, open_server
 from tests.peers.system import wait_until
 
 pytestmark = pytest.mark.needs(*NEEDS)
 SEED = int(os.environ.get("RELAY_CLUSTER_SEED") or time.time())
-_PROGRAM = Path(__file__).with_name("hasty_node.py")
 # Seconds: the leases of messages and of connections, and how long a provider lets a connection be silent.
 LEASE, SHARES, IDLE = 4, 8, 5.0
 # "paced" counts messages, "open" only connections.
@@ -46,8 +48,19 @@ PACES = (
     Pace("support@acmejets.example", 5, 0.3),
     Pace("sales@acmejets.example", 5, 0.15),
     Pace("desk@acmejets.example", 4, 0.15),
+    Pace("amy@acmejets.example", 1, 0.2),
+    Pace("zoe@acmejets.example", 1, 0.2),
 )
+AMY, ZOE = "agent add amy", "agent remove zoe"
+CHANGES = (
+    Change(8.0, (*AMY.split(), "--address", "amy@acmejets.example", "--server", "open"), "there is an agent"),
+    Change(18.0, tuple(ZOE.split()), "there is no agent"),
+    Change(28.0, ("channel", "set", "desk", "mode=auto")),
+)
+# Every node has a change within 2 seconds, and so long after it was in trouble. The machine is busy.
+IN_EFFECT = 2.0 + 3.0
 SETTINGS: dict[str, Any] = {
+    "directory": "database",
     "delivery": {
         "mode": "auto",
         "patience": "2s",
@@ -66,7 +79,7 @@ SETTLE = 100.0
 
 
 def launch(relay: Relay) -> None:
-    relay.launch(sys.executable, str(_PROGRAM), str(LEASE), str(SHARES), *relay.serving)
+    relay.launch(*in_haste(LEASE, SHARES), str(RELAY), *relay.serving)
 
 
 @pytest.fixture
@@ -103,7 +116,8 @@ def cluster(postgres: Postgres, providers: dict[str, Provider]) -> Iterator[Clus
         "sales": {"address": "sales@acmejets.example", "server": "open"},
         "desk": {"address": "desk@acmejets.example", "server": "open", "mode": "queued"},
     }
-    directory = {"default_server": "paced", "servers": servers, "channels": channels}
+    agents = {"zoe": {"address": "zoe@acmejets.example", "server": "open", "mode": "direct"}}
+    directory = {"default_server": "paced", "servers": servers, "channels": channels, "agents": agents}
     store = postgres.url(postgres.new_database())
     passwords = dict.fromkeys(servers, RIGHT)
     with cluster_of(directory, store, SETTINGS, workers=(1, 1, 2), passwords=passwords, launch=launch) as cluster:
@@ -134,11 +148,20 @@ def is_in_window(taken: Taken, troubles: Sequence[Trouble]) -> bool:
     )
 
 
+def is_excused(answer: Answer, troubles: Sequence[Trouble]) -> bool:
+    """Whether the node that gave an answer need not have known what had changed: it or the database was in trouble."""
+    return any(
+        one.begin <= answer.began <= one.end + IN_EFFECT
+        for one in troubles
+        if one.kind is Kind.DATABASE or answer.host == f"{one.node}.relay.test"
+    )
+
+
 def is_whole(cluster: Cluster, troubles: Troubles) -> bool:
-    """Whether every node is there again."""
+    """Whether every node is there again, and sees the database."""
     troubles.watch()
-    with suppress(RuntimeError):  # one has just ended, and starts again
-        return all(node.relay.greets() for node in cluster.nodes)
+    with suppress(RuntimeError, OSError, NoRelay):  # one has just ended, and starts again
+        return all(node.relay.greets() and sees_store(node.relay) for node in cluster.nodes)
     return False
 
 
@@ -148,7 +171,7 @@ def settle(cluster: Cluster, troubles: Troubles) -> None:
     def is_settled() -> bool:
         troubles.watch()
         relay = cluster.nodes[0].relay
-        with suppress(OSError, Refused):
+        with suppress(OSError, NoRelay, Refused):
             status = control(relay).status()
             if status["queue"]["held"] and not status["accounts_held"]:
                 for entry in list(control(relay).stream("queue.list", {"state": "held"})):
@@ -160,25 +183,28 @@ def settle(cluster: Cluster, troubles: Troubles) -> None:
     wait_until(is_settled, "the end of the queue", SETTLE)
 
 
-def story(senders: Senders, troubles: Troubles) -> str:
+def story(senders: Senders, troubles: Troubles, changes: Changes) -> str:
     """Return how the day went, and how it can be had again."""
     told = "; ".join(map(str, sorted(troubles.told, key=attrgetter("begin"))))
     head = f"RELAY_CLUSTER_SEED={SEED}: {len(senders.promised)} promised, {dict(senders.outcomes)}"
     start = min((one.begin for one in troubles.told), default=0.0)
     seconds = Counter(int(at - start) for at in senders.promised.values())
     pace = " ".join(str(seconds[second]) for second in range(max(seconds, default=0) + 1))
-    return "\n".join((head, f"a 250 in each second from the first trouble: {pace}", told, *troubles.ends, ""))
+    each = f"a 250 in each second from the first trouble: {pace}"
+    made = "; ".join(f"{at:.1f} {name}" for name, at in changes.made.items())
+    refused = (f"refused: {words.strip()}" for words in changes.refusals)
+    return "\n".join((head, each, told, made, *refused, *troubles.ends, ""))
 
 
 @contextmanager
-def telling(senders: Senders, troubles: Troubles) -> Iterator[None]:
+def telling(senders: Senders, troubles: Troubles, changes: Changes) -> Iterator[None]:
     """Tell the story, and with a failure above all."""
     try:
         yield
     except BaseException as error:
-        error.add_note(story(senders, troubles))
+        error.add_note(story(senders, troubles, changes))
         raise
-    sys.stdout.write(story(senders, troubles))
+    sys.stdout.write(story(senders, troubles, changes))
 
 
 def test_the_plan_of_a_day_has_everything_and_leaves_one_node_alone() -> None:
@@ -202,22 +228,37 @@ def test_what_is_in_the_window() -> None:
     assert is_in_window(taken(11.0, "node2.relay.test"), [killed, replace(killed, kind=Kind.DATABASE, node="")])
 
 
+def test_who_need_not_know_what_has_changed() -> None:
+    """Who is in trouble, or was a moment ago, and everybody when the database is."""
+    stopped = Trouble(Kind.STOPPED, "node1", 10.0, 16.0)
+    answer = Answer(12.0, "zoe@acmejets.example", "node1.relay.test", "250 2.0.0 Ok")
+    assert is_excused(answer, [stopped])
+    assert is_excused(replace(answer, began=16.0 + IN_EFFECT), [stopped])
+    assert not is_excused(replace(answer, began=16.1 + IN_EFFECT), [stopped])
+    assert not is_excused(replace(answer, host="node2.relay.test"), [stopped])
+    assert is_excused(replace(answer, host="node2.relay.test"), [replace(stopped, kind=Kind.DATABASE, node="")])
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(400)
 def test_a_bad_day_of_a_cluster(cluster: Cluster, postgres: Postgres, providers: dict[str, Provider]) -> None:
-    troubles = Troubles(cluster, postgres, launch)
     senders = Senders(cluster.haproxy.endpoint("127.0.1.7"), PACES, SEED)
-    with telling(senders, troubles):
-        with senders:
+    troubles = Troubles(cluster, postgres, launch, lambda node: senders.under_way(node and f"{node}.relay.test"))
+    changes = Changes([node.relay for node in cluster.nodes], CHANGES, SEED)
+    with telling(senders, troubles, changes):
+        with senders, changes:
             troubles.play(plan(SEED, [node.name for node in cluster.nodes]))
             wait_until(partial(is_whole, cluster, troubles), "all nodes", 30)
+        check_changes(senders, troubles, changes)
+        for node in cluster.nodes:
+            wait_until(partial(goes_by_changes, node.relay), f"{node.name} to go by what was changed", IN_EFFECT)
         settle(cluster, troubles)
         check_arrivals(senders, troubles, arrivals_of(providers), cluster.nodes[0].relay)
         for name, provider in providers.items():
             assert provider.refusals == [], f"too much for {name}"
             assert max(provider.most_open.values()) == CONNECTIONS[name], "all connections were used"
         assert PER_MINUTE / 2 <= most_in_a_minute(providers["paced"]) <= PER_MINUTE
-        assert {one.kind for one in troubles.told} == set(Kind)
+        assert {one.kind for one in troubles.told if one.messages} == set(Kind), "each has met messages under way"
         assert len(senders.promised) > 200, "the clients got somewhere"
         for node in cluster.nodes:
             assert node.relay.stop() == 0, node.relay.last_words
@@ -233,3 +274,29 @@ def check_arrivals(senders: Senders, troubles: Troubles, arrived: Mapping[str, S
         in_window = sum(is_in_window(one, troubles.told) for one in taken)
         assert len(taken) - 1 <= unknown[name], f"nobody said that it was unknown: {name}: {taken}"
         assert len(taken) - 1 <= in_window, f"outside of the window: {name}: {taken}"
+
+
+def check_changes(senders: Senders, troubles: Troubles, changes: Changes) -> None:
+    """All were made, each took effect in time, and one that could not be made was told in one sentence."""
+    assert list(changes.made) == [change.name for change in CHANGES]
+    for words in changes.refusals:
+        assert words.count("\n") == 1, words
+    late = [
+        answer
+        for answer in senders.answers
+        for sender, change, wrong in (("amy@", AMY, "550"), ("zoe@", ZOE, "250"))
+        if answer.sender.startswith(sender) and answer.reply.startswith(wrong)
+        if answer.began > changes.made[change] + IN_EFFECT and not is_excused(answer, troubles.told)
+    ]
+    assert late == []
+    for sender in ("amy", "zoe"):
+        for code in ("250", "550"):
+            assert senders.outcomes[f"{sender} {code}"] > 3, f"{sender} was answered otherwise: {senders.outcomes}"
+
+
+def goes_by_changes(relay: Relay) -> bool:
+    """Whether every change is in effect at a node: at one of its workers, and where commands are answered."""
+    with relay.connect() as client:
+        replies = [client.envelope(f"{agent}@acmejets.example")[0][:3] for agent in ("amy", "zoe")]
+    is_changed = relay.ask("channel", "show", "desk")["mode"] == "auto"
+    return is_changed and replies == ["250", "550"] and relay.ask("status")["directory"]["ok"]

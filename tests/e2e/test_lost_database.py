@@ -16,7 +16,7 @@ import pytest
 
 from relay.control.refused import Refused
 from relay.listener import replies
-from tests.e2e.ledger import arrivals, control, message, settle_all
+from tests.e2e.ledger import arrivals, control, message, sees_store, settle_all
 from tests.peers import postgres as peer
 from tests.peers.canaries import RIGHT
 from tests.peers.fixtures import StartRelay
@@ -222,7 +222,7 @@ def check_recovered(clients: Clients, recorder: Recorder, healed: float) -> None
     wait_until(partial(clients.is_taken, "kept", names), "mail that is stored again", 60)
     took = time.monotonic() - healed
     assert took < 15, f"it took {took:.1f} s"
-    wait_until(lambda: control(clients.relay).status()["store"]["ok"], "the store of the first worker", 15)
+    wait_until(lambda: sees_store(clients.relay), "the store of the first worker", 15)
     wait_until(partial(clients.is_taken, "unused", numbered("unused")), "a share that can be had again", 15)
     wait_until(lambda: lacking(clients) != set(clients.promised), "the store of the first worker, to be read", 60)
     settle_all(clients.relay)

@@ -10,6 +10,7 @@ from tests.peers.dovecot import Dovecot, dovecot_server
 from tests.peers.fixtures import Certificates
 from tests.peers.packages import read_packages
 from tests.peers.postfix import Postfix
+from tests.peers.provider import Provider, provider_server
 from tests.peers.proxy import Harm, proxy_server, without_starttls
 from tests.peers.raw import RawClient
 from tests.peers.recorder import HANG_UP, Recorder, recorder_server
@@ -156,6 +157,22 @@ def test_the_proxy_is_late_and_slow(recorder: Recorder) -> None:
     with proxy_server(recorder.port, download=Harm(delay=0.01, rate=100_000)) as proxy:
         done = python_smtplib(Endpoint(port=proxy.port), Letter("a@b.example", ("c@d.example",), LETTER))
     assert done.status == 0, done.text
+
+
+def test_the_provider_refuses_what_is_too_much_and_remembers_it() -> None:
+    """Who says that a provider never saw more than it allows goes by this."""
+    with provider_server(Provider(connections=1, per_minute=2)) as provider:
+        endpoint = Endpoint(port=provider.port)
+        with RawClient(endpoint) as first:
+            assert first.log_in("mailer", RIGHT).startswith("235")
+            with RawClient(endpoint) as second:
+                assert second.log_in("mailer", RIGHT).startswith("432 4.3.2")
+                assert second.log_in("other", RIGHT).startswith("235"), "another account"
+            for _ in range(2):
+                assert first.say("MAIL FROM:<mailer@acmejets.example>").startswith("250")
+            assert first.say("MAIL FROM:<mailer@acmejets.example>").startswith("432 4.7.0")
+        assert provider.most_open == {"mailer": 2, "other": 1}
+        assert len(provider.refusals) == 2
 
 
 def test_a_line_of_the_package_list_names_a_package_and_its_programs() -> None:

@@ -1,6 +1,7 @@
 """What happens to a cluster by chance: nodes that are killed, or stopped for a while; a PostgreSQL that ends at once.
 
-What is to happen is planned from a seed before it begins. Whoever was killed starts again, as systemd does it.
+What is to happen is planned from a seed before it begins; each waits for messages under way, which it is to meet.
+Whoever was killed starts again, as systemd does it.
 """
 
 import os
@@ -19,6 +20,7 @@ _LOOK = 0.05
 _BETWEEN = (0.5, 3.0)
 _REST = 4.0  # until the same one is in trouble again: it has to be there first
 _CALM = 3.0  # before the first: the clients are to use all connections
+_PATIENCE = 15.0  # until some client has a message under way there
 _RESTART = 0.5  # systemd's RestartSec, as short as the day is
 
 
@@ -44,7 +46,7 @@ _DECK = {
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """One of them. `node` is "" for PostgreSQL.
+    """One of them. `node` is "" for PostgreSQL; `messages` were under way there when it began.
 
     Times are those of `time.monotonic`; in a plan they are seconds from its start.
     """
@@ -53,9 +55,11 @@ class Trouble:
     node: str
     begin: float
     end: float
+    messages: int = 0
 
     def __str__(self) -> str:
-        return f"{self.begin:.1f} {self.kind}{' ' * bool(self.node)}{self.node} for {self.end - self.begin:.1f}"
+        who = f"{self.kind} {self.node}".strip()
+        return f"{self.begin:.1f} {who} for {self.end - self.begin:.1f}, {self.messages} under way"
 
 
 def plan(seed: int, nodes: Sequence[str]) -> list[Trouble]:
@@ -80,26 +84,28 @@ def plan(seed: int, nodes: Sequence[str]) -> list[Trouble]:
 
 @dataclass(slots=True)
 class Troubles:
-    """Lets them happen. `told` are those that did, with their real times."""
+    """Lets them happen. `told` are those that did, with their real times. `under_way` counts messages at a node."""
 
     cluster: Cluster
     postgres: Postgres
     launch: Callable[[Relay], None]
+    under_way: Callable[[str], int]
     told: list[Trouble] = field(default_factory=list)
     ends: list[str] = field(default_factory=list)  # of nodes that ended by themselves
     _down: dict[str, float] = field(default_factory=dict)  # when a node may start again
 
     def play(self, troubles: Sequence[Trouble]) -> None:
-        """Go through them in time, and until all are over and every node is started."""
+        """Go through them in time, and until all are over and every node is started.
+
+        One that waits for messages delays all that come later, so that no two meet that are not planned to.
+        """
         start = time.monotonic()
         to_begin, to_end = list(troubles), list[Trouble]()
         while to_begin or to_end or self._down:
             now = time.monotonic()
-            if to_begin and now >= start + to_begin[0].begin:
-                planned = to_begin.pop(0)
-                self._begin(planned)
-                begun = time.monotonic()
-                to_end.append(replace(planned, begin=begun, end=begun + planned.end - planned.begin))
+            if to_begin and (begun := self._begun(to_begin[0], now - start - to_begin[0].begin)):
+                start = begun.begin - to_begin.pop(0).begin
+                to_end.append(begun)
             for trouble in [one for one in to_end if now >= one.end]:
                 to_end.remove(trouble)
                 self._end(trouble)
@@ -110,6 +116,17 @@ class Troubles:
     def watch(self) -> None:
         """Start again whoever has ended meanwhile."""
         self._restart(time.monotonic())
+
+    def _begun(self, planned: Trouble, late: float) -> Trouble | None:
+        """Let one happen that is late by so many seconds; return it with its real times, None where it waits."""
+        if late < 0:
+            return None
+        messages = self.under_way(planned.node)
+        if not messages and late < _PATIENCE:
+            return None
+        self._begin(planned)
+        begun = time.monotonic()
+        return replace(planned, begin=begun, end=begun + planned.end - planned.begin, messages=messages)
 
     def _begin(self, trouble: Trouble) -> None:
         match trouble.kind:

@@ -75,8 +75,9 @@ def cluster_of(
 ) -> Iterator[Cluster]:
     """Run as many relays as `workers` has numbers, and HAProxy before them, which knows each of them already.
 
-    `settings` are whole top-level keys of each relay.toml; `passwords` are those of servers, by name. `launch` starts
-    the program of a relay. Who comes from the `office` needs no login.
+    `settings` are whole top-level keys of each relay.toml; where they say `directory = "database"`, the directory is in
+    there and nowhere else. `passwords` are those of servers, by name. `launch` starts the program of a relay. Who comes
+    from the `office` needs no login.
     """
     authority = trustme.CA()
     with ExitStack() as stack:
@@ -87,8 +88,17 @@ def cluster_of(
             node = Node(f"node{number}", relay, NodePorts())
             relay.write_settings({**_settings(node, store, office), "tls": tls, "workers": count, **settings})
             nodes.append(node)
+        if settings.get("directory") == "database":
+            _import_directory([node.relay for node in nodes])
         _start([node.relay for node in nodes], passwords, launch)
         yield Cluster(nodes, stack.enter_context(haproxy_server([node.ports for node in nodes])), authority)
+
+
+def _import_directory(relays: Sequence[Relay]) -> None:
+    done = relays[0].command("directory", "import")
+    assert done.status == 0, done.text
+    for relay in relays:
+        relay.directory_file.unlink()
 
 
 def _start(relays: Sequence[Relay], passwords: Mapping[str, str], launch: Callable[[Relay], None]) -> None:

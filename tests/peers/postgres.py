@@ -104,6 +104,16 @@ class Postgres:
         """Make a replica one that can be written, and wait until it is."""
         self.sql("postgres", "SELECT pg_promote(true, 60)")
 
+    def refuse_replicas(self) -> None:
+        """Send nothing more to any replica: what is committed from now on, it alone has."""
+        rules = self._data / "pg_hba.conf"
+        rules.write_text(f"local replication all reject\n{rules.read_text()}")
+        loaded = "SELECT pg_conf_load_time()"
+        before = self.sql("postgres", loaded)
+        self.sql("postgres", "SELECT pg_reload_conf()")
+        wait_until(lambda: self.sql("postgres", loaded) != before, "the new rules")
+        self.sql("postgres", "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_replication")
+
     def stop(self) -> None:
         """End it without waiting for anything (its "immediate" way): to write it all to the disk can take long."""
         assert self._process is not None

@@ -174,6 +174,25 @@ async def test_a_database_that_was_away_is_looked_at_once() -> None:
         await database.close()
 
 
+@pytest.mark.slow
+@pytest.mark.needs(*peer.NEEDS)
+async def test_another_server_is_looked_at_though_no_look_met_a_lost_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A replica in its place may have other changes under the same numbers."""
+    monkeypatch.setattr(bulletin_module, "_LOOK_SECONDS", 60.0)
+    monkeypatch.setattr(bulletin_module, "_CALL_SECONDS", 5.0)  # when it listens again, which wakes it
+    with postgres_server() as server:
+        database = await open_database(in_postgres(server, server.new_database()))
+        async with following(database) as seen:
+            await until(lambda: set(seen.topics) == set(Topic))
+            await asyncio.sleep(0.5)  # the call with which listening begins is heard, too
+            seen.topics.clear()
+            await asyncio.to_thread(server.kill)
+            await asyncio.to_thread(server.start)
+            await until(lambda: set(seen.topics) == set(Topic), 20)
+            assert len(seen.topics) == len(Topic)
+        await database.close()
+
+
 async def test_in_a_file_nobody_is_told(tmp_path: Path) -> None:
     async with open_queue(tmp_path / "relay.db") as queue:
         await queue.put_hold(HOLD)

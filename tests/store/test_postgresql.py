@@ -1,6 +1,7 @@
 """What is true of a store in PostgreSQL beside the contract that it shares with SQLite."""
 
 import asyncio
+import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
@@ -293,6 +294,28 @@ async def test_a_commit_whose_answer_is_lost_is_not_tried_again(postgres: Postgr
     with pytest.raises(StoreError, match="cannot be reached"):
         await store.write(job)
     assert runs == 1
+
+
+@pytest.mark.slow
+async def test_who_is_stopped_in_the_middle_of_a_turn_costs_others_a_wait_and_no_refusal(
+    postgres: Postgres, name: str
+) -> None:
+    """As a node that gets SIGSTOP, or whose machine pauses, between two statements."""
+    one, other = [await open_database(in_postgres(postgres, name)) for _ in range(2)]
+    has_turn, may_go_on = threading.Event(), threading.Event()
+
+    def stop(connection: Connection) -> str:
+        has_turn.set()
+        may_go_on.wait(30)
+        return put("one")(connection)
+
+    stopped = asyncio.create_task(one.write(stop))
+    await asyncio.to_thread(has_turn.wait, 10)
+    assert await other.write(put("other")) == "other"
+    may_go_on.set()
+    assert await stopped == "one", "undone, and run once more"
+    for database in (one, other):
+        await database.close()
 
 
 async def test_nobody_waits_long_for_a_server_that_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
