@@ -128,8 +128,14 @@ class Routing:
         if default and default.account == account:
             return default
         directory = self.directory
-        profile = next((one for one in directory.profiles() if directory.account_of(one) == account), None)
-        return self.route_of(profile) if profile else None
+        server = directory.servers.get(account.server)
+        if server is None:
+            return None
+        for profile in directory.profiles():
+            username = profile.login_name if profile.override else server.username
+            if username == account.username and directory.account_of(profile) == account:
+                return self.route_of(profile)
+        return None
 
     def _owner(self, key: str) -> Owner | None:
         if (known := self._owners.get(key)) is not None:

@@ -50,10 +50,10 @@ class StoredTable(MutableMapping[str, Any]):
     def mentioning(self, word: str) -> Iterator[tuple[str, Any]]:
         """Yield the names and values of the entries that may have a text somewhere in them; no other one has it."""
         shown = text_of(word)
-        for name in self:
-            text = self._texts.get(name, "")
-            if name in self._read or shown in text or "\\u" in text:
+        for name, text in self._texts.items():
+            if (shown in text or "\\u" in text or name in self._read) and name not in self._gone:
                 yield name, self[name]
+        yield from [(name, value) for name, value in self._read.items() if name not in self._texts]
 
     def changes(self) -> Iterator[tuple[str, str | None]]:
         """Yield the names and texts of the entries that are others or new, then of those that are gone."""
