@@ -88,7 +88,8 @@ class _Known:
         new = {table: dict(known.texts.get(table, {})) for table in dict.fromkeys(row.table for row in rows)}
         others = dict(known.others)
         for table, name, text in rows:
-            others[table, name] = text is None or others.get((table, name), False)
+            if known.sound is not None:
+                others[table, name] = text is None or others.get((table, name), False)
             if text is None:
                 new[table].pop(name, None)
             else:
@@ -107,8 +108,9 @@ class _Known:
         if len(self.others) > _MOST_OTHERS or not general.keys() <= {_DEFAULT}:
             return None
         entries = [
-            Entry(table, name, value_of(text) if (text := self.texts[table].get(name)) else None, is_last=is_last)
-            for (table, name), is_last in self.others.items()
+            Entry(table, name, value_of(text or ""), is_gone=text is None, was_gone=was_gone)
+            for (table, name), was_gone in self.others.items()
+            for text in [self.texts[table].get(name)]
             if table != GENERAL
         ]
         return self.sound.after(entries, value_of(general.get(_DEFAULT, "null")))

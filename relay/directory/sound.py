@@ -24,15 +24,16 @@ TABLES = ("servers", "channels", "agents", "applications", "scripts")
 
 
 class Entry(NamedTuple):
-    """An entry that is another now: `value` is its table as plain values, None where it is gone.
+    """An entry that is another now: `value` is its table as plain values.
 
-    `is_last`: it was gone meanwhile, so that it comes behind all others.
+    `is_gone`: there is none any more; `was_gone`: there was none meanwhile, so that it comes behind all others.
     """
 
     table: str
     name: str
     value: Any
-    is_last: bool = False
+    is_gone: bool
+    was_gone: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +63,7 @@ class Sound:
         tables: dict[str, dict[str, Any]] = {}
         for entry in entries:
             tables.setdefault(entry.table, {})
-            if entry.value is not None:
+            if not entry.is_gone:
                 tables[entry.table][entry.name] = entry.value
         reading = read_tables({"default_server": default_server, **tables})
         if reading.faults:
@@ -73,12 +74,12 @@ class Sound:
     def _with(self, entries: Iterable[Entry], read: Directory) -> Directory:
         """Return the directory with entries that were read."""
         made: dict[str, dict[str, Any]] = {}
-        for table, name, value, is_last in entries:
+        for table, name, _, is_gone, was_gone in entries:
             if table not in made:
                 made[table] = dict(getattr(self.directory, table))
-            if value is None or is_last:
+            if is_gone or was_gone:
                 made[table].pop(name, None)
-            if value is not None:
+            if not is_gone:
                 made[table][name] = getattr(read, table)[name]
         return replace(self.directory, default_server=read.default_server, **made)
 

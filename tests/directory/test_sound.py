@@ -91,7 +91,7 @@ def rows(draw: st.DrawFn) -> Row:
     if draw(st.integers(0, 4)) == 0:
         return Row(table, name, None)
     if draw(st.integers(0, 19)) == 0:
-        return Row(table, name, draw(st.sampled_from(["{", "[]", '"x"'])))
+        return Row(table, name, draw(st.sampled_from(["{", "[]", '"x"', "null", ""])))
     entry = draw(ENTRIES[table])
     if table in START and name in START[table] and (keys := sorted(entry)):
         key = draw(st.sampled_from(keys))
@@ -153,6 +153,8 @@ ZOE = agent("zoe@acme.example", "zoe@other.example")
         [[agent("new", '""@new.example')], [agent("newer", "x@y", aliases=["@new.example"])]],
         [[agent("JANE", "x@y"), agent("Jane", "y@y")], [Row("agents", "JANE", None)], [Row("agents", "Jane", None)]],
         [[agent("Jane", "x@y")], [agent("Jane", "y@y")], [Row("agents", "jane", None)]],
+        [[Row("agents", "eve@acme.example", "null")]],
+        [[Row("agents", "eve@acme.example", "")]],
         [[Row("agents", "jane", "{")], [Row("agents", "jane", None)], [agent("jane", "x@y"), agent("new", "y@y")]],
         [[Row("agents", "jane", None), agent("new", "x@y", group="red")], [Row("agents", "new", None)]],
         [[Row("channels", "desk", None)], [Row("agents", "Bob", None)], [Row("channels", "desk", None)]],
