@@ -71,10 +71,14 @@ class Reply:
         return " ".join(part for part in (str(self.code), self.enhanced, self.text) if part)
 
     def __bytes__(self) -> bytes:
-        """Return the reply as one line for the wire, CRLF included, at most 512 octets."""
-        line = str(self).encode("utf-8", "replace")
+        """Return the reply as one line for the wire, CRLF included, at most 512 octets.
+
+        All of it is ASCII, other letters as "\\xfc": UTF-8 is only for who asked for it (RFC 6531 section 3.7.4.2), and
+        a refused MAIL may be of somebody who did not.
+        """
+        line = str(self).encode("ascii", "backslashreplace")
         if len(line) > _TEXT_OCTETS:
-            line = line[:_TEXT_OCTETS].decode("utf-8", "ignore").encode() + b"..."
+            line = line[:_TEXT_OCTETS] + b"..."
         return line + b"\r\n"
 
 

@@ -61,7 +61,7 @@ def read_msmtprc(text: str, file: str) -> tuple[list[MsmtpAccount], list[Note]]:
         elif command == "account":
             current, in_defaults = _account(argument, place, accounts, defaults), False
         elif command == "eval":
-            notes.append(Note(place, "the line that this command writes is not taken over; Relay runs it not"))
+            notes.append(Note(place, "the line that this command writes is not taken over; Relay does not run it"))
         else:
             if current is None and not in_defaults:  # msmtp takes lines in front of every account for this one
                 current = _account("default", place, accounts, defaults)

@@ -136,6 +136,8 @@ def test_while_postgresql_is_away_mail_goes_on_and_commands_say_so(start_relay: 
         server.start()
         recorder.replies["RCPT"] = REPLIES["RCPT"]
         assert submit(relay).startswith("250 2.0.0 Ok: delivered via acmejets: ")
+        # That a connection was refused is remembered for a second.
+        wait_until(lambda: relay.command("messages", "list").status == 0, "an answer of the store")
         wait_until(lambda: len(relay.ask("messages", "list")) == 3, "the history of what was delivered meanwhile")
         assert len(recorder.messages) == 3
 

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -60,10 +61,10 @@ def database(postgres: Postgres) -> Iterator[str]:
     postgres.drop_database(name)
 
 
-def nodes(start_relay: StartRelay, recorder: Recorder, url: str, key: Path) -> tuple[Relay, Relay]:
+def nodes(start_relay: StartRelay, recorder: Recorder, url: str, key: Path, **server: Any) -> tuple[Relay, Relay]:
     def one(name: str) -> Relay:
         keys = {**settings("queued"), "store": url, "node": name, "secrets": {"master_key": f"file:{key}"}}
-        return start_relay(one_channel(open_server(recorder.port)), keys, starts=False)
+        return start_relay(one_channel(open_server(recorder.port, **server)), keys, starts=False)
 
     return one("one"), one("two")
 
@@ -97,6 +98,54 @@ def test_from_this_release_to_the_next(
     upgrade(house, recorder, str(RELAY), later.relay)
     assert postgres.sql(database, "SELECT revision, floor FROM schema_floor") == [(NEXT, HEAD)]
     assert postgres.sql(database, "SELECT DISTINCT colour FROM messages") == [("red",)]
+
+
+@pytest.fixture
+def lonely(tmp_path: Path) -> Release:
+    """The last release that knew of no other node: before the migration that brought them."""
+    found = release_before(tmp_path / "lonely", "0010*", is_first=True)
+    if found is None:
+        pytest.skip("the history of the project is not here, in which an older release is")
+    return found
+
+
+@pytest.mark.needs("git")
+@pytest.mark.parametrize("workers", [1, 2])
+def test_from_one_relay_that_knew_no_other(
+    workers: int,
+    lonely: Release,
+    postgres: Postgres,
+    database: str,
+    start_relay: StartRelay,
+    recorder: Recorder,
+    tmp_path: Path,
+) -> None:
+    """It works on beside a new node, on the new schema, until its turn comes; the new one may die meanwhile.
+
+    The connections of an account are counted over both where the old one had several workers: those count in the store.
+    """
+    url = postgres.url(database)
+    house = House(nodes(start_relay, recorder, url, tmp_path / "master.key", max_connections=2))
+    one, two = house.nodes
+    keys = {**settings("queued"), "store": url, "secrets": {"master_key": f"file:{tmp_path / 'master.key'}"}}
+    one.write_settings({**keys, "workers": workers})
+    start(one, lonely.relay)
+    assert house.ledger.submit(one, "first").startswith("250 ")
+    start(two, str(RELAY))
+    with house:
+        house.go_on(60)
+        two.signal(signal.SIGKILL)
+        two.stop()
+        start(two, str(RELAY))
+        house.go_on(60)
+        assert one.stop() == 0
+        one.write_settings({**keys, "node": "one"})
+        start(one, str(RELAY))
+        house.go_on()
+    assert house.refusals == []
+    assert {node["name"] for node in two.ask("node", "list")} == {"one", "two"}
+    check(house.ledger, two, recorder, is_doubtful=True)
+    assert workers == 1 or recorder.most_open <= 2
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from tests.listener.listener_kit import RawClient, door
 from tests.peers.packages import program
 from tests.peers.recorder import Recorder, recorder_server
 from tests.peers.relay import Relay
-from tests.peers.system import LOOPBACK, free_port, run
+from tests.peers.system import LOOPBACK, free_port, run, wait_until
 
 MIB = 1024 * 1024
 # Seconds that another client may wait for a NOOP meanwhile. A quiet machine needs some milliseconds; 16 MiB of empty
@@ -163,6 +163,7 @@ async def test_a_flood_of_commands_leaves_the_others_their_turn(command: bytes, 
 
 async def test_one_address_cannot_take_every_connection(relay: Relay, outside: int) -> None:
     """Slowloris from outside: each holds a connection by an octet now and then, and only so many are let in."""
+    wait_until(lambda: connections(relay) == 0, "that those of before are gone")
     lines = [await Line.connect(outside) for _ in range(3 * FEW_OF_CLIENT)]
     try:
         greetings = [await line.ask() for line in lines]
@@ -177,6 +178,10 @@ async def test_one_address_cannot_take_every_connection(relay: Relay, outside: i
     finally:
         for line in lines:
             line.close()
+
+
+def connections(relay: Relay) -> int:
+    return sum(worker["connections"] for worker in relay.ask("status")["workers"])
 
 
 async def test_a_chunk_that_nobody_wants_holds_no_connection_for_ever() -> None:

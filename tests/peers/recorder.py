@@ -64,6 +64,7 @@ class Recorder:
         self.conversations: list[Conversation] = []
         # Every message in the order of their ends, as on the wire: with stuffed dots, without the final one.
         self.messages: list[bytes] = []
+        self.most_open = 0  # connections at once
         self._lines: dict[asyncio.StreamWriter, asyncio.AbstractEventLoop] = {}
         self._waiting: dict[str, threading.Event] = {}
         self._open: dict[str, threading.Event] = {}
@@ -121,6 +122,7 @@ def recorder_server(
         assert isinstance(reader, _Reader)
         recorder.conversations.append(reader.conversation)
         recorder._lines[writer] = asyncio.get_running_loop()
+        recorder.most_open = max(recorder.most_open, len(recorder._lines))
         try:
             await _converse(recorder, reader.conversation, reader, writer)
         except (ConnectionError, asyncio.IncompleteReadError):

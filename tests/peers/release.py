@@ -62,13 +62,18 @@ def next_release(folder: Path) -> Release:
     return _install(folder, files, NEXT)
 
 
-def release_before(folder: Path) -> Release | None:
-    """Install the release before the newest migration, as the history has it; None where the history is not here."""
+def release_before(folder: Path, migration: str = "*", *, is_first: bool = False) -> Release | None:
+    """Install the release before a migration, the newest of those that the pattern names, or the first.
+
+    As the history has it; None where the history is not here.
+    """
     git = [program("git"), "-C", str(ROOT)]
     if run([*git, "rev-parse", "--is-shallow-repository"]).out != "false\n":
         return None
-    added = run([*git, "log", "--diff-filter=A", "--format=%H", "--", f"{_MIGRATIONS}/*.py"], seconds=60).out.split()
-    archive = subprocess.run([*git, "archive", f"{added[0]}^", "relay"], check=True, capture_output=True).stdout
+    pattern = f"{_MIGRATIONS}/{migration}.py"
+    added = run([*git, "log", "--diff-filter=A", "--format=%H", "--", pattern], seconds=60).out.split()
+    commit = f"{added[-1 if is_first else 0]}^"
+    archive = subprocess.run([*git, "archive", commit, "relay"], check=True, capture_output=True).stdout
     with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
         found = {member.name: tar.extractfile(member) for member in tar.getmembers() if member.isfile()}
         files = {name: file.read() for name, file in found.items() if file is not None}
