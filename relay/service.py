@@ -536,7 +536,8 @@ def _tell_directory(directory: LiveDirectory) -> None:
         log.broken("the directory has faults; the one before stays in effect", faults=faults)
         return
     _warn(directory)
-    log.changed(what="directory", profiles=sum(1 for _ in directory.routing().directory.profiles()))
+    now = directory.routing().directory
+    log.changed(what="directory", profiles=len(now.channels) + len(now.agents))
 
 
 def _token_refs(directory: Directory) -> list[SecretRef]:

@@ -21,6 +21,7 @@ from relay.delivery.lifting import free, lift
 from relay.delivery.pacing import is_limited
 from relay.delivery.postman import Postman
 from relay.directory.model import Account, Directory, Meaning, Profile, Server
+from relay.short_turns import in_short_turns
 from relay.store.duties import Lead, Unrivalled
 from relay.store.errors import StoreError
 from relay.store.holds import Cause
@@ -217,7 +218,7 @@ class Dispatcher:
 
     async def _look_at(self, hold: HoldRow) -> None:
         account, now = Account(hold.server, hold.username), self._now()
-        if account not in self._accounts_there_are():
+        if account not in await self._accounts_there_are():
             why = "the directory has this account no more"
             await lift(self._queue, self._accounts, account, now, with_pairs=True, why=why)
         elif hold.meaning == Meaning.LOGIN_REFUSED and await self._has_new_secret(hold):
@@ -226,11 +227,12 @@ class Dispatcher:
             await self._queue.put_hold(self._accounts.begin_probe(hold, now), self._lead.duty)
             await free(self._queue, str(account), now, limit=1)
 
-    def _accounts_there_are(self) -> frozenset[Account]:
+    async def _accounts_there_are(self) -> frozenset[Account]:
         """Return the accounts of the directory in effect; a hold over any other holds nothing any more."""
         directory = self._office.routing().directory
-        if directory is not self._known_of:
-            self._known_of, self._known = directory, frozenset(directory.accounts())
+        if directory is not self._known_of:  # those of very many agents are found in a thread
+            self._known = await in_short_turns(frozenset, directory.accounts())
+            self._known_of = directory
         return self._known
 
     async def _has_new_secret(self, hold: HoldRow) -> bool:

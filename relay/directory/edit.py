@@ -5,7 +5,7 @@ it is written.
 """
 
 import re
-from collections.abc import Iterable, Mapping, MutableMapping
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from dataclasses import MISSING, fields
 from shlex import quote
 from types import MappingProxyType
@@ -14,6 +14,7 @@ from typing import Annotated, Any, TypeAlias, get_args, get_origin, get_type_hin
 from relay.directory.client import GROUP
 from relay.directory.model import Application, Incoming, OAuthClient, Profile, ProfileKind, Script, Server
 from relay.directory.reading import name_fault
+from relay.directory.stored_table import StoredTable
 from relay.schema import is_size, keys_of, no_such, no_such_key, show
 
 Document: TypeAlias = MutableMapping[str, Any]
@@ -151,7 +152,8 @@ def remove_server(document: Document, name: str, move_to: str | None = None) -> 
         others = sorted(other for other in document["servers"] if other != name)
         first = f"make another the default first: relay server default {others[0]}" if others else "it is the only one"
         raise EditRefused(f"'{name}' is the default server; {first}")
-    users = [entry for table in _TABLES.values() for entry in _entries(document, table) if entry.get("server") == name]
+    tables = _TABLES.values()
+    users = [entry for table in tables for _, entry in _named(document, table, name) if entry.get("server") == name]
     if users and move_to is None:
         count = "1 profile sends" if len(users) == 1 else f"{len(users)} profiles send"
         raise EditRefused(f"{count} through '{name}'; say where to: --move-to SERVER", "move_to")
@@ -185,7 +187,9 @@ def remove_profile(document: Document, kind: ProfileKind, name: str) -> None:
     """Remove a channel or an agent that no login may send as."""
     group = _entry(document, _TABLES[kind], name).get("group")
     _check_not_named(document, name, name, f"'{name}'")
-    if group and not any(entry.get("group") == group for other, entry in _named(document, "agents") if other != name):
+    if group and not any(
+        entry.get("group") == group for other, entry in _named(document, "agents", group) if other != name
+    ):
         _check_not_named(document, f"{GROUP}{group}", name, f"group '{group}', which '{name}' is the last of")
     _drop(document, _TABLES[kind], name)
 
@@ -224,7 +228,7 @@ def remove_script(document: Document, name: str) -> None:
     users = [
         f"{table.removesuffix('s')} {user}"
         for table in _TABLES.values()
-        for user, entry in _named(document, table)
+        for user, entry in _named(document, table, name)
         if entry.get("script") == name
     ]
     if users:
@@ -242,7 +246,7 @@ def _check_not_named(document: Document, named: str, leaving: str, words: str) -
     holders = [
         (f"{table.removesuffix('s')} {other}", names)
         for table in ("agents", "applications")
-        for other, entry in _named(document, table)
+        for other, entry in _named(document, table, named)
         if other != leaving and named in (names := _names(entry))
     ]
     if holders:
@@ -312,13 +316,11 @@ def _table(document: Document, table: str) -> Mapping[str, Any]:
     return entries
 
 
-def _entries(document: Document, table: str) -> list[MutableMapping[str, Any]]:
-    return [entry for _, entry in _named(document, table)]
-
-
-def _named(document: Document, table: str) -> list[tuple[str, MutableMapping[str, Any]]]:
-    entries = _table(document, table).items()
-    return [(name, entry) for name, entry in entries if isinstance(entry, MutableMapping)]
+def _named(document: Document, table: str, word: str) -> Iterator[tuple[str, MutableMapping[str, Any]]]:
+    """Yield the names and entries of a table that may have a text in them: all, where that cannot be told so soon."""
+    entries = _table(document, table)
+    found = entries.mentioning(word) if isinstance(entries, StoredTable) else entries.items()
+    return ((name, entry) for name, entry in found if isinstance(entry, MutableMapping))
 
 
 def _entry(document: Document, table: str, name: str) -> MutableMapping[str, Any]:

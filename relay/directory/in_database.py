@@ -3,25 +3,29 @@
 Several relays may change it at once. Whoever does makes the new directory from what is in memory, checks it as a whole,
 and writes only the rows that are others, provided that nobody was faster; then it looks what the other one did, and
 makes its own change of that. So no lock is held while anybody thinks. What another relay changed is read row by row,
-too: an entry whose row is the same is the same value, and not read again.
+too: an entry whose row is the same is the same value, and neither read nor checked again (`relay.directory.sound`).
 """
 
 import asyncio
-import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, Protocol
 
 from relay.directory.keeper import ChangeRefused, Check, DirectoryChanged, Document, Edit, Snapshot, State
 from relay.directory.model import Directory
 from relay.directory.oauth_rules import oauth_warnings
 from relay.directory.passwords import inline_passwords
+from relay.directory.reading import NOTHING_KNOWN
 from relay.directory.rules import parse_directory
+from relay.directory.sound import TABLES, Entry, Sound
+from relay.directory.stored_table import StoredTable, changes, value_of
 from relay.faults import Fault, Faults
 from relay.short_turns import in_short_turns
 
 _TRIES = 5  # before who is always slower gives up
 _LARGE = 500  # entries
+_MOST_OTHERS = 1000  # before looking at everything is sooner done
+_DEFAULT = "default_server"
 # The table of what stands above all tables: default_server.
 GENERAL = ""
 
@@ -68,66 +72,89 @@ class EntryStore(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """What is in the rows by their tables, and the values of those that were read without a fault."""
+    """What is in the rows by their tables, the last directory of them without a fault, and which rows are others since.
+
+    Of these `others` say whether they were gone meanwhile.
+    """
 
     state: str = ""
     texts: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-    values: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    sound: Sound | None = None
+    others: Mapping[tuple[str, str], bool] = field(default_factory=dict)
 
     def with_rows(self, state: str, rows: Sequence[Row], *, is_whole: bool = False) -> "_Known":
         """Return what is known after these rows."""
-        texts = {} if is_whole else {table: dict(entries) for table, entries in self.texts.items()}
+        known = _Known() if is_whole else self
+        new = {table: dict(known.texts.get(table, {})) for table in dict.fromkeys(row.table for row in rows)}
+        others = dict(known.others)
         for table, name, text in rows:
-            entries = texts.setdefault(table, {})
+            if known.sound is not None:
+                others[table, name] = text is None or others.get((table, name), False)
             if text is None:
-                entries.pop(name, None)
+                new[table].pop(name, None)
             else:
-                entries[name] = text
-        values = {
-            table: {name: value for name, value in known.items() if self._is_same(texts, table, name)}
-            for table, known in self.values.items()
-        }
-        return _Known(state, texts, values)
+                new[table][name] = text
+        return _Known(state, {**known.texts, **new}, known.sound, others)
 
-    def with_values(self, directory: Directory) -> "_Known":
-        """Return the same with the values of a directory that these rows make."""
-        tables = ("servers", "channels", "agents", "applications", "scripts")
-        return _Known(self.state, self.texts, {table: getattr(directory, table) for table in tables})
+    def with_sound(self, sound: Sound) -> "_Known":
+        """Return the same with the directory that these rows make."""
+        return _Known(self.state, self.texts, sound)
 
-    def document(self, *, is_to_change: bool) -> dict[str, Any]:
-        """Return the tables; where nobody will change them, what is read already is left out of its entries."""
-        document: dict[str, Any] = {name: _value(text) for name, text in self.texts.get(GENERAL, {}).items()}
+    def next_sound(self) -> Sound | None:
+        """Return the directory that these rows make, by what is another; None where everything is to be looked at."""
+        if self.sound is None or not self.others:
+            return self.sound
+        general = self.texts.get(GENERAL, {})
+        if len(self.others) > _MOST_OTHERS or not general.keys() <= {_DEFAULT}:
+            return None
+        entries = [
+            Entry(table, name, value_of(text or ""), is_gone=text is None, was_gone=was_gone)
+            for (table, name), was_gone in self.others.items()
+            for text in [self.texts[table].get(name)]
+            if table != GENERAL
+        ]
+        return self.sound.after(entries, value_of(general.get(_DEFAULT, "null")))
+
+    def values(self) -> Mapping[str, Mapping[str, Any]]:
+        """Return the values of the entries whose rows are the same as when they were read."""
+        if self.sound is None:
+            return {}
+        values = {table: dict(getattr(self.sound.directory, table)) for table in TABLES}
+        for table, name in self.others:
+            if table in values:
+                values[table].pop(name, None)
+        return values
+
+    def document(self, values: Mapping[str, Mapping[str, Any]] = NOTHING_KNOWN) -> dict[str, Any]:
+        """Return the tables, to look at; in the place of entries that there are values of already stands nothing."""
+        document: dict[str, Any] = {name: value_of(text) for name, text in self.texts.get(GENERAL, {}).items()}
         for table, entries in self.texts.items():
-            known = {} if is_to_change else self.values.get(table, {})
+            known = values.get(table, {})
             if table != GENERAL and entries:
-                document[table] = {name: {} if name in known else _value(text) for name, text in entries.items()}
+                document[table] = {name: {} if name in known else value_of(text) for name, text in entries.items()}
         return document
+
+    def document_to_change(self) -> dict[str, Any]:
+        """Return the tables, to be given to `rows_of` again; an entry is read where somebody looks at it."""
+        document: dict[str, Any] = {name: value_of(text) for name, text in self.texts.get(GENERAL, {}).items()}
+        tables = {table: StoredTable(entries) for table, entries in self.texts.items() if table != GENERAL and entries}
+        return document | tables
 
     def rows_of(self, document: Document) -> list[Row]:
         """Return the rows that make a document of this."""
-        texts: dict[str, dict[str, str]] = {GENERAL: {}}
+        general: dict[str, Any] = {}
+        tables: dict[str, Mapping[str, Any]] = {GENERAL: general}
         for key, value in document.items():
             if isinstance(value, Mapping):
-                texts[key] = {name: _text(entry) for name, entry in value.items()}
+                tables[key] = value
             else:
-                texts[GENERAL][key] = _text(value)
+                general[key] = value
         rows = [
             Row(table, name, text)
-            for table, entries in texts.items()
-            for name, text in entries.items()
-            if self.texts.get(table, {}).get(name) != text
+            for table in {**tables, **self.texts}
+            for name, text in changes(self.texts.get(table, {}), tables.get(table, {}))
         ]
-        rows += [
-            Row(table, name, None)
-            for table, entries in self.texts.items()
-            for name in entries
-            if name not in texts.get(table, {})
-        ]
-        return rows
-
-    def _is_same(self, texts: Mapping[str, Mapping[str, str]], table: str, name: str) -> bool:
-        text = texts.get(table, {}).get(name)
-        return text is not None and text == self.texts[table].get(name)
+        return sorted(rows, key=lambda row: row.text is None)
 
 
 class InDatabase:
@@ -164,20 +191,20 @@ class InDatabase:
     async def read(self) -> Snapshot:
         """Return what the rows say now. Raises Faults."""
         async with self._turn:
-            known = await self._follow()
-            return Snapshot(await self._directory(known), known.state)
+            return _snapshot(await self._good(await self._follow()))
 
     async def document(self) -> Document:
         """Return the tables as they are now, good or bad."""
         async with self._turn:
             known = await self._follow()
-        return await in_short_turns(known.document, is_to_change=True)
+        return await in_short_turns(known.document)
 
     async def preview(self, edit: Edit) -> Directory:
         """Return the directory that an edit would make."""
         async with self._turn:
             known = await self._follow()
-        return (await in_short_turns(self._made, known, edit))[1]
+        _, made = await in_short_turns(self._made, known, edit)
+        return _snapshot(made).directory
 
     async def change(
         self,
@@ -195,13 +222,13 @@ class InDatabase:
                     raise ChangeRefused(f"{self.name} has vanished; put it back: relay directory import")
                 before = await self._before(now, known)
                 check(before)
-                rows, directory = await in_short_turns(self._made, now, edit)
+                rows, made = await in_short_turns(self._made, self._known, edit)
                 if not rows and now.state != self.nothing:
-                    return Snapshot(directory, now.state, before)
+                    return _snapshot(made, before)
                 state = await self._store.write(now.state, rows)
                 if state is not None:
-                    self._known = now.with_rows(state, rows).with_values(directory)
-                    return Snapshot(directory, state, before)
+                    self._known = replace(made, state=state)
+                    return _snapshot(self._known, before)
         raise DirectoryChanged(f"{self.name} was changed by somebody else; look at it and try again")
 
     async def warnings(self, directory: Directory) -> tuple[Fault, ...]:
@@ -221,49 +248,43 @@ class InDatabase:
             self._known = await in_short_turns(known.with_rows, found.state, found.rows, is_whole=found.is_whole)
         return self._known
 
-    async def _directory(self, known: _Known) -> Directory:
-        """Return the directory that rows make, and remember its values. Raises Faults."""
-        document = await in_short_turns(known.document, is_to_change=False)
-        directory = await in_short_turns(self._checked, document, known.values)
-        self._known = known.with_values(directory)
-        return directory
+    async def _good(self, known: _Known) -> _Known:
+        """Make the directory of these rows, and remember it. Raises Faults."""
+        self._known = await in_short_turns(self._checked, known)
+        return self._known
 
     async def _before(self, now: _Known, known: Snapshot) -> Directory:
         """Return the directory before a change: that which is known, where the rows have faults."""
         if now.state == known.state:
             return known.directory
         try:
-            return await self._directory(now)
+            return _snapshot(await self._good(now)).directory
         except Faults:
             return known.directory
 
-    def _made(self, known: _Known, edit: Edit) -> tuple[list[Row], Directory]:
-        """Return the rows that an edit makes others, and the directory. Raises Faults, and what `edit` raises."""
-        document = known.document(is_to_change=True)
+    def _made(self, known: _Known, edit: Edit) -> tuple[list[Row], _Known]:
+        """Return the rows that an edit makes others, and what is known then. Raises Faults, and what `edit` raises."""
+        document = known.document_to_change()
         edit(document)
         rows = known.rows_of(document)
-        same = known.with_rows(known.state, rows).values
-        return rows, self._checked(document, same)
+        return rows, self._checked(known.with_rows(known.state, rows))
 
-    def _checked(self, document: Document, values: Mapping[str, Mapping[str, Any]]) -> Directory:
-        directory = parse_directory(document, self.name, values)
-        if faults := tuple(self._check(directory)):
+    def _checked(self, known: _Known) -> _Known:
+        """Return what is known with the directory that the rows make. Raises Faults."""
+        sound = known.next_sound()
+        if sound is None:
+            values = known.values()
+            sound = Sound.of(parse_directory(known.document(values), self.name, values))
+        if faults := tuple(self._check(sound.directory)):
             raise Faults(faults)
-        return directory
+        return known.with_sound(sound)
+
+
+def _snapshot(known: _Known, before: Directory | None = None) -> Snapshot:
+    assert known.sound is not None
+    return Snapshot(known.sound.directory, known.state, before, known.sound.index)
 
 
 def directory_in(store: str) -> str:
     """Return how people call the directory in a store."""
     return f"the directory in {store}"
-
-
-def _value(text: str) -> Any:
-    """Return what a row says; the text itself where somebody wrote there what is no JSON, which the rules find."""
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text
-
-
-def _text(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False)

@@ -4,9 +4,10 @@ What one holds is the document of `relay.directory.edit`: the same tables, edits
 """
 
 from collections.abc import Callable, Iterable, MutableMapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias
 
+from relay.directory.index import Index
 from relay.directory.model import Directory
 from relay.faults import Fault
 
@@ -28,11 +29,15 @@ class DirectoryChanged(ChangeRefused):
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """A directory and the state of what says it; after a change also the directory before it."""
+    """A directory and the state of what says it; after a change also the directory before it.
+
+    With the `index` of the directory, where that is known already.
+    """
 
     directory: Directory
     state: State
     before: Directory | None = None
+    index: Index | None = field(default=None, compare=False, repr=False)
 
 
 class Keeper(Protocol):

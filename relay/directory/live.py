@@ -169,7 +169,7 @@ class LiveDirectory:
 
     async def _use(self, snapshot: Snapshot) -> None:
         unknown_sender = UnknownSender(self.settings.policy.unknown_sender)
-        self._routing = await in_short_turns(Routing, snapshot.directory, unknown_sender)
+        self._routing = await in_short_turns(Routing, snapshot.directory, unknown_sender, snapshot.index)
         self.warnings = await self._keeper.warnings(snapshot.directory)
         self._seen = snapshot.state
         self._was_there = snapshot.state != self._keeper.nothing

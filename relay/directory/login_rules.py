@@ -12,6 +12,9 @@ from relay.schema import no_such
 
 Findings: TypeAlias = Iterator[tuple[str, str]]
 
+LOGINS = ("channels", "agents", "applications")
+"""The tables of those who can have a login."""
+
 
 @dataclass(frozen=True, slots=True)
 class Sendable:
@@ -42,12 +45,12 @@ def login_faults(reading: Reading) -> Findings:
 
 def _names_are_unique(reading: Reading) -> Findings:
     """Channels, agents and applications share one set of names, because all of them log in by name."""
-    taken: dict[str, str] = {}
-    for table in ("channels", "agents", "applications"):
-        for name in sorted(reading.names[table]):
-            if name in taken:
-                yield f"{table}.{name}", f"this name belongs to {taken[name]} '{name}' already; choose another"
-            taken.setdefault(name, table.removesuffix("s"))
+    for number, table in enumerate(LOGINS):
+        before = LOGINS[:number]
+        taken = frozenset[str]().union(*(reading.names[table] & reading.names[other] for other in before))
+        for name in sorted(taken):
+            owner = next(other for other in before if name in reading.names[other])
+            yield f"{table}.{name}", f"this name belongs to {owner.removesuffix('s')} '{name}' already; choose another"
 
 
 def _names_are_not_addresses_of_others(reading: Reading) -> Findings:
@@ -59,9 +62,9 @@ def _names_are_not_addresses_of_others(reading: Reading) -> Findings:
     ]
     if not any("@" in entry.name for _, entry in entries):
         return
-    owners = {_compared(profile.address): profile for profile in directory.profiles()}
+    owners = {compared(profile.address): profile for profile in directory.profiles()}
     for table, entry in entries:
-        owner = owners.get(_compared(entry.name), entry) if "@" in entry.name else entry
+        owner = owners.get(compared(entry.name), entry) if "@" in entry.name else entry
         if owner is not entry and isinstance(owner, Profile):
             yield f"{table}.{entry.name}", f"this name is the address of {owner.kind} '{owner.name}'; choose another"
 
@@ -80,12 +83,13 @@ def _may_send_as_names_somebody(reading: Reading) -> Findings:
                     yield f"{table}.{entry.name}.may_send_as", fault
 
 
-def _groups(directory: Directory) -> frozenset[str]:
-    return frozenset(agent.group for agent in directory.agents.values() if agent.group)
-
-
-def _compared(text: str) -> str:
+def compared(text: str) -> str:
+    """Return what a name with an "@" in it and an address share where they are the same for a login."""
     try:
         return Address.parse(text).key
     except AddressError:  # as an address it has its fault already, and as a name it is nobody's address
         return text.casefold()
+
+
+def _groups(directory: Directory) -> frozenset[str]:
+    return frozenset(agent.group for agent in directory.agents.values() if agent.group)

@@ -3,7 +3,7 @@
 Pure. Names compare exactly, then without case where only one is meant; addresses as everywhere (IDNA, no case).
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TypeAlias
 
 from relay.directory.model import Application, Directory, Profile
@@ -19,23 +19,36 @@ _MOST_CHARACTERS = 256
 class LoginNames:
     """The logins of one directory. Made once for it; a look-up is a few dictionary look-ups.
 
-    `addresses` are its profiles by the keys of their own addresses.
+    `addresses` are its profiles by the keys of their own addresses. `folded` are the names that are not in lower case
+    by themselves, by what they are without case; None where several are meant.
     """
 
-    def __init__(self, directory: Directory, addresses: Mapping[str, Profile]) -> None:
+    def __init__(
+        self,
+        directory: Directory,
+        addresses: Mapping[str, Profile],
+        folded: Mapping[str, str | None] | None = None,
+    ) -> None:
         self._directory = directory
         self._addresses = addresses
-        # Names that are not in lower case by themselves; None where several are meant.
-        self._folded: dict[str, Holder | None] = {}
-        for holder in _holders(directory):
-            key = holder.name.casefold()
-            if key != holder.name:
-                self._folded[key] = None if key in self._folded or self._exact(key) else holder
+        self._folded = _folded(self.names) if folded is None else folded
 
     @property
     def names(self) -> list[str]:
         """The names of all who can have a login, without their addresses."""
         return [holder.name for holder in _holders(self._directory)]
+
+    def after(
+        self, directory: Directory, addresses: Mapping[str, Profile], gone: Iterable[str], come: Iterable[str]
+    ) -> "LoginNames":
+        """Return those of the next directory, in which some names are there no more and others are new."""
+        lost = {key for name in gone if (key := name.casefold()) != name}
+        if any(self._folded[key] is None for key in lost):  # who is left of them is found by looking at all
+            return LoginNames(directory, addresses)
+        folded = dict(self._folded)
+        for key in lost:
+            del folded[key]
+        return LoginNames(directory, addresses, _folded(come, folded))
 
     def holder(self, name: str) -> Holder | None:
         """Return whom a client means that logs in by this name; None: nobody."""
@@ -47,7 +60,11 @@ class LoginNames:
         return self._directory.profile(name) or self._directory.applications.get(name)
 
     def _without_case(self, key: str) -> Holder | None:
-        return self._folded[key] if key in self._folded else self._exact(key)
+        exact = self._exact(key)
+        if key not in self._folded:
+            return exact
+        name = self._folded[key]
+        return None if exact or name is None else self._exact(name)
 
 
 def login_key(name: str) -> str:
@@ -58,6 +75,16 @@ def login_key(name: str) -> str:
         return Address.parse(name).key
     except AddressError:
         return name.casefold()
+
+
+def _folded(names: Iterable[str], known: Mapping[str, str | None] | None = None) -> dict[str, str | None]:
+    """Return what names are without case, beside what is known, as LoginNames has them."""
+    folded = dict(known or {})
+    for name in names:
+        key = name.casefold()
+        if key != name:
+            folded[key] = None if key in folded else name
+    return folded
 
 
 def _holders(directory: Directory) -> Iterator[Holder]:

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, MutableMapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,7 +48,7 @@ def replace_all(document: Document, new: Mapping[str, Any]) -> None:
         del document[key]
     for key, value in new.items():
         table = document.get(key)
-        if not (isinstance(value, Mapping) and isinstance(table, dict)):
+        if not (isinstance(value, Mapping) and isinstance(table, MutableMapping)):
             document[key] = value
             continue
         for name in [name for name in table if name not in value]:

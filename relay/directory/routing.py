@@ -1,16 +1,16 @@
 """From an envelope sender to its profile, and on to the server, the account and the identity its mail leaves with.
 
 A Routing is made once for a directory, and nothing in either changes; every lookup is a few dictionary lookups,
-however many profiles there are. It holds two references for each address; what a lookup makes beside them, owners and
-routes, holds for as long as the Routing, and is kept for as many as are in use.
+however many profiles there are. What a lookup makes, owners and routes, holds for as long as the Routing, and is kept
+for as many as are in use.
 """
 
 from dataclasses import dataclass
 from enum import StrEnum
 
-from relay.directory.logins import LoginNames
+from relay.directory.index import Index
 from relay.directory.model import Account, AliasIdentity, Directory, Profile, Script, Server, UnknownSender
-from relay.mail.address import Address, AddressError, domain_key
+from relay.mail.address import Address, AddressError
 
 # What lookups leave behind: of routes some 12 MB. With plus tags and whole domains, senders are without number.
 _MOST_ROUTES = 16_384
@@ -69,19 +69,21 @@ class Route:
 
 
 class Routing:
-    """The routes of one directory."""
+    """The routes of one directory. Its `index` is made where it is not there yet."""
 
-    def __init__(self, directory: Directory, unknown_sender: UnknownSender = UnknownSender.REJECT) -> None:
+    def __init__(
+        self,
+        directory: Directory,
+        unknown_sender: UnknownSender = UnknownSender.REJECT,
+        index: Index | None = None,
+    ) -> None:
+        index = index or Index.of(directory)
         self.directory = directory
+        self.logins = index.logins
         self._unknown_sender = unknown_sender
-        self._profiles: dict[str, Profile] = {}  # by their own addresses
-        self._aliases: dict[str, tuple[Profile, str]] = {}
+        self._addresses = index.addresses
         self._owners: dict[str, Owner] = {}  # those that were asked for
-        self._domains: dict[str, Profile] = {}
         self._routes: dict[Address, Route] = {}
-        for profile in directory.profiles():
-            self._index(profile)
-        self.logins = LoginNames(directory, self._profiles)
 
     def owner(self, address: Address) -> Owner | None:
         """Whose address it is: exact address, alias, either without its plus tag, then "@domain"; None: nobody's."""
@@ -92,7 +94,7 @@ class Routing:
         untagged = self._owner(base.key) if tag else None
         if untagged is not None:
             return Owner(untagged.profile, Via.TAG, untagged.address_used, tag)
-        profile = self._domains.get(address.domain_key)
+        profile = self._addresses.domains.get(address.domain_key)
         return Owner(profile, Via.DOMAIN, base, tag) if profile is not None else None
 
     def route(self, address: Address) -> Route | None:
@@ -126,24 +128,23 @@ class Routing:
         if default and default.account == account:
             return default
         directory = self.directory
-        profile = next((one for one in directory.profiles() if directory.account_of(one) == account), None)
-        return self.route_of(profile) if profile else None
-
-    def _index(self, profile: Profile) -> None:
-        self._profiles[_key(profile.address)] = profile
-        for text in profile.aliases:
-            if text.startswith("@"):
-                self._domains.setdefault(domain_key(text[1:]), profile)
-            else:
-                self._aliases.setdefault(_key(text), (profile, text))
+        server = directory.servers.get(account.server)
+        if server is None:
+            return None
+        for profile in directory.profiles():
+            username = profile.login_name if profile.override else server.username
+            if username == account.username and directory.account_of(profile) == account:
+                return self.route_of(profile)
+        return None
 
     def _owner(self, key: str) -> Owner | None:
         if (known := self._owners.get(key)) is not None:
             return known
-        if (profile := self._profiles.get(key)) is not None:
+        addresses = self._addresses
+        if (profile := addresses.own.get(key)) is not None:
             owner = Owner(profile, Via.ADDRESS, Address.parse(profile.address))
-        elif key in self._aliases:
-            profile, alias = self._aliases[key]
+        elif key in addresses.aliases:
+            profile, alias = addresses.aliases[key]
             owner = Owner(profile, Via.ALIAS, Address.parse(alias))
         else:
             return None
@@ -187,12 +188,6 @@ class Routing:
             script=None,
             reason=f"{why}; {_way(server, None, account)}",
         )
-
-
-def _key(text: str) -> str:
-    """Return the key of an address, and the very same text where it is one: ten thousand of them are a megabyte."""
-    key = Address.parse(text).key
-    return text if text == key else key
 
 
 def _identity(owner: Owner, server: Server | None) -> Address | None:

@@ -38,6 +38,16 @@ def parse_directory(
     return reading.directory
 
 
+def is_sound_apart(directory: Directory) -> bool:
+    """Whether no rule is broken that looks at each channel, agent and application with servers and scripts alone.
+
+    Where servers and scripts are those of a directory without faults, the others that changed are enough.
+    """
+    names = {table: frozenset(getattr(directory, table)) for table in ("servers", "scripts")}
+    reading = Reading(directory, names)
+    return not any(True for rule in _APART for _ in rule(reading))
+
+
 def key_of(profile: Profile) -> str:
     """Return where a profile stands in the file: "channels.support"."""
     return f"{profile.kind}s.{profile.name}"
@@ -139,19 +149,21 @@ def _field(key: str, name: str) -> Findings:
         yield key, f"{show(name)} is for Relay alone to set or remove; take it out"
 
 
-_RULES: tuple[Callable[[Reading], Findings], ...] = (
+# Each looks at an entry with the servers and scripts, and at no other channel, agent or application.
+_APART: tuple[Callable[[Reading], Findings], ...] = (
     _default_is_named,
-    _addresses_are_unique,
     _references_are_good,
     _profiles_have_a_server,
     _overrides_are_possible,
     _secrets_have_one_source,
     _scripts_are_allowed,
-    login_faults,
     server_faults,
     oauth_faults,
     incoming_faults,
 )
+# What these say of the next directory, `relay.directory.sound` says, too.
+_TOGETHER: tuple[Callable[[Reading], Findings], ...] = (_addresses_are_unique, login_faults)
+_RULES = (*_APART, *_TOGETHER)
 
 
 def _addresses_of(profile: Profile) -> Findings:

@@ -16,6 +16,8 @@ from typing import Any
 import tomli_w
 
 from relay.directory.apart import Apart
+from relay.directory.edit import add_profile, remove_profile, set_profile
+from relay.directory.model import ProfileKind
 from relay.directory.routing import Routing
 from relay.directory.rules import parse_directory
 from relay.mail.address import Address
@@ -25,7 +27,7 @@ from tests.bench.contenders import one_server
 from tests.bench.letter import DOMAIN, sender
 from tests.bench.loads import AUTO, MIB
 from tests.bench.pace import Latencies, latencies
-from tests.bench.turns import Turns, turns
+from tests.bench.turns import Turns, stored_turns, turns
 from tests.peers.relay import RELAY, Relay, relay_process
 from tests.peers.system import LOOPBACK, free_port, private_folder
 
@@ -165,6 +167,21 @@ def turns_of_change(agents: int) -> Turns:
         return runner.run(turns(folder, texts, Apart().read))
 
 
+def turns_of_stored_changes(agents: int) -> list[tuple[Turns, Turns]]:
+    """Measure the same for a directory in the database, where it is changed and where that is taken over.
+
+    An agent is changed, one comes and one goes.
+    """
+    kind = ProfileKind.AGENT
+    edits = [
+        partial(set_profile, kind=kind, name="agent7", values={"full_name": "x"}),
+        partial(add_profile, kind=kind, name="fresh", values={"address": f"fresh@{DOMAIN}"}),
+        partial(remove_profile, kind=kind, name="fresh"),
+    ]
+    with private_folder("bench-turns") as folder, asyncio.Runner(loop_factory=new_event_loop) as runner:
+        return runner.run(stored_turns(folder, entries(agents), edits))
+
+
 def route_microseconds(agents: int) -> float:
     """Return how long the route of a sender takes to find among so many, no sender asked for twice."""
     routing = Routing(parse_directory(entries(agents)))
@@ -234,7 +251,9 @@ def _of_change(agents: int, rounds: int) -> list[Line]:
         relay.start()
         found = [latencies_of_change(relay, port, directory) for _ in range(rounds)]
     held = [turns_of_change(agents) for _ in range(rounds)]
+    stored = turns_of_stored_changes(10 * agents)
     ms = 1000.0
+    what = f"of {10 * agents:,} agents in the database one is another"
     return [
         Line("the loop waits for its turn meanwhile, 99 %", "ms CPU", tuple(one.most(0.99) * ms for one in held)),
         Line("the loop waits for its turn meanwhile, longest", "ms CPU", tuple(one.most() * ms for one in held), 20),
@@ -243,6 +262,11 @@ def _of_change(agents: int, rounds: int) -> list[Line]:
         Line("a message every 5 ms meanwhile, longest", "ms", tuple(max(one.within) * ms for one in found)),
         Line("a message every 5 ms before, median", "ms", tuple(median(one.before) * ms for one in found)),
         Line("a message every 5 ms before, longest", "ms", tuple(max(one.before) * ms for one in found)),
+        Line(f"{what}: where it is changed", "ms CPU", tuple(one.used * ms for one, _ in stored)),
+        Line(f"{what}: where it is taken over", "ms CPU", tuple(one.used * ms for _, one in stored)),
+        Line(
+            f"{what}: the loop waits, longest", "ms CPU", tuple(one.most() * ms for both in stored for one in both), 20
+        ),
     ]
 
 

@@ -2,13 +2,13 @@
 
 import json
 import tomllib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from relay.directory.edit import EditRefused, remove_profile, set_profile
-from relay.directory.in_database import InDatabase, Row, Rows
+from relay.directory.in_database import InDatabase, Row
 from relay.directory.keeper import ChangeRefused, DirectoryChanged, Document, Snapshot
 from relay.directory.live import LiveDirectory
 from relay.directory.model import Directory, ProfileKind
@@ -16,69 +16,20 @@ from relay.directory.rules import parse_directory
 from relay.faults import Faults
 from relay.settings import load_settings
 from tests.directory.directory_kit import HOUSE
+from tests.directory.memory_rows import Away, MemoryRows
 
 TABLES = tomllib.loads(HOUSE)
 UNREAD = Snapshot(Directory(), None)
 
 
-class Away(Exception):
-    """The rows cannot be reached."""
-
-
-class Memory:
-    """Rows that several keepers share. `before_write` is called before each writing; `given` counts rows that left."""
-
-    name = "memory"
-    away: tuple[type[Exception], ...] = (Away,)
-
-    def __init__(self) -> None:
-        self.rows: dict[tuple[str, str], tuple[int, str | None]] = {}
-        self.number = 0
-        self.given = 0
-        self.is_away = False
-        self.goes_away = False  # between two looks
-        self.before_write: Callable[[], None] = lambda: None
-
-    async def state(self) -> str:
-        if self.is_away:
-            raise Away
-        return str(self.number) if self.number else ""
-
-    async def changed(self, since: str) -> Rows:
-        state = await self.state()
-        if self.goes_away:
-            raise Away
-        found = [Row(*key, text) for key, (number, text) in self.rows.items() if number > int(since or 0)]
-        self.given += len(found)
-        return Rows(state, found, is_whole=not since)
-
-    async def write(self, since: str, rows: Sequence[Row]) -> str | None:
-        self.before_write()
-        if await self.state() != since:
-            return None
-        self.put(*rows)
-        return str(self.number)
-
-    def put(self, *rows: Row) -> None:
-        """Write rows as another relay does."""
-        self.number += 1
-        for row in rows:
-            self.rows[row.table, row.name] = (self.number, row.text)
-
-    def put_tables(self, tables: dict[str, Any]) -> None:
-        self.put(Row("", "default_server", json.dumps(tables["default_server"])))
-        for table in ("servers", "channels", "agents"):
-            self.put(*(Row(table, name, json.dumps(entry)) for name, entry in tables[table].items()))
-
-
 @pytest.fixture
-def memory() -> Memory:
-    made = Memory()
+def memory() -> MemoryRows:
+    made = MemoryRows()
     made.put_tables(TABLES)
     return made
 
 
-async def live_on(memory: Memory) -> LiveDirectory:
+async def live_on(memory: MemoryRows) -> LiveDirectory:
     return await LiveDirectory.open(load_settings(None, {}), "relay.toml", keep=lambda check: InDatabase(memory, check))
 
 
@@ -90,7 +41,7 @@ def jane(group: str) -> Row:
     return Row("agents", "jane", json.dumps({**TABLES["agents"]["jane"], "group": group}))
 
 
-async def test_only_what_changed_is_read_again(memory: Memory) -> None:
+async def test_only_what_changed_is_read_again(memory: MemoryRows) -> None:
     keeper = InDatabase(memory)
     before = (await keeper.read()).directory
     assert (before, memory.given) == (parse_directory(TABLES), 7)
@@ -105,7 +56,7 @@ async def test_only_what_changed_is_read_again(memory: Memory) -> None:
     assert memory.given == 8
 
 
-async def test_who_was_slower_changes_what_the_other_one_made(memory: Memory) -> None:
+async def test_who_was_slower_changes_what_the_other_one_made(memory: MemoryRows) -> None:
     keeper = InDatabase(memory)
     await keeper.read()
     others = iter([jane("other")])
@@ -121,14 +72,14 @@ async def test_who_was_slower_changes_what_the_other_one_made(memory: Memory) ->
     assert (done.before.agents["jane"].group, done.before.agents["jane"].role) == ("other", "")
 
 
-async def test_who_was_slower_may_have_nothing_to_change_any_more(memory: Memory) -> None:
+async def test_who_was_slower_may_have_nothing_to_change_any_more(memory: MemoryRows) -> None:
     keeper = InDatabase(memory)
     memory.before_write = lambda: memory.put(Row("agents", "jane", None))
     with pytest.raises(EditRefused, match="there is no agent 'jane'"):
         await keeper.change(set_jane(role="agent"), must_exist=True, known=UNREAD)
 
 
-async def test_who_is_always_slower_is_refused(memory: Memory) -> None:
+async def test_who_is_always_slower_is_refused(memory: MemoryRows) -> None:
     memory.before_write = lambda: memory.put(jane(str(memory.number)))
     with pytest.raises(DirectoryChanged) as caught:
         await InDatabase(memory).change(set_jane(role="agent"), must_exist=True, known=UNREAD)
@@ -136,14 +87,14 @@ async def test_who_is_always_slower_is_refused(memory: Memory) -> None:
     assert str(caught.value) == sentence
 
 
-async def test_a_change_that_changes_nothing_writes_nothing(memory: Memory) -> None:
+async def test_a_change_that_changes_nothing_writes_nothing(memory: MemoryRows) -> None:
     number = memory.number
     done = await InDatabase(memory).change(set_jane(group="sales"), must_exist=True, known=UNREAD)
     assert memory.number == number
     assert done.directory == parse_directory(TABLES)
 
 
-async def test_what_is_no_json_is_a_fault(memory: Memory) -> None:
+async def test_what_is_no_json_is_a_fault(memory: MemoryRows) -> None:
     live = await live_on(memory)
     memory.put(Row("channels", "news", "{broken"), Row("surprises", "x", "{}"))
     await live.refresh()
@@ -158,13 +109,13 @@ async def test_what_is_no_json_is_a_fault(memory: Memory) -> None:
     assert "news" not in live.routing().directory.channels
 
 
-async def test_a_bad_one_at_the_start_is_refused(memory: Memory) -> None:
+async def test_a_bad_one_at_the_start_is_refused(memory: MemoryRows) -> None:
     memory.put(Row("agents", "jane", '{"address": "nobody"}'))
     with pytest.raises(Faults, match=r"the directory in memory: agents\.jane\.address"):
         await live_on(memory)
 
 
-async def test_where_it_is_away_the_one_in_effect_stays(memory: Memory) -> None:
+async def test_where_it_is_away_the_one_in_effect_stays(memory: MemoryRows) -> None:
     live = await live_on(memory)
     routing = live.routing()
     memory.is_away = True
@@ -182,7 +133,7 @@ async def test_where_it_is_away_the_one_in_effect_stays(memory: Memory) -> None:
     assert live.routing().directory.agents["jane"].group == "other"
 
 
-async def test_where_it_goes_away_in_the_middle_it_is_read_later(memory: Memory) -> None:
+async def test_where_it_goes_away_in_the_middle_it_is_read_later(memory: MemoryRows) -> None:
     live = await live_on(memory)
     memory.put(jane("other"))
     memory.goes_away = True
@@ -192,7 +143,7 @@ async def test_where_it_goes_away_in_the_middle_it_is_read_later(memory: Memory)
     assert live.routing().directory.agents["jane"].group == "other"
 
 
-async def test_one_that_vanishes_keeps_the_last_one(memory: Memory) -> None:
+async def test_one_that_vanishes_keeps_the_last_one(memory: MemoryRows) -> None:
     live = await live_on(memory)
     memory.rows.clear()
     memory.number = 0
@@ -203,7 +154,7 @@ async def test_one_that_vanishes_keeps_the_last_one(memory: Memory) -> None:
         await live.change(lambda document: remove_profile(document, ProfileKind.AGENT, "jane"))
 
 
-async def test_a_change_by_another_relay_is_no_edit_of_a_person_here(memory: Memory) -> None:
+async def test_a_change_by_another_relay_is_no_edit_of_a_person_here(memory: MemoryRows) -> None:
     live = await live_on(memory)
     told: list[bool] = []
     live.on_edit = lambda before, after, *, by_hand: told.append(by_hand)

@@ -6,12 +6,23 @@ the bounds leave room for that. `make bench LOADS=size` has the figures with the
 """
 
 from collections.abc import Iterator
+from statistics import median
 from typing import Any
 
 import pytest
 
 from tests.bench.letter import DOMAIN
-from tests.bench.size import AGENTS, command, entries, idle, latencies_of_change, made, start, turns_of_change
+from tests.bench.size import (
+    AGENTS,
+    command,
+    entries,
+    idle,
+    latencies_of_change,
+    made,
+    start,
+    turns_of_change,
+    turns_of_stored_changes,
+)
 from tests.peers.relay import Relay
 from tests.peers.system import free_port
 
@@ -52,6 +63,12 @@ def test_a_changed_directory_of_ten_thousand_holds_up_no_message() -> None:
     # A thread that reads it in this process has most of the turns, three milliseconds each.
     assert min(one.most(0.9) for one in found) < 0.002
     assert min(one.used for one in found) < 0.5, "the reading itself is done elsewhere"
+
+
+def test_one_of_100_000_agents_in_the_database_changes_and_holds_up_no_message() -> None:
+    found = [one for both in turns_of_stored_changes(100_000) for one in both]
+    assert median(one.most() for one in found) < 0.02
+    assert median(one.used for one in found) < 0.2, "reading all of them takes a second"
 
 
 def test_messages_go_on_and_memory_stays_while_ten_thousand_agents_change() -> None:

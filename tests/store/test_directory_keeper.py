@@ -17,6 +17,7 @@ from relay.directory.keeper import Check, DirectoryChanged, Document, Edit, Keep
 from relay.directory.live import LiveDirectory
 from relay.directory.model import Directory, ProfileKind
 from relay.directory.rules import parse_directory
+from relay.directory.sound import Sound
 from relay.faults import Fault, Faults
 from relay.settings import load_settings
 from relay.store.database import open_database
@@ -59,7 +60,7 @@ class House:
             return
         keeper = await self.keeper()
         assert isinstance(keeper, InDatabase)
-        keeper._checked = lambda *_: Directory()  # type: ignore[method-assign]
+        keeper._checked = lambda known: known.with_sound(Sound.of(Directory()))  # type: ignore[method-assign]
         await change(keeper, lambda document: document["agents"]["jane"].update(server="shard"))
 
 
