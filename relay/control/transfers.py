@@ -4,8 +4,9 @@ Passwords are in the vault and stay there; one that stands in the file itself is
 """
 
 from asyncio import to_thread
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from datetime import date, time
 from functools import partial
 from typing import Any
 
@@ -113,9 +114,22 @@ class _Work:
 
 def _parsed(text: str, name: str) -> tuple[Mapping[str, Any], list[Fault]]:
     try:
-        return parse_toml(text.encode("utf-8", "surrogateescape"), name), []
+        tables = parse_toml(text.encode("utf-8", "surrogateescape"), name)
     except Faults as error:
         return {}, list(error.faults)
+    return tables, [Fault(name, *found) for found in _dates(tables, "")]
+
+
+def _dates(value: Any, key: str) -> Iterator[tuple[str, str]]:
+    """Yield the keys of what a row cannot hold: JSON has no dates, and the directory needs none."""
+    if isinstance(value, Mapping):
+        for name, inner in value.items():
+            yield from _dates(inner, f"{key}.{name}" if key else name)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _dates(inner, key)
+    elif isinstance(value, date | time):
+        yield key, f"{value} is not text; write it in quotes"
 
 
 def _readable_passwords(directory: Directory, name: str) -> list[Fault]:

@@ -23,7 +23,7 @@ from relay.store.errors import StoreError
 from relay.store.tables import directory, directory_entries
 from relay.store.topics import Topic
 
-# Who has not looked for so many changes reads everything; for as long is what is gone remembered.
+# Who has not looked for so many changes reads everything; for as long at least is what is gone remembered.
 _KEPT = 100
 # How many rows one statement names.
 _BATCH = 500
@@ -91,8 +91,9 @@ class DirectoryTable:
                 return None
             if rows:
                 _put(connection, rows, new.number)
-            c = directory_entries.c
-            connection.execute(delete(directory_entries).where(c.entry.is_(None), c.changed <= new.number - _KEPT))
+            if new.number % _KEPT == 0:  # to find what is gone takes a look at every row
+                c = directory_entries.c
+                connection.execute(delete(directory_entries).where(c.entry.is_(None), c.changed <= new.number - _KEPT))
             self._database.announce(connection, Topic.DIRECTORY)
             return new.state
 

@@ -117,6 +117,16 @@ def test_a_file_with_faults_changes_nothing(stored: CommandLine) -> None:
     assert tomllib.loads(stored.good("directory", "export")) == tomllib.loads(HOUSE)
 
 
+def test_a_date_in_the_file_is_a_fault_as_anywhere(stored: CommandLine) -> None:
+    """JSON, which the rows are in, has none."""
+    file = written(stored, HOUSE + "\n[agents.dated]\naddress = 2026-01-02\n")
+    done = stored("directory", "import")
+    assert done.code == 1
+    assert done.err == (
+        f"{file}: agents.dated.address: 2026-01-02 is not text; write it in quotes\nnothing was changed\n"
+    )
+
+
 def test_a_password_in_the_file_is_refused(stored: CommandLine) -> None:
     file = written(stored, HOUSE.replace("[servers.shared]", '[servers.shared]\npassword = "geheim"'))
     done = stored("directory", "import")

@@ -84,7 +84,8 @@ async def test_what_is_gone_is_forgotten_when_nobody_asks_for_it_any_more(
     assert (set(found.rows), found.is_whole) == ({agent("a", None), agent("b", "97")}, False)
     state = await written(table, agent("b"))
     assert await table.changed(first) == Rows(state, [agent("b")], is_whole=True)
-    await written(table, agent("b", "1"))
+    for number in range(100):
+        await written(table, agent("b", str(number)))
     names = await database.read(lambda c: c.execute(select(directory_entries.c.name)).scalars().all())
     assert names == ["b"]
 
