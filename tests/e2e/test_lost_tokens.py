@@ -3,6 +3,7 @@
 import pytest
 
 from tests.e2e import test_oauth as oauth
+from tests.e2e.ledger import sees_store
 from tests.e2e.test_lost_database import BROKEN, Place, stopped
 from tests.e2e.test_oauth import DOMAIN, identity  # noqa: F401 - a fixture
 from tests.e2e.test_unused_secrets import place  # noqa: F401 - a fixture
@@ -55,6 +56,7 @@ def test_a_token_that_is_good_is_used_and_its_successor_waits_for_the_database(
     assert sink.wait_for("good@customer.example").login == f"code@{DOMAIN}"
     assert identity.asked == ["authorization_code"]
 
+    wait_until(lambda: sees_store(relay), "the store")
     identity.behaviour.seconds = 20
     assert oauth.by_code(relay, identity).status == 0
     identity.behaviour.seconds = 3600
@@ -90,3 +92,4 @@ def assert_recovered(relay: Relay, identity: IdentityServer, sink: Sink) -> None
     wait_until(lambda: send(relay, "again").startswith(DELIVERED), "mail by the next token", 30)
     assert sink.wait_for("again@customer.example").login == f"code@{DOMAIN}"
     assert identity.asked.count("refresh_token") == 1
+    wait_until(lambda: sees_store(relay), "the store")

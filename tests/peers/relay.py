@@ -67,10 +67,10 @@ class Relay:
         fresh.write_text(text)
         fresh.replace(self.directory_file)
 
-    def command(self, *arguments: str, data: str = "") -> Finished:
-        """Run a `relay` command against this relay's files."""
+    def command(self, *arguments: str, data: str = "", seconds: float = 30) -> Finished:
+        """Run a `relay` command against this relay's files. Raises TimeoutExpired after `seconds`."""
         argv = [str(RELAY), "--config", str(self.settings_file), *arguments]
-        done = run(argv, data=data.encode(), env=_environment())
+        done = run(argv, data=data.encode(), seconds=seconds, env=_environment())
         assert not (forms := leaks_in(done.text.encode())), f"relay {arguments[0]} told a password: {forms}"
         return done
 
