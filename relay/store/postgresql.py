@@ -206,6 +206,7 @@ class PostgresDatabase:
         except psycopg.OperationalError as error:
             self._refusal.note(error)
             raise
+        self._refusal.forget()
         connection.is_patient = use is Use.UPGRADE
         connection.adapters.register_dumper(str, _Text)
         return connection
@@ -252,6 +253,11 @@ class _Refusal:
         """Remember what one met."""
         with self._lock:
             self._words, self._until = str(error), monotonic() + _REFUSED_SECONDS
+
+    def forget(self) -> None:
+        """One could be made."""
+        with self._lock:
+            self._until = 0.0
 
 
 class _Text(StrDumper):

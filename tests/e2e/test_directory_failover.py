@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from tests.e2e.ledger import sees_store
 from tests.e2e.test_failover import REPLICA, SECONDS, is_replayed, url_of, wait_for_replica
 from tests.peers import postgres as peer
 from tests.peers.cluster import share_key
@@ -141,6 +142,7 @@ def check_refused(relay: Relay) -> None:
 def check_same(two: Two, *agents: str) -> None:
     """Both go by these agents, as the database does, and have nothing against that."""
     for relay in two.both:
+        wait_until(partial(sees_store, relay), "the store")
         assert {agent["name"] for agent in relay.ask("agent", "list")} == set(agents)
         assert relay.ask("status")["directory"]["ok"]
 
