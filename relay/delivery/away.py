@@ -11,11 +11,10 @@ from collections.abc import Sequence
 
 from relay.delivery.pace import Pace
 from relay.delivery.shared_pace import WINDOW
+from relay.store.terms import USED_PART
 
 KEPT_BACK_SECONDS = 15.0
 AWAY_SECONDS = 20.0
-# Of a lease, how much a process counts on: it is over here before it is over for others.
-_SURE = 0.9
 
 
 def part(limit: int, others: Sequence[int]) -> int:
@@ -26,7 +25,7 @@ def part(limit: int, others: Sequence[int]) -> int:
 
 def is_away(began: float, ended: float, now: float, lease: float) -> bool:
     """Whether a process may use its parts, whose last word in the store `began` and `ended` then."""
-    return now - ended >= AWAY_SECONDS and now - began < _SURE * lease
+    return now - ended >= AWAY_SECONDS and now - began < USED_PART * lease
 
 
 def pace_of(held: int, own: Sequence[float], now: float, *, is_alone: bool = False) -> Pace:

@@ -13,7 +13,7 @@ class Others(Protocol):
 
     @property
     def is_alone(self) -> bool:
-        """Whether there is no other node."""
+        """Whether there is no other node that may have connections open."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,9 +25,8 @@ from relay.delivery.others import Others
 from relay.store.errors import StoreError
 from relay.store.shares import Rule
 from relay.store.shares import Share as Row
+from relay.store.terms import USED_PART
 
-# Of a lease, how much a process counts on: it is over here before it is over for others.
-_SURE = 0.95
 # How often who lacks something is looked for.
 _LOOK_SECONDS = 1.0
 # So long who is alone leaves to each of the others what they may want first: a little less than the time of a look.
@@ -187,7 +186,7 @@ class Shares:
         self._wake = asyncio.Event()
         self._is_told = False
         self._look_at = self._renew_at = 0.0
-        self._sure_until = timer() + _SURE * lease
+        self._sure_until = timer() + USED_PART * lease
         self._is_well = True
 
     def allowance(self, scope: str) -> Share:
@@ -275,7 +274,7 @@ class Shares:
         has_some = {scope for scope, share in self._shares.items() if share.held or share.told}
         if kept < len(has_some):
             self._lose()
-        self._sure_until = now + _SURE * self._lease
+        self._sure_until = now + USED_PART * self._lease
         idle = {scope: share for scope in has_some if (share := self._shares[scope]).is_unused(now)}
         for number, scope in enumerate(sorted(idle, key=lambda scope: idle[scope].used_at, reverse=True)):
             share = idle[scope]
@@ -290,7 +289,7 @@ class Shares:
             return await self._keeper.renew_shares()
         except StoreError:
             if self._others.is_alone and self._is_ours():
-                self._sure_until = now + _SURE * self._lease
+                self._sure_until = now + USED_PART * self._lease
             raise
 
     def _help_ourselves(self) -> None:

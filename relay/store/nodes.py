@@ -57,7 +57,8 @@ class Doing:
 class NodeRow:
     """What is known of a node. `silent_seconds`: how long ago it was `seen`; `is_live`: that is not for too long.
 
-    `leads`: whether it does what one of all does.
+    `may_hold`: connections of accounts may be its own, and open, as where it was stopped; `leads`: whether it does what
+    one of all does.
     """
 
     node: Node
@@ -66,6 +67,7 @@ class NodeRow:
     seen: datetime
     silent_seconds: float
     is_live: bool
+    may_hold: bool
     doing: Doing
     drain: bool
     leads: bool
@@ -156,6 +158,7 @@ class NodeTable:
             seen=row.seen,
             silent_seconds=silent,
             is_live=is_live,
+            may_hold=is_live or silent < self._terms.shares,
             doing=Doing(state=NodeState(row.state), workers=row.workers, clients=row.clients, messages=row.messages),
             drain=row.drain,
             # Where no machines share the store nobody has to agree on it.

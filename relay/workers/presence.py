@@ -59,8 +59,8 @@ class Presence:
 
     @property
     def is_alone(self) -> bool:
-        """Whether no other node was alive at the last look."""
-        return not self._others
+        """Whether nothing could be another node's at the last look: of one that is silent, connections may be open."""
+        return not any(row.may_hold for row in self._rows if row.node != self.node)
 
     async def enter(self) -> None:
         """Take our place. Raises NodeTaken, StoreError."""

@@ -17,6 +17,7 @@ from relay.delivery.shared_pace import WINDOW
 from relay.delivery.shared_pacing import SharedPacing
 from relay.directory.model import Account, Server
 from relay.store.errors import StoreError
+from relay.store.terms import USED_PART
 
 NOON = datetime(2026, 1, 2, 12, 0, tzinfo=UTC).timestamp() + 0.25
 SERVER = Server(name="acmejets", host="h", messages_per_minute=60)
@@ -165,7 +166,7 @@ def test_a_part_is_used_after_others_keep_it_back_and_before_its_lease_is_over()
     assert AWAY_SECONDS > KEPT_BACK_SECONDS
     assert not is_away(0.0, 1.0, AWAY_SECONDS, LEASE)
     assert is_away(0.0, 1.0, 1.0 + AWAY_SECONDS, LEASE)
-    assert not is_away(0.0, 1.0, 0.9 * LEASE, LEASE)
+    assert not is_away(0.0, 1.0, USED_PART * LEASE, LEASE)
 
 
 def test_of_a_part_as_much_may_go_as_leaves_the_minute() -> None:

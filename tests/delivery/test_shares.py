@@ -297,13 +297,13 @@ async def test_without_a_store_each_goes_on_with_what_it_has() -> None:
 
 
 async def test_without_a_store_nothing_is_used_for_longer_than_other_nodes_leave_it() -> None:
-    """They see one who is cut off no more than one who is dead."""
+    """They see one who is cut off no more than one who is dead, whose connections stay open for a while."""
     world = World()
     one = Process(world, "one", 1, 4, others=OneMachine(2, is_alone=False))
     one.want(4)
     await settle(world, [one], 2)
     world.is_down = True
-    for seconds, granted in ((80, 4), (20, 4), (20, 0), (500, 0)):
+    for seconds, granted in ((60, 4), (13, 4), (6, 0), (500, 0)):
         world.seconds += seconds
         with pytest.raises(StoreError):
             await one.shares.step()

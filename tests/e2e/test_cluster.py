@@ -39,7 +39,7 @@ from tests.peers.system import wait_until
 pytestmark = pytest.mark.needs(*NEEDS)
 SEED = int(os.environ.get("RELAY_CLUSTER_SEED") or time.time())
 # Seconds: the leases of messages and of connections, and how long a provider lets a connection be silent.
-LEASE, SHARES, IDLE = 4, 8, 5.0
+LEASE, SHARES, IDLE = 4, 15, 5.0
 # "paced" counts messages, "open" only connections.
 PER_MINUTE, CONNECTIONS = 120, {"paced": 3, "open": 4}
 # So long it takes to answer a final dot: a kill is to come in between now and then.

@@ -39,7 +39,7 @@ _DECK = {
     Kind.KILLED: (5, (0.2, 2.0)),
     Kind.HELD_UP: (3, (0.3, 2.5)),
     Kind.STOPPED: (2, (5.0, 7.0)),
-    Kind.FORGOTTEN: (1, (9.0, 10.0)),
+    Kind.FORGOTTEN: (1, (16.0, 17.0)),
     Kind.DATABASE: (4, (0.2, 3.0)),
 }
 

@@ -102,6 +102,18 @@ async def test_a_state_dir_that_was_copied_is_found(database: Database) -> None:
 
 
 @SHARED
+async def test_who_ended_without_a_word_may_hold_something_for_longer_than_it_counts_as_live(
+    database: Database,
+) -> None:
+    """Stopped, or cut off, it may have connections open at providers."""
+    table = NodeTable(database)
+    await table.enter(ONE, "1.0", Doing())
+    for seconds, found in ((0, (True, True)), (60, (False, True)), (800, (False, True)), (60, (False, False))):
+        await let_pass(database, seconds)
+        assert [(row.is_live, row.may_hold) for row in await table.rows()] == [found]
+
+
+@SHARED
 async def test_who_ended_without_a_word_is_listed_for_a_week(database: Database) -> None:
     table = NodeTable(database)
     await table.enter(ONE, "1.0", Doing())

@@ -104,7 +104,7 @@ async def test_two_that_take_at_once_see_each_other(house: House) -> None:
 async def test_a_share_ends_by_itself_unless_it_is_renewed(house: House) -> None:
     await put(house.one, 3)
     await put(house.two, 2, 4)
-    await house.let_pass(500)
+    await house.let_pass(800)
     await house.judge(house.one)
     assert await house.one.renew_shares() == 1
     assert await house.two.lacking_shares() == {"acme"}
@@ -120,7 +120,7 @@ async def test_who_was_not_there_all_the_time_says_of_nobody_that_it_is_dead(hou
     """Where the database was away, the shares of all have expired, and each still uses its own."""
     await put(house.one, 3)
     await put(house.two, 2)
-    await house.let_pass(700)
+    await house.let_pass(1000)
     await house.two.renew_leases()
     await house.two.renew_shares()
     assert [each.owner for each in await house.seen()] == ["one", "two"]
