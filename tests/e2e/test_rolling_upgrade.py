@@ -61,9 +61,14 @@ def database(postgres: Postgres) -> Iterator[str]:
     postgres.drop_database(name)
 
 
+def keys_of(url: str, key: Path) -> dict[str, Any]:
+    """Settings that a release without nodes knows, too."""
+    return {**settings("queued"), "store": url, "secrets": {"master_key": f"file:{key}"}}
+
+
 def nodes(start_relay: StartRelay, recorder: Recorder, url: str, key: Path, **server: Any) -> tuple[Relay, Relay]:
     def one(name: str) -> Relay:
-        keys = {**settings("queued"), "store": url, "node": name, "secrets": {"master_key": f"file:{key}"}}
+        keys = {**keys_of(url, key), "node": name}
         return start_relay(one_channel(open_server(recorder.port, **server)), keys, starts=False)
 
     return one("one"), one("two")
@@ -127,7 +132,7 @@ def test_from_one_relay_that_knew_no_other(
     url = postgres.url(database)
     house = House(nodes(start_relay, recorder, url, tmp_path / "master.key", max_connections=2))
     one, two = house.nodes
-    keys = {**settings("queued"), "store": url, "secrets": {"master_key": f"file:{tmp_path / 'master.key'}"}}
+    keys = keys_of(url, tmp_path / "master.key")
     one.write_settings({**keys, "workers": workers})
     start(one, lonely.relay)
     assert house.ledger.submit(one, "first").startswith("250 ")
@@ -177,9 +182,7 @@ def test_from_the_release_before_to_this_one(
         postgres.sql(database, "CREATE SCHEMA public AUTHORIZATION relay")
         upgrade(house, recorder, earlier.relay, str(RELAY))
         return
-    one.write_settings(
-        {**settings("queued"), "store": url, "secrets": {"master_key": f"file:{tmp_path / 'master.key'}"}}
-    )
+    one.write_settings(keys_of(url, tmp_path / "master.key"))
     with pytest.raises(RuntimeError, match=rf"was made by a newer relay \(schema {HEAD}, and this one knows "):
         start(one, earlier.relay)
     ledger = Ledger()
