@@ -285,7 +285,7 @@ class Postman:
     def _handed(self, work: Work) -> Handed:
         message = work.message
         recipients = tuple(one.recipient for one in sending(message))
-        return Handed(message.client, message.arrival, replace(message.envelope, recipients=recipients), work.content)
+        return Handed(message.client, message.arrival, message.envelope.to(recipients), work.content)
 
     async def _change_account(self, work: Work, outcome: Outcome) -> None:
         route, failure = work.route, consequence_of(outcome)

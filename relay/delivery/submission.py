@@ -307,7 +307,8 @@ class Submission:
             turn.end()
             raise Refused(replies.CLIENT_LEFT)
         head_start = self._ahead.take() if self._ahead is not None else None
-        transfer = replace(transfer, head_start=head_start)
+        if head_start is not None:
+            transfer = replace(transfer, head_start=head_start)
         self._handover = asyncio.create_task(self.postman.hand_over(work, transfer, self._progress, turn))
         self._handover.add_done_callback(lambda _: turn.end())  # also where it is cancelled before it begins
         if head_start is not None:

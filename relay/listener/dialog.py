@@ -5,7 +5,6 @@ them: between `envelope_for_data` and `reset`, between `chunks` and `reset`, and
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from datetime import datetime
 from types import MappingProxyType
 from typing import ClassVar, TypeAlias
@@ -73,7 +72,7 @@ class Dialog:
         mail = self._begun_mail()
         if not self._recipients:
             raise CommandFault(replies.NO_RECIPIENT_LEFT if self._recipient_named else replies.NEED_RECIPIENT)
-        return replace(mail, recipients=tuple(self._recipients))
+        return mail.to(self._recipients)
 
     def chunks(self, new_intake: Callable[[], Intake]) -> Chunks:
         """Return the message that BDAT begins or goes on with.

@@ -1,5 +1,6 @@
 """The envelope of a submission: who sends, who receives, and what MAIL and RCPT said (RFC 5321 section 2.3.1)."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -48,6 +49,20 @@ class Envelope:
     ret: Return | None = None
     envid: str = ""
     require_tls: bool = False
+
+    def to(self, recipients: Sequence[Recipient]) -> "Envelope":
+        """Return the same envelope with these recipients."""
+        # dataclasses.replace takes three times as long, and this is on the way of every message.
+        return Envelope(
+            self.sender,
+            tuple(recipients),
+            self.body,
+            self.smtputf8,
+            self.size,
+            self.ret,
+            self.envid,
+            self.require_tls,
+        )
 
     @property
     def report_parameters(self) -> tuple[str, ...]:
