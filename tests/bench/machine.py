@@ -49,12 +49,18 @@ def look() -> Machine:
         processor=_processor(),
         cores=len(os.sched_getaffinity(0)),
         kernel=platform.release(),
-        python=platform.python_version(),
+        python=_python(),
         libraries=", ".join(f"{name} {version(name)}" for name in names),
         postfix=_postfix(),
         sync=_sync(),
         load=os.getloadavg()[0],
     )
+
+
+def _python() -> str:
+    """Return its version, and whether all of it is in one program: calls into a library of its own take longer."""
+    is_apart = "/libpython" in Path("/proc/self/maps").read_text()
+    return f"{platform.python_version()} ({'libpython apart' if is_apart else 'in one piece'})"
 
 
 def _processor() -> str:
