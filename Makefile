@@ -10,28 +10,28 @@ BIN := $(VENV)/bin
 FAST := $(BIN)/pytest -m "not slow" -n 3 --dist loadfile
 SLOW := $(BIN)/pytest -m slow -n 2 --dist loadfile
 
-.PHONY: bench deb demo docs install uninstall test test-all test-python fast lint format clean profile
+.PHONY: bench compiled deb demo docs install uninstall test test-all test-python fast lint format clean profile
 
-demo: $(VENV)/.run                   ## a relay on 127.0.0.1:2525 with a built-in upstream: send mail, watch its journey
+demo: $(VENV)/.run compiled          ## a relay on 127.0.0.1:2525 with a built-in upstream: send mail, watch its journey
 	@$(BIN)/relay demo
 
-test: $(VENV)/.test                  ## format, lint, types, and every test that takes seconds
+test: $(VENV)/.test compiled         ## format, lint, types, and every test that takes seconds
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(FAST)
 
-test-all: $(VENV)/.test              ## the slow and heavy tests
+test-all: $(VENV)/.test compiled     ## the slow and heavy tests
 	$(SLOW)
 
 test-python:                         ## the fast tests on another Python, in a venv of its own: make test-python PYTHON=python3.13
 	@version=$$($(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])') && \
 	$(MAKE) --no-print-directory fast VENV=.venv-$$version
 
-fast: $(VENV)/.test
+fast: $(VENV)/.test compiled
 	$(FAST)
 
-bench: $(VENV)/.test                 ## Relay beside Postfix, in figures (docs/performance.md): make bench LOADS=2k-kept
+bench: $(VENV)/.test compiled        ## Relay beside Postfix, in figures (docs/performance.md): make bench LOADS=2k-kept
 	@$(BIN)/python -m tests.bench --json build/bench.json $(if $(LOADS),--loads "$(LOADS)") $(ARGS)
 
 docs: $(VENV)/.test                  ## the reference and the manual pages, made from the code (docs/reference, docs/man)
@@ -62,6 +62,11 @@ clean:
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit("Relay needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Call: make PYTHON=python3.11") if sys.version_info < (3, 11) else None'
 	$(PYTHON) -m venv $(VENV)
+
+# The bytecode of our modules, as an installation has it. Where PYTHONDONTWRITEBYTECODE is set, every `relay` would compile
+# all of them anew: half a second.
+compiled: | $(BIN)/python
+	@$(BIN)/python -m compileall -q relay
 
 $(VENV)/.run: pyproject.toml constraints.txt | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
