@@ -49,7 +49,7 @@ class History:
         while self._entries:
             batch = [self._entries.popleft() for _ in range(min(_BATCH, len(self._entries)))]
             try:
-                await self._queue.record(batch)
+                await self._queue.record(batch, again=not self._is_well)
             except StoreError as error:
                 self._entries.extendleft(reversed(batch))
                 self._bound()

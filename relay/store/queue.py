@@ -108,12 +108,12 @@ class Queue(QueueReader):
         with self._doubting([new.message.id for new in news if new.is_under_way]):
             await self._writer.run_together(self._add_all, news, octets=entries.content_octets(news))
 
-    async def record(self, news: Sequence[NewMessage]) -> None:
+    async def record(self, news: Sequence[NewMessage], *, again: bool = False) -> None:
         """Store the history of messages that were handed over without being stored: all or none.
 
-        What is there already stays as it is: the answer to an earlier call may have been lost.
+        `again`: an earlier call failed. What is there of them stays as it is, because its answer may have been lost.
         """
-        await self._write(lambda c: self._add_all(c, [entries.lacking(c, news)]))
+        await self._write(lambda c: self._add_all(c, [entries.lacking(c, news) if again else news]))
 
     # Messages under way
 

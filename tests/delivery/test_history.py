@@ -32,9 +32,9 @@ def away(monkeypatch: pytest.MonkeyPatch, *, is_written: bool = False) -> None:
     """Let the store fail; `is_written`: it writes, and its answer is lost."""
     real = Queue.record
 
-    async def record(self: Queue, news: Any) -> None:
+    async def record(self: Queue, news: Any, *, again: bool) -> None:
         if is_written:
-            await real(self, news)
+            await real(self, news, again=again)
         raise StoreError("the store cannot be reached")
 
     monkeypatch.setattr(Queue, "record", record)
@@ -78,11 +78,15 @@ async def test_what_is_too_much_is_let_go_counted_and_told(
 async def test_what_was_written_and_not_confirmed_is_written_once(
     queue: Queue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("relay.delivery.history._BATCH", 2)
     history = History(queue)
-    take(history, "a")
+    for name in ("a", "b", "c"):
+        take(history, name)
     with monkeypatch.context() as broken:
         away(broken, is_written=True)
         await history.flush()
-    take(history, "b")
-    await history.flush()
+        await history.flush()
     assert await names(queue) == {"a", "b"}
+    take(history, "d")
+    await history.flush()
+    assert await names(queue) == {"a", "b", "c", "d"}
