@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 from relay.mail.header import Field, Header
 from relay.mail.reply import clean_text
@@ -11,7 +10,6 @@ from relay.mail.words import decode_words
 # A Bcc of a thousand addresses is no text for a log.
 _MOST_SHOWN = 500
 _MOST_FIELDS = 20
-_SHORT = 200  # octets of a field of which the text is kept for the next message
 # What is kept of one attempt. Headers of good mail stay far below; a script or hostile mail does not fill the store.
 _MOST_KEPT = 50
 _KEPT_OCTETS = 16 * 1024
@@ -76,13 +74,6 @@ def _change(old: Sequence[Field], new: Sequence[Field]) -> Change:
 
 
 def _shown(fields: Sequence[Field]) -> str:
-    shown = ", ".join([_text(item) if len(item.raw) > _SHORT else _kept_text(item) for item in fields[:_MOST_FIELDS]])
+    values = [item.text[: 2 * _MOST_SHOWN] for item in fields[:_MOST_FIELDS]]
+    shown = ", ".join([clean_text(decode_words(value)) for value in values])
     return shown if len(shown) <= _MOST_SHOWN else shown[:_MOST_SHOWN] + "..."
-
-
-def _text(field: Field) -> str:
-    return clean_text(decode_words(field.text[: 2 * _MOST_SHOWN]))
-
-
-# What a script sets, and what it takes from a client, is the same in every message.
-_kept_text = lru_cache(maxsize=1024)(_text)

@@ -5,7 +5,6 @@ Both sides use it: what we answer a client and what an upstream answered us. Pur
 
 import re
 from dataclasses import dataclass
-from functools import lru_cache
 
 _ENHANCED = re.compile(r"([245])\.([0-9]{1,3})\.([0-9]{1,3})")
 _TEXT_WITH_ENHANCED = re.compile(r"([245]\.[0-9]{1,3}\.[0-9]{1,3})(?:\s+|$)(.*)", re.DOTALL)
@@ -77,15 +76,10 @@ class Reply:
         All of it is ASCII, other letters as "\\xfc": UTF-8 is only for who asked for it (RFC 6531 section 3.7.4.2), and
         a refused MAIL may be of somebody who did not.
         """
-        return _line(self)
-
-
-@lru_cache(maxsize=256)  # the same few, all day long
-def _line(reply: Reply) -> bytes:
-    line = str(reply).encode("ascii", "backslashreplace")
-    if len(line) > _TEXT_OCTETS:
-        line = line[:_TEXT_OCTETS] + b"..."
-    return line + b"\r\n"
+        line = str(self).encode("ascii", "backslashreplace")
+        if len(line) > _TEXT_OCTETS:
+            line = line[:_TEXT_OCTETS] + b"..."
+        return line + b"\r\n"
 
 
 def clean_text(text: str) -> str:

@@ -14,7 +14,6 @@ unasked, and every wait has a deadline.
 """
 
 import asyncio
-import re
 import ssl
 from collections.abc import AsyncIterator, Callable, Iterable
 from math import inf
@@ -30,8 +29,6 @@ Heard: TypeAlias = Callable[[SMTPResponse], bool]
 """Takes an answer when it comes, and tells whether those behind it are waited for. Raises nothing."""
 
 _MOST_UNASKED = 2048
-# An answer of one line, as nearly all are.
-_ONE_LINE = re.compile(rb"([2-5][0-9]{2}) ([^\r\n]{0,1000})\r?\n")
 
 
 class OutOfStep(SMTPResponseException):
@@ -227,16 +224,6 @@ class Link(SMTPProtocol):
             raise _too_long()
         if 0 < self._awaited < before:
             self._set_deadline()
-
-    def _read_response_from_buffer(self) -> SMTPResponse | None:
-        """Take one answer from the buffer; None where it is not whole yet. Raises SMTPResponseException."""
-        # As aiosmtplib does it, at a fifth of the cost; every other answer is left to that.
-        line = _ONE_LINE.match(self._buffer)
-        if line is None:
-            return super()._read_response_from_buffer()
-        response = SMTPResponse(int(line[1]), line[2].strip(b" \t").decode("utf-8", "surrogateescape"))
-        del self._buffer[: line.end()]
-        return response
 
     def _take(self, response: SMTPResponse) -> None:
         goes_on = self._heard(response) if self._heard is not None else False
