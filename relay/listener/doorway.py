@@ -6,7 +6,7 @@ import select
 import socket
 from contextlib import suppress
 
-from relay.listener.sockets import BACKLOG, Factory, bound_addresses
+from relay.listener.sockets import BACKLOG, Factory, bound_addresses, close
 
 
 class Doorway:
@@ -51,7 +51,7 @@ class Doorway:
         if self.server is None:
             return
         ours = [_same(sock) for sock in self.server.sockets]
-        self.close()
+        await close(self.server)
         last = [connection for sock in ours for connection in _accept_all(sock)]
         for connection in last:
             with suppress(OSError):  # the client has left

@@ -58,6 +58,19 @@ async def serve(sock: socket.socket, factory: Factory) -> asyncio.Server:
         raise ListenError(f"{address_of(sock)}: {listen_sentence(error)}") from error
 
 
+async def close(server: asyncio.Server) -> None:
+    """Listen no more, and let in whom the loop has just accepted.
+
+    asyncio's own loop gives a connection its transport a turn after it took it, and none once the server is closed:
+    that client would be cut off without a word.
+    """
+    loop = asyncio.get_running_loop()
+    for sock in server.sockets:
+        loop.remove_reader(sock.fileno())
+    await asyncio.sleep(0)
+    server.close()
+
+
 def bound_addresses(server: asyncio.Server) -> tuple[str, ...]:
     """Return where a server listens, with the ports that the system chose."""
     return tuple(address_of(sock) for sock in server.sockets)

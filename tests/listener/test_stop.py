@@ -90,6 +90,24 @@ async def test_who_waits_to_be_accepted_is_let_in() -> None:
 
 
 @on_both_loops
+@pytest.mark.parametrize("turns", range(5))
+async def test_who_is_just_being_accepted_is_let_in(turns: int) -> None:
+    """asyncio gives a connection its transport one turn after it took it, and only where the server is open then."""
+    async with door(tolerance=Tolerance(lull=10, farewell=10)) as relay:
+        host, port = relay.listeners.addresses[0].rsplit(":", 1)
+        with socket.create_connection((host, int(port))) as late:
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            stopping = asyncio.create_task(relay.listeners.stop(patience=10))
+            reader, writer = await asyncio.open_connection(sock=late)
+            assert (await within(reader.readline())).startswith(b"220 ")
+            writer.write(b"QUIT\r\n")
+            assert (await within(reader.readline())).startswith(b"221 ")
+            writer.close()
+        await within(stopping)
+
+
+@on_both_loops
 async def test_nobody_new_is_let_in() -> None:
     async with door() as relay:
         address = relay.listeners.addresses[0]
