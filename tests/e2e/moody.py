@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from enum import StrEnum
 
-from tests.peers.loop import LoopThread
+from tests.peers.loop import LoopThread, stop_listening
 from tests.peers.system import LOOPBACK, free_port
 
 _LATE = 1.5  # longer than the clients' patience, shorter than the relay's
@@ -57,8 +57,8 @@ class Upstream:
     async def close(self) -> None:
         """Listen no more, and leave every client."""
         if self._server is not None:
-            self._server.close()
-            self._server = None
+            server, self._server = self._server, None
+            await stop_listening(server)
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()

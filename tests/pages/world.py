@@ -25,7 +25,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from relay.directory.presets import presets
 from relay.doctor.providers import PROVIDERS
 from tests.peers.dns import name_server
-from tests.peers.loop import LoopThread
+from tests.peers.loop import LoopThread, stop_listening
 from tests.peers.system import LOOPBACK, private_folder
 
 OUR_DOMAINS = ("acmejets.example", "customer.example", "example.net")
@@ -60,7 +60,7 @@ def main(script: Path) -> int:
             servers = loop.call(_listen(certificate))
             done = subprocess.run(["bash", script], cwd="/root", env=_environment(), check=False)
             for server in servers:
-                loop.call(_close(server))
+                loop.call(stop_listening(server))
     return done.returncode
 
 
@@ -137,10 +137,6 @@ async def _listen(certificate: trustme.LeafCert) -> list[asyncio.Server]:
 
     starttls = await loop.create_server(lambda: session(tls_context=context, require_starttls=True), LOOPBACK, 587)
     return [starttls, await loop.create_server(session, LOOPBACK, 465, ssl=context)]
-
-
-async def _close(server: asyncio.Server) -> None:
-    server.close()
 
 
 def _environment() -> dict[str, str]:

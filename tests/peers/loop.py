@@ -6,9 +6,12 @@ from collections.abc import Coroutine
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
+from relay.listener.sockets import close
+
 T = TypeVar("T")
 
 _DEADLINE = 20.0
+_TURNS = 3  # from the transport of an accepted connection to the first step of the task that talks on it, and one more
 
 
 class LoopThread:
@@ -33,6 +36,13 @@ class LoopThread:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(_DEADLINE)
         self._loop.close()
+
+
+async def stop_listening(server: asyncio.Server) -> None:
+    """Let nobody in any more, and have who was just let in begin: a task that is cancelled before closes nothing."""
+    await close(server)
+    for _ in range(_TURNS):
+        await asyncio.sleep(0)
 
 
 async def _cancel_others() -> None:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
-from tests.peers.loop import LoopThread
+from tests.peers.loop import LoopThread, stop_listening
 from tests.peers.system import LOOPBACK
 
 _MINUTE = 60.0
@@ -215,7 +215,7 @@ def provider_server(provider: Provider) -> Iterator[Provider]:
         return await asyncio.start_server(handle, LOOPBACK, 0)
 
     async def finish() -> None:
-        server.close()
+        await stop_listening(server)
         for writer in writers:
             writer.transport.abort()
 

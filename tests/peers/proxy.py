@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from tests.peers.loop import LoopThread
+from tests.peers.loop import LoopThread, stop_listening
 from tests.peers.system import LOOPBACK
 
 _CHUNK = 4096
@@ -111,16 +111,13 @@ def proxy_server(
     async def start() -> asyncio.Server:
         return await asyncio.start_server(serve, LOOPBACK, 0)
 
-    async def finish() -> None:
-        server.close()
-
     with LoopThread() as loop:
         server = loop.call(start())
         proxy.port = server.sockets[0].getsockname()[1]
         try:
             yield proxy
         finally:
-            loop.call(finish())
+            loop.call(stop_listening(server))
 
 
 async def _carry(proxy: Proxy, target: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

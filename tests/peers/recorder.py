@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import SupportsIndex
 
-from tests.peers.loop import LoopThread
+from tests.peers.loop import LoopThread, stop_listening
 from tests.peers.system import LOOPBACK
 
 # Instead of a reply: close the connection without a word.
@@ -136,9 +136,6 @@ def recorder_server(
             lambda: asyncio.StreamReaderProtocol(_Reader(limit=64 * 1024**2), serve), LOOPBACK, port, ssl=tls
         )
 
-    async def finish() -> None:
-        server.close()
-
     with LoopThread() as loop:
         server = loop.call(start())
         recorder.port = server.sockets[0].getsockname()[1]
@@ -147,7 +144,7 @@ def recorder_server(
         finally:
             for step in list(recorder._open):
                 recorder.release(step)
-            loop.call(finish())
+            loop.call(stop_listening(server))
 
 
 async def _converse(

@@ -16,7 +16,7 @@ from typing import Any
 
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
-from tests.peers.loop import LoopThread
+from tests.peers.loop import LoopThread, stop_listening
 from tests.peers.system import LOOPBACK
 
 _EXTENSIONS = ("250-XCLIENT ADDR PORT PROTO HELO LOGIN", "250-ENHANCEDSTATUSCODES")
@@ -129,7 +129,7 @@ def sink_server() -> Iterator[Sink]:
         return await asyncio.get_running_loop().create_server(factory, LOOPBACK, 0)
 
     async def finish() -> None:
-        server.close()
+        await stop_listening(server)
         for session in sessions:
             if isinstance(session.transport, asyncio.WriteTransport):
                 session.transport.abort()

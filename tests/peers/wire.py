@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.peers.loop import LoopThread
+from tests.peers.loop import LoopThread, stop_listening
 from tests.peers.system import LOOPBACK
 
 _CHUNK = 65536
@@ -69,12 +69,9 @@ def wire_to(target: Path) -> Iterator[Wire]:
     """A wire to a unix socket."""
     wire = Wire(target)
 
-    async def finish() -> None:
-        server.close()
-
     with LoopThread() as loop:
         server = loop.call(wire.open())
         try:
             yield wire
         finally:
-            loop.call(finish())
+            loop.call(stop_listening(server))

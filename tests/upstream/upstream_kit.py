@@ -16,6 +16,7 @@ from relay.mail.content import Content
 from relay.mail.envelope import Recipient
 from relay.secrets.secret import Secret
 from relay.upstream.transfer import Timeouts, Transfer
+from tests.peers.loop import stop_listening
 
 FAST = Timeouts(connect=1, reply=0.3, chunk=0.3, final=0.3, idle=5, quit=0.3)
 SECRET = Secret("s3cret word", "v1")
@@ -220,7 +221,7 @@ async def scripted(kind: type[ScriptedServer] = ScriptedServer, **given: Any) ->
     try:
         yield server
     finally:
-        listener.close()
+        await stop_listening(listener)
         for task in server.tasks:
             task.cancel()
         if server.tasks:

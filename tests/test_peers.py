@@ -1,0 +1,34 @@
+"""The servers that play a part in tests end in order, whoever comes meanwhile."""
+
+import asyncio
+import gc
+import socket
+
+import pytest
+
+from tests.peers.loop import LoopThread, stop_listening
+from tests.peers.system import LOOPBACK
+
+
+@pytest.mark.parametrize("turns", range(6))
+def test_who_comes_as_a_peer_ends_leaves_no_connection_open(turns: int) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            await reader.read()
+        finally:
+            writer.transport.abort()
+
+    async def start() -> asyncio.Server:
+        return await asyncio.start_server(serve, LOOPBACK, 0)
+
+    async def end(server: asyncio.Server) -> None:
+        client.connect(server.sockets[0].getsockname())
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        await stop_listening(server)
+
+    with socket.socket() as client:
+        with LoopThread() as loop:
+            server = loop.call(start())
+            loop.call(end(server))
+        gc.collect()  # an open one is a warning, and a warning is an error
