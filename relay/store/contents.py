@@ -4,12 +4,13 @@ The pieces of one transaction are not held together anywhere: SQLite writes to i
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from itertools import islice
 from typing import NamedTuple
 
-from sqlalchemy import Connection, delete, insert, select
+from sqlalchemy import Connection, bindparam, delete, insert, select
 
-from relay.mail.body import Gathering
+from relay.mail.body import Gathering, NewBody
 from relay.mail.content import Content
 from relay.store.messages import NoContent
 from relay.store.tables import content as table
@@ -17,6 +18,19 @@ from relay.store.tables import content as table
 LONGEST_PIECE = 64 * 1024
 # Pieces that are read or written at once: at most 1 MiB.
 _PAGE = 16
+_PIECES = (
+    select(table.c.is_header, table.c.piece)
+    .where(table.c.message == bindparam("of_message"))
+    .where(table.c.number >= bindparam("first"), table.c.number < bindparam("behind"))
+    .order_by(table.c.number)
+)
+# A message of fewer pieces is read together with others.
+_FEW = 3
+_FIRST_PIECES = (
+    select(table.c.message, table.c.is_header, table.c.piece)
+    .where(table.c.message.in_(bindparam("of_messages", expanding=True)), table.c.number < _FEW)
+    .order_by(table.c.message, table.c.number)
+)
 
 
 class Piece(NamedTuple):
@@ -40,24 +54,36 @@ def write_contents(connection: Connection, contents: Sequence[tuple[str, Content
 def read_content(connection: Connection, message: str, body: Gathering) -> Content:
     """Return a message's content, whose body is gathered in `body`. Raises NoContent, and what that raises."""
     header: list[bytes] = []
-    number = 0
-    while page := read_page(connection, message, number):
-        for piece in page:
-            if piece.is_header:
-                header.append(piece.octets)
-            else:
-                body.add(piece.octets)
+    number, is_all = 0, False
+    while not is_all:
+        page = read_page(connection, message, number)
+        header += _gather(page, body)
         number += len(page)
+        is_all = len(page) < _PAGE
     if not number:
         raise NoContent(message)
     return Content(b"".join(header), body.finish())
 
 
+def read_small(connection: Connection, messages: Sequence[str], new_body: NewBody) -> dict[str, Content]:
+    """Return the contents of some messages, where they are short and nothing is wrong with them."""
+    pieces: dict[str, list[Piece]] = {}
+    for message, *piece in connection.execute(_FIRST_PIECES, {"of_messages": messages}):
+        pieces.setdefault(message, []).append(Piece(*piece))
+    contents: dict[str, Content] = {}
+    for message, found in pieces.items():
+        if len(found) < _FEW:
+            with suppress(Exception):  # who reads this one by itself meets it, and nobody else
+                body = new_body()
+                header = _gather(found, body)
+                contents[message] = Content(b"".join(header), body.finish())
+    return contents
+
+
 def read_page(connection: Connection, message: str, number: int) -> list[Piece]:
     """Return some pieces, from piece `number` on; none behind the end."""
-    columns = select(table.c.is_header, table.c.piece).where(table.c.message == message)
-    window = columns.where(table.c.number >= number, table.c.number < number + _PAGE)
-    return [Piece(row.is_header, row.piece) for row in connection.execute(window.order_by(table.c.number))]
+    window = {"of_message": message, "first": number, "behind": number + _PAGE}
+    return [Piece(*row) for row in connection.execute(_PIECES, window)]
 
 
 async def chunks_of(read: Callable[[int], Awaitable[Sequence[Piece]]]) -> AsyncIterator[bytes]:
@@ -77,6 +103,14 @@ async def chunks_of(read: Callable[[int], Awaitable[Sequence[Piece]]]) -> AsyncI
 def delete_content(connection: Connection, messages: Sequence[str]) -> None:
     """Delete the content of messages, where they have any."""
     connection.execute(delete(table).where(table.c.message.in_(messages)))
+
+
+def _gather(pieces: Sequence[Piece], body: Gathering) -> list[bytes]:
+    """Add to a body what is of it, and return what is of the header."""
+    for piece in pieces:
+        if not piece.is_header:
+            body.add(piece.octets)
+    return [piece.octets for piece in pieces if piece.is_header]
 
 
 def _pieces(content: Content) -> Iterator[Piece]:

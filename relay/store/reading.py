@@ -14,11 +14,13 @@ from relay.mail.content import Content
 from relay.store import claims, contents, following, history, statistics
 from relay.store.contents import Piece
 from relay.store.database import Database
+from relay.store.errors import StoreError
 from relay.store.following import Look
 from relay.store.history import Place, Wanted
 from relay.store.messages import Attempt, StoredMessage
 from relay.store.searching import Found, Seeking
 from relay.store.statistics import Counted
+from relay.store.together import Together
 
 
 class QueueReader:
@@ -30,6 +32,7 @@ class QueueReader:
     def __init__(self, database: Database, new_body: NewBody) -> None:
         self._database = database
         self._new_body = new_body
+        self._small = Together(self._read_small)
 
     async def due_times(self) -> Mapping[str | None, datetime]:
         """Return for each profile with waiting messages when the first of them is due."""
@@ -49,7 +52,16 @@ class QueueReader:
 
     async def content(self, id_: str) -> Content:
         """Return a message's content, as it came. Raises NoContent."""
+        found = await self._small.ask(id_)
+        if found is not None:
+            return found
         return await self._database.read(lambda c: contents.read_content(c, id_, self._new_body()))
+
+    async def _read_small(self, ids: Sequence[str]) -> Mapping[str, Content]:
+        try:
+            return await self._database.read(lambda c: contents.read_small(c, ids, self._new_body))
+        except StoreError:
+            return {}  # each is read by itself, and its reader meets what is wrong
 
     async def chunks(self, id_: str) -> AsyncIterator[bytes]:
         """Yield a message as it came, a little at a time; nothing where its content is gone."""
