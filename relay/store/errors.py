@@ -48,6 +48,13 @@ class StoreFull(StoreError):
     """The disk is full."""
 
 
+def own(error: StoreError) -> StoreError:
+    """Return an error for one of several who share it: each raises its own."""
+    alone = type(error)(*error.args)
+    alone.__cause__ = error.__cause__
+    return alone
+
+
 _MEANINGS: dict[int, tuple[type[StoreError], str]] = {
     sqlite3.SQLITE_CORRUPT: (StoreCorrupt, "is damaged; stop relay and put back a backup of it"),
     sqlite3.SQLITE_NOTADB: (StoreCorrupt, "is no database; move it away, or put back a backup of it"),

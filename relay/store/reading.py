@@ -14,7 +14,7 @@ from relay.mail.content import Content
 from relay.store import claims, contents, following, history, statistics
 from relay.store.contents import Piece
 from relay.store.database import Database
-from relay.store.errors import StoreError
+from relay.store.errors import StoreCorrupt, StoreError, own
 from relay.store.following import Look
 from relay.store.history import Place, Wanted
 from relay.store.messages import Attempt, StoredMessage
@@ -52,7 +52,10 @@ class QueueReader:
 
     async def content(self, id_: str) -> Content:
         """Return a message's content, as it came. Raises NoContent."""
-        found = await self._small.ask(id_)
+        try:
+            found = await self._small.ask(id_)
+        except StoreError as error:
+            raise own(error) from error.__cause__
         if found is not None:
             return found
         return await self._database.read(lambda c: contents.read_content(c, id_, self._new_body()))
@@ -60,8 +63,8 @@ class QueueReader:
     async def _read_small(self, ids: Sequence[str]) -> Mapping[str, Content]:
         try:
             return await self._database.read(lambda c: contents.read_small(c, ids, self._new_body))
-        except StoreError:
-            return {}  # each is read by itself, and its reader meets what is wrong
+        except StoreCorrupt:
+            return {}  # each is read by itself: the damage may be in one of them
 
     async def chunks(self, id_: str) -> AsyncIterator[bytes]:
         """Yield a message as it came, a little at a time; nothing where its content is gone."""

@@ -11,7 +11,7 @@ _MOST = 20
 
 
 class Together(Generic[Found]):
-    """Asks for what has keys. `look` finds some of them, and raises nothing."""
+    """Asks for what has keys. `look` finds some of them; what it raises, all raise who asked."""
 
     def __init__(self, look: Callable[[Sequence[str]], Awaitable[Mapping[str, Found]]]) -> None:
         self._look = look

@@ -15,7 +15,7 @@ from typing import Any, TypeVar, cast
 from sqlalchemy import Connection
 
 from relay.store.database import Database, Job
-from relay.store.errors import StoreError, StoreFull
+from relay.store.errors import StoreError, StoreFull, own
 
 T = TypeVar("T")
 Item = TypeVar("Item")
@@ -135,9 +135,7 @@ class _Entry:
     def fail(self, error: Exception) -> None:
         """Give the caller an exception of its own: a group shares its fault, and each raises it."""
         if not self.answer.done():
-            alone = type(error)(*error.args) if isinstance(error, StoreError) else error
-            alone.__cause__ = error.__cause__
-            self.answer.set_exception(alone)
+            self.answer.set_exception(own(error) if isinstance(error, StoreError) else error)
 
 
 def _perform(connection: Connection, group: Sequence[_Entry], database: Database) -> list[Any]:

@@ -196,7 +196,8 @@ def full_scans(plan: str) -> list[str]:
         (lambda q: q.purge(NOW - timedelta(days=9)), "ix_messages_finished (finished<?)", True),
         (lambda q: q.edit("w00000009", lambda _: None), "(id=?)", True),
         (lambda q: q.edit("w00000009", settlement), "(id=?)", True),
-        (lambda q: q.content("pattern"), "(message=? AND number>? AND number<?)", True),
+        (lambda q: q.content("pattern"), "(message=? AND number<?)", True),
+        (lambda q: anext(q.chunks("pattern")), "(message=? AND number>? AND number<?)", True),
     ],
 )
 async def test_every_question_reads_an_index(
