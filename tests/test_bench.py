@@ -15,6 +15,7 @@ from tests.bench.figures import Spread
 from tests.bench.letter import Arrived, body, digest, faults, recipient, sender
 from tests.bench.loads import (
     AUTO,
+    BACKLOG,
     FLOOR,
     GOALS,
     GROUPS,
@@ -62,9 +63,9 @@ def test_the_bench_runs_from_end_to_end(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_every_load_and_growth_table_works(tmp_path: Path) -> None:
-    done, runs = bench(tmp_path, "--loads", "all growth", seconds=500)
+    done, runs = bench(tmp_path, "--loads", "all growth backlog", seconds=500)
     assert {(one.load, one.relay) for one in runs} >= {
-        (load.name, relay) for load in LOADS.values() for relay in load.relays
+        (load.name, relay) for load in (*LOADS.values(), BACKLOG) for relay in load.relays
     }
     assert done.out.count("## Growth") == 2
     assert done.out.count("reached |") + done.out.count("not measured |") == len(GOALS)

@@ -10,10 +10,11 @@ from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 
-from tests.bench import figures, growth, machine, nodes, report, size
+from tests.bench import backlog, figures, growth, machine, nodes, report, size
 from tests.bench.contenders import contender
 from tests.bench.loads import (
     AUTO,
+    BACKLOG,
     CLUSTER,
     GOALS,
     GROUPS,
@@ -35,6 +36,7 @@ from tests.peers.system import private_folder
 _GROWTH = "growth"
 _SIZE = "size"
 _NODES = "nodes"
+_BACKLOG = "backlog"
 _ROUNDS = 5  # of starts and commands
 
 
@@ -82,6 +84,8 @@ def _run_all(loads: Sequence[Load], options: argparse.Namespace, certificate: Ce
     if _GROWTH in options.loads:
         load = _shaped([GROWTH], options)[0]
         parts += [partial(_by_waiting, load, options, certificate), partial(_by_profiles, load, options, certificate)]
+    if _BACKLOG in options.loads:
+        parts.append(partial(_with_backlog, _shaped([BACKLOG], options)[0], certificate))
     if _NODES in options.loads:
         parts.append(partial(_by_nodes, _shaped([CLUSTER], options)[0], options, certificate))
     runs, is_whole = [], True
@@ -129,6 +133,12 @@ def _by_profiles(load: Load, options: argparse.Namespace, certificate: Certifica
     return runs
 
 
+def _with_backlog(load: Load, certificate: Certificate) -> list[Run]:
+    runs = backlog.with_backlog(load, certificate, tell)
+    say(f"{report.of_load(load, runs)}\n")
+    return runs
+
+
 def _by_nodes(load: Load, options: argparse.Namespace, certificate: Certificate) -> list[Run]:
     """Print what a cluster costs; its runs have other figures than those of one relay, and are in no list."""
     counts = NODES[:1] if options.quick else NODES
@@ -161,6 +171,7 @@ def _load_names(text: str) -> list[str]:
         _GROWTH: [_GROWTH],
         _SIZE: [_SIZE],
         _NODES: [_NODES],
+        _BACKLOG: [_BACKLOG],
         "default": [*GROUPS["must"], _GROWTH, _SIZE],
     }
     names: list[str] = []
@@ -184,7 +195,7 @@ def _parser() -> argparse.ArgumentParser:
         "--loads",
         type=_load_names,
         default="default",
-        help="names of loads, or must, growth, size, nodes, all; default: must, growth and size",
+        help="names of loads, or must, growth, size, backlog, nodes, all; default: must, growth and size",
     )
     parser.add_argument("--relays", type=_relay_names, help=f"which of {', '.join(RELAYS)}; default: the load's own")
     parser.add_argument("--rounds", type=int, help="rounds of each load; default: the load's own")

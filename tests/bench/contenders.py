@@ -10,9 +10,10 @@ from tests.bench.floor import FloorOrder
 from tests.bench.letter import DOMAIN, PASSWORD, sender
 from tests.bench.loads import AUTO, CONNECTIONS, FLOOR, NONE, POSTFIX, QUEUED, TWO, Upstream
 from tests.bench.upstreams import ENVIRONMENT, Certificate, Running, ours, running_upstream
+from tests.peers.packages import program
 from tests.peers.postfix import postfix_instance
 from tests.peers.relay import Relay, open_server
-from tests.peers.system import LOOPBACK, free_port, private_folder, running, wait_for_port, wait_until
+from tests.peers.system import LOOPBACK, free_port, private_folder, run, running, wait_for_port, wait_until
 
 _LARGEST = 64 * 1024**2
 # A relay that chooses the upstream, and the account there, by the sender.
@@ -129,13 +130,28 @@ def one_server(port: int, **keys: Any) -> dict[str, Any]:
 @contextmanager
 def _postfix(upstream: Running) -> Iterator[Contender]:
     kind = upstream.kind
-    senders = [sender(number) for number in range(max(kind.accounts, 1))]
     with private_folder("bench-postfix") as folder:
-        (folder / "relayhosts").write_text("".join(f"{one} [{LOOPBACK}]:{upstream.port}\n" for one in senders))
-        (folder / "passwords").write_text("".join(f"{one} {one}:{PASSWORD}\n" for one in senders))
+        _write_relayhosts(folder, kind, upstream.port)
+        (folder / "passwords").write_text("".join(f"{one} {one}:{PASSWORD}\n" for one in _senders(kind)))
         main = _POSTFIX + _POSTFIX_LOGINS * bool(kind.accounts) + _POSTFIX_TLS * kind.is_tls
         with postfix_instance(folder, main.format(folder=folder, largest=_LARGEST)) as server:
             yield Contender(POSTFIX, server.port, server.pid, upstream, server.log)
+
+
+def postfix_to(postfix: Contender, port: int) -> None:
+    """Tell a running Postfix of another port of its upstream; what it has goes there at once."""
+    folder = postfix.log.parent
+    _write_relayhosts(folder, postfix.upstream.kind, port)
+    for command in ("reload", "flush"):
+        run([program("postfix"), "-c", str(folder / "config"), command])
+
+
+def _write_relayhosts(folder: Path, kind: Upstream, port: int) -> None:
+    (folder / "relayhosts").write_text("".join(f"{one} [{LOOPBACK}]:{port}\n" for one in _senders(kind)))
+
+
+def _senders(kind: Upstream) -> list[str]:
+    return [sender(number) for number in range(max(kind.accounts, 1))]
 
 
 @contextmanager

@@ -262,6 +262,16 @@ GROWTH = Load(name="growth", text="2 KB, kept, 20 sessions", size=2 * KIB, messa
 NODES = (1, 2, 3)
 CLUSTER = Load(name="nodes", text="2 KB, kept, 20 sessions", size=2 * KIB, messages=1500, rounds=3)
 
+# What waits while the upstream is away, and leaves when it is back.
+BACKLOG = Load(
+    name="backlog",
+    text="Backlog: 2 KB that waited for the upstream",
+    size=2 * KIB,
+    messages=2000,
+    rounds=3,
+    relays=(POSTFIX, QUEUED),
+)
+
 GROUPS: Mapping[str, Sequence[str]] = {
     "must": [load.name for load in _MUST],
     "all": list(LOADS),

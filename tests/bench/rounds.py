@@ -97,13 +97,9 @@ def send_all(contender: Contender, load: Load) -> Sent:
     tag = f"r{next(_tags)}"
     before = upstream.count()
     start, cpu = time.time(), _sources_cpu()
-    try:
-        output = _run_source(contender, load, tag)
-        end = time.time()
-        wait_until(lambda: upstream.count() >= before + load.messages, "the messages", _LIMIT)
-    except (subprocess.TimeoutExpired, TimeoutError):
-        count = upstream.count() - before
-        raise _error(contender, load, f"{count} of {load.messages} messages came within {_LIMIT:g} s") from None
+    output = run_source(contender, load, tag)
+    end = time.time()
+    wait_for_all(contender, load, before)
     cpu = _sources_cpu() - cpu
     if load.senders:
         report = Report.parse(output)
@@ -114,10 +110,29 @@ def send_all(contender: Contender, load: Load) -> Sent:
     return Sent(seconds, cpu)
 
 
-def _run_source(contender: Contender, load: Load, tag: str) -> bytes:
-    """Return what the source printed. Raises TimeoutExpired, and BenchError where it says that it failed."""
+def wait_for_all(contender: Contender, load: Load, before: int) -> None:
+    """Wait until the load is at the upstream, which had `before` messages. Raises BenchError."""
+    try:
+        wait_until(lambda: contender.upstream.count() >= before + load.messages, "the messages", _LIMIT)
+    except TimeoutError:
+        count = contender.upstream.count() - before
+        raise _error(contender, load, f"{count} of {load.messages} messages came within {_LIMIT:g} s") from None
+
+
+def check_count(contender: Contender, before: int, load: Load, wanted: int) -> None:
+    """Raise BenchError where the upstream, which had `before` messages, has not got so many more."""
+    came = contender.upstream.count() - before
+    if came != wanted:
+        raise _error(contender, load, f"{wanted} messages were due at the upstream, and {came} came")
+
+
+def run_source(contender: Contender, load: Load, tag: str) -> bytes:
+    """Send the load to a relay, and return what the source printed. Raises BenchError where it fails."""
     argv = _source(load, contender, tag)
-    done = subprocess.run(argv, capture_output=True, timeout=_LIMIT, check=False, env=ENVIRONMENT)
+    try:
+        done = subprocess.run(argv, capture_output=True, timeout=_LIMIT, check=False, env=ENVIRONMENT)
+    except subprocess.TimeoutExpired:
+        raise _error(contender, load, f"the source was not at its end within {_LIMIT:g} s") from None
     if done.returncode:
         raise _error(contender, load, f"the source ended: {done.stderr.decode(errors='replace')}")
     return done.stdout
@@ -132,9 +147,7 @@ def _sources_cpu() -> float:
 def _check(contender: Contender, load: Load, tag: str, before: int) -> None:
     """Raise BenchError where the upstream has not got every message once, and as it should be, if it tells."""
     upstream = contender.upstream
-    came = upstream.count() - before
-    if came != load.messages:
-        raise _error(contender, load, f"{load.messages} messages were sent, and {came} came")
+    check_count(contender, before, load, load.messages)
     if upstream.notes and load.senders:
         has_logins = contender.name != NONE
         wire_body = body(load.size)
