@@ -11,6 +11,7 @@ from sqlalchemy import (
     Connection,
     Select,
     and_,
+    bindparam,
     case,
     column,
     func,
@@ -71,12 +72,22 @@ def due_ids(connection: Connection, profiles: Collection[str | None], limit: int
     words = {profile_word(profile) for profile in profiles}
     if not words or limit < 1:
         return []
-    first = _first_profiles(connection, words, limit, now) if len(words) > 1 else list(words)
+    if len(words) == 1:
+        return list(connection.execute(_DUE_OF_ONE, {"word": words.pop(), "now": now, "most": limit}).scalars())
+    first = _first_profiles(connection, words, limit, now)
     if not first:
         return []
     found = union_all(*(select(_due_of(word, limit, now).subquery()) for word in first)).subquery()
     ordered = select(found.c.id).order_by(found.c.next_attempt, found.c.id).limit(limit)
     return [row.id for row in connection.execute(ordered)]
+
+
+class Due(NamedTuple):
+    """What was found to be due at a moment, to be taken and to be in that state then."""
+
+    ids: Sequence[str]
+    state: str
+    now: datetime
 
 
 class Late(NamedTuple):
@@ -187,6 +198,14 @@ def _first_profiles(connection: Connection, words: set[str], limit: int, now: da
     # To leap through the index takes less than to name so many.
     heads = ((row.due, row.profile) for row in connection.execute(_DUE_TIMES))
     return [word for _, word in nsmallest(limit, (head for head in heads if head[0] <= now and head[1] in words))]
+
+
+_DUE_OF_ONE = (
+    select(messages.c.id)
+    .where(is_waiting, messages.c.next_attempt <= bindparam("now"), messages.c.profile == bindparam("word"))
+    .order_by(messages.c.next_attempt, messages.c.id)
+    .limit(bindparam("most"))
+)
 
 
 def _due_of(word: str, limit: int, now: datetime) -> Select[Any]:

@@ -20,7 +20,7 @@ from relay.store import budgets, claims, entries, holds, paces, purging, returns
 from relay.store.attendance import Attendance
 from relay.store.backend import Moment
 from relay.store.budgets import BeginRule, Purpose, Spent, Taken, TakeRule
-from relay.store.claims import Late, Lease
+from relay.store.claims import Due, Late, Lease
 from relay.store.database import Database, Job
 from relay.store.duties import Duty, require
 from relay.store.errors import StoreError
@@ -125,7 +125,11 @@ class Queue(QueueReader):
         No other claim gets them. They are in `state` now, and have a new fence.
         """
         ids = await self._database.read(lambda c: claims.due_ids(c, profiles, limit, now))
-        return await self._take(ids, state, now) if ids else []
+        if not ids:
+            return []
+        with self._doubting(ids):
+            taken: list[StoredMessage] = await self._writer.run_together(self._take_all, Due(ids, state, now))
+        return taken
 
     async def claim_late(
         self, profiles: Collection[str | None], late: Late, limit: int, now: datetime, state: str
@@ -431,6 +435,16 @@ class Queue(QueueReader):
     def _add_all(self, connection: Connection, items: Sequence[Sequence[NewMessage]]) -> None:
         news = [new for item in items for new in item]
         entries.insert_messages(connection, news, self._new_lease(), self._clock())
+
+    def _take_all(self, connection: Connection, items: Sequence[Due]) -> list[list[StoredMessage]]:
+        taken: dict[str, StoredMessage] = {}
+        for state in {one.state for one in items}:
+            some = [one for one in items if one.state == state]
+            ids = [id_ for one in some for id_ in one.ids]
+            # They look within moments of each other: what was put off meanwhile is due later than the last of them.
+            found = claims.take(connection, ids, self._new_lease(), state, max(one.now for one in some))
+            taken |= {message.id: message for message in found}
+        return [[taken.pop(id_) for id_ in one.ids if id_ in taken] for one in items]
 
     def _begin_all(self, connection: Connection, items: Sequence[Begun]) -> None:
         settling.begin_attempts(connection, items, self._new_lease())

@@ -19,8 +19,8 @@ from relay.store.errors import StoreError, StoreFull, own
 
 T = TypeVar("T")
 Item = TypeVar("Item")
-# Writes several items at once, all or none.
-Batch = Callable[[Connection, Sequence[Item]], None]
+# Writes several items at once, all or none, and returns what each caller is told; None where that is nothing.
+Batch = Callable[[Connection, Sequence[Item]], Sequence[Any] | None]
 
 _MOST_JOBS = 200
 # After a group of so many, the next one waits so long for company.
@@ -51,9 +51,9 @@ class Writer:
         """
         return cast("T", await self._answer(_Entry(None, job, octets, is_alone=is_alone)))
 
-    async def run_together(self, batch: Batch[Item], item: Item, *, octets: int = 0) -> None:
+    async def run_together(self, batch: Batch[Item], item: Item, *, octets: int = 0) -> Any:
         """Write an item, together with the others that wait for the same `batch`. Otherwise as `run`."""
-        await self._answer(_Entry(batch, item, octets))
+        return await self._answer(_Entry(batch, item, octets))
 
     async def aclose(self) -> None:
         """Write what waits, then take no more."""
@@ -146,8 +146,7 @@ def _perform(connection: Connection, group: Sequence[_Entry], database: Database
             batches.setdefault(entry.batch, []).append(entry.item)
     try:
         with database.named_faults():
-            for batch, items in batches.items():
-                batch(connection, items)
-            return [entry.item(connection) if entry.batch is None else None for entry in group]
+            answers = {batch: iter(batch(connection, items) or [None] * len(items)) for batch, items in batches.items()}
+            return [entry.item(connection) if entry.batch is None else next(answers[entry.batch]) for entry in group]
     except Exception as error:
         raise _Failed(error) from error

@@ -54,6 +54,19 @@ async def test_claims_go_over_profiles_and_nobody_is_a_profile(queue: Queue) -> 
     assert await queue.claim(names, 0, NOW, "sending") == []
 
 
+async def test_those_who_claim_at_once_have_what_is_theirs_and_nothing_twice(queue: Queue) -> None:
+    names = [f"agent{number}" for number in range(30)]
+    await queue.add(*(new(new_message(f"{name}-{n}", profile=name)) for name in names for n in range(3)))
+    lists = [[name] for name in names] * 2 + [names]
+    claimed = await asyncio.gather(*(queue.claim(profiles, 2, NOW, "sending") for profiles in lists))
+    for profiles, messages in zip(lists, claimed, strict=True):
+        assert {message.profile for message in messages} <= set(profiles)
+        assert len(messages) <= 2
+    ids = [message.id for messages in claimed for message in messages]
+    assert len(ids) == len(set(ids)) >= 60
+    assert {message.fence for messages in claimed for message in messages} == {1}
+
+
 async def test_very_many_profiles_can_be_asked_for_at_once(queue: Queue) -> None:
     names = [f"agent{number}" for number in range(10_000)]
     await queue.add(*(new(new_message(profile=name)) for name in names[::2000]))

@@ -234,6 +234,14 @@ async def test_items_of_one_batch_are_written_by_one_call(writer: Writer, databa
     assert await owners(database) == {"a", "b", "c"}
 
 
+async def test_what_a_batch_returns_is_told_to_each_of_its_callers(writer: Writer) -> None:
+    def doubled(connection: Connection, numbers: Sequence[int]) -> list[int]:
+        return [number * 2 for number in numbers]
+
+    waiting = [writer.run_together(doubled, number) for number in (1, 2, 3)]
+    assert await asyncio.gather(writer.run(put("a")), *waiting, writer.run(put("b"))) == ["a", 2, 4, 6, "b"]
+
+
 async def test_an_item_that_fails_in_its_batch_does_not_hurt_the_others(writer: Writer, database: Database) -> None:
     await writer.run(put("b"))
     calls = list[int]()
