@@ -73,6 +73,7 @@ class Dispatcher:
         self._wake = asyncio.Event()
         self._carriers: dict[Account, asyncio.Task[None]] = {}
         self._profiles: dict[Account, deque[str | None]] = {}  # whose mail a carrier has
+        self._more: dict[Account, asyncio.Event] = {}  # set where more may be due than its carrier took
         self._directory = self._office.routing().directory
         self._is_directory_new = True
         self._known_of: Directory | None = None
@@ -159,13 +160,15 @@ class Dispatcher:
         for account, profiles in self._by_account(await self._queue.due_times(), now).items():
             self._look_for_late(account, profiles)
             if account in self._carriers:
+                self._more[account].set()
                 mine = self._profiles[account]
                 mine.extend(profile for profile in profiles if profile not in mine)
                 continue
             if not self._may_go_on(account) or not (self._lead.is_ours or self._accounts.hold_of(account) is None):
                 continue
             self._profiles[account] = deque(profiles)
-            carrier = asyncio.create_task(self._work(account, self._profiles[account]))
+            self._more[account] = asyncio.Event()
+            carrier = asyncio.create_task(self._work(account, self._profiles[account], self._more[account]))
             self._carriers[account] = carrier
             carrier.add_done_callback(partial(self._end, account))
 
@@ -214,6 +217,7 @@ class Dispatcher:
     def _end(self, account: Account, _: asyncio.Task[None]) -> None:
         self._carriers.pop(account, None)
         self._profiles.pop(account, None)
+        self._more.pop(account, None)
         self.wake()
 
     async def _look_at(self, hold: HoldRow) -> None:
@@ -248,10 +252,11 @@ class Dispatcher:
                 accounts.setdefault(self._account_of(profile), []).append(profile)
         return accounts
 
-    async def _work(self, account: Account, profiles: deque[str | None]) -> None:
+    async def _work(self, account: Account, profiles: deque[str | None], more: asyncio.Event) -> None:
         """Make the attempts of one account until nothing of it is due."""
         running: set[asyncio.Task[None]] = set()
         ready: deque[StoredMessage] = deque()
+        more.set()
         try:
             while self._may_go_on(account):
                 hold = self._accounts.hold_of(account)
@@ -265,18 +270,21 @@ class Dispatcher:
                 limit = self._claims.claims(self._scope(server, account), connections)
                 begun = set[asyncio.Task[None]]()
                 if len(running) < limit and server is not None and is_limited(server):
+                    more.clear()
                     begun = await self._begin_in_turn(server, account, profiles)
                     self._expect(account, len(running | begun) + 1 if len(running | begun) >= limit else 0)
                 elif len(running) < limit:
-                    ready.extend(() if ready else await self._claim_all(account, profiles, limit))
+                    if not ready and more.is_set():
+                        ready.extend(await self._claim_all(account, profiles, limit, more))
                     begun = self._begin(ready, limit - len(running))
                 running |= begun
                 if not running:
                     break
-                if not begun or len(running) >= limit:
+                is_full = len(running) >= limit
+                if is_full or not begun:
                     # Where others have connections, it may soon have more of them.
-                    pause = _SHARE_SECONDS if limit <= len(running) and limit < connections else None
-                    _, running = await asyncio.wait(running, timeout=pause, return_when=asyncio.FIRST_COMPLETED)
+                    pause = _SHARE_SECONDS if is_full and limit < connections else None
+                    await _first(running, None if is_full else more, pause)
         except StoreError as error:
             log.broken(str(error))
             await asyncio.sleep(_TROUBLE_SECONDS)
@@ -291,9 +299,14 @@ class Dispatcher:
             if running:
                 await asyncio.wait(running)
 
-    async def _claim_all(self, account: Account, profiles: Collection[str | None], limit: int) -> list[StoredMessage]:
+    async def _claim_all(
+        self, account: Account, profiles: Collection[str | None], limit: int, more: asyncio.Event
+    ) -> list[StoredMessage]:
         """Take as many as there are connections, and not one by one: each look into the store costs as much."""
+        more.clear()
         claimed = await self._claim(profiles, limit)
+        if len(claimed) >= limit:
+            more.set()
         connections = self._connections(self._server(account), account)
         self._expect(account, connections if len(claimed) >= limit else 0)
         return claimed
@@ -385,3 +398,13 @@ class Dispatcher:
 
     def _now(self) -> datetime:
         return self._postman.clock()
+
+
+async def _first(running: Collection[asyncio.Task[None]], more: asyncio.Event | None, seconds: float | None) -> None:
+    """Wait for the end of one of them, for more where that is of use, and no longer than so many seconds."""
+    coming = [asyncio.create_task(more.wait())] if more is not None else []
+    try:
+        await asyncio.wait({*running, *coming}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for each in coming:
+            each.cancel()

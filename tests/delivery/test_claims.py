@@ -1,10 +1,16 @@
 """How much of what waits a process takes, where others send for the same account."""
 
 import asyncio
+from collections.abc import Collection
 from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import pytest
 
 from relay.delivery.lifecycle import State
 from relay.delivery.postman import Postman
+from relay.store.messages import StoredMessage
 from tests.delivery.delivery_kit import stored, upstream_of
 from tests.delivery.test_holding import dispatching, reached
 from tests.delivery.test_paced_delivery import limited
@@ -49,6 +55,52 @@ async def test_no_more_is_taken_than_there_are_connections_for_and_more_when_the
             await reached(postman, id_, State.DELIVERED)
     assert some.limits == {5}
     assert some.backlogs[-1] == 0
+
+
+async def test_a_carrier_that_took_all_does_not_look_again(postman: Postman, monkeypatch: pytest.MonkeyPatch) -> None:
+    limited(postman, max_connections=5)
+    upstream, looks = upstream_of(postman), list[int]()
+    upstream.gate = asyncio.Event()
+    claim = postman.queue.claim
+
+    async def counted(profiles: Collection[str | None], limit: int, now: datetime, state: str) -> list[StoredMessage]:
+        found = await claim(profiles, limit, now, state)
+        looks.append(len(found))
+        return found
+
+    monkeypatch.setattr(postman.queue, "claim", counted)
+    ids = [await stored(postman) for _ in range(3)]
+    async with dispatching(postman):
+        async with asyncio.timeout(10):
+            while len(upstream.transfers) < 3:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        await asyncio.sleep(0.1)
+        before = len(looks)
+        upstream.gate.set()
+        for id_ in ids:
+            await reached(postman, id_, State.DELIVERED)
+        assert len(looks) == before
+        assert sum(looks) == 3
+
+
+@pytest.mark.parametrize("limits", [{}, {"messages_per_minute": 6000}])
+async def test_what_comes_while_another_takes_long_waits_only_for_a_connection(
+    postman: Postman, limits: dict[str, Any]
+) -> None:
+    limited(postman, max_connections=3, **limits)
+    upstream = upstream_of(postman)
+    upstream.gate = asyncio.Event()
+    ids = [await stored(postman)]
+    async with dispatching(postman) as dispatcher, asyncio.timeout(10):
+        while not upstream.transfers:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        ids += [await stored(postman) for _ in range(3)]
+        dispatcher.wake()
+        while len(upstream.transfers) < 3:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        upstream.gate.set()
+        for id_ in ids:
+            await reached(postman, id_, State.DELIVERED)
 
 
 async def test_with_a_pace_one_connection_more_than_there_is_would_be_used(postman: Postman) -> None:
