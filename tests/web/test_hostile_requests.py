@@ -11,7 +11,7 @@ import pytest
 
 from tests.peers.canaries import canary
 from tests.peers.console import ADMINISTRATOR
-from tests.peers.system import LOOPBACK
+from tests.peers.system import LOOPBACK, wait_until
 from tests.peers.visitor import FORM, Page, Visitor, signed_in
 from tests.web.full_house import AGENT, House
 from tests.web.posting import post
@@ -234,6 +234,8 @@ def test_dawdlers_keep_nobody_waiting(house: House, boss: Visitor) -> None:
         post(house.console, "Sent while others dawdle", sender="support@acmejets.example")
         assert boss.get("/healthz").status == 200
         assert time.monotonic() - began < 8
+    # The history is written behind the message; whoever has the house next must not see it change.
+    wait_until(lambda: "Sent while others dawdle" in boss.get("/messages").text, "the message in the history")
 
 
 @pytest.mark.parametrize("token", ["", "nonsense"])
