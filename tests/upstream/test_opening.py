@@ -54,7 +54,7 @@ async def opened(server: ScriptedServer, **changes: Any) -> Connection:
 
 
 async def endless(line: Line) -> None:
-    while True:
+    while not line.writer.is_closing():
         await line.send(b"250-" + b"x" * 1000 + b"\r\n")
 
 
