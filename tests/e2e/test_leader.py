@@ -13,7 +13,7 @@ import pytest
 from tests.e2e import test_oauth as oauth
 from tests.e2e.test_holds import REFUSED, commands, with_login
 from tests.e2e.test_oauth import DOMAIN, identity  # noqa: F401 - a fixture
-from tests.e2e.test_queue import settings, submit
+from tests.e2e.test_queue import SENDER, settings, submit
 from tests.peers import mailboxes
 from tests.peers import postgres as peer
 from tests.peers.canaries import RIGHT, WRONG
@@ -125,6 +125,7 @@ def test_a_held_account_is_probed_by_one_login_at_a_time_over_all(start_node: St
     keys = settings("queued", probe=["2s", "1s"])
     relays = pair(start_node, with_login(recorder), **keys)
     relays[0].set_password("channel", "support", RIGHT)
+    wait_until(lambda: takes_mail(relays[1]), "the password at the other")
     recorder.replies["AUTH"] = REFUSED
     began = time.monotonic()
     for relay in relays * 4:
@@ -153,6 +154,12 @@ def test_a_held_account_is_probed_by_one_login_at_a_time_over_all(start_node: St
     assert len(recorder.messages) == 8, "each once"
 
 
+def takes_mail(relay: Relay) -> bool:
+    """Whether it takes mail of the channel: of one without a password it takes none."""
+    with relay.connect() as client:
+        return client.envelope(SENDER, "you@customer.example")[0].startswith("250")
+
+
 def held(relay: Relay) -> list[Any]:
     return [one for one in relay.ask("account", "list") if one["state"] == "held"]
 
@@ -160,6 +167,7 @@ def held(relay: Relay) -> list[Any]:
 def test_a_new_password_at_one_relay_releases_what_all_hold(start_node: StartNode, recorder: Recorder) -> None:
     leader, other = pair(start_node, with_login(recorder), **settings("queued", probe=["1h"]))
     leader.set_password("channel", "support", WRONG)
+    wait_until(lambda: takes_mail(other), "the password at the other")
     recorder.replies["AUTH"] = REFUSED
     for relay in (leader, other):
         submit(relay)
