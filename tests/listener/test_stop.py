@@ -12,6 +12,15 @@ from tests.listener.listener_kit import HELLO, MAIL, RCPT, TEXT, door, on_both_l
 SLOW = b"RCPT TO:<slow@customer.example>\r\n"
 
 
+async def is_let_in(connected: socket.socket) -> None:
+    """See that a client is greeted, and goes as it likes."""
+    reader, writer = await asyncio.open_connection(sock=connected)
+    assert (await within(reader.readline())).startswith(b"220 ")
+    writer.write(b"QUIT\r\n")
+    assert (await within(reader.readline())).startswith(b"221 ")
+    writer.close()
+
+
 @on_both_loops
 async def test_idle_sessions_are_told_and_closed() -> None:
     async with door() as relay, relay.client() as idle, relay.client() as begun:
@@ -81,11 +90,7 @@ async def test_who_waits_to_be_accepted_is_let_in() -> None:
             # Nothing awaits here: the loop hears of none of them before it stops to listen.
             late = [stack.enter_context(socket.create_connection((host, int(port)))) for _ in range(5)]
             for one in late:
-                reader, writer = await asyncio.open_connection(sock=one)
-                assert (await within(reader.readline())).startswith(b"220 ")
-                writer.write(b"QUIT\r\n")
-                assert (await within(reader.readline())).startswith(b"221 ")
-                writer.close()
+                await is_let_in(one)
         await within(stopping)
 
 
@@ -99,11 +104,7 @@ async def test_who_is_just_being_accepted_is_let_in(turns: int) -> None:
             for _ in range(turns):
                 await asyncio.sleep(0)
             stopping = asyncio.create_task(relay.listeners.stop(patience=10))
-            reader, writer = await asyncio.open_connection(sock=late)
-            assert (await within(reader.readline())).startswith(b"220 ")
-            writer.write(b"QUIT\r\n")
-            assert (await within(reader.readline())).startswith(b"221 ")
-            writer.close()
+            await is_let_in(late)
         await within(stopping)
 
 
