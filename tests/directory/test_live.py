@@ -285,12 +285,14 @@ async def test_reading_ten_thousand_agents_leaves_the_loop_its_turns(tmp_path: P
     made = house(tmp_path)
     await made.open()
     replace_file(made.file, HOUSE + agents)
+    await made.live.refresh()  # the first large one is counted, which is the longer the more the tests have in memory
+    replace_file(made.file, HOUSE + agents.replace("@acme", "@other"))
     reading = asyncio.create_task(made.live.refresh())
-    longest, last = 0.0, time.monotonic()
+    longest, last = 0.0, time.process_time()
     while not reading.done():
         await asyncio.sleep(0)
-        now = time.monotonic()
+        now = time.process_time()  # this process's own work: the machine may be busy with others'
         longest, last = max(longest, now - last), now
     await reading
-    assert made.sends_as("a9999@acme.example")
-    assert longest < 1
+    assert made.sends_as("a9999@other.example")
+    assert longest < 0.1  # 0.005; all in one turn 0.3
