@@ -1,20 +1,18 @@
-"""The dispatcher: finds out which waiting messages are due, and lets each account have its own carrier for them.
+"""The dispatcher: finds out which waiting messages are due, and lets each account have a carrier of its own for them.
 
-A carrier uses at most the connections its account may have, so one dead or slow account never delays another. One of
-an account with a pace takes a message only when that may go, from each profile in turn. The store says what waits;
-nothing about single messages is kept here.
+It also looks at what is held, and lifts what holds it no more. The store says what waits; nothing about single messages
+is kept here.
 """
 
 import asyncio
 import time
-from collections import deque
 from collections.abc import Collection, Mapping
 from contextlib import suppress
 from datetime import datetime
 from functools import partial
-from typing import Protocol
 
 from relay import log
+from relay.delivery.carrier import Carrier, Claims, Whole
 from relay.delivery.lateness import Lateness
 from relay.delivery.lifecycle import State
 from relay.delivery.lifting import free, lift
@@ -24,35 +22,12 @@ from relay.directory.model import Account, Directory, Meaning, Profile, Server
 from relay.short_turns import in_short_turns
 from relay.store.duties import Lead, Unrivalled
 from relay.store.errors import StoreError
-from relay.store.holds import Cause
-from relay.store.messages import HoldRow, StoredMessage
+from relay.store.messages import HoldRow
 
 _LOOK_SECONDS = 1.0  # how often holds are looked at for new credentials, and the store for what commands wrote
 _REST = 2.0  # times as long as the last look
-_SHARE_SECONDS = 0.2  # how soon what other processes leave is used
 _TROUBLE_SECONDS = 5.0  # after a store that did not answer
 _LOST_SECONDS = 5.0  # how often what other machines have let expire is looked for
-
-
-class Claims(Protocol):
-    """What this process may have of an account's connections (`relay.delivery.shares`)."""
-
-    def claims(self, scope: str, limit: int) -> int:
-        """Return how many messages may be under way at once, at least one."""
-
-    def expect(self, scope: str, limit: int, backlog: int) -> None:
-        """Say how many connections what waits on disk would use."""
-
-
-class Whole:
-    """There is no other process."""
-
-    def claims(self, scope: str, limit: int) -> int:  # noqa: ARG002
-        """All that the account may have."""
-        return limit
-
-    def expect(self, scope: str, limit: int, backlog: int) -> None:
-        """Nobody needs to know."""
 
 
 class Dispatcher:
@@ -71,9 +46,8 @@ class Dispatcher:
         self._accounts = postman.accounts
         self._lateness = Lateness(postman)
         self._wake = asyncio.Event()
-        self._carriers: dict[Account, asyncio.Task[None]] = {}
-        self._profiles: dict[Account, deque[str | None]] = {}  # whose mail a carrier has
-        self._more: dict[Account, asyncio.Event] = {}  # set where more may be due than its carrier took
+        self._carriers: dict[Account, Carrier] = {}
+        self._tasks: set[asyncio.Task[None]] = set()  # theirs
         self._directory = self._office.routing().directory
         self._is_directory_new = True
         self._known_of: Directory | None = None
@@ -129,8 +103,8 @@ class Dispatcher:
         """Start nothing more, and let what is under way end; the caller sets a limit."""
         self._is_stopping = True
         self._office.pacing.close()
-        if self._carriers:
-            await asyncio.wait(set(self._carriers.values()))
+        if self._tasks:
+            await asyncio.wait(set(self._tasks))
         await self._lateness.stop()
 
     def directory_changed(self) -> None:
@@ -160,17 +134,9 @@ class Dispatcher:
         for account, profiles in self._by_account(await self._queue.due_times(), now).items():
             self._look_for_late(account, profiles)
             if account in self._carriers:
-                self._more[account].set()
-                mine = self._profiles[account]
-                mine.extend(profile for profile in profiles if profile not in mine)
-                continue
-            if not self._may_go_on(account) or not (self._lead.is_ours or self._accounts.hold_of(account) is None):
-                continue
-            self._profiles[account] = deque(profiles)
-            self._more[account] = asyncio.Event()
-            carrier = asyncio.create_task(self._work(account, self._profiles[account], self._more[account]))
-            self._carriers[account] = carrier
-            carrier.add_done_callback(partial(self._end, account))
+                self._carriers[account].take_more(profiles)
+            elif self._may_go_on(account) and (self._lead.is_ours or self._accounts.hold_of(account) is None):
+                self._begin(account, profiles)
 
     def _is_lost_due(self, now: float) -> bool:
         """Whether it is time to look for what other machines have let expire, and we may say that they have."""
@@ -214,10 +180,16 @@ class Dispatcher:
                 freed = await free(self._queue, held_by, self._now(), profile=profile)
                 log.released(account=held_by, profile=profile, messages=freed)
 
-    def _end(self, account: Account, _: asyncio.Task[None]) -> None:
+    def _begin(self, account: Account, profiles: Collection[str | None]) -> None:
+        may_go_on = partial(self._may_go_on, account)
+        self._carriers[account] = carrier = Carrier(account, profiles, self._postman, self._claims, may_go_on)
+        task = asyncio.create_task(carrier.run())
+        self._tasks.add(task)
+        task.add_done_callback(partial(self._end, account))
+
+    def _end(self, account: Account, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
         self._carriers.pop(account, None)
-        self._profiles.pop(account, None)
-        self._more.pop(account, None)
         self.wake()
 
     async def _look_at(self, hold: HoldRow) -> None:
@@ -252,95 +224,6 @@ class Dispatcher:
                 accounts.setdefault(self._account_of(profile), []).append(profile)
         return accounts
 
-    async def _work(self, account: Account, profiles: deque[str | None], more: asyncio.Event) -> None:
-        """Make the attempts of one account until nothing of it is due."""
-        running: set[asyncio.Task[None]] = set()
-        ready: deque[StoredMessage] = deque()
-        more.set()
-        try:
-            while self._may_go_on(account):
-                hold = self._accounts.hold_of(account)
-                is_probe = hold is not None and self._accounts.is_probing(account)
-                if hold is not None and not is_probe:
-                    await self._hold_waiting(account, tuple(profiles), hold)
-                    break
-                running = {attempt for attempt in running if not attempt.done()}
-                server = self._server(account)
-                connections = 1 if is_probe else self._connections(server, account)
-                limit = self._claims.claims(self._scope(server, account), connections)
-                begun = set[asyncio.Task[None]]()
-                if len(running) < limit and server is not None and is_limited(server):
-                    more.clear()
-                    begun = await self._begin_in_turn(server, account, profiles)
-                    self._expect(account, len(running | begun) + 1 if len(running | begun) >= limit else 0)
-                elif len(running) < limit:
-                    if not ready and more.is_set():
-                        ready.extend(await self._claim_all(account, profiles, limit, more))
-                    begun = self._begin(ready, limit - len(running))
-                running |= begun
-                if not running:
-                    break
-                is_full = len(running) >= limit
-                if is_full or not begun:
-                    # Where others have connections, it may soon have more of them.
-                    pause = _SHARE_SECONDS if is_full and limit < connections else None
-                    await _first(running, None if is_full else more, pause)
-        except StoreError as error:
-            log.broken(str(error))
-            await asyncio.sleep(_TROUBLE_SECONDS)
-        except Exception:
-            # The account's mail waits on and is tried again; the other accounts know nothing of it.
-            log.broken("the mail of an account met a fault of ours", account=str(account), exc_info=True)
-            await asyncio.sleep(_TROUBLE_SECONDS)
-        finally:
-            self._expect(account, 0)
-            for message in ready:
-                await self._postman.books.give_back(message, pause=0.0)
-            if running:
-                await asyncio.wait(running)
-
-    async def _claim_all(
-        self, account: Account, profiles: Collection[str | None], limit: int, more: asyncio.Event
-    ) -> list[StoredMessage]:
-        """Take as many as there are connections, and not one by one: each look into the store costs as much."""
-        more.clear()
-        claimed = await self._claim(profiles, limit)
-        if len(claimed) >= limit:
-            more.set()
-        connections = self._connections(self._server(account), account)
-        self._expect(account, connections if len(claimed) >= limit else 0)
-        return claimed
-
-    def _begin(self, ready: deque[StoredMessage], most: int) -> set[asyncio.Task[None]]:
-        some = [ready.popleft() for _ in range(min(most, len(ready)))]
-        return {asyncio.create_task(self._postman.attempt(message)) for message in some}
-
-    async def _begin_in_turn(
-        self, server: Server, account: Account, profiles: deque[str | None]
-    ) -> set[asyncio.Task[None]]:
-        """Begin the attempt of one message when it may go, of the profile whose turn it is; none where nothing is due.
-
-        A profile without due mail loses its place.
-        """
-        while profiles:
-            profile = profiles[0]
-            profiles.rotate(-1)
-            turn = await self._office.pacing.turn(server, account, profile)
-            if turn is None:
-                break
-            is_passed_on = False
-            try:
-                if not self._may_go_on(account):
-                    break
-                for message in await self._claim([profile], 1):
-                    is_passed_on = True
-                    return {asyncio.create_task(self._postman.attempt(message, turn))}
-            finally:
-                if not is_passed_on:
-                    turn.end()
-            profiles.remove(profile)
-        return set()
-
     def _may_go_on(self, account: Account) -> bool:
         is_slow = self._accounts.slowness_of(account, self._now()) is not None
         is_ending = self._is_stopping or self._is_resting
@@ -350,35 +233,6 @@ class Dispatcher:
         """Whether an account may send to nobody until some of its day's budget is free again."""
         server = self._server(account)
         return server is not None and self._office.pacing.room(server, account) < 1
-
-    async def _claim(self, profiles: Collection[str | None], count: int) -> list[StoredMessage]:
-        if count <= 0:
-            return []
-        return await self._queue.claim(tuple(profiles), count, self._now(), str(State.SENDING))
-
-    async def _hold_waiting(self, account: Account, profiles: Collection[str | None], hold: HoldRow) -> None:
-        if not self._lead.is_ours:
-            return
-        messages = await self._queue.hold_waiting(
-            profiles,
-            cause=Cause(str(account), hold.meaning, f"{hold.meaning}: {hold.reason}"),
-            state=str(State.HELD),
-            now=self._now(),
-            pausing=str(State.UNKNOWN),
-        )
-        self._office.telling.waiting_held(account, hold, messages)
-
-    def _connections(self, server: Server | None, account: Account) -> int:
-        return self._accounts.connections(server, account) if server else 1
-
-    def _expect(self, account: Account, backlog: int) -> None:
-        """Say how many connections what waits for an account would use."""
-        if (server := self._server(account)) is not None:
-            self._claims.expect(server.scope(account), self._connections(server, account), backlog)
-
-    @staticmethod
-    def _scope(server: Server | None, account: Account) -> str:
-        return server.scope(account) if server else str(account)
 
     def _server(self, account: Account) -> Server | None:
         return self._office.routing().directory.servers.get(account.server)
@@ -398,13 +252,3 @@ class Dispatcher:
 
     def _now(self) -> datetime:
         return self._postman.clock()
-
-
-async def _first(running: Collection[asyncio.Task[None]], more: asyncio.Event | None, seconds: float | None) -> None:
-    """Wait for the end of one of them, for more where that is of use, and no longer than so many seconds."""
-    coming = [asyncio.create_task(more.wait())] if more is not None else []
-    try:
-        await asyncio.wait({*running, *coming}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for each in coming:
-            each.cancel()

@@ -12,7 +12,8 @@ import pytest
 from relay import log
 from relay.delivery import dispatcher as module
 from relay.delivery.bookkeeper import utc_now
-from relay.delivery.dispatcher import Claims, Dispatcher
+from relay.delivery.carrier import Claims
+from relay.delivery.dispatcher import Dispatcher
 from relay.delivery.lifecycle import State
 from relay.delivery.lifting import lift
 from relay.delivery.postman import Postman

@@ -62,6 +62,6 @@ async def test_a_node_that_is_drained_claims_nothing(postman: Postman) -> None:
     assert dispatcher._carriers == {}
     dispatcher.rest(is_wanted=False)
     await dispatcher._look()
-    await asyncio.wait(dispatcher._carriers.values())
+    await asyncio.wait(dispatcher._tasks)
     await dispatcher.stop()
     assert await state_of(postman, id_) == State.DELIVERED
