@@ -18,14 +18,18 @@ class DotReader:
     """Takes the bytes behind 354 as they come and gives the message's own: without dot-stuffing and without the end."""
 
     def __init__(self) -> None:
-        # As if a line had just ended: the end may come at once, and the first line may be dot-stuffed.
-        self._held = _LINE_END
-        self._is_first = True
+        self._held = b""
+        self._before = b""  # what was put before the first octet, until it is taken off
+        self._has_begun = False
         self.has_ended = False
         self.rest = b""
 
     def feed(self, chunk: bytes) -> bytes:
         """Return what is certain to be content. After `has_ended`, `rest` holds what follows the message."""
+        if not self._has_begun and chunk.startswith(b"."):
+            # As if a line had just ended: the end may come at once, and the first line may be dot-stuffed.
+            self._held = self._before = _LINE_END
+        self._has_begun = self._has_begun or bool(chunk)
         text = self._held + chunk if self._held else chunk
         dotted = _dotted_line(text)
         end = text.find(_END, dotted) if dotted >= 0 else -1
@@ -41,9 +45,8 @@ class DotReader:
             return text
         # RFC 5321 section 4.5.2: the first dot of a line is not content. A "\r\n." never lies across the border.
         content = text.replace(_DOTTED, _LINE_END) if dotted not in {-1, end} else text
-        if self._is_first:
-            self._is_first = False
-            content = content.removeprefix(_LINE_END)
+        if self._before:
+            content, self._before = content.removeprefix(self._before), b""
         return content
 
 

@@ -70,7 +70,7 @@ class ContentReader:
     """
 
     def __init__(self, body: Gathering | None = None) -> None:
-        self._pending = bytearray()
+        self._pending: bytes | bytearray = b""  # a copy only of what comes in small pieces
         self._head = bytearray()
         self._is_in_head = True
         self._body = body or InMemory()
@@ -98,17 +98,18 @@ class ContentReader:
             if self._refusal is not None:
                 return
             piece = chunk[start : start + _LARGEST_PIECE]
-            if self._pending or len(piece) < _PIECE:
+            if self._pending:
+                self._pending = bytearray(self._pending) if isinstance(self._pending, bytes) else self._pending
                 self._pending += piece
                 if len(self._pending) < _PIECE:
                     continue
                 piece = bytes(self._pending)
-                self._pending.clear()
+            elif len(piece) < _PIECE:
+                self._pending = piece
+                continue
             # A CR at the end waits: its LF may be under way.
-            if piece.endswith(b"\r"):
-                piece = piece[:-1]
-                self._pending += b"\r"
-            self._drain(piece)
+            self._pending = b"\r" if piece.endswith(b"\r") else b""
+            self._drain(piece.removesuffix(b"\r"))
 
     def finish(self) -> Content:
         """Return the message. Raises ContentRefused: 554 5.6.0 naming the line, or 552 5.3.4 for the header block."""
@@ -126,7 +127,7 @@ class ContentReader:
             self._take(piece, is_last=is_last)
         except ContentRefused as refusal:
             self._refusal = refusal
-            self._pending, self._head, self._body = bytearray(), bytearray(), InMemory()
+            self._pending, self._head, self._body = b"", bytearray(), InMemory()
 
     def _take(self, piece: bytes, *, is_last: bool) -> None:
         if not piece:
@@ -160,18 +161,21 @@ class ContentReader:
         if not self._is_in_head:
             self._body.add(piece)
             return
-        searched = max(0, len(self._head) - 3)
-        self._head += piece
-        # The end is an empty line: the first of all, or the one behind another line.
-        end = 0 if self._head.startswith(b"\r\n") else self._head.find(b"\r\n\r\n", searched) + 2
+        # The end is an empty line: the first of all, or the one behind another line, which may have come before.
+        before = bytes(self._head[-3:])
+        text = before + piece if before else piece
+        end = 0 if text.startswith(b"\r\n") and not before else text.find(b"\r\n\r\n") + 2
         is_found = end != 1
-        if (end if is_found else len(self._head)) > LARGEST_HEADER:
+        octets = len(self._head) - len(before) + (end if is_found else len(text))
+        if octets > LARGEST_HEADER:
             raise ContentRefused(Reply(552, "5.3.4", f"the header block is over {LARGEST_HEADER} octets"))
-        if is_found:
-            self._is_in_head = False
-            if len(self._head) > end + 2:
-                self._body.add(bytes(self._head[end + 2 :]))
-            del self._head[end:]
+        if not is_found:
+            self._head += piece
+            return
+        self._is_in_head = False
+        self._head[len(self._head) - len(before) :] = text[:end]
+        if len(text) > end + 2:
+            self._body.add(text[end + 2 :])
 
     def _check_header_line_ends(self) -> None:
         """Refuse a header block that a parser for CRLF and one for LF would end at different lines."""
