@@ -236,6 +236,7 @@ async def test_a_text_that_is_no_table_is_a_fault(operations: AdminOperations) -
     assert not result["done"]
 
 
+@pytest.mark.slow
 async def test_twenty_thousand_rows_take_seconds(tmp_path: Path) -> None:
     header = ["name", "address", "full_name", "group", "override", "password"]
     rows = [[f"a{n}", f"a{n}@acmejets.example", f"Agent {n}", f"g{n % 50}", "true", f"geheim-{n}"] for n in range(MANY)]

@@ -203,6 +203,7 @@ def test_a_viewer_looks_and_is_shown_no_way_to_change(viewer_page: Page) -> None
     expect(viewer_page.get_by_role("heading", level=1)).to_have_text("Audit")
 
 
+@pytest.mark.slow
 def test_nothing_keeps_people_out(page: Page, narrow_page: Page, script: str) -> None:
     people = ("/administrators", "/administrators/-/add", "/administrators/auditor", "/administrators/auditor/remove")
     scripts = ("/scripts", "/scripts/-/add", f"/scripts/{script}", f"/scripts/{script}/remove")

@@ -71,6 +71,7 @@ def test_a_viewer_looks_and_cannot_change(viewer_page: Page, shop: str) -> None:
     expect(viewer_page.get_by_role("alert")).to_contain_text("not for the role viewer")
 
 
+@pytest.mark.slow
 def test_nothing_keeps_people_out(page: Page, narrow_page: Page, shop: str) -> None:
     for path in ("/applications", "/applications/-/add", f"/applications/{shop}", f"/applications/{shop}/remove"):
         page.goto(path)

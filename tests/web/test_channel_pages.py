@@ -213,6 +213,7 @@ def test_one_is_removed(page: Page, console: Console) -> None:
     assert console.relay.command("channel", "show", "shop02").status == 1
 
 
+@pytest.mark.slow
 def test_nothing_keeps_people_out(page: Page, narrow_page: Page) -> None:
     for path in ("/channels", "/channels/-/add", "/channels/news", "/channels/open", "/channels/open/remove"):
         page.goto(path)

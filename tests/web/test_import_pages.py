@@ -152,6 +152,7 @@ def test_a_large_table_comes_in_and_the_page_says_all_of_it(plain_page: Page) ->
     expect(plain_page.locator("main")).to_contain_text("agent02999")
 
 
+@pytest.mark.slow
 def test_nothing_keeps_people_out(page: Page, narrow_page: Page) -> None:
     for one in (page, narrow_page):
         for text in (f"name,address,nme,password\nx,y,z,{canary('x')}\n", "name,group\njane,flights\n"):

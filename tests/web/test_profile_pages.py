@@ -256,6 +256,7 @@ def test_others_have_no_page_of_their_own(page: Page) -> None:
         assert answer.status == 403, path
 
 
+@pytest.mark.slow
 def test_nothing_keeps_people_out(browser: Browser, console: Console, context: BrowserContext) -> None:
     page = sign_in(console, context, "jane")
     with window(browser, console.url, NARROW, scripts=False) as small:

@@ -316,6 +316,7 @@ def test_a_viewer_looks_and_neither_tests_nor_changes(viewer_page: Page) -> None
     expect(viewer_page.get_by_role("alert")).to_contain_text("not for the role viewer")
 
 
+@pytest.mark.slow
 def test_nothing_keeps_people_out(page: Page, narrow_page: Page) -> None:
     paths = ("/servers", "/servers/-/add", "/servers/acmejets", "/servers/backup/remove", "/servers/backup/default")
     for path in (*paths, "/servers/acmejets/users?kind=agents"):
