@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from relay import log
-from relay.delivery import dispatcher as module
 from relay.delivery.bookkeeper import utc_now
 from relay.delivery.carrier import Claims
 from relay.delivery.dispatcher import Dispatcher
@@ -131,7 +130,8 @@ async def test_a_probe_that_succeeds_leaves_an_address_held_that_only_a_person_c
 
 
 async def test_a_fault_of_ours_does_not_end_the_dispatcher(postman: Postman, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_TROUBLE_SECONDS", 0.01)
+    for part in ("dispatcher", "carrier"):
+        monkeypatch.setattr(f"relay.delivery.{part}._TROUBLE_SECONDS", 0.01)
     faults = [postman.queue.due_times, postman.queue.claim]
 
     def fail_once(name: str) -> None:
