@@ -120,7 +120,7 @@ def _complete() -> int:
         app((), prog_name="relay", standalone_mode=False)
     except SystemExit as ended:
         return ended.code if isinstance(ended.code, int) else 0
-    except Exception:
+    except Exception:  # whatever it is, it would be written into the line that somebody types
         return EXIT_REFUSED
     return 0
 
