@@ -20,6 +20,7 @@ _SMALL = b"Subject: %s\r\n\r\n" + b"hello, this is a line of text\r\n" * 20
 _LARGE = b"x" * 76 + b"\r\n"
 _LARGE_LINES = 30_000  # 2.3 MB: more than limits.memory_per_message
 _BODY = "body"
+_STORE = ("relay.db", "relay.db-wal")  # each connection to the store has both open
 _PAUSE = (0.02, 0.15)
 
 
@@ -27,12 +28,13 @@ _PAUSE = (0.02, 0.15)
 class Condition:
     """How a relay is at a quiet moment: memory in octets, threads, descriptors but those to its servers, its files.
 
-    `bodies` are files without a name that are still open, of large messages.
+    `bodies` are files without a name that are still open, of large messages; `connections` are those to the store.
     """
 
     memory: int
     threads: int
     bodies: int
+    connections: int
     descriptors: Mapping[str, int]
     files: frozenset[str]
 
@@ -48,8 +50,8 @@ class Condition:
         kinds["socket"] -= to_servers
         threads = len(list((folder / "task").iterdir()))
         files = frozenset(path.name for path in relay.state_dir.iterdir())
-        bodies = kinds.pop(_BODY, 0)
-        return cls(relay.memory(), threads, bodies, dict(sorted(kinds.items())), files)
+        bodies, connections = kinds.pop(_BODY, 0), max(kinds.pop(name, 0) for name in _STORE)
+        return cls(relay.memory(), threads, bodies, connections, dict(sorted(kinds.items())), files)
 
 
 def _kind(target: str) -> str:

@@ -45,9 +45,11 @@ BAD = [mood for mood in Mood if mood is not Mood.GOOD]
 NOON, LOOKS = 8, (14, 19, 23)
 # Measured: 2 to 6 MB from the first look to the last, with five times as much mail, too. By tracemalloc nothing of
 # Python grows but the addresses that are remembered (4,096 of them); the rest are the caches of a database that grows.
-# A thread may come when a pool needs all of its own for the first time.
 MORE_MEMORY = 12 * MIB
-MORE_THREADS = 2
+# Connections to the store: one that writes, one for duties, four that read. One comes when it is needed for the first
+# time, which may be late in the day: as many read at once as happen to ask at once. So do the threads of a pool.
+MOST_CONNECTIONS = 6
+MORE_THREADS = 4
 LATE_BODIES = 2  # of some forty large messages since noon; one was seen still open a second after the end of the queue
 FILES = {".directory.toml.lock", "directory.toml", "master.key", "node.id", "relay.db"}
 _CLOSING = 1.0  # until connections that were closed are gone
@@ -227,6 +229,7 @@ def test_a_rolling_day(relay: Relay, upstreams: Upstreams, certificates: Certifi
         assert len(clients.promised) > 1000, "the clients got somewhere"
         morning, *_, evening = conditions
         assert [one.descriptors for one in conditions] == [morning.descriptors] * len(LOOKS), "leaked descriptors"
+        assert max(one.connections for one in conditions) <= MOST_CONNECTIONS, "leaked connections to the store"
         assert max(one.bodies for one in conditions) <= LATE_BODIES, "large bodies that nobody closes"
         assert [one.files for one in conditions] == [morning.files] * len(LOOKS), "files that were left"
         assert evening.threads <= morning.threads + MORE_THREADS, conditions
