@@ -167,10 +167,10 @@ def test_an_upstream_that_says_our_password_back(relay: Relay, upstream: Recorde
 
 def test_a_message_that_waits(relay: Relay) -> None:
     id_ = submit(relay, "lost@acmejets.example").rpartition(" ")[2]
+    wait_until(lambda: relay.command("queue", "hold", id_).status == 0, "a moment between two of its attempts")
     for words in (
         ["queue", "list"],
         ["queue", "show", id_],
-        ["queue", "hold", id_],
         ["queue", "export", id_],
         ["queue", "release", id_],
         ["messages", "list"],
