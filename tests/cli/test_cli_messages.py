@@ -14,6 +14,7 @@ from relay.delivery.lifecycle import State
 from relay.mail.change import Change, KeptChanges
 from tests.cli.cli_kit import CommandLine
 from tests.control.queue_kit import START, attempt, new, stored
+from tests.peers.system import heeding_interrupts
 
 SENT, FAILED = "aaaaaaaaaaaa111111111111", "bbbbbbbbbbbb111111111111"
 
@@ -105,7 +106,7 @@ def test_following_begins_with_what_is_asked_for(peopled: CommandLine, monkeypat
         yield []
 
     monkeypatch.setattr(Following, "_news", interrupt)
-    with peopled.running():
+    with heeding_interrupts(), peopled.running():
         out = peopled.good("messages", "list", "--follow", "--since", "2025-11-24T09:00:00Z")
         assert [line.split()[0] for line in out.splitlines()] == ["ID", "aaaaaaaaaaaa", "bbbbbbbbbbbb", "550"]
         out = peopled.good("messages", "list", "--follow", "--json", "--to", "bob@customer.example", "--since", "9999d")

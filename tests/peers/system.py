@@ -52,7 +52,7 @@ def run(
 
 @contextmanager
 def heeding_interrupts() -> Iterator[None]:
-    """Let programs that are started meanwhile hear of SIGINT.
+    """Let this process, and programs that are started meanwhile, hear of SIGINT.
 
     A shell without job control starts what runs in its background with SIGINT ignored, and every program below
     inherits that. A handler of ours is not inherited: it becomes the default.
