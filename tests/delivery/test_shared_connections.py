@@ -133,6 +133,7 @@ async def test_what_a_process_that_died_had_is_there_for_the_others(tmp_path: Pa
             assert not lives.outcomes
             last_words.cancel()
             await dies.upstream.aclose()
+            await _until(lambda: server.open_now == 0)  # one that was taking a message has not read its end yet
             await dies.queue.drop_shares()  # as whoever takes its place does
             lives.shares.look()
             await rest
