@@ -151,7 +151,7 @@ class Service:
         return self._reloading.settings
 
     async def start(self) -> None:
-        """Open everything, the listeners and the control socket last."""
+        """Open everything, and let clients in when all of it is there."""
         try:
             await self._start()
         except BaseException:
@@ -356,6 +356,7 @@ class Service:
         if siblings.is_first:
             renew_for_all(siblings, self.tokens, lambda: token_refs(self.directory.routing().directory))
         self._join(database, vault, queue, postman.accounts)
+        await self.listeners.serve()
 
     def _join(self, database: Database, vault: Vault, queue: Queue, accounts: Accounts) -> None:
         """Follow what the other workers change, and the other relays at the same database."""

@@ -1,4 +1,4 @@
-"""One open listening socket or more, and whether those who wait there are let in."""
+"""One listening socket, and whether those who wait there are let in."""
 
 import asyncio
 import os
@@ -6,18 +6,22 @@ import select
 import socket
 from contextlib import suppress
 
-from relay.listener.sockets import BACKLOG, Factory, bound_addresses, close
+from relay.listener.sockets import BACKLOG, Factory, address_of, close, serve
 
 
 class Doorway:
-    """Gives each connection its session, and counts them. `name` is for people; `server` listens, once it is there."""
+    """Gives each connection its session, and counts them. `name` is for people.
 
-    def __init__(self, name: str, factory: Factory) -> None:
+    Whoever connects waits until `serve`. The socket is closed with this.
+    """
+
+    def __init__(self, name: str, sock: socket.socket, factory: Factory) -> None:
         self.name = name
+        self._sock = sock
         self._factory = factory
         self._let_in = 0
         self._let_in_before: int | None = None
-        self.server: asyncio.Server | None = None
+        self._server: asyncio.Server | None = None
 
     def __call__(self) -> asyncio.BaseProtocol:
         """Let somebody in."""
@@ -25,35 +29,40 @@ class Doorway:
         return self._factory()
 
     @property
-    def addresses(self) -> tuple[str, ...]:
-        """Where it listens now."""
-        return bound_addresses(self.server) if self.server else ()
+    def address(self) -> str:
+        """Where it listens, with the port that the system chose."""
+        return address_of(self._sock)
+
+    async def serve(self) -> None:
+        """Let in who waits, and who comes from now on. Raises ListenError."""
+        self._server = await serve(self._sock, self)
 
     def is_stuck(self) -> bool:
         """Whether nobody is let in though somebody waits: now and at the last call, and nobody came in between.
 
         The kernel takes connections for us whether we look or not, so only who waits for long tells that we do not.
         """
-        if self.server is None or not self.server.is_serving():
+        if self._server is None or not self._server.is_serving():
             return True
-        is_waiting = any(_is_waited_at(sock) for sock in self.server.sockets)
+        is_waiting = _is_waited_at(self._sock)
         was_waiting, self._let_in_before = self._let_in_before, self._let_in if is_waiting else None
         return is_waiting and was_waiting == self._let_in
 
     def close(self) -> None:
         """Let nobody in any more."""
-        if self.server is not None:
+        if self._server is None:
+            self._sock.close()
+        else:
             # Server.wait_closed() is not awaited: from Python 3.12 on it waits for every session.
-            self.server.close()
+            self._server.close()
 
     async def close_behind_the_last(self) -> None:
         """Let in who waits to be accepted, whom the kernel would cut off, and nobody else."""
-        if self.server is None:
+        if self._server is None:
             return
-        ours = [_same(sock) for sock in self.server.sockets]
-        await close(self.server)
-        last = [connection for sock in ours for connection in _accept_all(sock)]
-        for connection in last:
+        same = _same(self._sock)
+        await close(self._server)
+        for connection in _accept_all(same):
             with suppress(OSError):  # the client has left
                 await asyncio.get_running_loop().connect_accepted_socket(self, connection)
 

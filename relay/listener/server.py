@@ -22,7 +22,7 @@ from relay.listener.ports import Desk, Logins
 from relay.listener.proxy import hush
 from relay.listener.rounds import Rounds
 from relay.listener.session import Session
-from relay.listener.sockets import ANYBODY, ListenError, listen, serve
+from relay.listener.sockets import ANYBODY, ListenError, listen
 from relay.listener.telling import DoorTelling
 from relay.listener.tolerance import Tolerance
 from relay.mail.body import InMemory, NewBody
@@ -83,7 +83,7 @@ class Listeners:
         self._entrances = [self._entrance(listener) for listener in listeners[: len(self._entrances)]]
 
     async def open(self, passed: PassedSockets | None = None) -> None:
-        """Open every address that systemd did not open for us, or none.
+        """Open every address that systemd did not open for us, or none. Clients wait there until `serve`.
 
         Raises ListenError with the sentence about the first that cannot be had.
         """
@@ -98,10 +98,15 @@ class Listeners:
         for sentence in passed.left():
             log.warned(sentence)
 
+    async def serve(self) -> None:
+        """Let in who waits, at every address. Raises ListenError."""
+        for doorway in self._doorways:
+            await doorway.serve()
+
     @property
     def addresses(self) -> tuple[str, ...]:
         """Where clients can connect now, as they are written in the settings, with the real ports."""
-        return tuple(address for doorway in self._doorways for address in doorway.addresses)
+        return tuple(doorway.address for doorway in self._doorways)
 
     @property
     def connections(self) -> int:
@@ -145,16 +150,10 @@ class Listeners:
         endpoint = listener.endpoint
         new_session = partial(self._new_session, len(self._entrances))
         self._entrances.append(self._entrance(listener))
-        for sock in passed:
-            doorway = Doorway(listener.name, new_session)
-            doorway.server = await serve(sock, doorway)
-            self._doorways.append(doorway)
-        if not passed:
-            doorway = Doorway(listener.name, new_session)
-            doorway.server = await listen(endpoint, doorway, ANYBODY)
-            self._doorways.append(doorway)
-            if isinstance(endpoint, UnixAddress):
-                self._socket_files.append((endpoint.path, endpoint.path.stat().st_ino))
+        for sock in passed or await listen(endpoint, ANYBODY):
+            self._doorways.append(Doorway(listener.name, sock, new_session))
+        if isinstance(endpoint, UnixAddress) and not passed:
+            self._socket_files.append((endpoint.path, endpoint.path.stat().st_ino))
 
     def _new_session(self, number: int) -> Session:
         return Session(self._house, self._entrances[number])

@@ -9,9 +9,9 @@ import os
 import socket
 import stat
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from relay.endpoint import LONGEST_SOCKET_PATH, Endpoint, TcpAddress, UnixAddress
 
@@ -21,21 +21,28 @@ ANYBODY = 0o666
 """Who may connect to a unix socket, its folder says; the kernel asks for write permission on the socket as well."""
 
 Factory: TypeAlias = Callable[[], asyncio.BaseProtocol]
+# As the socket functions have it, by family.
+Where: TypeAlias = tuple[Any, ...]
+# What getaddrinfo() finds: family, type, protocol, canonical name, address.
+Found: TypeAlias = tuple[int, int, int, str, Where]
+
+_NOT_OURS = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 
 
 class ListenError(Exception):
     """An address cannot be listened on. The message is one sentence."""
 
 
-async def listen(endpoint: Endpoint, factory: Factory, unix_mode: int) -> asyncio.Server:
-    """Open an endpoint and serve it. Raises ListenError."""
-    loop = asyncio.get_running_loop()
+async def listen(endpoint: Endpoint, unix_mode: int) -> list[socket.socket]:
+    """Open an endpoint: clients may connect from now on, and wait until somebody serves them. Raises ListenError."""
     try:
         match endpoint:
             case TcpAddress(host, port):
-                return await loop.create_server(factory, host, port, backlog=BACKLOG)
+                loop = asyncio.get_running_loop()
+                found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+                return _listen_at_all(ours(found))
             case UnixAddress(path):
-                return await loop.create_unix_server(factory, sock=bind_unix(path, unix_mode), backlog=BACKLOG)
+                return [listen_unix(path, unix_mode)]
             case _:
                 raise ListenError(f"{endpoint}: only systemd opens such a socket; write host:port")
     except OSError as error:
@@ -43,7 +50,7 @@ async def listen(endpoint: Endpoint, factory: Factory, unix_mode: int) -> asynci
 
 
 async def serve(sock: socket.socket, factory: Factory) -> asyncio.Server:
-    """Serve a socket that another opened and that listens already. A unix socket's file stays when the server closes.
+    """Serve a socket that listens already. A unix socket's file stays when the server closes.
 
     Raises ListenError.
     """
@@ -71,9 +78,13 @@ async def close(server: asyncio.Server) -> None:
     server.close()
 
 
-def bound_addresses(server: asyncio.Server) -> tuple[str, ...]:
-    """Return where a server listens, with the ports that the system chose."""
-    return tuple(address_of(sock) for sock in server.sockets)
+def ours(found: Sequence[Found]) -> list[tuple[int, Where]]:
+    """Return those addresses of a name, once each, that this machine has; where it has none, all of them.
+
+    So "localhost" is enough where /etc/hosts names ::1 too and the machine has no IPv6.
+    """
+    each = list(dict.fromkeys((family, where) for family, _, _, _, where in found))
+    return [(family, where) for family, where in each if _is_ours(family, where)] or each
 
 
 def address_of(sock: socket.socket) -> str:
@@ -84,8 +95,24 @@ def address_of(sock: socket.socket) -> str:
     return str(TcpAddress(name[0], name[1]))
 
 
-def bind_unix(path: Path, mode: int) -> socket.socket:
-    """Return a bound unix socket; one that nobody answers on gives way. Raises OSError."""
+def bind_tcp(family: int, where: Where, *, is_shared: bool = False) -> socket.socket:
+    """Return a bound TCP socket; where it `is_shared`, others of the same user may bind theirs too. Raises OSError."""
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if is_shared:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.bind(where)
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def listen_unix(path: Path, mode: int) -> socket.socket:
+    """Return a unix socket that listens; one that nobody answers on gives way. Raises OSError."""
     if len(os.fsencode(path)) > LONGEST_SOCKET_PATH:
         raise OSError(errno.ENAMETOOLONG, "a path that is too long")
     _remove_stale(path)
@@ -93,10 +120,33 @@ def bind_unix(path: Path, mode: int) -> socket.socket:
     try:
         sock.bind(str(path))
         path.chmod(mode)
+        sock.listen(BACKLOG)
     except OSError:
         sock.close()
         raise
     return sock
+
+
+def _is_ours(family: int, where: Where) -> bool:
+    try:
+        bind_tcp(family, (where[0], 0, *where[2:])).close()
+    except OSError as error:
+        return error.errno not in _NOT_OURS
+    return True
+
+
+def _listen_at_all(addresses: Sequence[tuple[int, Where]]) -> list[socket.socket]:
+    """Return a socket that listens at each address. Raises OSError, and leaves none open."""
+    sockets: list[socket.socket] = []
+    try:
+        for family, where in addresses:
+            sockets.append(bind_tcp(family, where))
+            sockets[-1].listen(BACKLOG)
+    except OSError:
+        for sock in sockets:
+            sock.close()
+        raise
+    return sockets
 
 
 def _remove_stale(path: Path) -> None:
@@ -118,15 +168,14 @@ def _remove_stale(path: Path) -> None:
 
 def listen_sentence(error: OSError) -> str:
     """Return what an error of bind() or listen() means for whoever chose the address."""
-    # asyncio wraps the error of bind() and keeps its number; a failed name lookup has numbers of its own.
+    # A failed name lookup has numbers of its own.
     if isinstance(error, socket.gaierror):
         return f"this host name is not known here ({error.strerror})"
-    # From Python 3.13 on asyncio passes over addresses that this machine lacks; that none is left has no number.
     return {
         errno.EADDRINUSE: "this address is in use by another program; stop that one or choose another address",
-        errno.EADDRNOTAVAIL: "this machine does not have this address",
+        **dict.fromkeys(_NOT_OURS, "this machine does not have this address"),
         errno.EACCES: "not permitted; a port under 1024 needs privileges, a socket needs a folder to write in",
         errno.EEXIST: "there is a file that is no socket; move it away or choose another path",
         errno.ENAMETOOLONG: f"a socket's path has at most {LONGEST_SOCKET_PATH} octets; choose a shorter one",
         errno.ENOENT: "the folder of this socket does not exist",
-    }.get(error.errno or errno.EADDRNOTAVAIL, error.strerror or type(error).__name__)
+    }.get(error.errno or 0, error.strerror or type(error).__name__)

@@ -11,16 +11,13 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeAlias, cast
+from typing import Self, cast
 
 from relay.endpoint import TcpAddress, UnixAddress
 from relay.listener.own_socket import own_socket, places_of
 from relay.listener.passed import PassedSockets
-from relay.listener.sockets import ANYBODY, BACKLOG, ListenError, bind_unix, listen_sentence
+from relay.listener.sockets import ANYBODY, BACKLOG, ListenError, Where, bind_tcp, listen_sentence, listen_unix, ours
 from relay.settings import Settings
-
-# As the socket functions have it, by family.
-Where: TypeAlias = tuple[Any, ...]
 
 
 class Doors:
@@ -81,20 +78,19 @@ class Doors:
 
     def _unix(self, endpoint: UnixAddress) -> socket.socket:
         try:
-            sock = bind_unix(endpoint.path, ANYBODY)
+            sock = listen_unix(endpoint.path, ANYBODY)
         except OSError as error:
             raise ListenError(f"{endpoint}: {listen_sentence(error)}") from error
-        sock.listen(BACKLOG)
         self._files.append((endpoint.path, endpoint.path.stat().st_ino))
         return sock
 
     def _spread(self, endpoint: TcpAddress) -> None:
         try:
             found = socket.getaddrinfo(endpoint.host, endpoint.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-            for family, _, _, _, named in dict.fromkeys(found):
+            for family, named in ours(found):
                 where = _free(family, named)
                 for mine in self._by_worker:
-                    sock = _bound(family, where, is_shared=True)
+                    sock = bind_tcp(family, where, is_shared=True)
                     self._closing.callback(sock.close)
                     sock.listen(BACKLOG)
                     mine[str(endpoint)] = (*mine.get(str(endpoint), ()), sock)
@@ -108,21 +104,6 @@ def _free(family: int, where: Where) -> Where:
     The kernel lets whoever asks for it share an address with other programs of the same user: so it is first asked for
     alone.
     """
-    with _bound(family, where, is_shared=False) as sock:
+    with bind_tcp(family, where) as sock:
         sock.listen(1)
         return cast("Where", sock.getsockname())
-
-
-def _bound(family: int, where: Where, *, is_shared: bool) -> socket.socket:
-    sock = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if is_shared:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        if family == socket.AF_INET6:
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        sock.bind(where)
-    except OSError:
-        sock.close()
-        raise
-    return sock

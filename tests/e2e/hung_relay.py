@@ -35,11 +35,10 @@ def _deafen_listener(file: str) -> None:
     is_stuck = Doorway.is_stuck
 
     def shut_and_ask(self: Doorway) -> bool:
-        if Path(file).exists() and self.server is not None:
-            for listening in self.server.sockets:
-                # At the second look it is shut already.
-                with suppress(OSError), socket.socket(fileno=os.dup(listening.fileno())) as same:
-                    same.shutdown(socket.SHUT_RDWR)
+        if Path(file).exists():
+            # At the second look it is shut already.
+            with suppress(OSError), socket.socket(fileno=os.dup(self._sock.fileno())) as same:
+                same.shutdown(socket.SHUT_RDWR)
         return is_stuck(self)
 
     setattr(Doorway, is_stuck.__name__, shut_and_ask)

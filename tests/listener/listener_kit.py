@@ -295,6 +295,7 @@ async def door(
         new_body=new_body,
     )
     await opened.open()
+    await opened.serve()
     try:
         yield Door(opened, desk, logins)
     finally:

@@ -31,6 +31,7 @@ class _Measured(FakeSubmission):
 async def _serve() -> None:
     listeners = Listeners([Listener(address="127.0.0.1:0")], Limits(), _Forgetful(), logins=FakeLogins())
     await listeners.open()
+    await listeners.serve()
     sys.stdout.write(f"{listeners.addresses[0].rpartition(':')[2]}\n")
     sys.stdout.flush()
     while await asyncio.to_thread(sys.stdin.readline):

@@ -42,6 +42,7 @@ async def test_clients_wait_while_nobody_serves_and_are_let_in_then(tmp_path: Pa
             door = Door(listeners, FakeDesk(), FakeLogins())
             async with door.client(address(tcp)) as early, door.client(f"unix:{path}") as too:
                 await listeners.open(passed({"tcp": tcp, "unix": unix}))
+                await listeners.serve()
                 assert listeners.addresses == (address(tcp), f"unix:{path}")
                 for client in (early, too):
                     await client.begin()
@@ -56,6 +57,7 @@ async def test_an_address_that_systemd_opened_is_not_opened_again(tmp_path: Path
         rows = [Listener(name="a", address=address(tcp)), Listener(name="b", address=f"unix:{path}")]
         listeners = Listeners(rows, Limits(), FakeDesk(), logins=FakeLogins())
         await listeners.open(passed({"x": tcp, "y": unix}))
+        await listeners.serve()
         async with Door(listeners, FakeDesk(), FakeLogins()).client() as client:
             await client.begin()
         await listeners.stop(patience=1)
@@ -164,6 +166,7 @@ async def test_a_listener_that_lets_nobody_in_is_stuck(tmp_path: Path) -> None:
     with listening((LOOPBACK, 0)) as (tcp,):
         listeners = Listeners([Listener(name="lan", address="fd:x")], Limits(), FakeDesk(), logins=FakeLogins())
         await listeners.open(passed({"x": tcp}))
+        await listeners.serve()
         door = Door(listeners, FakeDesk(), FakeLogins())
         async with door.client() as client:
             await client.begin()

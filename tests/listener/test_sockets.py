@@ -1,17 +1,20 @@
 """Where listeners listen: IPv4, IPv6, unix sockets, and what is said when an address cannot be had."""
 
+import asyncio
 import os
 import re
 import socket
 import stat
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
 
 from relay.listener.server import ListenError, Listeners
+from relay.listener.sockets import ours
 from relay.peercred import user_name
 from relay.settings import Limits, Listener
-from tests.listener.listener_kit import FakeDesk, FakeLogins, door, on_both_loops, unix_listener
+from tests.listener.listener_kit import Door, FakeDesk, FakeLogins, door, on_both_loops, unix_listener
 
 
 @on_both_loops
@@ -30,6 +33,44 @@ async def test_several_listeners_on_ipv4_ipv6_and_a_unix_socket(tmp_path: Path) 
                 assert (await client.ask(b".\r\n"))[:3] == "250"
             peers.append((relay.desk.messages[-1].client.name, relay.desk.messages[-1].arrival.peer))
         assert peers == [("127.0.0.1",) * 2, ("::1",) * 2, (user_name(os.geteuid()), "unix")]
+
+
+@on_both_loops
+async def test_clients_are_let_in_when_every_address_is_open(tmp_path: Path) -> None:
+    rows = [Listener(address="127.0.0.1:0"), unix_listener(tmp_path), Listener(address="127.0.0.1:0")]
+    listeners = Listeners(rows, Limits(), FakeDesk(), logins=FakeLogins())
+    await listeners.open()
+    relay = Door(listeners, FakeDesk(), FakeLogins())
+    async with AsyncExitStack() as stack:
+        clients = [await stack.enter_async_context(relay.client(address)) for address in listeners.addresses]
+        await asyncio.sleep(0.05)
+        assert listeners.connections == 0
+        await listeners.serve()
+        for client in clients:
+            await client.begin()
+    await listeners.stop(patience=1)
+
+
+@on_both_loops
+async def test_addresses_that_were_opened_for_nothing_are_closed(tmp_path: Path) -> None:
+    rows = [Listener(address="127.0.0.1:0"), unix_listener(tmp_path)]
+    listeners = Listeners(rows, Limits(), FakeDesk(), logins=FakeLogins())
+    await listeners.open()
+    address, _ = listeners.addresses
+    await listeners.stop(patience=1)
+    with pytest.raises(ConnectionRefusedError):
+        await asyncio.open_connection("127.0.0.1", address.rpartition(":")[2])
+    assert not (tmp_path / "submit.sock").exists()
+
+
+def test_an_address_of_a_name_that_this_machine_lacks_is_passed_over_where_there_is_another() -> None:
+    here, lacking = (socket.AF_INET, ("127.0.0.1", 25)), (socket.AF_INET, ("192.0.2.1", 25))
+    no_such_network = (socket.AF_APPLETALK, ("127.0.0.1", 25))
+    for addresses, expected in (
+        ([lacking, here, no_such_network, here], [here]),
+        ([lacking, no_such_network], [lacking, no_such_network]),
+    ):
+        assert ours([(family, socket.SOCK_STREAM, 6, "", where) for family, where in addresses]) == expected
 
 
 async def test_every_user_may_connect_to_a_unix_socket(tmp_path: Path) -> None:
