@@ -23,6 +23,7 @@ def test_other():
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ci", ["", "true"])
 def test_a_missing_program(ci: str, tmp_path: Path) -> None:
     done = collect(tmp_path, "cat", ci)
@@ -35,6 +36,7 @@ def test_a_missing_program(ci: str, tmp_path: Path) -> None:
         assert "1 passed, 1 deselected" in done.out
 
 
+@pytest.mark.slow
 def test_a_program_that_the_list_does_not_name(tmp_path: Path) -> None:
     done = collect(tmp_path, "sendmail", "")
     assert done.status == pytest.ExitCode.USAGE_ERROR

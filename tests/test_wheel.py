@@ -13,6 +13,8 @@ import pytest
 
 from tests.peers.system import Finished, private_folder, run
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parent.parent
 _SOURCES = ("pyproject.toml", "README.md", "LICENSE", "relay", "etc")
 _DATA = ("*.toml", "*.html", "*.css", "*.js", "*.svg", "*.sql", "py.typed")

@@ -100,6 +100,7 @@ def test_what_a_command_changes_counts_in_all_workers(start_relay: StartRelay, r
         )
 
 
+@pytest.mark.slow
 def test_a_refused_login_holds_the_account_in_all_workers(start_relay: StartRelay, recorder: Recorder) -> None:
     directory = one_channel(open_server(recorder.port, auth="plain", allow_plaintext_password=True))
     relay = start_relay(directory, several(delivery={"probe": ["1h"]}), starts=False)

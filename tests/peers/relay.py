@@ -6,7 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.peers.canaries import leaking_files, leaks_in, leaks_of_process
 from tests.peers.clients import Endpoint
+from tests.peers.questions import questions
 from tests.peers.raw import RawClient
 from tests.peers.system import LOOPBACK, Finished, free_port, private_folder, run, stop, wait_until
 
@@ -71,12 +72,14 @@ class Relay:
         """Run a `relay` command against this relay's files. Raises TimeoutExpired after `seconds`."""
         argv = [str(RELAY), "--config", str(self.settings_file), *arguments]
         done = run(argv, data=data.encode(), seconds=seconds, env=_environment())
-        assert not (forms := leaks_in(done.text.encode())), f"relay {arguments[0]} told a password: {forms}"
+        _check_told(done, arguments)
         return done
 
     def ask(self, *arguments: str) -> Any:
         """Run a command with --json and return what it said. AssertionError where it failed."""
-        done = self.command(*arguments, "--json")
+        asking = questions(tuple(_environment().items()))
+        done = asking.ask("--config", str(self.settings_file), *arguments, "--json", seconds=30)
+        _check_told(done, arguments)
         assert done.status == 0, f"relay {' '.join(arguments)}: {done.text}"
         return json.loads(done.out)
 
@@ -200,6 +203,10 @@ class Relay:
             "delivery": {"mode": "direct"},
         }
         self.settings_file.write_text(tomli_w.dumps({**own, **settings}))
+
+
+def _check_told(done: Finished, arguments: Sequence[str]) -> None:
+    assert not (forms := leaks_in(done.text.encode())), f"relay {arguments[0]} told a password: {forms}"
 
 
 def open_server(port: int, **keys: Any) -> Table:

@@ -175,6 +175,7 @@ def test_a_viewer_looks_and_changes_nothing(viewer_page: Page) -> None:
     expect(viewer_page.get_by_role("alert")).to_contain_text("not for the role viewer")
 
 
+@pytest.mark.slow
 def test_nothing_keeps_people_out(page: Page, narrow_page: Page) -> None:
     for path in ("/agents", "/agents/-/add", "/agents/jane", "/agents/jane/remove", "/agents?q=nobody"):
         page.goto(path)

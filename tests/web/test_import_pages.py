@@ -94,6 +94,7 @@ def test_a_change_meanwhile_is_told_before_anything_is_done(page: Page, api: Api
     expect(page.get_by_role("status").first).to_contain_text("imported")
 
 
+@pytest.mark.slow
 def test_a_table_is_confirmed_by_who_brought_it_alone(
     page: Page, browser: Browser, console: Console, api: ApiClient
 ) -> None:
@@ -121,6 +122,7 @@ def test_what_is_no_table_says_so(page: Page) -> None:
     expect(page.get_by_role("status")).to_contain_text("nothing to change")
 
 
+@pytest.mark.slow
 def test_an_export_goes_in_again_unchanged(page: Page) -> None:
     for noun in ("agent", "channel"):
         page.goto(f"/{noun}s")
@@ -133,6 +135,7 @@ def test_an_export_goes_in_again_unchanged(page: Page) -> None:
         expect(page.get_by_role("status")).to_contain_text("nothing to change")
 
 
+@pytest.mark.slow
 def test_channels_come_in_alike(page: Page, api: ApiClient) -> None:
     paste(page, "name,aliases\nsupport,help@acmejets.example;info@acmejets.example\n", "channel")
     assert rows(page) == ["support aliases nothing help@acmejets.example, info@acmejets.example"]
@@ -141,6 +144,7 @@ def test_channels_come_in_alike(page: Page, api: ApiClient) -> None:
     assert len(api.get("/channels/support")["aliases"]) == 2
 
 
+@pytest.mark.slow
 def test_a_large_table_comes_in_and_the_page_says_all_of_it(plain_page: Page) -> None:
     lines = [f"agent{number:05},agent{number:05}@acmejets.example,{'group' * 100}" for number in range(3000)]
     table = "\n".join(["name,address,group", *lines]).encode()

@@ -103,6 +103,7 @@ def test_a_message_that_failed_for_some_says_for_whom_and_names_its_report(page:
     expect(page.get_by_role("heading", level=1)).to_have_text(f"{MARKUP} sold out")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("subject", ["Your ticket", f"{MARKUP} sold out"])
 def test_what_is_over_says_what_was_changed_in_its_header(page: Page, console: Console, subject: str) -> None:
     """One message never was in the queue; of the other, one recipient was refused."""
@@ -114,6 +115,7 @@ def test_what_is_over_says_what_was_changed_in_its_header(page: Page, console: C
     expect(page.get_by_role("heading", name="What was changed in its header")).to_be_visible()
 
 
+@pytest.mark.slow
 def test_what_is_over_says_by_which_route_its_sender_sends(page: Page, console: Console) -> None:
     _open(page, console, "Your ticket")
     expect(page.locator(".timeline")).to_contain_text("The server took it for every recipient.")
@@ -192,6 +194,7 @@ def test_what_waits_says_what_an_attempt_changed_that_the_next_one_does_not(
     assert organizations == ["Acme Jets", "Acme Trains"]
 
 
+@pytest.mark.slow
 def test_nothing_keeps_people_out(page: Page, narrow_page: Page, console: Console) -> None:
     ids = [f"/messages/{one['id']}" for one in console.relay.ask("messages", "list")]
     for path in ("/messages", "/messages?state=failed&sender=x", *ids):

@@ -119,6 +119,7 @@ def test_a_fault_in_the_directory_is_shown_and_gone_when_it_is_mended(page: Page
     expect(page.get_by_role("alert")).to_have_count(0)
 
 
+@pytest.mark.slow
 def test_the_chart_says_in_a_table_what_it_draws(page: Page, console: Console) -> None:
     post(console, "Counted")
     page.goto("/")
@@ -150,6 +151,7 @@ def test_without_script_the_page_says_the_same(plain_page: Page, narrow_page: Pa
     assert not overflows(narrow_page)
 
 
+@pytest.mark.slow
 def test_tabs_that_nobody_looks_at_leave_the_browser_its_connections(page: Page, console: Console) -> None:
     """A browser has six to a server."""
     look = "is => { Object.defineProperty(document, 'hidden', {value: !is, configurable: true});"
@@ -173,6 +175,7 @@ def test_nobody_listens_without_a_sign_in(console: Console) -> None:
     refused.value.close()
 
 
+@pytest.mark.slow
 def test_a_stream_ends_with_its_session(browser: Browser, console: Console) -> None:
     name = "temp"
     password = console.add_person(name)
@@ -186,6 +189,7 @@ def test_a_stream_ends_with_its_session(browser: Browser, console: Console) -> N
         assert page.evaluate("() => window.ended") == "ended"
 
 
+@pytest.mark.slow
 def test_a_relay_ends_at_once_and_quietly_while_pages_listen(browser: Browser) -> None:
     with console_process({}) as console, window(browser, console.url) as context:
         page = console.sign_in(context, ADMINISTRATOR, canary(ADMINISTRATOR))

@@ -7,6 +7,7 @@ from typing import Any, cast
 import pytest
 
 from relay.web.pages.messages import parted
+from relay.web.pages.queue import told
 from relay.web.site import ago, make_templates, utc
 from relay.web.visit import Notice
 
@@ -56,6 +57,10 @@ def test_a_notice_says_whether_all_was_done() -> None:
     assert Notice.read("3%20held") == ("good", "3 held")
     assert Notice.read("Nothing%20was%20chosen%21!warn") == ("warn", "Nothing was chosen!")
     assert Notice.read("") == ("good", "")
+
+
+def test_equal_outcomes_are_told_together() -> None:
+    assert told(["retried", "was being sent just now", "retried"]) == "2 retried; 1 was being sent just now"
 
 
 def recipient(number: int, state: str = "delivered", returned: Any = None) -> dict[str, Any]:

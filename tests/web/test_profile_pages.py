@@ -130,6 +130,7 @@ def test_a_refusal_is_told_in_the_providers_words(console: Console, context: Bro
     expect(page.get_by_role("alert")).to_contain_text("access_denied")
 
 
+@pytest.mark.slow
 def test_an_account_is_connected_with_an_address_that_is_brought(
     console: Console, context: BrowserContext, identity: IdentityServer
 ) -> None:
@@ -165,6 +166,7 @@ def test_a_code_counts_only_where_it_was_asked_for(
         expect(victim.get_by_role("alert")).to_contain_text("was not begun here")
 
 
+@pytest.mark.slow
 def test_a_device_shows_its_code_and_waits(browser: Browser, console: Console, identity: IdentityServer) -> None:
     with window(browser, console.url, scripts=False) as plain:
         page = sign_in(console, plain, "device")
@@ -176,6 +178,7 @@ def test_a_device_shows_its_code_and_waits(browser: Browser, console: Console, i
         expect(page.locator("#mail")).to_contain_text("Connected.")
 
 
+@pytest.mark.slow
 def test_the_login_password_is_changed_by_who_knows_it_and_other_sessions_end(
     browser: Browser, console: Console, context: BrowserContext
 ) -> None:
@@ -202,6 +205,7 @@ def test_the_login_password_is_changed_by_who_knows_it_and_other_sessions_end(
     set_login(console, "ben")
 
 
+@pytest.mark.slow
 def test_an_agent_sees_nothing_but_the_own(console: Console, context: BrowserContext) -> None:
     with smtplib.SMTP(LOOPBACK, console.relay.port) as client:
         client.login(BEN, canary("ben"))

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Page, expect
 
-from relay.web.pages.queue import told
+from tests.peers.api import ApiClient
 from tests.peers.browser import overflows, serious_faults
 from tests.peers.console import Console, console_process
 from tests.peers.recorder import Recorder
@@ -27,15 +27,15 @@ def console(upstream: Recorder) -> Iterator[Console]:
 
 
 @pytest.fixture(autouse=True)
-def waiting(console: Console, upstream: Recorder) -> Iterator[None]:
+def waiting(console: Console, upstream: Recorder, api: ApiClient) -> Iterator[None]:
     """Three messages that wait, Offer 1 to 3."""
     upstream.replies["RCPT"] = BUSY
     for number in (1, 2, 3):
         post(console, f"Offer {number}", to=[f"c{number}@customer.example"])
-    wait_until(lambda: len(_states(console)) == 3 and set(_states(console)) == {"queued"}, "three that wait")
+    wait_until(lambda: _states(console) == ["queued"] * 3, "three that wait")
     yield
     for one in console.relay.ask("queue", "list"):
-        console.relay.command("queue", "remove", one["id"])
+        assert api.ask("DELETE", f"/queue/{one['id']}").status == 204
 
 
 def _states(console: Console) -> list[str]:
@@ -116,6 +116,7 @@ def test_all_that_wait_are_tried_and_leave_the_page_by_themselves(page: Page, up
     expect(page.get_by_text("Nothing waits")).to_be_visible()
 
 
+@pytest.mark.slow
 def test_a_choice_under_way_is_not_undone_by_what_changes(page: Page, console: Console) -> None:
     page.goto("/queue")
     _choose(page, "Offer 1")
@@ -136,13 +137,10 @@ def test_a_viewer_sees_and_cannot_act(viewer_page: Page) -> None:
     expect(viewer_page.get_by_role("button", name="Retry")).to_have_count(0)
 
 
+@pytest.mark.slow
 def test_nothing_keeps_people_out(page: Page, narrow_page: Page) -> None:
     for path in ("/queue", "/queue?q=nothing"):
         page.goto(path)
         assert not serious_faults(page), path
         narrow_page.goto(path)
         assert not overflows(narrow_page), path
-
-
-def test_equal_outcomes_are_told_together() -> None:
-    assert told(["retried", "was being sent just now", "retried"]) == "2 retried; 1 was being sent just now"

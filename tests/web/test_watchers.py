@@ -88,6 +88,7 @@ def check_quiet(page: Page, path: str) -> None:
     )
 
 
+@pytest.mark.slow
 def test_a_broken_store_is_a_reason_and_no_page_tells_more_than_a_sentence(own_console: Console) -> None:
     boss = signed_in(own_console, ADMINISTRATOR, canary(ADMINISTRATOR))
     token = own_console.add_token("writer")
@@ -120,6 +121,7 @@ def test_the_counters_are_not_for_whom_a_web_server_asks(console: Console, heade
     assert Visitor(console.url).get("/metrics", **headers).status == 401
 
 
+@pytest.mark.slow
 def test_whatever_is_wrong_with_the_store_is_told(own_console: Console) -> None:
     with closing(sqlite3.connect(own_console.relay.state_dir / "relay.db")) as store:
         store.execute("ALTER TABLE messages RENAME TO gone")

@@ -179,6 +179,7 @@ def test_the_first_administrator_chooses_a_name(browser: Browser) -> None:
         assert [one["name"] for one in relay.ask("admin", "list")] == ["first"]
 
 
+@pytest.mark.slow
 def test_nothing_keeps_guests_out(browser: Browser, guest: Page, console: Console) -> None:
     link = invite(console, "jane")
     guest.goto(link)
