@@ -318,7 +318,7 @@ def test_all_workers_together_open_no_more_connections_than_the_server_allows(st
 def test_all_workers_together_keep_to_the_minute_and_the_day_and_use_them_up(start_relay: StartRelay) -> None:
     """The provider refuses what is one too many in any minute, or in the day."""
     minute, day = 300, 320
-    with provider_server(Provider(connections=3, per_minute=minute, per_day=day)) as provider:
+    with provider_server(Provider(connections=3, per_minute=minute, per_day=day, answer_seconds=0.3)) as provider:
         limits: dict[str, Any] = {"messages_per_minute": minute, "recipients_per_day": day, "max_connections": 3}
         server = open_server(provider.port, auth="plain", allow_plaintext_password=True, **limits)
         relay = start_relay(one_channel(server), several(delivery={"mode": "queued"}), starts=False)
@@ -333,7 +333,16 @@ def test_all_workers_together_keep_to_the_minute_and_the_day_and_use_them_up(sta
         assert (minute - 20) * 60 / minute <= moments[-1] - moments[0] <= 75, "spread, and little of it unused"
         os.kill(workers_of(relay)[1]["pid"], signal.SIGKILL)
         provider.wait_for(day - 2 * day // 100, 120)
-        wait_until(lambda: "recipients a day" in relay.ask("queue", "list")[0]["reason"], "the end of the day", 60)
+        states = wait_until(partial(_states_at_the_end_of_the_day, relay), "the end of the day", 60)
         assert provider.refusals == []
-        waiting = relay.ask("queue", "list")
-        assert len(provider.taken) + len(waiting) == day + 5
+        # What the killed worker had under way is not known, and the provider has it or not.
+        unknown = states.count("unknown")
+        assert unknown <= 3
+        assert day + 5 <= len(provider.taken) + len(states) <= day + 5 + unknown
+
+
+def _states_at_the_end_of_the_day(relay: Relay) -> list[str]:
+    """The states of all that waits, once nothing else than the next day is waited for; none before."""
+    waiting = relay.ask("queue", "list")
+    is_over = all("recipients a day" in (one["reason"] or "") for one in waiting if one["state"] != "unknown")
+    return [one["state"] for one in waiting] if is_over else []
