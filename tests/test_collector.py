@@ -20,9 +20,13 @@ class Knot:
 
 
 @pytest.fixture(autouse=True)
-def as_before() -> Iterator[None]:
+def nothing_set_aside() -> Iterator[None]:
+    """What the run has set aside of its own (tests/conftest.py) is looked through meanwhile."""
+    gc.unfreeze()
     yield
     gc.unfreeze()
+    gc.collect()
+    gc.freeze()
     gc.enable()
 
 
