@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from email.message import EmailMessage
 
 from tests.peers.console import Console
-from tests.peers.system import LOOPBACK
+from tests.peers.system import LOOPBACK, wait_until
 
 
 def post(
@@ -27,8 +27,13 @@ def post(
 
 
 def id_of(console: Console, subject: str) -> str:
-    """Return the id of the one message with this subject."""
-    return next(str(one["id"]) for one in console.relay.ask("messages", "list") if _subject(console, one) == subject)
+    """Return the id of the one message with this subject, as soon as the history has it."""
+    return wait_until(lambda: _found(console, subject), f"the message {subject}")
+
+
+def _found(console: Console, subject: str) -> str:
+    every = console.relay.ask("messages", "list")
+    return next((str(one["id"]) for one in every if _subject(console, one) == subject), "")
 
 
 def _subject(console: Console, one: dict[str, object]) -> object:

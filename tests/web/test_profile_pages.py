@@ -210,8 +210,11 @@ def test_an_agent_sees_nothing_but_the_own(console: Console, context: BrowserCon
     with smtplib.SMTP(LOOPBACK, console.relay.port) as client:
         client.login(BEN, canary("ben"))
         client.sendmail(BEN, ["customer@elsewhere.example"], b"Subject: Only Ben's\n\nhello\n")
-    wait_until(lambda: console.relay.ask("messages", "list"), "the message in the history")
-    found = [one for one in console.relay.ask("messages", "list") if one["profile"] == "ben"]
+
+    def sent_by_ben() -> list[dict[str, Any]]:
+        return [one for one in console.relay.ask("messages", "list") if one["profile"] == "ben"]
+
+    found = wait_until(sent_by_ben, "the message in the history")
     page = sign_in(console, context, "jane")
     page.goto("/")
     assert page.url == f"{console.url}/profile"
