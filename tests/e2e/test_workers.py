@@ -6,6 +6,7 @@ import signal
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -318,6 +319,7 @@ def test_all_workers_together_open_no_more_connections_than_the_server_allows(st
 def test_all_workers_together_keep_to_the_minute_and_the_day_and_use_them_up(start_relay: StartRelay) -> None:
     """The provider refuses what is one too many in any minute, or in the day."""
     minute, day = 300, 320
+    every = {f"you{number}@customer.example" for number in range(day + 5)}
     with provider_server(Provider(connections=3, per_minute=minute, per_day=day, answer_seconds=0.3)) as provider:
         limits: dict[str, Any] = {"messages_per_minute": minute, "recipients_per_day": day, "max_connections": 3}
         server = open_server(provider.port, auth="plain", allow_plaintext_password=True, **limits)
@@ -326,23 +328,37 @@ def test_all_workers_together_keep_to_the_minute_and_the_day_and_use_them_up(sta
         relay.start()
         wait_until(partial(are_told, relay, 0), "all workers")
         with clients_of_all(relay) as clients:
-            for number in range(day + 5):
-                assert clients[number % len(clients)].submit(SENDER, RECIPIENT, MESSAGE).startswith("250 ")
+            for client, recipient in zip(cycle(clients), every, strict=False):
+                assert client.submit(SENDER, recipient, MESSAGE).startswith("250 ")
         provider.wait_for(minute, 120)
         moments = [taken.at for taken in provider.taken]
         assert (minute - 20) * 60 / minute <= moments[-1] - moments[0] <= 75, "spread, and little of it unused"
         os.kill(workers_of(relay)[1]["pid"], signal.SIGKILL)
         provider.wait_for(day - 2 * day // 100, 120)
-        states = wait_until(partial(_states_at_the_end_of_the_day, relay), "the end of the day", 60)
+        wait_until(partial(_is_the_day_over, relay, provider), "the end of the day", 60)
         assert provider.refusals == []
+        waiting, taken = _waiting(relay), _taken(provider)
+        assert taken | set(waiting) == every
+        assert len(provider.taken) == len(taken), "each once"
         # What the killed worker had under way is not known, and the provider has it or not.
-        unknown = states.count("unknown")
-        assert unknown <= 3
-        assert day + 5 <= len(provider.taken) + len(states) <= day + 5 + unknown
+        assert list(waiting.values()).count("unknown") <= 3
 
 
-def _states_at_the_end_of_the_day(relay: Relay) -> list[str]:
-    """The states of all that waits, once nothing else than the next day is waited for; none before."""
-    waiting = relay.ask("queue", "list")
-    is_over = all("recipients a day" in (one["reason"] or "") for one in waiting if one["state"] != "unknown")
-    return [one["state"] for one in waiting] if is_over else []
+def _is_the_day_over(relay: Relay, provider: Provider) -> bool:
+    """Whether what waits waits for nothing else than the next day, and nothing of that is under way."""
+    queue = [one for one in relay.ask("queue", "list") if one["state"] != "unknown"]
+    waits = all("recipients a day" in (one["reason"] or "") for one in queue)
+    return waits and _taken(provider).isdisjoint(_recipient(one) for one in queue)
+
+
+def _waiting(relay: Relay) -> dict[str, str]:
+    """The state of each message that waits, by its recipient."""
+    return {_recipient(one): one["state"] for one in relay.ask("queue", "list")}
+
+
+def _recipient(message: dict[str, Any]) -> str:
+    return str(message["recipients"][0]["address"])
+
+
+def _taken(provider: Provider) -> set[str]:
+    return {taken.recipients[0] for taken in provider.taken}
