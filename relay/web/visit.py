@@ -121,7 +121,8 @@ class Visit:
     def render(self, template: str, /, *, status: int = 200, **values: Any) -> Response:
         """Return a page."""
         response = HTMLResponse(self.html(template, **values), status_code=status)
-        if _NOTICE in self.request.cookies:
+        # A page that looks again by itself takes only its own parts, and shows no notice.
+        if _NOTICE in self.request.cookies and BY_ITSELF not in self.request.headers:
             response.delete_cookie(_NOTICE)
         return response
 

@@ -1,4 +1,4 @@
-"""What every answer forbids a browser, and that a page answers under our own names alone."""
+"""What every answer tells a browser: what is forbidden, under which names, and when a notice was shown."""
 
 import socket
 from urllib.parse import urlsplit
@@ -112,3 +112,13 @@ def test_a_request_of_two_names_is_none(boss: Visitor) -> None:
 @pytest.mark.parametrize("name", ["localhost", "127.0.0.1", "[::1]"])
 def test_the_machines_own_names_are_ours(name: str, boss: Visitor) -> None:
     assert boss.get("/agents", Host=f"{name}:{urlsplit(boss.url).port}").status == 200
+
+
+def test_a_page_that_looks_by_itself_leaves_the_notice_to_the_page_that_shows_it(boss: Visitor) -> None:
+    """A page in another window may look between a redirect and the page that the redirect leads to."""
+    cookies = f"relay={boss.cookie}; relay-notice=It%20is%20saved."
+    by_itself = boss.get("/agents", Cookie=cookies, Relay_By_Itself="1")
+    assert not by_itself.set_cookie("relay-notice")
+    shown = boss.get("/agents", Cookie=cookies)
+    assert "It is saved." in shown.text
+    assert shown.set_cookie("relay-notice"), "it is shown once"
