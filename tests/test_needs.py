@@ -53,4 +53,4 @@ def collect(folder: Path, program: str, ci: str) -> Finished:
     (folder / "pytest.ini").write_text("[pytest]\nmarkers =\n    needs: programs\naddopts = --strict-markers\n")
     (tests / "test_probe.py").write_text(PROBE.format(program=program))
     argv = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", str(folder), str(folder)]
-    return run(argv, env={**os.environ, "CI": ci})
+    return run(argv, env={**os.environ, "CI": ci}, seconds=100)

@@ -164,7 +164,11 @@ def test_no_file_names_a_package_registry() -> None:
     folders = ("relay", "tests", "docs", "etc", "systemd", ".ci")
     files = [path for folder in folders for path in (ROOT / folder).rglob("*") if path.is_file()]
     files += [path for path in ROOT.iterdir() if path.is_file()]
-    naming = [str(path) for path in files if path.suffix != ".pyc" and any(host in path.read_bytes() for host in hosts)]
+    naming = [
+        str(path)
+        for path in files
+        if "__pycache__" not in path.parts and any(host in path.read_bytes() for host in hosts)
+    ]
     assert not naming
 
 

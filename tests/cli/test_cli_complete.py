@@ -22,6 +22,7 @@ BIN = Path(sys.executable).parent
 @pytest.fixture
 def tab(peopled: CommandLine, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> "Tab":
     monkeypatch.setenv("RELAY_CONFIG", str(peopled.settings_file))
+    monkeypatch.setattr(complete, "_ANSWER_SECONDS", 20.0)  # who presses the key waits for no busy machine
     return Tab(capsys, monkeypatch)
 
 

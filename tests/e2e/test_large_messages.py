@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.peers.raw import RawClient
 from tests.peers.recorder import Recorder
 from tests.peers.relay import Relay, one_channel, open_server, relay_process
 from tests.peers.system import wait_until
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 SENDER, YOU = "support@acmejets.example", "you@customer.example"
 MIB = 1024 * 1024
@@ -37,7 +38,7 @@ def test_many_large_messages_at_once_need_little_memory(relay: Relay, recorder: 
     replies: list[str] = []
 
     def send() -> None:
-        with relay.connect() as client:
+        with RawClient(relay.endpoint, 110) as client:
             replies.append(client.submit(SENDER, YOU, HEADER + b"\r\n" + BODY)[:3])
 
     threads = [threading.Thread(target=send) for _ in range(CLIENTS)]
@@ -46,7 +47,7 @@ def test_many_large_messages_at_once_need_little_memory(relay: Relay, recorder: 
     for thread in threads:
         thread.join()
     assert replies == ["250"] * CLIENTS, relay.last_words
-    wait_until(lambda: len(recorder.messages) == CLIENTS, "the messages")
+    wait_until(lambda: len(recorder.messages) == CLIENTS, "the messages", 100)
     assert relay.peak_memory() - before < 60 * MIB
     for message in recorder.messages:
         assert message.partition(b"\r\n\r\n")[2] == BODY

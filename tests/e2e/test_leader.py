@@ -83,8 +83,8 @@ def test_one_leads_and_another_does_at_once_when_it_ends_or_is_drained(
     assert listed == {first.ask("status")["node"]: True, second.ask("status")["node"]: False}
     began = time.monotonic()
     assert first.stop() == 0
-    wait_until(lambda: leads(second), "the other leading", 6)
-    assert time.monotonic() - began < 8, "nobody waits for the end of a lease that was given up"
+    wait_until(lambda: leads(second), "the other leading", 9)
+    assert time.monotonic() - began < 10, "nobody waits for the end of a lease that was given up"
     first.start()
     assert not leads(first)
     assert second.command("node", "drain", "two" if "two" in str(second.ask("status")["node"]) else "one").status == 0
@@ -97,14 +97,14 @@ def test_a_killed_leader_is_followed_by_another_and_its_own_restart_waits_for_no
     start_node: StartNode, recorder: Recorder
 ) -> None:
     first, second = pair(start_node, one_channel(open_server(recorder.port)))
-    first.signal(signal.SIGKILL)
     began = time.monotonic()
+    first.signal(signal.SIGKILL)
     wait_until(lambda: leads(second), "the other leading", TAKEN_OVER)
-    assert 8 < time.monotonic() - began < TAKEN_OVER, "not before its lease has ended"
+    assert 5 < time.monotonic() - began < TAKEN_OVER, "not before its lease has ended"
     second.signal(signal.SIGKILL)
     second.stop()
     second.start()
-    wait_until(lambda: leads(second), "the same node, which knows that it had it", 4)
+    wait_until(lambda: leads(second), "the same node, which knows that it had it", 7)
 
 
 @pytest.mark.timeout(300)
@@ -116,8 +116,12 @@ def test_a_leader_that_was_stopped_leads_no_more_when_it_goes_on(start_node: Sta
         first.signal(signal.SIGCONT)
         for _ in range(4):
             assert [leads(first), leads(second)] == [False, True]
-        assert '"what": "lead", "is_ours": false' in first.log
+        wait_until(partial(_has_lost_it, first), "that it knows it")
         first, second = second, first
+
+
+def _has_lost_it(relay: Relay) -> bool:
+    return '"what": "lead", "is_ours": false' in relay.log
 
 
 @pytest.mark.timeout(240)
@@ -192,9 +196,11 @@ def test_a_mailbox_of_returned_mail_is_read_by_one(
     assert second.command(*words, data=RIGHT + "\n").status == 0
     wait_until(lambda: [one["state"] for one in first.ask("status")["mailboxes"]] == ["ok"], "a look into it", 70)
     assert second.ask("status")["mailboxes"] == []
+    wait_until(lambda: logins(mailbox_host) > before, "the login, as Dovecot tells it")
     assert logins(mailbox_host) == before + 1
     assert first.stop() == 0
     wait_until(lambda: [one["state"] for one in second.ask("status")["mailboxes"]] == ["ok"], "the other's look", 15)
+    wait_until(lambda: logins(mailbox_host) > before + 1, "the other's login, as Dovecot tells it")
     assert logins(mailbox_host) == before + 2
 
 
@@ -221,7 +227,7 @@ def test_a_refresh_token_that_is_good_for_once_is_spent_once(
         replies = list(pool.map(partial(submit_some, count=1), relays))
         assert identity.asked == ["authorization_code", "refresh_token"], "one renewal for both"
 
-        identity.behaviour.seconds = 2  # of which each is renewed after 1.5, or by who needs it after 1.8
+        identity.behaviour.seconds = 4  # of which each is renewed after 3, or by who needs it after 3.6
         assert oauth.by_code(relays[1], identity).status == 0
         before = len(identity.asked)
         while len(identity.asked) < before + 5:

@@ -309,7 +309,7 @@ def test_nobody_waits_for_a_worker_that_cannot_begin_without_the_database(
         assert sum(clients.is_taken("support", names) for _ in range(30)) >= 5
     wait_until(lambda: clients.relay.command("status").status == 0, "the database, as the relay sees it", 30)
     wait_until(lambda: len(clients.relay.ask("status")["workers"]) == 2, "the worker", 30)
-    assert {greeting_of(clients.relay)[:3] for _ in range(30)} == {"220"}
+    wait_until(lambda: {greeting_of(clients.relay)[:3] for _ in range(30)} == {"220"}, "that nobody is turned away", 30)
 
 
 def greeting_of(relay: Relay) -> str:

@@ -57,13 +57,13 @@ def test_a_token_that_is_good_is_used_and_its_successor_waits_for_the_database(
     assert identity.asked == ["authorization_code"]
 
     wait_until(lambda: sees_store(relay), "the store")
-    identity.behaviour.seconds = 20
+    identity.behaviour.seconds = 40
     assert oauth.by_code(relay, identity).status == 0
     identity.behaviour.seconds = 3600
     restart(relay)
     with stopped(place):
         assert send(relay, "last").startswith(DELIVERED)
-        wait_until(lambda: not send(relay, "over").startswith(DELIVERED), "the end of the token", 40)
+        wait_until(lambda: not send(relay, "over").startswith(DELIVERED), "the end of the token", 70)
         assert send(relay, "refused") == BROKEN
         assert identity.asked == ["authorization_code"] * 2, "nothing was spent"
     assert_recovered(relay, identity, sink)

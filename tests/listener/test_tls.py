@@ -251,7 +251,7 @@ async def test_a_client_that_leaves_without_a_good_bye_under_tls_is_gone(securit
 
 @on_both_loops
 async def test_a_silent_client_under_tls_is_sent_away() -> None:
-    async with tls_door("tls", tolerance=Tolerance(idle_seconds=0.2)) as relay, under_tls(relay, "tls") as client:
+    async with tls_door("tls", tolerance=Tolerance(idle_seconds=1.0)) as relay, under_tls(relay, "tls") as client:
         assert (await client.line()).startswith("421 4.4.2 ")
         assert await client.line() == ""
 

@@ -207,10 +207,10 @@ def _package(sources: Path, folder: Path, version: str) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 @pytest.mark.needs("dpkg", "dpkg-deb", "git", "dovecot", "submission", "systemd-socket-activate", *NEEDS)
 def test_the_life_of_the_package(packages: Sequence[Path]) -> None:
-    done = run(apart("tests.packaging.journey", *map(str, packages)), seconds=240, cwd=ROOT)
+    done = run(apart("tests.packaging.journey", *map(str, packages)), seconds=400, cwd=ROOT)
     assert done.status == 0, done.text
     steps = re.findall(r"^ *[\d.]+ s  (\w+): ", done.out, re.MULTILINE)
     assert steps == [step.__name__ for step in STEPS]

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from tests.peers.packages import program
 
@@ -21,8 +21,11 @@ _FLAGS = (
 )
 WIDE = (1280, 860)
 NARROW = (360, 740)
-_PATIENCE = 15_000  # milliseconds
+_PATIENCE = 30_000  # milliseconds
 _SERIOUS = ("serious", "critical")
+
+# What is expected of a page may come by itself, after looks of a second, on a machine that is busy.
+expect.set_options(timeout=_PATIENCE)
 
 
 @contextmanager
@@ -64,6 +67,12 @@ def serious_faults(page: Page) -> Sequence[str]:
         if one["impact"] in _SERIOUS
         for node in one["nodes"]
     ]
+
+
+def loaded(page: Page) -> Page:
+    """Return the page when its script has run: a click that led here returns before that."""
+    page.wait_for_load_state()
+    return page
 
 
 def overflows(page: Page) -> bool:

@@ -28,7 +28,7 @@ REPLIES: Mapping[str, bytes] = {
     "QUIT": b"221 2.0.0 Bye\r\n",
 }
 _UNKNOWN = b"500 5.5.2 What?\r\n"
-_PATIENCE = 10.0
+_PATIENCE = 60.0
 
 
 @dataclass(slots=True)
@@ -70,9 +70,9 @@ class Recorder:
         self._open: dict[str, threading.Event] = {}
 
     def cut(self) -> None:
-        """Cut off every connection."""
+        """Cut off every connection. All of them are closed when it returns."""
         for writer, loop in list(self._lines.items()):
-            loop.call_soon_threadsafe(writer.transport.abort)
+            asyncio.run_coroutine_threadsafe(_abort(writer), loop).result(_PATIENCE)
 
     def hold(self, step: str) -> None:
         """Let every connection wait at a step, before it is answered, until `release`."""
@@ -145,6 +145,11 @@ def recorder_server(
             for step in list(recorder._open):
                 recorder.release(step)
             loop.call(stop_listening(server))
+
+
+async def _abort(writer: asyncio.StreamWriter) -> None:
+    writer.transport.abort()
+    await asyncio.sleep(0)  # the loop closes the socket in its next round
 
 
 async def _converse(

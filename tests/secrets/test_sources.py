@@ -108,9 +108,9 @@ async def test_a_command_that_says_nothing(tmp_path: Path) -> None:
 
 
 async def test_what_a_command_leaves_in_the_background_holds_nobody_up(tmp_path: Path) -> None:
-    assert await read("command:sh -c 'echo hunter2; sleep 3 & exit 0'", tmp_path, seconds=2) == "hunter2"
+    assert await read("command:sh -c 'echo hunter2; sleep 30 & exit 0'", tmp_path, seconds=10) == "hunter2"
     with pytest.raises(SecretUnavailable, match="empty"):
-        await read("command:sh -c 'sleep 3 & exit 0'", tmp_path, seconds=2)
+        await read("command:sh -c 'sleep 30 & exit 0'", tmp_path, seconds=10)
 
 
 async def test_a_command_with_endless_output_ends(tmp_path: Path) -> None:
@@ -132,9 +132,9 @@ def has_ended(fifo: int) -> bool:
 
 async def test_a_command_that_hangs_is_killed_with_its_children(tmp_path: Path) -> None:
     command = holding(tmp_path / "alive")
-    task = asyncio.create_task(read(command, tmp_path, seconds=1))
+    task = asyncio.create_task(read(command, tmp_path, seconds=3))
     fifo = await asyncio.to_thread(os.open, tmp_path / "alive", os.O_RDONLY)
-    with pytest.raises(SecretUnavailable, match=r"^the command 'sh' gave no answer within 1 seconds$"):
+    with pytest.raises(SecretUnavailable, match=r"^the command 'sh' gave no answer within 3 seconds$"):
         await task
     assert await asyncio.to_thread(has_ended, fifo)
 

@@ -61,8 +61,9 @@ async def test_of_many_who_take_it_at_once_one_has_it(databases: list[Database])
 
 
 async def test_a_duty_ends_by_itself_and_the_next_has_a_higher_fence(one: DutyTable, two: DutyTable) -> None:
-    late = await had(one, 0.3)
+    await had(one)
     assert await two.take("lead", LONG) is None
+    late = await had(one, 0.3)
     after = await taken_at_last(two)
     assert after.fence == late.fence + 1
     assert not await one.renew(late, LONG), "it is another's"

@@ -265,6 +265,5 @@ async def test_behind_a_large_group_the_next_waits_for_company(
         return put("first")(connection)
 
     await asyncio.gather(writer.run(come), *(writer.run(put(str(number))) for number in range(3)))
-    await asyncio.sleep(0.01)
     assert await asyncio.gather(*late, writer.run(put("later"))) == ["late", "later"]
     assert seen == [4, 6]

@@ -16,7 +16,7 @@ from relay.upstream.outcome import Failed
 from relay.upstream.tls import Contexts
 from tests.upstream.upstream_kit import FAST, scripted, server_at
 
-pytestmark = pytest.mark.timeout(10)
+pytestmark = pytest.mark.timeout(60)
 
 TOKEN = "ya29.vF9dft4qmTc2Nvb3RlckBhdHRhdmlzdGEuY29tCg"
 NO_TOKEN = {"status": "400", "schemes": "Bearer", "scope": "https://mail.google.com/"}

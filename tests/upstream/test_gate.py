@@ -28,7 +28,7 @@ from tests.upstream.upstream_kit import (
 LARGE = Content(b"Subject: large\r\n", tuple(b"x" * 998 + b"\r\n" + b"." * 64_000 + b"\r\n" for _ in range(40)))
 CONTENTS = [CONTENT, LARGE, Content(b"")]
 
-pytestmark = pytest.mark.timeout(10)
+pytestmark = pytest.mark.timeout(60)
 
 
 class Received:
@@ -195,9 +195,9 @@ async def test_a_gate_that_raises_ends_the_delivery_before_the_dot(error: Except
 
 async def test_no_deadline_runs_in_the_gate() -> None:
     async def gate() -> None:
-        await asyncio.sleep(3 * short.final)
+        await asyncio.sleep(2 * short.final)
 
-    short = replace(FAST, reply=0.1, chunk=0.1, final=0.1)
+    short = replace(FAST, reply=0.7, chunk=0.7, final=0.7)
     progress = Progress(before_final_dot=gate)
     async with scripted() as server:
         way_out = Upstream("relay.example", short)

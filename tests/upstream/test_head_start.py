@@ -23,7 +23,7 @@ HEADER = b"Subject: large\r\n"
 LINE = b".%078d\r\n" % 1
 PIPELINING = ("PIPELINING", "8BITMIME", "SIZE 10000000")
 
-pytestmark = pytest.mark.timeout(10)
+pytestmark = pytest.mark.timeout(60)
 
 
 class Body:

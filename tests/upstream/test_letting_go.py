@@ -18,7 +18,7 @@ from relay.upstream.upstream import Upstream
 from tests.peers.system import free_port
 from tests.upstream.upstream_kit import FAST, SILENCE, Drop, scripted, server_at, transfer_to, until
 
-pytestmark = pytest.mark.timeout(10)
+pytestmark = pytest.mark.timeout(60)
 _NAMES = ["temporary", "permanent", "garbage", "drop"]
 
 

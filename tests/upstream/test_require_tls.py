@@ -12,7 +12,7 @@ from relay.upstream.transfer import RequireTls
 from relay.upstream.upstream import Upstream
 from tests.upstream.upstream_kit import FAST, Certificates, ScriptedServer, scripted, server_at, transfer_to
 
-pytestmark = pytest.mark.timeout(10)
+pytestmark = pytest.mark.timeout(60)
 
 OFFERED = ("8BITMIME", "REQUIRETLS")
 REFUSAL = "550 5.7.30 REQUIRETLS is not supported by the outgoing mail server"

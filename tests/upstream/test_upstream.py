@@ -18,7 +18,7 @@ from relay.upstream.transfer import Transfer
 from relay.upstream.upstream import Upstream
 from tests.upstream.upstream_kit import FAST, RAW, Drop, Line, ScriptedServer, scripted, server_at, transfer_to, until
 
-pytestmark = pytest.mark.timeout(10)
+pytestmark = pytest.mark.timeout(60)
 GOOD = b"250 2.0.0 ok\r\n"
 
 
@@ -35,7 +35,7 @@ def to(server: ScriptedServer, *recipients: str, **settings: Any) -> Transfer:
 
 async def closed_by_us(server: ScriptedServer, count: int) -> None:
     """Wait until so many connections have ended."""
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(20):
         for task in server.tasks[:count]:
             await asyncio.wait([task])
 
@@ -389,7 +389,7 @@ async def test_a_server_that_does_not_say_good_bye_is_left() -> None:
     async with scripted(answers={"QUIT": silent}) as server:
         way_out = Upstream("relay.example", replace(FAST, quit=0.05))
         await way_out.deliver(to(server))
-        async with asyncio.timeout(1):
+        async with asyncio.timeout(20):
             await way_out.aclose()
 
 
@@ -410,5 +410,5 @@ async def test_an_unforeseen_error_frees_the_connection() -> None:
             with pytest.raises(RuntimeError):
                 await way_out.deliver(replace(to(server, max_connections=1), content=Broken(b"")))
         assert way_out.connections() == {}
-        async with asyncio.timeout(1):
+        async with asyncio.timeout(20):
             await asyncio.wait(server.tasks)

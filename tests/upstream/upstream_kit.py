@@ -18,7 +18,7 @@ from relay.secrets.secret import Secret
 from relay.upstream.transfer import Timeouts, Transfer
 from tests.peers.loop import stop_listening
 
-FAST = Timeouts(connect=1, reply=0.3, chunk=0.3, final=0.3, idle=5, quit=0.3)
+FAST = Timeouts(connect=5, reply=1, chunk=1, final=1, idle=5, quit=1)
 SECRET = Secret("s3cret word", "v1")
 CONTENT = Content(b"Subject: hello\r\nFrom: a@b.example\r\n", (b"one\r\n..two\r\n.\r\nthree\r\n",))
 RAW = b"Subject: hello\r\nFrom: a@b.example\r\n\r\none\r\n...two\r\n..\r\nthree\r\n.\r\n"
@@ -205,8 +205,8 @@ async def read_message(reader: asyncio.StreamReader) -> bytes:
 
 
 async def until(condition: Callable[[], object]) -> None:
-    """Let the others work until it holds, for 2 s at most."""
-    async with asyncio.timeout(2):
+    """Let the others work until it holds, for 20 s at most."""
+    async with asyncio.timeout(20):
         while not condition():  # noqa: ASYNC110  what is waited for knows no event
             await asyncio.sleep(0)
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.peers.browser import cut_off, overflows, serious_faults
+from tests.peers.browser import cut_off, loaded, overflows, serious_faults
 from tests.peers.canaries import canary
 from tests.peers.console import Console, console_process
 from tests.peers.recorder import Recorder
@@ -94,7 +94,7 @@ def test_the_list_is_sorted_filtered_and_turned(page: Page) -> None:
     expect_names(page, [*NAMES[50:], "jane"])
     page.locator("thead a").first.click()
     expect_names(page, ["jane", *NAMES[:10:-1]])
-    page.locator("select[name=group]").select_option("sales")
+    loaded(page).locator("select[name=group]").select_option("sales")
     page.wait_for_url("**group=sales**")
     page.goto("/agents?group=sales")
     expect_names(page, NAMES[1::2])
@@ -103,7 +103,7 @@ def test_the_list_is_sorted_filtered_and_turned(page: Page) -> None:
     expect(page.locator(".parts")).to_contain_text("of 5 agents")
     expect_names(page, [name for name in NAMES[1::2] if "agent1" in name])
     page.get_by_role("link", name="Show all").click()
-    page.locator("select[name=password]").select_option("missing")
+    loaded(page).locator("select[name=password]").select_option("missing")
     page.wait_for_url("**password=missing**")
     expect(page.locator(".parts")).to_contain_text("of 1 agents")
     expect_names(page, ["jane"])

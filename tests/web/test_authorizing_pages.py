@@ -7,6 +7,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.peers.api import ApiClient
+from tests.peers.browser import loaded
 from tests.peers.console import Console, console_process
 from tests.peers.dovecot import Dovecot
 from tests.peers.fixtures import Certificates
@@ -59,7 +60,7 @@ def test_in_the_browser(page: Page, console: Console, identity: IdentityServer) 
     assert console.relay.ask("server", "show", "code")["password_set"]
 
     page.get_by_label("An address to test with").fill("jane@client.example")
-    page.get_by_role("button", name="Test", exact=True).click()
+    loaded(page).get_by_role("button", name="Test", exact=True).click()
     expect(page.locator("#test-here .outcome")).to_contain_text("It works")
 
 

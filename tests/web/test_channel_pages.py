@@ -5,16 +5,17 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.peers.browser import cut_off, overflows, serious_faults
+from tests.peers.browser import cut_off, loaded, overflows, serious_faults
 from tests.peers.canaries import canary
 from tests.peers.console import Console, console_process
+from tests.peers.dns import name_server
 from tests.peers.dovecot import Dovecot
 from tests.peers.fixtures import Certificates
 from tests.peers.recorder import Recorder
 from tests.peers.relay import open_server
 from tests.peers.system import free_port
 
-pytestmark = pytest.mark.needs("chromium", "dovecot", "submission")
+pytestmark = pytest.mark.needs("chromium", "dovecot", "submission", "nsd")
 
 SALES = "sales@acmejets.example"
 RECIPIENT = "jane@client.example"
@@ -47,7 +48,7 @@ def console(upstream: Recorder, dovecot: Dovecot, certificates: Certificates) ->
         "channels": channels | many,
         "scripts": scripts,
     }
-    with console_process(directory) as running:
+    with name_server("") as dns, console_process(directory, {"dns": {"servers": [dns]}}) as running:
         yield running
 
 
@@ -63,7 +64,7 @@ def test_one_is_added_with_an_override_and_tested(page: Page, console: Console) 
     page.get_by_label("Email password").fill(canary("wrong"))
     page.get_by_label("Login password").fill(canary("login"))
     page.get_by_label("An address to test with").fill(RECIPIENT)
-    page.get_by_role("button", name="Test connection").click()
+    loaded(page).get_by_role("button", name="Test connection").click()
     expect(page.locator(TEST_HERE)).to_contain_text("look at “Log in”")
     expect(page.locator("#test-here li").last).to_contain_text("535 5.7.8")
     assert "sales" not in {one["name"] for one in console.relay.ask("channel", "list")}
@@ -75,7 +76,7 @@ def test_one_is_added_with_an_override_and_tested(page: Page, console: Console) 
     expect(page.get_by_role("status")).to_contain_text("channel sales is added; its email password is set; its login")
 
     page.get_by_label("An address to test with").fill(RECIPIENT)
-    page.get_by_role("button", name="Test connection").click()
+    loaded(page).get_by_role("button", name="Test connection").click()
     expect(page.locator(TEST_HERE)).to_have_text("It works: the server took the message.")
 
     shown = console.relay.ask("channel", "show", "sales")
@@ -167,7 +168,7 @@ def test_a_mailbox_is_set_as_a_whole_and_taken_away(page: Page, console: Console
     assert console.relay.ask("channel", "show", "open")["incoming"]["port"] == port
 
     page.get_by_label("Round trip").check()
-    page.get_by_role("button", name="Test connection").click()
+    loaded(page).get_by_role("button", name="Test connection").click()
     expect(page.locator(TEST_HERE)).to_contain_text("look at “Mailbox”")
 
     page.locator("#f-incoming\\.host").fill("")

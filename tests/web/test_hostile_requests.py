@@ -233,7 +233,7 @@ def test_dawdlers_keep_nobody_waiting(house: House, boss: Visitor) -> None:
         assert boss.get("/agents").status == 200
         post(house.console, "Sent while others dawdle", sender="support@acmejets.example")
         assert boss.get("/healthz").status == 200
-        assert time.monotonic() - began < 8
+        assert time.monotonic() - began < 20, "before the first of them is given up"
     # The history is written behind the message; whoever has the house next must not see it change.
     wait_until(lambda: "Sent while others dawdle" in boss.get("/messages").text, "the message in the history")
 

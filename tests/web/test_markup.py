@@ -27,7 +27,7 @@ _FIELDS = ("full_name", "group", "role", "country", "language")
 _TAKEN, _REFUSED, _LATER = "ann@customer.example", "refused@customer.example", "later@customer.example"
 AGENT, AGENT_ADDRESS = "evil", "evil@acmejets.example"
 
-pytestmark = [pytest.mark.needs("chromium"), pytest.mark.slow]
+pytestmark = [pytest.mark.needs("chromium"), pytest.mark.slow, pytest.mark.timeout(400)]
 
 
 def marked(mark: str) -> str:

@@ -193,7 +193,11 @@ def test_a_stream_ends_with_its_session(browser: Browser, console: Console) -> N
 def test_a_relay_ends_at_once_and_quietly_while_pages_listen(browser: Browser) -> None:
     with console_process({}) as console, window(browser, console.url) as context:
         page = console.sign_in(context, ADMINISTRATOR, canary(ADMINISTRATOR))
-        with page.expect_response("**/events"):
+        # With the beginning of events the page looks once more, of which nobody is to be cut off here.
+        with (
+            page.expect_response("**/events"),
+            page.expect_response(lambda answer: "relay-by-itself" in answer.request.headers),
+        ):
             page.goto("/")
         began = time.monotonic()
         assert console.relay.stop() == 0

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
-from tests.peers.browser import NARROW, overflows, serious_faults, window
+from tests.peers.browser import NARROW, loaded, overflows, serious_faults, window
 from tests.peers.canaries import canary
 from tests.peers.console import Console, console_process
 from tests.peers.dovecot import Dovecot
@@ -97,7 +97,7 @@ def test_a_missing_password_is_told_a_wrong_one_shown_and_the_right_one_works(
         page.get_by_role("region", name="Email password").get_by_role("button", name="it").click()
         expect(page.get_by_role("status").first).to_have_text("Your email password is set. Test it below.")
         expect(page.get_by_text("No email password is configured for your account")).to_have_count(0)
-        page.get_by_role("button", name="Test", exact=True).click()
+        loaded(page).get_by_role("button", name="Test", exact=True).click()
         expect(page.locator(".outcome")).to_have_text(words)
         page.get_by_role("link", name="My profile").first.click()
 
@@ -118,7 +118,7 @@ def test_an_account_is_connected_and_the_browser_comes_back(console: Console, co
     page.wait_for_url("**/profile")
     expect(page.get_by_role("status").first).to_have_text("Your account is connected.")
     expect(page.locator("#mail")).to_contain_text("The token expires in 1 h")
-    page.get_by_role("button", name="Test", exact=True).click()
+    loaded(page).get_by_role("button", name="Test", exact=True).click()
     expect(page.locator(".outcome")).to_have_text("It works: the server took the message.")
 
 

@@ -6,7 +6,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.peers.api import ApiClient
-from tests.peers.browser import cut_off, overflows, serious_faults
+from tests.peers.browser import cut_off, loaded, overflows, serious_faults
 from tests.peers.canaries import canary
 from tests.peers.console import Console, console_process
 from tests.peers.dovecot import Dovecot
@@ -54,13 +54,13 @@ def test_one_is_set_up_and_tested_with_a_wrong_password_and_the_right_one(
     page.get_by_label("Certificate authority").first.fill(str(certificates.ca_file))
     page.get_by_label("An address to test with").fill(RECIPIENT)
 
-    page.get_by_role("button", name="Test", exact=True).click()
+    loaded(page).get_by_role("button", name="Test", exact=True).click()
     expect(page.locator("#test-here .outcome")).to_contain_text("look at “Log in”")
     expect(page.locator("#test-here li").last).to_contain_text("535 5.7.8")
     assert api.ask("GET", "/servers/far").status == 404
 
     page.locator("#f-password").fill(canary(MAILER))
-    page.get_by_role("button", name="Test", exact=True).click()
+    loaded(page).get_by_role("button", name="Test", exact=True).click()
     expect(page.locator("#test-here .outcome")).to_have_text("It works: the server took the message.")
 
     page.get_by_role("button", name="Add server").click()
@@ -71,7 +71,7 @@ def test_one_is_set_up_and_tested_with_a_wrong_password_and_the_right_one(
     expect(page.get_by_text("Set; fill in to replace it.")).to_be_visible()
 
     page.get_by_label("An address to test with").fill(RECIPIENT)
-    page.get_by_role("button", name="Test", exact=True).click()
+    loaded(page).get_by_role("button", name="Test", exact=True).click()
     expect(page.locator("#test-here .outcome")).to_contain_text("It works")
     page.goto("/servers")
     expect(page.get_by_role("row", name="far").locator("td[data-label='Last test']")).to_contain_text("ok")
@@ -82,7 +82,7 @@ def test_a_step_appears_as_soon_as_it_is_done(page: Page, quiet: Recorder) -> No
     page.goto("/servers/acmejets")
     page.get_by_label("An address to test with").fill(RECIPIENT)
     quiet.hold("RCPT")
-    page.get_by_role("button", name="Test", exact=True).click()
+    loaded(page).get_by_role("button", name="Test", exact=True).click()
     quiet.wait_for("RCPT")
     expect(page.locator("#test-here li").last).to_contain_text("mailer@acmejets.example may send")
     expect(page.locator("#test-here .outcome")).to_have_count(0)
@@ -107,7 +107,7 @@ def test_what_a_server_says_is_text(page: Page, quiet: Recorder) -> None:
     quiet.replies["MAIL"] = f"{words}\r\n".encode()
     page.goto("/servers/acmejets")
     page.get_by_label("An address to test with").fill(RECIPIENT)
-    page.get_by_role("button", name="Test", exact=True).click()
+    loaded(page).get_by_role("button", name="Test", exact=True).click()
     expect(page.locator("#test-here li").last).to_contain_text("<img src=x onerror=")
     expect(page.locator("#test-here .outcome")).to_contain_text("look at “Sender”")
     page.goto("/servers/acmejets")

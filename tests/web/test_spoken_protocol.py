@@ -60,9 +60,9 @@ def other_service(says: bytes) -> Iterator[Other]:
                     return
                 with client:
                     client.settimeout(2)
-                    client.sendall(says)
                     heard = b""
                     try:
+                        client.sendall(says)
                         while data := client.recv(4096):
                             heard += data
                     except OSError:

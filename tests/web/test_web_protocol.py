@@ -57,10 +57,12 @@ async def port() -> AsyncIterator[int]:
 
 async def said(port: int, request: bytes) -> bytes:
     """Send something, wait until the server hangs up, and return what it said."""
-    reader, writer = await asyncio.open_connection(LOOPBACK, port)
+    client = socket.create_connection((LOOPBACK, port))
+    client.sendall(request)  # before the server's clock for it starts
+    client.setblocking(False)
+    reader, writer = await asyncio.open_connection(sock=client)
     try:
-        writer.write(request)
-        return await asyncio.wait_for(reader.read(), 5)
+        return await asyncio.wait_for(reader.read(), 20)
     except ConnectionResetError:
         return b""
     finally:

@@ -8,7 +8,7 @@ from urllib.request import Request, urlopen
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.peers.browser import NARROW, overflows, serious_faults, window
+from tests.peers.browser import NARROW, loaded, overflows, serious_faults, window
 from tests.peers.canaries import canary
 from tests.peers.console import Console, console_process
 from tests.peers.dovecot import Dovecot
@@ -71,7 +71,7 @@ def test_from_the_invitation_to_the_first_message(
     expect(guest.get_by_text("No email password is configured")).to_have_count(0)
 
     guest.get_by_label("Send a test message to").fill("test@elsewhere.example")
-    guest.get_by_role("button", name="Test", exact=True).click()
+    loaded(guest).get_by_role("button", name="Test", exact=True).click()
     expect(guest.get_by_text("It works: the server took the message.")).to_be_visible()
     assert dovecot.wait_for_login(JANE)
 
