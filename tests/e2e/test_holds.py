@@ -73,7 +73,7 @@ def test_a_burst_of_clients_makes_one_refused_login(mode: str, start_relay: Star
 
 @pytest.mark.slow
 def test_a_hold_outlives_a_restart_and_makes_no_login(start_relay: StartRelay, recorder: Recorder) -> None:
-    relay = start_relay(with_login(recorder), settings("auto", patience="15s", probe=["1h"]), starts=False)
+    relay = start_relay(with_login(recorder), settings("auto", probe=["1h"]), starts=False)
     relay.set_password("channel", "support", RIGHT)
     relay.start()
     recorder.replies["AUTH"] = REFUSED
@@ -94,7 +94,7 @@ def test_a_hold_outlives_a_restart_and_makes_no_login(start_relay: StartRelay, r
 def test_a_refused_identity_holds_that_address_alone(start_relay: StartRelay, recorder: Recorder) -> None:
     directory = with_login(recorder)
     directory["channels"]["support"] |= {"aliases": ["help@acmejets.example"], "alias_identity": "keep"}
-    relay = start_relay(directory, settings(patience="15s"), starts=False)
+    relay = start_relay(directory, settings(), starts=False)
     relay.set_password("channel", "support", RIGHT)
     relay.start()
     words = "553 5.7.1 <help@acmejets.example>: Sender address rejected: not owned by user support"
@@ -115,9 +115,7 @@ def test_a_refused_identity_holds_that_address_alone(start_relay: StartRelay, re
 @pytest.mark.parametrize("means", ["quota", "lock-out", "account-full"])
 def test_an_answer_means_what_the_directory_says(means: str, start_relay: StartRelay, recorder: Recorder) -> None:
     rules = [{"match": "enough for TODAY", "means": means}]
-    relay = start_relay(
-        one_channel(open_server(recorder.port, answers=rules)), settings(patience="15s", warn_after="1s")
-    )
+    relay = start_relay(one_channel(open_server(recorder.port, answers=rules)), settings(warn_after="1s"))
     recorder.replies["MAIL"] = b"550 5.1.0 That is Enough for today\r\n"
     id_ = queued_id(submit(relay))
     assert state_of(relay, id_) == "held"
@@ -140,9 +138,7 @@ def test_each_profile_may_have_a_mode_of_its_own(start_relay: StartRelay, record
 
 @pytest.mark.slow
 def test_unknown_may_be_set_to_wait_for_a_person(start_relay: StartRelay, recorder: Recorder) -> None:
-    relay = start_relay(
-        one_channel(open_server(recorder.port)), settings(patience="15s", unknown="hold", unknown_pause="1s")
-    )
+    relay = start_relay(one_channel(open_server(recorder.port)), settings(unknown="hold", unknown_pause="1s"))
     recorder.replies["."] = HANG_UP
     id_ = queued_id(submit(relay))
     shown = relay.ask("queue", "show", id_)

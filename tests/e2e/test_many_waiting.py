@@ -1,7 +1,6 @@
 """A start with 100,000 waiting messages takes hardly longer than one with none, and works them off within bounds."""
 
 import asyncio
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -9,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from relay.store.messages import NewMessage
+from tests.bench.size import start
 from tests.e2e.kills import settings
 from tests.e2e.ledger import Ledger, control
 from tests.peers.fixtures import StartRelay
@@ -28,7 +28,7 @@ MIB = 1024**2
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """How many seconds a start took up to the greeting, and how many octets the service held at most."""
+    """How many seconds of processor time a start took up to the greeting, and how many octets were held at most."""
 
     seconds: float
     memory: int
@@ -46,10 +46,10 @@ def fill(relay: Relay, due: datetime) -> None:
 
 
 def batches(due: datetime) -> Iterator[list[NewMessage]]:
-    for start in range(0, WAITING, AT_ONCE):
+    for first in range(0, WAITING, AT_ONCE):
         yield [
             NewMessage(message=new_message(f"w{number:08}", next_attempt=due), content=CONTENT)
-            for number in range(start, start + AT_ONCE)
+            for number in range(first, first + AT_ONCE)
         ]
 
 
@@ -60,10 +60,11 @@ def best_start(relay: Relay, recorder: Recorder) -> Start:
 
 
 def one_start(relay: Relay, recorder: Recorder) -> Start:
-    """Start a relay, let it deliver a new message, which passes all that is not yet due, and stop it."""
-    begin = time.monotonic()
-    relay.start()
-    seconds = time.monotonic() - begin
+    """Start a relay, let it deliver a new message, which passes all that is not yet due, and stop it.
+
+    The seconds are those of its processor time, because others use the machine.
+    """
+    _, seconds = start(relay)
     count = len(recorder.messages)
     assert Ledger().submit(relay, "hello").startswith("250 ")
     wait_until(lambda: len(recorder.messages) > count, "the new message")
@@ -102,7 +103,8 @@ def test_100_000_due_messages_are_worked_off_within_bounds(start_relay: StartRel
     assert max(one["connections"] for one in control(relay).run("account.list", {})) <= CONNECTIONS
     peak = relay.peak_memory()
     assert peak < before + 50 * MIB, (before, peak)
-    assert len(set(recorder.messages)) == len(recorder.messages)
+    messages = list(recorder.messages)
+    assert len(set(messages)) == len(messages)
 
 
 def states(relay: Relay) -> dict[str, int]:

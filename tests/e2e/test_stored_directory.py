@@ -22,7 +22,8 @@ from tests.peers.relay import RELAY, Relay, one_channel, open_server, relay_proc
 from tests.peers.system import wait_until
 
 pytestmark = pytest.mark.needs(*peer.NEEDS)
-SECONDS = 2.0  # what the issue promises
+SECONDS = 2.0  # what is promised; the last test counts it
+PATIENCE = 15.0  # of all others, on a machine that is busy
 NEWS = "news@acmejets.example"
 SECRET = "secret@acmejets.example"
 ACCOUNT = f"secure/{SECRET}"
@@ -116,6 +117,15 @@ def has_faults(relay: Relay) -> bool:
     return not relay.ask("status")["directory"]["ok"]
 
 
+def logs_in_with(relay: Relay, recorder: Recorder, password: str) -> bool:
+    """Send a message over a new connection; tell whether its login has this password, which nothing else shows."""
+    recorder.cut()
+    with relay.connect() as client:
+        assert client.submit(SECRET, "you@customer.example", BODY).startswith("250")
+    login = b64encode(b"\0" + SECRET.encode() + b"\0" + password.encode())
+    return login in bytes(recorder.conversations[-1].received)
+
+
 def is_held(relay: Relay) -> bool:
     return ACCOUNT in {one["account"] for one in relay.ask("account", "list") if one["state"] == "held"}
 
@@ -128,12 +138,12 @@ def done(relay: Relay, *words: str) -> str:
 
 def test_a_change_at_one_is_in_effect_at_the_other(two: Two, recorder: Recorder) -> None:
     done(two.one, "channel", "add", "news", "--address", NEWS)
-    wait_until(partial(accepts, two.other, NEWS), "the new channel", SECONDS)
+    wait_until(partial(accepts, two.other, NEWS), "the new channel", PATIENCE)
     done(two.other, "channel", "set", "news", "address=letter@acmejets.example")
-    wait_until(lambda: not accepts(two.one, NEWS), "the new address", SECONDS)
+    wait_until(lambda: not accepts(two.one, NEWS), "the new address", PATIENCE)
     assert accepts(two.one, "letter@acmejets.example")
     done(two.one, "channel", "remove", "news")
-    wait_until(lambda: not accepts(two.other, "letter@acmejets.example"), "the channel to go", SECONDS)
+    wait_until(lambda: not accepts(two.other, "letter@acmejets.example"), "the channel to go", PATIENCE)
     for relay in (two.one, two.other):
         assert relay.ask("status")["directory"]["ok"]
         assert [one["name"] for one in relay.ask("channel", "list")] == ["secret", "support"]
@@ -145,31 +155,28 @@ def test_without_a_call_it_looks(two: Two) -> None:
     for number in range(3):
         assert two.cut_listening() == 2 or number
         done(two.one, "channel", "add", f"news{number}", "--address", f"n{number}@acmejets.example")
-        wait_until(partial(accepts, two.other, f"n{number}@acmejets.example"), "the new channel", SECONDS)
+        wait_until(partial(accepts, two.other, f"n{number}@acmejets.example"), "the new channel", PATIENCE)
 
 
 @pytest.mark.slow
 def test_a_new_password_at_one_counts_at_the_other(two: Two, recorder: Recorder) -> None:
     for number, password in enumerate((RIGHT, WRONG)):
         two.one.set_password("channel", "secret", password)
-        time.sleep(SECONDS)  # where it has one, nothing shows that it is another
-        recorder.cut()
-        with two.other.connect() as client:
-            assert client.submit(SECRET, "you@customer.example", BODY).startswith("250")
-        login = b64encode(b"\0" + SECRET.encode() + b"\0" + password.encode())
-        assert login in bytes(recorder.conversations[-1].received), number
+        if number == 0:
+            wait_until(lambda: two.other.ask("channel", "show", "secret")["password_set"], "a password", PATIENCE)
+        wait_until(partial(logs_in_with, two.other, recorder, password), f"password {number}", PATIENCE)
 
 
 @pytest.mark.slow
 def test_a_hold_at_one_holds_at_the_other(two: Two, recorder: Recorder) -> None:
     two.one.set_password("channel", "secret", WRONG)
-    wait_until(lambda: two.other.ask("channel", "show", "secret")["password_set"], "the password", SECONDS)
+    wait_until(lambda: two.other.ask("channel", "show", "secret")["password_set"], "the password", PATIENCE)
     recorder.replies["AUTH"] = b"535 5.7.8 Not with this password\r\n"
     with two.one.connect() as client:
         assert client.submit(SECRET, "you@customer.example", BODY).startswith("451")
-    wait_until(partial(is_held, two.other), "the hold", SECONDS)
+    wait_until(partial(is_held, two.other), "the hold", PATIENCE)
     done(two.other, "account", "release", ACCOUNT)
-    wait_until(lambda: not is_held(two.one), "the release", SECONDS)
+    wait_until(lambda: not is_held(two.one), "the release", PATIENCE)
 
 
 @pytest.mark.slow
@@ -194,11 +201,11 @@ def test_a_directory_with_faults_keeps_the_last_good_one(two: Two) -> None:
     ):
         two.postgres.sql(two.database, statement)
     for relay in (two.one, two.other):
-        wait_until(partial(has_faults, relay), "the fault", SECONDS)
+        wait_until(partial(has_faults, relay), "the fault", PATIENCE)
         assert accepts(relay, "support@acmejets.example")
         assert "channels.support.new" in str(relay.ask("status")["directory"]["faults"])
     done(two.one, "directory", "import", str(two.good))
-    wait_until(lambda: not has_faults(two.other), "the good one", SECONDS)
+    wait_until(lambda: not has_faults(two.other), "the good one", PATIENCE)
 
 
 @pytest.mark.slow

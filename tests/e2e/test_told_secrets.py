@@ -53,7 +53,7 @@ def upstream() -> Iterator[Recorder]:
 @pytest.fixture(scope="module")
 def relay(upstream: Recorder) -> Iterator[Relay]:
     """A relay in which asyncio tells all it can; its passwords went in while it ran."""
-    settings = {"delivery": {"mode": "auto", "retry": ["1s"], "patience": "2s"}}
+    settings = {"delivery": {"mode": "auto", "retry": ["1s"], "patience": "15s"}}
     with relay_process(directory(upstream.port), settings, starts=False) as relay:
         relay.start("env", "PYTHONASYNCIODEBUG=1")
         for name in ("acmejets", "gone"):

@@ -26,7 +26,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.needs(*peer.NEEDS)]
 CHANNELS = [f"channel{number:02}" for number in range(20)]
 WITH_LOGIN = CHANNELS[::4]
 # A database that says nothing is waited for at the login, and for the connections of an account.
-PATIENCE = 12.0
+PATIENCE = 20.0
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ from tests.peers.dovecot import Dovecot, dovecot_server
 from tests.peers.fixtures import Certificates
 from tests.peers.relay import Relay, relay_process
 from tests.peers.sink import Sink
+from tests.peers.system import wait_until
 
 pytestmark = pytest.mark.needs("dovecot", "submission")
 
@@ -74,6 +75,7 @@ def test_a_wrong_password_is_refused_once_and_in_the_servers_words(relay: Relay,
     assert done.status == 1
     assert [step["step"] for step in result["steps"] if not step["ok"]] == ["login"]
     assert result["steps"][-1]["detail"].startswith("535 5.7.8")
+    wait_until(lambda: dovecot.failed_logins(USER) > before, "the failed login, as Dovecot tells it")
     assert dovecot.failed_logins(USER) == before + 1
 
 

@@ -1,6 +1,6 @@
 """Makes the leases of a process short, before anything else of it is there (`tests.e2e.hasty`).
 
-A node counts as silent after a second and a half.
+A node counts as silent after four seconds.
 """
 
 import os
@@ -8,5 +8,5 @@ import os
 from relay.store import terms
 
 terms.TOGETHER = terms.Terms(
-    messages=float(os.environ["HASTY_MESSAGES"]), shares=float(os.environ["HASTY_SHARES"]), nodes=1.5
+    messages=float(os.environ["HASTY_MESSAGES"]), shares=float(os.environ["HASTY_SHARES"]), nodes=4.0
 )
