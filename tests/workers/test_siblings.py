@@ -46,7 +46,7 @@ async def test_a_question_has_the_answers_of_all_others() -> None:
 
 
 async def test_one_that_is_silent_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("relay.workers.siblings._ANSWER_SECONDS", 0.2)
+    monkeypatch.setattr("relay.workers.siblings._ANSWER_SECONDS", 1.0)
     async with several(3) as (one, two, _):
         two.answer("what", lambda _: 2)
         assert await one.ask("what") == [2]
