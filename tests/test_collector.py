@@ -10,6 +10,7 @@ import pytest
 
 from relay import collector
 from relay.collector import Collector
+from relay.control.on_demand import made
 
 
 class Knot:
@@ -38,6 +39,22 @@ async def test_it_rests_within_and_works_again_whatever_happens() -> None:
     with pytest.raises(ZeroDivisionError):
         async with Collector().at_rest():
             raise ZeroDivisionError
+    assert gc.isenabled()
+
+
+async def test_who_makes_something_once_does_not_count_what_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    """To count is one step of many milliseconds, in which no message moves."""
+
+    def count() -> int:
+        raise AssertionError
+
+    monkeypatch.setattr(gc, "get_freeze_count", count)
+
+    def make() -> Knot:
+        assert not gc.isenabled()
+        return Knot()
+
+    assert await made(make)
     assert gc.isenabled()
 
 
