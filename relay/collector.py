@@ -1,4 +1,4 @@
-"""Python's garbage collector while a directory is made: a full collection looks at every object there is, in one step.
+"""Python's garbage collector while much is made that stays: a full collection looks at every object, in one step.
 
 With ten thousand agents that step is some 50 to 100 ms, in which no message moves, and a new directory brings on
 several. So the collector rests meanwhile, and what is alive then is set aside: a directory holds no cycles, and goes
