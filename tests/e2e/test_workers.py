@@ -343,8 +343,8 @@ def test_all_workers_together_keep_to_the_minute_and_the_day_and_use_them_up(sta
         wait_until(partial(_is_the_day_over, relay, provider), "the end of the day", 60)
         assert provider.refusals == []
         waiting, taken = _waiting(relay), _taken(provider)
-        assert taken | set(waiting) == every
-        assert len(provider.taken) == len(taken), "each once"
+        assert {*taken, *waiting} == every
+        assert len(set(taken)) == len(taken), "each once"
         # What the killed worker had under way is not known, and the provider has it or not.
         assert list(waiting.values()).count("unknown") <= 3
 
@@ -353,7 +353,7 @@ def _is_the_day_over(relay: Relay, provider: Provider) -> bool:
     """Whether what waits waits for nothing else than the next day, and nothing of that is under way."""
     queue = [one for one in relay.ask("queue", "list") if one["state"] != "unknown"]
     waits = all("recipients a day" in (one["reason"] or "") for one in queue)
-    return waits and _taken(provider).isdisjoint(_recipient(one) for one in queue)
+    return waits and set(_taken(provider)).isdisjoint(_recipient(one) for one in queue)
 
 
 def _waiting(relay: Relay) -> dict[str, str]:
@@ -365,5 +365,5 @@ def _recipient(message: dict[str, Any]) -> str:
     return str(message["recipients"][0]["address"])
 
 
-def _taken(provider: Provider) -> set[str]:
-    return {taken.recipients[0] for taken in provider.taken}
+def _taken(provider: Provider) -> list[str]:
+    return [taken.recipients[0] for taken in provider.taken]
