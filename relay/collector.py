@@ -1,4 +1,4 @@
-"""Python's garbage collector while much is made that stays: a full collection looks at every object, in one step.
+"""Python's garbage collector while a directory is made: a full collection looks at every object there is, in one step.
 
 With ten thousand agents that step is some 50 to 100 ms, in which no message moves, and a new directory brings on
 several. So the collector rests meanwhile, and what is alive then is set aside: a directory holds no cycles, and goes
@@ -8,22 +8,13 @@ than before: that look is such a step itself, so it is not taken for nothing.
 
 import asyncio
 import gc
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from relay.loading import loading
 
 _TIMES = 100  # counting what is set aside takes a moment, too: some 5 to 15 ms
 _GROWTH = 1.25
-
-
-@contextmanager
-def at_rest() -> Iterator[None]:
-    """Let the collector rest, then set aside what is alive: for what is made once in the life of a process."""
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.freeze()
-        gc.enable()
 
 
 class Collector:
@@ -36,7 +27,7 @@ class Collector:
     @asynccontextmanager
     async def at_rest(self) -> AsyncIterator[None]:
         """Let it rest, then set aside what is alive, and now and then look through what was set aside before."""
-        with at_rest():  # whoever is cancelled meanwhile must not leave it at rest for ever
+        with loading():  # whoever is cancelled meanwhile must not leave it at rest for ever
             try:
                 yield
             finally:

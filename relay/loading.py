@@ -1,4 +1,4 @@
-"""Loading modules: Python's garbage collector rests meanwhile.
+"""Loading modules, and making applications of them: Python's garbage collector rests meanwhile.
 
 What is loaded stays, so that every look of the collector is for nothing; a start of the service has a hundred of them,
 some through all there is, and they are a tenth of it.

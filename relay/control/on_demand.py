@@ -5,7 +5,7 @@ import socket
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
-from relay.collector import at_rest
+from relay.loading import loading
 from relay.short_turns import in_short_turns
 
 P = ParamSpec("P")
@@ -25,5 +25,5 @@ async def somebody(listening: socket.socket) -> None:
 
 async def made(make: Callable[P, T], *args: P.args, **named: P.kwargs) -> T:
     """Make an application in a thread, while mail flows."""
-    with at_rest():  # a look at all that is there would hold up a message afterwards
+    with loading():  # a look at all that is there would hold up a message afterwards
         return await in_short_turns(make, *args, **named)
