@@ -48,8 +48,9 @@ def host_name(name: str) -> str:
 
 
 def _message_fields(facts: ReportFacts) -> Iterator[tuple[str, str]]:
-    if facts.envelope.envid:
-        yield "Original-Envelope-Id", decode_xtext(facts.envelope.envid).strip()
+    envid = decode_xtext(facts.envelope.envid).strip() if facts.envelope.envid else ""
+    if envid:
+        yield "Original-Envelope-Id", envid
     yield "Reporting-MTA", f"dns; {host_name(facts.reporting_mta)}"
     yield "Arrival-Date", format_date(facts.arrival)
 

@@ -145,6 +145,11 @@ HEADER_LINES = st.lists(
 )
 
 
+def test_an_envelope_id_of_white_space_alone_makes_no_field() -> None:
+    made = report(replace(FACTS, envelope=Envelope(SENDER, envid=encode_xtext(" "))))
+    assert set(made.groups[0]) == {"Reporting-MTA", "Arrival-Date"}
+
+
 @given(
     kind=st.sampled_from(Kind),
     replies=st.lists(st.tuples(st.sampled_from([250, 421, 451, 550, 554]), HOSTILE), min_size=1, max_size=3),
