@@ -78,6 +78,11 @@ class Listener:
         Mapping[str, tuple[str, ...]],
         "What each system user may send as through a unix socket; empty: may_send_as for all.",
     ] = field(default_factory=dict)
+    bounces: Annotated[
+        str,
+        "The channel or agent from which the bounces of mail servers behind us leave (null sender, From nobody's); "
+        '"": the one that a bounce is for, else the default server\'s address.',
+    ] = ""
     proxy_protocol: Annotated[Flag, "Whether a PROXY v1 or v2 header comes first, from proxy_networks only."] = False
     proxy_networks: Annotated[tuple[Network, ...], "Where the proxies are."] = ()
 

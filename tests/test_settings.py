@@ -43,6 +43,7 @@ auth = "optional"
 trusted_networks = ["127.0.0.0/8", "::1/128"]
 may_send_as = ["*"]
 users = {}
+bounces = ""
 proxy_protocol = false
 proxy_networks = []
 

@@ -4,6 +4,7 @@ from typing import Annotated
 
 from typer import Context, Option
 
+from relay.cli import complete
 from relay.cli.ask import read_password
 from relay.cli.logins import login_cell, separated, set_login_password
 from relay.cli.options import AsJson, Changes, Name, PasswordStdin, command, noun
@@ -26,11 +27,20 @@ def add(
             show_default=False,
         ),
     ],
+    bounces: Annotated[
+        str | None,
+        Option(
+            "--bounces",
+            metavar="NAME",
+            autocompletion=complete.profiles,
+            help="For a mail server: the channel or agent from which its bounces leave.",
+        ),
+    ] = None,
     password_stdin: PasswordStdin = False,
 ) -> None:
     """Add an application."""
     password = read_password(f"application {name}", from_stdin=True) if password_stdin else None
-    values = {"may_send_as": separated(may_send_as)}
+    values = {"may_send_as": separated(may_send_as)} | ({} if bounces is None else {"bounces": bounces})
     context.obj.run("application.add", name=name, values=values, password=password)
     print(f"application {name} added")
     if password is None:

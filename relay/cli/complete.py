@@ -129,7 +129,7 @@ def providers(_context: Context, _incomplete: str) -> Iterable[str]:
 @offered
 def changes(context: Context, incomplete: str) -> Iterable[str]:
     """Offer KEY= for every key of the noun, then the values of a key that knows a few."""
-    from relay.directory.model import Agent, Channel, Server
+    from relay.directory.model import Agent, Application, Channel, Server
     from relay.schema import keys_of
 
     noun = context.parent.info_name if context.parent else ""
@@ -138,9 +138,9 @@ def changes(context: Context, incomplete: str) -> Iterable[str]:
         return [f"{key}={value}" for value in _values_of(context, key)]
     if split_key := _key_before_equals():
         return _values_of(context, split_key)
-    kind = {"server": Server, "channel": Channel, "agent": Agent}.get(noun or "")
+    kind = {"server": Server, "channel": Channel, "agent": Agent}.get(noun or "", Application)
     hidden = {"name", "password", "oauth", "incoming", "answers"}
-    return [f"{key}=" for key in keys_of(kind) if key not in hidden] if kind else ["may_send_as="]
+    return [f"{key}=" for key in keys_of(kind) if key not in hidden]
 
 
 def _key_before_equals() -> str:
@@ -154,6 +154,8 @@ def _values_of(context: Context, key: str) -> Iterable[str]:
         return _names_of(context, "servers")
     if key == "script":
         return _names_of(context, "scripts")
+    if key == "bounces":
+        return _names_of(context, "channels", "agents")
     return _WORDS.get(key, ())
 
 

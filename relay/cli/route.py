@@ -32,10 +32,13 @@ def route(
             help="As the client with this login. Default: a client without.",
         ),
     ] = None,
+    to: Annotated[
+        str | None, Option("--to", metavar="ADDR", help="The recipient; the bounce of a mail server leaves by it.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Explain how mail of a sender would leave, and why. Exit code 1 when it would be refused."""
-    result = context.obj.run("route", sender=sender, from_header=from_header, login=login)
+    result = context.obj.run("route", sender=sender, from_header=from_header, login=login, to=to)
     if as_json:
         return print_json(result)
     shown = result | {"from": decode_words(result["from"])}  # as a reader's program shows it

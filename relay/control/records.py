@@ -114,6 +114,7 @@ def application_record(parts: Parts, application: Application) -> dict[str, Any]
     return {
         "name": application.name,
         "may_send_as": list(application.may_send_as),
+        "bounces": application.bounces,
         "login_set": login_is_set(parts, application.name),
         "version": version_of(application),
     }

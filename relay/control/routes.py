@@ -7,7 +7,7 @@ from relay.control.operation import Operation
 from relay.control.parts import Parts
 from relay.control.refused import Refused
 from relay.delivery import replies
-from relay.directory.client import Client, login_of, standing
+from relay.directory.client import Client, bounce_routes, is_bounce, login_of, standing
 from relay.directory.routing import Route, Routing
 from relay.mail.address import Address
 from relay.mail.content import ContentRefused
@@ -29,8 +29,12 @@ class Routes:
         """Return the operations by name."""
         return {"route": Operation(self.route)}
 
-    async def route(self, *, sender: str, from_header: str | None = None, login: str | None = None) -> dict[str, Any]:
+    async def route(
+        self, *, sender: str, from_header: str | None = None, login: str | None = None, to: str | None = None
+    ) -> dict[str, Any]:
         """Return the route of a sender ("" or "<>": the null sender) with a From header, for a client.
+
+        `to` is the recipient, by which the bounce of a mail server leaves.
 
         Raises Refused with what a client would be told, where the mail would be refused.
         """
@@ -38,13 +42,14 @@ class Routes:
         address = _address(sender)
         header = _header(from_header, address)
         client = self._client(routing, login)
-        route = _route(routing, client, address or _from_of(header))
+        recipient = read_address(to, "to") if to else None
+        route = _route(routing, client, address) if address else _null_route(routing, client, header, recipient)
         alignment = Alignment(
             identity=route.identity,
             reply_to=route.reply_to,
             sender=address,
             mismatch=Mismatch(self._parts.settings.policy.from_mismatch),
-            standing=standing(routing, client, route.profile),
+            standing=standing(routing, client, route.profile, is_null=address is None),
         )
         try:
             aligned, _ = align(header, alignment)
@@ -54,7 +59,8 @@ class Routes:
 
     def _client(self, routing: Routing, login: str | None) -> Client:
         if login is None:
-            return Client(_LOCAL, _LOCAL, self._parts.settings.listeners[0].may_send_as, is_trusted=True)
+            listener = self._parts.settings.listeners[0]
+            return Client(_LOCAL, _LOCAL, listener.may_send_as, is_trusted=True, bounces=listener.bounces)
         found = login_of(routing, login)
         if found is None:
             raise Refused(no_such("login", login, routing.logins.names), key="login")
@@ -87,11 +93,16 @@ def _header(from_header: str | None, sender: Address | None) -> Header:
     return Header((Field.make("From", " ".join(value.split())),)) if value else Header()
 
 
-def _from_of(header: Header) -> Address:
-    address = from_address(header)
-    if address is None:
+def _null_route(routing: Routing, client: Client, header: Header, recipient: Address | None) -> Route:
+    author = from_address(header)
+    if author is None:
         raise Refused("mail with the null sender is routed by its From header; give one with --from")
-    return address
+    if not is_bounce(routing, client, author):
+        return _route(routing, client, author)
+    route = next(bounce_routes(routing, client, (recipient,) if recipient else ()), None)
+    if route is None:
+        raise Refused(replies.no_profile(author).text)
+    return route
 
 
 def _route(routing: Routing, client: Client, sender: Address) -> Route:

@@ -9,11 +9,13 @@ from relay.delivery.journey import Journey
 from relay.delivery.pacing import Pacing
 from relay.delivery.telling import Telling
 from relay.delivery.turn import Turns
-from relay.directory.client import Client
+from relay.directory.client import Client, bounce_routes, is_bounce
 from relay.directory.model import Meaning, Mode
 from relay.directory.routing import Route, Routing
 from relay.mail.address import Address
-from relay.mail.identity import Mismatch
+from relay.mail.envelope import Envelope
+from relay.mail.header import Header
+from relay.mail.identity import Mismatch, from_address
 from relay.mail.reply import Reply
 from relay.secrets.keeper import SecretKeeper
 from relay.secrets.secret import Secret, secret_ref
@@ -83,6 +85,27 @@ class Office:
             raise Refused(replies.not_yours(sender, client.name))
         if self._lacks_password(route):
             raise Refused(replies.no_password(sender, self.profile_url))
+        return route
+
+    def route_of_message(self, client: Client, envelope: Envelope, header: Header) -> Route:
+        """Return the route of a message: by its envelope sender, or by From where that is null. Raises Refused.
+
+        A bounce of a mail server behind us leaves by the first of its routes that has a password.
+        """
+        if envelope.sender is not None:
+            return self.find_route(client, envelope.sender)
+        author = from_address(header)
+        if author is None:
+            raise Refused(replies.NULL_SENDER_WITHOUT_FROM)
+        routing = self.routing()
+        if not is_bounce(routing, client, author):
+            return self.find_route(client, author)
+        routes = list(bounce_routes(routing, client, (one.address for one in envelope.recipients)))
+        if not routes:
+            raise Refused(replies.no_profile(author))
+        route = next((one for one in routes if not self._lacks_password(one)), None)
+        if route is None:
+            raise Refused(replies.no_password(routes[0].identity, self.profile_url))
         return route
 
     def mode_of(self, route: Route) -> Mode:

@@ -7,7 +7,6 @@ section 2), so that a new password, server or default frees what waits.
 from dataclasses import dataclass
 from typing import Protocol
 
-from relay.delivery import replies
 from relay.delivery.office import Refused
 from relay.directory.client import Client, standing
 from relay.directory.routing import Route, Routing
@@ -16,7 +15,7 @@ from relay.mail.change import KeptChanges, kept
 from relay.mail.content import Content, ContentRefused
 from relay.mail.envelope import Envelope
 from relay.mail.header import Header
-from relay.mail.identity import Alignment, Mismatch, from_address
+from relay.mail.identity import Alignment, Mismatch
 from relay.mail.outgoing import Outgoing, compose
 from relay.mail.trace import Arrival
 from relay.secrets.secret import Secret
@@ -84,14 +83,6 @@ def header_of(content: Content) -> Header:
         raise Refused(refusal.reply) from None
 
 
-def routed_sender(envelope: Envelope, header: Header) -> Address:
-    """Return the address that picks the profile: the envelope sender, or From where that is null. Raises Refused."""
-    sender = envelope.sender or from_address(header)
-    if sender is None:
-        raise Refused(replies.NULL_SENDER_WITHOUT_FROM)
-    return sender
-
-
 def pinned_route(routing: Routing, name: str | None, sender: Address | None) -> Route | None:
     """Return the route of the profile that a message is pinned to (None: nobody's); None where that is gone."""
     if name is None:
@@ -117,7 +108,9 @@ def pack(rules: Rules, handed: Handed, header: Header, route: Route) -> Parcel:
                 reply_to=route.reply_to,
                 sender=handed.envelope.sender,
                 mismatch=rules.mismatch,
-                standing=standing(rules.routing(), handed.client, route.profile),
+                standing=standing(
+                    rules.routing(), handed.client, route.profile, is_null=handed.envelope.sender is None
+                ),
             ),
             script=(script.set_headers, script.remove_headers) if script else None,
         )

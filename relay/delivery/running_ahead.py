@@ -11,7 +11,7 @@ from relay import log
 from relay.delivery.handing import at_once
 from relay.delivery.office import Office, Refused
 from relay.delivery.pacing import is_limited
-from relay.delivery.parcel import Handed, header_of, pack, routed_sender
+from relay.delivery.parcel import Handed, header_of, pack
 from relay.delivery.postman import Postman
 from relay.directory.model import Mode
 from relay.directory.routing import Route
@@ -70,7 +70,7 @@ class RunningAhead:
     async def _go(self) -> None:
         handed = self.handed
         header = header_of(handed.content)
-        route = self.office.find_route(handed.client, routed_sender(handed.envelope, header))
+        route = self.office.route_of_message(handed.client, handed.envelope, header)
         if not self._may_go(route):
             return
         parcel = pack(self.office, handed, header, route)

@@ -21,7 +21,7 @@ from relay.delivery.journey import Ending, Journey
 from relay.delivery.lifecycle import State
 from relay.delivery.office import Office, Refused
 from relay.delivery.pacing import is_limited
-from relay.delivery.parcel import Handed, header_of, pack, routed_sender
+from relay.delivery.parcel import Handed, header_of, pack
 from relay.delivery.patience import Patience
 from relay.delivery.postman import Postman
 from relay.delivery.running_ahead import RunningAhead
@@ -114,7 +114,7 @@ class Submission:
 
     async def _travel(self, handed: Handed, found: list[Draft]) -> Journey:
         header = header_of(handed.content)
-        route = self.office.find_route(self.client, routed_sender(self.envelope, header))
+        route = self.office.route_of_message(self.client, self.envelope, header)
         parcel = pack(self.office, handed, header, route)
         draft = Draft(handed, header, parcel)
         found.append(draft)

@@ -239,10 +239,14 @@ def remove_script(document: Document, name: str) -> None:
 
 
 def _check_not_named(document: Document, named: str, leaving: str, words: str) -> None:
-    """Refuse where the `may_send_as` of another login than the one that is leaving has this name in it.
+    """Refuse where another login than the one that is leaving has this name in its `may_send_as` or `bounces`.
 
     `words` say what is named. The refusal says how to take it out of the first of them.
     """
+    for name, entry in _named(document, "applications", named):
+        if entry.get("bounces") == named:
+            way = f"relay application set {name} bounces="
+            raise EditRefused(f"the bounces of application {name} leave from {words}; change that first: {way}")
     holders = [
         (f"{table.removesuffix('s')} {other}", names)
         for table in ("agents", "applications")

@@ -40,7 +40,7 @@ def login_faults(reading: Reading) -> Findings:
     """Yield (key, sentence) for everything that is wrong with a login's name or with whom it may send as."""
     yield from _names_are_unique(reading)
     yield from _names_are_not_addresses_of_others(reading)
-    yield from _may_send_as_names_somebody(reading)
+    yield from _names_somebody(reading)
 
 
 def _names_are_unique(reading: Reading) -> Findings:
@@ -69,8 +69,11 @@ def _names_are_not_addresses_of_others(reading: Reading) -> Findings:
             yield f"{table}.{entry.name}", f"this name is the address of {owner.kind} '{owner.name}'; choose another"
 
 
-def _may_send_as_names_somebody(reading: Reading) -> Findings:
-    """Whoever has a fault of its own counts as somebody, so that no second fault follows from that one."""
+def _names_somebody(reading: Reading) -> Findings:
+    """Yield the faults of `may_send_as` and `bounces` that name nobody.
+
+    Whoever has a fault of its own counts as somebody, so that no second fault follows from that one.
+    """
     directory = reading.directory
     profiles = reading.names["channels"] | reading.names["agents"]
     sendable = Sendable(profiles, _groups(directory))
@@ -81,6 +84,10 @@ def _may_send_as_names_somebody(reading: Reading) -> Findings:
             for name in entry.may_send_as:
                 if fault := sendable.fault(name):
                     yield f"{table}.{entry.name}.may_send_as", fault
+    for application in directory.applications.values():
+        if application.bounces is not None and application.bounces not in profiles:
+            fault = no_such("channel or agent", application.bounces, profiles)
+            yield f"applications.{application.name}.bounces", fault
 
 
 def compared(text: str) -> str:

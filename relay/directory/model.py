@@ -288,6 +288,10 @@ class Application:
 
     name: str
     may_send_as: Annotated[tuple[str, ...], 'As whom the login may send: names, "group:NAME", or "*" for all.'] = ()
+    bounces: Annotated[
+        str | None,
+        "For a mail server: the channel or agent its bounces leave from; left out, the one that a bounce is for.",
+    ] = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

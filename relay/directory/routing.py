@@ -117,10 +117,16 @@ class Routing:
             return self.default_route(f"{address} is nobody's address here")
         return None
 
-    def route_of(self, profile: Profile, address_used: Address | None = None, tag: str = "") -> Route | None:
-        """Return the route of a profile that is known already, for one of its addresses (None: its own)."""
+    def route_of(
+        self, profile: Profile, address_used: Address | None = None, tag: str = "", *, why: str = ""
+    ) -> Route | None:
+        """Return the route of a profile that is known already, for one of its addresses (None: its own).
+
+        `why` it is this profile is the beginning of the route's reason.
+        """
         address = address_used or Address.parse(profile.address)
-        return self._route(Owner(profile, Via.ADDRESS, address, tag), f"{profile.kind} '{profile.name}' was chosen")
+        why = why or f"{profile.kind} '{profile.name}' was chosen"
+        return self._route(Owner(profile, Via.ADDRESS, address, tag), why)
 
     def route_of_account(self, account: Account) -> Route | None:
         """Return a route that logs in as an account; None where none does any more."""

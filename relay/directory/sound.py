@@ -40,8 +40,8 @@ class Entry(NamedTuple):
 class Sound:
     """A directory without faults. `Sound.of` makes one, `after` the next.
 
-    `groups`: how many agents are in each; `named`: how often `may_send_as` has each name; `foreign`: the names with an
-    "@" that are no own address of who has them, and what they are compared by.
+    `groups`: how many agents are in each; `named`: how often `may_send_as` and `bounces` have each name; `foreign`: the
+    names with an "@" that are no own address of who has them, and what they are compared by.
     """
 
     directory: Directory
@@ -106,6 +106,9 @@ class Sound:
             return None
         if not all(_is_there(directory, groups, name) for name in _named(come)):
             return None
+        senders = [one.bounces for one in read.applications.values() if one.bounces is not None]
+        if any(directory.profile(name) is None for name in senders):
+            return None
         if any(sum(entry.name in getattr(directory, table) for table in LOGINS) > 1 for entry in changed):
             return None
         try:
@@ -141,6 +144,8 @@ def _named(holders: Iterable[Holder]) -> Iterator[str]:
     for holder in holders:
         if isinstance(holder, Agent | Application):
             yield from holder.may_send_as
+        if isinstance(holder, Application) and holder.bounces is not None:
+            yield holder.bounces
 
 
 def _count(known: Mapping[str, int], gone: Iterable[str], come: Iterable[str]) -> Mapping[str, int]:

@@ -7,6 +7,7 @@ from relay.directory.login_rules import Sendable
 from relay.directory.model import Directory, UnknownSender
 from relay.directory.server_rules import needs_of
 from relay.faults import Fault
+from relay.schema import no_such
 from relay.settings import Settings
 
 
@@ -14,7 +15,11 @@ def check_together(
     settings: Settings, directory: Directory, *, settings_file: str = "relay.toml", directory_file: str = ""
 ) -> tuple[Fault, ...]:
     """Return the faults of two files that are each good by themselves; the file names are for the faults."""
-    in_settings = [*_unknown_sender(settings, directory), *_may_send_as(settings, directory)]
+    in_settings = [
+        *_unknown_sender(settings, directory),
+        *_may_send_as(settings, directory),
+        *_bounces(settings, directory),
+    ]
     faults = [Fault(settings_file, key, message) for key, message in in_settings]
     place = directory_file or settings.directory_name
     faults += [Fault(place, key, message) for key, message in _default_account(settings, directory)]
@@ -31,6 +36,13 @@ def _default_account(settings: Settings, directory: Directory) -> Iterator[tuple
     if UnknownSender(settings.policy.unknown_sender) is UnknownSender.DEFAULT and server is not None:
         for key, message in needs_of(server, 'a sender that is nobody\'s (unknown_sender = "default")'):
             yield f"servers.{server.name}.{key}", message
+
+
+def _bounces(settings: Settings, directory: Directory) -> Iterator[tuple[str, str]]:
+    for listener in settings.listeners:
+        if listener.bounces and directory.profile(listener.bounces) is None:
+            names = [profile.name for profile in directory.profiles()]
+            yield f"listener.{listener.name}.bounces", no_such("channel or agent", listener.bounces, names)
 
 
 def _may_send_as(settings: Settings, directory: Directory) -> Iterator[tuple[str, str]]:

@@ -31,7 +31,7 @@ def own_socket(settings: Settings, own_uid: int, places: Mapping[str, tuple[str,
     for listener in settings.listeners:
         is_unix = any(address.startswith("unix:") for address in places[listener.name])
         if not is_unix and _trusts_loopback(listener):
-            return replace(own, may_send_as=listener.may_send_as)
+            return replace(own, may_send_as=listener.may_send_as, bounces=listener.bounces)
     return replace(own, users={str(uid): ("*",) for uid in (_ROOT, own_uid)})
 
 

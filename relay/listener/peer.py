@@ -50,6 +50,7 @@ class Gate:
         self._networks = listener.trusted_networks
         self._may_send_as = listener.may_send_as
         self._users = listener.users
+        self._bounces = listener.bounces
         self._needs_login = listener.auth == "required"
         self._takes_logins = listener.auth != "none"
         self._proxies = listener.proxy_networks if listener.proxy_protocol else ()
@@ -77,7 +78,14 @@ class Gate:
 
     def _client(self, name: str, peer: str, may_send_as: Sequence[str] | None) -> Client:
         is_trusted = may_send_as is not None
-        return Client(name, peer, tuple(may_send_as or ()), is_trusted=is_trusted, needs_login=self._needs_login)
+        return Client(
+            name,
+            peer,
+            tuple(may_send_as or ()),
+            is_trusted=is_trusted,
+            needs_login=self._needs_login,
+            bounces=self._bounces,
+        )
 
 
 def origin_of(transport: BaseTransport) -> Origin:

@@ -33,6 +33,7 @@ class Standing(StrEnum):
 
     SAME = "same"  # the profile's own: its address, an alias, a tag
     ALLOWED = "allowed"  # another profile's, which this client may send as
+    MAIL_SYSTEM = "mail system"  # of a mail server behind us, in its bounce
     NOBODY = "nobody"  # no profile's, and this client may send as anybody
     FORBIDDEN = "forbidden"  # not for this client
 
@@ -109,7 +110,9 @@ def _check_from(address: Address, alignment: Alignment) -> None:
     if address.key == alignment.identity.key:
         return
     standing = alignment.standing(address)
-    is_mismatch = standing is not Standing.SAME and alignment.mismatch is Mismatch.REJECT
+    # A bounce that is refused is lost, and its From says nothing about whom it claims to be from.
+    is_expected = standing in {Standing.SAME, Standing.MAIL_SYSTEM}
+    is_mismatch = not is_expected and alignment.mismatch is Mismatch.REJECT
     if is_mismatch or standing is Standing.FORBIDDEN:
         text = f"From header <{address}> does not match the sender <{alignment.sender or ''}>"
         raise ContentRefused(Reply(550, "5.7.1", text))

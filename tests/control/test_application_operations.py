@@ -21,6 +21,7 @@ async def test_an_application_is_added_changed_listed_and_removed(operations: Ad
     assert added == {
         "name": "crm",
         "may_send_as": ["support", "group:flights"],
+        "bounces": None,
         "login_set": False,
         "version": added["version"],
     }
@@ -128,3 +129,15 @@ async def test_a_route_is_explained_for_every_kind_of_login(operations: AdminOpe
         await profile("jane@acmejets.example", "cmr")
     with pytest.raises(Refused, match=r"there is no login 'help@acmejets.example'"):
         await profile("jane@acmejets.example", "help@acmejets.example")
+
+
+async def test_the_profile_of_bounces_exists_and_stays(operations: AdminOperations) -> None:
+    values = {"may_send_as": ["*"], "bounces": "suport"}
+    with pytest.raises(Refused, match="there is no channel or agent 'suport'; did you mean 'support'"):
+        await operations.run("application.add", {"name": "postfix", "values": values})
+    await operations.run("application.add", {"name": "postfix", "values": values | {"bounces": "support"}})
+    with pytest.raises(Refused, match=r"the bounces of application postfix leave from .*; change that first: "):
+        await operations.run("channel.remove", {"name": "support"})
+    changed = await operations.run("application.set", {"name": "postfix", "changes": ["bounces="]})
+    assert changed["bounces"] is None
+    await operations.run("channel.remove", {"name": "support"})

@@ -69,3 +69,13 @@ async def test_a_line_end_in_from_makes_no_second_field(operations: AdminOperati
     )
     assert "\n" not in route["from"]
     assert route["from"].endswith("jane@acmejets.example>") or route["from"] == "jane@acmejets.example"
+
+
+async def test_a_bounce_is_explained(operations: AdminOperations) -> None:
+    params = {"from_header": "MAILER-DAEMON@mail.acmejets.example (Mail Delivery System)"}
+    own = await _route(operations, "<>", to="sales@acmejets.example", **params)
+    assert (own["profile"], own["from"]) == ("sales", "Mail Delivery System <sales@acmejets.example>")
+    assert own["reason"].startswith("the bounce is for sales@acmejets.example, which is the address of channel 'sales'")
+    other = await _route(operations, "<>", to="else@customer.example", **params)
+    assert (other["profile"], other["identity"]) == (None, "mailer@acmejets.example")
+    assert other["reason"].startswith("it is a bounce for nobody of ours")

@@ -1,7 +1,7 @@
 """Messages for a postman, and what became of them."""
 
 from relay.delivery.drafts import Draft
-from relay.delivery.parcel import Handed, header_of, pack, routed_sender
+from relay.delivery.parcel import Handed, header_of, pack
 from relay.delivery.postman import Postman
 from relay.mail.envelope import Envelope
 from relay.mail.trace import Arrival, new_id
@@ -17,7 +17,7 @@ async def stored(postman: Postman, envelope: Envelope | None = None) -> str:
     arrival = Arrival("client", "127.0.0.1", "relay.test", "ESMTP", new_id(now), now)
     handed = Handed(CLIENT, arrival, envelope or envelope_of(SENDER), MESSAGE)
     header = header_of(MESSAGE)
-    route = postman.office.find_route(CLIENT, routed_sender(handed.envelope, header))
+    route = postman.office.route_of_message(CLIENT, handed.envelope, header)
     parcel = pack(postman.office, handed, header, route)
     await postman.queue.add(NewMessage(message=Draft(handed, header, parcel).queued(now), content=MESSAGE))
     return arrival.id

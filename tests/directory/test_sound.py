@@ -74,7 +74,9 @@ ENTRIES: Mapping[str, st.SearchStrategy[Any]] = {
     "servers": st.fixed_dictionaries({"host": st.sampled_from(["smtp.one.example", "-"])}, optional=SERVER),
     "channels": st.fixed_dictionaries({"address": ADDRESSES}, optional=PROFILE),
     "agents": st.fixed_dictionaries({"address": ADDRESSES}, optional=AGENT),
-    "applications": st.fixed_dictionaries({}, optional={"may_send_as": SENDABLE}),
+    "applications": st.fixed_dictionaries(
+        {}, optional={"may_send_as": SENDABLE, "bounces": NAMES | st.sampled_from(["*", "group:red"])}
+    ),
     "scripts": st.fixed_dictionaries({}, optional={"remove_headers": st.lists(st.sampled_from(["X-A", "From"]))}),
     "surprises": st.just({}),
 }

@@ -48,6 +48,13 @@ def test_a_listener_names_who_is_there(name: str, sentence: str) -> None:
     assert sentences(listening(name), parsed(HOUSE)) == [f"relay.toml: listener.local.may_send_as: {sentence}"]
 
 
+def test_the_bounces_of_a_listener_leave_from_who_is_there() -> None:
+    good, bad = (Settings(listeners=(Listener(bounces=name),)) for name in ("support", "group:sales"))
+    assert sentences(good, parsed(HOUSE)) == []
+    (sentence,) = sentences(bad, parsed(HOUSE))
+    assert sentence.startswith("relay.toml: listener.local.bounces: there is no channel or agent 'group:sales'")
+
+
 def test_the_users_of_a_unix_socket_are_given_who_is_there() -> None:
     users = {"www-data": ("support", "group:sales", "*"), "1000": ("suport",)}
     settings = Settings(listeners=(Listener(address="unix:/run/mail.sock", users=users),))

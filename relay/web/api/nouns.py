@@ -201,7 +201,7 @@ APPLICATIONS = _noun(
     "application",
     Application,
     {"login_set": bool},
-    {"name": "contact-center", "may_send_as": ["support", "group:sales"]},
+    {"name": "contact-center", "may_send_as": ["support", "group:sales"], "bounces": "support"},
     {"login_set": True},
 )
 SCRIPTS = _noun(

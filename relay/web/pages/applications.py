@@ -42,6 +42,13 @@ async def _groups(visit: Visit, record: Record | None) -> Sequence[Group]:  # no
         placeholder="support\ngroup:sales",
         hint="One to a line: the name of a channel or agent, group:NAME for all agents of a group, or * for everybody.",
     )
+    bounces = Field(
+        key="bounces",
+        label="Bounces are sent from",
+        placeholder="support",
+        hint="For a mail server that sends through Relay: the channel or agent its bounces are sent from. "
+        "Defaults to the channel or agent a bounce is for.",
+    )
     is_set = record is not None and record["login_set"]
     password = Field(
         key="password",
@@ -51,7 +58,7 @@ async def _groups(visit: Visit, record: Record | None) -> Sequence[Group]:  # no
         autocomplete="new-password",
         hint="Set; fill in to replace it." if is_set else "With which the software logs in at Relay.",
     )
-    return (Group("", (send_as,)), Group("Login", (password,)))
+    return (Group("", (send_as, bounces)), Group("Login", (password,)))
 
 
 async def _set_password(visit: Visit, name: str) -> str:
