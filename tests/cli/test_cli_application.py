@@ -28,7 +28,13 @@ def test_an_application_with_its_password_needs_nothing_more(peopled: CommandLin
     options = ("--may-send-as", "*", "--password-stdin")
     assert peopled.good("application", "add", "crm", *options, stdin=PASSWORD) == "application crm added\n"
     record = peopled.ask("application", "show", "crm")
-    assert record == {"name": "crm", "may_send_as": ["*"], "login_set": True, "version": record["version"]}
+    assert record == {
+        "name": "crm",
+        "may_send_as": ["*"],
+        "bounces": None,
+        "login_set": True,
+        "version": record["version"],
+    }
     assert peopled.ask("application", "list") == [record]
     assert "may_send_as  *\n" in peopled.good("application", "show", "crm")
 
