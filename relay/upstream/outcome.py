@@ -15,6 +15,7 @@ class Failure:
     `reply` is the server's own, or one that we made where it gave none (`from_server` tells which). `detail` is for
     the log alone: an exception's words, host names. `in_next_transaction` marks a recipient that the server only has
     no room for in this transaction (452 4.5.3 at RCPT, RFC 5321 section 4.5.3.1.10): send it in another one.
+    `out_of_step`: the server's answers cannot be those of our commands, so nothing that it said is believed.
     """
 
     phase: Phase
@@ -23,6 +24,7 @@ class Failure:
     from_server: bool
     detail: str = ""
     in_next_transaction: bool = False
+    out_of_step: bool = False
 
     @property
     def why(self) -> str:

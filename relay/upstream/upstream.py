@@ -18,7 +18,7 @@ from relay.upstream.allowance import Allowance, unshared
 from relay.upstream.commands import largest
 from relay.upstream.connection import Connection
 from relay.upstream.head_start import HeadStart
-from relay.upstream.outcome import Failed, Outcome
+from relay.upstream.outcome import Failed, Failure, Outcome
 from relay.upstream.phase import Phase
 from relay.upstream.pool import Opening, Pool
 from relay.upstream.slots import Slots
@@ -192,6 +192,7 @@ class Upstream:
             opening.has_room = True
             await pool.first_login.open(log_in, since)
         except Failed as failed:
+            _tell_out_of_step(connection, failed.failure)
             self._dismiss(connection)
             pool.failed(opening, Outcome(host=connection.server.host, failure=failed.failure, tls=connection.tls))
         except asyncio.CancelledError:
@@ -215,6 +216,8 @@ class Upstream:
             raise
         finally:
             connection.progress = Progress()  # the caller's may hold all of the message
+        if outcome.failure is not None:
+            _tell_out_of_step(connection, outcome.failure)
         pool.put(connection)
         return outcome
 
@@ -262,6 +265,12 @@ class Upstream:
     def _dismiss(self, connection: Connection) -> None:
         """Close in the background; nobody waits for a server's good-bye."""
         if not connection.is_usable:
+            if said := connection.left_over:
+                log.warned(
+                    "the server said something that nobody asked for; the connection is closed",
+                    server=connection.server.name,
+                    said=said,
+                )
             self._drop_connection(connection)
             return
         if (slots := self._homes.get(connection)) is not None:
@@ -287,6 +296,16 @@ class Upstream:
         self._dismiss(connection)
         if key in self._pools:
             self._drop_if_empty(key, self._pools[key])
+
+
+def _tell_out_of_step(connection: Connection, failure: Failure) -> None:
+    if failure.out_of_step:
+        log.warned(
+            "the server's answers are out of step with the commands; nothing of this attempt is taken for final",
+            server=connection.server.name,
+            phase=str(failure.phase),
+            said=failure.why,
+        )
 
 
 def _is_about_connection(outcome: Outcome) -> bool:

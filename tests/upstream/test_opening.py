@@ -97,8 +97,7 @@ EHLO_ANSWERS = [
 async def test_an_ehlo_that_goes_wrong(answer: Any, reply: str, meaning: Meaning) -> None:
     async with scripted(answers={"EHLO": answer}) as server:
         failure = await failure_at_opening(server, auth=Auth.PLAIN)
-        # an answer too many is found out when the next command is about to leave
-        assert failure.phase is (Phase.LOGIN if answer == ONE_TOO_MANY else Phase.EHLO)
+        assert failure.phase is Phase.EHLO
         assert str(failure.reply).startswith(reply)
         assert failure.meaning is meaning
         assert "AUTH" not in server.verbs[0]

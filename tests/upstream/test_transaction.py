@@ -328,7 +328,7 @@ async def test_an_answer_ready_before_the_message_is_not_taken_for_one() -> None
     async with scripted(answers={"DATA": b"354 go on\r\n250 2.0.0 taken already\r\n"}) as server:
         progress = Progress()
         failure = failure_of(await deliver(server, progress=progress))
-        assert (failure.phase, failure.meaning) == (Phase.CONTENT, Meaning.TEMPORARY)
+        assert (failure.phase, failure.meaning) == (Phase.DATA, Meaning.TEMPORARY)
         assert not progress.final_dot_sent
 
 
