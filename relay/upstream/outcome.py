@@ -27,6 +27,11 @@ class Failure:
     out_of_step: bool = False
 
     @property
+    def is_closing(self) -> bool:
+        """Whether the server only closed this connection (421), without words that say more."""
+        return self.from_server and self.reply.code == 421 and self.meaning is Meaning.TEMPORARY
+
+    @property
     def why(self) -> str:
         """The reply and what else is known, for those who look after the accounts."""
         return f"{self.reply} ({self.detail})" if self.detail else str(self.reply)
@@ -60,6 +65,7 @@ class Outcome:
     refused at RCPT, by their index in the transfer. `host` and `tls` say who answered and how the way was protected,
     `has_dsn` whether the server was told what the client asked about reports (RFC 3461) and so answers for it.
     `refuses_null_sender`: what failed was MAIL FROM:<> itself, and so says nothing about the account.
+    `on_new_connection`: no message went over this connection before.
     """
 
     host: str
@@ -69,6 +75,7 @@ class Outcome:
     tls: Tls | None = None
     has_dsn: bool = False
     refuses_null_sender: bool = False
+    on_new_connection: bool = True
 
     def __post_init__(self) -> None:
         if (self.accepted is None) == (self.failure is None):

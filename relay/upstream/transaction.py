@@ -186,4 +186,5 @@ def _outcome(
         refused=refused,
         accepted=accepted,
         failure=failure,
+        on_new_connection=connection.messages == 0,
     )

@@ -12,7 +12,7 @@ from functools import partial
 from typing import NamedTuple
 
 from relay import log
-from relay.directory.model import Account, Auth, Security
+from relay.directory.model import Account, Auth, Meaning, Security
 from relay.mail.address import domain_key
 from relay.upstream.allowance import Allowance, unshared
 from relay.upstream.commands import largest
@@ -163,6 +163,13 @@ class Upstream:
             # happened while MAIL has no answer about the message: once more, on a connection that is surely alive.
             if reused.is_usable or not _is_about_connection(outcome):
                 return outcome
+            if outcome.failure is not None and outcome.failure.is_closing:
+                return _closed_again(await self._hand_over_anew(key, pool, transfer, progress, since))
+        return await self._hand_over_anew(key, pool, transfer, progress, since)
+
+    async def _hand_over_anew(
+        self, key: _Key, pool: Pool, transfer: Transfer, progress: Progress, since: int
+    ) -> Outcome:
         found = await pool.wait(partial(self._begin, key, pool, transfer, progress, since))
         if isinstance(found, Connection):
             return await self._attempt(pool, found, transfer, progress)
@@ -313,7 +320,15 @@ def _is_about_connection(outcome: Outcome) -> bool:
     failure = outcome.failure
     if failure is None or failure.phase is not Phase.MAIL:
         return False
-    return not failure.from_server or failure.reply.code == 421
+    return not failure.from_server or failure.is_closing
+
+
+def _closed_again(outcome: Outcome) -> Outcome:
+    """Return what came of a new connection after a 421 on the one before: a second 421 asks for a slower pace."""
+    failure = outcome.failure
+    if failure is None or not failure.is_closing or not outcome.on_new_connection:
+        return outcome
+    return replace(outcome, failure=replace(failure, meaning=Meaning.THROTTLE))
 
 
 def _key_of(transfer: Transfer) -> _Key:

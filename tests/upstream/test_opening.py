@@ -59,7 +59,7 @@ async def endless(line: Line) -> None:
 
 
 GREETINGS = [
-    (b"421 4.3.2 too busy\r\n", Phase.GREETING, "421 4.3.2 too busy", Meaning.THROTTLE),
+    (b"421 4.3.2 too busy\r\n", Phase.GREETING, "421 4.3.2 too busy", Meaning.TEMPORARY),
     (b"554 5.7.1 go away\r\n", Phase.GREETING, "554 5.7.1 go away", Meaning.TEMPORARY),
     (b"hello\r\n", Phase.GREETING, "451 4.5.0", Meaning.TEMPORARY),
     (b"354 go on\r\n", Phase.GREETING, "451 4.5.0", Meaning.TEMPORARY),

@@ -227,3 +227,14 @@ def test_a_reply_that_is_not_whole_waits(said: bytes) -> None:
 def test_a_reply_has_bounds(said: bytes) -> None:
     with pytest.raises(SMTPResponseException):
         parse_reply(bytearray(said))
+
+
+async def test_a_421_on_a_kept_connection_slows_nothing_unless_the_new_one_hears_it_too() -> None:
+    bye = Drop(b"421 4.3.2 stopping\r\n")
+    async with scripted(answers={"MAIL": [GOOD, bye, bye, GOOD]}) as server, upstream() as way_out:
+        assert (await attempt(way_out, server)).accepted
+        failure = (await attempt(way_out, server)).failure
+        assert failure is not None
+        assert failure.meaning is Meaning.THROTTLE
+        assert len(server.lines) == 2
+        assert (await attempt(way_out, server)).accepted
