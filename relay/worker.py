@@ -4,12 +4,13 @@ import sys
 
 from relay.directory.apart import Apart
 from relay.loading import loading
-from relay.workers.beginning import Beginning, read_beginning
+from relay.workers.beginning import Beginning, end_with, read_beginning
 
 
 def main() -> int:
     """Serve in the place that the supervisor names; return the exit status."""
     beginning: Beginning = read_beginning()
+    end_with(beginning.supervisor)
     with Apart() as apart:
         if beginning.index == 0 and not beginning.settings.is_directory_stored:
             apart.begin_directory(beginning.settings.directory_path)

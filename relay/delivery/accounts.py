@@ -4,9 +4,11 @@ Holds are kept in the store, so that a restart forgets none; here is what is in 
 is answered from memory. Slowness is only here: after a restart the account tries its luck anew.
 """
 
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from math import inf
 
 from relay.delivery.reach import Reach
 from relay.delivery.schedule import Schedule, step
@@ -24,7 +26,8 @@ _SLOW_STEPS = (30.0, 60.0, 120.0, 300.0, 600.0)
 _LONGEST_NAMED_PAUSE = 3600.0
 _SHORTEST_NAMED_REST, _LONGEST_NAMED_REST = 60.0, 86400.0
 # A server that answers so many logins in a row with "not now" has refused them (providers.md): Microsoft says 451 4.7.0
-# also where nothing passes by itself.
+# also where nothing passes by itself. Between those that count lie the pauses of [delivery] retry: what many messages
+# are told at the same time is one answer.
 _MOST_PUT_OFF = 5
 
 
@@ -48,13 +51,18 @@ class Accounts:
     `on_pause` is told of a pause that begins or (None) ends here, by whose limits count: it is nowhere but in memory.
     """
 
-    def __init__(self, schedule: Schedule, rows: Iterable[HoldRow] = ()) -> None:
+    def __init__(
+        self, schedule: Schedule, rows: Iterable[HoldRow] = (), monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._monotonic = monotonic
         self.schedule = schedule
         self._holds = {_key_of(row): row for row in rows}
         self._stored = dict(self._holds)  # as the store had them when `follow` last saw it
         self._slow: dict[str, Slowness] = {}  # by whose limits count (`Server.scope`)
         self._probing: set[Account] = set()  # whose probe is due and has not begun
-        self._put_off: dict[Account, int] = {}  # logins in a row that were neither accepted nor refused
+        # Logins in a row that were neither accepted nor refused, and when the next one counts.
+        self._put_off: dict[Account, tuple[int, float]] = {}
+        self._closed: set[Account] = set()  # whose last answer was a 421 without words that say more
         self.reach = Reach()
         self.on_pause: Callable[[str, Slowness | None], None] = lambda _scope, _pause: None
 
@@ -124,16 +132,36 @@ class Accounts:
         self._probing.discard(account)
         return is_free
 
-    def count_login(self, account: Account, outcome: Outcome) -> Outcome:
-        """Return an outcome as it counts: the last of many logins in a row that were put off is a refused one."""
+    def count(self, account: Account, outcome: Outcome) -> Outcome:
+        """Return an outcome as it counts after those before it.
+
+        A second 421 in a row on a new connection asks for a slower pace, and the last of many logins in a row that were
+        put off is a refused one.
+        """
         failure = outcome.failure
+        if failure is not None and failure.is_closing:
+            return self._count_closing(account, outcome, failure)
+        if self._closed and (failure is None or failure.from_server):
+            self._closed.discard(account)
         if failure is not None and failure.phase in BEFORE_LOGIN:
             return outcome  # nothing was said about the login
         if failure is None or failure.phase is not Phase.LOGIN or failure.meaning is not Meaning.TEMPORARY:
             self._put_off.pop(account, None)
             return outcome
-        is_put_off = failure.from_server and failure.reply.is_temporary
-        times = self._put_off[account] = self._put_off.get(account, 0) + is_put_off
+        return self._count_put_off(account, outcome, failure)
+
+    def _count_closing(self, account: Account, outcome: Outcome, failure: Failure) -> Outcome:
+        if account in self._closed and outcome.on_new_connection:
+            return replace(outcome, failure=replace(failure, meaning=Meaning.THROTTLE))
+        self._closed.add(account)
+        return outcome
+
+    def _count_put_off(self, account: Account, outcome: Outcome, failure: Failure) -> Outcome:
+        times, next_counts = self._put_off.get(account, (0, -inf))
+        now = self._monotonic()
+        if failure.from_server and failure.reply.is_temporary and now >= next_counts:
+            times += 1
+            self._put_off[account] = times, now + step(self.schedule.retry, times - 1)
         if times < _MOST_PUT_OFF:
             return outcome
         detail = "; ".join(filter(None, [failure.detail, f"{times} logins in a row did not work"]))
@@ -194,6 +222,7 @@ class Accounts:
         return tuple(self._holds.pop(key) for key in keys)
 
     def _forget_troubles(self, account: Account) -> None:
+        self._closed.discard(account)
         self._probing.discard(account)
         self._put_off.pop(account, None)
 

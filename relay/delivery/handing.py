@@ -47,7 +47,7 @@ async def hand_over(
         outcome = await office.hand_over(route, first, progress)
     finally:
         turn.end(_used(turn, outcome, progress))
-    outcome = accounts.count_login(route.account, outcome)
+    outcome = accounts.count(route.account, outcome)
     if transfer.sender is None and outcome.failure is not None and _is_about_null_sender(outcome.failure):
         outcome = _without_blame(outcome, outcome.failure.meaning)
     return _with_rest(outcome, turn.recipients, len(transfer.recipients))

@@ -12,6 +12,7 @@ import asyncio
 import socket
 import ssl
 from collections.abc import AsyncIterator, Iterable
+from dataclasses import replace
 from types import TracebackType
 
 from aiosmtplib.errors import SMTPResponseException, SMTPServerDisconnected
@@ -23,7 +24,7 @@ from relay.secrets.secret import Secret
 from relay.store.errors import StoreError
 from relay.upstream.dial import Endpoint, dial, resolve
 from relay.upstream.exchange import ExchangeStopped
-from relay.upstream.failure import MAPPED, failure_of, garbage, own_failure, refusal
+from relay.upstream.failure import MAPPED, early_failure, failure_of, garbage, own_failure, refusal
 from relay.upstream.group import Answers, Command
 from relay.upstream.link import EarlyAnswer, GateFailed, Link
 from relay.upstream.login import Login, Mechanism, NoMechanism, choose, may_show_secret
@@ -65,6 +66,11 @@ class Connection:
     def is_usable(self) -> bool:
         """Whether the next command may be sent: the connection is open and answers and commands are in step."""
         return self._link is not None and self._link.is_in_step
+
+    @property
+    def left_over(self) -> str:
+        """What the server said that nobody asked for, "" where that is nothing that matters."""
+        return self._link.left_over if self._link is not None else ""
 
     @property
     def takes_chunks(self) -> bool:
@@ -170,7 +176,9 @@ class Connection:
             with self._step(group[0].phase):
                 await self._line.ask(*lines, heard=heard, timeout=self.timeouts.reply)
         except Failed as failed:
-            answers.failure = failed.failure
+            # Who is silent has left an answer out, and who closes only those behind.
+            is_silent = isinstance(failed.__cause__, TimeoutError)
+            answers.failure = replace(failed.failure, out_of_step=True) if is_silent else failed.failure
         if len(answers.responses) < len(group) or answers.responses[-1].code == 421:
             self.abort()
         return answers
@@ -202,7 +210,10 @@ class Connection:
             except EarlyAnswer as early:
                 reply = self._reply(early.response)
                 self.abort()  # half a message is on its way: only closing takes it back
-                raise self._unwanted(reply) from None
+                rules = self.server.answers
+                phase = self.progress.phase
+                failure = early_failure(phase, reply, rules) if reply.code >= 400 else garbage(phase, str(reply))
+                raise Failed(failure) from None
             except GateFailed as gate:
                 self.abort()
                 cause = gate.__cause__

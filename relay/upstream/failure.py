@@ -12,6 +12,7 @@ SMTPException                         anything else that aiosmtplib says
 
 import socket
 import ssl
+from dataclasses import replace
 
 from aiosmtplib.errors import SMTPException, SMTPNotSupported, SMTPRecipientsRefused, SMTPResponseException
 
@@ -36,6 +37,7 @@ _NOT_USABLE = Reply(451, "4.3.5", "The settings for the mail server do not work"
 _TRANSACTION = frozenset({Phase.MAIL, Phase.RCPT, Phase.DATA, Phase.CONTENT})
 _NOT_CONNECTED = frozenset({Phase.RESOLVE, Phase.CONNECT})
 _DETAIL = 500
+_TOO_LARGE = frozenset({"5.2.3", "5.3.4"})
 
 
 def refusal(phase: Phase, reply: Reply, rules: tuple[AnswerRule, ...] = ()) -> Failure:
@@ -54,7 +56,19 @@ def own_failure(phase: Phase, reply: Reply, meaning: Meaning, detail: str = "") 
 
 def garbage(phase: Phase, detail: str) -> Failure:
     """Return the failure of an answer that is none: no reply code, or one that cannot answer what was asked."""
-    return own_failure(phase, _GARBAGE, Meaning.TEMPORARY, detail)
+    return replace(own_failure(phase, _GARBAGE, Meaning.TEMPORARY, detail), out_of_step=True)
+
+
+def early_failure(phase: Phase, reply: Reply, rules: tuple[AnswerRule, ...] = ()) -> Failure:
+    """Return the failure that a 4xx or 5xx is which came before the end of the message, and so answers no command.
+
+    A 421 may come at any moment (RFC 5321 section 3.8), and that a message is too large is found out on its way.
+    """
+    failure = refusal(phase, reply, rules)
+    if reply.code in {421, 552} or reply.enhanced in _TOO_LARGE:
+        return failure
+    meaning = Meaning.TEMPORARY if failure.meaning is Meaning.REFUSED else failure.meaning
+    return replace(failure, meaning=meaning, detail="it came before the end of the message", out_of_step=True)
 
 
 def failure_of(error: BaseException, phase: Phase, peer: Peer, rules: tuple[AnswerRule, ...] = ()) -> Failure:

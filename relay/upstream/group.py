@@ -24,7 +24,10 @@ DATA = Command(Phase.DATA, b"DATA")
 
 @dataclass(slots=True)
 class Answers:
-    """What a server answered to a group, in the order of its commands. `failure` is why answers are missing behind."""
+    """What a server answered to a group, in the order of its commands.
+
+    `failure` is why answers are missing behind, or why these are not believed.
+    """
 
     responses: list[SMTPResponse] = field(default_factory=list)
     failure: Failure | None = None
@@ -39,6 +42,25 @@ class Answers:
         is_last = len(self.responses) == len(group)
         most = 399 if is_last else 299
         return 200 <= response.code <= most or (400 <= response.code <= 599 and response.code != 421)
+
+    def mismatch(self, group: tuple[Command, ...]) -> str:
+        """Return why the answers cannot be those of these commands, "" where they can.
+
+        An answer too many moves all that follow it by one command, and then one of them meets the wrong command: only
+        DATA is answered 354, it has no other success, and nobody is accepted without a sender. A 354 in its place
+        proves that none came before it.
+        """
+        if self.is_invited and len(self.responses) == len(group) and group[-1] is DATA:
+            return ""
+        has_sender = True
+        for command, response in zip(group, self.responses, strict=False):
+            digit, verb = response.code // 100, command.line[:4].decode()
+            if digit not in {3 if command is DATA else 2, 4, 5}:
+                return f"{verb} was answered {response.code} {response.message}"
+            if digit == 2 and not has_sender:
+                return f"{verb} was answered {response.code} behind a refused MAIL"
+            has_sender = has_sender and (command.phase is not Phase.MAIL or digit == 2)
+        return ""
 
     @property
     def last(self) -> Reply:

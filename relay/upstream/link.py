@@ -14,6 +14,7 @@ unasked, and every wait has a deadline.
 """
 
 import asyncio
+import re
 import ssl
 from collections.abc import AsyncIterator, Callable, Iterable
 from math import inf
@@ -23,12 +24,14 @@ from aiosmtplib.errors import SMTPReadTimeoutError, SMTPResponseException, SMTPS
 from aiosmtplib.protocol import COMMAND_INJECTION_REGEX, MAX_RESPONSE_LENGTH, SMTPProtocol
 from aiosmtplib.response import SMTPResponse
 
+from relay.upstream.reply_parser import parse_reply
 from relay.upstream.transfer import Gate, Progress
 
 Heard: TypeAlias = Callable[[SMTPResponse], bool]
 """Takes an answer when it comes, and tells whether those behind it are waited for. Raises nothing."""
 
 _MOST_UNASKED = 2048
+_CODE = re.compile(rb"^([2-5][0-9]{2})(?:[ \r\n]|\Z)", re.MULTILINE)
 
 
 class OutOfStep(SMTPResponseException):
@@ -76,6 +79,8 @@ class Link(SMTPProtocol):
             self._unasked += data[: _MOST_UNASKED - len(self._unasked)]
             return
         self._buffer += data
+        if b"\n" not in data and len(self._buffer) <= MAX_RESPONSE_LENGTH:
+            return  # no line has ended
         try:
             self._read_answers()
         except SMTPResponseException as error:
@@ -94,6 +99,12 @@ class Link(SMTPProtocol):
     def is_in_step(self) -> bool:
         """Whether the line is open and no answer is left over."""
         return self.is_connected and not self._left_over()
+
+    @property
+    def left_over(self) -> str:
+        """What the server said that nobody asked for; "" where that is nothing, or the 421 of a server that closes."""
+        said = self._left_over()
+        return "" if said.startswith(b"421") else said[:200].decode("utf-8", "backslashreplace")
 
     @property
     def ssl_object(self) -> ssl.SSLObject | None:
@@ -116,7 +127,10 @@ class Link(SMTPProtocol):
             return unasked
         self._expect(len(lines), heard)
         self.write(b"\r\n".join(lines) + b"\r\n")
-        return await self.read_response(timeout)
+        response = await self.read_response(timeout)
+        if (self._buffer or self._unasked) and response.code != 421:  # behind a 421 nothing is read
+            self._check_left_over()
+        return response
 
     async def read_response(self, timeout: float | None = None) -> SMTPResponse:  # noqa: ASYNC109
         """Wait for what is expected, or for one answer, and return the last. Raises as `ask`."""
@@ -161,7 +175,10 @@ class Link(SMTPProtocol):
         progress.note_final_dot()
         self._is_sending = False
         self.write(last + end)
-        return await self.read_response(final)
+        response = await self.read_response(final)
+        if self._buffer or self._unasked:
+            self._check_final(response)
+        return response
 
     async def secure(self, context: ssl.SSLContext, *, host: str, timeout: float) -> SMTPResponse:  # noqa: ASYNC109
         """STARTTLS and the handshake. What the server sent in clear behind its 220 is dropped (RFC 3207 section 4.2).
@@ -190,6 +207,8 @@ class Link(SMTPProtocol):
     def abort(self) -> None:
         """Close at once: nothing that is still to be sent leaves."""
         self._heard = None  # it may hold a whole message
+        self._buffer.clear()
+        self._unasked.clear()
         if self.transport is not None:
             cast("asyncio.WriteTransport", self.transport).abort()
 
@@ -214,7 +233,7 @@ class Link(SMTPProtocol):
             if self._buffer.startswith((b"\r", b"\n")):  # some servers end a line twice
                 self._buffer = self._buffer.lstrip(b"\r\n")
                 continue
-            response = self._read_response_from_buffer()
+            response = parse_reply(self._buffer)
             if response is None:
                 break
             if len(response.message) > MAX_RESPONSE_LENGTH:
@@ -302,6 +321,24 @@ class Link(SMTPProtocol):
     def _left_over(self) -> bytes:
         """What came unasked, white space aside (some servers end a line twice)."""
         return bytes(self._buffer + self._unasked).strip() if self._buffer or self._unasked else b""
+
+    def _check_left_over(self) -> None:
+        """Raise OutOfStep where more was answered than asked; a 421 may come at any moment."""
+        said = self._left_over()
+        if said and not said.startswith(b"421"):
+            raise OutOfStep(said)
+
+    def _check_final(self, response: SMTPResponse) -> None:
+        """Raise OutOfStep where what follows the answer to the final dot says something else about the message.
+
+        One of them is an answer too many, and nobody can tell which. That both accept it makes no difference.
+        """
+        said = self._left_over()
+        if not said or said.startswith(b"421"):
+            return
+        codes = [int(found[1]) for found in _CODE.finditer(said)]
+        if response.code // 100 != 2 or any(code // 100 != 2 and code != 421 for code in codes):
+            raise OutOfStep(said)
 
     def _take_unasked(self) -> SMTPResponse | None:
         """Return the 421 that the server said of its own accord (RFC 5321 section 3.8). Raises OutOfStep for others."""

@@ -44,9 +44,18 @@ class Row:
 
 
 TABLE: tuple[Row, ...] = (
-    # Every server: it closes the connection and asks for a pause (RFC 5321 section 3.8). First, because no enhanced
-    # code makes more of it: Gmail's 421 4.4.5 is a busy server, where its 550 5.4.5 is a used-up day.
-    Row(Meaning.THROTTLE, code="421"),
+    # A server that closes the connection (RFC 5321 section 3.8) and says why: too much at once, or policy (RFC 3463
+    # X.7.X), such as Gmail's 421 4.7.0, or for how long.
+    Row(Meaning.THROTTLE, code="421", enhanced=r"4\.7\.\d+"),
+    Row(Meaning.THROTTLE, code="421", text=r"too (?:many|much|fast)|\brate\b|\blimit|throttl|concurrent|slow down"),
+    Row(Meaning.THROTTLE, code="421", text=r"\b(?:in|after|for) \d{1,6} ?(?:s|m|h)"),
+    # Any other 421 ends that connection; it slows the account when a new one is told so again
+    # (relay.delivery.accounts). No enhanced code makes more of it: Gmail's 421 4.4.5 is a busy server, where its 550
+    # 5.4.5 is a used-up day.
+    Row(Meaning.TEMPORARY, code="421"),
+    # Google at AUTH: "454 4.7.0 Too many login attempts" (support.google.com/a/answer/3726730); the same code in other
+    # words, such as Postfix's "Temporary authentication failure", is a server that cannot check passwords now.
+    Row(Meaning.THROTTLE, code="4..", text=r"too many (?:failed )?(?:log-?ins?|auth)", phases=_LOGIN),
     # Microsoft 365, more than its recipients a day: a 5xx that the rolling window heals
     # (learn.microsoft.com/exchange/troubleshoot/send-emails/smtp-submission-improvements).
     Row(Meaning.QUOTA, text=r"SubmissionQuotaExceededException"),

@@ -15,6 +15,7 @@ class Failure:
     `reply` is the server's own, or one that we made where it gave none (`from_server` tells which). `detail` is for
     the log alone: an exception's words, host names. `in_next_transaction` marks a recipient that the server only has
     no room for in this transaction (452 4.5.3 at RCPT, RFC 5321 section 4.5.3.1.10): send it in another one.
+    `out_of_step`: the server's answers cannot be those of our commands, so nothing that it said is believed.
     """
 
     phase: Phase
@@ -23,6 +24,12 @@ class Failure:
     from_server: bool
     detail: str = ""
     in_next_transaction: bool = False
+    out_of_step: bool = False
+
+    @property
+    def is_closing(self) -> bool:
+        """Whether the server only closed this connection (421), without words that say more."""
+        return self.from_server and self.reply.code == 421 and self.meaning is Meaning.TEMPORARY
 
     @property
     def why(self) -> str:
@@ -58,6 +65,7 @@ class Outcome:
     refused at RCPT, by their index in the transfer. `host` and `tls` say who answered and how the way was protected,
     `has_dsn` whether the server was told what the client asked about reports (RFC 3461) and so answers for it.
     `refuses_null_sender`: what failed was MAIL FROM:<> itself, and so says nothing about the account.
+    `on_new_connection`: no message went over this connection before.
     """
 
     host: str
@@ -67,6 +75,7 @@ class Outcome:
     tls: Tls | None = None
     has_dsn: bool = False
     refuses_null_sender: bool = False
+    on_new_connection: bool = True
 
     def __post_init__(self) -> None:
         if (self.accepted is None) == (self.failure is None):

@@ -31,7 +31,8 @@ async def transact(connection: Connection, transfer: Transfer) -> Outcome:
         await envelope.announce()
         accepted = await _send(connection, transfer)
     except Failed as failed:
-        return _outcome(connection, envelope.refused, failure=failed.failure)
+        refused = {} if failed.failure.out_of_step else envelope.refused
+        return _outcome(connection, refused, failure=failed.failure)
     return _outcome(connection, envelope.refused, accepted=accepted)
 
 
@@ -124,10 +125,17 @@ class _Envelope:
 
     def _judge(self, group: tuple[Command, ...], answers: Answers) -> None:
         lost = answers.failure
+        if lost is not None and lost.out_of_step:
+            raise Failed(lost)
+        is_in_step = False  # as long as nobody asked: where all is accepted, each code has its command
         for command, response in zip(group, answers.responses, strict=False):
             failure = self._connection.fault(command.phase, response, 3 if command is DATA else 2)
             if failure is None:
                 continue
+            if not is_in_step and (why := answers.mismatch(group)):
+                self._connection.abort()
+                raise Failed(garbage(command.phase, why))
+            is_in_step = True
             if command is RSET:
                 # No server may refuse it (RFC 5321 section 4.1.1.5); whatever it means, it is not about the message.
                 self._connection.abort()
@@ -178,4 +186,5 @@ def _outcome(
         refused=refused,
         accepted=accepted,
         failure=failure,
+        on_new_connection=connection.messages == 0,
     )

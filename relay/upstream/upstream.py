@@ -12,13 +12,13 @@ from functools import partial
 from typing import NamedTuple
 
 from relay import log
-from relay.directory.model import Account, Auth, Security
+from relay.directory.model import Account, Auth, Meaning, Security
 from relay.mail.address import domain_key
 from relay.upstream.allowance import Allowance, unshared
 from relay.upstream.commands import largest
 from relay.upstream.connection import Connection
 from relay.upstream.head_start import HeadStart
-from relay.upstream.outcome import Failed, Outcome
+from relay.upstream.outcome import Failed, Failure, Outcome
 from relay.upstream.phase import Phase
 from relay.upstream.pool import Opening, Pool
 from relay.upstream.slots import Slots
@@ -163,6 +163,13 @@ class Upstream:
             # happened while MAIL has no answer about the message: once more, on a connection that is surely alive.
             if reused.is_usable or not _is_about_connection(outcome):
                 return outcome
+            if outcome.failure is not None and outcome.failure.is_closing:
+                return _closed_again(await self._hand_over_anew(key, pool, transfer, progress, since))
+        return await self._hand_over_anew(key, pool, transfer, progress, since)
+
+    async def _hand_over_anew(
+        self, key: _Key, pool: Pool, transfer: Transfer, progress: Progress, since: int
+    ) -> Outcome:
         found = await pool.wait(partial(self._begin, key, pool, transfer, progress, since))
         if isinstance(found, Connection):
             return await self._attempt(pool, found, transfer, progress)
@@ -192,6 +199,7 @@ class Upstream:
             opening.has_room = True
             await pool.first_login.open(log_in, since)
         except Failed as failed:
+            _tell_out_of_step(connection, failed.failure)
             self._dismiss(connection)
             pool.failed(opening, Outcome(host=connection.server.host, failure=failed.failure, tls=connection.tls))
         except asyncio.CancelledError:
@@ -215,6 +223,8 @@ class Upstream:
             raise
         finally:
             connection.progress = Progress()  # the caller's may hold all of the message
+        if outcome.failure is not None:
+            _tell_out_of_step(connection, outcome.failure)
         pool.put(connection)
         return outcome
 
@@ -262,6 +272,12 @@ class Upstream:
     def _dismiss(self, connection: Connection) -> None:
         """Close in the background; nobody waits for a server's good-bye."""
         if not connection.is_usable:
+            if said := connection.left_over:
+                log.warned(
+                    "the server said something that nobody asked for; the connection is closed",
+                    server=connection.server.name,
+                    said=said,
+                )
             self._drop_connection(connection)
             return
         if (slots := self._homes.get(connection)) is not None:
@@ -289,12 +305,30 @@ class Upstream:
             self._drop_if_empty(key, self._pools[key])
 
 
+def _tell_out_of_step(connection: Connection, failure: Failure) -> None:
+    if failure.out_of_step:
+        log.warned(
+            "the server's answers are out of step with the commands; nothing of this attempt is taken for final",
+            server=connection.server.name,
+            phase=str(failure.phase),
+            said=failure.why,
+        )
+
+
 def _is_about_connection(outcome: Outcome) -> bool:
     """Whether the connection was lost before the server had said anything about the message."""
     failure = outcome.failure
     if failure is None or failure.phase is not Phase.MAIL:
         return False
-    return not failure.from_server or failure.reply.code == 421
+    return not failure.from_server or failure.is_closing
+
+
+def _closed_again(outcome: Outcome) -> Outcome:
+    """Return what came of a new connection after a 421 on the one before: a second 421 asks for a slower pace."""
+    failure = outcome.failure
+    if failure is None or not failure.is_closing or not outcome.on_new_connection:
+        return outcome
+    return replace(outcome, failure=replace(failure, meaning=Meaning.THROTTLE))
 
 
 def _key_of(transfer: Transfer) -> _Key:

@@ -3,7 +3,10 @@
 SECURITY: what is unpickled here was written by a process of our own program, into a pipe that nobody else can reach.
 """
 
+import ctypes
+import os
 import pickle
+import signal
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,16 +14,19 @@ from pathlib import Path
 
 from relay.settings import Settings
 
+_PR_SET_PDEATHSIG = 1  # prctl(2)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Beginning:
     """A worker's place and its means.
 
-    `run` names this start of the relay, and `life` counts the workers that had this `index`, out of `total`.
-    `descriptors` are those of its listening sockets, by address, and `line` that of the line to the supervisor.
-    `beat_seconds`: how long it may be silent before it counts as dead.
+    `supervisor` is the process that starts it. `run` names this start of the relay, and `life` counts the workers
+    that had this `index`, out of `total`. `descriptors` are those of its listening sockets, by address, and
+    `line` that of the line to the supervisor. `beat_seconds`: how long it may be silent before it counts as dead.
     """
 
+    supervisor: int
     settings: Settings
     settings_file: Path | None
     run: str
@@ -40,6 +46,20 @@ class Beginning:
     def inherited(self) -> tuple[int, ...]:
         """All descriptors that go with it."""
         return (self.line, *sorted({number for numbers in self.descriptors.values() for number in numbers}))
+
+
+def end_with(parent: int) -> None:
+    """Let the kernel kill this process when its parent ends, and end where that is over already.
+
+    A relay that is started right after a kill finds its addresses free, and nobody else at its store. What is under way
+    is what a kill of the whole relay leaves: it would be the same with one process. The signal comes when the thread
+    that started us ends: the supervisor's main thread. Only Linux has this; elsewhere the lost line to the supervisor
+    ends a worker a moment later.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:  # it ended before it was asked for
+        sys.exit(1)
 
 
 def read_beginning() -> Beginning:

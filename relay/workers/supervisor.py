@@ -47,6 +47,7 @@ class Supervisor:
         self._systemd = systemd
         self._total = total
         self._beginning = Beginning(
+            supervisor=os.getpid(),
             settings=settings,
             settings_file=settings_file,
             run=new_run(),

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from typing import Any
 
 import pytest
@@ -25,12 +26,51 @@ PUT_OFF = Failure(phase=Phase.LOGIN, reply=Reply(454, "4.7.0", "not now"), meani
 
 
 def accounts() -> Accounts:
-    return Accounts(Schedule.of(Delivery()))
+    """As if a day were between two looks at the clock."""
+    return Accounts(Schedule.of(Delivery()), monotonic=count(step=86400.0).__next__)
+
+
+def closing(words: str = "closing", *, is_new: bool = True, phase: Phase = Phase.GREETING) -> Outcome:
+    failure = Failure(phase=phase, reply=Reply(421, "4.3.2", words), meaning=Meaning.TEMPORARY, from_server=True)
+    return Outcome(host="h", failure=failure, on_new_connection=is_new)
+
+
+def counted(known: Accounts, outcome: Outcome, account: Account = JANE) -> Meaning:
+    failure = known.count(account, outcome).failure
+    assert failure is not None
+    return failure.meaning
+
+
+def test_a_421_asks_for_a_slower_pace_only_when_a_new_connection_is_told_so_again() -> None:
+    known = accounts()
+    assert counted(known, closing(is_new=False, phase=Phase.RCPT)) is Meaning.TEMPORARY
+    assert counted(known, closing(is_new=False, phase=Phase.MAIL)) is Meaning.TEMPORARY
+    assert counted(known, closing(), JOHN) is Meaning.TEMPORARY, "of another account"
+    assert counted(known, closing()) is Meaning.THROTTLE
+    assert meaning_for(known, None) is None
+    assert counted(known, closing()) is Meaning.TEMPORARY
+
+
+def test_a_421_at_the_login_is_no_login_that_was_put_off() -> None:
+    known = accounts()
+    for _ in range(20):
+        assert counted(known, closing(phase=Phase.LOGIN)) is not Meaning.LOGIN_REFUSED
+
+
+def test_logins_that_are_put_off_within_one_pause_count_once() -> None:
+    """Many messages wait: the fifth answer that counts comes no sooner than four pauses after the first."""
+    now = [0.0]
+    known = Accounts(Schedule.of(Delivery(retry=(60, 300))), monotonic=lambda: now[0])
+    for moment in (0, 1, 2, 59, 60, 359, 360, 659, 660, 959):
+        now[0] = moment
+        assert {meaning_for(known, PUT_OFF) for _ in range(20)} == {Meaning.TEMPORARY}, moment
+    now[0] = 960
+    assert meaning_for(known, PUT_OFF) is Meaning.LOGIN_REFUSED
 
 
 def meaning_for(known: Accounts, failure: Failure | None, account: Account = JANE) -> Meaning | None:
     accepted = None if failure else Reply(250, "2.0.0", "Ok")
-    counted = known.count_login(account, Outcome(host="h", accepted=accepted, failure=failure)).failure
+    counted = known.count(account, Outcome(host="h", accepted=accepted, failure=failure)).failure
     return counted.meaning if counted else None
 
 
@@ -146,15 +186,15 @@ def meanings(known: Accounts, *failures: Failure | None) -> list[Meaning | None]
         Outcome(host="h", failure=failure) if failure else Outcome(host="h", accepted=Reply(250, "2.0.0", "Ok"))
         for failure in failures
     ]
-    weighed = [known.count_login(JANE, outcome).failure for outcome in outcomes]
+    weighed = [known.count(JANE, outcome).failure for outcome in outcomes]
     return [failure.meaning if failure else None for failure in weighed]
 
 
 def test_the_fifth_login_in_a_row_that_does_not_work_for_now_is_a_refused_one() -> None:
     known = accounts()
     assert meanings(known, *[BUSY_LOGIN] * 6) == [Meaning.TEMPORARY] * 4 + [Meaning.LOGIN_REFUSED] * 2
-    assert known.count_login(JOHN, Outcome(host="h", failure=BUSY_LOGIN)).failure == BUSY_LOGIN
-    weighed = known.count_login(JANE, Outcome(host="h", failure=BUSY_LOGIN)).failure
+    assert known.count(JOHN, Outcome(host="h", failure=BUSY_LOGIN)).failure == BUSY_LOGIN
+    weighed = known.count(JANE, Outcome(host="h", failure=BUSY_LOGIN)).failure
     assert weighed is not None
     assert weighed.why == "451 4.7.0 Temporary server error (7 logins in a row did not work)"
 

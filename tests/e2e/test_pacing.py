@@ -120,7 +120,7 @@ def test_of_five_hundred_messages_thirty_go_each_minute(start_relay: StartRelay)
 @pytest.mark.parametrize(
     "words",
     [
-        "421 4.3.2 Service not available",
+        "421 4.7.0 Try again later, closing connection",
         "432 4.3.2 Concurrent connections limit exceeded",
         "454 Throttling failure: Maximum sending rate exceeded",
         "450 4.7.1 Slow down",

@@ -280,6 +280,38 @@ def test_workers_end_where_the_supervisor_was_killed(start_relay: StartRelay, re
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(120)
+def test_a_start_right_after_a_kill_finds_its_address_free_and_loses_nothing(
+    start_relay: StartRelay, recorder: Recorder
+) -> None:
+    """Whose acceptance was not written down yet is the only mail that may come twice, and then with one Message-ID."""
+    given = several(delivery={"mode": "queued", "unknown_pause": "1s"})
+    relay = start_relay(one_channel(open_server(recorder.port)), given)
+    wait_until(partial(are_told, relay, 0), "all workers")
+    with Load([relay.endpoint], 8) as load:
+        for _ in range(2):
+            load.wait_for_accepted(40)
+            workers = [Path(f"/proc/{one['pid']}/stat") for one in workers_of(relay)]
+            relay.signal(signal.SIGKILL)
+            relay.stop()
+            relay.start()
+            assert not any(_runs(stat) for stat in workers), "a worker outlived its supervisor"
+        load.wait_for_accepted(40)
+    wait_until(lambda: not any(relay.ask("status")["queue"].values()), "the end of the queue", 60)
+    every = " ".join(str(message) for message in recorder.messages)
+    assert [name for name in load.accepted if name not in every] == []
+    # One message on each of the connections of each worker may be between the server's answer and our record.
+    assert len(recorder.messages) - len(load.accepted) <= 2 * 8
+
+
+def _runs(stat: Path) -> bool:
+    try:
+        return stat.read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("mode", ["auto", "queued"])
 def test_a_restart_under_load_turns_nobody_away(mode: str, start_relay: StartRelay, recorder: Recorder) -> None:

@@ -108,7 +108,7 @@ async def test_nothing_goes_to_nobody() -> None:
 
 ANSWERS = [
     (b"554 5.6.0 no\r\n", "554 5.6.0 no", Meaning.REFUSED),
-    (b"421 4.3.0 closing\r\n", "421 4.3.0 closing", Meaning.THROTTLE),
+    (b"421 4.3.0 closing\r\n", "421 4.3.0 closing", Meaning.TEMPORARY),
     (b"354 go on\r\n", "451 4.5.0", Meaning.UNKNOWN),
     (stand_silent, "451 4.4.2", Meaning.UNKNOWN),
     (Drop(), "451 4.4.2", Meaning.UNKNOWN),

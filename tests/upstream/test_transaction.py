@@ -282,7 +282,7 @@ BEFORE_CONTENT = [Phase.MAIL, Phase.RCPT, Phase.DATA]
 ANSWERS = [
     (b"554 5.7.1 no\r\n", "554 5.7.1 no", Meaning.REFUSED),
     (b"451 4.3.0 later\r\n", "451 4.3.0 later", Meaning.TEMPORARY),
-    (b"421 4.3.0 closing\r\n", "421 4.3.0 closing", Meaning.THROTTLE),
+    (b"421 4.3.0 closing\r\n", "421 4.3.0 closing", Meaning.TEMPORARY),
     (b"no answer\r\n", "451 4.5.0", Meaning.TEMPORARY),
     (b"999 no\r\n", "451 4.5.0", Meaning.TEMPORARY),
     (b"150 no\r\n", "451 4.5.0", Meaning.TEMPORARY),
@@ -328,7 +328,7 @@ async def test_an_answer_ready_before_the_message_is_not_taken_for_one() -> None
     async with scripted(answers={"DATA": b"354 go on\r\n250 2.0.0 taken already\r\n"}) as server:
         progress = Progress()
         failure = failure_of(await deliver(server, progress=progress))
-        assert (failure.phase, failure.meaning) == (Phase.CONTENT, Meaning.TEMPORARY)
+        assert (failure.phase, failure.meaning) == (Phase.DATA, Meaning.TEMPORARY)
         assert not progress.final_dot_sent
 
 
@@ -343,7 +343,7 @@ async def test_an_empty_line_too_many_is_forgiven() -> None:
 FINAL_ANSWERS = [
     (b"554 5.6.0 no\r\n", "554 5.6.0 no", Meaning.REFUSED),
     (b"451 4.3.0 later\r\n", "451 4.3.0 later", Meaning.TEMPORARY),
-    (b"421 4.3.0 closing\r\n", "421 4.3.0 closing", Meaning.THROTTLE),
+    (b"421 4.3.0 closing\r\n", "421 4.3.0 closing", Meaning.TEMPORARY),
     (b"554 5.2.0 STOREDRV.Submission.Exception:SubmissionQuotaExceededException\r\n", "554 5.2.0", Meaning.QUOTA),
     (b"no answer\r\n", "451 4.5.0", Meaning.UNKNOWN),
     (b"354 again?\r\n", "451 4.5.0", Meaning.UNKNOWN),
@@ -439,7 +439,7 @@ async def test_a_connection_lost_in_the_middle_of_the_message_is_temporary() -> 
     ("said", "reply", "meaning"),
     [
         (b"552 5.3.4 too much\r\n", "552 5.3.4 too much", Meaning.REFUSED),
-        (b"421 4.3.1 disk full\r\n", "421 4.3.1 disk full", Meaning.THROTTLE),
+        (b"421 4.3.1 disk full\r\n", "421 4.3.1 disk full", Meaning.TEMPORARY),
         (b"250 2.0.0 enough\r\n", "451 4.5.0", Meaning.TEMPORARY),
     ],
 )
