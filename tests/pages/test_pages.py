@@ -22,7 +22,7 @@ NOT_RUN = {
     "journalctl": "there is no journal in the world",
     "dpkg-divert": "tests/e2e/test_sendmail.py calls the program by its other names",
     "ln -s": "the same",
-    "pip install 'relay[postgresql]'": "the world has the driver already",
+    "pip install 'relay-submission[postgresql]'": "the world has the driver already",
     "sudo -u postgres": "there is no PostgreSQL in the world; tests/e2e/test_postgresql.py has one of its own",
     "pg_dump": "the same",
     "cluster.md: relay directory": "there is no directory.toml yet; tests/cli/test_cli_directory.py has one",
