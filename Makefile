@@ -34,7 +34,7 @@ fast: $(VENV)/.test compiled
 bench: $(VENV)/.test compiled        ## Relay beside Postfix, in figures (docs/performance.md): make bench LOADS=2k-kept
 	@$(BIN)/python -m tests.bench --json build/bench.json $(if $(LOADS),--loads "$(LOADS)") $(ARGS)
 
-docs: $(VENV)/.test                  ## the reference and the manual pages, made from the code (docs/reference, docs/man)
+docs: $(VENV)/.test                  ## what is made from the code: docs/reference, docs/man, etc/completions; and relay/cli/samples from etc
 	@$(BIN)/python -m tests.reference
 
 profile: $(VENV)/.test               ## where a relay under load spends its processor time
@@ -68,10 +68,18 @@ $(BIN)/python:
 compiled: | $(BIN)/python
 	@$(BIN)/python -m compileall -q relay
 
+# Earlier versions were the distribution "relay", which pip would leave beside this one.
+define rename
+@$(BIN)/python -m pip uninstall -qq --yes relay
+@rm -rf relay.egg-info
+endef
+
 $(VENV)/.run: pyproject.toml constraints.txt | $(BIN)/python
+	$(rename)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
 	@touch $@
 
 $(VENV)/.test: pyproject.toml constraints.txt | $(BIN)/python
+	$(rename)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test]'
 	@touch $@ $(VENV)/.run

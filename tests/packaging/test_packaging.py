@@ -196,6 +196,7 @@ def packages() -> Iterator[Sequence[Path]]:
         # How packages are made is as it is today.
         shutil.rmtree(old / "etc/packaging", ignore_errors=True)
         shutil.copytree(PACKAGING, old / "etc/packaging")
+        shutil.copytree(ROOT / "etc/completions", old / "etc/completions", dirs_exist_ok=True)
         yield tuple(pool.map(_package, (old, ROOT), (folder, folder), ("0.0.1-1", "1.0.0-1")))
 
 
