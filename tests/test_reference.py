@@ -31,7 +31,7 @@ def test_what_a_package_carries_is_real_and_as_it_is_elsewhere() -> None:
     """Beside the sources there is no etc/ in a package: no file of it may be a link."""
     for file, text in package_files().items():
         assert (file.is_symlink(), file.read_text()) == (False, text), f"{file}: run: make docs"
-    assert {file for file in (ROOT / "etc/completions").iterdir()} <= set(package_files())
+    assert set((ROOT / "etc/completions").iterdir()) <= set(package_files())
     assert [path for path in (ROOT / "relay").rglob("*") if path.is_symlink()] == []
 
 

@@ -71,7 +71,7 @@ make_environment() {
     # Where it was made is not where it will be: the programs are written anew, and nothing else names the place. The
     # manual pages and completions of the wheel are put where the system's are.
     find "$new/bin" -mindepth 1 ! -name 'python*' -delete
-    rm -r "$new/share"
+    rm -rf "$new/share"
     find "$new" -name direct_url.json -delete
     sed -i '/^command = /d' "$new/pyvenv.cfg"
     "$new/bin/python" -I - "$home" "$new" "$sources/pyproject.toml" <<'END'

@@ -83,13 +83,19 @@ def lines_of(page: Path) -> list[str]:
 def script_of(page: Path) -> str:
     """Return the script of a page, before it what its first block takes for granted."""
     lines = [*BEFORE.get(page.name, ()), *lines_of(page)]
-    return PRELUDE + "\n".join(_runnable(page, line) for line in lines) + "\n"
+    return PRELUDE + "\n".join(runnable(page, line) for line in lines) + "\n"
 
 
-def _runnable(page: Path, line: str) -> str:
+def runnable(page: Path, line: str) -> str:
+    """Return what is run for a line of a page."""
     if _reason(page, line):
         return f": not run: {line.split(maxsplit=1)[0]}"
     return INSTEAD.get(line.partition("#")[0].strip(), line)
+
+
+def world(script: Path) -> list[str]:
+    """Return the command line that runs a script in a world of its own, from the folder of the project."""
+    return [program("unshare"), *SPACES, sys.executable, "-m", "tests.pages.world", str(script)]
 
 
 def _reason(page: Path, line: str) -> str:
@@ -138,8 +144,7 @@ BEFORE = {
 def test_the_commands_of_a_page_do_what_it_says(page: Path, tmp_path: Path) -> None:
     script = tmp_path / "script"
     script.write_text(script_of(page))
-    world = [program("unshare"), *SPACES, sys.executable, "-m", "tests.pages.world", str(script)]
-    done = run(world, seconds=280, cwd=ROOT)
+    done = run(world(script), seconds=280, cwd=ROOT)
     assert done.status == 0, f"{done.out[-3000:]}\n{done.err[-3000:]}"
     assert "Traceback" not in done.text
 
