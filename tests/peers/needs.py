@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from tests.peers.packages import ASKED, DECLARED, find_program, known_programs
+from tests.peers.packages import ASKED, DECLARED, find_installed, known_programs
 
 _FREE = frozenset({"python3"})
 _STARTS = frozenset({"subprocess.Popen", "os.exec", "os.posix_spawn"})
@@ -149,7 +149,7 @@ class Needs:
     def _is_of_system(name: str, program: str, env: Mapping[str, str] | None) -> bool:
         """Whether it is the program that the list means: not a test's own of that name, and none that is not found."""
         path = (os.environ if env is None else env).get("PATH", os.defpath)
-        found, meant = shutil.which(program, path=path), find_program(name)
+        found, meant = shutil.which(program, path=path), find_installed(name)
         return found is not None and meant is not None and Path(found).samefile(meant)
 
     def _judge(self, item: pytest.Item) -> None:

@@ -47,9 +47,12 @@ def find_program(name: str) -> str | None:
 
     Raises KeyError for one that is not in the list.
     """
+    return None if os.environ.get(HIDDEN) and name != _STAYS else find_installed(name)
+
+
+def find_installed(name: str) -> str | None:
+    """Return the same, whether or not it is hidden."""
     wanted = known_programs()[name][0]
-    if os.environ.get(HIDDEN) and name != _STAYS:
-        return None
     if wanted.startswith("/"):
         return next((str(path) for path in Path("/").glob(wanted[1:]) if path.is_file()), None)
     return shutil.which(wanted, path=os.pathsep.join((_PATH, *_SYSTEM_FOLDERS)))
