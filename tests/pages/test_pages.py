@@ -44,6 +44,8 @@ INSTEAD = {"systemctl enable --now relay": "serve", "relay serve": "serve"}
 # tests/packaging does what install.md and systemd.md say, tests/bench what performance.md does.
 ELSEWHERE = {"architecture.md", "performance.md", "systemd.md", "install.md"}
 FAST = {"README.md"}
+# Programs of the system that the commands of a page call.
+CALLS = {"pages.md": ("curl",)}
 # Pages whose sections are for different people: each begins with nothing.
 AFRESH = {"quickstart.md"}
 SPACES = ("--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc")
@@ -139,7 +141,14 @@ BEFORE = {
 @pytest.mark.needs("root", "unshare", "nsd")
 @pytest.mark.parametrize(
     "page",
-    [pytest.param(page, id=page.name, marks=[] if page.name in FAST else pytest.mark.slow) for page in pages()],
+    [
+        pytest.param(
+            page,
+            id=page.name,
+            marks=[pytest.mark.needs(*CALLS.get(page.name, ())), *([] if page.name in FAST else [pytest.mark.slow])],
+        )
+        for page in pages()
+    ],
 )
 def test_the_commands_of_a_page_do_what_it_says(page: Path, tmp_path: Path) -> None:
     script = tmp_path / "script"
