@@ -7,10 +7,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 # The tests mostly wait for real programs, so several at a time end sooner, also on two cores. A file is run by one
 # process, because its tests share a relay.
-FAST := $(BIN)/pytest -m "not slow" -n 3 --dist loadfile
+FAST := $(BIN)/pytest -m "not slow" -n 3 --dist loadfile $(TESTS)
 SLOW := $(BIN)/pytest -m slow -n 2 --dist loadfile
 
-.PHONY: bench compiled deb demo docs install uninstall test test-all test-python fast lint format clean profile
+.PHONY: bench compiled deb demo docs install uninstall test test-all test-python fast lint format clean profile test-bare
 
 demo: $(VENV)/.run compiled          ## a relay on 127.0.0.1:2525 with a built-in upstream: send mail, watch its journey
 	@$(BIN)/relay demo
@@ -24,6 +24,10 @@ test: $(VENV)/.test compiled         ## format, lint, types, and every test that
 test-all: $(VENV)/.test compiled     ## the slow and heavy tests
 	$(SLOW)
 
+test-bare: $(VENV)/.test compiled    ## the fast tests as on a machine that has no program of tests/packages.txt
+	WITHOUT_PACKAGES=true $(FAST)
+
+# TESTS: only these files and folders; WITHOUT_PACKAGES=true: as test-bare.
 test-python:                         ## the fast tests on another Python, in a venv of its own: make test-python PYTHON=python3.13
 	@version=$$($(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])') && \
 	$(MAKE) --no-print-directory fast VENV=.venv-$$version
@@ -34,7 +38,7 @@ fast: $(VENV)/.test compiled
 bench: $(VENV)/.test compiled        ## Relay beside Postfix, in figures (docs/performance.md): make bench LOADS=2k-kept
 	@$(BIN)/python -m tests.bench --json build/bench.json $(if $(LOADS),--loads "$(LOADS)") $(ARGS)
 
-docs: $(VENV)/.test                  ## the reference and the manual pages, made from the code (docs/reference, docs/man)
+docs: $(VENV)/.test                  ## what is made from the code: docs/reference, docs/man, etc/completions; and relay/cli/samples from etc
 	@$(BIN)/python -m tests.reference
 
 profile: $(VENV)/.test               ## where a relay under load spends its processor time
@@ -68,10 +72,18 @@ $(BIN)/python:
 compiled: | $(BIN)/python
 	@$(BIN)/python -m compileall -q relay
 
+# Earlier versions were the distribution "relay", which pip would leave beside this one.
+define rename
+@$(BIN)/python -m pip uninstall -qq --yes relay
+@rm -rf relay.egg-info
+endef
+
 $(VENV)/.run: pyproject.toml constraints.txt | $(BIN)/python
+	$(rename)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
 	@touch $@
 
 $(VENV)/.test: pyproject.toml constraints.txt | $(BIN)/python
+	$(rename)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test]'
 	@touch $@ $(VENV)/.run

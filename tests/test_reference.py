@@ -13,16 +13,26 @@ from tests.reference.blocks import Block, Code, Heading, Items, Table, Terms, Te
 from tests.reference.code_replies import replies_in_code
 from tests.reference.commands import commands, examples_of
 from tests.reference.markdown import from_markdown, to_markdown
+from tests.reference.package_files import package_files
 from tests.reference.pages import DOCS, manuals, pages
 from tests.reference.replies import groups
 from tests.reference.roff import Manual, to_roff
 
+ROOT = Path(__file__).parent.parent
 MANUAL = Manual("name", 1, "what it is", "1", "2026-01-01")
 
 
 @pytest.mark.parametrize("file", pages(), ids=lambda file: file.name)
 def test_a_page_is_as_the_code_is(file: Path) -> None:
     assert file.read_text() == pages()[file], "run: make docs"
+
+
+def test_what_a_package_carries_is_real_and_as_it_is_elsewhere() -> None:
+    """Beside the sources there is no etc/ in a package: no file of it may be a link."""
+    for file, text in package_files().items():
+        assert (file.is_symlink(), file.read_text()) == (False, text), f"{file}: run: make docs"
+    assert set((ROOT / "etc/completions").iterdir()) <= set(package_files())
+    assert [path for path in (ROOT / "relay").rglob("*") if path.is_symlink()] == []
 
 
 def test_no_page_is_left_over() -> None:

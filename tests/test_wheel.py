@@ -1,9 +1,11 @@
 """The wheel: it installs, runs, and carries what is no Python (migrations, presets, templates, static files)."""
 
+import os
 import shutil
 import subprocess
 import sys
 import sysconfig
+import tomllib
 import venv
 import zipfile
 from collections.abc import Iterator
@@ -11,18 +13,21 @@ from pathlib import Path
 
 import pytest
 
+from tests.packaging.readme import NEEDS as READING
+from tests.packaging.readme import follow_readme
 from tests.peers.system import Finished, private_folder, run
 
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parent.parent
-_SOURCES = ("pyproject.toml", "README.md", "LICENSE", "relay", "etc")
+_SOURCES = ("pyproject.toml", "README.md", "LICENSE", "relay", "etc", "docs")
+_BACKEND = tomllib.loads((ROOT / "pyproject.toml").read_text())["build-system"]["requires"]
 _DATA = ("*.toml", "*.html", "*.css", "*.js", "*.svg", "*.sql", "py.typed")
 
 
 @pytest.fixture(scope="module")
 def wheel() -> Iterator[Path]:
-    """The wheel, built from a copy: a build leaves its folders beside the sources."""
+    """The wheel of the source distribution, built from a copy: a build leaves its folders beside the sources."""
     with private_folder("wheel") as folder:
         sources = folder / "sources"
         sources.mkdir()
@@ -32,8 +37,14 @@ def wheel() -> Iterator[Path]:
                 shutil.copytree(source, sources / name, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
             else:
                 shutil.copy(source, sources)
-        _pip("wheel", "--no-deps", "--wheel-dir", str(folder), str(sources))
-        (built,) = folder.glob("*.whl")
+        _pip("install", "--target", str(folder / "backend"), *_BACKEND)
+        build = "import sys; from setuptools.build_meta import build_sdist; build_sdist(sys.argv[1])"
+        env = {**os.environ, "PYTHONPATH": str(folder / "backend")}
+        done = run([sys.executable, "-c", build, str(folder)], env=env, cwd=sources)
+        assert done.status == 0, done.text
+        (source_distribution,) = folder.glob("relay_submission-*.tar.gz")
+        _pip("wheel", "--no-deps", "--wheel-dir", str(folder), str(source_distribution))
+        (built,) = folder.glob("relay_submission-*.whl")
         yield built
 
 
@@ -85,6 +96,14 @@ def test_the_installed_command_makes_its_store(installed: Path, tmp_path: Path) 
     done = _relay(installed, "--config", str(settings), *server, "--password-stdin", data=b"secret\n")
     assert done.status == 0, done.text
     assert (tmp_path / "relay.db").exists()
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.needs(*READING)
+def test_the_readme_is_followed_with_the_wheel(installed: Path) -> None:
+    home = installed.parent
+    done = follow_readme([f"ln -s {home} /opt/relay"], f"{home}/share")
+    assert done.status == 0, done.text
 
 
 def _relay(installed: Path, *arguments: str, data: bytes = b"") -> Finished:

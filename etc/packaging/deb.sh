@@ -27,6 +27,9 @@ mv "$doc/CHANGELOG.md" "$doc/changelog"
 gzip -9n "$doc/changelog"
 [ ! -d "$root/usr/share/man" ] || find "$root/usr/share/man" -type f -exec gzip -9n {} +
 
+# Debian's zsh looks for those of packages in a folder of its own.
+mv "$root/usr/share/zsh/site-functions" "$root/usr/share/zsh/vendor-completions"
+
 control=$root/DEBIAN
 mkdir -m 755 "$control"
 "$python" - "$sources" "$root" "$VERSION" "$architecture" <<'END'

@@ -61,23 +61,28 @@ put() {
 make_environment() {
     # A build leaves its folders beside the sources, and takes what an older one left there.
     mkdir "$work/sources"
-    (cd "$sources" && tar -cf - --exclude=__pycache__ pyproject.toml README.md LICENSE relay) | tar -xf - -C "$work/sources"
+    (cd "$sources" && tar -cf - --exclude=__pycache__ pyproject.toml README.md LICENSE relay docs/man etc/completions) |
+        tar -xf - -C "$work/sources"
     rm -rf "$new"
     mkdir -p "$DESTDIR$PREFIX/lib"
     "$PYTHON" -m venv --without-pip "$new"
     "$PIP_PYTHON" -m pip --python "$new/bin/python" --quiet --disable-pip-version-check install --no-compile \
         --constraint "$sources/constraints.txt" "$work/sources"
-    # Where it was made is not where it will be: the programs are written anew, and nothing else names the place.
+    # Where it was made is not where it will be: the programs are written anew, and nothing else names the place. The
+    # manual pages and completions of the wheel are put where the system's are.
     find "$new/bin" -mindepth 1 ! -name 'python*' -delete
+    rm -rf "$new/share"
     find "$new" -name direct_url.json -delete
     sed -i '/^command = /d' "$new/pyvenv.cfg"
-    "$new/bin/python" -I - "$home" "$new" <<'END'
+    "$new/bin/python" -I - "$home" "$new" "$sources/pyproject.toml" <<'END'
 import sys
+import tomllib
 from importlib.metadata import distribution
 from pathlib import Path
 
-home, new = sys.argv[1:]
-for entry in distribution("relay").entry_points.select(group="console_scripts"):
+home, new, project = sys.argv[1:]
+name = tomllib.loads(Path(project).read_text())["project"]["name"]
+for entry in distribution(name).entry_points.select(group="console_scripts"):
     # -I: no library of the caller's folder or environment comes in the place of ours.
     lines = (f"#!{home}/bin/python -I", "import sys", f"from {entry.module} import {entry.attr}", f"sys.exit({entry.attr}())")
     program = Path(new, "bin", entry.name)
@@ -113,6 +118,12 @@ put_units() {
     done
 }
 
+put_completions() {
+    for target in bash-completion/completions/relay zsh/site-functions/_relay fish/vendor_completions.d/relay.fish; do
+        put 644 "$sources/etc/completions/${target##*/}" "$PREFIX/share/$target"
+    done
+}
+
 put_pages() {
     for page in "$sources"/docs/man/*.[1-8]; do
         [ ! -e "$page" ] || put 644 "$page" "$PREFIX/share/man/man${page##*.}/${page##*/}"
@@ -123,7 +134,7 @@ put_pages() {
     (cd "$sources/docs" && find . -name '*.md' -type f) | while read -r page; do
         put 644 "$sources/docs/$page" "$PREFIX/share/doc/relay/docs/${page#./}"
     done
-    (cd "$sources/etc" && find . -path ./packaging -prune -o -type f -print) | while read -r example; do
+    (cd "$sources/etc" && find . \( -path ./packaging -o -path ./completions \) -prune -o -type f -print) | while read -r example; do
         put 644 "$sources/etc/$example" "$PREFIX/share/doc/relay/examples/${example#./}"
     done
 }
@@ -139,6 +150,7 @@ swap_environment
 put_programs
 put_units
 put_pages
+put_completions
 put_settings
 install -m 644 "$work/files" "$listed"
 

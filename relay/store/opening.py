@@ -32,6 +32,6 @@ async def open_store(
         words = " ".join(str(error).split())
         raise StoreError(
             f"the store {name} needs the package psycopg, which cannot be loaded ({words}); "
-            "run: pip install 'relay[postgresql]'"
+            "run: pip install 'relay-submission[postgresql]'"
         ) from None
     return await open_database(PostgresDatabase(settings.store, name, password), upgrades=upgrades)

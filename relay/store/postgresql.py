@@ -1,7 +1,7 @@
 """The store in PostgreSQL, for several machines.
 
 The only file that knows the driver, and imported only where the settings name such a store: psycopg comes with the
-extra `relay[postgresql]`.
+extra `relay-submission[postgresql]`.
 
 What a commit promises, PostgreSQL decides (synchronous_commit); we only see that it is not off. A connection that is
 lost takes its transaction with it, and the job is run once more on a new one; only where the answer to a commit is

@@ -99,10 +99,20 @@ def test_a_table_whose_text_is_gone_is_asked_of_postmap(relay: CommandLine, fold
     assert [one["address"] for one in said["profiles"]] == ["support@acme.example", "mailer@acme.example"]
 
 
-def test_a_table_that_is_gone_is_told(relay: CommandLine, folder: Path) -> None:
+def test_a_table_that_is_gone_is_told(relay: CommandLine, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("relay.moving.files._SYSTEM_FOLDERS", "/nowhere")
+    table = folder / "sasl"
+    table.unlink()
+    out = relay.good("import", "postfix", str(folder), "--dry-run")
+    told = f"{table} is not there, and postmap, which could read hash:{table}, is not, either"
+    assert f"{folder}/main.cf:4: smtp_sasl_password_maps: {told}\n" in out
+
+
+@pytest.mark.needs("postmap")
+def test_a_table_that_postmap_cannot_read_is_told(relay: CommandLine, folder: Path) -> None:
     (folder / "sasl").unlink()
     out = relay.good("import", "postfix", str(folder), "--dry-run")
-    assert f"{folder}/main.cf:4: smtp_sasl_password_maps: {folder}/sasl is not there, and postmap " in out
+    assert f"{folder}/sasl is not there, and postmap cannot read hash:{folder}/sasl" in out
 
 
 def test_accounts_of_msmtp(relay: CommandLine, tmp_path: Path) -> None:

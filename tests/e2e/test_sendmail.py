@@ -99,7 +99,7 @@ def test_as_cron_calls_it(relay: Relay, upstream: Recorder) -> None:
     assert upstream.messages[0].endswith(b"\r\n\r\n..\r\nout\r\n")
 
 
-@pytest.mark.needs("git-send-email", "Address.pm")
+@pytest.mark.needs("git", "git-send-email", "Address.pm")
 @pytest.mark.parametrize("option", ["--smtp-server", "--sendmail-cmd"])
 def test_as_git_send_email_calls_it(option: str, relay: Relay, upstream: Recorder) -> None:
     person = {f"GIT_{who}_{what}": SENDER for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}

@@ -114,7 +114,7 @@ def test_the_watchdog_is_fed_until_a_part_is_dead(
         assert relay.stop() == 0
 
 
-@pytest.mark.needs("systemd-socket-activate")
+@pytest.mark.needs("systemd-socket-activate", "openssl")
 def test_a_client_starts_a_relay_that_has_two_named_sockets(
     folder: Path, certificates: Certificates, start_relay: StartRelay, recorder: Recorder
 ) -> None:
@@ -134,7 +134,7 @@ def test_a_client_starts_a_relay_that_has_two_named_sockets(
     assert submit(relay.endpoint).startswith("250")
     assert relay.ask("status")["listeners"] == [second, first, f"unix:{relay.state_dir}/submit.sock"]
     host, port = second.split(":")
-    tls = run(["openssl", "s_client", "-quiet", "-connect", f"{host}:{port}"], data=b"QUIT\r\n")
+    tls = run([program("openssl"), "s_client", "-quiet", "-connect", f"{host}:{port}"], data=b"QUIT\r\n")
     assert tls.out.startswith("220 ")
     assert "that no listener uses" not in relay.log
 

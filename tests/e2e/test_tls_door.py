@@ -232,6 +232,7 @@ def test_a_proxy_says_who_the_client_is(name: str, header: bytes, door: DoorOf, 
     assert f"[{OFFICE}]" in received(upstream)
 
 
+@pytest.mark.needs("curl")
 def test_curl_sends_through_a_proxy_header(door: DoorOf, upstream: Recorder) -> None:
     """No address of the office: curl says its own, which nobody trusts there."""
     argv = [program("curl"), "--disable", "--silent", "--show-error", "--haproxy-protocol"]

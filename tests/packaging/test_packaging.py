@@ -16,6 +16,9 @@ import pytest
 from tests.packaging.container import instructions, last_stage, value
 from tests.packaging.journey import STEPS
 from tests.packaging.overlay import apart
+from tests.packaging.readme import NEEDS as READING
+from tests.packaging.readme import copied as copied_from
+from tests.packaging.readme import follow_readme
 from tests.peers.system import Finished, private_folder, run
 
 ROOT = Path(__file__).parent.parent.parent
@@ -132,7 +135,7 @@ def test_the_container_runs_as_the_user_that_it_made_and_says_how() -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-@pytest.mark.needs("make", "python3", "root", "unshare")
+@pytest.mark.needs("make", "python3", *READING)
 def test_the_container_can_be_made_and_runs(tmp_path: Path) -> None:
     """Its line with make, run in a folder that has what COPY brings and nothing else; then the rest of it."""
     for source, target in copied().items():
@@ -151,6 +154,7 @@ def test_the_container_can_be_made_and_runs(tmp_path: Path) -> None:
     naming = run(["grep", "-rlF", str(tmp_path), str(image)])
     assert (naming.status, naming.out) == (1, "")
     good(run(apart("tests.packaging.container", str(image)), seconds=100, cwd=ROOT))
+    good(follow_readme(copied_from(image), "/usr/share"))
 
 
 # For real.
@@ -158,12 +162,15 @@ def test_the_container_can_be_made_and_runs(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-@pytest.mark.needs("make", *NEEDS)
+@pytest.mark.needs("make", *NEEDS, *READING)
 def test_make_install_puts_it_there_twice_and_takes_it_away() -> None:
     with private_folder("install") as folder:
         arguments = ("PREFIX=/opt/relay", f"DESTDIR={folder}", "PYTHON=/usr/bin/python3")
         good(make("install", *arguments))
         first = tree(folder)
+        # As an earlier version left it, whose distribution had the name "relay".
+        (old,) = folder.glob("opt/relay/lib/relay/lib/python3.*/site-packages/relay_submission-*.dist-info")
+        old.rename(old.with_name(old.name.replace("relay_submission", "relay")))
         pages = [f"opt/relay/share/man/man{page.suffix[1:]}/{page.name}" for page in (ROOT / "docs/man").iterdir()]
         assert pages
         assert set(pages) <= set(first)
@@ -174,13 +181,14 @@ def test_make_install_puts_it_there_twice_and_takes_it_away() -> None:
         assert settings.read_text().endswith("# mine\n")
         unit = (folder / "etc/systemd/system/relay.service").read_text()
         assert "ExecStart=/opt/relay/bin/relay serve --config /etc/relay/relay.toml\n" in unit
+        good(follow_readme(copied_from(folder), "/opt/relay/share"))
         good(run(apart("tests.packaging.local_install", str(folder)), seconds=120, cwd=ROOT))
         good(make("uninstall", *arguments))
         assert {name for name in tree(folder) if not (folder / name).is_dir()} == {"etc/relay/relay.toml"}
         assert not (folder / "opt/relay").exists()
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def packages() -> Iterator[Sequence[Path]]:
     """The package of the version before the newest migration, as the history of this project has it, and ours."""
     if run(["git", "-C", str(ROOT), "rev-parse", "--is-shallow-repository"]).out != "false\n":
@@ -196,6 +204,7 @@ def packages() -> Iterator[Sequence[Path]]:
         # How packages are made is as it is today.
         shutil.rmtree(old / "etc/packaging", ignore_errors=True)
         shutil.copytree(PACKAGING, old / "etc/packaging")
+        shutil.copytree(ROOT / "etc/completions", old / "etc/completions", dirs_exist_ok=True)
         yield tuple(pool.map(_package, (old, ROOT), (folder, folder), ("0.0.1-1", "1.0.0-1")))
 
 
@@ -204,6 +213,13 @@ def _package(sources: Path, folder: Path, version: str) -> Path:
     return Path(
         good(run(["sh", str(script)], env=environment(OUTPUT=str(folder), VERSION=version), seconds=200)).out.strip()
     )
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.needs("dpkg", "dpkg-deb", "git", *NEEDS, *READING)
+def test_the_readme_is_followed_with_the_package(packages: Sequence[Path]) -> None:
+    good(follow_readme([f"dpkg --install {packages[-1]} > /dev/null"], "/usr/share"))
 
 
 @pytest.mark.slow

@@ -22,7 +22,7 @@ NOT_RUN = {
     "journalctl": "there is no journal in the world",
     "dpkg-divert": "tests/e2e/test_sendmail.py calls the program by its other names",
     "ln -s": "the same",
-    "pip install 'relay[postgresql]'": "the world has the driver already",
+    "pip install 'relay-submission[postgresql]'": "the world has the driver already",
     "sudo -u postgres": "there is no PostgreSQL in the world; tests/e2e/test_postgresql.py has one of its own",
     "pg_dump": "the same",
     "cluster.md: relay directory": "there is no directory.toml yet; tests/cli/test_cli_directory.py has one",
@@ -44,6 +44,8 @@ INSTEAD = {"systemctl enable --now relay": "serve", "relay serve": "serve"}
 # tests/packaging does what install.md and systemd.md say, tests/bench what performance.md does.
 ELSEWHERE = {"architecture.md", "performance.md", "systemd.md", "install.md"}
 FAST = {"README.md"}
+# Programs of the system that the commands of a page call.
+CALLS = {"pages.md": ("curl",)}
 # Pages whose sections are for different people: each begins with nothing.
 AFRESH = {"quickstart.md"}
 SPACES = ("--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc")
@@ -83,13 +85,19 @@ def lines_of(page: Path) -> list[str]:
 def script_of(page: Path) -> str:
     """Return the script of a page, before it what its first block takes for granted."""
     lines = [*BEFORE.get(page.name, ()), *lines_of(page)]
-    return PRELUDE + "\n".join(_runnable(page, line) for line in lines) + "\n"
+    return PRELUDE + "\n".join(runnable(page, line) for line in lines) + "\n"
 
 
-def _runnable(page: Path, line: str) -> str:
+def runnable(page: Path, line: str) -> str:
+    """Return what is run for a line of a page."""
     if _reason(page, line):
         return f": not run: {line.split(maxsplit=1)[0]}"
     return INSTEAD.get(line.partition("#")[0].strip(), line)
+
+
+def world(script: Path) -> list[str]:
+    """Return the command line that runs a script in a world of its own, from the folder of the project."""
+    return [program("unshare"), *SPACES, sys.executable, "-m", "tests.pages.world", str(script)]
 
 
 def _reason(page: Path, line: str) -> str:
@@ -133,13 +141,19 @@ BEFORE = {
 @pytest.mark.needs("root", "unshare", "nsd")
 @pytest.mark.parametrize(
     "page",
-    [pytest.param(page, id=page.name, marks=[] if page.name in FAST else pytest.mark.slow) for page in pages()],
+    [
+        pytest.param(
+            page,
+            id=page.name,
+            marks=[pytest.mark.needs(*CALLS.get(page.name, ())), *([] if page.name in FAST else [pytest.mark.slow])],
+        )
+        for page in pages()
+    ],
 )
 def test_the_commands_of_a_page_do_what_it_says(page: Path, tmp_path: Path) -> None:
     script = tmp_path / "script"
     script.write_text(script_of(page))
-    world = [program("unshare"), *SPACES, sys.executable, "-m", "tests.pages.world", str(script)]
-    done = run(world, seconds=280, cwd=ROOT)
+    done = run(world(script), seconds=280, cwd=ROOT)
     assert done.status == 0, f"{done.out[-3000:]}\n{done.err[-3000:]}"
     assert "Traceback" not in done.text
 

@@ -1,8 +1,8 @@
 """A world of its own for the commands of one page: python -m tests.pages.world SCRIPT.
 
-The process that runs this has a mount, a network and a process namespace to itself. In it /etc, /var, /opt and /root
-are written to a memory disk, the root zone of DNS is ours, and every provider's name leads to a mail server that speaks
-TLS with a certificate that is trusted, takes any login and any message.
+The process that runs this has a mount, a network and a process namespace to itself. In it /etc, /var, /opt, /root
+and /usr are written to a memory disk, the root zone of DNS is ours, and every provider's name leads to a mail server
+that speaks TLS with a certificate that is trusted, takes any login and any message.
 """
 
 import asyncio
@@ -31,7 +31,7 @@ from tests.peers.system import LOOPBACK, private_folder
 OUR_DOMAINS = ("acmejets.example", "customer.example", "example.net")
 REGION_HOST = "email-smtp.eu-central-1.amazonaws.com"
 _SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 1
-_DISKS = ("/etc", "/var", "/opt", "/root")
+_DISKS = ("/etc", "/var", "/opt", "/root", "/usr")
 _DNS_PORT = 53
 
 

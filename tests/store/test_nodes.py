@@ -11,11 +11,12 @@ from relay.store.database import Database, open_database
 from relay.store.duties import LEAD, DutyTable
 from relay.store.nodes import Doing, Node, NodeState, NodeTable, NodeTaken
 from relay.store.tables import nodes
+from tests.peers.postgres import NEEDS
 from tests.store.store_kit import StorePlace
 
 ONE, TWO = Node(name="one", id="1111"), Node(name="two", id="2222")
 BUSY = Doing(state=NodeState.DRAINING, workers=3, clients=14, messages=5)
-SHARED = pytest.mark.parametrize("place", ["postgresql"], indirect=True)
+SHARED = pytest.mark.parametrize("place", [pytest.param("postgresql", marks=pytest.mark.needs(*NEEDS))], indirect=True)
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from relay.store.database import open_database
 from relay.store.queue import Queue
 from relay.store.shares import Share
 from relay.store.tables import shares
+from tests.peers.postgres import NEEDS
 from tests.store.store_kit import NOW, StorePlace
 
 
@@ -115,6 +116,7 @@ async def test_a_share_ends_by_itself_unless_it_is_renewed(house: House) -> None
     assert await house.two.renew_shares() == 0  # forgotten: whoever comes back so late must look again
 
 
+@pytest.mark.needs(*NEEDS)
 @pytest.mark.parametrize("place", ["postgresql"], indirect=True)
 async def test_who_was_not_there_all_the_time_says_of_nobody_that_it_is_dead(house: House) -> None:
     """Where the database was away, the shares of all have expired, and each still uses its own."""

@@ -111,6 +111,7 @@ def test_a_service_that_is_no_mail_server_hears_nothing_that_it_could_do(says: b
     assert len(done.content) < 10_000
 
 
+@pytest.mark.needs("chromium")
 def test_what_it_says_is_shown_as_text(page: Page, console: Console) -> None:
     says = b"554 <img src=x onerror=window.__xss=1><script>window.__xss=2</script>\x1b[31m\x07\r\n"
     with other_service(says) as other:

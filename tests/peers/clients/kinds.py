@@ -55,7 +55,7 @@ KINDS = (
     Kind(name="curl", sends=curl, needs=("curl",)),
     Kind(name="msmtp", sends=msmtp, needs=("msmtp",), mechanisms=_SCRAM),
     Kind(name="smtplib", sends=python_smtplib, passwords_beyond_ascii=False),
-    Kind(name="git", sends=git_send_email, needs=("git-send-email", *_PERL)),
+    Kind(name="git", sends=git_send_email, needs=("git", "git-send-email", *_PERL)),
     Kind(name="mutt", composes=mutt, needs=("mutt",), says_helo_over=("none",), mechanisms=_SCRAM),
     Kind(name="s-nail", composes=s_nail, needs=("s-nail",), says_helo_over=("none", "starttls", "tls")),
     Kind(name="nodemailer", composes=nodemailer, needs=("node", "nodemailer.js"), is_slow=True),
