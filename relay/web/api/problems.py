@@ -15,6 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
 from relay import log
+from relay.control.machine_keys import MACHINE_KEYS, MACHINE_SENTENCE
 from relay.control.refused import Conflict, Forbidden, NotFound, Refused, Unavailable, UnknownOperation
 
 MEDIA_TYPE = "application/problem+json"
@@ -153,7 +154,7 @@ def _said(fault: Mapping[str, Any]) -> str:
         case "model_attributes_type" | "model_type" | "dict_type" if is_body:
             return "the body has to be a JSON object, sent with Content-Type: application/json"
         case "extra_forbidden":
-            return "there is no such key"
+            return MACHINE_SENTENCE if fault["loc"][-1] in MACHINE_KEYS else "there is no such key"
         case _:
             return str(fault["msg"])
 
