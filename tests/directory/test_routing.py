@@ -64,7 +64,7 @@ OWNERS = [
     ("x@xn--bcher-kva.example", "domain", Via.DOMAIN, "x@xn--bcher-kva.example", ""),
     ('"Two Words"@d.example', "quoted", Via.ADDRESS, '"two words"@d.example', ""),
     ("STRAẞE@d.example", "quoted", Via.ALIAS, "straße@d.example", ""),
-    ("strasse@d.example", None, None, None, None),
+    ("strasse@d.example", "domain", Via.DOMAIN, "strasse@d.example", ""),
     ("nobody@elsewhere.example", None, None, None, None),
 ]
 
