@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 from cryptography.x509 import Certificate, load_pem_x509_certificates
 
 from relay.faults import Fault
+from relay.regular_file import read_regular_file
 from relay.settings import Tls
 
 _SOON = timedelta(days=14)
@@ -123,7 +124,7 @@ def check_certificate(tls: Tls, settings_file: str) -> tuple[tuple[Fault, ...], 
 
 def _read(key: str, path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        return read_regular_file(path)
     except FileNotFoundError:
         message = f"there is no file {path}"
     except OSError as error:

@@ -22,6 +22,7 @@ from relay.control.operation import Access, Operation
 from relay.control.parts import Parts
 from relay.control.refused import Refused
 from relay.directory.model import Profile, ProfileKind, Server
+from relay.mail.address import without_case
 from relay.mail.reply import clean_text
 from relay.secrets.oauth import Tokens
 from relay.secrets.oauth_answers import Grant, StillWaiting
@@ -237,7 +238,7 @@ def _told(step: str, token: TokenRef, expires: datetime | None, warning: str) ->
 
 
 def _warning(token: TokenRef, grant: Grant) -> str:
-    if grant.who and grant.who.casefold() != token.username.casefold():
+    if grant.who and without_case(grant.who) != without_case(token.username):
         return (
             f"it was {grant.who} who allowed it, and mail logs in as {token.username}; "
             "that works only where the one may send for the other"

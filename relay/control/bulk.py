@@ -22,6 +22,7 @@ from relay.secrets.incoming import incoming_owner
 from relay.secrets.login_password import login_owner
 from relay.secrets.secret import ref_of, token_ref
 
+_MOST_FAULTS = 100
 _CHANGED = "the directory was changed meanwhile; look at what the import does now and confirm again"
 
 
@@ -155,10 +156,16 @@ def _result(work: _Work, faults: list[SheetFault], *, is_done: bool) -> dict[str
         "adds": list(work.plan.adds),
         "changes": [{"name": name, "keys": keys} for name, keys in work.plan.changes.items()],
         "unchanged": work.plan.unchanged,
-        "faults": [fault._asdict() for fault in faults],
+        "faults": [fault._asdict() for fault in _first(faults)],
         "version": work.version,
         "done": is_done,
     }
+
+
+def _first(faults: list[SheetFault]) -> list[SheetFault]:
+    """Return the faults that are told one by one, and how many more there are."""
+    more = len(faults) - _MOST_FAULTS
+    return [*faults[:_MOST_FAULTS], *([SheetFault(0, "", f"and {more:,} more")] if more > 0 else [])]
 
 
 def _note_all(owners: Iterable[str], before: Container[str]) -> None:

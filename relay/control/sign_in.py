@@ -10,6 +10,7 @@ from relay.control.parts import Parts
 from relay.control.refused import Refused, Unavailable
 from relay.directory.client import Client
 from relay.listener.failures import WINDOW, LoginFailures, failure_key, pause_after
+from relay.mail.address import without_case
 from relay.mail.reply import clean_text
 from relay.secrets.login_password import admin_owner, login_owner
 from relay.secrets.logins import Logins, TooManyLogins
@@ -95,7 +96,7 @@ class SignIn:
 def named(people: list[Administrator], name: str) -> Administrator | None:
     """Return who has a name: exactly, or without case where that is one alone."""
     exact = [person for person in people if person.name == name]
-    alike = exact or [person for person in people if person.name.casefold() == name.casefold()]
+    alike = exact or [person for person in people if without_case(person.name) == without_case(name)]
     return alike[0] if len(alike) == 1 else None
 
 

@@ -55,11 +55,13 @@ class Trial:
 
         `values` are keys as directory.toml has them. Without a password, that of the saved server `name` is taken.
         """
-        server = _server(values, name or _UNNAMED)
+        saved = find_server(self._parts, name) if name is not None else None
+        # Who comes from afar may not say which authorities count: then the saved ones do.
+        known = {"ca_file": saved.ca_file} if saved is not None and saved.ca_file else {}
+        server = _server({**known, **values}, name or _UNNAMED)
         recipient = read_address(to, "to")
         sender = server.identity or recipient
         content = probe_message(sender, recipient, self._parts.settings.effective_hostname) if send else None
-        saved = find_server(self._parts, name) if name is not None else None
         self._check(server, saved, password)
 
         async def steps() -> AsyncIterator[dict[str, Any]]:

@@ -15,7 +15,7 @@ from relay.directory.model import Agent, Channel, Directory, Profile, ProfileKin
 from relay.directory.reading import name_fault
 from relay.directory.sheet import SheetFault, SheetRow, join_items, split_items, write_sheet
 from relay.faults import Fault
-from relay.mail.address import Address, AddressError
+from relay.mail.address import Address, AddressError, without_case
 from relay.schema import show
 
 Difference: TypeAlias = dict[str, list[Any]]
@@ -219,7 +219,7 @@ def _compared(text: str) -> str:
     try:
         return Address.parse(text).key
     except AddressError:
-        return text.casefold() if text.startswith("@") else ""
+        return without_case(text) if text.startswith("@") else ""
 
 
 def _plain(value: Any) -> Any:

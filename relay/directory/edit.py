@@ -29,7 +29,7 @@ _LOGINS = ("channels", "agents", "applications")
 _TABLE_KEYS = frozenset({"answers", "oauth", "incoming", "set_headers"})
 # The tables inside an entry; their keys are written "oauth.client_id".
 _INNER: Mapping[str, "type[OAuthClient | Incoming]"] = MappingProxyType({"oauth": OAuthClient, "incoming": Incoming})
-_LASTING = ("password", "password_from")
+_LASTING = ("password", "password_from", "ca_file")
 _FLAGS: Mapping[str, bool] = MappingProxyType(
     {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 )
@@ -351,8 +351,8 @@ def _update(entry: MutableMapping[str, Any], values: Values) -> None:
             continue
         written, before = _written(value), entry.get(key)
         if isinstance(written, dict) and isinstance(before, Mapping):
-            # A password that was written by hand stays, and so does where one comes from, which who comes from afar
-            # may not say: they go where they are taken away by name.
+            # A password that was written by hand stays, and so do where one comes from and a file of authorities, which
+            # who comes from afar may not say: they go where they are taken away by name.
             written |= {inner: before[inner] for inner in _LASTING if inner in before and inner not in value}
         entry[key] = written
 

@@ -7,7 +7,7 @@ from typing import TypeAlias
 from relay.directory.client import ANYONE, GROUP
 from relay.directory.model import Application, Directory, Profile
 from relay.directory.reading import Reading
-from relay.mail.address import Address, AddressError
+from relay.mail.address import Address, AddressError, without_case
 from relay.schema import no_such
 
 Findings: TypeAlias = Iterator[tuple[str, str]]
@@ -95,7 +95,7 @@ def compared(text: str) -> str:
     try:
         return Address.parse(text).key
     except AddressError:  # as an address it has its fault already, and as a name it is nobody's address
-        return text.casefold()
+        return without_case(text)
 
 
 def _groups(directory: Directory) -> frozenset[str]:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import TypeAlias
 
 from relay.directory.model import Application, Directory, Profile
-from relay.mail.address import Address, AddressError
+from relay.mail.address import Address, AddressError, without_case
 
 Holder: TypeAlias = Profile | Application
 """Who can have a login."""
@@ -42,7 +42,7 @@ class LoginNames:
         self, directory: Directory, addresses: Mapping[str, Profile], gone: Iterable[str], come: Iterable[str]
     ) -> "LoginNames":
         """Return those of the next directory, in which some names are there no more and others are new."""
-        lost = {key for name in gone if (key := name.casefold()) != name}
+        lost = {key for name in gone if (key := without_case(name)) != name}
         if any(self._folded[key] is None for key in lost):  # who is left of them is found by looking at all
             return LoginNames(directory, addresses)
         folded = dict(self._folded)
@@ -54,7 +54,7 @@ class LoginNames:
         """Return whom a client means that logs in by this name; None: nobody."""
         if len(name) > _MOST_CHARACTERS:
             return None
-        return self._exact(name) or self._without_case(name.casefold()) or self._addresses.get(login_key(name))
+        return self._exact(name) or self._without_case(without_case(name)) or self._addresses.get(login_key(name))
 
     def _exact(self, name: str) -> Holder | None:
         return self._directory.profile(name) or self._directory.applications.get(name)
@@ -70,18 +70,18 @@ class LoginNames:
 def login_key(name: str) -> str:
     """Return what two spellings of one login name share."""
     if len(name) > _MOST_CHARACTERS or "@" not in name:
-        return name.casefold()
+        return without_case(name)
     try:
         return Address.parse(name).key
     except AddressError:
-        return name.casefold()
+        return without_case(name)
 
 
 def _folded(names: Iterable[str], known: Mapping[str, str | None] | None = None) -> dict[str, str | None]:
     """Return what names are without case, beside what is known, as LoginNames has them."""
     folded = dict(known or {})
     for name in names:
-        key = name.casefold()
+        key = without_case(name)
         if key != name:
             folded[key] = None if key in folded else name
     return folded

@@ -16,6 +16,9 @@ from typing import NamedTuple
 from relay.schema import no_such_key, show
 
 MOST_ROWS = 20_000
+MOST_COLUMNS = 100
+_MOST_LINES = 10 * MOST_ROWS  # a cell may have several
+_LONGEST_ROW = 64 * 1024  # characters
 _BOM = "\ufeff"
 # "=", "+", "-" and "@", also as wide as East Asian keyboards write them, and what spreadsheets skip before them.
 _FORMULA = re.compile(r"'*[=+\-@\t\r\n＝＋－＠]")  # noqa: RUF001 - these are meant
@@ -62,9 +65,13 @@ def read_sheet(text: str, known: Sequence[str]) -> Sheet:
     Cells are trimmed, but for passwords, which are taken as they stand.
     """
     text = text.removeprefix(_BOM)
+    if text.count("\n") > _MOST_LINES:
+        return Sheet((), 0, (SheetFault(0, "", f"there are more than {_MOST_LINES:,} lines; import them in parts"),))
     faults: list[SheetFault] = []
     lines = _lines(text, faults)
     line, header = next(lines, (1, []))
+    if len(header) > MOST_COLUMNS:
+        return Sheet((), 0, (SheetFault(line, "", f"there are more than {MOST_COLUMNS} columns; name those you mean"),))
     columns = [cell.strip().casefold() for cell in header]
     faults += _header_faults(line, columns, [*known, "name", "password"])
     if "name" not in columns:
@@ -114,11 +121,16 @@ def split_items(cell: str) -> list[str]:
 
 def _lines(text: str, faults: list[SheetFault]) -> Iterator[tuple[int, list[str]]]:
     """Yield each row that is not empty with the line in which it begins; what is no CSV ends it with a fault."""
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(text), strict=True)
+    bounded = _BoundedLines(text)
+    reader = csv.reader(bounded, delimiter=_delimiter(text), strict=True)
     while True:
         line = reader.line_num + 1
+        bounded.left = _LONGEST_ROW
         try:
             cells = next(reader, None)
+        except _RowTooLong:
+            faults.append(SheetFault(line, "", f"this row has more than {_LONGEST_ROW // 1024} KiB; see its quotes"))
+            return
         except csv.Error as error:
             message = f"this row is no CSV: {error}; look at its quotation marks"
             faults.append(SheetFault(line, "", message))
@@ -127,6 +139,30 @@ def _lines(text: str, faults: list[SheetFault]) -> Iterator[tuple[int, list[str]
             return
         if any(cell.strip() for cell in cells):
             yield line, cells
+
+
+class _RowTooLong(Exception):
+    """A row has more characters than one may have."""
+
+
+class _BoundedLines:
+    """The lines of a text, of which a row may have `left` characters: else a row of commas alone fills the memory."""
+
+    def __init__(self, text: str) -> None:
+        self._text = io.StringIO(text, newline="")
+        self.left = 0
+
+    def __iter__(self) -> "_BoundedLines":
+        return self
+
+    def __next__(self) -> str:
+        line = self._text.readline(self.left + 1)
+        self.left -= len(line)
+        if self.left < 0:
+            raise _RowTooLong
+        if not line:
+            raise StopIteration
+        return line
 
 
 def _delimiter(text: str) -> str:

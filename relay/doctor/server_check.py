@@ -7,7 +7,7 @@ from relay.directory.server_rules import is_loopback
 from relay.doctor.finding import Check, Finding, bad, good, warn
 from relay.doctor.providers import Provider, provider_of, send_as_advice
 from relay.doctor.visit import Visit
-from relay.mail.address import Address
+from relay.mail.address import Address, without_case
 from relay.upstream.outcome import Failure
 from relay.upstream.phase import Phase
 
@@ -100,7 +100,7 @@ def _late_judge(server: Server, sender: Address, username: str) -> Provider | No
 
 
 def _is_own(sender: Address, username: str) -> bool:
-    return sender.without_tag.key == username.casefold() or str(sender).casefold() == username.casefold()
+    return sender.without_tag.key == without_case(username) or without_case(str(sender)) == without_case(username)
 
 
 def _broken_tls(failure: Failure) -> Finding:

@@ -7,6 +7,7 @@ client write CR, LF or another domain into it. No address that exists as a value
 
 import ipaddress
 import re
+import unicodedata
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -70,7 +71,7 @@ class Address:
     @property
     def key(self) -> str:
         """What two spellings of one mailbox of ours share: local part without quotes or case, domain by IDNA."""
-        return f"{self.decoded_local.casefold()}@{domain_key(self.domain)}"
+        return f"{without_case(self.decoded_local)}@{domain_key(self.domain)}"
 
     @property
     def domain_key(self) -> str:
@@ -104,6 +105,14 @@ class Address:
     def with_tag(self, tag: str) -> "Address":
         """Return this address with a plus tag ("+4711") behind its local part. Raises AddressError if that is none."""
         return Address(self.local + tag, self.domain) if tag else self
+
+
+def without_case(text: str) -> str:
+    """Return how names and local parts compare: without case, and with accents written in one way.
+
+    ß and ss stay two, as they are to other mail servers: str.casefold would make them one.
+    """
+    return text.lower() if text.isascii() else unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).lower())
 
 
 @lru_cache(maxsize=4096)

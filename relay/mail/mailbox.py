@@ -23,6 +23,8 @@ _QUOTED_PAIR = re.compile(r"\\(.)")
 # What a display name may decode to and a program might act on or take for a line end.
 _LINE_MAKING = re.compile("[\\x00-\\x08\\x0a-\\x1f\\x7f-\\x9f\u2028\u2029]")
 _UNSEEN = re.compile("[\\x00-\\x1f\\x7f-\\x9f\\s\u2028\u2029]+")
+# What turns the direction of the text around it: a name that is shown in another order than it is written in.
+_DIRECTIONS = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 # The writing that every program reads alike: an address alone, or words and an address in angle brackets.
 _PLAIN = re.compile(
     rf"(?P<display>(?:{ATOM}|{QUOTED})(?:[ \t]++(?:{ATOM}|{QUOTED}))*+)?[ \t]*+<(?P<inner>{ATOM}@{ATOM})>"
@@ -102,8 +104,13 @@ def _mailbox(phrase: str, address: str, *, is_plain: bool) -> Mailbox:
     except AddressError as error:
         raise MailboxFault(str(error)) from None
     decoded = decode_words(_unquoted(phrase))
-    display = _UNSEEN.sub(" ", decoded).strip()
-    return Mailbox(display, parsed, is_plain and not _LINE_MAKING.search(decoded))
+    is_meant = not _LINE_MAKING.search(decoded) and not _DIRECTIONS.search(decoded)
+    return Mailbox(_shown(decoded), parsed, is_plain and is_meant)
+
+
+def _shown(decoded: str) -> str:
+    """Return a decoded display name without what is not seen."""
+    return _UNSEEN.sub(" ", _DIRECTIONS.sub("", decoded)).strip()
 
 
 def _unquoted(phrase: str) -> str:
@@ -138,7 +145,7 @@ def _parse_tokens(found: tuple[Token, ...]) -> Mailbox:
     comments = [token.text for token in found if token.kind == "comment"]
     mailbox = _mailbox("", "".join(token.text for token in words), is_plain=False)
     name = _QUOTED_PAIR.sub(r"\1", comments[-1]) if comments else ""
-    return Mailbox(_UNSEEN.sub(" ", decode_words(name)).strip(), mailbox.address)
+    return Mailbox(_shown(decode_words(name)), mailbox.address)
 
 
 def _shape_fault(kinds: list[str]) -> str:

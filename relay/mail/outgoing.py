@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from relay.mail.change import Change, changes_between
 from relay.mail.content import Content
 from relay.mail.envelope import Recipient
+from relay.mail.folding import fold_long_lines
 from relay.mail.header import Field, Header
 from relay.mail.identity import Alignment, align
 from relay.mail.script import apply_script
@@ -38,16 +39,18 @@ def compose(
 ) -> Outgoing:
     """Return the message that leaves. `header` is that of `content`; the body stays the same bytes.
 
-    `script` is the fields to set and those to remove. Raises ContentRefused: a loop, or a From that may not be.
+    `script` is the fields to set and those to remove. Raises ContentRefused: a loop, a From that may not be, or
+    a line of the header that is too long and cannot be folded.
     """
     check_loop(header, arrival.hostname)
     scripted, script_changes = apply_script(header, *script) if script else (header, ())
     aligned, identity_changes = align(scripted, alignment)
     completed = _completed(aligned.without(_NEVER_LEAVE), arrival, alignment)
     other_changes = changes_between(aligned, completed, (*_NEVER_LEAVE, "date", "message-id"))
+    folded, folding_changes = fold_long_lines(completed)
     # The identity first: where there are many changes, the last ones are not kept.
-    changes = identity_changes + other_changes + script_changes
-    signed, signature_changes = remove_broken_signatures(completed, {change.field.lower() for change in changes})
+    changes = identity_changes + other_changes + script_changes + folding_changes
+    signed, signature_changes = remove_broken_signatures(folded, {change.field.lower() for change in changes})
     top = received_field(arrival, recipients)
     return Outgoing(Content(top + bytes(signed), content.body), changes + signature_changes)
 

@@ -6,14 +6,16 @@ only the program is named: its arguments may be secret too.
 
 import asyncio
 import contextlib
+import errno
 import os
 import shlex
 import signal
-import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+
+from relay.regular_file import in_file_thread, read_regular_file
 
 COMMAND_SECONDS = 10.0
 # A password is short. Whatever is longer is the wrong file, and an endless one must not fill the memory.
@@ -84,7 +86,7 @@ async def read_source(
     """Return the secret in a source. A command has `seconds` to answer. Raises SecretUnavailable."""
     path = source_path(source, environ, folder)
     if path is not None:
-        return _one_line(source, await asyncio.to_thread(read_secret_file, path, source))
+        return _one_line(source, await in_file_thread(read_secret_file, path, source))
     if source.kind is SourceKind.ENV:
         if source.argument not in environ:
             raise SecretUnavailable(f"{source}: that variable is not set")
@@ -97,16 +99,11 @@ async def read_source(
 def read_secret_file(path: Path, source: object) -> bytes:
     """Return the bytes of a small regular file. `source` names it to people. Raises SecretUnavailable."""
     try:
-        # Without O_NONBLOCK a named pipe would hold us until somebody writes.
-        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise SecretUnavailable(f"{source} is no regular file")
-            content = file.read(_MOST_BYTES + 1)
+        return read_regular_file(path, _MOST_BYTES)
     except OSError as error:
-        raise SecretUnavailable(f"{source} cannot be read: {error.strerror}") from None
-    if len(content) > _MOST_BYTES:
-        raise SecretUnavailable(f"{source} is too long for a secret")
-    return content
+        words = {errno.EINVAL: "is no regular file", errno.EFBIG: "is too long for a secret"}
+        said = words.get(error.errno or 0, f"cannot be read: {error.strerror}")
+        raise SecretUnavailable(f"{source} {said}") from None
 
 
 def _without_tilde(source: Source) -> Path:

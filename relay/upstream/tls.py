@@ -8,11 +8,12 @@ is taken up again brings no certificate. So it belongs to one way of checking, o
 and after an hour a certificate is asked for anew, so that one that has expired or was taken back is noticed.
 """
 
-import asyncio
 import ssl
 import time
 from collections.abc import Callable
 from pathlib import Path
+
+from relay.regular_file import in_file_thread, read_regular_file
 
 _SESSION_SECONDS = 3600.0
 
@@ -65,18 +66,19 @@ class Contexts:
 
     async def get(self, *, verify: bool, ca_file: str) -> ssl.SSLContext:
         """Return the context. Raises OSError (ssl.SSLError is one) for a CA file that cannot be used."""
-        changed = _changed(ca_file)
+        # Nothing about a file is asked in the event loop: one on a network may take for ever.
+        changed = await in_file_thread(_changed, ca_file) if ca_file else 0
         kept = self._kept.get((verify, ca_file))
         if kept is None or kept[0] != changed:
-            # Reading the system's CA bundle takes tens of milliseconds: not in the event loop.
-            kept = (changed, await asyncio.to_thread(_make_context, verify=verify, ca_file=ca_file))
+            # Reading the system's CA bundle takes tens of milliseconds.
+            kept = (changed, await in_file_thread(_make_context, verify=verify, ca_file=ca_file))
             kept[1].clock = self._clock
             self._kept[verify, ca_file] = kept
         return kept[1]
 
 
 def _changed(ca_file: str) -> int:
-    return Path(ca_file).stat().st_mtime_ns if ca_file else 0
+    return Path(ca_file).stat().st_mtime_ns
 
 
 def _make_context(*, verify: bool, ca_file: str) -> ResumingContext:
@@ -84,7 +86,8 @@ def _make_context(*, verify: bool, ca_file: str) -> ResumingContext:
     # What Python's own default contexts check beyond that, from 3.13 on. Those for servers load no authorities.
     context.verify_flags |= ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).verify_flags
     if ca_file:
-        context.load_verify_locations(ca_file)
+        # What is not ASCII stands between the certificates, and is for people.
+        context.load_verify_locations(cadata=read_regular_file(ca_file).decode("ascii", "ignore"))
     else:
         context.load_default_certs()
     context.minimum_version = ssl.TLSVersion.TLSv1_2

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Mount
 from starlette.staticfiles import StaticFiles
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from relay import log
@@ -93,7 +93,15 @@ def _is_for_programs(path: str) -> bool:
 
 
 class _Static(StaticFiles):
-    """Static files; their addresses change with their content, so a browser may keep them."""
+    """Static files; their addresses change with their content, so a browser may keep them.
+
+    Each is sent whole: what a Range asks for is not looked at (RFC 9110 section 14.2), for its list may be long.
+    """
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer as usual."""
+        headers = [(name, value) for name, value in scope["headers"] if name != b"range"]
+        await super().__call__({**scope, "headers": headers}, receive, send)
 
     def file_response(self, *args: object, **keywords: object) -> Response:
         """Return the file as usual, to be kept for a year."""

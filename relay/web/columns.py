@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from starlette.responses import Response
 from starlette.routing import Route
 
+from relay.web.cookies import cookie_of
 from relay.web.listing import Column
 from relay.web.site import Site
 from relay.web.visit import STAFF, Visit, local_path, page
@@ -38,7 +39,7 @@ def chosen_columns(visit: Visit, path: str, columns: Sequence[Column], at_first:
 
     SECURITY: a cookie is what anybody wrote; what it says counts only as far as it names columns.
     """
-    said = visit.request.cookies.get(_cookie(path))
+    said = cookie_of(visit.request, _cookie(path))
     wanted = set(at_first if said is None else said.split("."))
     return [column for column in columns if not column.is_optional or column.key in wanted]
 

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field
 
 from starlette.responses import Response
 
+from relay.web.cookies import cookie_of
 from relay.web.visit import Visit
 
 _NAME = "relay-oauth"
@@ -45,7 +46,7 @@ def keep(visit: Visit, response: Response, pending: Pending) -> None:
 
 def kept(visit: Visit) -> Pending | None:
     """Return the authorization that this session began; None where there is none, or where it is too long ago."""
-    said, _, signature = visit.request.cookies.get(_NAME, "").partition(".")
+    said, _, signature = (cookie_of(visit.request, _NAME) or "").partition(".")
     if not said or not hmac.compare_digest(signature.encode(), _signature(visit, said).encode()):
         return None
     try:

@@ -8,6 +8,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from relay.control.refused import Refused
+from relay.web.cookies import cookie_of
 from relay.web.pulse import Pulse
 from relay.web.site import Site
 from relay.web.visit import STAFF, session_of
@@ -59,6 +60,6 @@ async def _lines(request: Request, site: Site) -> AsyncIterator[bytes]:
 async def _is_signed_in(request: Request, site: Site) -> bool:
     """Whether the stream's session lasts; that a page listens is no use of it."""
     try:
-        return await site.admission.session(request.cookies[site.cookie_name], is_use=False) is not None
+        return await site.admission.session(cookie_of(request, site.cookie_name) or "", is_use=False) is not None
     except Refused:  # the store cannot say now; the browser asks again by itself
         return False

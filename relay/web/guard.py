@@ -22,9 +22,16 @@ from relay.endpoint import TcpAddress
 
 _MIB = 1024 * 1024
 LARGEST_FORM = _MIB
+LARGEST_FOR_STRANGERS = 16 * 1024  # a name and a password
 LARGEST_TABLE = 16 * _MIB  # twenty thousand agents as CSV
+_FOR_STRANGERS = re.compile(r"/sign-in|/welcome/[^/]*")
 _TABLES = re.compile(r"/(?:channels|agents)/-/import|/api/v1/(?:channels|agents)\.csv")
 _BODY_SECONDS = 120.0
+# What stands before a body, in octets.
+MOST_HEAD = 16 * 1024
+MOST_HEADERS = 100
+MOST_ADDRESS = 8 * 1024
+MOST_COOKIES = 4 * 1024
 _UNKNOWN_HOST = "this server is not known by that name; open it by the [web] public_url of relay.toml"
 _ELSEWHERE = "this form was sent from another site; open the page anew and send it from there"
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -88,6 +95,8 @@ class Guard:
 
     def _refusal(self, scope: Scope) -> Response | None:
         headers, path = Headers(scope=scope), scope["path"]
+        if (too_large := _head_refusal(scope)) is not None:
+            return self._refuse(path, *too_large)
         host = headers.get("host", "").lower()
         if path in _FOR_ANYBODY:
             return None
@@ -117,11 +126,26 @@ class RequestTooLarge(HTTPException):
 
 def largest_request(path: str) -> int:
     """Return how many octets a request to a path may have."""
+    if _FOR_STRANGERS.fullmatch(path):
+        return LARGEST_FOR_STRANGERS
     return LARGEST_TABLE if _TABLES.fullmatch(path) else LARGEST_FORM
 
 
 def _too_large(most: int) -> str:
-    return f"a request to this address has at most {most // _MIB} MiB"
+    size = f"{most // _MIB} MiB" if most >= _MIB else f"{most // 1024} KiB"
+    return f"a request to this address has at most {size}"
+
+
+def _head_refusal(scope: Scope) -> tuple[int, str] | None:
+    """Return the status and the sentence for a head that is too large to be looked at; None for all others."""
+    fields = scope["headers"]
+    if len(scope["raw_path"]) + len(scope["query_string"]) > MOST_ADDRESS:
+        return 414, f"an address here has at most {MOST_ADDRESS // 1024} KiB"
+    if len(fields) > MOST_HEADERS or sum(len(name) + len(value) for name, value in fields) > MOST_HEAD:
+        return 431, f"a request has at most {MOST_HEADERS} header fields, of {MOST_HEAD // 1024} KiB in all"
+    if sum(len(value) for name, value in fields if name == b"cookie") > MOST_COOKIES:
+        return 431, f"the cookies of a request have at most {MOST_COOKIES // 1024} KiB; clear those of this address"
+    return None
 
 
 def _bounded(receive: Receive, most: int) -> Receive:

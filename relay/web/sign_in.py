@@ -8,6 +8,8 @@ from starlette.routing import Route
 from relay.control.actor import Role
 from relay.control.admission import TooMany
 from relay.control.refused import Refused, Unavailable
+from relay.web.cookies import cookie_of
+from relay.web.posted import posted_form
 from relay.web.site import Site
 from relay.web.visit import EVERYBODY, Visit, local_path, page, session_of
 
@@ -20,14 +22,14 @@ def routes(site: Site) -> list[Route]:
     async def sign_in(request: Request) -> Response:
         visit = Visit(request, site, await session_of(request, site))
         if request.method == "POST":
-            visit.form = await request.form(max_fields=10, max_files=0)
+            visit.form = await posted_form(request, most_fields=10)
             return await _sign_in(visit)
         if visit.session is not None:
             return visit.redirect(first_page(visit.session.actor.role))
         return _ask(visit, request.query_params.get("next", ""))
 
     async def sign_out(visit: Visit) -> Response:
-        await site.admission.close_session(visit.request.cookies[site.cookie_name])
+        await site.admission.close_session(cookie_of(visit.request, site.cookie_name) or "")
         response = visit.redirect("/sign-in", "You are signed out.")
         response.delete_cookie(site.cookie_name, httponly=True, samesite="lax", secure=site.is_secure)
         return response
@@ -68,7 +70,7 @@ async def _sign_in(visit: Visit) -> Response:
         return response
     if actor is None:
         return _ask(visit, wanted, name=name, fault="this name and password do not go together", status=403)
-    if old := visit.request.cookies.get(visit.site.cookie_name):
+    if old := cookie_of(visit.request, visit.site.cookie_name):
         await admission.close_session(old)
     where = local_path(wanted) if wanted and actor.role is not Role.AGENT else first_page(actor.role)
     return await begin_session(visit, visit.redirect(where), await admission.open_session(actor))

@@ -4,6 +4,7 @@ A page is an async function of a Visit. `page` makes a route of it: it looks who
 see the page, reads a posted form and checks its key, and tells a refusal on a page of its own.
 """
 
+import re
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
@@ -20,7 +21,8 @@ from starlette.routing import Route
 from relay.control.actor import Actor, Role
 from relay.control.admission import Session
 from relay.control.refused import Forbidden, NotFound, Refused, Unavailable
-from relay.web.guard import largest_request
+from relay.web.cookies import cookie_of
+from relay.web.posted import posted_form
 from relay.web.site import Site
 from relay.web.telling import as_told, sentences, title
 
@@ -37,6 +39,8 @@ BY_ITSELF = "relay-by-itself"
 _NOTICE = "relay-notice"
 _NOT_DONE = "!warn"  # behind a notice; quoted text has no "!"
 _MOST_FIELDS = 500
+_LONGEST_NOTICE = 1500  # octets; the guard takes 4 KiB of cookies in all
+_HALF_CHARACTER = re.compile(r"(?:%[C-F][0-9A-F])?(?:%[89AB][0-9A-F])*%?[0-9A-F]?$")
 _REDIRECT = 303
 
 
@@ -114,7 +118,7 @@ class Visit:
             "actor": self.session.actor if self.session else None,
             "may_change": bool(self.session) and self.actor.role is Role.ADMINISTRATOR,
             "path": self.request.url.path,
-            "notice": Notice.read(self.request.cookies.get(_NOTICE, "")),
+            "notice": Notice.read(cookie_of(self.request, _NOTICE) or ""),
         }
         return self.site.templates.get_template(template).render({**common, **values})
 
@@ -122,7 +126,7 @@ class Visit:
         """Return a page."""
         response = HTMLResponse(self.html(template, **values), status_code=status)
         # A page that looks again by itself takes only its own parts, and shows no notice.
-        if _NOTICE in self.request.cookies and BY_ITSELF not in self.request.headers:
+        if cookie_of(self.request, _NOTICE) is not None and BY_ITSELF not in self.request.headers:
             response.delete_cookie(_NOTICE)
         return response
 
@@ -132,7 +136,7 @@ class Visit:
         if notice:
             # SameSite is lax: who comes back from an identity provider sees the notice, too.
             secure = self.site.is_secure
-            value = quote(notice[:500]) + ("" if is_done else _NOT_DONE)
+            value = _cut(quote(notice[:500])) + ("" if is_done else _NOT_DONE)
             response.set_cookie(_NOTICE, value, max_age=60, httponly=True, samesite="lax", secure=secure)
         return response
 
@@ -154,8 +158,9 @@ def page(
     post: Handler | None = None,
     roles: frozenset[Role] = STAFF,
     posters: frozenset[Role] = ADMINISTRATORS,
+    takes_file: bool = False,
 ) -> Route:
-    """Return the route of a page that `roles` see, and whose form `posters` send."""
+    """Return the route of a page that `roles` see, and whose form `posters` send, with a file where it `takes_file`."""
     by_method = {method: handler for method, handler in (("GET", get), ("POST", post)) if handler is not None}
 
     async def answer(request: Request) -> Response:
@@ -166,8 +171,7 @@ def page(
         if visit.actor.role not in (posters if request.method == "POST" else roles):
             return visit.say_no(403, _not_for(visit.actor.role))
         if request.method == "POST":
-            most = largest_request(request.url.path)
-            visit.form = await request.form(max_fields=_MOST_FIELDS, max_files=1, max_part_size=most)
+            visit.form = await posted_form(request, most_fields=_MOST_FIELDS, takes_file=takes_file)
             if not is_own_form(visit.form, visit.session):
                 return visit.say_no(403, _OLD_FORM)
         try:
@@ -189,7 +193,7 @@ _OLD_FORM = "this form is out of date; go back, open the page anew and send it a
 
 async def session_of(request: Request, site: Site) -> Session | None:
     """Return the session that the request's cookie stands for."""
-    cookie = request.cookies.get(site.cookie_name)
+    cookie = cookie_of(request, site.cookie_name)
     peer = request.client.host if request.client else ""
     is_use = BY_ITSELF not in request.headers
     return await site.admission.session(cookie, peer, is_use=is_use) if cookie else None
@@ -197,6 +201,11 @@ async def session_of(request: Request, site: Site) -> Session | None:
 
 def _not_for(role: Role) -> str:
     return f"this page is not for the role {role}: {_INSTEAD[role]}"
+
+
+def _cut(quoted: str) -> str:
+    """Return quoted text as long as it fits beside our other cookies, without half a character at its end."""
+    return quoted if len(quoted) <= _LONGEST_NOTICE else _HALF_CHARACTER.sub("", quoted[:_LONGEST_NOTICE])
 
 
 def is_own_form(form: FormData, session: Session) -> bool:

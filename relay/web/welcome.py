@@ -16,6 +16,8 @@ from starlette.routing import Route
 from relay.control.actor import Actor, Role, Way
 from relay.control.admission import Invitation
 from relay.control.refused import Refused, Unavailable
+from relay.web.cookies import cookie_of
+from relay.web.posted import posted_form
 from relay.web.sign_in import begin_session, first_page
 from relay.web.site import Site
 from relay.web.telling import as_told
@@ -37,7 +39,7 @@ def routes(site: Site) -> list[Route]:
                 if invitation is None:
                     return visit.render("welcome_over.html", status=_GONE)
                 if request.method == "POST":
-                    visit.form = await request.form(max_fields=10, max_files=0)
+                    visit.form = await posted_form(request, most_fields=10)
                     return await _accept(visit, token, invitation)
                 return await _ask(visit, invitation)
         except Refused as error:
@@ -58,7 +60,7 @@ async def _accept(visit: Visit, token: str, invitation: Invitation) -> Response:
             return visit.render("welcome_over.html", status=_GONE)
         faults["name" if error.key == "name" else "password"] = str(error)
         return await _ask(visit, invitation, faults=faults, status=422)
-    if old := visit.request.cookies.get(visit.site.cookie_name):
+    if old := cookie_of(visit.request, visit.site.cookie_name):
         await admission.close_session(old)
     response = visit.redirect(first_page(actor.role), f"Welcome, {actor.name}. You are signed in.")
     return await begin_session(visit, response, await admission.open_session(actor))

@@ -63,7 +63,8 @@ OWNERS = [
     ("x@BÜCHER.example", "domain", Via.DOMAIN, "x@BÜCHER.example", ""),
     ("x@xn--bcher-kva.example", "domain", Via.DOMAIN, "x@xn--bcher-kva.example", ""),
     ('"Two Words"@d.example', "quoted", Via.ADDRESS, '"two words"@d.example', ""),
-    ("STRASSE@d.example", "quoted", Via.ALIAS, "straße@d.example", ""),
+    ("STRAẞE@d.example", "quoted", Via.ALIAS, "straße@d.example", ""),
+    ("strasse@d.example", "domain", Via.DOMAIN, "strasse@d.example", ""),
     ("nobody@elsewhere.example", None, None, None, None),
 ]
 

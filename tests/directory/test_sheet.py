@@ -85,7 +85,7 @@ def test_the_usual_shapes(text: str, rows: list[dict[str, str]]) -> None:
         ("name,group\na,b,c\n", 2, "", "the number of cells here is 3, and 2 in the header"),
         ('name,group\na,b\nc,"d\ne\n', 3, "", "this row is no CSV: unexpected end of data"),
         ('name,group\na,"b"c\n', 2, "", "look at its quotation marks"),
-        (f"name,group\na,{'x' * 140_000}\n", 2, "", "field larger than field limit"),
+        (f"name,group\na,{'x' * 140_000}\n", 2, "", "this row has more than 64 KiB"),
     ],
 )
 def test_a_fault_has_its_line_and_column(text: str, line: int, key: str, words: str) -> None:

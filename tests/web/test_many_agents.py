@@ -21,6 +21,7 @@ from tests.peers.console import ADMINISTRATOR, Console
 from tests.peers.form_filler import FormFiller
 from tests.peers.relay import Relay, open_server, relay_process
 from tests.peers.system import LOOPBACK, free_port, wait_until
+from tests.web.watching import longest_step
 
 pytestmark = pytest.mark.slow
 
@@ -92,13 +93,7 @@ class Crowd:
         begun = time.monotonic()
         do()
         time.sleep(_AFTERWARDS)
-        steps = [0.0]
-        for line in self.record.read_text().splitlines(keepends=True):
-            if line.endswith("\n"):
-                at, late, used = map(float, line.split())
-                if at >= begun:
-                    steps.append(min(late, used))
-        return max(steps)
+        return longest_step(self.record, begun)
 
 
 @pytest.fixture(scope="module")

@@ -144,7 +144,7 @@ def test_a_link_is_not_guessed_from_another(console: Console) -> None:
         assert Visitor(console.url).get(f"/welcome/{wrong}").status == 410
 
 
-@pytest.mark.parametrize("cookie", ["", "x", "../../etc/passwd", "' OR 1=1 --", "a" * 5000, "%00", '"quoted"'])
+@pytest.mark.parametrize("cookie", ["", "x", "../../etc/passwd", "' OR 1=1 --", "a" * 4000, "%00", '"quoted"'])
 def test_a_cookie_that_is_none_leads_to_the_sign_in(cookie: str, console: Console) -> None:
     page = Visitor(console.url, cookie).get("/agents")
     assert (page.status, page.where) == (303, "/sign-in?next=%2Fagents")

@@ -2,7 +2,7 @@
 
 For each noun there are three: its record as `show` gives it, what is given to add one, and what is given to change one
 (every key optional, null restores the default). Passwords have requests of their own. What names a file or program of
-this machine (`password_from`) is shown and cannot be given: that is for whoever has the machine.
+this machine (`password_from`, `ca_file`) is shown and cannot be given: that is for whoever has the machine.
 """
 
 from collections.abc import Mapping
@@ -13,13 +13,14 @@ from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
 from pydantic import Field, create_model
 
+from relay.control.machine_keys import MACHINE_KEYS
 from relay.directory.edit import Editable
 from relay.web.api.bodies import Body, Given
 from relay.web.api.key_words import words_of
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._@+-]{0,63}$"
 _NEVER_SHOWN = frozenset({"name", "password"})
-_NEVER_GIVEN = frozenset({"name", "password", "password_from"})
+_NEVER_GIVEN = frozenset({"name", "password"}) | MACHINE_KEYS
 
 
 def record_model(name: str, model: Editable, more: Mapping[str, Any], example: Mapping[str, Any]) -> type[Body]:

@@ -15,8 +15,11 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
 from relay import log
+from relay.control.machine_keys import MACHINE_KEYS, MACHINE_SENTENCE
 from relay.control.refused import Conflict, Forbidden, NotFound, Refused, Unavailable, UnknownOperation
 
+MOST_FAULTS = 100
+"""How many are told one by one."""
 MEDIA_TYPE = "application/problem+json"
 # What a request can meet whatever it asks for.
 _EVERYWHERE = frozenset({400, 401, 403, 408, 413, 421, 422, 503})
@@ -127,7 +130,9 @@ def add_handlers(api: FastAPI) -> None:
         if found[0]["type"] == "json_invalid":
             place, what = found[0]["loc"][1], found[0]["ctx"]["error"]
             return problem(400, f"the body is not JSON: {what} (at character {place})")
-        errors = [{"key": ".".join(str(part) for part in one["loc"][1:]), "message": _said(one)} for one in found]
+        shown = found[:MOST_FAULTS]
+        errors = [{"key": ".".join(str(part) for part in one["loc"][1:]), "message": _said(one)} for one in shown]
+        errors += _and_more(len(found) - len(shown))
         detail = "\n".join(f"{one['key']}: {one['message']}" if one["key"] else one["message"] for one in errors)
         return problem(422, detail, errors)
 
@@ -153,7 +158,7 @@ def _said(fault: Mapping[str, Any]) -> str:
         case "model_attributes_type" | "model_type" | "dict_type" if is_body:
             return "the body has to be a JSON object, sent with Content-Type: application/json"
         case "extra_forbidden":
-            return "there is no such key"
+            return MACHINE_SENTENCE if fault["loc"][-1] in MACHINE_KEYS else "there is no such key"
         case _:
             return str(fault["msg"])
 
@@ -178,12 +183,18 @@ def refusal(error: Refused) -> Response:
     if isinstance(error, Unavailable):
         log.broken(f"the API could not answer: {error}")
         return problem(503, _NOT_NOW)
-    errors = [{"key": fault.key, "message": fault.message} for fault in error.faults]
+    faults = error.faults[:MOST_FAULTS]
+    more = _and_more(len(error.faults) - len(faults))
+    errors = [*({"key": fault.key, "message": fault.message} for fault in faults), *more]
     if not errors and error.key:
         errors = [{"key": error.key, "message": str(error).removeprefix(f"{error.key}: ")}]
     # Not the words for a terminal, which begin with the path of the file.
-    detail = "\n".join(": ".join(filter(None, (one.key, one.message))) for one in error.faults)
+    detail = "\n".join(": ".join(filter(None, (one["key"], one["message"]))) for one in errors) if faults else ""
     return problem(_status_of(error), detail or str(error), errors)
+
+
+def _and_more(count: int) -> list[dict[str, str]]:
+    return [{"key": "", "message": f"and {count:,} more"}] if count > 0 else []
 
 
 def problem(

@@ -41,7 +41,7 @@ class _Table:
         """Return the routes."""
         return [
             page(f"{self.path}/-/export", site, get=self.export),
-            page(f"{self.path}/-/import", site, get=self.ask, post=self.take, roles=ADMINISTRATORS),
+            page(f"{self.path}/-/import", site, get=self.ask, post=self.take, roles=ADMINISTRATORS, takes_file=True),
         ]
 
     async def export(self, visit: Visit) -> Response:

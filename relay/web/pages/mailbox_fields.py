@@ -45,7 +45,12 @@ def mailbox_group(record: Record | None, intro: str) -> Group:
             autocomplete="new-password",
             hint="Left empty it stays as it is." if has_one else "It is kept encrypted and never shown again.",
         ),
-        Field(key="incoming.ca_file", label="Incoming certificate authority", attributes=_TECHNICAL),
+        Field(
+            key="incoming.ca_file",
+            label="Incoming certificate authority",
+            off="A file on the machine; it is set there by a command, as incoming.ca_file=PATH.",
+            attributes=_TECHNICAL,
+        ),
         Field(
             key="incoming.watch_bounces",
             label="Read what comes back",

@@ -170,8 +170,8 @@ def _tls_group() -> Group:
     authority = Field(
         key="ca_file",
         label="Certificate authority",
-        placeholder="/etc/ssl/private-ca.pem",
-        hint="A file on this machine, for a server with a certificate of your own authority.",
+        off="A file on the machine, for a certificate of your own authority. It is set there: "
+        "relay server set NAME ca_file=PATH",
         attributes=_TECHNICAL,
     )
     plain = Field(

@@ -4,6 +4,7 @@ from dataclasses import fields
 
 from starlette.responses import Response
 
+from relay.control.machine_keys import without_machine_keys
 from relay.directory.model import Server
 from relay.web.editing import NAME, Noun, Record, groups_of, show_filled, unfilled
 from relay.web.forms import changed_values, fields_of, folded_values, read_values
@@ -39,7 +40,7 @@ async def test(noun: Noun, visit: Visit) -> Response:
     if record is not None and password is None and not changed_values(values, form, unfilled(record), Server):
         return stream_test(visit, title, "server.test", {"name": record["name"], "to": to, "send": send}, back)
     saved = model_values(record, _KEYS) if record else {}
-    meant = saved | folded_values(values, form, Server, record or {})
+    meant = without_machine_keys(saved | folded_values(values, form, Server, record or {}))
     asked = {"values": meant, "to": to, "send": send, "password": password, "name": record["name"] if record else None}
     return stream_test(visit, title, "server.try", asked, back)
 
