@@ -21,13 +21,13 @@ from typing import Protocol
 
 from relay import log
 from relay.delivery.away import KEPT_BACK_SECONDS, is_away, pace_of, part
+from relay.delivery.ledger import Kind, counts_no_more
 from relay.delivery.line import Line
 from relay.delivery.others import Others
 from relay.delivery.pace import MINUTE, Pace
 from relay.delivery.pacing import is_limited, why
 from relay.delivery.purse import Correction, Promise, Purses, Shop
 from relay.delivery.shared_pace import SEEN_SECONDS, WINDOW, Begun, begin
-from relay.delivery.spending import Kind, counts_no_more
 from relay.delivery.turn import Turn
 from relay.directory.model import Account, Server
 from relay.store.budgets import BeginRule, Purpose, Spent
@@ -450,7 +450,11 @@ class SharedPacing:
                 self._skip(lane, moment)
 
         if moment is not None:
-            turn.on_begin = lambda: self._begin(moment, is_again=turn.has_begun)
+
+            async def begin() -> None:
+                self._begin(moment, is_again=turn.has_begun)
+
+            turn.on_begin = begin
         if promise is not None:
             turn.charge_up_to, turn.refund = promise.charge, promise.refund
         turn.on_skip = skip

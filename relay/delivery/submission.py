@@ -279,10 +279,15 @@ class Submission:
                 within=patience,
             )
             turn = await self._wait_for_turn(asyncio.create_task(waiting))
-        if turn is not None and turn.charge(number) < number:
-            turn.end()
+        if turn is None:
             return None
-        return turn
+        is_charged = False
+        try:
+            is_charged = await turn.charge(number) == number
+        finally:
+            if not is_charged:
+                turn.end()
+        return turn if is_charged else None
 
     async def _wait_for_turn(self, waiting: asyncio.Task[Turn | None]) -> Turn | None:
         self._waiting = waiting
