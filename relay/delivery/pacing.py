@@ -59,7 +59,10 @@ def why(server: Server, account: Account, now: float, *, day: float, minute: flo
 
 
 class Pacing:
-    """One for a relay. `spent` is what an earlier run kept; `wall` counts seconds since 1970, `timer` any seconds."""
+    """One for a relay. `spent` is what an earlier run kept;
+
+    `wall` counts seconds since 1970 by a clock that nobody sets, `timer` any seconds; `shown` is what people read.
+    """
 
     def __init__(
         self,
@@ -68,9 +71,11 @@ class Pacing:
         *,
         wall: Callable[[], float] = time.time,
         timer: Callable[[], float] = time.monotonic,
+        shown: Callable[[], float] | None = None,
     ) -> None:
         self._ledger = ledger or LocalLedger(wall=wall)
         self._wall = wall
+        self._shown = shown or wall
         self._timer = timer
         self._lanes: dict[str, _Lane] = {}
         self._budgets: dict[Account, Budget] = {}
@@ -103,12 +108,12 @@ class Pacing:
     def next(self, server: Server, account: Account) -> datetime | None:
         """Return when the next message may leave; None where one may now."""
         seconds = max(self._minute_seconds(server, account), self._day_seconds(server, account))
-        return datetime.fromtimestamp(self._wall() + seconds, UTC) if seconds > 0 else None
+        return datetime.fromtimestamp(self._shown() + seconds, UTC) if seconds > 0 else None
 
     def reason(self, server: Server, account: Account) -> str:
         """Return in a sentence what the next message waits for; "" where it does not."""
         day, minute = self._day_seconds(server, account), self._minute_seconds(server, account)
-        return why(server, account, self._wall(), day=day, minute=minute)
+        return why(server, account, self._shown(), day=day, minute=minute)
 
     def disband(self) -> None:
         """Give nobody who waits a turn: limits have changed, let them ask again."""

@@ -116,7 +116,7 @@ class Submission:
         header = header_of(handed.content)
         route = self.office.find_route(self.client, routed_sender(self.envelope, header))
         parcel = pack(self.office, handed, header, route)
-        draft = Draft(handed, header, parcel)
+        draft = Draft(handed, header, parcel, self.postman.queue.came_ahead())
         found.append(draft)
         self.office.telling.routed(self.arrival.id, parcel.message_id, route, parcel.sender)
         mode = self.office.mode_of(route)

@@ -63,15 +63,19 @@ async def open_shares(siblings: Siblings, presence: Presence, queue: Queue, clos
 
 async def open_pacing(siblings: Siblings, queue: Queue, closing: Closing) -> Turns:
     """Return who gives turns; its tasks end after all that is under way."""
+
+    def shown() -> float:
+        return queue.now().timestamp()
+
     if siblings.are_there or queue.is_shared:
-        shared = SharedPacing(queue, wall=queue.wall)
+        shared = SharedPacing(queue, wall=queue.wall, shown=shown)
         closing.push_async_callback(shared.aclose)
         closing.run(shared.run())
         return shared
-    ledger = LocalLedger(queue)
+    ledger = LocalLedger(queue, wall=queue.wall)
     closing.push_async_callback(ledger.aclose)
     closing.run(ledger.run())
-    return Pacing(ledger, await queue.spent())
+    return Pacing(ledger, await queue.spent(), wall=queue.wall, shown=shown)
 
 
 def join(
