@@ -237,6 +237,11 @@ def released(**facts: Any) -> None:
     _info("released", facts)
 
 
+def clock_set(**facts: Any) -> None:
+    """The clock of this machine was set by so many `seconds`: what waits is due as if it had not been."""
+    _warning("clock set", facts)
+
+
 def overtaken(**facts: Any) -> None:
     """Another node took over a message that was under way here: its record counts, and nothing of ours is written."""
     _warning("overtaken", facts)

@@ -72,6 +72,7 @@ from relay.store.outdated import forget_outdated
 from relay.store.queue import Queue
 from relay.store.secrets import SecretTable
 from relay.store.spool import Spool, SpooledGathering
+from relay.store.steady import ClockWatch, SteadyClock
 from relay.store.topics import Topic
 from relay.systemd import Systemd
 from relay.upstream.allowance import unshared
@@ -134,6 +135,7 @@ class Service:
         self._logins: Logins
         self._standing: Standing
         self._presence: Presence
+        self._clock: ClockWatch
         self._parts: Parts
         self.dispatcher: Dispatcher
         self.returned_mail: ReturnedMail
@@ -381,7 +383,11 @@ class Service:
             self._closing.callback(os.close, keep_out_others(self.settings))
         self._presence = await open_presence(self.siblings, node, database, self._closing)
         node, siblings, is_shared = self._presence.node, self.siblings, database.is_shared
-        self._duties = DutyTable(database, owner_of(node, siblings), living_of(node, siblings, is_shared=is_shared))
+        self._clock = ClockWatch(database, SteadyClock())
+        if not is_shared and (seconds := await self._clock.resume(Schedule.of(self.settings.delivery).longest)):
+            log.clock_set(seconds=round(seconds))
+        living = living_of(node, siblings, is_shared=is_shared)
+        self._duties = DutyTable(database, owner_of(node, siblings), living, self._clock.steady.now)
         self.lead = open_lead(siblings, self._duties, is_shared=is_shared)
         self.lead.on_change = self._lead_changed
         self._closing.push_async_callback(self.lead.resign)  # at the latest
@@ -393,7 +399,9 @@ class Service:
     def _open_queue(self, database: Database) -> Queue:
         node, siblings = self._presence.node, self.siblings
         living = living_of(node, siblings, is_shared=database.is_shared)
-        queue = Queue(database, owner_of(node, siblings), new_body=self._body_out, living=living)
+        queue = Queue(
+            database, owner_of(node, siblings), new_body=self._body_out, living=living, steady=self._clock.steady
+        )
         self._closing.push_async_callback(queue.aclose)
         return queue
 
@@ -423,16 +431,17 @@ class Service:
             keep_seconds=settings.log.keep_messages,
             forget=lambda now: forget_outdated(database, now),
             lead=self.lead,
+            may_purge=lambda: self._clock.is_settled,
         )
         self._reloading.subscribe(housekeeping.adopt)
-        office = self._office(secrets, upstream, await open_pacing(self.siblings, queue, closing))
         schedule = Schedule.of(settings.delivery)
         accounts = Accounts(schedule, await queue.holds())
+        office = self._office(secrets, upstream, await open_pacing(self.siblings, queue, closing))
         hostname = settings.effective_hostname
-        books = Bookkeeper(office, queue, schedule, Reporter(hostname, schedule))
+        books = Bookkeeper(office, queue, schedule, Reporter(hostname, schedule), clock=queue.now)
         postman = Postman(office, accounts, books)
         self._reloading.subscribe(postman.adopt)
-        self.dispatcher = Dispatcher(postman, shares, self.lead)
+        self.dispatcher = Dispatcher(postman, shares, self.lead, None if database.is_shared else self._clock)
         closing.push_async_callback(self._end_deliveries, postman)
         for job in (history.run, housekeeping.run, Leases(queue).run, self.dispatcher.run):
             closing.run(job())

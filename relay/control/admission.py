@@ -18,7 +18,7 @@ from relay.control.welcome import Welcome
 from relay.listener.failures import LoginFailures
 from relay.secrets.login_password import admin_owner, login_owner
 from relay.secrets.logins import Logins
-from relay.store.invitations import InvitationRow
+from relay.store.invitations import SLACK, InvitationRow
 from relay.store.sessions import SessionRow
 
 __all__ = ["Admission", "Invitation", "Session", "TooMany"]
@@ -30,6 +30,11 @@ _NOTED_EVERY = timedelta(minutes=1)  # a use is written down no more often
 
 def _utc_now() -> datetime:
     return datetime.now(UTC)
+
+
+def _is_to_come(created: datetime, now: datetime) -> bool:
+    """Whether something was made when the clock was ahead, and would hold longer by that: it holds no more."""
+    return created - now > SLACK
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,7 +117,8 @@ class Admission:
             if row is None:
                 return None
             now = self._now()
-            if now >= row.expires or now - row.seen >= _IDLE or not await self._is_still(row):
+            is_over = now >= row.expires or now - row.seen >= _IDLE or _is_to_come(row.created, now)
+            if is_over or not await self._is_still(row):
                 await self._people.sessions.remove(row.digest)
                 return None
             if is_use and now - row.seen >= _NOTED_EVERY:
@@ -140,7 +146,8 @@ class Admission:
         """Return the invitation of a link, which stays as it is; None where it holds no more. Raises Refused."""
         with refusals():
             row = await self._people.invitations.get(digest(token))
-        if row is None or self._now() >= row.expires or not self._is_expected(row):
+        now = self._now()
+        if row is None or now >= row.expires or _is_to_come(row.created, now) or not self._is_expected(row):
             return None
         kind: Literal["agent", "admin"] = "agent" if row.kind == "agent" else "admin"
         return Invitation(kind, row.name, Role(row.role), row.expires)

@@ -101,6 +101,18 @@ class Accounts:
         else:
             self._slow.pop(scope, None)
 
+    def move(self, seconds: float) -> None:
+        """The clock was set by so many seconds: what is due is due as it was."""
+        step = timedelta(seconds=seconds)
+
+        def moved(row: HoldRow) -> HoldRow:
+            until, probe = row.until and row.until + step, row.next_probe and row.next_probe + step
+            return replace(row, since=row.since + step, until=until, next_probe=probe)
+
+        self._holds = {key: moved(row) for key, row in self._holds.items()}
+        self._stored = {key: moved(row) for key, row in self._stored.items()}
+        self._slow = {scope: replace(slow, until=slow.until + step) for scope, slow in self._slow.items()}
+
     def slowness_of(self, account: Account, now: datetime) -> Slowness | None:
         """Return the pause an account makes now, alone or with all of its server."""
         if not self._slow:

@@ -187,7 +187,14 @@ class Bookkeeper:
             return self._reports(Work.of(message, Content(b""), self.new_attempt(message)), verdict, nothing)
 
     def _judge(self, message: StoredMessage, copies: tuple[Copy, ...]) -> Verdict:
-        return judge(message, copies, now=self.clock(), schedule=self.schedule, chance=self.chance())
+        return judge(
+            message,
+            copies,
+            now=self.clock(),
+            schedule=self.schedule,
+            chance=self.chance(),
+            ahead=self.queue.ahead(),
+        )
 
     def _reports(self, work: Work, verdict: Verdict, outcome: Outcome) -> tuple[NewMessage, ...]:
         return self.reporter.reports(
@@ -198,6 +205,7 @@ class Bookkeeper:
             server=outcome.host,
             has_dsn=outcome.has_dsn,
             now=self.clock(),
+            ahead=self.queue.ahead(),
         )
 
     async def _end_broken_off(self, message: StoredMessage, attempt: Attempt | None) -> None:

@@ -32,7 +32,7 @@ def release(now: datetime) -> Change:
         moved = _moved(message, Event.RELEASE, now)
         if not moved:
             return None
-        held = (now - message.held_since).total_seconds() if message.held_since else 0.0
+        held = max(0.0, (now - message.held_since).total_seconds()) if message.held_since else 0.0
         return _settled(message, moved, now, held_seconds=message.held_seconds + held)
 
     return change

@@ -23,10 +23,12 @@ from relay.short_turns import in_short_turns
 from relay.store.duties import Lead, Unrivalled
 from relay.store.errors import StoreError
 from relay.store.messages import HoldRow
+from relay.store.steady import ClockWatch
 
 _LOOK_SECONDS = 1.0  # how often holds are looked at for new credentials, and the store for what commands wrote
 _REST = 2.0  # times as long as the last look
 _TROUBLE_SECONDS = 5.0  # after a store that did not answer
+_FAR_SECONDS = 3600.0  # how often what is due too late is looked for: a clock was wrong when that was written
 _LOST_SECONDS = 5.0  # how often what other machines have let expire is looked for
 
 
@@ -34,10 +36,17 @@ class Dispatcher:
     """One for a process. `run` goes on for ever; `wake` lets it look at once.
 
     Of several processes over one store the one that has the `lead` looks after what is held, and frees what a changed
-    directory lets go. `claims` is what this one may have of the connections of each account.
+    directory lets go. `claims` is what this one may have of the connections of each account. `clock` follows the wall
+    clock, where it is what is due by.
     """
 
-    def __init__(self, postman: Postman, claims: Claims | None = None, lead: Lead | None = None) -> None:
+    def __init__(
+        self,
+        postman: Postman,
+        claims: Claims | None = None,
+        lead: Lead | None = None,
+        clock: ClockWatch | None = None,
+    ) -> None:
         self._lead = postman.lead = lead or Unrivalled()
         self._postman = postman
         self._claims = claims or Whole()
@@ -55,6 +64,9 @@ class Dispatcher:
         self._is_stopping = False
         self._is_resting = False
         self._lost_at = 0.0
+        self._clock = clock
+        self._pulled_at = -_FAR_SECONDS
+        self._written = 0
         self._seen_at = time.monotonic()
         postman.books.on_change = self._wake.set
         postman.is_behind = self._carriers.__contains__
@@ -83,6 +95,7 @@ class Dispatcher:
                 if not is_back or self._queue.has_doubts or self._is_lost_due(began):
                     await self._postman.books.take_back()
                     is_back, self._lost_at = True, began + _LOST_SECONDS
+                await self._follow_clock(began)
                 if self._is_directory_new and self._lead.is_ours:
                     await self._follow_directory()
                 await self._look()
@@ -137,6 +150,19 @@ class Dispatcher:
                 self._carriers[account].take_more(profiles)
             elif self._may_go_on(account) and (self._lead.is_ours or self._accounts.hold_of(account) is None):
                 self._begin(account, profiles)
+
+    async def _follow_clock(self, began: float) -> None:
+        """Where the clock was set, let what waits be due as before; and see that nothing waits longer than it may."""
+        longest = self._postman.books.schedule.longest
+        if self._clock is not None:
+            has_written, self._written = self._queue.written != self._written, self._queue.written
+            seconds = await self._clock.look(longest, has_written=has_written)
+            if seconds:
+                self._accounts.move(seconds)
+                log.clock_set(seconds=round(seconds))
+        if self._lead.is_ours and began - self._pulled_at >= _FAR_SECONDS:
+            self._pulled_at = began
+            await self._queue.pull_in(longest)
 
     def _is_lost_due(self, now: float) -> bool:
         """Whether it is time to look for what other machines have let expire, and we may say that they have."""

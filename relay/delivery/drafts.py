@@ -17,11 +17,15 @@ _LONGEST_SUBJECT = 200
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A message that is not stored yet. `parcel` says its profile, account and Message-ID."""
+    """A message that is not stored yet. `parcel` says its profile, account and Message-ID.
+
+    `clock_ahead`: by how many seconds the wall clock was ahead of the steady one when it came.
+    """
 
     handed: Handed
     header: Header
     parcel: Parcel
+    clock_ahead: float = 0.0
 
     def queued(self, now: datetime) -> StoredMessage:
         """Return the message with all copies QUEUED and due now."""
@@ -93,6 +97,7 @@ class Draft:
             username=route.account.username,
             delivered=delivered,
             reply=reply,
+            clock_ahead=self.clock_ahead,
         )
 
 

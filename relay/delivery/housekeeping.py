@@ -24,7 +24,8 @@ async def _forget_nothing(_: datetime) -> None:
 class Housekeeping:
     """One for a process. `run` goes on for ever; `forget` deletes what else in the store has expired by a moment.
 
-    Of several processes that use the store the one that has the `lead` deletes.
+    Of several processes that use the store the one that has the `lead` deletes, and not while `may_purge` says no: what
+    is old by a clock that was set a moment ago may not be.
     """
 
     def __init__(
@@ -36,6 +37,7 @@ class Housekeeping:
         keep_seconds: float,
         forget: Callable[[datetime], Awaitable[None]] = _forget_nothing,
         lead: Lead | None = None,
+        may_purge: Callable[[], bool] = lambda: True,
     ) -> None:
         self._queue = queue
         self._folder = folder
@@ -43,6 +45,7 @@ class Housekeeping:
         self._keep_seconds = keep_seconds
         self._forget = forget
         self._lead = lead or Unrivalled()
+        self._may_purge = may_purge
         self._has_room = True
 
     def adopt(self, settings: Settings) -> None:
@@ -64,7 +67,7 @@ class Housekeeping:
             try:
                 if self._lead.is_ours and not self._has_room:
                     await self._queue.shrink()
-                if self._lead.is_ours and loop.time() >= purge:
+                if self._lead.is_ours and loop.time() >= purge and self._may_purge():
                     purge = loop.time() + _PURGE_EVERY
                     await self._queue.purge(utc_now() - timedelta(seconds=self._keep_seconds))
                     await self._forget(utc_now())

@@ -45,6 +45,7 @@ class Lateness:
 
     async def _look(self, server: Server, account: Account, profiles: Sequence[str | None]) -> None:
         books, now = self._postman.books, self._postman.clock()
+        steady = now - timedelta(seconds=books.queue.ahead())
         late = Late(
             due=now - timedelta(seconds=_DUE_SECONDS),
             seconds=books.schedule.warn_after,
@@ -54,7 +55,7 @@ class Lateness:
         for start in range(0, len(profiles), _MOST):
             some = profiles[start : start + _MOST]
             try:
-                messages = await books.queue.claim_late(some, late, _MOST, now, str(State.SENDING))
+                messages = await books.queue.claim_late(some, late, _MOST, steady, str(State.SENDING))
             except StoreError as error:
                 log.broken(str(error))
                 return

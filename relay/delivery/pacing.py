@@ -1,23 +1,28 @@
 """The pace of all accounts: who may hand a message over now, who waits for that, and how long it takes.
 
-Each account has its own limits, or all accounts of a server together (`shared_limits`). Who waits for the minute
-waits here, in a line that is fair between profiles; for the day's budget nobody waits here, since that takes hours.
+What is used up is on disk before (`relay.delivery.ledger`), so that the limits hold over a kill. Each account has its
+own limits, or all accounts of a server together (`shared_limits`). Who waits for the minute waits here, in a line that
+is fair between profiles; for the day's budget nobody waits here, since that takes hours.
 """
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from math import ceil, inf
 
-from relay.delivery.budget import Budget, room, room_at
+from relay.delivery.budget import PIECE, Budget, room, room_at
+from relay.delivery.ledger import Kind, LocalLedger
 from relay.delivery.line import Line
 from relay.delivery.pace import Pace
-from relay.delivery.spending import Kind, Spending
 from relay.delivery.turn import Turn
 from relay.directory.model import Account, Server
 from relay.store.budgets import Spent
+
+# So much of a limit is taken ahead at once, and is lost for its minute or day where the process is killed.
+_MINUTE_PARTS = 60
+_DAY_PARTS = 100
 
 
 @dataclass(slots=True)
@@ -54,18 +59,23 @@ def why(server: Server, account: Account, now: float, *, day: float, minute: flo
 
 
 class Pacing:
-    """One for a relay. `spent` is what an earlier run kept; `wall` counts seconds since 1970, `timer` any seconds."""
+    """One for a relay. `spent` is what an earlier run kept;
+
+    `wall` counts seconds since 1970 by a clock that nobody sets, `timer` any seconds; `shown` is what people read.
+    """
 
     def __init__(
         self,
-        spending: Spending | None = None,
+        ledger: LocalLedger | None = None,
         spent: Iterable[Spent] = (),
         *,
         wall: Callable[[], float] = time.time,
         timer: Callable[[], float] = time.monotonic,
+        shown: Callable[[], float] | None = None,
     ) -> None:
-        self._spending = spending or Spending()
+        self._ledger = ledger or LocalLedger(wall=wall)
         self._wall = wall
+        self._shown = shown or wall
         self._timer = timer
         self._lanes: dict[str, _Lane] = {}
         self._budgets: dict[Account, Budget] = {}
@@ -98,12 +108,12 @@ class Pacing:
     def next(self, server: Server, account: Account) -> datetime | None:
         """Return when the next message may leave; None where one may now."""
         seconds = max(self._minute_seconds(server, account), self._day_seconds(server, account))
-        return datetime.fromtimestamp(self._wall() + seconds, UTC) if seconds > 0 else None
+        return datetime.fromtimestamp(self._shown() + seconds, UTC) if seconds > 0 else None
 
     def reason(self, server: Server, account: Account) -> str:
         """Return in a sentence what the next message waits for; "" where it does not."""
         day, minute = self._day_seconds(server, account), self._minute_seconds(server, account)
-        return why(server, account, self._wall(), day=day, minute=minute)
+        return why(server, account, self._shown(), day=day, minute=minute)
 
     def disband(self) -> None:
         """Give nobody who waits a turn: limits have changed, let them ask again."""
@@ -166,18 +176,17 @@ class Pacing:
         key, limit = server.scope(account), server.messages_per_minute
         lane = self._lanes.get(key)
         if lane is None:
-            lane = self._lanes[key] = _Lane(Pace(limit, self._begun_earlier(server, account, limit)))
+            lane = self._lanes[key] = _Lane(Pace(limit, self._begun_earlier(server, account)))
         lane.pace.per_minute = limit
         return lane
 
-    def _begun_earlier(self, server: Server, account: Account, limit: int) -> list[float]:
-        """Return when messages of an earlier run began; those that it may have forgotten count as begun now."""
-        begun = [
+    def _begun_earlier(self, server: Server, account: Account) -> list[float]:
+        """Return when messages of an earlier run began."""
+        return [
             at
             for owner, at in self._earlier
             if owner == account or (server.shared_limits and owner.server == server.name)
         ]
-        return begun + [self._timer()] * Pace(limit).burst if begun else []
 
     def _minute_seconds(self, server: Server, account: Account) -> float:
         """Return how long until the next message of those who do not wait in line yet; 0 for now."""
@@ -216,34 +225,69 @@ class Pacing:
 
     def _turn(self, server: Server, account: Account, lane: _Lane | None) -> Turn:
         turn = Turn()
-        if lane is not None:
-            turn.on_begin = lambda: self._begin(account, lane, is_again=turn.has_begun)
-            turn.on_skip = lambda: self._skip(lane)
+        renew: Callable[[], Awaitable[None]] | None = None
         if server.recipients_per_day:
-            turn.charge_up_to, turn.refund = self._purse(server, account)
+            turn.charge_up_to, turn.refund, renew = self._charging(server, account)
+        if lane is not None:
+            turn.on_skip = lambda: self._skip(lane)
+
+        async def begin() -> None:
+            if renew is not None:
+                await renew()
+            if lane is not None:
+                await self._begin(server, account, lane, is_again=turn.has_begun)
+
+        turn.on_begin = begin
         return turn
 
-    def _begin(self, account: Account, lane: _Lane, *, is_again: bool) -> None:
+    async def _begin(self, server: Server, account: Account, lane: _Lane, *, is_again: bool) -> None:
+        ahead = max(1, server.messages_per_minute // _MINUTE_PARTS)
+        await self._ledger.use(server.scope(account), account, Kind.MESSAGE, 1, ahead=ahead)
         now = self._timer()
         if is_again:
             lane.pace.let_go(now)
         lane.pace.began(now)
-        self._spending.add(account, Kind.MESSAGE, int(self._wall()), 1)
         self._serve(lane)
 
-    def _purse(self, server: Server, account: Account) -> tuple[Callable[[int], int], Callable[[int], None]]:
-        """Return how a turn takes recipients off the budget, and gives them back into the same piece of the day."""
-        piece = 0
+    def _charging(
+        self, server: Server, account: Account
+    ) -> tuple[Callable[[int], Awaitable[int]], Callable[[int], None], Callable[[], Awaitable[None]]]:
+        """Return how a turn takes recipients off the budget, gives them back, and counts them when they are named.
 
-        def charge(wanted: int) -> int:
-            nonlocal piece
+        They count in the piece of the day in which MAIL leaves, which may be later than they were taken.
+        """
+        scope, budget, ledger = server.scope(account), self._budget(account), self._ledger
+        ahead = max(1, server.recipients_per_day // _DAY_PARTS)
+        charged = piece = 0
+
+        async def use(count: int) -> int:
+            return await ledger.use(scope, account, Kind.RECIPIENT, count, ahead=ahead)
+
+        async def charge(wanted: int) -> int:
+            nonlocal charged, piece
             count = int(min(wanted, self.room(server, account)))
-            piece = self._budget(account).spend(self._wall(), count)
-            self._spending.add(account, Kind.RECIPIENT, piece, count)
+            if not count:
+                return 0
+            here = budget.spend(self._wall(), count)  # nobody else gets them while the store is asked
+            try:
+                piece = await use(count)
+            finally:
+                budget.correct(here, -count)
+            budget.correct(piece, count)
+            charged = count
             return count
 
         def refund(count: int) -> None:
-            self._budget(account).correct(piece, -count)
-            self._spending.add(account, Kind.RECIPIENT, piece, -count)
+            budget.correct(piece, -count)
+            ledger.give_back(account, Kind.RECIPIENT, piece, count)
 
-        return charge, refund
+        async def renew() -> None:
+            nonlocal piece
+            if not charged or self._wall() < piece + PIECE:
+                return
+            later = await use(charged)
+            budget.correct(later, charged)
+            refund(charged)
+            piece = later
+
+        return charge, refund, renew

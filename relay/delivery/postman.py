@@ -121,8 +121,8 @@ class Postman:
 
     def send(self, work: Work, transfer: Transfer) -> None:
         """Hand over a message that was stored a moment ago, in the background."""
-        progress, turn = Progress(before_final_dot=lambda: self.books.record_final_dot(work)), Turn()
-        turn.charge(at_once(transfer.server, len(transfer.recipients)))
+        progress = Progress(before_final_dot=lambda: self.books.record_final_dot(work))
+        turn = Turn(recipients=at_once(transfer.server, len(transfer.recipients)))
         handover = asyncio.create_task(self.hand_over(work, transfer, progress, turn))
         handover.add_done_callback(self._sending.begin(transfer.account, work.content))
         self.follow(work, handover)
@@ -234,9 +234,12 @@ class Postman:
             turn = await self.office.pacing.turn(route.server, route.account, work.message.profile)
         if turn is None:
             raise _Paced
-        if not turn.charge(at_once(route.server, len(sending(work.message)))):
+        try:
+            if not await turn.charge(at_once(route.server, len(sending(work.message)))):
+                raise _Paced
+        except BaseException:
             turn.end()
-            raise _Paced
+            raise
         return turn
 
     async def _deliver(self, work: Work, parcel: Parcel, secret: Secret | None, turn: Turn) -> Outcome:

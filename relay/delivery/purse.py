@@ -14,8 +14,8 @@ from math import inf
 from typing import NamedTuple, Protocol, TypeVar
 
 from relay.delivery.budget import PIECE, Budget, room, room_at
+from relay.delivery.ledger import Kind
 from relay.delivery.shared_pace import SEEN_DAY_SECONDS, Row, buy, pieces_of
-from relay.delivery.spending import Kind
 from relay.directory.model import Account, Server
 from relay.store.budgets import Purpose, Taken, TakeRule
 
@@ -82,7 +82,7 @@ class Promise:
     is_open: bool = True
     _piece: int = 0
 
-    def charge(self, wanted: int) -> int:
+    async def charge(self, wanted: int) -> int:
         """Take so many out of the purse, or as many as there are; return how many."""
         self.release()
         self._piece = self.purses.piece

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 
 from relay.delivery.lifecycle import State
 from relay.delivery.schedule import Schedule
-from relay.delivery.verdict import Copy, Verdict
+from relay.delivery.verdict import Copy, Verdict, waited_seconds
 from relay.directory.client import ANYONE, Client
 from relay.directory.routing import Route
 from relay.mail.address import Address
@@ -43,19 +43,23 @@ class Reporter:
         server: str,
         has_dsn: bool,
         now: datetime,
+        ahead: float = 0.0,
     ) -> tuple[NewMessage, ...]:
         """Return the reports that an attempt's verdict owes, ready to be stored with it.
 
         `route` is the message's own, `fallback` the default server's; `server` is the host that answered, "" where
-        none did; `has_dsn` says that it makes its own reports about what it took.
+        none did; `has_dsn` says that it makes its own reports about what it took. `ahead`: by how many seconds the wall
+        clock is ahead of the steady one.
         """
         message = verdict.message
         if message.is_report or not may_report(message.envelope):
             return ()
         facts: dict[Kind, tuple[RecipientFacts, ...]] = {
-            Kind.FAILED: self._facts(message, verdict.failed, Action.FAILED, server, now),
-            Kind.DELIVERED: () if has_dsn else self._facts(message, verdict.delivered, Action.RELAYED, server, now),
-            Kind.DELAYED: self._facts(message, verdict.waiting, Action.DELAYED, server, now)
+            Kind.FAILED: self._facts(message, verdict.failed, Action.FAILED, server, now, ahead),
+            Kind.DELIVERED: ()
+            if has_dsn
+            else self._facts(message, verdict.delivered, Action.RELAYED, server, now, ahead),
+            Kind.DELAYED: self._facts(message, verdict.waiting, Action.DELAYED, server, now, ahead)
             if verdict.is_delayed
             else (),
         }
@@ -65,17 +69,25 @@ class Reporter:
             return ()
         is_own = route is not None and way is route
         return tuple(
-            self._report(kind, message, content, way.identity, recipients, message.profile if is_own else None, now)
+            self._report(
+                kind, message, content, way.identity, recipients, message.profile if is_own else None, now, ahead
+            )
             for kind, recipients in facts.items()
             if recipients
         )
 
     def _facts(
-        self, message: StoredMessage, copies: tuple[Copy, ...], action: Action, server: str, now: datetime
+        self,
+        message: StoredMessage,
+        copies: tuple[Copy, ...],
+        action: Action,
+        server: str,
+        now: datetime,
+        ahead: float,
     ) -> tuple[RecipientFacts, ...]:
         kind = KINDS[action]
         by_number = {recipient.number: recipient.recipient for recipient in message.recipients}
-        give_up = message.created + timedelta(seconds=self.schedule.give_up_after + message.held_seconds)
+        left = self.schedule.give_up_after - waited_seconds(message, now, ahead)
         return tuple(
             RecipientFacts(
                 recipient=by_number[copy.number],
@@ -83,7 +95,7 @@ class Reporter:
                 reply=copy.reply,
                 remote_mta=server if copy.failure is None or copy.failure.from_server else "",
                 last_attempt=now,
-                will_retry_until=give_up if action is Action.DELAYED else None,
+                will_retry_until=now + timedelta(seconds=left) if action is Action.DELAYED else None,
             )
             for copy in copies
             if who_wants(kind, by_number[copy.number].notify)
@@ -98,6 +110,7 @@ class Reporter:
         recipients: tuple[RecipientFacts, ...],
         profile: str | None,
         now: datetime,
+        ahead: float,
     ) -> NewMessage:
         unique = new_id(now)
         report = write_report(
@@ -132,6 +145,7 @@ class Reporter:
                 state=str(State.QUEUED),
                 next_attempt=now,
                 is_report=True,
+                clock_ahead=ahead,
             ),
             content=report,
         )

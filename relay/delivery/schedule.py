@@ -40,6 +40,11 @@ class Schedule:
             unknown_pause=delivery.unknown_pause,
         )
 
+    @property
+    def longest(self) -> float:
+        """In so many seconds, at the latest, whatever waits is tried again."""
+        return max(*self.retry, self.unknown_pause, 0.0) * (1 + _SPREAD)
+
     def next_attempt(self, now: datetime, attempts: int, chance: float) -> datetime:
         """Return when to try again after `attempts` tries (1 or more); `chance` in 0..1 spreads it."""
         pause = step(self.retry, attempts - 1) * (1 - _SPREAD + 2 * _SPREAD * chance)

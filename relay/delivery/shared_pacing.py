@@ -21,13 +21,13 @@ from typing import Protocol
 
 from relay import log
 from relay.delivery.away import KEPT_BACK_SECONDS, is_away, pace_of, part
+from relay.delivery.ledger import Kind, counts_no_more
 from relay.delivery.line import Line
 from relay.delivery.others import Others
 from relay.delivery.pace import MINUTE, Pace
 from relay.delivery.pacing import is_limited, why
 from relay.delivery.purse import Correction, Promise, Purses, Shop
 from relay.delivery.shared_pace import SEEN_SECONDS, WINDOW, Begun, begin
-from relay.delivery.spending import Kind, counts_no_more
 from relay.delivery.turn import Turn
 from relay.directory.model import Account, Server
 from relay.store.budgets import BeginRule, Purpose, Spent
@@ -105,12 +105,23 @@ class _Moment:
 
 
 class SharedPacing:
-    """One for a process. `run` goes on for ever, `aclose` gives back what was not used. `wall`: seconds since 1970."""
+    """One for a process. `run` goes on for ever, `aclose` gives back what was not used.
 
-    def __init__(self, keeper: Keeper, others: Others | None = None, *, wall: Callable[[], float] = time.time) -> None:
+    `wall`: seconds since 1970, by a clock that nobody sets; `shown` is the clock that people read.
+    """
+
+    def __init__(
+        self,
+        keeper: Keeper,
+        others: Others | None = None,
+        *,
+        wall: Callable[[], float] = time.time,
+        shown: Callable[[], float] | None = None,
+    ) -> None:
         self._keeper = keeper
         self._others = others
         self._wall = wall
+        self._shown = shown or wall
         self._lanes: dict[str, _Lane] = {}
         self._waiting: set[_Moment] = set()  # may begin, and have not
         self._corrections: Counter[Correction] = Counter()
@@ -156,12 +167,12 @@ class SharedPacing:
     def next(self, server: Server, account: Account) -> datetime | None:
         """Return when the next message may leave; None where one may now."""
         seconds = max(self._minute_seconds(server, account), self._purses.seconds(server, account))
-        return datetime.fromtimestamp(self._wall() + seconds, UTC) if seconds > 0 else None
+        return datetime.fromtimestamp(self._shown() + seconds, UTC) if seconds > 0 else None
 
     def reason(self, server: Server, account: Account) -> str:
         """Return in a sentence what the next message waits for; "" where it does not."""
         day, minute = self._purses.seconds(server, account), self._minute_seconds(server, account)
-        return why(server, account, self._wall(), day=day, minute=minute)
+        return why(server, account, self._shown(), day=day, minute=minute)
 
     def disband(self) -> None:
         """Give nobody who waits a turn: limits have changed, let them ask again."""
@@ -450,7 +461,11 @@ class SharedPacing:
                 self._skip(lane, moment)
 
         if moment is not None:
-            turn.on_begin = lambda: self._begin(moment, is_again=turn.has_begun)
+
+            async def begin() -> None:
+                self._begin(moment, is_again=turn.has_begun)
+
+            turn.on_begin = begin
         if promise is not None:
             turn.charge_up_to, turn.refund = promise.charge, promise.refund
         turn.on_skip = skip

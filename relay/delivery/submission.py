@@ -116,7 +116,7 @@ class Submission:
         header = header_of(handed.content)
         route = self.office.route_of_message(self.client, self.envelope, header)
         parcel = pack(self.office, handed, header, route)
-        draft = Draft(handed, header, parcel)
+        draft = Draft(handed, header, parcel, self.postman.queue.came_ahead())
         found.append(draft)
         self.office.telling.routed(self.arrival.id, parcel.message_id, route, parcel.sender)
         mode = self.office.mode_of(route)
@@ -279,10 +279,15 @@ class Submission:
                 within=patience,
             )
             turn = await self._wait_for_turn(asyncio.create_task(waiting))
-        if turn is not None and turn.charge(number) < number:
-            turn.end()
+        if turn is None:
             return None
-        return turn
+        is_charged = False
+        try:
+            is_charged = await turn.charge(number) == number
+        finally:
+            if not is_charged:
+                turn.end()
+        return turn if is_charged else None
 
     async def _wait_for_turn(self, waiting: asyncio.Task[Turn | None]) -> Turn | None:
         self._waiting = waiting

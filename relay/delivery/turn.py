@@ -1,6 +1,6 @@
 """A turn: the right to hand one message over now, within what its account may send."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from math import inf
@@ -13,7 +13,11 @@ def _nothing() -> None:
     pass
 
 
-def _all(wanted: int) -> int:
+async def _free() -> None:
+    pass
+
+
+async def _all(wanted: int) -> int:
     return wanted
 
 
@@ -26,24 +30,31 @@ class Turn:
     """One hand-over. What it uses up is told to whoever gave it; the turn of an account without limits tells nobody.
 
     `charge_up_to` and `refund` count recipients of the day's budget, `on_begin` and `on_skip` the minute's message.
+    What they count is on disk when they return; where the store fails they raise StoreError, and nothing may leave.
     """
 
-    charge_up_to: Callable[[int], int] = field(default=_all)
+    charge_up_to: Callable[[int], Awaitable[int]] = field(default=_all)
     refund: Callable[[int], None] = field(default=_keep)
-    on_begin: Callable[[], None] = field(default=_nothing)
+    on_begin: Callable[[], Awaitable[None]] = field(default=_free)
     on_skip: Callable[[], None] = field(default=_nothing)
     recipients: int = 0
     has_begun: bool = False
     _has_ended: bool = False
 
-    def charge(self, wanted: int) -> int:
-        """Take so many recipients off the budget, or as many as there are; return how many. To be called once."""
-        self.recipients = self.charge_up_to(wanted)
+    async def charge(self, wanted: int) -> int:
+        """Take so many recipients off the budget, or as many as there are; return how many. To be called once.
+
+        Raises StoreError.
+        """
+        self.recipients = await self.charge_up_to(wanted)
         return self.recipients
 
-    def begin(self) -> None:
-        """MAIL leaves now. A second time: its connection was dead, and MAIL is said again on another."""
-        self.on_begin()
+    async def begin(self) -> None:
+        """MAIL leaves when this returns. A second time: its connection was dead, and MAIL is said again on another.
+
+        Raises StoreError: it must not leave.
+        """
+        await self.on_begin()
         self.has_begun = True
 
     def end(self, used: int = 0) -> None:

@@ -66,16 +66,25 @@ def sending(message: StoredMessage) -> tuple[StoredRecipient, ...]:
     return tuple(recipient for recipient in message.recipients if State(recipient.state) is State.SENDING)
 
 
-def waited_seconds(message: StoredMessage, now: datetime) -> float:
-    """Return how long a message has waited, time spent held taken off."""
-    return (now - message.created).total_seconds() - message.held_seconds
+def waited_seconds(message: StoredMessage, now: datetime, ahead: float) -> float:
+    """Return how long a message has waited, time spent held taken off, and what the clock was set by since it came."""
+    return (now - message.created).total_seconds() - (ahead - message.clock_ahead) - message.held_seconds
 
 
 def judge(
-    message: StoredMessage, copies: tuple[Copy, ...], *, now: datetime, schedule: Schedule, chance: float
+    message: StoredMessage,
+    copies: tuple[Copy, ...],
+    *,
+    now: datetime,
+    schedule: Schedule,
+    chance: float,
+    ahead: float = 0.0,
 ) -> Verdict:
-    """Return what follows from an attempt. Its copies are SENDING; `chance` in 0..1 spreads the next attempt."""
-    waited = waited_seconds(message, now)
+    """Return what follows from an attempt. Its copies are SENDING; `chance` in 0..1 spreads the next attempt.
+
+    `ahead`: by how many seconds the clock is ahead of the steady one.
+    """
+    waited = waited_seconds(message, now, ahead)
     events = {
         copy.number: _event(copy, message.unknowns, schedule, is_over=schedule.is_over(waited)) for copy in copies
     }
@@ -97,7 +106,7 @@ def judge(
         delivered=now if state is State.DELIVERED else None,
     )
     return Verdict(
-        message=replace(judged, next_attempt=_next_attempt(judged, state, copies, now, schedule, chance)),
+        message=replace(judged, next_attempt=_next_attempt(judged, state, copies, now, schedule, chance, waited)),
         failed=tuple(copy for copy in copies if events[copy.number] in {Event.REFUSE, Event.GIVE_UP}),
         delivered=tuple(copy for copy in copies if events[copy.number] is Event.ACCEPT),
         waiting=waiting,
@@ -118,6 +127,7 @@ def _next_attempt(
     now: datetime,
     schedule: Schedule,
     chance: float,
+    waited: float,
 ) -> datetime | None:
     if state is State.UNKNOWN:
         return now + timedelta(seconds=schedule.unknown_pause)
@@ -129,7 +139,7 @@ def _next_attempt(
     if has_rest and any(copy.failure is None or copy.failure.meaning is Meaning.REFUSED for copy in copies):
         return now
     moment = schedule.next_attempt(now, message.attempts, chance)
-    mark = schedule.next_mark(waited_seconds(message, now), is_warned=message.warned)
+    mark = schedule.next_mark(waited, is_warned=message.warned)
     return moment if mark is None else min(moment, now + timedelta(seconds=mark))
 
 

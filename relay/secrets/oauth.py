@@ -336,8 +336,12 @@ class Tokens:
 
     def _check_trouble(self, account: TokenAccount, version: str) -> None:
         trouble = account.trouble
-        if trouble is not None and trouble.version == version and self._clock() < trouble.until:
+        if trouble is not None and trouble.version == version and self._is_on(trouble):
             raise type(trouble.error)(str(trouble.error))
+
+    def _is_on(self, trouble: Trouble) -> bool:
+        """Whether the provider is not asked yet; where the clock was set back, it may be."""
+        return timedelta() < trouble.until - self._clock() <= timedelta(seconds=_REFUSED_SECONDS)
 
     async def _ask(self, account: TokenAccount, before: TokenRecord | None) -> Grant:
         client = account.token.client
@@ -404,7 +408,7 @@ class Tokens:
         """Renew before the end, again and again, until the provider refuses it or nobody is authorized any more."""
         while (record := await self._record(account)) is not None and not record.refusal:
             moment = record.renewal_at(self._chance())
-            if account.trouble is not None:
+            if account.trouble is not None and self._is_on(account.trouble):
                 moment = max(moment, account.trouble.until)
             pause = (moment - self._clock()).total_seconds()
             if pause > 0:

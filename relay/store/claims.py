@@ -105,9 +105,10 @@ class Late(NamedTuple):
 def late_ids(
     connection: Connection, profiles: Collection[str | None], late: Late, limit: int, now: datetime
 ) -> list[str]:
-    """Return what is late of some profiles, the oldest first."""
+    """Return what is late of some profiles, the oldest first. `now` is by the steady clock."""
     words = [profile_word(profile) for profile in profiles]
-    since = type_coerce(messages.c.created, BigInteger) + messages.c.held_seconds * 1_000_000
+    uncounted = messages.c.held_seconds - messages.c.clock_ahead
+    since = type_coerce(messages.c.created, BigInteger) + uncounted * 1_000_000
     patience = case((messages.c.warned, late.warned_seconds), else_=late.seconds)
     waits = (is_waiting, messages.c.profile.in_(words), messages.c.next_attempt <= late.due)
     is_late = (messages.c.state != late.pausing, since + patience * 1_000_000 <= microseconds(now))

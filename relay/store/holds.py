@@ -12,6 +12,7 @@ from sqlalchemy import (
     Connection,
     and_,
     bindparam,
+    case,
     delete,
     exists,
     func,
@@ -164,9 +165,10 @@ def _move_some(
 
 
 def _seconds_since(moment: Column[datetime], now: datetime) -> ColumnElement[Any]:
-    """Return how long ago a moment was, 0 where there is none."""
+    """Return how long ago a moment was, 0 where there is none or where it is to come: the clock was set back."""
     end = literal(microseconds(now), BigInteger)
-    return (end - func.coalesce(type_coerce(moment, BigInteger), end)) / 1_000_000.0
+    since = func.coalesce(type_coerce(moment, BigInteger), end)
+    return case((since > end, 0.0), else_=(end - since) / 1_000_000.0)
 
 
 def _is_over(server: str, username: str, address: str) -> ColumnElement[bool]:

@@ -1,12 +1,16 @@
 """One-time links that nobody has used yet. The link stands nowhere, only the digest of what is secret in it."""
 
 from dataclasses import asdict, dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, delete, insert, select
 
 from relay.store.database import Database
 from relay.store.tables import invitations
+
+SLACK = timedelta(minutes=5)
+"""By so much the clocks of several relays may differ. What was made later than that was made by a clock that was ahead,
+and would hold longer by as much."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +54,8 @@ class Invitations:
         """Use an invitation up and return it, if it holds: of two who come at once, one has it."""
 
         def job(connection: Connection) -> InvitationRow | None:
-            this = (invitations.c.digest == digest, invitations.c.expires > now)
+            lasts = (invitations.c.expires > now, invitations.c.created <= now + SLACK)
+            this = (invitations.c.digest == digest, *lasts)
             found = connection.execute(select(invitations).where(*this)).first()
             if found is None:
                 return None

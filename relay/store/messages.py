@@ -46,7 +46,8 @@ class StoredMessage:
     `envelope` holds the same recipients as `recipients`, in the same order. `profile` None is nobody's. `server` and
     `username` are the account of the last attempt. `attempts` is the number of the last attempt, `fence` grows
     whenever the message is taken. `held_seconds` counts the holds that are over, `held_since` begins the present one,
-    and `held_by` says whose hold that is ("" is nobody's but the message's own).
+    and `held_by` says whose hold that is ("" is nobody's but the message's own). `clock_ahead`: by how many seconds the
+    wall clock, which `created` is by, was ahead of the steady one (`relay.store.steady`).
     """
 
     id: str
@@ -74,6 +75,7 @@ class StoredMessage:
     delivered: datetime | None = None
     reply: str = ""
     fence: int = 0
+    clock_ahead: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

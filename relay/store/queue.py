@@ -30,6 +30,7 @@ from relay.store.paces import PartRule
 from relay.store.reading import QueueReader
 from relay.store.settling import Begun, Dotted
 from relay.store.shares import D, Rule
+from relay.store.steady import SteadyClock, pull_in
 from relay.store.store_clock import StoreClock
 from relay.store.terms import Terms, terms_of
 from relay.store.topics import Topic
@@ -73,6 +74,7 @@ class Queue(QueueReader):
         new_body: NewBody = InMemory,
         living: claims.Living = claims.NOBODY,
         terms: Terms | None = None,
+        steady: SteadyClock | None = None,
     ) -> None:
         super().__init__(database, new_body)
         self._living = living
@@ -83,7 +85,8 @@ class Queue(QueueReader):
         self._lease = timedelta(seconds=self.terms.messages)
         self._attendance = Attendance(self.terms.messages)
         self._clock = clock
-        self._store_clock = StoreClock(clock)
+        self._steady = steady
+        self._store_clock = StoreClock(self._timing)
         # What may be under way by our own lease without anybody here who knows: the store failed when it was taken.
         self._doubtful: set[str] = set()
 
@@ -188,6 +191,24 @@ class Queue(QueueReader):
     def wall(self) -> float:
         """Return the time by which what all processes do is counted, in seconds since 1970."""
         return self._store_clock.now().timestamp()
+
+    def ahead(self) -> float:
+        """Return by how many seconds the wall clock is ahead of the steady one: what was waited is counted by that."""
+        return 0.0 if self._steady is None or self.is_shared else self._steady.ahead()
+
+    def came_ahead(self) -> float:
+        """Return by how many seconds the clock that says when a message comes is ahead of the steady one."""
+        if self._steady is None or not self.is_shared:
+            return self.ahead()
+        return round(self._steady.wall() - self.wall(), 3)
+
+    def now(self) -> datetime:
+        """Return the time by which what waits is due: of the store where machines share it, else the wall clock's."""
+        return self._store_clock.now() if self.is_shared else self._clock()
+
+    async def pull_in(self, longest: float) -> int:
+        """Make due what would wait for more than so many seconds from now; return how many messages."""
+        return await self._write(lambda c: pull_in(c, self.now().timestamp(), longest))
 
     async def take_back(self, now: datetime, *, only_expired: bool = False) -> AsyncIterator[TakenBack]:
         """Take the messages that others left under way, and yield each with its open attempt.
@@ -472,15 +493,19 @@ class Queue(QueueReader):
                 break
         return done
 
+    def _timing(self) -> datetime:
+        """Return the time by which leases, and what accounts use up, are counted here: the wall clock may be set."""
+        return self._steady.now() if self._steady is not None else self._clock()
+
     def _share_lease(self) -> Lease:
-        return Lease(self._owner, self._database.after(timedelta(seconds=self.terms.shares), self._clock()))
+        return Lease(self._owner, self._database.after(timedelta(seconds=self.terms.shares), self._timing()))
 
     def _now(self, connection: Connection) -> datetime:
         """Return the time by which leases end."""
-        now = self._database.now(connection, self._clock())
+        now = self._database.now(connection, self._timing())
         if self.is_shared:
             self._store_clock.heard(now)
         return now
 
     def _new_lease(self) -> Lease:
-        return Lease(self._owner, self._database.after(self._lease, self._clock()))
+        return Lease(self._owner, self._database.after(self._lease, self._timing()))

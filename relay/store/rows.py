@@ -64,6 +64,7 @@ _SAME = (
     "delivered",
     "reply",
     "fence",
+    "clock_ahead",
 )
 
 

@@ -28,7 +28,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.schema import CreateIndex
 from sqlalchemy.types import TypeDecorator
 
-HEAD = "0014"
+HEAD = "0017"
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -173,6 +173,22 @@ messages = Table(
     Column("fence", Integer, nullable=False),
     Column("lease_owner", Text),
     Column("lease_until", Time),
+    Column("clock_ahead", Float, nullable=False, server_default="0"),
+)
+
+# One row: by how many seconds the steady clock differs from the time since this `boot` of the machine, and by how many
+# the wall clock was ahead of it at `seen` (seconds since 1970 by the wall clock). It was set last at `stepped` (by the
+# steady clock; 0: never).
+clock = Table(
+    "clock",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("boot", Text, nullable=False),
+    Column("offset", Float, nullable=False),
+    Column("ahead", Float, nullable=False),
+    Column("seen", Float, nullable=False),
+    Column("stepped", Float, nullable=False),
+    CheckConstraint("id = 1", name="one_row"),
 )
 
 # What waits, by profile and in the order in which it falls due.

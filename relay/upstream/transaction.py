@@ -109,7 +109,7 @@ class _Envelope:
         connection = self._connection
         if any(command.phase is Phase.MAIL and command is not RSET for command in group[:2]):
             connection.needs_reset = True
-            connection.progress.note_mail()
+            await connection.progress.note_mail()
         answers = await connection.ask_all(group)
         try:
             self._judge(group, answers)

@@ -72,18 +72,19 @@ class Progress:
     long as it likes, may be set as long as `final_dot_sent` is False, and stops the delivery by an exception: the
     connection is closed and nobody has the message.
 
-    `on_mail`, where it is set, is called whenever MAIL leaves: providers count messages by it.
+    `on_mail`, where it is set, is awaited before each MAIL: providers count messages by it. An exception stops the
+    delivery as above.
     """
 
     phase: Phase = Phase.RESOLVE
     final_dot_sent: bool = False
     before_final_dot: Gate | None = None
-    on_mail: Callable[[], None] | None = None
+    on_mail: Gate | None = None
 
-    def note_mail(self) -> None:
-        """MAIL is written now."""
+    async def note_mail(self) -> None:
+        """MAIL is written when this returns."""
         if self.on_mail is not None:
-            self.on_mail()
+            await self.on_mail()
 
     def note_final_dot(self) -> None:
         """The dot is written now. To be called without an await between this and the look at `before_final_dot`."""

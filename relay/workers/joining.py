@@ -7,10 +7,10 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from relay.closing import Closing
 from relay.delivery.accounts import Accounts
+from relay.delivery.ledger import LocalLedger
 from relay.delivery.pacing import Pacing
 from relay.delivery.shared_pacing import SharedPacing
 from relay.delivery.shares import Shares
-from relay.delivery.spending import Spending
 from relay.delivery.turn import Turns
 from relay.store.bulletin import Bulletin
 from relay.store.database import Database
@@ -63,15 +63,19 @@ async def open_shares(siblings: Siblings, presence: Presence, queue: Queue, clos
 
 async def open_pacing(siblings: Siblings, queue: Queue, closing: Closing) -> Turns:
     """Return who gives turns; its tasks end after all that is under way."""
+
+    def shown() -> float:
+        return queue.now().timestamp()
+
     if siblings.are_there or queue.is_shared:
-        shared = SharedPacing(queue, wall=queue.wall)
+        shared = SharedPacing(queue, wall=queue.wall, shown=shown)
         closing.push_async_callback(shared.aclose)
         closing.run(shared.run())
         return shared
-    spending = Spending(queue)
-    closing.push_async_callback(spending.flush)
-    closing.run(spending.run())
-    return Pacing(spending, await queue.spent())
+    ledger = LocalLedger(queue, wall=queue.wall)
+    closing.push_async_callback(ledger.aclose)
+    closing.run(ledger.run())
+    return Pacing(ledger, await queue.spent(), wall=queue.wall, shown=shown)
 
 
 def join(

@@ -156,6 +156,19 @@ async def test_a_session_lasts_12_hours_and_2_without_use(peopled: House) -> Non
     assert await peopled.door.session(unused) is None
 
 
+async def test_what_a_clock_made_that_was_ahead_holds_no_longer_than_it_would_have(peopled: House) -> None:
+    cookie = await peopled.door.open_session(ADA)
+    token = await peopled.link("agent.invite", name="jane")
+    peopled.later = timedelta(minutes=-4)
+    assert await peopled.door.session(cookie) is not None
+    assert await peopled.door.invitation(token) is not None
+    peopled.later = timedelta(hours=-2)  # it is set back
+    assert await peopled.door.session(cookie) is None
+    assert await peopled.door.invitation(token) is None
+    with pytest.raises(Refused):
+        await peopled.door.accept_agent(token, PASSWORD, None)
+
+
 async def test_cookies_differ_and_none_is_stored(peopled: House) -> None:
     cookies = [await peopled.door.open_session(ADA) for _ in range(3)]
     assert len(set(cookies)) == 3

@@ -52,8 +52,8 @@ class Bench:
     async def send(self, recipients: int) -> None:
         turn = await self.pacing.turn(SERVER, MAILER, None)
         assert turn is not None
-        turn.charge(recipients)
-        turn.begin()
+        await turn.charge(recipients)
+        await turn.begin()
         turn.end(recipients)
 
 

@@ -158,6 +158,21 @@ def test_an_account_rests_for_the_window_that_is_named_or_guessed(meaning: Meani
     assert row.until == NOW + timedelta(seconds=seconds)
 
 
+def test_what_is_due_moves_with_a_clock_that_is_set() -> None:
+    known, step = accounts(), timedelta(days=5)
+    full = replace(SLOWER, reply=Reply(550, "5.4.5", "full"), meaning=Meaning.ACCOUNT_FULL)
+    before = known.hold(JANE, Address.parse("jane@acmejets.example"), full, "", NOW)
+    pause = known.slow_down(SHARED, JOHN, SLOWER, NOW)
+    assert pause is not None
+    known.move(step.total_seconds())
+    hold, slow = known.hold_of(JANE), known.slowness_of(JOHN, NOW)
+    assert hold is not None
+    assert before.until is not None
+    assert (hold.since, hold.until) == (NOW + step, before.until + step)
+    assert slow is not None
+    assert slow.until == pause.until + step
+
+
 def test_a_refused_login_waits_for_a_person_whatever_time_is_named() -> None:
     failure = replace(SLOWER, reply=Reply(535, "5.7.8", "no; retry in 5 minutes"), meaning=Meaning.LOGIN_REFUSED)
     row = accounts().hold(JANE, Address.parse("jane@acmejets.example"), failure, "", NOW)

@@ -114,7 +114,7 @@ class House:
             got = await self.pacings[number].turn(self.server, JANE, "jane", within=0.001)
             if got is None:
                 return count
-            got.begin()
+            await got.begin()
             got.end(1)
             self.begun.append((self.store.now, number))
         return most
@@ -310,6 +310,6 @@ async def test_a_turn_that_was_not_used_while_the_store_was_away_is_the_next_one
     async with asyncio.timeout(5):
         again = await pacing.turn(house.server, JANE, "jane", within=1.0)
     assert again is not None
-    again.begin()
+    await again.begin()
     again.end(1)
     await house.aclose()

@@ -37,7 +37,7 @@ class TwoMinds:
 
     async def deliver(self, transfer: Transfer, progress: Progress) -> Outcome:
         self.senders.append(transfer.sender)
-        progress.note_mail()
+        await progress.note_mail()
         return self.null if transfer.sender is None else self.address
 
 

@@ -160,7 +160,7 @@ async def test_what_the_day_has_no_room_for_any_more_is_left_where_it_waits(
     async def turn_when_all_is_spent(server: Server, account: Account, profile: str | None) -> Turn | None:
         turn, of_a_client = await real_turn(server, account, profile), await real_turn(server, account, profile)
         if of_a_client is not None:
-            of_a_client.charge(1)
+            await of_a_client.charge(1)
             spent.set()
         return turn
 

@@ -74,9 +74,9 @@ async def turn(pacing: SharedPacing, server: Server, account: Account = JANE, re
 async def sent(pacing: SharedPacing, server: Server, account: Account = JANE, recipients: int = 1) -> bool:
     """Send one message that may go now; False where none may."""
     got = await turn(pacing, server, account, recipients)
-    if got is None or got.charge(recipients) < recipients:
+    if got is None or await got.charge(recipients) < recipients:
         return False
-    got.begin()
+    await got.begin()
     got.end(recipients)
     return True
 
@@ -151,7 +151,7 @@ async def test_what_begins_late_counts_from_then(house: House) -> None:
         await one.tidy()
     assert await turn(two, server) is None
     house.clock.now += 0.3
-    late.begin()
+    await late.begin()
     late.end()
     await one.tidy()
     house.clock.now += 61.9
@@ -194,8 +194,8 @@ async def test_what_is_taken_ahead_and_not_used_is_given_back(house: House) -> N
     assert await house.counted() == {"recipient": 10}
     got = await turn(one, server, recipients=5)
     assert got is not None
-    assert got.charge(5) == 5
-    got.begin()
+    assert await got.charge(5) == 5
+    await got.begin()
     got.end(3)
     house.clock.now += 11
     await one.tidy()
@@ -237,7 +237,7 @@ async def test_recipients_that_are_promised_are_nobody_elses(house: House) -> No
     assert first is not None
     assert second is not None
     assert await turn(one, DAY) is None
-    assert first.charge(10) == 5
+    assert await first.charge(10) == 5
     second.end()
     assert await turn(one, DAY) is not None
 
@@ -287,7 +287,7 @@ async def test_all_processes_have_their_part_of_the_pace(tmp_path: Path) -> None
     async def go(pacing: SharedPacing, number: int) -> None:
         while (got := await pacing.turn(server, JANE, "jane")) is not None:
             counts[number] += 1
-            got.begin()
+            await got.begin()
             got.end()
 
     started = time.monotonic()

@@ -95,7 +95,7 @@ class FakeUpstream:
 
     async def deliver(self, transfer: Transfer, progress: Progress) -> Outcome:
         self.transfers.append(transfer)
-        progress.note_mail()
+        await progress.note_mail()
         progress.final_dot_sent = self.stops_after_dot
         self.began.set()
         try:

@@ -138,6 +138,18 @@ def test_unknown_may_be_set_to_hold_at_once() -> None:
     assert verdict_on(message_for(), outcome, replace(SCHEDULE, unknown=Unknown.HOLD)).message.state == State.HELD
 
 
+@pytest.mark.parametrize(
+    ("age", "set_by", "is_over"), [(1, 120, False), (125, 120, False), (217, 120, True), (95, -2, True)]
+)
+def test_a_clock_that_was_set_counts_for_nothing(age: float, set_by: float, is_over: bool) -> None:
+    """`age` is what the wall clock says, in hours, and `set_by` how far it was set since the message came."""
+    message = begun(message_for(age=age * 3600))
+    copies = copies_of(message, Outcome(host="u", failure=failure(Meaning.TEMPORARY)))
+    came = replace(message, clock_ahead=7.0)
+    verdict = judge(came, copies, now=NOW, schedule=SCHEDULE, chance=0.5, ahead=7.0 + set_by * 3600)
+    assert (verdict.message.state == State.FAILED) == is_over
+
+
 @pytest.mark.parametrize(("age", "held", "is_over"), [(95, 0, False), (97, 0, True), (97, 2, False)])
 def test_a_message_is_given_up_after_its_time_without_what_it_was_held(age: float, held: float, is_over: bool) -> None:
     message = message_for(age=age * 3600, held=held * 3600)

@@ -149,8 +149,7 @@ def test_an_account_that_is_asked_for_a_slower_pace_pauses_and_recovers(words: s
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_a_relay_that_is_killed_does_not_begin_its_minute_or_day_anew(start_relay: StartRelay) -> None:
-    # The provider's day is a little longer: a kill may forget what was spent in the last half second.
-    with provider(connections=3, per_minute=40, per_day=50) as server:
+    with provider(connections=3, per_minute=40, per_day=46) as server:
         limits: dict[str, Any] = {"max_connections": 3, "messages_per_minute": 40, "recipients_per_day": 46}
         relay = start_relay(directory(server.port, **limits), settings("queued"))
         submit(relay, 55)
@@ -160,11 +159,11 @@ def test_a_relay_that_is_killed_does_not_begin_its_minute_or_day_anew(start_rela
             assert relay.process is not None
             relay.process.wait(30)
             relay.start()
-        server.wait_for(45, 120)
+        server.wait_for(46 - 2 * 3, 120)  # what was under way at a kill may count, and not have left
         wait_until(lambda: "recipients a day" in relay.ask("queue", "list")[-1]["reason"], "the end of the budget", 30)
         assert server.refusals == []
         assert max(windows(server.taken)) <= 40
-        assert len(relay.ask("queue", "list")) >= 55 - 50
+        assert len(relay.ask("queue", "list")) >= 55 - 46
 
 
 @pytest.mark.slow

@@ -118,6 +118,30 @@ async def test_the_provider_is_away(tokens: Tokens, provider: FakeProvider, cloc
     assert (await tokens.state(REF)).state == "ok"
 
 
+async def test_a_clock_that_is_set_back_keeps_nobody_from_asking_again(
+    tokens: Tokens, provider: FakeProvider, clock: Clock
+) -> None:
+    await tokens.keep(REF, grant())
+    clock.forward(4000)
+    provider.error = SecretDelayed("it does not answer")
+    with pytest.raises(SecretDelayed):
+        await tokens.secret(REF)
+    provider.error = None
+    clock.forward(-2 * 3600)
+    assert (await tokens.try_out(REF)).access_token == "access-2"
+    clock.forward(4000)
+    provider.error = SecretDelayed("it does not answer")
+    with pytest.raises(SecretDelayed):
+        await tokens.secret(REF)
+    provider.error = None
+    clock.forward(-900)
+    refused = await secret_of(tokens)
+    assert refused.value == "access-2"
+    renewed = await tokens.renewed(REF, refused)
+    assert renewed is not None
+    assert renewed.value == "access-4"
+
+
 async def test_the_provider_refuses(tokens: Tokens, provider: FakeProvider, clock: Clock, vault: Vault) -> None:
     await tokens.keep(REF, grant())
     old = await secret_of(tokens)

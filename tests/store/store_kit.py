@@ -107,6 +107,7 @@ def rich_message() -> StoredMessage:
         delivered=NOW - 3 * MINUTE,
         reply="250 ok",
         fence=7,
+        clock_ahead=3.5,
     )
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from relay.directory.model import Meaning
 from relay.mail.content import Content
+from relay.store.errors import StoreError
 from relay.upstream.outcome import Failure, Outcome
 from relay.upstream.phase import Phase
 from relay.upstream.transfer import Progress, Transfer
@@ -427,12 +428,25 @@ async def test_the_phase_goes_on_with_every_answer() -> None:
 
 async def test_mail_is_counted_once_in_each_transaction() -> None:
     counted: list[int] = []
+
+    async def count() -> None:
+        counted.append(1)
+
     async with scripted(offers=PIPELINING) as server, upstream() as way_out:
         for _ in range(2):
-            assert (
-                await way_out.deliver(to(server, *crowd(150)), Progress(on_mail=lambda: counted.append(1)))
-            ).accepted
+            assert (await way_out.deliver(to(server, *crowd(150)), Progress(on_mail=count))).accepted
         assert counted == [1, 1]
+
+
+async def test_mail_that_cannot_be_counted_does_not_leave() -> None:
+    async def refuse() -> None:
+        raise StoreError("the disk is full")
+
+    async with scripted(offers=PIPELINING) as server, upstream() as way_out:
+        with pytest.raises(StoreError):
+            await way_out.deliver(to(server, *crowd(1)), Progress(on_mail=refuse))
+        assert (await way_out.deliver(to(server, *crowd(1)), Progress())).accepted
+        assert sum(verbs.count("MAIL") for verbs in server.verbs) == 1
 
 
 @pytest.mark.parametrize("key", ["MAIL", "RCPT", "DATA"])
