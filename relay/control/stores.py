@@ -1,0 +1,65 @@
+"""The operations on the store as a whole: how it is, and a copy of it that only a running relay can make."""
+
+import os
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from relay.control.operation import Access, Operation
+from relay.control.parts import Parts
+from relay.control.refused import Refused
+from relay.private import create_private
+from relay.store.errors import StoreError
+
+_COPY = "relay.db.rescued"
+
+
+class StoreOperations:
+    """`store.state`, and `store.copy` for a store whose files only this process has open any more."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+
+    def operations(self) -> dict[str, Operation]:
+        """Return the operations by name."""
+        return {
+            "store.state": Operation(self.state),
+            "store.copy": Operation(self.copy, access=Access.ADMIN),
+        }
+
+    async def state(self) -> dict[str, Any]:
+        """Return how the store is at this moment."""
+        await self._parts.health.look()
+        return store_record(self._parts.health.trouble)
+
+    async def copy(self) -> dict[str, Any]:
+        """Write a whole copy of the store to a private file, and return which. Who asked removes it.
+
+        It is in the state folder, or where that is gone too, among temporary files.
+        """
+        target, reason = None, ""
+        for folder in (self._parts.settings.state_dir, Path(tempfile.gettempdir())):
+            target = folder / f"{_COPY}.{os.getpid()}"
+            try:
+                target.unlink(missing_ok=True)
+                os.close(create_private(target))
+                break
+            except OSError as error:
+                target, reason = None, f"{folder}: {error.strerror}"
+        if target is None:
+            raise Refused(f"a copy of the store cannot be written ({reason})")
+        try:
+            await self._parts.health.copy_to(target)
+        except BaseException:
+            with suppress(OSError):
+                target.unlink()
+            raise
+        return {"file": str(target)}
+
+
+def store_record(trouble: StoreError | None) -> dict[str, Any]:
+    """Return how a store is, as `relay status` has it. `reason` is the kind of trouble as one word."""
+    if trouble is None:
+        return {"ok": True, "reason": "", "trouble": ""}
+    return {"ok": False, "reason": trouble.reason, "trouble": str(trouble)}
