@@ -77,6 +77,9 @@ class Backend(Protocol):
     def check(self) -> None:
         """Look for damage. Raises StoreCorrupt."""
 
+    def inspect(self) -> list[str]:
+        """Look through all of it, however long that takes, and return what is wrong with its structure."""
+
     def look(self) -> None:
         """Look, without a write, whether anything keeps us from writing. Raises StoreError."""
 

@@ -132,6 +132,11 @@ class Database:
         with self._backend.named_faults():
             await asyncio.to_thread(self._backend.check)
 
+    async def inspect(self) -> list[str]:
+        """Look through all of it, and return what is wrong with its structure. Raises StoreError."""
+        with self._backend.named_faults():
+            return await asyncio.to_thread(self._backend.inspect)
+
     async def look(self) -> None:
         """Look, without a write, whether anything keeps us from writing. Raises StoreError."""
         await asyncio.to_thread(self._backend.look)

@@ -5,7 +5,7 @@ when it has a `next_attempt`, is under way while somebody holds its lease, and i
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from relay.directory.client import Client
@@ -27,6 +27,10 @@ class NoContent(Exception):
     """The store has no content of this message: it is finished, or unknown."""
 
 
+class Damaged(Exception):
+    """The store has another content or envelope of this message than what came. The text says how that shows."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredRecipient:
     """One recipient, `number` from 0 in the order of the envelope; `reply` is the last answer about it."""
@@ -46,7 +50,8 @@ class StoredMessage:
     `envelope` holds the same recipients as `recipients`, in the same order. `profile` None is nobody's. `server` and
     `username` are the account of the last attempt. `attempts` is the number of the last attempt, `fence` grows
     whenever the message is taken. `held_seconds` counts the holds that are over, `held_since` begins the present one,
-    and `held_by` says whose hold that is ("" is nobody's but the message's own).
+    and `held_by` says whose hold that is ("" is nobody's but the message's own). `digest` is what the store has as the
+    digest of envelope and content (`relay.store.digest`), None where it has none: for a new message it makes it itself.
     """
 
     id: str
@@ -74,6 +79,7 @@ class StoredMessage:
     delivered: datetime | None = None
     reply: str = ""
     fence: int = 0
+    digest: bytes | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -180,6 +180,10 @@ class PostgresDatabase:
     def check(self) -> None:
         """Nothing: PostgreSQL looks after its own files, and says so where one is damaged."""
 
+    def inspect(self) -> list[str]:
+        """Return nothing: pg_amcheck and checksums are for who looks after PostgreSQL."""
+        return []
+
     def look(self) -> None:
         """Nothing: only what is asked of it tells."""
 

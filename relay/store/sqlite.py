@@ -19,7 +19,7 @@ from sqlalchemy import Connection, Engine, QueuePool, create_engine, event
 
 from relay.private import check_modes, create_private, make_private_folder, sync_folder
 from relay.store.backend import Moment, Use
-from relay.store.damage import find_damage
+from relay.store.damage import find_all_damage, find_damage
 from relay.store.errors import StoreError, StoreFull, StoreGone, StoreLax, StoreReadOnly, damaged, named_faults
 from relay.store.file_watch import FileWatch
 from relay.store.snapshot import keep_copy, kept_copies
@@ -137,6 +137,11 @@ class SqliteFile:
         """Look for damage. Raises StoreCorrupt."""
         if found := find_damage(self._path):
             raise damaged(self._path, found)
+
+    def inspect(self) -> list[str]:
+        """Run SQLite's whole check."""
+        self._watch.look()
+        return find_all_damage(self._path)
 
     def look(self) -> None:
         """Look at the files, and at the disk."""

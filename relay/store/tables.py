@@ -28,7 +28,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.schema import CreateIndex
 from sqlalchemy.types import TypeDecorator
 
-HEAD = "0014"
+HEAD = "0015"
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -173,6 +173,7 @@ messages = Table(
     Column("fence", Integer, nullable=False),
     Column("lease_owner", Text),
     Column("lease_until", Time),
+    Column("digest", LargeBinary),  # of envelope and content (`relay.store.digest`); NULL: not known
 )
 
 # What waits, by profile and in the order in which it falls due.
