@@ -32,6 +32,7 @@ _GAUGES: Mapping[str, str] = MappingProxyType(
         "loop_lag_seconds": "The longest that the event loop was late within the last minute",
         "settings_ok": "Whether relay.toml was good when it was read last; 0: the settings before it are in effect",
         "directory_ok": "Whether directory.toml is good; 0: the directory before it is in effect",
+        "store_ok": "Whether the store takes what is written; 0: relay status says why not",
         "certificate_expires_seconds": "When the certificate of the listeners expires, in seconds since 1970",
         "free_bytes": "Room on the disk of the state folder",
         "free_floor_bytes": "The room below which no new mail is accepted",
@@ -49,6 +50,7 @@ _TOGETHER: Mapping[str, Callable[[float, float], float]] = {
     "relay_loop_lag_seconds": max,
     "relay_settings_ok": min,
     "relay_directory_ok": min,
+    "relay_store_ok": min,
     "relay_certificate_expires_seconds": min,
     "relay_free_bytes": min,
     "relay_free_floor_bytes": max,
@@ -76,6 +78,7 @@ class Now:
     loop_lag: float = 0.0
     settings_ok: bool = True
     directory_ok: bool = True
+    store_ok: bool = True
     certificate_expires: float | None = None
     free: int = 0
     free_floor: int = 0
@@ -246,6 +249,7 @@ class Metrics:
             "loop_lag_seconds": now.loop_lag,
             "settings_ok": now.settings_ok,
             "directory_ok": now.directory_ok,
+            "store_ok": now.store_ok,
             "certificate_expires_seconds": now.certificate_expires or math.inf,
             "free_bytes": now.free,
             "free_floor_bytes": now.free_floor,

@@ -68,7 +68,14 @@ def _run(serving: Coroutine[None, None, None]) -> int:
 
 async def _work(beginning: Beginning, apart: Apart) -> None:
     line = await Line.over(socket.socket(fileno=beginning.line))
-    siblings = Siblings(line, index=beginning.index, total=beginning.total, run=beginning.run, life=beginning.life)
+    siblings = Siblings(
+        line,
+        index=beginning.index,
+        total=beginning.total,
+        run=beginning.run,
+        life=beginning.life,
+        store=beginning.store,
+    )
     # The supervisor is told what a service tells systemd.
     systemd = Systemd(
         watchdog_seconds=beginning.beat_seconds,

@@ -20,6 +20,7 @@ from relay.control.parts import Parts, People
 from relay.control.queue_desk import StoreQueueDesk
 from relay.control.socket import ControlSocketError
 from relay.control.trail import Trail
+from relay.delivery import replies
 from relay.delivery.accounts import Accounts
 from relay.delivery.bookkeeper import Bookkeeper
 from relay.delivery.desk import Desk
@@ -48,6 +49,7 @@ from relay.listener.server import ListenError, Listeners
 from relay.listener.telling import DoorTelling
 from relay.listener.tolerance import Tolerance
 from relay.mail.identity import Mismatch
+from relay.mail.reply import Reply
 from relay.metrics import Metrics
 from relay.reloading import Reloading
 from relay.secrets.keeper import SecretKeeper
@@ -67,6 +69,7 @@ from relay.store.directory import DirectoryTable, kept_by
 from relay.store.duties import DutyTable
 from relay.store.errors import StoreError
 from relay.store.failures import FailureTable
+from relay.store.health import StoreHealth
 from relay.store.opening import open_store
 from relay.store.outdated import forget_outdated
 from relay.store.queue import Queue
@@ -94,6 +97,7 @@ if TYPE_CHECKING:
 # Of the time in which we stop, how much is kept for what comes last: history, good-byes, the store.
 _LAST_SECONDS = 6.0
 _GOODBYE_SECONDS = 4.0
+_GONE_SECONDS = 2.0
 # Of a worker's messages on their way in: some that are as large as one may be in memory.
 _LEAST_MEMORY = 64 * 1024 * 1024
 # What may be wrong at the start; each is one sentence for whoever started us, or several of them.
@@ -136,6 +140,7 @@ class Service:
         self._standing: Standing
         self._presence: Presence
         self._clock: ClockWatch
+        self._health: StoreHealth
         self._parts: Parts
         self.dispatcher: Dispatcher
         self.returned_mail: ReturnedMail
@@ -171,6 +176,8 @@ class Service:
         self._is_serving = False
         await self._presence.stopping()
         work = max(self._stop_seconds - _LAST_SECONDS, self._stop_seconds / 2)
+        if self._health.is_gone:  # what is under way can be written down nowhere
+            work = min(work, _GONE_SECONDS)
         self._stop_at = asyncio.get_running_loop().time() + work
         await self._systemd.stopping("ending what is under way")
         self._later(self.lead.resign())  # no client waits for a store that may be away
@@ -229,6 +236,10 @@ class Service:
         self.listeners.rest(is_wanted=is_wanted)
         self.dispatcher.rest(is_wanted=is_wanted)
         self.lead.rest(is_wanted=is_wanted)
+        self._status_changed()
+
+    def _status_changed(self) -> None:
+        """Let `systemctl status` show how we are."""
         if self._is_serving:
             self._later(self._systemd.status(self._standing.summary()))
 
@@ -242,8 +253,7 @@ class Service:
             self.siblings.look()
         if not directory.faults and self._is_serving:
             self._follow_directory()
-        if self._is_serving:
-            self._later(self._systemd.status(self._standing.summary()))
+        self._status_changed()
 
     def _follow_directory(self) -> None:
         self.dispatcher.directory_changed()
@@ -375,8 +385,10 @@ class Service:
 
     async def _open_store(self) -> Database:
         """Open the store, and take our place among the nodes that use it."""
-        database = await open_store(self.settings, os.environ, has_siblings=self.siblings.are_there)
+        siblings = self.siblings
+        database = await open_store(self.settings, os.environ, has_siblings=siblings.are_there, is_file=siblings.store)
         self._closing.push_async_callback(database.close)
+        self._health = StoreHealth(database)
         await database.check()
         node = own_node(self.settings)
         if self.siblings.is_first:
@@ -443,9 +455,16 @@ class Service:
         self._reloading.subscribe(postman.adopt)
         self.dispatcher = Dispatcher(postman, shares, self.lead, None if database.is_shared else self._clock)
         closing.push_async_callback(self._end_deliveries, postman)
-        for job in (history.run, housekeeping.run, Leases(queue).run, self.dispatcher.run):
+        self._health.room = housekeeping.trouble
+        for job in (history.run, housekeeping.run, self._health.run, Leases(queue).run, self.dispatcher.run):
             closing.run(job())
-        return postman, Desk(hostname, office, postman, history, lambda: housekeeping.has_room)
+        return postman, Desk(hostname, office, postman, history, self._why_not)
+
+    def _why_not(self) -> Reply | None:
+        """Return why no mail is taken just now; None where it is."""
+        if self._health.is_gone:
+            return replies.STORE_BROKEN
+        return replies.STORE_FULL if self._health.room() else None
 
     def _make_listeners(
         self, desk: Desk, logins: Logins, certificate: "LiveCertificate | None", passed: PassedSockets
@@ -502,7 +521,9 @@ class Service:
             returned_mail=self.returned_mail,
             lead=self.lead,
             presence=self._presence,
+            health=self._health,
         )
+        self._health.on_change = self._status_changed
         audit = AuditTable(database)
         trail = Trail(audit)
         self._closing.push_async_callback(trail.aclose)
@@ -519,6 +540,7 @@ class Service:
             trail=trail,
             nodes=self._presence,
             status=self._standing.status,
+            health=self._health,
             metrics=self._standing.metrics_text,
         )
 

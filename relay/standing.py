@@ -4,6 +4,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from relay.lag import LoopLag
 from relay.listener.server import Listeners
 from relay.metrics import Metrics, Now
 from relay.reloading import Reloading
+from relay.store.health import StoreHealth
 from relay.store.nodes import Doing, NodeState
 from relay.store.space import free_space
 from relay.upstream.upstream import Upstream
@@ -44,6 +46,7 @@ class Standing:
     returned_mail: ReturnedMail
     lead: Lead
     presence: Presence
+    health: StoreHealth
     web: "WebServer | None" = None
     lag: LoopLag = field(default_factory=LoopLag)
     census: Census
@@ -76,6 +79,8 @@ class Standing:
     def summary(self) -> str:
         """Return one line for `systemctl status`."""
         trouble = ""
+        if (found := self.health.trouble) is not None:
+            trouble += f"; the store is {found.reason}: {found}"
         if faults := len(self.reloading.faults):
             trouble += f"; the settings have faults ({faults}), and the ones before stay in effect"
         if faults := len(self.directory.faults):
@@ -132,10 +137,19 @@ class Standing:
             loop_lag=self.lag.seconds,
             settings_ok=not self.reloading.faults,
             directory_ok=not self.directory.faults,
+            store_ok=self.health.trouble is None,
             certificate_expires=certificate.expires.timestamp() if certificate else None,
-            free=free_space(settings.state_dir),
+            free=_free(settings.state_dir),
             free_floor=settings.delivery.free_space,
         )
+
+
+def _free(folder: Path) -> int:
+    """Return the room on the disk of a folder; one that is gone has none."""
+    try:
+        return free_space(folder)
+    except OSError:
+        return 0
 
 
 def _state_of(faults: Sequence[Fault]) -> dict[str, Any]:

@@ -31,17 +31,35 @@ def backup(
 
     That is queue, history, passwords, directory, settings and master key, at one moment. With the master key in it the
     file is worth as much as all passwords together: its mode is 0600, and it stays where only you can read it.
+    Where relay.db was deleted or replaced under a running relay, that relay writes out what it still has open.
     """
     from relay.control.backups import write_backup
     from relay.control.operation import refusals
 
     session: Session = context.obj
-    with refusals():
-        manifest = write_backup(session.settings, session.settings_file, file, with_key=not without_key)
+    rescued = _rescued(session)
+    try:
+        with refusals():
+            manifest = write_backup(
+                session.settings, session.settings_file, file, with_key=not without_key, rescued=rescued
+            )
+    finally:
+        if rescued is not None:
+            rescued.unlink(missing_ok=True)
     if as_json:
         return print_json({"file": str(file), "files": manifest.files, "created": manifest.created})
     key = "" if "master.key" in manifest.files else "; the master key is not in it"
     return print(f"{file}: {words(list(manifest.files))}{key}")
+
+
+def _rescued(session: Session) -> Path | None:
+    """Return a copy of the store by the running relay, where only that has its files any more; None elsewhere."""
+    try:
+        if session.client.run("store.state", {})["reason"] != "gone":
+            return None
+        return Path(session.client.run("store.copy", {})["file"])
+    except NoRelay:
+        return None
 
 
 def restore(context: Context, file: _File, as_json: AsJson = False) -> None:

@@ -3,12 +3,12 @@
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from typer import Context, Exit, Typer
+from typer import Context, Exit, Option, Typer
 
 from relay.cli.options import AsJson, command
-from relay.cli.output import fault_record, print_json
+from relay.cli.output import count, fault_record, print_json, words
 from relay.cli.session import Session
 from relay.faults import Fault, Faults
 
@@ -21,9 +21,18 @@ def register(app: Typer) -> None:
     command(app, "check", "relay check --config /etc/relay/relay.toml")(check)
 
 
-def check(context: Context, as_json: AsJson = False) -> None:
-    """Name every fault of the settings and the directory."""
+def check(
+    context: Context,
+    store: Annotated[
+        bool, Option("--store", help="Look through the store instead: every message that waits, and the database.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Name every fault of the settings and the directory; with --store all damage of what is stored."""
     session: Session = context.obj
+    if store:
+        _check_store(session, as_json=as_json)
+        return
     faults, warnings, is_there = all_faults(session)
     if as_json:
         print_json({"ok": not faults, "faults": [fault_record(fault) for fault in faults]})
@@ -36,6 +45,23 @@ def check(context: Context, as_json: AsJson = False) -> None:
             where = session.settings_file or "the default settings"
             print(f"no fault in {where} and {_directory(session, is_there=is_there)}")
     raise Exit(1 if faults else 0)
+
+
+def _check_store(session: Session, *, as_json: bool) -> None:
+    """Say what of the store is damaged. Exit code 1 where anything is."""
+    found = session.run("store.check")
+    if as_json:
+        print_json(found)
+    else:
+        for line in found["structure"]:
+            print(f"the database is damaged: {words(line)}", file=sys.stderr)
+        for one in found["damaged"]:
+            print(f"message {one['id']} is damaged: {words(one['reason'])}", file=sys.stderr)
+        older = f", and {count(found['unchecked'], 'message')} of an older relay without a digest" * (
+            found["unchecked"] > 0
+        )
+        print(f"{count(found['messages'], 'message')} with {found['octets']} octets as they came{older}")
+    raise Exit(0 if found["ok"] else 1)
 
 
 def all_faults(session: Session) -> tuple[list[Fault], list[Fault], bool]:

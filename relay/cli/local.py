@@ -28,6 +28,7 @@ from relay.settings import Settings
 from relay.store.audit import AuditTable
 from relay.store.directory import DirectoryTable, kept_by
 from relay.store.duties import DutyTable
+from relay.store.health import StoreHealth
 from relay.store.nodes import NodeTable
 from relay.store.opening import open_store
 from relay.store.queue import Queue
@@ -107,6 +108,7 @@ async def open_operations(
                 trail=trail,
                 nodes=NodeTable(database),
                 status=lambda: dict(NOT_RUNNING),
+                health=StoreHealth(database),
             )
             yield Operations(parts)
 

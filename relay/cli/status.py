@@ -69,11 +69,13 @@ def _settings_words(settings: dict[str, Any]) -> str:
 
 
 def _stored(found: dict[str, Any]) -> dict[str, str]:
-    """Return what the store has to say, or why it says nothing."""
-    if not found["store"]["ok"]:
-        return {"store": words(found["store"]["trouble"])}
+    """Return what the store has to say, and what is wrong with it."""
+    store = found["store"]
+    trouble = {} if store["ok"] else {"store": f"{store['reason']}: {words(store['trouble'])}"}
+    if not found["queue"]:  # nothing could be read
+        return trouble
     held = count(len(found["accounts_held"]), "account") if found["accounts_held"] else "no account"
-    return {"queue": _queue(found), "held": held}
+    return {**trouble, "queue": _queue(found), "held": held}
 
 
 def _queue(found: dict[str, Any]) -> str:

@@ -69,9 +69,14 @@ class Restored:
     settings_differ: bool
 
 
-def write_backup(settings: Settings, settings_file: Path | None, target: Path, *, with_key: bool) -> Manifest:
-    """Write a backup to `target`, whole or not at all. Replaces only another backup. Raises Refused, StoreError."""
-    store = _file_of(settings)
+def write_backup(
+    settings: Settings, settings_file: Path | None, target: Path, *, with_key: bool, rescued: Path | None = None
+) -> Manifest:
+    """Write a backup to `target`, whole or not at all. Replaces only another backup. Raises Refused, StoreError.
+
+    `rescued` is a copy of the store by a running relay, whose own file is no longer in its place.
+    """
+    store = rescued or _file_of(settings)
     if not store.is_file():
         raise Refused(f"there is nothing to back up: {store} does not exist")
     if target.exists():

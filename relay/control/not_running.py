@@ -7,7 +7,7 @@ from typing import Any
 # What of a status the store has.
 NOTHING_STORED: Mapping[str, Any] = MappingProxyType(
     {
-        "store": {"ok": True, "trouble": ""},
+        "store": {"ok": True, "reason": "", "trouble": ""},
         "queue": {},
         "oldest": None,
         "accounts_held": [],

@@ -42,6 +42,7 @@ from relay.control.routes import Routes
 from relay.control.scripts import Scripts
 from relay.control.sending import Sending
 from relay.control.servers import Servers
+from relay.control.stores import StoreOperations, store_record
 from relay.control.tokens import token_records
 from relay.control.transfers import Transfers
 from relay.control.trial import Trial
@@ -64,6 +65,7 @@ class Operations:
         self._operations: dict[str, Operation] = {
             "status": Operation(self._status),
             "metrics": Operation(self._metrics),
+            **StoreOperations(parts).operations(),
             **Servers(parts).operations(),
             **ServerUsers(parts).operations(),
             **Pages(parts).operations(),
@@ -195,16 +197,17 @@ class Operations:
 
     async def _status(self) -> dict[str, Any]:
         """How the relay is also where the store is away: that is when people ask."""
+        await self._parts.health.look()
+        trouble = self._parts.health.trouble
         try:
             stored = await self._stored()
         except StoreError as error:
-            stored = {**NOTHING_STORED, "store": {"ok": False, "trouble": str(error)}}
-        return {**self._parts.status(), **stored}
+            stored, trouble = dict(NOTHING_STORED), trouble or error
+        return {**self._parts.status(), **stored, "store": store_record(trouble)}
 
     async def _stored(self) -> dict[str, Any]:
         queue = self._parts.queue
         return {
-            "store": {"ok": True, "trouble": ""},
             "queue": await counts(queue),
             "oldest": rfc3339(await queue.oldest()),
             "accounts_held": await accounts_held(self._parts),
@@ -215,9 +218,14 @@ class Operations:
         if self._parts.metrics is None:
             raise Refused("only a running relay counts what it does; start it with: relay serve")
         queue = self._parts.queue
-        waiting = await counts(queue)
-        oldest = await queue.oldest_by_state(waiting.keys())
-        return await self._parts.metrics(waiting, oldest, len(await queue.holds()))
+        try:
+            waiting = await counts(queue)
+            oldest = await queue.oldest_by_state(waiting.keys())
+            return await self._parts.metrics(waiting, oldest, len(await queue.holds()))
+        except StoreError:
+            if not self._parts.health.is_gone:
+                raise
+            return await self._parts.metrics({}, {}, 0)
 
 
 def what_of(params: Mapping[str, Any], result: Any) -> str:

@@ -16,6 +16,7 @@ from relay.store.api_tokens import ApiTokens
 from relay.store.audit import AuditTable
 from relay.store.database import Database
 from relay.store.directory import DirectoryTable
+from relay.store.health import StoreHealth
 from relay.store.invitations import Invitations
 from relay.store.messages import StoredMessage
 from relay.store.nodes import NodeRow
@@ -110,7 +111,7 @@ class Parts:
     `entries` are the directory in the store, whether or not it is the one in effect.
     `status` returns the status with the keys of DESIGN section 4; what the queue and the accounts say to it is added.
     `metrics` returns the counters as text (`relay.metrics`), given how many messages wait by state, when the oldest of
-    them came, and how many accounts are held; None where no relay runs.
+    them came, and how many accounts are held; None where no relay runs. `health` is how the store is.
     """
 
     settings: Settings
@@ -125,5 +126,6 @@ class Parts:
     trail: Trail
     nodes: Nodes
     status: Callable[[], dict[str, Any]]
+    health: StoreHealth
     metrics: Callable[[Mapping[str, int], Mapping[str, datetime], int], Awaitable[str]] | None = None
     tests: LastTests = field(default_factory=LastTests)

@@ -12,7 +12,7 @@ from relay.control.parts import Parts
 from relay.control.refused import NotFound, Refused
 from relay.delivery.lifecycle import State
 from relay.schema import no_such
-from relay.store.messages import Leased, StoredMessage
+from relay.store.messages import Damaged, Leased, StoredMessage
 from relay.store.queue import Queue
 
 
@@ -92,8 +92,16 @@ class Waiting:
         chunks = await self._parts.desk.export(message.id)
         if chunks is None:
             raise Refused(f"the content of message {message.id} is no longer there")
+        try:
+            await self._parts.queue.look_into(message)
+        except Damaged as damage:
+            reason = str(damage)
+        else:
+            reason = ""
         async for chunk in chunks:
             yield {"chunk": b64encode(chunk).decode("ascii")}
+        if reason:
+            raise Refused(f"what was written is not message {message.id} as it came: {reason}")
 
     async def _do(
         self, message: StoredMessage, change: Callable[[str], Awaitable[bool]], becomes: State, otherwise: str

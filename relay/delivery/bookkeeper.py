@@ -115,6 +115,22 @@ class Bookkeeper:
         over = replace(attempt, ended=self.clock(), reply=str(_NOT_BEGUN), meaning=hold.meaning) if attempt else None
         await self._settle(message, Verdict(message=held), over, ())
 
+    async def hold_damaged(self, message: StoredMessage, damage: str) -> None:
+        """Let a message wait for a person whose stored content is not what came: it is neither sent nor returned."""
+        reason = f"damaged: {damage}"
+        log.broken(f"message {message.id} is held, and not sent: {damage}", id=message.id)
+        moved = {one.number: str(next_state(State(one.state), Event.HOLD)) for one in sending(message)}
+        recipients = tuple(replace(one, state=moved.get(one.number, one.state)) for one in message.recipients)
+        held = replace(
+            message,
+            recipients=recipients,
+            state=str(State.HELD),
+            held_since=self.clock(),
+            next_attempt=None,
+            reason=reason,
+        )
+        await self._settle(message, Verdict(message=held), None, ())
+
     async def put_off(self, work: Work, why: str) -> None:
         """Judge a message whose account had no turn for it by how long it has waited. Nothing was tried."""
         lost = Failure(phase=Phase.RESOLVE, reply=_NO_TURN, meaning=_TEMPORARY, from_server=False, detail=why)
@@ -179,7 +195,7 @@ class Bookkeeper:
         nothing = Outcome(host="", accepted=_FAULT)
         try:
             route = pinned_route(self.office.routing(), message.profile, message.envelope.sender)
-            work = Work.of(message, await self.queue.content(message.id), self.new_attempt(message), route)
+            work = Work.of(message, await self.queue.content_to_send(message), self.new_attempt(message), route)
             return self._reports(work, verdict, nothing)
         except Exception:
             # Whatever the message does to us, its sender is owed the report.

@@ -16,13 +16,13 @@ from relay.mail.trace import Arrival
 
 @dataclass(frozen=True, slots=True)
 class Desk:
-    """The one counter behind every listener (`relay.listener.ports.Desk`). `has_room`: the disk is not nearly full."""
+    """The one counter behind every listener (`relay.listener.ports.Desk`). `why_not`: why no mail is taken just now."""
 
     hostname: str
     office: Office
     postman: Postman
     history: History
-    has_room: Callable[[], bool] = lambda: True
+    why_not: Callable[[], Reply | None] = lambda: None
 
     def check_sender(self, client: Client, envelope: Envelope) -> Reply | None:
         """Say at MAIL why this client may not send as this sender; None lets it go on.
@@ -36,7 +36,7 @@ class Desk:
                 self.office.find_route(client, envelope.sender)
             except Refused as refusal:
                 return refusal.reply
-        return None if self.has_room() else replies.STORE_FULL
+        return self.why_not()
 
     def open(self, client: Client, envelope: Envelope, arrival: Arrival) -> Submission:
         """Begin one submission; its content follows."""

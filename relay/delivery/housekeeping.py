@@ -53,10 +53,12 @@ class Housekeeping:
         self._free_floor = settings.delivery.free_space
         self._keep_seconds = settings.log.keep_messages
 
-    @property
-    def has_room(self) -> bool:
-        """Whether more than `free_floor` octets of the disk are free, as of a second ago."""
-        return self._has_room
+    def trouble(self) -> str:
+        """Return what is wrong with the room on the disk, in a sentence; "" where nothing is."""
+        if self._has_room:
+            return ""
+        floor = f"less than {self._free_floor} octets free (delivery.free_space)"
+        return f"no new mail is accepted: {self._folder} has {floor}; make room on its disk"
 
     async def run(self) -> None:
         """Look after everything, each at its time, for ever."""

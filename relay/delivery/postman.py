@@ -33,7 +33,7 @@ from relay.secrets.secret import Secret
 from relay.settings import Settings
 from relay.store.duties import Lead, Unrivalled
 from relay.store.errors import StoreError
-from relay.store.messages import Fenced, HoldRow, NoContent, StoredMessage
+from relay.store.messages import Damaged, Fenced, HoldRow, NoContent, StoredMessage
 from relay.store.queue import Queue
 from relay.upstream.outcome import Failure, Outcome
 from relay.upstream.transfer import Progress, Transfer
@@ -95,6 +95,8 @@ class Postman:
             await self.books.give_back(message, pause=0.0)
         except Fenced:  # before it was sent, or the outcome is told where it is written down
             self.office.telling.overtaken(message.id, is_sent=False)
+        except Damaged as damage:
+            await self.books.hold_damaged(begun(message), str(damage))
         except (StoreError, NoContent) as error:
             # Before the final dot: nobody has the message, and it waits on as soon as the store can be told.
             log.broken(str(error) or "the store has no content of this message", id=message.id)
@@ -201,7 +203,7 @@ class Postman:
         await self.write_down(work, outcome)
 
     async def _attempt(self, message: StoredMessage, turn: Turn | None) -> None:
-        content = await self.queue.content(message.id)
+        content = await self.queue.content_to_send(message)
         work = Work.of(message, content, self.books.new_attempt(message))
         try:
             parcel, secret = await self._pack(work)
@@ -224,7 +226,7 @@ class Postman:
         await self._conclude(work, outcome)
 
     async def _put_off(self, message: StoredMessage, why: str) -> None:
-        work = Work.of(message, await self.queue.content(message.id), self.books.new_attempt(message))
+        work = Work.of(message, await self.queue.content_to_send(message), self.books.new_attempt(message))
         work.route = pinned_route(self.office.routing(), message.profile, message.envelope.sender)
         await self.books.put_off(work, why)
 

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Protocol
+from pathlib import Path
+from typing import Any, Protocol
 
 from sqlalchemy import ColumnElement, Connection, Engine
 
@@ -75,6 +76,21 @@ class Backend(Protocol):
 
     def check(self) -> None:
         """Look for damage. Raises StoreCorrupt."""
+
+    def inspect(self) -> list[str]:
+        """Look through all of it, however long that takes, and return what is wrong with its structure."""
+
+    def look(self) -> None:
+        """Look, without a write, whether anything keeps us from writing. Raises StoreError."""
+
+    def look_at_commit(self) -> None:
+        """Raise StoreGone where what is committed at this moment would be lost. Takes some microseconds."""
+
+    def copy_to(self, connection: Any, target: Path) -> None:
+        """Copy all that a connection of the driver sees to a private file, there and empty. Raises StoreError."""
+
+    def close(self) -> None:
+        """Let go of what is held beside the connections, which are closed."""
 
     def shrink(self, pages: int) -> int:
         """Give at most so many unused pages back to the disk; return how many."""

@@ -12,6 +12,7 @@ from sqlalchemy import Connection, bindparam, delete, insert, select
 
 from relay.mail.body import Gathering, NewBody
 from relay.mail.content import Content
+from relay.store.digest import ContentHash
 from relay.store.messages import NoContent
 from relay.store.tables import content as table
 
@@ -51,32 +52,40 @@ def write_contents(connection: Connection, contents: Sequence[tuple[str, Content
         connection.execute(insert(table), page)
 
 
-def read_content(connection: Connection, message: str, body: Gathering) -> Content:
+class Read(NamedTuple):
+    """A content as it was read, and what its digest comes from."""
+
+    content: Content
+    hash: ContentHash
+
+
+def read_content(connection: Connection, message: str, body: Gathering) -> Read:
     """Return a message's content, whose body is gathered in `body`. Raises NoContent, and what that raises."""
     header: list[bytes] = []
+    found = ContentHash()
     number, is_all = 0, False
     while not is_all:
         page = read_page(connection, message, number)
-        header += _gather(page, body)
+        header += _gather(page, body, found)
         number += len(page)
         is_all = len(page) < _PAGE
     if not number:
         raise NoContent(message)
-    return Content(b"".join(header), body.finish())
+    return Read(Content(b"".join(header), body.finish()), found)
 
 
-def read_small(connection: Connection, messages: Sequence[str], new_body: NewBody) -> dict[str, Content]:
+def read_small(connection: Connection, messages: Sequence[str], new_body: NewBody) -> dict[str, Read]:
     """Return the contents of some messages, where they are short and nothing is wrong with them."""
     pieces: dict[str, list[Piece]] = {}
     for message, *piece in connection.execute(_FIRST_PIECES, {"of_messages": messages}):
         pieces.setdefault(message, []).append(Piece(*piece))
-    contents: dict[str, Content] = {}
+    contents: dict[str, Read] = {}
     for message, found in pieces.items():
         if len(found) < _FEW:
             with suppress(Exception):  # who reads this one by itself meets it, and nobody else
-                body = new_body()
-                header = _gather(found, body)
-                contents[message] = Content(b"".join(header), body.finish())
+                body, octets = new_body(), ContentHash()
+                header = _gather(found, body, octets)
+                contents[message] = Read(Content(b"".join(header), body.finish()), octets)
     return contents
 
 
@@ -105,9 +114,10 @@ def delete_content(connection: Connection, messages: Sequence[str]) -> None:
     connection.execute(delete(table).where(table.c.message.in_(messages)))
 
 
-def _gather(pieces: Sequence[Piece], body: Gathering) -> list[bytes]:
+def _gather(pieces: Sequence[Piece], body: Gathering, found: ContentHash) -> list[bytes]:
     """Add to a body what is of it, and return what is of the header."""
     for piece in pieces:
+        found.add(piece.octets, is_header=piece.is_header)
         if not piece.is_header:
             body.add(piece.octets)
     return [piece.octets for piece in pieces if piece.is_header]

@@ -17,3 +17,13 @@ def find_damage(path: Path) -> str:
     with contextlib.closing(sqlite3.connect(path, timeout=_BUSY_SECONDS)) as connection:
         said = (str(connection.execute(f"PRAGMA {check}").fetchone()[0]) for check in checks)
         return next((words.splitlines()[-1] for words in said if words != "ok"), "")
+
+
+def find_all_damage(path: Path) -> list[str]:
+    """Return all that is wrong with the structure of the file and its indexes, in SQLite's words. May take minutes."""
+    with contextlib.closing(sqlite3.connect(path, timeout=_BUSY_SECONDS)) as connection:
+        try:
+            said = [str(row[0]) for row in connection.execute("PRAGMA integrity_check")]
+        except sqlite3.DatabaseError as error:
+            said = [str(error)]
+    return [words for words in said if words != "ok"]

@@ -9,9 +9,9 @@ DIAGNOSTICS: StoreError and its kinds (`relay.store.errors`), each one sentence.
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, closing, nullcontext
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -49,6 +49,8 @@ class Database:
         self._writer = _Lane(backend, Use.WRITE, 1)
         self._readers = _Lane(backend, Use.READ, _READERS)
         self._apart = _Lane(backend, Use.WRITE, 1)
+        # Called when a write has ended, with what it raised.
+        self.on_write: Callable[[BaseException | None], None] = lambda _: None
 
     @property
     def name(self) -> str:
@@ -72,15 +74,15 @@ class Database:
             self._backend.keep_out_others(connection)
             return job(connection)
 
-        return await self._writer.run(in_turn)
+        return await self._written(self._writer.run(in_turn))
 
     async def write_beside(self, job: Job[T]) -> T:
         """Run a job as `write` does, while other machines may write too: it must see itself what they changed."""
-        return await self._writer.run(job)
+        return await self._written(self._writer.run(job))
 
     async def write_apart(self, job: Job[T]) -> T:
         """Run a job as `write_beside` does, on a connection of its own: it waits for no other job of this process."""
-        return await self._apart.run(job)
+        return await self._written(self._apart.run(job))
 
     def after(self, seconds: timedelta, now: datetime) -> Moment:
         """Return the moment so long after now, by the clock of the database where machines share it, else by `now`."""
@@ -130,14 +132,41 @@ class Database:
         with self._backend.named_faults():
             await asyncio.to_thread(self._backend.check)
 
+    async def inspect(self) -> list[str]:
+        """Look through all of it, and return what is wrong with its structure. Raises StoreError."""
+        with self._backend.named_faults():
+            return await asyncio.to_thread(self._backend.inspect)
+
+    async def look(self) -> None:
+        """Look, without a write, whether anything keeps us from writing. Raises StoreError."""
+        await asyncio.to_thread(self._backend.look)
+
+    async def copy_to(self, target: Path) -> None:
+        """Copy all that is committed to a private file that is there and empty, also where the store's own files are
+        in no folder any more. Raises StoreError."""
+        await self._writer.copy_to(target)
+
     async def shrink(self, pages: int) -> int:
         """Give at most so many unused pages of the file back to the disk; return how many. Raises StoreError."""
         return await self._writer.call(partial(self._backend.shrink, pages))
 
     async def close(self) -> None:
         """Wait for what is under way and close all; the last connection folds the WAL into the database file."""
-        for lane in (self._readers, self._apart, self._writer):
+        lanes = (self._readers, self._apart, self._writer)
+        for lane in lanes:  # the last connection that is closed takes the WAL away, which others would miss
+            await asyncio.to_thread(lane.finish)
+        for lane in lanes:
             await asyncio.to_thread(lane.close)
+        self._backend.close()
+
+    async def _written(self, writing: Awaitable[T]) -> T:
+        try:
+            result = await writing
+        except Exception as error:
+            self.on_write(error)
+            raise
+        self.on_write(None)
+        return result
 
 
 class _Lane:
@@ -146,6 +175,7 @@ class _Lane:
     def __init__(self, backend: Backend, use: Use, connections: int) -> None:
         self._backend = backend
         self._turn = backend.turn if use is Use.WRITE else nullcontext
+        self._look_at_commit = backend.look_at_commit if use is Use.WRITE else _look_at_nothing
         self._engine = backend.engine(use, connections)
         self._threads = ThreadPoolExecutor(connections, thread_name_prefix=f"store-{use}")
 
@@ -158,9 +188,22 @@ class _Lane:
         with self._backend.named_faults():
             return await asyncio.get_running_loop().run_in_executor(self._threads, self._in_turn, function)
 
-    def close(self) -> None:
-        """Wait for what is under way, and close the connections."""
+    async def copy_to(self, target: Path) -> None:
+        """Copy what one of its connections sees."""
+
+        def copy() -> None:
+            with closing(self._engine.raw_connection()) as connection:
+                self._backend.copy_to(connection.driver_connection, target)
+
+        with self._backend.named_faults():
+            await asyncio.get_running_loop().run_in_executor(self._threads, copy)
+
+    def finish(self) -> None:
+        """Wait for what is under way, and take no more."""
         self._threads.shutdown()
+
+    def close(self) -> None:
+        """Close the connections."""
         self._engine.dispose()
 
     def _in_turn(self, function: Callable[[], T]) -> T:
@@ -181,12 +224,22 @@ class _Lane:
             raise undone.cause  # noqa: B904
 
     def _run_once(self, job: Job[T]) -> T:
-        """Raises _Undone for what the job raises: an error of the commit is none that anybody may try again."""
+        """Raises _Undone for what the job raises: an error of the commit is none that anybody may try again.
+
+        What is written is promised only where its file is still the one that the next start finds.
+        """
         with self._engine.begin() as connection:
             try:
-                return job(connection)
+                result = job(connection)
+                self._look_at_commit()
             except Exception as error:
                 raise _Undone(error) from None
+        self._look_at_commit()
+        return result
+
+
+def _look_at_nothing() -> None:
+    """What is only read cannot be lost."""
 
 
 class _Undone(Exception):

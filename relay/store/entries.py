@@ -7,6 +7,7 @@ from sqlalchemy import Connection, insert, select
 
 from relay.store.claims import Lease
 from relay.store.contents import write_contents
+from relay.store.digest import digest_of
 from relay.store.messages import NewMessage
 from relay.store.rows import Values, attempt_values, message_values, recipient_values
 from relay.store.tables import attempts, messages, recipients
@@ -53,6 +54,8 @@ def _message(new: NewMessage, now: datetime) -> Values:
         values["username"] = new.message.username or new.attempt.username
     if new.content is None:
         values["finished"] = now
-    elif new.is_under_way:
+    else:
+        values["digest"] = digest_of(new.message.id, new.message.envelope, new.content)
+    if new.is_under_way:
         del values["lease_owner"], values["lease_until"]
     return values

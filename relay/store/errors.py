@@ -6,7 +6,10 @@
     ├── StoreOlder       not used by this relay yet
     ├── StoreCorrupt     damaged, or no database at all
     ├── StoreBusy        another process kept it locked
-    └── StoreFull        no space left
+    ├── StoreFull        no space left
+    ├── StoreReadOnly    it can be read, and not written
+    ├── StoreAway        the database program cannot be reached
+    └── StoreGone        its files were deleted, replaced or cut under us
 
 SQLite's result codes: https://www.sqlite.org/rescode.html. Its own words stand in brackets at the end; statements
 and their values are in no message.
@@ -16,12 +19,18 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import ClassVar
 
 from sqlalchemy.exc import DBAPIError
 
 
 class StoreError(Exception):
-    """The store cannot be used. The message is a sentence with the file and what to do."""
+    """The store cannot be used. The message is a sentence with the file and what to do.
+
+    `reason` is the kind as one word, for programs (`relay status --json`).
+    """
+
+    reason: ClassVar[str] = "broken"
 
 
 class StoreLax(StoreError):
@@ -39,13 +48,37 @@ class StoreOlder(StoreError):
 class StoreCorrupt(StoreError):
     """The store is damaged, or the file is no store."""
 
+    reason: ClassVar[str] = "damaged"
+
 
 class StoreBusy(StoreError):
     """Another process kept the store locked for too long."""
 
+    reason: ClassVar[str] = "locked"
+
 
 class StoreFull(StoreError):
     """The disk is full."""
+
+    reason: ClassVar[str] = "full"
+
+
+class StoreReadOnly(StoreError):
+    """The store can be read, and not written."""
+
+    reason: ClassVar[str] = "read-only"
+
+
+class StoreAway(StoreError):
+    """The database program cannot be reached."""
+
+    reason: ClassVar[str] = "away"
+
+
+class StoreGone(StoreError):
+    """The store's files were deleted, moved, replaced or cut while we use them: a commit would be lost."""
+
+    reason: ClassVar[str] = "gone"
 
 
 def own(error: StoreError) -> StoreError:
@@ -61,7 +94,7 @@ _MEANINGS: dict[int, tuple[type[StoreError], str]] = {
     sqlite3.SQLITE_BUSY: (StoreBusy, "is locked by another process; try again when that has ended"),
     sqlite3.SQLITE_LOCKED: (StoreBusy, "is locked by another process; try again when that has ended"),
     sqlite3.SQLITE_FULL: (StoreFull, "cannot grow: the disk is full; make room on it"),
-    sqlite3.SQLITE_READONLY: (StoreError, "cannot be written; check the owner of the file and of its folder"),
+    sqlite3.SQLITE_READONLY: (StoreReadOnly, "cannot be written; check the owner of the file and of its folder"),
     sqlite3.SQLITE_PERM: (StoreError, "may not be opened; check the owner of the file and of its folder"),
     sqlite3.SQLITE_CANTOPEN: (
         StoreError,

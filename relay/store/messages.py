@@ -5,7 +5,7 @@ when it has a `next_attempt`, is under way while somebody holds its lease, and i
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from relay.directory.client import Client
@@ -25,6 +25,10 @@ class Leased(Exception):
 
 class NoContent(Exception):
     """The store has no content of this message: it is finished, or unknown."""
+
+
+class Damaged(Exception):
+    """The store has another content or envelope of this message than what came. The text says how that shows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +51,8 @@ class StoredMessage:
     `username` are the account of the last attempt. `attempts` is the number of the last attempt, `fence` grows
     whenever the message is taken. `held_seconds` counts the holds that are over, `held_since` begins the present one,
     and `held_by` says whose hold that is ("" is nobody's but the message's own). `clock_ahead`: by how many seconds the
-    wall clock, which `created` is by, was ahead of the steady one (`relay.store.steady`).
+    wall clock, which `created` is by, was ahead of the steady one (`relay.store.steady`). `digest` is what the store has
+    as the digest of envelope and content (`relay.store.digest`), None where it has none: for a new message it makes it.
     """
 
     id: str
@@ -76,6 +81,7 @@ class StoredMessage:
     reply: str = ""
     fence: int = 0
     clock_ahead: float = 0.0
+    digest: bytes | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

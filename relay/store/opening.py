@@ -6,19 +6,25 @@ from relay.secrets.sources import SecretUnavailable, parse_source, read_source
 from relay.settings import Settings, without_password
 from relay.store.database import Database, open_database
 from relay.store.errors import StoreError
-from relay.store.sqlite import SqliteFile
+from relay.store.sqlite import FileNumber, SqliteFile
 
 
 async def open_store(
-    settings: Settings, environ: Mapping[str, str], *, has_siblings: bool = False, upgrades: bool = True
+    settings: Settings,
+    environ: Mapping[str, str],
+    *,
+    has_siblings: bool = False,
+    is_file: FileNumber | None = None,
+    upgrades: bool = True,
 ) -> Database:
     """Open the store, made or brought to this version's schema where needed. Raises StoreError.
 
     Without `upgrades` an older one is StoreOlder. `has_siblings`: other processes of this relay write to it all the
-    time.
+    time; `is_file`: the one that they have open.
     """
     if settings.database_path is not None:
-        return await open_database(SqliteFile(settings.database_path, has_siblings=has_siblings), upgrades=upgrades)
+        file = SqliteFile(settings.database_path, has_siblings=has_siblings, is_file=is_file)
+        return await open_database(file, upgrades=upgrades)
     name = without_password(settings.store)
     password = ""
     if settings.store_password_from:

@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime, timedelta
 from functools import partial
+from pathlib import Path
 from shlex import quote
 from threading import Lock
 from time import monotonic
@@ -178,6 +179,23 @@ class PostgresDatabase:
 
     def check(self) -> None:
         """Nothing: PostgreSQL looks after its own files, and says so where one is damaged."""
+
+    def inspect(self) -> list[str]:
+        """Return nothing: pg_amcheck and checksums are for who looks after PostgreSQL."""
+        return []
+
+    def look(self) -> None:
+        """Nothing: only what is asked of it tells."""
+
+    def look_at_commit(self) -> None:
+        """Nothing: PostgreSQL looks after its own files."""
+
+    def copy_to(self, connection: Any, target: Path) -> None:  # noqa: ARG002
+        """Raise StoreError: its own tools copy it."""
+        raise StoreError(f"the store {self._name} is copied by the tools of PostgreSQL: pg_dump --format=custom")
+
+    def close(self) -> None:
+        """Nothing is held."""
 
     def shrink(self, pages: int) -> int:  # noqa: ARG002
         """Return 0: autovacuum does that."""

@@ -9,16 +9,16 @@ from contextlib import contextmanager
 
 from sqlalchemy.exc import DBAPIError, OperationalError
 
-from relay.store.errors import StoreBusy, StoreCorrupt, StoreError, StoreFull
+from relay.store.errors import StoreAway, StoreBusy, StoreCorrupt, StoreError, StoreFull, StoreReadOnly
 
 _Kind = tuple[type[StoreError], str]
-_AWAY = (StoreError, "cannot be reached; check that PostgreSQL runs there and lets this machine in")
+_AWAY = (StoreAway, "cannot be reached; check that PostgreSQL runs there and lets this machine in")
 _LATE = (StoreBusy, "did not answer in time; look at what else it does, and try again")
 _LOCKED = (StoreBusy, "is busy with what others write; try again")
 _FORBIDDEN = (StoreError, "refuses what relay does; let its user own the tables, or grant it all on them")
 _MEANINGS: dict[str, _Kind] = {
     "25006": (
-        StoreError,
+        StoreReadOnly,
         "can only be read just now: it is a replica; name all hosts, or wait until one of them is promoted",
     ),
     "28000": (StoreError, "does not let relay's user in; check pg_hba.conf and the user"),

@@ -12,12 +12,13 @@ from relay.mail.address import Address
 from relay.mail.body import NewBody
 from relay.mail.content import Content
 from relay.store import claims, contents, following, history, statistics
-from relay.store.contents import Piece
+from relay.store.contents import Piece, Read
 from relay.store.database import Database
+from relay.store.digest import ContentHash
 from relay.store.errors import StoreCorrupt, StoreError, own
 from relay.store.following import Look
 from relay.store.history import Place, Wanted
-from relay.store.messages import Attempt, StoredMessage
+from relay.store.messages import Attempt, Damaged, NoContent, StoredMessage
 from relay.store.searching import Found, Seeking
 from relay.store.statistics import Counted
 from relay.store.together import Together
@@ -51,7 +52,37 @@ class QueueReader:
         return await self._database.read(lambda c: history.attempts_of(c, id_))
 
     async def content(self, id_: str) -> Content:
-        """Return a message's content, as it came. Raises NoContent."""
+        """Return a message's content, as the store has it. Raises NoContent."""
+        return (await self._read(id_)).content
+
+    async def content_to_send(self, message: StoredMessage) -> Content:
+        """Return a message's content, as it came. Raises NoContent, and Damaged where the store has another."""
+        try:
+            read = await self._read(message.id)
+        except StoreCorrupt as error:
+            raise Damaged(str(error)) from error
+        _compare(message, read.hash)
+        return read.content
+
+    async def look_into(self, message: StoredMessage) -> int | None:
+        """Read all of a message, and return how many octets are as they came; None where it has no digest.
+
+        Raises Damaged, NoContent.
+        """
+        found, octets = ContentHash(), 0
+        async for piece in self._pieces(message.id):
+            found.add(piece.octets, is_header=piece.is_header)
+            octets += len(piece.octets)
+        if message.size and not octets:
+            raise NoContent(message.id)
+        _compare(message, found)
+        return None if message.digest is None else octets
+
+    async def inspect(self) -> list[str]:
+        """Look through the whole store, and return what is wrong with its structure."""
+        return await self._database.inspect()
+
+    async def _read(self, id_: str) -> Read:
         try:
             found = await self._small.ask(id_)
         except StoreError as error:
@@ -60,7 +91,7 @@ class QueueReader:
             return found
         return await self._database.read(lambda c: contents.read_content(c, id_, self._new_body()))
 
-    async def _read_small(self, ids: Sequence[str]) -> Mapping[str, Content]:
+    async def _read_small(self, ids: Sequence[str]) -> Mapping[str, Read]:
         try:
             return await self._database.read(lambda c: contents.read_small(c, ids, self._new_body))
         except StoreCorrupt:
@@ -74,6 +105,16 @@ class QueueReader:
 
         async for chunk in contents.chunks_of(read_page):
             yield chunk
+
+    async def _pieces(self, id_: str) -> AsyncIterator[Piece]:
+        number = 0
+        try:
+            while page := await self._database.read(partial(contents.read_page, message=id_, number=number)):
+                for piece in page:
+                    yield piece
+                number += len(page)
+        except StoreCorrupt as error:
+            raise Damaged(str(error)) from error
 
     async def counts(self) -> Mapping[str, int]:
         """Return how many messages are in the queue, by state."""
@@ -156,3 +197,9 @@ class QueueReader:
     async def waiting_profiles(self) -> frozenset[str]:
         """Return whose messages are in the queue; "" is nobody's."""
         return await self._database.read(statistics.waiting_profiles)
+
+
+def _compare(message: StoredMessage, found: ContentHash) -> None:
+    """Raise Damaged where what was read is not what came."""
+    if message.digest is not None and found.digest(message.id, message.envelope) != message.digest:
+        raise Damaged("its content or envelope is not what came: its digest is another")

@@ -42,6 +42,7 @@ def message_values(message: StoredMessage) -> Values:
         "finished": None,
         "lease_owner": None,
         "lease_until": None,
+        "digest": None,
     }
 
 
@@ -89,6 +90,7 @@ def message_of(row: Row[Any], recipients: Sequence[StoredRecipient]) -> StoredMe
         ),
         recipients=tuple(recipients),
         held_by=row.held_by or "",
+        digest=row.digest,
         **{name: facts[name] for name in _SAME},
     )
 

@@ -21,6 +21,17 @@ from relay.web.site import Site
 
 # What web servers add to a request that they pass on.
 _FORWARDED = frozenset({"forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-real-ip"})
+# What anybody may know of a store that refuses; relay status says more.
+_UNREADABLE = "the store cannot be read"
+_STORE = {
+    "full": "the store is full",
+    "read-only": "the store can only be read",
+    "gone": "the store's files are gone",
+    "away": "the store cannot be reached",
+    "locked": "the store is locked",
+    "damaged": "the store is damaged",
+    "broken": "the store cannot be used",
+}
 _WATCHER = Actor(name="metrics", role=Role.VIEWER, way=Way.API)
 
 
@@ -33,7 +44,8 @@ def routes(site: Site) -> list[Route]:
     async def ready(request: Request) -> Response:  # noqa: ARG001
         status = await _told(site, "status")
         if status is None or not status["store"]["ok"]:
-            return JSONResponse({"ready": False, "reason": "the store cannot be read"}, status_code=503)
+            words = _STORE.get(status["store"]["reason"], _UNREADABLE) if status else _UNREADABLE
+            return JSONResponse({"ready": False, "reason": words}, status_code=503)
         reasons = [] if status["directory"]["ok"] else ["the directory has faults, and the one before stays in effect"]
         if not status["listeners"]:
             reasons.append("no listener is open")

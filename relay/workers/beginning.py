@@ -24,6 +24,8 @@ class Beginning:
     `supervisor` is the process that starts it. `run` names this start of the relay, and `life` counts the workers
     that had this `index`, out of `total`. `descriptors` are those of its listening sockets, by address, and
     `line` that of the line to the supervisor. `beat_seconds`: how long it may be silent before it counts as dead.
+    `store`: which file the others have open as their store (device and number), None for the first worker, or where it
+    is no file.
     """
 
     supervisor: int
@@ -36,6 +38,7 @@ class Beginning:
     line: int
     descriptors: Mapping[str, tuple[int, ...]]
     beat_seconds: float
+    store: tuple[int, int] | None = None
 
     @property
     def as_octets(self) -> bytes:

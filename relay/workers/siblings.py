@@ -34,14 +34,23 @@ def new_run() -> str:
 class Siblings:
     """See above. `index` is this worker's, from 0; `total` how many there are.
 
-    `run` names this start of the relay, and `life` counts the workers that had this index in it.
+    `run` names this start of the relay, and `life` counts the workers that had this index in it. `store` is the file
+    that the others have open as their store (device and number), where that is known.
     """
 
     def __init__(
-        self, line: Line | None = None, *, index: int = 0, total: int = 1, run: str = "", life: int = 1
+        self,
+        line: Line | None = None,
+        *,
+        index: int = 0,
+        total: int = 1,
+        run: str = "",
+        life: int = 1,
+        store: tuple[int, int] | None = None,
     ) -> None:
         self.index = index
         self.total = total
+        self.store = store
         self._run = run or new_run()
         self._life = life
         self._line = line

@@ -19,6 +19,7 @@ from relay import log
 from relay.listener.passed import PassedSockets
 from relay.listener.sockets import ListenError
 from relay.settings import Settings
+from relay.store.sqlite import file_number
 from relay.systemd import Systemd, from_environment
 from relay.workers.beginning import Beginning
 from relay.workers.line import Message
@@ -87,6 +88,8 @@ class Supervisor:
         self._later(self._keep(0))
         await self._until_ready([0])
         self._has_begun = True
+        path = self._beginning.settings.database_path
+        self._beginning = replace(self._beginning, store=file_number(path) if path else None)
         others = range(1, self._total)
         for index in others:
             self._later(self._keep(index))

@@ -23,6 +23,7 @@ from relay.secrets.vault import Vault
 from relay.settings import Settings, load_settings
 from relay.store.audit import AuditTable
 from relay.store.directory import DirectoryTable
+from relay.store.health import StoreHealth
 from relay.store.nodes import NodeTable
 from relay.store.opening import open_store
 from relay.store.queue import Queue
@@ -93,6 +94,7 @@ async def parts_in(folder: Path, directory: Mapping[str, Any] = TWO_SERVERS) -> 
         trail=trail,
         nodes=NodeTable(database),
         status=lambda: {**NOT_RUNNING, "running": True},
+        health=StoreHealth(database),
     )
     try:
         yield parts

@@ -94,6 +94,9 @@ class StoreState(Body):
     """Whether the store can be used; where it cannot, this request is answered by 503."""
 
     ok: bool = Field(examples=[True])
+    reason: str = Field(
+        description="In a word, why it cannot: full, read-only, gone, away, locked, damaged or broken.", examples=[""]
+    )
     trouble: str = Field(examples=[""])
 
 

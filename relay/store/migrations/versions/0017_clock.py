@@ -4,7 +4,8 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0017"
-down_revision = "0014"
+down_revision = "0016"
+floor = "0014"  # who does not know the column leaves it at its default, and asks for no clock
 
 
 def upgrade() -> None:
