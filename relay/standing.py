@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from relay import __version__
+from relay import __version__, log
 from relay.control.parts import QueueDesk
 from relay.directory.live import LiveDirectory
 from relay.faults import Fault
@@ -69,6 +69,7 @@ class Standing:
             "workers": self._workers(),
             "settings": {**_state_of(self.reloading.faults), "needs_restart": list(self.reloading.waiting)},
             "directory": _state_of(self.directory.faults),
+            "log": {"dropped": log.dropped_lines() + self.census.log_dropped},
             "web": self.web.status() if self.web else {"address": None, "trouble": ""},
             "mailboxes": self.returned_mail.status(),
         }
@@ -96,6 +97,7 @@ class Standing:
             peers=self.listeners.per_peer,
             accounts={str(account): number for account, number in self.upstream.connections().items()},
             under_way=self.upstream.under_way,
+            log_dropped=log.dropped_lines(),
         )
 
     def doing(self) -> Doing:
@@ -135,6 +137,7 @@ class Standing:
             certificate_expires=certificate.expires.timestamp() if certificate else None,
             free=free_space(settings.state_dir),
             free_floor=settings.delivery.free_space,
+            log_dropped=log.dropped_lines(),
         )
 
 

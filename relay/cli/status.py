@@ -52,6 +52,10 @@ def _print(found: dict[str, Any], session: Session) -> None:
             **_stored(found),
         }
     )
+    if dropped := found["log"]["dropped"]:
+        print(
+            f"  the log lacks {count(dropped, 'line')} that could not be written: is stderr's reader gone, its disk full?"
+        )
     _print_held(found["accounts_held"], session)
     _print_tokens(found["oauth"], session)
     for mailbox in found["mailboxes"]:
