@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from relay import log_writer
 from relay.log_writer import LogWriter
 
 
@@ -66,7 +65,7 @@ def test_a_full_disk_is_told_when_there_is_room_again(monkeypatch: pytest.Monkey
             return real(descriptor, octets[:8])
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(log_writer.os, "write", write)
+    monkeypatch.setattr(os, "write", write)
     with (tmp_path / "log").open("wb") as file:
         writer = LogWriter(file.fileno(), note)
         writer.write("first")
