@@ -1,5 +1,6 @@
-"""How many files and connections this process may have open (RLIMIT_NOFILE)."""
+"""The descriptors of this process: how many it may have open (RLIMIT_NOFILE), and the three that it is given."""
 
+import os
 import resource
 
 _BESIDES = 512  # the pages' clients, the store, the log, upstream connections that wait, whatever a library opens
@@ -16,3 +17,19 @@ def allow(connections: int) -> None:
     allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
     if soft != resource.RLIM_INFINITY and soft < allowed:
         resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+
+
+def keep_standard() -> None:
+    """Fill the places of stdin, stdout and stderr that are closed, so that no file of ours is opened there.
+
+    For reading alone: what is written there fails, and counts as lost.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            descriptor = os.open(os.devnull, os.O_RDONLY)  # the lowest that is free
+            if descriptor != number:
+                os.dup2(descriptor, number)
+                os.close(descriptor)
+            os.set_inheritable(number, True)

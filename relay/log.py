@@ -1,17 +1,19 @@
 """The log: how a line looks, and the vocabulary of what happens to a message (one function per event).
 
-Lines go to stderr, JSON or console. A line never holds a secret or a message's body: the functions here take only
+Lines go to stderr, JSON or console, written behind (`relay.log_writer`): to tell something neither raises nor waits.
+A line never holds a secret or a message's body: the functions here take only
 names, addresses, replies and times, and what a client or server said arrives cleaned (`relay.mail.reply.clean_text`).
 
 SECURITY: whatever a value holds, nobody but us begins a line. Control characters and all that ends a line somewhere are
 escaped, the lines of an exception on a console are set in, and a line is never as long as the journal cuts it.
 """
 
+import atexit
 import json
 import logging
 import os
 import sys
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Literal, TextIO
@@ -22,6 +24,7 @@ _rich = sys.modules.get("rich")
 sys.modules["rich"] = None  # type: ignore[assignment]
 import structlog  # noqa: E402
 
+from relay.log_writer import LogWriter, stderr_behind  # noqa: E402
 from relay.terminal import has_colours  # noqa: E402
 
 del sys.modules["rich"]
@@ -48,15 +51,43 @@ _CUTS = ((2000, 30, 260), (200, 10, 100))
 _PRIORITIES = {logging.DEBUG: "<7>", logging.INFO: "<6>", logging.WARNING: "<4>", logging.ERROR: "<3>"}
 
 
+class _AtOnce:
+    """Writes lines to a stream at once: for commands, whose lines and words on stderr keep their order, and tests."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self.dropped = 0
+
+    def write(self, line: str) -> None:
+        """Write a line."""
+        try:
+            self._stream.write(line + "\n")
+            self._stream.flush()
+        except (OSError, ValueError):
+            self.lose()
+
+    def lose(self) -> None:
+        """Count a line that could not be written."""
+        self.dropped += 1
+
+
+class _Output:
+    """Where the lines of this process go."""
+
+    writer: LogWriter | _AtOnce | None = None
+
+
 def configure(form: Format = "auto", level: str = "info", stream: TextIO | None = None) -> None:
     """Set up the process's log, at its start or again. `auto` is console on a terminal and JSON elsewhere.
 
-    Where the stream is the journal's, each line has its priority in front, which the journal takes off.
+    Lines go to stderr, written behind; to a `stream` that is given they go at once. Where that is the journal's, each
+    line has its priority in front, which the journal takes off.
     """
-    stream = stream or sys.stderr
     number = logging.getLevelNamesMapping()[level.upper()]
-    writer = structlog.WriteLogger(stream)
-    is_console = form == "console" or (form == "auto" and stream.isatty())
+    writer: LogWriter | _AtOnce = _behind() if stream is None else _AtOnce(stream)
+    _Output.writer = writer
+    stream = stream or sys.stderr
+    is_console = form == "console" or (form == "auto" and stream is not None and stream.isatty())
     priorities = _PRIORITIES if _is_journal(stream, os.environ) else {}
     wrapper: Any = structlog.make_filtering_bound_logger(number) if is_console else partial(_JsonLines, priorities)
     vars(_LINES).pop("bind", None)  # what was kept from an earlier call
@@ -66,21 +97,70 @@ def configure(form: Format = "auto", level: str = "info", stream: TextIO | None 
             structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
             structlog.processors.format_exc_info,
             _as_console,
-            structlog.dev.ConsoleRenderer(colors=has_colours(stream), timestamp_key="time", pad_event_to=12),
+            structlog.dev.ConsoleRenderer(
+                colors=stream is not None and has_colours(stream), timestamp_key="time", pad_event_to=12
+            ),
             partial(_with_priority, priorities),
         ],
         wrapper_class=wrapper,
-        logger_factory=lambda *_: writer,
+        logger_factory=lambda *_: _Lines(writer.write),
         cache_logger_on_first_use=True,
     )
     _OURS.setLevel(number)
     _adopt_standard_logging(max(number, logging.WARNING))
 
 
+def print_behind() -> None:
+    """Let what this process prints to stderr go the way of its log from now on."""
+    if isinstance(_Output.writer, LogWriter):
+        stderr_behind(_Output.writer)
+
+
+def dropped_lines() -> int:
+    """Return how many lines of this process could not be written."""
+    return _Output.writer.dropped if _Output.writer is not None else 0
+
+
+def flush() -> None:
+    """Write what waits, within a second: what ends waits no longer for who does not read."""
+    if isinstance(_Output.writer, LogWriter):
+        _Output.writer.flush()
+
+
+atexit.register(flush)
+
+
+def _behind() -> LogWriter:
+    """Return the writer of stderr: the one from before where stderr is the same."""
+    try:
+        descriptor = sys.stderr.fileno() if sys.stderr is not None else None
+    except (OSError, ValueError):
+        descriptor = None
+    if isinstance(_Output.writer, LogWriter):
+        if _Output.writer.is_for(descriptor):
+            return _Output.writer
+        _Output.writer.flush()
+    return LogWriter(descriptor, _dropped_line)
+
+
+def _dropped_line(lines: int) -> str:
+    """Return the line that says so, as the log is set up now; "" where it tells nothing of that level."""
+    made: list[str] = []
+    dropped(structlog.wrap_logger(_Lines(made.append)).log, lines)
+    return "\n".join(made)
+
+
+class _Lines:
+    """What structlog gives its lines to. It asks for a method by the name of the level."""
+
+    def __init__(self, write: Callable[[str], object]) -> None:
+        self.msg = self.log = self.debug = self.info = self.warning = self.error = self.critical = write
+
+
 class _JsonLines:
     """structlog's logger for lines of JSON. A message that goes well has one, and a chain of processors costs more."""
 
-    def __init__(self, priorities: Mapping[int, str], logger: structlog.WriteLogger, **_: Any) -> None:
+    def __init__(self, priorities: Mapping[int, str], logger: _Lines, **_: Any) -> None:
         self._priorities = priorities
         self._write = logger.msg
 
@@ -141,11 +221,11 @@ def _with_priority(priorities: Mapping[int, str], _: Any, level: str, line: str)
     return priorities.get(logging.getLevelNamesMapping()[level.upper()], "") + line
 
 
-def _is_journal(stream: TextIO, environ: Mapping[str, str]) -> bool:
+def _is_journal(stream: TextIO | None, environ: Mapping[str, str]) -> bool:
     """Whether a stream is the one that systemd connected with the journal: systemd.exec(5), $JOURNAL_STREAM."""
     device, _, inode = environ.get("JOURNAL_STREAM", "").partition(":")
     try:
-        found = os.fstat(stream.fileno())
+        found = os.fstat(stream.fileno() if stream is not None else -1)
     except (OSError, ValueError):  # a stream in memory, or one that is closed
         return False
     return (device, inode) == (str(found.st_dev), str(found.st_ino))
@@ -156,7 +236,10 @@ class _Adopted(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write one library line; its exception, if any, goes along."""
-        facts = {"logger": record.name, "message": record.getMessage(), "exc_info": record.exc_info or None}
+        try:
+            facts = {"logger": record.name, "message": record.getMessage(), "exc_info": record.exc_info or None}
+        except Exception:  # words that do not fit what they are about: the library's fault, and no reason to raise
+            facts = {"logger": record.name, "message": str(record.msg)}
         _tell(record.levelno, "library", facts)
 
 
@@ -267,6 +350,11 @@ def broken(what: str, **facts: Any) -> None:
     _tell(logging.ERROR, "broken", {"what": what, **facts})
 
 
+def dropped(tell: Callable[..., None], lines: int) -> None:
+    """So many lines could not be written before this one; told by the log's writer alone."""
+    tell(logging.WARNING, "dropped", lines=lines, what=f"{lines} lines of the log were dropped")
+
+
 def _debug(event: str, facts: dict[str, Any]) -> None:
     _tell(logging.DEBUG, event, facts)
 
@@ -280,4 +368,9 @@ def _warning(event: str, facts: dict[str, Any]) -> None:
 
 
 def _tell(level: int, event: str, facts: dict[str, Any]) -> None:
-    _LINES.log(level, event, **{key: value for key, value in facts.items() if value is not None})
+    try:
+        _LINES.log(level, event, **{key: value for key, value in facts.items() if value is not None})
+    except Exception:
+        # A line that cannot be made is one that is dropped: what it tells of has happened all the same.
+        if _Output.writer is not None:
+            _Output.writer.lose()

@@ -67,6 +67,7 @@ class Now:
     `oldest` is how long ago (seconds) the oldest of them came. `unreached`: servers that nobody gets through to.
     `loop_lag`: the longest, in seconds, that the event loop was late within the last minute. `certificate_expires` is
     in seconds since 1970, None where there is none. `free`, `free_floor`: octets; below the floor no mail is taken.
+    `log_dropped`: lines of the log that this process could not write since it started.
     """
 
     queue: Mapping[str, int]
@@ -82,6 +83,7 @@ class Now:
     certificate_expires: float | None = None
     free: int = 0
     free_floor: int = 0
+    log_dropped: int = 0
 
 
 class Metrics:
@@ -123,6 +125,12 @@ class Metrics:
             "Messages that are over and not in the history: the store was away for too long",
             registry=registry,
         )
+        self._log_dropped = Counter(
+            "relay_log_lines_dropped",
+            "Lines of the log that could not be written: its reader hangs or is gone, or its disk is full",
+            registry=registry,
+        )
+        self._log_dropped_counted = 0
         self._holds = Counter(
             "relay_holds", "Holds that were put on an account or one of its addresses", ("meaning",), registry=registry
         )
@@ -238,6 +246,8 @@ class Metrics:
         ]
 
     def _set(self, now: Now) -> None:
+        self._log_dropped.inc(max(now.log_dropped - self._log_dropped_counted, 0))
+        self._log_dropped_counted = now.log_dropped
         for state, count in now.queue.items():
             self._queue.labels(state).set(count)
             self._oldest.labels(state).set(now.oldest.get(state, 0.0))

@@ -51,7 +51,9 @@ def new_event_loop() -> asyncio.AbstractEventLoop:
 
 
 def _prepare(settings: Settings) -> None:
+    descriptors.keep_standard()
     log.configure(settings.log.format, settings.log.level)
+    log.print_behind()
     os.umask(0o077)
     descriptors.allow(settings.limits.connections)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from relay import __version__
+from relay import __version__, log
 from relay.control.parts import QueueDesk
 from relay.directory.live import LiveDirectory
 from relay.faults import Fault
@@ -72,6 +72,7 @@ class Standing:
             "workers": self._workers(),
             "settings": {**_state_of(self.reloading.faults), "needs_restart": list(self.reloading.waiting)},
             "directory": _state_of(self.directory.faults),
+            "log": {"dropped": log.dropped_lines() + self.census.log_dropped},
             "web": self.web.status() if self.web else {"address": None, "trouble": ""},
             "mailboxes": self.returned_mail.status(),
         }
@@ -101,6 +102,7 @@ class Standing:
             peers=self.listeners.per_peer,
             accounts={str(account): number for account, number in self.upstream.connections().items()},
             under_way=self.upstream.under_way,
+            log_dropped=log.dropped_lines(),
         )
 
     def doing(self) -> Doing:
@@ -141,6 +143,7 @@ class Standing:
             certificate_expires=certificate.expires.timestamp() if certificate else None,
             free=_free(settings.state_dir),
             free_floor=settings.delivery.free_space,
+            log_dropped=log.dropped_lines(),
         )
 
 

@@ -52,6 +52,8 @@ def _print(found: dict[str, Any], session: Session) -> None:
             **_stored(found),
         }
     )
+    if dropped := found["log"]["dropped"]:
+        print(f"  the log lacks {count(dropped, 'line')}: stderr could not be written to, or its reader hangs")
     _print_held(found["accounts_held"], session)
     _print_tokens(found["oauth"], session)
     for mailbox in found["mailboxes"]:

@@ -30,6 +30,7 @@ NOT_RUNNING: Mapping[str, Any] = MappingProxyType(
         "settings": {"ok": True, "faults": [], "needs_restart": []},
         "directory": {"ok": True, "faults": []},
         **NOTHING_STORED,
+        "log": {"dropped": 0},
         "web": {"address": None, "trouble": ""},
         "mailboxes": [],
     }

@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from relay import log
+from relay.beside import beside
 from relay.delivery.accounts import Accounts
 from relay.delivery.bookkeeper import Bookkeeper
 from relay.delivery.handing import at_once, hand_over
@@ -175,7 +176,8 @@ class Postman:
         if hold is not None:
             raise Held(hold)
         outcome = await hand_over(self.office, self.accounts, work.route, transfer, progress, turn)
-        await self.note(work, outcome)
+        with beside("what an account feels of an attempt"):
+            await self.note(work, outcome)
         return outcome
 
     def _new_hold(self, work: Work) -> HoldRow | None:

@@ -13,6 +13,7 @@ import asyncio
 import time
 from dataclasses import dataclass, field, replace
 
+from relay.beside import beside
 from relay.delivery import replies
 from relay.delivery.drafts import Draft
 from relay.delivery.handing import at_once
@@ -97,7 +98,8 @@ class Submission:
             journey = self._journey(Ending.DEFERRED, replies.STORE_FULL, handed, found, detail=str(error))
         except StoreError as error:
             journey = self._journey(Ending.DEFERRED, replies.STORE_BROKEN, handed, found, detail=str(error))
-        self.office.tell(journey)
+        with beside("what is told of a message"):
+            self.office.tell(journey)
         return journey.reply
 
     def client_left(self) -> None:
@@ -197,7 +199,8 @@ class Submission:
         except Held:
             return await self._store(draft)
         if outcome.is_complete and any(one.notify for one in self.envelope.recipients):
-            await self.postman.books.confirm(work, outcome)
+            with beside("the confirmation"):
+                await self.postman.books.confirm(work, outcome)
         if outcome.is_complete or _is_refused(outcome, len(self.envelope.recipients)):
             return self._finish(draft, work, outcome)
         # Committed before the client has its 250: who is still owed the message, and the report about who refused it.
@@ -253,7 +256,8 @@ class Submission:
     async def _store(self, draft: Draft, why: str = "") -> Journey:
         message = draft.queued(self.postman.clock())
         await self.postman.queue.add(NewMessage(message=message, content=draft.handed.content))
-        self.postman.books.on_change()
+        with beside("the dispatcher's wake-up"):  # it looks by itself, too
+            self.postman.books.on_change()
         return self._queued(draft, detail=why)
 
     # what they share
@@ -343,7 +347,8 @@ class Submission:
             state = State.DELIVERED if ending is Ending.DELIVERED else State.FAILED
             upstream = failure.reply if failure else outcome.accepted
             now = self.postman.clock()
-            self.history.record(draft.over(state, upstream, outcome, now), ended(work.attempt, outcome, now))
+            with beside("the history"):
+                self.history.record(draft.over(state, upstream, outcome, now), ended(work.attempt, outcome, now))
         return self._journey(ending, reply, draft.handed, [draft], outcome=outcome, failure=failure)
 
     def _queued(self, draft: Draft, outcome: Outcome | None = None, *, detail: str = "") -> Journey:

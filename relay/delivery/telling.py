@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Any, Protocol
 
 from relay import log
+from relay.beside import harmless
 from relay.delivery.journey import Ending, Journey
 from relay.delivery.lifecycle import State
 from relay.directory.model import Account
@@ -47,6 +48,7 @@ class Tried(Protocol):
         """The message."""
 
 
+@harmless
 @dataclass(frozen=True, slots=True)
 class Telling:
     """Tells what happens to the messages and accounts of one relay."""

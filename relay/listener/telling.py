@@ -3,11 +3,13 @@
 from dataclasses import dataclass, field
 
 from relay import log
+from relay.beside import harmless
 from relay.listener import replies
 from relay.mail.reply import Reply
 from relay.metrics import Metrics
 
 
+@harmless
 @dataclass(frozen=True, slots=True)
 class DoorTelling:
     """Tells what happens at the listeners of one relay."""

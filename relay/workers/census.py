@@ -20,7 +20,7 @@ _KIND = "open"
 class Open:
     """What one worker has open: its process, the clients of each peer, and its connections upstream by account.
 
-    `under_way`: the messages that it hands over.
+    `under_way`: the messages that it hands over; `log_dropped`: lines of the log that it could not write.
     """
 
     pid: int
@@ -28,6 +28,7 @@ class Open:
     peers: Mapping[str, int] = field(default_factory=dict)
     accounts: Mapping[str, int] = field(default_factory=dict)
     under_way: int = 0
+    log_dropped: int = 0
 
 
 class Census:
@@ -59,6 +60,11 @@ class Census:
     def under_way(self) -> int:
         """How many messages all workers hand over, this one included."""
         return sum(one.under_way for one in self._all())
+
+    @property
+    def log_dropped(self) -> int:
+        """How many lines of the log the others could not write."""
+        return sum(other.log_dropped for other in self._others.values())
 
     def accounts(self) -> Mapping[str, int]:
         """Return the connections of all workers, this one's included, by account."""

@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from relay import log
+from relay import descriptors, log
 from relay.listener.passed import PassedSockets
 from relay.listener.sockets import ListenError
 from relay.settings import Settings
@@ -222,14 +222,17 @@ class Supervisor:
 
 def supervise(settings: Settings, settings_file: Path | None) -> int:
     """Run a relay with several workers until it is told to stop, and return its exit status."""
+    descriptors.keep_standard()
     log.configure(settings.log.format, settings.log.level)
+    log.print_behind()
     os.umask(0o077)
     systemd, total = from_environment(os.environ, os.getpid()), settings.worker_count
     try:
         with Doors(settings, PassedSockets(systemd.descriptors), total) as doors:
             return asyncio.run(Supervisor(settings, settings_file, doors, total, systemd).run())
     except ListenError as error:
-        sys.stderr.write(f"{error}\n")
+        if sys.stderr is not None:
+            sys.stderr.write(f"{error}\n")
         return 1
 
 

@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -50,7 +51,9 @@ class Relay:
 
     @property
     def log(self) -> str:
-        """Everything that the service said up to now."""
+        """Everything that the service said up to now. Its lines are written behind, within 100 ms."""
+        if self.process is not None and self.process.poll() is None:
+            time.sleep(0.1)
         return self.log_file.read_text(errors="replace") if self.log_file.exists() else ""
 
     @property

@@ -1,0 +1,57 @@
+"""What stands beside the mail (log, counters, history, pages): a fault in it never changes what a client is told.
+
+Once a server has a message, or the store, an exception on the way to the client's 250 would make the client send it
+again. So the classes that only tell and count are `harmless` as a whole, and what else is done beside the mail stands
+in a `with beside(...)`. A fault is told once a minute for each place.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import wraps
+from types import FunctionType
+from typing import Any, TypeVar
+
+from relay import log
+
+_PAUSE_SECONDS = 60.0
+_told: dict[str, float] = {}
+_Class = TypeVar("_Class", bound=type)
+
+
+@contextmanager
+def beside(what: str) -> Iterator[None]:
+    """Let no fault out of the block. `what` names it in the log."""
+    try:
+        yield
+    except Exception:
+        _tell_fault(what)
+
+
+def harmless(cls: _Class) -> _Class:
+    """Let no public method of a class raise; each returns None then. For classes that only tell and count."""
+    for name, value in list(vars(cls).items()):
+        if isinstance(value, FunctionType) and not name.startswith("_"):
+            setattr(cls, name, _harmless(value, f"{cls.__name__}.{name}"))
+    return cls
+
+
+def _harmless(method: Callable[..., None], what: str) -> Callable[..., None]:
+    @wraps(method)
+    def guarded(*arguments: Any, **facts: Any) -> None:
+        try:
+            method(*arguments, **facts)
+        except Exception:
+            _tell_fault(what)
+
+    return guarded
+
+
+def _tell_fault(what: str) -> None:
+    """Tell the exception that is handled now, where this place has not told one for a while."""
+    now = time.monotonic()
+    if now - _told.get(what, -_PAUSE_SECONDS) < _PAUSE_SECONDS:
+        return
+    _told[what] = now
+    with suppress(Exception):  # the log may be what is broken
+        log.broken("a fault beside the mail; no message is concerned", place=what, exc_info=True)

@@ -1,0 +1,70 @@
+"""A fault in anything beside the mail changes no reply: the client has its 250, and the server one copy."""
+
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+import pytest
+
+from relay import beside, log
+from relay.delivery.bookkeeper import Bookkeeper
+from relay.delivery.history import History
+from relay.delivery.reach import Reach
+from relay.directory.model import Mode
+from relay.metrics import Metrics
+from tests.delivery.test_submission import Maker, make_bench
+
+__all__ = ["make_bench"]
+
+
+class _Raising:
+    """A log whose lines cannot be made."""
+
+    def log(self, *_: Any, **__: Any) -> NoReturn:
+        raise RuntimeError("injected")
+
+
+def _raise(*_: Any, **__: Any) -> NoReturn:
+    raise RuntimeError("injected")
+
+
+def _break_metrics(patch: pytest.MonkeyPatch) -> None:
+    for name in ("submitted", "delivered", "failed", "attempted", "protected_upstream", "refused"):
+        patch.setattr(Metrics, name, _raise)
+
+
+FAULTS: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
+    "a line of the log": lambda patch: patch.setattr(log, "_LINES", _Raising()),
+    "the metrics": _break_metrics,
+    "the history": lambda patch: patch.setattr(History, "record", _raise),
+    "what is known of servers": lambda patch: patch.setattr(Reach, "note", _raise),
+    "the confirmation": lambda patch: patch.setattr(Bookkeeper, "confirm", _raise),
+}
+
+
+@pytest.mark.parametrize("mode", list(Mode))
+@pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS.keys())
+async def test_a_fault_beside_the_mail_changes_no_reply(
+    fault: Callable[[pytest.MonkeyPatch], None], mode: Mode, make_bench: Maker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = make_bench(mode=mode)
+    fault(monkeypatch)
+    reply = await bench.send("support@acmejets.example")
+    assert reply.code == 250
+    await bench.desk.postman.stop()
+    assert len(bench.upstream.transfers) == 1
+
+
+@pytest.mark.parametrize("mode", list(Mode))
+async def test_a_fault_in_who_is_told_of_the_message_changes_no_reply(
+    mode: Mode, make_bench: Maker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+    monkeypatch.setattr(beside, "_told", {})
+    monkeypatch.setattr(log, "broken", lambda what, **_: told.append(what))
+    bench = make_bench(mode=mode)
+    monkeypatch.setattr(bench.desk.office, "tell", _raise)
+    for _ in range(2):
+        assert (await bench.send("support@acmejets.example")).code == 250
+    await bench.desk.postman.stop()
+    assert len(bench.upstream.transfers) == 2
+    assert told == ["a fault beside the mail; no message is concerned"], "once a minute"
