@@ -1,7 +1,8 @@
 """Keys that name files and programs of this machine, which only who has the machine may set.
 
 SECURITY: `password_from = "command:…"` runs a program as the relay's user, and `"file:…"` reads any of its files into a
-login that a server of one's own would see. Who has a password of the pages or a token of the API has not the machine.
+login that a server of one's own would see; `keep_passwords` lets passwords go to another host. Who has a password of
+the pages or a token of the API has not the machine.
 """
 
 from collections.abc import Mapping
@@ -18,6 +19,12 @@ def check_machine_keys(actor: Actor, params: Mapping[str, Any]) -> None:
     """Raise Forbidden where somebody sets such a key over the pages or the API; to leave it unset is for everybody."""
     if actor.way not in _FROM_AFAR:
         return
+    if params.get("keep_passwords"):
+        raise Forbidden(
+            "keep_passwords: that passwords may go to another host is for the machine's own user to say: "
+            "relay server set NAME host=HOST --keep-passwords",
+            key="keep_passwords",
+        )
     key = _found(params.get("values")) or _assigned(params.get("changes"))
     if key:
         raise Forbidden(
