@@ -9,6 +9,7 @@ from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,6 +53,7 @@ from relay.mail.identity import Mismatch
 from relay.mail.reply import Reply
 from relay.metrics import Metrics
 from relay.reloading import Reloading
+from relay.secrets.binding import bind_unbound
 from relay.secrets.keeper import SecretKeeper
 from relay.secrets.key_source import key_source
 from relay.secrets.logins import Logins
@@ -334,6 +336,7 @@ class Service:
         self.directory = await LiveDirectory.open(
             settings, self._reloading.file, self._directory_changed, kept_by(settings, database, self._read_directory)
         )
+        await bind_unbound(vault, self.directory.routing().directory)
         if siblings.is_first:
             _warn(self.directory)
         if not (settings.is_directory_stored and database.is_shared):  # the bulletin tells of that one
@@ -373,13 +376,13 @@ class Service:
     def _join(self, database: Database, vault: Vault, queue: Queue, accounts: Accounts) -> None:
         """Follow what the other workers change, and the other relays at the same database."""
         bulletin = Bulletin(database)
-        bulletin.on(Topic.SECRETS, vault.follow)
+        bulletin.on(Topic.SECRETS, partial(self._follow_secrets, vault))
         if self._guessing is not None:
             bulletin.on(Topic.FAILURES, self._guessing.look)
         if self.settings.is_directory_stored:
             bulletin.on(Topic.DIRECTORY, self.directory.follow)
         bulletin.tell(self.dispatcher.wake)
-        looks = (self.directory.refresh, vault.follow, self._look)
+        looks = (self.directory.refresh, partial(self._follow_secrets, vault), self._look)
         join(self.siblings, self._census, accounts, queue, self._closing, bulletin, looks=looks)
         self._closing.run(self.lead.run())
 
@@ -416,6 +419,10 @@ class Service:
         )
         self._closing.push_async_callback(queue.aclose)
         return queue
+
+    async def _follow_secrets(self, vault: Vault) -> None:
+        await vault.follow()
+        await bind_unbound(vault, self.directory.routing().directory)
 
     async def _open_secrets(self, database: Database) -> tuple[Vault, SecretKeeper]:
         settings = self.settings

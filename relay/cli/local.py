@@ -20,6 +20,7 @@ from relay.delivery.schedule import Schedule
 from relay.directory.live import LiveDirectory
 from relay.faults import Faults
 from relay.private import make_private_folder
+from relay.secrets.binding import bind_unbound
 from relay.secrets.keeper import SecretKeeper
 from relay.secrets.key_source import key_source
 from relay.secrets.oauth import Tokens
@@ -85,6 +86,7 @@ async def open_operations(
                     raise Faults(directory.faults)
             source = key_source(settings.secrets.master_key, settings.state_dir, os.environ)
             vault = await Vault.open(SecretTable(database), source)
+            await bind_unbound(vault, directory.routing().directory)
             # Another relay at the same database may run, though none does here.
             guard = ByLease(DutyTable(database, new_run())) if database.is_shared else None
             secrets = SecretKeeper(vault, os.environ, settings.state_dir, tokens=Tokens(vault, guard=guard))

@@ -94,8 +94,11 @@ def register_changing(app: Typer, kind: str, example: str) -> None:
 
     @command(app, "set", f"relay {kind} set {example} server=acmejets script=", f"Change keys of one {kind}.")
     def set_(context: Context, name: Name, changes: Changes) -> None:
-        context.obj.run(f"{kind}.set", name=name, changes=changes)
+        record = context.obj.run(f"{kind}.set", name=name, changes=changes)
         print(f"{kind} {name} changed")
+        if record["password_for_another"] and record["override"]:
+            way = context.obj.hint(f"relay {kind} password {name}")
+            print(f"its password was set for another server; set the one for {record['resolved_server']}: {way}")
 
     @command(app, "remove", f"relay {kind} remove {example}", f"Remove one {kind} and its passwords.")
     def remove(context: Context, name: Name) -> None:
@@ -172,4 +175,6 @@ def _row(record: Mapping[str, Any], columns: Mapping[str, str]) -> list[str]:
 def _password(record: Mapping[str, Any]) -> str:
     if record["password_set"]:
         return "set"
+    if record["override"] and record["password_for_another"]:
+        return f"needs a password for {record['resolved_server']}"
     return "missing" if record["override"] else ""

@@ -1,5 +1,6 @@
 """`relay server`: the upstream servers that profiles send through."""
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 from typer import Context, Exit, Option
@@ -11,7 +12,7 @@ from relay.cli.incoming import set_incoming_password
 from relay.cli.options import AsJson, Changes, Name, NoSend, PasswordStdin, command, noun
 from relay.cli.output import count, print_json, print_record, print_table, words
 from relay.cli.provider import AUTH, ClientId, Provider, Tenant, oauth_values, preset_of
-from relay.cli.session import WrongUsage
+from relay.cli.session import Session, WrongUsage
 from relay.cli.steps import show_test
 
 app = noun("Upstream servers: where mail leaves through.", "relay server list")
@@ -90,10 +91,18 @@ def show(context: Context, name: Name, as_json: AsJson = False) -> None:
 
 
 @command(app, "set", "relay server set acmejets max_connections=2 port=")
-def set_(context: Context, name: Name, changes: Changes) -> None:
-    """Change keys of a server."""
-    context.obj.run("server.set", name=name, changes=changes)
+def set_(
+    context: Context,
+    name: Name,
+    changes: Changes,
+    keep_passwords: Annotated[
+        bool, Option("--keep-passwords", help="With another host: the passwords that are set are for that one, too.")
+    ] = False,
+) -> None:
+    """Change keys of a server. With another host, the passwords that are set for it count no more."""
+    context.obj.run("server.set", name=name, changes=changes, keep_passwords=keep_passwords)
     print(f"server {name} changed")
+    _print_entered_anew(context.obj, name)
 
 
 @command(app, "remove", "relay server remove old --move-to acmejets")
@@ -111,13 +120,25 @@ def remove(
     result = context.obj.run("server.remove", name=name, move_to=move_to)
     moved = f"; {count(len(result['moved']), 'profile')} moved to {move_to}" if result["moved"] else ""
     print(f"server {name} removed{moved}")
+    if move_to is not None:
+        _print_entered_anew(context.obj, move_to)
 
 
 @command(app, "default", "relay server default acmejets")
-def default(context: Context, name: Name) -> None:
-    """Make a server the default. The profiles that follow the default move, no others."""
-    result = context.obj.run("server.default", name=name)
-    print(f"server {name} is the default; {count(len(result['followers']), 'profile')} follow it")
+def default(
+    context: Context,
+    name: Name,
+    dry_run: Annotated[
+        bool, Option("--dry-run", help="Say who would move and who would stay, and change nothing.")
+    ] = False,
+) -> None:
+    """Make a server the default. Those that use the default server's account move; those with their own stay."""
+    result = context.obj.run("server.followers" if dry_run else "server.default", name=name)
+    would = "would be" if dry_run else "is"
+    print(f"server {name} {would} the default; {count(len(result['followers']), 'profile')} follow it")
+    if result["stay"]:
+        print(f"{count(len(result['stay']), 'profile')} with an own account stay at {result['before']}: ", end="")
+        print(_some(result["stay"]))
 
 
 @command(app, "password", "relay server password acmejets")
@@ -159,6 +180,20 @@ def try_out(
 
 
 register_authorize(app, "server", "acmejets")
+
+
+def _print_entered_anew(session: Session, name: str) -> None:
+    """Say whose password is for another server or host than it would go to now."""
+    found = session.run("server.entered_anew", name=name)
+    if found["server"]:
+        print(f"its password was set for another host; set it anew: {session.hint(f'relay server password {name}')}")
+    if found["profiles"]:
+        print(f"passwords that were set for another server or host must be set anew: {_some(found['profiles'])}")
+
+
+def _some(names: Sequence[str], most: int = 20) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return f"{', '.join(names[:most])}{more}"
 
 
 def _row(record: dict[str, Any]) -> list[str]:

@@ -26,7 +26,7 @@ from relay.mail.address import without_case
 from relay.mail.reply import clean_text
 from relay.secrets.oauth import Tokens
 from relay.secrets.oauth_answers import Grant, StillWaiting
-from relay.secrets.secret import SecretRef, TokenRef, client_owner, token_ref
+from relay.secrets.secret import SecretRef, TokenRef, client_bound_to, client_owner, token_ref
 from relay.secrets.sources import SecretDelayed
 
 Noun: TypeAlias = Literal["server", "channel", "agent"]
@@ -103,10 +103,11 @@ class Authorizations:
 
     async def client_secret(self, *, name: str, secret: str) -> dict[str, Any]:
         """Set the secret of a server's OAuth client."""
-        if find_server(self._parts, name).oauth is None:
+        server = find_server(self._parts, name)
+        if server.oauth is None:
             raise Refused(f"server '{name}' has no OAuth client; set its provider and client_id first", key="oauth")
         was_set = self._parts.vault.has(client_owner(name))
-        await self._parts.vault.put(client_owner(name), secret)
+        await self._parts.vault.put(client_owner(name), secret, bound_to=client_bound_to(server))
         note_secret("client_secret", was_set=was_set)
         return {"ok": True}
 
@@ -209,8 +210,9 @@ class Authorizations:
         return _told("authorized", token, record.expires, _warning(token, grant))
 
     async def _client_secret(self, token: TokenRef) -> str:
-        kept = await self._parts.vault.get(client_owner(token.server))
-        return kept.value if kept else ""
+        owner = client_owner(token.server)
+        kept = await self._parts.vault.get(owner)
+        return kept.value if kept and self._parts.vault.is_for(owner, token.client_bound_to) else ""
 
 
 def code_in(redirect: str, state: str) -> str:

@@ -20,7 +20,7 @@ from relay.directory.sheet import Sheet, SheetFault, read_sheet
 from relay.faults import Faults
 from relay.secrets.incoming import incoming_owner
 from relay.secrets.login_password import login_owner
-from relay.secrets.secret import ref_of, token_ref
+from relay.secrets.secret import place_of, places_of, token_ref
 
 _MOST_FAULTS = 100
 _CHANGED = "the directory was changed meanwhile; look at what the import does now and confirm again"
@@ -81,10 +81,10 @@ class Bulk:
             await forget_password(self._parts, new)
             await forget_login_password(self._parts, new.name)
         known = [profile for name in plan.passwords if (profile := directory.profile(name))]
-        secrets = await to_thread(lambda: {ref_of(each).owner: plan.passwords[each.name] for each in known})
+        secrets = await to_thread(lambda: {place_of(each): plan.passwords[each.name] for each in known})
         before = frozenset(self._parts.vault.owners()) if secrets else frozenset()
-        before |= {ref_of(each).owner for each in known if each.password}
-        await self._parts.vault.put_all(secrets)
+        before |= {place_of(each) for each in known if each.password}
+        await self._parts.vault.put_all(secrets, await to_thread(places_of, directory, secrets))
         await to_thread(_note_all, secrets, before)
         if inline := [each for each in known if each.password]:
             await self._parts.directory.change(without_passwords(inline))
@@ -93,7 +93,7 @@ class Bulk:
         """Return the new profiles whose names had an earlier owner: what that left must not serve them."""
         found = []
         for profile in filter(None, map(directory.profile, plan.adds)):
-            owner = ref_of(profile).owner
+            owner = place_of(profile)
             left = (owner, f"oauth/{owner}", incoming_owner(profile), login_owner(profile.name))
             if any(self._parts.vault.has(one) for one in left):
                 found.append(profile)
@@ -143,7 +143,7 @@ def _password_faults(directory: Directory, work: _Work) -> list[SheetFault]:
         message = ""
         if server is not None and token_ref(server, profile) is not None:
             message = f"{profile.kind} '{name}' logs in by OAuth, without a password; leave this cell empty"
-        elif source := ref_of(profile).source:
+        elif source := profile.password_from:
             message = f"{profile.kind} '{name}' takes its password from {source}; set it there, not here"
         if message:
             faults.append(SheetFault(lines[name], "password", message))

@@ -47,7 +47,7 @@ class IncomingPasswords:
                 f"the mailbox of '{entry.name}' takes its password from {where}; set it there, or take that out"
             )
         was_set = self._parts.vault.has(ref.owner)
-        await self._parts.vault.put(ref.owner, password)
+        await self._parts.vault.put(ref.owner, password, bound_to=ref.bound_to)
         note_secret("incoming.password", was_set=was_set)
         return {"ok": True}
 

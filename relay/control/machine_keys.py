@@ -2,7 +2,8 @@
 
 SECURITY: `password_from = "command:…"` runs a program as the relay's user, and `"file:…"` reads any of its files into a
 login that a server of one's own would see. A `ca_file` is opened, and what is said of it tells which files there are.
-Who has a password of the pages or a token of the API has not the machine.
+`keep_passwords` lets passwords go to another host. Who has a password of the pages or a token of the API has not the
+machine.
 """
 
 from collections.abc import Mapping
@@ -22,6 +23,12 @@ def check_machine_keys(actor: Actor, params: Mapping[str, Any]) -> None:
     """Raise Forbidden where somebody sets such a key over the pages or the API, or takes a `ca_file` away."""
     if actor.way not in _FROM_AFAR:
         return
+    if params.get("keep_passwords"):
+        raise Forbidden(
+            "keep_passwords: that passwords may go to another host is for the machine's own user to say: "
+            "relay server set NAME host=HOST --keep-passwords",
+            key="keep_passwords",
+        )
     key = _found(params.get("values")) or _assigned(params.get("changes"))
     if key:
         raise Forbidden(f"{key}: {MACHINE_SENTENCE}", key=key)

@@ -18,7 +18,7 @@ from relay.directory.model import ProfileKind
 from relay.faults import Fault, Faults
 from relay.moving.merge import Merge, MergeFault, Placed, Wanted, merge
 from relay.secrets.login_password import login_owner
-from relay.secrets.secret import client_owner
+from relay.secrets.secret import client_owner, places_of
 
 _CHANGED = "the directory was changed meanwhile; look at what the import does now and confirm again"
 
@@ -83,7 +83,7 @@ class Moving:
             await self._parts.directory.change(work.again())
         await self._forget_left_secrets(new)
         missing = {one.owner: one.password for one in work.merge.entries if self._lacks_password(one)}
-        await self._parts.vault.put_all(missing)
+        await self._parts.vault.put_all(missing, places_of(self._parts.directory.routing().directory, missing))
         for owner in missing:
             note_secret(owner, was_set=False)
 

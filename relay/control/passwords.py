@@ -12,7 +12,7 @@ from relay.directory.keeper import Edit
 from relay.directory.model import Directory, Profile, Server
 from relay.secrets.incoming import incoming_owner, incoming_ref
 from relay.secrets.login_password import admin_owner, login_owner
-from relay.secrets.secret import SecretRef, client_owner, ref_of, token_ref
+from relay.secrets.secret import SecretRef, client_owner, place_of, ref_of, token_ref
 
 
 class Passwords:
@@ -58,11 +58,13 @@ class Passwords:
 
         Each is in the vault before any leaves the file, so that a crash in between loses none.
         """
-        entries = list(_entries(self._parts.directory.routing().directory))
-        refs = [ref for entry in entries for ref in (ref_of(entry), incoming_ref(entry)) if ref and ref.inline]
+        directory = self._parts.directory.routing().directory
+        entries = list(_entries(directory))
+        found = (ref for entry in entries for ref in (_password_ref(directory, entry), incoming_ref(entry)))
+        refs = [ref for ref in found if ref and ref.inline]
         for ref in refs:
             was_set = self._parts.vault.has(ref.owner)
-            await self._parts.vault.put(ref.owner, ref.inline)
+            await self._parts.vault.put(ref.owner, ref.inline, bound_to=ref.bound_to)
             note_secret(ref.owner, was_set=was_set)
         if refs:
             await self._parts.directory.change(without_passwords(entries, incoming=True))
@@ -79,7 +81,7 @@ async def set_password(parts: Parts, entry: Server | Profile, password: str) -> 
     """Put a password in the vault; one that stands in directory.toml goes. Raises Refused where it would not count."""
     ref = check_password_counts(parts, entry)
     was_set = parts.vault.has(ref.owner) or bool(ref.inline)
-    await parts.vault.put(ref.owner, password)
+    await parts.vault.put(ref.owner, password, bound_to=ref.bound_to)
     note_secret("password", was_set=was_set)
     if ref.inline:
         await parts.directory.change(without_passwords([entry]))
@@ -87,8 +89,9 @@ async def set_password(parts: Parts, entry: Server | Profile, password: str) -> 
 
 def check_password_counts(parts: Parts, entry: Server | Profile) -> SecretRef:
     """Return where an entry's password belongs. Raises Refused where one in the vault would not count."""
-    ref = ref_of(entry)
-    if _ref_in_use(parts.directory.routing().directory, entry).token is not None:
+    directory = parts.directory.routing().directory
+    ref = _password_ref(directory, entry)
+    if _ref_in_use(directory, entry).token is not None:
         noun = "server" if isinstance(entry, Server) else str(entry.kind)
         way = f"authorize it with: relay {noun} authorize {entry.name}"
         raise Refused(f"'{entry.name}' logs in by OAuth, without a password; {way}")
@@ -104,7 +107,7 @@ async def forget_password(parts: Parts, entry: Server | Profile) -> None:
 
     So with the password of its mailbox, its tokens, and a server's client secret.
     """
-    owner = ref_of(entry).owner
+    owner = place_of(entry)
     tokens = f"oauth/{owner}"
     had_tokens = parts.vault.has(tokens)
     await parts.secrets.tokens.forget(tokens)
@@ -119,6 +122,20 @@ async def forget_password(parts: Parts, entry: Server | Profile) -> None:
             note_forgotten(key)
 
 
+def entered_anew(parts: Parts, server: Server) -> dict[str, Any]:
+    """Return whose secret was set for another server or host than it would go to at this server now.
+
+    `server`: whether its own account's was; `profiles`: those that log in with accounts of their own.
+    """
+    directory = parts.directory.routing().directory
+    waiting = [
+        profile.name
+        for profile in directory.users_of(server.name)
+        if profile.override and parts.secrets.is_set_for_another(_ref_in_use(directory, profile))
+    ]
+    return {"server": parts.secrets.is_set_for_another(_ref_in_use(directory, server)), "profiles": sorted(waiting)}
+
+
 def _refs_in_use(directory: Directory) -> Iterator[SecretRef]:
     for entry in _entries(directory):
         yield _ref_in_use(directory, entry)
@@ -130,7 +147,11 @@ def _refs_in_use(directory: Directory) -> Iterator[SecretRef]:
 def _ref_in_use(directory: Directory, entry: Server | Profile) -> SecretRef:
     """Return where the secret is that logs in: a password, or tokens."""
     server = entry if isinstance(entry, Server) else directory.server_of(entry)
-    return (server and token_ref(server, entry)) or ref_of(entry)
+    return (server and token_ref(server, entry)) or ref_of(entry, server)
+
+
+def _password_ref(directory: Directory, entry: Server | Profile) -> SecretRef:
+    return ref_of(entry, entry if isinstance(entry, Server) else directory.server_of(entry))
 
 
 def _time(moment: datetime) -> str:

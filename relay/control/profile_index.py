@@ -41,7 +41,7 @@ class Row:
         server = directory.server_of(profile)
         name = server.name if server else None
         username = profile.username or (profile.address if profile.override else "")
-        secret = (server and token_ref(server, profile)) or ref_of(profile)
+        secret = (server and token_ref(server, profile)) or ref_of(profile, server)
         shown = {"resolved_server": name, "username": username}
         words = (str(shown.get(key) or getattr(profile, key, None) or "") for key in SEARCHED)
         text = "\n".join(words).casefold()

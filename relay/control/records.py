@@ -26,7 +26,7 @@ from relay.directory.model import (
     Server,
 )
 from relay.faults import did_you_mean
-from relay.secrets.secret import client_owner, ref_of, token_ref
+from relay.secrets.secret import client_bound_to, client_owner, ref_of, token_ref
 
 _User: TypeAlias = tuple[str | None, ProfileKind]
 
@@ -86,6 +86,7 @@ def profile_records(parts: Parts, kind: ProfileKind, *, sort: str = "name", cont
 def profile_record(parts: Parts, profile: Profile) -> dict[str, Any]:
     """Return one profile of the directory in effect."""
     server = parts.directory.routing().directory.server_of(profile)
+    ref = (server and token_ref(server, profile)) or ref_of(profile, server)
     shown = {
         "name": profile.name,
         "address": profile.address,
@@ -94,7 +95,8 @@ def profile_record(parts: Parts, profile: Profile) -> dict[str, Any]:
         "resolved_server": server.name if server else None,
         "override": profile.override,
         "username": profile.username or (profile.address if profile.override else ""),
-        "password_set": parts.secrets.is_set((server and token_ref(server, profile)) or ref_of(profile)),
+        "password_set": parts.secrets.is_set(ref),
+        "password_for_another": parts.secrets.is_set_for_another(ref),
         "password_needed": needs_own_secret(profile, server),
         "login_set": login_is_set(parts, profile.name),
         "last_test": parts.tests.record(profile),
@@ -147,6 +149,7 @@ def _server_record(
     used: Mapping[_User, int],
     troubled: Iterable[Mapping[str, Any]],
 ) -> dict[str, Any]:
+    ref = token_ref(server, server) or ref_of(server, server)
     shown = {
         "name": server.name,
         "host": server.host,
@@ -160,8 +163,9 @@ def _server_record(
         "used_by_channels": used.get((server.name, ProfileKind.CHANNEL), 0),
         "used_by_agents": used.get((server.name, ProfileKind.AGENT), 0),
         **_state(server, troubled),
-        "password_set": parts.secrets.is_set(token_ref(server, server) or ref_of(server)),
-        "client_secret_set": parts.vault.has(client_owner(server.name)),
+        "password_set": parts.secrets.is_set(ref),
+        "password_for_another": parts.secrets.is_set_for_another(ref),
+        "client_secret_set": parts.vault.is_for(client_owner(server.name), client_bound_to(server)),
         "last_test": parts.tests.record(server),
         "follows": [*([] if server.port else ["port"]), *([] if server.address else ["address"])],
         "version": version_of(server),

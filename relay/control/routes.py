@@ -69,7 +69,11 @@ class Routes:
     def _explanation(self, route: Route, aligned: Header) -> dict[str, Any]:
         reply_to = aligned.get_all("reply-to")
         ref = secret_ref(route.server, route.profile, override=route.override)
-        lacks_password = ref is not None and not self._parts.secrets.is_set(ref)
+        lack = ""
+        if ref is not None and self._parts.secrets.is_set_for_another(ref):
+            lack = "; its password was set for another server and must be set anew"
+        elif ref is not None and not self._parts.secrets.is_set(ref):
+            lack = "; no password is set for it"
         return {
             "profile": route.profile.name if route.profile else None,
             "server": route.server.name,
@@ -79,7 +83,7 @@ class Routes:
             "from": aligned.get_all("from")[0].text,
             "reply_to": reply_to[0].text if reply_to else None,
             "script": route.script.name if route.script else None,
-            "reason": route.reason + ("; no password is set for it" if lacks_password else ""),
+            "reason": route.reason + lack,
         }
 
 

@@ -5,14 +5,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from relay.control.assignments import changed_values, unchanged
+from relay.control.ledger import note
 from relay.control.lookup import find_server
 from relay.control.operation import Operation
 from relay.control.parts import Parts
-from relay.control.passwords import forget_password, set_password
+from relay.control.passwords import entered_anew, forget_password, set_password
 from relay.control.records import server_record, server_records
 from relay.directory.edit import add_server, check_values, remove_server, set_default, set_server
 from relay.directory.model import Directory, Server
 from relay.directory.presets import preset
+from relay.secrets.binding import bind_to_new_host
 
 
 class Servers:
@@ -30,6 +32,8 @@ class Servers:
             "server.set": Operation(self.set_, is_change=True),
             "server.remove": Operation(self.remove, is_change=True),
             "server.default": Operation(self.default, is_change=True),
+            "server.followers": Operation(self.followers),
+            "server.entered_anew": Operation(self.entered_anew),
             "server.password": Operation(self.password, is_change=True),
         }
 
@@ -68,15 +72,20 @@ class Servers:
         changes: list[str] | None = None,
         values: dict[str, Any] | None = None,
         expected: str | None = None,
+        keep_passwords: bool = False,
     ) -> dict[str, Any]:
         """Change keys ("KEY=VALUE"; "KEY=" restores the default; or `values`, None restores), return the server.
 
-        `expected` is the version that is meant.
+        `expected` is the version that is meant. Passwords that were set for another host count no more, but with
+        `keep_passwords`. A kill in between leaves passwords that do not count; the same command once more mends it.
         """
         new = changed_values(Server, changes, values)
-        await self._parts.directory.change(
+        directory = await self._parts.directory.change(
             lambda document: set_server(document, name, new), unchanged("server", name, _servers, expected)
         )
+        if keep_passwords:
+            for owner in await bind_to_new_host(self._parts.vault, directory, find_server(self._parts, name)):
+                note(owner, "set for another host", "kept")
         return await self.show(name=name)
 
     async def remove(self, *, name: str, move_to: str | None = None, expected: str | None = None) -> dict[str, Any]:
@@ -92,9 +101,29 @@ class Servers:
         return {"ok": True, "moved": moved}
 
     async def default(self, *, name: str) -> dict[str, Any]:
-        """Make a server the default, and return who follows it."""
-        directory = await self._parts.directory.change(lambda document: set_default(document, name))
-        return {"ok": True, "followers": [profile.name for profile in directory.profiles() if profile.server is None]}
+        """Make a server the default, and return who follows it, and who stays where the own account is."""
+        known = await self.followers(name=name)
+        await self._parts.directory.change(lambda document: set_default(document, name))
+        return {"ok": True, **known}
+
+    async def followers(self, *, name: str) -> dict[str, Any]:
+        """Return who would follow a server as the default, and who `stays` at the one before.
+
+        Whoever logs in with an own account stays: the password is for that server, which is written into the entry.
+        """
+        find_server(self._parts, name)
+        directory = self._parts.directory.routing().directory
+        unnamed = [profile for profile in directory.profiles() if profile.server is None]
+        stay = [profile.name for profile in unnamed if profile.override and name != directory.default_server]
+        return {
+            "before": directory.default_server,
+            "followers": [profile.name for profile in unnamed if profile.name not in frozenset(stay)],
+            "stay": stay,
+        }
+
+    async def entered_anew(self, *, name: str) -> dict[str, Any]:
+        """Return whose password must be entered anew: it was set for another server or host than it would go to now."""
+        return await to_thread(entered_anew, self._parts, find_server(self._parts, name))
 
     async def password(self, *, name: str, password: str) -> dict[str, Any]:
         """Set the password of the server's account."""

@@ -23,16 +23,18 @@ class ServerUsers:
     async def users(self, *, name: str, following: bool = False, start: Start = 0, limit: Limit = 50) -> dict[str, Any]:
         """Return who sends through a server, in the order of names: {items, total, start, channels, agents}.
 
-        `channels` and `agents` are their numbers in all. `following`: only those who follow the default.
+        `channels` and `agents` are their numbers in all. `following`: only those who follow the default,
+        which are those without an account of their own.
         """
         server = find_server(self._parts, name).name
         return await to_thread(self._users, server, start, limit, following=following)
 
     def _users(self, server: str, start: int, limit: int, *, following: bool) -> dict[str, Any]:
         directory = self._parts.directory.routing().directory
-        found = [user for user in directory.users_of(server) if not following or user.server is None]
+        users = directory.users_of(server)
+        found = [user for user in users if not following or (user.server is None and not user.override)]
         kinds = Counter(user.kind.value for user in found)
-        users = sorted(found, key=lambda user: (user.name.casefold(), user.name))[start : start + limit]
+        shown = sorted(found, key=lambda user: (user.name.casefold(), user.name))[start : start + limit]
         items = [
             {
                 "name": user.name,
@@ -41,7 +43,7 @@ class ServerUsers:
                 "override": user.override,
                 "follows_default": user.server is None,
             }
-            for user in users
+            for user in shown
         ]
         numbers = {"channels": kinds["channel"], "agents": kinds["agent"]}
         return {"items": items, "total": len(found), "start": start, **numbers}

@@ -137,7 +137,7 @@ def add_server(document: Document, name: str, values: Values, *, default: bool =
     _check_new(document, name, ("servers",), "server")
     _put(document, "servers", name, values)
     if default or not document.get("default_server"):
-        document["default_server"] = name
+        set_default(document, name)
 
 
 def set_server(document: Document, name: str, values: Values) -> None:
@@ -167,20 +167,38 @@ def remove_server(document: Document, name: str, move_to: str | None = None) -> 
 
 
 def set_default(document: Document, name: str) -> None:
-    """Make a server the default; the profiles that choose none follow."""
+    """Make a server the default; the profiles that choose none follow.
+
+    One with an account of its own stays where that is: the server before is written into it.
+    """
     _entry(document, "servers", name)
+    if document.get("default_server") != name:
+        for table in _TABLES.values():
+            for _, entry in _named(document, table, "override"):
+                _name_server(document, entry)
     document["default_server"] = name
+
+
+def _name_server(document: Document, entry: MutableMapping[str, Any]) -> None:
+    """Write the server that is in effect into a profile with an account of its own: its password is for that one."""
+    default = document.get("default_server")
+    if entry.get("override") is True and not entry.get("server") and default:
+        entry["server"] = default
 
 
 def add_profile(document: Document, kind: ProfileKind, name: str, values: Values) -> None:
     """Add a channel or an agent."""
     _check_new(document, name, _LOGINS, kind.value)
     _put(document, _TABLES[kind], name, values)
+    _name_server(document, document[_TABLES[kind]][name])
 
 
 def set_profile(document: Document, kind: ProfileKind, name: str, values: Values) -> None:
-    """Change keys of a channel or an agent."""
-    _update(_entry(document, _TABLES[kind], name), values)
+    """Change keys of a channel or an agent. One that logs in with its own account names its server."""
+    entry = _entry(document, _TABLES[kind], name)
+    _update(entry, values)
+    if not values.keys().isdisjoint({"override", "server"}):
+        _name_server(document, entry)
 
 
 def remove_profile(document: Document, kind: ProfileKind, name: str) -> None:

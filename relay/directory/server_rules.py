@@ -38,6 +38,17 @@ def needs_of(server: Server, sender: str) -> Findings:
         yield "username", f'{sender} sends with this server\'s account; add username = "…", or auth = "none"'
 
 
+def unnamed_servers(directory: Directory) -> Findings:
+    """Yield a warning for each profile with an account of its own that leaves out at which server that is."""
+    for profile in directory.profiles():
+        if profile.override and profile.server is None and directory.default_server:
+            message = (
+                "it logs in with its own account, and the server is left out: with another default its password would "
+                f'be for the wrong one, and its mail would stop; write server = "{directory.default_server}"'
+            )
+            yield f"{profile.kind}s.{profile.name}.server", message
+
+
 def is_loopback(host: str) -> bool:
     """Whether a host is this machine itself, so that nobody else reads what is said to it."""
     try:

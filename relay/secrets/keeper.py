@@ -58,7 +58,11 @@ class SecretKeeper:
         """Tell whether there is a secret to ask for. Cheap: a source that is named counts without being read."""
         if ref.source or ref.inline:
             return True
-        return self._vault.has(ref.owner) if ref.token is None else self.tokens.is_set(ref)
+        return self._vault.is_for(ref.owner, ref.bound_to) if ref.token is None else self.tokens.is_set(ref)
+
+    def is_set_for_another(self, ref: SecretRef) -> bool:
+        """Tell whether there is a secret that was set for another server than this would go to. Cheap."""
+        return not self.is_set(ref) and self._vault.has(ref.owner)
 
     async def secret(self, ref: SecretRef) -> Secret | None:
         """Return the secret, None where none is set. Raises SecretUnavailable, and what the store raises."""
@@ -67,7 +71,11 @@ class SecretKeeper:
         if ref.inline:
             return self._vault.secret_of(ref.inline)
         with _key_at_hand():
-            return await (self._vault.get(ref.owner) if ref.token is None else self.tokens.secret(ref))
+            if ref.token is not None:
+                return await self.tokens.secret(ref)
+            secret = await self._vault.get(ref.owner)
+            # Not before: what the store says now may be bound elsewhere than what was known.
+            return secret if self._vault.is_for(ref.owner, ref.bound_to) else None
 
     async def version(self, ref: SecretRef) -> str | None:
         """Return the secret's version, None where none is set. No provider is asked for a token. Raises as `secret`."""

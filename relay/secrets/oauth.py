@@ -81,7 +81,9 @@ class Tokens:
     def is_set(self, ref: SecretRef) -> bool:
         """Tell whether somebody authorized this account. Cheap. A client that logs in as itself needs its secret."""
         token = ref.token
-        return self._vault.has(client_owner(token.server) if token and token.is_own else ref.owner)
+        if token and token.is_own:
+            return self._vault.is_for(client_owner(token.server), token.client_bound_to)
+        return self._vault.is_for(ref.owner, ref.bound_to)
 
     async def secret(self, ref: SecretRef) -> Secret | None:
         """Return the access token of now, None where nobody authorized this account.
@@ -123,7 +125,7 @@ class Tokens:
         record = new_record(grant, account.token.client.client_id, self._clock())
         async with self._guard.alone(ref.owner) as alone, account.turn:
             account.unsaved = account.unsaved_over = account.trouble = None
-            await self._vault.put(ref.owner, record.as_text, under=alone.duty)
+            await self._vault.put(ref.owner, record.as_text, bound_to=ref.bound_to, under=alone.duty)
             await self._kept(account)
         self._keep_fresh(account)
         return record
@@ -206,6 +208,8 @@ class Tokens:
         """Return the record of the vault, as `_record`."""
         owner = account.ref.owner
         kept = await (self._vault.latest(owner) if latest else self._from_vault(owner))
+        if not self._vault.is_for(owner, account.ref.bound_to):
+            kept = None
         if kept is not account.kept:
             account.record, account.kept = await self._parsed(owner, kept), kept
         record = account.record
@@ -224,7 +228,9 @@ class Tokens:
         return parse_token_record(kept.value, owner)
 
     async def _client_secret(self, account: TokenAccount) -> Secret | None:
-        return await self._from_vault(client_owner(account.token.server))
+        owner = client_owner(account.token.server)
+        secret = await self._from_vault(owner)
+        return secret if self._vault.is_for(owner, account.token.client_bound_to) else None
 
     async def _from_vault(self, owner: str) -> Secret | None:
         """Return what the vault has. The store is not asked for what is not there: this is done for each message."""
@@ -368,7 +374,8 @@ class Tokens:
             account.unsaved, account.unsaved_over = fresh, before  # until it is durable: that may be worthless already
             now = await self._kept(account, latest=True)
             if _mark(now) == _mark(before):
-                await self._vault.put(account.ref.owner, fresh.as_text, under=alone.duty)
+                ref = account.ref
+                await self._vault.put(ref.owner, fresh.as_text, bound_to=ref.bound_to, under=alone.duty)
                 now = await self._kept(account)  # in memory from now on, should the store be away next time
             account.unsaved = account.unsaved_over = None
         if now is None:

@@ -1,9 +1,10 @@
 """A password, token or key as a value: whom it belongs to, and what it is without ever showing it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from relay.directory.model import Auth, Directory, OAuthClient, Profile, Server
+from relay.mail.address import AddressError, domain_key
 
 _MASK = "Secret('**********')"
 
@@ -28,11 +29,15 @@ class Secret:
 
 @dataclass(frozen=True, slots=True)
 class TokenRef:
-    """Whose access token logs in, and where it comes from: the client of a server, for one of its user names."""
+    """Whose access token logs in, and where it comes from: the client of a server, for one of its user names.
+
+    `client_bound_to` is where the client's secret may go.
+    """
 
     server: str
     username: str
     client: OAuthClient
+    client_bound_to: str = ""
 
     @property
     def is_own(self) -> bool:
@@ -47,17 +52,72 @@ class SecretRef:
     `owner` is its name in the vault ("server/acmejets", "profile/support"), `source` the text of `password_from`,
     `inline` a password that stands in the directory file by hand. With `token` it is no password: the vault holds
     tokens under "oauth/server/acmejets" or "oauth/profile/support", and the secret is the access token of now.
+
+    `bound_to` is where it would go: a secret of the vault that was set for another place is none (DESIGN section 2, "A
+    secret goes to no other server"). "" where it would go nowhere. A source and a password in the file are the word of
+    the file's author, and bound to nothing.
     """
 
     owner: str
+    bound_to: str
     source: str = ""
     inline: str = field(default="", repr=False)
     token: TokenRef | None = None
 
 
-def ref_of(owner: Server | Profile) -> SecretRef:
-    """Return where the mail password of a server or profile is: the one with which we log in upstream."""
-    return SecretRef(_place(owner), owner.password_from, owner.password)
+def ref_of(owner: Server | Profile, at: Server | None) -> SecretRef:
+    """Return where the mail password of a server or profile is: the one with which we log in upstream.
+
+    `at` is the server that it logs in to: a server's own, or the one that a profile sends through.
+    """
+    return SecretRef(place_of(owner), _bound_to(owner, at), owner.password_from, owner.password)
+
+
+def host_key(host: str) -> str:
+    """Return how the names of a host compare: without case, as A-labels, without a dot at the end."""
+    name = host.strip().rstrip(".").lower()
+    try:
+        return domain_key(name)
+    except AddressError:  # an IPv6 address
+        return name
+
+
+def client_bound_to(server: Server) -> str:
+    """Return where the secret of a server's OAuth client may go: for this server, to where its tokens come from."""
+    return f"{host_key(server.host)} {_provider(server.oauth)}" if server.oauth else ""
+
+
+def places_of(directory: Directory, owners: Iterable[str]) -> dict[str, str]:
+    """Return where the secrets of these owners of the vault would go now; without those that go nowhere."""
+    places: dict[str, str] = {}
+    for owner in owners:
+        kind, _, name = owner.partition("/")
+        is_token = kind == "oauth"
+        if is_token:
+            kind, _, name = name.partition("/")
+        entry = directory.profile(name) if kind == "profile" else directory.servers.get(name)
+        at = entry if isinstance(entry, Server) else directory.server_of(entry) if entry is not None else None
+        if entry is None or at is None:
+            continue
+        if kind == "client":
+            places[owner] = client_bound_to(at)
+        elif is_token:
+            ref = token_ref(at, entry)
+            places[owner] = ref.bound_to if ref else ""
+        elif kind in {"server", "profile"}:
+            places[owner] = ref_of(entry, at).bound_to
+    return {owner: place for owner, place in places.items() if place}
+
+
+def _bound_to(owner: Server | Profile, at: Server | None) -> str:
+    """Return to where the secret of an owner goes: a server's to its host, a profile's to a server by name and host."""
+    if at is None:
+        return ""
+    return host_key(at.host) if isinstance(owner, Server) else f"{at.name} {host_key(at.host)}"
+
+
+def _provider(client: OAuthClient) -> str:
+    return client.token_url if client.provider == "custom" else str(client.provider)
 
 
 def token_ref(server: Server, owner: Server | Profile) -> SecretRef | None:
@@ -66,10 +126,11 @@ def token_ref(server: Server, owner: Server | Profile) -> SecretRef | None:
         return None
     username = owner.username if isinstance(owner, Server) else owner.login_name
     return SecretRef(
-        f"oauth/{_place(owner)}",
+        f"oauth/{place_of(owner)}",
+        f"{_bound_to(owner, server)} {_provider(server.oauth)}",
         owner.password_from,
         owner.password,
-        TokenRef(server.name, username, server.oauth),
+        TokenRef(server.name, username, server.oauth, client_bound_to(server)),
     )
 
 
@@ -99,8 +160,9 @@ def secret_ref(server: Server, profile: Profile | None, *, override: bool) -> Se
     if server.auth is Auth.NONE:
         return None
     owner = profile if override and profile is not None else server
-    return token_ref(server, owner) or ref_of(owner)
+    return token_ref(server, owner) or ref_of(owner, server)
 
 
-def _place(owner: Server | Profile) -> str:
+def place_of(owner: Server | Profile) -> str:
+    """Return the name of a server or profile in the vault."""
     return f"{'server' if isinstance(owner, Server) else 'profile'}/{owner.name}"

@@ -1,4 +1,5 @@
-"""The vault: secrets kept in the store, sealed under the master key, each bound to its owner's name.
+"""The vault: secrets kept in the store, sealed under the master key, each bound to its owner's name and to the place
+where it may go.
 
 The store remembers the id of the key that its secrets are sealed under, and changes both in one transaction. So a
 wrong key is noticed before anything is read or written with it, and a change of keys that a crash cut in two is
@@ -27,6 +28,8 @@ from relay.secrets.secret import Secret
 from relay.secrets.sources import SecretUnavailable
 
 _NOT_IN_A_SECRET = frozenset("\r\n\0")
+# The secrets of those who log in at Relay: how a password can be known again, and no password.
+_SENT_NOWHERE = ("login/", "admin/")
 # So long a store may take to say what is in memory, too: one that is dead may say nothing for half a minute.
 _PATIENCE_SECONDS = 2.0
 
@@ -47,13 +50,22 @@ class SecretRefused(ValueError):
 class Difference:
     """What is another in the store than somebody knows, all of one moment.
 
-    `changed`: whose secret is new or another, and since when. `sealed`: those secrets, where they were asked for.
-    `gone`: who has none any more.
+    `changed`: whose secret is new or another, and since when. `bound`: of those, where each may go, if it is bound.
+    `sealed`: those secrets, where they were asked for. `gone`: who has none any more.
     """
 
     changed: Mapping[str, datetime]
+    bound: Mapping[str, str] = field(default_factory=dict)
     sealed: Mapping[str, bytes] = field(default_factory=dict, repr=False)
     gone: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    """A secret as it is kept, and where it may go; None where nobody has said that yet."""
+
+    value: bytes = field(repr=False)
+    bound_to: str | None = None
 
 
 class SecretStore(Protocol):
@@ -70,17 +82,23 @@ class SecretStore(Protocol):
         """Make `key_id` the store's where it holds no secrets, and return whose it is now."""
 
     async def put(
-        self, owner: str, sealed: bytes, changed: datetime, key_id: str, *, under: object | None = None
+        self, owner: str, sealed: Sealed, changed: datetime, key_id: str, *, under: object | None = None
     ) -> None:
         """Keep a sealed secret in place of the owner's old one. Raises KeyChanged unless the store's key is this.
 
         `under`: a duty that the store knows; where another has it by now, nothing is written.
         """
 
-    async def put_all(self, sealed: Mapping[str, bytes], changed: datetime, key_id: str) -> None:
+    async def put_all(self, sealed: Mapping[str, Sealed], changed: datetime, key_id: str) -> None:
         """Keep the sealed secrets of several owners, all or none. Raises KeyChanged unless the store's key is this."""
 
-    async def get(self, owner: str) -> bytes | None:
+    async def bind(self, bound_to: Mapping[str, str], *, again: bool) -> None:
+        """Say where the secrets of several owners may go; of those that are bound already only with `again`."""
+
+    async def bound(self) -> Mapping[str, str]:
+        """Return where the secret of each owner may go; without those that are bound to nothing."""
+
+    async def get(self, owner: str) -> Sealed | None:
         """Return an owner's sealed secret."""
 
     async def delete(self, owner: str) -> bool:
@@ -120,6 +138,7 @@ class Vault:
         source: KeySource,
         key: MasterKey,
         owners: Mapping[str, datetime],
+        bound: Mapping[str, str],
         *,
         keeps_copies: bool = False,
     ) -> None:
@@ -127,6 +146,7 @@ class Vault:
         self._source = source
         self._key = key
         self._owners = dict(owners)
+        self._bound = dict(bound)
         self._opened: dict[str, Secret] = {}
         self._keeps_copies = keeps_copies
         self._copies: dict[str, bytes] = {}
@@ -141,7 +161,7 @@ class Vault:
         """Open the vault of a store, making the first key if the source can. Raises MasterKeyError."""
         async with source.locked():
             key = await _settle(store, source)
-        return cls(store, source, key, await store.owners(), keeps_copies=keeps_copies)
+        return cls(store, source, key, await store.owners(), await store.bound(), keeps_copies=keeps_copies)
 
     @property
     def key_id(self) -> str:
@@ -161,6 +181,24 @@ class Vault:
         """Tell whether an owner has a secret here. Cheap."""
         return owner in self._owners
 
+    def is_for(self, owner: str, place: str) -> bool:
+        """Tell whether an owner has a secret here that may go to a place. Cheap.
+
+        One that nobody has bound yet may: a relay from before secrets were bound wrote it, and `bind` follows.
+        """
+        return owner in self._owners and self._bound.get(owner, place) == place
+
+    @property
+    def unbound(self) -> list[str]:
+        """Whose secrets nobody has bound to a place: of those that we send somewhere."""
+        if len(self._bound) == len(self._owners):
+            return []
+        return [owner for owner in self._owners if owner not in self._bound and not owner.startswith(_SENT_NOWHERE)]
+
+    def bound_to(self, owner: str) -> str | None:
+        """Return where an owner's secret may go; None where it is not bound."""
+        return self._bound.get(owner)
+
     def changed(self, owner: str) -> datetime | None:
         """Return when an owner's secret was last changed here; None where there is none. Cheap."""
         return self._owners.get(owner)
@@ -169,19 +207,34 @@ class Vault:
         """Return a value from elsewhere as a secret, with the version that the same value always has here."""
         return Secret(value, self._key.digest(value))
 
-    async def put(self, owner: str, value: str, *, under: object | None = None) -> None:
+    async def put(self, owner: str, value: str, *, bound_to: str = "", under: object | None = None) -> None:
         """Keep an owner's secret, durably. Raises SecretRefused for an empty one or one with a line end or NUL.
 
-        `under`: a duty that the store knows; where another has it by now, nothing is written.
+        `bound_to`: where it may go and nowhere else; "" for one that we send nowhere. `under`: a duty that the store
+        knows; where another has it by now, nothing is written.
         """
         await self._put(
             {owner: value},
+            {owner: bound_to},
             lambda sealed, changed, key_id: self._store.put(owner, sealed[owner], changed, key_id, under=under),
         )
 
-    async def put_all(self, values: Mapping[str, str]) -> None:
+    async def put_all(self, values: Mapping[str, str], bound_to: Mapping[str, str]) -> None:
         """Keep the secrets of many owners, all or none, durably and with one commit. Raises as `put`."""
-        await self._put(values, self._store.put_all)
+        await self._put(values, bound_to, self._store.put_all)
+
+    async def bind(self, bound_to: Mapping[str, str], *, again: bool = False) -> None:
+        """Say where secrets may go, durably; of those that are bound already only with `again`."""
+        meant = {
+            owner: place
+            for owner, place in bound_to.items()
+            if place and owner in self._owners and (again or owner not in self._bound)
+        }
+        if not meant:
+            return
+        async with self._turn:
+            await self._store.bind(meant, again=again)
+        await self.refresh()
 
     async def get(self, owner: str) -> Secret | None:
         """Return an owner's secret. Raises SecretBroken if what is stored does not open for this owner.
@@ -196,14 +249,15 @@ class Vault:
     async def latest(self, owner: str) -> Secret | None:
         """Return an owner's secret as the store has it now: another process may have changed it. Raises as `get`."""
         async with self._turn:
-            sealed = await self._store.get(owner)
+            kept = await self._store.get(owner)
             # Not before the store has answered: while it is away, what we know is used.
             self._forget([owner])
-            if sealed is None:
+            if kept is None:
                 self._owners.pop(owner, None)
                 return None
-            self._keep_copies({owner: sealed})
-            secret = self.secret_of(await self._unseal(owner, sealed))
+            self._keep_copies({owner: kept.value})
+            self._note_bound(owner, kept.bound_to)
+            secret = self.secret_of(await self._unseal(owner, kept.value))
             self._opened[owner] = secret
             return secret
 
@@ -245,6 +299,8 @@ class Vault:
             found = await self._store.difference(known, anew, with_sealed=self._keeps_copies)
             self._forget([*found.changed, *found.gone, *anew, *self._strays()])
             self._owners |= found.changed
+            for owner in found.changed:
+                self._note_bound(owner, found.bound.get(owner))
             for owner in found.gone:
                 del self._owners[owner]
             self._keep_copies(found.sealed)
@@ -275,23 +331,26 @@ class Vault:
     async def _put(
         self,
         values: Mapping[str, str],
-        write: Callable[[Mapping[str, bytes], datetime, str], Awaitable[None]],
+        bound_to: Mapping[str, str],
+        write: Callable[[Mapping[str, Sealed], datetime, str], Awaitable[None]],
     ) -> None:
         for value in values.values():
             _check(value)
         async with self._turn:
             changed = datetime.now(UTC)
             self._doubt(values)  # first: where the caller is cancelled in the commit, nobody knows what was written
-            sealed = await self._sealed(values)
+            sealed = await self._sealed(values, bound_to)
             try:
                 await write(sealed, changed, self._key.id)
             except KeyChanged:
                 await self._reload()
-                sealed = await self._sealed(values)
+                sealed = await self._sealed(values, bound_to)
                 await write(sealed, changed, self._key.id)
             self._forget(values)
             self._owners |= dict.fromkeys(values, changed)
-            self._keep_copies(sealed)
+            self._keep_copies({owner: one.value for owner, one in sealed.items()})
+            for owner, one in sealed.items():
+                self._note_bound(owner, one.bound_to)
 
     def _known(self, owner: str) -> Secret | None:
         """Return what is in memory; None also for a copy that does not open: `latest` finds out why."""
@@ -335,11 +394,21 @@ class Vault:
             self._copies.pop(owner, None)
             self._doubted.discard(owner)
 
-    async def _sealed(self, values: Mapping[str, str]) -> dict[str, bytes]:
+    async def _sealed(self, values: Mapping[str, str], bound_to: Mapping[str, str]) -> dict[str, Sealed]:
         key = self._key
-        if len(values) == 1:
-            return {owner: seal(key, owner, value) for owner, value in values.items()}
-        return await asyncio.to_thread(lambda: {owner: seal(key, owner, value) for owner, value in values.items()})
+
+        def sealed() -> dict[str, Sealed]:
+            return {
+                owner: Sealed(seal(key, owner, value), bound_to.get(owner) or None) for owner, value in values.items()
+            }
+
+        return sealed() if len(values) == 1 else await asyncio.to_thread(sealed)
+
+    def _note_bound(self, owner: str, bound_to: str | None) -> None:
+        if bound_to is None:
+            self._bound.pop(owner, None)
+        else:
+            self._bound[owner] = bound_to
 
     async def _unseal(self, owner: str, sealed: bytes) -> str:
         try:
@@ -350,7 +419,8 @@ class Vault:
                 raise _broken(owner) from None
         await self._reload()
         try:
-            return unseal(self._key, owner, await self._store.get(owner) or b"")
+            kept = await self._store.get(owner)
+            return unseal(self._key, owner, kept.value if kept else b"")
         except SealBroken:
             raise _broken(owner) from None
 

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import BigInteger, Connection, delete, func, insert, select, type_coerce, update
 
-from relay.secrets.vault import Difference, KeyChanged
+from relay.secrets.vault import Difference, KeyChanged, Sealed
 from relay.store.database import Database
 from relay.store.duties import Duty, require
 from relay.store.tables import secrets, vault
@@ -18,6 +18,7 @@ _BATCH = 500
 # Of two machines whose clocks differ the later change may have the earlier time: so far back a look begins.
 _OVERLAP = timedelta(minutes=1)
 _SECOND = 1_000_000
+_TICK = timedelta(microseconds=1)
 
 
 class SecretTable:
@@ -51,7 +52,7 @@ class SecretTable:
         return await self._database.write(job)
 
     async def put(
-        self, owner: str, sealed: bytes, changed: datetime, key_id: str, *, under: object | None = None
+        self, owner: str, sealed: Sealed, changed: datetime, key_id: str, *, under: object | None = None
     ) -> None:
         """Keep a sealed secret in place of the owner's old one. Raises DutyLost where `under` is another's by now."""
         assert under is None or isinstance(under, Duty)
@@ -59,7 +60,7 @@ class SecretTable:
         def job(connection: Connection) -> None:
             require(connection, under)
             _require_key(connection, key_id)
-            values = {"sealed": sealed, "changed": changed}
+            values = {"sealed": sealed.value, "bound_to": sealed.bound_to, "changed": changed}
             done = connection.execute(update(secrets).where(secrets.c.owner == owner).values(values))
             if not done.rowcount:
                 connection.execute(insert(secrets).values(owner=owner, **values))
@@ -67,7 +68,7 @@ class SecretTable:
 
         await self._database.write(job)
 
-    async def put_all(self, sealed: Mapping[str, bytes], changed: datetime, key_id: str) -> None:
+    async def put_all(self, sealed: Mapping[str, Sealed], changed: datetime, key_id: str) -> None:
         """Keep the sealed secrets of several owners."""
         owners = list(sealed)
 
@@ -76,18 +77,48 @@ class SecretTable:
             for start in range(0, len(owners), _BATCH):
                 some = owners[start : start + _BATCH]
                 connection.execute(delete(secrets).where(secrets.c.owner.in_(some)))
-                rows = [{"owner": owner, "sealed": sealed[owner], "changed": changed} for owner in some]
+                kept = [(owner, sealed[owner]) for owner in some]
+                rows = [
+                    {"owner": owner, "sealed": one.value, "bound_to": one.bound_to, "changed": changed}
+                    for owner, one in kept
+                ]
                 connection.execute(insert(secrets), rows)
             self._announce(connection)
 
         await self._database.write(job)
 
-    async def get(self, owner: str) -> bytes | None:
+    async def bind(self, bound_to: Mapping[str, str], *, again: bool) -> None:
+        """Say where the secrets of several owners may go. Its time moves on by a microsecond: so all others see it."""
+
+        def job(connection: Connection) -> None:
+            for owner, place in bound_to.items():
+                meant = secrets.c.owner == owner
+                if not again:
+                    meant &= secrets.c.bound_to.is_(None)
+                found = connection.execute(select(secrets.c.changed).where(meant)).scalar_one_or_none()
+                if found is not None:
+                    values = {"bound_to": place, "changed": found + _TICK}
+                    connection.execute(update(secrets).where(meant).values(values))
+            self._announce(connection)
+
+        await self._database.write(job)
+
+    async def bound(self) -> Mapping[str, str]:
+        """Return where the secret of each owner may go, if it is bound."""
+
+        def job(connection: Connection) -> Mapping[str, str]:
+            found = select(secrets.c.owner, secrets.c.bound_to).where(secrets.c.bound_to.is_not(None))
+            return {row.owner: row.bound_to for row in connection.execute(found)}
+
+        return await self._database.read(job)
+
+    async def get(self, owner: str) -> Sealed | None:
         """Return an owner's sealed secret."""
 
-        def job(connection: Connection) -> bytes | None:
-            found = connection.execute(select(secrets.c.sealed).where(secrets.c.owner == owner))
-            return found.scalar_one_or_none()
+        def job(connection: Connection) -> Sealed | None:
+            found = connection.execute(select(secrets.c.sealed, secrets.c.bound_to).where(secrets.c.owner == owner))
+            row = found.one_or_none()
+            return Sealed(row.sealed, row.bound_to) if row is not None else None
 
         return await self._database.read(job)
 
@@ -116,8 +147,8 @@ class SecretTable:
             now = _times_now(connection, known)
             changed = {owner: moment for owner, moment in now.items() if owner in anew or known.get(owner) != moment}
             gone = frozenset(known.keys() - now.keys())
-            sealed = _sealed(connection, list(changed)) if with_sealed else {}
-            return Difference(changed=changed, sealed=sealed, gone=gone)
+            sealed, bound = _kept(connection, list(changed))
+            return Difference(changed=changed, bound=bound, sealed=sealed if with_sealed else {}, gone=gone)
 
         return await self._database.read(job)
 
@@ -180,13 +211,17 @@ def _sum_of(moments: Collection[datetime]) -> tuple[int, int]:
     return len(moments), sum((moment - epoch for moment in moments), timedelta()) // timedelta(microseconds=1)
 
 
-def _sealed(connection: Connection, owners: list[str]) -> dict[str, bytes]:
+def _kept(connection: Connection, owners: list[str]) -> tuple[dict[str, bytes], dict[str, str]]:
+    """Return the sealed secrets of owners, and where those that are bound may go."""
     sealed: dict[str, bytes] = {}
+    bound: dict[str, str] = {}
     for start in range(0, len(owners), _BATCH):
         some = secrets.c.owner.in_(owners[start : start + _BATCH])
-        found = connection.execute(select(secrets.c.owner, secrets.c.sealed).where(some))
-        sealed |= {row.owner: row.sealed for row in found}
-    return sealed
+        for row in connection.execute(select(secrets.c.owner, secrets.c.sealed, secrets.c.bound_to).where(some)):
+            sealed[row.owner] = row.sealed
+            if row.bound_to is not None:
+                bound[row.owner] = row.bound_to
+    return sealed, bound
 
 
 def _key_id(connection: Connection) -> str | None:

@@ -115,6 +115,9 @@ secrets = Table(
     Column("owner", Text, primary_key=True),
     Column("sealed", LargeBinary, nullable=False),
     Column("changed", Time, nullable=False),
+    # Where it may go (`relay.secrets.secret.SecretRef.bound_to`); NULL where it goes nowhere, or a relay from before
+    # this column wrote it.
+    Column("bound_to", Text),
 )
 
 # One row: of the schema `revision` the relays from the schema `floor` on can use it (`relay.store.schema`).

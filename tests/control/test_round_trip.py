@@ -41,7 +41,7 @@ async def trip(
         incoming=incoming,
         account=user,
         username=user,
-        ref=SecretRef("incoming/support"),
+        ref=SecretRef("incoming/support", ""),
     )
     async with parts_in(folder) as parts:
         await parts.vault.put("incoming/support", RIGHT)

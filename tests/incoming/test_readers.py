@@ -50,7 +50,7 @@ def mailbox_at(
         incoming=incoming,
         account=user,
         username=user,
-        ref=SecretRef("incoming/support"),
+        ref=SecretRef("incoming/support", ""),
     )
 
 

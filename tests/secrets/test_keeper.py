@@ -13,7 +13,7 @@ from relay.secrets.sources import SecretUnavailable, Source, read_source
 from relay.secrets.vault import Vault
 from relay.store.secrets import SecretTable
 
-VAULT = SecretRef("server/a")
+VAULT = SecretRef("server/a", "")
 
 
 class Clock:
@@ -52,19 +52,19 @@ def counting(folder: Path, tail: str = "") -> str:
 async def test_the_order_of_places(keeper: SecretKeeper, vault: Vault, tmp_path: Path) -> None:
     (tmp_path / "pw").write_text("from the file\n")
     await vault.put("server/a", "from the vault")
-    assert await value(keeper, SecretRef("server/a", "file:pw", "inline")) == "from the file"
-    assert await value(keeper, SecretRef("server/a", "", "inline")) == "inline"
+    assert await value(keeper, SecretRef("server/a", "", "file:pw", "inline")) == "from the file"
+    assert await value(keeper, SecretRef("server/a", "", "", "inline")) == "inline"
     assert await value(keeper, VAULT) == "from the vault"
-    assert await value(keeper, SecretRef("server/b")) is None
+    assert await value(keeper, SecretRef("server/b", "")) is None
 
 
 async def test_is_set_tells_without_reading(keeper: SecretKeeper, vault: Vault) -> None:
     assert not keeper.is_set(VAULT)
     await vault.put("server/a", "x")
     assert keeper.is_set(VAULT)
-    assert keeper.is_set(SecretRef("server/b", "file:missing"))
-    assert keeper.is_set(SecretRef("server/b", "", "inline"))
-    assert not keeper.is_set(SecretRef("server/b"))
+    assert keeper.is_set(SecretRef("server/b", "", "file:missing"))
+    assert keeper.is_set(SecretRef("server/b", "", "", "inline"))
+    assert not keeper.is_set(SecretRef("server/b", ""))
     await vault.delete("server/a")
     assert not keeper.is_set(VAULT)
 
@@ -74,7 +74,7 @@ async def test_the_same_value_has_the_same_version_wherever_it_is(
 ) -> None:
     (tmp_path / "pw").write_text("hunter2\n")
     await vault.put("server/a", "hunter2")
-    refs = [VAULT, SecretRef("server/a", "file:pw"), SecretRef("server/a", "", "hunter2")]
+    refs = [VAULT, SecretRef("server/a", "", "file:pw"), SecretRef("server/a", "", "hunter2")]
     assert len({(await keeper.secret(ref)) for ref in refs}) == 1
 
 
@@ -88,7 +88,7 @@ async def test_a_file_is_read_again_when_it_changed(
         return await read_source(source, environ, folder)
 
     monkeypatch.setattr(module, "read_source", counted)
-    ref, path = SecretRef("server/a", "file:pw"), tmp_path / "pw"
+    ref, path = SecretRef("server/a", "", "file:pw"), tmp_path / "pw"
     path.write_text("one\n")
     assert [await value(keeper, ref) for _ in range(3)] == ["one"] * 3
     assert len(reads) == 1
@@ -189,5 +189,5 @@ async def test_a_key_that_another_process_changed_out_of_reach_is_a_secret_that_
 
 async def test_nothing_in_the_keeper_shows_a_secret(keeper: SecretKeeper, tmp_path: Path) -> None:
     (tmp_path / "pw").write_text("CANARY\n")
-    await keeper.secret(SecretRef("server/a", "file:pw"))
+    await keeper.secret(SecretRef("server/a", "", "file:pw"))
     assert "CANARY" not in repr(vars(keeper))

@@ -26,18 +26,18 @@ def test_a_secret_never_shows_itself() -> None:
 
 
 def test_a_reference_does_not_show_a_password_from_the_file() -> None:
-    assert "in-the-file" not in repr(ref_of(CHANNEL))
+    assert "in-the-file" not in repr(ref_of(CHANNEL, SERVER))
 
 
 def test_where_the_secret_of_a_server_and_of_a_profile_is() -> None:
-    assert ref_of(SERVER) == SecretRef("server/acme", "env:ACME")
-    assert ref_of(CHANNEL) == SecretRef("profile/support", "", "in-the-file")
+    assert ref_of(SERVER, SERVER) == SecretRef("server/acme", "mail.example", "env:ACME")
+    assert ref_of(CHANNEL, SERVER) == SecretRef("profile/support", "acme mail.example", "", "in-the-file")
 
 
 def test_whose_secret_logs_in_on_a_route() -> None:
-    assert secret_ref(SERVER, CHANNEL, override=True) == ref_of(CHANNEL)
-    assert secret_ref(SERVER, CHANNEL, override=False) == ref_of(SERVER)
-    assert secret_ref(SERVER, None, override=False) == ref_of(SERVER)
+    assert secret_ref(SERVER, CHANNEL, override=True) == ref_of(CHANNEL, SERVER)
+    assert secret_ref(SERVER, CHANNEL, override=False) == ref_of(SERVER, SERVER)
+    assert secret_ref(SERVER, None, override=False) == ref_of(SERVER, SERVER)
     assert secret_ref(Server(name="open", host="h", auth=Auth.NONE), CHANNEL, override=True) is None
 
 

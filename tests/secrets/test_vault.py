@@ -13,7 +13,7 @@ from sqlalchemy import Connection, select, update
 from relay.secrets.key_source import key_source
 from relay.secrets.master_key import MasterKey, MasterKeyError
 from relay.secrets.seal import SealBroken, seal, unseal
-from relay.secrets.vault import SecretBroken, SecretRefused, Vault
+from relay.secrets.vault import Sealed, SecretBroken, SecretRefused, Vault
 from relay.store.database import Database
 from relay.store.errors import StoreError
 from relay.store.secrets import SecretTable
@@ -227,7 +227,7 @@ class CountingTable(SecretTable):
     reads = 0
     is_broken = False
 
-    async def get(self, owner: str) -> bytes | None:
+    async def get(self, owner: str) -> Sealed | None:
         self.reads += 1
         return await super().get(owner)
 
@@ -268,13 +268,13 @@ async def test_a_rotation_that_fails_leaves_everything_as_it_was(database: Datab
 async def test_many_secrets_are_kept_at_once_or_none(table: SecretTable, tmp_path: Path) -> None:
     vault = await reopened(table, tmp_path)
     await vault.put("profile/a1", "old")
-    await vault.put_all({f"profile/a{number}": f"secret {number}" for number in range(1200)})
+    await vault.put_all({f"profile/a{number}": f"secret {number}" for number in range(1200)}, {})
     for number in (0, 1, 1199):
         secret = await vault.get(f"profile/a{number}")
         assert secret is not None
         assert secret.value == f"secret {number}"
     with pytest.raises(SecretRefused):
-        await vault.put_all({"profile/b": "good", "profile/a1": "two\nlines"})
+        await vault.put_all({"profile/b": "good", "profile/a1": "two\nlines"}, {})
     assert not vault.has("profile/b")
     assert len((await reopened(table, tmp_path)).owners()) == 1200
 
@@ -358,7 +358,7 @@ async def copying(table: SecretTable, state_dir: Path) -> Vault:
 async def test_secrets_that_nobody_used_are_there_while_the_store_is_away(
     vault: Vault, lost: LostTable, tmp_path: Path
 ) -> None:
-    await vault.put_all({"server/a": "one", "login/jane": "record"})
+    await vault.put_all({"server/a": "one", "login/jane": "record"}, {})
     copied = await copying(lost, tmp_path)
     await vault.put("server/a", "two")
     await vault.put("server/b", "new")
@@ -378,7 +378,7 @@ async def test_secrets_that_nobody_used_are_there_while_the_store_is_away(
 
 
 async def test_copies_are_sealed_until_they_are_used(lost: LostTable, tmp_path: Path, vault: Vault) -> None:
-    await vault.put_all({f"profile/{number}": f"CANARY {number}" for number in range(3)})
+    await vault.put_all({f"profile/{number}": f"CANARY {number}" for number in range(3)}, {})
     copied = await copying(lost, tmp_path)
     assert len(copied._copies) == 3
     assert copied._opened == {}
@@ -389,7 +389,7 @@ async def test_copies_are_sealed_until_they_are_used(lost: LostTable, tmp_path: 
 
 
 async def test_a_copy_that_changed_places_does_not_open(vault: Vault, lost: LostTable, tmp_path: Path) -> None:
-    await vault.put_all({"server/a": "admin", "profile/b": "mine"})
+    await vault.put_all({"server/a": "admin", "profile/b": "mine"}, {})
     copied = await copying(lost, tmp_path)
     copied._copies["profile/b"] = copied._copies["server/a"]
     lost.is_away = True
@@ -403,7 +403,7 @@ async def test_a_copy_that_changed_places_does_not_open(vault: Vault, lost: Lost
 async def test_what_could_not_be_written_leaves_what_was_until_the_store_is_back(
     vault: Vault, lost: LostTable, tmp_path: Path, writes_still: bool
 ) -> None:
-    await vault.put_all({"server/a": "old", "server/b": "old"})
+    await vault.put_all({"server/a": "old", "server/b": "old"}, {})
     copied = await copying(lost, tmp_path)
     lost.is_away, lost.writes_still = True, writes_still
     with pytest.raises(StoreError):

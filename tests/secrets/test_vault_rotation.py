@@ -10,7 +10,7 @@ import pytest
 from relay.secrets.key_source import key_source
 from relay.secrets.master_key import MasterKey, MasterKeyError
 from relay.secrets.seal import seal
-from relay.secrets.vault import SecretBroken, Vault
+from relay.secrets.vault import Sealed, SecretBroken, Vault
 from relay.store.database import Database, open_database
 from relay.store.secrets import SecretTable
 
@@ -97,7 +97,7 @@ async def test_rotation_refuses_to_lose_a_damaged_secret(vault: Vault, table: Se
     await vault.put("server/a", "one")
     key_id = vault.key_id
     changed = vault.owners()["server/a"]
-    await table.put("server/b", seal(MasterKey.new(), "server/b", "x"), changed, key_id)
+    await table.put("server/b", Sealed(seal(MasterKey.new(), "server/b", "x")), changed, key_id)
     with pytest.raises(SecretBroken, match="server/b"):
         await vault.rotate()
     assert await table.key_id() == key_id

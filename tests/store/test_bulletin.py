@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, text
 
+from relay.secrets.vault import Sealed
 from relay.store import bulletin as bulletin_module
 from relay.store.bulletin import Bulletin
 from relay.store.database import Database, open_database
@@ -102,7 +103,7 @@ async def test_a_change_is_known_at_once(
         assert seen.topics == [Topic.HOLDS, Topic.HOLDS]
         secrets = SecretTable(other)
         await secrets.claim("a")
-        await secrets.put("server/x", b"sealed", NOW, "a")
+        await secrets.put("server/x", Sealed(b"sealed"), NOW, "a")
         await until(lambda: seen.topics[2:] == [Topic.SECRETS])
 
 

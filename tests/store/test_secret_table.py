@@ -5,7 +5,7 @@ from random import Random
 import pytest
 from sqlalchemy import Connection
 
-from relay.secrets.vault import Difference, KeyChanged, SecretStore
+from relay.secrets.vault import Difference, KeyChanged, Sealed, SecretStore
 from relay.store import secrets as secrets_module
 from relay.store.database import open_database
 from relay.store.secrets import SecretTable
@@ -30,7 +30,7 @@ async def test_it_is_the_vaults_port(table: SecretTable) -> None:
 async def test_an_empty_store_takes_any_key_and_a_filled_one_keeps_its(table: SecretTable) -> None:
     assert await table.claim("a") == "a"
     assert await table.claim("b") == "b"
-    await table.put("server/x", b"sealed", NOW, "b")
+    await table.put("server/x", Sealed(b"sealed"), NOW, "b")
     assert await table.claim("a") == "b"
     assert await table.claim("b") == "b"
     await table.delete("server/x")
@@ -39,9 +39,9 @@ async def test_an_empty_store_takes_any_key_and_a_filled_one_keeps_its(table: Se
 
 async def test_put_replaces_and_delete_removes(table: SecretTable) -> None:
     await table.claim("a")
-    await table.put("server/x", b"one", NOW, "a")
-    await table.put("server/x", b"two", NOW, "a")
-    assert await table.get("server/x") == b"two"
+    await table.put("server/x", Sealed(b"one"), NOW, "a")
+    await table.put("server/x", Sealed(b"two"), NOW, "a")
+    assert await table.get("server/x") == Sealed(b"two")
     assert await table.owners() == {"server/x": NOW}
     assert await table.delete("server/x")
     assert not await table.delete("server/x")
@@ -50,17 +50,17 @@ async def test_put_replaces_and_delete_removes(table: SecretTable) -> None:
 
 async def test_nothing_is_put_under_another_key(table: SecretTable) -> None:
     with pytest.raises(KeyChanged):
-        await table.put("server/x", b"one", NOW, "a")
+        await table.put("server/x", Sealed(b"one"), NOW, "a")
     await table.claim("a")
     with pytest.raises(KeyChanged):
-        await table.put("server/x", b"one", NOW, "b")
+        await table.put("server/x", Sealed(b"one"), NOW, "b")
     assert await table.owners() == {}
 
 
 async def test_reseal_is_all_or_nothing(table: SecretTable) -> None:
     await table.claim("a")
     for owner in ("server/x", "server/y"):
-        await table.put(owner, b"one", NOW, "a")
+        await table.put(owner, Sealed(b"one"), NOW, "a")
 
     def break_at_y(owner: str, sealed: bytes) -> bytes:
         if owner == "server/y":
@@ -69,12 +69,12 @@ async def test_reseal_is_all_or_nothing(table: SecretTable) -> None:
 
     with pytest.raises(RuntimeError, match="broken"):
         await table.reseal("a", "b", break_at_y)
-    assert await table.get("server/x") == b"one"
+    assert await table.get("server/x") == Sealed(b"one")
     assert await table.key_id() == "a"
     with pytest.raises(KeyChanged):
         await table.reseal("b", "c", lambda owner, sealed: sealed)
     await table.reseal("a", "b", lambda owner, sealed: owner.encode() + sealed)
-    assert await table.get("server/x") == b"server/xone"
+    assert await table.get("server/x") == Sealed(b"server/xone")
     assert await table.key_id() == "b"
     assert await table.owners() == {"server/x": NOW, "server/y": NOW}
 
@@ -101,17 +101,19 @@ async def test_the_difference_is_what_others_changed_whatever_their_clocks_say(t
                 await table.delete(owner)
             else:
                 late = timedelta(seconds=chance.choice((0, 0, 0, 30, 3600)), microseconds=chance.randrange(3))
-                await table.put(owner, f"{step}".encode(), NOW + timedelta(seconds=20 * step) - late, "a")
+                await table.put(owner, Sealed(f"{step}".encode()), NOW + timedelta(seconds=20 * step) - late, "a")
         found = await taken_in(table, mirror)
         assert mirror == await table.owners()
-        assert {owner: await table.get(owner) for owner in found.sealed} == found.sealed
+        assert {owner: await table.get(owner) for owner in found.sealed} == {
+            owner: Sealed(value) for owner, value in found.sealed.items()
+        }
         assert await taken_in(table, mirror) == Difference(changed={})
 
 
 async def test_owners_are_looked_at_anew_where_that_is_asked(table: SecretTable) -> None:
     await table.claim("a")
     for owner in ("server/x", "server/y"):
-        await table.put(owner, owner.encode(), NOW, "a")
+        await table.put(owner, Sealed(owner.encode()), NOW, "a")
     known = await table.owners()
     found = await table.difference(known, {"server/x", "server/z"}, with_sealed=True)
     assert found == Difference(changed={"server/x": NOW}, sealed={"server/x": b"server/x"})
@@ -121,12 +123,12 @@ async def test_owners_are_looked_at_anew_where_that_is_asked(table: SecretTable)
 async def test_a_change_of_one_among_many_reads_few(table: SecretTable, monkeypatch: pytest.MonkeyPatch) -> None:
     await table.claim("a")
     many = {f"profile/{number}": b"sealed" for number in range(1200)}
-    await table.put_all(many, NOW, "a")
+    await table.put_all({owner: Sealed(value) for owner, value in many.items()}, NOW, "a")
     mirror: dict[str, datetime] = {}
     assert (await taken_in(table, mirror)).sealed == many
-    await table.put("profile/3", b"new", NOW + timedelta(hours=1), "a")
+    await table.put("profile/3", Sealed(b"new"), NOW + timedelta(hours=1), "a")
     await taken_in(table, mirror)
-    await table.put("profile/7", b"new", NOW + timedelta(hours=2), "a")
+    await table.put("profile/7", Sealed(b"new"), NOW + timedelta(hours=2), "a")
     read: list[int] = []
     times = secrets_module._times
 

@@ -30,6 +30,7 @@ _WORDS: Mapping[str, str] = MappingProxyType(
         "script": "The header rules that were chosen. A channel without any follows the script default, if there is.",
         "mode": "The delivery mode; null follows relay.toml.",
         "password_set": "Whether there is a password, or a token, to log in with at the server.",
+        "password_for_another": "Whether there is one that was set for another server or host, and is not sent there.",
         "password_needed": "Whether mail leaves only with a password, or a token, of its own: "
         "it overrides, and the server asks for a login.",
         "login_set": "Whether it has a password to log in with at Relay.",

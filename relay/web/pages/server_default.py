@@ -44,11 +44,14 @@ async def followed(visit: Visit) -> str:
 
 
 async def _show(visit: Visit, faults: Sequence[str] = (), *, status: int = 200) -> Response:
-    record = await visit.run("server.show", name=visit.path["name"])
+    name = visit.path["name"]
+    record = await visit.run("server.show", name=name)
     before, found = await _followers(visit)
+    stay = (await visit.run("server.followers", name=name))["stay"]
     more = len(faults) - _MOST_FAULTS
     said = [*faults[:_MOST_FAULTS], *([f"and {more:,} more like these"] if more > 0 else [])]
     shown = {"before": before, "followers": found["items"], "total": found["total"], "numbers": _numbers(found)}
+    shown |= {"stay": stay[:_MOST_NAMES], "staying": len(stay)}
     return visit.render("server_default.html", status=status, record=record, sentences=said, **shown)
 
 

@@ -1,0 +1,40 @@
+"""Secrets go to no other server than they were set for (DESIGN section 2): those that nobody has bound yet are bound.
+
+A relay from before secrets were bound wrote them: the store of an older version, or an older node beside new ones.
+They are bound to where they would go now. What is bound stays so until it is set anew, or the machine's own user says
+that it is for the server's new host.
+"""
+
+from relay import log
+from relay.directory.model import Directory, Server
+from relay.secrets.incoming import mailbox_places
+from relay.secrets.secret import client_owner, place_of, places_of
+from relay.secrets.vault import Vault
+
+
+async def bind_unbound(vault: Vault, directory: Directory) -> None:
+    """Bind the secrets that are not bound yet to where they would go now. Cheap where there are none."""
+    owners = vault.unbound
+    if not owners:
+        return
+    places = places_of(directory, owners) | mailbox_places(directory, owners)
+    if places:
+        await vault.bind(places)
+        log.changed(what="vault", state="secrets are bound to the servers that they were set for", secrets=len(places))
+
+
+async def bind_to_new_host(vault: Vault, directory: Directory, server: Server) -> list[str]:
+    """Let the secrets that were set for a server go to its present host; return whose they are."""
+    of_server = [place_of(server), f"oauth/{place_of(server)}", client_owner(server.name)]
+    own = [owner for owner in of_server if vault.has(owner)]
+    theirs = [
+        owner
+        for profile in directory.profiles()
+        for owner in (place_of(profile), f"oauth/{place_of(profile)}")
+        if (bound := vault.bound_to(owner)) is not None and bound.partition(" ")[0] == server.name
+    ]
+    places = places_of(directory, [*own, *theirs])
+    # Not where a profile would send through another server now.
+    meant = {owner: place for owner, place in places.items() if owner in own or place.partition(" ")[0] == server.name}
+    await vault.bind(meant, again=True)
+    return sorted(meant)
