@@ -8,9 +8,12 @@ import pytest
 from relay import beside, log
 from relay.delivery.bookkeeper import Bookkeeper
 from relay.delivery.history import History
+from relay.delivery.postman import Postman
 from relay.delivery.reach import Reach
 from relay.directory.model import Mode
 from relay.metrics import Metrics
+from tests.delivery.delivery_kit import upstream_of
+from tests.delivery.test_confirmation import submit
 from tests.delivery.test_submission import Maker, make_bench
 
 __all__ = ["make_bench"]
@@ -37,7 +40,6 @@ FAULTS: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
     "the metrics": _break_metrics,
     "the history": lambda patch: patch.setattr(History, "record", _raise),
     "what is known of servers": lambda patch: patch.setattr(Reach, "note", _raise),
-    "the confirmation": lambda patch: patch.setattr(Bookkeeper, "confirm", _raise),
 }
 
 
@@ -52,6 +54,14 @@ async def test_a_fault_beside_the_mail_changes_no_reply(
     assert reply.code == 250
     await bench.desk.postman.stop()
     assert len(bench.upstream.transfers) == 1
+
+
+async def test_a_confirmation_that_cannot_be_made_costs_itself_alone(
+    postman: Postman, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Bookkeeper, "confirm", _raise)
+    assert (await submit(postman, "SUCCESS")).code == 250
+    assert len(upstream_of(postman).transfers) == 1
 
 
 @pytest.mark.parametrize("mode", list(Mode))
