@@ -51,8 +51,8 @@ class StoredMessage:
     `username` are the account of the last attempt. `attempts` is the number of the last attempt, `fence` grows
     whenever the message is taken. `held_seconds` counts the holds that are over, `held_since` begins the present one,
     and `held_by` says whose hold that is ("" is nobody's but the message's own). `clock_ahead`: by how many seconds the
-    wall clock, which `created` is by, was ahead of the steady one (`relay.store.steady`). `digest` is what the store has
-    as the digest of envelope and content (`relay.store.digest`), None where it has none: for a new message it makes it.
+    wall clock, which `created` is by, was ahead of the steady one (`relay.store.steady`). `digest` is the digest of
+    envelope and content (`relay.store.digest`), None where the store has none: for a new message it makes it.
     """
 
     id: str
