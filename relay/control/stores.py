@@ -28,7 +28,7 @@ class StoreOperations:
         """Return the operations by name."""
         return {
             "store.state": Operation(self.state),
-            "store.check": Operation(self.check),
+            "store.check": Operation(self.check, access=Access.ADMIN),
             "store.copy": Operation(self.copy, access=Access.ADMIN),
         }
 

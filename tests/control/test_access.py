@@ -35,6 +35,8 @@ ACTS = {
     "doctor",
     "queue.export",
     "secrets.list",
+    "store.check",
+    "store.copy",
 }
 ACTS |= {"channel.import", "agent.import", "moving.import", "directory.import", "directory.export"}
 ACTS |= {f"{noun}.{verb}" for noun in ("server", "channel", "agent") for verb in ("authorize", "authorized")}

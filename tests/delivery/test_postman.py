@@ -29,7 +29,7 @@ async def test_an_attempt_delivers(postman: Postman) -> None:
     assert await claimed(postman) == []
 
 
-@pytest.mark.parametrize("step", ["content", "begin_attempt"])
+@pytest.mark.parametrize("step", ["content_to_send", "begin_attempt"])
 async def test_a_store_that_fails_before_the_attempt_gives_the_message_back(
     step: str, postman: Postman, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -95,7 +95,7 @@ async def test_a_fault_of_ours_leaves_no_message_under_way(*, is_sent: bool, sta
     assert after.next_attempt > postman.clock(), "not at once, again and again"
 
 
-@pytest.mark.parametrize("step", ["content", "deliver"])
+@pytest.mark.parametrize("step", ["content_to_send", "deliver"])
 async def test_a_fault_that_never_ends_is_tried_by_the_schedule_and_given_up(
     step: str, postman: Postman, monkeypatch: pytest.MonkeyPatch
 ) -> None:
