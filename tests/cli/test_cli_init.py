@@ -157,3 +157,10 @@ def test_without_any_settings_file_the_users_own_is_written(
     assert (home / ".local/share/relay/directory.toml").exists()
     assert (home / ".local/share/relay").stat().st_mode & 0o777 == 0o700
     assert capsys.readouterr().out.endswith("ready; start it with: relay serve\n")
+
+
+def test_settings_that_send_for_strangers_are_no_trap(relay: CommandLine) -> None:
+    relay.settings_file.write_text(f'{relay.settings_file.read_text()}policy.unknown_sender = "default"\n')
+    server = ["--host", "smtp.acmejets.example", "--username", "mailer@acmejets.example"]
+    relay.good("init", *server, "--address", "support@acmejets.example", "--no-test")
+    assert relay.good("check").startswith("no fault")
