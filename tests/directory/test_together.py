@@ -60,8 +60,10 @@ def test_unknown_senders_by_the_default_server_wait_for_a_server() -> None:
     """That is a warning: whoever begins with an empty directory must be able to add the server."""
     assert sentences(Settings(policy=DEFAULT), EMPTY) == []
     assert [str(warning) for warning in warnings_together(Settings(policy=DEFAULT), EMPTY)] == [
-        "relay.toml: policy.unknown_sender: 'default' has no effect yet, because there is no server; "
-        "add one: relay server add"
+        (
+            "relay.toml: policy.unknown_sender: 'default' has no effect yet, because there is no server; "
+            "add one: relay server add"
+        )
     ]
     assert sentences(Settings(policy=DEFAULT), parsed(HOUSE)) == []
     assert warnings_together(Settings(policy=DEFAULT), parsed(HOUSE)) == ()
