@@ -42,18 +42,27 @@ def ask(question: str, default: str = "", fault: Callable[[str], str] = lambda _
         if not line:
             raise Refused("the input ended before all was answered; nothing was changed")
         answer = line.strip() or default
-        if answer and not (wrong := fault(answer)):
+        wrong = _unreadable(answer) or fault(answer)
+        if not wrong:
             return answer
-        if answer:
-            print(wrong, file=sys.stderr)
+        print(wrong, file=sys.stderr)
 
 
 def ask_yes(question: str, *, default: bool) -> bool:
     """Return whether a person says yes."""
-    while True:
-        answer = ask(f"{question} (yes or no)", "yes" if default else "no").lower()
-        if answer in {"y", "yes", "n", "no"}:
-            return answer.startswith("y")
+    answer = ask(f"{question} (yes or no)", "yes" if default else "no", fault=_no_yes_or_no)
+    return answer.lower().startswith("y")
+
+
+def _no_yes_or_no(answer: str) -> str:
+    return "" if answer.lower() in {"y", "yes", "n", "no"} else f"{answer!r} is neither yes nor no; write one of them"
+
+
+def _unreadable(answer: str) -> str:
+    """Return why what was typed cannot be an answer, whatever the question is."""
+    if not answer:
+        return "there is no default; write an answer, or end with Ctrl-C"
+    return "" if answer.isprintable() else "there are characters in it that cannot be printed; write plain text"
 
 
 def _ask_twice(whose: str) -> str:

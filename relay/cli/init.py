@@ -12,12 +12,13 @@ from typer import Context, Exit, Option, Typer
 
 from relay.cli import complete
 from relay.cli.ask import ask, ask_yes, is_person, read_password
-from relay.cli.first import First
+from relay.cli.first import First, host_and_port
 from relay.cli.options import PasswordStdin, command
-from relay.cli.provider import AUTH, ClientId, Provider, Tenant, oauth_values
+from relay.cli.provider import AUTH, ClientId, Provider, Tenant, preset_of
 from relay.cli.session import Session, WrongUsage
 from relay.cli.steps import show_test
 from relay.control.refused import Refused
+from relay.private import create_private
 
 if TYPE_CHECKING:
     from relay.settings import Settings
@@ -34,7 +35,9 @@ def register(app: Typer) -> None:
 
 def init(
     context: Context,
-    host: Annotated[str, Option("--host", metavar="HOST", help="The server that takes the mail.")] = "",
+    host: Annotated[
+        str, Option("--host", metavar="HOST", help="The server that takes the mail: HOST, or HOST:PORT.")
+    ] = "",
     provider: Provider = None,
     server: Annotated[str, Option(metavar="NAME", help="What to call it.")] = "main",
     security: Annotated[
@@ -66,7 +69,7 @@ def init(
     _check_new(session)
     first = First(
         server=server,
-        host=host,
+        host="",
         provider=provider or "",
         security=security,
         auth=auth,
@@ -78,7 +81,8 @@ def init(
         address=address,
         override=override,
     )
-    _complete(first, password_stdin=password_stdin)
+    _take_host(first, host)
+    _complete(first, needs_account=_needs_account(session), password_stdin=password_stdin)
     with _written(session):
         _fill(session, first)
     if not no_test and (first.password or first.login == "none"):
@@ -96,19 +100,56 @@ def _session(session: Session) -> Session:
 
 def _check_new(session: Session) -> None:
     """Refuse where there is a directory already."""
-    file = session.settings_file
-    assert file is not None
-    settings = session.settings if file.exists() else _default_settings()
+    settings = _settings_to_be(session)
     is_there = session.run("server.list") if settings.is_directory_stored else settings.directory_path.exists()
     if is_there:
         way = session.hint("relay server add")
         raise Refused(f"{settings.directory_name} is there already, and nothing is overwritten; go on with: {way}")
 
 
-def _complete(first: First, *, password_stdin: bool) -> None:
+def _settings_to_be(session: Session) -> "Settings":
+    """Return the settings that count when the files are written."""
+    from relay.settings import load_settings
+
+    file = session.settings_file
+    assert file is not None
+    return session.settings if file.exists() else load_settings(None)
+
+
+def _needs_account(session: Session) -> bool:
+    """Whether the settings send mail by the server's own account, whatever the first profile does."""
+    return _settings_to_be(session).policy.unknown_sender == "default"
+
+
+def _take_host(first: First, host: str) -> None:
+    """Take what the options say, and refuse what is wrong about it before anybody is asked for the rest."""
+    from relay.faults import Faults
+
+    try:
+        if host:
+            first.take_host(host)
+        _check_so_far(first)
+    except (ValueError, Faults) as error:
+        raise Refused(str(error)) from None
+    sentence = (first.address and _address_fault(first.address)) or (first.profile and _name_fault(first.profile))
+    if sentence:
+        raise Refused(sentence)
+
+
+def _check_so_far(first: First) -> None:
+    """Look at the server as far as it is known. Raises Faults."""
+    from relay.directory.rules import parse_directory
+
+    values = {"host": "localhost", **first.server_values()}
+    if first.preset is not None:
+        values = first.preset.fill({**values, "host": first.host or first.preset.host})
+    parse_directory({"default_server": first.server, "servers": {first.server: values}})
+
+
+def _complete(first: First, *, needs_account: bool, password_stdin: bool) -> None:
     """Ask for what is missing. Raises WrongUsage where nobody can be asked."""
     if is_person():
-        _interview(first)
+        _interview(first, needs_account=needs_account)
     wanted = (("--host", not first.needs_host), ("--address", first.address))
     missing = [option for option, value in wanted if not value]
     if first.login != "none" and not first.has_username:
@@ -117,37 +158,87 @@ def _complete(first: First, *, password_stdin: bool) -> None:
         missing.append("--client-id (or another --auth)")
     if missing:
         raise WrongUsage(f"stdin is no terminal, so nobody can be asked; give {', '.join(missing)}")
-    first.profile = first.profile or first.address.partition("@")[0].partition("+")[0]
+    first.profile = first.profile or _name_in(first.address)
+    if sentence := _name_fault(first.profile):
+        raise WrongUsage(f"{sentence}; give the profile a name with --profile")
+    first.fill_server_address()
     if password_stdin or (is_person() and first.login not in {"none", "oauth2"}):
         whose = first.username if first.username and not first.override else first.address
         first.password = read_password(whose, from_stdin=password_stdin)
 
 
-def _interview(first: First) -> None:
+def _interview(first: First, *, needs_account: bool) -> None:
     if first.needs_host:
         _ask_where(first)
     first.address = first.address or ask("The first address that sends", fault=_address_fault)
+    if not first.profile and _name_fault(_name_in(first.address)):
+        first.profile = ask("What to call it", default=first.kind, fault=_name_fault)
     if first.login == "oauth2" and not first.client_id:
         first.client_id = ask("The client id of the app that you registered there")
-    if first.login != "none" and not first.has_username:
-        first.override = ask_yes(f"Does {first.address} log in there with an account of its own", default=True)
+    if first.login == "none":
+        first.server_address = "" if first.override and not needs_account else first.address
+        return
+    if needs_account and not first.has_server_username:
+        print('unknown_sender = "default" in relay.toml sends by the server\'s own account', file=sys.stderr)
+        first.username = ask("Who logs in there")
+    elif not first.has_username:
+        first.override = ask_yes(f"Does {first.address} log in there with an account of its own", default=False)
         if not first.override:
             first.username = ask("Who logs in there then")
 
 
 def _ask_where(first: First) -> None:
     """Ask for a host, or for a provider that has one: no host is named as they are."""
-    from relay.directory.presets import presets
-
     if first.preset is None:
-        answer = ask("The server that takes your mail (its name, such as smtp.acmejets.example, or a provider: google)")
-        if answer not in presets():
-            first.host = answer
+        answer = ask(
+            "The server that takes your mail (its name, such as smtp.acmejets.example, or a provider: google)",
+            fault=_place_fault,
+        )
+        if not _is_provider(answer):
+            first.take_host(answer)
             return
         first.provider = answer
     print(f"{first.provider}: {first.preset.note if first.preset else ''}")
     if first.needs_host and first.preset:
-        first.host = ask(f"Its name ({first.preset.host_form})")
+        first.take_host(ask(f"Its name ({first.preset.host_form})", fault=_host_fault))
+
+
+def _is_provider(text: str) -> bool:
+    from relay.directory.presets import presets
+
+    return text in presets()
+
+
+def _place_fault(text: str) -> str:
+    """Return what is wrong with the name of a server or provider; "" where nothing is."""
+    if _is_provider(text):
+        return ""
+    if text.isalnum() and text != "localhost":
+        try:
+            preset_of(text)
+        except Refused as error:
+            if "did you mean" in str(error):  # a short name of a machine is one all the same
+                return str(error)
+    return _host_fault(text)
+
+
+def _host_fault(text: str) -> str:
+    try:
+        host_and_port(text)
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
+def _name_fault(text: str) -> str:
+    from relay.directory.reading import name_fault
+
+    return name_fault(text)
+
+
+def _name_in(address: str) -> str:
+    """Return what a profile is called where nobody says it: as its address begins."""
+    return address.partition("@")[0].partition("+")[0]
 
 
 def _address_fault(text: str) -> str:
@@ -183,21 +274,25 @@ def _written(session: Session) -> Iterator[None]:
 
 
 def _create(path: Path, sample: str, made: list[Path]) -> None:
-    with path.open("x") as new:
+    content = (files("relay.cli") / "samples" / sample).read_bytes()
+    if sample == "directory.toml":  # it names accounts, and is private whoever makes it
+        descriptor = create_private(path)
         made.append(path)
-        new.write((files("relay.cli") / "samples" / sample).read_text())
+        with os.fdopen(descriptor, "wb") as new:
+            new.write(content)
+        return
+    with path.open("xb") as new:
+        made.append(path)
+        new.write(content)
 
 
 def _fill(session: Session, first: First) -> None:
     password = first.password or None
-    keys = ("host", "security", "auth", "username")
-    values = {key: value for key in keys if (value := getattr(first, key))}
-    values |= oauth_values(first.client_id, first.tenant)
     own = first.override
-    provider = first.provider or None
-    session.run("server.add", name=first.server, values=values, password=None if own else password, provider=provider)
-    profile = {"address": first.address} | ({"override": True} if own else {})
-    session.run(f"{first.kind}.add", name=first.profile, values=profile, password=password if own else None)
+    server = {"name": first.server, "values": first.server_values(), "provider": first.provider or None}
+    session.run("server.add", password=None if own else password, **server)
+    profile = {"name": first.profile, "values": first.profile_values()}
+    session.run(f"{first.kind}.add", password=password if own else None, **profile)
 
 
 def _try_out(session: Session, first: First, hint: Callable[[str], str]) -> None:
@@ -217,9 +312,3 @@ def _try_out(session: Session, first: First, hint: Callable[[str], str]) -> None
         print(f"or, if the password is wrong: {hint(f'relay {holder}')}", file=sys.stderr)
     print(f"test again with: {hint(f'relay {first.kind} test {first.profile} --no-send')}", file=sys.stderr)
     raise Exit(1)
-
-
-def _default_settings() -> "Settings":
-    from relay.settings import load_settings
-
-    return load_settings(None)

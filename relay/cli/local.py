@@ -76,11 +76,12 @@ async def open_operations(
         make_private_folder(settings.state_dir)
         async with AsyncExitStack() as closing:
             if not settings.is_directory_stored:  # a bad file makes no store
-                directory = await LiveDirectory.open(settings, settings_file)
+                directory = await LiveDirectory.open(settings, settings_file, is_for_commands=True)
             database = await open_store(settings, os.environ)
             closing.push_async_callback(database.close)
             if settings.is_directory_stored:
-                directory = LiveDirectory(settings, settings_file, keep=kept_by(settings, database))
+                keep = kept_by(settings, database)
+                directory = LiveDirectory(settings, settings_file, keep=keep, is_for_commands=True)
                 await directory.begin()
                 if directory.faults and not may_have_faults:
                     raise Faults(directory.faults)

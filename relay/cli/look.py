@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from relay.directory.file import DirectoryFile
 from relay.directory.model import Directory
-from relay.directory.together import check_together
+from relay.directory.together import check_together, warnings_together
 from relay.faults import Fault, Faults
 
 if TYPE_CHECKING:
@@ -34,7 +34,8 @@ def look_at_directory(settings: "Settings", settings_file: str) -> Look:
     except Faults as error:
         return Look(list(error.faults), [], is_there=True)
     faults = check_together(settings, found.directory, settings_file=settings_file)
-    return Look(list(faults), list(found.warnings), found.is_there)
+    warnings = (*warnings_together(settings, found.directory, settings_file), *found.warnings)
+    return Look(list(faults), list(warnings), found.is_there)
 
 
 def _in_file(settings: "Settings") -> Found:

@@ -19,7 +19,7 @@ from relay.directory.in_file import InFile, ReadFile
 from relay.directory.keeper import Check, Edit, Keeper, Snapshot
 from relay.directory.model import Directory, UnknownSender
 from relay.directory.routing import Routing
-from relay.directory.together import check_together
+from relay.directory.together import check_together, warnings_together
 from relay.faults import Fault, Faults
 from relay.settings import Settings
 from relay.short_turns import in_short_turns
@@ -42,7 +42,8 @@ class LiveDirectory:
     """One directory in use. `LiveDirectory.open` makes one; `on_change` is told what took effect or why not.
 
     `on_edit` may be set later; the first reading is no edit. `keep` makes what keeps it; left out, that is the file
-    which the settings name. New `settings` count from the next reading on.
+    which the settings name. New `settings` count from the next reading on. `is_for_commands`: what the two files do
+    not agree on at the first reading is left as it is, so that commands can mend it step by step.
     """
 
     def __init__(
@@ -51,8 +52,11 @@ class LiveDirectory:
         settings_file: str,
         on_change: Callable[["LiveDirectory"], None] = lambda _: None,
         keep: Keep | None = None,
+        *,
+        is_for_commands: bool = False,
     ) -> None:
         self.settings = settings
+        self._left: frozenset[Fault] | None = None if is_for_commands else frozenset()
         self._settings_file = settings_file
         self._on_change = on_change
         self._keeper = (keep or in_file(settings))(self._check)
@@ -72,9 +76,11 @@ class LiveDirectory:
         settings_file: str,
         on_change: Callable[["LiveDirectory"], None] = lambda _: None,
         keep: Keep | None = None,
+        *,
+        is_for_commands: bool = False,
     ) -> "LiveDirectory":
         """Read it for the first time. Raises Faults, and what its keeper raises where it cannot be reached."""
-        live = cls(settings, settings_file, keep=keep)
+        live = cls(settings, settings_file, keep=keep, is_for_commands=is_for_commands)
         await live.begin()
         if live.faults:
             raise Faults(live.faults)
@@ -163,14 +169,18 @@ class LiveDirectory:
             self._on_change(self)
 
     def _check(self, directory: Directory) -> tuple[Fault, ...]:
-        return check_together(
+        faults = check_together(
             self.settings, directory, settings_file=self._settings_file, directory_file=self._keeper.name
         )
+        if self._left is None:
+            self._left = frozenset(faults)
+        return tuple(fault for fault in faults if fault not in self._left)
 
     async def _use(self, snapshot: Snapshot) -> None:
         unknown_sender = UnknownSender(self.settings.policy.unknown_sender)
         self._routing = await in_short_turns(Routing, snapshot.directory, unknown_sender, snapshot.index)
-        self.warnings = await self._keeper.warnings(snapshot.directory)
+        of_both = warnings_together(self.settings, snapshot.directory, self._settings_file)
+        self.warnings = (*of_both, *await self._keeper.warnings(snapshot.directory))
         self._seen = snapshot.state
         self._was_there = snapshot.state != self._keeper.nothing
         self.faults = ()

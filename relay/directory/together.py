@@ -15,20 +15,21 @@ def check_together(
     settings: Settings, directory: Directory, *, settings_file: str = "relay.toml", directory_file: str = ""
 ) -> tuple[Fault, ...]:
     """Return the faults of two files that are each good by themselves; the file names are for the faults."""
-    in_settings = [
-        *_unknown_sender(settings, directory),
-        *_may_send_as(settings, directory),
-        *_bounces(settings, directory),
-    ]
-    faults = [Fault(settings_file, key, message) for key, message in in_settings]
+    in_settings = [*_may_send_as(settings, directory), *_bounces(settings, directory)]
     place = directory_file or settings.directory_name
     faults += [Fault(place, key, message) for key, message in _default_account(settings, directory)]
     return tuple(sorted(faults))
 
 
-def _unknown_sender(settings: Settings, directory: Directory) -> Iterator[tuple[str, str]]:
+def warnings_together(settings: Settings, directory: Directory, settings_file: str = "relay.toml") -> tuple[Fault, ...]:
+    """Return what is not good about two files that can be used together.
+
+    A directory without a server yet is no fault, whatever the settings say: it is there to be filled.
+    """
     if UnknownSender(settings.policy.unknown_sender) is UnknownSender.DEFAULT and directory.default_server is None:
-        yield "policy.unknown_sender", "'default' needs a default server, and there is no server; add one"
+        sentence = "'default' has no effect yet, because there is no server; add one: relay server add"
+        return (Fault(settings_file, "policy.unknown_sender", sentence),)
+    return ()
 
 
 def _default_account(settings: Settings, directory: Directory) -> Iterator[tuple[str, str]]:

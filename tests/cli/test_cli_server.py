@@ -118,3 +118,19 @@ def test_a_failure_with_json_is_json(peopled: CommandLine) -> None:
     done = peopled("server", "test", "acmejet", "--to", "you@customer.example", "--json")
     assert (done.code, done.err) == (1, "")
     assert done.json == {"ok": False, "error": "there is no server 'acmejet'; did you mean 'acmejets'?"}
+
+
+def test_a_directory_that_relay_toml_speaks_of_already_can_be_begun(relay: CommandLine) -> None:
+    """Settings that name a server and a channel which nobody has added yet are no trap: each command adds its part."""
+    settings = relay.settings_file.read_text()
+    relay.settings_file.write_text(
+        f'{settings}policy.unknown_sender = "default"\n[[listener]]\nmay_send_as = ["support"]\n'
+    )
+    before = relay("check")
+    assert "policy.unknown_sender: 'default' has no effect yet" in before.err
+    assert "listener.local.may_send_as: there is no channel or agent 'support'" in before.err
+    done = relay("server", "add", "main", "--host", "smtp.acmejets.example", "--auth", "none")
+    assert "sends with this server's address, and it has none" in done.err, "what is new must be good"
+    relay.good("server", "add", "main", "--host", "smtp.acmejets.example", "--username", "mailer@acmejets.example")
+    relay.good("channel", "add", "support", "--address", "support@acmejets.example")
+    assert relay.good("check").startswith("no fault")

@@ -6,7 +6,7 @@ import pytest
 
 from relay.directory.model import Directory
 from relay.directory.rules import parse_directory
-from relay.directory.together import check_together
+from relay.directory.together import check_together, warnings_together
 from relay.settings import Listener, Policy, Settings
 from tests.directory.directory_kit import HOUSE
 
@@ -63,11 +63,18 @@ def test_the_users_of_a_unix_socket_are_given_who_is_there() -> None:
     ]
 
 
-def test_unknown_senders_need_a_default_server() -> None:
-    assert sentences(Settings(policy=DEFAULT), EMPTY) == [
-        "relay.toml: policy.unknown_sender: 'default' needs a default server, and there is no server; add one"
+def test_unknown_senders_by_the_default_server_wait_for_a_server() -> None:
+    """That is a warning: whoever begins with an empty directory must be able to add the server."""
+    assert sentences(Settings(policy=DEFAULT), EMPTY) == []
+    assert [str(warning) for warning in warnings_together(Settings(policy=DEFAULT), EMPTY)] == [
+        (
+            "relay.toml: policy.unknown_sender: 'default' has no effect yet, because there is no server; "
+            "add one: relay server add"
+        )
     ]
     assert sentences(Settings(policy=DEFAULT), parsed(HOUSE)) == []
+    assert warnings_together(Settings(policy=DEFAULT), parsed(HOUSE)) == ()
+    assert warnings_together(Settings(), EMPTY) == ()
 
 
 def test_unknown_senders_need_the_default_servers_account_and_address() -> None:
