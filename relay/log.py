@@ -322,7 +322,7 @@ def released(**facts: Any) -> None:
 
 def clock_set(**facts: Any) -> None:
     """The clock of this machine was set by so many `seconds`: what waits is due as if it had not been."""
-    _warning("clock set", facts)
+    _warning("clock_set", facts)
 
 
 def overtaken(**facts: Any) -> None:

@@ -19,7 +19,7 @@ PACKAGE = Path(log.__file__).parent
 # Issue 3 names the first ten; the rest is about the relay itself.
 VOCABULARY = {
     *("accepted", "routed", "attempted", "delivered", "deferred", "failed", "held", "released", "refused", "changed"),
-    *("queued", "returned", "overtaken", "started", "stopped", "warned", "broken", "dropped"),
+    *("queued", "returned", "overtaken", "started", "stopped", "warned", "broken", "dropped", "clock_set"),
 }
 NO_EVENTS = {"configure", "is_detailed", "print_behind", "dropped_lines", "flush"}
 # The log tells it by itself.

@@ -16,6 +16,7 @@ def check_together(
 ) -> tuple[Fault, ...]:
     """Return the faults of two files that are each good by themselves; the file names are for the faults."""
     in_settings = [*_may_send_as(settings, directory), *_bounces(settings, directory)]
+    faults = [Fault(settings_file, key, message) for key, message in in_settings]
     place = directory_file or settings.directory_name
     faults += [Fault(place, key, message) for key, message in _default_account(settings, directory)]
     return tuple(sorted(faults))

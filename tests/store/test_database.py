@@ -322,7 +322,7 @@ from relay.store.database import open_database
 
 async def main():
     database = await open_database(Path(sys.argv[1]))
-    add = text("INSERT INTO secrets VALUES (:owner, x'00', 0)")
+    add = text("INSERT INTO secrets (owner, sealed, changed) VALUES (:owner, x'00', 0)")
     await database.write(lambda connection: connection.execute(add, {"owner": sys.argv[2]}))
     await database.close()
 
@@ -351,7 +351,7 @@ from relay.store.database import open_database
 
 async def main():
     database = await open_database(Path(sys.argv[1]))
-    add = text("INSERT INTO secrets VALUES (:owner, x'00', 0)")
+    add = text("INSERT INTO secrets (owner, sealed, changed) VALUES (:owner, x'00', 0)")
     for number in range(3):
         def job(connection):
             connection.execute(add, {"owner": str(number)})

@@ -11,7 +11,7 @@ floor = "0014"  # who does not know the column leaves it at its default, and ask
 def upgrade() -> None:
     op.create_table(
         "clock",
-        sa.Column("id", sa.Integer, nullable=False),
+        sa.Column("id", sa.Integer, nullable=False, autoincrement=False),
         sa.Column("boot", sa.Text, nullable=False),
         sa.Column("offset", sa.Float, nullable=False),
         sa.Column("ahead", sa.Float, nullable=False),
