@@ -76,7 +76,7 @@ def tried_again(upstream: Provider, times: int = 2) -> None:
 
 def wait_for_word(relay: Relay, times: int) -> None:
     """Wait until the relay has said so often that the clock was set."""
-    wait_until(lambda: relay.log_file.read_text().count("clock set") >= times, "the word about the clock", 60)
+    wait_until(lambda: relay.log_file.read_text().count("clock_set") >= times, "the word about the clock", 60)
 
 
 def waiting(relay: Relay) -> dict[str, Any]:
