@@ -18,6 +18,7 @@ from relay.loading import loading
 from relay.service import START_ERRORS, Service
 from relay.settings import Settings
 from relay.systemd import Systemd, from_environment
+from relay.terminal import is_terminal
 from relay.workers.beginning import Beginning
 from relay.workers.line import Line
 from relay.workers.siblings import Siblings
@@ -110,10 +111,7 @@ async def _serve(service: Service) -> None:
     with loading():
         await service.start()
     gc.set_threshold(*_COLLECT_AFTER)
-    if (link := await service.first_link()) is not None:
-        print(
-            f"there is no administrator yet; this link, good once and for 24 hours, makes one: {link}", file=sys.stderr
-        )
+    await service.greet_administrator(sys.stderr if is_terminal(sys.stderr) else None)
     await stop.wait()
     alone.cancel()
     await service.stop()

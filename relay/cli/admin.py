@@ -93,6 +93,12 @@ def password(
     return print(f"the password of {name} is set")
 
 
+@command(app, "link", "relay admin link")
+def link(context: Context) -> None:
+    """Print a one-time link that makes the first administrator. It is good for 24 hours."""
+    print(f"this address makes an administrator, once and within 24 hours: {context.obj.run('admin.link')['url']}")
+
+
 @command(app, "remove", f"relay admin remove {_EXAMPLE}")
 def remove(context: Context, name: Name) -> None:
     """Remove somebody, who is signed out at once. The last administrator stays."""

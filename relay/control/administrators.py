@@ -4,6 +4,7 @@ from asyncio import to_thread
 from datetime import UTC, datetime
 from typing import Any, Literal
 
+from relay.control.first_link import first_link
 from relay.control.ledger import note, note_forgotten, note_secret
 from relay.control.links import invite
 from relay.control.message_records import rfc3339
@@ -34,6 +35,7 @@ class AdministratorOperations:
             "admin.list": Operation(self.list_),
             "admin.set": Operation(self.set_, is_change=True),
             "admin.password": Operation(self.password, is_change=True),
+            "admin.link": Operation(self.link, is_change=True),
             "admin.invite": Operation(self.invite, is_change=True),
             "admin.remove": Operation(self.remove, is_change=True),
         }
@@ -81,6 +83,16 @@ class AdministratorOperations:
         person = await self._find(name)
         url, expires = await invite(self._parts, "admin", person.name, person.role, datetime.now(UTC))
         return {"url": url, "expires": rfc3339(expires)}
+
+    async def link(self) -> dict[str, Any]:
+        """Return a one-time link (`url`) that makes the first administrator. It takes the place of the one before."""
+        url = await first_link(self._parts, datetime.now(UTC))
+        if url is None:
+            raise Refused(
+                "there is an administrator already; for a link that sets the password of one: "
+                "relay admin password NAME --link"
+            )
+        return {"url": url}
 
     async def remove(self, *, name: str) -> dict[str, Any]:
         """Remove one, unless nobody would be left who may change anything."""

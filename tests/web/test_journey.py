@@ -19,13 +19,13 @@ from tests.peers.dovecot import Dovecot
 from tests.peers.fixtures import Certificates
 from tests.peers.relay import one_channel, open_server, relay_process
 from tests.peers.sink import Sink
-from tests.peers.system import LOOPBACK, free_port, wait_until
+from tests.peers.system import LOOPBACK, free_port
 
 pytestmark = pytest.mark.needs("chromium", "dovecot", "submission")
 
 MAILER, SUPPORT, JANE = "mailer@journey.example", "support@journey.example", "jane@journey.example"
 TESTER, CUSTOMER = "tester@elsewhere.example", "customer@elsewhere.example"
-_LINK = r"^there is no administrator yet; .*(http://\S+/welcome/[\w-]{43})$"
+_LINK = r"^this address makes an administrator, .*(http://\S+/welcome/[\w-]{43})$"
 _MOST_TABS = 60
 
 
@@ -39,12 +39,13 @@ class Empty:
 
 @pytest.fixture
 def empty() -> Iterator[Empty]:
-    """What `relay serve` begins with, and the link that it prints."""
+    """What `relay serve` begins with, and the link of `relay admin link`."""
     port = free_port()
     url = f"http://{LOOPBACK}:{port}"
     settings = {"web": {"address": f"{LOOPBACK}:{port}", "public_url": url}, "delivery": {"mode": "auto"}}
     with relay_process({}, settings) as relay:
-        found = wait_until(lambda: re.search(_LINK, relay.log, re.MULTILINE), "the link on stderr")
+        found = re.search(_LINK, relay.command("admin", "link").out, re.MULTILINE)
+        assert found is not None
         yield Empty(Console(relay, port), found.group(1))
 
 
