@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from relay.control.client import ControlClient, NoRelay
 from relay.control.refused import Refused
 from relay.loading import loading
-from relay.machine import find_settings_file
+from relay.machine import SYSTEM_RUNTIME, SYSTEM_SETTINGS, find_settings_file
 
 if TYPE_CHECKING:
     from relay.settings import Settings
@@ -67,6 +67,18 @@ class Session:
     def client(self) -> ControlClient:
         """The way to a running relay."""
         return ControlClient(self.settings.control_socket, self.settings.state_dir)
+
+    @property
+    def service_socket(self) -> Path | None:
+        """The control socket of this machine's service, where we mean another relay without having said so."""
+        is_meant = self.settings_file not in {None, SYSTEM_SETTINGS}
+        socket = SYSTEM_RUNTIME / "control.sock"
+        if is_meant or socket == self.settings.control_socket:
+            return None
+        try:
+            return socket if socket.is_socket() else None
+        except PermissionError:
+            return socket
 
     def run(self, name: str, /, **params: Any) -> Any:
         """Return the result of an operation, done by the running relay or here. Raises Refused."""

@@ -12,6 +12,7 @@ from relay.cli.session import Session
 from relay.cli.times import moment, relative
 from relay.control.client import NoRelay
 from relay.control.not_running import NOT_RUNNING
+from relay.control.refused import Refused
 
 _MOST_SHOWN = 10
 
@@ -26,6 +27,11 @@ def status(context: Context, as_json: AsJson = False) -> None:
     try:
         found = context.obj.client.status()
     except NoRelay:
+        if (socket := context.obj.service_socket) is not None:
+            raise Refused(
+                f"a relay may run as the service of this machine ({socket}), and only root and its owner may ask; "
+                "try again with: sudo relay status"
+            ) from None
         found = {**NOT_RUNNING, "directory": _directory(context.obj)}
     if as_json:
         print_json(found)

@@ -37,6 +37,10 @@ _ELSEWHERE = "this form was sent from another site; open the page anew and send 
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 # Asked by programs that know this machine by any name; they say nothing that is worth protecting.
 _FOR_ANYBODY = frozenset({"/healthz", "/readyz"})
+# Asked under any name with a token; the page of another site, which may say anything as one, has no good one.
+_UNDER_ANY_NAME = "/metrics"
+KNOWN_HOST = "relay.known_host"
+"""The key in an ASGI scope that says whether Host means this server."""
 _LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
 
 CONTENT_POLICY = (
@@ -100,7 +104,8 @@ class Guard:
         host = headers.get("host", "").lower()
         if path in _FOR_ANYBODY:
             return None
-        if host not in self._hosts():
+        scope[KNOWN_HOST] = host in self._hosts()
+        if not scope[KNOWN_HOST] and not (path == _UNDER_ANY_NAME and "authorization" in headers):
             return self._refuse(path, 421, _UNKNOWN_HOST)
         most = largest_request(path)
         if int(headers.get("content-length") or 0) > most:

@@ -17,6 +17,7 @@ from relay.control.actor import Actor, Role, Way
 from relay.metrics import CONTENT_TYPE
 from relay.store.nodes import NodeState
 from relay.web.bearer import bearer_of
+from relay.web.guard import KNOWN_HOST
 from relay.web.site import Site
 
 # What web servers add to a request that they pass on.
@@ -54,7 +55,8 @@ def routes(site: Site) -> list[Route]:
         return JSONResponse({"ready": not reasons, "reason": "; ".join(reasons)}, status_code=503 if reasons else 200)
 
     async def metrics(request: Request) -> Response:
-        if not _is_here(request) and await bearer_of(request, site) is None:
+        is_open = _is_here(request) and request.scope[KNOWN_HOST]
+        if not is_open and await bearer_of(request, site) is None:
             return PlainTextResponse(
                 "the counters need a token from here: Authorization: Bearer TOKEN\n", status_code=401
             )

@@ -50,6 +50,17 @@ def test_the_counters_are_open_to_this_machine(console: Console) -> None:
     assert "# TYPE relay_" in page.text
 
 
+def test_the_counters_are_told_under_any_name_to_who_has_a_token(console: Console) -> None:
+    """Prometheus knows this machine by another name; the page of another site that does has no token."""
+    visitor, elsewhere = Visitor(console.url), "mail.internal:8025"
+    token = console.add_token("prometheus", "viewer")
+    assert visitor.get("/metrics", Host=elsewhere, Authorization=f"Bearer {token}").status == 200
+    assert visitor.get("/metrics", Host=elsewhere, Authorization="Bearer guessed").status == 401
+    assert visitor.get("/metrics", Host=elsewhere, Authorization="").status == 401
+    assert visitor.get("/metrics", Host=elsewhere).status == 421
+    assert visitor.get("/api/v1/status", Host=elsewhere, Authorization=f"Bearer {token}").status == 421
+
+
 def test_a_fault_in_the_directory_is_a_reason_until_it_is_mended(console: Console) -> None:
     good = console.relay.directory_file.read_text()
     console.relay.write_directory_text(good + "\nno_such_key = 1\n")
