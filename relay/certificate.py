@@ -69,6 +69,14 @@ class CertificateFiles:
             raise CertificateFault("tls.key", message)
         return Loaded(self._context(), certificate.not_valid_after_utc, tuple(self._warnings(certificate)))
 
+    def key_faults(self) -> list[CertificateFault]:
+        """Return what is wrong with the key's file by itself."""
+        try:
+            self._private_key()
+        except CertificateFault as fault:
+            return [fault]
+        return []
+
     def _own_certificate(self) -> Certificate:
         try:
             return load_pem_x509_certificates(_read("tls.certificate", self.certificate))[0]
@@ -118,7 +126,10 @@ def check_certificate(tls: Tls, settings_file: str) -> tuple[tuple[Fault, ...], 
     try:
         warnings = files.load().warnings
     except CertificateFault as fault:
-        return (Fault(settings_file, fault.key, str(fault)),), ()
+        faults = [fault]
+        if fault.key == "tls.certificate":  # what is wrong with the other file is told at once, too
+            faults += files.key_faults()
+        return tuple(Fault(settings_file, one.key, str(one)) for one in faults), ()
     return (), tuple(Fault(settings_file, key, message) for key, message in warnings)
 
 

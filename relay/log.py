@@ -130,12 +130,14 @@ def flush() -> None:
 atexit.register(flush)
 
 
-def _behind() -> LogWriter:
-    """Return the writer of stderr: the one from before where stderr is the same."""
-    try:
-        descriptor = sys.stderr.fileno() if sys.stderr is not None else None
-    except (OSError, ValueError):
-        descriptor = None
+def _behind() -> "LogWriter | _AtOnce":
+    """Return the writer of stderr: the one from before where stderr is the same. One in memory is written at once."""
+    descriptor = None
+    if sys.stderr is not None:
+        try:
+            descriptor = sys.stderr.fileno()
+        except (OSError, ValueError):
+            return _AtOnce(sys.stderr)
     if isinstance(_Output.writer, LogWriter):
         if _Output.writer.is_for(descriptor):
             return _Output.writer

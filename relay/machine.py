@@ -10,6 +10,7 @@ from relay.endpoint import is_host_name
 
 SYSTEM_STATE = Path("/var/lib/relay")
 SYSTEM_RUNTIME = Path("/run/relay")
+_NO_HOME = Path("/nonexistent")  # as Debian calls it in passwd(5)
 SYSTEM_SETTINGS = Path("/etc/relay/relay.toml")
 
 
@@ -29,8 +30,11 @@ def short_machine_name() -> str:
 
 
 def home(environ: Mapping[str, str]) -> Path:
-    """Return the user's own folder."""
-    return Path(environ.get("HOME") or Path.home())
+    """Return the user's own folder; for a user whom the system does not know, one that is not there."""
+    try:
+        return Path(environ.get("HOME") or Path.home())
+    except RuntimeError:
+        return _NO_HOME
 
 
 def find_settings_file(explicit: Path | None, environ: Mapping[str, str] = os.environ) -> Path | None:

@@ -6,7 +6,7 @@ come from our own words and the directory, never from what a client or server sa
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from operator import add
@@ -170,6 +170,22 @@ class Metrics:
         build = Gauge("relay_build_info", "Which relay this is; always 1", ("version",), registry=registry)
         build.labels(__version__).set(1)
         ProcessCollector(registry=registry)
+
+    def begin(self, outcomes: Iterable[str], meanings: Iterable[str], servers: Iterable[str]) -> None:
+        """Let every series exist from the start, with 0: a first increase from nothing is none for Prometheus."""
+        servers = list(servers)
+        for server in servers:
+            for outcome in outcomes:
+                self._submissions(outcome, server)
+            for outcome in ("delivered", "failed"):
+                self._messages(outcome, server)
+            self._paced.labels(server)
+        for meaning in meanings:
+            self._attempts(meaning)
+            self._holds.labels(meaning)
+        self._attempts("accepted")
+        for sent in ("yes", "no"):
+            self._overtaken.labels(sent)
 
     def submitted(self, outcome: str, server: str) -> None:
         """A client has its reply to a message; `outcome` is a `relay.delivery.journey.Ending`."""

@@ -28,7 +28,7 @@ from relay.delivery.desk import Desk
 from relay.delivery.dispatcher import Dispatcher
 from relay.delivery.history import History
 from relay.delivery.housekeeping import Housekeeping
-from relay.delivery.journey import Journey
+from relay.delivery.journey import Ending, Journey
 from relay.delivery.leases import Leases
 from relay.delivery.office import Office
 from relay.delivery.postman import Postman
@@ -40,7 +40,7 @@ from relay.delivery.turn import Turns
 from relay.directory.file import DirectoryFile
 from relay.directory.in_file import ReadFile
 from relay.directory.live import LiveDirectory
-from relay.directory.model import Directory
+from relay.directory.model import Directory, Meaning
 from relay.faults import Faults
 from relay.incoming.watch import ReturnedMail
 from relay.listener.elsewhere import Together
@@ -266,7 +266,11 @@ class Service:
             self._follow_directory()
         self._status_changed()
 
+    def _begin_counters(self) -> None:
+        self.metrics.begin(Ending, Meaning, self.directory.routing().directory.servers)
+
     def _follow_directory(self) -> None:
+        self._begin_counters()
         self.dispatcher.directory_changed()
         self._later(self._follow_accounts())
 
@@ -345,6 +349,7 @@ class Service:
         self.directory = await LiveDirectory.open(
             settings, self._reloading.file, self._directory_changed, kept_by(settings, database, self._read_directory)
         )
+        self._begin_counters()
         await bind_unbound(vault, self.directory.routing().directory)
         if siblings.is_first:
             _warn(self.directory)

@@ -387,7 +387,10 @@ def _repeated_listeners(settings: Settings) -> Iterator[tuple[str, str]]:
     for listener in settings.listeners:
         key = f"listener.{listener.name}"
         if listener.name in names:
-            yield f"{key}.name", "two listeners have this name; give each its own"
+            yield (
+                f"{key}.name",
+                f"two listeners are called '{listener.name}'; give each a name of its own: name = \"…\"",
+            )
         names.add(listener.name)
         address = str(listener.endpoint)
         if address in addresses:

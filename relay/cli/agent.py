@@ -49,6 +49,7 @@ def add(
         str, Option("--may-send-as", metavar="LIST", help="As whom else this login sends: names, group:NAME or *.")
     ] = "",
     password_stdin: PasswordStdin = False,
+    as_json: AsJson = False,
 ) -> None:
     """Add an agent."""
     given = {
@@ -66,7 +67,7 @@ def add(
         "language": language,
         "may_send_as": separated(may_send_as),
     }
-    add_profile(context.obj, "agent", name, given, password_stdin=password_stdin)
+    add_profile(context.obj, "agent", name, given, password_stdin=password_stdin, as_json=as_json)
 
 
 @command(app, "invite", "relay agent invite jane")

@@ -1,5 +1,6 @@
 """The command line as a whole: its commands, where `--config` may stand, and how a failure is told."""
 
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -36,7 +37,7 @@ from relay.cli import (
 )
 from relay.cli.arguments import COMPLETING, config_first
 from relay.cli.failures import EXIT_REFUSED, failed
-from relay.cli.output import print_failure
+from relay.cli.output import abandon_stdout, bear_all_letters, print_failure
 from relay.cli.session import Session, WrongUsage
 
 EXIT_USAGE = 2
@@ -96,11 +97,28 @@ for name, noun in {
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run one command line (without the program's name) and return the exit code."""
+    """Run one command line (without the program's name) and return the exit code.
+
+    Who reads what it prints may have had enough (`| head -1`): that is no failure. A full disk is one.
+    """
     if COMPLETING in os.environ:
         return _complete()
-    arguments = config_first(arguments)
-    as_json = "--json" in arguments
+    bear_all_letters()
+    try:
+        code = _run(config_first(arguments))
+        sys.stdout.flush()
+    except BrokenPipeError:
+        abandon_stdout()
+        return 0
+    except OSError as error:
+        abandon_stdout()
+        print(f"the output cannot be written: {error.strerror}", file=sys.stderr)
+        return EXIT_REFUSED
+    return code
+
+
+def _run(arguments: Sequence[str]) -> int:
+    as_json, stdout = "--json" in arguments, sys.stdout
     try:
         code = app(arguments, prog_name="relay", standalone_mode=False)
     except TyperException as error:
@@ -109,6 +127,16 @@ def run(arguments: Sequence[str]) -> int:
     except WrongUsage as error:
         print_failure(str(error), as_json=as_json)
         return EXIT_USAGE
+    except SystemExit:
+        # Typer ends the program where a pipe is broken, and puts another stream in the place of stdout.
+        if sys.stdout is stdout:
+            raise
+        sys.stdout = stdout
+        raise BrokenPipeError from None
+    except OSError as error:
+        if error.errno == errno.ENOSPC and error.filename is None:  # what was printed
+            raise
+        return failed(error, arguments)
     except Exception as error:
         return failed(error, arguments)
     return code if isinstance(code, int) else 0

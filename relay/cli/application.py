@@ -37,14 +37,18 @@ def add(
         ),
     ] = None,
     password_stdin: PasswordStdin = False,
+    as_json: AsJson = False,
 ) -> None:
     """Add an application."""
     password = read_password(f"application {name}", from_stdin=True) if password_stdin else None
     values = {"may_send_as": separated(may_send_as)} | ({} if bounces is None else {"bounces": bounces})
-    context.obj.run("application.add", name=name, values=values, password=password)
+    record = context.obj.run("application.add", name=name, values=values, password=password)
+    if as_json:
+        return print_json(record)
     print(f"application {name} added")
     if password is None:
         print(f"set the password with which it logs in: {context.obj.hint(f'relay application password {name}')}")
+    return None
 
 
 @command(app, "list", "relay application list")
@@ -67,10 +71,13 @@ def show(context: Context, name: Name, as_json: AsJson = False) -> None:
 
 
 @command(app, "set", f"relay application set {_EXAMPLE} 'may_send_as=*'")
-def set_(context: Context, name: Name, changes: Changes) -> None:
+def set_(context: Context, name: Name, changes: Changes, as_json: AsJson = False) -> None:
     """Change keys of one application."""
-    context.obj.run("application.set", name=name, changes=changes)
+    record = context.obj.run("application.set", name=name, changes=changes)
+    if as_json:
+        return print_json(record)
     print(f"application {name} changed")
+    return None
 
 
 @command(app, "remove", f"relay application remove {_EXAMPLE}")

@@ -6,7 +6,7 @@ from typer import Context, Option
 
 from relay.cli import complete
 from relay.cli.authorize import register_authorize
-from relay.cli.options import Name, PasswordStdin, command, noun
+from relay.cli.options import AsJson, Name, PasswordStdin, command, noun
 from relay.cli.profiles import add_profile, register_changing, register_reading, register_test
 
 app = noun("Channels: shared sending addresses.", "relay channel list")
@@ -37,6 +37,7 @@ def add(
         ),
     ] = None,
     password_stdin: PasswordStdin = False,
+    as_json: AsJson = False,
 ) -> None:
     """Add a channel."""
     given = {
@@ -48,7 +49,7 @@ def add(
         "script": script,
         "mode": mode,
     }
-    add_profile(context.obj, "channel", name, given, password_stdin=password_stdin)
+    add_profile(context.obj, "channel", name, given, password_stdin=password_stdin, as_json=as_json)
 
 
 register_reading(app, "channel", "support")

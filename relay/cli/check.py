@@ -1,5 +1,6 @@
 """`relay check`: every fault of relay.toml, directory.toml and the modes of the secret files, at once."""
 
+import os
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -86,7 +87,16 @@ def all_faults(session: Session) -> tuple[list[Fault], list[Fault], bool]:
     found = look_at_directory(settings, settings_file)
     of_certificate, certificate_warnings = check_certificate(settings.tls, settings_file)
     faults += [*of_certificate, *found.faults, *check_modes(settings)]
-    return faults, [*certificate_warnings, *found.warnings], found.is_there
+    return faults, [*_unset_key(settings, settings_file), *certificate_warnings, *found.warnings], found.is_there
+
+
+def _unset_key(settings: "Settings", settings_file: str) -> list[Fault]:
+    """Return a warning where the master key comes from a variable that is not set here; the service may have it."""
+    kind, _, name = settings.secrets.master_key.partition(":")
+    if kind != "env" or os.environ.get(name):
+        return []
+    message = f"the variable {name} is not set here; make sure that the service has it, or no password can be read"
+    return [Fault(settings_file, "secrets.master_key", message)]
 
 
 def _where_it_is(session: Session) -> "Settings | None":

@@ -2,9 +2,11 @@
 
 import io
 import json
+import os
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from relay.faults import Fault
@@ -14,8 +16,22 @@ _GAP = "  "
 
 
 def print_json(value: Any) -> None:
-    """Print a value as JSON."""
-    print(json.dumps(value, indent=2, ensure_ascii=False))
+    """Print a value as JSON: in ASCII where stdout cannot bear every letter."""
+    is_utf8 = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
+    print(json.dumps(value, indent=2, ensure_ascii=not is_utf8))
+
+
+def bear_all_letters() -> None:
+    """Let a letter that a terminal or file of another encoding has not be written as an escape, and not be a fault."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def abandon_stdout() -> None:
+    """Let nothing more be written to stdout, which cannot be written: not even what Python does at its end."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def print_failure(sentence: str, *, as_json: bool) -> None:

@@ -30,15 +30,20 @@ COLUMNS: Mapping[str, Mapping[str, str]] = {
 _SECRETS: Mapping[str, str] = {"password": "password_set", "login": "login_set"}
 
 
-def add_profile(session: Session, kind: str, name: str, given: Mapping[str, Any], *, password_stdin: bool) -> None:
+def add_profile(
+    session: Session, kind: str, name: str, given: Mapping[str, Any], *, password_stdin: bool, as_json: bool
+) -> None:
     """Add a channel or agent with the values that were given, and say what is left to do."""
     password = read_password(f"{kind} {name}", from_stdin=True) if password_stdin else None
     values = {key: value for key, value in given.items() if value not in (None, [], False)}
     record = session.run(f"{kind}.add", name=name, values=values, password=password)
+    if as_json:
+        return print_json(record)
     server = shown_server(record)
     print(f"{kind} {name} added; " + (f"it sends through {server}" if server else "there is no server yet"))
     if record["override"] and not record["password_set"]:
         print(_next_step(session, kind, record))
+    return None
 
 
 def _next_step(session: Session, kind: str, record: Mapping[str, Any]) -> str:
@@ -93,12 +98,15 @@ def register_changing(app: Typer, kind: str, example: str) -> None:
     """Add the verbs set, remove and password."""
 
     @command(app, "set", f"relay {kind} set {example} server=acmejets script=", f"Change keys of one {kind}.")
-    def set_(context: Context, name: Name, changes: Changes) -> None:
+    def set_(context: Context, name: Name, changes: Changes, as_json: AsJson = False) -> None:
         record = context.obj.run(f"{kind}.set", name=name, changes=changes)
+        if as_json:
+            return print_json(record)
         print(f"{kind} {name} changed")
         if record["password_for_another"] and record["override"]:
             way = context.obj.hint(f"relay {kind} password {name}")
             print(f"its password was set for another server; set the one for {record['resolved_server']}: {way}")
+        return None
 
     @command(app, "remove", f"relay {kind} remove {example}", f"Remove one {kind} and its passwords.")
     def remove(context: Context, name: Name) -> None:

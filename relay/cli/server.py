@@ -41,6 +41,7 @@ def add(
     client_id: ClientId = None,
     tenant: Tenant = None,
     password_stdin: PasswordStdin = False,
+    as_json: AsJson = False,
 ) -> None:
     """Add a server. The first one becomes the default."""
     if host is None and provider is None:
@@ -59,6 +60,8 @@ def add(
     record = context.obj.run(
         "server.add", name=name, values=values, default=default, password=password, provider=provider
     )
+    if as_json:
+        return print_json(record)
     print(f"server {record['name']} added{' as the default' if record['default'] else ''}")
     if provider is not None:
         print(f"{provider}: {preset_of(provider).note}")
@@ -69,6 +72,7 @@ def add(
         print(f"register an app at the provider, and set its id with: {way}")
     if record["auth"] == "oauth2" and record["username"] and not record["password_set"]:
         print(f"let it log in with: {context.obj.hint(f'relay server authorize {name}')}")
+    return None
 
 
 @command(app, "list", "relay server list --json")
@@ -98,11 +102,15 @@ def set_(
     keep_passwords: Annotated[
         bool, Option("--keep-passwords", help="With another host: the passwords that are set are for that one, too.")
     ] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Change keys of a server. With another host, the passwords that are set for it count no more."""
-    context.obj.run("server.set", name=name, changes=changes, keep_passwords=keep_passwords)
+    record = context.obj.run("server.set", name=name, changes=changes, keep_passwords=keep_passwords)
+    if as_json:
+        return print_json(record)
     print(f"server {name} changed")
     _print_entered_anew(context.obj, name)
+    return None
 
 
 @command(app, "remove", "relay server remove old --move-to acmejets")
