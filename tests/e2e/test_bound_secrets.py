@@ -121,10 +121,9 @@ def test_another_host_gets_no_password(
     relay = console.relay
     assert (send(relay, "jane"), send(relay, "house")) == ("", "")
     change(console, second.port)
-    for name in ("jane", "house"):
-        refusal = send(relay, name)
-        assert "550" in refusal, refusal
-        assert "password" in refusal, refusal
+    assert "no email password is configured" in send(relay, "jane")
+    # The server's own account is for its administrator to mend: 451, and the client tries again.
+    assert "check the email password" in send(relay, "house")
     assert (len(recorder.messages), logins(second), len(second.messages)) == (2, 0, 0)
     relay.set_password("agent", "jane", canary("jane's new one"))
     assert send(relay, "jane") == ""
