@@ -69,7 +69,8 @@ class Moving:
         """Return a fault for each entry that is there with another password than the files have."""
         faults = []
         for one in done.entries:
-            known = await self._parts.vault.get(one.owner) if one.password and not one.is_new else None
+            is_known = bool(one.password) and not one.is_new and not self._lacks_password(one)
+            known = await self._parts.vault.get(one.owner) if is_known else None
             if known is not None and known.value != one.password:
                 way = f"set it with: relay {one.kind} password {one.name}"
                 message = f"{one.kind} '{one.name}' has another password already; take this row out, or {way}"
@@ -105,7 +106,9 @@ class Moving:
         return any(self._parts.vault.has(owner) for owner in left)
 
     def _lacks_password(self, one: Placed) -> bool:
-        return bool(one.password) and not self._parts.vault.has(one.owner)
+        """Whether it has a password in the files, and none in the vault that counts at its server."""
+        place = places_of(self._parts.directory.routing().directory, [one.owner]).get(one.owner, "")
+        return bool(one.password) and not self._parts.vault.is_for(one.owner, place)
 
 
 class _Work:

@@ -70,6 +70,7 @@ class ProfileIndex:
         """Return all rows in the order of a column and then of their names. Raises Refused for no such column."""
         live: dict[str, Callable[[Row], Any]] = {
             "password_set": lambda row: parts.secrets.is_set(row.secret),
+            "password_for_another": lambda row: parts.secrets.is_set_for_another(row.secret),
             "login_set": lambda row: login_is_set(parts, row.profile.name),
             "last_test": lambda row: (parts.tests.record(row.profile) or {}).get("at"),
         }

@@ -71,7 +71,8 @@ async def test_what_is_added_and_removed_is_told_key_by_key(operations: AdminOpe
         ("channels.new.incoming.host", None, "imap.acmejets.example"),
     ]
     assert changed(removed) == [(key, new, old) for key, old, new in changed(added)]
-    assert changed(default) == [("default_server", "acmejets", "other")]
+    # She has an account of her own, at the server that was the default.
+    assert changed(default) == [("default_server", "acmejets", "other"), ("agents.jane.server", None, "acmejets")]
 
 
 @pytest.mark.parametrize(

@@ -97,7 +97,9 @@ async def test_the_first_of_all_becomes_the_default(tmp_path: Path) -> None:
         done = await operations.run("moving.import", {**PARAMS, "default": "i:465", "confirm": True, "kind": "agent"})
         directory = parts.directory.routing().directory
         assert directory.default_server == done["default_server"] == "smtp.new.example-465"
-        assert directory.agents["support"].server is None, "it follows the default"
+        assert directory.agents["support"].server == "smtp.new.example-465", (
+            "its account is there, whatever the default"
+        )
         assert (await operations.run("moving.import", {**PARAMS, "default": "i:465", "kind": "agent"}))["faults"] == []
 
 

@@ -76,7 +76,9 @@ async def test_the_server_is_where_the_message_goes_now(operations: AdminOperati
     assert [one["server"] for one in await _list(operations)] == ["acmejets", "other", "acmejets"]
     await operations.run("server.default", {"name": "other"})
     await operations.run("channel.remove", {"name": "sales"})
-    assert [one["server"] for one in await _list(operations)] == ["other", None, "other"]
+    assert [one["server"] for one in await _list(operations)] == ["acmejets", None, "other"], (
+        "jane stays where her own account is"
+    )
 
 
 async def test_a_list_of_a_profile_or_of_a_state(operations: AdminOperations) -> None:

@@ -96,7 +96,8 @@ async def test_a_change_that_breaks_a_rule_changes_nothing(operations: AdminOper
 
 async def test_the_default_moves_its_followers_and_no_others(operations: AdminOperations) -> None:
     result = await operations.run("server.default", {"name": "other"})
-    assert result == {"ok": True, "followers": ["support", "jane"]}
+    assert result == {"ok": True, "before": "acmejets", "followers": ["support"], "stay": ["jane"]}
+    assert (await operations.run("agent.show", {"name": "jane"}))["server"] == "acmejets"
     resolved = {record["name"]: record["resolved_server"] for record in await operations.run("channel.list", {})}
     assert resolved == {"support": "other", "sales": "other"}
     with pytest.raises(Refused, match="'other' is the default server; make another the default first"):

@@ -96,7 +96,7 @@ def test_a_folder_in_its_place_is_a_fault(tmp_path: Path) -> None:
 
 def test_an_edit_that_makes_a_bad_directory_is_refused(path: Path) -> None:
     with pytest.raises(Faults, match=r"channels\.sales\.override: the default server 'shared' is internal"):
-        DirectoryFile(path).change(to_shared)
+        DirectoryFile(path).change(lambda document: document.update(default_server="shared"))
     assert path.read_text() == HOUSE
     assert names_in(path.parent) == [".directory.toml.lock", "directory.toml"]
 
@@ -341,7 +341,8 @@ def test_a_password_in_the_file_is_a_warning(path: Path, mode: int, words: str) 
     path.write_text(text.replace("[channels.sales]", "password = 'hunter3'\n[channels.sales]"))
     path.chmod(mode)
     file = DirectoryFile(path)
-    assert [str(warning) for warning in file.warnings(file.read().directory)] == [
+    found = [warning for warning in file.warnings(file.read().directory) if warning.key.endswith(".password")]
+    assert [str(warning) for warning in found] == [
         f"{path}: servers.custom.password: a password stands {words} it to the vault: relay secrets import",
         f"{path}: channels.support.password: a password stands {words} it to the vault: relay secrets import",
     ]

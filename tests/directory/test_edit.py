@@ -144,7 +144,9 @@ def test_a_new_default_moves_those_who_follow_it_and_no_others(house: dict[str, 
     add_server(house, "other", {"host": "o.example", "username": "o@acme.example"})
     set_default(house, "other")
     after = parse_directory(house)
-    assert {profile.name for profile in after.users_of("other")} == {"support", "sales", "news"}
+    assert {profile.name for profile in after.users_of("other")} == {"news"}
+    # Their own accounts are at the server that was the default: it is written into their entries.
+    assert {house["channels"][name]["server"] for name in ("support", "sales")} == {"custom"}
     assert {profile.name for profile in after.users_of("shared")} == {"jane"}
 
 

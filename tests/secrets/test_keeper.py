@@ -74,7 +74,7 @@ async def test_the_same_value_has_the_same_version_wherever_it_is(
 ) -> None:
     (tmp_path / "pw").write_text("hunter2\n")
     await vault.put("server/a", "hunter2")
-    refs = [VAULT, SecretRef("server/a", "", "file:pw"), SecretRef("server/a", "", "hunter2")]
+    refs = [VAULT, SecretRef("server/a", "", "file:pw"), SecretRef("server/a", "", "", "hunter2")]
     assert len({(await keeper.secret(ref)) for ref in refs}) == 1
 
 
@@ -106,7 +106,7 @@ async def test_a_file_is_read_again_when_it_changed(
 
 
 async def test_a_variable_is_read_every_time(keeper: SecretKeeper, environ: dict[str, str]) -> None:
-    ref = SecretRef("server/a", "env:PW")
+    ref = SecretRef("server/a", "", "env:PW")
     environ["PW"] = "one"
     assert await value(keeper, ref) == "one"
     environ["PW"] = "two"
@@ -116,11 +116,11 @@ async def test_a_variable_is_read_every_time(keeper: SecretKeeper, environ: dict
 async def test_a_credential_is_kept_like_a_file(keeper: SecretKeeper, environ: dict[str, str], tmp_path: Path) -> None:
     environ["CREDENTIALS_DIRECTORY"] = str(tmp_path)
     (tmp_path / "mail").write_text("one\n")
-    assert await value(keeper, SecretRef("server/a", "credential:mail")) == "one"
+    assert await value(keeper, SecretRef("server/a", "", "credential:mail")) == "one"
 
 
 async def test_a_commands_answer_is_kept_for_five_minutes(keeper: SecretKeeper, tmp_path: Path, clock: Clock) -> None:
-    ref = SecretRef("server/a", counting(tmp_path))
+    ref = SecretRef("server/a", "", counting(tmp_path))
     assert await value(keeper, ref) == "1"
     clock.now += 299
     assert await value(keeper, ref) == "1"
@@ -134,12 +134,12 @@ async def test_a_commands_answer_is_kept_for_five_minutes(keeper: SecretKeeper, 
 
 async def test_who_asks_at_the_same_time_shares_one_run(keeper: SecretKeeper, tmp_path: Path) -> None:
     source = counting(tmp_path)
-    refs = [SecretRef(f"profile/{number}", source) for number in range(10)]
+    refs = [SecretRef(f"profile/{number}", "", source) for number in range(10)]
     assert await asyncio.gather(*(value(keeper, ref) for ref in refs)) == ["1"] * 10
 
 
 async def test_a_failing_command_rests_ten_seconds(keeper: SecretKeeper, tmp_path: Path, clock: Clock) -> None:
-    ref = SecretRef("server/a", counting(tmp_path, "exit 2"))
+    ref = SecretRef("server/a", "", counting(tmp_path, "exit 2"))
     for _ in range(3):
         with pytest.raises(SecretUnavailable, match=r"^the command 'sh' failed with exit status 2$"):
             await keeper.secret(ref)
@@ -159,7 +159,7 @@ async def test_a_command_sees_the_environment_without_the_master_key(table: Secr
     vault = await Vault.open(table, key_source("env:RELAY_KEY", tmp_path, given))
     keeper = SecretKeeper(vault, given, tmp_path)
     (tmp_path / "script").write_text('echo "${RELAY_KEY-none} ${RELAY_KEY_NEW-none} $RELAY_KEY_HINT"\n')
-    assert await value(keeper, SecretRef("server/a", f"command:sh {tmp_path}/script")) == "none none stays"
+    assert await value(keeper, SecretRef("server/a", "", f"command:sh {tmp_path}/script")) == "none none stays"
 
 
 async def test_a_command_sees_every_variable_where_the_key_is_in_a_file(
@@ -167,12 +167,12 @@ async def test_a_command_sees_every_variable_where_the_key_is_in_a_file(
 ) -> None:
     environ["RELAY_KEY"] = "no key"
     (tmp_path / "script").write_text('echo "$RELAY_KEY"\n')
-    assert await value(keeper, SecretRef("server/a", f"command:sh {tmp_path}/script")) == "no key"
+    assert await value(keeper, SecretRef("server/a", "", f"command:sh {tmp_path}/script")) == "no key"
 
 
 async def test_a_source_that_is_none_is_one_sentence(keeper: SecretKeeper) -> None:
     with pytest.raises(SecretUnavailable, match="is written as"):
-        await keeper.secret(SecretRef("server/a", "hunter2"))
+        await keeper.secret(SecretRef("server/a", "", "hunter2"))
 
 
 async def test_a_key_that_another_process_changed_out_of_reach_is_a_secret_that_is_not_to_be_had(

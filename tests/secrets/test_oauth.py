@@ -92,7 +92,7 @@ async def test_what_the_provider_rotated_is_stored_before_it_is_used(
     await tokens.keep(REF, grant())
     clock.forward(4000)
 
-    async def full(owner: str, value: str, *, under: object = None) -> None:
+    async def full(owner: str, value: str, *, bound_to: str, under: object = None) -> None:
         raise OSError("the disk is full")
 
     with monkeypatch.context() as patch:

@@ -452,3 +452,45 @@ async def test_a_look_that_failed_is_taken_again(vault: Vault, lost: LostTable, 
     await copied.follow()
     lost.is_away = True
     assert await value(copied, "server/a") == "one"
+
+
+async def test_a_secret_is_for_the_place_that_it_was_put_for(vault: Vault, table: SecretTable, tmp_path: Path) -> None:
+    await vault.put("server/a", "one", bound_to="mail.a.example")
+    assert vault.is_for("server/a", "mail.a.example")
+    assert not vault.is_for("server/a", "mail.b.example")
+    await vault.bind({"server/a": "mail.b.example"})
+    assert vault.bound_to("server/a") == "mail.a.example", "what is bound stays so"
+    await vault.bind({"server/a": "mail.b.example"}, again=True)
+    assert (await reopened(table, tmp_path)).is_for("server/a", "mail.b.example")
+    assert await value(vault, "server/a") == "one"
+
+
+async def test_what_nobody_bound_is_bound_once(vault: Vault, table: SecretTable) -> None:
+    await vault.put("server/a", "one")
+    await vault.put("login/jane", "hash")
+    assert vault.unbound == ["server/a"]
+    assert vault.is_for("server/a", "anywhere")
+    await vault.bind({"server/a": "mail.a.example", "server/none": "nowhere"})
+    assert vault.unbound == []
+    assert await table.bound() == {"server/a": "mail.a.example"}
+
+
+async def test_another_vault_follows_a_new_place_and_a_new_password(
+    vault: Vault, table: SecretTable, tmp_path: Path
+) -> None:
+    """In no moment the other one has the new password as one for the old place, or the old one for the new place."""
+    await vault.put("server/a", "old", bound_to="old.example")
+    other = await Vault.open(table, key_source("file:master.key", tmp_path, {}), keeps_copies=True)
+    await other.follow()
+    assert await value(other, "server/a") == "old"
+
+    await vault.put("server/a", "new", bound_to="new.example")
+    assert (await value(other, "server/a"), other.bound_to("server/a")) == ("old", "old.example")
+    assert not other.is_for("server/a", "new.example")
+    assert await other.latest("server/a") == await vault.get("server/a")
+    assert other.bound_to("server/a") == "new.example"
+
+    await vault.bind({"server/a": "newest.example"}, again=True)
+    assert not other.is_for("server/a", "newest.example")
+    await other.follow()
+    assert (await value(other, "server/a"), other.bound_to("server/a")) == ("new", "newest.example")

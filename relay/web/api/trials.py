@@ -89,9 +89,15 @@ class TrialResult(Body):
 
 
 class Default(Body):
-    """Who follows the default server."""
+    """Who follows the default server, and who stays at the one before."""
 
-    followers: list[str] = Field(examples=[["support", "jane"]])
+    before: str | None = Field(description="The default server until now.", examples=["acmejets"])
+    followers: list[str] = Field(examples=[["support"]])
+    stay: list[str] = Field(
+        description="Those with an account of their own: their passwords are for the server before, "
+        "which is written into their entries.",
+        examples=[["jane"]],
+    )
 
 
 class User(Body):
@@ -144,7 +150,7 @@ def _add_server_routes(subject: Subject) -> None:
 
     @subject.request(f"POST {one}/default", "server.default", Default, 404, 409)
     async def default(caller: Asking, name: SERVERS.name) -> Any:  # type: ignore[name-defined]
-        """Make a server the default. Who chooses none follows."""
+        """Make a server the default. Who chooses none follows, but for those with an account of their own."""
         return await caller.run("server.default", name=name)
 
     @subject.request(f"GET {one}/users", "server.users", Users, 404)

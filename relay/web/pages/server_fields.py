@@ -100,7 +100,14 @@ def _place(record: Record | None) -> Sequence[Field]:
     port = record["port"] if record else PORTS["starttls"]
     follows = {"data-ports": json.dumps(dict(PORTS)), "data-port-field": "f-port"}
     return (
-        Field(key="host", label="Server name", is_required=True, placeholder="smtp.example.com", attributes=_TECHNICAL),
+        Field(
+            key="host",
+            label="Server name",
+            is_required=True,
+            placeholder="smtp.example.com",
+            hint="For another name its passwords, and those of accounts at it, must be entered anew." if record else "",
+            attributes=_TECHNICAL,
+        ),
         Field(key="security", label="Connection security", kind="select", choices=SECURITIES, attributes=follows),
         Field(
             key="port",

@@ -119,6 +119,11 @@ async def _finish(visit: Visit, name: str) -> str:
     if visit.text("default") == "true":
         await visit.run("server.default", name=name)
         done.append("it is the default now")
+    waiting = await visit.run("server.entered_anew", name=name)
+    count = len(waiting["profiles"]) + waiting["server"]
+    if count:
+        one = "1 password was" if count == 1 else f"{count:,} passwords were"
+        done.append(f"{one} set for another server name and must be entered anew")
     return "; ".join(done)
 
 
