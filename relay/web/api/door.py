@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from relay import log
 from relay.control.actor import Role
 from relay.control.refused import Refused
-from relay.web.api.json_bounds import TooMuch, check_amount
+from relay.web.api.json_bounds import NotUtf8, TooMuch, check_amount
 from relay.web.api.problems import KINDS, problem, refusal
 from relay.web.bearer import bearer_of
 from relay.web.site import Site
@@ -55,9 +55,12 @@ class Door:
         """Read the body, and pass on what is not too much."""
         body, is_sent = await Request(scope, receive).body(), False
         try:
-            await to_thread(check_amount, body, is_table=scope["path"].endswith(".csv"))
+            await to_thread(check_amount, body)
         except TooMuch as error:
             await problem(413, str(error))(scope, receive, send)
+            return
+        except NotUtf8:
+            await problem(400, KINDS[400].detail)(scope, receive, send)
             return
 
         async def receive_again() -> Message:
