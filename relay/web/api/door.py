@@ -7,6 +7,7 @@ what is sent is counted before it is looked at (`relay.web.api.json_bounds`).
 from asyncio import to_thread
 from collections.abc import Container
 
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -53,9 +54,13 @@ class Door:
 
     async def _change(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Read the body, and pass on what is not too much."""
-        body, is_sent = await Request(scope, receive).body(), False
+        is_sent = False
         try:
+            body = await Request(scope, receive).body()
             await to_thread(check_amount, body)
+        except HTTPException as error:  # it is too large, or took too long
+            await problem(error.status_code, error.detail)(scope, receive, send)
+            return
         except TooMuch as error:
             await problem(413, str(error))(scope, receive, send)
             return
