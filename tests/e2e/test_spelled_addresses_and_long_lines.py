@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 
@@ -95,6 +96,6 @@ def test_two_who_differ_by_a_sharp_s_log_in_and_send_as_themselves(house: Relay,
             client.send(f"From: {address}\r\n\r\nHello\r\n.\r\n".encode())
             assert client.reply().startswith("250 ")
         assert f"From: {address}\r\n" in upstream.messages[-1].decode()
-        wait_until(lambda sender=address: house.ask("messages", "list", "--sender", sender), "the history")
+        wait_until(partial(house.ask, "messages", "list", "--sender", address), "the history")
         (found,) = house.ask("messages", "list", "--sender", address)
         assert found["profile"] == name
