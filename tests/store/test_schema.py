@@ -181,8 +181,8 @@ async def test_messages_of_before_are_found_by_what_addresses_compare_by_now(
         connection.execute(insert(recipients).values(theirs))
     engine.dispose()
     database = await open_database(path)
-    for column in (messages.c.sender_key, recipients.c.address_key):
-        assert await database.read(lambda c, column=column: c.execute(select(column)).scalar_one()) == address.key
+    both = select(messages.c.sender_key, recipients.c.address_key)
+    assert await database.read(lambda c: tuple(c.execute(both).one())) == (address.key, address.key)
     await database.close()
 
 
