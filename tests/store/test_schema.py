@@ -181,7 +181,7 @@ async def test_messages_of_before_are_found_by_what_addresses_compare_by_now(
         connection.execute(insert(recipients).values(theirs))
     engine.dispose()
     database = await open_database(path)
-    both = select(messages.c.sender_key, recipients.c.address_key)
+    both = select(messages.c.sender_key, recipients.c.address_key).join(messages)
     assert await database.read(lambda c: tuple(c.execute(both).one())) == (address.key, address.key)
     await database.close()
 
