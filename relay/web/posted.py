@@ -10,7 +10,7 @@ from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-from relay.web.guard import largest_request
+from relay.web.guard import LARGEST_FORM, RequestTooLarge, largest_request
 
 _QUICK = 4096  # octets that are taken apart at once
 
@@ -24,6 +24,8 @@ async def posted_form(request: Request, *, most_fields: int, takes_file: bool = 
     if kind != "application/x-www-form-urlencoded":
         return FormData()
     body = await request.body()
+    if len(body) > LARGEST_FORM:  # a table comes as multipart/form-data
+        raise RequestTooLarge(LARGEST_FORM)
     if body.count(b"&") >= most_fields:
         raise HTTPException(400, f"a form has at most {most_fields} fields")
     return _fields(body) if len(body) <= _QUICK else await to_thread(_fields, body)

@@ -10,6 +10,7 @@ from relay.directory.client import Client, Login, login_of
 from relay.directory.logins import login_key
 from relay.directory.routing import Routing
 from relay.directory.rules import parse_directory
+from relay.mail.address import Address
 from tests.directory.directory_kit import HOUSE
 
 LOGINS = """
@@ -100,3 +101,21 @@ def test_any_text_is_a_login_of_somebody_or_nobody(text: str) -> None:
     assert isinstance(login_key(text), str)
     login = login_of(ROUTING, text)
     assert login is None or login_key(login.name) == login_key(text) or "@" in text
+
+
+def test_two_who_differ_by_a_sharp_s_are_two() -> None:
+    """So they are to other mail servers, which str.casefold does not know."""
+    own = '[agents.one]\naddress = "strasse@acme.example"\n[agents.two]\naddress = "straße@acme.example"\n'
+    routing = Routing(parse_directory(tomllib.loads(HOUSE + own)))
+    names = {
+        "strasse@acme.example": "one",
+        "STRASSE@acme.example": "one",
+        "straße@acme.example": "two",
+        "STRAßE@ACME.example": "two",
+        "STRA\u1e9eE@acme.example": "two",
+    }
+    for text, name in names.items():
+        login, owner = login_of(routing, text), routing.owner(Address.parse(text))
+        assert login is not None
+        assert owner is not None
+        assert (login.name, owner.profile.name) == (name, name)

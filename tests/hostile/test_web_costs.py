@@ -29,6 +29,7 @@ KIB = 1024
 MIB = KIB * KIB
 _PROGRAM = Path(__file__).parents[1] / "web" / "watched_relay.py"
 _START_SECONDS = 60.0
+_PATIENCE = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,19 +43,23 @@ class Target:
     session: str
     form_key: str
 
-    def ask(self, request: bytes) -> int:
+    def ask(self, request: bytes, patience: float = 2.0) -> int:
         """Send all of a request, and return the status of the first answer; 0 where there is none."""
         said = b""
-        with socket.create_connection((LOOPBACK, self.port), timeout=2) as client, suppress(OSError):
+        with socket.create_connection((LOOPBACK, self.port), timeout=patience) as client, suppress(OSError):
             client.sendall(request)
             while piece := client.recv(65536):
                 said = (said + piece)[:64]
         return int(said[9:12] or 0)
 
-    def longest_step(self, request: bytes) -> float:
-        """Return the longest step that the loop makes of a request."""
+    def longest_step(self, request: bytes, status: int | None = None) -> float:
+        """Return the longest step that the loop makes of a request. `status`: how it is to be answered."""
         begun = time.monotonic()
-        self.ask(request)
+        if status is None:
+            self.ask(request)
+        else:
+            found = self.ask(request, _PATIENCE)
+            assert found in {status, 0}, found  # 0: it hung up on who still sent
         time.sleep(0.03)  # what is left to do behind the answer
         return longest_step(self.record, begun)
 
@@ -176,19 +181,57 @@ BODIES: Mapping[str, Hostile] = {
     "JSON of a stranger": lambda it: sent(it, "/api/v1/agents", b"[" * MIB, "application/json"),
 }
 
+_CSV = "/api/v1/agents.csv"
+_WIDE = "name," * 1_500_000
+_ROWS = "name,address,group\r\n" + "".join(f"a{n},a{n}@acmejets.example,g{n % 9}\r\n" for n in range(10_000))
+_KEYS = {f"k{number}": number for number in range(90_000)}
+_SURROGATES = b'{"text": "' + b"\xed\xa0\x80" * (5 * MIB) + b'"}'
+_LONG = b'{"text": "name' + b"\\n" * 199_000 + "é".encode() * (7 * MIB) + b'"}'
+# What its sender may change, and each with the status that says how far it came.
+KNOWN: Mapping[str, tuple[int, Hostile]] = {
+    "a table of 1.5 million columns": (200, lambda it: told(it, _CSV, {"text": _WIDE})),
+    "such a table as a file": (422, lambda it: table(it, _WIDE)),
+    "such a table, pasted": (422, lambda it: table(it, _WIDE, is_file=False)),
+    "such a table as a form": (413, lambda it: known(it, "/agents/-/import", f"text={_WIDE}".encode())),
+    "a table of 16 MiB": (200, lambda it: told(it, _CSV, _LONG)),
+    "a table of 10,000 rows": (200, lambda it: told(it, _CSV, {"text": _ROWS})),
+    "a table of lines": (413, lambda it: told(it, _CSV, {"text": "\n" * (7 * MIB)})),
+    "halves of surrogates": (400, lambda it: told(it, _CSV, _SURROGATES)),
+    "a form of percents": (413, lambda it: known(it, "/agents/-/import", b"text=" + b"%41" * (5 * MIB))),
+    "60,000 unknown keys": (413, lambda it: told(it, "/api/v1/agents", dict(list(_KEYS.items())[:60_000]))),
+    "90,000 unknown keys beside a table": (413, lambda it: told(it, _CSV, {"text": "name\n", **_KEYS})),
+    "a list beside a table": (413, lambda it: told(it, _CSV, {"text": "name\n", "x": [1] * (4 * MIB)})),
+    "strings": (413, lambda it: told(it, _CSV, b'{"text":' + b'"\\\\"' * (3 * MIB))),
+    "200 unknown keys": (422, lambda it: told(it, "/api/v1/agents", {f"k{number}": 1 for number in range(200)})),
+    "a table of a viewer": (403, lambda it: told(it, _CSV, {"text": _WIDE}, it.viewer)),
+    "keys of a viewer": (403, lambda it: told(it, _CSV, _KEYS, it.viewer)),
+    "a table of a stranger": (401, lambda it: told(it, _CSV, {"text": _WIDE}, "nobody")),
+    "keys of a stranger": (401, lambda it: told(it, _CSV, _KEYS, "nobody")),
+}
+
+
+def table(target: Target, text: str, *, is_file: bool = True) -> bytes:
+    """The administrator's form of an import."""
+    part = 'name="file"; filename="x.csv"' if is_file else 'name="text"'
+    parts = {'name="form_key"': target.form_key, part: text}
+    body = "".join(f"--x\r\nContent-Disposition: form-data; {name}\r\n\r\n{it}\r\n" for name, it in parts.items())
+    return known(target, "/agents/-/import", f"{body}--x--\r\n".encode(), "multipart/form-data; boundary=x")
+
 
 def slow_ones(target: Target, hostile: Mapping[str, Hostile]) -> dict[str, float]:
     """Return what kept the loop too long each time, with the least of its steps."""
-    slow = {}
-    for name, make in hostile.items():
-        least = STEP_SECONDS
-        for _ in range(TRIES):
-            least = min(least, target.longest_step(make(target)))
-            if least < STEP_SECONDS:
-                break
-        else:
-            slow[name] = min(target.longest_step(make(target)) for _ in range(2))
-    return slow
+    least = {name: least_step(target, make(target)) for name, make in hostile.items()}
+    return {name: step for name, step in least.items() if step >= STEP_SECONDS}
+
+
+def least_step(target: Target, request: bytes, status: int | None = None) -> float:
+    """Return the least of the longest steps of some tries; one that is short is enough."""
+    least = 1e9
+    for _ in range(TRIES):
+        least = min(least, target.longest_step(request, status))
+        if least < STEP_SECONDS:
+            break
+    return least
 
 
 def test_no_head_holds_up_the_loop(target: Target) -> None:
@@ -197,3 +240,9 @@ def test_no_head_holds_up_the_loop(target: Target) -> None:
 
 def test_no_body_of_a_stranger_holds_up_the_loop(target: Target) -> None:
     assert not slow_ones(target, BODIES)
+
+
+@pytest.mark.parametrize("name", KNOWN)
+def test_nothing_that_a_known_one_sends_holds_up_the_loop(target: Target, name: str) -> None:
+    status, make = KNOWN[name]
+    assert least_step(target, make(target), status) < STEP_SECONDS

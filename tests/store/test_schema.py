@@ -18,11 +18,12 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from hypothesis import given
 from hypothesis import strategies as st
-from sqlalchemy import Connection, create_engine, insert, text
+from sqlalchemy import Connection, create_engine, insert, select, text
 from sqlalchemy.dialects import registry, sqlite
 from sqlalchemy.schema import CreateIndex, CreateTable
 
 import relay
+from relay.mail.address import Address
 from relay.mail.change import Change, KeptChanges
 from relay.store.database import Database, open_database
 from relay.store.errors import StoreError, StoreNewer
@@ -159,6 +160,30 @@ async def test_attempts_of_before_say_that_nobody_knows_what_they_changed(tmp_pa
         second = attempt(2, ended=NOW, changes=KeptChanges((Change("From", "a", "b"),)))
         await queue.settle(settlement(taken, attempt=second))
         assert await queue.attempts("waits") == (expected, second)
+
+
+@pytest.mark.parametrize(
+    ("local", "old"), [("straße", "strasse"), ("ΝΊΚΟΣ", "νίκοσ"), ("rene\u0301", "rene\u0301"), ("Jane", "jane")]
+)
+async def test_messages_of_before_are_found_by_what_addresses_compare_by_now(
+    tmp_path: Path, local: str, old: str
+) -> None:
+    """Schema 0017 had ß as ss, in the keys that the history is searched by."""
+    path, address = tmp_path / "relay.db", Address.parse(f"{local}@acme.example")
+    await migrate(path, "0017")
+    found = new_message("old", state="delivered", next_attempt=None)
+    row = message_values(found) | {"finished": NOW, "sender": str(address), "sender_key": f"{old}@acme.example"}
+    theirs = recipient_values("old", found.recipients[0])
+    theirs |= {"address": str(address), "address_key": f"{old}@acme.example"}
+    engine = create_engine(f"sqlite:///{path}")
+    with engine.begin() as connection:
+        connection.execute(insert(messages).values(row))
+        connection.execute(insert(recipients).values(theirs))
+    engine.dispose()
+    database = await open_database(path)
+    both = select(messages.c.sender_key, recipients.c.address_key).join(messages)
+    assert await database.read(lambda c: tuple(c.execute(both).one())) == (address.key, address.key)
+    await database.close()
 
 
 def revision_of(path: Path) -> str:

@@ -35,6 +35,10 @@ ELSEWHERE = {
     # And whether a file or the database keeps the directory is the machine's business.
     "directory.import",
     "directory.export",
+    # As is the store, which is looked at and copied by who has the machine.
+    "store.check",
+    "store.state",
+    "store.copy",
 }
 
 

@@ -8,6 +8,7 @@ from relay.web.api import accounts, entries, messages, nodes, people, queue, sec
 from relay.web.api.description import INTRODUCTION, TAGS, Description
 from relay.web.api.door import Door
 from relay.web.api.problems import add_handlers
+from relay.web.api.reading import ApiRoute
 from relay.web.site import Site
 
 PREFIX = "/api/v1"
@@ -27,6 +28,7 @@ def make_api(site: Site) -> ASGIApp:
         root_path_in_servers=False,
     )
     api.state.site = site
+    api.router.route_class = ApiRoute
     add_handlers(api)
     for module in (system, ways, trials, sheets, secrets, entries, messages, queue, accounts, nodes, people):
         # Not by include_router, which would make each route when a request first passes it, and hold the loop up.

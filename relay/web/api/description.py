@@ -68,7 +68,7 @@ version that it does not have here.
 ## Passwords
 
 They go in by requests of their own and never come out. `password_from` is shown and not taken: it names files and
-programs of the machine.
+programs of the machine. So is `ca_file`, which names a file.
 
 ## Limits
 

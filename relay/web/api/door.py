@@ -7,13 +7,14 @@ what is sent is counted before it is looked at (`relay.web.api.json_bounds`).
 from asyncio import to_thread
 from collections.abc import Container
 
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from relay import log
 from relay.control.actor import Role
 from relay.control.refused import Refused
-from relay.web.api.json_bounds import TooMuch, check_amount
+from relay.web.api.json_bounds import NotUtf8, TooMuch, check_amount
 from relay.web.api.problems import KINDS, problem, refusal
 from relay.web.bearer import bearer_of
 from relay.web.site import Site
@@ -53,11 +54,18 @@ class Door:
 
     async def _change(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Read the body, and pass on what is not too much."""
-        body, is_sent = await Request(scope, receive).body(), False
+        is_sent = False
         try:
-            await to_thread(check_amount, body, is_table=scope["path"].endswith(".csv"))
+            body = await Request(scope, receive).body()
+            await to_thread(check_amount, body)
+        except HTTPException as error:  # it is too large, or took too long
+            await problem(error.status_code, error.detail)(scope, receive, send)
+            return
         except TooMuch as error:
             await problem(413, str(error))(scope, receive, send)
+            return
+        except NotUtf8:
+            await problem(400, KINDS[400].detail)(scope, receive, send)
             return
 
         async def receive_again() -> Message:

@@ -15,6 +15,8 @@ _WORDS: Mapping[str, str] = MappingProxyType(
         "version": "Which version of the entry this is; the same as its ETag.",
         "password_from": 'Where the password comes from, if not from the vault: "file:PATH", "env:NAME", '
         '"credential:NAME" or "command:LINE". It is shown here and set on the machine alone.',
+        "ca_file": 'The PEM file of the authorities that its certificate may come from; "": those of the system. '
+        "It is shown here and set on the machine alone.",
         # Servers
         "message_size": "How large a message may be, in bytes. 0: no limit but the server's own.",
         "default": "Whether it is the default server, through which all send that choose none.",

@@ -100,6 +100,12 @@ class StoreState(Body):
     trouble: str = Field(examples=[""])
 
 
+class LogState(Body):
+    """How the log is written."""
+
+    dropped: int = Field(description="How many lines could not be written since the start.", examples=[0])
+
+
 class Status(Told):
     """How the relay is."""
 
@@ -121,6 +127,7 @@ class Status(Told):
     web: WebState
     mailboxes: list[MailboxState]
     store: StoreState
+    log: LogState
     queue: Backlog
     oldest: str | None = Field(
         description="When the oldest message came that waits.", examples=["2026-11-24T09:58:12Z"]

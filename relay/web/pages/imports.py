@@ -124,8 +124,9 @@ async def _posted(visit: Visit) -> str:
     """Return the table in a posted file, or what was pasted. Raises ValueError with a sentence."""
     file = visit.form.get("file")
     if isinstance(file, UploadFile) and file.filename:
+        content = await file.read()
         try:
-            return (await file.read()).decode("utf-8-sig")
+            return await to_thread(content.decode, "utf-8-sig")
         except UnicodeDecodeError:
             raise ValueError(_UNREADABLE) from None
     pasted = visit.form.get("text")
@@ -137,6 +138,6 @@ async def _posted(visit: Visit) -> str:
 def _shown_again(visit: Visit) -> str:
     """Return what was pasted, to be mended; nothing of a table with passwords, which no page shows."""
     pasted = visit.form.get("text")
-    if not isinstance(pasted, str) or "password" in pasted.lstrip().partition("\n")[0].casefold():
+    if not isinstance(pasted, str) or len(pasted) > _MOST_SHOWN:
         return ""
-    return pasted if len(pasted) <= _MOST_SHOWN else ""
+    return "" if "password" in pasted.lstrip().partition("\n")[0].casefold() else pasted
