@@ -181,7 +181,7 @@ BAD_LINES = [
     ),
     (
         '[[listener]]\naddress = "a:1"\n[[listener]]\naddress = "a:2"',
-        'listener.local.name: two listeners are called \'local\'; give each a name of its own: name = "…"',
+        "listener.local.name: two listeners are called 'local'; give each a name of its own: name = \"…\"",
     ),
     (
         '[[listener]]\n[[listener]]\nname = "b"',
