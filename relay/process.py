@@ -111,7 +111,8 @@ async def _serve(service: Service) -> None:
     with loading():
         await service.start()
     gc.set_threshold(*_COLLECT_AFTER)
-    await service.greet_administrator(sys.stderr if is_terminal(sys.stderr) else None)
+    if is_terminal(sys.stderr):
+        await service.greet_administrator(sys.stderr)
     await stop.wait()
     alone.cancel()
     await service.stop()

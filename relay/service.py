@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from relay import __version__, log
 from relay.answering import Answering
 from relay.closing import Closing
-from relay.control.first_link import first_link, lacks_administrator
+from relay.control.first_link import first_link
 from relay.control.parts import Parts, People
 from relay.control.queue_desk import StoreQueueDesk
 from relay.control.socket import ControlSocketError
@@ -186,24 +186,21 @@ class Service:
         await self._closing.aclose()
         log.stopped()
 
-    async def greet_administrator(self, terminal: TextIO | None) -> None:
-        """Show whoever started us at a `terminal` a link for the first administrator, new at every start.
+    async def greet_administrator(self, terminal: TextIO) -> None:
+        """Show whoever started us at a terminal a link for the first administrator, new at every start.
 
-        It lets anybody in who reads it, and so is in no log: there it is said how to ask for it.
+        It lets anybody in who reads it, and so is in no log: without a terminal `relay admin link` gives one.
         """
         if not (self.settings.web.address and self.siblings.is_first):
             return
         try:
-            if not await lacks_administrator(self._parts):
-                return
-            if terminal is None:
-                log.warned("there is no administrator of the pages yet; a link that makes one: relay admin link")
-                return
             link = await first_link(self._parts, datetime.now(UTC))
         except StoreError as error:
             log.broken(f"there is no link for the first administrator: {error}")
             return
-        print(f"there is no administrator yet; this link, good once and for 24 hours, makes one: {link}", file=terminal)
+        if link is not None:
+            sentence = "there is no administrator yet; this link, good once and for 24 hours, makes one"
+            print(f"{sentence}: {link}", file=terminal)
 
     def reload(self) -> None:
         """Read settings and directory now (SIGHUP), or as soon as we serve; who ends has no need of it."""

@@ -10,13 +10,8 @@ from relay.secrets.login_password import admin_owner
 
 async def first_link(parts: Parts, now: datetime) -> str | None:
     """Make a one-time link that makes an administrator; None where somebody can sign in who may change something."""
-    if not await lacks_administrator(parts):
+    people = await parts.people.administrators.all()
+    if any(one.role == Role.ADMINISTRATOR and parts.vault.has(admin_owner(one.name)) for one in people):
         return None
     url, _ = await invite(parts, "admin", "", Role.ADMINISTRATOR, now)
     return url
-
-
-async def lacks_administrator(parts: Parts) -> bool:
-    """Whether nobody can sign in to the pages who may change something."""
-    people = await parts.people.administrators.all()
-    return not any(one.role == Role.ADMINISTRATOR and parts.vault.has(admin_owner(one.name)) for one in people)

@@ -78,7 +78,7 @@ def test_commands_over_the_socket_load_little(words: list[str], peopled: Command
         (["--version"], TYPER, ASKING),
         (["config", "show"], TYPER | SETTINGS | {"tomli_w"}, ASKING),
         (["provider", "list"], TYPER | SETTINGS | TABLES | {"idna"}, READING),
-        (["check"], TYPER | SETTINGS | {"idna", "tomli_w", "cryptography"}, READING | {"certificate"}),
+        (["check"], TYPER | SETTINGS | {"idna", "tomli_w", "cryptography"}, READING | {"certificate", "regular_file"}),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

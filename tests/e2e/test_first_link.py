@@ -9,7 +9,6 @@ from tests.peers.relay import Relay, one_channel, open_server, relay_process
 from tests.peers.system import free_port, wait_until
 
 LINK = re.compile(r"(http://\S+/welcome/[\w-]{43})\r?$", re.MULTILINE)
-SENTENCE = "a link that makes one: relay admin link"
 
 
 def with_pages(port: int) -> dict[str, dict[str, str]]:
@@ -29,17 +28,12 @@ def test_who_asks_has_a_link_until_there_is_an_administrator(start_relay: StartR
     first = asked(relay)
     assert first.startswith(f"http://127.0.0.1:{port}/welcome/")
     assert asked(relay) != first
-    wait_until(lambda: SENTENCE in relay.log, "the word about it")
     assert relay.command("admin", "add", "ada", "--password-stdin", data="geheim-geheim").status == 0
     refused = relay.command("admin", "link")
     assert refused.status == 1
     assert "there is an administrator already" in refused.err
     relay.stop()
     assert "/welcome/" not in relay.log
-    count = relay.log.count(SENTENCE)
-    relay.start()
-    relay.stop()
-    assert relay.log.count(SENTENCE) == count
 
 
 def test_without_a_running_relay_a_link_can_be_made_for_its_start() -> None:
@@ -53,8 +47,6 @@ def test_without_pages_there_is_no_link(start_relay: StartRelay) -> None:
     refused = relay.command("admin", "link")
     assert refused.status == 1
     assert "the web pages are turned off" in refused.err
-    relay.stop()
-    assert SENTENCE not in relay.log
 
 
 def test_a_terminal_is_shown_the_link() -> None:

@@ -56,6 +56,7 @@ relay secrets list
 relay secrets import
 relay secrets rotate
 relay config show
+relay admin link
 relay admin add ada --link
 relay admin list --json
 relay admin set ada --role viewer
