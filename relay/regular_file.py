@@ -5,15 +5,16 @@ be a regular file once it is open, and is read so far and no further. A file sys
 and not those that mail needs.
 """
 
-import asyncio
 import errno
 import os
 import stat
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
-from typing import ParamSpec, TypeVar
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
+
+if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
 
 P = ParamSpec("P")
 Result = TypeVar("Result")
@@ -40,9 +41,13 @@ def read_regular_file(path: Path | str, most: int = MOST_OCTETS) -> bytes:
 
 async def in_file_thread(function: Callable[P, Result], *arguments: P.args, **keywords: P.kwargs) -> Result:
     """Return what a function returns that reads such files, run in a thread that is for them alone."""
+    import asyncio  # noqa: PLC0415  commands read files without it
+
     return await asyncio.get_running_loop().run_in_executor(_threads(), lambda: function(*arguments, **keywords))
 
 
 @cache
-def _threads() -> ThreadPoolExecutor:
+def _threads() -> "ThreadPoolExecutor":
+    from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415
+
     return ThreadPoolExecutor(_THREADS, thread_name_prefix="files")

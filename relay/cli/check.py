@@ -29,7 +29,7 @@ def check(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Name every fault of the settings and the directory; with --store all damage of what is stored."""
+    """Name every fault of the settings and the directory. With --store: damage of what is stored."""
     session: Session = context.obj
     if store:
         _check_store(session, as_json=as_json)

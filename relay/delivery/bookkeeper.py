@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from relay import log
+from relay.beside import beside
 from relay.delivery.lifecycle import Event, State, message_state, next_state
 from relay.delivery.office import Office
 from relay.delivery.parcel import pinned_route
@@ -252,4 +253,5 @@ class Bookkeeper:
                 await asyncio.sleep(_TROUBLE_SECONDS)
         self.office.telling.settled(verdict.message, attempt, self.clock(), len(reports))
         if reports or verdict.is_open:
-            self.on_change()
+            with beside("the dispatcher's wake-up"):  # it looks by itself, too
+                self.on_change()

@@ -107,11 +107,12 @@ class Postman:
             log.broken("an attempt ended by a fault of ours", id=message.id, exc_info=True)
             await self.books.recover(message)
 
-    def follow(self, work: Work, handover: asyncio.Task[Outcome]) -> None:
-        """Let a hand-over whose message was stored meanwhile go on, and write down its outcome."""
+    def follow(self, work: Work, handover: asyncio.Task[Outcome]) -> asyncio.Task[None]:
+        """Let a hand-over whose message is stored go on; the task ends when its outcome is written down."""
         task = asyncio.create_task(self._follow(work, handover))
         self._following.add(task)
         task.add_done_callback(self._following.discard)
+        return task
 
     def has_room(self, route: Route, content: Content) -> bool:
         """Whether a message that is stored now may be handed over at once, instead of waiting for its turn.

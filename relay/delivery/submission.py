@@ -206,7 +206,8 @@ class Submission:
         # Committed before the client has its 250: who is still owed the message, and the report about who refused it.
         work.attempt = replace(work.attempt, final_dot=_may_be_there(outcome))
         await self.postman.queue.add(NewMessage(message=work.message, content=work.content, attempt=work.attempt))
-        await self.postman.write_down(work, outcome)
+        # From here on it is ours: a fault while that is written down, or a store that hangs, takes no 250 back.
+        await self._patience.wait(self.postman.follow(work, handover), max(end - time.monotonic(), 0.0))
         return self._queued(draft, outcome)
 
     def _is_slow(self, route: Route) -> bool:

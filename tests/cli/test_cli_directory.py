@@ -204,7 +204,11 @@ def test_check_and_status_look_into_the_database(stored: CommandLine) -> None:
     assert not (stored.state_dir / "relay.db").exists(), "a look makes nothing"
     written(stored, HOUSE)
     stored.good("directory", "import")
-    assert stored.good("check").endswith(f"relay.toml and {here(stored)}\n")
+    done = stored("check")
+    assert done.code == 0
+    assert done.out.endswith(f"relay.toml and {here(stored)}\n")
+    assert "warning: " in done.err
+    assert 'write server = "custom"' in done.err
     stored.settings_file.write_text(stored.settings_file.read_text() + '[[listener]]\nmay_send_as = ["nobody"]\n')
     done = stored("check")
     assert done.code == 1

@@ -178,7 +178,9 @@ def test_the_status_of_a_running_relay(peopled: CommandLine, monkeypatch: pytest
     assert lines.count("  acmejets/u, 3 h ago:") == lines.count("    535 5.7.8 no") == 10
     assert f"  and 2 more: relay account list --config {peopled.settings_file}" in lines
     assert lines[-1] == "  returned mail is not looked for: the mailbox of channel 'support': no [2J"
-    monkeypatch.setattr(ControlClient, "status", lambda _: {**NOT_RUNNING, **running})
+    monkeypatch.setattr(
+        ControlClient, "status", lambda _: {**NOT_RUNNING, **running, "queue": {"queued": 0, "held": 0}}
+    )
     lines = peopled.good("status").splitlines()
     assert "queue      empty" in lines
     assert lines[-1] == "held       no account"

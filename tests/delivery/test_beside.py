@@ -10,11 +10,22 @@ from relay.delivery.bookkeeper import Bookkeeper
 from relay.delivery.history import History
 from relay.delivery.postman import Postman
 from relay.delivery.reach import Reach
-from relay.directory.model import Mode
+from relay.directory.model import Meaning, Mode
+from relay.mail.reply import Reply
 from relay.metrics import Metrics
+from relay.upstream.outcome import Failure, Outcome
+from relay.upstream.phase import Phase
 from tests.delivery.delivery_kit import upstream_of
 from tests.delivery.test_confirmation import submit
-from tests.delivery.test_submission import Maker, make_bench
+from tests.delivery.test_submission import (
+    CLIENT,
+    MESSAGE,
+    FakeUpstream,
+    Maker,
+    arrival_now,
+    envelope_of,
+    make_bench,
+)
 
 __all__ = ["make_bench"]
 
@@ -50,10 +61,40 @@ async def test_a_fault_beside_the_mail_changes_no_reply(
 ) -> None:
     bench = make_bench(mode=mode)
     fault(monkeypatch)
-    reply = await bench.send("support@acmejets.example")
-    assert reply.code == 250
+    submission = bench.desk.open(CLIENT, envelope_of("support@acmejets.example"), arrival_now())
+    assert (await submission.complete(MESSAGE)).code == 250
     await bench.desk.postman.stop()
     assert len(bench.upstream.transfers) == 1
+    if mode is Mode.QUEUED:  # it is over, and nobody tries it again
+        stored = await bench.desk.postman.queue.message(submission.arrival.id)
+        assert stored is not None
+        assert stored.state == "delivered"
+
+
+@pytest.mark.parametrize("name", ["write_down", "on_change"])
+async def test_a_fault_after_a_part_was_taken_takes_no_250_back(
+    name: str, make_bench: Maker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is stored by then: a client that heard anything else would send it again."""
+    refusal = Failure(
+        phase=Phase.RCPT, reply=Reply(550, "5.1.1", "no such user"), meaning=Meaning.REFUSED, from_server=True
+    )
+    taken = Outcome(host="127.0.0.1", accepted=Reply(250, "2.0.0", "Ok"), refused={1: refusal})
+    bench = make_bench(FakeUpstream(taken), mode=Mode.AUTO)
+    if name == "on_change":
+        bench.desk.postman.books.on_change = _raise
+    else:
+        monkeypatch.setattr(Bookkeeper, name, _raise)
+    submission = bench.desk.open(
+        CLIENT, envelope_of("support@acmejets.example", "a@b.example,c@d.example"), arrival_now()
+    )
+    assert (await submission.complete(MESSAGE)).code == 250
+    await bench.desk.postman.stop()
+    assert len(bench.upstream.transfers) == 1
+    stored = await bench.desk.postman.queue.message(submission.arrival.id)
+    assert stored is not None
+    states = [one.state for one in stored.recipients]
+    assert states == (["delivered", "failed"] if name == "on_change" else ["unknown", "unknown"])
 
 
 async def test_a_confirmation_that_cannot_be_made_costs_itself_alone(
