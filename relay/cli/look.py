@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from relay.directory.file import DirectoryFile
 from relay.directory.model import Directory
+from relay.directory.server_rules import unnamed_servers
 from relay.directory.together import check_together, warnings_together
 from relay.faults import Fault, Faults
 
@@ -34,7 +35,9 @@ def look_at_directory(settings: "Settings", settings_file: str) -> Look:
     except Faults as error:
         return Look(list(error.faults), [], is_there=True)
     faults = check_together(settings, found.directory, settings_file=settings_file)
-    warnings = (*warnings_together(settings, found.directory, settings_file), *found.warnings)
+    # Not told at every start: what such an entry lacks is wrong only when the default is changed in the file.
+    unnamed = [Fault(settings.directory_name, key, message) for key, message in unnamed_servers(found.directory)]
+    warnings = (*warnings_together(settings, found.directory, settings_file), *found.warnings, *unnamed)
     return Look(list(faults), list(warnings), found.is_there)
 
 

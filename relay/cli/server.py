@@ -142,11 +142,16 @@ def default(
 ) -> None:
     """Make a server the default. Those that use the default server's account move; those with their own stay."""
     result = context.obj.run("server.followers" if dry_run else "server.default", name=name)
-    would = "would be" if dry_run else "is"
-    print(f"server {name} {would} the default; {count(len(result['followers']), 'profile')} follow it")
-    if result["stay"]:
-        print(f"{count(len(result['stay']), 'profile')} with an own account stay at {result['before']}: ", end="")
-        print(_some(result["stay"]))
+    followers, stay = result["followers"], result["stay"]
+    follows = "follows" if len(followers) == 1 else "follow"
+    print(
+        f"server {name} {'would be' if dry_run else 'is'} the default; {count(len(followers), 'profile')} {follows} it"
+    )
+    if stay:
+        whose = "1 profile with an account of its own stays"
+        if len(stay) > 1:
+            whose = f"{len(stay)} profiles with accounts of their own stay"
+        print(f"{whose} at {result['before']}: {_some(stay)}")
 
 
 @command(app, "password", "relay server password acmejets")

@@ -23,7 +23,6 @@ from relay.directory.model import Directory
 from relay.directory.oauth_rules import oauth_warnings
 from relay.directory.passwords import inline_passwords
 from relay.directory.rules import parse_directory
-from relay.directory.server_rules import unnamed_servers
 from relay.faults import Fault, Faults
 from relay.private import create_private, sync_folder, take_folder_owner
 from relay.schema import parse_toml
@@ -83,9 +82,8 @@ class DirectoryFile:
         return self.fingerprint() != since
 
     def warnings(self, directory: Directory) -> tuple[Fault, ...]:
-        """Return a warning for each password in the file, OAuth server without an app, and account without a server."""
-        rules = (*oauth_warnings(directory), *unnamed_servers(directory))
-        found = [Fault(str(self.path), key, message) for key, message in rules]
+        """Return a warning for each password that stands in the file, and for each server without its OAuth app."""
+        found = [Fault(str(self.path), key, message) for key, message in oauth_warnings(directory)]
         return (*found, *self._readable_passwords(directory))
 
     def _readable_passwords(self, directory: Directory) -> tuple[Fault, ...]:

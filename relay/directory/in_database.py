@@ -17,7 +17,6 @@ from relay.directory.oauth_rules import oauth_warnings
 from relay.directory.passwords import inline_passwords
 from relay.directory.reading import NOTHING_KNOWN
 from relay.directory.rules import parse_directory
-from relay.directory.server_rules import unnamed_servers
 from relay.directory.sound import TABLES, Entry, Sound
 from relay.directory.stored_table import StoredTable, changes, value_of
 from relay.faults import Fault, Faults
@@ -240,7 +239,6 @@ class InDatabase:
         message = "a password stands in a row of the database; move it to the vault: relay secrets import"
         found = [
             *oauth_warnings(directory),
-            *unnamed_servers(directory),
             *((key, message) for key in inline_passwords(directory)),
         ]
         return tuple(Fault(self.name, key, message) for key, message in found)

@@ -43,7 +43,7 @@ def test_the_directory_has_comments_and_the_first_entries(relay: CommandLine) ->
     assert tomllib.loads(text) == {
         "default_server": "main",
         "servers": {"main": {"host": "127.0.0.1", "security": "none", "auth": "none"}},
-        "channels": {"support": {"address": "support@acmejets.example", "override": True}},
+        "channels": {"support": {"address": "support@acmejets.example", "override": True, "server": "main"}},
     }
     relay.good("agent", "add", "jane", "--address", "jane@acmejets.example", "--override")
     assert "#verify_tls = true" in relay.directory_file.read_text()

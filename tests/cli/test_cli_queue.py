@@ -140,7 +140,7 @@ def test_a_reader_that_has_seen_enough_ends_the_list_quietly(peopled: CommandLin
         assert process.stdout.readline().startswith("ID ")
         process.stdout.close()
         assert process.stderr.read() == ""
-        assert process.wait(20) == 1
+        assert process.wait(20) == 0
 
 
 def test_accounts_are_listed_and_released(peopled: CommandLine) -> None:

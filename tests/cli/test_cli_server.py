@@ -88,7 +88,7 @@ def test_set_names_every_fault_at_once(peopled: CommandLine) -> None:
 
 def test_the_default_moves_those_who_follow_it(peopled: CommandLine) -> None:
     peopled.good("server", "set", "other", "username=m@other.example")
-    assert peopled.good("server", "default", "other") == "server other is the default; 2 profiles follow it\n"
+    assert peopled.good("server", "default", "other") == "server other is the default; 1 profile follows it\n"
     assert [record["resolved_server"] for record in peopled.ask("agent", "list")] == ["other"]
     done = peopled("server", "remove", "other", "--move-to", "acmejets")
     assert (done.code, done.out) == (1, "")

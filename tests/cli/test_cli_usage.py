@@ -28,7 +28,7 @@ VERBS = {
     "import": "postfix msmtp",
     "directory": "import export",
     "config": "show",
-    "admin": "add list set password remove",
+    "admin": "add list set password link remove",
     "token": "add list remove",
 }
 PLAIN = ("serve", "init", "demo", "check", "status", "route", "doctor", "sendmail", "backup", "restore")

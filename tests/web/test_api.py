@@ -35,6 +35,11 @@ ELSEWHERE = {
     # And whether a file or the database keeps the directory is the machine's business.
     "directory.import",
     "directory.export",
+    # How the first administrator comes in is said on the machine.
+    "admin.link",
+    # The answer of server.default has the one, and the page the other.
+    "server.followers",
+    "server.entered_anew",
     # As is the store, which is looked at and copied by who has the machine.
     "store.check",
     "store.state",

@@ -119,11 +119,13 @@ def test_what_a_server_says_is_text(page: Page, quiet: Recorder) -> None:
 def test_changing_the_default_says_beforehand_who_follows(page: Page, api: ApiClient) -> None:
     page.goto("/servers/backup")
     page.get_by_role("link", name="Make it the default").click()
-    expect(page.locator(".panel")).to_contain_text("1 channel and 1 agent follow the default")
-    expect(page.locator(".names")).to_contain_text("support@acmejets.example")
+    expect(page.locator(".panel")).to_contain_text("1 agent follows the default")
+    expect(page.locator(".names").first).to_contain_text("jane@acmejets.example")
+    expect(page.locator(".panel")).to_contain_text("1 with an account of its own stays at acmejets")
     page.get_by_role("button", name="Make it the default").click()
-    expect(page.get_by_role("status")).to_have_text("backup is the default server now; 2 senders follow it")
-    assert api.get("/channels/support")["resolved_server"] == "backup"
+    expect(page.get_by_role("status")).to_have_text("backup is the default server now; 1 sender follows it")
+    assert api.get("/agents/jane")["resolved_server"] == "backup"
+    assert api.get("/channels/support")["server"] == "acmejets"
     assert api.ask("POST", "/servers/acmejets/default").status == 200
 
 
@@ -136,12 +138,15 @@ def test_the_default_is_not_removed(plain_page: Page, api: ApiClient) -> None:
     assert (refused.status, "make another the default first" in refused.text()) == (409, True)
     assert api.get("/servers/acmejets")["default"]
 
+
+def test_an_internal_default_leaves_those_with_their_own_accounts_where_they_are(
+    plain_page: Page, api: ApiClient
+) -> None:
     plain_page.goto("/servers/idle/default")
     plain_page.get_by_role("button", name="Make it the default").click()
-    alert = plain_page.get_by_role("alert")
-    expect(alert).to_contain_text("channels.support.override: the default server 'idle' is internal")
-    expect(alert).not_to_contain_text("directory.toml")
-    expect(plain_page.get_by_role("heading", name="Make idle the default?")).to_be_visible()
+    expect(plain_page.get_by_role("status")).to_have_text("idle is the default server now; 1 sender follows it")
+    assert api.get("/channels/support")["resolved_server"] == "acmejets"
+    assert api.ask("POST", "/servers/acmejets/default").status == 200
 
 
 def test_removing_a_server_in_use_asks_where_its_users_go(page: Page, upstream: Recorder, api: ApiClient) -> None:
@@ -183,7 +188,7 @@ def test_the_list_is_sorted_and_filtered(page: Page) -> None:
 
 def test_one_is_added_as_the_default_by_keyboard(page: Page, api: ApiClient) -> None:
     page.goto("/servers/-/add")
-    expect(page.locator("#default-hint")).to_contain_text("1 channel and 1 agent follow it")
+    expect(page.locator("#default-hint")).to_contain_text("1 agent follows it")
     page.get_by_label("Name", exact=True).press_sequentially("first")
     page.get_by_label("Set as default now").press("Space")
     page.locator("#f-address").press_sequentially("first@acmejets.example")

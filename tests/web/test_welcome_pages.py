@@ -164,7 +164,7 @@ def test_the_first_administrator_chooses_a_name(browser: Browser) -> None:
     with relay_process({}, {"web": {"address": f"{LOOPBACK}:{port}", "public_url": url}}) as relay:
         console = Console(relay, port)
         wait_until(console.answers, "the pages")
-        found = wait_until(lambda: re.search(rf"{url}/welcome/[\w-]+", relay.log), "the link in the log")
+        found = re.search(rf"{url}/welcome/[\w-]+", relay.command("admin", "link").out)
         with window(browser, url) as context:
             guest = context.new_page()
             guest.goto(found.group())

@@ -40,7 +40,8 @@ async def followed(visit: Visit) -> str:
         return "The first server becomes the default by itself."
     if not found["total"]:
         return f"The default is {before}, and nobody follows it yet."
-    return f"The default is {before}; {_numbers(found)} follow it and would send through this server from then on."
+    follow = "follows" if found["total"] == 1 else "follow"
+    return f"The default is {before}; {_numbers(found)} {follow} it and would send through this server from then on."
 
 
 async def _show(visit: Visit, faults: Sequence[str] = (), *, status: int = 200) -> Response:
