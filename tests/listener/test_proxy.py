@@ -116,9 +116,13 @@ def test_any_octets_are_a_header_or_a_fault(octets: bytes) -> None:
 
 @asynccontextmanager
 async def proxy_door(
-    security: str = "none", limits: Limits | None = None, notice: float = 10.0, **keys: object
+    security: str = "none",
+    limits: Limits | None = None,
+    notice: float = 10.0,
+    proxy_seconds: float = 10.0,
+    **keys: object,
 ) -> AsyncIterator[Door]:
-    tolerance = Tolerance(proxy_seconds=0.5, notice=notice, lull=0.1)
+    tolerance = Tolerance(proxy_seconds=proxy_seconds, notice=notice, lull=0.1)
     settings = {"trusted_networks": OFFICE, "proxy_networks": LOOPBACK, **keys}
     listener = Listener(address="127.0.0.1:0", security=security, proxy_protocol=True, **settings)  # type: ignore[arg-type]
     with certificate() as pair:
@@ -158,7 +162,7 @@ async def test_from_any_other_address_no_header_is_read() -> None:
 @pytest.mark.parametrize("text", [HELLO, b"", b"GET / HTTP/1.1\r\n\r\n"])
 async def test_without_a_header_there_is_no_session(text: bytes) -> None:
     with capture_logs() as lines:
-        async with proxy_door() as relay, relay.client() as client:
+        async with proxy_door(proxy_seconds=0.5) as relay, relay.client() as client:
             await client.send(text)
             assert (await client.line()).startswith("421 4.7.0 Connections from a proxy begin with a PROXY header")
             assert await client.line() == ""

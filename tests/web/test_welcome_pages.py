@@ -165,6 +165,7 @@ def test_the_first_administrator_chooses_a_name(browser: Browser) -> None:
         console = Console(relay, port)
         wait_until(console.answers, "the pages")
         found = re.search(rf"{url}/welcome/[\w-]+", relay.command("admin", "link").out)
+        assert found is not None
         with window(browser, url) as context:
             guest = context.new_page()
             guest.goto(found.group())
