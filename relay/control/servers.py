@@ -117,7 +117,7 @@ class Servers:
         stay = [profile.name for profile in unnamed if profile.override and name != directory.default_server]
         return {
             "before": directory.default_server,
-            "followers": [profile.name for profile in unnamed if profile.name not in frozenset(stay)],
+            "followers": [profile.name for profile in unnamed if not profile.override],
             "stay": stay,
         }
 

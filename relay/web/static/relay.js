@@ -54,7 +54,7 @@ for (const button of document.querySelectorAll("button[data-copies]")) {
 // A test tells its steps below its button, instead of on a page of its own.
 async function test(button) {
   const here = document.getElementById(button.dataset.test);
-  const form = new FormData(button.form);
+  const form = new URLSearchParams(new FormData(button.form));
   button.disabled = true;
   here.replaceChildren();
   try {
