@@ -80,7 +80,7 @@ def test_one_is_added_with_an_override_and_tested(page: Page, console: Console) 
     expect(page.locator(TEST_HERE)).to_have_text("It works: the server took the message.")
 
     shown = console.relay.ask("channel", "show", "sales")
-    assert (shown["server"], shown["override"], shown["script"]) == (None, True, "polite")
+    assert (shown["server"], shown["override"], shown["script"]) == ("acmejets", True, "polite")
     assert shown["aliases"] == ["s@acmejets.example", "@sales.acmejets.example"]
     assert (shown["password_set"], shown["login_set"], shown["last_test"]["ok"]) == (True, True, True)
     assert (
