@@ -55,7 +55,7 @@ def console(upstream: Recorder) -> Iterator[Console]:
 def _write(api: ApiClient, port: int) -> None:
     """Fill every value of the directory that takes any text."""
     closed = open_server(port, auth="plain", username=marked("username"), address=_LOCAL.format("identity"))
-    more = {"ca_file": "", "answers": [{"match": marked("match"), "means": "throttle"}]}
+    more = {"answers": [{"match": marked("match"), "means": "throttle"}]}
     agent = {"address": AGENT_ADDRESS, "override": False, **{key: marked(key) for key in _FIELDS}}
     box = {"host": "imap.acmejets.example", "username": marked("mailbox")}
     odd = {"address": _LOCAL.format("address"), "aliases": [_LOCAL.format("alias")], "incoming": box}
