@@ -22,7 +22,7 @@ from pathlib import Path
 from tests.peers.packages import program
 from tests.peers.system import Finished, run, running
 
-_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # netdevice(7).
 _SIOCSIFFLAGS, _IFF_UP = 0x8914, 0x1
 # Linux, Documentation/admin-guide/devices.txt.
@@ -55,7 +55,7 @@ class Overlay:
         """Run a program there to its end."""
         as_user = ("--userspec", f"{user}:{user}", "--groups=") if user != "root" else ()
         home = "/root" if user == "root" else f"/home/{user}"
-        env = {"PATH": _PATH, "HOME": home, "LANG": "C.UTF-8", "DEBIAN_FRONTEND": "noninteractive", "USER": user}
+        env = {"PATH": PATH, "HOME": home, "LANG": "C.UTF-8", "DEBIAN_FRONTEND": "noninteractive", "USER": user}
         return run(["chroot", *as_user, str(self.root), *argv], data=data.encode(), env=env, seconds=90)
 
     def do(self, *argv: str, user: str = "root", data: str = "") -> str:
@@ -94,7 +94,7 @@ class Overlay:
         user = self._value(text, "User")
         assert self._value(text, "CapabilityBoundingSet") == ""
         given = {
-            "PATH": _PATH,
+            "PATH": PATH,
             "RUNTIME_DIRECTORY": f"/run/{self._value(text, 'RuntimeDirectory')}",
             "STATE_DIRECTORY": f"/var/lib/{self._value(text, 'StateDirectory')}",
             **(environment or {}),
@@ -113,7 +113,7 @@ class Overlay:
         masked = ("sh", "-c", f'umask {self._value(text, "UMask")}; exec "$@"', "sh")
         # A program before it gives its child few variables of its own, so env comes behind.
         argv = ("chroot", str(self.root), *before, "env", *variables, *powerless, *masked, *command)
-        with running(argv, log, env={"PATH": _PATH}) as process:
+        with running(argv, log, env={"PATH": PATH}) as process:
             yield process
 
     @staticmethod

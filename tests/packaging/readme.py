@@ -1,10 +1,12 @@
 """README.md, followed to the letter with Relay installed in one way or another."""
 
+import os
 import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from tests.packaging.overlay import PATH
 from tests.pages.test_pages import PRELUDE, ROOT, lines_of, runnable, world
 from tests.peers.system import Finished, private_folder, run
 
@@ -57,7 +59,8 @@ def follow_readme(installing: Sequence[str], share: str) -> Finished:
     with private_folder("readme") as folder:
         file = folder / "script"
         file.write_text("\n".join(script) + "\n")
-        return run(world(file), seconds=280, cwd=ROOT)
+        # A test's own search path is made before anything is installed.
+        return run(world(file), seconds=280, cwd=ROOT, env={**os.environ, "PATH": PATH})
 
 
 def _line(line: str, installing: Sequence[str]) -> str:

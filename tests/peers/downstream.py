@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.packaging.overlay import Overlay, overlay
+from tests.packaging.overlay import PATH, Overlay, overlay
 from tests.peers.packages import program
 from tests.peers.system import free_port, private_folder, running, wait_until
 
@@ -76,7 +76,8 @@ def _main(name: str, port: str, sender: str, to: str) -> None:
     with overlay() as machine:
         _install(machine, packages)
         command = set_up(machine, int(port))
-        with running(["chroot", str(machine.root), *command], Path("/dev/stderr")):
+        # Our own search path may have folders that are not there.
+        with running(["chroot", str(machine.root), *command], Path("/dev/stderr"), env={"PATH": PATH}):
             sendmail = ("/usr/sbin/sendmail", "-f", sender, to)
             message = _MESSAGE.format(sender=sender, to=to)
             wait_until(lambda: machine.try_(*sendmail, data=message).status == 0, f"{name} takes the message")
