@@ -101,8 +101,12 @@ def settle_all(relay: Relay) -> None:
 
 
 def sees_store(relay: Relay) -> bool:
-    """Whether a running relay can use its store: of one that was away it knows a second later that it is back."""
-    return bool(control(relay).status()["store"]["ok"])
+    """Whether a running relay can use its store: of one that was away it knows a second later that it is back.
+
+    One that is too full for new mail lets go what it has.
+    """
+    store = control(relay).status()["store"]
+    return bool(store["ok"]) or store["reason"] == "full"
 
 
 def control(relay: Relay) -> ControlClient:
