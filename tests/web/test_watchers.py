@@ -107,7 +107,7 @@ def test_a_broken_store_is_a_reason_and_no_page_tells_more_than_a_sentence(own_c
     break_store(own_console)
     status, told = readiness(own_console)
     assert (status, told["ready"]) == (503, False)
-    assert told["reason"] == "the store cannot be read"
+    assert told["reason"] == "the store is damaged"
     assert Visitor(own_console.url).get("/healthz").status == 200
     for path in ("/", "/agents", "/messages", "/queue", "/profile", "/sign-in", "/welcome/x", "/events", "/nothing"):
         page = boss.get(path)
