@@ -10,7 +10,7 @@ from relay.endpoint import is_host_name
 
 SYSTEM_STATE = Path("/var/lib/relay")
 SYSTEM_RUNTIME = Path("/run/relay")
-_NO_HOME = Path("/nonexistent")  # as Debian calls it in passwd(5)
+NO_HOME = Path("/nonexistent")  # as Debian calls it in passwd(5)
 SYSTEM_SETTINGS = Path("/etc/relay/relay.toml")
 
 
@@ -34,7 +34,7 @@ def home(environ: Mapping[str, str]) -> Path:
     try:
         return Path(environ.get("HOME") or Path.home())
     except RuntimeError:
-        return _NO_HOME
+        return NO_HOME
 
 
 def find_settings_file(explicit: Path | None, environ: Mapping[str, str] = os.environ) -> Path | None:

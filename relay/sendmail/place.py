@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from relay.endpoint import Endpoint, InheritedSocket, TcpAddress, UnixAddress, parse_endpoint
-from relay.machine import SYSTEM_RUNTIME, default_state_dir
+from relay.machine import NO_HOME, SYSTEM_RUNTIME, default_state_dir
 from relay.sendmail.failure import NotSent
 
 _SOCKET = "submit.sock"
@@ -47,13 +47,10 @@ def connect(endpoints: Iterable[Endpoint]) -> socket.socket:
 
 def _own_socket(environ: Mapping[str, str], user: int) -> tuple[UnixAddress, ...]:
     # Only HOME: the folders that systemd names are those of the unit that calls us.
-    try:
-        state_dir = default_state_dir({"HOME": environ.get("HOME", "")}, user)
-    except RuntimeError:
-        # Neither HOME nor an entry for this user in passwd.
+    state_dir = default_state_dir({"HOME": environ.get("HOME", "")}, user)
+    if not state_dir.is_absolute() or state_dir.is_relative_to(NO_HOME):
         return ()
-    own = UnixAddress(Path(state_dir) / _SOCKET)
-    return (own,) if own.path.is_absolute() else ()
+    return (UnixAddress(state_dir / _SOCKET),)
 
 
 def _connect(endpoint: Endpoint) -> socket.socket:

@@ -89,7 +89,8 @@ def test_set_names_every_fault_at_once(peopled: CommandLine) -> None:
 def test_the_default_moves_those_who_follow_it(peopled: CommandLine) -> None:
     peopled.good("server", "set", "other", "username=m@other.example")
     assert peopled.good("server", "default", "other") == "server other is the default; 1 profile follows it\n"
-    assert [record["resolved_server"] for record in peopled.ask("agent", "list")] == ["other"]
+    assert peopled.ask("channel", "show", "support")["resolved_server"] == "other"
+    assert [record["server"] for record in peopled.ask("agent", "list")] == ["acmejets"], "its own account stays"
     done = peopled("server", "remove", "other", "--move-to", "acmejets")
     assert (done.code, done.out) == (1, "")
     assert "is the default server" in done.err

@@ -146,7 +146,6 @@ def set_up(journey: Journey) -> None:
         journey.sendmail("jane", SALES, "waits@customer.example")
         assert set(journey.waiting()) == {"waits@customer.example"}
         # Another user's commands are about a relay of her own, which she has not.
-        assert "no relay is running" in machine.try_("relay", "status", user="jane").out
         for command in (("queue", "list"), ("channel", "list"), ("route", SALES)):
             assert "later" not in machine.try_("relay", *command, user="jane").text, command
         assert "Permission denied" in machine.try_("cat", DATABASE, user="jane").err
@@ -175,6 +174,9 @@ def upgrade(journey: Journey) -> None:
         journey.relay("server", "set", "later", f"port={dovecot.starttls_port}")
         assert journey.sink.wait_for("waits@customer.example", seconds=20).login == SALES
         assert "250" in submit(SUPPORT, "second@customer.example", port=2526)
+        asked = machine.try_("relay", "status", user="jane")
+        assert (asked.status, asked.out) == (1, "")
+        assert "(/run/relay/control.sock), and only root and its owner may ask" in asked.err
 
 
 def go_back(journey: Journey) -> None:
