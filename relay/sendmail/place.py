@@ -3,7 +3,6 @@
 import os
 import socket
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 
 from relay.endpoint import Endpoint, InheritedSocket, TcpAddress, UnixAddress, parse_endpoint
 from relay.machine import NO_HOME, SYSTEM_RUNTIME, default_state_dir
