@@ -69,7 +69,7 @@ def test_a_new_default_gets_no_password_of_an_agent(console: Console, recorder: 
     relay = console.relay
     said = relay.command("server", "default", "second", "--dry-run").text
     assert "1 profile follow" in said
-    assert "1 profile with an own account stay at first: jane" in said
+    assert "1 profile with an account of its own stays at first: jane" in said
     assert relay.command("server", "default", "second").status == 0
     assert send(relay, "jane") == ""
     assert (len(recorder.messages), logins(second)) == (1, 0), "her account is where it was"
