@@ -92,7 +92,8 @@ class LogWriter:
         while True:
             done = self._wake.get()
             if done is None:
-                select.select((), (), (), _PAUSE_SECONDS)  # time.sleep() waits for a moment, which a test's clock may move
+                # time.sleep() waits for a moment of a clock, which a test may turn.
+                select.select((), (), (), _PAUSE_SECONDS)
             try:
                 self._write_waiting()
             except Exception:
