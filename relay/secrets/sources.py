@@ -199,7 +199,8 @@ def _killed_with_us(process: asyncio.subprocess.Process, output: int) -> Iterato
     """Let the kernel kill a command and all that it started when we are killed meanwhile.
 
     `output` is the command's end of its pipe. The kernel signals whom it belongs to when the last reader is gone
-    (O_ASYNC, fcntl(2)), and we are the only one. Only Linux can do this.
+    (O_ASYNC, fcntl(2)), and we are the only one. Only Linux can do this; a kill in the moment of the command's start
+    leaves it as it is.
     """
     if sys.platform != "linux" or process.returncode is not None:
         yield

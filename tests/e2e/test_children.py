@@ -1,8 +1,9 @@
 """Programs that a running relay starts (`password_from = "command:…"`): they have nothing of it, and end with it."""
 
+import os
 import signal
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from tests.e2e.ledger import SENDER, message
 from tests.peers.fixtures import StartRelay
 from tests.peers.recorder import Recorder
 from tests.peers.relay import RELAY, Relay, one_channel, open_server
-from tests.peers.system import LOOPBACK, private_folder, wait_until
+from tests.peers.system import LOOPBACK, flags_of, private_folder, wait_until
 from tests.peers.systemd import listening, passing
 
 pytestmark = pytest.mark.slow
@@ -53,7 +54,11 @@ def hanging(start_relay: StartRelay, recorder: Recorder, pids: Path, way: str) -
         client.say("DATA")
         client.send(message("waits") + b".\r\n")
         wait_until(pids.exists, "the command")
-        yield relay, [int(pid) for pid in pids.read_text().split()]
+        started = [int(pid) for pid in pids.read_text().split()]
+        wait_until(lambda: flags_of(started[0], 1) & os.O_ASYNC, "the kernel to be told of it")
+        yield relay, started
+        with suppress(ProcessLookupError):
+            os.killpg(started[0], signal.SIGKILL)  # nobody has to wait for it
 
 
 def runs(pid: int) -> bool:

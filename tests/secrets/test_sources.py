@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from relay.secrets.sources import SecretUnavailable, parse_source, read_source
+from tests.peers.system import flags_of, wait_until
 
 
 async def read(text: str, folder: Path, environ: dict[str, str] | None = None, seconds: float = 10) -> str:
@@ -161,6 +162,8 @@ asyncio.run(read_source(parse_source({command!r}), os.environ, Path("/"), second
 """
     with subprocess.Popen([sys.executable, "-c", code]) as killed:
         fifo = os.open(tmp_path / "alive", os.O_RDONLY)
+        (pid,) = Path(f"/proc/{killed.pid}/task/{killed.pid}/children").read_text().split()
+        wait_until(lambda: flags_of(int(pid), 1) & os.O_ASYNC, "the kernel to be told")
         killed.kill()
     assert has_ended(fifo)
 
