@@ -1,7 +1,7 @@
 """The supervisor: starts the workers, replaces one that ends, and stands for all of them before systemd.
 
 It hands no mail over and knows no secret, so there is little that could end it. Where it is killed all the same, the
-workers notice and end in order.
+kernel kills the workers with it (`relay.workers.beginning`).
 """
 
 import asyncio
