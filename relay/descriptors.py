@@ -1,9 +1,13 @@
-"""The descriptors of this process: how many it may have open (RLIMIT_NOFILE), and the three that it is given."""
+"""The descriptors of this process: how many it may have open (RLIMIT_NOFILE), and those that it is given."""
 
 import os
 import resource
+from contextlib import suppress
+from pathlib import Path
 
 _BESIDES = 512  # the pages' clients, the store, the log, upstream connections that wait, whatever a library opens
+
+_LAST_STANDARD = 2  # stderr
 
 
 def allow(connections: int) -> None:
@@ -33,3 +37,16 @@ def keep_standard() -> None:
                 os.dup2(descriptor, number)
                 os.close(descriptor)
             os.set_inheritable(number, True)
+
+
+def keep_to_ourselves() -> None:
+    """Let no program that we start have what we were given: sockets of systemd, or a line to the supervisor.
+
+    What we open ourselves is closed in it anyway. uvloop closes nothing else, and a listening socket in a command that
+    hangs would keep our address taken.
+    """
+    with suppress(OSError):  # no /dev/fd: then nobody knows what there is
+        for number in [int(one.name) for one in Path("/dev/fd").iterdir()]:
+            with suppress(OSError):  # that of the listing is closed by now
+                if number > _LAST_STANDARD:
+                    os.set_inheritable(number, False)

@@ -62,7 +62,7 @@ _TOGETHER: Mapping[str, Callable[[float, float], float]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Now:
-    """What is true at the moment of asking. `queue` is the number of waiting messages by state.
+    """What is true at the moment of asking. `queue` is the number of waiting messages by state, or {}: nobody knows.
 
     `oldest` is how long ago (seconds) the oldest of them came. `unreached`: servers that nobody gets through to.
     `loop_lag`: the longest, in seconds, that the event loop was late within the last minute. `certificate_expires` is
@@ -264,6 +264,8 @@ class Metrics:
     def _set(self, now: Now) -> None:
         self._log_dropped.inc(max(now.log_dropped - self._log_dropped_counted, 0))
         self._log_dropped_counted = now.log_dropped
+        for gauge in (self._queue, self._oldest):  # what nobody can count is no number of a moment ago
+            gauge.clear()
         for state, count in now.queue.items():
             self._queue.labels(state).set(count)
             self._oldest.labels(state).set(now.oldest.get(state, 0.0))

@@ -53,6 +53,7 @@ def new_event_loop() -> asyncio.AbstractEventLoop:
 
 def _prepare(settings: Settings) -> None:
     descriptors.keep_standard()
+    descriptors.keep_to_ourselves()
     log.configure(settings.log.format, settings.log.level)
     log.print_behind()
     os.umask(0o077)

@@ -89,8 +89,10 @@ class Standing:
         does = "takes mail at" if self.presence.state is NodeState.SERVING else f"is {self.presence.state}:"
         return f"{does} {', '.join(self.listeners.addresses)}{trouble}"
 
-    async def metrics_text(self, queue: Mapping[str, int], oldest: Mapping[str, datetime], accounts_held: int) -> str:
-        """Return the counters of all processes as text for Prometheus."""
+    async def metrics_text(
+        self, queue: Mapping[str, int] | None, oldest: Mapping[str, datetime], accounts_held: int
+    ) -> str:
+        """Return the counters of all processes as text for Prometheus. `queue` is None where nobody can count it."""
         others = await self.siblings.ask(_METRICS)
         return self.metrics.text(self._now(queue, oldest, accounts_held), others)
 
@@ -124,13 +126,13 @@ class Standing:
 
     def _now(
         self,
-        queue: Mapping[str, int] = MappingProxyType({}),
+        queue: Mapping[str, int] | None = MappingProxyType({}),
         oldest: Mapping[str, datetime] = MappingProxyType({}),
         accounts_held: int = 0,
     ) -> Now:
         now, settings, certificate = datetime.now(UTC), self.reloading.settings, self.reloading.certificate
         return Now(
-            queue=queue,
+            queue=queue or {},
             oldest={state: (now - created).total_seconds() for state, created in oldest.items()},
             accounts_held=accounts_held,
             unreached=len(self.desk.unreached()),
@@ -139,7 +141,7 @@ class Standing:
             loop_lag=self.lag.seconds,
             settings_ok=not self.reloading.faults,
             directory_ok=not self.directory.faults,
-            store_ok=self.health.trouble is None,
+            store_ok=queue is not None and self.health.trouble is None,
             certificate_expires=certificate.expires.timestamp() if certificate else None,
             free=_free(settings.state_dir),
             free_floor=settings.delivery.free_space,

@@ -99,6 +99,14 @@ def test_what_is_true_now_replaces_what_was_true_before() -> None:
     assert later["relay_accounts_held",] == 0
 
 
+def test_what_nobody_can_count_is_no_number_of_a_moment_ago() -> None:
+    metrics = Metrics()
+    samples(metrics)
+    later = samples(metrics, Now(queue={}, accounts_held=0, connections=0, store_ok=False))
+    assert not [name for name, *_ in later if name.startswith("relay_queue_")]
+    assert later["relay_store_ok",] == 0
+
+
 def test_two_relays_count_apart() -> None:
     first, second = Metrics(), Metrics()
     first.connected()

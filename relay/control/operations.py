@@ -49,7 +49,7 @@ from relay.control.trial import Trial
 from relay.control.users import ServerUsers
 from relay.directory.model import ProfileKind
 from relay.faults import did_you_mean
-from relay.store.errors import StoreError
+from relay.store.errors import StoreAway, StoreError
 
 
 class Operations:
@@ -218,14 +218,14 @@ class Operations:
         if self._parts.metrics is None:
             raise Refused("only a running relay counts what it does; start it with: relay serve")
         queue = self._parts.queue
+        if isinstance(self._parts.health.trouble, StoreAway):  # who scrapes waits for no database that is away
+            return await self._parts.metrics(None, {}, 0)
         try:
             waiting = await counts(queue)
-            oldest = await queue.oldest_by_state(waiting.keys())
-            return await self._parts.metrics(waiting, oldest, len(await queue.holds()))
+            oldest, held = await queue.oldest_by_state(waiting.keys()), len(await queue.holds())
         except StoreError:
-            if not self._parts.health.is_gone:
-                raise
-            return await self._parts.metrics({}, {}, 0)
+            return await self._parts.metrics(None, {}, 0)
+        return await self._parts.metrics(waiting, oldest, held)
 
 
 def what_of(params: Mapping[str, Any], result: Any) -> str:

@@ -110,8 +110,9 @@ class Parts:
 
     `entries` are the directory in the store, whether or not it is the one in effect.
     `status` returns the status with the keys of DESIGN section 4; what the queue and the accounts say to it is added.
-    `metrics` returns the counters as text (`relay.metrics`), given how many messages wait by state, when the oldest of
-    them came, and how many accounts are held; None where no relay runs. `health` is how the store is.
+    `metrics` returns the counters as text (`relay.metrics`), given how many messages wait by state (None: the store
+    cannot be read), when the oldest of them came, and how many accounts are held; it is None where no relay runs.
+    `health` is how the store is.
     """
 
     settings: Settings
@@ -127,5 +128,5 @@ class Parts:
     nodes: Nodes
     status: Callable[[], dict[str, Any]]
     health: StoreHealth
-    metrics: Callable[[Mapping[str, int], Mapping[str, datetime], int], Awaitable[str]] | None = None
+    metrics: Callable[[Mapping[str, int] | None, Mapping[str, datetime], int], Awaitable[str]] | None = None
     tests: LastTests = field(default_factory=LastTests)

@@ -74,7 +74,7 @@ class EntryStore(Protocol):
 class _Known:
     """What is in the rows by their tables, the last directory of them without a fault, and which rows are others since.
 
-    Of these `others` say whether they were gone meanwhile.
+    Of these `others` say whether they were gone meanwhile; those that came again stand in the order in which they came.
     """
 
     state: str = ""
@@ -89,7 +89,10 @@ class _Known:
         others = dict(known.others)
         for table, name, text in rows:
             if known.sound is not None:
-                others[table, name] = text is None or others.get((table, name), False)
+                was_gone = others.get((table, name), False)
+                if text is not None and name not in new[table]:
+                    others.pop((table, name), None)
+                others[table, name] = text is None or was_gone
             if text is None:
                 new[table].pop(name, None)
             else:

@@ -7,10 +7,12 @@ only the program is named: its arguments may be secret too.
 import asyncio
 import contextlib
 import errno
+import fcntl
 import os
 import shlex
 import signal
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -147,9 +149,10 @@ async def _run(source: Source, environ: Mapping[str, str], seconds: float) -> by
         try:
             os.set_blocking(other_end, True)
             process = await _start(source, environ, other_end)
+            with _killed_with_us(process, other_end):
+                status = await _ended(process, source, seconds)
         finally:
             os.close(other_end)
-        status = await _ended(process, source, seconds)
         if status:
             raise SecretUnavailable(f"{source} failed with exit status {status}")
         return os.read(output, _MOST_BYTES)
@@ -189,6 +192,28 @@ async def _ended(process: asyncio.subprocess.Process, source: Source, seconds: f
         raise SecretUnavailable(f"{source} gave no answer within {seconds:g} seconds") from None
     finally:
         await _end(process)
+
+
+@contextlib.contextmanager
+def _killed_with_us(process: asyncio.subprocess.Process, output: int) -> Iterator[None]:
+    """Let the kernel kill a command and all that it started when we are killed meanwhile.
+
+    `output` is the command's end of its pipe. The kernel signals whom it belongs to when the last reader is gone
+    (O_ASYNC, fcntl(2)), and we are the only one. Only Linux can do this; a kill in the moment of the command's start
+    leaves it as it is.
+    """
+    if sys.platform != "linux" or process.returncode is not None:
+        yield
+        return
+    flags = fcntl.fcntl(output, fcntl.F_GETFL)
+    fcntl.fcntl(output, fcntl.F_SETSIG, signal.SIGKILL)
+    with contextlib.suppress(ProcessLookupError):  # it has ended just now
+        fcntl.fcntl(output, fcntl.F_SETOWN, -process.pid)  # its group
+    fcntl.fcntl(output, fcntl.F_SETFL, flags | os.O_ASYNC)
+    try:
+        yield
+    finally:  # also before we read: the kernel would tell that there is room again
+        fcntl.fcntl(output, fcntl.F_SETFL, flags)
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:

@@ -83,8 +83,11 @@ class Backend(Protocol):
     def look(self) -> None:
         """Look, without a write, whether anything keeps us from writing. Raises StoreError."""
 
-    def look_at_commit(self) -> None:
-        """Raise StoreGone where what is committed at this moment would be lost. Takes some microseconds."""
+    def look_before_commit(self) -> None:
+        """Raise StoreGone where a commit would be lost, or hide that something was. Takes some microseconds."""
+
+    def look_after_commit(self) -> None:
+        """Raise StoreGone where what was just committed would be lost. Takes some microseconds."""
 
     def copy_to(self, connection: Any, target: Path) -> None:
         """Copy all that a connection of the driver sees to a private file, there and empty. Raises StoreError."""

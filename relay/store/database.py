@@ -175,7 +175,7 @@ class _Lane:
     def __init__(self, backend: Backend, use: Use, connections: int) -> None:
         self._backend = backend
         self._turn = backend.turn if use is Use.WRITE else nullcontext
-        self._look_at_commit = backend.look_at_commit if use is Use.WRITE else _look_at_nothing
+        self._is_writing = use is Use.WRITE
         self._engine = backend.engine(use, connections)
         self._threads = ThreadPoolExecutor(connections, thread_name_prefix=f"store-{use}")
 
@@ -231,15 +231,13 @@ class _Lane:
         with self._engine.begin() as connection:
             try:
                 result = job(connection)
-                self._look_at_commit()
+                if self._is_writing:
+                    self._backend.look_before_commit()
             except Exception as error:
                 raise _Undone(error) from None
-        self._look_at_commit()
+        if self._is_writing:
+            self._backend.look_after_commit()
         return result
-
-
-def _look_at_nothing() -> None:
-    """What is only read cannot be lost."""
 
 
 class _Undone(Exception):

@@ -187,8 +187,11 @@ class PostgresDatabase:
     def look(self) -> None:
         """Nothing: only what is asked of it tells."""
 
-    def look_at_commit(self) -> None:
+    def look_before_commit(self) -> None:
         """Nothing: PostgreSQL looks after its own files."""
+
+    def look_after_commit(self) -> None:
+        """Nothing either."""
 
     def copy_to(self, connection: Any, target: Path) -> None:  # noqa: ARG002
         """Raise StoreError: its own tools copy it."""

@@ -109,7 +109,7 @@ class SqliteFile:
         """Wait for the other processes (`relay.store.turns`), where there are any."""
         if not self._has_siblings:
             return nullcontext()
-        self._watch.look()  # the lock is in the same folder
+        self._watch.look_before_commit()  # the lock is in the same folder
         return turn_to_write(self._path)
 
     def keep_out_others(self, connection: Connection) -> None:
@@ -158,7 +158,11 @@ class SqliteFile:
         if found.f_bavail * found.f_frsize < _LEAST_OCTETS:
             raise StoreFull(f"the store {self._path} cannot grow: the disk is full; make room on it")
 
-    def look_at_commit(self) -> None:
+    def look_before_commit(self) -> None:
+        """Look at the database, and at the size of the WAL."""
+        self._watch.look_before_commit()
+
+    def look_after_commit(self) -> None:
         """Look at the files alone."""
         self._watch.look()
 

@@ -1,7 +1,7 @@
 """The supervisor: starts the workers, replaces one that ends, and stands for all of them before systemd.
 
 It hands no mail over and knows no secret, so there is little that could end it. Where it is killed all the same, the
-workers notice and end in order.
+kernel kills the workers with it (`relay.workers.beginning`).
 """
 
 import asyncio
@@ -63,6 +63,7 @@ class Supervisor:
         self._ready = [asyncio.Event() for _ in range(total)]
         self._has_begun = False  # what is wrong with this relay its first worker would have said
         self._is_serving = False
+        self._told = ""  # the last status
         self._is_reload_due = False  # asked for before all workers could be told
         self._status = 0
         self._stop = asyncio.Event()
@@ -134,6 +135,7 @@ class Supervisor:
         One that ends before it serves, though others do, cannot begin just now: nobody is to wait for it.
         """
         self._workers[worker.index] = worker
+        worker.on_status = self._status_changed
         if self._stop.is_set():  # it was started while the others were told to end
             worker.signal(signal.SIGTERM)
         hearing = asyncio.create_task(worker.hear(self._pass_on))
@@ -146,6 +148,7 @@ class Supervisor:
             turning_away.begin()
         del self._workers[worker.index]
         self._ready[worker.index].clear()
+        self._status_changed()
         self._tell_all({"kind": "gone", "index": worker.index}, but=worker.index)
         return status
 
@@ -210,9 +213,16 @@ class Supervisor:
             if index != but:
                 worker.tell(message)
 
+    def _status_changed(self) -> None:
+        """Let `systemctl status` show how we are."""
+        if self._is_serving and self._summary() != self._told:
+            self._told = self._summary()
+            self._later(self._systemd.status(self._told))
+
     def _summary(self) -> str:
-        first = self._workers.get(0)
-        return f"{first.status if first else 'the first worker is replaced'}; {self._total} workers"
+        """Return the status of the first worker, and while it is replaced that of the next one."""
+        known = (worker.status for _, worker in sorted(self._workers.items()) if worker.status)
+        return f"{next(known, 'no worker serves')}; {self._total} workers"
 
     def _later(self, job: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(job)

@@ -14,12 +14,16 @@ from relay.workers.line import Line, Message
 
 
 class Worker:
-    """A running worker. `Worker.start` makes one; `ended` returns when its process has ended."""
+    """A running worker. `Worker.start` makes one; `ended` returns when its process has ended.
+
+    `status` is what it would say to systemd; `on_status` is called when that is another than before.
+    """
 
     def __init__(self, index: int, process: asyncio.subprocess.Process, line: Line, is_ready: asyncio.Event) -> None:
         self.index = index
         self.is_ready = is_ready
         self.status = ""
+        self.on_status: Callable[[], None] = lambda: None
         self.heard_at = time.monotonic()
         self.was_heard = False
         self._process = process
@@ -86,7 +90,8 @@ class Worker:
         self.heard_at, self.was_heard = time.monotonic(), True
         for line in lines:
             name, _, value = line.partition("=")
-            if name == "STATUS":
+            if name == "STATUS" and value != self.status:
                 self.status = value
+                self.on_status()
             elif name == "READY":
                 self.is_ready.set()

@@ -138,6 +138,9 @@ def agent(name: str, address: str, **keys: Any) -> Row:
 
 
 ZOE = agent("zoe@acme.example", "zoe@other.example")
+EVE, EVE_TOO = (agent("eve@acme.example", "eve@acme.example", full_name=name) for name in ("Eve", "Eva"))
+BOB = agent("Bob", "bob@acme.example")
+BAD = Row("applications", "desk", "{}")  # the name of a channel
 
 
 @pytest.mark.parametrize(
@@ -160,6 +163,8 @@ ZOE = agent("zoe@acme.example", "zoe@other.example")
         [[Row("agents", "jane", "{")], [Row("agents", "jane", None)], [agent("jane", "x@y"), agent("new", "y@y")]],
         [[Row("agents", "jane", None), agent("new", "x@y", group="red")], [Row("agents", "new", None)]],
         [[Row("channels", "desk", None)], [Row("agents", "Bob", None)], [Row("channels", "desk", None)]],
+        [[Row("agents", "eve@acme.example", None), BAD], [Row("agents", "Bob", None)], "mend"],
+        [[Row("agents", "eve@acme.example", None), BAD], [Row("agents", "Bob", None)], [EVE], [BOB], [EVE_TOO], "mend"],
     ],
 )
 async def test_what_seldom_comes_is_seen_too(steps: list[Any]) -> None:

@@ -49,7 +49,20 @@ class SmallDisk:
 
     def remount(self, option: str) -> None:
         """Change how the disk is mounted: "ro" or "rw"."""
-        done = run([*self.within, "mount", "-o", f"remount,{option}", str(self.state_dir)])
+        self._mount("-o", f"remount,{option}", str(self.state_dir))
+
+    @contextmanager
+    def read_only(self) -> Iterator[None]:
+        """Let the disk be read-only for a while to whoever opens a file or asks; who has one open writes on."""
+        folder = str(self.state_dir)
+        self._mount("--bind", folder, folder)
+        self._mount("-o", "remount,bind,ro", folder)
+        yield
+        done = run([*self.within, "umount", folder])
+        assert done.status == 0, done.text
+
+    def _mount(self, *arguments: str) -> None:
+        done = run([*self.within, "mount", *arguments])
         assert done.status == 0, done.text
 
 

@@ -5,8 +5,8 @@ No 250 without a commit; what needs no store goes on; and when the disk is well 
 
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable
+from contextlib import closing
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -14,15 +14,16 @@ from typing import Any
 import pytest
 import tomli_w
 
+from tests.e2e import failing_calls
+from tests.e2e.failing_calls import READ_ONLY, can_fail, failing
 from tests.e2e.in_threads import InThreads
 from tests.e2e.kills import check, settings
 from tests.e2e.ledger import Ledger, arrivals, message, settle_all
 from tests.e2e.small_disk import small_disk
 from tests.peers.fixtures import StartRelay
-from tests.peers.packages import program
 from tests.peers.recorder import Recorder
 from tests.peers.relay import Relay, one_channel, open_server
-from tests.peers.system import free_port, run, wait_until
+from tests.peers.system import free_port, wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -141,27 +142,7 @@ def test_a_disk_that_cannot_be_written_is_named_at_the_start(start_relay: StartR
         relay.start(*disk.within)
 
 
-@contextmanager
-def faults(relay: Relay, prefix: Path, *rules: str) -> Iterator[None]:
-    """Let system calls of a relay that fiu-run started fail by these rules for a while."""
-    assert relay.process is not None
-    base, pid = [program("fiu-ctrl"), "-f", str(prefix)], str(relay.process.pid)
-    names = [rule.partition("name=")[2].partition(",")[0] for rule in rules]
-
-    def tell(*commands: str) -> None:
-        done = run([*base, *(part for command in commands for part in ("-c", command)), pid])
-        assert done.status == 0, done.text
-
-    tell(*rules)
-    yield
-    tell(*(f"disable name={name}" for name in names))
-
-
-def start_with_faults(relay: Relay, prefix: Path) -> None:
-    relay.start(program("fiu-run"), "-x", "-f", str(prefix))
-
-
-# errno(3): 28 ENOSPC, 5 EIO, 30 EROFS.
+# errno(3): 28 ENOSPC, 5 EIO.
 RULES = {
     "a full disk now and then": ("enable_random name=posix/io/rw/pwrite,probability=0.05,failinfo=28",),
     "writes and syncs that fail now and then": (
@@ -169,11 +150,11 @@ RULES = {
         "enable_random name=posix/io/sync/fdatasync,probability=0.1,failinfo=5",
     ),
     "no sync": ("enable name=posix/io/sync/fdatasync,failinfo=5",),
-    "read-only": ("enable name=posix/io/rw/pwrite,failinfo=30",),
+    "read-only": (READ_ONLY,),
 }
 
 
-@pytest.mark.needs("fiu-run", "fiu-ctrl")
+@pytest.mark.needs(*failing_calls.NEEDS)
 @pytest.mark.parametrize("mode", ["queued", "gone"])
 @pytest.mark.parametrize("fault", RULES)
 def test_system_calls_that_fail_lose_nothing(
@@ -181,10 +162,10 @@ def test_system_calls_that_fail_lose_nothing(
 ) -> None:
     relay = start_relay(directory(recorder.port), settings(mode), starts=False)
     ledger = Ledger()
-    start_with_faults(relay, tmp_path / "fiu")
+    relay.start(*can_fail(tmp_path / "fiu"))
     with Clients(relay, ledger) as clients:
         wait_until(lambda: clients.count("250 ") > 10, "some mail")
-        with faults(relay, tmp_path / "fiu", *RULES[fault]):
+        with failing(relay, tmp_path / "fiu", *RULES[fault]):
             wait_until(lambda: clients.count("4") > 10, "failing writes", 60)
         before = clients.count("250 ")
         wait_until(lambda: clients.count("250 ") > before + 20, "mail again", 30)

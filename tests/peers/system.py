@@ -118,6 +118,12 @@ def answers(port: int, host: str = LOOPBACK) -> bool:
         return False
 
 
+def flags_of(pid: int, descriptor: int) -> int:
+    """Return how a process has a file open: the flags of open(2) and fcntl(2)."""
+    lines = Path(f"/proc/{pid}/fdinfo/{descriptor}").read_text().splitlines()
+    return next(int(line.split()[1], 8) for line in lines if line.startswith("flags:"))
+
+
 @contextmanager
 def private_folder(name: str) -> Iterator[Path]:
     """A folder for one server, removed afterwards.

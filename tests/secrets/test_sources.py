@@ -1,11 +1,14 @@
 import asyncio
 import os
+import signal
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
 from relay.secrets.sources import SecretUnavailable, parse_source, read_source
+from tests.peers.system import flags_of, wait_until
 
 
 async def read(text: str, folder: Path, environ: dict[str, str] | None = None, seconds: float = 10) -> str:
@@ -147,6 +150,28 @@ async def test_a_cancelled_reader_leaves_no_command_behind(tmp_path: Path) -> No
     with pytest.raises(asyncio.CancelledError):
         await task
     assert await asyncio.to_thread(has_ended, fifo)
+
+
+def test_a_command_that_hangs_ends_with_a_relay_that_is_killed(tmp_path: Path) -> None:
+    command = holding(tmp_path / "alive")
+    code = f"""
+import asyncio, os
+from pathlib import Path
+from relay.secrets.sources import parse_source, read_source
+asyncio.run(read_source(parse_source({command!r}), os.environ, Path("/"), seconds=1000))
+"""
+    with subprocess.Popen([sys.executable, "-c", code]) as killed:
+        fifo = os.open(tmp_path / "alive", os.O_RDONLY)
+        (pid,) = Path(f"/proc/{killed.pid}/task/{killed.pid}/children").read_text().split()
+        wait_until(lambda: flags_of(int(pid), 1) & os.O_ASYNC, "the kernel to be told")
+        killed.kill()
+    assert has_ended(fifo)
+
+
+async def test_what_a_command_leaves_in_the_background_goes_on(tmp_path: Path) -> None:
+    pid = int(await read("command:sh -c 'sleep 1000 & echo $!'", tmp_path))
+    os.kill(pid, 0)
+    os.kill(pid, signal.SIGTERM)
 
 
 @pytest.mark.parametrize(

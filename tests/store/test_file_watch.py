@@ -1,8 +1,10 @@
 """What the watch over the files of a store sees, without a relay."""
 
 import os
+import shutil
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
@@ -10,14 +12,15 @@ import pytest
 
 from relay.store.database import Database, open_database
 from relay.store.errors import StoreError, StoreGone
-from relay.store.file_watch import FileWatch
+from relay.store.file_watch import MAGIC, FileWatch
 from relay.store.health import StoreHealth
 from tests.store.store_kit import new, open_queue
 
 
 @pytest.fixture
 def watched(tmp_path: Path) -> Iterator[tuple[FileWatch, sqlite3.Connection, Path]]:
-    path = tmp_path / "relay.db"
+    path = tmp_path / "state" / "relay.db"
+    path.parent.mkdir()
     with closing(sqlite3.connect(path, isolation_level=None)) as store:
         store.execute("PRAGMA journal_mode=WAL")
         store.execute("CREATE TABLE lines (line TEXT)")
@@ -45,6 +48,27 @@ def test_what_sqlite_itself_does_is_no_trouble(watched: tuple[FileWatch, sqlite3
     watch.look()
 
 
+def test_what_sqlite_does_in_other_threads_is_no_trouble_while_it_is_looked_at(
+    watched: tuple[FileWatch, sqlite3.Connection, Path],
+) -> None:
+    watch, _, path = watched
+
+    def write() -> None:
+        with closing(sqlite3.connect(path, isolation_level=None, timeout=30)) as store:
+            for number in range(200):
+                store.execute("INSERT INTO lines VALUES (?)", ("x" * 3000,))
+                if number % 10 == 0:
+                    store.execute(f"PRAGMA wal_checkpoint({('PASSIVE', 'RESTART', 'TRUNCATE')[number // 10 % 3]})")
+
+    with ThreadPoolExecutor() as threads:
+        writing = [threads.submit(write) for _ in range(2)]
+        while not all(one.done() for one in writing):
+            watch.look_before_commit()
+            watch.look()
+        for one in writing:
+            one.result()
+
+
 @pytest.mark.parametrize("suffix", ["", "-wal", "-shm"])
 @pytest.mark.parametrize("harm", [Path.unlink, lambda path: path.rename(path.with_suffix(".aside"))])
 def test_a_file_that_leaves_its_place_is_noticed(
@@ -55,6 +79,40 @@ def test_a_file_that_leaves_its_place_is_noticed(
     harm(Path(f"{path}{suffix}"))
     with pytest.raises(StoreGone, match="was deleted or moved away"):
         watch.look()
+
+
+def written_over(path: Path) -> None:
+    path.write_bytes(MAGIC + b"\0" * 8192)
+
+
+def cut_behind_its_header(path: Path) -> None:
+    os.truncate(f"{path}-wal", 32)
+
+
+# What a commit would hide or be lost in; what else there is, the look behind the commit sees.
+BEFORE_COMMIT: Mapping[str, Callable[[Path], object]] = {
+    "database deleted": Path.unlink,
+    "database moved": lambda path: path.rename(path.with_suffix(".aside")),
+    "database replaced": lambda path: Path(shutil.copy(path, path.with_suffix(".new"))).replace(path),
+    "database written over": written_over,
+    "WAL deleted": lambda path: Path(f"{path}-wal").unlink(),
+    "WAL cut": cut_behind_its_header,
+    "folder moved": lambda path: path.parent.rename(path.parent.with_suffix(".aside")),
+}
+
+
+@pytest.mark.parametrize("harm", BEFORE_COMMIT)
+def test_what_a_commit_would_hide_is_noticed_before_it(
+    harm: str, watched: tuple[FileWatch, sqlite3.Connection, Path]
+) -> None:
+    watch, store, path = watched
+    for _ in range(5):
+        store.execute("INSERT INTO lines VALUES ('one')")
+        watch.look_before_commit()
+        watch.look()
+    BEFORE_COMMIT[harm](path)
+    with pytest.raises(StoreGone):
+        watch.look_before_commit()
 
 
 def test_a_wal_that_is_cut_is_noticed_also_behind_the_next_commit(
