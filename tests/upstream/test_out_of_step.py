@@ -118,7 +118,7 @@ async def test_a_refusal_at_the_end_of_a_group_is_proven(proof: Any, meaning: Me
     said = proof.replace(HELLO, hello) if isinstance(proof, bytes) else proof
     answers: dict[str, Any] = {"EHLO": [hello, said, hello]}
     answers |= {"DATA": NO} if way == "DATA" else {"RCPT": [NO, NO, GOOD]}
-    changes = {"all_or_none": way == "direct", "settings": {"chunking": way == "bdat"}}
+    changes: dict[str, Any] = {"all_or_none": way == "direct", "settings": {"chunking": way == "bdat"}}
     async with scripted(offers=offers, answers=answers) as server, upstream() as way_out:
         outcome = await attempt(way_out, server, **changes)
         assert {failure.meaning for failure in all_failures(outcome)} == {meaning}
