@@ -22,6 +22,7 @@ from relay.settings import Settings
 from relay.store.sqlite import file_number
 from relay.systemd import Systemd, from_environment
 from relay.workers.beginning import Beginning
+from relay.workers.census import DROPPED
 from relay.workers.line import Message
 from relay.workers.siblings import new_run
 from relay.workers.sockets import Doors
@@ -64,6 +65,7 @@ class Supervisor:
         self._has_begun = False  # what is wrong with this relay its first worker would have said
         self._is_serving = False
         self._is_reload_due = False  # asked for before all workers could be told
+        self._dropped = 0  # lines of our log, as the workers know
         self._status = 0
         self._stop = asyncio.Event()
         self._jobs: set[asyncio.Task[None]] = set()
@@ -134,6 +136,8 @@ class Supervisor:
         One that ends before it serves, though others do, cannot begin just now: nobody is to wait for it.
         """
         self._workers[worker.index] = worker
+        if self._dropped:
+            worker.tell({"kind": DROPPED, "lines": self._dropped})
         if self._stop.is_set():  # it was started while the others were told to end
             worker.signal(signal.SIGTERM)
         hearing = asyncio.create_task(worker.hear(self._pass_on))
@@ -163,6 +167,7 @@ class Supervisor:
                 if worker.silent_seconds > self._beginning.beat_seconds:
                     log.broken(f"worker {worker.index} has said nothing for {worker.silent_seconds:.0f} s")
                     worker.signal(signal.SIGKILL)
+            self._tell_dropped()
             is_due = self._systemd.watchdog_seconds and now - fed >= self._systemd.watchdog_seconds / 2 - _LOOK_SECONDS
             if is_due and any(worker.was_heard for worker in self._workers.values()):
                 fed = now
@@ -205,7 +210,13 @@ class Supervisor:
         elif to in self._workers:
             self._workers[to].tell(message)
 
-    def _tell_all(self, message: Message, *, but: int) -> None:
+    def _tell_dropped(self) -> None:
+        """Let the workers count the lines that we could not write: they answer for the relay."""
+        if (dropped := log.dropped_lines()) != self._dropped:
+            self._dropped = dropped
+            self._tell_all({"kind": DROPPED, "lines": dropped})
+
+    def _tell_all(self, message: Message, *, but: int = -1) -> None:
         for index, worker in self._workers.items():
             if index != but:
                 worker.tell(message)
