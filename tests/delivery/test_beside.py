@@ -14,6 +14,7 @@ from relay.delivery.bookkeeper import Bookkeeper
 from relay.delivery.history import History
 from relay.delivery.postman import Postman
 from relay.delivery.reach import Reach
+from relay.delivery.turn import Turn
 from relay.directory.model import Account, Meaning, Mode
 from relay.mail.address import Address
 from relay.mail.reply import Reply
@@ -58,6 +59,7 @@ FAULTS: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
     "the metrics": _break_metrics,
     "the history": lambda patch: patch.setattr(History, "record", _raise),
     "what is known of servers": lambda patch: patch.setattr(Reach, "note", _raise),
+    "what a limit gets back": lambda patch: patch.setattr(Turn, "end", _raise),
 }
 
 
