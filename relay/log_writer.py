@@ -2,7 +2,7 @@
 
 Who tells something appends to a list. A thread writes what has come to the descriptor, many lines with one write. The
 lines that wait are bounded; what finds no room, or cannot be written, is dropped and counted, and the next line that
-can be written is preceded by one that says how many.
+can be written is preceded by one that says how many. What is written at once ends with a line.
 """
 
 import io
@@ -20,6 +20,8 @@ _MOST = 4 * 1024 * 1024
 _COST = 64  # of a line beside its characters
 _PAUSE_SECONDS = 0.02
 _FLUSH_SECONDS = 1.0
+# What the kernel writes to a pipe in one piece, whoever else writes there (pipe(7)): all workers have one stderr.
+_AT_ONCE = select.PIPE_BUF
 
 
 class LogWriter:
@@ -138,7 +140,7 @@ class LogWriter:
                 self._put(memoryview(b"\n"))
                 self._is_torn = False
             while written < len(octets):
-                written += self._put(view[written:])
+                written += self._put(view[written : _end_of_lines(octets, written)])
         except OSError:
             if written:
                 self._is_torn = octets[written - 1] != ord("\n")
@@ -200,6 +202,12 @@ def _copy(descriptor: int | None) -> int | None:
         return os.dup(descriptor)
     except OSError:
         return None
+
+
+def _end_of_lines(octets: bytes, start: int) -> int:
+    """Return where the lines end that are written at once from a start: one at least, however long it is."""
+    end = octets.rfind(b"\n", start, start + _AT_ONCE) + 1
+    return end if end > start else octets.find(b"\n", start) + 1
 
 
 def _encoded(line: str) -> bytes:

@@ -145,7 +145,8 @@ class Standing:
             certificate_expires=certificate.expires.timestamp() if certificate else None,
             free=_free(settings.state_dir),
             free_floor=settings.delivery.free_space,
-            log_dropped=log.dropped_lines(),
+            # The supervisor has no metrics of its own: the first worker counts its lines, too.
+            log_dropped=log.dropped_lines() + (self.census.of_supervisor if self.siblings.is_first else 0),
         )
 
 

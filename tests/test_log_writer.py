@@ -104,6 +104,20 @@ def test_a_reader_that_hangs_is_told_how_much_it_missed(blocks: bool, pipe: tupl
     assert len(lines) == 500 - writer.dropped
 
 
+def test_processes_that_share_a_pipe_do_not_write_into_each_others_lines(pipe: tuple[int, int]) -> None:
+    """Two writers stand for two workers; the reader is slow, so that most of the time the pipe is full."""
+    fcntl.fcntl(pipe[1], fcntl.F_SETPIPE_SZ, 4096)
+    lines = [letter * 900 for letter in "ab"]
+    writers = [LogWriter(pipe[1], note) for _ in lines]
+    for _ in range(300):
+        for writer, line in zip(writers, lines, strict=True):
+            writer.write(line)
+    found = b""
+    while found.count(b"\n") < 600:
+        found += os.read(pipe[0], 1000)
+    assert set(found.decode().splitlines()) == set(lines)
+
+
 def test_a_line_that_tells_of_lost_ones_and_is_lost_counts_once(pipe: tuple[int, int]) -> None:
     writer = LogWriter(pipe[1], note)
     os.close(pipe[0])

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from relay.beside import beside
 from relay.delivery.accounts import Accounts
 from relay.delivery.office import Office
 from relay.delivery.turn import Turn
@@ -46,7 +47,8 @@ async def hand_over(
     try:
         outcome = await office.hand_over(route, first, progress)
     finally:
-        turn.end(_used(turn, outcome, progress))
+        with beside("what a limit gets back"):
+            turn.end(_used(turn, outcome, progress))
     outcome = accounts.count(route.account, outcome)
     if transfer.sender is None and outcome.failure is not None and _is_about_null_sender(outcome.failure):
         outcome = _without_blame(outcome, outcome.failure.meaning)

@@ -39,6 +39,9 @@ from relay.store.queue import Queue
 from relay.upstream.outcome import Failure, Outcome
 from relay.upstream.transfer import Progress, Transfer
 
+# Seconds in which the store is waited for with what stands beside a message: between its server's answer and ours.
+_BESIDE_SECONDS = 3.0
+
 
 class _Paced(Exception):
     """The account may send no more just now: the message waits on."""
@@ -114,6 +117,10 @@ class Postman:
         task.add_done_callback(self._following.discard)
         return task
 
+    async def confirm(self, work: Work, outcome: Outcome) -> None:
+        """Store the confirmation that a client asked for; a store that hangs gets it later, and keeps no 250 back."""
+        await self._beside("the confirmation", work, self.books.confirm(work, outcome))
+
     def has_room(self, route: Route, content: Content) -> bool:
         """Whether a message that is stored now may be handed over at once, instead of waiting for its turn.
 
@@ -148,10 +155,7 @@ class Postman:
         self.office.telling.attempted(work, outcome, self.clock())
         if work.route is not None:
             self.accounts.reach.note(work.route.server.name, outcome, self.clock)
-        try:
-            await self._change_account(work, outcome)
-        except StoreError as error:
-            log.broken(str(error), id=work.message.id)  # the hold is in effect, and is stored with the next refusal
+        await self._change_account(work, outcome)
 
     def hold_over(self, route: Route, secret: Secret | None) -> HoldRow | None:
         """Return the hold over an attempt by this route; a new secret makes a refused login no reason any more.
@@ -301,7 +305,7 @@ class Postman:
             return
         if failure is None:
             if outcome.accepted is not None:
-                await self._prosper(route, work.attempt.started)
+                await self._prosper(work, route)
         elif failure.meaning is Meaning.THROTTLE:
             pause = self.accounts.slow_down(route.server, route.account, failure, self.clock())
             if pause is not None:
@@ -317,9 +321,10 @@ class Postman:
             self.office.forget_secret(route)
         row = self.accounts.hold(account, identity, failure, version, self.clock())
         self.office.telling.held(row)
-        await self.queue.put_hold(row)
+        # It is in effect; one that the store did not take is stored with the next refusal.
+        await self._beside("a hold", work, self.queue.put_hold(row))
 
-    async def _prosper(self, route: Route, began: datetime) -> None:
+    async def _prosper(self, work: Work, route: Route) -> None:
         """A message got through: nothing holds this account any more, and it may go faster again.
 
         What was under way when the hold began proves nothing: it may have used a connection that was open before.
@@ -327,6 +332,27 @@ class Postman:
         account = route.account
         self.accounts.speed_up(route.server, account)
         hold = self.accounts.hold_of(account)
-        if hold is not None and began >= hold.since:
-            await lift(self.queue, self.accounts, account, self.clock(), with_pairs=False)
-            self.books.on_change()
+        if hold is not None and work.attempt.started >= hold.since:
+            await self._beside("the end of a hold", work, self._lift(account))
+
+    async def _lift(self, account: Account) -> None:
+        await lift(self.queue, self.accounts, account, self.clock(), with_pairs=False)
+        self.books.on_change()
+
+    async def _beside(self, what: str, work: Work, job: Coroutine[Any, Any, None]) -> None:
+        """Do something beside a message that the store has to take: no fault comes out, and a hanging store is left.
+
+        The store takes its jobs in the order of the calls, also those that nobody waits for any more.
+        """
+        task = asyncio.create_task(_told(what, work, job))
+        self._following.add(task)
+        task.add_done_callback(self._following.discard)
+        await asyncio.wait({task}, timeout=_BESIDE_SECONDS)
+
+
+async def _told(what: str, work: Work, job: Coroutine[Any, Any, None]) -> None:
+    with beside(what):
+        try:
+            await job
+        except StoreError as error:
+            log.broken(str(error), id=work.message.id)

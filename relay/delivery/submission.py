@@ -199,8 +199,7 @@ class Submission:
         except Held:
             return await self._store(draft)
         if outcome.is_complete and any(one.notify for one in self.envelope.recipients):
-            with beside("the confirmation"):
-                await self.postman.books.confirm(work, outcome)
+            await self.postman.confirm(work, outcome)
         if outcome.is_complete or _is_refused(outcome, len(self.envelope.recipients)):
             return self._finish(draft, work, outcome)
         # Committed before the client has its 250: who is still owed the message, and the report about who refused it.
@@ -249,9 +248,9 @@ class Submission:
             return await self._store(draft)  # the queue holds it, and says why
         if self._is_slow(route) or self.postman.hold_over(route, secret):
             return await self._store(draft)
-        work = self._work(draft, secret)
+        work, transfer = self._work(draft, secret), draft.parcel.transfer(draft.handed, secret)
         await self.postman.queue.add(NewMessage(message=work.message, content=work.content, attempt=work.attempt))
-        self.postman.send(work, draft.parcel.transfer(draft.handed, secret))
+        self.postman.send(work, transfer)
         return self._queued(draft)
 
     async def _store(self, draft: Draft, why: str = "") -> Journey:

@@ -183,6 +183,27 @@ class Connection:
             self.abort()
         return answers
 
+    async def check_in_step(self) -> None:
+        """Ask for what is answered like nothing else, and end the transaction by it. Raises Failed where it is not.
+
+        An answer too many, whose own command is answered later, looks like a refusal until more is asked. The answer to
+        EHLO is no other's, and it does what RSET does (RFC 5321 section 4.1.4). A server that refuses it, or closes,
+        has not answered anything else before.
+        """
+        try:
+            with self._step(Phase.RCPT):
+                response = await self._line.ask(b"EHLO " + self._hello, timeout=self.timeouts.reply)
+        except Failed as failed:
+            if not isinstance(failed.__cause__, ConnectionError):
+                raise Failed(replace(failed.failure, out_of_step=True)) from None
+            return
+        if response.code == 250 and Offers.parse(response.message).extensions:
+            self.needs_reset = False
+        elif response.code // 100 != 5:
+            self.abort()
+            if response.code != 421:
+                raise Failed(garbage(Phase.RCPT, f"EHLO was answered {response.code} {response.message}"))
+
     def fault(self, phase: Phase, response: SMTPResponse, digit: int) -> Failure | None:
         """Return what is wrong with the answer to a command, None where its code begins with that digit.
 

@@ -29,7 +29,7 @@ async def transact(connection: Connection, transfer: Transfer) -> Outcome:
     envelope = _Envelope(connection, transfer)
     try:
         await envelope.announce()
-        accepted = await _send(connection, transfer)
+        accepted = await _send(connection, transfer, is_chunk=connection.takes_chunks and not envelope.refused)
     except Failed as failed:
         refused = {} if failed.failure.out_of_step else envelope.refused
         return _outcome(connection, refused, failure=failed.failure)
@@ -54,7 +54,7 @@ async def data(connection: Connection, transfer: Transfer) -> Reply:
     """DATA and the message; return the answer to the final dot. Raises Failed."""
     if not connection.takes_chunks:
         await _Envelope(connection, transfer).ask(DATA)
-    return await _send(connection, transfer)
+    return await _send(connection, transfer, is_chunk=connection.takes_chunks)
 
 
 class _Envelope:
@@ -65,6 +65,7 @@ class _Envelope:
         self._full: Failure | None = None  # the server has no room for more recipients in this transaction
         self._connection = connection
         self._transfer = transfer
+        self._is_in_groups = connection.offers.has("pipelining")
 
     async def open(self) -> Reply:
         """RSET, where it is needed, and MAIL, one by one; return the answer to MAIL. Raises Failed."""
@@ -75,7 +76,7 @@ class _Envelope:
 
     async def announce(self) -> None:
         """All that goes before the message. Raises Failed where nobody may have it."""
-        if self._connection.offers.has("pipelining"):
+        if self._is_in_groups:
             await self._announce(self._opening(), _MOST_RECIPIENTS)
         else:
             await self.open()
@@ -85,20 +86,20 @@ class _Envelope:
         connection, total = self._connection, len(self._transfer.recipients)
         # Where all or none get the message, DATA follows all answers: what was begun could only be ended by closing.
         may_join = most > 1 and not self._transfer.all_or_none
-        needs_data = not connection.takes_chunks
-        start = 0
+        start, is_asked = 0, False
         while start < total and self._full is None:
             end = min(start + most, total)
             group = ahead + [naming(connection, self._transfer, index) for index in range(start, end)]
-            if needs_data and may_join and end == total:
+            if may_join and end == total and not connection.takes_chunks:
                 group.append(DATA)
-                needs_data = False
+                is_asked = True
             await self.ask(*group)
             ahead, start = [], end
         if self._full is not None:
             self.refused.update(dict.fromkeys(range(start, total), self._full))
             self._check()
-        if needs_data:
+        # BDAT has no 354, which proves a refusal before it: with one the message goes by DATA.
+        if not is_asked and (self.refused or not connection.takes_chunks):
             await self.ask(DATA)
 
     async def ask(self, *group: Command) -> Answers:
@@ -113,9 +114,11 @@ class _Envelope:
         answers = await connection.ask_all(group)
         try:
             self._judge(group, answers)
-        except Failed:
+        except Failed as failed:
             if answers.is_invited:
                 connection.abort()  # RFC 2920 section 3.1: whatever is said now is a message
+            elif self._is_in_groups and connection.is_usable and _may_be_of_another(group, failed.failure):
+                await connection.check_in_step()
             raise
         return answers
 
@@ -158,11 +161,21 @@ class _Envelope:
             raise Failed(first)
 
 
-async def _send(connection: Connection, transfer: Transfer) -> Reply:
+def _may_be_of_another(group: tuple[Command, ...], failure: Failure) -> bool:
+    """Whether the refusal at the end of a group may be an answer too many, whose command is answered later.
+
+    The answer to DATA proves those before it, and nothing proves itself. Whoever asks one by one has waited.
+    """
+    if not failure.from_server or not failure.reply.is_permanent:
+        return False
+    return failure.phase is Phase.DATA or (failure.phase is Phase.RCPT and len(group) > 1 and group[-1] is not DATA)
+
+
+async def _send(connection: Connection, transfer: Transfer, *, is_chunk: bool) -> Reply:
     content = transfer.content
     if transfer.arriving is not None:
         reply = await connection.send(pieces_as_they_come(transfer.arriving.chunks()), FINAL_DOT)
-    elif connection.takes_chunks:
+    elif is_chunk:
         reply = await connection.send(chunk(content.chunks(), content.size), CHUNK_END)
     else:
         reply = await connection.send(pieces(content.chunks()), FINAL_DOT)

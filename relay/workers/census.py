@@ -14,6 +14,7 @@ from relay.workers.siblings import Siblings
 
 _SECONDS = 0.5
 _KIND = "open"
+DROPPED = "dropped"  # by which the supervisor tells how many lines of the log it could not write
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +40,10 @@ class Census:
         self._own = own
         self._others: dict[int, Open] = {}
         self._told: Open | None = None
+        self._of_ended = 0  # lines of the log that workers could not write which have ended since this one began
+        self.of_supervisor = 0  # and those of the supervisor
         siblings.on(_KIND, self._heard)
+        siblings.on(DROPPED, self._heard_dropped)
         siblings.on_gone(self._forget)
 
     @property
@@ -63,8 +67,8 @@ class Census:
 
     @property
     def log_dropped(self) -> int:
-        """How many lines of the log the others could not write."""
-        return sum(other.log_dropped for other in self._others.values())
+        """How many lines of the log all other processes could not write, the supervisor's and those that ended too."""
+        return sum(other.log_dropped for other in self._others.values()) + self._of_ended + self.of_supervisor
 
     def accounts(self) -> Mapping[str, int]:
         """Return the connections of all workers, this one's included, by account."""
@@ -88,5 +92,9 @@ class Census:
             self._told = None  # it has heard nothing of us yet
         self._others[who] = Open(**message["open"])
 
+    def _heard_dropped(self, _: int, message: Message) -> None:
+        self.of_supervisor = int(message["lines"])
+
     def _forget(self, who: int) -> None:
-        self._others.pop(who, None)
+        ended = self._others.pop(who, None)
+        self._of_ended += ended.log_dropped if ended is not None else 0

@@ -22,6 +22,7 @@ from relay.settings import Settings
 from relay.store.sqlite import file_number
 from relay.systemd import Systemd, from_environment
 from relay.workers.beginning import Beginning
+from relay.workers.census import DROPPED
 from relay.workers.line import Message
 from relay.workers.siblings import new_run
 from relay.workers.sockets import Doors
@@ -65,6 +66,7 @@ class Supervisor:
         self._is_serving = False
         self._told = ""  # the last status
         self._is_reload_due = False  # asked for before all workers could be told
+        self._dropped = 0  # lines of our log, as the workers know
         self._status = 0
         self._stop = asyncio.Event()
         self._jobs: set[asyncio.Task[None]] = set()
@@ -136,6 +138,8 @@ class Supervisor:
         """
         self._workers[worker.index] = worker
         worker.on_status = self._status_changed
+        if self._dropped:
+            worker.tell({"kind": DROPPED, "lines": self._dropped})
         if self._stop.is_set():  # it was started while the others were told to end
             worker.signal(signal.SIGTERM)
         hearing = asyncio.create_task(worker.hear(self._pass_on))
@@ -166,6 +170,7 @@ class Supervisor:
                 if worker.silent_seconds > self._beginning.beat_seconds:
                     log.broken(f"worker {worker.index} has said nothing for {worker.silent_seconds:.0f} s")
                     worker.signal(signal.SIGKILL)
+            self._tell_dropped()
             is_due = self._systemd.watchdog_seconds and now - fed >= self._systemd.watchdog_seconds / 2 - _LOOK_SECONDS
             if is_due and any(worker.was_heard for worker in self._workers.values()):
                 fed = now
@@ -208,7 +213,13 @@ class Supervisor:
         elif to in self._workers:
             self._workers[to].tell(message)
 
-    def _tell_all(self, message: Message, *, but: int) -> None:
+    def _tell_dropped(self) -> None:
+        """Let the workers count the lines that we could not write: they answer for the relay."""
+        if (dropped := log.dropped_lines()) != self._dropped:
+            self._dropped = dropped
+            self._tell_all({"kind": DROPPED, "lines": dropped})
+
+    def _tell_all(self, message: Message, *, but: int = -1) -> None:
         for index, worker in self._workers.items():
             if index != but:
                 worker.tell(message)

@@ -93,6 +93,57 @@ async def test_a_refused_recipient_is_not_refused_where_data_has_no_answer_of_it
         assert len(server.messages) == 1
 
 
+HELLO = b"EHLO\r\n"  # stands for what it is answered
+REFUSED_HELLO = b"503 5.5.1 once is enough\r\n"
+PROOFS: list[tuple[Any, Meaning]] = [
+    (HELLO, Meaning.REFUSED),
+    (REFUSED_HELLO, Meaning.REFUSED),
+    (b"421 4.7.0 too many errors\r\n", Meaning.REFUSED),
+    (Drop(), Meaning.REFUSED),
+    (GOOD, Meaning.TEMPORARY),
+    (GOOD + HELLO, Meaning.TEMPORARY),
+    (b"450 4.2.0 later\r\n" + HELLO, Meaning.TEMPORARY),
+    (HELLO + GOOD, Meaning.TEMPORARY),
+    (INVITATION, Meaning.TEMPORARY),
+    (SILENCE, Meaning.TEMPORARY),
+]
+
+
+@pytest.mark.parametrize("way", ["direct", "bdat", "DATA"])
+@pytest.mark.parametrize(("proof", "meaning"), PROOFS, ids=range(len(PROOFS)))
+async def test_a_refusal_at_the_end_of_a_group_is_proven(proof: Any, meaning: Meaning, way: str) -> None:
+    """What was said last may be an answer too many, whose command is answered later: at the next one."""
+    offers = CHUNKS if way == "bdat" else PIPELINING
+    hello = "\r\n".join(["250-scripted.example", *(f"250-{offer}" for offer in offers), "250 HELP", ""]).encode()
+    said = proof.replace(HELLO, hello) if isinstance(proof, bytes) else proof
+    answers: dict[str, Any] = {"EHLO": [hello, said, hello]}
+    answers |= {"DATA": NO} if way == "DATA" else {"RCPT": [NO, NO, GOOD]}
+    changes: dict[str, Any] = {"all_or_none": way == "direct", "settings": {"chunking": way == "bdat"}}
+    async with scripted(offers=offers, answers=answers) as server, upstream() as way_out:
+        outcome = await attempt(way_out, server, **changes)
+        assert {failure.meaning for failure in all_failures(outcome)} == {meaning}
+        assert server.messages == []
+        answers.pop("DATA", None)
+        assert (await attempt(way_out, server, **changes)).is_complete
+        is_used_again = proof in {HELLO, REFUSED_HELLO}
+        assert len(server.lines) == (1 if is_used_again else 2)
+        assert ("RSET" in server.lines[0].commands) is (proof == REFUSED_HELLO)
+
+
+@pytest.mark.parametrize("is_late", [False, True], ids=["in-step", "late"])
+async def test_a_refusal_of_some_is_proven_by_data_where_bdat_would_not(is_late: bool) -> None:
+    """In a message by BDAT nothing is answered 354."""
+    answers: dict[str, Any] = {"RCPT": [NO, GOOD]}
+    if is_late:
+        answers = {"MAIL": [GOOD + NO, GOOD], "RCPT": [SILENCE, GOOD], "DATA": GOOD + INVITATION}
+    async with scripted(offers=CHUNKS, answers=answers) as server, upstream() as way_out:
+        outcome = await attempt(way_out, server, settings={"chunking": True})
+        meanings = [failure.meaning for failure in all_failures(outcome)]
+        assert meanings == [Meaning.TEMPORARY if is_late else Meaning.REFUSED]
+        assert len(server.messages) == (0 if is_late else 1)
+        assert (await attempt(way_out, server, settings={"chunking": True})).is_complete
+
+
 async def test_a_missing_answer_makes_no_refusal_of_the_next_ones() -> None:
     """MAIL is not answered, so the refusal of a recipient comes where its answer would be."""
     answers = {"MAIL": SILENCE, "RCPT": NO, "DATA": b"503 5.5.1 nobody\r\n"}
