@@ -30,6 +30,8 @@ def check(
     as_json: AsJson = False,
 ) -> None:
     """Name every fault of the settings and the directory. With --store: damage of what is stored."""
+    from relay.settings import left_out
+
     session: Session = context.obj
     if store:
         _check_store(session, as_json=as_json)
@@ -45,6 +47,8 @@ def check(
         if not faults:
             where = session.settings_file or "the default settings"
             print(f"no fault in {where} and {_directory(session, is_there=is_there)}")
+            if note := left_out(session.settings):
+                print(note)
     raise Exit(1 if faults else 0)
 
 

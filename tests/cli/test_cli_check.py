@@ -15,12 +15,28 @@ STATUS = {
     "oldest",
     "accounts_held",
 }
+LISTENER = '\n[[listener]]\nname = "{}"\naddress = "{}"\n'
 
 
 def test_good_files_have_no_fault(peopled: CommandLine) -> None:
     out = peopled.good("check")
     assert out == f"no fault in {peopled.settings_file} and {peopled.directory_file}\n"
     assert peopled.ask("check") == {"ok": True, "faults": []}
+
+
+def test_listeners_without_the_default_address_are_told_and_no_fault(peopled: CommandLine) -> None:
+    plain, told = peopled.settings_file.read_text(), "127.0.0.1:2525, where it listens without a [[listener]]"
+    peopled.settings_file.write_text(plain + LISTENER.format("crm", "0.0.0.0:2587") + LISTENER.format("sub", "fd:sub"))
+    (note,) = peopled.good("check").splitlines()[1:]
+    assert note.startswith(f"it listens at 0.0.0.0:2587 and fd:sub; {told}, is not among them, unless systemd opens it")
+    assert note.endswith(": programs of this machine that send there find nobody")
+    assert peopled.ask("check") == {"ok": True, "faults": []}
+    peopled.settings_file.write_text(plain + LISTENER.format("here", "[::1]:2525"))
+    assert f"it listens at [::1]:2525; {told}, is not among them: programs" in peopled.good("check")
+    for address in ("127.0.0.1:2525", "0.0.0.0:2525", "localhost:2525"):
+        both = LISTENER.format("crm", "0.0.0.0:2587") + LISTENER.format("here", address)
+        peopled.settings_file.write_text(plain + both)
+        assert "[[listener]]" not in peopled.good("check"), address
 
 
 def test_the_faults_of_both_files_come_together(peopled: CommandLine) -> None:
