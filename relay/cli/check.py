@@ -48,7 +48,7 @@ def check(
             print(session.told(str(fault)), file=sys.stderr)
         if not faults:
             where = session.settings_file or "the default settings"
-            print(f"no fault in {where} and {_directory(session, is_there=is_there)}")
+            print(f"no fault in {where}{_directory(session, is_there=is_there)}")
             if note := left_out(session.settings):
                 print(note)
     raise Exit(1 if faults else 0)
@@ -138,4 +138,11 @@ def _named_files(table: "Mapping[str, Any]") -> "Tls":
 
 def _directory(session: Session, *, is_there: bool) -> str:
     name = session.settings.directory_name
-    return name if is_there else f"{name} (which is not there yet: nobody can send)"
+    if is_there:
+        return f" and {name}"
+    if session.service_socket is not None:
+        return (
+            "; the directory of this machine's service was not looked at, as only root and its owner may: "
+            f"{session.hint('sudo relay check')}"
+        )
+    return f" and {name} (which is not there yet: nobody can send)"
