@@ -183,6 +183,9 @@ def upgrade(journey: Journey) -> None:
 def go_back(journey: Journey) -> None:
     """The older package again: its service refuses the newer database in a sentence, and leaves it as it is."""
     machine, now = journey.machine, journey.revision()
+    with contextlib.closing(sqlite3.connect(machine.path(DATABASE))) as connection, connection:
+        # As a migration leaves it after which no older relay can use the database: not each is one.
+        connection.execute("UPDATE schema_floor SET floor = revision")
     journey.install(journey.old)
     with machine.service(journey.log) as process:
         assert process.wait(30) == 1
