@@ -21,6 +21,7 @@ from relay.regular_file import read_regular_file
 from relay.settings import Tls
 
 _SOON = timedelta(days=14)
+_NOWHERE = Path()  # of a file that the settings do not name
 
 
 class Loaded(NamedTuple):
@@ -69,13 +70,16 @@ class CertificateFiles:
             raise CertificateFault("tls.key", message)
         return Loaded(self._context(), certificate.not_valid_after_utc, tuple(self._warnings(certificate)))
 
-    def key_faults(self) -> list[CertificateFault]:
-        """Return what is wrong with the key's file by itself."""
-        try:
-            self._private_key()
-        except CertificateFault as fault:
-            return [fault]
-        return []
+    def faults(self) -> list[CertificateFault]:
+        """Return what is wrong with each file by itself; one that is not named is left out."""
+        found = []
+        for path, look in ((self.certificate, self._own_certificate), (self.key, self._private_key)):
+            try:
+                if path != _NOWHERE:
+                    look()
+            except CertificateFault as fault:
+                found.append(fault)
+        return found
 
     def _own_certificate(self) -> Certificate:
         try:
@@ -120,16 +124,13 @@ class CertificateFiles:
 
 def check_certificate(tls: Tls, settings_file: str) -> tuple[tuple[Fault, ...], tuple[Fault, ...]]:
     """Return the faults and the warnings of the pair that the settings name; the file name is for both."""
-    files = CertificateFiles.of(tls)
-    if files is None:
-        return (), ()
+    files = CertificateFiles(Path(tls.certificate), Path(tls.key))
+    if (faults := files.faults()) or not (tls.certificate and tls.key):
+        return tuple(Fault(settings_file, one.key, str(one)) for one in faults), ()
     try:
         warnings = files.load().warnings
-    except CertificateFault as fault:
-        faults = [fault]
-        if fault.key == "tls.certificate":  # what is wrong with the other file is told at once, too
-            faults += files.key_faults()
-        return tuple(Fault(settings_file, one.key, str(one)) for one in faults), ()
+    except CertificateFault as fault:  # each is good by itself
+        return (Fault(settings_file, fault.key, str(fault)),), ()
     return (), tuple(Fault(settings_file, key, message) for key, message in warnings)
 
 

@@ -23,6 +23,9 @@ from relay import __version__
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 # From a server that answers at once to one that was away for the days that a message may wait.
 _SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 15, 60, 300, 1800, 7200, 43200, 172800)
+# Every class and subject of RFC 3463 that refuses, and the versions of TLS that we speak, as OpenSSL calls them.
+_REPLIES = tuple(f"{kind}.{subject}" for kind in (4, 5) for subject in range(8))
+_TLS_VERSIONS = ("TLSv1.2", "TLSv1.3")
 _GAUGES: Mapping[str, str] = MappingProxyType(
     {
         "accounts_held": "Accounts and addresses that are held",
@@ -186,6 +189,12 @@ class Metrics:
         self._attempts("accepted")
         for sent in ("yes", "no"):
             self._overtaken.labels(sent)
+        for reply in _REPLIES:
+            self._refusals.labels(reply)
+        for version in _TLS_VERSIONS:
+            self._tls(version)
+        for version in ("none", *_TLS_VERSIONS):
+            self._upstream_tls(version)
 
     def submitted(self, outcome: str, server: str) -> None:
         """A client has its reply to a message; `outcome` is a `relay.delivery.journey.Ending`."""

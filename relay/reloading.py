@@ -128,7 +128,8 @@ class Reloading:
         try:
             certificate = LiveCertificate(files)
         except CertificateFault as fault:
-            raise Faults([Fault(self.file, fault.key, str(fault))]) from None
+            each = files.faults() or [fault]
+            raise Faults(Fault(self.file, one.key, str(one)) for one in each) from None
         if self._is_telling:
             for _, warning in certificate.warnings:
                 log.warned(warning)

@@ -9,6 +9,7 @@ SECURITY: a fault never shows the value of a key that may hold a secret.
 
 import re
 import tomllib
+from ast import literal_eval
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from functools import cache, cached_property, reduce
@@ -43,6 +44,8 @@ Unbuilt: TypeAlias = Callable[[Any], bool] | None
 _SECRET_KEYS = frozenset({"password", "password_from", "store", "master_key"})
 _QUOTED = re.compile(r"'([^']*)'")
 _TOML_PLACE = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
+# As tomllib names a table: "Cannot declare ('servers', 'acmejets') twice".
+_TOML_TABLE = re.compile(r"^(Cannot (?:declare|mutate immutable namespace|redefine namespace)) (\(.*\))( twice)?$")
 _MOST_SHOWN = 60
 
 
@@ -151,11 +154,13 @@ def parse_toml(content: bytes, file: str) -> dict[str, Any]:
         message = _syntax_sentence(str(error))
     except RecursionError:
         message = "its lists are nested too deeply"
+    except ValueError:  # of Python's own int()
+        message = "a number in it has too many digits"
     raise Faults([Fault(file, "", message)])
 
 
 def without(table: Mapping[str, Any], faulty: Iterable[Location]) -> dict[str, Any]:
-    """Return a table without the keys at these locations; an entry of a list goes as a whole."""
+    """Return a table without the keys at these locations; an entry of a list goes as a whole, a list with its last."""
     sound: dict[str, Any] = {}
     for key, value in table.items():
         inner = [location[1:] for location in faulty if location[0] == key]
@@ -163,16 +168,17 @@ def without(table: Mapping[str, Any], faulty: Iterable[Location]) -> dict[str, A
             continue
         if isinstance(value, dict):
             sound[key] = without(value, inner)
-        elif isinstance(value, list):
+        elif isinstance(value, list) and inner:
             numbers = {location[0] for location in inner}
-            sound[key] = [item for number, item in enumerate(value) if number not in numbers]
+            if left := [item for number, item in enumerate(value) if number not in numbers]:
+                sound[key] = left
         else:
             sound[key] = value
     return sound
 
 
 def show(value: object) -> str:
-    """Return a value of a TOML file in the words of a fault: 'text' in quotes, everything else as TOML writes it."""
+    """Return a value of TOML or JSON in the words of a fault: 'text' in quotes, all else as it is written there."""
     if isinstance(value, str):
         return repr(value if len(value) <= _MOST_SHOWN else value[:_MOST_SHOWN] + "…")
     if isinstance(value, bool):
@@ -181,7 +187,7 @@ def show(value: object) -> str:
         return "a table"
     if isinstance(value, list | tuple):
         return "a list"
-    return str(value)
+    return "null" if value is None else str(value)
 
 
 def unbuilt_values(
@@ -230,13 +236,17 @@ def meanings_of(kind: type) -> dict[str, str]:
 
 def _syntax_sentence(words: str) -> str:
     place = _TOML_PLACE.search(words)
-    reason = _TOML_PLACE.sub("", words)
+    reason = _TOML_TABLE.sub(_table_as_written, _TOML_PLACE.sub("", words))
     reason = reason[:1].lower() + reason[1:]
     if place is None:
         return f"this is not TOML: {reason}"
     if place[1] is None:
         return f"the end of the file: this is not TOML: {reason}"
     return f"line {place[1]}, column {place[2]}: this is not TOML: {reason}"
+
+
+def _table_as_written(words: re.Match[str]) -> str:
+    return f"{words[1]} {show('.'.join(literal_eval(words[2])))}{words[3] or ''}"
 
 
 def _written_key(location: Location, table: object) -> str:

@@ -61,7 +61,7 @@ from relay.secrets.master_key import MasterKeyError
 from relay.secrets.oauth import Tokens
 from relay.secrets.secret import SecretRef, token_refs
 from relay.secrets.vault import Vault
-from relay.settings import Listener, Settings, check_modes, load_settings
+from relay.settings import Listener, Settings, check_modes, left_out, load_settings
 from relay.short_turns import in_short_turns
 from relay.standing import Standing
 from relay.store.audit import AuditTable
@@ -166,7 +166,12 @@ class Service:
         except BaseException:
             await self._closing.aclose()
             raise
-        log.started(listeners=self.listeners.addresses, state_dir=str(self.settings.state_dir), version=__version__)
+        log.started(
+            listeners=self.listeners.addresses,
+            state_dir=str(self.settings.state_dir),
+            version=__version__,
+            what=left_out(self.settings, self.listeners.addresses) or None,
+        )
         self._is_serving = True
         self._follow_directory()  # it may have changed meanwhile
         await self._systemd.ready(self._standing.summary())

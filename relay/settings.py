@@ -7,7 +7,7 @@ compares them. Values are frozen. Durations are seconds (float), sizes are bytes
 import ipaddress
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -370,6 +370,28 @@ def check_modes(settings: Settings) -> tuple[Fault, ...]:
     files = sorted(database.parent.glob(f"{database.name}*")) if database else []
     paths = [settings.state_dir, settings.master_key_path, *files]
     return tuple(Fault(str(path), "", lax) for path in paths if path and (lax := lax_mode(path)))
+
+
+def left_out(settings: Settings, opened: Sequence[str] = ()) -> str:
+    """Return a sentence where the [[listener]] tables do without the address that a relay has without any, else "".
+
+    `opened`: the addresses of all sockets, once they are open.
+    """
+    default = Listener().address
+    port = default.rpartition(":")[2]
+    named = [str(listener.endpoint) for listener in settings.listeners]
+    heard = {*named, *opened}
+    # A socket of systemd hears both versions of IP, ours one.
+    if heard & {default, f"0.0.0.0:{port}", f"localhost:{port}"} or f"[::]:{port}" in heard - {*named}:
+        return ""
+    may_be_passed = not opened and any(
+        isinstance(listener.endpoint, InheritedSocket) for listener in settings.listeners
+    )
+    unless = ", unless systemd opens it" if may_be_passed else ""
+    return (
+        f"it listens at {' and '.join(named)}; {default}, where it listens without a [[listener]], "
+        f"is not among them{unless}: programs of this machine that send there find nobody"
+    )
 
 
 def _read(table: dict[str, Any]) -> tuple[Settings, list[tuple[str, str]]]:

@@ -74,6 +74,21 @@ def test_a_file_at_fault_is_one_sentence(tmp_path: Path, name: str, content: str
     assert checked(files) == ([f"relay.toml: {sentence.format(folder=tmp_path)}"], [])
 
 
+def test_what_is_wrong_with_each_file_comes_at_once(tmp_path: Path) -> None:
+    missing = CertificateFiles(tmp_path / "chain.pem", tmp_path / "key.pem")
+    each = [f"relay.toml: tls.{key}: there is no file {tmp_path}/{key}.pem" for key in ("certificate", "key")]
+    each[0] = each[0].replace("certificate.pem", "chain.pem")
+    assert checked(missing) == (each, [])
+    # That one of them is not named is told with the settings.
+    alone = [
+        check_certificate(tls, "relay.toml")[0]
+        for tls in (Tls(certificate=str(missing.certificate)), Tls(key=str(missing.key)))
+    ]
+    assert [[str(fault) for fault in faults] for faults in alone] == [[each[0]], [each[1]]]
+    good = written(tmp_path)
+    assert check_certificate(Tls(key=str(good.key)), "relay.toml") == ((), ())
+
+
 def _locked() -> bytes:
     key = ec.generate_private_key(ec.SECP256R1())
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"secret"))

@@ -19,8 +19,8 @@ RULES = ROOT / "etc/prometheus/relay.rules.yml"
 ALERT_TESTS = ROOT / "tests/alerts.yml"
 PAGE = ROOT / "docs/monitoring.md"
 # What Prometheus itself knows of every job.
-_OF_PROMETHEUS = {"up"}
-_NAME = re.compile(r"\b(?:relay|process)_[a-z_]+\b|\bup\b")
+OF_PROMETHEUS = {"up"}
+METRIC = re.compile(r"\b(?:relay|process)_[a-z_]+\b|\bup\b")
 _LABEL = re.compile(r"\b([a-z]+)\s*(?:=~|!=|=(?!=))|\bby \(([a-z, ]+)\)")
 # Labels that Prometheus gives, or that a bucket has.
 _GIVEN = {"job", "instance", "le"}
@@ -78,9 +78,9 @@ EXPRESSIONS = {**dict(dashboard_expressions()), **dict(rule_expressions())}
 
 @pytest.mark.parametrize("expression", EXPRESSIONS.values(), ids=EXPRESSIONS.keys())
 def test_each_metric_and_label_that_is_asked_for_exists(expression: str) -> None:
-    names = set(_NAME.findall(expression))
+    names = set(METRIC.findall(expression))
     assert names
-    assert names <= LABELS.keys() | _OF_PROMETHEUS
+    assert names <= LABELS.keys() | OF_PROMETHEUS
     asked = {
         word for found in _LABEL.findall(expression) for word in found[0].split() + found[1].replace(",", "").split()
     }

@@ -19,6 +19,7 @@ from relay.settings import (
     Settings,
     as_table,
     check_modes,
+    left_out,
     load_settings,
     shown_table,
     without_password,
@@ -508,3 +509,23 @@ def test_an_fd_may_be_a_unix_socket_with_users(tmp_path: Path) -> None:
     text = '[[listener]]\naddress = "fd:submit"\nusers = { root = ["*"] }\n'
     (listener,) = load_settings(written(tmp_path, text)).listeners
     assert listener.users == {"root": ("*",)}
+
+
+@pytest.mark.parametrize(
+    ("addresses", "opened", "is_left_out"),
+    [
+        (["127.0.0.1:2525"], ["127.0.0.1:2525"], False),
+        (["[::]:2525"], ["[::]:2525"], True),  # ours, which is for IPv6 alone
+        (["fd:any"], ["[::]:2525"], False),  # one of systemd's, which is for both
+        (["fd:any"], ["127.0.0.1:2525"], False),
+        (["fd:any"], ["[::]:587", "unix:/run/relay/submit.sock"], True),
+        (["127.0.0.1:25"], ["127.0.0.1:25"], True),
+    ],
+)
+def test_that_nobody_hears_at_the_default_address_is_said(
+    addresses: list[str], opened: list[str], is_left_out: bool
+) -> None:
+    listeners = tuple(Listener(name=str(number), address=address) for number, address in enumerate(addresses))
+    said = left_out(Settings(listeners=listeners), opened)
+    assert bool(said) == is_left_out
+    assert "unless" not in said

@@ -102,7 +102,7 @@ def test_the_installed_command_makes_its_store(installed: Path, tmp_path: Path) 
 @pytest.mark.needs(*READING)
 def test_the_readme_is_followed_with_the_wheel(installed: Path) -> None:
     home = installed.parent
-    done = follow_readme([f"ln -s {home} /opt/relay"], f"{home}/share")
+    done = follow_readme([f"ln -s {home} /opt/relay"], f"{home}/share", "/opt/relay/bin")
     assert done.status == 0, done.text
 
 

@@ -2,6 +2,7 @@
 
 import sys
 from typing import Annotated
+from urllib.parse import urlsplit
 
 from typer import Context, Option
 
@@ -11,6 +12,9 @@ from relay.cli.logins import separated
 from relay.cli.options import AsJson, Name, PasswordStdin, command, noun
 from relay.cli.output import print_json
 from relay.cli.profiles import add_profile, register_changing, register_reading, register_test
+
+# Hosts of addresses that nobody reaches from elsewhere.
+_HERE = frozenset({"localhost", "127.0.0.1", "::1"})
 
 app = noun("Agents: people who send with an address of their own.", "relay agent list")
 
@@ -77,7 +81,13 @@ def invite(context: Context, name: Name, as_json: AsJson = False) -> None:
     if as_json:
         return print_json(invited)
     print(f"agent {name} sets its passwords at this address, once and within 24 hours:", file=sys.stderr)
-    return print(invited["url"])
+    print(invited["url"])
+    if urlsplit(invited["url"]).hostname in _HERE:
+        sentence = (
+            "it works on this machine alone; for others set public_url under [web] in relay.toml, and invite again"
+        )
+        print(sentence, file=sys.stderr)
+    return None
 
 
 register_reading(app, "agent", "jane")

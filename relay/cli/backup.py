@@ -59,6 +59,7 @@ def _rescued(session: Session) -> Path | None:
             return None
         return Path(session.client.run("store.copy", {})["file"])
     except NoRelay:
+        session.refuse_beside_service()
         return None
 
 
@@ -78,7 +79,7 @@ def restore(context: Context, file: _File, as_json: AsJson = False) -> None:
     try:
         status = session.client.status()
     except NoRelay:
-        pass
+        session.refuse_beside_service()
     else:
         raise Refused(f"relay runs here, as process {status['pid']}; stop it first")
     with refusals():

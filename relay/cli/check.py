@@ -4,7 +4,7 @@ import os
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Context, Exit, Option, Typer
 
@@ -14,7 +14,9 @@ from relay.cli.session import Session
 from relay.faults import Fault, Faults
 
 if TYPE_CHECKING:
-    from relay.settings import Settings
+    from collections.abc import Mapping
+
+    from relay.settings import Settings, Tls
 
 
 def register(app: Typer) -> None:
@@ -30,6 +32,8 @@ def check(
     as_json: AsJson = False,
 ) -> None:
     """Name every fault of the settings and the directory. With --store: damage of what is stored."""
+    from relay.settings import left_out
+
     session: Session = context.obj
     if store:
         _check_store(session, as_json=as_json)
@@ -44,7 +48,9 @@ def check(
             print(session.told(str(fault)), file=sys.stderr)
         if not faults:
             where = session.settings_file or "the default settings"
-            print(f"no fault in {where} and {_directory(session, is_there=is_there)}")
+            print(f"no fault in {where}{_directory(session, is_there=is_there)}")
+            if note := left_out(session.settings):
+                print(note)
     raise Exit(1 if faults else 0)
 
 
@@ -100,7 +106,7 @@ def _unset_key(settings: "Settings", settings_file: str) -> list[Fault]:
 
 
 def _where_it_is(session: Session) -> "Settings | None":
-    """Return settings that only say where the files are, read from a settings file with faults elsewhere."""
+    """Return settings that only say where files are, read from a settings file with faults elsewhere."""
     from relay.schema import read_toml
     from relay.settings import load_settings
 
@@ -110,7 +116,7 @@ def _where_it_is(session: Session) -> "Settings | None":
         table = read_toml(session.settings_file)
     except Faults:
         return None
-    settings = load_settings(None)
+    settings = replace(load_settings(None), tls=_named_files(table))
     state_dir, directory = table.get("state_dir"), table.get("directory")
     if isinstance(state_dir, str) and state_dir.startswith("/"):
         settings = replace(settings, state_dir=Path(state_dir))
@@ -121,6 +127,22 @@ def _where_it_is(session: Session) -> "Settings | None":
     return settings
 
 
+def _named_files(table: "Mapping[str, Any]") -> "Tls":
+    """Return the TLS files that a table of settings names, so far as it does."""
+    from relay.settings import Tls
+
+    tls = table.get("tls")
+    found = {key: tls.get(key) for key in ("certificate", "key")} if isinstance(tls, dict) else {}
+    return Tls(**{key: path for key, path in found.items() if isinstance(path, str) and path.startswith("/")})
+
+
 def _directory(session: Session, *, is_there: bool) -> str:
     name = session.settings.directory_name
-    return name if is_there else f"{name} (which is not there yet: nobody can send)"
+    if is_there:
+        return f" and {name}"
+    if session.service_socket is not None:
+        return (
+            "; the directory of this machine's service was not looked at, as only root and its owner may: "
+            f"{session.hint('sudo relay check')}"
+        )
+    return f" and {name} (which is not there yet: nobody can send)"

@@ -1,12 +1,14 @@
 """The directory as `check` and `status` look at it where no relay runs: nothing is made, and nothing is changed."""
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 from relay.directory.file import DirectoryFile
-from relay.directory.model import Directory
+from relay.directory.model import Directory, Server
 from relay.directory.server_rules import unnamed_servers
 from relay.directory.together import check_together, warnings_together
 from relay.faults import Fault, Faults
+from relay.regular_file import read_regular_file
 
 if TYPE_CHECKING:
     from relay.settings import Settings
@@ -38,7 +40,30 @@ def look_at_directory(settings: "Settings", settings_file: str) -> Look:
     # Not told at every start: what such an entry lacks is wrong only when the default is changed in the file.
     unnamed = [Fault(settings.directory_name, key, message) for key, message in unnamed_servers(found.directory)]
     warnings = (*warnings_together(settings, found.directory, settings_file), *found.warnings, *unnamed)
-    return Look(list(faults), list(warnings), found.is_there)
+    missing = [Fault(settings.directory_name, key, message) for key, message in _missing_authorities(found.directory)]
+    return Look(list(faults), [*warnings, *missing], found.is_there)
+
+
+def _missing_authorities(directory: Directory) -> Iterator[tuple[str, str]]:
+    """Yield a warning for each file of authorities that cannot be read here: no connection is trusted without it."""
+    named: dict[str, list[str]] = {}
+    for kind, entries in (
+        ("servers", directory.servers),
+        ("channels", directory.channels),
+        ("agents", directory.agents),
+    ):
+        for name, entry in entries.items():
+            if isinstance(entry, Server) and entry.ca_file:
+                named.setdefault(entry.ca_file, []).append(f"{kind}.{name}.ca_file")
+            if entry.incoming and entry.incoming.ca_file:
+                named.setdefault(entry.incoming.ca_file, []).append(f"{kind}.{name}.incoming.ca_file")
+    for path, keys in named.items():
+        try:
+            read_regular_file(path)
+        except OSError as error:
+            is_missing = isinstance(error, FileNotFoundError)
+            what = f"there is no file {path}" if is_missing else f"{path} cannot be read: {error.strerror}"
+            yield from ((key, f"{what}; without it no connection is made") for key in keys)
 
 
 def _in_file(settings: "Settings") -> Found:

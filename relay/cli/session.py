@@ -4,7 +4,9 @@ A running relay is asked over its control socket, because it may be the only one
 the store is opened here.
 """
 
+import os
 import re
+import stat
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -70,15 +72,36 @@ class Session:
 
     @property
     def service_socket(self) -> Path | None:
-        """The control socket of this machine's service, where we mean another relay without having said so."""
-        is_meant = self.settings_file not in {None, SYSTEM_SETTINGS}
+        """The control socket of this machine's service, where we mean that one and may not ask it.
+
+        Who names settings, has some of the own, or has begun a relay of the own means that one.
+        """
+        names_another = self.settings_file not in {None, SYSTEM_SETTINGS}
         socket = SYSTEM_RUNTIME / "control.sock"
-        if is_meant or socket == self.settings.control_socket:
+        if names_another or socket == self.settings.control_socket or self._has_begun:
             return None
         try:
-            return socket if socket.is_socket() else None
+            return socket if stat.S_ISSOCK(socket.stat().st_mode) else None
         except PermissionError:
             return socket
+        except OSError:
+            return None
+
+    @property
+    def _has_begun(self) -> bool:
+        """Whether there is a directory where our settings keep it, and it is no file that others have there."""
+        settings = self.settings
+        is_apart = settings.is_directory_stored or not settings.directory_path.is_relative_to(settings.state_dir)
+        kept = settings.database_path if is_apart else settings.directory_path
+        return kept is not None and os.path.exists(kept)  # noqa: PTH110 - False where we may not look
+
+    def refuse_beside_service(self) -> None:
+        """Raise Refused where no relay of ours runs, but the one that is meant may: what we opened would mislead."""
+        if (socket := self.service_socket) is not None:
+            raise Refused(
+                f"a relay may run as the service of this machine ({socket}), and only root and its owner may ask; "
+                "try again with sudo, or name the settings of your own relay: --config FILE"
+            )
 
     def run(self, name: str, /, **params: Any) -> Any:
         """Return the result of an operation, done by the running relay or here. Raises Refused."""
@@ -86,6 +109,7 @@ class Session:
             try:
                 return self.client.run(name, params)
             except NoRelay:
+                self.refuse_beside_service()
                 self._is_local = True
         with loading():
             from relay.cli.local import run_here
@@ -98,6 +122,7 @@ class Session:
             for item in self.client.stream(name, params):
                 tell(item)
         except NoRelay:
+            self.refuse_beside_service()
             raise Refused("no relay is running, so nothing comes; start it with: relay serve") from None
         raise Refused("the relay has ended, so nothing comes any more")
 
@@ -107,6 +132,7 @@ class Session:
             for item in self.client.stream(name, params):
                 tell(item)
         except NoRelay:
+            self.refuse_beside_service()
             with loading():
                 from relay.cli.local import stream_here
 

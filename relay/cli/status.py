@@ -12,7 +12,6 @@ from relay.cli.session import Session
 from relay.cli.times import moment, relative
 from relay.control.client import NoRelay
 from relay.control.not_running import NOT_RUNNING
-from relay.control.refused import Refused
 
 _MOST_SHOWN = 10
 
@@ -27,11 +26,7 @@ def status(context: Context, as_json: AsJson = False) -> None:
     try:
         found = context.obj.client.status()
     except NoRelay:
-        if (socket := context.obj.service_socket) is not None:
-            raise Refused(
-                f"a relay may run as the service of this machine ({socket}), and only root and its owner may ask; "
-                "try again with: sudo relay status"
-            ) from None
+        context.obj.refuse_beside_service()
         found = {**NOT_RUNNING, "directory": _directory(context.obj)}
     if as_json:
         print_json(found)

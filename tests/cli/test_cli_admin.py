@@ -82,8 +82,14 @@ def test_a_token_is_printed_once(relay: CommandLine) -> None:
 
 def test_an_agent_is_invited(peopled: CommandLine) -> None:
     done = peopled("agent", "invite", "jane")
-    assert (done.code, done.err) == (0, "agent jane sets its passwords at this address, once and within 24 hours:\n")
+    told, note = done.err.splitlines()
+    assert (done.code, told) == (0, "agent jane sets its passwords at this address, once and within 24 hours:")
+    assert note.startswith("it works on this machine alone; ")
     assert LINK.fullmatch(done.out.strip())
+    plain = peopled.settings_file.read_text()
+    peopled.settings_file.write_text(plain + '[web]\npublic_url = "https://relay.acmejets.example"\n')
+    assert peopled("agent", "invite", "jane").err == f"{told}\n"
+    peopled.settings_file.write_text(plain)
     assert peopled.ask("agent", "invite", "jane").keys() == {"url", "expires"}
     assert peopled("agent", "invite", "support").err == "'support' is no agent; it is one of the channels\n"
 

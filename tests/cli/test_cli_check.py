@@ -2,6 +2,8 @@
 
 import tomllib
 
+import pytest
+
 from tests.cli.cli_kit import CommandLine
 
 STATUS = {
@@ -15,12 +17,28 @@ STATUS = {
     "oldest",
     "accounts_held",
 }
+LISTENER = '\n[[listener]]\nname = "{}"\naddress = "{}"\n'
 
 
 def test_good_files_have_no_fault(peopled: CommandLine) -> None:
     out = peopled.good("check")
     assert out == f"no fault in {peopled.settings_file} and {peopled.directory_file}\n"
     assert peopled.ask("check") == {"ok": True, "faults": []}
+
+
+def test_listeners_without_the_default_address_are_told_and_no_fault(peopled: CommandLine) -> None:
+    plain, told = peopled.settings_file.read_text(), "127.0.0.1:2525, where it listens without a [[listener]]"
+    peopled.settings_file.write_text(plain + LISTENER.format("crm", "0.0.0.0:2587") + LISTENER.format("sub", "fd:sub"))
+    (note,) = peopled.good("check").splitlines()[1:]
+    assert note.startswith(f"it listens at 0.0.0.0:2587 and fd:sub; {told}, is not among them, unless systemd opens it")
+    assert note.endswith(": programs of this machine that send there find nobody")
+    assert peopled.ask("check") == {"ok": True, "faults": []}
+    peopled.settings_file.write_text(plain + LISTENER.format("here", "[::1]:2525"))
+    assert f"it listens at [::1]:2525; {told}, is not among them: programs" in peopled.good("check")
+    for address in ("127.0.0.1:2525", "0.0.0.0:2525", "localhost:2525"):
+        both = LISTENER.format("crm", "0.0.0.0:2587") + LISTENER.format("here", address)
+        peopled.settings_file.write_text(plain + both)
+        assert "[[listener]]" not in peopled.good("check"), address
 
 
 def test_the_faults_of_both_files_come_together(peopled: CommandLine) -> None:
@@ -53,6 +71,52 @@ def test_a_settings_file_that_is_missing_is_one_fault(relay: CommandLine) -> Non
     for command in (("check",), ("server", "list"), ("serve",)):
         done = relay(*command)
         assert (done.code, done.err) == (1, f"{relay.settings_file}: there is no such file\n")
+
+
+def test_a_master_key_that_is_not_set_here_is_a_warning(peopled: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = peopled.settings_file.read_text()
+    peopled.settings_file.write_text(plain + '[secrets]\nmaster_key = "env:RELAY_KEY"\n')
+    for value in (None, ""):
+        monkeypatch.delenv("RELAY_KEY", raising=False) if value is None else monkeypatch.setenv("RELAY_KEY", value)
+        done = peopled("check")
+        assert done.code == 0
+        assert done.err == (
+            f"warning: {peopled.settings_file}: secrets.master_key: the variable RELAY_KEY is not set here; "
+            "make sure that the service has it, or no password can be read\n"
+        )
+    monkeypatch.setenv("RELAY_KEY", "x" * 44)
+    assert peopled("check").err == ""
+
+
+def test_all_missing_files_of_tls_come_at_once_and_with_other_faults(peopled: CommandLine) -> None:
+    plain, folder = peopled.settings_file.read_text(), peopled.folder
+    tls = f'[tls]\ncertificate = "{folder}/chain.pem"\nkey = "{folder}/key.pem"\n'
+    listeners = LISTENER.format("one", "127.0.0.1:2525") + 'security = "starttls"\n'
+    listeners += LISTENER.format("two", "127.0.0.1:2526") + 'security = "tls"\n'
+    missing = [
+        f"{peopled.settings_file}: tls.certificate: there is no file {folder}/chain.pem",
+        f"{peopled.settings_file}: tls.key: there is no file {folder}/key.pem",
+    ]
+    for first in ("", "workers = 0\n"):
+        peopled.settings_file.write_text(first + plain + listeners + tls)
+        assert peopled("check").err.splitlines()[-2:] == missing
+        assert first or peopled("serve").err.splitlines() == missing
+    peopled.settings_file.write_text(plain + listeners + tls.replace("key =", "# key ="))
+    unnamed, first_missing = peopled("check").err.splitlines()
+    assert (first_missing, "tls.key: listener 'one' has security" in unnamed) == (missing[0], True)
+
+
+def test_a_missing_file_of_authorities_is_a_warning(peopled: CommandLine) -> None:
+    peopled.good("server", "set", "acmejets", f"ca_file={peopled.folder}/ca.pem")
+    incoming = ("incoming.host=imap.acmejets.example", f"incoming.ca_file={peopled.folder}")
+    peopled.good("channel", "set", "support", *incoming)
+    done = peopled("check")
+    assert done.code == 0
+    first, second = (line.removeprefix(f"warning: {peopled.directory_file}: ") for line in done.err.splitlines())
+    without = "without it no connection is made"
+    assert first == f"servers.acmejets.ca_file: there is no file {peopled.folder}/ca.pem; {without}"
+    said = f"{peopled.folder} cannot be read: it is no regular file; {without}"
+    assert second == f"channels.support.incoming.ca_file: {said}"
 
 
 def test_a_readable_password_is_a_warning(peopled: CommandLine) -> None:

@@ -7,6 +7,7 @@ import threading
 from tests.peers.fixtures import StartRelay
 from tests.peers.relay import Relay, one_channel, open_server, relay_process
 from tests.peers.system import free_port, wait_until
+from tests.peers.visitor import Visitor
 
 LINK = re.compile(r"(http://\S+/welcome/[\w-]{43})\r?$", re.MULTILINE)
 
@@ -28,6 +29,7 @@ def test_who_asks_has_a_link_until_there_is_an_administrator(start_relay: StartR
     first = asked(relay)
     assert first.startswith(f"http://127.0.0.1:{port}/welcome/")
     assert asked(relay) != first
+    assert "<code>relay admin link</code>" in Visitor(f"http://127.0.0.1:{port}").get("/sign-in").text
     assert relay.command("admin", "add", "ada", "--password-stdin", data="geheim-geheim").status == 0
     refused = relay.command("admin", "link")
     assert refused.status == 1

@@ -100,3 +100,8 @@ def test_what_the_relay_keeps_is_for_its_owner_alone(relay: Relay) -> None:
         if path.exists():
             assert stat.S_IMODE(path.stat().st_mode) == 0o600, name
     assert (relay.state_dir / "master.key").exists()
+
+
+def test_the_start_says_that_the_default_address_is_not_among_them(relay: Relay) -> None:
+    (started,) = [line for line in relay.log.splitlines() if '"started"' in line]
+    assert "127.0.0.1:2525, where it listens without a [[listener]], is not among them: programs" in started

@@ -32,6 +32,7 @@ def main(folder: str) -> None:
 
         with machine.service(machine.upper.parent / "log", unit=f"{UNITS}/relay.service"):
             wait_until(greets, "the service")
+            assert machine.path("/run/relay/submit.sock").is_socket(), "where docs/sendmail.md says"
             assert "takes" not in machine.do("/opt/relay/bin/relay", "status")
             sent = machine.try_("/opt/relay/bin/relay-sendmail", "you@customer.example", user="jane", data="hello\n")
             assert (sent.status, "5.1.8" in sent.err or "5.7.1" in sent.err) == (77, True), sent

@@ -1,4 +1,4 @@
-"""README.md, followed to the letter with Relay installed in one way or another."""
+"""README.md and docs/sendmail.md, followed to the letter with Relay installed in one way or another."""
 
 import os
 import shlex
@@ -10,8 +10,8 @@ from tests.packaging.overlay import PATH
 from tests.pages.test_pages import PRELUDE, ROOT, lines_of, runnable, world
 from tests.peers.system import Finished, private_folder, run
 
-NEEDS = ("root", "unshare", "nsd")
-README = ROOT / "README.md"
+NEEDS = ("root", "unshare", "nsd", "dpkg-divert")
+README, SENDMAIL = ROOT / "README.md", ROOT / "docs/sendmail.md"
 # The words of the two blocks that are run, so that a README that says something else is no empty test.
 SET_UP = ("make install", "relay init", "relay serve")
 BY_COMMANDS = ("relay server add", "relay channel add", "relay channel test", "relay doctor", "relay route")
@@ -20,6 +20,8 @@ _PRELUDE = f"""{PRELUDE}
 answering() {{ (cd {ROOT} && {sys.executable} -m tests.packaging.answers /root "$@"); }}
 rm /opt/relay/bin && rmdir /opt/relay
 """
+# Where `make install` puts them without a PREFIX, and docs/sendmail.md finds them.
+PROGRAMS = "/usr/local/bin"
 # What a mail client is answered by the relay that was set up, what the tab key offers, and that there are manual pages.
 _LOOK = r"""
 python3 - << 'END'
@@ -47,15 +49,29 @@ done
 """
 
 
-def follow_readme(installing: Sequence[str], share: str) -> Finished:
+# Cron's program is ours, sends, and is the one before it when that is undone.
+_TAKEN = r"""
+printf 'From: info@acmejets.example\nTo: you@customer.example\nSubject: x\n\nhello\n' |
+    /usr/sbin/sendmail -v -f info@acmejets.example you@customer.example 2>&1 | tee talk
+grep -q 'delivered via main' talk
+rm /usr/sbin/sendmail
+dpkg-divert --rename --remove /usr/sbin/sendmail
+"""
+
+
+def follow_readme(installing: Sequence[str], share: str, programs: str) -> Finished:
     """Run the README's commands in a world of its own. `installing` are commands in the place of `make install`.
 
-    `share` is the folder of what programs do not load: manual pages, completions of shells.
+    `share` is the folder of what programs do not load: manual pages, completions of shells. `programs` is the one that
+    docs/sendmail.md says they are in.
     """
     lines = lines_of(README)
     for beginning in (*SET_UP, *BY_COMMANDS):
         assert [line for line in lines if line.startswith(beginning)], f"README.md has no {beginning}"
     script = [_PRELUDE, f"share={shlex.quote(share)}", *(_line(line, installing) for line in lines), _LOOK]
+    taking = [line for line in lines_of(SENDMAIL) if line.startswith(("dpkg-divert", "ln -s"))]
+    assert any(f"{PROGRAMS}/relay-sendmail /usr/sbin/sendmail" in line for line in taking)
+    script += [*(line.replace(PROGRAMS, programs) for line in taking), _TAKEN]
     with private_folder("readme") as folder:
         file = folder / "script"
         file.write_text("\n".join(script) + "\n")

@@ -17,8 +17,8 @@ from tests.packaging.container import instructions, last_stage, value
 from tests.packaging.journey import STEPS
 from tests.packaging.overlay import apart
 from tests.packaging.readme import NEEDS as READING
+from tests.packaging.readme import PROGRAMS, SENDMAIL, follow_readme
 from tests.packaging.readme import copied as copied_from
-from tests.packaging.readme import follow_readme
 from tests.peers.system import Finished, private_folder, run
 
 ROOT = Path(__file__).parent.parent.parent
@@ -26,6 +26,14 @@ PACKAGING = ROOT / "etc/packaging"
 DEBIAN = PACKAGING / "debian"
 SCRIPTS = ("postinst", "prerm", "postrm")
 MIGRATIONS = "relay/store/migrations/versions/*.py"
+# What docs/sendmail.md names beside programs of ours.
+OTHERS = (
+    "/etc/mailname",
+    "/usr/sbin/sendmail",
+    "/usr/sbin/mailq",
+    "/var/lib/relay/submit.sock",
+    "/run/relay/submit.sock",
+)
 NEEDS = ("root", "python3", "unshare", "setpriv", "systemd-analyze", "systemd-sysusers", "systemd-tmpfiles")
 
 
@@ -100,6 +108,19 @@ def test_nothing_is_taken_away_that_was_not_installed(tmp_path: Path) -> None:
     assert (done.status, "nothing was installed by make install PREFIX=/usr" in done.err) == (1, True)
 
 
+def test_the_page_about_sendmail_names_the_places_where_it_is_put() -> None:
+    text = SENDMAIL.read_text()
+    rows = dict(re.findall(r"^\| (.*?) \| (\S*/relay-sendmail)\b", text, re.MULTILINE))
+    prefix = re.findall(r"^PREFIX \?= (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert rows["`make install`"] == f"{prefix[0]}/bin/relay-sendmail" == f"{PROGRAMS}/relay-sendmail"
+    assert "PREFIX=/usr " in (PACKAGING / "deb.sh").read_text()
+    assert "PREFIX=/usr " in (PACKAGING / "Containerfile").read_text()
+    assert rows["Debian package, or in the container image"] == "/usr/bin/relay-sendmail"
+    # All others are the system's, and the service's own.
+    named = set(re.findall(r"(?<![\w~.:-])/(?:etc|opt|run|usr|var)/[\w./-]*\w", text))
+    assert named == {*OTHERS, *(row for row in rows.values() if row.startswith("/"))}
+
+
 # The container, without a container engine: its lines, and what they name.
 
 
@@ -154,7 +175,7 @@ def test_the_container_can_be_made_and_runs(tmp_path: Path) -> None:
     naming = run(["grep", "-rlF", str(tmp_path), str(image)])
     assert (naming.status, naming.out) == (1, "")
     good(run(apart("tests.packaging.container", str(image)), seconds=100, cwd=ROOT))
-    good(follow_readme(copied_from(image), "/usr/share"))
+    good(follow_readme(copied_from(image), "/usr/share", "/usr/bin"))
 
 
 # For real.
@@ -181,7 +202,7 @@ def test_make_install_puts_it_there_twice_and_takes_it_away() -> None:
         assert settings.read_text().endswith("# mine\n")
         unit = (folder / "etc/systemd/system/relay.service").read_text()
         assert "ExecStart=/opt/relay/bin/relay serve --config /etc/relay/relay.toml\n" in unit
-        good(follow_readme(copied_from(folder), "/opt/relay/share"))
+        good(follow_readme(copied_from(folder), "/opt/relay/share", "/opt/relay/bin"))
         good(run(apart("tests.packaging.local_install", str(folder)), seconds=120, cwd=ROOT))
         good(make("uninstall", *arguments))
         assert {name for name in tree(folder) if not (folder / name).is_dir()} == {"etc/relay/relay.toml"}
@@ -219,7 +240,7 @@ def _package(sources: Path, folder: Path, version: str) -> Path:
 @pytest.mark.timeout(900)
 @pytest.mark.needs("dpkg", "dpkg-deb", "git", *NEEDS, *READING)
 def test_the_readme_is_followed_with_the_package(packages: Sequence[Path]) -> None:
-    good(follow_readme([f"dpkg --install {packages[-1]} > /dev/null"], "/usr/share"))
+    good(follow_readme([f"dpkg --install {packages[-1]} > /dev/null"], "/usr/share", "/usr/bin"))
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 """The shell blocks of a page, run from top to bottom in a world of its own with real parts."""
 
 import re
+import shlex
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +13,9 @@ from tests.peers.system import run
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
+SETTINGS = "/etc/relay/relay.toml"
 _BLOCK = re.compile(r"^ *```sh\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
+_SETTINGS = re.compile(r"^```toml\n(.*?)^```\n", re.MULTILINE | re.DOTALL)
 
 # Lines that are not run, by how they begin, and why; behind a page's name those of that page alone.
 _NO_TOKEN = "has no token, because nobody signed in"
@@ -39,14 +42,20 @@ NOT_RUN = {
     "microsoft365.md: relay channel test": _NO_TOKEN,
     "microsoft365.md: relay doctor": _NO_TOKEN,
 }
-# There is no systemd in the world; what its units start is the same command.
-INSTEAD = {"systemctl enable --now relay": "serve", "relay serve": "serve"}
+# There is no systemd in the world; what its units start is the same command. And nobody types.
+INSTEAD = {
+    "systemctl enable --now relay": "serve",
+    "relay serve": "serve",
+    "(umask 077; cat > password)": "printf 'secret of the server\\n' > password",
+    "(umask 077; cat > login)": "printf 'secret of the login\\n' > login",
+}
 # tests/packaging does what install.md and systemd.md say, tests/bench what performance.md does.
 ELSEWHERE = {"architecture.md", "performance.md", "systemd.md", "install.md"}
 FAST = {"README.md"}
 # Programs of the system that the commands of a page call.
-CALLS = {"pages.md": ("curl",)}
-# Pages whose sections are for different people: each begins with nothing.
+CALLS = {"pages.md": ("curl",), "quickstart.md": ("mutt", "openssl")}
+# Pages whose sections are for different people: each begins with what an installation brings, the first with nothing.
+# What they write in relay.toml is written there.
 AFRESH = {"quickstart.md"}
 SPACES = ("--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc")
 PRELUDE = r"""
@@ -60,10 +69,14 @@ serve() {
     for _ in $(seq 200); do relay status > /dev/null && return; sleep 0.1; done
     cat /root/log; return 1
 }
-fresh() { jobs -p | xargs -r kill; wait; rm -rf /etc/relay /var/lib/relay; }
+fresh() {
+    jobs -p | xargs -r kill; wait
+    rm -rf /etc/relay /var/lib/relay
+    install -D -m 644 SAMPLE /etc/relay/relay.toml
+}
 at_end() { code=$?; jobs -p | xargs -r kill; wait; exit "$code"; }
 trap at_end EXIT
-"""
+""".replace("SAMPLE", str(ROOT / "etc/relay.toml"))
 
 
 def pages() -> Iterator[Path]:
@@ -73,19 +86,63 @@ def pages() -> Iterator[Path]:
             yield page
 
 
+# Port 587 of the world is a server's: there the reader takes the other one that the page names.
+OTHER_PORT = ("0.0.0.0:587", "0.0.0.0:2587")
+# What is looked at behind a line, by the page and how the line begins; {…} are words of the page.
+LOOKS = {
+    "quickstart.md: relay messages list": r"""
+printf '{mutt}\n' > muttrc
+echo hello | mutt -F muttrc -s 'From mutt' you@example.net
+until relay messages list | grep delivered | sed 1d | grep -q support; do sleep 0.2; done
+grep -v ssl_force_tls muttrc > tls_muttrc
+if echo hello | mutt -F tls_muttrc -s 'From mutt' you@example.net; then exit 1; fi
+""",
+    "quickstart.md: relay agent invite": r"""
+relay agent invite jane | grep -q '^https://relay.acmejets.example/welcome/'
+""",
+    "quickstart.md: relay doctor": r"""
+relay status --json | grep -q 127.0.0.1:2525
+python3 - << 'END'
+import smtplib, ssl
+with smtplib.SMTP("127.0.0.1", 2587) as software:
+    context = ssl.create_default_context(cafile="/etc/relay/tls/fullchain.pem")
+    software._host = "relay.acmejets.example"
+    software.starttls(context=context)
+    software.login("contact-center", open("login").read().strip())
+    software.sendmail("support@acmejets.example", ["you@example.net"], "Subject: x\n\nx\n")
+END
+""",
+}
+
+
 def lines_of(page: Path) -> list[str]:
     """Return the lines of a page's shell blocks, a command that goes over several as one."""
     sections = (
         re.split(r"^(?=## )", page.read_text(), flags=re.MULTILINE) if page.name in AFRESH else [page.read_text()]
     )
+    if page.name in AFRESH:
+        sections = [_SETTINGS.sub(_written, section) for section in sections]
     text = "fresh\n".join("".join(_BLOCK.findall(section)) for section in sections)
     return [line.strip() for line in text.replace("\\\n", " ").splitlines() if line.strip()]
+
+
+def _written(block: re.Match[str]) -> str:
+    """Return the block that writes in relay.toml what a block says: behind the line of its table, or as one more."""
+    header, *keys = block[1].replace(*OTHER_PORT).strip().splitlines()
+    if header.startswith("[["):
+        command = shlex.join(["printf", r"%s\n", header, *keys]) + f" >> {SETTINGS}"
+    else:
+        place = re.escape(header)
+        command = shlex.join(["sed", "-i", *(word for key in keys for word in ("-e", f"/^{place}$/a {key}")), SETTINGS])
+    return f"```sh\n{command}\n```\n"
 
 
 def script_of(page: Path) -> str:
     """Return the script of a page, before it what its first block takes for granted."""
     lines = [*BEFORE.get(page.name, ()), *lines_of(page)]
-    return PRELUDE + "\n".join(runnable(page, line) for line in lines) + "\n"
+    if page.name in AFRESH:  # and so makes what it reads
+        lines.insert(0, "rm password secret login")
+    return PRELUDE + "\n".join(runnable(page, line) + _look(page, line) for line in lines) + "\n"
 
 
 def runnable(page: Path, line: str) -> str:
@@ -93,6 +150,12 @@ def runnable(page: Path, line: str) -> str:
     if _reason(page, line):
         return f": not run: {line.split(maxsplit=1)[0]}"
     return INSTEAD.get(line.partition("#")[0].strip(), line)
+
+
+def _look(page: Path, line: str) -> str:
+    look = next((look for place, look in LOOKS.items() if f"{page.name}: {line}".startswith(place)), "")
+    mutt = re.findall(r"`(set [^`]*)`", "".join(re.findall(r"^\| mutt \| .*$", page.read_text(), re.MULTILINE)))
+    return look.replace("{mutt}", r"\n".join(mutt))
 
 
 def world(script: Path) -> list[str]:

@@ -3,7 +3,7 @@
 import json
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -16,6 +16,7 @@ from tests.peers.api import ApiClient
 from tests.peers.canaries import canary
 from tests.peers.console import Console
 from tests.peers.recorder import Recorder
+from tests.test_wrong_types import PYTHON
 from tests.web.described import read_description
 
 # Streams of the commands that a page of the API takes the place of, and what has an address of its own.
@@ -132,6 +133,27 @@ def test_what_is_no_body_is_told_so(api: ApiClient, kind: str, body: bytes, stat
     with refused.value as answer:
         problem = json.load(answer)
     assert (answer.code, said in problem["detail"]) == (status, True), problem
+
+
+@pytest.mark.parametrize(
+    ("path", "keys"),
+    [
+        ("/servers", ("host", "port", "internal", "message_size", "answers", "oauth", "incoming")),
+        ("/channels", ("address", "aliases", "override", "mode", "incoming")),
+        ("/agents", ("address", "may_send_as", "group")),
+        ("/applications", ("may_send_as",)),
+        ("/scripts", ("set_headers", "remove_headers")),
+    ],
+)
+def test_a_value_of_another_type_is_said_without_python(api: ApiClient, path: str, keys: Sequence[str]) -> None:
+    needed = {"name": "x", "address": "x@acmejets.example", "host": "smtp.example"}
+    for key in keys:
+        for value in (5, 1.5, "", [], ["a", None], [[1]], [{"match": None}], {}, {"a": None}, {"host": [None]}):
+            refused = api.ask("POST", path, {**needed, key: value})
+            if refused.status == 201:
+                assert api.ask("DELETE", f"{path}/x").status == 204
+                continue
+            assert (refused.status, PYTHON.findall(refused.json["detail"])) == (422, []), (key, value, refused.json)
 
 
 def test_a_name_that_is_taken_and_one_that_is_used_are_conflicts(api: ApiClient) -> None:

@@ -7,6 +7,7 @@ from contextlib import closing
 from html import unescape
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from tests.peers.canaries import canary
 from tests.peers.console import ADMINISTRATOR, Console, console_process
@@ -14,6 +15,7 @@ from tests.peers.recorder import Recorder
 from tests.peers.relay import one_channel, open_server
 from tests.peers.system import wait_until
 from tests.peers.visitor import Page, Visitor, signed_in
+from tests.test_monitoring import EXPRESSIONS, METRIC, OF_PROMETHEUS
 from tests.web.posting import post
 
 # What a stranger is not told.
@@ -48,6 +50,25 @@ def test_the_counters_are_open_to_this_machine(console: Console) -> None:
     assert page.status == 200
     assert page.headers["Content-Type"].startswith("text/plain; version=")
     assert "# TYPE relay_" in page.text
+
+
+def test_what_dashboard_and_alerts_ask_for_is_there_from_the_start(own_console: Console) -> None:
+    """A series that begins with its first event has no increase by it."""
+    families = tuple(text_string_to_metric_families(Visitor(own_console.url).get("/metrics").text))
+    named = {sample.name for family in families for sample in family.samples}
+    asked = {name for expression in EXPRESSIONS.values() for name in METRIC.findall(expression)} - OF_PROMETHEUS
+    assert len(asked) > 20
+    assert asked - named == set()
+    counted = {
+        f"{sample.name} {sample.labels}": sample.value
+        for family in families
+        for sample in family.samples
+        if family.type in {"counter", "histogram"} and family.name.startswith("relay_")
+    }
+    # Whoever waited for it to listen was a client.
+    assert {key for key, value in counted.items() if value} <= {"relay_connections_opened_total {}"}
+    for reply in ("4.3", "5.7"):
+        assert f"relay_refusals_total {{'reply': '{reply}'}}" in counted
 
 
 def test_the_counters_are_told_under_any_name_to_who_has_a_token(console: Console) -> None:
