@@ -22,7 +22,7 @@ MOST_FAULTS = 100
 """How many are told one by one."""
 MEDIA_TYPE = "application/problem+json"
 # What a request can meet whatever it asks for.
-_EVERYWHERE = frozenset({400, 401, 403, 408, 413, 421, 422, 503})
+_EVERYWHERE = frozenset({400, 401, 403, 408, 413, 414, 421, 422, 431, 503})
 _NOT_NOW = "this cannot be answered just now; relay's log says why"
 _SENTENCES = {
     400: "the body is not JSON in UTF-8",
@@ -62,6 +62,7 @@ KINDS: Mapping[int, Kind] = MappingProxyType(
             "agent 'jane' was changed meanwhile by somebody else; look at it and try again",
         ),
         413: Kind("The body is too large.", "a request to this address has at most 1 MiB"),
+        414: Kind("The address, with its query, is too long.", "an address here has at most 8 KiB"),
         421: Kind(
             "The Host of the request is neither that of `public_url` nor the address that is listened on.",
             "this server is not known by that name; open it by the [web] public_url of relay.toml",
@@ -70,6 +71,10 @@ KINDS: Mapping[int, Kind] = MappingProxyType(
             "Values are missing, unknown or wrong; `errors` has each of them.",
             "server: there is no server 'nowhere'",
             ({"key": "server", "message": "there is no server 'nowhere'"},),
+        ),
+        431: Kind(
+            "There is too much before the body. A head that is far too large is answered in plain text.",
+            "a request has at most 100 header fields, of 16 KiB in all",
         ),
         503: Kind("The store cannot be used just now. The same request may work later.", _NOT_NOW),
     }
@@ -103,13 +108,16 @@ def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
 def described_problems() -> dict[str, Any]:
     """Return the refusals as the description has them, by `name_of_problem`."""
     schema = {"$ref": "#/components/schemas/Problem"}
-    return {
+    described: dict[str, Any] = {
         name_of_problem(status): {
             "description": kind.when,
             "content": {MEDIA_TYPE: {"schema": schema, "example": _body(status, kind.detail, kind.errors)}},
         }
         for status, kind in KINDS.items()
     }
+    # Who reads the head knows no address yet, and so not if a page or a program asks.
+    described[name_of_problem(431)]["content"]["text/plain"] = {"schema": {"type": "string"}}
+    return described
 
 
 def name_of_problem(status: int) -> str:
