@@ -214,7 +214,13 @@ def _row(record: dict[str, Any]) -> list[str]:
         f"{record['name']} (default)" if record["default"] else record["name"],
         f"{record['host']}:{record['port']}",
         record["security"],
-        record["auth"],
+        _login(record),
         str(record["used_by_channels"]),
         str(record["used_by_agents"]),
     ]
+
+
+def _login(record: dict[str, Any]) -> str:
+    """Return how it logs in, and that the password of its own account is for another host where it is."""
+    lacks = record["username"] and record["password_for_another"]
+    return f"{record['auth']}, needs a password for {record['name']}" if lacks else str(record["auth"])

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from relay.secrets.master_key import MasterKeyError
 from relay.secrets.oauth import Tokens
-from relay.secrets.secret import Secret, SecretRef
+from relay.secrets.secret import Secret, SecretRef, client_owner
 from relay.secrets.sources import (
     UNBOUND,
     SecretDelayed,
@@ -76,7 +76,15 @@ class SecretKeeper:
 
     def is_set_for_another(self, ref: SecretRef) -> bool:
         """Tell whether there is a secret that was set for another server than this would go to. Cheap."""
-        return not self.is_set(ref) and self._vault.bound_to(ref.owner) is not None
+        owner = client_owner(ref.token.server) if ref.token and ref.token.is_own else ref.owner
+        return not self.is_set(ref) and self._vault.bound_to(owner) is not None
+
+    def lack(self, ref: SecretRef, account: object) -> str:
+        """Return in words why there is no secret to log in to an account with."""
+        if self.is_set_for_another(ref):
+            kind = "password" if ref.token is None else "client secret" if ref.token.is_own else "authorization"
+            return f"the {kind} of {account} was set for another server or host"
+        return f"no password is set for {account}" if ref.token is None else f"nobody has authorized {account}"
 
     async def secret(self, ref: SecretRef) -> Secret | None:
         """Return the secret, None where none is set. Raises SecretUnavailable, and what the store raises."""

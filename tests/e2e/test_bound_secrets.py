@@ -123,7 +123,12 @@ def test_another_host_gets_no_password(
     change(console, second.port)
     assert "no email password is configured" in send(relay, "jane")
     # The server's own account is for its administrator to mend: 451, and the client tries again.
-    assert "check the email password" in send(relay, "house")
+    assert "password for the mail server is missing or wrong" in send(relay, "house")
+    assert "needs a password for first" in relay.command("server", "list").text
+    assert "needs a password for first" in relay.command("agent", "list").text
+    assert "it needs a password for first" in relay.command("route", "house@acmejets.example").text
+    accounts = relay.command("account", "list").text
+    assert "mailer@acmejets.example was set for another server or host" in " ".join(accounts.split())
     assert (len(recorder.messages), logins(second), len(second.messages)) == (2, 0, 0)
     relay.set_password("agent", "jane", canary("jane's new one"))
     assert send(relay, "jane") == ""
