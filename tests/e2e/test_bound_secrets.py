@@ -1,5 +1,7 @@
 """A credential is never said to another server than it was set for, whoever changes the directory and how."""
 
+import json
+import re
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -65,16 +67,81 @@ def send(relay: Relay, name: str) -> str:
     return done.text if done.status else ""
 
 
-def test_a_new_default_gets_no_password_of_an_agent(console: Console, recorder: Recorder, second: Recorder) -> None:
+def default_by_command(console: Console) -> None:
+    said = console.relay.command("server", "default", "second", "--dry-run").text
+    assert "1 profile follows it" in said
+    assert "1 profile with an account of its own stays at first: jane" in said
+    assert console.relay.command("server", "default", "second").status == 0
+
+
+def default_by_api(console: Console) -> None:
+    answer = ApiClient(console.url, console.add_token("ci")).ask("POST", "/servers/second/default", {})
+    assert answer.status == 200, answer.content
+    assert (answer.json["followers"], answer.json["stay"]) == (["house"], ["jane"])
+
+
+def default_by_page(console: Console) -> None:
+    visitor = signed_in(console, ADMINISTRATOR, canary(ADMINISTRATOR))
+    said = visitor.get("/servers/second/default").text
+    assert "stays at first: its password is for that server" in " ".join(re.sub("<[^>]*>", "", said).split())
+    done = visitor.submit("/servers/second/default")
+    assert done.status == 303, done.text
+
+
+def default_by_file(console: Console) -> None:
+    """Who writes the file and leaves the server out moves the sender there, and the password stays: nothing is sent."""
     relay = console.relay
-    said = relay.command("server", "default", "second", "--dry-run").text
-    assert "1 profile follow" in said
-    assert "1 profile with an own account stay at first: jane" in said
-    assert relay.command("server", "default", "second").status == 0
-    assert send(relay, "jane") == ""
-    assert (len(recorder.messages), logins(second)) == (1, 0), "her account is where it was"
+    text = relay.directory_file.read_text()
+    assert 'default_server = "first"' in text
+    relay.write_directory_text(text.replace('default_server = "first"', 'default_server = "second"'))
+    wait_until(lambda: console.run("server.show", name="second")["default"], "the changed file in effect", 20)
+
+
+@pytest.mark.parametrize("change", [default_by_command, default_by_api, default_by_page, default_by_file])
+def test_a_new_default_gets_no_password_of_an_agent(
+    console: Console, recorder: Recorder, second: Recorder, change: Callable[[Console], None]
+) -> None:
+    relay = console.relay
+    change(console)
+    said = send(relay, "jane")
+    if change is default_by_file:
+        assert "no email password is configured" in said
+        assert "needs a password for second" in relay.command("agent", "list").text
+        assert len(recorder.messages) == 0
+    else:
+        assert said == ""
+        assert len(recorder.messages) == 1, "her account is where it was"
+    assert logins(second) == 0
     assert send(relay, "house") == ""
     assert len(second.messages) == 1
+
+
+@pytest.mark.parametrize("is_put_back", [False, True], ids=["a new password", "the host put back"])
+def test_mail_that_waits_is_held_and_freed(
+    start_relay: StartRelay, recorder: Recorder, second: Recorder, *, is_put_back: bool
+) -> None:
+    relay = start_relay(directory(recorder.port, second.port), {"delivery": {"mode": "queued"}})
+    set_passwords(relay)
+    recorder.say("MAIL", "451 4.3.2 not now")
+    assert send(relay, "jane") == ""
+    wait_until(lambda: recorder.conversations, "a first attempt")
+    assert relay.command("server", "set", "first", f"host={ELSEWHERE}", f"port={second.port}").status == 0
+    recorder.say("MAIL", "250 2.1.0 Ok")
+
+    def waits_for_a_password() -> bool:
+        held = json.loads(relay.command("account", "list", "--json").text)
+        return any("was set for another server or host" in str(one.get("reason")) for one in held)
+
+    assert relay.command("queue", "retry", "--all").status == 0
+    wait_until(waits_for_a_password, "the hold", 30)
+    assert (logins(second), len(second.messages), len(recorder.messages)) == (0, 0, 0)
+    if is_put_back:
+        assert relay.command("server", "set", "first", "host=127.0.0.1", f"port={recorder.port}").status == 0
+    else:
+        relay.set_password("agent", "jane", canary("jane's new one"))
+    there = recorder if is_put_back else second
+    wait_until(lambda: len(there.messages) == 1, "what waited to leave", 30)
+    assert len(recorder.messages) + len(second.messages) == 1
 
 
 def by_command(console: Console, port: int) -> None:
@@ -127,8 +194,6 @@ def test_another_host_gets_no_password(
     assert "needs a password for first" in relay.command("server", "list").text
     assert "needs a password for first" in relay.command("agent", "list").text
     assert "it needs a password for first" in relay.command("route", "house@acmejets.example").text
-    accounts = relay.command("account", "list").text
-    assert "mailer@acmejets.example was set for another server or host" in " ".join(accounts.split())
     assert (len(recorder.messages), logins(second), len(second.messages)) == (2, 0, 0)
     relay.set_password("agent", "jane", canary("jane's new one"))
     assert send(relay, "jane") == ""
