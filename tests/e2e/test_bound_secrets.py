@@ -1,6 +1,5 @@
 """A credential is never said to another server than it was set for, whoever changes the directory and how."""
 
-import json
 import re
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -13,7 +12,7 @@ from tests.peers.canaries import canary
 from tests.peers.clients import Letter, python_smtplib
 from tests.peers.console import ADMINISTRATOR, Console, console_process
 from tests.peers.fixtures import StartRelay
-from tests.peers.recorder import Recorder, recorder_server
+from tests.peers.recorder import REPLIES, Recorder, recorder_server
 from tests.peers.relay import Relay, open_server
 from tests.peers.system import wait_until
 from tests.peers.visitor import signed_in
@@ -122,15 +121,15 @@ def test_mail_that_waits_is_held_and_freed(
 ) -> None:
     relay = start_relay(directory(recorder.port, second.port), {"delivery": {"mode": "queued"}})
     set_passwords(relay)
-    recorder.say("MAIL", "451 4.3.2 not now")
+    recorder.replies["MAIL"] = b"451 4.3.2 not now\r\n"
     assert send(relay, "jane") == ""
-    wait_until(lambda: recorder.conversations, "a first attempt")
+    wait_until(lambda: "4.3.2" in relay.ask("queue", "list")[0]["reason"], "a first attempt that failed")
     assert relay.command("server", "set", "first", f"host={ELSEWHERE}", f"port={second.port}").status == 0
-    recorder.say("MAIL", "250 2.1.0 Ok")
+    recorder.replies["MAIL"] = REPLIES["MAIL"]
 
     def waits_for_a_password() -> bool:
-        held = json.loads(relay.command("account", "list", "--json").text)
-        return any("was set for another server or host" in str(one.get("reason")) for one in held)
+        reasons = [str(one["reason"]) for one in relay.ask("account", "list") if one["state"] == "held"]
+        return any("was set for another server or host" in reason for reason in reasons)
 
     assert relay.command("queue", "retry", "--all").status == 0
     wait_until(waits_for_a_password, "the hold", 30)
