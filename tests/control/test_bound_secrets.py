@@ -244,3 +244,39 @@ async def test_the_password_of_a_mailbox_goes_to_no_other_host(operations: Admin
     assert await known() is None
     await operations.run("agent.set", {"name": "jane", "changes": ["incoming.host=IMAP.acmejets.example"]})
     assert await known() == "of the mailbox"
+
+
+async def test_a_table_that_moves_an_agent_moves_no_password(operations: AdminOperations, parts: Parts) -> None:
+    moved = {"text": "name,server\r\njane,other\r\n", "confirm": True}
+    assert (await operations.run("agent.import", moved))["done"]
+    assert await state(operations, "agent", "jane") == (False, True)
+    assert await _secret(parts, "agent", "jane") is None
+    both = {"text": "name,server,password\r\njane,acmejets,for acmejets\r\n", "confirm": True}
+    assert (await operations.run("agent.import", both))["done"]
+    assert parts.vault.bound_to("profile/jane") == "acmejets smtp.acmejets.example"
+    assert await _secret(parts, "agent", "jane") == "for acmejets"
+
+
+async def test_an_edit_of_the_file_that_moves_an_agent_moves_no_password(
+    operations: AdminOperations, parts: Parts
+) -> None:
+    """Here she names no server, so that another default in the file is another server."""
+    path = parts.settings.directory_path
+    path.write_text(path.read_text().replace('default_server = "acmejets"', 'default_server = "other"'))
+    await parts.directory.refresh()
+    assert (await operations.run("agent.show", {"name": "jane"}))["resolved_server"] == "other"
+    assert await state(operations, "agent", "jane") == (False, True)
+    assert await _secret(parts, "agent", "jane") is None
+
+
+async def test_before_a_change_it_is_said_whose_password_would_be_for_another(operations: AdminOperations) -> None:
+    nobody = {"server": False, "profiles": []}
+    assert await operations.run("server.entered_anew", {"name": "acmejets"}) == nobody
+    asked = {"name": "acmejets", "changes": [f"host={HOST}"]}
+    assert await operations.run("server.entered_anew", asked) == {"server": True, "profiles": ["jane"]}
+    asked = {"name": "acmejets", "changes": ["max_connections=2"]}
+    assert await operations.run("server.entered_anew", asked) == nobody
+    await operations.run("server.default", {"name": "other"})
+    asked = {"name": "other", "instead_of": "acmejets"}
+    assert await operations.run("server.entered_anew", asked) == {"server": False, "profiles": ["jane"]}
+    assert (await operations.run("server.show", {"name": "acmejets"}))["host"] == "smtp.acmejets.example"

@@ -199,6 +199,29 @@ def test_another_host_gets_no_password(
     assert len(second.messages) == 1
 
 
+BOUND = {"server/first": "127.0.0.1", "server/second": "127.0.0.1", "profile/jane": "first 127.0.0.1"}
+
+
+def bound_in(relay: Relay) -> dict[str, str | None]:
+    with closing(sqlite3.connect(relay.state_dir / "relay.db")) as store:
+        return dict(store.execute("SELECT owner, bound_to FROM secrets"))
+
+
+def test_an_older_backup_is_bound_to_where_its_directory_says(
+    start_relay: StartRelay, recorder: Recorder, second: Recorder
+) -> None:
+    relay = start_relay(directory(recorder.port, second.port), starts=False)
+    set_passwords(relay)
+    with closing(sqlite3.connect(relay.state_dir / "relay.db")) as store, store:
+        store.execute("UPDATE secrets SET bound_to = NULL")
+    backup = str(relay.state_dir.parent / "older.backup")
+    assert relay.command("backup", backup).status == 0
+    assert relay.command("server", "set", "first", f"host={ELSEWHERE}", f"port={second.port}").status == 0
+    assert relay.command("restore", backup).status == 0
+    assert relay.command("server", "list").status == 0
+    assert bound_in(relay) == BOUND
+
+
 def test_a_store_from_before_works_on_and_is_bound(
     start_relay: StartRelay, recorder: Recorder, second: Recorder
 ) -> None:
@@ -208,13 +231,7 @@ def test_a_store_from_before_works_on_and_is_bound(
         store.execute("UPDATE secrets SET bound_to = NULL")
     relay.start()
     assert (send(relay, "jane"), send(relay, "house")) == ("", "")
-    with closing(sqlite3.connect(relay.state_dir / "relay.db")) as store:
-        bound = dict(store.execute("SELECT owner, bound_to FROM secrets"))
-    assert bound == {
-        "server/first": "127.0.0.1",
-        "server/second": "127.0.0.1",
-        "profile/jane": "first 127.0.0.1",
-    }
+    assert bound_in(relay) == BOUND
     assert relay.command("server", "set", "first", f"host={ELSEWHERE}", f"port={second.port}").status == 0
     assert "no email password is configured" in send(relay, "jane")
     assert logins(second) == 0

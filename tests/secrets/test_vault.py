@@ -499,6 +499,21 @@ async def test_what_is_being_bound_counts_for_that_place_and_no_other(
     assert vault.bound_to("server/a") == "mail.b.example"
 
 
+async def test_what_an_older_node_writes_is_bound_when_it_is_seen(
+    vault: Vault, table: SecretTable, tmp_path: Path
+) -> None:
+    """It knows no places: its new secret has none, also where an import of it takes the place of one that had."""
+    await vault.put("server/a", "one", bound_to="mail.a.example")
+    older = await reopened(table, tmp_path)
+    await older.put_all({"server/a": "two", "server/b": "three"}, {})
+    await vault.follow()
+    assert sorted(vault.unbound) == ["server/a", "server/b"]
+    assert not vault.is_for("server/a", "mail.a.example")
+    await vault.bind({"server/a": "mail.c.example", "server/b": "mail.b.example"})
+    assert await table.bound() == {"server/a": "mail.c.example", "server/b": "mail.b.example"}
+    assert await value(vault, "server/a") == "two"
+
+
 async def test_what_could_not_be_bound_goes_nowhere_and_is_bound_later(
     vault: Vault, table: SecretTable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
