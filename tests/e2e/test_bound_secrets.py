@@ -178,6 +178,9 @@ def by_page(console: Console, port: int) -> None:
     done = visitor.submit("/servers/first", **fields, version=version)
     assert done.status == 303, done.text
     assert "must be entered anew" in visitor.get(done.where).text
+    assert "needs a password for first" in visitor.get("/servers").text
+    assert "It needs a password for first." in visitor.get("/servers/first").text
+    assert "needs a password for first" in visitor.get("/agents").text
 
 
 @pytest.mark.parametrize("change", [by_command, by_file, by_api, by_page])
