@@ -273,6 +273,7 @@ class Service:
 
     def _follow_directory(self) -> None:
         self._begin_counters()
+        self._later(self._bind_secrets())
         self.dispatcher.directory_changed()
         self._later(self._follow_accounts())
 
@@ -435,6 +436,11 @@ class Service:
         )
         self._closing.push_async_callback(queue.aclose)
         return queue
+
+    async def _bind_secrets(self) -> None:
+        """Bind the secrets that have only now a server to go to."""
+        with suppress(StoreError):  # every look does it again
+            await bind_unbound(self._parts.vault, self.directory.routing().directory)
 
     async def _follow_secrets(self, vault: Vault) -> None:
         await vault.follow()

@@ -1,12 +1,13 @@
 """`relay server`: the upstream servers that profiles send through."""
 
+import sys
 from collections.abc import Sequence
 from typing import Annotated, Any
 
 from typer import Context, Exit, Option
 
 from relay.cli import complete
-from relay.cli.ask import read_password
+from relay.cli.ask import ask_yes, is_person, read_password
 from relay.cli.authorize import register_authorize
 from relay.cli.incoming import set_incoming_password
 from relay.cli.options import AsJson, Changes, Name, NoSend, PasswordStdin, command, noun
@@ -14,6 +15,7 @@ from relay.cli.output import count, print_json, print_record, print_table, words
 from relay.cli.provider import AUTH, ClientId, Provider, Tenant, oauth_values, preset_of
 from relay.cli.session import Session, WrongUsage
 from relay.cli.steps import show_test
+from relay.control.refused import Refused
 
 app = noun("Upstream servers: where mail leaves through.", "relay server list")
 
@@ -104,7 +106,12 @@ def set_(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Change keys of a server. With another host, the passwords that are set for it count no more."""
+    """Change keys of a server. With another host, the passwords that are set for it count no more.
+
+    A terminal shows whose these are, and asks first.
+    """
+    if is_person() and not keep_passwords:
+        _say_entered_anew(context.obj, name, changes=changes)
     record = context.obj.run("server.set", name=name, changes=changes, keep_passwords=keep_passwords)
     if as_json:
         return print_json(record)
@@ -124,7 +131,12 @@ def remove(
         ),
     ] = None,
 ) -> None:
-    """Remove a server and its password. The default server cannot be removed."""
+    """Remove a server and its password. The default server cannot be removed.
+
+    A terminal shows whose passwords are not for the server that they go to, and asks first.
+    """
+    if is_person() and move_to is not None:
+        _say_entered_anew(context.obj, move_to, instead_of=name)
     result = context.obj.run("server.remove", name=name, move_to=move_to)
     moved = f"; {count(len(result['moved']), 'profile')} moved to {move_to}" if result["moved"] else ""
     print(f"server {name} removed{moved}")
@@ -140,18 +152,19 @@ def default(
         bool, Option("--dry-run", help="Say who would move and who would stay, and change nothing.")
     ] = False,
 ) -> None:
-    """Make a server the default. Those that use the default server's account move; those with their own stay."""
-    result = context.obj.run("server.followers" if dry_run else "server.default", name=name)
-    followers, stay = result["followers"], result["stay"]
-    follows = "follows" if len(followers) == 1 else "follow"
-    print(
-        f"server {name} {'would be' if dry_run else 'is'} the default; {count(len(followers), 'profile')} {follows} it"
-    )
-    if stay:
-        whose = "1 profile with an account of its own stays"
-        if len(stay) > 1:
-            whose = f"{len(stay)} profiles with accounts of their own stay"
-        print(f"{whose} at {result['before']}: {_some(stay)}")
+    """Make a server the default. Those that use the default server's account move; those with their own stay.
+
+    A terminal shows who moves and who stays, and asks first.
+    """
+    known = context.obj.run("server.followers", name=name)
+    if dry_run:
+        return _print_followers(name, known, "would be")
+    if is_person() and known["before"] != name and (known["followers"] or known["stay"]):
+        _print_followers(name, known, "would be")
+        _go_on()
+        context.obj.run("server.default", name=name)
+        return print(f"server {name} is the default")
+    return _print_followers(name, context.obj.run("server.default", name=name), "is")
 
 
 @command(app, "password", "relay server password acmejets")
@@ -204,6 +217,35 @@ def _print_entered_anew(session: Session, name: str) -> None:
         print(f"passwords that were set for another server or host must be set anew: {_some(found['profiles'])}")
 
 
+def _print_followers(name: str, known: dict[str, Any], verb: str) -> None:
+    """Say who follows a default server, and who stays at the one before."""
+    followers, stay = known["followers"], known["stay"]
+    follows = "follows" if len(followers) == 1 else "follow"
+    print(f"server {name} {verb} the default; {count(len(followers), 'profile')} {follows} it")
+    if stay:
+        whose = "1 profile with an account of its own stays"
+        if len(stay) > 1:
+            whose = f"{len(stay)} profiles with accounts of their own stay"
+        print(f"{whose} at {known['before']}: {_some(stay)}")
+
+
+def _say_entered_anew(session: Session, name: str, **change: Any) -> None:
+    """Say before a change whose passwords would count no more at a server, and ask whether to go on."""
+    before = session.run("server.entered_anew", name=name)
+    after = session.run("server.entered_anew", name=name, **change)
+    lost = ["the server's own account"] if after["server"] and not before["server"] else []
+    lost += [one for one in after["profiles"] if one not in before["profiles"]]
+    if lost:
+        told = f"these passwords are for another server or host, and would have to be set anew: {_some(lost)}"
+        print(told, file=sys.stderr)
+        _go_on()
+
+
+def _go_on() -> None:
+    if not ask_yes("Go on?", default=False):
+        raise Refused("nothing was changed")
+
+
 def _some(names: Sequence[str], most: int = 20) -> str:
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return f"{', '.join(names[:most])}{more}"
@@ -214,7 +256,13 @@ def _row(record: dict[str, Any]) -> list[str]:
         f"{record['name']} (default)" if record["default"] else record["name"],
         f"{record['host']}:{record['port']}",
         record["security"],
-        record["auth"],
+        _login(record),
         str(record["used_by_channels"]),
         str(record["used_by_agents"]),
     ]
+
+
+def _login(record: dict[str, Any]) -> str:
+    """Return how it logs in, and that the password of its own account is for another host where it is."""
+    lacks = record["username"] and record["password_for_another"]
+    return f"{record['auth']}, needs a password for {record['name']}" if lacks else str(record["auth"])

@@ -112,9 +112,8 @@ class _Rounds:
             why = f"the secret of {account} cannot be had: {unavailable}"
             return None, bad(Check.LOGIN, why, f"mend where it comes from, or set it with: {command}")
         if secret is None:
-            if ref.token is not None:
-                return None, bad(Check.LOGIN, f"nobody has authorized {account}", f"let it log in with: {command}")
-            return None, bad(Check.LOGIN, f"no password is set for {account}", f"set it with: {command}")
+            way = "set it" if ref.token is None else "let it log in"
+            return None, bad(Check.LOGIN, self._parts.secrets.lack(ref, account), f"{way} with: {command}")
         return secret, None
 
 

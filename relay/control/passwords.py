@@ -122,12 +122,11 @@ async def forget_password(parts: Parts, entry: Server | Profile) -> None:
             note_forgotten(key)
 
 
-def entered_anew(parts: Parts, server: Server) -> dict[str, Any]:
-    """Return whose secret was set for another server or host than it would go to at this server now.
+def entered_anew(parts: Parts, directory: Directory, server: Server) -> dict[str, Any]:
+    """Return whose secret was set for another server or host than it would go to at this server of a directory.
 
     `server`: whether its own account's was; `profiles`: those that log in with accounts of their own.
     """
-    directory = parts.directory.routing().directory
     waiting = [
         profile.name
         for profile in directory.users_of(server.name)

@@ -24,9 +24,6 @@ from relay.secrets.sources import SecretUnavailable
 from relay.upstream.phase import Phase
 from relay.upstream.probe import Step, probe
 
-# What is said of an account without a secret, by whether it logs in by OAuth.
-_LACKS = {False: ("no password is set for", "set one"), True: ("nobody has authorized", "authorize it")}
-
 
 class Probes:
     """The operations that test; each yields {step, ok, detail}, and the first that fails is the last.
@@ -131,8 +128,8 @@ async def secret_of(parts: Parts, patient: Patient) -> tuple[Secret | None, str]
         return None, f"the secret of {account} cannot be had: {unavailable}"
     if secret is not None:
         return secret, ""
-    lack, mending = _LACKS[ref.token is not None]
-    return None, f"{lack} {account}; {mending} with: {patient.command}"
+    mending = "set one" if ref.token is None else "authorize it"
+    return None, f"{parts.secrets.lack(ref, account)}; {mending} with: {patient.command}"
 
 
 async def probe_steps(

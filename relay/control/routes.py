@@ -71,7 +71,7 @@ class Routes:
         ref = secret_ref(route.server, route.profile, override=route.override)
         lack = ""
         if ref is not None and self._parts.secrets.is_set_for_another(ref):
-            lack = "; its password was set for another server and must be set anew"
+            lack = f"; it needs a password for {route.server.name}: the one that is set is for another server or host"
         elif ref is not None and not self._parts.secrets.is_set(ref):
             lack = "; no password is set for it"
         return {

@@ -8,6 +8,7 @@ from relay.control.operation import Access, Operation
 from relay.control.parts import Parts
 from relay.control.records import needs_own_secret
 from relay.directory.model import Account, Auth, Profile, ProfileKind, Server
+from relay.mail.address import Address
 from relay.secrets.secret import SecretRef, secret_ref
 
 
@@ -64,8 +65,9 @@ class Sending:
 
     async def _hold(self, profile: Profile, account: Account | None) -> dict[str, Any] | None:
         """Return since when and why the own account is held; None where it is not, or where there is none."""
+        held = {"", Address.parse(profile.address).key}  # a hold has the address as it compares
         for hold in await self._parts.queue.holds() if profile.override else ():
-            if Account(hold.server, hold.username) == account and hold.address in {"", profile.address}:
+            if Account(hold.server, hold.username) == account and hold.address in held:
                 return {"since": rfc3339(hold.since), "reason": hold.reason, "means": hold.meaning}
         return None
 

@@ -121,9 +121,21 @@ class Servers:
             "stay": stay,
         }
 
-    async def entered_anew(self, *, name: str) -> dict[str, Any]:
-        """Return whose password must be entered anew: it was set for another server or host than it would go to now."""
-        return await to_thread(entered_anew, self._parts, find_server(self._parts, name))
+    async def entered_anew(
+        self, *, name: str, changes: list[str] | None = None, instead_of: str | None = None
+    ) -> dict[str, Any]:
+        """Return whose password must be entered anew: it was set for another server or host than it would go to now.
+
+        With `changes`, or once the server `instead_of` this one is removed: than it would go to then. Nothing changes.
+        """
+        find_server(self._parts, name)
+        directory = self._parts.directory.routing().directory
+        if changes is not None:
+            new = changed_values(Server, changes, None)
+            directory = await self._parts.directory.preview(lambda document: set_server(document, name, new))
+        elif instead_of is not None:
+            directory = await self._parts.directory.preview(lambda document: remove_server(document, instead_of, name))
+        return await to_thread(entered_anew, self._parts, directory, directory.servers[name])
 
     async def password(self, *, name: str, password: str) -> dict[str, Any]:
         """Set the password of the server's account."""

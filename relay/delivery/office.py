@@ -124,10 +124,7 @@ class Office:
         except SecretUnavailable as error:
             raise _no_login(str(error)) from None
         if secret is None:
-            if self.secrets.is_set_for_another(ref):
-                raise _no_login(f"the password of {route.account} was set for another server; set it anew")
-            lack = "no password is set for" if ref.token is None else "nobody has authorized"
-            raise _no_login(f"{lack} {route.account}")
+            raise _no_login(self.secrets.lack(ref, route.account))
         return secret
 
     async def secret_version(self, route: Route) -> str | None:

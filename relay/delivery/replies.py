@@ -30,7 +30,10 @@ _LATER = {
         _HELD,
         "The provider has locked this account for a while; please try again later, or tell your administrator",
     ),
-    Meaning.LOGIN_REFUSED: (_HELD, "The outgoing mail server refused the login; please check the email password"),
+    Meaning.LOGIN_REFUSED: (
+        _HELD,
+        "The email password for the mail server is missing or wrong; please check it, or tell your administrator",
+    ),
     Meaning.IDENTITY_REFUSED: (
         _HELD,
         "The outgoing mail server does not let this account use the address; please tell your administrator",

@@ -1,8 +1,9 @@
 """Secrets go to no other server than they were set for (DESIGN section 2): those that nobody has bound yet are bound.
 
-A relay from before secrets were bound wrote them: the store of an older version, or an older node beside new ones.
-They are bound to where they would go now. What is bound stays so until it is set anew, or the machine's own user says
-that it is for the server's new host.
+A relay from before secrets were bound wrote them (the store of an older version, a backup of one, an older node beside
+new ones), or they were set while there was no server. They are bound to where they would go at first sight: when the
+store is opened, when another process wrote them, when the directory changes. Until then they go nowhere. What is bound
+stays so until it is set anew, or the machine's own user says that it is for the server's new host.
 """
 
 from relay import log

@@ -17,8 +17,17 @@ from pathlib import Path
 
 from relay.secrets.master_key import MasterKeyError
 from relay.secrets.oauth import Tokens
-from relay.secrets.secret import Secret, SecretRef
-from relay.secrets.sources import SecretUnavailable, Source, SourceKind, parse_source, read_source, source_path
+from relay.secrets.secret import Secret, SecretRef, client_owner
+from relay.secrets.sources import (
+    UNBOUND,
+    SecretDelayed,
+    SecretUnavailable,
+    Source,
+    SourceKind,
+    parse_source,
+    read_source,
+    source_path,
+)
 from relay.secrets.vault import Vault
 
 _COMMAND_KEPT_SECONDS = 300.0
@@ -55,14 +64,27 @@ class SecretKeeper:
         self._answers: dict[str, _Answer] = {}
 
     def is_set(self, ref: SecretRef) -> bool:
-        """Tell whether there is a secret to ask for. Cheap: a source that is named counts without being read."""
+        """Tell whether there is a secret to ask for. Cheap: a source that is named counts without being read.
+
+        One that nobody has bound yet is one: `secret` delays it until that is done.
+        """
         if ref.source or ref.inline:
             return True
-        return self._vault.is_for(ref.owner, ref.bound_to) if ref.token is None else self.tokens.is_set(ref)
+        if ref.token is not None:
+            return self.tokens.is_set(ref)
+        return self._vault.is_for(ref.owner, ref.bound_to) or self._vault.is_unbound(ref.owner)
 
     def is_set_for_another(self, ref: SecretRef) -> bool:
         """Tell whether there is a secret that was set for another server than this would go to. Cheap."""
-        return not self.is_set(ref) and self._vault.has(ref.owner)
+        owner = client_owner(ref.token.server) if ref.token and ref.token.is_own else ref.owner
+        return not self.is_set(ref) and self._vault.bound_to(owner) is not None
+
+    def lack(self, ref: SecretRef, account: object) -> str:
+        """Return in words why there is no secret to log in to an account with."""
+        if self.is_set_for_another(ref):
+            kind = "password" if ref.token is None else "client secret" if ref.token.is_own else "authorization"
+            return f"the {kind} of {account} was set for another server or host"
+        return f"no password is set for {account}" if ref.token is None else f"nobody has authorized {account}"
 
     async def secret(self, ref: SecretRef) -> Secret | None:
         """Return the secret, None where none is set. Raises SecretUnavailable, and what the store raises."""
@@ -75,7 +97,10 @@ class SecretKeeper:
                 return await self.tokens.secret(ref)
             secret = await self._vault.get(ref.owner)
             # Not before: what the store says now may be bound elsewhere than what was known.
-            return secret if self._vault.is_for(ref.owner, ref.bound_to) else None
+            is_ours = secret is not None and self._vault.is_for(ref.owner, ref.bound_to)
+            if secret is not None and not is_ours and self._vault.is_unbound(ref.owner):
+                raise SecretDelayed(UNBOUND)
+            return secret if is_ours else None
 
     async def version(self, ref: SecretRef) -> str | None:
         """Return the secret's version, None where none is set. No provider is asked for a token. Raises as `secret`."""

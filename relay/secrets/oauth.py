@@ -11,6 +11,7 @@ and a hold knows when a person did something about it.
 
 import asyncio
 import random
+from collections import defaultdict
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import replace
@@ -24,7 +25,7 @@ from relay.secrets.oauth_answers import Grant, Provider, TokenRefused
 from relay.secrets.oauth_endpoints import may_spend_refresh_tokens
 from relay.secrets.oauth_record import TokenRecord, new_record, parse_token_record
 from relay.secrets.secret import Secret, SecretRef, client_owner
-from relay.secrets.sources import SecretDelayed, SecretUnavailable
+from relay.secrets.sources import UNBOUND, SecretDelayed, SecretUnavailable
 from relay.secrets.vault import Vault
 from relay.short_turns import in_short_turns
 
@@ -74,16 +75,20 @@ class Tokens:
         self._provider = provider
         self._clock = clock
         self._chance = chance
-        self._accounts: dict[str, TokenAccount] = {}
+        # By owner and by where the tokens go: a renewal that began for one server never becomes one for another.
+        self._accounts: dict[tuple[str, str], TokenAccount] = {}
+        self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._slots = asyncio.Semaphore(_AT_ONCE)
         self._has_read = False
 
     def is_set(self, ref: SecretRef) -> bool:
         """Tell whether somebody authorized this account. Cheap. A client that logs in as itself needs its secret."""
         token = ref.token
-        if token and token.is_own:
-            return self._vault.is_for(client_owner(token.server), token.client_bound_to)
-        return self._vault.is_for(ref.owner, ref.bound_to)
+        is_own = token is not None and token.is_own
+        owner, place = (
+            (client_owner(token.server), token.client_bound_to) if token and is_own else (ref.owner, ref.bound_to)
+        )
+        return self._vault.is_for(owner, place) or self._vault.is_unbound(owner)
 
     async def secret(self, ref: SecretRef) -> Secret | None:
         """Return the access token of now, None where nobody authorized this account.
@@ -146,12 +151,12 @@ class Tokens:
 
     def watch(self, refs: Iterable[SecretRef]) -> None:
         """Renew the tokens of these accounts ahead, where they have any, and those of no others."""
-        wanted = {ref.owner: ref for ref in refs if not ref.source}
-        for owner, account in self._accounts.items():
-            if owner not in wanted and account.keeper is not None:
+        wanted = {(ref.owner, ref.bound_to): ref for ref in refs if not ref.source}
+        for key, account in self._accounts.items():
+            if key not in wanted and account.keeper is not None:
                 account.keeper.cancel()
-        for owner, ref in wanted.items():
-            if self._vault.has(owner):
+        for ref in wanted.values():
+            if self._vault.has(ref.owner):
                 self._keep_fresh(self._account(ref))
 
     async def try_out(self, ref: SecretRef) -> TokenRecord:
@@ -162,9 +167,10 @@ class Tokens:
 
     async def forget(self, owner: str) -> None:
         """Remove an account's tokens."""
-        account = self._accounts.pop(owner, None)
-        if account is not None and account.keeper is not None:
-            account.keeper.cancel()
+        for key in [key for key in self._accounts if key[0] == owner]:
+            account = self._accounts.pop(key)
+            if account.keeper is not None:
+                account.keeper.cancel()
         if self._vault.has(owner):
             async with self._guard.alone(owner):
                 await self._vault.delete(owner)
@@ -194,9 +200,10 @@ class Tokens:
     def _account(self, ref: SecretRef) -> TokenAccount:
         if ref.token is None:
             raise ValueError(f"{ref.owner} has no tokens")
-        account = self._accounts.get(ref.owner)
+        key = (ref.owner, ref.bound_to)
+        account = self._accounts.get(key)
         if account is None:
-            account = self._accounts[ref.owner] = TokenAccount(ref, ref.token)
+            account = self._accounts[key] = TokenAccount(ref, ref.token, self._turns[ref.owner])
         account.ref, account.token = ref, ref.token  # a changed directory counts from now on
         return account
 
@@ -208,7 +215,7 @@ class Tokens:
         """Return the record of the vault, as `_record`."""
         owner = account.ref.owner
         kept = await (self._vault.latest(owner) if latest else self._from_vault(owner))
-        if not self._vault.is_for(owner, account.ref.bound_to):
+        if not self._is_for(owner, account.ref.bound_to):
             kept = None
         if kept is not account.kept:
             account.record, account.kept = await self._parsed(owner, kept), kept
@@ -230,7 +237,13 @@ class Tokens:
     async def _client_secret(self, account: TokenAccount) -> Secret | None:
         owner = client_owner(account.token.server)
         secret = await self._from_vault(owner)
-        return secret if self._vault.is_for(owner, account.token.client_bound_to) else None
+        return secret if self._is_for(owner, account.token.client_bound_to) else None
+
+    def _is_for(self, owner: str, place: str) -> bool:
+        """Tell whether a secret is for a place. Raises SecretDelayed while nobody has bound it yet."""
+        if self._vault.is_unbound(owner):
+            raise SecretDelayed(UNBOUND)
+        return self._vault.is_for(owner, place)
 
     async def _from_vault(self, owner: str) -> Secret | None:
         """Return what the vault has. The store is not asked for what is not there: this is done for each message."""

@@ -1,7 +1,7 @@
 """What is known of one account's tokens besides what the vault has, and how that is told."""
 
 import asyncio
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 
 from relay.secrets.oauth_record import TokenRecord
@@ -30,7 +30,7 @@ class Trouble:
 @dataclass(slots=True)
 class TokenAccount:
     """One account in use. `unsaved` is what the provider gave last and the store did not take yet, in place of
-    `unsaved_over`.
+    `unsaved_over`. `ref` may be another in all but whose the tokens are and where they go; the `turn` is the owner's.
 
     `kept` and `record` are the same thing: the vault's secret, and what it says. `renewing` is the renewal under way,
     `keeper` the task that renews ahead, `saver` the one that waits for the store.
@@ -38,7 +38,7 @@ class TokenAccount:
 
     ref: SecretRef
     token: TokenRef
-    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    turn: asyncio.Lock
     kept: Secret | None = None
     record: TokenRecord | None = None
     unsaved: TokenRecord | None = None

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from urllib.parse import urlsplit
 
 from relay.directory.model import Auth, Directory, OAuthClient, Profile, Server
 from relay.mail.address import AddressError, domain_key
@@ -83,8 +84,16 @@ def host_key(host: str) -> str:
 
 
 def client_bound_to(server: Server) -> str:
-    """Return where the secret of a server's OAuth client may go: for this server, to where its tokens come from."""
-    return f"{host_key(server.host)} {_provider(server.oauth)}" if server.oauth else ""
+    """Return where the secret of a server's OAuth client may go: for this server, to where its tokens come from.
+
+    The device flow begins with the secret, too: where that is another machine's, it belongs to the place.
+    """
+    client = server.oauth
+    if client is None:
+        return ""
+    device = client.device_url if client.provider == "custom" else ""
+    is_elsewhere = bool(device) and urlsplit(device)[:2] != urlsplit(client.token_url)[:2]
+    return " ".join([host_key(server.host), _provider(client), *([device] if is_elsewhere else [])])
 
 
 def places_of(directory: Directory, owners: Iterable[str]) -> dict[str, str]:

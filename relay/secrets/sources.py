@@ -28,6 +28,9 @@ class SecretUnavailable(Exception):
     """A secret cannot be had now. The message is one sentence without any part of the secret."""
 
 
+UNBOUND = "another node wrote this secret a moment ago, and for which server is not noted yet"
+
+
 class SecretDelayed(SecretUnavailable):
     """A secret cannot be had now, and will be by itself: whoever gives it is not there or busy."""
 

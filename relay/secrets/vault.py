@@ -13,18 +13,17 @@ open.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from types import MappingProxyType
-from typing import Protocol
 
 from relay import log
 from relay.secrets.key_source import KeySource
 from relay.secrets.master_key import MasterKey, MasterKeyError
 from relay.secrets.seal import SealBroken, seal, unseal
 from relay.secrets.secret import Secret
+from relay.secrets.secret_store import KeyChanged, Sealed, SecretStore
 from relay.secrets.sources import SecretUnavailable
 
 _NOT_IN_A_SECRET = frozenset("\r\n\0")
@@ -34,95 +33,12 @@ _SENT_NOWHERE = ("login/", "admin/")
 _PATIENCE_SECONDS = 2.0
 
 
-class KeyChanged(Exception):
-    """The store is sealed under another key than the caller's; nothing was written."""
-
-
 class SecretBroken(SecretUnavailable):
     """A stored secret cannot be decrypted. The message names its owner and what to do."""
 
 
 class SecretRefused(ValueError):
     """A text is no secret that could be used. The message says why, without the text."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Difference:
-    """What is another in the store than somebody knows, all of one moment.
-
-    `changed`: whose secret is new or another, and since when. `bound`: of those, where each may go, if it is bound.
-    `sealed`: those secrets, where they were asked for. `gone`: who has none any more.
-    """
-
-    changed: Mapping[str, datetime]
-    bound: Mapping[str, str] = field(default_factory=dict)
-    sealed: Mapping[str, bytes] = field(default_factory=dict, repr=False)
-    gone: frozenset[str] = frozenset()
-
-
-@dataclass(frozen=True, slots=True)
-class Sealed:
-    """A secret as it is kept, and where it may go; None where nobody has said that yet."""
-
-    value: bytes = field(repr=False)
-    bound_to: str | None = None
-
-
-class SecretStore(Protocol):
-    """Where sealed secrets are kept. Each method is one transaction."""
-
-    @property
-    def removal(self) -> str:
-        """The shell command by which a person removes all secrets, and nothing else, where no relay runs."""
-
-    async def key_id(self) -> str | None:
-        """Return the id of the key that all secrets are sealed under; None in a store that never had one."""
-
-    async def claim(self, key_id: str) -> str:
-        """Make `key_id` the store's where it holds no secrets, and return whose it is now."""
-
-    async def put(
-        self, owner: str, sealed: Sealed, changed: datetime, key_id: str, *, under: object | None = None
-    ) -> None:
-        """Keep a sealed secret in place of the owner's old one. Raises KeyChanged unless the store's key is this.
-
-        `under`: a duty that the store knows; where another has it by now, nothing is written.
-        """
-
-    async def put_all(self, sealed: Mapping[str, Sealed], changed: datetime, key_id: str) -> None:
-        """Keep the sealed secrets of several owners, all or none. Raises KeyChanged unless the store's key is this."""
-
-    async def bind(self, bound_to: Mapping[str, str], *, again: bool) -> None:
-        """Say where the secrets of several owners may go; of those that are bound already only with `again`."""
-
-    async def bound(self) -> Mapping[str, str]:
-        """Return where the secret of each owner may go; without those that are bound to nothing."""
-
-    async def get(self, owner: str) -> Sealed | None:
-        """Return an owner's sealed secret."""
-
-    async def delete(self, owner: str) -> bool:
-        """Remove an owner's secret; False where there was none."""
-
-    async def owners(self) -> Mapping[str, datetime]:
-        """Return who has a secret, and since when it is the present one."""
-
-    async def difference(
-        self, known: Mapping[str, datetime], anew: Collection[str] = (), *, with_sealed: bool
-    ) -> Difference:
-        """Return what is another than this, as `owners` would say it. Cheap where little is.
-
-        Of the owners in `anew` it is said in any case.
-        """
-
-    async def stamp(self) -> object:
-        """Return what is another value after any change."""
-
-    async def reseal(self, old_id: str, new_id: str, change: Callable[[str, bytes], bytes]) -> None:
-        """Replace every sealed secret by `change(owner, sealed)` and the key id by the new one: all or nothing.
-
-        Raises KeyChanged unless the store's key is the old one.
-        """
 
 
 class Vault:
@@ -147,6 +63,8 @@ class Vault:
         self._key = key
         self._owners = dict(owners)
         self._bound = dict(bound)
+        # What is being bound, until the store has it: nobody waits for that.
+        self._binding: dict[str, str] = {}
         self._opened: dict[str, Secret] = {}
         self._keeps_copies = keeps_copies
         self._copies: dict[str, bytes] = {}
@@ -182,22 +100,26 @@ class Vault:
         return owner in self._owners
 
     def is_for(self, owner: str, place: str) -> bool:
-        """Tell whether an owner has a secret here that may go to a place. Cheap.
+        """Tell whether an owner has a secret here that may go to a place ("": nowhere). Cheap.
 
-        One that nobody has bound yet may: a relay from before secrets were bound wrote it, and `bind` follows.
+        One that nobody has bound yet goes nowhere until `bind` has said where.
         """
-        return owner in self._owners and self._bound.get(owner, place) == place
+        return owner in self._owners and (not place or self.bound_to(owner) == place)
 
     @property
     def unbound(self) -> list[str]:
         """Whose secrets nobody has bound to a place: of those that we send somewhere."""
         if len(self._bound) == len(self._owners):
             return []
-        return [owner for owner in self._owners if owner not in self._bound and not owner.startswith(_SENT_NOWHERE)]
+        return [owner for owner in self._owners if self.is_unbound(owner) and not owner.startswith(_SENT_NOWHERE)]
+
+    def is_unbound(self, owner: str) -> bool:
+        """Tell whether there is a secret of an owner that nobody has bound to a place. Cheap."""
+        return owner in self._owners and self.bound_to(owner) is None
 
     def bound_to(self, owner: str) -> str | None:
         """Return where an owner's secret may go; None where it is not bound."""
-        return self._bound.get(owner)
+        return self._bound.get(owner, self._binding.get(owner))
 
     def changed(self, owner: str) -> datetime | None:
         """Return when an owner's secret was last changed here; None where there is none. Cheap."""
@@ -224,17 +146,26 @@ class Vault:
         await self._put(values, bound_to, self._store.put_all)
 
     async def bind(self, bound_to: Mapping[str, str], *, again: bool = False) -> None:
-        """Say where secrets may go, durably; of those that are bound already only with `again`."""
+        """Say where secrets may go, durably; of those that are bound already only with `again`.
+
+        What was not bound counts for its place from the call on. Where another process was first, its word counts
+        afterwards.
+        """
         meant = {
             owner: place
             for owner, place in bound_to.items()
-            if place and owner in self._owners and (again or owner not in self._bound)
+            if place and owner in self._owners and (again or self.bound_to(owner) is None)
         }
         if not meant:
             return
-        async with self._turn:
-            await self._store.bind(meant, again=again)
-        await self.refresh()
+        self._binding |= {} if again else meant
+        try:
+            async with self._turn:
+                await self._store.bind(meant, again=again)
+            await self.refresh()
+        finally:
+            for owner in meant:
+                self._binding.pop(owner, None)
 
     async def get(self, owner: str) -> Secret | None:
         """Return an owner's secret. Raises SecretBroken if what is stored does not open for this owner.

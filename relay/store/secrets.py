@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import BigInteger, Connection, delete, func, insert, select, type_coerce, update
 
-from relay.secrets.vault import Difference, KeyChanged, Sealed
+from relay.secrets.secret_store import Difference, KeyChanged, Sealed
 from relay.store.database import Database
 from relay.store.duties import Duty, require
 from relay.store.tables import secrets, vault

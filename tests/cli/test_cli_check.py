@@ -127,6 +127,18 @@ def test_a_readable_password_is_a_warning(peopled: CommandLine) -> None:
     assert done.err.startswith(f"warning: {peopled.directory_file}: agents.jane.password: ")
 
 
+def test_an_own_account_without_its_server_is_a_warning(peopled: CommandLine) -> None:
+    """The commands write the server into the entry; whoever writes the file by hand may leave it out."""
+    text = peopled.directory_file.read_text()
+    peopled.directory_file.write_text(f'{text}\n[agents.joe]\naddress = "joe@acmejets.example"\noverride = true\n')
+    done = peopled("check")
+    assert done.code == 0
+    assert "agents.joe.server: it logs in with its own account, and the server is left out" in done.out + done.err
+    assert 'write server = "acmejets"' in done.out + done.err
+    peopled.good("agent", "set", "joe", "override=true")
+    assert "left out" not in peopled.good("check")
+
+
 def test_a_store_that_others_may_open_is_a_fault(peopled: CommandLine) -> None:
     (peopled.state_dir / "relay.db").chmod(0o644)
     done = peopled("check")

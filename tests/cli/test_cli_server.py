@@ -2,6 +2,8 @@
 
 import tomllib
 
+import pytest
+
 from tests.cli.cli_kit import CommandLine
 
 
@@ -135,3 +137,65 @@ def test_a_directory_that_relay_toml_speaks_of_already_can_be_begun(relay: Comma
     relay.good("server", "add", "main", "--host", "smtp.acmejets.example", "--username", "mailer@acmejets.example")
     relay.good("channel", "add", "support", "--address", "support@acmejets.example")
     assert relay.good("check").startswith("no fault")
+
+
+@pytest.fixture
+def terminal(peopled: CommandLine, monkeypatch: pytest.MonkeyPatch) -> CommandLine:
+    """Somebody sits at a terminal; the server and jane have passwords, and there is a second server."""
+    peopled.good("server", "add", "second", "--host", "smtp.second.example", "--username", "m@second.example")
+    peopled.good("server", "password", "acmejets", "--password-stdin", stdin="geheim-1\n")
+    peopled.good("agent", "set", "jane", "override=true")
+    peopled.good("agent", "password", "jane", "--password-stdin", stdin="geheim-2\n")
+    monkeypatch.setattr("relay.cli.server.is_person", lambda: True)
+    return peopled
+
+
+def confirmed(terminal: CommandLine, *arguments: str) -> str:
+    """Run a command, say yes to its question, and return what it printed."""
+    done = terminal(*arguments, stdin="yes\n")
+    assert done.code == 0, done
+    assert "Go on?" in done.err
+    return done.out
+
+
+def test_a_terminal_says_before_another_host_whose_passwords_count_no_more(terminal: CommandLine) -> None:
+    done = terminal("server", "set", "acmejets", "host=smtp.elsewhere.example", stdin="no\n")
+    assert done.code == 1
+    assert "would have to be set anew: the server's own account, jane" in done.err
+    assert "nothing was changed" in done.err
+    assert terminal.ask("server", "show", "acmejets")["host"] == "smtp.acmejets.example"
+    out = confirmed(terminal, "server", "set", "acmejets", "host=smtp.elsewhere.example")
+    assert "server acmejets changed" in out
+    assert "must be set anew: jane" in out
+    assert "needs a password for acmejets" in terminal.good("server", "list")
+    # What is lost already is no news, and what loses nothing is not asked.
+    assert "server acmejets changed" in terminal.good("server", "set", "acmejets", "max_connections=2")
+
+
+def test_a_terminal_asks_nothing_where_passwords_are_kept(terminal: CommandLine) -> None:
+    out = terminal.good("server", "set", "acmejets", "host=smtp.elsewhere.example", "--keep-passwords")
+    assert out == "server acmejets changed\n"
+    assert terminal.ask("agent", "show", "jane")["password_set"] is True
+
+
+def test_a_terminal_says_before_a_server_goes_whose_passwords_are_not_for_the_next(terminal: CommandLine) -> None:
+    confirmed(terminal, "server", "default", "second")
+    remove = ("server", "remove", "acmejets", "--move-to", "second")
+    done = terminal(*remove, stdin="no\n")
+    assert done.code == 1
+    assert "would have to be set anew: jane" in done.err
+    assert "acmejets" in [one["name"] for one in terminal.ask("server", "list")]
+    out = confirmed(terminal, *remove)
+    assert "moved to second" in out
+    assert "must be set anew: jane" in out
+
+
+def test_a_terminal_says_before_a_new_default_who_follows_and_who_stays(terminal: CommandLine) -> None:
+    terminal.good("agent", "add", "joe", "--address", "joe@acmejets.example")
+    done = terminal("server", "default", "second", stdin="no\n")
+    assert done.code == 1
+    assert "server second would be the default; " in done.out
+    assert "follow" in done.out
+    assert [one["name"] for one in terminal.ask("server", "list") if one["default"]] == ["acmejets"]
+    assert confirmed(terminal, "server", "default", "second").endswith("server second is the default\n")
+    assert terminal.ask("agent", "show", "jane")["password_set"] is True, "it is for the server that she stays at"

@@ -11,9 +11,12 @@ from relay.control.parts import Parts
 from relay.control.refused import Forbidden
 from relay.directory.edit import set_server
 from relay.secrets.binding import bind_unbound
-from relay.secrets.secret import ref_of
+from relay.secrets.incoming import incoming_ref
+from relay.secrets.secret import ref_of, token_ref
+from relay.secrets.sources import SecretDelayed
 from tests.control.control_kit import TWO_SERVERS, AdminOperations, parts_in
 from tests.control.test_moving_operations import PARAMS
+from tests.secrets.oauth_kit import grant
 
 HOST = "smtp.elsewhere.example"
 
@@ -147,15 +150,133 @@ async def test_an_import_sets_the_password_that_was_for_another_host(operations:
     assert await _secret(parts, "server", "smtp.new.example") == "geheim-1"
 
 
-async def test_what_nobody_bound_is_bound_to_where_it_goes_now(operations: AdminOperations, parts: Parts) -> None:
+async def test_what_nobody_bound_goes_nowhere_until_it_is_bound_to_where_it_would_go(
+    operations: AdminOperations, parts: Parts
+) -> None:
     """So is what a store from before has, and what an older node writes beside new ones."""
     await parts.vault.put("profile/jane", "from before")
     await parts.vault.put("server/other", "from an older node")
-    assert await _secret(parts, "agent", "jane") == "from before"
     await bind_unbound(parts.vault, parts.directory.routing().directory)
+    assert await _secret(parts, "agent", "jane") == "from before"
     assert parts.vault.bound_to("profile/jane") == "acmejets smtp.acmejets.example"
     assert parts.vault.bound_to("server/other") == "smtp.other.example"
     await parts.directory.change(lambda document: set_server(document, "acmejets", {"host": HOST}))
     await bind_unbound(parts.vault, parts.directory.routing().directory)
     assert await _secret(parts, "agent", "jane") is None
     assert await state(operations, "agent", "jane") == (False, True)
+
+
+async def test_what_is_asked_for_before_it_is_bound_is_delayed(operations: AdminOperations, parts: Parts) -> None:
+    """Between an older node's word and our look at it nothing is sent, nobody is refused, and no account is held."""
+    await parts.vault.put("profile/jane", "from an older node")
+    assert await state(operations, "agent", "jane") == (True, False)
+    with pytest.raises(SecretDelayed, match="another node"):
+        await _secret(parts, "agent", "jane")
+
+
+async def test_what_nobody_uses_is_bound_to_where_its_entry_comes_to_be(
+    operations: AdminOperations, parts: Parts
+) -> None:
+    """A person writes an entry into the file whose password is there from before."""
+    await parts.vault.put("profile/joe", "of long ago")
+    await bind_unbound(parts.vault, parts.directory.routing().directory)
+    assert parts.vault.bound_to("profile/joe") is None
+    path = parts.settings.directory_path
+    path.write_text(
+        f'{path.read_text()}\n[agents.joe]\naddress = "joe@acmejets.example"\nserver = "other"\noverride = true\n'
+    )
+    await parts.directory.refresh()
+    await bind_unbound(parts.vault, parts.directory.routing().directory)
+    assert parts.vault.bound_to("profile/joe") == "other smtp.other.example"
+    await operations.run("agent.set", {"name": "joe", "changes": ["server=acmejets"]})
+    await bind_unbound(parts.vault, parts.directory.routing().directory)
+    assert await _secret(parts, "agent", "joe") is None
+
+
+async def test_a_client_secret_goes_to_no_other_provider(operations: AdminOperations, parts: Parts) -> None:
+    """Nor to another machine that begins its device flow: that is told the secret, too."""
+    oauth = {"provider": "custom", "client_id": "app", "flow": "device"}
+    oauth |= {
+        "token_url": "https://login.acmejets.example/token",
+        "device_url": "https://login.acmejets.example/device",
+    }
+    values = {"auth": "oauth2", "oauth": oauth}
+    await operations.run("server.set", {"name": "acmejets", "values": values})
+    await operations.run("server.client_secret", {"name": "acmejets", "secret": "the client's"})
+    assert (await operations.run("server.show", {"name": "acmejets"}))["client_secret_set"]
+    for key in ("token_url", "device_url"):
+        change = {"name": "acmejets", "values": {"oauth": {**oauth, key: "https://elsewhere.example/x"}}}
+        assert not (await operations.run("server.set", change))["client_secret_set"], key
+    same = {**oauth, "device_url": "https://login.acmejets.example/device2"}
+    changed = await operations.run("server.set", {"name": "acmejets", "values": {"oauth": same}})
+    assert changed["client_secret_set"]
+
+
+async def test_tokens_go_to_no_other_server(operations: AdminOperations, parts: Parts) -> None:
+    oauth = {"provider": "google", "client_id": "app"}
+    await operations.run("server.set", {"name": "acmejets", "values": {"auth": "oauth2", "oauth": oauth}})
+    directory = parts.directory.routing().directory
+    jane = directory.agents["jane"]
+    ref = token_ref(directory.servers["acmejets"], jane)
+    assert ref is not None
+    await parts.secrets.tokens.keep(ref, grant())
+    assert await state(operations, "agent", "jane") == (True, False)
+    await operations.run("server.set", {"name": "acmejets", "changes": [f"host={HOST}"]})
+    assert await state(operations, "agent", "jane") == (False, True)
+    elsewhere = token_ref(parts.directory.routing().directory.servers["acmejets"], jane)
+    assert elsewhere is not None
+    assert await parts.secrets.secret(elsewhere) is None
+    assert (await operations.run("server.entered_anew", {"name": "acmejets"}))["profiles"] == ["jane"]
+
+
+async def test_the_password_of_a_mailbox_goes_to_no_other_host(operations: AdminOperations, parts: Parts) -> None:
+    await operations.run("agent.set", {"name": "jane", "changes": ["incoming.host=imap.acmejets.example"]})
+    await operations.run("agent.incoming", {"name": "jane", "password": "of the mailbox"})
+
+    async def known() -> str | None:
+        ref = incoming_ref(parts.directory.routing().directory.agents["jane"])
+        assert ref is not None
+        found = await parts.secrets.secret(ref)
+        return found.value if found else None
+
+    assert await known() == "of the mailbox"
+    await operations.run("agent.set", {"name": "jane", "changes": ["incoming.host=imap.elsewhere.example"]})
+    assert await known() is None
+    await operations.run("agent.set", {"name": "jane", "changes": ["incoming.host=IMAP.acmejets.example"]})
+    assert await known() == "of the mailbox"
+
+
+async def test_a_table_that_moves_an_agent_moves_no_password(operations: AdminOperations, parts: Parts) -> None:
+    moved = {"text": "name,server\r\njane,other\r\n", "confirm": True}
+    assert (await operations.run("agent.import", moved))["done"]
+    assert await state(operations, "agent", "jane") == (False, True)
+    assert await _secret(parts, "agent", "jane") is None
+    both = {"text": "name,server,password\r\njane,acmejets,for acmejets\r\n", "confirm": True}
+    assert (await operations.run("agent.import", both))["done"]
+    assert parts.vault.bound_to("profile/jane") == "acmejets smtp.acmejets.example"
+    assert await _secret(parts, "agent", "jane") == "for acmejets"
+
+
+async def test_an_edit_of_the_file_that_moves_an_agent_moves_no_password(
+    operations: AdminOperations, parts: Parts
+) -> None:
+    """Here she names no server, so that another default in the file is another server."""
+    path = parts.settings.directory_path
+    path.write_text(path.read_text().replace('default_server = "acmejets"', 'default_server = "other"'))
+    await parts.directory.refresh()
+    assert (await operations.run("agent.show", {"name": "jane"}))["resolved_server"] == "other"
+    assert await state(operations, "agent", "jane") == (False, True)
+    assert await _secret(parts, "agent", "jane") is None
+
+
+async def test_before_a_change_it_is_said_whose_password_would_be_for_another(operations: AdminOperations) -> None:
+    nobody = {"server": False, "profiles": []}
+    assert await operations.run("server.entered_anew", {"name": "acmejets"}) == nobody
+    asked = {"name": "acmejets", "changes": [f"host={HOST}"]}
+    assert await operations.run("server.entered_anew", asked) == {"server": True, "profiles": ["jane"]}
+    asked = {"name": "acmejets", "changes": ["max_connections=2"]}
+    assert await operations.run("server.entered_anew", asked) == nobody
+    await operations.run("server.default", {"name": "other"})
+    asked = {"name": "other", "instead_of": "acmejets"}
+    assert await operations.run("server.entered_anew", asked) == {"server": False, "profiles": ["jane"]}
+    assert (await operations.run("server.show", {"name": "acmejets"}))["host"] == "smtp.acmejets.example"

@@ -1,6 +1,8 @@
 """What an agent may ask and do: about itself alone, whatever it names."""
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,8 @@ from relay.control.operations import Operations
 from relay.control.parts import Parts
 from relay.control.refused import Forbidden, NotFound, Refused
 from relay.delivery.lifecycle import State
+from relay.mail.address import Address
+from relay.store.messages import HoldRow
 from tests.control.control_kit import AdminOperations, parts_in
 from tests.control.queue_kit import new, stored
 from tests.peers.canaries import canary
@@ -76,6 +80,30 @@ async def test_who_sends_with_an_account_of_the_server_needs_nothing(parts: Part
     ben, free = await _sending(parts, "ben"), await _sending(parts, "free")
     assert (ben["secret"], ben["is_set"], ben["identity"]) == ("", True, "mailer@acmejets.example")
     assert (free["secret"], free["is_set"], free["identity"]) == ("", True, "free@acmejets.example")
+
+
+@pytest.mark.parametrize("address", ["Jane.Doe@AcmeJets.example", "straße@straße.example", "Straße@acmejets.example"])
+async def test_a_hold_of_the_own_address_is_told_however_it_is_written(tmp_path: Path, address: str) -> None:
+    agents = {"jane": {"address": address, "override": True}}
+    async with parts_in(tmp_path, {**DIRECTORY, "agents": agents}) as parts:
+        now = datetime(2026, 11, 24, 12, tzinfo=UTC)
+        hold = HoldRow(
+            server="shared",
+            username=address,
+            address=Address.parse(address).key,
+            meaning="identity-refused",
+            reason="553 not yours",
+            since=now,
+            until=None,
+            probes=0,
+            next_probe=None,
+        )
+        await parts.queue.put_hold(hold)
+        told = (await _sending(parts, "jane"))["hold"]
+        assert told is not None
+        assert (told["means"], told["reason"]) == ("identity-refused", "553 not yours")
+        await parts.queue.put_hold(replace(hold, address="other@acmejets.example", reason="another"))
+        assert (await _sending(parts, "jane"))["hold"] == told
 
 
 async def test_an_authorization_that_is_missing_is_told(parts: Parts) -> None:

@@ -222,7 +222,7 @@ async def test_only_a_refusal_is_final_for_the_client(
 @pytest.mark.parametrize(
     ("meaning", "what_to_do"),
     [
-        (Meaning.LOGIN_REFUSED, "please check the email password"),
+        (Meaning.LOGIN_REFUSED, "please check it, or tell your administrator"),
         (Meaning.IDENTITY_REFUSED, "please tell your administrator"),
         (Meaning.QUOTA, "please try again later"),
         (Meaning.LOCK_OUT, "please try again later, or tell your administrator"),

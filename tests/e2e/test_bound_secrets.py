@@ -1,5 +1,6 @@
 """A credential is never said to another server than it was set for, whoever changes the directory and how."""
 
+import re
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -11,7 +12,7 @@ from tests.peers.canaries import canary
 from tests.peers.clients import Letter, python_smtplib
 from tests.peers.console import ADMINISTRATOR, Console, console_process
 from tests.peers.fixtures import StartRelay
-from tests.peers.recorder import Recorder, recorder_server
+from tests.peers.recorder import REPLIES, Recorder, recorder_server
 from tests.peers.relay import Relay, open_server
 from tests.peers.system import wait_until
 from tests.peers.visitor import signed_in
@@ -65,16 +66,81 @@ def send(relay: Relay, name: str) -> str:
     return done.text if done.status else ""
 
 
-def test_a_new_default_gets_no_password_of_an_agent(console: Console, recorder: Recorder, second: Recorder) -> None:
-    relay = console.relay
-    said = relay.command("server", "default", "second", "--dry-run").text
-    assert "1 profile follow" in said
+def default_by_command(console: Console) -> None:
+    said = console.relay.command("server", "default", "second", "--dry-run").text
+    assert "1 profile follows it" in said
     assert "1 profile with an account of its own stays at first: jane" in said
-    assert relay.command("server", "default", "second").status == 0
-    assert send(relay, "jane") == ""
-    assert (len(recorder.messages), logins(second)) == (1, 0), "her account is where it was"
+    assert console.relay.command("server", "default", "second").status == 0
+
+
+def default_by_api(console: Console) -> None:
+    answer = ApiClient(console.url, console.add_token("ci")).ask("POST", "/servers/second/default", {})
+    assert answer.status == 200, answer.content
+    assert (answer.json["followers"], answer.json["stay"]) == (["house"], ["jane"])
+
+
+def default_by_page(console: Console) -> None:
+    visitor = signed_in(console, ADMINISTRATOR, canary(ADMINISTRATOR))
+    said = visitor.get("/servers/second/default").text
+    assert "stays at first: its password is for that server" in " ".join(re.sub("<[^>]*>", "", said).split())
+    done = visitor.submit("/servers/second/default")
+    assert done.status == 303, done.text
+
+
+def default_by_file(console: Console) -> None:
+    """Who writes the file and leaves the server out moves the sender there, and the password stays: nothing is sent."""
+    relay = console.relay
+    text = relay.directory_file.read_text()
+    assert 'default_server = "first"' in text
+    relay.write_directory_text(text.replace('default_server = "first"', 'default_server = "second"'))
+    wait_until(lambda: console.run("server.show", name="second")["default"], "the changed file in effect", 20)
+
+
+@pytest.mark.parametrize("change", [default_by_command, default_by_api, default_by_page, default_by_file])
+def test_a_new_default_gets_no_password_of_an_agent(
+    console: Console, recorder: Recorder, second: Recorder, change: Callable[[Console], None]
+) -> None:
+    relay = console.relay
+    change(console)
+    said = send(relay, "jane")
+    if change is default_by_file:
+        assert "no email password is configured" in said
+        assert "needs a password for second" in relay.command("agent", "list").text
+        assert len(recorder.messages) == 0
+    else:
+        assert said == ""
+        assert len(recorder.messages) == 1, "her account is where it was"
+    assert logins(second) == 0
     assert send(relay, "house") == ""
     assert len(second.messages) == 1
+
+
+@pytest.mark.parametrize("is_put_back", [False, True], ids=["a new password", "the host put back"])
+def test_mail_that_waits_is_held_and_freed(
+    start_relay: StartRelay, recorder: Recorder, second: Recorder, *, is_put_back: bool
+) -> None:
+    relay = start_relay(directory(recorder.port, second.port), {"delivery": {"mode": "queued"}})
+    set_passwords(relay)
+    recorder.replies["MAIL"] = b"451 4.3.2 not now\r\n"
+    assert send(relay, "jane") == ""
+    wait_until(lambda: "4.3.2" in relay.ask("queue", "list")[0]["reason"], "a first attempt that failed")
+    assert relay.command("server", "set", "first", f"host={ELSEWHERE}", f"port={second.port}").status == 0
+    recorder.replies["MAIL"] = REPLIES["MAIL"]
+
+    def waits_for_a_password() -> bool:
+        reasons = [str(one["reason"]) for one in relay.ask("account", "list") if one["state"] == "held"]
+        return any("was set for another server or host" in reason for reason in reasons)
+
+    assert relay.command("queue", "retry", "--all").status == 0
+    wait_until(waits_for_a_password, "the hold", 30)
+    assert (logins(second), len(second.messages), len(recorder.messages)) == (0, 0, 0)
+    if is_put_back:
+        assert relay.command("server", "set", "first", "host=127.0.0.1", f"port={recorder.port}").status == 0
+    else:
+        relay.set_password("agent", "jane", canary("jane's new one"))
+    there = recorder if is_put_back else second
+    wait_until(lambda: len(there.messages) == 1, "what waited to leave", 30)
+    assert len(recorder.messages) + len(second.messages) == 1
 
 
 def by_command(console: Console, port: int) -> None:
@@ -112,6 +178,9 @@ def by_page(console: Console, port: int) -> None:
     done = visitor.submit("/servers/first", **fields, version=version)
     assert done.status == 303, done.text
     assert "must be entered anew" in visitor.get(done.where).text
+    assert "needs a password for first" in visitor.get("/servers").text
+    assert "It needs a password for first." in visitor.get("/servers/first").text
+    assert "needs a password for first" in visitor.get("/agents").text
 
 
 @pytest.mark.parametrize("change", [by_command, by_file, by_api, by_page])
@@ -123,11 +192,37 @@ def test_another_host_gets_no_password(
     change(console, second.port)
     assert "no email password is configured" in send(relay, "jane")
     # The server's own account is for its administrator to mend: 451, and the client tries again.
-    assert "check the email password" in send(relay, "house")
+    assert "password for the mail server is missing or wrong" in send(relay, "house")
+    assert "needs a password for first" in relay.command("server", "list").text
+    assert "needs a password for first" in relay.command("agent", "list").text
+    assert "it needs a password for first" in relay.command("route", "house@acmejets.example").text
     assert (len(recorder.messages), logins(second), len(second.messages)) == (2, 0, 0)
     relay.set_password("agent", "jane", canary("jane's new one"))
     assert send(relay, "jane") == ""
     assert len(second.messages) == 1
+
+
+BOUND = {"server/first": "127.0.0.1", "server/second": "127.0.0.1", "profile/jane": "first 127.0.0.1"}
+
+
+def bound_in(relay: Relay) -> dict[str, str | None]:
+    with closing(sqlite3.connect(relay.state_dir / "relay.db")) as store:
+        return dict(store.execute("SELECT owner, bound_to FROM secrets"))
+
+
+def test_an_older_backup_is_bound_to_where_its_directory_says(
+    start_relay: StartRelay, recorder: Recorder, second: Recorder
+) -> None:
+    relay = start_relay(directory(recorder.port, second.port), starts=False)
+    set_passwords(relay)
+    with closing(sqlite3.connect(relay.state_dir / "relay.db")) as store, store:
+        store.execute("UPDATE secrets SET bound_to = NULL")
+    backup = str(relay.state_dir.parent / "older.backup")
+    assert relay.command("backup", backup).status == 0
+    assert relay.command("server", "set", "first", f"host={ELSEWHERE}", f"port={second.port}").status == 0
+    assert relay.command("restore", backup).status == 0
+    assert relay.command("server", "list").status == 0
+    assert bound_in(relay) == BOUND
 
 
 def test_a_store_from_before_works_on_and_is_bound(
@@ -139,13 +234,7 @@ def test_a_store_from_before_works_on_and_is_bound(
         store.execute("UPDATE secrets SET bound_to = NULL")
     relay.start()
     assert (send(relay, "jane"), send(relay, "house")) == ("", "")
-    with closing(sqlite3.connect(relay.state_dir / "relay.db")) as store:
-        bound = dict(store.execute("SELECT owner, bound_to FROM secrets"))
-    assert bound == {
-        "server/first": "127.0.0.1",
-        "server/second": "127.0.0.1",
-        "profile/jane": "first 127.0.0.1",
-    }
+    assert bound_in(relay) == BOUND
     assert relay.command("server", "set", "first", f"host={ELSEWHERE}", f"port={second.port}").status == 0
     assert "no email password is configured" in send(relay, "jane")
     assert logins(second) == 0

@@ -206,14 +206,14 @@ async def test_a_refused_login_is_said_once_and_not_tried_again_before_a_new_pas
 ) -> None:
     user = "watch-wrong@acmejets.example"
     watched.directory = Directory(channels={"support": channel("support", incoming(user, password=""))})
-    await watched.vault.put("incoming/support", WRONG)
+    await watched.vault.put("incoming/support", WRONG, bound_to="localhost")
     with capture_logs() as lines:
         watched.mail.refresh()
         await watched.until(lambda: watched.state()["state"] == "failing", "a failure")
         await asyncio.sleep(0.5)  # five more looks, if it looked
         assert mailbox_host.log.read_text().count(f"({user},127.0.0.1") <= 2, "one login, which Dovecot tells twice"
         assert "was refused" in watched.state()["reason"]
-        await watched.vault.put("incoming/support", RIGHT)
+        await watched.vault.put("incoming/support", RIGHT, bound_to="localhost")
         await watched.until(lambda: watched.state()["state"] == "ok", "a look with the new password")
     assert [line["event"] for line in lines] == ["warned", "changed"]
 
@@ -228,9 +228,9 @@ async def test_a_password_that_comes_later_is_used_at_once(
         watched.mail.refresh()
         await watched.until(lambda: watched.state()["state"] == "failing", "a failure")
         assert "has no password" in watched.state()["reason"]
-        await watched.vault.put("incoming/support", WRONG)
+        await watched.vault.put("incoming/support", WRONG, bound_to="localhost")
         await watched.until(lambda: "was refused" in watched.state()["reason"], "a login")
-        await watched.vault.put("incoming/support", RIGHT)
+        await watched.vault.put("incoming/support", RIGHT, bound_to="localhost")
         await watched.until(lambda: watched.state()["state"] == "ok", "a look with the new password")
 
 

@@ -72,11 +72,11 @@ def grant(number: int = 0, seconds: int = 3600) -> Grant:
     return Grant(access_token=f"access-{number}", refresh_token=f"refresh-{number}", seconds=seconds)
 
 
-def ref_to(flow: str = "code", client_id: str = "app", provider: str = "custom") -> SecretRef:
+def ref_to(flow: str = "code", client_id: str = "app", provider: str = "custom", host: str = "h") -> SecretRef:
     """Where the tokens of the channel support are."""
     values: dict[str, Any] = {"provider": provider, "flow": flow, "token_url": "http://127.0.0.1:1/token"}
     server = Server(
-        name="acme", host="h", auth=Auth.OAUTH2, username=USER, oauth=OAuthClient(client_id=client_id, **values)
+        name="acme", host=host, auth=Auth.OAUTH2, username=USER, oauth=OAuthClient(client_id=client_id, **values)
     )
     found = token_ref(server, Channel(name="support", address=USER, override=True))
     assert found is not None

@@ -14,6 +14,10 @@ from tests.secrets.oauth_kit import Clock, FakeProvider, grant, ref_to
 
 REF = ref_to()
 OWN = ref_to("client_credentials")
+assert OWN.token is not None
+CLIENT_PLACE = OWN.token.client_bound_to
+ELSEWHERE = ref_to(host="elsewhere")
+OWN_ELSEWHERE = ref_to("client_credentials", host="elsewhere")
 
 
 @pytest.fixture
@@ -183,10 +187,10 @@ async def test_a_refused_token_is_renewed_once_for_all(tokens: Tokens, provider:
 
 async def test_a_client_by_itself_needs_its_secret_alone(tokens: Tokens, provider: FakeProvider, vault: Vault) -> None:
     assert await tokens.secret(OWN) is None
-    await vault.put(client_owner("acme"), "first")
+    await vault.put(client_owner("acme"), "first", bound_to=CLIENT_PLACE)
     before = await secret_of(tokens, OWN)
     assert await tokens.version(OWN) == before.version
-    await vault.put(client_owner("acme"), "second")
+    await vault.put(client_owner("acme"), "second", bound_to=CLIENT_PLACE)
     assert await tokens.version(OWN) != before.version
     assert (await secret_of(tokens, OWN)).value == "access-2"
     assert provider.asked == [("", "first"), ("", "second")]
@@ -202,7 +206,7 @@ async def test_a_new_client_secret_is_a_new_version_and_tried_at_once(
         await tokens.secret(REF)
     before = await tokens.version(REF)
     provider.error = None
-    await vault.put(client_owner("acme"), "right")
+    await vault.put(client_owner("acme"), "right", bound_to=CLIENT_PLACE)
     assert await tokens.version(REF) != before
     assert (await secret_of(tokens)).value == "access-2"
 
@@ -224,6 +228,67 @@ async def test_an_authorization_during_a_renewal_counts(
     provider.gate.set()
     assert (await waiting).value == "access-7"
     assert "refresh-7" in await kept(vault)
+
+
+async def test_a_renewal_is_for_the_server_that_it_began_for(
+    tokens: Tokens, provider: FakeProvider, clock: Clock, vault: Vault
+) -> None:
+    """The directory names another host while the provider is asked: what it gives is durable, and for the first one."""
+    await tokens.keep(REF, grant())
+    clock.forward(4000)
+    provider.gate = asyncio.Event()
+    waiting = asyncio.create_task(secret_of(tokens))
+    await until(lambda: bool(provider.asked))
+    assert not tokens.is_set(ELSEWHERE)
+    assert await tokens.secret(ELSEWHERE) is None, "nobody is given what another server's renewal brings"
+    assert await tokens.version(ELSEWHERE) is None
+    assert (await tokens.state(ELSEWHERE)).state == "missing"
+    provider.gate.set()
+    assert (await waiting).value == "access-1"
+    assert "refresh-1" in await kept(vault)
+    assert vault.bound_to(REF.owner) == REF.bound_to
+    assert await tokens.secret(ELSEWHERE) is None
+    assert (await secret_of(tokens)).value == "access-1", "where the host is put back it counts"
+    assert len(provider.asked) == 1
+
+
+async def test_a_token_of_a_client_by_itself_is_for_the_server_that_it_was_asked_for(
+    tokens: Tokens, provider: FakeProvider, vault: Vault
+) -> None:
+    await vault.put(client_owner("acme"), "first", bound_to=CLIENT_PLACE)
+    provider.gate = asyncio.Event()
+    waiting = asyncio.create_task(secret_of(tokens, OWN))
+    await until(lambda: bool(provider.asked))
+    assert await tokens.secret(OWN_ELSEWHERE) is None
+    assert (await tokens.state(OWN_ELSEWHERE)).state == "missing"
+    provider.gate.set()
+    assert (await waiting).value == "access-1"
+    assert vault.bound_to(OWN.owner) == OWN.bound_to
+    assert provider.asked == [("", "first")]
+
+
+async def test_what_could_not_be_kept_goes_to_no_other_server(
+    tokens: Tokens, provider: FakeProvider, clock: Clock, vault: Vault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await tokens.keep(REF, grant())
+    clock.forward(4000)
+
+    async def full(owner: str, value: str, *, bound_to: str, under: object = None) -> None:
+        raise OSError("the disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(vault, "put", full)
+        with pytest.raises(OSError, match="full"):
+            await tokens.secret(REF)
+    assert await tokens.secret(ELSEWHERE) is None
+    assert (await secret_of(tokens)).value == "access-1"
+
+
+async def test_what_is_not_bound_yet_is_delayed(tokens: Tokens, provider: FakeProvider, vault: Vault) -> None:
+    await vault.put(client_owner("acme"), "first")
+    with pytest.raises(SecretDelayed, match="another node"):
+        await tokens.secret(OWN)
+    assert provider.asked == []
 
 
 async def test_what_is_forgotten_during_a_renewal_stays_so(

@@ -13,7 +13,8 @@ from sqlalchemy import Connection, select, update
 from relay.secrets.key_source import key_source
 from relay.secrets.master_key import MasterKey, MasterKeyError
 from relay.secrets.seal import SealBroken, seal, unseal
-from relay.secrets.vault import Sealed, SecretBroken, SecretRefused, Vault
+from relay.secrets.secret_store import Sealed
+from relay.secrets.vault import SecretBroken, SecretRefused, Vault
 from relay.store.database import Database
 from relay.store.errors import StoreError
 from relay.store.secrets import SecretTable
@@ -469,10 +470,64 @@ async def test_what_nobody_bound_is_bound_once(vault: Vault, table: SecretTable)
     await vault.put("server/a", "one")
     await vault.put("login/jane", "hash")
     assert vault.unbound == ["server/a"]
-    assert vault.is_for("server/a", "anywhere")
+    assert not vault.is_for("server/a", "mail.a.example"), "until it is bound it may go nowhere"
     await vault.bind({"server/a": "mail.a.example", "server/none": "nowhere"})
     assert vault.unbound == []
     assert await table.bound() == {"server/a": "mail.a.example"}
+    assert (vault.is_for("server/a", "mail.a.example"), vault.is_for("server/a", "mail.b.example")) == (True, False)
+
+
+async def test_what_is_being_bound_counts_for_that_place_and_no_other(
+    vault: Vault, table: SecretTable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who sends while the store writes is not told that there is no password."""
+    await vault.put("server/a", "one")
+    may_write, bind = asyncio.Event(), table.bind
+
+    async def slow(bound_to: Mapping[str, str], *, again: bool) -> None:
+        await may_write.wait()
+        await bind(bound_to, again=again)
+
+    monkeypatch.setattr(table, "bind", slow)
+    binding = asyncio.create_task(vault.bind({"server/a": "mail.a.example"}))
+    await asyncio.sleep(0)
+    assert (vault.is_for("server/a", "mail.a.example"), vault.is_for("server/a", "mail.b.example")) == (True, False)
+    assert vault.unbound == []
+    await bind({"server/a": "mail.b.example"}, again=False)  # another node is first
+    may_write.set()
+    await binding
+    assert vault.bound_to("server/a") == "mail.b.example"
+
+
+async def test_what_an_older_node_writes_is_bound_when_it_is_seen(
+    vault: Vault, table: SecretTable, tmp_path: Path
+) -> None:
+    """It knows no places: its new secret has none, also where an import of it takes the place of one that had."""
+    await vault.put("server/a", "one", bound_to="mail.a.example")
+    older = await reopened(table, tmp_path)
+    await older.put_all({"server/a": "two", "server/b": "three"}, {})
+    await vault.follow()
+    assert sorted(vault.unbound) == ["server/a", "server/b"]
+    assert not vault.is_for("server/a", "mail.a.example")
+    await vault.bind({"server/a": "mail.c.example", "server/b": "mail.b.example"})
+    assert await table.bound() == {"server/a": "mail.c.example", "server/b": "mail.b.example"}
+    assert await value(vault, "server/a") == "two"
+
+
+async def test_what_could_not_be_bound_goes_nowhere_and_is_bound_later(
+    vault: Vault, table: SecretTable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await vault.put("server/a", "one")
+    with monkeypatch.context() as patch:
+
+        async def away(bound_to: Mapping[str, str], *, again: bool) -> None:
+            raise OSError("the store is away")
+
+        patch.setattr(table, "bind", away)
+        with pytest.raises(OSError, match="away"):
+            await vault.bind({"server/a": "mail.a.example"})
+    assert not vault.is_for("server/a", "mail.a.example")
+    assert vault.unbound == ["server/a"]
 
 
 async def test_another_vault_follows_a_new_place_and_a_new_password(

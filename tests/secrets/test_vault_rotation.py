@@ -10,7 +10,8 @@ import pytest
 from relay.secrets.key_source import key_source
 from relay.secrets.master_key import MasterKey, MasterKeyError
 from relay.secrets.seal import seal
-from relay.secrets.vault import Sealed, SecretBroken, Vault
+from relay.secrets.secret_store import Sealed
+from relay.secrets.vault import SecretBroken, Vault
 from relay.store.database import Database, open_database
 from relay.store.secrets import SecretTable
 

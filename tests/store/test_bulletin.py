@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, text
 
-from relay.secrets.vault import Sealed
+from relay.secrets.secret_store import Sealed
 from relay.store import bulletin as bulletin_module
 from relay.store.bulletin import Bulletin
 from relay.store.database import Database, open_database

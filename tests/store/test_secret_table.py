@@ -5,7 +5,7 @@ from random import Random
 import pytest
 from sqlalchemy import Connection
 
-from relay.secrets.vault import Difference, KeyChanged, Sealed, SecretStore
+from relay.secrets.secret_store import Difference, KeyChanged, Sealed, SecretStore
 from relay.store import secrets as secrets_module
 from relay.store.database import open_database
 from relay.store.secrets import SecretTable

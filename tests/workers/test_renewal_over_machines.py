@@ -183,7 +183,8 @@ async def test_without_the_store_each_renews_in_memory_what_is_not_spent(
     if flow == "code":
         await house.authorize(ref)
     else:
-        await house.one.vault.put("client/acme", "client-secret")
+        place = ref.token.client_bound_to if ref.token else ""
+        await house.one.vault.put("client/acme", "client-secret", bound_to=place)
         await house.two.vault.refresh()
         assert await house.one.secret(ref) == await house.two.secret(ref)
     before = len(house.one.provider.asked)

@@ -116,7 +116,10 @@ def described_problems() -> dict[str, Any]:
         for status, kind in KINDS.items()
     }
     # Who reads the head knows no address yet, and so not if a page or a program asks.
-    described[name_of_problem(431)]["content"]["text/plain"] = {"schema": {"type": "string"}}
+    described[name_of_problem(431)]["content"]["text/plain"] = {
+        "schema": {"type": "string"},
+        "example": KINDS[431].detail + "\n",
+    }
     return described
 
 
