@@ -17,7 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.peers.canaries import leaking_files, leaks_in, leaks_of_process
 from tests.peers.clients import Endpoint
-from tests.peers.questions import questions
+from tests.peers.preloaded import ForkedProcess, Preloaded, preloaded
 from tests.peers.raw import RawClient
 from tests.peers.system import LOOPBACK, Finished, free_port, private_folder, run, stop, wait_until
 
@@ -38,8 +38,9 @@ class Relay:
         self.directory_file = self.state_dir / "directory.toml"
         self.log_file = folder / "log"
         self.control_socket = self.state_dir / "control.sock"
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: subprocess.Popen[bytes] | ForkedProcess | None = None
         self.pass_fds: tuple[int, ...] = ()  # descriptors that the service inherits
+        self.starts_anew = False  # by the program itself, with its imports: where memory or the start is looked at
         self._leaks: list[str] = []
         self.write_settings(settings)
         self.write_directory(directory)
@@ -80,8 +81,7 @@ class Relay:
 
     def ask(self, *arguments: str) -> Any:
         """Run a command with --json and return what it said. AssertionError where it failed."""
-        asking = questions(tuple(_environment().items()))
-        done = asking.ask("--config", str(self.settings_file), *arguments, "--json", seconds=30)
+        done = _preloaded().ask("--config", str(self.settings_file), *arguments, "--json", seconds=30)
         _check_told(done, arguments)
         assert done.status == 0, f"relay {' '.join(arguments)}: {done.text}"
         return json.loads(done.out)
@@ -95,9 +95,14 @@ class Relay:
     def start(self, *before: str) -> None:
         """Start the service and wait until it greets. RuntimeError with its log where it does not.
 
-        `before`: the command line of a program that runs it, and becomes it.
+        `before`: the command line of a program that runs it, and becomes it. Without one it is forked from a process
+        that has loaded it, unless `starts_anew`.
         """
-        self.launch(*before, str(RELAY), *self.serving)
+        if before or self.starts_anew:
+            self.launch(*before, str(RELAY), *self.serving)
+        else:
+            with self.log_file.open("ab") as log:
+                self.process = _preloaded().start(self.serving, log, log, pass_fds=self.pass_fds)
         wait_until(self.greets, "the relay's greeting", _START)
 
     @property
@@ -241,6 +246,10 @@ def relay_process(
         if relay.process:
             relay.stop()
             relay.check_leaks()
+
+
+def _preloaded() -> Preloaded:
+    return preloaded(tuple(_environment().items()))
 
 
 def _environment() -> Mapping[str, str]:
