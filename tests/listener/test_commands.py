@@ -164,7 +164,6 @@ def test_hello_wants_a_name(argument: bytes) -> None:
         parse_hello(argument)
 
 
-@pytest.mark.parametrize("octet", [*range(0x20), 0x7F])
 @pytest.mark.parametrize(
     "line",
     [
@@ -189,17 +188,19 @@ def test_hello_wants_a_name(argument: bytes) -> None:
     ],
     ids=repr,
 )
-def test_no_control_character_passes(line: bytes, octet: int) -> None:
-    hostile = line.replace(b"%c", bytes([octet]))
-    with pytest.raises(CommandFault):
-        split_command(hostile)
-    # The parsers hold by themselves, too.
-    verb, _, argument = hostile.partition(b" ")
-    if verb in {b"MAIL", b"RCPT"}:
+def test_no_control_character_passes(line: bytes) -> None:
+    for hostile in (line.replace(b"%c", bytes([octet])) for octet in (*range(0x20), 0x7F)):
         with pytest.raises(CommandFault):
-            (parse_mail if verb == b"MAIL" else parse_rcpt)(argument)
-    elif verb == b"EHLO":
-        assert parse_hello(argument).isprintable()
+            split_command(hostile)
+            pytest.fail(repr(hostile))
+        # The parsers hold by themselves, too.
+        verb, _, argument = hostile.partition(b" ")
+        if verb in {b"MAIL", b"RCPT"}:
+            with pytest.raises(CommandFault):
+                (parse_mail if verb == b"MAIL" else parse_rcpt)(argument)
+                pytest.fail(repr(hostile))
+        elif verb == b"EHLO":
+            assert parse_hello(argument).isprintable(), hostile
 
 
 PIECES = st.sampled_from(
