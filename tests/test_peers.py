@@ -41,10 +41,10 @@ def test_who_comes_as_a_peer_ends_leaves_no_connection_open(turns: int) -> None:
 def test_a_command_that_takes_too_long_does_not_answer_the_next_one() -> None:
     relay = Preloaded(os.environ)
     with pytest.raises(subprocess.TimeoutExpired):
-        relay.ask("--help", seconds=0.01)
+        relay.run("--help", seconds=0.01)
     try:
-        answer = relay.ask("--version", seconds=30)
-        refusal = relay.ask("such-a-thing", seconds=30)
+        answer = relay.run("--version", seconds=30)
+        refusal = relay.run("such-a-thing", seconds=30)
     finally:
         relay.end()
     assert (answer.status, answer.out, answer.err) == (0, f"relay {__version__}\n", "")

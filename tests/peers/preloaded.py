@@ -81,22 +81,40 @@ class Preloaded:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(
-        self, arguments: Sequence[str], out: IO[bytes], err: IO[bytes], *, pass_fds: Sequence[int] = ()
+        self,
+        arguments: Sequence[str],
+        out: IO[bytes],
+        err: IO[bytes],
+        *,
+        stdin: IO[bytes] | None = None,
+        pass_fds: Sequence[int] = (),
+        before: Sequence[str] = (),
     ) -> ForkedProcess:
-        """Start `relay` with these arguments. It has `pass_fds` under their numbers, and nothing to read."""
+        """Start `relay` with these arguments. It has `pass_fds` under their numbers.
+
+        `before`: "module:function" and what it is called with, in that process, before the program begins.
+        """
         with self._beginning:
             line = self._line or self._begin()
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        call = {"arguments": list(arguments), "environment": self._env, "descriptors": list(pass_fds)}
+        call = {
+            "arguments": list(arguments),
+            "environment": self._env,
+            "descriptors": [*([0] if stdin else []), 1, 2, *pass_fds],
+            "before": list(before),
+        }
         with theirs:
-            given = [theirs.fileno(), out.fileno(), err.fileno(), *pass_fds]
+            files = [*([stdin] if stdin else []), out, err]
+            given = [theirs.fileno(), *(file.fileno() for file in files), *pass_fds]
             socket.send_fds(line, [json.dumps(call).encode()], given)
         return ForkedProcess(["relay", *arguments], ours)
 
-    def ask(self, *arguments: str, seconds: float) -> Finished:
-        """Run a command to its end, with nothing on its standard input. Raises TimeoutExpired after `seconds`."""
-        with TemporaryFile() as out, TemporaryFile() as err:
-            process = self.start(arguments, out, err)
+    def run(self, *arguments: str, data: bytes = b"", seconds: float) -> Finished:
+        """Run a command to its end, `data` on its standard input. Raises TimeoutExpired after `seconds`."""
+        with TemporaryFile() as given, TemporaryFile() as out, TemporaryFile() as err:
+            given.write(data)
+            given.seek(0)
+            process = self.start(arguments, out, err, stdin=given)
             try:
                 status = process.wait(seconds)
             except BaseException:

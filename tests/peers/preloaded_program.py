@@ -46,14 +46,14 @@ def _fork(line: socket.socket, selector: selectors.BaseSelector) -> bool:
     if not octets:
         return False
     call = json.loads(octets)
-    report, out, err, *given = descriptors
+    report, *given = descriptors
     child = os.fork()
     if child == 0:
         selector.close()
         line.close()
         os.close(report)
-        _become(call, out, err, given)
-    for number in (out, err, *given):
+        _become(call, given)
+    for number in given:
         os.close(number)
     told = socket.socket(fileno=report)
     told.send(str(child).encode())
@@ -68,15 +68,15 @@ def _tell_end(ended: int, child: int, told: socket.socket) -> None:
         told.send(str(os.waitstatus_to_exitcode(status)).encode())
 
 
-def _become(call: dict[str, Any], out: int, err: int, given: list[int]) -> NoReturn:
+def _become(call: dict[str, Any], given: list[int]) -> NoReturn:
     """Run `relay` with these arguments, environment and descriptors, as if it had just been started."""
     os.setsid()
     signal.signal(signal.SIGINT, signal.default_int_handler)
     # First out of the way of each other: a descriptor has the same number here as in the process that gives it.
-    high = [os.dup2(number, 1000 + index) for index, number in enumerate((out, err, *given))]
-    for number in (out, err, *given):
+    high = [os.dup2(number, 1000 + index) for index, number in enumerate(given)]
+    for number in given:
         os.close(number)
-    for number, wanted in zip(high, (1, 2, *call["descriptors"]), strict=True):
+    for number, wanted in zip(high, call["descriptors"], strict=True):
         os.dup2(number, wanted)
         os.close(number)
     os.environ.clear()
@@ -84,6 +84,9 @@ def _become(call: dict[str, Any], out: int, err: int, given: list[int]) -> NoRet
     sys.argv[1:] = call["arguments"]
     # Reading files by another process spares memory where the modules that read are not loaded; here they are.
     Apart.begin = lambda *_: None  # type: ignore[method-assign]
+    if call["before"]:
+        module, _, name = call["before"][0].partition(":")
+        getattr(importlib.import_module(module), name)(*call["before"][1:])
     try:
         relay.cli.main()
     except SystemExit as ended:

@@ -19,7 +19,7 @@ from tests.peers.canaries import leaking_files, leaks_in, leaks_of_process
 from tests.peers.clients import Endpoint
 from tests.peers.preloaded import ForkedProcess, Preloaded, preloaded
 from tests.peers.raw import RawClient
-from tests.peers.system import LOOPBACK, Finished, free_port, private_folder, run, stop, wait_until
+from tests.peers.system import LOOPBACK, Finished, free_port, private_folder, stop, wait_until
 
 RELAY = Path(sys.executable).parent / "relay"
 Table = dict[str, Any]
@@ -74,15 +74,14 @@ class Relay:
 
     def command(self, *arguments: str, data: str = "", seconds: float = 30) -> Finished:
         """Run a `relay` command against this relay's files. Raises TimeoutExpired after `seconds`."""
-        argv = [str(RELAY), "--config", str(self.settings_file), *arguments]
-        done = run(argv, data=data.encode(), seconds=seconds, env=_environment())
+        config = ("--config", str(self.settings_file))
+        done = _preloaded().run(*config, *arguments, data=data.encode(), seconds=seconds)
         _check_told(done, arguments)
         return done
 
     def ask(self, *arguments: str) -> Any:
         """Run a command with --json and return what it said. AssertionError where it failed."""
-        done = _preloaded().ask("--config", str(self.settings_file), *arguments, "--json", seconds=30)
-        _check_told(done, arguments)
+        done = self.command(*arguments, "--json")
         assert done.status == 0, f"relay {' '.join(arguments)}: {done.text}"
         return json.loads(done.out)
 
@@ -101,9 +100,16 @@ class Relay:
         if before or self.starts_anew:
             self.launch(*before, str(RELAY), *self.serving)
         else:
-            with self.log_file.open("ab") as log:
-                self.process = _preloaded().start(self.serving, log, log, pass_fds=self.pass_fds)
+            self.fork()
         wait_until(self.greets, "the relay's greeting", _START)
+
+    def fork(self, *before: str) -> None:
+        """Fork the service from a process that has loaded it, and wait for nothing.
+
+        `before`: "module:function" and what it is called with, before the service begins.
+        """
+        with self.log_file.open("ab") as log:
+            self.process = _preloaded().start(self.serving, log, log, pass_fds=self.pass_fds, before=before)
 
     @property
     def serving(self) -> tuple[str, ...]:
