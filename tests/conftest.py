@@ -34,8 +34,15 @@ def pytest_configure(config: pytest.Config) -> None:
     sys.addaudithook(needs.hear)
 
 
+@pytest.hookimpl(tryfirst=True)  # before `-m` is looked at
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out the tests whose programs are missing. Raises UsageError for them where CI=true."""
+    """Leave out the tests whose programs are missing. Raises UsageError for them where CI=true.
+
+    Pages in a browser are a matter of `make test-all`; by HTTP they are looked at in `make test`.
+    """
+    for item in items:
+        if "chromium" in declared_programs(item):
+            item.add_marker("slow")
     reasons = {item: list(_reasons(item)) for item in items}
     left_out = [item for item in items if reasons[item]]
     counts = Counter(reason for item in left_out for reason in reasons[item])

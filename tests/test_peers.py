@@ -1,15 +1,16 @@
-"""The servers that play a part in tests end in order, whoever comes meanwhile; questions get their own answers."""
+"""The servers that play a part in tests end in order, whoever comes meanwhile; commands get their own answers."""
 
 import asyncio
 import gc
 import os
 import socket
+import subprocess
 
 import pytest
 
 from relay import __version__
 from tests.peers.loop import LoopThread, stop_listening
-from tests.peers.questions import Questions
+from tests.peers.preloaded import Preloaded
 from tests.peers.system import LOOPBACK
 
 
@@ -37,15 +38,15 @@ def test_who_comes_as_a_peer_ends_leaves_no_connection_open(turns: int) -> None:
         gc.collect()  # an open one is a warning, and a warning is an error
 
 
-def test_a_question_that_takes_too_long_does_not_answer_the_next_one() -> None:
-    questions = Questions(os.environ)
-    with pytest.raises(TimeoutError):
-        questions.ask("--help", seconds=0.01)
+def test_a_command_that_takes_too_long_does_not_answer_the_next_one() -> None:
+    relay = Preloaded(os.environ)
+    with pytest.raises(subprocess.TimeoutExpired):
+        relay.run("--help", seconds=0.01)
     try:
-        answer = questions.ask("--version", seconds=30)
-        refusal = questions.ask("such-a-thing", seconds=30)
+        answer = relay.run("--version", seconds=30)
+        refusal = relay.run("such-a-thing", seconds=30)
     finally:
-        questions.end()
+        relay.end()
     assert (answer.status, answer.out, answer.err) == (0, f"relay {__version__}\n", "")
     assert (refusal.status, refusal.out) == (2, "")
     assert "such-a-thing" in refusal.err

@@ -1,4 +1,4 @@
-"""A relay that kills itself at a named point: `python killed_relay.py POINT COUNT serve --config FILE`.
+"""A relay that kills itself at a named point: `install` in its process, before the program begins.
 
 The whole program runs as it is. One function of it is wrapped, and at its COUNT-th call the process gets SIGKILL: no
 handler runs, nothing is flushed or closed. So the product has no hook for this.
@@ -102,14 +102,23 @@ POINTS: Mapping[str, Point] = {
 }
 
 
-def install(point: Point, count: int) -> None:
+def install(point: str, count: str) -> None:
     """Wrap the function of a point, so that its `count`-th call that counts is the last thing that happens."""
-    module, _, path = point.where.partition(":")
+    its = POINTS[point]
+    module, _, path = its.where.partition(":")
     owner: Any = import_module(module)
     *owners, name = path.split(".")
     for each in owners:
         owner = getattr(owner, each)
-    setattr(owner, name, _wrapped(getattr(owner, name), _Countdown(point, count)))
+    real = getattr(owner, name)
+    wrapped = _wrapped(real, _Countdown(its, int(count)))
+    setattr(owner, name, wrapped)
+    if owners or real.__module__ != module:  # where one module calls it is meant
+        return
+    # Who imports it by name has it by now.
+    for other in [module for name, module in sys.modules.items() if name.startswith("relay.")]:
+        for alias in [alias for alias, value in vars(other).items() if value is real]:
+            setattr(other, alias, wrapped)
 
 
 class _Countdown:
@@ -151,15 +160,3 @@ def _wrapped(real: AnyFunction, countdown: _Countdown) -> AnyFunction:
     if inspect.iscoroutinefunction(real):
         return awaited
     return iterated if inspect.isgeneratorfunction(real) else called
-
-
-def main(point: str, count: str, *arguments: str) -> int:
-    """Run `relay` with these arguments until the point is reached."""
-    install(POINTS[point], int(count))
-    from relay.cli.app import run  # noqa: PLC0415 - after the wrapping, as nothing of it was imported before
-
-    return run(arguments)
-
-
-if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:]))

@@ -1,19 +1,15 @@
 """Relays that are killed at a named point or at any moment, and what must hold afterwards."""
 
 import signal
-import sys
 import threading
 from collections.abc import Mapping
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 from tests.e2e.ledger import Ledger, repeated, settle_all, times_unknown, told
 from tests.peers.recorder import Recorder
 from tests.peers.relay import Relay, one_channel, open_server
 from tests.peers.system import wait_until
-
-_PROGRAM = Path(__file__).with_name("killed_relay.py")
 
 # In `queued` a message goes on from memory when it is stored, in `in line` the dispatcher takes it from the store when
 # it may go. In `gone` the client's patience ends before the upstream has said anything, and the delivery goes on alone.
@@ -38,11 +34,9 @@ def directory(mode: str, port: int) -> dict[str, Any]:
 
 def start_to_die(relay: Relay, point: str, count: int = 1) -> None:
     """Start a relay that kills itself at a point; it may do so before it greets anybody."""
-    relay.launch(sys.executable, str(_PROGRAM), point, str(count), *relay.serving)
-    assert relay.process is not None
-    process = relay.process
+    relay.fork("tests.e2e.killed_relay:install", point, str(count))
     with suppress(RuntimeError):  # it has ended
-        wait_until(relay.greets, f"a greeting, or the end by {process.args!r}", 20)
+        wait_until(relay.greets, f"a greeting, or the end at {point!r}", 20)
 
 
 def wait_for_kill(relay: Relay) -> None:

@@ -72,12 +72,22 @@ def replies_to(kind: Kind, actor: Actor, victim: str, mode: str) -> tuple[str, .
             return ("554 5.6.0",)
 
 
-@pytest.mark.parametrize("name", VECTORS)
+@pytest.mark.parametrize("kind", Kind)
 def test_a_forgery_is_aligned_or_refused(
-    name: str, relay: Relay, clients: dict[str, RawClient], wire: Recorder, request: pytest.FixtureRequest
+    kind: Kind, relay: Relay, clients: dict[str, RawClient], wire: Recorder, request: pytest.FixtureRequest
 ) -> None:
-    kind, block = VECTORS[name]
     mode = str(request.node.callspec.params["relay"])
+    wrong = {}
+    for name, (its_kind, block) in VECTORS.items():
+        try:
+            if its_kind is kind:
+                forge(kind, block, mode, clients, wire)
+        except AssertionError as error:
+            wrong[name] = str(error)
+    assert not wrong
+
+
+def forge(kind: Kind, block: bytes, mode: str, clients: dict[str, RawClient], wire: Recorder) -> None:
     for actor in ACTORS:
         for victim in (SALES, NOBODY):
             header = forged(block, actor.sender, victim)
@@ -92,13 +102,20 @@ def test_a_forgery_is_aligned_or_refused(
 
 
 @pytest.mark.parametrize("login", ["jane", "crm", ""])
-@pytest.mark.parametrize("name", VECTORS)
 def test_a_forgery_behind_the_null_sender_is_refused_or_bears_what_the_login_may_use(
-    name: str, login: str, relay: Relay, clients: dict[str, RawClient], wire: Recorder
+    login: str, relay: Relay, clients: dict[str, RawClient], wire: Recorder
 ) -> None:
     """The From header picks the profile there, so it must be one that the login may use, and clear."""
-    _, block = VECTORS[name]
-    header = forged(block, JANE, SALES)
+    wrong = {}
+    for name, (_, block) in VECTORS.items():
+        try:
+            pass_by_null_sender(forged(block, JANE, SALES), login, clients, wire)
+        except AssertionError as error:
+            wrong[name] = str(error)
+    assert not wrong
+
+
+def pass_by_null_sender(header: bytes, login: str, clients: dict[str, RawClient], wire: Recorder) -> None:
     count = len(wire.messages)
     reply = submit(clients[login], "", header + b"\r\n" + REST)
     left = wire.messages[count:]

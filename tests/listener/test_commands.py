@@ -164,7 +164,6 @@ def test_hello_wants_a_name(argument: bytes) -> None:
         parse_hello(argument)
 
 
-@pytest.mark.parametrize("octet", [*range(0x20), 0x7F])
 @pytest.mark.parametrize(
     "line",
     [
@@ -189,17 +188,23 @@ def test_hello_wants_a_name(argument: bytes) -> None:
     ],
     ids=repr,
 )
-def test_no_control_character_passes(line: bytes, octet: int) -> None:
-    hostile = line.replace(b"%c", bytes([octet]))
-    with pytest.raises(CommandFault):
-        split_command(hostile)
-    # The parsers hold by themselves, too.
-    verb, _, argument = hostile.partition(b" ")
-    if verb in {b"MAIL", b"RCPT"}:
-        with pytest.raises(CommandFault):
-            (parse_mail if verb == b"MAIL" else parse_rcpt)(argument)
-    elif verb == b"EHLO":
-        assert parse_hello(argument).isprintable()
+def test_no_control_character_passes(line: bytes) -> None:
+    for hostile in (line.replace(b"%c", bytes([octet])) for octet in (*range(0x20), 0x7F)):
+        assert is_refused(split_command, hostile), hostile
+        # The parsers hold by themselves, too.
+        verb, _, argument = hostile.partition(b" ")
+        if verb in {b"MAIL", b"RCPT"}:
+            assert is_refused(parse_mail if verb == b"MAIL" else parse_rcpt, argument), hostile
+        elif verb == b"EHLO":
+            assert parse_hello(argument).isprintable(), hostile
+
+
+def is_refused(parse: Callable[[bytes], object], octets: bytes) -> bool:
+    try:
+        parse(octets)
+    except CommandFault:
+        return True
+    return False
 
 
 PIECES = st.sampled_from(

@@ -17,9 +17,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.peers.canaries import leaking_files, leaks_in, leaks_of_process
 from tests.peers.clients import Endpoint
-from tests.peers.questions import questions
+from tests.peers.preloaded import ForkedProcess, Preloaded, preloaded
 from tests.peers.raw import RawClient
-from tests.peers.system import LOOPBACK, Finished, free_port, private_folder, run, stop, wait_until
+from tests.peers.system import LOOPBACK, Finished, free_port, private_folder, stop, wait_until
 
 RELAY = Path(sys.executable).parent / "relay"
 Table = dict[str, Any]
@@ -38,8 +38,9 @@ class Relay:
         self.directory_file = self.state_dir / "directory.toml"
         self.log_file = folder / "log"
         self.control_socket = self.state_dir / "control.sock"
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: subprocess.Popen[bytes] | ForkedProcess | None = None
         self.pass_fds: tuple[int, ...] = ()  # descriptors that the service inherits
+        self.starts_anew = False  # by the program itself, with its imports: where memory or the start is looked at
         self._leaks: list[str] = []
         self.write_settings(settings)
         self.write_directory(directory)
@@ -73,16 +74,14 @@ class Relay:
 
     def command(self, *arguments: str, data: str = "", seconds: float = 30) -> Finished:
         """Run a `relay` command against this relay's files. Raises TimeoutExpired after `seconds`."""
-        argv = [str(RELAY), "--config", str(self.settings_file), *arguments]
-        done = run(argv, data=data.encode(), seconds=seconds, env=_environment())
+        config = ("--config", str(self.settings_file))
+        done = _preloaded().run(*config, *arguments, data=data.encode(), seconds=seconds)
         _check_told(done, arguments)
         return done
 
     def ask(self, *arguments: str) -> Any:
         """Run a command with --json and return what it said. AssertionError where it failed."""
-        asking = questions(tuple(_environment().items()))
-        done = asking.ask("--config", str(self.settings_file), *arguments, "--json", seconds=30)
-        _check_told(done, arguments)
+        done = self.command(*arguments, "--json")
         assert done.status == 0, f"relay {' '.join(arguments)}: {done.text}"
         return json.loads(done.out)
 
@@ -95,10 +94,22 @@ class Relay:
     def start(self, *before: str) -> None:
         """Start the service and wait until it greets. RuntimeError with its log where it does not.
 
-        `before`: the command line of a program that runs it, and becomes it.
+        `before`: the command line of a program that runs it, and becomes it. Without one it is forked from a process
+        that has loaded it, unless `starts_anew`.
         """
-        self.launch(*before, str(RELAY), *self.serving)
+        if before or self.starts_anew:
+            self.launch(*before, str(RELAY), *self.serving)
+        else:
+            self.fork()
         wait_until(self.greets, "the relay's greeting", _START)
+
+    def fork(self, *before: str) -> None:
+        """Fork the service from a process that has loaded it, and wait for nothing.
+
+        `before`: "module:function" and what it is called with, before the service begins.
+        """
+        with self.log_file.open("ab") as log:
+            self.process = _preloaded().start(self.serving, log, log, pass_fds=self.pass_fds, before=before)
 
     @property
     def serving(self) -> tuple[str, ...]:
@@ -241,6 +252,10 @@ def relay_process(
         if relay.process:
             relay.stop()
             relay.check_leaks()
+
+
+def _preloaded() -> Preloaded:
+    return preloaded(tuple(_environment().items()))
 
 
 def _environment() -> Mapping[str, str]:

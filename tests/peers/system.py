@@ -13,7 +13,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from tests.peers.preloaded import ForkedProcess
 
 T = TypeVar("T")
 
@@ -154,7 +157,7 @@ def running(
         stop(process, grace)
 
 
-def stop(process: subprocess.Popen[bytes], grace: float = 10) -> int:
+def stop(process: "subprocess.Popen[bytes] | ForkedProcess", grace: float = 10) -> int:
     """End a process by SIGTERM, after `grace` seconds by SIGKILL; return its exit status."""
     if process.poll() is None:
         process.terminate()
