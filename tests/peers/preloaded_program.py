@@ -17,6 +17,7 @@ import relay.cli
 from relay.directory.apart import Apart
 
 _MOST_DESCRIPTORS = 64
+_HIGH = 512
 
 
 def main(descriptor: int) -> None:
@@ -49,9 +50,6 @@ def _fork(line: socket.socket, selector: selectors.BaseSelector) -> bool:
     report, *given = descriptors
     child = os.fork()
     if child == 0:
-        selector.close()
-        line.close()
-        os.close(report)
         _become(call, given)
     for number in given:
         os.close(number)
@@ -73,9 +71,8 @@ def _become(call: dict[str, Any], given: list[int]) -> NoReturn:
     os.setsid()
     signal.signal(signal.SIGINT, signal.default_int_handler)
     # First out of the way of each other: a descriptor has the same number here as in the process that gives it.
-    high = [os.dup2(number, 1000 + index) for index, number in enumerate(given)]
-    for number in given:
-        os.close(number)
+    high = [os.dup2(number, _HIGH + index) for index, number in enumerate(given)]
+    os.closerange(3, _HIGH)  # and nothing of what this process has of others
     for number, wanted in zip(high, call["descriptors"], strict=True):
         os.dup2(number, wanted)
         os.close(number)
