@@ -1,5 +1,6 @@
 """A process that has loaded all of `relay`, and forks one for each call (`tests.peers.preloaded`)."""
 
+import atexit
 import contextlib
 import gc
 import importlib
@@ -90,9 +91,11 @@ def _become(call: dict[str, Any], given: list[int]) -> NoReturn:
         code = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
     else:
         code = 0
+    # As the interpreter ends, but for what it takes apart, which is for nothing.
+    atexit._run_exitfuncs()
     with contextlib.suppress(OSError):
         sys.stdout.flush()
-    sys.stderr.flush()
+        sys.stderr.flush()
     os._exit(code)
 
 
