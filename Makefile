@@ -9,10 +9,11 @@ BIN := $(VENV)/bin
 # process, because its tests share a relay.
 # What pytest makes of a test file's asserts takes 8 s for all of them: it is kept, whatever the shell says of .pyc files.
 export PYTHONDONTWRITEBYTECODE :=
-FAST := $(BIN)/pytest -m "not slow" -n 3 --dist loadfile $(TESTS)
-SLOW := $(BIN)/pytest -m slow -n 2 --dist loadfile
+FAST := $(BIN)/pytest -m "not slow and not long" -n 3 --dist loadfile $(TESTS)
+SLOW := $(BIN)/pytest -m "slow and not long" -n 2 --dist loadfile
+LONG := $(BIN)/pytest -m long -n 2 --dist loadfile -rP
 
-.PHONY: bench compiled deb demo docs install uninstall test test-all test-python fast lint format clean profile test-bare
+.PHONY: bench compiled deb demo docs install uninstall test test-all test-long test-python fast lint format clean profile test-bare
 
 demo: $(VENV)/.run compiled          ## a relay on 127.0.0.1:2525 with a built-in upstream: send mail, watch its journey
 	@$(BIN)/relay demo
@@ -23,8 +24,12 @@ test: $(VENV)/.test compiled         ## format, lint, types, and every test that
 	$(BIN)/mypy
 	$(FAST)
 
-test-all: $(VENV)/.test compiled     ## the slow and heavy tests
+test-all: $(VENV)/.test compiled     ## every point of a kill, every real client and server, pages in Chromium
 	$(SLOW)
+
+# MINUTES: how long each of the searches by hypothesis goes on. What chance decides prints its seed.
+test-long: $(VENV)/.test compiled    ## chance and time: kills at random, a day, a cluster's bad day, searches: make test-long MINUTES=30
+	MINUTES="$(MINUTES)" $(LONG)
 
 test-bare: $(VENV)/.test compiled    ## the fast tests as on a machine that has no program of tests/packages.txt
 	WITHOUT_PACKAGES=true $(FAST)

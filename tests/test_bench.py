@@ -60,7 +60,7 @@ def test_the_bench_runs_from_end_to_end(tmp_path: Path) -> None:
 
 
 @needs_all
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(600)
 def test_every_load_and_growth_table_works(tmp_path: Path) -> None:
     done, runs = bench(tmp_path, "--loads", "all growth backlog", seconds=500)

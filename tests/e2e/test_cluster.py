@@ -243,9 +243,10 @@ def test_who_need_not_know_what_has_changed() -> None:
     assert is_excused(replace(answer, host="node2.relay.test"), [replace(stopped, kind=Kind.DATABASE, node="")])
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(400)
 def test_a_bad_day_of_a_cluster(cluster: Cluster, postgres: Postgres, providers: dict[str, Provider]) -> None:
+    print(f"RELAY_CLUSTER_SEED={SEED}")  # noqa: T201 - to play it again
     senders = Senders(cluster.haproxy.endpoint("127.0.1.7"), PACES, SEED)
     troubles = Troubles(cluster, postgres, launch, lambda node: senders.under_way(node and f"{node}.relay.test"))
     changes = Changes([node.relay for node in cluster.nodes], CHANGES, SEED)

@@ -19,7 +19,7 @@ from tests.peers.relay import one_channel, open_server
 ROUNDS = 100
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(1500)
 @pytest.mark.parametrize("mode", ["auto", "queued"])
 def test_a_kill_at_any_moment_loses_nothing(mode: str, start_relay: StartRelay, recorder: Recorder) -> None:

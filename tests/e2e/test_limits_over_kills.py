@@ -48,9 +48,10 @@ def fill(relay: Relay, chance: random.Random) -> None:
             assert client.reply().startswith("250 ")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(200)
 def test_twenty_five_kills_pass_no_limit(start_relay: StartRelay) -> None:
+    print(f"RELAY_LIMITS_SEED={SEED}")  # noqa: T201 - to play it again
     chance = random.Random(SEED)
     with ExitStack() as stack:
         day = stack.enter_context(provider_server(Provider(per_day=PER_DAY)))

@@ -210,9 +210,10 @@ def quiet_condition(relay: Relay, upstreams: Upstreams, clients: Clients) -> Con
     return found
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(420)
 def test_a_rolling_day(relay: Relay, upstreams: Upstreams, certificates: Certificates) -> None:
+    print(f"RELAY_DAY_SEED={SEED}")  # noqa: T201 - to play it again
     day, clients = Day(relay, upstreams, certificates), Clients(relay, SEED, CLIENTS)
     conditions: list[Condition] = []
     with telling(day, clients):

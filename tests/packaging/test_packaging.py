@@ -243,7 +243,7 @@ def test_the_readme_is_followed_with_the_package(packages: Sequence[Path]) -> No
     good(follow_readme([f"dpkg --install {packages[-1]} > /dev/null"], "/usr/share", "/usr/bin"))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(900)
 @pytest.mark.needs("dpkg", "dpkg-deb", "git", "dovecot", "submission", "systemd-socket-activate", *NEEDS)
 def test_the_life_of_the_package(packages: Sequence[Path]) -> None:

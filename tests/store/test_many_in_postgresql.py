@@ -20,7 +20,7 @@ from tests.peers import postgres as peer
 from tests.peers.postgres import Postgres, postgres_server
 from tests.store.store_kit import NOW, history, in_postgres, new, new_message, open_queue
 
-pytestmark = [pytest.mark.needs(*peer.NEEDS), pytest.mark.slow, pytest.mark.timeout(480)]
+pytestmark = [pytest.mark.needs(*peer.NEEDS), pytest.mark.long, pytest.mark.timeout(480)]
 MANY, FEWER = 1_000_000, 300_000
 PROFILES = 200
 DAY = timedelta(days=1)

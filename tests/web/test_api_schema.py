@@ -21,7 +21,7 @@ _NOT_CHECKED = "positive_data_acceptance"
 _PROGRAM = Path(sys.executable).with_name("schemathesis")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(900)
 def test_every_answer_is_a_described_one(tmp_path: Path) -> None:
     with recorder_server() as upstream, full_house(upstream.port) as house:
