@@ -95,6 +95,7 @@ def made_relay(entries: Mapping[str, Any], mode: str, workers: int = 1) -> Itera
     with private_folder("bench-relay") as folder:
         folder.chmod(0o700)
         relay = Relay(folder, settings, entries)
+        relay.starts_anew = True
         if any("password" in server for server in entries["servers"].values()):
             done = relay.command("secrets", "import")
             assert done.status == 0, done.text

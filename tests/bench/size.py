@@ -100,6 +100,7 @@ def made(directory: dict[str, Any], *, web: bool = True) -> Iterator[tuple[Relay
         "web": {"address": address, "public_url": url} if web else {"address": ""},
     }
     with relay_process(directory, settings, starts=False) as relay:
+        relay.starts_anew = True
         yield relay, url
 
 
