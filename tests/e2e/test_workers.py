@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from tests.e2e.ledger import settle_all
 from tests.e2e.load import Load
 from tests.peers.canaries import RIGHT, WRONG
 from tests.peers.fixtures import StartRelay
@@ -297,7 +298,7 @@ def test_a_start_right_after_a_kill_finds_its_address_free_and_loses_nothing(
             relay.start()
             assert not any(_runs(stat) for stat in workers), "a worker outlived its supervisor"
         load.wait_for_accepted(40)
-    wait_until(lambda: not any(relay.ask("status")["queue"].values()), "the end of the queue", 60)
+    settle_all(relay)
     every = " ".join(str(message) for message in recorder.messages)
     assert [name for name in load.accepted if name not in every] == []
     # One message on each of the connections of each worker may be between the server's answer and our record.
