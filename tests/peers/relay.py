@@ -138,7 +138,7 @@ class Relay:
         """End the service in order; return its exit status."""
         assert self.process is not None
         self._leaks += leaks_of_process(self.process.pid)
-        return stop(self.process, 20)
+        return stop(self.process, 90)  # as TimeoutStopSec= of the unit: sessions and deliveries have 30 s each
 
     @property
     def cpu_seconds(self) -> float:
