@@ -40,7 +40,9 @@ class TurnedClock:
     def start(self) -> None:
         preload = f"LD_PRELOAD={program('libfaketimeMT.so.1')}"
         said = f"FAKETIME_TIMESTAMP_FILE={self._file}"
-        self.relay.start("/usr/bin/env", preload, said, "FAKETIME_NO_CACHE=1", "FAKETIME_DONT_FAKE_MONOTONIC=1")
+        # The fix is for another glibc: with this one, waits for a lock with a timeout would have none.
+        how = ("FAKETIME_NO_CACHE=1", "FAKETIME_DONT_FAKE_MONOTONIC=1", "FAKETIME_FORCE_MONOTONIC_FIX=0")
+        self.relay.start("/usr/bin/env", preload, said, *how)
 
     def kill(self) -> None:
         assert self.relay.process is not None
