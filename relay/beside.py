@@ -24,7 +24,7 @@ def beside(what: str) -> Iterator[None]:
     """Let no fault out of the block. `what` names it in the log."""
     try:
         yield
-    except Exception:
+    except Exception:  # whatever it is, the mail comes first
         _tell_fault(what)
 
 
@@ -41,7 +41,7 @@ def _harmless(method: Callable[..., None], what: str) -> Callable[..., None]:
     def guarded(*arguments: Any, **facts: Any) -> None:
         try:
             method(*arguments, **facts)
-        except Exception:
+        except Exception:  # as above
             _tell_fault(what)
 
     return guarded

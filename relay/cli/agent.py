@@ -13,9 +13,6 @@ from relay.cli.options import AsJson, Name, PasswordStdin, command, noun
 from relay.cli.output import print_json
 from relay.cli.profiles import add_profile, register_changing, register_reading, register_test
 
-# Hosts of addresses that nobody reaches from elsewhere.
-_HERE = frozenset({"localhost", "127.0.0.1", "::1"})
-
 app = noun("Agents: people who send with an address of their own.", "relay agent list")
 
 
@@ -82,7 +79,9 @@ def invite(context: Context, name: Name, as_json: AsJson = False) -> None:
         return print_json(invited)
     print(f"agent {name} sets its passwords at this address, once and within 24 hours:", file=sys.stderr)
     print(invited["url"])
-    if urlsplit(invited["url"]).hostname in _HERE:
+    from relay.directory.server_rules import is_loopback
+
+    if is_loopback(urlsplit(invited["url"]).hostname or ""):
         sentence = (
             "it works on this machine alone; for others set public_url under [web] in relay.toml, and invite again"
         )
