@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from relay.control.client import ControlClient
 from relay.control.following import Following
 from relay.delivery.lifecycle import State
 from relay.mail.change import Change, KeptChanges
@@ -93,18 +94,27 @@ def test_following_needs_a_relay(peopled: CommandLine) -> None:
 
 
 def test_following_begins_with_what_is_asked_for(peopled: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ctrl-C comes a moment after it, and ends the command well."""
+    """Ctrl-C comes when it is shown, and ends the command well."""
     peopled.store(
         new(stored(State.DELIVERED, id=SENT, delivered=START)),
         new(stored(State.FAILED, id=FAILED, minute=1, reply="550 5.1.1 nobody", to=("bob@customer.example",))),
     )
 
+    stream, shown = ControlClient.stream, threading.Semaphore(0)
+
+    def watched(client: ControlClient, *asked: Any) -> Iterator[dict[str, Any]]:
+        for item in stream(client, *asked):
+            yield item
+            if "begun" in item:
+                shown.release()
+
     async def interrupt(*_: object) -> AsyncGenerator[list[dict[str, Any]]]:
-        await asyncio.sleep(1.0)
+        assert await asyncio.to_thread(shown.acquire, timeout=60)
         signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
         await asyncio.sleep(60)
         yield []
 
+    monkeypatch.setattr(ControlClient, "stream", watched)
     monkeypatch.setattr(Following, "_news", interrupt)
     with heeding_interrupts(), peopled.running():
         out = peopled.good("messages", "list", "--follow", "--since", "2025-11-24T09:00:00Z")

@@ -210,13 +210,19 @@ def bound_in(relay: Relay) -> dict[str, str | None]:
         return dict(store.execute("SELECT owner, bound_to FROM secrets"))
 
 
-def test_an_older_backup_is_bound_to_where_its_directory_says(
-    start_relay: StartRelay, recorder: Recorder, second: Recorder
-) -> None:
+def from_before(start_relay: StartRelay, recorder: Recorder, second: Recorder) -> Relay:
+    """A relay, not running, whose passwords were set before any was bound."""
     relay = start_relay(directory(recorder.port, second.port), starts=False)
     set_passwords(relay)
     with closing(sqlite3.connect(relay.state_dir / "relay.db")) as store, store:
         store.execute("UPDATE secrets SET bound_to = NULL")
+    return relay
+
+
+def test_an_older_backup_is_bound_to_where_its_directory_says(
+    start_relay: StartRelay, recorder: Recorder, second: Recorder
+) -> None:
+    relay = from_before(start_relay, recorder, second)
     backup = str(relay.state_dir.parent / "older.backup")
     assert relay.command("backup", backup).status == 0
     assert relay.command("server", "set", "first", f"host={ELSEWHERE}", f"port={second.port}").status == 0
@@ -228,10 +234,7 @@ def test_an_older_backup_is_bound_to_where_its_directory_says(
 def test_a_store_from_before_works_on_and_is_bound(
     start_relay: StartRelay, recorder: Recorder, second: Recorder
 ) -> None:
-    relay = start_relay(directory(recorder.port, second.port), starts=False)
-    set_passwords(relay)
-    with closing(sqlite3.connect(relay.state_dir / "relay.db")) as store, store:
-        store.execute("UPDATE secrets SET bound_to = NULL")
+    relay = from_before(start_relay, recorder, second)
     relay.start()
     assert (send(relay, "jane"), send(relay, "house")) == ("", "")
     assert bound_in(relay) == BOUND

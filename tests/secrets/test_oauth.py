@@ -90,9 +90,8 @@ async def test_all_who_wait_share_one_renewal_and_who_leaves_ends_none(
     assert "refresh-1" in await kept(vault)
 
 
-async def test_what_the_provider_rotated_is_stored_before_it_is_used(
-    tokens: Tokens, provider: FakeProvider, clock: Clock, vault: Vault, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def renewed_on_a_full_disk(tokens: Tokens, clock: Clock, vault: Vault, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a token be renewed that cannot be kept."""
     await tokens.keep(REF, grant())
     clock.forward(4000)
 
@@ -103,6 +102,12 @@ async def test_what_the_provider_rotated_is_stored_before_it_is_used(
         patch.setattr(vault, "put", full)
         with pytest.raises(OSError, match="full"):
             await tokens.secret(REF)
+
+
+async def test_what_the_provider_rotated_is_stored_before_it_is_used(
+    tokens: Tokens, provider: FakeProvider, clock: Clock, vault: Vault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await renewed_on_a_full_disk(tokens, clock, vault, monkeypatch)
     assert (await secret_of(tokens)).value == "access-1"
     assert len(provider.asked) == 1  # what came was not lost, and not asked for again
 
@@ -270,16 +275,7 @@ async def test_a_token_of_a_client_by_itself_is_for_the_server_that_it_was_asked
 async def test_what_could_not_be_kept_goes_to_no_other_server(
     tokens: Tokens, provider: FakeProvider, clock: Clock, vault: Vault, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await tokens.keep(REF, grant())
-    clock.forward(4000)
-
-    async def full(owner: str, value: str, *, bound_to: str, under: object = None) -> None:
-        raise OSError("the disk is full")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(vault, "put", full)
-        with pytest.raises(OSError, match="full"):
-            await tokens.secret(REF)
+    await renewed_on_a_full_disk(tokens, clock, vault, monkeypatch)
     assert await tokens.secret(ELSEWHERE) is None
     assert (await secret_of(tokens)).value == "access-1"
 
