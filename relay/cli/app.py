@@ -3,11 +3,13 @@
 import errno
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from typer import Context, Exit, Option, Typer, TyperException
+from typer.main import get_command
 
 from relay import __version__
 from relay.cli import (
@@ -117,10 +119,16 @@ def run(arguments: Sequence[str]) -> int:
     return code
 
 
+@cache
+def _commands() -> Callable[..., Any]:
+    # Typer makes all of them anew for each call of the app.
+    return get_command(app)
+
+
 def _run(arguments: Sequence[str]) -> int:
     as_json, stdout = "--json" in arguments, sys.stdout
     try:
-        code = app(arguments, prog_name="relay", standalone_mode=False)
+        code = _commands()(arguments, prog_name="relay", standalone_mode=False)
     except TyperException as error:
         print_failure(_usage(error), as_json=as_json)
         return EXIT_USAGE
@@ -145,7 +153,7 @@ def _run(arguments: Sequence[str]) -> int:
 def _complete() -> int:
     """Tell the shell what it may offer. Nothing is ever said on a terminal on which somebody is typing."""
     try:
-        app((), prog_name="relay", standalone_mode=False)
+        _commands()((), prog_name="relay", standalone_mode=False)
     except SystemExit as ended:
         return ended.code if isinstance(ended.code, int) else 0
     except Exception:  # whatever it is, it would be written into the line that somebody types

@@ -1,5 +1,6 @@
 import logging
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -27,12 +28,23 @@ def relay(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytes
     root.setLevel(level)
 
 
+@pytest.fixture(scope="session")
+def people(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the folder of `peopled` is kept once the first of them has made it."""
+    return tmp_path_factory.mktemp("people") / "state"
+
+
 @pytest.fixture
-def peopled(relay: CommandLine) -> CommandLine:
+def peopled(relay: CommandLine, people: Path) -> CommandLine:
     """The command line of a relay with two servers, two channels and an agent."""
+    if people.exists():
+        shutil.copytree(people, relay.state_dir)
+        relay.good("server", "list")  # a command sets up the log
+        return relay
     relay.good("server", "add", "acmejets", "--host", "smtp.acmejets.example", "--username", "mailer@acmejets.example")
     relay.good("server", "add", "other", "--host", "smtp.other.example", "--security", "tls", "--auth", "plain")
     relay.good("channel", "add", "support", "--address", "support@acmejets.example", "--alias", "help@acmejets.example")
     relay.good("channel", "add", "sales", "--address", "sales@acmejets.example", "--server", "other", "--override")
     relay.good("agent", "add", "jane", "--address", "jane@acmejets.example", "--group", "flights", "--override")
+    shutil.copytree(relay.state_dir, people)
     return relay

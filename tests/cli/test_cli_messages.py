@@ -111,8 +111,9 @@ def test_following_begins_with_what_is_asked_for(peopled: CommandLine, monkeypat
     async def interrupt(*_: object) -> AsyncGenerator[list[dict[str, Any]]]:
         assert await asyncio.to_thread(shown.acquire, timeout=60)
         signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
-        await asyncio.sleep(60)
-        yield []
+        while True:  # a signal that comes on the way into the system's recv() is heeded when that returns
+            yield [{}]
+            await asyncio.sleep(0.05)
 
     monkeypatch.setattr(ControlClient, "stream", watched)
     monkeypatch.setattr(Following, "_news", interrupt)

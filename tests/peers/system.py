@@ -58,11 +58,10 @@ def heeding_interrupts() -> Iterator[None]:
     """Let this process, and programs that are started meanwhile, hear of SIGINT.
 
     A shell without job control starts what runs in its background with SIGINT ignored, and every program below
-    inherits that. A handler of ours is not inherited: it becomes the default.
+    inherits that. A handler of ours is not inherited: it becomes the default. A relay that ran in this process may
+    have left its own.
     """
-    before = signal.getsignal(signal.SIGINT)
-    if before is signal.SIG_IGN:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         yield
     finally:
