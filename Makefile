@@ -46,7 +46,7 @@ bench: $(VENV)/.test compiled        ## Relay beside Postfix, in figures (docs/p
 	@$(BIN)/python -m tests.bench --json build/bench.json $(if $(LOADS),--loads "$(LOADS)") $(ARGS)
 
 docs: $(VENV)/.test                  ## what is made from the code: docs/reference, docs/man, etc/completions; and relay/cli/samples from etc
-	@$(BIN)/python -m tests.reference
+	@$(BIN)/python -m docs.generate
 
 profile: $(VENV)/.test               ## where a relay under load spends its processor time
 	@$(BIN)/python -m tests.bench.hotspots $(ARGS)

@@ -16,7 +16,7 @@ from tests.bench.rounds import Run, measure
 from tests.bench.upstreams import Certificate, Running, running_upstream
 from tests.peers.relay import Relay
 from tests.peers.system import private_folder
-from tests.store.store_kit import CONTENT, new_message, open_queue
+from tests.unit.store.store_kit import CONTENT, new_message, open_queue
 
 MODES = (AUTO, QUEUED)
 _AT_ONCE = 1000

@@ -13,7 +13,6 @@ import tomli_w
 import trustme
 
 from relay.doctor.finding import txt_record
-from tests.doctor.zone import dkim
 from tests.peers.canaries import RIGHT, WRONG, canary
 from tests.peers.dns import name_server
 from tests.peers.dovecot import Dovecot, dovecot_server
@@ -22,6 +21,7 @@ from tests.peers.postfix import Postfix
 from tests.peers.relay import Relay, relay_process
 from tests.peers.sink import Sink
 from tests.peers.system import free_port
+from tests.unit.doctor.zone import dkim
 
 pytestmark = [pytest.mark.needs("nsd", "postfix", "dovecot", "submission", "root"), pytest.mark.slow]
 

@@ -15,7 +15,7 @@ from tests.peers.fixtures import StartRelay
 from tests.peers.recorder import Recorder
 from tests.peers.relay import Relay, one_channel, open_server
 from tests.peers.system import wait_until
-from tests.store.store_kit import CONTENT, new_message, open_queue
+from tests.unit.store.store_kit import CONTENT, new_message, open_queue
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 

@@ -2,13 +2,13 @@
 
 import pytest
 
-from tests.mail.bounce_samples import EXIM, SENT
 from tests.peers.canaries import RIGHT
 from tests.peers.fixtures import Certificates, StartRelay
 from tests.peers.mailboxes import NEEDS, MailboxServer
 from tests.peers.postfix import Postfix
 from tests.peers.relay import Relay, one_channel, open_server
 from tests.peers.system import wait_until
+from tests.unit.mail.bounce_samples import EXIM, SENT
 
 pytestmark = [pytest.mark.needs("postfix", "root", *NEEDS), pytest.mark.slow]
 

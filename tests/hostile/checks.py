@@ -28,10 +28,10 @@ from relay.mail.header import Header
 from relay.mail.mailbox import MailboxFault, parse_from
 from relay.mail.notify import ParameterFault, parse_envid, parse_notify, parse_original_recipient, parse_return
 from relay.mail.words import decode_words
+from tests.dialogs.listener.listener_kit import FakeLogins
 from tests.hostile.judges import JUDGES
 from tests.hostile.reading import canonical
-from tests.listener.listener_kit import FakeLogins
-from tests.mail.mail_kit import OWN, SHARED, send
+from tests.unit.mail.mail_kit import OWN, SHARED, send
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 # A password may be in what these return.

@@ -17,12 +17,12 @@ from structlog.testing import capture_logs
 
 from relay.listener.tolerance import Tolerance
 from relay.settings import Limits, Listener
+from tests.dialogs.listener.listener_kit import Door, FakeLogins, Handed, certificate, door, trusting_context
 from tests.hostile.book import Session
 from tests.hostile.line import Line
 from tests.hostile.phrases import LOGINS, MAILS, PHRASES
 from tests.hostile.reading import encoded
 from tests.hostile.steps import ANY, Book, Expect, Message, NeedInput, NeedTls, Play, Rules
-from tests.listener.listener_kit import Door, FakeLogins, Handed, certificate, door, trusting_context
 
 PASSWORDS = (("support", "right"), ("jane", "schön €"))
 _REPLY = re.compile(r"[2-5][0-9]{2}[ -][ -~]*")

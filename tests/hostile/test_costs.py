@@ -10,9 +10,9 @@ import pytest
 
 from relay.listener.pace import LeastRate
 from relay.listener.tolerance import Tolerance
+from tests.dialogs.listener.listener_kit import RawClient, door
 from tests.hostile.house import JANE, house
 from tests.hostile.line import SECONDS, Line, line_to
-from tests.listener.listener_kit import RawClient, door
 from tests.peers.packages import program
 from tests.peers.recorder import Recorder, recorder_server
 from tests.peers.relay import Relay

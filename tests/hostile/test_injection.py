@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
+from tests.dialogs.listener.listener_kit import RCPT, TEXT, FakeLogins, Handed, door
 from tests.hostile.house import JANE, house
-from tests.listener.listener_kit import RCPT, TEXT, FakeLogins, Handed, door
 from tests.peers.recorder import REPLIES, Recorder, recorder_server
 from tests.peers.relay import Relay
 

@@ -1,6 +1,6 @@
 """What a stranger sends to the pages must not hold up mail: no request keeps the event loop for 20 ms.
 
-The relay is a process of its own, watched from inside by `tests/web/watched_relay.py`, which says what a step of the
+The relay is a process of its own, watched from inside by `tests/pages/watched_relay.py`, which says what a step of the
 loop is, by processor time. Of several tries the least counts, so that bad moments of the machine fail nothing.
 """
 
@@ -17,17 +17,17 @@ from typing import TypeAlias
 import pytest
 
 from tests.hostile.house import directory
+from tests.pages.watching import longest_step
 from tests.peers.console import ADMINISTRATOR, Console
 from tests.peers.relay import relay_process
 from tests.peers.system import LOOPBACK, free_port, wait_until
 from tests.peers.visitor import FORM, Visitor
-from tests.web.watching import longest_step
 
 STEP_SECONDS = 0.020
 TRIES = 6
 KIB = 1024
 MIB = KIB * KIB
-_PROGRAM = Path(__file__).parents[1] / "web" / "watched_relay.py"
+_PROGRAM = Path(__file__).parents[1] / "pages" / "watched_relay.py"
 _START_SECONDS = 60.0
 _PATIENCE = 30.0
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.packaging.overlay import PATH, Overlay, overlay
+from tests.e2e.packaging.overlay import PATH, Overlay, overlay
 from tests.peers.packages import program
 from tests.peers.system import free_port, private_folder, running, wait_until
 

@@ -1,4 +1,4 @@
-"""The mail libraries of other languages, each in a small program of tests/clients."""
+"""The mail libraries of other languages, each in a small program of tests/peers/clients/programs."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,7 +9,7 @@ from tests.peers.packages import program
 from tests.peers.system import Finished, private_folder, run
 
 _ROOT = Path(__file__).parents[3]
-_SOURCES = _ROOT / "tests" / "clients"
+_SOURCES = Path(__file__).parent / "programs"
 # Compilers are slow and these programs do not change: what they make is kept beside what pytest keeps.
 _GO_CACHE = _ROOT / ".pytest_cache" / "go"
 _JAVA_CLASSES = _ROOT / ".pytest_cache" / "java"
@@ -62,7 +62,7 @@ def _compose(argv: Sequence[str], endpoint: Endpoint, composition: Composition, 
 def _work(
     endpoint: Endpoint, sender: str, recipients: Sequence[str], access: Access, more: Mapping[str, str] | None = None
 ) -> bytes:
-    """What a program is to do, as tests/clients/README.md says, up to the empty line."""
+    """What a program is to do, as tests/peers/clients/programs/README.md says, up to the empty line."""
     work = {
         "host": endpoint.host,
         "port": str(endpoint.port),

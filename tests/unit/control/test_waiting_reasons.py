@@ -1,0 +1,98 @@
+"""What `queue list` and `queue show` say of messages that are due and yet cannot leave."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from relay.control.queue_desk import StoreQueueDesk
+from relay.delivery.accounts import Accounts
+from relay.delivery.lifecycle import State
+from relay.delivery.pacing import Pacing
+from relay.delivery.schedule import Schedule
+from relay.directory.model import Account, Meaning
+from relay.directory.routing import Routing
+from relay.directory.rules import parse_directory
+from relay.mail.reply import Reply
+from relay.settings import Delivery
+from relay.store.messages import StoredMessage
+from relay.store.queue import Queue
+from relay.upstream.outcome import Failure
+from relay.upstream.phase import Phase
+from tests.unit.control.queue_kit import stored
+
+ROUTING = Routing(
+    parse_directory(
+        {
+            "default_server": "acmejets",
+            "servers": {
+                "acmejets": {
+                    "host": "smtp.acmejets.example",
+                    "username": "mailer@acmejets.example",
+                    "messages_per_minute": 1,
+                    "recipients_per_day": 2,
+                }
+            },
+            "channels": {"support": {"address": "support@acmejets.example"}},
+        },
+        "directory.toml",
+    )
+)
+SERVER = ROUTING.directory.servers["acmejets"]
+MAILER = Account("acmejets", "mailer@acmejets.example")
+SLOWER = Failure(phase=Phase.MAIL, reply=Reply(432, "4.3.2", "slow"), meaning=Meaning.THROTTLE, from_server=True)
+
+
+class Bench:
+    """A desk that is only asked about accounts: it needs no store."""
+
+    def __init__(self) -> None:
+        self.accounts, self.pacing = Accounts(Schedule.of(Delivery())), Pacing()
+        queue: Queue = object.__new__(Queue)
+        self.desk = StoreQueueDesk(queue, lambda: ROUTING, self.accounts, pacing=self.pacing)
+
+    async def send(self, recipients: int) -> None:
+        turn = await self.pacing.turn(SERVER, MAILER, None)
+        assert turn is not None
+        await turn.charge(recipients)
+        await turn.begin()
+        turn.end(recipients)
+
+
+def due(**facts: Any) -> StoredMessage:
+    now = datetime.now(UTC) - timedelta(seconds=1)
+    default: dict[str, Any] = {"next_attempt": now, "reason": "temporary: 451 4.3.0 later", "profile": "support"}
+    return stored(**(default | facts))
+
+
+async def test_a_message_that_is_due_says_what_its_account_waits_for() -> None:
+    bench = Bench()
+    assert bench.desk.waits_for(due()) == "temporary: 451 4.3.0 later"
+    await bench.send(1)
+    said = "waits for acmejets/mailer@acmejets.example: 1 message a minute, next in "
+    for profile in ("support", None):  # nobody's mail leaves through the default server
+        assert bench.desk.waits_for(due(profile=profile)).startswith(said)
+        moment = bench.desk.next_attempt(due(profile=profile))
+        assert moment is not None
+        assert moment > datetime.now(UTC) + timedelta(seconds=30)
+
+
+async def test_a_message_that_waits_for_something_else_says_that() -> None:
+    bench = Bench()
+    await bench.send(2)
+    later = datetime.now(UTC) + timedelta(hours=1)
+    for message in (
+        due(next_attempt=later),
+        due(profile="gone"),
+        stored(State.HELD, reason="temporary: 451 4.3.0 later"),
+    ):
+        assert bench.desk.waits_for(message) == "temporary: 451 4.3.0 later"
+        assert bench.desk.next_attempt(message) == message.next_attempt
+
+
+async def test_a_pause_that_the_server_asked_for_is_said_first() -> None:
+    bench = Bench()
+    await bench.send(2)
+    assert "2 recipients a day, next at " in bench.desk.waits_for(due())
+    pause = bench.accounts.slow_down(SERVER, MAILER, SLOWER, datetime.now(UTC))
+    assert pause is not None
+    said = "waits for acmejets/mailer@acmejets.example: its server asks for a slower pace, next in "
+    assert bench.desk.waits_for(due()).startswith(said)

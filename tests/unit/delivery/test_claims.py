@@ -1,0 +1,121 @@
+"""How much of what waits a process takes, where others send for the same account."""
+
+import asyncio
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import pytest
+
+from relay.delivery.lifecycle import State
+from relay.delivery.postman import Postman
+from relay.store.messages import StoredMessage
+from tests.unit.delivery.delivery_kit import stored, upstream_of
+from tests.unit.delivery.test_holding import dispatching, reached
+from tests.unit.delivery.test_paced_delivery import limited
+
+SCOPE = "acmejets/support@acmejets.example"
+
+
+@dataclass
+class Some:
+    """So many of the connections, and what it is told of the rest."""
+
+    granted: int
+    limits: set[int] = field(default_factory=set)
+    backlogs: list[int] = field(default_factory=list)
+
+    def claims(self, scope: str, limit: int) -> int:
+        assert scope == SCOPE
+        self.limits.add(limit)
+        return min(limit, max(1, self.granted))
+
+    def expect(self, scope: str, limit: int, backlog: int) -> None:
+        self.backlogs.append(backlog)
+
+
+async def test_no_more_is_taken_than_there_are_connections_for_and_more_when_there_are(postman: Postman) -> None:
+    limited(postman, max_connections=5)
+    upstream, some = upstream_of(postman), Some(2)
+    upstream.gate = asyncio.Event()
+    ids = [await stored(postman) for _ in range(8)]
+    async with dispatching(postman, some):
+        async with asyncio.timeout(10):
+            while len(upstream.transfers) < 2:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+            await asyncio.sleep(0.1)
+            assert len(upstream.transfers) == 2
+            assert some.backlogs[-1] == 5  # it would use all
+            some.granted = 4
+            while len(upstream.transfers) < 4:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        upstream.gate.set()
+        for id_ in ids:
+            await reached(postman, id_, State.DELIVERED)
+    assert some.limits == {5}
+    assert some.backlogs[-1] == 0
+
+
+async def test_a_carrier_that_took_all_does_not_look_again(postman: Postman, monkeypatch: pytest.MonkeyPatch) -> None:
+    limited(postman, max_connections=5)
+    upstream, looks = upstream_of(postman), list[int]()
+    upstream.gate = asyncio.Event()
+    claim = postman.queue.claim
+
+    async def counted(profiles: Collection[str | None], limit: int, now: datetime, state: str) -> list[StoredMessage]:
+        found = await claim(profiles, limit, now, state)
+        looks.append(len(found))
+        return found
+
+    monkeypatch.setattr(postman.queue, "claim", counted)
+    ids = [await stored(postman) for _ in range(3)]
+    async with dispatching(postman):
+        async with asyncio.timeout(10):
+            while len(upstream.transfers) < 3:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        await asyncio.sleep(0.1)
+        before = len(looks)
+        upstream.gate.set()
+        for id_ in ids:
+            await reached(postman, id_, State.DELIVERED)
+        assert len(looks) == before
+        assert sum(looks) == 3
+
+
+@pytest.mark.parametrize("limits", [{}, {"messages_per_minute": 6000}])
+async def test_what_comes_while_another_takes_long_waits_only_for_a_connection(
+    postman: Postman, limits: dict[str, Any]
+) -> None:
+    limited(postman, max_connections=3, **limits)
+    upstream = upstream_of(postman)
+    upstream.gate = asyncio.Event()
+    ids = [await stored(postman)]
+    async with dispatching(postman) as dispatcher, asyncio.timeout(10):
+        while not upstream.transfers:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        ids += [await stored(postman) for _ in range(3)]
+        dispatcher.wake()
+        while len(upstream.transfers) < 3:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        upstream.gate.set()
+        for id_ in ids:
+            await reached(postman, id_, State.DELIVERED)
+
+
+async def test_with_a_pace_one_connection_more_than_there_is_would_be_used(postman: Postman) -> None:
+    limited(postman, max_connections=5, messages_per_minute=600)
+    upstream, some = upstream_of(postman), Some(0)
+    upstream.gate = asyncio.Event()
+    ids = [await stored(postman) for _ in range(3)]
+    async with dispatching(postman, some):
+        async with asyncio.timeout(10):
+            while not upstream.transfers:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+            while 2 not in some.backlogs:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        assert len(upstream.transfers) == 1
+        upstream.gate.set()
+        for id_ in ids:
+            await reached(postman, id_, State.DELIVERED)
+    assert max(some.backlogs) == 2

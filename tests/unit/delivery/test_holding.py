@@ -1,0 +1,287 @@
+"""What an account's hold does to mail that pauses because a server may already have it."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from relay import log
+from relay.delivery.bookkeeper import utc_now
+from relay.delivery.carrier import Claims
+from relay.delivery.dispatcher import Dispatcher
+from relay.delivery.lifecycle import State
+from relay.delivery.lifting import lift
+from relay.delivery.postman import Postman
+from relay.directory.model import Account, Meaning
+from relay.mail.address import Address
+from relay.mail.reply import Reply
+from relay.upstream.outcome import Failure, Outcome
+from relay.upstream.phase import Phase
+from tests.unit.delivery.delivery_kit import message_of, state_of, stored, upstream_of
+from tests.unit.delivery.test_submission import envelope_of
+
+ACCOUNT = Account("acmejets", "support@acmejets.example")
+LOST = Failure(phase=Phase.FINAL, reply=Reply(451, "4.4.2", "lost"), meaning=Meaning.UNKNOWN, from_server=False)
+NO_LOGIN = Failure(phase=Phase.LOGIN, reply=Reply(535, "5.7.8", "no"), meaning=Meaning.LOGIN_REFUSED, from_server=True)
+
+
+@asynccontextmanager
+async def dispatching(postman: Postman, claims: Claims | None = None) -> AsyncIterator[Dispatcher]:
+    dispatcher = Dispatcher(postman, claims)
+    task = asyncio.create_task(dispatcher.run())
+    yield dispatcher
+    await dispatcher.stop()
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
+
+
+async def reached(postman: Postman, id_: str, state: State) -> None:
+    """Wait until a message is in a state."""
+    async with asyncio.timeout(10):
+        while await state_of(postman, id_) != state:  # noqa: ASYNC110  the store knows no event
+            await asyncio.sleep(0.01)
+
+
+async def test_a_lifted_hold_leaves_a_lost_answer_its_pause(postman: Postman) -> None:
+    """The server may have the message: a hold that comes and goes meanwhile is no reason to send it earlier."""
+    upstream, accepted = upstream_of(postman), upstream_of(postman).outcome
+    async with dispatching(postman) as dispatcher:
+        upstream.outcome = Outcome(host="127.0.0.1", failure=LOST)
+        pausing = await stored(postman)
+        dispatcher.wake()
+        await reached(postman, pausing, State.UNKNOWN)
+        before = await message_of(postman, pausing)
+
+        upstream.outcome = Outcome(host="127.0.0.1", failure=NO_LOGIN)
+        for _ in range(2):  # one meets the refusal, the other the hold
+            held = await stored(postman)
+            dispatcher.wake()
+            await reached(postman, held, State.HELD)
+
+        upstream.outcome = accepted
+        await lift(postman.queue, postman.accounts, ACCOUNT, postman.clock(), with_pairs=True)
+        dispatcher.wake()
+        await reached(postman, held, State.DELIVERED)
+        assert await message_of(postman, pausing) == before
+
+        postman.books.clock = lambda: utc_now() + timedelta(minutes=31)
+        dispatcher.wake()
+        await reached(postman, pausing, State.DELIVERED)
+
+
+async def test_a_pause_that_ends_under_a_hold_waits_for_the_hold(postman: Postman) -> None:
+    upstream, accepted = upstream_of(postman), upstream_of(postman).outcome
+    async with dispatching(postman) as dispatcher:
+        upstream.outcome = Outcome(host="127.0.0.1", failure=LOST)
+        pausing = await stored(postman)
+        dispatcher.wake()
+        await reached(postman, pausing, State.UNKNOWN)
+        upstream.outcome = Outcome(host="127.0.0.1", failure=NO_LOGIN)
+        held = await stored(postman)
+        dispatcher.wake()
+        await reached(postman, held, State.HELD)
+
+        postman.books.clock = lambda: utc_now() + timedelta(minutes=31)
+        dispatcher.wake()
+        await reached(postman, pausing, State.HELD)
+
+        upstream.outcome = accepted
+        await lift(postman.queue, postman.accounts, ACCOUNT, postman.clock(), with_pairs=True)
+        dispatcher.wake()
+        await reached(postman, pausing, State.DELIVERED)
+
+
+async def test_what_was_under_way_when_a_hold_began_does_not_lift_it(postman: Postman) -> None:
+    """It may use a connection that logged in before, while every new login is refused and counts at the provider."""
+    upstream, accepted = upstream_of(postman), upstream_of(postman).outcome
+    for _ in range(2):
+        await stored(postman)
+    slow, refused = await postman.queue.claim(["support"], 2, postman.clock(), str(State.SENDING))
+    upstream.gate = asyncio.Event()
+    under_way = asyncio.create_task(postman.attempt(slow))
+    await upstream.began.wait()
+    gate, upstream.gate = upstream.gate, None
+    upstream.outcome = Outcome(host="127.0.0.1", failure=NO_LOGIN)
+    await postman.attempt(refused)
+    upstream.outcome = accepted
+    gate.set()
+    await under_way
+    assert await state_of(postman, slow.id) == State.DELIVERED
+    assert [hold.meaning for hold in postman.accounts.holds()] == [Meaning.LOGIN_REFUSED]
+    assert await state_of(postman, refused.id) == State.HELD
+
+
+async def test_a_probe_that_succeeds_leaves_an_address_held_that_only_a_person_can_release(postman: Postman) -> None:
+    now, account = postman.clock(), ACCOUNT
+    pair = replace(NO_LOGIN, meaning=Meaning.IDENTITY_REFUSED)
+    postman.accounts.hold(account, Address.parse("other@acmejets.example"), pair, "", now)
+    postman.accounts.hold(account, Address.parse("support@acmejets.example"), NO_LOGIN, "", now)
+    await stored(postman)
+    (message,) = await postman.queue.claim(["support"], 1, postman.clock(), str(State.SENDING))
+    await postman.attempt(message)
+    assert [hold.address for hold in postman.accounts.holds()] == ["other@acmejets.example"]
+    assert await lift(postman.queue, postman.accounts, account, now, with_pairs=True)
+    assert postman.accounts.holds() == ()
+
+
+async def test_a_fault_of_ours_does_not_end_the_dispatcher(postman: Postman, monkeypatch: pytest.MonkeyPatch) -> None:
+    for part in ("dispatcher", "carrier"):
+        monkeypatch.setattr(f"relay.delivery.{part}._TROUBLE_SECONDS", 0.01)
+    faults = [postman.queue.due_times, postman.queue.claim]
+
+    def fail_once(name: str) -> None:
+        real = getattr(postman.queue, name)
+
+        async def failing(*args: Any, **keys: Any) -> Any:
+            if real in faults:
+                faults.remove(real)
+                raise ZeroDivisionError
+            return await real(*args, **keys)
+
+        monkeypatch.setattr(postman.queue, name, failing)
+
+    fail_once("due_times")
+    fail_once("claim")
+    id_ = await stored(postman)
+    async with dispatching(postman):
+        await reached(postman, id_, State.DELIVERED)
+    assert faults == []
+
+
+async def test_a_refused_login_is_one_login_however_many_messages_are_about_to_try_it(postman: Postman) -> None:
+    """Providers lock accounts after a few wrong passwords, and what was claimed before knows of no hold yet."""
+    upstream = upstream_of(postman)
+    upstream.outcome = Outcome(host="127.0.0.1", failure=NO_LOGIN)
+    for _ in range(3):
+        await stored(postman)
+    first, second, third = await postman.queue.claim(["support"], 3, postman.clock(), str(State.SENDING))
+    begin = postman.queue.begin_attempt
+
+    async def begin_late(*args: Any) -> None:
+        await begin(*args)
+        if args[0] == second.id:
+            await postman.attempt(first)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(postman.queue, "begin_attempt", begin_late)
+        await postman.attempt(second)
+    await postman.attempt(third)
+    assert len(upstream.transfers) == 1
+    for message in (first, second, third):
+        after = await message_of(postman, message.id)
+        assert (after.state, after.held_by) == (State.HELD, str(ACCOUNT))
+        assert after.reason == "login-refused: 535 5.7.8 no"
+    (attempt,) = await postman.queue.attempts(second.id)
+    assert attempt.ended is not None
+    assert attempt.reply.startswith("451 4.7.8 the account was held just before this attempt")
+
+
+async def test_one_message_alone_is_the_probe(postman: Postman) -> None:
+    upstream = upstream_of(postman)
+    upstream.outcome = Outcome(host="127.0.0.1", failure=NO_LOGIN)
+    await stored(postman)
+    (first,) = await postman.queue.claim(["support"], 1, postman.clock(), str(State.SENDING))
+    await postman.attempt(first)
+    (hold,) = postman.accounts.holds()
+    postman.accounts.begin_probe(hold, postman.clock())
+    upstream.transfers.clear()
+    upstream.outcome = Outcome(
+        host="127.0.0.1", failure=replace(NO_LOGIN, phase=Phase.CONNECT, meaning=Meaning.TEMPORARY)
+    )
+    for _ in range(3):
+        await stored(postman)
+    for message in await postman.queue.claim(["support"], 3, postman.clock(), str(State.SENDING)):
+        await postman.attempt(message)
+    assert len(upstream.transfers) == 1, "it could not tell, and the others wait for the next probe"
+
+
+async def test_a_used_up_quota_is_tried_by_one_message_when_its_window_is_over(postman: Postman) -> None:
+    upstream, accepted = upstream_of(postman), upstream_of(postman).outcome
+    quota = replace(NO_LOGIN, phase=Phase.MAIL, meaning=Meaning.QUOTA)
+    async with dispatching(postman) as dispatcher:
+        upstream.outcome = Outcome(host="127.0.0.1", failure=quota)
+        ids = []
+        for _ in range(3):
+            ids.append(await stored(postman))
+            dispatcher.wake()
+            await reached(postman, ids[-1], State.HELD)
+        assert len(upstream.transfers) == 1
+
+        postman.books.clock = lambda: utc_now() + timedelta(minutes=61)
+        dispatcher.wake()
+        async with asyncio.timeout(10):
+            while len(upstream.transfers) < 2:  # noqa: ASYNC110  the upstream knows no event
+                await asyncio.sleep(0.01)
+        await reached(postman, ids[0], State.HELD)
+        (hold,) = postman.accounts.holds()
+        assert hold.until is not None
+        assert hold.until > postman.clock() + timedelta(minutes=59)
+        assert len(upstream.transfers) == 2
+
+        upstream.outcome = accepted
+        postman.books.clock = lambda: utc_now() + timedelta(minutes=130)
+        dispatcher.wake()
+        for id_ in ids:
+            await reached(postman, id_, State.DELIVERED)
+    first = await message_of(postman, ids[0])
+    assert 125 * 60 < first.held_seconds < 131 * 60, "which counts for neither a warning nor giving up"
+
+
+async def test_a_copy_that_is_held_for_itself_is_not_freed_with_its_account(postman: Postman) -> None:
+    """The server may have it twice, whatever becomes of the account that its message waits for too."""
+    upstream, accepted = upstream_of(postman), upstream_of(postman).outcome
+    busy = Failure(phase=Phase.RCPT, reply=Reply(450, "4.2.0", "busy"), meaning=Meaning.TEMPORARY, from_server=True)
+    lost = Outcome(host="127.0.0.1", accepted=accepted.accepted, refused={0: LOST, 1: busy})
+    id_ = await stored(postman, envelope_of("support@acmejets.example", "one@there.example,two@there.example"))
+
+    async def attempt() -> None:
+        (message,) = await postman.queue.claim(["support"], 1, postman.clock(), str(State.SENDING))
+        await postman.attempt(message)
+
+    async def copies() -> list[str]:
+        return [one.state for one in (await message_of(postman, id_)).recipients]
+
+    for hours in (0, 1):
+        postman.books.clock = lambda hours=hours: utc_now() + timedelta(hours=hours)  # type: ignore[misc]
+        upstream.outcome = lost
+        await attempt()
+    assert await copies() == ["held", "queued"]
+    postman.books.clock = lambda: utc_now() + timedelta(hours=2)
+    upstream.outcome = Outcome(host="127.0.0.1", failure=NO_LOGIN)
+    await attempt()
+    assert await copies() == ["held", "held"]
+    assert (await message_of(postman, id_)).held_by == str(ACCOUNT)
+
+    upstream.outcome = accepted
+    await lift(postman.queue, postman.accounts, ACCOUNT, postman.clock(), with_pairs=True)
+    assert await copies() == ["held", "queued"]
+    await attempt()
+    assert [str(one.address) for one in upstream.transfers[-1].recipients] == ["two@there.example"]
+    message = await message_of(postman, id_)
+    assert (await copies(), message.state, message.held_by) == (["held", "delivered"], State.HELD, "")
+    assert message.reason.startswith("unknown: ")
+
+
+async def test_a_hold_over_an_account_that_the_directory_has_no_more_is_dropped(
+    postman: Postman, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[dict[str, Any]] = []
+    monkeypatch.setattr(log, "released", lambda **facts: told.append(facts))
+    gone, now = Account("acmejets", "gone@acmejets.example"), postman.clock()
+    quota = replace(NO_LOGIN, meaning=Meaning.QUOTA)
+    for account, failure in ((gone, NO_LOGIN), (gone, replace(NO_LOGIN, meaning=Meaning.IDENTITY_REFUSED))):
+        await postman.queue.put_hold(postman.accounts.hold(account, Address.parse("a@b.example"), failure, "", now))
+    for account in (ACCOUNT, Account("nulls", "nulls@acmejets.example")):
+        await postman.queue.put_hold(postman.accounts.hold(account, Address.parse("a@b.example"), quota, "", now))
+    async with dispatching(postman):
+        async with asyncio.timeout(10):
+            while not told:  # noqa: ASYNC110  the log knows no event
+                await asyncio.sleep(0.01)
+    assert {hold.username for hold in await postman.queue.holds()} == {ACCOUNT.username, "nulls@acmejets.example"}
+    assert {hold.username for hold in postman.accounts.holds()} == {ACCOUNT.username, "nulls@acmejets.example"}
+    assert told == [{"account": str(gone), "messages": 0, "reason": "the directory has this account no more"}]

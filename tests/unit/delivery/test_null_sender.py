@@ -1,0 +1,84 @@
+"""Mail with a null sender at a provider that takes none: once more from the identity, and no account is held for it."""
+
+from dataclasses import dataclass, field, replace
+
+import pytest
+
+from relay.delivery.lifecycle import State
+from relay.delivery.postman import Postman
+from relay.directory.model import Meaning
+from relay.mail.address import Address
+from relay.mail.reply import Reply
+from relay.store.messages import StoredMessage
+from relay.upstream.outcome import Failure, Outcome
+from relay.upstream.phase import Phase
+from relay.upstream.transfer import Progress, Transfer
+from tests.unit.delivery.delivery_kit import SENDER, message_of, stored
+from tests.unit.delivery.test_submission import envelope_of
+
+TAKEN = Outcome(host="127.0.0.1", accepted=Reply(250, "2.0.0", "Ok"))
+
+
+def refusal(code: int, enhanced: str, meaning: Meaning, phase: Phase) -> Outcome:
+    failure = Failure(phase=phase, reply=Reply(code, enhanced, "said the server"), meaning=meaning, from_server=True)
+    return Outcome(host="127.0.0.1", failure=failure)
+
+
+@dataclass
+class TwoMinds:
+    """An upstream that answers a null sender otherwise than an address."""
+
+    null: Outcome
+    address: Outcome = TAKEN
+    senders: list[Address | None] = field(default_factory=list)
+
+    def run_ahead(self, transfer: Transfer) -> None:
+        raise AssertionError
+
+    async def deliver(self, transfer: Transfer, progress: Progress) -> Outcome:
+        self.senders.append(transfer.sender)
+        await progress.note_mail()
+        return self.null if transfer.sender is None else self.address
+
+
+async def attempt_from_null(postman: Postman, upstream: TwoMinds) -> StoredMessage:
+    """Make one attempt for a message with a null sender, and return the message after it."""
+    postman.office = replace(postman.office, upstream=upstream)
+    id_ = await stored(postman, replace(envelope_of(SENDER), sender=None))
+    (message,) = await postman.queue.claim(["support"], 1, postman.clock(), str(State.SENDING))
+    await postman.attempt(message)
+    return await message_of(postman, id_)
+
+
+@pytest.mark.parametrize(
+    "null",
+    [
+        refusal(550, "5.7.1", Meaning.REFUSED, Phase.MAIL),
+        refusal(553, "5.7.1", Meaning.IDENTITY_REFUSED, Phase.MAIL),
+        refusal(553, "5.7.1", Meaning.IDENTITY_REFUSED, Phase.RCPT),  # Postfix answers about the sender there
+        refusal(554, "5.2.252", Meaning.IDENTITY_REFUSED, Phase.FINAL),  # and Microsoft 365 at the end
+        refusal(530, "5.7.57", Meaning.LOGIN_REFUSED, Phase.MAIL),
+    ],
+)
+async def test_a_refused_null_sender_goes_from_the_identity_and_holds_nothing(null: Outcome, postman: Postman) -> None:
+    upstream = TwoMinds(null)
+    message = await attempt_from_null(postman, upstream)
+    assert message.state == State.DELIVERED
+    assert [str(sender or "") for sender in upstream.senders] == ["", SENDER]
+    assert postman.accounts.holds() == ()
+
+
+@pytest.mark.parametrize("meaning", [Meaning.QUOTA, Meaning.LOCK_OUT, Meaning.ACCOUNT_FULL])
+async def test_what_is_about_the_account_holds_it_and_is_not_asked_twice(meaning: Meaning, postman: Postman) -> None:
+    upstream = TwoMinds(refusal(550, "5.4.5", meaning, Phase.MAIL))
+    message = await attempt_from_null(postman, upstream)
+    assert len(upstream.senders) == 1
+    (hold,) = postman.accounts.holds()
+    assert (message.state, message.held_by, hold.address) == (State.HELD, "acmejets/support@acmejets.example", "")
+
+
+async def test_an_identity_that_is_refused_itself_is_held_so_that_somebody_sees_it(postman: Postman) -> None:
+    refused = refusal(553, "5.7.1", Meaning.IDENTITY_REFUSED, Phase.MAIL)
+    message = await attempt_from_null(postman, TwoMinds(refused, refused))
+    (hold,) = postman.accounts.holds()
+    assert (message.state, message.held_by, hold.address) == (State.HELD, "acmejets/support@acmejets.example", SENDER)

@@ -1,1 +1,0 @@
-"""Tests of relay/web: mostly with a real browser before a real relay."""
