@@ -16,12 +16,14 @@ from hypothesis import settings
 from tests.peers.needs import Needs, declared_programs
 from tests.peers.packages import HIDDEN, find_program, known_programs, package_of
 
-# No example has a time limit: what takes long is measured, and a busy machine is no fault.
-settings.register_profile("relay", settings.get_profile(settings.get_current_profile_name()), deadline=None)
+# No example has a time limit: a busy machine is no fault. The examples are the same each time; `make test-long` takes
+# others, by seeds that it prints.
+settings.register_profile("relay", deadline=None, derandomize=True, database=None, max_examples=50)
 settings.load_profile("relay")
 
 pytest_plugins = ["tests.peers.fixtures"]
 
+_OF_THE_GATE = {"chromium", "haproxy", "postfix", "postgres", "strace"}
 # Not a program, but asked for in the same way: Postfix starts only as root.
 _ROOT = "root"
 _LEFT_OUT = pytest.StashKey[Counter[str]]()
@@ -38,10 +40,11 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out the tests whose programs are missing. Raises UsageError for them where CI=true.
 
-    Pages in a browser are a matter of `make test-all`; by HTTP they are looked at in `make test`.
+    What needs a server, a browser or a tracer that takes long to start is a matter of `make test-all`: `make test` runs
+    the same stores in SQLite, and looks at the same pages by HTTP.
     """
     for item in items:
-        if "chromium" in declared_programs(item):
+        if declared_programs(item) & _OF_THE_GATE:
             item.add_marker("slow")
     reasons = {item: list(_reasons(item)) for item in items}
     left_out = [item for item in items if reasons[item]]

@@ -11,6 +11,8 @@ from tests.peers.recorder import REPLIES, Recorder, recorder_server
 from tests.peers.relay import Relay, open_server, relay_process
 from tests.peers.system import wait_until
 
+pytestmark = pytest.mark.slow
+
 PIPELINING = {"EHLO": b"250-recorder.test\r\n250-8BITMIME\r\n250-PIPELINING\r\n250 ENHANCEDSTATUSCODES\r\n"}
 SURPLUS = b"550 5.1.1 No such user\r\n"
 YOU = ("one@customer.example", "two@customer.example")

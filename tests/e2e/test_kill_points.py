@@ -15,6 +15,8 @@ from tests.e2e.ledger import REFUSED, Ledger
 from tests.peers.fixtures import StartRelay
 from tests.peers.recorder import Recorder
 
+pytestmark = pytest.mark.slow
+
 # Three pieces on the wire.
 LARGE = (b"x" * 998 + b"\r\n") * 300
 # Between our final dot and the record of its answer.
@@ -87,7 +89,6 @@ def test_a_kill_at_a_point_of_a_delivery(mode: str, point: str, start_relay: Sta
         assert books.arrivals(recorder)["killed"], "it was in the store"
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("point", ["announced", "in the content", "dot answered"])
 def test_a_kill_where_commands_leave_together(
@@ -97,7 +98,6 @@ def test_a_kill_where_commands_leave_together(
     test_a_kill_at_a_point_of_a_delivery(mode, point, start_relay, recorder)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["queued", "in line", "auto"])
 @pytest.mark.parametrize(
     ("point", "count"),
@@ -126,7 +126,6 @@ def test_a_kill_while_a_report_is_made(
         assert books.reports(recorder)["killed"] == 1, "the report is owed like the message"
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("mode", MODES)
 def test_kills_at_all_points_under_load_of_several_clients(

@@ -19,6 +19,8 @@ from tests.peers.recorder import Recorder, recorder_server
 from tests.peers.relay import Relay, one_channel, open_server, relay_process
 from tests.peers.system import LOOPBACK, free_port, private_folder, wait_until
 
+pytestmark = pytest.mark.slow
+
 SENDER = "support@acmejets.example"
 YOU = "you@customer.example"
 TEXT = b"From: support@acmejets.example\r\nSubject: hello\r\n\r\nhello\r\n"
@@ -289,7 +291,6 @@ def test_a_web_request_gets_nothing_anywhere(door: DoorOf) -> None:
     assert door.relay.greets()
 
 
-@pytest.mark.slow
 def test_faults_of_the_certificate_are_told_by_check_and_by_the_start(upstream: Recorder, tmp_path: Path) -> None:
     write_certificate(tmp_path, trustme.CA())
     other = trustme.CA().issue_cert(LOOPBACK).private_key_pem.bytes()

@@ -15,6 +15,8 @@ from tests.peers.recorder import REPLIES, Recorder, recorder_server
 from tests.peers.relay import RELAY, Relay, open_server
 from tests.peers.system import private_folder, stop, wait_until
 
+pytestmark = pytest.mark.slow
+
 _MESSAGES = 200
 # How a shell sets up stdout and stderr; `$0` is a FIFO.
 _LOGS = {
@@ -123,7 +125,6 @@ def _fail(relay: Relay, recorder: Recorder, recipients: int = 1) -> None:
     recorder.replies["MAIL"] = REPLIES["MAIL"]
 
 
-@pytest.mark.slow
 def test_a_reader_that_hangs_for_long_is_told_how_much_it_missed(folder: Path) -> None:
     with (
         recorder_server() as recorder,
@@ -145,7 +146,6 @@ def test_a_reader_that_hangs_for_long_is_told_how_much_it_missed(folder: Path) -
         os.close(reader)
 
 
-@pytest.mark.slow
 def test_all_processes_of_a_relay_count_what_they_drop_and_say_it(folder: Path) -> None:
     settings = {"workers": 2, "log": {"format": "json", "level": "warning"}}
     with recorder_server() as recorder, _relay(folder, recorder, "reader gone", **settings) as (relay, fifo):

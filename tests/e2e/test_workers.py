@@ -24,6 +24,8 @@ from tests.peers.relay import RELAY, Relay, one_channel, open_server
 from tests.peers.system import LOOPBACK, private_folder, wait_until
 from tests.peers.systemd import listening, notify_socket, passing
 
+pytestmark = pytest.mark.slow
+
 SENDER, RECIPIENT = "support@acmejets.example", "you@customer.example"
 MESSAGE = b"Subject: hello\r\n\r\nhello\r\n"
 REFUSED = b"535 5.7.8 Not with this password\r\n"
@@ -85,7 +87,6 @@ def test_each_worker_hands_over_and_status_and_metrics_speak_for_all(
     assert not (relay.state_dir / "submit.sock").exists()
 
 
-@pytest.mark.slow
 def test_what_a_command_changes_counts_in_all_workers(start_relay: StartRelay, recorder: Recorder) -> None:
     directory = one_channel(open_server(recorder.port, auth="plain", allow_plaintext_password=True))
     relay = start_relay(directory, several())
@@ -103,7 +104,6 @@ def test_what_a_command_changes_counts_in_all_workers(start_relay: StartRelay, r
         )
 
 
-@pytest.mark.slow
 def test_a_refused_login_holds_the_account_in_all_workers(start_relay: StartRelay, recorder: Recorder) -> None:
     directory = one_channel(open_server(recorder.port, auth="plain", allow_plaintext_password=True))
     relay = start_relay(directory, several(delivery={"probe": ["1h"]}), starts=False)
@@ -126,7 +126,6 @@ def test_a_refused_login_holds_the_account_in_all_workers(start_relay: StartRela
     assert relay.ask("status")["accounts_held"] == []
 
 
-@pytest.mark.slow
 def test_bad_logins_count_in_all_workers_together(start_relay: StartRelay, recorder: Recorder) -> None:
     relay = start_relay(one_channel(open_server(recorder.port)), several(limits={"login_failures": 4}))
     with clients_of_all(relay) as clients:
@@ -138,7 +137,6 @@ def test_bad_logins_count_in_all_workers_together(start_relay: StartRelay, recor
     assert guesses == ["535"] * 3 + ["421"] * (len(clients) - 3), "four guesses, whoever answers"
 
 
-@pytest.mark.slow
 def test_connections_count_in_all_workers_together(start_relay: StartRelay, recorder: Recorder) -> None:
     relay = start_relay(one_channel(open_server(recorder.port)), several(limits={"connections": 40}))
     with clients_of_all(relay) as clients, ExitStack() as stack:
@@ -155,7 +153,6 @@ def one_more(relay: Relay) -> bool:
         return client.greeting.startswith("220")
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_a_worker_that_is_killed_is_replaced_and_nothing_is_lost(start_relay: StartRelay, recorder: Recorder) -> None:
     relay = start_relay(one_channel(open_server(recorder.port)), several(delivery={"unknown_pause": "1s"}))
@@ -199,7 +196,6 @@ def test_a_worker_that_ends_before_all_serve_is_replaced(start_relay: StartRelay
     assert second[0] not in {str(worker["pid"]) for worker in workers_of(relay)}
 
 
-@pytest.mark.slow
 def test_a_reload_reaches_all_workers_and_those_that_begin_later(start_relay: StartRelay, recorder: Recorder) -> None:
     relay = start_relay(one_channel(open_server(recorder.port)), several())
     relay.write_settings(several(limits={"message_size": 1000}))
@@ -221,7 +217,6 @@ def sizes(relay: Relay) -> set[str]:
     return found
 
 
-@pytest.mark.slow
 def test_a_worker_that_hangs_is_replaced(start_relay: StartRelay, recorder: Recorder) -> None:
     relay = start_relay(one_channel(open_server(recorder.port)), several(), starts=False)
     with private_folder("systemd") as folder, notify_socket(folder) as heard:
@@ -240,7 +235,6 @@ def test_a_worker_that_hangs_is_replaced(start_relay: StartRelay, recorder: Reco
         assert relay.stop() == 0
 
 
-@pytest.mark.slow
 def test_sockets_of_systemd_are_shared_by_all_workers(start_relay: StartRelay, recorder: Recorder) -> None:
     listener = [{"name": "lan", "address": "fd:lan"}]
     relay = start_relay(one_channel(open_server(recorder.port)), several(listener=listener), starts=False)
@@ -267,7 +261,6 @@ def test_what_is_wrong_at_the_start_is_said_once(start_relay: StartRelay, record
     assert len(re.findall("default_server", wrong.text)) == 1
 
 
-@pytest.mark.slow
 def test_workers_end_where_the_supervisor_was_killed(start_relay: StartRelay, recorder: Recorder) -> None:
     relay = start_relay(one_channel(open_server(recorder.port)), several())
     wait_until(partial(are_told, relay, 0), "all workers")
@@ -280,7 +273,6 @@ def test_workers_end_where_the_supervisor_was_killed(start_relay: StartRelay, re
         assert client.submit(SENDER, RECIPIENT, MESSAGE).startswith("250")
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(120)
 def test_a_start_right_after_a_kill_finds_its_address_free_and_loses_nothing(
     start_relay: StartRelay, recorder: Recorder
@@ -312,7 +304,6 @@ def _runs(stat: Path) -> bool:
         return False
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("mode", ["auto", "queued"])
 def test_a_restart_under_load_turns_nobody_away(mode: str, start_relay: StartRelay, recorder: Recorder) -> None:
@@ -336,7 +327,6 @@ def test_a_restart_under_load_turns_nobody_away(mode: str, start_relay: StartRel
     assert len(arrived) == len(load.accepted), "each once"
 
 
-@pytest.mark.slow
 def test_all_workers_together_open_no_more_connections_than_the_server_allows(start_relay: StartRelay) -> None:
     with provider_server(Provider(connections=2)) as provider:
         server = open_server(provider.port, auth="plain", allow_plaintext_password=True, max_connections=2)
@@ -352,7 +342,6 @@ def test_all_workers_together_open_no_more_connections_than_the_server_allows(st
         assert len(provider.taken) == len(load.accepted), "each once"
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_all_workers_together_keep_to_the_minute_and_the_day_and_use_them_up(start_relay: StartRelay) -> None:
     """The provider refuses what is one too many in any minute, or in the day."""

@@ -17,6 +17,8 @@ from tests.peers.recorder import Recorder, recorder_server
 from tests.peers.relay import Relay
 from tests.peers.system import LOOPBACK, free_port, private_folder, wait_until
 
+pytestmark = pytest.mark.slow
+
 _AT_ONCE = 16  # clients at the same time
 _EHLO = b"EHLO a\r\n"
 _AUTH = b"AUTH PLAIN " + b64encode(f"\0jane\0{canary('jane')}".encode()) + b"\r\n"

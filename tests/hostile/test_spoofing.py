@@ -13,6 +13,8 @@ from tests.peers.raw import RawClient
 from tests.peers.recorder import Recorder, recorder_server
 from tests.peers.relay import Relay
 
+pytestmark = pytest.mark.slow
+
 MODES = ("rewrite", "reject")
 REST = b"Date: Tue, 24 Nov 2026 09:00:00 +0000\r\nMessage-ID: <1@client.example>\r\nSubject: forged\r\n\r\nhello\r\n"
 

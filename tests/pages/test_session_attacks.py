@@ -11,6 +11,8 @@ from tests.peers.recorder import Recorder
 from tests.peers.relay import one_channel, open_server
 from tests.peers.visitor import Page, Visitor, signed_in
 
+pytestmark = pytest.mark.slow
+
 FIXED = "laid-there-by-somebody-else"
 SECURE = "__Host-relay"
 

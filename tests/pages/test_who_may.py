@@ -12,6 +12,8 @@ from tests.peers.canaries import canary
 from tests.peers.console import ADMINISTRATOR, VIEWER
 from tests.peers.visitor import Page, Visitor, signed_in
 
+pytestmark = pytest.mark.slow
+
 Roles: TypeAlias = frozenset[str]
 Rule: TypeAlias = Mapping[str, Roles]
 

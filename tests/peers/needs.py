@@ -38,10 +38,15 @@ class SearchPath:
         self._path = path
         self._links: Path | None = None
         self._without: dict[tuple[str, frozenset[str]], str] = {}
+        self._paths: dict[frozenset[str], str] = {}
 
     def without(self, programs: frozenset[str]) -> str:
         """Return the path by which none of these is found, and everything else is."""
-        return os.pathsep.join(self._folder(folder, programs) for folder in self._path.split(os.pathsep) if folder)
+        path = self._paths.get(programs)
+        if path is None:
+            path = os.pathsep.join(self._folder(folder, programs) for folder in self._path.split(os.pathsep) if folder)
+            self._paths[programs] = path
+        return path
 
     def _folder(self, folder: str, programs: frozenset[str]) -> str:
         """Return the folder itself, or where it has some of them one with links to all that is left."""

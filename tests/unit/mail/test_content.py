@@ -170,11 +170,14 @@ def test_the_header_block_has_a_bound() -> None:
     assert refusal(fits * 2) == too_large
 
 
+_NUMBERS = [b"%06d" % number for number in range(100_000)] + [b""]
+
+
 @pytest.mark.parametrize("first", [1, 65_535, 262_143, 262_144, 300_001])
 @pytest.mark.parametrize("chunk", [4_096, 65_535, 65_536, 262_143, 262_144, 262_145, 10**6])
 @pytest.mark.parametrize("end", [b"\r\n", b"\n"], ids=["CRLF", "LF"])
 def test_a_large_message_may_be_cut_anywhere(first: int, chunk: int, end: bytes) -> None:
-    message = b"A: b" + end * 2 + b"".join(b"%06d" % number + end for number in range(100_000))
+    message = b"A: b" + end * 2 + end.join(_NUMBERS)
     starts = [0, *range(first, len(message), chunk), len(message)]
     content = read(*(message[start:stop] for start, stop in pairwise(starts)))
     assert b"".join(content.chunks()) == (message if end == b"\r\n" else message.replace(b"\n", b"\r\n"))
