@@ -22,7 +22,7 @@ from tests.peers.relay import Relay, relay_process
 from tests.peers.sink import Sink
 from tests.peers.system import private_folder, run, wait_until
 
-pytestmark = pytest.mark.needs("dovecot", "submission")
+pytestmark = [pytest.mark.slow, pytest.mark.needs("dovecot", "submission")]
 
 MESSAGE = b"From: %s\r\nSubject: moving\r\n\r\nhello\r\n"
 LOGINS = {name: canary(name) for name in ("mailer@moving.example", "support@moving.example", "club", "robot")}

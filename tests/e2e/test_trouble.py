@@ -20,7 +20,7 @@ from tests.peers.relay import Relay, open_server, relay_process
 from tests.peers.sink import Sink
 from tests.peers.system import free_port, wait_until
 
-pytestmark = pytest.mark.needs("dovecot", "submission", "smtp-sink")
+pytestmark = [pytest.mark.slow, pytest.mark.needs("dovecot", "submission", "smtp-sink")]
 
 MESSAGE = b"Subject: hello\r\n\r\nhello\r\n"
 LIMIT = 16 * 1024**2

@@ -21,7 +21,7 @@ from tests.peers.relay import Relay, relay_process
 from tests.peers.sink import Sink
 from tests.peers.system import wait_until
 
-pytestmark = pytest.mark.needs("dovecot", "submission")
+pytestmark = [pytest.mark.slow, pytest.mark.needs("dovecot", "submission")]
 
 USER = "scram+user=1@upstream.example"
 JANE = "jane@upstream.example"

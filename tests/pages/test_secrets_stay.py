@@ -17,7 +17,7 @@ from tests.peers.recorder import Recorder
 from tests.peers.relay import one_channel, open_server
 from tests.peers.visitor import Page, Visitor, signed_in
 
-pytestmark = pytest.mark.needs("nsd")
+pytestmark = [pytest.mark.slow, pytest.mark.needs("nsd")]
 
 # What stands in a path, by what stands before it.
 NAMES = {
