@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import wraps
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 AnyFunction = Callable[..., Any]
@@ -102,8 +103,11 @@ POINTS: Mapping[str, Point] = {
 }
 
 
-def install(point: str, count: str) -> None:
-    """Wrap the function of a point, so that its `count`-th call that counts is the last thing that happens."""
+def install(point: str, count: str, armed: str = "") -> None:
+    """Wrap the function of a point, so that its `count`-th call that counts is the last thing that happens.
+
+    `armed` is a file: only calls while it is there count.
+    """
     its = POINTS[point]
     module, _, path = its.where.partition(":")
     owner: Any = import_module(module)
@@ -111,7 +115,7 @@ def install(point: str, count: str) -> None:
     for each in owners:
         owner = getattr(owner, each)
     real = getattr(owner, name)
-    wrapped = _wrapped(real, _Countdown(its, int(count)))
+    wrapped = _wrapped(real, _Countdown(its, int(count), Path(armed) if armed else None))
     setattr(owner, name, wrapped)
     if owners or real.__module__ != module:  # where one module calls it is meant
         return
@@ -124,12 +128,15 @@ def install(point: str, count: str) -> None:
 class _Countdown:
     """Counts calls, and kills the process at the last one."""
 
-    def __init__(self, point: Point, count: int) -> None:
+    def __init__(self, point: Point, count: int, armed: Path | None) -> None:
         self._point = point
         self._left = count
+        self._armed = armed
 
     def tell(self, *, is_after: bool, arguments: tuple[Any, ...], result: Any = None) -> None:
         if is_after is not self._point.is_after or not self._point.counts(arguments, result):
+            return
+        if self._armed and not self._armed.exists():
             return
         self._left -= 1
         if self._left == 0:

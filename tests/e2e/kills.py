@@ -2,11 +2,13 @@
 
 import signal
 import threading
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-from tests.e2e.ledger import Ledger, repeated, settle_all, times_unknown, told
+from tests.e2e.ledger import Ledger, control, repeated, settle_all, times_unknown, told
 from tests.peers.recorder import Recorder
 from tests.peers.relay import Relay, one_channel, open_server
 from tests.peers.system import wait_until
@@ -23,7 +25,7 @@ MODES: Mapping[str, Mapping[str, str]] = {
 
 def settings(mode: str, **log: str) -> dict[str, Any]:
     """Settings for relay.toml with one of MODES and short pauses; `log` adds to the keys of its table."""
-    delivery = {"retry": ["200ms"], "unknown_pause": "300ms", "probe": ["1h"], **MODES[mode]}
+    delivery = {"retry": ["50ms"], "unknown_pause": "50ms", "probe": ["1h"], **MODES[mode]}
     return {"delivery": delivery, "log": {"format": "json", "level": "debug", **log}}
 
 
@@ -32,9 +34,12 @@ def directory(mode: str, port: int) -> dict[str, Any]:
     return one_channel(open_server(port, **({"messages_per_minute": 60_000} if mode == "in line" else {})))
 
 
-def start_to_die(relay: Relay, point: str, count: int = 1) -> None:
-    """Start a relay that kills itself at a point; it may do so before it greets anybody."""
-    relay.fork("tests.e2e.killed_relay:install", point, str(count))
+def start_to_die(relay: Relay, point: str, count: int = 1, armed: Path | None = None) -> None:
+    """Start a relay that kills itself at a point; it may do so before it greets anybody, but for what `armed` is for.
+
+    `armed` is a file: what comes before it is there does not count.
+    """
+    relay.fork("tests.e2e.killed_relay:install", point, str(count), *([str(armed)] if armed else []))
     with suppress(RuntimeError):  # it has ended
         wait_until(relay.greets, f"a greeting, or the end at {point!r}", 20)
 
@@ -43,6 +48,72 @@ def wait_for_kill(relay: Relay) -> None:
     """Wait until a relay has been killed. AssertionError where it ended otherwise, TimeoutExpired where it lives."""
     assert relay.process is not None
     assert relay.process.wait(30) == -signal.SIGKILL, relay.last_words
+
+
+@dataclass(slots=True)
+class Lives:
+    """One life of a relay after the other over one store and one ledger: each ends by a kill, whose loss the next sees.
+
+    What fails says at which point the life before ended.
+    """
+
+    relay: Relay
+    recorder: Recorder
+    ledger: Ledger = field(default_factory=Ledger)
+    _doubtful: set[str] = field(default_factory=set)
+    _last: str = ""
+    _owed: Callable[[], None] = lambda: None
+
+    def end_at(
+        self,
+        point: str,
+        *others: str,
+        name: str,
+        body: bytes = b"hello\r\n",
+        count: int = 1,
+        is_doubtful: bool = False,
+        owes: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Begin a life, see that it settles what the last one left, and kill it while it has a message of that name.
+
+        `owes` is what must hold of that message in the next life, when nothing waits any more.
+        """
+        armed = self.relay.folder / "armed"
+        armed.unlink(missing_ok=True)
+        with self._named():
+            start_to_die(self.relay, point, count, armed)
+            self._check()
+            self.recorder.cut()  # so that this message connects and logs in
+        self._last, self._owed = point, owes
+        if is_doubtful:
+            self._doubtful.add(name)
+        with self._named():
+            armed.touch()
+            self.ledger.submit(self.relay, name, *others, body=body)
+            wait_for_kill(self.relay)
+
+    def end(self) -> None:
+        """Begin the last life, which takes new mail and settles everything."""
+        with self._named():
+            self.relay.start()
+            self._check()
+            assert self.ledger.submit(self.relay, "after").startswith("250 ")
+            self._check()
+
+    def _check(self) -> None:
+        check(self.ledger, self.relay, self.recorder, is_doubtful=True)
+        twice = repeated(self.recorder).keys() - self._doubtful
+        assert not twice, twice
+        self._owed()
+        control(self.relay).status()  # its loop has gone round: what ended a settlement is over, too
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        try:
+            yield
+        except BaseException as error:
+            error.add_note(f"the last kill was at {self._last!r}")
+            raise
 
 
 def submit_by_four(ledger: Ledger, relay: Relay, prefix: str) -> None:

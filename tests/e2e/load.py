@@ -11,6 +11,7 @@ from tests.peers.raw import RawClient
 from tests.peers.system import wait_until
 
 SENDER = "support@acmejets.example"
+_PAUSE = 0.05  # of a client between two messages: what a test waits for meanwhile must not cost a core
 
 
 class Load(InThreads):
@@ -41,6 +42,7 @@ class Load(InThreads):
             if outcome == "accepted":
                 self.accepted.append(recipient)
             self.counts[outcome] += 1
+            self._is_over.wait(_PAUSE)
 
 
 def _submit(endpoint: Endpoint, recipient: str) -> str:

@@ -1,17 +1,17 @@
 """A relay whose `relay_loop_lag_seconds` is the most processor time that one round of its event loop took.
 
 How late a loop is depends on who else works on the machine; what it does between two looks at the network does not.
+`install` runs in its process, before the program begins.
 """
 
 import asyncio
-import sys
 import time
 
 from relay.lag import LoopLag
 
 
-def main(*arguments: str) -> int:
-    """Run `relay` with these arguments."""
+def install() -> None:
+    """Let the loop measure each of its rounds."""
 
     async def watch(self: LoopLag) -> None:
         last = time.thread_time()
@@ -22,10 +22,3 @@ def main(*arguments: str) -> int:
             last = now
 
     setattr(LoopLag, watch.__name__, watch)
-    from relay.cli.app import run  # noqa: PLC0415 - after the change
-
-    return run(arguments)
-
-
-if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:]))

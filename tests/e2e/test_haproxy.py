@@ -18,7 +18,7 @@ from tests.peers.haproxy import NodePorts, check_file
 from tests.peers.postgres import Postgres
 from tests.peers.raw import RawClient
 from tests.peers.recorder import Recorder, recorder_server
-from tests.peers.relay import one_channel, open_server
+from tests.peers.relay import Relay, one_channel, open_server
 from tests.peers.system import LOOPBACK, wait_until
 
 pytestmark = pytest.mark.needs(*NEEDS)
@@ -40,7 +40,7 @@ def upstream() -> Iterator[Recorder]:
 @pytest.fixture(scope="module")
 def cluster(postgres: Postgres, upstream: Recorder) -> Iterator[Cluster]:
     name = postgres.new_database()
-    with cluster_of(one_channel(open_server(upstream.port)), postgres.url(name), {}) as cluster:
+    with cluster_of(one_channel(open_server(upstream.port)), postgres.url(name), {}, launch=Relay.fork) as cluster:
         yield cluster
     postgres.drop_database(name)
 

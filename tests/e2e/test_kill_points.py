@@ -5,12 +5,13 @@ the message. The points are the ones of `killed_relay.POINTS`.
 """
 
 import random
-from typing import Any
+from collections.abc import Iterable
+from functools import partial
 
 import pytest
 
 from tests.e2e import ledger as books
-from tests.e2e.kills import MODES, check, directory, settings, start_to_die, submit_by_four, wait_for_kill
+from tests.e2e.kills import MODES, Lives, check, directory, settings, start_to_die, submit_by_four, wait_for_kill
 from tests.e2e.ledger import REFUSED, Ledger
 from tests.peers.fixtures import StartRelay
 from tests.peers.recorder import Recorder
@@ -60,72 +61,75 @@ PLAIN = [
     *(("gone", point) for point in ("patience ended", "going on alone")),
 ]
 # Enough to see at once when something is wrong; the others take longer together.
-QUICK = [
-    ("queued", "stored, not committed"),
-    ("queued", "committed, not answered"),
-    ("auto", "dot answered"),
-    ("gone", "going on alone"),
-    ("queued", "dot recorded"),
-    ("queued", "settled, not committed"),
-]
+QUICK = ("stored, not committed", "committed, not answered", "dot recorded", "settled, not committed")
+TOGETHER = ("announced", "in the content", "dot answered")
+# Where a message is killed that has a report in the end, and at which call of it.
+REPORTING = (
+    ("committed, not answered", 1),
+    ("before the outcome", 1),
+    ("report not committed", 1),
+    ("settled, not committed", 1),
+    ("settled", 1),
+    ("settled", 2),
+)
 
 
-def at_each(cases: list[tuple[str, str]]) -> list[Any]:
-    return [pytest.param(*case, marks=() if case in QUICK else pytest.mark.slow, id=" - ".join(case)) for case in cases]
+def kill_at_each(points: Iterable[str], mode: str, lives: Lives) -> None:
+    """Kill a relay at one point after the other, each time with a message that is there when the relay comes back."""
+
+    def stored(name: str) -> None:
+        assert books.arrivals(lives.recorder)[name], "it was in the store"
+
+    for point in points:
+        is_stored = mode in {"queued", "in line"} and point != "stored, not committed"
+        lives.end_at(
+            point,
+            name=point.replace(" ", "-").replace(",", ""),
+            body=LARGE,
+            count=3 if point == "in the content" else 1,
+            is_doubtful=point in DOUBTFUL,
+            owes=partial(stored, point.replace(" ", "-").replace(",", "")) if is_stored else lambda: None,
+        )
+    lives.end()
 
 
-@pytest.mark.parametrize(("mode", "point"), at_each(PLAIN))
-def test_a_kill_at_a_point_of_a_delivery(mode: str, point: str, start_relay: StartRelay, recorder: Recorder) -> None:
-    relay = start_relay(directory(mode, recorder.port), settings(mode), starts=False)
-    ledger = Ledger()
-    start_to_die(relay, point, 3 if point == "in the content" else 1)
-    ledger.submit(relay, "killed", body=LARGE)
-    wait_for_kill(relay)
-    relay.start()
-    ledger.submit(relay, "after")
-    check(ledger, relay, recorder, is_doubtful=point in DOUBTFUL)
-    assert "after" in ledger.promised
-    if mode in {"queued", "in line"} and point != "stored, not committed":
-        assert books.arrivals(recorder)["killed"], "it was in the store"
+def begun(mode: str, start_relay: StartRelay, recorder: Recorder) -> Lives:
+    return Lives(start_relay(directory(mode, recorder.port), settings(mode), starts=False), recorder)
+
+
+def test_a_kill_at_the_first_points_to_look_at(start_relay: StartRelay, recorder: Recorder) -> None:
+    kill_at_each(QUICK, "queued", begun("queued", start_relay, recorder))
 
 
 @pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("point", ["announced", "in the content", "dot answered"])
-def test_a_kill_where_commands_leave_together(
-    mode: str, point: str, start_relay: StartRelay, recorder: Recorder
-) -> None:
+def test_a_kill_at_each_point_of_a_delivery(mode: str, start_relay: StartRelay, recorder: Recorder) -> None:
+    kill_at_each((point for each, point in PLAIN if each == mode), mode, begun(mode, start_relay, recorder))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", MODES)
+def test_a_kill_where_commands_leave_together(mode: str, start_relay: StartRelay, recorder: Recorder) -> None:
     recorder.replies["EHLO"] = b"250-recorder.test\r\n250-8BITMIME\r\n250 PIPELINING\r\n"
-    test_a_kill_at_a_point_of_a_delivery(mode, point, start_relay, recorder)
+    kill_at_each(TOGETHER, mode, begun(mode, start_relay, recorder))
 
 
 @pytest.mark.parametrize("mode", ["queued", "in line", "auto"])
-@pytest.mark.parametrize(
-    ("point", "count"),
-    [
-        ("committed, not answered", 1),
-        ("before the outcome", 1),
-        ("report not committed", 1),
-        ("settled, not committed", 1),
-        ("settled", 1),
-        ("settled", 2),
-    ],
-)
-def test_a_kill_while_a_report_is_made(
-    mode: str, point: str, count: int, start_relay: StartRelay, recorder: Recorder
-) -> None:
+def test_a_kill_while_a_report_is_made(mode: str, start_relay: StartRelay, recorder: Recorder) -> None:
     recorder.replies[f"RCPT TO:<{REFUSED}>"] = b"550 5.1.1 No such user here\r\n"
-    relay = start_relay(directory(mode, recorder.port), settings(mode), starts=False)
-    ledger = Ledger()
-    start_to_die(relay, point, count)
-    ledger.submit(relay, "killed", REFUSED)
-    wait_for_kill(relay)
-    relay.start()
-    is_doubtful = point in DOUBTFUL or point == "committed, not answered"
-    check(ledger, relay, recorder, is_doubtful=is_doubtful)
-    if "killed" in ledger.promised or mode != "auto":
-        assert books.reports(recorder)["killed"] == 1, "the report is owed like the message"
+    lives = begun(mode, start_relay, recorder)
+
+    def reported(name: str) -> None:
+        if name in lives.ledger.promised or mode != "auto":
+            assert books.reports(recorder)[name] == 1, "the report is owed like the message"
+
+    for number, (point, count) in enumerate(REPORTING):
+        name = f"killed{number}"
+        is_doubtful = point in DOUBTFUL or point == "committed, not answered"
+        lives.end_at(point, REFUSED, name=name, count=count, is_doubtful=is_doubtful, owes=partial(reported, name))
+    lives.end()
 
 
+@pytest.mark.long
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("mode", MODES)
 def test_kills_at_all_points_under_load_of_several_clients(

@@ -18,7 +18,7 @@ from tests.peers import postgres as peer
 from tests.peers.canaries import RIGHT, WRONG
 from tests.peers.postgres import Postgres
 from tests.peers.recorder import Recorder
-from tests.peers.relay import RELAY, Relay, one_channel, open_server, relay_process
+from tests.peers.relay import Relay, one_channel, open_server, relay_process
 from tests.peers.system import wait_until
 
 pytestmark = pytest.mark.needs(*peer.NEEDS)
@@ -91,7 +91,7 @@ def two_with(postgres: Postgres, recorder: Recorder, *, agents: int) -> Iterator
         (other.state_dir / "master.key").chmod(0o600)
         for relay in (one, other):
             relay.directory_file.rename(relay.folder / "good.toml")  # nothing but the database says it
-            relay.launch(str(RELAY), *relay.serving)
+            relay.fork()
             wait_until(relay.greets, "the relay's greeting", 20 + agents / 1000)
         found = Two(one, other, postgres, database, one.folder / "good.toml")
         wait_until(found.both_listen, "both listening")
@@ -208,7 +208,7 @@ def test_a_directory_with_faults_keeps_the_last_good_one(two: Two) -> None:
     wait_until(lambda: not has_faults(two.other), "the good one", PATIENCE)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(400)
 def test_with_100_000_agents_a_change_is_at_the_other_within_two_seconds(
     postgres: Postgres, recorder: Recorder

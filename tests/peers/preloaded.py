@@ -16,7 +16,8 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO
@@ -24,6 +25,29 @@ from typing import IO
 from tests.peers.system import Finished
 
 _PROJECT = Path(__file__).parents[2]
+# What stands in the place of `relay` where it is `offered`: it is what its child is, and gives it every signal.
+_CALLER = """\
+#!{python} -IS
+import json, os, signal, socket, sys
+
+ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+umask = os.umask(0)
+os.umask(umask)
+call = dict(arguments=sys.argv[1:], environment=dict(os.environ), descriptors=[0, 1, 2], before=[])
+with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as line:
+    line.connect("{at}")
+    octets = json.dumps(dict(call, folder=os.getcwd(), umask=umask)).encode()
+    socket.send_fds(line, [octets], [theirs.fileno(), 0, 1, 2])
+theirs.close()
+child = int(ours.recv(16))
+for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+    signal.signal(number, lambda number, _: os.kill(child, number))
+status = int(ours.recv(16))
+if status < 0:
+    signal.signal(-status, signal.SIG_DFL)
+    os.kill(os.getpid(), -status)
+sys.exit(status)
+"""
 
 
 class ForkedProcess:
@@ -143,6 +167,30 @@ class Preloaded:
                 env=self._env,
             )
         return self._line
+
+    @contextmanager
+    def offered(self, folder: Path) -> Iterator[None]:
+        """Have a program `relay` in a folder: who calls it has what a fork of this process does."""
+        at = str(folder / "socket")
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as asked:
+            asked.bind(at)
+            asked.listen(128)
+            program = folder / "relay"
+            program.write_text(_CALLER.format(python=sys.executable, at=at))
+            program.chmod(0o755)
+            threading.Thread(target=self._hand_on, args=(asked, self._line or self._begin()), daemon=True).start()
+            yield
+
+    def _hand_on(self, asked: socket.socket, line: socket.socket) -> None:
+        """Give the process every call of a `relay` of `offered`, until it is offered no more."""
+        with contextlib.suppress(OSError):
+            while True:
+                caller, _ = asked.accept()
+                with caller:
+                    call, given, _, _ = socket.recv_fds(caller, 1 << 20, 4)
+                    socket.send_fds(line, [call], given)
+                    for number in given:
+                        os.close(number)
 
 
 @functools.cache

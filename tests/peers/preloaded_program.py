@@ -79,6 +79,9 @@ def _become(call: dict[str, Any], given: list[int]) -> NoReturn:
         os.close(number)
     os.environ.clear()
     os.environ.update(call["environment"])
+    if "folder" in call:
+        os.chdir(call["folder"])
+        os.umask(call["umask"])
     sys.argv[1:] = call["arguments"]
     # Reading files by another process spares memory where the modules that read are not loaded; here they are.
     Apart.begin = lambda *_: None  # type: ignore[method-assign]

@@ -1,13 +1,11 @@
 """The example in the help of every command, run as it stands, with real parts."""
 
-import sys
 from pathlib import Path
 
 import pytest
 
 from docs.generate.commands import commands, examples_of
-from tests.e2e.docs.test_pages import OTHERS, PRELUDE, SPACES
-from tests.peers.packages import program
+from tests.e2e.docs.test_pages import OTHERS, PRELUDE, world
 from tests.peers.system import run
 
 ROOT = Path(__file__).parents[3]
@@ -117,9 +115,7 @@ def script() -> str:
 def test_the_example_of_every_command_can_be_run(tmp_path: Path) -> None:
     file = tmp_path / "script"
     file.write_text(script())
-    done = run(
-        [program("unshare"), *SPACES, sys.executable, "-m", "tests.e2e.docs.world", str(file)], seconds=580, cwd=ROOT
-    )
+    done = run(world(file, "preloaded"), seconds=580, cwd=ROOT)
     assert done.status == 0, f"{done.out[-2000:]}\n{done.err[-2000:]}"
     assert "Traceback" not in done.text
 

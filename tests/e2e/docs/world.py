@@ -1,8 +1,10 @@
-"""A world of its own for the commands of one page: python -m tests.e2e.docs.world SCRIPT.
+"""A world of its own for the commands of one page: python -m tests.e2e.docs.world SCRIPT [preloaded].
 
 The process that runs this has a mount, a network and a process namespace to itself. In it /etc, /var, /opt, /root
 and /usr are written to a memory disk, the root zone of DNS is ours, and every provider's name leads to a mail server
 that speaks TLS with a certificate that is trusted, takes any login and any message.
+
+With "preloaded" each `relay` is forked from a process that has loaded it, otherwise it is the program itself.
 """
 
 import asyncio
@@ -14,6 +16,7 @@ import struct
 import subprocess
 import sys
 from base64 import b64encode
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +29,7 @@ from relay.directory.presets import presets
 from relay.doctor.providers import PROVIDERS
 from tests.peers.dns import name_server
 from tests.peers.loop import LoopThread, stop_listening
+from tests.peers.preloaded import Preloaded
 from tests.peers.system import LOOPBACK, private_folder
 
 OUR_DOMAINS = ("acmejets.example", "customer.example", "example.net")
@@ -33,6 +37,7 @@ REGION_HOST = "email-smtp.eu-central-1.amazonaws.com"
 _SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 1
 _DISKS = ("/etc", "/var", "/opt", "/root", "/usr")
 _DNS_PORT = 53
+_PRELOADED = "preloaded"
 
 
 class _Mailbox:
@@ -44,7 +49,7 @@ class _Mailbox:
         return "250 2.0.0 Ok: taken"
 
 
-def main(script: Path) -> int:
+def main(script: Path, *how: str) -> int:
     """Make the world, run the script in it, and return its exit status."""
     raise_loopback()
     with private_folder("world") as folder:
@@ -56,9 +61,17 @@ def main(script: Path) -> int:
         authority = trustme.CA()
         authority.cert_pem.write_to_path("/etc/authorities.pem")
         certificate = authority.issue_cert(*hosts())
-        with name_server(zone(), port=_DNS_PORT), LoopThread() as loop:
+        with name_server(zone(), port=_DNS_PORT), LoopThread() as loop, ExitStack() as stack:
             servers = loop.call(_listen(certificate))
-            done = subprocess.run(["bash", script], cwd="/root", env=_environment(), check=False)
+            env = _environment()
+            if _PRELOADED in how:
+                programs = Path("/run/preloaded")
+                programs.mkdir()
+                env["PATH"] = f"{programs}:{env['PATH']}"
+                loaded = Preloaded(env)
+                stack.callback(loaded.end)
+                stack.enter_context(loaded.offered(programs))
+            done = subprocess.run(["bash", script], cwd="/root", env=env, check=False)
             for server in servers:
                 loop.call(stop_listening(server))
     return done.returncode
@@ -146,4 +159,4 @@ def _environment() -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1])))
+    sys.exit(main(Path(sys.argv[1]), *sys.argv[2:]))
