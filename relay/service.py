@@ -96,7 +96,8 @@ from relay.workers.siblings import Siblings
 if TYPE_CHECKING:
     from relay.listener.tls import LiveCertificate
 
-# Of the time in which we stop, how much is kept for what comes last: history, good-byes, the store.
+# In how much time we stop, and how much of it is kept for what comes last: history, good-byes, the store.
+_STOP_SECONDS = 30.0
 _LAST_SECONDS = 6.0
 _GOODBYE_SECONDS = 4.0
 _GONE_SECONDS = 2.0
@@ -115,7 +116,7 @@ class Service:
         settings_file: Path | None,
         watch: Callable[[Journey], None] = lambda _: None,
         *,
-        stop_seconds: float = 30.0,
+        stop_seconds: float | None = None,
         systemd: Systemd | None = None,
         read_settings: Callable[[Path], Settings] = load_settings,
         read_directory: ReadFile = DirectoryFile.read,
@@ -127,7 +128,7 @@ class Service:
         self._watch = watch
         self.metrics = Metrics()
         self._telling = Telling(self.metrics)
-        self._stop_seconds = stop_seconds
+        self._stop_seconds = _STOP_SECONDS if stop_seconds is None else stop_seconds
         self._systemd = systemd or Systemd()
         self._read_directory = read_directory
         self._is_serving = False

@@ -10,7 +10,7 @@ it, at once.
 from collections.abc import Sequence
 
 from relay.delivery.pace import Pace
-from relay.delivery.shared_pace import WINDOW
+from relay.delivery.shared_pace import window
 from relay.store.terms import USED_PART
 
 KEPT_BACK_SECONDS = 15.0
@@ -23,6 +23,11 @@ def part(limit: int, others: Sequence[int]) -> int:
     return max(0, min(fair, limit - sum(others)))
 
 
+def kept_back_seconds() -> float:
+    """Return after how many seconds of silence the part of another is left free."""
+    return KEPT_BACK_SECONDS
+
+
 def is_away(began: float, ended: float, now: float, lease: float) -> bool:
     """Whether a process may use its parts, whose last word in the store `began` and `ended` then."""
     return now - ended >= AWAY_SECONDS and now - began < USED_PART * lease
@@ -33,6 +38,6 @@ def pace_of(held: int, own: Sequence[float], now: float, *, is_alone: bool = Fal
 
     A part of which less was in use counts as used now: so much may others have begun in its place.
     """
-    recent = [at for at in own if at > now - WINDOW]
+    recent = [at for at in own if at > now - window()]
     others = 0 if is_alone else held - len(recent)
-    return Pace(held, [*recent, *[now] * others], window=WINDOW)
+    return Pace(held, [*recent, *[now] * others], window=window())

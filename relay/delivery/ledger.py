@@ -16,7 +16,7 @@ from typing import NamedTuple, Protocol
 
 from relay import log
 from relay.delivery.budget import DAY, PIECE
-from relay.delivery.pace import MINUTE
+from relay.delivery.pace import minute
 from relay.directory.model import Account
 from relay.store.budgets import Spent
 from relay.store.errors import StoreError, own
@@ -195,6 +195,6 @@ def _spent(entry: _Entry, count: int) -> Spent:
 def counts_no_more(now: datetime) -> dict[str, datetime]:
     """Return, by kind, what counts no more: twice as long as it does, so that nothing hangs on a second."""
     return {
-        str(Kind.MESSAGE): now - timedelta(seconds=2 * MINUTE),
+        str(Kind.MESSAGE): now - timedelta(seconds=2 * minute()),
         str(Kind.RECIPIENT): now - timedelta(seconds=DAY + 2 * PIECE),
     }

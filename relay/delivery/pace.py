@@ -16,21 +16,25 @@ from math import inf
 MINUTE = 60.0
 # MAIL takes different times to reach the server. Two that begin a minute apart must not arrive within one.
 _GUARD = 1.0
-_WINDOW = MINUTE + _GUARD
 # A fifteenth of the limit may begin at once, so that a few messages now and then do not wait. The minute behind it
 # lacks as many, and so still has more than nine tenths of the limit.
 _BURST_SHARE = 15
 
 
+def minute() -> float:
+    """Return how many seconds the minute has that a limit is about. To be asked for each time."""
+    return MINUTE
+
+
 class Pace:
     """The messages of one account. `begun`: when those of the last minute began, where an earlier run made some.
 
-    `window` is the stretch of time, in seconds, that holds no more than the limit.
+    `window` is the stretch of time, in seconds, that holds no more than the limit: a minute and a margin.
     """
 
-    def __init__(self, per_minute: int, begun: Iterable[float] = (), window: float = _WINDOW) -> None:
+    def __init__(self, per_minute: int, begun: Iterable[float] = (), window: float | None = None) -> None:
         self.per_minute = per_minute  # may be set anew at any time
-        self._window = window
+        self._window = minute() + _GUARD if window is None else window
         self._begun = deque(sorted(begun))
         self._under_way = 0
         self._even = -inf  # when the next would begin, if there were no burst

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from relay.delivery.budget import DAY, PIECE, Budget, room
-from relay.delivery.pace import MINUTE, Pace
+from relay.delivery.pace import Pace, minute
 
 # MAIL takes different times to reach the server, and a row may be older than the message that it stands for: a second
 # each.
-WINDOW = MINUTE + 2.0
+_GUARD = 2.0
 # A burst takes four seconds to be made up for: what is that much older still says how far we are ahead.
-SEEN_SECONDS = WINDOW + 5.0
+_SEEN_BEFORE = 5.0
 SEEN_DAY_SECONDS = DAY + PIECE + 1.0
 # How many seconds' worth of an account's messages one process takes at once.
 _AT_ONCE_SECONDS = 0.1
@@ -44,8 +44,18 @@ class Purchase:
     spent: tuple[tuple[int, int], ...]
 
 
+def window() -> float:
+    """Return the stretch of time, in seconds, that holds no more than the limit."""
+    return minute() + _GUARD
+
+
+def seen_seconds() -> float:
+    """Return of how many seconds the rows are looked at."""
+    return window() + _SEEN_BEFORE
+
+
 def begin(rows: Sequence[Row], now: datetime, *, per_minute: int, wanted: int, kept_back: int = 0) -> Begun:
-    """Return how many of those that wait may begin now, and when the next may. `rows` are of `SEEN_SECONDS`.
+    """Return how many of those that wait may begin now, and when the next may. `rows` are of `seen_seconds`.
 
     `kept_back` of the limit are left free, for processes that may go by them without the store.
     """
@@ -64,7 +74,7 @@ def begin(rows: Sequence[Row], now: datetime, *, per_minute: int, wanted: int, k
 
 def at_once(per_minute: int, wanted: int) -> int:
     """Return how many of those that wait one process lets go together, so that the others have their part."""
-    return min(wanted, max(1, int(per_minute * _AT_ONCE_SECONDS / MINUTE)))
+    return min(wanted, max(1, int(per_minute * _AT_ONCE_SECONDS / minute())))
 
 
 def replayed(per_minute: int, begun: Sequence[float]) -> Pace:
@@ -72,9 +82,9 @@ def replayed(per_minute: int, begun: Sequence[float]) -> Pace:
 
     What began later than now is of a clock that was set back.
     """
-    pace = Pace(per_minute, window=WINDOW)
-    known = [min(at, 0.0) for at in begun if at <= WINDOW]
-    if known and known[0] <= -WINDOW:
+    pace = Pace(per_minute, window=window())
+    known = [min(at, 0.0) for at in begun if at <= window()]
+    if known and known[0] <= -window():
         for _ in range(pace.burst - 1):  # there may be more before, of which nobody told us
             pace.let_go(known[0])
             pace.take_off()

@@ -20,14 +20,14 @@ from math import inf
 from typing import Protocol
 
 from relay import log
-from relay.delivery.away import KEPT_BACK_SECONDS, is_away, pace_of, part
+from relay.delivery.away import is_away, kept_back_seconds, pace_of, part
 from relay.delivery.ledger import Kind, counts_no_more
 from relay.delivery.line import Line
 from relay.delivery.others import Others
-from relay.delivery.pace import MINUTE, Pace
+from relay.delivery.pace import Pace, minute
 from relay.delivery.pacing import is_limited, why
 from relay.delivery.purse import Correction, Promise, Purses, Shop
-from relay.delivery.shared_pace import SEEN_SECONDS, WINDOW, Begun, begin
+from relay.delivery.shared_pace import Begun, begin, seen_seconds, window
 from relay.delivery.turn import Turn
 from relay.directory.model import Account, Server
 from relay.store.budgets import BeginRule, Purpose, Spent
@@ -48,8 +48,6 @@ _ASKED_SECONDS = 2.0
 # How often the others are told that we are there, and for how long after an account was used we have a part of it.
 _TELL_SECONDS = 5.0
 _USED_SECONDS = 600.0
-# Of what the store counts for the minute, what is that old counts for nothing any more.
-_OLD = timedelta(seconds=2 * MINUTE)
 
 
 class Keeper(Shop, Protocol):
@@ -294,7 +292,7 @@ class SharedPacing:
             self._waiting.add(moment)
             self._give(lane, moment)
         pause = lane.away.next(now) - now
-        lane.next = now + min(pause, MINUTE)
+        lane.next = now + min(pause, minute())
         return min(pause, _TROUBLE_SECONDS)
 
     async def aclose(self) -> None:
@@ -316,7 +314,7 @@ class SharedPacing:
     async def _wait(self, lane: _Lane, profile: str | None, within: float) -> _Moment | None:
         now = self._wall()
         if within < inf and lane.next > now:
-            start = lane.next + lane.line.ahead_of(profile) * WINDOW / self._limit(lane)
+            start = lane.next + lane.line.ahead_of(profile) * window() / self._limit(lane)
             if start - now > within:
                 lane.asked_at = now
                 return None
@@ -358,7 +356,7 @@ class SharedPacing:
         rule = partial(begin, per_minute=self._limit(lane), wanted=len(lane.line))
         try:
             scope = lane.server.scope(lane.account)
-            begun = await self._keeper.begin(self._purpose(lane), scope, KEPT_BACK_SECONDS, rule)
+            begun = await self._keeper.begin(self._purpose(lane), scope, kept_back_seconds(), rule)
         except StoreError as error:
             if lane.is_well:
                 log.broken(str(error), account=str(lane.account))
@@ -373,7 +371,7 @@ class SharedPacing:
         if not begun.count:
             lane.contested_at = lane.seen_at
         elif lane.seen_at - lane.contested_at < _CONTEST_SECONDS:
-            lane.next += min(_COURTESY_SECONDS, WINDOW / self._limit(lane) / 2)
+            lane.next += min(_COURTESY_SECONDS, window() / self._limit(lane) / 2)
         for _ in range(begun.count):
             moment = _Moment(lane, lane.account, begun.since)
             self._waiting.add(moment)
@@ -415,7 +413,7 @@ class SharedPacing:
         elif now - moment.since > timedelta(seconds=_LATE_SECONDS):
             self._move(moment, now)
         moment.lane.own.append(now.timestamp())
-        while moment.lane.own[0] <= now.timestamp() - WINDOW:
+        while moment.lane.own[0] <= now.timestamp() - window():
             moment.lane.own.popleft()
         if moment.pace is not None:
             if is_again:
@@ -443,7 +441,7 @@ class SharedPacing:
         return max(1, lane.server.messages_per_minute)
 
     def _purpose(self, lane: _Lane) -> Purpose:
-        after, account = self._now() - timedelta(seconds=SEEN_SECONDS), lane.account
+        after, account = self._now() - timedelta(seconds=seen_seconds()), lane.account
         return Purpose(account.server, account.username, str(Kind.MESSAGE), after, lane.server.shared_limits)
 
     async def _rows(self, lane: _Lane) -> list[tuple[datetime, int]]:
@@ -483,7 +481,7 @@ class SharedPacing:
             spent = [_spent(correction, count) for correction, count in new.items() if count]
             await self._keeper.spend(spent, counts_no_more(self._now()) if is_due else {})
         except StoreError:  # what is cancelled meanwhile is written nevertheless
-            oldest = self._now() - _OLD
+            oldest = self._now() - timedelta(seconds=2 * minute())  # what is older counts for nothing
             for correction, count in new.items():
                 if correction.kind is not Kind.MESSAGE or correction.since > oldest:
                     self._corrections[correction] += count

@@ -4,8 +4,8 @@ Every 250 is kept, nothing arrives twice but in the window that docs/cluster.md 
 connections or messages than they allow. The directory is in the database, and what is changed in it meanwhile takes
 effect everywhere. RELAY_CLUSTER_SEED plays a day again.
 
-Leases are short here (tests/e2e/hasty.py), and so is the provider's patience with silent connections: all in the
-same proportion as in earnest, where a lease of connections is longer than any provider waits.
+Leases are short here (tests/peers/short_windows.py), and so is the provider's patience with silent connections: all in
+the same proportion as in earnest, where a lease of connections is longer than any provider waits.
 """
 
 import os
@@ -25,7 +25,6 @@ import pytest
 from relay.control.client import NoRelay
 from relay.control.refused import Refused
 from tests.e2e.changes import Change, Changes
-from tests.e2e.hasty import in_haste
 from tests.e2e.ledger import control, sees_store, times_unknown
 from tests.e2e.senders import Answer, Pace, Senders
 from tests.e2e.troubles import Kind, Trouble, Troubles, plan
@@ -33,7 +32,8 @@ from tests.peers.canaries import RIGHT
 from tests.peers.cluster import NEEDS, Cluster, cluster_of
 from tests.peers.postgres import Postgres, postgres_server
 from tests.peers.provider import Provider, Taken, provider_server
-from tests.peers.relay import RELAY, Relay, open_server
+from tests.peers.relay import Relay, open_server
+from tests.peers.short_windows import short_windows
 from tests.peers.system import wait_until
 
 pytestmark = pytest.mark.needs(*NEEDS)
@@ -81,7 +81,8 @@ SETTLE = 100.0
 
 
 def launch(relay: Relay) -> None:
-    relay.launch(*in_haste(LEASE, SHARES), str(RELAY), *relay.serving)
+    relay.windows = short_windows(lease=LEASE, shares=SHARES)
+    relay.fork()
 
 
 @pytest.fixture

@@ -16,8 +16,6 @@ from tests.e2e.ledger import REFUSED, Ledger
 from tests.peers.fixtures import StartRelay
 from tests.peers.recorder import Recorder
 
-pytestmark = pytest.mark.slow
-
 # Three pieces on the wire.
 LARGE = (b"x" * 998 + b"\r\n") * 300
 # Between our final dot and the record of its answer.
@@ -101,6 +99,7 @@ def test_a_kill_at_the_first_points_to_look_at(start_relay: StartRelay, recorder
     kill_at_each(QUICK, "queued", begun("queued", start_relay, recorder))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", MODES)
 def test_a_kill_at_each_point_of_a_delivery(mode: str, start_relay: StartRelay, recorder: Recorder) -> None:
     kill_at_each((point for each, point in PLAIN if each == mode), mode, begun(mode, start_relay, recorder))
@@ -113,6 +112,7 @@ def test_a_kill_where_commands_leave_together(mode: str, start_relay: StartRelay
     kill_at_each(TOGETHER, mode, begun(mode, start_relay, recorder))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["queued", "in line", "auto"])
 def test_a_kill_while_a_report_is_made(mode: str, start_relay: StartRelay, recorder: Recorder) -> None:
     recorder.replies[f"RCPT TO:<{REFUSED}>"] = b"550 5.1.1 No such user here\r\n"

@@ -1,6 +1,6 @@
 """Several relays at one PostgreSQL: each is a node that the others know, and whose mail they take over when it is lost.
 
-Leases are short here (`tests/e2e/hasty.py`), the relays and the database are real.
+Leases are short here (`tests.peers.short_windows`), the relays and the database are real.
 """
 
 import os
@@ -15,7 +15,6 @@ from typing import Any, Protocol
 
 import pytest
 
-from tests.e2e.hasty import in_haste
 from tests.e2e.kills import settings as kill_settings
 from tests.e2e.ledger import SENDER, Ledger, arrivals, repeated, settle_all, times_unknown
 from tests.peers import postgres as peer
@@ -25,6 +24,7 @@ from tests.peers.postgres import Postgres
 from tests.peers.provider import Provider, provider_server
 from tests.peers.recorder import REPLIES, Recorder
 from tests.peers.relay import Relay, one_channel, open_server
+from tests.peers.short_windows import short_windows
 from tests.peers.system import wait_until
 
 pytestmark = pytest.mark.needs(*peer.NEEDS)
@@ -110,7 +110,8 @@ def two(start_two: StartTwo) -> Two:
 
 def begin(relay: Relay, *, is_hasty: bool = True) -> None:
     """Start a node, or start it anew."""
-    relay.start(*(in_haste(_LEASE, _SHARES) if is_hasty else ()))
+    relay.windows = short_windows(lease=_LEASE, shares=_SHARES) if is_hasty else short_windows(lease=60, shares=900)
+    relay.start()
 
 
 def nodes_of(relay: Relay) -> dict[str, dict[str, Any]]:
@@ -174,7 +175,7 @@ def test_what_a_killed_node_had_under_way_another_delivers_once(two: Two, record
 
 @pytest.mark.slow
 def test_a_restart_takes_back_its_own_at_once_and_nothing_of_others(start_node: StartNode, recorder: Recorder) -> None:
-    """With the leases of every day: nobody else would for a minute."""
+    """With the leases of mail and connections of every day: nobody else would for a minute."""
     one, other = start_node("one", is_hasty=False), start_node("two", is_hasty=False, workers=2)
     two = Two(one, other, Ledger(), recorder)
     wait_until(lambda: {name: node["workers"] for name, node in nodes_of(one).items()} == {"one": 1, "two": 2}, "both")

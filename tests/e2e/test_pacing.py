@@ -3,7 +3,7 @@
 import json
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from statistics import median
@@ -16,11 +16,15 @@ from tests.peers.canaries import RIGHT
 from tests.peers.fixtures import StartRelay
 from tests.peers.provider import Provider, Taken, provider_server
 from tests.peers.relay import Relay, one_channel, open_server
+from tests.peers.short_windows import short_windows
 from tests.peers.system import wait_until
 
 SUPPORT = "support@acmejets.example"
 BODY = b"Subject: hello\r\n\r\nhello\r\n"
 MINUTE = 60.0
+# How much longer than a minute the stretch is in which no more than the limit begins: MAIL takes different times to
+# arrive, in a short minute as in a real one. Of what that leaves nine tenths are used at least.
+MARGIN, LEAST = 1.0, 0.9
 
 
 @contextmanager
@@ -43,115 +47,143 @@ def settings(mode: str, patience: str = "5s") -> dict[str, Any]:
     return {"delivery": {"mode": mode, "patience": patience, "retry": ["1s"], "unknown_pause": "1s"}}
 
 
+def start_in(minute: float, start_relay: StartRelay, channels: Mapping[str, Any], keys: Mapping[str, Any]) -> Relay:
+    """Start a relay whose minute has so many seconds."""
+    relay = start_relay(channels, keys, starts=False)
+    relay.windows = short_windows(minute=0 if minute == MINUTE else minute)
+    relay.start()
+    return relay
+
+
 def submit(relay: Relay, count: int, sender: str = SUPPORT, to: str = "you") -> list[str]:
     """Send some messages over one connection, one after the other, and return the last replies."""
     with relay.connect() as client:
         return [client.submit(sender, f"{to}{number}@customer.example", BODY) for number in range(count)]
 
 
-def windows(taken: tuple[Taken, ...]) -> list[int]:
+def windows(taken: tuple[Taken, ...], minute: float = MINUTE) -> list[int]:
     """How many messages began in the minute that begins with each message, where that minute is over."""
     moments = sorted(message.at for message in taken)
     return [
-        sum(start <= moment < start + MINUTE for moment in moments)
+        sum(start <= moment < start + minute for moment in moments)
         for start in moments
-        if start + MINUTE <= moments[-1]
+        if start + minute <= moments[-1]
     ]
 
 
-def pace_of(taken: tuple[Taken, ...]) -> float:
+def pace_of(taken: tuple[Taken, ...], minute: float = MINUTE) -> float:
     """How many messages a minute began, from the first to the last."""
     moments = sorted(message.at for message in taken)
-    return (len(moments) - 1) * MINUTE / (moments[-1] - moments[0])
+    return (len(moments) - 1) * minute / (moments[-1] - moments[0])
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(300)
-def test_five_hundred_messages_go_at_the_pace_of_the_provider(start_relay: StartRelay) -> None:
-    most = 360
-    with provider(connections=3, per_minute=most, per_day=500) as server:
-        limits: dict[str, Any] = {"max_connections": 3, "messages_per_minute": most, "recipients_per_day": 500}
-        relay = start_relay(directory(server.port, **limits), settings("auto"))
-        with ThreadPoolExecutor(20) as clients:
-            sent = list(clients.map(lambda number: submit(relay, 25, to=f"you{number}-"), range(20)))
-        assert all(reply.startswith("250 ") for replies in sent for reply in replies)
-        server.wait_for(500, 180)
-        counts = windows(server.taken)
-        assert server.refusals == []
-        assert max(counts) <= most
-        assert median(counts) >= 0.9 * most
-        assert pace_of(server.taken) >= 0.9 * most
-        assert len({message.recipients for message in server.taken}) == 500
-        assert submit(relay, 1)[0].startswith("250 2.0.0 Ok: queued as ")
-        (waiting,) = relay.ask("queue", "list")
-        assert waiting["reason"].startswith(f"waits for acmejets/{SUPPORT}: 500 recipients a day, next at ")
-        assert waiting["next_attempt"] > waiting["created"]
+def submit_many(relay: Relay, count: int) -> None:
+    """Send so many messages by twenty clients."""
+    with ThreadPoolExecutor(20) as clients:
+        sent = list(clients.map(lambda number: submit(relay, count // 20, to=f"you{number}-"), range(20)))
+    assert all(reply.startswith("250 ") for replies in sent for reply in replies)
 
 
-def _are_paced(relay: Relay) -> bool:
+def _are_paced(relay: Relay, limit: int) -> bool:
     """Whether all that wait say that they wait for the minute, but those on their way."""
     waiting = relay.ask("queue", "list")
-    said = f"waits for acmejets/{SUPPORT}: 30 messages a minute, next in "
+    said = f"waits for acmejets/{SUPPORT}: {limit} messages a minute, next in "
     on_their_way = [one for one in waiting if not str(one["reason"]).startswith(said)]
     return len(on_their_way) <= 3
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(420)
-def test_of_five_hundred_messages_thirty_go_each_minute(start_relay: StartRelay) -> None:
-    """What Microsoft 365 allows an account; the first four of its seventeen minutes are looked at."""
-    with provider(connections=3, per_minute=30, per_day=500) as server:
-        limits: dict[str, Any] = {"max_connections": 3, "messages_per_minute": 30, "recipients_per_day": 500}
-        relay = start_relay(directory(server.port, **limits), settings("auto"))
-        with ThreadPoolExecutor(20) as clients:
-            sent = list(clients.map(lambda number: submit(relay, 25, to=f"you{number}-"), range(20)))
-        assert all(reply.startswith("250 ") for replies in sent for reply in replies)
-        wait_until(lambda: _are_paced(relay), "what waits to say why")
-        server.wait_for(121, 300)
-        counts = windows(server.taken)
-        assert server.refusals == []
-        assert max(counts) <= 30
-        assert min(counts) >= 27
-        assert 27 <= pace_of(server.taken) <= 30.5  # the first two go at once
-
-
-@pytest.mark.slow
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize(
-    "words",
-    [
-        "421 4.7.0 Try again later, closing connection",
-        "432 4.3.2 Concurrent connections limit exceeded",
-        "454 Throttling failure: Maximum sending rate exceeded",
-        "450 4.7.1 Slow down",
-    ],
+    ("minute", "most", "day"), [(MINUTE / 10, 60, 160), pytest.param(MINUTE, 360, 500, marks=pytest.mark.long)]
 )
-def test_an_account_that_is_asked_for_a_slower_pace_pauses_and_recovers(words: str, start_relay: StartRelay) -> None:
-    with provider(connections=4) as server:
-        relay = start_relay(directory(server.port, max_connections=4), settings("auto", patience="2s"))
-        server.moods.append(words)
-        asked = time.monotonic()
-        assert all(reply.startswith("250 2.0.0 Ok: queued as ") for reply in submit(relay, 4))
-        (account,) = (one for one in relay.ask("account", "list") if one["profiles"])
-        assert (account["state"], account["reason"]) == ("slowed", str(Reply.of_upstream(int(words[:3]), words[4:])))
-        assert "its server asks for a slower pace, next in " in relay.command("queue", "list").out
-        server.wait_for(4, 60)
-        assert 30 <= server.taken[0].at - asked <= 45
-        assert len(server.refusals) == 1
+def test_messages_go_at_the_pace_of_the_provider_up_to_the_end_of_the_day(
+    minute: float, most: int, day: int, start_relay: StartRelay
+) -> None:
+    with provider(connections=3, per_minute=most, per_day=day, minute=minute) as server:
+        limits: dict[str, Any] = {"max_connections": 3, "messages_per_minute": most, "recipients_per_day": day}
+        relay = start_in(minute, start_relay, directory(server.port, **limits), settings("auto"))
+        submit_many(relay, day)
+        server.wait_for(day, 180)
+        counts = windows(server.taken, minute)
+        assert server.refusals == []
+        assert max(counts) <= most
+        assert median(counts) >= LEAST * most * minute / (minute + MARGIN)
+        assert pace_of(server.taken, minute) >= LEAST * most * minute / (minute + MARGIN)
+        assert len({message.recipients for message in server.taken}) == day
+        assert submit(relay, 1)[0].startswith("250 2.0.0 Ok: queued as ")
+        (waiting,) = relay.ask("queue", "list")
+        assert waiting["reason"].startswith(f"waits for acmejets/{SUPPORT}: {day} recipients a day, next at ")
+        assert waiting["next_attempt"] > waiting["created"]
 
-        def is_well() -> bool:
-            submit(relay, 1)
-            return {one["state"] for one in relay.ask("account", "list")} == {"ok"}
 
-        wait_until(is_well, "an account that is well again", 30)
+@pytest.mark.slow
+@pytest.mark.timeout(420)
+@pytest.mark.parametrize("minute", [MINUTE / 10, pytest.param(MINUTE, marks=pytest.mark.long)])
+def test_of_many_messages_thirty_go_each_minute(minute: float, start_relay: StartRelay) -> None:
+    """What Microsoft 365 allows an account; three of its minutes are looked at, and what waits says why."""
+    with provider(connections=3, per_minute=30, per_day=500, minute=minute) as server:
+        limits: dict[str, Any] = {"max_connections": 3, "messages_per_minute": 30, "recipients_per_day": 500}
+        relay = start_in(minute, start_relay, directory(server.port, **limits), settings("auto"))
+        submit_many(relay, 120)
+        wait_until(lambda: _are_paced(relay, 30), "what waits to say why")
+        server.wait_for(91, 300)
+        counts = windows(server.taken, minute)
+        assert server.refusals == []
+        assert max(counts) <= 30
+        assert median(counts) >= LEAST * 30 * minute / (minute + MARGIN)
+        assert LEAST * 30 * minute / (minute + MARGIN) <= pace_of(server.taken, minute) <= 30.5  # two go at once
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-def test_a_relay_that_is_killed_does_not_begin_its_minute_or_day_anew(start_relay: StartRelay) -> None:
-    with provider(connections=3, per_minute=40, per_day=46) as server:
+@pytest.mark.parametrize("first", [3.0, pytest.param(30.0, marks=pytest.mark.long)])
+def test_accounts_that_are_asked_for_a_slower_pace_pause_and_recover(first: float, start_relay: StartRelay) -> None:
+    """Each of four accounts is told so in other words; `first`: the pause after that."""
+    words = {
+        "support": "421 4.7.0 Try again later, closing connection",
+        "billing": "432 4.3.2 Concurrent connections limit exceeded",
+        "sales": "454 Throttling failure: Maximum sending rate exceeded",
+        "desk": "450 4.7.1 Slow down",
+    }
+    with provider(connections=4) as server:
+        relay = start_relay(
+            directory(server.port, tuple(words), max_connections=4), settings("auto", "2s"), starts=False
+        )
+        relay.windows = short_windows(slow=first)
+        relay.start()
+        asked = {}
+        for name, said in words.items():
+            server.moods.append(said)
+            asked[f"{name}@acmejets.example"] = time.monotonic()
+            replies = submit(relay, 4, f"{name}@acmejets.example")
+            assert all(reply.startswith("250 2.0.0 Ok: queued as ") for reply in replies), said
+            accounts = {one["profiles"][0]: one for one in relay.ask("account", "list") if one["profiles"]}
+            account = next(one for profile, one in accounts.items() if name in profile)
+            expected = ("slowed", str(Reply.of_upstream(int(said[:3]), said[4:])))
+            assert (account["state"], account["reason"]) == expected, said
+            assert "its server asks for a slower pace, next in " in relay.command("queue", "list").out, said
+        server.wait_for(16, 120)
+        for login, moment in asked.items():
+            began = min(message.at for message in server.taken if message.login == login)
+            assert began - moment >= first, f"{login}: not before the pause is over"
+        assert sorted(server.refusals) == sorted(words.values()), "each asked once"
+
+        def are_well() -> bool:
+            for name in words:
+                submit(relay, 1, f"{name}@acmejets.example")
+            return {one["state"] for one in relay.ask("account", "list")} == {"ok"}
+
+        wait_until(are_well, "accounts that are well again", 60)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("minute", [MINUTE / 10, pytest.param(MINUTE, marks=pytest.mark.long)])
+def test_a_relay_that_is_killed_does_not_begin_its_minute_or_day_anew(minute: float, start_relay: StartRelay) -> None:
+    with provider(connections=3, per_minute=40, per_day=46, minute=minute) as server:
         limits: dict[str, Any] = {"max_connections": 3, "messages_per_minute": 40, "recipients_per_day": 46}
-        relay = start_relay(directory(server.port, **limits), settings("queued"))
+        relay = start_in(minute, start_relay, directory(server.port, **limits), settings("queued"))
         submit(relay, 55)
         for count, end in ((10, signal.SIGKILL), (20, signal.SIGTERM), (30, signal.SIGKILL)):
             server.wait_for(count, 60)
@@ -162,24 +194,27 @@ def test_a_relay_that_is_killed_does_not_begin_its_minute_or_day_anew(start_rela
         server.wait_for(46 - 2 * 3, 120)  # what was under way at a kill may count, and not have left
         wait_until(lambda: "recipients a day" in relay.ask("queue", "list")[-1]["reason"], "the end of the budget", 30)
         assert server.refusals == []
-        assert max(windows(server.taken)) <= 40
+        assert max(windows(server.taken, minute), default=0) <= 40
         assert len(relay.ask("queue", "list")) >= 55 - 46
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-def test_accounts_that_share_limits_keep_them_together_and_each_has_its_turn(start_relay: StartRelay) -> None:
+@pytest.mark.parametrize("minute", [MINUTE / 10, pytest.param(MINUTE, marks=pytest.mark.long)])
+def test_accounts_that_share_limits_keep_them_together_and_each_has_its_turn(
+    minute: float, start_relay: StartRelay
+) -> None:
     names = ("support", "billing", "sales")
-    with provider(connections=3, per_minute=30, is_shared=True) as server:
+    with provider(connections=3, per_minute=30, is_shared=True, minute=minute) as server:
         limits: dict[str, Any] = {"max_connections": 3, "messages_per_minute": 30, "shared_limits": True}
-        relay = start_relay(directory(server.port, names, **limits), settings("queued"))
+        relay = start_in(minute, start_relay, directory(server.port, names, **limits), settings("queued"))
         for name, count in zip(names, (24, 5, 5), strict=True):
             submit(relay, count, f"{name}@acmejets.example")
         reasons = {waiting["reason"] for waiting in relay.ask("queue", "list")}
         assert any(reason.startswith("waits for acmejets: 30 messages a minute, next in ") for reason in reasons)
         server.wait_for(34, 150)
         assert server.refusals == []
-        assert max(windows(server.taken)) <= 30
+        assert max(windows(server.taken, minute)) <= 30
         logins = [message.login for message in server.taken]
         assert logins[20:] == [SUPPORT] * 14  # the others did not wait behind the twenty-four
 

@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from tests.peers.loop import LoopThread, stop_listening
 from tests.peers.system import LOOPBACK
 
-_MINUTE = 60.0
 _TOO_MANY_CONNECTIONS = "432 4.3.2 Concurrent connections limit exceeded"
 _TOO_FAST = "432 4.7.0 STOREDRV.ClientSubmit; sender rate limit exceeded"
 _TOO_MANY_TODAY = "454 4.7.0 Throttling failure: Daily message quota exceeded"
@@ -39,6 +38,8 @@ class Taken:
 class Provider:
     """The limits, 0 for none, and what happened. `is_shared`: they count all logins together.
 
+    `minute`: how many seconds it takes for one, where those who send do, too (`tests.peers.short_windows`).
+
     `moods` are what the next MAILs are refused with, whatever the limits. It takes `answer_seconds` to answer a final
     dot, and leaves a client that is silent for `idle_seconds` (0: never). `most_open` is how many connections were open
     at once at most, by login.
@@ -52,6 +53,7 @@ class Provider:
     idle_seconds: float = 0
     answer_seconds: float = 0
     port: int = 0
+    minute: float = 60.0
     moods: list[str] = field(default_factory=list)
     refusals: list[str] = field(default_factory=list)
     most_open: dict[str, int] = field(default_factory=dict)
@@ -98,7 +100,7 @@ class Provider:
     def begin(self, login: str, now: float) -> bool:
         """Whether one more message may begin now."""
         begun = self._begun.setdefault(self._key(login), [])
-        begun[:] = [at for at in begun if at > now - _MINUTE]
+        begun[:] = [at for at in begun if at > now - self.minute]
         if self.per_minute and len(begun) >= self.per_minute:
             return False
         begun.append(now)

@@ -19,6 +19,7 @@ from tests.peers.canaries import leaking_files, leaks_in, leaks_of_process
 from tests.peers.clients import Endpoint
 from tests.peers.preloaded import ForkedProcess, Preloaded, preloaded
 from tests.peers.raw import RawClient
+from tests.peers.short_windows import Windows
 from tests.peers.system import LOOPBACK, Finished, free_port, private_folder, stop, wait_until
 
 RELAY = Path(sys.executable).parent / "relay"
@@ -40,6 +41,7 @@ class Relay:
         self.control_socket = self.state_dir / "control.sock"
         self.process: subprocess.Popen[bytes] | ForkedProcess | None = None
         self.pass_fds: tuple[int, ...] = ()  # descriptors that the service inherits
+        self.windows = Windows({})  # of time, where a test needs short ones
         self.starts_anew = False  # by the program itself, with its imports: where memory or the start is looked at
         self._leaks: list[str] = []
         self.write_settings(settings)
@@ -98,7 +100,7 @@ class Relay:
         that has loaded it, unless `starts_anew`.
         """
         if before or self.starts_anew:
-            self.launch(*before, str(RELAY), *self.serving)
+            self.launch(*before, *self.windows.argv, str(RELAY), *self.serving)
         else:
             self.fork()
         wait_until(self.greets, "the relay's greeting", _START)
@@ -106,8 +108,9 @@ class Relay:
     def fork(self, *before: str) -> None:
         """Fork the service from a process that has loaded it, and wait for nothing.
 
-        `before`: "module:function" and what it is called with, before the service begins.
+        `before`: "module:function" and what it is called with, before the service begins; else it sets its `windows`.
         """
+        before = before or self.windows.before
         with self.log_file.open("ab") as log:
             self.process = _preloaded().start(self.serving, log, log, pass_fds=self.pass_fds, before=before)
 
