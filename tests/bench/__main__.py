@@ -10,7 +10,7 @@ from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 
-from tests.bench import backlog, figures, growth, machine, nodes, report, size
+from tests.bench import backlog, bounds, figures, growth, machine, nodes, report, size
 from tests.bench.contenders import contender
 from tests.bench.loads import (
     AUTO,
@@ -37,11 +37,12 @@ _GROWTH = "growth"
 _SIZE = "size"
 _NODES = "nodes"
 _BACKLOG = "backlog"
+_BOUNDS = "bounds"
 _ROUNDS = 5  # of starts and commands
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run the bench. Returns 0 where every message came through, reached or not, else 1."""
+    """Run the bench. Returns 0 where every message came through, reached or not, and no bound is broken, else 1."""
     parser = _parser()
     options = parser.parse_args(arguments)
     loads = _shaped([LOADS[name] for name in options.loads if name in LOADS], options)
@@ -56,6 +57,7 @@ def main(arguments: Sequence[str]) -> int:
     with private_folder("bench") as folder:
         runs, is_whole = _run_all(loads, options, Certificate.make(folder))
     lines = _sizes(options) if _SIZE in options.loads else []
+    is_kept = _within_bounds(options) if _BOUNDS in options.loads else True
     wanted = {load.name for load in loads}
     if judgements := [figures.judge(goal, runs) for goal in GOALS if goal.load in wanted]:
         say(f"{report.of_goals(judgements)}\n")
@@ -72,7 +74,7 @@ def main(arguments: Sequence[str]) -> int:
             )
         )
     say("The upstreams got every message once." if is_whole else "Some of it failed, see above.")
-    return 0 if is_whole else 1
+    return 0 if is_whole and is_kept else 1
 
 
 def _run_all(loads: Sequence[Load], options: argparse.Namespace, certificate: Certificate) -> tuple[list[Run], bool]:
@@ -153,6 +155,12 @@ def _sizes(options: argparse.Namespace) -> list[size.Line]:
     return lines
 
 
+def _within_bounds(options: argparse.Namespace) -> bool:
+    found = bounds.measure(bounds.AGENTS // 10 if options.quick else bounds.AGENTS, tell)
+    say(f"{report.of_bounds(found)}\n")
+    return all(one.is_kept for one in found)
+
+
 def _shaped(loads: Sequence[Load], options: argparse.Namespace) -> list[Load]:
     """Return the loads as the options want them."""
     if options.quick:
@@ -172,7 +180,8 @@ def _load_names(text: str) -> list[str]:
         _SIZE: [_SIZE],
         _NODES: [_NODES],
         _BACKLOG: [_BACKLOG],
-        "default": [*GROUPS["must"], _GROWTH, _SIZE],
+        _BOUNDS: [_BOUNDS],
+        "default": [*GROUPS["must"], _GROWTH, _SIZE, _BOUNDS],
     }
     names: list[str] = []
     for word in text.replace(",", " ").split():
@@ -195,7 +204,7 @@ def _parser() -> argparse.ArgumentParser:
         "--loads",
         type=_load_names,
         default="default",
-        help="names of loads, or must, growth, size, backlog, nodes, all; default: must, growth and size",
+        help="names of loads, or must, growth, size, bounds, backlog, nodes, all; default: the first four",
     )
     parser.add_argument("--relays", type=_relay_names, help=f"which of {', '.join(RELAYS)}; default: the load's own")
     parser.add_argument("--rounds", type=int, help="rounds of each load; default: the load's own")

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from tests.bench import figures
+from tests.bench.bound import Measured
 from tests.bench.figures import Judgement, Spread
 from tests.bench.loads import FLAT, LOADS, POSTFIX, Load
 from tests.bench.nodes import Share
@@ -102,6 +103,15 @@ def of_size(lines: Sequence[Line]) -> str:
         wanted = f"under {line.bound:g}" if line.bound else _NONE
         rows.append([line.what, line.unit, wanted, _spread(spread, form), line.verdict])
     return f"## Start and size\n\n{table(['what', 'unit', 'wanted', 'measured', ''], rows)}"
+
+
+def of_bounds(found: Sequence[Measured]) -> str:
+    """Return what was measured beside what it may be, in milliseconds; broken is what was too long each time."""
+    rows = [
+        [one.what, f"{one.most * 1000:,.0f}", f"{min(one.values) * 1000:,.1f}", "kept" if one.is_kept else "broken"]
+        for one in found
+    ]
+    return f"## Bounds\n\n{table(['what', 'bound, ms', 'measured, ms', ''], rows)}"
 
 
 def of_nodes(shares: Sequence[Share]) -> str:

@@ -2,7 +2,6 @@
 
 import signal
 import ssl
-import time
 from collections.abc import Iterator
 from contextlib import closing
 from email import message_from_bytes
@@ -219,14 +218,11 @@ def test_a_node_that_is_killed_is_noticed_and_others_serve_who_comes_then(whole:
     with load_on(whole) as load:
         load.wait_for_accepted(50)
         killed = whole.nodes[1]
-        began = time.monotonic()
         killed.relay.signal(signal.SIGKILL)
         killed.relay.stop()
         cut_off = load.counts["cut off"]
         whole.haproxy.wait_for(killed.name, "DOWN", GONE + SLACK)
-        noticed = time.monotonic() - began
         load.wait_for_accepted(100)
-    assert noticed <= GONE + SLACK
     assert set(load.counts) <= {"accepted", "cut off"}, load.counts
     assert load.counts["cut off"] <= cut_off + CLIENTS
 

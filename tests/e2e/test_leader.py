@@ -81,10 +81,8 @@ def test_one_leads_and_another_does_at_once_when_it_ends_or_is_drained(
     first, second = pair(start_node, directory)
     listed = {one["name"]: one["leads"] for one in second.ask("node", "list")}
     assert listed == {first.ask("status")["node"]: True, second.ask("status")["node"]: False}
-    began = time.monotonic()
     assert first.stop() == 0
-    wait_until(lambda: leads(second), "the other leading", 9)
-    assert time.monotonic() - began < 10, "nobody waits for the end of a lease that was given up"
+    wait_until(lambda: leads(second), "the other leading; nobody waits for the end of a lease that was given up", 9)
     first.start()
     assert not leads(first)
     assert second.command("node", "drain", "two" if "two" in str(second.ask("status")["node"]) else "one").status == 0
@@ -100,7 +98,7 @@ def test_a_killed_leader_is_followed_by_another_and_its_own_restart_waits_for_no
     began = time.monotonic()
     first.signal(signal.SIGKILL)
     wait_until(lambda: leads(second), "the other leading", TAKEN_OVER)
-    assert 5 < time.monotonic() - began < TAKEN_OVER, "not before its lease has ended"
+    assert time.monotonic() - began > 5, "not before its lease has ended"
     second.signal(signal.SIGKILL)
     second.stop()
     second.start()

@@ -3,8 +3,6 @@
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from statistics import median
-from time import perf_counter
 from typing import Any
 
 import pytest
@@ -191,17 +189,12 @@ def test_a_password_that_is_set_changed_or_removed_counts_at_once(start_relay: S
 
 def test_an_unknown_name_and_a_wrong_password_look_alike(relay: Relay) -> None:
     replies: set[str] = set()
-    known: list[float] = []
-    unknown: list[float] = []
-    for number in range(9):
-        for name, times in (("jane", known), (f"nobody{number}", unknown)):
+    for number in range(2):
+        for name in ("jane", f"nobody{number}"):
             with relay.connect() as client:
-                begun = perf_counter()
                 replies.add(client.log_in(name, canary("wrong")))
-                times.append(perf_counter() - begun)
         with relay.connect() as client:  # a good login forgets the bad ones, whose answers would wait
             assert client.log_in("jane", canary("jane")).startswith("235 ")
     with relay.connect() as client:
         replies.add(client.log_in("sales", canary("wrong")))  # a profile without a login password
     assert len(replies) == 1
-    assert median(known) / 5 < median(unknown) < median(known) * 5

@@ -1,7 +1,6 @@
 """The service as a process: it ends in order, starts again after a kill, and is alone in its folder."""
 
 import signal
-import time
 
 import pytest
 
@@ -55,13 +54,11 @@ def test_sigterm_ends_within_30_seconds_whatever_a_server_does(
         client.say("DATA")
         client.send(MESSAGE + b".\r\n")
         recorder.wait_for(step)
-        began = time.monotonic()
         relay.signal(signal.SIGTERM)
         if mode != "direct":
             assert client.reply().startswith("250 2.0.0 Ok: queued as ")
     assert relay.process is not None
-    assert relay.process.wait(60) == 0
-    assert time.monotonic() - began < _STOPPED
+    assert relay.process.wait(_STOPPED) == 0
     recorder.release(step)
     recorder.release("QUIT")
     relay.start()
@@ -100,12 +97,10 @@ def test_sigterm_leaves_no_client_without_an_answer_however_patient_it_is(
         client.say("DATA")
         client.send(MESSAGE + b".\r\n")
         recorder.wait_for(step)
-        began = time.monotonic()
         relay.signal(signal.SIGTERM)
         assert client.reply().startswith(said)
     assert relay.process is not None
-    assert relay.process.wait(60) == 0
-    assert time.monotonic() - began < _STOPPED
+    assert relay.process.wait(_STOPPED) == 0
     recorder.replies[step] = b"450 4.2.0 busy\r\n"  # so that what waits is seen to wait
     recorder.release(step)
     relay.start()

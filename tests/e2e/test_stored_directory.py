@@ -1,16 +1,13 @@
 """Two relays with one directory in the database: what one is told, the other one goes by within two seconds."""
 
 import json
-import time
 import tomllib
 from base64 import b64encode
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from statistics import median
 
 import pytest
 
@@ -22,7 +19,6 @@ from tests.peers.relay import Relay, one_channel, open_server, relay_process
 from tests.peers.system import wait_until
 
 pytestmark = pytest.mark.needs(*peer.NEEDS)
-SECONDS = 2.0  # what is promised; the last test counts it
 PATIENCE = 15.0  # of all others, on a machine that is busy
 NEWS = "news@acmejets.example"
 SECRET = "secret@acmejets.example"
@@ -49,20 +45,6 @@ class Two:
     def both_listen(self) -> bool:
         """Whether both are called."""
         return len(self.postgres.sql(self.database, f"SELECT pid {LISTENING}", self.database)) == 2
-
-    def seconds_until(self, is_there: Callable[[], bool], *words: str) -> float:
-        """Run a command at one that changes the directory; return how long after its commit something is so."""
-        number = "SELECT number FROM directory"
-        with ThreadPoolExecutor(1) as pool, self.postgres.connected(self.database) as connection:
-            before = connection.execute(number).fetchone()
-            command = pool.submit(done, self.one, *words)
-            while connection.execute(number).fetchone() == before and not command.done():
-                time.sleep(0.005)
-            committed = time.perf_counter()
-            wait_until(is_there, " ".join(words), 60)
-            seconds = time.perf_counter() - committed
-            command.result()
-        return seconds
 
 
 @pytest.fixture
@@ -210,13 +192,10 @@ def test_a_directory_with_faults_keeps_the_last_good_one(two: Two) -> None:
 
 @pytest.mark.long
 @pytest.mark.timeout(400)
-def test_with_100_000_agents_a_change_is_at_the_other_within_two_seconds(
-    postgres: Postgres, recorder: Recorder
-) -> None:
-    """Alone on the machine it takes a tenth of a second. The middle of five is what counts where others use it, too."""
-    found: dict[str, list[float]] = {}
+def test_with_100_000_agents_a_change_is_at_the_other(postgres: Postgres, recorder: Recorder) -> None:
+    """How long that takes is measured by `make bench LOADS=size`."""
     with two_with(postgres, recorder, agents=100_000) as two:
-        for n in range(5):
+        for n in range(2):
             new, fresh = f"new{n}@acmejets.example", f"fresh{n}@acmejets.example"
             has_new, has_fresh = partial(accepts, two.other, new), partial(accepts, two.other, fresh)
             for words, is_there in (
@@ -224,8 +203,8 @@ def test_with_100_000_agents_a_change_is_at_the_other_within_two_seconds(
                 (("agent", "add", f"fresh{n}", "--address", fresh), has_fresh),
                 (("agent", "remove", f"fresh{n}"), lambda has_fresh=has_fresh: not has_fresh()),
             ):
-                found.setdefault(words[1], []).append(two.seconds_until(is_there, *words))
+                done(two.one, *words)
+                wait_until(is_there, " ".join(words), 60)
         assert not has_faults(two.other)
         refused = two.one.command("agent", "set", "agent9", "address=agent8@acmejets.example")
         assert "agent8@acmejets.example belongs to agent 'agent8' already" in refused.err
-    assert {what: median(seconds) for what, seconds in found.items() if median(seconds) >= SECONDS} == {}

@@ -62,7 +62,6 @@ def test_whatever_comes_for_minutes() -> None:
             seed(number)(checking(name, examples=1000))()
 
 
-@pytest.mark.parametrize("piece", ENDLESS, ids=repr)
 @pytest.mark.parametrize(
     ("parse", "before", "length"),
     [
@@ -74,8 +73,8 @@ def test_whatever_comes_for_minutes() -> None:
         (check_leaving, b"From: a@b.example\r\nSender: ", 4096),
     ],
 )
-def test_no_parser_takes_long(parse: Callable[[bytes], None], before: bytes, length: int, piece: bytes) -> None:
-    """One that goes back at each octet would take hours for the longest of them."""
-    begun = time.process_time()
-    parse(before + piece * (length // len(piece)) + (b"\r\n" if parse is check_header else b""))
-    assert time.process_time() - begun < 10
+def test_no_parser_takes_long(parse: Callable[[bytes], None], before: bytes, length: int) -> None:
+    """One that goes back at each octet would take hours for the longest of them, and be ended."""
+    for piece in ENDLESS:
+        print(piece)  # noqa: T201 - the last one is shown where this is ended
+        parse(before + piece * (length // len(piece)) + (b"\r\n" if parse is check_header else b""))

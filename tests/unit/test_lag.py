@@ -1,8 +1,9 @@
 """How late the event loop is: what is measured, and how long it is remembered."""
 
 import asyncio
-import time
+from types import SimpleNamespace
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -24,12 +25,20 @@ def test_the_greatest_of_the_last_minute(steps: list[tuple[float, float]], later
     assert lag.greatest(now) == max((late for at, late in taken if at >= now - MINUTE), default=0.0)
 
 
-async def test_a_step_that_holds_the_loop_up_is_found() -> None:
+async def test_a_step_that_holds_the_loop_up_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+
+    async def sleep(seconds: float) -> None:
+        nonlocal now
+        now += seconds + next(late)
+        await asyncio.Event().wait() if now > 101 else None
+
+    late = iter([0.0, 0.25, 0.0, 1.5])
+    monkeypatch.setattr("relay.lag.time", SimpleNamespace(monotonic=lambda: now))
+    monkeypatch.setattr("relay.lag.asyncio", SimpleNamespace(sleep=sleep))
     lag = LoopLag()
-    watch = asyncio.create_task(lag.watch())
     assert lag.seconds == 0.0
-    await asyncio.sleep(0.01)
-    time.sleep(0.3)  # noqa: ASYNC251 - what nobody should do
-    await asyncio.sleep(0.01)
+    watch = asyncio.create_task(lag.watch())
+    await asyncio.sleep(0)
     watch.cancel()
-    assert 0.2 < lag.seconds < 5
+    assert lag.seconds == pytest.approx(0.25)

@@ -1,7 +1,7 @@
 """The house as docs/architecture.md draws it: who may import whom, and which library stays behind which door."""
 
 import ast
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 
@@ -194,3 +194,86 @@ def test_no_file_names_a_package_registry() -> None:
 )
 def test_the_rule_itself(here: str, there: str, expected: bool) -> None:
     assert may_import(here, there) == expected
+
+
+CLOCKS = {"monotonic", "process_time", "perf_counter", "thread_time"}
+# How long PostgreSQL itself may hold up a commit is what these are about.
+SLOW_PEERS = ("test_failover.py",)
+CLOCKS |= {f"{name}_ns" for name in CLOCKS}
+
+
+def is_clock(node: ast.AST) -> bool:
+    """Whether it reads a clock, or what a process has used."""
+    if isinstance(node, ast.Call):
+        name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+        return name in CLOCKS
+    return isinstance(node, ast.Attribute) and node.attr == "cpu_seconds"
+
+
+def reads_clock(node: ast.AST, names: Iterable[str]) -> bool:
+    """Whether a clock is in an expression, or a name that is bound to what one said."""
+    return any(is_clock(one) or (isinstance(one, ast.Name) and one.id in names) for one in ast.walk(node))
+
+
+def timed_names(function: ast.AST) -> Iterable[str]:
+    """The names that a function binds to what a clock said, and to what it reckons of that."""
+    names: set[str] = set()
+    for _ in range(3):  # a difference of names, and what is chosen of differences
+        for node in ast.walk(function):
+            if isinstance(node, ast.Assign) and reads_clock(node.value, names):
+                names |= {one.id for target in node.targets for one in ast.walk(target) if isinstance(one, ast.Name)}
+            elif (
+                isinstance(node, ast.Call)
+                and isinstance(node.func, ast.Attribute)
+                and node.func.attr == "append"
+                and isinstance(node.func.value, ast.Name)
+                and any(reads_clock(one, names) for one in node.args)
+            ):
+                names.add(node.func.value.id)
+    return names
+
+
+def is_bound(test: ast.AST, names: Iterable[str]) -> bool:
+    """Whether something must not take longer than a number. So long at least it may be: no slow machine breaks that."""
+    for node in ast.walk(test):
+        if isinstance(node, ast.Compare):
+            sides = [node.left, *node.comparators]
+            for operator, left, right in zip(node.ops, sides, sides[1:], strict=False):
+                less, more = (left, right) if isinstance(operator, ast.Lt | ast.LtE) else (right, left)
+                if isinstance(operator, ast.Lt | ast.LtE | ast.Gt | ast.GtE) and reads_clock(less, names):
+                    return not reads_clock(more, names)
+    return False
+
+
+def bounds_of_time(source: str) -> list[int]:
+    """The lines of a test file at which it asserts how long something takes at most."""
+    functions = [
+        node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    ]
+    functions = [one for one in functions if "long" not in {ast.unparse(mark)[12:] for mark in one.decorator_list}]
+    return sorted(
+        {
+            node.lineno
+            for function in functions
+            for node in ast.walk(function)
+            if isinstance(node, ast.Assert) and is_bound(node.test, timed_names(function))
+        }
+    )
+
+
+def test_no_test_asserts_how_long_something_takes() -> None:
+    """What is about time is a bound of tests/bench, which prints it; other tests count."""
+    files = [
+        path for path in (ROOT / "tests").rglob("*.py") if not {"bench", "long", *SLOW_PEERS}.intersection(path.parts)
+    ]
+    wrong = [f"{path.relative_to(ROOT)}:{line}" for path in files for line in bounds_of_time(path.read_text())]
+    assert not wrong
+
+
+def test_a_bound_of_time_is_found() -> None:
+    head = "def test_it():\n    began = time.monotonic()\n    took = time.monotonic() - began\n"
+    for assertion in ("took < 5", "1 < took < 5", "5 > time.process_time() - began", "max(took, 1) <= 5"):
+        assert bounds_of_time(f"{head}    assert {assertion}\n") == [4], assertion
+    for assertion in ("took > 5", "relay.seconds < 5", "time.monotonic() > began"):
+        assert bounds_of_time(f"{head}    assert {assertion}\n") == [], assertion
+    assert bounds_of_time("def test_it():\n    assert relay.cpu_seconds - before < 6\n") == [2]

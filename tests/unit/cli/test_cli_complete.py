@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -13,6 +12,7 @@ from relay.cli import complete
 from relay.delivery.lifecycle import State
 from relay.directory.model import AliasIdentity, Auth, Mode, Security
 from relay.directory.presets import presets
+from tests.peers.work import counted
 from tests.unit.cli.cli_kit import CommandLine
 from tests.unit.control.queue_kit import attempt, new, stored
 
@@ -116,13 +116,13 @@ def test_a_line_that_makes_no_sense_is_passed_over_in_silence(tab: Tab, monkeypa
     assert app_module.run(()) == 1
 
 
-def test_ten_thousand_agents_are_offered_in_no_time(tab: Tab, peopled: CommandLine) -> None:
+def test_ten_thousand_agents_are_offered_without_reading_each(tab: Tab, peopled: CommandLine) -> None:
     entries = "".join(f'[agents."a{number}"]\naddress = "a{number}@x.example"\n' for number in range(10_000))
     with peopled.directory_file.open("a") as file:
         file.write(entries + "[channels.'x y']\n[agents.z]\n")
-    started = time.process_time()
-    assert tab("relay agent show a999") == ["a999", *(f"a999{digit}" for digit in range(10))]
-    assert time.process_time() - started < 0.2
+    with counted() as work:
+        assert tab("relay agent show a999") == ["a999", *(f"a999{digit}" for digit in range(10))]
+    assert work.calls < 20 * 10_000, "to read each of them would take hundreds for each"
     assert tab("relay agent show z") == ["z"]
 
 

@@ -1,7 +1,5 @@
 """Lists page by page: sorted by every column, filtered, and as quick with ten thousand agents as with ten."""
 
-import gc
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,6 +7,7 @@ from typing import Any
 import pytest
 
 from relay.control.refused import Refused
+from tests.peers.work import counted_turns
 from tests.unit.control.control_kit import AdminOperations, operations_in
 
 AGENTS: Mapping[str, Any] = {
@@ -131,7 +130,8 @@ async def test_who_uses_a_server(listed: AdminOperations) -> None:
         await listed.run("server.users", {"name": "mian"})
 
 
-async def test_ten_thousand_agents_are_listed_at_once_and_hold_up_nobody(tmp_path: Path) -> None:
+async def test_ten_thousand_agents_are_listed_and_hold_up_nobody(tmp_path: Path) -> None:
+    """What looks at each of them is done in a thread. How long it takes is measured by `make bench LOADS=bounds`."""
     agents = {
         f"agent{number:05}": {
             "address": f"agent{number:05}@main.example",
@@ -147,27 +147,7 @@ async def test_ten_thousand_agents_are_listed_at_once_and_hold_up_nobody(tmp_pat
             {"sort": "resolved_server", "password": "missing", "limit": 500},
         ]
         for params in asked:
-            assert await _loop_seconds(operations, params) < 0.03, "what takes time is done in a thread"
-            assert await _seconds(operations, params) < 0.2, params
-
-
-async def _loop_seconds(operations: AdminOperations, params: dict[str, Any]) -> float:
-    """Return how much the event loop itself had to do for a page."""
-    gc.disable()  # which would count here for what others left
-    before = time.thread_time()
-    try:
-        expected = OVERRIDING if "password" in params else MANY
-        assert (await operations.run("agent.page", params))["total"] == expected
-        return time.thread_time() - before
-    finally:
-        gc.enable()
-
-
-async def _seconds(operations: AdminOperations, params: dict[str, Any]) -> float:
-    """Return the processor time of a page: the least of five, because others may be at work on this machine."""
-    found = []
-    for _ in range(5):
-        start = time.process_time()
-        await operations.run("agent.page", params)
-        found.append(time.process_time() - start)
-    return min(found)
+            expected = OVERRIDING if "password" in params else MANY
+            async with counted_turns() as work:
+                assert (await operations.run("agent.page", params))["total"] == expected
+            assert work.most < MANY // 2, params

@@ -97,3 +97,11 @@ def fields_of(outgoing: Outgoing) -> list[bytes]:
 
 def lines(*fields: str | bytes) -> list[bytes]:
     return [item if isinstance(item, bytes) else item.encode() for item in fields]
+
+
+# What is fed 256 times, so that there are 16 MiB (of LF: as many, which become CRLF).
+SIXTEEN_MEBIBYTES = {
+    "CRLF": b"\r\n" * 32768,
+    "LF": b"\n" * 65536,
+    "long lines": b"." * 65534 + b"\r\n",
+}

@@ -1,10 +1,9 @@
-"""Ten thousand agents in PostgreSQL: what one relay changes is soon in effect at another, and holds up no message.
+"""Ten thousand agents in PostgreSQL: a change by one relay is in effect at another, and nothing else is read again.
 
-What counts is processor time, of which other processes of the machine take nothing away.
+What it costs, and how long the loop waits, is measured by `make bench LOADS=size`.
 """
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 
@@ -25,7 +24,6 @@ from tests.unit.store.store_kit import in_postgres
 
 pytestmark = [pytest.mark.needs(*peer.NEEDS), pytest.mark.slow]
 AGENTS = 10_000
-_PAUSE = 0.001  # waiting gives the turn away, as a message does that waits for the network
 
 
 def fill(document: Document) -> None:
@@ -60,18 +58,12 @@ async def two(postgres: Postgres, empty: str) -> AsyncIterator[tuple[LiveDirecto
     await other.close()
 
 
-async def test_a_change_is_soon_in_effect_and_holds_up_no_message(two: tuple[LiveDirectory, LiveDirectory]) -> None:
+async def test_a_change_is_in_effect_at_the_other(two: tuple[LiveDirectory, LiveDirectory]) -> None:
     one, other = two
-    begun, longest, last = time.process_time(), 0.0, _others()
-    changing = asyncio.create_task(one.change(regroup("new")))
-    while other.routing().directory.agents["a77"].group != "new":
-        await asyncio.sleep(_PAUSE)
-        now = _others()
-        longest, last = max(longest, now - last), now
-    used = time.process_time() - begun
-    await changing
-    assert used < 2
-    assert longest < 0.1
+    await one.change(regroup("new"))
+    async with asyncio.timeout(30):
+        while other.routing().directory.agents["a77"].group != "new":  # noqa: ASYNC110 - it has no event
+            await asyncio.sleep(0.01)
 
 
 async def test_what_is_the_same_is_not_read_again(two: tuple[LiveDirectory, LiveDirectory]) -> None:
@@ -82,8 +74,3 @@ async def test_what_is_the_same_is_not_read_again(two: tuple[LiveDirectory, Live
     after = other.routing().directory
     others = [name for name in after.agents if after.agents[name] is not before.agents[name]]
     assert others == ["a77"]
-
-
-def _others() -> float:
-    """The processor time of all threads but the loop's."""
-    return time.process_time() - time.thread_time()

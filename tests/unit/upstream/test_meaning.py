@@ -1,7 +1,5 @@
 """Each row of the table of answers, with the literal texts of the providers (providers.md)."""
 
-import time
-
 import pytest
 
 from relay.directory.model import AnswerRule, Meaning
@@ -168,8 +166,7 @@ def test_only_at_rcpt_the_rest_goes_in_another_transaction() -> None:
     assert not is_overflow(Phase.RCPT, reply_of("552 5.5.3 too many"))
 
 
-@pytest.mark.parametrize("text", ["Daily message " * 2500, "not authorized to perform " * 1200, "not " * 9000])
+@pytest.mark.parametrize("text", ["Daily message ", "not authorized to perform ", "not "])
 def test_no_text_of_a_server_takes_long_to_read(text: str) -> None:
-    started = time.process_time()
-    meaning_of(Phase.FINAL, Reply.of_upstream(554, text))
-    assert time.process_time() - started < 0.2
+    """A pattern that goes back at each word would take hours for a mebibyte, and be ended."""
+    meaning_of(Phase.FINAL, Reply.of_upstream(554, text * (2**20 // len(text))))

@@ -1,7 +1,5 @@
 """How long a server wants to be left alone, in its own words."""
 
-import time
-
 import pytest
 
 from relay.upstream.window import named_window
@@ -29,8 +27,7 @@ def test_a_time_behind_words_of_waiting_is_a_window(text: str, seconds: float | 
     assert named_window(text) == seconds
 
 
-@pytest.mark.parametrize("text", ["try again " * 4000, "wait for at least " * 3000, "retry " + "9" * 40000])
+@pytest.mark.parametrize("text", ["try again ", "wait for at least ", "retry 9", "9"])
 def test_no_text_of_a_server_takes_long_to_read(text: str) -> None:
-    started = time.process_time()
-    named_window(text)
-    assert time.process_time() - started < 0.2
+    """A pattern that goes back at each word would take hours for a mebibyte, and be ended."""
+    named_window("retry " + text * (2**20 // len(text)))
