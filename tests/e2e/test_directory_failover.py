@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.ledger import sees_store
-from tests.e2e.test_failover import REPLICA, SECONDS, is_replayed, url_of, wait_for_replica
+from tests.e2e.test_failover import REPLICA, SECONDS, SHORT, is_replayed, url_of, wait_for_replica
 from tests.peers import postgres as peer
 from tests.peers.cluster import share_key
 from tests.peers.postgres import Postgres, postgres_server, replica_of
@@ -29,8 +29,8 @@ pytestmark = [
 ]
 # docs/cluster.md: no command waits longer for a database of two hosts that is dead.
 BOUND = 50.0
-# docs/cluster.md, and what a busy machine adds.
-IN_EFFECT = 2.0 + 3.0
+# docs/cluster.md says two; a busy machine adds to them.
+IN_EFFECT = 2.0 + 20.0
 # So many clients meet each of two workers, but once in a thousand times.
 CLIENTS = 10
 BOTH = pytest.mark.parametrize("two", [1, 2], indirect=True, ids="{} workers".format)
@@ -81,6 +81,7 @@ def two(request: pytest.FixtureRequest, recorder: Recorder) -> Iterator[Two]:
         share_key(one, other)
         for relay in (one, other):
             relay.directory_file.unlink()
+            relay.windows = SHORT
             relay.start()
         found = Two(one, other, primary, replica)
         add(one, "known")
@@ -123,14 +124,16 @@ def refuses(relay: Relay, agent: str) -> bool:
 
 def check_goes_on(relay: Relay, agent: str) -> None:
     """Mail is handed over by the directory in memory, and waits for no database."""
+    began = time.monotonic()
     with relay.connect() as client:
         reply = client.submit(address(agent), "you@customer.example", BODY)
     assert reply.startswith("250 2.0.0 Ok: delivered via acmejets: "), reply
+    assert time.monotonic() - began < 5
 
 
 def check_refused(relay: Relay) -> None:
-    """A change is refused in one sentence; a command that waits for twice the bound is ended."""
-    done = relay.command("agent", "add", "meanwhile", "--address", address("meanwhile"), seconds=2 * BOUND)
+    """A change is refused in one sentence, and in time."""
+    done = relay.command("agent", "add", "meanwhile", "--address", address("meanwhile"), seconds=BOUND)
     assert done.status == 1, done.text
     assert done.err.count("\n") == 1, done.err
     assert done.err.startswith("the store postgresql://relay@")
@@ -145,18 +148,32 @@ def check_same(two: Two, *agents: str) -> None:
 
 
 @BOTH
-def test_mail_goes_on_until_a_replica_takes_over_and_then_changes_are_taken_again(two: Two) -> None:
+def test_mail_goes_on_while_a_database_hangs_and_until_a_replica_takes_over(two: Two) -> None:
+    """A change is refused in time meanwhile, and taken again after each."""
+    two.primary.freeze()
+    with ThreadPoolExecutor(4) as threads:
+        refused = [threads.submit(check_refused, relay) for relay in (*two.both, *two.both)]
+        while not all(one.done() for one in refused):
+            for relay in two.both:
+                check_goes_on(relay, "known")
+            time.sleep(0.5)
+        for one in refused:
+            one.result()
+    two.primary.thaw()
+    wait_until(partial(try_to_add, two.one, "thawed"), "a change after it hung", SECONDS)
+    wait_until(partial(accepts, two.other, "thawed"), "that change at the other", SECONDS)
+
     wait_until(partial(is_replayed, two.primary), "the replica")
     two.primary.stop()
     for relay in two.both:
         check_goes_on(relay, "known")
         check_refused(relay)
     two.replica.promote()
-    wait_until(partial(try_to_add, two.one, "new"), "a change that is taken again", SECONDS)
+    wait_until(partial(try_to_add, two.one, "new"), "a change after the promotion", SECONDS)
     wait_until(partial(accepts, two.other, "new"), "the change at the other", SECONDS)
     add(two.other, "newer")
     wait_until(partial(accepts, two.one, "newer"), "the next change", IN_EFFECT)
-    check_same(two, "known", "new", "newer")
+    check_same(two, "known", "thawed", "new", "newer")
 
 
 @BOTH
@@ -187,21 +204,4 @@ def test_a_node_that_slept_through_it_goes_by_what_the_replica_says(two: Two) ->
     two.other.signal(signal.SIGCONT)
     wait_until(partial(accepts, two.other, "new"), "what the replica says", SECONDS)
     assert refuses(two.other, "lost")
-    check_same(two, "known", "new")
-
-
-@BOTH
-def test_while_a_database_hangs_mail_goes_on_and_a_change_is_refused_in_time(two: Two) -> None:
-    two.primary.freeze()
-    with ThreadPoolExecutor(4) as threads:
-        refused = [threads.submit(check_refused, relay) for relay in (*two.both, *two.both)]
-        while not all(one.done() for one in refused):
-            for relay in two.both:
-                check_goes_on(relay, "known")
-            time.sleep(0.5)
-        for one in refused:
-            one.result()
-    two.primary.thaw()
-    wait_until(partial(try_to_add, two.one, "new"), "a change that is taken again", SECONDS)
-    wait_until(partial(accepts, two.other, "new"), "the change at the other", SECONDS)
     check_same(two, "known", "new")

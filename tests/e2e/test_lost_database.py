@@ -25,6 +25,7 @@ from tests.peers.postgres import Postgres, postgres_server
 from tests.peers.raw import RawClient
 from tests.peers.recorder import Recorder
 from tests.peers.relay import Relay, open_server
+from tests.peers.short_windows import short_windows
 from tests.peers.system import LOOPBACK, wait_until
 from tests.peers.wire import Wire, wire_to
 
@@ -34,7 +35,8 @@ NO_ROOM = "452 4.3.1 There is no room for the message now; please try again late
 BROKEN = "451 4.3.0 The message cannot be stored now; please try again later"
 # docs/cluster.md: no client waits longer for a database of one host that is dead.
 BOUND = 40.0
-_AT_ONCE = 15.0  # of who waits for no store; what waits for a lost one has its answer later than that
+# How long a database may say nothing, in seconds, in the place of 25, and what a minute has (`short_windows`).
+SILENCE, MINUTE = 6.0, 12.0
 MEANWHILE = 6
 _SMALL_DISK = """
 mount -t tmpfs -o size=40m,mode=0700 none "$1" && chown postgres "$1" && shift &&
@@ -112,7 +114,16 @@ def full(place: Place) -> Iterator[None]:
     filler.unlink()
 
 
-LOSSES = {"stopped": stopped, "frozen": frozen, "refusing": refusing, "silent": silent, "read-only": read_only}
+LOSSES: dict[str, Callable[[Place], Any]] = {
+    "stopped": stopped,
+    "frozen": frozen,
+    "refusing": refusing,
+    "silent": silent,
+    "read-only": read_only,
+}
+
+
+UNUSED = [f"unused-{loss}" for loss in (*LOSSES, "full")]
 
 
 @pytest.fixture
@@ -135,7 +146,7 @@ def small_place() -> Iterator[Place]:
 
 
 def directory(port: int) -> dict[str, Any]:
-    """Channels: one as usual, one that is stored first, one that nobody has used yet, one with a pace."""
+    """Channels: one as usual, one that is stored first, one with a pace, and for each loss one that nobody has used."""
     server = open_server(port, auth="plain", allow_plaintext_password=True)
     paced = {**server, "messages_per_minute": 240, "recipients_per_day": 4000}
 
@@ -148,7 +159,7 @@ def directory(port: int) -> dict[str, Any]:
         "channels": {
             "support": channel("support"),
             "kept": channel("kept", mode="queued"),
-            "unused": channel("unused"),
+            **{name: channel(name) for name in UNUSED},
             "paced": channel("paced", server="paced"),
             "straight": channel("straight", mode="direct"),
         },
@@ -161,13 +172,15 @@ class Clients:
     def __init__(self, relay: Relay) -> None:
         self.relay = relay
         self.promised: list[str] = []
+        self.longest = 0.0
 
-    def send(self, channel: str, name: str, patience: float = BOUND) -> str:
-        """`patience`: the seconds that it waits for an answer."""
-        with RawClient(self.relay.endpoint, patience) as client:
+    def send(self, channel: str, name: str) -> str:
+        began = time.monotonic()
+        with RawClient(self.relay.endpoint, 150) as client:
             if not client.greeting.startswith("220"):
                 return client.greeting
             reply = client.submit(f"{channel}@acmejets.example", f"{name}@customer.example", message(name))
+        self.longest = max(self.longest, time.monotonic() - began)
         if reply.startswith("250 "):
             self.promised.append(name)
         return reply
@@ -183,16 +196,19 @@ def numbered(prefix: str) -> Iterator[str]:
         yield f"{prefix}.{number}"
 
 
-def started(start_relay: StartRelay, place: Place, recorder: Recorder) -> Clients:
-    """A relay of two workers that have used all accounts but one."""
+def started(
+    start_relay: StartRelay, place: Place, recorder: Recorder, *, silence: float = SILENCE, minute: float = 0
+) -> Clients:
+    """A relay of two workers that have used all accounts but those of UNUSED."""
     settings = {
         "store": place.url,
         "workers": 2,
         "delivery": {"mode": "auto", "retry": ["200ms"], "unknown_pause": "300ms", "probe": ["1h"]},
     }
     relay = start_relay(directory(recorder.port), settings, starts=False)
-    for channel in ("support", "kept", "unused", "paced", "straight"):
+    for channel in ("support", "kept", *UNUSED, "paced", "straight"):
         relay.set_password("channel", channel, RIGHT)
+    relay.windows = short_windows(silence=silence, minute=minute)
     relay.start()
     wait_until(lambda: len(relay.ask("status")["workers"]) == 2, "all workers")
     clients = Clients(relay)
@@ -202,26 +218,29 @@ def started(start_relay: StartRelay, place: Place, recorder: Recorder) -> Client
     return clients
 
 
-def check_lost(clients: Clients, refusal: str, *, may_find_room: bool = False) -> None:
-    """What holds while the database is lost. On a full disk some messages may still find room that became free."""
+def check_lost(clients: Clients, loss: str, refusal: str, *, may_find_room: bool = False) -> None:
+    """What holds while the database is lost so. On a full disk some messages may still find room that became free."""
+    clients.longest = 0.0
     for number in range(MEANWHILE):
         for channel in ("support", "straight"):
-            reply = clients.send(channel, f"lost.{channel}.{number}", _AT_ONCE)
+            reply = clients.send(channel, f"{loss}.{channel}.{number}")
             assert reply.startswith("250 2.0.0 Ok: delivered via acmejets: "), reply
-    names = numbered("lost.kept")
+    assert clients.longest < 5, "what needs no store waits for none"
+    names = numbered(f"{loss}.kept")
     for _ in range(2):
         reply = clients.send("kept", next(names))
         while may_find_room and reply.startswith("250 2.0.0 Ok: queued as "):
             reply = clients.send("kept", next(names))
         assert reply == refusal
+    assert clients.longest < BOUND
 
 
-def check_recovered(clients: Clients, recorder: Recorder) -> None:
+def check_recovered(clients: Clients, recorder: Recorder, loss: str, unused: str, *, within: float = 60) -> None:
     """Nothing is lost, all is in the history, and new mail is stored again."""
-    names = numbered("healed")
-    wait_until(partial(clients.is_taken, "kept", names), "mail that is stored again", 60)
-    wait_until(lambda: sees_store(clients.relay), "the store of the first worker", 15)
-    wait_until(partial(clients.is_taken, "unused", numbered("unused")), "a share that can be had again", 15)
+    names = numbered(f"healed.{loss}")
+    wait_until(partial(clients.is_taken, "kept", names), "mail that is stored again", within)
+    wait_until(lambda: sees_store(clients.relay), "the store of the first worker", 60)
+    wait_until(partial(clients.is_taken, unused, numbered(unused)), "a share that can be had again", 60)
     wait_until(lambda: lacking(clients) != set(clients.promised), "the store of the first worker, to be read", 60)
     settle_all(clients.relay)
     wait_until(lambda: not set(clients.promised) - set(arrivals(recorder)), "all that was promised", 30)
@@ -239,20 +258,37 @@ def lacking(clients: Clients) -> set[str]:
     return promised
 
 
-@pytest.mark.timeout(300)
-@pytest.mark.parametrize("loss", LOSSES)
-def test_a_lost_database(loss: str, start_relay: StartRelay, place: Place, recorder: Recorder) -> None:
-    clients = started(start_relay, place, recorder)
-    lose: Callable[[Place], Any] = LOSSES[loss]
-    with lose(place):
-        check_lost(clients, BROKEN)
-        if loss != "read-only":
-            assert clients.send("unused", "secret") == BROKEN, "neither worker has a share of its connections"
-            done = clients.relay.command("status")
-            assert done.status == 1
-            assert "running as process" in done.out
-            assert "cannot be reached" in done.out
-    check_recovered(clients, recorder)
+@contextmanager
+def named(loss: str) -> Iterator[None]:
+    """Let a failure say at which loss of one life it came."""
+    try:
+        yield
+    except Exception as error:
+        error.add_note(f"The database was lost so: {loss}")
+        raise
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(
+    ("silence", "within"), [(SILENCE, 60), pytest.param(25.0, 15, marks=pytest.mark.long)], ids=["short", "real"]
+)
+def test_a_lost_database(
+    silence: float, within: float, start_relay: StartRelay, place: Place, recorder: Recorder
+) -> None:
+    """In every way, one after the other, in one life of the relay."""
+    clients = started(start_relay, place, recorder, silence=silence)
+    for loss, lose in LOSSES.items():
+        unused = f"unused-{loss}"
+        with named(loss):
+            with lose(place):
+                check_lost(clients, loss, BROKEN)
+                if loss != "read-only":
+                    assert clients.send(unused, "secret") == BROKEN, "neither worker has a share of its connections"
+                    done = clients.relay.command("status")
+                    assert done.status == 1
+                    assert "running as process" in done.out
+                    assert "cannot be reached" in done.out
+            check_recovered(clients, recorder, loss, unused, within=within)
 
 
 @pytest.mark.timeout(300)
@@ -263,26 +299,31 @@ def test_a_full_disk_of_the_database(start_relay: StartRelay, small_place: Place
     with full(small_place):
         # What has room in pages that are there already is taken still.
         wait_until(lambda: clients.send("kept", next(names)) == NO_ROOM, "a full disk", 60)
-        check_lost(clients, NO_ROOM, may_find_room=True)
-    check_recovered(clients, recorder)
+        check_lost(clients, "full", NO_ROOM, may_find_room=True)
+    check_recovered(clients, recorder, "full", "unused-full")
 
 
 @pytest.mark.timeout(400)
+@pytest.mark.parametrize(
+    ("silence", "minute"), [(SILENCE, MINUTE), pytest.param(25.0, 60.0, marks=pytest.mark.long)], ids=["short", "real"]
+)
 def test_the_pace_of_an_account_holds_and_goes_on_while_the_database_is_away(
-    start_relay: StartRelay, place: Place, recorder: Recorder
+    silence: float, minute: float, start_relay: StartRelay, place: Place, recorder: Recorder
 ) -> None:
-    clients = started(start_relay, place, recorder)
+    clients = started(start_relay, place, recorder, silence=silence, minute=minute)
     names = numbered("paced")
     parts = "SELECT count(*) FROM shares WHERE scope LIKE 'pace %' AND held = 120"
     wait_until(lambda: place.server.sql(place.database, parts)[0][0] == 2, "the parts of both workers")
     with stopped(place):
         wait_until(partial(clients.is_taken, "paced", names), "the part of the pace", 110)
         before = len(recorder.messages)
-        end = time.monotonic() + 20
-        while time.monotonic() < end:
+
+        def goes_on() -> bool:
             clients.send("paced", next(names))
-        assert len(recorder.messages) - before >= 10
-    check_recovered(clients, recorder)
+            return len(recorder.messages) - before >= 10
+
+        wait_until(goes_on, "ten messages more", 60)
+    check_recovered(clients, recorder, "pace", "unused-stopped")
     spent = place.server.sql(place.database, "SELECT sum(number) FROM budgets WHERE kind = 'recipient'")[0][0]
     assert spent >= sum(name.startswith(("paced", "before.paced")) for name in clients.promised)
 

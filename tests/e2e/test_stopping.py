@@ -1,18 +1,21 @@
 """The service as a process: it ends in order, starts again after a kill, and is alone in its folder."""
 
 import signal
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 
 import pytest
 
 from tests.peers.fixtures import StartRelay
-from tests.peers.recorder import Recorder
+from tests.peers.raw import RawClient
+from tests.peers.recorder import Recorder, recorder_server
 from tests.peers.relay import Relay, one_channel, open_server
+from tests.peers.short_windows import short_windows
 from tests.peers.system import answers, wait_until
 
 SENDER = "support@acmejets.example"
 MESSAGE = b"Subject: hello\r\n\r\nhello\r\n"
-# It ends within 30 seconds, and a busy machine adds to them. The recorder would be silent for 100.
-_STOPPED = 30 + 10
 
 
 def submit(relay: Relay) -> str:
@@ -39,72 +42,108 @@ def test_sigterm_lets_a_message_in_flight_finish(start_relay: StartRelay, record
     assert not relay.control_socket.exists()
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("mode", "step"), [("queued", "MAIL"), ("queued", "."), ("auto", "DATA"), ("direct", ".")])
-def test_sigterm_ends_within_30_seconds_whatever_a_server_does(
-    mode: str, step: str, start_relay: StartRelay, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What had its 250 is on disk; in mode auto the client's patience ends meanwhile, and it has its 250, too."""
-    monkeypatch.setattr("tests.peers.recorder._PATIENCE", 100.0)
-    for silent in (step, "QUIT"):
-        recorder.hold(silent)
-    relay = start_relay(one_channel(open_server(recorder.port)), {"delivery": {"mode": mode}})
-    with relay.connect() as client:
-        client.envelope(SENDER, "you@customer.example")
-        client.say("DATA")
-        client.send(MESSAGE + b".\r\n")
-        recorder.wait_for(step)
-        relay.signal(signal.SIGTERM)
-        if mode != "direct":
-            assert client.reply().startswith("250 2.0.0 Ok: queued as ")
-    assert relay.process is not None
-    assert relay.process.wait(_STOPPED) == 0
-    recorder.release(step)
-    recorder.release("QUIT")
-    relay.start()
-    if step == ".":
-        expected = {"direct": [], "queued": ["unknown"]}[mode]
-        assert [entry["state"] for entry in relay.ask("queue", "list")] == expected
-    else:
-        wait_until(lambda: len(recorder.messages) == 1, "the message")
+@dataclass(frozen=True)
+class Stop:
+    """A relay is told to end while a server is silent at this step; `said`: what the client hears, `left`: what waits.
+
+    `answers_quit`: whether it answers QUIT, or is silent there, too.
+    """
+
+    mode: str
+    step: str
+    said: str
+    left: tuple[str, ...]
+    patience: str = "90s"
+    answers_quit: bool = True
+
+    def __str__(self) -> str:
+        return f"{self.mode}, silent at {self.step}, patience {self.patience}, QUIT {self.answers_quit}"
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("mode", "step", "said", "states"),
-    [
-        ("auto", "MAIL", "250 2.0.0 Ok: queued as ", ["queued"]),
-        ("auto", ".", "250 2.0.0 Ok: queued as ", ["unknown"]),
-        ("direct", "MAIL", "421 4.3.2 ", []),
-        ("direct", ".", "451 4.4.2 ", []),
-    ],
+QUEUED, UNKNOWN = "250 2.0.0 Ok: queued as ", ("unknown",)
+STOPS = (
+    Stop("queued", "MAIL", QUEUED, ("queued",), answers_quit=False),
+    Stop("queued", ".", QUEUED, UNKNOWN, answers_quit=False),
+    # The client's patience ends meanwhile, and it has its 250, too.
+    Stop("auto", "DATA", QUEUED, ("queued",), patience="{meanwhile}", answers_quit=False),
+    Stop("direct", ".", "451 4.4.2 ", (), answers_quit=False),
+    # However patient it is.
+    Stop("auto", "MAIL", QUEUED, ("queued",)),
+    Stop("auto", ".", QUEUED, UNKNOWN),
+    Stop("direct", "MAIL", "421 4.3.2 ", ()),
+    Stop("direct", ".", "451 4.4.2 ", ()),
 )
-def test_sigterm_leaves_no_client_without_an_answer_however_patient_it_is(
-    mode: str,
-    step: str,
-    said: str,
-    states: list[str],
-    start_relay: StartRelay,
-    recorder: Recorder,
-    monkeypatch: pytest.MonkeyPatch,
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(500)
+@pytest.mark.parametrize("within", [5.0, pytest.param(30.0, marks=pytest.mark.long)])
+def test_sigterm_ends_in_time_and_leaves_no_client_without_an_answer_whatever_a_server_does(
+    within: float, start_relay: StartRelay, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tests.peers.recorder._PATIENCE", 100.0)
+    """What had its 250 is on disk. Each stop is that of a relay of its own, and all are under way at once."""
+    monkeypatch.setattr("tests.peers.recorder._PATIENCE", 200.0)
     monkeypatch.setattr("tests.peers.raw._TIMEOUT", 60.0)
-    recorder.hold(step)
-    relay = start_relay(one_channel(open_server(recorder.port)), {"delivery": {"mode": mode, "patience": "90s"}})
+    with ExitStack() as stack:
+        recorders = [stack.enter_context(recorder_server()) for _ in STOPS]
+        relays = [
+            start_to_stop(start_relay, stop, recorder, within) for stop, recorder in zip(STOPS, recorders, strict=True)
+        ]
+        clients = [
+            stack.enter_context(sent_up_to(stop, relay, recorder))
+            for stop, relay, recorder in zip(STOPS, relays, recorders, strict=True)
+        ]
+        for relay in relays:
+            relay.signal(signal.SIGTERM)
+        for stop, client in zip(STOPS, clients, strict=True):
+            assert client.reply().startswith(stop.said), str(stop)
+        for stop, relay in zip(STOPS, relays, strict=True):
+            assert relay.process is not None
+            # The recorder would be silent for longer, and a busy machine adds to what the relay takes.
+            assert relay.process.wait(within + 30) == 0, str(stop)
+        for stop, relay, recorder in zip(STOPS, relays, recorders, strict=True):
+            check_left(stop, relay, recorder)
+
+
+def held_at(stop: Stop) -> tuple[str, ...]:
+    return (stop.step,) if stop.answers_quit else (stop.step, "QUIT")
+
+
+def start_to_stop(start_relay: StartRelay, stop: Stop, recorder: Recorder, within: float) -> Relay:
+    """Start a relay that ends within so many seconds, at a server that will be silent."""
+    for step in held_at(stop):
+        recorder.hold(step)
+    patience = stop.patience.format(meanwhile=f"{int(within * 1000 / 10)}ms")
+    keys = {"delivery": {"mode": stop.mode, "patience": patience}}
+    relay = start_relay(one_channel(open_server(recorder.port)), keys, starts=False)
+    relay.windows = short_windows(stop=0 if within == 30 else within)
+    relay.start()
+    return relay
+
+
+@contextmanager
+def sent_up_to(stop: Stop, relay: Relay, recorder: Recorder) -> Iterator[RawClient]:
+    """A client that has sent a message, which the server has up to the step at which it is silent."""
     with relay.connect() as client:
         client.envelope(SENDER, "you@customer.example")
         client.say("DATA")
         client.send(MESSAGE + b".\r\n")
-        recorder.wait_for(step)
-        relay.signal(signal.SIGTERM)
-        assert client.reply().startswith(said)
-    assert relay.process is not None
-    assert relay.process.wait(_STOPPED) == 0
-    recorder.replies[step] = b"450 4.2.0 busy\r\n"  # so that what waits is seen to wait
-    recorder.release(step)
+        recorder.wait_for(stop.step)
+        yield client
+
+
+def check_left(stop: Stop, relay: Relay, recorder: Recorder) -> None:
+    """What is left is there after the next start, and where nobody can have it, it is sent."""
+    before = recorder.replies[stop.step]
+    recorder.replies[stop.step] = b"450 4.2.0 busy\r\n"  # so that what waits is seen to wait
+    for step in held_at(stop):
+        recorder.release(step)
     relay.start()
-    wait_until(lambda: [entry["state"] for entry in relay.ask("queue", "list")] == states, "what is left")
+    wait_until(lambda: tuple(entry["state"] for entry in relay.ask("queue", "list")) == stop.left, f"{stop}: the rest")
+    recorder.replies[stop.step] = before
+    if stop.left == ("queued",):
+        assert relay.command("queue", "retry", "--all").status == 0, str(stop)
+        wait_until(lambda: len(recorder.messages) == 1, f"{stop}: the message")
 
 
 @pytest.mark.slow
