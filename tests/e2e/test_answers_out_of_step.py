@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.e2e.test_head_start import END, HEADER, PART
+from tests.e2e.in_parts import END, HEADER, PART
 from tests.peers.raw import RawClient
 from tests.peers.recorder import REPLIES, Recorder, recorder_server
 from tests.peers.relay import Relay, open_server, relay_process

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.test_pacing import BODY, SUPPORT, directory
+from tests.e2e.paced import BODY, SUPPORT, directory
 from tests.peers.fixtures import StartRelay
 from tests.peers.packages import program
 from tests.peers.provider import Provider, provider_server

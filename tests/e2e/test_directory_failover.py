@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.ledger import sees_store
-from tests.e2e.test_failover import REPLICA, SECONDS, SHORT, is_replayed, url_of, wait_for_replica
+from tests.e2e.replica import REPLICA, SECONDS, SHORT, is_replayed, url_of, wait_for_replica
 from tests.peers import postgres as peer
 from tests.peers.cluster import share_key
 from tests.peers.postgres import Postgres, postgres_server, replica_of

@@ -2,7 +2,6 @@
 
 import threading
 import time
-from collections.abc import Iterator
 from functools import partial
 from itertools import count
 
@@ -11,12 +10,12 @@ import pytest
 from tests.e2e.in_threads import InThreads
 from tests.e2e.kills import check, settings
 from tests.e2e.ledger import Ledger
+from tests.e2e.replica import REPLICA, SECONDS, SHORT, is_replayed, url_of, wait_for_replica
 from tests.peers import postgres as peer
 from tests.peers.fixtures import StartRelay
-from tests.peers.postgres import Postgres, postgres_server, replica_of
+from tests.peers.postgres import Postgres, replica_of
 from tests.peers.recorder import Recorder
 from tests.peers.relay import Relay, Table, one_channel, open_server
-from tests.peers.short_windows import short_windows
 from tests.peers.system import wait_until
 
 pytestmark = [
@@ -24,23 +23,6 @@ pytestmark = [
     pytest.mark.needs(*peer.NEEDS, "pg_basebackup"),
     pytest.mark.timeout(300),
 ]
-REPLICA = "second"
-# From the promotion on. Nobody is told of it: connections are tried once in five seconds or more often. A busy machine
-# takes longer.
-SECONDS = 60.0
-# How long a database may say nothing, in the place of 25 seconds.
-SHORT = short_windows(silence=6)
-
-
-@pytest.fixture
-def primary() -> Iterator[Postgres]:
-    with postgres_server() as server:
-        yield server
-
-
-def url_of(database: str, *servers: Postgres) -> str:
-    hosts, ports = ",".join(str(server.folder) for server in servers), ",".join("5432" for _ in servers)
-    return f"postgresql://relay@/{database}?host={hosts}&port={ports}&target_session_attrs=read-write"
 
 
 class Traffic(InThreads):
@@ -75,17 +57,6 @@ def begun(start_relay: StartRelay, directory: Table, keys: Table) -> Relay:
     relay.windows = SHORT
     relay.start()
     return relay
-
-
-def wait_for_replica(primary: Postgres, state: str) -> None:
-    known = "application_name = %s AND state = 'streaming' AND sync_state = %s"
-    asked = f"SELECT count(*) FROM pg_stat_replication WHERE {known}"
-    wait_until(lambda: primary.sql("postgres", asked, REPLICA, state)[0][0], "the replica")
-
-
-def is_replayed(primary: Postgres) -> bool:
-    lag = "SELECT pg_wal_lsn_diff(pg_current_wal_lsn(), replay_lsn) FROM pg_stat_replication"
-    return bool(primary.sql("postgres", lag)[0][0] == 0)
 
 
 @pytest.mark.parametrize("workers", [1, 2])

@@ -5,19 +5,12 @@ from contextlib import ExitStack, suppress
 
 import pytest
 
+from tests.e2e.in_parts import END, HEADER, MIB, PART, SENDER, YOU
 from tests.peers.raw import RawClient
 from tests.peers.recorder import REPLIES, Recorder, recorder_server
 from tests.peers.relay import Relay, one_channel, open_server, relay_process
 from tests.peers.system import wait_until
 
-SENDER, YOU = "support@acmejets.example", "you@customer.example"
-MIB = 1024 * 1024
-HEADER = f"From: {SENDER}\r\nSubject: large\r\n".encode()
-# As it stands on the wire: lines that begin with a dot, wherever a piece of it is cut.
-PART = b"".join(
-    b"..%074d\r\n" % number if number % 3 == 0 else b"%076d\r\n" % number for number in range(2 * MIB // 78)
-)
-END = b"the end\r\n.\r\n"
 _ATTEMPTS = 5
 
 

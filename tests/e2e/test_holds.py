@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.test_queue import queued_id, settings, state_of, submit, waiting
+from tests.e2e.queued import queued_id, settings, state_of, submit, waiting
+from tests.e2e.refused_logins import REFUSED, commands, with_login
 from tests.peers.canaries import RIGHT
 from tests.peers.fixtures import StartRelay
 from tests.peers.recorder import HANG_UP, REPLIES, Recorder
@@ -14,16 +15,6 @@ from tests.peers.relay import Relay, one_channel, open_server
 from tests.peers.system import wait_until
 
 SENDER = "support@acmejets.example"
-REFUSED = b"535 5.7.8 Not with this password\r\n"
-
-
-def commands(recorder: Recorder, beginning: str) -> list[str]:
-    said = (command for talk in recorder.conversations for command in talk.commands)
-    return [command for command in said if command.startswith(beginning)]
-
-
-def with_login(recorder: Recorder, **keys: Any) -> dict[str, Any]:
-    return one_channel(open_server(recorder.port, auth="plain", allow_plaintext_password=True, **keys))
 
 
 def held(relay: Relay) -> list[dict[str, Any]]:

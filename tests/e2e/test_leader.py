@@ -10,10 +10,9 @@ from typing import Any, Protocol
 
 import pytest
 
-from tests.e2e import test_oauth as oauth
-from tests.e2e.test_holds import REFUSED, commands, with_login
-from tests.e2e.test_oauth import DOMAIN, identity  # noqa: F401 - a fixture
-from tests.e2e.test_queue import SENDER, settings, submit
+from tests.e2e import oauth_kit as oauth
+from tests.e2e.queued import SENDER, settings, submit
+from tests.e2e.refused_logins import REFUSED, commands, with_login
 from tests.peers import mailboxes
 from tests.peers import postgres as peer
 from tests.peers.canaries import RIGHT, WRONG
@@ -233,14 +232,14 @@ def logins(host: MailboxServer) -> int:
 @pytest.mark.needs("dovecot", "submission")
 def test_a_refresh_token_that_is_good_for_once_is_spent_once(
     start_node: StartNode,
-    identity: IdentityServer,  # noqa: F811
+    identity: IdentityServer,
     dovecot: Dovecot,
     certificates: Certificates,
 ) -> None:
     """Both need a new token at the same moment, over and over, and renew it ahead; the provider forgives nothing."""
     identity.behaviour.rotates = True
     relays = pair(start_node, oauth.directory(identity, dovecot, certificates), **oauth.QUICK)
-    account = f"code/code@{DOMAIN}"
+    account = f"code/code@{oauth.DOMAIN}"
     identity.behaviour.lives = -30  # the mail server finds it expired, whatever the provider says
     assert oauth.by_code(relays[0], identity).status == 0
     identity.behaviour.lives = None

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.test_pacing import MINUTE, directory, settings, windows
+from tests.e2e.paced import MINUTE, directory, settings, windows
 from tests.peers.fixtures import StartRelay
 from tests.peers.provider import Provider, provider_server
 from tests.peers.relay import Relay

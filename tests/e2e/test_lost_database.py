@@ -5,9 +5,8 @@ refused in time, nothing is lost, and all of it recovers by itself.
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,24 +16,22 @@ import pytest
 from relay.control.refused import Refused
 from relay.listener import replies
 from tests.e2e.ledger import arrivals, control, message, sees_store, settle_all
+from tests.e2e.lost_database import BOUND, BROKEN, LOSSES, Place, stopped
 from tests.peers import postgres as peer
 from tests.peers.canaries import RIGHT
 from tests.peers.fixtures import StartRelay
 from tests.peers.packages import program
-from tests.peers.postgres import Postgres, postgres_server
+from tests.peers.postgres import postgres_server
 from tests.peers.raw import RawClient
 from tests.peers.recorder import Recorder
 from tests.peers.relay import Relay, open_server
 from tests.peers.short_windows import short_windows
-from tests.peers.system import LOOPBACK, wait_until
-from tests.peers.wire import Wire, wire_to
+from tests.peers.system import wait_until
+from tests.peers.wire import wire_to
 
 pytestmark = [pytest.mark.slow, pytest.mark.needs(*peer.NEEDS)]
 
 NO_ROOM = "452 4.3.1 There is no room for the message now; please try again later"
-BROKEN = "451 4.3.0 The message cannot be stored now; please try again later"
-# docs/cluster.md: no client waits longer for a database of one host that is dead.
-BOUND = 40.0
 # How long a database may say nothing, in seconds, in the place of 25, and what a minute has (`short_windows`).
 SILENCE, MINUTE = 6.0, 12.0
 MEANWHILE = 6
@@ -42,65 +39,6 @@ _SMALL_DISK = """
 mount -t tmpfs -o size=40m,mode=0700 none "$1" && chown postgres "$1" && shift &&
 exec setpriv --reuid=postgres --regid=postgres --clear-groups -- "$@"
 """
-
-
-@dataclass(frozen=True)
-class Place:
-    """A PostgreSQL, and the way to it over the network."""
-
-    server: Postgres
-    wire: Wire
-    database: str
-
-    @property
-    def url(self) -> str:
-        return f"postgresql://relay@{LOOPBACK}:{self.wire.port}/{self.database}"
-
-
-@contextmanager
-def stopped(place: Place) -> Iterator[None]:
-    """`pg_ctl stop -m immediate`."""
-    place.server.stop()
-    yield
-    place.server.start()
-
-
-@contextmanager
-def frozen(place: Place) -> Iterator[None]:
-    """Every process of it is stopped where it stands."""
-    place.server.freeze()
-    yield
-    place.server.thaw()
-
-
-@contextmanager
-def refusing(place: Place) -> Iterator[None]:
-    """Its socket is not there, and the connections that there were are ended."""
-    socket = place.server.folder / ".s.PGSQL.5432"
-    with place.server.connected("postgres") as superuser:
-        socket.rename(socket.with_suffix(".gone"))
-        superuser.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'relay'")
-        yield
-        socket.with_suffix(".gone").rename(socket)
-
-
-@contextmanager
-def silent(place: Place) -> Iterator[None]:
-    """The network loses everything."""
-    place.wire.fall_silent()
-    yield
-    place.wire.speak()
-
-
-@contextmanager
-def read_only(place: Place) -> Iterator[None]:
-    """It can only be read, as a replica."""
-    change = "ALTER SYSTEM {} default_transaction_read_only"
-    place.server.sql("postgres", change.format("SET") + " = on")
-    place.server.sql("postgres", "SELECT pg_reload_conf()")
-    yield
-    place.server.sql("postgres", change.format("RESET"))
-    place.server.sql("postgres", "SELECT pg_reload_conf()")
 
 
 @contextmanager
@@ -114,22 +52,7 @@ def full(place: Place) -> Iterator[None]:
     filler.unlink()
 
 
-LOSSES: dict[str, Callable[[Place], Any]] = {
-    "stopped": stopped,
-    "frozen": frozen,
-    "refusing": refusing,
-    "silent": silent,
-    "read-only": read_only,
-}
-
-
 UNUSED = [f"unused-{loss}" for loss in (*LOSSES, "full")]
-
-
-@pytest.fixture
-def place(request: pytest.FixtureRequest) -> Iterator[Place]:
-    with postgres_server() as server, wire_to(server.folder / ".s.PGSQL.5432") as wire:
-        yield Place(server, wire, server.new_database())
 
 
 @pytest.fixture

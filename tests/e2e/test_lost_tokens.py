@@ -2,11 +2,13 @@
 
 import pytest
 
-from tests.e2e import test_oauth as oauth
+from tests.e2e import oauth_kit as oauth
 from tests.e2e.ledger import sees_store
-from tests.e2e.test_lost_database import BROKEN, Place, stopped
-from tests.e2e.test_oauth import DOMAIN, identity  # noqa: F401 - a fixture
-from tests.e2e.test_unused_secrets import place  # noqa: F401 - a fixture
+from tests.e2e.lost_database import (
+    BROKEN,
+    Place,
+    stopped,
+)
 from tests.peers import postgres as peer
 from tests.peers.dovecot import Dovecot
 from tests.peers.fixtures import Certificates, StartRelay
@@ -22,8 +24,8 @@ DELIVERED = "250 2.0.0 Ok: delivered"
 @pytest.fixture
 def relay(
     start_relay: StartRelay,
-    place: Place,  # noqa: F811
-    identity: IdentityServer,  # noqa: F811
+    place: Place,
+    identity: IdentityServer,
     dovecot: Dovecot,
     certificates: Certificates,
 ) -> Relay:
@@ -45,15 +47,15 @@ def send(relay: Relay, name: str) -> str:
 
 def test_a_token_that_is_good_is_used_and_its_successor_waits_for_the_database(
     relay: Relay,
-    place: Place,  # noqa: F811
-    identity: IdentityServer,  # noqa: F811
+    place: Place,
+    identity: IdentityServer,
     sink: Sink,
 ) -> None:
     assert oauth.by_code(relay, identity).status == 0
     restart(relay)
     with stopped(place):
         assert send(relay, "good").startswith(DELIVERED), relay.last_words
-    assert sink.wait_for("good@customer.example").login == f"code@{DOMAIN}"
+    assert sink.wait_for("good@customer.example").login == f"code@{oauth.DOMAIN}"
     assert identity.asked == ["authorization_code"]
 
     wait_until(lambda: sees_store(relay), "the store")
@@ -72,8 +74,8 @@ def test_a_token_that_is_good_is_used_and_its_successor_waits_for_the_database(
 
 def test_a_token_that_the_server_refuses_is_not_renewed_either(
     relay: Relay,
-    place: Place,  # noqa: F811
-    identity: IdentityServer,  # noqa: F811
+    place: Place,
+    identity: IdentityServer,
     sink: Sink,
 ) -> None:
     identity.behaviour.lives = -30  # the provider says an hour, and the server finds it expired
@@ -87,9 +89,9 @@ def test_a_token_that_the_server_refuses_is_not_renewed_either(
     assert not relay.ask("status")["accounts_held"]
 
 
-def assert_recovered(relay: Relay, identity: IdentityServer, sink: Sink) -> None:  # noqa: F811
+def assert_recovered(relay: Relay, identity: IdentityServer, sink: Sink) -> None:
     """The same refresh token is good, and is spent once."""
     wait_until(lambda: send(relay, "again").startswith(DELIVERED), "mail by the next token", 30)
-    assert sink.wait_for("again@customer.example").login == f"code@{DOMAIN}"
+    assert sink.wait_for("again@customer.example").login == f"code@{oauth.DOMAIN}"
     assert identity.asked.count("refresh_token") == 1
     wait_until(lambda: sees_store(relay), "the store")

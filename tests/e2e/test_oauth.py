@@ -3,39 +3,19 @@
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import pytest
 
+from tests.e2e.oauth_kit import DOMAIN, QUICK, authorize, by_code, directory, submit, token_of
 from tests.peers.canaries import RIGHT, WRONG, leaks_in, plain_canary
 from tests.peers.dovecot import Dovecot, dovecot_server
 from tests.peers.fixtures import Certificates, StartRelay
 from tests.peers.oidc import Client, IdentityServer, identity_server
-from tests.peers.relay import RELAY, Relay, Table
+from tests.peers.relay import RELAY, Relay
 from tests.peers.sink import Sink
 from tests.peers.system import Finished, heeding_interrupts, wait_until
 
 pytestmark = [pytest.mark.needs("dovecot", "submission"), pytest.mark.slow]
-
-# One address for each flow, as one Dovecot serves them all.
-DOMAIN = "oauth.example"
-MESSAGE = "Subject: hello\r\n\r\nhello\r\n."
-QUICK = {"delivery": {"mode": "auto", "patience": "8s", "retry": ["1s"], "probe": ["1h"]}}
-
-
-@pytest.fixture
-def identity(dovecot: Dovecot) -> Iterator[IdentityServer]:
-    with identity_server(dovecot.token) as server:
-        server.clients["public"] = Client("public", "", "")
-        server.clients["app"] = Client("app", RIGHT, f"own@{DOMAIN}")
-        yield server
-
-
-@pytest.fixture
-def bearer_dovecot(sink: Sink, certificates: Certificates) -> Iterator[Dovecot]:
-    """A Dovecot that takes tokens by OAUTHBEARER alone."""
-    with dovecot_server(sink.port, certificates.server, ("plain", "oauthbearer")) as server:
-        yield server
 
 
 @pytest.fixture
@@ -44,58 +24,11 @@ def relay(start_relay: StartRelay, identity: IdentityServer, dovecot: Dovecot, c
     return start_relay(directory(identity, dovecot, certificates), QUICK)
 
 
-def directory(identity: IdentityServer, dovecot: Dovecot, certificates: Certificates) -> Table:
-    server: Table = {
-        "host": dovecot.host,
-        "port": dovecot.starttls_port,
-        "auth": "oauth2",
-        "ca_file": str(certificates.ca_file),
-    }
-    clients = {"code": "public", "device": "public", "own": "app"}
-    flows = {"own": "client_credentials"}
-    servers = {
-        name: {**server, "oauth": {**identity.table, "client_id": client, "flow": flows.get(name, name)}}
-        for name, client in clients.items()
-    }
-    channels = {name: {"address": f"{name}@{DOMAIN}", "server": name, "override": True} for name in servers}
-    return {"default_server": "code", "servers": servers, "channels": channels}
-
-
-def submit(relay: Relay, name: str, recipient: str) -> str:
-    with relay.connect() as client:
-        client.say("EHLO raw.test")
-        client.say(f"MAIL FROM:<{name}@{DOMAIN}>")
-        client.say(f"RCPT TO:<{recipient}>")
-        client.say("DATA")
-        return client.say(MESSAGE)
-
-
-def authorize(relay: Relay, noun: str, name: str, allow: Callable[[list[str]], str | None], *options: str) -> Finished:
-    """Run the command as a person does: `allow` is given the lines in it that stand alone, and says what to paste."""
-    argv = [str(RELAY), noun, "authorize", name, *options, "--config", str(relay.settings_file)]
-    process = subprocess.Popen(
-        argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, bufsize=1
-    )
-    assert process.stdout is not None
-    said = ""
-    while "Ctrl-C" not in said and "address line" not in said:
-        line = process.stdout.readline()
-        if not line:
-            break
-        said += line
-    else:
-        pasted = allow([line.strip() for line in said.splitlines() if line.startswith("  ")])
-        out, err = process.communicate(f"{pasted}\n" if pasted else None, timeout=60)
-        assert not leaks_in((said + out + err).encode())
-        return Finished(process.returncode, said + out, err)
-    out, err = process.communicate(timeout=60)
-    return Finished(process.returncode, said + out, err)
-
-
-def by_code(relay: Relay, identity: IdentityServer, user: str = f"code@{DOMAIN}") -> Finished:
-    return authorize(
-        relay, "channel", "code", lambda lines: identity.allow_in_browser(lines[0], user), "--redirect-stdin"
-    )
+@pytest.fixture
+def bearer_dovecot(sink: Sink, certificates: Certificates) -> Iterator[Dovecot]:
+    """A Dovecot that takes tokens by OAUTHBEARER alone."""
+    with dovecot_server(sink.port, certificates.server, ("plain", "oauthbearer")) as server:
+        yield server
 
 
 def set_client_secret(relay: Relay, secret: str) -> None:
@@ -111,14 +44,6 @@ def hold_of(relay: Relay, account: str) -> str:
         return next((one["reason"] for one in records if one["state"] == "held"), "")
 
     return wait_until(reason, f"a hold of {account}")
-
-
-def token_of(relay: Relay, account: str) -> dict[str, Any]:
-    """What status says about an account's token."""
-    found = [one for one in relay.ask("status")["oauth"] if one["account"] == account]
-    assert len(found) == 1
-    record: dict[str, Any] = found[0]
-    return record
 
 
 def test_the_code_flow_ends_in_delivered_mail(

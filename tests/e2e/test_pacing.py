@@ -12,16 +12,13 @@ from typing import Any
 import pytest
 
 from relay.mail.reply import Reply
-from tests.peers.canaries import RIGHT
+from tests.e2e.paced import BODY, MINUTE, SUPPORT, directory, settings, windows
 from tests.peers.fixtures import StartRelay
 from tests.peers.provider import Provider, Taken, provider_server
-from tests.peers.relay import Relay, one_channel, open_server
+from tests.peers.relay import Relay
 from tests.peers.short_windows import short_windows
 from tests.peers.system import wait_until
 
-SUPPORT = "support@acmejets.example"
-BODY = b"Subject: hello\r\n\r\nhello\r\n"
-MINUTE = 60.0
 # How much longer than a minute the stretch is in which no more than the limit begins: MAIL takes different times to
 # arrive, in a short minute as in a real one. Of what that leaves nine tenths are used at least.
 MARGIN, LEAST = 1.0, 0.9
@@ -31,20 +28,6 @@ MARGIN, LEAST = 1.0, 0.9
 def provider(**limits: Any) -> Iterator[Provider]:
     with provider_server(Provider(**limits)) as server:
         yield server
-
-
-def directory(port: int, names: tuple[str, ...] = ("support",), **limits: Any) -> dict[str, Any]:
-    """Channels that each send with an account of their own, all at one server."""
-    server = {**open_server(port), "auth": "plain", "username": "mailer@acmejets.example", **limits}
-    found = one_channel(server)
-    found["channels"] = {
-        name: {"address": f"{name}@acmejets.example", "override": True, "password": RIGHT} for name in names
-    }
-    return found
-
-
-def settings(mode: str, patience: str = "5s") -> dict[str, Any]:
-    return {"delivery": {"mode": mode, "patience": patience, "retry": ["1s"], "unknown_pause": "1s"}}
 
 
 def start_in(minute: float, start_relay: StartRelay, channels: Mapping[str, Any], keys: Mapping[str, Any]) -> Relay:
@@ -59,16 +42,6 @@ def submit(relay: Relay, count: int, sender: str = SUPPORT, to: str = "you") -> 
     """Send some messages over one connection, one after the other, and return the last replies."""
     with relay.connect() as client:
         return [client.submit(sender, f"{to}{number}@customer.example", BODY) for number in range(count)]
-
-
-def windows(taken: tuple[Taken, ...], minute: float = MINUTE) -> list[int]:
-    """How many messages began in the minute that begins with each message, where that minute is over."""
-    moments = sorted(message.at for message in taken)
-    return [
-        sum(start <= moment < start + minute for moment in moments)
-        for start in moments
-        if start + minute <= moments[-1]
-    ]
 
 
 def pace_of(taken: tuple[Taken, ...], minute: float = MINUTE) -> float:

@@ -12,7 +12,7 @@ import pytest
 from tests.e2e.kills import check
 from tests.e2e.kills import settings as kill_settings
 from tests.e2e.ledger import Ledger
-from tests.e2e.test_queue import queued_id, settings, state_of, submit, waiting
+from tests.e2e.queued import queued_id, settings, state_of, submit, waiting
 from tests.peers import postgres as peer
 from tests.peers.canaries import RIGHT
 from tests.peers.console import console_process

@@ -4,49 +4,17 @@ import re
 import signal
 from email import message_from_bytes
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from tests.e2e.queued import SENDER, queued_id, settings, state_of, submit, waiting
 from tests.peers.canaries import RIGHT, WRONG
 from tests.peers.dovecot import Dovecot
 from tests.peers.fixtures import Certificates, StartRelay
 from tests.peers.recorder import HANG_UP, REPLIES, Recorder, recorder_server
-from tests.peers.relay import Relay, one_channel, open_server
+from tests.peers.relay import one_channel, open_server
 from tests.peers.sink import Sink
 from tests.peers.system import free_port, run, wait_until
-
-SENDER = "support@acmejets.example"
-MESSAGE = b"Subject: hello\r\nMessage-ID: <1@customer.example>\r\n\r\nhello\r\n"
-
-
-def settings(mode: str = "auto", **delivery: Any) -> dict[str, Any]:
-    quick = {"patience": "15s", "retry": ["1s"], "unknown_pause": "1s", "probe": ["1h"]}
-    return {"delivery": {"mode": mode, **quick, **delivery}}
-
-
-def submit(relay: Relay, *recipients: str, sender: str = SENDER, message: bytes = MESSAGE) -> str:
-    with relay.connect() as client:
-        client.say("EHLO raw.test")
-        client.say(f"MAIL FROM:<{sender}>")
-        for recipient in recipients or ("you@customer.example",):
-            client.say(f"RCPT TO:<{recipient}>")
-        client.say("DATA")
-        return client.say(message.decode() + ".")
-
-
-def queued_id(reply: str) -> str:
-    assert reply.startswith("250 2.0.0 Ok: queued as "), reply
-    return reply.rpartition(" ")[2]
-
-
-def waiting(relay: Relay) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = relay.ask("queue", "list")
-    return found
-
-
-def state_of(relay: Relay, id_: str) -> str:
-    return str(relay.ask("messages", "show", id_)["state"])
 
 
 def test_what_is_taken_at_once_never_touches_the_queue(start_relay: StartRelay, recorder: Recorder) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.e2e.smuggled import ENDS, smuggling
 from tests.peers.postfix import Postfix
 from tests.peers.recorder import Recorder, recorder_server
 from tests.peers.relay import Relay, open_server, relay_process
@@ -12,28 +13,6 @@ from tests.peers.sink import Sink
 POSTFIX = "postfix@acmejets.example"
 WIRE = "wire@acmejets.example"
 pytestmark = pytest.mark.needs("postfix", "dovecot", "submission", "root")
-
-# Everything but CRLF.CRLF. "\r\r\n.\r\n" is not among them: it holds the true end.
-ENDS = {
-    "lf.lf": b"\n.\n",
-    "lf.crlf": b"\n.\r\n",
-    "crlf.lf": b"\r\n.\n",
-    "cr.cr": b"\r.\r",
-    "crlf.cr": b"\r\n.\r",
-    "lf.cr": b"\n.\r",
-    "cr.crlf": b"\r.\r\n",
-    "cr.lf": b"\r.\n",
-    "crlf.crcrlf": b"\r\n.\r\r\n",
-    "lflf.crlf": b"\n\n.\r\n",
-    "crlf-nul.crlf": b"\r\n\0.\r\n",
-    "crlf.nul-crlf": b"\r\n.\0\r\n",
-}
-
-
-def smuggling(sender: str, end: bytes, tag: str) -> bytes:
-    """A message with a second one inside, behind something that looks like an end."""
-    inner = f"MAIL FROM:<{sender}>\r\nRCPT TO:<inner.{tag}@customer.example>\r\nDATA\r\nSubject: inner\r\n\r\ninner\r\n"
-    return b"Subject: outer\r\n\r\nouter" + end + inner.encode()
 
 
 @pytest.fixture(scope="module")

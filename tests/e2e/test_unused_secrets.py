@@ -1,7 +1,6 @@
 """Passwords that nobody used before PostgreSQL was lost: mail goes on by them, and so do logins at Relay."""
 
 from base64 import b64decode
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
@@ -9,16 +8,19 @@ from typing import Any
 import pytest
 
 from tests.e2e.ledger import control, message
-from tests.e2e.test_lost_database import BOUND, LOSSES, Place, stopped
+from tests.e2e.lost_database import (
+    BOUND,
+    LOSSES,
+    Place,
+    stopped,
+)
 from tests.peers import postgres as peer
 from tests.peers.canaries import RIGHT, WRONG, canary
 from tests.peers.fixtures import StartRelay
-from tests.peers.postgres import postgres_server
 from tests.peers.raw import RawClient
 from tests.peers.recorder import Recorder
 from tests.peers.relay import Relay, open_server
 from tests.peers.system import wait_until
-from tests.peers.wire import wire_to
 
 pytestmark = [pytest.mark.slow, pytest.mark.needs(*peer.NEEDS)]
 
@@ -26,12 +28,6 @@ CHANNELS = [f"channel{number:02}" for number in range(20)]
 WITH_LOGIN = CHANNELS[::4]
 # A database that says nothing is waited for at the login, and for the connections of an account.
 PATIENCE = 20.0
-
-
-@pytest.fixture
-def place() -> Iterator[Place]:
-    with postgres_server() as server, wire_to(server.folder / ".s.PGSQL.5432") as wire:
-        yield Place(server, wire, server.new_database())
 
 
 def directory(port: int) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 import pytest
 import trustme
 
-from tests.e2e.test_smuggling import ENDS, smuggling
+from tests.e2e.smuggled import ENDS, smuggling
 from tests.hostile.house import JANE, house
 from tests.hostile.line import Line, line_to
 from tests.peers.postfix import Postfix

@@ -15,9 +15,9 @@ from tests.pages.described import read_description
 from tests.peers.api import ApiClient
 from tests.peers.canaries import canary
 from tests.peers.console import Console
+from tests.peers.python_words import PYTHON
 from tests.peers.recorder import Recorder
 from tests.unit.control.control_kit import operations_in
-from tests.unit.test_wrong_types import PYTHON
 
 # Streams of the commands that a page of the API takes the place of, and what has an address of its own.
 ELSEWHERE = {

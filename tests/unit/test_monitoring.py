@@ -2,9 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -12,15 +10,19 @@ from prometheus_client.parser import text_string_to_metric_families
 from relay.metrics import Metrics, Now
 from tests.peers.packages import program
 from tests.peers.system import run
+from tests.watched_expressions import (
+    DASHBOARD,
+    EXPRESSIONS,
+    METRIC,
+    OF_PROMETHEUS,
+    ROOT,
+    RULES,
+    dashboard_expressions,
+    panels,
+)
 
-ROOT = Path(__file__).parents[2]
-DASHBOARD = ROOT / "etc/grafana/relay.json"
-RULES = ROOT / "etc/prometheus/relay.rules.yml"
 ALERT_TESTS = ROOT / "tests/alerts.yml"
 PAGE = ROOT / "docs/monitoring.md"
-# What Prometheus itself knows of every job.
-OF_PROMETHEUS = {"up"}
-METRIC = re.compile(r"\b(?:relay|process)_[a-z_]+\b|\bup\b")
 _LABEL = re.compile(r"\b([a-z]+)\s*(?:=~|!=|=(?!=))|\bby \(([a-z, ]+)\)")
 # Labels that Prometheus gives, or that a bucket has.
 _GIVEN = {"job", "instance", "le"}
@@ -52,28 +54,8 @@ LABELS = {sample.name: set(sample.labels) for family in FAMILIES for sample in f
 OURS = {family.name for family in FAMILIES if family.name.startswith("relay_")}
 
 
-def panels() -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = json.loads(DASHBOARD.read_text())["panels"]
-    return [panel for panel in found if panel["type"] != "row"]
-
-
-def dashboard_expressions() -> Iterator[tuple[str, str]]:
-    for panel in panels():
-        for target in panel["targets"]:
-            yield f"{panel['title']} {target['refId']}", target["expr"]
-
-
 def alerts() -> list[str]:
     return re.findall(r"- alert: (\w+)", RULES.read_text())
-
-
-def rule_expressions() -> Iterator[tuple[str, str]]:
-    for alert in re.split(r"\n\s+- alert: ", RULES.read_text())[1:]:
-        name, _, rest = alert.partition("\n")
-        yield name, re.split(r"\n\s+(?:for|labels):", rest)[0]
-
-
-EXPRESSIONS = {**dict(dashboard_expressions()), **dict(rule_expressions())}
 
 
 @pytest.mark.parametrize("expression", EXPRESSIONS.values(), ids=EXPRESSIONS.keys())

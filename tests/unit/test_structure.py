@@ -277,3 +277,14 @@ def test_a_bound_of_time_is_found() -> None:
     for assertion in ("took > 5", "relay.seconds < 5", "time.monotonic() > began"):
         assert bounds_of_time(f"{head}    assert {assertion}\n") == [], assertion
     assert bounds_of_time("def test_it():\n    assert relay.cpu_seconds - before < 6\n") == [2]
+
+
+def test_no_test_module_is_imported() -> None:
+    """What several share stands in a kit, which is named for what it gives."""
+    wrong = [
+        f"{path.relative_to(ROOT)}: {name}"
+        for path in (ROOT / "tests").rglob("*.py")
+        for name in imports_of(path)
+        if name.startswith("tests.") and any(part.startswith("test_") for part in name.split("."))
+    ]
+    assert not wrong

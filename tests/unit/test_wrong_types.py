@@ -18,12 +18,9 @@ from relay.directory.rules import parse_directory
 from relay.faults import Fault, Faults
 from relay.schema import parse_toml
 from relay.settings import Settings, load_settings
+from tests.peers.python_words import PYTHON
 
 ROOT = Path(__file__).parents[2]
-# How Python writes a tuple, a mapping, a list, a class, an object and what TOML does not have.
-PYTHON = re.compile(
-    r"[(\[{]['\"](?!…)|<class |<[\w.]+ object|datetime\.|PosixPath|\b(?:None|True|False|NoneType|dict|tuple|str|int)\b"
-)
 VALUES = (
     *("5", "-1", "1.5", "inf", "nan", "true", "'x'", "''", "'x\\ny'", '"\\u0000"', "99999999999999999999999", "1e400"),
     *("[]", "[1]", "['a']", "['', '']", "[true]", "[[1]]", "[{a = 1}]", "[2026-01-01]"),

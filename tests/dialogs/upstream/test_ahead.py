@@ -15,8 +15,16 @@ from relay.directory.model import Account, Auth, Meaning
 from relay.upstream.phase import Phase
 from relay.upstream.transfer import Progress, Transfer
 from relay.upstream.upstream import Upstream
-from tests.dialogs.upstream.test_slots import Counting
-from tests.dialogs.upstream.upstream_kit import FAST, Line, ScriptedServer, scripted, server_at, transfer_to, until
+from tests.dialogs.upstream.upstream_kit import (
+    FAST,
+    Counting,
+    Line,
+    ScriptedServer,
+    scripted,
+    server_at,
+    transfer_to,
+    until,
+)
 
 pytestmark = pytest.mark.timeout(60)
 WELCOME, GOOD = b"235 2.7.0 welcome\r\n", b"250 2.0.0 ok\r\n"

@@ -1,7 +1,7 @@
 """Connections that a provider counts: those in use, those that nobody uses just now, and those that are closing."""
 
 import asyncio
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import pytest
 
@@ -9,26 +9,19 @@ from relay.directory.model import Account
 from relay.upstream.outcome import Outcome
 from relay.upstream.transfer import Transfer
 from relay.upstream.upstream import Upstream
-from tests.dialogs.upstream.upstream_kit import FAST, Line, ScriptedServer, scripted, server_at, transfer_to, until
+from tests.dialogs.upstream.upstream_kit import (
+    FAST,
+    Counting,
+    Line,
+    ScriptedServer,
+    scripted,
+    server_at,
+    transfer_to,
+    until,
+)
 
 pytestmark = pytest.mark.timeout(20)
 GOOD = b"250 2.0.0 ok\r\n"
-
-
-@dataclass
-class Counting(ScriptedServer):
-    """Counts how many connections are open at once, as a provider does: until it has read QUIT or the end."""
-
-    open_now: int = 0
-    most: int = 0
-
-    async def talk(self, line: Line) -> None:
-        self.open_now += 1
-        self.most = max(self.most, self.open_now)
-        try:
-            await super().talk(line)
-        finally:
-            self.open_now -= 1
 
 
 def transfer(server: ScriptedServer, account: str, **settings: object) -> Transfer:

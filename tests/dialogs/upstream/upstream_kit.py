@@ -253,3 +253,19 @@ def transfer_to(server: Server, *recipients: str, **changes: Any) -> Transfer:
         "content": CONTENT,
     }
     return Transfer(**given | changes)
+
+
+@dataclass
+class Counting(ScriptedServer):
+    """Counts how many connections are open at once, as a provider does: until it has read QUIT or the end."""
+
+    open_now: int = 0
+    most: int = 0
+
+    async def talk(self, line: Line) -> None:
+        self.open_now += 1
+        self.most = max(self.most, self.open_now)
+        try:
+            await super().talk(line)
+        finally:
+            self.open_now -= 1

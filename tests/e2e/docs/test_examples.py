@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from docs.generate.commands import commands, examples_of
-from tests.e2e.docs.test_pages import OTHERS, PRELUDE, world
+from tests.e2e.docs.blocks import OTHERS, PRELUDE, world
 from tests.peers.system import run
 
 ROOT = Path(__file__).parents[3]

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.e2e.docs.test_pages import PRELUDE, ROOT, lines_of, runnable, world
+from tests.e2e.docs.blocks import PRELUDE, ROOT, lines_of, runnable, world
 from tests.e2e.packaging.overlay import PATH
 from tests.peers.system import Finished, private_folder, run
 

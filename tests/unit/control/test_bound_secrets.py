@@ -14,8 +14,7 @@ from relay.secrets.binding import bind_unbound
 from relay.secrets.incoming import incoming_ref
 from relay.secrets.secret import ref_of, token_ref
 from relay.secrets.sources import SecretDelayed
-from tests.unit.control.control_kit import TWO_SERVERS, AdminOperations, parts_in
-from tests.unit.control.test_moving_operations import PARAMS
+from tests.unit.control.control_kit import PARAMS, TWO_SERVERS, AdminOperations, parts_in
 from tests.unit.secrets.oauth_kit import grant
 
 HOST = "smtp.elsewhere.example"

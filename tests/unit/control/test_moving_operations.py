@@ -8,27 +8,7 @@ import pytest
 
 from relay.control.parts import Parts
 from relay.control.refused import Conflict, Refused
-from tests.unit.control.control_kit import TWO_SERVERS, AdminOperations, parts_in
-
-SERVERS = [
-    {
-        "key": "h:587",
-        "values": {"host": "smtp.new.example", "username": "mailer@new.example"},
-        "place": "main.cf:1",
-        "password": "geheim-1",
-    },
-    {"key": "i:465", "values": {"host": "smtp.new.example", "security": "tls"}, "place": "hosts:2", "password": ""},
-]
-PROFILES = [
-    {"server": "h:587", "values": {"address": "desk@new.example"}, "place": "generic:1", "password": ""},
-    {
-        "server": "i:465",
-        "values": {"address": "support@new.example", "override": True, "username": "s"},
-        "place": "hosts:2",
-        "password": "geheim-2",
-    },
-]
-PARAMS: dict[str, Any] = {"name": "/etc/postfix", "servers": SERVERS, "profiles": PROFILES, "default": "h:587"}
+from tests.unit.control.control_kit import PARAMS, SERVERS, TWO_SERVERS, AdminOperations, parts_in
 
 
 @pytest.fixture

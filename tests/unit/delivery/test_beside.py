@@ -22,19 +22,8 @@ from relay.metrics import Metrics
 from relay.store.queue import Queue
 from relay.upstream.outcome import Failure, Outcome
 from relay.upstream.phase import Phase
-from tests.unit.delivery.delivery_kit import upstream_of
-from tests.unit.delivery.test_confirmation import submit
-from tests.unit.delivery.test_submission import (
-    CLIENT,
-    MESSAGE,
-    FakeUpstream,
-    Maker,
-    arrival_now,
-    envelope_of,
-    make_bench,
-)
-
-__all__ = ["make_bench"]
+from tests.unit.delivery.bench_kit import CLIENT, MESSAGE, FakeUpstream, Maker, arrival_now, envelope_of
+from tests.unit.delivery.delivery_kit import submit, upstream_of
 
 
 class _Raising:

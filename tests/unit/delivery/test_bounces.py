@@ -9,9 +9,7 @@ from relay.directory.model import Mode
 from relay.mail.content import Content
 from relay.mail.identity import Mismatch
 from relay.mail.reply import Reply
-from tests.unit.delivery.test_submission import CLIENT, Bench, Maker, arrival_now, envelope_of, make_bench
-
-__all__ = ["make_bench"]
+from tests.unit.delivery.bench_kit import CLIENT, Bench, Maker, arrival_now, envelope_of
 
 # As Postfix writes it.
 POSTFIX = "MAILER-DAEMON@mail.acmejets.example (Mail Delivery System)"

@@ -6,9 +6,7 @@ import pytest
 
 from relay.directory.model import Meaning, Mode
 from relay.mail.reply import Reply
-from tests.unit.delivery.test_submission import Maker, failed, make_bench
-
-__all__ = ["make_bench"]  # the fixture
+from tests.unit.delivery.bench_kit import Maker, failed
 
 REFUSED = Reply(535, "5.7.8", "bad password")
 

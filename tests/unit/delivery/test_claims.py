@@ -11,9 +11,7 @@ import pytest
 from relay.delivery.lifecycle import State
 from relay.delivery.postman import Postman
 from relay.store.messages import StoredMessage
-from tests.unit.delivery.delivery_kit import stored, upstream_of
-from tests.unit.delivery.test_holding import dispatching, reached
-from tests.unit.delivery.test_paced_delivery import limited
+from tests.unit.delivery.delivery_kit import dispatching, limited, reached, stored, upstream_of
 
 SCOPE = "acmejets/support@acmejets.example"
 

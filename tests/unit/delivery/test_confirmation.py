@@ -1,32 +1,17 @@
 """NOTIFY=SUCCESS of a message that goes upstream while its client waits (RFC 3461 section 5.2.2)."""
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from relay.delivery.desk import Desk
-from relay.delivery.history import History
 from relay.delivery.postman import Postman
 from relay.directory.model import Meaning
-from relay.mail.envelope import Envelope
-from relay.mail.notify import Notify
 from relay.mail.reply import Reply
 from relay.store.errors import StoreFull
 from relay.store.messages import StoredMessage
 from relay.upstream.outcome import Outcome
-from tests.unit.delivery.delivery_kit import SENDER, upstream_of
-from tests.unit.delivery.test_submission import CLIENT, MESSAGE, arrival_now, envelope_of, failed
-
-
-def asking(notify: str) -> Envelope:
-    envelope = envelope_of(SENDER)
-    return replace(envelope, recipients=tuple(replace(one, notify=Notify(notify)) for one in envelope.recipients))
-
-
-async def submit(postman: Postman, notify: str) -> Reply:
-    desk = Desk("relay.test", postman.office, postman, History(postman.queue))
-    return await desk.open(CLIENT, asking(notify), arrival_now()).complete(MESSAGE)
+from tests.unit.delivery.bench_kit import failed
+from tests.unit.delivery.delivery_kit import SENDER, submit, upstream_of
 
 
 async def waiting(postman: Postman) -> list[StoredMessage]:

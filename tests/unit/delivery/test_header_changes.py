@@ -23,8 +23,8 @@ from relay.store.queue import Queue
 from relay.upstream.outcome import Failure, Outcome
 from relay.upstream.phase import Phase
 from relay.upstream.transfer import Progress, Transfer
+from tests.unit.delivery.bench_kit import CLIENT, DIRECTORY, arrival_now, envelope_of
 from tests.unit.delivery.delivery_kit import SENDER, state_of, stored, upstream_of
-from tests.unit.delivery.test_submission import CLIENT, DIRECTORY, arrival_now, envelope_of
 
 SHARED = "billing@acmejets.example"
 FROM = Change("From", f"The boss <boss@{SHARED.partition('@')[2]}>", "The boss <mailer@acmejets.example>")

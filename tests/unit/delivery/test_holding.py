@@ -1,8 +1,6 @@
 """What an account's hold does to mail that pauses because a server may already have it."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -11,8 +9,6 @@ import pytest
 
 from relay import log
 from relay.delivery.bookkeeper import utc_now
-from relay.delivery.carrier import Claims
-from relay.delivery.dispatcher import Dispatcher
 from relay.delivery.lifecycle import State
 from relay.delivery.lifting import lift
 from relay.delivery.postman import Postman
@@ -21,30 +17,19 @@ from relay.mail.address import Address
 from relay.mail.reply import Reply
 from relay.upstream.outcome import Failure, Outcome
 from relay.upstream.phase import Phase
-from tests.unit.delivery.delivery_kit import message_of, state_of, stored, upstream_of
-from tests.unit.delivery.test_submission import envelope_of
+from tests.unit.delivery.bench_kit import envelope_of
+from tests.unit.delivery.delivery_kit import (
+    ACCOUNT,
+    NO_LOGIN,
+    dispatching,
+    message_of,
+    reached,
+    state_of,
+    stored,
+    upstream_of,
+)
 
-ACCOUNT = Account("acmejets", "support@acmejets.example")
 LOST = Failure(phase=Phase.FINAL, reply=Reply(451, "4.4.2", "lost"), meaning=Meaning.UNKNOWN, from_server=False)
-NO_LOGIN = Failure(phase=Phase.LOGIN, reply=Reply(535, "5.7.8", "no"), meaning=Meaning.LOGIN_REFUSED, from_server=True)
-
-
-@asynccontextmanager
-async def dispatching(postman: Postman, claims: Claims | None = None) -> AsyncIterator[Dispatcher]:
-    dispatcher = Dispatcher(postman, claims)
-    task = asyncio.create_task(dispatcher.run())
-    yield dispatcher
-    await dispatcher.stop()
-    task.cancel()
-    with suppress(asyncio.CancelledError):
-        await task
-
-
-async def reached(postman: Postman, id_: str, state: State) -> None:
-    """Wait until a message is in a state."""
-    async with asyncio.timeout(10):
-        while await state_of(postman, id_) != state:  # noqa: ASYNC110  the store knows no event
-            await asyncio.sleep(0.01)
 
 
 async def test_a_lifted_hold_leaves_a_lost_answer_its_pause(postman: Postman) -> None:

@@ -12,19 +12,9 @@ from relay.delivery.postman import Postman
 from relay.directory.model import Mode
 from relay.store.errors import StoreFull
 from relay.store.messages import NewMessage
-from tests.unit.delivery.test_paced_delivery import limited
-from tests.unit.delivery.test_submission import (
-    CLIENT,
-    MESSAGE,
-    Bench,
-    FakeUpstream,
-    Maker,
-    arrival_now,
-    envelope_of,
-    make_bench,
-)
+from tests.unit.delivery.bench_kit import CLIENT, MESSAGE, Bench, FakeUpstream, Maker, arrival_now, envelope_of
+from tests.unit.delivery.delivery_kit import limited
 
-__all__ = ["make_bench"]
 SUPPORT = "support@acmejets.example"
 
 

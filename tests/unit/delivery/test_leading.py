@@ -18,8 +18,7 @@ from relay.delivery.postman import Postman
 from relay.mail.reply import Reply
 from relay.store.duties import Duty, DutyTable
 from relay.upstream.outcome import Outcome
-from tests.unit.delivery.delivery_kit import state_of, stored, upstream_of
-from tests.unit.delivery.test_holding import ACCOUNT, NO_LOGIN, reached
+from tests.unit.delivery.delivery_kit import ACCOUNT, NO_LOGIN, reached, state_of, stored, upstream_of
 from tests.unit.secrets.oauth_kit import Clock
 
 ACCEPTED = Outcome(host="127.0.0.1", accepted=Reply(250, "2.0.0", "Ok"))

@@ -15,7 +15,7 @@ from relay.delivery.pacing import Pacing
 from relay.directory.model import Account, Server
 from relay.store.budgets import Spent
 from relay.store.errors import StoreError
-from tests.unit.delivery.test_pace import most_in_a_minute
+from tests.unit.delivery.delivery_kit import most_in_a_minute
 
 SERVER = Server(name="acmejets", host="h")
 JANE, JOHN = Account("acmejets", "jane"), Account("acmejets", "john")

@@ -13,8 +13,8 @@ from relay.store.messages import StoredMessage
 from relay.upstream.outcome import Failure, Outcome
 from relay.upstream.phase import Phase
 from relay.upstream.transfer import Progress, Transfer
+from tests.unit.delivery.bench_kit import envelope_of
 from tests.unit.delivery.delivery_kit import SENDER, message_of, stored
-from tests.unit.delivery.test_submission import envelope_of
 
 TAKEN = Outcome(host="127.0.0.1", accepted=Reply(250, "2.0.0", "Ok"))
 

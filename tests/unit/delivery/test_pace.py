@@ -1,7 +1,6 @@
 """The pace of messages: never too many in any minute, nearly as many as allowed, and nobody waits for ever."""
 
 from bisect import bisect_left
-from collections.abc import Sequence
 from math import inf
 
 import pytest
@@ -9,14 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.delivery.pace import MINUTE, Pace
+from tests.unit.delivery.delivery_kit import most_in_a_minute
 
 LIMITS = st.integers(1, 600)
 DELAYS = st.floats(0, 20, allow_nan=False)
-
-
-def most_in_a_minute(moments: Sequence[float]) -> int:
-    """The most that any minute holds, wherever it begins."""
-    return max((bisect_left(moments, start + MINUTE) - index for index, start in enumerate(moments)), default=0)
 
 
 def let_go_when_allowed(pace: Pace, now: float) -> float:

@@ -3,48 +3,28 @@
 import asyncio
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any
 
 import pytest
 
 from relay.delivery import by_hand, lateness
 from relay.delivery.desk import Desk
 from relay.delivery.history import History
-from relay.delivery.journey import Ending, Journey
+from relay.delivery.journey import Ending
 from relay.delivery.lifecycle import State
 from relay.delivery.postman import Postman
 from relay.delivery.turn import Turn
 from relay.directory.model import Account, Meaning, Mode, Server
-from relay.directory.routing import Routing
-from relay.directory.rules import parse_directory
 from relay.mail.envelope import Envelope
 from relay.mail.reply import Reply
 from relay.store.claims import Late
 from relay.upstream.outcome import Failure, Outcome
 from relay.upstream.phase import Phase
-from tests.unit.delivery.delivery_kit import message_of, state_of, stored, upstream_of
-from tests.unit.delivery.test_holding import dispatching, reached
-from tests.unit.delivery.test_submission import CLIENT, DIRECTORY, MESSAGE, arrival_now, envelope_of
+from tests.unit.delivery.bench_kit import CLIENT, MESSAGE, arrival_now, envelope_of
+from tests.unit.delivery.delivery_kit import dispatching, limited, message_of, reached, state_of, stored, upstream_of
 
 SUPPORT = "support@acmejets.example"
 ACCOUNT = Account("acmejets", SUPPORT)
 FIVE = ",".join(f"you{number}@example.net" for number in range(5))
-
-
-def limited(postman: Postman, mode: Mode = Mode.AUTO, patience: float = 15.0, **limits: Any) -> list[Journey]:
-    """Give the server of support these limits, and return the list that journeys will be in."""
-    servers = {**DIRECTORY["servers"], "acmejets": {**DIRECTORY["servers"]["acmejets"], **limits}}
-    routing = Routing(parse_directory({**DIRECTORY, "servers": servers}, "directory.toml"))
-    journeys: list[Journey] = []
-    postman.office = replace(
-        postman.office,
-        routing=lambda: routing,
-        mode=mode,
-        patience=patience,
-        direct_patience=patience,
-        tell=journeys.append,
-    )
-    return journeys
 
 
 async def submit(postman: Postman, envelope: Envelope | None = None) -> Reply:

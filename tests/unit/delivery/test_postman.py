@@ -13,8 +13,8 @@ from relay.store.errors import StoreFull
 from relay.store.messages import StoredMessage
 from relay.upstream.outcome import Outcome
 from relay.upstream.transfer import Progress, RequireTls, Transfer
+from tests.unit.delivery.bench_kit import envelope_of
 from tests.unit.delivery.delivery_kit import SENDER, message_of, state_of, stored, upstream_of
-from tests.unit.delivery.test_submission import envelope_of
 
 
 async def claimed(postman: Postman) -> list[StoredMessage]:

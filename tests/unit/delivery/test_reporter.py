@@ -16,8 +16,8 @@ from relay.mail.notify import Notify, Return
 from relay.store.messages import NewMessage, StoredMessage
 from relay.upstream.outcome import Outcome
 from relay.upstream.phase import Phase
-from tests.unit.delivery.test_submission import DIRECTORY
-from tests.unit.delivery.test_verdict import NOW, SCHEDULE, TAKEN, failure, message_for, verdict_on
+from tests.unit.delivery.bench_kit import DIRECTORY
+from tests.unit.delivery.verdict_kit import NOW, SCHEDULE, TAKEN, failure, message_for, verdict_on
 
 CONTENT = Content(b"Subject: hello\r\n", (b"the body\r\n",))
 ROUTING = Routing(parse_directory(DIRECTORY, "directory.toml"))

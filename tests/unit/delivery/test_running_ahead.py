@@ -17,7 +17,7 @@ from relay.mail.reply import Reply
 from relay.upstream.outcome import Failure, Outcome
 from relay.upstream.phase import Phase
 from relay.upstream.transfer import Progress, Transfer
-from tests.unit.delivery.test_submission import (
+from tests.unit.delivery.bench_kit import (
     CLIENT,
     DIRECTORY,
     MESSAGE,
@@ -27,10 +27,7 @@ from tests.unit.delivery.test_submission import (
     arrival_now,
     envelope_of,
     failed,
-    make_bench,
 )
-
-__all__ = ["make_bench"]
 
 SUPPORT = "support@acmejets.example"
 

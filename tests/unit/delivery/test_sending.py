@@ -20,9 +20,8 @@ from relay.store.messages import Attempt, StoredMessage
 from relay.upstream.outcome import Failure, Outcome
 from relay.upstream.phase import Phase
 from relay.upstream.transfer import Progress, Transfer
-from tests.unit.delivery.delivery_kit import message_of, state_of, upstream_of
-from tests.unit.delivery.test_holding import dispatching, reached
-from tests.unit.delivery.test_submission import CLIENT, MESSAGE, FakeUpstream, arrival_now, envelope_of
+from tests.unit.delivery.bench_kit import CLIENT, MESSAGE, FakeUpstream, arrival_now, envelope_of
+from tests.unit.delivery.delivery_kit import dispatching, message_of, reached, state_of, upstream_of
 
 SUPPORT = "support@acmejets.example"
 ACCOUNT = Account("acmejets", SUPPORT)

@@ -16,8 +16,7 @@ from relay.store.queue import Queue
 from relay.upstream.outcome import Outcome
 from relay.upstream.transfer import Transfer
 from relay.upstream.upstream import Upstream
-from tests.dialogs.upstream.test_slots import Counting
-from tests.dialogs.upstream.upstream_kit import FAST, Line, ScriptedServer, scripted, server_at, transfer_to
+from tests.dialogs.upstream.upstream_kit import FAST, Counting, Line, ScriptedServer, scripted, server_at, transfer_to
 
 pytestmark = pytest.mark.timeout(60)
 TIMEOUTS = replace(FAST, reply=10, final=10, idle=30)

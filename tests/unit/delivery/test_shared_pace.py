@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from relay.delivery.budget import DAY
 from relay.delivery.pace import MINUTE
 from relay.delivery.shared_pace import SEEN_DAY_SECONDS, begin, buy, seen_seconds, window
-from tests.unit.delivery.test_pace import most_in_a_minute
+from tests.unit.delivery.delivery_kit import most_in_a_minute
 
 START = datetime(2026, 1, 2, 12, 0, 0, 250_000, tzinfo=UTC)
 

@@ -9,6 +9,9 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+from alembic.config import Config
+
+import relay
 from relay.directory.client import Client
 from relay.mail.address import Address
 from relay.mail.body import InMemory, NewBody
@@ -22,6 +25,16 @@ from relay.store.messages import Attempt, NewMessage, Settlement, StoredMessage,
 from relay.store.postgresql import PostgresDatabase
 from relay.store.queue import Queue
 from tests.peers.postgres import Postgres
+
+PACKAGE = Path(relay.__file__).parent
+
+
+def migrations(**attributes: Any) -> Config:
+    config = Config(attributes=attributes)
+    config.set_main_option("script_location", str(PACKAGE / "store" / "migrations"))
+    config.set_main_option("path_separator", "os")
+    return config
+
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)

@@ -10,9 +10,9 @@ import pytest
 from relay.mail.address import Address
 from relay.store.history import Place, Wanted
 from relay.store.queue import Queue
+from tests.unit.store.cost_kit import cost, full_scans, plan_of
 from tests.unit.store.history_kit import fill_history
 from tests.unit.store.store_kit import NOW, open_queue
-from tests.unit.store.test_many_messages import cost, full_scans, plan_of
 
 MANY = 100_000
 STATES = ("delivered", "failed", "queued", "held", "sending", "unknown", "removed")

@@ -36,8 +36,17 @@ from relay.store.tables import HEAD, metadata, secrets
 from tests.peers import postgres as peer
 from tests.peers.canaries import leaks_in, plain_canary
 from tests.peers.postgres import Postgres, postgres_server
-from tests.unit.store.store_kit import NOW, attempt, delivered, in_postgres, new, new_message, open_queue, settlement
-from tests.unit.store.test_schema import migrations
+from tests.unit.store.store_kit import (
+    NOW,
+    attempt,
+    delivered,
+    in_postgres,
+    migrations,
+    new,
+    new_message,
+    open_queue,
+    settlement,
+)
 
 pytestmark = pytest.mark.needs(*peer.NEEDS)
 DAY = timedelta(days=1)

@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
-from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from hypothesis import given
@@ -22,7 +21,6 @@ from sqlalchemy import Connection, create_engine, insert, select, text
 from sqlalchemy.dialects import registry, sqlite
 from sqlalchemy.schema import CreateIndex, CreateTable
 
-import relay
 from relay.mail.address import Address
 from relay.mail.change import Change, KeptChanges
 from relay.store.database import Database, open_database
@@ -30,9 +28,8 @@ from relay.store.errors import StoreError, StoreNewer
 from relay.store.messages import NewMessage
 from relay.store.rows import attempt_values, message_values, recipient_values
 from relay.store.tables import HEAD, Time, attempts, messages, metadata, recipients
-from tests.unit.store.store_kit import CONTENT, NOW, attempt, new_message, open_queue, settlement
+from tests.unit.store.store_kit import CONTENT, NOW, PACKAGE, attempt, migrations, new_message, open_queue, settlement
 
-PACKAGE = Path(relay.__file__).parent
 # The schema of a relay that is not written yet.
 NEXT = f"{int(HEAD) + 1:04}"
 
@@ -102,13 +99,6 @@ async def test_a_new_store_is_as_the_migrations_make_it(store: Database, tmp_pat
 def names(connection: Connection) -> set[str]:
     """Everything that has a name in the database."""
     return set(connection.execute(text("SELECT name FROM sqlite_master")).scalars())
-
-
-def migrations(**attributes: Any) -> Config:
-    config = Config(attributes=attributes)
-    config.set_main_option("script_location", str(PACKAGE / "store" / "migrations"))
-    config.set_main_option("path_separator", "os")
-    return config
 
 
 _LATER = {"require_tls", "clock_ahead", "digest"}  # columns that the first queue did not have

@@ -1,0 +1,27 @@
+"""What tests of several files have running."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.e2e.lost_database import Place
+from tests.e2e.oauth_kit import DOMAIN
+from tests.peers.canaries import RIGHT
+from tests.peers.dovecot import Dovecot
+from tests.peers.oidc import Client, IdentityServer, identity_server
+from tests.peers.postgres import postgres_server
+from tests.peers.wire import wire_to
+
+
+@pytest.fixture
+def identity(dovecot: Dovecot) -> Iterator[IdentityServer]:
+    with identity_server(dovecot.token) as server:
+        server.clients["public"] = Client("public", "", "")
+        server.clients["app"] = Client("app", RIGHT, f"own@{DOMAIN}")
+        yield server
+
+
+@pytest.fixture
+def place() -> Iterator[Place]:
+    with postgres_server() as server, wire_to(server.folder / ".s.PGSQL.5432") as wire:
+        yield Place(server, wire, server.new_database())
