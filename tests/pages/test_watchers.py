@@ -16,7 +16,7 @@ from tests.peers.recorder import Recorder
 from tests.peers.relay import one_channel, open_server
 from tests.peers.system import wait_until
 from tests.peers.visitor import Page, Visitor, signed_in
-from tests.watched_expressions import EXPRESSIONS, METRIC, OF_PROMETHEUS
+from tests.peers.watched_expressions import EXPRESSIONS, METRIC, OF_PROMETHEUS
 
 # What a stranger is not told.
 _INSIDE = ("/", "Error", "sqlite", "relay.db", "directory.toml", "Traceback", "acmejets")

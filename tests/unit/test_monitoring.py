@@ -10,7 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from relay.metrics import Metrics, Now
 from tests.peers.packages import program
 from tests.peers.system import run
-from tests.watched_expressions import (
+from tests.peers.watched_expressions import (
     DASHBOARD,
     EXPRESSIONS,
     METRIC,

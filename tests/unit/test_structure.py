@@ -197,8 +197,6 @@ def test_the_rule_itself(here: str, there: str, expected: bool) -> None:
 
 
 CLOCKS = {"monotonic", "process_time", "perf_counter", "thread_time"}
-# How long PostgreSQL itself may hold up a commit is what these are about.
-SLOW_PEERS = ("test_failover.py",)
 CLOCKS |= {f"{name}_ns" for name in CLOCKS}
 
 
@@ -263,9 +261,7 @@ def bounds_of_time(source: str) -> list[int]:
 
 def test_no_test_asserts_how_long_something_takes() -> None:
     """What is about time is a bound of tests/bench, which prints it; other tests count."""
-    files = [
-        path for path in (ROOT / "tests").rglob("*.py") if not {"bench", "long", *SLOW_PEERS}.intersection(path.parts)
-    ]
+    files = [path for path in (ROOT / "tests").rglob("*.py") if not {"bench", "long"}.intersection(path.parts)]
     wrong = [f"{path.relative_to(ROOT)}:{line}" for path in files for line in bounds_of_time(path.read_text())]
     assert not wrong
 
