@@ -238,7 +238,7 @@ def test_a_refresh_token_that_is_good_for_once_is_spent_once(
 ) -> None:
     """Both need a new token at the same moment, over and over, and renew it ahead; the provider forgives nothing."""
     identity.behaviour.rotates = True
-    relays = pair(start_node, oauth.directory(identity, dovecot, certificates), **oauth.QUICK)
+    relays = pair(start_node, oauth.directory(identity, dovecot, certificates), windows=SHORT, **oauth.QUICK)
     account = f"code/code@{oauth.DOMAIN}"
     identity.behaviour.lives = -30  # the mail server finds it expired, whatever the provider says
     assert oauth.by_code(relays[0], identity).status == 0

@@ -126,7 +126,13 @@ def started(
     settings = {
         "store": place.url,
         "workers": 2,
-        "delivery": {"mode": "auto", "retry": ["200ms"], "unknown_pause": "300ms", "probe": ["1h"]},
+        "delivery": {
+            "mode": "auto",
+            "patience": f"{silence * 3 / 5:g}s",  # 15 seconds for a database that says nothing for 25
+            "retry": ["200ms"],
+            "unknown_pause": "300ms",
+            "probe": ["1h"],
+        },
     }
     relay = start_relay(directory(recorder.port), settings, starts=False)
     for channel in ("support", "kept", *UNUSED, "paced", "straight"):

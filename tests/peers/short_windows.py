@@ -28,6 +28,7 @@ _ASCENDING = (
     ("relay.delivery.shared_pacing._TELL_SECONDS", f"{_AWAY}.KEPT_BACK_SECONDS"),
     ("relay.delivery.ledger._AHEAD_SECONDS", "relay.delivery.pace.MINUTE"),
     ("relay.delivery.pace._GUARD", "relay.delivery.pace.MINUTE"),
+    ("relay.store.steady._STEP_SECONDS", f"{_POSTGRES}._SILENCE_SECONDS"),
     (f"{_LEAD}._TRY_SECONDS", f"{_LEAD}.RENEWED_EVERY"),
     (f"{_LEAD}._LOOK_SECONDS", f"{_LEAD}.RENEWED_EVERY", f"{_LEAD}.TRUSTED_SECONDS", f"{_LEAD}.LASTS_SECONDS"),
     (f"{_LEAD}._PATIENCE_SECONDS", f"{_LEAD}.TRUSTED_SECONDS"),
@@ -102,12 +103,8 @@ def short_windows(
         leases = ("LASTS_SECONDS", "TRUSTED_SECONDS", "RENEWED_EVERY", "_LOOK_SECONDS", "_TRY_SECONDS")
         figures |= _scaled(lead / 15, *(f"{_LEAD}.{name}" for name in (*leases, "_PATIENCE_SECONDS")))
     if silence:
-        milliseconds = {
-            name: str(int(silence / 25 * int(value))) for name, value in real(f"{_POSTGRES}._TIMEOUTS").items()
-        }
         figures[f"{_POSTGRES}._SILENCE_SECONDS"] = silence
-        figures[f"{_POSTGRES}._TIMEOUTS"] = milliseconds
-        figures[f"{_POSTGRES}._DEFAULTS"] = {"tcp_user_timeout": str(int(silence * 1000)), "connect_timeout": "2"}
+        figures[f"{_POSTGRES}._DEFAULTS"] = {"tcp_user_timeout": str(int(silence * 1000)), "connect_timeout": "3"}
     if stop:
         stops = ("_STOP_SECONDS", "_LAST_SECONDS", "_GOODBYE_SECONDS")
         figures |= _scaled(stop / 30, *(f"{_SERVICE}.{name}" for name in stops), "relay.listener.crowd._CALM_SECONDS")
