@@ -89,15 +89,19 @@ def told(relay: Relay, name: str) -> list[dict[str, Any]]:
     return [control(relay).run("messages.show", {"id": one["id"]}) for one in found]
 
 
-def settle_all(relay: Relay) -> None:
-    """Wait until nothing waits any more. What a kill made unknown twice waits for a person, who lets it go on here.
+# Why a message waits for a person: a kill made it unknown twice.
+UNKNOWN = "unknown: "
+
+
+def settle_all(relay: Relay, reasons: tuple[str, ...] = (UNKNOWN,)) -> None:
+    """Wait until nothing waits any more. What waits for a person, for one of these reasons, is let go on here.
 
     AssertionError for a message that is held for another reason, TimeoutError where the queue gets no shorter. A store
     that was away is waited for.
     """
     wait_until(lambda: sees_store(relay), "the store, as the relay sees it", _QUIET)
-    while before := _waiting(relay):
-        _wait_for_fewer(relay, before)
+    while before := _waiting(relay, reasons):
+        _wait_for_fewer(relay, before, reasons)
 
 
 def sees_store(relay: Relay) -> bool:
@@ -114,19 +118,19 @@ def control(relay: Relay) -> ControlClient:
     return ControlClient(relay.control_socket, relay.state_dir)
 
 
-def _waiting(relay: Relay) -> int:
+def _waiting(relay: Relay, reasons: tuple[str, ...]) -> int:
     """Return how many messages wait; where all of them are held, let them go on."""
     counts = control(relay).status()["queue"]
     waiting = sum(counts.values())
     if waiting == counts["held"]:
         for entry in list(control(relay).stream("queue.list", {})):
-            assert entry["reason"].startswith("unknown: "), entry
+            assert entry["reason"].startswith(reasons), entry
             control(relay).run("queue.release", {"id": entry["id"]})
     return int(waiting)
 
 
-def _wait_for_fewer(relay: Relay, before: int) -> None:
-    wait_until(lambda: _waiting(relay) < before, "fewer waiting messages", _QUIET)
+def _wait_for_fewer(relay: Relay, before: int, reasons: tuple[str, ...]) -> None:
+    wait_until(lambda: _waiting(relay, reasons) < before, "fewer waiting messages", _QUIET)
 
 
 def _name_of(raw: bytes) -> tuple[str, bool]:

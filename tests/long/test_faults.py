@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from tests.e2e import kills
-from tests.e2e.ledger import Ledger, settle_all
+from tests.e2e.ledger import UNKNOWN, Ledger, settle_all
 from tests.long.under_faults import IN_MEMORY, SENDERS, Everybody, body_of, faults_of_ledger
 from tests.peers.api import ApiClient
 from tests.peers.canaries import canary
@@ -97,8 +97,13 @@ class Game:
         self.answers += everybody.answers
 
     def check(self) -> None:
-        """Wait until nothing waits, and compare."""
-        settle_all(self.relay)
+        """Wait until nothing waits, and compare.
+
+        SQLite tells a read that failed as damage, and what is damaged waits for a person.
+        """
+        settle_all(self.relay, (UNKNOWN, "damaged: "))
+        done = self.relay.command("check", "--store", seconds=90)
+        assert done.status == 0, done.text
         assert faults_of_ledger(self.ledger, self.relay, self._recorder) == []
         self.relay.check_leaks()
 

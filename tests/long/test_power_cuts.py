@@ -29,6 +29,7 @@ from relay.store.messages import Damaged, NoContent
 from relay.store.reading import QueueReader
 from tests.e2e.ledger import Ledger, arrivals, settle_all
 from tests.long.under_faults import body_of
+from tests.peers.canaries import canary
 from tests.peers.fixtures import StartRelay
 from tests.peers.interposed import NEEDS, Interposed
 from tests.peers.power_cut import Disk, Entry, Files, Op, entries, files_of, put_back
@@ -117,9 +118,14 @@ def recorded(relay: Relay, *, lies: bool = False) -> Iterator[Interposed]:
 
 
 def live(relay: Relay, recorder: Recorder, messages: int = MESSAGES, *, lies: bool = False) -> Story:
-    """Let clients send to a relay: first its server does not answer, then it does; then the relay stops."""
+    """Let clients send to a relay that has its passwords: first its server does not answer, then it does.
+
+    Then the relay stops.
+    """
     before, ledger = files_of(relay.state_dir), Ledger()
     with recorded(relay, lies=lies) as interposed:
+        relay.set_password("server", "acmejets", canary("mailer"))
+        relay.set_password("channel", "support", canary("support"))
         clients = [
             threading.Thread(target=_send, args=(relay, ledger, f"c{number}", messages)) for number in range(CLIENTS)
         ]
@@ -216,7 +222,7 @@ class Cuts:
 
 
 def drain(relay: Relay, recorder: Recorder, files: Mapping[str, bytes], owed: set[str], settled: set[str]) -> None:
-    """Start a whole relay on what a cut left: it sends what it owes, and nothing that was settled."""
+    """Start a whole relay on what a cut left: it logs in, sends what it owes, and nothing that was settled."""
     recorder.messages.clear()
     put_back(files, relay.state_dir)
     relay.start()
@@ -232,7 +238,9 @@ def drain(relay: Relay, recorder: Recorder, files: Mapping[str, bytes], owed: se
 
 
 def directory(recorder: Recorder) -> dict[str, Any]:
-    return one_channel(open_server(recorder.port))
+    return one_channel(
+        open_server(recorder.port, auth="plain", username="mailer@acmejets.example", allow_plaintext_password=True)
+    )
 
 
 @pytest.mark.timeout(600 + MINUTES * 120)
@@ -286,6 +294,7 @@ def test_what_a_cut_must_not_undo() -> None:
 async def test_a_message_that_is_not_whole_is_found_out(start_relay: StartRelay, recorder: Recorder) -> None:
     relay = start_relay(directory(recorder), settings(), starts=False)
     recorder.replies["MAIL"] = b"451 4.3.0 Not now\r\n"
+    relay.set_password("channel", "support", canary("support"))
     relay.start()
     reply = await asyncio.to_thread(Ledger().submit, relay, "whole", body=body_of("whole"))
     assert reply.startswith("250 2.0.0 Ok: queued as ")

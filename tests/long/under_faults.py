@@ -130,7 +130,5 @@ def faults_of_ledger(ledger: Ledger, relay: Relay, recorder: Recorder) -> list[s
         head, _, body = raw.partition(b"\r\n\r\n")
         name = next((line[9:].decode() for line in head.split(b"\r\n") if line.startswith(b"Subject: ")), "")
         if body != body_of(name):
-            found.append(
-                f"{name or repr(head)} arrived with another content: {len(body)} of {len(body_of(name))} octets"
-            )
+            found.append(f"{name} arrived with another content: {len(body)} of {len(body_of(name))} octets")
     return found
