@@ -24,8 +24,6 @@ AGENTS = 10_000
 _STEP_SECONDS = 0.020
 _HARD_SECONDS = 6.0
 _READ_SECONDS = 1.0
-_LOAD_SECONDS = 2.0
-_IMPORT_ROWS = 20_000
 
 
 def bounds(agents: int) -> Iterator[Bound]:

@@ -9,8 +9,6 @@ from tests.peers.system import LOOPBACK
 from tests.peers.wire import Wire
 
 BROKEN = "451 4.3.0 The message cannot be stored now; please try again later"
-
-
 # docs/cluster.md: no client waits longer for a database of one host that is dead.
 BOUND = 40.0
 

@@ -7,11 +7,7 @@ from tests.peers.provider import Taken
 from tests.peers.relay import one_channel, open_server
 
 SUPPORT = "support@acmejets.example"
-
-
 BODY = b"Subject: hello\r\n\r\nhello\r\n"
-
-
 MINUTE = 60.0
 
 

@@ -5,8 +5,6 @@ from typing import Any
 from tests.peers.relay import Relay
 
 SENDER = "support@acmejets.example"
-
-
 MESSAGE = b"Subject: hello\r\nMessage-ID: <1@customer.example>\r\n\r\nhello\r\n"
 
 

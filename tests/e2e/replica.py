@@ -9,8 +9,6 @@ from tests.peers.short_windows import short_windows
 from tests.peers.system import wait_until
 
 REPLICA = "second"
-
-
 # From the promotion on. Nobody is told of it: connections are tried once in five seconds or more often. A busy machine
 # takes longer.
 SECONDS = 60.0

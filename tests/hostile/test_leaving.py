@@ -22,8 +22,6 @@ pytestmark = pytest.mark.slow
 _AT_ONCE = 16  # clients at the same time
 _EHLO = b"EHLO a\r\n"
 _AUTH = b"AUTH PLAIN " + b64encode(f"\0jane\0{canary('jane')}".encode()) + b"\r\n"
-
-
 ENVELOPE = b"MAIL FROM:<%s>\r\nRCPT TO:<you@customer.example>\r\n" % JANE.encode()
 KINDS = ("plain", "login", "chunks")
 

@@ -7,18 +7,10 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[2]
-
-
 DASHBOARD = ROOT / "etc/grafana/relay.json"
-
-
 RULES = ROOT / "etc/prometheus/relay.rules.yml"
-
-
 # What Prometheus itself knows of every job.
 OF_PROMETHEUS = {"up"}
-
-
 METRIC = re.compile(r"\b(?:relay|process)_[a-z_]+\b|\bup\b")
 
 

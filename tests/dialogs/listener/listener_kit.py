@@ -37,8 +37,6 @@ RCPT = b"RCPT TO:<jo@customer.example>\r\n"
 TEXT = b"Subject: Hi\r\n\r\nHello\r\n"
 SECONDS = 10.0  # a test that waits longer has failed
 SECRET = "secret-detail /etc/relay"  # what an exception says; no client may ever read it
-
-
 # DESIGN section 6. What the desk says for real is tested with the desk.
 _FULL = Reply(452, "4.3.1", "The disk is full; please try again later")
 _BROKEN = Reply(451, "4.3.0", "The message cannot be stored now; please try again later")

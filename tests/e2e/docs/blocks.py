@@ -8,24 +8,12 @@ from pathlib import Path
 from tests.peers.packages import program
 
 ROOT = Path(__file__).parents[3]
-
-
 SETTINGS = "/etc/relay/relay.toml"
-
-
 _BLOCK = re.compile(r"^ *```sh\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
-
-
 _SETTINGS = re.compile(r"^```toml\n(.*?)^```\n", re.MULTILINE | re.DOTALL)
-
-
 # Lines that are not run, by how they begin, and why; behind a page's name those of that page alone.
 _NO_TOKEN = "has no token, because nobody signed in"
-
-
 _SIGNS_IN = "a person signs in at the provider; tests/e2e/test_oauth.py does so at a provider of its own"
-
-
 NOT_RUN = {
     "make ": "sets up the very folder that the tests run in",
     "journalctl": "there is no journal in the world",
@@ -48,8 +36,6 @@ NOT_RUN = {
     "microsoft365.md: relay channel test": _NO_TOKEN,
     "microsoft365.md: relay doctor": _NO_TOKEN,
 }
-
-
 # There is no systemd in the world; what its units start is the same command. And nobody types.
 INSTEAD = {
     "systemctl enable --now relay": "serve",
@@ -57,16 +43,10 @@ INSTEAD = {
     "(umask 077; cat > password)": "printf 'secret of the server\\n' > password",
     "(umask 077; cat > login)": "printf 'secret of the login\\n' > login",
 }
-
-
 # Pages whose sections are for different people: each begins with what an installation brings, the first with nothing.
 # What they write in relay.toml is written there.
 AFRESH = {"quickstart.md"}
-
-
 SPACES = ("--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc")
-
-
 PRELUDE = r"""
 set -eu
 umask 022
@@ -86,8 +66,6 @@ fresh() {
 at_end() { code=$?; jobs -p | xargs -r kill; wait; exit "$code"; }
 trap at_end EXIT
 """.replace("SAMPLE", str(ROOT / "etc/relay.toml"))
-
-
 # Port 587 of the world is a server's: there the reader takes the other one that the page names.
 OTHER_PORT = ("0.0.0.0:587", "0.0.0.0:2587")
 

@@ -93,8 +93,6 @@ REFUSED = {
     "relay account release acmejets/mailer@acmejets.example": "account acmejets/mailer@acmejets.example is not held",
     "relay node drain one": "there is no node 'one'; see: relay node list",
 }
-
-
 # A person signs in at the provider.
 ASKS = tuple(f"relay {noun} authorize" for noun in ("server", "channel", "agent"))
 

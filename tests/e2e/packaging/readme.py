@@ -47,8 +47,6 @@ for page in man1/relay.1 man5/relay.toml.5 man5/relay-directory.toml.5 man8/rela
     test -s "$share/man/$page" || test -s "$share/man/$page.gz"
 done
 """
-
-
 # Cron's program is ours, sends, and is the one before it when that is undone.
 _TAKEN = r"""
 printf 'From: info@acmejets.example\nTo: you@customer.example\nSubject: x\n\nhello\n' |

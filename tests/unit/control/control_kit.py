@@ -38,8 +38,6 @@ SERVERS = [
     },
     {"key": "i:465", "values": {"host": "smtp.new.example", "security": "tls"}, "place": "hosts:2", "password": ""},
 ]
-
-
 PROFILES = [
     {"server": "h:587", "values": {"address": "desk@new.example"}, "place": "generic:1", "password": ""},
     {
@@ -49,11 +47,7 @@ PROFILES = [
         "password": "geheim-2",
     },
 ]
-
-
 PARAMS: dict[str, Any] = {"name": "/etc/postfix", "servers": SERVERS, "profiles": PROFILES, "default": "h:587"}
-
-
 TWO_SERVERS: Mapping[str, Any] = {
     "default_server": "acmejets",
     "servers": {
@@ -66,8 +60,6 @@ TWO_SERVERS: Mapping[str, Any] = {
     },
     "agents": {"jane": {"address": "jane@acmejets.example", "group": "flights", "role": "Lead", "override": True}},
 }
-
-
 ADMINISTRATOR = Actor(name="root", role=Role.ADMINISTRATOR, way=Way.COMMAND)
 
 

@@ -49,11 +49,7 @@ DIRECTORY: dict[str, Any] = {
         "lost": {"address": "lost@acmejets.example", "server": "nulls"},
     },
 }
-
-
 CLIENT = Client("127.0.0.1", "127.0.0.1", ("*",), is_trusted=True)
-
-
 MESSAGE = Content(b"From: support@acmejets.example\r\nSubject: hi\r\nMessage-ID: <1@here>\r\n", (b"Hello\r\n",))
 
 

@@ -52,8 +52,6 @@ def limited(postman: Postman, mode: Mode = Mode.AUTO, patience: float = 15.0, **
 
 
 ACCOUNT = Account("acmejets", "support@acmejets.example")
-
-
 NO_LOGIN = Failure(phase=Phase.LOGIN, reply=Reply(535, "5.7.8", "no"), meaning=Meaning.LOGIN_REFUSED, from_server=True)
 
 

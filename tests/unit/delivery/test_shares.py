@@ -23,8 +23,6 @@ from relay.store.tables import metadata
 START = datetime(2026, 1, 2, 12, 0, tzinfo=UTC)
 SCOPE = "acmejets/jane"
 LEASE = timedelta(seconds=120)
-
-
 ENGINES: list[Engine] = []
 
 

@@ -16,8 +16,6 @@ from relay.upstream.outcome import Failure, Outcome
 from relay.upstream.phase import Phase
 
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
-
-
 SCHEDULE = Schedule(
     retry=(60.0, 120.0),
     warn_after=4 * 3600.0,
@@ -26,8 +24,6 @@ SCHEDULE = Schedule(
     unknown=Unknown.RETRY,
     unknown_pause=1800.0,
 )
-
-
 TAKEN = Reply(250, "2.0.0", "Ok")
 
 

@@ -16,22 +16,14 @@ from relay.store.tables import microseconds
 from tests.unit.store.store_kit import NOW, new, new_message, open_queue
 
 WAITING = 100_000
-
-
 PROFILES = 200
-
-
 _STEPS = 100
-
-
 # Half of the messages are due; all of them are of 200 profiles, by turns.
 FILL = """
 WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < :waiting)
 INSERT INTO messages
 SELECT {columns} FROM n, (SELECT * FROM messages WHERE id = 'pattern') AS pattern ORDER BY i
 """
-
-
 OVERRIDDEN = {
     "id": "printf('w%08d', i)",
     "created": "created + i * 1000",
@@ -40,8 +32,6 @@ OVERRIDDEN = {
     "message_id": "'<' || i || '@acmejets.example>'",
     "sender_key": "'agent' || (i % :profiles) || '@acmejets.example'",
 }
-
-
 FILL_RECIPIENTS = """
 INSERT INTO recipients
 SELECT messages.id, 0, address, 'r' || messages.rowid || '@there.example', notify, original_type, original,
