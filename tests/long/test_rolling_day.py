@@ -17,9 +17,9 @@ from typing import Any
 import pytest
 
 from relay.control.refused import Refused
-from tests.e2e.day import Clients, Condition
 from tests.e2e.ledger import control, times_unknown
-from tests.e2e.moody import Mood, Upstream, Upstreams, moody_upstreams
+from tests.long.day import Clients, Condition
+from tests.long.moody import Mood, Upstream, Upstreams, moody_upstreams
 from tests.peers.canaries import RIGHT, WRONG
 from tests.peers.fixtures import Certificates
 from tests.peers.relay import Relay, open_server, relay_process
