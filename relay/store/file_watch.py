@@ -14,7 +14,7 @@ from struct import Struct
 from threading import Lock
 from typing import NamedTuple
 
-from relay.store.errors import StoreGone
+from relay.store.errors import StoreError, StoreGone
 
 # What every file of SQLite begins with, and where it counts its changes: https://www.sqlite.org/fileformat.html.
 MAGIC = b"SQLite format 3\0"
@@ -59,10 +59,13 @@ class FileWatch:
                     raise self._gone(f"{error.filename} cannot be looked at: {error.strerror}") from None
 
     def look(self) -> None:
-        """Raise StoreGone where what is committed would be lost."""
+        """Raise StoreGone where what is committed would be lost, and StoreError where a file cannot be read."""
         opened = self._open
-        if opened is not None and (self._damage or not self._is_well(opened)):
-            self._look_closely(opened)
+        try:
+            if opened is not None and (self._damage or not self._is_well(opened)):
+                self._look_closely(opened)
+        except OSError as error:
+            raise self._unreadable(error) from error
 
     def look_before_commit(self) -> None:
         """Raise StoreGone where a commit would be lost, as `look` does after it, or hide that something was lost.
@@ -70,8 +73,11 @@ class FileWatch:
         It does half the work: each system call is a turn that another thread may take.
         """
         opened = self._open
-        if opened is not None and (self._damage or not self._may_commit(opened)):
-            self._look_closely(opened)
+        try:
+            if opened is not None and (self._damage or not self._may_commit(opened)):
+                self._look_closely(opened)
+        except OSError as error:
+            raise self._unreadable(error) from error
 
     def close(self) -> None:
         """End watching, behind the last connection of SQLite."""
@@ -139,6 +145,9 @@ class FileWatch:
             "what was stored is lost when relay stops; so now run: relay backup FILE; then stop relay, and put it back "
             "with: relay restore FILE"
         )
+
+    def _unreadable(self, error: OSError) -> StoreError:
+        return StoreError(f"the store {self._path} cannot be read; check the disk ({error.strerror})")
 
     def _look_into(self, opened: "_Open") -> str:
         """Return what somebody did to the files that SQLite has open; "" where nothing shows."""

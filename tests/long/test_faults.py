@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -188,7 +189,7 @@ def test_a_disk_that_always_fails_is_told_to_clients(
     settle_all(relay)
 
 
-@pytest.mark.parametrize(("kind", "call"), [("client", "accept"), ("client", "read"), ("upstream", "connect")])
+@pytest.mark.parametrize(("kind", "call"), [("client", "accept"), ("upstream", "connect")])
 def test_a_socket_that_always_fails_is_seen(
     kind: str, call: str, start_relay: StartRelay, recorder: Recorder, tmp_path: Path
 ) -> None:
@@ -202,12 +203,25 @@ def test_a_socket_that_always_fails_is_seen(
     wait_until(lambda: Ledger().submit(relay, "after").startswith("250 "), "the connection")
 
 
+def test_a_connection_that_fails_is_seen(start_relay: StartRelay, recorder: Recorder, tmp_path: Path) -> None:
+    relay = start_relay(one_channel(open_server(recorder.port)), starts=False)
+    interposed = Interposed(tmp_path, relay.state_dir, seed=1, smtp=relay.port)
+    relay.start(*interposed.before)
+    with relay.connect() as client:
+        interposed.fail({"client": 1})
+        with suppress(OSError):
+            assert client.say("NOOP") == ""
+    assert interposed.faults()["client read"]
+    interposed.fail({})
+    assert Ledger().submit(relay, "after").startswith("250 ")
+
+
 def test_the_same_seed_lets_the_same_calls_fail(start_relay: StartRelay, tmp_path: Path) -> None:
     def failing(seed: int) -> list[bool]:
         folder = tmp_path / f"{seed}-{len(list(tmp_path.iterdir()))}"
         (folder / "state").mkdir(parents=True)
         interposed = Interposed(folder, folder / "state", seed=seed)
-        interposed.fail({"files": 0.3})
+        interposed.fail({"files": 0.06})
         done = run([*interposed.before, sys.executable, "-c", _WRITES, str(folder / "state" / "file")])
         assert done.status == 0, done.text
         return [word == "failed" for word in done.out.split()]

@@ -32,6 +32,7 @@ enum op { OP_CREATE = 1, OP_WRITE, OP_TRUNCATE, OP_SYNC, OP_SYNC_FOLDER, OP_RENA
 #define MOST_FAULTS 8
 #define SHORT (-1) /* instead of an errno: less is written or read than was asked for */
 #define MILLION 1000000
+#define RARELY_CALLED 5 /* so many times as often fail the calls that are neither to read nor to write */
 
 struct control {
     uint64_t seed;
@@ -210,7 +211,8 @@ static int fault(enum kind kind, enum call call, int fd) {
     uint64_t number = atomic_fetch_add(&control->calls[kind][call], 1);
     uint64_t chance = mixed(control->seed ^ mixed(number * KINDS * CALLS + kind * CALLS + call));
     const int *those = faults_of(kind, call);
-    if (chance % MILLION >= control->rates[kind] || !those[0]) return 0;
+    uint64_t rate = control->rates[kind] * (call == WRITE || call == READ ? 1 : RARELY_CALLED);
+    if (chance % MILLION >= rate || !those[0]) return 0;
     int count = 0;
     while (those[count]) count++;
     int index = (chance >> 32) % count;

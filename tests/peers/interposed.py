@@ -91,7 +91,10 @@ class Interposed:
         self._control.seed = seed
 
     def fail(self, rates: Mapping[str, float]) -> None:
-        """Let this share of the calls of each kind fail from now on, and none of the others."""
+        """Let this share of the reads and writes of each kind fail from now on, and none of the others.
+
+        Of the other calls, which are few, five times as many fail.
+        """
         for index, kind in enumerate(KINDS):
             self._control.rates[index] = int(rates.get(kind, 0) * _MILLION)
 

@@ -1,5 +1,6 @@
 """What the watch over the files of a store sees, without a relay."""
 
+import errno
 import os
 import shutil
 import sqlite3
@@ -167,3 +168,26 @@ async def test_the_health_follows_writes_looks_and_the_room(tmp_path: Path) -> N
         assert health.trouble is None
     finally:
         await database.close()
+
+
+async def test_a_file_that_cannot_be_read_is_trouble_of_the_store_for_as_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, now = tmp_path / "relay.db", [0.0]
+
+    def broken(descriptor: int, octets: int, start: int) -> bytes:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    async with open_queue(path) as queue:
+        health = StoreHealth(queue._database, timer=lambda: now[0])
+        await queue.add(new())
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "pread", broken)
+            with pytest.raises(StoreError, match=rf"^the store {path} cannot be read; check the disk \(Input/output"):
+                await queue.add(new())
+            await health.look()
+            assert getattr(health.trouble, "reason", "") == "broken"
+        now[0] = 10.0
+        await health.look()
+        assert health.trouble is None
+        await queue.add(new())
