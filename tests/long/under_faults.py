@@ -46,7 +46,6 @@ class Everybody(InThreads):
         self.answers: Counter[str] = Counter()
         self._relay = relay
         self._ledger = ledger
-        self._api = api
         self._pages = pages
         jobs: list[tuple[Callable[..., None], tuple[Any, ...]]] = [
             *((self._keep_a_session, (f"{prefix}.kept{index}", sender)) for index, sender in enumerate(SENDERS * 2)),
