@@ -9,7 +9,7 @@ from tests.e2e.oauth_kit import DOMAIN
 from tests.peers.canaries import RIGHT
 from tests.peers.dovecot import Dovecot
 from tests.peers.oidc import Client, IdentityServer, identity_server
-from tests.peers.postgres import postgres_server
+from tests.peers.postgres import Postgres, postgres_server
 from tests.peers.wire import wire_to
 
 
@@ -25,3 +25,9 @@ def identity(dovecot: Dovecot) -> Iterator[IdentityServer]:
 def place() -> Iterator[Place]:
     with postgres_server() as server, wire_to(server.folder / ".s.PGSQL.5432") as wire:
         yield Place(server, wire, server.new_database())
+
+
+@pytest.fixture
+def primary() -> Iterator[Postgres]:
+    with postgres_server() as server:
+        yield server

@@ -1,10 +1,6 @@
 """A PostgreSQL and its replica."""
 
-from collections.abc import Iterator
-
-import pytest
-
-from tests.peers.postgres import Postgres, postgres_server
+from tests.peers.postgres import Postgres
 from tests.peers.short_windows import short_windows
 from tests.peers.system import wait_until
 
@@ -14,12 +10,6 @@ REPLICA = "second"
 SECONDS = 60.0
 # How long a database may say nothing, in the place of 25 seconds.
 SHORT = short_windows(silence=6)
-
-
-@pytest.fixture
-def primary() -> Iterator[Postgres]:
-    with postgres_server() as server:
-        yield server
 
 
 def url_of(database: str, *servers: Postgres) -> str:

@@ -70,7 +70,7 @@ STOPS = (
     Stop("auto", ".", QUEUED, UNKNOWN),
     Stop("direct", "MAIL", "421 4.3.2 ", ()),
     Stop("direct", ".", "451 4.4.2 ", ()),
-    # The client's patience ends meanwhile, and it has its 250, too. It is the last that begins and the first that stops.
+    # The client's patience ends meanwhile, and it has its 250, too: the last that begins, and the first that stops.
     Stop("auto", "DATA", QUEUED, ("queued",), patience="{meanwhile}", answers_quit=False),
 )
 

@@ -1,7 +1,9 @@
 """A store with 100,000 waiting messages: every question reads an index, and takes few steps."""
 
+import asyncio
 import itertools
-from collections.abc import Awaitable, Callable
+import sqlite3
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
 from pathlib import Path
 
@@ -11,8 +13,59 @@ from relay.mail.address import Address
 from relay.store.history import Wanted
 from relay.store.holds import Cause
 from relay.store.queue import Queue
-from tests.unit.store.cost_kit import PROFILES, cost, full_scans, plan_of
-from tests.unit.store.store_kit import NOW, new_message, open_queue, settlement
+from relay.store.tables import microseconds
+from tests.unit.store.cost_kit import cost, full_scans, plan_of
+from tests.unit.store.store_kit import NOW, new, new_message, open_queue, settlement
+
+WAITING = 100_000
+PROFILES = 200
+# Half of the messages are due; all of them are of 200 profiles, by turns.
+FILL = """
+WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < :waiting)
+INSERT INTO messages
+SELECT {columns} FROM n, (SELECT * FROM messages WHERE id = 'pattern') AS pattern ORDER BY i
+"""
+OVERRIDDEN = {
+    "id": "printf('w%08d', i)",
+    "created": "created + i * 1000",
+    "profile": "'agent' || (i % :profiles)",
+    "next_attempt": ":now + (i - :waiting / 2) * 1000",
+    "message_id": "'<' || i || '@acmejets.example>'",
+    "sender_key": "'agent' || (i % :profiles) || '@acmejets.example'",
+}
+FILL_RECIPIENTS = """
+INSERT INTO recipients
+SELECT messages.id, 0, address, 'r' || messages.rowid || '@there.example', notify, original_type, original,
+       pattern.state, pattern.reply, meaning, changed
+FROM messages, (SELECT * FROM recipients WHERE message = 'pattern') AS pattern WHERE messages.id != 'pattern'
+"""
+
+
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file of the store; tests must leave it as it is, but for leases."""
+    path = tmp_path_factory.mktemp("many") / "relay.db"
+
+    async def make_pattern() -> None:
+        async with open_queue(path) as queue:
+            await queue.add(new(new_message("pattern")))
+
+    asyncio.run(make_pattern())
+    connection = sqlite3.connect(path)
+    names = [row[1] for row in connection.execute("PRAGMA table_info(messages)")]
+    columns = ", ".join(OVERRIDDEN.get(name, name) for name in names)
+    facts = {"waiting": WAITING, "profiles": PROFILES, "now": microseconds(NOW)}
+    connection.execute(FILL.format(columns=columns), facts)
+    connection.execute(FILL_RECIPIENTS)
+    connection.commit()
+    connection.close()
+    return path
+
+
+@pytest.fixture
+async def queue(filled: Path) -> AsyncIterator[Queue]:
+    async with open_queue(filled) as opened:
+        yield opened
 
 
 async def give_back(queue: Queue, profiles: list[str], limit: int) -> int:
