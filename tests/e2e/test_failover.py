@@ -16,6 +16,7 @@ from tests.peers.fixtures import StartRelay
 from tests.peers.postgres import Postgres, replica_of
 from tests.peers.recorder import Recorder
 from tests.peers.relay import Relay, Table, one_channel, open_server
+from tests.peers.short_windows import Windows, short_windows
 from tests.peers.system import wait_until
 
 pytestmark = [
@@ -52,16 +53,18 @@ class Traffic(InThreads):
             self._is_over.wait(0.02)
 
 
-def begun(start_relay: StartRelay, directory: Table, keys: Table) -> Relay:
+def begun(start_relay: StartRelay, directory: Table, keys: Table, windows: Windows = SHORT) -> Relay:
     relay = start_relay(directory, keys, starts=False)
-    relay.windows = SHORT
+    relay.windows = windows
     relay.start()
     return relay
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize(
+    ("workers", "windows"), [(1, SHORT), (2, SHORT), pytest.param(1, short_windows(), marks=pytest.mark.long)]
+)
 def test_with_a_synchronous_replica_nothing_is_lost(
-    workers: int, primary: Postgres, start_relay: StartRelay, recorder: Recorder
+    workers: int, windows: Windows, primary: Postgres, start_relay: StartRelay, recorder: Recorder
 ) -> None:
     """The primary is killed with traffic on it; what was promised is on the replica."""
     database = primary.new_database()
@@ -70,7 +73,7 @@ def test_with_a_synchronous_replica_nothing_is_lost(
         primary.sql("postgres", "SELECT pg_reload_conf()")
         wait_for_replica(primary, "sync")
         keys = {**settings("queued"), "store": url_of(database, primary, replica), "workers": workers}
-        relay = begun(start_relay, one_channel(open_server(recorder.port)), keys)
+        relay = begun(start_relay, one_channel(open_server(recorder.port)), keys, windows)
         with Traffic(relay) as traffic:
             wait_until(partial(traffic.has_taken, 60, 0.0), "traffic", 60)
             primary.stop()  # immediate

@@ -108,15 +108,18 @@ def test_one_leads_and_another_does_at_once_when_it_ends_or_is_drained(
     assert [one["name"] for one in second.ask("node", "list") if one["leads"]] == [first.ask("status")["node"]]
 
 
+@pytest.mark.parametrize(
+    ("lasts", "windows"), [(LASTS, SHORT), pytest.param(15, short_windows(), marks=pytest.mark.long)]
+)
 def test_a_killed_leader_is_followed_by_another_and_its_own_restart_waits_for_nothing(
-    start_node: StartNode, recorder: Recorder, postgres: Postgres, database: str
+    lasts: int, windows: Windows, start_node: StartNode, recorder: Recorder, postgres: Postgres, database: str
 ) -> None:
-    first, second = pair(start_node, one_channel(open_server(recorder.port)))
+    first, second = pair(start_node, one_channel(open_server(recorder.port)), windows=windows)
     until = "SELECT until FROM duties WHERE name = 'lead'"
     first.signal(signal.SIGKILL)
     ends = postgres.sql(database, until)[0][0]
-    wait_until(lambda: leads(second), "the other leading", TAKEN_OVER)
-    began = postgres.sql(database, until)[0][0] - LASTS * 1_000_000
+    wait_until(lambda: leads(second), "the other leading", TAKEN_OVER + lasts)
+    began = postgres.sql(database, until)[0][0] - lasts * 1_000_000
     assert began >= ends, "not before its lease has ended, by the clock of the database"
     second.stop()
     second.windows = ENDLESS
