@@ -36,17 +36,24 @@ def kinds(*, that: str = "") -> list[Any]:
 
 
 def ways() -> list[Any]:
-    """Every kind with each encryption and each of its logins, and without one."""
+    """Every kind with each encryption and each of its logins, and without one: one that is slow once in the gate."""
     return [
-        pytest.param(kind, security, mechanism, id=f"{kind.name}-{security}-{mechanism or 'nobody'}", marks=marks(kind))
+        pytest.param(
+            kind,
+            security,
+            mechanism,
+            id=f"{kind.name}-{security}-{mechanism or 'nobody'}",
+            marks=marks(kind, is_first=(security, mechanism) == ("starttls", kind.mechanisms[0])),
+        )
         for kind in KINDS
         for security in SECURITIES
         for mechanism in ("", *kind.mechanisms)
     ]
 
 
-def marks(kind: Kind) -> list[pytest.MarkDecorator]:
-    return [pytest.mark.needs(*kind.needs), *([pytest.mark.slow] if kind.is_slow else [])]
+def marks(kind: Kind, *, is_first: bool = True) -> list[pytest.MarkDecorator]:
+    slowness = pytest.mark.slow if is_first else pytest.mark.long
+    return [pytest.mark.needs(*kind.needs), *([slowness] if kind.is_slow else [])]
 
 
 def composition(recipient: str, *, sender: str = SUPPORT, attachment: bytes = ATTACHMENT) -> Composition:

@@ -213,8 +213,9 @@ def test_a_socket_that_cannot_be_used_is_one_sentence(
     assert "Traceback" not in relay.log
 
 
-_CLIENTS = 40
-_RESTARTS = 3
+_CLIENTS = 20
+_RESTARTS = 2
+_RELOADS = 5
 
 
 @pytest.mark.parametrize("mode", ["auto", "queued"])
@@ -246,7 +247,7 @@ def test_nobody_is_refused_while_a_relay_restarts_under_load(
 def test_a_reload_under_load_is_noticed_by_nobody(start_relay: StartRelay, recorder: Recorder) -> None:
     relay = start_relay(one_channel(open_server(recorder.port)))
     with Load([relay.endpoint], clients=_CLIENTS) as load:
-        for number in range(10):
+        for number in range(_RELOADS):
             load.wait_for_accepted(_CLIENTS)
             mode = "queued" if number % 2 else "auto"
             relay.write_settings(

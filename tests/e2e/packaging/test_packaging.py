@@ -7,8 +7,7 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -210,14 +209,21 @@ def test_make_install_puts_it_there_twice_and_takes_it_away() -> None:
 
 
 @pytest.fixture(scope="module")
-def packages() -> Iterator[Sequence[Path]]:
-    """The package of the version before the newest migration, as the history of this project has it, and ours."""
+def package() -> Iterator[Path]:
+    """The package of this tree."""
+    with private_folder("package") as folder:
+        yield _package(ROOT, folder, "1.0.0-1")
+
+
+@pytest.fixture(scope="module")
+def older_package() -> Iterator[Path]:
+    """The package of the version before the newest migration, as the history of this project has it."""
     if run(["git", "-C", str(ROOT), "rev-parse", "--is-shallow-repository"]).out != "false\n":
         pytest.skip("the history of the project is not here, in which an older version is")
     added = run(
         ["git", "-C", str(ROOT), "log", "--diff-filter=A", "--format=%H", "--", MIGRATIONS], seconds=60
     ).out.split()
-    with private_folder("packages") as folder, ThreadPoolExecutor() as pool:
+    with private_folder("older") as folder:
         old = folder / "sources"
         old.mkdir()
         archive = subprocess.run(["git", "-C", str(ROOT), "archive", f"{added[0]}^"], check=True, capture_output=True)
@@ -226,7 +232,7 @@ def packages() -> Iterator[Sequence[Path]]:
         shutil.rmtree(old / "etc/packaging", ignore_errors=True)
         shutil.copytree(PACKAGING, old / "etc/packaging")
         shutil.copytree(ROOT / "etc/completions", old / "etc/completions", dirs_exist_ok=True)
-        yield tuple(pool.map(_package, (old, ROOT), (folder, folder), ("0.0.1-1", "1.0.0-1")))
+        yield _package(old, folder, "0.0.1-1")
 
 
 def _package(sources: Path, folder: Path, version: str) -> Path:
@@ -238,16 +244,16 @@ def _package(sources: Path, folder: Path, version: str) -> Path:
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-@pytest.mark.needs("dpkg", "dpkg-deb", "git", *NEEDS, *READING)
-def test_the_readme_is_followed_with_the_package(packages: Sequence[Path]) -> None:
-    good(follow_readme([f"dpkg --install {packages[-1]} > /dev/null"], "/usr/share", "/usr/bin"))
+@pytest.mark.needs("dpkg", "dpkg-deb", *NEEDS, *READING)
+def test_the_readme_is_followed_with_the_package(package: Path) -> None:
+    good(follow_readme([f"dpkg --install {package} > /dev/null"], "/usr/share", "/usr/bin"))
 
 
 @pytest.mark.long
 @pytest.mark.timeout(900)
 @pytest.mark.needs("dpkg", "dpkg-deb", "git", "dovecot", "submission", "systemd-socket-activate", *NEEDS)
-def test_the_life_of_the_package(packages: Sequence[Path]) -> None:
-    done = run(apart("tests.e2e.packaging.journey", *map(str, packages)), seconds=400, cwd=ROOT)
+def test_the_life_of_the_package(older_package: Path, package: Path) -> None:
+    done = run(apart("tests.e2e.packaging.journey", str(older_package), str(package)), seconds=400, cwd=ROOT)
     assert done.status == 0, done.text
     steps = re.findall(r"^ *[\d.]+ s  (\w+): ", done.out, re.MULTILINE)
     assert steps == [step.__name__ for step in STEPS]
