@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -68,6 +69,16 @@ def runs(pid: int) -> bool:
         return False
 
 
+def is_free(port: int) -> bool:
+    with socket.socket() as here:
+        here.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            here.bind((LOOPBACK, port))
+        except OSError:
+            return False
+        return True
+
+
 @pytest.mark.parametrize("way", WAYS)
 def test_a_command_has_no_descriptor_of_the_relay(
     way: str, start_relay: StartRelay, recorder: Recorder, pids: Path
@@ -86,5 +97,7 @@ def test_after_a_kill_the_address_is_free_and_a_hanging_command_ends(
     with hanging(start_relay, recorder, pids, way) as (relay, started):
         relay.signal(signal.SIGKILL)
         relay.stop()
+        # Workers end when they hear that their supervisor is gone; only a hanging command could keep the address then.
+        wait_until(lambda: is_free(relay.port), "an address that is free")
         relay.start()
         wait_until(lambda: not any(map(runs, started)), "the end of the command and of its child")

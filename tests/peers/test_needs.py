@@ -11,7 +11,7 @@ import pytest
 from tests.peers.needs import SearchPath
 from tests.peers.system import Finished, run
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).parents[1]
 PROBE = """
 import pytest
 
