@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 # process, because its tests share a relay.
 # What pytest makes of a test file's asserts takes 8 s for all of them: it is kept, whatever the shell says of .pyc files.
 export PYTHONDONTWRITEBYTECODE :=
-FAST := $(BIN)/pytest -m "not slow and not long" -n 3 --dist loadfile $(TESTS)
+FAST := $(BIN)/pytest -m "not slow and not long" -n 4 --dist loadfile $(TESTS)
 SLOW := $(BIN)/pytest -m "slow and not long" -n 3 --dist loadfile
 LONG := $(BIN)/pytest -m long -n 2 --dist loadfile -rP
 

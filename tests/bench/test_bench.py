@@ -35,6 +35,8 @@ from tests.bench.upstreams import Certificate
 from tests.peers.cluster import NEEDS
 from tests.peers.system import Finished, run
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 BODY = body(500)
 RUN = Run(load="2k-kept", relay=AUTO, messages=100, seconds=1, cpu=0.1, ends=0.02, memory=50 * 1024**2, trip=0.01)
@@ -72,7 +74,6 @@ def test_every_load_and_growth_table_works(tmp_path: Path) -> None:
 
 
 @pytest.mark.needs("postfix", "smtp-sink", "smtp-source", *NEEDS)
-@pytest.mark.slow
 def test_a_cluster_is_measured(tmp_path: Path) -> None:
     done, _ = bench(tmp_path, "--loads", "nodes", seconds=100)
     rows = [line.split("|")[1:6] for line in done.out.splitlines() if line.startswith(("| auto,", "| queued,"))]

@@ -12,6 +12,8 @@ from relay import collector
 from relay.collector import Collector
 from relay.control.on_demand import made
 
+pytestmark = pytest.mark.slow
+
 
 class Knot:
     """Garbage that only the collector finds."""
@@ -82,7 +84,6 @@ async def test_who_is_cancelled_while_it_looks_leaves_it_at_work(monkeypatch: py
     assert gc.isenabled()
 
 
-@pytest.mark.slow
 async def test_garbage_that_was_set_aside_is_found_when_there_is_much(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(collector, "_TIMES", 3)
     monkeypatch.setattr(collector, "_GROWTH", 0.5)

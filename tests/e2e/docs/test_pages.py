@@ -20,6 +20,8 @@ from tests.e2e.docs.blocks import (
 )
 from tests.peers.system import run
 
+pytestmark = pytest.mark.slow
+
 DOCS = ROOT / "docs"
 
 # tests/e2e/packaging does what install.md and systemd.md say, tests/bench what performance.md does.

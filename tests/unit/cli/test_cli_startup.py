@@ -11,6 +11,8 @@ import pytest
 
 from tests.unit.cli.cli_kit import CommandLine
 
+pytestmark = pytest.mark.slow
+
 # Typer, and what it brings along.
 TYPER = {"typer", "annotated_doc", "shellingham"}
 # Settings and the directory are read by pydantic.

@@ -20,6 +20,8 @@ from relay.directory.sound import TABLES, Sound
 from relay.faults import Faults
 from tests.unit.directory.memory_rows import MemoryRows
 
+pytestmark = pytest.mark.slow
+
 UNREAD = Snapshot(Directory(), None)
 START: Mapping[str, Any] = {
     "default_server": "one",

@@ -14,6 +14,8 @@ from tests.unit.store.cost_kit import cost, full_scans, plan_of
 from tests.unit.store.history_kit import fill_history
 from tests.unit.store.store_kit import NOW, open_queue
 
+pytestmark = pytest.mark.slow
+
 MANY = 100_000
 STATES = ("delivered", "failed", "queued", "held", "sending", "unknown", "removed")
 DAY = timedelta(days=1)

@@ -17,6 +17,8 @@ from relay.store.tables import microseconds
 from tests.unit.store.cost_kit import cost, full_scans, plan_of
 from tests.unit.store.store_kit import NOW, new, new_message, open_queue, settlement
 
+pytestmark = pytest.mark.slow
+
 WAITING = 100_000
 PROFILES = 200
 # Half of the messages are due; all of them are of 200 profiles, by turns.
