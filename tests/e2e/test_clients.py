@@ -89,6 +89,7 @@ def refusal(door: Door, reply: str) -> Iterator[None]:
     wait_until(lambda: door.relay.log.count(told) > count, f"{reply} in the log")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "security", "mechanism"), ways())
 def test_each_client_delivers_over_each_encryption_and_login(
     kind: Kind, security: str, mechanism: str, door: Door, sink: Sink

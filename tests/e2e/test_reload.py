@@ -20,6 +20,8 @@ from tests.peers.recorder import Recorder, recorder_server
 from tests.peers.relay import Relay, one_channel, open_server, relay_process
 from tests.peers.system import LOOPBACK, free_port, wait_until
 
+pytestmark = pytest.mark.slow
+
 SENDER = "support@acmejets.example"
 MESSAGE = b"Subject: hello\r\n\r\nhello\r\n"
 WEB_PORT = free_port()

@@ -17,6 +17,8 @@ from tests.peers.recorder import Recorder, recorder_server
 from tests.peers.relay import Relay
 from tests.peers.system import LOOPBACK, free_port, run, wait_until
 
+pytestmark = pytest.mark.slow
+
 FEW_OF_CLIENT = 20
 
 

@@ -12,6 +12,8 @@ from tests.peers.recorder import Recorder, recorder_server
 from tests.peers.relay import Relay
 from tests.peers.system import LOOPBACK, free_port, run
 
+pytestmark = pytest.mark.slow
+
 VICTIM = "victim@elsewhere.example"
 
 

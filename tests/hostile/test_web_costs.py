@@ -9,6 +9,8 @@ import pytest
 
 from tests.hostile.web_requests import BODIES, HEADS, KNOWN, PATIENCE, Hostile, Target, head, target_of, target_relay
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def target() -> Iterator[Target]:

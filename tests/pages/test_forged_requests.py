@@ -7,6 +7,8 @@ from tests.peers.canaries import canary
 from tests.peers.console import ADMINISTRATOR, VIEWER
 from tests.peers.visitor import FORM, Visitor, signed_in
 
+pytestmark = pytest.mark.slow
+
 EVIL = "https://evil.example"
 CHANGE = "/channels/support/remove"
 # By what a browser, or an older one, tells where a form came from.

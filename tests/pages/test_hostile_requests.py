@@ -15,6 +15,8 @@ from tests.peers.console import ADMINISTRATOR
 from tests.peers.system import LOOPBACK, wait_until
 from tests.peers.visitor import FORM, Page, Visitor, signed_in
 
+pytestmark = pytest.mark.slow
+
 MIB = 1024 * 1024
 # What no answer says: our folders, our modules, and how Python tells what went wrong.
 INSIDE = ("Traceback", ".py", "site-packages", "starlette", "Exception", "Error:", "/relay/", "sqlite", "relay.db")

@@ -12,6 +12,8 @@ from tests.peers.recorder import Recorder
 from tests.peers.relay import one_channel, open_server
 from tests.peers.visitor import Page, Visitor
 
+pytestmark = pytest.mark.slow
+
 LIMIT = 4
 
 

@@ -17,6 +17,8 @@ from relay.store.budgets import Spent
 from relay.store.errors import StoreError
 from tests.unit.delivery.delivery_kit import most_in_a_minute
 
+pytestmark = pytest.mark.slow
+
 SERVER = Server(name="acmejets", host="h")
 JANE, JOHN = Account("acmejets", "jane"), Account("acmejets", "john")
 START = 1_800_000_000.25

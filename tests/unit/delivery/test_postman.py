@@ -95,6 +95,7 @@ async def test_a_fault_of_ours_leaves_no_message_under_way(*, is_sent: bool, sta
     assert after.next_attempt > postman.clock(), "not at once, again and again"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", ["content_to_send", "deliver"])
 async def test_a_fault_that_never_ends_is_tried_by_the_schedule_and_given_up(
     step: str, postman: Postman, monkeypatch: pytest.MonkeyPatch

@@ -20,6 +20,8 @@ from relay.store.errors import StoreError
 from relay.store.shares import Rule
 from relay.store.tables import metadata
 
+pytestmark = pytest.mark.slow
+
 START = datetime(2026, 1, 2, 12, 0, tzinfo=UTC)
 SCOPE = "acmejets/jane"
 LEASE = timedelta(seconds=120)
