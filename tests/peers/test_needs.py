@@ -189,7 +189,7 @@ def run_tests(folder: Path, packages: str, probe: str, **env: str) -> Finished:
     """Run tests under our conftest with a list of packages."""
     tests = folder / "tests"
     shutil.rmtree(tests, ignore_errors=True)
-    shutil.copytree(HERE / "peers", tests / "peers", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(HERE / "peers", tests / "peers", ignore=shutil.ignore_patterns("__pycache__", "test_*.py"))
     for name in ("__init__.py", "conftest.py"):
         shutil.copy(HERE / name, tests)
     (tests / "packages.txt").write_text(packages)
