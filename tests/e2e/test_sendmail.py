@@ -19,6 +19,8 @@ from tests.peers.recorder import REPLIES, Recorder, recorder_server
 from tests.peers.relay import Relay, one_channel, open_server, relay_process
 from tests.peers.system import LOOPBACK, Finished, free_port, private_folder, run
 
+pytestmark = pytest.mark.slow
+
 SENDMAIL = Path(sys.executable).parent / "relay-sendmail"
 SENDER = "support@acmejets.example"
 YOU = "you@customer.example"

@@ -25,6 +25,8 @@ from tests.peers.relay import one_channel, open_server
 from tests.unit.control.control_kit import TWO_SERVERS, AdminOperations, parts_in, with_holds_read
 from tests.unit.control.queue_kit import hold_row
 
+pytestmark = pytest.mark.slow
+
 # What is asked of others, and takes seconds.
 _ASKS_OTHERS = frozenset({"/doctor"})
 # The examples of these lead to a provider, or to the server of an example.

@@ -14,6 +14,8 @@ from relay.listener.commands import LONGEST_LINE
 from relay.settings import Limits, Listener
 from tests.dialogs.listener.listener_kit import HELLO, MAIL, RCPT, TEXT, RawClient, door
 
+pytestmark = pytest.mark.slow
+
 MIB = 1024 * 1024
 
 

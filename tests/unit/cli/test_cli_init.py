@@ -12,6 +12,8 @@ import pytest
 from relay.cli.app import run
 from tests.unit.cli.cli_kit import CommandLine
 
+pytestmark = pytest.mark.slow
+
 OPEN = ["--host", "127.0.0.1", "--security", "none", "--auth", "none", "--override", "--no-test"]
 
 

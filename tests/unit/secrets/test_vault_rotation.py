@@ -15,6 +15,8 @@ from relay.secrets.vault import SecretBroken, Vault
 from relay.store.database import Database, open_database
 from relay.store.secrets import SecretTable
 
+pytestmark = pytest.mark.slow
+
 CHILD = Path(__file__).with_name("rotate_and_die.py")
 SECRETS = {f"profile/p{number}": f"secret {number}" for number in range(5)}
 
