@@ -7,7 +7,7 @@ from playwright.sync_api import Browser, BrowserContext, Page
 
 from tests.pages.full_house import House, full_house
 from tests.peers.api import ApiClient
-from tests.peers.browser import NARROW, Windows, chromium
+from tests.peers.browser import NARROW, chromium, window
 from tests.peers.canaries import canary
 from tests.peers.console import ADMINISTRATOR, VIEWER, Console, console_process
 from tests.peers.recorder import Recorder, recorder_server
@@ -63,36 +63,29 @@ def _entered(console: Console, context: BrowserContext, cookies: dict[str, str],
     return context.new_page()
 
 
-@pytest.fixture(scope="module")
-def windows(browser: Browser, console: Console) -> Iterator[Windows]:
-    """The windows of this file, each emptied after a test."""
-    with Windows(browser, console.url) as kept:
-        yield kept
-
-
 @pytest.fixture
-def page(windows: Windows, console: Console, cookies: dict[str, str]) -> Iterator[Page]:
+def page(browser: Browser, console: Console, cookies: dict[str, str]) -> Iterator[Page]:
     """A wide window, with the administrator signed in."""
-    with windows.emptied() as context:
+    with window(browser, console.url) as context:
         yield _entered(console, context, cookies, ADMINISTRATOR)
 
 
 @pytest.fixture
-def narrow_page(windows: Windows, console: Console, cookies: dict[str, str]) -> Iterator[Page]:
+def narrow_page(browser: Browser, console: Console, cookies: dict[str, str]) -> Iterator[Page]:
     """A window as wide as a phone, with the administrator signed in."""
-    with windows.emptied(NARROW) as context:
+    with window(browser, console.url, NARROW) as context:
         yield _entered(console, context, cookies, ADMINISTRATOR)
 
 
 @pytest.fixture
-def plain_page(windows: Windows, console: Console, cookies: dict[str, str]) -> Iterator[Page]:
+def plain_page(browser: Browser, console: Console, cookies: dict[str, str]) -> Iterator[Page]:
     """A browser that runs no script, with the administrator signed in."""
-    with windows.emptied(scripts=False) as context:
+    with window(browser, console.url, scripts=False) as context:
         yield _entered(console, context, cookies, ADMINISTRATOR)
 
 
 @pytest.fixture
-def viewer_page(windows: Windows, console: Console, cookies: dict[str, str]) -> Iterator[Page]:
+def viewer_page(browser: Browser, console: Console, cookies: dict[str, str]) -> Iterator[Page]:
     """A wide window, with the viewer signed in."""
-    with windows.emptied() as context:
+    with window(browser, console.url) as context:
         yield _entered(console, context, cookies, VIEWER)

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Self
 
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
@@ -45,55 +44,18 @@ def window(
     browser: Browser, base_url: str, size: tuple[int, int] = WIDE, *, scripts: bool = True
 ) -> Iterator[BrowserContext]:
     """A window of its own: no cookie of another one. What a page's script breaks at is an AssertionError."""
-    with Windows(browser, base_url) as windows, windows.emptied(size, scripts=scripts) as context:
+    context = browser.new_context(
+        base_url=base_url, viewport={"width": size[0], "height": size[1]}, java_script_enabled=scripts
+    )
+    context.set_default_timeout(_PATIENCE)
+    broken: list[str] = []
+    context.on("weberror", lambda error: broken.append(str(error.error)))
+    context.on("console", lambda message: broken.append(message.text) if _is_ours(message.type, message.text) else None)
+    try:
         yield context
-
-
-class Windows:
-    """Windows by size, and by whether they run scripts. To open one takes half a second of a processor, so it is kept
-    for the next who wants it, without a page and without a cookie.
-    """
-
-    def __init__(self, browser: Browser, base_url: str) -> None:
-        self._browser = browser
-        self._base_url = base_url
-        self._free: dict[tuple[tuple[int, int], bool], list[tuple[BrowserContext, list[str]]]] = {}
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *raised: object) -> None:
-        for context, _ in (one for kept in self._free.values() for one in kept):
-            context.close()
-
-    @contextmanager
-    def emptied(self, size: tuple[int, int] = WIDE, *, scripts: bool = True) -> Iterator[BrowserContext]:
-        """One that nobody else has meanwhile. What a page's script breaks at is an AssertionError."""
-        free = self._free.setdefault((size, scripts), [])
-        context, broken = free.pop() if free else self._opened(size, scripts=scripts)
-        try:
-            yield context
-        finally:
-            for page in context.pages:
-                page.close()
-            context.clear_cookies()
-            complaints = broken.copy()
-            broken.clear()
-            free.append((context, broken))
-        assert not complaints, f"a page's script or policy complains: {complaints}"
-
-    def _opened(self, size: tuple[int, int], *, scripts: bool) -> tuple[BrowserContext, list[str]]:
-        broken: list[str] = []
-        context = self._browser.new_context(
-            base_url=self._base_url, viewport={"width": size[0], "height": size[1]}, java_script_enabled=scripts
-        )
-        context.set_default_timeout(_PATIENCE)
-        context.on("weberror", lambda error: broken.append(str(error.error)))
-        context.on(
-            "console",
-            lambda message: broken.append(message.text) if _is_ours(message.type, message.text) else None,
-        )
-        return context, broken
+    finally:
+        context.close()
+    assert not broken, f"a page's script or policy complains: {broken}"
 
 
 def serious_faults(page: Page) -> Sequence[str]:
