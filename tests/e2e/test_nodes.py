@@ -35,7 +35,7 @@ _LEASE, _SHARES = 6, 12
 class StartNode(Protocol):
     """Starts a relay as a node at the database of this test."""
 
-    def __call__(self, name: str, *, is_hasty: bool = True, server: Any = None, **settings: Any) -> Relay: ...
+    def __call__(self, name: str, *, is_short: bool = True, server: Any = None, **settings: Any) -> Relay: ...
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def start_node(
     """All have the same directory and the same master key."""
     key = f"file:{tmp_path / 'master.key'}"
 
-    def start(name: str, *, is_hasty: bool = True, server: Any = None, **settings: Any) -> Relay:
+    def start(name: str, *, is_short: bool = True, server: Any = None, **settings: Any) -> Relay:
         keys = {
             **kill_settings("queued"),
             "store": postgres.url(database),
@@ -83,7 +83,7 @@ def start_node(
             **settings,
         }
         relay = start_relay(one_channel(server or open_server(recorder.port)), keys, starts=False)
-        begin(relay, is_hasty=is_hasty)
+        begin(relay, is_short=is_short)
         return relay
 
     return start
@@ -92,7 +92,7 @@ def start_node(
 class StartTwo(Protocol):
     """Starts two of them, with the same settings."""
 
-    def __call__(self, *, is_hasty: bool = True, server: Any = None, **settings: Any) -> Two: ...
+    def __call__(self, *, is_short: bool = True, server: Any = None, **settings: Any) -> Two: ...
 
 
 @pytest.fixture
@@ -108,9 +108,9 @@ def two(start_two: StartTwo) -> Two:
     return start_two()
 
 
-def begin(relay: Relay, *, is_hasty: bool = True) -> None:
+def begin(relay: Relay, *, is_short: bool = True) -> None:
     """Start a node, or start it anew."""
-    relay.windows = short_windows(lease=_LEASE, shares=_SHARES) if is_hasty else short_windows(lease=60, shares=900)
+    relay.windows = short_windows(lease=_LEASE, shares=_SHARES) if is_short else short_windows(lease=60, shares=900)
     relay.start()
 
 
@@ -176,18 +176,18 @@ def test_what_a_killed_node_had_under_way_another_delivers_once(two: Two, record
 @pytest.mark.slow
 def test_a_restart_takes_back_its_own_at_once_and_nothing_of_others(start_node: StartNode, recorder: Recorder) -> None:
     """With the leases of mail and connections of every day: nobody else would for a minute."""
-    one, other = start_node("one", is_hasty=False), start_node("two", is_hasty=False, workers=2)
+    one, other = start_node("one", is_short=False), start_node("two", is_short=False, workers=2)
     two = Two(one, other, Ledger(), recorder)
     wait_until(lambda: {name: node["workers"] for name, node in nodes_of(one).items()} == {"one": 1, "two": 2}, "both")
     two.hold_at_one("first", "DATA")
     kill(two.one)
     two.other.stop()
-    begin(two.other, is_hasty=False)
+    begin(two.other, is_short=False)
     recorder.release("DATA")
     two.take(two.other, "second")
     wait_until(lambda: arrivals(recorder)["second"] == 1, "what the other has itself")
     assert arrivals(recorder)["first"] == 0
-    begin(two.one, is_hasty=False)
+    begin(two.one, is_short=False)
     wait_until(lambda: arrivals(recorder)["first"] == 1, "what its own earlier run had")
 
 
