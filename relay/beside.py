@@ -25,7 +25,7 @@ def beside(what: str) -> Iterator[None]:
     try:
         yield
     except Exception:  # whatever it is, the mail comes first
-        _tell_fault(what)
+        tell_fault(what)
 
 
 def harmless(cls: _Class) -> _Class:
@@ -42,12 +42,12 @@ def _harmless(method: Callable[..., None], what: str) -> Callable[..., None]:
         try:
             method(*arguments, **facts)
         except Exception:  # as above
-            _tell_fault(what)
+            tell_fault(what)
 
     return guarded
 
 
-def _tell_fault(what: str) -> None:
+def tell_fault(what: str) -> None:
     """Tell the exception that is handled now, where this place has not told one for a while."""
     now = time.monotonic()
     if now - _told.get(what, -_PAUSE_SECONDS) < _PAUSE_SECONDS:

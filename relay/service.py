@@ -22,21 +22,19 @@ from relay.control.queue_desk import StoreQueueDesk
 from relay.control.socket import ControlSocketError
 from relay.control.trail import Trail
 from relay.delivery import replies
+from relay.delivery.acceptance import Acceptance
 from relay.delivery.accounts import Accounts
-from relay.delivery.bookkeeper import Bookkeeper
-from relay.delivery.desk import Desk
+from relay.delivery.attempt import Attempts
 from relay.delivery.dispatcher import Dispatcher
 from relay.delivery.history import History
 from relay.delivery.housekeeping import Housekeeping
 from relay.delivery.journey import Ending, Journey
 from relay.delivery.leases import Leases
-from relay.delivery.office import Office
-from relay.delivery.postman import Postman
+from relay.delivery.recorder import Recorder
 from relay.delivery.reporter import Reporter
 from relay.delivery.schedule import Schedule
 from relay.delivery.shares import Shares
 from relay.delivery.telling import Telling
-from relay.delivery.turn import Turns
 from relay.directory.file import DirectoryFile
 from relay.directory.in_file import ReadFile
 from relay.directory.live import LiveDirectory
@@ -49,7 +47,6 @@ from relay.listener.passed import PassedSockets
 from relay.listener.server import ListenError, Listeners
 from relay.listener.telling import DoorTelling
 from relay.listener.tolerance import Tolerance
-from relay.mail.identity import Mismatch
 from relay.mail.reply import Reply
 from relay.metrics import Metrics
 from relay.reloading import Reloading
@@ -308,25 +305,12 @@ class Service:
         """Let clients end the message that they are in."""
         await self.listeners.stop(max(self._stop_at - asyncio.get_running_loop().time(), 0.0))
 
-    async def _end_deliveries(self, postman: Postman) -> None:
+    async def _end_deliveries(self, attempts: Attempts) -> None:
         """Let what is under way end; what does not in time is on disk, and the next start goes on with it."""
         with suppress(TimeoutError):
             async with asyncio.timeout_at(self._stop_at):
                 await self.dispatcher.stop()
-                await postman.stop()
-
-    def _office(self, secrets: SecretKeeper, upstream: Upstream, pacing: Turns) -> Office:
-        office = Office(
-            routing=self.directory.routing,
-            secrets=secrets,
-            upstream=upstream,
-            tell=self._tell,
-            telling=self._telling,
-            pacing=pacing,
-            mismatch=Mismatch(self.settings.policy.from_mismatch),
-        )
-        office.adopt(self.settings)
-        return office
+                await attempts.stop()
 
     def _body_in(self) -> SpooledGathering:
         """Begin the body of a message that comes in."""
@@ -365,13 +349,13 @@ class Service:
         self._reloading.subscribe(lambda now: upstream.adopt(_timeouts(now)))
         closing.push_async_callback(_say_goodbye, upstream)
 
-        postman, desk = await self._open_delivery(database, queue, secrets, upstream, shares)
+        attempts, acceptance = await self._open_delivery(database, queue, secrets, upstream, shares)
         self.returned_mail = ReturnedMail(queue, secrets, lambda: self.directory.routing().directory, self.lead)
         closing.push_async_callback(self.returned_mail.aclose)
         self._logins = Logins(vault, self.directory.routing)
         closing.callback(self._logins.close)
-        self.listeners = self._make_listeners(desk, self._logins, certificate, passed)
-        self._parts = self._make_parts(database, vault, secrets, queue, postman, upstream)
+        self.listeners = self._make_listeners(acceptance, self._logins, certificate, passed)
+        self._parts = self._make_parts(database, vault, secrets, queue, attempts, upstream)
         answering = Answering(self._parts, closing)
         if siblings.is_first:
             await answering.open_commands()
@@ -388,7 +372,7 @@ class Service:
         closing.run(self._standing.lag.watch())
         if siblings.is_first:
             renew_for_all(siblings, self.tokens, lambda: token_refs(self.directory.routing().directory))
-        self._join(database, vault, queue, postman.accounts)
+        self._join(database, vault, queue, attempts.accounts)
         await self.listeners.serve()
 
     def _join(self, database: Database, vault: Vault, queue: Queue, accounts: Accounts) -> None:
@@ -462,7 +446,7 @@ class Service:
 
     async def _open_delivery(
         self, database: Database, queue: Queue, secrets: SecretKeeper, upstream: Upstream, shares: Shares | None
-    ) -> tuple[Postman, Desk]:
+    ) -> tuple[Attempts, Acceptance]:
         settings, closing = self.settings, self._closing
         history = History(queue, self.metrics.history_lost)
         closing.push_async_callback(history.flush)
@@ -477,18 +461,38 @@ class Service:
         )
         self._reloading.subscribe(housekeeping.adopt)
         schedule = Schedule.of(settings.delivery)
-        accounts = Accounts(schedule, await queue.holds())
-        office = self._office(secrets, upstream, await open_pacing(self.siblings, queue, closing))
         hostname = settings.effective_hostname
-        books = Bookkeeper(office, queue, schedule, Reporter(hostname, schedule), clock=queue.now)
-        postman = Postman(office, accounts, books)
-        self._reloading.subscribe(postman.adopt)
-        self.dispatcher = Dispatcher(postman, shares, self.lead, None if database.is_shared else self._clock)
-        closing.push_async_callback(self._end_deliveries, postman)
+        routing, telling = self.directory.routing, self._telling
+        recorder = Recorder(queue, routing, schedule, Reporter(hostname, schedule), telling, clock=queue.now)
+        attempts = Attempts(
+            routing=routing,
+            secrets=secrets,
+            upstream=upstream,
+            limits=await open_pacing(self.siblings, queue, closing),
+            accounts=Accounts(schedule, await queue.holds()),
+            recorder=recorder,
+            telling=telling,
+            lead=self.lead,
+        )
+        self.dispatcher = Dispatcher(attempts, shares, None if database.is_shared else self._clock)
+        acceptance = Acceptance(
+            hostname=hostname,
+            routing=routing,
+            secrets=secrets,
+            attempts=attempts,
+            history=history,
+            tell=self._tell,
+            why_not=self._why_not,
+            is_behind=self.dispatcher.is_behind,
+        )
+        for part in (attempts, acceptance):
+            part.adopt(settings)
+            self._reloading.subscribe(part.adopt)
+        closing.push_async_callback(self._end_deliveries, attempts)
         self._health.room = housekeeping.trouble
         for job in (history.run, housekeeping.run, self._health.run, Leases(queue).run, self.dispatcher.run):
             closing.run(job())
-        return postman, Desk(hostname, office, postman, history, self._why_not)
+        return attempts, acceptance
 
     def _why_not(self) -> Reply | None:
         """Return why no mail is taken just now; None where it is."""
@@ -497,7 +501,7 @@ class Service:
         return replies.STORE_FULL if self._health.room() else None
 
     def _make_listeners(
-        self, desk: Desk, logins: Logins, certificate: "LiveCertificate | None", passed: PassedSockets
+        self, acceptance: Acceptance, logins: Logins, certificate: "LiveCertificate | None", passed: PassedSockets
     ) -> Listeners:
         places = places_of(self.settings, passed)
 
@@ -511,7 +515,7 @@ class Service:
         listeners = Listeners(
             doors(self.settings),
             self.settings.limits,
-            desk,
+            acceptance,
             logins=logins,
             tolerance=_tolerance(self.siblings.total),
             telling=DoorTelling(self.metrics),
@@ -528,16 +532,16 @@ class Service:
         vault: Vault,
         secrets: SecretKeeper,
         queue: Queue,
-        postman: Postman,
+        attempts: Attempts,
         upstream: Upstream,
     ) -> Parts:
         queue_desk = StoreQueueDesk(
             queue,
             self.directory.routing,
-            postman.accounts,
+            attempts.accounts,
             changed=self._queue_changed,
             connections=self._census.accounts,
-            pacing=postman.office.pacing,
+            pacing=attempts.limits,
         )
         self._standing = Standing(
             reloading=self._reloading,

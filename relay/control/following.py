@@ -13,7 +13,7 @@ from relay.control.message_records import history_record
 from relay.control.operation import Operation
 from relay.control.parts import Parts
 from relay.control.refused import Refused
-from relay.delivery.bookkeeper import utc_now
+from relay.delivery.recorder import utc_now
 from relay.store.following import Look
 from relay.store.history import Wanted
 from relay.store.messages import StoredMessage

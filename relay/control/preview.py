@@ -1,6 +1,5 @@
 """What would become of a waiting message's header, were it tried now. Nothing is sent, and nothing is changed."""
 
-from dataclasses import dataclass
 from typing import Any
 
 from relay.control.finding import find_message
@@ -8,26 +7,14 @@ from relay.control.message_records import changes_record, is_open
 from relay.control.operation import Operation
 from relay.control.parts import Parts
 from relay.control.refused import Refused
-from relay.delivery.office import Refused as NotNow
-from relay.delivery.parcel import Handed, Parcel, header_of, pack, pinned_route
-from relay.directory.routing import Route, Routing
+from relay.delivery.preparation import Prepared, Submitted, header_of, pinned_route, prepare
+from relay.delivery.preparation import Refused as NotNow
+from relay.directory.routing import Route
 from relay.mail.content import Content
 from relay.mail.identity import Mismatch, from_address
 from relay.store.messages import StoredMessage
 
 _END = b"\r\n\r\n"
-
-
-@dataclass(frozen=True, slots=True)
-class _Rules:
-    """What a parcel is made by (`relay.delivery.parcel.Rules`)."""
-
-    now: Routing
-    mismatch: Mismatch
-
-    def routing(self) -> Routing:
-        """Return the routing of the directory in effect."""
-        return self.now
 
 
 class Preview:
@@ -49,22 +36,22 @@ class Preview:
         if not is_open(message):
             raise Refused(f"message {message.id} is {message.state}: its content is no longer there")
         try:
-            parcel = self._parcel(message, await self._header(message))
+            prepared = self._prepared(message, await self._header(message))
         except NotNow as error:
             raise Refused(error.detail or str(error)) from None
-        return _record(parcel)
+        return _record(prepared)
 
-    def _parcel(self, message: StoredMessage, content: Content) -> Parcel:
-        rules = _Rules(self._parts.directory.routing(), Mismatch(self._parts.settings.policy.from_mismatch))
+    def _prepared(self, message: StoredMessage, content: Content) -> Prepared:
+        routing, mismatch = self._parts.directory.routing(), Mismatch(self._parts.settings.policy.from_mismatch)
         header = header_of(content)
-        handed = Handed(message.client, message.arrival, message.envelope, content)
-        route = pinned_route(rules.now, message.profile, handed.envelope.sender or from_address(header))
+        submitted = Submitted(message.client, message.arrival, message.envelope, content)
+        route = pinned_route(routing, message.profile, submitted.envelope.sender or from_address(header))
         if route is None:
             raise Refused(
                 "no server sends for it now: its channel or agent is gone, or there is no default server; "
                 "put that back, and it goes on by itself"
             )
-        return pack(rules, handed, header, route)
+        return prepare(submitted, header, route, routing, mismatch)
 
     async def _header(self, message: StoredMessage) -> Content:
         """Return a message's header block; its body, which may be large, is not read."""
@@ -77,16 +64,16 @@ class Preview:
         return Content(b"" if read.startswith(b"\r\n") or not read else block + b"\r\n")
 
 
-def _record(parcel: Parcel) -> dict[str, Any]:
-    route: Route = parcel.route
+def _record(prepared: Prepared) -> dict[str, Any]:
+    route: Route = prepared.route
     return {
         "profile": route.profile.name if route.profile else None,
         "server": route.server.name,
         "account": str(route.account),
         "identity": str(route.identity),
         "override": route.override,
-        "sender": str(parcel.sender or ""),
+        "sender": str(prepared.sender or ""),
         "script": route.script.name if route.script else None,
         "reason": route.reason,
-        **changes_record(parcel.changes),
+        **changes_record(prepared.changes),
     }

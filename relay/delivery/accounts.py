@@ -66,6 +66,13 @@ class Accounts:
         self.reach = Reach()
         self.on_pause: Callable[[str, Slowness | None], None] = lambda _scope, _pause: None
 
+    @property
+    def is_clear(self) -> bool:
+        """Whether nothing at all is known of any account or server: every answer below is the one of a well one."""
+        return not (
+            self._holds or self._slow or self._closed or self._put_off or self._probing or not self.reach.is_clear
+        )
+
     def hold_of(self, account: Account, identity: Address | None = None) -> HoldRow | None:
         """Return the hold over an account, or over it with this address; None where nothing holds them."""
         if not self._holds:

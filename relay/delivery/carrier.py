@@ -10,9 +10,9 @@ from collections.abc import Callable, Collection
 from typing import Protocol
 
 from relay import log
+from relay.delivery.attempt import Attempts
 from relay.delivery.lifecycle import State
 from relay.delivery.pacing import is_limited
-from relay.delivery.postman import Postman
 from relay.directory.model import Account, Server
 from relay.store.errors import StoreError
 from relay.store.holds import Cause
@@ -50,16 +50,17 @@ class Carrier:
         self,
         account: Account,
         profiles: Collection[str | None],
-        postman: Postman,
+        attempts: Attempts,
         claims: Claims,
         may_go_on: Callable[[], bool],
     ) -> None:
         self._account = account
         self._profiles = deque(profiles)  # each in its turn
-        self._postman = postman
-        self._office = postman.office
-        self._queue = postman.queue
-        self._accounts = postman.accounts
+        self._attempts = attempts
+        self._recorder = attempts.recorder
+        self._queue = self._recorder.queue
+        self._accounts = attempts.accounts
+        self._limits = attempts.limits
         self._claims = claims
         self._may_go_on = may_go_on
         self._more = asyncio.Event()  # set where more may be due than was taken
@@ -87,7 +88,7 @@ class Carrier:
         finally:
             self._expect(0)
             for message in self._ready:
-                await self._postman.books.give_back(message, pause=0.0)
+                await self._recorder.give_back(message, pause=0.0)
             if self._running:
                 await asyncio.wait(self._running)
 
@@ -122,7 +123,7 @@ class Carrier:
         if not self._ready and self._more.is_set():
             self._ready.extend(await self._claim_all(limit))
         some = [self._ready.popleft() for _ in range(min(limit - len(self._running), len(self._ready)))]
-        return {asyncio.create_task(self._postman.attempt(message)) for message in some}
+        return {asyncio.create_task(self._attempts.try_stored(message)) for message in some}
 
     async def _claim_all(self, limit: int) -> list[StoredMessage]:
         """Take as many as there are connections, and not one by one: each look into the store costs as much."""
@@ -141,7 +142,7 @@ class Carrier:
         while self._profiles:
             profile = self._profiles[0]
             self._profiles.rotate(-1)
-            turn = await self._office.pacing.turn(server, self._account, profile)
+            turn = await self._limits.turn(server, self._account, profile)
             if turn is None:
                 break
             is_passed_on = False
@@ -150,7 +151,7 @@ class Carrier:
                     break
                 for message in await self._claim([profile], 1):
                     is_passed_on = True
-                    return {asyncio.create_task(self._postman.attempt(message, turn))}
+                    return {asyncio.create_task(self._attempts.try_stored(message, turn))}
             finally:
                 if not is_passed_on:
                     turn.end()
@@ -158,23 +159,23 @@ class Carrier:
         return set()
 
     async def _claim(self, profiles: Collection[str | None], count: int) -> list[StoredMessage]:
-        return await self._queue.claim(tuple(profiles), count, self._postman.clock(), str(State.SENDING))
+        return await self._queue.claim(tuple(profiles), count, self._recorder.clock(), str(State.SENDING))
 
     async def _hold_waiting(self, hold: HoldRow) -> None:
         """Hold all that waits for the account, too."""
-        if not self._postman.lead.is_ours:
+        if not self._attempts.lead.is_ours:
             return
         messages = await self._queue.hold_waiting(
             tuple(self._profiles),
             cause=Cause(str(self._account), hold.meaning, f"{hold.meaning}: {hold.reason}"),
             state=str(State.HELD),
-            now=self._postman.clock(),
+            now=self._recorder.clock(),
             pausing=str(State.UNKNOWN),
         )
-        self._office.telling.waiting_held(self._account, hold, messages)
+        self._attempts.telling.waiting_held(self._account, hold, messages)
 
     def _server(self) -> Server | None:
-        return self._office.routing().directory.servers.get(self._account.server)
+        return self._attempts.routing().directory.servers.get(self._account.server)
 
     def _connections(self) -> int:
         server = self._server()

@@ -12,15 +12,14 @@ from datetime import datetime
 from functools import partial
 
 from relay import log
+from relay.delivery.attempt import Attempts
 from relay.delivery.carrier import Carrier, Claims, Whole
 from relay.delivery.lateness import Lateness
 from relay.delivery.lifecycle import State
 from relay.delivery.lifting import free, lift
 from relay.delivery.pacing import is_limited
-from relay.delivery.postman import Postman
 from relay.directory.model import Account, Directory, Meaning, Profile, Server
 from relay.short_turns import in_short_turns
-from relay.store.duties import Lead, Unrivalled
 from relay.store.errors import StoreError
 from relay.store.messages import HoldRow
 from relay.store.steady import ClockWatch
@@ -35,29 +34,29 @@ _LOST_SECONDS = 5.0  # how often what other machines have let expire is looked f
 class Dispatcher:
     """One for a process. `run` goes on for ever; `wake` lets it look at once.
 
-    Of several processes over one store the one that has the `lead` looks after what is held, and frees what a changed
+    Of several processes over one store the one that has the lead looks after what is held, and frees what a changed
     directory lets go. `claims` is what this one may have of the connections of each account. `clock` follows the wall
     clock, where it is what is due by.
     """
 
     def __init__(
         self,
-        postman: Postman,
+        attempts: Attempts,
         claims: Claims | None = None,
-        lead: Lead | None = None,
         clock: ClockWatch | None = None,
     ) -> None:
-        self._lead = postman.lead = lead or Unrivalled()
-        self._postman = postman
+        self._lead = attempts.lead
+        self._attempts = attempts
+        self._recorder = attempts.recorder
         self._claims = claims or Whole()
-        self._office = postman.office
-        self._queue = postman.queue
-        self._accounts = postman.accounts
-        self._lateness = Lateness(postman)
-        self._wake = asyncio.Event()
+        self._limits = attempts.limits
+        self._queue = self._recorder.queue
+        self._accounts = attempts.accounts
+        self._lateness = Lateness(attempts)
+        self._wake = self._recorder.due
         self._carriers: dict[Account, Carrier] = {}
         self._tasks: set[asyncio.Task[None]] = set()  # theirs
-        self._directory = self._office.routing().directory
+        self._directory = self._attempts.routing().directory
         self._is_directory_new = True
         self._known_of: Directory | None = None
         self._known: frozenset[Account] = frozenset()
@@ -68,12 +67,14 @@ class Dispatcher:
         self._pulled_at = -_FAR_SECONDS
         self._written = 0
         self._seen_at = time.monotonic()
-        postman.books.on_change = self._wake.set
-        postman.is_behind = self._carriers.__contains__
 
     def wake(self) -> None:
         """Look at once: a message was stored, a directory changed, a hold was lifted."""
         self._wake.set()
+
+    def is_behind(self, account: Account) -> bool:
+        """Whether mail of an account that is due waits for its turn."""
+        return account in self._carriers
 
     def rest(self, *, is_wanted: bool) -> None:
         """Take nothing from the queue for as long as that is wanted; what is under way ends."""
@@ -93,7 +94,7 @@ class Dispatcher:
             began = self._seen_at = time.monotonic()
             try:
                 if not is_back or self._queue.has_doubts or self._is_lost_due(began):
-                    await self._postman.books.take_back()
+                    await self._recorder.take_back()
                     is_back, self._lost_at = True, began + _LOST_SECONDS
                 await self._follow_clock(began)
                 if self._is_directory_new and self._lead.is_ours:
@@ -115,14 +116,14 @@ class Dispatcher:
     async def stop(self) -> None:
         """Start nothing more, and let what is under way end; the caller sets a limit."""
         self._is_stopping = True
-        self._office.pacing.close()
+        self._limits.close()
         if self._tasks:
             await asyncio.wait(set(self._tasks))
         await self._lateness.stop()
 
     def directory_changed(self) -> None:
         """Free what is held for an account that no longer sends for its profile, and try what has another way now."""
-        self._office.pacing.disband()  # limits may be others now
+        self._limits.disband()  # limits may be others now
         self._is_directory_new = True
         self.wake()
 
@@ -153,7 +154,7 @@ class Dispatcher:
 
     async def _follow_clock(self, began: float) -> None:
         """Where the clock was set, let what waits be due as before; and see that nothing waits longer than it may."""
-        longest = self._postman.books.schedule.longest
+        longest = self._recorder.schedule.longest
         if self._clock is not None:
             has_written, self._written = self._queue.written != self._written, self._queue.written
             seconds = await self._clock.look(longest, has_written=has_written)
@@ -175,7 +176,7 @@ class Dispatcher:
 
     async def _follow_directory(self) -> None:
         """Let what waits go by the directory in effect. Done again where the store fails in the middle of it."""
-        self._is_directory_new, directory = False, self._office.routing().directory
+        self._is_directory_new, directory = False, self._attempts.routing().directory
         try:
             await self._free_strays()
             for profile in await self._queue.due_times():
@@ -208,7 +209,7 @@ class Dispatcher:
 
     def _begin(self, account: Account, profiles: Collection[str | None]) -> None:
         may_go_on = partial(self._may_go_on, account)
-        self._carriers[account] = carrier = Carrier(account, profiles, self._postman, self._claims, may_go_on)
+        self._carriers[account] = carrier = Carrier(account, profiles, self._attempts, self._claims, may_go_on)
         task = asyncio.create_task(carrier.run())
         self._tasks.add(task)
         task.add_done_callback(partial(self._end, account))
@@ -231,7 +232,7 @@ class Dispatcher:
 
     async def _accounts_there_are(self) -> frozenset[Account]:
         """Return the accounts of the directory in effect; a hold over any other holds nothing any more."""
-        directory = self._office.routing().directory
+        directory = self._attempts.routing().directory
         if directory is not self._known_of:  # those of very many agents are found in a thread
             self._known = await in_short_turns(frozenset, directory.accounts())
             self._known_of = directory
@@ -239,8 +240,8 @@ class Dispatcher:
 
     async def _has_new_secret(self, hold: HoldRow) -> bool:
         """Whether the secret that would log in now is another than the one that was refused."""
-        route = self._office.routing().route_of_account(Account(hold.server, hold.username))
-        version = await self._office.secret_version(route) if route else None
+        route = self._attempts.routing().route_of_account(Account(hold.server, hold.username))
+        version = await self._attempts.secret_version(route) if route else None
         return version is not None and version != hold.secret_version
 
     def _by_account(self, due: Mapping[str | None, datetime], now: datetime) -> Mapping[Account, list[str | None]]:
@@ -258,14 +259,14 @@ class Dispatcher:
     def _is_spent(self, account: Account) -> bool:
         """Whether an account may send to nobody until some of its day's budget is free again."""
         server = self._server(account)
-        return server is not None and self._office.pacing.room(server, account) < 1
+        return server is not None and self._limits.room(server, account) < 1
 
     def _server(self, account: Account) -> Server | None:
-        return self._office.routing().directory.servers.get(account.server)
+        return self._attempts.routing().directory.servers.get(account.server)
 
     def _account_of(self, profile: str | None) -> Account:
         """Return whose carrier has the mail of a profile; one for all whose route is gone."""
-        directory = self._office.routing().directory
+        directory = self._attempts.routing().directory
         found: Profile | None = directory.profile(profile) if profile is not None else None
         if profile is not None and found is None:
             return Account("", profile)
@@ -273,8 +274,8 @@ class Dispatcher:
         return account or Account("", profile or "")
 
     def _default_account(self) -> Account | None:
-        route = self._office.routing().default_route()
+        route = self._attempts.routing().default_route()
         return route.account if route else None
 
     def _now(self) -> datetime:
-        return self._postman.clock()
+        return self._recorder.clock()

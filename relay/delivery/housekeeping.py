@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from relay import log
-from relay.delivery.bookkeeper import utc_now
+from relay.delivery.recorder import utc_now
 from relay.settings import Settings
 from relay.store.duties import Lead, Unrivalled
 from relay.store.errors import StoreError

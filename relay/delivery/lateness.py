@@ -9,8 +9,8 @@ from collections.abc import Collection, Sequence
 from datetime import timedelta
 
 from relay import log
+from relay.delivery.attempt import Attempts
 from relay.delivery.lifecycle import State
-from relay.delivery.postman import Postman
 from relay.directory.model import Account, Server
 from relay.store.claims import Late
 from relay.store.errors import StoreError
@@ -24,8 +24,8 @@ _DUE_SECONDS = 60.0
 class Lateness:
     """One for a relay."""
 
-    def __init__(self, postman: Postman) -> None:
-        self._postman = postman
+    def __init__(self, attempts: Attempts) -> None:
+        self._attempts = attempts
         self._looks: dict[Account, asyncio.Task[None]] = {}
         self._looked: dict[Account, float] = {}
 
@@ -44,20 +44,21 @@ class Lateness:
             await asyncio.wait(set(self._looks.values()))
 
     async def _look(self, server: Server, account: Account, profiles: Sequence[str | None]) -> None:
-        books, now = self._postman.books, self._postman.clock()
-        steady = now - timedelta(seconds=books.queue.ahead())
+        recorder = self._attempts.recorder
+        now = recorder.clock()
+        steady = now - timedelta(seconds=recorder.queue.ahead())
         late = Late(
             due=now - timedelta(seconds=_DUE_SECONDS),
-            seconds=books.schedule.warn_after,
-            warned_seconds=books.schedule.give_up_after,
+            seconds=recorder.schedule.warn_after,
+            warned_seconds=recorder.schedule.give_up_after,
             pausing=str(State.UNKNOWN),
         )
         for start in range(0, len(profiles), _MOST):
             some = profiles[start : start + _MOST]
             try:
-                messages = await books.queue.claim_late(some, late, _MOST, steady, str(State.SENDING))
+                messages = await recorder.queue.claim_late(some, late, _MOST, steady, str(State.SENDING))
             except StoreError as error:
                 log.broken(str(error))
                 return
             for message in messages:
-                await self._postman.put_off(message, self._postman.office.pacing.reason(server, account))
+                await self._attempts.put_off(message, self._attempts.limits.reason(server, account))

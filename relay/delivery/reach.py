@@ -37,6 +37,11 @@ class Reach:
         self._unreached: dict[str, Unreached] = {}
         self.on_change: Callable[[str, Unreached | None], None] = lambda _server, _unreached: None
 
+    @property
+    def is_clear(self) -> bool:
+        """Whether every server can be reached, as far as anybody knows."""
+        return not self._unreached
+
     def note(self, server: str, outcome: Outcome, clock: Callable[[], datetime]) -> None:
         """Take note of how an attempt at a server ended. Costs nothing where all is well."""
         failure = outcome.failure

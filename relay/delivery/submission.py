@@ -1,71 +1,112 @@
-"""One submission: a message being handed to us, in one of the three modes (DESIGN section 5).
+"""A submission: one message, from its content to the reply of its client, in one of three modes (DESIGN section 5).
 
-direct: it goes upstream while its client waits, all recipients or none, and nothing is stored.
+direct: it is sent while its client waits, all recipients or none, and nothing is stored.
 queued: it is stored, and the client has its answer.
 auto:   as direct, but what the upstream did not take is stored instead of given back. So is what takes longer than
-        the client's patience: then the hand-over that is under way goes on without the client.
+        the client waits: then the attempt that is under way goes on without the client.
 
 The client may leave at any moment: before our final dot that ends the attempt, after it the outcome is recorded. A
-relay that stops hurries: patience is over then, and who waits has an answer in time.
+relay that stops hurries: nothing is waited for any more, and who waits has an answer in time.
 """
 
 import asyncio
 import time
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, Protocol
 
-from relay.beside import beside
+from relay.beside import tell_fault
 from relay.delivery import replies
-from relay.delivery.drafts import Draft
-from relay.delivery.handing import at_once
+from relay.delivery.attempt import Attempts, Held, at_once
+from relay.delivery.cut_through import CutThrough
 from relay.delivery.history import History
 from relay.delivery.journey import Ending, Journey
 from relay.delivery.lifecycle import State
-from relay.delivery.office import Office, Refused
 from relay.delivery.pacing import is_limited
-from relay.delivery.parcel import Handed, header_of, pack
-from relay.delivery.patience import Patience
-from relay.delivery.postman import Postman
-from relay.delivery.running_ahead import RunningAhead
+from relay.delivery.preparation import Draft, Refused, Submitted, header_of
+from relay.delivery.recorder import RunningAttempt, ended
 from relay.delivery.turn import Turn
-from relay.delivery.work import Held, Work, ended
+from relay.delivery.verdict import is_refused_for_all, may_be_there
 from relay.directory.client import Client
-from relay.directory.model import Meaning, Mode
+from relay.directory.model import Account, Meaning, Mode
 from relay.directory.routing import Route
 from relay.mail.body import GrowingBody
 from relay.mail.content import Content
 from relay.mail.envelope import Envelope
+from relay.mail.header import Header
 from relay.mail.reply import Reply
 from relay.mail.trace import Arrival
 from relay.secrets.secret import Secret
 from relay.store.errors import StoreError, StoreFull
 from relay.store.messages import HoldRow, NewMessage
 from relay.upstream.outcome import Failure, Outcome
-from relay.upstream.phase import Phase
 from relay.upstream.transfer import Progress, Transfer
 
 
-@dataclass(slots=True)
+class Rules(Protocol):
+    """What a submission asks of who opened it (`relay.delivery.acceptance`), which is above it."""
+
+    @property
+    def history(self) -> History:
+        """Where a message goes that is over while its client waits."""
+
+    @property
+    def tell(self) -> Callable[[Journey], None]:
+        """Is told how the submission ended."""
+
+    @property
+    def patience(self) -> float:
+        """How many seconds a client waits in mode auto."""
+
+    @property
+    def direct_patience(self) -> float:
+        """How many seconds it waits in mode direct, up to our final dot."""
+
+    def route_of_message(self, client: Client, envelope: Envelope, header: Header) -> Route:
+        """Return the route of a message. Raises Refused."""
+
+    def mode_of(self, route: Route) -> Mode:
+        """Return the mode of messages that leave by a route."""
+
+    def may_send_at_once(self, route: Route, content: Content, connections: int) -> bool:
+        """Whether a message of mode queued may be sent from memory as soon as it is stored."""
+
+    def sent_at_once(self, account: Account, content: Content) -> Callable[[object], None]:
+        """Count a message that is sent so; what is returned is to be called when that has ended."""
+
+
 class Submission:
     """One message being handed to us. `complete` is called once; `client_left` and `hurry` at any time."""
 
-    office: Office
-    postman: Postman
-    history: History
-    client: Client
-    envelope: Envelope
-    arrival: Arrival
-    _began: float = field(default_factory=time.monotonic)
-    _progress: Progress = field(default_factory=Progress)
-    _handover: asyncio.Task[Outcome] | None = None
-    _waiting: asyncio.Task[Turn | None] | None = None
-    _patience: Patience = field(default_factory=Patience)
-    _ahead: RunningAhead | None = None
-    _left: bool = False
+    def __init__(self, rules: Rules, attempts: Attempts, client: Client, envelope: Envelope, arrival: Arrival) -> None:
+        self._rules = rules
+        self._attempts = attempts
+        self._recorder = attempts.recorder
+        self._client = client
+        self._envelope = envelope
+        self._arrival = arrival
+        self._began = time.monotonic()
+        self._draft: Draft | None = None
+        self._ahead: CutThrough | None = None
+        self._progress = Progress()
+        self._sending: asyncio.Task[Outcome] | None = None
+        self._waiting: asyncio.Task[Turn | None] | None = None  # for a permit
+        self._waiter: asyncio.Future[None] | None = None
+        self._has_left = False
+        self._is_hurried = False  # nothing is waited for but the answer of a server that has the message
+        self._answer_at = 0.0
 
     def foresee(self, header: bytes, body: GrowingBody) -> None:
-        """A large message comes, and this is there of it: it may go ahead to its server."""
-        handed = Handed(self.client, self.arrival, self.envelope, Content(header, body))
-        self._ahead = RunningAhead(self.office, self.postman, handed, body)
+        """A large message comes, and this is there of it: it may go ahead to its server (cut-through)."""
+        submitted = Submitted(self._client, self._arrival, self._envelope, Content(header, body))
+        rules = self._rules
+        self._ahead = CutThrough(
+            self._attempts,
+            submitted,
+            body,
+            lambda header: rules.route_of_message(self._client, self._envelope, header),
+            rules.mode_of,
+        )
         self._ahead.begin()
 
     def more(self) -> None:
@@ -81,264 +122,322 @@ class Submission:
     async def complete(self, content: Content) -> Reply:
         """Do with the message what its mode says, and return what its client is told; the journey goes to the log."""
         self._began = time.monotonic()
+        submitted = Submitted(self._client, self._arrival, self._envelope, content)
         try:
-            return await self._complete(content)
-        finally:
-            self.abandon()
-
-    async def _complete(self, content: Content) -> Reply:
-        handed = Handed(self.client, self.arrival, self.envelope, content)
-        found: list[Draft] = []
-        try:
-            journey = await self._travel(handed, found)
+            journey = await self._accept(submitted)
         except Refused as refusal:
             ending = Ending.REFUSED if refusal.reply.is_permanent else Ending.DEFERRED
-            journey = self._journey(ending, refusal.reply, handed, found, detail=refusal.detail)
+            journey = self._journey(ending, refusal.reply, content, detail=refusal.detail)
         except StoreFull as error:
-            journey = self._journey(Ending.DEFERRED, replies.STORE_FULL, handed, found, detail=str(error))
+            journey = self._journey(Ending.DEFERRED, replies.STORE_FULL, content, detail=str(error))
         except StoreError as error:
-            journey = self._journey(Ending.DEFERRED, replies.STORE_BROKEN, handed, found, detail=str(error))
-        with beside("what is told of a message"):
-            self.office.tell(journey)
+            journey = self._journey(Ending.DEFERRED, replies.STORE_BROKEN, content, detail=str(error))
+        finally:
+            self.abandon()
+        try:
+            self._rules.tell(journey)
+        except Exception:  # whatever it is, the client has its reply
+            tell_fault("what is told of a message")
         return journey.reply
 
     def client_left(self) -> None:
         """The client has gone: nobody waits for an answer any more."""
-        self._left = True
+        self._has_left = True
         if self._waiting:
             self._waiting.cancel()
-        if self._handover and not self._progress.final_dot_sent:
-            self._handover.cancel()
+        if self._sending and not self._progress.final_dot_sent:
+            self._sending.cancel()
 
     def hurry(self, seconds: float) -> None:
         """We stop: the client is to have its answer within so many seconds, and before if it can."""
-        self._patience.hurry(seconds)
+        self._answer_at = asyncio.get_running_loop().time() + seconds
+        self._is_hurried = True
+        self._wake()
 
-    async def _travel(self, handed: Handed, found: list[Draft]) -> Journey:
-        header = header_of(handed.content)
-        route = self.office.route_of_message(self.client, self.envelope, header)
-        parcel = pack(self.office, handed, header, route)
-        draft = Draft(handed, header, parcel, self.postman.queue.came_ahead())
-        found.append(draft)
-        self.office.telling.routed(self.arrival.id, parcel.message_id, route, parcel.sender)
-        mode = self.office.mode_of(route)
-        if mode is Mode.DIRECT:
-            return await self._direct(draft)
+    async def _accept(self, submitted: Submitted) -> Journey:
+        rules, attempts = self._rules, self._attempts
+        header = header_of(submitted.content)
+        route = rules.route_of_message(self._client, self._envelope, header)
+        prepared = attempts.prepare(submitted, header, route)
+        draft = self._draft = Draft(submitted, header, prepared, self._recorder.queue.came_ahead())
+        attempts.telling.routed(self._arrival.id, prepared.message_id, route, prepared.sender)
+        mode = rules.mode_of(route)
         if mode is Mode.AUTO:
-            return await self._auto(draft)
-        return await self._queue(draft)
+            return await self._auto(draft, route)
+        if mode is Mode.DIRECT:
+            return await self._direct(draft, route)
+        return await self._queue(draft, route)
 
     # direct
 
-    async def _direct(self, draft: Draft) -> Journey:
-        route = draft.parcel.route
-        secret = await self.office.find_secret(route)
-        work = self._work(draft, secret)
+    async def _direct(self, draft: Draft, route: Route) -> Journey:
+        patience = self._rules.direct_patience
+        secret = await self._attempts.secret_of(route)
+        attempt = self._begin(draft, route, secret)
         self._check_hold(route, secret)
         self._check_number(route)
-        end = time.monotonic() + self.office.direct_patience
-        turn = await self._turn(route, self.office.direct_patience)
-        if turn is None:
+        end = time.monotonic() + patience
+        permit = await self._permit(route, patience)
+        if permit is None and is_limited(route.server):
             self._check_time()
-            raise Refused(replies.PACED, self._why_paced(route))
-        handover = self._start(work, draft.parcel.transfer(draft.handed, secret, all_or_none=True), turn)
-        if not await self._patience.wait(handover, end - time.monotonic()) and not self._progress.final_dot_sent:
-            handover.cancel()
-            await asyncio.wait({handover})
-            if handover.cancelled():
+            raise Refused(replies.PACED, self._why_limited(route))
+        sending = self._send(attempt, draft.prepared.transfer(self._envelope, secret, all_or_none=True), permit)
+        if not await self._wait(sending, end - time.monotonic()) and not self._progress.final_dot_sent:
+            sending.cancel()
+            await asyncio.wait({sending})
+            if sending.cancelled():
                 self._check_time()
                 raise Refused(replies.TOOK_TOO_LONG)
         try:
-            return self._finish(draft, work, await self._outcome(handover))
+            return self._finish(draft, attempt, await self._outcome(sending))
         except Held as held:
             raise _refused_by(held.hold, route) from None
 
     def _check_time(self) -> None:
         """Refuse what is not under way where we are about to end."""
-        if self._patience.is_over:
+        if self._is_hurried:
             raise Refused(replies.STOPPING)
 
     def _check_hold(self, route: Route, secret: Secret | None) -> None:
-        hold = self.postman.hold_over(route, secret)
+        attempts = self._attempts
+        hold = attempts.hold_over(route, secret)
         if hold is not None:
             raise _refused_by(hold, route)
-        slow = self.postman.accounts.slowness_of(route.account, self.postman.clock())
+        slow = attempts.accounts.slowness_of(route.account, self._recorder.clock())
         if slow is not None:
             raise Refused(replies.of_meaning(Meaning.THROTTLE), f"{route.account} makes a pause: {slow.reason}")
 
     def _check_number(self, route: Route) -> None:
         """Refuse for good what never goes in one transaction: where a second fails, the first cannot be taken back."""
         limits = (route.server.recipients_per_message, route.server.recipients_per_day)
-        most, number = min((limit for limit in limits if limit), default=0), len(self.envelope.recipients)
+        most, number = min((limit for limit in limits if limit), default=0), len(self._envelope.recipients)
         if most and number > most:
             raise Refused(replies.too_many_recipients(number, most))
 
     # auto
 
-    async def _auto(self, draft: Draft) -> Journey:
-        route = draft.parcel.route
+    async def _auto(self, draft: Draft, route: Route) -> Journey:
+        attempts, patience = self._attempts, self._rules.patience
         try:
-            secret = await self.office.find_secret(route)
+            secret = await attempts.secret_of(route)
         except Refused:
             return await self._store(draft)  # the queue holds it, and says why
-        work = self._work(draft, secret)
-        if self.postman.hold_over(route, secret) or self._is_slow(route):
-            return await self._store(draft)  # an attempt now would be in vain
-        end = time.monotonic() + self.office.patience
-        turn = await self._turn(route, self.office.patience)
-        if turn is None:
-            return await self._store(draft, self._why_paced(route))
-        if self._is_slow(route):
-            turn.end()
+        attempt = self._begin(draft, route, secret)
+        if self._is_in_vain(route, secret):
             return await self._store(draft)
-        handover = self._start(work, draft.parcel.transfer(draft.handed, secret), turn)
-        if not await self._patience.wait(handover, end - time.monotonic()):
-            return await self._leave_to_go_on(work, handover, draft)
+        end = time.monotonic() + patience
+        permit: Turn | None = None
+        if is_limited(route.server):
+            permit = await self._permit(route, patience)
+            if permit is None:
+                return await self._store(draft, self._why_limited(route))
+            if self._is_slow(route):
+                permit.end()
+                return await self._store(draft)
+        sending = self._send(attempt, draft.prepared.transfer(self._envelope, secret), permit)
+        if not await self._wait(sending, end - time.monotonic()):
+            return await self._leave_to_go_on(attempt, sending, draft)
         try:
-            outcome = await self._outcome(handover)
+            outcome = await self._outcome(sending)
         except Held:
             return await self._store(draft)
-        if outcome.is_complete and any(one.notify for one in self.envelope.recipients):
-            await self.postman.confirm(work, outcome)
-        if outcome.is_complete or _is_refused(outcome, len(self.envelope.recipients)):
-            return self._finish(draft, work, outcome)
+        if outcome.failure is None and not outcome.refused:
+            if _wants_confirmation(self._envelope):
+                await attempts.confirm(attempt, outcome)
+            return self._finish(draft, attempt, outcome)
+        if is_refused_for_all(outcome, len(self._envelope.recipients)):
+            return self._finish(draft, attempt, outcome)
         # Committed before the client has its 250: who is still owed the message, and the report about who refused it.
-        work.attempt = replace(work.attempt, final_dot=_may_be_there(outcome))
-        await self.postman.queue.add(NewMessage(message=work.message, content=work.content, attempt=work.attempt))
-        # From here on it is ours: a fault while that is written down, or a store that hangs, takes no 250 back.
-        await self._patience.wait(self.postman.follow(work, handover), max(end - time.monotonic(), 0.0))
+        attempt.attempt = replace(attempt.attempt, final_dot=may_be_there(outcome))
+        await self._add(attempt)
+        # From here on it is ours: a fault while that is recorded, or a store that hangs, takes no 250 back.
+        await self._wait(attempts.follow(attempt, sending), max(end - time.monotonic(), 0.0))
         return self._queued(draft, outcome)
 
-    def _is_slow(self, route: Route) -> bool:
-        return self.postman.accounts.slowness_of(route.account, self.postman.clock()) is not None
+    def _is_in_vain(self, route: Route, secret: Secret | None) -> bool:
+        """Whether an attempt now would be in vain: the account is held, or makes a pause."""
+        attempts = self._attempts
+        if attempts.accounts.is_clear:
+            return False
+        return attempts.hold_over(route, secret) is not None or self._is_slow(route)
 
-    async def _leave_to_go_on(self, work: Work, handover: asyncio.Task[Outcome], draft: Draft) -> Journey:
-        """Store a message whose delivery is under way, and let that go on: its outcome decides, and it is sent once."""
+    def _is_slow(self, route: Route) -> bool:
+        return self._attempts.accounts.slowness_of(route.account, self._recorder.clock()) is not None
+
+    async def _leave_to_go_on(self, attempt: RunningAttempt, sending: asyncio.Task[Outcome], draft: Draft) -> Journey:
+        """Store a message whose attempt is under way, and let that go on: its outcome decides, and it is sent once."""
         stored = asyncio.get_running_loop().create_future()
 
         async def record() -> None:
             await asyncio.shield(stored)
-            await self.postman.books.record_final_dot(work)
+            await self._recorder.record_final_dot(attempt)
 
-        self._handover = None  # from here on the client may go: what is stored goes on
-        self._progress.before_final_dot = record
-        work.attempt = replace(work.attempt, phase=str(self._progress.phase), final_dot=self._progress.final_dot_sent)
+        self._sending = None  # from here on the client may go: what is stored goes on
+        progress = self._progress
+        progress.before_final_dot = record
+        attempt.attempt = replace(attempt.attempt, phase=str(progress.phase), final_dot=progress.final_dot_sent)
         try:
-            await self.postman.queue.add(NewMessage(message=work.message, content=work.content, attempt=work.attempt))
+            await self._add(attempt)
         except StoreError:
             stored.cancel()
-            if not self._progress.final_dot_sent:
-                handover.cancel()
+            if not progress.final_dot_sent:
+                sending.cancel()
                 raise
-            return self._finish(draft, work, await self._outcome(handover))
+            return self._finish(draft, attempt, await self._outcome(sending))
         stored.set_result(None)
-        self.postman.follow(work, handover)
+        self._attempts.follow(attempt, sending)
         return self._queued(draft)
 
     # queued
 
-    async def _queue(self, draft: Draft) -> Journey:
-        """Store a message, and hand it over in the background: at once where nothing is in its way."""
-        route = draft.parcel.route
-        if draft.parcel.sender is None or not self.postman.has_room(route, draft.handed.content):
+    async def _queue(self, draft: Draft, route: Route) -> Journey:
+        """Store a message, and send it in the background: at once where nothing is in its way."""
+        attempts, rules, content = self._attempts, self._rules, draft.submitted.content
+        connections = attempts.accounts.connections(route.server, route.account)
+        if draft.prepared.sender is None or not rules.may_send_at_once(route, content, connections):
             return await self._store(draft)
         try:
-            secret = await self.office.find_secret(route)
+            secret = await attempts.secret_of(route)
         except Refused:
             return await self._store(draft)  # the queue holds it, and says why
-        if self._is_slow(route) or self.postman.hold_over(route, secret):
+        if self._is_in_vain(route, secret):
             return await self._store(draft)
-        work, transfer = self._work(draft, secret), draft.parcel.transfer(draft.handed, secret)
-        await self.postman.queue.add(NewMessage(message=work.message, content=work.content, attempt=work.attempt))
-        self.postman.send(work, transfer)
+        attempt = self._begin(draft, route, secret)
+        transfer = draft.prepared.transfer(self._envelope, secret)
+        await self._add(attempt)
+        recorder = self._recorder
+        progress = Progress(before_final_dot=lambda: recorder.record_final_dot(attempt))
+        sending = asyncio.get_running_loop().create_task(attempts.run(attempt, transfer, progress))
+        sending.add_done_callback(rules.sent_at_once(route.account, content))
+        attempts.follow(attempt, sending)
         return self._queued(draft)
 
     async def _store(self, draft: Draft, why: str = "") -> Journey:
-        message = draft.queued(self.postman.clock())
-        await self.postman.queue.add(NewMessage(message=message, content=draft.handed.content))
-        with beside("the dispatcher's wake-up"):  # it looks by itself, too
-            self.postman.books.on_change()
+        recorder = self._recorder
+        message = draft.queued(recorder.clock())
+        await recorder.queue.add(NewMessage(message=message, content=draft.submitted.content))
+        recorder.due.set()
         return self._queued(draft, detail=why)
 
     # what they share
 
-    def _work(self, draft: Draft, secret: Secret | None) -> Work:
-        """Return the attempt that begins now, under the hold that its account has now."""
-        now, route = self.postman.clock(), draft.parcel.route
-        account, identity = route.account, route.identity
-        hold, version = self.postman.accounts.hold_of(account, identity), secret.version if secret else ""
-        attempt = draft.first_attempt(now)
-        return Work(lambda: draft.under_way(now), draft.handed.content, attempt, route, version, hold)
+    async def _add(self, attempt: RunningAttempt) -> None:
+        """Store a message with the attempt that is under way for it. Raises StoreError."""
+        new = NewMessage(message=attempt.message, content=attempt.content, attempt=attempt.attempt)
+        await self._recorder.queue.add(new)
 
-    async def _turn(self, route: Route, patience: float) -> Turn | None:
-        """Wait for the turn of this message, and take its recipients off the budget; None where it takes too long."""
-        server, number = route.server, at_once(route.server, len(self.envelope.recipients))
-        turn: Turn | None = Turn()
-        if is_limited(server):
-            waiting = self.office.pacing.turn(
-                server,
-                route.account,
-                route.profile.name if route.profile else None,
-                recipients=number,
-                within=patience,
-            )
-            turn = await self._wait_for_turn(asyncio.create_task(waiting))
-        if turn is None:
+    def _begin(self, draft: Draft, route: Route, secret: Secret | None) -> RunningAttempt:
+        """Return the attempt that begins now, under the hold that its account has now."""
+        now, accounts = self._recorder.clock(), self._attempts.accounts
+        return RunningAttempt(
+            lambda: draft.under_way(now),
+            draft.submitted.content,
+            draft.first_attempt(now),
+            route,
+            secret.version if secret else "",
+            None if accounts.is_clear else accounts.hold_of(route.account, route.identity),
+        )
+
+    async def _permit(self, route: Route, patience: float) -> Turn | None:
+        """Wait for a permit for this message, and charge it with its recipients; None where that takes too long."""
+        server, number = route.server, at_once(route.server, len(self._envelope.recipients))
+        if not is_limited(server):
+            return None
+        waiting = self._attempts.limits.turn(
+            server,
+            route.account,
+            route.profile.name if route.profile else None,
+            recipients=number,
+            within=patience,
+        )
+        permit = await self._wait_for_permit(asyncio.create_task(waiting))
+        if permit is None:
             return None
         is_charged = False
         try:
-            is_charged = await turn.charge(number) == number
+            is_charged = await permit.charge(number) == number
         finally:
             if not is_charged:
-                turn.end()
-        return turn if is_charged else None
+                permit.end()
+        return permit if is_charged else None
 
-    async def _wait_for_turn(self, waiting: asyncio.Task[Turn | None]) -> Turn | None:
+    async def _wait_for_permit(self, waiting: asyncio.Task[Turn | None]) -> Turn | None:
         self._waiting = waiting
         is_ours = False
         try:
-            is_ours = await self._patience.wait(waiting) and not self._left
+            is_ours = await self._wait(waiting) and not self._has_left
         finally:
             if not is_ours:
                 _end_unused(waiting)
-        if self._left:
+        if self._has_left:
             raise Refused(replies.CLIENT_LEFT)
         return waiting.result() if is_ours else None
 
-    def _why_paced(self, route: Route) -> str:
+    def _why_limited(self, route: Route) -> str:
         """Count a message that its account's limits keep back, and return why."""
-        self.office.telling.paced(route.server.name)
-        return self.office.pacing.reason(route.server, route.account)
+        attempts = self._attempts
+        attempts.telling.paced(route.server.name)
+        return attempts.limits.reason(route.server, route.account)
 
-    def _start(self, work: Work, transfer: Transfer, turn: Turn) -> asyncio.Task[Outcome]:
-        """Begin the hand-over, as a task of its own: a service that stops does not take its outcome away."""
-        if self._left:
-            turn.end()
+    def _send(self, attempt: RunningAttempt, transfer: Transfer, permit: Turn | None) -> asyncio.Task[Outcome]:
+        """Begin to send, as a task of its own: a service that stops does not take its outcome away."""
+        if self._has_left:
+            if permit is not None:
+                permit.end()
             raise Refused(replies.CLIENT_LEFT)
         head_start = self._ahead.take() if self._ahead is not None else None
         if head_start is not None:
             transfer = replace(transfer, head_start=head_start)
-        self._handover = asyncio.create_task(self.postman.hand_over(work, transfer, self._progress, turn))
-        self._handover.add_done_callback(lambda _: turn.end())  # also where it is cancelled before it begins
+        run = self._attempts.run(attempt, transfer, self._progress, permit)
+        sending = self._sending = asyncio.get_running_loop().create_task(run)
+        if permit is not None:
+            sending.add_done_callback(lambda _: permit.end())  # also where it is cancelled before it begins
         if head_start is not None:
-            self._handover.add_done_callback(lambda _: head_start.abandon())  # where it was not made use of
-        return self._handover
+            sending.add_done_callback(lambda _: head_start.abandon())  # where it was not made use of
+        return sending
 
-    async def _outcome(self, handover: asyncio.Task[Outcome]) -> Outcome:
-        """Wait for the end of a hand-over. Raises Refused, Held."""
-        if not await self._patience.wait_to_the_last(handover):
-            raise Refused(replies.of_meaning(Meaning.UNKNOWN), "the relay stopped before the server had answered")
-        if handover.cancelled():
+    async def _outcome(self, sending: asyncio.Task[Outcome]) -> Outcome:
+        """Wait for the end of an attempt, however long a server takes that has it. Raises Refused, Held."""
+        if not sending.done() and not await self._wait(sending):
+            left = max(self._answer_at - asyncio.get_running_loop().time(), 0.0)
+            await asyncio.wait({sending}, timeout=left)
+            if not sending.done():
+                detail = "the relay stopped before the server had answered"
+                raise Refused(replies.of_meaning(Meaning.UNKNOWN), detail)
+        if sending.cancelled():
             raise Refused(replies.CLIENT_LEFT)
-        return handover.result()
+        return sending.result()
 
-    def _finish(self, draft: Draft, work: Work, outcome: Outcome) -> Journey:
+    async def _wait(self, task: asyncio.Task[Any], seconds: float | None = None) -> bool:
+        """Wait for a task, at most `seconds` and not once we hurry; return whether it is done. One at a time."""
+        # As asyncio.wait for two futures, at a third of its cost: this is on the way of every message.
+        if task.done() or self._is_hurried:
+            return task.done()
+        loop = asyncio.get_running_loop()
+        self._waiter = loop.create_future()
+        timer = None if seconds is None else loop.call_later(seconds, self._wake)
+        task.add_done_callback(self._wake)
+        try:
+            await self._waiter
+        finally:
+            task.remove_done_callback(self._wake)
+            if timer is not None:
+                timer.cancel()
+        return task.done()
+
+    def _wake(self, _: object = None) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def _finish(self, draft: Draft, attempt: RunningAttempt, outcome: Outcome) -> Journey:
         """Return the end of a message that is not stored: delivered, refused, or given back to its client."""
-        failures = map(outcome.failure_at, range(len(self.envelope.recipients)))
-        failure = next(filter(None, failures), None)
+        failure: Failure | None = None
+        if outcome.failure is not None or outcome.refused:
+            failures = map(outcome.failure_at, range(len(self._envelope.recipients)))
+            failure = next(filter(None, failures), None)
         if failure is None:
             assert outcome.accepted is not None
-            server = draft.parcel.route.server
+            server = draft.prepared.route.server
             reply, ending = replies.delivered(server.name, outcome.accepted), Ending.DELIVERED
         else:
             reply = replies.of_failure(failure)
@@ -346,40 +445,43 @@ class Submission:
         if ending is not Ending.DEFERRED:
             state = State.DELIVERED if ending is Ending.DELIVERED else State.FAILED
             upstream = failure.reply if failure else outcome.accepted
-            now = self.postman.clock()
-            with beside("the history"):
-                self.history.record(draft.over(state, upstream, outcome, now), ended(work.attempt, outcome, now))
-        return self._journey(ending, reply, draft.handed, [draft], outcome=outcome, failure=failure)
+            try:
+                now = self._recorder.clock()
+                self._rules.history.record(
+                    draft.over(state, upstream, outcome, now), ended(attempt.attempt, outcome, now)
+                )
+            except Exception:  # whatever it is, the server has the message
+                tell_fault("the history")
+        return self._journey(ending, reply, draft.submitted.content, outcome=outcome, failure=failure)
 
     def _queued(self, draft: Draft, outcome: Outcome | None = None, *, detail: str = "") -> Journey:
-        reply = replies.queued(self.arrival.id)
-        return self._journey(Ending.QUEUED, reply, draft.handed, [draft], outcome=outcome, detail=detail)
+        reply = replies.queued(self._arrival.id)
+        return self._journey(Ending.QUEUED, reply, draft.submitted.content, outcome=outcome, detail=detail)
 
     def _journey(
         self,
         ending: Ending,
         reply: Reply,
-        handed: Handed,
-        found: list[Draft],
+        content: Content,
         *,
         outcome: Outcome | None = None,
         failure: Failure | None = None,
         detail: str = "",
     ) -> Journey:
-        parcel = found[0].parcel if found else None
+        prepared = self._draft.prepared if self._draft is not None else None
         failure = failure or (outcome.failure if outcome else None)
         return Journey(
             ending=ending,
-            arrival=self.arrival,
-            client=self.client,
-            envelope=self.envelope,
-            size=handed.content.size,
+            arrival=self._arrival,
+            client=self._client,
+            envelope=self._envelope,
+            size=content.size,
             reply=reply,
             seconds=time.monotonic() - self._began,
-            message_id=parcel.message_id if parcel else "",
-            route=parcel.route if parcel else None,
-            sender=parcel.sender if parcel else None,
-            changes=parcel.outgoing.changes if parcel else (),
+            message_id=prepared.message_id if prepared else "",
+            route=prepared.route if prepared else None,
+            sender=prepared.sender if prepared else None,
+            changes=prepared.outgoing.changes if prepared else (),
             upstream=failure.reply if failure else outcome.accepted if outcome else None,
             phase=str(failure.phase) if failure else "",
             tls=outcome.tls.version if outcome and outcome.tls else "",
@@ -387,27 +489,16 @@ class Submission:
         )
 
 
+def _wants_confirmation(envelope: Envelope) -> bool:
+    """Whether the client said NOTIFY of any recipient; what it said decides where a report is written."""
+    return any(one.notify is not None for one in envelope.recipients)
+
+
 def _end_unused(waiting: asyncio.Task[Turn | None]) -> None:
-    """End a turn that nobody waits for any more, or the wait for it."""
-    if not waiting.cancel() and not waiting.cancelled() and (turn := waiting.result()) is not None:
-        turn.end()
+    """End a permit that nobody waits for any more, or the wait for it."""
+    if not waiting.cancel() and not waiting.cancelled() and (permit := waiting.result()) is not None:
+        permit.end()
 
 
 def _refused_by(hold: HoldRow, route: Route) -> Refused:
     return Refused(replies.of_meaning(Meaning(hold.meaning)), f"{route.account} is held: {hold.reason}")
-
-
-def _is_refused(outcome: Outcome, recipients: int) -> bool:
-    """Whether nobody has the message, and each of the recipients was refused for good."""
-    failures = [outcome.failure_at(index) for index in range(recipients)]
-    return outcome.accepted is None and all(_is_refusal(failure) for failure in failures if failure)
-
-
-def _is_refusal(failure: Failure) -> bool:
-    """Whether a failure is about the message or recipient, and for good."""
-    return failure.meaning is Meaning.REFUSED and failure.reply.is_permanent
-
-
-def _may_be_there(outcome: Outcome) -> bool:
-    """Whether the server may have the message for somebody."""
-    return outcome.failure is None or outcome.failure.phase is Phase.FINAL

@@ -13,6 +13,8 @@ from relay.directory.model import Meaning
 from relay.mail.reply import Reply
 from relay.store.messages import StoredMessage, StoredRecipient
 from relay.upstream.outcome import Failure, Outcome
+from relay.upstream.phase import Phase
+from relay.upstream.transfer import Progress
 
 # How long an account rests where the server names no window. Microsoft names none for a lock-out and lifts it by
 # itself (providers.md); quotas are rolling, so that every hour some of it is free again.
@@ -23,6 +25,15 @@ REST_SECONDS: Mapping[Meaning, float] = {
 }
 # What holds the account, and so its mail, instead of counting against a message.
 HOLDING = frozenset({*REST_SECONDS, Meaning.LOGIN_REFUSED, Meaning.IDENTITY_REFUSED})
+_REST = Failure(
+    phase=Phase.RCPT,
+    reply=Reply(452, "4.5.3", "This recipient follows in another transaction"),
+    meaning=Meaning.TEMPORARY,
+    from_server=False,
+    in_next_transaction=True,
+)
+# After these the others have a chance of their own: the server judged, or may have, a message for the first ones.
+_ABOUT_THE_FIRST = frozenset({Meaning.REFUSED, Meaning.UNKNOWN})
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,3 +250,60 @@ def _held_reason(recipients: tuple[StoredRecipient, ...]) -> str:
 def _reply(state: State, recipients: tuple[StoredRecipient, ...]) -> str:
     """Return the last answer about a copy that the message has its state from."""
     return next(one.reply for one in recipients if State(one.state) is state)
+
+
+def is_about_null_sender(failure: Failure) -> bool:
+    """Whether a server refused MAIL FROM:<> as such: at once, or later as an address that the account may not use."""
+    if failure.meaning is Meaning.IDENTITY_REFUSED:
+        return True
+    is_refusal = failure.meaning in {Meaning.REFUSED, Meaning.LOGIN_REFUSED}
+    return failure.phase is Phase.MAIL and failure.from_server and failure.reply.is_permanent and is_refusal
+
+
+def without_blame(outcome: Outcome, meaning: Meaning) -> Outcome:
+    """Return the outcome as one that holds no account: a refusal stays one, and everything else may be tried again."""
+    if meaning is Meaning.REFUSED:
+        return replace(outcome, refuses_null_sender=True)
+
+    def lenient(failure: Failure) -> Failure:
+        return replace(failure, meaning=Meaning.TEMPORARY) if failure.meaning is meaning else failure
+
+    assert outcome.failure is not None
+    return replace(
+        outcome,
+        failure=lenient(outcome.failure),
+        refused={index: lenient(failure) for index, failure in outcome.refused.items()},
+        refuses_null_sender=True,
+    )
+
+
+def used_recipients(number: int, outcome: Outcome | None, progress: Progress) -> int:
+    """Return for how many recipients the server has the message, or may have it: those count for the provider."""
+    if outcome is None:  # cancelled, or a fault of ours
+        return number if progress.final_dot_sent else 0
+    if outcome.failure is not None and outcome.failure.meaning is not Meaning.UNKNOWN:
+        return 0
+    return number - len(outcome.refused)
+
+
+def with_rest(outcome: Outcome, done: int, total: int) -> Outcome:
+    """Return the outcome of a transaction for the first `done` of `total` recipients: the others follow in another."""
+    if done == total or (outcome.failure is not None and outcome.failure.meaning not in _ABOUT_THE_FIRST):
+        return outcome
+    return replace(outcome, refused={**outcome.refused, **dict.fromkeys(range(done, total), _REST)})
+
+
+def is_refused_for_all(outcome: Outcome, recipients: int) -> bool:
+    """Whether nobody has the message, and each of the recipients was refused for good."""
+    failures = [outcome.failure_at(index) for index in range(recipients)]
+    return outcome.accepted is None and all(_is_refusal(failure) for failure in failures if failure)
+
+
+def _is_refusal(failure: Failure) -> bool:
+    """Whether a failure is about the message or recipient, and for good."""
+    return failure.meaning is Meaning.REFUSED and failure.reply.is_permanent
+
+
+def may_be_there(outcome: Outcome) -> bool:
+    """Whether the server may have the message for somebody."""
+    return outcome.failure is None or outcome.failure.phase is Phase.FINAL

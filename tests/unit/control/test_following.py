@@ -13,9 +13,9 @@ from relay.control import following
 from relay.control.following import news_between
 from relay.control.parts import Parts
 from relay.control.refused import Refused
-from relay.delivery.bookkeeper import utc_now
 from relay.delivery.by_hand import hold, release, remove
 from relay.delivery.lifecycle import State
+from relay.delivery.recorder import utc_now
 from relay.store.following import Look
 from tests.unit.control.control_kit import AdminOperations, parts_in
 from tests.unit.control.queue_kit import START, new, stored

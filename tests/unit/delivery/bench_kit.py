@@ -6,15 +6,27 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from relay.delivery.desk import Desk
+from relay.delivery.acceptance import Acceptance
+from relay.delivery.accounts import Accounts
+from relay.delivery.attempt import Attempts, Upstream
+from relay.delivery.history import History
 from relay.delivery.journey import Journey
+from relay.delivery.pacing import Pacing
+from relay.delivery.recorder import Recorder
+from relay.delivery.reporter import Reporter
+from relay.delivery.schedule import Schedule
+from relay.delivery.telling import Telling
 from relay.directory.client import Client
 from relay.directory.model import Meaning
+from relay.directory.routing import Routing
 from relay.mail.address import Address
 from relay.mail.content import Content
 from relay.mail.envelope import Envelope, Recipient
 from relay.mail.reply import Reply
 from relay.mail.trace import Arrival, new_id
+from relay.secrets.keeper import SecretKeeper
+from relay.settings import Settings
+from relay.store.queue import Queue
 from relay.upstream.outcome import Failure, Outcome
 from relay.upstream.phase import Phase
 from relay.upstream.transfer import Ahead, Progress, Transfer
@@ -87,10 +99,62 @@ class FakeUpstream:
 
 
 @dataclass
-class Bench:
-    """A desk over a fake upstream, and the journeys it told."""
+class DeliveryKit:
+    """All of delivery over a store of its own: what accepts messages, and what tries them."""
 
-    desk: Desk
+    attempts: Attempts
+    acceptance: Acceptance
+
+    @property
+    def recorder(self) -> Recorder:
+        return self.attempts.recorder
+
+    @property
+    def accounts(self) -> Accounts:
+        return self.attempts.accounts
+
+    @property
+    def queue(self) -> Queue:
+        return self.recorder.queue
+
+    @property
+    def clock(self) -> Callable[[], datetime]:
+        return self.recorder.clock
+
+    def use(self, routing: Routing) -> None:
+        """Let all of it go by this directory."""
+        self.attempts.routing = self.acceptance.routing = self.recorder.routing = lambda: routing
+
+    def with_history(self, history: History) -> Acceptance:
+        self.acceptance.history = history
+        return self.acceptance
+
+
+def make_delivery(
+    queue: Queue, secrets: SecretKeeper, routing: Routing, upstream: Upstream, **acceptance: Any
+) -> DeliveryKit:
+    schedule = Schedule.of(Settings().delivery)
+    recorder = Recorder(queue, lambda: routing, schedule, Reporter("relay.test", schedule), Telling())
+    attempts = Attempts(
+        routing=lambda: routing,
+        secrets=secrets,
+        upstream=upstream,
+        limits=Pacing(),
+        accounts=Accounts(schedule),
+        recorder=recorder,
+    )
+    facts = {"tell": lambda _: None, "history": History(queue), **acceptance}
+    return DeliveryKit(
+        attempts,
+        Acceptance(hostname="relay.test", routing=lambda: routing, secrets=secrets, attempts=attempts, **facts),
+    )
+
+
+@dataclass
+class Bench:
+    """What accepts messages over a fake upstream, and the journeys it told."""
+
+    desk: Acceptance
     upstream: FakeUpstream
     journeys: list[Journey]
 

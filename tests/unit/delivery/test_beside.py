@@ -8,12 +8,11 @@ from typing import Any, NoReturn
 import pytest
 
 from relay import beside, log
+from relay.delivery import attempt as attempt_module
 from relay.delivery import history as history_module
-from relay.delivery import postman as postman_module
-from relay.delivery.bookkeeper import Bookkeeper
 from relay.delivery.history import History
-from relay.delivery.postman import Postman
 from relay.delivery.reach import Reach
+from relay.delivery.recorder import Recorder
 from relay.delivery.turn import Turn
 from relay.directory.model import Account, Meaning, Mode
 from relay.mail.address import Address
@@ -22,7 +21,7 @@ from relay.metrics import Metrics
 from relay.store.queue import Queue
 from relay.upstream.outcome import Failure, Outcome
 from relay.upstream.phase import Phase
-from tests.unit.delivery.bench_kit import CLIENT, MESSAGE, FakeUpstream, Maker, arrival_now, envelope_of
+from tests.unit.delivery.bench_kit import CLIENT, MESSAGE, DeliveryKit, FakeUpstream, Maker, arrival_now, envelope_of
 from tests.unit.delivery.delivery_kit import submit, upstream_of
 
 
@@ -61,17 +60,16 @@ async def test_a_fault_beside_the_mail_changes_no_reply(
     fault(monkeypatch)
     submission = bench.desk.open(CLIENT, envelope_of("support@acmejets.example"), arrival_now())
     assert (await submission.complete(MESSAGE)).code == 250
-    await bench.desk.postman.stop()
+    await bench.desk.attempts.stop()
     assert len(bench.upstream.transfers) == 1
     if mode is Mode.QUEUED:  # it is over, and nobody tries it again
-        stored = await bench.desk.postman.queue.message(submission.arrival.id)
+        stored = await bench.desk.attempts.recorder.queue.message(submission._arrival.id)
         assert stored is not None
         assert stored.state == "delivered"
 
 
-@pytest.mark.parametrize("name", ["write_down", "on_change"])
 async def test_a_fault_after_a_part_was_taken_takes_no_250_back(
-    name: str, make_bench: Maker, monkeypatch: pytest.MonkeyPatch
+    make_bench: Maker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is stored by then: a client that heard anything else would send it again."""
     refusal = Failure(
@@ -79,31 +77,28 @@ async def test_a_fault_after_a_part_was_taken_takes_no_250_back(
     )
     taken = Outcome(host="127.0.0.1", accepted=Reply(250, "2.0.0", "Ok"), refused={1: refusal})
     bench = make_bench(FakeUpstream(taken), mode=Mode.AUTO)
-    if name == "on_change":
-        bench.desk.postman.books.on_change = _raise
-    else:
-        monkeypatch.setattr(Bookkeeper, name, _raise)
+    monkeypatch.setattr(Recorder, "write_down", _raise)
     submission = bench.desk.open(
         CLIENT, envelope_of("support@acmejets.example", "a@b.example,c@d.example"), arrival_now()
     )
     assert (await submission.complete(MESSAGE)).code == 250
-    await bench.desk.postman.stop()
+    await bench.desk.attempts.stop()
     assert len(bench.upstream.transfers) == 1
-    stored = await bench.desk.postman.queue.message(submission.arrival.id)
+    stored = await bench.desk.attempts.recorder.queue.message(submission._arrival.id)
     assert stored is not None
     states = [one.state for one in stored.recipients]
-    assert states == (["delivered", "failed"] if name == "on_change" else ["unknown", "unknown"])
+    assert states == ["unknown", "unknown"]
 
 
 async def test_a_confirmation_that_cannot_be_made_costs_itself_alone(
-    postman: Postman, monkeypatch: pytest.MonkeyPatch
+    delivery: DeliveryKit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def confirm(*_: Any) -> None:
         _raise()
 
-    monkeypatch.setattr(Bookkeeper, "confirm", confirm)
-    assert (await submit(postman, "SUCCESS")).code == 250
-    assert len(upstream_of(postman).transfers) == 1
+    monkeypatch.setattr(Recorder, "confirm", confirm)
+    assert (await submit(delivery, "SUCCESS")).code == 250
+    assert len(upstream_of(delivery).transfers) == 1
 
 
 def _hanging(patch: pytest.MonkeyPatch, method: str) -> tuple[asyncio.Event, asyncio.Event]:
@@ -116,24 +111,24 @@ def _hanging(patch: pytest.MonkeyPatch, method: str) -> tuple[asyncio.Event, asy
         await goes_on.wait()
         return await real(*arguments, **more)
 
-    patch.setattr(postman_module, "_BESIDE_SECONDS", 0.0)
+    patch.setattr(attempt_module, "_BESIDE_SECONDS", 0.0)
     patch.setattr(Queue, method, hang)
     return began, goes_on
 
 
 async def test_a_store_that_hangs_at_a_confirmation_gets_it_later(
-    postman: Postman, monkeypatch: pytest.MonkeyPatch
+    delivery: DeliveryKit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The server has the message: a client without its answer would send it again."""
     began, goes_on = _hanging(monkeypatch, "add")
-    assert (await submit(postman, "SUCCESS")).code == 250
+    assert (await submit(delivery, "SUCCESS")).code == 250
     await began.wait()
-    assert await postman.queue.list_queue(limit=10) == []
+    assert await delivery.queue.list_queue(limit=10) == []
     goes_on.set()
-    await postman.stop()
-    (report,) = await postman.queue.list_queue(limit=10)
+    await delivery.attempts.stop()
+    (report,) = await delivery.queue.list_queue(limit=10)
     assert report.is_report
-    assert len(upstream_of(postman).transfers) == 1
+    assert len(upstream_of(delivery).transfers) == 1
 
 
 @pytest.mark.parametrize("mode", [Mode.AUTO, Mode.DIRECT])
@@ -142,18 +137,19 @@ async def test_a_store_that_hangs_at_the_end_of_a_hold_keeps_no_reply_back(
 ) -> None:
     """A new password was entered, and the first message gets through with it."""
     bench = make_bench(mode=mode)
-    desk, refusal = bench.desk.postman, Reply(535, "5.7.8", "wrong")
+    attempts, refusal = bench.desk.attempts, Reply(535, "5.7.8", "wrong")
     account, identity = Account("acmejets", "support@acmejets.example"), Address("support", "acmejets.example")
     failure = Failure(phase=Phase.LOGIN, reply=refusal, meaning=Meaning.LOGIN_REFUSED, from_server=True)
-    await desk.queue.put_hold(desk.accounts.hold(account, identity, failure, "an older secret", desk.clock()))
+    recorder, accounts = attempts.recorder, attempts.accounts
+    await recorder.queue.put_hold(accounts.hold(account, identity, failure, "an older secret", recorder.clock()))
     began, goes_on = _hanging(monkeypatch, "drop_hold")
     assert (await bench.send("support@acmejets.example")).code == 250
     await began.wait()
-    assert desk.accounts.hold_of(account) is None, "in memory it is over at once"
-    assert len(await desk.queue.holds()) == 1
+    assert accounts.hold_of(account) is None, "in memory it is over at once"
+    assert len(await recorder.queue.holds()) == 1
     goes_on.set()
-    await desk.stop()
-    assert len(await desk.queue.holds()) == 0
+    await attempts.stop()
+    assert len(await recorder.queue.holds()) == 0
     assert len(bench.upstream.transfers) == 1
 
 
@@ -168,8 +164,8 @@ async def test_a_store_that_hangs_at_a_hold_keeps_no_reply_back(
     assert (await bench.send("support@acmejets.example")).code == 451
     await began.wait()
     goes_on.set()
-    await bench.desk.postman.stop()
-    assert [row.meaning for row in await bench.desk.postman.queue.holds()] == ["quota"]
+    await bench.desk.attempts.stop()
+    assert [row.meaning for row in await bench.desk.attempts.recorder.queue.holds()] == ["quota"]
 
 
 @pytest.mark.parametrize("mode", [Mode.AUTO, Mode.DIRECT])
@@ -197,9 +193,9 @@ async def test_a_fault_in_who_is_told_of_the_message_changes_no_reply(
     monkeypatch.setattr(beside, "_told", {})
     monkeypatch.setattr(log, "broken", lambda what, **_: told.append(what))
     bench = make_bench(mode=mode)
-    monkeypatch.setattr(bench.desk.office, "tell", _raise)
+    monkeypatch.setattr(bench.desk, "tell", _raise)
     for _ in range(2):
         assert (await bench.send("support@acmejets.example")).code == 250
-    await bench.desk.postman.stop()
+    await bench.desk.attempts.stop()
     assert len(bench.upstream.transfers) == 2
     assert told == ["a fault beside the mail; no message is concerned"], "once a minute"

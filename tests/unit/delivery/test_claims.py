@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from relay.delivery.lifecycle import State
-from relay.delivery.postman import Postman
 from relay.store.messages import StoredMessage
+from tests.unit.delivery.bench_kit import DeliveryKit
 from tests.unit.delivery.delivery_kit import dispatching, limited, reached, stored, upstream_of
 
 SCOPE = "acmejets/support@acmejets.example"
@@ -33,12 +33,12 @@ class Some:
         self.backlogs.append(backlog)
 
 
-async def test_no_more_is_taken_than_there_are_connections_for_and_more_when_there_are(postman: Postman) -> None:
-    limited(postman, max_connections=5)
-    upstream, some = upstream_of(postman), Some(2)
+async def test_no_more_is_taken_than_there_are_connections_for_and_more_when_there_are(delivery: DeliveryKit) -> None:
+    limited(delivery, max_connections=5)
+    upstream, some = upstream_of(delivery), Some(2)
     upstream.gate = asyncio.Event()
-    ids = [await stored(postman) for _ in range(8)]
-    async with dispatching(postman, some):
+    ids = [await stored(delivery) for _ in range(8)]
+    async with dispatching(delivery, some):
         async with asyncio.timeout(10):
             while len(upstream.transfers) < 2:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
@@ -50,25 +50,27 @@ async def test_no_more_is_taken_than_there_are_connections_for_and_more_when_the
                 await asyncio.sleep(0.01)
         upstream.gate.set()
         for id_ in ids:
-            await reached(postman, id_, State.DELIVERED)
+            await reached(delivery, id_, State.DELIVERED)
     assert some.limits == {5}
     assert some.backlogs[-1] == 0
 
 
-async def test_a_carrier_that_took_all_does_not_look_again(postman: Postman, monkeypatch: pytest.MonkeyPatch) -> None:
-    limited(postman, max_connections=5)
-    upstream, looks = upstream_of(postman), list[int]()
+async def test_a_carrier_that_took_all_does_not_look_again(
+    delivery: DeliveryKit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limited(delivery, max_connections=5)
+    upstream, looks = upstream_of(delivery), list[int]()
     upstream.gate = asyncio.Event()
-    claim = postman.queue.claim
+    claim = delivery.queue.claim
 
     async def counted(profiles: Collection[str | None], limit: int, now: datetime, state: str) -> list[StoredMessage]:
         found = await claim(profiles, limit, now, state)
         looks.append(len(found))
         return found
 
-    monkeypatch.setattr(postman.queue, "claim", counted)
-    ids = [await stored(postman) for _ in range(3)]
-    async with dispatching(postman):
+    monkeypatch.setattr(delivery.queue, "claim", counted)
+    ids = [await stored(delivery) for _ in range(3)]
+    async with dispatching(delivery):
         async with asyncio.timeout(10):
             while len(upstream.transfers) < 3:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
@@ -76,37 +78,37 @@ async def test_a_carrier_that_took_all_does_not_look_again(postman: Postman, mon
         before = len(looks)
         upstream.gate.set()
         for id_ in ids:
-            await reached(postman, id_, State.DELIVERED)
+            await reached(delivery, id_, State.DELIVERED)
         assert len(looks) == before
         assert sum(looks) == 3
 
 
 @pytest.mark.parametrize("limits", [{}, {"messages_per_minute": 6000}])
 async def test_what_comes_while_another_takes_long_waits_only_for_a_connection(
-    postman: Postman, limits: dict[str, Any]
+    delivery: DeliveryKit, limits: dict[str, Any]
 ) -> None:
-    limited(postman, max_connections=3, **limits)
-    upstream = upstream_of(postman)
+    limited(delivery, max_connections=3, **limits)
+    upstream = upstream_of(delivery)
     upstream.gate = asyncio.Event()
-    ids = [await stored(postman)]
-    async with dispatching(postman) as dispatcher, asyncio.timeout(10):
+    ids = [await stored(delivery)]
+    async with dispatching(delivery) as dispatcher, asyncio.timeout(10):
         while not upstream.transfers:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
-        ids += [await stored(postman) for _ in range(3)]
+        ids += [await stored(delivery) for _ in range(3)]
         dispatcher.wake()
         while len(upstream.transfers) < 3:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
         upstream.gate.set()
         for id_ in ids:
-            await reached(postman, id_, State.DELIVERED)
+            await reached(delivery, id_, State.DELIVERED)
 
 
-async def test_with_a_pace_one_connection_more_than_there_is_would_be_used(postman: Postman) -> None:
-    limited(postman, max_connections=5, messages_per_minute=600)
-    upstream, some = upstream_of(postman), Some(0)
+async def test_with_a_pace_one_connection_more_than_there_is_would_be_used(delivery: DeliveryKit) -> None:
+    limited(delivery, max_connections=5, messages_per_minute=600)
+    upstream, some = upstream_of(delivery), Some(0)
     upstream.gate = asyncio.Event()
-    ids = [await stored(postman) for _ in range(3)]
-    async with dispatching(postman, some):
+    ids = [await stored(delivery) for _ in range(3)]
+    async with dispatching(delivery, some):
         async with asyncio.timeout(10):
             while not upstream.transfers:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
@@ -115,5 +117,5 @@ async def test_with_a_pace_one_connection_more_than_there_is_would_be_used(postm
         assert len(upstream.transfers) == 1
         upstream.gate.set()
         for id_ in ids:
-            await reached(postman, id_, State.DELIVERED)
+            await reached(delivery, id_, State.DELIVERED)
     assert max(some.backlogs) == 2

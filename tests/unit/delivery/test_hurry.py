@@ -4,15 +4,21 @@ import asyncio
 
 import pytest
 
-from relay.delivery.desk import Desk
-from relay.delivery.history import History
 from relay.delivery.journey import Ending
 from relay.delivery.lifecycle import State
-from relay.delivery.postman import Postman
 from relay.directory.model import Mode
 from relay.store.errors import StoreFull
 from relay.store.messages import NewMessage
-from tests.unit.delivery.bench_kit import CLIENT, MESSAGE, Bench, FakeUpstream, Maker, arrival_now, envelope_of
+from tests.unit.delivery.bench_kit import (
+    CLIENT,
+    MESSAGE,
+    Bench,
+    DeliveryKit,
+    FakeUpstream,
+    Maker,
+    arrival_now,
+    envelope_of,
+)
 from tests.unit.delivery.delivery_kit import limited
 
 SUPPORT = "support@acmejets.example"
@@ -32,7 +38,7 @@ async def hurried(bench: Bench, seconds: float = 0.0) -> str:
 async def test_auto_stores_the_message_with_its_attempt_and_answers(make_bench: Maker, *, is_sent: bool) -> None:
     bench = make_bench(FakeUpstream(gate=asyncio.Event(), stops_after_dot=is_sent), mode=Mode.AUTO, patience=60.0)
     assert (await hurried(bench)).startswith("250 2.0.0 Ok: queued as ")
-    queue = bench.desk.postman.queue
+    queue = bench.desk.attempts.recorder.queue
     (message,) = await queue.list_queue(limit=2)
     assert message.state == State.SENDING
     (attempt,) = await queue.attempts(message.id)
@@ -40,7 +46,7 @@ async def test_auto_stores_the_message_with_its_attempt_and_answers(make_bench: 
     assert not bench.upstream.was_cancelled
     assert bench.upstream.gate is not None
     bench.upstream.gate.set()
-    await bench.desk.postman.stop()
+    await bench.desk.attempts.stop()
     assert await queue.counts() == {}
 
 
@@ -74,15 +80,15 @@ async def test_a_store_that_takes_nothing_in_that_moment_costs_the_message_no_an
         raise StoreFull("the disk is full")
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(bench.desk.postman.queue, "add", fail)
+        patch.setattr(bench.desk.attempts.recorder.queue, "add", fail)
         assert (await hurried(bench)).startswith("452 4.3.1 ")
     assert bench.upstream.was_cancelled
 
 
 @pytest.mark.parametrize(("mode", "said"), [(Mode.AUTO, "250 2.0.0 Ok: queued as "), (Mode.DIRECT, "421 4.3.2 ")])
-async def test_who_stands_in_line_is_sent_away_or_stored(postman: Postman, mode: Mode, said: str) -> None:
-    limited(postman, mode, patience=100.0, messages_per_minute=1)
-    desk = Desk("relay.test", postman.office, postman, History(postman.queue))
+async def test_who_stands_in_line_is_sent_away_or_stored(delivery: DeliveryKit, mode: Mode, said: str) -> None:
+    limited(delivery, mode, patience=100.0, messages_per_minute=1)
+    desk = delivery.acceptance
     assert (await desk.open(CLIENT, envelope_of(SUPPORT), arrival_now()).complete(MESSAGE)).code == 250
     submission = desk.open(CLIENT, envelope_of(SUPPORT), arrival_now())
     waiting = asyncio.create_task(submission.complete(MESSAGE))
@@ -102,4 +108,4 @@ async def test_a_message_that_comes_in_the_last_moment_is_treated_alike(make_ben
         assert (await submission.complete(MESSAGE)).text.startswith("Ok: queued as ")
     assert bench.upstream.gate is not None
     bench.upstream.gate.set()
-    await bench.desk.postman.stop()
+    await bench.desk.attempts.stop()

@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 
 from relay.delivery import housekeeping
-from relay.delivery.bookkeeper import utc_now
 from relay.delivery.dispatcher import Dispatcher
 from relay.delivery.housekeeping import Housekeeping
 from relay.delivery.lifecycle import State
-from relay.delivery.postman import Postman
+from relay.delivery.recorder import utc_now
 from relay.mail.reply import Reply
 from relay.store.duties import Duty, DutyTable
 from relay.upstream.outcome import Outcome
+from tests.unit.delivery.bench_kit import DeliveryKit
 from tests.unit.delivery.delivery_kit import ACCOUNT, NO_LOGIN, reached, state_of, stored, upstream_of
 from tests.unit.secrets.oauth_kit import Clock
 
@@ -33,8 +33,9 @@ class Switch:
 
 
 @asynccontextmanager
-async def dispatching(postman: Postman, lead: Switch) -> AsyncIterator[Dispatcher]:
-    dispatcher = Dispatcher(postman, lead=lead)
+async def dispatching(delivery: DeliveryKit, lead: Switch) -> AsyncIterator[Dispatcher]:
+    delivery.attempts.lead = lead
+    dispatcher = Dispatcher(delivery.attempts)
     task = asyncio.create_task(dispatcher.run())
     try:
         yield dispatcher
@@ -45,14 +46,14 @@ async def dispatching(postman: Postman, lead: Switch) -> AsyncIterator[Dispatche
             await task
 
 
-async def hold(postman: Postman) -> str:
+async def hold(delivery: DeliveryKit) -> str:
     """Hold the account, whose next probe is due at once, and return a message that waits for it."""
-    upstream_of(postman).outcome = Outcome(host="127.0.0.1", failure=NO_LOGIN)
-    async with dispatching(postman, Switch(is_ours=True)) as dispatcher:
-        id_ = await stored(postman)
+    upstream_of(delivery).outcome = Outcome(host="127.0.0.1", failure=NO_LOGIN)
+    async with dispatching(delivery, Switch(is_ours=True)) as dispatcher:
+        id_ = await stored(delivery)
         dispatcher.wake()
-        await reached(postman, id_, State.HELD)
-    postman.books.clock = lambda: utc_now() + timedelta(minutes=20)
+        await reached(delivery, id_, State.HELD)
+    delivery.recorder.clock = lambda: utc_now() + timedelta(minutes=20)
     return id_
 
 
@@ -62,73 +63,73 @@ async def some_looks(dispatcher: Dispatcher) -> None:
         await asyncio.sleep(0.05)
 
 
-async def test_a_held_account_is_probed_by_who_leads_as_soon_as_it_does(postman: Postman) -> None:
-    id_, upstream = await hold(postman), upstream_of(postman)
+async def test_a_held_account_is_probed_by_who_leads_as_soon_as_it_does(delivery: DeliveryKit) -> None:
+    id_, upstream = await hold(delivery), upstream_of(delivery)
     tried = len(upstream.transfers)
     lead = Switch()
-    async with dispatching(postman, lead) as dispatcher:
+    async with dispatching(delivery, lead) as dispatcher:
         await some_looks(dispatcher)
         assert len(upstream.transfers) == tried
         lead.is_ours = True
         upstream.outcome = ACCEPTED
         dispatcher.lead_changed()
-        await reached(postman, id_, State.DELIVERED)
+        await reached(delivery, id_, State.DELIVERED)
     assert len(upstream.transfers) == tried + 1
 
 
-async def test_a_probe_that_was_due_before_the_lead_went_is_not_made(postman: Postman) -> None:
+async def test_a_probe_that_was_due_before_the_lead_went_is_not_made(delivery: DeliveryKit) -> None:
     """As by a relay that was stopped between its decision and the login."""
-    await hold(postman)
-    lead = postman.lead = Switch(is_ours=True)
-    dispatcher = Dispatcher(postman, lead=lead)
-    (held,) = postman.accounts.holds()
-    postman.accounts.begin_probe(held, postman.clock())
+    await hold(delivery)
+    lead = delivery.attempts.lead = Switch(is_ours=True)
+    dispatcher = Dispatcher(delivery.attempts)
+    (held,) = delivery.accounts.holds()
+    delivery.accounts.begin_probe(held, delivery.clock())
     lead.is_ours = False
-    route = postman.office.routing().route_of_account(ACCOUNT)
+    route = delivery.attempts.routing().route_of_account(ACCOUNT)
     assert route is not None
-    assert postman.hold_over(route, None) is not None
+    assert delivery.attempts.hold_over(route, None) is not None
     lead.is_ours = True
-    assert postman.hold_over(route, None) is None, "the same, while it leads"
-    postman.accounts.begin_probe(held, postman.clock())
+    assert delivery.attempts.hold_over(route, None) is None, "the same, while it leads"
+    delivery.accounts.begin_probe(held, delivery.clock())
     lead.is_ours = False
     dispatcher.lead_changed()
     lead.is_ours = True
-    assert postman.hold_over(route, None) is not None, "nothing of the former lead is left"
+    assert delivery.attempts.hold_over(route, None) is not None, "nothing of the former lead is left"
 
 
-async def test_the_store_refuses_the_probe_of_who_does_not_know_yet_that_another_leads(postman: Postman) -> None:
-    id_, upstream = await hold(postman), upstream_of(postman)
+async def test_the_store_refuses_the_probe_of_who_does_not_know_yet_that_another_leads(delivery: DeliveryKit) -> None:
+    id_, upstream = await hold(delivery), upstream_of(delivery)
     tried, clock = len(upstream.transfers), Clock()
-    ours, theirs = (DutyTable(postman.queue._database, name, clock=clock) for name in ("ours", "theirs"))
+    ours, theirs = (DutyTable(delivery.queue._database, name, clock=clock) for name in ("ours", "theirs"))
     lead = Switch(is_ours=True, duty=await ours.take("lead", 15))
     clock.forward(16)
     assert await theirs.take("lead", 15) is not None
-    async with dispatching(postman, lead) as dispatcher:
+    async with dispatching(delivery, lead) as dispatcher:
         await some_looks(dispatcher)
     assert len(upstream.transfers) == tried
-    assert await state_of(postman, id_) == State.HELD
-    assert [row.probes for row in await postman.queue.holds()] == [0]
+    assert await state_of(delivery, id_) == State.HELD
+    assert [row.probes for row in await delivery.queue.holds()] == [0]
 
 
-async def test_strays_are_freed_by_who_leads(postman: Postman) -> None:
+async def test_strays_are_freed_by_who_leads(delivery: DeliveryKit) -> None:
     """Of an account that nobody holds any more."""
-    await hold(postman)
-    await postman.queue.drop_hold(ACCOUNT.server, ACCOUNT.username, "")
-    postman.accounts.release(ACCOUNT.server, ACCOUNT.username)
-    upstream_of(postman).outcome = ACCEPTED
+    await hold(delivery)
+    await delivery.queue.drop_hold(ACCOUNT.server, ACCOUNT.username, "")
+    delivery.accounts.release(ACCOUNT.server, ACCOUNT.username)
+    upstream_of(delivery).outcome = ACCEPTED
     lead = Switch()
-    async with dispatching(postman, lead) as dispatcher:
+    async with dispatching(delivery, lead) as dispatcher:
         await some_looks(dispatcher)
-        assert len(await postman.queue.held_for()) == 1
+        assert len(await delivery.queue.held_for()) == 1
         lead.is_ours = True
         dispatcher.lead_changed()
         async with asyncio.timeout(10):
-            while await postman.queue.held_for():  # noqa: ASYNC110  the store knows no event
+            while await delivery.queue.held_for():  # noqa: ASYNC110  the store knows no event
                 await asyncio.sleep(0.01)
 
 
 async def test_what_is_old_is_deleted_by_who_leads(
-    postman: Postman, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    delivery: DeliveryKit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(housekeeping, "_LOOK_SECONDS", 0.01)
     forgotten: list[datetime] = []
@@ -137,7 +138,7 @@ async def test_what_is_old_is_deleted_by_who_leads(
         forgotten.append(now)
 
     lead = Switch()
-    keeping = Housekeeping(postman.queue, tmp_path, free_floor=0, keep_seconds=1, forget=forget, lead=lead)
+    keeping = Housekeeping(delivery.queue, tmp_path, free_floor=0, keep_seconds=1, forget=forget, lead=lead)
     task = asyncio.create_task(keeping.run())
     await asyncio.sleep(0.1)
     assert forgotten == []

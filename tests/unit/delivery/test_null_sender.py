@@ -5,7 +5,6 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from relay.delivery.lifecycle import State
-from relay.delivery.postman import Postman
 from relay.directory.model import Meaning
 from relay.mail.address import Address
 from relay.mail.reply import Reply
@@ -13,7 +12,7 @@ from relay.store.messages import StoredMessage
 from relay.upstream.outcome import Failure, Outcome
 from relay.upstream.phase import Phase
 from relay.upstream.transfer import Progress, Transfer
-from tests.unit.delivery.bench_kit import envelope_of
+from tests.unit.delivery.bench_kit import DeliveryKit, envelope_of
 from tests.unit.delivery.delivery_kit import SENDER, message_of, stored
 
 TAKEN = Outcome(host="127.0.0.1", accepted=Reply(250, "2.0.0", "Ok"))
@@ -41,13 +40,13 @@ class TwoMinds:
         return self.null if transfer.sender is None else self.address
 
 
-async def attempt_from_null(postman: Postman, upstream: TwoMinds) -> StoredMessage:
+async def attempt_from_null(delivery: DeliveryKit, upstream: TwoMinds) -> StoredMessage:
     """Make one attempt for a message with a null sender, and return the message after it."""
-    postman.office = replace(postman.office, upstream=upstream)
-    id_ = await stored(postman, replace(envelope_of(SENDER), sender=None))
-    (message,) = await postman.queue.claim(["support"], 1, postman.clock(), str(State.SENDING))
-    await postman.attempt(message)
-    return await message_of(postman, id_)
+    delivery.attempts.upstream = upstream
+    id_ = await stored(delivery, replace(envelope_of(SENDER), sender=None))
+    (message,) = await delivery.queue.claim(["support"], 1, delivery.clock(), str(State.SENDING))
+    await delivery.attempts.try_stored(message)
+    return await message_of(delivery, id_)
 
 
 @pytest.mark.parametrize(
@@ -60,25 +59,29 @@ async def attempt_from_null(postman: Postman, upstream: TwoMinds) -> StoredMessa
         refusal(530, "5.7.57", Meaning.LOGIN_REFUSED, Phase.MAIL),
     ],
 )
-async def test_a_refused_null_sender_goes_from_the_identity_and_holds_nothing(null: Outcome, postman: Postman) -> None:
+async def test_a_refused_null_sender_goes_from_the_identity_and_holds_nothing(
+    null: Outcome, delivery: DeliveryKit
+) -> None:
     upstream = TwoMinds(null)
-    message = await attempt_from_null(postman, upstream)
+    message = await attempt_from_null(delivery, upstream)
     assert message.state == State.DELIVERED
     assert [str(sender or "") for sender in upstream.senders] == ["", SENDER]
-    assert postman.accounts.holds() == ()
+    assert delivery.accounts.holds() == ()
 
 
 @pytest.mark.parametrize("meaning", [Meaning.QUOTA, Meaning.LOCK_OUT, Meaning.ACCOUNT_FULL])
-async def test_what_is_about_the_account_holds_it_and_is_not_asked_twice(meaning: Meaning, postman: Postman) -> None:
+async def test_what_is_about_the_account_holds_it_and_is_not_asked_twice(
+    meaning: Meaning, delivery: DeliveryKit
+) -> None:
     upstream = TwoMinds(refusal(550, "5.4.5", meaning, Phase.MAIL))
-    message = await attempt_from_null(postman, upstream)
+    message = await attempt_from_null(delivery, upstream)
     assert len(upstream.senders) == 1
-    (hold,) = postman.accounts.holds()
+    (hold,) = delivery.accounts.holds()
     assert (message.state, message.held_by, hold.address) == (State.HELD, "acmejets/support@acmejets.example", "")
 
 
-async def test_an_identity_that_is_refused_itself_is_held_so_that_somebody_sees_it(postman: Postman) -> None:
+async def test_an_identity_that_is_refused_itself_is_held_so_that_somebody_sees_it(delivery: DeliveryKit) -> None:
     refused = refusal(553, "5.7.1", Meaning.IDENTITY_REFUSED, Phase.MAIL)
-    message = await attempt_from_null(postman, TwoMinds(refused, refused))
-    (hold,) = postman.accounts.holds()
+    message = await attempt_from_null(delivery, TwoMinds(refused, refused))
+    (hold,) = delivery.accounts.holds()
     assert (message.state, message.held_by, hold.address) == (State.HELD, "acmejets/support@acmejets.example", SENDER)

@@ -104,7 +104,7 @@ def limited(**keys: Any) -> Routing:
 async def test_what_uses_up_a_limit_waits_for_its_end(make_bench: Maker, keys: dict[str, int]) -> None:
     bench = make_bench()
     routing = limited(**keys)
-    bench.desk = replace(bench.desk, office=replace(bench.desk.office, routing=lambda: routing))
+    bench.desk = replace(bench.desk, routing=lambda: routing)
     await foreseen(bench, to="a@example.net,b@example.net")
     assert not bench.upstream.ahead
 
@@ -146,10 +146,10 @@ async def test_a_hold_that_comes_meanwhile_ends_what_went_ahead(make_bench: Make
     failure = Failure(
         phase=Phase.LOGIN, reply=Reply(535, "5.7.8", "no"), meaning=Meaning.LOGIN_REFUSED, from_server=True
     )
-    route = bench.desk.office.routing().route(envelope_of(SUPPORT).sender)  # type: ignore[arg-type]
+    route = bench.desk.routing().route(envelope_of(SUPPORT).sender)  # type: ignore[arg-type]
     assert route is not None
-    accounts, clock = bench.desk.postman.accounts, bench.desk.postman.clock
-    secret = await bench.desk.office.find_secret(route)
+    accounts, clock = bench.desk.attempts.accounts, bench.desk.attempts.recorder.clock
+    secret = await bench.desk.attempts.secret_of(route)
     assert secret is not None
     accounts.hold(route.account, route.identity, failure, secret.version, clock())
     assert "queued as" in str(await submission.complete(content))

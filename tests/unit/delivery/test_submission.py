@@ -214,7 +214,7 @@ async def test_the_history_says_when_the_server_took_a_message(make_bench: Maker
     gate.set()
     assert (await sending).code == 250
     await bench.desk.history.flush()
-    (message,) = await bench.desk.postman.queue.search(limit=2)
+    (message,) = await bench.desk.attempts.recorder.queue.search(limit=2)
     assert message.delivered is not None
     assert message.created <= taken <= message.delivered <= datetime.now(UTC)
 
@@ -223,7 +223,7 @@ async def test_a_client_that_leaves_while_its_message_is_being_stored_leaves_non
     """Its patience is over and it will have its 250, so the delivery goes on: nobody else would end it."""
     gate = asyncio.Event()
     bench = make_bench(FakeUpstream(gate=gate), mode=Mode.AUTO, patience=0.01)
-    queue = bench.desk.postman.queue
+    queue = bench.desk.attempts.recorder.queue
     submission = bench.desk.open(CLIENT, envelope_of("support@acmejets.example"), arrival_now())
     add = queue.add
 
@@ -235,7 +235,7 @@ async def test_a_client_that_leaves_while_its_message_is_being_stored_leaves_non
         patch.setattr(queue, "add", add_late)
         assert (await submission.complete(MESSAGE)).code == 250
     gate.set()
-    await bench.desk.postman.stop()
+    await bench.desk.attempts.stop()
     assert not bench.upstream.was_cancelled
     assert await queue.counts() == {}
     (message,) = await queue.search(limit=2)

@@ -7,14 +7,13 @@ from typing import Any
 
 import pytest
 
-from relay.delivery.office import Office, Refused
+from relay.delivery.preparation import Refused
 from relay.directory.model import Meaning
 from relay.directory.routing import Route, Routing
 from relay.directory.rules import parse_directory
 from relay.mail.address import Address
 from relay.mail.content import Content
 from relay.mail.envelope import Recipient
-from relay.mail.identity import Mismatch
 from relay.mail.reply import Reply
 from relay.secrets.keeper import SecretKeeper
 from relay.secrets.key_source import KeyFile
@@ -23,11 +22,13 @@ from relay.secrets.oauth_answers import TokenRefused
 from relay.secrets.secret import SecretRef, secret_ref
 from relay.secrets.sources import SecretDelayed
 from relay.secrets.vault import Vault
-from relay.store.database import open_database
+from relay.store.database import Database, open_database
+from relay.store.queue import Queue
 from relay.store.secrets import SecretTable
 from relay.upstream.outcome import Failure, Outcome
 from relay.upstream.phase import Phase
 from relay.upstream.transfer import Progress, Transfer
+from tests.unit.delivery.bench_kit import make_delivery
 from tests.unit.secrets.oauth_kit import Clock, FakeProvider, grant
 
 OAUTH = {"provider": "custom", "client_id": "app", "token_url": "http://127.0.0.1:1/", "authorize_url": "http://[::1]/"}
@@ -58,19 +59,15 @@ class Server:
 
 
 class Bench:
-    """An office over a server and a provider that answer as a test says, with one route."""
+    """What makes attempts over a server and a provider that answer as a test says, with one route."""
 
-    def __init__(self, vault: Vault, folder: Path) -> None:
+    def __init__(self, database: Database, vault: Vault, folder: Path) -> None:
         self.server, self.provider, self.clock = Server(), FakeProvider(), Clock()
         self.tokens = Tokens(vault, provider=self.provider, clock=self.clock)
         routing = Routing(parse_directory(DIRECTORY))
-        self.office = Office(
-            routing=lambda: routing,
-            secrets=SecretKeeper(vault, {}, folder, tokens=self.tokens),
-            upstream=self.server,
-            tell=lambda _: None,
-            mismatch=Mismatch.REWRITE,
-        )
+        secrets = SecretKeeper(vault, {}, folder, tokens=self.tokens)
+        queue = Queue(database, "test")
+        self.attempts = make_delivery(queue, secrets, routing, self.server).attempts
         route = routing.route(Address.parse("support@acme.example"))
         assert route is not None
         self.route: Route = route
@@ -85,19 +82,19 @@ class Bench:
         transfer = Transfer(
             server=self.route.server,
             account=self.route.account,
-            secret=await self.office.find_secret(self.route),
+            secret=await self.attempts.secret_of(self.route),
             sender=self.route.identity,
             recipients=(Recipient(Address.parse("jo@customer.example")),),
             content=Content(b"", ()),
         )
-        return await self.office.hand_over(self.route, transfer, Progress())
+        return await self.attempts._send(self.route, transfer, Progress(), None)
 
 
 @pytest.fixture
 async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
     tmp_path.chmod(0o700)
     database = await open_database(tmp_path / "relay.db")
-    yield Bench(await Vault.open(SecretTable(database), KeyFile(tmp_path / "master.key")), tmp_path)
+    yield Bench(database, await Vault.open(SecretTable(database), KeyFile(tmp_path / "master.key")), tmp_path)
     await database.close()
 
 
@@ -163,4 +160,4 @@ async def test_what_cannot_be_had_now_is_temporary_and_what_is_refused_is_a_refu
             await bench.hand_over()
         assert (caught.value.meaning, caught.value.detail) == (meaning, str(error))
         bench.clock.forward(60)
-    assert await bench.office.secret_version(bench.route) is not None  # so that its hold is not lifted by itself
+    assert await bench.attempts.secret_version(bench.route) is not None  # so that its hold is not lifted by itself

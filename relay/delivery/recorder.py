@@ -1,4 +1,4 @@
-"""The bookkeeper: writes down what came of an attempt, and goes on trying until the store has taken it.
+"""The recorder: puts on disk what an attempt is about to do and what came of it, until the store has taken it.
 
 States, attempt and reports are one transaction. It also settles what nobody ended: an attempt that a fault of ours
 broke off, or the end of an earlier run.
@@ -11,19 +11,18 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from relay import log
-from relay.beside import beside
 from relay.delivery.lifecycle import Event, State, message_state, next_state
-from relay.delivery.office import Office
-from relay.delivery.parcel import pinned_route
+from relay.delivery.preparation import Refused, pinned_route
 from relay.delivery.reporter import Reporter
 from relay.delivery.schedule import Schedule
+from relay.delivery.telling import Telling
 from relay.delivery.verdict import Copy, Verdict, begun, consequence_of, copies_of, interrupted, judge, sending
-from relay.delivery.work import Work, ended, settlement_of
 from relay.directory.model import Account, Meaning
+from relay.directory.routing import Route, Routing
 from relay.mail.content import Content
 from relay.mail.reply import Reply
 from relay.store.errors import StoreError
-from relay.store.messages import Attempt, Fenced, HoldRow, NewMessage, StoredMessage
+from relay.store.messages import Attempt, Fenced, HoldRow, NewMessage, Settlement, StoredMessage
 from relay.store.queue import Queue
 from relay.upstream.outcome import Failure, Outcome
 from relay.upstream.phase import Phase
@@ -44,16 +43,50 @@ def utc_now() -> datetime:
 
 
 @dataclass(slots=True)
-class Bookkeeper:
-    """Keeps the queue's records of attempts. `on_change` is called when something may be due."""
+class RunningAttempt:
+    """One attempt under way: the message with its copies SENDING, as it came, and where it goes.
 
-    office: Office
+    `make` gives the message where somebody asks for it: what goes well while its client waits is never stored so.
+    """
+
+    make: Callable[[], StoredMessage]
+    content: Content
+    attempt: Attempt
+    route: Route | None = None
+    secret_version: str = ""
+    hold: HoldRow | None = None  # over its account when it was let go; any other stops it
+    _message: StoredMessage | None = None
+
+    @classmethod
+    def of(
+        cls, message: StoredMessage, content: Content, attempt: Attempt, route: Route | None = None
+    ) -> "RunningAttempt":
+        """Return the attempt for a message that is stored."""
+        return cls(lambda: message, content, attempt, route)
+
+    @property
+    def message(self) -> StoredMessage:
+        """The message, the same one every time."""
+        if self._message is None:
+            self._message = self.make()
+        return self._message
+
+
+@dataclass(slots=True)
+class Recorder:
+    """Keeps the queue's records of attempts. `due` is set when something may be due.
+
+    `routing` returns the routing of the directory in effect; `telling` has the log and the counters.
+    """
+
     queue: Queue
+    routing: Callable[[], Routing]
     schedule: Schedule
     reporter: Reporter
+    telling: Telling
     clock: Callable[[], datetime] = utc_now
     chance: Callable[[], float] = random.random
-    on_change: Callable[[], None] = field(default=lambda: None)
+    due: asyncio.Event = field(default_factory=asyncio.Event)
 
     def adopt(self, schedule: Schedule) -> None:
         """Judge by this schedule from now on."""
@@ -66,36 +99,36 @@ class Bookkeeper:
             number=message.attempts + 1, started=self.clock(), server="", username="", phase=str(Phase.RESOLVE)
         )
 
-    async def record_final_dot(self, work: Work) -> None:
+    async def record_final_dot(self, running: RunningAttempt) -> None:
         """Put on disk that our final dot is about to be sent. Raises Fenced, StoreError: then it must not be."""
-        await self.queue.mark_final_dot(work.message.id, work.message.fence, work.attempt.number)
+        await self.queue.mark_final_dot(running.message.id, running.message.fence, running.attempt.number)
 
-    async def write_down(self, work: Work, outcome: Outcome) -> None:
+    async def write_down(self, running: RunningAttempt, outcome: Outcome) -> None:
         """Judge a stored message and write that down, however long the store takes to take it. Raises Fenced."""
-        verdict = self._judge(work.message, copies_of(work.message, outcome))
+        verdict = self._judge(running.message, copies_of(running.message, outcome))
         if verdict.message.state == State.HELD and consequence_of(outcome):
-            account = Account(work.attempt.server, work.attempt.username)
+            account = Account(running.attempt.server, running.attempt.username)
             verdict = replace(verdict, message=replace(verdict.message, held_by=str(account)))
-        attempt, reports = ended(work.attempt, outcome, self.clock()), self._reports(work, verdict, outcome)
-        await self._settle(work.message, verdict, attempt, reports)
+        attempt, reports = ended(running.attempt, outcome, self.clock()), self._reports(running, verdict, outcome)
+        await self._settle(running.message, verdict, attempt, reports)
 
-    async def confirm(self, work: Work, outcome: Outcome) -> None:
+    async def confirm(self, running: RunningAttempt, outcome: Outcome) -> None:
         """Store the confirmation that a client asked for (NOTIFY=SUCCESS), of a message that is not stored itself.
 
         Only for a message that its server took: one that it refuses is given back to the client, which needs no
         report. A store that fails costs the confirmation alone. The server has the message, and a client that is
         told of trouble would send it again.
         """
-        verdict = self._judge(work.message, copies_of(work.message, outcome))
-        reports = self._reports(work, verdict, outcome)
+        verdict = self._judge(running.message, copies_of(running.message, outcome))
+        reports = self._reports(running, verdict, outcome)
         if not reports:
             return
         try:
             await self.queue.add(*reports)
         except StoreError as error:
-            log.broken(str(error), id=work.message.id)
+            log.broken(str(error), id=running.message.id)
         else:
-            self.on_change()
+            self.due.set()
 
     async def hold(self, message: StoredMessage, hold: HoldRow, attempt: Attempt | None = None) -> None:
         """Let a message wait for a hold, untried; `attempt` is the one that was written down and not made."""
@@ -132,16 +165,16 @@ class Bookkeeper:
         )
         await self._settle(message, Verdict(message=held), None, ())
 
-    async def put_off(self, work: Work, why: str) -> None:
+    async def put_off(self, running: RunningAttempt, why: str) -> None:
         """Judge a message whose account had no turn for it by how long it has waited. Nothing was tried."""
         lost = Failure(phase=Phase.RESOLVE, reply=_NO_TURN, meaning=_TEMPORARY, from_server=False, detail=why)
         outcome = Outcome(host="", failure=lost)
-        verdict = self._judge(work.message, copies_of(work.message, outcome))
-        judged = replace(verdict.message, attempts=work.message.attempts)
+        verdict = self._judge(running.message, copies_of(running.message, outcome))
+        judged = replace(verdict.message, attempts=running.message.attempts)
         if judged.state == State.QUEUED:  # it keeps its place in the line
-            judged = replace(judged, next_attempt=work.message.next_attempt, reason=work.message.reason)
+            judged = replace(judged, next_attempt=running.message.next_attempt, reason=running.message.reason)
         verdict = replace(verdict, message=judged)
-        await self._settle(work.message, verdict, None, self._reports(work, verdict, outcome))
+        await self._settle(running.message, verdict, None, self._reports(running, verdict, outcome))
 
     async def give_back(self, message: StoredMessage, pause: float | None = None) -> None:
         """Let a claimed message wait as before, and go on trying: a lease that we keep would keep it from everybody."""
@@ -176,7 +209,7 @@ class Bookkeeper:
         try:
             await self._settle(message, verdict, over, await self._reports_anyhow(under_way, verdict))
         except Fenced:
-            self.office.telling.overtaken(message.id, is_sent=attempt.final_dot)
+            self.telling.overtaken(message.id, is_sent=attempt.final_dot)
 
     async def _open_attempt(self, message: StoredMessage) -> Attempt | None:
         """Return what is on disk of the attempt under way, as soon as the store can tell."""
@@ -195,13 +228,15 @@ class Bookkeeper:
             return ()
         nothing = Outcome(host="", accepted=_FAULT)
         try:
-            route = pinned_route(self.office.routing(), message.profile, message.envelope.sender)
-            work = Work.of(message, await self.queue.content_to_send(message), self.new_attempt(message), route)
-            return self._reports(work, verdict, nothing)
+            route = pinned_route(self.routing(), message.profile, message.envelope.sender)
+            running = RunningAttempt.of(
+                message, await self.queue.content_to_send(message), self.new_attempt(message), route
+            )
+            return self._reports(running, verdict, nothing)
         except Exception:
             # Whatever the message does to us, its sender is owed the report.
             log.broken("a report is written without the message that it is about", id=message.id, exc_info=True)
-            return self._reports(Work.of(message, Content(b""), self.new_attempt(message)), verdict, nothing)
+            return self._reports(RunningAttempt.of(message, Content(b""), self.new_attempt(message)), verdict, nothing)
 
     def _judge(self, message: StoredMessage, copies: tuple[Copy, ...]) -> Verdict:
         return judge(
@@ -213,12 +248,12 @@ class Bookkeeper:
             ahead=self.queue.ahead(),
         )
 
-    def _reports(self, work: Work, verdict: Verdict, outcome: Outcome) -> tuple[NewMessage, ...]:
+    def _reports(self, running: RunningAttempt, verdict: Verdict, outcome: Outcome) -> tuple[NewMessage, ...]:
         return self.reporter.reports(
             verdict,
-            work.content,
-            route=work.route,
-            fallback=self.office.routing().default_route(),
+            running.content,
+            route=running.route,
+            fallback=self.routing().default_route(),
             server=outcome.host,
             has_dsn=outcome.has_dsn,
             now=self.clock(),
@@ -251,7 +286,67 @@ class Bookkeeper:
             except StoreError as error:
                 log.broken(str(error), id=before.id)
                 await asyncio.sleep(_TROUBLE_SECONDS)
-        self.office.telling.settled(verdict.message, attempt, self.clock(), len(reports))
+        self.telling.settled(verdict.message, attempt, self.clock(), len(reports))
         if reports or verdict.is_open:
-            with beside("the dispatcher's wake-up"):  # it looks by itself, too
-                self.on_change()
+            self.due.set()
+
+
+def ended(attempt: Attempt, outcome: Outcome, now: datetime) -> Attempt:
+    """Return an attempt with what came of it."""
+    failure = outcome.first_failure
+    return Attempt(
+        number=attempt.number,
+        started=attempt.started,
+        server=attempt.server,
+        username=attempt.username,
+        changes=attempt.changes,
+        ended=now,
+        phase=str(failure.phase if failure else Phase.FINAL),
+        final_dot=outcome.failure is None or outcome.failure.phase is Phase.FINAL,
+        reply=str(outcome.failure.reply if outcome.failure else outcome.accepted),
+        meaning=str(failure.meaning) if failure else "",
+        tls=outcome.tls.version if outcome.tls else "",
+    )
+
+
+def may_have(outcome: Outcome) -> bool:
+    """Whether the server has the message for anybody, or may have it."""
+    failures = [failure for failure in (outcome.failure, *outcome.refused.values()) if failure is not None]
+    return outcome.accepted is not None or any(failure.meaning is Meaning.UNKNOWN for failure in failures)
+
+
+def failure_of(refusal: Refused) -> Failure:
+    """Return our own refusal as what ended an attempt."""
+    meaning = refusal.meaning or (Meaning.REFUSED if refusal.reply.is_permanent else Meaning.TEMPORARY)
+    return Failure(phase=Phase.MAIL, reply=refusal.reply, meaning=meaning, from_server=False, detail=refusal.detail)
+
+
+def settlement_of(
+    before: StoredMessage, verdict: Verdict, attempt: Attempt | None, reports: tuple[NewMessage, ...]
+) -> Settlement:
+    """Return what is to be written: the verdict's message, with those of its recipients that changed."""
+    after, is_finished = verdict.message, State(verdict.message.state).is_final
+    was = {one.number: one for one in before.recipients}
+    return Settlement(
+        id=after.id,
+        fence=after.fence,
+        recipients=tuple(one for one in after.recipients if was[one.number] != one or one.state == State.SENDING),
+        state=after.state,
+        next_attempt=after.next_attempt,
+        reason=after.reason,
+        held_by=after.held_by,
+        unknowns=after.unknowns,
+        warned=after.warned,
+        held_since=after.held_since,
+        held_seconds=after.held_seconds,
+        delivered=after.delivered,
+        reply=after.reply,
+        attempt=_as_kept(attempt, is_finished=is_finished) if attempt else None,
+        is_finished=is_finished,
+        reports=reports,
+    )
+
+
+def _as_kept(attempt: Attempt, *, is_finished: bool) -> Attempt:
+    """Return an attempt as history has it: of a header that never left, and is made anew, no changes are kept."""
+    return attempt if attempt.final_dot or is_finished else replace(attempt, changes=None)

@@ -1,34 +1,38 @@
-"""A large message that still comes, and may be on its way already: what is looked at before it is judged as a whole.
+"""Cut-through: a large message that still comes may be on its way already (Exim's term).
 
-Nothing here decides anything. Where a message may not go ahead, for whatever reason, it is handed over when it is
-there; then its client, or the queue, is told why it cannot go.
+Nothing here decides anything. Where a message may not go ahead, for whatever reason, it is sent when it is there; then
+its client, or the queue, is told why it cannot go.
 """
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from relay import log
-from relay.delivery.handing import at_once
-from relay.delivery.office import Office, Refused
+from relay.delivery.attempt import Attempts, at_once
 from relay.delivery.pacing import is_limited
-from relay.delivery.parcel import Handed, header_of, pack
-from relay.delivery.postman import Postman
+from relay.delivery.preparation import Refused, Submitted, header_of
 from relay.directory.model import Mode
 from relay.directory.routing import Route
 from relay.mail.body import GrowingBody
 from relay.mail.content import Content
+from relay.mail.header import Header
 from relay.upstream.arriving import Arriving
 from relay.upstream.transfer import Ahead
 
 
 @dataclass(slots=True)
-class RunningAhead:
-    """One message, with what has come of it; its body grows. `begin` is called once; `take` or `abandon` is its end."""
+class CutThrough:
+    """One message, with what has come of it; its body grows. `begin` is called once; `take` or `abandon` is its end.
 
-    office: Office
-    postman: Postman
-    handed: Handed
+    `route_of` returns its route, `mode_of` the mode of a route; the first raises Refused.
+    """
+
+    attempts: Attempts
+    submitted: Submitted
     body: GrowingBody
+    route_of: Callable[[Header], Route]
+    mode_of: Callable[[Route], Mode]
     _task: asyncio.Task[None] | None = None
     _arriving: Arriving | None = None
     _head_start: Ahead | None = None
@@ -64,31 +68,30 @@ class RunningAhead:
         except Refused:
             pass  # said at the end
         except Exception:
-            # Whatever it was, the message is handed over when it is there.
-            log.broken("a message could not go ahead", id=self.handed.arrival.id, exc_info=True)
+            # Whatever it was, the message is sent when it is there.
+            log.broken("a message could not go ahead", id=self.submitted.arrival.id, exc_info=True)
 
     async def _go(self) -> None:
-        handed = self.handed
-        header = header_of(handed.content)
-        route = self.office.route_of_message(handed.client, handed.envelope, header)
+        attempts, submitted = self.attempts, self.submitted
+        header = header_of(submitted.content)
+        route = self.route_of(header)
         if not self._may_go(route):
             return
-        parcel = pack(self.office, handed, header, route)
-        secret = await self.office.find_secret(route)
-        outgoing = parcel.outgoing.content.header
+        prepared = attempts.prepare(submitted, header, route)
+        secret = await attempts.secret_of(route)
+        outgoing = prepared.outgoing.content.header
         self._arriving = Arriving(outgoing, self.body)
-        transfer = replace(
-            parcel.transfer(handed, secret, all_or_none=True), content=Content(outgoing), arriving=self._arriving
-        )
-        self._head_start = self.office.upstream.run_ahead(transfer)
+        transfer = prepared.transfer(submitted.envelope, secret, all_or_none=True)
+        transfer = replace(transfer, content=Content(outgoing), arriving=self._arriving)
+        self._head_start = attempts.upstream.run_ahead(transfer)
 
     def _may_go(self, route: Route) -> bool:
         """Whether this account may have it while nobody knows whether it will be sent.
 
         Not where a message that is not sent uses up what others could have sent.
         """
-        server, accounts, number = route.server, self.postman.accounts, len(self.handed.envelope.recipients)
-        if self.office.mode_of(route) is Mode.QUEUED or is_limited(server) or at_once(server, number) < number:
+        server, accounts, number = route.server, self.attempts.accounts, len(self.submitted.envelope.recipients)
+        if self.mode_of(route) is Mode.QUEUED or is_limited(server) or at_once(server, number) < number:
             return False
-        is_slow = accounts.slowness_of(route.account, self.postman.clock()) is not None
+        is_slow = accounts.slowness_of(route.account, self.attempts.recorder.clock()) is not None
         return not is_slow and accounts.hold_of(route.account, route.identity) is None
