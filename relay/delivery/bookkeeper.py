@@ -22,7 +22,7 @@ from relay.delivery.work import Work, ended, settlement_of
 from relay.directory.model import Account, Meaning
 from relay.mail.content import Content
 from relay.mail.reply import Reply
-from relay.store.errors import StoreError
+from relay.store.errors import StoreClosed, StoreError
 from relay.store.messages import Attempt, Fenced, HoldRow, NewMessage, StoredMessage
 from relay.store.queue import Queue
 from relay.upstream.outcome import Failure, Outcome
@@ -144,14 +144,17 @@ class Bookkeeper:
         await self._settle(work.message, verdict, None, self._reports(work, verdict, outcome))
 
     async def give_back(self, message: StoredMessage, pause: float | None = None) -> None:
-        """Let a claimed message wait as before, and go on trying: a lease that we keep would keep it from everybody."""
+        """Let a claimed message wait as before, and go on trying: a lease that we keep would keep it from everybody.
+
+        Where the relay ends, its next start takes it back.
+        """
         state = message_state(State(one.state) for one in message.recipients)
         while True:
             await asyncio.sleep(_TROUBLE_SECONDS if pause is None else pause)
             pause = None
             try:
                 await self.queue.release_lease(message.id, message.fence, str(state))
-            except Fenced:
+            except (Fenced, StoreClosed):
                 return
             except StoreError as error:
                 log.broken(str(error), id=message.id)
@@ -183,6 +186,8 @@ class Bookkeeper:
         while True:
             try:
                 attempts = await self.queue.attempts(message.id)
+            except StoreClosed:
+                raise
             except StoreError as error:
                 log.broken(str(error), id=message.id)
                 await asyncio.sleep(_TROUBLE_SECONDS)
@@ -246,7 +251,7 @@ class Bookkeeper:
             try:
                 await self.queue.settle(settlement)
                 break
-            except Fenced:
+            except (Fenced, StoreClosed):
                 raise
             except StoreError as error:
                 log.broken(str(error), id=before.id)

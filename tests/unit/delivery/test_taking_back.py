@@ -1,5 +1,6 @@
 """What an earlier run of the relay left under way, when the next one takes it back."""
 
+import asyncio
 from dataclasses import replace
 from datetime import timedelta
 
@@ -81,3 +82,12 @@ async def test_a_copy_that_was_delivered_before_stays_so(postman: Postman) -> No
     postman.books.queue = Queue(postman.queue._database, "the next run")
     await postman.books.take_back()
     assert [one.state for one in (await message_of(postman, "two")).recipients] == [State.DELIVERED, State.QUEUED]
+
+
+async def test_who_gives_back_what_it_claimed_ends_with_the_store(postman: Postman) -> None:
+    """A relay that ends must not wait for a store that it has closed itself: the next start takes the message back."""
+    await stored(postman)
+    (message,) = await postman.queue.claim(["support"], 1, postman.clock(), str(State.SENDING))
+    await postman.queue.aclose()
+    async with asyncio.timeout(10):
+        await postman.books.give_back(message)
