@@ -21,7 +21,7 @@ from relay.directory.model import Account, Meaning
 from relay.directory.routing import Route, Routing
 from relay.mail.content import Content
 from relay.mail.reply import Reply
-from relay.store.errors import StoreError
+from relay.store.errors import StoreClosed, StoreError
 from relay.store.messages import Attempt, Fenced, HoldRow, NewMessage, Settlement, StoredMessage
 from relay.store.queue import Queue
 from relay.upstream.outcome import Failure, Outcome
@@ -177,14 +177,17 @@ class Recorder:
         await self._settle(running.message, verdict, None, self._reports(running, verdict, outcome))
 
     async def give_back(self, message: StoredMessage, pause: float | None = None) -> None:
-        """Let a claimed message wait as before, and go on trying: a lease that we keep would keep it from everybody."""
+        """Let a claimed message wait as before, and go on trying: a lease that we keep would keep it from everybody.
+
+        Where the relay ends, its next start takes it back.
+        """
         state = message_state(State(one.state) for one in message.recipients)
         while True:
             await asyncio.sleep(_TROUBLE_SECONDS if pause is None else pause)
             pause = None
             try:
                 await self.queue.release_lease(message.id, message.fence, str(state))
-            except Fenced:
+            except (Fenced, StoreClosed):
                 return
             except StoreError as error:
                 log.broken(str(error), id=message.id)
@@ -216,6 +219,8 @@ class Recorder:
         while True:
             try:
                 attempts = await self.queue.attempts(message.id)
+            except StoreClosed:
+                raise
             except StoreError as error:
                 log.broken(str(error), id=message.id)
                 await asyncio.sleep(_TROUBLE_SECONDS)
@@ -281,7 +286,7 @@ class Recorder:
             try:
                 await self.queue.settle(settlement)
                 break
-            except Fenced:
+            except (Fenced, StoreClosed):
                 raise
             except StoreError as error:
                 log.broken(str(error), id=before.id)

@@ -9,7 +9,8 @@
     ├── StoreFull        no space left
     ├── StoreReadOnly    it can be read, and not written
     ├── StoreAway        the database program cannot be reached
-    └── StoreGone        its files were deleted, replaced or cut under us
+    ├── StoreGone        its files were deleted, replaced or cut under us
+    └── StoreClosed      we closed it ourselves: the relay ends
 
 SQLite's result codes: https://www.sqlite.org/rescode.html. Its own words stand in brackets at the end; statements
 and their values are in no message.
@@ -61,6 +62,10 @@ class StoreFull(StoreError):
     """The disk is full."""
 
     reason: ClassVar[str] = "full"
+
+
+class StoreClosed(StoreError):
+    """The relay has closed the store: it ends, and nothing is written any more."""
 
 
 class StoreReadOnly(StoreError):

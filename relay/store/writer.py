@@ -15,7 +15,7 @@ from typing import Any, TypeVar, cast
 from sqlalchemy import Connection
 
 from relay.store.database import Database, Job
-from relay.store.errors import StoreError, StoreFull, own
+from relay.store.errors import StoreClosed, StoreError, StoreFull, own
 
 T = TypeVar("T")
 Item = TypeVar("Item")
@@ -63,7 +63,7 @@ class Writer:
 
     async def _answer(self, entry: "_Entry") -> Any:
         if self._is_closed:
-            raise StoreError(f"the store {self._database.name} is closed")
+            raise StoreClosed(f"the store {self._database.name} is closed")
         self._waiting.append(entry)
         if self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._work(), name="store writer")

@@ -1,5 +1,6 @@
 """What an earlier run of the relay left under way, when the next one takes it back."""
 
+import asyncio
 from dataclasses import replace
 from datetime import timedelta
 
@@ -81,3 +82,12 @@ async def test_a_copy_that_was_delivered_before_stays_so(delivery: DeliveryKit) 
     delivery.recorder.queue = Queue(delivery.queue._database, "the next run")
     await delivery.recorder.take_back()
     assert [one.state for one in (await message_of(delivery, "two")).recipients] == [State.DELIVERED, State.QUEUED]
+
+
+async def test_who_gives_back_what_it_claimed_ends_with_the_store(delivery: DeliveryKit) -> None:
+    """A relay that ends must not wait for a store that it has closed itself: the next start takes the message back."""
+    await stored(delivery)
+    (message,) = await delivery.queue.claim(["support"], 1, delivery.clock(), str(State.SENDING))
+    await delivery.queue.aclose()
+    async with asyncio.timeout(10):
+        await delivery.recorder.give_back(message)
