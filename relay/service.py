@@ -25,13 +25,13 @@ from relay.delivery import replies
 from relay.delivery.acceptance import Acceptance
 from relay.delivery.accounts import Accounts
 from relay.delivery.attempt import Attempts
-from relay.delivery.dispatcher import Dispatcher
+from relay.delivery.dsn import Reporter
 from relay.delivery.history import History
 from relay.delivery.housekeeping import Housekeeping
 from relay.delivery.journey import Ending, Journey
 from relay.delivery.leases import Leases
+from relay.delivery.queue_runner import QueueRunner
 from relay.delivery.recorder import Recorder
-from relay.delivery.reporter import Reporter
 from relay.delivery.schedule import Schedule
 from relay.delivery.shares import Shares
 from relay.delivery.telling import Telling
@@ -142,7 +142,7 @@ class Service:
         self._clock: ClockWatch
         self._health: StoreHealth
         self._parts: Parts
-        self.dispatcher: Dispatcher
+        self.queue_runner: QueueRunner
         self.returned_mail: ReturnedMail
         self.tokens: Tokens
         self.lead: Lead
@@ -221,8 +221,8 @@ class Service:
         """Return which part of a relay that serves is dead, in a sentence; "" where none is."""
         if not self._is_serving:
             return ""
-        if self.dispatcher.silent_seconds > self._systemd.watchdog_seconds:
-            return f"the dispatcher has done nothing for {self.dispatcher.silent_seconds:.0f} s"
+        if self.queue_runner.silent_seconds > self._systemd.watchdog_seconds:
+            return f"the queue runner has done nothing for {self.queue_runner.silent_seconds:.0f} s"
         stuck = self.listeners.stuck()
         return f"nobody is let in at listener {', '.join(stuck)}" if stuck else ""
 
@@ -239,13 +239,13 @@ class Service:
         return self._parts.queue.written, self.directory.routing(), self.directory.faults
 
     async def _look(self) -> None:
-        self.dispatcher.wake()
+        self.queue_runner.wake()
 
     def _rest(self) -> None:
         """Take no clients and no mail from the queue while this node is drained."""
         is_wanted = self._presence.is_draining
         self.listeners.rest(is_wanted=is_wanted)
-        self.dispatcher.rest(is_wanted=is_wanted)
+        self.queue_runner.rest(is_wanted=is_wanted)
         self.lead.rest(is_wanted=is_wanted)
         self._status_changed()
 
@@ -255,7 +255,7 @@ class Service:
             self._later(self._systemd.status(self._standing.summary()))
 
     def _queue_changed(self) -> None:
-        self.dispatcher.wake()
+        self.queue_runner.wake()
         self.siblings.look()
 
     def _directory_changed(self, directory: LiveDirectory) -> None:
@@ -272,12 +272,12 @@ class Service:
     def _follow_directory(self) -> None:
         self._begin_counters()
         self._later(self._bind_secrets())
-        self.dispatcher.directory_changed()
+        self.queue_runner.directory_changed()
         self._later(self._follow_accounts())
 
     async def _lead_changed(self) -> None:
         """Begin what one of all relays does, or end it: when this returns, nothing of it is under way any more."""
-        self.dispatcher.lead_changed()
+        self.queue_runner.lead_changed()
         if self.lead.is_ours:
             self._later(self._follow_accounts())
         else:
@@ -309,7 +309,7 @@ class Service:
         """Let what is under way end; what does not in time is on disk, and the next start goes on with it."""
         with suppress(TimeoutError):
             async with asyncio.timeout_at(self._stop_at):
-                await self.dispatcher.stop()
+                await self.queue_runner.stop()
                 await attempts.stop()
 
     def _body_in(self) -> SpooledGathering:
@@ -383,7 +383,7 @@ class Service:
             bulletin.on(Topic.FAILURES, self._guessing.look)
         if self.settings.is_directory_stored:
             bulletin.on(Topic.DIRECTORY, self.directory.follow)
-        bulletin.tell(self.dispatcher.wake)
+        bulletin.tell(self.queue_runner.wake)
         looks = (self.directory.refresh, partial(self._follow_secrets, vault), self._look)
         join(self.siblings, self._census, accounts, queue, self._closing, bulletin, looks=looks)
         self._closing.run(self.lead.run())
@@ -474,7 +474,7 @@ class Service:
             telling=telling,
             lead=self.lead,
         )
-        self.dispatcher = Dispatcher(attempts, shares, None if database.is_shared else self._clock)
+        self.queue_runner = QueueRunner(attempts, shares, None if database.is_shared else self._clock)
         acceptance = Acceptance(
             hostname=hostname,
             routing=routing,
@@ -483,14 +483,14 @@ class Service:
             history=history,
             tell=self._tell,
             why_not=self._why_not,
-            is_behind=self.dispatcher.is_behind,
+            is_behind=self.queue_runner.is_behind,
         )
         for part in (attempts, acceptance):
             part.adopt(settings)
             self._reloading.subscribe(part.adopt)
         closing.push_async_callback(self._end_deliveries, attempts)
         self._health.room = housekeeping.trouble
-        for job in (history.run, housekeeping.run, self._health.run, Leases(queue).run, self.dispatcher.run):
+        for job in (history.run, housekeeping.run, self._health.run, Leases(queue).run, self.queue_runner.run):
             closing.run(job())
         return attempts, acceptance
 

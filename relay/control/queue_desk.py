@@ -133,7 +133,7 @@ class StoreQueueDesk:
                 "phase": str(one.phase),
                 "reason": one.why,
             }
-            for one in self._accounts.reach.unreached(datetime.now(UTC))
+            for one in self._accounts.servers.unreached(datetime.now(UTC))
             if one.server in servers
         ]
 

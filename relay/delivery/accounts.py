@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from math import inf
 
-from relay.delivery.reach import Reach
 from relay.delivery.schedule import Schedule, step
+from relay.delivery.server_health import ServerHealth
 from relay.delivery.verdict import REST_SECONDS
 from relay.directory.model import Account, Meaning, Server
 from relay.mail.address import Address
@@ -63,15 +63,13 @@ class Accounts:
         # Logins in a row that were neither accepted nor refused, and when the next one counts.
         self._put_off: dict[Account, tuple[int, float]] = {}
         self._closed: set[Account] = set()  # whose last answer was a 421 without words that say more
-        self.reach = Reach()
+        self.servers = ServerHealth()
         self.on_pause: Callable[[str, Slowness | None], None] = lambda _scope, _pause: None
 
     @property
     def is_clear(self) -> bool:
         """Whether nothing at all is known of any account or server: every answer below is the one of a well one."""
-        return not (
-            self._holds or self._slow or self._closed or self._put_off or self._probing or not self.reach.is_clear
-        )
+        return not (self._holds or self._slow or self._closed or self._put_off or self._probing or self.servers.known)
 
     def hold_of(self, account: Account, identity: Address | None = None) -> HoldRow | None:
         """Return the hold over an account, or over it with this address; None where nothing holds them."""

@@ -263,7 +263,7 @@ class Attempts:
     async def _let_account_feel(self, attempt: RunningAttempt, route: Route, outcome: Outcome) -> None:
         """Change what is known of an account at once: no other message makes the same attempt in vain."""
         accounts, now = self.accounts, self.recorder.clock()
-        accounts.reach.note(route.server.name, outcome, self.recorder.clock)
+        accounts.servers.note(route.server.name, outcome, self.recorder.clock)
         failure = consequence_of(outcome)
         if failure is None:
             if outcome.accepted is not None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from relay import log
 from relay.delivery.accounts import Accounts, Slowness
-from relay.delivery.reach import Reach, Unreached
+from relay.delivery.server_health import ServerHealth, Unreached
 from relay.listener.failures import LoginFailures
 from relay.secrets.sources import SecretUnavailable
 from relay.store.errors import StoreError
@@ -65,7 +65,7 @@ def share_pauses(siblings: Siblings, accounts: Accounts) -> None:
     siblings.on(_PAUSE, heard)
 
 
-def share_reach(siblings: Siblings, reach: Reach) -> None:
+def share_server_health(siblings: Siblings, servers: ServerHealth) -> None:
     """Let all workers know which servers nobody gets through to."""
 
     def tell(server: str, unreached: Unreached | None) -> None:
@@ -75,12 +75,12 @@ def share_reach(siblings: Siblings, reach: Reach) -> None:
     def heard(_: int, message: Message) -> None:
         facts: dict[str, Any] | None = message["unreached"]
         if facts is None:
-            reach.follow(message["server"], None)
+            servers.follow(message["server"], None)
             return
         moments = {key: datetime.fromisoformat(facts[key]) for key in ("since", "last")}
-        reach.follow(message["server"], Unreached(**facts | moments | {"phase": Phase(facts["phase"])}))
+        servers.follow(message["server"], Unreached(**facts | moments | {"phase": Phase(facts["phase"])}))
 
-    reach.on_change = tell
+    servers.on_change = tell
     siblings.on(_REACH, heard)
 
 

@@ -19,7 +19,7 @@ from relay.store.nodes import Doing, Node, NodeTable
 from relay.store.queue import Queue
 from relay.store.terms import terms_of
 from relay.store.topics import Topic
-from relay.workers.catching_up import CatchingUp, share_pauses, share_reach
+from relay.workers.catching_up import CatchingUp, share_pauses, share_server_health
 from relay.workers.census import Census
 from relay.workers.lead import Elected, Lead
 from relay.workers.presence import Presence
@@ -100,7 +100,7 @@ def join(
     bulletin.on(Topic.HOLDS, follow_holds)
     bulletin.tell(siblings.look)
     share_pauses(siblings, accounts)
-    share_reach(siblings, accounts.reach)
+    share_server_health(siblings, accounts.servers)
     if siblings.is_first:
         closing.run(bulletin.run())
     for job in (CatchingUp(siblings, (follow_holds, *looks)).run, census.run):

@@ -19,7 +19,7 @@ _SAVE_SECONDS = 1.0
 _STEP_SECONDS = 0.020
 _WHOLE_SECONDS = 0.035  # where all ten thousand are asked for at once, which nobody does all the time
 _START_SECONDS = 60.0
-_AFTERWARDS = 0.4  # what a change brings on behind its answer: the audit, the dispatcher's look
+_AFTERWARDS = 0.4  # what a change brings on behind its answer: the audit, the queue runner's look
 
 AGENT_COLUMNS = (
     "name",

@@ -7,27 +7,27 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-from relay.delivery.dispatcher import Dispatcher
+from relay.delivery.queue_runner import QueueRunner
 from relay.listener.doorway import Doorway
 
 
 def main(part: str, file: str, *arguments: str) -> int:
     """Run `relay` with these arguments."""
-    {"dispatcher": _hang_dispatcher, "listener": _deafen_listener}[part](file)
+    {"queue runner": _hang_runner, "listener": _deafen_listener}[part](file)
     from relay.cli.app import run  # noqa: PLC0415 - after the change
 
     return run(arguments)
 
 
-def _hang_dispatcher(file: str) -> None:
-    look = Dispatcher._look
+def _hang_runner(file: str) -> None:
+    look = QueueRunner._look
 
-    async def look_or_hang(self: Dispatcher) -> None:
+    async def look_or_hang(self: QueueRunner) -> None:
         if Path(file).exists():
             await asyncio.Event().wait()
         await look(self)
 
-    setattr(Dispatcher, look.__name__, look_or_hang)
+    setattr(QueueRunner, look.__name__, look_or_hang)
 
 
 def _deafen_listener(file: str) -> None:

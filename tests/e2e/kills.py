@@ -13,8 +13,8 @@ from tests.peers.recorder import Recorder
 from tests.peers.relay import Relay, one_channel, open_server
 from tests.peers.system import wait_until
 
-# In `queued` a message goes on from memory when it is stored, in `in line` the dispatcher takes it from the store when
-# it may go. In `gone` the client's patience ends before the upstream has said anything, and the delivery goes on alone.
+# In `queued` a message goes on from memory when it is stored, in `in line` the queue runner takes it from the store
+# when it may go. In `gone` the client's patience ends before the upstream has said anything, and it goes on alone.
 MODES: Mapping[str, Mapping[str, str]] = {
     "queued": {"mode": "queued"},
     "in line": {"mode": "queued"},

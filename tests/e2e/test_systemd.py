@@ -90,7 +90,7 @@ def test_systemd_hears_of_the_start_a_reload_and_the_end(
 
 @pytest.mark.parametrize(
     ("part", "words"),
-    [("dispatcher", "the dispatcher has done nothing for"), ("listener", "nobody is let in at listener local")],
+    [("queue runner", "the queue runner has done nothing for"), ("listener", "nobody is let in at listener local")],
 )
 def test_the_watchdog_is_fed_until_a_part_is_dead(
     part: str, words: str, folder: Path, start_relay: StartRelay, recorder: Recorder
@@ -109,7 +109,7 @@ def test_the_watchdog_is_fed_until_a_part_is_dead(
         heard.wait_for_silence(5)
         assert words in relay.log
         # It is only this part. Clients are still served at another one, and the end is in order.
-        if part == "dispatcher":
+        if part == "queue runner":
             assert submit(relay.endpoint).startswith("250")
         assert relay.stop() == 0
 

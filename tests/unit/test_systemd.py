@@ -124,7 +124,7 @@ async def test_the_watchdog_is_fed_only_without_trouble(tmp_path: Path) -> None:
         feeding = asyncio.create_task(systemd.feed_watchdog(lambda: trouble[0]))
         for _ in range(3):
             assert await asyncio.to_thread(heard.next) == ["WATCHDOG=1"]
-        trouble[0] = "the dispatcher hangs"
+        trouble[0] = "the queue runner hangs"
         await asyncio.to_thread(heard.wait_for_silence, 0.5)
         trouble[0] = ""
         assert await asyncio.to_thread(heard.next) == ["WATCHDOG=1"]

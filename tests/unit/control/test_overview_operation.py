@@ -100,7 +100,7 @@ async def test_a_server_that_nobody_reaches_is_told_with_what_to_do(parts: Parts
     reply = Reply(451, "4.4.1", "The mail server cannot be reached")
     failure = Failure(phase=phase, reply=reply, meaning=Meaning.TEMPORARY, from_server=False, detail="refused")
     for server in ("other", "other", "gone"):
-        accounts.reach.note(server, Outcome(host="h", failure=failure), lambda: datetime.now(UTC))
+        accounts.servers.note(server, Outcome(host="h", failure=failure), lambda: datetime.now(UTC))
     desk = StoreQueueDesk(parts.queue, parts.directory.routing, accounts)
     (one,) = (await AdminOperations(replace(parts, desk=desk)).run("overview", {}))["unreached"]
     assert (one["server"], one["times"], one["reason"]) == ("other", 2, f"{reply} (refused)")

@@ -7,12 +7,12 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from typing import Any
 
-from relay.delivery.carrier import Claims
-from relay.delivery.dispatcher import Dispatcher
+from relay.delivery.account_worker import Claims
 from relay.delivery.journey import Journey
 from relay.delivery.lifecycle import State
 from relay.delivery.pace import MINUTE
 from relay.delivery.preparation import Draft, Submitted, header_of
+from relay.delivery.queue_runner import QueueRunner
 from relay.directory.model import Account, Meaning, Mode
 from relay.directory.routing import Routing
 from relay.directory.rules import parse_directory
@@ -56,12 +56,12 @@ NO_LOGIN = Failure(phase=Phase.LOGIN, reply=Reply(535, "5.7.8", "no"), meaning=M
 
 
 @asynccontextmanager
-async def dispatching(delivery: DeliveryKit, claims: Claims | None = None) -> AsyncIterator[Dispatcher]:
-    dispatcher = Dispatcher(delivery.attempts, claims)
-    delivery.acceptance.is_behind = dispatcher.is_behind
-    task = asyncio.create_task(dispatcher.run())
-    yield dispatcher
-    await dispatcher.stop()
+async def dispatching(delivery: DeliveryKit, claims: Claims | None = None) -> AsyncIterator[QueueRunner]:
+    runner = QueueRunner(delivery.attempts, claims)
+    delivery.acceptance.is_behind = runner.is_behind
+    task = asyncio.create_task(runner.run())
+    yield runner
+    await runner.stop()
     task.cancel()
     with suppress(asyncio.CancelledError):
         await task

@@ -11,8 +11,8 @@ from relay import beside, log
 from relay.delivery import attempt as attempt_module
 from relay.delivery import history as history_module
 from relay.delivery.history import History
-from relay.delivery.reach import Reach
 from relay.delivery.recorder import Recorder
+from relay.delivery.server_health import ServerHealth
 from relay.delivery.turn import Turn
 from relay.directory.model import Account, Meaning, Mode
 from relay.mail.address import Address
@@ -46,7 +46,7 @@ FAULTS: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
     "a line of the log": lambda patch: patch.setattr(log, "_LINES", _Raising()),
     "the metrics": _break_metrics,
     "the history": lambda patch: patch.setattr(History, "record", _raise),
-    "what is known of servers": lambda patch: patch.setattr(Reach, "note", _raise),
+    "what is known of servers": lambda patch: patch.setattr(ServerHealth, "note", _raise),
     "what a limit gets back": lambda patch: patch.setattr(Turn, "end", _raise),
 }
 

@@ -55,7 +55,7 @@ async def test_no_more_is_taken_than_there_are_connections_for_and_more_when_the
     assert some.backlogs[-1] == 0
 
 
-async def test_a_carrier_that_took_all_does_not_look_again(
+async def test_a_worker_that_took_all_does_not_look_again(
     delivery: DeliveryKit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     limited(delivery, max_connections=5)
@@ -91,11 +91,11 @@ async def test_what_comes_while_another_takes_long_waits_only_for_a_connection(
     upstream = upstream_of(delivery)
     upstream.gate = asyncio.Event()
     ids = [await stored(delivery)]
-    async with dispatching(delivery) as dispatcher, asyncio.timeout(10):
+    async with dispatching(delivery) as runner, asyncio.timeout(10):
         while not upstream.transfers:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
         ids += [await stored(delivery) for _ in range(3)]
-        dispatcher.wake()
+        runner.wake()
         while len(upstream.transfers) < 3:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
         upstream.gate.set()

@@ -34,49 +34,49 @@ LOST = Failure(phase=Phase.FINAL, reply=Reply(451, "4.4.2", "lost"), meaning=Mea
 async def test_a_lifted_hold_leaves_a_lost_answer_its_pause(delivery: DeliveryKit) -> None:
     """The server may have the message: a hold that comes and goes meanwhile is no reason to send it earlier."""
     upstream, accepted = upstream_of(delivery), upstream_of(delivery).outcome
-    async with dispatching(delivery) as dispatcher:
+    async with dispatching(delivery) as runner:
         upstream.outcome = Outcome(host="127.0.0.1", failure=LOST)
         pausing = await stored(delivery)
-        dispatcher.wake()
+        runner.wake()
         await reached(delivery, pausing, State.UNKNOWN)
         before = await message_of(delivery, pausing)
 
         upstream.outcome = Outcome(host="127.0.0.1", failure=NO_LOGIN)
         for _ in range(2):  # one meets the refusal, the other the hold
             held = await stored(delivery)
-            dispatcher.wake()
+            runner.wake()
             await reached(delivery, held, State.HELD)
 
         upstream.outcome = accepted
         await lift(delivery.queue, delivery.accounts, ACCOUNT, delivery.clock(), with_pairs=True)
-        dispatcher.wake()
+        runner.wake()
         await reached(delivery, held, State.DELIVERED)
         assert await message_of(delivery, pausing) == before
 
         delivery.recorder.clock = lambda: utc_now() + timedelta(minutes=31)
-        dispatcher.wake()
+        runner.wake()
         await reached(delivery, pausing, State.DELIVERED)
 
 
 async def test_a_pause_that_ends_under_a_hold_waits_for_the_hold(delivery: DeliveryKit) -> None:
     upstream, accepted = upstream_of(delivery), upstream_of(delivery).outcome
-    async with dispatching(delivery) as dispatcher:
+    async with dispatching(delivery) as runner:
         upstream.outcome = Outcome(host="127.0.0.1", failure=LOST)
         pausing = await stored(delivery)
-        dispatcher.wake()
+        runner.wake()
         await reached(delivery, pausing, State.UNKNOWN)
         upstream.outcome = Outcome(host="127.0.0.1", failure=NO_LOGIN)
         held = await stored(delivery)
-        dispatcher.wake()
+        runner.wake()
         await reached(delivery, held, State.HELD)
 
         delivery.recorder.clock = lambda: utc_now() + timedelta(minutes=31)
-        dispatcher.wake()
+        runner.wake()
         await reached(delivery, pausing, State.HELD)
 
         upstream.outcome = accepted
         await lift(delivery.queue, delivery.accounts, ACCOUNT, delivery.clock(), with_pairs=True)
-        dispatcher.wake()
+        runner.wake()
         await reached(delivery, pausing, State.DELIVERED)
 
 
@@ -118,7 +118,7 @@ async def test_a_probe_that_succeeds_leaves_an_address_held_that_only_a_person_c
 async def test_a_fault_of_ours_does_not_end_the_dispatcher(
     delivery: DeliveryKit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for part in ("dispatcher", "carrier"):
+    for part in ("queue_runner", "account_worker"):
         monkeypatch.setattr(f"relay.delivery.{part}._TROUBLE_SECONDS", 0.01)
     faults = [delivery.queue.due_times, delivery.queue.claim]
 
@@ -191,17 +191,17 @@ async def test_one_message_alone_is_the_probe(delivery: DeliveryKit) -> None:
 async def test_a_used_up_quota_is_tried_by_one_message_when_its_window_is_over(delivery: DeliveryKit) -> None:
     upstream, accepted = upstream_of(delivery), upstream_of(delivery).outcome
     quota = replace(NO_LOGIN, phase=Phase.MAIL, meaning=Meaning.QUOTA)
-    async with dispatching(delivery) as dispatcher:
+    async with dispatching(delivery) as runner:
         upstream.outcome = Outcome(host="127.0.0.1", failure=quota)
         ids = []
         for _ in range(3):
             ids.append(await stored(delivery))
-            dispatcher.wake()
+            runner.wake()
             await reached(delivery, ids[-1], State.HELD)
         assert len(upstream.transfers) == 1
 
         delivery.recorder.clock = lambda: utc_now() + timedelta(minutes=61)
-        dispatcher.wake()
+        runner.wake()
         async with asyncio.timeout(10):
             while len(upstream.transfers) < 2:  # noqa: ASYNC110  the upstream knows no event
                 await asyncio.sleep(0.01)
@@ -213,7 +213,7 @@ async def test_a_used_up_quota_is_tried_by_one_message_when_its_window_is_over(d
 
         upstream.outcome = accepted
         delivery.recorder.clock = lambda: utc_now() + timedelta(minutes=130)
-        dispatcher.wake()
+        runner.wake()
         for id_ in ids:
             await reached(delivery, id_, State.DELIVERED)
     first = await message_of(delivery, ids[0])

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from relay.delivery import housekeeping
-from relay.delivery.dispatcher import Dispatcher
 from relay.delivery.housekeeping import Housekeeping
 from relay.delivery.lifecycle import State
+from relay.delivery.queue_runner import QueueRunner
 from relay.delivery.recorder import utc_now
 from relay.mail.reply import Reply
 from relay.store.duties import Duty, DutyTable
@@ -33,14 +33,14 @@ class Switch:
 
 
 @asynccontextmanager
-async def dispatching(delivery: DeliveryKit, lead: Switch) -> AsyncIterator[Dispatcher]:
+async def dispatching(delivery: DeliveryKit, lead: Switch) -> AsyncIterator[QueueRunner]:
     delivery.attempts.lead = lead
-    dispatcher = Dispatcher(delivery.attempts)
-    task = asyncio.create_task(dispatcher.run())
+    runner = QueueRunner(delivery.attempts)
+    task = asyncio.create_task(runner.run())
     try:
-        yield dispatcher
+        yield runner
     finally:
-        await dispatcher.stop()
+        await runner.stop()
         task.cancel()
         with suppress(asyncio.CancelledError):
             await task
@@ -49,17 +49,17 @@ async def dispatching(delivery: DeliveryKit, lead: Switch) -> AsyncIterator[Disp
 async def hold(delivery: DeliveryKit) -> str:
     """Hold the account, whose next probe is due at once, and return a message that waits for it."""
     upstream_of(delivery).outcome = Outcome(host="127.0.0.1", failure=NO_LOGIN)
-    async with dispatching(delivery, Switch(is_ours=True)) as dispatcher:
+    async with dispatching(delivery, Switch(is_ours=True)) as runner:
         id_ = await stored(delivery)
-        dispatcher.wake()
+        runner.wake()
         await reached(delivery, id_, State.HELD)
     delivery.recorder.clock = lambda: utc_now() + timedelta(minutes=20)
     return id_
 
 
-async def some_looks(dispatcher: Dispatcher) -> None:
+async def some_looks(runner: QueueRunner) -> None:
     for _ in range(3):
-        dispatcher.wake()
+        runner.wake()
         await asyncio.sleep(0.05)
 
 
@@ -67,12 +67,12 @@ async def test_a_held_account_is_probed_by_who_leads_as_soon_as_it_does(delivery
     id_, upstream = await hold(delivery), upstream_of(delivery)
     tried = len(upstream.transfers)
     lead = Switch()
-    async with dispatching(delivery, lead) as dispatcher:
-        await some_looks(dispatcher)
+    async with dispatching(delivery, lead) as runner:
+        await some_looks(runner)
         assert len(upstream.transfers) == tried
         lead.is_ours = True
         upstream.outcome = ACCEPTED
-        dispatcher.lead_changed()
+        runner.lead_changed()
         await reached(delivery, id_, State.DELIVERED)
     assert len(upstream.transfers) == tried + 1
 
@@ -81,7 +81,7 @@ async def test_a_probe_that_was_due_before_the_lead_went_is_not_made(delivery: D
     """As by a relay that was stopped between its decision and the login."""
     await hold(delivery)
     lead = delivery.attempts.lead = Switch(is_ours=True)
-    dispatcher = Dispatcher(delivery.attempts)
+    runner = QueueRunner(delivery.attempts)
     (held,) = delivery.accounts.holds()
     delivery.accounts.begin_probe(held, delivery.clock())
     lead.is_ours = False
@@ -92,7 +92,7 @@ async def test_a_probe_that_was_due_before_the_lead_went_is_not_made(delivery: D
     assert delivery.attempts.hold_over(route, None) is None, "the same, while it leads"
     delivery.accounts.begin_probe(held, delivery.clock())
     lead.is_ours = False
-    dispatcher.lead_changed()
+    runner.lead_changed()
     lead.is_ours = True
     assert delivery.attempts.hold_over(route, None) is not None, "nothing of the former lead is left"
 
@@ -104,8 +104,8 @@ async def test_the_store_refuses_the_probe_of_who_does_not_know_yet_that_another
     lead = Switch(is_ours=True, duty=await ours.take("lead", 15))
     clock.forward(16)
     assert await theirs.take("lead", 15) is not None
-    async with dispatching(delivery, lead) as dispatcher:
-        await some_looks(dispatcher)
+    async with dispatching(delivery, lead) as runner:
+        await some_looks(runner)
     assert len(upstream.transfers) == tried
     assert await state_of(delivery, id_) == State.HELD
     assert [row.probes for row in await delivery.queue.holds()] == [0]
@@ -118,11 +118,11 @@ async def test_strays_are_freed_by_who_leads(delivery: DeliveryKit) -> None:
     delivery.accounts.release(ACCOUNT.server, ACCOUNT.username)
     upstream_of(delivery).outcome = ACCEPTED
     lead = Switch()
-    async with dispatching(delivery, lead) as dispatcher:
-        await some_looks(dispatcher)
+    async with dispatching(delivery, lead) as runner:
+        await some_looks(runner)
         assert len(await delivery.queue.held_for()) == 1
         lead.is_ours = True
-        dispatcher.lead_changed()
+        runner.lead_changed()
         async with asyncio.timeout(10):
             while await delivery.queue.held_for():  # noqa: ASYNC110  the store knows no event
                 await asyncio.sleep(0.01)

@@ -2,8 +2,8 @@
 
 import asyncio
 
-from relay.delivery.dispatcher import Dispatcher
 from relay.delivery.lifecycle import State
+from relay.delivery.queue_runner import QueueRunner
 from relay.metrics import Now
 from relay.store.queue import Queue
 from relay.upstream.outcome import Outcome
@@ -56,12 +56,12 @@ async def test_what_was_sent_meanwhile_is_counted_and_not_written_down(delivery:
 
 async def test_a_node_that_is_drained_claims_nothing(delivery: DeliveryKit) -> None:
     id_ = await stored(delivery)
-    dispatcher = Dispatcher(delivery.attempts)
-    dispatcher.rest(is_wanted=True)
-    await dispatcher._look()
-    assert dispatcher._carriers == {}
-    dispatcher.rest(is_wanted=False)
-    await dispatcher._look()
-    await asyncio.wait(dispatcher._tasks)
-    await dispatcher.stop()
+    runner = QueueRunner(delivery.attempts)
+    runner.rest(is_wanted=True)
+    await runner._look()
+    assert runner._workers == {}
+    runner.rest(is_wanted=False)
+    await runner._look()
+    await asyncio.wait(runner._tasks)
+    await runner.stop()
     assert await state_of(delivery, id_) == State.DELIVERED

@@ -91,8 +91,8 @@ async def test_a_message_for_many_goes_in_parts_each_for_its_recipients(delivery
     id_ = queued_id(await submit(delivery, envelope_of(SUPPORT, FIVE)))
     message = await message_of(delivery, id_)
     assert [one.state for one in message.recipients] == ["delivered"] * 2 + ["queued"] * 3
-    async with dispatching(delivery) as dispatcher:
-        dispatcher.wake()
+    async with dispatching(delivery) as runner:
+        runner.wake()
         await reached(delivery, id_, State.DELIVERED)
     named = [[str(one.address) for one in transfer.recipients] for transfer in upstream_of(delivery).transfers]
     assert named == [FIVE.split(",")[:2], FIVE.split(",")[2:4], FIVE.split(",")[4:]]
@@ -143,8 +143,8 @@ async def test_what_the_day_has_no_room_for_any_more_is_left_where_it_waits(
 
     monkeypatch.setattr(pacing, "turn", turn_when_all_is_spent)
     id_ = await stored(delivery)
-    async with dispatching(delivery) as dispatcher:
-        dispatcher.wake()
+    async with dispatching(delivery) as runner:
+        runner.wake()
         await asyncio.wait_for(spent.wait(), 10)
         await asyncio.sleep(0.1)
         message = await message_of(delivery, id_)
@@ -154,8 +154,8 @@ async def test_what_the_day_has_no_room_for_any_more_is_left_where_it_waits(
 async def test_what_the_day_has_no_room_for_waits_without_an_attempt(delivery: DeliveryKit) -> None:
     limited(delivery, recipients_per_day=3)
     id_ = queued_id(await submit(delivery, envelope_of(SUPPORT, FIVE)))  # it does not go as a whole
-    async with dispatching(delivery) as dispatcher:
-        dispatcher.wake()
+    async with dispatching(delivery) as runner:
+        runner.wake()
         async with asyncio.timeout(10):
             while (await message_of(delivery, id_)).attempts == 0:  # noqa: ASYNC110  the store knows no event
                 await asyncio.sleep(0.01)
@@ -176,8 +176,8 @@ async def test_a_slow_account_delays_no_other(delivery: DeliveryKit) -> None:
     other = envelope_of("news@acmejets.example")  # by another server
     slow = [await stored(delivery) for _ in range(3)]
     quick = [await stored(delivery, other) for _ in range(5)]
-    async with dispatching(delivery) as dispatcher:
-        dispatcher.wake()
+    async with dispatching(delivery) as runner:
+        runner.wake()
         for id_ in quick:
             await reached(delivery, id_, State.DELIVERED)
     states = [await state_of(delivery, id_) for id_ in slow]
@@ -213,10 +213,10 @@ async def test_what_waits_for_the_days_budget_is_warned_about_and_given_up(
         found = await delivery.queue.search(limit=9)
         return sorted(one.subject.rpartition(" ")[2] for one in found if one.is_report)
 
-    async with dispatching(delivery) as dispatcher:
+    async with dispatching(delivery) as runner:
         for hours, expected in ((3, []), (5, ["delayed"]), (50, ["delayed"]), (97, ["delayed", "failed"])):
             delivery.recorder.clock = lambda hours=hours: before.created + timedelta(hours=hours)  # type: ignore[misc]
-            dispatcher.wake()
+            runner.wake()
             async with asyncio.timeout(10):
                 while await kinds() != expected:  # noqa: ASYNC110  the store knows no event
                     await asyncio.sleep(0.01)

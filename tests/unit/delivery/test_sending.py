@@ -39,7 +39,7 @@ async def submit(delivery: DeliveryKit, sender: str | None = SUPPORT, content: C
     return reply.text.rpartition(" ")[2]
 
 
-async def test_what_is_stored_goes_on_without_a_dispatcher(queued: DeliveryKit) -> None:
+async def test_what_is_stored_goes_on_without_the_queue_runner(queued: DeliveryKit) -> None:
     gate = upstream_of(queued).gate = asyncio.Event()
     id_ = await submit(queued)
     assert await state_of(queued, id_) == State.SENDING
@@ -101,7 +101,7 @@ async def test_who_comes_behind_waiting_mail_waits_behind_it(queued: DeliveryKit
     assert upstream_of(queued).transfers == []
 
 
-async def test_a_dispatcher_that_has_mail_of_the_account_says_so(queued: DeliveryKit) -> None:
+async def test_a_queue_runner_that_has_mail_of_the_account_says_so(queued: DeliveryKit) -> None:
     gate = upstream_of(queued).gate = asyncio.Event()
     queued.acceptance.is_behind = lambda _: True
     first = await submit(queued)
@@ -124,7 +124,7 @@ async def test_a_null_sender_waits_for_a_way_that_some_servers_need(queued: Deli
 async def test_a_held_account_gets_nothing(queued: DeliveryKit) -> None:
     spent = replace(NO_LOGIN, meaning=Meaning.QUOTA)
     queued.accounts.hold(ACCOUNT, Address.parse(SUPPORT), spent, "", queued.clock())
-    assert await state_of(queued, await submit(queued)) == State.QUEUED  # until the dispatcher sees it
+    assert await state_of(queued, await submit(queued)) == State.QUEUED  # until the queue runner sees it
 
 
 async def test_a_hold_that_comes_between_is_obeyed(queued: DeliveryKit) -> None:

@@ -14,7 +14,7 @@ from relay.store.errors import StoreError
 from relay.upstream.outcome import Failure, Outcome
 from relay.upstream.phase import Phase
 from relay.workers import catching_up
-from relay.workers.catching_up import CatchingUp, share_pauses, share_reach, shared_failures
+from relay.workers.catching_up import CatchingUp, share_pauses, share_server_health, shared_failures
 from tests.unit.workers.workers_kit import several, until
 
 NOW = datetime(2026, 1, 2, 3, 4, tzinfo=UTC)
@@ -56,15 +56,15 @@ async def test_pauses_and_servers_that_are_away_are_known_to_all() -> None:
         here, there = accounts(), accounts()
         for siblings, known in ((one, here), (two, there)):
             share_pauses(siblings, known)
-            share_reach(siblings, known.reach)
+            share_server_health(siblings, known.servers)
         pause = here.slow_down(SERVER, JANE, SLOWER, NOW)
-        here.reach.note("acmejets", Outcome(host="h", failure=AWAY), lambda: NOW)
-        await until(lambda: bool(there.reach.unreached(NOW)))
+        here.servers.note("acmejets", Outcome(host="h", failure=AWAY), lambda: NOW)
+        await until(lambda: bool(there.servers.unreached(NOW)))
         assert there.slowness_of(JANE, NOW) == pause
-        assert there.reach.unreached(NOW) == here.reach.unreached(NOW)
+        assert there.servers.unreached(NOW) == here.servers.unreached(NOW)
         there.release("acmejets", "jane")
-        there.reach.note("acmejets", Outcome(host="h", accepted=Reply(250, "2.0.0", "Ok")), lambda: NOW)
-        await until(lambda: not here.reach.unreached(NOW))
+        there.servers.note("acmejets", Outcome(host="h", accepted=Reply(250, "2.0.0", "Ok")), lambda: NOW)
+        await until(lambda: not here.servers.unreached(NOW))
         assert here.slowness_of(JANE, NOW) is None
 
 

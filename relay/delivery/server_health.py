@@ -27,41 +27,36 @@ class Unreached:
     why: str
 
 
-class Reach:
+class ServerHealth:
     """The servers that cannot be reached. Every other one can, or nobody has tried.
 
     `on_change` is told what is known of a server now; None where it is reached again.
     """
 
     def __init__(self) -> None:
-        self._unreached: dict[str, Unreached] = {}
+        self.known: dict[str, Unreached] = {}
         self.on_change: Callable[[str, Unreached | None], None] = lambda _server, _unreached: None
-
-    @property
-    def is_clear(self) -> bool:
-        """Whether every server can be reached, as far as anybody knows."""
-        return not self._unreached
 
     def note(self, server: str, outcome: Outcome, clock: Callable[[], datetime]) -> None:
         """Take note of how an attempt at a server ended. Costs nothing where all is well."""
         failure = outcome.failure
         if failure is None or failure.phase not in BEFORE_LOGIN or failure.meaning is not Meaning.TEMPORARY:
-            if self._unreached.pop(server, None) is not None:
+            if self.known.pop(server, None) is not None:
                 self.on_change(server, None)
             return
-        before, now = self._unreached.get(server), clock()
+        before, now = self.known.get(server), clock()
         since, times = (before.since, before.times + 1) if before else (now, 1)
-        self._unreached[server] = Unreached(server, since, now, times, failure.phase, failure.why)
-        self.on_change(server, self._unreached[server])
+        self.known[server] = Unreached(server, since, now, times, failure.phase, failure.why)
+        self.on_change(server, self.known[server])
 
     def follow(self, server: str, unreached: Unreached | None) -> None:
         """Take over what another process came to know of a server."""
         if unreached is None:
-            self._unreached.pop(server, None)
+            self.known.pop(server, None)
         else:
-            self._unreached[server] = unreached
+            self.known[server] = unreached
 
     def unreached(self, now: datetime) -> list[Unreached]:
         """Return those that were tried in vain of late, the one that is away longest first."""
-        found = [one for one in list(self._unreached.values()) if now - one.last < _FORGOTTEN]
+        found = [one for one in list(self.known.values()) if now - one.last < _FORGOTTEN]
         return sorted(found, key=lambda one: one.since)

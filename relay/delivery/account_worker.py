@@ -1,4 +1,4 @@
-"""The carrier of one account: makes an attempt for each of its waiting messages that is due.
+"""The worker of one account: makes an attempt for each of its waiting messages that is due.
 
 It uses at most the connections that its account may have, so one dead or slow account never delays another. One of an
 account with a pace takes a message only when that may go, from each profile in turn.
@@ -43,7 +43,7 @@ class Whole:
         """Nobody needs to know."""
 
 
-class Carrier:
+class AccountWorker:
     """One for an account, for as long as something of its `profiles` is due (None: mail of no profile)."""
 
     def __init__(

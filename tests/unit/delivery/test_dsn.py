@@ -7,7 +7,7 @@ from email.message import Message
 
 import pytest
 
-from relay.delivery.reporter import Reporter
+from relay.delivery.dsn import Reporter
 from relay.directory.model import Meaning
 from relay.directory.routing import Route, Routing
 from relay.directory.rules import parse_directory

@@ -1,4 +1,4 @@
-"""The dispatcher: finds out which waiting messages are due, and lets each account have a carrier of its own for them.
+"""The queue runner: finds out which waiting messages are due, and lets each account have a worker of its own for them.
 
 It also looks at what is held, and lifts what holds it no more. The store says what waits; nothing about single messages
 is kept here.
@@ -12,8 +12,8 @@ from datetime import datetime
 from functools import partial
 
 from relay import log
+from relay.delivery.account_worker import AccountWorker, Claims, Whole
 from relay.delivery.attempt import Attempts
-from relay.delivery.carrier import Carrier, Claims, Whole
 from relay.delivery.lateness import Lateness
 from relay.delivery.lifecycle import State
 from relay.delivery.lifting import free, lift
@@ -31,7 +31,7 @@ _FAR_SECONDS = 3600.0  # how often what is due too late is looked for: a clock w
 _LOST_SECONDS = 5.0  # how often what other machines have let expire is looked for
 
 
-class Dispatcher:
+class QueueRunner:
     """One for a process. `run` goes on for ever; `wake` lets it look at once.
 
     Of several processes over one store the one that has the lead looks after what is held, and frees what a changed
@@ -54,7 +54,7 @@ class Dispatcher:
         self._accounts = attempts.accounts
         self._lateness = Lateness(attempts)
         self._wake = self._recorder.due
-        self._carriers: dict[Account, Carrier] = {}
+        self._workers: dict[Account, AccountWorker] = {}
         self._tasks: set[asyncio.Task[None]] = set()  # theirs
         self._directory = self._attempts.routing().directory
         self._is_directory_new = True
@@ -74,7 +74,7 @@ class Dispatcher:
 
     def is_behind(self, account: Account) -> bool:
         """Whether mail of an account that is due waits for its turn."""
-        return account in self._carriers
+        return account in self._workers
 
     def rest(self, *, is_wanted: bool) -> None:
         """Take nothing from the queue for as long as that is wanted; what is under way ends."""
@@ -104,7 +104,7 @@ class Dispatcher:
                 log.broken(str(error))
                 await asyncio.sleep(_TROUBLE_SECONDS)
             except Exception:  # whatever it is, what waits must not wait for ever
-                log.broken("the dispatcher met a fault of ours", exc_info=True)
+                log.broken("the queue runner met a fault of ours", exc_info=True)
                 await asyncio.sleep(_TROUBLE_SECONDS)
             # However often it is woken: where a look takes long, the others have most of the time.
             await asyncio.sleep(min(_LOOK_SECONDS, _REST * (time.monotonic() - began)))
@@ -136,7 +136,7 @@ class Dispatcher:
         self.wake()
 
     async def _look(self) -> None:
-        """Lift what is over, then start a carrier for each account with due mail that has none."""
+        """Lift what is over, then start a worker for each account with due mail that has none."""
         for hold in self._accounts.holds():
             self._seen_at = time.monotonic()  # a command that gives a secret may take seconds, for each of many
             if not self._lead.is_ours:
@@ -147,8 +147,8 @@ class Dispatcher:
         now = self._now()
         for account, profiles in self._by_account(await self._queue.due_times(), now).items():
             self._look_for_late(account, profiles)
-            if account in self._carriers:
-                self._carriers[account].take_more(profiles)
+            if account in self._workers:
+                self._workers[account].take_more(profiles)
             elif self._may_go_on(account) and (self._lead.is_ours or self._accounts.hold_of(account) is None):
                 self._begin(account, profiles)
 
@@ -209,14 +209,14 @@ class Dispatcher:
 
     def _begin(self, account: Account, profiles: Collection[str | None]) -> None:
         may_go_on = partial(self._may_go_on, account)
-        self._carriers[account] = carrier = Carrier(account, profiles, self._attempts, self._claims, may_go_on)
-        task = asyncio.create_task(carrier.run())
+        self._workers[account] = worker = AccountWorker(account, profiles, self._attempts, self._claims, may_go_on)
+        task = asyncio.create_task(worker.run())
         self._tasks.add(task)
         task.add_done_callback(partial(self._end, account))
 
     def _end(self, account: Account, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        self._carriers.pop(account, None)
+        self._workers.pop(account, None)
         self.wake()
 
     async def _look_at(self, hold: HoldRow) -> None:
@@ -265,7 +265,7 @@ class Dispatcher:
         return self._attempts.routing().directory.servers.get(account.server)
 
     def _account_of(self, profile: str | None) -> Account:
-        """Return whose carrier has the mail of a profile; one for all whose route is gone."""
+        """Return whose worker has the mail of a profile; one for all whose route is gone."""
         directory = self._attempts.routing().directory
         found: Profile | None = directory.profile(profile) if profile is not None else None
         if profile is not None and found is None:

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from relay.delivery.reach import Reach
+from relay.delivery.server_health import ServerHealth
 from relay.directory.model import Meaning
 from relay.mail.reply import Reply
 from relay.upstream.outcome import Failure, Outcome
@@ -22,7 +22,7 @@ def failed(phase: Phase, meaning: Meaning = Meaning.TEMPORARY) -> Outcome:
 
 
 def test_a_server_is_told_with_since_when_and_why_the_longest_first() -> None:
-    reach = Reach()
+    reach = ServerHealth()
     reach.note("late", failed(Phase.RESOLVE), lambda: NOW + MINUTE)
     for minute in range(3):
         reach.note("early", failed(Phase.CONNECT), lambda minute=minute: NOW + minute * MINUTE)  # type: ignore[misc]
@@ -36,14 +36,14 @@ def test_a_server_is_told_with_since_when_and_why_the_longest_first() -> None:
     "after", [TAKEN, failed(Phase.LOGIN), failed(Phase.RCPT), failed(Phase.GREETING, Meaning.THROTTLE)]
 )
 def test_it_is_over_when_one_gets_through(after: Outcome) -> None:
-    reach = Reach()
+    reach = ServerHealth()
     reach.note("main", failed(Phase.STARTTLS), lambda: NOW)
     reach.note("main", after, lambda: NOW + MINUTE)
     assert reach.unreached(NOW + MINUTE) == []
 
 
 def test_what_nobody_tries_any_more_is_forgotten() -> None:
-    reach = Reach()
+    reach = ServerHealth()
     reach.note("main", failed(Phase.CONNECT), lambda: NOW)
     assert reach.unreached(NOW + 5 * 60 * MINUTE)
     assert reach.unreached(NOW + 7 * 60 * MINUTE) == []
