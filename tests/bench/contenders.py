@@ -1,4 +1,4 @@
-"""Who is measured, each with an upstream of its own: nobody, Postfix, the two libraries alone, and Relay."""
+"""Who is measured, each with an upstream of its own: nobody, Postfix, the two libraries alone, the least, and Relay."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from tests.bench.floor import FloorOrder
+from tests.bench.lean import LeanOrder
 from tests.bench.letter import DOMAIN, PASSWORD, sender
-from tests.bench.loads import AUTO, CONNECTIONS, FLOOR, NONE, POSTFIX, QUEUED, TWO, Upstream
+from tests.bench.loads import AUTO, CONNECTIONS, FLOOR, LEAN, NONE, POSTFIX, QUEUED, TWO, Upstream
 from tests.bench.upstreams import ENVIRONMENT, Certificate, Running, ours, running_upstream
 from tests.peers.packages import program
 from tests.peers.postfix import postfix_instance
@@ -59,6 +60,8 @@ def contender(name: str, kind: Upstream, certificate: Certificate) -> Iterator[C
             yield stack.enter_context(_postfix(upstream))
         elif name == FLOOR:
             yield stack.enter_context(_floor(upstream, folder))
+        elif name == LEAN:
+            yield stack.enter_context(_lean(upstream, folder))
         else:
             assert name in {AUTO, QUEUED, TWO}, name
             mode, workers = (AUTO, 2) if name == TWO else (name, 1)
@@ -164,3 +167,11 @@ def _floor(upstream: Running, folder: Path) -> Iterator[Contender]:
     with running(ours("floor", order.text()), log, env=ENVIRONMENT) as process:
         wait_for_port(process, order.port, log)
         yield Contender(FLOOR, order.port, process.pid, upstream, log)
+
+
+@contextmanager
+def _lean(upstream: Running, folder: Path) -> Iterator[Contender]:
+    order, log = LeanOrder(free_port(), upstream.port, CONNECTIONS, str(folder)), folder / "log"
+    with running(ours("lean", order.text()), log, env=ENVIRONMENT) as process:
+        wait_for_port(process, order.port, log)
+        yield Contender(LEAN, order.port, process.pid, upstream, log)

@@ -7,9 +7,9 @@ from enum import StrEnum
 KIB = 1024
 MIB = 1024**2
 # Who takes part, in the order of a round. "none" is the source at the upstream itself: what both ends can do.
-# "two" is mode auto with two workers.
-NONE, POSTFIX, FLOOR, AUTO, QUEUED, TWO = "none", "postfix", "floor", "auto", "queued", "two"
-RELAYS = (NONE, POSTFIX, FLOOR, AUTO, QUEUED, TWO)
+# "lean" is the least that a message costs in Python (`tests.bench.lean`), "two" is mode auto with two workers.
+NONE, POSTFIX, FLOOR, LEAN, AUTO, QUEUED, TWO = "none", "postfix", "floor", "lean", "auto", "queued", "two"
+RELAYS = (NONE, POSTFIX, FLOOR, LEAN, AUTO, QUEUED, TWO)
 # How many connections each relay opens to its upstream at most: Postfix's default for a destination.
 CONNECTIONS = 20
 
@@ -99,9 +99,9 @@ _MUST = (
         size=2 * KIB,
         messages=1500,
         kept=False,
-        relays=(*_FOUR, TWO),
+        relays=(*_FOUR, LEAN, TWO),
     ),
-    Load(name="50k-kept", text="50 KB, kept", size=50 * KIB, messages=800, relays=_FOUR),
+    Load(name="50k-kept", text="50 KB, kept", size=50 * KIB, messages=800, relays=(*_FOUR, LEAN)),
     Load(name="10m-kept", text="10 MB, kept", size=10 * MIB, messages=40, rounds=3, relays=_THREE),
     Load(
         name="2k-latency",
@@ -248,6 +248,9 @@ GOALS: Sequence[Goal] = (
     Goal(load="50k-kept", relay=AUTO, measure=Measure.RATE, bound=3),
     Goal(load="10m-kept", relay=AUTO, measure=Measure.RATE, bound=1),
     Goal(load="10m-kept", relay=AUTO, measure=Measure.CPU, bound=1 / 2),
+    Goal(load="2k-kept", relay=AUTO, measure=Measure.CPU, bound=1.7, against=LEAN),
+    Goal(load="2k-each", relay=AUTO, measure=Measure.CPU, bound=1.8, against=LEAN),
+    Goal(load="50k-kept", relay=AUTO, measure=Measure.CPU, bound=1.6, against=LEAN),
     Goal(load="2k-latency", relay=AUTO, measure=Measure.TRIPS, bound=2.2, against=""),
     Goal(load="1000-senders", relay=AUTO, measure=Measure.RATE, bound=0.7, against=AUTO, against_load="one-sender"),
 )

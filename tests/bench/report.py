@@ -65,6 +65,7 @@ def of_goals(judgements: Sequence[Judgement]) -> str:
     for one in judgements:
         goal = one.goal
         against = f" : {LOADS[goal.against_load].text}" if goal.against_load else ""
+        against += f" : {goal.against}" if goal.against not in {POSTFIX, goal.relay, ""} else ""
         wanted = f"at least {goal.bound:g}" if goal.is_least else f"at most {goal.bound:.3g}"
         what = f"{LOADS[goal.load].text}{against}, {goal.relay}: {goal.measure}"
         rows.append([what, wanted, _spread(one.value, "{:.3g}"), one.verdict])
