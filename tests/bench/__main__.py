@@ -10,7 +10,7 @@ from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 
-from tests.bench import backlog, bounds, figures, growth, machine, nodes, report, size
+from tests.bench import backlog, bounds, calls, figures, growth, machine, nodes, report, size
 from tests.bench.contenders import contender
 from tests.bench.loads import (
     AUTO,
@@ -38,6 +38,7 @@ _SIZE = "size"
 _NODES = "nodes"
 _BACKLOG = "backlog"
 _BOUNDS = "bounds"
+_CALLS = "calls"
 _ROUNDS = 5  # of starts and commands
 
 
@@ -55,7 +56,9 @@ def main(arguments: Sequence[str]) -> int:
     if here.is_busy:
         say("This machine is busy with something else: the figures are rough.\n")
     with private_folder("bench") as folder:
-        runs, is_whole = _run_all(loads, options, Certificate.make(folder))
+        certificate = Certificate.make(folder)
+        costs = _calls(options, certificate) if _CALLS in options.loads else []
+        runs, is_whole = _run_all(loads, options, certificate)
     lines = _sizes(options) if _SIZE in options.loads else []
     is_kept = _within_bounds(options) if _BOUNDS in options.loads else True
     wanted = {load.name for load in loads}
@@ -69,6 +72,7 @@ def main(arguments: Sequence[str]) -> int:
                     "machine": asdict(here),
                     "runs": [asdict(run) for run in runs],
                     "size": [asdict(line) for line in lines],
+                    "calls": [asdict(cost) for cost in costs],
                 },
                 indent=1,
             )
@@ -156,6 +160,12 @@ def _sizes(options: argparse.Namespace) -> list[size.Line]:
     return lines
 
 
+def _calls(options: argparse.Namespace, certificate: Certificate) -> list[calls.Cost]:
+    costs = calls.measure(calls.MESSAGES // 40 if options.quick else calls.MESSAGES, certificate, tell)
+    say(f"{report.of_calls(costs)}\n")
+    return costs
+
+
 def _within_bounds(options: argparse.Namespace) -> bool:
     found = bounds.measure(bounds.AGENTS // 10 if options.quick else bounds.AGENTS, tell)
     say(f"{report.of_bounds(found)}\n")
@@ -182,7 +192,8 @@ def _load_names(text: str) -> list[str]:
         _NODES: [_NODES],
         _BACKLOG: [_BACKLOG],
         _BOUNDS: [_BOUNDS],
-        "default": [*GROUPS["must"], _GROWTH, _SIZE, _BOUNDS],
+        _CALLS: [_CALLS],
+        "default": [_CALLS, *GROUPS["must"], _GROWTH, _SIZE, _BOUNDS],
     }
     names: list[str] = []
     for word in text.replace(",", " ").split():
@@ -205,7 +216,7 @@ def _parser() -> argparse.ArgumentParser:
         "--loads",
         type=_load_names,
         default="default",
-        help="names of loads, or must, growth, size, bounds, backlog, nodes, all; default: the first four",
+        help="names of loads, or calls, must, growth, size, bounds, backlog, nodes, all; default: the first five",
     )
     parser.add_argument("--relays", type=_relay_names, help=f"which of {', '.join(RELAYS)}; default: the load's own")
     parser.add_argument("--rounds", type=int, help="rounds of each load; default: the load's own")
