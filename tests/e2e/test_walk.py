@@ -1,0 +1,65 @@
+"""The walk of a message in docs/architecture.md names each file that it enters, in each mode, and no other."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.peers.fixtures import StartRelay
+from tests.peers.profiled import Calls, Counting
+from tests.peers.recorder import Recorder
+from tests.peers.relay import Relay, one_channel, open_server
+from tests.peers.system import wait_until
+
+PAGE = Path(__file__).parents[2] / "docs/architecture.md"
+MESSAGE = b"From: support@acmejets.example\r\nSubject: Hello\r\n\r\nHello\r\n"
+MESSAGES = 40
+MOST_FILES, MOST_CALLS = 40, 350
+_ROW = re.compile(r"^\| `([\w/.]+\.py)` \| ([adq, ]*) \|", re.MULTILINE)
+_LETTERS = {"auto": "a", "direct": "d", "queued": "q"}
+
+
+def walk(mode: str) -> set[str]:
+    """The files that the table of the walk names for a mode."""
+    return {file for file, modes in _ROW.findall(PAGE.read_text()) if _LETTERS[mode] in modes}
+
+
+def counted(relay: Relay, recorder: Recorder, record: Path) -> Calls:
+    """Count the calls of messages over a connection that is kept, to a server whose connection is open."""
+
+    def arrived(number: int) -> None:
+        wait_until(lambda: len(recorder.messages) >= number, "the messages at the server")
+        wait_until(lambda: not relay.ask("queue", "list"), "an empty queue")
+
+    with relay.connect() as client:
+
+        def submit(number: int) -> None:
+            for one in range(number):
+                reply = client.submit("support@acmejets.example", f"to{one % 4}@customer.example", MESSAGE)
+                assert reply.startswith("250 ")
+
+        submit(4)
+        arrived(4)
+        counting = Counting(relay, record)
+        counting.begin()
+        submit(MESSAGES)
+        arrived(4 + MESSAGES)
+        return counting.end()
+
+
+@pytest.mark.parametrize("mode", _LETTERS)
+def test_a_message_enters_the_files_of_the_walk(
+    mode: str, start_relay: StartRelay, recorder: Recorder, tmp_path: Path
+) -> None:
+    relay = start_relay(
+        one_channel(open_server(recorder.port)), {"delivery": {"mode": mode}, "log": {"level": "info"}}, starts=False
+    )
+    record = tmp_path / "calls"
+    relay.fork("tests.peers.profiled:install", str(record))
+    wait_until(relay.greets, "the relay's greeting")
+    calls = counted(relay, recorder, record)
+    entered = calls.entered(MESSAGES)
+    assert sorted(entered) == sorted(walk(mode))
+    if mode == "auto":
+        assert len(entered) <= MOST_FILES
+        assert calls.total / MESSAGES <= MOST_CALLS, calls.by_file.most_common()
