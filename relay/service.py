@@ -23,13 +23,12 @@ from relay.control.socket import ControlSocketError
 from relay.control.trail import Trail
 from relay.delivery import replies
 from relay.delivery.acceptance import Acceptance
-from relay.delivery.accounts import Accounts
 from relay.delivery.attempt import Attempts
 from relay.delivery.dsn import Reporter
 from relay.delivery.history import History
-from relay.delivery.housekeeping import Housekeeping
+from relay.delivery.holds import Accounts
 from relay.delivery.journey import Ending, Journey
-from relay.delivery.leases import Leases
+from relay.delivery.maintenance import Leases, Maintenance
 from relay.delivery.queue_runner import QueueRunner
 from relay.delivery.recorder import Recorder
 from relay.delivery.schedule import Schedule
@@ -450,7 +449,7 @@ class Service:
         settings, closing = self.settings, self._closing
         history = History(queue, self.metrics.history_lost)
         closing.push_async_callback(history.flush)
-        housekeeping = Housekeeping(
+        maintenance = Maintenance(
             queue,
             settings.state_dir,
             free_floor=settings.delivery.free_space,
@@ -459,7 +458,7 @@ class Service:
             lead=self.lead,
             may_purge=lambda: self._clock.is_settled,
         )
-        self._reloading.subscribe(housekeeping.adopt)
+        self._reloading.subscribe(maintenance.adopt)
         schedule = Schedule.of(settings.delivery)
         hostname = settings.effective_hostname
         routing, telling = self.directory.routing, self._telling
@@ -489,8 +488,8 @@ class Service:
             part.adopt(settings)
             self._reloading.subscribe(part.adopt)
         closing.push_async_callback(self._end_deliveries, attempts)
-        self._health.room = housekeeping.trouble
-        for job in (history.run, housekeeping.run, self._health.run, Leases(queue).run, self.queue_runner.run):
+        self._health.room = maintenance.trouble
+        for job in (history.run, maintenance.run, self._health.run, Leases(queue).run, self.queue_runner.run):
             closing.run(job())
         return attempts, acceptance
 

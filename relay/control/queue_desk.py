@@ -10,9 +10,8 @@ from typing import Any
 from relay import log
 from relay.control.message_records import rfc3339
 from relay.delivery import by_hand
-from relay.delivery.accounts import Accounts
+from relay.delivery.holds import Accounts, lift
 from relay.delivery.lifecycle import State
-from relay.delivery.lifting import lift
 from relay.delivery.turn import Turns
 from relay.directory.model import Account, Directory, Meaning, Server
 from relay.directory.routing import Routing

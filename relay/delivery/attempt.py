@@ -21,8 +21,7 @@ from typing import Any, Protocol
 from relay import log
 from relay.beside import beside, tell_fault
 from relay.delivery import replies
-from relay.delivery.accounts import Accounts
-from relay.delivery.lifting import lift
+from relay.delivery.holds import Accounts, lift
 from relay.delivery.pacing import is_limited
 from relay.delivery.preparation import Prepared, Refused, Submitted, header_of, pinned_route, prepare
 from relay.delivery.recorder import Recorder, RunningAttempt, failure_of, may_have

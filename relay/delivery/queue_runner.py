@@ -14,9 +14,9 @@ from functools import partial
 from relay import log
 from relay.delivery.account_worker import AccountWorker, Claims, Whole
 from relay.delivery.attempt import Attempts
+from relay.delivery.holds import free, lift
 from relay.delivery.lateness import Lateness
 from relay.delivery.lifecycle import State
-from relay.delivery.lifting import free, lift
 from relay.delivery.pacing import is_limited
 from relay.directory.model import Account, Directory, Meaning, Profile, Server
 from relay.short_turns import in_short_turns

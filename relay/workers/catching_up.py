@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from relay import log
-from relay.delivery.accounts import Accounts, Slowness
+from relay.delivery.holds import Accounts, Slowness
 from relay.delivery.server_health import ServerHealth, Unreached
 from relay.listener.failures import LoginFailures
 from relay.secrets.sources import SecretUnavailable

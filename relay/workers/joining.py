@@ -6,7 +6,7 @@ Where there is one process in all, at a store of one machine, it has everything,
 from collections.abc import Awaitable, Callable, Sequence
 
 from relay.closing import Closing
-from relay.delivery.accounts import Accounts
+from relay.delivery.holds import Accounts
 from relay.delivery.ledger import LocalLedger
 from relay.delivery.pacing import Pacing
 from relay.delivery.shared_pacing import SharedPacing

@@ -109,8 +109,8 @@ def short_windows(
         stops = ("_STOP_SECONDS", "_LAST_SECONDS", "_GOODBYE_SECONDS")
         figures |= _scaled(stop / 30, *(f"{_SERVICE}.{name}" for name in stops), "relay.listener.crowd._CALM_SECONDS")
     if slow:
-        figures["relay.delivery.accounts._SLOW_STEPS"] = [
-            slow / 30 * step for step in real("relay.delivery.accounts._SLOW_STEPS")
+        figures["relay.delivery.holds._SLOW_STEPS"] = [
+            slow / 30 * step for step in real("relay.delivery.holds._SLOW_STEPS")
         ]
     return Windows(figures)
 

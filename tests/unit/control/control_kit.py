@@ -14,7 +14,7 @@ from relay.control.operations import Operations
 from relay.control.parts import Parts, People
 from relay.control.queue_desk import StoreQueueDesk
 from relay.control.trail import Trail
-from relay.delivery.accounts import Accounts
+from relay.delivery.holds import Accounts
 from relay.delivery.schedule import Schedule
 from relay.directory.live import LiveDirectory
 from relay.secrets.keeper import SecretKeeper

@@ -11,7 +11,7 @@ import pytest
 from relay.control.advice import Holder, advice
 from relay.control.parts import Parts
 from relay.control.queue_desk import StoreQueueDesk
-from relay.delivery.accounts import Accounts
+from relay.delivery.holds import Accounts
 from relay.delivery.lifecycle import State
 from relay.delivery.schedule import Schedule
 from relay.directory.model import Account, Auth, Meaning, Server

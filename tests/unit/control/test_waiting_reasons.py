@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from relay.control.queue_desk import StoreQueueDesk
-from relay.delivery.accounts import Accounts
+from relay.delivery.holds import Accounts
 from relay.delivery.lifecycle import State
 from relay.delivery.pacing import Pacing
 from relay.delivery.schedule import Schedule

@@ -7,10 +7,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from relay.delivery.acceptance import Acceptance
-from relay.delivery.accounts import Accounts
 from relay.delivery.attempt import Attempts, Upstream
 from relay.delivery.dsn import Reporter
 from relay.delivery.history import History
+from relay.delivery.holds import Accounts
 from relay.delivery.journey import Journey
 from relay.delivery.pacing import Pacing
 from relay.delivery.recorder import Recorder

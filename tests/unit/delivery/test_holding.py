@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from relay import log
+from relay.delivery.holds import lift
 from relay.delivery.lifecycle import State
-from relay.delivery.lifting import lift
 from relay.delivery.recorder import utc_now
 from relay.directory.model import Account, Meaning
 from relay.mail.address import Address

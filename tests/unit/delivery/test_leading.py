@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from relay.delivery import housekeeping
-from relay.delivery.housekeeping import Housekeeping
+from relay.delivery import maintenance
 from relay.delivery.lifecycle import State
+from relay.delivery.maintenance import Maintenance
 from relay.delivery.queue_runner import QueueRunner
 from relay.delivery.recorder import utc_now
 from relay.mail.reply import Reply
@@ -131,14 +131,14 @@ async def test_strays_are_freed_by_who_leads(delivery: DeliveryKit) -> None:
 async def test_what_is_old_is_deleted_by_who_leads(
     delivery: DeliveryKit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(housekeeping, "_LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(maintenance, "_LOOK_SECONDS", 0.01)
     forgotten: list[datetime] = []
 
     async def forget(now: datetime) -> None:
         forgotten.append(now)
 
     lead = Switch()
-    keeping = Housekeeping(delivery.queue, tmp_path, free_floor=0, keep_seconds=1, forget=forget, lead=lead)
+    keeping = Maintenance(delivery.queue, tmp_path, free_floor=0, keep_seconds=1, forget=forget, lead=lead)
     task = asyncio.create_task(keeping.run())
     await asyncio.sleep(0.1)
     assert forgotten == []

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from relay.delivery.accounts import Accounts
+from relay.delivery.holds import Accounts
 from relay.delivery.schedule import Schedule
 from relay.directory.model import Account, Meaning, Server
 from relay.mail.reply import Reply

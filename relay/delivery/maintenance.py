@@ -1,4 +1,4 @@
-"""What has to be done again and again: old history deleted, the disk looked at."""
+"""What has to be done again and again: old history deleted, the disk looked at, the leases of this process renewed."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -13,6 +13,7 @@ from relay.store.errors import StoreError
 from relay.store.queue import Queue
 from relay.store.space import free_space
 
+_TROUBLE_SECONDS = 1.0
 _LOOK_SECONDS = 1.0
 _PURGE_EVERY = 3600.0
 
@@ -21,7 +22,7 @@ async def _forget_nothing(_: datetime) -> None:
     """Where the store has nothing beside the queue."""
 
 
-class Housekeeping:
+class Maintenance:
     """One for a process. `run` goes on for ever; `forget` deletes what else in the store has expired by a moment.
 
     Of several processes that use the store the one that has the `lead` deletes, and not while `may_purge` says no: what
@@ -89,3 +90,23 @@ class Housekeeping:
             tell = log.warned if has_room else log.broken
             tell(f"{self._folder} has {free} octets free; " + ("mail is accepted again" if has_room else "no new mail"))
         self._has_room = has_room
+
+
+class Leases:
+    """One for a process. `run` goes on for ever: each third of a lease, and each second while the store fails."""
+
+    def __init__(self, queue: Queue) -> None:
+        self._queue = queue
+        self._is_well = True
+
+    async def run(self) -> None:
+        """Renew all leases of this process, for ever."""
+        while True:
+            try:
+                await self._queue.renew_leases()
+                self._is_well = True
+            except StoreError as error:
+                if self._is_well:
+                    log.broken(f"what is under way here may soon be taken for lost: {error}")
+                self._is_well = False
+            await asyncio.sleep(self._queue.terms.messages / 3 if self._is_well else _TROUBLE_SECONDS)

@@ -9,13 +9,17 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from math import inf
+from types import EllipsisType
 
+from relay import log
+from relay.delivery.lifecycle import State
 from relay.delivery.schedule import Schedule, step
 from relay.delivery.server_health import ServerHealth
 from relay.delivery.verdict import REST_SECONDS
 from relay.directory.model import Account, Meaning, Server
 from relay.mail.address import Address
 from relay.store.messages import HoldRow
+from relay.store.queue import Queue
 from relay.upstream.outcome import Failure, Outcome
 from relay.upstream.phase import BEFORE_LOGIN, Phase
 from relay.upstream.window import named_window
@@ -294,3 +298,31 @@ def _rest_seconds(failure: Failure) -> float | None:
     guess = REST_SECONDS.get(failure.meaning)
     named = named_window(failure.reply.text) if guess is not None else None
     return guess if named is None else min(max(named, _SHORTEST_NAMED_REST), _LONGEST_NAMED_REST)
+
+
+async def lift(
+    queue: Queue, accounts: Accounts, account: Account, now: datetime, *, with_pairs: bool, why: str = ""
+) -> bool:
+    """Forget the hold and pause of an account and make its mail due; False where nothing held it.
+
+    `with_pairs`: also what holds single addresses of it, which only a person can know to be over. `why` is for the log.
+    """
+    was_slow = accounts.slowness_of(account, now) is not None
+    lifted = accounts.release(account.server, account.username, with_pairs=with_pairs)
+    for row in lifted:
+        await queue.drop_hold(row.server, row.username, row.address)
+    freed = await free(queue, str(account), now)
+    if lifted or freed:
+        log.released(account=str(account), messages=freed, reason=why or None)
+    return bool(lifted or freed or was_slow)
+
+
+async def free(
+    queue: Queue, held_by: str, now: datetime, *, profile: str | EllipsisType | None = ..., limit: int | None = None
+) -> int:
+    """Make the mail due that waits for an account, of one profile (None is nobody's) or all; return how many messages.
+
+    A copy that a server may have twice waits for a person, whatever becomes of the account.
+    """
+    state, keeping = str(State.QUEUED), str(Meaning.UNKNOWN)
+    return await queue.free(held_by, profile=profile, state=state, now=now, keeping=keeping, limit=limit)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from relay.delivery.accounts import Accounts
+from relay.delivery.holds import Accounts
 from relay.delivery.schedule import Schedule
 from relay.directory.model import Account, Meaning, Server
 from relay.mail.address import Address
