@@ -9,8 +9,7 @@ from relay.mail.header import Header
 from relay.mail.reply import Reply
 from relay.mail.words import decode_words
 from relay.store.messages import Attempt, StoredMessage, StoredRecipient
-from relay.upstream.outcome import Outcome
-from relay.upstream.phase import Phase
+from relay.upstream.outcome import Outcome, Phase
 
 _LONGEST_SUBJECT = 200
 

@@ -9,8 +9,7 @@ from relay.delivery.turn import Turn
 from relay.directory.model import Meaning, Server
 from relay.directory.routing import Route
 from relay.mail.reply import Reply
-from relay.upstream.outcome import Failure, Outcome
-from relay.upstream.phase import Phase
+from relay.upstream.outcome import Failure, Outcome, Phase
 from relay.upstream.transfer import Progress, Transfer
 
 _REST = Failure(

@@ -21,8 +21,7 @@ from relay.secrets.keeper import SecretKeeper
 from relay.secrets.secret import Secret, secret_ref
 from relay.secrets.sources import SecretDelayed, SecretUnavailable
 from relay.settings import Settings
-from relay.upstream.outcome import Outcome
-from relay.upstream.phase import Phase
+from relay.upstream.outcome import Outcome, Phase
 from relay.upstream.transfer import Ahead, Progress, Transfer
 
 

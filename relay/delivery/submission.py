@@ -39,8 +39,7 @@ from relay.mail.trace import Arrival
 from relay.secrets.secret import Secret
 from relay.store.errors import StoreError, StoreFull
 from relay.store.messages import HoldRow, NewMessage
-from relay.upstream.outcome import Failure, Outcome
-from relay.upstream.phase import Phase
+from relay.upstream.outcome import Failure, Outcome, Phase
 from relay.upstream.transfer import Progress, Transfer
 
 

@@ -11,8 +11,7 @@ from relay.directory.model import Meaning
 from relay.directory.routing import Route
 from relay.mail.content import Content
 from relay.store.messages import Attempt, HoldRow, NewMessage, Settlement, StoredMessage
-from relay.upstream.outcome import Failure, Outcome
-from relay.upstream.phase import Phase
+from relay.upstream.outcome import Failure, Outcome, Phase
 
 
 @dataclass(slots=True)

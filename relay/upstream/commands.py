@@ -5,10 +5,8 @@ from relay.mail.envelope import Recipient
 from relay.mail.notify import mail_parameters
 from relay.mail.reply import Reply
 from relay.upstream.connection import Connection
-from relay.upstream.failure import own_failure
 from relay.upstream.group import RSET, Command
-from relay.upstream.outcome import Failed
-from relay.upstream.phase import Phase
+from relay.upstream.outcome import Failed, Phase, own_failure
 from relay.upstream.transfer import RequireTls, Transfer
 from relay.upstream.wire import path
 

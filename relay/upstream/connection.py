@@ -22,18 +22,25 @@ from relay.directory.model import Auth, Meaning, Security, Server
 from relay.mail.reply import Reply
 from relay.secrets.secret import Secret
 from relay.store.errors import StoreError
-from relay.upstream.dial import Endpoint, dial, resolve
-from relay.upstream.exchange import ExchangeStopped
-from relay.upstream.failure import MAPPED, early_failure, failure_of, garbage, own_failure, refusal
+from relay.upstream.auth import ExchangeStopped, Login, Mechanism, NoMechanism, choose, may_show_secret
+from relay.upstream.dial import Contexts, Endpoint, dial, keep_session, resolve
 from relay.upstream.group import Answers, Command
 from relay.upstream.link import EarlyAnswer, GateFailed, Link
-from relay.upstream.login import Login, Mechanism, NoMechanism, choose, may_show_secret
 from relay.upstream.offers import Offers
-from relay.upstream.outcome import Failed, Failure, Tls
-from relay.upstream.phase import Phase
-from relay.upstream.tls import Contexts, keep_session
+from relay.upstream.outcome import (
+    MAPPED,
+    Failed,
+    Failure,
+    Peer,
+    Phase,
+    Tls,
+    early_failure,
+    failure_of,
+    garbage,
+    own_failure,
+    refusal,
+)
 from relay.upstream.transfer import Progress, Timeouts
-from relay.upstream.wording import Peer
 
 _NO_STARTTLS = Reply(451, "4.7.4", "No secure connection to the mail server")
 _STOPPED = Reply(451, "4.3.0", "Something went wrong here before the message was sent")

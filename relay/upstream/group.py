@@ -6,8 +6,7 @@ from typing import NamedTuple
 from aiosmtplib.response import SMTPResponse
 
 from relay.mail.reply import Reply
-from relay.upstream.outcome import Failure
-from relay.upstream.phase import Phase
+from relay.upstream.outcome import Failure, Phase
 
 
 class Command(NamedTuple):

@@ -15,8 +15,7 @@ from dataclasses import replace
 from typing import Any
 
 from relay.upstream.arriving import Arriving
-from relay.upstream.outcome import Outcome
-from relay.upstream.phase import Phase
+from relay.upstream.outcome import Outcome, Phase
 from relay.upstream.transfer import Progress, Transfer
 
 

@@ -12,8 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from relay.upstream.auth import FirstLogin
 from relay.upstream.connection import Connection
-from relay.upstream.first_login import FirstLogin
 from relay.upstream.outcome import Outcome
 from relay.upstream.slots import Slots
 from relay.upstream.transfer import Progress

@@ -7,10 +7,8 @@ PIPELINING, commands leave in groups (RFC 2920). What comes of them is the same.
 from relay.mail.reply import Reply
 from relay.upstream.commands import naming, opening
 from relay.upstream.connection import Connection
-from relay.upstream.failure import garbage
 from relay.upstream.group import DATA, RSET, Answers, Command
-from relay.upstream.outcome import Failed, Failure, Outcome
-from relay.upstream.phase import Phase
+from relay.upstream.outcome import Failed, Failure, Outcome, Phase, garbage
 from relay.upstream.transfer import Transfer
 from relay.upstream.wire import CHUNK_END, FINAL_DOT, chunk, pieces, pieces_as_they_come
 

@@ -12,8 +12,7 @@ from relay.mail.envelope import Recipient
 from relay.mail.notify import Return
 from relay.secrets.secret import Secret
 from relay.upstream.arriving import Arriving
-from relay.upstream.outcome import Outcome
-from relay.upstream.phase import Phase
+from relay.upstream.outcome import Outcome, Phase
 
 Gate: TypeAlias = Callable[[], Awaitable[None]]
 

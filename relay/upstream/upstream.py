@@ -17,12 +17,11 @@ from relay.mail.address import domain_key
 from relay.upstream.allowance import Allowance, unshared
 from relay.upstream.commands import largest
 from relay.upstream.connection import Connection
+from relay.upstream.dial import Contexts
 from relay.upstream.head_start import HeadStart
-from relay.upstream.outcome import Failed, Failure, Outcome
-from relay.upstream.phase import Phase
+from relay.upstream.outcome import Failed, Failure, Outcome, Phase
 from relay.upstream.pool import Opening, Pool
 from relay.upstream.slots import Slots
-from relay.upstream.tls import Contexts
 from relay.upstream.transaction import transact
 from relay.upstream.transfer import Progress, Timeouts, Transfer
 

@@ -9,8 +9,7 @@ import pytest
 
 from relay.directory.model import Meaning
 from relay.mail.content import Content
-from relay.upstream.outcome import Outcome
-from relay.upstream.phase import Phase
+from relay.upstream.outcome import Outcome, Phase
 from relay.upstream.transfer import Gate, Progress
 from relay.upstream.upstream import Upstream
 from tests.dialogs.upstream.upstream_kit import (

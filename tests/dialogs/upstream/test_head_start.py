@@ -12,8 +12,7 @@ from relay.mail.content import Content
 from relay.upstream import arriving
 from relay.upstream.arriving import Arriving
 from relay.upstream.head_start import HeadStart
-from relay.upstream.outcome import Outcome
-from relay.upstream.phase import Phase
+from relay.upstream.outcome import Outcome, Phase
 from relay.upstream.transfer import Progress, Transfer
 from relay.upstream.upstream import Upstream
 from relay.upstream.wire import pieces, pieces_as_they_come

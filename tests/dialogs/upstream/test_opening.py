@@ -12,10 +12,9 @@ import pytest
 from relay.directory.model import Auth, Meaning, Security
 from relay.secrets.secret import Secret
 from relay.upstream.connection import Connection
+from relay.upstream.dial import Contexts
 from relay.upstream.offers import Offers
-from relay.upstream.outcome import Failed, Failure
-from relay.upstream.phase import Phase
-from relay.upstream.tls import Contexts
+from relay.upstream.outcome import Failed, Failure, Phase
 from relay.upstream.transaction import transact
 from tests.dialogs.upstream.upstream_kit import (
     FAST,

@@ -8,8 +8,7 @@ import pytest
 from aiosmtplib.errors import SMTPResponseException
 
 from relay.directory.model import Auth, Meaning
-from relay.upstream.outcome import Failure, Outcome
-from relay.upstream.phase import Phase
+from relay.upstream.outcome import Failure, Outcome, Phase
 from relay.upstream.reply_parser import parse_reply
 from relay.upstream.transfer import Progress
 from relay.upstream.upstream import Upstream

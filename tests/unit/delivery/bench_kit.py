@@ -15,8 +15,7 @@ from relay.mail.content import Content
 from relay.mail.envelope import Envelope, Recipient
 from relay.mail.reply import Reply
 from relay.mail.trace import Arrival, new_id
-from relay.upstream.outcome import Failure, Outcome
-from relay.upstream.phase import Phase
+from relay.upstream.outcome import Failure, Outcome, Phase
 from relay.upstream.transfer import Ahead, Progress, Transfer
 
 DIRECTORY: dict[str, Any] = {

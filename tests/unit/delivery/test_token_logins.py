@@ -25,8 +25,7 @@ from relay.secrets.sources import SecretDelayed
 from relay.secrets.vault import Vault
 from relay.store.database import open_database
 from relay.store.secrets import SecretTable
-from relay.upstream.outcome import Failure, Outcome
-from relay.upstream.phase import Phase
+from relay.upstream.outcome import Failure, Outcome, Phase
 from relay.upstream.transfer import Progress, Transfer
 from tests.unit.secrets.oauth_kit import Clock, FakeProvider, grant
 
