@@ -10,7 +10,7 @@ from relay.directory.model import Meaning, Server
 from relay.directory.routing import Route
 from relay.mail.reply import Reply
 from relay.upstream.outcome import Failure, Outcome, Phase
-from relay.upstream.transfer import Progress, Transfer
+from relay.upstream.transaction import Progress, Transfer
 
 _REST = Failure(
     phase=Phase.RCPT,

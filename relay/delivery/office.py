@@ -22,7 +22,7 @@ from relay.secrets.secret import Secret, secret_ref
 from relay.secrets.sources import SecretDelayed, SecretUnavailable
 from relay.settings import Settings
 from relay.upstream.outcome import Outcome, Phase
-from relay.upstream.transfer import Ahead, Progress, Transfer
+from relay.upstream.transaction import Ahead, Progress, Transfer
 
 
 class Refused(Exception):
@@ -39,7 +39,7 @@ class Refused(Exception):
 
 
 class Upstream(Protocol):
-    """The way out (`relay.upstream.upstream`)."""
+    """The way out (`relay.upstream.pool`)."""
 
     async def deliver(self, transfer: Transfer, progress: Progress) -> Outcome:
         """Hand one message over. May be cancelled until `progress.final_dot_sent`."""

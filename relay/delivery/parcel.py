@@ -19,7 +19,7 @@ from relay.mail.identity import Alignment, Mismatch
 from relay.mail.outgoing import Outgoing, compose
 from relay.mail.trace import Arrival
 from relay.secrets.secret import Secret
-from relay.upstream.transfer import RequireTls, Transfer
+from relay.upstream.transaction import RequireTls, Transfer
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,7 +37,7 @@ from relay.store.errors import StoreError
 from relay.store.messages import Damaged, Fenced, HoldRow, NoContent, StoredMessage
 from relay.store.queue import Queue
 from relay.upstream.outcome import Failure, Outcome
-from relay.upstream.transfer import Progress, Transfer
+from relay.upstream.transaction import Progress, Transfer
 
 # Seconds in which the store is waited for with what stands beside a message: between its server's answer and ours.
 _BESIDE_SECONDS = 3.0

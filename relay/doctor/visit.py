@@ -13,10 +13,10 @@ from relay.mail.envelope import Recipient
 from relay.secrets.secret import Secret
 from relay.upstream.connection import Connection
 from relay.upstream.dial import Contexts
+from relay.upstream.dialog import mail, rcpt
 from relay.upstream.outcome import Failed, Failure, Phase, Tls
 from relay.upstream.probe import Certificate
-from relay.upstream.transaction import mail, rcpt
-from relay.upstream.transfer import Timeouts, Transfer
+from relay.upstream.transaction import Timeouts, Transfer
 
 _TIMEOUTS = Timeouts(connect=10, reply=20)
 _EMPTY = Content(b"")

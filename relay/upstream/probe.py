@@ -17,9 +17,9 @@ from relay.mail.reply import clean_text
 from relay.secrets.secret import Secret
 from relay.upstream.connection import Connection
 from relay.upstream.dial import Contexts
+from relay.upstream.dialog import data, mail, rcpt
 from relay.upstream.outcome import Failed, Failure, Phase
-from relay.upstream.transaction import data, mail, rcpt
-from relay.upstream.transfer import Timeouts, Transfer
+from relay.upstream.transaction import Timeouts, Transfer
 
 _STEPS = {
     Phase.RESOLVE: "resolve",

@@ -16,7 +16,7 @@ from relay.mail.envelope import Envelope, Recipient
 from relay.mail.reply import Reply
 from relay.mail.trace import Arrival, new_id
 from relay.upstream.outcome import Failure, Outcome, Phase
-from relay.upstream.transfer import Ahead, Progress, Transfer
+from relay.upstream.transaction import Ahead, Progress, Transfer
 
 DIRECTORY: dict[str, Any] = {
     "default_server": "acmejets",

@@ -21,7 +21,7 @@ from relay.mail.reply import Reply
 from relay.store.messages import Attempt
 from relay.store.queue import Queue
 from relay.upstream.outcome import Failure, Outcome, Phase
-from relay.upstream.transfer import Progress, Transfer
+from relay.upstream.transaction import Progress, Transfer
 from tests.unit.delivery.bench_kit import CLIENT, DIRECTORY, arrival_now, envelope_of
 from tests.unit.delivery.delivery_kit import SENDER, state_of, stored, upstream_of
 

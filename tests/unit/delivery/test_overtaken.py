@@ -8,7 +8,7 @@ from relay.delivery.postman import Postman
 from relay.metrics import Now
 from relay.store.queue import Queue
 from relay.upstream.outcome import Outcome
-from relay.upstream.transfer import Progress, Transfer
+from relay.upstream.transaction import Progress, Transfer
 from tests.unit.delivery.delivery_kit import message_of, state_of, stored, upstream_of
 
 EMPTY = Now(queue={}, accounts_held=0, connections=0)

@@ -18,7 +18,7 @@ from relay.mail.reply import Reply
 from relay.store.errors import StoreFull
 from relay.store.messages import Attempt, StoredMessage
 from relay.upstream.outcome import Failure, Outcome, Phase
-from relay.upstream.transfer import Progress, Transfer
+from relay.upstream.transaction import Progress, Transfer
 from tests.unit.delivery.bench_kit import CLIENT, MESSAGE, FakeUpstream, arrival_now, envelope_of
 from tests.unit.delivery.delivery_kit import dispatching, message_of, reached, state_of, upstream_of
 

@@ -26,7 +26,7 @@ from relay.secrets.vault import Vault
 from relay.store.database import open_database
 from relay.store.secrets import SecretTable
 from relay.upstream.outcome import Failure, Outcome, Phase
-from relay.upstream.transfer import Progress, Transfer
+from relay.upstream.transaction import Progress, Transfer
 from tests.unit.secrets.oauth_kit import Clock, FakeProvider, grant
 
 OAUTH = {"provider": "custom", "client_id": "app", "token_url": "http://127.0.0.1:1/", "authorize_url": "http://[::1]/"}

@@ -1,4 +1,4 @@
-"""The connections that a provider counts together: those of one account, or of all accounts of a server.
+"""How many connections a provider allows, counted together: those of one account, or of all accounts of a server.
 
 A slot is the right to use a connection. Slots are given in the order in which they were asked for. What is open is
 counted apart, because a provider counts also what nobody uses just now, and what is being opened or closed. How many
@@ -6,11 +6,43 @@ there may be, the server's limit says, and where several processes share it, wha
 """
 
 import asyncio
+import sys
 from collections import deque
 from collections.abc import Callable
+from typing import Protocol
 
-from relay.upstream.allowance import Allowance
 from relay.upstream.connection import Connection
+
+
+class Allowance(Protocol):
+    """What one scope may have now."""
+
+    @property
+    def granted(self) -> int:
+        """How many connections may be open now. Where it falls, those in use go on, and none is opened instead."""
+
+    def report(self, limit: int, wanted: int, is_open: int) -> None:
+        """Tell how many the server allows, how many would be used, and how many the provider counts now."""
+
+    def watch(self, changed: Callable[[], None]) -> None:
+        """Have this called, and nothing else any more, whenever `granted` is another; never within `report`."""
+
+
+class Unshared:
+    """There is nobody else: all that the server allows."""
+
+    granted = sys.maxsize
+
+    def report(self, limit: int, wanted: int, is_open: int) -> None:
+        """Nobody needs to know."""
+
+    def watch(self, changed: Callable[[], None]) -> None:
+        """It never is another."""
+
+
+def unshared(scope: str) -> Allowance:  # noqa: ARG001
+    """Return the allowance of a scope that no other process uses."""
+    return Unshared()
 
 
 class Slots:
@@ -30,6 +62,7 @@ class Slots:
         self._has_changed = asyncio.Event()
         self._let_one_go = let_one_go
         self._allowance = allowance
+        self._is_shared = not isinstance(allowance, Unshared)  # else nobody needs to be told
         allowance.watch(self._adjust)
 
     @property
@@ -42,13 +75,21 @@ class Slots:
         """Whether somebody waits for room to open a connection, here or in another process."""
         return self._wants_room > 0 or self._surplus > 0
 
+    def take_now(self, limit: int) -> bool:
+        """Take a slot where fewer than `limit` are in use and nobody waits for one; tell whether it was."""
+        if self._waiting or self._in_use >= limit or self._in_use >= self._allowance.granted:
+            return False
+        self._limit = limit
+        self._in_use += 1
+        if self._is_shared:
+            self._report()
+        return True
+
     async def take(self, limit: int) -> None:
         """Wait until fewer than `limit` slots are in use, and take one. Whoever has one gives it back."""
-        self._limit = limit
-        if not self._waiting and self._in_use < self._room:
-            self._in_use += 1
-            self._report()
+        if self.take_now(limit):
             return
+        self._limit = limit
         turn = asyncio.get_running_loop().create_future()
         self._waiting.append(turn)
         self._admit()
@@ -72,8 +113,10 @@ class Slots:
     def give_back(self) -> None:
         """Let the next one have the slot."""
         self._in_use -= 1
-        self._admit()
-        self._report()
+        if self._waiting:
+            self._admit()
+        if self._is_shared:
+            self._report()
 
     async def open(self, connection: Connection) -> None:
         """Count a connection that will be opened, when there is room for it; only where a slot goes with it."""
