@@ -80,7 +80,7 @@ from relay.store.spool import Spool, SpooledGathering
 from relay.store.steady import ClockWatch, SteadyClock
 from relay.store.topics import Topic
 from relay.systemd import Systemd
-from relay.upstream.limits import unshared
+from relay.upstream.connections import unshared
 from relay.upstream.pool import Upstream
 from relay.upstream.transaction import Timeouts
 from relay.workers.catching_up import page_failures, shared_failures

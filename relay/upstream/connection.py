@@ -14,7 +14,7 @@ import ssl
 from dataclasses import replace
 from types import TracebackType
 
-from aiosmtplib.errors import SMTPResponseException, SMTPServerDisconnected
+from aiosmtplib.errors import SMTPResponseException
 from aiosmtplib.response import SMTPResponse
 
 from relay.directory.model import Auth, Meaning, Security, Server
@@ -53,17 +53,17 @@ class Connection:
         self._contexts = contexts
         self._peer = ""
         self._socket: socket.socket | None = None
-        self._link: Link | None = None
+        self.link = Link()
 
     @property
     def is_usable(self) -> bool:
         """Whether the next command may be sent: the connection is open and answers and commands are in step."""
-        return self._link is not None and self._link.is_in_step
+        return self.link.is_in_step
 
     @property
     def left_over(self) -> str:
         """What the server said that nobody asked for, "" where that is nothing that matters."""
-        return self._link.left_over if self._link is not None else ""
+        return self.link.left_over
 
     @property
     def takes_chunks(self) -> bool:
@@ -71,16 +71,9 @@ class Connection:
         return self.server.chunking and "chunking" in self.offers.extensions
 
     @property
-    def link(self) -> Link:
-        """Its protocol. Raises SMTPServerDisconnected where it was never connected."""
-        if self._link is None:
-            raise SMTPServerDisconnected("Server not connected")
-        return self._link
-
-    @property
     def certificate(self) -> bytes | None:
         """The server's certificate in DER."""
-        session = self._link.ssl_object if self._link else None
+        session = self.link.ssl_object
         return session.getpeercert(binary_form=True) if session else None
 
     async def open(self, username: str, secret: Secret | None) -> None:
@@ -206,15 +199,13 @@ class Connection:
 
     async def close(self) -> None:
         """Say QUIT where that makes sense, and close."""
-        if self._link is not None:
-            await self._link.close(self.timeouts.quit)
+        await self.link.close(self.timeouts.quit)
         self.abort()
 
     def abort(self) -> None:
         """Close at once, without a word."""
-        if self._link is not None:
-            self._link.abort()
-        elif self._socket is not None:
+        self.link.abort()
+        if self._socket is not None:
             self._socket.close()
 
     @property
@@ -234,9 +225,9 @@ class Connection:
         peer = Peer(server.host, server.effective_port, self.timeouts.of(phase))
         return failure_of(error, phase, peer, server.answers)
 
-    def reply_of(self, raw: RawReply) -> Reply:
-        """Return the reply that one is. Raises SMTPResponseException for a code that is none; a 421 closes."""
-        return self._reply(response_of(raw))
+    def refusal(self, raw: RawReply) -> Failed:
+        """Return what an answer is that does not begin with the right digit. Raises SMTPResponseException for none."""
+        return self._unwanted(self._reply(response_of(raw)))
 
     def _reply(self, response: SMTPResponse) -> Reply:
         if not 200 <= response.code <= 599:
@@ -256,9 +247,10 @@ class Connection:
         loop = asyncio.get_running_loop()
         host = self.server.host if context else None
         deadline = self.timeouts.connect if context else None
-        _, self._link = await loop.create_connection(
-            Link, sock=self._socket, ssl=context, server_hostname=host, ssl_handshake_timeout=deadline
+        await loop.create_connection(
+            lambda: self.link, sock=self._socket, ssl=context, server_hostname=host, ssl_handshake_timeout=deadline
         )
+        self._socket = None  # it is the transport's now
 
     async def _context(self) -> ssl.SSLContext:
         return await self._contexts.get(verify=self.server.verify_tls, ca_file=self.server.ca_file)

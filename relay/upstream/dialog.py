@@ -12,7 +12,8 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-from relay.directory.model import Meaning
+from relay import log
+from relay.directory.model import Meaning, Server
 from relay.mail.reply import Reply
 from relay.store.errors import StoreError
 from relay.upstream.connection import Connection
@@ -75,11 +76,16 @@ async def transact(connection: Connection, transfer: Transfer, progress: Progres
             await _announce_at_once(connection, transfer, octets, refused)
         else:
             await _Envelope(connection, transfer, refused).announce()
-        accepted = await _send(connection, transfer, octets, is_chunk=connection.takes_chunks and not refused)
+        is_chunk = octets is None and connection.takes_chunks and not refused
+        accepted = await _send(connection, transfer, octets, is_chunk=is_chunk)
     except Failed as failed:
         failure = failed.failure
+        warn_out_of_step(connection.server, failure)
         if failure.out_of_step:
             refused = {}
+    except BaseException:
+        connection.abort()  # where the server stands nobody knows
+        raise
     finally:
         connection.progress = own  # the caller's may hold all of the message
     return Outcome(
@@ -115,13 +121,24 @@ async def data(connection: Connection, transfer: Transfer) -> Reply:
     return await _send(connection, transfer, None, is_chunk=connection.takes_chunks)
 
 
+def warn_out_of_step(server: Server, failure: Failure) -> None:
+    """Log where a server's answers are not those of our commands."""
+    if failure.out_of_step:
+        log.warned(
+            "the server's answers are out of step with the commands; nothing of this attempt is taken for final",
+            server=server.name,
+            phase=str(failure.phase),
+            said=failure.why,
+        )
+
+
 def _leaves_at_once(connection: Connection, transfer: Transfer) -> bool:
     """Whether MAIL, all RCPT and DATA may leave in one write."""
     number = len(transfer.recipients)
     return (
         connection.is_pipelined
         and not connection.needs_reset
-        and not connection.takes_chunks
+        and not (transfer.server.chunking and connection.takes_chunks)
         and number <= _MOST_RECIPIENTS
         # Where all or none get the message, DATA follows all answers: what was begun could only be ended by closing.
         and (number == 1 or not transfer.all_or_none)
@@ -366,7 +383,8 @@ async def _send(connection: Connection, transfer: Transfer, octets: bytes | None
         if octets is None:
             last = await _send_all_but_last(link, _pieces(transfer, is_chunk=is_chunk), times.chunk)
         else:
-            link.check_open()
+            if not link.is_in_step:
+                link.check_open()
             last = stuffed(octets)
         # Without a gate nothing is awaited from here to the end: whoever sees that it has not left may still set one.
         if (gate := progress.before_final_dot) is not None:
@@ -380,14 +398,15 @@ async def _send(connection: Connection, transfer: Transfer, octets: bytes | None
         await link.send(last + end, times.final)
         if not link.is_in_step:
             link.check_final_step()
-        reply = connection.reply_of(link.replies[0])
+        code, text = link.replies[0]
+        if code[:1] != b"2":
+            raise connection.refusal(link.replies[0])
     except (*MAPPED, EarlyAnswer, GateFailed, StoreError) as error:
         connection.abort()  # half a message is on its way: only closing takes it back
         raise Failed(_content_failure(connection, error)) from error.with_traceback(None)
-    connection.demand(reply, "2")
     connection.needs_reset = False
     connection.messages += 1
-    return reply
+    return Reply.of_upstream(int(code), text.decode("utf-8", "surrogateescape"))
 
 
 def _content_failure(connection: Connection, error: Exception) -> Failure:

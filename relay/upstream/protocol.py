@@ -29,8 +29,8 @@ RawReply: TypeAlias = tuple[bytes, bytes]
 
 _MOST_LINES = 500
 _MOST_UNASKED = 2048
-# A whole reply of one line that ends as it should; whatever else comes is read by `take_reply`.
-_ONE_LINE = re.compile(rb"^([0-9]{3}) ([^\r\n]{0,8000})\r\n", re.MULTILINE)
+# A whole reply of one line behind which others are waited for, or 3xx at the end. All else `take_reply` reads.
+_ONE_LINE = re.compile(rb"^((?!421)[245][0-9]{2}|3[0-9]{2}(?=[^\n]*\n\Z)) ([^\r\n]{0,8000})\r\n", re.MULTILINE)
 # Three digits, and then a blank, a hyphen where more lines follow, or the end of the line.
 _LINE = re.compile(rb"([0-9]{3})(?:([ -])([^\n]*))?\r?\n")
 _CODE = re.compile(rb"^([2-5][0-9]{2})(?:[ \r\n]|\Z)", re.MULTILINE)
@@ -87,7 +87,7 @@ class EarlyAnswer(Exception):
 
 
 class Link(asyncio.Protocol):
-    """The protocol of one connection. After any exception that it raises only `abort` is of use.
+    """The protocol of one connection, unconnected at first. After any exception that it raises only `abort` is of use.
 
     `replies` are those to what was sent last. `is_in_step`: the connection is open and no reply is left over.
     """
@@ -131,15 +131,18 @@ class Link(asyncio.Protocol):
             # Nearly always whole replies of one line each have come, and no more of them than are awaited.
             found = _ONE_LINE.findall(data)
             number = len(found)
-            if 0 < number <= awaited and data.count(b"\n") == number and data[-1:] == b"\n":
-                for code, _ in found if number < awaited else found[:-1]:
-                    if code[:1] not in _ANSWERS or code == _CLOSING:
-                        break
-                else:
-                    self.replies += found
-                    self._awaited = awaited - number
+            is_all = 0 < number <= awaited and data.count(b"\n") == number and data[-1:] == b"\n"
+            if is_all and (number == awaited or found[-1][0][:1] != b"3"):
+                self.replies += found
+                self._awaited = awaited - number
+                if number < awaited or self.is_paused:
                     self._read_on()
                     return
+                if self._watch is not None:
+                    self._watch.phase, self._watch = self._phases[-1], None
+                if not self._waiter.done():
+                    self._waiter.set_result(None)
+                return
         self._buffer += data
         if b"\n" not in data and len(self._buffer) <= MAX_RESPONSE_LENGTH:
             return  # no line has ended

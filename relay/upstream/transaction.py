@@ -164,11 +164,6 @@ def largest(server: Server, offers: Offers) -> int:
     return offers.size or server.message_size
 
 
-def path(address: Address | None) -> str:
-    """Return an address in angle brackets, as it was written (RFC 5321 section 4.1.2); `<>` for None."""
-    return f"<{address.local}@{address.domain}>" if address is not None else "<>"
-
-
 def mail_command(
     transfer: Transfer, offers: Offers, *, is_encrypted: bool, size: int, is_ascii: bool, recipients: str
 ) -> str:
@@ -178,10 +173,10 @@ def mail_command(
     server lacks what the message needs.
     """
     extensions, is_arriving = offers.extensions, transfer.arriving is not None  # then nobody knows its size yet
-    line = f"MAIL FROM:{path(transfer.sender)}"
-    most = largest(transfer.server, offers)
-    if 0 < most < size:
-        raise _cannot(_TOO_LARGE, f"{size} octets, {most} is the limit")
+    sender, server = transfer.sender, transfer.server
+    line = f"MAIL FROM:<{sender.local}@{sender.domain}>" if sender is not None else "MAIL FROM:<>"
+    if 0 < offers.size < size or 0 < server.message_size < size:
+        raise _cannot(_TOO_LARGE, f"{size} octets, {largest(server, offers)} is the limit")
     is_plain = line.isascii() and recipients.isascii() and not transfer.smtputf8
     if "size" in extensions and not is_arriving:
         line += f" SIZE={size}"  # RFC 1870 section 6
@@ -205,8 +200,8 @@ def rcpt_command(transfer: Transfer, recipient: Recipient, offers: Offers) -> st
 
     An ORCPT beyond ASCII is said so only where MAIL said SMTPUTF8, and else in its ASCII form (RFC 6533 section 3).
     """
-    line = f"RCPT TO:{path(recipient.address)}"
-    original = recipient.original
+    address, original = recipient.address, recipient.original
+    line = f"RCPT TO:<{address.local}@{address.domain}>"  # as it was written (RFC 5321 section 4.1.2)
     if "dsn" not in offers.extensions or (recipient.notify is None and original is None):
         return line
     is_utf8 = original is not None and not original.text.isascii() and _needs_smtputf8(transfer) is not None
@@ -230,7 +225,8 @@ def joined(content: Content) -> bytes | None:
 
 def stuffed(octets: bytes) -> bytes:
     """Return a message in one piece as DATA wants it (RFC 5321 section 4.5.2), up to where FINAL_DOT goes."""
-    octets = _stuffed(octets, _CRLF)
+    if octets[:1] == b"." or b"\r\n." in octets:
+        octets = _stuffed(octets, _CRLF)
     return octets if octets[-2:] == _CRLF else octets + _CRLF
 
 

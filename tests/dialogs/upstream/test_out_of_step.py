@@ -176,8 +176,7 @@ async def test_an_early_refusal_that_answers_nothing_is_not_final() -> None:
 
 async def _until_answered(way_out: Upstream) -> None:
     connection = next(iter(way_out._homes))
-    assert connection._link is not None
-    await until(connection._link._waiter.done)
+    await until(connection.link._waiter.done)
 
 
 FINAL = [
