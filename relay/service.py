@@ -76,9 +76,9 @@ from relay.store.spool import Spool, SpooledGathering
 from relay.store.steady import ClockWatch, SteadyClock
 from relay.store.topics import Topic
 from relay.systemd import Systemd
-from relay.upstream.allowance import unshared
-from relay.upstream.transfer import Timeouts
-from relay.upstream.upstream import Upstream
+from relay.upstream.connections import unshared
+from relay.upstream.pool import Upstream
+from relay.upstream.transaction import Timeouts
 from relay.workers.catching_up import page_failures, shared_failures
 from relay.workers.census import Census
 from relay.workers.guessing import Guessing

@@ -20,7 +20,7 @@ from relay.reloading import Reloading
 from relay.store.health import StoreHealth
 from relay.store.nodes import Doing, NodeState
 from relay.store.space import free_space
-from relay.upstream.upstream import Upstream
+from relay.upstream.pool import Upstream
 from relay.workers.census import Census, Open
 from relay.workers.lead import Lead
 from relay.workers.presence import Presence

@@ -8,8 +8,7 @@ from typing import Any
 
 from docs.generate.blocks import Block, Heading, Items, Table, Text
 from relay.directory.model import Meaning
-from relay.upstream.meaning import TABLE, Row
-from relay.upstream.phase import Phase
+from relay.upstream.outcome import TABLE, Phase, Row
 
 _EXPLAINED = Path(__file__).parent / "replies.toml"
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from relay.directory.model import Account, Auth, Directory, Meaning, Profile, Server
 from relay.doctor.providers import send_as_advice
-from relay.upstream.phase import Phase
+from relay.upstream.outcome import Phase
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from relay.mail.address import Address
 from relay.mail.content import Content
 from relay.secrets.secret import Secret
 from relay.secrets.sources import SecretUnavailable
-from relay.upstream.phase import Phase
+from relay.upstream.outcome import Phase
 from relay.upstream.probe import Step, probe
 
 

@@ -50,9 +50,8 @@ from relay.settings import Settings
 from relay.store.duties import Lead, Unrivalled
 from relay.store.errors import StoreError
 from relay.store.messages import Damaged, Fenced, HoldRow, NoContent, StoredMessage
-from relay.upstream.outcome import Failure, Outcome
-from relay.upstream.phase import Phase
-from relay.upstream.transfer import Ahead, Progress, Transfer
+from relay.upstream.outcome import Failure, Outcome, Phase
+from relay.upstream.transaction import Ahead, Progress, Transfer
 
 # Seconds in which the store is waited for with what stands beside a message: between its server's answer and ours.
 _BESIDE_SECONDS = 3.0
@@ -71,7 +70,7 @@ class _OverLimit(Exception):
 
 
 class Upstream(Protocol):
-    """The way out (`relay.upstream.upstream`); tests have another."""
+    """The way out (`relay.upstream.pool`); tests have another."""
 
     async def deliver(self, transfer: Transfer, progress: Progress) -> Outcome:
         """Hand one message over. May be cancelled until `progress.final_dot_sent`."""

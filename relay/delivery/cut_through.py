@@ -17,8 +17,8 @@ from relay.directory.routing import Route
 from relay.mail.body import GrowingBody
 from relay.mail.content import Content
 from relay.mail.header import Header
-from relay.upstream.arriving import Arriving
-from relay.upstream.transfer import Ahead
+from relay.upstream.cut_through import Arriving
+from relay.upstream.transaction import Ahead
 
 
 @dataclass(slots=True)

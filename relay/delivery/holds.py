@@ -20,9 +20,7 @@ from relay.directory.model import Account, Meaning, Server
 from relay.mail.address import Address
 from relay.store.messages import HoldRow
 from relay.store.queue import Queue
-from relay.upstream.outcome import Failure, Outcome
-from relay.upstream.phase import BEFORE_LOGIN, Phase
-from relay.upstream.window import named_window
+from relay.upstream.outcome import BEFORE_LOGIN, Failure, Outcome, Phase, named_window
 
 # Pauses of an account whose server asks for a slower pace; one step back with every message that gets through.
 _SLOW_STEPS = (30.0, 60.0, 120.0, 300.0, 600.0)

@@ -23,9 +23,8 @@ from relay.mail.trace import Arrival
 from relay.mail.words import decode_words
 from relay.secrets.secret import Secret
 from relay.store.messages import Attempt, StoredMessage, StoredRecipient
-from relay.upstream.outcome import Outcome
-from relay.upstream.phase import Phase
-from relay.upstream.transfer import RequireTls, Transfer
+from relay.upstream.outcome import Outcome, Phase
+from relay.upstream.transaction import RequireTls, Transfer
 
 _LONGEST_SUBJECT = 200
 

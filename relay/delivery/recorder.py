@@ -24,8 +24,7 @@ from relay.mail.reply import Reply
 from relay.store.errors import StoreClosed, StoreError
 from relay.store.messages import Attempt, Fenced, HoldRow, NewMessage, Settlement, StoredMessage
 from relay.store.queue import Queue
-from relay.upstream.outcome import Failure, Outcome
-from relay.upstream.phase import Phase
+from relay.upstream.outcome import Failure, Outcome, Phase
 
 _TROUBLE_SECONDS = 5.0
 _STOPPED = Reply(451, "4.4.2", "the relay was stopped in the middle of this attempt")

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from relay.directory.model import Meaning
-from relay.upstream.outcome import Outcome
-from relay.upstream.phase import BEFORE_LOGIN, Phase
+from relay.upstream.outcome import BEFORE_LOGIN, Outcome, Phase
 
 # Longer than the longest usual pause between two attempts (4 h): by then nobody has anything for the server any more.
 _FORGOTTEN = timedelta(hours=6)

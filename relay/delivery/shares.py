@@ -74,7 +74,7 @@ class Keeper(Protocol):
 
 @dataclass(slots=True, eq=False)
 class Share:
-    """What this process has of one scope. An allowance for the slots of an upstream (`relay.upstream.allowance`).
+    """What this process has of one scope. An allowance for the slots of an upstream (`relay.upstream.connections`).
 
     `given` is what it may use, as long as `is_ours`. `held` is what the store has of it, `told` how many it is told to
     want, `lacks` whether others know that they have what is ours. `backlog` is what waits on disk, `used_at` when it

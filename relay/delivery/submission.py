@@ -40,7 +40,7 @@ from relay.secrets.secret import Secret
 from relay.store.errors import StoreError, StoreFull
 from relay.store.messages import HoldRow, NewMessage
 from relay.upstream.outcome import Failure, Outcome
-from relay.upstream.transfer import Progress, Transfer
+from relay.upstream.transaction import Progress, Transfer
 
 
 class Rules(Protocol):

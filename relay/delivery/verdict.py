@@ -12,9 +12,8 @@ from relay.delivery.schedule import Schedule, Unknown
 from relay.directory.model import Meaning
 from relay.mail.reply import Reply
 from relay.store.messages import StoredMessage, StoredRecipient
-from relay.upstream.outcome import Failure, Outcome
-from relay.upstream.phase import Phase
-from relay.upstream.transfer import Progress
+from relay.upstream.outcome import Failure, Outcome, Phase
+from relay.upstream.transaction import Progress
 
 # How long an account rests where the server names no window. Microsoft names none for a lock-out and lifts it by
 # itself (providers.md); quotas are rolling, so that every hour some of it is free again.

@@ -8,8 +8,7 @@ from relay.doctor.finding import Check, Finding, bad, good, warn
 from relay.doctor.providers import Provider, provider_of, send_as_advice
 from relay.doctor.visit import Visit
 from relay.mail.address import Address, without_case
-from relay.upstream.outcome import Failure
-from relay.upstream.phase import Phase
+from relay.upstream.outcome import Failure, Phase
 
 _SOON = 14  # days: as for the certificate of our own listeners
 _PROVEN = "the account may use the address, as far as MAIL and RCPT tell: nothing was sent"

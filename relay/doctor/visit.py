@@ -11,13 +11,12 @@ from relay.mail.address import Address, domain_key
 from relay.mail.content import Content
 from relay.mail.envelope import Recipient
 from relay.secrets.secret import Secret
-from relay.upstream.certificate import Certificate
 from relay.upstream.connection import Connection
-from relay.upstream.outcome import Failed, Failure, Tls
-from relay.upstream.phase import Phase
-from relay.upstream.tls import Contexts
-from relay.upstream.transaction import mail, rcpt
-from relay.upstream.transfer import Timeouts, Transfer
+from relay.upstream.dial import Contexts
+from relay.upstream.dialog import mail, rcpt
+from relay.upstream.outcome import Failed, Failure, Phase, Tls
+from relay.upstream.probe import Certificate
+from relay.upstream.transaction import Timeouts, Transfer
 
 _TIMEOUTS = Timeouts(connect=10, reply=20)
 _EMPTY = Content(b"")

@@ -23,8 +23,7 @@ from relay.incoming.pop3 import Pop3Reader
 from relay.incoming.reader import MailboxFailed, MailboxRefused, Reader
 from relay.mail.reply import clean_text
 from relay.secrets.secret import Secret
-from relay.upstream.dial import dial, resolve
-from relay.upstream.tls import Contexts
+from relay.upstream.dial import Contexts, dial, resolve
 
 T = TypeVar("T")
 

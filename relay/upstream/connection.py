@@ -11,32 +11,22 @@ is no login and no MAIL, and what EHLO said before TLS is forgotten (RFC 3207 se
 import asyncio
 import socket
 import ssl
-from collections.abc import AsyncIterator, Iterable
 from dataclasses import replace
 from types import TracebackType
 
-from aiosmtplib.errors import SMTPResponseException, SMTPServerDisconnected
+from aiosmtplib.errors import SMTPResponseException
 from aiosmtplib.response import SMTPResponse
 
 from relay.directory.model import Auth, Meaning, Security, Server
 from relay.mail.reply import Reply
 from relay.secrets.secret import Secret
-from relay.store.errors import StoreError
-from relay.upstream.dial import Endpoint, dial, resolve
-from relay.upstream.exchange import ExchangeStopped
-from relay.upstream.failure import MAPPED, early_failure, failure_of, garbage, own_failure, refusal
-from relay.upstream.group import Answers, Command
-from relay.upstream.link import EarlyAnswer, GateFailed, Link
-from relay.upstream.login import Login, Mechanism, NoMechanism, choose, may_show_secret
-from relay.upstream.offers import Offers
-from relay.upstream.outcome import Failed, Failure, Tls
-from relay.upstream.phase import Phase
-from relay.upstream.tls import Contexts, keep_session
-from relay.upstream.transfer import Progress, Timeouts
-from relay.upstream.wording import Peer
+from relay.upstream.auth import ExchangeStopped, Login, Mechanism, NoMechanism, choose, may_show_secret
+from relay.upstream.dial import Contexts, Endpoint, dial, keep_session, resolve
+from relay.upstream.outcome import MAPPED, Failed, Failure, Peer, Phase, Tls, failure_of, garbage, own_failure, refusal
+from relay.upstream.protocol import Link, Offers, RawReply, response_of
+from relay.upstream.transaction import Progress, Timeouts
 
 _NO_STARTTLS = Reply(451, "4.7.4", "No secure connection to the mail server")
-_STOPPED = Reply(451, "4.3.0", "Something went wrong here before the message was sent")
 _UNWANTED = frozenset({521, 530, 550})  # RFC 7504, RFC 4954 section 6 and policy: the server knows EHLO well
 _NO_LOGIN = Reply(535, "5.7.8", "The login at the mail server is not possible")
 
@@ -44,8 +34,9 @@ _NO_LOGIN = Reply(535, "5.7.8", "The login at the mail server is not possible")
 class Connection:
     """A connection to one server. Make it, `open` it (or take the steps one by one), transact, `close` it.
 
-    `progress` is set by whoever uses it, before each use. `messages` counts the accepted ones. `needs_reset`: the
-    last transaction did not come to its end, so RSET goes before the next.
+    `progress` is that of whoever waits for it. `messages` counts the accepted ones. `needs_reset`: the last transaction
+    did not come to its end, so RSET goes before the next. `is_pipelined`: commands may leave in groups (RFC 2920).
+    `idle_since` is when it was used last, by the loop's time.
     """
 
     def __init__(self, server: Server, *, hello: str, timeouts: Timeouts, contexts: Contexts) -> None:
@@ -56,31 +47,33 @@ class Connection:
         self.tls: Tls | None = None
         self.messages = 0
         self.needs_reset = False
+        self.is_pipelined = False
+        self.idle_since = 0.0
         self._hello = hello.encode("ascii")
         self._contexts = contexts
         self._peer = ""
         self._socket: socket.socket | None = None
-        self._link: Link | None = None
+        self.link = Link()
 
     @property
     def is_usable(self) -> bool:
         """Whether the next command may be sent: the connection is open and answers and commands are in step."""
-        return self._link is not None and self._link.is_in_step
+        return self.link.is_in_step
 
     @property
     def left_over(self) -> str:
         """What the server said that nobody asked for, "" where that is nothing that matters."""
-        return self._link.left_over if self._link is not None else ""
+        return self.link.left_over
 
     @property
     def takes_chunks(self) -> bool:
         """Whether a message goes by BDAT: the directory wants it, and the server offers it (RFC 3030)."""
-        return self.server.chunking and self.offers.has("chunking")
+        return self.server.chunking and "chunking" in self.offers.extensions
 
     @property
     def certificate(self) -> bytes | None:
         """The server's certificate in DER."""
-        session = self._link.ssl_object if self._link else None
+        session = self.link.ssl_object
         return session.getpeercert(binary_form=True) if session else None
 
     async def open(self, username: str, secret: Secret | None) -> None:
@@ -92,13 +85,13 @@ class Connection:
 
     async def resolve(self) -> tuple[Endpoint, ...]:
         """Look the server's name up."""
-        with self._step(Phase.RESOLVE):
+        with self.step(Phase.RESOLVE):
             async with asyncio.timeout(self.timeouts.connect):
                 return await resolve(self.server.host, self.server.effective_port)
 
     async def connect(self, endpoints: tuple[Endpoint, ...]) -> str:
         """Connect to the first endpoint that answers, and return its address."""
-        with self._step(Phase.CONNECT):
+        with self.step(Phase.CONNECT):
             async with asyncio.timeout(self.timeouts.connect):
                 self._socket = await dial(endpoints)
             self._peer = str(self._socket.getpeername()[0])
@@ -107,13 +100,13 @@ class Connection:
     async def begin(self) -> None:
         """Hear the greeting, within TLS unless the server's security is "none"."""
         if self.server.security is Security.TLS:
-            with self._step(Phase.STARTTLS):
+            with self.step(Phase.STARTTLS):
                 await self._take_line(await self._context())
         else:
-            with self._step(Phase.CONNECT):
+            with self.step(Phase.CONNECT):
                 await self._take_line(None)
-        with self._step(Phase.GREETING):
-            response = await self._line.read_response(timeout=self.timeouts.reply)
+        with self.step(Phase.GREETING):
+            response = await self.link.greeting(self.timeouts.reply)
             self.demand(self._reply(response), "2")
         if self.server.security is Security.STARTTLS:
             await self.hello()
@@ -122,8 +115,8 @@ class Connection:
 
     async def hello(self) -> None:
         """EHLO, or HELO where the server knows no EHLO and neither TLS nor a login is asked for."""
-        with self._step(Phase.EHLO):
-            response = await self._line.ask(b"EHLO " + self._hello, timeout=self.timeouts.reply)
+        with self.step(Phase.EHLO):
+            response = await self.link.ask(b"EHLO " + self._hello, self.timeouts.reply)
             reply = self._reply(response)
             if self._may_say_helo and _knows_no_ehlo(reply):
                 self.offers = Offers()
@@ -131,7 +124,8 @@ class Connection:
                 return
             self.demand(reply, "2")
             self.offers = Offers.parse(response.message)
-            if (session := self._line.ssl_object) is not None:
+            self.is_pipelined = self.offers.has("pipelining")
+            if (session := self.link.ssl_object) is not None:
                 keep_session(session)
 
     async def login(self, username: str, secret: Secret | None) -> str:
@@ -155,33 +149,8 @@ class Connection:
 
     async def ask(self, phase: Phase, line: bytes) -> Reply:
         """Send one command and return its answer, whatever its code. After a 421 the connection is closed."""
-        with self._step(phase):
-            return self._reply(await self._line.ask(line, timeout=self.timeouts.reply))
-
-    async def ask_all(self, group: tuple[Command, ...]) -> Answers:
-        """Send commands in one go and return what is answered to each, whatever the codes.
-
-        Where answers are missing at the end, or one of them is a 421, the connection is closed.
-        """
-        answers, progress = Answers(), self.progress
-
-        def heard(response: SMTPResponse) -> bool:
-            goes_on = answers.take(group, response)
-            if goes_on and len(answers.responses) < len(group):
-                progress.phase = group[len(answers.responses)].phase
-            return goes_on
-
-        lines = [command.line for command in group]
-        try:
-            with self._step(group[0].phase):
-                await self._line.ask(*lines, heard=heard, timeout=self.timeouts.reply)
-        except Failed as failed:
-            # Who is silent has left an answer out, and who closes only those behind.
-            is_silent = isinstance(failed.__cause__, TimeoutError)
-            answers.failure = replace(failed.failure, out_of_step=True) if is_silent else failed.failure
-        if len(answers.responses) < len(group) or answers.responses[-1].code == 421:
-            self.abort()
-        return answers
+        with self.step(phase):
+            return self._reply(await self.link.ask(line, self.timeouts.reply))
 
     async def check_in_step(self) -> None:
         """Ask for what is answered like nothing else, and end the transaction by it. Raises Failed where it is not.
@@ -191,8 +160,8 @@ class Connection:
         has not answered anything else before.
         """
         try:
-            with self._step(Phase.RCPT):
-                response = await self._line.ask(b"EHLO " + self._hello, timeout=self.timeouts.reply)
+            with self.step(Phase.RCPT):
+                response = await self.link.ask(b"EHLO " + self._hello, self.timeouts.reply)
         except Failed as failed:
             if not isinstance(failed.__cause__, ConnectionError):
                 raise Failed(replace(failed.failure, out_of_step=True)) from None
@@ -204,46 +173,19 @@ class Connection:
             if response.code != 421:
                 raise Failed(garbage(Phase.RCPT, f"EHLO was answered {response.code} {response.message}"))
 
-    def fault(self, phase: Phase, response: SMTPResponse, digit: int) -> Failure | None:
+    def fault(self, phase: Phase, raw: RawReply, digit: bytes) -> Failure | None:
         """Return what is wrong with the answer to a command, None where its code begins with that digit.
 
         A 4xx or 5xx is the refusal it is; anything else ends the connection.
         """
-        if response.code // 100 == digit:
+        if raw[0][:1] == digit:
             return None
+        response = response_of(raw)
         if 400 <= response.code <= 599:
             reply = Reply.of_upstream(response.code, response.message)
             return refusal(phase, reply, self.server.answers)
         self.abort()
         return garbage(phase, f"{response.code} {response.message}")
-
-    async def send(self, pieces: Iterable[bytes] | AsyncIterator[bytes], end: bytes) -> Reply:
-        """Send a message (pieces and end as `wire` makes them), and return the answer to its end.
-
-        The gate of `progress` is passed before the end.
-        """
-        with self._step(Phase.CONTENT):
-            times = self.timeouts
-            try:
-                response = await self._line.send(
-                    pieces, end, progress=self.progress, chunk=times.chunk, final=times.final
-                )
-            except EarlyAnswer as early:
-                reply = self._reply(early.response)
-                self.abort()  # half a message is on its way: only closing takes it back
-                rules = self.server.answers
-                phase = self.progress.phase
-                failure = early_failure(phase, reply, rules) if reply.code >= 400 else garbage(phase, str(reply))
-                raise Failed(failure) from None
-            except GateFailed as gate:
-                self.abort()
-                cause = gate.__cause__
-                detail = f"before the final dot: {type(cause).__name__}: {cause}"
-                raise Failed(own_failure(Phase.CONTENT, _STOPPED, Meaning.TEMPORARY, detail)) from cause
-            except StoreError as error:  # a large body is read as it leaves; half a message is on its way
-                self.abort()
-                raise Failed(own_failure(Phase.CONTENT, _STOPPED, Meaning.TEMPORARY, str(error))) from None
-            return self._reply(response)
 
     def demand(self, reply: Reply, digit: str) -> Reply:
         """Return the reply if its code begins with that digit, else raise Failed.
@@ -257,15 +199,13 @@ class Connection:
 
     async def close(self) -> None:
         """Say QUIT where that makes sense, and close."""
-        if self._link is not None:
-            await self._link.close(within=self.timeouts.quit)
+        await self.link.close(self.timeouts.quit)
         self.abort()
 
     def abort(self) -> None:
         """Close at once, without a word."""
-        if self._link is not None:
-            self._link.abort()
-        elif self._socket is not None:
+        self.link.abort()
+        if self._socket is not None:
             self._socket.close()
 
     @property
@@ -273,16 +213,21 @@ class Connection:
         # SECURITY: without EHLO there is neither STARTTLS nor AUTH, so whoever needs one of them never gets here.
         return self.server.security is Security.NONE and self.server.auth is Auth.NONE
 
-    @property
-    def _line(self) -> Link:
-        if self._link is None:
-            raise SMTPServerDisconnected("Server not connected")
-        return self._link
-
-    def _step(self, phase: Phase) -> "_Step":
+    def step(self, phase: Phase) -> "_Step":
         """Name the phase, and let only Failed and CancelledError out. Both but a plain refusal end the connection."""
         self.progress.phase = phase
         return _Step(self)
+
+    def failure_of(self, error: BaseException) -> Failure:
+        """Return the failure that one of MAPPED is in this phase. The connection is closed."""
+        self.abort()
+        phase, server = self.progress.phase, self.server
+        peer = Peer(server.host, server.effective_port, self.timeouts.of(phase))
+        return failure_of(error, phase, peer, server.answers)
+
+    def refusal(self, raw: RawReply) -> Failed:
+        """Return what an answer is that does not begin with the right digit. Raises SMTPResponseException for none."""
+        return self._unwanted(self._reply(response_of(raw)))
 
     def _reply(self, response: SMTPResponse) -> Reply:
         if not 200 <= response.code <= 599:
@@ -290,11 +235,6 @@ class Connection:
         if response.code == 421:  # RFC 5321 section 3.8: the server closes, and so do we
             self.abort()
         return Reply.of_upstream(response.code, response.message)
-
-    def _failure_of(self, error: BaseException) -> Failure:
-        phase, server = self.progress.phase, self.server
-        peer = Peer(server.host, server.effective_port, self.timeouts.of(phase))
-        return failure_of(error, phase, peer, server.answers)
 
     def _unwanted(self, reply: Reply) -> Failed:
         phase = self.progress.phase
@@ -307,9 +247,10 @@ class Connection:
         loop = asyncio.get_running_loop()
         host = self.server.host if context else None
         deadline = self.timeouts.connect if context else None
-        _, self._link = await loop.create_connection(
-            Link, sock=self._socket, ssl=context, server_hostname=host, ssl_handshake_timeout=deadline
+        await loop.create_connection(
+            lambda: self.link, sock=self._socket, ssl=context, server_hostname=host, ssl_handshake_timeout=deadline
         )
+        self._socket = None  # it is the transport's now
 
     async def _context(self) -> ssl.SSLContext:
         return await self._contexts.get(verify=self.server.verify_tls, ca_file=self.server.ca_file)
@@ -318,12 +259,12 @@ class Connection:
         self.progress.phase = Phase.STARTTLS
         if not self.offers.has("starttls"):
             raise Failed(own_failure(Phase.STARTTLS, _NO_STARTTLS, Meaning.TEMPORARY, "the server offers no STARTTLS"))
-        with self._step(Phase.STARTTLS):
+        with self.step(Phase.STARTTLS):
             self.offers = Offers()
-            await self._line.secure(await self._context(), host=self.server.host, timeout=self.timeouts.connect)
+            await self.link.secure(await self._context(), self.server.host, self.timeouts.connect)
 
     def _note_tls(self) -> None:
-        session = self._line.ssl_object
+        session = self.link.ssl_object
         if session is not None:
             cipher = session.cipher()
             self.tls = Tls(session.version() or "", cipher[0] if cipher else "")
@@ -336,7 +277,7 @@ class Connection:
         return choose(server.auth, self.offers.mechanisms, is_encrypted=is_encrypted, may_show_secret=is_safe)
 
     async def _log_in(self, login: Login) -> None:
-        with self._step(Phase.LOGIN):
+        with self.step(Phase.LOGIN):
             try:
                 reply = await self.ask(Phase.LOGIN, await login.begin())
                 while reply.code == 334 and (line := await login.answer(reply.text)) is not None:
@@ -349,7 +290,7 @@ class Connection:
 
 
 class _Step:
-    """What `Connection._step` gives. A class, because a generator for each command costs more than what it does."""
+    """What `Connection.step` gives. A class, because a generator for each command costs more than what it does."""
 
     __slots__ = ("_connection",)
 
@@ -368,7 +309,7 @@ class _Step:
         if isinstance(error, MAPPED):
             # Without its frames: one of them keeps the error, a circle, and others keep the message. For the same
             # reason the new error has no name here.
-            raise Failed(self._connection._failure_of(error)) from error.with_traceback(None)
+            raise Failed(self._connection.failure_of(error)) from error.with_traceback(None)
 
 
 def _knows_no_ehlo(reply: Reply) -> bool:

@@ -1,7 +1,13 @@
-"""A test of a server as people watch it: one step after the other, with the server's own words where one fails."""
+"""A test of a server as people watch it: one step after the other, with the server's own words where one fails.
+
+Here is also what people ask about its certificate. Deliveries only verify it, and that is not done here.
+"""
 
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from cryptography import x509
 
 from relay.directory.model import Account, Auth, Security, Server
 from relay.mail.address import Address, domain_key
@@ -9,13 +15,11 @@ from relay.mail.content import Content
 from relay.mail.envelope import Recipient
 from relay.mail.reply import clean_text
 from relay.secrets.secret import Secret
-from relay.upstream.certificate import Certificate
 from relay.upstream.connection import Connection
-from relay.upstream.outcome import Failed, Failure
-from relay.upstream.phase import Phase
-from relay.upstream.tls import Contexts
-from relay.upstream.transaction import data, mail, rcpt
-from relay.upstream.transfer import Timeouts, Transfer
+from relay.upstream.dial import Contexts
+from relay.upstream.dialog import data, mail, rcpt
+from relay.upstream.outcome import Failed, Failure, Phase
+from relay.upstream.transaction import Timeouts, Transfer
 
 _STEPS = {
     Phase.RESOLVE: "resolve",
@@ -31,6 +35,27 @@ _STEPS = {
     Phase.FINAL: "message",
 }
 _EMPTY = Content(b"")
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """What a person wants to know about a server's certificate."""
+
+    subject: str
+    issuer: str
+    expires: datetime
+
+    @classmethod
+    def parse(cls, der: bytes) -> "Certificate":
+        """Return the facts of a certificate in DER. Raises ValueError."""
+        certificate = x509.load_der_x509_certificate(der)
+        names = _dns_names(certificate)
+        subject = certificate.subject.rfc4514_string() or names
+        return cls(subject, certificate.issuer.rfc4514_string(), certificate.not_valid_after_utc)
+
+    def days_left(self, now: datetime | None = None) -> int:
+        """Whole days until it expires; negative once it has."""
+        return (self.expires - (now or datetime.now(UTC))).days
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,3 +168,11 @@ def _words(failure: Failure) -> str:
     if failure.from_server or not failure.detail:
         return str(failure.reply)
     return f"{failure.reply.text}: {failure.detail}"
+
+
+def _dns_names(certificate: x509.Certificate) -> str:
+    try:
+        extension = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
+    except x509.ExtensionNotFound:
+        return ""
+    return ", ".join(str(name.value) for name in extension.value)

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any, Literal, TypeAlias
 
 from relay.delivery.lifecycle import State
-from relay.upstream.phase import Phase
+from relay.upstream.outcome import Phase
 from relay.web.site import size
 from relay.web.telling import told
 from relay.web.words import MEANINGS, PHASES, REPORTS, STATES

@@ -5,7 +5,7 @@ from types import MappingProxyType
 
 from relay.delivery.lifecycle import State
 from relay.directory.model import Meaning
-from relay.upstream.phase import Phase
+from relay.upstream.outcome import Phase
 
 STATES: Mapping[str, str] = MappingProxyType(
     {

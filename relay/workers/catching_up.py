@@ -16,7 +16,7 @@ from relay.delivery.server_health import ServerHealth, Unreached
 from relay.listener.failures import LoginFailures
 from relay.secrets.sources import SecretUnavailable
 from relay.store.errors import StoreError
-from relay.upstream.phase import Phase
+from relay.upstream.outcome import Phase
 from relay.workers.guessing import Guessing
 from relay.workers.line import Message
 from relay.workers.siblings import LOOK, Siblings

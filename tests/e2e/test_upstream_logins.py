@@ -10,9 +10,9 @@ import pytest
 from relay.directory.model import Auth, Meaning, Security, Server
 from relay.secrets.secret import Secret
 from relay.upstream.connection import Connection
+from relay.upstream.dial import Contexts
 from relay.upstream.outcome import Failed
-from relay.upstream.tls import Contexts
-from relay.upstream.transfer import Timeouts
+from relay.upstream.transaction import Timeouts
 from tests.peers.canaries import RIGHT, WRONG
 from tests.peers.clients import Letter, python_smtplib
 from tests.peers.dovecot import Dovecot, dovecot_server

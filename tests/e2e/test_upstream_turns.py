@@ -7,8 +7,8 @@ from relay.mail.address import Address
 from relay.mail.content import Content
 from relay.mail.envelope import Recipient
 from relay.secrets.secret import Secret
-from relay.upstream.transfer import Timeouts, Transfer
-from relay.upstream.upstream import Upstream
+from relay.upstream.pool import Upstream
+from relay.upstream.transaction import Timeouts, Transfer
 from tests.peers.canaries import RIGHT
 from tests.peers.dovecot import Dovecot
 from tests.peers.fixtures import Certificates, StartRelay

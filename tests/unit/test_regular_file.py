@@ -7,7 +7,7 @@ import pytest
 
 from relay.certificate import CertificateFault, CertificateFiles
 from relay.regular_file import MOST_OCTETS, in_file_thread, read_regular_file
-from relay.upstream.tls import Contexts
+from relay.upstream.dial import Contexts
 
 
 def test_a_regular_file_is_read_to_its_bound(tmp_path: Path) -> None:

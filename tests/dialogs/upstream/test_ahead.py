@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from relay.directory.model import Account, Auth, Meaning
-from relay.upstream.phase import Phase
-from relay.upstream.transfer import Progress, Transfer
-from relay.upstream.upstream import Upstream
+from relay.upstream.outcome import Phase
+from relay.upstream.pool import Upstream
+from relay.upstream.transaction import Progress, Transfer
 from tests.dialogs.upstream.upstream_kit import (
     FAST,
     Counting,

@@ -17,8 +17,8 @@ from relay.directory.model import Account, Auth, Meaning, Security
 from relay.mail.content import Content
 from relay.secrets.secret import Secret
 from relay.upstream.outcome import Outcome
-from relay.upstream.transfer import Progress
-from relay.upstream.upstream import Upstream
+from relay.upstream.pool import Upstream
+from relay.upstream.transaction import Progress
 from tests.dialogs.upstream.upstream_kit import FAST, Certificates, Drop, scripted, server_at, transfer_to
 
 pytestmark = pytest.mark.timeout(20)

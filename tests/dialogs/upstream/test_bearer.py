@@ -9,11 +9,10 @@ from hypothesis import strategies as st
 
 from relay.directory.model import Auth, Meaning, Security
 from relay.secrets.secret import Secret
-from relay.upstream.bearer import oauthbearer, refusal_words, xoauth2
+from relay.upstream.auth import ExchangeStopped, oauthbearer, refusal_words, xoauth2
 from relay.upstream.connection import Connection
-from relay.upstream.exchange import ExchangeStopped
+from relay.upstream.dial import Contexts
 from relay.upstream.outcome import Failed
-from relay.upstream.tls import Contexts
 from tests.dialogs.upstream.upstream_kit import FAST, scripted, server_at
 
 pytestmark = pytest.mark.timeout(60)

@@ -11,10 +11,9 @@ import pytest
 from relay.directory.model import Meaning
 from relay.mail.content import Content
 from relay.store.errors import StoreError
-from relay.upstream.outcome import Failure, Outcome
-from relay.upstream.phase import Phase
-from relay.upstream.transfer import Progress, Transfer
-from relay.upstream.upstream import Upstream
+from relay.upstream.outcome import Failure, Outcome, Phase
+from relay.upstream.pool import Upstream
+from relay.upstream.transaction import Progress, Transfer
 from tests.dialogs.upstream.upstream_kit import (
     CONTENT,
     FAST,

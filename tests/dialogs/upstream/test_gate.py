@@ -9,10 +9,9 @@ import pytest
 
 from relay.directory.model import Meaning
 from relay.mail.content import Content
-from relay.upstream.outcome import Outcome
-from relay.upstream.phase import Phase
-from relay.upstream.transfer import Gate, Progress
-from relay.upstream.upstream import Upstream
+from relay.upstream.outcome import Outcome, Phase
+from relay.upstream.pool import Upstream
+from relay.upstream.transaction import Gate, Progress
 from tests.dialogs.upstream.upstream_kit import (
     CONTENT,
     FAST,

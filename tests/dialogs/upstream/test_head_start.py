@@ -9,14 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.mail.content import Content
-from relay.upstream import arriving
-from relay.upstream.arriving import Arriving
-from relay.upstream.head_start import HeadStart
-from relay.upstream.outcome import Outcome
-from relay.upstream.phase import Phase
-from relay.upstream.transfer import Progress, Transfer
-from relay.upstream.upstream import Upstream
-from relay.upstream.wire import pieces, pieces_as_they_come
+from relay.upstream import cut_through
+from relay.upstream.cut_through import Arriving, HeadStart
+from relay.upstream.outcome import Outcome, Phase
+from relay.upstream.pool import Upstream
+from relay.upstream.transaction import Progress, Transfer, pieces, pieces_as_they_come
 from tests.dialogs.upstream.upstream_kit import FAST, Drop, ScriptedServer, scripted, server_at, transfer_to, until
 
 HEADER = b"Subject: large\r\n"
@@ -176,7 +173,7 @@ async def test_abandoning_what_somebody_has_taken_on_does_nothing(way: Way) -> N
 
 
 async def test_a_client_that_pauses_for_long_keeps_no_connection(way: Way, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(arriving, "LONGEST_PAUSE", 0.1)
+    monkeypatch.setattr(cut_through, "LONGEST_PAUSE", 0.1)
     way.come(LINE)
     head_start = way.start()
     await until(way.server.tasks[0].done)

@@ -13,8 +13,8 @@ import pytest
 from relay.directory.model import Meaning
 from relay.mail.content import Content
 from relay.store.errors import StoreError
-from relay.upstream.transfer import Progress
-from relay.upstream.upstream import Upstream
+from relay.upstream.pool import Upstream
+from relay.upstream.transaction import Progress
 from tests.dialogs.upstream.upstream_kit import FAST, SILENCE, Drop, scripted, server_at, transfer_to, until
 from tests.peers.system import free_port
 

@@ -12,11 +12,10 @@ import pytest
 from relay.directory.model import Auth, Meaning, Security
 from relay.secrets.secret import Secret
 from relay.upstream.connection import Connection
-from relay.upstream.offers import Offers
-from relay.upstream.outcome import Failed, Failure
-from relay.upstream.phase import Phase
-from relay.upstream.tls import Contexts
-from relay.upstream.transaction import transact
+from relay.upstream.dial import Contexts
+from relay.upstream.dialog import transact
+from relay.upstream.outcome import Failed, Failure, Phase
+from relay.upstream.protocol import Offers
 from tests.dialogs.upstream.upstream_kit import (
     FAST,
     SECRET,

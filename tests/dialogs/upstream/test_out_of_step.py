@@ -8,11 +8,10 @@ import pytest
 from aiosmtplib.errors import SMTPResponseException
 
 from relay.directory.model import Auth, Meaning
-from relay.upstream.outcome import Failure, Outcome
-from relay.upstream.phase import Phase
-from relay.upstream.reply_parser import parse_reply
-from relay.upstream.transfer import Progress
-from relay.upstream.upstream import Upstream
+from relay.upstream.outcome import Failure, Outcome, Phase
+from relay.upstream.pool import Upstream
+from relay.upstream.protocol import response_of, take_reply
+from relay.upstream.transaction import Progress
 from tests.dialogs.upstream.upstream_kit import (
     FAST,
     SILENCE,
@@ -177,10 +176,7 @@ async def test_an_early_refusal_that_answers_nothing_is_not_final() -> None:
 
 async def _until_answered(way_out: Upstream) -> None:
     connection = next(iter(way_out._homes))
-    assert connection._link is not None
-    waiter = connection._link._response_waiter
-    assert waiter is not None
-    await until(waiter.done)
+    await until(connection.link._waiter.done)
 
 
 FINAL = [
@@ -263,21 +259,23 @@ async def test_a_greeting_is_read_by_the_letter(said: bytes) -> None:
 )
 def test_a_reply_is_taken_out_of_the_buffer(said: bytes, code: int, text: str) -> None:
     buffer = bytearray(said)
-    assert parse_reply(buffer) == (code, text)
+    reply = take_reply(buffer)
+    assert reply is not None
+    assert response_of(reply) == (code, text)
     assert buffer == said.partition(b"rest")[1]
 
 
 @pytest.mark.parametrize("said", [b"", b"2", b"250", b"250-a\r\n", b"250-a\r\n25"])
 def test_a_reply_that_is_not_whole_waits(said: bytes) -> None:
     buffer = bytearray(said)
-    assert parse_reply(buffer) is None
+    assert take_reply(buffer) is None
     assert buffer == said
 
 
 @pytest.mark.parametrize("said", [b"250-\n" * 501 + b"250 \n", b"250 " + b"x" * 8192 + b"\n"])
 def test_a_reply_has_bounds(said: bytes) -> None:
     with pytest.raises(SMTPResponseException):
-        parse_reply(bytearray(said))
+        take_reply(bytearray(said))
 
 
 async def test_a_421_on_a_kept_connection_slows_nothing_unless_the_new_one_hears_it_too() -> None:

@@ -10,8 +10,7 @@ import pytest
 from relay.directory.model import Account, Auth, Security
 from relay.mail.address import Address
 from relay.mail.content import Content
-from relay.upstream.certificate import Certificate
-from relay.upstream.probe import Step, probe
+from relay.upstream.probe import Certificate, Step, probe
 from tests.dialogs.upstream.upstream_kit import (
     CONTENT,
     FAST,

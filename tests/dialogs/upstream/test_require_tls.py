@@ -6,10 +6,9 @@ import pytest
 
 from relay.directory.model import Meaning, Security
 from relay.mail.content import Content
-from relay.upstream.outcome import Outcome
-from relay.upstream.phase import Phase
-from relay.upstream.transfer import RequireTls
-from relay.upstream.upstream import Upstream
+from relay.upstream.outcome import Outcome, Phase
+from relay.upstream.pool import Upstream
+from relay.upstream.transaction import RequireTls
 from tests.dialogs.upstream.upstream_kit import FAST, Certificates, ScriptedServer, scripted, server_at, transfer_to
 
 pytestmark = pytest.mark.timeout(60)

@@ -13,12 +13,10 @@ from scramp import ScramMechanism
 
 from relay.directory.model import Auth, Meaning
 from relay.secrets.secret import Secret
+from relay.upstream.auth import MOST_ITERATIONS, ExchangeStopped, scram_sha_256
 from relay.upstream.connection import Connection
-from relay.upstream.exchange import ExchangeStopped
-from relay.upstream.outcome import Failed
-from relay.upstream.phase import Phase
-from relay.upstream.scram import MOST_ITERATIONS, scram_sha_256
-from relay.upstream.tls import Contexts
+from relay.upstream.dial import Contexts
+from relay.upstream.outcome import Failed, Phase
 from tests.dialogs.upstream.upstream_kit import FAST, Line, ScriptedServer, scripted, server_at
 
 pytestmark = pytest.mark.timeout(20)

@@ -7,8 +7,8 @@ import pytest
 
 from relay.directory.model import Account
 from relay.upstream.outcome import Outcome
-from relay.upstream.transfer import Transfer
-from relay.upstream.upstream import Upstream
+from relay.upstream.pool import Upstream
+from relay.upstream.transaction import Transfer
 from tests.dialogs.upstream.upstream_kit import (
     FAST,
     Counting,

@@ -13,8 +13,8 @@ import uvloop
 
 from relay.directory.model import Security
 from relay.upstream.connection import Connection
+from relay.upstream.dial import Contexts
 from relay.upstream.outcome import Failed
-from relay.upstream.tls import Contexts
 from tests.dialogs.upstream.upstream_kit import FAST, Certificates, ScriptedServer, scripted, server_at
 
 pytestmark = pytest.mark.timeout(20)

@@ -15,10 +15,9 @@ from relay.mail.address import Address
 from relay.mail.content import Content
 from relay.mail.envelope import Recipient
 from relay.mail.notify import Notify, OriginalRecipient, Return
-from relay.upstream.outcome import Failure, Outcome
-from relay.upstream.phase import Phase
-from relay.upstream.transfer import Progress
-from relay.upstream.upstream import Upstream
+from relay.upstream.outcome import Failure, Outcome, Phase
+from relay.upstream.pool import Upstream
+from relay.upstream.transaction import Progress
 from tests.dialogs.upstream.upstream_kit import (
     CONTENT,
     FAST,

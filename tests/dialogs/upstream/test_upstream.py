@@ -13,9 +13,9 @@ from relay.directory.model import Account, Auth, Meaning
 from relay.mail.address import Address, AddressError
 from relay.mail.content import Content
 from relay.secrets.secret import Secret
-from relay.upstream.phase import Phase
-from relay.upstream.transfer import Transfer
-from relay.upstream.upstream import Upstream
+from relay.upstream.outcome import Phase
+from relay.upstream.pool import Upstream
+from relay.upstream.transaction import Transfer
 from tests.dialogs.upstream.upstream_kit import (
     FAST,
     RAW,

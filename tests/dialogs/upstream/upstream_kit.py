@@ -15,7 +15,7 @@ from relay.mail.address import Address
 from relay.mail.content import Content
 from relay.mail.envelope import Recipient
 from relay.secrets.secret import Secret
-from relay.upstream.transfer import Timeouts, Transfer
+from relay.upstream.transaction import Timeouts, Transfer
 from tests.peers.loop import stop_listening
 
 FAST = Timeouts(connect=5, reply=1, chunk=1, final=1, idle=5, quit=1)

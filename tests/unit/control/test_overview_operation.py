@@ -16,8 +16,7 @@ from relay.delivery.lifecycle import State
 from relay.delivery.schedule import Schedule
 from relay.directory.model import Account, Auth, Meaning, Server
 from relay.mail.reply import Reply
-from relay.upstream.outcome import Failure, Outcome
-from relay.upstream.phase import Phase
+from relay.upstream.outcome import Failure, Outcome, Phase
 from tests.unit.control.control_kit import AdminOperations, operations_in, parts_in, with_holds_read
 from tests.unit.control.queue_kit import START, hold_row, new, stored
 

@@ -15,8 +15,7 @@ from relay.mail.reply import Reply
 from relay.settings import Delivery
 from relay.store.messages import StoredMessage
 from relay.store.queue import Queue
-from relay.upstream.outcome import Failure
-from relay.upstream.phase import Phase
+from relay.upstream.outcome import Failure, Phase
 from tests.unit.control.queue_kit import stored
 
 ROUTING = Routing(

@@ -27,9 +27,8 @@ from relay.mail.trace import Arrival, new_id
 from relay.secrets.keeper import SecretKeeper
 from relay.settings import Settings
 from relay.store.queue import Queue
-from relay.upstream.outcome import Failure, Outcome
-from relay.upstream.phase import Phase
-from relay.upstream.transfer import Ahead, Progress, Transfer
+from relay.upstream.outcome import Failure, Outcome, Phase
+from relay.upstream.transaction import Ahead, Progress, Transfer
 
 DIRECTORY: dict[str, Any] = {
     "default_server": "acmejets",

@@ -21,8 +21,7 @@ from relay.mail.notify import Notify
 from relay.mail.reply import Reply
 from relay.mail.trace import Arrival, new_id
 from relay.store.messages import NewMessage, StoredMessage
-from relay.upstream.outcome import Failure
-from relay.upstream.phase import Phase
+from relay.upstream.outcome import Failure, Phase
 from tests.unit.delivery.bench_kit import (
     CLIENT,
     DIRECTORY,

@@ -11,7 +11,7 @@ from relay.delivery.lifecycle import State
 from relay.store.errors import StoreFull
 from relay.store.messages import StoredMessage
 from relay.upstream.outcome import Outcome
-from relay.upstream.transfer import Progress, RequireTls, Transfer
+from relay.upstream.transaction import Progress, RequireTls, Transfer
 from tests.unit.delivery.bench_kit import DeliveryKit, envelope_of
 from tests.unit.delivery.delivery_kit import SENDER, message_of, state_of, stored, upstream_of
 

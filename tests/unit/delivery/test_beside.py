@@ -19,8 +19,7 @@ from relay.mail.address import Address
 from relay.mail.reply import Reply
 from relay.metrics import Metrics
 from relay.store.queue import Queue
-from relay.upstream.outcome import Failure, Outcome
-from relay.upstream.phase import Phase
+from relay.upstream.outcome import Failure, Outcome, Phase
 from tests.unit.delivery.bench_kit import CLIENT, MESSAGE, DeliveryKit, FakeUpstream, Maker, arrival_now, envelope_of
 from tests.unit.delivery.delivery_kit import submit, upstream_of
 

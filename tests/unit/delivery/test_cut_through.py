@@ -14,9 +14,8 @@ from relay.directory.rules import parse_directory
 from relay.mail.body import GrowingBody
 from relay.mail.content import Content
 from relay.mail.reply import Reply
-from relay.upstream.outcome import Failure, Outcome
-from relay.upstream.phase import Phase
-from relay.upstream.transfer import Progress, Transfer
+from relay.upstream.outcome import Failure, Outcome, Phase
+from relay.upstream.transaction import Progress, Transfer
 from tests.unit.delivery.bench_kit import (
     CLIENT,
     DIRECTORY,

@@ -14,8 +14,7 @@ from relay.directory.rules import parse_directory
 from relay.mail.content import Content
 from relay.mail.notify import Notify, Return
 from relay.store.messages import NewMessage, StoredMessage
-from relay.upstream.outcome import Outcome
-from relay.upstream.phase import Phase
+from relay.upstream.outcome import Outcome, Phase
 from tests.unit.delivery.bench_kit import DIRECTORY
 from tests.unit.delivery.verdict_kit import NOW, SCHEDULE, TAKEN, failure, message_for, verdict_on
 

@@ -17,9 +17,8 @@ from relay.mail.content import Content
 from relay.mail.reply import Reply
 from relay.store.messages import Attempt
 from relay.store.queue import Queue
-from relay.upstream.outcome import Failure, Outcome
-from relay.upstream.phase import Phase
-from relay.upstream.transfer import Progress, Transfer
+from relay.upstream.outcome import Failure, Outcome, Phase
+from relay.upstream.transaction import Progress, Transfer
 from tests.unit.delivery.bench_kit import CLIENT, DIRECTORY, DeliveryKit, arrival_now, envelope_of
 from tests.unit.delivery.delivery_kit import SENDER, state_of, stored, upstream_of
 

@@ -14,8 +14,7 @@ from relay.delivery.recorder import utc_now
 from relay.directory.model import Account, Meaning
 from relay.mail.address import Address
 from relay.mail.reply import Reply
-from relay.upstream.outcome import Failure, Outcome
-from relay.upstream.phase import Phase
+from relay.upstream.outcome import Failure, Outcome, Phase
 from tests.unit.delivery.bench_kit import DeliveryKit, envelope_of
 from tests.unit.delivery.delivery_kit import (
     ACCOUNT,

@@ -14,8 +14,7 @@ from relay.mail.address import Address
 from relay.mail.reply import Reply
 from relay.settings import Delivery
 from relay.store.messages import HoldRow
-from relay.upstream.outcome import Failure, Outcome
-from relay.upstream.phase import Phase
+from relay.upstream.outcome import Failure, Outcome, Phase
 
 NOW = datetime(2026, 1, 2, 3, 4, tzinfo=UTC)
 SERVER = Server(name="acmejets", host="h", max_connections=8)

@@ -9,9 +9,8 @@ from relay.directory.model import Meaning
 from relay.mail.address import Address
 from relay.mail.reply import Reply
 from relay.store.messages import StoredMessage
-from relay.upstream.outcome import Failure, Outcome
-from relay.upstream.phase import Phase
-from relay.upstream.transfer import Progress, Transfer
+from relay.upstream.outcome import Failure, Outcome, Phase
+from relay.upstream.transaction import Progress, Transfer
 from tests.unit.delivery.bench_kit import DeliveryKit, envelope_of
 from tests.unit.delivery.delivery_kit import SENDER, message_of, stored
 

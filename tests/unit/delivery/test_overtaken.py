@@ -7,7 +7,7 @@ from relay.delivery.queue_runner import QueueRunner
 from relay.metrics import Now
 from relay.store.queue import Queue
 from relay.upstream.outcome import Outcome
-from relay.upstream.transfer import Progress, Transfer
+from relay.upstream.transaction import Progress, Transfer
 from tests.unit.delivery.bench_kit import DeliveryKit
 from tests.unit.delivery.delivery_kit import message_of, state_of, stored, upstream_of
 

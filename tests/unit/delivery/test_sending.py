@@ -13,9 +13,8 @@ from relay.mail.content import Content
 from relay.mail.reply import Reply
 from relay.store.errors import StoreFull
 from relay.store.messages import Attempt, StoredMessage
-from relay.upstream.outcome import Failure, Outcome
-from relay.upstream.phase import Phase
-from relay.upstream.transfer import Progress, Transfer
+from relay.upstream.outcome import Failure, Outcome, Phase
+from relay.upstream.transaction import Progress, Transfer
 from tests.unit.delivery.bench_kit import CLIENT, MESSAGE, DeliveryKit, FakeUpstream, arrival_now, envelope_of
 from tests.unit.delivery.delivery_kit import dispatching, message_of, reached, state_of, upstream_of
 

@@ -7,8 +7,7 @@ import pytest
 from relay.delivery.server_health import ServerHealth
 from relay.directory.model import Meaning
 from relay.mail.reply import Reply
-from relay.upstream.outcome import Failure, Outcome
-from relay.upstream.phase import Phase
+from relay.upstream.outcome import Failure, Outcome, Phase
 
 NOW = datetime(2026, 1, 2, 3, 4, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)

@@ -14,8 +14,8 @@ from relay.directory.model import Account
 from relay.store.database import open_database
 from relay.store.queue import Queue
 from relay.upstream.outcome import Outcome
-from relay.upstream.transfer import Transfer
-from relay.upstream.upstream import Upstream
+from relay.upstream.pool import Upstream
+from relay.upstream.transaction import Transfer
 from tests.dialogs.upstream.upstream_kit import FAST, Counting, Line, ScriptedServer, scripted, server_at, transfer_to
 
 pytestmark = pytest.mark.timeout(60)

@@ -11,8 +11,7 @@ from relay.directory.model import Meaning, Mode
 from relay.mail.content import Content
 from relay.mail.reply import Reply
 from relay.store.messages import NewMessage
-from relay.upstream.outcome import Failure, Outcome
-from relay.upstream.phase import Phase
+from relay.upstream.outcome import Failure, Outcome, Phase
 from tests.unit.delivery.bench_kit import (
     CLIENT,
     MESSAGE,

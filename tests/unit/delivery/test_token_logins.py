@@ -25,9 +25,8 @@ from relay.secrets.vault import Vault
 from relay.store.database import Database, open_database
 from relay.store.queue import Queue
 from relay.store.secrets import SecretTable
-from relay.upstream.outcome import Failure, Outcome
-from relay.upstream.phase import Phase
-from relay.upstream.transfer import Progress, Transfer
+from relay.upstream.outcome import Failure, Outcome, Phase
+from relay.upstream.transaction import Progress, Transfer
 from tests.unit.delivery.bench_kit import make_delivery
 from tests.unit.secrets.oauth_kit import Clock, FakeProvider, grant
 

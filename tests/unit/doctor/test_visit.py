@@ -12,8 +12,8 @@ from relay.doctor.providers import PROVIDERS, provider_of, send_as_advice
 from relay.doctor.server_check import check_login, check_send_as, check_server
 from relay.doctor.visit import Visit, visit
 from relay.mail.address import Address
-from relay.upstream.certificate import Certificate
 from relay.upstream.outcome import Tls
+from relay.upstream.probe import Certificate
 from tests.dialogs.upstream.upstream_kit import FAST, SECRET, Drop, ScriptedServer, scripted, server_at
 
 SUPPORT, SALES = Address.parse("support@acme.example"), Address.parse("sales@acme.example")

@@ -10,11 +10,9 @@ from aiosmtplib import errors
 
 from relay.directory.model import Meaning
 from relay.mail.reply import Reply
-from relay.upstream.failure import MAPPED, failure_of, own_failure, refusal
-from relay.upstream.link import OutOfStep
-from relay.upstream.phase import Phase
-from relay.upstream.transfer import Timeouts
-from relay.upstream.wording import Peer
+from relay.upstream.outcome import MAPPED, Peer, Phase, failure_of, own_failure, refusal
+from relay.upstream.protocol import OutOfStep
+from relay.upstream.transaction import Timeouts
 
 PEER = Peer("mail.example", 587, 30)
 NOT_CERTIFIED = ssl.SSLCertVerificationError(1, "certificate verify failed")

@@ -6,10 +6,8 @@ import pytest
 
 from relay.directory.model import Auth, Meaning
 from relay.mail.reply import Reply
-from relay.upstream.exchange import Exchange
-from relay.upstream.failure import refusal
-from relay.upstream.login import MECHANISMS, Login, Mechanism, NoMechanism, choose, masked, may_show_secret
-from relay.upstream.phase import Phase
+from relay.upstream.auth import MECHANISMS, Exchange, Login, Mechanism, NoMechanism, choose, masked, may_show_secret
+from relay.upstream.outcome import Phase, refusal
 
 ALL = ("PLAIN", "LOGIN", "CRAM-MD5", "XOAUTH2")
 SCRAM = (*ALL, "SCRAM-SHA-1", "SCRAM-SHA-256", "SCRAM-SHA-256-PLUS")

@@ -4,8 +4,7 @@ import pytest
 
 from relay.directory.model import AnswerRule, Meaning
 from relay.mail.reply import Reply
-from relay.upstream.meaning import TABLE, is_overflow, meaning_of
-from relay.upstream.phase import Phase
+from relay.upstream.outcome import TABLE, Phase, is_overflow, meaning_of
 
 DAILY = "Daily SMTP relay limit exceeded for"
 SES_UNVERIFIED = "Email address is not verified. The following identities failed the check in region US-EAST-1: a@b.c"

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import trustme
 
-from relay.upstream.certificate import Certificate
-from relay.upstream.tls import Contexts
+from relay.upstream.dial import Contexts
+from relay.upstream.probe import Certificate
 
 
 async def test_a_context_is_made_once_for_each_way_of_checking(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from relay.upstream.window import named_window
+from relay.upstream.outcome import named_window
 
 
 @pytest.mark.parametrize(

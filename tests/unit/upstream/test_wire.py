@@ -4,13 +4,29 @@ however it is cut into chunks, and nothing but the end looks like the end.
 
 import tracemalloc
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from relay.directory.model import Account, Server
 from relay.mail.address import Address
-from relay.upstream.wire import CHUNK_END, FINAL_DOT, chunk, path, pieces
+from relay.mail.content import Content
+from relay.mail.envelope import Recipient
+from relay.upstream.protocol import Offers
+from relay.upstream.transaction import (
+    CHUNK_END,
+    FINAL_DOT,
+    Transfer,
+    check_lines,
+    chunk,
+    joined,
+    mail_command,
+    pieces,
+    rcpt_command,
+    stuffed,
+)
 
 LINES = st.lists(st.one_of(st.sampled_from([b"", b".", b"..", b".x", b"x."]), st.binary(max_size=12)), max_size=12)
 CUTS = st.lists(st.integers(min_value=0, max_value=200), max_size=6)
@@ -119,10 +135,70 @@ def test_a_large_chunk_leaves_in_pieces() -> None:
     assert max(lengths) <= 256 * 1024
 
 
+def transfer(sender: str | None, recipient: str, content: Content, **settings: Any) -> Transfer:
+    server = Server(name="acme", host="mail.acme.example", **settings)
+    return Transfer(
+        server=server,
+        account=Account("acme", "jo"),
+        secret=None,
+        sender=Address.parse(sender) if sender else None,
+        recipients=(Recipient(Address.parse(recipient)),),
+        content=content,
+    )
+
+
+def told(transfer: Transfer, ehlo: str) -> list[str]:
+    offers = Offers.parse(f"hello\n{ehlo}")
+    recipient = rcpt_command(transfer, transfer.recipients[0], offers)
+    content = transfer.content
+    size, is_ascii = content.size, content.is_ascii
+    mail = mail_command(transfer, offers, is_encrypted=False, size=size, is_ascii=is_ascii, recipients=recipient)
+    return [mail, recipient]
+
+
 @pytest.mark.parametrize("text", ["a@b.example", '"a b"@b.example', "ü@bücher.example", "a@[127.0.0.1]"])
 def test_a_path_is_the_address_as_it_was_written(text: str) -> None:
-    assert path(Address.parse(text)) == f"<{text}>".encode()
+    mail, rcpt = told(transfer(text, text, Content(b"")), "SMTPUTF8")
+    assert mail.removesuffix(" SMTPUTF8") == f"MAIL FROM:<{text}>"
+    assert rcpt == f"RCPT TO:<{text}>"
 
 
 def test_the_null_sender_is_an_empty_path() -> None:
-    assert path(None) == b"<>"
+    assert told(transfer(None, "a@b.example", Content(b"")), "")[0] == "MAIL FROM:<>"
+
+
+@pytest.mark.parametrize(
+    ("chunks", "is_one"),
+    [((), True), ((b"a\r\n",), True), ((b"a\r\n", b"b\r\n"), True), ((b"x" * 200_000,), False), ((b"",) * 3, False)],
+)
+def test_what_is_small_is_joined(chunks: tuple[bytes, ...], is_one: bool) -> None:
+    content = Content(b"Subject: x\r\n", chunks)
+    assert joined(content) == (b"".join(content.chunks()) if is_one else None)
+
+
+@given(lines=LINES)
+def test_one_piece_is_stuffed_like_many(lines: list[bytes]) -> None:
+    content = b"Subject: x\r\n\r\n" + canonical(lines)
+    assert stuffed(content) == b"".join(pieces([content]))
+
+
+@pytest.mark.parametrize(
+    ("lines", "number"),
+    [
+        (b"a\r\nb\r\n", 1),
+        (b"a\nb\r\n", 2),
+        (b"a\rb\r\n", 1),
+        (b"a\0\r\n", 1),
+        (b"a\x7f\r\n", 1),
+        (b"a\t\r\n", 1),
+        (b"a\r\r\n", 1),
+        (b"a", 1),
+    ],
+)
+def test_a_command_with_a_control_character_does_not_leave(lines: bytes, number: int) -> None:
+    with pytest.raises(ValueError, match="control character"):
+        check_lines(lines, number)
+
+
+def test_commands_leave_line_by_line() -> None:
+    check_lines("MAIL FROM:<ü@b.example>\r\nDATA\r\n".encode(), 2)

@@ -11,8 +11,7 @@ from relay.directory.model import Account, Meaning, Server
 from relay.mail.reply import Reply
 from relay.settings import Delivery
 from relay.store.errors import StoreError
-from relay.upstream.outcome import Failure, Outcome
-from relay.upstream.phase import Phase
+from relay.upstream.outcome import Failure, Outcome, Phase
 from relay.workers import catching_up
 from relay.workers.catching_up import CatchingUp, share_pauses, share_server_health, shared_failures
 from tests.unit.workers.workers_kit import several, until

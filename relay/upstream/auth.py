@@ -1,21 +1,132 @@
-"""Logging in: one mechanism, chosen by what EHLO offers, and one attempt (RFC 4954).
+"""Logging in: one mechanism, chosen by what EHLO offers, and one attempt (RFC 4954); and who tries first.
 
 aiosmtplib's login() tries the next mechanism after a refusal; three wrong logins for one attempt lock accounts.
-SECURITY: a server may repeat in its answer what we sent; `masked` takes that out before anything is logged.
+
+A token logs in by XOAUTH2 as Google and Microsoft have it, or OAUTHBEARER (RFC 7628). After a refusal both servers
+explain themselves in a challenge of JSON; it is answered with next to nothing, and then the refusal comes
+(developers.google.com/gmail/imap/xoauth2-protocol, RFC 7628 section 3.2.3).
+
+By SCRAM-SHA-256 (RFC 5802, RFC 7677, the library scramp) the password never leaves, and the server must prove that it
+knows it too.
+
+SECURITY: a server may repeat in its answer what we sent; `masked` takes that out before anything is logged. With SCRAM
+the server chooses how often the password is hashed: what is asked beyond our bound is not done, and what is done runs
+in a thread of its own (`Mechanism.is_mutual`).
 """
 
 import asyncio
 import ipaddress
+import json
 import re
-from collections.abc import Callable, Collection, Iterable
+from base64 import b64decode, b64encode
+from collections.abc import Awaitable, Callable, Collection, Generator, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
 
 from aiosmtplib.auth import auth_crammd5_verify, auth_login_encode, auth_plain_encode
 
-from relay.directory.model import Auth
-from relay.upstream.bearer import oauthbearer, refusal_words, xoauth2
-from relay.upstream.exchange import Exchange, ExchangeStopped
-from relay.upstream.outcome import Failure
+from relay.directory.model import Auth, Meaning
+from relay.mail.reply import clean_text
+from relay.upstream.outcome import Failed, Failure
+
+Exchange: TypeAlias = Generator[bytes, str, None]
+"""Yields the lines that we send, the first with its AUTH, and is sent the text of each 334."""
+
+
+class ExchangeStopped(Exception):
+    """We do not go on with this login. The message says why in one sentence, and shows no secret."""
+
+
+# RFC 6750 section 2.1: b64token. What else stands in a token would end its field.
+_TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_MOST_WORDS = 300
+
+
+def xoauth2(username: str, token: str) -> Exchange:
+    """Say the name and the token at once. Raises ExchangeStopped for those that cannot be told so."""
+    _check(username, token)
+    yield b"AUTH XOAUTH2 " + b64encode(f"user={username}\x01auth=Bearer {token}\x01\x01".encode())
+    yield b""
+
+
+def oauthbearer(username: str, token: str) -> Exchange:
+    """Say the name and the token at once. Raises ExchangeStopped for those that cannot be told so."""
+    _check(username, token)
+    # RFC 5801 section 4: in the name "," and "=" are written out.
+    name = username.replace("=", "=3D").replace(",", "=2C")
+    yield b"AUTH OAUTHBEARER " + b64encode(f"n,a={name},\x01auth=Bearer {token}\x01\x01".encode())
+    yield b64encode(b"\x01")
+
+
+def refusal_words(challenge: str) -> str:
+    """Return what a server's challenge says about a token that it refuses ("status 400, scope mail"); "" for none.
+
+    `challenge` is the text of a 334: base64 of a JSON object. SECURITY: anything may come; the words are one clean
+    line of at most 300 characters.
+    """
+    try:
+        said = json.loads(b64decode(challenge, validate=True))
+    except (ValueError, RecursionError):
+        return ""
+    if not isinstance(said, dict):
+        return ""
+    words = ", ".join(f"{key} {value}" for key, value in said.items() if isinstance(value, str | int) and value != "")
+    return clean_text(words)[:_MOST_WORDS]
+
+
+def _check(username: str, token: str) -> None:
+    if _CONTROL.search(username):
+        raise ExchangeStopped("a name with a control character cannot log in by OAuth")
+    if not _TOKEN.fullmatch(token):
+        raise ExchangeStopped("the access token is none: it has a character that no token has (RFC 6750 section 2.1)")
+
+
+_SCRAM = "SCRAM-SHA-256"
+MOST_ITERATIONS = 1_000_000
+"""Under a second of work. Servers use 4096 (RFC 7677 section 4) to some hundred thousand."""
+
+
+def scram_sha_256(username: str, password: str) -> Exchange:
+    """Say who we are, prove that we know the password, and hear the server's proof.
+
+    Raises ExchangeStopped for a server that breaks the rules or proves nothing, and for a name or password that
+    SASLprep does not allow.
+    """
+    from scramp import ScramClient  # noqa: PLC0415  2 MB, for the few servers that have it
+
+    with _stopping("the name or the password cannot be told by SCRAM-SHA-256"):
+        client: Any = ScramClient([_SCRAM], username, password)
+    challenge = yield f"AUTH {_SCRAM} ".encode() + _encoded(client.get_client_first())
+    with _stopping("the server's first message of SCRAM-SHA-256 is wrong"):
+        client.set_server_first(_decoded(challenge))
+    if int(client.iterations) > MOST_ITERATIONS:
+        raise ExchangeStopped(f"the server wants the password hashed {client.iterations} times; that is too often")
+    proof = yield _encoded(client.get_client_final())
+    with _stopping("the server did not prove that it knows the password"):
+        client.set_server_final(_decoded(proof))
+    # RFC 4954 section 4: the proof comes as a challenge, and is answered with nothing.
+    yield b""
+
+
+@contextmanager
+def _stopping(sentence: str) -> Iterator[None]:
+    from scramp import ScramException  # noqa: PLC0415  as above
+
+    try:
+        yield
+    except (ScramException, ValueError) as error:
+        raise ExchangeStopped(f"{sentence}: {error}") from None
+
+
+def _encoded(message: str) -> bytes:
+    return b64encode(message.encode())
+
+
+def _decoded(challenge: str) -> str:
+    return b64decode(challenge, validate=True).decode()
+
 
 _UNPROVEN = "the server says that the login is good, and did not prove that it knows the password"
 # What may be a piece of base64 or of a token: a server that repeats a long line may cut it.
@@ -162,14 +273,8 @@ def _cram_md5(username: str, password: str) -> Exchange:
     yield auth_crammd5_verify(username, password, challenge)
 
 
-def _scram_sha_256(username: str, password: str) -> Exchange:
-    from relay.upstream.scram import scram_sha_256  # noqa: PLC0415  2 MB, for the few servers that have it
-
-    yield from scram_sha_256(username, password)
-
-
 MECHANISMS = (
-    Mechanism(name="SCRAM-SHA-256", auth=Auth.SCRAM_SHA_256, exchange=_scram_sha_256, is_mutual=True),
+    Mechanism(name="SCRAM-SHA-256", auth=Auth.SCRAM_SHA_256, exchange=scram_sha_256, is_mutual=True),
     Mechanism(name="CRAM-MD5", auth=Auth.CRAM_MD5, exchange=_cram_md5),
     Mechanism(name="PLAIN", auth=Auth.PLAIN, exchange=_plain, shows_secret=True),
     Mechanism(name="LOGIN", auth=Auth.LOGIN, exchange=_login, shows_secret=True),
@@ -178,3 +283,45 @@ MECHANISMS = (
     Mechanism(name="OAUTHBEARER", auth=Auth.OAUTH2, exchange=oauthbearer, shows_secret=True),
 )
 """All mechanisms, in the order in which one of those that fit is taken."""
+
+
+class FirstLogin:
+    """Lets connections be opened one at a time until a login has worked, and all at once from then on."""
+
+    def __init__(self) -> None:
+        self._turn = asyncio.Lock()
+        self._has_worked = False
+        self.refusals = 0
+        self._refusal: Failure | None = None
+        self.untold: Failure | None = None  # a refusal that no caller has been told of yet
+
+    async def open(self, opening: Callable[[], Awaitable[None]], since: int) -> None:
+        """Open a connection in its turn. Raises Failed: what the opening raised, or a refusal that came meanwhile.
+
+        `since` is what `refusals` was when the message began to wait.
+        """
+        if not self._has_worked:
+            async with self._turn:
+                if self._refusal is not None and self.refusals != since:
+                    raise Failed(self._refusal)
+                if not self._has_worked:
+                    await self._open(opening)
+                    return
+        await self._open(opening)
+
+    def told(self, failure: Failure) -> None:
+        """A caller is told of a failure now."""
+        if failure is self.untold:
+            self.untold = None
+
+    async def _open(self, opening: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await opening()
+        except Failed as failed:
+            if failed.failure.meaning is Meaning.LOGIN_REFUSED:
+                self._has_worked = False
+                self.refusals += 1
+                self._refusal = self.untold = failed.failure
+            raise
+        self._has_worked = True
+        self.untold = None

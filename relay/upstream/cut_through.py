@@ -1,8 +1,9 @@
-"""A head start: a large message goes on to its server while its client still sends it.
+"""Cut-through: a large message goes on to its server while its client still sends it.
 
-It takes a connection that is open and idle, and needs nothing else: no login, no place in a line. What goes wrong with
-it before the final dot concerns nobody: the message is handed over as if nothing had been tried, and then the server
-says what it has to say. So all rules about refusals, holds and what is stored are those of `Upstream.deliver`.
+`Arriving` is the message: what of it is there, and then what follows. `HeadStart` is its way to the server. It takes a
+connection that is open and idle, and needs nothing else: no login, no place in a line. What goes wrong with it before
+the final dot concerns nobody: the message is handed over as if nothing had been tried, and then the server says what it
+has to say. So all rules about refusals, holds and what is stored are those of `Upstream.deliver`.
 
 SAFETY: the final dot waits until whoever hands the message over has taken this on (`finish`), which is when the message
 is there as a whole, with every check passed, and for the gate of theirs. Until then to end it is to close the
@@ -10,14 +11,55 @@ connection, and the server has no message.
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import replace
 from typing import Any
 
-from relay.upstream.arriving import Arriving
-from relay.upstream.outcome import Outcome
-from relay.upstream.phase import Phase
-from relay.upstream.transfer import Progress, Transfer
+from relay.mail.body import GrowingBody
+from relay.upstream.outcome import Outcome, Phase
+from relay.upstream.transaction import Progress, Transfer
+
+# Seconds. Who pauses longer would keep a connection from all others, and the server waiting.
+LONGEST_PAUSE = 5.0
+
+
+class Arriving:
+    """The message: its header block, and a body that grows until `end`. `more` is called when it has grown."""
+
+    def __init__(self, header: bytes, body: GrowingBody) -> None:
+        self.header = header
+        self._body = body
+        self._is_whole = False
+        self._news = asyncio.Event()
+
+    def is_of(self, body: object) -> bool:
+        """Whether this is the body that grows here."""
+        return self._body is body
+
+    def more(self) -> None:
+        """There is more of it."""
+        self._news.set()
+
+    def end(self) -> None:
+        """It is whole."""
+        self._is_whole = True
+        self._news.set()
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """Yield the whole message as it comes. Raises TimeoutError when it comes too slowly."""
+        yield self.header + b"\r\n"
+        start = 0
+        while True:
+            is_last = self._is_whole  # asked before what there is: nothing comes behind it
+            self._news.clear()
+            for chunk in self._body.since(start):
+                yield chunk
+                start += len(chunk)
+            if is_last:
+                return
+            if not self._is_whole:
+                async with asyncio.timeout(LONGEST_PAUSE):
+                    await self._news.wait()
 
 
 class _Shared(Progress):
@@ -42,7 +84,7 @@ class HeadStart:
         self, transfer: Transfer, begin: Callable[[Transfer, Progress], Coroutine[Any, Any, Outcome]], most: int
     ) -> None:
         assert transfer.arriving is not None
-        self._arriving: Arriving = transfer.arriving
+        self._arriving = transfer.arriving
         self._transfer = transfer
         self._most = most
         self._progress = _Shared()
