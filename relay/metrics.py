@@ -197,7 +197,7 @@ class Metrics:
             self._upstream_tls(version)
 
     def submitted(self, outcome: str, server: str) -> None:
-        """A client has its reply to a message; `outcome` is a `relay.delivery.journey.Ending`."""
+        """A client has its reply to a message; `outcome` is a `relay.delivery.events.Ending`."""
         self._submissions(outcome, server).inc()
 
     def delivered(self, server: str, seconds: float) -> None:

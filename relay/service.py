@@ -26,16 +26,15 @@ from relay.delivery.accounts import Accounts
 from relay.delivery.bookkeeper import Bookkeeper
 from relay.delivery.desk import Desk
 from relay.delivery.dispatcher import Dispatcher
+from relay.delivery.events import Ending, Journey, Telling
 from relay.delivery.history import History
 from relay.delivery.housekeeping import Housekeeping
-from relay.delivery.journey import Ending, Journey
 from relay.delivery.leases import Leases
 from relay.delivery.office import Office
 from relay.delivery.postman import Postman
 from relay.delivery.reporter import Reporter
 from relay.delivery.schedule import Schedule
 from relay.delivery.shares import Shares
-from relay.delivery.telling import Telling
 from relay.delivery.turn import Turns
 from relay.directory.file import DirectoryFile
 from relay.directory.in_file import ReadFile

@@ -5,9 +5,8 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from relay.delivery import replies
-from relay.delivery.journey import Journey
+from relay.delivery.events import Journey, Telling
 from relay.delivery.pacing import Pacing
-from relay.delivery.telling import Telling
 from relay.delivery.turn import Turns
 from relay.directory.client import Client, bounce_routes, is_bounce
 from relay.directory.model import Meaning, Mode

@@ -16,9 +16,9 @@ from dataclasses import dataclass, field, replace
 from relay.beside import beside
 from relay.delivery import replies
 from relay.delivery.drafts import Draft
+from relay.delivery.events import Ending, Journey
 from relay.delivery.handing import at_once
 from relay.delivery.history import History
-from relay.delivery.journey import Ending, Journey
 from relay.delivery.lifecycle import State
 from relay.delivery.office import Office, Refused
 from relay.delivery.pacing import is_limited

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from relay.delivery.desk import Desk
-from relay.delivery.journey import Journey
+from relay.delivery.events import Journey
 from relay.directory.client import Client
 from relay.directory.model import Meaning
 from relay.mail.address import Address

@@ -10,8 +10,8 @@ from relay.delivery import bookkeeper as module
 from relay.delivery.accounts import Accounts
 from relay.delivery.bookkeeper import Bookkeeper
 from relay.delivery.desk import Desk
+from relay.delivery.events import Journey
 from relay.delivery.history import History
-from relay.delivery.journey import Journey
 from relay.delivery.office import Office
 from relay.delivery.postman import Postman
 from relay.delivery.reporter import Reporter

@@ -11,8 +11,8 @@ from relay.delivery.carrier import Claims
 from relay.delivery.desk import Desk
 from relay.delivery.dispatcher import Dispatcher
 from relay.delivery.drafts import Draft
+from relay.delivery.events import Journey
 from relay.delivery.history import History
-from relay.delivery.journey import Journey
 from relay.delivery.lifecycle import State
 from relay.delivery.pace import MINUTE
 from relay.delivery.parcel import Handed, header_of, pack

@@ -5,8 +5,8 @@ import asyncio
 import pytest
 
 from relay.delivery.desk import Desk
+from relay.delivery.events import Ending
 from relay.delivery.history import History
-from relay.delivery.journey import Ending
 from relay.delivery.lifecycle import State
 from relay.delivery.postman import Postman
 from relay.directory.model import Mode

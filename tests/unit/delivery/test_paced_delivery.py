@@ -8,8 +8,8 @@ import pytest
 
 from relay.delivery import by_hand, lateness
 from relay.delivery.desk import Desk
+from relay.delivery.events import Ending
 from relay.delivery.history import History
-from relay.delivery.journey import Ending
 from relay.delivery.lifecycle import State
 from relay.delivery.postman import Postman
 from relay.delivery.turn import Turn
