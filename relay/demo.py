@@ -22,7 +22,7 @@ from typing import Any
 import tomli_w
 
 from relay import log
-from relay.delivery.journey import Ending, Journey
+from relay.delivery.events import Ending, Journey
 from relay.listener.capture import Captured, CaptureServer
 from relay.process import new_event_loop
 from relay.service import START_ERRORS, Service

@@ -1,19 +1,22 @@
 """The counters behind the metrics: what a relay has done since it started, in the text format of Prometheus.
 
-One `Metrics` belongs to one relay. Each thing that can happen has one function here, beside its event in `log.py`;
-what is counted at the moment of asking (queue, holds, connections) is given to `text`. Labels are few and their values
-come from our own words and the directory, never from what a client or server said.
+One `Metrics` belongs to one relay, and its event loop counts: it adds to numbers, without a lock. Each thing that can
+happen has one function here, beside its event in `log.py`; what is counted at the moment of asking (queue, holds,
+connections) is given to `text`. Labels are few and their values come from our own words and the directory, never from
+what a client or server said.
 """
 
 import math
+from bisect import bisect_left
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from itertools import accumulate
 from operator import add
 from types import MappingProxyType
 from typing import Any
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+from prometheus_client import CollectorRegistry, Gauge, ProcessCollector
 from prometheus_client.exposition import generate_latest
 from prometheus_client.metrics_core import Metric
 from prometheus_client.samples import Sample
@@ -23,6 +26,7 @@ from relay import __version__
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 # From a server that answers at once to one that was away for the days that a message may wait.
 _SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 15, 60, 300, 1800, 7200, 43200, 172800)
+_LIMITS = (*(str(float(limit)) for limit in _SECONDS), "+Inf")
 # Every class and subject of RFC 3463 that refuses, and the versions of TLS that we speak, as OpenSSL calls them.
 _REPLIES = tuple(f"{kind}.{subject}" for kind in (4, 5) for subject in range(8))
 _TLS_VERSIONS = ("TLSv1.2", "TLSv1.3")
@@ -89,79 +93,91 @@ class Now:
     log_dropped: int = 0
 
 
+class _Counter:
+    """A counter: plain numbers by the values of its labels, in the order in which they came. The event loop counts."""
+
+    __slots__ = ("_help", "_labels", "_name", "values")
+
+    def __init__(self, name: str, help_: str, *labels: str) -> None:
+        self._name, self._help, self._labels = f"relay_{name}", help_, labels
+        self.values: dict[tuple[str, ...], int] = defaultdict(int)
+        if not labels:
+            self.values[()] = 0
+
+    def facts(self) -> dict[str, Any]:
+        """Return it as `Counts` have it."""
+        name = f"{self._name}_total"
+        samples = [
+            [name, dict(zip(self._labels, map(str, key), strict=True)), float(value)]
+            for key, value in self.values.items()
+        ]
+        return {"name": self._name, "help": self._help, "type": "counter", "samples": samples}
+
+
+class _Seconds:
+    """A histogram of times, with the buckets `_SECONDS`."""
+
+    __slots__ = ("_help", "_name", "buckets", "total")
+
+    def __init__(self, name: str, help_: str) -> None:
+        self._name, self._help = f"relay_{name}", help_
+        self.buckets = [0] * (len(_SECONDS) + 1)  # each for itself; the last one has what is longer than all
+        self.total = 0.0
+
+    def facts(self) -> dict[str, Any]:
+        """Return it as `Counts` have it."""
+        name = self._name
+        counts = [float(count) for count in accumulate(self.buckets)]
+        samples: list[Any] = [
+            [f"{name}_bucket", {"le": limit}, count] for limit, count in zip(_LIMITS, counts, strict=True)
+        ]
+        samples += [[f"{name}_count", {}, counts[-1]], [f"{name}_sum", {}, self.total]]
+        return {"name": name, "help": self._help, "type": "histogram", "samples": samples}
+
+
 class Metrics:
-    """The counters of one relay. Those that every message asks for are remembered by their labels."""
+    """The counters of one relay. To count is to add to a number; what a list says is made when it is asked for."""
 
     def __init__(self) -> None:
-        registry = self._registry = _Registry()
-        submissions = Counter(
-            "relay_submissions",
+        self._submissions = _Counter(
+            "submissions",
             "Messages that clients handed over, by what they were told and the server of their route",
-            ("outcome", "server"),
-            registry=registry,
+            "outcome",
+            "server",
         )
-        messages = Counter(
-            "relay_messages", "Messages that are over, by how they ended", ("outcome", "server"), registry=registry
+        self._messages = _Counter("messages", "Messages that are over, by how they ended", "outcome", "server")
+        self._seconds = _Seconds(
+            "delivery_seconds", "Time from the end of a message's data to the server's yes for its last recipient"
         )
-        self._seconds = Histogram(
-            "relay_delivery_seconds",
-            "Time from the end of a message's data to the server's yes for its last recipient",
-            registry=registry,
-            buckets=_SECONDS,
+        self._attempts = _Counter("attempts", "Attempts to hand a message over, by what the answer meant", "meaning")
+        self._paced = _Counter("paced", "Messages that the limits of their account let leave only later", "server")
+        self._history_lost = _Counter(
+            "history_lost", "Messages that are over and not in the history: the store was away for too long"
         )
-        attempts = Counter(
-            "relay_attempts",
-            "Attempts to hand a message over, by what the answer meant",
-            ("meaning",),
-            registry=registry,
-        )
-        self._submissions, self._messages = cache(submissions.labels), cache(messages.labels)
-        self._attempts = cache(attempts.labels)
-        self._paced = Counter(
-            "relay_paced",
-            "Messages that the limits of their account let leave only later",
-            ("server",),
-            registry=registry,
-        )
-        self._history_lost = Counter(
-            "relay_history_lost",
-            "Messages that are over and not in the history: the store was away for too long",
-            registry=registry,
-        )
-        self._log_dropped = Counter(
-            "relay_log_lines_dropped",
+        self._log_dropped = _Counter(
+            "log_lines_dropped",
             "Lines of the log that could not be written: its reader hangs or is gone, or its disk is full",
-            registry=registry,
         )
         self._log_dropped_counted = 0
-        self._holds = Counter(
-            "relay_holds", "Holds that were put on an account or one of its addresses", ("meaning",), registry=registry
-        )
-        self._overtaken = Counter(
-            "relay_overtaken",
+        self._holds = _Counter("holds", "Holds that were put on an account or one of its addresses", "meaning")
+        self._overtaken = _Counter(
+            "overtaken",
             "Messages that another took over while they were under way here; sent: the server may have them from both",
-            ("sent",),
-            registry=registry,
+            "sent",
         )
-        self._connections = Counter("relay_connections_opened", "Clients that connected", registry=registry)
-        self._logins_refused = Counter("relay_logins_refused", "Logins at Relay that were refused", registry=registry)
-        self._refusals = Counter(
-            "relay_refusals",
-            "Replies that refused a client, by class and subject of their enhanced code (RFC 3463)",
-            ("reply",),
-            registry=registry,
+        self._connections = _Counter("connections_opened", "Clients that connected")
+        self._logins_refused = _Counter("logins_refused", "Logins at Relay that were refused")
+        self._refusals = _Counter(
+            "refusals", "Replies that refused a client, by class and subject of their enhanced code (RFC 3463)", "reply"
         )
-        tls = Counter(
-            "relay_tls", "Connections of clients that TLS protects, by its version", ("version",), registry=registry
-        )
-        upstream_tls = Counter(
-            "relay_upstream_tls",
+        self._tls = _Counter("tls", "Connections of clients that TLS protects, by its version", "version")
+        self._upstream_tls = _Counter(
+            "upstream_tls",
             "Messages that a server took, by the version of TLS on the way there (none: it was plain)",
-            ("version",),
-            registry=registry,
+            "version",
         )
-        self._tls, self._upstream_tls = cache(tls.labels), cache(upstream_tls.labels)
-        self._tls_failures = Counter("relay_tls_failures", "Handshakes of clients that failed", registry=registry)
+        self._tls_failures = _Counter("tls_failures", "Handshakes of clients that failed")
+        registry = self._registry = CollectorRegistry()
         self._queue = Gauge("relay_queue_messages", "Messages that wait, by state", ("state",), registry=registry)
         self._oldest = Gauge(
             "relay_queue_oldest_seconds",
@@ -176,82 +192,79 @@ class Metrics:
 
     def begin(self, outcomes: Iterable[str], meanings: Iterable[str], servers: Iterable[str]) -> None:
         """Let every series exist from the start, with 0: a first increase from nothing is none for Prometheus."""
-        servers = list(servers)
-        for server in servers:
-            for outcome in outcomes:
-                self._submissions(outcome, server)
-            for outcome in ("delivered", "failed"):
-                self._messages(outcome, server)
-            self._paced.labels(server)
-        for meaning in meanings:
-            self._attempts(meaning)
-            self._holds.labels(meaning)
-        self._attempts("accepted")
-        for sent in ("yes", "no"):
-            self._overtaken.labels(sent)
-        for reply in _REPLIES:
-            self._refusals.labels(reply)
-        for version in _TLS_VERSIONS:
-            self._tls(version)
-        for version in ("none", *_TLS_VERSIONS):
-            self._upstream_tls(version)
+        servers, meanings = list(servers), list(meanings)
+        series: tuple[tuple[_Counter, Iterable[tuple[str, ...]]], ...] = (
+            (self._submissions, [(str(outcome), server) for server in servers for outcome in outcomes]),
+            (self._messages, [(outcome, server) for server in servers for outcome in ("delivered", "failed")]),
+            (self._paced, [(server,) for server in servers]),
+            (self._attempts, [(str(meaning),) for meaning in (*meanings, "accepted")]),
+            (self._holds, [(str(meaning),) for meaning in meanings]),
+            (self._overtaken, [("yes",), ("no",)]),
+            (self._refusals, [(reply,) for reply in _REPLIES]),
+            (self._tls, [(version,) for version in _TLS_VERSIONS]),
+            (self._upstream_tls, [(version,) for version in ("none", *_TLS_VERSIONS)]),
+        )
+        for counter, keys in series:
+            for key in keys:
+                counter.values[key] += 0
 
     def submitted(self, outcome: str, server: str) -> None:
-        """A client has its reply to a message; `outcome` is a `relay.delivery.journey.Ending`."""
-        self._submissions(outcome, server).inc()
+        """A client has its reply to a message; `outcome` is a `relay.delivery.events.Ending`."""
+        self._submissions.values[outcome, server] += 1
 
     def delivered(self, server: str, seconds: float) -> None:
         """A server has the message for every recipient that it was still owed to, so long after it came."""
-        self._messages("delivered", server).inc()
-        self._seconds.observe(seconds)
+        self._messages.values["delivered", server] += 1
+        self._seconds.buckets[bisect_left(_SECONDS, seconds)] += 1
+        self._seconds.total += seconds
 
     def failed(self, server: str) -> None:
         """A message is over, and somebody did not get it."""
-        self._messages("failed", server).inc()
+        self._messages.values["failed", server] += 1
 
     def attempted(self, meaning: str) -> None:
         """An attempt ended; `meaning` is a word of DESIGN section 5, "" where the server took the message."""
-        self._attempts(meaning or "accepted").inc()
+        self._attempts.values[(meaning or "accepted",)] += 1
 
     def paced(self, server: str) -> None:
         """A message could not leave while its client waited, because its account had used up a limit of ours."""
-        self._paced.labels(server).inc()
+        self._paced.values[(server,)] += 1
 
     def history_lost(self, count: int) -> None:
         """So many messages are over, and the history will lack them."""
-        self._history_lost.inc(count)
+        self._history_lost.values[()] += count
 
     def held(self, meaning: str) -> None:
         """An account, or one of its addresses, is held from now on."""
-        self._holds.labels(meaning).inc()
+        self._holds.values[(meaning,)] += 1
 
     def overtaken(self, *, is_sent: bool) -> None:
         """Another node took over a message that was under way here; `is_sent`: a server may have it from us."""
-        self._overtaken.labels("yes" if is_sent else "no").inc()
+        self._overtaken.values[("yes" if is_sent else "no",)] += 1
 
     def connected(self) -> None:
         """A client connected."""
-        self._connections.inc()
+        self._connections.values[()] += 1
 
     def login_refused(self) -> None:
         """A client gave a wrong name or password, or too many of them."""
-        self._logins_refused.inc()
+        self._logins_refused.values[()] += 1
 
     def refused(self, enhanced: str) -> None:
         """A client was refused with this enhanced code ("5.7.1")."""
-        self._refusals.labels(enhanced.rpartition(".")[0]).inc()
+        self._refusals.values[(enhanced.rpartition(".")[0],)] += 1
 
     def protected(self, version: str) -> None:
         """A client's connection is under TLS; `version` is OpenSSL's name ("TLSv1.3")."""
-        self._tls(version).inc()
+        self._tls.values[(version,)] += 1
 
     def tls_failed(self) -> None:
         """A client's handshake failed."""
-        self._tls_failures.inc()
+        self._tls_failures.values[()] += 1
 
     def protected_upstream(self, version: str) -> None:
         """A server took a message by a connection under TLS; `version` "" where it was plain."""
-        self._upstream_tls(version or "none").inc()
+        self._upstream_tls.values[(version or "none",)] += 1
 
     def text(self, now: Now, others: Sequence[Counts] = ()) -> str:
         """Return everything as CONTENT_TYPE says, with what `counts` of the relay's other processes is added."""
@@ -261,17 +274,20 @@ class Metrics:
         """Return everything as JSON values, for another process to add."""
         self._set(now)
         return [
-            {
-                "name": metric.name,
-                "help": metric.documentation,
-                "type": metric.type,
-                "samples": [[sample.name, dict(sample.labels), sample.value] for sample in metric.samples],
-            }
-            for metric in self._registry.collect()
+            *(each.facts() for each in vars(self).values() if isinstance(each, _Counter | _Seconds)),
+            *(
+                {
+                    "name": metric.name,
+                    "help": metric.documentation,
+                    "type": metric.type,
+                    "samples": [[sample.name, dict(sample.labels), sample.value] for sample in metric.samples],
+                }
+                for metric in self._registry.collect()
+            ),
         ]
 
     def _set(self, now: Now) -> None:
-        self._log_dropped.inc(max(now.log_dropped - self._log_dropped_counted, 0))
+        self._log_dropped.values[()] += max(now.log_dropped - self._log_dropped_counted, 0)
         self._log_dropped_counted = now.log_dropped
         for gauge in (self._queue, self._oldest):  # what nobody can count is no number of a moment ago
             gauge.clear()
@@ -317,14 +333,4 @@ class _Added(CollectorRegistry):
         for name, metric in found.items():
             for (sample, labels), value in values[name].items():
                 metric.samples.append(Sample(sample, dict(labels), value))
-            yield metric
-
-
-class _Registry(CollectorRegistry):
-    """A registry without the `_created` series: they double every list, and nobody draws them."""
-
-    def collect(self) -> Iterator[Metric]:
-        """Yield each metric with its counts alone."""
-        for metric in super().collect():
-            metric.samples = [sample for sample in metric.samples if not sample.name.endswith("_created")]
             yield metric

@@ -25,15 +25,14 @@ from relay.delivery import replies
 from relay.delivery.acceptance import Acceptance
 from relay.delivery.attempt import Attempts
 from relay.delivery.dsn import Reporter
+from relay.delivery.events import Ending, Journey, Telling
 from relay.delivery.history import History
 from relay.delivery.holds import Accounts
-from relay.delivery.journey import Ending, Journey
 from relay.delivery.maintenance import Leases, Maintenance
 from relay.delivery.queue_runner import QueueRunner
 from relay.delivery.recorder import Recorder
 from relay.delivery.schedule import Schedule
 from relay.delivery.shares import Shares
-from relay.delivery.telling import Telling
 from relay.directory.file import DirectoryFile
 from relay.directory.in_file import ReadFile
 from relay.directory.live import LiveDirectory

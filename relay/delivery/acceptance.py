@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 
 from relay.delivery import replies
 from relay.delivery.attempt import Attempts
+from relay.delivery.events import Journey
 from relay.delivery.history import History
-from relay.delivery.journey import Journey
 from relay.delivery.pacing import is_limited
 from relay.delivery.preparation import Refused
 from relay.delivery.submission import Submission

@@ -21,12 +21,12 @@ from typing import Any, Protocol
 from relay import log
 from relay.beside import beside, tell_fault
 from relay.delivery import replies
+from relay.delivery.events import Telling
 from relay.delivery.holds import Accounts, lift
 from relay.delivery.pacing import is_limited
 from relay.delivery.preparation import Prepared, Refused, Submitted, header_of, pinned_route, prepare
 from relay.delivery.recorder import Recorder, RunningAttempt, failure_of, may_have
 from relay.delivery.schedule import Schedule
-from relay.delivery.telling import Telling
 from relay.delivery.turn import Turn, Turns
 from relay.delivery.verdict import (
     begun,

@@ -12,10 +12,10 @@ from datetime import UTC, datetime
 
 from relay import log
 from relay.delivery.dsn import Reporter
+from relay.delivery.events import Telling
 from relay.delivery.lifecycle import Event, State, message_state, next_state
 from relay.delivery.preparation import Refused, pinned_route
 from relay.delivery.schedule import Schedule
-from relay.delivery.telling import Telling
 from relay.delivery.verdict import Copy, Verdict, begun, consequence_of, copies_of, interrupted, judge, sending
 from relay.directory.model import Account, Meaning
 from relay.directory.routing import Route, Routing

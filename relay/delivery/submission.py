@@ -19,8 +19,8 @@ from relay.beside import tell_fault
 from relay.delivery import replies
 from relay.delivery.attempt import Attempts, Held, at_once
 from relay.delivery.cut_through import CutThrough
+from relay.delivery.events import Ending, Journey
 from relay.delivery.history import History
-from relay.delivery.journey import Ending, Journey
 from relay.delivery.lifecycle import State
 from relay.delivery.pacing import is_limited
 from relay.delivery.preparation import Draft, Refused, Submitted, header_of

@@ -9,13 +9,12 @@ from typing import Any
 from relay.delivery.acceptance import Acceptance
 from relay.delivery.attempt import Attempts, Upstream
 from relay.delivery.dsn import Reporter
+from relay.delivery.events import Journey, Telling
 from relay.delivery.history import History
 from relay.delivery.holds import Accounts
-from relay.delivery.journey import Journey
 from relay.delivery.pacing import Pacing
 from relay.delivery.recorder import Recorder
 from relay.delivery.schedule import Schedule
-from relay.delivery.telling import Telling
 from relay.directory.client import Client
 from relay.directory.model import Meaning
 from relay.directory.routing import Routing

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from relay.delivery import recorder as module
-from relay.delivery.journey import Journey
+from relay.delivery.events import Journey
 from relay.directory.model import Mode
 from relay.directory.routing import Routing
 from relay.directory.rules import parse_directory

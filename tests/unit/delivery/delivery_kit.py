@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from relay.delivery.account_worker import Claims
-from relay.delivery.journey import Journey
+from relay.delivery.events import Journey
 from relay.delivery.lifecycle import State
 from relay.delivery.pace import MINUTE
 from relay.delivery.preparation import Draft, Submitted, header_of

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from relay.delivery.journey import Ending
+from relay.delivery.events import Ending
 from relay.delivery.lifecycle import State
 from relay.directory.model import Mode
 from relay.store.errors import StoreFull

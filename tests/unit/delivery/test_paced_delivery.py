@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from relay.delivery import by_hand, lateness
-from relay.delivery.journey import Ending
+from relay.delivery.events import Ending
 from relay.delivery.lifecycle import State
 from relay.delivery.turn import Turn
 from relay.directory.model import Account, Meaning, Mode, Server

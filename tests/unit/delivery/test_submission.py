@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from relay.delivery.journey import Ending
+from relay.delivery.events import Ending
 from relay.directory.client import Client
 from relay.directory.model import Meaning, Mode
 from relay.mail.content import Content

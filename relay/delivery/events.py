@@ -1,27 +1,65 @@
-"""What happens to messages and accounts, for the log and the counters: one function for each event.
+"""What happens to messages and accounts, for the log, the counters and the demo: one record of a submission, and one
+function for each event.
 
-`accepted`, `routed` and `attempted` are steps and told at debug. The keys are the same wherever a message stands:
-`account` is SERVER/USERNAME, `upstream` the server's own words, `reply` what the client was told, `seconds` the time
-since the message came, or how long an attempt took.
+A `Journey` tells of one submission: who handed it over, as whom it left, what changed, and what came of it. It holds
+no body and no secret. `accepted`, `routed` and `attempted` are steps and told at debug. The keys are the same wherever
+a message stands: `account` is SERVER/USERNAME, `upstream` the server's own words, `reply` what the client was told,
+`seconds` the time since the message came, or how long an attempt took.
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from enum import StrEnum
 from types import MappingProxyType
 from typing import Any, Protocol
 
 from relay import log
 from relay.beside import harmless
-from relay.delivery.journey import Ending, Journey
 from relay.delivery.lifecycle import State
+from relay.directory.client import Client
 from relay.directory.model import Account
 from relay.directory.routing import Route
 from relay.mail.address import Address
 from relay.mail.envelope import Envelope
+from relay.mail.identity import Change
+from relay.mail.reply import Reply
+from relay.mail.trace import Arrival
 from relay.metrics import Metrics
 from relay.store.messages import Attempt, HoldRow, StoredMessage
 from relay.upstream.outcome import Outcome
+
+
+class Ending(StrEnum):
+    """How a submission ended for its client."""
+
+    DELIVERED = "delivered"  # the upstream took it for every recipient
+    QUEUED = "queued"  # on disk, and ours to deliver
+    DEFERRED = "deferred"  # not now; the client keeps it and may try again
+    FAILED = "failed"  # refused upstream, for good
+    REFUSED = "refused"  # refused by us, before any upstream heard of it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Journey:
+    """One submission from its client's final dot to the reply. Times are seconds."""
+
+    ending: Ending
+    arrival: Arrival
+    client: Client
+    envelope: Envelope
+    size: int
+    reply: Reply
+    seconds: float
+    message_id: str = ""
+    route: Route | None = None
+    sender: Address | None = None  # the envelope sender that left; None is the null sender
+    changes: tuple[Change, ...] = ()
+    upstream: Reply | None = None  # the server's own words
+    phase: str = ""  # how far the hand-over came, where it did not end well
+    tls: str = ""
+    detail: str = ""  # for the log alone: what a library said
+
 
 _ENDINGS: Mapping[Ending, Callable[..., None]] = MappingProxyType(
     {
