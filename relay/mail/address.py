@@ -51,27 +51,29 @@ class Address:
     is_ascii: bool = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        if _FORBIDDEN.search(self.local) or _FORBIDDEN.search(self.domain):
+        text = f"{self.local}@{self.domain}"
+        if _FORBIDDEN.search(text):
             raise AddressError("an address holds no control characters")
         if not _DOT_STRING.fullmatch(self.local) and not _QUOTED_STRING.fullmatch(self.local):
             raise AddressError(f"{self.local!r} is no local part")
         domain = domain_key(self.domain)
-        text = f"{self.local}@{self.domain}"
-        if len(text.encode()) > _MOST_OCTETS:
+        is_ascii = text.isascii()
+        if len(text if is_ascii else text.encode()) > _MOST_OCTETS:
             raise AddressError(f"an address is at most {_MOST_OCTETS} octets")
-        key = f"{without_case(self.decoded_local)}@{domain}"
+        local = self.local if self.local[0] != '"' else self.decoded_local
+        key = f"{local.lower() if is_ascii else without_case(local)}@{domain}"
         object.__setattr__(self, "text", text)
         object.__setattr__(self, "key", text if key == text else key)  # one text in memory for both
-        object.__setattr__(self, "is_ascii", text.isascii())
+        object.__setattr__(self, "is_ascii", is_ascii)
 
     @classmethod
     @lru_cache(maxsize=4096)  # the same few senders, and often the same customers, all day long
     def parse(cls, text: str) -> "Address":
         """Return the address in `text` (no angle brackets, no display name). Raises AddressError."""
-        if _FORBIDDEN.search(text):
-            raise AddressError("an address holds no control characters")
         local, at, domain = text.rpartition("@")
         if not at:
+            if _FORBIDDEN.search(text):
+                raise AddressError("an address holds no control characters")
             raise AddressError(f"{text!r} has no domain; write it as name@domain")
         return cls(local, domain)
 
