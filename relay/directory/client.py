@@ -1,7 +1,7 @@
 """Who hands mail to us, and which profiles it may send as. Pure."""
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from relay.directory.model import Agent, Application, Profile
 from relay.directory.routing import Route, Routing
@@ -32,7 +32,8 @@ class Client:
 
     `may_send_as` are names of profiles, "group:NAME" or "*". `is_trusted`: it comes from a trusted network or a unix
     socket, and may send without a login unless the listener `needs_login` of everybody. `login` is "" without one.
-    `bounces` is the profile from which its bounces leave; "" leaves that to each bounce.
+    `bounces` is the profile from which its bounces leave; "" leaves that to each bounce. `allows_anyone`: it may send
+    as any profile ("*").
     """
 
     name: str
@@ -42,6 +43,10 @@ class Client:
     needs_login: bool = False
     login: str = ""
     bounces: str = ""
+    allows_anyone: bool = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "allows_anyone", ANYONE in self.may_send_as)
 
     @property
     def may_submit(self) -> bool:
@@ -51,11 +56,6 @@ class Client:
     def logged_in(self, login: Login) -> "Client":
         """Return the client that this one has become by a login: what its network may do counts no more."""
         return replace(self, name=login.name, may_send_as=login.may_send_as, login=login.name, bounces=login.bounces)
-
-    @property
-    def allows_anyone(self) -> bool:
-        """Whether it may send as any profile ("*")."""
-        return ANYONE in self.may_send_as
 
     def allows(self, profile: Profile) -> bool:
         """Whether it may send as this profile: by "*", by its name, or by its group."""

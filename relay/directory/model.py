@@ -220,7 +220,7 @@ class Server:
 
     def scope(self, account: "Account") -> str:
         """Whose limits count for an account of this server: "SERVER/USERNAME", or "SERVER" for all of them together."""
-        return self.name if self.shared_limits else str(account)
+        return self.name if self.shared_limits else account.text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -309,13 +309,20 @@ class Script:
 
 @dataclass(frozen=True, slots=True, order=True)
 class Account:
-    """Whom we log in as. Holds, pace and budgets belong to it. `username` is "" where the server wants no login."""
+    """Whom we log in as. Holds, pace and budgets belong to it. `username` is "" where the server wants no login.
+
+    `text` is how it is shown and counted: "SERVER/USERNAME".
+    """
 
     server: str
     username: str
+    text: str = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "text", f"{self.server}/{self.username}")
 
     def __str__(self) -> str:
-        return f"{self.server}/{self.username}"
+        return self.text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

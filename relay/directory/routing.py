@@ -83,7 +83,7 @@ class Routing:
         self._unknown_sender = unknown_sender
         self._addresses = index.addresses
         self._owners: dict[str, Owner] = {}  # those that were asked for
-        self._routes: dict[Address, Route] = {}
+        self._routes: dict[str, Route] = {}
 
     def owner(self, address: Address) -> Owner | None:
         """Whose address it is: exact address, alias, either without its plus tag, then "@domain"; None: nobody's."""
@@ -99,14 +99,14 @@ class Routing:
 
     def route(self, address: Address) -> Route | None:
         """Return the route of a sender; None where it is nobody's and the policy rejects those."""
-        known = self._routes.get(address)
+        known = self._routes.get(address.text)
         if known is not None:
             return known
         route = self._find_route(address)
         if route is not None:
             if len(self._routes) >= _MOST_ROUTES:
                 self._routes.clear()
-            self._routes[address] = route
+            self._routes[address.text] = route
         return route
 
     def _find_route(self, address: Address) -> Route | None:

@@ -8,7 +8,7 @@ client write CR, LF or another domain into it. No address that exists as a value
 import ipaddress
 import re
 import unicodedata
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 import idna
@@ -39,39 +39,46 @@ class AddressError(ValueError):
 class Address:
     """A mailbox, as it was written: `local` may be a quoted string, `domain` a name or an address literal.
 
-    Two spellings of one mailbox are equal by `key`, not by `==`.
+    Two spellings of one mailbox are equal by `key`, not by `==`. `text` is the whole of it as it was written. `key` is
+    what two spellings of one mailbox of ours share: local part without quotes or case, domain by IDNA. `is_ascii` says
+    whether a server without SMTPUTF8 (RFC 6531) can be told this address as it stands.
     """
 
     local: str
     domain: str
+    text: str = field(init=False, repr=False, compare=False)
+    key: str = field(init=False, repr=False, compare=False)
+    is_ascii: bool = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        if _FORBIDDEN.search(self.local) or _FORBIDDEN.search(self.domain):
+        text = f"{self.local}@{self.domain}"
+        if _FORBIDDEN.search(text):
             raise AddressError("an address holds no control characters")
         if not _DOT_STRING.fullmatch(self.local) and not _QUOTED_STRING.fullmatch(self.local):
             raise AddressError(f"{self.local!r} is no local part")
-        domain_key(self.domain)
-        if len(str(self).encode()) > _MOST_OCTETS:
+        domain = domain_key(self.domain)
+        is_ascii = text.isascii()
+        if len(text if is_ascii else text.encode()) > _MOST_OCTETS:
             raise AddressError(f"an address is at most {_MOST_OCTETS} octets")
+        local = self.local if self.local[0] != '"' else self.decoded_local
+        key = f"{local.lower() if is_ascii else without_case(local)}@{domain}"
+        object.__setattr__(self, "text", text)
+        object.__setattr__(self, "key", text if key == text else key)  # one text in memory for both
+        object.__setattr__(self, "is_ascii", is_ascii)
 
     @classmethod
     @lru_cache(maxsize=4096)  # the same few senders, and often the same customers, all day long
     def parse(cls, text: str) -> "Address":
         """Return the address in `text` (no angle brackets, no display name). Raises AddressError."""
-        if _FORBIDDEN.search(text):
-            raise AddressError("an address holds no control characters")
         local, at, domain = text.rpartition("@")
         if not at:
+            if _FORBIDDEN.search(text):
+                raise AddressError("an address holds no control characters")
             raise AddressError(f"{text!r} has no domain; write it as name@domain")
         return cls(local, domain)
 
     def __str__(self) -> str:
-        return f"{self.local}@{self.domain}"
-
-    @property
-    def key(self) -> str:
-        """What two spellings of one mailbox of ours share: local part without quotes or case, domain by IDNA."""
-        return f"{without_case(self.decoded_local)}@{domain_key(self.domain)}"
+        return self.text
 
     @property
     def domain_key(self) -> str:
@@ -96,11 +103,6 @@ class Address:
     def without_tag(self) -> "Address":
         """The same address without its plus tag (subaddress, RFC 5233)."""
         return Address(self.local.removesuffix(self.tag), self.domain) if self.tag else self
-
-    @property
-    def is_ascii(self) -> bool:
-        """Whether a server without SMTPUTF8 (RFC 6531) can be told this address as it stands."""
-        return self.local.isascii() and self.domain.isascii()
 
     def with_tag(self, tag: str) -> "Address":
         """Return this address with a plus tag ("+4711") behind its local part. Raises AddressError if that is none."""

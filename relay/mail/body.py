@@ -75,13 +75,3 @@ class InMemory:
     def finish(self) -> Body:
         """Return the body."""
         return tuple(self._chunks)
-
-
-def size_of(body: Body) -> int:
-    """Return how many octets a body has."""
-    return sum(map(len, body)) if isinstance(body, tuple) else body.size
-
-
-def is_ascii(body: Body) -> bool:
-    """Tell whether all octets of a body are ASCII."""
-    return all(chunk.isascii() for chunk in body) if isinstance(body, tuple) else body.is_ascii

@@ -1,9 +1,10 @@
 """What was changed in a header, in words for people: the journey, the log and `relay route` show it."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
 
-from relay.mail.header import Field, Header
+from relay.mail.header import Edited, decode_octets, value_of
 from relay.mail.reply import clean_text
 from relay.mail.words import decode_words
 
@@ -13,10 +14,11 @@ _MOST_FIELDS = 20
 # What is kept of one attempt. Headers of good mail stay far below; a script or hostile mail does not fill the store.
 _MOST_KEPT = 50
 _KEPT_OCTETS = 16 * 1024
+_MOST_OCTETS_OF_CHARACTER = 4
+_MOST_REMEMBERED = 512
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(NamedTuple):
     """One field that was set, replaced or removed.
 
     `before` and `after` are decoded, on one line, of at most 500 characters and "..."; "" where there was none.
@@ -27,8 +29,7 @@ class Change:
     after: str
 
 
-@dataclass(frozen=True, slots=True)
-class KeptChanges:
+class KeptChanges(NamedTuple):
     """What was changed in one header, as it is kept and shown: at most 50 changes, of at most 16 KiB of text in all.
 
     `left_out` says how many more there were.
@@ -38,12 +39,25 @@ class KeptChanges:
     left_out: int = 0
 
 
+_NOTHING = KeptChanges()
+
+
 def kept(changes: Iterable[Change]) -> KeptChanges:
     """Return what is kept of the changes: each of them whole, in their order, as far as there is room."""
+    given = tuple(changes)
+    if not given:
+        return _NOTHING
+    room = _KEPT_OCTETS
+    for field, before, after in given:
+        room -= _MOST_OCTETS_OF_CHARACTER * (len(field) + len(before) + len(after))
+    return KeptChanges(given) if room >= 0 and len(given) <= _MOST_KEPT else _cut(given)
+
+
+def _cut(changes: Iterable[Change]) -> KeptChanges:
     found: list[Change] = []
     left_out, room = 0, _KEPT_OCTETS
     for change in changes:
-        octets = len((change.field + change.before + change.after).encode("utf-8", "replace"))
+        octets = len("".join(change).encode("utf-8", "replace"))
         if len(found) < _MOST_KEPT and octets <= room:
             found.append(change)
             room -= octets
@@ -52,28 +66,22 @@ def kept(changes: Iterable[Change]) -> KeptChanges:
     return KeptChanges(tuple(found), left_out)
 
 
-def changes_between(before: Header, after: Header, keys: Iterable[str]) -> tuple[Change, ...]:
-    """Return what differs in the fields of these names (lower case), in their order."""
-    if before is after:
-        return ()
-    wanted = tuple(keys)
-    was, now = _by_key(before, wanted), _by_key(after, wanted)
-    return tuple([_change(was.get(key, []), now.get(key, [])) for key in wanted if was.get(key) != now.get(key)])
+def change_of(edited: Edited) -> Change:
+    """Return in words what was done to the fields of one name."""
+    _, before, after = edited
+    return Change(_name(after or before), _shown(before), _shown(after)) if before else _added(after)
 
 
-def _by_key(header: Header, keys: tuple[str, ...]) -> dict[str, list[Field]]:
-    found: dict[str, list[Field]] = {}
-    for item in header.fields:
-        if item.key in keys:
-            found.setdefault(item.key, []).append(item)
-    return found
+@lru_cache(_MOST_REMEMBERED)  # what is added is ours: the fields of scripts, which all messages of a channel get
+def _added(raws: tuple[bytes, ...]) -> Change:
+    return Change(_name(raws), "", _shown(raws))
 
 
-def _change(old: Sequence[Field], new: Sequence[Field]) -> Change:
-    return Change((new or old)[0].name, _shown(old), _shown(new))
+def _name(raws: Sequence[bytes]) -> str:
+    return raws[0].partition(b":")[0].decode("ascii")
 
 
-def _shown(fields: Sequence[Field]) -> str:
-    values = [item.text[: 2 * _MOST_SHOWN] for item in fields[:_MOST_FIELDS]]
+def _shown(raws: Sequence[bytes]) -> str:
+    values = [decode_octets(value_of(raw))[: 2 * _MOST_SHOWN] for raw in raws[:_MOST_FIELDS]]
     shown = ", ".join([clean_text(decode_words(value)) for value in values])
     return shown if len(shown) <= _MOST_SHOWN else shown[:_MOST_SHOWN] + "..."

@@ -7,10 +7,10 @@ listener reads the whole message before it answers. All scanning is done per pie
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from io import IncrementalNewlineDecoder
+from typing import NamedTuple
 
-from relay.mail.body import Body, Gathering, InMemory, is_ascii, size_of
+from relay.mail.body import Body, Gathering, InMemory
 from relay.mail.reply import Reply
 
 LONGEST_LINE = 1024 * 1024
@@ -33,8 +33,7 @@ class ContentRefused(Exception):
         self.reply = reply
 
 
-@dataclass(frozen=True, slots=True)
-class Content:
+class Content(NamedTuple):
     """A message in canonical form: every line ends with CRLF.
 
     `header` is the header block without the empty line behind it; `body` is what follows that line, in chunks that
@@ -47,12 +46,14 @@ class Content:
     @property
     def size(self) -> int:
         """Octets of the whole message, the empty line included (RFC 1870 section 3)."""
-        return len(self.header) + 2 + size_of(self.body)
+        header, body = self
+        return len(header) + 2 + (sum(map(len, body)) if isinstance(body, tuple) else body.size)
 
     @property
     def is_ascii(self) -> bool:
         """Whether the message can pass a server without 8BITMIME (RFC 6152)."""
-        return self.header.isascii() and is_ascii(self.body)
+        header, body = self
+        return header.isascii() and (all(map(bytes.isascii, body)) if isinstance(body, tuple) else body.is_ascii)
 
     def chunks(self) -> Iterator[bytes]:
         """Yield the whole message: header block with the empty line, then the body."""
@@ -113,6 +114,13 @@ class ContentReader:
 
     def finish(self) -> Content:
         """Return the message. Raises ContentRefused: 554 5.6.0 naming the line, or 552 5.3.4 for the header block."""
+        if not self._octets and self._refusal is None:
+            piece = bytes(self._pending)
+            end = _header_end(piece)
+            if end >= 0:  # a small message, all of it at hand and in canonical form, as nearly all are
+                if len(piece) > end + 2:
+                    self._body.add(piece[end + 2 :])
+                return Content(piece[:end], self._body.finish())
         self._drain(bytes(self._pending), is_last=True)
         if self._refusal is not None:
             raise self._refusal
@@ -195,6 +203,23 @@ class ContentReader:
 
     def _line_at(self, piece: bytes, position: int) -> int:
         return self._lines + piece.count(b"\n", 0, position) + 1
+
+
+def _header_end(piece: bytes) -> int:
+    """Return where the empty line behind the header block of a whole message begins; -1 where that takes a closer look.
+
+    There is nothing to refuse in the message and nothing to mend, and no line of it is too long.
+    """
+    if piece[-2:] != b"\r\n" or b"\0" in piece or len(piece) > _PIECE:
+        return -1
+    decoder = IncrementalNewlineDecoder(None, translate=False)
+    decoder.decode(piece.decode("latin-1"), final=True)
+    if decoder.newlines != "\r\n":
+        return -1
+    if piece[:2] == b"\r\n":
+        return 0
+    end = piece.find(b"\r\n\r\n")
+    return end + 2 if end >= 0 else -1
 
 
 def _line_ends(piece: bytes) -> tuple[str, ...]:

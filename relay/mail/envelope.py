@@ -28,6 +28,8 @@ class Recipient:
 
         `smtputf8` says whether that server may be told an ORCPT that is not ASCII.
         """
+        if self.notify is None and self.original is None:
+            return ()
         original = self.original.as_ascii if self.original and not smtputf8 else self.original
         return tuple(given.parameter for given in (self.notify, original) if given is not None)
 

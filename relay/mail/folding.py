@@ -4,15 +4,14 @@ Pure. A line has at most 998 octets without its CRLF (section 2.1.1); some serve
 stands behind it is another header.
 """
 
-from relay.mail.change import Change, changes_between
 from relay.mail.content import ContentRefused
-from relay.mail.header import Field, Header
+from relay.mail.header import Edited, Field, Header, edits_between
 from relay.mail.reply import Reply
 
 MOST_OCTETS = 998
 
 
-def fold_long_lines(header: Header) -> tuple[Header, tuple[Change, ...]]:
+def fold_long_lines(header: Header) -> tuple[Header, tuple[Edited, ...]]:
     """Return the header without lines over 998 octets, and which fields were folded. Raises ContentRefused: 554 5.6.0.
 
     Unfolded each field is what it was, octet by octet.
@@ -22,7 +21,7 @@ def fold_long_lines(header: Header) -> tuple[Header, tuple[Change, ...]]:
     if not changed:
         return header, ()
     folded = Header(fields)
-    return folded, changes_between(header, folded, changed)
+    return folded, edits_between(header, folded, changed)
 
 
 def _folded(item: Field) -> Field:

@@ -5,8 +5,7 @@ SECURITY: Python's own parser stops reading, or sees other fields, at the lines 
 """
 
 import re
-from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import NamedTuple
 
 from relay.mail.content import ContentRefused
@@ -14,10 +13,14 @@ from relay.mail.reply import Reply, clean_text
 from relay.mail.words import fold
 
 # RFC 5322 section 3.6.8: ftext is printable ASCII without the colon; no space between name and colon.
-_FIELD = re.compile(rb"([!-9;-~]+):[^\r\n]*\r\n(?:[ \t][^\r\n]*\r\n)*+")
+_FIELD = re.compile(rb"^(([!-9;-~]+):[^\r\n]*\r\n(?:[ \t][^\r\n]*\r\n)*+)", re.MULTILINE)
 _FOLD = re.compile(rb"\r\n(?=[ \t])")
 _MOST_FIELDS = 10_000
 _SHOWN_OCTETS = 40
+_WHITE = b" \t\r\n"
+# Of the names of fields, which are few, so many are remembered, and none that is longer than any in use.
+_MOST_NAMES = 1024
+_LONGEST_NAME = 64
 
 
 class Field(NamedTuple):
@@ -32,7 +35,7 @@ class Field(NamedTuple):
     @classmethod
     def of(cls, raw: bytes) -> "Field":
         """Return the field that these octets are."""
-        return cls(raw, _key(raw.partition(b":")[0]))
+        return cls(raw, key_of(raw))
 
     @classmethod
     def make(cls, name: str, value: str) -> "Field":
@@ -47,8 +50,7 @@ class Field(NamedTuple):
     @property
     def value(self) -> bytes:
         """What follows the colon, unfolded (RFC 5322 section 2.2.3), without white space at its ends."""
-        value = self.raw.partition(b":")[2]
-        return (_FOLD.sub(b"", value) if value.count(b"\n") > 1 else value).strip(b" \t\r\n")
+        return value_of(self.raw)
 
     @property
     def text(self) -> str:
@@ -56,11 +58,18 @@ class Field(NamedTuple):
         return decode_octets(self.value)
 
 
-@dataclass(frozen=True, slots=True)
 class Header:
-    """The fields of a header block in their order."""
+    """The fields of a header block in their order: `raws` are their octets, `named` the same by name in lower case.
 
-    fields: tuple[Field, ...] = ()
+    Nothing in it changes. A HeaderEdit makes another one of it.
+    """
+
+    __slots__ = ("named", "raws")
+
+    def __init__(self, fields: Iterable[Field] = ()) -> None:
+        chosen = tuple(fields)
+        self.raws: tuple[bytes, ...] = tuple([item.raw for item in chosen])
+        self.named: Mapping[str, list[bytes]] = _by_name(zip((item.key for item in chosen), self.raws, strict=True))
 
     @classmethod
     def parse(cls, block: bytes) -> "Header":
@@ -68,47 +77,52 @@ class Header:
 
         Raises ContentRefused: 554 5.6.0 naming the line that is no field, 552 5.3.4 for more than 10,000 fields.
         """
-        fields: list[Field] = []
-        position = 0
-        while position < len(block):
-            match = _FIELD.match(block, position)
-            if match is None:
-                raise _no_field(block, position)
-            fields.append(Field(match[0], _key(match[1])))
-            position = match.end()
-        if len(fields) > _MOST_FIELDS:
+        found = _FIELD.findall(block)
+        if not found:
+            if block:
+                raise _no_field(block)
+            return cls()
+        raws, names = zip(*found, strict=True)
+        # All that matches begins a line, so that fields that make up the whole block are those that follow each other.
+        if b"".join(raws) != block:
+            raise _no_field(block)
+        if len(raws) > _MOST_FIELDS:
             raise ContentRefused(Reply(552, "5.3.4", f"the header block has over {_MOST_FIELDS} fields"))
-        return cls(tuple(fields))
+        header = object.__new__(cls)
+        header.raws = raws
+        header.named = _by_name(zip(map(_KEYS.__getitem__, names), raws, strict=True))
+        return header
+
+    @property
+    def fields(self) -> tuple[Field, ...]:
+        """The fields in their order."""
+        return tuple(map(Field.of, self.raws))
 
     def __bytes__(self) -> bytes:
-        return b"".join([item.raw for item in self.fields])
+        return b"".join(self.raws)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Header) and self.raws == other.raws
+
+    def __hash__(self) -> int:
+        return hash(self.raws)
 
     def get_all(self, key: str) -> tuple[Field, ...]:
         """Return the fields of a name, given in lower case."""
-        return tuple([item for item in self.fields if item.key == key])
+        return tuple([Field(raw, key) for raw in self.named.get(key, ())])
 
-    def has_value(self, key: str) -> bool:
-        """Tell whether a field of this name, given in lower case, is more than empty."""
-        return any(item.value for item in self.get_all(key))
+    def text_of(self, key: str) -> str:
+        """Return the value of the first field of a name, given in lower case, as text; "" where there is none."""
+        return decode_octets(value_of(self.named[key][0])) if key in self.named else ""
 
     def with_field(self, new: Field) -> "Header":
         """Return the header with this field in place of the first of its name and without the others of that name.
 
         Where there is none, it stands at the end.
         """
-        fields: list[Field] = []
-        is_placed = False
-        for item in self.fields:
-            if item.key != new.key:
-                fields.append(item)
-            elif not is_placed:
-                fields.append(new)
-                is_placed = True
-        return Header((*fields, *(() if is_placed else (new,))))
-
-    def with_top(self, new: Field) -> "Header":
-        """Return the header with this field above all others."""
-        return Header((new, *self.fields))
+        edit = HeaderEdit(self)
+        edit.put(new.key, new.raw)
+        return edit.header
 
     def without(self, keys: Collection[str]) -> "Header":
         """Return the header without the fields of these names, given in lower case."""
@@ -116,12 +130,111 @@ class Header:
 
     def without_where(self, is_unwanted: Callable[[Field], bool]) -> "Header":
         """Return the header without the fields of which this is true; the same header where there are none."""
-        kept = tuple([item for item in self.fields if not is_unwanted(item)])
-        return self if len(kept) == len(self.fields) else Header(kept)
+        kept = [item for item in self.fields if not is_unwanted(item)]
+        return self if len(kept) == len(self.raws) else Header(kept)
 
 
-def _key(name: bytes) -> str:
-    return name.decode("ascii").lower()
+class Edited(NamedTuple):
+    """What was done to the fields of one name: the octets of those that stood there, and of those that do now."""
+
+    key: str
+    before: tuple[bytes, ...]
+    after: tuple[bytes, ...]
+
+
+def edits_between(before: Header, after: Header, keys: Iterable[str]) -> tuple[Edited, ...]:
+    """Return what differs in the fields of these names (lower case), in their order."""
+    was, now = before.named, after.named
+    edits = [Edited(key, tuple(was.get(key, ())), tuple(now.get(key, ()))) for key in keys]
+    return tuple([edit for edit in edits if edit.before != edit.after])
+
+
+class HeaderEdit:
+    """A header while it is changed: its fields, the same by name, and what was done to it, in its order."""
+
+    __slots__ = ("done", "named", "raws")
+
+    def __init__(self, header: Header) -> None:
+        self.raws = list(header.raws)
+        self.named = dict(header.named)
+        self.done: list[Edited] = []
+
+    @property
+    def header(self) -> Header:
+        """The header as it is now."""
+        return Header(map(Field.of, self.raws))
+
+    def put(self, key: str, raw: bytes) -> None:
+        """Put a field in place of the first of its name, and take off the others; at the end where there is none."""
+        before = self.named.get(key)
+        if before is None:
+            self.raws.append(raw)
+            self.done.append(Edited(key, (), (raw,)))
+        elif before != [raw]:
+            first = self.raws.index(before[0])
+            if len(before) > 1:
+                self._take_off(before)
+                self.raws.insert(first, raw)
+            else:
+                self.raws[first] = raw
+            self.done.append(Edited(key, tuple(before), (raw,)))
+        self.named[key] = [raw]
+
+    def drop(self, key: str) -> None:
+        """Take off the fields of a name."""
+        before = self.named.pop(key, None)
+        if before is not None:
+            self._take_off(before)
+            self.done.append(Edited(key, tuple(before), ()))
+
+    def _take_off(self, raws: Iterable[bytes]) -> None:
+        unwanted = frozenset(raws)  # the same octets are of the same name
+        self.raws = [raw for raw in self.raws if raw not in unwanted]
+
+
+class _Keys(dict[bytes, str]):
+    """The names of fields in lower case, by how they are written."""
+
+    def __missing__(self, name: bytes) -> str:
+        key = name.decode("ascii").lower()
+        if len(name) <= _LONGEST_NAME:
+            if len(self) >= _MOST_NAMES:
+                self.clear()
+            self[name] = key
+        return key
+
+
+_KEYS = _Keys()
+
+
+def _by_name(fields: Iterable[tuple[str, bytes]]) -> Mapping[str, list[bytes]]:
+    named: dict[str, list[bytes]] = {}
+    for key, raw in fields:
+        if key in named:
+            named[key].append(raw)
+        else:
+            named[key] = [raw]
+    return named
+
+
+def key_of(raw: bytes) -> str:
+    """Return the name of a field in lower case."""
+    return _KEYS[raw[: raw.index(b":")]]
+
+
+def value_of(raw: bytes) -> bytes:
+    """Return what follows the colon, unfolded (RFC 5322 section 2.2.3), without white space at its ends."""
+    value = raw[raw.index(b":") + 1 :].strip(_WHITE)
+    return _FOLD.sub(b"", value) if b"\n" in value else value
+
+
+def has_value(raws: Iterable[bytes]) -> bool:
+    """Tell whether one of these fields is more than empty."""
+    # The last octet before the CRLF says it of nearly all: it is neither white space nor the colon behind the name.
+    for raw in raws:  # noqa: SIM110 - any() costs two more calls, and every message comes here twice
+        if (raw[-3] > 0x20 and raw[-3] != 0x3A) or value_of(raw):
+            return True
+    return False
 
 
 def decode_octets(value: bytes) -> str:
@@ -132,7 +245,10 @@ def decode_octets(value: bytes) -> str:
         return value.decode("cp1252", "replace")
 
 
-def _no_field(block: bytes, position: int) -> ContentRefused:
+def _no_field(block: bytes) -> ContentRefused:
+    position = 0
+    while match := _FIELD.match(block, position):
+        position = match.end()
     line = block.count(b"\n", 0, position) + 1
     start = block[position : position + _SHOWN_OCTETS].partition(b"\r\n")[0]
     shown = clean_text(start.decode("ascii", "backslashreplace"))

@@ -5,20 +5,21 @@ From field with exactly one mailbox, and never an address that the client may no
 """
 
 import re
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
 from enum import StrEnum
+from functools import lru_cache
+from typing import NamedTuple, TypeAlias
 
 from relay.mail.address import Address
-from relay.mail.change import Change, changes_between
+from relay.mail.change import Change, change_of
 from relay.mail.content import ContentRefused
-from relay.mail.header import Field, Header
+from relay.mail.header import Header, HeaderEdit, value_of
 from relay.mail.mailbox import Mailbox, MailboxFault, names_other_address, parse_from
 from relay.mail.reply import Reply, clean_text
-
-__all__ = ["Alignment", "Change", "Mismatch", "Standing", "align", "from_address"]
+from relay.mail.words import fold
 
 _BLANK_LINE = re.compile(rb"\r\n[ \t]+\r\n")
+_LONGEST_REMEMBERED = 1024
 
 
 class Mismatch(StrEnum):
@@ -38,8 +39,7 @@ class Standing(StrEnum):
     FORBIDDEN = "forbidden"  # not for this client
 
 
-@dataclass(frozen=True, slots=True)
-class Alignment:
+class Alignment(NamedTuple):
     """What a header is to be made to bear, and what is allowed on the way.
 
     `reply_to` is the profile's address or the alias that was used, None where that is the identity. `sender` is the
@@ -57,52 +57,114 @@ class Alignment:
         return address.key == self.identity.key or self.standing(address) is Standing.SAME
 
 
-def align(header: Header, alignment: Alignment) -> tuple[Header, tuple[Change, ...]]:
-    """Return the header with From, Sender and Reply-To as they leave, and what was changed.
+Rule: TypeAlias = Callable[[Sequence[bytes], Alignment], bytes | None]
+"""What becomes of the fields of a name, all of which it is given: None leaves them, b"" takes them off, and a field
+stands in the place of the first."""
+
+
+def leave_identity(raws: Sequence[bytes], alignment: Alignment) -> bytes | None:
+    """Rule of From: exactly one field with exactly one mailbox leaves, bearing the identity.
 
     Raises ContentRefused: 550 5.7.1 for a From that may not be, 554 5.6.0 for an unreadable one with "reject".
     """
-    aligned = _with_from(header, alignment)
-    sender = aligned.get_all("sender")
-    if sender and not _is_good_sender(sender, alignment):
-        aligned = aligned.without(("sender",))
-    aligned = _with_reply_to(aligned, alignment)
-    return aligned, changes_between(header, aligned, ("from", "sender", "reply-to"))
+    display, identity = "", alignment.identity
+    if raws:
+        try:
+            mailbox, is_bare = _mailbox(raws)
+        except MailboxFault as fault:
+            if alignment.mismatch is Mismatch.REJECT:
+                raise ContentRefused(Reply(554, "5.6.0", clean_text(f"From header: {fault}"))) from None
+        else:
+            is_same = mailbox.is_plain and mailbox.address.text == identity.text
+            if is_same and is_bare:
+                return None
+            _check_from(mailbox.address, alignment)
+            is_ours = is_bare or not names_other_address(mailbox.display, alignment.is_own)
+            display = mailbox.display if is_ours else ""
+            if is_same and display == mailbox.display:
+                return None
+    return fold("From", str(Mailbox(display, identity)))
+
+
+def only_identity(raws: Sequence[bytes], alignment: Alignment) -> bytes | None:
+    """Rule of Sender: it goes, unless it is one, plainly the identity, with a name that shows no other address."""
+    try:
+        mailbox, is_bare = _mailbox(raws)
+    except MailboxFault:
+        return b""
+    is_identity = mailbox.is_plain and mailbox.address.key == alignment.identity.key
+    is_good = is_identity and (is_bare or not names_other_address(mailbox.display, alignment.is_own))
+    return None if is_good else b""
+
+
+def own_or_used(raws: Sequence[bytes], alignment: Alignment) -> bytes | None:
+    """Rule of Reply-To: where the identity is not the address that was used, that, unless the message has one."""
+    if alignment.reply_to is None or any(map(value_of, raws)):
+        return None
+    return fold("Reply-To", str(alignment.reply_to))
+
+
+def never(_raws: Sequence[bytes], _alignment: Alignment) -> bytes:
+    """Rule of what does not leave."""
+    return b""
+
+
+# Name, rule, and whether the rule has a say where there is no such field. In this order changes are told.
+_RULES: tuple[tuple[str, Rule, bool], ...] = (
+    ("from", leave_identity, True),
+    ("sender", only_identity, False),
+    ("reply-to", own_or_used, True),
+    ("bcc", never, False),  # it would tell the recipients of each other
+    ("resent-bcc", never, False),
+    ("return-path", never, False),  # the last server writes it (RFC 5321 section 4.4)
+)
+
+
+def align_fields(edit: HeaderEdit, alignment: Alignment) -> None:
+    """Decide each field that names who sends or receives. Raises ContentRefused."""
+    for key, rule, is_owed in _RULES:
+        if key in edit.named:
+            ruled = rule(edit.named[key], alignment)
+        elif is_owed:
+            ruled = rule((), alignment)
+        else:
+            continue
+        if ruled:
+            edit.put(key, ruled)
+        elif ruled is not None:
+            edit.drop(key)
+
+
+def align(header: Header, alignment: Alignment) -> tuple[Header, tuple[Change, ...]]:
+    """Return the header with the fields of people as they leave, and what was changed. Raises ContentRefused."""
+    edit = HeaderEdit(header)
+    align_fields(edit, alignment)
+    return edit.header, tuple(map(change_of, edit.done))
 
 
 def from_address(header: Header) -> Address | None:
     """Return the address of the one unambiguous From mailbox, which routes a null sender; None without such a one."""
     try:
-        return _mailbox(header.get_all("from")).address
+        return _mailbox(header.named.get("from", ()))[0].address
     except MailboxFault:
         return None
 
 
-def _with_from(header: Header, alignment: Alignment) -> Header:
-    fields = header.get_all("from")
-    display = ""
-    if fields:
-        try:
-            mailbox = _mailbox(fields)
-        except MailboxFault as fault:
-            if alignment.mismatch is Mismatch.REJECT:
-                raise ContentRefused(Reply(554, "5.6.0", clean_text(f"From header: {fault}"))) from None
-        else:
-            _check_from(mailbox.address, alignment)
-            display = "" if names_other_address(mailbox.display, alignment.is_own) else mailbox.display
-            if mailbox.is_plain and mailbox.address == alignment.identity and display == mailbox.display:
-                return header
-    return header.with_field(Field.make("From", str(Mailbox(display, alignment.identity))))
+def _mailbox(raws: Sequence[bytes]) -> tuple[Mailbox, bool]:
+    """Return the one mailbox in the one field, and whether its name cannot show any address. Raises MailboxFault."""
+    if len(raws) != 1:
+        raise MailboxFault(f"there are {len(raws)} of them")
+    raw = raws[0]
+    return _read(raw) if len(raw) <= _LONGEST_REMEMBERED else _read.__wrapped__(raw)
 
 
-def _mailbox(fields: tuple[Field, ...]) -> Mailbox:
-    """Return the one mailbox in the one field. Raises MailboxFault."""
-    if len(fields) != 1:
-        raise MailboxFault(f"there are {len(fields)} of them")
-    mailbox = parse_from(fields[0].value)
+@lru_cache(maxsize=1024)  # a sender's messages mostly bear the same From
+def _read(raw: bytes) -> tuple[Mailbox, bool]:
+    mailbox = parse_from(value_of(raw))
     # A line of white space only is obsolete folding, and some programs end the header block at it.
-    has_blank_line = _BLANK_LINE.search(fields[0].raw) is not None
-    return replace(mailbox, is_plain=False) if has_blank_line else mailbox
+    if _BLANK_LINE.search(raw):
+        mailbox = mailbox._replace(is_plain=False)
+    return mailbox, mailbox.display.isascii() and "@" not in mailbox.display and "=?" not in mailbox.display
 
 
 def _check_from(address: Address, alignment: Alignment) -> None:
@@ -116,19 +178,3 @@ def _check_from(address: Address, alignment: Alignment) -> None:
     if is_mismatch or standing is Standing.FORBIDDEN:
         text = f"From header <{address}> does not match the sender <{alignment.sender or ''}>"
         raise ContentRefused(Reply(550, "5.7.1", text))
-
-
-def _is_good_sender(fields: tuple[Field, ...], alignment: Alignment) -> bool:
-    """Whether the Sender field may stay: one, plainly the identity, with a name that shows no other address."""
-    try:
-        mailbox = _mailbox(fields)
-    except MailboxFault:
-        return False
-    is_identity = mailbox.is_plain and mailbox.address.key == alignment.identity.key
-    return is_identity and not names_other_address(mailbox.display, alignment.is_own)
-
-
-def _with_reply_to(header: Header, alignment: Alignment) -> Header:
-    if alignment.reply_to is None or header.has_value("reply-to"):
-        return header
-    return header.with_field(Field.make("Reply-To", str(alignment.reply_to)))

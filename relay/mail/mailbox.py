@@ -8,9 +8,8 @@ are decoded in the display name only, never in the address.
 import re
 import unicodedata
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import lru_cache
 from itertools import pairwise
+from typing import NamedTuple
 
 from relay.mail.address import Address, AddressError
 from relay.mail.header import decode_octets
@@ -37,8 +36,7 @@ class MailboxFault(ValueError):
     """The field's value is not exactly one mailbox. The message says in a few words what it is instead."""
 
 
-@dataclass(frozen=True, slots=True)
-class Mailbox:
+class Mailbox(NamedTuple):
     """A display name, decoded ("" without one), and an address.
 
     `is_plain` says that it was written so that every program reads it alike; otherwise it must be written anew.
@@ -53,7 +51,6 @@ class Mailbox:
         return f"{write_phrase(self.display)} <{self.address}>" if self.display else str(self.address)
 
 
-@lru_cache(maxsize=1024)  # a sender's messages mostly bear the same From
 def parse_from(value: bytes) -> Mailbox:
     """Return the one mailbox in a field's unfolded value. Raises MailboxFault."""
     if len(value) > _MOST_OCTETS:

@@ -4,7 +4,8 @@ Both sides use it: what we answer a client and what an upstream answered us. Pur
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import lru_cache
 
 _ENHANCED = re.compile(r"([245])\.([0-9]{1,3})\.([0-9]{1,3})")
 _TEXT_WITH_ENHANCED = re.compile(r"([245]\.[0-9]{1,3}\.[0-9]{1,3})(?:\s+|$)(.*)", re.DOTALL)
@@ -20,21 +21,28 @@ _UNFIT = re.compile(f"[{_LINE_CONTROLS}{_DIRECTION_CONTROLS}]+")
 _TEXT_OCTETS = 480
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(init=False, unsafe_hash=True, slots=True)
 class Reply:
-    """One reply. `enhanced` is "" only where RFC 2034 wants none: greeting, EHLO and 3xx. `text` is one clean line."""
+    """One reply. `enhanced` is "" only where RFC 2034 wants none: greeting, EHLO and 3xx. `text` is one clean line.
+
+    As text it is its line without CRLF. Nothing of it changes (to freeze it would double what it takes to make one).
+    """
 
     code: int
     enhanced: str
     text: str
+    _line: str = field(init=False, repr=False, compare=False)
+    _wire: bytes = field(init=False, repr=False, compare=False)
 
-    def __post_init__(self) -> None:
-        if not 200 <= self.code <= 599:
-            raise ValueError(f"{self.code} is no SMTP reply code")
-        if self.enhanced and (not _ENHANCED.fullmatch(self.enhanced) or self.enhanced[0] != str(self.code)[0]):
-            raise ValueError(f"{self.enhanced} is no enhanced code for {self.code}")
-        if _CONTROL.search(self.text):
+    def __init__(self, code: int, enhanced: str, text: str) -> None:
+        start = _start(code, enhanced)
+        if not (text.isascii() and text.isprintable()) and _CONTROL.search(text):
             raise ValueError("the text of a reply is one line without control characters")
+        self.code = code
+        self.enhanced = enhanced
+        self.text = text
+        self._line = f"{start} {text}" if text else start
+        self._wire = b""
 
     @classmethod
     def of_upstream(cls, code: int, text: str) -> "Reply":
@@ -43,11 +51,15 @@ class Reply:
         `text` may hold several lines ("\\n" between them) and the enhanced code in front of each. Where the server
         gave no enhanced code, or one of another class, X.0.0 of the code's class stands for it (RFC 3463: "other").
         """
-        lines = [_split_enhanced(line) for line in _LINE_END.split(text)]
-        enhanced = next((found for found, _ in lines if found and found[0] == str(code)[0]), "")
-        if not enhanced and code >= 400:
-            enhanced = f"{code // 100}.0.0"
-        words = " ".join(filter(None, [clean_text(line) for _, line in lines]))
+        if text.isascii() and text.isprintable():  # one clean line, as nearly all
+            enhanced, words = _split_enhanced(text)
+            words = words.strip()
+        else:
+            lines = [_split_enhanced(line) for line in _LINE_END.split(text)]
+            enhanced = next((found for found, _ in lines if found and found[0] == str(code)[0]), "")
+            words = " ".join(filter(None, [clean_text(line) for _, line in lines]))
+        if enhanced[:1] != str(code)[0]:
+            enhanced = f"{code // 100}.0.0" if code >= 400 else ""
         return cls(code, enhanced, words)
 
     @property
@@ -66,9 +78,7 @@ class Reply:
         return self.code >= 500
 
     def __str__(self) -> str:
-        if self.enhanced and self.text:  # as nearly all, and several for each message
-            return f"{self.code} {self.enhanced} {self.text}"
-        return " ".join(part for part in (str(self.code), self.enhanced, self.text) if part)
+        return self._line
 
     def __bytes__(self) -> bytes:
         """Return the reply as one line for the wire, CRLF included, at most 512 octets.
@@ -76,10 +86,22 @@ class Reply:
         All of it is ASCII, other letters as "\\xfc": UTF-8 is only for who asked for it (RFC 6531 section 3.7.4.2), and
         a refused MAIL may be of somebody who did not.
         """
-        line = str(self).encode("ascii", "backslashreplace")
-        if len(line) > _TEXT_OCTETS:
-            line = line[:_TEXT_OCTETS] + b"..."
-        return line + b"\r\n"
+        if not self._wire:
+            line = self._line.encode("ascii", "backslashreplace")
+            self._wire = (line if len(line) <= _TEXT_OCTETS else line[:_TEXT_OCTETS] + b"...") + b"\r\n"
+        return self._wire
+
+
+@lru_cache(maxsize=512)
+def _start(code: int, enhanced: str) -> str:
+    """Return what a reply begins with. Raises ValueError for codes that are none."""
+    if not 200 <= code <= 599:
+        raise ValueError(f"{code} is no SMTP reply code")
+    if not enhanced:
+        return str(code)
+    if not _ENHANCED.fullmatch(enhanced) or enhanced[0] != str(code)[0]:
+        raise ValueError(f"{enhanced} is no enhanced code for {code}")
+    return f"{code} {enhanced}"
 
 
 def clean_text(text: str) -> str:

@@ -3,10 +3,10 @@
 import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from typing import NamedTuple, TypeAlias
 
-from relay.mail.change import Change, changes_between
-from relay.mail.header import Field, Header
-from relay.mail.words import encode_words
+from relay.mail.header import Edited, HeaderEdit
+from relay.mail.words import encode_words, fold
 
 # What names the parties, times or structure of a message is no script's business (DESIGN "Identity, in full").
 FORBIDDEN_FIELDS = frozenset(
@@ -52,35 +52,52 @@ def valid_field_value(value: str) -> bool:
     return not value.isascii() or all(len(word) <= _LONGEST_WORD for word in value.split(" "))
 
 
-def apply_script(
-    header: Header, set_headers: Mapping[str, str], remove_headers: Sequence[str]
-) -> tuple[Header, tuple[Change, ...]]:
-    """Return the header with the rules applied, and what was changed. A field both removed and set is set.
+Script: TypeAlias = tuple[Mapping[str, str], Sequence[str]]
+"""The fields to set and those to remove."""
+
+
+class _Rules(NamedTuple):
+    """A script as it is followed: names to take off, fields to set by name, and whether a name is in both."""
+
+    removed: tuple[str, ...]
+    added: tuple[tuple[str, bytes], ...]
+    are_mixed: bool
+
+
+def apply_script(edit: HeaderEdit, script: Script) -> None:
+    """Follow the rules. A field both removed and set is set, at the end.
 
     Raises ValueError for a rule that the directory must not let through.
     """
-    removed = [_key(name) for name in remove_headers]
-    fields = [_field(name, value) for name, value in set_headers.items()]
-    applied = header.without(removed) if removed else header
-    for field in fields:
-        applied = applied.with_field(field)
-    return applied, changes_between(header, applied, dict.fromkeys((*removed, *(field.key for field in fields))))
+    set_headers, remove_headers = script
+    removed, added, are_mixed = _rules(tuple(set_headers.items()), tuple(remove_headers))
+    came = dict(edit.named) if are_mixed else {}
+    for key in removed:
+        edit.drop(key)
+    for key, raw in added:
+        edit.put(key, raw)
+    if are_mixed:  # what was taken off and set again was changed once, if at all
+        steps = [
+            Edited(key, tuple(came.get(key, ())), tuple(edit.named.get(key, ())))
+            for key in dict.fromkeys((*removed, *dict(added)))
+        ]
+        edit.done = [step for step in steps if step.before != step.after]
 
 
-# Every message of a channel has the same rules.
+@lru_cache(maxsize=1024)  # every message of a channel has the same ones
+def _rules(set_headers: tuple[tuple[str, str], ...], remove_headers: tuple[str, ...]) -> _Rules:
+    removed = tuple(dict.fromkeys(_key(name) for name in remove_headers))
+    added: dict[str, bytes] = {}
+    for name, value in set_headers:
+        key = _key(name)
+        if not valid_field_value(value):
+            raise ValueError(f"{name!r} cannot hold {value!r}")
+        text = value.strip()
+        added[key] = fold(name, text if text.isascii() else encode_words(text))
+    return _Rules(removed, tuple(added.items()), not added.keys().isdisjoint(removed))
 
 
-@lru_cache(maxsize=1024)
 def _key(name: str) -> str:
     if is_forbidden(name) or not valid_field_name(name):
         raise ValueError(f"a script cannot change {name!r}")
     return name.lower()
-
-
-@lru_cache(maxsize=1024)
-def _field(name: str, value: str) -> Field:
-    _key(name)
-    if not valid_field_value(value):
-        raise ValueError(f"{name!r} cannot hold {value!r}")
-    text = value.strip()
-    return Field.make(name, text if text.isascii() else encode_words(text))

@@ -6,17 +6,16 @@ A broken signature is worse than none: some receivers count it against the sende
 import re
 from collections.abc import Collection
 
-from relay.mail.change import Change, changes_between
-from relay.mail.header import Field, Header
+from relay.mail.header import Edited, Field, Header, edits_between
 
-_SIGNATURES = frozenset(("dkim-signature", "arc-message-signature"))
+SIGNATURES = frozenset(("dkim-signature", "arc-message-signature"))
 _ARC = frozenset(("arc-seal", "arc-message-signature", "arc-authentication-results"))
 # RFC 6376 section 3.2: tag = value pairs with ";" between, white space allowed anywhere around them.
 _SIGNED_FIELDS = re.compile(rb"(?:^|;)\s*h\s*=([^;]*)")
 _INSTANCE = re.compile(rb"(?:^|;)\s*i\s*=\s*(\d{1,3})\s*(?:;|$)")
 
 
-def remove_broken_signatures(header: Header, changed: Collection[str]) -> tuple[Header, tuple[Change, ...]]:
+def remove_broken_signatures(header: Header, changed: Collection[str]) -> tuple[Header, tuple[Edited, ...]]:
     """Return the header without the signatures over a field that was added, changed or removed, and what went.
 
     `changed` holds field names in lower case. One Received field is going to be put on top, which breaks only a
@@ -28,13 +27,13 @@ def remove_broken_signatures(header: Header, changed: Collection[str]) -> tuple[
         # A signature may itself be signed, so that removing one can break another.
         kept = _without_broken(current, broken)
         if kept is current:
-            return current, changes_between(header, current, ("dkim-signature", *sorted(_ARC)))
-        broken |= {item.key for item in current.fields} & (_SIGNATURES | _ARC)
+            return current, edits_between(header, current, ("dkim-signature", *sorted(_ARC)))
+        broken |= {item.key for item in current.fields} & (SIGNATURES | _ARC)
         current = kept
 
 
 def _without_broken(header: Header, changed: Collection[str]) -> Header:
-    signatures = [item for item in header.fields if item.key in _SIGNATURES]
+    signatures = [item for item in header.fields if item.key in SIGNATURES]
     received = len(header.get_all("received")) if signatures else 0
     broken = {item for item in signatures if _is_broken(item, changed, received)}
     if not broken:

@@ -1,17 +1,16 @@
 """What a relay writes on and reads from a message's way: Received (RFC 5321 section 4.4), Message-ID, Date, loops."""
 
-import base64
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
+from typing import NamedTuple
 
 from relay.mail.address import Address
 from relay.mail.content import ContentRefused
 from relay.mail.envelope import Recipient
-from relay.mail.header import Header
+from relay.mail.header import Header, value_of
 from relay.mail.reply import Reply
 
 MOST_RECEIVED = 50
@@ -23,10 +22,13 @@ _BY = re.compile(rb"(?:^|[\s)])by\s+([^\s;()]+)", re.IGNORECASE)
 # Names of RFC 5322 section 3.3, which strftime would write in the process's language.
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+# Ten bits are two characters of base32hex (RFC 4648 section 7), in lower case.
+_DIGITS = "0123456789abcdefghijklmnopqrstuv"
+_PAIRS = tuple(high + low for high in _DIGITS for low in _DIGITS)
+_SHIFTS = tuple(range(110, -1, -10))
 
 
-@dataclass(frozen=True, slots=True)
-class Arrival:
+class Arrival(NamedTuple):
     """How a message reached us.
 
     `helo` is what the client called itself, untrusted; `peer` its IP address, or "unix" or "local"; `hostname` is
@@ -45,9 +47,9 @@ class Arrival:
 
 def new_id(now: datetime) -> str:
     """Return a new message id: 24 characters that sort by time (milliseconds) and cannot be guessed (72 bits)."""
-    moment = int(now.timestamp() * 1000).to_bytes(6, "big")
     # As secrets.token_bytes, but with the interpreter held: to leave it to others for so short a time costs far more.
-    return base64.b32hexencode(moment + os.getrandom(9)).decode("ascii").lower()
+    number = int(now.timestamp() * 1000) << 72 | int.from_bytes(os.getrandom(9), "big")
+    return "".join([_PAIRS[number >> shift & 1023] for shift in _SHIFTS])
 
 
 def message_id(unique: str, address: Address) -> str:
@@ -68,16 +70,20 @@ def received_field(arrival: Arrival, recipients: Sequence[Recipient]) -> bytes:
     `for` names the recipient only where there is one, so that nobody learns of a Bcc. A recipient that is not ASCII
     stays out: it would make the header need SMTPUTF8.
     """
-    recipient = recipients[0].address if len(recipients) == 1 and recipients[0].address.is_ascii else None
-    line = f"{_way(arrival.helo, arrival.peer, arrival.hostname, arrival.protocol)} id {_name(arrival.id)}"
-    named = f"\r\n\tfor <{recipient}>" if recipient else ""
-    return f"{line}{named};\r\n\t{format_date(arrival.received_at)}\r\n".encode("ascii")
+    helo, peer, hostname, protocol, unique, received_at, _ = arrival
+    named = ""
+    if len(recipients) == 1:
+        recipient = recipients[0].address
+        named = f"\r\n\tfor <{recipient.text}>" if recipient.is_ascii else ""
+    way = _way(helo, peer, hostname, protocol)
+    line = f"{way} id {_name(unique)}{named};\r\n\t{format_date(received_at)}\r\n"
+    return line.encode("ascii")
 
 
 def check_loop(header: Header, hostname: str) -> None:
     """Raise ContentRefused (554 5.4.6) for a message that goes round: over 50 Received fields, or three of ours."""
-    received = header.get_all("received")
-    ours = sum(_is_by(item.value, hostname) for item in received)
+    received = header.named.get("received", ())
+    ours = sum(_is_by(value_of(raw), hostname) for raw in received)
     if len(received) > MOST_RECEIVED or ours >= MOST_OF_OURS:
         raise ContentRefused(Reply(554, "5.4.6", f"mail loop: {len(received)} Received fields, {ours} of them ours"))
 

@@ -38,8 +38,8 @@ def test_what_is_short_stays_and_what_was_folded_is_named() -> None:
     header = Header((short,))
     assert fold_long_lines(header) == (header, ())
     folded, changes = fold_long_lines(Header((short, long)))
-    assert folded.fields[0] is short
-    assert [change.field for change in changes] == ["References"]
+    assert folded.raws[0] is short.raw
+    assert [change.key for change in changes] == ["references"]
 
 
 @pytest.mark.parametrize("control", [*"\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u200e\u200f\u061c"])

@@ -68,7 +68,6 @@ def test_a_header_is_changed_by_new_values() -> None:
     new = Field.make("A", "5")
     assert bytes(header.with_field(new)) == b"A: 5\r\nB: 2\r\nC: 4\r\n"
     assert bytes(header.with_field(Field.make("D", "5"))) == bytes(header) + b"D: 5\r\n"
-    assert bytes(header.with_top(new)) == b"A: 5\r\n" + bytes(header)
     assert bytes(header.without(("a", "c"))) == b"B: 2\r\n"
     assert header.without(("x",)) is header
     assert [item.raw for item in header.get_all("a")] == [b"A: 1\r\n", b"a: 3\r\n"]

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
 from email import message_from_bytes
 from email.headerregistry import AddressHeader
@@ -36,7 +35,7 @@ from tests.unit.mail.mail_kit import (
 DATE, MESSAGE_ID = b"Mon, 24 Nov 2025 09:05:07 +0000", b"<0123456789abcdefghijklmn@acme.example>"
 TOUCHED = ("from", "sender", "reply-to", "bcc", "resent-bcc", "return-path", "date", "message-id", "dkim-signature")
 ALIGNMENTS = st.sampled_from(
-    [OWN, SHARED, alignment(mismatch=REJECT), alignment(client=Client(is_trusted=False)), replace(SHARED, sender=None)]
+    [OWN, SHARED, alignment(mismatch=REJECT), alignment(client=Client(is_trusted=False)), SHARED._replace(sender=None)]
 )
 
 # fmt: off
@@ -155,7 +154,7 @@ def test_date_and_message_id_are_added_when_missing_once() -> None:
         Change("Date", "", DATE.decode()),
         Change("Message-ID", "", MESSAGE_ID.decode()),
     )
-    again = send(b"".join(outgoing.content.chunks()), OWN, arrival=replace(ARRIVAL, id="x" * 24))
+    again = send(b"".join(outgoing.content.chunks()), OWN, arrival=ARRIVAL._replace(id="x" * 24))
     assert [item for item in fields_of(again) if not item.startswith(b"Received")] == expected
 
 
@@ -187,7 +186,7 @@ def test_a_stored_message_follows_its_route_at_every_attempt() -> None:
     """Nothing is rewritten twice: each attempt starts from the message as it came."""
     content = read(f"From: Jane <{SUPPORT}>\r\n\r\nx\r\n".encode())
     header = Header.parse(content.header)
-    later = replace(ARRIVAL, received_at=datetime(2025, 11, 24, 9, 5, 7, tzinfo=UTC))
+    later = ARRIVAL._replace(received_at=datetime(2025, 11, 24, 9, 5, 7, tzinfo=UTC))
     shared = compose(content, header, arrival=later, recipients=(), alignment=SHARED, script=None)
     own = compose(content, header, arrival=later, recipients=(), alignment=OWN, script=None)
     assert f"From: Jane <{MAILER}>\r\n".encode() in shared.content.header

@@ -17,16 +17,8 @@ from relay.mail.envelope import Envelope, Recipient
 from relay.mail.header import Header
 from relay.mail.notify import Notify, OriginalRecipient, Return, encode_xtext
 from relay.mail.reply import Reply
-from relay.mail.report import (
-    LARGEST_RETURNED,
-    Action,
-    Kind,
-    RecipientFacts,
-    ReportFacts,
-    may_report,
-    who_wants,
-    write_report,
-)
+from relay.mail.report import LARGEST_RETURNED, write_report
+from relay.mail.report_facts import Action, Kind, RecipientFacts, ReportFacts, may_report, who_wants
 from tests.unit.mail.mail_kit import OWN, read, send
 
 ID = "0123456789abcdefghijklmn"

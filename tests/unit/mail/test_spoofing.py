@@ -4,7 +4,6 @@ The vectors are of the kinds that "Composition Kills" (USENIX Security 2020) and
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import pytest
 
@@ -167,7 +166,7 @@ def test_a_comment_that_shows_another_address_is_dropped() -> None:
     ],
 )
 def test_how_a_name_is_written_beside_another_address(came: str, leaves: str) -> None:
-    header, _ = align(Header.parse(f"From: {came} <{SUPPORT}>\r\n".encode()), replace(SHARED, reply_to=None))
+    header, _ = align(Header.parse(f"From: {came} <{SUPPORT}>\r\n".encode()), SHARED._replace(reply_to=None))
     text = header.get_all("from")[0].value.decode()
     assert text.endswith(f" <{MAILER}>")
     assert text.startswith(leaves)
