@@ -92,7 +92,7 @@ class Upstream:
                 slots.give_back()
         finally:
             pool.users -= 1
-            if not pool.has_idle or slots is not pool.slots:
+            if not (pool.users or pool.has_idle) or slots is not pool.slots:
                 self._drop_if_empty(pool)
                 self._drop_slots(slots)
 

@@ -202,7 +202,7 @@ def mail_command(
     line = f"MAIL FROM:<{sender.local}@{sender.domain}>" if sender is not None else "MAIL FROM:<>"
     if 0 < offers.size < size or 0 < server.message_size < size:
         raise _cannot(_TOO_LARGE, f"{size} octets, {largest(server, offers)} is the limit")
-    is_plain = line.isascii() and recipients.isascii() and not transfer.smtputf8
+    is_plain = not transfer.smtputf8 and (line + recipients).isascii()
     if "size" in extensions and not is_arriving:
         line += f" SIZE={size}"  # RFC 1870 section 6
     if is_arriving or not is_ascii:
