@@ -133,14 +133,13 @@ def warn_out_of_step(server: Server, failure: Failure) -> None:
 
 def _leaves_at_once(connection: Connection, transfer: Transfer) -> bool:
     """Whether MAIL, all RCPT and DATA may leave in one write."""
-    number = len(transfer.recipients)
     return (
         connection.is_pipelined
         and not connection.needs_reset
         and not (transfer.server.chunking and connection.takes_chunks)
-        and number <= _MOST_RECIPIENTS
+        and len(transfer.recipients) <= _MOST_RECIPIENTS
         # Where all or none get the message, DATA follows all answers: what was begun could only be ended by closing.
-        and (number == 1 or not transfer.all_or_none)
+        and not transfer.all_or_none
         and transfer.arriving is None
     )
 
