@@ -23,8 +23,8 @@ from relay.secrets.secret import Secret
 from relay.upstream.auth import ExchangeStopped, Login, Mechanism, NoMechanism, choose, may_show_secret
 from relay.upstream.dial import Contexts, Endpoint, dial, keep_session, resolve
 from relay.upstream.outcome import MAPPED, Failed, Failure, Peer, Phase, Tls, failure_of, garbage, own_failure, refusal
-from relay.upstream.protocol import Link, Offers, RawReply, response_of
-from relay.upstream.transaction import Progress, Timeouts
+from relay.upstream.protocol import Link, RawReply, response_of
+from relay.upstream.transaction import Offers, Progress, Timeouts
 
 _NO_STARTTLS = Reply(451, "4.7.4", "No secure connection to the mail server")
 _UNWANTED = frozenset({521, 530, 550})  # RFC 7504, RFC 4954 section 6 and policy: the server knows EHLO well
@@ -34,21 +34,20 @@ _NO_LOGIN = Reply(535, "5.7.8", "The login at the mail server is not possible")
 class Connection:
     """A connection to one server. Make it, `open` it (or take the steps one by one), transact, `close` it.
 
-    `progress` is that of whoever waits for it. `messages` counts the accepted ones. `needs_reset`: the last transaction
-    did not come to its end, so RSET goes before the next. `is_pipelined`: commands may leave in groups (RFC 2920).
-    `idle_since` is when it was used last, by the loop's time.
+    `progress` is that of whoever waits for it, `nobody` where nobody does. `messages` counts the accepted ones.
+    `needs_reset`: the last transaction did not come to its end, so RSET goes before the next. `is_pipelined`: commands
+    may leave in groups (RFC 2920).
     """
 
     def __init__(self, server: Server, *, hello: str, timeouts: Timeouts, contexts: Contexts) -> None:
         self.server = server
         self.timeouts = timeouts
-        self.progress = Progress()
+        self.progress = self.nobody = Progress()
         self.offers = Offers()
         self.tls: Tls | None = None
         self.messages = 0
         self.needs_reset = False
         self.is_pipelined = False
-        self.idle_since = 0.0
         self._hello = hello.encode("ascii")
         self._contexts = contexts
         self._peer = ""

@@ -200,7 +200,7 @@ class Opening:
         Whoever else has the connection by then has set their own, with the gate before their final dot.
         """
         if self.connection.progress is self.progress:
-            self.connection.progress = Progress()
+            self.connection.progress = self.connection.nobody
         self.progress = None
 
     def cancel(self) -> None:

@@ -64,9 +64,8 @@ async def transact(connection: Connection, transfer: Transfer, progress: Progres
     before the outcome is known to need it only in one group with RCPT, and an invitation that nobody needs is ended by
     closing: an empty transaction cannot be ended without sending a message.
     """
-    own = connection.progress
-    if progress is not None:
-        connection.progress = progress
+    connection.server = transfer.server  # limits and answer rules may have changed; what it depends on has not
+    connection.progress = progress or Progress()
     refused: dict[int, Failure] = {}
     accepted: Reply | None = None
     failure: Failure | None = None
@@ -87,7 +86,7 @@ async def transact(connection: Connection, transfer: Transfer, progress: Progres
         connection.abort()  # where the server stands nobody knows
         raise
     finally:
-        connection.progress = own  # the caller's may hold all of the message
+        connection.progress = connection.nobody  # the caller's may hold all of the message
     return Outcome(
         host=transfer.server.host,
         tls=connection.tls,
@@ -134,14 +133,13 @@ def warn_out_of_step(server: Server, failure: Failure) -> None:
 
 def _leaves_at_once(connection: Connection, transfer: Transfer) -> bool:
     """Whether MAIL, all RCPT and DATA may leave in one write."""
-    number = len(transfer.recipients)
     return (
         connection.is_pipelined
         and not connection.needs_reset
         and not (transfer.server.chunking and connection.takes_chunks)
-        and number <= _MOST_RECIPIENTS
+        and len(transfer.recipients) <= _MOST_RECIPIENTS
         # Where all or none get the message, DATA follows all answers: what was begun could only be ended by closing.
-        and (number == 1 or not transfer.all_or_none)
+        and not transfer.all_or_none
         and transfer.arriving is None
     )
 
@@ -182,10 +180,10 @@ async def _exchange(
     """Send commands, one for each of the phases, in one write; return their answers, and why some are missing."""
     link = None
     try:
-        octets = lines.encode()
-        check_lines(octets, len(phases))
+        octets, number = lines.encode(), len(phases)
+        check_lines(octets, number)
         link = connection.link
-        await link.send(octets, connection.timeouts.reply, len(phases), phases, connection.progress)
+        await link.send(octets, connection.timeouts.reply, number, phases, connection.progress)
         if not link.is_in_step:
             link.check_step()
     except MAPPED as error:
@@ -390,7 +388,9 @@ async def _send(connection: Connection, transfer: Transfer, octets: bytes | None
         if (gate := progress.before_final_dot) is not None:
             if octets is not None:
                 link.expect()
-            await _send_piece(link, last, times.chunk)
+            link.write(last)
+            if link.is_paused:
+                await link.drain(times.chunk)
             await _pass(gate)
             link.check_quiet()
             last = b""

@@ -141,11 +141,13 @@ class Outcome:
     @property
     def first_failure(self) -> Failure | None:
         """What went wrong, or at the first recipient; recipients whose turn is still to come are no failure."""
-        return self.failure or next((each for each in self.refused.values() if each.from_server), None)
+        if self.failure is not None or not self.refused:  # nearly always nothing at all
+            return self.failure
+        return next((each for each in self.refused.values() if each.from_server), None)
 
     def failure_at(self, index: int) -> Failure | None:
         """What happened to one recipient: None where the server accepted the message for it."""
-        return self.refused.get(index, self.failure)
+        return self.refused.get(index, self.failure) if self.refused else self.failure
 
 
 _ALL = frozenset(Phase)

@@ -63,6 +63,7 @@ class Upstream:
         if (untold := pool.first_login.untold) is not None:
             pool.first_login.told(untold)
             self._drop_if_empty(pool)
+            self._drop_slots(pool.slots)
             return Outcome(host=transfer.server.host, failure=untold)
         progress = progress or Progress()
         slots, since = pool.slots, pool.first_login.refusals
@@ -91,7 +92,7 @@ class Upstream:
                 slots.give_back()
         finally:
             pool.users -= 1
-            if not pool.has_idle:
+            if not (pool.users or pool.has_idle) or slots is not pool.slots:
                 self._drop_if_empty(pool)
                 self._drop_slots(slots)
 
@@ -196,7 +197,6 @@ class Upstream:
             self._drop_if_empty(pool)
 
     async def _attempt(self, pool: Pool, connection: Connection, transfer: Transfer, progress: Progress) -> Outcome:
-        connection.server = transfer.server  # limits and answer rules may have changed; what it depends on has not
         try:
             return await transact(connection, transfer, progress)
         finally:

@@ -12,14 +12,12 @@ means is how replies and commands lose their step.
 import asyncio
 import re
 import ssl
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from math import inf
 from typing import Protocol, TypeAlias, cast
 
 from aiosmtplib.errors import SMTPReadTimeoutError, SMTPResponseException, SMTPServerDisconnected
-from aiosmtplib.esmtp import parse_esmtp_extensions
-from aiosmtplib.protocol import MAX_LINE_LENGTH, MAX_RESPONSE_LENGTH, SMTPProtocol
+from aiosmtplib.protocol import SMTPProtocol
 from aiosmtplib.response import SMTPResponse
 
 from relay.upstream.outcome import Phase
@@ -27,6 +25,8 @@ from relay.upstream.outcome import Phase
 RawReply: TypeAlias = tuple[bytes, bytes]
 """A reply as it came: its code, and its text with LF between the lines. Of most replies only the code is looked at."""
 
+_LONGEST_LINE = 8192
+_LONGEST_REPLY = 32 * 1024
 _MOST_LINES = 500
 _MOST_UNASKED = 2048
 # A whole reply of one line behind which others are waited for, or 3xx at the end. All else `take_reply` reads.
@@ -37,32 +37,8 @@ _CODE = re.compile(rb"^([2-5][0-9]{2})(?:[ \r\n]|\Z)", re.MULTILINE)
 # What ends a line early would be a command of its own.
 _CONTROL = re.compile(rb"[\x00-\x1f\x7f]")
 _CLOSING = b"421"
-_SIZE_DIGITS = 18
-"""An announced SIZE with more digits is nonsense."""
 # What answers a command that others follow; 3xx is the answer to the last of a group (RFC 2920 section 3.1).
 _ANSWERS = frozenset({b"2", b"4", b"5"})
-
-
-@dataclass(frozen=True, slots=True)
-class Offers:
-    """What EHLO announced: extensions in lower case with their parameters, and the names of AUTH.
-
-    `size` is the largest message the server takes, in octets; 0 where it does not say (RFC 1870 section 4).
-    """
-
-    extensions: Mapping[str, str] = field(default_factory=dict)
-    mechanisms: tuple[str, ...] = ()
-    size: int = 0
-
-    @classmethod
-    def parse(cls, text: str) -> "Offers":
-        """Return what the lines of an EHLO answer say (RFC 5321 section 4.1.1.1)."""
-        extensions, mechanisms = parse_esmtp_extensions(text)
-        return cls(extensions, tuple(mechanisms), _size(extensions.get("size", "").strip()))
-
-    def has(self, extension: str) -> bool:
-        """Whether an extension was announced, such as "8bitmime"."""
-        return extension in self.extensions
 
 
 class Watch(Protocol):
@@ -144,7 +120,7 @@ class Link(asyncio.Protocol):
                     self._waiter.set_result(None)
                 return
         self._buffer += data
-        if b"\n" not in data and len(self._buffer) <= MAX_RESPONSE_LENGTH:
+        if b"\n" not in data and len(self._buffer) <= _LONGEST_REPLY:
             return  # no line has ended
         try:
             self._read_replies()
@@ -369,7 +345,7 @@ class Link(asyncio.Protocol):
             self.replies.append(reply)
             code = reply[0]
             self._awaited = self._awaited - 1 if code[:1] in _ANSWERS and code != _CLOSING else 0
-        if self._awaited and len(self._buffer) > MAX_RESPONSE_LENGTH:
+        if self._awaited and len(self._buffer) > _LONGEST_REPLY:
             raise _too_long()
         if self._awaited < before:
             self._read_on()
@@ -467,7 +443,7 @@ def take_reply(buffer: bytearray) -> RawReply | None:
         line = _LINE.fullmatch(buffer, start, end)
         if line is None:
             raise _no_reply("Malformed SMTP response line", buffer[start:end])
-        if end - start > MAX_LINE_LENGTH or len(texts) == _MOST_LINES:
+        if end - start > _LONGEST_LINE or len(texts) == _MOST_LINES:
             raise _too_long()
         if texts and line[1] != code:
             raise _no_reply(f"one response with two codes, {code.decode()} and", buffer[start:end])
@@ -477,7 +453,7 @@ def take_reply(buffer: bytearray) -> RawReply | None:
         if line[2] != b"-":
             del buffer[:end]
             text = b"\n".join(texts)
-            if len(text) > MAX_RESPONSE_LENGTH:
+            if len(text) > _LONGEST_REPLY:
                 raise _too_long()
             return code, text
     return None
@@ -489,7 +465,3 @@ def _too_long() -> SMTPResponseException:
 
 def _no_reply(what: str, line: bytearray) -> SMTPResponseException:
     return SMTPResponseException(-1, f"{what}: {bytes(line[:200])!r}")
-
-
-def _size(digits: str) -> int:
-    return int(digits) if digits.isascii() and digits.isdigit() and len(digits) <= _SIZE_DIGITS else 0

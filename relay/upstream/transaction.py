@@ -5,10 +5,12 @@ canonical by its own; stuffing looks across the borders of chunks, so that no li
 """
 
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Protocol, TypeAlias
+
+from aiosmtplib.esmtp import parse_esmtp_extensions
 
 from relay.directory.model import Account, Meaning, Server
 from relay.mail.address import Address
@@ -18,7 +20,6 @@ from relay.mail.notify import Return, mail_parameters
 from relay.mail.reply import Reply
 from relay.secrets.secret import Secret
 from relay.upstream.outcome import Failed, Outcome, Phase, own_failure
-from relay.upstream.protocol import Offers
 
 FINAL_DOT = b".\r\n"
 """The line that ends a message. It means that only behind a line's end, where `pieces` leaves off."""
@@ -30,6 +31,8 @@ _PIECE = 128 * 1024
 _CRLF = b"\r\n"
 # Every control character but those of a line's end.
 _STRAY = re.compile(rb"[\x00-\x09\x0b\x0c\x0e-\x1f\x7f]|\r(?!\n)|(?<!\r)\n")
+_SIZE_DIGITS = 18
+"""An announced SIZE with more digits is nonsense."""
 _TOO_LARGE = Reply(552, "5.3.4", "The message is larger than the mail server takes")
 _NO_8BITMIME = Reply(554, "5.6.3", "The message has 8-bit content, and the mail server takes only 7-bit")
 _NO_UTF8_ADDRESS = Reply(553, "5.6.7", "An address is not ASCII, and the mail server takes only ASCII addresses")
@@ -37,6 +40,28 @@ _NO_UTF8_HEADER = Reply(550, "5.6.7", "The header is not ASCII, and the mail ser
 _NO_REQUIRETLS = Reply(550, "5.7.30", "REQUIRETLS is not supported by the outgoing mail server")
 
 Gate: TypeAlias = Callable[[], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Offers:
+    """What EHLO announced: extensions in lower case with their parameters, and the names of AUTH.
+
+    `size` is the largest message the server takes, in octets; 0 where it does not say (RFC 1870 section 4).
+    """
+
+    extensions: Mapping[str, str] = field(default_factory=dict)
+    mechanisms: tuple[str, ...] = ()
+    size: int = 0
+
+    @classmethod
+    def parse(cls, text: str) -> "Offers":
+        """Return what the lines of an EHLO answer say (RFC 5321 section 4.1.1.1)."""
+        extensions, mechanisms = parse_esmtp_extensions(text)
+        return cls(extensions, tuple(mechanisms), _size(extensions.get("size", "").strip()))
+
+    def has(self, extension: str) -> bool:
+        """Whether an extension was announced, such as "8bitmime"."""
+        return extension in self.extensions
 
 
 class RequireTls(Enum):
@@ -177,7 +202,7 @@ def mail_command(
     line = f"MAIL FROM:<{sender.local}@{sender.domain}>" if sender is not None else "MAIL FROM:<>"
     if 0 < offers.size < size or 0 < server.message_size < size:
         raise _cannot(_TOO_LARGE, f"{size} octets, {largest(server, offers)} is the limit")
-    is_plain = line.isascii() and recipients.isascii() and not transfer.smtputf8
+    is_plain = not transfer.smtputf8 and (line + recipients).isascii()
     if "size" in extensions and not is_arriving:
         line += f" SIZE={size}"  # RFC 1870 section 6
     if is_arriving or not is_ascii:
@@ -309,6 +334,10 @@ def _says_requiretls(transfer: Transfer, offers: Offers, *, is_encrypted: bool) 
     if transfer.require_tls is RequireTls.ALWAYS:
         raise _cannot(_NO_REQUIRETLS, "no REQUIRETLS in EHLO" if is_safe else "no TLS with a checked certificate")
     return False
+
+
+def _size(digits: str) -> int:
+    return int(digits) if digits.isascii() and digits.isdigit() and len(digits) <= _SIZE_DIGITS else 0
 
 
 def _cannot(reply: Reply, detail: str) -> Failed:

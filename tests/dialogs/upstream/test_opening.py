@@ -15,7 +15,7 @@ from relay.upstream.connection import Connection
 from relay.upstream.dial import Contexts
 from relay.upstream.dialog import transact
 from relay.upstream.outcome import Failed, Failure, Phase
-from relay.upstream.protocol import Offers
+from relay.upstream.transaction import Offers
 from tests.dialogs.upstream.upstream_kit import (
     FAST,
     SECRET,

@@ -14,10 +14,10 @@ from relay.directory.model import Account, Server
 from relay.mail.address import Address
 from relay.mail.content import Content
 from relay.mail.envelope import Recipient
-from relay.upstream.protocol import Offers
 from relay.upstream.transaction import (
     CHUNK_END,
     FINAL_DOT,
+    Offers,
     Transfer,
     check_lines,
     chunk,
