@@ -9,8 +9,8 @@ from enum import StrEnum
 from relay.directory.client import Client
 from relay.directory.routing import Route
 from relay.mail.address import Address
-from relay.mail.change import Change
 from relay.mail.envelope import Envelope
+from relay.mail.header import Change
 from relay.mail.reply import Reply
 from relay.mail.trace import Arrival
 

@@ -6,11 +6,10 @@ Pure and repeatable: from one stored message and one route it makes the same byt
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from relay.mail.change import Change, KeptChanges, change_of, kept
 from relay.mail.content import Content
 from relay.mail.envelope import Recipient
 from relay.mail.folding import MOST_OCTETS, fold_long_lines
-from relay.mail.header import Edited, Header, HeaderEdit, has_value
+from relay.mail.header import Change, Edited, Header, HeaderEdit, KeptChanges, change_of, has_value, kept
 from relay.mail.identity import Alignment, align_fields
 from relay.mail.script import Script, apply_script
 from relay.mail.signature import SIGNATURES, remove_broken_signatures
