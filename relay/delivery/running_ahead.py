@@ -15,8 +15,7 @@ from relay.delivery.parcel import Handed, header_of, pack
 from relay.delivery.postman import Postman
 from relay.directory.model import Mode
 from relay.directory.routing import Route
-from relay.mail.body import GrowingBody
-from relay.mail.content import Content
+from relay.mail.content import Content, GrowingBody
 from relay.upstream.arriving import Arriving
 from relay.upstream.transfer import Ahead
 

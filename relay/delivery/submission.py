@@ -31,8 +31,7 @@ from relay.delivery.work import Held, Work, ended
 from relay.directory.client import Client
 from relay.directory.model import Meaning, Mode
 from relay.directory.routing import Route
-from relay.mail.body import GrowingBody
-from relay.mail.content import Content
+from relay.mail.content import Content, GrowingBody
 from relay.mail.envelope import Envelope
 from relay.mail.reply import Reply
 from relay.mail.trace import Arrival

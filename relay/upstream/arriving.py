@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 
-from relay.mail.body import GrowingBody
+from relay.mail.content import GrowingBody
 
 # Seconds. Who pauses longer would keep a connection from all others, and the server waiting.
 LONGEST_PAUSE = 5.0
