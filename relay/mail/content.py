@@ -278,6 +278,14 @@ class ContentReader:
         return self._lines + piece.count(b"\n", 0, position) + 1
 
 
+def read_at_once(octets: bytes) -> Content | None:
+    """Return a small message that is whole and canonical, as nearly all are; None where a ContentReader has to look."""
+    end = _header_end(octets)
+    if end < 0:
+        return None
+    return Content(octets[:end], (octets[end + 2 :],) if len(octets) > end + 2 else ())
+
+
 def _header_end(piece: bytes) -> int:
     """Return where the empty line behind the header block of a whole message begins; -1 where that takes a closer look.
 
