@@ -5,7 +5,7 @@ from typing import Any
 
 from relay.control.parts import Parts
 from relay.delivery.lifecycle import State
-from relay.mail.change import KeptChanges
+from relay.mail.header import KeptChanges
 from relay.store.history import Wanted
 from relay.store.messages import Attempt, ReturnRow, StoredMessage
 

@@ -14,8 +14,7 @@ from relay.delivery.pacing import is_limited
 from relay.delivery.preparation import Refused, Submitted, header_of
 from relay.directory.model import Mode
 from relay.directory.routing import Route
-from relay.mail.body import GrowingBody
-from relay.mail.content import Content
+from relay.mail.content import Content, GrowingBody
 from relay.mail.header import Header
 from relay.upstream.cut_through import Arriving
 from relay.upstream.transaction import Ahead

@@ -21,8 +21,8 @@ from relay.directory.client import Client
 from relay.directory.model import Account
 from relay.directory.routing import Route
 from relay.mail.address import Address
-from relay.mail.change import Change
 from relay.mail.envelope import Envelope
+from relay.mail.header import Change
 from relay.mail.reply import Reply
 from relay.mail.trace import Arrival
 from relay.metrics import Metrics

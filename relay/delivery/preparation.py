@@ -12,10 +12,9 @@ from relay.directory.client import Client, standing
 from relay.directory.model import Meaning
 from relay.directory.routing import Route, Routing
 from relay.mail.address import Address
-from relay.mail.change import KeptChanges, kept
 from relay.mail.content import Content, ContentRefused
 from relay.mail.envelope import Envelope
-from relay.mail.header import Header
+from relay.mail.header import Header, KeptChanges, kept
 from relay.mail.identity import Alignment, Mismatch
 from relay.mail.outgoing import Outgoing, compose
 from relay.mail.reply import Reply

@@ -30,8 +30,7 @@ from relay.delivery.verdict import is_refused_for_all, may_be_there
 from relay.directory.client import Client
 from relay.directory.model import Account, Meaning, Mode
 from relay.directory.routing import Route
-from relay.mail.body import GrowingBody
-from relay.mail.content import Content
+from relay.mail.content import Content, GrowingBody
 from relay.mail.envelope import Envelope
 from relay.mail.header import Header
 from relay.mail.reply import Reply

@@ -15,7 +15,7 @@ from relay.directory.reading import NOTHING_KNOWN, Reading, read_tables
 from relay.directory.server_rules import server_faults
 from relay.faults import Fault, Faults
 from relay.mail.address import Address, AddressError, domain_key
-from relay.mail.script import is_forbidden, valid_field_name, valid_field_value
+from relay.mail.outgoing import is_forbidden, valid_field_name, valid_field_value
 from relay.schema import no_such, show
 
 Findings: TypeAlias = Iterator[tuple[str, str]]

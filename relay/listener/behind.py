@@ -4,7 +4,7 @@ The kernel takes what is written into its memory at once, until there is too muc
 disk.
 """
 
-from relay.mail.body import Body, Gathering, GrowingBody
+from relay.mail.content import Body, Gathering, GrowingBody
 
 _BLOCK = 512 * 1024  # octets for one way to a thread and back, which takes a tenth of a millisecond
 

@@ -14,7 +14,7 @@ from relay.listener.ports import Desk
 from relay.listener.rounds import Rounds
 from relay.listener.telling import DoorTelling
 from relay.listener.tolerance import Tolerance
-from relay.mail.body import NewBody
+from relay.mail.content import NewBody
 from relay.settings import Limits
 
 if TYPE_CHECKING:

@@ -16,8 +16,7 @@ from relay.listener.behind import Behind
 from relay.listener.memory import Memory
 from relay.listener.pace import Flow
 from relay.listener.rounds import Rounds
-from relay.mail.body import GrowingBody, InMemory, NewBody
-from relay.mail.content import Content, ContentReader, ContentRefused
+from relay.mail.content import Content, ContentReader, ContentRefused, GrowingBody, InMemory, NewBody
 from relay.mail.reply import Reply
 from relay.store.errors import StoreError, StoreFull
 

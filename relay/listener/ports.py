@@ -3,8 +3,7 @@
 from typing import Protocol
 
 from relay.directory.client import Client, Login
-from relay.mail.body import GrowingBody
-from relay.mail.content import Content
+from relay.mail.content import Content, GrowingBody
 from relay.mail.envelope import Envelope
 from relay.mail.reply import Reply
 from relay.mail.trace import Arrival

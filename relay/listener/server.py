@@ -25,7 +25,7 @@ from relay.listener.session import Session
 from relay.listener.sockets import ANYBODY, ListenError, listen
 from relay.listener.telling import DoorTelling
 from relay.listener.tolerance import Tolerance
-from relay.mail.body import InMemory, NewBody
+from relay.mail.content import InMemory, NewBody
 from relay.settings import Limits, Listener
 
 if TYPE_CHECKING:

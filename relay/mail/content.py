@@ -3,14 +3,14 @@
 SECURITY: this is where SMTP smuggling and hidden header fields end (DESIGN "Bytes"). Whatever leaves as `Content` is
 read alike by a parser that knows only CRLF and by one that takes LF too. A fault is told at the end, so that the
 listener reads the whole message before it answers. All scanning is done per piece at C speed.
+A body is chunks in memory, or in the hands of whoever keeps large bodies elsewhere.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from io import IncrementalNewlineDecoder
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, TypeAlias
 
-from relay.mail.body import Body, Gathering, InMemory
 from relay.mail.reply import Reply
 
 LONGEST_LINE = 1024 * 1024
@@ -23,6 +23,79 @@ _LARGEST_PIECE = 4 * _PIECE
 _COUNTED = LARGEST_HEADER
 _BARE_CR = re.compile(rb"\r(?!\n)")
 _BARE_LF = re.compile(rb"(?<!\r)\n")
+
+
+class LargeBody(Protocol):
+    """A body outside of memory. Its chunks never split a CRLF, and each reading begins anew."""
+
+    @property
+    def size(self) -> int:
+        """How many octets it has."""
+
+    @property
+    def is_ascii(self) -> bool:
+        """Whether all of them are ASCII."""
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Yield its chunks."""
+
+
+class GrowingBody(LargeBody, Protocol):
+    """A body to which more may still be added at its end."""
+
+    def since(self, start: int) -> Iterator[bytes]:
+        """Yield the chunks of what there is from an octet on, which is a border of chunks."""
+
+
+Body: TypeAlias = tuple[bytes, ...] | LargeBody
+
+
+class Gathering(Protocol):
+    """Takes one body, chunk by chunk. It may raise what whoever keeps it elsewhere raises."""
+
+    @property
+    def held(self) -> int:
+        """How many octets it holds in memory now."""
+
+    def keeps(self, octets: int) -> bool:
+        """Whether so many more octets stay in memory, so that nothing is written for them."""
+
+    def add(self, chunk: bytes) -> None:
+        """Take the next chunk, which does not end between CR and LF."""
+
+    def so_far(self) -> GrowingBody | None:
+        """Return what `finish` will, once that is outside of memory; it grows until then."""
+
+    def finish(self) -> Body:
+        """Return the body. Called once, at its end."""
+
+
+NewBody: TypeAlias = Callable[[], Gathering]
+"""Begins a body."""
+
+
+class InMemory:
+    """A body of which all stays in memory."""
+
+    def __init__(self) -> None:
+        self.held = 0
+        self._chunks: list[bytes] = []
+
+    def keeps(self, _octets: int) -> bool:
+        """Everything stays."""
+        return True
+
+    def add(self, chunk: bytes) -> None:
+        """Take the next chunk."""
+        self._chunks.append(chunk)
+        self.held += len(chunk)
+
+    def so_far(self) -> None:
+        """Nothing is outside of memory."""
+
+    def finish(self) -> Body:
+        """Return the body."""
+        return tuple(self._chunks)
 
 
 class ContentRefused(Exception):
@@ -203,6 +276,14 @@ class ContentReader:
 
     def _line_at(self, piece: bytes, position: int) -> int:
         return self._lines + piece.count(b"\n", 0, position) + 1
+
+
+def read_at_once(octets: bytes) -> Content | None:
+    """Return a small message that is whole and canonical, as nearly all are; None where a ContentReader has to look."""
+    end = _header_end(octets)
+    if end < 0:
+        return None
+    return Content(octets[:end], (octets[end + 2 :],) if len(octets) > end + 2 else ())
 
 
 def _header_end(piece: bytes) -> int:

@@ -1,16 +1,18 @@
 """A header block as its fields, byte for byte (RFC 5322 section 2.2).
 
 The parser is strict: it takes only blocks that every parser splits into the same fields. It does not look into values.
+What is changed in a header is told to people in words: in the journey, the log and by `relay route`.
 SECURITY: Python's own parser stops reading, or sees other fields, at the lines that this one refuses.
 """
 
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 from relay.mail.content import ContentRefused
 from relay.mail.reply import Reply, clean_text
-from relay.mail.words import fold
+from relay.mail.words import decode_words, fold
 
 # RFC 5322 section 3.6.8: ftext is printable ASCII without the colon; no space between name and colon.
 _FIELD = re.compile(rb"^(([!-9;-~]+):[^\r\n]*\r\n(?:[ \t][^\r\n]*\r\n)*+)", re.MULTILINE)
@@ -21,6 +23,15 @@ _WHITE = b" \t\r\n"
 # Of the names of fields, which are few, so many are remembered, and none that is longer than any in use.
 _MOST_NAMES = 1024
 _LONGEST_NAME = 64
+
+# A Bcc of a thousand addresses is no text for a log.
+_MOST_SHOWN = 500
+_MOST_SHOWN_FIELDS = 20
+# What is kept of one attempt. Headers of good mail stay far below; a script or hostile mail does not fill the store.
+_MOST_KEPT = 50
+_KEPT_OCTETS = 16 * 1024
+_MOST_OCTETS_OF_CHARACTER = 4
+_MOST_REMEMBERED = 512
 
 
 class Field(NamedTuple):
@@ -253,3 +264,72 @@ def _no_field(block: bytes) -> ContentRefused:
     start = block[position : position + _SHOWN_OCTETS].partition(b"\r\n")[0]
     shown = clean_text(start.decode("ascii", "backslashreplace"))
     return ContentRefused(Reply(554, "5.6.0", f"line {line} of the header block is no header field: {shown}"))
+
+
+class Change(NamedTuple):
+    """One field that was set, replaced or removed.
+
+    `before` and `after` are decoded, on one line, of at most 500 characters and "..."; "" where there was none.
+    """
+
+    field: str
+    before: str
+    after: str
+
+
+class KeptChanges(NamedTuple):
+    """What was changed in one header, as it is kept and shown: at most 50 changes, of at most 16 KiB of text in all.
+
+    `left_out` says how many more there were.
+    """
+
+    changes: tuple[Change, ...] = ()
+    left_out: int = 0
+
+
+_NOTHING = KeptChanges()
+
+
+def kept(changes: Iterable[Change]) -> KeptChanges:
+    """Return what is kept of the changes: each of them whole, in their order, as far as there is room."""
+    given = tuple(changes)
+    if not given:
+        return _NOTHING
+    room = _KEPT_OCTETS
+    for field, before, after in given:
+        room -= _MOST_OCTETS_OF_CHARACTER * (len(field) + len(before) + len(after))
+    return KeptChanges(given) if room >= 0 and len(given) <= _MOST_KEPT else _cut(given)
+
+
+def _cut(changes: Iterable[Change]) -> KeptChanges:
+    found: list[Change] = []
+    left_out, room = 0, _KEPT_OCTETS
+    for change in changes:
+        octets = len("".join(change).encode("utf-8", "replace"))
+        if len(found) < _MOST_KEPT and octets <= room:
+            found.append(change)
+            room -= octets
+        else:
+            left_out += 1
+    return KeptChanges(tuple(found), left_out)
+
+
+def change_of(edited: Edited) -> Change:
+    """Return in words what was done to the fields of one name."""
+    _, before, after = edited
+    return Change(_name_of(after or before), _shown(before), _shown(after)) if before else _added(after)
+
+
+@lru_cache(_MOST_REMEMBERED)  # what is added is ours: the fields of scripts, which all messages of a channel get
+def _added(raws: tuple[bytes, ...]) -> Change:
+    return Change(_name_of(raws), "", _shown(raws))
+
+
+def _name_of(raws: Sequence[bytes]) -> str:
+    return raws[0].partition(b":")[0].decode("ascii")
+
+
+def _shown(raws: Sequence[bytes]) -> str:
+    values = [decode_octets(value_of(raw))[: 2 * _MOST_SHOWN] for raw in raws[:_MOST_SHOWN_FIELDS]]
+    shown = ", ".join([clean_text(decode_words(value)) for value in values])
+    return shown if len(shown) <= _MOST_SHOWN else shown[:_MOST_SHOWN] + "..."

@@ -11,9 +11,8 @@ from functools import lru_cache
 from typing import NamedTuple, TypeAlias
 
 from relay.mail.address import Address
-from relay.mail.change import Change, change_of
 from relay.mail.content import ContentRefused
-from relay.mail.header import Header, HeaderEdit, value_of
+from relay.mail.header import Change, Header, HeaderEdit, change_of, value_of
 from relay.mail.mailbox import Mailbox, MailboxFault, names_other_address, parse_from
 from relay.mail.reply import Reply, clean_text
 from relay.mail.words import fold

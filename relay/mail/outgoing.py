@@ -1,21 +1,70 @@
 """Puts a message together as it leaves: script, identity, what is missing, what must not travel, Received on top.
 
 Pure and repeatable: from one stored message and one route it makes the same bytes at every attempt.
+Three steps of it stand here too. Scripts (`[scripts.NAME]`) are a channel's header rules; they run before the identity
+is aligned. A line of a header has at most 998 octets without its CRLF (RFC 5322 section 2.1.1): some servers cut a
+longer one, and then what stands behind it is another header; it is folded at white space (section 2.2.3). A DKIM
+(RFC 6376) or ARC (RFC 8617) signature that our changes broke is worse than none: some receivers count it against the
+sender.
 """
 
-from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from functools import lru_cache
+from typing import NamedTuple, TypeAlias
 
-from relay.mail.change import Change, KeptChanges, change_of, kept
-from relay.mail.content import Content
+from relay.mail.content import Content, ContentRefused
 from relay.mail.envelope import Recipient
-from relay.mail.folding import MOST_OCTETS, fold_long_lines
-from relay.mail.header import Edited, Header, HeaderEdit, has_value
+from relay.mail.header import (
+    Change,
+    Edited,
+    Field,
+    Header,
+    HeaderEdit,
+    KeptChanges,
+    change_of,
+    edits_between,
+    has_value,
+    kept,
+)
 from relay.mail.identity import Alignment, align_fields
-from relay.mail.script import Script, apply_script
-from relay.mail.signature import SIGNATURES, remove_broken_signatures
+from relay.mail.reply import Reply
 from relay.mail.trace import Arrival, check_loop, format_date, message_id, received_field
-from relay.mail.words import fold
+from relay.mail.words import encode_words, fold
+
+# What names the parties, times or structure of a message is no script's business (DESIGN "Identity, in full").
+FORBIDDEN_FIELDS = frozenset(
+    (
+        "from",
+        "sender",
+        "reply-to",
+        "to",
+        "cc",
+        "bcc",
+        "date",
+        "message-id",
+        "received",
+        "return-path",
+        "mime-version",
+        "dkim-signature",
+    )
+)
+_FORBIDDEN_PREFIX = "content-"
+# RFC 5322 section 3.6.8: printable ASCII without the colon; short enough to leave room on its line.
+_FIELD_NAME = re.compile(r"[!-9;-~]{1,76}")
+_UNPRINTABLE = re.compile("[\\x00-\\x1f\\x7f-\\x9f\u2028\u2029\ud800-\udfff]")
+# RFC 5322 section 2.1.1: a line is at most 998 octets, and ASCII text is folded only at its spaces.
+_LONGEST_WORD = 900
+_LONGEST_VALUE = 10_000
+_SIGNATURES = frozenset(("dkim-signature", "arc-message-signature"))
+_ARC = frozenset(("arc-seal", "arc-message-signature", "arc-authentication-results"))
+# RFC 6376 section 3.2: tag = value pairs with ";" between, white space allowed anywhere around them.
+_SIGNED_FIELDS = re.compile(rb"(?:^|;)\s*h\s*=([^;]*)")
+_INSTANCE = re.compile(rb"(?:^|;)\s*i\s*=\s*(\d{1,3})\s*(?:;|$)")
+_LONGEST_LINE = 998
+
+Script: TypeAlias = tuple[Mapping[str, str], Sequence[str]]
+"""The fields to set and those to remove."""
 
 
 class Outgoing(NamedTuple):
@@ -73,10 +122,158 @@ def compose(
     # The identity first: where there are many changes, the last ones are not kept.
     edited = edit.done + scripted
     raws: Iterable[bytes] = edit.raws
-    if max(map(len, raws)) > MOST_OCTETS or not SIGNATURES.isdisjoint(edit.named):
+    if max(map(len, raws)) > _LONGEST_LINE or not _SIGNATURES.isdisjoint(edit.named):
         folded, long_ones = fold_long_lines(edit.header)
         signed, broken = remove_broken_signatures(folded, {one.key for one in (*edited, *long_ones)})
         edited += [*long_ones, *broken]
         raws = signed.raws
     top = received_field(arrival, recipients)
     return Outgoing(Content(b"".join((top, *raws)), content.body), edited, unique)
+
+
+def is_forbidden(name: str) -> bool:
+    """Whether a script may not touch the fields of this name."""
+    key = name.lower()
+    return key in FORBIDDEN_FIELDS or key.startswith(_FORBIDDEN_PREFIX)
+
+
+def valid_field_name(name: str) -> bool:
+    """Whether a header field can bear this name."""
+    return _FIELD_NAME.fullmatch(name) is not None
+
+
+def valid_field_value(value: str) -> bool:
+    """Whether a header field can hold this text: not empty, one line, and every word of ASCII fits a line."""
+    if not value.strip() or len(value) > _LONGEST_VALUE or _UNPRINTABLE.search(value):
+        return False
+    return not value.isascii() or all(len(word) <= _LONGEST_WORD for word in value.split(" "))
+
+
+class _Rules(NamedTuple):
+    """A script as it is followed: names to take off, fields to set by name, and whether a name is in both."""
+
+    removed: tuple[str, ...]
+    added: tuple[tuple[str, bytes], ...]
+    are_mixed: bool
+
+
+def apply_script(edit: HeaderEdit, script: Script) -> None:
+    """Follow the rules. A field both removed and set is set, at the end.
+
+    Raises ValueError for a rule that the directory must not let through.
+    """
+    set_headers, remove_headers = script
+    removed, added, are_mixed = _rules(tuple(set_headers.items()), tuple(remove_headers))
+    came = dict(edit.named) if are_mixed else {}
+    for key in removed:
+        edit.drop(key)
+    for key, raw in added:
+        edit.put(key, raw)
+    if are_mixed:  # what was taken off and set again was changed once, if at all
+        steps = [
+            Edited(key, tuple(came.get(key, ())), tuple(edit.named.get(key, ())))
+            for key in dict.fromkeys((*removed, *dict(added)))
+        ]
+        edit.done = [step for step in steps if step.before != step.after]
+
+
+@lru_cache(maxsize=1024)  # every message of a channel has the same ones
+def _rules(set_headers: tuple[tuple[str, str], ...], remove_headers: tuple[str, ...]) -> _Rules:
+    removed = tuple(dict.fromkeys(_key(name) for name in remove_headers))
+    added: dict[str, bytes] = {}
+    for name, value in set_headers:
+        key = _key(name)
+        if not valid_field_value(value):
+            raise ValueError(f"{name!r} cannot hold {value!r}")
+        text = value.strip()
+        added[key] = fold(name, text if text.isascii() else encode_words(text))
+    return _Rules(removed, tuple(added.items()), not added.keys().isdisjoint(removed))
+
+
+def _key(name: str) -> str:
+    if is_forbidden(name) or not valid_field_name(name):
+        raise ValueError(f"a script cannot change {name!r}")
+    return name.lower()
+
+
+def fold_long_lines(header: Header) -> tuple[Header, tuple[Edited, ...]]:
+    """Return the header without lines over 998 octets, and which fields were folded. Raises ContentRefused: 554 5.6.0.
+
+    Unfolded each field is what it was, octet by octet.
+    """
+    fields = tuple([item if len(item.raw) <= _LONGEST_LINE else _folded(item) for item in header.fields])
+    changed = {now.key: None for was, now in zip(header.fields, fields, strict=True) if was.raw != now.raw}
+    if not changed:
+        return header, ()
+    folded = Header(fields)
+    return folded, edits_between(header, folded, changed)
+
+
+def _folded(item: Field) -> Field:
+    lines = item.raw.removesuffix(b"\r\n").split(b"\r\n")
+    if all(len(line) <= _LONGEST_LINE for line in lines):
+        return item
+    folded = [part for line in lines for part in _folded_lines(line, item.name)]
+    return Field(b"\r\n".join(folded) + b"\r\n", item.key)
+
+
+def _folded_lines(line: bytes, name: str) -> list[bytes]:
+    """Return the lines that one is folded to: each begins with white space of it, and none is white space alone."""
+    parts = []
+    while len(line) > _LONGEST_LINE:
+        first, end = len(line) - len(line.lstrip(b" \t")), min(_LONGEST_LINE + 1, len(line.rstrip(b" \t")))
+        place = max(line.rfind(b" ", first, end), line.rfind(b"\t", first, end))
+        if place < 0:
+            text = f"a line of the field {name[:60]} has over {_LONGEST_LINE} octets, and no white space to fold it at"
+            raise ContentRefused(Reply(554, "5.6.0", text))
+        parts.append(line[:place])
+        line = line[place:]
+    return [*parts, line]
+
+
+def remove_broken_signatures(header: Header, changed: Collection[str]) -> tuple[Header, tuple[Edited, ...]]:
+    """Return the header without the signatures over a field that was added, changed or removed, and what went.
+
+    `changed` holds field names in lower case. One Received field is going to be put on top, which breaks only a
+    signature that says how many there are. The header is the one that leaves, but for that.
+    """
+    current = header
+    broken = set(changed)
+    while True:
+        # A signature may itself be signed, so that removing one can break another.
+        kept = _without_broken(current, broken)
+        if kept is current:
+            return current, edits_between(header, current, ("dkim-signature", *sorted(_ARC)))
+        broken |= {item.key for item in current.fields} & (_SIGNATURES | _ARC)
+        current = kept
+
+
+def _without_broken(header: Header, changed: Collection[str]) -> Header:
+    signatures = [item for item in header.fields if item.key in _SIGNATURES]
+    received = len(header.get_all("received")) if signatures else 0
+    broken = {item for item in signatures if _is_broken(item, changed, received)}
+    if not broken:
+        return header
+    # A seal covers all sets below its own: above a set that goes none can stand.
+    first_set = min((_instance(item) for item in broken if item.key in _ARC), default=None)
+
+    def is_unwanted(item: Field) -> bool:
+        if item.key in _ARC:
+            return first_set is not None and _instance(item) >= first_set
+        return item in broken
+
+    return header.without_where(is_unwanted)
+
+
+def _is_broken(signature: Field, changed: Collection[str], received: int) -> bool:
+    match = _SIGNED_FIELDS.search(signature.value)
+    if match is None:
+        return False
+    signed = [name.strip().lower().decode("ascii", "replace") for name in match[1].split(b":")]
+    # Fields are signed from the lowest up, and a name beyond the last one signs that there is no more (section 5.4.2).
+    return any(name in changed for name in signed) or signed.count("received") > received
+
+
+def _instance(item: Field) -> int:
+    match = _INSTANCE.search(item.value)
+    return int(match[1]) if match else 0

@@ -25,13 +25,14 @@ _TEXT_OCTETS = 480
 class Reply:
     """One reply. `enhanced` is "" only where RFC 2034 wants none: greeting, EHLO and 3xx. `text` is one clean line.
 
-    As text it is its line without CRLF. Nothing of it changes (to freeze it would double what it takes to make one).
+    `line` is the whole of it as text, without CRLF. Nothing of it changes, though it is not frozen: that would double
+    what it takes to make one.
     """
 
     code: int
     enhanced: str
     text: str
-    _line: str = field(init=False, repr=False, compare=False)
+    line: str = field(init=False, repr=False, compare=False)
     _wire: bytes = field(init=False, repr=False, compare=False)
 
     def __init__(self, code: int, enhanced: str, text: str) -> None:
@@ -41,7 +42,7 @@ class Reply:
         self.code = code
         self.enhanced = enhanced
         self.text = text
-        self._line = f"{start} {text}" if text else start
+        self.line = f"{start} {text}" if text else start
         self._wire = b""
 
     @classmethod
@@ -78,7 +79,7 @@ class Reply:
         return self.code >= 500
 
     def __str__(self) -> str:
-        return self._line
+        return self.line
 
     def __bytes__(self) -> bytes:
         """Return the reply as one line for the wire, CRLF included, at most 512 octets.
@@ -87,7 +88,7 @@ class Reply:
         a refused MAIL may be of somebody who did not.
         """
         if not self._wire:
-            line = self._line.encode("ascii", "backslashreplace")
+            line = self.line.encode("ascii", "backslashreplace")
             self._wire = (line if len(line) <= _TEXT_OCTETS else line[:_TEXT_OCTETS] + b"...") + b"\r\n"
         return self._wire
 

@@ -10,8 +10,7 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection, bindparam, delete, insert, select
 
-from relay.mail.body import Gathering, NewBody
-from relay.mail.content import Content
+from relay.mail.content import Content, Gathering, NewBody
 from relay.store.digest import ContentHash
 from relay.store.messages import NoContent
 from relay.store.tables import content as table

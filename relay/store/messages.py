@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from relay.directory.client import Client
-from relay.mail.change import KeptChanges
 from relay.mail.content import Content
 from relay.mail.envelope import Envelope, Recipient
+from relay.mail.header import KeptChanges
 from relay.mail.trace import Arrival
 
 

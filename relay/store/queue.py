@@ -15,7 +15,7 @@ from typing import Protocol, TypeVar
 
 from sqlalchemy import Connection
 
-from relay.mail.body import InMemory, NewBody
+from relay.mail.content import InMemory, NewBody
 from relay.store import budgets, claims, entries, holds, paces, purging, returns, settling, shares
 from relay.store.attendance import Attendance
 from relay.store.backend import Moment

@@ -9,8 +9,7 @@ from datetime import datetime, timedelta
 from functools import partial
 
 from relay.mail.address import Address
-from relay.mail.body import NewBody
-from relay.mail.content import Content
+from relay.mail.content import Content, NewBody
 from relay.store import claims, contents, following, history, statistics
 from relay.store.contents import Piece, Read
 from relay.store.database import Database

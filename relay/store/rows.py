@@ -10,8 +10,8 @@ from sqlalchemy import Row
 
 from relay.directory.client import Client
 from relay.mail.address import Address
-from relay.mail.change import Change, KeptChanges
 from relay.mail.envelope import Body, Envelope, Recipient
+from relay.mail.header import Change, KeptChanges
 from relay.mail.notify import Notify, OriginalRecipient, Return
 from relay.mail.trace import Arrival
 from relay.store.messages import Attempt, HoldRow, StoredMessage, StoredRecipient

@@ -13,7 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from threading import Thread
 
-from relay.mail.body import Body
+from relay.mail.content import Body
 from relay.store.errors import StoreError, StoreFull
 from relay.store.space import free_space
 

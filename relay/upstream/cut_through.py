@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import replace
 from typing import Any
 
-from relay.mail.body import GrowingBody
+from relay.mail.content import GrowingBody
 from relay.upstream.outcome import Outcome, Phase
 from relay.upstream.transaction import Progress, Transfer
 

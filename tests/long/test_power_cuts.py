@@ -22,7 +22,7 @@ from typing import Any
 import pytest
 
 from relay.delivery.lifecycle import State
-from relay.mail.body import InMemory
+from relay.mail.content import InMemory
 from relay.store.database import open_database
 from relay.store.errors import StoreError
 from relay.store.messages import Damaged, NoContent

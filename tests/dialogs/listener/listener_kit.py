@@ -23,8 +23,7 @@ from relay.endpoint import TcpAddress, UnixAddress, parse_endpoint
 from relay.listener.server import Listeners
 from relay.listener.tls import LiveCertificate
 from relay.listener.tolerance import Tolerance
-from relay.mail.body import GrowingBody, InMemory, NewBody
-from relay.mail.content import Content
+from relay.mail.content import Content, GrowingBody, InMemory, NewBody
 from relay.mail.envelope import Envelope
 from relay.mail.reply import Reply
 from relay.mail.trace import Arrival

@@ -13,8 +13,7 @@ from relay.listener.intake import Intake
 from relay.listener.memory import Memory
 from relay.listener.pace import Flow, LeastRate
 from relay.listener.tolerance import Tolerance
-from relay.mail.body import InMemory
-from relay.mail.content import ContentRefused
+from relay.mail.content import ContentRefused, InMemory
 from relay.store.errors import StoreError, StoreFull
 from relay.store.spool import Spool
 from tests.dialogs.listener.listener_kit import MAIL, RCPT, SECONDS, door

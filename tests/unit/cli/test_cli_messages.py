@@ -12,7 +12,7 @@ import pytest
 from relay.control.client import ControlClient
 from relay.control.following import Following
 from relay.delivery.lifecycle import State
-from relay.mail.change import Change, KeptChanges
+from relay.mail.header import Change, KeptChanges
 from tests.peers.system import heeding_interrupts
 from tests.unit.cli.cli_kit import CommandLine
 from tests.unit.control.queue_kit import START, attempt, new, stored

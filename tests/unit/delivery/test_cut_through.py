@@ -11,8 +11,7 @@ from relay.delivery.submission import Submission
 from relay.directory.model import Meaning, Mode
 from relay.directory.routing import Routing
 from relay.directory.rules import parse_directory
-from relay.mail.body import GrowingBody
-from relay.mail.content import Content
+from relay.mail.content import Content, GrowingBody
 from relay.mail.reply import Reply
 from relay.upstream.outcome import Failure, Outcome, Phase
 from relay.upstream.transaction import Progress, Transfer

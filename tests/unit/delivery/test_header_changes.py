@@ -12,8 +12,8 @@ from relay.delivery.recorder import utc_now
 from relay.directory.model import Meaning, Mode
 from relay.directory.routing import Routing
 from relay.directory.rules import parse_directory
-from relay.mail.change import Change, KeptChanges
 from relay.mail.content import Content
+from relay.mail.header import Change, KeptChanges
 from relay.mail.reply import Reply
 from relay.store.messages import Attempt
 from relay.store.queue import Queue

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.listener.behind import Behind
-from relay.mail.body import InMemory
+from relay.mail.content import InMemory
 from relay.store.spool import Spool, SpooledBody
 
 KIB = 1024

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.mail.change import Change, KeptChanges, kept
+from relay.mail.header import Change, KeptChanges, kept
 
 WORDS = st.text(max_size=30).flatmap(lambda text: st.sampled_from([text, text * 40]))
 CHANGES = st.lists(st.builds(Change, WORDS, WORDS, WORDS), max_size=80)

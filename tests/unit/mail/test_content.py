@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.mail.content import LARGEST_HEADER, LONGEST_LINE, Content, ContentReader, ContentRefused
+from relay.mail.content import LARGEST_HEADER, LONGEST_LINE, Content, ContentReader, ContentRefused, read_at_once
 from tests.peers.work import counted
 from tests.unit.mail.mail_kit import SIXTEEN_MEBIBYTES
 
@@ -240,3 +240,19 @@ def test_an_octet_costs_no_call_of_its_own(what: str) -> None:
     with counted() as work:
         reader.feed(SIXTEEN_MEBIBYTES[what])
     assert work.calls < 1_000
+
+
+@given(st.lists(st.sampled_from([b"A: 1", b"\r\n", b"\r\n\r\n", b"\n", b"\r", b"\0", b"x" * 70, b" "]), max_size=12))
+def test_what_is_read_at_once_is_what_the_reader_returns(parts: list[bytes]) -> None:
+    message = b"".join(parts)
+    at_once = read_at_once(message)
+    if at_once is not None:
+        assert at_once == read(message)
+        assert b"".join(at_once.chunks()) == message
+    else:
+        is_canonical = message.endswith(b"\r\n") and b"\r\n\r\n" in message and reference(message) == message
+        assert not is_canonical
+
+
+def test_what_is_large_is_not_read_at_once() -> None:
+    assert read_at_once(b"A: 1\r\n\r\n" + b"x" * 65536 + b"\r\n") is None

@@ -4,9 +4,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from relay.mail.change import Change
 from relay.mail.content import ContentRefused
-from relay.mail.header import Header
+from relay.mail.header import Change, Header
 from relay.mail.identity import Alignment, align, from_address
 from tests.unit.mail.mail_kit import (
     HELP,

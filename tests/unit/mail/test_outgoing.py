@@ -12,9 +12,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from relay.mail.change import Change
 from relay.mail.content import Content, ContentRefused
-from relay.mail.header import Header
+from relay.mail.header import Change, Header
 from relay.mail.identity import Alignment
 from relay.mail.mailbox import names_other_address
 from relay.mail.outgoing import compose

@@ -2,9 +2,8 @@
 
 import pytest
 
-from relay.mail.change import Change, change_of
-from relay.mail.header import Header, HeaderEdit
-from relay.mail.script import FORBIDDEN_FIELDS, apply_script, is_forbidden, valid_field_name, valid_field_value
+from relay.mail.header import Change, Header, HeaderEdit, change_of
+from relay.mail.outgoing import FORBIDDEN_FIELDS, apply_script, is_forbidden, valid_field_name, valid_field_value
 
 HEADER = Header.parse(b"X-A: 1\r\nSubject: s\r\nx-a: 2\r\nX-Originating-IP: 192.0.2.1\r\n")
 

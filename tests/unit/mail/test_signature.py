@@ -3,7 +3,7 @@
 import pytest
 
 from relay.mail.header import Header
-from relay.mail.signature import remove_broken_signatures
+from relay.mail.outgoing import remove_broken_signatures
 
 ARC = "".join(
     f"ARC-Seal: i={number}; cv=none; b=x\r\n"

@@ -14,8 +14,7 @@ from alembic.config import Config
 import relay
 from relay.directory.client import Client
 from relay.mail.address import Address
-from relay.mail.body import InMemory, NewBody
-from relay.mail.content import Content
+from relay.mail.content import Content, InMemory, NewBody
 from relay.mail.envelope import Body, Envelope, Recipient
 from relay.mail.notify import Notify, OriginalRecipient, Return
 from relay.mail.trace import Arrival

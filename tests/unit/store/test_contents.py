@@ -6,8 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.mail.body import InMemory
-from relay.mail.content import Content
+from relay.mail.content import Content, InMemory
 from relay.store.contents import LONGEST_PIECE, _pieces
 from relay.store.errors import StoreError
 from relay.store.messages import NewMessage, NoContent

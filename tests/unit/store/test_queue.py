@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy.exc import IntegrityError
 
-from relay.mail.change import Change, KeptChanges
 from relay.mail.content import Content
+from relay.mail.header import Change, KeptChanges
 from relay.store.messages import Fenced, Leased, NewMessage, NoContent, Settlement, StoredMessage
 from relay.store.queue import Queue
 from tests.unit.store.store_kit import (

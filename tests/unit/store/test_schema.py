@@ -22,7 +22,7 @@ from sqlalchemy.dialects import registry, sqlite
 from sqlalchemy.schema import CreateIndex, CreateTable
 
 from relay.mail.address import Address
-from relay.mail.change import Change, KeptChanges
+from relay.mail.header import Change, KeptChanges
 from relay.store.database import Database, open_database
 from relay.store.errors import StoreError, StoreNewer
 from relay.store.messages import NewMessage
