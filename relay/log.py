@@ -16,7 +16,7 @@ import sys
 from collections.abc import Callable, Mapping, MutableMapping
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any, Literal, TextIO
+from typing import Any, Literal, TextIO, TypeVar
 
 # structlog loads Rich wherever it is there, for tracebacks with colours that no line of ours has: 5 MB and half of the
 # time. For a moment it is not there.
@@ -31,6 +31,7 @@ del sys.modules["rich"]
 if _rich is not None:
     sys.modules["rich"] = _rich
 
+_Subject = TypeVar("_Subject")
 Format = Literal["auto", "console", "json"]
 # Says what level is set, thirty times as fast as structlog does.
 _OURS = logging.getLogger("relay")
@@ -48,6 +49,7 @@ _LONGEST = 12_000
 # entries of a list, and of each of them. The last fits if every character is written as six.
 _CUTS = ((2000, 30, 260), (200, 10, 100))
 # The priority in front of a line that the journal reads: sd-daemon(3).
+_LEVEL_NAMES = {number: name.lower() for name, number in logging.getLevelNamesMapping().items() if name != "WARN"}
 _PRIORITIES = {logging.DEBUG: "<7>", logging.INFO: "<6>", logging.WARNING: "<4>", logging.ERROR: "<3>"}
 
 
@@ -72,9 +74,11 @@ class _AtOnce:
 
 
 class _Output:
-    """Where the lines of this process go."""
+    """Where the lines of this process go. `behind` is the writer of lines of JSON, where they are written behind."""
 
     writer: LogWriter | _AtOnce | None = None
+    behind: LogWriter | None = None
+    priorities: Mapping[int, str] = {}
 
 
 def configure(form: Format = "auto", level: str = "info", stream: TextIO | None = None) -> None:
@@ -90,6 +94,8 @@ def configure(form: Format = "auto", level: str = "info", stream: TextIO | None 
     is_console = form == "console" or (form == "auto" and stream is not None and stream.isatty())
     priorities = _PRIORITIES if _is_journal(stream, os.environ) else {}
     wrapper: Any = structlog.make_filtering_bound_logger(number) if is_console else partial(_JsonLines, priorities)
+    _Output.behind = writer if isinstance(writer, LogWriter) and not is_console else None
+    _Output.priorities = priorities
     vars(_LINES).pop("bind", None)  # what was kept from an earlier call
     structlog.configure(
         processors=[
@@ -170,14 +176,16 @@ class _JsonLines:
         """Write one line, where this level is told. An `exc_info` becomes the words of the exception."""
         if not _OURS.isEnabledFor(level):
             return
-        facts["event"], facts["level"] = event, logging.getLevelName(level).lower()
-        facts["time"] = datetime.now(UTC).isoformat().replace("+00:00", "Z")
         if "exc_info" in facts:
             structlog.processors.format_exc_info(None, "", facts)
-        line = _as_json(facts)
-        if len(line) > _LONGEST:
-            line = _in_short(facts)
-        self._write(self._priorities.get(level, "") + line)
+        self._write(self._priorities.get(level, "") + _json_line(level, event, facts, datetime.now(UTC)))
+
+
+def _json_line(level: int, event: str, facts: dict[str, Any], now: datetime) -> str:
+    facts["event"], facts["level"] = event, _LEVEL_NAMES[level]
+    facts["time"] = now.isoformat().replace("+00:00", "Z")
+    line = _as_json(facts)
+    return line if len(line) <= _LONGEST else _in_short(facts)
 
 
 def _as_json(facts: dict[str, Any]) -> str:
@@ -256,12 +264,12 @@ def _adopt_standard_logging(level: int) -> None:
 
 def started(**facts: Any) -> None:
     """The relay serves: its listeners and folder."""
-    _info("started", facts)
+    _tell(logging.INFO, "started", facts)
 
 
 def stopped(**facts: Any) -> None:
     """The relay has ended in order."""
-    _info("stopped", facts)
+    _tell(logging.INFO, "stopped", facts)
 
 
 # Steps on the way of a message are told at debug: at info a message that goes well has one line.
@@ -269,77 +277,77 @@ def stopped(**facts: Any) -> None:
 
 def is_detailed() -> bool:
     """Whether the steps are told at all. Who has to gather facts for them asks before."""
-    return _OURS.isEnabledFor(logging.DEBUG)
+    return 0 < _OURS.level <= logging.DEBUG
 
 
 def accepted(**facts: Any) -> None:
     """A client was told yes: its message is with the server, or on disk."""
-    _debug("accepted", facts)
+    _tell(logging.DEBUG, "accepted", facts)
 
 
 def routed(**facts: Any) -> None:
     """It is clear by which server, account and identity a message leaves now, and why."""
-    _debug("routed", facts)
+    _tell(logging.DEBUG, "routed", facts)
 
 
 def attempted(**facts: Any) -> None:
     """An attempt to hand a message over ended: who answered what, and after how long."""
-    _debug("attempted", facts)
+    _tell(logging.DEBUG, "attempted", facts)
 
 
 def delivered(**facts: Any) -> None:
     """The server has the message for every recipient that it was still owed to."""
-    _info("delivered", facts)
+    _tell(logging.INFO, "delivered", facts)
 
 
 def deferred(**facts: Any) -> None:
     """The server did not take the message now; it waits, or its client keeps it."""
-    _warning("deferred", facts)
+    _tell(logging.WARNING, "deferred", facts)
 
 
 def failed(**facts: Any) -> None:
     """A message is over, and somebody does not get it."""
-    _warning("failed", facts)
+    _tell(logging.WARNING, "failed", facts)
 
 
 def returned(**facts: Any) -> None:
     """A report says that a message came back after the server had taken it."""
-    _warning("returned", facts)
+    _tell(logging.WARNING, "returned", facts)
 
 
 def queued(**facts: Any) -> None:
     """A message is on disk and waits."""
-    _info("queued", facts)
+    _tell(logging.INFO, "queued", facts)
 
 
 def held(**facts: Any) -> None:
     """An account, an (account, address) pair or a message waits for a person."""
-    _warning("held", facts)
+    _tell(logging.WARNING, "held", facts)
 
 
 def released(**facts: Any) -> None:
     """A hold is lifted: what waited for it goes on."""
-    _info("released", facts)
+    _tell(logging.INFO, "released", facts)
 
 
 def clock_set(**facts: Any) -> None:
     """The clock of this machine was set by so many `seconds`: what waits is due as if it had not been."""
-    _warning("clock_set", facts)
+    _tell(logging.WARNING, "clock_set", facts)
 
 
 def overtaken(**facts: Any) -> None:
     """Another node took over a message that was under way here: its record counts, and nothing of ours is written."""
-    _warning("overtaken", facts)
+    _tell(logging.WARNING, "overtaken", facts)
 
 
 def refused(**facts: Any) -> None:
     """We refused a client's connection, command, login or message."""
-    _info("refused", facts)
+    _tell(logging.INFO, "refused", facts)
 
 
 def changed(**facts: Any) -> None:
     """The directory, store, a secret, a key or a certificate is another from now on, or a person changed the queue."""
-    _info("changed", facts)
+    _tell(logging.INFO, "changed", facts)
 
 
 def warned(what: str, **facts: Any) -> None:
@@ -357,16 +365,35 @@ def dropped(tell: Callable[..., None], lines: int) -> None:
     tell(logging.WARNING, "dropped", lines=lines, what=f"{lines} lines of the log were dropped")
 
 
-def _debug(event: str, facts: dict[str, Any]) -> None:
-    _tell(logging.DEBUG, event, facts)
+def later(event: Callable[..., None], gather: Callable[[_Subject], dict[str, Any]], of: _Subject, octets: int) -> None:
+    """Tell an event of something that nobody changes any more; `octets`: how much memory that takes meanwhile.
+
+    Its facts are gathered, and its line is made, by the thread that writes it: both cost more than the rest of what is
+    told of a message.
+    """
+    level = _LEVELS[event]
+    if level < _OURS.level:
+        return
+    if _Output.behind is None:
+        event(**gather(of))
+    else:
+        _Output.behind.write_later((_line, level, event.__name__, gather, of, datetime.now(UTC)), octets)
 
 
-def _info(event: str, facts: dict[str, Any]) -> None:
-    _tell(logging.INFO, event, facts)
+# Those that many messages have.
+_LEVELS: Mapping[Callable[..., None], int] = {
+    delivered: logging.INFO,
+    queued: logging.INFO,
+    refused: logging.INFO,
+    deferred: logging.WARNING,
+    failed: logging.WARNING,
+    held: logging.WARNING,
+}
 
 
-def _warning(event: str, facts: dict[str, Any]) -> None:
-    _tell(logging.WARNING, event, facts)
+def _line(level: int, event: str, gather: Callable[[Any], dict[str, Any]], of: Any, now: datetime) -> str:
+    facts = {key: value for key, value in gather(of).items() if value is not None}
+    return _Output.priorities.get(level, "") + _json_line(level, event, facts, now)
 
 
 def _tell(level: int, event: str, facts: dict[str, Any]) -> None:

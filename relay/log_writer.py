@@ -1,8 +1,9 @@
 """Writes the lines of the log behind, so that no descriptor can hold up or break mail.
 
-Who tells something appends to a list. A thread writes what has come to the descriptor, many lines with one write. The
-lines that wait are bounded; what finds no room, or cannot be written, is dropped and counted, and the next line that
-can be written is preceded by one that says how many. What is written at once ends with a line.
+Who tells something appends to a list. A thread makes the lines that came as what they are made of, and writes them all
+to the descriptor, many with one write. The lines that wait are bounded; what finds no room, or cannot be written, is
+dropped and counted, and the next line that can be written is preceded by one that says how many. What is written at
+once ends with a line.
 """
 
 import io
@@ -13,11 +14,13 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from queue import SimpleQueue
-from typing import TextIO
+from typing import Any, TextIO
 
 # Octets (characters, of which most have one) that may wait; as much again may be in the write under way.
 _MOST = 4 * 1024 * 1024
 _COST = 64  # of a line beside its characters
+# What makes a line, in the thread: a function, and what it is called with, which nobody changes.
+Making = tuple[Any, ...]
 _PAUSE_SECONDS = 0.02
 _FLUSH_SECONDS = 1.0
 # What the kernel writes to a pipe in one piece, whoever else writes there (pipe(7)): all workers have one stderr.
@@ -35,7 +38,7 @@ class LogWriter:
         self.dropped = 0
         self._descriptor = _copy(descriptor)
         self._lock = threading.RLock()  # re-entrant: the collector may tell something at any place
-        self._waiting: list[str] = []
+        self._waiting: list[str | Making] = []
         self._cost = 0
         self._overflow = 0  # dropped for lack of room since the last batch
         self._untold = 0  # dropped, and no line has said so
@@ -54,8 +57,12 @@ class LogWriter:
 
     def write(self, line: str) -> None:
         """Take a line, without its end. It is dropped where too much waits already."""
+        self.write_later(line, len(line))
+
+    def write_later(self, line: "str | Making", octets: int) -> None:
+        """Take a line, or what makes one; until it is written, it takes so much memory."""
         with self._lock:
-            cost = len(line) + _COST
+            cost = octets + _COST
             if self._cost + cost > _MOST:
                 self._overflow += 1
                 self.dropped += 1
@@ -113,7 +120,7 @@ class LogWriter:
             return
         # Each entry: what is written, how many lines a reader lacks where it is not, and how many of those are new.
         entries = [self._noted(self._untold)] if self._untold else []
-        entries += [(_encoded(line), 1, 1) for line in waiting]
+        entries += [(self._made(line), 1, 1) for line in waiting]
         entries += [self._noted(overflow)] if overflow else []
         written = self._write(b"".join(octets for octets, _, _ in entries))
         end = lacking = lost = 0
@@ -124,6 +131,16 @@ class LogWriter:
         self._untold = lacking
         with self._lock:
             self.dropped += lost
+
+    def _made(self, line: "str | Making") -> bytes:
+        if isinstance(line, str):
+            return _encoded(line)
+        make, *facts = line
+        try:
+            return _encoded(make(*facts))
+        except Exception:
+            self.lose()  # as one that could not be written
+            return b""
 
     def _noted(self, lines: int) -> tuple[bytes, int, int]:
         """Return the entry that says how many lines were dropped, which are counted already."""

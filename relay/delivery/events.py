@@ -15,7 +15,7 @@ from types import MappingProxyType
 from typing import Any, Protocol
 
 from relay import log
-from relay.beside import harmless
+from relay.beside import guards_itself, harmless, tell_fault
 from relay.delivery.lifecycle import State
 from relay.directory.client import Client
 from relay.directory.model import Account
@@ -61,6 +61,8 @@ class Journey:
     detail: str = ""  # for the log alone: what a library said
 
 
+# What is known of a message without its body, and of each of its recipients.
+_OCTETS, _RECIPIENT_OCTETS = 2000, 200
 _ENDINGS: Mapping[Ending, Callable[..., None]] = MappingProxyType(
     {
         Ending.DELIVERED: log.delivered,
@@ -71,7 +73,7 @@ _ENDINGS: Mapping[Ending, Callable[..., None]] = MappingProxyType(
     }
 )
 # How a message stands after an attempt. One that waits on, for whatever reason, is deferred.
-_STATES: Mapping[State, Callable[..., None]] = MappingProxyType(
+_STATES: Mapping[str, Callable[..., None]] = MappingProxyType(
     {State.DELIVERED: log.delivered, State.FAILED: log.failed, State.HELD: log.held}
 )
 
@@ -93,84 +95,62 @@ class Telling:
 
     metrics: Metrics = field(default_factory=Metrics)
 
+    @guards_itself
     def submitted(self, journey: Journey) -> None:
         """A client has its reply to a message."""
-        server = journey.route.server.name if journey.route else ""
-        self.metrics.submitted(journey.ending, server)
-        if journey.ending is Ending.DELIVERED:
-            self.metrics.delivered(server, journey.seconds)
-        elif journey.ending is Ending.FAILED:
-            self.metrics.failed(server)
-        elif journey.ending is Ending.REFUSED:
-            self.metrics.refused(journey.reply.enhanced)
-        _ENDINGS[journey.ending](**_journey_facts(journey))
-        if journey.reply.is_success and log.is_detailed():
-            log.accepted(
-                id=journey.arrival.id,
-                message_id=journey.message_id or None,
-                client=journey.client.name,
-                peer=journey.client.peer,
-                protocol=journey.arrival.protocol,
-                **(_route_facts(journey.route, journey.sender) if journey.route else {}),
-                reply=str(journey.reply),
-                seconds=round(journey.seconds, 3),
-            )
+        try:
+            metrics, ending = self.metrics, journey.ending
+            server = journey.route.server.name if journey.route else ""
+            metrics.submitted(ending, server)
+            if ending is Ending.DELIVERED:
+                metrics.delivered(server, journey.seconds)
+            elif ending is Ending.FAILED:
+                metrics.failed(server)
+            elif ending is Ending.REFUSED:
+                metrics.refused(journey.reply.enhanced)
+            log.later(_ENDINGS[ending], _journey_facts, journey, _octets(journey.envelope))
+            if log.is_detailed() and journey.reply.is_success:
+                log.accepted(**_accepted_facts(journey))
+        except Exception:  # whatever it is, the client has its reply
+            tell_fault("Telling.submitted")
 
+    @guards_itself
     def routed(self, id_: str, message_id: str, route: Route, sender: Address | None) -> None:
         """A message has its route for the attempt that follows; `sender` is the envelope sender that leaves."""
-        if log.is_detailed():
-            log.routed(id=id_, message_id=message_id or None, **_route_facts(route, sender), why=route.reason or None)
+        try:
+            if log.is_detailed():
+                facts = _route_facts(route, sender)
+                log.routed(id=id_, message_id=message_id or None, **facts, why=route.reason or None)
+        except Exception:
+            tell_fault("Telling.routed")
 
+    @guards_itself
     def attempted(self, tried: Tried, outcome: Outcome, now: datetime) -> None:
         """An attempt ended now, well or not."""
-        failure = outcome.first_failure
-        self.metrics.attempted(failure.meaning if failure else "")
-        if failure is None:
-            self.metrics.protected_upstream(outcome.tls.version if outcome.tls else "")
-        if log.is_detailed():
-            message, attempt = tried.message, tried.attempt
-            log.attempted(
-                id=message.id,
-                message_id=message.message_id or None,
-                profile=message.profile,
-                server=attempt.server,
-                account=f"{attempt.server}/{attempt.username}",
-                host=outcome.host or None,
-                number=attempt.number,
-                upstream=str(outcome.failure.reply if outcome.failure else outcome.accepted),
-                meaning=str(failure.meaning) if failure else None,
-                phase=str(failure.phase) if failure else None,
-                tls=outcome.tls.version if outcome.tls else None,
-                detail=failure.detail or None if failure else None,
-                seconds=round((now - attempt.started).total_seconds(), 3),
-            )
+        try:
+            failure = outcome.first_failure
+            self.metrics.attempted(failure.meaning if failure else "")
+            if failure is None:
+                self.metrics.protected_upstream(outcome.tls.version if outcome.tls else "")
+            if log.is_detailed():
+                log.attempted(**_attempt_facts(tried, outcome, now))
+        except Exception:
+            tell_fault("Telling.attempted")
 
+    @guards_itself
     def settled(self, message: StoredMessage, attempt: Attempt | None, now: datetime, reports: int) -> None:
         """It is on disk how a message from the queue stands after an attempt; `reports` of it go to its sender."""
-        state, server = State(message.state), attempt.server if attempt else ""
-        seconds = (now - message.created).total_seconds()
-        if state is State.DELIVERED:
-            self.metrics.delivered(server, seconds)
-        elif state is State.FAILED:
-            self.metrics.failed(server)
-        tell: Callable[..., None] = _STATES.get(state) or log.deferred
-        tell(
-            id=message.id,
-            message_id=message.message_id or None,
-            client=message.client.name,
-            **_envelope_facts(message.envelope),
-            size=message.size,
-            profile=message.profile,
-            server=server or None,
-            account=f"{server}/{attempt.username}" if attempt else message.held_by,
-            state=message.state,
-            upstream=message.reply or None,
-            reason=message.reason or None,
-            attempts=message.attempts,
-            next_attempt=message.next_attempt.isoformat() if message.next_attempt else None,
-            reports=reports or None,
-            seconds=round(seconds, 3),
-        )
+        try:
+            seconds = (now - message.created).total_seconds()
+            server = attempt.server if attempt else ""
+            if message.state == State.DELIVERED:
+                self.metrics.delivered(server, seconds)
+            elif message.state == State.FAILED:
+                self.metrics.failed(server)
+            event = _STATES.get(message.state) or log.deferred
+            log.later(event, _settled_facts, (message, attempt, seconds, reports), _octets(message.envelope))
+        except Exception:
+            tell_fault("Telling.settled")
 
     def held(self, row: HoldRow) -> None:
         """An account, or one of its addresses, is held; told again when a probe was refused."""
@@ -228,6 +208,64 @@ def _journey_facts(journey: Journey) -> dict[str, Any]:
         "detail": journey.detail or None,
         "seconds": round(journey.seconds, 3),
     }
+
+
+def _accepted_facts(journey: Journey) -> dict[str, Any]:
+    return {
+        "id": journey.arrival.id,
+        "message_id": journey.message_id or None,
+        "client": journey.client.name,
+        "peer": journey.client.peer,
+        "protocol": journey.arrival.protocol,
+        **(_route_facts(journey.route, journey.sender) if journey.route else {}),
+        "reply": str(journey.reply),
+        "seconds": round(journey.seconds, 3),
+    }
+
+
+def _attempt_facts(tried: Tried, outcome: Outcome, now: datetime) -> dict[str, Any]:
+    message, attempt, failure = tried.message, tried.attempt, outcome.first_failure
+    return {
+        "id": message.id,
+        "message_id": message.message_id or None,
+        "profile": message.profile,
+        "server": attempt.server,
+        "account": f"{attempt.server}/{attempt.username}",
+        "host": outcome.host or None,
+        "number": attempt.number,
+        "upstream": str(outcome.failure.reply if outcome.failure else outcome.accepted),
+        "meaning": str(failure.meaning) if failure else None,
+        "phase": str(failure.phase) if failure else None,
+        "tls": outcome.tls.version if outcome.tls else None,
+        "detail": failure.detail or None if failure else None,
+        "seconds": round((now - attempt.started).total_seconds(), 3),
+    }
+
+
+def _settled_facts(settled: tuple[StoredMessage, Attempt | None, float, int]) -> dict[str, Any]:
+    message, attempt, seconds, reports = settled
+    return {
+        "id": message.id,
+        "message_id": message.message_id or None,
+        "client": message.client.name,
+        **_envelope_facts(message.envelope),
+        "size": message.size,
+        "profile": message.profile,
+        "server": attempt.server or None if attempt else None,
+        "account": f"{attempt.server}/{attempt.username}" if attempt else message.held_by,
+        "state": message.state,
+        "upstream": message.reply or None,
+        "reason": message.reason or None,
+        "attempts": message.attempts,
+        "next_attempt": message.next_attempt.isoformat() if message.next_attempt else None,
+        "reports": reports or None,
+        "seconds": round(seconds, 3),
+    }
+
+
+def _octets(envelope: Envelope) -> int:
+    """Return how much memory a message takes until its line is written."""
+    return _OCTETS + _RECIPIENT_OCTETS * len(envelope.recipients)
 
 
 def _envelope_facts(envelope: Envelope) -> dict[str, Any]:

@@ -27,14 +27,18 @@ class History:
         self._lost = lost
         self._entries: deque[NewMessage] = deque()
         self._has_some = asyncio.Event()
+        self._is_awake = False
         self._let_go = 0  # since the store is away
         self._is_well = True
 
     def record(self, message: StoredMessage, attempt: Attempt) -> None:
         """Take one entry: a message that is over, and its one attempt."""
         self._entries.append(NewMessage(message=message, content=None, attempt=attempt))
-        self._bound()
-        self._has_some.set()
+        if len(self._entries) > _MOST:
+            self._bound()
+        if not self._is_awake:
+            self._is_awake = True
+            self._has_some.set()
 
     async def run(self) -> None:
         """Write what has come, a batch each half second, for ever."""
@@ -46,6 +50,7 @@ class History:
     async def flush(self) -> None:
         """Write what has come."""
         self._has_some.clear()
+        self._is_awake = False
         while self._entries:
             batch = [self._entries.popleft() for _ in range(min(_BATCH, len(self._entries)))]
             try:

@@ -46,6 +46,8 @@ class Database:
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
+        # Whether other machines may use it.
+        self.is_shared = backend.is_shared
         self._writer = _Lane(backend, Use.WRITE, 1)
         self._readers = _Lane(backend, Use.READ, _READERS)
         self._apart = _Lane(backend, Use.WRITE, 1)
@@ -104,17 +106,12 @@ class Database:
         """Return the shell command by which a person runs a statement, where no relay runs."""
         return self._backend.command(statement)
 
-    @property
-    def is_shared(self) -> bool:
-        """Whether other machines may use it."""
-        return self._backend.is_shared
-
     def announce(self, connection: Connection, topic: Topic) -> int:
         """Let other machines know, when this transaction is committed, that something changed; return its number.
 
         Where no machines share the store nothing is written, and it is 0.
         """
-        if not self._backend.is_shared:
+        if not self.is_shared:
             return 0
         number = raise_number(connection, topic)
         self._backend.call_others(connection)

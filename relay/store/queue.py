@@ -54,9 +54,8 @@ _BATCH = 500
 _PAGES = 2000
 
 
-def utc_now() -> datetime:
-    """Return the time, aware."""
-    return datetime.now(UTC)
+# Returns the time, aware.
+utc_now: Callable[[], datetime] = partial(datetime.now, UTC)
 
 
 class Queue(QueueReader):
@@ -79,6 +78,8 @@ class Queue(QueueReader):
         super().__init__(database, new_body)
         self._living = living
         self.on_hold: Callable[[], None] = lambda: None
+        # Whether processes of other machines may use it.
+        self.is_shared = database.is_shared
         self._writer = Writer(database)
         self._owner = owner
         self.terms = terms or terms_of(database.is_shared)
@@ -172,11 +173,6 @@ class Queue(QueueReader):
 
         await self._write(job)
         self._attendance.note()
-
-    @property
-    def is_shared(self) -> bool:
-        """Whether processes of other machines may use it."""
-        return self._database.is_shared
 
     @property
     def may_judge(self) -> bool:

@@ -6,7 +6,8 @@ import io
 import json
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import pytest
 import structlog
 
 from relay import log
+from relay.log_writer import LogWriter
 
 PACKAGE = Path(log.__file__).parent
 # Issue 3 names the first ten; the rest is about the relay itself.
@@ -22,7 +24,7 @@ VOCABULARY = {
     *("accepted", "routed", "attempted", "delivered", "deferred", "failed", "held", "released", "refused", "changed"),
     *("queued", "returned", "overtaken", "started", "stopped", "warned", "broken", "dropped", "clock_set"),
 }
-NO_EVENTS = {"configure", "is_detailed", "print_behind", "dropped_lines", "flush"}
+NO_EVENTS = {"configure", "is_detailed", "print_behind", "dropped_lines", "flush", "later"}
 # The log tells it by itself.
 BY_ITSELF = {"dropped"}
 
@@ -231,3 +233,59 @@ def test_what_no_systemd_says_of_the_journal_is_no_journal(
         stream.seek(0)
         assert stream.read().startswith("{")
     log.configure("json", "debug", lines)
+
+
+def _facts(of: tuple[str, tuple[str, ...]]) -> dict[str, Any]:
+    return {"id": of[0], "recipients": list(of[1]), "upstream": None}
+
+
+@pytest.mark.parametrize("is_behind", [True, False])
+@pytest.mark.parametrize("event", log._LEVELS)
+def test_a_line_that_is_made_by_the_thread_is_the_same(
+    event: Callable[..., None], is_behind: bool, lines: io.StringIO, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = ("x\u2028y\x7f", ("a@b.example",) * 1000)
+    if is_behind:
+        with (tmp_path / "log").open("w") as file:
+            monkeypatch.setattr(log._Output, "behind", LogWriter(file.fileno(), str))
+            log.later(event, _facts, said, 100)
+            assert log._Output.behind is not None
+            assert log._Output.behind.flush(10)
+        told = (tmp_path / "log").read_text()
+    else:
+        log.later(event, _facts, said, 100)
+        told = lines.getvalue()
+    event(**_facts(said))
+    (line,), expected = told.splitlines(), json.loads(lines.getvalue().splitlines()[-1])
+    found = json.loads(line)
+    assert len(line) <= 12_000
+    assert found.pop("time") <= expected.pop("time")
+    assert found == expected
+    assert found["event"] == event.__name__
+
+
+def test_a_line_that_is_made_by_the_thread_has_the_time_of_what_it_tells(
+    lines: io.StringIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[Any] = []
+
+    class Kept:
+        def write_later(self, line: Any, _: int) -> None:
+            made.append(line)
+
+    monkeypatch.setattr(log._Output, "behind", Kept())
+    log.later(log.delivered, _facts, ("1", ()), 100)
+    before = datetime.now(UTC).isoformat()
+    make, *facts = made[0]
+    assert json.loads(make(*facts))["time"][:-1] < before[:-6]
+    assert lines.getvalue() == ""
+
+
+def _not_to_be_called(_: None) -> dict[str, Any]:
+    raise AssertionError
+
+
+def test_what_is_below_the_level_is_not_made_at_all(lines: io.StringIO) -> None:
+    log.configure("json", "warning", lines)
+    log.later(log.delivered, _not_to_be_called, None, 100)
+    assert lines.getvalue() == ""

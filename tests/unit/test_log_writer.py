@@ -125,3 +125,35 @@ def test_a_line_that_tells_of_lost_ones_and_is_lost_counts_once(pipe: tuple[int,
         writer.write("gone")
         assert writer.flush(10)
         assert writer.dropped == number
+
+
+def test_a_line_that_is_made_later_keeps_its_place(pipe: tuple[int, int]) -> None:
+    writer = LogWriter(pipe[1], note)
+    for number in range(100):
+        writer.write(f"a{number}")
+        writer.write_later((str.upper, f"b{number}"), 100)
+    assert writer.flush(10)
+    assert read_all(pipe[0], b"B99\n") == b"".join(b"a%d\nB%d\n" % (number, number) for number in range(100))
+
+
+def test_a_line_that_cannot_be_made_is_dropped_and_told(pipe: tuple[int, int]) -> None:
+    writer = LogWriter(pipe[1], note)
+    writer.write("first")
+    writer.write_later((str.upper, 1), 100)
+    writer.write("third")
+    assert writer.flush(10)
+    writer.write("fourth")
+    assert writer.flush(10)
+    assert writer.dropped == 1
+    assert read_all(pipe[0], b"fourth\n") == b'first\nthird\n{"dropped": 1}\nfourth\n'
+
+
+def test_lines_that_are_made_later_are_bounded_by_what_they_hold() -> None:
+    reader, descriptor = os.pipe()
+    fcntl.fcntl(descriptor, fcntl.F_SETPIPE_SZ, 4096)
+    writer = LogWriter(descriptor, note)
+    for _ in range(500):
+        writer.write_later((str, "x" * 5000), 100_000)
+    assert 0 < writer.dropped < 500
+    os.close(reader)
+    os.close(descriptor)
