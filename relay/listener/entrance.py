@@ -4,14 +4,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from relay.listener.crowd import Crowd
-from relay.listener.intake import Intake
 from relay.listener.login import LoginDesk
-from relay.listener.memory import Memory
 from relay.listener.pace import Flow
 from relay.listener.peer import Gate
 from relay.listener.ports import Desk
-from relay.listener.rounds import Rounds
+from relay.listener.receiving import Intake, Memory, Turns
+from relay.listener.session_registry import Crowd
 from relay.listener.telling import DoorTelling
 from relay.listener.tolerance import Tolerance
 from relay.mail.body import NewBody
@@ -32,13 +30,13 @@ class House:
     telling: DoorTelling
     crowd: Crowd
     memory: Memory
-    rounds: Rounds
+    turns: Turns
     new_body: NewBody
 
     def new_intake(self, clock: Callable[[], float]) -> Intake:
         """Begin a message; `clock` tells the time in seconds."""
         flow = Flow(self.tolerance.least_rate, clock())
-        return Intake(self.limits.message_size, self.memory, flow, clock, self.new_body, self.rounds)
+        return Intake(self.limits.message_size, self.memory, flow, clock, self.new_body, self.turns)
 
 
 @dataclass(frozen=True, slots=True)

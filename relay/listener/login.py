@@ -2,15 +2,17 @@
 
 from collections.abc import Awaitable, Callable
 
+from aiosmtpd.smtp import AuthResult
+
 from relay import log
-from relay.directory.client import Client, Login
+from relay.directory.client import Client
 from relay.listener import replies
 from relay.listener.commands import LONGEST_RESPONSE, CommandFault, decode_response
+from relay.listener.connection import Connection, LineTooLong
 from relay.listener.failures import LoginFailures, failure_key, pause_after
 from relay.listener.mechanisms import Mechanism
 from relay.listener.ports import Logins
 from relay.listener.telling import DoorTelling
-from relay.listener.wire import LineTooLong, Wire
 from relay.mail.reply import Reply, clean_text
 from relay.secrets.logins import TooManyLogins
 from relay.secrets.sources import SecretUnavailable
@@ -31,18 +33,20 @@ class LoginDesk:
 
     async def log_in(
         self,
-        wire: Wire,
+        connection: Connection,
         client: Client,
         mechanism: Mechanism,
         initial: bytes | None,
         pause: Callable[[float], Awaitable[None]],
-    ) -> Login | Reply:
-        """Run one exchange; `initial` is the decoded initial response. Return the login, or the reply that refuses it.
+    ) -> AuthResult:
+        """Run one exchange; `initial` is the decoded initial response.
+
+        Return aiosmtpd's result, whose data is the login, or the reply that refuses it.
 
         `pause` waits so many seconds, or until the client has left. Raises CommandFault where the client does not keep
         to the protocol, and ClientLeft.
         """
-        talk = _Talk(wire, initial, lambda name: self._check_bar(client, name))
+        talk = _Talk(connection, initial, lambda name: self._check_bar(client, name))
         try:
             login = await mechanism(talk, self._logins)
         except _Barred:
@@ -62,23 +66,23 @@ class LoginDesk:
         if client.is_trusted:
             # Elsewhere failures count by address alone: one good login there must not pay for guessing others.
             self._failures.forget(key)
-        return login
+        return AuthResult(success=True, auth_data=login)
 
-    async def _failed(self, client: Client, name: str, pause: Callable[[float], Awaitable[None]]) -> Reply:
+    async def _failed(self, client: Client, name: str, pause: Callable[[float], Awaitable[None]]) -> AuthResult:
         key = failure_key(client, name)
         count = self._failures.add(key)
         reply = replies.TOO_MANY_LOGIN_FAILURES if self._failures.is_barred(key) else replies.LOGIN_FAILED
-        self._refused(client, name, reply)
+        refused = self._refused(client, name, reply)
         await pause(pause_after(count) * self._first_pause)
-        return reply
+        return refused
 
     def _check_bar(self, client: Client, name: str) -> None:
         if self._failures.is_barred(failure_key(client, name)):
             raise _Barred
 
-    def _refused(self, client: Client, name: str, reply: Reply) -> Reply:
+    def _refused(self, client: Client, name: str, reply: Reply) -> AuthResult:
         self._telling.login_refused(client.name, clean_text(name), reply)
-        return reply
+        return AuthResult(success=False, handled=False, auth_data=reply)
 
 
 class _Barred(Exception):
@@ -88,9 +92,9 @@ class _Barred(Exception):
 class _Talk:
     """One exchange over the wire."""
 
-    def __init__(self, wire: Wire, initial: bytes | None, check: Callable[[str], None]) -> None:
+    def __init__(self, connection: Connection, initial: bytes | None, check: Callable[[str], None]) -> None:
         self.name = ""
-        self._wire = wire
+        self._connection = connection
         self._initial = initial
         self._check = check
 
@@ -99,9 +103,9 @@ class _Talk:
         if self._initial is not None:
             initial, self._initial = self._initial, None
             return initial
-        self._wire.send(replies.challenge(challenge))
+        self._connection.send(replies.challenge(challenge))
         try:
-            line = await self._wire.line(LONGEST_RESPONSE)
+            line = await self._connection.line(LONGEST_RESPONSE)
         except LineTooLong:
             raise CommandFault(replies.LINE_TOO_LONG) from None
         return decode_response(line)

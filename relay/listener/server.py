@@ -9,19 +9,18 @@ from typing import TYPE_CHECKING
 
 from relay import log
 from relay.endpoint import UnixAddress
-from relay.listener.crowd import Crowd
 from relay.listener.doorway import Doorway
 from relay.listener.elsewhere import Nowhere, Together
 from relay.listener.entrance import Entrance, House
 from relay.listener.failures import LoginFailures
 from relay.listener.login import LoginDesk
-from relay.listener.memory import Memory
 from relay.listener.passed import PassedSockets
 from relay.listener.peer import Gate
 from relay.listener.ports import Desk, Logins
 from relay.listener.proxy import hush
-from relay.listener.rounds import Rounds
+from relay.listener.receiving import Memory, Turns
 from relay.listener.session import Session
+from relay.listener.session_registry import Crowd
 from relay.listener.sockets import ANYBODY, ListenError, listen
 from relay.listener.telling import DoorTelling
 from relay.listener.tolerance import Tolerance
@@ -55,7 +54,7 @@ class Listeners:
         tolerance = tolerance or Tolerance()
         telling = telling or DoorTelling()
         together = together or Together(Nowhere(), LoginFailures(limits.login_failures))
-        self._crowd = Crowd(limits, together.elsewhere)
+        self._crowd = Crowd(limits, together.elsewhere, tolerance.idle_seconds)
         self._failures = together.failures
         self._house = House(
             desk=desk,
@@ -65,7 +64,7 @@ class Listeners:
             telling=telling,
             crowd=self._crowd,
             memory=Memory(tolerance.memory),
-            rounds=Rounds(),
+            turns=Turns(),
             new_body=new_body,
         )
         self._doorways: list[Doorway] = []
@@ -81,6 +80,7 @@ class Listeners:
         self._crowd.limits, self._failures.limit = limits, limits.login_failures
         self._house = replace(self._house, limits=limits)
         self._entrances = [self._entrance(listener) for listener in listeners[: len(self._entrances)]]
+        self._prepare()
 
     async def open(self, passed: PassedSockets | None = None) -> None:
         """Open every address that systemd did not open for us, or none. Clients wait there until `serve`.
@@ -89,6 +89,7 @@ class Listeners:
         """
         passed = passed or PassedSockets()
         hush()
+        self._prepare()
         try:
             for listener in self._listeners:
                 await self._open(listener, passed.take(listener))
@@ -146,6 +147,10 @@ class Listeners:
         self._close_sockets()
         await self._crowd.stop(patience)
 
+    def _prepare(self) -> None:
+        house = self._house
+        self._session = Session.prepare(house.desk, house.desk.hostname, house.limits.message_size)
+
     async def _open(self, listener: Listener, passed: Sequence[socket.socket]) -> None:
         endpoint = listener.endpoint
         new_session = partial(self._new_session, len(self._entrances))
@@ -156,7 +161,7 @@ class Listeners:
             self._socket_files.append((endpoint.path, endpoint.path.stat().st_ino))
 
     def _new_session(self, number: int) -> Session:
-        return Session(self._house, self._entrances[number])
+        return self._session(self._house, self._entrances[number])
 
     def _entrance(self, listener: Listener) -> Entrance:
         if listener.security == "none":

@@ -269,8 +269,7 @@ class Door:
     async def all_left(self) -> None:
         """Wait until every session that was let in has ended by itself."""
         async with asyncio.timeout(SECONDS):
-            while tasks := [session.task for session in self.listeners._crowd._sessions]:
-                await asyncio.wait(tasks)
+            await self.listeners._crowd.ended()
 
 
 @asynccontextmanager

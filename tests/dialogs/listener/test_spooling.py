@@ -9,9 +9,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from relay.listener import replies
-from relay.listener.intake import Intake
-from relay.listener.memory import Memory
 from relay.listener.pace import Flow, LeastRate
+from relay.listener.receiving import Intake, Memory
 from relay.listener.tolerance import Tolerance
 from relay.mail.body import InMemory
 from relay.mail.content import ContentRefused
