@@ -34,6 +34,10 @@ LONGEST_LOGIN_LINE = len("AUTH  ") + 20 + LONGEST_RESPONSE
 # RFC 5321 section 4.1.1.1 wants a domain or an address literal; clients send what their machine is called.
 _LONGEST_HELLO = 255
 
+# A page in a browser can make it send these to a port of this machine; what would follow is for the attacker to say.
+HTTP_VERBS: Final = frozenset(
+    [b"GET", b"POST", b"PUT", b"HEAD", b"DELETE", b"OPTIONS", b"CONNECT", b"TRACE", b"PATCH", b"PRI"]
+)
 # What is kept of the lines and arguments that came before: at most so many, of at most so many octets.
 _MOST_KEPT: Final = 4096
 _SHORT: Final = 512

@@ -43,7 +43,7 @@ class TlsFailed(Exception):
 class Connection(SMTP, ABC):
     """The server's end of a connection: plain first, and then perhaps under TLS.
 
-    While `_is_busy`, one task has what comes (`_chunk`, `line`); else `_work` is called with it.
+    While `_is_busy`, one task has what comes (`chunk`, `line`); else `_work` is called with it.
     """
 
     transport: Any
@@ -199,7 +199,7 @@ class Connection(SMTP, ABC):
             await self._more()
         return line
 
-    async def _chunk(self, most: int | None = None) -> bytes:
+    async def chunk(self, most: int | None = None) -> bytes:
         """Return what has come, whatever its borders, but not more than so many octets. Raises ClientLeft."""
         while not self._input:
             await self._more()
@@ -212,6 +212,10 @@ class Connection(SMTP, ABC):
             self._throttle()
         self._heard_at = self.loop.time()
         return chunk
+
+    def unread(self, rest: bytes) -> None:
+        """Put back what belongs to the next commands."""
+        self._input = rest + self._take_all()
 
     async def _more(self) -> None:
         """Wait until more has come. Raises ClientLeft."""
@@ -262,7 +266,7 @@ class Connection(SMTP, ABC):
         reader, self._reader_lent = self._reader_lent, None
         assert reader is not None
         reader.feed_eof()
-        self._input = await reader.read() + self._take_all()
+        self.unread(await reader.read())
 
     # Saying.
 

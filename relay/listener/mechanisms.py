@@ -91,3 +91,4 @@ def _text(octets: bytes) -> str:
 MECHANISMS: Mapping[bytes, Mechanism] = MappingProxyType(
     {b"PLAIN": plain, b"LOGIN": login, b"SCRAM-SHA-256": scram_sha_256}
 )
+MECHANISM_NAMES = b" ".join(MECHANISMS).decode()

@@ -15,6 +15,8 @@ from typing import Final, Self, TypeVar
 
 from relay import log
 from relay.listener import replies
+from relay.listener.commands import BdatCommand
+from relay.listener.connection import Connection
 from relay.listener.pace import Flow
 from relay.listener.ports import Submission
 from relay.mail.body import Body, Gathering, GrowingBody, InMemory, NewBody
@@ -312,6 +314,23 @@ class Intake:
         self.close()
 
 
+async def read_on(connection: Connection, intake: Intake, dots: DotReader, octets: bytes) -> None:
+    """Read a message from these octets on to its end, whatever is wrong with it. What was pipelined behind it stays.
+
+    Raises ContentRefused (421) as the intake does, and ClientLeft where the client goes before the end.
+    """
+    await intake.settle()
+    while True:
+        octets = octets or await connection.chunk()
+        async with intake.turn(octets):
+            intake.feed(dots.feed(octets))
+        await intake.settle()
+        if dots.has_ended:
+            break
+        octets = b""
+    connection.unread(dots.rest)
+
+
 class Chunks:
     """One message that comes by BDAT. Once something of it was refused, all that follows of it is refused alike.
 
@@ -322,21 +341,22 @@ class Chunks:
         self._intake = intake
         self._refusal = refusal
 
-    async def feed(self, octets: bytes) -> None:
-        """Take octets of a chunk. Raises ContentRefused (421) where they come too slowly to wait."""
-        if self._refusal is not None:
-            self._intake.pass_by(octets)
-            return
-        async with self._intake.turn(octets):
-            self._intake.feed(octets)
-        await self._intake.settle()
-
-    async def end(self, *, is_last: bool) -> Content | None:
-        """Return the message after its last chunk, else None. Raises ContentRefused."""
+    async def read(self, connection: Connection, chunk: BdatCommand) -> Content | None:
+        """Read one chunk; return the message after the last, else None. Raises ContentRefused and ClientLeft."""
+        left = chunk.octets
+        while left:
+            octets = await connection.chunk(left)
+            left -= len(octets)
+            if self._refusal is None:
+                async with self._intake.turn(octets):
+                    self._intake.feed(octets)
+                await self._intake.settle()
+            else:
+                self._intake.pass_by(octets)
         self._refusal = self._refusal or self._intake.refusal
         if self._refusal is not None:
             raise ContentRefused(self._refusal)
-        return await self._intake.finish() if is_last else None
+        return await self._intake.finish() if chunk.is_last else None
 
     def close(self) -> None:
         """Forget the message."""

@@ -125,9 +125,24 @@ def hello(hostname: str) -> Reply:
 
 
 @lru_cache(maxsize=64)
-def extended_hello(hostname: str, extensions: tuple[str, ...]) -> bytes:
-    """Return the answer to EHLO, one line per extension (RFC 5321 section 4.1.1.1)."""
-    lines = [hostname, *extensions]
+def extended_hello(
+    hostname: str, size: int, recipients: int, mechanisms: str, *, can_starttls: bool, is_tls: bool
+) -> bytes:
+    """Return the answer to EHLO, one line per extension (RFC 5321 section 4.1.1.1). No mechanisms: no logins here."""
+    lines = [
+        hostname,
+        f"SIZE {size}",
+        "8BITMIME",
+        "SMTPUTF8",
+        "DSN",
+        "PIPELINING",
+        "CHUNKING",
+        f"LIMITS RCPTMAX={recipients}",
+        *(["STARTTLS"] if can_starttls else []),
+        *(["REQUIRETLS"] if is_tls else []),
+        *([f"AUTH {mechanisms}"] if mechanisms else []),
+        "ENHANCEDSTATUSCODES",
+    ]
     return b"".join(f"250{'-' if line is not lines[-1] else ' '}{line}\r\n".encode() for line in lines)
 
 

@@ -1,26 +1,21 @@
 """One SMTP session: what its client has said, what it may say now, and the answers (RFC 5321 section 4.1.1).
 
-A state machine: `COMMANDS` at the end of this file has every command with the states in which it is refused, and all
-that moves the state stands here. Commands are answered where their octets come in (`Session._work`); a task is for
-what has to wait: a message that is large or handed over, a chunk, a login, TLS, a proxy's header.
-Commands are named and registered as aiosmtpd has them (smtp_MAIL); their grammar and the data are ours: aiosmtpd
-decodes encoded words in addresses, takes seconds for many short lines, and tells exception texts.
+A state machine: `COMMANDS` at the end of this file has every command with the states in which it is refused, and what
+moves the state from NEW on stands here. Commands are answered where their octets come in (`Session._work`); a task is
+for what has to wait: a message that is large or handed over, a chunk, a login, TLS. Commands are named as aiosmtpd has
+them (smtp_MAIL). Their grammar and the data are ours: aiosmtpd decodes encoded words in addresses, takes seconds for
+many short lines, and tells exception texts.
 """
 
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping
-from contextlib import suppress
 from datetime import UTC, datetime
-from enum import IntEnum
 from typing import Any, Final, NamedTuple
 
-from aiosmtpd.smtp import Envelope as SmtpEnvelope
-from aiosmtpd.smtp import Session as SmtpSession
-
 from relay import log
-from relay.directory.client import Login
 from relay.listener import replies
 from relay.listener.commands import (
+    HTTP_VERBS,
     LONGEST_LOGIN_LINE,
     BdatCommand,
     CommandFault,
@@ -31,243 +26,39 @@ from relay.listener.commands import (
     parse_rcpt,
     split_command,
 )
-from relay.listener.connection import ClientLeft, Connection, LineTooLong, TlsFailed
+from relay.listener.connection import ClientLeft, LineTooLong
 from relay.listener.entrance import Entrance, House
-from relay.listener.mechanisms import MECHANISMS, Mechanism
+from relay.listener.mechanisms import MECHANISM_NAMES, MECHANISMS, Mechanism
 from relay.listener.pace import Commands
-from relay.listener.peer import Origin, origin_of
 from relay.listener.ports import Submission
-from relay.listener.proxy import ProxyFault, read_header
-from relay.listener.receiving import MUCH, Chunks, CutThrough, DotReader, Intake
+from relay.listener.receiving import MUCH, Chunks, CutThrough, DotReader, Intake, read_on
+from relay.listener.reception import Reception, State, Transaction
 from relay.mail.content import Content, ContentRefused
 from relay.mail.envelope import Envelope
 from relay.mail.reply import Reply
 from relay.mail.trace import Arrival, new_id
 
-# A page in a browser can make it send these to a port of this machine; what would follow is for the attacker to say.
-_HTTP_VERBS: Final = frozenset(
-    [b"GET", b"POST", b"PUT", b"HEAD", b"DELETE", b"OPTIONS", b"CONNECT", b"TRACE", b"PATCH", b"PRI"]
-)
 _LAST_WORDS: Final = (b"221", b"421")  # RFC 5321 section 4.2.1: the server closes the connection after either
 _MOST_AT_ONCE: Final = 64  # commands, then the other sessions get a turn
-_PROXY_BUFFER: Final = 64 * 1024  # octets; the longest header is hardly longer
-
-
-class State(IntEnum):
-    """How far a client has come."""
-
-    NEW = 0  # no EHLO or HELO
-    READY = 1  # for MAIL
-    MAIL = 2  # a sender, and no recipient named
-    REFUSED = 3  # recipients named, and none taken
-    RCPT = 4  # a recipient or more
-    CHUNKS = 5  # BDAT has begun the message
-    DATA = 6  # the message comes
-    OVER = 7  # nothing more is read
 
 
 _IN_MAIL: Final = (State.MAIL, State.REFUSED, State.RCPT, State.CHUNKS)
 
 
-class Transaction(SmtpEnvelope):
-    """aiosmtpd's envelope, in which `mail_from` is the `Envelope` of MAIL and `rcpt_tos` has a `Recipient` each.
+class Session(Reception):
+    """The server's side of one connection, from its greeting to its last reply."""
 
-    `protocol` is the word of RFC 3848 for the way it comes.
-    """
-
-    mail_from: Any
-    rcpt_tos: list[Any]
-    chunks: Chunks | None = None
-
-
-class Session(Connection):
-    """The server's side of one connection."""
-
-    session: SmtpSession
     envelope: Transaction | None = None
-    _submission: Submission | None = None
-    _answer_at: float | None = None  # when the last reply is due, as soon as we hurry
-    _is_answered = False  # whether a message has its reply, since we stop
-    _is_stopping = False
-    _stops_at = 0.0
-    _turn: asyncio.Handle | None = None  # when we go on: the other sessions have a turn, or this client has to wait
-    _pausing: asyncio.Event | None = None  # set when the connection is gone meanwhile
     _errors = 0
-    _can_starttls = False
-    _may_log_in = False
-    _is_in_data = False  # a message or chunk comes, or waits for its answer
     _ahead: CutThrough | None = None
     _intake: Intake | None = None  # the message that DATA has begun, until it has its answer
     _dots: DotReader
     _data_began = 0.0
 
     def __init__(self, house: House, entrance: Entrance) -> None:
-        super().__init__(house.tolerance)
-        self._house = house
+        super().__init__(house, entrance)
         self._desk = house.desk
-        self._entrance = entrance
-        self._state = State.NEW
         self._commands = Commands(house.tolerance.most_commands, self._heard_at)
-
-    # What the registry asks of a session, beside `abort` and `look_for_silence`.
-
-    @property
-    def is_handing_over(self) -> bool:
-        """Whether a message is on its way from us."""
-        return self._submission is not None
-
-    def stop(self) -> None:
-        """End soon: now where the client is silent, else when its message has the reply or it falls silent.
-
-        Who is just about to hand over a message need not come again.
-        """
-        self._is_stopping = True
-        self._is_answered = False
-        self._stops_at = self.loop.time() + self._tolerance.farewell
-        self._stop_in_a_lull()
-
-    def hurry(self, seconds: float) -> None:
-        """Answer within so many seconds, whatever is under way."""
-        self._answer_at = self.loop.time() + seconds
-        if self._submission is not None:
-            self._submission.hurry(seconds)
-
-    def _stop_in_a_lull(self) -> None:
-        if self.transport is None:
-            return
-        now = self.loop.time()
-        rest = min(self._heard_at + self._tolerance.lull, self._stops_at) - now
-        if self._is_in_data:
-            rest = self._tolerance.lull
-        if rest > 0:
-            self.loop.call_later(rest, self._stop_in_a_lull)
-        else:
-            self.hang_up(replies.STOPPING_LINE)
-
-    # From the connection to the greeting, and to the end.
-
-    def _begin(self) -> None:
-        try:
-            self._house.telling.connected()
-            self._origin = origin_of(self.transport)
-            self._client = self._entrance.gate.client_of(self._origin)
-            refusal = self._house.crowd.enter(self)
-            if refusal is not None:
-                self._turn_away("connect", refusal)
-            elif self._entrance.is_tls_first or self._entrance.gate.is_proxy(self._origin):
-                self._start(self._prepare_to_greet())
-            elif self._is_let_in():
-                self._greet()
-        except Exception:
-            self._broken()
-
-    def _broken(self) -> None:
-        # The last net of a connection: whatever went wrong here ends this session and no other.
-        log.broken("a session ended by a fault", exc_info=True)
-        self._state = State.OVER
-        self._close()
-
-    def _left(self) -> None:
-        """Nobody is there any more. A message that is being handed over hears of it, and goes on."""
-        if self._pausing is not None:
-            self._pausing.set()
-        if self._submission is not None:
-            self._submission.client_left()
-        if self._task is None:
-            self._end()
-
-    def _end(self) -> None:
-        """The connection is gone, and nothing of it is under way."""
-        self._state = State.OVER
-        if self._turn is not None:
-            self._turn.cancel()
-        self._forget_message()
-        self._house.crowd.leave(self)
-
-    async def _prepare_to_greet(self) -> None:
-        """Find out whom a proxy speaks for, and begin TLS where that comes first."""
-        is_ready = False
-        try:
-            is_ready = await self._is_recognized() and (not self._entrance.is_tls_first or await self._protect_first())
-        except ClientLeft:
-            pass
-        except Exception:
-            self._broken()
-        if is_ready:
-            self._greet()
-        else:
-            self._state = State.OVER
-        self._resume()
-
-    async def _is_recognized(self) -> bool:
-        """Find out whom a proxy speaks for, and count the client; False where it was turned away."""
-        try:
-            if self._entrance.gate.is_proxy(self._origin):
-                proxy = self._origin
-                behind = await self._read_proxy_header()
-                if behind is None and self._house.crowd.is_leaving:
-                    # Its check: it is to send the next clients to another.
-                    self._turn_away("PROXY", replies.STOPPING)
-                    return False
-                self._origin = behind or proxy
-                self._client = self._entrance.gate.client_of(self._origin)
-        except ProxyFault as fault:
-            self._turn_away("PROXY", replies.NO_PROXY_HEADER, reason=str(fault))
-            return False
-        return self._is_let_in()
-
-    def _is_let_in(self) -> bool:
-        refusal = self._house.crowd.recognize(self, self._client)
-        if refusal is not None:
-            self._turn_away("connect", refusal)
-        return refusal is None
-
-    async def _read_proxy_header(self) -> Origin | None:
-        reader = self._lend(_PROXY_BUFFER)
-        try:
-            return await read_header(reader, self._tolerance.proxy_seconds)
-        finally:
-            await self._take_back()
-
-    def _turn_away(self, at: str, refusal: Reply, **facts: str) -> None:
-        self._house.telling.refused(self._client.name, at, refusal, **facts)
-        # Whoever waits for TLS could not read it.
-        if not self._entrance.is_tls_first:
-            self._out += bytes(refusal)
-            self._write()
-        self._state = State.OVER
-        self._close()
-
-    def _greet(self) -> None:
-        self._open_dialog()
-        self._out += replies.greeting(self.hostname)
-        self._write()
-
-    def _open_dialog(self) -> None:
-        """From here on we can speak; what was said before TLS is forgotten (RFC 3207 section 4.2)."""
-        self._is_mute = False
-        self._state = State.NEW
-        self._client = self._entrance.gate.client_of(self._origin)
-        self.session = SmtpSession(self.loop)
-        self.session.peer = self._client.peer
-        self._can_starttls = self._entrance.certificate is not None and not self._is_protected
-        self._may_log_in = self._entrance.gate.may_log_in(self._origin, is_tls=self._is_protected)
-
-    async def _protect_first(self) -> bool:
-        self._pause_reading()
-        return await self._protect(self._take_all())
-
-    async def _protect(self, unread: bytes = b"") -> bool:
-        """Put the connection under TLS; False where that failed, and it is gone."""
-        assert self._entrance.certificate is not None
-        try:
-            await self._begin_tls(self._entrance.certificate.context(), unread)
-        except TlsFailed as failure:
-            self._house.telling.unprotected(self._client.name, str(failure))
-            return False
-        if version := self.tls_version:  # else the client has left already
-            self._house.telling.protected(version)
-        return True
 
     # The conversation.
 
@@ -310,7 +101,7 @@ class Session(Connection):
         try:
             verb, argument = split_command(line)
             if verb not in COMMANDS:
-                raise CommandFault(replies.NOT_HTTP if verb in _HTTP_VERBS else replies.UNKNOWN_COMMAND)
+                raise CommandFault(replies.NOT_HTTP if verb in HTTP_VERBS else replies.UNKNOWN_COMMAND)
             command = COMMANDS[verb]
             if argument and command.is_bare:
                 raise CommandFault(replies.NO_ARGUMENT)
@@ -358,18 +149,6 @@ class Session(Connection):
             self._say(answer)
         self._resume()
 
-    def _resume(self) -> None:
-        """The task ends here: go on with what has come meanwhile."""
-        self._task = None
-        if self.transport is None:
-            self._end()
-        elif self._turn is not None:
-            self._write()
-        else:
-            self._is_busy = False
-            if not self._is_full:
-                self._work()
-
     def _failed(self, verb: bytes, error: Exception) -> Reply:
         """Return the answer to a command that could not be obeyed."""
         if isinstance(error, CommandFault):
@@ -414,21 +193,14 @@ class Session(Connection):
     def smtp_EHLO(self, argument: bytes) -> bytes:  # noqa: N802
         """Say what we offer."""
         self._meet(argument, is_extended=True)
-        limits = self._house.limits
-        extensions = (
-            f"SIZE {self.data_size_limit}",
-            "8BITMIME",
-            "SMTPUTF8",
-            "DSN",
-            "PIPELINING",
-            "CHUNKING",
-            f"LIMITS RCPTMAX={limits.recipients}",
-            *(["STARTTLS"] if self._can_starttls else []),
-            *(["REQUIRETLS"] if self._is_protected else []),
-            *(["AUTH " + b" ".join(MECHANISMS).decode()] if self._may_log_in else []),
-            "ENHANCEDSTATUSCODES",
+        return replies.extended_hello(
+            self.hostname,
+            self.data_size_limit,
+            self._house.limits.recipients,
+            MECHANISM_NAMES if self._may_log_in else "",
+            can_starttls=self._can_starttls,
+            is_tls=self._is_protected,
         )
-        return replies.extended_hello(self.hostname, extensions)
 
     def smtp_HELO(self, argument: bytes) -> bytes:  # noqa: N802
         """Greet a client that knows no extensions."""
@@ -484,7 +256,7 @@ class Session(Connection):
         """Take a chunk (RFC 3030). Where no message may come now it passes by; after MAIL, so do all that follow it."""
         chunk = parse_bdat(argument)
         self._is_in_data = True
-        self._start(self._receive(b"BDAT", self._read_chunk(chunk), chunk))
+        self._start(self._receive(b"BDAT", self._chunks().read(self, chunk), chunk))
         return b""
 
     def smtp_RSET(self, _argument: bytes) -> bytes:  # noqa: N802
@@ -561,28 +333,19 @@ class Session(Connection):
         answer = b""
         try:
             result = await self._house.login_desk.log_in(self, self._client, mechanism, initial, self._pause)
-            refusal: Any = result.auth_data
-            answer = bytes(self._logged_in(refusal) if result.success else refusal)
+            data: Any = result.auth_data
+            if result.success:
+                # It is somebody from now on; what its network may do counts no more.
+                self._client = self._client.logged_in(data)
+                self.session.authenticated, self.session.auth_data = True, data
+                answer = bytes(replies.LOGGED_IN)
+            else:
+                answer = bytes(data)
         except ClientLeft:
             pass
         except Exception as error:
             answer = bytes(self._failed(b"AUTH", error))
         self._finish(answer)
-
-    def _logged_in(self, login: Login) -> Reply:
-        """The client is somebody from now on; what its network may do counts no more."""
-        self._client = self._client.logged_in(login)
-        self.session.authenticated = True
-        vars(self.session)["auth_data"] = login
-        return replies.LOGGED_IN
-
-    async def _pause(self, seconds: float) -> None:
-        """Wait, or until the connection is gone; what waits to be said goes out before."""
-        await self._flush()
-        if self.transport is not None:
-            self._pausing = asyncio.Event()
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._pausing.wait(), seconds)
 
     # A message.
 
@@ -605,35 +368,12 @@ class Session(Connection):
         self._start(self._receive(b"DATA", self._read_data(octets)))
 
     async def _read_data(self, octets: bytes) -> Content:
-        """Read on to the end of the message, whatever is wrong with it. Raises ContentRefused and ClientLeft."""
+        """Read on to the end of the message. Raises ContentRefused and ClientLeft."""
         assert self._intake is not None
         if not self._dots.has_ended:
             self._ahead = CutThrough(self._intake, self._open, self.loop.time, self._data_began)
-            await self._read_on(self._intake, self._dots, octets)
+            await read_on(self, self._intake, self._dots, octets)
         return await self._intake.finish()
-
-    async def _read_on(self, intake: Intake, dots: DotReader, octets: bytes) -> None:
-        await intake.settle()
-        while True:
-            octets = octets or await self._chunk()
-            async with intake.turn(octets):
-                intake.feed(dots.feed(octets))
-            await intake.settle()
-            if dots.has_ended:
-                break
-            octets = b""
-        # What was pipelined behind it stays.
-        self._input = dots.rest + self._take_all()
-
-    async def _read_chunk(self, chunk: BdatCommand) -> Content | None:
-        """Read a chunk to its end, and return the message after the last. Raises ContentRefused and ClientLeft."""
-        chunks = self._chunks()
-        left = chunk.octets
-        while left:
-            octets = await self._chunk(left)
-            left -= len(octets)
-            await chunks.feed(octets)
-        return await chunks.end(is_last=chunk.is_last)
 
     def _chunks(self) -> Chunks:
         transaction = self.envelope

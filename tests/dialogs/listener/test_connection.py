@@ -140,9 +140,9 @@ async def test_reading_rests_while_much_waits() -> None:
     connection, notes = busy()
     connection.data_received(b"x" * MUCH)
     assert notes.reading == ["pause"]
-    assert len(await connection._chunk(MUCH // 2)) == MUCH // 2
+    assert len(await connection.chunk(MUCH // 2)) == MUCH // 2
     assert notes.reading == ["pause", "resume"]
-    assert len(await connection._chunk()) == MUCH - MUCH // 2
+    assert len(await connection.chunk()) == MUCH - MUCH // 2
 
 
 @pytest.mark.parametrize("is_lost", [True, False])
@@ -167,9 +167,9 @@ async def test_all_that_came_before_the_end_is_read() -> None:
     connection.data_received(b"a\r\nb\r\nc")
     connection.eof_received()
     assert [await connection.line(LONGEST), await connection.line(LONGEST)] == [b"a", b"b"]
-    assert await connection._chunk() == b"c"
+    assert await connection.chunk() == b"c"
     with pytest.raises(ClientLeft):
-        await connection._chunk()
+        await connection.chunk()
 
 
 async def test_nothing_is_said_on_a_lost_connection() -> None:
