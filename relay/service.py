@@ -44,9 +44,8 @@ from relay.directory.model import Directory, Meaning
 from relay.faults import Faults
 from relay.incoming.watch import ReturnedMail
 from relay.listener.elsewhere import Together
-from relay.listener.own_socket import own_socket, places_of
-from relay.listener.passed import PassedSockets
 from relay.listener.server import ListenError, Listeners
+from relay.listener.sockets import PassedSockets, own_socket, places_of
 from relay.listener.telling import DoorTelling
 from relay.listener.tolerance import Tolerance
 from relay.mail.identity import Mismatch

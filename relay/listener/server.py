@@ -9,19 +9,18 @@ from typing import TYPE_CHECKING
 
 from relay import log
 from relay.endpoint import UnixAddress
-from relay.listener.doorway import Doorway
+from relay.listener.acceptor import Doorway
 from relay.listener.elsewhere import Nowhere, Together
 from relay.listener.entrance import Entrance, House
 from relay.listener.failures import LoginFailures
 from relay.listener.login import LoginDesk
-from relay.listener.passed import PassedSockets
 from relay.listener.peer import Gate
 from relay.listener.ports import Desk, Logins
 from relay.listener.proxy import hush
 from relay.listener.receiving import Memory, Turns
 from relay.listener.session import Session
 from relay.listener.session_registry import Crowd
-from relay.listener.sockets import ANYBODY, ListenError, listen
+from relay.listener.sockets import ANYBODY, ListenError, PassedSockets, listen
 from relay.listener.telling import DoorTelling
 from relay.listener.tolerance import Tolerance
 from relay.mail.body import InMemory, NewBody

@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from relay.delivery.dispatcher import Dispatcher
-from relay.listener.doorway import Doorway
+from relay.listener.acceptor import Doorway
 
 
 def main(part: str, file: str, *arguments: str) -> int:
