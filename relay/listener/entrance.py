@@ -4,9 +4,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from relay.listener.client_identity import Gate
 from relay.listener.login import LoginDesk
 from relay.listener.pace import Flow
-from relay.listener.peer import Gate
 from relay.listener.ports import Desk
 from relay.listener.receiving import Intake, Memory, Turns
 from relay.listener.session_registry import Crowd

@@ -14,11 +14,10 @@ from aiosmtpd.smtp import Session as SmtpSession
 
 from relay import log
 from relay.listener import replies
+from relay.listener.client_identity import Origin, ProxyFault, origin_of, read_header
 from relay.listener.connection import ClientLeft, Connection, TlsFailed
 from relay.listener.entrance import Entrance, House
-from relay.listener.peer import Origin, origin_of
 from relay.listener.ports import Submission
-from relay.listener.proxy import ProxyFault, read_header
 from relay.listener.receiving import Chunks
 from relay.mail.reply import Reply
 

@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING
 from relay import log
 from relay.endpoint import UnixAddress
 from relay.listener.acceptor import Doorway
+from relay.listener.client_identity import Gate, hush
 from relay.listener.elsewhere import Nowhere, Together
 from relay.listener.entrance import Entrance, House
 from relay.listener.failures import LoginFailures
 from relay.listener.login import LoginDesk
-from relay.listener.peer import Gate
 from relay.listener.ports import Desk, Logins
-from relay.listener.proxy import hush
 from relay.listener.receiving import Memory, Turns
 from relay.listener.session import Session
 from relay.listener.session_registry import Crowd

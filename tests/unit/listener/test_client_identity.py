@@ -6,8 +6,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 import pytest
 
 from relay import peercred
-from relay.listener import peer
-from relay.listener.peer import Gate, Origin, canonical
+from relay.listener.client_identity import Gate, Origin, canonical
 from relay.settings import Listener
 
 LAN = Gate(
@@ -21,7 +20,7 @@ NAMES = {0: "root", 33: "www-data", 1001: "1000"}
 
 @pytest.fixture(autouse=True)
 def _users(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(peer, "user_name", lambda uid: NAMES.get(uid, ""))
+    monkeypatch.setattr(client_identity, "user_name", lambda uid: NAMES.get(uid, ""))
 
 
 @pytest.mark.parametrize(
