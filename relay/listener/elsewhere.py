@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Protocol
 
-from relay.listener.failures import LoginFailures
+from relay.listener.login_failures import LoginFailures
 
 
 class Elsewhere(Protocol):

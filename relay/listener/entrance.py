@@ -4,8 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from relay.listener.auth import LoginDesk
 from relay.listener.client_identity import Gate
-from relay.listener.login import LoginDesk
 from relay.listener.pace import Flow
 from relay.listener.ports import Desk
 from relay.listener.receiving import Intake, Memory, Turns

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 from relay import log
 from relay.endpoint import UnixAddress
 from relay.listener.acceptor import Doorway
+from relay.listener.auth import LoginDesk
 from relay.listener.client_identity import Gate, hush
 from relay.listener.elsewhere import Nowhere, Together
 from relay.listener.entrance import Entrance, House
-from relay.listener.failures import LoginFailures
-from relay.listener.login import LoginDesk
+from relay.listener.login_failures import LoginFailures
 from relay.listener.ports import Desk, Logins
 from relay.listener.receiving import Memory, Turns
 from relay.listener.session import Session

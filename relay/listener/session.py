@@ -14,6 +14,7 @@ from typing import Any, Final, NamedTuple
 
 from relay import log
 from relay.listener import replies
+from relay.listener.auth import MECHANISM_NAMES, MECHANISMS, Mechanism
 from relay.listener.commands import (
     HTTP_VERBS,
     LONGEST_LOGIN_LINE,
@@ -28,7 +29,6 @@ from relay.listener.commands import (
 )
 from relay.listener.connection import ClientLeft, LineTooLong
 from relay.listener.entrance import Entrance, House
-from relay.listener.mechanisms import MECHANISM_NAMES, MECHANISMS, Mechanism
 from relay.listener.pace import Commands
 from relay.listener.ports import Submission
 from relay.listener.receiving import MUCH, Chunks, CutThrough, DotReader, Intake, read_on

@@ -6,6 +6,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 import pytest
 
 from relay import peercred
+from relay.listener import client_identity
 from relay.listener.client_identity import Gate, Origin, canonical
 from relay.settings import Listener
 
