@@ -43,11 +43,11 @@ from relay.directory.live import LiveDirectory
 from relay.directory.model import Directory, Meaning
 from relay.faults import Faults
 from relay.incoming.watch import ReturnedMail
-from relay.listener.elsewhere import Together
+from relay.listener.events import DoorTelling
 from relay.listener.server import ListenError, Listeners
+from relay.listener.session_limits import Tolerance
+from relay.listener.session_registry import Together
 from relay.listener.sockets import PassedSockets, own_socket, places_of
-from relay.listener.telling import DoorTelling
-from relay.listener.tolerance import Tolerance
 from relay.mail.identity import Mismatch
 from relay.mail.reply import Reply
 from relay.metrics import Metrics

@@ -18,9 +18,9 @@ from relay.directory.client import Client, Login
 from relay.listener import replies
 from relay.listener.commands import LONGEST_RESPONSE, CommandFault, decode_response
 from relay.listener.connection import Connection, LineTooLong
+from relay.listener.events import DoorTelling
 from relay.listener.login_failures import LoginFailures, failure_key, pause_after
 from relay.listener.ports import Logins
-from relay.listener.telling import DoorTelling
 from relay.mail.reply import Reply, clean_text
 from relay.secrets.logins import TooManyLogins
 from relay.secrets.sources import SecretUnavailable

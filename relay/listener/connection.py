@@ -18,7 +18,7 @@ from typing import Any, Final, Self
 from aiosmtpd.smtp import SMTP
 
 from relay.listener import replies
-from relay.listener.tolerance import Tolerance
+from relay.listener.session_limits import Tolerance
 
 _MOST_WAITING: Final = 64 * 1024  # octets that wait to be worked on; with more, nothing is read from the network
 _LOST: Final = "the connection was lost"

@@ -17,8 +17,8 @@ from relay import log
 from relay.listener import replies
 from relay.listener.commands import BdatCommand
 from relay.listener.connection import Connection
-from relay.listener.pace import Flow
 from relay.listener.ports import Submission
+from relay.listener.session_limits import Flow
 from relay.mail.body import Body, Gathering, GrowingBody, InMemory, NewBody
 from relay.mail.content import Content, ContentReader, ContentRefused
 from relay.mail.reply import Reply

@@ -16,9 +16,9 @@ from relay import log
 from relay.listener import replies
 from relay.listener.client_identity import Origin, ProxyFault, origin_of, read_header
 from relay.listener.connection import ClientLeft, Connection, TlsFailed
-from relay.listener.entrance import Entrance, House
 from relay.listener.ports import Submission
 from relay.listener.receiving import Chunks
+from relay.listener.session_context import Entrance, House
 from relay.mail.reply import Reply
 
 _PROXY_BUFFER: Final = 64 * 1024  # octets; the longest header is hardly longer

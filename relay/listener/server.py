@@ -12,16 +12,15 @@ from relay.endpoint import UnixAddress
 from relay.listener.acceptor import Doorway
 from relay.listener.auth import LoginDesk
 from relay.listener.client_identity import Gate, hush
-from relay.listener.elsewhere import Nowhere, Together
-from relay.listener.entrance import Entrance, House
+from relay.listener.events import DoorTelling
 from relay.listener.login_failures import LoginFailures
 from relay.listener.ports import Desk, Logins
 from relay.listener.receiving import Memory, Turns
 from relay.listener.session import Session
-from relay.listener.session_registry import Crowd
+from relay.listener.session_context import Entrance, House
+from relay.listener.session_limits import Tolerance
+from relay.listener.session_registry import Crowd, Nowhere, Together
 from relay.listener.sockets import ANYBODY, ListenError, PassedSockets, listen
-from relay.listener.telling import DoorTelling
-from relay.listener.tolerance import Tolerance
 from relay.mail.body import InMemory, NewBody
 from relay.settings import Limits, Listener
 

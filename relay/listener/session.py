@@ -28,11 +28,11 @@ from relay.listener.commands import (
     split_command,
 )
 from relay.listener.connection import ClientLeft, LineTooLong
-from relay.listener.entrance import Entrance, House
-from relay.listener.pace import Commands
 from relay.listener.ports import Submission
 from relay.listener.receiving import MUCH, Chunks, CutThrough, DotReader, Intake, read_on
 from relay.listener.reception import Reception, State, Transaction
+from relay.listener.session_context import Entrance, House
+from relay.listener.session_limits import Commands
 from relay.mail.content import Content, ContentRefused
 from relay.mail.envelope import Envelope
 from relay.mail.reply import Reply

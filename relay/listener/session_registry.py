@@ -1,14 +1,18 @@
-"""All sessions that are open now: how many there may be, and how they end together."""
+"""All sessions that are open now: how many there may be, who falls silent, and how they end together.
+
+Where a relay has several processes, they count their clients and bad logins together.
+"""
 
 import asyncio
 from collections import Counter
 from collections.abc import Iterable
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Protocol
 
 from relay.directory.client import Client
 from relay.listener import replies
-from relay.listener.elsewhere import Elsewhere, Nowhere
+from relay.listener.login_failures import LoginFailures
 from relay.mail.reply import Reply
 from relay.settings import Limits
 
@@ -17,6 +21,35 @@ _TURNS = 5  # of the loop, from a connection that was accepted to its session
 _CALM_SECONDS = 10.0  # in which what is under way may end as always; from then on we hurry
 _SEND_SECONDS = 1.0  # for the last replies to leave
 _ABORT_SECONDS = 1.0  # the loop needs a few turns to take note of a connection that was cut off
+
+
+class Elsewhere(Protocol):
+    """How many clients the other processes have."""
+
+    @property
+    def connections(self) -> int:
+        """All of them."""
+
+    def of(self, peer: str) -> int:
+        """Return those of one peer."""
+
+
+class Nowhere:
+    """There is one process in all."""
+
+    connections = 0
+
+    def of(self, _: str) -> int:
+        """Return none."""
+        return 0
+
+
+@dataclass(frozen=True, slots=True)
+class Together:
+    """The clients of the others, and the bad logins of all."""
+
+    elsewhere: Elsewhere
+    failures: LoginFailures
 
 
 class Member(Protocol):

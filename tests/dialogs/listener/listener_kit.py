@@ -21,8 +21,8 @@ from relay.certificate import CertificateFiles
 from relay.directory.client import Client, Login
 from relay.endpoint import TcpAddress, UnixAddress, parse_endpoint
 from relay.listener.server import Listeners
+from relay.listener.session_limits import Tolerance
 from relay.listener.tls import LiveCertificate
-from relay.listener.tolerance import Tolerance
 from relay.mail.body import GrowingBody, InMemory, NewBody
 from relay.mail.content import Content
 from relay.mail.envelope import Envelope

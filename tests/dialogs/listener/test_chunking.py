@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from relay.listener.commands import BdatCommand, CommandFault, parse_bdat
-from relay.listener.pace import MostCommands
-from relay.listener.tolerance import Tolerance
+from relay.listener.session_limits import MostCommands, Tolerance
 from relay.settings import Limits, Listener
 from tests.dialogs.listener.listener_kit import (
     MAIL,

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from relay.listener.connection import ClientLeft, Connection, LineTooLong
-from relay.listener.tolerance import Tolerance
+from relay.listener.session_limits import Tolerance
 from tests.dialogs.listener.listener_kit import within
 
 LONGEST = 100

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from relay.directory.client import Client
-from relay.listener.pace import Flow, LeastRate
 from relay.listener.receiving import CutThrough, Intake, Memory
+from relay.listener.session_limits import Flow, LeastRate
 from relay.mail.envelope import Envelope
 from relay.mail.trace import Arrival
 from relay.store.spool import Spool

@@ -7,8 +7,7 @@ import struct
 import pytest
 from structlog.testing import capture_logs
 
-from relay.listener.pace import MostCommands
-from relay.listener.tolerance import Tolerance
+from relay.listener.session_limits import MostCommands, Tolerance
 from tests.dialogs.listener.listener_kit import HELLO, MAIL, RCPT, SECRET, TEXT, RawClient, door, on_both_loops, within
 
 SLOW = b"RCPT TO:<slow@customer.example>\r\n"

@@ -9,9 +9,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from relay.listener import replies
-from relay.listener.pace import Flow, LeastRate
 from relay.listener.receiving import Intake, Memory
-from relay.listener.tolerance import Tolerance
+from relay.listener.session_limits import Flow, LeastRate, Tolerance
 from relay.mail.body import InMemory
 from relay.mail.content import ContentRefused
 from relay.store.errors import StoreError, StoreFull

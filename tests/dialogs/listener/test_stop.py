@@ -6,7 +6,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from relay.listener.tolerance import Tolerance
+from relay.listener.session_limits import Tolerance
 from tests.dialogs.listener.listener_kit import HELLO, MAIL, RCPT, TEXT, door, on_both_loops, within
 
 SLOW = b"RCPT TO:<slow@customer.example>\r\n"

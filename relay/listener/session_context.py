@@ -6,12 +6,11 @@ from typing import TYPE_CHECKING
 
 from relay.listener.auth import LoginDesk
 from relay.listener.client_identity import Gate
-from relay.listener.pace import Flow
+from relay.listener.events import DoorTelling
 from relay.listener.ports import Desk
 from relay.listener.receiving import Intake, Memory, Turns
+from relay.listener.session_limits import Flow, Tolerance
 from relay.listener.session_registry import Crowd
-from relay.listener.telling import DoorTelling
-from relay.listener.tolerance import Tolerance
 from relay.mail.body import NewBody
 from relay.settings import Limits
 
