@@ -104,7 +104,7 @@ MECHANISMS: Mapping[bytes, Mechanism] = MappingProxyType(
 MECHANISM_NAMES = b" ".join(MECHANISMS).decode()
 
 
-class LoginDesk:
+class Authenticator:
     """Takes the logins of all sessions of one relay, so that failures count over all of its listeners.
 
     `first_pause` (seconds) is how long the answer to the third failure waits; each further one waits twice as long.

@@ -2,7 +2,7 @@
 
 SECURITY: whether somebody may send without a login is decided here, from the kernel's word on the connection (or that
 of a proxy that the settings trust) and never from what the client says. Who comes from nowhere known is not trusted.
-Whose PROXY header may be believed, the gate says; it is read in bounded time and memory.
+Whose PROXY header may be believed, `ClientRules` says; it is read in bounded time and memory.
 """
 
 import asyncio
@@ -49,7 +49,7 @@ class Origin:
         return self.address is not None and self.address.is_loopback and not self.is_proxied
 
 
-class Gate:
+class ClientRules:
     """One listener's rule for clients without a login."""
 
     def __init__(self, listener: Listener) -> None:

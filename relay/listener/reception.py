@@ -18,7 +18,7 @@ from relay.listener.client_identity import Origin, ProxyFault, origin_of, read_h
 from relay.listener.connection import ClientLeft, Connection, TlsFailed
 from relay.listener.ports import Submission
 from relay.listener.receiving import Chunks
-from relay.listener.session_context import Entrance, House
+from relay.listener.session_context import ListenerContext, SessionContext
 from relay.mail.reply import Reply
 
 _PROXY_BUFFER: Final = 64 * 1024  # octets; the longest header is hardly longer
@@ -60,10 +60,10 @@ class Reception(Connection):
     _can_starttls = False
     _may_log_in = False
 
-    def __init__(self, house: House, entrance: Entrance) -> None:
-        super().__init__(house.tolerance)
-        self._house = house
-        self._entrance = entrance
+    def __init__(self, context: SessionContext, listener: ListenerContext) -> None:
+        super().__init__(context.tolerance)
+        self._context = context
+        self._listener = listener
         self._state = State.NEW
 
     @abstractmethod
@@ -109,13 +109,13 @@ class Reception(Connection):
 
     def _begin(self) -> None:
         try:
-            self._house.telling.connected()
+            self._context.telling.connected()
             self._origin = origin_of(self.transport)
-            self._client = self._entrance.gate.client_of(self._origin)
-            refusal = self._house.crowd.enter(self)
+            self._client = self._listener.rules.client_of(self._origin)
+            refusal = self._context.registry.enter(self)
             if refusal is not None:
                 self._turn_away("connect", refusal)
-            elif self._entrance.is_tls_first or self._entrance.gate.is_proxy(self._origin):
+            elif self._listener.is_tls_first or self._listener.rules.is_proxy(self._origin):
                 self._start(self._prepare_to_greet())
             elif self._is_let_in():
                 self._greet()
@@ -143,13 +143,13 @@ class Reception(Connection):
         if self._turn is not None:
             self._turn.cancel()
         self._forget_message()
-        self._house.crowd.leave(self)
+        self._context.registry.leave(self)
 
     async def _prepare_to_greet(self) -> None:
         """Find out whom a proxy speaks for, and begin TLS where that comes first."""
         is_ready = False
         try:
-            is_ready = await self._is_recognized() and (not self._entrance.is_tls_first or await self._protect_first())
+            is_ready = await self._is_recognized() and (not self._listener.is_tls_first or await self._protect_first())
         except ClientLeft:
             pass
         except Exception:
@@ -163,22 +163,22 @@ class Reception(Connection):
     async def _is_recognized(self) -> bool:
         """Find out whom a proxy speaks for, and count the client; False where it was turned away."""
         try:
-            if self._entrance.gate.is_proxy(self._origin):
+            if self._listener.rules.is_proxy(self._origin):
                 proxy = self._origin
                 behind = await self._read_proxy_header()
-                if behind is None and self._house.crowd.is_leaving:
+                if behind is None and self._context.registry.is_leaving:
                     # Its check: it is to send the next clients to another.
                     self._turn_away("PROXY", replies.STOPPING)
                     return False
                 self._origin = behind or proxy
-                self._client = self._entrance.gate.client_of(self._origin)
+                self._client = self._listener.rules.client_of(self._origin)
         except ProxyFault as fault:
             self._turn_away("PROXY", replies.NO_PROXY_HEADER, reason=str(fault))
             return False
         return self._is_let_in()
 
     def _is_let_in(self) -> bool:
-        refusal = self._house.crowd.recognize(self, self._client)
+        refusal = self._context.registry.recognize(self, self._client)
         if refusal is not None:
             self._turn_away("connect", refusal)
         return refusal is None
@@ -191,9 +191,9 @@ class Reception(Connection):
             await self._take_back()
 
     def _turn_away(self, at: str, refusal: Reply, **facts: str) -> None:
-        self._house.telling.refused(self._client.name, at, refusal, **facts)
+        self._context.telling.refused(self._client.name, at, refusal, **facts)
         # Whoever waits for TLS could not read it.
-        if not self._entrance.is_tls_first:
+        if not self._listener.is_tls_first:
             self._out += bytes(refusal)
             self._write()
         self._state = State.OVER
@@ -208,11 +208,11 @@ class Reception(Connection):
         """From here on we can speak; what was said before TLS is forgotten (RFC 3207 section 4.2)."""
         self._is_mute = False
         self._state = State.NEW
-        self._client = self._entrance.gate.client_of(self._origin)
+        self._client = self._listener.rules.client_of(self._origin)
         self.session = SmtpSession(self.loop)
         self.session.peer = self._client.peer
-        self._can_starttls = self._entrance.certificate is not None and not self._is_protected
-        self._may_log_in = self._entrance.gate.may_log_in(self._origin, is_tls=self._is_protected)
+        self._can_starttls = self._listener.certificate is not None and not self._is_protected
+        self._may_log_in = self._listener.rules.may_log_in(self._origin, is_tls=self._is_protected)
 
     async def _protect_first(self) -> bool:
         self._pause_reading()
@@ -220,14 +220,14 @@ class Reception(Connection):
 
     async def _protect(self, unread: bytes = b"") -> bool:
         """Put the connection under TLS; False where that failed, and it is gone."""
-        assert self._entrance.certificate is not None
+        assert self._listener.certificate is not None
         try:
-            await self._begin_tls(self._entrance.certificate.context(), unread)
+            await self._begin_tls(self._listener.certificate.context(), unread)
         except TlsFailed as failure:
-            self._house.telling.unprotected(self._client.name, str(failure))
+            self._context.telling.unprotected(self._client.name, str(failure))
             return False
         if version := self.tls_version:  # else the client has left already
-            self._house.telling.protected(version)
+            self._context.telling.protected(version)
         return True
 
     async def _pause(self, seconds: float) -> None:

@@ -31,7 +31,7 @@ from relay.listener.connection import ClientLeft, LineTooLong
 from relay.listener.ports import Submission
 from relay.listener.receiving import MUCH, Chunks, CutThrough, DotReader, Intake, read_on
 from relay.listener.reception import Reception, State, Transaction
-from relay.listener.session_context import Entrance, House
+from relay.listener.session_context import ListenerContext, SessionContext
 from relay.listener.session_limits import Commands
 from relay.mail.content import Content, ContentRefused
 from relay.mail.envelope import Envelope
@@ -55,10 +55,10 @@ class Session(Reception):
     _dots: DotReader
     _data_began = 0.0
 
-    def __init__(self, house: House, entrance: Entrance) -> None:
-        super().__init__(house, entrance)
-        self._desk = house.desk
-        self._commands = Commands(house.tolerance.most_commands, self._heard_at)
+    def __init__(self, context: SessionContext, listener: ListenerContext) -> None:
+        super().__init__(context, listener)
+        self._desk = context.desk
+        self._commands = Commands(context.tolerance.most_commands, self._heard_at)
 
     # The conversation.
 
@@ -161,7 +161,7 @@ class Session(Reception):
     def _refused(self, verb: bytes, reply: Reply) -> Reply:
         # What is no verb may be anything, a password that came at the wrong moment among it.
         at = "unknown" if reply == replies.UNKNOWN_COMMAND else verb.decode("ascii", "replace")[:16]
-        self._house.telling.refused(self._client.name, at, reply)
+        self._context.telling.refused(self._client.name, at, reply)
         return self._counted(reply)
 
     def _counted(self, reply: Reply) -> Reply:
@@ -196,7 +196,7 @@ class Session(Reception):
         return replies.extended_hello(
             self.hostname,
             self.data_size_limit,
-            self._house.limits.recipients,
+            self._context.limits.recipients,
             MECHANISM_NAMES if self._may_log_in else "",
             can_starttls=self._can_starttls,
             is_tls=self._is_protected,
@@ -237,7 +237,7 @@ class Session(Reception):
         recipient = parse_rcpt(argument)
         if not recipient.address.is_ascii and not transaction.mail_from.smtputf8:
             raise CommandFault(replies.NEED_SMTPUTF8)
-        if len(transaction.rcpt_tos) >= self._house.limits.recipients:
+        if len(transaction.rcpt_tos) >= self._context.limits.recipients:
             raise CommandFault(replies.TOO_MANY_RECIPIENTS)
         transaction.rcpt_tos.append(recipient)
         self._state = State.RCPT
@@ -245,7 +245,7 @@ class Session(Reception):
 
     def smtp_DATA(self, _argument: bytes) -> bytes:  # noqa: N802
         """Let the message come."""
-        self._intake = self._house.new_intake(self.loop.time)
+        self._intake = self._context.new_intake(self.loop.time)
         self._dots = DotReader()
         self._data_began = self.loop.time()
         self._is_in_data = True
@@ -332,7 +332,7 @@ class Session(Reception):
     async def _log_in(self, mechanism: Mechanism, initial: bytes | None) -> None:
         answer = b""
         try:
-            result = await self._house.login_desk.log_in(self, self._client, mechanism, initial, self._pause)
+            result = await self._context.authenticator.log_in(self, self._client, mechanism, initial, self._pause)
             data: Any = result.auth_data
             if result.success:
                 # It is somebody from now on; what its network may do counts no more.
@@ -379,7 +379,7 @@ class Session(Reception):
         transaction = self.envelope
         if transaction is not None and transaction.chunks is not None:
             return transaction.chunks
-        chunks = Chunks(self._house.new_intake(self.loop.time), COMMANDS[b"DATA"].refused.get(self._state))
+        chunks = Chunks(self._context.new_intake(self.loop.time), COMMANDS[b"DATA"].refused.get(self._state))
         if transaction is not None:
             transaction.chunks = chunks
             self._state = State.CHUNKS
@@ -430,7 +430,7 @@ class Session(Reception):
     def _unreadable(self, error: Exception) -> Reply:
         """Return the answer to a message that could not be read."""
         if isinstance(error, ContentRefused):
-            self._house.telling.refused(self._client.name, "end of data", error.reply)
+            self._context.telling.refused(self._client.name, "end of data", error.reply)
             return error.reply
         # Where the message ends is not known any more; what follows must not be read as commands.
         log.broken("a message could not be read", exc_info=error)

@@ -4,13 +4,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from relay.listener.auth import LoginDesk
-from relay.listener.client_identity import Gate
+from relay.listener.auth import Authenticator
+from relay.listener.client_identity import ClientRules
 from relay.listener.events import DoorTelling
 from relay.listener.ports import Desk
 from relay.listener.receiving import Intake, Memory, Turns
 from relay.listener.session_limits import Flow, Tolerance
-from relay.listener.session_registry import Crowd
+from relay.listener.session_registry import SessionRegistry
 from relay.mail.body import NewBody
 from relay.settings import Limits
 
@@ -19,15 +19,15 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class House:
+class SessionContext:
     """What all sessions of a relay share."""
 
     desk: Desk
-    login_desk: LoginDesk
+    authenticator: Authenticator
     limits: Limits
     tolerance: Tolerance
     telling: DoorTelling
-    crowd: Crowd
+    registry: SessionRegistry
     memory: Memory
     turns: Turns
     new_body: NewBody
@@ -39,9 +39,9 @@ class House:
 
 
 @dataclass(frozen=True, slots=True)
-class Entrance:
+class ListenerContext:
     """One listener. Without a certificate it has no TLS; with one, TLS comes first or when the client asks for it."""
 
-    gate: Gate
+    rules: ClientRules
     certificate: "LiveCertificate | None" = None
     is_tls_first: bool = False

@@ -53,7 +53,7 @@ class Together:
 
 
 class Member(Protocol):
-    """What the crowd asks of a session."""
+    """What the registry asks of a session."""
 
     @property
     def is_handing_over(self) -> bool:
@@ -72,7 +72,7 @@ class Member(Protocol):
         """Hang up where nothing was heard for too long."""
 
 
-class Crowd:
+class SessionRegistry:
     """The open sessions of all listeners. `elsewhere`: those of other processes.
 
     `is_leaving`: proxies that check whether we live are to send nobody else. New limits count for who comes later.

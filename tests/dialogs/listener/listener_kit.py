@@ -269,7 +269,7 @@ class Door:
     async def all_left(self) -> None:
         """Wait until every session that was let in has ended by itself."""
         async with asyncio.timeout(SECONDS):
-            await self.listeners._crowd.ended()
+            await self.listeners._registry.ended()
 
 
 @asynccontextmanager
