@@ -65,7 +65,7 @@ class ClientRules:
 
     def is_proxy(self, origin: Origin) -> bool:
         """Whether a PROXY header must come first on this connection. From anybody else none is read."""
-        return _is_in(origin.address, self._proxies)
+        return bool(self._proxies) and _is_in(origin.address, self._proxies)
 
     def client_of(self, origin: Origin) -> Client:
         """Return the client behind a connection."""
@@ -98,7 +98,7 @@ def origin_of(transport: BaseTransport) -> Origin:
     """Return where the kernel says that a connection comes from."""
     peername = transport.get_extra_info("peername")
     if isinstance(peername, tuple) and peername:
-        return Origin(_address(peername[0]))
+        return _origin_at(peername[0])
     # The name of a unix socket's client is no tuple, and a client that was gone before it was asked for has none.
     connection = transport.get_extra_info("socket")
     if connection is not None and connection.family == socket.AF_UNIX:
@@ -107,9 +107,9 @@ def origin_of(transport: BaseTransport) -> Origin:
 
 
 @lru_cache(maxsize=1024)
-def _address(host: str) -> _Address:
-    """Return the address in what the kernel calls a client, which may have a scope: fe80::1%eth0."""
-    return canonical(ipaddress.ip_address(host.partition("%")[0]))
+def _origin_at(host: str) -> Origin:
+    """Return where a client is that the kernel calls so. It may have a scope: fe80::1%eth0."""
+    return Origin(canonical(ipaddress.ip_address(host.partition("%")[0])))
 
 
 def canonical(address: _Address) -> _Address:

@@ -42,9 +42,8 @@ HTTP_VERBS: Final = frozenset(
 _MOST_KEPT: Final = 4096
 _SHORT: Final = 512
 # How the lines begin that a session consists of, as clients write them.
-_COMMON: Final = frozenset(
-    written for verb in (b"EHLO ", b"MAIL ", b"RCPT ", b"DATA", b"RSET", b"QUIT") for written in (verb, verb.lower())
-)
+_VERBS: Final = (b"EHLO ", b"HELO ", b"MAIL ", b"RCPT ", b"DATA", b"RSET", b"QUIT")
+_COMMON: Final = frozenset((*_VERBS, *map(bytes.lower, _VERBS)))
 
 _CONTROL = re.compile(rb"[\x00-\x1f\x7f]")
 _UNFIT_FOR_HELLO = re.compile(r"[^!-~]")

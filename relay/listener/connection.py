@@ -10,6 +10,7 @@ section 3.2: a server may send the answers of one pipelined group together).
 """
 
 import asyncio
+import logging
 import ssl
 from abc import ABC, abstractmethod
 from collections.abc import Coroutine
@@ -48,20 +49,27 @@ class Connection(SMTP, ABC):
 
     transport: Any
     data_size_limit: int
+    # A connection begins with these; only what changes is its own.
+    _input = b""
+    _at = 0  # what stands before has been read; where all has been, there is no input
+    _out = b""  # what is said and has not left
+    _is_too_long = False  # the line that has begun
+    _is_held = False  # reading from the network
+    _is_full = False  # what is written waits until the client reads
+    _has_ended = False  # what the client sends
+    _is_busy = False
+    # Until the greeting, and while TLS begins, nothing that we said would be understood.
+    _is_mute = True
+    _is_protected = False
+    _task: asyncio.Task[None] | None = None
+    _reader_lent: asyncio.StreamReader | None = None
+    _awaited: asyncio.Future[None] | None = None  # the next octets, for a task
+    _drained: asyncio.Future[None] | None = None  # set when the client reads again, or is gone
 
     def __init__(self, tolerance: Tolerance) -> None:
         # SMTP.__init__ has run, for the class: see `prepare`.
         self._tolerance = tolerance
         self._heard_at = self.loop.time()  # the last command that was obeyed, or part of a message
-        self._is_busy = False
-        # Until the greeting, and while TLS begins, nothing that we said would be understood.
-        self._is_mute = True
-        self._is_protected = False
-        self._out = b""  # what is said and has not left
-        self._reader_lent: asyncio.StreamReader | None = None
-        self._drained: asyncio.Future[None] | None = None  # set when the client reads again, or is gone
-        self._task: asyncio.Task[None] | None = None
-        self._forget_input()
 
     @classmethod
     def prepare(cls, handler: object, hostname: str, largest: int) -> type[Self]:
@@ -70,19 +78,12 @@ class Connection(SMTP, ABC):
         It looks for commands, hooks and mechanisms by reflection, which takes 0.6 ms, more than a whole session. What
         it finds is the same for each, so it runs once, and its results are attributes of the class.
         """
+        # It tells of its own mechanisms, which are not those that we offer.
+        logging.getLogger("mail.log").setLevel(logging.ERROR)
         first = cls.__new__(cls)
         loop = asyncio.get_running_loop()
         SMTP.__init__(first, handler, data_size_limit=largest, enable_SMTPUTF8=True, hostname=hostname, loop=loop)
         return type(cls.__name__, (cls,), {name: of for name, of in vars(first).items() if name not in _OF_ONE})
-
-    def _forget_input(self) -> None:
-        self._input = b""
-        self._at = 0  # what stands before has been read; where all has been, there is no input
-        self._is_too_long = False  # the line that has begun
-        self._is_held = False  # reading from the network
-        self._is_full = False  # what is written waits until the client reads
-        self._has_ended = False  # what the client sends
-        self._awaited: asyncio.Future[None] | None = None  # the next octets, for a task
 
     # What a session adds.
 
@@ -348,8 +349,8 @@ class Connection(SMTP, ABC):
         if plain is None or plain.is_closing():
             raise TlsFailed(_LOST)
         self._is_mute = True
-        self._forget_input()
-        self._out = b""
+        self._input, self._at, self._out = b"", 0, b""
+        self._is_too_long = self._is_held = self._is_full = self._has_ended = False
         try:
             protected = await self._shake_hands(plain, context, unread)
         except OSError as error:

@@ -57,6 +57,7 @@ class Reception(Connection):
     _stops_at = 0.0
     _turn: asyncio.Handle | None = None  # when we go on: the other sessions have a turn, or this client has to wait
     _pausing: asyncio.Event | None = None  # set when the connection is gone meanwhile
+    _state = State.NEW
     _can_starttls = False
     _may_log_in = False
 
@@ -64,7 +65,6 @@ class Reception(Connection):
         super().__init__(context.tolerance)
         self._context = context
         self._listener = listener
-        self._state = State.NEW
 
     @abstractmethod
     def _forget_message(self) -> None:
@@ -111,7 +111,7 @@ class Reception(Connection):
         try:
             self._context.telling.connected()
             self._origin = origin_of(self.transport)
-            self._client = self._listener.rules.client_of(self._origin)
+            self._client = self._network_client = self._listener.rules.client_of(self._origin)
             refusal = self._context.registry.enter(self)
             if refusal is not None:
                 self._turn_away("connect", refusal)
@@ -171,7 +171,7 @@ class Reception(Connection):
                     self._turn_away("PROXY", replies.STOPPING)
                     return False
                 self._origin = behind or proxy
-                self._client = self._listener.rules.client_of(self._origin)
+                self._client = self._network_client = self._listener.rules.client_of(self._origin)
         except ProxyFault as fault:
             self._turn_away("PROXY", replies.NO_PROXY_HEADER, reason=str(fault))
             return False
@@ -208,7 +208,7 @@ class Reception(Connection):
         """From here on we can speak; what was said before TLS is forgotten (RFC 3207 section 4.2)."""
         self._is_mute = False
         self._state = State.NEW
-        self._client = self._listener.rules.client_of(self._origin)
+        self._client = self._network_client
         self.session = SmtpSession(self.loop)
         self.session.peer = self._client.peer
         self._can_starttls = self._listener.certificate is not None and not self._is_protected

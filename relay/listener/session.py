@@ -210,7 +210,8 @@ class Session(Reception):
     def _meet(self, argument: bytes, *, is_extended: bool) -> None:
         self.session.host_name = parse_hello(argument)
         self.session.extended_smtp = is_extended
-        self._forget_message()
+        if self.envelope is not None:
+            self._forget_message()
         self._state = State.READY
 
     def smtp_MAIL(self, argument: bytes) -> bytes:  # noqa: N802
