@@ -16,7 +16,7 @@ from relay.endpoint import TcpAddress, parse_endpoint
 if TYPE_CHECKING:
     from relay.control.operations import Operations
     from relay.control.requests import CommandServer
-    from relay.listener.failures import LoginFailures
+    from relay.listener.login_failures import LoginFailures
     from relay.secrets.logins import Logins
     from relay.web.pulse import Pulse
     from relay.web.server import WebServer

@@ -39,12 +39,11 @@ from relay.directory.live import LiveDirectory
 from relay.directory.model import Directory, Meaning
 from relay.faults import Faults
 from relay.incoming.watch import ReturnedMail
-from relay.listener.elsewhere import Together
-from relay.listener.own_socket import own_socket, places_of
-from relay.listener.passed import PassedSockets
-from relay.listener.server import ListenError, Listeners
-from relay.listener.telling import DoorTelling
-from relay.listener.tolerance import Tolerance
+from relay.listener.events import DoorTelling
+from relay.listener.server import Listeners
+from relay.listener.session_limits import Tolerance
+from relay.listener.session_registry import Together
+from relay.listener.sockets import ListenError, PassedSockets, own_socket, places_of
 from relay.mail.reply import Reply
 from relay.metrics import Metrics
 from relay.reloading import Reloading

@@ -15,7 +15,7 @@ from relay.control.operation import refusals
 from relay.control.parts import Parts
 from relay.control.sign_in import SignIn, TooMany
 from relay.control.welcome import Welcome
-from relay.listener.failures import LoginFailures
+from relay.listener.login_failures import LoginFailures
 from relay.secrets.login_password import admin_owner, login_owner
 from relay.secrets.logins import Logins
 from relay.store.invitations import SLACK, InvitationRow

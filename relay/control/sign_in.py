@@ -9,7 +9,7 @@ from relay.control.actor import Actor, Role, Way
 from relay.control.parts import Parts
 from relay.control.refused import Refused, Unavailable
 from relay.directory.client import Client
-from relay.listener.failures import WINDOW, LoginFailures, failure_key, pause_after
+from relay.listener.login_failures import WINDOW, LoginFailures, failure_key, pause_after
 from relay.mail.address import without_case
 from relay.mail.reply import clean_text
 from relay.secrets.login_password import admin_owner, login_owner

@@ -8,6 +8,7 @@ import base64
 import re
 from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, Final, TypeAlias
 
@@ -32,6 +33,17 @@ LONGEST_RESPONSE = 12_288
 LONGEST_LOGIN_LINE = len("AUTH  ") + 20 + LONGEST_RESPONSE
 # RFC 5321 section 4.1.1.1 wants a domain or an address literal; clients send what their machine is called.
 _LONGEST_HELLO = 255
+
+# A page in a browser can make it send these to a port of this machine; what would follow is for the attacker to say.
+HTTP_VERBS: Final = frozenset(
+    [b"GET", b"POST", b"PUT", b"HEAD", b"DELETE", b"OPTIONS", b"CONNECT", b"TRACE", b"PATCH", b"PRI"]
+)
+# What is kept of the lines and arguments that came before: at most so many, of at most so many octets.
+_MOST_KEPT: Final = 4096
+_SHORT: Final = 512
+# How the lines begin that a session consists of, as clients write them.
+_VERBS: Final = (b"EHLO ", b"HELO ", b"MAIL ", b"RCPT ", b"DATA", b"RSET", b"QUIT")
+_COMMON: Final = frozenset((*_VERBS, *map(bytes.lower, _VERBS)))
 
 _CONTROL = re.compile(rb"[\x00-\x1f\x7f]")
 _UNFIT_FOR_HELLO = re.compile(r"[^!-~]")
@@ -77,12 +89,22 @@ _Read: TypeAlias = Callable[[bytes | None], Any]
 
 def split_command(line: bytes) -> tuple[bytes, bytes]:
     """Return the verb in upper case and its argument, of a line without its line end. Raises CommandFault."""
+    # SECURITY: no other line is kept: it may be a password that came at the wrong moment.
+    if line[:5] in _COMMON and not line[_SHORT:]:
+        return _split_common(line)
+    return _split(line)
+
+
+def _split(line: bytes) -> tuple[bytes, bytes]:
     if _CONTROL.search(line):
         raise CommandFault(replies.CONTROL_CHARACTER)
     verb, _, argument = line.partition(b" ")
     if len(line) >= LONGEST_LINE and verb.upper() != b"AUTH":
         raise CommandFault(replies.LINE_TOO_LONG)
     return verb.upper(), argument.strip(b" ")
+
+
+_split_common = lru_cache(maxsize=_MOST_KEPT)(_split)
 
 
 def parse_hello(argument: bytes) -> str:
@@ -95,6 +117,15 @@ def parse_hello(argument: bytes) -> str:
 
 def parse_mail(argument: bytes) -> Envelope:
     """Read the argument of MAIL, `FROM:<path> [parameters]`, to an envelope without recipients. Raises CommandFault."""
+    return _read_mail(argument) if argument[_SHORT:] else _known_mail(argument)
+
+
+def parse_rcpt(argument: bytes) -> Recipient:
+    """Read the argument of RCPT: `TO:<path> [parameters]`. Raises CommandFault."""
+    return _read_rcpt(argument) if argument[_SHORT:] else _known_rcpt(argument)
+
+
+def _read_mail(argument: bytes) -> Envelope:
     mail = _FROM.fullmatch(argument)
     if mail is None:
         raise CommandFault(replies.MAIL_SYNTAX)
@@ -105,13 +136,17 @@ def parse_mail(argument: bytes) -> Envelope:
     return envelope
 
 
-def parse_rcpt(argument: bytes) -> Recipient:
-    """Read the argument of RCPT: `TO:<path> [parameters]`. Raises CommandFault."""
+def _read_rcpt(argument: bytes) -> Recipient:
     rcpt = _TO.fullmatch(argument)
     if rcpt is None:
         raise CommandFault(replies.RCPT_SYNTAX)
     address = _address(rcpt[1], replies.bad_recipient)
     return Recipient(address, **_parameters(rcpt[2], _RCPT_PARAMETERS)) if rcpt[2] else Recipient(address)
+
+
+# The same few senders come again and again, and so do many recipients; what is read of them is immutable.
+_known_mail = lru_cache(maxsize=_MOST_KEPT)(_read_mail)
+_known_rcpt = lru_cache(maxsize=_MOST_KEPT)(_read_rcpt)
 
 
 def parse_auth(argument: bytes, offered: Container[bytes]) -> AuthCommand:

@@ -84,9 +84,9 @@ LOST_TRACK = Reply(421, "4.3.0", "Something went wrong here; please connect agai
 
 
 @lru_cache(maxsize=16)
-def greeting(hostname: str) -> Reply:
+def greeting(hostname: str) -> bytes:
     """Return the first line of a connection; RFC 2034 wants no enhanced code in it."""
-    return Reply(220, "", f"{hostname} ESMTP Relay")
+    return bytes(Reply(220, "", f"{hostname} ESMTP Relay"))
 
 
 def bad_sender(reason: object) -> Reply:
@@ -124,8 +124,33 @@ def hello(hostname: str) -> Reply:
     return Reply(250, "", hostname)
 
 
-@lru_cache(maxsize=16)
-def extended_hello(hostname: str, extensions: tuple[str, ...]) -> bytes:
-    """Return the answer to EHLO, one line per extension (RFC 5321 section 4.1.1.1)."""
-    lines = [hostname, *extensions]
+@lru_cache(maxsize=64)
+def extended_hello(
+    hostname: str, size: int, recipients: int, mechanisms: str, *, can_starttls: bool, is_tls: bool
+) -> bytes:
+    """Return the answer to EHLO, one line per extension (RFC 5321 section 4.1.1.1). No mechanisms: no logins here."""
+    lines = [
+        hostname,
+        f"SIZE {size}",
+        "8BITMIME",
+        "SMTPUTF8",
+        "DSN",
+        "PIPELINING",
+        "CHUNKING",
+        f"LIMITS RCPTMAX={recipients}",
+        *(["STARTTLS"] if can_starttls else []),
+        *(["REQUIRETLS"] if is_tls else []),
+        *([f"AUTH {mechanisms}"] if mechanisms else []),
+        "ENHANCEDSTATUSCODES",
+    ]
     return b"".join(f"250{'-' if line is not lines[-1] else ' '}{line}\r\n".encode() for line in lines)
+
+
+# What is said for every message, as it goes out.
+OK_LINE = bytes(OK)
+SENDER_OK_LINE = bytes(SENDER_OK)
+RECIPIENT_OK_LINE = bytes(RECIPIENT_OK)
+START_DATA_LINE = bytes(START_DATA)
+GOODBYE_LINE = bytes(GOODBYE)
+IDLE_LINE = bytes(IDLE)
+STOPPING_LINE = bytes(STOPPING)

@@ -9,22 +9,18 @@ from typing import TYPE_CHECKING
 
 from relay import log
 from relay.endpoint import UnixAddress
-from relay.listener.crowd import Crowd
-from relay.listener.doorway import Doorway
-from relay.listener.elsewhere import Nowhere, Together
-from relay.listener.entrance import Entrance, House
-from relay.listener.failures import LoginFailures
-from relay.listener.login import LoginDesk
-from relay.listener.memory import Memory
-from relay.listener.passed import PassedSockets
-from relay.listener.peer import Gate
+from relay.listener.acceptor import Acceptor
+from relay.listener.auth import Authenticator
+from relay.listener.client_identity import ClientRules, hush
+from relay.listener.events import DoorTelling
+from relay.listener.login_failures import LoginFailures
 from relay.listener.ports import Desk, Logins
-from relay.listener.proxy import hush
-from relay.listener.rounds import Rounds
+from relay.listener.receiving import Memory, Turns
 from relay.listener.session import Session
-from relay.listener.sockets import ANYBODY, ListenError, listen
-from relay.listener.telling import DoorTelling
-from relay.listener.tolerance import Tolerance
+from relay.listener.session_context import ListenerContext, SessionContext
+from relay.listener.session_limits import Tolerance
+from relay.listener.session_registry import Nowhere, SessionRegistry, Together
+from relay.listener.sockets import ANYBODY, ListenError, PassedSockets, listen
 from relay.mail.content import InMemory, NewBody
 from relay.settings import Limits, Listener
 
@@ -35,9 +31,9 @@ __all__ = ["ListenError", "Listeners"]
 
 
 class Listeners:
-    """The doors of one relay, and everybody who came in by them."""
+    """The listeners of one relay, and the sessions of all of them."""
 
-    def __init__(  # noqa: PLR0913 - all that the doors have to do with
+    def __init__(  # noqa: PLR0913 - all that listeners have to do with
         self,
         listeners: Sequence[Listener],
         limits: Limits,
@@ -51,24 +47,24 @@ class Listeners:
         together: Together | None = None,
     ) -> None:
         self._listeners = tuple(listeners)
-        self._entrances: list[Entrance] = []  # in the order of the listeners
+        self._listener_contexts: list[ListenerContext] = []  # in the order of the listeners
         tolerance = tolerance or Tolerance()
         telling = telling or DoorTelling()
         together = together or Together(Nowhere(), LoginFailures(limits.login_failures))
-        self._crowd = Crowd(limits, together.elsewhere)
+        self._registry = SessionRegistry(limits, together.elsewhere, tolerance.idle_seconds)
         self._failures = together.failures
-        self._house = House(
+        self._context = SessionContext(
             desk=desk,
-            login_desk=LoginDesk(logins, together.failures, telling, tolerance.login_pause),
+            authenticator=Authenticator(logins, together.failures, telling, tolerance.login_pause),
             limits=limits,
             tolerance=tolerance,
             telling=telling,
-            crowd=self._crowd,
+            registry=self._registry,
             memory=Memory(tolerance.memory),
-            rounds=Rounds(),
+            turns=Turns(),
             new_body=new_body,
         )
-        self._doorways: list[Doorway] = []
+        self._acceptors: list[Acceptor] = []
         self._socket_files: list[tuple[Path, int]] = []
         self._certificate = certificate
 
@@ -78,9 +74,10 @@ class Listeners:
         The listeners are the same as before, in the same order: no address is opened or closed.
         """
         self._listeners, self._certificate = tuple(listeners), certificate
-        self._crowd.limits, self._failures.limit = limits, limits.login_failures
-        self._house = replace(self._house, limits=limits)
-        self._entrances = [self._entrance(listener) for listener in listeners[: len(self._entrances)]]
+        self._registry.limits, self._failures.limit = limits, limits.login_failures
+        self._context = replace(self._context, limits=limits)
+        self._listener_contexts = [self._listener(listener) for listener in listeners[: len(self._listener_contexts)]]
+        self._prepare()
 
     async def open(self, passed: PassedSockets | None = None) -> None:
         """Open every address that systemd did not open for us, or none. Clients wait there until `serve`.
@@ -89,6 +86,7 @@ class Listeners:
         """
         passed = passed or PassedSockets()
         hush()
+        self._prepare()
         try:
             for listener in self._listeners:
                 await self._open(listener, passed.take(listener))
@@ -100,27 +98,27 @@ class Listeners:
 
     async def serve(self) -> None:
         """Let in who waits, at every address. Raises ListenError."""
-        for doorway in self._doorways:
-            await doorway.serve()
+        for acceptor in self._acceptors:
+            await acceptor.serve()
 
     @property
     def addresses(self) -> tuple[str, ...]:
         """Where clients can connect now, as they are written in the settings, with the real ports."""
-        return tuple(doorway.address for doorway in self._doorways)
+        return tuple(acceptor.address for acceptor in self._acceptors)
 
     @property
     def connections(self) -> int:
         """How many clients are connected."""
-        return len(self._crowd)
+        return len(self._registry)
 
     @property
     def per_peer(self) -> dict[str, int]:
         """How many of them come from each peer."""
-        return self._crowd.per_peer
+        return self._registry.per_peer
 
     def stuck(self) -> tuple[str, ...]:
         """Return the listeners where somebody has waited since the call before this one and nobody was let in."""
-        return tuple(doorway.name for doorway in self._doorways if doorway.is_stuck())
+        return tuple(acceptor.name for acceptor in self._acceptors if acceptor.is_stuck())
 
     def rest(self, *, is_wanted: bool) -> None:
         """Turn away whoever comes for as long as that is wanted (421), and let those who are here end their message.
@@ -128,47 +126,51 @@ class Listeners:
         Where proxies send us clients, their checks are turned away first: nobody has to come again who they can send
         to another.
         """
-        if is_wanted == self._crowd.is_leaving:
+        if is_wanted == self._registry.is_leaving:
             return
         if not is_wanted:
-            self._crowd.wake()
+            self._registry.wake()
         else:
             is_behind = any(listener.proxy_protocol for listener in self._listeners)
-            self._crowd.rest(self._house.tolerance.notice if is_behind else 0.0)
+            self._registry.rest(self._context.tolerance.notice if is_behind else 0.0)
 
     async def stop(self, patience: float) -> None:
         """Let nobody in, end silent sessions, and give those with a message `patience` seconds to end it.
 
         A message that is still being handed over after that goes on without its client.
         """
-        for doorway in self._doorways:
-            await doorway.close_behind_the_last()
+        for acceptor in self._acceptors:
+            await acceptor.close_behind_the_last()
         self._close_sockets()
-        await self._crowd.stop(patience)
+        await self._registry.stop(patience)
+
+    def _prepare(self) -> None:
+        context = self._context
+        self._session = Session.prepare(context.desk, context.desk.hostname, context.limits.message_size)
 
     async def _open(self, listener: Listener, passed: Sequence[socket.socket]) -> None:
         endpoint = listener.endpoint
-        new_session = partial(self._new_session, len(self._entrances))
-        self._entrances.append(self._entrance(listener))
+        new_session = partial(self._new_session, len(self._listener_contexts))
+        self._listener_contexts.append(self._listener(listener))
         for sock in passed or await listen(endpoint, ANYBODY):
-            self._doorways.append(Doorway(listener.name, sock, new_session))
+            self._acceptors.append(Acceptor(listener.name, sock, new_session))
         if isinstance(endpoint, UnixAddress) and not passed:
             self._socket_files.append((endpoint.path, endpoint.path.stat().st_ino))
 
     def _new_session(self, number: int) -> Session:
-        return Session(self._house, self._entrances[number])
+        return self._session(self._context, self._listener_contexts[number])
 
-    def _entrance(self, listener: Listener) -> Entrance:
+    def _listener(self, listener: Listener) -> ListenerContext:
         if listener.security == "none":
-            return Entrance(Gate(listener))
+            return ListenerContext(ClientRules(listener))
         if self._certificate is None:
             raise ListenError(f"{listener.endpoint}: its security needs a certificate; set tls.certificate and tls.key")
-        return Entrance(Gate(listener), self._certificate, is_tls_first=listener.security == "tls")
+        return ListenerContext(ClientRules(listener), self._certificate, is_tls_first=listener.security == "tls")
 
     def _close_sockets(self) -> None:
-        for doorway in self._doorways:
-            doorway.close()
-        self._doorways.clear()
+        for acceptor in self._acceptors:
+            acceptor.close()
+        self._acceptors.clear()
         for path, inode in self._socket_files:
             # A relay that was started meanwhile has its own socket under this name.
             if path.exists() and path.stat().st_ino == inode:

@@ -13,7 +13,7 @@ from typing import Any
 from relay import log
 from relay.delivery.holds import Accounts, Slowness
 from relay.delivery.server_health import ServerHealth, Unreached
-from relay.listener.failures import LoginFailures
+from relay.listener.login_failures import LoginFailures
 from relay.secrets.sources import SecretUnavailable
 from relay.store.errors import StoreError
 from relay.upstream.outcome import Phase

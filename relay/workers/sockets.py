@@ -14,9 +14,19 @@ from types import TracebackType
 from typing import Self, cast
 
 from relay.endpoint import TcpAddress, UnixAddress
-from relay.listener.own_socket import own_socket, places_of
-from relay.listener.passed import PassedSockets
-from relay.listener.sockets import ANYBODY, BACKLOG, ListenError, Where, bind_tcp, listen_sentence, listen_unix, ours
+from relay.listener.sockets import (
+    ANYBODY,
+    BACKLOG,
+    ListenError,
+    PassedSockets,
+    Where,
+    bind_tcp,
+    listen_sentence,
+    listen_unix,
+    ours,
+    own_socket,
+    places_of,
+)
 from relay.settings import Settings
 
 

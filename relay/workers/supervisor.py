@@ -16,8 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from relay import descriptors, log
-from relay.listener.passed import PassedSockets
-from relay.listener.sockets import ListenError
+from relay.listener.sockets import ListenError, PassedSockets
 from relay.settings import Settings
 from relay.store.sqlite import file_number
 from relay.systemd import Systemd, from_environment

@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from relay.delivery.queue_runner import QueueRunner
-from relay.listener.doorway import Doorway
+from relay.listener.acceptor import Acceptor
 
 
 def main(part: str, file: str, *arguments: str) -> int:
@@ -32,16 +32,16 @@ def _hang_runner(file: str) -> None:
 
 def _deafen_listener(file: str) -> None:
     """Shut the sockets down behind the back of whoever listens at them."""
-    is_stuck = Doorway.is_stuck
+    is_stuck = Acceptor.is_stuck
 
-    def shut_and_ask(self: Doorway) -> bool:
+    def shut_and_ask(self: Acceptor) -> bool:
         if Path(file).exists():
             # At the second look it is shut already.
             with suppress(OSError), socket.socket(fileno=os.dup(self._sock.fileno())) as same:
                 same.shutdown(socket.SHUT_RDWR)
         return is_stuck(self)
 
-    setattr(Doorway, is_stuck.__name__, shut_and_ask)
+    setattr(Acceptor, is_stuck.__name__, shut_and_ask)
 
 
 if __name__ == "__main__":

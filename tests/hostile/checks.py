@@ -9,6 +9,8 @@ from collections.abc import Callable
 from functools import partial
 
 from relay.directory.client import Login
+from relay.listener.auth import MECHANISMS
+from relay.listener.client_identity import ProxyFault, hush, read_header
 from relay.listener.commands import (
     CommandFault,
     decode_response,
@@ -19,8 +21,6 @@ from relay.listener.commands import (
     parse_rcpt,
     split_command,
 )
-from relay.listener.mechanisms import MECHANISMS
-from relay.listener.proxy import ProxyFault, hush, read_header
 from relay.mail.address import Address, AddressError
 from relay.mail.address_list import ListFault, parse_address_list
 from relay.mail.content import Content, ContentReader, ContentRefused

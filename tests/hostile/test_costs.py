@@ -6,8 +6,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from relay.listener.pace import LeastRate
-from relay.listener.tolerance import Tolerance
+from relay.listener.session_limits import LeastRate, Tolerance
 from tests.dialogs.listener.listener_kit import RawClient, door
 from tests.hostile.hard_messages import ENVELOPE, HARD, HEAD, MIB, greeted, submit
 from tests.hostile.house import JANE, house

@@ -34,7 +34,7 @@ _ASCENDING = (
     (f"{_LEAD}._PATIENCE_SECONDS", f"{_LEAD}.TRUSTED_SECONDS"),
     (f"{_SERVICE}._GOODBYE_SECONDS", f"{_SERVICE}._LAST_SECONDS", f"{_SERVICE}._STOP_SECONDS"),
     (f"{_SERVICE}._STOP_SECONDS", "relay.workers.supervisor._STOP_SECONDS"),
-    ("relay.listener.crowd._CALM_SECONDS", f"{_SERVICE}._STOP_SECONDS"),
+    ("relay.listener.session_registry._CALM_SECONDS", f"{_SERVICE}._STOP_SECONDS"),
 )
 
 
@@ -107,7 +107,9 @@ def short_windows(
         figures[f"{_POSTGRES}._DEFAULTS"] = {"tcp_user_timeout": str(int(silence * 1000)), "connect_timeout": "3"}
     if stop:
         stops = ("_STOP_SECONDS", "_LAST_SECONDS", "_GOODBYE_SECONDS")
-        figures |= _scaled(stop / 30, *(f"{_SERVICE}.{name}" for name in stops), "relay.listener.crowd._CALM_SECONDS")
+        figures |= _scaled(
+            stop / 30, *(f"{_SERVICE}.{name}" for name in stops), "relay.listener.session_registry._CALM_SECONDS"
+        )
     if slow:
         figures["relay.delivery.holds._SLOW_STEPS"] = [
             slow / 30 * step for step in real("relay.delivery.holds._SLOW_STEPS")

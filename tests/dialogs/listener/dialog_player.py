@@ -38,7 +38,7 @@ from typing import Any
 
 from scramp import ScramClient
 
-from relay.listener.tolerance import Tolerance
+from relay.listener.session_limits import Tolerance
 from relay.settings import Limits, Listener
 from relay.store.errors import StoreError
 from tests.dialogs.listener.listener_kit import (

@@ -21,8 +21,8 @@ from relay.certificate import CertificateFiles
 from relay.directory.client import Client, Login
 from relay.endpoint import TcpAddress, UnixAddress, parse_endpoint
 from relay.listener.server import Listeners
+from relay.listener.session_limits import Tolerance
 from relay.listener.tls import LiveCertificate
-from relay.listener.tolerance import Tolerance
 from relay.mail.content import Content, GrowingBody, InMemory, NewBody
 from relay.mail.envelope import Envelope
 from relay.mail.reply import Reply
@@ -268,8 +268,7 @@ class Door:
     async def all_left(self) -> None:
         """Wait until every session that was let in has ended by itself."""
         async with asyncio.timeout(SECONDS):
-            while tasks := [session.task for session in self.listeners._crowd._sessions]:
-                await asyncio.wait(tasks)
+            await self.listeners._registry.ended()
 
 
 @asynccontextmanager

@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from relay.listener.commands import BdatCommand, CommandFault, parse_bdat
-from relay.listener.pace import MostCommands
-from relay.listener.tolerance import Tolerance
+from relay.listener.session_limits import MostCommands, Tolerance
 from relay.settings import Limits, Listener
 from tests.dialogs.listener.listener_kit import (
     MAIL,
@@ -130,7 +129,7 @@ async def test_a_reset_forgets_the_chunks_and_their_memory(reset: bytes) -> None
             )
             assert [answer[:3] for answer in answers if answer[3] == " "] == ["250"] * 7
         assert [handed.content for handed in relay.desk.messages] == [TEXT] * 5
-        assert relay.listeners._house.memory.free == 100
+        assert relay.listeners._context.memory.free == 100
 
 
 async def test_a_client_that_leaves_within_its_chunks_frees_their_memory() -> None:
@@ -141,7 +140,7 @@ async def test_a_client_that_leaves_within_its_chunks_frees_their_memory() -> No
                 await client.begin()
                 await client.send(whole[:count])
         await relay.all_left()
-        assert relay.listeners._house.memory.free == 100
+        assert relay.listeners._context.memory.free == 100
         assert relay.desk.messages == []
 
 

@@ -7,10 +7,8 @@ from pathlib import Path
 import pytest
 
 from relay.directory.client import Client
-from relay.listener.foresight import Foresight
-from relay.listener.intake import Intake
-from relay.listener.memory import Memory
-from relay.listener.pace import Flow, LeastRate
+from relay.listener.receiving import CutThrough, Intake, Memory
+from relay.listener.session_limits import Flow, LeastRate
 from relay.mail.envelope import Envelope
 from relay.mail.trace import Arrival
 from relay.store.spool import Spool
@@ -57,7 +55,7 @@ async def feed(message: Intake, octets: bytes) -> None:
 async def test_a_large_message_is_foreseen_with_its_header_and_what_is_there(tmp_path: Path) -> None:
     clock, opened = Clock(), Opened()
     message = intake(tmp_path, clock)
-    with Foresight(message, opened, clock) as foresight:
+    with CutThrough(message, opened, clock) as foresight:
         await feed(message, HEAD + b"\r\n" + LINES)
         (handed,) = opened.handed
         ((header, body),) = handed.foreseen
@@ -79,7 +77,7 @@ async def test_a_large_message_is_foreseen_with_its_header_and_what_is_there(tmp
 async def test_what_is_not_taken_is_abandoned(tmp_path: Path) -> None:
     clock, opened = Clock(), Opened()
     message = intake(tmp_path, clock)
-    with Foresight(message, opened, clock):
+    with CutThrough(message, opened, clock):
         await feed(message, HEAD + b"\r\n" + LINES)
         assert not opened.handed[0].abandoned.is_set()
     assert opened.handed[0].abandoned.is_set()
@@ -98,7 +96,7 @@ async def test_what_is_not_taken_is_abandoned(tmp_path: Path) -> None:
 async def test_what_is_not_foreseen(tmp_path: Path, octets: bytes, seconds: float, in_memory: int) -> None:
     clock, opened = Clock(), Opened()
     message = intake(tmp_path, clock, in_memory)
-    with Foresight(message, opened, clock) as foresight:
+    with CutThrough(message, opened, clock) as foresight:
         clock.now = seconds
         await feed(message, octets)
         assert not opened.handed
@@ -111,7 +109,7 @@ async def test_a_slow_client_is_slow_for_good(tmp_path: Path) -> None:
     """A message that would go ahead near its end has nothing left to gain."""
     clock, opened = Clock(), Opened()
     message = intake(tmp_path, clock)
-    with Foresight(message, opened, clock):
+    with CutThrough(message, opened, clock):
         clock.now = 1.5
         for _ in range(5):
             await feed(message, LINES)

@@ -3,10 +3,8 @@
 import pytest
 
 from relay.listener import replies
-from relay.listener.intake import Intake
-from relay.listener.memory import Memory
-from relay.listener.pace import Flow, LeastRate
-from relay.listener.tolerance import Tolerance
+from relay.listener.receiving import Intake, Memory
+from relay.listener.session_limits import Flow, LeastRate, Tolerance
 from relay.mail.content import ContentRefused
 from tests.dialogs.listener.listener_kit import MAIL, RCPT, TEXT, RawClient, door, within
 

@@ -8,7 +8,7 @@ from structlog.testing import capture_logs
 
 from relay.listener import replies
 from relay.listener.commands import LONGEST_LINE
-from relay.listener.tolerance import Tolerance
+from relay.listener.session_limits import Tolerance
 from relay.secrets.logins import TooManyLogins
 from relay.secrets.sources import SecretUnavailable
 from relay.settings import Limits, Listener

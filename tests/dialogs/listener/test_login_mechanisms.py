@@ -11,8 +11,8 @@ from scramp import ScramClient
 
 from relay.directory.client import Login
 from relay.listener import replies
+from relay.listener.auth import MECHANISMS, read_plain
 from relay.listener.commands import AuthCommand, CommandFault, decode_response, parse_auth
-from relay.listener.mechanisms import MECHANISMS, read_plain
 from relay.secrets.verifier import Verifier, make_verifier
 from tests.dialogs.listener.listener_kit import FakeLogins
 

@@ -4,8 +4,7 @@ import asyncio
 
 import pytest
 
-from relay.listener.pace import Commands, Flow, LeastRate, MostCommands
-from relay.listener.tolerance import Tolerance
+from relay.listener.session_limits import Commands, Flow, LeastRate, MostCommands, Tolerance
 from tests.dialogs.listener.listener_kit import MAIL, RCPT, TEXT, door, within
 
 RATE = LeastRate(octets=500, seconds=60)

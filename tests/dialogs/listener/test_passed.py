@@ -10,9 +10,8 @@ from pathlib import Path
 import pytest
 
 from relay.endpoint import parse_endpoint
-from relay.listener.own_socket import own_socket, places_of
-from relay.listener.passed import PassedSockets
-from relay.listener.server import ListenError, Listeners
+from relay.listener.server import Listeners
+from relay.listener.sockets import ListenError, PassedSockets, own_socket, places_of
 from relay.settings import Limits, Listener, Settings
 from tests.dialogs.listener.listener_kit import Door, FakeDesk, FakeLogins, on_both_loops
 from tests.peers.systemd import listening

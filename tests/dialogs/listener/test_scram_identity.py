@@ -9,8 +9,8 @@ import pytest
 
 from relay.directory.client import Login
 from relay.listener import replies
+from relay.listener.auth import scram_sha_256
 from relay.listener.commands import CommandFault
-from relay.listener.mechanisms import scram_sha_256
 from relay.secrets.verifier import Verifier, make_verifier
 from tests.dialogs.listener.listener_kit import FakeLogins
 

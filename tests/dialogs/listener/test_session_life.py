@@ -7,8 +7,7 @@ import struct
 import pytest
 from structlog.testing import capture_logs
 
-from relay.listener.pace import MostCommands
-from relay.listener.tolerance import Tolerance
+from relay.listener.session_limits import MostCommands, Tolerance
 from tests.dialogs.listener.listener_kit import HELLO, MAIL, RCPT, SECRET, TEXT, RawClient, door, on_both_loops, within
 
 SLOW = b"RCPT TO:<slow@customer.example>\r\n"
@@ -155,7 +154,7 @@ async def test_a_fault_before_the_greeting_ends_that_session_alone(monkeypatch: 
     with capture_logs() as lines:
         async with door() as relay, relay.client() as before:
             await before.begin()
-            monkeypatch.setattr("relay.listener.peer.Gate.client_of", fail)
+            monkeypatch.setattr("relay.listener.client_identity.ClientRules.client_of", fail)
             async with relay.client() as client:
                 assert await client.until_closed() == b""
             assert (await before.ask(b"NOOP\r\n"))[:3] == "250"

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from relay.listener.server import ListenError, Listeners
-from relay.listener.sockets import ours
+from relay.listener.server import Listeners
+from relay.listener.sockets import ListenError, ours
 from relay.peercred import user_name
 from relay.settings import Limits, Listener
 from tests.dialogs.listener.listener_kit import Door, FakeDesk, FakeLogins, door, on_both_loops, unix_listener

@@ -9,10 +9,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from relay.listener import replies
-from relay.listener.intake import Intake
-from relay.listener.memory import Memory
-from relay.listener.pace import Flow, LeastRate
-from relay.listener.tolerance import Tolerance
+from relay.listener.receiving import Intake, Memory
+from relay.listener.session_limits import Flow, LeastRate, Tolerance
 from relay.mail.content import ContentRefused, InMemory
 from relay.store.errors import StoreError, StoreFull
 from relay.store.spool import Spool

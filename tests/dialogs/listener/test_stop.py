@@ -6,7 +6,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from relay.listener.tolerance import Tolerance
+from relay.listener.session_limits import Tolerance
 from tests.dialogs.listener.listener_kit import HELLO, MAIL, RCPT, TEXT, door, on_both_loops, within
 
 SLOW = b"RCPT TO:<slow@customer.example>\r\n"
@@ -193,8 +193,8 @@ async def test_a_client_that_connects_while_stopping_is_sent_away() -> None:
     """Its connection may wait in the kernel when the listening ends."""
     async with door() as relay, relay.client() as client:
         await client.reply()
-        relay.listeners._crowd._is_stopping = True
+        relay.listeners._registry._is_stopping = True
         async with relay.client() as late:
             assert (await late.reply()).startswith("421 4.3.2 ")
-        relay.listeners._crowd._is_stopping = False
+        relay.listeners._registry._is_stopping = False
         assert (await client.ask(HELLO))[:3] == "250"

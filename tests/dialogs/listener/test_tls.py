@@ -10,8 +10,8 @@ import pytest
 import trustme
 from structlog.testing import capture_logs
 
+from relay.listener.session_limits import Tolerance
 from relay.listener.tls import LiveCertificate
-from relay.listener.tolerance import Tolerance
 from relay.settings import Limits, Listener
 from tests.dialogs.listener.listener_kit import (
     HELLO,

@@ -5,7 +5,7 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.listener.behind import Behind
+from relay.listener.receiving import SpoolWriter
 from relay.mail.content import InMemory
 from relay.store.spool import Spool, SpooledBody
 
@@ -43,7 +43,7 @@ class Watched:
 def test_whatever_is_handed_on_when_the_body_is_what_came(steps: list[bytes | None], in_memory: int) -> None:
     """None: a thread takes what waits."""
     watched = Watched(in_memory)
-    behind, came, writes = Behind(watched), b"", 0
+    behind, came, writes = SpoolWriter(watched), b"", 0
     for step in steps:
         if step is None:
             behind.hand_on()
@@ -57,7 +57,7 @@ def test_whatever_is_handed_on_when_the_body_is_what_came(steps: list[bytes | No
 
 
 def test_what_stays_in_memory_never_waits() -> None:
-    behind = Behind(InMemory())
+    behind = SpoolWriter(InMemory())
     for _ in range(20):
         behind.add(b"x" * 100 * KIB)
     assert not behind.is_due
@@ -65,7 +65,7 @@ def test_what_stays_in_memory_never_waits() -> None:
 
 
 def test_a_large_body_is_handed_on_in_blocks(tmp_path: Path) -> None:
-    behind = Behind(Spool(tmp_path, 100 * KIB).new_body())
+    behind = SpoolWriter(Spool(tmp_path, 100 * KIB).new_body())
     due = []
     for _ in range(8):
         behind.add(b"x" * 100 * KIB)

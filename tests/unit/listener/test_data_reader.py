@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from relay.listener.data import DotReader
+from relay.listener.receiving import DotReader
 
 
 def read(chunks: Iterable[bytes]) -> tuple[bytes, bytes]:

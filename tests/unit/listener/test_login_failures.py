@@ -3,7 +3,7 @@
 import pytest
 
 from relay.directory.client import Client
-from relay.listener.failures import MOST_KEYS, WINDOW, LoginFailures, failure_key, pause_after
+from relay.listener.login_failures import MOST_KEYS, WINDOW, LoginFailures, failure_key, pause_after
 
 
 class Clock:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from relay.listener.own_socket import own_socket, places_of
+from relay.listener.sockets import own_socket, places_of
 from relay.settings import Listener, Settings
 
 OWN_UID = 998

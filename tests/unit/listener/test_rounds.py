@@ -2,13 +2,13 @@
 
 import asyncio
 
-from relay.listener.rounds import Rounds
+from relay.listener.receiving import Turns
 
 MUCH, LITTLE = bytes(32 * 1024), b"x"
 
 
 async def test_one_works_in_each_round_of_the_loop() -> None:
-    shared, rounds = Rounds(), list[int]()
+    shared, rounds = Turns(), list[int]()
     now = 0
 
     async def work() -> None:
@@ -23,13 +23,13 @@ async def test_one_works_in_each_round_of_the_loop() -> None:
 
 
 async def test_little_work_waits_for_nobody() -> None:
-    shared = Rounds()
+    shared = Turns()
     async with shared.share(MUCH), asyncio.timeout(1), shared.share(LITTLE):
         pass
 
 
 async def test_a_worker_that_fails_or_leaves_lets_the_next_one_work() -> None:
-    shared = Rounds()
+    shared = Turns()
 
     async def fail() -> None:
         async with shared.share(MUCH):

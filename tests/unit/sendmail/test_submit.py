@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.listener.data import DotReader
+from relay.listener.receiving import DotReader
 from relay.mail.reply import Reply
 from relay.sendmail.arguments import Arguments
 from relay.sendmail.failure import NotSent, exit_status

@@ -4,16 +4,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from relay.listener.crowd import Crowd
-from relay.listener.intake import Intake
-from relay.listener.login import LoginDesk
-from relay.listener.memory import Memory
-from relay.listener.pace import Flow
-from relay.listener.peer import Gate
+from relay.listener.auth import Authenticator
+from relay.listener.client_identity import ClientRules
+from relay.listener.events import DoorTelling
 from relay.listener.ports import Desk
-from relay.listener.rounds import Rounds
-from relay.listener.telling import DoorTelling
-from relay.listener.tolerance import Tolerance
+from relay.listener.receiving import Intake, Memory, Turns
+from relay.listener.session_limits import Flow, Tolerance
+from relay.listener.session_registry import SessionRegistry
 from relay.mail.content import NewBody
 from relay.settings import Limits
 
@@ -22,29 +19,29 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class House:
+class SessionContext:
     """What all sessions of a relay share."""
 
     desk: Desk
-    login_desk: LoginDesk
+    authenticator: Authenticator
     limits: Limits
     tolerance: Tolerance
     telling: DoorTelling
-    crowd: Crowd
+    registry: SessionRegistry
     memory: Memory
-    rounds: Rounds
+    turns: Turns
     new_body: NewBody
 
     def new_intake(self, clock: Callable[[], float]) -> Intake:
         """Begin a message; `clock` tells the time in seconds."""
         flow = Flow(self.tolerance.least_rate, clock())
-        return Intake(self.limits.message_size, self.memory, flow, clock, self.new_body, self.rounds)
+        return Intake(self.limits.message_size, self.memory, flow, clock, self.new_body, self.turns)
 
 
 @dataclass(frozen=True, slots=True)
-class Entrance:
+class ListenerContext:
     """One listener. Without a certificate it has no TLS; with one, TLS comes first or when the client asks for it."""
 
-    gate: Gate
+    rules: ClientRules
     certificate: "LiveCertificate | None" = None
     is_tls_first: bool = False

@@ -9,7 +9,7 @@ from contextlib import suppress
 from relay.listener.sockets import BACKLOG, Factory, address_of, close, serve
 
 
-class Doorway:
+class Acceptor:
     """Gives each connection its session, and counts them. `name` is for people.
 
     Whoever connects waits until `serve`. The socket is closed with this.

@@ -6,11 +6,11 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 import pytest
 
 from relay import peercred
-from relay.listener import peer
-from relay.listener.peer import Gate, Origin, canonical
+from relay.listener import client_identity
+from relay.listener.client_identity import ClientRules, Origin, canonical
 from relay.settings import Listener
 
-LAN = Gate(
+LAN = ClientRules(
     Listener(
         trusted_networks=(IPv4Network("127.0.0.0/8"), IPv4Network("10.1.0.0/16"), IPv6Network("fe80::/10")),
         may_send_as=("support", "group:sales"),
@@ -21,7 +21,7 @@ NAMES = {0: "root", 33: "www-data", 1001: "1000"}
 
 @pytest.fixture(autouse=True)
 def _users(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(peer, "user_name", lambda uid: NAMES.get(uid, ""))
+    monkeypatch.setattr(client_identity, "user_name", lambda uid: NAMES.get(uid, ""))
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def test_an_ipv4_client_of_a_socket_for_both_families() -> None:
 
 @pytest.mark.parametrize(("uid", "name"), [(0, "root"), (4711, "uid 4711")])
 def test_every_user_of_a_unix_socket_may_send_where_none_is_named(uid: int, name: str) -> None:
-    client = Gate(Listener(may_send_as=("support",))).client_of(Origin(uid=uid))
+    client = ClientRules(Listener(may_send_as=("support",))).client_of(Origin(uid=uid))
     assert (client.name, client.peer, client.may_send_as) == (name, "unix", ("support",))
     assert client.may_submit
 
@@ -67,14 +67,14 @@ def test_every_user_of_a_unix_socket_may_send_where_none_is_named(uid: int, name
 )
 def test_only_the_named_users_of_a_unix_socket_may_send(uid: int, may_send_as: tuple[str, ...] | None) -> None:
     users = {"www-data": ("sales",), "33": ("support",), "1000": ("*",)}
-    client = Gate(Listener(users=users)).client_of(Origin(uid=uid))
+    client = ClientRules(Listener(users=users)).client_of(Origin(uid=uid))
     assert (client.is_trusted, client.may_submit) == (may_send_as is not None,) * 2
     assert client.may_send_as == (may_send_as or ())
 
 
 @pytest.mark.parametrize("origin", [Origin(ip_address("127.0.0.1")), Origin(uid=0)])
 def test_where_logins_are_required_the_trusted_need_one_too(origin: Origin) -> None:
-    client = Gate(Listener(auth="required")).client_of(origin)
+    client = ClientRules(Listener(auth="required")).client_of(origin)
     assert (client.is_trusted, client.may_submit) == (True, False)
 
 
@@ -94,16 +94,16 @@ def test_where_logins_are_required_the_trusted_need_one_too(origin: Origin) -> N
 )
 def test_where_a_password_may_travel(origin: Origin, is_tls: bool, may: bool) -> None:
     assert LAN.may_log_in(origin, is_tls=is_tls) is may
-    assert not Gate(Listener(auth="none")).may_log_in(origin, is_tls=is_tls)
+    assert not ClientRules(Listener(auth="none")).may_log_in(origin, is_tls=is_tls)
 
 
 def test_whose_proxy_header_is_believed() -> None:
     networks = (IPv4Network("10.1.0.0/16"),)
-    gate = Gate(Listener(proxy_protocol=True, proxy_networks=networks))
-    assert gate.is_proxy(Origin(ip_address("10.1.0.9")))
-    assert not gate.is_proxy(Origin(ip_address("127.0.0.1")))
-    assert not gate.is_proxy(Origin(uid=0))
-    assert not Gate(Listener(proxy_networks=networks)).is_proxy(Origin(ip_address("10.1.0.9")))
+    rules = ClientRules(Listener(proxy_protocol=True, proxy_networks=networks))
+    assert rules.is_proxy(Origin(ip_address("10.1.0.9")))
+    assert not rules.is_proxy(Origin(ip_address("127.0.0.1")))
+    assert not rules.is_proxy(Origin(uid=0))
+    assert not ClientRules(Listener(proxy_networks=networks)).is_proxy(Origin(ip_address("10.1.0.9")))
 
 
 def test_what_the_system_calls_a_user() -> None:

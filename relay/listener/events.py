@@ -1,4 +1,4 @@
-"""What happens at the door, for the log and the counters: one function for each event."""
+"""What happens at the listeners, for the log and the counters: one function for each event."""
 
 from dataclasses import dataclass, field
 

@@ -1,16 +1,22 @@
-"""Who a client is before any login: by where it comes from and the listener it came to. Pure but for `origin_of`.
+"""Who a client is before any login: by where it comes from, or by whom a proxy names, and the listener it came to.
 
 SECURITY: whether somebody may send without a login is decided here, from the kernel's word on the connection (or that
 of a proxy that the settings trust) and never from what the client says. Who comes from nowhere known is not trusted.
+Whose PROXY header may be believed, `ClientRules` says; it is read in bounded time and memory.
 """
 
+import asyncio
 import ipaddress
+import logging
 import socket
 from asyncio import BaseTransport
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from ipaddress import IPv4Address, IPv6Address
 from typing import TypeAlias
+
+from aiosmtpd.proxy_protocol import AF, PROTO, V2_CMD, ProxyData, get_proxy
 
 from relay.directory.client import Client
 from relay.peercred import peer_uid, user_name
@@ -43,7 +49,7 @@ class Origin:
         return self.address is not None and self.address.is_loopback and not self.is_proxied
 
 
-class Gate:
+class ClientRules:
     """One listener's rule for clients without a login."""
 
     def __init__(self, listener: Listener) -> None:
@@ -59,7 +65,7 @@ class Gate:
 
     def is_proxy(self, origin: Origin) -> bool:
         """Whether a PROXY header must come first on this connection. From anybody else none is read."""
-        return _is_in(origin.address, self._proxies)
+        return bool(self._proxies) and _is_in(origin.address, self._proxies)
 
     def client_of(self, origin: Origin) -> Client:
         """Return the client behind a connection."""
@@ -92,7 +98,7 @@ def origin_of(transport: BaseTransport) -> Origin:
     """Return where the kernel says that a connection comes from."""
     peername = transport.get_extra_info("peername")
     if isinstance(peername, tuple) and peername:
-        return Origin(_address(peername[0]))
+        return _origin_at(peername[0])
     # The name of a unix socket's client is no tuple, and a client that was gone before it was asked for has none.
     connection = transport.get_extra_info("socket")
     if connection is not None and connection.family == socket.AF_UNIX:
@@ -101,9 +107,9 @@ def origin_of(transport: BaseTransport) -> Origin:
 
 
 @lru_cache(maxsize=1024)
-def _address(host: str) -> _Address:
-    """Return the address in what the kernel calls a client, which may have a scope: fe80::1%eth0."""
-    return canonical(ipaddress.ip_address(host.partition("%")[0]))
+def _origin_at(host: str) -> Origin:
+    """Return where a client is that the kernel calls so. It may have a scope: fe80::1%eth0."""
+    return Origin(canonical(ipaddress.ip_address(host.partition("%")[0])))
 
 
 def canonical(address: _Address) -> _Address:
@@ -127,3 +133,39 @@ def _of_user(uid: int, users: Mapping[str, Sequence[str]]) -> Sequence[str] | No
     name = user_name(uid)
     keys = [key for key in (str(uid), "" if name.isdigit() else name) if key in users]
     return [allowed for key in keys for allowed in users[key]] if keys else None
+
+
+class ProxyFault(Exception):
+    """No header that can be believed. The message says what came instead, in a clause."""
+
+
+def hush() -> None:
+    """Keep aiosmtpd from telling of each bad header, too: we do, with the client's address."""
+    logging.getLogger("mail.debug").setLevel(logging.ERROR)
+
+
+async def read_header(reader: asyncio.StreamReader, seconds: float) -> Origin | None:
+    """Read the header that a connection begins with; what follows it stays in the reader.
+
+    Return whom the proxy speaks for; None where it speaks for itself (LOCAL: its check whether we live). The version 1
+    line is bounded by the reader's limit, version 2 by the 65,535 octets that its length can say. Raises ProxyFault.
+    """
+    try:
+        async with asyncio.timeout(seconds):
+            header = await get_proxy(reader)
+    except TimeoutError:
+        raise ProxyFault(f"none came within {seconds:g} s") from None
+    except (EOFError, OSError):
+        raise ProxyFault("the connection ended within it") from None
+    if not header.valid:
+        raise ProxyFault(str(header.error or "it is malformed"))
+    return None if header.command == V2_CMD.LOCAL else _origin(header)
+
+
+def _origin(header: ProxyData) -> Origin:
+    # UNKNOWN (version 1) and UNSPEC (version 2) are for proxies that do not know; a datagram or a unix socket is no
+    # client of ours. Neither is anybody to trust.
+    if header.protocol != PROTO.STREAM or header.family not in {AF.INET, AF.INET6}:
+        return Origin(is_proxied=True)
+    assert isinstance(header.src_addr, IPv4Address | IPv6Address)
+    return Origin(canonical(header.src_addr), is_proxied=True)
