@@ -144,6 +144,8 @@ class Service:
         self.tokens: Tokens
         self.lead: Lead
         self._guessing: Guessing | None = None
+        self._spool_in: Spool
+        self._spool_out: Spool
 
     @property
     def _guesses(self) -> int:
@@ -309,20 +311,19 @@ class Service:
                 await self.queue_runner.stop()
                 await attempts.stop()
 
-    def _body_in(self) -> SpooledGathering:
-        """Begin the body of a message that comes in."""
-        # Only that minds the floor: what waits would otherwise never leave a disk that it has filled.
-        least_free = self.settings.delivery.free_space
-        return Spool(self.settings.state_dir, self.settings.limits.memory_per_message, least_free).new_body()
-
-    def _body_out(self) -> SpooledGathering:
-        """Begin the body of a message that leaves the queue."""
-        return Spool(self.settings.state_dir, self.settings.limits.memory_per_message).new_body()
+    def _adopt_spools(self, settings: Settings) -> None:
+        """Keep bodies by these settings: of messages that come in, and of those that leave the queue."""
+        folder, in_memory = settings.state_dir, settings.limits.memory_per_message
+        # Only what comes in minds the floor: what waits would otherwise never leave a disk that it has filled.
+        self._spool_in = Spool(folder, in_memory, settings.delivery.free_space)
+        self._spool_out = Spool(folder, in_memory)
 
     async def _start(self) -> None:
         settings, closing = self.settings, self._closing
         if faults := check_modes(settings):
             raise Faults(faults)
+        self._adopt_spools(settings)
+        self._reloading.subscribe(self._adopt_spools)
         certificate = self._reloading.open_certificate()
         closing.run(self._systemd.feed_watchdog(self._trouble))
         passed = PassedSockets(self._systemd.descriptors)
@@ -414,7 +415,11 @@ class Service:
         node, siblings = self._presence.node, self.siblings
         living = living_of(node, siblings, is_shared=database.is_shared)
         queue = Queue(
-            database, owner_of(node, siblings), new_body=self._body_out, living=living, steady=self._clock.steady
+            database,
+            owner_of(node, siblings),
+            new_body=lambda: SpooledGathering(self._spool_out),
+            living=living,
+            steady=self._clock.steady,
         )
         self._closing.push_async_callback(queue.aclose)
         return queue
@@ -517,7 +522,7 @@ class Service:
             tolerance=_tolerance(self.siblings.total),
             telling=DoorTelling(self.metrics),
             certificate=certificate,
-            new_body=self._body_in,
+            new_body=lambda: SpooledGathering(self._spool_in),
             together=Together(self._census, shared_failures(self.siblings, self._guesses, self._guessing)),
         )
         self._reloading.subscribe(adopt)

@@ -120,7 +120,7 @@ class Attempts:
         if outcome.refuses_null_sender:
             outcome = await self._send_from_identity(route, transfer, progress, outcome)
         try:
-            self.telling.attempted(attempt, outcome, self.recorder.clock())
+            self.telling.attempted(attempt, outcome, self.recorder.clock)
             if outcome.failure is not None or outcome.refused or not self.accounts.is_clear:
                 await self._let_account_feel(attempt, route, outcome)
         except Exception:  # the server has the message, or said why not: that counts
@@ -217,7 +217,7 @@ class Attempts:
             if permit is not None:
                 with beside("what a limit gets back"):
                     permit.end(used_recipients(number, outcome, progress))
-        if outcome.failure is None and number == total and is_clear and accounts.is_clear:
+        if outcome.failure is None and number == total and is_clear:
             return outcome
         outcome = accounts.count(route.account, outcome)
         if transfer.sender is None and outcome.failure is not None and is_about_null_sender(outcome.failure):
@@ -261,6 +261,8 @@ class Attempts:
     async def _let_account_feel(self, attempt: RunningAttempt, route: Route, outcome: Outcome) -> None:
         """Change what is known of an account at once: no other message makes the same attempt in vain."""
         accounts, now = self.accounts, self.recorder.clock()
+        if outcome.failure is None:  # it ends what was counted against the account meanwhile
+            accounts.count(route.account, outcome)
         accounts.servers.note(route.server.name, outcome, self.recorder.clock)
         failure = consequence_of(outcome)
         if failure is None:
@@ -387,7 +389,7 @@ class Attempts:
 
     async def _end_refused(self, attempt: RunningAttempt, outcome: Outcome) -> None:
         """Record an attempt that we ended ourselves: no server was asked."""
-        self.telling.attempted(attempt, outcome, self.recorder.clock())
+        self.telling.attempted(attempt, outcome, self.recorder.clock)
         if attempt.route is not None:
             await self._let_account_feel(attempt, attempt.route, outcome)
         await self._record(attempt, outcome)

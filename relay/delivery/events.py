@@ -125,7 +125,7 @@ class Telling:
             tell_fault("Telling.routed")
 
     @guards_itself
-    def attempted(self, tried: Tried, outcome: Outcome, now: datetime) -> None:
+    def attempted(self, tried: Tried, outcome: Outcome, clock: Callable[[], datetime]) -> None:
         """An attempt ended now, well or not."""
         try:
             failure = outcome.first_failure
@@ -133,7 +133,7 @@ class Telling:
             if failure is None:
                 self.metrics.protected_upstream(outcome.tls.version if outcome.tls else "")
             if log.is_detailed():
-                log.attempted(**_attempt_facts(tried, outcome, now))
+                log.attempted(**_attempt_facts(tried, outcome, clock()))
         except Exception:
             tell_fault("Telling.attempted")
 

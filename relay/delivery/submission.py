@@ -334,7 +334,7 @@ class Submission:
             draft.first_attempt(now),
             route,
             secret.version if secret else "",
-            None if accounts.is_clear else accounts.hold_of(route.account, route.identity),
+            accounts.hold_of(route.account, route.identity),
         )
 
     async def _permit(self, route: Route, patience: float) -> Turn | None:
