@@ -124,7 +124,7 @@ def _rows(journey: Journey, captured: Captured | None) -> Iterator[str]:
         yield _row("profile", route.reason.partition(";")[0])
         yield _row("server", f"{route.server.name} at {route.server.host}:{route.server.effective_port}")
         yield _row("account", f"{route.account} (its own: override)" if route.override else f"{route.account}")
-    for index, change in enumerate(journey.changes):
+    for index, change in enumerate(map(change_of, journey.edited)):
         yield _row("" if index else "changed", _change(change.field, change.before, change.after))
     if journey.upstream:
         yield _row("upstream", f"{journey.upstream}")

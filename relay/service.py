@@ -108,7 +108,7 @@ class Service:
         self,
         settings: Settings,
         settings_file: Path | None,
-        watch: Callable[[Journey], None] = lambda _: None,
+        watch: Callable[[Journey], None] | None = None,
         *,
         stop_seconds: float | None = None,
         systemd: Systemd | None = None,
@@ -138,6 +138,7 @@ class Service:
         self._presence: Presence
         self._clock: ClockWatch
         self._health: StoreHealth
+        self._maintenance: Maintenance
         self._parts: Parts
         self.queue_runner: QueueRunner
         self.returned_mail: ReturnedMail
@@ -227,7 +228,8 @@ class Service:
 
     def _tell(self, journey: Journey) -> None:
         self._telling.submitted(journey)
-        self._watch(journey)
+        if self._watch is not None:
+            self._watch(journey)
 
     def _adopt(self, settings: Settings) -> None:
         """Let operations and pages work by these settings from now on."""
@@ -452,7 +454,7 @@ class Service:
         settings, closing = self.settings, self._closing
         history = History(queue, self.metrics.history_lost)
         closing.push_async_callback(history.flush)
-        maintenance = Maintenance(
+        maintenance = self._maintenance = Maintenance(
             queue,
             settings.state_dir,
             free_floor=settings.delivery.free_space,
@@ -483,7 +485,7 @@ class Service:
             secrets=secrets,
             attempts=attempts,
             history=history,
-            tell=self._tell,
+            tell=self._telling.submitted if self._watch is None else self._tell,
             why_not=self._why_not,
             is_behind=self.queue_runner.is_behind,
         )
@@ -500,7 +502,7 @@ class Service:
         """Return why no mail is taken just now; None where it is."""
         if self._health.is_gone:
             return replies.STORE_BROKEN
-        return replies.STORE_FULL if self._health.room() else None
+        return None if self._maintenance.has_room else replies.STORE_FULL
 
     def _make_listeners(
         self, acceptance: Acceptance, logins: Logins, certificate: "LiveCertificate | None", passed: PassedSockets

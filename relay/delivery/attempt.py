@@ -370,7 +370,7 @@ class Attempts:
         attempt.attempt = replace(attempt.attempt, server=account.server, username=account.username)
         prepared = self.prepare(submitted, header, route)
         attempt.attempt = replace(attempt.attempt, changes=prepared.changes)
-        self.telling.routed(message.id, prepared.message_id, route, prepared.sender)
+        self.telling.routed(message.id, prepared.outgoing.message_id, route, prepared.sender)
         try:
             secret = await self.secret_of(route)
         except Refused:

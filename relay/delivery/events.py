@@ -7,7 +7,7 @@ a message stands: `account` is SERVER/USERNAME, `upstream` the server's own word
 `seconds` the time since the message came, or how long an attempt took.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -22,7 +22,7 @@ from relay.directory.model import Account
 from relay.directory.routing import Route
 from relay.mail.address import Address
 from relay.mail.envelope import Envelope
-from relay.mail.header import Change
+from relay.mail.header import Edited
 from relay.mail.reply import Reply
 from relay.mail.trace import Arrival
 from relay.metrics import Metrics
@@ -54,7 +54,7 @@ class Journey:
     message_id: str = ""
     route: Route | None = None
     sender: Address | None = None  # the envelope sender that left; None is the null sender
-    changes: tuple[Change, ...] = ()
+    edited: Sequence[Edited] = ()  # what was done to its header
     upstream: Reply | None = None  # the server's own words
     phase: str = ""  # how far the hand-over came, where it did not end well
     tls: str = ""

@@ -47,7 +47,7 @@ class Maintenance:
         self._forget = forget
         self._lead = lead or Unrivalled()
         self._may_purge = may_purge
-        self._has_room = True
+        self.has_room = True  # for new mail
 
     def adopt(self, settings: Settings) -> None:
         """Work by these settings from now on."""
@@ -56,7 +56,7 @@ class Maintenance:
 
     def trouble(self) -> str:
         """Return what is wrong with the room on the disk, in a sentence; "" where nothing is."""
-        if self._has_room:
+        if self.has_room:
             return ""
         floor = f"less than {self._free_floor} octets free (delivery.free_space)"
         return f"no new mail is accepted: {self._folder} has {floor}; make room on its disk"
@@ -68,7 +68,7 @@ class Maintenance:
         while True:
             self._look_at_disk()
             try:
-                if self._lead.is_ours and not self._has_room:
+                if self._lead.is_ours and not self.has_room:
                     await self._queue.shrink()
                 if self._lead.is_ours and loop.time() >= purge and self._may_purge():
                     purge = loop.time() + _PURGE_EVERY
@@ -86,10 +86,10 @@ class Maintenance:
             log.broken(f"the free space of {self._folder} cannot be found out: {error.strerror}")
             return
         has_room = free >= self._free_floor
-        if has_room != self._has_room:
+        if has_room != self.has_room:
             tell = log.warned if has_room else log.broken
             tell(f"{self._folder} has {free} octets free; " + ("mail is accepted again" if has_room else "no new mail"))
-        self._has_room = has_room
+        self.has_room = has_room
 
 
 class Leases:

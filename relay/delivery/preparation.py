@@ -14,7 +14,7 @@ from relay.directory.routing import Route, Routing
 from relay.mail.address import Address
 from relay.mail.content import Content, ContentRefused
 from relay.mail.envelope import Envelope
-from relay.mail.header import Header, KeptChanges, kept
+from relay.mail.header import Header, KeptChanges
 from relay.mail.identity import Alignment, Mismatch
 from relay.mail.outgoing import Outgoing, compose
 from relay.mail.reply import Reply
@@ -53,17 +53,16 @@ class Submitted:
 
 @dataclass(slots=True)
 class Prepared:
-    """What leaves, by which route, and with which Message-ID. `sender` None is the null sender."""
+    """What leaves, and by which route. `sender` None is the null sender."""
 
     route: Route
     outgoing: Outgoing
     sender: Address | None
-    message_id: str
 
     @property
     def changes(self) -> KeptChanges:
         """What is changed in the header, as it is kept and shown."""
-        return kept(self.outgoing.changes)
+        return self.outgoing.kept
 
     def transfer(self, envelope: Envelope, secret: Secret | None, *, all_or_none: bool = False) -> Transfer:
         """Return what the upstream is given for the recipients of this envelope."""
@@ -127,7 +126,7 @@ def prepare(submitted: Submitted, header: Header, route: Route, routing: Routing
     except ContentRefused as refusal:
         raise Refused(refusal.reply) from None
     sender = None if is_null and route.server.null_sender else route.identity
-    return Prepared(route, outgoing, sender, _message_id(header, outgoing))
+    return Prepared(route, outgoing, sender)
 
 
 def _require_tls(envelope: Envelope) -> RequireTls:
@@ -137,13 +136,6 @@ def _require_tls(envelope: Envelope) -> RequireTls:
     no null sender.
     """
     return RequireTls.WHERE_OFFERED if envelope.sender is None else RequireTls.ALWAYS
-
-
-def _message_id(header: Header, outgoing: Outgoing) -> str:
-    """Return the Message-ID that leaves: the one we made, or the one that came."""
-    made = [change.after for change in outgoing.changes if change.field == "Message-ID"]
-    found = made or [item.text for item in header.get_all("message-id")]
-    return found[0] if found else ""
 
 
 @dataclass(slots=True)
@@ -220,7 +212,7 @@ class Draft:
             envelope=submitted.envelope,
             recipients=recipients,
             size=submitted.content.size,
-            message_id=self.prepared.message_id,
+            message_id=self.prepared.outgoing.message_id,
             subject=_subject(self.header),
             state=str(state),
             next_attempt=next_attempt,
@@ -234,4 +226,5 @@ class Draft:
 
 
 def _subject(header: Header) -> str:
-    return next((decode_words(item.text) for item in header.get_all("subject")), "")[:_LONGEST_SUBJECT]
+    text = header.text_of("subject")
+    return (decode_words(text) if "=?" in text else text)[:_LONGEST_SUBJECT]

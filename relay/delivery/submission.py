@@ -159,7 +159,7 @@ class Submission:
         route = rules.route_of_message(self._client, self._envelope, header)
         prepared = attempts.prepare(submitted, header, route)
         draft = self._draft = Draft(submitted, header, prepared, self._recorder.queue.came_ahead())
-        attempts.telling.routed(self._arrival.id, prepared.message_id, route, prepared.sender)
+        attempts.telling.routed(self._arrival.id, prepared.outgoing.message_id, route, prepared.sender)
         mode = rules.mode_of(route)
         if mode is Mode.AUTO:
             return await self._auto(draft, route)
@@ -226,7 +226,7 @@ class Submission:
             return await self._store(draft)
         end = time.monotonic() + patience
         permit: Turn | None = None
-        if is_limited(route.server):
+        if route.server.messages_per_minute or route.server.recipients_per_day:
             permit = await self._permit(route, patience)
             if permit is None:
                 return await self._store(draft, self._why_limited(route))
@@ -477,10 +477,10 @@ class Submission:
             size=content.size,
             reply=reply,
             seconds=time.monotonic() - self._began,
-            message_id=prepared.message_id if prepared else "",
+            message_id=prepared.outgoing.message_id if prepared else "",
             route=prepared.route if prepared else None,
             sender=prepared.sender if prepared else None,
-            changes=prepared.outgoing.changes if prepared else (),
+            edited=prepared.outgoing.edited if prepared else (),
             upstream=failure.reply if failure else outcome.accepted if outcome else None,
             phase=str(failure.phase) if failure else "",
             tls=outcome.tls.version if outcome and outcome.tls else "",

@@ -39,6 +39,7 @@ class StoreHealth:
         self.room = room
         self._timer = timer
         self._seen: StoreError | None = None
+        self.is_gone = False  # what would be stored now would be lost
         self._told: tuple[str, str] | None = None
         self._wrote_at = self._probed_at = timer()
         self.on_change: Callable[[], None] = lambda: None
@@ -50,11 +51,6 @@ class StoreHealth:
         if self._seen is None and (words := self.room()):
             return StoreFull(words)
         return self._seen
-
-    @property
-    def is_gone(self) -> bool:
-        """Whether what would be stored now would be lost."""
-        return isinstance(self._seen, StoreGone)
 
     async def run(self) -> None:
         """Look, for ever."""
@@ -70,7 +66,7 @@ class StoreHealth:
         except StoreError as error:
             found = error
         if found is not None:
-            self._seen = found
+            self._see(found)
         elif self._is_probe_due():
             await self._probe()
         self._tell()
@@ -83,7 +79,7 @@ class StoreHealth:
     def _is_probe_due(self) -> bool:
         now = self._timer()
         if self._seen is not None:
-            return isinstance(self._seen, StoreGone) or now - self._probed_at >= _RETRY_SECONDS
+            return self.is_gone or now - self._probed_at >= _RETRY_SECONDS
         return now - self._wrote_at >= (_PROBE_SHARED_SECONDS if self._database.is_shared else _PROBE_SECONDS)
 
     async def _probe(self) -> None:
@@ -98,9 +94,14 @@ class StoreHealth:
         """Take note of how a write ended."""
         fault = None if error is None else _fault_of(error)
         if fault is not None:
-            self._seen = fault
+            self._see(fault)
         elif error is None:
-            self._seen, self._wrote_at = None, self._timer()
+            self._wrote_at = self._timer()
+            if self._seen is not None:
+                self._see(None)
+
+    def _see(self, trouble: StoreError | None) -> None:
+        self._seen, self.is_gone = trouble, isinstance(trouble, StoreGone)
 
     def _tell(self) -> None:
         trouble = self.trouble
