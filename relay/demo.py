@@ -24,6 +24,7 @@ import tomli_w
 from relay import log
 from relay.delivery.events import Ending, Journey
 from relay.listener.capture import Captured, CaptureServer
+from relay.mail.header import change_of
 from relay.process import new_event_loop
 from relay.service import START_ERRORS, Service
 from relay.settings import load_settings
