@@ -153,13 +153,6 @@ class Edited(NamedTuple):
     after: tuple[bytes, ...]
 
 
-def edits_between(before: Header, after: Header, keys: Iterable[str]) -> tuple[Edited, ...]:
-    """Return what differs in the fields of these names (lower case), in their order."""
-    was, now = before.named, after.named
-    edits = [Edited(key, tuple(was.get(key, ())), tuple(now.get(key, ()))) for key in keys]
-    return tuple([edit for edit in edits if edit.before != edit.after])
-
-
 class HeaderEdit:
     """A header while it is changed: its fields, the same by name, and what was done to it, in its order."""
 

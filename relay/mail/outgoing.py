@@ -9,7 +9,7 @@ sender.
 """
 
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import lru_cache
 from typing import NamedTuple, TypeAlias
 
@@ -18,14 +18,14 @@ from relay.mail.envelope import Recipient
 from relay.mail.header import (
     Change,
     Edited,
-    Field,
     Header,
     HeaderEdit,
     KeptChanges,
     change_of,
-    edits_between,
     has_value,
     kept,
+    key_of,
+    value_of,
 )
 from relay.mail.identity import Alignment, align_fields
 from relay.mail.reply import Reply
@@ -120,15 +120,13 @@ def compose(
         unique = message_id(arrival.id, alignment.sender or alignment.identity)
         edit.put("message-id", fold("Message-ID", unique))
     # The identity first: where there are many changes, the last ones are not kept.
-    edited = edit.done + scripted
-    raws: Iterable[bytes] = edit.raws
-    if max(map(len, raws)) > _LONGEST_LINE or not _SIGNATURES.isdisjoint(edit.named):
-        folded, long_ones = fold_long_lines(edit.header)
-        signed, broken = remove_broken_signatures(folded, {one.key for one in (*edited, *long_ones)})
-        edited += [*long_ones, *broken]
-        raws = signed.raws
+    edit.done += scripted
+    if max(map(len, edit.raws)) > _LONGEST_LINE:
+        fold_long_lines(edit)
+    if not _SIGNATURES.isdisjoint(edit.named):
+        remove_broken_signatures(edit)
     top = received_field(arrival, recipients)
-    return Outgoing(Content(b"".join((top, *raws)), content.body), edited, unique)
+    return Outgoing(Content(b"".join((top, *edit.raws)), content.body), edit.done, unique)
 
 
 def is_forbidden(name: str) -> bool:
@@ -196,25 +194,24 @@ def _key(name: str) -> str:
     return name.lower()
 
 
-def fold_long_lines(header: Header) -> tuple[Header, tuple[Edited, ...]]:
-    """Return the header without lines over 998 octets, and which fields were folded. Raises ContentRefused: 554 5.6.0.
+def fold_long_lines(edit: HeaderEdit) -> None:
+    """Fold the lines over 998 octets. Raises ContentRefused: 554 5.6.0. Unfolded each field is what it was."""
+    folded = {raw: _folded(raw) for raw in edit.raws if len(raw) > _LONGEST_LINE}
+    folded = {raw: now for raw, now in folded.items() if now != raw}
+    for key in dict.fromkeys(map(key_of, folded)):
+        before = edit.named[key]
+        edit.named[key] = [folded.get(raw, raw) for raw in before]
+        edit.done.append(Edited(key, tuple(before), tuple(edit.named[key])))
+    if folded:
+        edit.raws = [folded.get(raw, raw) for raw in edit.raws]
 
-    Unfolded each field is what it was, octet by octet.
-    """
-    fields = tuple([item if len(item.raw) <= _LONGEST_LINE else _folded(item) for item in header.fields])
-    changed = {now.key: None for was, now in zip(header.fields, fields, strict=True) if was.raw != now.raw}
-    if not changed:
-        return header, ()
-    folded = Header(fields)
-    return folded, edits_between(header, folded, changed)
 
-
-def _folded(item: Field) -> Field:
-    lines = item.raw.removesuffix(b"\r\n").split(b"\r\n")
+def _folded(raw: bytes) -> bytes:
+    lines = raw.removesuffix(b"\r\n").split(b"\r\n")
     if all(len(line) <= _LONGEST_LINE for line in lines):
-        return item
-    folded = [part for line in lines for part in _folded_lines(line, item.name)]
-    return Field(b"\r\n".join(folded) + b"\r\n", item.key)
+        return raw
+    name = raw.partition(b":")[0].decode("ascii")
+    return b"\r\n".join(part for line in lines for part in _folded_lines(line, name)) + b"\r\n"
 
 
 def _folded_lines(line: bytes, name: str) -> list[bytes]:
@@ -231,42 +228,46 @@ def _folded_lines(line: bytes, name: str) -> list[bytes]:
     return [*parts, line]
 
 
-def remove_broken_signatures(header: Header, changed: Collection[str]) -> tuple[Header, tuple[Edited, ...]]:
-    """Return the header without the signatures over a field that was added, changed or removed, and what went.
+def remove_broken_signatures(edit: HeaderEdit) -> None:
+    """Take off the signatures over a field that was added, changed or removed.
 
-    `changed` holds field names in lower case. One Received field is going to be put on top, which breaks only a
-    signature that says how many there are. The header is the one that leaves, but for that.
+    One Received field is going to be put on top, which breaks only a signature that says how many there are. The
+    header is the one that leaves, but for that.
     """
-    current = header
-    broken = set(changed)
-    while True:
+    keys = ("dkim-signature", *sorted(_ARC))
+    came = {key: edit.named[key] for key in keys if key in edit.named}
+    changed = {edited.key for edited in edit.done}
+    while broken := _broken_signatures(edit.named, changed):
         # A signature may itself be signed, so that removing one can break another.
-        kept = _without_broken(current, broken)
-        if kept is current:
-            return current, edits_between(header, current, ("dkim-signature", *sorted(_ARC)))
-        broken |= {item.key for item in current.fields} & (_SIGNATURES | _ARC)
-        current = kept
+        changed |= edit.named.keys() & came.keys()
+        edit.raws = [raw for raw in edit.raws if raw not in broken]
+        for key in came.keys() & edit.named.keys():
+            left = [raw for raw in edit.named[key] if raw not in broken]
+            if left:
+                edit.named[key] = left
+            else:
+                del edit.named[key]
+    for key, before in came.items():
+        after = edit.named.get(key, [])
+        if len(after) != len(before):
+            edit.done.append(Edited(key, tuple(before), tuple(after)))
 
 
-def _without_broken(header: Header, changed: Collection[str]) -> Header:
-    signatures = [item for item in header.fields if item.key in _SIGNATURES]
-    received = len(header.get_all("received")) if signatures else 0
-    broken = {item for item in signatures if _is_broken(item, changed, received)}
-    if not broken:
-        return header
+def _broken_signatures(named: Mapping[str, list[bytes]], changed: Collection[str]) -> set[bytes]:
+    received = len(named.get("received", ()))
+    dkim, arc = (
+        {raw for raw in named.get(key, ()) if _is_broken(raw, changed, received)}
+        for key in ("dkim-signature", "arc-message-signature")
+    )
+    if not arc:
+        return dkim
     # A seal covers all sets below its own: above a set that goes none can stand.
-    first_set = min((_instance(item) for item in broken if item.key in _ARC), default=None)
-
-    def is_unwanted(item: Field) -> bool:
-        if item.key in _ARC:
-            return first_set is not None and _instance(item) >= first_set
-        return item in broken
-
-    return header.without_where(is_unwanted)
+    first_set = min(map(_instance, arc))
+    return dkim | {raw for key in _ARC for raw in named.get(key, ()) if _instance(raw) >= first_set}
 
 
-def _is_broken(signature: Field, changed: Collection[str], received: int) -> bool:
-    match = _SIGNED_FIELDS.search(signature.value)
+def _is_broken(signature: bytes, changed: Collection[str], received: int) -> bool:
+    match = _SIGNED_FIELDS.search(value_of(signature))
     if match is None:
         return False
     signed = [name.strip().lower().decode("ascii", "replace") for name in match[1].split(b":")]
@@ -274,6 +275,6 @@ def _is_broken(signature: Field, changed: Collection[str], received: int) -> boo
     return any(name in changed for name in signed) or signed.count("received") > received
 
 
-def _instance(item: Field) -> int:
-    match = _INSTANCE.search(item.value)
+def _instance(raw: bytes) -> int:
+    match = _INSTANCE.search(value_of(raw))
     return int(match[1]) if match else 0

@@ -2,7 +2,7 @@
 
 import pytest
 
-from relay.mail.header import Header
+from relay.mail.header import Edited, Header, HeaderEdit
 from relay.mail.outgoing import remove_broken_signatures
 
 ARC = "".join(
@@ -11,6 +11,13 @@ ARC = "".join(
     f"ARC-Authentication-Results: i={number}; mx.example; spf=pass\r\n"
     for number, signed in ((3, "to"), (2, "from:to"), (1, "subject"))
 )
+
+
+def signed_of(header: Header, changed: set[str]) -> tuple[Header, list[Edited]]:
+    edit = HeaderEdit(header)
+    edit.done = [Edited(key, (), (b"x",)) for key in changed]
+    remove_broken_signatures(edit)
+    return edit.header, edit.done[len(changed) :]
 
 
 @pytest.mark.parametrize(
@@ -30,8 +37,8 @@ ARC = "".join(
 )
 def test_which_dkim_signatures_stay(signature: str, changed: str, *, stays: bool) -> None:
     header = Header.parse(f"Received: by x.example\r\nDKIM-Signature: {signature}\r\nTo: x\r\n".encode())
-    left, changes = remove_broken_signatures(header, {changed})
-    assert (left is header) is stays
+    left, changes = signed_of(header, {changed})
+    assert (left == header) is stays
     assert bool(left.get_all("dkim-signature")) is stays
     assert [change.key for change in changes] == ([] if stays else ["dkim-signature"])
 
@@ -40,7 +47,7 @@ def test_which_dkim_signatures_stay(signature: str, changed: str, *, stays: bool
     ("changed", "sets"), [("cc", "321321321"), ("to", "1" * 3), ("from", "1" * 3), ("subject", "")]
 )
 def test_an_arc_set_goes_with_all_sets_above_it(changed: str, sets: str) -> None:
-    left, changes = remove_broken_signatures(Header.parse(ARC.encode()), {changed})
+    left, changes = signed_of(Header.parse(ARC.encode()), {changed})
     instances = [item.text[2] for item in left.fields]
     assert sorted(instances) == sorted(sets)
     assert bool(changes) is (len(sets) < 9)
@@ -48,11 +55,11 @@ def test_an_arc_set_goes_with_all_sets_above_it(changed: str, sets: str) -> None
 
 def test_a_signature_over_a_signature_that_goes_goes_too() -> None:
     block = b"DKIM-Signature: h=to:dkim-signature\r\nDKIM-Signature: h=from\r\nX-A: 1\r\n"
-    left, _ = remove_broken_signatures(Header.parse(block), {"from"})
+    left, _ = signed_of(Header.parse(block), {"from"})
     assert bytes(left) == b"X-A: 1\r\n"
 
 
 def test_very_many_signatures_cost_linear_time() -> None:
     block = b"".join(b"DKIM-Signature: h=from; b=%d\r\n" % number for number in range(10_000))
-    left, _ = remove_broken_signatures(Header.parse(block), {"from"})
+    left, _ = signed_of(Header.parse(block), {"from"})
     assert left.fields == ()
