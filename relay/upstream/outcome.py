@@ -108,7 +108,9 @@ class Tls:
     cipher: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(
+    slots=True, kw_only=True
+)  # not frozen: one is made for each message, and that would take three times as long
 class Outcome:
     """What came of one transfer: `accepted` or `failure`, never both.
 
