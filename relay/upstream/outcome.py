@@ -108,9 +108,7 @@ class Tls:
     cipher: str
 
 
-@dataclass(
-    slots=True, kw_only=True
-)  # not frozen: one is made for each message, and that would take three times as long
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
     """What came of one transfer: `accepted` or `failure`, never both.
 
