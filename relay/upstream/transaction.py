@@ -29,8 +29,9 @@ CHUNK_END = b"\r\n"
 
 _PIECE = 128 * 1024
 _CRLF = b"\r\n"
-# Every control character but those of a line's end.
-_STRAY = re.compile(rb"[\x00-\x09\x0b\x0c\x0e-\x1f\x7f]|\r(?!\n)|(?<!\r)\n")
+_CONTROLS = bytes((*range(32), 127))
+# To be searched for: `in` takes two to three times as long where there are dots, and replace four times.
+_DOT_LINE = re.compile(rb"\r\n\.")
 _SIZE_DIGITS = 18
 """An announced SIZE with more digits is nonsense."""
 _TOO_LARGE = Reply(552, "5.3.4", "The message is larger than the mail server takes")
@@ -235,7 +236,8 @@ def rcpt_command(transfer: Transfer, recipient: Recipient, offers: Offers) -> st
 
 def check_lines(lines: bytes, number: int) -> None:
     """Raise ValueError unless these are so many lines. SECURITY: what ends a line early would be one of its own."""
-    if lines.count(b"\n") != number or _STRAY.search(lines):
+    # Of all control characters there are only those of so many line ends. A tenth of the time of a regular expression.
+    if lines.count(_CRLF) != number or len(lines.translate(None, _CONTROLS)) != len(lines) - 2 * number:
         raise ValueError("a command holds a control character")
 
 
@@ -250,7 +252,7 @@ def joined(content: Content) -> bytes | None:
 
 def stuffed(octets: bytes) -> bytes:
     """Return a message in one piece as DATA wants it (RFC 5321 section 4.5.2), up to where FINAL_DOT goes."""
-    if octets[:1] == b"." or b"\r\n." in octets:
+    if b"." in octets:
         octets = _stuffed(octets, _CRLF)
     return octets if octets[-2:] == _CRLF else octets + _CRLF
 
@@ -356,11 +358,11 @@ def _stuffed(part: bytes, tail: bytes) -> bytes:
     """Return a part with every dot at the start of a line doubled. `tail` is the two bytes before it.
 
     Encoded files, the larger part of most mail, have no dot at all, and to look for one octet takes a hundredth of the
-    time for three; to replace takes twice that, also where there is nothing to replace.
+    time for three.
     """
     if b"." not in part:
         return part
-    stuffed_ = part.replace(b"\r\n.", b"\r\n..") if b"\r\n." in part else part
+    stuffed_ = part.replace(b"\r\n.", b"\r\n..") if _DOT_LINE.search(part) else part
     if tail == _CRLF and part.startswith(b"."):
         return b"." + stuffed_
     if tail.endswith(b"\r") and part.startswith(b"\n."):
