@@ -1,9 +1,9 @@
 """One client's connection: octets in, replies out, and how it becomes TLS. What is said on it is `session`'s.
 
-It is aiosmtpd's SMTP protocol. What its __init__ finds by reflection is prepared once (`Connection.prepare`). Ours are
-the callbacks of the transport: aiosmtpd starts a task for each connection, wakes it and sets a timer for each line
-(a third of a millisecond for a session of six commands), and cancels a message that is being handed over when its
-client leaves.
+It is aiosmtpd's SMTP protocol, and what its __init__ finds by reflection is prepared once (`Connection.prepare`). The
+callbacks of the transport are ours: aiosmtpd starts a task for each connection, wakes it for each line and sets a timer
+for each command, and cancels a message that is being handed over when its client leaves. As it comes it takes 0.23 ms
+of the processor for EHLO and QUIT, and as much for a message of 2 KB; here it is 0.07 and 0.09 ms.
 
 Replies are held back while more input is already here, and written in one go before more is waited for (RFC 2920
 section 3.2: a server may send the answers of one pipelined group together).
@@ -75,8 +75,8 @@ class Connection(SMTP, ABC):
     def prepare(cls, handler: object, hostname: str, largest: int) -> type[Self]:
         """Return the class for the connections of a running loop, with all that SMTP.__init__ sets.
 
-        It looks for commands, hooks and mechanisms by reflection, which takes 0.6 ms, more than a whole session. What
-        it finds is the same for each, so it runs once, and its results are attributes of the class.
+        It looks for commands, hooks and mechanisms by reflection, which takes 0.17 ms, twice a whole session. What it
+        finds is the same for each, so it runs once, and its results are attributes of the class.
         """
         # It tells of its own mechanisms, which are not those that we offer.
         logging.getLogger("mail.log").setLevel(logging.ERROR)
