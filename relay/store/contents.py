@@ -14,6 +14,7 @@ from relay.mail.body import Gathering, NewBody
 from relay.mail.content import Content
 from relay.store.digest import ContentHash
 from relay.store.messages import NoContent
+from relay.store.prepared import Prepared
 from relay.store.tables import content as table
 
 LONGEST_PIECE = 64 * 1024
@@ -25,6 +26,8 @@ _PIECES = (
     .where(table.c.number >= bindparam("first"), table.c.number < bindparam("behind"))
     .order_by(table.c.number)
 )
+_INSERT = Prepared(insert(table), table.columns.keys())
+_DELETE = Prepared(delete(table).where(table.c.message == bindparam("of_message")), ("of_message",))
 # A message of fewer pieces is read together with others.
 _FEW = 3
 _FIRST_PIECES = (
@@ -44,12 +47,12 @@ class Piece(NamedTuple):
 def write_contents(connection: Connection, contents: Sequence[tuple[str, Content]]) -> None:
     """Write the content of messages, each with its id."""
     rows = (
-        {"message": message, "number": number, "is_header": piece.is_header, "piece": piece.octets}
+        (message, number, piece.is_header, piece.octets)
         for message, content in contents
         for number, piece in enumerate(_pieces(content))
     )
     while page := list(islice(rows, _PAGE)):
-        connection.execute(insert(table), page)
+        _INSERT.run(connection, page)
 
 
 class Read(NamedTuple):
@@ -111,7 +114,7 @@ async def chunks_of(read: Callable[[int], Awaitable[Sequence[Piece]]]) -> AsyncI
 
 def delete_content(connection: Connection, messages: Sequence[str]) -> None:
     """Delete the content of messages, where they have any."""
-    connection.execute(delete(table).where(table.c.message.in_(messages)))
+    _DELETE.run(connection, [(message,) for message in messages])
 
 
 def _gather(pieces: Sequence[Piece], body: Gathering, found: ContentHash) -> list[bytes]:

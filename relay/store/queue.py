@@ -504,4 +504,4 @@ class Queue(QueueReader):
         return now
 
     def _new_lease(self) -> Lease:
-        return Lease(self._owner, self._database.after(self._lease, self._timing()))
+        return Lease(self._owner, self._database.after(self._lease, self._timing()), self._lease)
