@@ -5,7 +5,7 @@ The pieces of one transaction are not held together anywhere: SQLite writes to i
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from itertools import islice
+from itertools import chain, islice
 from typing import NamedTuple
 
 from sqlalchemy import Connection, bindparam, delete, insert, select
@@ -14,7 +14,7 @@ from relay.mail.body import Gathering, NewBody
 from relay.mail.content import Content
 from relay.store.digest import ContentHash
 from relay.store.messages import NoContent
-from relay.store.prepared import Prepared
+from relay.store.prepared import Prepared, Row
 from relay.store.tables import content as table
 
 LONGEST_PIECE = 64 * 1024
@@ -46,13 +46,16 @@ class Piece(NamedTuple):
 
 def write_contents(connection: Connection, contents: Sequence[tuple[str, Content]]) -> None:
     """Write the content of messages, each with its id."""
-    rows = (
-        (message, number, piece.is_header, piece.octets)
-        for message, content in contents
-        for number, piece in enumerate(_pieces(content))
-    )
+    rows = chain.from_iterable(_rows(message, content) for message, content in contents)
     while page := list(islice(rows, _PAGE)):
         _INSERT.run(connection, page)
+
+
+def _rows(message: str, content: Content) -> Iterable[Row]:
+    if content.size > LONGEST_PIECE:
+        return ((message, number, piece.is_header, piece.octets) for number, piece in enumerate(_pieces(content)))
+    header, body = (message, 0, True, content.header), b"".join(content.body)
+    return (header, (message, 1, False, body)) if body else (header,)
 
 
 class Read(NamedTuple):

@@ -20,8 +20,8 @@ from relay.store.prepared import moment, words
 from relay.store.tables import attempts, messages, recipients
 
 Values = dict[str, Any]
-# As SQLAlchemy writes JSON.
-_encode = json.JSONEncoder(check_circular=False).encode
+# A text in JSON, in ASCII. The few facts that are JSON are put together by hand: an encoder takes five times as long.
+_quoted = json.encoder.encode_basestring_ascii
 
 
 MESSAGE = tuple(messages.columns.keys())
@@ -214,14 +214,11 @@ def hold_of(row: Row[Any]) -> HoldRow:
 
 
 def _client_text(client: Client) -> str:
-    facts = {
-        "name": client.name,
-        "peer": client.peer,
-        "may_send_as": list(client.may_send_as),
-        "is_trusted": client.is_trusted,
-        "login": client.login,
-    }
-    return _encode(facts)
+    return (
+        f'{{"name": {_quoted(client.name)}, "peer": {_quoted(client.peer)}, '
+        f'"may_send_as": [{", ".join(map(_quoted, client.may_send_as))}], '
+        f'"is_trusted": {"true" if client.is_trusted else "false"}, "login": {_quoted(client.login)}}}'
+    )
 
 
 def _client(facts: Mapping[str, Any]) -> Client:
@@ -231,16 +228,11 @@ def _client(facts: Mapping[str, Any]) -> Client:
 
 
 def _arrival_text(arrival: Arrival) -> str:
-    facts = {
-        "helo": arrival.helo,
-        "peer": arrival.peer,
-        "hostname": arrival.hostname,
-        "protocol": arrival.protocol,
-        "id": arrival.id,
-        "received_at": arrival.received_at.isoformat(),
-        "login": arrival.login,
-    }
-    return _encode(facts)
+    return (
+        f'{{"helo": {_quoted(arrival.helo)}, "peer": {_quoted(arrival.peer)}, "hostname": {_quoted(arrival.hostname)}, '
+        f'"protocol": {_quoted(arrival.protocol)}, "id": {_quoted(arrival.id)}, '
+        f'"received_at": "{arrival.received_at.isoformat()}", "login": {_quoted(arrival.login)}}}'
+    )
 
 
 def _arrival(facts: Mapping[str, Any]) -> Arrival:
