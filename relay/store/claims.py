@@ -1,20 +1,24 @@
 """Who has a message under way: leases with an owner and an end, and the fence that keeps a late owner out."""
 
 from collections.abc import Collection, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from heapq import nsmallest
 from typing import Any, NamedTuple
 
 from sqlalchemy import (
     BigInteger,
+    BindParameter,
     ColumnElement,
     Connection,
     Select,
     and_,
     bindparam,
     case,
+    cast,
     column,
+    extract,
     func,
+    literal_column,
     or_,
     select,
     true,
@@ -27,6 +31,7 @@ from sqlalchemy import (
 from relay.store.backend import Moment
 from relay.store.history import messages_of, open_attempts
 from relay.store.messages import Attempt, StoredMessage
+from relay.store.prepared import moment
 from relay.store.rows import profile_word
 from relay.store.tables import Time, is_leased, is_waiting, messages, microseconds
 
@@ -37,10 +42,20 @@ _FEW = 100
 
 
 class Lease(NamedTuple):
-    """Whose a message under way is, and until when."""
+    """Whose a message under way is, and until when; `lasts`: how long, where the database says the moment."""
 
     owner: str
     until: Moment
+    lasts: timedelta = timedelta()
+
+    def value(self) -> int | None:
+        """Return in microseconds when it ends, or for how long it lasts where the database says when it began."""
+        return moment(self.until) if isinstance(self.until, datetime) else self.lasts // timedelta(microseconds=1)
+
+
+# When a transaction began, by the clock of the database, as `relay.store.tables.Time` has it.
+DATABASE_NOW = cast(func.floor(extract("epoch", func.now()) * literal_column("1000000")), BigInteger)
+LASTS: BindParameter[int] = bindparam("of_lease", type_=BigInteger)
 
 
 class Living(NamedTuple):

@@ -5,7 +5,7 @@ The pieces of one transaction are not held together anywhere: SQLite writes to i
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from itertools import islice
+from itertools import chain, islice
 from typing import NamedTuple
 
 from sqlalchemy import Connection, bindparam, delete, insert, select
@@ -13,6 +13,7 @@ from sqlalchemy import Connection, bindparam, delete, insert, select
 from relay.mail.content import Content, Gathering, NewBody
 from relay.store.digest import ContentHash
 from relay.store.messages import NoContent
+from relay.store.prepared import Prepared, Row
 from relay.store.tables import content as table
 
 LONGEST_PIECE = 64 * 1024
@@ -24,6 +25,8 @@ _PIECES = (
     .where(table.c.number >= bindparam("first"), table.c.number < bindparam("behind"))
     .order_by(table.c.number)
 )
+_INSERT = Prepared(insert(table), table.columns.keys())
+_DELETE = Prepared(delete(table).where(table.c.message == bindparam("of_message")), ("of_message",))
 # A message of fewer pieces is read together with others.
 _FEW = 3
 _FIRST_PIECES = (
@@ -42,13 +45,16 @@ class Piece(NamedTuple):
 
 def write_contents(connection: Connection, contents: Sequence[tuple[str, Content]]) -> None:
     """Write the content of messages, each with its id."""
-    rows = (
-        {"message": message, "number": number, "is_header": piece.is_header, "piece": piece.octets}
-        for message, content in contents
-        for number, piece in enumerate(_pieces(content))
-    )
+    rows = chain.from_iterable(_rows(message, content) for message, content in contents)
     while page := list(islice(rows, _PAGE)):
-        connection.execute(insert(table), page)
+        _INSERT.run(connection, page)
+
+
+def _rows(message: str, content: Content) -> Iterable[Row]:
+    if content.size > LONGEST_PIECE:
+        return ((message, number, piece.is_header, piece.octets) for number, piece in enumerate(_pieces(content)))
+    header, body = (message, 0, True, content.header), b"".join(content.body)
+    return (header, (message, 1, False, body)) if body else (header,)
 
 
 class Read(NamedTuple):
@@ -110,7 +116,7 @@ async def chunks_of(read: Callable[[int], Awaitable[Sequence[Piece]]]) -> AsyncI
 
 def delete_content(connection: Connection, messages: Sequence[str]) -> None:
     """Delete the content of messages, where they have any."""
-    connection.execute(delete(table).where(table.c.message.in_(messages)))
+    _DELETE.run(connection, [(message,) for message in messages])
 
 
 def _gather(pieces: Sequence[Piece], body: Gathering, found: ContentHash) -> list[bytes]:

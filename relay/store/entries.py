@@ -3,13 +3,14 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, bindparam, insert, select
 
-from relay.store.claims import Lease
+from relay.store.claims import DATABASE_NOW, LASTS, Lease
 from relay.store.contents import write_contents
 from relay.store.digest import digest_of
 from relay.store.messages import NewMessage
-from relay.store.rows import Values, attempt_values, message_values, recipient_values
+from relay.store.prepared import Prepared, Row, moment
+from relay.store.rows import ATTEMPT, MESSAGE, RECIPIENT, attempt_row, message_row, recipient_row
 from relay.store.tables import attempts, messages, recipients
 
 # How many ids one statement names; the databases have limits.
@@ -20,16 +21,37 @@ def insert_messages(connection: Connection, news: Sequence[NewMessage], lease: L
     """Write new messages: those with an open attempt under the lease, those without content as finished."""
     if not news:
         return
-    if rows := [_message(new, now) for new in news if not new.is_under_way]:
-        connection.execute(insert(messages), rows)
-    if rows := [_message(new, now) for new in news if new.is_under_way]:
-        leased = insert(messages).values(lease_owner=lease.owner, lease_until=lease.until)
-        connection.execute(leased, rows)
-    if rows := [recipient_values(new.message.id, each) for new in news for each in new.message.recipients]:
-        connection.execute(insert(recipients), rows)
-    if rows := [attempt_values(new.message.id, new.attempt) for new in news if new.attempt]:
-        connection.execute(insert(attempts), rows)
+    over, until = moment(now), lease.value()
+    rows: list[Row] = []
+    under_way: list[Row] = []
+    for new in news:
+        message, content = new.message, new.content
+        if content is None:
+            rows.append(message_row(message, new.attempt, over))
+            continue
+        digest = digest_of(message.id, message.envelope, content)
+        if new.is_under_way:
+            under_way.append(message_row(message, new.attempt, None, (lease.owner, until), digest))
+        else:
+            rows.append(message_row(message, new.attempt, digest=digest))
+    _INSERT_MESSAGE.run(connection, rows)
+    insert_leased = _INSERT_MESSAGE if isinstance(lease.until, datetime) else _INSERT_LEASED
+    insert_leased.run(connection, under_way)
+    _INSERT_RECIPIENT.run(
+        connection, [recipient_row(new.message.id, each) for new in news for each in new.message.recipients]
+    )
+    INSERT_ATTEMPT.run(connection, [attempt_row(new.message.id, new.attempt) for new in news if new.attempt])
     write_contents(connection, [(new.message.id, new.content) for new in news if new.content is not None])
+
+
+_INSERT_MESSAGE = Prepared(insert(messages), MESSAGE)
+# Under a lease of which the database says when it began.
+_INSERT_LEASED = Prepared(
+    insert(messages).values({**{name: bindparam(name) for name in MESSAGE}, "lease_until": DATABASE_NOW + LASTS}),
+    [LASTS.key if name == "lease_until" else name for name in MESSAGE],
+)
+_INSERT_RECIPIENT = Prepared(insert(recipients), RECIPIENT)
+INSERT_ATTEMPT = Prepared(insert(attempts), ATTEMPT)
 
 
 def lacking(connection: Connection, news: Sequence[NewMessage]) -> list[NewMessage]:
@@ -44,18 +66,3 @@ def lacking(connection: Connection, news: Sequence[NewMessage]) -> list[NewMessa
 def content_octets(news: Sequence[NewMessage]) -> int:
     """Return how much content there is to write."""
     return sum(new.content.size for new in news if new.content is not None)
-
-
-def _message(new: NewMessage, now: datetime) -> Values:
-    values = message_values(new.message)
-    if new.attempt is not None:
-        values["attempts"] = max(new.message.attempts, new.attempt.number)
-        values["server"] = new.message.server or new.attempt.server
-        values["username"] = new.message.username or new.attempt.username
-    if new.content is None:
-        values["finished"] = now
-    else:
-        values["digest"] = digest_of(new.message.id, new.message.envelope, new.content)
-    if new.is_under_way:
-        del values["lease_owner"], values["lease_until"]
-    return values

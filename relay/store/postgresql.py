@@ -46,6 +46,7 @@ from sqlalchemy import (
 from sqlalchemy.exc import DBAPIError
 
 from relay.store.backend import Moment, Use
+from relay.store.claims import DATABASE_NOW
 from relay.store.errors import StoreError
 from relay.store.postgresql_errors import is_passing, named_faults, one_line
 from relay.store.tables import Time
@@ -75,8 +76,6 @@ _TIMEOUTS = {"statement_timeout": "60000", "lock_timeout": "10000", "idle_in_tra
 # A migration may rewrite a table.
 _UPGRADE_TIMEOUTS = {"statement_timeout": "0", "lock_timeout": "60000", "idle_in_transaction_session_timeout": "0"}
 _DURABLE = "set_config('synchronous_commit', 'on', false)"
-# As `relay.store.tables.Time` has it.
-_NOW = cast(func.floor(extract("epoch", func.now()) * 1_000_000), BigInteger)
 _CLOCK = select(type_coerce(cast(func.floor(extract("epoch", func.clock_timestamp()) * 1_000_000), BigInteger), Time))
 _STARTED = select(func.pg_postmaster_start_time())
 
@@ -206,7 +205,7 @@ class PostgresDatabase:
 
     def after(self, seconds: timedelta, now: datetime) -> Moment:  # noqa: ARG002
         """Return the moment so long after the transaction began, by the clock of the database."""
-        return type_coerce(_NOW + literal(seconds // timedelta(microseconds=1), BigInteger), Time)
+        return type_coerce(DATABASE_NOW + literal(seconds // timedelta(microseconds=1), BigInteger), Time)
 
     def now(self, connection: Connection, now: datetime) -> datetime:  # noqa: ARG002
         """Return what its clock says at this moment: a transaction may have waited for its turn since it began."""

@@ -6,8 +6,7 @@ the fence that came with it in all that it writes; from a late one, whose messag
 DIAGNOSTICS: StoreError and its kinds (`relay.store.errors`) from every method; what else is raised, the method says.
 """
 
-from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from types import EllipsisType
@@ -78,6 +77,8 @@ class Queue(QueueReader):
         super().__init__(database, new_body)
         self._living = living
         self.on_hold: Callable[[], None] = lambda: None
+        # Returns the time by which what waits is due: of the store where machines share it, else the wall clock's.
+        self.now: Callable[[], datetime] = clock
         # Whether processes of other machines may use it.
         self.is_shared = database.is_shared
         self._writer = Writer(database)
@@ -88,6 +89,8 @@ class Queue(QueueReader):
         self._clock = clock
         self._steady = steady
         self._store_clock = StoreClock(self._timing)
+        if self.is_shared:
+            self.now = self._store_clock.now
         # What may be under way by our own lease without anybody here who knows: the store failed when it was taken.
         self._doubtful: set[str] = set()
 
@@ -197,10 +200,6 @@ class Queue(QueueReader):
         if self._steady is None or not self.is_shared:
             return self.ahead()
         return round(self._steady.wall() - self.wall(), 3)
-
-    def now(self) -> datetime:
-        """Return the time by which what waits is due: of the store where machines share it, else the wall clock's."""
-        return self._store_clock.now() if self.is_shared else self._clock()
 
     async def pull_in(self, longest: float) -> int:
         """Make due what would wait for more than so many seconds from now; return how many messages."""
@@ -437,15 +436,9 @@ class Queue(QueueReader):
         with self._doubting(taken):
             return await self._write(job)
 
-    @contextmanager
-    def _doubting(self, ids: Collection[str]) -> Iterator[None]:
+    def _doubting(self, ids: Collection[str]) -> "_Doubting":
         """Remember what may have been taken by our lease where the store fails, and forget it where it does not."""
-        try:
-            yield
-        except StoreError:
-            self._doubtful.update(ids)
-            raise
-        self._doubtful.difference_update(ids)
+        return _Doubting(self._doubtful, ids)
 
     # What many write at once, each kind in one go (`relay.store.writer`)
 
@@ -504,4 +497,25 @@ class Queue(QueueReader):
         return now
 
     def _new_lease(self) -> Lease:
-        return Lease(self._owner, self._database.after(self._lease, self._timing()))
+        return Lease(self._owner, self._database.after(self._lease, self._timing()), self._lease)
+
+
+class _Doubting:
+    """Adds ids to those in doubt where the block ends with a StoreError, and takes them out where it ends well."""
+
+    __slots__ = ("_doubtful", "_ids")
+
+    def __init__(self, doubtful: set[str], ids: Collection[str]) -> None:
+        self._doubtful = doubtful
+        self._ids = ids
+
+    def __enter__(self) -> None:
+        """Begin the block."""
+
+    def __exit__(self, kind: type[BaseException] | None, fault: BaseException | None, _: object) -> None:
+        """Remember, or forget; what else is raised tells nothing."""
+        if kind is None:
+            if self._doubtful:
+                self._doubtful.difference_update(self._ids)
+        elif isinstance(fault, StoreError):
+            self._doubtful.update(self._ids)

@@ -17,19 +17,20 @@ from sqlalchemy import (
     case,
     exists,
     func,
-    insert,
     null,
     select,
+    true,
     tuple_,
     update,
 )
 
 from relay.store.claims import Lease
 from relay.store.contents import delete_content
-from relay.store.entries import insert_messages
+from relay.store.entries import INSERT_ATTEMPT, insert_messages
 from relay.store.history import message as read_message
 from relay.store.messages import Attempt, Change, Fenced, Leased, Settlement
-from relay.store.rows import Values, attempt_values
+from relay.store.prepared import Prepared, Row, moment, words
+from relay.store.rows import ATTEMPT, attempt_row
 from relay.store.tables import attempts, messages, recipients
 
 
@@ -55,20 +56,19 @@ class Dotted(NamedTuple):
 
 def begin_attempts(connection: Connection, begun: Sequence[Begun], lease: Lease) -> None:
     """Record attempts that begin. Raises Fenced."""
-    rows = [{**_mine(one.id, one.fence, lease), **_account(one.attempt)} for one in begun]
+    rows = [(one.id, one.fence, lease.owner, *_account(one.attempt)) for one in begun]
     _change(connection, _SHOW_ATTEMPT, rows)
-    connection.execute(insert(attempts), [attempt_values(one.id, one.attempt) for one in begun])
+    INSERT_ATTEMPT.run(connection, [attempt_row(one.id, one.attempt) for one in begun])
 
 
 def mark_final_dots(connection: Connection, dotted: Sequence[Dotted], lease: Lease) -> None:
     """Record that attempts are about to send their final dots. Raises Fenced, also for an unknown attempt."""
-    rows = [{**_mine(one.id, one.fence, lease), "of_number": one.number} for one in dotted]
-    _change(connection, _MARK_DOT, rows)
+    _change(connection, _MARK_DOT, [(one.id, one.fence, lease.owner, one.number) for one in dotted])
 
 
 def settle(connection: Connection, settlements: Sequence[Settlement], lease: Lease, now: datetime) -> None:
     """Write what became of messages, with their reports, and end their leases. Raises Fenced."""
-    _change(connection, _SETTLE, [{**_mine(one.id, one.fence, lease), **_facts(one, now)} for one in settlements])
+    _change(connection, _SETTLE, [(one.id, one.fence, lease.owner, *_facts(one, now)) for one in settlements])
     _write_rest(connection, settlements, lease, now)
 
 
@@ -96,42 +96,35 @@ def edit(connection: Connection, id_: str, change: Change, lease: Lease, now: da
     settlement = change(message) if message is not None else None
     if settlement is None:
         return False
-    connection.execute(_EDIT, [{"of_message": id_, **_facts(settlement, now)}])
+    _EDIT.run(connection, [(id_, *_facts(settlement, now))])
     _write_rest(connection, [replace(settlement, id=id_)], lease, now)
     return True
 
 
-def _mine(id_: str, fence: int, lease: Lease) -> dict[str, Any]:
-    """Return what says that a message is still ours."""
-    return {"of_message": id_, "of_fence": fence, "of_owner": lease.owner}
-
-
-def _change(connection: Connection, statement: Update, rows: list[dict[str, Any]]) -> None:
+def _change(connection: Connection, statement: Prepared, rows: list[Row]) -> None:
     """Run a statement that changes one row for each of these. Raises Fenced where one is missing."""
-    if connection.execute(statement, rows).rowcount != len(rows):
-        raise Fenced(rows[0]["of_message"] if len(rows) == 1 else "one of several messages")
+    if statement.run(connection, rows) != len(rows):
+        raise Fenced(rows[0][0] if len(rows) == 1 else "one of several messages")
 
 
 def _write_rest(connection: Connection, settlements: Sequence[Settlement], lease: Lease, now: datetime) -> None:
     """Write what settlements change outside the messages' own rows."""
-    if rows := [row for one in settlements for row in _recipients(one)]:
-        connection.execute(_SET_RECIPIENT, rows)
-    if rows := [attempt_values(one.id, one.attempt) for one in settlements if one.attempt is not None]:
+    _SET_RECIPIENT.run(connection, [row for one in settlements for row in _recipients(one)])
+    if rows := [attempt_row(one.id, one.attempt) for one in settlements if one.attempt is not None]:
         _put_attempts(connection, rows)
     if finished := [one.id for one in settlements if one.is_finished]:
         delete_content(connection, finished)
     insert_messages(connection, [report for one in settlements for report in one.reports], lease, now)
 
 
-def _put_attempts(connection: Connection, rows: Sequence[Values]) -> None:
+def _put_attempts(connection: Connection, rows: Sequence[Row]) -> None:
     """Write attempts in place of what was known of them."""
-    changed = [{**row, "of_message": row["message"], "of_number": row["number"]} for row in rows]
-    if connection.execute(_SET_ATTEMPT, changed).rowcount == len(rows):
+    if _SET_ATTEMPT.run(connection, rows) == len(rows):
         return
     key = tuple_(attempts.c.message, attempts.c.number)
-    there = select(attempts.c.message, attempts.c.number).where(key.in_([(r["message"], r["number"]) for r in rows]))
+    there = select(attempts.c.message, attempts.c.number).where(key.in_([row[:2] for row in rows]))
     known = {tuple(row) for row in connection.execute(there)}
-    connection.execute(insert(attempts), [row for row in rows if (row["message"], row["number"]) not in known])
+    INSERT_ATTEMPT.run(connection, [row for row in rows if row[:2] not in known])
 
 
 def _set(table: Table, where: ColumnElement[bool], names: Iterable[str], **others: ColumnElement[Any]) -> Update:
@@ -166,47 +159,46 @@ _SHOWN: dict[str, ColumnElement[Any]] = {
     "server": func.coalesce(bindparam("of_server", type_=Text), messages.c.server),
     "username": func.coalesce(bindparam("of_username", type_=Text), messages.c.username),
 }
-_SHOW_ATTEMPT = _set(messages, _IS_MINE, (), **_SHOWN)
-_EDIT = _set(messages, _OF_MESSAGE, _FACTS, **_SHOWN)
-_SETTLE = _set(messages, _IS_MINE, _FACTS, **_SHOWN, lease_owner=null(), lease_until=null())
-_SET_RECIPIENT = _set(recipients, _OF_RECIPIENT, ("state", "reply", "meaning", "changed"))
-_MARK_DOT = update(attempts).where(_OF_ATTEMPT, exists().where(_IS_MINE)).values(final_dot=True)
-_SET_ATTEMPT = _set(attempts, _OF_ATTEMPT, attempts.columns.keys())
+_MINE = ("of_message", "of_fence", "of_owner")
+_ACCOUNT = ("of_attempt", "of_server", "of_username")
+_RECIPIENT = ("state", "reply", "meaning", "changed")
+_SHOW_ATTEMPT = Prepared(_set(messages, _IS_MINE, (), **_SHOWN), (*_MINE, *_ACCOUNT))
+_EDIT = Prepared(_set(messages, _OF_MESSAGE, _FACTS, **_SHOWN), ("of_message", *_FACTS, *_ACCOUNT))
+_SETTLE = Prepared(
+    _set(messages, _IS_MINE, _FACTS, **_SHOWN, lease_owner=null(), lease_until=null()), (*_MINE, *_FACTS, *_ACCOUNT)
+)
+_SET_RECIPIENT = Prepared(_set(recipients, _OF_RECIPIENT, _RECIPIENT), ("of_message", "of_number", *_RECIPIENT))
+_MARK_DOT = Prepared(
+    update(attempts).where(_OF_ATTEMPT, exists().where(_IS_MINE)).values(final_dot=true()), (*_MINE, "of_number")
+)
+_SET_ATTEMPT = Prepared(_set(attempts, _OF_ATTEMPT, ATTEMPT[2:]), ("of_message", "of_number", *ATTEMPT[2:]))
 
 
-def _recipients(settlement: Settlement) -> list[dict[str, Any]]:
+def _recipients(settlement: Settlement) -> list[Row]:
     return [
-        {
-            "of_message": settlement.id,
-            "of_number": each.number,
-            "state": each.state,
-            "reply": each.reply,
-            "meaning": each.meaning,
-            "changed": each.changed,
-        }
+        (settlement.id, each.number, each.state, words(each.reply), each.meaning, moment(each.changed))
         for each in settlement.recipients
     ]
 
 
-def _facts(settlement: Settlement, now: datetime) -> dict[str, Any]:
-    return {
-        "state": settlement.state,
-        "next_attempt": settlement.next_attempt,
-        "reason": settlement.reason,
-        "unknowns": settlement.unknowns,
-        "warned": settlement.warned,
-        "held_since": settlement.held_since,
-        "held_seconds": settlement.held_seconds,
-        "held_by": settlement.held_by or None,
-        "delivered": settlement.delivered,
-        "reply": settlement.reply,
-        "finished": now if settlement.is_finished else None,
-        **_account(settlement.attempt),
-    }
+def _facts(settlement: Settlement, now: datetime) -> Row:
+    """Return the values of _FACTS and _ACCOUNT."""
+    return (
+        settlement.state,
+        moment(settlement.next_attempt),
+        words(settlement.reason),
+        settlement.unknowns,
+        settlement.warned,
+        moment(settlement.held_since),
+        settlement.held_seconds,
+        settlement.held_by or None,
+        moment(settlement.delivered),
+        words(settlement.reply),
+        moment(now) if settlement.is_finished else None,
+        *_account(settlement.attempt),
+    )
 
 
-def _account(attempt: Attempt | None) -> dict[str, Any]:
+def _account(attempt: Attempt | None) -> Row:
     """Return what a message shows of its last attempt; without one it shows what it did."""
-    if attempt is None:
-        return {"of_attempt": 0, "of_server": None, "of_username": None}
-    return {"of_attempt": attempt.number, "of_server": attempt.server, "of_username": attempt.username}
+    return (0, None, None) if attempt is None else (attempt.number, attempt.server, attempt.username)

@@ -49,11 +49,11 @@ class Writer:
         its end also when its caller is cancelled. Raises what the job raises (then nothing of it was written), and
         StoreError.
         """
-        return cast("T", await self._answer(_Entry(None, job, octets, is_alone=is_alone)))
+        return cast("T", await self._take(_Entry(None, job, octets, is_alone=is_alone)))
 
-    async def run_together(self, batch: Batch[Item], item: Item, *, octets: int = 0) -> Any:
+    def run_together(self, batch: Batch[Item], item: Item, *, octets: int = 0) -> "asyncio.Future[Any]":
         """Write an item, together with the others that wait for the same `batch`. Otherwise as `run`."""
-        return await self._answer(_Entry(batch, item, octets))
+        return self._take(_Entry(batch, item, octets))
 
     async def aclose(self) -> None:
         """Write what waits, then take no more."""
@@ -61,13 +61,13 @@ class Writer:
         if self._task is not None:
             await self._task
 
-    async def _answer(self, entry: "_Entry") -> Any:
+    def _take(self, entry: "_Entry") -> "asyncio.Future[Any]":
         if self._is_closed:
             raise StoreClosed(f"the store {self._database.name} is closed")
         self._waiting.append(entry)
         if self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._work(), name="store writer")
-        return await entry.answer
+        return entry.answer
 
     async def _work(self) -> None:
         group: list[_Entry] = []
@@ -106,7 +106,8 @@ class Writer:
         else:
             self.written += len(group)
             for entry, result in zip(group, results, strict=True):
-                entry.tell(result)
+                if not entry.answer.done():  # else its caller was cancelled
+                    entry.answer.set_result(result)
 
 
 class _Failed(Exception):
@@ -126,11 +127,6 @@ class _Entry:
         self.item = item
         self.octets = octets
         self.answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-
-    def tell(self, result: Any) -> None:
-        """Give the caller the result of what is committed."""
-        if not self.answer.done():
-            self.answer.set_result(result)
 
     def fail(self, error: Exception) -> None:
         """Give the caller an exception of its own: a group shares its fault, and each raises it."""

@@ -26,8 +26,8 @@ from relay.mail.header import Change, KeptChanges
 from relay.store.database import Database, open_database
 from relay.store.errors import StoreError, StoreNewer
 from relay.store.messages import NewMessage
-from relay.store.rows import attempt_values, message_values, recipient_values
 from relay.store.tables import HEAD, Time, attempts, messages, metadata, recipients
+from tests.unit.store.rows_kit import attempt_values, message_values, recipient_values
 from tests.unit.store.store_kit import CONTENT, NOW, PACKAGE, attempt, migrations, new_message, open_queue, settlement
 
 # The schema of a relay that is not written yet.

@@ -229,7 +229,9 @@ def together(calls: list[int]) -> Batch[str]:
 async def test_items_of_one_batch_are_written_by_one_call(writer: Writer, database: Database) -> None:
     calls, seen = list[int](), commits_of(database)
     batch = together(calls)
-    await asyncio.gather(*(writer.run_together(batch, name) for name in ("a", "b")), writer.run(put("c")))
+    alone = asyncio.create_task(writer.run(put("c")))
+    await asyncio.sleep(0)
+    await asyncio.gather(alone, *(writer.run_together(batch, name) for name in ("a", "b")))
     assert (calls, seen) == ([2], [3])
     assert await owners(database) == {"a", "b", "c"}
 
