@@ -84,7 +84,7 @@ class Submission:
         self._client = client
         self._envelope = envelope
         self._arrival = arrival
-        self._began = time.monotonic()
+        self._began = 0.0
         self._draft: Draft | None = None
         self._ahead: CutThrough | None = None
         self._progress = Progress()
@@ -132,7 +132,8 @@ class Submission:
         except StoreError as error:
             journey = self._journey(Ending.DEFERRED, replies.STORE_BROKEN, content, detail=str(error))
         finally:
-            self.abandon()
+            if self._ahead is not None:
+                self._ahead.abandon()
         try:
             self._rules.tell(journey)
         except Exception:  # whatever it is, the client has its reply
@@ -234,15 +235,17 @@ class Submission:
                 permit.end()
                 return await self._store(draft)
         sending = self._send(attempt, draft.prepared.transfer(self._envelope, secret), permit)
-        if not await self._wait(sending, end - time.monotonic()):
+        if not await self._wait(sending, end - time.monotonic() if permit is not None else patience):
             return await self._leave_to_go_on(attempt, sending, draft)
         try:
             outcome = await self._outcome(sending)
         except Held:
             return await self._store(draft)
         if outcome.failure is None and not outcome.refused:
-            if _wants_confirmation(self._envelope):
-                await attempts.confirm(attempt, outcome)
+            for one in self._envelope.recipients:
+                if one.notify is not None:  # what it says decides when the report is written
+                    await attempts.confirm(attempt, outcome)
+                    break
             return self._finish(draft, attempt, outcome)
         if is_refused_for_all(outcome, len(self._envelope.recipients)):
             return self._finish(draft, attempt, outcome)
@@ -486,11 +489,6 @@ class Submission:
             tls=outcome.tls.version if outcome and outcome.tls else "",
             detail=failure.detail if failure else detail,
         )
-
-
-def _wants_confirmation(envelope: Envelope) -> bool:
-    """Whether the client said NOTIFY of any recipient; what it said decides where a report is written."""
-    return any(one.notify is not None for one in envelope.recipients)
 
 
 def _end_unused(waiting: asyncio.Task[Turn | None]) -> None:
