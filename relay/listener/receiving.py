@@ -19,7 +19,17 @@ from relay.listener.commands import BdatCommand
 from relay.listener.connection import Connection
 from relay.listener.ports import Submission
 from relay.listener.session_limits import Flow
-from relay.mail.content import Body, Content, ContentReader, ContentRefused, Gathering, GrowingBody, InMemory, NewBody
+from relay.mail.content import (
+    Body,
+    Content,
+    ContentReader,
+    ContentRefused,
+    Gathering,
+    GrowingBody,
+    InMemory,
+    NewBody,
+    read_at_once,
+)
 from relay.mail.reply import Reply
 from relay.store.errors import StoreError, StoreFull
 
@@ -74,6 +84,19 @@ class DotReader:
         if self._before:
             content, self._before = content.removeprefix(self._before), b""
         return content
+
+
+def read_whole(octets: bytes, largest: int) -> tuple[Content, bytes] | None:
+    """Return a small message that one read brought whole, and what follows it; None where it takes more than a look.
+
+    That is as nearly all small messages are: no line begins with a dot, and all lines are canonical. `largest` is in
+    octets.
+    """
+    end = octets.find(_DOTTED)
+    if octets[end : end + len(_END)] != _END or octets[:1] == b"." or end + len(_LINE_END) > largest:
+        return None
+    content = read_at_once(octets[: end + len(_LINE_END)])
+    return None if content is None else (content, octets[end + len(_END) :])
 
 
 def _held_back(text: bytes) -> int:

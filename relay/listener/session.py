@@ -29,7 +29,7 @@ from relay.listener.commands import (
 )
 from relay.listener.connection import ClientLeft, LineTooLong
 from relay.listener.ports import Submission
-from relay.listener.receiving import MUCH, Chunks, CutThrough, DotReader, Intake, read_on
+from relay.listener.receiving import MUCH, Chunks, CutThrough, DotReader, Intake, read_on, read_whole
 from relay.listener.reception import Reception, State, Transaction
 from relay.listener.session_context import ListenerContext, SessionContext
 from relay.listener.session_limits import Commands
@@ -51,7 +51,8 @@ class Session(Reception):
     envelope: Transaction | None = None
     _errors = 0
     _ahead: CutThrough | None = None
-    _intake: Intake | None = None  # the message that DATA has begun, until it has its answer
+    _intake: Intake | None = None  # the message that DATA has begun, until it has its answer; a small one needs none
+    _held = 0  # octets of a small one in the common memory
     _dots: DotReader
     _data_began = 0.0
 
@@ -182,6 +183,9 @@ class Session(Reception):
         if self._ahead is not None:
             self._ahead.close()
             self._ahead = None
+        if self._held:
+            self._context.memory.give_back(self._held)
+            self._held = 0
         if self._intake is not None:
             self._intake.close()
             self._intake = None
@@ -246,8 +250,6 @@ class Session(Reception):
 
     def smtp_DATA(self, _argument: bytes) -> bytes:  # noqa: N802
         """Let the message come."""
-        self._intake = self._context.new_intake(self.loop.time)
-        self._dots = DotReader()
         self._data_began = self.loop.time()
         self._is_in_data = True
         self._state = State.DATA
@@ -352,9 +354,19 @@ class Session(Reception):
 
     def _take_data(self) -> None:
         """Take what has come of the message. What is little is read here and now, and much in the message's task."""
-        octets, dots = self._take_all(), self._dots
-        assert self._intake is not None
+        octets, context = self._take_all(), self._context
         self._heard_at = self.loop.time()
+        if self._intake is None:
+            limits = context.limits
+            is_small = len(octets) < min(MUCH, limits.memory_per_message)
+            whole = read_whole(octets, limits.message_size) if is_small else None
+            if whole is not None and context.memory.take(len(octets)):
+                self._held = len(octets)
+                content, self._input = whole
+                self._start(self._receive(b"DATA", content))
+                return
+            self._intake, self._dots = context.new_intake(self.loop.time, self._data_began), DotReader()
+        dots = self._dots
         if len(octets) < MUCH:
             try:
                 self._intake.feed(dots.feed(octets))
@@ -380,20 +392,25 @@ class Session(Reception):
         transaction = self.envelope
         if transaction is not None and transaction.chunks is not None:
             return transaction.chunks
-        chunks = Chunks(self._context.new_intake(self.loop.time), COMMANDS[b"DATA"].refused.get(self._state))
+        chunks = Chunks(
+            self._context.new_intake(self.loop.time, self.loop.time()), COMMANDS[b"DATA"].refused.get(self._state)
+        )
         if transaction is not None:
             transaction.chunks = chunks
             self._state = State.CHUNKS
         return chunks
 
     async def _receive(
-        self, verb: bytes, reading: Coroutine[Any, Any, Content | None], chunk: BdatCommand | None = None
+        self,
+        verb: bytes,
+        reading: Content | Coroutine[Any, Any, Content | None],
+        chunk: BdatCommand | None = None,
     ) -> None:
         """Read a message to its end, hand it over, and give its answer: the task that a message has."""
         reply: Reply | None = None
         is_read = False
         try:
-            content = await reading
+            content = reading if isinstance(reading, Content) else await reading
             is_read = True
             if self.transport is None or self.transport.is_closing():
                 raise ClientLeft

@@ -32,9 +32,9 @@ class SessionContext:
     turns: Turns
     new_body: NewBody
 
-    def new_intake(self, clock: Callable[[], float]) -> Intake:
-        """Begin a message; `clock` tells the time in seconds."""
-        flow = Flow(self.tolerance.least_rate, clock())
+    def new_intake(self, clock: Callable[[], float], began: float) -> Intake:
+        """Begin a message that a client could send from then on; `clock` tells the time in seconds."""
+        flow = Flow(self.tolerance.least_rate, began)
         return Intake(self.limits.message_size, self.memory, flow, clock, self.new_body, self.turns)
 
 

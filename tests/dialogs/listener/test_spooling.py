@@ -108,11 +108,11 @@ class Slow(InMemory):
 
 @pytest.mark.parametrize("size", [100, 10_000], ids=["at the end", "on the way"])
 async def test_nobody_waits_for_a_disk_that_another_waits_for(size: int) -> None:
-    slow, text = Slow(), b"\r\n" + (LINES * 10)[: 72 * size]
+    slow, text = Slow(), b"\r\n.\r\n" + (LINES * 10)[: 72 * size]  # a dot: it is not taken at a look
     async with door(new_body=lambda: slow) as relay, relay.client() as client, relay.client() as other:
         await other.begin()
         await client.begin(MAIL, RCPT, b"DATA\r\n")
-        await client.send(text, b".\r\n")
+        await client.send(text.replace(b"\r\n.", b"\r\n.."), b".\r\n")
         assert await asyncio.to_thread(slow.begun.wait, SECONDS)
         assert await other.ask(b"NOOP\r\n") == str(replies.OK)
         slow.gate.set()
