@@ -252,7 +252,7 @@ def joined(content: Content) -> bytes | None:
 
 def stuffed(octets: bytes) -> bytes:
     """Return a message in one piece as DATA wants it (RFC 5321 section 4.5.2), up to where FINAL_DOT goes."""
-    if b"." in octets:
+    if b"." in octets and (octets[:1] == b"." or _DOT_LINE.search(octets)):
         octets = _stuffed(octets, _CRLF)
     return octets if octets[-2:] == _CRLF else octets + _CRLF
 
