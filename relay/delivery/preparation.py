@@ -162,17 +162,19 @@ class Draft:
     def over(self, state: State, reply: Reply | None, outcome: Outcome, now: datetime) -> StoredMessage:
         """Return the message as it is over after its first attempt, for the history."""
         accepted = str(outcome.accepted or "")
+        is_taken = outcome.failure is None and not outcome.refused
         recipients = [
             StoredRecipient(
                 number=number,
                 recipient=recipient,
                 state=str(state),
-                reply=str(failure.reply) if (failure := outcome.failure_at(number)) else accepted,
+                reply=accepted if is_taken or (failure := outcome.failure_at(number)) is None else str(failure.reply),
             )
             for number, recipient in enumerate(self.submitted.envelope.recipients)
         ]
         delivered = now if state is State.DELIVERED else None
-        return self._message(state, tuple(recipients), attempts=1, delivered=delivered, reply=str(reply or ""))
+        said = accepted if reply is outcome.accepted else str(reply or "")
+        return self._message(state, tuple(recipients), attempts=1, delivered=delivered, reply=said)
 
     def first_attempt(self, now: datetime) -> Attempt:
         """Return the attempt that is made while the client waits, and begins now."""

@@ -223,7 +223,7 @@ class Submission:
         except Refused:
             return await self._store(draft)  # the queue holds it, and says why
         attempt = self._begin(draft, route, secret)
-        if self._is_in_vain(route, secret):
+        if not attempts.accounts.is_clear and self._is_in_vain(route, secret):
             return await self._store(draft)
         end = time.monotonic() + patience
         permit: Turn | None = None
@@ -258,10 +258,7 @@ class Submission:
 
     def _is_in_vain(self, route: Route, secret: Secret | None) -> bool:
         """Whether an attempt now would be in vain: the account is held, or makes a pause."""
-        attempts = self._attempts
-        if attempts.accounts.is_clear:
-            return False
-        return attempts.hold_over(route, secret) is not None or self._is_slow(route)
+        return self._attempts.hold_over(route, secret) is not None or self._is_slow(route)
 
     def _is_slow(self, route: Route) -> bool:
         return self._attempts.accounts.slowness_of(route.account, self._recorder.clock()) is not None
