@@ -61,7 +61,7 @@ _ARC = frozenset(("arc-seal", "arc-message-signature", "arc-authentication-resul
 # RFC 6376 section 3.2: tag = value pairs with ";" between, white space allowed anywhere around them.
 _SIGNED_FIELDS = re.compile(rb"(?:^|;)\s*h\s*=([^;]*)")
 _INSTANCE = re.compile(rb"(?:^|;)\s*i\s*=\s*(\d{1,3})\s*(?:;|$)")
-_LONGEST_LINE = 998
+_MOST_OCTETS = 998
 
 Script: TypeAlias = tuple[Mapping[str, str], Sequence[str]]
 """The fields to set and those to remove."""
@@ -121,7 +121,7 @@ def compose(
         edit.put("message-id", fold("Message-ID", unique))
     # The identity first: where there are many changes, the last ones are not kept.
     edit.done += scripted
-    if max(map(len, edit.raws)) > _LONGEST_LINE:
+    if max(map(len, edit.raws)) > _MOST_OCTETS:
         fold_long_lines(edit)
     if not _SIGNATURES.isdisjoint(edit.named):
         remove_broken_signatures(edit)
@@ -196,7 +196,7 @@ def _key(name: str) -> str:
 
 def fold_long_lines(edit: HeaderEdit) -> None:
     """Fold the lines over 998 octets. Raises ContentRefused: 554 5.6.0. Unfolded each field is what it was."""
-    folded = {raw: _folded(raw) for raw in edit.raws if len(raw) > _LONGEST_LINE}
+    folded = {raw: _folded(raw) for raw in edit.raws if len(raw) > _MOST_OCTETS}
     folded = {raw: now for raw, now in folded.items() if now != raw}
     for key in dict.fromkeys(map(key_of, folded)):
         before = edit.named[key]
@@ -208,7 +208,7 @@ def fold_long_lines(edit: HeaderEdit) -> None:
 
 def _folded(raw: bytes) -> bytes:
     lines = raw.removesuffix(b"\r\n").split(b"\r\n")
-    if all(len(line) <= _LONGEST_LINE for line in lines):
+    if all(len(line) <= _MOST_OCTETS for line in lines):
         return raw
     name = raw.partition(b":")[0].decode("ascii")
     return b"\r\n".join(part for line in lines for part in _folded_lines(line, name)) + b"\r\n"
@@ -217,11 +217,11 @@ def _folded(raw: bytes) -> bytes:
 def _folded_lines(line: bytes, name: str) -> list[bytes]:
     """Return the lines that one is folded to: each begins with white space of it, and none is white space alone."""
     parts = []
-    while len(line) > _LONGEST_LINE:
-        first, end = len(line) - len(line.lstrip(b" \t")), min(_LONGEST_LINE + 1, len(line.rstrip(b" \t")))
+    while len(line) > _MOST_OCTETS:
+        first, end = len(line) - len(line.lstrip(b" \t")), min(_MOST_OCTETS + 1, len(line.rstrip(b" \t")))
         place = max(line.rfind(b" ", first, end), line.rfind(b"\t", first, end))
         if place < 0:
-            text = f"a line of the field {name[:60]} has over {_LONGEST_LINE} octets, and no white space to fold it at"
+            text = f"a line of the field {name[:60]} has over {_MOST_OCTETS} octets, and no white space to fold it at"
             raise ContentRefused(Reply(554, "5.6.0", text))
         parts.append(line[:place])
         line = line[place:]

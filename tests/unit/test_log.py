@@ -88,7 +88,7 @@ def test_nobody_writes_to_the_log_but_by_the_vocabulary() -> None:
 
 def test_the_door_tells_its_refusals_by_one_function() -> None:
     direct = [path for path, name in _uses() if name == "refused" and path.parent.name == "listener"]
-    assert {path.name for path in direct} <= {"telling.py"}
+    assert {path.name for path in direct} <= {"events.py"}
 
 
 def test_a_line_is_one_json_object_with_its_event_level_and_time(lines: io.StringIO) -> None:
