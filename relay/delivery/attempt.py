@@ -254,6 +254,7 @@ class Attempts:
                     permit.end()
                 assert outcome.failure is not None
                 return replace(outcome, failure=replace(outcome.failure, meaning=Meaning.TEMPORARY))
+        progress.phase, progress.final_dot_sent = Phase.RESOLVE, False  # nobody has it, and it may be cancelled again
         return await self._send(route, replace(transfer, sender=route.identity), progress, permit)
 
     # The account feels it

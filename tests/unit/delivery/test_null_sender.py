@@ -5,13 +5,14 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from relay.delivery.lifecycle import State
-from relay.directory.model import Meaning
+from relay.directory.model import Meaning, Mode
 from relay.mail.address import Address
+from relay.mail.content import Content
 from relay.mail.reply import Reply
 from relay.store.messages import StoredMessage
 from relay.upstream.outcome import Failure, Outcome, Phase
 from relay.upstream.transaction import Progress, Transfer
-from tests.unit.delivery.bench_kit import DeliveryKit, envelope_of
+from tests.unit.delivery.bench_kit import CLIENT, DeliveryKit, arrival_now, envelope_of
 from tests.unit.delivery.delivery_kit import SENDER, message_of, stored
 
 TAKEN = Outcome(host="127.0.0.1", accepted=Reply(250, "2.0.0", "Ok"))
@@ -34,9 +35,13 @@ class TwoMinds:
         raise AssertionError
 
     async def deliver(self, transfer: Transfer, progress: Progress) -> Outcome:
+        assert not progress.final_dot_sent
         self.senders.append(transfer.sender)
         await progress.note_mail()
-        return self.null if transfer.sender is None else self.address
+        outcome = self.null if transfer.sender is None else self.address
+        if outcome.failure is None or outcome.failure.phase is Phase.FINAL:
+            progress.note_final_dot()
+        return outcome
 
 
 async def attempt_from_null(delivery: DeliveryKit, upstream: TwoMinds) -> StoredMessage:
@@ -84,3 +89,18 @@ async def test_an_identity_that_is_refused_itself_is_held_so_that_somebody_sees_
     message = await attempt_from_null(delivery, TwoMinds(refused, refused))
     (hold,) = delivery.accounts.holds()
     assert (message.state, message.held_by, hold.address) == (State.HELD, "acmejets/support@acmejets.example", SENDER)
+
+
+@pytest.mark.parametrize("mode", [Mode.AUTO, Mode.DIRECT])
+@pytest.mark.parametrize("phase", [Phase.MAIL, Phase.FINAL])
+async def test_it_goes_from_the_identity_while_its_client_waits_too(
+    mode: Mode, phase: Phase, delivery: DeliveryKit
+) -> None:
+    upstream = TwoMinds(refusal(554, "5.2.252", Meaning.IDENTITY_REFUSED, phase))
+    delivery.attempts.upstream, delivery.acceptance.mode = upstream, mode
+    content = Content(b"From: support@acmejets.example\r\n", (b"back on monday\r\n",))
+    submission = delivery.acceptance.open(CLIENT, replace(envelope_of(SENDER), sender=None), arrival_now())
+    assert (await submission.complete(content)).code == 250
+    assert [str(sender or "") for sender in upstream.senders] == ["", SENDER]
+    assert delivery.accounts.holds() == ()
+    assert await delivery.queue.counts() == {}
