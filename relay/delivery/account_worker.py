@@ -61,6 +61,8 @@ class AccountWorker:
         self._queue = self._recorder.queue
         self._accounts = attempts.accounts
         self._limits = attempts.limits
+        self._telling = attempts.telling
+        self._lead = attempts.lead
         self._claims = claims
         self._may_go_on = may_go_on
         self._more = asyncio.Event()  # set where more may be due than was taken
@@ -163,7 +165,7 @@ class AccountWorker:
 
     async def _hold_waiting(self, hold: HoldRow) -> None:
         """Hold all that waits for the account, too."""
-        if not self._attempts.lead.is_ours:
+        if not self._lead.is_ours:
             return
         messages = await self._queue.hold_waiting(
             tuple(self._profiles),
@@ -172,7 +174,7 @@ class AccountWorker:
             now=self._recorder.clock(),
             pausing=str(State.UNKNOWN),
         )
-        self._attempts.telling.waiting_held(self._account, hold, messages)
+        self._telling.waiting_held(self._account, hold, messages)
 
     def _server(self) -> Server | None:
         return self._attempts.routing().directory.servers.get(self._account.server)

@@ -26,6 +26,8 @@ class Lateness:
 
     def __init__(self, attempts: Attempts) -> None:
         self._attempts = attempts
+        self._recorder = attempts.recorder
+        self._limits = attempts.limits
         self._looks: dict[Account, asyncio.Task[None]] = {}
         self._looked: dict[Account, float] = {}
 
@@ -44,7 +46,7 @@ class Lateness:
             await asyncio.wait(set(self._looks.values()))
 
     async def _look(self, server: Server, account: Account, profiles: Sequence[str | None]) -> None:
-        recorder = self._attempts.recorder
+        recorder = self._recorder
         now = recorder.clock()
         steady = now - timedelta(seconds=recorder.queue.ahead())
         late = Late(
@@ -61,4 +63,4 @@ class Lateness:
                 log.broken(str(error))
                 return
             for message in messages:
-                await self._attempts.put_off(message, self._attempts.limits.reason(server, account))
+                await self._attempts.put_off(message, self._limits.reason(server, account))

@@ -80,7 +80,11 @@ class Submission:
     def __init__(self, rules: Rules, attempts: Attempts, client: Client, envelope: Envelope, arrival: Arrival) -> None:
         self._rules = rules
         self._attempts = attempts
-        self._recorder = attempts.recorder
+        self._accounts = attempts.accounts
+        self._limits = attempts.limits
+        self._telling = attempts.telling
+        self._recorder = recorder = attempts.recorder
+        self._queue = recorder.queue
         self._client = client
         self._envelope = envelope
         self._arrival = arrival
@@ -159,14 +163,14 @@ class Submission:
         header = header_of(submitted.content)
         route = rules.route_of_message(self._client, self._envelope, header)
         prepared = attempts.prepare(submitted, header, route)
-        draft = self._draft = Draft(submitted, header, prepared, self._recorder.queue.came_ahead())
-        attempts.telling.routed(self._arrival.id, prepared.outgoing.message_id, route, prepared.sender)
+        draft = self._draft = Draft(submitted, header, prepared, self._queue.came_ahead())
+        self._telling.routed(self._arrival.id, prepared.outgoing.message_id, route, prepared.sender)
         mode = rules.mode_of(route)
         if mode is Mode.AUTO:
             return await self._auto(draft, route)
         if mode is Mode.DIRECT:
             return await self._direct(draft, route)
-        return await self._queue(draft, route)
+        return await self._store_and_send(draft, route)
 
     # direct
 
@@ -203,7 +207,7 @@ class Submission:
         hold = attempts.hold_over(route, secret)
         if hold is not None:
             raise _refused_by(hold, route)
-        slow = attempts.accounts.slowness_of(route.account, self._recorder.clock())
+        slow = self._accounts.slowness_of(route.account, self._recorder.clock())
         if slow is not None:
             raise Refused(replies.of_meaning(Meaning.THROTTLE), f"{route.account} makes a pause: {slow.reason}")
 
@@ -223,7 +227,7 @@ class Submission:
         except Refused:
             return await self._store(draft)  # the queue holds it, and says why
         attempt = self._begin(draft, route, secret)
-        if not attempts.accounts.is_clear and self._is_in_vain(route, secret):
+        if not self._accounts.is_clear and self._is_in_vain(route, secret):
             return await self._store(draft)
         end = time.monotonic() + patience
         permit: Turn | None = None
@@ -261,7 +265,7 @@ class Submission:
         return self._attempts.hold_over(route, secret) is not None or self._is_slow(route)
 
     def _is_slow(self, route: Route) -> bool:
-        return self._attempts.accounts.slowness_of(route.account, self._recorder.clock()) is not None
+        return self._accounts.slowness_of(route.account, self._recorder.clock()) is not None
 
     async def _leave_to_go_on(self, attempt: RunningAttempt, sending: asyncio.Task[Outcome], draft: Draft) -> Journey:
         """Store a message whose attempt is under way, and let that go on: its outcome decides, and it is sent once."""
@@ -289,10 +293,10 @@ class Submission:
 
     # queued
 
-    async def _queue(self, draft: Draft, route: Route) -> Journey:
+    async def _store_and_send(self, draft: Draft, route: Route) -> Journey:
         """Store a message, and send it in the background: at once where nothing is in its way."""
         attempts, rules, content = self._attempts, self._rules, draft.submitted.content
-        connections = attempts.accounts.connections(route.server, route.account)
+        connections = self._accounts.connections(route.server, route.account)
         if draft.prepared.sender is None or not rules.may_send_at_once(route, content, connections):
             return await self._store(draft)
         try:
@@ -314,7 +318,7 @@ class Submission:
     async def _store(self, draft: Draft, why: str = "") -> Journey:
         recorder = self._recorder
         message = draft.queued(recorder.clock())
-        await recorder.queue.add(NewMessage(message=message, content=draft.submitted.content))
+        await self._queue.add(NewMessage(message=message, content=draft.submitted.content))
         recorder.due.set()
         return self._queued(draft, detail=why)
 
@@ -323,18 +327,18 @@ class Submission:
     async def _add(self, attempt: RunningAttempt) -> None:
         """Store a message with the attempt that is under way for it. Raises StoreError."""
         new = NewMessage(message=attempt.message, content=attempt.content, attempt=attempt.attempt)
-        await self._recorder.queue.add(new)
+        await self._queue.add(new)
 
     def _begin(self, draft: Draft, route: Route, secret: Secret | None) -> RunningAttempt:
         """Return the attempt that begins now, under the hold that its account has now."""
-        now, accounts = self._recorder.clock(), self._attempts.accounts
+        now = self._recorder.clock()
         return RunningAttempt(
             lambda: draft.under_way(now),
             draft.submitted.content,
             draft.first_attempt(now),
             route,
             secret.version if secret else "",
-            accounts.hold_of(route.account, route.identity),
+            self._accounts.hold_of(route.account, route.identity),
         )
 
     async def _permit(self, route: Route, patience: float) -> Turn | None:
@@ -342,7 +346,7 @@ class Submission:
         server, number = route.server, at_once(route.server, len(self._envelope.recipients))
         if not is_limited(server):
             return None
-        waiting = self._attempts.limits.turn(
+        waiting = self._limits.turn(
             server,
             route.account,
             route.profile.name if route.profile else None,
@@ -374,9 +378,8 @@ class Submission:
 
     def _why_limited(self, route: Route) -> str:
         """Count a message that its account's limits keep back, and return why."""
-        attempts = self._attempts
-        attempts.telling.paced(route.server.name)
-        return attempts.limits.reason(route.server, route.account)
+        self._telling.paced(route.server.name)
+        return self._limits.reason(route.server, route.account)
 
     def _send(self, attempt: RunningAttempt, transfer: Transfer, permit: Turn | None) -> asyncio.Task[Outcome]:
         """Begin to send, as a task of its own: a service that stops does not take its outcome away."""
