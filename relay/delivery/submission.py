@@ -102,12 +102,13 @@ class Submission:
     def foresee(self, header: bytes, body: GrowingBody) -> None:
         """A large message comes, and this is there of it: it may go ahead to its server (cut-through)."""
         submitted = Submitted(self._client, self._arrival, self._envelope, Content(header, body))
-        rules = self._rules
+        # Without this submission in it: two that know each other would keep the message until the collector comes.
+        rules, client, envelope = self._rules, self._client, self._envelope
         self._ahead = CutThrough(
             self._attempts,
             submitted,
             body,
-            lambda header: rules.route_of_message(self._client, self._envelope, header),
+            lambda header: rules.route_of_message(client, envelope, header),
             rules.mode_of,
         )
         self._ahead.begin()

@@ -146,7 +146,7 @@ class Listeners:
 
     def _prepare(self) -> None:
         context = self._context
-        self._session = Session.prepare(context.desk, context.desk.hostname, context.limits.message_size)
+        self._session = Session.prepare(context.desk.hostname, context.limits.message_size)
 
     async def _open(self, listener: Listener, passed: Sequence[socket.socket]) -> None:
         endpoint = listener.endpoint

@@ -79,7 +79,7 @@ class _Echo(Connection):
 
 
 def connect() -> tuple[_Echo, _Notes]:
-    connection, notes = _Echo.prepare(None, "relay.example", 1000)(Tolerance()), _Notes()
+    connection, notes = _Echo.prepare("relay.example", 1000)(Tolerance()), _Notes()
     connection.connection_made(notes)
     return connection, notes
 
