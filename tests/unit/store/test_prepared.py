@@ -1,5 +1,6 @@
 """Statements that are made once: they write what SQLAlchemy would, row for row, in each dialect."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -27,10 +28,11 @@ HOSTILE = ("", "plain", "päivää 📧", "half \udc80 a letter", "a\0b")
 
 
 @pytest.fixture
-def engine() -> Engine:
+def engine() -> Iterator[Engine]:
     made = create_engine("sqlite://")
     metadata.create_all(made)
-    return made
+    yield made
+    made.dispose()
 
 
 def _written(connection: Connection, table: Table) -> list[tuple[Any, ...]]:
