@@ -5,8 +5,10 @@ them, and a client that connected to one whose worker is just replaced waits for
 systemd passed is shared by all.
 """
 
+import errno
 import os
 import socket
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -28,6 +30,8 @@ from relay.listener.sockets import (
     places_of,
 )
 from relay.settings import Settings
+
+_ENDING_SECONDS, _ENDING_PAUSE = 2.0, 0.02
 
 
 class Doors:
@@ -112,8 +116,16 @@ def _free(family: int, where: Where) -> Where:
     """Return an address that nobody has, with the port that the system chose for 0. Raises OSError where one does.
 
     The kernel lets whoever asks for it share an address with other programs of the same user: so it is first asked for
-    alone.
+    alone. One that is in use is asked for again for a moment: where the supervisor before us was killed, the kernel
+    ends its workers, which takes some milliseconds.
     """
-    with bind_tcp(family, where) as sock:
-        sock.listen(1)
-        return cast("Where", sock.getsockname())
+    last = time.monotonic() + _ENDING_SECONDS
+    while True:
+        try:
+            with bind_tcp(family, where) as sock:
+                sock.listen(1)
+                return cast("Where", sock.getsockname())
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE or time.monotonic() >= last:
+                raise
+        time.sleep(_ENDING_PAUSE)
