@@ -121,7 +121,7 @@ class Telling:
             if log.is_detailed():
                 facts = _route_facts(route, sender)
                 log.routed(id=id_, message_id=message_id or None, **facts, why=route.reason or None)
-        except Exception:
+        except Exception:  # what is told beside the mail changes nothing about it (relay.beside)
             tell_fault("Telling.routed")
 
     @guards_itself
@@ -134,7 +134,7 @@ class Telling:
                 self.metrics.protected_upstream(outcome.tls.version if outcome.tls else "")
             if log.is_detailed():
                 log.attempted(**_attempt_facts(tried, outcome, clock()))
-        except Exception:
+        except Exception:  # what is told beside the mail changes nothing about it (relay.beside)
             tell_fault("Telling.attempted")
 
     @guards_itself
@@ -149,7 +149,7 @@ class Telling:
                 self.metrics.failed(server)
             event = _STATES.get(message.state) or log.deferred
             log.later(event, _settled_facts, (message, attempt, seconds, reports), _octets(message.envelope))
-        except Exception:
+        except Exception:  # what is told beside the mail changes nothing about it (relay.beside)
             tell_fault("Telling.settled")
 
     def held(self, row: HoldRow) -> None:
