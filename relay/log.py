@@ -1,8 +1,8 @@
 """The log: how a line looks, and the vocabulary of what happens to a message (one function per event).
 
-Lines go to stderr, JSON or console, written behind (`relay.log_writer`): to tell something neither raises nor waits.
-A line never holds a secret or a message's body: the functions here take only
-names, addresses, replies and times, and what a client or server said arrives cleaned (`relay.mail.reply.clean_text`).
+Lines go to stderr, JSON or console, written behind (`relay.system.log_writer`): to tell something neither raises nor
+waits. A line never holds a secret or a message's body: the functions here take only names, addresses, replies and
+times, and what a client or server said arrives cleaned (`relay.mail.reply.clean_text`).
 
 SECURITY: whatever a value holds, nobody but us begins a line. Control characters and all that ends a line somewhere are
 escaped, the lines of an exception on a console are set in, and a line is never as long as the journal cuts it.
@@ -24,8 +24,8 @@ _rich = sys.modules.get("rich")
 sys.modules["rich"] = None  # type: ignore[assignment]
 import structlog  # noqa: E402
 
-from relay.log_writer import LogWriter, stderr_behind  # noqa: E402
-from relay.terminal import has_colours  # noqa: E402
+from relay.system.log_writer import LogWriter, stderr_behind  # noqa: E402
+from relay.system.terminal import has_colours  # noqa: E402
 
 del sys.modules["rich"]
 if _rich is not None:

@@ -8,7 +8,10 @@ from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from docs.generate.blocks import Block, Code, Heading, Table, Text
-from relay import settings as settings_module
+from relay.config import settings as settings_module
+from relay.config.schema import Duration, Size, keys_of, meanings_of
+from relay.config.settings import Listener, Settings, as_table
+from relay.config.types import NEEDS_RESTART, Durations
 from relay.directory.model import (
     Agent,
     AnswerRule,
@@ -21,9 +24,6 @@ from relay.directory.model import (
     Script,
     Server,
 )
-from relay.schema import Duration, Size, keys_of, meanings_of
-from relay.setting_types import NEEDS_RESTART, Durations
-from relay.settings import Listener, Settings, as_table
 
 _HEADS = ("key", "value", "default", "meaning")
 _UNITS = 'Durations are written "15s", "2m", "4h", "4d"; sizes "64KiB", "36MiB", or as a number of bytes.'

@@ -3,9 +3,9 @@
 from collections.abc import Iterator, Mapping
 
 from docs.generate.blocks import Block, Heading, Table, Text
+from relay.config.units import format_size
 from relay.directory.model import Auth
 from relay.directory.presets import Preset, presets
-from relay.units import format_size
 
 _LIMITS: Mapping[str, str] = {
     "max_connections": "{} connections",

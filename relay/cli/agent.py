@@ -79,7 +79,7 @@ def invite(context: Context, name: Name, as_json: AsJson = False) -> None:
         return print_json(invited)
     print(f"agent {name} sets its passwords at this address, once and within 24 hours:", file=sys.stderr)
     print(invited["url"])
-    from relay.directory.server_rules import is_loopback
+    from relay.directory.rules.servers import is_loopback
 
     if is_loopback(urlsplit(invited["url"]).hostname or ""):
         sentence = (

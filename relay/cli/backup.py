@@ -9,8 +9,8 @@ from typer import Argument, Context, Option, Typer
 from relay.cli.options import AsJson, command
 from relay.cli.output import count, print_json, words
 from relay.cli.session import Session
-from relay.control.client import NoRelay
 from relay.control.refused import Refused
+from relay.control.transport.client import NoRelay
 
 _File = Annotated[Path, Argument(metavar="FILE", show_default=False)]
 

@@ -11,12 +11,12 @@ from typer import Context, Exit, Option, Typer
 from relay.cli.options import AsJson, command
 from relay.cli.output import count, fault_record, print_json, words
 from relay.cli.session import Session
-from relay.faults import Fault, Faults
+from relay.config.faults import Fault, Faults
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from relay.settings import Settings, Tls
+    from relay.config.settings import Settings, Tls
 
 
 def register(app: Typer) -> None:
@@ -32,7 +32,7 @@ def check(
     as_json: AsJson = False,
 ) -> None:
     """Name every fault of the settings and the directory. With --store: damage of what is stored."""
-    from relay.settings import left_out
+    from relay.config.settings import left_out
 
     session: Session = context.obj
     if store:
@@ -76,9 +76,9 @@ def all_faults(session: Session) -> tuple[list[Fault], list[Fault], bool]:
 
     And whether there is a directory.
     """
-    from relay.certificate import check_certificate
     from relay.cli.look import look_at_directory
-    from relay.settings import check_modes, load_settings
+    from relay.config.certificate import check_certificate
+    from relay.config.settings import check_modes, load_settings
 
     faults: list[Fault] = []
     settings: Settings | None
@@ -107,8 +107,8 @@ def _unset_key(settings: "Settings", settings_file: str) -> list[Fault]:
 
 def _where_it_is(session: Session) -> "Settings | None":
     """Return settings that only say where files are, read from a settings file with faults elsewhere."""
-    from relay.schema import read_toml
-    from relay.settings import load_settings
+    from relay.config.schema import read_toml
+    from relay.config.settings import load_settings
 
     if session.settings_file is None:
         return None
@@ -129,7 +129,7 @@ def _where_it_is(session: Session) -> "Settings | None":
 
 def _named_files(table: "Mapping[str, Any]") -> "Tls":
     """Return the TLS files that a table of settings names, so far as it does."""
-    from relay.settings import Tls
+    from relay.config.settings import Tls
 
     tls = table.get("tls")
     found = {key: tls.get(key) for key in ("certificate", "key")} if isinstance(tls, dict) else {}

@@ -19,8 +19,8 @@ from typing import Any, TypeAlias
 from typer import Context
 
 from relay.cli.arguments import config_first, config_of
-from relay.control.client import ControlClient
-from relay.machine import default_runtime_dir, default_state_dir, find_settings_file
+from relay.config.machine import default_runtime_dir, default_state_dir, find_settings_file
+from relay.control.transport.client import ControlClient
 
 Offer: TypeAlias = Callable[[Context, str], Iterable[str]]
 Completion: TypeAlias = Callable[[Context, str], list[str]]
@@ -129,8 +129,8 @@ def providers(_context: Context, _incomplete: str) -> Iterable[str]:
 @offered
 def changes(context: Context, incomplete: str) -> Iterable[str]:
     """Offer KEY= for every key of the noun, then the values of a key that knows a few."""
+    from relay.config.schema import keys_of
     from relay.directory.model import Agent, Application, Channel, Server
-    from relay.schema import keys_of
 
     noun = context.parent.info_name if context.parent else ""
     key, is_set, _ = incomplete.partition("=")

@@ -11,7 +11,7 @@ app = noun("Settings: what relay.toml and its defaults come to.", "relay config 
 @command(app, "show", "relay config show")
 def show(context: Context, as_json: AsJson = False) -> None:
     """Show every setting as it is in effect, with secrets masked."""
-    from relay.settings import shown_table
+    from relay.config.settings import shown_table
 
     session = context.obj
     table = shown_table(session.settings)

@@ -12,7 +12,7 @@ from relay.cli.options import AsJson, command, noun
 from relay.cli.output import print_failure, print_json, words
 from relay.cli.session import Session
 from relay.control.refused import Refused
-from relay.terminal import Progress
+from relay.system.terminal import Progress
 
 app = noun("The directory between a file and the database.", "relay directory import /var/lib/relay/directory.toml")
 
@@ -78,7 +78,7 @@ def export(
     if file is None or str(file) == "-":
         print(found["text"], end="")
         return
-    from relay.private import create_private
+    from relay.system.file_modes import create_private
 
     try:
         descriptor = create_private(file)

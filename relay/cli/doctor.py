@@ -12,7 +12,7 @@ from relay.cli import complete
 from relay.cli.options import AsJson, command
 from relay.cli.output import count, print_json, print_table, words
 from relay.cli.session import Session
-from relay.terminal import Colour, Progress, painted
+from relay.system.terminal import Colour, Progress, painted
 
 _LEVELS = ("good", "warn", "bad")
 _CHECKS = ("server", "certificate", "tls", "login", "send-as", "mx", "spf", "dkim", "dmarc", "alignment")

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from relay.cli.arguments import config_of
 from relay.cli.output import print_failure
+from relay.config.faults import Faults
 from relay.control.refused import Refused
-from relay.faults import Faults
 
 EXIT_REFUSED = 1
 

@@ -106,7 +106,7 @@ class First:
 
 def host_and_port(text: str) -> tuple[str, int | None]:
     """Return what "HOST", "HOST:PORT", "V6" or "[V6]:PORT" says. Raises ValueError with a sentence."""
-    from relay.directory.server_rules import host_faults
+    from relay.directory.rules.servers import host_faults
 
     host, port = text, ""
     if text.startswith("["):

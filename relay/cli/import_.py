@@ -11,7 +11,7 @@ from relay.cli.options import AsJson, command, noun
 from relay.cli.output import count, print_failure, print_json, print_table, words
 from relay.cli.session import Session
 from relay.control.refused import Refused
-from relay.terminal import Progress
+from relay.system.terminal import Progress
 
 if TYPE_CHECKING:
     from relay.moving.found import Found

@@ -18,10 +18,10 @@ from relay.cli.provider import AUTH, ClientId, Provider, Tenant, preset_of
 from relay.cli.session import Session, WrongUsage
 from relay.cli.steps import show_test
 from relay.control.refused import Refused
-from relay.private import create_private
+from relay.system.file_modes import create_private
 
 if TYPE_CHECKING:
-    from relay.settings import Settings
+    from relay.config.settings import Settings
 
 _SYSTEM_SETTINGS = Path("/etc/relay/relay.toml")
 
@@ -109,7 +109,7 @@ def _check_new(session: Session) -> None:
 
 def _settings_to_be(session: Session) -> "Settings":
     """Return the settings that count when the files are written."""
-    from relay.settings import load_settings
+    from relay.config.settings import load_settings
 
     file = session.settings_file
     assert file is not None
@@ -123,7 +123,7 @@ def _needs_account(session: Session) -> bool:
 
 def _take_host(first: First, host: str) -> None:
     """Take what the options say, and refuse what is wrong about it before anybody is asked for the rest."""
-    from relay.faults import Faults
+    from relay.config.faults import Faults
 
     try:
         if host:
@@ -138,7 +138,7 @@ def _take_host(first: First, host: str) -> None:
 
 def _check_so_far(first: First) -> None:
     """Look at the server as far as it is known. Raises Faults."""
-    from relay.directory.rules import parse_directory
+    from relay.directory.rules.validation import parse_directory
 
     values = {"host": "localhost", **first.server_values()}
     if first.preset is not None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from relay.cli.output import print_record, words
 from relay.cli.times import absolute, moment
-from relay.control.changed_headers import ChangedHeader, changed_headers
+from relay.control.messages.changed_headers import ChangedHeader, changed_headers
 
 
 def print_journey(record: Mapping[str, Any]) -> None:

@@ -8,32 +8,32 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 from relay import log
+from relay.config.faults import Faults
+from relay.config.settings import Settings
 from relay.control.actor import commanding
+from relay.control.audit_log import Trail
+from relay.control.context import Parts, People
+from relay.control.messages.queue_actions import StoreQueueDesk
 from relay.control.not_running import NOT_RUNNING
 from relay.control.operation import refusals
 from relay.control.operations import Operations
-from relay.control.parts import Parts, People
-from relay.control.queue_desk import StoreQueueDesk
-from relay.control.trail import Trail
 from relay.delivery.holds import Accounts
 from relay.delivery.schedule import Schedule
 from relay.directory.live import LiveDirectory
-from relay.faults import Faults
-from relay.private import make_private_folder
 from relay.secrets.binding import bind_unbound
-from relay.secrets.keeper import SecretKeeper
 from relay.secrets.key_source import key_source
-from relay.secrets.oauth import Tokens
+from relay.secrets.oauth.access_tokens import Tokens
+from relay.secrets.resolver import SecretKeeper
 from relay.secrets.vault import Vault
-from relay.settings import Settings
-from relay.store.audit import AuditTable
-from relay.store.directory import DirectoryTable, kept_by
-from relay.store.duties import DutyTable
-from relay.store.health import StoreHealth
-from relay.store.nodes import NodeTable
-from relay.store.opening import open_store
-from relay.store.queue import Queue
-from relay.store.secrets import SecretTable
+from relay.store.cluster.leader_lease import DutyTable
+from relay.store.cluster.nodes import NodeTable
+from relay.store.db.health import StoreHealth
+from relay.store.db.open import open_store
+from relay.store.people.audit import AuditTable
+from relay.store.people.directory import DirectoryTable, kept_by
+from relay.store.people.secrets import SecretTable
+from relay.store.queue.queue import Queue
+from relay.system.file_modes import make_private_folder
 from relay.workers.renewal import ByLease
 from relay.workers.siblings import new_run
 

@@ -3,15 +3,15 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
+from relay.config.faults import Fault, Faults
 from relay.directory.file import DirectoryFile
 from relay.directory.model import Directory, Server
-from relay.directory.server_rules import unnamed_servers
-from relay.directory.together import check_together, warnings_together
-from relay.faults import Fault, Faults
-from relay.regular_file import read_regular_file
+from relay.directory.rules.cross_file import check_together, warnings_together
+from relay.directory.rules.servers import unnamed_servers
+from relay.system.regular_file import read_regular_file
 
 if TYPE_CHECKING:
-    from relay.settings import Settings
+    from relay.config.settings import Settings
 
 
 class Found(NamedTuple):
@@ -77,10 +77,10 @@ def _in_database(settings: "Settings", settings_file: str) -> Found:
     import asyncio
     import os
 
-    from relay.directory.in_database import InDatabase
-    from relay.store.directory import DirectoryTable
-    from relay.store.errors import StoreError, StoreOlder
-    from relay.store.opening import open_store
+    from relay.directory.database_storage import InDatabase
+    from relay.store.db.errors import StoreError, StoreOlder
+    from relay.store.db.open import open_store
+    from relay.store.people.directory import DirectoryTable
 
     async def look() -> Found:
         database = await open_store(settings, os.environ, upgrades=False)

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-from relay.faults import Fault
+from relay.config.faults import Fault
 from relay.mail.reply import clean_text
 
 _GAP = "  "

@@ -9,7 +9,7 @@ from relay.cli import complete
 from relay.cli.listing import TableRows
 from relay.cli.options import AsJson, command, noun
 from relay.cli.output import print_json
-from relay.units import format_size
+from relay.config.units import format_size
 
 if TYPE_CHECKING:
     from relay.directory.presets import Preset
@@ -39,7 +39,7 @@ _LIMITS: Mapping[str, str] = {
 @command(app, "list", "relay provider list --json")
 def list_(as_json: AsJson = False) -> None:
     """List the providers: server, limits, what to know. JSON has the source of each figure."""
-    from relay.control.provider_records import provider_records
+    from relay.control.entries.provider_records import provider_records
 
     records = provider_records()
     if as_json:

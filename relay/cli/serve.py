@@ -40,7 +40,7 @@ def demo(
 
     That server keeps all mail: nothing leaves this machine.
     """
-    from relay.demo import run
+    from relay.app.demo import run
 
     if port is None:
         port = 0 if send else _PORT

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 from relay.cli.arguments import config_first, config_of
 from relay.cli.failures import failed
-from relay.loading import loading
-from relay.machine import find_settings_file
+from relay.config.machine import find_settings_file
+from relay.system.import_tuning import loading
 
 if TYPE_CHECKING:
-    from relay.directory.apart import Apart
-    from relay.settings import Settings
+    from relay.config.settings import Settings
+    from relay.directory.reader_process import Apart
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -25,7 +25,7 @@ def run(arguments: Sequence[str]) -> int:
 
 def serve(settings_file: Path | None) -> int:
     """Run a relay until it is told to stop, and return its exit code. Raises Faults."""
-    from relay.directory.apart import Apart
+    from relay.directory.reader_process import Apart
 
     with Apart() as apart:
         apart.begin(settings_file)
@@ -41,7 +41,7 @@ def serve(settings_file: Path | None) -> int:
 
 def _load() -> "Callable[[Settings, Path | None, Apart], int]":
     with loading():
-        from relay.process import run as run_process
+        from relay.app.process import run as run_process
 
     return run_process
 

@@ -14,13 +14,13 @@ from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Any
 
-from relay.control.client import ControlClient, NoRelay
+from relay.config.machine import SYSTEM_RUNTIME, SYSTEM_SETTINGS, find_settings_file
 from relay.control.refused import Refused
-from relay.loading import loading
-from relay.machine import SYSTEM_RUNTIME, SYSTEM_SETTINGS, find_settings_file
+from relay.control.transport.client import ControlClient, NoRelay
+from relay.system.import_tuning import loading
 
 if TYPE_CHECKING:
-    from relay.settings import Settings
+    from relay.config.settings import Settings
 
 
 _COMMAND = re.compile(r"(: |\bsee )(relay [a-z]+\b.*)$", re.MULTILINE)
@@ -50,7 +50,7 @@ class Session:
     @cached_property
     def settings(self) -> "Settings":
         """The settings. Raises Faults."""
-        from relay.settings import load_settings
+        from relay.config.settings import load_settings
 
         return load_settings(self.settings_file)
 

@@ -10,8 +10,8 @@ from relay.cli.options import AsJson, command
 from relay.cli.output import count, fault_record, print_json, print_record, words
 from relay.cli.session import Session
 from relay.cli.times import moment, relative
-from relay.control.client import NoRelay
 from relay.control.not_running import NOT_RUNNING
+from relay.control.transport.client import NoRelay
 
 _MOST_SHOWN = 10
 

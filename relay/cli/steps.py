@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from relay.cli.output import print_json, words
-from relay.terminal import Progress, painted
+from relay.system.terminal import Progress, painted
 
 if TYPE_CHECKING:
     from relay.cli.session import Session

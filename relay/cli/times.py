@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 from relay.cli.session import WrongUsage
-from relay.units import parse_duration
+from relay.config.units import parse_duration
 
 _MINUTE = 60
 _HOUR = 60 * _MINUTE

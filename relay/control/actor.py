@@ -4,7 +4,7 @@ import os
 from dataclasses import dataclass
 from enum import StrEnum
 
-from relay.peercred import user_name
+from relay.system.peer_credentials import user_name
 
 
 class Role(StrEnum):

@@ -1,10 +1,10 @@
 """Finds what a person named, or says what it may have been."""
 
-from relay.control.parts import Parts
+from relay.config.schema import no_such
+from relay.control.context import Parts
 from relay.control.refused import NotFound, Refused
 from relay.directory.model import Application, Profile, ProfileKind, Script, Server
 from relay.mail.address import Address, AddressError
-from relay.schema import no_such
 
 
 def read_address(text: str, key: str) -> Address:

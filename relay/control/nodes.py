@@ -2,13 +2,13 @@
 
 from typing import Any
 
-from relay.control.ledger import note
-from relay.control.message_records import rfc3339
+from relay.config.faults import did_you_mean
+from relay.control.audit_details import note
+from relay.control.context import Parts
+from relay.control.messages.records import rfc3339
 from relay.control.operation import Operation
-from relay.control.parts import Parts
 from relay.control.refused import NotFound
-from relay.faults import did_you_mean
-from relay.store.nodes import NodeRow
+from relay.store.cluster.nodes import NodeRow
 
 _SILENT = "silent"
 

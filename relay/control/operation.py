@@ -14,16 +14,16 @@ from typing import Any
 
 from pydantic import ConfigDict, ValidationError, validate_call
 
+from relay.config.faults import Faults, did_you_mean
 from relay.control.actor import Actor, Role
 from relay.control.refused import Conflict, NotFound, Refused, Unavailable, UnknownOperation
 from relay.directory.edit import EditRefused, NoSuchEntry
-from relay.directory.keeper import ChangeRefused, DirectoryChanged
-from relay.faults import Faults, did_you_mean
+from relay.directory.storage import ChangeRefused, DirectoryChanged
 from relay.mail.address import AddressError
 from relay.secrets.master_key import MasterKeyError
 from relay.secrets.sources import SecretUnavailable
 from relay.secrets.vault import SecretBroken, SecretRefused
-from relay.store.errors import StoreError
+from relay.store.db.errors import StoreError
 
 # A parameter may be a password: no message repeats what was given.
 _CHECKED = ConfigDict(strict=True, hide_input_in_errors=True)

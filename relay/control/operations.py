@@ -5,51 +5,51 @@ from contextlib import aclosing
 from typing import Any
 
 from relay import log
-from relay.control.accounts import Accounts, accounts_held
+from relay.config.faults import did_you_mean
 from relay.control.actor import Actor, Role
-from relay.control.administrators import AdministratorOperations
-from relay.control.api_tokens import ApiTokenOperations
-from relay.control.applications import Applications
-from relay.control.audits import Audits
-from relay.control.authorizations import Authorizations
-from relay.control.bulk import Bulk
-from relay.control.doctor import Doctor
-from relay.control.following import Following
-from relay.control.history import History
-from relay.control.incoming import IncomingPasswords
-from relay.control.invitations import Invitations
-from relay.control.ledger import Ledger
-from relay.control.machine_keys import check_machine_keys
-from relay.control.message_counts import MessageCounts
-from relay.control.message_pages import MessagePages
-from relay.control.message_records import rfc3339
-from relay.control.moving import Moving
+from relay.control.audit_details import Ledger
+from relay.control.context import Parts
+from relay.control.entries.accounts import Accounts, accounts_held
+from relay.control.entries.applications import Applications
+from relay.control.entries.authorizations import Authorizations
+from relay.control.entries.bulk import Bulk
+from relay.control.entries.imports import Moving
+from relay.control.entries.lists import Pages
+from relay.control.entries.machine_keys import check_machine_keys
+from relay.control.entries.mail_passwords import Passwords
+from relay.control.entries.mailbox_passwords import IncomingPasswords
+from relay.control.entries.profiles import Profiles
+from relay.control.entries.providers import Providers
+from relay.control.entries.routes import Routes
+from relay.control.entries.scripts import Scripts
+from relay.control.entries.sending_facts import Sending
+from relay.control.entries.server_users import ServerUsers
+from relay.control.entries.servers import Servers
+from relay.control.entries.token_facts import token_records
+from relay.control.messages.counts import MessageCounts
+from relay.control.messages.history import History
+from relay.control.messages.pages import MessagePages
+from relay.control.messages.preview import Preview
+from relay.control.messages.queue import Waiting, counts
+from relay.control.messages.records import rfc3339
+from relay.control.messages.watch import Following
 from relay.control.nodes import Nodes
 from relay.control.not_running import NOTHING_STORED
 from relay.control.operation import Operation
 from relay.control.overview import Overview
-from relay.control.paging import Pages
-from relay.control.parts import Parts
-from relay.control.passwords import Passwords
-from relay.control.preview import Preview
-from relay.control.probes import Probes
-from relay.control.profile_trial import ProfileTrial
-from relay.control.profiles import Profiles
-from relay.control.providers import Providers
-from relay.control.queue import Waiting, counts
+from relay.control.people.administrators import AdministratorOperations
+from relay.control.people.api_tokens import ApiTokenOperations
+from relay.control.people.audits import Audits
+from relay.control.people.invitations import Invitations
 from relay.control.refused import Forbidden, Refused, UnknownOperation
-from relay.control.routes import Routes
-from relay.control.scripts import Scripts
-from relay.control.sending import Sending
-from relay.control.servers import Servers
-from relay.control.stores import StoreOperations, store_record
-from relay.control.tokens import token_records
+from relay.control.store import StoreOperations, store_record
+from relay.control.tests.connection_test import Probes
+from relay.control.tests.doctor import Doctor
+from relay.control.tests.profile_form_test import ProfileTrial
+from relay.control.tests.server_form_test import Trial
 from relay.control.transfers import Transfers
-from relay.control.trial import Trial
-from relay.control.users import ServerUsers
 from relay.directory.model import ProfileKind
-from relay.faults import did_you_mean
-from relay.store.errors import StoreAway, StoreError
+from relay.store.db.errors import StoreAway, StoreError
 
 
 class Operations:

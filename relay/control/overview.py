@@ -5,14 +5,14 @@ from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from typing import Any
 
-from relay.control.advice import advice, holder_of, reach_advice
-from relay.control.message_records import rfc3339
+from relay.config.endpoint import TcpAddress, parse_endpoint
+from relay.control.context import Parts
+from relay.control.messages.queue import counts
+from relay.control.messages.records import rfc3339
 from relay.control.operation import Operation
-from relay.control.parts import Parts
-from relay.control.queue import counts
+from relay.control.remedies import advice, holder_of, reach_advice
 from relay.delivery.lifecycle import State
 from relay.directory.model import Account
-from relay.endpoint import TcpAddress, parse_endpoint
 
 _DAY = timedelta(days=1)
 # Where ten thousand accounts are held at once, these are enough to see why.

@@ -1,6 +1,6 @@
 """What an operation says when it does not do what was asked."""
 
-from relay.faults import Fault
+from relay.config.faults import Fault
 
 
 class Refused(Exception):

@@ -12,18 +12,18 @@ from typing import Any
 
 import tomli_w
 
+from relay.config.faults import Fault, Faults
+from relay.config.schema import parse_toml
+from relay.control.context import Parts
 from relay.control.operation import Access, Operation
-from relay.control.parts import Parts
 from relay.control.refused import Conflict, Refused
-from relay.directory.in_database import InDatabase, directory_in
-from relay.directory.keeper import Document
+from relay.directory.database_storage import InDatabase, directory_in
 from relay.directory.live import LiveDirectory
 from relay.directory.model import Directory
 from relay.directory.passwords import inline_passwords
 from relay.directory.replacing import Replacement, replace_all, replacement
-from relay.faults import Fault, Faults
-from relay.schema import parse_toml
-from relay.short_turns import in_short_turns
+from relay.directory.storage import Document
+from relay.system.switch_interval import in_short_turns
 
 _CHANGED = "the directory was changed meanwhile; look at what the import does now and confirm again"
 _READABLE = (

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from relay.config.settings import Settings
 from relay.delivery import replies
 from relay.delivery.attempt import Attempts
 from relay.delivery.events import Journey
@@ -21,9 +22,8 @@ from relay.mail.header import Header
 from relay.mail.identity import from_address
 from relay.mail.reply import Reply
 from relay.mail.trace import Arrival
-from relay.secrets.keeper import SecretKeeper
+from relay.secrets.resolver import SecretKeeper
 from relay.secrets.secret import secret_ref
-from relay.settings import Settings
 
 # What is stored in mode queued and sent at once from memory, instead of being read again: as many messages for each
 # connection of an account, and as many octets of all accounts.

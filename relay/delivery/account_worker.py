@@ -14,9 +14,9 @@ from relay.delivery.attempt import Attempts
 from relay.delivery.lifecycle import State
 from relay.delivery.pacing import is_limited
 from relay.directory.model import Account, Server
-from relay.store.errors import StoreError
-from relay.store.holds import Cause
-from relay.store.messages import HoldRow, StoredMessage
+from relay.store.db.errors import StoreError
+from relay.store.queue.holds import Cause
+from relay.store.queue.messages import HoldRow, StoredMessage
 
 _SHARE_SECONDS = 0.2  # how soon what other processes leave is used
 _TROUBLE_SECONDS = 5.0  # after a store that did not answer

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from relay import log
-from relay.beside import beside, tell_fault
+from relay.config.settings import Settings
 from relay.delivery import replies
 from relay.delivery.events import Telling
 from relay.delivery.holds import Accounts, lift
@@ -43,13 +43,13 @@ from relay.mail.address import Address
 from relay.mail.header import Header
 from relay.mail.identity import Mismatch, from_address
 from relay.mail.reply import Reply
-from relay.secrets.keeper import SecretKeeper
+from relay.secrets.resolver import SecretKeeper
 from relay.secrets.secret import Secret, secret_ref
 from relay.secrets.sources import SecretDelayed, SecretUnavailable
-from relay.settings import Settings
-from relay.store.duties import Lead, Unrivalled
-from relay.store.errors import StoreError
-from relay.store.messages import Damaged, Fenced, HoldRow, NoContent, StoredMessage
+from relay.store.cluster.leader_lease import Lead, Unrivalled
+from relay.store.db.errors import StoreError
+from relay.store.queue.messages import Damaged, Fenced, HoldRow, NoContent, StoredMessage
+from relay.system.fault_barrier import beside, tell_fault
 from relay.upstream.outcome import Failure, Outcome, Phase
 from relay.upstream.transaction import Ahead, Progress, Transfer
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from relay.delivery.pace import Pace
 from relay.delivery.shared_pace import window
-from relay.store.terms import USED_PART
+from relay.store.cluster.lease_durations import USED_PART
 
 KEPT_BACK_SECONDS = 15.0
 AWAY_SECONDS = 20.0

@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from relay.delivery.lifecycle import TRANSITIONS, Event, State, message_state, next_state
-from relay.store.messages import Change, Settlement, StoredMessage, StoredRecipient
+from relay.store.queue.messages import Change, Settlement, StoredMessage, StoredRecipient
 
 HELD_BY_HAND = "held by hand; let it go on with: relay queue release"
 

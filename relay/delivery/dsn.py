@@ -18,7 +18,7 @@ from relay.mail.envelope import Envelope, Recipient
 from relay.mail.report import write_report
 from relay.mail.report_facts import KINDS, Action, Kind, RecipientFacts, ReportFacts, may_report, who_wants
 from relay.mail.trace import Arrival, message_id, new_id
-from relay.store.messages import NewMessage, StoredMessage, StoredRecipient
+from relay.store.queue.messages import NewMessage, StoredMessage, StoredRecipient
 from relay.upstream.outcome import BEFORE_LOGIN, Phase
 
 _OURSELVES = Client("relay", "local", (ANYONE,), is_trusted=True)

@@ -15,7 +15,6 @@ from types import MappingProxyType
 from typing import Any, Protocol
 
 from relay import log
-from relay.beside import guards_itself, harmless, tell_fault
 from relay.delivery.lifecycle import State
 from relay.directory.client import Client
 from relay.directory.model import Account
@@ -26,7 +25,8 @@ from relay.mail.header import Edited
 from relay.mail.reply import Reply
 from relay.mail.trace import Arrival
 from relay.metrics import Metrics
-from relay.store.messages import Attempt, HoldRow, StoredMessage
+from relay.store.queue.messages import Attempt, HoldRow, StoredMessage
+from relay.system.fault_barrier import guards_itself, harmless, tell_fault
 from relay.upstream.outcome import Outcome
 
 
@@ -121,7 +121,7 @@ class Telling:
             if log.is_detailed():
                 facts = _route_facts(route, sender)
                 log.routed(id=id_, message_id=message_id or None, **facts, why=route.reason or None)
-        except Exception:  # what is told beside the mail changes nothing about it (relay.beside)
+        except Exception:  # what is told beside the mail changes nothing about it (relay.system.fault_barrier)
             tell_fault("Telling.routed")
 
     @guards_itself
@@ -134,7 +134,7 @@ class Telling:
                 self.metrics.protected_upstream(outcome.tls.version if outcome.tls else "")
             if log.is_detailed():
                 log.attempted(**_attempt_facts(tried, outcome, clock()))
-        except Exception:  # what is told beside the mail changes nothing about it (relay.beside)
+        except Exception:  # what is told beside the mail changes nothing about it (relay.system.fault_barrier)
             tell_fault("Telling.attempted")
 
     @guards_itself
@@ -149,7 +149,7 @@ class Telling:
                 self.metrics.failed(server)
             event = _STATES.get(message.state) or log.deferred
             log.later(event, _settled_facts, (message, attempt, seconds, reports), _octets(message.envelope))
-        except Exception:  # what is told beside the mail changes nothing about it (relay.beside)
+        except Exception:  # what is told beside the mail changes nothing about it (relay.system.fault_barrier)
             tell_fault("Telling.settled")
 
     def held(self, row: HoldRow) -> None:

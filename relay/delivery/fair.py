@@ -7,7 +7,7 @@ and up only into what nobody has: so what all have together is never more than t
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from relay.store.shares import Share
+from relay.store.cluster.connection_shares import Share
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,9 +9,9 @@ from collections import deque
 from collections.abc import Callable
 
 from relay import log
-from relay.store.errors import StoreError
-from relay.store.messages import Attempt, NewMessage, StoredMessage
-from relay.store.queue import Queue
+from relay.store.db.errors import StoreError
+from relay.store.queue.messages import Attempt, NewMessage, StoredMessage
+from relay.store.queue.queue import Queue
 
 _PAUSE_SECONDS = 0.5
 # Entries kept while the store does not answer, some 3 KB each; older ones are let go.

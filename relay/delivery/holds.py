@@ -18,8 +18,8 @@ from relay.delivery.server_health import ServerHealth
 from relay.delivery.verdict import REST_SECONDS
 from relay.directory.model import Account, Meaning, Server
 from relay.mail.address import Address
-from relay.store.messages import HoldRow
-from relay.store.queue import Queue
+from relay.store.queue.messages import HoldRow
+from relay.store.queue.queue import Queue
 from relay.upstream.outcome import BEFORE_LOGIN, Failure, Outcome, Phase, named_window
 
 # Pauses of an account whose server asks for a slower pace; one step back with every message that gets through.

@@ -12,8 +12,8 @@ from relay import log
 from relay.delivery.attempt import Attempts
 from relay.delivery.lifecycle import State
 from relay.directory.model import Account, Server
-from relay.store.claims import Late
-from relay.store.errors import StoreError
+from relay.store.db.errors import StoreError
+from relay.store.queue.claims import Late
 
 _EVERY_SECONDS = 10.0
 _MOST = 100  # messages and profiles at once

@@ -18,8 +18,8 @@ from relay import log
 from relay.delivery.budget import DAY, PIECE
 from relay.delivery.pace import minute
 from relay.directory.model import Account
-from relay.store.budgets import Spent
-from relay.store.errors import StoreError, own
+from relay.store.cluster.day_quotas import Spent
+from relay.store.db.errors import StoreError, own
 
 # When what was used is written where it belongs, if no reserve is written before.
 _PAUSE_SECONDS = 2.0
@@ -57,7 +57,7 @@ class _Reserve:
 
 
 class Keeper(Protocol):
-    """Where it is kept (`relay.store.queue`)."""
+    """Where it is kept (`relay.store.queue.queue`)."""
 
     async def spend(self, spent: list[Spent], forget: dict[str, datetime]) -> None:
         """Add to what is kept, and drop what began before the moment of its kind. Raises StoreError."""

@@ -6,12 +6,12 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from relay import log
+from relay.config.settings import Settings
 from relay.delivery.recorder import utc_now
-from relay.settings import Settings
-from relay.store.duties import Lead, Unrivalled
-from relay.store.errors import StoreError
-from relay.store.queue import Queue
-from relay.store.space import free_space
+from relay.store.cluster.leader_lease import Lead, Unrivalled
+from relay.store.db.errors import StoreError
+from relay.store.db.space import free_space
+from relay.store.queue.queue import Queue
 
 _TROUBLE_SECONDS = 1.0
 _LOOK_SECONDS = 1.0

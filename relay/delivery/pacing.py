@@ -18,7 +18,7 @@ from relay.delivery.line import Line
 from relay.delivery.pace import Pace
 from relay.delivery.turn import Turn
 from relay.directory.model import Account, Server
-from relay.store.budgets import Spent
+from relay.store.cluster.day_quotas import Spent
 
 # So much of a limit is taken ahead at once, and is lost for its minute or day where the process is killed.
 _MINUTE_PARTS = 60

@@ -21,7 +21,7 @@ from relay.mail.reply import Reply
 from relay.mail.trace import Arrival
 from relay.mail.words import decode_words
 from relay.secrets.secret import Secret
-from relay.store.messages import Attempt, StoredMessage, StoredRecipient
+from relay.store.queue.messages import Attempt, StoredMessage, StoredRecipient
 from relay.upstream.outcome import Outcome, Phase
 from relay.upstream.transaction import RequireTls, Transfer
 

@@ -17,7 +17,7 @@ from relay.delivery.budget import PIECE, Budget, room, room_at
 from relay.delivery.ledger import Kind
 from relay.delivery.shared_pace import SEEN_DAY_SECONDS, Row, buy, pieces_of
 from relay.directory.model import Account, Server
-from relay.store.budgets import Purpose, Taken, TakeRule
+from relay.store.cluster.day_quotas import Purpose, Taken, TakeRule
 
 # After it, what is unused is given back, and what others have spent is looked up again.
 _REST_SECONDS = 10.0
@@ -33,7 +33,7 @@ T = TypeVar("T", bound=Taken)
 
 
 class Shop(Protocol):
-    """Where recipients and moments are taken from (`relay.store.queue`)."""
+    """Where recipients and moments are taken from (`relay.store.queue.queue`)."""
 
     async def take(self, purpose: Purpose, rule: TakeRule[T]) -> T:
         """Take what the rule says. Raises StoreError."""

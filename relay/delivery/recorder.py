@@ -21,9 +21,9 @@ from relay.directory.model import Account, Meaning
 from relay.directory.routing import Route, Routing
 from relay.mail.content import Content
 from relay.mail.reply import Reply
-from relay.store.errors import StoreClosed, StoreError
-from relay.store.messages import Attempt, Fenced, HoldRow, NewMessage, Settlement, StoredMessage
-from relay.store.queue import Queue
+from relay.store.db.errors import StoreClosed, StoreError
+from relay.store.queue.messages import Attempt, Fenced, HoldRow, NewMessage, Settlement, StoredMessage
+from relay.store.queue.queue import Queue
 from relay.upstream.outcome import Failure, Outcome, Phase
 
 _TROUBLE_SECONDS = 5.0

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from relay.settings import Delivery
+from relay.config.settings import Delivery
 
 _SPREAD = 0.1  # each pause is spread by +-10 %, so that what failed together is not tried together
 

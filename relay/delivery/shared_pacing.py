@@ -30,9 +30,9 @@ from relay.delivery.purse import Correction, Promise, Purses, Shop
 from relay.delivery.shared_pace import Begun, begin, seen_seconds, window
 from relay.delivery.turn import Turn
 from relay.directory.model import Account, Server
-from relay.store.budgets import BeginRule, Purpose, Spent
-from relay.store.errors import StoreError
-from relay.store.paces import PartRule
+from relay.store.cluster.day_quotas import BeginRule, Purpose, Spent
+from relay.store.cluster.rate_shares import PartRule
+from relay.store.db.errors import StoreError
 
 # What has not begun is moved on so often, and so is written what is to be counted otherwise.
 _TIDY_SECONDS = 0.5
@@ -51,7 +51,7 @@ _USED_SECONDS = 600.0
 
 
 class Keeper(Shop, Protocol):
-    """Where all that is spent is kept (`relay.store.queue`)."""
+    """Where all that is spent is kept (`relay.store.queue.queue`)."""
 
     @property
     def share_seconds(self) -> float:

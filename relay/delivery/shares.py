@@ -1,13 +1,13 @@
 """What this process has of the connections that each account may have, where several processes send for all accounts.
 
-Each has a share, leased in the store (`relay.store.shares`), and opens no more connections than that. Who needs more
-asks at once; who has more than its part gives it up as its connections close. While all have what they want nothing is
-written but a renewal each half minute, and what the store does not answer changes nothing: everybody goes on with what
-they have, for as long as that is theirs. So that this is something for accounts that are unused for a while, too, a
-process keeps one connection of each where every process can have one and nobody lacks any.
+Each has a share, leased in the store (`relay.store.cluster.connection_shares`), and opens no more connections than
+that. Who needs more asks at once; who has more than its part gives it up as its connections close. While all have what
+they want nothing is written but a renewal each half minute, and what the store does not answer changes nothing:
+everybody goes on with what they have, for as long as that is theirs. So that this is something for accounts that are
+unused for a while, too, a process keeps one connection of each where every process can have one and nobody lacks any.
 
-That ends with the lease of the shares (`relay.store.terms`): then others take them for lost. So who was stopped for
-longer, or sees no store while there are other nodes, uses none until the store has given it some again.
+That ends with the lease of the shares (`relay.store.cluster.lease_durations`): then others take them for lost. So who
+was stopped for longer, or sees no store while there are other nodes, uses none until the store has given it some again.
 """
 
 import asyncio
@@ -22,10 +22,10 @@ from typing import Protocol
 from relay import log
 from relay.delivery.fair import Ask, Grant, decide
 from relay.delivery.others import Others
-from relay.store.errors import StoreError
-from relay.store.shares import Rule
-from relay.store.shares import Share as Row
-from relay.store.terms import USED_PART
+from relay.store.cluster.connection_shares import Rule
+from relay.store.cluster.connection_shares import Share as Row
+from relay.store.cluster.lease_durations import USED_PART
+from relay.store.db.errors import StoreError
 
 # How often who lacks something is looked for.
 _LOOK_SECONDS = 1.0
@@ -57,7 +57,7 @@ def awake_seconds() -> float:
 
 
 class Keeper(Protocol):
-    """Where all can see what each has (`relay.store.queue`). All raise StoreError."""
+    """Where all can see what each has (`relay.store.queue.queue`). All raise StoreError."""
 
     async def adjust_shares(self, rules: Mapping[str, Rule[Grant]]) -> dict[str, Grant]:
         """Look at what others have, and write what the rules make of it."""

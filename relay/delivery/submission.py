@@ -15,7 +15,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Protocol
 
-from relay.beside import tell_fault
 from relay.delivery import replies
 from relay.delivery.attempt import Attempts, Held, at_once
 from relay.delivery.cut_through import CutThrough
@@ -36,8 +35,9 @@ from relay.mail.header import Header
 from relay.mail.reply import Reply
 from relay.mail.trace import Arrival
 from relay.secrets.secret import Secret
-from relay.store.errors import StoreError, StoreFull
-from relay.store.messages import HoldRow, NewMessage
+from relay.store.db.errors import StoreError, StoreFull
+from relay.store.queue.messages import HoldRow, NewMessage
+from relay.system.fault_barrier import tell_fault
 from relay.upstream.outcome import Failure, Outcome
 from relay.upstream.transaction import Progress, Transfer
 

@@ -11,7 +11,7 @@ from relay.delivery.lifecycle import Event, State, message_state, next_state
 from relay.delivery.schedule import Schedule, Unknown
 from relay.directory.model import Meaning
 from relay.mail.reply import Reply
-from relay.store.messages import StoredMessage, StoredRecipient
+from relay.store.queue.messages import StoredMessage, StoredRecipient
 from relay.upstream.outcome import Failure, Outcome, Phase
 from relay.upstream.transaction import Progress
 

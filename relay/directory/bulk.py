@@ -10,13 +10,13 @@ from dataclasses import MISSING, dataclass, field, fields
 from enum import Enum
 from typing import Any, TypeAlias, get_origin, get_type_hints
 
+from relay.config.faults import Fault
+from relay.config.schema import show
 from relay.directory.edit import Document, add_profile, set_profile
 from relay.directory.model import Agent, Channel, Directory, Profile, ProfileKind
 from relay.directory.reading import name_fault
 from relay.directory.sheet import SheetFault, SheetRow, join_items, split_items, write_sheet
-from relay.faults import Fault
 from relay.mail.address import Address, AddressError, without_case
-from relay.schema import show
 
 Difference: TypeAlias = dict[str, list[Any]]
 """What a row changes: for each key what it was and what it becomes, as JSON has them."""

@@ -11,11 +11,11 @@ from shlex import quote
 from types import MappingProxyType
 from typing import Annotated, Any, TypeAlias, get_args, get_origin, get_type_hints
 
+from relay.config.schema import is_size, keys_of, no_such, no_such_key, show
 from relay.directory.client import GROUP
 from relay.directory.model import Application, Incoming, OAuthClient, Profile, ProfileKind, Script, Server
 from relay.directory.reading import name_fault
 from relay.directory.stored_table import StoredTable
-from relay.schema import is_size, keys_of, no_such, no_such_key, show
 
 Document: TypeAlias = MutableMapping[str, Any]
 Editable: TypeAlias = type[Server | Profile | Application | Script]

@@ -17,15 +17,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from relay.config.faults import Fault, Faults
+from relay.config.schema import parse_toml
 from relay.directory.document import CommentsInTheWay, as_text
-from relay.directory.keeper import ChangeRefused, Check, DirectoryChanged, Edit, Snapshot, State
 from relay.directory.model import Directory
-from relay.directory.oauth_rules import oauth_warnings
 from relay.directory.passwords import inline_passwords
-from relay.directory.rules import parse_directory
-from relay.faults import Fault, Faults
-from relay.private import create_private, sync_folder, take_folder_owner
-from relay.schema import parse_toml
+from relay.directory.rules.oauth import oauth_warnings
+from relay.directory.rules.validation import parse_directory
+from relay.directory.storage import ChangeRefused, Check, DirectoryChanged, Edit, Snapshot, State
+from relay.system.file_modes import create_private, sync_folder, take_folder_owner
 
 _LOCK_SECONDS = 30.0  # ten thousand agents with comments take one command 10 seconds
 _LOCK_PAUSE = 0.02

@@ -13,16 +13,16 @@ from contextlib import AbstractAsyncContextManager, nullcontext, suppress
 from functools import partial
 from typing import Protocol, TypeAlias
 
-from relay.collector import Collector
+from relay.config.faults import Fault, Faults
+from relay.config.settings import Settings
 from relay.directory.file import DirectoryFile
-from relay.directory.in_file import InFile, ReadFile
-from relay.directory.keeper import Check, Edit, Keeper, Snapshot
+from relay.directory.file_storage import InFile, ReadFile
 from relay.directory.model import Directory, UnknownSender
 from relay.directory.routing import Routing
-from relay.directory.together import check_together, warnings_together
-from relay.faults import Fault, Faults
-from relay.settings import Settings
-from relay.short_turns import in_short_turns
+from relay.directory.rules.cross_file import check_together, warnings_together
+from relay.directory.storage import Check, Edit, Keeper, Snapshot
+from relay.system.gc_tuning import Collector
+from relay.system.switch_interval import in_short_turns
 
 _POLL_SECONDS = 1.0  # a changed directory takes effect within 2 seconds
 

@@ -12,9 +12,9 @@ from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
 from annotated_types import Ge, Le
 
+from relay.config.field_marks import Strict
+from relay.config.schema import Size
 from relay.mail.address import Address, AddressError
-from relay.marks import Strict
-from relay.schema import Size
 
 Flag: TypeAlias = Annotated[bool, Strict()]
 Count: TypeAlias = Annotated[int, Strict(), Ge(0)]

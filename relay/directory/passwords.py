@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from relay.directory.model import Directory, Profile, Server
-from relay.directory.rules import holder_key
+from relay.directory.rules.validation import holder_key
 
 
 def inline_passwords(directory: Directory) -> Iterator[str]:

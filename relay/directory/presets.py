@@ -11,10 +11,10 @@ from importlib.resources import files
 from types import MappingProxyType
 from typing import Any, ClassVar
 
+from relay.config.schema import Schema, no_such, parse_toml
 from relay.directory.edit import EditRefused, Values
 from relay.directory.model import Auth, Server
 from relay.directory.reading import SERVERS
-from relay.schema import Schema, no_such, parse_toml
 
 _FILE = "presets.toml"
 

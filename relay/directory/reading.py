@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, TypeVar
 
+from relay.config.schema import Location, Schema, TableFaults, keys_of, no_such_key, show, without
 from relay.directory.model import Agent, Application, Channel, Directory, Script, Server
-from relay.schema import Location, Schema, TableFaults, keys_of, no_such_key, show, without
 
 T = TypeVar("T")
 

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from relay.schema import no_such_key, show
+from relay.config.schema import no_such_key, show
 
 MOST_ROWS = 20_000
 MOST_COLUMNS = 100

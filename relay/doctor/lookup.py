@@ -11,7 +11,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from relay.endpoint import TcpAddress, parse_endpoint
+from relay.config.endpoint import TcpAddress, parse_endpoint
 
 if TYPE_CHECKING:
     from dns.asyncresolver import Resolver

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from relay.directory.model import Auth, Meaning, Security, Server
-from relay.directory.server_rules import is_loopback
+from relay.directory.rules.servers import is_loopback
 from relay.doctor.finding import Check, Finding, bad, good, warn
 from relay.doctor.providers import Provider, provider_of, send_as_advice
 from relay.doctor.visit import Visit

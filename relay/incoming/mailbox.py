@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from relay.directory.model import Directory, Incoming, Profile, Server
-from relay.secrets.incoming import incoming_ref
+from relay.secrets.mailbox_secrets import incoming_ref
 from relay.secrets.secret import SecretRef
 
 

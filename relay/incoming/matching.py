@@ -13,8 +13,8 @@ from relay.incoming.mailbox import Mailbox
 from relay.mail.address import Address, AddressError
 from relay.mail.bounce import Bounce
 from relay.mail.returned_copy import ReturnedCopy
-from relay.store.messages import ReturnRow, StoredMessage, StoredRecipient
-from relay.store.queue import Queue
+from relay.store.queue.messages import ReturnRow, StoredMessage, StoredRecipient
+from relay.store.queue.queue import Queue
 
 # More messages than these never share a Message-ID, unless somebody sends one again and again.
 _MOST_MESSAGES = 20

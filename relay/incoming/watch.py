@@ -18,12 +18,12 @@ from relay.incoming.mailbox import Mailbox, watched_mailboxes
 from relay.incoming.matching import record_return
 from relay.incoming.reader import INBOX, MailboxFailed, MailboxRefused, Reader
 from relay.mail.bounce import MOST_OCTETS, Bounce, may_be_bounce, read_bounce
-from relay.secrets.keeper import SecretKeeper
+from relay.secrets.resolver import SecretKeeper
 from relay.secrets.sources import SecretUnavailable
-from relay.short_turns import in_short_turns
-from relay.store.duties import Lead, Unrivalled
-from relay.store.errors import StoreError
-from relay.store.queue import Queue
+from relay.store.cluster.leader_lease import Lead, Unrivalled
+from relay.store.db.errors import StoreError
+from relay.store.queue.queue import Queue
+from relay.system.switch_interval import in_short_turns
 
 if TYPE_CHECKING:
     from relay.incoming.mailboxes import Mailboxes

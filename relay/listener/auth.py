@@ -24,7 +24,7 @@ from relay.listener.ports import Logins
 from relay.mail.reply import Reply, clean_text
 from relay.secrets.logins import TooManyLogins
 from relay.secrets.sources import SecretUnavailable
-from relay.store.errors import StoreError
+from relay.store.db.errors import StoreError
 
 # No name is that long (an address has at most 254 octets), and it is kept: in the log, and where failures are counted.
 _MOST_OF_A_NAME = 256

@@ -18,9 +18,9 @@ from typing import TypeAlias
 
 from aiosmtpd.proxy_protocol import AF, PROTO, V2_CMD, ProxyData, get_proxy
 
+from relay.config.settings import Listener
 from relay.directory.client import Client
-from relay.peercred import peer_uid, user_name
-from relay.settings import Listener
+from relay.system.peer_credentials import peer_uid, user_name
 
 _Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 _Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network

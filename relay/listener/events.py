@@ -3,10 +3,10 @@
 from dataclasses import dataclass, field
 
 from relay import log
-from relay.beside import harmless
 from relay.listener import replies
 from relay.mail.reply import Reply
 from relay.metrics import Metrics
+from relay.system.fault_barrier import harmless
 
 
 @harmless

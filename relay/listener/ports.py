@@ -52,9 +52,9 @@ class Desk(Protocol):
 class Logins(Protocol):
     """Who can log in at Relay. `relay.secrets.logins` answers.
 
-    Both methods raise SecretUnavailable (`relay.secrets.sources`) or StoreError (`relay.store.errors`) where it cannot
-    be told now, and TooManyLogins (`relay.secrets.logins`) where too many wait for it: a client may try again. The
-    message is for the log.
+    Both methods raise SecretUnavailable (`relay.secrets.sources`) or StoreError (`relay.store.db.errors`) where it
+    cannot be told now, and TooManyLogins (`relay.secrets.logins`) where too many wait for it: a client may try again.
+    The message is for the log.
     """
 
     async def check(self, name: str, password: str) -> Login | None:

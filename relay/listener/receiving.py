@@ -31,7 +31,7 @@ from relay.mail.content import (
     read_at_once,
 )
 from relay.mail.reply import Reply
-from relay.store.errors import StoreError, StoreFull
+from relay.store.db.errors import StoreError, StoreFull
 
 MUCH: Final = 32 * 1024  # octets; less is quickly worked on
 _BLOCK: Final = 512 * 1024  # octets for one way to a thread and back, which takes a tenth of a millisecond

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from relay import log
-from relay.endpoint import UnixAddress
+from relay.config.endpoint import UnixAddress
+from relay.config.settings import Limits, Listener
 from relay.listener.acceptor import Acceptor
 from relay.listener.auth import Authenticator
 from relay.listener.client_identity import ClientRules, hush
@@ -22,7 +23,6 @@ from relay.listener.session_limits import Tolerance
 from relay.listener.session_registry import Nowhere, SessionRegistry, Together
 from relay.listener.sockets import ANYBODY, ListenError, PassedSockets, listen
 from relay.mail.content import InMemory, NewBody
-from relay.settings import Limits, Listener
 
 if TYPE_CHECKING:
     from relay.listener.tls import LiveCertificate

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from relay.config.settings import Limits
 from relay.listener.auth import Authenticator
 from relay.listener.client_identity import ClientRules
 from relay.listener.events import DoorTelling
@@ -12,7 +13,6 @@ from relay.listener.receiving import Intake, Memory, Turns
 from relay.listener.session_limits import Flow, Tolerance
 from relay.listener.session_registry import SessionRegistry
 from relay.mail.content import NewBody
-from relay.settings import Limits
 
 if TYPE_CHECKING:
     from relay.listener.tls import LiveCertificate

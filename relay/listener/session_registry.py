@@ -10,11 +10,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
+from relay.config.settings import Limits
 from relay.directory.client import Client
 from relay.listener import replies
 from relay.listener.login_failures import LoginFailures
 from relay.mail.reply import Reply
-from relay.settings import Limits
 
 _SWEEPS = 10  # in the time that a client may be silent: so much later than that it is sent away at most
 _TURNS = 5  # of the loop, from a connection that was accepted to its session

@@ -18,8 +18,8 @@ from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from relay.endpoint import LONGEST_SOCKET_PATH, Endpoint, InheritedSocket, TcpAddress, UnixAddress
-from relay.settings import Listener, Settings
+from relay.config.endpoint import LONGEST_SOCKET_PATH, Endpoint, InheritedSocket, TcpAddress, UnixAddress
+from relay.config.settings import Listener, Settings
 
 BACKLOG = 1024
 """Connections that wait to be accepted; the kernel lowers it to net.core.somaxconn."""

@@ -4,7 +4,7 @@ import ssl
 from datetime import datetime
 
 from relay import log
-from relay.certificate import CertificateFault, CertificateFiles
+from relay.config.certificate import CertificateFault, CertificateFiles
 
 
 class LiveCertificate:

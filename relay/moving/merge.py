@@ -11,11 +11,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from relay.config.schema import show
 from relay.directory.edit import Document, add_profile, add_server, check_values
 from relay.directory.model import Agent, Channel, ProfileKind, Security, Server
 from relay.directory.reading import name_fault
 from relay.moving.found import address_key
-from relay.schema import show
 
 _LONGEST_NAME = 64
 _NOT_IN_NAMES = re.compile(r"[^\w.@+-]+")

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from shlex import quote
 from typing import Any
 
-from relay.directory.server_rules import host_faults, is_loopback
+from relay.directory.rules.servers import host_faults, is_loopback
 from relay.moving.found import Found, FoundSender, FoundServer, Login, Note, address_key
 from relay.moving.msmtp_lines import MsmtpAccount, Setting, read_msmtprc
 from relay.moving.postfix_servers import SYSTEM_BUNDLES

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from relay.directory.model import Security
-from relay.directory.server_rules import host_faults, is_loopback
+from relay.directory.rules.servers import host_faults, is_loopback
 from relay.moving.found import FoundServer, Login, Place
 from relay.moving.postfix_settings import PostfixSettings
 

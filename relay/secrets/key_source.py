@@ -18,9 +18,9 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, context
 from pathlib import Path
 from typing import Protocol
 
-from relay.private import check_modes, make_private_folder, sync_folder, write_private
 from relay.secrets.master_key import MasterKey, MasterKeyError
 from relay.secrets.sources import SecretUnavailable, Source, SourceKind, parse_source, read_secret_file, source_path
+from relay.system.file_modes import check_modes, make_private_folder, sync_folder, write_private
 
 _LOCK_SECONDS = 10.0
 _LOCK_STEP = 0.02

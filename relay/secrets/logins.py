@@ -16,15 +16,15 @@ from concurrent.futures import ThreadPoolExecutor
 from relay.directory.client import Login, login_of
 from relay.directory.logins import login_key
 from relay.directory.routing import Routing
+from relay.secrets.login_cache import RememberedLogins
 from relay.secrets.login_hash import PasswordHash, is_hash_of, nobodys_hash
 from relay.secrets.login_password import LoginRecord, login_owner, parse_record, prepare
 from relay.secrets.master_key import MasterKeyError
-from relay.secrets.remembered import RememberedLogins
 from relay.secrets.secret import Secret
 from relay.secrets.sources import SecretUnavailable
 from relay.secrets.vault import SecretRefused, Vault
 from relay.secrets.verifier import Verifier, fake_verifier
-from relay.short_turns import in_short_turns
+from relay.system.switch_interval import in_short_turns
 
 _THREADS = 2
 # More than these wait longer than a client should, and hold a session each.

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from relay.endpoint import is_host_name
-from relay.machine import machine_name
+from relay.config.endpoint import is_host_name
+from relay.config.machine import machine_name
 
 # Debian Policy 11.6: what programs write behind the "@" of a local user's address.
 _MAIL_NAME = Path("/etc/mailname")

@@ -4,8 +4,8 @@ import os
 import socket
 from collections.abc import Iterable, Mapping
 
-from relay.endpoint import Endpoint, InheritedSocket, TcpAddress, UnixAddress, parse_endpoint
-from relay.machine import NO_HOME, SYSTEM_RUNTIME, default_state_dir
+from relay.config.endpoint import Endpoint, InheritedSocket, TcpAddress, UnixAddress, parse_endpoint
+from relay.config.machine import NO_HOME, SYSTEM_RUNTIME, default_state_dir
 from relay.sendmail.failure import NotSent
 
 _SOCKET = "submit.sock"

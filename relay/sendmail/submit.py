@@ -4,7 +4,7 @@ import os
 import socket
 from collections.abc import Iterator, Mapping
 
-from relay.endpoint import is_host_name
+from relay.config.endpoint import is_host_name
 from relay.sendmail.arguments import Arguments
 from relay.sendmail.failure import NotSent, exit_status
 from relay.sendmail.handover import Handover

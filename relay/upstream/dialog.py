@@ -15,7 +15,7 @@ from typing import NamedTuple
 from relay import log
 from relay.directory.model import Meaning, Server
 from relay.mail.reply import Reply
-from relay.store.errors import StoreError
+from relay.store.db.errors import StoreError
 from relay.upstream.connection import Connection
 from relay.upstream.outcome import MAPPED, Failed, Failure, Outcome, Phase, early_failure, garbage, own_failure
 from relay.upstream.protocol import EarlyAnswer, Link, RawReply, response_of

@@ -13,13 +13,18 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from relay import log
+from relay.config.endpoint import TcpAddress
+from relay.config.types import Network
 from relay.control.refused import Refused
-from relay.endpoint import TcpAddress
-from relay.setting_types import Network
-from relay.web import events, health, sign_in, welcome
+from relay.web import health, sign_in
+from relay.web import invitation_page as welcome
 from relay.web.api.app import PREFIX, make_api
 from relay.web.api.problems import problem
-from relay.web.guard import Guard, hosts_of, plain_refusal
+from relay.web.kit import events
+from relay.web.kit.guard import Guard, hosts_of, plain_refusal
+from relay.web.kit.operation_words import not_now
+from relay.web.kit.page_request import Visit, session_of
+from relay.web.kit.site import STATIC, Site
 from relay.web.pages import (
     administrators,
     agents,
@@ -35,9 +40,6 @@ from relay.web.pages import (
     servers,
     tokens,
 )
-from relay.web.site import STATIC, Site
-from relay.web.telling import not_now
-from relay.web.visit import Visit, session_of
 
 _Answer = Callable[[Request, Exception], Awaitable[Response]]
 

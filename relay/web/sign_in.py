@@ -6,12 +6,12 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from relay.control.actor import Role
-from relay.control.admission import TooMany
+from relay.control.people.admission import TooMany
 from relay.control.refused import Refused, Unavailable
-from relay.web.cookies import cookie_of
-from relay.web.posted import posted_form
-from relay.web.site import Site
-from relay.web.visit import EVERYBODY, Visit, local_path, page, session_of
+from relay.web.kit.cookies import cookie_of
+from relay.web.kit.page_request import EVERYBODY, Visit, local_path, page, session_of
+from relay.web.kit.posted_form import posted_form
+from relay.web.kit.site import Site
 
 _SECONDS = 12 * 3600
 

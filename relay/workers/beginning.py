@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from relay.settings import Settings
+from relay.config.settings import Settings
 
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 

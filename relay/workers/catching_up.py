@@ -15,7 +15,7 @@ from relay.delivery.holds import Accounts, Slowness
 from relay.delivery.server_health import ServerHealth, Unreached
 from relay.listener.login_failures import LoginFailures
 from relay.secrets.sources import SecretUnavailable
-from relay.store.errors import StoreError
+from relay.store.db.errors import StoreError
 from relay.upstream.outcome import Phase
 from relay.workers.guessing import Guessing
 from relay.workers.line import Message

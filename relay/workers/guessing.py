@@ -9,8 +9,8 @@ from collections import deque
 from collections.abc import Callable
 
 from relay import log
-from relay.store.errors import StoreError
-from relay.store.failures import FailureTable, Guess
+from relay.store.cluster.login_failures import FailureTable, Guess
+from relay.store.db.errors import StoreError
 
 _MOST_WAITING = 1000
 _AT_ONCE = 200

@@ -10,11 +10,11 @@ from contextlib import suppress
 from pathlib import Path
 from secrets import token_hex
 
-from relay.faults import Fault, Faults
-from relay.private import create_private, make_private_folder
-from relay.settings import Settings
-from relay.store.claims import Living
-from relay.store.nodes import Node
+from relay.config.faults import Fault, Faults
+from relay.config.settings import Settings
+from relay.store.cluster.nodes import Node
+from relay.store.queue.claims import Living
+from relay.system.file_modes import create_private, make_private_folder
 from relay.workers.siblings import Siblings
 
 _FILE = "node.id"

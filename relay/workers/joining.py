@@ -5,20 +5,20 @@ Where there is one process in all, at a store of one machine, it has everything,
 
 from collections.abc import Awaitable, Callable, Sequence
 
-from relay.closing import Closing
 from relay.delivery.holds import Accounts
 from relay.delivery.ledger import LocalLedger
 from relay.delivery.pacing import Pacing
 from relay.delivery.shared_pacing import SharedPacing
 from relay.delivery.shares import Shares
 from relay.delivery.turn import Turns
-from relay.store.bulletin import Bulletin
-from relay.store.database import Database
-from relay.store.duties import DutyTable
-from relay.store.nodes import Doing, Node, NodeTable
-from relay.store.queue import Queue
-from relay.store.terms import terms_of
-from relay.store.topics import Topic
+from relay.store.cluster.change_notifications import Bulletin
+from relay.store.cluster.leader_lease import DutyTable
+from relay.store.cluster.lease_durations import terms_of
+from relay.store.cluster.nodes import Doing, Node, NodeTable
+from relay.store.cluster.topics import Topic
+from relay.store.db.database import Database
+from relay.store.queue.queue import Queue
+from relay.system.exit_stack import Closing
 from relay.workers.catching_up import CatchingUp, share_pauses, share_server_health
 from relay.workers.census import Census
 from relay.workers.lead import Elected, Lead

@@ -2,7 +2,8 @@
 
 That is: the probes of held accounts, the freeing of what a changed directory lets go, the mailboxes of returned mail,
 the renewal of access tokens ahead, the deletion of what is old. Where no other machine can use the store, the first
-worker leads. Else the first workers of all relays stand for it, and one has it by a lease (`relay.store.duties`).
+worker leads. Else the first workers of all relays stand for it, and one has it by a lease
+(`relay.store.cluster.leader_lease`).
 
 Who has it counts by its own clock, from before it asked, and a few seconds less than the database does: it knows that
 its lease is over before anybody else can have one. The clock is one that goes on while the machine sleeps.
@@ -15,8 +16,8 @@ from dataclasses import dataclass
 
 from relay import log
 from relay.delivery.shares import awake_seconds
-from relay.store.duties import LEAD, Duty, DutyTable
-from relay.store.errors import StoreError
+from relay.store.cluster.leader_lease import LEAD, Duty, DutyTable
+from relay.store.db.errors import StoreError
 
 # By the database's clock, and as long as we count on it.
 LASTS_SECONDS = 15.0

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 from relay import __version__, log
-from relay.store.errors import StoreError
-from relay.store.nodes import Doing, Node, NodeRow, NodeState, NodeTable
+from relay.store.cluster.nodes import Doing, Node, NodeRow, NodeState, NodeTable
+from relay.store.db.errors import StoreError
 
 _LOOK_SECONDS = 1.0
 _PATIENCE_SECONDS = 2.0  # with a store that does not answer, when we end

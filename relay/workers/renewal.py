@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from relay.delivery.shares import awake_seconds
-from relay.secrets.alone import StoreAway
-from relay.secrets.oauth import Tokens
-from relay.secrets.oauth_answers import TokenRefused
+from relay.secrets.oauth.access_tokens import Tokens
+from relay.secrets.oauth.answers import TokenRefused
+from relay.secrets.renewal_lease import StoreAway
 from relay.secrets.secret import SecretRef
 from relay.secrets.sources import SecretDelayed, SecretUnavailable
-from relay.store.duties import Duty, DutyTable
-from relay.store.errors import StoreError
+from relay.store.cluster.leader_lease import Duty, DutyTable
+from relay.store.db.errors import StoreError
 from relay.workers.siblings import Siblings
 
 _KIND = "renewal"
@@ -46,7 +46,7 @@ class _Kept:
 
 
 class ByLease:
-    """Keeps other machines out (`relay.secrets.alone.Guard`). The `timer` goes on while the machine sleeps."""
+    """Keeps other machines out (`relay.secrets.renewal_lease.Guard`). The `timer` goes on while the machine sleeps."""
 
     def __init__(self, duties: DutyTable, timer: Callable[[], float] = awake_seconds) -> None:
         self._duties = duties
@@ -80,7 +80,7 @@ class ByLease:
 
 
 class ByTheFirst:
-    """Lets the first worker renew (`relay.secrets.oauth.Elsewhere`)."""
+    """Lets the first worker renew (`relay.secrets.oauth.access_tokens.Elsewhere`)."""
 
     def __init__(self, siblings: Siblings) -> None:
         self._siblings = siblings

@@ -15,7 +15,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self, cast
 
-from relay.endpoint import TcpAddress, UnixAddress
+from relay.config.endpoint import TcpAddress, UnixAddress
+from relay.config.settings import Settings
 from relay.listener.sockets import (
     ANYBODY,
     BACKLOG,
@@ -29,7 +30,6 @@ from relay.listener.sockets import (
     own_socket,
     places_of,
 )
-from relay.settings import Settings
 
 _ENDING_SECONDS, _ENDING_PAUSE = 2.0, 0.02
 

@@ -15,11 +15,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from relay import descriptors, log
+from relay import log
+from relay.config.settings import Settings
 from relay.listener.sockets import ListenError, PassedSockets
-from relay.settings import Settings
-from relay.store.sqlite import file_number
-from relay.systemd import Systemd, from_environment
+from relay.store.db.sqlite import file_number
+from relay.system import descriptors
+from relay.system.systemd import Systemd, from_environment
 from relay.workers.beginning import Beginning
 from relay.workers.census import DROPPED
 from relay.workers.line import Message

@@ -43,7 +43,7 @@ class Worker:
                 sys.executable,
                 "-P",
                 "-m",
-                "relay.worker",
+                "relay.app.worker",
                 stdin=asyncio.subprocess.PIPE,
                 pass_fds=beginning.inherited,
             )

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from relay.store.messages import NewMessage
+from relay.store.queue.messages import NewMessage
 from tests.bench.contenders import Contender, made_relay, of_relay, one_server, running_relay
 from tests.bench.letter import DOMAIN, sender
 from tests.bench.loads import AUTO, QUEUED, Load, Upstream

@@ -86,7 +86,7 @@ def read(text: str) -> Shares:
 
 def _cause(frames: Sequence[Frame]) -> str:
     """Return the folder of the innermost function of ours, but for what only starts the loop."""
-    ours = [frame.folder for frame in frames if frame.is_ours and frame.file != "relay/process.py"]
+    ours = [frame.folder for frame in frames if frame.is_ours and frame.file != "relay/app/process.py"]
     return next((folder for folder in reversed(ours) if folder != "relay/cli"), _NOBODY)
 
 

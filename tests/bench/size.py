@@ -15,13 +15,13 @@ from typing import Any
 
 import tomli_w
 
-from relay.directory.apart import Apart
+from relay.app.process import new_event_loop
 from relay.directory.edit import add_profile, remove_profile, set_profile
 from relay.directory.model import ProfileKind
+from relay.directory.reader_process import Apart
 from relay.directory.routing import Routing
-from relay.directory.rules import parse_directory
+from relay.directory.rules.validation import parse_directory
 from relay.mail.address import Address
-from relay.process import new_event_loop
 from tests.bench import usage
 from tests.bench.contenders import one_server
 from tests.bench.letter import DOMAIN, sender

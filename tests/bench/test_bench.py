@@ -170,7 +170,7 @@ def test_the_processor_time_of_children_that_have_ended_counts() -> None:
 
 
 def test_stacks_are_counted_by_function_and_by_folder() -> None:
-    start = "main (relay/cli/__init__.py:6);run (relay/process.py:15);Runner.run (asyncio/runners.py:86)"
+    start = "main (relay/cli/__init__.py:6);run (relay/app/process.py:15);Runner.run (asyncio/runners.py:86)"
     shares = hotspots.read(
         f"{start} 10\n"
         f"{start};parse (relay/mail/header.py:60);split (re/__init__.py:198) 20\n"

@@ -14,14 +14,14 @@ from math import ceil
 from pathlib import Path
 from typing import Any
 
-from relay.directory.in_database import InDatabase
-from relay.directory.in_file import ReadFile
-from relay.directory.keeper import Edit
+from relay.config.settings import load_settings
+from relay.directory.database_storage import InDatabase
+from relay.directory.file_storage import ReadFile
 from relay.directory.live import LiveDirectory, in_file
 from relay.directory.replacing import replace_all
-from relay.settings import load_settings
-from relay.store.database import open_database
-from relay.store.directory import DirectoryTable
+from relay.directory.storage import Edit
+from relay.store.db.database import open_database
+from relay.store.people.directory import DirectoryTable
 
 _PAUSE = 0.001  # waiting gives the turn away, as a message does that waits for the network
 

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import TextIO
 
-from relay import process
+from relay.app import process
 
 _EVERY = 0.001
 _WORTH_A_LINE = 0.004

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from email import message_from_bytes, message_from_string
 from typing import Any
 
-from relay.control.client import ControlClient
+from relay.control.transport.client import ControlClient
 from tests.peers.raw import RawClient
 from tests.peers.recorder import Recorder
 from tests.peers.relay import Relay

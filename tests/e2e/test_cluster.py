@@ -22,8 +22,8 @@ from typing import Any
 
 import pytest
 
-from relay.control.client import NoRelay
 from relay.control.refused import Refused
+from relay.control.transport.client import NoRelay
 from tests.e2e.changes import Change, Changes
 from tests.e2e.ledger import control, sees_store, times_unknown
 from tests.e2e.senders import Answer, Pace, Senders

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from relay.store.messages import NewMessage
+from relay.store.queue.messages import NewMessage
 from tests.bench.size import start
 from tests.e2e.kills import settings
 from tests.e2e.ledger import Ledger, control

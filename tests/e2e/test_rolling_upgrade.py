@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from relay.store.tables import HEAD
+from relay.store.db.tables import HEAD
 from tests.e2e.in_threads import InThreads
 from tests.e2e.kills import check, settings
 from tests.e2e.ledger import Ledger

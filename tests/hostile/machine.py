@@ -15,8 +15,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from scramp import ScramClient
 from structlog.testing import capture_logs
 
+from relay.config.settings import Limits, Listener
 from relay.listener.session_limits import Tolerance
-from relay.settings import Limits, Listener
 from tests.dialogs.listener.listener_kit import Door, FakeLogins, Handed, certificate, door, trusting_context
 from tests.hostile.book import Session
 from tests.hostile.line import Line

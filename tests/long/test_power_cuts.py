@@ -23,10 +23,10 @@ import pytest
 
 from relay.delivery.lifecycle import State
 from relay.mail.content import InMemory
-from relay.store.database import open_database
-from relay.store.errors import StoreError
-from relay.store.messages import Damaged, NoContent
-from relay.store.reading import QueueReader
+from relay.store.db.database import open_database
+from relay.store.db.errors import StoreError
+from relay.store.queue.messages import Damaged, NoContent
+from relay.store.queue.reader import QueueReader
 from tests.e2e.ledger import Ledger, arrivals, settle_all
 from tests.long.under_faults import body_of
 from tests.peers.canaries import canary

@@ -9,14 +9,14 @@ from typing import Any, cast
 from starlette.applications import Starlette
 from starlette.routing import Mount, Route
 
-from relay.control.admission import Admission
+from relay.config.endpoint import TcpAddress
 from relay.control.operations import Operations
-from relay.endpoint import TcpAddress
+from relay.control.people.admission import Admission
 from relay.web.api.app import PREFIX
 from relay.web.app import make_app
-from relay.web.guard import Guard
-from relay.web.pulse import Pulse
-from relay.web.site import Site, make_templates
+from relay.web.kit.guard import Guard
+from relay.web.kit.pulse import Pulse
+from relay.web.kit.site import Site, make_templates
 from tests.pages.posting import post
 from tests.peers.api import ApiClient
 from tests.peers.canaries import canary

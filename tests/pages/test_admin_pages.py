@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from relay.web.forms import read_headers
+from relay.web.kit.forms import read_headers
 from relay.web.pages.audit import words
 from tests.peers.browser import overflows, serious_faults, window
 from tests.peers.canaries import canary

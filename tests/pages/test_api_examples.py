@@ -14,8 +14,8 @@ from starlette.exceptions import HTTPException
 from starlette.types import Message
 
 from relay.control.refused import Unavailable
-from relay.web import guard
 from relay.web.api.problems import KINDS, refusal
+from relay.web.kit import guard
 from tests.pages.described import Described, Operation, read_description
 from tests.pages.full_house import House
 from tests.peers.api import Answer, ApiClient

@@ -7,14 +7,14 @@ from typing import Any, cast
 import pytest
 from starlette.testclient import TestClient
 
+from relay.config.endpoint import TcpAddress
 from relay.control.actor import Actor, Role, Way
-from relay.control.admission import Admission, Invitation, Session
 from relay.control.operations import Operations
+from relay.control.people.admission import Admission, Invitation, Session
 from relay.control.refused import Unavailable
-from relay.endpoint import TcpAddress
 from relay.web.app import make_app
-from relay.web.pulse import Pulse
-from relay.web.site import Site, make_templates
+from relay.web.kit.pulse import Pulse
+from relay.web.kit.site import Site, make_templates
 
 AWAY = "/srv/secret-place/relay.db cannot be read: it is damaged"
 URL = "http://127.0.0.1:8025"

@@ -11,10 +11,10 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from relay.control.http import HttpServer
-from relay.web import guard
-from relay.web.guard import Guard
-from relay.web.protocol import WebProtocol
+from relay.control.transport.http import HttpServer
+from relay.web.kit import guard
+from relay.web.kit.guard import Guard
+from relay.web.kit.protocol import WebProtocol
 from tests.peers.system import LOOPBACK
 
 WHOLE = b"GET / HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n"

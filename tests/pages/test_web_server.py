@@ -11,8 +11,8 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 from structlog.testing import capture_logs
 
-from relay.endpoint import TcpAddress
-from relay.web.server import WebServer
+from relay.config.endpoint import TcpAddress
+from relay.web.kit.server import WebServer
 from tests.peers.system import LOOPBACK, wait_until
 
 ANY = TcpAddress(LOOPBACK, 0)

@@ -7,7 +7,7 @@ from typing import Any
 
 from playwright.sync_api import BrowserContext, Page
 
-from relay.control.client import ControlClient
+from relay.control.transport.client import ControlClient
 from tests.peers.canaries import canary
 from tests.peers.relay import Relay, relay_process
 from tests.peers.system import LOOPBACK, free_port, wait_until

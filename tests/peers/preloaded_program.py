@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 
 import relay
 import relay.cli
-from relay.directory.apart import Apart
+from relay.directory.reader_process import Apart
 
 _MOST_DESCRIPTORS = 64
 _HIGH = 512

@@ -1,6 +1,7 @@
 """Another release of Relay beside ours: installed in an environment of its own, with the libraries of this one."""
 
 import io
+import re
 import subprocess
 import sys
 import sysconfig
@@ -10,15 +11,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from relay.store.tables import HEAD
+from relay.store.db.tables import HEAD
 from tests.peers.packages import program
 from tests.peers.system import run
 
 ROOT = Path(__file__).parents[2]
 NEXT = f"{int(HEAD) + 1:04}"
 _SCRIPT = "#!{python} -P\nimport sys\nfrom relay.cli import main\nsys.exit(main())\n"
-_MIGRATIONS = "relay/store/migrations/versions"
-_TABLES = "relay/store/tables.py"
+_MIGRATIONS = "relay/store/db/migrations/versions"
+_TABLES = "relay/store/db/tables.py"
 _EXPANDING = '''"""A migration of a release to come: more of everything, which relays of the one before do not miss."""
 
 import sqlalchemy as sa
@@ -70,15 +71,20 @@ def release_before(folder: Path, migration: str = "*", *, is_first: bool = False
     git = [program("git"), "-C", str(ROOT)]
     if run([*git, "rev-parse", "--is-shallow-repository"]).out != "false\n":
         return None
-    pattern = f"{_MIGRATIONS}/{migration}.py"
+    pattern = f":(glob)relay/store/**/migrations/versions/{migration}.py"
     added = run([*git, "log", "--diff-filter=A", "--format=%H", "--", pattern], seconds=60).out.split()
     commit = f"{added[-1 if is_first else 0]}^"
     archive = subprocess.run([*git, "archive", commit, "relay"], check=True, capture_output=True).stdout
     with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
         found = {member.name: tar.extractfile(member) for member in tar.getmembers() if member.isfile()}
         files = {name: file.read() for name, file in found.items() if file is not None}
-    tables = files[_TABLES].decode()
+    tables = _tables(files).decode()
     return _install(folder, files, tables.partition('HEAD = "')[2][:4])
+
+
+def _tables(files: Mapping[str, bytes]) -> bytes:
+    """The module with the tables, wherever a release has it."""
+    return next(content for name, content in files.items() if re.fullmatch(r"relay/store/(db/)?tables\.py", name))
 
 
 def _install(folder: Path, files: Mapping[str, bytes], schema: str) -> Release:
@@ -96,4 +102,4 @@ def _install(folder: Path, files: Mapping[str, bytes], schema: str) -> Release:
     where = run([str(python), "-P", "-c", "import relay; print(relay.__file__)"], cwd=folder)
     assert where.out.startswith(str(place)), where.text
     assert sys.executable != str(python)
-    return Release(folder, schema, b"schema_floor" in files[_TABLES])
+    return Release(folder, schema, b"schema_floor" in _tables(files))

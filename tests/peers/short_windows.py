@@ -21,14 +21,14 @@ from tests.peers.shortened.sitecustomize import shorten
 
 _FOLDER = Path(__file__).with_name("shortened")
 _AWAY, _LEAD = "relay.delivery.away", "relay.workers.lead"
-_POSTGRES, _SERVICE = "relay.store.postgresql", "relay.service"
+_POSTGRES, _SERVICE = "relay.store.db.postgresql", "relay.app.service"
 # What must hold of any figures, as it does of the real ones: each is less than the one behind it.
 _ASCENDING = (
     (f"{_AWAY}.KEPT_BACK_SECONDS", f"{_AWAY}.AWAY_SECONDS"),
     ("relay.delivery.shared_pacing._TELL_SECONDS", f"{_AWAY}.KEPT_BACK_SECONDS"),
     ("relay.delivery.ledger._AHEAD_SECONDS", "relay.delivery.pace.MINUTE"),
     ("relay.delivery.pace._GUARD", "relay.delivery.pace.MINUTE"),
-    ("relay.store.steady._STEP_SECONDS", f"{_POSTGRES}._SILENCE_SECONDS"),
+    ("relay.store.db.steady_clock._STEP_SECONDS", f"{_POSTGRES}._SILENCE_SECONDS"),
     (f"{_LEAD}._TRY_SECONDS", f"{_LEAD}.RENEWED_EVERY"),
     (f"{_LEAD}._LOOK_SECONDS", f"{_LEAD}.RENEWED_EVERY", f"{_LEAD}.TRUSTED_SECONDS", f"{_LEAD}.LASTS_SECONDS"),
     (f"{_LEAD}._PATIENCE_SECONDS", f"{_LEAD}.TRUSTED_SECONDS"),
@@ -98,7 +98,11 @@ def short_windows(
         figures |= _scaled(max(minute, 12) / 60, f"{_AWAY}.KEPT_BACK_SECONDS", f"{_AWAY}.AWAY_SECONDS")
         figures |= _scaled(max(minute, 12) / 60, "relay.delivery.shared_pacing._TELL_SECONDS")
     if lease:
-        figures["relay.store.terms.TOGETHER"] = {"messages": float(lease), "shares": float(shares), "nodes": 4.0}
+        figures["relay.store.cluster.lease_durations.TOGETHER"] = {
+            "messages": float(lease),
+            "shares": float(shares),
+            "nodes": 4.0,
+        }
     if lead:
         leases = ("LASTS_SECONDS", "TRUSTED_SECONDS", "RENEWED_EVERY", "_LOOK_SECONDS", "_TRY_SECONDS")
         figures |= _scaled(lead / 15, *(f"{_LEAD}.{name}" for name in (*leases, "_PATIENCE_SECONDS")))

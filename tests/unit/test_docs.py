@@ -8,7 +8,7 @@ import pytest
 
 from docs.generate.replies import groups
 from relay.cli.app import run
-from relay.settings import Settings, as_table
+from relay.config.settings import Settings, as_table
 
 ROOT = Path(__file__).parents[2]
 ARCHITECTURE = ROOT / "docs/architecture.md"

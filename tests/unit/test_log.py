@@ -16,7 +16,7 @@ import pytest
 import structlog
 
 from relay import log
-from relay.log_writer import LogWriter
+from relay.system.log_writer import LogWriter
 
 PACKAGE = Path(log.__file__).parent
 # Issue 3 names the first ten; the rest is about the relay itself.

@@ -15,8 +15,8 @@ from docs.generate.package_files import package_files
 from docs.generate.pages import DOCS, manuals, pages
 from docs.generate.replies import groups
 from docs.generate.roff import Manual, to_roff
+from relay.config.schema import meanings_of
 from relay.directory import model
-from relay.schema import meanings_of
 
 ROOT = Path(__file__).parents[2]
 MANUAL = Manual("name", 1, "what it is", "1", "2026-01-01")

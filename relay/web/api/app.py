@@ -9,7 +9,7 @@ from relay.web.api.description import INTRODUCTION, TAGS, Description
 from relay.web.api.door import Door
 from relay.web.api.problems import add_handlers
 from relay.web.api.reading import ApiRoute
-from relay.web.site import Site
+from relay.web.kit.site import Site
 
 PREFIX = "/api/v1"
 

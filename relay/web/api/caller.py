@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from relay.control.actor import Actor
 from relay.web.api.bodies import VERSION
-from relay.web.site import Site
+from relay.web.kit.site import Site
 
 _BEARER = HTTPBearer(
     auto_error=False,

@@ -7,7 +7,7 @@ the API has in another form (null where the file leaves a key out).
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from relay.schema import meanings_of
+from relay.config.schema import meanings_of
 
 _WORDS: Mapping[str, str] = MappingProxyType(
     {

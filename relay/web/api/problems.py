@@ -15,7 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
 from relay import log
-from relay.control.machine_keys import MACHINE_KEYS, MACHINE_SENTENCE
+from relay.control.entries.machine_keys import MACHINE_KEYS, MACHINE_SENTENCE
 from relay.control.refused import Conflict, Forbidden, NotFound, Refused, Unavailable, UnknownOperation
 
 MOST_FAULTS = 100

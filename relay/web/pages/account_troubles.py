@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from relay.web.editing import Record
-from relay.web.visit import Visit
+from relay.web.kit.entry_editing import Record
+from relay.web.kit.page_request import Visit
 
 
 async def troubles_of(visit: Visit, record: Record | None) -> list[dict[str, Any]]:

@@ -6,8 +6,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from relay.control.refused import NotFound, Refused
-from relay.web.site import Site, segment
-from relay.web.visit import ADMINISTRATORS, Visit, page
+from relay.web.kit.page_request import ADMINISTRATORS, Visit, page
+from relay.web.kit.site import Site, segment
 
 PATH = "/administrators"
 ROLES = ("administrator", "viewer")

@@ -9,17 +9,17 @@ from starlette.routing import Route
 
 from relay.directory.model import Agent
 from relay.secrets.login_password import prepare
-from relay.web.authorizing import authorizing_routes
-from relay.web.columns import chosen_columns, columns_route
-from relay.web.editing import Noun, Record, editing_routes, noun_page
-from relay.web.forms import Choice, Field, Group
-from relay.web.listing import Column, Listing
+from relay.web.authorization import authorizing_routes
+from relay.web.kit.columns import chosen_columns, columns_route
+from relay.web.kit.entry_editing import Noun, Record, editing_routes, noun_page
+from relay.web.kit.forms import Choice, Field, Group
+from relay.web.kit.lists import Column, Listing
+from relay.web.kit.page_request import Visit, page
+from relay.web.kit.site import Site
 from relay.web.pages import profile_tests
 from relay.web.pages.account_troubles import troubles_of
 from relay.web.pages.invitations import invitation_routes
 from relay.web.pages.outgoing_fields import dropped_override, outgoing_faults, outgoing_group
-from relay.web.site import Site
-from relay.web.visit import Visit, page
 
 _PATH = "/agents"
 _COLUMNS = (

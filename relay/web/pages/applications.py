@@ -7,11 +7,11 @@ from starlette.routing import Route
 
 from relay.directory.model import Application
 from relay.secrets.login_password import prepare
-from relay.web.editing import Noun, Record, editing_routes
-from relay.web.forms import Field, Group
-from relay.web.listing import Column, Listing
-from relay.web.site import Site
-from relay.web.visit import Visit, page
+from relay.web.kit.entry_editing import Noun, Record, editing_routes
+from relay.web.kit.forms import Field, Group
+from relay.web.kit.lists import Column, Listing
+from relay.web.kit.page_request import Visit, page
+from relay.web.kit.site import Site
 
 _COLUMNS = (
     Column("name", "Name", can_sort=False),

@@ -7,9 +7,9 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from relay.control.refused import Refused
-from relay.web.asking import SPANS, Asking
-from relay.web.site import Site
-from relay.web.visit import Visit, page
+from relay.web.kit.page_request import Visit, page
+from relay.web.kit.search_form import SPANS, Asking
+from relay.web.kit.site import Site
 
 PATH = "/audit"
 _KEYS = ("who", "what", "operation")

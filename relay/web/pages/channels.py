@@ -8,18 +8,18 @@ from starlette.routing import Route
 
 from relay.directory.model import Channel
 from relay.secrets.login_password import prepare
-from relay.web.authorizing import authorizing_routes
-from relay.web.editing import Noun, Record, editing_routes, noun_page
-from relay.web.forms import Choice, Field, FieldFaults, Group
-from relay.web.listing import Column, Listing
+from relay.web.authorization import authorizing_routes
+from relay.web.kit.entry_editing import Noun, Record, editing_routes, noun_page
+from relay.web.kit.forms import Choice, Field, FieldFaults, Group
+from relay.web.kit.lists import Column, Listing
+from relay.web.kit.page_request import Visit, page
+from relay.web.kit.site import Site
+from relay.web.kit.test_page import Back
 from relay.web.pages import profile_tests
 from relay.web.pages.account_troubles import troubles_of
 from relay.web.pages.findings import told_findings
 from relay.web.pages.mailbox_fields import PASSWORD, mailbox_faults, mailbox_group
 from relay.web.pages.outgoing_fields import dropped_override, outgoing_faults, outgoing_group
-from relay.web.site import Site
-from relay.web.testing import Back
-from relay.web.visit import Visit, page
 
 _COLUMNS = (
     Column("name", "Name"),

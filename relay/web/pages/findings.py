@@ -7,8 +7,8 @@ from contextlib import aclosing
 from starlette.responses import Response
 
 from relay.control.refused import Refused
-from relay.web.testing import Back, streamed
-from relay.web.visit import Visit
+from relay.web.kit.page_request import Visit
+from relay.web.kit.test_page import Back, streamed
 
 
 def told_findings(visit: Visit, name: str, back: Back) -> Response:

@@ -10,9 +10,9 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from relay.control.refused import Refused
-from relay.web.kept_texts import KeptTexts
-from relay.web.site import Site
-from relay.web.visit import ADMINISTRATORS, Visit, page
+from relay.web.kit.kept_texts import KeptTexts
+from relay.web.kit.page_request import ADMINISTRATORS, Visit, page
+from relay.web.kit.site import Site
 
 _NOUNS = ("channel", "agent")
 _MOST_SHOWN = 100_000  # characters

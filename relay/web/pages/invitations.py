@@ -7,8 +7,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from relay.control.refused import Refused
-from relay.web.site import Site
-from relay.web.visit import Visit, page
+from relay.web.kit.page_request import Visit, page
+from relay.web.kit.site import Site
 
 _MOST = 500  # a page of the list has fewer
 

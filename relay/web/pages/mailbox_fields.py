@@ -1,8 +1,8 @@
 """The part of a form that asks for a mailbox (`incoming`): of a channel, an agent or a server."""
 
-from relay.web.editing import Record
-from relay.web.forms import Choice, Field, FieldFaults, Group
-from relay.web.visit import Visit
+from relay.web.kit.entry_editing import Record
+from relay.web.kit.forms import Choice, Field, FieldFaults, Group
+from relay.web.kit.page_request import Visit
 
 _TECHNICAL = {"autocapitalize": "none", "spellcheck": "false"}
 _PROTOCOLS = (Choice("imap", "IMAP"), Choice("pop3", "POP3", "Sees the inbox alone, not the junk folder."))

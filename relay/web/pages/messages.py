@@ -8,13 +8,13 @@ from typing import Any, NamedTuple
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from relay.control.changed_headers import changed_headers
+from relay.control.messages.changed_headers import changed_headers
 from relay.control.refused import Refused
 from relay.delivery.lifecycle import State
-from relay.web.asking import SPANS, Asking
-from relay.web.site import Site
-from relay.web.timeline import steps_of
-from relay.web.visit import ADMINISTRATORS, Visit, page
+from relay.web.kit.page_request import ADMINISTRATORS, Visit, page
+from relay.web.kit.search_form import SPANS, Asking
+from relay.web.kit.site import Site
+from relay.web.kit.timeline import steps_of
 
 PATH = "/messages"
 _KEYS = ("sender", "to", "subject", "message_id", "state", "profile")

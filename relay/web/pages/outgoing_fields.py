@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from relay.web.editing import Record
-from relay.web.forms import Choice, Field, FieldFaults, Group
-from relay.web.visit import Visit
+from relay.web.kit.entry_editing import Record
+from relay.web.kit.forms import Choice, Field, FieldFaults, Group
+from relay.web.kit.page_request import Visit
 
 _TECHNICAL = {"autocapitalize": "none", "spellcheck": "false"}
 

@@ -7,9 +7,9 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from relay.control.actor import Role
-from relay.web.charts import Bar, Chart, Series, bars_of, first_moment
-from relay.web.site import Site
-from relay.web.visit import EVERYBODY, Visit, local_path, page
+from relay.web.kit.charts import Bar, Chart, Series, bars_of, first_moment
+from relay.web.kit.page_request import EVERYBODY, Visit, local_path, page
+from relay.web.kit.site import Site
 
 _ALL = (
     Series("delivered", "Delivered", "s1"),

@@ -11,13 +11,13 @@ from typing import Any
 from starlette.responses import Response
 from starlette.routing import Route
 
-from relay.control.authorizations import RETURN_PATH
+from relay.control.entries.authorizations import RETURN_PATH
 from relay.control.refused import Refused
-from relay.web.connecting import Pending, forget, keep, kept
-from relay.web.site import Site
-from relay.web.telling import sentences
-from relay.web.testing import streamed
-from relay.web.visit import AGENTS, Visit, page
+from relay.web.kit.authorization_state import Pending, forget, keep, kept
+from relay.web.kit.operation_words import sentences
+from relay.web.kit.page_request import AGENTS, Visit, page
+from relay.web.kit.site import Site
+from relay.web.kit.test_page import streamed
 
 _BROUGHT = "brought"
 

@@ -3,10 +3,10 @@
 from starlette.responses import Response
 from starlette.routing import Route
 
-from relay.control.changed_headers import changed_headers
-from relay.web.site import Site
-from relay.web.visit import AGENTS, Visit, page
-from relay.web.words import MEANINGS, STATES
+from relay.control.messages.changed_headers import changed_headers
+from relay.web.kit.page_request import AGENTS, Visit, page
+from relay.web.kit.site import Site
+from relay.web.kit.words import MEANINGS, STATES
 
 RECENT = 5
 _PART = 50

@@ -6,13 +6,13 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from relay.control.refused import Refused, Unavailable
+from relay.web.kit.page_request import AGENTS, Visit, page
+from relay.web.kit.site import Site
+from relay.web.kit.test_page import Back, stream_test
+from relay.web.kit.words import MEANINGS
 from relay.web.pages.own_account import account_routes
 from relay.web.pages.own_messages import RECENT, message_routes
 from relay.web.sign_in import begin_session
-from relay.web.site import Site
-from relay.web.testing import Back, stream_test
-from relay.web.visit import AGENTS, Visit, page
-from relay.web.words import MEANINGS
 
 _BACK = Back("/profile", "My profile")
 

@@ -4,10 +4,10 @@ from typing import Any
 
 from starlette.responses import Response
 
-from relay.web.editing import NAME, Noun, groups_of, unfilled
-from relay.web.forms import changed_values, fields_of, read_values
-from relay.web.testing import Back, refused, refused_fields, stream_test, told_test
-from relay.web.visit import Visit
+from relay.web.kit.entry_editing import NAME, Noun, groups_of, unfilled
+from relay.web.kit.forms import changed_values, fields_of, read_values
+from relay.web.kit.page_request import Visit
+from relay.web.kit.test_page import Back, refused, refused_fields, stream_test, told_test
 
 # The keys that say how it sends; the others are saved, and change nothing of that.
 _KEYS = ("address", "server", "override", "username")

@@ -9,9 +9,9 @@ from starlette.routing import Route
 
 from relay.control.refused import NotFound, Refused
 from relay.delivery.lifecycle import State
-from relay.web.asking import Asking
-from relay.web.site import Site
-from relay.web.visit import Visit, local_path, page
+from relay.web.kit.page_request import Visit, local_path, page
+from relay.web.kit.search_form import Asking
+from relay.web.kit.site import Site
 
 PATH = "/queue"
 _KEYS = ("state", "profile", "account")

@@ -6,10 +6,10 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from relay.directory.model import Script
-from relay.web.editing import Noun, Record, editing_routes
-from relay.web.forms import Field, Group
-from relay.web.site import Site
-from relay.web.visit import Visit, page
+from relay.web.kit.entry_editing import Noun, Record, editing_routes
+from relay.web.kit.forms import Field, Group
+from relay.web.kit.page_request import Visit, page
+from relay.web.kit.site import Site
 
 _SET = Field(
     key="set_headers",

@@ -6,8 +6,8 @@ from types import MappingProxyType
 from typing import Any
 
 from relay.directory.model import Security
-from relay.web.editing import Record
-from relay.web.forms import Choice, Field, Group
+from relay.web.kit.entry_editing import Record
+from relay.web.kit.forms import Choice, Field, Group
 from relay.web.pages.mailbox_fields import mailbox_group
 
 _TECHNICAL: Mapping[str, str] = MappingProxyType({"autocapitalize": "none", "spellcheck": "false"})

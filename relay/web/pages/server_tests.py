@@ -4,13 +4,13 @@ from dataclasses import fields
 
 from starlette.responses import Response
 
-from relay.control.machine_keys import without_machine_keys
+from relay.control.entries.machine_keys import without_machine_keys
 from relay.directory.model import Server
-from relay.web.editing import NAME, Noun, Record, groups_of, show_filled, unfilled
-from relay.web.forms import changed_values, fields_of, folded_values, read_values
+from relay.web.kit.entry_editing import NAME, Noun, Record, groups_of, show_filled, unfilled
+from relay.web.kit.forms import changed_values, fields_of, folded_values, read_values
+from relay.web.kit.page_request import Visit
+from relay.web.kit.test_page import Back, refused_fields, stream_test, told_test
 from relay.web.pages.server_fields import model_values, preset_texts
-from relay.web.testing import Back, refused_fields, stream_test, told_test
-from relay.web.visit import Visit
 
 _KEYS = tuple(one.name for one in fields(Server) if one.name not in {"name", "password"})
 

@@ -7,15 +7,15 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from relay.directory.model import Server
-from relay.web.authorizing import authorizing_routes
-from relay.web.editing import Noun, Record, editing_routes, noun_page
-from relay.web.forms import Choice, Field, FieldFaults, Group
-from relay.web.listing import Column, Listing
+from relay.web.authorization import authorizing_routes
+from relay.web.kit.entry_editing import Noun, Record, editing_routes, noun_page
+from relay.web.kit.forms import Choice, Field, FieldFaults, Group
+from relay.web.kit.lists import Column, Listing
+from relay.web.kit.page_request import ADMINISTRATORS, Visit, page
+from relay.web.kit.site import Site
 from relay.web.pages import server_default, server_tests
 from relay.web.pages.mailbox_fields import PASSWORD, mailbox_faults
 from relay.web.pages.server_fields import LOGINS, SECURITIES, server_groups
-from relay.web.site import Site
-from relay.web.visit import ADMINISTRATORS, Visit, page
 
 _COLUMNS = (
     Column("name", "Name"),

@@ -6,10 +6,10 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from relay.control.refused import NotFound, Refused
+from relay.web.kit.page_request import ADMINISTRATORS, Visit, page
+from relay.web.kit.site import Site
 from relay.web.pages.administrators import PATH as PEOPLE
 from relay.web.pages.administrators import ROLES
-from relay.web.site import Site
-from relay.web.visit import ADMINISTRATORS, Visit, page
 
 _PATH = f"{PEOPLE}/-/tokens"
 

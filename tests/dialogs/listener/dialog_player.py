@@ -38,9 +38,9 @@ from typing import Any
 
 from scramp import ScramClient
 
+from relay.config.settings import Limits, Listener
 from relay.listener.session_limits import Tolerance
-from relay.settings import Limits, Listener
-from relay.store.errors import StoreError
+from relay.store.db.errors import StoreError
 from tests.dialogs.listener.listener_kit import (
     SECONDS,
     Door,

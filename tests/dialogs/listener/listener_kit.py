@@ -17,9 +17,10 @@ import pytest
 import trustme
 import uvloop
 
-from relay.certificate import CertificateFiles
+from relay.config.certificate import CertificateFiles
+from relay.config.endpoint import TcpAddress, UnixAddress, parse_endpoint
+from relay.config.settings import Limits, Listener
 from relay.directory.client import Client, Login
-from relay.endpoint import TcpAddress, UnixAddress, parse_endpoint
 from relay.listener.server import Listeners
 from relay.listener.session_limits import Tolerance
 from relay.listener.tls import LiveCertificate
@@ -28,7 +29,6 @@ from relay.mail.envelope import Envelope
 from relay.mail.reply import Reply
 from relay.mail.trace import Arrival
 from relay.secrets.verifier import Verifier, fake_verifier, make_verifier
-from relay.settings import Limits, Listener
 
 HELLO = b"EHLO client.example\r\n"
 MAIL = b"MAIL FROM:<support@acmejets.example>\r\n"

@@ -8,13 +8,13 @@ import resource
 import sys
 
 from relay import log
+from relay.config.settings import Limits, Listener
 from relay.directory.client import Client
 from relay.listener.server import Listeners
 from relay.mail.content import Content
 from relay.mail.envelope import Envelope
 from relay.mail.reply import Reply
 from relay.mail.trace import Arrival
-from relay.settings import Limits, Listener
 from tests.dialogs.listener.listener_kit import FakeDesk, FakeLogins, FakeSubmission, Handed
 
 

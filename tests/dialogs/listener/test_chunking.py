@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
+from relay.config.settings import Limits, Listener
 from relay.listener.commands import BdatCommand, CommandFault, parse_bdat
 from relay.listener.session_limits import MostCommands, Tolerance
-from relay.settings import Limits, Listener
 from tests.dialogs.listener.listener_kit import (
     MAIL,
     RCPT,

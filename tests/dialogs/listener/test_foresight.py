@@ -11,7 +11,7 @@ from relay.listener.receiving import CutThrough, Intake, Memory
 from relay.listener.session_limits import Flow, LeastRate
 from relay.mail.envelope import Envelope
 from relay.mail.trace import Arrival
-from relay.store.spool import Spool
+from relay.store.queue.spool import Spool
 from tests.dialogs.listener.listener_kit import MAIL, RCPT, SECONDS, FakeDesk, FakeSubmission, Handed, door, within
 
 MIB = 1024 * 1024

@@ -6,13 +6,13 @@ import base64
 import pytest
 from structlog.testing import capture_logs
 
+from relay.config.settings import Limits, Listener
 from relay.listener import replies
 from relay.listener.commands import LONGEST_LINE
 from relay.listener.session_limits import Tolerance
 from relay.secrets.logins import TooManyLogins
 from relay.secrets.sources import SecretUnavailable
-from relay.settings import Limits, Listener
-from relay.store.errors import StoreBusy
+from relay.store.db.errors import StoreBusy
 from tests.dialogs.listener.listener_kit import MAIL, RCPT, TEXT, Door, FakeLogins, door, on_both_loops, within
 
 PASSWORD = "canary-password"

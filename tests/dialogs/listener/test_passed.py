@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from relay.endpoint import parse_endpoint
+from relay.config.endpoint import parse_endpoint
+from relay.config.settings import Limits, Listener, Settings
 from relay.listener.server import Listeners
 from relay.listener.sockets import ListenError, PassedSockets, own_socket, places_of
-from relay.settings import Limits, Listener, Settings
 from tests.dialogs.listener.listener_kit import Door, FakeDesk, FakeLogins, on_both_loops
 from tests.peers.systemd import listening
 

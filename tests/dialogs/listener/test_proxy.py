@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
+from relay.config.settings import Limits, Listener
 from relay.listener.client_identity import Origin, ProxyFault, read_header
 from relay.listener.session_limits import Tolerance
-from relay.settings import Limits, Listener
 from tests.dialogs.listener.listener_kit import HELLO, MAIL, RCPT, TEXT, Door, certificate, door, on_both_loops, within
 from tests.dialogs.listener.tls_kit import HandClient
 

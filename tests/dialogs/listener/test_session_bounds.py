@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from relay.config.settings import Limits, Listener
 from relay.listener.commands import LONGEST_LINE
-from relay.settings import Limits, Listener
 from tests.dialogs.listener.listener_kit import HELLO, MAIL, RCPT, TEXT, RawClient, door
 
 pytestmark = pytest.mark.slow

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from relay.config.settings import Limits, Listener
 from relay.listener.server import Listeners
 from relay.listener.sockets import ListenError, ours
-from relay.peercred import user_name
-from relay.settings import Limits, Listener
+from relay.system.peer_credentials import user_name
 from tests.dialogs.listener.listener_kit import Door, FakeDesk, FakeLogins, door, on_both_loops, unix_listener
 
 

@@ -12,8 +12,8 @@ from relay.listener import replies
 from relay.listener.receiving import Intake, Memory
 from relay.listener.session_limits import Flow, LeastRate, Tolerance
 from relay.mail.content import ContentRefused, InMemory
-from relay.store.errors import StoreError, StoreFull
-from relay.store.spool import Spool
+from relay.store.db.errors import StoreError, StoreFull
+from relay.store.queue.spool import Spool
 from tests.dialogs.listener.listener_kit import MAIL, RCPT, SECONDS, door
 
 MIB = 1024 * 1024

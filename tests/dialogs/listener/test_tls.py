@@ -10,9 +10,9 @@ import pytest
 import trustme
 from structlog.testing import capture_logs
 
+from relay.config.settings import Limits, Listener
 from relay.listener.session_limits import Tolerance
 from relay.listener.tls import LiveCertificate
-from relay.settings import Limits, Listener
 from tests.dialogs.listener.listener_kit import (
     HELLO,
     MAIL,

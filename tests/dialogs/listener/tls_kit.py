@@ -5,7 +5,7 @@ from pathlib import Path
 
 import trustme
 
-from relay.certificate import CertificateFiles
+from relay.config.certificate import CertificateFiles
 from tests.dialogs.listener.listener_kit import RawClient, trusting_context
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from relay.directory.model import Meaning
 from relay.mail.content import Content
-from relay.store.errors import StoreError
+from relay.store.db.errors import StoreError
 from relay.upstream.outcome import Failure, Outcome, Phase
 from relay.upstream.pool import Upstream
 from relay.upstream.transaction import Progress, Transfer

@@ -12,7 +12,7 @@ import pytest
 
 from relay.directory.model import Meaning
 from relay.mail.content import Content
-from relay.store.errors import StoreError
+from relay.store.db.errors import StoreError
 from relay.upstream.pool import Upstream
 from relay.upstream.transaction import Progress
 from tests.dialogs.upstream.upstream_kit import FAST, SILENCE, Drop, scripted, server_at, transfer_to, until

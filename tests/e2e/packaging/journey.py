@@ -302,7 +302,7 @@ def submit(sender: str, recipient: str, port: int = 2525) -> str:
 
 def head(machine: Overlay) -> str:
     """The schema that the installed version makes."""
-    return machine.do("/usr/lib/relay/bin/python", "-Ic", "from relay.store.tables import HEAD; print(HEAD)").strip()
+    return machine.do("/usr/lib/relay/bin/python", "-Ic", "from relay.store.db.tables import HEAD; print(HEAD)").strip()
 
 
 if __name__ == "__main__":

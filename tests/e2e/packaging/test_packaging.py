@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[3]
 PACKAGING = ROOT / "etc/packaging"
 DEBIAN = PACKAGING / "debian"
 SCRIPTS = ("postinst", "prerm", "postrm")
-MIGRATIONS = "relay/store/migrations/versions/*.py"
+MIGRATIONS = "relay/store/db/migrations/versions/*.py"
 # What docs/sendmail.md names beside programs of ours.
 OTHERS = (
     "/etc/mailname",

@@ -71,7 +71,7 @@ def test_the_wheel_carries_every_file_of_the_package(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         carried = set(archive.namelist())
     assert {str(path.relative_to(ROOT)) for path in expected} <= carried
-    assert any(name.startswith("relay/store/migrations/versions/") for name in carried)
+    assert any(name.startswith("relay/store/db/migrations/versions/") for name in carried)
 
 
 def test_the_installed_command_runs(installed: Path) -> None:
@@ -81,7 +81,7 @@ def test_the_installed_command_runs(installed: Path) -> None:
 
 
 def test_the_installed_package_is_the_one_that_runs(installed: Path) -> None:
-    script = "import relay.store.migrations, relay; print(relay.__file__)"
+    script = "import relay.store.db.migrations, relay; print(relay.__file__)"
     done = run([str(installed / "python"), "-I", "-c", script], env={"PATH": str(installed)})
     assert done.status == 0, done.text
     assert Path(done.out.strip()).is_relative_to(installed.parent)

@@ -15,12 +15,12 @@ import pytest
 
 from relay.cli.app import run
 from relay.cli.local import open_operations
-from relay.control.requests import CommandServer
-from relay.control.socket import ControlSocket
-from relay.settings import load_settings
-from relay.store.database import open_database
-from relay.store.messages import HoldRow, NewMessage
-from relay.store.queue import Queue
+from relay.config.settings import load_settings
+from relay.control.transport.requests import CommandServer
+from relay.control.transport.socket import ControlSocket
+from relay.store.db.database import open_database
+from relay.store.queue.messages import HoldRow, NewMessage
+from relay.store.queue.queue import Queue
 
 
 @dataclass(frozen=True)

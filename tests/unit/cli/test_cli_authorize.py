@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from relay.cli.account import token_words
-from relay.control.client import ControlClient
 from relay.control.not_running import NOT_RUNNING
+from relay.control.transport.client import ControlClient
 from tests.unit.cli.cli_kit import CommandLine
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)

@@ -107,7 +107,7 @@ def test_a_folder_that_may_not_be_looked_into_may_have_one(tmp_path: Path) -> No
     folder = tmp_path / "run"
     folder.mkdir(mode=0o700)
     script = (
-        "import sys; from pathlib import Path; from relay import machine; from relay.cli import app, session; "
+        "import sys; from pathlib import Path; from relay.config import machine; from relay.cli import app, session; "
         f"session.SYSTEM_RUNTIME = Path({str(folder)!r}); machine.SYSTEM_SETTINGS = Path('/nonexistent/relay.toml'); "
         "sys.exit(app.run(sys.argv[1:]))"
     )

@@ -164,7 +164,9 @@ def test_offering_names_loads_little(peopled: CommandLine) -> None:
     program = "import sys\nfrom relay.cli.app import run\nrun(())\nprint(*sys.modules, file=sys.stderr)"
     done = subprocess.run([sys.executable, "-c", program], env=env, capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["acmejets", "other"]
-    assert {"asyncio", "relay.settings", "relay.directory.model", "sqlalchemy"} & set(done.stderr.split()) == set()
+    assert {"asyncio", "relay.config.settings", "relay.directory.model", "sqlalchemy"} & set(
+        done.stderr.split()
+    ) == set()
 
 
 def test_names_that_a_database_keeps_are_asked_of_the_running_relay(tab: Tab, peopled: CommandLine) -> None:

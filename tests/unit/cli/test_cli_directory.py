@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from relay.directory.rules import parse_directory
+from relay.directory.rules.validation import parse_directory
 from tests.unit.cli.cli_kit import CommandLine
 from tests.unit.directory.directory_kit import HOUSE
 

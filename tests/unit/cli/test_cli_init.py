@@ -21,7 +21,7 @@ OPEN = ["--host", "127.0.0.1", "--security", "none", "--auth", "none", "--overri
 def common_user(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Somebody without rights and without files, whose folders are in the home: the system's are never touched."""
     monkeypatch.setattr(os, "geteuid", lambda: 4711)
-    monkeypatch.setattr("relay.machine.SYSTEM_SETTINGS", tmp_path / "none")
+    monkeypatch.setattr("relay.config.machine.SYSTEM_SETTINGS", tmp_path / "none")
 
 
 @pytest.mark.usefixtures("common_user")

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from relay.control.client import ControlClient
-from relay.control.following import Following
+from relay.control.messages.watch import Following
+from relay.control.transport.client import ControlClient
 from relay.delivery.lifecycle import State
 from relay.mail.header import Change, KeptChanges
 from tests.peers.system import heeding_interrupts

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from relay.cli.app import run
-from relay.control.client import ControlClient
 from relay.control.not_running import NOT_RUNNING
+from relay.control.transport.client import ControlClient
 from relay.delivery.lifecycle import State
-from relay.store.messages import StoredMessage
+from relay.store.queue.messages import StoredMessage
 from tests.unit.cli.cli_kit import CommandLine
 from tests.unit.control.queue_kit import BYTES, attempt, hold_row, new, stored
 

@@ -19,8 +19,7 @@ TYPER = {"typer", "annotated_doc", "shellingham"}
 SETTINGS = {"pydantic", "pydantic_core", "annotated_types", "typing_extensions", "typing_inspection"}
 # Of Rich only how wide a text is; of the relay what stands behind a command that asks another one.
 TABLES = {"rich"}
-ASKING = {"cli", "control", "endpoint", "faults", "loading", "machine", "mail", "marks", "private", "schema"}
-ASKING |= {"setting_types", "settings", "terminal", "units"}
+ASKING = {"cli", "config", "control", "mail", "system"}
 READING = ASKING | {"directory"}
 SCRIPT = """
 import json, sys
@@ -66,7 +65,7 @@ def ours(modules: list[str]) -> set[str]:
 def test_commands_over_the_socket_load_little(words: list[str], peopled: CommandLine) -> None:
     with peopled.running():
         _, modules = _modules("--config", str(peopled.settings_file), *words)
-    assert "relay.control.client" in modules
+    assert "relay.control.transport.client" in modules
     assert "relay.cli.local" not in modules, "the relay was asked"
     assert libraries(modules) <= TYPER | SETTINGS | TABLES
     assert ours(modules) <= ASKING
@@ -80,7 +79,7 @@ def test_commands_over_the_socket_load_little(words: list[str], peopled: Command
         (["--version"], TYPER, ASKING),
         (["config", "show"], TYPER | SETTINGS | {"tomli_w"}, ASKING),
         (["provider", "list"], TYPER | SETTINGS | TABLES | {"idna"}, READING),
-        (["check"], TYPER | SETTINGS | {"idna", "tomli_w", "cryptography"}, READING | {"certificate", "regular_file"}),
+        (["check"], TYPER | SETTINGS | {"idna", "tomli_w", "cryptography"}, READING),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -113,7 +112,7 @@ def test_the_version_loads_no_settings() -> None:
 
 def test_a_relay_that_nobody_asks_anything_holds_little() -> None:
     """What answers commands and pages, reads tables or speaks of certificates is loaded when it is needed first."""
-    words = "import json, sys; import relay.cli.serving, relay.process; print(json.dumps(sorted(sys.modules)))"
+    words = "import json, sys; import relay.cli.serving, relay.app.process; print(json.dumps(sorted(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", words], capture_output=True, text=True, timeout=60, check=True)
     modules = json.loads(done.stdout)
     assert libraries(modules) & {"typer", "click", "pydantic", "pydantic_core", "starlette", "uvicorn", "h11"} == set()

@@ -10,8 +10,8 @@ from relay import __version__
 from relay.cli.app import app, run
 from relay.cli.arguments import config_first
 from relay.cli.session import Session
-from relay.directory.apart import Apart
-from relay.settings import Settings
+from relay.config.settings import Settings
+from relay.directory.reader_process import Apart
 from tests.unit.cli.cli_kit import CommandLine
 
 VERBS = {
@@ -170,8 +170,8 @@ def test_serve_and_demo_hand_over_and_end_with_the_exit_code(
         seen.append((port, send))
         return 3
 
-    monkeypatch.setattr("relay.process.run", serve)
-    monkeypatch.setattr("relay.demo.run", demo)
+    monkeypatch.setattr("relay.app.process.run", serve)
+    monkeypatch.setattr("relay.app.demo.run", demo)
     assert relay("serve").code == 7
     assert relay("demo", "--send", "--port", "2500").code == 3
     relay("demo")

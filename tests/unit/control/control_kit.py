@@ -8,26 +8,26 @@ from typing import Any
 
 import tomli_w
 
+from relay.config.settings import Settings, load_settings
 from relay.control.actor import Actor, Role, Way
+from relay.control.audit_log import Trail
+from relay.control.context import Parts, People
+from relay.control.messages.queue_actions import StoreQueueDesk
 from relay.control.not_running import NOT_RUNNING
 from relay.control.operations import Operations
-from relay.control.parts import Parts, People
-from relay.control.queue_desk import StoreQueueDesk
-from relay.control.trail import Trail
 from relay.delivery.holds import Accounts
 from relay.delivery.schedule import Schedule
 from relay.directory.live import LiveDirectory
-from relay.secrets.keeper import SecretKeeper
 from relay.secrets.key_source import key_source
+from relay.secrets.resolver import SecretKeeper
 from relay.secrets.vault import Vault
-from relay.settings import Settings, load_settings
-from relay.store.audit import AuditTable
-from relay.store.directory import DirectoryTable
-from relay.store.health import StoreHealth
-from relay.store.nodes import NodeTable
-from relay.store.opening import open_store
-from relay.store.queue import Queue
-from relay.store.secrets import SecretTable
+from relay.store.cluster.nodes import NodeTable
+from relay.store.db.health import StoreHealth
+from relay.store.db.open import open_store
+from relay.store.people.audit import AuditTable
+from relay.store.people.directory import DirectoryTable
+from relay.store.people.secrets import SecretTable
+from relay.store.queue.queue import Queue
 
 SERVERS = [
     {

@@ -10,7 +10,7 @@ from relay.mail.address import Address
 from relay.mail.content import Content
 from relay.mail.envelope import Envelope, Recipient
 from relay.mail.trace import Arrival, new_id
-from relay.store.messages import Attempt, HoldRow, NewMessage, StoredMessage, StoredRecipient
+from relay.store.queue.messages import Attempt, HoldRow, NewMessage, StoredMessage, StoredRecipient
 
 START = datetime(2025, 11, 24, 9, 0, tzinfo=UTC)
 CONTENT = Content(b"From: jane@acmejets.example\r\nSubject: Hello\r\n", (b"Hello,\r\n", b"\xffbytes\r\n"))

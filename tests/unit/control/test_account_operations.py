@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from relay.control.parts import Parts
+from relay.control.context import Parts
 from relay.control.refused import Refused
 from relay.delivery.lifecycle import State
 from tests.unit.control.control_kit import AdminOperations, parts_in, with_holds_read

@@ -10,12 +10,12 @@ from unittest.mock import patch
 import pytest
 
 from relay.control.actor import Actor, Role, Way
-from relay.control.admission import Admission, Invitation, TooMany
-from relay.control.parts import Parts
+from relay.control.context import Parts
+from relay.control.people.admission import Admission, Invitation, TooMany
 from relay.control.refused import Refused
 from relay.secrets import logins as logins_module
 from relay.secrets.logins import Logins
-from relay.store.errors import StoreError
+from relay.store.db.errors import StoreError
 from tests.unit.control.control_kit import AdminOperations, parts_in
 
 HERE, ELSEWHERE, FAR = "127.0.0.1", "192.0.2.7", "198.51.100.9"
@@ -127,7 +127,7 @@ async def test_the_answer_to_a_third_wrong_password_waits(peopled: House) -> Non
         waits.append(seconds)
 
     door = Admission(peopled.parts, peopled.door._sign_in._logins, pause=1.0)
-    with patch("relay.control.sign_in.asyncio.sleep", sleep):
+    with patch("relay.control.people.sign_in.asyncio.sleep", sleep):
         for _ in range(5):
             await door.sign_in("ada", "wrong-password", FAR)
     assert waits == [0, 0, 1, 2, 4]

@@ -11,12 +11,12 @@ import pytest
 import tomli_w
 
 from relay.control.actor import Actor, Role, Way
-from relay.control.differences import differences
-from relay.control.ledger import Change
-from relay.control.parts import Parts
+from relay.control.audit_details import Change
+from relay.control.context import Parts
+from relay.control.entries.differences import differences
 from relay.control.refused import Refused
-from relay.directory.rules import parse_directory
-from relay.store.errors import StoreFull
+from relay.directory.rules.validation import parse_directory
+from relay.store.db.errors import StoreFull
 from tests.peers.work import counted, counted_turns
 from tests.unit.control.control_kit import TWO_SERVERS, AdminOperations, parts_in, with_holds_read
 from tests.unit.control.queue_kit import hold_row, new, stored

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from relay.control.authorizations import code_in
-from relay.control.parts import Parts
+from relay.control.context import Parts
+from relay.control.entries.authorizations import code_in
 from relay.control.refused import Refused
 from relay.secrets.secret import token_ref
 from tests.unit.control.control_kit import AdminOperations, parts_in

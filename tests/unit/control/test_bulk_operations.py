@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from relay.control.actor import Actor, Role, Way
-from relay.control.parts import Parts
+from relay.control.context import Parts
 from relay.control.refused import Conflict, Forbidden
 from tests.unit.control.control_kit import TWO_SERVERS, AdminOperations, parts_in
 

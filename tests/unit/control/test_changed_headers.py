@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from relay.control.changed_headers import changed_headers
+from relay.control.messages.changed_headers import changed_headers
 
 ADDED = {"field": "Organization", "before": "", "after": "Acme Jets"}
 OTHER = {"field": "Organization", "before": "", "after": "Acme Trains"}

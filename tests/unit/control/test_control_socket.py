@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from relay.control import http, peer
-from relay.control.client import ControlClient, NoRelay
 from relay.control.refused import Refused
-from relay.control.requests import CommandServer
-from relay.control.socket import ControlSocket, ControlSocketError
+from relay.control.transport import http, peer
+from relay.control.transport.client import ControlClient, NoRelay
+from relay.control.transport.requests import CommandServer
+from relay.control.transport.socket import ControlSocket, ControlSocketError
 from tests.unit.control.control_kit import AdminOperations
 
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from relay.config.settings import Dns
 from relay.control.refused import Refused
 from relay.listener.capture import CaptureServer
-from relay.settings import Dns
 from tests.peers.dns import name_server
 from tests.peers.system import free_port
 from tests.unit.control.control_kit import AdminOperations, parts_in

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from relay.control.json_text import json_text
+from relay.control.transport.json_text import json_text
 
 
 @pytest.mark.parametrize("length", [0, 1, 499, 500, 501, 1000, 1234])

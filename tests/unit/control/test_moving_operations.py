@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from relay.control.parts import Parts
+from relay.control.context import Parts
 from relay.control.refused import Conflict, Refused
 from tests.unit.control.control_kit import PARAMS, SERVERS, TWO_SERVERS, AdminOperations, parts_in
 

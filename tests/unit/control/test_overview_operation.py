@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from relay.control.advice import Holder, advice
-from relay.control.parts import Parts
-from relay.control.queue_desk import StoreQueueDesk
+from relay.control.context import Parts
+from relay.control.messages.queue_actions import StoreQueueDesk
+from relay.control.remedies import Holder, advice
 from relay.delivery.holds import Accounts
 from relay.delivery.lifecycle import State
 from relay.delivery.schedule import Schedule

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from relay.control.actor import Actor, Role, Way
+from relay.control.context import Parts
 from relay.control.operations import Operations
-from relay.control.parts import Parts
 from relay.control.refused import Forbidden, NotFound, Refused
 from relay.delivery.lifecycle import State
 from relay.mail.address import Address
-from relay.store.messages import HoldRow
+from relay.store.queue.messages import HoldRow
 from tests.peers.canaries import canary
 from tests.unit.control.control_kit import AdminOperations, parts_in
 from tests.unit.control.queue_kit import new, stored

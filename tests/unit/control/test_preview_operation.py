@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from relay.control.parts import Parts
+from relay.control.context import Parts
 from relay.control.refused import NotFound, Refused
 from relay.delivery.lifecycle import State
 from relay.mail.content import Content
-from relay.store.messages import NewMessage
+from relay.store.queue.messages import NewMessage
 from tests.unit.control.control_kit import TWO_SERVERS, AdminOperations, parts_in
 from tests.unit.control.queue_kit import new, stored
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from relay.control.finding import PAGE
-from relay.control.parts import Parts
+from relay.control.context import Parts
+from relay.control.messages.find import PAGE
 from relay.control.refused import Refused
 from relay.delivery.lifecycle import State
 from tests.unit.control.control_kit import AdminOperations, parts_in, with_holds_read

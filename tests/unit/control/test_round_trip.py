@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from relay.control.round_trip import RoundTrip
+from relay.control.tests.round_trip import RoundTrip
 from relay.directory.model import Incoming
 from relay.incoming.mailbox import Mailbox
 from relay.mail.address import Address

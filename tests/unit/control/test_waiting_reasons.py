@@ -3,18 +3,18 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from relay.control.queue_desk import StoreQueueDesk
+from relay.config.settings import Delivery
+from relay.control.messages.queue_actions import StoreQueueDesk
 from relay.delivery.holds import Accounts
 from relay.delivery.lifecycle import State
 from relay.delivery.pacing import Pacing
 from relay.delivery.schedule import Schedule
 from relay.directory.model import Account, Meaning
 from relay.directory.routing import Routing
-from relay.directory.rules import parse_directory
+from relay.directory.rules.validation import parse_directory
 from relay.mail.reply import Reply
-from relay.settings import Delivery
-from relay.store.messages import StoredMessage
-from relay.store.queue import Queue
+from relay.store.queue.messages import StoredMessage
+from relay.store.queue.queue import Queue
 from relay.upstream.outcome import Failure, Phase
 from tests.unit.control.queue_kit import stored
 

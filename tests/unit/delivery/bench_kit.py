@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from relay.config.settings import Settings
 from relay.delivery.acceptance import Acceptance
 from relay.delivery.attempt import Attempts, Upstream
 from relay.delivery.dsn import Reporter
@@ -23,9 +24,8 @@ from relay.mail.content import Content
 from relay.mail.envelope import Envelope, Recipient
 from relay.mail.reply import Reply
 from relay.mail.trace import Arrival, new_id
-from relay.secrets.keeper import SecretKeeper
-from relay.settings import Settings
-from relay.store.queue import Queue
+from relay.secrets.resolver import SecretKeeper
+from relay.store.queue.queue import Queue
 from relay.upstream.outcome import Failure, Outcome, Phase
 from relay.upstream.transaction import Ahead, Progress, Transfer
 

@@ -10,13 +10,13 @@ from relay.delivery import recorder as module
 from relay.delivery.events import Journey
 from relay.directory.model import Mode
 from relay.directory.routing import Routing
-from relay.directory.rules import parse_directory
-from relay.secrets.keeper import SecretKeeper
+from relay.directory.rules.validation import parse_directory
 from relay.secrets.key_source import KeyFile
+from relay.secrets.resolver import SecretKeeper
 from relay.secrets.vault import Vault
-from relay.store.database import open_database
-from relay.store.queue import Queue
-from relay.store.secrets import SecretTable
+from relay.store.db.database import open_database
+from relay.store.people.secrets import SecretTable
+from relay.store.queue.queue import Queue
 from tests.unit.delivery.bench_kit import DIRECTORY, Bench, DeliveryKit, FakeUpstream, Maker, make_delivery
 
 

@@ -15,12 +15,12 @@ from relay.delivery.preparation import Draft, Submitted, header_of
 from relay.delivery.queue_runner import QueueRunner
 from relay.directory.model import Account, Meaning, Mode
 from relay.directory.routing import Routing
-from relay.directory.rules import parse_directory
+from relay.directory.rules.validation import parse_directory
 from relay.mail.envelope import Envelope
 from relay.mail.notify import Notify
 from relay.mail.reply import Reply
 from relay.mail.trace import Arrival, new_id
-from relay.store.messages import NewMessage, StoredMessage
+from relay.store.queue.messages import NewMessage, StoredMessage
 from relay.upstream.outcome import Failure, Phase
 from tests.unit.delivery.bench_kit import (
     CLIENT,

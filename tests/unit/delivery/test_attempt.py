@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from relay.delivery.lifecycle import State
-from relay.store.errors import StoreFull
-from relay.store.messages import StoredMessage
+from relay.store.db.errors import StoreFull
+from relay.store.queue.messages import StoredMessage
 from relay.upstream.outcome import Outcome
 from relay.upstream.transaction import Progress, RequireTls, Transfer
 from tests.unit.delivery.bench_kit import DeliveryKit, envelope_of

@@ -16,8 +16,8 @@ from relay.delivery.pace import MINUTE
 from relay.delivery.shared_pace import window
 from relay.delivery.shared_pacing import SharedPacing
 from relay.directory.model import Account, Server
-from relay.store.errors import StoreError
-from relay.store.terms import USED_PART
+from relay.store.cluster.lease_durations import USED_PART
+from relay.store.db.errors import StoreError
 
 NOON = datetime(2026, 1, 2, 12, 0, tzinfo=UTC).timestamp() + 0.25
 SERVER = Server(name="acmejets", host="h", messages_per_minute=60)
@@ -39,7 +39,7 @@ class Store:
 
 @dataclass
 class Reach:
-    """The store as one process has it: `relay.store.queue` in few words. `is_there` says whether it is reached."""
+    """The store as one process has it. `is_there` says whether it is reached."""
 
     store: Store
     owner: str

@@ -7,7 +7,7 @@ import pytest
 
 from relay.delivery import by_hand
 from relay.delivery.lifecycle import State
-from relay.store.messages import Change
+from relay.store.queue.messages import Change
 from tests.unit.control.queue_kit import START, stored
 
 NOW = START + timedelta(hours=2)

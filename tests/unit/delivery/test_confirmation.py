@@ -6,8 +6,8 @@ import pytest
 
 from relay.directory.model import Meaning
 from relay.mail.reply import Reply
-from relay.store.errors import StoreFull
-from relay.store.messages import StoredMessage
+from relay.store.db.errors import StoreFull
+from relay.store.queue.messages import StoredMessage
 from relay.upstream.outcome import Outcome
 from tests.unit.delivery.bench_kit import DeliveryKit, failed
 from tests.unit.delivery.delivery_kit import SENDER, submit, upstream_of

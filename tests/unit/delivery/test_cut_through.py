@@ -10,7 +10,7 @@ import pytest
 from relay.delivery.submission import Submission
 from relay.directory.model import Meaning, Mode
 from relay.directory.routing import Routing
-from relay.directory.rules import parse_directory
+from relay.directory.rules.validation import parse_directory
 from relay.mail.content import Content, GrowingBody
 from relay.mail.reply import Reply
 from relay.upstream.outcome import Failure, Outcome, Phase

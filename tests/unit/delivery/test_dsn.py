@@ -10,10 +10,10 @@ import pytest
 from relay.delivery.dsn import Reporter
 from relay.directory.model import Meaning
 from relay.directory.routing import Route, Routing
-from relay.directory.rules import parse_directory
+from relay.directory.rules.validation import parse_directory
 from relay.mail.content import Content
 from relay.mail.notify import Notify, Return
-from relay.store.messages import NewMessage, StoredMessage
+from relay.store.queue.messages import NewMessage, StoredMessage
 from relay.upstream.outcome import Outcome, Phase
 from tests.unit.delivery.bench_kit import DIRECTORY
 from tests.unit.delivery.verdict_kit import NOW, SCHEDULE, TAKEN, failure, message_for, verdict_on

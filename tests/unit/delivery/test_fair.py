@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.delivery.fair import Ask, Grant, decide, targets
-from relay.store.shares import Share
+from relay.store.cluster.connection_shares import Share
 
 WANTS = st.dictionaries(st.sampled_from("abcdefgh"), st.integers(0, 60), max_size=8)
 LIMITS = st.integers(1, 50)

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from relay.delivery.history import History
-from relay.store.errors import StoreError
-from relay.store.queue import Queue
+from relay.store.db.errors import StoreError
+from relay.store.queue.queue import Queue
 from tests.unit.store.store_kit import NOW, attempt, new_message, open_queue
 
 ENDED = attempt(1, ended=NOW, reply="250 2.0.0 Ok")

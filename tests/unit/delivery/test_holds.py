@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
+from relay.config.settings import Delivery
 from relay.delivery.holds import Accounts
 from relay.delivery.schedule import Schedule
 from relay.directory.model import Account, Meaning, Server
 from relay.mail.address import Address
 from relay.mail.reply import Reply
-from relay.settings import Delivery
-from relay.store.messages import HoldRow
+from relay.store.queue.messages import HoldRow
 from relay.upstream.outcome import Failure, Outcome, Phase
 
 NOW = datetime(2026, 1, 2, 3, 4, tzinfo=UTC)

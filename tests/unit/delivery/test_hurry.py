@@ -7,8 +7,8 @@ import pytest
 from relay.delivery.events import Ending
 from relay.delivery.lifecycle import State
 from relay.directory.model import Mode
-from relay.store.errors import StoreFull
-from relay.store.messages import NewMessage
+from relay.store.db.errors import StoreFull
+from relay.store.queue.messages import NewMessage
 from tests.unit.delivery.bench_kit import (
     CLIENT,
     MESSAGE,

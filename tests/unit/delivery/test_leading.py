@@ -15,7 +15,7 @@ from relay.delivery.maintenance import Maintenance
 from relay.delivery.queue_runner import QueueRunner
 from relay.delivery.recorder import utc_now
 from relay.mail.reply import Reply
-from relay.store.duties import Duty, DutyTable
+from relay.store.cluster.leader_lease import Duty, DutyTable
 from relay.upstream.outcome import Outcome
 from tests.unit.delivery.bench_kit import DeliveryKit
 from tests.unit.delivery.delivery_kit import ACCOUNT, NO_LOGIN, reached, state_of, stored, upstream_of

@@ -13,8 +13,8 @@ from relay.delivery.budget import DAY, PIECE
 from relay.delivery.ledger import Kind, LocalLedger
 from relay.delivery.pacing import Pacing
 from relay.directory.model import Account, Server
-from relay.store.budgets import Spent
-from relay.store.errors import StoreError
+from relay.store.cluster.day_quotas import Spent
+from relay.store.db.errors import StoreError
 from tests.unit.delivery.delivery_kit import most_in_a_minute
 
 pytestmark = pytest.mark.slow

@@ -9,7 +9,7 @@ from relay.directory.model import Meaning, Mode
 from relay.mail.address import Address
 from relay.mail.content import Content
 from relay.mail.reply import Reply
-from relay.store.messages import StoredMessage
+from relay.store.queue.messages import StoredMessage
 from relay.upstream.outcome import Failure, Outcome, Phase
 from relay.upstream.transaction import Progress, Transfer
 from tests.unit.delivery.bench_kit import CLIENT, DeliveryKit, arrival_now, envelope_of

@@ -5,7 +5,7 @@ import asyncio
 from relay.delivery.lifecycle import State
 from relay.delivery.queue_runner import QueueRunner
 from relay.metrics import Now
-from relay.store.queue import Queue
+from relay.store.queue.queue import Queue
 from relay.upstream.outcome import Outcome
 from relay.upstream.transaction import Progress, Transfer
 from tests.unit.delivery.bench_kit import DeliveryKit

@@ -13,7 +13,7 @@ from relay.delivery.turn import Turn
 from relay.directory.model import Account, Meaning, Mode, Server
 from relay.mail.envelope import Envelope
 from relay.mail.reply import Reply
-from relay.store.claims import Late
+from relay.store.queue.claims import Late
 from relay.upstream.outcome import Failure, Outcome, Phase
 from tests.unit.delivery.bench_kit import CLIENT, MESSAGE, DeliveryKit, arrival_now, envelope_of
 from tests.unit.delivery.delivery_kit import dispatching, limited, message_of, reached, state_of, stored, upstream_of

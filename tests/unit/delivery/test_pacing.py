@@ -10,7 +10,7 @@ import pytest
 from relay.delivery.ledger import LocalLedger
 from relay.delivery.pacing import Pacing
 from relay.directory.model import Account, Server
-from relay.store.budgets import Spent
+from relay.store.cluster.day_quotas import Spent
 
 SERVER = Server(name="acmejets", host="h", messages_per_minute=30, recipients_per_day=10)
 QUICK = replace(SERVER, messages_per_minute=6000, recipients_per_day=0)

@@ -11,8 +11,8 @@ from relay.directory.model import Account, Meaning, Mode
 from relay.mail.address import Address
 from relay.mail.content import Content
 from relay.mail.reply import Reply
-from relay.store.errors import StoreFull
-from relay.store.messages import Attempt, StoredMessage
+from relay.store.db.errors import StoreFull
+from relay.store.queue.messages import Attempt, StoredMessage
 from relay.upstream.outcome import Failure, Outcome, Phase
 from relay.upstream.transaction import Progress, Transfer
 from tests.unit.delivery.bench_kit import CLIENT, MESSAGE, DeliveryKit, FakeUpstream, arrival_now, envelope_of

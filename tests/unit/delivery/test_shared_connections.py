@@ -11,8 +11,8 @@ import pytest
 from relay.delivery.others import OneMachine
 from relay.delivery.shares import Shares
 from relay.directory.model import Account
-from relay.store.database import open_database
-from relay.store.queue import Queue
+from relay.store.db.database import open_database
+from relay.store.queue.queue import Queue
 from relay.upstream.outcome import Outcome
 from relay.upstream.pool import Upstream
 from relay.upstream.transaction import Transfer

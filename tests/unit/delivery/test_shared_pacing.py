@@ -13,9 +13,9 @@ import pytest
 from relay.delivery.shared_pacing import SharedPacing
 from relay.delivery.turn import Turn
 from relay.directory.model import Account, Server
-from relay.store.database import open_database
-from relay.store.errors import StoreError
-from relay.store.queue import Queue
+from relay.store.db.database import open_database
+from relay.store.db.errors import StoreError
+from relay.store.queue.queue import Queue
 
 SERVER = Server(name="acmejets", host="h", messages_per_minute=30, recipients_per_day=10)
 MINUTE = replace(SERVER, recipients_per_day=0)

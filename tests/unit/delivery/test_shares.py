@@ -14,11 +14,11 @@ from sqlalchemy import Engine, StaticPool, create_engine
 from relay.delivery.fair import Grant
 from relay.delivery.others import OneMachine
 from relay.delivery.shares import Share, Shares
-from relay.store import shares as table
-from relay.store.claims import Lease
-from relay.store.errors import StoreError
-from relay.store.shares import Rule
-from relay.store.tables import metadata
+from relay.store.cluster import connection_shares as table
+from relay.store.cluster.connection_shares import Rule
+from relay.store.db.errors import StoreError
+from relay.store.db.tables import metadata
+from relay.store.queue.claims import Lease
 
 pytestmark = pytest.mark.slow
 

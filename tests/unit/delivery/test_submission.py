@@ -10,7 +10,7 @@ from relay.directory.client import Client
 from relay.directory.model import Meaning, Mode
 from relay.mail.content import Content
 from relay.mail.reply import Reply
-from relay.store.messages import NewMessage
+from relay.store.queue.messages import NewMessage
 from relay.upstream.outcome import Failure, Outcome, Phase
 from tests.unit.delivery.bench_kit import (
     CLIENT,

@@ -10,8 +10,8 @@ from relay.delivery.lifecycle import State
 from relay.delivery.recorder import utc_now
 from relay.directory.model import Meaning
 from relay.mail.reply import Reply
-from relay.store.messages import Attempt, NewMessage
-from relay.store.queue import Queue
+from relay.store.queue.messages import Attempt, NewMessage
+from relay.store.queue.queue import Queue
 from relay.upstream.outcome import Failure, Outcome, Phase
 from tests.unit.delivery.bench_kit import DeliveryKit
 from tests.unit.delivery.delivery_kit import message_of, stored, upstream_of

@@ -10,21 +10,21 @@ import pytest
 from relay.delivery.preparation import Refused
 from relay.directory.model import Meaning
 from relay.directory.routing import Route, Routing
-from relay.directory.rules import parse_directory
+from relay.directory.rules.validation import parse_directory
 from relay.mail.address import Address
 from relay.mail.content import Content
 from relay.mail.envelope import Recipient
 from relay.mail.reply import Reply
-from relay.secrets.keeper import SecretKeeper
 from relay.secrets.key_source import KeyFile
-from relay.secrets.oauth import Tokens
-from relay.secrets.oauth_answers import TokenRefused
+from relay.secrets.oauth.access_tokens import Tokens
+from relay.secrets.oauth.answers import TokenRefused
+from relay.secrets.resolver import SecretKeeper
 from relay.secrets.secret import SecretRef, secret_ref
 from relay.secrets.sources import SecretDelayed
 from relay.secrets.vault import Vault
-from relay.store.database import Database, open_database
-from relay.store.queue import Queue
-from relay.store.secrets import SecretTable
+from relay.store.db.database import Database, open_database
+from relay.store.people.secrets import SecretTable
+from relay.store.queue.queue import Queue
 from relay.upstream.outcome import Failure, Outcome, Phase
 from relay.upstream.transaction import Progress, Transfer
 from tests.unit.delivery.bench_kit import make_delivery

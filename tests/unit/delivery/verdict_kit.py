@@ -11,7 +11,7 @@ from relay.mail.address import Address
 from relay.mail.envelope import Envelope, Recipient
 from relay.mail.reply import Reply
 from relay.mail.trace import Arrival
-from relay.store.messages import StoredMessage, StoredRecipient
+from relay.store.queue.messages import StoredMessage, StoredRecipient
 from relay.upstream.outcome import Failure, Outcome, Phase
 
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from relay.directory.model import Directory
-from relay.directory.rules import parse_directory
+from relay.directory.rules.validation import parse_directory
 from relay.mail.address import Address
 
 HOUSE = """

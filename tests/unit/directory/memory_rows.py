@@ -1,10 +1,10 @@
-"""Rows of a directory in memory: the port `relay.directory.in_database.EntryStore` for tests."""
+"""Rows of a directory in memory: the port `relay.directory.database_storage.EntryStore` for tests."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from relay.directory.in_database import Row, Rows
+from relay.directory.database_storage import Row, Rows
 
 
 class Away(Exception):

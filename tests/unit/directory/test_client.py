@@ -6,7 +6,7 @@ import pytest
 
 from relay.directory.client import Client, standing
 from relay.directory.routing import Routing
-from relay.directory.rules import parse_directory
+from relay.directory.rules.validation import parse_directory
 from relay.mail.identity import Standing
 from tests.unit.directory.directory_kit import HOUSE, address
 

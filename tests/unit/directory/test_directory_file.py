@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from relay.config.faults import Fault, Faults
 from relay.directory import file as module
 from relay.directory.edit import (
     EditRefused,
@@ -25,9 +26,8 @@ from relay.directory.edit import (
     set_server,
 )
 from relay.directory.file import DirectoryFile, Fingerprint
-from relay.directory.keeper import ChangeRefused, DirectoryChanged
 from relay.directory.model import Directory, ProfileKind
-from relay.faults import Fault, Faults
+from relay.directory.storage import ChangeRefused, DirectoryChanged
 from tests.unit.directory.directory_kit import HOUSE
 
 HERE = Path(__file__).parent

@@ -22,7 +22,7 @@ from relay.directory.edit import (
     set_server,
 )
 from relay.directory.model import Agent, Application, Channel, ProfileKind, Server
-from relay.directory.rules import parse_directory
+from relay.directory.rules.validation import parse_directory
 from tests.unit.directory.directory_kit import HOUSE
 
 

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from relay.config.faults import Faults
+from relay.config.settings import load_settings
 from relay.directory import live
 from relay.directory.edit import EditRefused, add_server, remove_server, set_default
-from relay.directory.keeper import ChangeRefused, DirectoryChanged, Document
 from relay.directory.live import LiveDirectory
-from relay.faults import Faults
-from relay.settings import load_settings
+from relay.directory.storage import ChangeRefused, DirectoryChanged, Document
 from tests.peers.work import counted_turns
 from tests.unit.directory.directory_kit import HOUSE, address
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from relay.directory.client import Client, Login, login_of
 from relay.directory.logins import login_key
 from relay.directory.routing import Routing
-from relay.directory.rules import parse_directory
+from relay.directory.rules.validation import parse_directory
 from relay.mail.address import Address
 from tests.unit.directory.directory_kit import HOUSE
 

@@ -4,12 +4,12 @@ from typing import Any
 
 import pytest
 
+from relay.config.faults import Faults
+from relay.config.schema import TableFaults
 from relay.directory.edit import EditRefused, add_server
 from relay.directory.model import Auth
 from relay.directory.presets import Preset, preset, presets
-from relay.directory.rules import parse_directory
-from relay.faults import Faults
-from relay.schema import TableFaults
+from relay.directory.rules.validation import parse_directory
 
 # The issue names these; others may come.
 NAMED = {

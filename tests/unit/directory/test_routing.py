@@ -10,7 +10,7 @@ import pytest
 from relay.directory import routing as routing_module
 from relay.directory.model import Account, Directory, UnknownSender
 from relay.directory.routing import Route, Routing, Via
-from relay.directory.rules import parse_directory
+from relay.directory.rules.validation import parse_directory
 from relay.mail.address import Address, domain_key
 from tests.unit.directory.directory_kit import HOUSE, address
 

@@ -12,14 +12,14 @@ from structlog.testing import capture_logs
 
 from relay.directory.model import Channel, Directory, Incoming, Server
 from relay.incoming.watch import ReturnedMail
-from relay.secrets.keeper import SecretKeeper
 from relay.secrets.key_source import key_source
+from relay.secrets.resolver import SecretKeeper
 from relay.secrets.vault import Vault
-from relay.store.database import open_database
-from relay.store.duties import Lead
-from relay.store.messages import StoredMessage
-from relay.store.queue import Queue
-from relay.store.secrets import SecretTable
+from relay.store.cluster.leader_lease import Lead
+from relay.store.db.database import open_database
+from relay.store.people.secrets import SecretTable
+from relay.store.queue.messages import StoredMessage
+from relay.store.queue.queue import Queue
 from tests.peers.canaries import RIGHT, WRONG
 from tests.peers.fixtures import Certificates
 from tests.peers.mailboxes import NEEDS, MailboxServer

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from relay.listener.receiving import SpoolWriter
 from relay.mail.content import InMemory
-from relay.store.spool import Spool, SpooledBody
+from relay.store.queue.spool import Spool, SpooledBody
 
 KIB = 1024
 

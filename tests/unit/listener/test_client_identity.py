@@ -5,10 +5,10 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 
 import pytest
 
-from relay import peercred
+from relay.config.settings import Listener
 from relay.listener import client_identity
 from relay.listener.client_identity import ClientRules, Origin, canonical
-from relay.settings import Listener
+from relay.system import peer_credentials as peercred
 
 LAN = ClientRules(
     Listener(

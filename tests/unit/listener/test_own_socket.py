@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from relay.config.settings import Listener, Settings
 from relay.listener.sockets import own_socket, places_of
-from relay.settings import Listener, Settings
 
 OWN_UID = 998
 NOBODY_ELSE = {"0": ("*",), "998": ("*",)}

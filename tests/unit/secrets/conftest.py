@@ -5,8 +5,8 @@ import pytest
 
 from relay.secrets.key_source import key_source
 from relay.secrets.vault import Vault
-from relay.store.database import Database, open_database
-from relay.store.secrets import SecretTable
+from relay.store.db.database import Database, open_database
+from relay.store.people.secrets import SecretTable
 
 
 @pytest.fixture

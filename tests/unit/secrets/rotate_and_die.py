@@ -10,8 +10,8 @@ from pathlib import Path
 from relay.secrets.key_source import KeyFile
 from relay.secrets.master_key import MasterKey
 from relay.secrets.vault import Vault
-from relay.store.database import open_database
-from relay.store.secrets import SecretTable
+from relay.store.db.database import open_database
+from relay.store.people.secrets import SecretTable
 
 
 def step(name: str) -> None:

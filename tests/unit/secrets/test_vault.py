@@ -15,10 +15,10 @@ from relay.secrets.master_key import MasterKey, MasterKeyError
 from relay.secrets.seal import SealBroken, seal, unseal
 from relay.secrets.secret_store import Sealed
 from relay.secrets.vault import SecretBroken, SecretRefused, Vault
-from relay.store.database import Database
-from relay.store.errors import StoreError
-from relay.store.secrets import SecretTable
-from relay.store.tables import secrets
+from relay.store.db.database import Database
+from relay.store.db.errors import StoreError
+from relay.store.db.tables import secrets
+from relay.store.people.secrets import SecretTable
 
 KEY = MasterKey(b"k" * 32)
 

@@ -12,8 +12,8 @@ from relay.secrets.master_key import MasterKey, MasterKeyError
 from relay.secrets.seal import seal
 from relay.secrets.secret_store import Sealed
 from relay.secrets.vault import SecretBroken, Vault
-from relay.store.database import Database, open_database
-from relay.store.secrets import SecretTable
+from relay.store.db.database import Database, open_database
+from relay.store.people.secrets import SecretTable
 
 pytestmark = pytest.mark.slow
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from relay.machine import machine_name
+from relay.config.machine import machine_name
 from relay.sendmail.arguments import parse_arguments
 from relay.sendmail.failure import NotSent
 from relay.sendmail.handover import Handover, prepare

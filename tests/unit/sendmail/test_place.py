@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from relay.endpoint import Endpoint, TcpAddress, UnixAddress
+from relay.config.endpoint import Endpoint, TcpAddress, UnixAddress
 from relay.sendmail.failure import NotSent
 from relay.sendmail.place import connect, places
 from tests.peers.system import LOOPBACK, free_port

@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from relay.store.queue import Queue
-from relay.store.tables import metadata
+from relay.store.db.tables import metadata
+from relay.store.queue.queue import Queue
 from tests.peers import postgres as peer
 from tests.peers.postgres import Postgres
 from tests.unit.store.store_kit import StorePlace, empty_store, in_postgres, open_queue

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Engine, event
 
-from relay.store.queue import Queue
+from relay.store.queue.queue import Queue
 
 _STEPS = 100
 

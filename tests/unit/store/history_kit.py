@@ -4,7 +4,7 @@ import asyncio
 import sqlite3
 from pathlib import Path
 
-from relay.store.tables import microseconds
+from relay.store.db.tables import microseconds
 from tests.unit.store.store_kit import NOW, history, new_message, open_queue
 
 _FILL = """

@@ -5,8 +5,8 @@ from typing import Any
 
 from relay.directory.client import Client
 from relay.mail.trace import Arrival
-from relay.store.messages import Attempt, StoredMessage, StoredRecipient
-from relay.store.rows import _SAME, _changes_text, profile_word
+from relay.store.queue.messages import Attempt, StoredMessage, StoredRecipient
+from relay.store.queue.rows import _SAME, _changes_text, profile_word
 
 Values = dict[str, Any]
 

@@ -18,11 +18,11 @@ from relay.mail.content import Content, InMemory, NewBody
 from relay.mail.envelope import Body, Envelope, Recipient
 from relay.mail.notify import Notify, OriginalRecipient, Return
 from relay.mail.trace import Arrival
-from relay.store.backend import Backend
-from relay.store.database import open_database
-from relay.store.messages import Attempt, NewMessage, Settlement, StoredMessage, StoredRecipient
-from relay.store.postgresql import PostgresDatabase
-from relay.store.queue import Queue
+from relay.store.db.backend import Backend
+from relay.store.db.database import open_database
+from relay.store.db.postgresql import PostgresDatabase
+from relay.store.queue.messages import Attempt, NewMessage, Settlement, StoredMessage, StoredRecipient
+from relay.store.queue.queue import Queue
 from tests.peers.postgres import Postgres
 
 PACKAGE = Path(relay.__file__).parent

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from relay.store.claims import Living
-from relay.store.queue import Queue
+from relay.store.queue.claims import Living
+from relay.store.queue.queue import Queue
 from tests.unit.store.store_kit import (
     CONTENT,
     MINUTE,

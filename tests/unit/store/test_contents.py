@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.mail.content import Content, InMemory
-from relay.store.contents import LONGEST_PIECE, _pieces
-from relay.store.errors import StoreError
-from relay.store.messages import NewMessage, NoContent
+from relay.store.db.errors import StoreError
+from relay.store.queue.contents import LONGEST_PIECE, _pieces
+from relay.store.queue.messages import NewMessage, NoContent
 from tests.unit.store.store_kit import StorePlace, new_message, open_queue
 
 MIB = 1024 * 1024

@@ -15,12 +15,12 @@ import pytest
 from sqlalchemy import Connection, insert, select, text
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
-from relay.store import damage
-from relay.store import sqlite as module
-from relay.store.database import Database, open_database
-from relay.store.errors import StoreBusy, StoreCorrupt, StoreError, StoreFull, StoreLax, StoreNewer, named_faults
-from relay.store.sqlite import store_files
-from relay.store.tables import HEAD, vault
+from relay.store.db import integrity as damage
+from relay.store.db import sqlite as module
+from relay.store.db.database import Database, open_database
+from relay.store.db.errors import StoreBusy, StoreCorrupt, StoreError, StoreFull, StoreLax, StoreNewer, named_faults
+from relay.store.db.sqlite import store_files
+from relay.store.db.tables import HEAD, vault
 
 
 @pytest.fixture
@@ -318,7 +318,7 @@ OPEN_AND_ADD = """
 import asyncio, sys
 from pathlib import Path
 from sqlalchemy import text
-from relay.store.database import open_database
+from relay.store.db.database import open_database
 
 async def main():
     database = await open_database(Path(sys.argv[1]))
@@ -347,7 +347,7 @@ KILLED_AFTER_COMMIT = """
 import asyncio, os, signal, sys
 from pathlib import Path
 from sqlalchemy import text
-from relay.store.database import open_database
+from relay.store.db.database import open_database
 
 async def main():
     database = await open_database(Path(sys.argv[1]))

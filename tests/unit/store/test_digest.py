@@ -7,10 +7,10 @@ from sqlalchemy import update
 
 from relay.mail.address import Address
 from relay.mail.content import Content
-from relay.store.digest import digest_of
-from relay.store.messages import Damaged, NewMessage
-from relay.store.queue import Queue
-from relay.store.tables import content, messages, recipients
+from relay.store.db.tables import content, messages, recipients
+from relay.store.queue.digest import digest_of
+from relay.store.queue.messages import Damaged, NewMessage
+from relay.store.queue.queue import Queue
 from tests.unit.store.store_kit import new_message
 
 MESSAGE = new_message("one", to=("bob@there.example", "eve@there.example"))

@@ -10,19 +10,19 @@ from typing import Any
 import pytest
 import tomli_w
 
+from relay.config.faults import Fault, Faults
+from relay.config.settings import load_settings
+from relay.directory.database_storage import InDatabase
 from relay.directory.edit import EditRefused, add_profile, add_server, remove_profile, set_default, set_profile
-from relay.directory.in_database import InDatabase
-from relay.directory.in_file import InFile
-from relay.directory.keeper import Check, DirectoryChanged, Document, Edit, Keeper, Snapshot
+from relay.directory.file_storage import InFile
 from relay.directory.live import LiveDirectory
 from relay.directory.model import Directory, ProfileKind
-from relay.directory.rules import parse_directory
-from relay.directory.sound import Sound
-from relay.faults import Fault, Faults
-from relay.settings import load_settings
-from relay.store.database import open_database
-from relay.store.directory import DirectoryTable
-from relay.store.tables import metadata
+from relay.directory.rules.incremental import Sound
+from relay.directory.rules.validation import parse_directory
+from relay.directory.storage import Check, DirectoryChanged, Document, Edit, Keeper, Snapshot
+from relay.store.db.database import open_database
+from relay.store.db.tables import metadata
+from relay.store.people.directory import DirectoryTable
 from tests.peers import postgres as peer
 from tests.peers.postgres import Postgres
 from tests.unit.directory.directory_kit import HOUSE, address

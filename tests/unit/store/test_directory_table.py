@@ -5,10 +5,10 @@ from collections.abc import AsyncIterator
 import pytest
 from sqlalchemy import select, update
 
-from relay.directory.in_database import EntryStore, Row, Rows
-from relay.store.database import Database, open_database
-from relay.store.directory import DirectoryTable
-from relay.store.tables import directory, directory_entries
+from relay.directory.database_storage import EntryStore, Row, Rows
+from relay.store.db.database import Database, open_database
+from relay.store.db.tables import directory, directory_entries
+from relay.store.people.directory import DirectoryTable
 from tests.unit.store.store_kit import StorePlace
 
 

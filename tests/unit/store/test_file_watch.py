@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from relay.store.database import Database, open_database
-from relay.store.errors import StoreError, StoreGone
-from relay.store.file_watch import MAGIC, FileWatch
-from relay.store.health import StoreHealth
+from relay.store.db.database import Database, open_database
+from relay.store.db.errors import StoreError, StoreGone
+from relay.store.db.file_watch import MAGIC, FileWatch
+from relay.store.db.health import StoreHealth
 from tests.unit.store.store_kit import new, open_queue
 
 

@@ -4,8 +4,8 @@ from datetime import timedelta
 import pytest
 
 from relay.mail.address import Address
-from relay.store.messages import StoredMessage
-from relay.store.queue import Queue
+from relay.store.queue.messages import StoredMessage
+from relay.store.queue.queue import Queue
 from tests.unit.store.store_kit import NOW, attempt, history, new, new_message
 
 HOUR = timedelta(hours=1)

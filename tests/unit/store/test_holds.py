@@ -1,9 +1,9 @@
 from dataclasses import replace
 from datetime import timedelta
 
-from relay.store.holds import Cause
-from relay.store.messages import HoldRow, StoredRecipient
-from relay.store.queue import Queue
+from relay.store.queue.holds import Cause
+from relay.store.queue.messages import HoldRow, StoredRecipient
+from relay.store.queue.queue import Queue
 from tests.unit.store.store_kit import MINUTE, NOW, new, new_message
 
 ACCOUNT = "acmejets/mailer"

@@ -9,15 +9,15 @@ from dataclasses import replace
 
 import pytest
 
+from relay.config.settings import load_settings
 from relay.directory.edit import set_profile
-from relay.directory.keeper import Document
 from relay.directory.live import LiveDirectory
 from relay.directory.model import ProfileKind
-from relay.settings import load_settings
-from relay.store.bulletin import Bulletin
-from relay.store.database import open_database
-from relay.store.directory import kept_by
-from relay.store.topics import Topic
+from relay.directory.storage import Document
+from relay.store.cluster.change_notifications import Bulletin
+from relay.store.cluster.topics import Topic
+from relay.store.db.database import open_database
+from relay.store.people.directory import kept_by
 from tests.peers import postgres as peer
 from tests.peers.postgres import Postgres
 from tests.unit.store.store_kit import in_postgres

@@ -12,10 +12,10 @@ import pytest
 from sqlalchemy import event
 
 from relay.mail.address import Address
-from relay.store.history import Place, Wanted
-from relay.store.holds import Cause
-from relay.store.queue import Queue
-from relay.store.tables import messages, microseconds
+from relay.store.db.tables import messages, microseconds
+from relay.store.queue.history import Place, Wanted
+from relay.store.queue.holds import Cause
+from relay.store.queue.queue import Queue
 from tests.peers import postgres as peer
 from tests.peers.postgres import Postgres, postgres_server
 from tests.unit.store.store_kit import NOW, history, in_postgres, new, new_message, open_queue

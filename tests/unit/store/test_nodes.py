@@ -7,10 +7,10 @@ from contextlib import AsyncExitStack
 import pytest
 from sqlalchemy import BigInteger, type_coerce, update
 
-from relay.store.database import Database, open_database
-from relay.store.duties import LEAD, DutyTable
-from relay.store.nodes import Doing, Node, NodeState, NodeTable, NodeTaken
-from relay.store.tables import nodes
+from relay.store.cluster.leader_lease import LEAD, DutyTable
+from relay.store.cluster.nodes import Doing, Node, NodeState, NodeTable, NodeTaken
+from relay.store.db.database import Database, open_database
+from relay.store.db.tables import nodes
 from tests.peers.postgres import NEEDS
 from tests.unit.store.store_kit import StorePlace
 

@@ -8,13 +8,13 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import select, union_all
 
-from relay.store.administrators import Administrator, Administrators, LastAdministrator
-from relay.store.api_tokens import ApiToken, ApiTokens
-from relay.store.database import Database, open_database
-from relay.store.invitations import InvitationRow, Invitations
-from relay.store.outdated import forget_outdated
-from relay.store.sessions import SessionRow, Sessions
-from relay.store.tables import invitations, sessions
+from relay.store.db.database import Database, open_database
+from relay.store.db.tables import invitations, sessions
+from relay.store.people.administrators import Administrator, Administrators, LastAdministrator
+from relay.store.people.api_tokens import ApiToken, ApiTokens
+from relay.store.people.expiry import forget_outdated
+from relay.store.people.invitations import InvitationRow, Invitations
+from relay.store.people.sessions import SessionRow, Sessions
 from tests.unit.store.store_kit import StorePlace
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)

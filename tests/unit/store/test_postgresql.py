@@ -18,21 +18,21 @@ from alembic.migration import MigrationContext
 from sqlalchemy import Connection, create_engine, event, insert, select, text, update
 from sqlalchemy.exc import IntegrityError
 
-from relay.settings import Settings
-from relay.store.administrators import Administrators, LastAdministrator
-from relay.store.attendance import Attendance
-from relay.store.audit import AuditSearch, AuditTable
-from relay.store.backend import Use
-from relay.store.budgets import Purpose, Spent
-from relay.store.claims import Living
-from relay.store.database import Database, open_database
-from relay.store.errors import StoreBusy, StoreCorrupt, StoreError, StoreNewer
-from relay.store.history import Wanted
-from relay.store.messages import Fenced, HoldRow
-from relay.store.opening import open_store
-from relay.store.postgresql import PostgresDatabase
-from relay.store.queue import Queue
-from relay.store.tables import HEAD, metadata, secrets
+from relay.config.settings import Settings
+from relay.store.cluster.day_quotas import Purpose, Spent
+from relay.store.cluster.lease_continuity import Attendance
+from relay.store.db.backend import Use
+from relay.store.db.database import Database, open_database
+from relay.store.db.errors import StoreBusy, StoreCorrupt, StoreError, StoreNewer
+from relay.store.db.open import open_store
+from relay.store.db.postgresql import PostgresDatabase
+from relay.store.db.tables import HEAD, metadata, secrets
+from relay.store.people.administrators import Administrators, LastAdministrator
+from relay.store.people.audit import AuditSearch, AuditTable
+from relay.store.queue.claims import Living
+from relay.store.queue.history import Wanted
+from relay.store.queue.messages import Fenced, HoldRow
+from relay.store.queue.queue import Queue
 from tests.peers import postgres as peer
 from tests.peers.canaries import leaks_in, plain_canary
 from tests.peers.postgres import Postgres, postgres_server
@@ -343,7 +343,7 @@ async def test_nobody_waits_long_for_a_server_that_says_nothing(monkeypatch: pyt
         place = PostgresDatabase(server.url(server.new_database(), connect_timeout="2"), "test")
         store = await open_database(place)
         await asyncio.gather(*(store.read(scalar("SELECT 1")) for _ in range(4)))
-        monkeypatch.setattr("relay.store.postgresql._SILENCE_SECONDS", 1.0)
+        monkeypatch.setattr("relay.store.db.postgresql._SILENCE_SECONDS", 1.0)
         server.freeze()
         try:
             for words in ("no answer for 1 seconds", "timeout expired"):

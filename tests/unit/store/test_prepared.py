@@ -10,11 +10,12 @@ from sqlalchemy import Connection, Dialect, Engine, Table, create_engine, insert
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.dialects.postgresql import psycopg
 
-from relay.store import contents, entries, settling
-from relay.store.messages import StoredMessage
-from relay.store.prepared import Prepared, moment, words
-from relay.store.rows import attempt_row, message_row, recipient_row
-from relay.store.tables import Words, attempts, messages, metadata, recipients
+from relay.store.db.prepared import Prepared, moment, words
+from relay.store.db.tables import Words, attempts, messages, metadata, recipients
+from relay.store.queue import attempt_results as settling
+from relay.store.queue import contents, entries
+from relay.store.queue.messages import StoredMessage
+from relay.store.queue.rows import attempt_row, message_row, recipient_row
 from tests.unit.store.rows_kit import attempt_values, message_values, recipient_values
 from tests.unit.store.store_kit import NOW, attempt, new_message, rich_message
 

@@ -7,8 +7,8 @@ from sqlalchemy.exc import IntegrityError
 
 from relay.mail.content import Content
 from relay.mail.header import Change, KeptChanges
-from relay.store.messages import Fenced, Leased, NewMessage, NoContent, Settlement, StoredMessage
-from relay.store.queue import Queue
+from relay.store.queue.messages import Fenced, Leased, NewMessage, NoContent, Settlement, StoredMessage
+from relay.store.queue.queue import Queue
 from tests.unit.store.store_kit import (
     CONTENT,
     MINUTE,

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from datetime import timedelta
 
-from relay.store.messages import ReturnRow
+from relay.store.queue.messages import ReturnRow
 from tests.unit.store.store_kit import NOW, StorePlace, history, new_message, open_queue
 
 ROW = ReturnRow(number=1, found=NOW, status="5.1.1", words="550 5.1.1 no\0", reporter="mx.there.example")

@@ -23,10 +23,10 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 
 from relay.mail.address import Address
 from relay.mail.header import Change, KeptChanges
-from relay.store.database import Database, open_database
-from relay.store.errors import StoreError, StoreNewer
-from relay.store.messages import NewMessage
-from relay.store.tables import HEAD, Time, attempts, messages, metadata, recipients
+from relay.store.db.database import Database, open_database
+from relay.store.db.errors import StoreError, StoreNewer
+from relay.store.db.tables import HEAD, Time, attempts, messages, metadata, recipients
+from relay.store.queue.messages import NewMessage
 from tests.unit.store.rows_kit import attempt_values, message_values, recipient_values
 from tests.unit.store.store_kit import CONTENT, NOW, PACKAGE, attempt, migrations, new_message, open_queue, settlement
 
@@ -298,14 +298,14 @@ def test_the_tables_can_be_said_to_both_databases(name: str) -> None:
 
 def test_the_wheel_finds_the_migrations() -> None:
     """setuptools takes the folders that are packages; Alembic loads the files in them by path."""
-    for folder in ("store", "store/migrations", "store/migrations/versions"):
+    for folder in ("store", "store/db", "store/db/migrations", "store/db/migrations/versions"):
         assert (PACKAGE / folder / "__init__.py").is_file()
 
 
 SAYS_WHETHER_ALEMBIC_IS_THERE = """
 import asyncio, sys
 from pathlib import Path
-from relay.store.database import open_database
+from relay.store.db.database import open_database
 
 async def main():
     await (await open_database(Path(sys.argv[1]))).close()

@@ -6,9 +6,9 @@ import pytest
 from sqlalchemy import Connection
 
 from relay.secrets.secret_store import Difference, KeyChanged, Sealed, SecretStore
-from relay.store import secrets as secrets_module
-from relay.store.database import open_database
-from relay.store.secrets import SecretTable
+from relay.store.db.database import open_database
+from relay.store.people import secrets as secrets_module
+from relay.store.people.secrets import SecretTable
 from tests.unit.store.store_kit import StorePlace
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)

@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.mail.content import Content, ContentReader
-from relay.store.errors import StoreError, StoreFull
-from relay.store.messages import NewMessage
-from relay.store.spool import Spool, SpooledBody
+from relay.store.db.errors import StoreError, StoreFull
+from relay.store.queue.messages import NewMessage
+from relay.store.queue.spool import Spool, SpooledBody
 from tests.peers.system import wait_until
 from tests.unit.store.store_kit import new_message, open_queue
 
@@ -107,7 +107,7 @@ def test_a_disk_that_is_full_is_told_from_one_that_is_broken(
     def fail(*_: object) -> int:
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr("relay.store.spool.os.write", fail)
+    monkeypatch.setattr("relay.store.queue.spool.os.write", fail)
     with pytest.raises(StoreError) as error:
         Spool(tmp_path, 10).new_body().add(LINE)
     assert type(error.value) is kind

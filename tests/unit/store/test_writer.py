@@ -8,11 +8,11 @@ import pytest
 from sqlalchemy import Connection, event, func, insert, select, text
 from sqlalchemy.exc import IntegrityError
 
-from relay.store import writer as module
-from relay.store.database import Database, open_database
-from relay.store.errors import StoreCorrupt, StoreError, StoreFull
-from relay.store.tables import secrets
-from relay.store.writer import Batch, Writer
+from relay.store.db import writer as module
+from relay.store.db.database import Database, open_database
+from relay.store.db.errors import StoreCorrupt, StoreError, StoreFull
+from relay.store.db.tables import secrets
+from relay.store.db.writer import Batch, Writer
 from tests.unit.store.store_kit import NOW
 
 Job = Callable[[Connection], str]

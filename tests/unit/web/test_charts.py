@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from relay.web.charts import HEIGHT, Bar, Chart, Series, bars_of, first_moment, nice_top
+from relay.web.kit.charts import HEIGHT, Bar, Chart, Series, bars_of, first_moment, nice_top
 
 SVG = "{*}"
 SERIES = (Series("delivered", "Delivered", "s1"), Series("failed", "Failed", "s2"))

@@ -4,11 +4,11 @@ from typing import Any
 
 from starlette.datastructures import FormData
 
+from relay.config.faults import Fault
 from relay.control.refused import Refused
 from relay.directory.model import Agent, Server
-from relay.faults import Fault
 from relay.secrets.login_password import prepare
-from relay.web.forms import Field, changed_values, faults_of, given_values, read_values, shown_texts
+from relay.web.kit.forms import Field, changed_values, faults_of, given_values, read_values, shown_texts
 
 FIELDS = (
     Field(key="host", label="Host"),

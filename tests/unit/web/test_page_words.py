@@ -6,10 +6,10 @@ from typing import Any, cast
 
 import pytest
 
+from relay.web.kit.page_request import Notice
+from relay.web.kit.site import ago, make_templates, utc
 from relay.web.pages.messages import parted
 from relay.web.pages.queue import told
-from relay.web.site import ago, make_templates, utc
-from relay.web.visit import Notice
 
 NOW = datetime(2025, 11, 24, 10, 5, tzinfo=UTC)
 

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 from contextlib import aclosing
 
-from relay.web.pulse import Pulse
+from relay.web.kit.pulse import Pulse
 
 QUICK = 0.01
 

@@ -5,12 +5,12 @@ from datetime import UTC, datetime
 
 import pytest
 
+from relay.config.settings import Delivery
 from relay.delivery.holds import Accounts
 from relay.delivery.schedule import Schedule
 from relay.directory.model import Account, Meaning, Server
 from relay.mail.reply import Reply
-from relay.settings import Delivery
-from relay.store.errors import StoreError
+from relay.store.db.errors import StoreError
 from relay.upstream.outcome import Failure, Outcome, Phase
 from relay.workers import catching_up
 from relay.workers.catching_up import CatchingUp, share_pauses, share_server_health, shared_failures

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from relay.config.settings import Listener, Settings
 from relay.listener.sockets import ListenError, PassedSockets
-from relay.settings import Listener, Settings
 from relay.workers.sockets import Doors
 from tests.peers.system import LOOPBACK, free_port, private_folder
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from sqlalchemy import create_engine, literal, select
 
-from relay.faults import Faults
-from relay.settings import Settings
-from relay.store.claims import is_dead
+from relay.config.faults import Faults
+from relay.config.settings import Settings
+from relay.store.queue.claims import is_dead
 from relay.workers.identity import keep_out_others, living_of, own_node, owner_of
 from relay.workers.siblings import Siblings
 

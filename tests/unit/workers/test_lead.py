@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.store.database import Database, open_database
-from relay.store.duties import Duty, DutyTable
-from relay.store.errors import StoreError
+from relay.store.cluster.leader_lease import Duty, DutyTable
+from relay.store.db.database import Database, open_database
+from relay.store.db.errors import StoreError
 from relay.workers import lead
 from relay.workers.lead import LASTS_SECONDS, TRUSTED_SECONDS, Elected, Lead, Tenure
 

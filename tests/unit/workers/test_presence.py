@@ -6,7 +6,7 @@ from typing import cast
 
 import pytest
 
-from relay.store.nodes import Doing, Node, NodeRow, NodeTable
+from relay.store.cluster.nodes import Doing, Node, NodeRow, NodeTable
 from relay.workers.presence import Presence
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)

@@ -7,16 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from relay.secrets.alone import StoreAway, Unguarded
 from relay.secrets.key_source import key_source
-from relay.secrets.oauth import Tokens
-from relay.secrets.oauth_answers import TokenRefused
+from relay.secrets.oauth.access_tokens import Tokens
+from relay.secrets.oauth.answers import TokenRefused
+from relay.secrets.renewal_lease import StoreAway, Unguarded
 from relay.secrets.secret import Secret, SecretRef
 from relay.secrets.sources import SecretDelayed, SecretUnavailable
 from relay.secrets.vault import Vault
-from relay.store.database import Database, open_database
-from relay.store.errors import StoreError
-from relay.store.secrets import SecretTable
+from relay.store.db.database import Database, open_database
+from relay.store.db.errors import StoreError
+from relay.store.people.secrets import SecretTable
 from relay.workers.renewal import ByTheFirst, renew_for_all
 from tests.unit.secrets.oauth_kit import Clock, FakeProvider, grant, ref_to
 from tests.unit.workers.workers_kit import several

@@ -8,17 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from relay.secrets import oauth
-from relay.secrets.alone import StoreAway
 from relay.secrets.key_source import key_source
-from relay.secrets.oauth import Tokens
+from relay.secrets.oauth import access_tokens as oauth
+from relay.secrets.oauth.access_tokens import Tokens
+from relay.secrets.renewal_lease import StoreAway
 from relay.secrets.secret import SecretRef
 from relay.secrets.sources import SecretDelayed
 from relay.secrets.vault import Vault
-from relay.store.database import open_database
-from relay.store.duties import Duty, DutyTable
-from relay.store.errors import StoreError
-from relay.store.secrets import SecretTable
+from relay.store.cluster.leader_lease import Duty, DutyTable
+from relay.store.db.database import open_database
+from relay.store.db.errors import StoreError
+from relay.store.people.secrets import SecretTable
 from relay.workers import renewal
 from relay.workers.renewal import ByLease
 from tests.unit.secrets.oauth_kit import Clock, FakeProvider, grant, ref_to

@@ -1,0 +1,1 @@
+"""The service: where everything is put together, its processes, and how it is told."""

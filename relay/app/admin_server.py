@@ -1,0 +1,83 @@
+"""What answers people: commands on control.sock, and the pages with their API. Both are made when somebody first comes.
+
+Mail waits for neither, and most of the time nobody asks: each takes a part of a second to load, and many MB.
+"""
+
+import threading
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from relay.config.endpoint import TcpAddress, parse_endpoint
+from relay.control.context import Parts
+from relay.control.transport.socket import ControlSocket
+from relay.system.exit_stack import Closing
+
+if TYPE_CHECKING:
+    from relay.control.operations import Operations
+    from relay.control.transport.requests import CommandServer
+    from relay.listener.login_failures import LoginFailures
+    from relay.secrets.logins import Logins
+    from relay.web.kit.pulse import Pulse
+    from relay.web.kit.server import WebServer
+
+
+class Answering:
+    """Opens the ways to the operations on a relay's parts; `closing` has what closes them."""
+
+    def __init__(self, parts: Parts, closing: Closing) -> None:
+        self._parts = parts
+        self._closing = closing
+        self._making = threading.Lock()
+        self._made: Operations | None = None
+
+    async def open_commands(self) -> None:
+        """Open control.sock. Raises ControlSocketError."""
+        control = ControlSocket(self._parts.settings.control_socket, self._make_commands)
+        await control.start()
+        self._closing.push_async_callback(control.stop)
+
+    async def open_pages(
+        self, logins: "Logins", failures: "LoginFailures", state_of_things: Callable[[], object]
+    ) -> "WebServer":
+        """Open the pages at the address of the settings, or say why not and go on trying.
+
+        `state_of_things` returns what is another value when they may have something new to show.
+        """
+        from relay.web.kit.pulse import Pulse  # noqa: PLC0415
+        from relay.web.kit.server import WebServer  # noqa: PLC0415
+
+        address = parse_endpoint(self._parts.settings.web.address)
+        assert isinstance(address, TcpAddress)
+        pulse = Pulse(state_of_things)
+        web_server = WebServer(address, partial(self._make_pages, logins, failures, pulse))
+        await web_server.start()
+        self._closing.push_async_callback(web_server.stop)
+        self._closing.push_async_callback(pulse.aclose)  # before that: a server waits for the streams that are open
+        return web_server
+
+    def _operations(self) -> "Operations":
+        """Return what commands, pages and API may ask for: one for all, whose threads may come at once."""
+        from relay.control.operations import Operations  # noqa: PLC0415
+
+        with self._making:
+            if self._made is None:
+                self._made = Operations(self._parts)
+            return self._made
+
+    def _make_commands(self) -> "CommandServer":
+        from relay.control.transport.requests import CommandServer  # noqa: PLC0415
+
+        return CommandServer(self._operations(), self._parts.settings.state_dir)
+
+    def _make_pages(self, logins: "Logins", failures: "LoginFailures", pulse: "Pulse", address: TcpAddress) -> Any:
+        """Return the application. Takes the better part of a second."""
+        from relay.control.people.admission import Admission  # noqa: PLC0415
+        from relay.web.app import make_app  # noqa: PLC0415
+        from relay.web.kit.site import Site, make_templates  # noqa: PLC0415
+
+        parts = self._parts
+        templates = make_templates(parts.settings.effective_hostname)
+        admission = Admission(parts, logins, failures=failures)
+        site = Site(self._operations(), admission, lambda: parts.settings.web.public_url, templates, pulse)
+        return make_app(site, address, parts.settings.web.proxy_networks)

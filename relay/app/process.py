@@ -1,0 +1,120 @@
+"""The process of `relay serve`: its event loop, its signals, and what it says to whoever started it.
+
+With `workers` above 1 that is the supervisor (`relay/workers/supervisor.py`), and this is the process of each worker.
+"""
+
+import asyncio
+import gc
+import os
+import signal
+import socket
+import sys
+from collections.abc import Coroutine
+from pathlib import Path
+
+from relay import log
+from relay.app.service import START_ERRORS, Service
+from relay.config.settings import Settings
+from relay.directory.reader_process import Apart
+from relay.system import descriptors
+from relay.system.import_tuning import loading
+from relay.system.systemd import Systemd, from_environment
+from relay.system.terminal import is_terminal
+from relay.workers.beginning import Beginning
+from relay.workers.line import Line
+from relay.workers.siblings import Siblings
+
+# More objects than before: the youngest, and looks of the younger generations. A message leaves next to no cycles
+# behind, so that most looks find nothing.
+_COLLECT_AFTER = (10_000, 20, 20)
+
+
+def run(settings: Settings, settings_file: Path | None, apart: Apart) -> int:
+    """Run a relay until SIGTERM or SIGINT, and return its exit code; SIGHUP reloads. What is wrong goes to stderr."""
+    _prepare(settings)
+    systemd = from_environment(os.environ, os.getpid())
+    service = Service(settings, settings_file, systemd=systemd, read_settings=apart.settings, read_directory=apart.read)
+    return _run(_serve(service))
+
+
+def work(beginning: Beginning, apart: Apart) -> int:
+    """Run one worker of a relay until SIGTERM, or until the supervisor is gone."""
+    _prepare(beginning.settings)
+    return _run(_work(beginning, apart))
+
+
+def new_event_loop() -> asyncio.AbstractEventLoop:
+    """Return uvloop's loop where that is installed (it takes a third to three quarters off the CPU per message)."""
+    try:
+        import uvloop  # noqa: PLC0415
+    except ImportError:
+        return asyncio.new_event_loop()
+    return uvloop.new_event_loop()
+
+
+def _prepare(settings: Settings) -> None:
+    descriptors.keep_standard()
+    descriptors.keep_to_ourselves()
+    log.configure(settings.log.format, settings.log.level)
+    log.print_behind()
+    os.umask(0o077)
+    descriptors.allow(settings.limits.connections)
+
+
+def _run(serving: Coroutine[None, None, None]) -> int:
+    try:
+        with asyncio.Runner(loop_factory=new_event_loop) as runner:
+            runner.run(serving)
+    except START_ERRORS as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+async def _work(beginning: Beginning, apart: Apart) -> None:
+    line = await Line.over(socket.socket(fileno=beginning.line))
+    siblings = Siblings(
+        line,
+        index=beginning.index,
+        total=beginning.total,
+        run=beginning.run,
+        life=beginning.life,
+        store=beginning.store,
+    )
+    # The supervisor is told what a service tells systemd.
+    systemd = Systemd(
+        watchdog_seconds=beginning.beat_seconds,
+        descriptors=beginning.descriptors,
+        tell_instead=lambda lines: line.tell({"to": "supervisor", "lines": lines}),
+    )
+    try:
+        await _serve(
+            Service(
+                beginning.settings,
+                beginning.settings_file,
+                systemd=systemd,
+                read_settings=apart.settings,
+                read_directory=apart.read,
+                siblings=siblings,
+            )
+        )
+    finally:
+        line.close()
+
+
+async def _serve(service: Service) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, stop.set)
+    # Ctrl-C reaches all processes of a relay: where there are several, the supervisor says when a worker ends.
+    loop.add_signal_handler(signal.SIGINT, stop.set if not service.siblings.are_there else lambda: None)
+    loop.add_signal_handler(signal.SIGHUP, service.reload)
+    alone = loop.create_task(service.siblings.listen(stop.set))
+    with loading():
+        await service.start()
+    gc.set_threshold(*_COLLECT_AFTER)
+    if is_terminal(sys.stderr):
+        await service.greet_administrator(sys.stderr)
+    await stop.wait()
+    alone.cancel()
+    await service.stop()

@@ -1,0 +1,165 @@
+"""How the relay is: what `relay status`, the metrics and `systemctl status` say of it, for all of its processes."""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from relay import __version__, log
+from relay.app.reload import Reloading
+from relay.config.faults import Fault
+from relay.control.context import QueueDesk
+from relay.directory.live import LiveDirectory
+from relay.incoming.watch import ReturnedMail
+from relay.listener.server import Listeners
+from relay.metrics import Metrics, Now
+from relay.store.cluster.nodes import Doing, NodeState
+from relay.store.db.health import StoreHealth
+from relay.store.db.space import free_space
+from relay.system.loop_lag import LoopLag
+from relay.upstream.pool import Upstream
+from relay.workers.census import Census, Open
+from relay.workers.lead import Lead
+from relay.workers.presence import Presence
+from relay.workers.siblings import Siblings
+
+if TYPE_CHECKING:
+    from relay.web.kit.server import WebServer
+
+_METRICS = "metrics"  # what one worker asks the others for
+
+
+@dataclass(slots=True, kw_only=True)
+class Standing:
+    """Asks the parts of a running relay. `web` is there once the pages are open."""
+
+    reloading: Reloading
+    metrics: Metrics
+    siblings: Siblings
+    directory: LiveDirectory
+    listeners: Listeners
+    upstream: Upstream
+    desk: QueueDesk
+    returned_mail: ReturnedMail
+    lead: Lead
+    presence: Presence
+    health: StoreHealth
+    web: "WebServer | None" = None
+    lag: LoopLag = field(default_factory=LoopLag)
+    census: Census
+    _since: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+    def __post_init__(self) -> None:
+        """Answer the other workers, too."""
+        self.siblings.answer(_METRICS, lambda _: self.metrics.counts(self._now()))
+
+    def status(self) -> dict[str, Any]:
+        """Return the status as DESIGN section 4 lists it."""
+        return {
+            "running": True,
+            "pid": os.getppid() if self.siblings.are_there else os.getpid(),  # to which signals are for the relay
+            "version": __version__,
+            "node": self.presence.node.name,
+            "leads": self.lead.is_ours,
+            "state": str(self.presence.state),
+            "since": self._since.isoformat(timespec="seconds").replace("+00:00", "Z"),
+            "state_dir": str(self.reloading.settings.state_dir),
+            "listeners": list(self.listeners.addresses),
+            "connections": self.listeners.connections + self.census.connections,
+            "workers": self._workers(),
+            "settings": {**_state_of(self.reloading.faults), "needs_restart": list(self.reloading.waiting)},
+            "directory": _state_of(self.directory.faults),
+            "log": {"dropped": log.dropped_lines() + self.census.log_dropped},
+            "web": self.web.status() if self.web else {"address": None, "trouble": ""},
+            "mailboxes": self.returned_mail.status(),
+        }
+
+    def summary(self) -> str:
+        """Return one line for `systemctl status`."""
+        trouble = ""
+        if (found := self.health.trouble) is not None:
+            trouble += f"; the store is {found.reason}: {found}"
+        if faults := len(self.reloading.faults):
+            trouble += f"; the settings have faults ({faults}), and the ones before stay in effect"
+        if faults := len(self.directory.faults):
+            trouble += f"; the directory has faults ({faults}), and the one before stays in effect"
+        does = "takes mail at" if self.presence.state is NodeState.SERVING else f"is {self.presence.state}:"
+        return f"{does} {', '.join(self.listeners.addresses)}{trouble}"
+
+    async def metrics_text(
+        self, queue: Mapping[str, int] | None, oldest: Mapping[str, datetime], accounts_held: int
+    ) -> str:
+        """Return the counters of all processes as text for Prometheus. `queue` is None where nobody can count it."""
+        others = await self.siblings.ask(_METRICS)
+        return self.metrics.text(self._now(queue, oldest, accounts_held), others)
+
+    def open(self) -> Open:
+        """Return what this worker has open, for the others."""
+        return Open(
+            pid=os.getpid(),
+            connections=self.listeners.connections,
+            peers=self.listeners.per_peer,
+            accounts={str(account): number for account, number in self.upstream.connections().items()},
+            under_way=self.upstream.under_way,
+            log_dropped=log.dropped_lines(),
+        )
+
+    def doing(self) -> Doing:
+        """Return what all processes of this node do."""
+        return Doing(
+            workers=self.siblings.total,
+            clients=self.listeners.connections + self.census.connections,
+            messages=self.census.under_way,
+        )
+
+    def _workers(self) -> list[dict[str, Any]]:
+        """Return the processes that hand over mail, this one first."""
+        own = {"index": self.siblings.index, "pid": os.getpid(), "connections": self.listeners.connections}
+        others = self.census.others.items()
+        return [
+            own,
+            *({"index": index, "pid": one.pid, "connections": one.connections} for index, one in others),
+        ]
+
+    def _now(
+        self,
+        queue: Mapping[str, int] | None = MappingProxyType({}),
+        oldest: Mapping[str, datetime] = MappingProxyType({}),
+        accounts_held: int = 0,
+    ) -> Now:
+        now, settings, certificate = datetime.now(UTC), self.reloading.settings, self.reloading.certificate
+        return Now(
+            queue=queue or {},
+            oldest={state: (now - created).total_seconds() for state, created in oldest.items()},
+            accounts_held=accounts_held,
+            unreached=len(self.desk.unreached()),
+            connections=self.listeners.connections,
+            connections_limit=settings.limits.connections,
+            loop_lag=self.lag.seconds,
+            settings_ok=not self.reloading.faults,
+            directory_ok=not self.directory.faults,
+            store_ok=queue is not None and self.health.trouble is None,
+            certificate_expires=certificate.expires.timestamp() if certificate else None,
+            free=_free(settings.state_dir),
+            free_floor=settings.delivery.free_space,
+            # The supervisor has no metrics of its own: the first worker counts its lines, too.
+            log_dropped=log.dropped_lines() + (self.census.of_supervisor if self.siblings.is_first else 0),
+        )
+
+
+def _free(folder: Path) -> int:
+    """Return the room on the disk of a folder; one that is gone has none."""
+    try:
+        return free_space(folder)
+    except OSError:
+        return 0
+
+
+def _state_of(faults: Sequence[Fault]) -> dict[str, Any]:
+    return {
+        "ok": not faults,
+        "faults": [{"file": fault.file, "key": fault.key, "message": fault.message} for fault in faults],
+    }

@@ -1,0 +1,185 @@
+"""The mail passwords of servers and profiles: set, forgotten, listed with logins and tokens, moved to the vault."""
+
+from collections.abc import Iterable, Iterator
+from datetime import datetime
+from typing import Any
+
+from relay.control.audit_details import note, note_forgotten, note_secret
+from relay.control.context import Parts
+from relay.control.operation import Access, Operation
+from relay.control.refused import Refused
+from relay.directory.model import Directory, Profile, Server
+from relay.directory.storage import Edit
+from relay.secrets.login_password import admin_owner, login_owner
+from relay.secrets.mailbox_secrets import incoming_owner, incoming_ref
+from relay.secrets.secret import SecretRef, client_owner, place_of, ref_of, token_ref
+
+
+class Passwords:
+    """What can be asked about the vault, and done with it."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+
+    def operations(self) -> dict[str, Operation]:
+        """Return the operations by name."""
+        return {
+            "secrets.list": Operation(self.list_, access=Access.ADMIN),
+            "secrets.import": Operation(self.import_, is_change=True),
+            "secrets.rotate": Operation(self.rotate, is_change=True),
+        }
+
+    async def list_(self) -> list[dict[str, Any]]:
+        """Return who has a password, where it is kept ("vault", "directory", "file:…"), since when, and if it is used.
+
+        A password in the vault that its owner does not use, because another source comes first, is not listed twice.
+        """
+        owners = self._parts.vault.owners()
+        routing = self._parts.directory.routing()
+        records = []
+        for ref in _refs_in_use(routing.directory):
+            if ref.owner in owners or ref.source or ref.inline:
+                source = ref.source or ("directory" if ref.inline else "vault")
+                changed = _time(owners[ref.owner]) if source == "vault" else None
+                records.append({"owner": ref.owner, "source": source, "changed": changed, "used": True})
+        known = {record["owner"] for record in records}
+        others = {login_owner(name) for name in routing.logins.names}
+        others |= {admin_owner(person.name) for person in await self._parts.people.administrators.all()}
+        others |= {client_owner(server.name) for server in routing.directory.servers.values() if server.oauth}
+        for owner, changed_at in owners.items():
+            if owner not in known:
+                records.append(
+                    {"owner": owner, "source": "vault", "changed": _time(changed_at), "used": owner in others}
+                )
+        return records
+
+    async def import_(self) -> dict[str, Any]:
+        """Move the passwords that stand in directory.toml to the vault, and return whose they were.
+
+        Each is in the vault before any leaves the file, so that a crash in between loses none.
+        """
+        directory = self._parts.directory.routing().directory
+        entries = list(_entries(directory))
+        found = (ref for entry in entries for ref in (_password_ref(directory, entry), incoming_ref(entry)))
+        refs = [ref for ref in found if ref and ref.inline]
+        for ref in refs:
+            was_set = self._parts.vault.has(ref.owner)
+            await self._parts.vault.put(ref.owner, ref.inline, bound_to=ref.bound_to)
+            note_secret(ref.owner, was_set=was_set)
+        if refs:
+            await self._parts.directory.change(without_passwords(entries, incoming=True))
+        return {"ok": True, "imported": [ref.owner for ref in refs]}
+
+    async def rotate(self) -> dict[str, Any]:
+        """Seal every password in the vault under a new master key, and return the key's id."""
+        await self._parts.vault.rotate()
+        note("master_key", "set", "changed")
+        return {"ok": True, "secrets": len(self._parts.vault.owners()), "key": self._parts.vault.key_id}
+
+
+async def set_password(parts: Parts, entry: Server | Profile, password: str) -> None:
+    """Put a password in the vault; one that stands in directory.toml goes. Raises Refused where it would not count."""
+    ref = check_password_counts(parts, entry)
+    was_set = parts.vault.has(ref.owner) or bool(ref.inline)
+    await parts.vault.put(ref.owner, password, bound_to=ref.bound_to)
+    note_secret("password", was_set=was_set)
+    if ref.inline:
+        await parts.directory.change(without_passwords([entry]))
+
+
+def check_password_counts(parts: Parts, entry: Server | Profile) -> SecretRef:
+    """Return where an entry's password belongs. Raises Refused where one in the vault would not count."""
+    directory = parts.directory.routing().directory
+    ref = _password_ref(directory, entry)
+    if _ref_in_use(directory, entry).token is not None:
+        noun = "server" if isinstance(entry, Server) else str(entry.kind)
+        way = f"authorize it with: relay {noun} authorize {entry.name}"
+        raise Refused(f"'{entry.name}' logs in by OAuth, without a password; {way}")
+    if ref.source:
+        raise Refused(
+            f"'{entry.name}' takes its password from {ref.source}; set it there, or set password_from= to keep it here"
+        )
+    return ref
+
+
+async def forget_password(parts: Parts, entry: Server | Profile) -> None:
+    """Remove an owner's password from the vault, if there is one.
+
+    So with the password of its mailbox, its tokens, and a server's client secret.
+    """
+    owner = place_of(entry)
+    tokens = f"oauth/{owner}"
+    had_tokens = parts.vault.has(tokens)
+    await parts.secrets.tokens.forget(tokens)
+    if had_tokens:
+        note_forgotten("authorization")
+    kept = {"password": owner, "incoming.password": incoming_owner(entry)}
+    if isinstance(entry, Server):
+        kept["client_secret"] = client_owner(entry.name)
+    for key, each in kept.items():
+        if parts.vault.has(each):
+            await parts.vault.delete(each)
+            note_forgotten(key)
+
+
+def entered_anew(parts: Parts, directory: Directory, server: Server) -> dict[str, Any]:
+    """Return whose secret was set for another server or host than it would go to at this server of a directory.
+
+    `server`: whether its own account's was; `profiles`: those that log in with accounts of their own.
+    """
+    waiting = [
+        profile.name
+        for profile in directory.users_of(server.name)
+        if profile.override and parts.secrets.is_set_for_another(_ref_in_use(directory, profile))
+    ]
+    return {"server": parts.secrets.is_set_for_another(_ref_in_use(directory, server)), "profiles": sorted(waiting)}
+
+
+def _refs_in_use(directory: Directory) -> Iterator[SecretRef]:
+    for entry in _entries(directory):
+        yield _ref_in_use(directory, entry)
+        incoming = incoming_ref(entry)
+        if incoming is not None:
+            yield incoming
+
+
+def _ref_in_use(directory: Directory, entry: Server | Profile) -> SecretRef:
+    """Return where the secret is that logs in: a password, or tokens."""
+    server = entry if isinstance(entry, Server) else directory.server_of(entry)
+    return (server and token_ref(server, entry)) or ref_of(entry, server)
+
+
+def _password_ref(directory: Directory, entry: Server | Profile) -> SecretRef:
+    return ref_of(entry, entry if isinstance(entry, Server) else directory.server_of(entry))
+
+
+def _time(moment: datetime) -> str:
+    return moment.isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def _entries(directory: Directory) -> Iterator[Server | Profile]:
+    yield from directory.servers.values()
+    yield from directory.profiles()
+
+
+def without_passwords(entries: Iterable[Server | Profile], *, incoming: bool = False) -> Edit:
+    """Return the edit that takes these passwords out of the file; one that was changed meanwhile stays."""
+    places = [place for entry in entries for place in _places(entry, incoming=incoming)]
+
+    def edit(document: Any) -> None:
+        for path, password in places:
+            held = document
+            for key in path:
+                held = held.get(key, {})
+            if held.get("password") == password:
+                del held["password"]
+
+    return edit
+
+
+def _places(entry: Server | Profile, *, incoming: bool) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Yield where an entry's passwords stand in the file, and which they are."""
+    path = ("servers" if isinstance(entry, Server) else f"{entry.kind}s", entry.name)
+    yield path, entry.password
+    if incoming and entry.incoming is not None:
+        yield (*path, "incoming"), entry.incoming.password

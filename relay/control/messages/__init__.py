@@ -1,0 +1,1 @@
+"""Operations on messages: the queue and the history."""

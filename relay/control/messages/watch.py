@@ -1,0 +1,120 @@
+"""The operation that tells of messages as they come and as their states change, for as long as somebody listens."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import suppress
+from datetime import datetime, timedelta
+from typing import Any
+
+from relay.control.context import Parts
+from relay.control.messages.find import PAGE, known_state, records_of
+from relay.control.messages.history import read_address
+from relay.control.messages.page_position import read_time
+from relay.control.messages.records import history_record
+from relay.control.operation import Operation
+from relay.control.refused import Refused
+from relay.delivery.recorder import utc_now
+from relay.store.queue.history import Wanted
+from relay.store.queue.messages import StoredMessage
+from relay.store.queue.polling import Look
+
+_LOOKS_EVERY = 1.0  # seconds
+_QUIET = 60  # looks; after so many without news something is said anyhow, by which both sides notice an end
+_MOST_WATCHED = 10_000  # messages that wait; a look at so many takes some 20 ms of a thread
+_LATE = timedelta(seconds=5)  # the history is written behind: what is over is listed up to so much later
+_MOST_FOLLOWERS = 10
+
+
+class Following:
+    """`messages.follow`: everybody who follows looks once a second, whatever happens."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._followers = 0
+        self._is_over = asyncio.Event()
+
+    def end(self) -> None:
+        """Let everybody go who follows: the relay ends."""
+        self._is_over.set()
+
+    def operations(self) -> dict[str, Operation]:
+        """Return the operations by name."""
+        return {"messages.follow": Operation(self.follow, is_stream=True)}
+
+    async def follow(
+        self,
+        *,
+        sender: str | None = None,
+        to: str | None = None,
+        since: str | None = None,
+        state: str | None = None,
+        message_id: str | None = None,
+    ) -> AsyncGenerator[list[dict[str, Any]]]:
+        """Yield the messages of `since` that all of this is true of, the newest first; then {"begun": true}.
+
+        From then on yield each message that comes, or is in another state than before, as it is then; those of a second
+        the oldest first. An empty object now and then means nothing. Of what waits the newest ten thousand are watched.
+        """
+        wanted = Wanted(
+            sender=read_address(sender), to=read_address(to), state=known_state(state), message_id=message_id
+        )
+        moment = read_time(since, "since")
+        if self._followers >= _MOST_FOLLOWERS:
+            raise Refused(f"{_MOST_FOLLOWERS} others follow the messages already; end one of them first")
+        self._followers += 1
+        try:
+            known = await self._look(utc_now())
+            if moment is not None:
+                async for page in self._earlier(wanted._replace(since=moment)):
+                    yield page
+            yield [{"begun": True}]
+            async for page in self._news(wanted, known):
+                yield page
+        finally:
+            self._followers -= 1
+
+    async def _news(self, wanted: Wanted, known: Look) -> AsyncGenerator[list[dict[str, Any]]]:
+        quiet = 0
+        while not await self._ends_within(_LOOKS_EVERY):
+            now = await self._look(utc_now())
+            others = list(news_between(known, now))
+            known = now
+            quiet = 0 if others else quiet + 1
+            for start in range(0, len(others), PAGE):
+                found = await self._parts.queue.among(wanted, others[start : start + PAGE])
+                yield [history_record(self._parts, message) for message in found]
+            if quiet == _QUIET:
+                quiet = 0
+                yield [{}]
+
+    async def _ends_within(self, seconds: float) -> bool:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._is_over.wait()
+        return self._is_over.is_set()
+
+    async def _look(self, now: datetime) -> Look:
+        return await self._parts.queue.look(now - _LATE - timedelta(seconds=_LOOKS_EVERY), _MOST_WATCHED)
+
+    async def _earlier(self, wanted: Wanted) -> AsyncGenerator[list[dict[str, Any]]]:
+        async def read(after: StoredMessage | None, limit: int) -> list[StoredMessage]:
+            asked = {key: getattr(wanted, key) for key in ("sender", "to", "since", "state", "message_id")}
+            return await self._parts.queue.search(**asked, limit=limit, after=after)
+
+        async for page in records_of(read, lambda message: history_record(self._parts, message)):
+            yield page
+
+
+def news_between(before: Look, now: Look, most: int = _MOST_WATCHED) -> Iterator[str]:
+    """Yield the ids of messages that came or are in another state, the oldest of those that wait first.
+
+    Where more wait than are watched, an older one moves up for each that is over: that is no news of it.
+    """
+    known = {**before.waiting, **before.over}
+    waiting = list(now.waiting.items())
+    if len(before.waiting) >= most:
+        while waiting and waiting[-1][0] not in known:
+            waiting.pop()
+    for id_, state in (*reversed(waiting), *reversed(now.over.items())):
+        if known.get(id_) != state:
+            yield id_

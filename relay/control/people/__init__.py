@@ -1,0 +1,1 @@
+"""Operations on people: administrators, sign-in, invitations, tokens, the audit."""

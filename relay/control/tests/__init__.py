@@ -1,0 +1,1 @@
+"""Operations that try something: connections, test messages, the doctor."""

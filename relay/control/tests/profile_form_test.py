@@ -1,0 +1,125 @@
+"""The test of a channel or agent that is not saved yet: what stands in a form, with the password of the form.
+
+SECURITY: a saved password goes only where it goes today. Where the form has another server or user name, it must be
+entered again: else a test would give it away. The server's own account is tested as it is saved.
+"""
+
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+from relay.config.faults import Fault, Faults
+from relay.config.schema import no_such
+from relay.control.context import Parts
+from relay.control.lookup import find_profile
+from relay.control.operation import Access, Operation
+from relay.control.refused import NotFound, Refused
+from relay.control.tests.connection_test import no_way_out, probe_steps, secret_of
+from relay.control.tests.doctor_targets import Patient
+from relay.control.tests.server_form_test import check_one_line
+from relay.control.tests.test_mail import probe_message
+from relay.directory.model import Account, Auth, Profile, ProfileKind, Server
+from relay.directory.rules.validation import parse_directory
+from relay.mail.address import Address
+from relay.secrets.secret import Secret
+
+# A name that no entry need have, for a profile without one.
+_UNNAMED = "new"
+# What says how a profile logs in, and as whom its mail leaves.
+_KEYS = ("address", "override", "username")
+
+
+class ProfileTrial:
+    """`channel.try` and `agent.try`: they yield {step, ok, detail} as `channel.test` does, and save nothing."""
+
+    def __init__(self, parts: Parts, kind: ProfileKind) -> None:
+        self._parts = parts
+        self._kind = kind
+
+    def operations(self) -> dict[str, Operation]:
+        """Return the operations by name."""
+        return {f"{self._kind}.try": Operation(self.try_, is_stream=True, access=Access.ADMIN)}
+
+    def try_(
+        self,
+        *,
+        values: dict[str, Any],
+        to: str | None = None,
+        password: str | None = None,
+        name: str | None = None,
+        send: bool = True,
+    ) -> AsyncIterator[dict[str, Any]]:
+        """Log in as a form says and send a message to `to` (None: the profile's address), or stop before it.
+
+        `values` are keys as directory.toml has them. Without a password, that of the saved profile `name` is taken.
+        """
+        saved = find_profile(self._parts, self._kind, name) if name is not None else None
+        server = self._server(values.get("server"))
+        profile = self._profile(values, server, name or _UNNAMED)
+        account = Account(server.name, profile.login_name if profile.override else server.username)
+        sender = Address.parse(profile.address) if profile.override else server.identity
+        if sender is None:
+            raise no_way_out(self._kind, profile.name)
+        recipient = Address.parse(to or profile.address)
+        content = probe_message(sender, recipient, self._parts.settings.effective_hostname) if send else None
+        self._check(server, profile, account, saved, password)
+
+        async def steps() -> AsyncIterator[dict[str, Any]]:
+            secret, lack = await self._secret(server, account, saved if profile.override else None, password)
+            async for step in probe_steps(self._parts, server, account, secret, sender, recipient, content, lack=lack):
+                yield step
+
+        return steps()
+
+    def _server(self, wanted: Any) -> Server:
+        directory = self._parts.directory.routing().directory
+        name = wanted or directory.default_server
+        if not name:
+            raise Refused("there is no server yet; add one first", key="server")
+        if name not in directory.servers:
+            raise NotFound(no_such("server", str(name), directory.servers), key="server")
+        return directory.servers[name]
+
+    def _profile(self, values: Mapping[str, Any], server: Server, name: str) -> Profile:
+        """Return the profile that values describe. Raises Faults, each with its key as the form knows it."""
+        table = f"{self._kind}s"
+        entry = {key: values[key] for key in _KEYS if values.get(key) is not None}
+        # What is wrong with the server itself is said where it is tried.
+        stand_in = {"host": "localhost", "username": "a@b.example", "internal": server.internal}
+        tables = {"default_server": server.name, "servers": {server.name: stand_in}, table: {name: entry}}
+        try:
+            profile = parse_directory(tables).profile(name)
+        except Faults as error:
+            place = f"{table}.{name}."
+            raise Faults(Fault("", fault.key.removeprefix(place), fault.message) for fault in error.faults) from None
+        assert profile is not None
+        return profile
+
+    def _check(
+        self, server: Server, profile: Profile, account: Account, saved: Profile | None, password: str | None
+    ) -> None:
+        """Raise Refused where the password is none, or the saved one would go elsewhere."""
+        if password is not None:
+            check_one_line(password)
+        if not profile.override:
+            if password is not None:
+                raise Refused(
+                    "without the override the server's account logs in; leave the password out", key="password"
+                )
+            return
+        if server.auth is Auth.NONE or (password is not None and server.auth is not Auth.OAUTH2):
+            return
+        known = self._parts.directory.routing().directory.account_of(saved) if saved and saved.override else None
+        if known == account:
+            return
+        if server.auth is Auth.OAUTH2:
+            raise Refused(f"a login by OAuth can be tested when the {self._kind} is saved and authorized", key="server")
+        whose = f"; the saved one is for {known}, and here it would go to {account}" if known else ""
+        raise Refused(f"enter the password for this test{whose}", key="password")
+
+    async def _secret(
+        self, server: Server, account: Account, own: Profile | None, password: str | None
+    ) -> tuple[Secret | None, str]:
+        """Return the secret to log in with, or why there is none and what to do. `own`: whose the account is."""
+        if password is not None and server.auth is not Auth.OAUTH2:
+            return self._parts.vault.secret_of(password), ""
+        return await secret_of(self._parts, Patient.of(server, account, own))

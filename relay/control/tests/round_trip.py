@@ -1,0 +1,146 @@
+"""The round trip: a test message is looked for where it should arrive, and what its receiver wrote there is told.
+
+The mailbox is opened before anything is sent, so that a wrong password costs no message. The message is known by an
+unguessable token, and so is the one that is deleted at the end.
+"""
+
+import asyncio
+import secrets
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from relay.control.context import Parts
+from relay.control.tests.receiver_verdicts import seen_by_receiver
+from relay.control.tests.test_mail import TOKEN_FIELD, probe_message
+from relay.incoming.mailbox import Mailbox
+from relay.incoming.mailboxes import Mailboxes, Visit
+from relay.incoming.reader import Folder, Head, MailboxFailed, Reader
+from relay.mail.address import Address
+from relay.mail.content import Content
+from relay.mail.parts import Part
+
+Steps: TypeAlias = AsyncIterator[dict[str, Any]]
+
+_PATIENCE_SECONDS = 120.0
+_PAUSE_SECONDS = 2.0
+_LONGER_PAUSE_SECONDS = 5.0  # for a new login each time
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """The message where it arrived."""
+
+    folder: Folder
+    head: Head
+
+
+class RoundTrip:
+    """One round trip of a profile's mail. `steps` does it."""
+
+    def __init__(
+        self, parts: Parts, mailbox: Mailbox, sender: Address, recipient: Address, patience: float = _PATIENCE_SECONDS
+    ) -> None:
+        self._parts = parts
+        self._mailbox = mailbox
+        self._sender = sender
+        self._recipient = recipient
+        self._patience = patience
+        self._token = secrets.token_hex(16)
+        self._mailboxes = Mailboxes()
+
+    async def steps(self, send: Callable[[Content], Steps]) -> Steps:
+        """Yield each step when it is done: those of the mailbox, those of `send`, and what the receiver saw."""
+        try:
+            async for step in self._steps(send):
+                yield step
+        except MailboxFailed as error:
+            yield _step("mailbox", ok=False, detail=str(error))
+        finally:
+            await self._mailboxes.aclose()
+
+    async def _steps(self, send: Callable[[Content], Steps]) -> Steps:
+        mailbox = self._mailbox
+        async with await self._open() as visit:
+            before = await visit.run(_positions)
+        names = " and ".join(folder.name for folder in before)
+        yield _step(
+            "mailbox", ok=True, detail=f"logged in at {mailbox.place} as {mailbox.username}; looks into {names}"
+        )
+        hostname = self._parts.settings.effective_hostname
+        is_sent = False
+        async for step in send(probe_message(self._sender, self._recipient, hostname, self._token)):
+            is_sent = step["ok"]
+            yield step
+        if is_sent:
+            async for step in self._arrival(before):
+                yield step
+
+    async def _arrival(self, before: Mapping[Folder, str]) -> Steps:
+        started = time.monotonic()
+        found = await self._look_for(before, started + self._patience)
+        seconds = time.monotonic() - started
+        if found is None:
+            yield _step("arrived", ok=False, detail=self._missing(before))
+            return
+        folder, header = found.folder, found.head.header
+        where = f"in the junk folder {folder.name}" if folder.is_junk else f"in {folder.name}"
+        yield _step("arrived", ok=not folder.is_junk, detail=f"{where} after {seconds:.1f} seconds")
+        for name, is_good, detail in seen_by_receiver(Part.parse(header).fields, TOKEN_FIELD.lower(), self._sender):
+            yield _step(name, ok=is_good, detail=detail)
+        async with await self._open() as visit:
+            is_gone = await visit.run(lambda reader: reader.remove(folder, found.head.uid))
+        detail = "the test message is deleted again" if is_gone else "the test message is marked as deleted"
+        yield _step("removed", ok=True, detail=detail)
+
+    async def _look_for(self, before: Mapping[Folder, str], deadline: float) -> _Found | None:
+        """Look again and again, on one connection where that sees what arrives."""
+        positions = dict(before)
+        while True:
+            async with await self._open() as visit:
+                found = await self._seen(visit, positions)
+                while found is None and visit.sees_arrivals and time.monotonic() < deadline:
+                    await asyncio.sleep(_PAUSE_SECONDS)
+                    found = await self._seen(visit, positions)
+            if found is not None or time.monotonic() >= deadline:
+                return found
+            await asyncio.sleep(_LONGER_PAUSE_SECONDS)
+
+    async def _seen(self, visit: Visit, positions: dict[Folder, str]) -> _Found | None:
+        """Look at what arrived since the last look, and move the positions behind it."""
+
+        def look(reader: Reader) -> _Found | None:
+            for folder, position in list(positions.items()):
+                arrivals = reader.arrivals(folder, position)
+                positions[folder] = arrivals.position
+                for head in arrivals.heads:
+                    if self._is_ours(head):
+                        return _Found(folder, head)
+            return None
+
+        return await visit.run(look)
+
+    def _is_ours(self, head: Head) -> bool:
+        part = Part.parse(head.header)
+        # Some providers take away fields that they do not know.
+        return part.get(TOKEN_FIELD.lower()) == self._token or self._token in part.get("subject").split()
+
+    def _missing(self, before: Mapping[Folder, str]) -> str:
+        where = " or ".join(folder.name for folder in before)
+        unseen = "; POP3 shows the inbox alone, so it may be in a junk folder" if len(before) == 1 else ""
+        return f"it is not in {where} after {self._patience:g} seconds{unseen}; it may still come"
+
+    async def _open(self) -> AbstractAsyncContextManager[Visit]:
+        ref = self._mailbox.ref
+        self._parts.secrets.forget(ref)  # a test asks the password's source anew
+        return self._mailboxes.open(self._mailbox, await self._parts.secrets.secret(ref))
+
+
+def _positions(reader: Reader) -> dict[Folder, str]:
+    return {folder: reader.position(folder) for folder in reader.folders()}
+
+
+def _step(step: str, *, ok: bool, detail: str) -> dict[str, Any]:
+    return {"step": step, "ok": ok, "detail": detail}

@@ -1,0 +1,1 @@
+"""control.sock: HTTP over a unix socket, its server and its client."""

@@ -1,0 +1,143 @@
+"""What control.sock answers: HTTP over a unix socket, on which the commands reach a running relay.
+
+`POST /do/NAME` with the parameters as a JSON object answers the operation's result as JSON; an operation that goes on
+for a while answers lines of JSON (application/x-ndjson), each `{"item": …}`, and at the end `{"end": true}`, or
+`{"error": "…"}` where it ends early; an answer without either is broken off.
+`GET /status` answers the status, `GET /metrics` the counters as text for Prometheus. A refusal is `{"ok": false,
+"error": "…"}` with a 4xx. The header `Relay-State-Dir` of a request names the state_dir that the command means; a relay
+with another one refuses.
+"""
+
+import json
+import socket
+from asyncio import to_thread
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from relay import log
+from relay.control.actor import commanding
+from relay.control.operations import Operations
+from relay.control.refused import Refused, UnknownOperation
+from relay.control.transport.http import HttpServer, PeerProtocol
+from relay.control.transport.json_text import json_text
+from relay.control.transport.peer import may_ask
+from relay.metrics import CONTENT_TYPE
+
+STATE_DIR_HEADER = "Relay-State-Dir"
+_MOST_BYTES = 32 * 1024 * 1024  # a request: `relay directory import` of a hundred thousand agents has some 15 MB
+
+
+class CommandServer:
+    """Serves the operations of a running relay to its owner and to root."""
+
+    def __init__(self, operations: Operations, state_dir: Path) -> None:
+        self._operations = operations
+        self._state_dir = state_dir.resolve()
+        routes = [
+            Route("/status", self._status, methods=["GET"]),
+            Route("/metrics", self._metrics, methods=["GET"]),
+            Route("/do/{name}", self._do, methods=["POST"]),
+        ]
+        self._server = HttpServer(Starlette(routes=routes), "control.sock", PeerProtocol)
+
+    async def start(self, listening: socket.socket) -> None:
+        """Serve on a socket that listens already; it is closed with the server."""
+        await self._server.start(listening)
+
+    async def stop(self) -> None:
+        """Answer what was asked, for at most a second, and close."""
+        self._operations.end()
+        await self._server.stop()
+
+    async def _status(self, request: Request) -> Response:
+        if (refusal := self._refusal(request)) is not None:
+            return refusal
+        try:
+            return JSONResponse(await self._operations.run("status", {}, commanding(request.state.uid)))
+        except Refused as error:  # the store cannot be used
+            return _failure(503, str(error))
+
+    async def _metrics(self, request: Request) -> Response:
+        if (refusal := self._refusal(request)) is not None:
+            return refusal
+        try:
+            text = await self._operations.run("metrics", {}, commanding(request.state.uid))
+        except Refused as error:
+            return _failure(503, str(error))
+        return Response(text, media_type=CONTENT_TYPE)
+
+    async def _do(self, request: Request) -> Response:
+        name = request.path_params["name"]
+        try:
+            # The whole request is read before any answer: who is refused is still writing otherwise.
+            body = await _body(request)
+            if (refusal := self._refusal(request)) is not None:
+                return refusal
+            params, actor = _parameters(body), commanding(request.state.uid)
+            if self._operations.is_stream(name):
+                lines = _lines(self._operations.batches(name, params, actor))
+                return StreamingResponse(lines, media_type="application/x-ndjson")
+            result = await self._operations.run(name, params, actor)
+        except UnknownOperation as error:
+            return _failure(404, str(error))
+        except Refused as error:
+            return _failure(409, str(error))
+        return Response(await to_thread(json_text, result), media_type="application/json")
+
+    def _refusal(self, request: Request) -> Response | None:
+        uid = request.state.uid
+        if not may_ask(uid):
+            log.refused(what="control.sock", uid=uid)
+            return _failure(403, "only root and the user that relay runs as may use its control socket")
+        meant = request.headers.get(STATE_DIR_HEADER)
+        if meant is not None and meant != str(self._state_dir):
+            return _failure(
+                421,
+                f"the relay that runs here keeps its state in {self._state_dir}, your settings say {meant}; "
+                "name its settings file with --config",
+            )
+        return None
+
+
+async def _body(request: Request) -> bytes:
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > _MOST_BYTES:
+            raise Refused("the request is too large")
+    return bytes(body)
+
+
+def _parameters(body: bytes) -> dict[str, Any]:
+    try:
+        params = json.loads(body or b"{}")
+    except ValueError:
+        params = None
+    if not isinstance(params, dict):
+        raise Refused("the parameters must be a JSON object")
+    return params
+
+
+async def _lines(batches: AsyncGenerator[list[dict[str, Any]]]) -> AsyncIterator[bytes]:
+    try:
+        async with aclosing(batches):
+            async for batch in batches:
+                yield b"".join(_line({"item": item}) for item in batch)
+        yield _line({"end": True})
+    except Refused as error:
+        yield _line({"error": str(error)})
+
+
+def _line(value: dict[str, Any]) -> bytes:
+    return json.dumps(value).encode() + b"\n"
+
+
+def _failure(status: int, error: str) -> Response:
+    return JSONResponse({"ok": False, "error": error}, status_code=status)

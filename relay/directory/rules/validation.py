@@ -1,0 +1,178 @@
+"""What must hold between the entries of directory.toml, and the one way from its tables to a Directory.
+
+Each rule is one function that yields (key, sentence) for every place where it is broken. Rules look at the entries
+that are well-formed by themselves; what is malformed has its fault already.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypeAlias
+
+from relay.config.faults import Fault, Faults
+from relay.config.schema import no_such, show
+from relay.directory.model import AliasIdentity, Directory, Profile, Server
+from relay.directory.reading import NOTHING_KNOWN, Reading, read_tables
+from relay.directory.rules.incoming import incoming_faults
+from relay.directory.rules.logins import login_faults
+from relay.directory.rules.oauth import oauth_faults
+from relay.directory.rules.servers import server_faults
+from relay.mail.address import Address, AddressError, domain_key
+from relay.mail.outgoing import is_forbidden, valid_field_name, valid_field_value
+
+Findings: TypeAlias = Iterator[tuple[str, str]]
+
+_SOURCES = ("file:", "env:", "credential:", "command:")
+
+
+def parse_directory(
+    data: Mapping[str, Any], file: str = "directory.toml", known: Mapping[str, Mapping[str, Any]] = NOTHING_KNOWN
+) -> Directory:
+    """Return the directory that the tables of a file describe. Raises Faults with everything that is wrong.
+
+    `known` are values, by their tables and names, of entries that are the same as when these were read.
+    """
+    reading = read_tables(data, known)
+    found = (finding for rule in _RULES for finding in rule(reading))
+    findings = [*reading.faults, *((key, message) for key, message in found if key not in reading.unread)]
+    if findings:
+        raise Faults(sorted({Fault(file, key, message) for key, message in findings}))
+    return reading.directory
+
+
+def is_sound_apart(directory: Directory) -> bool:
+    """Whether no rule is broken that looks at each channel, agent and application with servers and scripts alone.
+
+    Where servers and scripts are those of a directory without faults, the others that changed are enough.
+    """
+    names = {table: frozenset(getattr(directory, table)) for table in ("servers", "scripts")}
+    reading = Reading(directory, names)
+    return not any(True for rule in _APART for _ in rule(reading))
+
+
+def key_of(profile: Profile) -> str:
+    """Return where a profile stands in the file: "channels.support"."""
+    return f"{profile.kind}s.{profile.name}"
+
+
+def holder_key(holder: Server | Profile) -> str:
+    """Return where the holder of a secret stands in the file."""
+    return f"servers.{holder.name}" if isinstance(holder, Server) else key_of(holder)
+
+
+def _default_is_named(reading: Reading) -> Findings:
+    servers, default = reading.names["servers"], reading.directory.default_server
+    if default is None and servers:
+        yield (
+            "default_server",
+            f'it is missing; name the server of all who choose none: default_server = "{min(servers)}"',
+        )
+    if default is not None and default not in servers and "servers" not in reading.unread:
+        yield "default_server", no_such("server", default, servers)
+
+
+def _addresses_are_unique(reading: Reading) -> Findings:
+    """An address picks one profile, so it belongs to one."""
+    owners: dict[str, Profile] = {}
+    for profile in reading.directory.profiles():
+        for key, text in _addresses_of(profile):
+            try:
+                owner = owners.setdefault(_compared(text, is_alias=key == "aliases"), profile)
+            except AddressError as error:
+                yield f"{key_of(profile)}.{key}", str(error)
+                continue
+            if owner is not profile:
+                taken = f"{text} belongs to {owner.kind} '{owner.name}' already; take it from one of them"
+                yield f"{key_of(profile)}.{key}", taken
+
+
+def _references_are_good(reading: Reading) -> Findings:
+    servers, scripts = reading.names["servers"], reading.names["scripts"]
+    for profile in reading.directory.profiles():
+        if profile.server is not None and profile.server not in servers and "servers" not in reading.unread:
+            yield f"{key_of(profile)}.server", no_such("server", profile.server, servers)
+        if profile.script is not None and profile.script not in scripts and "scripts" not in reading.unread:
+            yield f"{key_of(profile)}.script", no_such("script", profile.script, scripts)
+
+
+def _profiles_have_a_server(reading: Reading) -> Findings:
+    """One sentence for all: a directory of ten thousand agents without a server has one fault, not ten thousand."""
+    first = next(reading.directory.profiles(), None)
+    if first is not None and not reading.names["servers"] and "servers" not in reading.unread:
+        yield key_of(first), "there is no server to send through; add [servers.NAME] and make it default_server"
+
+
+def _overrides_are_possible(reading: Reading) -> Findings:
+    for profile in reading.directory.profiles():
+        name = profile.server or reading.directory.default_server or ""
+        server = reading.directory.servers.get(name)
+        if profile.override and server is not None and server.internal:
+            which = f"server '{name}'" if profile.server else f"the default server '{name}'"
+            yield (
+                f"{key_of(profile)}.override",
+                f"{which} is internal, where no profile has its own account; remove override or choose another server",
+            )
+        if profile.alias_identity is AliasIdentity.KEEP and not profile.override:
+            yield (
+                f"{key_of(profile)}.alias_identity",
+                "'keep' needs override = true; without it mail leaves with the server's address",
+            )
+
+
+def _secrets_have_one_source(reading: Reading) -> Findings:
+    """The value is not shown: who mistakes the key writes the password itself there."""
+    directory = reading.directory
+    holders: list[Server | Profile] = [*directory.servers.values(), *directory.profiles()]
+    for holder in holders:
+        key = holder_key(holder)
+        if holder.password_from and not holder.password_from.startswith(_SOURCES):
+            yield f"{key}.password_from", "it names no source; begin it with file:, env:, credential: or command:"
+        if holder.password_from and holder.password:
+            yield f"{key}.password", "password_from gives the password already; keep one of the two"
+        if any(ord(character) < 32 or ord(character) == 127 for character in holder.username):
+            yield f"{key}.username", "a user name holds no control characters; write it on one line"
+
+
+def _scripts_are_allowed(reading: Reading) -> Findings:
+    for script in reading.directory.scripts.values():
+        key = f"scripts.{script.name}"
+        for name, value in script.set_headers.items():
+            yield from _field(f"{key}.set_headers", name)
+            if not valid_field_value(value):
+                yield f"{key}.set_headers.{name}", "the text of a header field is one line without control characters"
+        for name in script.remove_headers:
+            yield from _field(f"{key}.remove_headers", name)
+
+
+def _field(key: str, name: str) -> Findings:
+    if not valid_field_name(name):
+        yield key, f"{show(name)} is no name of a header field; write letters, digits and hyphens"
+    elif is_forbidden(name):
+        yield key, f"{show(name)} is for Relay alone to set or remove; take it out"
+
+
+# Each looks at an entry with the servers and scripts, and at no other channel, agent or application.
+_APART: tuple[Callable[[Reading], Findings], ...] = (
+    _default_is_named,
+    _references_are_good,
+    _profiles_have_a_server,
+    _overrides_are_possible,
+    _secrets_have_one_source,
+    _scripts_are_allowed,
+    server_faults,
+    oauth_faults,
+    incoming_faults,
+)
+# What these say of the next directory, `relay.directory.rules.incremental` says, too.
+_TOGETHER: tuple[Callable[[Reading], Findings], ...] = (_addresses_are_unique, login_faults)
+_RULES = (*_APART, *_TOGETHER)
+
+
+def _addresses_of(profile: Profile) -> Findings:
+    yield "address", profile.address
+    for alias in profile.aliases:
+        yield "aliases", alias
+
+
+def _compared(text: str, *, is_alias: bool) -> str:
+    if is_alias and text.startswith("@"):
+        return f"@{domain_key(text[1:])}"
+    return Address.parse(text).key

@@ -1,0 +1,120 @@
+"""Duties: what one process of all does at a time, over all machines: to lead, to renew the tokens of an account.
+
+Who has a duty has it by a lease, whose end is by the clock of the database, so that no machine's own clock counts, and
+with a fence: a number that is higher with each new owner. Who was stopped for longer than the lease, and does not know
+yet, writes nothing by its duty.
+"""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import NamedTuple, Protocol
+
+from sqlalchemy import Connection, insert, or_, select, update
+
+from relay.store.db.backend import Moment
+from relay.store.db.database import Database
+from relay.store.db.errors import StoreError
+from relay.store.db.tables import duties
+from relay.store.queue.claims import NOBODY, Living, is_dead
+
+LEAD = "lead"
+"""The duty of what one relay of all does (`relay.workers.lead`)."""
+
+
+class Duty(NamedTuple):
+    """A duty that somebody has, or had."""
+
+    name: str
+    owner: str
+    fence: int
+
+
+class DutyLost(StoreError):
+    """A duty went to somebody else meanwhile; nothing was written."""
+
+
+class Lead(Protocol):
+    """Whether we do what one process of all does (`relay.workers.lead`)."""
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether it is ours at this moment. Cheap: to be asked before each piece of such work."""
+
+    @property
+    def duty(self) -> Duty | None:
+        """By what the work is written; None where nobody else could do it."""
+
+
+class Unrivalled:
+    """The lead where there is no other process."""
+
+    is_ours = True
+    duty = None
+
+
+class DutyTable:
+    """The table `duties`, one transaction a method. Raises StoreError.
+
+    `owner` names this process among all, and `living` says of whom it knows whether they are alive. Duties have a
+    connection of their own: who has much to write keeps its own all the same.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        owner: str,
+        living: Living = NOBODY,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._database = database
+        self._owner = owner
+        self._living = living
+        self._clock = clock
+
+    async def take(self, name: str, seconds: float) -> Duty | None:
+        """Take a duty that is nobody's, ours, or that of who cannot be alive; None where another has it."""
+        now, until = self._after(0), self._after(seconds)
+        fence = await self._database.write_apart(lambda c: self._take(c, name, now, until))
+        return Duty(name, self._owner, fence) if fence else None
+
+    async def renew(self, duty: Duty, seconds: float) -> bool:
+        """Have a duty for longer, though its lease may have ended; False where another has it."""
+        until = self._after(seconds)
+        return await self._database.write_apart(lambda c: bool(_change(c, duty, until)))
+
+    async def give_up(self, duty: Duty) -> None:
+        """Let others have a duty at once, if it is ours still."""
+        now = self._after(0)
+        await self._database.write_apart(lambda c: _change(c, duty, now))
+
+    def _take(self, connection: Connection, name: str, now: Moment, until: Moment) -> int:
+        """Return the new fence; 0 where another has the duty."""
+        free = [duties.c.until <= now, duties.c.owner == self._owner]
+        if self._living.run:
+            free.append(is_dead(duties.c.owner, self._living))
+        taken = update(duties).where(duties.c.name == name, or_(*free)).returning(duties.c.fence)
+        values = {"owner": self._owner, "until": until, "fence": duties.c.fence + 1}
+        fence = connection.execute(taken.values(values)).scalar_one_or_none()
+        if fence is not None:
+            return int(fence)
+        if connection.execute(select(duties.c.name).where(duties.c.name == name)).first() is not None:
+            return 0
+        connection.execute(insert(duties).values(name=name, owner=self._owner, until=until, fence=1))
+        return 1
+
+    def _after(self, seconds: float) -> Moment:
+        return self._database.after(timedelta(seconds=seconds), self._clock())
+
+
+def require(connection: Connection, duty: Duty | None) -> None:
+    """Raise DutyLost where another has a duty. Nobody takes it from now until this transaction ends."""
+    if duty is None:
+        return
+    ours = select(duties.c.fence).where(duties.c.name == duty.name).with_for_update(read=True)
+    if connection.execute(ours).scalar_one_or_none() != duty.fence:
+        raise DutyLost(f"the duty '{duty.name}' is another process's by now; what was to be written is left to it")
+
+
+def _change(connection: Connection, duty: Duty, until: Moment) -> int:
+    same = (duties.c.name == duty.name, duties.c.owner == duty.owner, duties.c.fence == duty.fence)
+    return connection.execute(update(duties).where(*same).values(until=until)).rowcount

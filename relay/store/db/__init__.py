@@ -1,0 +1,1 @@
+"""The database: engines, the writer, schema, migrations, and what can be wrong with it."""

@@ -1,0 +1,313 @@
+"""The store in PostgreSQL, for several machines.
+
+The only file that knows the driver, and imported only where the settings name such a store: psycopg comes with the
+extra `relay-submission[postgresql]`.
+
+What a commit promises, PostgreSQL decides (synchronous_commit); we only see that it is not off. A connection that is
+lost takes its transaction with it, and the job is run once more on a new one; only where the answer to a commit is
+lost, nobody knows what became of it. With several hosts in the URL the one that can be written is found anew with each
+connection.
+
+Nobody waits long for a database that is dead: one that says nothing for 25 seconds is left, and a connection that
+could not be made is not tried again for a second, so that all who wait for one hear of it together.
+
+SECURITY: the password is given to the driver apart from the URL, and no sentence has it.
+"""
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from datetime import datetime, timedelta
+from functools import partial
+from pathlib import Path
+from shlex import quote
+from threading import Lock
+from time import monotonic
+from typing import Any
+
+import psycopg
+from psycopg.abc import RV, PQGen
+from psycopg.conninfo import conninfo_to_dict
+from psycopg.types.string import StrDumper
+from sqlalchemy import (
+    BigInteger,
+    Connection,
+    Engine,
+    QueuePool,
+    cast,
+    create_engine,
+    event,
+    extract,
+    func,
+    literal,
+    select,
+    text,
+    type_coerce,
+)
+from sqlalchemy.exc import DBAPIError
+
+from relay.store.db.backend import Moment, Use
+from relay.store.db.errors import StoreError
+from relay.store.db.postgresql_errors import is_passing, named_faults, one_line
+from relay.store.db.tables import Time
+from relay.store.queue.claims import DATABASE_NOW
+
+# Held by whoever changes the schema, and by whoever takes a turn. The numbers only have to be ours: "relay" and 1, 2.
+_SCHEMA_LOCK = 0x72656C617901
+_TURN_LOCK = 0x72656C617902
+_CHANNEL = "relay"
+# A dead peer is noticed within 25 seconds, and no connection is waited for much longer. The URL may say otherwise.
+# A peer that lives and whose PostgreSQL is stopped, only we notice.
+_DEFAULTS: Mapping[str, str] = {
+    "connect_timeout": "5",
+    "keepalives_idle": "10",
+    "keepalives_interval": "5",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "25000",
+    "target_session_attrs": "read-write",
+    "fallback_application_name": "relay",
+}
+_SILENCE_SECONDS = 25.0
+_INTERVAL_SECONDS = 0.1  # as the driver has it
+_REFUSED_SECONDS = 1.0
+# Milliseconds. No statement of ours takes long; one that waits for a lock or a dead client must not stop all the rest.
+# A statement may last longer than we are silent: where a commit waits for a replica, PostgreSQL would call it done when
+# this is over. A transaction whose machine was stopped in the middle of it ends before those who wait for it give up.
+_TIMEOUTS = {"statement_timeout": "60000", "lock_timeout": "10000", "idle_in_transaction_session_timeout": "5000"}
+# A migration may rewrite a table.
+_UPGRADE_TIMEOUTS = {"statement_timeout": "0", "lock_timeout": "60000", "idle_in_transaction_session_timeout": "0"}
+_DURABLE = "set_config('synchronous_commit', 'on', false)"
+_CLOCK = select(type_coerce(cast(func.floor(extract("epoch", func.clock_timestamp()) * 1_000_000), BigInteger), Time))
+_STARTED = select(func.pg_postmaster_start_time())
+
+
+class PostgresDatabase:
+    """A database: the port `relay.store.db.backend.Backend`.
+
+    `name` is its URL as people may see it. Without `password` the URL, PGPASSWORD or ~/.pgpass has it.
+    """
+
+    def __init__(self, url: str, name: str, password: str = "") -> None:
+        """Read the URL. Raises StoreError."""
+        self._name = name
+        try:
+            parts = conninfo_to_dict(url)
+        except psycopg.ProgrammingError:  # its words may have a piece of a password
+            raise StoreError(
+                f"the store {name} is no URL of PostgreSQL; write postgresql://user@host/db, and % as %25"
+            ) from None
+        self._arguments = {**_DEFAULTS, **parts, **({"password": password} if password else {})}
+        self._refusal = _Refusal()
+
+    @property
+    def name(self) -> str:
+        """The URL without a password."""
+        return self._name
+
+    @property
+    def is_shared(self) -> bool:
+        """It is there for several machines."""
+        return True
+
+    def prepare(self) -> None:
+        """The database is made by who looks after PostgreSQL, with a user of ours."""
+
+    def engine(self, use: Use, connections: int) -> Engine:
+        """Return an engine."""
+        engine = create_engine(
+            "postgresql+psycopg://",
+            creator=partial(self._connect, use),
+            poolclass=QueuePool,
+            pool_size=connections,
+            max_overflow=0,
+            hide_parameters=True,  # no value of a row in an exception
+        )
+        event.listen(engine, "connect", _set_up(use))
+        return engine
+
+    def named_faults(self) -> AbstractContextManager[None]:
+        """Turn what the driver raises into a StoreError about the database."""
+        return named_faults(self._name)
+
+    def may_repeat(self, error: Exception) -> bool:
+        """Whether the connection was lost, or another machine came in between."""
+        cause: BaseException | None = error
+        while cause is not None and not isinstance(cause, DBAPIError):
+            cause = cause.__cause__
+        return cause is not None and not isinstance(cause.orig, Silent) and is_passing(cause)
+
+    def turn(self) -> AbstractContextManager[None]:
+        """Nobody waits: the database locks rows, not all of it."""
+        return nullcontext()
+
+    def keep_out_others(self, connection: Connection) -> None:
+        """Let all others who call this wait."""
+        connection.execute(_lock(_TURN_LOCK))
+
+    def call_others(self, connection: Connection) -> None:
+        """Let all who listen be called; many calls of one transaction are one."""
+        connection.execute(func.pg_notify(_CHANNEL, "").select())
+
+    async def be_called(self, heard: Callable[[], None]) -> None:
+        """Listen on a connection of its own. Raises StoreError."""
+        try:
+            connection = await psycopg.AsyncConnection.connect(**self._arguments, autocommit=True)  # type: ignore[arg-type]
+            async with connection:
+                await connection.execute(f"LISTEN {_CHANNEL}")
+                heard()
+                async for _ in connection.notifies():
+                    heard()
+        except psycopg.OperationalError as error:
+            raise StoreError(f"the store {self._name} calls nobody ({one_line(error)})") from error
+
+    def take_schema(self, connection: Connection) -> None:
+        """Keep all others from changing the schema. Raises StoreError for a database that cannot have every letter."""
+        encoding = connection.execute(text("SHOW server_encoding")).scalar_one()
+        if encoding != "UTF8":
+            raise StoreError(
+                f"the store {self._name} has the encoding {encoding}; make the database with ENCODING 'UTF8'"
+            )
+        connection.execute(_lock(_SCHEMA_LOCK))
+
+    def keep_copy(self, revision: str) -> str:  # noqa: ARG002
+        """Return "": to copy a database is the business of who looks after it, and a migration is one transaction."""
+        return ""
+
+    def way_back(self) -> str:
+        """Say how to come back to before a migration."""
+        return "put back a dump from before it"
+
+    def check(self) -> None:
+        """Nothing: PostgreSQL looks after its own files, and says so where one is damaged."""
+
+    def inspect(self) -> list[str]:
+        """Return nothing: pg_amcheck and checksums are for who looks after PostgreSQL."""
+        return []
+
+    def look(self) -> None:
+        """Nothing: only what is asked of it tells."""
+
+    def look_before_commit(self) -> None:
+        """Nothing: PostgreSQL looks after its own files."""
+
+    def look_after_commit(self) -> None:
+        """Nothing either."""
+
+    def copy_to(self, connection: Any, target: Path) -> None:  # noqa: ARG002
+        """Raise StoreError: its own tools copy it."""
+        raise StoreError(f"the store {self._name} is copied by the tools of PostgreSQL: pg_dump --format=custom")
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+    def shrink(self, pages: int) -> int:  # noqa: ARG002
+        """Return 0: autovacuum does that."""
+        return 0
+
+    def after(self, seconds: timedelta, now: datetime) -> Moment:  # noqa: ARG002
+        """Return the moment so long after the transaction began, by the clock of the database."""
+        return type_coerce(DATABASE_NOW + literal(seconds // timedelta(microseconds=1), BigInteger), Time)
+
+    def now(self, connection: Connection, now: datetime) -> datetime:  # noqa: ARG002
+        """Return what its clock says at this moment: a transaction may have waited for its turn since it began."""
+        return connection.execute(_CLOCK).scalar_one()
+
+    def instance(self, connection: Connection) -> str:
+        """Return when it started: a replica that took its place did so at another moment."""
+        return str(connection.execute(_STARTED).scalar_one())
+
+    def command(self, statement: str) -> str:
+        """Return the command; Debian has the program in the package postgresql-client."""
+        return f"psql {quote(self._name.replace(':***@', '@'))} -c '{statement}'"
+
+    def _connect(self, use: Use) -> Any:
+        self._refusal.check()
+        try:
+            connection = _Connection.connect(**self._arguments)  # type: ignore[arg-type]
+        except psycopg.OperationalError as error:
+            self._refusal.note(error)
+            raise
+        self._refusal.forget()
+        connection.is_patient = use is Use.UPGRADE
+        connection.adapters.register_dumper(str, _Text)
+        return connection
+
+
+class Silent(psycopg.OperationalError):
+    """The server said nothing for too long, and the connection is closed."""
+
+
+class _Connection(psycopg.Connection[Any]):
+    """A connection that waits for no answer longer than `_SILENCE_SECONDS`, unless it is patient."""
+
+    is_patient = False
+
+    def wait(self, gen: PQGen[RV], interval: float = _INTERVAL_SECONDS, timeout: float | None = None) -> RV:
+        """Wait for an answer. Raises Silent."""
+        if self.is_patient or timeout is not None:
+            return super().wait(gen, interval, timeout)
+        began = monotonic()
+        try:
+            return super().wait(gen, interval, _SILENCE_SECONDS)
+        except psycopg.OperationalError as error:
+            if error.sqlstate or monotonic() - began < _SILENCE_SECONDS:
+                raise
+            self.pgconn.finish()  # nobody knows what it would say next
+            raise Silent(f"no answer for {_SILENCE_SECONDS:.0f} seconds") from None
+
+
+class _Refusal:
+    """What a connection that could not be made met last, for all threads. Counts for a second."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._words = ""
+        self._until = 0.0
+
+    def check(self) -> None:
+        """Raise what the last one met, where that was a moment ago."""
+        with self._lock:
+            if monotonic() < self._until:
+                raise psycopg.OperationalError(self._words)
+
+    def note(self, error: psycopg.OperationalError) -> None:
+        """Remember what one met."""
+        with self._lock:
+            self._words, self._until = str(error), monotonic() + _REFUSED_SECONDS
+
+    def forget(self) -> None:
+        """One could be made."""
+        with self._lock:
+            self._until = 0.0
+
+
+class _Text(StrDumper):
+    """Text without a NUL, which no column takes: what is searched for with one is written like `Words`."""
+
+    def dump(self, obj: str) -> Any:
+        return super().dump(obj.replace("\0", "?") if "\0" in obj else obj)
+
+
+def _lock(number: int) -> Any:
+    return func.pg_advisory_xact_lock(number).select()
+
+
+def _set_up(use: Use) -> Callable[[Any, object], None]:
+    timeouts = _UPGRADE_TIMEOUTS if use is Use.UPGRADE else _TIMEOUTS
+    settings = [f"set_config('{name}', '{value}', false)" for name, value in timeouts.items()]
+    # Only what is less than a promise is changed: some wait for a replica too.
+    settings.append(f"CASE current_setting('synchronous_commit') WHEN 'off' THEN {_DURABLE} END")
+    statement = f"SELECT {', '.join(settings)}"
+
+    def set_up(connection: Any, _: object) -> None:
+        try:
+            connection.autocommit = True
+            connection.execute(statement)
+            connection.autocommit = False
+            if use is Use.READ:  # one state for all the statements of a job
+                connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+                connection.read_only = True
+        except BaseException:  # the pool does not know it yet and would not close it
+            connection.close()
+            raise
+
+    return set_up

@@ -1,8 +1,0 @@
-"""What Alembic runs for a migration: on the connection that it was given, in the transaction that is open there."""
-
-from alembic import context
-
-from relay.store.tables import metadata
-
-context.configure(connection=context.config.attributes["connection"], target_metadata=metadata, render_as_batch=True)
-context.run_migrations()

@@ -1,0 +1,1 @@
+"""People and what they keep: administrators, sessions, tokens, invitations, audit, secrets, directory rows."""

@@ -1,0 +1,1 @@
+"""Messages: the queue, their content, attempts, holds, and the history."""

@@ -1,0 +1,526 @@
+"""The queue and the history of messages, as the rest of the relay uses them; what is only read is in `reading`.
+
+What a method has written is on the disk when it returns. Whoever has a message under way holds its lease, and names
+the fence that came with it in all that it writes; from a late one, whose message was taken over, nothing is written.
+
+DIAGNOSTICS: StoreError and its kinds (`relay.store.db.errors`) from every method; what else is raised, the method says.
+"""
+
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from types import EllipsisType
+from typing import Protocol, TypeVar
+
+from sqlalchemy import Connection
+
+from relay.mail.content import InMemory, NewBody
+from relay.store.cluster import connection_shares as shares
+from relay.store.cluster import day_quotas as budgets
+from relay.store.cluster import rate_shares as paces
+from relay.store.cluster.connection_shares import D, Rule
+from relay.store.cluster.day_quotas import BeginRule, Purpose, Spent, Taken, TakeRule
+from relay.store.cluster.leader_lease import Duty, require
+from relay.store.cluster.lease_continuity import Attendance
+from relay.store.cluster.lease_durations import Terms, terms_of
+from relay.store.cluster.rate_shares import PartRule
+from relay.store.cluster.topics import Topic
+from relay.store.db.backend import Moment
+from relay.store.db.database import Database, Job
+from relay.store.db.database_clock import StoreClock
+from relay.store.db.errors import StoreError
+from relay.store.db.steady_clock import SteadyClock, pull_in
+from relay.store.db.writer import Writer
+from relay.store.queue import attempt_results as settling
+from relay.store.queue import claims, entries, holds, returns
+from relay.store.queue import purge as purging
+from relay.store.queue.attempt_results import Begun, Dotted
+from relay.store.queue.claims import Due, Late, Lease
+from relay.store.queue.holds import Cause
+from relay.store.queue.messages import Attempt, Change, HoldRow, NewMessage, ReturnRow, Settlement, StoredMessage
+from relay.store.queue.reader import QueueReader
+
+T = TypeVar("T")
+TakenBack = tuple[StoredMessage, Attempt | None]
+Took = TypeVar("Took", bound=Taken)
+
+
+class BatchJob(Protocol):
+    """Changes at most `limit` messages, and returns how many."""
+
+    def __call__(self, connection: Connection, /, *, limit: int) -> int:
+        """Do it on this connection."""
+
+
+# Messages that one transaction changes where there may be very many.
+_BATCH = 500
+# Of 4 KiB, and as many as one transaction gives back to the disk.
+_PAGES = 2000
+
+
+# Returns the time, aware.
+utc_now: Callable[[], datetime] = partial(datetime.now, UTC)
+
+
+class Queue(QueueReader):
+    """One for a process. `owner` names it among all that use the store, and no earlier run of it had that name.
+
+    `living` says who else uses it now. `new_body` gathers the bodies that are read. `on_hold` is called after each
+    change of the holds.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        owner: str,
+        clock: Callable[[], datetime] = utc_now,
+        new_body: NewBody = InMemory,
+        living: claims.Living = claims.NOBODY,
+        terms: Terms | None = None,
+        steady: SteadyClock | None = None,
+    ) -> None:
+        super().__init__(database, new_body)
+        self._living = living
+        self.on_hold: Callable[[], None] = lambda: None
+        # Returns the time by which what waits is due: of the store where machines share it, else the wall clock's.
+        self.now: Callable[[], datetime] = clock
+        # Whether processes of other machines may use it.
+        self.is_shared = database.is_shared
+        self._writer = Writer(database)
+        self._owner = owner
+        self.terms = terms or terms_of(database.is_shared)
+        self._lease = timedelta(seconds=self.terms.messages)
+        self._attendance = Attendance(self.terms.messages)
+        self._clock = clock
+        self._steady = steady
+        self._store_clock = StoreClock(self._timing)
+        if self.is_shared:
+            self.now = self._store_clock.now
+        # What may be under way by our own lease without anybody here who knows: the store failed when it was taken.
+        self._doubtful: set[str] = set()
+
+    async def aclose(self) -> None:
+        """Write what waits to be written, then take no more. The database stays open."""
+        await self._writer.aclose()
+
+    @property
+    def written(self) -> int:
+        """How many changes this process has written; another number means that the queue or history may be another."""
+        return self._writer.written
+
+    @property
+    def has_doubts(self) -> bool:
+        """Whether there may be something to take back that is under way by our own lease, and lost."""
+        return bool(self._doubtful)
+
+    # New messages
+
+    async def add(self, *news: NewMessage) -> None:
+        """Store messages, all or none. One with an open attempt is under way, and its lease is ours."""
+        with self._doubting([new.message.id for new in news if new.is_under_way]):
+            await self._writer.run_together(self._add_all, news, octets=entries.content_octets(news))
+
+    async def record(self, news: Sequence[NewMessage], *, again: bool = False) -> None:
+        """Store the history of messages that were handed over without being stored: all or none.
+
+        `again`: an earlier call failed. What is there of them stays as it is, because its answer may have been lost.
+        """
+        await self._write(lambda c: self._add_all(c, [entries.lacking(c, news) if again else news]))
+
+    # Messages under way
+
+    async def claim(
+        self, profiles: Collection[str | None], limit: int, now: datetime, state: str
+    ) -> list[StoredMessage]:
+        """Take at most `limit` messages of these profiles that are due, the longest overdue first.
+
+        No other claim gets them. They are in `state` now, and have a new fence.
+        """
+        ids = await self._database.read(lambda c: claims.due_ids(c, profiles, limit, now))
+        if not ids:
+            return []
+        with self._doubting(ids):
+            taken: list[StoredMessage] = await self._writer.run_together(self._take_all, Due(ids, state, now))
+        return taken
+
+    async def claim_late(
+        self, profiles: Collection[str | None], late: Late, limit: int, now: datetime, state: str
+    ) -> list[StoredMessage]:
+        """Take at most `limit` messages of these profiles that have waited too long for their turn, as `claim`."""
+        ids = await self._database.read(lambda c: claims.late_ids(c, profiles, late, limit, now))
+        return await self._take(ids, state, late.due) if ids else []
+
+    async def claim_one(self, id_: str, state: str) -> StoredMessage | None:
+        """Take one message that waits, due or not; None where it does not wait."""
+        taken = await self._take([id_], state, None)
+        return taken[0] if taken else None
+
+    async def begin_attempt(self, id_: str, fence: int, attempt: Attempt) -> None:
+        """Record an attempt before it connects. Raises Fenced."""
+        await self._writer.run_together(self._begin_all, Begun(id_, fence, attempt))
+
+    async def mark_final_dot(self, id_: str, fence: int, number: int) -> None:
+        """Record that an attempt is about to send its final dot. Raises Fenced, also for an unknown attempt."""
+        await self._writer.run_together(self._mark_all, Dotted(id_, fence, number))
+
+    async def settle(self, settlement: Settlement) -> None:
+        """Write what came of a message under way, its attempt and reports, and end its lease. Raises Fenced."""
+        octets = entries.content_octets(settlement.reports)
+        await self._writer.run_together(self._settle_all, settlement, octets=octets)
+
+    async def release_lease(self, id_: str, fence: int, state: str) -> None:
+        """Give a message back untried: it waits as before, in `state`. Raises Fenced."""
+        await self._write(lambda c: settling.release_lease(c, id_, fence, state, self._new_lease()))
+
+    async def renew_leases(self) -> None:
+        """Hold all our leases for longer; to be called before half of a lease is over."""
+
+        def job(connection: Connection) -> None:
+            claims.renew(connection, self._new_lease())
+            self._now(connection)
+
+        await self._write(job)
+        self._attendance.note()
+
+    @property
+    def may_judge(self) -> bool:
+        """Whether we may take over leases of others that expired (`relay.store.cluster.lease_continuity`)."""
+        return self.is_shared and self._attendance.is_complete
+
+    @property
+    def owner(self) -> str:
+        """Who has what this process has."""
+        return self._owner
+
+    def wall(self) -> float:
+        """Return the time by which what all processes do is counted, in seconds since 1970."""
+        return self._store_clock.now().timestamp()
+
+    def ahead(self) -> float:
+        """Return by how many seconds the wall clock is ahead of the steady one: what was waited is counted by that."""
+        return 0.0 if self._steady is None or self.is_shared else self._steady.ahead()
+
+    def came_ahead(self) -> float:
+        """Return by how many seconds the clock that says when a message comes is ahead of the steady one."""
+        if self._steady is None or not self.is_shared:
+            return self.ahead()
+        return round(self._steady.wall() - self.wall(), 3)
+
+    async def pull_in(self, longest: float) -> int:
+        """Make due what would wait for more than so many seconds from now; return how many messages."""
+        return await self._write(lambda c: pull_in(c, self.now().timestamp(), longest))
+
+    async def take_back(self, now: datetime, *, only_expired: bool = False) -> AsyncIterator[TakenBack]:
+        """Take the messages that others left under way, and yield each with its open attempt.
+
+        All of those who cannot be alive, and what other machines have let expire, where we may say that. And those
+        that were lost with an answer of the store: a commit may have come to its end, and its caller not know of it.
+        `only_expired`: of all others, only those whose lease has expired by now.
+        """
+        expired = self._database.after(timedelta(), now) if only_expired or self.may_judge else None
+        living = None if only_expired else self._living
+        doubtful = frozenset(self._doubtful)
+        while batch := await self._take_over(expired, living, doubtful):
+            doubtful -= {message.id for message, _ in batch}
+            for taken in batch:
+                yield taken
+        self._doubtful -= doubtful
+
+    # Changes from outside
+
+    async def edit(self, id_: str, change: Change) -> bool:
+        """Write what `change` makes of a message; False where it is missing or `change` returns None.
+
+        The settlement's fence does not matter. Raises Leased where the message is under way.
+        """
+        return await self._write(lambda c: settling.edit(c, id_, change, self._new_lease(), self._clock()))
+
+    async def make_due(self, now: datetime, *, profile: str | EllipsisType | None = ..., pausing: str = "") -> int:
+        """Make due what waits: of one profile (None is nobody's), or all. Return how many messages were not yet.
+
+        What is in the state `pausing` waits on as it does.
+        """
+        return await self._in_batches(partial(holds.make_some_due, profile=profile, now=now, pausing=pausing))
+
+    async def purge(self, before: datetime) -> int:
+        """Delete the messages that were finished before a moment; return how many."""
+        return await self._in_batches(partial(purging.purge_some, before=before))
+
+    async def shrink(self) -> int:
+        """Give the room of what was deleted back to the disk; return how many pages that is."""
+        done = 0
+        while freed := await self._database.shrink(_PAGES):
+            done += freed
+        return done
+
+    # Returned mail
+
+    async def add_return(self, id_: str, row: ReturnRow) -> bool:
+        """Keep what came back of a message for one recipient; False where something is known already."""
+        return await self._write(lambda c: returns.add_return(c, id_, row))
+
+    async def returns(self, id_: str) -> tuple[ReturnRow, ...]:
+        """Return what came back of a message, in the order of its recipients."""
+        return await self._database.read(lambda c: returns.returns_of(c, id_))
+
+    async def position(self, mailbox: str) -> str | None:
+        """Return how far a mailbox is read; None where it never was."""
+        return await self._database.read(lambda c: returns.position(c, mailbox))
+
+    async def put_position(self, mailbox: str, position: str, under: Duty | None = None) -> None:
+        """Keep how far a mailbox is read. Raises DutyLost where that duty is another's by now."""
+
+        def job(connection: Connection) -> None:
+            require(connection, under)
+            returns.put_position(connection, mailbox, position)
+
+        await self._write(job)
+
+    # Holds of accounts
+
+    async def holds(self) -> tuple[HoldRow, ...]:
+        """Return the holds of all accounts."""
+        return await self._database.read(holds.all_holds)
+
+    async def put_hold(self, row: HoldRow, under: Duty | None = None) -> None:
+        """Keep a hold, in place of one over the same. Raises DutyLost where that duty is another's by now."""
+
+        def job(connection: Connection) -> None:
+            require(connection, under)
+            holds.put_hold(connection, row)
+            self._database.announce(connection, Topic.HOLDS)
+
+        await self._write(job)
+        self.on_hold()
+
+    async def drop_hold(self, server: str, username: str, address: str) -> bool:
+        """Forget a hold; False where there was none."""
+
+        def job(connection: Connection) -> bool:
+            was_there = holds.drop_hold(connection, server, username, address)
+            if was_there:
+                self._database.announce(connection, Topic.HOLDS)
+            return was_there
+
+        was_there = await self._write(job)
+        self.on_hold()
+        return was_there
+
+    async def held_for(self) -> tuple[tuple[str, str | None], ...]:
+        """Return whose holds hold messages (`held_by`), and of which profiles."""
+        return await self._database.read(holds.held_for)
+
+    async def hold_waiting(
+        self,
+        profiles: Collection[str | None],
+        *,
+        cause: Cause,
+        state: str,
+        now: datetime,
+        pausing: str = "",
+    ) -> int:
+        """Let all that waits of these profiles wait for a hold instead, and the recipients that wait with it.
+
+        Those in the message's own state follow it, here and in `free`. What is in the state `pausing` and not yet due
+        waits on as it does: a hold that is lifted must not cut its pause short. Returns how many messages.
+        """
+        named, moved = list(profiles), 0
+        for start in range(0, len(named), _BATCH):
+            some = named[start : start + _BATCH]
+            job = partial(
+                holds.hold_some,
+                profiles=some,
+                cause=cause,
+                state=state,
+                now=now,
+                pausing=pausing,
+            )
+            moved += await self._in_batches(job)
+        return moved
+
+    async def free(
+        self,
+        held_by: str,
+        *,
+        profile: str | EllipsisType | None = ...,
+        state: str,
+        now: datetime,
+        keeping: str = "",
+        limit: int | None = None,
+    ) -> int:
+        """Make due what waits for a hold, at most `limit`, and return how many messages.
+
+        `profile` None is nobody's; left out, it is every profile. Recipients that wait for the meaning `keeping` wait
+        on, for a person. Time spent held is added to `held_seconds`.
+        """
+        job = partial(holds.free_some, held_by=held_by, profile=profile, state=state, now=now, keeping=keeping)
+        return await self._in_batches(job, limit)
+
+    # What accounts have used up of their limits
+
+    async def spent(self) -> tuple[Spent, ...]:
+        """Return what is kept of all accounts."""
+        return await self._database.read(budgets.all_spent)
+
+    async def spend(self, spent: Sequence[Spent], forget: Mapping[str, datetime]) -> None:
+        """Add to what is kept, all or none, and drop what began before the moment that `forget` names for its kind."""
+        await self._write(lambda c: budgets.add_spent(c, spent, forget))
+
+    async def spent_for(self, purpose: Purpose) -> list[tuple[datetime, int]]:
+        """Return what counts for a purpose: when it was spent, and how many, in the order of time."""
+        return await self._database.read(lambda c: budgets.spent_for(c, purpose))
+
+    async def take(self, purpose: Purpose, rule: TakeRule[Took]) -> Took:
+        """Take as many as a rule makes of what all processes have spent, and of the moment; return what it says."""
+        return await self._write_alone(lambda c: budgets.take(c, purpose, rule, self._now(c)))
+
+    async def begin(self, purpose: Purpose, scope: str, quiet_seconds: float, rule: BeginRule[Took]) -> Took:
+        """Take as `take`, where the rule is also told what is kept back for those not heard of for so many seconds."""
+
+        def job(connection: Connection) -> Took:
+            now = self._now(connection)
+            quiet = now + timedelta(seconds=self.share_seconds - quiet_seconds)
+            kept_back = paces.kept_back(connection, scope, self._owner, quiet)
+            return budgets.take(connection, purpose, partial(rule, kept_back=kept_back), now)
+
+        return await self._write_alone(job)
+
+    async def adjust_paces(self, rules: Mapping[str, PartRule]) -> dict[str, int]:
+        """Say that we are there, write for each scope what its rule makes of the parts of others, and return that."""
+        return await self._write_alone(lambda c: paces.adjust(c, rules, self._share_lease()))
+
+    @property
+    def share_seconds(self) -> float:
+        """So long after we were last heard of is ours what we have of the connections and the pace of accounts."""
+        return self.terms.shares
+
+    # What each process has of the connections of accounts
+
+    async def adjust_shares(self, rules: Mapping[str, Rule[D]]) -> dict[str, D]:
+        """Look at what others have of some scopes, and write for each what its rule makes of it; return that."""
+        return await self._write_alone(lambda c: shares.adjust(c, rules, self._share_lease(), self._now(c)))
+
+    async def lacking_shares(self) -> frozenset[str]:
+        """Return the scopes of which some process has less than it wants."""
+        return await self._database.read(shares.lacking)
+
+    async def renew_shares(self) -> int:
+        """Hold all our shares for longer, to be called long before `terms.shares` is over; return how many there are.
+
+        What others had is forgotten where it has expired, and where we may say that.
+        """
+        is_judge = self.may_judge or not self.is_shared
+
+        def job(connection: Connection) -> int:
+            return shares.renew(connection, self._share_lease(), self._now(connection) if is_judge else None)
+
+        return await self._write_alone(job)
+
+    async def drop_shares(self, owner: str | None = None) -> None:
+        """Free what we have, or a process that has ended."""
+        await self._write_alone(lambda c: shares.drop(c, owner or self._owner))
+
+    async def drop_dead_shares(self) -> None:
+        """Free what those have who cannot be alive beside us."""
+        await self._write_alone(lambda c: shares.drop_dead(c, self._owner, self._living))
+
+    async def _take(self, ids: Sequence[str], state: str, due: datetime | None) -> list[StoredMessage]:
+        with self._doubting(ids):
+            return await self._write(lambda c: claims.take(c, ids, self._new_lease(), state, due))
+
+    async def _take_over(
+        self, expired: Moment | None, living: claims.Living | None, doubtful: Collection[str]
+    ) -> list[TakenBack]:
+        taken: list[str] = []
+
+        def job(connection: Connection) -> list[TakenBack]:
+            found = claims.take_over(connection, self._new_lease(), expired, living, doubtful)
+            taken[:] = [message.id for message, _ in found]
+            return found
+
+        with self._doubting(taken):
+            return await self._write(job)
+
+    def _doubting(self, ids: Collection[str]) -> "_Doubting":
+        """Remember what may have been taken by our lease where the store fails, and forget it where it does not."""
+        return _Doubting(self._doubtful, ids)
+
+    # What many write at once, each kind in one go (`relay.store.db.writer`)
+
+    def _add_all(self, connection: Connection, items: Sequence[Sequence[NewMessage]]) -> None:
+        news = [new for item in items for new in item]
+        entries.insert_messages(connection, news, self._new_lease(), self._clock())
+
+    def _take_all(self, connection: Connection, items: Sequence[Due]) -> list[list[StoredMessage]]:
+        taken: dict[str, StoredMessage] = {}
+        for state in {one.state for one in items}:
+            some = [one for one in items if one.state == state]
+            ids = [id_ for one in some for id_ in one.ids]
+            # They look within moments of each other: what was put off meanwhile is due later than the last of them.
+            found = claims.take(connection, ids, self._new_lease(), state, max(one.now for one in some))
+            taken |= {message.id: message for message in found}
+        return [[taken.pop(id_) for id_ in one.ids if id_ in taken] for one in items]
+
+    def _begin_all(self, connection: Connection, items: Sequence[Begun]) -> None:
+        settling.begin_attempts(connection, items, self._new_lease())
+
+    def _mark_all(self, connection: Connection, items: Sequence[Dotted]) -> None:
+        settling.mark_final_dots(connection, items, self._new_lease())
+
+    def _settle_all(self, connection: Connection, items: Sequence[Settlement]) -> None:
+        settling.settle(connection, items, self._new_lease(), self._clock())
+
+    async def _write(self, job: Job[T]) -> T:
+        return await self._writer.run(job)
+
+    async def _write_alone(self, job: Job[T]) -> T:
+        return await self._writer.run(job, is_alone=True)
+
+    async def _in_batches(self, job: BatchJob, limit: int | None = None) -> int:
+        """Repeat a job that changes at most as many messages as it is told, so that nobody waits long for its turn."""
+        done = 0
+        while limit is None or done < limit:
+            most = _BATCH if limit is None else min(_BATCH, limit - done)
+            changed = await self._write(partial(job, limit=most))
+            done += changed
+            if changed < most:
+                break
+        return done
+
+    def _timing(self) -> datetime:
+        """Return the time by which leases, and what accounts use up, are counted here: the wall clock may be set."""
+        return self._steady.now() if self._steady is not None else self._clock()
+
+    def _share_lease(self) -> Lease:
+        return Lease(self._owner, self._database.after(timedelta(seconds=self.terms.shares), self._timing()))
+
+    def _now(self, connection: Connection) -> datetime:
+        """Return the time by which leases end."""
+        now = self._database.now(connection, self._timing())
+        if self.is_shared:
+            self._store_clock.heard(now)
+        return now
+
+    def _new_lease(self) -> Lease:
+        return Lease(self._owner, self._database.after(self._lease, self._timing()), self._lease)
+
+
+class _Doubting:
+    """Adds ids to those in doubt where the block ends with a StoreError, and takes them out where it ends well."""
+
+    __slots__ = ("_doubtful", "_ids")
+
+    def __init__(self, doubtful: set[str], ids: Collection[str]) -> None:
+        self._doubtful = doubtful
+        self._ids = ids
+
+    def __enter__(self) -> None:
+        """Begin the block."""
+
+    def __exit__(self, kind: type[BaseException] | None, fault: BaseException | None, _: object) -> None:
+        """Remember, or forget; what else is raised tells nothing."""
+        if kind is None:
+            if self._doubtful:
+                self._doubtful.difference_update(self._ids)
+        elif isinstance(fault, StoreError):
+            self._doubtful.update(self._ids)

@@ -1,0 +1,1 @@
+"""What all pages share: requests and answers, forms, lists, charts, words."""

@@ -1,0 +1,126 @@
+"""The page of a test: each step appears when it is done, with the server's own words, and works without script.
+
+The page is sent in pieces while the test goes on. Who closes it ends the test.
+"""
+
+from collections.abc import AsyncGenerator, Iterable, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, TypeAlias
+
+from starlette.responses import StreamingResponse
+
+from relay.control.refused import Refused
+from relay.web.kit.forms import Field
+from relay.web.kit.page_request import Visit
+
+Item: TypeAlias = Mapping[str, Any]
+Items: TypeAlias = AsyncGenerator[Item, None]
+
+# Where the steps go in the template. Whatever a person wrote is escaped, so this stands there once.
+_HERE = "<!-- here -->"
+_TITLES: Mapping[str, str] = MappingProxyType(
+    {
+        "refused": "Not tested",
+        "resolve": "Look up",
+        "connect": "Connect",
+        "tls": "Encrypt",
+        "ehlo": "Greet",
+        "login": "Log in",
+        "mail": "Sender",
+        "rcpt": "Recipient",
+        "message": "Message",
+        "send-as": "Send as",
+    }
+)
+_SENT = "It works: the server took the message."
+_NOT_SENT = "It works up to the message, which was not sent."
+
+
+@dataclass(frozen=True, slots=True)
+class Back:
+    """Where a person goes on after a test."""
+
+    where: str
+    label: str
+
+
+def stream_test(visit: Visit, title: str, operation: str, params: Mapping[str, Any], back: Back) -> StreamingResponse:
+    """Return the page of a test that an operation does. A refusal in the middle is a step too."""
+    is_sent = params.get("send", True)
+    return told_test(visit, title, steps_of(visit, operation, params), back, good=_SENT if is_sent else _NOT_SENT)
+
+
+def told_test(visit: Visit, title: str, steps: Items, back: Back, *, good: str = _SENT) -> StreamingResponse:
+    """Return the page of any steps ({step, ok, detail}). `good` is said in the end where all of them were."""
+
+    async def rows() -> AsyncGenerator[str, None]:
+        is_empty, failed = True, ""
+        async with aclosing(steps):
+            async for step in steps:
+                is_empty = False
+                failed = failed or ("" if step["ok"] else step["step"])
+                yield visit.html("_step.html", step=step, title=_title(step["step"]))
+        is_good = not is_empty and not failed
+        yield visit.html(
+            "_outcome.html", kind="good" if is_good else "bad", sentence=good if is_good else _trouble(failed)
+        )
+
+    return streamed(visit, "test.html", rows(), title=title, back=back)
+
+
+def streamed(visit: Visit, template: str, parts: AsyncGenerator[str, None], **values: Any) -> StreamingResponse:
+    """Return a page whose template has `here` in it, where the parts appear as they come."""
+    before, here, after = visit.html(template, here=_HERE, **values).partition(_HERE)
+    assert here, f"{template} has no place for what comes"
+
+    async def body() -> AsyncGenerator[str, None]:
+        yield before
+        async with aclosing(parts):
+            async for part in parts:
+                yield part
+        yield after
+
+    # A proxy in between must not wait for the end either.
+    return StreamingResponse(body(), media_type="text/html", headers={"X-Accel-Buffering": "no"})
+
+
+async def steps_of(visit: Visit, operation: str, params: Mapping[str, Any]) -> Items:
+    """Yield the steps of an operation; what it refuses is the last one."""
+    stream = visit.stream(operation, **params)
+    try:
+        async with aclosing(stream):
+            async for item in stream:
+                yield item
+    except Refused as error:
+        yield refused_step(str(error))
+
+
+def refused_step(sentence: str) -> Item:
+    """Return the step of a test that was refused."""
+    return {"step": "refused", "ok": False, "detail": sentence}
+
+
+async def refused(*said: str) -> Items:
+    """Yield the only steps of a test that cannot begin: what is wrong."""
+    for sentence in said:
+        yield refused_step(sentence)
+
+
+def refused_fields(fields: Iterable[Field], faults: Mapping[str, str]) -> Items:
+    """Return the steps of a test of a form that has faults, each with the label of its field."""
+    labels = {one.key: one.label for one in fields}
+    return refused(*(f"{labels.get(key, key)}: {faults[key]}" for key in faults))
+
+
+def _trouble(failed: str) -> str:
+    if not failed:
+        return "Nothing was tested."
+    if failed == "refused":
+        return "The test did not get to its end; the line above says why."
+    return f"It does not work yet: look at “{_title(failed)}”."
+
+
+def _title(step: str) -> str:
+    return _TITLES.get(step, step.replace("-", " ").replace("_", " ").capitalize())
