@@ -16,8 +16,7 @@ from relay import log
 from relay.config.endpoint import TcpAddress
 from relay.config.types import Network
 from relay.control.refused import Refused
-from relay.web import health, sign_in
-from relay.web import invitation_page as welcome
+from relay.web import health, invitation_page, sign_in
 from relay.web.api.app import PREFIX, make_api
 from relay.web.api.problems import problem
 from relay.web.kit import events
@@ -53,7 +52,7 @@ def make_app(site: Site, address: TcpAddress, proxies: Sequence[Network] = ()) -
     routes: list[BaseRoute] = [
         *health.routes(site),
         *sign_in.routes(site),
-        *welcome.routes(site),
+        *invitation_page.routes(site),
         *events.routes(site),
         *imports.routes(site),  # before the nouns whose tables it takes
         *administrators.routes(site),

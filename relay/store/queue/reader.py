@@ -13,8 +13,7 @@ from relay.mail.content import Content, NewBody
 from relay.store.db.coalescing import Together
 from relay.store.db.database import Database
 from relay.store.db.errors import StoreCorrupt, StoreError, own
-from relay.store.queue import claims, contents, history, statistics
-from relay.store.queue import polling as following
+from relay.store.queue import claims, contents, history, polling, statistics
 from relay.store.queue.contents import Piece, Read
 from relay.store.queue.digest import ContentHash
 from relay.store.queue.history import Place, Wanted
@@ -152,11 +151,11 @@ class QueueReader:
 
     async def look(self, since: datetime, most: int) -> Look:
         """Return the states of the newest `most` that wait, and of the last `most` that were over since a moment."""
-        return await self._database.read(lambda c: following.look(c, since, most))
+        return await self._database.read(lambda c: polling.look(c, since, most))
 
     async def among(self, wanted: Wanted, ids: Collection[str]) -> list[StoredMessage]:
         """Return those of these messages that are asked for (by what an index answers), the oldest first."""
-        return await self._database.read(lambda c: following.messages_among(c, wanted, ids))
+        return await self._database.read(lambda c: polling.messages_among(c, wanted, ids))
 
     async def find(
         self, wanted: Wanted, *, limit: int, after: Place | None = None, is_waiting: bool = False, seconds: float = 1.0

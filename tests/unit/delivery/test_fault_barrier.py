@@ -19,7 +19,7 @@ from relay.mail.address import Address
 from relay.mail.reply import Reply
 from relay.metrics import Metrics
 from relay.store.queue.queue import Queue
-from relay.system import fault_barrier as beside
+from relay.system import fault_barrier
 from relay.upstream.outcome import Failure, Outcome, Phase
 from tests.unit.delivery.bench_kit import CLIENT, MESSAGE, DeliveryKit, FakeUpstream, Maker, arrival_now, envelope_of
 from tests.unit.delivery.delivery_kit import submit, upstream_of
@@ -190,7 +190,7 @@ async def test_a_fault_in_who_is_told_of_the_message_changes_no_reply(
     mode: Mode, make_bench: Maker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told: list[str] = []
-    monkeypatch.setattr(beside, "_told", {})
+    monkeypatch.setattr(fault_barrier, "_told", {})
     monkeypatch.setattr(log, "broken", lambda what, **_: told.append(what))
     bench = make_bench(mode=mode)
     monkeypatch.setattr(bench.desk, "tell", _raise)

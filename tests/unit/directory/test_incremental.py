@@ -12,8 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from relay.config.faults import Faults
-from relay.directory import database_storage as in_database
-from relay.directory import edit
+from relay.directory import database_storage, edit
 from relay.directory.database_storage import InDatabase, Row
 from relay.directory.model import Directory, ProfileKind
 from relay.directory.rules.incremental import TABLES, Sound
@@ -270,7 +269,7 @@ async def test_an_ordinary_change_looks_at_nothing_else(
     tables = deepcopy(dict(START))
     change(tables)
     expected = parse_directory(tables)
-    monkeypatch.delattr(in_database, "parse_directory")
+    monkeypatch.delattr(database_storage, "parse_directory")
     done = await one.change(change, must_exist=True, known=UNREAD)
     assert done.directory == (await other.read()).directory == expected
     assert done.directory.servers["two"] is (await one.read()).directory.servers["two"]

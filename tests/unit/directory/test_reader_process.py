@@ -11,7 +11,7 @@ import pytest
 
 from relay.config.faults import Fault, Faults
 from relay.config.settings import load_settings
-from relay.directory import reader_process as apart
+from relay.directory import reader_process
 from relay.directory.file import DirectoryFile
 from relay.directory.reader_process import LARGE, Apart
 from tests.peers.system import run
@@ -35,14 +35,14 @@ def large(tmp_path: Path) -> DirectoryFile:
 def started(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """Let every file but the smallest count as large, and note for which ones a process was started."""
     seen: list[Path] = []
-    start = apart._start
+    start = reader_process._start
 
     def noting(what: str, path: Path) -> "subprocess.Popen[bytes]":
         seen.append(path)
         return start(what, path)
 
-    monkeypatch.setattr(apart, "LARGE", 10_000)
-    monkeypatch.setattr(apart, "_start", noting)
+    monkeypatch.setattr(reader_process, "LARGE", 10_000)
+    monkeypatch.setattr(reader_process, "_start", noting)
     return seen
 
 
@@ -102,7 +102,7 @@ def test_what_stands_elsewhere_is_looked_at_too(large: DirectoryFile, started: l
 def test_where_no_process_does_it_it_is_read_here(
     large: DirectoryFile, started: list[Path], monkeypatch: pytest.MonkeyPatch, make: Callable[[], Any]
 ) -> None:
-    monkeypatch.setattr(apart, "_start", lambda *_: make())
+    monkeypatch.setattr(reader_process, "_start", lambda *_: make())
     assert Apart().read(large) == large.read()
 
 
@@ -148,7 +148,7 @@ def test_faults_of_the_directory_come_after_good_settings(
 
 def test_settings_are_read_here_where_no_process_does_it(settings_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ends = partial(subprocess.Popen, [sys.executable, "-c", ""], stdout=subprocess.PIPE)
-    monkeypatch.setattr(apart, "_start", lambda *_: ends())
+    monkeypatch.setattr(reader_process, "_start", lambda *_: ends())
     with Apart() as reader:
         reader.begin(settings_file)
         assert reader.settings(settings_file).hostname == "relay.example"
@@ -170,7 +170,7 @@ def test_who_lets_another_process_read_does_without_what_reads(settings_file: Pa
     words = (
         "import sys; from pathlib import Path; from relay.directory.reader_process import Apart; "
         "from relay.directory.file import DirectoryFile; file = Path(sys.argv[1]); apart = Apart(); "
-        "apart.begin(file); apart.read(DirectoryFile(apart.settings(file).directory_path)); "
+        "apart.begin(file); reader_process.read(DirectoryFile(reader_process.settings(file).directory_path)); "
         "print('pydantic' in sys.modules)"
     )
     done = run([sys.executable, "-c", words, str(settings_file)])

@@ -8,7 +8,7 @@ import pytest
 from relay.config.settings import Listener
 from relay.listener import client_identity
 from relay.listener.client_identity import ClientRules, Origin, canonical
-from relay.system import peer_credentials as peercred
+from relay.system import peer_credentials
 
 LAN = ClientRules(
     Listener(
@@ -107,6 +107,6 @@ def test_whose_proxy_header_is_believed() -> None:
 
 
 def test_what_the_system_calls_a_user() -> None:
-    assert peercred.user_name(0) == "root"
-    assert peercred.user_name(2**31 - 7) == ""
-    assert peercred.user_name(os.geteuid())
+    assert peer_credentials.user_name(0) == "root"
+    assert peer_credentials.user_name(2**31 - 7) == ""
+    assert peer_credentials.user_name(os.geteuid())

@@ -30,7 +30,7 @@ PACKAGE = Path(relay.__file__).parent
 
 def migrations(**attributes: Any) -> Config:
     config = Config(attributes=attributes)
-    config.set_main_option("script_location", str(PACKAGE / "store" / "migrations"))
+    config.set_main_option("script_location", str(PACKAGE / "store/db/migrations"))
     config.set_main_option("path_separator", "os")
     return config
 

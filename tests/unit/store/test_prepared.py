@@ -12,8 +12,7 @@ from sqlalchemy.dialects.postgresql import psycopg
 
 from relay.store.db.prepared import Prepared, moment, words
 from relay.store.db.tables import Words, attempts, messages, metadata, recipients
-from relay.store.queue import attempt_results as settling
-from relay.store.queue import contents, entries
+from relay.store.queue import attempt_results, contents, entries
 from relay.store.queue.messages import StoredMessage
 from relay.store.queue.rows import attempt_row, message_row, recipient_row
 from tests.unit.store.rows_kit import attempt_values, message_values, recipient_values
@@ -21,7 +20,7 @@ from tests.unit.store.store_kit import NOW, attempt, new_message, rich_message
 
 PREPARED = {
     f"{module.__name__}.{name}": value
-    for module in (contents, entries, settling)
+    for module in (contents, entries, attempt_results)
     for name, value in vars(module).items()
     if isinstance(value, Prepared)
 }

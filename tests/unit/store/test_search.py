@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from relay.mail.address import Address
-from relay.store.queue import search as searching
+from relay.store.queue import search
 from relay.store.queue.history import Wanted
 from relay.store.queue.queue import Queue
 from tests.unit.store.store_kit import MINUTE, NOW, StorePlace, history, new, new_message, open_queue
@@ -80,7 +80,7 @@ async def test_a_hostile_text_means_itself(queue: Queue, text: str) -> None:
 async def test_a_search_that_takes_too_long_ends_and_goes_on_from_there(
     queue: Queue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(searching, "WINDOW", 3)
+    monkeypatch.setattr(search, "WINDOW", 3)
     for number in range(10):
         await _record(queue, f"m{number}", number, subject="wanted" if number in {1, 2} else "other")
     assert await _ids(queue, subject="wanted") == ["m2", "m1"], "all windows are looked at where there is time"

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from relay.secrets.key_source import key_source
-from relay.secrets.oauth import access_tokens as oauth
+from relay.secrets.oauth import access_tokens
 from relay.secrets.oauth.access_tokens import Tokens
 from relay.secrets.renewal_lease import StoreAway
 from relay.secrets.secret import SecretRef
@@ -193,7 +193,7 @@ async def test_without_the_store_each_renews_in_memory_what_is_not_spent(
     async def away(_: str) -> None:
         raise StoreError("the store is away")
 
-    monkeypatch.setattr(oauth, "_AWAY_SECONDS", (0.01,))
+    monkeypatch.setattr(access_tokens, "_AWAY_SECONDS", (0.01,))
     first = f"access-{before + 1}"
     with monkeypatch.context() as patch:
         for node in (house.one, house.two):
