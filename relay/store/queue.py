@@ -19,10 +19,9 @@ from relay.store import budgets, claims, entries, holds, paces, purging, returns
 from relay.store.attendance import Attendance
 from relay.store.backend import Moment
 from relay.store.budgets import BeginRule, Purpose, Spent, Taken, TakeRule
-from relay.store.claims import Due, Late, Lease
+from relay.store.claims import Doubting, Due, Late, Lease
 from relay.store.database import Database, Job
 from relay.store.duties import Duty, require
-from relay.store.errors import StoreError
 from relay.store.holds import Cause
 from relay.store.messages import Attempt, Change, HoldRow, NewMessage, ReturnRow, Settlement, StoredMessage
 from relay.store.paces import PartRule
@@ -436,9 +435,9 @@ class Queue(QueueReader):
         with self._doubting(taken):
             return await self._write(job)
 
-    def _doubting(self, ids: Collection[str]) -> "_Doubting":
+    def _doubting(self, ids: Collection[str]) -> Doubting:
         """Remember what may have been taken by our lease where the store fails, and forget it where it does not."""
-        return _Doubting(self._doubtful, ids)
+        return Doubting(self._doubtful, ids)
 
     # What many write at once, each kind in one go (`relay.store.writer`)
 
@@ -498,24 +497,3 @@ class Queue(QueueReader):
 
     def _new_lease(self) -> Lease:
         return Lease(self._owner, self._database.after(self._lease, self._timing()), self._lease)
-
-
-class _Doubting:
-    """Adds ids to those in doubt where the block ends with a StoreError, and takes them out where it ends well."""
-
-    __slots__ = ("_doubtful", "_ids")
-
-    def __init__(self, doubtful: set[str], ids: Collection[str]) -> None:
-        self._doubtful = doubtful
-        self._ids = ids
-
-    def __enter__(self) -> None:
-        """Begin the block."""
-
-    def __exit__(self, kind: type[BaseException] | None, fault: BaseException | None, _: object) -> None:
-        """Remember, or forget; what else is raised tells nothing."""
-        if kind is None:
-            if self._doubtful:
-                self._doubtful.difference_update(self._ids)
-        elif isinstance(fault, StoreError):
-            self._doubtful.update(self._ids)
