@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 from relay.beside import tell_fault
 from relay.delivery import replies
-from relay.delivery.attempt import Attempts, Held, at_once
+from relay.delivery.attempt import Attempts, Held, at_once, refused_by
 from relay.delivery.cut_through import CutThrough
 from relay.delivery.events import Ending, Journey
 from relay.delivery.history import History
@@ -37,7 +37,7 @@ from relay.mail.reply import Reply
 from relay.mail.trace import Arrival
 from relay.secrets.secret import Secret
 from relay.store.errors import StoreError, StoreFull
-from relay.store.messages import HoldRow, NewMessage
+from relay.store.messages import NewMessage
 from relay.upstream.outcome import Failure, Outcome
 from relay.upstream.transaction import Progress, Transfer
 
@@ -196,7 +196,7 @@ class Submission:
         try:
             return self._finish(draft, attempt, await self._outcome(sending))
         except Held as held:
-            raise _refused_by(held.hold, route) from None
+            raise refused_by(held.hold, route) from None
 
     def _check_time(self) -> None:
         """Refuse what is not under way where we are about to end."""
@@ -207,7 +207,7 @@ class Submission:
         attempts = self._attempts
         hold = attempts.hold_over(route, secret)
         if hold is not None:
-            raise _refused_by(hold, route)
+            raise refused_by(hold, route)
         slow = self._accounts.slowness_of(route.account, self._recorder.clock())
         if slow is not None:
             raise Refused(replies.of_meaning(Meaning.THROTTLE), f"{route.account} makes a pause: {slow.reason}")
@@ -496,7 +496,3 @@ def _end_unused(waiting: asyncio.Task[Turn | None]) -> None:
     """End a permit that nobody waits for any more, or the wait for it."""
     if not waiting.cancel() and not waiting.cancelled() and (permit := waiting.result()) is not None:
         permit.end()
-
-
-def _refused_by(hold: HoldRow, route: Route) -> Refused:
-    return Refused(replies.of_meaning(Meaning(hold.meaning)), f"{route.account} is held: {hold.reason}")
