@@ -89,6 +89,7 @@ class Submission:
         self._envelope = envelope
         self._arrival = arrival
         self._began = 0.0
+        self._loop: asyncio.AbstractEventLoop  # kept: to ask for it costs a system call, in Python 3.11
         self._draft: Draft | None = None
         self._ahead: CutThrough | None = None
         self._progress = Progress()
@@ -126,6 +127,7 @@ class Submission:
     async def complete(self, content: Content) -> Reply:
         """Do with the message what its mode says, and return what its client is told; the journey goes to the log."""
         self._began = time.monotonic()
+        self._loop = asyncio.get_running_loop()
         submitted = Submitted(self._client, self._arrival, self._envelope, content)
         try:
             journey = await self._accept(submitted)
@@ -392,7 +394,7 @@ class Submission:
         if head_start is not None:
             transfer = replace(transfer, head_start=head_start)
         run = self._attempts.run(attempt, transfer, self._progress, permit)
-        sending = self._sending = asyncio.get_running_loop().create_task(run)
+        sending = self._sending = self._loop.create_task(run)
         if permit is not None:
             sending.add_done_callback(lambda _: permit.end())  # also where it is cancelled before it begins
         if head_start is not None:
@@ -416,7 +418,7 @@ class Submission:
         # As asyncio.wait for two futures, at a third of its cost: this is on the way of every message.
         if task.done() or self._is_hurried:
             return task.done()
-        loop = asyncio.get_running_loop()
+        loop = self._loop
         self._waiter = loop.create_future()
         timer = None if seconds is None else loop.call_later(seconds, self._wake)
         task.add_done_callback(self._wake)

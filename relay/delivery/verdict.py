@@ -35,7 +35,7 @@ _REST = Failure(
 _ABOUT_THE_FIRST = frozenset({Meaning.REFUSED, Meaning.UNKNOWN})
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(unsafe_hash=True, slots=True)
 class Copy:
     """What happened to one recipient's copy: `failure` None where the server took it, with its `reply`."""
 
@@ -44,7 +44,7 @@ class Copy:
     failure: Failure | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(unsafe_hash=True, slots=True, kw_only=True)
 class Verdict:
     """The message as it is from now on, and what else is owed.
 
