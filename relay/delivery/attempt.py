@@ -469,6 +469,11 @@ def at_once(server: Server, recipients: int) -> int:
     return most if most and most < recipients else recipients
 
 
+def refused_by(hold: HoldRow, route: Route) -> Refused:
+    """Return what a client is told whose account is held."""
+    return Refused(replies.of_meaning(Meaning(hold.meaning)), f"{route.account} is held: {hold.reason}")
+
+
 def _is_refused_login(failure: Failure) -> bool:
     return failure.from_server and failure.phase is Phase.LOGIN and failure.meaning is Meaning.LOGIN_REFUSED
 

@@ -40,7 +40,7 @@ class Ending(StrEnum):
     REFUSED = "refused"  # refused by us, before any upstream heard of it
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(unsafe_hash=True, slots=True, kw_only=True)
 class Journey:
     """One submission from its client's final dot to the reply. Times are seconds."""
 

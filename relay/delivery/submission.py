@@ -16,7 +16,7 @@ from dataclasses import replace
 from typing import Any, Protocol
 
 from relay.delivery import replies
-from relay.delivery.attempt import Attempts, Held, at_once
+from relay.delivery.attempt import Attempts, Held, at_once, refused_by
 from relay.delivery.cut_through import CutThrough
 from relay.delivery.events import Ending, Journey
 from relay.delivery.history import History
@@ -36,7 +36,7 @@ from relay.mail.reply import Reply
 from relay.mail.trace import Arrival
 from relay.secrets.secret import Secret
 from relay.store.db.errors import StoreError, StoreFull
-from relay.store.queue.messages import HoldRow, NewMessage
+from relay.store.queue.messages import NewMessage
 from relay.system.fault_barrier import tell_fault
 from relay.upstream.outcome import Failure, Outcome
 from relay.upstream.transaction import Progress, Transfer
@@ -89,6 +89,7 @@ class Submission:
         self._envelope = envelope
         self._arrival = arrival
         self._began = 0.0
+        self._loop: asyncio.AbstractEventLoop  # kept: to ask for it costs a system call, in Python 3.11
         self._draft: Draft | None = None
         self._ahead: CutThrough | None = None
         self._progress = Progress()
@@ -126,6 +127,7 @@ class Submission:
     async def complete(self, content: Content) -> Reply:
         """Do with the message what its mode says, and return what its client is told; the journey goes to the log."""
         self._began = time.monotonic()
+        self._loop = asyncio.get_running_loop()
         submitted = Submitted(self._client, self._arrival, self._envelope, content)
         try:
             journey = await self._accept(submitted)
@@ -196,7 +198,7 @@ class Submission:
         try:
             return self._finish(draft, attempt, await self._outcome(sending))
         except Held as held:
-            raise _refused_by(held.hold, route) from None
+            raise refused_by(held.hold, route) from None
 
     def _check_time(self) -> None:
         """Refuse what is not under way where we are about to end."""
@@ -207,7 +209,7 @@ class Submission:
         attempts = self._attempts
         hold = attempts.hold_over(route, secret)
         if hold is not None:
-            raise _refused_by(hold, route)
+            raise refused_by(hold, route)
         slow = self._accounts.slowness_of(route.account, self._recorder.clock())
         if slow is not None:
             raise Refused(replies.of_meaning(Meaning.THROTTLE), f"{route.account} makes a pause: {slow.reason}")
@@ -392,7 +394,7 @@ class Submission:
         if head_start is not None:
             transfer = replace(transfer, head_start=head_start)
         run = self._attempts.run(attempt, transfer, self._progress, permit)
-        sending = self._sending = asyncio.get_running_loop().create_task(run)
+        sending = self._sending = self._loop.create_task(run)
         if permit is not None:
             sending.add_done_callback(lambda _: permit.end())  # also where it is cancelled before it begins
         if head_start is not None:
@@ -416,7 +418,7 @@ class Submission:
         # As asyncio.wait for two futures, at a third of its cost: this is on the way of every message.
         if task.done() or self._is_hurried:
             return task.done()
-        loop = asyncio.get_running_loop()
+        loop = self._loop
         self._waiter = loop.create_future()
         timer = None if seconds is None else loop.call_later(seconds, self._wake)
         task.add_done_callback(self._wake)
@@ -496,7 +498,3 @@ def _end_unused(waiting: asyncio.Task[Turn | None]) -> None:
     """End a permit that nobody waits for any more, or the wait for it."""
     if not waiting.cancel() and not waiting.cancelled() and (permit := waiting.result()) is not None:
         permit.end()
-
-
-def _refused_by(hold: HoldRow, route: Route) -> Refused:
-    return Refused(replies.of_meaning(Meaning(hold.meaning)), f"{route.account} is held: {hold.reason}")

@@ -35,7 +35,7 @@ _REST = Failure(
 _ABOUT_THE_FIRST = frozenset({Meaning.REFUSED, Meaning.UNKNOWN})
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(unsafe_hash=True, slots=True)
 class Copy:
     """What happened to one recipient's copy: `failure` None where the server took it, with its `reply`."""
 
@@ -44,7 +44,7 @@ class Copy:
     failure: Failure | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(unsafe_hash=True, slots=True, kw_only=True)
 class Verdict:
     """The message as it is from now on, and what else is owed.
 
@@ -103,20 +103,22 @@ def judge(
     # A sender is told what is known: not of a copy that the server may have, nor that what is held is tried again.
     waiting = tuple(copy for copy in copies if events[copy.number] is Event.DEFER)
     is_delayed = bool(waiting) and not message.warned and schedule.is_late(waited)
+    attempts, is_warned = message.attempts + 1, message.warned or is_delayed
     judged = replace(
         message,
         recipients=recipients,
         state=str(state),
-        attempts=message.attempts + 1,
+        next_attempt=_next_attempt(attempts, state, copies, now, schedule, chance, waited, is_warned=is_warned),
+        attempts=attempts,
         unknowns=message.unknowns + any(_means(copy, Meaning.UNKNOWN) for copy in copies),
         held_since=now if state is State.HELD else None,
-        warned=message.warned or is_delayed,
+        warned=is_warned,
         reason="" if state.is_final else _reason(copies) or _held_reason(recipients),
         reply=_reply(state, recipients),
         delivered=now if state is State.DELIVERED else None,
     )
     return Verdict(
-        message=replace(judged, next_attempt=_next_attempt(judged, state, copies, now, schedule, chance, waited)),
+        message=judged,
         failed=tuple(copy for copy in copies if events[copy.number] in {Event.REFUSE, Event.GIVE_UP}),
         delivered=tuple(copy for copy in copies if events[copy.number] is Event.ACCEPT),
         waiting=waiting,
@@ -131,13 +133,15 @@ def consequence_of(outcome: Outcome) -> Failure | None:
 
 
 def _next_attempt(
-    message: StoredMessage,
+    attempts: int,
     state: State,
     copies: tuple[Copy, ...],
     now: datetime,
     schedule: Schedule,
     chance: float,
     waited: float,
+    *,
+    is_warned: bool,
 ) -> datetime | None:
     if state is State.UNKNOWN:
         return now + timedelta(seconds=schedule.unknown_pause)
@@ -148,8 +152,8 @@ def _next_attempt(
     has_rest = any(copy.failure and copy.failure.in_next_transaction for copy in copies)
     if has_rest and any(copy.failure is None or copy.failure.meaning is Meaning.REFUSED for copy in copies):
         return now
-    moment = schedule.next_attempt(now, message.attempts, chance)
-    mark = schedule.next_mark(waited, is_warned=message.warned)
+    moment = schedule.next_attempt(now, attempts, chance)
+    mark = schedule.next_mark(waited, is_warned=is_warned)
     return moment if mark is None else min(moment, now + timedelta(seconds=mark))
 
 

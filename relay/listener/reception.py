@@ -5,9 +5,10 @@ What is said in between is `session`'s.
 
 import asyncio
 from abc import abstractmethod
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from enum import IntEnum
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from aiosmtpd.smtp import Envelope as SmtpEnvelope
 from aiosmtpd.smtp import Session as SmtpSession
@@ -35,6 +36,17 @@ class State(IntEnum):
     CHUNKS = 5  # BDAT has begun the message
     DATA = 6  # the message comes
     OVER = 7  # nothing more is read
+
+
+class Command(NamedTuple):
+    """One command: the method of a session that obeys it, and the states in which it is refused, each with the reply.
+
+    One that `is_bare` takes no argument.
+    """
+
+    obey: Callable[[Any, bytes], bytes]
+    refused: Mapping[State, Reply] = {}
+    is_bare: bool = False
 
 
 class Transaction(SmtpEnvelope):
@@ -237,6 +249,16 @@ class Reception(Connection):
             self._pausing = asyncio.Event()
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._pausing.wait(), seconds)
+
+    def _wait(self, turn: asyncio.Handle) -> None:
+        """Let nothing be answered until this turn comes."""
+        self._is_busy = True
+        self._turn = turn
+
+    def _take_turn(self) -> None:
+        self._turn = None
+        self._is_busy = False
+        self._go_on()
 
     def _resume(self) -> None:
         """The task ends here: go on with what has come meanwhile."""

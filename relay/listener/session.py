@@ -7,10 +7,9 @@ them (smtp_MAIL). Their grammar and the data are ours: aiosmtpd decodes encoded 
 many short lines, and tells exception texts.
 """
 
-import asyncio
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Coroutine, Mapping
 from datetime import UTC, datetime
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from relay import log
 from relay.listener import replies
@@ -30,7 +29,7 @@ from relay.listener.commands import (
 from relay.listener.connection import ClientLeft, LineTooLong
 from relay.listener.ports import Submission
 from relay.listener.receiving import MUCH, Chunks, CutThrough, DotReader, Intake, read_on, read_whole
-from relay.listener.reception import Reception, State, Transaction
+from relay.listener.reception import Command, Reception, State, Transaction
 from relay.listener.session_context import ListenerContext, SessionContext
 from relay.listener.session_limits import Commands
 from relay.mail.content import Content, ContentRefused
@@ -40,8 +39,6 @@ from relay.mail.trace import Arrival, new_id
 
 _LAST_WORDS: Final = (b"221", b"421")  # RFC 5321 section 4.2.1: the server closes the connection after either
 _MOST_AT_ONCE: Final = 64  # commands, then the other sessions get a turn
-
-
 _IN_MAIL: Final = (State.MAIL, State.REFUSED, State.RCPT, State.CHUNKS)
 
 
@@ -129,16 +126,6 @@ class Session(Reception):
             self._state = State.OVER
         elif rest := self._commands.pause(self.loop.time()):
             self._wait(self.loop.call_later(rest, self._take_turn))
-
-    def _wait(self, turn: asyncio.Handle) -> None:
-        """Let nothing be answered until this turn comes."""
-        self._is_busy = True
-        self._turn = turn
-
-    def _take_turn(self) -> None:
-        self._turn = None
-        self._is_busy = False
-        self._go_on()
 
     def _finish(self, answer: bytes) -> None:
         """The task ends here: give its answer, and go on with what has come meanwhile. b"": the client has left."""
@@ -467,17 +454,6 @@ class Session(Reception):
         now = datetime.now(UTC)
         arrival = Arrival(session.host_name or "", client.peer, self.hostname, protocol, new_id(now), now, client.login)
         return self._desk.open(client, mail.to(transaction.rcpt_tos), arrival)
-
-
-class Command(NamedTuple):
-    """One command: the method that obeys it, and the states in which it is refused, each with the reply.
-
-    One that `is_bare` takes no argument.
-    """
-
-    obey: Callable[[Session, bytes], bytes]
-    refused: Mapping[State, Reply] = {}
-    is_bare: bool = False
 
 
 # RFC 5321 section 4.1.4: the order of commands. A verb that is not here is not recognized.

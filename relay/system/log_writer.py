@@ -21,7 +21,7 @@ _MOST = 4 * 1024 * 1024
 _COST = 64  # of a line beside its characters
 # What makes a line, in the thread: a function, and what it is called with, which nobody changes.
 Making = tuple[Any, ...]
-_PAUSE_SECONDS = 0.02
+_PAUSE_SECONDS = 0.08  # a kill loses at most 100 ms of lines (docs/guarantees.md)
 _FLUSH_SECONDS = 1.0
 # What the kernel writes to a pipe in one piece, whoever else writes there (pipe(7)): all workers have one stderr.
 _AT_ONCE = select.PIPE_BUF

@@ -108,7 +108,7 @@ class Tls:
     cipher: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(unsafe_hash=True, slots=True, kw_only=True)
 class Outcome:
     """What came of one transfer: `accepted` or `failure`, never both.
 

@@ -98,7 +98,7 @@ class Ahead(Protocol):
         """Take it on, and return what came of it; None where the message has to be handed over anew."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(unsafe_hash=True, slots=True, kw_only=True)
 class Transfer:
     """One message for one account. `sender` None is the null sender `<>`.
 

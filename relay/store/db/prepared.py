@@ -7,17 +7,33 @@ takes longer than the database does: here a row is a tuple of what the driver ta
 import re
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import chain
 from operator import itemgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Delete, Insert, Update
 
 Row = tuple[Any, ...]
+# Parameters of one statement: every SQLite takes as many.
+_MOST_PARAMETERS = 999
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 # How the driver of PostgreSQL is given a value by its name.
 _NAMED = re.compile(r"%\((\w+)\)s")
+
+
+class _Made(NamedTuple):
+    """The SQL, what brings a row into the order of its parameters, and the same SQL for `many` rows at once.
+
+    The driver of SQLite lets the interpreter go for each row that it is given. Where two threads want it, to take it
+    back costs more than the row: so it is given many rows by one statement.
+    """
+
+    sql: str
+    order: "itemgetter[Any] | None"
+    many: int = 1
+    sql_of_many: str = ""
 
 
 class Prepared:
@@ -26,7 +42,7 @@ class Prepared:
     def __init__(self, statement: Insert | Update | Delete, names: Sequence[str]) -> None:
         self._statement = statement
         self._names = tuple(names)
-        self._made: dict[str, tuple[str, itemgetter[Any] | None]] = {}
+        self._made: dict[str, _Made] = {}
 
     def run(self, connection: Connection, rows: Sequence[Row]) -> int:
         """Run it for each row, and return how many rows of the table that concerned. Raises what SQLAlchemy raises."""
@@ -35,12 +51,17 @@ class Prepared:
         made = self._made.get(connection.dialect.name)
         if made is None:
             made = self._made[connection.dialect.name] = self._make(connection)
-        sql, order = made
-        ordered = list(rows) if order is None else list(map(order, rows))
-        return connection.exec_driver_sql(sql, ordered).rowcount
+        ordered = list(rows) if made.order is None else list(map(made.order, rows))
+        done, many = 0, made.many
+        if many > 1:
+            whole = len(ordered) - len(ordered) % many
+            for start in range(0, whole, many):
+                parameters = tuple(chain.from_iterable(ordered[start : start + many]))
+                done += connection.exec_driver_sql(made.sql_of_many, parameters).rowcount
+            ordered = ordered[whole:]
+        return done + connection.exec_driver_sql(made.sql, ordered).rowcount if ordered else done
 
-    def _make(self, connection: Connection) -> tuple[str, "itemgetter[Any] | None"]:
-        """Return the SQL, and what brings a row into the order of its parameters."""
+    def _make(self, connection: Connection) -> _Made:
         compiled = self._statement.compile(dialect=connection.dialect)
         sql = str(compiled)
         if compiled.positional:
@@ -48,9 +69,12 @@ class Prepared:
         else:
             order = _NAMED.findall(sql)
             sql = _NAMED.sub("%s", sql)
-        if tuple(order) == self._names:
-            return sql, None
-        return sql, itemgetter(*(self._names.index(name) for name in order))
+        ordering = None if tuple(order) == self._names else itemgetter(*(self._names.index(name) for name in order))
+        row = f"({', '.join('?' * len(order))})"
+        if not isinstance(self._statement, Insert) or not sql.endswith(f" VALUES {row}"):
+            return _Made(sql, ordering)
+        many = _MOST_PARAMETERS // len(order)
+        return _Made(sql, ordering, many, sql + f", {row}" * (many - 1))
 
 
 def moment(when: datetime | None) -> int | None:

@@ -29,6 +29,7 @@ from sqlalchemy import (
 )
 
 from relay.store.db.backend import Moment
+from relay.store.db.errors import StoreError
 from relay.store.db.prepared import moment
 from relay.store.db.tables import Time, is_leased, is_waiting, messages, microseconds
 from relay.store.queue.history import messages_of, open_attempts
@@ -238,3 +239,24 @@ def _heads(words: Sequence[str], limit: int, now: datetime) -> Select[Any]:
     head = select(func.min(type_coerce(messages.c.next_attempt, BigInteger))).where(*due).scalar_subquery()
     heads = select(wanted.c.profile, head.label("head")).subquery()
     return select(heads.c.profile).where(heads.c.head.is_not(None)).order_by(heads.c.head).limit(limit)
+
+
+class Doubting:
+    """Adds ids to those in doubt where the block ends with a StoreError, and takes them out where it ends well."""
+
+    __slots__ = ("_doubtful", "_ids")
+
+    def __init__(self, doubtful: set[str], ids: Collection[str]) -> None:
+        self._doubtful = doubtful
+        self._ids = ids
+
+    def __enter__(self) -> None:
+        """Begin the block."""
+
+    def __exit__(self, kind: type[BaseException] | None, fault: BaseException | None, _: object) -> None:
+        """Remember, or forget; what else is raised tells nothing."""
+        if kind is None:
+            if self._doubtful:
+                self._doubtful.difference_update(self._ids)
+        elif isinstance(fault, StoreError):
+            self._doubtful.update(self._ids)

@@ -2,6 +2,9 @@
 
 States, phases and meanings are plain words here. The store never decides by them: a message waits for an attempt
 when it has a `next_attempt`, is under way while somebody holds its lease, and is over when it is finished.
+
+Nothing of a value here changes, though those that every message needs are not frozen: that would take twice as
+long to make one.
 """
 
 from collections.abc import Callable
@@ -31,7 +34,7 @@ class Damaged(Exception):
     """The store has another content or envelope of this message than what came. The text says how that shows."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(unsafe_hash=True, slots=True, kw_only=True)
 class StoredRecipient:
     """One recipient, `number` from 0 in the order of the envelope; `reply` is the last answer about it."""
 
@@ -43,7 +46,7 @@ class StoredRecipient:
     changed: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(unsafe_hash=True, slots=True, kw_only=True)
 class StoredMessage:
     """A message without its content.
 
@@ -85,7 +88,7 @@ class StoredMessage:
     digest: bytes | None = field(default=None, compare=False)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(unsafe_hash=True, slots=True, kw_only=True)
 class Attempt:
     """One try to hand a message over, `number` from 1. It is open until it has `ended`.
 
@@ -119,7 +122,7 @@ class ReturnRow:
     reporter: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(unsafe_hash=True, slots=True, kw_only=True)
 class NewMessage:
     """A message for the store. Without `content` it is history: finished from the start.
 
@@ -141,7 +144,7 @@ class NewMessage:
         return self.content is not None and self.attempt is not None and self.attempt.ended is None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(unsafe_hash=True, slots=True, kw_only=True)
 class Settlement:
     """What became of an attempt, or of an edit by hand: the message's new facts, all written or none.
 

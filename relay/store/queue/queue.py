@@ -28,16 +28,23 @@ from relay.store.cluster.topics import Topic
 from relay.store.db.backend import Moment
 from relay.store.db.database import Database, Job
 from relay.store.db.database_clock import StoreClock
-from relay.store.db.errors import StoreError
 from relay.store.db.steady_clock import SteadyClock, pull_in
 from relay.store.db.writer import Writer
 from relay.store.queue import attempt_results as settling
 from relay.store.queue import claims, entries, holds, returns
 from relay.store.queue import purge as purging
 from relay.store.queue.attempt_results import Begun, Dotted
-from relay.store.queue.claims import Due, Late, Lease
+from relay.store.queue.claims import Doubting, Due, Late, Lease
 from relay.store.queue.holds import Cause
-from relay.store.queue.messages import Attempt, Change, HoldRow, NewMessage, ReturnRow, Settlement, StoredMessage
+from relay.store.queue.messages import (
+    Attempt,
+    Change,
+    HoldRow,
+    NewMessage,
+    ReturnRow,
+    Settlement,
+    StoredMessage,
+)
 from relay.store.queue.reader import QueueReader
 
 T = TypeVar("T")
@@ -441,9 +448,9 @@ class Queue(QueueReader):
         with self._doubting(taken):
             return await self._write(job)
 
-    def _doubting(self, ids: Collection[str]) -> "_Doubting":
+    def _doubting(self, ids: Collection[str]) -> Doubting:
         """Remember what may have been taken by our lease where the store fails, and forget it where it does not."""
-        return _Doubting(self._doubtful, ids)
+        return Doubting(self._doubtful, ids)
 
     # What many write at once, each kind in one go (`relay.store.db.writer`)
 
@@ -503,24 +510,3 @@ class Queue(QueueReader):
 
     def _new_lease(self) -> Lease:
         return Lease(self._owner, self._database.after(self._lease, self._timing()), self._lease)
-
-
-class _Doubting:
-    """Adds ids to those in doubt where the block ends with a StoreError, and takes them out where it ends well."""
-
-    __slots__ = ("_doubtful", "_ids")
-
-    def __init__(self, doubtful: set[str], ids: Collection[str]) -> None:
-        self._doubtful = doubtful
-        self._ids = ids
-
-    def __enter__(self) -> None:
-        """Begin the block."""
-
-    def __exit__(self, kind: type[BaseException] | None, fault: BaseException | None, _: object) -> None:
-        """Remember, or forget; what else is raised tells nothing."""
-        if kind is None:
-            if self._doubtful:
-                self._doubtful.difference_update(self._ids)
-        elif isinstance(fault, StoreError):
-            self._doubtful.update(self._ids)

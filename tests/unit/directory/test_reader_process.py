@@ -170,7 +170,7 @@ def test_who_lets_another_process_read_does_without_what_reads(settings_file: Pa
     words = (
         "import sys; from pathlib import Path; from relay.directory.reader_process import Apart; "
         "from relay.directory.file import DirectoryFile; file = Path(sys.argv[1]); apart = Apart(); "
-        "apart.begin(file); reader_process.read(DirectoryFile(reader_process.settings(file).directory_path)); "
+        "apart.begin(file); apart.read(DirectoryFile(apart.settings(file).directory_path)); "
         "print('pydantic' in sys.modules)"
     )
     done = run([sys.executable, "-c", words, str(settings_file)])
