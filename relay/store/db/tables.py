@@ -381,8 +381,7 @@ Index(
     sqlite_where=is_lacking,
 )
 
-# What one process of all does at a time, and which (`relay.store.cluster.leader_lease`). A row stays, so that its fence
-# counts on.
+# What one process of all does at a time, and which (`relay.store.cluster.leader_lease`). A row stays: its fence counts on.
 duties = Table(
     "duties",
     metadata,
