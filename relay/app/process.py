@@ -1,6 +1,6 @@
 """The process of `relay serve`: its event loop, its signals, and what it says to whoever started it.
 
-With `workers` above 1 that is the supervisor (`relay/workers/supervisor.py`), and this is the process of each worker.
+With `workers` above 1 that is the supervisor (`relay/cluster/supervisor.py`), and this is the process of each worker.
 """
 
 import asyncio
@@ -14,15 +14,15 @@ from pathlib import Path
 
 from relay import log
 from relay.app.service import START_ERRORS, Service
+from relay.cluster.bootstrap import Bootstrap
+from relay.cluster.ipc import IpcConnection
+from relay.cluster.peers import Peers
 from relay.config.settings import Settings
 from relay.directory.reader_process import Apart
 from relay.system import descriptors
 from relay.system.import_tuning import loading
 from relay.system.systemd import Systemd, from_environment
 from relay.system.terminal import is_terminal
-from relay.workers.beginning import Beginning
-from relay.workers.line import Line
-from relay.workers.siblings import Siblings
 
 # More objects than before: the youngest, and looks of the younger generations. A message leaves next to no cycles
 # behind, so that most looks find nothing.
@@ -37,10 +37,10 @@ def run(settings: Settings, settings_file: Path | None, apart: Apart) -> int:
     return _run(_serve(service))
 
 
-def work(beginning: Beginning, apart: Apart) -> int:
+def work(bootstrap: Bootstrap, apart: Apart) -> int:
     """Run one worker of a relay until SIGTERM, or until the supervisor is gone."""
-    _prepare(beginning.settings)
-    return _run(_work(beginning, apart))
+    _prepare(bootstrap.settings)
+    return _run(_work(bootstrap, apart))
 
 
 def new_event_loop() -> asyncio.AbstractEventLoop:
@@ -71,31 +71,31 @@ def _run(serving: Coroutine[None, None, None]) -> int:
     return 0
 
 
-async def _work(beginning: Beginning, apart: Apart) -> None:
-    line = await Line.over(socket.socket(fileno=beginning.line))
-    siblings = Siblings(
+async def _work(bootstrap: Bootstrap, apart: Apart) -> None:
+    line = await IpcConnection.over(socket.socket(fileno=bootstrap.line))
+    peers = Peers(
         line,
-        index=beginning.index,
-        total=beginning.total,
-        run=beginning.run,
-        life=beginning.life,
-        store=beginning.store,
+        index=bootstrap.index,
+        total=bootstrap.total,
+        run=bootstrap.run,
+        life=bootstrap.life,
+        store=bootstrap.store,
     )
     # The supervisor is told what a service tells systemd.
     systemd = Systemd(
-        watchdog_seconds=beginning.beat_seconds,
-        descriptors=beginning.descriptors,
+        watchdog_seconds=bootstrap.beat_seconds,
+        descriptors=bootstrap.descriptors,
         tell_instead=lambda lines: line.tell({"to": "supervisor", "lines": lines}),
     )
     try:
         await _serve(
             Service(
-                beginning.settings,
-                beginning.settings_file,
+                bootstrap.settings,
+                bootstrap.settings_file,
                 systemd=systemd,
                 read_settings=apart.settings,
                 read_directory=apart.read,
-                siblings=siblings,
+                peers=peers,
             )
         )
     finally:
@@ -107,9 +107,9 @@ async def _serve(service: Service) -> None:
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, stop.set)
     # Ctrl-C reaches all processes of a relay: where there are several, the supervisor says when a worker ends.
-    loop.add_signal_handler(signal.SIGINT, stop.set if not service.siblings.are_there else lambda: None)
+    loop.add_signal_handler(signal.SIGINT, stop.set if not service.peers.are_there else lambda: None)
     loop.add_signal_handler(signal.SIGHUP, service.reload)
-    alone = loop.create_task(service.siblings.listen(stop.set))
+    alone = loop.create_task(service.peers.listen(stop.set))
     with loading():
         await service.start()
     gc.set_threshold(*_COLLECT_AFTER)

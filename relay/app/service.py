@@ -17,6 +17,14 @@ from relay import __version__, log
 from relay.app.admin_server import Answering
 from relay.app.reload import Reloading
 from relay.app.status import Standing
+from relay.cluster.identity import keep_out_others, living_of, own_node, owner_of
+from relay.cluster.joining import join, open_lead, open_membership, open_pacing, open_shares
+from relay.cluster.leader_election import Lead
+from relay.cluster.login_failure_sync import LISTENERS, PAGES, LoginFailureSync
+from relay.cluster.membership import Membership
+from relay.cluster.peer_counts import PeerCounts
+from relay.cluster.peers import Peers
+from relay.cluster.token_renewal import ByLease
 from relay.config.faults import Faults
 from relay.config.settings import Listener, Settings, check_modes, left_out, load_settings
 from relay.control.audit_log import Trail
@@ -42,6 +50,7 @@ from relay.directory.live import LiveDirectory
 from relay.directory.model import Directory, Meaning
 from relay.incoming.watch import ReturnedMail
 from relay.listener.events import DoorTelling
+from relay.listener.login_failures import LoginFailures
 from relay.listener.server import Listeners
 from relay.listener.session_limits import Tolerance
 from relay.listener.session_registry import Together
@@ -56,8 +65,8 @@ from relay.secrets.oauth.access_tokens import Tokens
 from relay.secrets.resolver import SecretKeeper
 from relay.secrets.secret import SecretRef, token_refs
 from relay.secrets.vault import Vault
-from relay.store.cluster.change_notifications import Bulletin
-from relay.store.cluster.leader_lease import DutyTable
+from relay.store.cluster.change_notifications import ChangeNotifications
+from relay.store.cluster.leader_lease import LeaseTable
 from relay.store.cluster.login_failures import FailureTable
 from relay.store.cluster.topics import Topic
 from relay.store.db.database import Database
@@ -77,15 +86,6 @@ from relay.system.systemd import Systemd
 from relay.upstream.connections import unshared
 from relay.upstream.pool import Upstream
 from relay.upstream.transaction import Timeouts
-from relay.workers.catching_up import page_failures, shared_failures
-from relay.workers.census import Census
-from relay.workers.guessing import Guessing
-from relay.workers.identity import keep_out_others, living_of, own_node, owner_of
-from relay.workers.joining import join, open_lead, open_pacing, open_presence, open_shares
-from relay.workers.lead import Lead
-from relay.workers.presence import Presence
-from relay.workers.renewal import ByLease, ByTheFirst, renew_for_all
-from relay.workers.siblings import Siblings
 
 if TYPE_CHECKING:
     from relay.listener.tls import LiveCertificate
@@ -114,11 +114,11 @@ class Service:
         systemd: Systemd | None = None,
         read_settings: Callable[[Path], Settings] = load_settings,
         read_directory: ReadFile = DirectoryFile.read,
-        siblings: Siblings | None = None,
+        peers: Peers | None = None,
     ) -> None:
-        self.siblings = siblings or Siblings()
-        self._census = Census(self.siblings, lambda: self._standing.open())  # noqa: PLW0108 - it is not there yet
-        self._reloading = Reloading(settings, settings_file, read_settings, is_telling=self.siblings.is_first)
+        self.peers = peers or Peers()
+        self._peer_counts = PeerCounts(self.peers, lambda: self._standing.open())  # noqa: PLW0108 - it is not there yet
+        self._reloading = Reloading(settings, settings_file, read_settings, is_telling=self.peers.is_first)
         self._watch = watch
         self.metrics = Metrics()
         self._telling = Telling(self.metrics)
@@ -135,7 +135,7 @@ class Service:
         self.listeners: Listeners
         self._logins: Logins
         self._standing: Standing
-        self._presence: Presence
+        self._membership: Membership
         self._clock: ClockWatch
         self._health: StoreHealth
         self._maintenance: Maintenance
@@ -144,13 +144,9 @@ class Service:
         self.returned_mail: ReturnedMail
         self.tokens: Tokens
         self.lead: Lead
-        self._guessing: Guessing | None = None
+        self._failure_sync: LoginFailureSync | None = None
         self._spool_in: Spool
         self._spool_out: Spool
-
-    @property
-    def _guesses(self) -> int:
-        return self.settings.limits.login_failures
 
     @property
     def settings(self) -> Settings:
@@ -179,7 +175,7 @@ class Service:
     async def stop(self) -> None:
         """Take no more mail, end or store what is under way, and close everything; all of it within `stop_seconds`."""
         self._is_serving = False
-        await self._presence.stopping()
+        await self._membership.stopping()
         work = max(self._stop_seconds - _LAST_SECONDS, self._stop_seconds / 2)
         if self._health.is_gone:  # what is under way can be written down nowhere
             work = min(work, _GONE_SECONDS)
@@ -194,7 +190,7 @@ class Service:
 
         It lets anybody in who reads it, and so is in no log: without a terminal `relay admin link` gives one.
         """
-        if not (self.settings.web.address and self.siblings.is_first):
+        if not (self.settings.web.address and self.peers.is_first):
             return
         try:
             link = await first_link(self._parts, datetime.now(UTC))
@@ -244,7 +240,7 @@ class Service:
 
     def _rest(self) -> None:
         """Take no clients and no mail from the queue while this node is drained."""
-        is_wanted = self._presence.is_draining
+        is_wanted = self._membership.is_draining
         self.listeners.rest(is_wanted=is_wanted)
         self.queue_runner.rest(is_wanted=is_wanted)
         self.lead.rest(is_wanted=is_wanted)
@@ -257,12 +253,12 @@ class Service:
 
     def _queue_changed(self) -> None:
         self.queue_runner.wake()
-        self.siblings.look()
+        self.peers.look()
 
     def _directory_changed(self, directory: LiveDirectory) -> None:
-        if self.siblings.is_first:
+        if self.peers.is_first:
             _tell_directory(directory)
-            self.siblings.look()
+            self.peers.look()
         if not directory.faults and self._is_serving:
             self._follow_directory()
         self._status_changed()
@@ -313,6 +309,11 @@ class Service:
                 await self.queue_runner.stop()
                 await attempts.stop()
 
+    def _login_failures(self, door: str) -> LoginFailures:
+        """Return the bad logins of a door, which all processes at the store count together."""
+        limit = self.settings.limits.login_failures
+        return self._failure_sync.failures(door, limit) if self._failure_sync is not None else LoginFailures(limit)
+
     def _adopt_spools(self, settings: Settings) -> None:
         """Keep bodies by these settings: of messages that come in, and of those that leave the queue."""
         folder, in_memory = settings.state_dir, settings.limits.memory_per_message
@@ -331,7 +332,7 @@ class Service:
         passed = PassedSockets(self._systemd.descriptors)
         closing.callback(passed.close)
 
-        siblings = self.siblings
+        peers = self.peers
         database = await self._open_store()
         vault, secrets = await self._open_secrets(database)
         self.directory = await LiveDirectory.open(
@@ -339,12 +340,12 @@ class Service:
         )
         self._begin_counters()
         await bind_unbound(vault, self.directory.routing().directory)
-        if siblings.is_first:
+        if peers.is_first:
             _warn(self.directory)
         if not (settings.is_directory_stored and database.is_shared):  # the bulletin tells of that one
             closing.run(self.directory.watch())
         queue = self._open_queue(database)
-        shares = await open_shares(siblings, self._presence, queue, closing)
+        shares = await open_shares(peers, self._membership, queue, closing)
         upstream = Upstream(settings.effective_hostname, _timeouts(settings), shares.allowance if shares else unshared)
         self._reloading.subscribe(lambda now: upstream.adopt(_timeouts(now)))
         closing.push_async_callback(_say_goodbye, upstream)
@@ -357,68 +358,78 @@ class Service:
         self.listeners = self._make_listeners(acceptance, self._logins, certificate, passed)
         self._parts = self._make_parts(database, vault, secrets, queue, attempts, upstream)
         answering = Answering(self._parts, closing)
-        if siblings.is_first:
+        if peers.is_first:
             await answering.open_commands()
         self._reloading.subscribe(self._adopt)
-        self._presence.doing, self._presence.on_change = self._standing.doing, self._rest
-        if siblings.is_replacement:
+        self._membership.doing, self._membership.on_change = self._standing.doing, self._rest
+        if peers.is_replacement:
             await self._reloading.reload(self.directory)  # the others may have settings that are newer than ours
         await self.listeners.open(passed)
         self._rest()
         closing.push_async_callback(self._end_sessions)
-        if settings.web.address and siblings.is_first:
-            failures = page_failures(self._guesses, self._guessing)
+        if settings.web.address and peers.is_first:
+            failures = self._login_failures(PAGES)
             self._standing.web = await answering.open_pages(self._logins, failures, self._state_of_things)
         closing.run(self._standing.lag.watch())
-        if siblings.is_first:
-            renew_for_all(siblings, self.tokens, lambda: token_refs(self.directory.routing().directory))
         self._join(database, vault, queue, attempts.accounts)
         await self.listeners.serve()
 
     def _join(self, database: Database, vault: Vault, queue: Queue, accounts: Accounts) -> None:
-        """Follow what the other workers change, and the other relays at the same database."""
-        bulletin = Bulletin(database)
-        bulletin.on(Topic.SECRETS, partial(self._follow_secrets, vault))
-        if self._guessing is not None:
-            bulletin.on(Topic.FAILURES, self._guessing.look)
+        """Follow what all other processes at the same store change."""
+        peers = self.peers
+        if not (peers.are_there or database.is_shared):
+            return
+        changes = ChangeNotifications(database, is_called=peers.is_first)
+        changes.on(Topic.SECRETS, partial(self._follow_secrets, vault))
+        if self._failure_sync is not None:
+            changes.on(Topic.FAILURES, self._failure_sync.look)
         if self.settings.is_directory_stored:
-            bulletin.on(Topic.DIRECTORY, self.directory.follow)
-        bulletin.tell(self.queue_runner.wake)
-        looks = (self.directory.refresh, partial(self._follow_secrets, vault), self._look)
-        join(self.siblings, self._census, accounts, queue, self._closing, bulletin, looks=looks)
+            changes.on(Topic.DIRECTORY, self.directory.follow)
+        elif peers.are_there:
+            changes.each_time(self.directory.refresh)
+        if peers.are_there:
+            changes.each_time(self._look)
+        changes.tell(self.queue_runner.wake)
+        loop = asyncio.get_running_loop()
+
+        def announced() -> None:
+            loop.call_soon_threadsafe(peers.look)
+
+        database.on_announced = announced
+        join(peers, self._peer_counts, accounts, queue, self._closing, changes)
         self._closing.run(self.lead.run())
 
     async def _open_store(self) -> Database:
         """Open the store, and take our place among the nodes that use it."""
-        siblings = self.siblings
-        database = await open_store(self.settings, os.environ, has_siblings=siblings.are_there, is_file=siblings.store)
+        peers = self.peers
+        database = await open_store(self.settings, os.environ, has_peers=peers.are_there, is_file=peers.store)
         self._closing.push_async_callback(database.close)
         self._health = StoreHealth(database)
         await database.check()
         node = own_node(self.settings)
-        if self.siblings.is_first:
+        if self.peers.is_first:
             self._closing.callback(os.close, keep_out_others(self.settings))
-        self._presence = await open_presence(self.siblings, node, database, self._closing)
-        node, siblings, is_shared = self._presence.node, self.siblings, database.is_shared
+        self._membership = await open_membership(self.peers, node, database, self._closing)
+        node, peers, is_shared = self._membership.node, self.peers, database.is_shared
         self._clock = ClockWatch(database, SteadyClock())
         if not is_shared and (seconds := await self._clock.resume(Schedule.of(self.settings.delivery).longest)):
             log.clock_set(seconds=round(seconds))
-        living = living_of(node, siblings, is_shared=is_shared)
-        self._duties = DutyTable(database, owner_of(node, siblings), living, self._clock.steady.now)
-        self.lead = open_lead(siblings, self._duties, is_shared=is_shared)
+        living = living_of(node, peers, is_shared=is_shared)
+        self._duties = LeaseTable(database, owner_of(node, peers), living, self._clock.steady.now)
+        self.lead = open_lead(peers, self._duties, is_shared=is_shared)
         self.lead.on_change = self._lead_changed
         self._closing.push_async_callback(self.lead.resign)  # at the latest
-        if is_shared and siblings.is_first:
-            self._guessing = Guessing(FailureTable(database, owner_of(node, siblings)))
-            self._closing.run(self._guessing.run())
+        if is_shared or peers.are_there:
+            self._failure_sync = LoginFailureSync(FailureTable(database, owner_of(node, peers)))
+            self._closing.run(self._failure_sync.run())
         return database
 
     def _open_queue(self, database: Database) -> Queue:
-        node, siblings = self._presence.node, self.siblings
-        living = living_of(node, siblings, is_shared=database.is_shared)
+        node, peers = self._membership.node, self.peers
+        living = living_of(node, peers, is_shared=database.is_shared)
         queue = Queue(
             database,
-            owner_of(node, siblings),
+            owner_of(node, peers),
             new_body=lambda: SpooledGathering(self._spool_out),
             living=living,
             steady=self._clock.steady,
@@ -442,8 +453,7 @@ class Service:
         self.tokens = Tokens(
             vault,
             renews_ahead=lambda: self.lead.is_ours,
-            guard=ByLease(self._duties) if database.is_shared else None,
-            elsewhere=None if self.siblings.is_first else ByTheFirst(self.siblings),
+            guard=ByLease(self._duties) if database.is_shared or self.peers.are_there else None,
         )
         self._closing.push_async_callback(self.tokens.aclose)
         return vault, SecretKeeper(vault, os.environ, settings.state_dir, tokens=self.tokens)
@@ -472,7 +482,7 @@ class Service:
             routing=routing,
             secrets=secrets,
             upstream=upstream,
-            limits=await open_pacing(self.siblings, queue, closing),
+            limits=await open_pacing(self.peers, queue, closing),
             accounts=Accounts(schedule, await queue.holds()),
             recorder=recorder,
             telling=telling,
@@ -521,11 +531,11 @@ class Service:
             self.settings.limits,
             acceptance,
             logins=logins,
-            tolerance=_tolerance(self.siblings.total),
+            tolerance=_tolerance(self.peers.total),
             telling=DoorTelling(self.metrics),
             certificate=certificate,
             new_body=lambda: SpooledGathering(self._spool_in),
-            together=Together(self._census, shared_failures(self.siblings, self._guesses, self._guessing)),
+            together=Together(self._peer_counts, self._login_failures(LISTENERS)),
         )
         self._reloading.subscribe(adopt)
         return listeners
@@ -544,21 +554,21 @@ class Service:
             self.directory.routing,
             attempts.accounts,
             changed=self._queue_changed,
-            connections=self._census.accounts,
+            connections=self._peer_counts.accounts,
             pacing=attempts.limits,
         )
         self._standing = Standing(
             reloading=self._reloading,
             metrics=self.metrics,
-            siblings=self.siblings,
-            census=self._census,
+            peers=self.peers,
+            peer_counts=self._peer_counts,
             directory=self.directory,
             listeners=self.listeners,
             upstream=upstream,
             desk=queue_desk,
             returned_mail=self.returned_mail,
             lead=self.lead,
-            presence=self._presence,
+            membership=self._membership,
             health=self._health,
         )
         self._health.on_change = self._status_changed
@@ -576,7 +586,7 @@ class Service:
             people=People.of(database),
             audit=audit,
             trail=trail,
-            nodes=self._presence,
+            nodes=self._membership,
             status=self._standing.status,
             health=self._health,
             metrics=self._standing.metrics_text,

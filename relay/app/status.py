@@ -10,6 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from relay import __version__, log
 from relay.app.reload import Reloading
+from relay.cluster.leader_election import Lead
+from relay.cluster.membership import Membership
+from relay.cluster.peer_counts import Open, PeerCounts
+from relay.cluster.peers import Peers
 from relay.config.faults import Fault
 from relay.control.context import QueueDesk
 from relay.directory.live import LiveDirectory
@@ -21,10 +25,6 @@ from relay.store.db.health import StoreHealth
 from relay.store.db.space import free_space
 from relay.system.loop_lag import LoopLag
 from relay.upstream.pool import Upstream
-from relay.workers.census import Census, Open
-from relay.workers.lead import Lead
-from relay.workers.presence import Presence
-from relay.workers.siblings import Siblings
 
 if TYPE_CHECKING:
     from relay.web.kit.server import WebServer
@@ -38,41 +38,41 @@ class Standing:
 
     reloading: Reloading
     metrics: Metrics
-    siblings: Siblings
+    peers: Peers
     directory: LiveDirectory
     listeners: Listeners
     upstream: Upstream
     desk: QueueDesk
     returned_mail: ReturnedMail
     lead: Lead
-    presence: Presence
+    membership: Membership
     health: StoreHealth
     web: "WebServer | None" = None
     lag: LoopLag = field(default_factory=LoopLag)
-    census: Census
+    peer_counts: PeerCounts
     _since: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     def __post_init__(self) -> None:
         """Answer the other workers, too."""
-        self.siblings.answer(_METRICS, lambda _: self.metrics.counts(self._now()))
+        self.peers.answer(_METRICS, lambda: self.metrics.counts(self._now()))
 
     def status(self) -> dict[str, Any]:
         """Return the status as DESIGN section 4 lists it."""
         return {
             "running": True,
-            "pid": os.getppid() if self.siblings.are_there else os.getpid(),  # to which signals are for the relay
+            "pid": os.getppid() if self.peers.are_there else os.getpid(),  # to which signals are for the relay
             "version": __version__,
-            "node": self.presence.node.name,
+            "node": self.membership.node.name,
             "leads": self.lead.is_ours,
-            "state": str(self.presence.state),
+            "state": str(self.membership.state),
             "since": self._since.isoformat(timespec="seconds").replace("+00:00", "Z"),
             "state_dir": str(self.reloading.settings.state_dir),
             "listeners": list(self.listeners.addresses),
-            "connections": self.listeners.connections + self.census.connections,
+            "connections": self.listeners.connections + self.peer_counts.connections,
             "workers": self._workers(),
             "settings": {**_state_of(self.reloading.faults), "needs_restart": list(self.reloading.waiting)},
             "directory": _state_of(self.directory.faults),
-            "log": {"dropped": log.dropped_lines() + self.census.log_dropped},
+            "log": {"dropped": log.dropped_lines() + self.peer_counts.log_dropped},
             "web": self.web.status() if self.web else {"address": None, "trouble": ""},
             "mailboxes": self.returned_mail.status(),
         }
@@ -86,14 +86,14 @@ class Standing:
             trouble += f"; the settings have faults ({faults}), and the ones before stay in effect"
         if faults := len(self.directory.faults):
             trouble += f"; the directory has faults ({faults}), and the one before stays in effect"
-        does = "takes mail at" if self.presence.state is NodeState.SERVING else f"is {self.presence.state}:"
+        does = "takes mail at" if self.membership.state is NodeState.SERVING else f"is {self.membership.state}:"
         return f"{does} {', '.join(self.listeners.addresses)}{trouble}"
 
     async def metrics_text(
         self, queue: Mapping[str, int] | None, oldest: Mapping[str, datetime], accounts_held: int
     ) -> str:
         """Return the counters of all processes as text for Prometheus. `queue` is None where nobody can count it."""
-        others = await self.siblings.ask(_METRICS)
+        others = await self.peers.ask(_METRICS)
         return self.metrics.text(self._now(queue, oldest, accounts_held), others)
 
     def open(self) -> Open:
@@ -101,7 +101,7 @@ class Standing:
         return Open(
             pid=os.getpid(),
             connections=self.listeners.connections,
-            peers=self.listeners.per_peer,
+            clients=self.listeners.per_peer,
             accounts={str(account): number for account, number in self.upstream.connections().items()},
             under_way=self.upstream.under_way,
             log_dropped=log.dropped_lines(),
@@ -110,15 +110,15 @@ class Standing:
     def doing(self) -> Doing:
         """Return what all processes of this node do."""
         return Doing(
-            workers=self.siblings.total,
-            clients=self.listeners.connections + self.census.connections,
-            messages=self.census.under_way,
+            workers=self.peers.total,
+            clients=self.listeners.connections + self.peer_counts.connections,
+            messages=self.peer_counts.under_way,
         )
 
     def _workers(self) -> list[dict[str, Any]]:
         """Return the processes that hand over mail, this one first."""
-        own = {"index": self.siblings.index, "pid": os.getpid(), "connections": self.listeners.connections}
-        others = self.census.others.items()
+        own = {"index": self.peers.index, "pid": os.getpid(), "connections": self.listeners.connections}
+        others = self.peer_counts.others.items()
         return [
             own,
             *({"index": index, "pid": one.pid, "connections": one.connections} for index, one in others),
@@ -146,7 +146,7 @@ class Standing:
             free=_free(settings.state_dir),
             free_floor=settings.delivery.free_space,
             # The supervisor has no metrics of its own: the first worker counts its lines, too.
-            log_dropped=log.dropped_lines() + (self.census.of_supervisor if self.siblings.is_first else 0),
+            log_dropped=log.dropped_lines() + (self.peer_counts.of_supervisor if self.peers.is_first else 0),
         )
 
 

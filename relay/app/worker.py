@@ -2,21 +2,21 @@
 
 import sys
 
+from relay.cluster.bootstrap import Bootstrap, end_with, read_bootstrap
 from relay.directory.reader_process import Apart
 from relay.system.import_tuning import loading
-from relay.workers.beginning import Beginning, end_with, read_beginning
 
 
 def main() -> int:
     """Serve in the place that the supervisor names; return the exit status."""
-    beginning: Beginning = read_beginning()
-    end_with(beginning.supervisor)
+    bootstrap: Bootstrap = read_bootstrap()
+    end_with(bootstrap.supervisor)
     with Apart() as apart:
-        if beginning.index == 0 and not beginning.settings.is_directory_stored:
-            apart.begin_directory(beginning.settings.directory_path)
+        if bootstrap.index == 0 and not bootstrap.settings.is_directory_stored:
+            apart.begin_directory(bootstrap.settings.directory_path)
         with loading():
             from relay.app.process import work  # noqa: PLC0415  the directory is read meanwhile
-        return work(beginning, apart)
+        return work(bootstrap, apart)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 from relay import log
+from relay.cluster.peers import new_run
+from relay.cluster.token_renewal import ByLease
 from relay.config.faults import Faults
 from relay.config.settings import Settings
 from relay.control.actor import commanding
@@ -25,7 +27,7 @@ from relay.secrets.key_source import key_source
 from relay.secrets.oauth.access_tokens import Tokens
 from relay.secrets.resolver import SecretKeeper
 from relay.secrets.vault import Vault
-from relay.store.cluster.leader_lease import DutyTable
+from relay.store.cluster.leader_lease import LeaseTable
 from relay.store.cluster.nodes import NodeTable
 from relay.store.db.health import StoreHealth
 from relay.store.db.open import open_store
@@ -34,8 +36,6 @@ from relay.store.people.directory import DirectoryTable, kept_by
 from relay.store.people.secrets import SecretTable
 from relay.store.queue.queue import Queue
 from relay.system.file_modes import make_private_folder
-from relay.workers.renewal import ByLease
-from relay.workers.siblings import new_run
 
 _MENDING = frozenset({"directory.import", "directory.export"})
 
@@ -89,7 +89,7 @@ async def open_operations(
             vault = await Vault.open(SecretTable(database), source)
             await bind_unbound(vault, directory.routing().directory)
             # Another relay at the same database may run, though none does here.
-            guard = ByLease(DutyTable(database, new_run())) if database.is_shared else None
+            guard = ByLease(LeaseTable(database, new_run())) if database.is_shared else None
             secrets = SecretKeeper(vault, os.environ, settings.state_dir, tokens=Tokens(vault, guard=guard))
             closing.push_async_callback(secrets.tokens.aclose)
             queue = Queue(database, "command")  # it takes no message: nothing is ever under way here

@@ -34,7 +34,7 @@ def serve(settings_file: Path | None) -> int:
         settings = apart.settings(settings_file)
         if settings.worker_count == 1:
             return _load()(settings, settings_file, apart)
-    from relay.workers.supervisor import supervise
+    from relay.cluster.supervisor import supervise
 
     return supervise(settings, settings_file)
 

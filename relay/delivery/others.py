@@ -5,7 +5,7 @@ from typing import Protocol
 
 
 class Others(Protocol):
-    """All processes that use the store (`relay.workers.presence`)."""
+    """All processes that use the store (`relay.cluster.membership`)."""
 
     @property
     def processes(self) -> int:

@@ -1,6 +1,6 @@
 """Renewing an account's tokens alone: a provider may take a refresh token that is used twice for a stolen one.
 
-Of the processes of one relay the first renews. Where several machines share a store, they keep each other out by it.
+Where several processes share a store, they keep each other out by it.
 """
 
 from collections.abc import AsyncIterator

@@ -33,7 +33,10 @@ LASTS = 5
 SHORT = short_windows(lead=LASTS)
 # With this one nobody leads because the lease of another has ended: no test takes so long.
 ENDLESS = Windows(
-    {f"relay.workers.lead.{name}": 900.0 * part for name, part in (("LASTS_SECONDS", 1), ("TRUSTED_SECONDS", 0.8))}
+    {
+        f"relay.cluster.leader_election.{name}": 900.0 * part
+        for name, part in (("LASTS_SECONDS", 1), ("TRUSTED_SECONDS", 0.8))
+    }
 )
 # In what time another leads, and what a busy machine adds.
 TAKEN_OVER = 25.0

@@ -20,7 +20,7 @@ from typing import Any
 from tests.peers.shortened.sitecustomize import shorten
 
 _FOLDER = Path(__file__).with_name("shortened")
-_AWAY, _LEAD = "relay.delivery.away", "relay.workers.lead"
+_AWAY, _LEAD = "relay.delivery.away", "relay.cluster.leader_election"
 _POSTGRES, _SERVICE = "relay.store.db.postgresql", "relay.app.service"
 # What must hold of any figures, as it does of the real ones: each is less than the one behind it.
 _ASCENDING = (
@@ -33,7 +33,7 @@ _ASCENDING = (
     (f"{_LEAD}._LOOK_SECONDS", f"{_LEAD}.RENEWED_EVERY", f"{_LEAD}.TRUSTED_SECONDS", f"{_LEAD}.LASTS_SECONDS"),
     (f"{_LEAD}._PATIENCE_SECONDS", f"{_LEAD}.TRUSTED_SECONDS"),
     (f"{_SERVICE}._GOODBYE_SECONDS", f"{_SERVICE}._LAST_SECONDS", f"{_SERVICE}._STOP_SECONDS"),
-    (f"{_SERVICE}._STOP_SECONDS", "relay.workers.supervisor._STOP_SECONDS"),
+    (f"{_SERVICE}._STOP_SECONDS", "relay.cluster.supervisor._STOP_SECONDS"),
     ("relay.listener.session_registry._CALM_SECONDS", f"{_SERVICE}._STOP_SECONDS"),
 )
 

@@ -21,7 +21,7 @@ def test_the_real_figures_and_all_short_ones_are_in_proportion() -> None:
 
 def test_figures_in_no_proportion_are_refused() -> None:
     with pytest.raises(AssertionError, match="LASTS_SECONDS: not with"):
-        Windows({"relay.workers.lead.LASTS_SECONDS": 11.0})
+        Windows({"relay.cluster.leader_election.LASTS_SECONDS": 11.0})
 
 
 def test_a_python_that_is_started_with_them_has_them_from_the_beginning() -> None:

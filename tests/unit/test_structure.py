@@ -24,7 +24,7 @@ FOLDERS = (
     "doctor",
     "delivery",
     "listener",
-    "workers",
+    "cluster",
     "control",
     "web",
     "cli",

@@ -16,7 +16,6 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Protocol
 
 from relay import log
 from relay.secrets.oauth.account import TokenAccount, TokenState, Trouble, state_of
@@ -43,18 +42,11 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-class Elsewhere(Protocol):
-    """Another process over the same vault, which alone asks the providers."""
-
-    async def renew(self, owner: str, version: str) -> None:
-        """Let it renew the tokens of an owner, where those in the vault have this version still. Raises as `secret`."""
-
-
 class Tokens:
     """The tokens of all accounts. Refs are those with a `token`. Close it where it renews ahead.
 
-    `renews_ahead` says whether this process does so now, for all. Where several processes hand over mail, those that
-    are not the first have one `elsewhere` that renews for them; and `guard` keeps out those of other machines.
+    `renews_ahead` says whether this process does so now, for all. Where there are other processes, `guard` keeps them
+    out while one renews.
     """
 
     def __init__(
@@ -63,7 +55,6 @@ class Tokens:
         *,
         renews_ahead: Callable[[], bool] = lambda: False,
         guard: Guard | None = None,
-        elsewhere: Elsewhere | None = None,
         provider: Provider | None = None,
         clock: Callable[[], datetime] = utc_now,
         chance: Callable[[], float] = random.random,
@@ -71,7 +62,6 @@ class Tokens:
         self._vault = vault
         self._renews_ahead = renews_ahead
         self._guard = guard or Unguarded()
-        self._elsewhere = elsewhere
         self._provider = provider
         self._clock = clock
         self._chance = chance
@@ -134,20 +124,6 @@ class Tokens:
             await self._kept(account)
         self._keep_fresh(account)
         return record
-
-    async def renew_for(self, ref: SecretRef, version: str) -> None:
-        """Renew for another process, unless somebody did since it saw a token of this version.
-
-        Raises as `secret`, and StoreAway where that process would not find in the vault what is renewed.
-        """
-        account = self._account(ref)
-        record = await self._record(account, latest=True)
-        is_good = record is not None and record.is_usable(self._clock()) and self._token_version(record) != version
-        # What is not in the vault yet the other process would not find.
-        if not is_good or account.unsaved is not None:
-            await self._renewed(account)
-        if account.unsaved is not None:
-            raise StoreAway("the new access token cannot be kept now")
 
     def watch(self, refs: Iterable[SecretRef]) -> None:
         """Renew the tokens of these accounts ahead, where they have any, and those of no others."""
@@ -271,8 +247,6 @@ class Tokens:
         return await asyncio.shield(account.renewing)
 
     async def _renew(self, account: TokenAccount) -> TokenRecord:
-        if self._elsewhere is not None:
-            return await self._renew_elsewhere(account, self._elsewhere)
         wanting = account.unsaved or account.record
         async with self._slots:
             try:
@@ -336,22 +310,6 @@ class Tokens:
     async def _fresh(self, account: TokenAccount, before: TokenRecord | None, id_: str) -> TokenRecord:
         grant, now = await self._ask(account, before), self._clock()
         return before.renewed(grant, now) if before else new_record(grant, account.token.client.client_id, now, id_)
-
-    async def _renew_elsewhere(self, account: TokenAccount, elsewhere: Elsewhere) -> TokenRecord:
-        before = await self._record(account)
-        try:
-            await elsewhere.renew(account.ref.owner, self._token_version(before) if before else "")
-        except StoreAway:
-            if may_spend_refresh_tokens(account.token.client):
-                raise
-            return await self._renew_in_memory(account)
-        record = await self._record(account, latest=True)
-        if record is None:
-            raise SecretUnavailable("the account is authorized no more")
-        return record
-
-    def _token_version(self, record: TokenRecord) -> str:
-        return self._vault.secret_of(record.access_token).version
 
     def _check_trouble(self, account: TokenAccount, version: str) -> None:
         trouble = account.trouble

@@ -1,9 +1,11 @@
-"""The bulletin: what one relay commits, the others at the same database know of, at once or a second later.
+"""Change notifications: what one process commits, all others at the same store know of, at once or a second later.
 
-The database calls us when a change is committed, on a connection that does nothing else. Should it not call, we look by
-ourselves once a second: a connection is lost, or something between us and the database passes no calls on. What counts
-are the numbers in the database (`relay.store.cluster.topics`), so a call that is lost or comes twice is no matter.
-After a database that could not be read everything is looked at, once, and so it is where another one answers than
+Who commits a change raises the number of its topic (`relay.store.cluster.topics`). All others read the numbers once a
+second, by one small query, and look at what has another number than before. `wake` makes that at once: the workers of a
+machine tell each other "look now", and PostgreSQL calls us on a connection that does nothing else (`is_called`). What
+counts are the numbers, so a call that is lost or comes twice is no matter.
+
+After a store that could not be read everything is looked at, once, and so it is where another database answers than
 before: a replica that took its place may have other changes under the same numbers.
 """
 
@@ -34,16 +36,19 @@ class _Read(NamedTuple):
     numbers: Mapping[str, int]
 
 
-class Bulletin:
+class ChangeNotifications:
     """Follows the topics that somebody asked for by `on`, for as long as `run` goes on.
 
-    Costs nothing where no other machine can use the database.
+    `is_called`: the database calls this process, which is one of its machine; `on_call` is called then, too.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, *, is_called: bool = True) -> None:
         self._database = database
+        self._is_called = is_called
+        self.on_call: Callable[[], None] = lambda: None
         self._told: list[Callable[[], None]] = []
         self._looks: dict[Topic, list[Look]] = {}
+        self._each_time: list[Look] = []
         self._seen: dict[Topic, int] = {}
         self._instance = ""
         self._wake = asyncio.Event()
@@ -53,14 +58,20 @@ class Bulletin:
         """Let something be called once at the start, and whenever the number of a topic is another."""
         self._looks.setdefault(topic, []).append(look)
 
+    def each_time(self, look: Look) -> None:
+        """Let something be called once a second and with every `wake`: what it looks at has no number."""
+        self._each_time.append(look)
+
     def tell(self, told: Callable[[], None]) -> None:
         """Let something be called after anything was looked at."""
         self._told.append(told)
 
+    def wake(self) -> None:
+        """Look now: another process has changed something."""
+        self._wake.set()
+
     async def run(self) -> None:
         """Follow for ever."""
-        if not self._database.is_shared:
-            return
         calls = asyncio.create_task(self._be_called())
         try:
             while True:
@@ -75,35 +86,48 @@ class Bulletin:
             await asyncio.wait({calls})
 
     async def _be_called(self) -> None:
-        while True:
+        while self._is_called and self._database.is_shared:
             with suppress(StoreError):  # the look says it
-                await self._database.be_called(self._wake.set)
+                await self._database.be_called(self._called)
             await asyncio.sleep(_CALL_SECONDS)
+
+    def _called(self) -> None:
+        self.wake()
+        self.on_call()
 
     async def _look(self) -> None:
         """Look at what has changed; what cannot be looked at now is looked at the next time."""
+        failure: Exception | None = None
         try:
-            instance, numbers = await self._database.read(self._read)
-            if instance != self._instance:
-                self._seen.clear()
-            self._instance = instance
-            for topic, looks in self._looks.items():
-                number = numbers.get(topic, 0)
-                if number != self._seen.get(topic):
-                    for look in looks:
-                        await look()
-                    self._seen[topic] = number
-                    for told in self._told:
-                        told()
+            await self._look_at_topics()
         except (StoreError, SecretUnavailable) as error:
             self._seen.clear()
-            if not self._is_away:
-                log.broken(f"what other relays change is not known: {error}")
-            self._is_away = True
-        else:
-            if self._is_away:
-                log.changed(what="store", state="what other relays change is known again")
-            self._is_away = False
+            failure = error
+        for look in self._each_time:
+            try:
+                await look()
+            except (StoreError, SecretUnavailable) as error:
+                failure = error
+        if failure is not None and not self._is_away:
+            log.broken(f"what other processes change is not known: {failure}")
+        if failure is None and self._is_away:
+            log.changed(what="store", state="what other processes change is known again")
+        self._is_away = failure is not None
+
+    async def _look_at_topics(self) -> None:
+        instance, numbers = await self._database.read(self._read)
+        if instance != self._instance:
+            self._seen.clear()
+        self._instance = instance
+        for topic, looks in self._looks.items():
+            number = numbers.get(topic, 0)
+            if number == self._seen.get(topic):
+                continue
+            for look in looks:
+                await look()
+            self._seen[topic] = number
+            for told in self._told:
+                told()
 
     def _read(self, connection: Connection) -> _Read:
         return _Read(self._database.instance(connection), all_numbers(connection))

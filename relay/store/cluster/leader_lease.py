@@ -18,10 +18,10 @@ from relay.store.db.tables import duties
 from relay.store.queue.claims import NOBODY, Living, is_dead
 
 LEAD = "lead"
-"""The duty of what one relay of all does (`relay.workers.lead`)."""
+"""The duty of what one relay of all does (`relay.cluster.leader_election`)."""
 
 
-class Duty(NamedTuple):
+class NamedLease(NamedTuple):
     """A duty that somebody has, or had."""
 
     name: str
@@ -29,19 +29,19 @@ class Duty(NamedTuple):
     fence: int
 
 
-class DutyLost(StoreError):
+class LeaseLost(StoreError):
     """A duty went to somebody else meanwhile; nothing was written."""
 
 
 class Lead(Protocol):
-    """Whether we do what one process of all does (`relay.workers.lead`)."""
+    """Whether we do what one process of all does (`relay.cluster.leader_election`)."""
 
     @property
     def is_ours(self) -> bool:
         """Whether it is ours at this moment. Cheap: to be asked before each piece of such work."""
 
     @property
-    def duty(self) -> Duty | None:
+    def duty(self) -> NamedLease | None:
         """By what the work is written; None where nobody else could do it."""
 
 
@@ -52,7 +52,7 @@ class Unrivalled:
     duty = None
 
 
-class DutyTable:
+class LeaseTable:
     """The table `duties`, one transaction a method. Raises StoreError.
 
     `owner` names this process among all, and `living` says of whom it knows whether they are alive. Duties have a
@@ -71,18 +71,18 @@ class DutyTable:
         self._living = living
         self._clock = clock
 
-    async def take(self, name: str, seconds: float) -> Duty | None:
+    async def take(self, name: str, seconds: float) -> NamedLease | None:
         """Take a duty that is nobody's, ours, or that of who cannot be alive; None where another has it."""
         now, until = self._after(0), self._after(seconds)
         fence = await self._database.write_apart(lambda c: self._take(c, name, now, until))
-        return Duty(name, self._owner, fence) if fence else None
+        return NamedLease(name, self._owner, fence) if fence else None
 
-    async def renew(self, duty: Duty, seconds: float) -> bool:
+    async def renew(self, duty: NamedLease, seconds: float) -> bool:
         """Have a duty for longer, though its lease may have ended; False where another has it."""
         until = self._after(seconds)
         return await self._database.write_apart(lambda c: bool(_change(c, duty, until)))
 
-    async def give_up(self, duty: Duty) -> None:
+    async def give_up(self, duty: NamedLease) -> None:
         """Let others have a duty at once, if it is ours still."""
         now = self._after(0)
         await self._database.write_apart(lambda c: _change(c, duty, now))
@@ -106,15 +106,15 @@ class DutyTable:
         return self._database.after(timedelta(seconds=seconds), self._clock())
 
 
-def require(connection: Connection, duty: Duty | None) -> None:
-    """Raise DutyLost where another has a duty. Nobody takes it from now until this transaction ends."""
+def require(connection: Connection, duty: NamedLease | None) -> None:
+    """Raise LeaseLost where another has a duty. Nobody takes it from now until this transaction ends."""
     if duty is None:
         return
     ours = select(duties.c.fence).where(duties.c.name == duty.name).with_for_update(read=True)
     if connection.execute(ours).scalar_one_or_none() != duty.fence:
-        raise DutyLost(f"the duty '{duty.name}' is another process's by now; what was to be written is left to it")
+        raise LeaseLost(f"the duty '{duty.name}' is another process's by now; what was to be written is left to it")
 
 
-def _change(connection: Connection, duty: Duty, until: Moment) -> int:
+def _change(connection: Connection, duty: NamedLease, until: Moment) -> int:
     same = (duties.c.name == duty.name, duties.c.owner == duty.owner, duties.c.fence == duty.fence)
     return connection.execute(update(duties).where(*same).values(until=until)).rowcount

@@ -11,7 +11,7 @@ from collections.abc import Callable
 _LONGEST_PAUSE = 0.6
 
 
-class Attendance:
+class LeaseContinuity:
     """One for a process. `note` is called whenever the leases, which last for `seconds`, were renewed."""
 
     def __init__(self, seconds: float, timer: Callable[[], float] = time.monotonic) -> None:

@@ -1,7 +1,7 @@
-"""Bad logins, as relays at one database tell them each other: who guesses passwords has as many attempts as at one.
+"""Bad logins, as relays at one database tell them each other: who results passwords has as many attempts as at one.
 
 What is here for a moment only says that something failed, from where and for which name; how often, and what follows,
-each relay knows by itself. The numbers rise in the order of the commits, so that nobody misses one.
+each process knows by itself. The numbers rise in the order of the commits, so that nobody misses one.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from relay.store.db.database import Database
 from relay.store.db.tables import failures
 
 
-class Guess(NamedTuple):
+class LoginResult(NamedTuple):
     """A login that failed, or one that worked and so takes back those that failed. `door`: where it was tried."""
 
     door: str
@@ -31,29 +31,29 @@ class FailureTable:
         self._owner = owner
         self._seen: int | None = None
 
-    async def add(self, guesses: Sequence[Guess]) -> None:
+    async def add(self, results: Sequence[LoginResult]) -> None:
         """Tell what happened here, in its order."""
 
         def job(connection: Connection) -> None:
             number = self._database.announce(connection, Topic.FAILURES)
             at = datetime.now(UTC)
             rows = [
-                {"number": number, "line": line, "owner": self._owner, "at": at, **guess._asdict()}
-                for line, guess in enumerate(guesses)
+                {"number": number, "line": line, "owner": self._owner, "at": at, **result._asdict()}
+                for line, result in enumerate(results)
             ]
             connection.execute(insert(failures), rows)
 
         await self._database.write_beside(job)
 
-    async def news(self) -> list[Guess]:
+    async def news(self) -> list[LoginResult]:
         """Return what others told since the last time; nothing the first time."""
 
-        def job(connection: Connection) -> tuple[int, list[Guess]]:
+        def job(connection: Connection) -> tuple[int, list[LoginResult]]:
             newest = all_numbers(connection).get(Topic.FAILURES, 0)
             seen = newest if self._seen is None else self._seen
             found = select(failures).where(failures.c.number > seen, failures.c.owner != self._owner)
             rows = connection.execute(found.order_by(failures.c.number, failures.c.line))
-            return newest, [Guess(row.door, row.key, row.is_failure) for row in rows]
+            return newest, [LoginResult(row.door, row.key, row.is_failure) for row in rows]
 
-        self._seen, guesses = await self._database.read(job)
-        return guesses
+        self._seen, results = await self._database.read(job)
+        return results

@@ -35,6 +35,7 @@ _READERS = 4
 # How often a job is run that the database undid for a reason that passes.
 _RUNS = 3
 _PAUSE_SECONDS = 0.05
+_ANNOUNCED = "relay_announced"  # marks a connection whose transaction announces something
 
 
 class Database:
@@ -48,9 +49,11 @@ class Database:
         self._backend = backend
         # Whether other machines may use it.
         self.is_shared = backend.is_shared
-        self._writer = _Lane(backend, Use.WRITE, 1)
-        self._readers = _Lane(backend, Use.READ, _READERS)
-        self._apart = _Lane(backend, Use.WRITE, 1)
+        self._writer = _Lane(backend, Use.WRITE, 1, self._announced)
+        self._readers = _Lane(backend, Use.READ, _READERS, self._announced)
+        self._apart = _Lane(backend, Use.WRITE, 1, self._announced)
+        # Called (in a thread of the store) when something announced is committed.
+        self.on_announced: Callable[[], None] = lambda: None
         # Called when a write has ended, with what it raised.
         self.on_write: Callable[[BaseException | None], None] = lambda _: None
 
@@ -107,12 +110,8 @@ class Database:
         return self._backend.command(statement)
 
     def announce(self, connection: Connection, topic: Topic) -> int:
-        """Let other machines know, when this transaction is committed, that something changed; return its number.
-
-        Where no machines share the store nothing is written, and it is 0.
-        """
-        if not self.is_shared:
-            return 0
+        """Let all others know, when this transaction is committed, that something changed; return its number."""
+        connection.info[_ANNOUNCED] = True
         number = raise_number(connection, topic)
         self._backend.call_others(connection)
         return number
@@ -156,6 +155,9 @@ class Database:
             await asyncio.to_thread(lane.close)
         self._backend.close()
 
+    def _announced(self) -> None:
+        self.on_announced()
+
     async def _written(self, writing: Awaitable[T]) -> T:
         try:
             result = await writing
@@ -169,8 +171,9 @@ class Database:
 class _Lane:
     """Some connections of one kind, with as many threads, which take jobs in the order in which they come."""
 
-    def __init__(self, backend: Backend, use: Use, connections: int) -> None:
+    def __init__(self, backend: Backend, use: Use, connections: int, announced: Callable[[], None]) -> None:
         self._backend = backend
+        self._announced = announced
         self._turn = backend.turn if use is Use.WRITE else nullcontext
         self._is_writing = use is Use.WRITE
         self._engine = backend.engine(use, connections)
@@ -226,6 +229,8 @@ class _Lane:
         What is written is promised only where its file is still the one that the next start finds.
         """
         with self._engine.begin() as connection:
+            info = connection.info
+            info.pop(_ANNOUNCED, None)  # of a transaction that was undone
             try:
                 result = job(connection)
                 if self._is_writing:
@@ -234,6 +239,8 @@ class _Lane:
                 raise _Undone(error) from None
         if self._is_writing:
             self._backend.look_after_commit()
+        if info.pop(_ANNOUNCED, False):
+            self._announced()
         return result
 
 

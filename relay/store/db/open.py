@@ -13,17 +13,17 @@ async def open_store(
     settings: Settings,
     environ: Mapping[str, str],
     *,
-    has_siblings: bool = False,
+    has_peers: bool = False,
     is_file: FileNumber | None = None,
     upgrades: bool = True,
 ) -> Database:
     """Open the store, made or brought to this version's schema where needed. Raises StoreError.
 
-    Without `upgrades` an older one is StoreOlder. `has_siblings`: other processes of this relay write to it all the
+    Without `upgrades` an older one is StoreOlder. `has_peers`: other processes of this relay write to it all the
     time; `is_file`: the one that they have open.
     """
     if settings.database_path is not None:
-        file = SqliteFile(settings.database_path, has_siblings=has_siblings, is_file=is_file)
+        file = SqliteFile(settings.database_path, has_peers=has_peers, is_file=is_file)
         return await open_database(file, upgrades=upgrades)
     name = without_password(settings.store)
     password = ""

@@ -41,14 +41,14 @@ _PRAGMAS = {Use.READ: ("query_only=ON",), Use.WRITE: ("foreign_keys=ON",), Use.U
 
 
 class SqliteFile:
-    """A file: the port `relay.store.db.backend.Backend`. `has_siblings`: other processes write to it all the time.
+    """A file: the port `relay.store.db.backend.Backend`. `has_peers`: other processes write to it all the time.
 
     `is_file`: which file it has to be (device and number), where these others have it open already.
     """
 
-    def __init__(self, path: Path, *, has_siblings: bool = False, is_file: FileNumber | None = None) -> None:
+    def __init__(self, path: Path, *, has_peers: bool = False, is_file: FileNumber | None = None) -> None:
         self._path = path
-        self._has_siblings = has_siblings
+        self._has_peers = has_peers
         self._is_file = is_file
         self._watch = FileWatch(path)
 
@@ -107,7 +107,7 @@ class SqliteFile:
 
     def turn(self) -> AbstractContextManager[None]:
         """Wait for the other processes (`relay.store.db.write_lock`), where there are any."""
-        if not self._has_siblings:
+        if not self._has_peers:
             return nullcontext()
         self._watch.look_before_commit()  # the lock is in the same folder
         return turn_to_write(self._path)

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from sqlalchemy import BigInteger, Connection, delete, func, insert, select, type_coerce, update
 
 from relay.secrets.secret_store import Difference, KeyChanged, Sealed
-from relay.store.cluster.leader_lease import Duty, require
+from relay.store.cluster.leader_lease import NamedLease, require
 from relay.store.cluster.topics import Topic, all_numbers
 from relay.store.db.database import Database
 from relay.store.db.tables import secrets, vault
@@ -54,8 +54,8 @@ class SecretTable:
     async def put(
         self, owner: str, sealed: Sealed, changed: datetime, key_id: str, *, under: object | None = None
     ) -> None:
-        """Keep a sealed secret in place of the owner's old one. Raises DutyLost where `under` is another's by now."""
-        assert under is None or isinstance(under, Duty)
+        """Keep a sealed secret in place of the owner's old one. Raises LeaseLost where `under` is another's by now."""
+        assert under is None or isinstance(under, NamedLease)
 
         def job(connection: Connection) -> None:
             require(connection, under)

@@ -20,8 +20,8 @@ from relay.store.cluster import day_quotas as budgets
 from relay.store.cluster import rate_shares as paces
 from relay.store.cluster.connection_shares import D, Rule
 from relay.store.cluster.day_quotas import BeginRule, Purpose, Spent, Taken, TakeRule
-from relay.store.cluster.leader_lease import Duty, require
-from relay.store.cluster.lease_continuity import Attendance
+from relay.store.cluster.leader_lease import NamedLease, require
+from relay.store.cluster.lease_continuity import LeaseContinuity
 from relay.store.cluster.lease_durations import Terms, terms_of
 from relay.store.cluster.rate_shares import PartRule
 from relay.store.cluster.topics import Topic
@@ -72,8 +72,7 @@ utc_now: Callable[[], datetime] = partial(datetime.now, UTC)
 class Queue(QueueReader):
     """One for a process. `owner` names it among all that use the store, and no earlier run of it had that name.
 
-    `living` says who else uses it now. `new_body` gathers the bodies that are read. `on_hold` is called after each
-    change of the holds.
+    `living` says who else uses it now. `new_body` gathers the bodies that are read.
     """
 
     def __init__(
@@ -88,7 +87,6 @@ class Queue(QueueReader):
     ) -> None:
         super().__init__(database, new_body)
         self._living = living
-        self.on_hold: Callable[[], None] = lambda: None
         # Returns the time by which what waits is due: of the store where machines share it, else the wall clock's.
         self.now: Callable[[], datetime] = clock
         # Whether processes of other machines may use it.
@@ -97,7 +95,7 @@ class Queue(QueueReader):
         self._owner = owner
         self.terms = terms or terms_of(database.is_shared)
         self._lease = timedelta(seconds=self.terms.messages)
-        self._attendance = Attendance(self.terms.messages)
+        self._continuity = LeaseContinuity(self.terms.messages)
         self._clock = clock
         self._steady = steady
         self._store_clock = StoreClock(self._timing)
@@ -187,12 +185,12 @@ class Queue(QueueReader):
             self._now(connection)
 
         await self._write(job)
-        self._attendance.note()
+        self._continuity.note()
 
     @property
     def may_judge(self) -> bool:
-        """Whether we may take over leases of others that expired (`relay.store.cluster.lease_continuity`)."""
-        return self.is_shared and self._attendance.is_complete
+        """Whether we may take what others, of whom we know nothing else, have let expire (`store.lease_continuity`)."""
+        return self.is_shared and self._continuity.is_complete
 
     @property
     def owner(self) -> str:
@@ -274,8 +272,8 @@ class Queue(QueueReader):
         """Return how far a mailbox is read; None where it never was."""
         return await self._database.read(lambda c: returns.position(c, mailbox))
 
-    async def put_position(self, mailbox: str, position: str, under: Duty | None = None) -> None:
-        """Keep how far a mailbox is read. Raises DutyLost where that duty is another's by now."""
+    async def put_position(self, mailbox: str, position: str, under: NamedLease | None = None) -> None:
+        """Keep how far a mailbox is read. Raises LeaseLost where that duty is another's by now."""
 
         def job(connection: Connection) -> None:
             require(connection, under)
@@ -289,8 +287,8 @@ class Queue(QueueReader):
         """Return the holds of all accounts."""
         return await self._database.read(holds.all_holds)
 
-    async def put_hold(self, row: HoldRow, under: Duty | None = None) -> None:
-        """Keep a hold, in place of one over the same. Raises DutyLost where that duty is another's by now."""
+    async def put_hold(self, row: HoldRow, under: NamedLease | None = None) -> None:
+        """Keep a hold, in place of one over the same. Raises LeaseLost where that duty is another's by now."""
 
         def job(connection: Connection) -> None:
             require(connection, under)
@@ -298,7 +296,6 @@ class Queue(QueueReader):
             self._database.announce(connection, Topic.HOLDS)
 
         await self._write(job)
-        self.on_hold()
 
     async def drop_hold(self, server: str, username: str, address: str) -> bool:
         """Forget a hold; False where there was none."""
@@ -309,9 +306,7 @@ class Queue(QueueReader):
                 self._database.announce(connection, Topic.HOLDS)
             return was_there
 
-        was_there = await self._write(job)
-        self.on_hold()
-        return was_there
+        return await self._write(job)
 
     async def held_for(self) -> tuple[tuple[str, str | None], ...]:
         """Return whose holds hold messages (`held_by`), and of which profiles."""

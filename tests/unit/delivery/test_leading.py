@@ -15,7 +15,7 @@ from relay.delivery.maintenance import Maintenance
 from relay.delivery.queue_runner import QueueRunner
 from relay.delivery.recorder import utc_now
 from relay.mail.reply import Reply
-from relay.store.cluster.leader_lease import Duty, DutyTable
+from relay.store.cluster.leader_lease import LeaseTable, NamedLease
 from relay.upstream.outcome import Outcome
 from tests.unit.delivery.bench_kit import DeliveryKit
 from tests.unit.delivery.delivery_kit import ACCOUNT, NO_LOGIN, reached, state_of, stored, upstream_of
@@ -29,7 +29,7 @@ class Switch:
     """A lead that a test gives and takes."""
 
     is_ours: bool = False
-    duty: Duty | None = None
+    duty: NamedLease | None = None
 
 
 @asynccontextmanager
@@ -100,7 +100,7 @@ async def test_a_probe_that_was_due_before_the_lead_went_is_not_made(delivery: D
 async def test_the_store_refuses_the_probe_of_who_does_not_know_yet_that_another_leads(delivery: DeliveryKit) -> None:
     id_, upstream = await hold(delivery), upstream_of(delivery)
     tried, clock = len(upstream.transfers), Clock()
-    ours, theirs = (DutyTable(delivery.queue._database, name, clock=clock) for name in ("ours", "theirs"))
+    ours, theirs = (LeaseTable(delivery.queue._database, name, clock=clock) for name in ("ours", "theirs"))
     lead = Switch(is_ours=True, duty=await ours.take("lead", 15))
     clock.forward(16)
     assert await theirs.take("lead", 15) is not None

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
 
 from relay.secrets.secret_store import Sealed
-from relay.store.cluster import change_notifications as bulletin_module
-from relay.store.cluster.change_notifications import Bulletin
+from relay.store.cluster import change_notifications
+from relay.store.cluster.change_notifications import ChangeNotifications
 from relay.store.cluster.topics import Topic, all_numbers
 from relay.store.db.database import Database, open_database
 from relay.store.db.errors import StoreError
@@ -56,10 +56,10 @@ class Seen:
 @asynccontextmanager
 async def following(database: Database) -> AsyncIterator[Seen]:
     seen = Seen()
-    bulletin = Bulletin(database)
+    changes = ChangeNotifications(database)
     for topic in Topic:
-        bulletin.on(topic, seen.look(topic))
-    task = asyncio.create_task(bulletin.run())
+        changes.on(topic, seen.look(topic))
+    task = asyncio.create_task(changes.run())
     yield seen
     task.cancel()
     await asyncio.wait({task})
@@ -90,7 +90,7 @@ async def two(postgres: Postgres, name: str) -> AsyncIterator[tuple[Queue, Datab
 async def test_a_change_is_known_at_once(
     two: tuple[Queue, Database], postgres: Postgres, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bulletin_module, "_LOOK_SECONDS", 60.0)  # only a call can do it
+    monkeypatch.setattr(change_notifications, "_LOOK_SECONDS", 60.0)  # only a call can do it
     queue, other = two
     async with following(other) as seen:
         await until(lambda: set(seen.topics) == set(Topic) and postgres.sql(name, LISTENING, name))
@@ -111,7 +111,7 @@ async def test_a_change_is_known_at_once(
 async def test_who_is_not_called_looks(
     two: tuple[Queue, Database], postgres: Postgres, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bulletin_module, "_CALL_SECONDS", 60.0)  # nobody calls within the time of this test
+    monkeypatch.setattr(change_notifications, "_CALL_SECONDS", 60.0)  # nobody calls within the time of this test
     queue, other = two
     async with following(other) as seen:
         await until(lambda: set(seen.topics) == set(Topic) and postgres.sql(name, LISTENING, name))
@@ -176,8 +176,8 @@ async def test_a_database_that_was_away_is_looked_at_once() -> None:
 @pytest.mark.needs(*peer.NEEDS)
 async def test_another_server_is_looked_at_though_no_look_met_a_lost_one(monkeypatch: pytest.MonkeyPatch) -> None:
     """A replica in its place may have other changes under the same numbers."""
-    monkeypatch.setattr(bulletin_module, "_LOOK_SECONDS", 60.0)
-    monkeypatch.setattr(bulletin_module, "_CALL_SECONDS", 5.0)  # when it listens again, which wakes it
+    monkeypatch.setattr(change_notifications, "_LOOK_SECONDS", 60.0)
+    monkeypatch.setattr(change_notifications, "_CALL_SECONDS", 5.0)  # when it listens again, which wakes it
     with postgres_server() as server:
         database = await open_database(in_postgres(server, server.new_database()))
         async with following(database) as seen:
@@ -191,12 +191,50 @@ async def test_another_server_is_looked_at_though_no_look_met_a_lost_one(monkeyp
         await database.close()
 
 
-async def test_in_a_file_nobody_is_told(tmp_path: Path) -> None:
+async def test_in_a_file_who_is_woken_looks_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(change_notifications, "_LOOK_SECONDS", 60.0)  # only the word of the other can do it
+    other, looks = await open_database(tmp_path / "relay.db"), asyncio.Queue[int]()
+
+    async def look() -> None:
+        looks.put_nowait(1)
+
+    async def fail() -> None:
+        raise StoreError("the store is away")
+
     async with open_queue(tmp_path / "relay.db") as queue:
-        await queue.put_hold(HOLD)
+        changes = ChangeNotifications(other)
+        changes.on(Topic.HOLDS, look)
+        changes.each_time(fail)
+        loop = asyncio.get_running_loop()
+
+        def announced() -> None:
+            loop.call_soon_threadsafe(changes.wake)
+
+        queue._database.on_announced = announced
+        task = asyncio.create_task(changes.run())
+        await looks.get()
+        for _ in range(3):
+            await queue.put_hold(HOLD)
+            async with asyncio.timeout(20):  # a minute is what it takes without
+                await looks.get()
+        task.cancel()
+        await asyncio.wait({task})
+    await other.close()
+
+
+async def test_what_is_undone_calls_nobody(tmp_path: Path) -> None:
     database = await open_database(tmp_path / "relay.db")
-    async with following(database) as seen:
-        await asyncio.sleep(0.1)
-        assert seen.topics == []
-    assert await database.read(lambda c: c.execute(text("SELECT count(*) FROM bulletin")).scalar()) == 0
+    called = list[int]()
+    database.on_announced = lambda: called.append(1)
+
+    def fails(connection: Connection) -> None:
+        database.announce(connection, Topic.HOLDS)
+        raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        await database.write(fails)
+    await database.write(lambda _: None)
+    assert called == []
+    await database.write(lambda connection: database.announce(connection, Topic.HOLDS))
+    assert called == [1]
     await database.close()

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import BigInteger, Connection, text, type_coerce, update
 
 from relay.store.cluster.connection_shares import Share
-from relay.store.cluster.lease_continuity import Attendance
+from relay.store.cluster.lease_continuity import LeaseContinuity
 from relay.store.db.database import open_database
 from relay.store.db.tables import shares
 from relay.store.queue.queue import Queue
@@ -49,7 +49,7 @@ class House:
 
     async def judge(self, queue: Queue) -> None:
         """Let the store have heard of a process for long enough."""
-        queue._attendance = Attendance(0, timer=lambda: 0)
+        queue._continuity = LeaseContinuity(0, timer=lambda: 0)
         await queue.renew_leases()
 
     async def seen(self, scope: str = "acme") -> tuple[Share, ...]:

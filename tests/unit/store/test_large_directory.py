@@ -14,7 +14,7 @@ from relay.directory.edit import set_profile
 from relay.directory.live import LiveDirectory
 from relay.directory.model import ProfileKind
 from relay.directory.storage import Document
-from relay.store.cluster.change_notifications import Bulletin
+from relay.store.cluster.change_notifications import ChangeNotifications
 from relay.store.cluster.topics import Topic
 from relay.store.db.database import open_database
 from relay.store.people.directory import kept_by
@@ -48,7 +48,7 @@ async def two(postgres: Postgres, empty: str) -> AsyncIterator[tuple[LiveDirecto
     changing = await LiveDirectory.open(settings, "relay.toml", keep=kept_by(settings, one))
     await changing.change(fill)
     following = await LiveDirectory.open(settings, "relay.toml", keep=kept_by(settings, other))
-    bulletin = Bulletin(other)
+    bulletin = ChangeNotifications(other)
     bulletin.on(Topic.DIRECTORY, following.follow)
     task = asyncio.create_task(bulletin.run())
     yield changing, following

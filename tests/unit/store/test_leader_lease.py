@@ -6,7 +6,7 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from relay.store.cluster.leader_lease import Duty, DutyLost, DutyTable, require
+from relay.store.cluster.leader_lease import LeaseLost, LeaseTable, NamedLease, require
 from relay.store.db.database import Database, open_database
 from relay.store.queue.claims import Living
 from tests.unit.store.store_kit import StorePlace
@@ -25,42 +25,42 @@ async def databases(place: StorePlace) -> AsyncIterator[list[Database]]:
 
 
 @pytest.fixture
-def one(databases: list[Database]) -> DutyTable:
-    return DutyTable(databases[0], "node-1/run-1/0/1", Living("node-1/run-1/", "node-1/run-1/0/", "node-1/"))
+def one(databases: list[Database]) -> LeaseTable:
+    return LeaseTable(databases[0], "node-1/run-1/0/1", Living("node-1/run-1/", "node-1/run-1/0/", "node-1/"))
 
 
 @pytest.fixture
-def two(databases: list[Database]) -> DutyTable:
-    return DutyTable(databases[1], "node-2/run-2/0/1", Living("node-2/run-2/", "node-2/run-2/0/", "node-2/"))
+def two(databases: list[Database]) -> LeaseTable:
+    return LeaseTable(databases[1], "node-2/run-2/0/1", Living("node-2/run-2/", "node-2/run-2/0/", "node-2/"))
 
 
-async def had(table: DutyTable, seconds: float = LONG, name: str = "lead") -> Duty:
+async def had(table: LeaseTable, seconds: float = LONG, name: str = "lead") -> NamedLease:
     held = await table.take(name, seconds)
     assert held is not None
     return held
 
 
-async def taken_at_last(table: DutyTable) -> Duty:
+async def taken_at_last(table: LeaseTable) -> NamedLease:
     async with asyncio.timeout(5):
         while (held := await table.take("lead", LONG)) is None:  # noqa: ASYNC110 - the store's clock says when
             await asyncio.sleep(0.02)
     return held
 
 
-async def test_one_has_a_duty_and_others_have_others(one: DutyTable, two: DutyTable) -> None:
-    assert await had(one) == Duty("lead", "node-1/run-1/0/1", 1)
+async def test_one_has_a_duty_and_others_have_others(one: LeaseTable, two: LeaseTable) -> None:
+    assert await had(one) == NamedLease("lead", "node-1/run-1/0/1", 1)
     assert await two.take("lead", LONG) is None
-    assert await had(two, name="token/a") == Duty("token/a", "node-2/run-2/0/1", 1)
+    assert await had(two, name="token/a") == NamedLease("token/a", "node-2/run-2/0/1", 1)
     assert (await had(one)).fence == 2, "who has it may take it anew"
 
 
 async def test_of_many_who_take_it_at_once_one_has_it(databases: list[Database]) -> None:
-    tables = [DutyTable(databases[number % 2], f"run-{number}") for number in range(8)]
+    tables = [LeaseTable(databases[number % 2], f"run-{number}") for number in range(8)]
     found = await asyncio.gather(*(table.take("lead", LONG) for table in tables))
     assert len([held for held in found if held is not None]) == 1
 
 
-async def test_a_duty_ends_by_itself_and_the_next_has_a_higher_fence(one: DutyTable, two: DutyTable) -> None:
+async def test_a_duty_ends_by_itself_and_the_next_has_a_higher_fence(one: LeaseTable, two: LeaseTable) -> None:
     await had(one)
     assert await two.take("lead", LONG) is None
     late = await had(one, 0.3)
@@ -71,39 +71,39 @@ async def test_a_duty_ends_by_itself_and_the_next_has_a_higher_fence(one: DutyTa
     assert await one.take("lead", LONG) is None, "who comes too late gives up nothing of another's"
 
 
-async def test_a_renewed_duty_goes_on_also_where_it_had_ended(one: DutyTable, two: DutyTable) -> None:
+async def test_a_renewed_duty_goes_on_also_where_it_had_ended(one: LeaseTable, two: LeaseTable) -> None:
     held = await had(one, 0.0)
     assert await one.renew(held, LONG)
     assert await two.take("lead", LONG) is None
 
 
-async def test_what_is_given_up_is_free_at_once(one: DutyTable, two: DutyTable) -> None:
+async def test_what_is_given_up_is_free_at_once(one: LeaseTable, two: LeaseTable) -> None:
     held = await had(one)
     await one.give_up(held)
     assert (await had(two)).fence == held.fence + 1
 
 
 async def test_who_takes_the_place_of_one_that_died_waits_for_nothing(
-    one: DutyTable, two: DutyTable, databases: list[Database]
+    one: LeaseTable, two: LeaseTable, databases: list[Database]
 ) -> None:
     await had(one)
     assert await two.take("lead", LONG) is None
-    beside = DutyTable(databases[1], "node-1/run-1/1/1", Living("node-1/run-1/", "node-1/run-1/1/", "node-1/"))
+    beside = LeaseTable(databases[1], "node-1/run-1/1/1", Living("node-1/run-1/", "node-1/run-1/1/", "node-1/"))
     assert await beside.take("lead", LONG) is None, "the first worker of the same relay lives"
-    after = DutyTable(databases[1], "node-1/run-1/0/2", Living("node-1/run-1/", "node-1/run-1/0/", "node-1/"))
+    after = LeaseTable(databases[1], "node-1/run-1/0/2", Living("node-1/run-1/", "node-1/run-1/0/", "node-1/"))
     assert await after.take("lead", LONG) is not None
-    restarted = DutyTable(databases[0], "node-1/run-9/0/1", Living("node-1/run-9/", "node-1/run-9/0/", "node-1/"))
+    restarted = LeaseTable(databases[0], "node-1/run-9/0/1", Living("node-1/run-9/", "node-1/run-9/0/", "node-1/"))
     assert await restarted.take("lead", LONG) is not None, "an earlier run of the same node"
     assert await two.take("lead", LONG) is None
 
 
 async def test_a_late_owner_writes_nothing_by_its_duty(
-    one: DutyTable, two: DutyTable, databases: list[Database]
+    one: LeaseTable, two: LeaseTable, databases: list[Database]
 ) -> None:
     late = await had(one, 0.0)
     await databases[0].write_beside(lambda c: require(c, late))  # it has ended, and nobody took it
     after = await taken_at_last(two)
-    with pytest.raises(DutyLost, match="'lead' is another process's by now"):
+    with pytest.raises(LeaseLost, match="'lead' is another process's by now"):
         await databases[0].write_beside(lambda c: require(c, late))
     await databases[1].write_beside(lambda c: require(c, after))
     await databases[1].write_beside(lambda c: require(c, None))

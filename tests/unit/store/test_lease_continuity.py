@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
-from relay.store.cluster.lease_continuity import Attendance
+from relay.store.cluster.lease_continuity import LeaseContinuity
 from relay.store.db.database_clock import StoreClock
 
 NOON = datetime(2026, 1, 2, 12, 0, tzinfo=UTC)
@@ -17,7 +17,7 @@ class Timer:
 
 def test_who_was_heard_of_all_the_time_may_judge() -> None:
     timer = Timer()
-    attendance = Attendance(60, timer)
+    attendance = LeaseContinuity(60, timer)
     seen = [attendance.is_complete]
     for seconds in (0, 20, 20, 20):
         timer.now += seconds
@@ -31,7 +31,7 @@ def test_who_was_heard_of_all_the_time_may_judge() -> None:
 
 def test_after_a_break_it_takes_as_long_as_at_the_start() -> None:
     timer = Timer()
-    attendance = Attendance(60, timer)
+    attendance = LeaseContinuity(60, timer)
     for pause in (20, 20, 20, 20, 37, 20, 20):
         attendance.note()
         timer.now += pause

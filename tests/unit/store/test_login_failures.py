@@ -7,14 +7,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from relay.store.cluster.login_failures import FailureTable, Guess
+from relay.store.cluster.login_failures import FailureTable, LoginResult
 from relay.store.db.database import Database, open_database
 from relay.store.people.expiry import forget_outdated
-from tests.peers import postgres as peer
 from tests.unit.store.store_kit import StorePlace
-
-# Where no machines share the store, nobody has anything to tell.
-pytestmark = [pytest.mark.needs(*peer.NEEDS), pytest.mark.parametrize("place", ["postgresql"], indirect=True)]
 
 
 @pytest.fixture
@@ -31,8 +27,8 @@ def tables(databases: list[Database]) -> list[FailureTable]:
     return [FailureTable(database, f"node-{index}") for index, database in enumerate(databases)]
 
 
-def guess(number: int, *, is_failure: bool = True) -> Guess:
-    return Guess("listeners", f"192.0.2.{number}", is_failure)
+def guess(number: int, *, is_failure: bool = True) -> LoginResult:
+    return LoginResult("listeners", f"192.0.2.{number}", is_failure)
 
 
 async def test_each_hears_what_others_tell_from_its_first_look_on(tables: list[FailureTable]) -> None:

@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack
 import pytest
 from sqlalchemy import BigInteger, type_coerce, update
 
-from relay.store.cluster.leader_lease import LEAD, DutyTable
+from relay.store.cluster.leader_lease import LEAD, LeaseTable
 from relay.store.cluster.nodes import Doing, Node, NodeState, NodeTable, NodeTaken
 from relay.store.db.database import Database, open_database
 from relay.store.db.tables import nodes
@@ -146,7 +146,7 @@ async def test_who_leads_is_listed_for_as_long_as_it_has_the_duty(database: Data
     for node in (ONE, TWO):
         await table.enter(node, "1.0", Doing())
     assert await leading() == []
-    first, second = (DutyTable(database, f"{node.id}/run/0/1") for node in (ONE, TWO))
+    first, second = (LeaseTable(database, f"{node.id}/run/0/1") for node in (ONE, TWO))
     duty = await first.take(LEAD, 60)
     assert duty is not None
     assert await first.take("token/oauth/server/acme", 60) is not None

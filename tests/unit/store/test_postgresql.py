@@ -20,7 +20,7 @@ from sqlalchemy.exc import IntegrityError
 
 from relay.config.settings import Settings
 from relay.store.cluster.day_quotas import Purpose, Spent
-from relay.store.cluster.lease_continuity import Attendance
+from relay.store.cluster.lease_continuity import LeaseContinuity
 from relay.store.db.backend import Use
 from relay.store.db.database import Database, open_database
 from relay.store.db.errors import StoreBusy, StoreCorrupt, StoreError, StoreNewer
@@ -123,7 +123,7 @@ async def test_what_other_machines_let_expire_is_taken_by_who_was_there_all_the_
     await one.add(new(new_message("a"), attempt=attempt()))
     await other.renew_leases()
     assert [message.id async for message, _ in other.take_back(NOW)] == []
-    other._attendance = Attendance(0, timer=lambda: 0)
+    other._continuity = LeaseContinuity(0, timer=lambda: 0)
     await other.renew_leases()
     assert [message.id async for message, _ in other.take_back(NOW)] == ["a"]
 

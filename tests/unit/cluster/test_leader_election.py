@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.store.cluster.leader_lease import Duty, DutyTable
+from relay.cluster import leader_election
+from relay.cluster.leader_election import LASTS_SECONDS, TRUSTED_SECONDS, Elected, Lead, Tenure
+from relay.store.cluster.leader_lease import LeaseTable, NamedLease
 from relay.store.db.database import Database, open_database
 from relay.store.db.errors import StoreError
-from relay.workers import lead
-from relay.workers.lead import LASTS_SECONDS, TRUSTED_SECONDS, Elected, Lead, Tenure
 
-DUTY = Duty("lead", "one", 1)
+DUTY = NamedLease("lead", "one", 1)
 
 
 @dataclass
@@ -33,17 +33,17 @@ class Clock:
         self.seconds += seconds
 
 
-class Table(DutyTable):
+class Table(LeaseTable):
     """A table that can be away, or say nothing; where it `loses_answers`, it has done what it does not say."""
 
     is_away = False
     loses_answers = False
 
-    async def take(self, name: str, seconds: float) -> Duty | None:
+    async def take(self, name: str, seconds: float) -> NamedLease | None:
         await self._answer()
         return await super().take(name, seconds)
 
-    async def renew(self, duty: Duty, seconds: float) -> bool:
+    async def renew(self, duty: NamedLease, seconds: float) -> bool:
         if self.loses_answers:
             await super().renew(duty, seconds)
         await self._answer()
@@ -123,7 +123,7 @@ async def test_one_leads_for_as_long_as_it_renews(house: House) -> None:
         house.clock.forward(5)
         assert await house.step() == [True, False]
     assert house.told == [[True], []]
-    assert house.leads[0].duty == Duty("lead", "one", 1)
+    assert house.leads[0].duty == NamedLease("lead", "one", 1)
 
 
 async def test_who_was_stopped_knows_before_another_can_lead(house: House) -> None:
@@ -135,7 +135,7 @@ async def test_who_was_stopped_knows_before_another_can_lead(house: House) -> No
     assert await house.step(1) == [False, True]
     assert await house.step(0) == [False, True]
     assert house.told == [[True, False], [True]]
-    assert house.leads[1].duty == Duty("lead", "two", 2)
+    assert house.leads[1].duty == NamedLease("lead", "two", 2)
 
 
 async def test_who_was_stopped_while_nobody_else_was_there_goes_on(house: House) -> None:
@@ -194,7 +194,7 @@ async def test_who_rests_lets_others_lead_and_may_again(house: House) -> None:
 
 async def test_a_store_that_says_nothing_is_given_up(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     await house.step()
-    monkeypatch.setattr(lead, "_PATIENCE_SECONDS", 0.05)
+    monkeypatch.setattr(leader_election, "_PATIENCE_SECONDS", 0.05)
 
     async def never(*_: object) -> bool:
         await asyncio.Event().wait()
@@ -217,8 +217,8 @@ async def test_what_is_wrong_with_who_is_told_ends_nothing(house: House) -> None
 
 
 async def test_it_goes_on_by_itself(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lead, "_LOOK_SECONDS", 0.02)
-    first, second = (Elected(DutyTable(database, owner)) for owner in ("one", "two"))
+    monkeypatch.setattr(leader_election, "_LOOK_SECONDS", 0.02)
+    first, second = (Elected(LeaseTable(database, owner)) for owner in ("one", "two"))
     async with going_on(first):
         await until(lambda: first.is_ours)
         async with going_on(second):

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from relay import log
 from relay.delivery.shares import awake_seconds
-from relay.store.cluster.leader_lease import LEAD, Duty, DutyTable
+from relay.store.cluster.leader_lease import LEAD, LeaseTable, NamedLease
 from relay.store.db.errors import StoreError
 
 # By the database's clock, and as long as we count on it.
@@ -34,7 +34,7 @@ _PATIENCE_SECONDS = 5.0
 class Tenure:
     """The duty as it was given to us. `asked_at`: the moment (seconds of our clock) before we asked for it."""
 
-    duty: Duty
+    duty: NamedLease
     asked_at: float
 
     def is_over(self, now: float) -> bool:
@@ -65,7 +65,7 @@ class Lead:
         return self._is_ours
 
     @property
-    def duty(self) -> Duty | None:
+    def duty(self) -> NamedLease | None:
         """By what the work is written; None where nobody else could do it."""
         return None
 
@@ -85,7 +85,7 @@ class Elected(Lead):
     `on_change` is called when it has become ours, or is no more. The `timer` goes on while the machine sleeps.
     """
 
-    def __init__(self, duties: DutyTable, timer: Callable[[], float] = awake_seconds) -> None:
+    def __init__(self, duties: LeaseTable, timer: Callable[[], float] = awake_seconds) -> None:
         super().__init__(is_ours=False)
         self._duties = duties
         self._timer = timer
@@ -103,7 +103,7 @@ class Elected(Lead):
         return tenure is not None and is_willing and not tenure.is_over(self._timer())
 
     @property
-    def duty(self) -> Duty | None:
+    def duty(self) -> NamedLease | None:
         """By what the work is written, also when it is over: the store refuses it where another has it."""
         return self._tenure.duty if self._tenure is not None else None
 
@@ -156,7 +156,7 @@ class Elected(Lead):
             self._tenure = Tenure(duty, asked_at) if duty is not None else None
         await self._tell()
 
-    async def _have(self, tenure: Tenure | None) -> Duty | None:
+    async def _have(self, tenure: Tenure | None) -> NamedLease | None:
         """Renew what we have, or take what is free."""
         if tenure is not None and await self._duties.renew(tenure.duty, LASTS_SECONDS):
             return tenure.duty

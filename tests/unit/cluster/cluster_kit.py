@@ -1,24 +1,24 @@
-"""Workers of one relay in one process: their siblings, with lines to a hub that passes on as the supervisor does."""
+"""Workers of one relay in one process: their peers, with lines to a hub that passes on as the supervisor does."""
 
 import asyncio
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
-from relay.workers.line import Line
-from relay.workers.siblings import Siblings
+from relay.cluster.ipc import IpcConnection
+from relay.cluster.peers import Peers
 
 
 @asynccontextmanager
-async def several(total: int) -> AsyncIterator[list[Siblings]]:
-    """Siblings that hear each other; their ends of the lines are closed at the end."""
-    hub, ends, jobs = dict[int, Line](), list[Line](), list[asyncio.Task[None]]()
+async def several(total: int) -> AsyncIterator[list[Peers]]:
+    """Peers that hear each other; their ends of the lines are closed at the end."""
+    hub, ends, jobs = dict[int, IpcConnection](), list[IpcConnection](), list[asyncio.Task[None]]()
     found = []
     for index in range(total):
         ours, theirs = socket.socketpair()
-        hub[index] = await Line.over(ours)
-        ends.append(await Line.over(theirs))
-        found.append(Siblings(ends[-1], index=index, total=total, run="run"))
+        hub[index] = await IpcConnection.over(ours)
+        ends.append(await IpcConnection.over(theirs))
+        found.append(Peers(ends[-1], index=index, total=total, run="run"))
 
     async def pass_on(index: int) -> None:
         async for message in hub[index].messages():

@@ -17,8 +17,8 @@ _MOST_UNREAD = 4 * 1024 * 1024
 Message = dict[str, Any]
 
 
-class Line:
-    """One end of a line. `Line.over` makes one, and `close` ends it; the other end sees that."""
+class IpcConnection:
+    """One end of a line. `IpcConnection.over` makes one, and `close` ends it; the other end sees that."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader

@@ -24,7 +24,7 @@ def _nothing() -> None:
 
 
 @dataclass(slots=True, kw_only=True)
-class Presence:
+class Membership:
     """One for a process. `run` goes on for ever; `enter` and `leave` are for the first process of a node.
 
     `doing` returns what all processes of this node do, as far as that is known; the state is added here. `say_seconds`:

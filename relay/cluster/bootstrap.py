@@ -18,7 +18,7 @@ _PR_SET_PDEATHSIG = 1  # prctl(2)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Beginning:
+class Bootstrap:
     """A worker's place and its means.
 
     `supervisor` is the process that starts it. `run` names this start of the relay, and `life` counts the workers
@@ -42,7 +42,7 @@ class Beginning:
 
     @property
     def as_octets(self) -> bytes:
-        """What `read_beginning` reads."""
+        """What `read_bootstrap` reads."""
         return pickle.dumps(self)
 
     @property
@@ -65,8 +65,8 @@ def end_with(parent: int) -> None:
         sys.exit(1)
 
 
-def read_beginning() -> Beginning:
+def read_bootstrap() -> Bootstrap:
     """Return what the supervisor wrote."""
-    beginning = pickle.loads(sys.stdin.buffer.read())  # noqa: S301  see the top
-    assert isinstance(beginning, Beginning)
-    return beginning
+    bootstrap = pickle.loads(sys.stdin.buffer.read())  # noqa: S301  see the top
+    assert isinstance(bootstrap, Bootstrap)
+    return bootstrap

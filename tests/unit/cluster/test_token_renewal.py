@@ -1,4 +1,4 @@
-"""Access tokens where several relays share a store: each may renew, one at a time, and none spends a token twice."""
+"""Access tokens where several processes share a store: each may renew, one at a time, and none spends a token twice."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -8,30 +8,30 @@ from pathlib import Path
 
 import pytest
 
+from relay.cluster import token_renewal
+from relay.cluster.token_renewal import ByLease
 from relay.secrets.key_source import key_source
-from relay.secrets.oauth import access_tokens
+from relay.secrets.oauth import access_tokens as oauth
 from relay.secrets.oauth.access_tokens import Tokens
 from relay.secrets.renewal_lease import StoreAway
 from relay.secrets.secret import SecretRef
 from relay.secrets.sources import SecretDelayed
 from relay.secrets.vault import Vault
-from relay.store.cluster.leader_lease import Duty, DutyTable
+from relay.store.cluster.leader_lease import LeaseTable, NamedLease
 from relay.store.db.database import open_database
 from relay.store.db.errors import StoreError
 from relay.store.people.secrets import SecretTable
-from relay.workers import renewal
-from relay.workers.renewal import ByLease
 from tests.unit.secrets.oauth_kit import Clock, FakeProvider, grant, ref_to
 
 REF = ref_to()
 
 
-class Table(DutyTable):
+class Table(LeaseTable):
     """A table that can be away."""
 
     is_away = False
 
-    async def take(self, name: str, seconds: float) -> Duty | None:
+    async def take(self, name: str, seconds: float) -> NamedLease | None:
         if self.is_away:
             raise StoreError("the store is away")
         return await super().take(name, seconds)
@@ -153,11 +153,11 @@ async def test_an_authorization_that_comes_while_another_renews_counts(house: Ho
 
 
 async def test_who_waits_for_too_long_comes_back_later(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(renewal, "_WAIT_SECONDS", -1.0)
+    monkeypatch.setattr(token_renewal, "_WAIT_SECONDS", -1.0)
     await house.authorize()
     house.clock.forward(4000)
     assert await house.one.table.take(f"token/{REF.owner}", 60) is not None
-    with pytest.raises(SecretDelayed, match="another relay at the same store is renewing the access token"):
+    with pytest.raises(SecretDelayed, match="another process at the same store is renewing the access token"):
         await house.two.secret()
     assert house.two.provider.asked == []
 
@@ -193,7 +193,7 @@ async def test_without_the_store_each_renews_in_memory_what_is_not_spent(
     async def away(_: str) -> None:
         raise StoreError("the store is away")
 
-    monkeypatch.setattr(access_tokens, "_AWAY_SECONDS", (0.01,))
+    monkeypatch.setattr(oauth, "_AWAY_SECONDS", (0.01,))
     first = f"access-{before + 1}"
     with monkeypatch.context() as patch:
         for node in (house.one, house.two):

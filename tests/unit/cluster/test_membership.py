@@ -6,8 +6,8 @@ from typing import cast
 
 import pytest
 
+from relay.cluster.membership import Membership
 from relay.store.cluster.nodes import Doing, Node, NodeRow, NodeTable
-from relay.workers.presence import Presence
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 OURS, OTHER = Node(name="one", id="1111"), Node(name="two", id="2222")
@@ -53,7 +53,7 @@ def row(node: Node, *, is_live: bool = True, may_hold: bool = True, workers: int
 )
 async def test_who_else_may_have_something(others: tuple[NodeRow, ...], processes: int, is_alone: bool) -> None:
     table = cast("NodeTable", Listed((row(OURS), *others)))
-    presence = Presence(table=table, node=OURS, is_first=True, say_seconds=None, doing=Doing)
-    await presence.enter()
-    assert presence.processes == processes
-    assert presence.is_alone is is_alone
+    membership = Membership(table=table, node=OURS, is_first=True, say_seconds=None, doing=Doing)
+    await membership.enter()
+    assert membership.processes == processes
+    assert membership.is_alone is is_alone

@@ -6,10 +6,10 @@ from functools import partial
 
 import pytest
 
-from relay.workers.census import Census, Open
-from relay.workers.line import Line, Message
-from relay.workers.siblings import LOOK, Siblings
-from tests.unit.workers.workers_kit import several, until
+from relay.cluster.ipc import IpcConnection, Message
+from relay.cluster.peer_counts import Open, PeerCounts
+from relay.cluster.peers import LOOK, Peers
+from tests.unit.cluster.cluster_kit import several, until
 
 
 async def test_what_one_tells_all_others_hear() -> None:
@@ -40,29 +40,16 @@ async def test_many_changes_in_a_row_are_one_look() -> None:
 
 async def test_a_question_has_the_answers_of_all_others() -> None:
     async with several(3) as (one, two, three):
-        two.answer("what", lambda _: [2])
-        three.answer("what", lambda _: {"three": 3})
+        two.answer("what", lambda: [2])
+        three.answer("what", lambda: {"three": 3})
         assert sorted(map(str, await one.ask("what"))) == ["[2]", "{'three': 3}"]
 
 
 async def test_one_that_is_silent_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("relay.workers.siblings._ANSWER_SECONDS", 1.0)
+    monkeypatch.setattr("relay.cluster.peers._ANSWER_SECONDS", 1.0)
     async with several(3) as (one, two, _):
-        two.answer("what", lambda _: 2)
+        two.answer("what", lambda: 2)
         assert await one.ask("what") == [2]
-
-
-async def test_the_first_answers_a_question_when_it_can() -> None:
-    async with several(3) as (one, _, three):
-
-        async def later(question: str) -> str:
-            await asyncio.sleep(0.01)
-            return question * 2
-
-        one.answer("what", later)
-        assert await three.ask_first("what", "ha", 5) == "haha"
-        with pytest.raises(TimeoutError):
-            await three.ask_first("else", "ha", 0.05)
 
 
 async def test_a_word_that_meets_a_fault_ends_nothing() -> None:
@@ -79,7 +66,7 @@ async def test_a_word_that_meets_a_fault_ends_nothing() -> None:
 
 
 async def test_who_is_alone_asks_nobody_and_owns_what_no_other_start_does() -> None:
-    alone, another = Siblings(), Siblings()
+    alone, another = Peers(), Peers()
     alone.tell("word")
     alone.look()
     assert await alone.ask("what") == []
@@ -89,13 +76,13 @@ async def test_who_is_alone_asks_nobody_and_owns_what_no_other_start_does() -> N
 
 
 def test_the_owner_of_a_place_tells_its_start_and_its_life() -> None:
-    second = Siblings(index=1, total=3, run="run", life=2)
+    second = Peers(index=1, total=3, run="run", life=2)
     assert (second.owner, second.living) == ("run/1/2", ("run/", "run/1/"))
 
 
 async def test_a_line_ends_with_the_other_end_and_loses_what_nobody_reads() -> None:
     ours, theirs = socket.socketpair()
-    one, two = await Line.over(ours), await Line.over(theirs)
+    one, two = await IpcConnection.over(ours), await IpcConnection.over(theirs)
     for _ in range(20):
         one.tell({"text": "x" * 1_000_000})
     one.tell({"text": "lost"})
@@ -109,15 +96,15 @@ async def test_a_line_ends_with_the_other_end_and_loses_what_nobody_reads() -> N
 
 async def test_the_census_counts_what_all_have_open() -> None:
     async with several(2) as (one, two):
-        first = Open(pid=1, connections=3, peers={"10.0.0.1": 2, "10.0.0.2": 1}, accounts={"s/a": 1})
-        second = Open(pid=2, connections=2, peers={"10.0.0.1": 2}, accounts={"s/a": 2, "s/b": 1})
-        census, other = Census(one, lambda: first), Census(two, lambda: second)
-        jobs = [asyncio.create_task(each.run()) for each in (census, other)]
-        await until(lambda: bool(census.others and other.others))
-        assert (census.connections, census.of("10.0.0.1"), census.of("10.0.0.2")) == (2, 2, 0)
-        assert census.accounts() == {"s/a": 3, "s/b": 1}
+        first = Open(pid=1, connections=3, clients={"10.0.0.1": 2, "10.0.0.2": 1}, accounts={"s/a": 1})
+        second = Open(pid=2, connections=2, clients={"10.0.0.1": 2}, accounts={"s/a": 2, "s/b": 1})
+        peer_counts, other = PeerCounts(one, lambda: first), PeerCounts(two, lambda: second)
+        jobs = [asyncio.create_task(each.run()) for each in (peer_counts, other)]
+        await until(lambda: bool(peer_counts.others and other.others))
+        assert (peer_counts.connections, peer_counts.of("10.0.0.1"), peer_counts.of("10.0.0.2")) == (2, 2, 0)
+        assert peer_counts.accounts() == {"s/a": 3, "s/b": 1}
         assert other.others == {0: first}
         two.tell("gone", index=1)  # the supervisor says this
-        await until(lambda: not census.connections)
+        await until(lambda: not peer_counts.connections)
         for job in jobs:
             job.cancel()

@@ -34,7 +34,7 @@ from relay.listener.sockets import (
 _ENDING_SECONDS, _ENDING_PAUSE = 2.0, 0.02
 
 
-class Doors:
+class WorkerSockets:
     """The open sockets: for each worker, by the address in the settings. Raises ListenError where one cannot be had."""
 
     def __init__(self, settings: Settings, passed: PassedSockets, workers: int) -> None:

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Self
 
-from relay.workers.beginning import Beginning
-from relay.workers.line import Line, Message
+from relay.cluster.bootstrap import Bootstrap
+from relay.cluster.ipc import IpcConnection, Message
 
 
 class Worker:
@@ -19,7 +19,9 @@ class Worker:
     `status` is what it would say to systemd; `on_status` is called when that is another than before.
     """
 
-    def __init__(self, index: int, process: asyncio.subprocess.Process, line: Line, is_ready: asyncio.Event) -> None:
+    def __init__(
+        self, index: int, process: asyncio.subprocess.Process, line: IpcConnection, is_ready: asyncio.Event
+    ) -> None:
         self.index = index
         self.is_ready = is_ready
         self.status = ""
@@ -30,14 +32,14 @@ class Worker:
         self._line = line
 
     @classmethod
-    async def start(cls, beginning: Beginning, is_ready: asyncio.Event) -> Self:
-        """Start a process of our own program in this place; the beginning's `line` is made here.
+    async def start(cls, bootstrap: Bootstrap, is_ready: asyncio.Event) -> Self:
+        """Start a process of our own program in this place; the bootstrap's `line` is made here.
 
         `is_ready` is set when it serves.
         """
         ours, theirs = socket.socketpair()
         with theirs:
-            beginning = replace(beginning, line=theirs.fileno())
+            bootstrap = replace(bootstrap, line=theirs.fileno())
             # -P: no module is taken from the folder in which the relay happens to be started.
             process = await asyncio.create_subprocess_exec(
                 sys.executable,
@@ -45,12 +47,12 @@ class Worker:
                 "-m",
                 "relay.app.worker",
                 stdin=asyncio.subprocess.PIPE,
-                pass_fds=beginning.inherited,
+                pass_fds=bootstrap.inherited,
             )
         assert process.stdin is not None
-        process.stdin.write(beginning.as_octets)
+        process.stdin.write(bootstrap.as_octets)
         process.stdin.close()
-        return cls(beginning.index, process, await Line.over(ours), is_ready)
+        return cls(bootstrap.index, process, await IpcConnection.over(ours), is_ready)
 
     @property
     def pid(self) -> int:

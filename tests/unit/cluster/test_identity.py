@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from sqlalchemy import create_engine, literal, select
 
+from relay.cluster.identity import keep_out_others, living_of, own_node, owner_of
+from relay.cluster.peers import Peers
 from relay.config.faults import Faults
 from relay.config.settings import Settings
 from relay.store.queue.claims import is_dead
-from relay.workers.identity import keep_out_others, living_of, own_node, owner_of
-from relay.workers.siblings import Siblings
 
 
 @pytest.fixture
@@ -52,19 +52,19 @@ def test_two_relays_never_use_one_state_dir(settings: Settings) -> None:
     os.close(keep_out_others(settings))
 
 
-def siblings(run: str, index: int = 0, life: int = 1) -> Siblings:
-    return Siblings(index=index, total=2, run=run, life=life)
+def peers(run: str, index: int = 0, life: int = 1) -> Peers:
+    return Peers(index=index, total=2, run=run, life=life)
 
 
 @pytest.mark.parametrize("is_shared", [True, False])
 def test_whom_a_process_knows_to_be_dead(settings: Settings, tmp_path: Path, is_shared: bool) -> None:
     node, other = own_node(settings), own_node(replace(settings, state_dir=tmp_path / "other"))
-    living = living_of(node, siblings("now", 1, 2), is_shared=is_shared)
+    living = living_of(node, peers("now", 1, 2), is_shared=is_shared)
     owners = {
-        "who had our place": owner_of(node, siblings("now", 1)),
-        "an earlier run": owner_of(node, siblings("before")),
-        "beside us": owner_of(node, siblings("now")),
-        "another node": owner_of(other, siblings("now")),
+        "who had our place": owner_of(node, peers("now", 1)),
+        "an earlier run": owner_of(node, peers("before")),
+        "beside us": owner_of(node, peers("now")),
+        "another node": owner_of(other, peers("now")),
         "a relay of before": "host:1:2.0/0/1",
     }
     engine = create_engine("sqlite://")

@@ -10,12 +10,12 @@ from contextlib import suppress
 from pathlib import Path
 from secrets import token_hex
 
+from relay.cluster.peers import Peers
 from relay.config.faults import Fault, Faults
 from relay.config.settings import Settings
 from relay.store.cluster.nodes import Node
 from relay.store.queue.claims import Living
 from relay.system.file_modes import create_private, make_private_folder
-from relay.workers.siblings import Siblings
 
 _FILE = "node.id"
 _OCTETS = 8
@@ -48,14 +48,14 @@ def keep_out_others(settings: Settings) -> int:
     return descriptor
 
 
-def owner_of(node: Node, siblings: Siblings) -> str:
+def owner_of(node: Node, peers: Peers) -> str:
     """Return what names this process in the store, as the owner of what it has there."""
-    return f"{node.id}/{siblings.owner}"
+    return f"{node.id}/{peers.owner}"
 
 
-def living_of(node: Node, siblings: Siblings, *, is_shared: bool) -> Living:
+def living_of(node: Node, peers: Peers, *, is_shared: bool) -> Living:
     """Return whom this process knows to be alive; of other nodes, where the store `is_shared`, it knows nothing."""
-    run, place = siblings.living
+    run, place = peers.living
     ours = f"{node.id}/"
     return Living(run=ours + run, place=ours + place, node=ours if is_shared else "")
 

@@ -9,8 +9,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 
-from relay.workers.line import Message
-from relay.workers.siblings import Siblings
+from relay.cluster.ipc import Message
+from relay.cluster.peers import Peers
 
 _SECONDS = 0.5
 _KIND = "open"
@@ -26,25 +26,25 @@ class Open:
 
     pid: int
     connections: int = 0
-    peers: Mapping[str, int] = field(default_factory=dict)
+    clients: Mapping[str, int] = field(default_factory=dict)
     accounts: Mapping[str, int] = field(default_factory=dict)
     under_way: int = 0
     log_dropped: int = 0
 
 
-class Census:
+class PeerCounts:
     """The counts of all workers. `own` returns those of this one; `run` tells them for ever."""
 
-    def __init__(self, siblings: Siblings, own: Callable[[], Open]) -> None:
-        self._siblings = siblings
+    def __init__(self, peers: Peers, own: Callable[[], Open]) -> None:
+        self._peers = peers
         self._own = own
         self._others: dict[int, Open] = {}
         self._told: Open | None = None
         self._of_ended = 0  # lines of the log that workers could not write which have ended since this one began
         self.of_supervisor = 0  # and those of the supervisor
-        siblings.on(_KIND, self._heard)
-        siblings.on(DROPPED, self._heard_dropped)
-        siblings.on_gone(self._forget)
+        peers.on(_KIND, self._heard)
+        peers.on(DROPPED, self._heard_dropped)
+        peers.on_gone(self._forget)
 
     @property
     def others(self) -> Mapping[int, Open]:
@@ -58,7 +58,7 @@ class Census:
 
     def of(self, peer: str) -> int:
         """Return how many of them come from one peer."""
-        return sum(other.peers.get(peer, 0) for other in self._others.values()) if self._others else 0
+        return sum(other.clients.get(peer, 0) for other in self._others.values()) if self._others else 0
 
     @property
     def under_way(self) -> int:
@@ -76,11 +76,11 @@ class Census:
 
     async def run(self) -> None:
         """Tell the others for ever, where anything is another than before."""
-        while self._siblings.are_there:
+        while self._peers.are_there:
             own = self._own()
             if own != self._told:
                 self._told = own
-                self._siblings.tell(_KIND, open=asdict(own))
+                self._peers.tell(_KIND, open=asdict(own))
             await asyncio.sleep(_SECONDS)
 
     def _all(self) -> Iterator[Open]:

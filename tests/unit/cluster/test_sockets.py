@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from relay.cluster.sockets import WorkerSockets
 from relay.config.settings import Listener, Settings
 from relay.listener.sockets import ListenError, PassedSockets
-from relay.workers.sockets import Doors
 from tests.peers.system import LOOPBACK, free_port, private_folder
 
 
@@ -33,7 +33,7 @@ def where(numbers: tuple[int, ...]) -> list[object]:
 def test_each_worker_has_its_own_socket_at_an_address_and_shares_a_unix_socket(folder: Path) -> None:
     path = folder / "mail.sock"
     named = settings(folder, f"{LOOPBACK}:0", f"unix:{path}")
-    with Doors(named, PassedSockets(), 3) as doors:
+    with WorkerSockets(named, PassedSockets(), 3) as doors:
         mine = [doors.of(index) for index in range(3)]
         tcp = [each[f"{LOOPBACK}:0"] for each in mine]
         assert len({number for numbers in tcp for number in numbers}) == 3
@@ -52,13 +52,13 @@ def test_an_address_that_somebody_has_is_refused_even_where_that_one_would_share
         other.bind((LOOPBACK, port))
         other.listen()
         with pytest.raises(ListenError, match=f"{LOOPBACK}:{port}: this address is in use by another program"):
-            Doors(settings(folder, f"{LOOPBACK}:{port}"), PassedSockets(), 2)
+            WorkerSockets(settings(folder, f"{LOOPBACK}:{port}"), PassedSockets(), 2)
     assert not (folder / "submit.sock").exists()
 
 
 def test_a_socket_of_another_relay_at_the_same_path_stays(folder: Path) -> None:
     path = folder / "mail.sock"
-    with Doors(settings(folder, f"unix:{path}"), PassedSockets(), 2):
+    with WorkerSockets(settings(folder, f"unix:{path}"), PassedSockets(), 2):
         path.unlink()
         path.touch()
     assert path.exists()

@@ -1,7 +1,7 @@
 """The supervisor: starts the workers, replaces one that ends, and stands for all of them before systemd.
 
 It hands no mail over and knows no secret, so there is little that could end it. Where it is killed all the same, the
-kernel kills the workers with it (`relay.workers.beginning`).
+kernel kills the workers with it (`relay.cluster.bootstrap`).
 """
 
 import asyncio
@@ -16,18 +16,18 @@ from pathlib import Path
 from typing import Any
 
 from relay import log
+from relay.cluster.bootstrap import Bootstrap
+from relay.cluster.ipc import Message
+from relay.cluster.peer_counts import DROPPED
+from relay.cluster.peers import new_run
+from relay.cluster.sockets import WorkerSockets
+from relay.cluster.turning_away import TurningAway
+from relay.cluster.worker import Worker
 from relay.config.settings import Settings
 from relay.listener.sockets import ListenError, PassedSockets
 from relay.store.db.sqlite import file_number
 from relay.system import descriptors
 from relay.system.systemd import Systemd, from_environment
-from relay.workers.beginning import Beginning
-from relay.workers.census import DROPPED
-from relay.workers.line import Message
-from relay.workers.siblings import new_run
-from relay.workers.sockets import Doors
-from relay.workers.turning_away import TurningAway
-from relay.workers.worker import Worker
 
 # A worker that says nothing for so long is replaced; systemd's WatchdogSec counts where it is set.
 _BEAT_SECONDS = 30.0
@@ -43,12 +43,12 @@ class Supervisor:
     """The parent of all workers. `run` goes on until SIGTERM or SIGINT; SIGHUP is passed on."""
 
     def __init__(
-        self, settings: Settings, settings_file: Path | None, doors: Doors, total: int, systemd: Systemd
+        self, settings: Settings, settings_file: Path | None, doors: WorkerSockets, total: int, systemd: Systemd
     ) -> None:
         self._doors = doors
         self._systemd = systemd
         self._total = total
-        self._beginning = Beginning(
+        self._bootstrap = Bootstrap(
             supervisor=os.getpid(),
             settings=settings,
             settings_file=settings_file,
@@ -91,8 +91,8 @@ class Supervisor:
         self._later(self._keep(0))
         await self._until_ready([0])
         self._has_begun = True
-        path = self._beginning.settings.database_path
-        self._beginning = replace(self._beginning, store=file_number(path) if path else None)
+        path = self._bootstrap.settings.database_path
+        self._bootstrap = replace(self._bootstrap, store=file_number(path) if path else None)
         others = range(1, self._total)
         for index in others:
             self._later(self._keep(index))
@@ -111,9 +111,9 @@ class Supervisor:
         life, pause, turning_away = 0, _FIRST_PAUSE, TurningAway(self._doors.own(index))
         while not self._stop.is_set():
             life, began = life + 1, time.monotonic()
-            beginning = replace(self._beginning, index=index, life=life, descriptors=self._doors.of(index))
+            bootstrap = replace(self._bootstrap, index=index, life=life, descriptors=self._doors.of(index))
             try:
-                worker = await Worker.start(beginning, self._ready[index])
+                worker = await Worker.start(bootstrap, self._ready[index])
             except OSError as error:  # the machine has no room for another process just now
                 log.broken(f"worker {index} cannot be started: {error.strerror}; it is tried again")
             else:
@@ -167,7 +167,7 @@ class Supervisor:
                     worker.heard_at = now
             looked = now
             for worker in list(self._workers.values()):
-                if worker.silent_seconds > self._beginning.beat_seconds:
+                if worker.silent_seconds > self._bootstrap.beat_seconds:
                     log.broken(f"worker {worker.index} has said nothing for {worker.silent_seconds:.0f} s")
                     worker.signal(signal.SIGKILL)
             self._tell_dropped()
@@ -249,7 +249,7 @@ def supervise(settings: Settings, settings_file: Path | None) -> int:
     os.umask(0o077)
     systemd, total = from_environment(os.environ, os.getpid()), settings.worker_count
     try:
-        with Doors(settings, PassedSockets(systemd.descriptors), total) as doors:
+        with WorkerSockets(settings, PassedSockets(systemd.descriptors), total) as doors:
             return asyncio.run(Supervisor(settings, settings_file, doors, total, systemd).run())
     except ListenError as error:
         if sys.stderr is not None:

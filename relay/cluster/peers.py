@@ -1,7 +1,7 @@
 """The other workers of this relay, as one of them sees them. Where there is one process in all, there are none.
 
-They tell each other, at once and through the supervisor, what the store or the next look would tell a second later; and
-those few things that nobody keeps: how many clients each has, and whose bad logins it saw.
+They tell each other, at once and through the supervisor, to look at the store now, which they do a second later anyway;
+and those few things that nobody keeps: how many clients each has (`relay.cluster.peer_counts`, `relay.cluster.hints`).
 """
 
 import asyncio
@@ -9,19 +9,18 @@ import os
 import socket
 import time
 from collections.abc import Awaitable, Callable
-from inspect import isawaitable
 from itertools import count
 from typing import Any, TypeAlias
 
 from relay import log
-from relay.workers.line import Line, Message
+from relay.cluster.ipc import IpcConnection, Message
 
 _ANSWER_SECONDS = 2.0
 LOOK = "look"
 _ASK, _ANSWER, _GONE = "ask", "answer", "gone"
 
-Answer: TypeAlias = Callable[[Any], Any]
-"""Is called with what a question says (a JSON value, None for nothing), and returns a JSON value, now or later."""
+Answer: TypeAlias = Callable[[], Any]
+"""Returns a JSON value."""
 Heard: TypeAlias = Callable[[int, Message], None]
 """Is called with the index of the worker that told something, and with the message."""
 
@@ -31,7 +30,7 @@ def new_run() -> str:
     return f"{socket.gethostname()}:{os.getpid()}:{time.time():.6f}"
 
 
-class Siblings:
+class Peers:
     """See above. `index` is this worker's, from 0; `total` how many there are.
 
     `run` names this start of the relay, and `life` counts the workers that had this index in it. `store` is the file
@@ -40,7 +39,7 @@ class Siblings:
 
     def __init__(
         self,
-        line: Line | None = None,
+        line: IpcConnection | None = None,
         *,
         index: int = 0,
         total: int = 1,
@@ -57,7 +56,6 @@ class Siblings:
         self._heard: dict[str, list[Heard]] = {_ASK: [self._asked], _ANSWER: [self._answered]}
         self._answers: dict[str, Answer] = {}
         self._waiting: dict[int, tuple[list[Any], asyncio.Event, int]] = {}
-        self._answering: set[asyncio.Task[None]] = set()
         self._numbers = count(1)
         self._is_look_told = False
 
@@ -115,29 +113,17 @@ class Siblings:
 
     async def ask(self, what: str) -> list[Any]:
         """Return what the others answer; who is silent for two seconds is left out."""
-        found = await self._ask("all", what, None, self.total - 1, _ANSWER_SECONDS)
-        if len(found) < self.total - 1:
-            log.warned(f"{self.total - 1 - len(found)} of {self.total} workers did not answer in time")
-        return found
-
-    async def ask_first(self, what: str, question: Any, seconds: float) -> Any:
-        """Return what the first worker answers. Raises TimeoutError where it does not."""
-        found = await self._ask(0, what, question, 1, seconds)
-        if not found:
-            raise TimeoutError
-        return found[0]
-
-    async def _ask(self, whom: int | str, what: str, question: Any, wanted: int, seconds: float) -> list[Any]:
+        wanted = self.total - 1
         if self._line is None or not wanted:
             return []
         number, found, done = next(self._numbers), list[Any](), asyncio.Event()
         self._waiting[number] = (found, done, wanted)
-        self._line.tell({"to": whom, "kind": _ASK, "what": what, "question": question, "number": number})
+        self._line.tell({"to": "all", "kind": _ASK, "what": what, "number": number})
         try:
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout(_ANSWER_SECONDS):
                 await done.wait()
         except TimeoutError:
-            pass
+            log.warned(f"{wanted - len(found)} of {self.total} workers did not answer in time")
         finally:
             del self._waiting[number]
         return found
@@ -161,19 +147,8 @@ class Siblings:
         self.tell(LOOK)
 
     def _asked(self, who: int, message: Message) -> None:
-        answer = self._answers.get(message["what"])
-        if answer is None:
-            return
-        found = answer(message["question"])
-        if not isawaitable(found):
-            self._tell_answer(who, message, found)
-            return
-        task = asyncio.ensure_future(self._answer_later(who, message, found))
-        self._answering.add(task)
-        task.add_done_callback(self._answering.discard)
-
-    async def _answer_later(self, who: int, message: Message, found: Awaitable[Any]) -> None:
-        self._tell_answer(who, message, await found)
+        if (answer := self._answers.get(message["what"])) is not None:
+            self._tell_answer(who, message, answer())
 
     def _tell_answer(self, who: int, message: Message, value: Any) -> None:
         if self._line is not None:

@@ -1,0 +1,51 @@
+"""What the workers of a machine tell each other and nobody keeps: pauses that a server asked for, and servers away.
+
+Who misses a word meets the same pause, or the same server, by itself. What may not be lost is in the store.
+"""
+
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any
+
+from relay.cluster.ipc import Message
+from relay.cluster.peers import Peers
+from relay.delivery.holds import Accounts, Slowness
+from relay.delivery.server_health import ServerHealth, Unreached
+from relay.upstream.outcome import Phase
+
+_PAUSE, _REACH = "pause", "reach"
+
+
+def share_pauses(peers: Peers, accounts: Accounts) -> None:
+    """Let a pause that one worker's account has to make be made by all."""
+
+    def tell(scope: str, pause: Slowness | None) -> None:
+        facts = asdict(pause) | {"until": pause.until.isoformat()} if pause else None
+        peers.tell(_PAUSE, scope=scope, pause=facts)
+
+    def heard(_: int, message: Message) -> None:
+        facts: dict[str, Any] | None = message["pause"]
+        pause = Slowness(**facts | {"until": datetime.fromisoformat(facts["until"])}) if facts else None
+        accounts.follow_pause(message["scope"], pause)
+
+    accounts.on_pause = tell
+    peers.on(_PAUSE, heard)
+
+
+def share_server_health(peers: Peers, servers: ServerHealth) -> None:
+    """Let all workers know which servers nobody gets through to."""
+
+    def tell(server: str, unreached: Unreached | None) -> None:
+        moments = {"since": unreached.since.isoformat(), "last": unreached.last.isoformat()} if unreached else {}
+        peers.tell(_REACH, server=server, unreached=asdict(unreached) | moments if unreached else None)
+
+    def heard(_: int, message: Message) -> None:
+        facts: dict[str, Any] | None = message["unreached"]
+        if facts is None:
+            servers.follow(message["server"], None)
+            return
+        moments = {key: datetime.fromisoformat(facts[key]) for key in ("since", "last")}
+        servers.follow(message["server"], Unreached(**facts | moments | {"phase": Phase(facts["phase"])}))
+
+    servers.on_change = tell
+    peers.on(_REACH, heard)

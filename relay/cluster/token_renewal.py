@@ -1,0 +1,69 @@
+"""The renewal of access tokens: of all processes at one store one at a time renews those of an account.
+
+Any may. Who does has the lease of that account's tokens, and looks first whether somebody else has renewed them while
+it waited for the lease.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+
+from relay.delivery.shares import awake_seconds
+from relay.secrets.renewal_lease import StoreAway
+from relay.secrets.sources import SecretDelayed
+from relay.store.cluster.leader_lease import LeaseTable, NamedLease
+from relay.store.db.errors import StoreError
+
+# A provider is asked for 20 seconds at most. We count on the lease for a while less than the store does.
+_LEASE_SECONDS = 60.0
+_TRUSTED_SECONDS = 30.0
+_WAIT_SECONDS = 25.0
+_LOOK_SECONDS = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """The duty, and until when (seconds of our clock) we count on it."""
+
+    duty: NamedLease
+    until: float
+    timer: Callable[[], float]
+
+    @property
+    def is_ours(self) -> bool:
+        return self.timer() < self.until
+
+
+class ByLease:
+    """Keeps other processes out (`relay.secrets.renewal_lease.Guard`). The `timer` counts on while the machine sleeps."""
+
+    def __init__(self, duties: LeaseTable, timer: Callable[[], float] = awake_seconds) -> None:
+        self._duties = duties
+        self._timer = timer
+        self._turns: dict[str, asyncio.Lock] = {}
+
+    @asynccontextmanager
+    async def alone(self, owner: str) -> AsyncIterator[_Kept]:
+        """Have the duty for an owner's tokens within; in this process, too, one has it at a time."""
+        async with self._turns.setdefault(owner, asyncio.Lock()):
+            kept = await self._take(f"token/{owner}")
+            try:
+                yield kept
+            finally:
+                with suppress(StoreError):  # it ends by itself
+                    await self._duties.give_up(kept.duty)
+
+    async def _take(self, name: str) -> _Kept:
+        begun = self._timer()
+        while True:
+            asked_at = self._timer()
+            try:
+                duty = await self._duties.take(name, _LEASE_SECONDS)
+            except StoreError as error:
+                raise StoreAway(f"nobody can tell who else renews the access token: {error}") from None
+            if duty is not None:
+                return _Kept(duty, asked_at + _TRUSTED_SECONDS, self._timer)
+            if self._timer() - begun > _WAIT_SECONDS:
+                raise SecretDelayed("another process at the same store is renewing the access token")
+            await asyncio.sleep(_LOOK_SECONDS)
