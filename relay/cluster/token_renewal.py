@@ -36,7 +36,7 @@ class _Kept:
 
 
 class ByLease:
-    """Keeps other processes out (`relay.secrets.renewal_lease.Guard`). The `timer` counts on while the machine sleeps."""
+    """Keeps other processes out (`relay.secrets.renewal_lease.Guard`). `timer` counts on while the machine sleeps."""
 
     def __init__(self, duties: LeaseTable, timer: Callable[[], float] = awake_seconds) -> None:
         self._duties = duties
