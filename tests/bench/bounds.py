@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 from relay.mail.content import ContentReader
-from tests.bench import crowd, report
+from tests.bench import crowd, report, waiting
 from tests.bench.bound import Bound, Measured, measured
 from tests.bench.watching import watched
 from tests.hostile.hard_messages import HARD, Hard, submit
@@ -32,6 +32,7 @@ def bounds(agents: int) -> Iterator[Bound]:
     yield from _hard_messages()
     yield from _requests()
     yield from crowd.bounds(agents)
+    yield from waiting.bounds()
 
 
 def _reading() -> Iterator[Bound]:

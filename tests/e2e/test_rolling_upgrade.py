@@ -20,7 +20,7 @@ from tests.peers.fixtures import StartRelay
 from tests.peers.postgres import Postgres
 from tests.peers.recorder import Recorder
 from tests.peers.relay import RELAY, Relay, one_channel, open_server
-from tests.peers.release import NEXT, Release, next_release, release_before
+from tests.peers.release import NEXT, Release, next_release, release_before, without_history
 from tests.peers.system import run, wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.needs(*peer.NEEDS), pytest.mark.timeout(300)]
@@ -111,7 +111,7 @@ def lonely(tmp_path: Path) -> Release:
     """The last release that knew of no other node: before the migration that brought them."""
     found = release_before(tmp_path / "lonely", "0010*", is_first=True)
     if found is None:
-        pytest.skip("the history of the project is not here, in which an older release is")
+        without_history()
     return found
 
 
@@ -161,7 +161,7 @@ def test_from_one_relay_that_knew_no_other(
 def earlier(tmp_path: Path) -> Release:
     found = release_before(tmp_path / "before")
     if found is None:
-        pytest.skip("the history of the project is not here, in which an older release is")
+        without_history()
     return found
 
 

@@ -34,7 +34,7 @@ def test_a_session_is_as_the_book_says() -> None:
 
 
 @pytest.mark.long
-@pytest.mark.timeout(MINUTES * 120)
+@pytest.mark.timeout(600 + MINUTES * 120)
 @LOOPS
 def test_a_session_is_as_the_book_says_for_minutes(loop_factory: LoopFactory) -> None:
     """A seed that fails is printed; with `seed(N)` before the machine it fails again."""

@@ -10,6 +10,9 @@ import venv
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
+
+import pytest
 
 from relay.store.db.tables import HEAD
 from tests.peers.packages import program
@@ -85,6 +88,11 @@ def release_before(folder: Path, migration: str = "*", *, is_first: bool = False
 def _tables(files: Mapping[str, bytes]) -> bytes:
     """The module with the tables, wherever a release has it."""
     return next(content for name, content in files.items() if re.fullmatch(r"relay/store/(db/)?tables\.py", name))
+
+
+def without_history() -> NoReturn:
+    """Leave a test out whose older release is in a history that is not here: the copy of the project is shallow."""
+    pytest.skip("the history of the project is not here, in which an older release is: git fetch --unshallow")
 
 
 def _install(folder: Path, files: Mapping[str, bytes], schema: str) -> Release:

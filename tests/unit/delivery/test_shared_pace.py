@@ -21,26 +21,26 @@ START = datetime(2026, 1, 2, 12, 0, 0, 250_000, tzinfo=UTC)
 class Table:
     """The rows of one account, and the time."""
 
-    seconds: float = 0.0
+    clock: float = 0.0
     rows: list[float] = field(default_factory=list)
 
     @property
     def now(self) -> datetime:
-        return START + timedelta(seconds=self.seconds)
+        return START + timedelta(seconds=self.clock)
 
     def begin(self, per_minute: int, wanted: int) -> list[float]:
-        seen = sorted(at for at in self.rows if at > self.seconds - seen_seconds())
+        seen = sorted(at for at in self.rows if at > self.clock - seen_seconds())
         found = begin(
             [(START + timedelta(seconds=at), 1) for at in seen], self.now, per_minute=per_minute, wanted=wanted
         )
         assert found.next >= self.now.timestamp() or not found.count
-        self.rows += [self.seconds] * found.count
-        return [self.seconds] * found.count
+        self.rows += [self.clock] * found.count
+        return [self.clock] * found.count
 
     def move(self, at: float) -> float:
         self.rows.remove(at)
-        self.rows.append(self.seconds)
-        return self.seconds
+        self.rows.append(self.clock)
+        return self.clock
 
 
 @settings(max_examples=20, deadline=None)
@@ -48,8 +48,8 @@ class Table:
 def test_no_minute_holds_too_many_whatever_three_processes_do(limit: int, seed: int) -> None:
     dice, table, moments = random.Random(seed), Table(), list[float]()
     under_way: list[list[float]] = [[], [], []]
-    while table.seconds < 130:
-        table.seconds += dice.choice([0.01, 0.1, 0.3, 0.5])
+    while table.clock < 130:
+        table.clock += dice.choice([0.01, 0.1, 0.3, 0.5])
         owner = dice.randrange(3)
         mine = under_way[owner]
         if dice.random() < 0.6:
@@ -58,8 +58,8 @@ def test_no_minute_holds_too_many_whatever_three_processes_do(limit: int, seed: 
             fate = dice.random()
             if fate < 0.3:  # MAIL leaves
                 mine.remove(at)
-                moments.append(table.seconds)
-                if table.seconds - at > 0.2 and fate > 0.02:  # else it dies before it can tell
+                moments.append(table.clock)
+                if table.clock - at > 0.2 and fate > 0.02:  # else it dies before it can tell
                     table.move(at)
             elif fate < 0.35:  # it is not sent
                 mine.remove(at)
@@ -67,19 +67,19 @@ def test_no_minute_holds_too_many_whatever_three_processes_do(limit: int, seed: 
         if dice.random() < 0.01:
             mine.clear()  # it dies, and what it had under way counts for a minute
         for each in under_way:  # nobody's rows are older than that
-            each[:] = [table.move(at) if table.seconds - at > 0.5 else at for at in each]
+            each[:] = [table.move(at) if table.clock - at > 0.5 else at for at in each]
     assert most_in_a_minute(sorted(moments)) <= limit
 
 
 @pytest.mark.parametrize("limit", [10, 60])
 def test_three_processes_together_use_nine_tenths_of_the_limit_and_none_goes_empty(limit: int) -> None:
     table, moments, counts = Table(), list[float](), [0, 0, 0]
-    while table.seconds < 4 * MINUTE:
-        owner = int(table.seconds * 20) % 3
+    while table.clock < 4 * MINUTE:
+        owner = int(table.clock * 20) % 3
         got = table.begin(limit, 10)
         counts[owner] += len(got)
         moments += got
-        table.seconds += 0.05
+        table.clock += 0.05
     used = bisect_left(moments, 3 * MINUTE) - bisect_left(moments, MINUTE)
     assert used >= int(0.9 * 2 * limit) - 1
     assert most_in_a_minute(moments) <= limit
@@ -88,10 +88,10 @@ def test_three_processes_together_use_nine_tenths_of_the_limit_and_none_goes_emp
 @pytest.mark.parametrize("limit", [30, 107])
 def test_a_burst_is_not_repeated_by_who_sees_only_the_last_minute(limit: int) -> None:
     table, moments = Table(), list[float]()
-    while table.seconds < 2 * MINUTE:
+    while table.clock < 2 * MINUTE:
         found = table.begin(limit, 1)
         moments += found
-        table.seconds += 0 if found else window() / limit / 2
+        table.clock += 0 if found else window() / limit / 2
     burst = limit // 15
     assert bisect_left(moments, 0.001) == burst
     for tenth in range(1, 20):
