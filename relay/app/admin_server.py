@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from relay.config.endpoint import TcpAddress, parse_endpoint
 from relay.control.context import Parts
 from relay.control.transport.socket import ControlSocket
-from relay.system.exit_stack import Closing
+from relay.system.exit_stack import TaskExitStack
 
 if TYPE_CHECKING:
     from relay.control.operations import Operations
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from relay.web.kit.server import WebServer
 
 
-class Answering:
+class AdminServer:
     """Opens the ways to the operations on a relay's parts; `closing` has what closes them."""
 
-    def __init__(self, parts: Parts, closing: Closing) -> None:
+    def __init__(self, parts: Parts, closing: TaskExitStack) -> None:
         self._parts = parts
         self._closing = closing
         self._making = threading.Lock()

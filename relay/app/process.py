@@ -18,7 +18,7 @@ from relay.cluster.bootstrap import Bootstrap
 from relay.cluster.ipc import IpcConnection
 from relay.cluster.peers import Peers
 from relay.config.settings import Settings
-from relay.directory.reader_process import Apart
+from relay.directory.reader_process import ReaderProcess
 from relay.system import descriptors
 from relay.system.import_tuning import loading
 from relay.system.systemd import Systemd, from_environment
@@ -29,7 +29,7 @@ from relay.system.terminal import is_terminal
 _COLLECT_AFTER = (10_000, 20, 20)
 
 
-def run(settings: Settings, settings_file: Path | None, apart: Apart) -> int:
+def run(settings: Settings, settings_file: Path | None, apart: ReaderProcess) -> int:
     """Run a relay until SIGTERM or SIGINT, and return its exit code; SIGHUP reloads. What is wrong goes to stderr."""
     _prepare(settings)
     systemd = from_environment(os.environ, os.getpid())
@@ -37,7 +37,7 @@ def run(settings: Settings, settings_file: Path | None, apart: Apart) -> int:
     return _run(_serve(service))
 
 
-def work(bootstrap: Bootstrap, apart: Apart) -> int:
+def work(bootstrap: Bootstrap, apart: ReaderProcess) -> int:
     """Run one worker of a relay until SIGTERM, or until the supervisor is gone."""
     _prepare(bootstrap.settings)
     return _run(_work(bootstrap, apart))
@@ -71,7 +71,7 @@ def _run(serving: Coroutine[None, None, None]) -> int:
     return 0
 
 
-async def _work(bootstrap: Bootstrap, apart: Apart) -> None:
+async def _work(bootstrap: Bootstrap, apart: ReaderProcess) -> None:
     line = await IpcConnection.over(socket.socket(fileno=bootstrap.line))
     peers = Peers(
         line,

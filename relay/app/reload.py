@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from relay.listener.tls import LiveCertificate
 
 
-class Reloading:
+class LiveSettings:
     """The settings in effect in one process, and the certificate that they name. `file` None: there is no file to read.
 
     `read` reads it, and raises Faults.

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from relay import __version__, log
-from relay.app.admin_server import Answering
-from relay.app.reload import Reloading
-from relay.app.status import Standing
+from relay.app.admin_server import AdminServer
+from relay.app.reload import LiveSettings
+from relay.app.status import RelayStatus
 from relay.cluster.identity import keep_out_others, living_of, own_node, owner_of
 from relay.cluster.joining import join, open_lead, open_membership, open_pacing, open_shares
 from relay.cluster.leader_election import Lead
@@ -27,16 +27,16 @@ from relay.cluster.peers import Peers
 from relay.cluster.token_renewal import ByLease
 from relay.config.faults import Faults
 from relay.config.settings import Listener, Settings, check_modes, left_out, load_settings
-from relay.control.audit_log import Trail
+from relay.control.audit_log import AuditLog
 from relay.control.context import Parts, People
-from relay.control.messages.queue_actions import StoreQueueDesk
+from relay.control.messages.queue_actions import StoreQueueActions
 from relay.control.people.first_link import first_link
 from relay.control.transport.socket import ControlSocketError
 from relay.delivery import replies
 from relay.delivery.acceptance import Acceptance
 from relay.delivery.attempt import Attempts
 from relay.delivery.dsn import Reporter
-from relay.delivery.events import Ending, Journey, Telling
+from relay.delivery.events import Ending, Journey, MessageEvents
 from relay.delivery.history import History
 from relay.delivery.holds import Accounts
 from relay.delivery.maintenance import Leases, Maintenance
@@ -49,10 +49,10 @@ from relay.directory.file_storage import ReadFile
 from relay.directory.live import LiveDirectory
 from relay.directory.model import Directory, Meaning
 from relay.incoming.watch import ReturnedMail
-from relay.listener.events import DoorTelling
+from relay.listener.events import ListenerEvents
 from relay.listener.login_failures import LoginFailures
 from relay.listener.server import Listeners
-from relay.listener.session_limits import Tolerance
+from relay.listener.session_limits import SessionLimits
 from relay.listener.session_registry import Together
 from relay.listener.sockets import ListenError, PassedSockets, own_socket, places_of
 from relay.mail.reply import Reply
@@ -62,7 +62,7 @@ from relay.secrets.key_source import key_source
 from relay.secrets.logins import Logins
 from relay.secrets.master_key import MasterKeyError
 from relay.secrets.oauth.access_tokens import Tokens
-from relay.secrets.resolver import SecretKeeper
+from relay.secrets.resolver import SecretResolver
 from relay.secrets.secret import SecretRef, token_refs
 from relay.secrets.vault import Vault
 from relay.store.cluster.change_notifications import ChangeNotifications
@@ -80,7 +80,7 @@ from relay.store.people.expiry import forget_outdated
 from relay.store.people.secrets import SecretTable
 from relay.store.queue.queue import Queue
 from relay.store.queue.spool import Spool, SpooledGathering
-from relay.system.exit_stack import Closing
+from relay.system.exit_stack import TaskExitStack
 from relay.system.switch_interval import in_short_turns
 from relay.system.systemd import Systemd
 from relay.upstream.connections import unshared
@@ -118,23 +118,23 @@ class Service:
     ) -> None:
         self.peers = peers or Peers()
         self._peer_counts = PeerCounts(self.peers, lambda: self._standing.open())  # noqa: PLW0108 - it is not there yet
-        self._reloading = Reloading(settings, settings_file, read_settings, is_telling=self.peers.is_first)
+        self._reloading = LiveSettings(settings, settings_file, read_settings, is_telling=self.peers.is_first)
         self._watch = watch
         self.metrics = Metrics()
-        self._telling = Telling(self.metrics)
+        self._telling = MessageEvents(self.metrics)
         self._stop_seconds = _STOP_SECONDS if stop_seconds is None else stop_seconds
         self._systemd = systemd or Systemd()
         self._read_directory = read_directory
         self._is_serving = False
         self._is_reload_due = False
         self._stop_at = 0.0  # when work must have ended, by the loop's clock
-        self._closing = Closing()
+        self._closing = TaskExitStack()
         self._jobs: set[asyncio.Task[None]] = set()
         self._following = asyncio.Lock()
         self.directory: LiveDirectory
         self.listeners: Listeners
         self._logins: Logins
-        self._standing: Standing
+        self._standing: RelayStatus
         self._membership: Membership
         self._clock: ClockWatch
         self._health: StoreHealth
@@ -357,7 +357,7 @@ class Service:
         closing.callback(self._logins.close)
         self.listeners = self._make_listeners(acceptance, self._logins, certificate, passed)
         self._parts = self._make_parts(database, vault, secrets, queue, attempts, upstream)
-        answering = Answering(self._parts, closing)
+        answering = AdminServer(self._parts, closing)
         if peers.is_first:
             await answering.open_commands()
         self._reloading.subscribe(self._adopt)
@@ -446,7 +446,7 @@ class Service:
         await vault.follow()
         await bind_unbound(vault, self.directory.routing().directory)
 
-    async def _open_secrets(self, database: Database) -> tuple[Vault, SecretKeeper]:
+    async def _open_secrets(self, database: Database) -> tuple[Vault, SecretResolver]:
         settings = self.settings
         source = key_source(settings.secrets.master_key, settings.state_dir, os.environ)
         vault = await Vault.open(SecretTable(database), source, keeps_copies=database.is_shared)
@@ -456,10 +456,10 @@ class Service:
             guard=ByLease(self._duties) if database.is_shared or self.peers.are_there else None,
         )
         self._closing.push_async_callback(self.tokens.aclose)
-        return vault, SecretKeeper(vault, os.environ, settings.state_dir, tokens=self.tokens)
+        return vault, SecretResolver(vault, os.environ, settings.state_dir, tokens=self.tokens)
 
     async def _open_delivery(
-        self, database: Database, queue: Queue, secrets: SecretKeeper, upstream: Upstream, shares: Shares | None
+        self, database: Database, queue: Queue, secrets: SecretResolver, upstream: Upstream, shares: Shares | None
     ) -> tuple[Attempts, Acceptance]:
         settings, closing = self.settings, self._closing
         history = History(queue, self.metrics.history_lost)
@@ -532,7 +532,7 @@ class Service:
             acceptance,
             logins=logins,
             tolerance=_tolerance(self.peers.total),
-            telling=DoorTelling(self.metrics),
+            telling=ListenerEvents(self.metrics),
             certificate=certificate,
             new_body=lambda: SpooledGathering(self._spool_in),
             together=Together(self._peer_counts, self._login_failures(LISTENERS)),
@@ -544,12 +544,12 @@ class Service:
         self,
         database: Database,
         vault: Vault,
-        secrets: SecretKeeper,
+        secrets: SecretResolver,
         queue: Queue,
         attempts: Attempts,
         upstream: Upstream,
     ) -> Parts:
-        queue_desk = StoreQueueDesk(
+        queue_desk = StoreQueueActions(
             queue,
             self.directory.routing,
             attempts.accounts,
@@ -557,7 +557,7 @@ class Service:
             connections=self._peer_counts.accounts,
             pacing=attempts.limits,
         )
-        self._standing = Standing(
+        self._standing = RelayStatus(
             reloading=self._reloading,
             metrics=self.metrics,
             peers=self.peers,
@@ -573,7 +573,7 @@ class Service:
         )
         self._health.on_change = self._status_changed
         audit = AuditTable(database)
-        trail = Trail(audit)
+        trail = AuditLog(audit)
         self._closing.push_async_callback(trail.aclose)
         return Parts(
             settings=self.settings,
@@ -600,9 +600,9 @@ async def _say_goodbye(upstream: Upstream) -> None:
             await upstream.aclose()
 
 
-def _tolerance(workers: int) -> Tolerance:
+def _tolerance(workers: int) -> SessionLimits:
     """Return what one of so many workers puts up with: what all messages may take of the memory is for all of them."""
-    whole = Tolerance()
+    whole = SessionLimits()
     return replace(whole, memory=max(whole.memory // workers, _LEAST_MEMORY))
 
 

@@ -9,13 +9,13 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from relay import __version__, log
-from relay.app.reload import Reloading
+from relay.app.reload import LiveSettings
 from relay.cluster.leader_election import Lead
 from relay.cluster.membership import Membership
 from relay.cluster.peer_counts import Open, PeerCounts
 from relay.cluster.peers import Peers
 from relay.config.faults import Fault
-from relay.control.context import QueueDesk
+from relay.control.context import QueueActions
 from relay.directory.live import LiveDirectory
 from relay.incoming.watch import ReturnedMail
 from relay.listener.server import Listeners
@@ -33,16 +33,16 @@ _METRICS = "metrics"  # what one worker asks the others for
 
 
 @dataclass(slots=True, kw_only=True)
-class Standing:
+class RelayStatus:
     """Asks the parts of a running relay. `web` is there once the pages are open."""
 
-    reloading: Reloading
+    reloading: LiveSettings
     metrics: Metrics
     peers: Peers
     directory: LiveDirectory
     listeners: Listeners
     upstream: Upstream
-    desk: QueueDesk
+    desk: QueueActions
     returned_mail: ReturnedMail
     lead: Lead
     membership: Membership

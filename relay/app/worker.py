@@ -3,7 +3,7 @@
 import sys
 
 from relay.cluster.bootstrap import Bootstrap, end_with, read_bootstrap
-from relay.directory.reader_process import Apart
+from relay.directory.reader_process import ReaderProcess
 from relay.system.import_tuning import loading
 
 
@@ -11,7 +11,7 @@ def main() -> int:
     """Serve in the place that the supervisor names; return the exit status."""
     bootstrap: Bootstrap = read_bootstrap()
     end_with(bootstrap.supervisor)
-    with Apart() as apart:
+    with ReaderProcess() as apart:
         if bootstrap.index == 0 and not bootstrap.settings.is_directory_stored:
             apart.begin_directory(bootstrap.settings.directory_path)
         with loading():

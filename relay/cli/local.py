@@ -13,9 +13,9 @@ from relay.cluster.token_renewal import ByLease
 from relay.config.faults import Faults
 from relay.config.settings import Settings
 from relay.control.actor import commanding
-from relay.control.audit_log import Trail
+from relay.control.audit_log import AuditLog
 from relay.control.context import Parts, People
-from relay.control.messages.queue_actions import StoreQueueDesk
+from relay.control.messages.queue_actions import StoreQueueActions
 from relay.control.not_running import NOT_RUNNING
 from relay.control.operation import refusals
 from relay.control.operations import Operations
@@ -25,7 +25,7 @@ from relay.directory.live import LiveDirectory
 from relay.secrets.binding import bind_unbound
 from relay.secrets.key_source import key_source
 from relay.secrets.oauth.access_tokens import Tokens
-from relay.secrets.resolver import SecretKeeper
+from relay.secrets.resolver import SecretResolver
 from relay.secrets.vault import Vault
 from relay.store.cluster.leader_lease import LeaseTable
 from relay.store.cluster.nodes import NodeTable
@@ -90,12 +90,12 @@ async def open_operations(
             await bind_unbound(vault, directory.routing().directory)
             # Another relay at the same database may run, though none does here.
             guard = ByLease(LeaseTable(database, new_run())) if database.is_shared else None
-            secrets = SecretKeeper(vault, os.environ, settings.state_dir, tokens=Tokens(vault, guard=guard))
+            secrets = SecretResolver(vault, os.environ, settings.state_dir, tokens=Tokens(vault, guard=guard))
             closing.push_async_callback(secrets.tokens.aclose)
             queue = Queue(database, "command")  # it takes no message: nothing is ever under way here
             closing.push_async_callback(queue.aclose)
             audit = AuditTable(database)
-            trail = Trail(audit)
+            trail = AuditLog(audit)
             closing.push_async_callback(trail.aclose)
             accounts = Accounts(Schedule.of(settings.delivery), await queue.holds())
             parts = Parts(
@@ -105,7 +105,7 @@ async def open_operations(
                 vault=vault,
                 secrets=secrets,
                 queue=queue,
-                desk=StoreQueueDesk(queue, directory.routing, accounts),
+                desk=StoreQueueActions(queue, directory.routing, accounts),
                 people=People.of(database),
                 audit=audit,
                 trail=trail,

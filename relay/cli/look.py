@@ -77,7 +77,7 @@ def _in_database(settings: "Settings", settings_file: str) -> Found:
     import asyncio
     import os
 
-    from relay.directory.database_storage import InDatabase
+    from relay.directory.database_storage import DatabaseStorage
     from relay.store.db.errors import StoreError, StoreOlder
     from relay.store.db.open import open_store
     from relay.store.people.directory import DirectoryTable
@@ -85,7 +85,7 @@ def _in_database(settings: "Settings", settings_file: str) -> Found:
     async def look() -> Found:
         database = await open_store(settings, os.environ, upgrades=False)
         try:
-            keeper = InDatabase(DirectoryTable(database))
+            keeper = DatabaseStorage(DirectoryTable(database))
             found = await keeper.read()
             return Found(found.directory, await keeper.warnings(found.directory), found.state != keeper.nothing)
         finally:

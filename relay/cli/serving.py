@@ -11,7 +11,7 @@ from relay.system.import_tuning import loading
 
 if TYPE_CHECKING:
     from relay.config.settings import Settings
-    from relay.directory.reader_process import Apart
+    from relay.directory.reader_process import ReaderProcess
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -25,9 +25,9 @@ def run(arguments: Sequence[str]) -> int:
 
 def serve(settings_file: Path | None) -> int:
     """Run a relay until it is told to stop, and return its exit code. Raises Faults."""
-    from relay.directory.reader_process import Apart
+    from relay.directory.reader_process import ReaderProcess
 
-    with Apart() as apart:
+    with ReaderProcess() as apart:
         apart.begin(settings_file)
         if not _speaks_of_workers(settings_file):
             _load()  # while the files are read
@@ -39,7 +39,7 @@ def serve(settings_file: Path | None) -> int:
     return supervise(settings, settings_file)
 
 
-def _load() -> "Callable[[Settings, Path | None, Apart], int]":
+def _load() -> "Callable[[Settings, Path | None, ReaderProcess], int]":
     with loading():
         from relay.app.process import run as run_process
 

@@ -21,7 +21,7 @@ from relay.store.cluster.nodes import Doing, Node, NodeTable
 from relay.store.cluster.topics import Topic
 from relay.store.db.database import Database
 from relay.store.queue.queue import Queue
-from relay.system.exit_stack import Closing
+from relay.system.exit_stack import TaskExitStack
 
 
 def open_lead(peers: Peers, duties: LeaseTable, *, is_shared: bool) -> Lead:
@@ -29,7 +29,7 @@ def open_lead(peers: Peers, duties: LeaseTable, *, is_shared: bool) -> Lead:
     return Elected(duties) if is_shared and peers.is_first else Lead(is_ours=peers.is_first)
 
 
-async def open_membership(peers: Peers, node: Node, database: Database, closing: Closing) -> Membership:
+async def open_membership(peers: Peers, node: Node, database: Database, closing: TaskExitStack) -> Membership:
     """Take our place among the nodes, and look at them until the end. Raises NodeTaken, StoreError."""
     terms = terms_of(database.is_shared)
     membership = Membership(
@@ -47,7 +47,7 @@ async def open_membership(peers: Peers, node: Node, database: Database, closing:
     return membership
 
 
-async def open_shares(peers: Peers, membership: Membership, queue: Queue, closing: Closing) -> Shares | None:
+async def open_shares(peers: Peers, membership: Membership, queue: Queue, closing: TaskExitStack) -> Shares | None:
     """Return what this process has of the connections of accounts; None where it has them all."""
     if not (peers.are_there or queue.is_shared):
         return None
@@ -59,7 +59,7 @@ async def open_shares(peers: Peers, membership: Membership, queue: Queue, closin
     return shares
 
 
-async def open_pacing(peers: Peers, queue: Queue, closing: Closing) -> Turns:
+async def open_pacing(peers: Peers, queue: Queue, closing: TaskExitStack) -> Turns:
     """Return who gives turns; its tasks end after all that is under way."""
 
     def shown() -> float:
@@ -81,7 +81,7 @@ def join(
     peer_counts: PeerCounts,
     accounts: Accounts,
     queue: Queue,
-    closing: Closing,
+    closing: TaskExitStack,
     changes: ChangeNotifications,
 ) -> None:
     """Follow what all other processes at the store change, and let them know what we do."""

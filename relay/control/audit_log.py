@@ -25,7 +25,7 @@ _LONGEST_NAME = 500
 _EDITOR = Actor(name="directory.toml", role=Role.ADMINISTRATOR, way=Way.FILE)
 
 
-class Trail:
+class AuditLog:
     """The audit trail of one relay. `aclose` waits for the entries under way."""
 
     def __init__(self, table: AuditTable) -> None:

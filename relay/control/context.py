@@ -6,10 +6,10 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from relay.config.settings import Settings
-from relay.control.audit_log import Trail
+from relay.control.audit_log import AuditLog
 from relay.control.tests.last_tests import LastTests
 from relay.directory.live import LiveDirectory
-from relay.secrets.resolver import SecretKeeper
+from relay.secrets.resolver import SecretResolver
 from relay.secrets.vault import Vault
 from relay.store.cluster.nodes import NodeRow
 from relay.store.db.database import Database
@@ -24,7 +24,7 @@ from relay.store.queue.messages import StoredMessage
 from relay.store.queue.queue import Queue
 
 
-class QueueDesk(Protocol):
+class QueueActions(Protocol):
     """What people may do with the queue by hand, and what is known of the accounts. Ids are whole ones.
 
     Where something is done with one message, False means that nothing was: it is gone, or in no state for it.
@@ -119,12 +119,12 @@ class Parts:
     directory: LiveDirectory
     entries: DirectoryTable
     vault: Vault
-    secrets: SecretKeeper
+    secrets: SecretResolver
     queue: Queue
-    desk: QueueDesk
+    desk: QueueActions
     people: People
     audit: AuditTable
-    trail: Trail
+    trail: AuditLog
     nodes: Nodes
     status: Callable[[], dict[str, Any]]
     health: StoreHealth

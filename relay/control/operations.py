@@ -46,7 +46,7 @@ from relay.control.store import StoreOperations, store_record
 from relay.control.tests.connection_test import Probes
 from relay.control.tests.doctor import Doctor
 from relay.control.tests.profile_form_test import ProfileTrial
-from relay.control.tests.server_form_test import Trial
+from relay.control.tests.server_form_test import FormTest
 from relay.control.transfers import Transfers
 from relay.directory.model import ProfileKind
 from relay.store.db.errors import StoreAway, StoreError
@@ -86,7 +86,7 @@ class Operations:
             **Authorizations(parts, "agent").operations(),
             **Routes(parts).operations(),
             **Probes(parts).operations(),
-            **Trial(parts).operations(),
+            **FormTest(parts).operations(),
             **ProfileTrial(parts, ProfileKind.CHANNEL).operations(),
             **ProfileTrial(parts, ProfileKind.AGENT).operations(),
             **Doctor(parts).operations(),

@@ -42,7 +42,7 @@ def holder_of(directory: Directory, account: Account, profiles: list[str]) -> Ho
 
 
 def advice(record: dict[str, Any], holder: Holder | None) -> str:
-    """Return what to do about an account in trouble, with the keys of `QueueDesk.troubled`, and where."""
+    """Return what to do about an account in trouble, with the keys of `QueueActions.troubled`, and where."""
     if holder is None:
         return (
             "nobody sends through this account any more: put its server or profile back, or let the mail that waits "
@@ -69,7 +69,7 @@ def advice(record: dict[str, Any], holder: Holder | None) -> str:
 
 
 def reach_advice(record: dict[str, Any]) -> str:
-    """Return what to do about a server that nobody gets through to, with the keys of `QueueDesk.unreached`."""
+    """Return what to do about a server that nobody gets through to, with the keys of `QueueActions.unreached`."""
     match record["phase"]:
         case Phase.RESOLVE:
             look = "its name is not found: look at its host, and at the name servers of this machine"

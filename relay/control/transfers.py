@@ -17,7 +17,7 @@ from relay.config.schema import parse_toml
 from relay.control.context import Parts
 from relay.control.operation import Access, Operation
 from relay.control.refused import Conflict, Refused
-from relay.directory.database_storage import InDatabase, directory_in
+from relay.directory.database_storage import DatabaseStorage, directory_in
 from relay.directory.live import LiveDirectory
 from relay.directory.model import Directory
 from relay.directory.passwords import inline_passwords
@@ -47,7 +47,7 @@ class Transfers:
 
     async def export(self) -> dict[str, Any]:
         """Return the directory in the database as directory.toml would say it, good or bad."""
-        keeper = InDatabase(self._parts.entries)
+        keeper = DatabaseStorage(self._parts.entries)
         if await keeper.state() == keeper.nothing:
             raise Refused(f"there is nothing in {keeper.name} yet; put a file there with: relay directory import FILE")
         return {"text": await in_short_turns(tomli_w.dumps, await keeper.document()), "database": keeper.name}
@@ -81,7 +81,7 @@ class Transfers:
         """Return the directory in the database: the one in effect, where that is there."""
         if self._parts.settings.is_directory_stored:
             return self._parts.directory
-        stored = LiveDirectory(self._parts.settings, "relay.toml", keep=partial(InDatabase, self._parts.entries))
+        stored = LiveDirectory(self._parts.settings, "relay.toml", keep=partial(DatabaseStorage, self._parts.entries))
         await stored.begin()
         stored.on_edit = self._parts.trail.edited
         return stored

@@ -22,7 +22,7 @@ from relay.mail.header import Header
 from relay.mail.identity import from_address
 from relay.mail.reply import Reply
 from relay.mail.trace import Arrival
-from relay.secrets.resolver import SecretKeeper
+from relay.secrets.resolver import SecretResolver
 from relay.secrets.secret import secret_ref
 
 # What is stored in mode queued and sent at once from memory, instead of being read again: as many messages for each
@@ -41,7 +41,7 @@ class Acceptance:
 
     hostname: str
     routing: Callable[[], Routing]
-    secrets: SecretKeeper
+    secrets: SecretResolver
     attempts: Attempts
     history: History
     tell: Callable[[Journey], None]

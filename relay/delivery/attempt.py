@@ -21,7 +21,7 @@ from typing import Any, Protocol
 from relay import log
 from relay.config.settings import Settings
 from relay.delivery import replies
-from relay.delivery.events import Telling
+from relay.delivery.events import MessageEvents
 from relay.delivery.holds import Accounts, lift
 from relay.delivery.pacing import is_limited
 from relay.delivery.preparation import Prepared, Refused, Submitted, header_of, pinned_route, prepare
@@ -43,7 +43,7 @@ from relay.mail.address import Address
 from relay.mail.header import Header
 from relay.mail.identity import Mismatch, from_address
 from relay.mail.reply import Reply
-from relay.secrets.resolver import SecretKeeper
+from relay.secrets.resolver import SecretResolver
 from relay.secrets.secret import Secret, secret_ref
 from relay.secrets.sources import SecretDelayed, SecretUnavailable
 from relay.store.cluster.leader_lease import Lead, Unrivalled
@@ -87,12 +87,12 @@ class Attempts:
     """
 
     routing: Callable[[], Routing]
-    secrets: SecretKeeper
+    secrets: SecretResolver
     upstream: Upstream
     limits: Turns
     accounts: Accounts
     recorder: Recorder
-    telling: Telling = field(default_factory=Telling)
+    telling: MessageEvents = field(default_factory=MessageEvents)
     mismatch: Mismatch = Mismatch.REWRITE
     lead: Lead = field(default_factory=Unrivalled)
     _following: set[asyncio.Task[None]] = field(default_factory=set)

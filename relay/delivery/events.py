@@ -90,7 +90,7 @@ class Tried(Protocol):
 
 @harmless
 @dataclass(frozen=True, slots=True)
-class Telling:
+class MessageEvents:
     """Tells what happens to the messages and accounts of one relay."""
 
     metrics: Metrics = field(default_factory=Metrics)
@@ -112,7 +112,7 @@ class Telling:
             if log.is_detailed() and journey.reply.is_success:
                 log.accepted(**_accepted_facts(journey))
         except Exception:  # whatever it is, the client has its reply
-            tell_fault("Telling.submitted")
+            tell_fault("MessageEvents.submitted")
 
     @guards_itself
     def routed(self, id_: str, message_id: str, route: Route, sender: Address | None) -> None:
@@ -122,7 +122,7 @@ class Telling:
                 facts = _route_facts(route, sender)
                 log.routed(id=id_, message_id=message_id or None, **facts, why=route.reason or None)
         except Exception:  # what is told beside the mail changes nothing about it (relay.system.fault_barrier)
-            tell_fault("Telling.routed")
+            tell_fault("MessageEvents.routed")
 
     @guards_itself
     def attempted(self, tried: Tried, outcome: Outcome, clock: Callable[[], datetime]) -> None:
@@ -135,7 +135,7 @@ class Telling:
             if log.is_detailed():
                 log.attempted(**_attempt_facts(tried, outcome, clock()))
         except Exception:  # what is told beside the mail changes nothing about it (relay.system.fault_barrier)
-            tell_fault("Telling.attempted")
+            tell_fault("MessageEvents.attempted")
 
     @guards_itself
     def settled(self, message: StoredMessage, attempt: Attempt | None, now: datetime, reports: int) -> None:
@@ -150,7 +150,7 @@ class Telling:
             event = _STATES.get(message.state) or log.deferred
             log.later(event, _settled_facts, (message, attempt, seconds, reports), _octets(message.envelope))
         except Exception:  # what is told beside the mail changes nothing about it (relay.system.fault_barrier)
-            tell_fault("Telling.settled")
+            tell_fault("MessageEvents.settled")
 
     def held(self, row: HoldRow) -> None:
         """An account, or one of its addresses, is held; told again when a probe was refused."""

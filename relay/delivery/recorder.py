@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 
 from relay import log
 from relay.delivery.dsn import Reporter
-from relay.delivery.events import Telling
+from relay.delivery.events import MessageEvents
 from relay.delivery.lifecycle import Event, State, message_state, next_state
 from relay.delivery.preparation import Refused, pinned_route
 from relay.delivery.schedule import Schedule
@@ -82,7 +82,7 @@ class Recorder:
     routing: Callable[[], Routing]
     schedule: Schedule
     reporter: Reporter
-    telling: Telling
+    telling: MessageEvents
     clock: Callable[[], datetime] = utc_now
     chance: Callable[[], float] = random.random
     due: asyncio.Event = field(default_factory=asyncio.Event)

@@ -161,7 +161,7 @@ class _Known:
         return sorted(rows, key=lambda row: row.text is None)
 
 
-class InDatabase:
+class DatabaseStorage:
     """The rows of a store. `check` is asked about every directory beside the rules."""
 
     is_edited_by_hand = False

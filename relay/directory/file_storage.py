@@ -13,7 +13,7 @@ from relay.system.switch_interval import in_short_turns
 ReadFile = Callable[[DirectoryFile], Snapshot]
 
 
-class InFile:
+class FileStorage:
     """A file that people edit. `read` says how it is read."""
 
     is_edited_by_hand = True

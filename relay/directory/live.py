@@ -16,7 +16,7 @@ from typing import Protocol, TypeAlias
 from relay.config.faults import Fault, Faults
 from relay.config.settings import Settings
 from relay.directory.file import DirectoryFile
-from relay.directory.file_storage import InFile, ReadFile
+from relay.directory.file_storage import FileStorage, ReadFile
 from relay.directory.model import Directory, UnknownSender
 from relay.directory.routing import Routing
 from relay.directory.rules.cross_file import check_together, warnings_together
@@ -189,4 +189,4 @@ class LiveDirectory:
 
 def in_file(settings: Settings, read: ReadFile = DirectoryFile.read) -> Keep:
     """Let the file keep the directory that the settings name; `read` says how it is read."""
-    return partial(InFile, settings.directory_path, read=read)
+    return partial(FileStorage, settings.directory_path, read=read)

@@ -36,7 +36,7 @@ _BOTH, _DIRECTORY = "both", "directory"
 _FAILURES = (OSError, EOFError, pickle.UnpicklingError)  # no room for another process, or it was ended
 
 
-class Apart:
+class ReaderProcess:
     """Reads files in a process of its own. What is begun ahead is read while others load.
 
     Within a `with` block: what was begun and is not needed ends with it.

@@ -18,7 +18,7 @@ from relay.incoming.mailbox import Mailbox, watched_mailboxes
 from relay.incoming.matching import record_return
 from relay.incoming.reader import INBOX, MailboxFailed, MailboxRefused, Reader
 from relay.mail.bounce import MOST_OCTETS, Bounce, may_be_bounce, read_bounce
-from relay.secrets.resolver import SecretKeeper
+from relay.secrets.resolver import SecretResolver
 from relay.secrets.sources import SecretUnavailable
 from relay.store.cluster.leader_lease import Lead, Unrivalled
 from relay.store.db.errors import StoreError
@@ -66,7 +66,7 @@ class ReturnedMail:
     def __init__(
         self,
         queue: Queue,
-        secrets: SecretKeeper,
+        secrets: SecretResolver,
         directory: Callable[[], Directory],
         lead: Lead | None = None,
         *,

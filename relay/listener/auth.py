@@ -18,7 +18,7 @@ from relay.directory.client import Client, Login
 from relay.listener import replies
 from relay.listener.commands import LONGEST_RESPONSE, CommandFault, decode_response
 from relay.listener.connection import Connection, LineTooLong
-from relay.listener.events import DoorTelling
+from relay.listener.events import ListenerEvents
 from relay.listener.login_failures import LoginFailures, failure_key, pause_after
 from relay.listener.ports import Logins
 from relay.mail.reply import Reply, clean_text
@@ -110,7 +110,7 @@ class Authenticator:
     `first_pause` (seconds) is how long the answer to the third failure waits; each further one waits twice as long.
     """
 
-    def __init__(self, logins: Logins, failures: LoginFailures, telling: DoorTelling, first_pause: float) -> None:
+    def __init__(self, logins: Logins, failures: LoginFailures, telling: ListenerEvents, first_pause: float) -> None:
         self._logins = logins
         self._failures = failures
         self._telling = telling

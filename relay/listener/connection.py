@@ -19,7 +19,7 @@ from typing import Any, Final, Self
 from aiosmtpd.smtp import SMTP
 
 from relay.listener import replies
-from relay.listener.session_limits import Tolerance
+from relay.listener.session_limits import SessionLimits
 
 _MOST_WAITING: Final = 64 * 1024  # octets that wait to be worked on; with more, nothing is read from the network
 _LOST: Final = "the connection was lost"
@@ -66,7 +66,7 @@ class Connection(SMTP, ABC):
     _awaited: asyncio.Future[None] | None = None  # the next octets, for a task
     _drained: asyncio.Future[None] | None = None  # set when the client reads again, or is gone
 
-    def __init__(self, tolerance: Tolerance) -> None:
+    def __init__(self, tolerance: SessionLimits) -> None:
         # SMTP.__init__ has run, for the class: see `prepare`.
         self._tolerance = tolerance
         self._heard_at = self.loop.time()  # the last command that was obeyed, or part of a message

@@ -11,7 +11,7 @@ from relay.system.fault_barrier import harmless
 
 @harmless
 @dataclass(frozen=True, slots=True)
-class DoorTelling:
+class ListenerEvents:
     """Tells what happens at the listeners of one relay."""
 
     metrics: Metrics = field(default_factory=Metrics)

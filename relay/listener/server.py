@@ -13,13 +13,13 @@ from relay.config.settings import Limits, Listener
 from relay.listener.acceptor import Acceptor
 from relay.listener.auth import Authenticator
 from relay.listener.client_identity import ClientRules, hush
-from relay.listener.events import DoorTelling
+from relay.listener.events import ListenerEvents
 from relay.listener.login_failures import LoginFailures
 from relay.listener.ports import Desk, Logins
 from relay.listener.receiving import Memory, Turns
 from relay.listener.session import Session
 from relay.listener.session_context import ListenerContext, SessionContext
-from relay.listener.session_limits import Tolerance
+from relay.listener.session_limits import SessionLimits
 from relay.listener.session_registry import Nowhere, SessionRegistry, Together
 from relay.listener.sockets import ANYBODY, ListenError, PassedSockets, listen
 from relay.mail.content import InMemory, NewBody
@@ -40,16 +40,16 @@ class Listeners:
         desk: Desk,
         *,
         logins: Logins,
-        tolerance: Tolerance | None = None,
-        telling: DoorTelling | None = None,
+        tolerance: SessionLimits | None = None,
+        telling: ListenerEvents | None = None,
         certificate: "LiveCertificate | None" = None,
         new_body: NewBody = InMemory,
         together: Together | None = None,
     ) -> None:
         self._listeners = tuple(listeners)
         self._listener_contexts: list[ListenerContext] = []  # in the order of the listeners
-        tolerance = tolerance or Tolerance()
-        telling = telling or DoorTelling()
+        tolerance = tolerance or SessionLimits()
+        telling = telling or ListenerEvents()
         together = together or Together(Nowhere(), LoginFailures(limits.login_failures))
         self._registry = SessionRegistry(limits, together.elsewhere, tolerance.idle_seconds)
         self._failures = together.failures

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 from relay.config.settings import Limits
 from relay.listener.auth import Authenticator
 from relay.listener.client_identity import ClientRules
-from relay.listener.events import DoorTelling
+from relay.listener.events import ListenerEvents
 from relay.listener.ports import Desk
 from relay.listener.receiving import Intake, Memory, Turns
-from relay.listener.session_limits import Flow, Tolerance
+from relay.listener.session_limits import Flow, SessionLimits
 from relay.listener.session_registry import SessionRegistry
 from relay.mail.content import NewBody
 
@@ -25,8 +25,8 @@ class SessionContext:
     desk: Desk
     authenticator: Authenticator
     limits: Limits
-    tolerance: Tolerance
-    telling: DoorTelling
+    tolerance: SessionLimits
+    telling: ListenerEvents
     registry: SessionRegistry
     memory: Memory
     turns: Turns

@@ -72,7 +72,7 @@ _MIB = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Tolerance:
+class SessionLimits:
     """The bounds of one session, and of the messages of all sessions together."""
 
     errors: int = 20  # commands that could not be understood, since the last accepted message

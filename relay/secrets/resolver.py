@@ -45,7 +45,7 @@ class _Answer:
     until: float = 0.0
 
 
-class SecretKeeper:
+class SecretResolver:
     """Secrets by reference. `password_from` comes first, then a password in the file, then the vault and `tokens`."""
 
     def __init__(

@@ -8,7 +8,7 @@ from typing import Any
 from relay import log
 
 
-class Closing(AsyncExitStack):
+class TaskExitStack(AsyncExitStack):
     """An exit stack that runs tasks, too: each ends when its turn comes."""
 
     def run(self, job: Coroutine[Any, Any, None]) -> None:

@@ -22,7 +22,7 @@ from relay.web.api.problems import problem
 from relay.web.kit import events
 from relay.web.kit.guard import Guard, hosts_of, plain_refusal
 from relay.web.kit.operation_words import not_now
-from relay.web.kit.page_request import Visit, session_of
+from relay.web.kit.page_request import PageRequest, session_of
 from relay.web.kit.site import STATIC, Site
 from relay.web.pages import (
     administrators,
@@ -123,7 +123,7 @@ def _told(site: Site) -> _Answer:
             session = await session_of(request, site)
         except Refused as refused:
             return await _unavailable(request, refused)
-        visit = Visit(request, site, session)
+        visit = PageRequest(request, site, session)
         return visit.say_no(error.status_code, sentence)
 
     return answer

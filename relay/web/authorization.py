@@ -14,7 +14,7 @@ from starlette.routing import Route
 
 from relay.control.refused import Refused
 from relay.web.kit.operation_words import sentences
-from relay.web.kit.page_request import ADMINISTRATORS, Visit, page
+from relay.web.kit.page_request import ADMINISTRATORS, PageRequest, page
 from relay.web.kit.site import Site, ago, segment
 from relay.web.kit.test_page import Back, streamed
 
@@ -31,11 +31,11 @@ class Consent:
     account: str
     back: str
 
-    async def ask(self, visit: Visit) -> Response:
+    async def ask(self, visit: PageRequest) -> Response:
         """Return the page that says what is going to happen, with a button."""
         return self._show(visit, None)
 
-    async def begin(self, visit: Visit) -> Response:
+    async def begin(self, visit: PageRequest) -> Response:
         """Return the page with the way to the provider. Raises Refused."""
         items = visit.stream(f"{self.noun}.authorize", name=self.name)
         first = await anext(items)
@@ -50,7 +50,7 @@ class Consent:
             back=Back(self.back, self.name),
         )
 
-    async def end(self, visit: Visit) -> Response:
+    async def end(self, visit: PageRequest) -> Response:
         """Take the address where the browser ended, and go back; where it is none, ask for it again."""
         kept = {key: visit.text(key) for key in ("url", "state", "verifier")}
         try:
@@ -65,13 +65,18 @@ class Consent:
         return f"Authorize {self.name}"
 
     def _show(
-        self, visit: Visit, first: Mapping[str, Any] | None, sentences: list[str] | None = None, *, status: int = 200
+        self,
+        visit: PageRequest,
+        first: Mapping[str, Any] | None,
+        sentences: list[str] | None = None,
+        *,
+        status: int = 200,
     ) -> Response:
         shown = {"consent": self, "title": self._title, "first": first, "sentences": sentences or []}
         return visit.render("authorize.html", status=status, **shown)
 
     async def _told(
-        self, visit: Visit, first: Mapping[str, Any], items: AsyncGenerator[dict[str, Any], None]
+        self, visit: PageRequest, first: Mapping[str, Any], items: AsyncGenerator[dict[str, Any], None]
     ) -> AsyncGenerator[str, None]:
         """Yield what the person has to do, and what came of it."""
         async with aclosing(items):
@@ -92,18 +97,18 @@ class Consent:
 def authorizing_routes(site: Site, noun: str, path: str) -> list[Route]:
     """Return the routes on which an administrator authorizes the account of a server, channel or agent."""
 
-    async def consent(visit: Visit) -> Consent:
+    async def consent(visit: PageRequest) -> Consent:
         record = await visit.run(f"{noun}.show", name=visit.path["name"])
         name = record["name"]
         return Consent(noun=noun, name=name, account=record["username"], back=f"{path}/{segment(name)}")
 
-    async def ask(visit: Visit) -> Response:
+    async def ask(visit: PageRequest) -> Response:
         return await (await consent(visit)).ask(visit)
 
-    async def begin(visit: Visit) -> Response:
+    async def begin(visit: PageRequest) -> Response:
         return await (await consent(visit)).begin(visit)
 
-    async def end(visit: Visit) -> Response:
+    async def end(visit: PageRequest) -> Response:
         return await (await consent(visit)).end(visit)
 
     there = f"{path}/{{name}}"

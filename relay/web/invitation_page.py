@@ -18,7 +18,7 @@ from relay.control.people.admission import Invitation
 from relay.control.refused import Refused, Unavailable
 from relay.web.kit.cookies import cookie_of
 from relay.web.kit.operation_words import as_told
-from relay.web.kit.page_request import Visit
+from relay.web.kit.page_request import PageRequest
 from relay.web.kit.posted_form import posted_form
 from relay.web.kit.site import Site
 from relay.web.sign_in import begin_session, first_page
@@ -31,7 +31,7 @@ def routes(site: Site) -> list[Route]:
 
     async def welcome(request: Request) -> Response:
         # Whoever is signed in in this browser has nothing to do with the invitation.
-        visit = Visit(request, site, None)
+        visit = PageRequest(request, site, None)
         token = request.path_params["token"]
         try:
             with as_told(None):
@@ -48,7 +48,7 @@ def routes(site: Site) -> list[Route]:
     return [Route("/welcome/{token}", welcome, methods=["GET", "POST"])]
 
 
-async def _accept(visit: Visit, token: str, invitation: Invitation) -> Response:
+async def _accept(visit: PageRequest, token: str, invitation: Invitation) -> Response:
     admission = visit.site.admission
     faults: dict[str, str] = {}
     try:
@@ -66,7 +66,7 @@ async def _accept(visit: Visit, token: str, invitation: Invitation) -> Response:
     return await begin_session(visit, response, await admission.open_session(actor))
 
 
-async def _let_in(visit: Visit, token: str, invitation: Invitation) -> Actor:
+async def _let_in(visit: PageRequest, token: str, invitation: Invitation) -> Actor:
     admission, password = visit.site.admission, visit.secret("password") or ""
     if invitation.kind == "agent":
         return await admission.accept_agent(token, password, visit.secret("mail_password"), visit.peer)
@@ -74,7 +74,7 @@ async def _let_in(visit: Visit, token: str, invitation: Invitation) -> Actor:
 
 
 async def _ask(
-    visit: Visit, invitation: Invitation, *, faults: Mapping[str, str] | None = None, status: int = 200
+    visit: PageRequest, invitation: Invitation, *, faults: Mapping[str, str] | None = None, status: int = 200
 ) -> Response:
     name = visit.text("name")
     visit.form = FormData()
@@ -88,7 +88,7 @@ async def _ask(
     )
 
 
-async def _sending(visit: Visit, invitation: Invitation) -> dict[str, Any] | None:
+async def _sending(visit: PageRequest, invitation: Invitation) -> dict[str, Any] | None:
     """Return how the invited agent sends; the link stands for the agent, who may ask that."""
     if invitation.kind != "agent":
         return None

@@ -9,7 +9,7 @@ from relay.control.actor import Role
 from relay.control.people.admission import TooMany
 from relay.control.refused import Refused, Unavailable
 from relay.web.kit.cookies import cookie_of
-from relay.web.kit.page_request import EVERYBODY, Visit, local_path, page, session_of
+from relay.web.kit.page_request import EVERYBODY, PageRequest, local_path, page, session_of
 from relay.web.kit.posted_form import posted_form
 from relay.web.kit.site import Site
 
@@ -20,7 +20,7 @@ def routes(site: Site) -> list[Route]:
     """Return the routes of signing in and out."""
 
     async def sign_in(request: Request) -> Response:
-        visit = Visit(request, site, await session_of(request, site))
+        visit = PageRequest(request, site, await session_of(request, site))
         if request.method == "POST":
             visit.form = await posted_form(request, most_fields=10)
             return await _sign_in(visit)
@@ -28,7 +28,7 @@ def routes(site: Site) -> list[Route]:
             return visit.redirect(first_page(visit.session.actor.role))
         return _ask(visit, request.query_params.get("next", ""))
 
-    async def sign_out(visit: Visit) -> Response:
+    async def sign_out(visit: PageRequest) -> Response:
         await site.admission.close_session(cookie_of(visit.request, site.cookie_name) or "")
         response = visit.redirect("/sign-in", "You are signed out.")
         response.delete_cookie(site.cookie_name, httponly=True, samesite="lax", secure=site.is_secure)
@@ -40,7 +40,7 @@ def routes(site: Site) -> list[Route]:
     ]
 
 
-async def begin_session(visit: Visit, response: Response, cookie: str) -> Response:
+async def begin_session(visit: PageRequest, response: Response, cookie: str) -> Response:
     """Give the browser its session: always a new one, so that nobody can have laid one there before.
 
     SameSite is lax: with strict a link in an invitation or from another program would end at the sign-in page.
@@ -57,7 +57,7 @@ def first_page(role: Role) -> str:
     return "/profile" if role is Role.AGENT else "/"
 
 
-async def _sign_in(visit: Visit) -> Response:
+async def _sign_in(visit: PageRequest) -> Response:
     admission = visit.site.admission
     name, wanted = visit.text("name"), visit.text("next")
     try:
@@ -76,7 +76,7 @@ async def _sign_in(visit: Visit) -> Response:
     return await begin_session(visit, visit.redirect(where), await admission.open_session(actor))
 
 
-def _ask(visit: Visit, wanted: str, *, name: str = "", fault: str = "", status: int = 200) -> Response:
+def _ask(visit: PageRequest, wanted: str, *, name: str = "", fault: str = "", status: int = 200) -> Response:
     visit.form = FormData()
     return visit.render(
         "sign_in.html", status=status, next=local_path(wanted) if wanted else "", name=name, fault=fault

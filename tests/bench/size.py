@@ -18,7 +18,7 @@ import tomli_w
 from relay.app.process import new_event_loop
 from relay.directory.edit import add_profile, remove_profile, set_profile
 from relay.directory.model import ProfileKind
-from relay.directory.reader_process import Apart
+from relay.directory.reader_process import ReaderProcess
 from relay.directory.routing import Routing
 from relay.directory.rules.validation import parse_directory
 from relay.mail.address import Address
@@ -165,7 +165,7 @@ def turns_of_change(agents: int) -> Turns:
     texts = tomli_w.dumps(directory), edited(directory)
     with private_folder("bench-turns") as folder, asyncio.Runner(loop_factory=new_event_loop) as runner:
         folder.chmod(0o700)
-        return runner.run(turns(folder, texts, Apart().read))
+        return runner.run(turns(folder, texts, ReaderProcess().read))
 
 
 def turns_of_stored_changes(agents: int) -> list[tuple[Turns, Turns]]:

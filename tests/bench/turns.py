@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from relay.config.settings import load_settings
-from relay.directory.database_storage import InDatabase
+from relay.directory.database_storage import DatabaseStorage
 from relay.directory.file_storage import ReadFile
 from relay.directory.live import LiveDirectory, in_file
 from relay.directory.replacing import replace_all
@@ -61,7 +61,7 @@ async def stored_turns(folder: Path, tables: Mapping[str, Any], edits: Sequence[
         for _ in range(2):
             database = await open_database(folder / "relay.db")
             closing.push_async_callback(database.close)
-            keep = partial(InDatabase, DirectoryTable(database))
+            keep = partial(DatabaseStorage, DirectoryTable(database))
             lives.append(await LiveDirectory.open(settings, "relay.toml", keep=keep))
         here, there = lives
         await here.change(lambda document: replace_all(document, tables))

@@ -16,7 +16,7 @@ from scramp import ScramClient
 from structlog.testing import capture_logs
 
 from relay.config.settings import Limits, Listener
-from relay.listener.session_limits import Tolerance
+from relay.listener.session_limits import SessionLimits
 from tests.dialogs.listener.listener_kit import Door, FakeLogins, Handed, certificate, door, trusting_context
 from tests.hostile.book import Session
 from tests.hostile.line import Line
@@ -140,7 +140,7 @@ class SessionMachine(RuleBasedStateMachine):
                 limits=Limits(
                     message_size=rules.message_size, recipients=rules.recipients, login_failures=rules.login_failures
                 ),
-                tolerance=Tolerance(errors=rules.errors, login_pause=0.0001, goodbye_seconds=0.2),
+                tolerance=SessionLimits(errors=rules.errors, login_pause=0.0001, goodbye_seconds=0.2),
                 logins=FakeLogins(dict(rules.passwords)),
                 certificate=pair,
             )

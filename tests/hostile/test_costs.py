@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from relay.listener.session_limits import LeastRate, Tolerance
+from relay.listener.session_limits import LeastRate, SessionLimits
 from tests.dialogs.listener.listener_kit import RawClient, door
 from tests.hostile.hard_messages import ENVELOPE, HARD, HEAD, MIB, greeted, submit
 from tests.hostile.house import JANE, house
@@ -133,7 +133,7 @@ def connections(relay: Relay) -> int:
 
 async def test_a_chunk_that_nobody_wants_holds_no_connection_for_ever() -> None:
     """RFC 3030 wants every octet of a refused chunk read, and its length can be anything."""
-    tolerance = Tolerance(least_rate=LeastRate(octets=1000, seconds=0.2))
+    tolerance = SessionLimits(least_rate=LeastRate(octets=1000, seconds=0.2))
     async with door(tolerance=tolerance) as relay, relay.client() as client:
         await client.begin()
         await client.send(b"BDAT 99999999999999999999\r\n")

@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 
 import relay
 import relay.cli
-from relay.directory.reader_process import Apart
+from relay.directory.reader_process import ReaderProcess
 
 _MOST_DESCRIPTORS = 64
 _HIGH = 512
@@ -84,7 +84,7 @@ def _become(call: dict[str, Any], given: list[int]) -> NoReturn:
         os.umask(call["umask"])
     sys.argv[1:] = call["arguments"]
     # Reading files by another process spares memory where the modules that read are not loaded; here they are.
-    Apart.begin = lambda *_: None  # type: ignore[method-assign]
+    ReaderProcess.begin = lambda *_: None  # type: ignore[method-assign]
     if call["before"]:
         module, _, name = call["before"][0].partition(":")
         getattr(importlib.import_module(module), name)(*call["before"][1:])

@@ -19,7 +19,7 @@ from relay.store.queue.messages import HoldRow, Leased, StoredMessage
 from relay.store.queue.queue import Queue
 
 
-class StoreQueueDesk:
+class StoreQueueActions:
     """Actions on the queue. `changed` tells a running relay that something is another."""
 
     def __init__(

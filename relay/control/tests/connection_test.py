@@ -9,7 +9,7 @@ from relay.control.entries.mailbox_passwords import no_mailbox
 from relay.control.lookup import find_profile, find_server, read_address
 from relay.control.operation import Access, Operation
 from relay.control.refused import Refused
-from relay.control.tests.doctor_targets import Patient
+from relay.control.tests.doctor_targets import DoctorTarget
 from relay.control.tests.round_trip import RoundTrip
 from relay.control.tests.test_mail import probe_message
 from relay.directory.model import Account, Meaning, Profile, ProfileKind, Server
@@ -105,7 +105,7 @@ class Probes:
         recipient: Address,
         content: Content | None,
     ) -> AsyncIterator[dict[str, Any]]:
-        patient = Patient.of(server, account, profile if profile is not None and profile.override else None)
+        patient = DoctorTarget.of(server, account, profile if profile is not None and profile.override else None)
         secret, lack = await secret_of(self._parts, patient)
         async for record in probe_steps(self._parts, server, account, secret, sender, recipient, content, lack=lack):
             yield record
@@ -116,7 +116,7 @@ def no_way_out(kind: ProfileKind, name: str) -> Refused:
     return Refused(f"{kind} '{name}' has no way out: its server has no account and no address")
 
 
-async def secret_of(parts: Parts, patient: Patient) -> tuple[Secret | None, str]:
+async def secret_of(parts: Parts, patient: DoctorTarget) -> tuple[Secret | None, str]:
     """Return the secret that an account logs in with, or why there is none and what to do."""
     ref, account = patient.ref, patient.account
     if ref is None:

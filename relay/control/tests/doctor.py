@@ -8,7 +8,7 @@ from relay.config.schema import no_such
 from relay.control.context import Parts
 from relay.control.operation import Access, Operation
 from relay.control.refused import NotFound
-from relay.control.tests.doctor_targets import Patient, by_server, outlets_of, patients_of
+from relay.control.tests.doctor_targets import DoctorTarget, by_server, outlets_of, patients_of
 from relay.directory.model import Profile
 from relay.directory.routing import Routing
 from relay.doctor.domain import check_domain
@@ -80,7 +80,7 @@ class _Rounds:
         """Look at what DNS says about the domain of an outlet."""
         self.found.put_nowait(_records(await check_domain(dns, outlet), names, None))
 
-    async def examine_server(self, group: list[Patient]) -> None:
+    async def examine_server(self, group: list[DoctorTarget]) -> None:
         """Look at one server with every account; the first visit says what holds for all."""
         first, *others = group
         most = first.server.max_connections if first.server.shared_limits else _VISITS_OF_ONE_SERVER
@@ -91,7 +91,7 @@ class _Rounds:
         if not seen.is_turned_away:  # else nobody would get in
             await asyncio.gather(*(self._visit(patient, own_turns) for patient in others))
 
-    async def _visit(self, patient: Patient, own_turns: asyncio.Semaphore) -> Visit:
+    async def _visit(self, patient: DoctorTarget, own_turns: asyncio.Semaphore) -> Visit:
         """Visit with one account, and tell what is found about it."""
         async with own_turns, self._turns:
             secret, lack = await self._secret(patient)
@@ -100,7 +100,7 @@ class _Rounds:
         self.found.put_nowait(_about_account(patient, seen, lack))
         return seen
 
-    async def _secret(self, patient: Patient) -> tuple[Secret | None, Finding | None]:
+    async def _secret(self, patient: DoctorTarget) -> tuple[Secret | None, Finding | None]:
         """Return the secret to log in with, or what is wrong with it."""
         ref, account, command = patient.ref, patient.account, patient.command
         if ref is None:
@@ -117,7 +117,7 @@ class _Rounds:
         return secret, None
 
 
-def _about_account(patient: Patient, seen: Visit, lack: Finding | None) -> _Records:
+def _about_account(patient: DoctorTarget, seen: Visit, lack: Finding | None) -> _Records:
     server = patient.server
     login = check_login(server, seen, command=patient.command)
     if seen.is_at_login and lack is not None:

@@ -11,7 +11,7 @@ from relay.secrets.secret import SecretRef, secret_ref
 
 
 @dataclass(slots=True)
-class Patient:
+class DoctorTarget:
     """An account of a server with its secret. `command` gives it another secret."""
 
     server: Server
@@ -21,7 +21,7 @@ class Patient:
     identities: dict[Address, list[Profile]] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, server: Server, account: Account, profile: Profile | None) -> "Patient":
+    def of(cls, server: Server, account: Account, profile: Profile | None) -> "DoctorTarget":
         """Return an account that is a profile's own, or the server's where `profile` is None."""
         verb = "authorize" if server.auth is Auth.OAUTH2 else "password"
         whose = f"{profile.kind} {verb} {profile.name}" if profile is not None else f"server {verb} {server.name}"
@@ -39,34 +39,34 @@ class Patient:
         return f"relay {whose} --to ADDRESS"
 
 
-def patients_of(routing: Routing, profiles: Iterable[Profile], *, with_unused: bool) -> list[Patient]:
+def patients_of(routing: Routing, profiles: Iterable[Profile], *, with_unused: bool) -> list[DoctorTarget]:
     """Return the accounts that these profiles send with, and, `with_unused`, those of servers that nobody uses."""
-    patients: dict[tuple[Account, SecretRef | None], Patient] = {}
+    patients: dict[tuple[Account, SecretRef | None], DoctorTarget] = {}
     for profile in profiles:
         route = routing.route_of(profile)
         if route is not None:
-            new = Patient.of(route.server, route.account, profile if profile.override else None)
+            new = DoctorTarget.of(route.server, route.account, profile if profile.override else None)
             patient = patients.setdefault((new.account, new.ref), new)
             patient.identities.setdefault(route.identity, []).append(profile)
     if with_unused:
         used = {patient.server.name for patient in patients.values()}
         for server in routing.directory.servers.values():
             if server.name not in used:
-                new = Patient.of(server, Account(server.name, server.username), None)
+                new = DoctorTarget.of(server, Account(server.name, server.username), None)
                 new.identities.update({server.identity: []} if server.identity else {})
                 patients[new.account, new.ref] = new
     return list(patients.values())
 
 
-def by_server(patients: Iterable[Patient]) -> list[list[Patient]]:
+def by_server(patients: Iterable[DoctorTarget]) -> list[list[DoctorTarget]]:
     """Return the accounts of each server."""
-    groups: dict[str, list[Patient]] = {}
+    groups: dict[str, list[DoctorTarget]] = {}
     for patient in patients:
         groups.setdefault(patient.server.name, []).append(patient)
     return list(groups.values())
 
 
-def outlets_of(patients: Iterable[Patient], selectors: tuple[str, ...]) -> Mapping[Outlet, list[str]]:
+def outlets_of(patients: Iterable[DoctorTarget], selectors: tuple[str, ...]) -> Mapping[Outlet, list[str]]:
     """Return who sends through each outlet. Where domain, server and account's domain are the same, so is all DNS."""
     outlets: dict[Outlet, list[str]] = {}
     for patient in patients:

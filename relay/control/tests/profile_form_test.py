@@ -14,7 +14,7 @@ from relay.control.lookup import find_profile
 from relay.control.operation import Access, Operation
 from relay.control.refused import NotFound, Refused
 from relay.control.tests.connection_test import no_way_out, probe_steps, secret_of
-from relay.control.tests.doctor_targets import Patient
+from relay.control.tests.doctor_targets import DoctorTarget
 from relay.control.tests.server_form_test import check_one_line
 from relay.control.tests.test_mail import probe_message
 from relay.directory.model import Account, Auth, Profile, ProfileKind, Server
@@ -122,4 +122,4 @@ class ProfileTrial:
         """Return the secret to log in with, or why there is none and what to do. `own`: whose the account is."""
         if password is not None and server.auth is not Auth.OAUTH2:
             return self._parts.vault.secret_of(password), ""
-        return await secret_of(self._parts, Patient.of(server, account, own))
+        return await secret_of(self._parts, DoctorTarget.of(server, account, own))

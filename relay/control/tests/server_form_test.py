@@ -32,7 +32,7 @@ _WAY: Mapping[str, str] = {
 }
 
 
-class Trial:
+class FormTest:
     """`server.try`: it yields {step, ok, detail} as `server.test` does, and saves nothing."""
 
     def __init__(self, parts: Parts) -> None:

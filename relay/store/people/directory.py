@@ -14,7 +14,7 @@ from typing import NamedTuple
 from sqlalchemy import Connection, and_, bindparam, case, delete, func, insert, select, update
 
 from relay.config.settings import Settings
-from relay.directory.database_storage import InDatabase, Row, Rows
+from relay.directory.database_storage import DatabaseStorage, Row, Rows
 from relay.directory.file import DirectoryFile
 from relay.directory.file_storage import ReadFile
 from relay.directory.live import Keep, in_file
@@ -102,7 +102,9 @@ class DirectoryTable:
 
 def kept_by(settings: Settings, database: Database, read: ReadFile = DirectoryFile.read) -> Keep:
     """Return what keeps the directory that settings name: their file, which is read by `read`, or this store."""
-    return partial(InDatabase, DirectoryTable(database)) if settings.is_directory_stored else in_file(settings, read)
+    return (
+        partial(DatabaseStorage, DirectoryTable(database)) if settings.is_directory_stored else in_file(settings, read)
+    )
 
 
 def _last(connection: Connection) -> _Last:

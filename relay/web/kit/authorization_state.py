@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field
 from starlette.responses import Response
 
 from relay.web.kit.cookies import cookie_of
-from relay.web.kit.page_request import Visit
+from relay.web.kit.page_request import PageRequest
 
 _NAME = "relay-oauth"
 _PATH = "/"
@@ -30,7 +30,7 @@ class Pending:
     verifier: str = field(repr=False)
 
 
-def keep(visit: Visit, response: Response, pending: Pending) -> None:
+def keep(visit: PageRequest, response: Response, pending: Pending) -> None:
     """Let the browser keep an authorization that has begun, in place of an earlier one."""
     said = urlsafe_b64encode(json.dumps(asdict(pending)).encode()).decode()
     response.set_cookie(
@@ -44,7 +44,7 @@ def keep(visit: Visit, response: Response, pending: Pending) -> None:
     )
 
 
-def kept(visit: Visit) -> Pending | None:
+def kept(visit: PageRequest) -> Pending | None:
     """Return the authorization that this session began; None where there is none, or where it is too long ago."""
     said, _, signature = (cookie_of(visit.request, _NAME) or "").partition(".")
     if not said or not hmac.compare_digest(signature.encode(), _signature(visit, said).encode()):
@@ -60,6 +60,6 @@ def forget(response: Response) -> None:
     response.delete_cookie(_NAME, path=_PATH)
 
 
-def _signature(visit: Visit, said: str) -> str:
+def _signature(visit: PageRequest, said: str) -> str:
     assert visit.session is not None
     return hmac.digest(visit.session.form_key.encode(), f"oauth:{said}".encode(), "sha256").hex()

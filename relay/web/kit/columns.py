@@ -7,7 +7,7 @@ from starlette.routing import Route
 
 from relay.web.kit.cookies import cookie_of
 from relay.web.kit.lists import Column
-from relay.web.kit.page_request import STAFF, Visit, local_path, page
+from relay.web.kit.page_request import STAFF, PageRequest, local_path, page
 from relay.web.kit.site import Site
 
 _YEAR = 365 * 24 * 3600
@@ -16,7 +16,7 @@ _YEAR = 365 * 24 * 3600
 def columns_route(site: Site, path: str, columns: Sequence[Column]) -> Route:
     """Return the route that remembers the columns of the list at `path`."""
 
-    async def remember(visit: Visit) -> Response:
+    async def remember(visit: PageRequest) -> Response:
         wanted = {value for value in visit.form.getlist("column") if isinstance(value, str)}
         chosen = [column.key for column in columns if column.is_optional and column.key in wanted]
         back = local_path(visit.text("back"))
@@ -34,7 +34,9 @@ def columns_route(site: Site, path: str, columns: Sequence[Column]) -> Route:
     return page(f"{path}/-/columns", site, post=remember, posters=STAFF)
 
 
-def chosen_columns(visit: Visit, path: str, columns: Sequence[Column], at_first: Sequence[str]) -> Sequence[Column]:
+def chosen_columns(
+    visit: PageRequest, path: str, columns: Sequence[Column], at_first: Sequence[str]
+) -> Sequence[Column]:
     """Return the columns to show: those that always are, and of the others those that were chosen.
 
     SECURITY: a cookie is what anybody wrote; what it says counts only as far as it names columns.

@@ -26,14 +26,14 @@ from relay.web.kit.forms import (
     shown_texts,
 )
 from relay.web.kit.operation_words import in_short, sentences
-from relay.web.kit.page_request import ADMINISTRATORS, Visit, page
+from relay.web.kit.page_request import ADMINISTRATORS, PageRequest, page
 from relay.web.kit.site import Site, segment
 
 Record: TypeAlias = Mapping[str, Any]
-MakeGroups: TypeAlias = Callable[[Visit, Record | None], Awaitable[Sequence[Group]]]
-Finish: TypeAlias = Callable[[Visit, str], Awaitable[str]]
-Check: TypeAlias = Callable[[Visit, Sequence[Field]], FieldFaults]
-About: TypeAlias = Callable[[Visit, Record | None], Awaitable[Mapping[str, Any]]]
+MakeGroups: TypeAlias = Callable[[PageRequest, Record | None], Awaitable[Sequence[Group]]]
+Finish: TypeAlias = Callable[[PageRequest, str], Awaitable[str]]
+Check: TypeAlias = Callable[[PageRequest, Sequence[Field]], FieldFaults]
+About: TypeAlias = Callable[[PageRequest, Record | None], Awaitable[Mapping[str, Any]]]
 
 NAME = Field(
     key="name",
@@ -44,15 +44,15 @@ NAME = Field(
 )
 
 
-async def _nothing_more(visit: Visit, name: str) -> str:  # noqa: ARG001
+async def _nothing_more(visit: PageRequest, name: str) -> str:  # noqa: ARG001
     return ""
 
 
-def _nothing_wrong(visit: Visit, fields: Sequence[Field]) -> FieldFaults:  # noqa: ARG001
+def _nothing_wrong(visit: PageRequest, fields: Sequence[Field]) -> FieldFaults:  # noqa: ARG001
     return {}
 
 
-async def _nothing_about(visit: Visit, record: Record | None) -> Mapping[str, Any]:  # noqa: ARG001
+async def _nothing_about(visit: PageRequest, record: Record | None) -> Mapping[str, Any]:  # noqa: ARG001
     return {}
 
 
@@ -96,10 +96,12 @@ def editing_routes(noun: Noun, site: Site) -> list[Route]:
     ]
 
 
-def noun_page(do: Callable[[Noun, Visit], Awaitable[Response]], noun: Noun) -> Callable[[Visit], Awaitable[Response]]:
+def noun_page(
+    do: Callable[[Noun, PageRequest], Awaitable[Response]], noun: Noun
+) -> Callable[[PageRequest], Awaitable[Response]]:
     """Return a page about one kind of entry."""
 
-    async def answer(visit: Visit) -> Response:
+    async def answer(visit: PageRequest) -> Response:
         return await do(noun, visit)
 
     return answer
@@ -114,13 +116,13 @@ class Filled:
     sentences: Sequence[str]
 
 
-async def _new(noun: Noun, visit: Visit) -> Response:
+async def _new(noun: Noun, visit: PageRequest) -> Response:
     groups = await groups_of(noun, visit, None)
     texts = {one.key: visit.query.get(one.key, one.start) for one in fields_of(groups) if not one.is_secret}
     return await _show(noun, visit, groups, None, Filled(texts=texts, faults={}, sentences=()))
 
 
-async def _add(noun: Noun, visit: Visit) -> Response:
+async def _add(noun: Noun, visit: PageRequest) -> Response:
     groups = await groups_of(noun, visit, None)
     fields = fields_of(groups)
     values, faults = _read(noun, visit, [one for one in fields if one is not NAME])
@@ -139,14 +141,14 @@ async def _add(noun: Noun, visit: Visit) -> Response:
     return await _show(noun, visit, groups, None, filled, status=422)
 
 
-async def _edit(noun: Noun, visit: Visit) -> Response:
+async def _edit(noun: Noun, visit: PageRequest) -> Response:
     record = await visit.run(f"{noun.word}.show", name=visit.path["name"])
     groups = await groups_of(noun, visit, record)
     texts = shown_texts(fields_of(groups), unfilled(record))
     return await _show(noun, visit, groups, record, Filled(texts=texts, faults={}, sentences=()))
 
 
-async def _save(noun: Noun, visit: Visit) -> Response:
+async def _save(noun: Noun, visit: PageRequest) -> Response:
     name = visit.path["name"]
     record = await visit.run(f"{noun.word}.show", name=name)
     groups = await groups_of(noun, visit, record)
@@ -168,19 +170,19 @@ async def _save(noun: Noun, visit: Visit) -> Response:
     return await _show(noun, visit, groups, record, filled, status=422)
 
 
-def _read(noun: Noun, visit: Visit, fields: Sequence[Field]) -> tuple[dict[str, Any], FieldFaults]:
+def _read(noun: Noun, visit: PageRequest, fields: Sequence[Field]) -> tuple[dict[str, Any], FieldFaults]:
     """Return the values that were posted, and what is wrong with one or between several."""
     values, faults = read_values(fields, visit.form, noun.model)
     return values, {**noun.check(visit, fields), **faults}
 
 
-async def _ask(noun: Noun, visit: Visit) -> Response:
+async def _ask(noun: Noun, visit: PageRequest) -> Response:
     record = await visit.run(f"{noun.word}.show", name=visit.path["name"])
     about = await noun.about(visit, record)
     return visit.render(f"{noun.templates}_remove.html", noun=noun, record=record, about=about, sentences=())
 
 
-async def _remove(noun: Noun, visit: Visit) -> Response:
+async def _remove(noun: Noun, visit: PageRequest) -> Response:
     name = visit.path["name"]
     record = await visit.run(f"{noun.word}.show", name=name)
     more = {"move_to": visit.text("move_to")} if visit.text("move_to") else {}
@@ -193,7 +195,7 @@ async def _remove(noun: Noun, visit: Visit) -> Response:
     return visit.redirect(noun.path, f"{noun.word} {name} is removed")
 
 
-async def _done(noun: Noun, visit: Visit, name: str, sentence: str) -> Response:
+async def _done(noun: Noun, visit: PageRequest, name: str, sentence: str) -> Response:
     """What is left after a save; where that is refused, the entry stays saved, and its page says both."""
     try:
         more = await noun.finish(visit, name)
@@ -202,7 +204,7 @@ async def _done(noun: Noun, visit: Visit, name: str, sentence: str) -> Response:
     return visit.redirect(noun.where(name), "; ".join(filter(None, (sentence, more))))
 
 
-async def groups_of(noun: Noun, visit: Visit, record: Record | None) -> Sequence[Group]:
+async def groups_of(noun: Noun, visit: PageRequest, record: Record | None) -> Sequence[Group]:
     """Return the groups of a form; that of a new entry asks for its name first."""
     groups = await noun.groups(visit, record)
     if record is not None:
@@ -216,7 +218,7 @@ def unfilled(record: Record) -> Record:
     return {key: value for key, value in record.items() if key not in record.get("follows", ())}
 
 
-async def show_filled(noun: Noun, visit: Visit, record: Record | None, changed: Mapping[str, str]) -> Response:
+async def show_filled(noun: Noun, visit: PageRequest, record: Record | None, changed: Mapping[str, str]) -> Response:
     """Return the form with what was posted, some of it changed. Nothing is saved."""
     groups = await groups_of(noun, visit, record)
     texts = {**posted_texts(fields_of(groups), visit.form), **changed}
@@ -225,7 +227,7 @@ async def show_filled(noun: Noun, visit: Visit, record: Record | None, changed: 
 
 async def _show(
     noun: Noun,
-    visit: Visit,
+    visit: PageRequest,
     groups: Sequence[Group],
     record: Record | None,
     filled: Filled,

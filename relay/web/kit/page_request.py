@@ -1,7 +1,7 @@
 """One request of one person to one page: who it is, what was posted, and the ways to answer.
 
-A page is an async function of a Visit. `page` makes a route of it: it looks who is signed in and whether the role may
-see the page, reads a posted form and checks its key, and tells a refusal on a page of its own.
+A page is an async function of a PageRequest. `page` makes a route of it: it looks who is signed in and whether the role
+may see the page, reads a posted form and checks its key, and tells a refusal on a page of its own.
 """
 
 import re
@@ -26,7 +26,7 @@ from relay.web.kit.operation_words import as_told, sentences, title
 from relay.web.kit.posted_form import posted_form
 from relay.web.kit.site import Site
 
-Handler: TypeAlias = Callable[["Visit"], Awaitable[Response]]
+Handler: TypeAlias = Callable[["PageRequest"], Awaitable[Response]]
 
 STAFF = frozenset({Role.ADMINISTRATOR, Role.VIEWER})
 ADMINISTRATORS = frozenset({Role.ADMINISTRATOR})
@@ -58,7 +58,7 @@ class Notice(NamedTuple):
 
 
 @dataclass(slots=True)
-class Visit:
+class PageRequest:
     """A request, the site that it came to, and who is signed in. `form` is empty unless something was posted."""
 
     request: Request
@@ -164,7 +164,7 @@ def page(
     by_method = {method: handler for method, handler in (("GET", get), ("POST", post)) if handler is not None}
 
     async def answer(request: Request) -> Response:
-        visit = Visit(request, site, await session_of(request, site))
+        visit = PageRequest(request, site, await session_of(request, site))
         handler = by_method["POST" if request.method == "POST" else "GET"]
         if visit.session is None:
             return _to_sign_in(visit)
@@ -224,7 +224,7 @@ def local_path(wanted: str) -> str:
     return wanted if is_here and wanted.isprintable() else "/"
 
 
-def _to_sign_in(visit: Visit) -> Response:
+def _to_sign_in(visit: PageRequest) -> Response:
     url = visit.request.url
     if visit.request.method != "GET" or url.path == "/":
         return visit.redirect("/sign-in")

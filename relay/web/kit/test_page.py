@@ -13,7 +13,7 @@ from starlette.responses import StreamingResponse
 
 from relay.control.refused import Refused
 from relay.web.kit.forms import Field
-from relay.web.kit.page_request import Visit
+from relay.web.kit.page_request import PageRequest
 
 Item: TypeAlias = Mapping[str, Any]
 Items: TypeAlias = AsyncGenerator[Item, None]
@@ -46,13 +46,15 @@ class Back:
     label: str
 
 
-def stream_test(visit: Visit, title: str, operation: str, params: Mapping[str, Any], back: Back) -> StreamingResponse:
+def stream_test(
+    visit: PageRequest, title: str, operation: str, params: Mapping[str, Any], back: Back
+) -> StreamingResponse:
     """Return the page of a test that an operation does. A refusal in the middle is a step too."""
     is_sent = params.get("send", True)
     return told_test(visit, title, steps_of(visit, operation, params), back, good=_SENT if is_sent else _NOT_SENT)
 
 
-def told_test(visit: Visit, title: str, steps: Items, back: Back, *, good: str = _SENT) -> StreamingResponse:
+def told_test(visit: PageRequest, title: str, steps: Items, back: Back, *, good: str = _SENT) -> StreamingResponse:
     """Return the page of any steps ({step, ok, detail}). `good` is said in the end where all of them were."""
 
     async def rows() -> AsyncGenerator[str, None]:
@@ -70,7 +72,7 @@ def told_test(visit: Visit, title: str, steps: Items, back: Back, *, good: str =
     return streamed(visit, "test.html", rows(), title=title, back=back)
 
 
-def streamed(visit: Visit, template: str, parts: AsyncGenerator[str, None], **values: Any) -> StreamingResponse:
+def streamed(visit: PageRequest, template: str, parts: AsyncGenerator[str, None], **values: Any) -> StreamingResponse:
     """Return a page whose template has `here` in it, where the parts appear as they come."""
     before, here, after = visit.html(template, here=_HERE, **values).partition(_HERE)
     assert here, f"{template} has no place for what comes"
@@ -86,7 +88,7 @@ def streamed(visit: Visit, template: str, parts: AsyncGenerator[str, None], **va
     return StreamingResponse(body(), media_type="text/html", headers={"X-Accel-Buffering": "no"})
 
 
-async def steps_of(visit: Visit, operation: str, params: Mapping[str, Any]) -> Items:
+async def steps_of(visit: PageRequest, operation: str, params: Mapping[str, Any]) -> Items:
     """Yield the steps of an operation; what it refuses is the last one."""
     stream = visit.stream(operation, **params)
     try:

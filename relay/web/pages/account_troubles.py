@@ -3,10 +3,10 @@
 from typing import Any
 
 from relay.web.kit.entry_editing import Record
-from relay.web.kit.page_request import Visit
+from relay.web.kit.page_request import PageRequest
 
 
-async def troubles_of(visit: Visit, record: Record | None) -> list[dict[str, Any]]:
+async def troubles_of(visit: PageRequest, record: Record | None) -> list[dict[str, Any]]:
     """Return how the own account of a profile is held or slowed; nothing where the server's account sends."""
     if record is None or not record["override"] or not record["resolved_server"]:
         return []

@@ -6,7 +6,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from relay.control.refused import NotFound, Refused
-from relay.web.kit.page_request import ADMINISTRATORS, Visit, page
+from relay.web.kit.page_request import ADMINISTRATORS, PageRequest, page
 from relay.web.kit.site import Site, segment
 
 PATH = "/administrators"
@@ -24,16 +24,16 @@ def routes(site: Site) -> list[Route]:
     ]
 
 
-async def _list(visit: Visit) -> Response:
+async def _list(visit: PageRequest) -> Response:
     people, tokens = await visit.run("admin.list"), await visit.run("token.list")
     return visit.render("administrators.html", people=people, tokens=tokens)
 
 
-async def _new(visit: Visit) -> Response:
+async def _new(visit: PageRequest) -> Response:
     return _show_new(visit)
 
 
-async def _add(visit: Visit) -> Response:
+async def _add(visit: PageRequest) -> Response:
     name, role, password = visit.text("name"), visit.text("role"), visit.secret("password")
     if not name:
         return _show_new(visit, faults={"name": "this is needed"})
@@ -50,11 +50,11 @@ async def _add(visit: Visit) -> Response:
     return _show_link(visit, name, done)
 
 
-async def _edit(visit: Visit) -> Response:
+async def _edit(visit: PageRequest) -> Response:
     return visit.render("administrator_edit.html", record=await _find(visit), roles=ROLES, faults={})
 
 
-async def _save(visit: Visit) -> Response:
+async def _save(visit: PageRequest) -> Response:
     record = await _find(visit)
     role = visit.text("role")
     try:
@@ -66,7 +66,7 @@ async def _save(visit: Visit) -> Response:
     return visit.redirect(PATH, f"{record['name']} is saved")
 
 
-async def _password(visit: Visit) -> Response:
+async def _password(visit: PageRequest) -> Response:
     record = await _find(visit)
     password = visit.secret("password")
     if visit.text("way") == "password" and password is None:
@@ -83,11 +83,11 @@ async def _password(visit: Visit) -> Response:
     return visit.redirect(f"{PATH}/{segment(name)}", f"the password of {name} is set")
 
 
-async def _ask(visit: Visit) -> Response:
+async def _ask(visit: PageRequest) -> Response:
     return visit.render("administrator_remove.html", record=await _find(visit), sentences=())
 
 
-async def _remove(visit: Visit) -> Response:
+async def _remove(visit: PageRequest) -> Response:
     record = await _find(visit)
     try:
         await visit.run("admin.remove", name=record["name"])
@@ -97,14 +97,14 @@ async def _remove(visit: Visit) -> Response:
     return visit.redirect(PATH, f"{record['name']} is removed")
 
 
-async def _find(visit: Visit) -> dict[str, Any]:
+async def _find(visit: PageRequest) -> dict[str, Any]:
     for person in await visit.run("admin.list"):
         if person["name"] == visit.path["name"]:
             return dict(person)
     raise NotFound(f"there is no administrator or viewer '{visit.path['name']}'")
 
 
-def _show_new(visit: Visit, *, faults: dict[str, str] | None = None) -> Response:
+def _show_new(visit: PageRequest, *, faults: dict[str, str] | None = None) -> Response:
     """Show the form of a new one, with what was typed but for the password."""
     return visit.render(
         "administrator_add.html",
@@ -117,6 +117,6 @@ def _show_new(visit: Visit, *, faults: dict[str, str] | None = None) -> Response
     )
 
 
-def _show_link(visit: Visit, name: str, done: dict[str, Any]) -> Response:
+def _show_link(visit: PageRequest, name: str, done: dict[str, Any]) -> Response:
     """Show a one-time link, this once: only its digest is kept."""
     return visit.render("administrator_link.html", name=name, url=done["url"], expires=done["expires"])

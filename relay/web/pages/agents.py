@@ -14,7 +14,7 @@ from relay.web.kit.columns import chosen_columns, columns_route
 from relay.web.kit.entry_editing import Noun, Record, editing_routes, noun_page
 from relay.web.kit.forms import Choice, Field, Group
 from relay.web.kit.lists import Column, Listing
-from relay.web.kit.page_request import Visit, page
+from relay.web.kit.page_request import PageRequest, page
 from relay.web.kit.site import Site
 from relay.web.pages import profile_tests
 from relay.web.pages.account_troubles import troubles_of
@@ -52,7 +52,7 @@ def routes(site: Site) -> list[Route]:
     ]
 
 
-async def _list(visit: Visit) -> Response:
+async def _list(visit: PageRequest) -> Response:
     listing = Listing.of(_PATH, visit.query, _COLUMNS, _FILTERS)
     others = {key: value for key, value in listing.others.items() if key != "password" or value in {"set", "missing"}}
     found = await visit.run("agent.page", **listing.asked, **others)
@@ -67,7 +67,7 @@ async def _list(visit: Visit) -> Response:
     )
 
 
-async def _groups(visit: Visit, record: Record | None) -> Sequence[Group]:
+async def _groups(visit: PageRequest, record: Record | None) -> Sequence[Group]:
     outgoing = outgoing_group(visit, record, await visit.run("server.list"))
     fields = tuple(replace(one, hint=_mail_hint(record)) if one.key == "password" else one for one in outgoing.fields)
     scripts = [one["name"] for one in await visit.run("script.list")]
@@ -137,7 +137,7 @@ def _rarely(scripts: Sequence[str]) -> tuple[Field, ...]:
     )
 
 
-async def _set_passwords(visit: Visit, name: str) -> str:
+async def _set_passwords(visit: PageRequest, name: str) -> str:
     done = [await dropped_override(visit, "agent", name)]
     for key, operation, words in (("password", "agent.password", "email"), ("login", "agent.login", "login")):
         given = visit.secret(key)
@@ -147,7 +147,7 @@ async def _set_passwords(visit: Visit, name: str) -> str:
     return "; ".join(filter(None, done))
 
 
-async def _about(visit: Visit, record: Record | None) -> Mapping[str, Any]:
+async def _about(visit: PageRequest, record: Record | None) -> Mapping[str, Any]:
     if record is None:
         return {"sending": None, "accounts": []}
     return {

@@ -10,7 +10,7 @@ from relay.secrets.login_password import prepare
 from relay.web.kit.entry_editing import Noun, Record, editing_routes
 from relay.web.kit.forms import Field, Group
 from relay.web.kit.lists import Column, Listing
-from relay.web.kit.page_request import Visit, page
+from relay.web.kit.page_request import PageRequest, page
 from relay.web.kit.site import Site
 
 _COLUMNS = (
@@ -25,7 +25,7 @@ def routes(site: Site) -> list[Route]:
     return [page(_NOUN.path, site, get=_list), *editing_routes(_NOUN, site)]
 
 
-async def _list(visit: Visit) -> Response:
+async def _list(visit: PageRequest) -> Response:
     records = await visit.run("application.list")
     listing = Listing.of(_NOUN.path, visit.query, _COLUMNS)
     wanted = listing.contains.casefold()
@@ -33,7 +33,7 @@ async def _list(visit: Visit) -> Response:
     return visit.render("applications.html", listing=listing, columns=_COLUMNS, records=shown, total=len(records))
 
 
-async def _groups(visit: Visit, record: Record | None) -> Sequence[Group]:  # noqa: ARG001
+async def _groups(visit: PageRequest, record: Record | None) -> Sequence[Group]:  # noqa: ARG001
     send_as = Field(
         key="may_send_as",
         label="May send as",
@@ -61,7 +61,7 @@ async def _groups(visit: Visit, record: Record | None) -> Sequence[Group]:  # no
     return (Group("", (send_as, bounces)), Group("Login", (password,)))
 
 
-async def _set_password(visit: Visit, name: str) -> str:
+async def _set_password(visit: PageRequest, name: str) -> str:
     password = visit.secret("password")
     if password is None:
         return ""

@@ -7,7 +7,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from relay.control.refused import Refused
-from relay.web.kit.page_request import Visit, page
+from relay.web.kit.page_request import PageRequest, page
 from relay.web.kit.search_form import SPANS, Asking
 from relay.web.kit.site import Site
 
@@ -21,7 +21,7 @@ def routes(site: Site) -> list[Route]:
     return [page(PATH, site, get=_list)]
 
 
-async def _list(visit: Visit) -> Response:
+async def _list(visit: PageRequest) -> Response:
     asking = Asking.of(PATH, visit.query, _KEYS)
     asked: dict[str, Any] = {key: asking[key] for key in _KEYS if asking[key]}
     place = int(asking.at) if asking.at.isdecimal() and len(asking.at) < 16 else 0
@@ -45,7 +45,7 @@ async def _list(visit: Visit) -> Response:
     )
 
 
-def _nouns(visit: Visit) -> list[str]:
+def _nouns(visit: PageRequest) -> list[str]:
     """Return on what there are operations that change anything; "directory" is what an editor did."""
     operations = visit.site.operations
     return sorted({"directory", *(name.partition(".")[0] for name in operations.names if operations.is_change(name))})

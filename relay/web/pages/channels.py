@@ -12,7 +12,7 @@ from relay.web.authorization import authorizing_routes
 from relay.web.kit.entry_editing import Noun, Record, editing_routes, noun_page
 from relay.web.kit.forms import Choice, Field, FieldFaults, Group
 from relay.web.kit.lists import Column, Listing
-from relay.web.kit.page_request import Visit, page
+from relay.web.kit.page_request import PageRequest, page
 from relay.web.kit.site import Site
 from relay.web.kit.test_page import Back
 from relay.web.pages import profile_tests
@@ -53,7 +53,7 @@ def routes(site: Site) -> list[Route]:
     ]
 
 
-async def _list(visit: Visit) -> Response:
+async def _list(visit: PageRequest) -> Response:
     listing = Listing.of(_NOUN.path, visit.query, _COLUMNS, _FILTERS)
     server, password = listing.others.get("server"), listing.others.get("password")
     found = await visit.run(
@@ -67,7 +67,7 @@ async def _list(visit: Visit) -> Response:
     return visit.render("channels.html", **shown)
 
 
-async def _groups(visit: Visit, record: Record | None) -> Sequence[Group]:
+async def _groups(visit: PageRequest, record: Record | None) -> Sequence[Group]:
     servers = await visit.run("server.list")
     scripts = [one["name"] for one in await visit.run("script.list")]
     return (
@@ -119,11 +119,11 @@ def _login_group(record: Record | None) -> Group:
     return Group("Login at Relay", (password,))
 
 
-def _faults(visit: Visit, fields: Sequence[Field]) -> FieldFaults:
+def _faults(visit: PageRequest, fields: Sequence[Field]) -> FieldFaults:
     return {**outgoing_faults(visit, fields), **mailbox_faults(visit)}
 
 
-async def _finish(visit: Visit, name: str) -> str:
+async def _finish(visit: PageRequest, name: str) -> str:
     done = [await dropped_override(visit, "channel", name)]
     secrets = (
         ("password", "channel.password", "its email password is set"),
@@ -138,7 +138,7 @@ async def _finish(visit: Visit, name: str) -> str:
     return "; ".join(filter(None, done))
 
 
-async def _about(visit: Visit, record: Record | None) -> Mapping[str, Any]:
+async def _about(visit: PageRequest, record: Record | None) -> Mapping[str, Any]:
     """What the page says beside the form: how it leaves, and whether a round trip can be made."""
     if record is None or record["resolved_server"] is None:
         return {"server": None, "has_mailbox": False, "accounts": []}
@@ -147,7 +147,7 @@ async def _about(visit: Visit, record: Record | None) -> Mapping[str, Any]:
     return {"server": server, "has_mailbox": has_mailbox, "accounts": await troubles_of(visit, record)}
 
 
-async def _findings(visit: Visit) -> Response:
+async def _findings(visit: PageRequest) -> Response:
     name = visit.path["name"]
     await visit.run("channel.show", name=name)
     return told_findings(visit, name, Back(_NOUN.where(name), name))

@@ -7,16 +7,16 @@ from contextlib import aclosing
 from starlette.responses import Response
 
 from relay.control.refused import Refused
-from relay.web.kit.page_request import Visit
+from relay.web.kit.page_request import PageRequest
 from relay.web.kit.test_page import Back, streamed
 
 
-def told_findings(visit: Visit, name: str, back: Back) -> Response:
+def told_findings(visit: PageRequest, name: str, back: Back) -> Response:
     """Return the page."""
     return streamed(visit, "findings.html", _rows(visit, name), title=f"Deliverability of {name}", back=back)
 
 
-async def _rows(visit: Visit, name: str) -> AsyncGenerator[str, None]:
+async def _rows(visit: PageRequest, name: str) -> AsyncGenerator[str, None]:
     trouble = ""
     levels: Counter[str] = Counter()
     items = visit.stream("doctor", name=name)

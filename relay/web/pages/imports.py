@@ -11,7 +11,7 @@ from starlette.routing import Route
 
 from relay.control.refused import Refused
 from relay.web.kit.kept_texts import KeptTexts
-from relay.web.kit.page_request import ADMINISTRATORS, Visit, page
+from relay.web.kit.page_request import ADMINISTRATORS, PageRequest, page
 from relay.web.kit.site import Site
 
 _NOUNS = ("channel", "agent")
@@ -44,7 +44,7 @@ class _Table:
             page(f"{self.path}/-/import", site, get=self.ask, post=self.take, roles=ADMINISTRATORS, takes_file=True),
         ]
 
-    async def export(self, visit: Visit) -> Response:
+    async def export(self, visit: PageRequest) -> Response:
         """Give all of them as a file."""
         found = await visit.run(f"{self._noun}.export")
         # With a byte order mark, by which spreadsheets know that it is UTF-8.
@@ -54,11 +54,11 @@ class _Table:
         )
         return response
 
-    async def ask(self, visit: Visit) -> Response:
+    async def ask(self, visit: PageRequest) -> Response:
         """Ask for a table."""
         return await self._show(visit)
 
-    async def take(self, visit: Visit) -> Response:
+    async def take(self, visit: PageRequest) -> Response:
         """Show what a table would do, or do it."""
         if visit.text("kept"):
             return await self._confirm(visit)
@@ -68,7 +68,9 @@ class _Table:
             return await self._show(visit, fault=str(error), status=422)
         return await self._preview(visit, text, pasted=_shown_again(visit))
 
-    async def _preview(self, visit: Visit, text: str, *, pasted: str = "", sentences: tuple[str, ...] = ()) -> Response:
+    async def _preview(
+        self, visit: PageRequest, text: str, *, pasted: str = "", sentences: tuple[str, ...] = ()
+    ) -> Response:
         assert visit.session is not None
         found = await visit.run(f"{self._noun}.import", text=text)
         is_good = not found["faults"] and (found["adds"] or found["changes"])
@@ -76,7 +78,7 @@ class _Table:
         status = 422 if found["faults"] or sentences else 200
         return await self._show(visit, found=found, kept=kept, pasted=pasted, sentences=sentences, status=status)
 
-    async def _confirm(self, visit: Visit) -> Response:
+    async def _confirm(self, visit: PageRequest) -> Response:
         assert visit.session is not None
         kept = visit.text("kept")
         text = self._texts.get(visit.session.form_key, kept)
@@ -94,7 +96,7 @@ class _Table:
 
     async def _show(
         self,
-        visit: Visit,
+        visit: PageRequest,
         *,
         found: Mapping[str, Any] | None = None,
         kept: str = "",
@@ -120,7 +122,7 @@ class _Table:
         return await to_thread(draw)
 
 
-async def _posted(visit: Visit) -> str:
+async def _posted(visit: PageRequest) -> str:
     """Return the table in a posted file, or what was pasted. Raises ValueError with a sentence."""
     file = visit.form.get("file")
     if isinstance(file, UploadFile) and file.filename:
@@ -135,7 +137,7 @@ async def _posted(visit: Visit) -> str:
     return pasted
 
 
-def _shown_again(visit: Visit) -> str:
+def _shown_again(visit: PageRequest) -> str:
     """Return what was pasted, to be mended; nothing of a table with passwords, which no page shows."""
     pasted = visit.form.get("text")
     if not isinstance(pasted, str) or len(pasted) > _MOST_SHOWN:

@@ -7,7 +7,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from relay.control.refused import Refused
-from relay.web.kit.page_request import Visit, page
+from relay.web.kit.page_request import PageRequest, page
 from relay.web.kit.site import Site
 
 _MOST = 500  # a page of the list has fewer
@@ -21,11 +21,11 @@ def invitation_routes(site: Site) -> list[Route]:
     ]
 
 
-async def _invite_one(visit: Visit) -> Response:
+async def _invite_one(visit: PageRequest) -> Response:
     return _show(visit, [await _invited(visit, visit.path["name"])], back=f"/agents/{quote(visit.path['name'], '')}")
 
 
-async def _invite_several(visit: Visit) -> Response:
+async def _invite_several(visit: PageRequest) -> Response:
     names = [value for value in visit.form.getlist("name") if isinstance(value, str)]
     if not names:
         return visit.redirect("/agents", "Nobody was chosen: tick the agents to invite first.", is_done=False)
@@ -34,7 +34,7 @@ async def _invite_several(visit: Visit) -> Response:
     return _show(visit, [await _invited(visit, name) for name in dict.fromkeys(names)], back="/agents")
 
 
-async def _invited(visit: Visit, name: str) -> dict[str, Any]:
+async def _invited(visit: PageRequest, name: str) -> dict[str, Any]:
     agent = await visit.run("agent.show", name=name)
     link = await visit.run("agent.invite", name=name)
     return {
@@ -59,5 +59,5 @@ def _mail_to(agent: dict[str, Any], url: str) -> str:
     )
 
 
-def _show(visit: Visit, invited: list[dict[str, Any]], *, back: str) -> Response:
+def _show(visit: PageRequest, invited: list[dict[str, Any]], *, back: str) -> Response:
     return visit.render("invited.html", invited=invited, back=back)

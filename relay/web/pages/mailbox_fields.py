@@ -2,7 +2,7 @@
 
 from relay.web.kit.entry_editing import Record
 from relay.web.kit.forms import Choice, Field, FieldFaults, Group
-from relay.web.kit.page_request import Visit
+from relay.web.kit.page_request import PageRequest
 
 _TECHNICAL = {"autocapitalize": "none", "spellcheck": "false"}
 _PROTOCOLS = (Choice("imap", "IMAP"), Choice("pop3", "POP3", "Sees the inbox alone, not the junk folder."))
@@ -10,7 +10,7 @@ _SECURITY = (Choice("tls", "TLS"), Choice("starttls", "STARTTLS"), Choice("none"
 PASSWORD = "incoming_password"  # noqa: S105 - the name of a field
 
 
-def mailbox_faults(visit: Visit) -> FieldFaults:
+def mailbox_faults(visit: PageRequest) -> FieldFaults:
     """Return what is wrong where a mailbox has a password and no server."""
     if visit.secret(PASSWORD) is None or visit.text("incoming.host"):
         return {}

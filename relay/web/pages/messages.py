@@ -11,7 +11,7 @@ from starlette.routing import Route
 from relay.control.messages.changed_headers import changed_headers
 from relay.control.refused import Refused
 from relay.delivery.lifecycle import State
-from relay.web.kit.page_request import ADMINISTRATORS, Visit, page
+from relay.web.kit.page_request import ADMINISTRATORS, PageRequest, page
 from relay.web.kit.search_form import SPANS, Asking
 from relay.web.kit.site import Site
 from relay.web.kit.timeline import steps_of
@@ -37,7 +37,7 @@ def routes(site: Site) -> list[Route]:
     ]
 
 
-async def _list(visit: Visit) -> Response:
+async def _list(visit: PageRequest) -> Response:
     asking = Asking.of(PATH, visit.query, _KEYS)
     asked: dict[str, Any] = {key: asking[key] for key in _KEYS if asking[key]}
     found: dict[str, Any] = {"items": [], "next": None}
@@ -60,7 +60,7 @@ async def _list(visit: Visit) -> Response:
     )
 
 
-async def _show(visit: Visit) -> Response:
+async def _show(visit: PageRequest) -> Response:
     record = await _record(visit)
     if isinstance(record, Response):
         return record
@@ -100,7 +100,7 @@ def parted(recipients: Sequence[Mapping[str, Any]]) -> Parted:
     return Parted(shown, [one for one in recipients if id(one) not in known])
 
 
-async def _record(visit: Visit) -> Any:
+async def _record(visit: PageRequest) -> Any:
     """Return a message, or the page that says that there is none."""
     try:
         return await visit.run("messages.show", id=visit.path["id"])
@@ -108,7 +108,7 @@ async def _record(visit: Visit) -> Any:
         return visit.refuse(error, status=404)
 
 
-async def _preview(visit: Visit, record: Mapping[str, Any]) -> dict[str, Any]:
+async def _preview(visit: PageRequest, record: Mapping[str, Any]) -> dict[str, Any]:
     """Return what the next attempt would do to a message that waits."""
     try:
         return {"route": await visit.run("queue.preview", id=record["id"]), "no_route": ""}
@@ -116,7 +116,7 @@ async def _preview(visit: Visit, record: Mapping[str, Any]) -> dict[str, Any]:
         return {"route": None, "no_route": str(error)}
 
 
-async def _again(visit: Visit, record: Mapping[str, Any]) -> dict[str, Any]:
+async def _again(visit: PageRequest, record: Mapping[str, Any]) -> dict[str, Any]:
     """Return by which route mail of the sender of a message that is over would leave now: its content is not kept."""
     if not record["sender"]:
         return {"route": None, "no_route": ""}
@@ -126,7 +126,7 @@ async def _again(visit: Visit, record: Mapping[str, Any]) -> dict[str, Any]:
         return {"route": None, "no_route": str(error)}
 
 
-async def _download(visit: Visit) -> Response:
+async def _download(visit: PageRequest) -> Response:
     record = await _record(visit)
     if isinstance(record, Response):
         return record

@@ -4,14 +4,14 @@ from collections.abc import Sequence
 
 from relay.web.kit.entry_editing import Record
 from relay.web.kit.forms import Choice, Field, FieldFaults, Group
-from relay.web.kit.page_request import Visit
+from relay.web.kit.page_request import PageRequest
 
 _TECHNICAL = {"autocapitalize": "none", "spellcheck": "false"}
 
 _NOT_THERE = "For the override alone."
 
 
-def outgoing_group(visit: Visit, record: Record | None, servers: Sequence[Record]) -> Group:
+def outgoing_group(visit: PageRequest, record: Record | None, servers: Sequence[Record]) -> Group:
     """Return the group; the override is off, with the reason, where the server that is chosen is internal."""
     default = next((one for one in servers if one["default"]), None)
     chosen = visit.text("server") if visit.form else str((record or {}).get("server") or "")
@@ -47,7 +47,7 @@ def outgoing_group(visit: Visit, record: Record | None, servers: Sequence[Record
     return Group("Outgoing mail", (server, override, username, password))
 
 
-def outgoing_faults(visit: Visit, fields: Sequence[Field]) -> FieldFaults:
+def outgoing_faults(visit: PageRequest, fields: Sequence[Field]) -> FieldFaults:
     """Return what is wrong where a password is given and the override, which alone logs in with it, is not."""
     if visit.secret("password") is None:
         return {}
@@ -58,7 +58,7 @@ def outgoing_faults(visit: Visit, fields: Sequence[Field]) -> FieldFaults:
     return {}
 
 
-async def dropped_override(visit: Visit, noun: str, name: str) -> str:
+async def dropped_override(visit: PageRequest, noun: str, name: str) -> str:
     """Return what is said where somebody ticked the override beside an internal server, as only without script goes."""
     if visit.text("override") != "true":
         return ""

@@ -8,7 +8,7 @@ from starlette.routing import Route
 
 from relay.control.actor import Role
 from relay.web.kit.charts import Bar, Chart, Series, bars_of, first_moment
-from relay.web.kit.page_request import EVERYBODY, Visit, local_path, page
+from relay.web.kit.page_request import EVERYBODY, PageRequest, local_path, page
 from relay.web.kit.site import Site
 
 _ALL = (
@@ -41,7 +41,7 @@ def routes(site: Site) -> list[Route]:
     return [page("/", site, get=_overview, roles=EVERYBODY), page("/accounts/release", site, post=_release)]
 
 
-async def _overview(visit: Visit) -> Response:
+async def _overview(visit: PageRequest) -> Response:
     if visit.actor.role is Role.AGENT:
         return visit.redirect("/profile")
     overview = await visit.run("overview")
@@ -58,7 +58,7 @@ async def _overview(visit: Visit) -> Response:
     )
 
 
-async def _chart(visit: Visit, span: _Span) -> Chart:
+async def _chart(visit: PageRequest, span: _Span) -> Chart:
     width = timedelta(seconds=span.step * span.per_bar)
     since = first_moment(datetime.now(UTC), width, span.bars)
     records = await visit.run("messages.counts", since=f"{since:%Y-%m-%dT%H:%M:%SZ}", step=span.step)
@@ -74,6 +74,6 @@ async def _chart(visit: Visit, span: _Span) -> Chart:
     )
 
 
-async def _release(visit: Visit) -> Response:
+async def _release(visit: PageRequest) -> Response:
     done: dict[str, Any] = await visit.run("account.release", account=visit.text("account"))
     return visit.redirect(local_path(visit.text("back") or "/"), f"account {done['account']} is released")

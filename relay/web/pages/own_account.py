@@ -15,7 +15,7 @@ from relay.control.entries.authorizations import RETURN_PATH
 from relay.control.refused import Refused
 from relay.web.kit.authorization_state import Pending, forget, keep, kept
 from relay.web.kit.operation_words import sentences
-from relay.web.kit.page_request import AGENTS, Visit, page
+from relay.web.kit.page_request import AGENTS, PageRequest, page
 from relay.web.kit.site import Site
 from relay.web.kit.test_page import streamed
 
@@ -31,7 +31,7 @@ def account_routes(site: Site) -> list[Route]:
     ]
 
 
-async def _begin(visit: Visit) -> Response:
+async def _begin(visit: PageRequest) -> Response:
     name = visit.actor.name
     sending = await visit.run("agent.sending", name=name)
     if sending["flow"] == "device":
@@ -49,16 +49,16 @@ async def _begin(visit: Visit) -> Response:
     return response
 
 
-async def _return(visit: Visit) -> Response:
+async def _return(visit: PageRequest) -> Response:
     """SECURITY: this changes something by GET, as the protocol wants it; the state in the cookie says it is ours."""
     return await _end(visit, str(visit.request.url), "page")
 
 
-async def _bring(visit: Visit) -> Response:
+async def _bring(visit: PageRequest) -> Response:
     return await _end(visit, visit.text("address"), "person")
 
 
-async def _end(visit: Visit, address: str, back_to: str) -> Response:
+async def _end(visit: PageRequest, address: str, back_to: str) -> Response:
     pending = kept(visit)
     try:
         if pending is None or pending.name != visit.actor.name:
@@ -80,7 +80,7 @@ async def _end(visit: Visit, address: str, back_to: str) -> Response:
     return response
 
 
-async def _device_parts(visit: Visit, name: str) -> AsyncGenerator[str, None]:
+async def _device_parts(visit: PageRequest, name: str) -> AsyncGenerator[str, None]:
     """Yield the code and where it belongs, and at last what came of it."""
     outcome: dict[str, Any] = {"is_good": False, "sentence": ""}
     try:

@@ -6,7 +6,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from relay.control.refused import Refused, Unavailable
-from relay.web.kit.page_request import AGENTS, Visit, page
+from relay.web.kit.page_request import AGENTS, PageRequest, page
 from relay.web.kit.site import Site
 from relay.web.kit.test_page import Back, stream_test
 from relay.web.kit.words import MEANINGS
@@ -29,11 +29,11 @@ def routes(site: Site) -> list[Route]:
     ]
 
 
-async def _show(visit: Visit) -> Response:
+async def _show(visit: PageRequest) -> Response:
     return await _profile(visit)
 
 
-async def _profile(visit: Visit, *, faults: dict[str, str] | None = None, status: int = 200) -> Response:
+async def _profile(visit: PageRequest, *, faults: dict[str, str] | None = None, status: int = 200) -> Response:
     name = visit.actor.name
     sending: dict[str, Any] = await visit.run("agent.sending", name=name)
     recent = await visit.run("agent.messages", name=name, limit=RECENT)
@@ -42,7 +42,7 @@ async def _profile(visit: Visit, *, faults: dict[str, str] | None = None, status
     )
 
 
-async def _set_mail_password(visit: Visit) -> Response:
+async def _set_mail_password(visit: PageRequest) -> Response:
     password = visit.secret("mail_password")
     if password is None:
         return await _profile(visit, faults={"mail_password": "enter the password"}, status=422)
@@ -53,7 +53,7 @@ async def _set_mail_password(visit: Visit) -> Response:
     return visit.redirect("/profile", "Your email password is set. Test it below.")
 
 
-async def _set_login_password(visit: Visit) -> Response:
+async def _set_login_password(visit: PageRequest) -> Response:
     admission, fresh = visit.site.admission, visit.secret("new_password")
     try:
         is_right = await admission.knows_password(visit.actor, visit.secret("present_password") or "", visit.peer)
@@ -73,6 +73,6 @@ async def _set_login_password(visit: Visit) -> Response:
     return await begin_session(visit, response, await admission.open_session(visit.actor))
 
 
-async def _test(visit: Visit) -> Response:
+async def _test(visit: PageRequest) -> Response:
     params: dict[str, Any] = {"name": visit.actor.name, "to": visit.text("to") or None}
     return stream_test(visit, "Test of your mail account", "agent.test", params, _BACK)

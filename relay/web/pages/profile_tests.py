@@ -6,14 +6,14 @@ from starlette.responses import Response
 
 from relay.web.kit.entry_editing import NAME, Noun, groups_of, unfilled
 from relay.web.kit.forms import changed_values, fields_of, read_values
-from relay.web.kit.page_request import Visit
+from relay.web.kit.page_request import PageRequest
 from relay.web.kit.test_page import Back, refused, refused_fields, stream_test, told_test
 
 # The keys that say how it sends; the others are saved, and change nothing of that.
 _KEYS = ("address", "server", "override", "username")
 
 
-async def test(noun: Noun, visit: Visit) -> Response:
+async def test(noun: Noun, visit: PageRequest) -> Response:
     """Test what was posted; where that is what is saved, it counts as the test of the entry."""
     name = visit.path.get("name")
     record = await visit.run(f"{noun.word}.show", name=name) if name else None

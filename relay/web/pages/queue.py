@@ -9,7 +9,7 @@ from starlette.routing import Route
 
 from relay.control.refused import NotFound, Refused
 from relay.delivery.lifecycle import State
-from relay.web.kit.page_request import Visit, local_path, page
+from relay.web.kit.page_request import PageRequest, local_path, page
 from relay.web.kit.search_form import Asking
 from relay.web.kit.site import Site
 
@@ -30,7 +30,7 @@ def routes(site: Site) -> list[Route]:
     return [page(PATH, site, get=_list, post=_act)]
 
 
-async def _list(visit: Visit) -> Response:
+async def _list(visit: PageRequest) -> Response:
     asking = Asking.of(PATH, visit.query, _KEYS)
     asked = {key: asking[key] for key in _KEYS if asking[key]}
     found: dict[str, Any] = {"items": [], "next": None}
@@ -44,7 +44,7 @@ async def _list(visit: Visit) -> Response:
     )
 
 
-async def _act(visit: Visit) -> Response:
+async def _act(visit: PageRequest) -> Response:
     action, back = visit.text("action"), local_path(visit.text("back") or PATH)
     if action == "retry-all":
         asked = {"profile": visit.text("profile")} if visit.text("profile") else {}
@@ -61,7 +61,7 @@ async def _act(visit: Visit) -> Response:
     return visit.redirect(back, told(outcomes), is_done=set(outcomes) == {_DONE[action]})
 
 
-async def _ask(visit: Visit, ids: Sequence[str], back: str) -> Response:
+async def _ask(visit: PageRequest, ids: Sequence[str], back: str) -> Response:
     records = []
     for id_ in ids:
         try:
@@ -73,7 +73,7 @@ async def _ask(visit: Visit, ids: Sequence[str], back: str) -> Response:
     return visit.render("queue_remove.html", records=records, back=back)
 
 
-async def _do(visit: Visit, action: str, id_: str) -> str:
+async def _do(visit: PageRequest, action: str, id_: str) -> str:
     """Do something with one message, and say in a few words what came of it."""
     try:
         if action == "retry":
@@ -89,7 +89,7 @@ async def _do(visit: Visit, action: str, id_: str) -> str:
     return await _why_not(visit, action, id_)
 
 
-async def _why_not(visit: Visit, action: str, id_: str) -> str:
+async def _why_not(visit: PageRequest, action: str, id_: str) -> str:
     """Say why nothing was done with a message, by the state that it is in."""
     state = State((await visit.run("messages.show", id=id_))["state"])
     if state.is_final:

@@ -8,7 +8,7 @@ from starlette.routing import Route
 from relay.directory.model import Script
 from relay.web.kit.entry_editing import Noun, Record, editing_routes
 from relay.web.kit.forms import Field, Group
-from relay.web.kit.page_request import Visit, page
+from relay.web.kit.page_request import PageRequest, page
 from relay.web.kit.site import Site
 
 _SET = Field(
@@ -34,11 +34,11 @@ def routes(site: Site) -> list[Route]:
     return [page(_NOUN.path, site, get=_list), *editing_routes(_NOUN, site)]
 
 
-async def _list(visit: Visit) -> Response:
+async def _list(visit: PageRequest) -> Response:
     return visit.render("scripts.html", records=await visit.run("script.list"))
 
 
-async def _groups(visit: Visit, record: Record | None) -> Sequence[Group]:  # noqa: ARG001
+async def _groups(visit: PageRequest, record: Record | None) -> Sequence[Group]:  # noqa: ARG001
     return (Group("", (_SET, _REMOVE)),)
 
 

@@ -7,19 +7,19 @@ from starlette.responses import Response
 
 from relay.control.refused import NotFound, Refused
 from relay.web.kit.operation_words import sentences
-from relay.web.kit.page_request import Visit
+from relay.web.kit.page_request import PageRequest
 from relay.web.kit.site import segment
 
 _MOST_NAMES = 20
 _MOST_FAULTS = 10
 
 
-async def ask(visit: Visit) -> Response:
+async def ask(visit: PageRequest) -> Response:
     """Say who would send through another server from then on."""
     return await _show(visit)
 
 
-async def change(visit: Visit) -> Response:
+async def change(visit: PageRequest) -> Response:
     """Make a server the default, or say who keeps it from being that."""
     name = visit.path["name"]
     try:
@@ -33,7 +33,7 @@ async def change(visit: Visit) -> Response:
     return visit.redirect(f"/servers/{segment(name)}", f"{name} is the default server now; {who}")
 
 
-async def followed(visit: Visit) -> str:
+async def followed(visit: PageRequest) -> str:
     """Return who would follow a new default, for the form of a new server."""
     before, found = await _followers(visit)
     if before is None:
@@ -44,7 +44,7 @@ async def followed(visit: Visit) -> str:
     return f"The default is {before}; {_numbers(found)} {follow} it and would send through this server from then on."
 
 
-async def _show(visit: Visit, faults: Sequence[str] = (), *, status: int = 200) -> Response:
+async def _show(visit: PageRequest, faults: Sequence[str] = (), *, status: int = 200) -> Response:
     name = visit.path["name"]
     record = await visit.run("server.show", name=name)
     before, found = await _followers(visit)
@@ -56,7 +56,7 @@ async def _show(visit: Visit, faults: Sequence[str] = (), *, status: int = 200) 
     return visit.render("server_default.html", status=status, record=record, sentences=said, **shown)
 
 
-async def _followers(visit: Visit) -> tuple[str | None, Mapping[str, Any]]:
+async def _followers(visit: PageRequest) -> tuple[str | None, Mapping[str, Any]]:
     """Return the default server, and the first of those who follow it, as `server.users` says."""
     servers = await visit.run("server.list")
     default = next((one["name"] for one in servers if one["default"]), None)

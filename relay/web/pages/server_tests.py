@@ -8,14 +8,14 @@ from relay.control.entries.machine_keys import without_machine_keys
 from relay.directory.model import Server
 from relay.web.kit.entry_editing import NAME, Noun, Record, groups_of, show_filled, unfilled
 from relay.web.kit.forms import changed_values, fields_of, folded_values, read_values
-from relay.web.kit.page_request import Visit
+from relay.web.kit.page_request import PageRequest
 from relay.web.kit.test_page import Back, refused_fields, stream_test, told_test
 from relay.web.pages.server_fields import model_values, preset_texts
 
 _KEYS = tuple(one.name for one in fields(Server) if one.name not in {"name", "password"})
 
 
-async def fill(noun: Noun, visit: Visit) -> Response:
+async def fill(noun: Noun, visit: PageRequest) -> Response:
     """Show the form again, with what is known of the provider that was chosen."""
     record = await _record(visit)
     wanted = visit.text("preset")
@@ -24,7 +24,7 @@ async def fill(noun: Noun, visit: Visit) -> Response:
     return await show_filled(noun, visit, record, changed)
 
 
-async def test(noun: Noun, visit: Visit) -> Response:
+async def test(noun: Noun, visit: PageRequest) -> Response:
     """Test what was posted; where that is what is saved, it counts as the test of the server."""
     record = await _record(visit)
     title = f"Test of {record['name'] if record else visit.text('host') or 'the new server'}"
@@ -45,7 +45,7 @@ async def test(noun: Noun, visit: Visit) -> Response:
     return stream_test(visit, title, "server.try", asked, back)
 
 
-async def _record(visit: Visit) -> Record | None:
+async def _record(visit: PageRequest) -> Record | None:
     name = visit.path.get("name")
     record: Record | None = await visit.run("server.show", name=name) if name else None
     return record

@@ -11,7 +11,7 @@ from relay.web.authorization import authorizing_routes
 from relay.web.kit.entry_editing import Noun, Record, editing_routes, noun_page
 from relay.web.kit.forms import Choice, Field, FieldFaults, Group
 from relay.web.kit.lists import Column, Listing
-from relay.web.kit.page_request import ADMINISTRATORS, Visit, page
+from relay.web.kit.page_request import ADMINISTRATORS, PageRequest, page
 from relay.web.kit.site import Site
 from relay.web.pages import server_default, server_tests
 from relay.web.pages.mailbox_fields import PASSWORD, mailbox_faults
@@ -53,7 +53,7 @@ def routes(site: Site) -> list[Route]:
     ]
 
 
-async def _list(visit: Visit) -> Response:
+async def _list(visit: PageRequest) -> Response:
     listing = Listing.of(_NOUN.path, visit.query, _COLUMNS)
     found = await visit.run("server.page", **listing.asked)
     shown = {"listing": listing, "columns": _COLUMNS, "found": found}
@@ -64,7 +64,7 @@ def _words_of(choices: Sequence[Choice]) -> dict[str, str]:
     return {choice.value: choice.label for choice in choices}
 
 
-async def _users(visit: Visit) -> Response:
+async def _users(visit: PageRequest) -> Response:
     """Who sends through a server: its channels or its agents, those that follow the default too."""
     record = await visit.run("server.show", name=visit.path["name"])
     kind = visit.query.get("kind", "")
@@ -75,14 +75,14 @@ async def _users(visit: Visit) -> Response:
     return visit.render("server_users.html", noun=_NOUN, record=record, **shown)
 
 
-async def _groups(visit: Visit, record: Record | None) -> Sequence[Group]:
+async def _groups(visit: PageRequest, record: Record | None) -> Sequence[Group]:
     presets = await visit.run("provider.list")
     there = _NOUN.where(record["name"]) if record else f"{_NOUN.path}/-"
     followed = "" if record else await server_default.followed(visit)
     return server_groups(record, presets, chosen=visit.text("preset"), fill_at=f"{there}/fill", followed=followed)
 
 
-async def _about(visit: Visit, record: Record | None) -> Mapping[str, Any]:
+async def _about(visit: PageRequest, record: Record | None) -> Mapping[str, Any]:
     """What the page of a server says beside its form: accounts in trouble, and where its users can go."""
     if record is None:
         return {"accounts": []}
@@ -95,7 +95,7 @@ async def _about(visit: Visit, record: Record | None) -> Mapping[str, Any]:
     }
 
 
-def _faults(visit: Visit, fields: Sequence[Field]) -> FieldFaults:  # noqa: ARG001
+def _faults(visit: PageRequest, fields: Sequence[Field]) -> FieldFaults:  # noqa: ARG001
     auth, found = visit.text("auth"), mailbox_faults(visit)
     if visit.secret("client_secret") is not None and auth != "oauth2":
         found |= {"client_secret": "it is for the authentication method OAuth 2; choose that, or leave this empty"}
@@ -104,7 +104,7 @@ def _faults(visit: Visit, fields: Sequence[Field]) -> FieldFaults:  # noqa: ARG0
     return found
 
 
-async def _finish(visit: Visit, name: str) -> str:
+async def _finish(visit: PageRequest, name: str) -> str:
     done = []
     secrets = (
         ("password", "server.password", "password", "its password is set"),

@@ -6,7 +6,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from relay.control.refused import NotFound, Refused
-from relay.web.kit.page_request import ADMINISTRATORS, Visit, page
+from relay.web.kit.page_request import ADMINISTRATORS, PageRequest, page
 from relay.web.kit.site import Site
 from relay.web.pages.administrators import PATH as PEOPLE
 from relay.web.pages.administrators import ROLES
@@ -23,15 +23,15 @@ def routes(site: Site) -> list[Route]:
     ]
 
 
-async def _list(visit: Visit) -> Response:
+async def _list(visit: PageRequest) -> Response:
     return visit.redirect(f"{PEOPLE}#tokens")
 
 
-async def _new(visit: Visit) -> Response:
+async def _new(visit: PageRequest) -> Response:
     return _show(visit, {})
 
 
-async def _add(visit: Visit) -> Response:
+async def _add(visit: PageRequest) -> Response:
     name, role = visit.text("name"), visit.text("role")
     if not name:
         return _show(visit, {"name": "this is needed"})
@@ -42,24 +42,24 @@ async def _add(visit: Visit) -> Response:
     return visit.render("token.html", done=done)
 
 
-async def _ask(visit: Visit) -> Response:
+async def _ask(visit: PageRequest) -> Response:
     return visit.render("token_remove.html", record=await _find(visit), sentences=())
 
 
-async def _remove(visit: Visit) -> Response:
+async def _remove(visit: PageRequest) -> Response:
     name = visit.path["name"]
     await visit.run("token.remove", name=name)
     return visit.redirect(f"{PEOPLE}#tokens", f"token {name} is removed")
 
 
-async def _find(visit: Visit) -> dict[str, Any]:
+async def _find(visit: PageRequest) -> dict[str, Any]:
     for token in await visit.run("token.list"):
         if token["name"] == visit.path["name"]:
             return dict(token)
     raise NotFound(f"there is no token '{visit.path['name']}'")
 
 
-def _show(visit: Visit, faults: dict[str, str]) -> Response:
+def _show(visit: PageRequest, faults: dict[str, str]) -> Response:
     role = visit.text("role") or ROLES[1]
     status = 422 if faults else 200
     return visit.render("token_add.html", status=status, roles=ROLES, name=visit.text("name"), role=role, faults=faults)

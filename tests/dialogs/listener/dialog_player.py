@@ -39,7 +39,7 @@ from typing import Any
 from scramp import ScramClient
 
 from relay.config.settings import Limits, Listener
-from relay.listener.session_limits import Tolerance
+from relay.listener.session_limits import SessionLimits
 from relay.store.db.errors import StoreError
 from tests.dialogs.listener.listener_kit import (
     SECONDS,
@@ -83,7 +83,7 @@ class _Setting:
     connections_per_client: int = Limits().connections_per_client
     errors: int = 20  # until a client is sent away
     idle_seconds: float = 300.0
-    memory: int = Tolerance().memory  # octets of all messages together
+    memory: int = SessionLimits().memory  # octets of all messages together
     security: str = "none"  # starttls or tls: then the client begins with TLS
     auth: str = "optional"
     login: dict[str, str] = field(default_factory=dict)  # name:password
@@ -138,8 +138,8 @@ class _Setting:
             connections_per_client=self.connections_per_client,
         )
 
-    def _tolerance(self) -> Tolerance:
-        return Tolerance(
+    def _tolerance(self) -> SessionLimits:
+        return SessionLimits(
             errors=self.errors, idle_seconds=self.idle_seconds, memory=self.memory, login_pause=_LOGIN_PAUSE
         )
 

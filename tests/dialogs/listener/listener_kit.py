@@ -22,7 +22,7 @@ from relay.config.endpoint import TcpAddress, UnixAddress, parse_endpoint
 from relay.config.settings import Limits, Listener
 from relay.directory.client import Client, Login
 from relay.listener.server import Listeners
-from relay.listener.session_limits import Tolerance
+from relay.listener.session_limits import SessionLimits
 from relay.listener.tls import LiveCertificate
 from relay.mail.content import Content, GrowingBody, InMemory, NewBody
 from relay.mail.envelope import Envelope
@@ -275,7 +275,7 @@ class Door:
 async def door(
     *listeners: Listener,
     limits: Limits | None = None,
-    tolerance: Tolerance | None = None,
+    tolerance: SessionLimits | None = None,
     logins: FakeLogins | None = None,
     certificate: LiveCertificate | None = None,
     new_body: NewBody = InMemory,

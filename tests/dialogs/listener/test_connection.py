@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from relay.listener.connection import ClientLeft, Connection, LineTooLong
-from relay.listener.session_limits import Tolerance
+from relay.listener.session_limits import SessionLimits
 from tests.dialogs.listener.listener_kit import within
 
 LONGEST = 100
@@ -79,7 +79,7 @@ class _Echo(Connection):
 
 
 def connect() -> tuple[_Echo, _Notes]:
-    connection, notes = _Echo.prepare("relay.example", 1000)(Tolerance()), _Notes()
+    connection, notes = _Echo.prepare("relay.example", 1000)(SessionLimits()), _Notes()
     connection.connection_made(notes)
     return connection, notes
 

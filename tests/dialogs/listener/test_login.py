@@ -9,7 +9,7 @@ from structlog.testing import capture_logs
 from relay.config.settings import Limits, Listener
 from relay.listener import replies
 from relay.listener.commands import LONGEST_LINE
-from relay.listener.session_limits import Tolerance
+from relay.listener.session_limits import SessionLimits
 from relay.secrets.logins import TooManyLogins
 from relay.secrets.sources import SecretUnavailable
 from relay.store.db.errors import StoreBusy
@@ -17,7 +17,7 @@ from tests.dialogs.listener.listener_kit import MAIL, RCPT, TEXT, Door, FakeLogi
 
 PASSWORD = "canary-password"
 LOGINS = {"jane": PASSWORD, "support": "another"}
-QUICK = Tolerance(login_pause=0.01)
+QUICK = SessionLimits(login_pause=0.01)
 
 
 def plain(name: str, password: str) -> bytes:
@@ -92,7 +92,7 @@ async def test_who_asks_all_at_once_has_no_more_answers_than_the_limit() -> None
 
 
 async def test_a_refused_client_waits_and_no_other_does() -> None:
-    tolerance = Tolerance(login_pause=600.0)
+    tolerance = SessionLimits(login_pause=600.0)
     async with door(outside(), logins=FakeLogins(LOGINS), tolerance=tolerance) as relay:
         assert await once(relay, WRONG, WRONG) == [REFUSED, REFUSED]
         async with relay.client() as guessing:
@@ -108,7 +108,7 @@ async def test_a_refused_client_waits_and_no_other_does() -> None:
 
 
 async def test_stopping_does_not_wait_for_a_pause() -> None:
-    tolerance = Tolerance(login_pause=600.0)
+    tolerance = SessionLimits(login_pause=600.0)
     async with door(outside(), logins=FakeLogins(LOGINS), tolerance=tolerance) as relay:
         await once(relay, WRONG, WRONG)
         async with relay.client() as client:
@@ -163,7 +163,7 @@ async def test_lines_of_auth_may_be_long_and_others_not() -> None:
     """12,288 octets of base64 in one line, with AUTH before them or not (RFC 4954 section 4)."""
     name, longest = "j" * 250, b"A" * 12_288
     response = base64.b64encode(f"{name}\0{name}\0{'x' * 1000}".encode())
-    async with door(logins=FakeLogins({name: "x" * 1000}), tolerance=Tolerance(errors=100)) as relay:
+    async with door(logins=FakeLogins({name: "x" * 1000}), tolerance=SessionLimits(errors=100)) as relay:
         assert await once(relay, b"AUTH PLAIN " + response + b"\r\n") == [str(replies.LOGGED_IN)]
         async with relay.client() as client:
             await client.begin()
@@ -224,13 +224,13 @@ async def test_a_client_that_leaves_while_its_password_is_checked_is_nobody() ->
 
 
 async def test_wrong_logins_are_no_errors_of_protocol() -> None:
-    tolerance = Tolerance(login_pause=0.0, errors=3)
+    tolerance = SessionLimits(login_pause=0.0, errors=3)
     async with door(logins=FakeLogins(LOGINS), tolerance=tolerance, limits=Limits(login_failures=100)) as relay:
         assert await once(relay, *[WRONG] * 10, GOOD) == [REFUSED] * 10 + [str(replies.LOGGED_IN)]
 
 
 async def test_garbage_in_auth_is_an_error_of_protocol() -> None:
-    async with door(logins=FakeLogins(LOGINS), tolerance=Tolerance(errors=3)) as relay, relay.client() as client:
+    async with door(logins=FakeLogins(LOGINS), tolerance=SessionLimits(errors=3)) as relay, relay.client() as client:
         client_answers = [str(replies.NOT_BASE64)] * 2 + [str(replies.TOO_MANY_ERRORS)]
         await client.begin()
         assert [await client.ask(b"AUTH PLAIN ?\r\n") for _ in range(3)] == client_answers

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from relay.listener.session_limits import Commands, Flow, LeastRate, MostCommands, Tolerance
+from relay.listener.session_limits import Commands, Flow, LeastRate, MostCommands, SessionLimits
 from tests.dialogs.listener.listener_kit import MAIL, RCPT, TEXT, door, within
 
 RATE = LeastRate(octets=500, seconds=60)
@@ -39,7 +39,7 @@ def test_a_flood_of_commands_is_slowed_to_the_rate() -> None:
 
 
 async def test_a_flood_of_commands_is_slowed_and_nobody_else_is() -> None:
-    tolerance = Tolerance(most_commands=MostCommands(at_once=5, a_second=20))
+    tolerance = SessionLimits(most_commands=MostCommands(at_once=5, a_second=20))
     async with door(tolerance=tolerance) as relay, relay.client() as flood, relay.client() as client:
         await flood.begin()
         await client.begin()
@@ -55,7 +55,7 @@ async def test_a_flood_of_commands_is_slowed_and_nobody_else_is() -> None:
 
 
 async def test_messages_are_never_slowed() -> None:
-    tolerance = Tolerance(most_commands=MostCommands(at_once=10, a_second=0.01))
+    tolerance = SessionLimits(most_commands=MostCommands(at_once=10, a_second=0.01))
     async with door(tolerance=tolerance) as relay, relay.client() as client:
         await client.begin()
         for _ in range(20):
@@ -64,7 +64,7 @@ async def test_messages_are_never_slowed() -> None:
 
 
 async def test_a_message_that_trickles_is_ended() -> None:
-    tolerance = Tolerance(least_rate=LeastRate(octets=1000, seconds=0.2))
+    tolerance = SessionLimits(least_rate=LeastRate(octets=1000, seconds=0.2))
     async with door(tolerance=tolerance) as relay, relay.client() as client:
         await client.begin(MAIL, RCPT, b"DATA\r\n")
         sending = asyncio.create_task(_trickle(client.writer))

@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 
 from relay.config.settings import Limits, Listener
 from relay.listener.client_identity import Origin, ProxyFault, read_header
-from relay.listener.session_limits import Tolerance
+from relay.listener.session_limits import SessionLimits
 from tests.dialogs.listener.listener_kit import HELLO, MAIL, RCPT, TEXT, Door, certificate, door, on_both_loops, within
 from tests.dialogs.listener.tls_kit import HandClient
 
@@ -121,7 +121,7 @@ async def proxy_door(
     proxy_seconds: float = 10.0,
     **keys: object,
 ) -> AsyncIterator[Door]:
-    tolerance = Tolerance(proxy_seconds=proxy_seconds, notice=notice, lull=0.1)
+    tolerance = SessionLimits(proxy_seconds=proxy_seconds, notice=notice, lull=0.1)
     settings = {"trusted_networks": OFFICE, "proxy_networks": LOOPBACK, **keys}
     listener = Listener(address="127.0.0.1:0", security=security, proxy_protocol=True, **settings)  # type: ignore[arg-type]
     with certificate() as pair:

@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 
 from relay.listener import replies
 from relay.listener.receiving import Intake, Memory
-from relay.listener.session_limits import Flow, LeastRate, Tolerance
+from relay.listener.session_limits import Flow, LeastRate, SessionLimits
 from relay.mail.content import ContentRefused, InMemory
 from relay.store.db.errors import StoreError, StoreFull
 from relay.store.queue.spool import Spool
@@ -135,7 +135,7 @@ async def test_a_client_that_leaves_while_the_disk_is_slow_is_gone_when_it_has_w
 
 async def test_a_large_message_arrives_whole_where_there_is_little_memory(tmp_path: Path) -> None:
     body = LINES * 100
-    tolerance = Tolerance(memory=2 * MIB)
+    tolerance = SessionLimits(memory=2 * MIB)
     async with door(new_body=Spool(tmp_path, 1000).new_body, tolerance=tolerance) as relay, relay.client() as client:
         await client.begin(MAIL, RCPT, b"DATA\r\n")
         assert (await client.ask(b"Subject: x\r\n\r\n", body, b".\r\n"))[:3] == "250"

@@ -11,7 +11,7 @@ import trustme
 from structlog.testing import capture_logs
 
 from relay.config.settings import Limits, Listener
-from relay.listener.session_limits import Tolerance
+from relay.listener.session_limits import SessionLimits
 from relay.listener.tls import LiveCertificate
 from tests.dialogs.listener.listener_kit import (
     HELLO,
@@ -34,7 +34,7 @@ KINDS = pytest.mark.parametrize("security", ["starttls", "tls"])
 
 @asynccontextmanager
 async def tls_door(
-    security: str, *, limits: Limits | None = None, tolerance: Tolerance | None = None
+    security: str, *, limits: Limits | None = None, tolerance: SessionLimits | None = None
 ) -> AsyncIterator[Door]:
     listener = Listener(address="127.0.0.1:0", security="tls" if security == "tls" else "starttls")
     with certificate() as pair:
@@ -197,7 +197,7 @@ async def test_a_client_may_leave_after_each_octet_of_its_second_flight(security
 )
 @on_both_loops
 async def test_who_does_not_speak_tls_is_left_quietly(security: str, text: bytes) -> None:
-    tolerance = Tolerance(handshake_seconds=0.3)
+    tolerance = SessionLimits(handshake_seconds=0.3)
     with capture_logs() as lines:
         async with tls_door(security, tolerance=tolerance) as relay, before_tls(relay, security) as client:
             await client.send(text)
@@ -210,7 +210,7 @@ async def test_who_does_not_speak_tls_is_left_quietly(security: str, text: bytes
 @KINDS
 @on_both_loops
 async def test_a_handshake_that_never_ends_is_ended(security: str) -> None:
-    tolerance = Tolerance(handshake_seconds=0.1)
+    tolerance = SessionLimits(handshake_seconds=0.1)
     async with tls_door(security, tolerance=tolerance) as relay, before_tls(relay, security) as client:
         assert await client.until_closed() == b""
         await relay.all_left()
@@ -251,7 +251,7 @@ async def test_a_client_that_leaves_without_a_good_bye_under_tls_is_gone(securit
 
 @on_both_loops
 async def test_a_silent_client_under_tls_is_sent_away() -> None:
-    async with tls_door("tls", tolerance=Tolerance(idle_seconds=1.0)) as relay, under_tls(relay, "tls") as client:
+    async with tls_door("tls", tolerance=SessionLimits(idle_seconds=1.0)) as relay, under_tls(relay, "tls") as client:
         assert (await client.line()).startswith("421 4.4.2 ")
         assert await client.line() == ""
 

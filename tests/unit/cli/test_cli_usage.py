@@ -11,7 +11,7 @@ from relay.cli.app import app, run
 from relay.cli.arguments import config_first
 from relay.cli.session import Session
 from relay.config.settings import Settings
-from relay.directory.reader_process import Apart
+from relay.directory.reader_process import ReaderProcess
 from tests.unit.cli.cli_kit import CommandLine
 
 VERBS = {
@@ -161,8 +161,8 @@ def test_serve_and_demo_hand_over_and_end_with_the_exit_code(
 ) -> None:
     seen: list[object] = []
 
-    def serve(settings: Settings, settings_file: Path | None, apart: Apart) -> int:
-        assert isinstance(apart, Apart)
+    def serve(settings: Settings, settings_file: Path | None, apart: ReaderProcess) -> int:
+        assert isinstance(apart, ReaderProcess)
         seen.append((settings.hostname, settings_file))
         return 7
 

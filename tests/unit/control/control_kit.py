@@ -10,16 +10,16 @@ import tomli_w
 
 from relay.config.settings import Settings, load_settings
 from relay.control.actor import Actor, Role, Way
-from relay.control.audit_log import Trail
+from relay.control.audit_log import AuditLog
 from relay.control.context import Parts, People
-from relay.control.messages.queue_actions import StoreQueueDesk
+from relay.control.messages.queue_actions import StoreQueueActions
 from relay.control.not_running import NOT_RUNNING
 from relay.control.operations import Operations
 from relay.delivery.holds import Accounts
 from relay.delivery.schedule import Schedule
 from relay.directory.live import LiveDirectory
 from relay.secrets.key_source import key_source
-from relay.secrets.resolver import SecretKeeper
+from relay.secrets.resolver import SecretResolver
 from relay.secrets.vault import Vault
 from relay.store.cluster.nodes import NodeTable
 from relay.store.db.health import StoreHealth
@@ -97,13 +97,13 @@ async def parts_in(folder: Path, directory: Mapping[str, Any] = TWO_SERVERS) -> 
     live = await LiveDirectory.open(settings, "relay.toml")
     queue = Queue(database, "test")
     audit = AuditTable(database)
-    trail = Trail(audit)
+    trail = AuditLog(audit)
     parts = Parts(
         settings=settings,
         directory=live,
         entries=DirectoryTable(database),
         vault=vault,
-        secrets=SecretKeeper(vault, {"MAIL_PASSWORD": "from outside"}, settings.state_dir),
+        secrets=SecretResolver(vault, {"MAIL_PASSWORD": "from outside"}, settings.state_dir),
         queue=queue,
         desk=await _desk(settings, queue, live),
         people=People.of(database),
@@ -126,9 +126,9 @@ async def with_holds_read(parts: Parts) -> Parts:
     return replace(parts, desk=await _desk(parts.settings, parts.queue, parts.directory))
 
 
-async def _desk(settings: Settings, queue: Queue, directory: LiveDirectory) -> StoreQueueDesk:
+async def _desk(settings: Settings, queue: Queue, directory: LiveDirectory) -> StoreQueueActions:
     accounts = Accounts(Schedule.of(settings.delivery), await queue.holds())
-    return StoreQueueDesk(queue, directory.routing, accounts)
+    return StoreQueueActions(queue, directory.routing, accounts)
 
 
 def settings_in(folder: Path) -> Settings:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from relay.control.context import Parts
-from relay.control.messages.queue_actions import StoreQueueDesk
+from relay.control.messages.queue_actions import StoreQueueActions
 from relay.control.remedies import Holder, advice
 from relay.delivery.holds import Accounts
 from relay.delivery.lifecycle import State
@@ -78,7 +78,7 @@ async def test_an_account_that_goes_slower_is_told_after_the_held_ones(parts: Pa
     server = routing().directory.servers["other"]
     failure = Failure(phase=Phase.MAIL, reply=Reply(451, "4.7.0", "slower"), meaning=Meaning.THROTTLE, from_server=True)
     accounts.slow_down(server, Account("other", "mailer@other.example"), failure, now)
-    desk = StoreQueueDesk(parts.queue, routing, accounts)
+    desk = StoreQueueActions(parts.queue, routing, accounts)
     overview = await AdminOperations(replace(parts, desk=desk)).run("overview", {})
     held, slowed = overview["accounts"]
     assert (held["state"], slowed["state"], slowed["waiting"]) == ("held", "slowed", None)
@@ -100,7 +100,7 @@ async def test_a_server_that_nobody_reaches_is_told_with_what_to_do(parts: Parts
     failure = Failure(phase=phase, reply=reply, meaning=Meaning.TEMPORARY, from_server=False, detail="refused")
     for server in ("other", "other", "gone"):
         accounts.servers.note(server, Outcome(host="h", failure=failure), lambda: datetime.now(UTC))
-    desk = StoreQueueDesk(parts.queue, parts.directory.routing, accounts)
+    desk = StoreQueueActions(parts.queue, parts.directory.routing, accounts)
     (one,) = (await AdminOperations(replace(parts, desk=desk)).run("overview", {}))["unreached"]
     assert (one["server"], one["times"], one["reason"]) == ("other", 2, f"{reply} (refused)")
     assert words in one["advice"]

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from relay.config.settings import Delivery
-from relay.control.messages.queue_actions import StoreQueueDesk
+from relay.control.messages.queue_actions import StoreQueueActions
 from relay.delivery.holds import Accounts
 from relay.delivery.lifecycle import State
 from relay.delivery.pacing import Pacing
@@ -46,7 +46,7 @@ class Bench:
     def __init__(self) -> None:
         self.accounts, self.pacing = Accounts(Schedule.of(Delivery())), Pacing()
         queue: Queue = object.__new__(Queue)
-        self.desk = StoreQueueDesk(queue, lambda: ROUTING, self.accounts, pacing=self.pacing)
+        self.desk = StoreQueueActions(queue, lambda: ROUTING, self.accounts, pacing=self.pacing)
 
     async def send(self, recipients: int) -> None:
         turn = await self.pacing.turn(SERVER, MAILER, None)

@@ -10,7 +10,7 @@ from relay.config.settings import Settings
 from relay.delivery.acceptance import Acceptance
 from relay.delivery.attempt import Attempts, Upstream
 from relay.delivery.dsn import Reporter
-from relay.delivery.events import Journey, Telling
+from relay.delivery.events import Journey, MessageEvents
 from relay.delivery.history import History
 from relay.delivery.holds import Accounts
 from relay.delivery.pacing import Pacing
@@ -24,7 +24,7 @@ from relay.mail.content import Content
 from relay.mail.envelope import Envelope, Recipient
 from relay.mail.reply import Reply
 from relay.mail.trace import Arrival, new_id
-from relay.secrets.resolver import SecretKeeper
+from relay.secrets.resolver import SecretResolver
 from relay.store.queue.queue import Queue
 from relay.upstream.outcome import Failure, Outcome, Phase
 from relay.upstream.transaction import Ahead, Progress, Transfer
@@ -129,10 +129,10 @@ class DeliveryKit:
 
 
 def make_delivery(
-    queue: Queue, secrets: SecretKeeper, routing: Routing, upstream: Upstream, **acceptance: Any
+    queue: Queue, secrets: SecretResolver, routing: Routing, upstream: Upstream, **acceptance: Any
 ) -> DeliveryKit:
     schedule = Schedule.of(Settings().delivery)
-    recorder = Recorder(queue, lambda: routing, schedule, Reporter("relay.test", schedule), Telling())
+    recorder = Recorder(queue, lambda: routing, schedule, Reporter("relay.test", schedule), MessageEvents())
     attempts = Attempts(
         routing=lambda: routing,
         secrets=secrets,

@@ -12,7 +12,7 @@ from relay.directory.model import Mode
 from relay.directory.routing import Routing
 from relay.directory.rules.validation import parse_directory
 from relay.secrets.key_source import KeyFile
-from relay.secrets.resolver import SecretKeeper
+from relay.secrets.resolver import SecretResolver
 from relay.secrets.vault import Vault
 from relay.store.db.database import open_database
 from relay.store.people.secrets import SecretTable
@@ -28,7 +28,7 @@ async def delivery(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIter
     vault = await Vault.open(SecretTable(database), KeyFile(tmp_path / "master.key"))
     routing = Routing(parse_directory(DIRECTORY, "directory.toml"))
     queue = Queue(database, "test")
-    yield make_delivery(queue, SecretKeeper(vault, {}, tmp_path), routing, FakeUpstream())
+    yield make_delivery(queue, SecretResolver(vault, {}, tmp_path), routing, FakeUpstream())
     await queue.aclose()
     await database.close()
 
@@ -39,7 +39,7 @@ async def make_bench(tmp_path: Path) -> AsyncIterator[Maker]:
     database = await open_database(tmp_path / "relay.db")
     queue = Queue(database, "test")
     vault = await Vault.open(SecretTable(database), KeyFile(tmp_path / "master.key"))
-    keeper = SecretKeeper(vault, {}, tmp_path)
+    keeper = SecretResolver(vault, {}, tmp_path)
     routing = Routing(parse_directory(DIRECTORY, "directory.toml"))
 
     def make(upstream: FakeUpstream | None = None, **arguments: Any) -> Bench:

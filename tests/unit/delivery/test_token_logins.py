@@ -18,7 +18,7 @@ from relay.mail.reply import Reply
 from relay.secrets.key_source import KeyFile
 from relay.secrets.oauth.access_tokens import Tokens
 from relay.secrets.oauth.answers import TokenRefused
-from relay.secrets.resolver import SecretKeeper
+from relay.secrets.resolver import SecretResolver
 from relay.secrets.secret import SecretRef, secret_ref
 from relay.secrets.sources import SecretDelayed
 from relay.secrets.vault import Vault
@@ -64,7 +64,7 @@ class Bench:
         self.server, self.provider, self.clock = Server(), FakeProvider(), Clock()
         self.tokens = Tokens(vault, provider=self.provider, clock=self.clock)
         routing = Routing(parse_directory(DIRECTORY))
-        secrets = SecretKeeper(vault, {}, folder, tokens=self.tokens)
+        secrets = SecretResolver(vault, {}, folder, tokens=self.tokens)
         queue = Queue(database, "test")
         self.attempts = make_delivery(queue, secrets, routing, self.server).attempts
         route = routing.route(Address.parse("support@acme.example"))

@@ -9,7 +9,7 @@ import pytest
 
 from relay.config.faults import Faults
 from relay.config.settings import load_settings
-from relay.directory.database_storage import InDatabase, Row
+from relay.directory.database_storage import DatabaseStorage, Row
 from relay.directory.edit import EditRefused, remove_profile, set_profile
 from relay.directory.live import LiveDirectory
 from relay.directory.model import Directory, ProfileKind
@@ -30,7 +30,9 @@ def memory() -> MemoryRows:
 
 
 async def live_on(memory: MemoryRows) -> LiveDirectory:
-    return await LiveDirectory.open(load_settings(None, {}), "relay.toml", keep=lambda check: InDatabase(memory, check))
+    return await LiveDirectory.open(
+        load_settings(None, {}), "relay.toml", keep=lambda check: DatabaseStorage(memory, check)
+    )
 
 
 def set_jane(**values: Any) -> Callable[[Document], None]:
@@ -42,7 +44,7 @@ def jane(group: str) -> Row:
 
 
 async def test_only_what_changed_is_read_again(memory: MemoryRows) -> None:
-    keeper = InDatabase(memory)
+    keeper = DatabaseStorage(memory)
     before = (await keeper.read()).directory
     assert (before, memory.given) == (parse_directory(TABLES), 7)
     memory.put(jane("other"))
@@ -57,7 +59,7 @@ async def test_only_what_changed_is_read_again(memory: MemoryRows) -> None:
 
 
 async def test_who_was_slower_changes_what_the_other_one_made(memory: MemoryRows) -> None:
-    keeper = InDatabase(memory)
+    keeper = DatabaseStorage(memory)
     await keeper.read()
     others = iter([jane("other")])
 
@@ -73,7 +75,7 @@ async def test_who_was_slower_changes_what_the_other_one_made(memory: MemoryRows
 
 
 async def test_who_was_slower_may_have_nothing_to_change_any_more(memory: MemoryRows) -> None:
-    keeper = InDatabase(memory)
+    keeper = DatabaseStorage(memory)
     memory.before_write = lambda: memory.put(Row("agents", "jane", None))
     with pytest.raises(EditRefused, match="there is no agent 'jane'"):
         await keeper.change(set_jane(role="agent"), must_exist=True, known=UNREAD)
@@ -82,14 +84,14 @@ async def test_who_was_slower_may_have_nothing_to_change_any_more(memory: Memory
 async def test_who_is_always_slower_is_refused(memory: MemoryRows) -> None:
     memory.before_write = lambda: memory.put(jane(str(memory.number)))
     with pytest.raises(DirectoryChanged) as caught:
-        await InDatabase(memory).change(set_jane(role="agent"), must_exist=True, known=UNREAD)
+        await DatabaseStorage(memory).change(set_jane(role="agent"), must_exist=True, known=UNREAD)
     sentence = "the directory in memory was changed by somebody else; look at it and try again"
     assert str(caught.value) == sentence
 
 
 async def test_a_change_that_changes_nothing_writes_nothing(memory: MemoryRows) -> None:
     number = memory.number
-    done = await InDatabase(memory).change(set_jane(group="sales"), must_exist=True, known=UNREAD)
+    done = await DatabaseStorage(memory).change(set_jane(group="sales"), must_exist=True, known=UNREAD)
     assert memory.number == number
     assert done.directory == parse_directory(TABLES)
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from relay.config.faults import Faults
 from relay.directory import database_storage, edit
-from relay.directory.database_storage import InDatabase, Row
+from relay.directory.database_storage import DatabaseStorage, Row
 from relay.directory.model import Directory, ProfileKind
 from relay.directory.rules.incremental import TABLES, Sound
 from relay.directory.rules.validation import parse_directory
@@ -176,7 +176,7 @@ async def test_what_seldom_comes_is_seen_too(steps: list[Any]) -> None:
 async def _take(steps: list[Any]) -> None:
     memory = MemoryRows()
     memory.put_tables(START)
-    keeper = InDatabase(memory)
+    keeper = DatabaseStorage(memory)
     await keeper.read()
     good = memory.texts()
     for step in steps:
@@ -190,9 +190,9 @@ async def _take(steps: list[Any]) -> None:
             good = memory.texts()
 
 
-async def _compare(keeper: InDatabase, memory: MemoryRows) -> bool:
+async def _compare(keeper: DatabaseStorage, memory: MemoryRows) -> bool:
     """Whether the directory is good, for the one that followed as for a new one."""
-    followed, new = await _read(keeper), await _read(InDatabase(memory))
+    followed, new = await _read(keeper), await _read(DatabaseStorage(memory))
     if isinstance(new, Sound) and isinstance(followed, Sound):
         assert _as_shown(followed) == _as_shown(new)
         return True
@@ -200,9 +200,9 @@ async def _compare(keeper: InDatabase, memory: MemoryRows) -> bool:
     return False
 
 
-async def _compare_edit(keeper: InDatabase, memory: MemoryRows, change: Callable[[Document], None]) -> None:
+async def _compare_edit(keeper: DatabaseStorage, memory: MemoryRows, change: Callable[[Document], None]) -> None:
     """Compare what a change does to the rows, or says, with what it does to the plain tables."""
-    tables: Any = await InDatabase(memory).document()
+    tables: Any = await DatabaseStorage(memory).document()
     expected = said = ""
     try:
         change(tables)
@@ -215,14 +215,14 @@ async def _compare_edit(keeper: InDatabase, memory: MemoryRows, change: Callable
         said = repr(error)
     assert said == expected
     if not said:
-        assert _without_empty(await InDatabase(memory).document()) == _without_empty(tables)
+        assert _without_empty(await DatabaseStorage(memory).document()) == _without_empty(tables)
 
 
 def _without_empty(tables: Any) -> dict[str, Any]:
     return {key: value for key, value in tables.items() if value != {}}
 
 
-async def _read(keeper: InDatabase) -> Any:
+async def _read(keeper: DatabaseStorage) -> Any:
     """Return what the keeper knows of a good directory, or the faults of a bad one."""
     try:
         snapshot = await keeper.read()
@@ -263,7 +263,7 @@ async def test_an_ordinary_change_looks_at_nothing_else(
 ) -> None:
     memory = MemoryRows()
     memory.put_tables(START)
-    one, other = InDatabase(memory), InDatabase(memory)
+    one, other = DatabaseStorage(memory), DatabaseStorage(memory)
     for keeper in (one, other):
         await keeper.read()
     tables = deepcopy(dict(START))

@@ -13,7 +13,7 @@ from relay.config.faults import Fault, Faults
 from relay.config.settings import load_settings
 from relay.directory import reader_process
 from relay.directory.file import DirectoryFile
-from relay.directory.reader_process import LARGE, Apart
+from relay.directory.reader_process import LARGE, ReaderProcess
 from tests.peers.system import run
 from tests.unit.directory.directory_kit import HOUSE
 
@@ -47,7 +47,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
 
 
 def test_it_reads_what_is_read_here(large: DirectoryFile, started: list[Path]) -> None:
-    there, here = Apart().read(large), large.read()
+    there, here = ReaderProcess().read(large), large.read()
     assert there == here
     assert list(there.directory.agents) == list(here.directory.agents)
     assert started == [large.path]
@@ -56,7 +56,7 @@ def test_it_reads_what_is_read_here(large: DirectoryFile, started: list[Path]) -
 
 
 def test_what_was_begun_ahead_is_read_once(large: DirectoryFile, started: list[Path]) -> None:
-    with Apart() as reader:
+    with ReaderProcess() as reader:
         reader.begin_directory(large.path)
         assert reader.read(large) == large.read()
         assert len(started) == 1
@@ -66,7 +66,7 @@ def test_what_was_begun_ahead_is_read_once(large: DirectoryFile, started: list[P
 
 
 def test_what_was_begun_and_is_not_needed_ends(large: DirectoryFile, started: list[Path]) -> None:
-    with Apart() as reader:
+    with ReaderProcess() as reader:
         reader.begin_directory(large.path)
         process = reader._begun
         assert process is not None
@@ -78,7 +78,7 @@ def test_faults_come_back_as_they_are_found(large: DirectoryFile, started: list[
     with pytest.raises(Faults) as here:
         large.read()
     with pytest.raises(Faults) as there:
-        Apart().read(large)
+        ReaderProcess().read(large)
     assert there.value.faults == here.value.faults
     assert len(there.value.faults) == 2
     assert started
@@ -87,7 +87,7 @@ def test_faults_come_back_as_they_are_found(large: DirectoryFile, started: list[
 def test_what_stands_elsewhere_is_looked_at_too(large: DirectoryFile, started: list[Path]) -> None:
     fault = Fault("relay.toml", "policy.unknown_sender", "it does not suit")
     with pytest.raises(Faults, match="it does not suit"):
-        Apart().read(DirectoryFile(large.path, lambda _: (fault,)))
+        ReaderProcess().read(DirectoryFile(large.path, lambda _: (fault,)))
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ def test_where_no_process_does_it_it_is_read_here(
     large: DirectoryFile, started: list[Path], monkeypatch: pytest.MonkeyPatch, make: Callable[[], Any]
 ) -> None:
     monkeypatch.setattr(reader_process, "_start", lambda *_: make())
-    assert Apart().read(large) == large.read()
+    assert ReaderProcess().read(large) == large.read()
 
 
 @pytest.fixture
@@ -116,7 +116,7 @@ def settings_file(large: DirectoryFile) -> Path:
 def test_settings_and_the_directory_that_they_name_come_from_one_process(
     large: DirectoryFile, settings_file: Path, started: list[Path]
 ) -> None:
-    with Apart() as reader:
+    with ReaderProcess() as reader:
         reader.begin(settings_file)
         assert reader.settings(settings_file) == load_settings(settings_file)
         assert reader.read(large) == large.read()
@@ -127,7 +127,7 @@ def test_faults_of_the_settings_come_back_as_they_are_found(settings_file: Path,
     settings_file.write_text('hostnam = "relay.example"\nworkers = 0\n')
     with pytest.raises(Faults) as here:
         load_settings(settings_file)
-    with Apart() as reader:
+    with ReaderProcess() as reader:
         reader.begin(settings_file)
         with pytest.raises(Faults) as there:
             reader.settings(settings_file)
@@ -139,7 +139,7 @@ def test_faults_of_the_directory_come_after_good_settings(
     large: DirectoryFile, settings_file: Path, started: list[Path]
 ) -> None:
     large.path.write_text("[servers.x]\n")
-    with Apart() as reader:
+    with ReaderProcess() as reader:
         reader.begin(settings_file)
         assert reader.settings(settings_file).hostname == "relay.example"
         with pytest.raises(Faults, match=r"servers\.x\.host"):
@@ -149,7 +149,7 @@ def test_faults_of_the_directory_come_after_good_settings(
 def test_settings_are_read_here_where_no_process_does_it(settings_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ends = partial(subprocess.Popen, [sys.executable, "-c", ""], stdout=subprocess.PIPE)
     monkeypatch.setattr(reader_process, "_start", lambda *_: ends())
-    with Apart() as reader:
+    with ReaderProcess() as reader:
         reader.begin(settings_file)
         assert reader.settings(settings_file).hostname == "relay.example"
         assert reader.settings(None) == load_settings(None), "what is read later is read here"
@@ -157,7 +157,7 @@ def test_settings_are_read_here_where_no_process_does_it(settings_file: Path, mo
 
 def test_of_a_directory_in_the_store_the_process_reads_nothing_and_ends(settings_file: Path) -> None:
     settings_file.write_text(settings_file.read_text() + 'directory = "database"\n')
-    with Apart() as reader:
+    with ReaderProcess() as reader:
         reader.begin(settings_file)
         process = reader._begun
         assert process is not None
@@ -168,8 +168,8 @@ def test_of_a_directory_in_the_store_the_process_reads_nothing_and_ends(settings
 def test_who_lets_another_process_read_does_without_what_reads(settings_file: Path, large: DirectoryFile) -> None:
     """What reads tables takes 15 MB, which would stay."""
     words = (
-        "import sys; from pathlib import Path; from relay.directory.reader_process import Apart; "
-        "from relay.directory.file import DirectoryFile; file = Path(sys.argv[1]); apart = Apart(); "
+        "import sys; from pathlib import Path; from relay.directory.reader_process import ReaderProcess; "
+        "from relay.directory.file import DirectoryFile; file = Path(sys.argv[1]); apart = ReaderProcess(); "
         "apart.begin(file); apart.read(DirectoryFile(apart.settings(file).directory_path)); "
         "print('pydantic' in sys.modules)"
     )
@@ -179,6 +179,6 @@ def test_who_lets_another_process_read_does_without_what_reads(settings_file: Pa
 
 def test_a_file_that_is_not_there_is_an_empty_directory(tmp_path: Path) -> None:
     file = DirectoryFile(tmp_path / "directory.toml")
-    with Apart() as reader:
+    with ReaderProcess() as reader:
         reader.begin_directory(file.path)
         assert reader.read(file) == file.read()

@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 from relay.directory.model import Channel, Directory, Incoming, Server
 from relay.incoming.watch import ReturnedMail
 from relay.secrets.key_source import key_source
-from relay.secrets.resolver import SecretKeeper
+from relay.secrets.resolver import SecretResolver
 from relay.secrets.vault import Vault
 from relay.store.cluster.leader_lease import Lead
 from relay.store.db.database import open_database
@@ -97,7 +97,7 @@ async def _watched(folder: Path, every_seconds: float = 0.1, lead: Lead | None =
     queue = Queue(database, "test")
     holder: list[Watched] = []
     mail = ReturnedMail(
-        queue, SecretKeeper(vault, {}, folder), lambda: holder[0].directory, lead, every_seconds=every_seconds
+        queue, SecretResolver(vault, {}, folder), lambda: holder[0].directory, lead, every_seconds=every_seconds
     )
     holder.append(Watched(queue, vault, mail))
     try:

@@ -7,7 +7,7 @@ import pytest
 from relay.secrets import resolver as module
 from relay.secrets.key_source import key_source
 from relay.secrets.master_key import MasterKey
-from relay.secrets.resolver import SecretKeeper
+from relay.secrets.resolver import SecretResolver
 from relay.secrets.secret import SecretRef
 from relay.secrets.sources import SecretUnavailable, Source, read_source
 from relay.secrets.vault import Vault
@@ -34,11 +34,11 @@ def environ() -> dict[str, str]:
 
 
 @pytest.fixture
-def keeper(vault: Vault, tmp_path: Path, clock: Clock, environ: dict[str, str]) -> SecretKeeper:
-    return SecretKeeper(vault, environ, tmp_path, clock)
+def keeper(vault: Vault, tmp_path: Path, clock: Clock, environ: dict[str, str]) -> SecretResolver:
+    return SecretResolver(vault, environ, tmp_path, clock)
 
 
-async def value(keeper: SecretKeeper, ref: SecretRef) -> str | None:
+async def value(keeper: SecretResolver, ref: SecretRef) -> str | None:
     secret = await keeper.secret(ref)
     return secret.value if secret else None
 
@@ -49,7 +49,7 @@ def counting(folder: Path, tail: str = "") -> str:
     return f"command:sh {folder}/script"
 
 
-async def test_the_order_of_places(keeper: SecretKeeper, vault: Vault, tmp_path: Path) -> None:
+async def test_the_order_of_places(keeper: SecretResolver, vault: Vault, tmp_path: Path) -> None:
     (tmp_path / "pw").write_text("from the file\n")
     await vault.put("server/a", "from the vault")
     assert await value(keeper, SecretRef("server/a", "", "file:pw", "inline")) == "from the file"
@@ -58,7 +58,7 @@ async def test_the_order_of_places(keeper: SecretKeeper, vault: Vault, tmp_path:
     assert await value(keeper, SecretRef("server/b", "")) is None
 
 
-async def test_is_set_tells_without_reading(keeper: SecretKeeper, vault: Vault) -> None:
+async def test_is_set_tells_without_reading(keeper: SecretResolver, vault: Vault) -> None:
     assert not keeper.is_set(VAULT)
     await vault.put("server/a", "x")
     assert keeper.is_set(VAULT)
@@ -70,7 +70,7 @@ async def test_is_set_tells_without_reading(keeper: SecretKeeper, vault: Vault) 
 
 
 async def test_the_same_value_has_the_same_version_wherever_it_is(
-    keeper: SecretKeeper, vault: Vault, tmp_path: Path
+    keeper: SecretResolver, vault: Vault, tmp_path: Path
 ) -> None:
     (tmp_path / "pw").write_text("hunter2\n")
     await vault.put("server/a", "hunter2")
@@ -79,7 +79,7 @@ async def test_the_same_value_has_the_same_version_wherever_it_is(
 
 
 async def test_a_file_is_read_again_when_it_changed(
-    keeper: SecretKeeper, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    keeper: SecretResolver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reads: list[object] = []
 
@@ -105,7 +105,7 @@ async def test_a_file_is_read_again_when_it_changed(
     assert await value(keeper, ref) == "back"
 
 
-async def test_a_variable_is_read_every_time(keeper: SecretKeeper, environ: dict[str, str]) -> None:
+async def test_a_variable_is_read_every_time(keeper: SecretResolver, environ: dict[str, str]) -> None:
     ref = SecretRef("server/a", "", "env:PW")
     environ["PW"] = "one"
     assert await value(keeper, ref) == "one"
@@ -113,13 +113,15 @@ async def test_a_variable_is_read_every_time(keeper: SecretKeeper, environ: dict
     assert await value(keeper, ref) == "two"
 
 
-async def test_a_credential_is_kept_like_a_file(keeper: SecretKeeper, environ: dict[str, str], tmp_path: Path) -> None:
+async def test_a_credential_is_kept_like_a_file(
+    keeper: SecretResolver, environ: dict[str, str], tmp_path: Path
+) -> None:
     environ["CREDENTIALS_DIRECTORY"] = str(tmp_path)
     (tmp_path / "mail").write_text("one\n")
     assert await value(keeper, SecretRef("server/a", "", "credential:mail")) == "one"
 
 
-async def test_a_commands_answer_is_kept_for_five_minutes(keeper: SecretKeeper, tmp_path: Path, clock: Clock) -> None:
+async def test_a_commands_answer_is_kept_for_five_minutes(keeper: SecretResolver, tmp_path: Path, clock: Clock) -> None:
     ref = SecretRef("server/a", "", counting(tmp_path))
     assert await value(keeper, ref) == "1"
     clock.now += 299
@@ -132,13 +134,13 @@ async def test_a_commands_answer_is_kept_for_five_minutes(keeper: SecretKeeper, 
     assert await value(keeper, ref) == "3"
 
 
-async def test_who_asks_at_the_same_time_shares_one_run(keeper: SecretKeeper, tmp_path: Path) -> None:
+async def test_who_asks_at_the_same_time_shares_one_run(keeper: SecretResolver, tmp_path: Path) -> None:
     source = counting(tmp_path)
     refs = [SecretRef(f"profile/{number}", "", source) for number in range(10)]
     assert await asyncio.gather(*(value(keeper, ref) for ref in refs)) == ["1"] * 10
 
 
-async def test_a_failing_command_rests_ten_seconds(keeper: SecretKeeper, tmp_path: Path, clock: Clock) -> None:
+async def test_a_failing_command_rests_ten_seconds(keeper: SecretResolver, tmp_path: Path, clock: Clock) -> None:
     ref = SecretRef("server/a", "", counting(tmp_path, "exit 2"))
     for _ in range(3):
         with pytest.raises(SecretUnavailable, match=r"^the command 'sh' failed with exit status 2$"):
@@ -157,26 +159,26 @@ async def test_a_command_sees_the_environment_without_the_master_key(table: Secr
         "RELAY_KEY_HINT": "stays",
     }
     vault = await Vault.open(table, key_source("env:RELAY_KEY", tmp_path, given))
-    keeper = SecretKeeper(vault, given, tmp_path)
+    keeper = SecretResolver(vault, given, tmp_path)
     (tmp_path / "script").write_text('echo "${RELAY_KEY-none} ${RELAY_KEY_NEW-none} $RELAY_KEY_HINT"\n')
     assert await value(keeper, SecretRef("server/a", "", f"command:sh {tmp_path}/script")) == "none none stays"
 
 
 async def test_a_command_sees_every_variable_where_the_key_is_in_a_file(
-    keeper: SecretKeeper, environ: dict[str, str], tmp_path: Path
+    keeper: SecretResolver, environ: dict[str, str], tmp_path: Path
 ) -> None:
     environ["RELAY_KEY"] = "no key"
     (tmp_path / "script").write_text('echo "$RELAY_KEY"\n')
     assert await value(keeper, SecretRef("server/a", "", f"command:sh {tmp_path}/script")) == "no key"
 
 
-async def test_a_source_that_is_none_is_one_sentence(keeper: SecretKeeper) -> None:
+async def test_a_source_that_is_none_is_one_sentence(keeper: SecretResolver) -> None:
     with pytest.raises(SecretUnavailable, match="is written as"):
         await keeper.secret(SecretRef("server/a", "", "hunter2"))
 
 
 async def test_a_key_that_another_process_changed_out_of_reach_is_a_secret_that_is_not_to_be_had(
-    keeper: SecretKeeper, vault: Vault, tmp_path: Path
+    keeper: SecretResolver, vault: Vault, tmp_path: Path
 ) -> None:
     await vault.put("server/a", "x")
     old = (tmp_path / "master.key").read_bytes()
@@ -187,7 +189,7 @@ async def test_a_key_that_another_process_changed_out_of_reach_is_a_secret_that_
         await keeper.secret(VAULT)
 
 
-async def test_nothing_in_the_keeper_shows_a_secret(keeper: SecretKeeper, tmp_path: Path) -> None:
+async def test_nothing_in_the_keeper_shows_a_secret(keeper: SecretResolver, tmp_path: Path) -> None:
     (tmp_path / "pw").write_text("CANARY\n")
     await keeper.secret(SecretRef("server/a", "", "file:pw"))
     assert "CANARY" not in repr(vars(keeper))

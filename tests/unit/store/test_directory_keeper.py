@@ -12,9 +12,9 @@ import tomli_w
 
 from relay.config.faults import Fault, Faults
 from relay.config.settings import load_settings
-from relay.directory.database_storage import InDatabase
+from relay.directory.database_storage import DatabaseStorage
 from relay.directory.edit import EditRefused, add_profile, add_server, remove_profile, set_default, set_profile
-from relay.directory.file_storage import InFile
+from relay.directory.file_storage import FileStorage
 from relay.directory.live import LiveDirectory
 from relay.directory.model import Directory, ProfileKind
 from relay.directory.rules.incremental import Sound
@@ -44,10 +44,10 @@ class House:
 
     async def keeper(self, check: Check = lambda _: ()) -> Keeper:
         if self.kind == "file":
-            return InFile(self._file, check)
+            return FileStorage(self._file, check)
         database = await open_database(self._place)
         self._closing.push_async_callback(database.close)
-        return InDatabase(DirectoryTable(database), check)
+        return DatabaseStorage(DirectoryTable(database), check)
 
     async def live(self) -> LiveDirectory:
         keeper = await self.keeper()
@@ -59,7 +59,7 @@ class House:
             self._file.write_text(self._file.read_text().replace('server = "shared"', 'server = "shard"'))
             return
         keeper = await self.keeper()
-        assert isinstance(keeper, InDatabase)
+        assert isinstance(keeper, DatabaseStorage)
         keeper._checked = lambda known: known.with_sound(Sound.of(Directory()))  # type: ignore[method-assign]
         await change(keeper, lambda document: document["agents"]["jane"].update(server="shard"))
 
