@@ -15,20 +15,18 @@ from enum import StrEnum
 from typing import NamedTuple, Protocol
 
 from relay import log
-from relay.delivery.budget import DAY, PIECE
-from relay.delivery.pace import minute
 from relay.directory.model import Account
+from relay.limits import constants
+from relay.limits.constants import DAY, PIECE
 from relay.store.cluster.day_quotas import Spent
 from relay.store.db.errors import StoreError, own
 
 # When what was used is written where it belongs, if no reserve is written before.
 _PAUSE_SECONDS = 2.0
-# A reserve of messages counts as begun so much later, and may be used until then.
-_AHEAD_SECONDS = 10
 
 
 class Kind(StrEnum):
-    """What is counted. Messages are kept by the second, recipients by the piece of a `Budget`."""
+    """What is counted. Messages are kept by the second, recipients by the piece of a `DayQuota`."""
 
     MESSAGE = "message"
     RECIPIENT = "recipient"
@@ -129,7 +127,7 @@ class LocalLedger:
     def _take(self, key: _Key, account: Account, count: int) -> int | None:
         """Use so many of a reserve, and return where they count; None where it lacks, or is of another time."""
         reserve, since = self._reserves.get(key), _stretch(key.kind, self._wall())
-        if reserve is None or reserve.left < count or not since <= reserve.since <= since + _AHEAD_SECONDS:
+        if reserve is None or reserve.left < count or not since <= reserve.since <= since + constants.AHEAD_SECONDS:
             return None
         reserve.left -= count
         self._add(reserve.account, key.kind, reserve.since, -count)
@@ -154,7 +152,7 @@ class LocalLedger:
             self._add(old.account, key.kind, old.since, -old.left)
         count, since = max(self._wanted[key], ahead), _stretch(key.kind, self._wall())
         if key.kind is Kind.MESSAGE:
-            since += _AHEAD_SECONDS
+            since += constants.AHEAD_SECONDS
         self._add(account, key.kind, since, count)
         try:
             await self._write()
@@ -195,6 +193,6 @@ def _spent(entry: _Entry, count: int) -> Spent:
 def counts_no_more(now: datetime) -> dict[str, datetime]:
     """Return, by kind, what counts no more: twice as long as it does, so that nothing hangs on a second."""
     return {
-        str(Kind.MESSAGE): now - timedelta(seconds=2 * minute()),
+        str(Kind.MESSAGE): now - timedelta(seconds=2 * constants.MINUTE),
         str(Kind.RECIPIENT): now - timedelta(seconds=DAY + 2 * PIECE),
     }

@@ -12,12 +12,13 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from math import ceil, inf
 
-from relay.delivery.budget import PIECE, Budget, room, room_at
 from relay.delivery.ledger import Kind, LocalLedger
-from relay.delivery.line import Line
-from relay.delivery.pace import Pace
 from relay.delivery.turn import Turn
 from relay.directory.model import Account, Server
+from relay.limits.constants import PIECE
+from relay.limits.day_quota import DayQuota, room, room_at
+from relay.limits.fair_queue import FairQueue
+from relay.limits.rate import RateLimit
 from relay.store.cluster.day_quotas import Spent
 
 # So much of a limit is taken ahead at once, and is lost for its minute or day where the process is killed.
@@ -29,8 +30,8 @@ _DAY_PARTS = 100
 class _Lane:
     """Those who share a pace."""
 
-    pace: Pace
-    line: Line = field(default_factory=Line)
+    pace: RateLimit
+    line: FairQueue = field(default_factory=FairQueue)
     timer: asyncio.TimerHandle | None = None
 
 
@@ -78,7 +79,7 @@ class Pacing:
         self._shown = shown or wall
         self._timer = timer
         self._lanes: dict[str, _Lane] = {}
-        self._budgets: dict[Account, Budget] = {}
+        self._budgets: dict[Account, DayQuota] = {}
         self._earlier: list[tuple[Account, float]] = []  # messages of an earlier run, and when they began
         self._is_closed = False
         for each in spent:
@@ -176,7 +177,7 @@ class Pacing:
         key, limit = server.scope(account), server.messages_per_minute
         lane = self._lanes.get(key)
         if lane is None:
-            lane = self._lanes[key] = _Lane(Pace(limit, self._begun_earlier(server, account)))
+            lane = self._lanes[key] = _Lane(RateLimit(limit, self._begun_earlier(server, account)))
         lane.pace.per_minute = limit
         return lane
 
@@ -204,14 +205,14 @@ class Pacing:
         now = self._wall()
         return room_at(self._budgets_of(server, account), server.recipients_per_day, now) - now
 
-    def _budgets_of(self, server: Server, account: Account) -> Iterator[Budget]:
+    def _budgets_of(self, server: Server, account: Account) -> Iterator[DayQuota]:
         if not server.shared_limits:
             yield self._budget(account)
             return
         yield from (budget for owner, budget in self._budgets.items() if owner.server == server.name)
 
-    def _budget(self, account: Account) -> Budget:
-        return self._budgets.setdefault(account, Budget())
+    def _budget(self, account: Account) -> DayQuota:
+        return self._budgets.setdefault(account, DayQuota())
 
     def _remember(self, spent: Spent) -> None:
         account, since = Account(spent.server, spent.username), int(spent.since.timestamp())

@@ -13,10 +13,10 @@ from functools import partial
 from math import inf
 from typing import NamedTuple, Protocol, TypeVar
 
-from relay.delivery.budget import PIECE, Budget, room, room_at
 from relay.delivery.ledger import Kind
-from relay.delivery.shared_pace import SEEN_DAY_SECONDS, Row, buy, pieces_of
 from relay.directory.model import Account, Server
+from relay.limits.constants import PIECE
+from relay.limits.day_quota import SEEN_DAY_SECONDS, DayQuota, Row, buy, pieces_of, room, room_at
 from relay.store.cluster.day_quotas import Purpose, Taken, TakeRule
 
 # After it, what is unused is given back, and what others have spent is looked up again.
@@ -67,7 +67,7 @@ class _Seen:
 
     server: Server
     account: Account
-    budget: Budget = field(default_factory=Budget)
+    budget: DayQuota = field(default_factory=DayQuota)
     at: float = 0.0
     asked_at: float = 0.0
 
@@ -200,14 +200,14 @@ class Purses:
             is_asked = seen.asked_at > seen.at and now - seen.at >= _REST_SECONDS
             if is_asked and (not seen.at or room([seen.budget], limit, now) < 1):
                 rows = await self._shop.spent_for(self._purpose(seen.server, seen.account))
-                seen.budget, seen.at = Budget(dict(pieces_of(rows))), now
+                seen.budget, seen.at = DayQuota(dict(pieces_of(rows))), now
 
     async def _take(self, server: Server, account: Account, purse: _Purse, lack: int) -> None:
         limit = server.recipients_per_day
         rule = partial(buy, per_day=limit, wanted=max(lack, limit // _PARTS), at_least=lack)
         taken = await self._shop.take(self._purpose(server, account), rule)
         seen = self._known(server, account)
-        seen.budget, seen.at = Budget(dict(taken.spent)), self._wall()
+        seen.budget, seen.at = DayQuota(dict(taken.spent)), self._wall()
         piece = int(taken.since.timestamp())
         seen.budget.correct(piece, taken.count)
         if taken.count:

@@ -4,8 +4,8 @@ Who waits for the minute waits in the line of this process, which is fair betwee
 are taken from the store, a few at once, in one transaction that looks at what all processes have taken in the last
 minute. The day's recipients come out of a purse (`relay.delivery.purse`).
 
-While the store is away each process goes by its part of the pace (`relay.delivery.away`) and by what is in its purse.
-What it sends so is written down before anything is taken from the store again.
+While the store is away each process goes by its part of the pace (`relay.limits.outage_share`) and by what is in its
+purse. What it sends so is written down before anything is taken from the store again.
 """
 
 import asyncio
@@ -20,24 +20,20 @@ from math import inf
 from typing import Protocol
 
 from relay import log
-from relay.delivery.away import is_away, kept_back_seconds, pace_of, part
 from relay.delivery.ledger import Kind, counts_no_more
-from relay.delivery.line import Line
 from relay.delivery.others import Others
-from relay.delivery.pace import Pace, minute
 from relay.delivery.pacing import is_limited, why
 from relay.delivery.purse import Correction, Promise, Purses, Shop
-from relay.delivery.shared_pace import Begun, begin, seen_seconds, window
 from relay.delivery.turn import Turn
 from relay.directory.model import Account, Server
+from relay.limits import constants
+from relay.limits.fair_queue import FairQueue
+from relay.limits.outage_share import is_away, kept_back_seconds, limit_of, part
+from relay.limits.rate import Begun, RateLimit, begin, seen_seconds, shared_window
 from relay.store.cluster.day_quotas import BeginRule, Purpose, Spent
 from relay.store.cluster.rate_shares import PartRule
 from relay.store.db.errors import StoreError
 
-# What has not begun is moved on so often, and so is written what is to be counted otherwise.
-_TIDY_SECONDS = 0.5
-# A message that begins so much later than it was let go counts from when it begins.
-_LATE_SECONDS = 0.2
 _TROUBLE_SECONDS = 1.0
 _FORGET_SECONDS = 60.0
 # So long after somebody else was faster each lets the others go first, by at most so much.
@@ -45,8 +41,7 @@ _CONTEST_SECONDS = 3.0
 _COURTESY_SECONDS = 0.05
 # How old what is known of an account may be, where somebody asks.
 _ASKED_SECONDS = 2.0
-# How often the others are told that we are there, and for how long after an account was used we have a part of it.
-_TELL_SECONDS = 5.0
+# For how long after an account was used we have a part of it.
 _USED_SECONDS = 600.0
 
 
@@ -77,7 +72,7 @@ class _Lane:
 
     server: Server
     account: Account
-    line: Line = field(default_factory=Line)
+    line: FairQueue = field(default_factory=FairQueue)
     taken: deque["_Moment"] = field(default_factory=deque)  # for those whose turn has come, in their order
     next: float = 0.0
     seen_at: float = 0.0
@@ -89,7 +84,7 @@ class _Lane:
     used_at: float = 0.0
     held: int | None = None
     own: deque[float] = field(default_factory=deque)
-    away: Pace | None = None
+    away: RateLimit | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -99,7 +94,7 @@ class _Moment:
     lane: _Lane
     account: Account
     since: datetime
-    pace: Pace | None = None
+    pace: RateLimit | None = None
 
 
 class SharedPacing:
@@ -189,7 +184,7 @@ class SharedPacing:
     async def run(self) -> None:
         """Write what is to be counted otherwise, and look again where somebody asks, for ever."""
         while True:
-            await asyncio.sleep(_TIDY_SECONDS)
+            await asyncio.sleep(constants.TIDY_SECONDS)
             try:
                 await self.tidy()
             except StoreError as error:
@@ -205,7 +200,7 @@ class SharedPacing:
         """Do that once. Raises StoreError; what was not written waits for the next time."""
         now = self._now()
         for moment in self._waiting:
-            if now - moment.since >= timedelta(seconds=_TIDY_SECONDS):
+            if now - moment.since >= timedelta(seconds=constants.TIDY_SECONDS):
                 self._move(moment, now)
         self._purses.tidy()
         await self._write()
@@ -230,7 +225,7 @@ class SharedPacing:
         """Tell the others that we are there, and agree on our parts. Raises StoreError."""
         now = self._wall()
         used = {scope: lane for scope, lane in self._lanes.items() if now - lane.used_at < _USED_SECONDS}
-        is_early = now - self._told_until < _TELL_SECONDS and not self._is_lost
+        is_early = now - self._told_until < constants.TELL_SECONDS and not self._is_lost
         if is_early and all(lane.held is not None for lane in used.values()):
             return
         if not used and all(lane.held is None for lane in self._lanes.values()):
@@ -277,9 +272,9 @@ class SharedPacing:
         now, limit = self._wall(), self._limit(lane)
         held = limit if self._is_lost else min(lane.held or 0, limit)
         if not held or self._is_returning:
-            return _TIDY_SECONDS
+            return constants.TIDY_SECONDS
         if lane.away is None:
-            lane.away = pace_of(held, lane.own, now, is_alone=self._is_lost)
+            lane.away = limit_of(held, lane.own, now, is_alone=self._is_lost)
             for moment in self._waiting:
                 if moment.lane is lane:
                     lane.away.let_go(now)
@@ -292,7 +287,7 @@ class SharedPacing:
             self._waiting.add(moment)
             self._give(lane, moment)
         pause = lane.away.next(now) - now
-        lane.next = now + min(pause, minute())
+        lane.next = now + min(pause, constants.MINUTE)
         return min(pause, _TROUBLE_SECONDS)
 
     async def aclose(self) -> None:
@@ -314,7 +309,7 @@ class SharedPacing:
     async def _wait(self, lane: _Lane, profile: str | None, within: float) -> _Moment | None:
         now = self._wall()
         if within < inf and lane.next > now:
-            start = lane.next + lane.line.ahead_of(profile) * window() / self._limit(lane)
+            start = lane.next + lane.line.ahead_of(profile) * shared_window() / self._limit(lane)
             if start - now > within:
                 lane.asked_at = now
                 return None
@@ -371,7 +366,7 @@ class SharedPacing:
         if not begun.count:
             lane.contested_at = lane.seen_at
         elif lane.seen_at - lane.contested_at < _CONTEST_SECONDS:
-            lane.next += min(_COURTESY_SECONDS, window() / self._limit(lane) / 2)
+            lane.next += min(_COURTESY_SECONDS, shared_window() / self._limit(lane) / 2)
         for _ in range(begun.count):
             moment = _Moment(lane, lane.account, begun.since)
             self._waiting.add(moment)
@@ -410,10 +405,10 @@ class SharedPacing:
         now = self._now()
         if is_again:  # on another connection: the server has seen two
             self._correct(Correction(moment.account, Kind.MESSAGE, now), 1)
-        elif now - moment.since > timedelta(seconds=_LATE_SECONDS):
+        elif now - moment.since > timedelta(seconds=constants.LATE_SECONDS):
             self._move(moment, now)
         moment.lane.own.append(now.timestamp())
-        while moment.lane.own[0] <= now.timestamp() - window():
+        while moment.lane.own[0] <= now.timestamp() - shared_window():
             moment.lane.own.popleft()
         if moment.pace is not None:
             if is_again:
@@ -481,7 +476,7 @@ class SharedPacing:
             spent = [_spent(correction, count) for correction, count in new.items() if count]
             await self._keeper.spend(spent, counts_no_more(self._now()) if is_due else {})
         except StoreError:  # what is cancelled meanwhile is written nevertheless
-            oldest = self._now() - timedelta(seconds=2 * minute())  # what is older counts for nothing
+            oldest = self._now() - timedelta(seconds=2 * constants.MINUTE)  # what is older counts for nothing
             for correction, count in new.items():
                 if correction.kind is not Kind.MESSAGE or correction.since > oldest:
                     self._corrections[correction] += count

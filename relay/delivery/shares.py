@@ -20,18 +20,17 @@ from functools import partial
 from typing import Protocol
 
 from relay import log
-from relay.delivery.fair import Ask, Grant, decide
 from relay.delivery.others import Others
+from relay.limits import constants
+from relay.limits.max_min import Ask, Grant, decide
+from relay.limits.max_min import Share as Row
 from relay.store.cluster.connection_shares import Rule
-from relay.store.cluster.connection_shares import Share as Row
-from relay.store.cluster.lease_durations import USED_PART
 from relay.store.db.errors import StoreError
 
 # How often who lacks something is looked for.
 _LOOK_SECONDS = 1.0
 # So long who is alone leaves to each of the others what they may want first: a little less than the time of a look.
 _FIRST_SECONDS = 0.9
-_RENEW_SECONDS = 30.0
 # After it, what nobody uses is given back but for one, if nobody else has asked for it before. Longer than an unused
 # connection is kept; and while the store is away an account goes on by what it has then.
 _UNUSED_SECONDS = 300.0
@@ -186,7 +185,7 @@ class Shares:
         self._wake = asyncio.Event()
         self._is_told = False
         self._look_at = self._renew_at = 0.0
-        self._sure_until = timer() + USED_PART * lease
+        self._sure_until = timer() + constants.USED_PART * lease
         self._is_well = True
 
     def allowance(self, scope: str) -> Share:
@@ -270,11 +269,11 @@ class Shares:
     async def _renew(self, now: float) -> None:
         """Hold on to what is used. Where others have taken it for lost, look at everything again."""
         kept = await self._renewed(now)
-        self._renew_at = now + min(_RENEW_SECONDS, self._lease / 4)
+        self._renew_at = now + min(constants.SHARE_RENEW_SECONDS, self._lease / 4)
         has_some = {scope for scope, share in self._shares.items() if share.held or share.told}
         if kept < len(has_some):
             self._lose()
-        self._sure_until = now + USED_PART * self._lease
+        self._sure_until = now + constants.USED_PART * self._lease
         idle = {scope: share for scope in has_some if (share := self._shares[scope]).is_unused(now)}
         for number, scope in enumerate(sorted(idle, key=lambda scope: idle[scope].used_at, reverse=True)):
             share = idle[scope]
@@ -289,7 +288,7 @@ class Shares:
             return await self._keeper.renew_shares()
         except StoreError:
             if self._others.is_alone and self._is_ours():
-                self._sure_until = now + USED_PART * self._lease
+                self._sure_until = now + constants.USED_PART * self._lease
             raise
 
     def _help_ourselves(self) -> None:

@@ -44,7 +44,7 @@ def submit(relay: Relay, count: int, sender: str = SUPPORT, to: str = "you") -> 
         return [client.submit(sender, f"{to}{number}@customer.example", BODY) for number in range(count)]
 
 
-def pace_of(taken: tuple[Taken, ...], minute: float = MINUTE) -> float:
+def limit_of(taken: tuple[Taken, ...], minute: float = MINUTE) -> float:
     """How many messages a minute began, from the first to the last."""
     moments = sorted(message.at for message in taken)
     return (len(moments) - 1) * minute / (moments[-1] - moments[0])
@@ -82,7 +82,7 @@ def test_messages_go_at_the_pace_of_the_provider_up_to_the_end_of_the_day(
         assert server.refusals == []
         assert max(counts) <= most
         assert median(counts) >= LEAST * most * minute / (minute + MARGIN)
-        assert pace_of(server.taken, minute) >= LEAST * most * minute / (minute + MARGIN)
+        assert limit_of(server.taken, minute) >= LEAST * most * minute / (minute + MARGIN)
         assert len({message.recipients for message in server.taken}) == day
         assert submit(relay, 1)[0].startswith("250 2.0.0 Ok: queued as ")
         (waiting,) = relay.ask("queue", "list")
@@ -105,7 +105,7 @@ def test_of_many_messages_thirty_go_each_minute(minute: float, start_relay: Star
         assert server.refusals == []
         assert max(counts) <= 30
         assert median(counts) >= LEAST * 30 * minute / (minute + MARGIN)
-        assert LEAST * 30 * minute / (minute + MARGIN) <= pace_of(server.taken, minute) <= 30.5  # two go at once
+        assert LEAST * 30 * minute / (minute + MARGIN) <= limit_of(server.taken, minute) <= 30.5  # two go at once
 
 
 @pytest.mark.slow

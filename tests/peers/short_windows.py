@@ -20,14 +20,14 @@ from typing import Any
 from tests.peers.shortened.sitecustomize import shorten
 
 _FOLDER = Path(__file__).with_name("shortened")
-_AWAY, _LEAD = "relay.delivery.away", "relay.cluster.leader_election"
+_LEAD = "relay.cluster.leader_election"
 _POSTGRES, _SERVICE = "relay.store.db.postgresql", "relay.app.service"
 # What must hold of any figures, as it does of the real ones: each is less than the one behind it.
 _ASCENDING = (
-    (f"{_AWAY}.KEPT_BACK_SECONDS", f"{_AWAY}.AWAY_SECONDS"),
-    ("relay.delivery.shared_pacing._TELL_SECONDS", f"{_AWAY}.KEPT_BACK_SECONDS"),
-    ("relay.delivery.ledger._AHEAD_SECONDS", "relay.delivery.pace.MINUTE"),
-    ("relay.delivery.pace._GUARD", "relay.delivery.pace.MINUTE"),
+    ("relay.limits.constants.KEPT_BACK_SECONDS", "relay.limits.constants.AWAY_SECONDS"),
+    ("relay.limits.constants.TELL_SECONDS", "relay.limits.constants.KEPT_BACK_SECONDS"),
+    ("relay.limits.constants.AHEAD_SECONDS", "relay.limits.constants.MINUTE"),
+    ("relay.limits.constants.RATE_GUARD_SECONDS", "relay.limits.constants.MINUTE"),
     ("relay.store.db.steady_clock._STEP_SECONDS", f"{_POSTGRES}._SILENCE_SECONDS"),
     (f"{_LEAD}._TRY_SECONDS", f"{_LEAD}.RENEWED_EVERY"),
     (f"{_LEAD}._LOOK_SECONDS", f"{_LEAD}.RENEWED_EVERY", f"{_LEAD}.TRUSTED_SECONDS", f"{_LEAD}.LASTS_SECONDS"),
@@ -93,10 +93,10 @@ def short_windows(
     """
     figures: dict[str, Any] = {}
     if minute:
-        figures |= _scaled(minute / 60, "relay.delivery.pace.MINUTE", "relay.delivery.shared_pacing._FORGET_SECONDS")
-        figures["relay.delivery.ledger._AHEAD_SECONDS"] = max(1, round(minute / 6))
-        figures |= _scaled(max(minute, 12) / 60, f"{_AWAY}.KEPT_BACK_SECONDS", f"{_AWAY}.AWAY_SECONDS")
-        figures |= _scaled(max(minute, 12) / 60, "relay.delivery.shared_pacing._TELL_SECONDS")
+        figures |= _scaled(minute / 60, "relay.limits.constants.MINUTE", "relay.delivery.shared_pacing._FORGET_SECONDS")
+        figures["relay.limits.constants.AHEAD_SECONDS"] = max(1, round(minute / 6))
+        outage = ("KEPT_BACK_SECONDS", "AWAY_SECONDS", "TELL_SECONDS")
+        figures |= _scaled(max(minute, 12) / 60, *(f"relay.limits.constants.{name}" for name in outage))
     if lease:
         figures["relay.store.cluster.lease_durations.TOGETHER"] = {
             "messages": float(lease),

@@ -9,7 +9,7 @@ import pytest
 
 from tests.peers.short_windows import Windows, real, short_windows
 
-MINUTE = "relay.delivery.pace.MINUTE"
+MINUTE = "relay.limits.constants.MINUTE"
 
 
 def test_the_real_figures_and_all_short_ones_are_in_proportion() -> None:
@@ -26,9 +26,9 @@ def test_figures_in_no_proportion_are_refused() -> None:
 
 def test_a_python_that_is_started_with_them_has_them_from_the_beginning() -> None:
     windows = short_windows(minute=6, lease=6, shares=12, silence=6)
-    asked = "from relay.delivery.pace import Pace; from relay.store.cluster import lease_durations; "
+    asked = "from relay.limits.rate import RateLimit; from relay.store.cluster import lease_durations; "
     asked += "from relay.store.db import postgresql; "
-    told = "print(Pace(7).interval, lease_durations.TOGETHER.shares, postgresql._DEFAULTS['keepalives_idle'])"
+    told = "print(RateLimit(7).interval, lease_durations.TOGETHER.shares, postgresql._DEFAULTS['keepalives_idle'])"
     program = [*windows.argv, sys.executable, "-P", "-c", asked + told]
     done = subprocess.run(program, capture_output=True, text=True, check=True, env=dict(os.environ), timeout=60)
     assert done.stdout.split() == ["1.0", "12.0", "10"]

@@ -18,6 +18,7 @@ FOLDERS = (
     "directory",
     "moving",
     "secrets",
+    "limits",
     "store",
     "upstream",
     "incoming",

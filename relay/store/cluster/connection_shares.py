@@ -5,24 +5,15 @@ what the rules allow, whatever happens between two looks. Rules are given, since
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol, TypeVar
 
 from sqlalchemy import Connection, delete, insert, select, update
 
+from relay.limits.max_min import Share
 from relay.store.cluster.rate_shares import is_pace
 from relay.store.db.tables import is_lacking, shares
 from relay.store.queue.claims import Lease, Living, is_dead
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Share:
-    """What one owner has, and how many it would use."""
-
-    owner: str
-    held: int
-    wanted: int
 
 
 class Decided(Protocol):

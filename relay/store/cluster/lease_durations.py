@@ -2,13 +2,7 @@
 
 from dataclasses import dataclass
 
-# A process uses its shares for 9.5 minutes after it was last heard of, as while it sees no database. It may be stopped,
-# or lost with its machine, at any moment of them, and then its connections stay open at their provider: RFC 5321
-# section 4.5.3.2.7 lets a server give up a silent client after 5 minutes at the earliest. Those that we know of do so
-# after 5 (Postfix, Exim, Exchange Online), or after 10, which is covered where the database was there until then.
-_SHARES_SECONDS = 900.0
-# So much of the lease of its shares a process uses them.
-USED_PART = 19 / 30
+from relay.limits.constants import SHARE_LEASE_SECONDS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,7 +14,7 @@ class Terms:
     """
 
     messages: float
-    shares: float = _SHARES_SECONDS
+    shares: float = SHARE_LEASE_SECONDS
     nodes: float = 20.0
 
 

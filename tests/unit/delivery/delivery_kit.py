@@ -10,12 +10,12 @@ from typing import Any
 from relay.delivery.account_worker import Claims
 from relay.delivery.events import Journey
 from relay.delivery.lifecycle import State
-from relay.delivery.pace import MINUTE
 from relay.delivery.preparation import Draft, Submitted, header_of
 from relay.delivery.queue_runner import QueueRunner
 from relay.directory.model import Account, Meaning, Mode
 from relay.directory.routing import Routing
 from relay.directory.rules.validation import parse_directory
+from relay.limits.constants import MINUTE
 from relay.mail.envelope import Envelope
 from relay.mail.notify import Notify
 from relay.mail.reply import Reply

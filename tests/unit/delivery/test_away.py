@@ -10,13 +10,12 @@ from typing import Any
 
 import pytest
 
-from relay.delivery.away import AWAY_SECONDS, KEPT_BACK_SECONDS, is_away, pace_of, part
 from relay.delivery.others import OneMachine
-from relay.delivery.pace import MINUTE
-from relay.delivery.shared_pace import window
 from relay.delivery.shared_pacing import SharedPacing
 from relay.directory.model import Account, Server
-from relay.store.cluster.lease_durations import USED_PART
+from relay.limits.constants import AWAY_SECONDS, KEPT_BACK_SECONDS, MINUTE, USED_PART
+from relay.limits.outage_share import is_away, limit_of, part
+from relay.limits.rate import shared_window
 from relay.store.db.errors import StoreError
 
 NOON = datetime(2026, 1, 2, 12, 0, tzinfo=UTC).timestamp() + 0.25
@@ -171,12 +170,12 @@ def test_a_part_is_used_after_others_keep_it_back_and_before_its_lease_is_over()
 
 def test_of_a_part_as_much_may_go_as_leaves_the_minute() -> None:
     now = 1000.0
-    pace = pace_of(3, [now - 50, now - 20], now)
-    assert pace.next(now) == now - 50 + window()
+    pace = limit_of(3, [now - 50, now - 20], now)
+    assert pace.next(now) == now - 50 + shared_window()
     pace.let_go(now + 13)
     pace.began(now + 13)
-    assert pace.next(now + 13) == pytest.approx(now - 20 + window())
-    assert pace_of(2, [], now).next(now) == now + window()
+    assert pace.next(now + 13) == pytest.approx(now - 20 + shared_window())
+    assert limit_of(2, [], now).next(now) == now + shared_window()
 
 
 # All together
@@ -212,10 +211,10 @@ async def test_who_was_quiet_has_its_part_a_minute_later() -> None:
     for one in house.reach:
         one.is_there = False
     lost = house.store.now
-    await house.go(AWAY_SECONDS + window() + 5, [0, 1])
+    await house.go(AWAY_SECONDS + shared_window() + 5, [0, 1])
     assert house.since(lost) > 0
     await house.go(60, [0, 1])
-    assert house.since(lost + AWAY_SECONDS + window()) >= 50
+    assert house.since(lost + AWAY_SECONDS + shared_window()) >= 50
     assert house.most_in_a_minute() <= 60
     await house.aclose()
 
@@ -298,11 +297,11 @@ async def test_a_turn_that_was_not_used_while_the_store_was_away_is_the_next_one
     await house.go(2, [0])
     await house.go(70, [])
     house.reach[0].is_there = False
-    await house.go(AWAY_SECONDS + window() + 1, [])
+    await house.go(AWAY_SECONDS + shared_window() + 1, [])
     pacing = house.pacings[0]
     unused = await pacing.turn(house.server, JANE, "jane", within=0.001)
     if unused is None:  # the part of who was quiet counts from the first question on
-        await house.go(window() + 1, [])
+        await house.go(shared_window() + 1, [])
         unused = await pacing.turn(house.server, JANE, "jane", within=0.001)
     assert unused is not None
     assert await pacing.turn(house.server, JANE, "jane", within=0.001) is None

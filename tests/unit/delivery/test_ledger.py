@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from relay.delivery.budget import DAY, PIECE
 from relay.delivery.ledger import Kind, LocalLedger
 from relay.delivery.pacing import Pacing
 from relay.directory.model import Account, Server
+from relay.limits.constants import DAY, PIECE
 from relay.store.cluster.day_quotas import Spent
 from relay.store.db.errors import StoreError
 from tests.unit.delivery.delivery_kit import most_in_a_minute

@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Engine, StaticPool, create_engine
 
-from relay.delivery.fair import Grant
 from relay.delivery.others import OneMachine
 from relay.delivery.shares import Share, Shares
+from relay.limits.max_min import Grant
 from relay.store.cluster import connection_shares as table
 from relay.store.cluster.connection_shares import Rule
 from relay.store.db.errors import StoreError

@@ -9,7 +9,7 @@ from datetime import datetime
 import pytest
 from sqlalchemy import BigInteger, Connection, text, type_coerce, update
 
-from relay.store.cluster.connection_shares import Share
+from relay.limits.max_min import Share
 from relay.store.cluster.lease_continuity import LeaseContinuity
 from relay.store.db.database import open_database
 from relay.store.db.tables import shares

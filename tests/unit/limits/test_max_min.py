@@ -6,8 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.delivery.fair import Ask, Grant, decide, targets
-from relay.store.cluster.connection_shares import Share
+from relay.limits.max_min import Ask, Grant, Share, decide, targets
 
 WANTS = st.dictionaries(st.sampled_from("abcdefgh"), st.integers(0, 60), max_size=8)
 LIMITS = st.integers(1, 50)
@@ -87,3 +86,16 @@ def test_together_they_never_have_more_than_the_limit(
     has = max(granted, in_use)
     assert grant.held >= max(grant.granted, has)  # nothing that may be open is anybody else's
     assert grant.held <= max(has, limit - theirs)
+
+
+@given(WANTS, LIMITS, EPOCHS)
+def test_the_shares_are_those_of_giving_one_connection_at_a_time(
+    wants: Mapping[str, int], limit: int, epoch: int
+) -> None:
+    """By hand: the next connection always goes to one that has the least and wants more. So the sorted shares agree."""
+    by_hand = dict.fromkeys(wants, 0)
+    for _ in range(limit):
+        hungry = [owner for owner in wants if by_hand[owner] < wants[owner]]
+        if hungry:
+            by_hand[min(hungry, key=lambda owner: by_hand[owner])] += 1
+    assert sorted(targets(wants, limit, epoch).values()) == sorted(by_hand.values())

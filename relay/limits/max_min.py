@@ -1,4 +1,7 @@
-"""How processes share what an account allows: fair, with nothing unused while somebody wants it. Pure.
+"""How processes share the connections that an account allows: a max-min fair share for each. Pure.
+
+Law: what all hold together is never more than the limit, nobody has less than another unless it wants no more, and
+nothing is unused while somebody wants it.
 
 Each process decides about its own share, by what it sees of the others. What it has goes down only when it uses less,
 and up only into what nobody has: so what all have together is never more than the limit.
@@ -7,7 +10,14 @@ and up only into what nobody has: so what all have together is never more than t
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from relay.store.cluster.connection_shares import Share
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Share:
+    """What one owner has, and how many it would use."""
+
+    owner: str
+    held: int
+    wanted: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

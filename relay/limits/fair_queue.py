@@ -1,20 +1,21 @@
-"""A line in which each profile has its turn, however many others wait: first come, first served within a profile only.
+"""A queue that is fair between profiles. Pure but for the futures that it hands out.
 
-A campaign of thousands from one sender so delays nobody else's message by more than one of its own.
+Law: each profile that waits has one turn before any has another; first come, first served within a profile only. A
+campaign of thousands from one sender so delays nobody else's message by more than one of its own.
 """
 
 import asyncio
 from collections import OrderedDict, deque
 
 
-class Line:
+class FairQueue:
     """Those who wait, by profile (None is nobody's)."""
 
     def __init__(self) -> None:
         self._waiting: OrderedDict[str | None, deque[asyncio.Future[bool]]] = OrderedDict()
 
     def join(self, profile: str | None) -> asyncio.Future[bool]:
-        """Wait at the end of a profile's own line; True comes with the turn, False where there will be none."""
+        """Wait at the end of a profile's own queue; True comes with the turn, False where there will be none."""
         place: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(profile, deque()).append(place)
         return place

@@ -3,14 +3,15 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.delivery.budget import DAY, PIECE, Budget, room, room_at
+from relay.limits.constants import DAY, PIECE
+from relay.limits.day_quota import DayQuota, room, room_at
 
 NOON = 1_800_000_000.0
 
 
 @given(st.integers(1, 50), st.lists(st.tuples(st.floats(0, 40_000), st.integers(1, 30)), max_size=60))
 def test_no_day_holds_more_than_the_limit(limit: int, steps: list[tuple[float, int]]) -> None:
-    budget, now, spent = Budget(), NOON, list[tuple[float, int]]()
+    budget, now, spent = DayQuota(), NOON, list[tuple[float, int]]()
     for rest, wanted in steps:
         now += rest
         count = min(wanted, room([budget], limit, now))
@@ -21,7 +22,7 @@ def test_no_day_holds_more_than_the_limit(limit: int, steps: list[tuple[float, i
 
 @given(st.integers(1, 50), st.lists(st.tuples(st.floats(0, 40_000), st.integers(1, 30)), min_size=1, max_size=60))
 def test_there_is_room_when_it_is_said_and_not_a_piece_earlier(limit: int, steps: list[tuple[float, int]]) -> None:
-    budget, now = Budget(), NOON
+    budget, now = DayQuota(), NOON
     for rest, count in steps:
         now += rest
         budget.spend(now, count)
@@ -33,7 +34,7 @@ def test_there_is_room_when_it_is_said_and_not_a_piece_earlier(limit: int, steps
 
 
 def test_what_was_not_used_is_free_again() -> None:
-    budget = Budget()
+    budget = DayQuota()
     piece = budget.spend(NOON, 10)
     budget.correct(piece, -4)
     assert room([budget], 10, NOON) == 4
@@ -42,13 +43,13 @@ def test_what_was_not_used_is_free_again() -> None:
 
 
 def test_accounts_that_share_a_budget_are_counted_together() -> None:
-    first, second = Budget(), Budget({int(NOON) // PIECE * PIECE: 7})
+    first, second = DayQuota(), DayQuota({int(NOON) // PIECE * PIECE: 7})
     first.spend(NOON, 2)
     assert room([first, second], 10, NOON) == 1
     assert room([first], 10, NOON) == 8
 
 
 def test_a_clock_that_was_set_back_takes_no_more_than_a_day() -> None:
-    budget = Budget()
+    budget = DayQuota()
     budget.spend(NOON + 365 * DAY, 5)
     assert room_at([budget], 5, NOON) <= NOON + DAY + PIECE

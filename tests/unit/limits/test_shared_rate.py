@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from relay.delivery.budget import DAY
-from relay.delivery.pace import MINUTE
-from relay.delivery.shared_pace import SEEN_DAY_SECONDS, begin, buy, seen_seconds, window
+from relay.limits.constants import DAY, MINUTE
+from relay.limits.day_quota import SEEN_DAY_SECONDS, buy
+from relay.limits.rate import begin, seen_seconds, shared_window
 from tests.unit.delivery.delivery_kit import most_in_a_minute
 
 START = datetime(2026, 1, 2, 12, 0, 0, 250_000, tzinfo=UTC)
@@ -91,7 +91,7 @@ def test_a_burst_is_not_repeated_by_who_sees_only_the_last_minute(limit: int) ->
     while table.clock < 2 * MINUTE:
         found = table.begin(limit, 1)
         moments += found
-        table.clock += 0 if found else window() / limit / 2
+        table.clock += 0 if found else shared_window() / limit / 2
     burst = limit // 15
     assert bisect_left(moments, 0.001) == burst
     for tenth in range(1, 20):
@@ -102,14 +102,14 @@ def test_a_burst_is_not_repeated_by_who_sees_only_the_last_minute(limit: int) ->
 def test_what_one_process_alone_wrote_counts_to_the_end_of_its_second() -> None:
     second = START.replace(microsecond=0)
     rows = [(second, 2)]
-    moment = second + timedelta(seconds=window() + 0.5)
+    moment = second + timedelta(seconds=shared_window() + 0.5)
     assert begin(rows, moment, per_minute=2, wanted=1).count == 0
     assert begin(rows, moment + timedelta(seconds=1), per_minute=2, wanted=1).count == 1
 
 
 def test_a_clock_that_was_set_back_stops_nobody_for_longer_than_a_minute() -> None:
     ahead = [(START + timedelta(seconds=30, microseconds=1), 2)]
-    assert begin(ahead, START, per_minute=2, wanted=1).next <= START.timestamp() + window()
+    assert begin(ahead, START, per_minute=2, wanted=1).next <= START.timestamp() + shared_window()
     assert begin([(START + timedelta(hours=1), 2)], START, per_minute=2, wanted=1).count == 1
 
 
