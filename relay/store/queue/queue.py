@@ -15,9 +15,7 @@ from typing import Protocol, TypeVar
 from sqlalchemy import Connection
 
 from relay.mail.content import InMemory, NewBody
-from relay.store.cluster import connection_shares as shares
-from relay.store.cluster import day_quotas as budgets
-from relay.store.cluster import rate_shares as paces
+from relay.store.cluster import connection_shares, day_quotas, rate_shares
 from relay.store.cluster.connection_shares import D, Rule
 from relay.store.cluster.day_quotas import BeginRule, Purpose, Spent, Taken, TakeRule
 from relay.store.cluster.leader_lease import NamedLease, require
@@ -30,21 +28,11 @@ from relay.store.db.database import Database, Job
 from relay.store.db.database_clock import StoreClock
 from relay.store.db.steady_clock import SteadyClock, pull_in
 from relay.store.db.writer import Writer
-from relay.store.queue import attempt_results as settling
-from relay.store.queue import claims, entries, holds, returns
-from relay.store.queue import purge as purging
+from relay.store.queue import attempt_results, claims, entries, holds, purge, returns
 from relay.store.queue.attempt_results import Begun, Dotted
 from relay.store.queue.claims import Doubting, Due, Late, Lease
 from relay.store.queue.holds import Cause
-from relay.store.queue.messages import (
-    Attempt,
-    Change,
-    HoldRow,
-    NewMessage,
-    ReturnRow,
-    Settlement,
-    StoredMessage,
-)
+from relay.store.queue.messages import Attempt, Change, HoldRow, NewMessage, ReturnRow, Settlement, StoredMessage
 from relay.store.queue.reader import QueueReader
 
 T = TypeVar("T")
@@ -175,7 +163,7 @@ class Queue(QueueReader):
 
     async def release_lease(self, id_: str, fence: int, state: str) -> None:
         """Give a message back untried: it waits as before, in `state`. Raises Fenced."""
-        await self._write(lambda c: settling.release_lease(c, id_, fence, state, self._new_lease()))
+        await self._write(lambda c: attempt_results.release_lease(c, id_, fence, state, self._new_lease()))
 
     async def renew_leases(self) -> None:
         """Hold all our leases for longer; to be called before half of a lease is over."""
@@ -238,7 +226,7 @@ class Queue(QueueReader):
 
         The settlement's fence does not matter. Raises Leased where the message is under way.
         """
-        return await self._write(lambda c: settling.edit(c, id_, change, self._new_lease(), self._clock()))
+        return await self._write(lambda c: attempt_results.edit(c, id_, change, self._new_lease(), self._clock()))
 
     async def make_due(self, now: datetime, *, profile: str | EllipsisType | None = ..., pausing: str = "") -> int:
         """Make due what waits: of one profile (None is nobody's), or all. Return how many messages were not yet.
@@ -249,7 +237,7 @@ class Queue(QueueReader):
 
     async def purge(self, before: datetime) -> int:
         """Delete the messages that were finished before a moment; return how many."""
-        return await self._in_batches(partial(purging.purge_some, before=before))
+        return await self._in_batches(partial(purge.purge_some, before=before))
 
     async def shrink(self) -> int:
         """Give the room of what was deleted back to the disk; return how many pages that is."""
@@ -362,19 +350,19 @@ class Queue(QueueReader):
 
     async def spent(self) -> tuple[Spent, ...]:
         """Return what is kept of all accounts."""
-        return await self._database.read(budgets.all_spent)
+        return await self._database.read(day_quotas.all_spent)
 
     async def spend(self, spent: Sequence[Spent], forget: Mapping[str, datetime]) -> None:
         """Add to what is kept, all or none, and drop what began before the moment that `forget` names for its kind."""
-        await self._write(lambda c: budgets.add_spent(c, spent, forget))
+        await self._write(lambda c: day_quotas.add_spent(c, spent, forget))
 
     async def spent_for(self, purpose: Purpose) -> list[tuple[datetime, int]]:
         """Return what counts for a purpose: when it was spent, and how many, in the order of time."""
-        return await self._database.read(lambda c: budgets.spent_for(c, purpose))
+        return await self._database.read(lambda c: day_quotas.spent_for(c, purpose))
 
     async def take(self, purpose: Purpose, rule: TakeRule[Took]) -> Took:
         """Take as many as a rule makes of what all processes have spent, and of the moment; return what it says."""
-        return await self._write_alone(lambda c: budgets.take(c, purpose, rule, self._now(c)))
+        return await self._write_alone(lambda c: day_quotas.take(c, purpose, rule, self._now(c)))
 
     async def begin(self, purpose: Purpose, scope: str, quiet_seconds: float, rule: BeginRule[Took]) -> Took:
         """Take as `take`, where the rule is also told what is kept back for those not heard of for so many seconds."""
@@ -382,14 +370,14 @@ class Queue(QueueReader):
         def job(connection: Connection) -> Took:
             now = self._now(connection)
             quiet = now + timedelta(seconds=self.share_seconds - quiet_seconds)
-            kept_back = paces.kept_back(connection, scope, self._owner, quiet)
-            return budgets.take(connection, purpose, partial(rule, kept_back=kept_back), now)
+            kept_back = rate_shares.kept_back(connection, scope, self._owner, quiet)
+            return day_quotas.take(connection, purpose, partial(rule, kept_back=kept_back), now)
 
         return await self._write_alone(job)
 
     async def adjust_paces(self, rules: Mapping[str, PartRule]) -> dict[str, int]:
         """Say that we are there, write for each scope what its rule makes of the parts of others, and return that."""
-        return await self._write_alone(lambda c: paces.adjust(c, rules, self._share_lease()))
+        return await self._write_alone(lambda c: rate_shares.adjust(c, rules, self._share_lease()))
 
     @property
     def share_seconds(self) -> float:
@@ -400,11 +388,11 @@ class Queue(QueueReader):
 
     async def adjust_shares(self, rules: Mapping[str, Rule[D]]) -> dict[str, D]:
         """Look at what others have of some scopes, and write for each what its rule makes of it; return that."""
-        return await self._write_alone(lambda c: shares.adjust(c, rules, self._share_lease(), self._now(c)))
+        return await self._write_alone(lambda c: connection_shares.adjust(c, rules, self._share_lease(), self._now(c)))
 
     async def lacking_shares(self) -> frozenset[str]:
         """Return the scopes of which some process has less than it wants."""
-        return await self._database.read(shares.lacking)
+        return await self._database.read(connection_shares.lacking)
 
     async def renew_shares(self) -> int:
         """Hold all our shares for longer, to be called long before `terms.shares` is over; return how many there are.
@@ -414,17 +402,17 @@ class Queue(QueueReader):
         is_judge = self.may_judge or not self.is_shared
 
         def job(connection: Connection) -> int:
-            return shares.renew(connection, self._share_lease(), self._now(connection) if is_judge else None)
+            return connection_shares.renew(connection, self._share_lease(), self._now(connection) if is_judge else None)
 
         return await self._write_alone(job)
 
     async def drop_shares(self, owner: str | None = None) -> None:
         """Free what we have, or a process that has ended."""
-        await self._write_alone(lambda c: shares.drop(c, owner or self._owner))
+        await self._write_alone(lambda c: connection_shares.drop(c, owner or self._owner))
 
     async def drop_dead_shares(self) -> None:
         """Free what those have who cannot be alive beside us."""
-        await self._write_alone(lambda c: shares.drop_dead(c, self._owner, self._living))
+        await self._write_alone(lambda c: connection_shares.drop_dead(c, self._owner, self._living))
 
     async def _take(self, ids: Sequence[str], state: str, due: datetime | None) -> list[StoredMessage]:
         with self._doubting(ids):
@@ -464,13 +452,13 @@ class Queue(QueueReader):
         return [[taken.pop(id_) for id_ in one.ids if id_ in taken] for one in items]
 
     def _begin_all(self, connection: Connection, items: Sequence[Begun]) -> None:
-        settling.begin_attempts(connection, items, self._new_lease())
+        attempt_results.begin_attempts(connection, items, self._new_lease())
 
     def _mark_all(self, connection: Connection, items: Sequence[Dotted]) -> None:
-        settling.mark_final_dots(connection, items, self._new_lease())
+        attempt_results.mark_final_dots(connection, items, self._new_lease())
 
     def _settle_all(self, connection: Connection, items: Sequence[Settlement]) -> None:
-        settling.settle(connection, items, self._new_lease(), self._clock())
+        attempt_results.settle(connection, items, self._new_lease(), self._clock())
 
     async def _write(self, job: Job[T]) -> T:
         return await self._writer.run(job)
