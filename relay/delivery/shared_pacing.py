@@ -28,7 +28,7 @@ from relay.delivery.turn import Turn
 from relay.directory.model import Account, Server
 from relay.limits import constants
 from relay.limits.fair_queue import FairQueue
-from relay.limits.outage_share import is_away, kept_back_seconds, limit_of, part
+from relay.limits.outage_share import is_away, limit_of, part
 from relay.limits.rate import Begun, RateLimit, begin, seen_seconds, shared_window
 from relay.store.cluster.day_quotas import BeginRule, Purpose, Spent
 from relay.store.cluster.rate_shares import PartRule
@@ -351,7 +351,7 @@ class SharedPacing:
         rule = partial(begin, per_minute=self._limit(lane), wanted=len(lane.line))
         try:
             scope = lane.server.scope(lane.account)
-            begun = await self._keeper.begin(self._purpose(lane), scope, kept_back_seconds(), rule)
+            begun = await self._keeper.begin(self._purpose(lane), scope, constants.KEPT_BACK_SECONDS, rule)
         except StoreError as error:
             if lane.is_well:
                 log.broken(str(error), account=str(lane.account))

@@ -19,11 +19,6 @@ def part(limit: int, others: Sequence[int]) -> int:
     return max(0, min(fair, limit - sum(others)))
 
 
-def kept_back_seconds() -> float:
-    """Return after how many seconds of silence the part of another is left free."""
-    return constants.KEPT_BACK_SECONDS
-
-
 def is_away(began: float, ended: float, now: float, lease: float) -> bool:
     """Whether a process may use its parts, whose last word in the store `began` and `ended` then."""
     return now - ended >= constants.AWAY_SECONDS and now - began < constants.USED_PART * lease

@@ -131,7 +131,7 @@ class Reception(Connection):
                 self._start(self._prepare_to_greet())
             elif self._is_let_in():
                 self._greet()
-        except Exception:
+        except Exception:  # it must not reach the event loop, and ends this session alone
             self._broken()
 
     def _broken(self) -> None:
