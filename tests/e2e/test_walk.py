@@ -18,6 +18,7 @@ MESSAGE = (
 )
 MESSAGES = 300
 MOST_FILES = 40
+BY_THE_CLOCK = {"system/loop_lag.py"}  # entered many times a second: more often where a run takes longer
 _ROW = re.compile(r"^\| `([\w/.]+\.py)` \| ([adq, ]*) \|", re.MULTILINE)
 _LETTERS = {"auto": "a", "direct": "d", "queued": "q"}
 
@@ -36,16 +37,18 @@ def counted(relay: Relay, recorder: Recorder, record: Path) -> Calls:
 
     with relay.connect() as client:
 
-        def submit(number: int) -> None:
-            for one in range(number):
-                reply = client.submit("support@acmejets.example", f"to{one % 4}@customer.example", MESSAGE)
+        def submit(first: int, end: int) -> None:
+            for number in range(first, end):
+                reply = client.submit("support@acmejets.example", f"to{number % 4}@customer.example", MESSAGE)
                 assert reply.startswith("250 ")
+                # In mode queued the client would be faster than the server, and what finds no free connection waits.
+                wait_until(lambda: len(recorder.messages) > number, "the message at the server")  # noqa: B023
 
-        submit(4)
+        submit(0, 4)
         arrived(4)
         counting = Counting(relay, record)
         counting.begin()
-        submit(MESSAGES)
+        submit(4, 4 + MESSAGES)
         arrived(4 + MESSAGES)
         return counting.end()
 
@@ -62,7 +65,7 @@ def test_a_message_enters_the_files_of_the_walk(
     relay.fork("tests.peers.profiled:install", str(record))
     wait_until(relay.greets, "the relay's greeting")
     calls = counted(relay, recorder, record)
-    entered = calls.entered(MESSAGES * 9 // 10)
+    entered = calls.entered(MESSAGES * 9 // 10) - BY_THE_CLOCK
     assert sorted(entered) == sorted(walk(mode))
     if mode == "auto":
         assert len(entered) <= MOST_FILES
