@@ -16,7 +16,7 @@ that it sends its final dot now, and how it ended.
 import asyncio
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 from relay import log
 from relay.config.settings import Settings
@@ -63,6 +63,10 @@ class Held(Exception):
     def __init__(self, hold: HoldRow) -> None:
         super().__init__(hold.reason)
         self.hold = hold
+
+
+Ended: TypeAlias = Outcome | HoldRow | Exception
+"""How an attempt ended: what came of it, the hold that kept it from beginning, or a fault."""
 
 
 class _OverLimit(Exception):
@@ -319,9 +323,32 @@ class Attempts:
         """Let a claimed message that had no permit wait on, and its sender know; it may be over for it."""
         await self._settled(message, self._put_off(begun(message), why))
 
-    def follow(self, attempt: RunningAttempt, sending: asyncio.Task[Outcome]) -> asyncio.Task[None]:
-        """Let an attempt whose message is stored go on; the task ends when its outcome is recorded."""
-        return self._keep(asyncio.create_task(self._follow(attempt, sending)))
+    def follow(self, attempt: RunningAttempt, run: Coroutine[Any, Any, Outcome]) -> asyncio.Task[None]:
+        """Let the attempt of a stored message `run`, and record how it ended; the task ends with that."""
+        return self.keep(asyncio.create_task(self._follow(attempt, run)))
+
+    def keep(self, task: asyncio.Task[None]) -> asyncio.Task[None]:
+        """Let a task go on whose client has its answer; `stop` waits for it."""
+        self._following.add(task)
+        task.add_done_callback(self._following.discard)
+        return task
+
+    async def end_stored(self, attempt: RunningAttempt, ended: Ended) -> None:
+        """Record how the attempt of a stored message ended; no fault comes out, and it does not stay under way."""
+        message, recorder = attempt.message, self.recorder
+        try:
+            if isinstance(ended, Outcome):
+                await self._record(attempt, ended)
+            elif isinstance(ended, HoldRow):
+                await self._settled(message, recorder.hold(message, ended, attempt.attempt))
+            else:
+                raise ended
+        except Fenced:
+            self.telling.overtaken(message.id, is_sent=False)
+        except Exception:
+            # It is stored as under way, and nobody else would end it.
+            log.broken("a delivery ended by a fault of ours", id=message.id, exc_info=True)
+            await recorder.recover(message)
 
     async def confirm(self, attempt: RunningAttempt, outcome: Outcome) -> None:
         """Store the confirmation that a client asked for; a store that hangs gets it later, and keeps no 250 back."""
@@ -408,18 +435,15 @@ class Attempts:
         route = pinned_route(self.routing(), message.profile, message.envelope.sender)
         await recorder.put_off(RunningAttempt.of(message, content, recorder.new_attempt(message), route), why)
 
-    async def _follow(self, attempt: RunningAttempt, sending: asyncio.Task[Outcome]) -> None:
-        message, recorder = attempt.message, self.recorder
+    async def _follow(self, attempt: RunningAttempt, run: Coroutine[Any, Any, Outcome]) -> None:
+        ended: Ended
         try:
-            await self._record(attempt, await sending)
+            ended = await run
         except Held as held:
-            await self._settled(message, recorder.hold(message, held.hold, attempt.attempt))
-        except Fenced:
-            self.telling.overtaken(message.id, is_sent=False)
-        except Exception:
-            # It is stored as under way, and nobody else would end it.
-            log.broken("a delivery ended by a fault of ours", id=message.id, exc_info=True)
-            await recorder.recover(message)
+            ended = held.hold
+        except Exception as error:
+            ended = error
+        await self.end_stored(attempt, ended)
 
     async def _settled(self, message: StoredMessage, job: Coroutine[Any, Any, None]) -> None:
         """Do something that settles a claimed message, and settle it where that ends otherwise."""
@@ -446,13 +470,8 @@ class Attempts:
 
         The store takes its jobs in the order of the calls, also those that nobody waits for any more.
         """
-        task = self._keep(asyncio.create_task(_told(what, attempt, job)))
+        task = self.keep(asyncio.create_task(_told(what, attempt, job)))
         await asyncio.wait({task}, timeout=_BESIDE_SECONDS)
-
-    def _keep(self, task: asyncio.Task[None]) -> asyncio.Task[None]:
-        self._following.add(task)
-        task.add_done_callback(self._following.discard)
-        return task
 
 
 async def _told(what: str, attempt: RunningAttempt, job: Coroutine[Any, Any, None]) -> None:

@@ -142,13 +142,14 @@ def _require_tls(envelope: Envelope) -> RequireTls:
 class Draft:
     """A submission as the store keeps it, not stored yet: the message as it came, and the facts of its coming.
 
-    `prepared` says its profile, account and Message-ID.
+    `prepared` says its profile, account and Message-ID, `size` how many octets it has.
     `clock_ahead`: by how many seconds the wall clock was ahead of the steady one when it came.
     """
 
     submitted: Submitted
     header: Header
     prepared: Prepared
+    size: int
     clock_ahead: float = 0.0
 
     def queued(self, now: datetime) -> StoredMessage:
@@ -213,7 +214,7 @@ class Draft:
             arrival=submitted.arrival,
             envelope=submitted.envelope,
             recipients=recipients,
-            size=submitted.content.size,
+            size=self.size,
             message_id=self.prepared.outgoing.message_id,
             subject=_subject(self.header),
             state=str(state),

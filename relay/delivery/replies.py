@@ -18,6 +18,7 @@ STORE_FULL = Reply(452, "4.3.1", "There is no room for the message now; please t
 STORE_BROKEN = Reply(451, "4.3.0", "The message cannot be stored now; please try again later")
 PACED = Reply(451, "4.7.0", "The sending limit of this account is used up for now; please try again later")
 STOPPING = Reply(421, "4.3.2", "The service is stopping; please try again in a moment")
+FAULT = Reply(451, "4.3.0", "Something went wrong here; please try again later")
 CLIENT_LEFT = Reply(451, "4.4.2", "The client left before the message was handed over")
 
 _HELD = "4.7.8"  # whatever holds an account (DESIGN section 6)

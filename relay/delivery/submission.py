@@ -11,12 +11,14 @@ relay that stops hurries: nothing is waited for any more, and who waits has an a
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import replace
+from functools import partial
 from typing import Any, Protocol
 
+from relay import log
 from relay.delivery import replies
-from relay.delivery.attempt import Attempts, Held, at_once, refused_by
+from relay.delivery.attempt import Attempts, Ended, Held, at_once, refused_by
 from relay.delivery.cut_through import CutThrough
 from relay.delivery.events import Ending, Journey
 from relay.delivery.history import History
@@ -36,7 +38,7 @@ from relay.mail.reply import Reply
 from relay.mail.trace import Arrival
 from relay.secrets.secret import Secret
 from relay.store.db.errors import StoreError, StoreFull
-from relay.store.queue.messages import NewMessage
+from relay.store.queue.messages import HoldRow, NewMessage
 from relay.system.fault_barrier import tell_fault
 from relay.upstream.outcome import Failure, Outcome
 from relay.upstream.transaction import Progress, Transfer
@@ -75,7 +77,11 @@ class Rules(Protocol):
 
 
 class Submission:
-    """One message being handed to us. `complete` is called once; `client_left` and `hurry` at any time."""
+    """One message being handed to us. `begin` is called once; `client_left` and `hurry` at any time.
+
+    The message has one task, which makes its attempt. In mode auto a second one stores it where the client's patience
+    ends before the attempt does, and answers.
+    """
 
     def __init__(self, rules: Rules, attempts: Attempts, client: Client, envelope: Envelope, arrival: Arrival) -> None:
         self._rules = rules
@@ -89,11 +95,17 @@ class Submission:
         self._envelope = envelope
         self._arrival = arrival
         self._began = 0.0
+        self._size = 0
         self._loop: asyncio.AbstractEventLoop  # kept: to ask for it costs a system call, in Python 3.11
+        self._task: asyncio.Task[None]
+        self._answer: Callable[[Reply], None] | None = None  # None once the client has its reply
         self._draft: Draft | None = None
         self._ahead: CutThrough | None = None
         self._progress = Progress()
-        self._sending: asyncio.Task[Outcome] | None = None
+        self._is_sending = False  # the attempt runs, and its client waits for it
+        self._end_patience: Callable[[], None]  # while it does: what to do where it takes longer, or we stop
+        self._stopped_by: Exception | None = None  # why the attempt was cancelled
+        self._storing: asyncio.Task[bool] | None = None  # stores a message whose attempt goes on without its client
         self._waiting: asyncio.Task[Turn | None] | None = None  # for a permit
         self._waiter: asyncio.Future[None] | None = None
         self._has_left = False
@@ -124,81 +136,113 @@ class Submission:
         if self._ahead is not None:
             self._ahead.abandon()
 
-    async def complete(self, content: Content) -> Reply:
-        """Do with the message what its mode says, and return what its client is told; the journey goes to the log."""
+    def begin(self, content: Content, answer: Callable[[Reply], None]) -> None:
+        """Do with the message what its mode says; `answer` is called once with what its client is told."""
         self._began = time.monotonic()
-        self._loop = asyncio.get_running_loop()
-        submitted = Submitted(self._client, self._arrival, self._envelope, content)
-        try:
-            journey = await self._accept(submitted)
-        except Refused as refusal:
-            ending = Ending.REFUSED if refusal.reply.is_permanent else Ending.DEFERRED
-            journey = self._journey(ending, refusal.reply, content, detail=refusal.detail)
-        except StoreFull as error:
-            journey = self._journey(Ending.DEFERRED, replies.STORE_FULL, content, detail=str(error))
-        except StoreError as error:
-            journey = self._journey(Ending.DEFERRED, replies.STORE_BROKEN, content, detail=str(error))
-        finally:
-            if self._ahead is not None:
-                self._ahead.abandon()
-        try:
-            self._rules.tell(journey)
-        except Exception:  # whatever it is, the client has its reply
-            tell_fault("what is told of a message")
-        return journey.reply
+        self._size = content.size
+        self._answer = answer
+        self._loop = loop = asyncio.get_running_loop()
+        self._task = loop.create_task(self._run(content))
 
     def client_left(self) -> None:
         """The client has gone: nobody waits for an answer any more."""
         self._has_left = True
         if self._waiting:
             self._waiting.cancel()
-        if self._sending and not self._progress.final_dot_sent:
-            self._sending.cancel()
+        if self._storing is None:  # else it is stored, or will be, and its attempt goes on
+            self._stop_sending(Refused(replies.CLIENT_LEFT))
 
     def hurry(self, seconds: float) -> None:
         """We stop: the client is to have its answer within so many seconds, and before if it can."""
         self._answer_at = asyncio.get_running_loop().time() + seconds
         self._is_hurried = True
+        if self._is_sending:
+            self._end_patience()
         self._wake()
 
-    async def _accept(self, submitted: Submitted) -> Journey:
+    async def _run(self, content: Content) -> None:
+        journey: Journey | None
+        try:
+            journey = await self._accept(Submitted(self._client, self._arrival, self._envelope, content))
+        except Refused as refusal:
+            ending = Ending.REFUSED if refusal.reply.is_permanent else Ending.DEFERRED
+            journey = self._journey(ending, refusal.reply, detail=refusal.detail)
+        except StoreFull as error:
+            journey = self._journey(Ending.DEFERRED, replies.STORE_FULL, detail=str(error))
+        except StoreError as error:
+            journey = self._journey(Ending.DEFERRED, replies.STORE_BROKEN, detail=str(error))
+        except Exception as error:
+            # Ours to mend, not the client's: it hears nothing of the cause and may try again.
+            log.broken("a message could not be handed over", id=self._arrival.id, exc_info=True)
+            detail = f"a fault of ours: {type(error).__name__}"
+            journey = self._journey(Ending.DEFERRED, replies.FAULT, detail=detail)
+        finally:
+            if self._ahead is not None:
+                self._ahead.abandon()
+        if journey is not None:
+            self._conclude(journey)
+
+    def _conclude(self, journey: Journey) -> None:
+        """Give the client its reply, and tell the log of it; nothing where it has one."""
+        answer, self._answer = self._answer, None
+        if answer is None:
+            return
+        try:
+            self._rules.tell(journey)
+        except Exception:  # whatever it is, the client has its reply
+            tell_fault("what is told of a message")
+        answer(journey.reply)
+
+    def _accept(self, submitted: Submitted) -> Coroutine[Any, Any, Journey | None]:
+        """Resolve and prepare the message, and return what its mode does. Raises Refused.
+
+        That says how the submission ended; None where its client has been answered before.
+        """
         rules, attempts = self._rules, self._attempts
         header = header_of(submitted.content)
         route = rules.route_of_message(self._client, self._envelope, header)
         prepared = attempts.prepare(submitted, header, route)
-        draft = self._draft = Draft(submitted, header, prepared, self._queue.came_ahead())
+        draft = self._draft = Draft(submitted, header, prepared, self._size, self._queue.came_ahead())
         self._telling.routed(self._arrival.id, prepared.outgoing.message_id, route, prepared.sender)
         mode = rules.mode_of(route)
         if mode is Mode.AUTO:
-            return await self._auto(draft, route)
+            return self._auto(draft, route)
         if mode is Mode.DIRECT:
-            return await self._direct(draft, route)
-        return await self._store_and_send(draft, route)
+            return self._direct(draft, route)
+        return self._store_and_send(draft, route)
 
     # direct
 
-    async def _direct(self, draft: Draft, route: Route) -> Journey:
+    async def _direct(self, draft: Draft, route: Route) -> Journey | None:
         patience = self._rules.direct_patience
         secret = await self._attempts.secret_of(route)
         attempt = self._begin(draft, route, secret)
         self._check_hold(route, secret)
         self._check_number(route)
-        end = time.monotonic() + patience
         permit = await self._permit(route, patience)
         if permit is None and is_limited(route.server):
             self._check_time()
             raise Refused(replies.PACED, self._why_limited(route))
-        sending = self._send(attempt, draft.prepared.transfer(self._envelope, secret, all_or_none=True), permit)
-        if not await self._wait(sending, end - time.monotonic()) and not self._progress.final_dot_sent:
-            sending.cancel()
-            await asyncio.wait({sending})
-            if sending.cancelled():
-                self._check_time()
-                raise Refused(replies.TOOK_TOO_LONG)
-        try:
-            return self._finish(draft, attempt, await self._outcome(sending))
-        except Held as held:
-            raise refused_by(held.hold, route) from None
+        if self._is_hurried and permit is not None:
+            permit.end()
+        self._check_time()
+        transfer = draft.prepared.transfer(self._envelope, secret, all_or_none=True)
+        self._end_patience = self._give_back
+        ended = await self._send(attempt, transfer, permit, patience)
+        if self._answer is None:
+            return None
+        if isinstance(ended, Outcome):
+            return self._finish(draft, attempt, ended)
+        if isinstance(ended, HoldRow):
+            raise refused_by(ended, route)
+        raise ended
+
+    def _give_back(self) -> None:
+        """The client has waited as long as it may: it keeps the message, unless the server has it by now."""
+        if self._progress.final_dot_sent:
+            self._answer_in_time()
+        else:
+            self._stop_sending(Refused(replies.STOPPING if self._is_hurried else replies.TOOK_TOO_LONG))
 
     def _check_time(self) -> None:
         """Refuse what is not under way where we are about to end."""
@@ -223,7 +267,7 @@ class Submission:
 
     # auto
 
-    async def _auto(self, draft: Draft, route: Route) -> Journey:
+    async def _auto(self, draft: Draft, route: Route) -> Journey | None:
         attempts, patience = self._attempts, self._rules.patience
         try:
             secret = await attempts.secret_of(route)
@@ -232,7 +276,6 @@ class Submission:
         attempt = self._begin(draft, route, secret)
         if not self._accounts.is_clear and self._is_in_vain(route, secret):
             return await self._store(draft)
-        end = time.monotonic() + patience
         permit: Turn | None = None
         if route.server.messages_per_minute or route.server.recipients_per_day:
             permit = await self._permit(route, patience)
@@ -241,27 +284,40 @@ class Submission:
             if self._is_slow(route):
                 permit.end()
                 return await self._store(draft)
-        sending = self._send(attempt, draft.prepared.transfer(self._envelope, secret), permit)
-        if not await self._wait(sending, end - time.monotonic() if permit is not None else patience):
-            return await self._leave_to_go_on(attempt, sending, draft)
-        try:
-            outcome = await self._outcome(sending)
-        except Held:
+        self._end_patience = partial(self._go_on_alone, attempt)
+        ended = await self._send(attempt, draft.prepared.transfer(self._envelope, secret), permit, patience)
+        if self._storing is not None:
+            if await self._storing:
+                await attempts.end_stored(attempt, ended)
+            elif self._stopped_by is not None:  # by what the store said
+                raise self._stopped_by
+            if self._answer is None:
+                return None
+        if isinstance(ended, HoldRow):
             return await self._store(draft)
+        if isinstance(ended, Exception):
+            raise ended
+        return await self._follow_up(draft, attempt, ended)
+
+    async def _follow_up(self, draft: Draft, attempt: RunningAttempt, outcome: Outcome) -> Journey:
+        """Do what an attempt leaves to do while its client waits: reports that are owed, and those who are."""
+        attempts = self._attempts
         if outcome.failure is None and not outcome.refused:
             for one in self._envelope.recipients:
                 if one.notify is not None:  # what it says decides when the report is written
                     await attempts.confirm(attempt, outcome)
                     break
             return self._finish(draft, attempt, outcome)
-        if is_refused_for_all(outcome, len(self._envelope.recipients)):
+        if is_refused_for_all(outcome, len(self._envelope.recipients)) or self._storing is not None:
             return self._finish(draft, attempt, outcome)
         # Committed before the client has its 250: who is still owed the message, and the report about who refused it.
         attempt.attempt = replace(attempt.attempt, final_dot=may_be_there(outcome))
         await self._add(attempt)
         # From here on it is ours: a fault while that is recorded, or a store that hangs, takes no 250 back.
-        await self._wait(attempts.follow(attempt, sending), max(end - time.monotonic(), 0.0))
-        return self._queued(draft, outcome)
+        left = self._began + self._rules.patience - time.monotonic()
+        recording = attempts.keep(self._loop.create_task(attempts.end_stored(attempt, outcome)))
+        await self._wait(recording, max(left, 0.0))
+        return self._queued(outcome)
 
     def _is_in_vain(self, route: Route, secret: Secret | None) -> bool:
         """Whether an attempt now would be in vain: the account is held, or makes a pause."""
@@ -270,29 +326,46 @@ class Submission:
     def _is_slow(self, route: Route) -> bool:
         return self._accounts.slowness_of(route.account, self._recorder.clock()) is not None
 
-    async def _leave_to_go_on(self, attempt: RunningAttempt, sending: asyncio.Task[Outcome], draft: Draft) -> Journey:
-        """Store a message whose attempt is under way, and let that go on: its outcome decides, and it is sent once."""
-        stored = asyncio.get_running_loop().create_future()
+    def _go_on_alone(self, attempt: RunningAttempt) -> None:
+        """The client has waited as long as it may: the message is stored, and its attempt goes on without it.
+
+        Its outcome decides, and it is sent once: the final dot waits until the message is stored.
+        """
+        if self._storing is not None:
+            if self._storing.done():
+                self._answer_in_time()
+            return
+        stored = self._loop.create_future()
 
         async def record() -> None:
             await asyncio.shield(stored)
             await self._recorder.record_final_dot(attempt)
 
-        self._sending = None  # from here on the client may go: what is stored goes on
         progress = self._progress
         progress.before_final_dot = record
         attempt.attempt = replace(attempt.attempt, phase=str(progress.phase), final_dot=progress.final_dot_sent)
+        self._storing = self._loop.create_task(self._store_under_way(attempt, stored))
+
+    async def _store_under_way(self, attempt: RunningAttempt, stored: asyncio.Future[None]) -> bool:
+        """Store a message whose attempt is under way, and answer its client. False where the store does not take it.
+
+        The attempt is stopped then, unless the server may have the message: its outcome is the answer.
+        """
         try:
             await self._add(attempt)
-        except StoreError:
+        except Exception as error:
             stored.cancel()
-            if not progress.final_dot_sent:
-                sending.cancel()
-                raise
-            return self._finish(draft, attempt, await self._outcome(sending))
+            if self._progress.final_dot_sent:
+                self._answer_in_time()
+            else:
+                self._stopped_by = error
+                if self._is_sending:
+                    self._task.cancel()
+            return False
         stored.set_result(None)
-        self._attempts.follow(attempt, sending)
-        return self._queued(draft)
+        self._attempts.keep(self._task)
+        self._conclude(self._queued())
+        return True
 
     # queued
 
@@ -313,17 +386,16 @@ class Submission:
         await self._add(attempt)
         recorder = self._recorder
         progress = Progress(before_final_dot=lambda: recorder.record_final_dot(attempt))
-        sending = asyncio.get_running_loop().create_task(attempts.run(attempt, transfer, progress))
+        sending = attempts.follow(attempt, attempts.run(attempt, transfer, progress))
         sending.add_done_callback(rules.sent_at_once(route.account, content))
-        attempts.follow(attempt, sending)
-        return self._queued(draft)
+        return self._queued()
 
     async def _store(self, draft: Draft, why: str = "") -> Journey:
         recorder = self._recorder
         message = draft.queued(recorder.clock())
         await self._queue.add(NewMessage(message=message, content=draft.submitted.content))
         recorder.due.set()
-        return self._queued(draft, detail=why)
+        return self._queued(detail=why)
 
     # what they share
 
@@ -384,34 +456,53 @@ class Submission:
         self._telling.paced(route.server.name)
         return self._limits.reason(route.server, route.account)
 
-    def _send(self, attempt: RunningAttempt, transfer: Transfer, permit: Turn | None) -> asyncio.Task[Outcome]:
-        """Begin to send, as a task of its own: a service that stops does not take its outcome away."""
-        if self._has_left:
+    async def _send(self, attempt: RunningAttempt, transfer: Transfer, permit: Turn | None, patience: float) -> Ended:
+        """Make the attempt, and return how it ended. Raises Refused where it was stopped, and StoreError."""
+        ahead = self._ahead.take() if self._ahead is not None else None
+        if ahead is not None:
+            transfer = replace(transfer, head_start=ahead)
+        self._is_sending = True
+        timer = self._loop.call_at(self._began + patience, self._end_patience)
+        try:
+            if self._has_left:
+                raise Refused(replies.CLIENT_LEFT)
+            if self._is_hurried:
+                self._end_patience()
+            return await self._attempts.run(attempt, transfer, self._progress, permit)
+        except Held as held:
+            return held.hold
+        except asyncio.CancelledError:
+            why, self._stopped_by = self._stopped_by, None
+            if why is None:
+                raise
+            self._task.uncancel()
+            raise why from None
+        except Exception as error:
+            if self._storing is None:
+                raise
+            return error
+        finally:
+            self._is_sending = False
+            timer.cancel()
             if permit is not None:
                 permit.end()
-            raise Refused(replies.CLIENT_LEFT)
-        head_start = self._ahead.take() if self._ahead is not None else None
-        if head_start is not None:
-            transfer = replace(transfer, head_start=head_start)
-        run = self._attempts.run(attempt, transfer, self._progress, permit)
-        sending = self._sending = self._loop.create_task(run)
-        if permit is not None:
-            sending.add_done_callback(lambda _: permit.end())  # also where it is cancelled before it begins
-        if head_start is not None:
-            sending.add_done_callback(lambda _: head_start.abandon())  # where it was not made use of
-        return sending
+            if ahead is not None:
+                ahead.abandon()
 
-    async def _outcome(self, sending: asyncio.Task[Outcome]) -> Outcome:
-        """Wait for the end of an attempt, however long a server takes that has it. Raises Refused, Held."""
-        if not sending.done() and not await self._wait(sending):
-            left = max(self._answer_at - asyncio.get_running_loop().time(), 0.0)
-            await asyncio.wait({sending}, timeout=left)
-            if not sending.done():
-                detail = "the relay stopped before the server had answered"
-                raise Refused(replies.of_meaning(Meaning.UNKNOWN), detail)
-        if sending.cancelled():
-            raise Refused(replies.CLIENT_LEFT)
-        return sending.result()
+    def _stop_sending(self, why: Exception) -> None:
+        """Cancel the attempt, where one is under way and nobody has the message; `why` is what its client is told."""
+        if self._is_sending and not self._progress.final_dot_sent:
+            self._stopped_by = why
+            self._task.cancel()
+
+    def _answer_in_time(self) -> None:
+        """Where we stop, tell the client that nobody knows, unless the server answers before it has to be told."""
+        if self._is_hurried and self._is_sending:
+            self._loop.call_at(self._answer_at, self._answer_unknown)
+
+    def _answer_unknown(self) -> None:
+        detail = "the relay stopped before the server had answered"
+        self._conclude(self._journey(Ending.DEFERRED, replies.of_meaning(Meaning.UNKNOWN), detail=detail))
 
     async def _wait(self, task: asyncio.Task[Any], seconds: float | None = None) -> bool:
         """Wait for a task, at most `seconds` and not once we hurry; return whether it is done. One at a time."""
@@ -457,17 +548,16 @@ class Submission:
                 )
             except Exception:  # whatever it is, the server has the message
                 tell_fault("the history")
-        return self._journey(ending, reply, draft.submitted.content, outcome=outcome, failure=failure)
+        return self._journey(ending, reply, outcome=outcome, failure=failure)
 
-    def _queued(self, draft: Draft, outcome: Outcome | None = None, *, detail: str = "") -> Journey:
+    def _queued(self, outcome: Outcome | None = None, *, detail: str = "") -> Journey:
         reply = replies.queued(self._arrival.id)
-        return self._journey(Ending.QUEUED, reply, draft.submitted.content, outcome=outcome, detail=detail)
+        return self._journey(Ending.QUEUED, reply, outcome=outcome, detail=detail)
 
     def _journey(
         self,
         ending: Ending,
         reply: Reply,
-        content: Content,
         *,
         outcome: Outcome | None = None,
         failure: Failure | None = None,
@@ -480,7 +570,7 @@ class Submission:
             arrival=self._arrival,
             client=self._client,
             envelope=self._envelope,
-            size=content.size,
+            size=self._size,
             reply=reply,
             seconds=time.monotonic() - self._began,
             message_id=prepared.outgoing.message_id if prepared else "",

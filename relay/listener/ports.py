@@ -1,5 +1,6 @@
 """What the listener asks of the rest of the house. `relay.delivery` answers."""
 
+from collections.abc import Callable
 from typing import Protocol
 
 from relay.directory.client import Client, Login
@@ -16,20 +17,23 @@ class Submission(Protocol):
     def foresee(self, header: bytes, body: GrowingBody) -> None:
         """A large message comes: its whole header block, and of its body what is there already.
 
-        Called at most once, before `complete`, whose content has them both.
+        Called at most once, before `begin`, whose content has them both.
         """
 
     def more(self) -> None:
         """The body of what was foreseen has grown."""
 
     def abandon(self) -> None:
-        """What was foreseen never becomes whole. Has no effect once `complete` has been called."""
+        """What was foreseen never becomes whole. Has no effect once `begin` has been called."""
 
-    async def complete(self, content: Content) -> Reply:
-        """Do with the message what is to be done, and return what its client is told. Called once, never cancelled."""
+    def begin(self, content: Content, answer: Callable[[Reply], None]) -> None:
+        """Do with the message what is to be done, in a task of its own. Called once.
+
+        `answer` is called once, later, with what the client is told; whatever goes wrong is a reply, too.
+        """
 
     def client_left(self) -> None:
-        """Nobody waits for the reply any more. Called at most once, while `complete` runs."""
+        """Nobody waits for the reply any more. Called at most once, before `answer` is."""
 
     def hurry(self, seconds: float) -> None:
         """We stop: the reply is wanted within so many seconds, and before if it can be had."""

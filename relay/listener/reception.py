@@ -146,7 +146,7 @@ class Reception(Connection):
             self._pausing.set()
         if self._submission is not None:
             self._submission.client_left()
-        if self._task is None:
+        elif self._task is None:
             self._end()
 
     def _end(self) -> None:
@@ -261,7 +261,7 @@ class Reception(Connection):
         self._go_on()
 
     def _resume(self) -> None:
-        """The task ends here: go on with what has come meanwhile."""
+        """What was waited for ends here: go on with what has come meanwhile."""
         self._task = None
         if self.transport is None:
             self._end()

@@ -128,7 +128,7 @@ class Session(Reception):
             self._wait(self.loop.call_later(rest, self._take_turn))
 
     def _finish(self, answer: bytes) -> None:
-        """The task ends here: give its answer, and go on with what has come meanwhile. b"": the client has left."""
+        """What was waited for ends here: answer, and go on with what has come meanwhile. b"": the client has left."""
         self._heard_at = self.loop.time()
         self._is_busy = False
         if not answer:
@@ -340,17 +340,21 @@ class Session(Reception):
     # A message.
 
     def _take_data(self) -> None:
-        """Take what has come of the message. What is little is read here and now, and much in the message's task."""
+        """Take what has come of the message. What is little is read here and now, and much in a task."""
         octets, context = self._take_all(), self._context
         self._heard_at = self.loop.time()
         if self._intake is None:
             limits = context.limits
-            is_small = len(octets) < min(MUCH, limits.memory_per_message)
+            is_small = len(octets) < MUCH and len(octets) < limits.memory_per_message
             whole = read_whole(octets, limits.message_size) if is_small else None
             if whole is not None and context.memory.take(len(octets)):
                 self._held = len(octets)
                 content, self._input = whole
-                self._start(self._receive(b"DATA", content))
+                try:
+                    self._hand_over(content)
+                except Exception as error:
+                    self._is_busy = False
+                    self._conclude(self._failed(b"DATA", error))
                 return
             self._intake, self._dots = context.new_intake(self.loop.time, self._data_began), DotReader()
         dots = self._dots
@@ -388,38 +392,46 @@ class Session(Reception):
         return chunks
 
     async def _receive(
-        self,
-        verb: bytes,
-        reading: Content | Coroutine[Any, Any, Content | None],
-        chunk: BdatCommand | None = None,
+        self, verb: bytes, reading: Coroutine[Any, Any, Content | None], chunk: BdatCommand | None = None
     ) -> None:
-        """Read a message to its end, hand it over, and give its answer: the task that a message has."""
+        """Read a message to its end and hand it over, or take a chunk: the task that reads much has."""
         reply: Reply | None = None
         is_read = False
         try:
-            content = reading if isinstance(reading, Content) else await reading
+            content = await reading
             is_read = True
             if self.transport is None or self.transport.is_closing():
                 raise ClientLeft
             if self._is_full:
                 await self._flush()
-            if content is None:
-                assert chunk is not None
-                reply = replies.chunk_taken(chunk.octets)
-            else:
-                self._submission = self._ahead.take() if self._ahead is not None else self._open()
-                if self._answer_at is not None:
-                    self._submission.hurry(max(self._answer_at - self.loop.time(), 0.0))
-                reply = await self._submission.complete(content)
-                if reply.code < 300:
-                    self._errors = 0
-                    self._commands.forgive()
+            if content is not None:
+                self._task = None
+                self._hand_over(content)
+                return
+            assert chunk is not None
+            reply = replies.chunk_taken(chunk.octets)
         except ClientLeft:
             pass
         except Exception as error:
             reply = self._failed(verb, error) if is_read else self._unreadable(error)
-        self._submission = None
         self._conclude(reply, is_whole=chunk is None or chunk.is_last)
+
+    def _hand_over(self, content: Content) -> None:
+        """Hand the message over: nothing is answered before `_answered` is called with its reply."""
+        self._is_busy = True
+        submission = self._ahead.take() if self._ahead is not None else self._open()
+        if self._answer_at is not None:
+            submission.hurry(max(self._answer_at - self.loop.time(), 0.0))
+        submission.begin(content, self._answered)
+        self._submission = submission
+
+    def _answered(self, reply: Reply) -> None:
+        """The message has its reply."""
+        self._submission = None
+        if reply.code < 300:
+            self._errors = 0
+            self._commands.forgive()
+        self._conclude(reply)
 
     def _conclude(self, reply: Reply | None, *, is_whole: bool = True) -> None:
         """The message or chunk has come to its end; no reply where the client has left."""
@@ -427,7 +439,7 @@ class Session(Reception):
         if is_whole:
             self._is_answered = True
             self._forget_message()
-        if self._task is not None:
+        if self._is_busy:
             self._finish(bytes(reply) if reply is not None else b"")
         elif reply is not None:
             self._say(bytes(reply))

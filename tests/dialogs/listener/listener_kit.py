@@ -82,6 +82,7 @@ class FakeDesk:
     begun: asyncio.Event = field(default_factory=asyncio.Event)
     gate: asyncio.Event = field(default_factory=asyncio.Event)
     finished: asyncio.Event = field(default_factory=asyncio.Event)
+    under_way: list[asyncio.Task[None]] = field(default_factory=list)
 
     def check_sender(self, client: Client, envelope: Envelope) -> Reply | None:
         if not client.may_submit:
@@ -123,6 +124,14 @@ class FakeSubmission:
     def abandon(self) -> None:
         self.handed.abandoned.set()
 
+    def begin(self, content: Content, answer: Callable[[Reply], None]) -> None:
+        if self.handed.envelope.recipients[0].address.local == "crash":
+            raise RuntimeError(SECRET)
+        self.desk.under_way.append(asyncio.create_task(self.run(content, answer)))
+
+    async def run(self, content: Content, answer: Callable[[Reply], None]) -> None:
+        answer(await self.complete(content))
+
     async def complete(self, content: Content) -> Reply:
         self.handed.content = b"".join(content.chunks())
         self.desk.messages.append(self.handed)
@@ -134,11 +143,8 @@ class FakeSubmission:
         return self.handed.reply
 
     async def decide(self, recipient: str) -> Reply:
-        match recipient:
-            case "crash":
-                raise RuntimeError(SECRET)
-            case "slow" | "hasty":
-                await self.desk.gate.wait()
+        if recipient in {"slow", "hasty"}:
+            await self.desk.gate.wait()
         return _DECISIONS.get(recipient, Reply(250, "2.0.0", "Ok: delivered via acmejets: taken"))
 
     def client_left(self) -> None:

@@ -16,6 +16,7 @@ from relay.delivery.holds import Accounts
 from relay.delivery.pacing import Pacing
 from relay.delivery.recorder import Recorder
 from relay.delivery.schedule import Schedule
+from relay.delivery.submission import Submission
 from relay.directory.client import Client
 from relay.directory.model import Meaning
 from relay.directory.routing import Routing
@@ -157,7 +158,22 @@ class Bench:
     journeys: list[Journey]
 
     async def send(self, sender: str | None, content: Content = MESSAGE, to: str = "customer@example.net") -> Reply:
-        return await self.desk.open(CLIENT, envelope_of(sender, to), arrival_now()).complete(content)
+        return await complete(self.desk.open(CLIENT, envelope_of(sender, to), arrival_now()), content)
+
+
+async def complete(submission: Submission, content: Content) -> Reply:
+    """Begin a submission, and return what its client is told."""
+    told: list[Reply] = []
+    has_answer = asyncio.Event()
+
+    def answer(reply: Reply) -> None:
+        told.append(reply)
+        has_answer.set()
+
+    submission.begin(content, answer)
+    await has_answer.wait()
+    (reply,) = told
+    return reply
 
 
 def envelope_of(sender: str | None, to: str = "customer@example.net") -> Envelope:

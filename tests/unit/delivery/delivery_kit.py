@@ -29,6 +29,7 @@ from tests.unit.delivery.bench_kit import (
     DeliveryKit,
     FakeUpstream,
     arrival_now,
+    complete,
     envelope_of,
 )
 
@@ -80,7 +81,7 @@ def asking(notify: str) -> Envelope:
 
 async def submit(delivery: DeliveryKit, notify: str) -> Reply:
     desk = delivery.acceptance
-    return await desk.open(CLIENT, asking(notify), arrival_now()).complete(MESSAGE)
+    return await complete(desk.open(CLIENT, asking(notify), arrival_now()), MESSAGE)
 
 
 SENDER = "support@acmejets.example"
@@ -94,7 +95,9 @@ async def stored(delivery: DeliveryKit, envelope: Envelope | None = None) -> str
     header = header_of(MESSAGE)
     route = delivery.acceptance.route_of_message(CLIENT, submitted.envelope, header)
     prepared = delivery.attempts.prepare(submitted, header, route)
-    await delivery.queue.add(NewMessage(message=Draft(submitted, header, prepared).queued(now), content=MESSAGE))
+    await delivery.queue.add(
+        NewMessage(message=Draft(submitted, header, prepared, MESSAGE.size).queued(now), content=MESSAGE)
+    )
     return arrival.id
 
 

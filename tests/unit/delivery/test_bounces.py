@@ -9,7 +9,7 @@ from relay.directory.model import Mode
 from relay.mail.content import Content
 from relay.mail.identity import Mismatch
 from relay.mail.reply import Reply
-from tests.unit.delivery.bench_kit import CLIENT, Bench, Maker, arrival_now, envelope_of
+from tests.unit.delivery.bench_kit import CLIENT, Bench, Maker, arrival_now, complete, envelope_of
 
 # As Postfix writes it.
 POSTFIX = "MAILER-DAEMON@mail.acmejets.example (Mail Delivery System)"
@@ -22,7 +22,7 @@ BILLING_ONLY = replace(CLIENT, may_send_as=("billing",))
 
 async def bounce(bench: Bench, author: str, to: str, client: Client = CLIENT) -> Reply:
     content = Content(f"From: {author}\r\nSubject: Undelivered Mail\r\n".encode(), (b"It came back\r\n",))
-    return await bench.desk.open(client, envelope_of(None, to), arrival_now()).complete(content)
+    return await complete(bench.desk.open(client, envelope_of(None, to), arrival_now()), content)
 
 
 @pytest.mark.parametrize("mismatch", Mismatch)

@@ -23,6 +23,7 @@ from tests.unit.delivery.bench_kit import (
     FakeUpstream,
     Maker,
     arrival_now,
+    complete,
     envelope_of,
     failed,
 )
@@ -80,7 +81,7 @@ async def test_what_went_ahead_is_what_is_handed_over(make_bench: Maker, mode: M
     assert ahead.all_or_none
     assert ahead.arriving is not None
     assert ahead.content.body == ()
-    assert (await submission.complete(content)).code == 250
+    assert (await complete(submission, content)).code == 250
     (transfer,) = bench.upstream.transfers
     assert transfer.head_start is head_start
     assert replace(ahead, arriving=None, content=transfer.content) == replace(
@@ -121,7 +122,7 @@ async def test_what_will_be_refused_waits_for_its_end(make_bench: Maker, sender:
     bench = make_bench()
     submission, content = await foreseen(bench, sender, header=header)
     assert not bench.upstream.ahead
-    assert (await submission.complete(content)).code >= 500
+    assert (await complete(submission, content)).code >= 500
 
 
 async def test_what_is_queued_waits_for_its_end(make_bench: Maker) -> None:
@@ -150,7 +151,7 @@ async def test_a_hold_that_comes_meanwhile_ends_what_went_ahead(make_bench: Make
     secret = await bench.desk.attempts.secret_of(route)
     assert secret is not None
     accounts.hold(route.account, route.identity, failure, secret.version, clock())
-    assert "queued as" in str(await submission.complete(content))
+    assert "queued as" in str(await complete(submission, content))
     assert head_start.abandoned == 1
     assert not bench.upstream.transfers
 

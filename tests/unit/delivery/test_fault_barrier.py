@@ -21,7 +21,16 @@ from relay.metrics import Metrics
 from relay.store.queue.queue import Queue
 from relay.system import fault_barrier
 from relay.upstream.outcome import Failure, Outcome, Phase
-from tests.unit.delivery.bench_kit import CLIENT, MESSAGE, DeliveryKit, FakeUpstream, Maker, arrival_now, envelope_of
+from tests.unit.delivery.bench_kit import (
+    CLIENT,
+    MESSAGE,
+    DeliveryKit,
+    FakeUpstream,
+    Maker,
+    arrival_now,
+    complete,
+    envelope_of,
+)
 from tests.unit.delivery.delivery_kit import submit, upstream_of
 
 
@@ -59,7 +68,7 @@ async def test_a_fault_beside_the_mail_changes_no_reply(
     bench = make_bench(mode=mode)
     fault(monkeypatch)
     submission = bench.desk.open(CLIENT, envelope_of("support@acmejets.example"), arrival_now())
-    assert (await submission.complete(MESSAGE)).code == 250
+    assert (await complete(submission, MESSAGE)).code == 250
     await bench.desk.attempts.stop()
     assert len(bench.upstream.transfers) == 1
     if mode is Mode.QUEUED:  # it is over, and nobody tries it again
@@ -81,7 +90,7 @@ async def test_a_fault_after_a_part_was_taken_takes_no_250_back(
     submission = bench.desk.open(
         CLIENT, envelope_of("support@acmejets.example", "a@b.example,c@d.example"), arrival_now()
     )
-    assert (await submission.complete(MESSAGE)).code == 250
+    assert (await complete(submission, MESSAGE)).code == 250
     await bench.desk.attempts.stop()
     assert len(bench.upstream.transfers) == 1
     stored = await bench.desk.attempts.recorder.queue.message(submission._arrival.id)

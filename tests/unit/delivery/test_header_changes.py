@@ -19,7 +19,7 @@ from relay.store.queue.messages import Attempt
 from relay.store.queue.queue import Queue
 from relay.upstream.outcome import Failure, Outcome, Phase
 from relay.upstream.transaction import Progress, Transfer
-from tests.unit.delivery.bench_kit import CLIENT, DIRECTORY, DeliveryKit, arrival_now, envelope_of
+from tests.unit.delivery.bench_kit import CLIENT, DIRECTORY, DeliveryKit, arrival_now, complete, envelope_of
 from tests.unit.delivery.delivery_kit import SENDER, state_of, stored, upstream_of
 
 SHARED = "billing@acmejets.example"
@@ -48,7 +48,7 @@ async def hand_in(delivery: DeliveryKit, mode: Mode, sender: str = SHARED) -> At
     delivery.acceptance.mode = mode
     history, arrival = History(delivery.queue), arrival_now()
     desk = delivery.with_history(history)
-    await desk.open(CLIENT, envelope_of(sender), arrival).complete(MESSAGE)
+    await complete(desk.open(CLIENT, envelope_of(sender), arrival), MESSAGE)
     await history.flush()
     (attempt,) = await delivery.queue.attempts(arrival.id)
     return attempt
@@ -98,7 +98,7 @@ async def test_a_header_that_leaves_as_it_came_has_no_changes_which_is_known(del
     history, arrival = History(delivery.queue), arrival_now()
     whole = Content(f"From: {SENDER}\r\n".encode() + MESSAGE.header.partition(b"\r\n")[2], MESSAGE.body)
     delivery.acceptance.mode = Mode.DIRECT
-    await delivery.with_history(history).open(CLIENT, envelope_of(SENDER), arrival).complete(whole)
+    await complete(delivery.with_history(history).open(CLIENT, envelope_of(SENDER), arrival), whole)
     await history.flush()
     assert await changes_of(delivery, arrival.id) == [KeptChanges()]
 
@@ -187,7 +187,7 @@ async def test_hostile_headers_are_kept_within_bounds(delivery: DeliveryKit) -> 
     block = b"From: <x@acmejets.example>\r\nBcc: " + b"\xff\xfe <i>" * 90 + b"\r\n" + b"Sender: a@b.example\r\n" * 9000
     history, arrival = History(delivery.queue), arrival_now()
     desk = delivery.with_history(history)
-    await desk.open(CLIENT, envelope_of(SENDER), arrival).complete(Content(block, (b"x\r\n",)))
+    await complete(desk.open(CLIENT, envelope_of(SENDER), arrival), Content(block, (b"x\r\n",)))
     await history.flush()
     (attempt,) = await delivery.queue.attempts(arrival.id)
     assert attempt.changes is not None

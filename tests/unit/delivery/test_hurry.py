@@ -17,6 +17,7 @@ from tests.unit.delivery.bench_kit import (
     FakeUpstream,
     Maker,
     arrival_now,
+    complete,
     envelope_of,
 )
 from tests.unit.delivery.delivery_kit import limited
@@ -27,7 +28,7 @@ SUPPORT = "support@acmejets.example"
 async def hurried(bench: Bench, seconds: float = 0.0) -> str:
     """Submit a message, hurry when its hand-over has begun, and return the reply."""
     submission = bench.desk.open(CLIENT, envelope_of(SUPPORT), arrival_now())
-    waiting = asyncio.create_task(submission.complete(MESSAGE))
+    waiting = asyncio.create_task(complete(submission, MESSAGE))
     await bench.upstream.began.wait()
     submission.hurry(seconds)
     async with asyncio.timeout(5):
@@ -89,9 +90,9 @@ async def test_a_store_that_takes_nothing_in_that_moment_costs_the_message_no_an
 async def test_who_stands_in_line_is_sent_away_or_stored(delivery: DeliveryKit, mode: Mode, said: str) -> None:
     limited(delivery, mode, patience=100.0, messages_per_minute=1)
     desk = delivery.acceptance
-    assert (await desk.open(CLIENT, envelope_of(SUPPORT), arrival_now()).complete(MESSAGE)).code == 250
+    assert (await complete(desk.open(CLIENT, envelope_of(SUPPORT), arrival_now()), MESSAGE)).code == 250
     submission = desk.open(CLIENT, envelope_of(SUPPORT), arrival_now())
-    waiting = asyncio.create_task(submission.complete(MESSAGE))
+    waiting = asyncio.create_task(complete(submission, MESSAGE))
     while submission._waiting is None:  # noqa: ASYNC110  what is waited for knows no event
         await asyncio.sleep(0)
     await asyncio.sleep(0)
@@ -105,7 +106,7 @@ async def test_a_message_that_comes_in_the_last_moment_is_treated_alike(make_ben
     submission = bench.desk.open(CLIENT, envelope_of(SUPPORT), arrival_now())
     submission.hurry(0.0)
     async with asyncio.timeout(5):
-        assert (await submission.complete(MESSAGE)).text.startswith("Ok: queued as ")
+        assert (await complete(submission, MESSAGE)).text.startswith("Ok: queued as ")
     assert bench.upstream.gate is not None
     bench.upstream.gate.set()
     await bench.desk.attempts.stop()

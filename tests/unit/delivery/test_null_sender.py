@@ -12,7 +12,7 @@ from relay.mail.reply import Reply
 from relay.store.queue.messages import StoredMessage
 from relay.upstream.outcome import Failure, Outcome, Phase
 from relay.upstream.transaction import Progress, Transfer
-from tests.unit.delivery.bench_kit import CLIENT, DeliveryKit, arrival_now, envelope_of
+from tests.unit.delivery.bench_kit import CLIENT, DeliveryKit, arrival_now, complete, envelope_of
 from tests.unit.delivery.delivery_kit import SENDER, message_of, stored
 
 TAKEN = Outcome(host="127.0.0.1", accepted=Reply(250, "2.0.0", "Ok"))
@@ -100,7 +100,7 @@ async def test_it_goes_from_the_identity_while_its_client_waits_too(
     delivery.attempts.upstream, delivery.acceptance.mode = upstream, mode
     content = Content(b"From: support@acmejets.example\r\n", (b"back on monday\r\n",))
     submission = delivery.acceptance.open(CLIENT, replace(envelope_of(SENDER), sender=None), arrival_now())
-    assert (await submission.complete(content)).code == 250
+    assert (await complete(submission, content)).code == 250
     assert [str(sender or "") for sender in upstream.senders] == ["", SENDER]
     assert delivery.accounts.holds() == ()
     assert await delivery.queue.counts() == {}

@@ -15,7 +15,7 @@ from relay.mail.envelope import Envelope
 from relay.mail.reply import Reply
 from relay.store.queue.claims import Late
 from relay.upstream.outcome import Failure, Outcome, Phase
-from tests.unit.delivery.bench_kit import CLIENT, MESSAGE, DeliveryKit, arrival_now, envelope_of
+from tests.unit.delivery.bench_kit import CLIENT, MESSAGE, DeliveryKit, arrival_now, complete, envelope_of
 from tests.unit.delivery.delivery_kit import dispatching, limited, message_of, reached, state_of, stored, upstream_of
 
 SUPPORT = "support@acmejets.example"
@@ -25,7 +25,7 @@ FIVE = ",".join(f"you{number}@example.net" for number in range(5))
 
 async def submit(delivery: DeliveryKit, envelope: Envelope | None = None) -> Reply:
     desk = delivery.acceptance
-    return await desk.open(CLIENT, envelope or envelope_of(SUPPORT), arrival_now()).complete(MESSAGE)
+    return await complete(desk.open(CLIENT, envelope or envelope_of(SUPPORT), arrival_now()), MESSAGE)
 
 
 def queued_id(reply: Reply) -> str:
@@ -65,7 +65,7 @@ async def test_a_client_that_leaves_in_the_line_takes_nobodys_turn(delivery: Del
     assert (await submit(delivery)).code == 250
     desk = delivery.acceptance
     submission = desk.open(CLIENT, envelope_of(SUPPORT), arrival_now())
-    waiting = asyncio.create_task(submission.complete(MESSAGE))
+    waiting = asyncio.create_task(complete(submission, MESSAGE))
     while submission._waiting is None:  # noqa: ASYNC110  what is waited for knows no event
         await asyncio.sleep(0)
     await asyncio.sleep(0)

@@ -1,7 +1,7 @@
 """Mode queued: a message is on disk before its client has an answer, and leaves at once where nothing is in its way."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 
 import pytest
@@ -15,7 +15,7 @@ from relay.store.db.errors import StoreFull
 from relay.store.queue.messages import Attempt, StoredMessage
 from relay.upstream.outcome import Failure, Outcome, Phase
 from relay.upstream.transaction import Progress, Transfer
-from tests.unit.delivery.bench_kit import CLIENT, MESSAGE, DeliveryKit, FakeUpstream, arrival_now, envelope_of
+from tests.unit.delivery.bench_kit import CLIENT, MESSAGE, DeliveryKit, FakeUpstream, arrival_now, complete, envelope_of
 from tests.unit.delivery.delivery_kit import dispatching, message_of, reached, state_of, upstream_of
 
 SUPPORT = "support@acmejets.example"
@@ -30,12 +30,23 @@ async def queued(delivery: DeliveryKit) -> AsyncIterator[DeliveryKit]:
     await delivery.attempts.stop()
 
 
-async def submit(delivery: DeliveryKit, sender: str | None = SUPPORT, content: Content = MESSAGE) -> str:
-    """Submit a message, and return its id. Nothing that goes on in the background has begun by then."""
-    desk = delivery.acceptance
-    reply = await desk.open(CLIENT, envelope_of(sender), arrival_now()).complete(content)
-    assert reply.text.startswith("Ok: queued as ")
-    return reply.text.rpartition(" ")[2]
+async def submit(
+    delivery: DeliveryKit,
+    sender: str | None = SUPPORT,
+    content: Content = MESSAGE,
+    told: Callable[[str], None] = lambda _: None,
+) -> str:
+    """Submit a message, and return its id. When it is `told`, nothing that goes on in the background has begun."""
+    ids: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+    def answer(reply: Reply) -> None:
+        assert reply.text.startswith("Ok: queued as ")
+        id_ = reply.text.rpartition(" ")[2]
+        told(id_)
+        ids.set_result(id_)
+
+    delivery.acceptance.open(CLIENT, envelope_of(sender), arrival_now()).begin(content, answer)
+    return await ids
 
 
 async def test_what_is_stored_goes_on_without_the_queue_runner(queued: DeliveryKit) -> None:
@@ -51,9 +62,11 @@ async def test_what_is_stored_goes_on_without_the_queue_runner(queued: DeliveryK
 
 async def test_it_is_on_disk_before_its_server_hears_of_it(queued: DeliveryKit) -> None:
     seen: list[tuple[StoredMessage | None, tuple[Attempt, ...]]] = []
+    ids: list[str] = []
 
     class Looking(FakeUpstream):
         async def deliver(self, transfer: Transfer, progress: Progress) -> Outcome:
+            (id_,) = ids
             seen.append((await queued.queue.message(id_), await queued.queue.attempts(id_)))
             assert progress.before_final_dot is not None
             await progress.before_final_dot()
@@ -61,7 +74,7 @@ async def test_it_is_on_disk_before_its_server_hears_of_it(queued: DeliveryKit) 
             return await super().deliver(transfer, progress)
 
     queued.attempts.upstream = Looking()
-    id_ = await submit(queued)
+    id_ = await submit(queued, told=ids.append)
     await reached(queued, id_, State.DELIVERED)
     assert [message.state for message, _ in seen if message] == [State.SENDING] * 2
     assert [[(one.ended, one.final_dot) for one in attempts] for _, attempts in seen] == [
@@ -78,7 +91,7 @@ async def test_a_store_that_takes_nothing_keeps_it_from_the_server(
 
     monkeypatch.setattr(queued.queue, "add", full)
     desk = queued.acceptance
-    assert (await desk.open(CLIENT, envelope_of(SUPPORT), arrival_now()).complete(MESSAGE)).code == 452
+    assert (await complete(desk.open(CLIENT, envelope_of(SUPPORT), arrival_now()), MESSAGE)).code == 452
     await queued.attempts.stop()
     assert upstream_of(queued).transfers == []
 
@@ -127,8 +140,10 @@ async def test_a_held_account_gets_nothing(queued: DeliveryKit) -> None:
 
 
 async def test_a_hold_that_comes_between_is_obeyed(queued: DeliveryKit) -> None:
-    id_ = await submit(queued)
-    queued.accounts.hold(ACCOUNT, Address.parse(SUPPORT), NO_LOGIN, "", queued.clock())
+    def hold(_: str) -> None:
+        queued.accounts.hold(ACCOUNT, Address.parse(SUPPORT), NO_LOGIN, "", queued.clock())
+
+    id_ = await submit(queued, told=hold)
     await reached(queued, id_, State.HELD)
     assert upstream_of(queued).transfers == []
     (attempt,) = await queued.queue.attempts(id_)

@@ -18,6 +18,7 @@ from tests.unit.delivery.bench_kit import (
     FakeUpstream,
     Maker,
     arrival_now,
+    complete,
     envelope_of,
     failed,
 )
@@ -175,7 +176,7 @@ async def test_all_recipients_or_none(make_bench: Maker) -> None:
 async def test_a_client_that_leaves_before_the_final_dot_ends_the_attempt(make_bench: Maker) -> None:
     bench = make_bench(FakeUpstream(gate=asyncio.Event()))
     submission = bench.desk.open(CLIENT, envelope_of("support@acmejets.example"), arrival_now())
-    task = asyncio.create_task(submission.complete(MESSAGE))
+    task = asyncio.create_task(complete(submission, MESSAGE))
     await bench.upstream.began.wait()
     submission.client_left()
     assert (await task).code == 451
@@ -187,7 +188,7 @@ async def test_after_the_final_dot_the_outcome_is_recorded_even_without_a_client
     gate = asyncio.Event()
     bench = make_bench(FakeUpstream(gate=gate, stops_after_dot=True), direct_patience=0.01)
     submission = bench.desk.open(CLIENT, envelope_of("support@acmejets.example"), arrival_now())
-    task = asyncio.create_task(submission.complete(MESSAGE))
+    task = asyncio.create_task(complete(submission, MESSAGE))
     await bench.upstream.began.wait()
     submission.client_left()
     await asyncio.sleep(0.05)  # patience runs out meanwhile: it must not matter any more
@@ -232,7 +233,7 @@ async def test_a_client_that_leaves_while_its_message_is_being_stored_leaves_non
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(queue, "add", add_late)
-        assert (await submission.complete(MESSAGE)).code == 250
+        assert (await complete(submission, MESSAGE)).code == 250
     gate.set()
     await bench.desk.attempts.stop()
     assert not bench.upstream.was_cancelled
@@ -245,7 +246,7 @@ async def test_a_service_that_stops_does_not_cut_a_hand_over(make_bench: Maker) 
     gate = asyncio.Event()
     bench = make_bench(FakeUpstream(gate=gate))
     submission = bench.desk.open(CLIENT, envelope_of("support@acmejets.example"), arrival_now())
-    task = asyncio.create_task(submission.complete(MESSAGE))
+    task = asyncio.create_task(complete(submission, MESSAGE))
     await bench.upstream.began.wait()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
