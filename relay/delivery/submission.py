@@ -18,7 +18,8 @@ from typing import Any, Protocol
 
 from relay import log
 from relay.delivery import replies
-from relay.delivery.attempt import Attempts, Ended, Held, at_once, refused_by
+from relay.delivery.attempt import Attempts, Ended, Held, refused_by
+from relay.delivery.client_wait import ClientWait
 from relay.delivery.cut_through import CutThrough
 from relay.delivery.events import Ending, Journey
 from relay.delivery.history import History
@@ -39,7 +40,7 @@ from relay.mail.trace import Arrival
 from relay.secrets.secret import Secret
 from relay.store.db.errors import StoreError, StoreFull
 from relay.store.queue.messages import HoldRow, NewMessage
-from relay.system.fault_barrier import tell_fault
+from relay.system.fault_barrier import beside, tell_fault
 from relay.upstream.outcome import Failure, Outcome
 from relay.upstream.transaction import Progress, Transfer
 
@@ -47,21 +48,13 @@ from relay.upstream.transaction import Progress, Transfer
 class Rules(Protocol):
     """What a submission asks of who opened it (`relay.delivery.acceptance`), which is above it."""
 
-    @property
-    def history(self) -> History:
-        """Where a message goes that is over while its client waits."""
+    history: History  # where a message goes that is over while its client waits
+    patience: float  # seconds that a client waits in mode auto
+    direct_patience: float  # and in mode direct, up to our final dot
 
     @property
     def tell(self) -> Callable[[Journey], None]:
         """Is told how the submission ended."""
-
-    @property
-    def patience(self) -> float:
-        """How many seconds a client waits in mode auto."""
-
-    @property
-    def direct_patience(self) -> float:
-        """How many seconds it waits in mode direct, up to our final dot."""
 
     def route_of_message(self, client: Client, envelope: Envelope, header: Header) -> Route:
         """Return the route of a message. Raises Refused."""
@@ -106,11 +99,7 @@ class Submission:
         self._end_patience: Callable[[], None]  # while it does: what to do where it takes longer, or we stop
         self._stopped_by: Exception | None = None  # why the attempt was cancelled
         self._storing: asyncio.Task[bool] | None = None  # stores a message whose attempt goes on without its client
-        self._waiting: asyncio.Task[Turn | None] | None = None  # for a permit
-        self._waiter: asyncio.Future[None] | None = None
-        self._has_left = False
-        self._is_hurried = False  # nothing is waited for but the answer of a server that has the message
-        self._answer_at = 0.0
+        self._wait = ClientWait()
 
     def foresee(self, header: bytes, body: GrowingBody) -> None:
         """A large message comes, and this is there of it: it may go ahead to its server (cut-through)."""
@@ -146,19 +135,15 @@ class Submission:
 
     def client_left(self) -> None:
         """The client has gone: nobody waits for an answer any more."""
-        self._has_left = True
-        if self._waiting:
-            self._waiting.cancel()
+        self._wait.leave()
         if self._storing is None:  # else it is stored, or will be, and its attempt goes on
             self._stop_sending(Refused(replies.CLIENT_LEFT))
 
     def hurry(self, seconds: float) -> None:
         """We stop: the client is to have its answer within so many seconds, and before if it can."""
-        self._answer_at = asyncio.get_running_loop().time() + seconds
-        self._is_hurried = True
+        self._wait.hurry(seconds)
         if self._is_sending:
             self._end_patience()
-        self._wake()
 
     async def _run(self, content: Content) -> None:
         journey: Journey | None
@@ -219,11 +204,11 @@ class Submission:
         attempt = self._begin(draft, route, secret)
         self._check_hold(route, secret)
         self._check_number(route)
-        permit = await self._permit(route, patience)
+        permit = await self._wait.permit(self._limits, route, len(self._envelope.recipients), patience)
         if permit is None and is_limited(route.server):
             self._check_time()
             raise Refused(replies.PACED, self._why_limited(route))
-        if self._is_hurried and permit is not None:
+        if self._wait.is_hurried and permit is not None:
             permit.end()
         self._check_time()
         transfer = draft.prepared.transfer(self._envelope, secret, all_or_none=True)
@@ -242,11 +227,11 @@ class Submission:
         if self._progress.final_dot_sent:
             self._answer_in_time()
         else:
-            self._stop_sending(Refused(replies.STOPPING if self._is_hurried else replies.TOOK_TOO_LONG))
+            self._stop_sending(Refused(replies.STOPPING if self._wait.is_hurried else replies.TOOK_TOO_LONG))
 
     def _check_time(self) -> None:
         """Refuse what is not under way where we are about to end."""
-        if self._is_hurried:
+        if self._wait.is_hurried:
             raise Refused(replies.STOPPING)
 
     def _check_hold(self, route: Route, secret: Secret | None) -> None:
@@ -278,7 +263,7 @@ class Submission:
             return await self._store(draft)
         permit: Turn | None = None
         if route.server.messages_per_minute or route.server.recipients_per_day:
-            permit = await self._permit(route, patience)
+            permit = await self._wait.permit(self._limits, route, len(self._envelope.recipients), patience)
             if permit is None:
                 return await self._store(draft, self._why_limited(route))
             if self._is_slow(route):
@@ -316,7 +301,7 @@ class Submission:
         # From here on it is ours: a fault while that is recorded, or a store that hangs, takes no 250 back.
         left = self._began + self._rules.patience - time.monotonic()
         recording = attempts.keep(self._loop.create_task(attempts.end_stored(attempt, outcome)))
-        await self._wait(recording, max(left, 0.0))
+        await self._wait.until(recording, max(left, 0.0))
         return self._queued(outcome)
 
     def _is_in_vain(self, route: Route, secret: Secret | None) -> bool:
@@ -331,8 +316,8 @@ class Submission:
 
         Its outcome decides, and it is sent once: the final dot waits until the message is stored.
         """
-        if self._storing is not None:
-            if self._storing.done():
+        if self._storing is not None or self._stopped_by is not None:
+            if self._storing is not None and self._storing.done():
                 self._answer_in_time()
             return
         stored = self._loop.create_future()
@@ -364,7 +349,8 @@ class Submission:
             return False
         stored.set_result(None)
         self._attempts.keep(self._task)
-        self._conclude(self._queued())
+        with beside("the answer to a client"):  # who stores the message has to know that it is stored
+            self._conclude(self._queued())
         return True
 
     # queued
@@ -416,41 +402,6 @@ class Submission:
             self._accounts.hold_of(route.account, route.identity),
         )
 
-    async def _permit(self, route: Route, patience: float) -> Turn | None:
-        """Wait for a permit for this message, and charge it with its recipients; None where that takes too long."""
-        server, number = route.server, at_once(route.server, len(self._envelope.recipients))
-        if not is_limited(server):
-            return None
-        waiting = self._limits.turn(
-            server,
-            route.account,
-            route.profile.name if route.profile else None,
-            recipients=number,
-            within=patience,
-        )
-        permit = await self._wait_for_permit(asyncio.create_task(waiting))
-        if permit is None:
-            return None
-        is_charged = False
-        try:
-            is_charged = await permit.charge(number) == number
-        finally:
-            if not is_charged:
-                permit.end()
-        return permit if is_charged else None
-
-    async def _wait_for_permit(self, waiting: asyncio.Task[Turn | None]) -> Turn | None:
-        self._waiting = waiting
-        is_ours = False
-        try:
-            is_ours = await self._wait(waiting) and not self._has_left
-        finally:
-            if not is_ours:
-                _end_unused(waiting)
-        if self._has_left:
-            raise Refused(replies.CLIENT_LEFT)
-        return waiting.result() if is_ours else None
-
     def _why_limited(self, route: Route) -> str:
         """Count a message that its account's limits keep back, and return why."""
         self._telling.paced(route.server.name)
@@ -464,9 +415,9 @@ class Submission:
         self._is_sending = True
         timer = self._loop.call_at(self._began + patience, self._end_patience)
         try:
-            if self._has_left:
+            if self._wait.has_left:
                 raise Refused(replies.CLIENT_LEFT)
-            if self._is_hurried:
+            if self._wait.is_hurried:
                 self._end_patience()
             return await self._attempts.run(attempt, transfer, self._progress, permit)
         except Held as held:
@@ -491,39 +442,16 @@ class Submission:
 
     def _stop_sending(self, why: Exception) -> None:
         """Cancel the attempt, where one is under way and nobody has the message; `why` is what its client is told."""
-        if self._is_sending and not self._progress.final_dot_sent:
+        if self._is_sending and not self._progress.final_dot_sent and self._stopped_by is None:
             self._stopped_by = why
             self._task.cancel()
 
     def _answer_in_time(self) -> None:
         """Where we stop, tell the client that nobody knows, unless the server answers before it has to be told."""
-        if self._is_hurried and self._is_sending:
-            self._loop.call_at(self._answer_at, self._answer_unknown)
-
-    def _answer_unknown(self) -> None:
-        detail = "the relay stopped before the server had answered"
-        self._conclude(self._journey(Ending.DEFERRED, replies.of_meaning(Meaning.UNKNOWN), detail=detail))
-
-    async def _wait(self, task: asyncio.Task[Any], seconds: float | None = None) -> bool:
-        """Wait for a task, at most `seconds` and not once we hurry; return whether it is done. One at a time."""
-        # As asyncio.wait for two futures, at a third of its cost: this is on the way of every message.
-        if task.done() or self._is_hurried:
-            return task.done()
-        loop = self._loop
-        self._waiter = loop.create_future()
-        timer = None if seconds is None else loop.call_later(seconds, self._wake)
-        task.add_done_callback(self._wake)
-        try:
-            await self._waiter
-        finally:
-            task.remove_done_callback(self._wake)
-            if timer is not None:
-                timer.cancel()
-        return task.done()
-
-    def _wake(self, _: object = None) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+        if self._wait.is_hurried and self._is_sending:
+            reply, why = replies.of_meaning(Meaning.UNKNOWN), "the relay stopped before the server had answered"
+            late = partial(self._journey, Ending.DEFERRED, reply, detail=why)
+            self._loop.call_at(self._wait.answer_at, lambda: self._conclude(late()))
 
     def _finish(self, draft: Draft, attempt: RunningAttempt, outcome: Outcome) -> Journey:
         """Return the end of a message that is not stored: delivered, refused, or given back to its client."""
@@ -582,9 +510,3 @@ class Submission:
             tls=outcome.tls.version if outcome and outcome.tls else "",
             detail=failure.detail if failure else detail,
         )
-
-
-def _end_unused(waiting: asyncio.Task[Turn | None]) -> None:
-    """End a permit that nobody waits for any more, or the wait for it."""
-    if not waiting.cancel() and not waiting.cancelled() and (permit := waiting.result()) is not None:
-        permit.end()

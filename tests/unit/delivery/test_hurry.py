@@ -93,12 +93,25 @@ async def test_who_stands_in_line_is_sent_away_or_stored(delivery: DeliveryKit, 
     assert (await complete(desk.open(CLIENT, envelope_of(SUPPORT), arrival_now()), MESSAGE)).code == 250
     submission = desk.open(CLIENT, envelope_of(SUPPORT), arrival_now())
     waiting = asyncio.create_task(complete(submission, MESSAGE))
-    while submission._waiting is None:  # noqa: ASYNC110  what is waited for knows no event
+    while submission._wait._permit is None:  # noqa: ASYNC110  what is waited for knows no event
         await asyncio.sleep(0)
     await asyncio.sleep(0)
     submission.hurry(1.0)
     async with asyncio.timeout(5):
         assert str(await waiting).startswith(said)
+
+
+async def test_a_client_that_leaves_in_the_moment_in_which_we_hurry_leaves_nothing_behind(make_bench: Maker) -> None:
+    bench = make_bench(FakeUpstream(gate=asyncio.Event()), mode=Mode.AUTO, patience=60.0)
+    submission = bench.desk.open(CLIENT, envelope_of(SUPPORT), arrival_now())
+    waiting = asyncio.create_task(complete(submission, MESSAGE))
+    await bench.upstream.began.wait()
+    submission.client_left()
+    submission.hurry(0.0)
+    async with asyncio.timeout(5):
+        assert str(await waiting).startswith("451 4.4.2 ")
+    assert bench.upstream.was_cancelled
+    assert await bench.desk.attempts.recorder.queue.counts() == {}, "nothing is stored that nobody would end"
 
 
 async def test_a_message_that_comes_in_the_last_moment_is_treated_alike(make_bench: Maker) -> None:

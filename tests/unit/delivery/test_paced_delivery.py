@@ -66,7 +66,7 @@ async def test_a_client_that_leaves_in_the_line_takes_nobodys_turn(delivery: Del
     desk = delivery.acceptance
     submission = desk.open(CLIENT, envelope_of(SUPPORT), arrival_now())
     waiting = asyncio.create_task(complete(submission, MESSAGE))
-    while submission._waiting is None:  # noqa: ASYNC110  what is waited for knows no event
+    while submission._wait._permit is None:  # noqa: ASYNC110  what is waited for knows no event
         await asyncio.sleep(0)
     await asyncio.sleep(0)
     submission.client_left()
