@@ -9,7 +9,6 @@ from typing import Any
 
 from relay.delivery import replies
 from relay.delivery.attempt import at_once
-from relay.delivery.pacing import is_limited
 from relay.delivery.preparation import Refused
 from relay.delivery.turn import Turn, Turns
 from relay.directory.routing import Route
@@ -53,14 +52,11 @@ class ClientWait:
         return task.done()
 
     async def permit(self, limits: Turns, route: Route, recipients: int, patience: float) -> Turn | None:
-        """Wait for a permit for a message of so many recipients, and charge it with those that go at once.
+        """Wait for a permit of an account with limits, and charge it with those of the recipients that go at once.
 
-        None where the account has no limits, and where it takes longer than `patience` seconds. Raises Refused where
-        the client leaves, StoreError.
+        None where that takes longer than `patience` seconds. Raises Refused where the client leaves, StoreError.
         """
         server, number = route.server, at_once(route.server, recipients)
-        if not is_limited(server):
-            return None
         profile = route.profile.name if route.profile else None
         waiting = limits.turn(server, route.account, profile, recipients=number, within=patience)
         permit = await self._given(asyncio.create_task(waiting))

@@ -204,10 +204,12 @@ class Submission:
         attempt = self._begin(draft, route, secret)
         self._check_hold(route, secret)
         self._check_number(route)
-        permit = await self._wait.permit(self._limits, route, len(self._envelope.recipients), patience)
-        if permit is None and is_limited(route.server):
-            self._check_time()
-            raise Refused(replies.PACED, self._why_limited(route))
+        permit: Turn | None = None
+        if is_limited(route.server):
+            permit = await self._wait.permit(self._limits, route, len(self._envelope.recipients), patience)
+            if permit is None:
+                self._check_time()
+                raise Refused(replies.PACED, self._why_limited(route))
         if self._wait.is_hurried and permit is not None:
             permit.end()
         self._check_time()
