@@ -90,7 +90,7 @@ def _import(
 
 def _params(found: "Found", path: Path, kind: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Return the parameters of the operation, and what is not taken over. Raises Refused where there is nothing."""
-    from relay.moving.entries import profile_entries, server_entries
+    from relay.moving.found import profile_entries, server_entries
 
     notes = list(found.notes)
     profiles = profile_entries(found, notes)

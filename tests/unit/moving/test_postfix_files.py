@@ -6,9 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from relay.moving.postfix_lines import logical_lines, read_inline, read_main_cf, read_table, split_list
-from relay.moving.postfix_names import Names, Unreadable
-from relay.moving.postfix_rows import Rows
+from relay.moving.postfix_settings import (
+    Names,
+    Rows,
+    Unreadable,
+    logical_lines,
+    read_inline,
+    read_main_cf,
+    read_table,
+    split_list,
+)
 from tests.peers.packages import program
 
 # Postfix asks nobody what a setting of our own is for, but shows only those that it knows.
