@@ -9,8 +9,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from relay.directory.model import Security
 from relay.mail.address import Address, AddressError
 
+# What the system itself trusts, and Relay does without being told.
+SYSTEM_BUNDLES = frozenset({"/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "system"})
 _NO_PASSWORD = re.compile("[\x00-\x1f\x7f\ufffd]")  # the last stands for what could not be read
 
 
@@ -155,7 +158,7 @@ def profile_entries(found: Found, notes: list[Note]) -> list[ProfileEntry]:
 
 def _server_entry(key: str, server: FoundServer) -> ServerEntry:
     values: dict[str, Any] = {"host": server.host, **server.keys}
-    if server.port != {"none": 25, "starttls": 587, "tls": 465}[values["security"]]:
+    if server.port != Security(values["security"]).port:
         values["port"] = server.port
     if server.login is not None:
         values["username"] = server.login.username

@@ -11,8 +11,17 @@ from shlex import quote
 from typing import Any
 
 from relay.directory.rules.servers import host_faults, is_loopback
-from relay.moving.found import CannotRead, Found, FoundSender, FoundServer, Login, Note, Place, address_key
-from relay.moving.postfix import SYSTEM_BUNDLES
+from relay.moving.found import (
+    SYSTEM_BUNDLES,
+    CannotRead,
+    Found,
+    FoundSender,
+    FoundServer,
+    Login,
+    Note,
+    Place,
+    address_key,
+)
 
 _BLANKS = re.compile(r"[ \t]+")
 # Older names of the same thing.
@@ -176,7 +185,7 @@ def _unquoted(text: str) -> str:
 def read_msmtp(text: str, file: str, home: str) -> Found:
     """Return what a msmtprc says; `home` is "~" in it. Raises CannotRead where msmtp would not read it, either."""
     accounts, notes = read_msmtprc(text, file)
-    reading = _Reading(notes, home)
+    reading = _AccountReader(notes, home)
     default = next((one for one in accounts if one.name == "default"), None)
     first = default and (_only_named(default, accounts) or default)
     if first is not None:
@@ -184,7 +193,7 @@ def read_msmtp(text: str, file: str, home: str) -> Found:
     for account in accounts:
         if account is not first and not (account is default and first is not default):
             reading.add(account, is_default=False)
-    return Found(reading.servers(), tuple(reading.senders), reading.default, tuple(sorted(set(notes))))
+    return Found(reading.servers, tuple(reading.senders), reading.default, tuple(sorted(set(notes))))
 
 
 def _only_named(default: MsmtpAccount, accounts: list[MsmtpAccount]) -> MsmtpAccount | None:
@@ -193,18 +202,14 @@ def _only_named(default: MsmtpAccount, accounts: list[MsmtpAccount]) -> MsmtpAcc
     return parent if parent is not None and parent.own == default.own else None
 
 
-class _Reading:
+class _AccountReader:
     def __init__(self, notes: list[Note], home: str) -> None:
         self.senders: list[FoundSender] = []
         self.default: str | None = None
         self._notes = notes
         self._home = home
-        self._servers: dict[str, FoundServer] = {}
+        self.servers: dict[str, FoundServer] = {}
         self._by_address: dict[str, str] = {}
-
-    def servers(self) -> dict[str, FoundServer]:
-        """Return the servers by their keys."""
-        return self._servers
 
     def add(self, account: MsmtpAccount, *, is_default: bool) -> None:
         """Take an account over."""
@@ -228,10 +233,10 @@ class _Reading:
         address = account.text("from")
         own = {"login": login, "address": address if address_key(address) and not _wild(address) else ""}
         key = self._server_key(host, port, keys)
-        if key not in self._servers:
+        if key not in self.servers:
             place = (account.setting("host") or account).place
             mine: dict[str, Any] = own if is_default else {}
-            self._servers[key] = FoundServer(host, port, keys, place, **mine)
+            self.servers[key] = FoundServer(host, port, keys, place, **mine)
         if is_default:
             self.default = key
         self._add_sender(account, key, login)
@@ -264,7 +269,7 @@ class _Reading:
         number = 1
         while True:
             key = f"{host}:{port}" + (f"#{number}" if number > 1 else "")
-            known = self._servers.get(key)
+            known = self.servers.get(key)
             if known is None or known.keys == keys:
                 return key
             number += 1

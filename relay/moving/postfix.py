@@ -12,15 +12,13 @@ from typing import Any
 
 from relay.directory.model import Security
 from relay.directory.rules.servers import host_faults, is_loopback
-from relay.moving.found import Found, FoundSender, FoundServer, Login, Place, address_key
+from relay.moving.found import SYSTEM_BUNDLES, Found, FoundSender, FoundServer, Login, Place, address_key
 from relay.moving.postfix_others import not_taken_over, suggestions
-from relay.moving.postfix_settings import Entry, PostfixSettings, Rows, TableSource
+from relay.moving.postfix_settings import Entry, LookupTable, PostfixSettings, TableSource
 
 # RFC 6335: the names of these ports in /etc/services.
 _PORTS: Mapping[str, int] = {"smtp": 25, "submission": 587, "submissions": 465, "smtps": 465, "ssmtp": 465, "urd": 465}
 _NEXT_HOP = re.compile(r"(?:\[(?:ipv6:)?([^\]\s]+)\]|([^\[\]:\s]+))(?::([0-9A-Za-z-]+))?", re.IGNORECASE)
-# What the system itself trusts, and Relay does without being told.
-SYSTEM_BUNDLES = frozenset({"/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "system"})
 _MECHANISMS: Mapping[str, str] = {
     "plain": "plain",
     "login": "login",
@@ -186,7 +184,7 @@ def _port(text: str | None) -> int | None:
 def read_postfix(text: str, file: str, source: TableSource, hostname: str) -> Found:
     """Return what a main.cf and the tables that it names say. `hostname` is this machine's name."""
     settings = PostfixSettings(text, file, source, defaults(file, hostname))
-    return _Reading(settings).found()
+    return _PostfixReader(settings).found()
 
 
 def defaults(file: str, hostname: str) -> Mapping[str, str]:
@@ -201,7 +199,7 @@ def defaults(file: str, hostname: str) -> Mapping[str, str]:
     }
 
 
-class _Reading:
+class _PostfixReader:
     def __init__(self, settings: PostfixSettings) -> None:
         self._settings = settings
         self._servers = Servers(settings)
@@ -211,7 +209,7 @@ class _Reading:
         self._generic = settings.rows("smtp_generic_maps")
         has_logins = settings.flag("smtp_sasl_auth_enable")
         by_sender = has_logins and settings.flag("smtp_sender_dependent_authentication")
-        self._passwords = settings.rows("smtp_sasl_password_maps") if by_sender else Rows({})
+        self._passwords = settings.rows("smtp_sasl_password_maps") if by_sender else LookupTable({})
 
     def found(self) -> Found:
         relayhost = self._settings.text("relayhost")
@@ -260,7 +258,7 @@ class _Reading:
             self._servers.needs_login(hop)
         return FoundSender(address, hop.key, leaves_as, place, login)
 
-    def _rewritten(self, address: str, rows: Rows) -> str:
+    def _rewritten(self, address: str, rows: LookupTable) -> str:
         entry = rows.of(address)
         if entry is None:
             return address

@@ -4,10 +4,10 @@ What cannot be had is noted and left out.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
+from typing import TypeAlias
 
 from relay.moving.found import Note, Place
 
@@ -141,7 +141,7 @@ class Unreadable(Exception):
     """A value cannot be worked out. The message is the end of a sentence about it."""
 
 
-class Names:
+class ExpandedParameters:
     """The values of settings by name, each worked out from what is written and from the defaults given here."""
 
     def __init__(self, written: Mapping[str, str], defaults: Mapping[str, str]) -> None:
@@ -227,7 +227,7 @@ def _is_of_name(character: str) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Rows:
+class LookupTable:
     """The rows by their keys. `rest` is what every other key finds; `origin` the domain of a bare user name."""
 
     entries: Mapping[str, Entry]
@@ -273,14 +273,10 @@ class TableUnavailable(Exception):
     """The rows of a table cannot be had. The message is a sentence that says why."""
 
 
-class TableSource(Protocol):
-    """Gives the rows of a table as text."""
-
-    def __call__(self, kind: str, path: str, /) -> tuple[str, str]:
-        """Return the text of a table ("hash", "/etc/postfix/sasl_passwd") and the name of where that stands.
-
-        Raises TableUnavailable.
-        """
+TableSource: TypeAlias = Callable[[str, str], tuple[str, str]]
+"""Gives the text of a table ("hash", "/etc/postfix/sasl_passwd") and the name of where it stands. Raises
+TableUnavailable.
+"""
 
 
 class PostfixSettings:
@@ -292,8 +288,8 @@ class PostfixSettings:
         self.parameters, notes = read_main_cf(text, file)
         self._notes = dict.fromkeys(notes)
         self._source = source
-        self._names = Names({name: one.value for name, one in self.parameters.items()}, defaults)
-        self._rows: dict[str, Rows] = {}
+        self._names = ExpandedParameters({name: one.value for name, one in self.parameters.items()}, defaults)
+        self._rows: dict[str, LookupTable] = {}
 
     @property
     def notes(self) -> tuple[Note, ...]:
@@ -342,13 +338,13 @@ class PostfixSettings:
         text = self.text(name) if name in self.parameters else ""
         return int(text) if _NUMBER.fullmatch(text) else None
 
-    def rows(self, name: str) -> Rows:
+    def rows(self, name: str) -> LookupTable:
         """Return the rows of all tables that a setting names; of two with one key the first counts."""
         if name not in self._rows:
             self._rows[name] = self._read_rows(name)
         return self._rows[name]
 
-    def _read_rows(self, name: str) -> Rows:
+    def _read_rows(self, name: str) -> LookupTable:
         entries: dict[str, Entry] = {}
         rest: Entry | None = None
         for spec in self.items(name):
@@ -365,7 +361,7 @@ class PostfixSettings:
             else:
                 shown = kind if colon else spec
                 self.note(place, f"{name}: tables of type {shown} are not read; add what it says by hand")
-        return Rows(entries, rest, self.origin, self.text("recipient_delimiter"))
+        return LookupTable(entries, rest, self.origin, self.text("recipient_delimiter"))
 
     def _from_file(self, name: str, kind: str, path: str) -> tuple[list[Entry], list[Note]]:
         try:
