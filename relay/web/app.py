@@ -21,9 +21,9 @@ from relay.web.api.app import PREFIX, make_api
 from relay.web.api.problems import problem
 from relay.web.kit import events
 from relay.web.kit.guard import Guard, hosts_of, plain_refusal
-from relay.web.kit.operation_words import not_now
 from relay.web.kit.page_request import PageRequest, session_of
 from relay.web.kit.site import STATIC, Site
+from relay.web.kit.words import not_now
 from relay.web.pages import (
     administrators,
     agents,

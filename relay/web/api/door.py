@@ -16,8 +16,7 @@ from relay.control.actor import Role
 from relay.control.refused import Refused
 from relay.web.api.json_bounds import NotUtf8, TooMuch, check_amount
 from relay.web.api.problems import KINDS, problem, refusal
-from relay.web.kit.bearer import bearer_of
-from relay.web.kit.site import Site
+from relay.web.kit.site import Site, bearer_of
 
 _CHALLENGE = {"WWW-Authenticate": 'Bearer realm="relay"'}
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})

@@ -13,8 +13,7 @@ from dataclasses import asdict, dataclass, field
 
 from starlette.responses import Response
 
-from relay.web.kit.cookies import cookie_of
-from relay.web.kit.page_request import PageRequest
+from relay.web.kit.page_request import PageRequest, cookie_of
 
 _NAME = "relay-oauth"
 _PATH = "/"

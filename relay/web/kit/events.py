@@ -8,8 +8,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from relay.control.refused import Refused
-from relay.web.kit.cookies import cookie_of
-from relay.web.kit.page_request import STAFF, session_of
+from relay.web.kit.page_request import STAFF, cookie_of, session_of
 from relay.web.kit.pulse import Pulse
 from relay.web.kit.site import Site
 

@@ -14,10 +14,10 @@ from starlette.routing import Route
 from relay.control.entries.authorizations import RETURN_PATH
 from relay.control.refused import Refused
 from relay.web.kit.authorization_state import Pending, forget, keep, kept
-from relay.web.kit.operation_words import sentences
 from relay.web.kit.page_request import AGENTS, PageRequest, page
 from relay.web.kit.site import Site
 from relay.web.kit.test_page import streamed
+from relay.web.kit.words import sentences
 
 _BROUGHT = "brought"
 
