@@ -37,7 +37,6 @@ from relay.web.pages import (
     queue,
     scripts,
     servers,
-    tokens,
 )
 
 _Answer = Callable[[Request, Exception], Awaitable[Response]]
@@ -66,7 +65,7 @@ def make_app(site: Site, address: TcpAddress, proxies: Sequence[Network] = ()) -
         *queue.routes(site),
         *scripts.routes(site),
         *servers.routes(site),
-        *tokens.routes(site),
+        *administrators.token_routes(site),
         Mount(PREFIX, make_api(site)),
         Mount("/static", _Static(directory=STATIC), name="static"),
     ]

@@ -5,11 +5,9 @@ from typing import Annotated, Any, ClassVar, Literal
 from fastapi import APIRouter, Query
 from pydantic import Field, StrictBool
 
-from relay.web.api.bodies import Body, Given, Page
-from relay.web.api.caller import Asking, given_values
+from relay.web.api.bodies import Body, Given, Page, Part
+from relay.web.api.endpoint import Asking, Subject, given_values
 from relay.web.api.nouns import AGENTS, CHANNELS, SERVERS, Noun
-from relay.web.api.parameters import Part
-from relay.web.api.subject import Subject
 
 _TO = "ann@customer.example"
 
