@@ -32,7 +32,7 @@ from relay.web.kit.words import MEANINGS, STATES, sentences
 from relay.web.sign_in import begin_session
 
 _BACK = Back("/profile", "My profile")
-RECENT = 5
+_RECENT = 5
 _PART = 50
 _BROUGHT = "brought"
 _COOKIE = "relay-oauth"
@@ -43,23 +43,23 @@ _COOKIE_SECONDS = 15 * 60
 def routes(site: Site) -> list[Route]:
     """Return the routes of an agent's own pages."""
     return [
-        page("/profile", site, get=_show, roles=AGENTS),
+        page("/profile", site, get=_profile, roles=AGENTS),
         page("/profile/password", site, post=_set_mail_password, posters=AGENTS),
         page("/profile/login", site, post=_set_login_password, posters=AGENTS),
         page("/profile/test", site, post=_test, posters=AGENTS),
-        *account_routes(site),
-        *message_routes(site),
+        page("/profile/messages", site, get=_list_messages, roles=AGENTS),
+        page("/profile/messages/{id}", site, get=_show_message, roles=AGENTS),
+        page("/profile/connect", site, post=_begin, posters=AGENTS),
+        page("/profile/connect/address", site, post=_bring, posters=AGENTS),
+        page(RETURN_PATH, site, get=_return, roles=AGENTS),
     ]
 
 
-async def _show(visit: PageRequest) -> Response:
-    return await _profile(visit)
-
-
 async def _profile(visit: PageRequest, *, faults: dict[str, str] | None = None, status: int = 200) -> Response:
+    """Show the page, with what is wrong with what was posted."""
     name = visit.actor.name
     sending: dict[str, Any] = await visit.run("agent.sending", name=name)
-    recent = await visit.run("agent.messages", name=name, limit=RECENT)
+    recent = await visit.run("agent.messages", name=name, limit=_RECENT)
     return visit.render(
         "profile.html", status=status, sending=sending, recent=recent["items"], meanings=MEANINGS, faults=faults or {}
     )
@@ -101,14 +101,6 @@ async def _test(visit: PageRequest) -> Response:
     return stream_test(visit, "Test of your mail account", "agent.test", params, _BACK)
 
 
-def message_routes(site: Site) -> list[Route]:
-    """Return the routes of an agent's own messages."""
-    return [
-        page("/profile/messages", site, get=_list_messages, roles=AGENTS),
-        page("/profile/messages/{id}", site, get=_show_message, roles=AGENTS),
-    ]
-
-
 async def _list_messages(visit: PageRequest) -> Response:
     after = visit.query.get("after") or None
     found = await visit.run("agent.messages", name=visit.actor.name, limit=_PART, after=after)
@@ -119,15 +111,6 @@ async def _show_message(visit: PageRequest) -> Response:
     message = await visit.run("agent.message", name=visit.actor.name, id=visit.path["id"])
     changed = changed_headers(message["attempts"])
     return visit.render("own_message.html", message=message, changed=changed, states=STATES, meanings=MEANINGS)
-
-
-def account_routes(site: Site) -> list[Route]:
-    """Return the routes of connecting the own account."""
-    return [
-        page("/profile/connect", site, post=_begin, posters=AGENTS),
-        page("/profile/connect/address", site, post=_bring, posters=AGENTS),
-        page(RETURN_PATH, site, get=_return, roles=AGENTS),
-    ]
 
 
 async def _begin(visit: PageRequest) -> Response:
@@ -144,7 +127,9 @@ async def _begin(visit: PageRequest) -> Response:
     response = visit.render(
         "connect.html", url=item["url"], is_brought=is_brought, ours=visit.site.public_url + RETURN_PATH
     )
-    _keep(visit, response, _Pending(name=name, state=item["state"], verifier=item["verifier"]))
+    _remember_authorization(
+        visit, response, _PendingAuthorization(name=name, state=item["state"], verifier=item["verifier"])
+    )
     return response
 
 
@@ -158,7 +143,7 @@ async def _bring(visit: PageRequest) -> Response:
 
 
 async def _end(visit: PageRequest, address: str, back_to: str) -> Response:
-    pending = _kept(visit)
+    pending = _pending_authorization(visit)
     try:
         if pending is None or pending.name != visit.actor.name:
             raise Refused("this connection was not begun here, or too long ago; begin again")
@@ -175,7 +160,7 @@ async def _end(visit: PageRequest, address: str, back_to: str) -> Response:
     else:
         words = f"Your account is connected, but {done['warning']}" if done["warning"] else "Your account is connected."
         response = visit.redirect("/profile", words, is_done=not done["warning"])
-    _forget(response)
+    _forget_authorization(response)
     return response
 
 
@@ -197,7 +182,7 @@ async def _device_parts(visit: PageRequest, name: str) -> AsyncGenerator[str, No
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Pending:
+class _PendingAuthorization:
     """An authorization that has begun: of which account, and what its end must bring."""
 
     name: str
@@ -205,7 +190,7 @@ class _Pending:
     verifier: str = field(repr=False)
 
 
-def _keep(visit: PageRequest, response: Response, pending: _Pending) -> None:
+def _remember_authorization(visit: PageRequest, response: Response, pending: _PendingAuthorization) -> None:
     """Let the browser keep an authorization that has begun, in place of an earlier one."""
     said = urlsafe_b64encode(json.dumps(asdict(pending)).encode()).decode()
     response.set_cookie(
@@ -219,18 +204,18 @@ def _keep(visit: PageRequest, response: Response, pending: _Pending) -> None:
     )
 
 
-def _kept(visit: PageRequest) -> _Pending | None:
+def _pending_authorization(visit: PageRequest) -> _PendingAuthorization | None:
     """Return the authorization that this session began; None where there is none, or where it is too long ago."""
     said, _, signature = (cookie_of(visit.request, _COOKIE) or "").partition(".")
     if not said or not hmac.compare_digest(signature.encode(), _signature(visit, said).encode()):
         return None
     try:
-        return _Pending(**json.loads(urlsafe_b64decode(said)))
+        return _PendingAuthorization(**json.loads(urlsafe_b64decode(said)))
     except (Error, ValueError, TypeError):  # signed by another version of ours
         return None
 
 
-def _forget(response: Response) -> None:
+def _forget_authorization(response: Response) -> None:
     """Let the browser forget it."""
     response.delete_cookie(_COOKIE, path=_COOKIE_PATH)
 
