@@ -8,8 +8,8 @@ from typer.main import get_command
 
 from relay import __version__
 from relay.cli.app import app, run
-from relay.cli.arguments import config_first
 from relay.cli.session import Session
+from relay.cli.startup import config_first
 from relay.config.settings import Settings
 from relay.directory.reader_process import ReaderProcess
 from tests.unit.cli.cli_kit import CommandLine
