@@ -22,6 +22,22 @@ if TYPE_CHECKING:
     from relay.directory.model import Directory
 
 
+class _FoundDirectory(NamedTuple):
+    """What is there; nothing where nobody has made it yet."""
+
+    directory: "Directory"
+    warnings: tuple[Fault, ...]
+    is_there: bool
+
+
+class CheckResult(NamedTuple):
+    """What is wrong with the files, and what is not good; `is_there`: whether there is a directory."""
+
+    faults: list[Fault]
+    warnings: list[Fault]
+    is_there: bool
+
+
 def register(app: Typer) -> None:
     """Add the command."""
     command(app, "check", "relay check --config /etc/relay/relay.toml")(check)
@@ -41,20 +57,20 @@ def check(
     if store:
         _check_store(session, as_json=as_json)
         return
-    faults, warnings, is_there = all_faults(session)
+    found = check_files(session)
     if as_json:
-        print_json({"ok": not faults, "faults": [fault_record(fault) for fault in faults]})
+        print_json({"ok": not found.faults, "faults": [fault_record(fault) for fault in found.faults]})
     else:
-        for warning in warnings:
+        for warning in found.warnings:
             print(session.told(f"warning: {warning}"), file=sys.stderr)
-        for fault in faults:
+        for fault in found.faults:
             print(session.told(str(fault)), file=sys.stderr)
-        if not faults:
+        if not found.faults:
             where = session.settings_file or "the default settings"
-            print(f"no fault in {where}{_directory(session, is_there=is_there)}")
+            print(f"no fault in {where}{_directory(session, is_there=found.is_there)}")
             if note := left_out(session.settings):
                 print(note)
-    raise Exit(1 if faults else 0)
+    raise Exit(1 if found.faults else 0)
 
 
 def _check_store(session: Session, *, as_json: bool) -> None:
@@ -74,11 +90,8 @@ def _check_store(session: Session, *, as_json: bool) -> None:
     raise Exit(0 if found["ok"] else 1)
 
 
-def all_faults(session: Session) -> tuple[list[Fault], list[Fault], bool]:
-    """Return every fault, and every warning, of what a relay with these settings would use.
-
-    And whether there is a directory.
-    """
+def check_files(session: Session) -> CheckResult:
+    """Return what is wrong, or not good, with all that a relay with these settings would use."""
     from relay.config.certificate import check_certificate
     from relay.config.settings import check_modes, load_settings
 
@@ -90,12 +103,13 @@ def all_faults(session: Session) -> tuple[list[Fault], list[Fault], bool]:
         faults += error.faults
         settings = _where_it_is(session)
     if settings is None:
-        return faults, [], True
+        return CheckResult(faults, [], is_there=True)
     settings_file = str(session.settings_file or "relay.toml")
     found = check_directory(settings, settings_file)
     of_certificate, certificate_warnings = check_certificate(settings.tls, settings_file)
     faults += [*of_certificate, *found.faults, *check_modes(settings)]
-    return faults, [*_unset_key(settings, settings_file), *certificate_warnings, *found.warnings], found.is_there
+    warnings = [*_unset_key(settings, settings_file), *certificate_warnings, *found.warnings]
+    return CheckResult(faults, warnings, found.is_there)
 
 
 def _unset_key(settings: "Settings", settings_file: str) -> list[Fault]:
@@ -150,23 +164,7 @@ def _directory(session: Session, *, is_there: bool) -> str:
     return f" and {name} (which is not there yet: nobody can send)"
 
 
-class _FoundDirectory(NamedTuple):
-    """What is there; nothing where nobody has made it yet."""
-
-    directory: "Directory"
-    warnings: tuple[Fault, ...]
-    is_there: bool
-
-
-class DirectoryCheck(NamedTuple):
-    """What is wrong with the directory that settings name, and what is not good; `is_there`: whether there is one."""
-
-    faults: list[Fault]
-    warnings: list[Fault]
-    is_there: bool
-
-
-def check_directory(settings: "Settings", settings_file: str) -> DirectoryCheck:
+def check_directory(settings: "Settings", settings_file: str) -> CheckResult:
     """Return what a relay with these settings would find, but for the faults of relay.toml by itself."""
     from relay.directory.rules.cross_file import check_together, warnings_together
     from relay.directory.rules.servers import unnamed_servers
@@ -174,13 +172,13 @@ def check_directory(settings: "Settings", settings_file: str) -> DirectoryCheck:
     try:
         found = _in_database(settings, settings_file) if settings.is_directory_stored else _in_file(settings)
     except Faults as error:
-        return DirectoryCheck(list(error.faults), [], is_there=True)
+        return CheckResult(list(error.faults), [], is_there=True)
     faults = check_together(settings, found.directory, settings_file=settings_file)
     # Not told at every start: what such an entry lacks is wrong only when the default is changed in the file.
     unnamed = [Fault(settings.directory_name, key, message) for key, message in unnamed_servers(found.directory)]
     warnings = (*warnings_together(settings, found.directory, settings_file), *found.warnings, *unnamed)
     missing = [Fault(settings.directory_name, key, message) for key, message in _missing_authorities(found.directory)]
-    return DirectoryCheck(list(faults), [*warnings, *missing], found.is_there)
+    return CheckResult(list(faults), [*warnings, *missing], found.is_there)
 
 
 def _missing_authorities(directory: "Directory") -> Iterator[tuple[str, str]]:

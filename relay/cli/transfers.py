@@ -28,6 +28,7 @@ DryRun = Annotated[bool, Option("--dry-run", help="Show what it would do, and do
 Agents = Annotated[bool, Option("--agents", help="Make agents of the senders, not channels.")]
 _MOST_SHOWN = 20
 _SIGNS = {"adds": "+", "changes": "~", "removes": "-"}
+_NO_NEWS = "all of it is there already; nothing was changed"
 _NAMES = {"adds": "added", "changes": "changed", "removes": "removed"}
 
 
@@ -46,7 +47,7 @@ def postfix(
     """
     from relay.moving.files import find_postfix
 
-    _import(context.obj, path, find_postfix, agents=agents, dry_run=dry_run, as_json=as_json)
+    _import_found(context.obj, path, find_postfix, agents=agents, dry_run=dry_run, as_json=as_json)
 
 
 @command(import_app, "msmtp", "relay import msmtp ~/.msmtprc")
@@ -63,10 +64,10 @@ def msmtp(
     """
     from relay.moving.files import find_msmtp
 
-    _import(context.obj, path, find_msmtp, agents=agents, dry_run=dry_run, as_json=as_json)
+    _import_found(context.obj, path, find_msmtp, agents=agents, dry_run=dry_run, as_json=as_json)
 
 
-def _import(
+def _import_found(
     session: Session, path: Path, find: "Callable[[Path], Found]", *, agents: bool, dry_run: bool, as_json: bool
 ) -> None:
     from relay.moving.found import CannotRead
@@ -79,22 +80,41 @@ def _import(
         params, notes = _params(found, path, kind="agent" if agents else "channel")
         result = session.run("moving.import", **params)
     result |= {"not_taken_over": notes, "suggestions": [one._asdict() for one in found.suggestions]}
-    is_wanted = not dry_run and not result["faults"]
     if not as_json:
         _show_entries(result)
-    if is_wanted and _is_news(result) and is_person() and not ask_yes("Do this?", default=False):
-        raise Refused("nothing was changed")
-    if is_wanted:
+    is_news = any(one["is_new"] for key in ("servers", "profiles") for one in result[key])
+    if _is_wanted(result, is_news=is_news, dry_run=dry_run):
         with Progress("taking it over"):
             result |= session.run("moving.import", **params, confirm=True, expected=result["version"])
+        if not as_json:
+            print(_import_outcome(result) if is_news else _NO_NEWS)
+    _end(session, result, as_json=as_json)
+
+
+def _is_wanted(plan: dict[str, Any], *, is_news: bool, dry_run: bool) -> bool:
+    """Whether a plan, which was shown, is to be carried out. Raises Refused where a person says no."""
+    if dry_run or plan["faults"]:
+        return False
+    if is_news and is_person() and not ask_yes("Do this?", default=False):
+        raise Refused("nothing was changed")
+    return True
+
+
+def _end(session: Session, result: dict[str, Any], *, as_json: bool) -> None:
+    """Print the result for scripts, and for people its faults. Exit code 1 where there are any."""
     if as_json:
         print_json({"ok": not result["faults"], **{key: value for key, value in result.items() if key != "version"}})
-    elif is_wanted:
-        print(_import_outcome(result))
-    if result["faults"]:
-        if not as_json:
-            print_failure(_import_faults(session, result), as_json=False)
-        raise Exit(1)
+    if not result["faults"]:
+        return
+    if not as_json:
+        lines = [
+            ": ".join(
+                filter(None, (one.get("place", one.get("file")), one["key"], session.told(words(one["message"]))))
+            )
+            for one in result["faults"]
+        ]
+        print_failure("\n".join([*lines, "nothing was changed"]), as_json=False)
+    raise Exit(1)
 
 
 def _params(found: "Found", path: Path, kind: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
@@ -160,23 +180,9 @@ def _show_entries(result: dict[str, Any]) -> None:
     print()
 
 
-def _import_faults(session: Session, result: dict[str, Any]) -> str:
-    lines = [
-        ": ".join(filter(None, (fault["place"], fault["key"], session.told(words(fault["message"])))))
-        for fault in result["faults"]
-    ]
-    return "\n".join([*lines, "nothing was changed"])
-
-
 def _import_outcome(result: dict[str, Any]) -> str:
     servers, profiles = ([one for one in result[key] if one["is_new"]] for key in ("servers", "profiles"))
-    if not _is_news(result):
-        return "all of it is there already; nothing was changed"
     return f"added: {count(len(servers), 'server')}, {count(len(profiles), 'sender')}"
-
-
-def _is_news(result: dict[str, Any]) -> bool:
-    return any(one["is_new"] for key in ("servers", "profiles") for one in result[key])
 
 
 def _state(one: dict[str, Any]) -> str:
@@ -184,7 +190,9 @@ def _state(one: dict[str, Any]) -> str:
 
 
 def _where(one: dict[str, Any]) -> str:
-    port = one.get("port") or {"none": 25, "starttls": 587, "tls": 465}[one["security"]]
+    from relay.directory.model import Security
+
+    port = one.get("port") or Security(one["security"]).port
     host = f"[{one['host']}]" if ":" in one["host"] else one["host"]
     return f"{host}:{port} ({one['security']})"
 
@@ -238,20 +246,12 @@ def import_directory(
     if not as_json:
         _show_changes(result)
     is_news = any(result[key] for key in _SIGNS)
-    is_wanted = not dry_run and not result["faults"]
-    if is_wanted and is_news and is_person() and not ask_yes("Do this?", default=False):
-        raise Refused("nothing was changed")
-    if is_wanted:
+    if _is_wanted(result, is_news=is_news, dry_run=dry_run):
         with Progress("taking it over"):
             result |= session.run("directory.import", **params, confirm=True, expected=result["version"])
-    if as_json:
-        print_json({"ok": not result["faults"], **{key: value for key, value in result.items() if key != "version"}})
-    elif is_wanted:
-        print(session.told(_directory_outcome(result, is_news=is_news)))
-    if result["faults"]:
         if not as_json:
-            print_failure(_directory_faults(session, result), as_json=False)
-        raise Exit(1)
+            print(session.told(_directory_outcome(result, is_news=is_news)))
+    _end(session, result, as_json=as_json)
 
 
 @command(directory_app, "export", "relay directory export directory.toml")
@@ -301,16 +301,8 @@ def _show_changes(result: dict[str, Any]) -> None:
 
 def _directory_outcome(result: dict[str, Any], *, is_news: bool) -> str:
     numbers = ", ".join(f"{len(result[key]):,} {name}" for key, name in _NAMES.items() if result[key])
-    done = f"entries: {numbers}" if is_news else "all of it is there already; nothing was changed"
+    done = f"entries: {numbers}" if is_news else _NO_NEWS
     if result["in_effect"]:
         return done
     way = 'write directory = "database" in relay.toml, and restart relay'
     return f"{done}\nto go by it, {way}"
-
-
-def _directory_faults(session: Session, result: dict[str, Any]) -> str:
-    lines = [
-        ": ".join(filter(None, (fault["file"], fault["key"], session.told(words(fault["message"])))))
-        for fault in result["faults"]
-    ]
-    return "\n".join([*lines, "nothing was changed"])
