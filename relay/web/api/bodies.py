@@ -103,14 +103,14 @@ class Span(BaseModel):
     until: Moment | None = Field(None, description="Before this time.", examples=["2026-11-25T00:00:00Z"])
 
 
-class Part(BaseModel):
+class ListRange(BaseModel):
     """Which part of a list."""
 
     start: int = Field(0, ge=0, le=2**31, description="The number of the first one wanted, from 0.")
     limit: int = Field(50, ge=1, le=500, description="How many at most.")
 
 
-class Listing(Part):
+class Listing(ListRange):
     """Which part of a list, in which order, and of whom."""
 
     sort: str = "name"

@@ -20,7 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from relay import log
 from relay.control.actor import Role
 from relay.control.refused import Refused
-from relay.web.api.problems import KINDS, problem, refusal
+from relay.web.api.problems import REFUSALS, problem, refusal
 from relay.web.kit.site import Site, bearer_of
 
 _CHALLENGE = {"WWW-Authenticate": 'Bearer realm="relay"'}
@@ -57,7 +57,7 @@ class RequestChecks:
             await self._app(scope, receive, send)
         elif actor.role is not Role.ADMINISTRATOR:
             log.refused(what=f"{scope['method']} {path}", who=actor.name, role=str(actor.role), way=str(actor.way))
-            await problem(403, KINDS[403].detail)(scope, receive, send)
+            await problem(403, REFUSALS[403].detail)(scope, receive, send)
         else:
             await self._change(scope, receive, send)
 
@@ -66,15 +66,9 @@ class RequestChecks:
         is_sent = False
         try:
             body = await Request(scope, receive).body()
-            await to_thread(check_amount, body)
-        except HTTPException as error:  # it is too large, or took too long
+            await to_thread(_check_body, body)
+        except HTTPException as error:  # it is too large, took too long, or is not UTF-8
             await problem(error.status_code, error.detail)(scope, receive, send)
-            return
-        except TooMuch as error:
-            await problem(413, str(error))(scope, receive, send)
-            return
-        except NotUtf8:
-            await problem(400, KINDS[400].detail)(scope, receive, send)
             return
 
         async def receive_again() -> Message:
@@ -87,25 +81,17 @@ class RequestChecks:
         await self._app(scope, receive_again, send)
 
 
-class TooMuch(Exception):
-    """A body holds more than it may. The message is a sentence."""
-
-
-class NotUtf8(Exception):
-    """A body is in another encoding than RFC 8259 section 8.1 has it."""
-
-
-def check_amount(body: bytes) -> None:
-    """Raise TooMuch for a body with too many keys, items or escapes, NotUtf8 for one in another encoding.
+def _check_body(body: bytes) -> None:
+    """Raise HTTPException for a body with too many keys, items or escapes (413), or in another encoding (400).
 
     What is no JSON is left to who reads it. A table stands in one text, in which there may be as many commas as there
     is room. Python's reader takes UTF-16 and halves of surrogate pairs, too: the latter a hundred times as slowly. And
     while it reads, no other thread does anything.
     """
     if b"\0" in body[:4] or not _is_utf8(body):
-        raise NotUtf8
+        raise HTTPException(400, REFUSALS[400].detail)
     if body.count(b"\\") > _MOST_ESCAPES:
-        raise TooMuch(f"a body has at most {_MOST_ESCAPES:,} backslashes")
+        raise HTTPException(413, f"a body has at most {_MOST_ESCAPES:,} backslashes")
     _check_commas(body)
     try:
         _check_items(json.loads(body, object_pairs_hook=_checked))
@@ -125,7 +111,7 @@ def _check_commas(body: bytes) -> None:
     else:
         commas += body.count(b",", start)
     if commas > _MOST_COMMAS or strings > 2 * _MOST_COMMAS:
-        raise TooMuch(f"a body has at most {_MOST_COMMAS:,} commas outside of its texts")
+        raise HTTPException(413, f"a body has at most {_MOST_COMMAS:,} commas outside of its texts")
 
 
 def _end_of_string(body: bytes, start: int) -> int:
@@ -148,7 +134,7 @@ def _is_utf8(body: bytes) -> bool:
 
 def _checked(pairs: list[tuple[str, Any]]) -> Mapping[str, Any]:
     if len(pairs) > MOST_KEYS:
-        raise TooMuch(f"an object in a body has at most {MOST_KEYS} keys")
+        raise HTTPException(413, f"an object in a body has at most {MOST_KEYS} keys")
     for _, value in pairs:
         _check_items(value)
     return {}  # its keys are counted
@@ -157,7 +143,7 @@ def _checked(pairs: list[tuple[str, Any]]) -> Mapping[str, Any]:
 def _check_items(value: Any) -> None:
     if isinstance(value, list):
         if len(value) > MOST_ITEMS:
-            raise TooMuch(f"a list in a body has at most {MOST_ITEMS:,} items")
+            raise HTTPException(413, f"a list in a body has at most {MOST_ITEMS:,} items")
         for item in value:
             _check_items(item)
 

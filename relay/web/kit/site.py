@@ -15,7 +15,7 @@ from relay import __version__
 from relay.control.actor import Actor
 from relay.control.operations import Operations
 from relay.control.people.admission import Admission
-from relay.web.kit.pulse import Pulse
+from relay.web.kit.change_watcher import ChangeWatcher
 from relay.web.kit.words import told
 
 _HERE = Path(__file__).parents[1]
@@ -31,7 +31,7 @@ class Site:
     admission: Admission
     url: Callable[[], str]
     templates: Environment
-    pulse: Pulse
+    change_watcher: ChangeWatcher
 
     @property
     def public_url(self) -> str:
