@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from relay.control.transport.requests import CommandServer
     from relay.listener.login_failures import LoginFailures
     from relay.secrets.logins import Logins
-    from relay.web.kit.pulse import Pulse
+    from relay.web.kit.change_watcher import ChangeWatcher
     from relay.web.kit.server import WebServer
 
 
@@ -44,16 +44,18 @@ class AdminServer:
 
         `state_of_things` returns what is another value when they may have something new to show.
         """
-        from relay.web.kit.pulse import Pulse  # noqa: PLC0415
+        from relay.web.kit.change_watcher import ChangeWatcher  # noqa: PLC0415
         from relay.web.kit.server import WebServer  # noqa: PLC0415
 
         address = parse_endpoint(self._parts.settings.web.address)
         assert isinstance(address, TcpAddress)
-        pulse = Pulse(state_of_things)
-        web_server = WebServer(address, partial(self._make_pages, logins, failures, pulse))
+        change_watcher = ChangeWatcher(state_of_things)
+        web_server = WebServer(address, partial(self._make_pages, logins, failures, change_watcher))
         await web_server.start()
         self._closing.push_async_callback(web_server.stop)
-        self._closing.push_async_callback(pulse.aclose)  # before that: a server waits for the streams that are open
+        self._closing.push_async_callback(
+            change_watcher.aclose
+        )  # before that: a server waits for the streams that are open
         return web_server
 
     def _operations(self) -> "Operations":
@@ -70,7 +72,9 @@ class AdminServer:
 
         return CommandServer(self._operations(), self._parts.settings.state_dir)
 
-    def _make_pages(self, logins: "Logins", failures: "LoginFailures", pulse: "Pulse", address: TcpAddress) -> Any:
+    def _make_pages(
+        self, logins: "Logins", failures: "LoginFailures", change_watcher: "ChangeWatcher", address: TcpAddress
+    ) -> Any:
         """Return the application. Takes the better part of a second."""
         from relay.control.people.admission import Admission  # noqa: PLC0415
         from relay.web.app import make_app  # noqa: PLC0415
@@ -79,5 +83,5 @@ class AdminServer:
         parts = self._parts
         templates = make_templates(parts.settings.effective_hostname)
         admission = Admission(parts, logins, failures=failures)
-        site = Site(self._operations(), admission, lambda: parts.settings.web.public_url, templates, pulse)
+        site = Site(self._operations(), admission, lambda: parts.settings.web.public_url, templates, change_watcher)
         return make_app(site, address, parts.settings.web.proxy_networks)

@@ -10,7 +10,7 @@ def main() -> None:
     import os
     import sys
 
-    from relay.cli.arguments import COMPLETING, for_sendmail, is_serve
+    from relay.cli.startup import COMPLETING, for_sendmail, is_serve, run_serve
 
     arguments = sys.argv[1:]
     words = for_sendmail(arguments)
@@ -19,8 +19,6 @@ def main() -> None:
 
         sys.exit(run_sendmail("relay sendmail", words))
     if is_serve(arguments) and COMPLETING not in os.environ:
-        from relay.cli.serving import run as run_serve
-
         sys.exit(run_serve(arguments))
     from relay.cli.app import run
 

@@ -7,11 +7,9 @@ from urllib.parse import urlsplit
 from typer import Context, Option
 
 from relay.cli import complete
-from relay.cli.authorize import register_authorize
-from relay.cli.logins import separated
-from relay.cli.options import AsJson, Name, PasswordStdin, command, noun
 from relay.cli.output import print_json
 from relay.cli.profiles import add_profile, register_changing, register_reading, register_test
+from relay.cli.shared import AsJson, Name, PasswordStdin, command, noun, register_authorize, separated
 
 app = noun("Agents: people who send with an address of their own.", "relay agent list")
 

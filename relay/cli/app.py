@@ -1,4 +1,7 @@
-"""The command line as a whole: its commands, where `--config` may stand, and how a failure is told."""
+"""The command line as a whole: its commands, where `--config` may stand, and how a failure is told.
+
+The commands that are programs of their own stand here: `relay serve`, `relay demo` and `relay sendmail`.
+"""
 
 import errno
 import os
@@ -13,36 +16,80 @@ from typer.main import get_command
 
 from relay import __version__
 from relay.cli import (
-    account,
-    admin,
     agent,
     application,
     backup,
     channel,
     check,
-    config,
-    directory,
     doctor,
-    import_,
     init,
     messages,
-    node,
+    people,
     provider,
-    queue,
-    route,
     secrets,
-    sendmail,
-    serve,
     server,
     status,
-    token,
+    transfers,
 )
-from relay.cli.arguments import COMPLETING, config_first
-from relay.cli.failures import EXIT_REFUSED, failed
-from relay.cli.output import abandon_stdout, bear_all_letters, print_failure
+from relay.cli.output import EXIT_REFUSED, abandon_stdout, bear_all_letters, failed, print_failure
 from relay.cli.session import Session, WrongUsage
+from relay.cli.shared import command
+from relay.cli.startup import COMPLETING, config_first, config_of
 
 EXIT_USAGE = 2
+_PORT = 2525
+
+
+def _register_serve(app: Typer) -> None:
+    """Add the commands."""
+    command(app, "serve", "relay serve --config /etc/relay/relay.toml")(serve)
+    command(app, "demo", "relay demo --send")(demo)
+
+
+def serve(context: Context) -> None:
+    """Run the relay until it is told to stop (SIGTERM or Ctrl-C)."""
+    from relay.cli.startup import serve as run
+
+    raise Exit(run(context.obj.settings_file))
+
+
+def demo(
+    send: Annotated[bool, Option("--send", help="Send one message, show its journey, and end.")] = False,
+    port: Annotated[
+        int | None,
+        Option(
+            "--port",
+            metavar="P",
+            min=0,
+            max=65535,
+            help=f"Where it listens. Default: {_PORT}, and any free one with --send.",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
+    """Send a message through a relay with a built-in server.
+
+    That server keeps all mail: nothing leaves this machine.
+    """
+    from relay.app.demo import run
+
+    if port is None:
+        port = 0 if send else _PORT
+    raise Exit(run(port, send=send))
+
+
+def _register_sendmail(app: Typer) -> None:
+    """Add the command. Its options are sendmail's, which it reads itself."""
+    settings = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []}
+    app.command("sendmail", context_settings=settings, add_help_option=False)(sendmail)
+
+
+def sendmail(context: Context) -> None:
+    """Take a message on stdin, as sendmail(1) does."""
+    from relay.sendmail.program import run
+
+    raise Exit(run("relay sendmail", context.args))
+
 
 app = Typer(
     name="relay",
@@ -76,26 +123,36 @@ def root(
     context.obj = Session(config_file)
 
 
-for module in (serve, init, check, status, route, doctor, sendmail, backup):
-    module.register(app)
-for name, noun in {
-    "server": server,
-    "channel": channel,
-    "agent": agent,
-    "application": application,
-    "queue": queue,
-    "account": account,
-    "messages": messages,
-    "node": node,
-    "provider": provider,
-    "secrets": secrets,
-    "import": import_,
-    "directory": directory,
-    "config": config,
-    "admin": admin,
-    "token": token,
+# In this order the help has them.
+for register in (
+    _register_serve,
+    init.register,
+    check.register,
+    status.register,
+    doctor.register_route,
+    doctor.register,
+    _register_sendmail,
+    backup.register,
+):
+    register(app)
+for name, verbs in {
+    "server": server.app,
+    "channel": channel.app,
+    "agent": agent.app,
+    "application": application.app,
+    "queue": messages.queue_app,
+    "account": status.account_app,
+    "messages": messages.messages_app,
+    "node": status.node_app,
+    "provider": provider.app,
+    "secrets": secrets.app,
+    "import": transfers.import_app,
+    "directory": transfers.directory_app,
+    "config": check.config_app,
+    "admin": people.admin_app,
+    "token": people.token_app,
 }.items():
-    app.add_typer(noun.app, name=name)
+    app.add_typer(verbs, name=name)
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -144,9 +201,9 @@ def _run(arguments: Sequence[str]) -> int:
     except OSError as error:
         if error.errno == errno.ENOSPC and error.filename is None:  # what was printed
             raise
-        return failed(error, arguments)
+        return failed(error, config_of(arguments), as_json=as_json)
     except Exception as error:
-        return failed(error, arguments)
+        return failed(error, config_of(arguments), as_json=as_json)
     return code if isinstance(code, int) else 0
 
 

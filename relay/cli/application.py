@@ -6,9 +6,18 @@ from typer import Context, Option
 
 from relay.cli import complete
 from relay.cli.ask import read_password
-from relay.cli.logins import login_cell, separated, set_login_password
-from relay.cli.options import AsJson, Changes, Name, PasswordStdin, command, noun
 from relay.cli.output import print_json, print_record, print_table, words
+from relay.cli.shared import (
+    AsJson,
+    Changes,
+    Name,
+    PasswordStdin,
+    command,
+    login_cell,
+    noun,
+    separated,
+    set_login_password,
+)
 
 app = noun("Applications: software that logs in to send as others.", "relay application list")
 _EXAMPLE = "contact-center"

@@ -6,9 +6,9 @@ from typing import Annotated
 
 from typer import Argument, Context, Option, Typer
 
-from relay.cli.options import AsJson, command
 from relay.cli.output import count, print_json, words
 from relay.cli.session import Session
+from relay.cli.shared import AsJson, command
 from relay.control.refused import Refused
 from relay.control.transport.client import NoRelay
 

@@ -5,9 +5,8 @@ from typing import Annotated
 from typer import Context, Option
 
 from relay.cli import complete
-from relay.cli.authorize import register_authorize
-from relay.cli.options import AsJson, Name, PasswordStdin, command, noun
 from relay.cli.profiles import add_profile, register_changing, register_reading, register_test
+from relay.cli.shared import AsJson, Name, PasswordStdin, command, noun, register_authorize
 
 app = noun("Channels: shared sending addresses.", "relay channel list")
 

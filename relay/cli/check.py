@@ -1,22 +1,41 @@
-"""`relay check`: every fault of relay.toml, directory.toml and the modes of the secret files, at once."""
+"""`relay check` and `relay config`: every fault of the files and their modes at once, and the settings in effect.
+
+The directory is looked at where no relay runs, too: nothing is made, and nothing is changed.
+"""
 
 import os
 import sys
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 from typer import Context, Exit, Option, Typer
 
-from relay.cli.options import AsJson, command
 from relay.cli.output import count, fault_record, print_json, words
 from relay.cli.session import Session
+from relay.cli.shared import AsJson, command, noun
 from relay.config.faults import Fault, Faults
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from relay.config.settings import Settings, Tls
+    from relay.directory.model import Directory
+
+
+class _FoundDirectory(NamedTuple):
+    """What is there; nothing where nobody has made it yet."""
+
+    directory: "Directory"
+    warnings: tuple[Fault, ...]
+    is_there: bool
+
+
+class CheckResult(NamedTuple):
+    """What is wrong with the files, and what is not good; `is_there`: whether there is a directory."""
+
+    faults: list[Fault]
+    warnings: list[Fault]
+    is_there: bool
 
 
 def register(app: Typer) -> None:
@@ -38,20 +57,20 @@ def check(
     if store:
         _check_store(session, as_json=as_json)
         return
-    faults, warnings, is_there = all_faults(session)
+    found = check_files(session)
     if as_json:
-        print_json({"ok": not faults, "faults": [fault_record(fault) for fault in faults]})
+        print_json({"ok": not found.faults, "faults": [fault_record(fault) for fault in found.faults]})
     else:
-        for warning in warnings:
+        for warning in found.warnings:
             print(session.told(f"warning: {warning}"), file=sys.stderr)
-        for fault in faults:
+        for fault in found.faults:
             print(session.told(str(fault)), file=sys.stderr)
-        if not faults:
+        if not found.faults:
             where = session.settings_file or "the default settings"
-            print(f"no fault in {where}{_directory(session, is_there=is_there)}")
+            print(f"no fault in {where}{_directory(session, is_there=found.is_there)}")
             if note := left_out(session.settings):
                 print(note)
-    raise Exit(1 if faults else 0)
+    raise Exit(1 if found.faults else 0)
 
 
 def _check_store(session: Session, *, as_json: bool) -> None:
@@ -71,12 +90,8 @@ def _check_store(session: Session, *, as_json: bool) -> None:
     raise Exit(0 if found["ok"] else 1)
 
 
-def all_faults(session: Session) -> tuple[list[Fault], list[Fault], bool]:
-    """Return every fault, and every warning, of what a relay with these settings would use.
-
-    And whether there is a directory.
-    """
-    from relay.cli.look import look_at_directory
+def check_files(session: Session) -> CheckResult:
+    """Return what is wrong, or not good, with all that a relay with these settings would use."""
     from relay.config.certificate import check_certificate
     from relay.config.settings import check_modes, load_settings
 
@@ -88,12 +103,13 @@ def all_faults(session: Session) -> tuple[list[Fault], list[Fault], bool]:
         faults += error.faults
         settings = _where_it_is(session)
     if settings is None:
-        return faults, [], True
+        return CheckResult(faults, [], is_there=True)
     settings_file = str(session.settings_file or "relay.toml")
-    found = look_at_directory(settings, settings_file)
+    found = check_directory(settings, settings_file)
     of_certificate, certificate_warnings = check_certificate(settings.tls, settings_file)
     faults += [*of_certificate, *found.faults, *check_modes(settings)]
-    return faults, [*_unset_key(settings, settings_file), *certificate_warnings, *found.warnings], found.is_there
+    warnings = [*_unset_key(settings, settings_file), *certificate_warnings, *found.warnings]
+    return CheckResult(faults, warnings, found.is_there)
 
 
 def _unset_key(settings: "Settings", settings_file: str) -> list[Fault]:
@@ -127,7 +143,7 @@ def _where_it_is(session: Session) -> "Settings | None":
     return settings
 
 
-def _named_files(table: "Mapping[str, Any]") -> "Tls":
+def _named_files(table: Mapping[str, Any]) -> "Tls":
     """Return the TLS files that a table of settings names, so far as it does."""
     from relay.config.settings import Tls
 
@@ -146,3 +162,102 @@ def _directory(session: Session, *, is_there: bool) -> str:
             f"{session.hint('sudo relay check')}"
         )
     return f" and {name} (which is not there yet: nobody can send)"
+
+
+def check_directory(settings: "Settings", settings_file: str) -> CheckResult:
+    """Return what a relay with these settings would find, but for the faults of relay.toml by itself."""
+    from relay.directory.rules.cross_file import check_together, warnings_together
+    from relay.directory.rules.servers import unnamed_servers
+
+    try:
+        found = _in_database(settings, settings_file) if settings.is_directory_stored else _in_file(settings)
+    except Faults as error:
+        return CheckResult(list(error.faults), [], is_there=True)
+    faults = check_together(settings, found.directory, settings_file=settings_file)
+    # Not told at every start: what such an entry lacks is wrong only when the default is changed in the file.
+    unnamed = [Fault(settings.directory_name, key, message) for key, message in unnamed_servers(found.directory)]
+    warnings = (*warnings_together(settings, found.directory, settings_file), *found.warnings, *unnamed)
+    missing = [Fault(settings.directory_name, key, message) for key, message in _missing_authorities(found.directory)]
+    return CheckResult(list(faults), [*warnings, *missing], found.is_there)
+
+
+def _missing_authorities(directory: "Directory") -> Iterator[tuple[str, str]]:
+    """Yield a warning for each file of authorities that cannot be read here: no connection is trusted without it."""
+    from relay.directory.model import Server
+    from relay.system.regular_file import read_regular_file
+
+    named: dict[str, list[str]] = {}
+    for kind, entries in (
+        ("servers", directory.servers),
+        ("channels", directory.channels),
+        ("agents", directory.agents),
+    ):
+        for name, entry in entries.items():
+            if isinstance(entry, Server) and entry.ca_file:
+                named.setdefault(entry.ca_file, []).append(f"{kind}.{name}.ca_file")
+            if entry.incoming and entry.incoming.ca_file:
+                named.setdefault(entry.incoming.ca_file, []).append(f"{kind}.{name}.incoming.ca_file")
+    for path, keys in named.items():
+        try:
+            read_regular_file(path)
+        except OSError as error:
+            is_missing = isinstance(error, FileNotFoundError)
+            what = f"there is no file {path}" if is_missing else f"{path} cannot be read: {error.strerror}"
+            yield from ((key, f"{what}; without it no connection is made") for key in keys)
+
+
+def _in_file(settings: "Settings") -> _FoundDirectory:
+    from relay.directory.file import DirectoryFile
+
+    file = DirectoryFile(settings.directory_path)
+    directory = file.read().directory
+    return _FoundDirectory(directory, file.warnings(directory), settings.directory_path.exists())
+
+
+def _in_database(settings: "Settings", settings_file: str) -> _FoundDirectory:
+    """Look into the store; its libraries are loaded only for that. Raises Faults."""
+    import asyncio
+
+    from relay.directory.database_storage import DatabaseStorage
+    from relay.directory.model import Directory
+    from relay.store.db.errors import StoreError, StoreOlder
+    from relay.store.db.open import open_store
+    from relay.store.people.directory import DirectoryTable
+
+    async def look() -> _FoundDirectory:
+        database = await open_store(settings, os.environ, upgrades=False)
+        try:
+            keeper = DatabaseStorage(DirectoryTable(database))
+            found = await keeper.read()
+            return _FoundDirectory(
+                found.directory, await keeper.warnings(found.directory), found.state != keeper.nothing
+            )
+        finally:
+            await database.close()
+
+    if settings.database_path is not None and not settings.database_path.exists():
+        return _FoundDirectory(Directory(), (), is_there=False)
+    try:
+        return asyncio.run(look())
+    except StoreOlder:  # the next start makes of it what it has to be
+        return _FoundDirectory(Directory(), (), is_there=False)
+    except StoreError as error:
+        raise Faults([Fault(settings_file, "store", str(error))]) from None
+
+
+config_app = noun("Settings: what relay.toml and its defaults come to.", "relay config show")
+
+
+@command(config_app, "show", "relay config show")
+def show_settings(context: Context, as_json: AsJson = False) -> None:
+    """Show every setting as it is in effect, with secrets masked."""
+    from relay.config.settings import shown_table
+
+    session = context.obj
+    table = shown_table(session.settings)
+    if as_json:
+        return print_json(table)
+    from tomli_w import dumps
+
+    print(f"# {session.settings_file or 'no settings file; these are the defaults'}")
+    return print(dumps(table), end="")

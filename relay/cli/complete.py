@@ -18,7 +18,7 @@ from typing import Any, TypeAlias
 
 from typer import Context
 
-from relay.cli.arguments import config_first, config_of
+from relay.cli.startup import config_first, config_of
 from relay.config.machine import default_runtime_dir, default_state_dir, find_settings_file
 from relay.control.transport.client import ControlClient
 

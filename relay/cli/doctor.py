@@ -1,4 +1,7 @@
-"""`relay doctor`: whether mail arrives, check by check, and what to do where it may not."""
+"""`relay doctor` and `relay route`: how mail of a sender would leave, and whether it arrives.
+
+Both send nothing.
+"""
 
 import re
 import shutil
@@ -9,9 +12,10 @@ from typing import Annotated, Any
 from typer import Argument, Context, Exit, Option, Typer
 
 from relay.cli import complete
-from relay.cli.options import AsJson, command
-from relay.cli.output import count, print_json, print_table, words
+from relay.cli.output import count, print_json, print_record, print_table, words
 from relay.cli.session import Session
+from relay.cli.shared import AsJson, command
+from relay.mail.words import decode_words
 from relay.system.terminal import Colour, Progress, painted
 
 _LEVELS = ("good", "warn", "bad")
@@ -21,6 +25,41 @@ _INDENT = " " * 19
 _MOST_NAMES = 5
 _LEAST_WIDTH = 60
 _COMMAND = re.compile(r": (relay [a-z]+ .*)$")
+
+
+def register_route(app: Typer) -> None:
+    """Add the command."""
+    command(app, "route", "relay route support@acmejets.example --from 'Jane <jane@acmejets.example>'")(route)
+
+
+def route(
+    context: Context,
+    sender: Annotated[
+        str, Argument(metavar="SENDER", help="The envelope sender; '<>' is the null sender.", show_default=False)
+    ],
+    from_header: Annotated[
+        str | None, Option("--from", metavar="HEADER", help="The From header. Default: the sender.")
+    ] = None,
+    login: Annotated[
+        str | None,
+        Option(
+            "--login",
+            metavar="NAME",
+            autocompletion=complete.logins,
+            help="As the client with this login. Default: a client without.",
+        ),
+    ] = None,
+    to: Annotated[
+        str | None, Option("--to", metavar="ADDR", help="The recipient; the bounce of a mail server leaves by it.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Explain how mail of a sender would leave, and why. Exit code 1 when it would be refused."""
+    result = context.obj.run("route", sender=sender, from_header=from_header, login=login, to=to)
+    if as_json:
+        return print_json(result)
+    shown = result | {"from": decode_words(result["from"])}  # as a reader's program shows it
+    return print_record({key.replace("_", "-"): words(value) for key, value in shown.items()})
 
 
 def register(app: Typer) -> None:

@@ -1,29 +1,153 @@
 """`relay init`: from nothing to settings, a directory with a first server and profile, and a test of both."""
 
+import ipaddress
 import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Context, Exit, Option, Typer
 
 from relay.cli import complete
 from relay.cli.ask import ask, ask_yes, is_person, read_password
-from relay.cli.first import First, host_and_port
-from relay.cli.options import PasswordStdin, command
-from relay.cli.provider import AUTH, ClientId, Provider, Tenant, preset_of
+from relay.cli.provider import AUTH, ClientId, Provider, Tenant, oauth_values, preset_of
 from relay.cli.session import Session, WrongUsage
-from relay.cli.steps import show_test
+from relay.cli.shared import PasswordStdin, command, show_test
 from relay.control.refused import Refused
 from relay.system.file_modes import create_private
 
 if TYPE_CHECKING:
     from relay.config.settings import Settings
+    from relay.directory.presets import Preset
 
+
+_TLS_PORT = 465
+_LAST_PORT = 65535
+_HOST_FORM = "a host name or an IP address, with its port if need be, such as smtp.acmejets.example:587 or [::1]:25"
 _SYSTEM_SETTINGS = Path("/etc/relay/relay.toml")
+
+
+@dataclass(slots=True, kw_only=True)
+class FirstEntries:
+    """The first server and the first profile. `kind` is "channel" or "agent"; `password` is of the account in use.
+
+    `server_address` is the address that the server's mail leaves with, where its user name is none.
+
+    "" is what nobody said: the provider's preset or the server's default holds.
+    """
+
+    server: str
+    host: str
+    port: int | None = None
+    provider: str
+    security: str
+    auth: str
+    username: str
+    client_id: str
+    tenant: str
+    kind: str
+    profile: str
+    address: str
+    override: bool
+    server_address: str = ""
+    password: str = ""
+
+    @property
+    def preset(self) -> "Preset | None":
+        """What is known about the provider. Raises Refused for an unknown one."""
+        return preset_of(self.provider) if self.provider else None
+
+    @property
+    def needs_host(self) -> bool:
+        """Whether nobody knows yet where the server is."""
+        return not self.host and (self.preset is None or bool(self.preset.host_form))
+
+    @property
+    def has_server_username(self) -> bool:
+        """Whether it is known as whom the server itself logs in."""
+        return bool(self.username or (self.preset and self.preset.values.get("username")))
+
+    @property
+    def has_username(self) -> bool:
+        """Whether it is known who logs in there."""
+        return self.override or self.has_server_username
+
+    @property
+    def login(self) -> str:
+        """How the server is logged in at: a word of `auth`."""
+        if self.auth or self.client_id:
+            return self.auth or "oauth2"
+        return str(self.preset.values["auth"]) if self.preset else "auto"
+
+    def take_host(self, text: str) -> None:
+        """Take the server's place from "HOST" or "HOST:PORT". Port 465 means TLS from the first byte (RFC 8314).
+
+        Raises ValueError with the sentence that says what is expected.
+        """
+        self.host, self.port = host_and_port(text)
+        if self.port == _TLS_PORT and not self.security:
+            self.security = "tls"
+
+    def server_values(self) -> dict[str, Any]:
+        """Return the keys of the server, as far as they are known."""
+        given = {
+            "host": self.host,
+            "port": self.port,
+            "security": self.security,
+            "auth": self.auth,
+            "username": self.username,
+            "address": self.server_address,
+        }
+        return {key: value for key, value in given.items() if value} | oauth_values(self.client_id, self.tenant)
+
+    def profile_values(self) -> dict[str, Any]:
+        """Return the keys of the profile."""
+        return {"address": self.address} | ({"override": True} if self.override else {})
+
+    def fill_server_address(self) -> None:
+        """Let the server's mail leave with the profile's address where its user name is no address ("apikey")."""
+        from relay.mail.address import Address, AddressError
+
+        username = self.username or str((self.preset.values if self.preset else {}).get("username", ""))
+        if self.override or not username:
+            return
+        try:
+            Address.parse(username)
+        except AddressError:
+            self.server_address = self.address
+
+
+def host_and_port(text: str) -> tuple[str, int | None]:
+    """Return what "HOST", "HOST:PORT", "V6" or "[V6]:PORT" says. Raises ValueError with a sentence."""
+    from relay.directory.rules.servers import host_faults
+
+    host, port = text, ""
+    if text.startswith("["):
+        host, bracket, rest = text[1:].partition("]")
+        port = rest.removeprefix(":")
+        is_good = _is_v6(host) and bool(bracket) and rest[:1] in {"", ":"}
+    elif text.count(":") == 1 and "/" not in text:
+        host, _, port = text.partition(":")
+        is_good = not any(host_faults(host))
+    else:
+        is_good = not any(host_faults(host))
+    if not is_good or text.endswith(":"):
+        raise ValueError(f"{text!r} is no server; write {_HOST_FORM}")
+    if port and not (port.isascii() and port.isdecimal() and 0 < int(port) <= _LAST_PORT):
+        raise ValueError(f"{port!r} is no port; write a number from 1 to {_LAST_PORT} behind the colon")
+    return host, int(port) if port else None
+
+
+def _is_v6(text: str) -> bool:
+    try:
+        ipaddress.IPv6Address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def register(app: Typer) -> None:
@@ -67,7 +191,7 @@ def init(
     """
     session = _session(context.obj)
     _check_new(session)
-    first = First(
+    first = FirstEntries(
         server=server,
         host="",
         provider=provider or "",
@@ -82,7 +206,7 @@ def init(
         override=override,
     )
     _take_host(first, host)
-    _complete(first, needs_account=_needs_account(session), password_stdin=password_stdin)
+    _fill_in(first, needs_account=_needs_account(session), password_stdin=password_stdin)
     with _written(session):
         _fill(session, first)
     if not no_test and (first.password or first.login == "none"):
@@ -121,7 +245,7 @@ def _needs_account(session: Session) -> bool:
     return _settings_to_be(session).policy.unknown_sender == "default"
 
 
-def _take_host(first: First, host: str) -> None:
+def _take_host(first: FirstEntries, host: str) -> None:
     """Take what the options say, and refuse what is wrong about it before anybody is asked for the rest."""
     from relay.config.faults import Faults
 
@@ -136,7 +260,7 @@ def _take_host(first: First, host: str) -> None:
         raise Refused(sentence)
 
 
-def _check_so_far(first: First) -> None:
+def _check_so_far(first: FirstEntries) -> None:
     """Look at the server as far as it is known. Raises Faults."""
     from relay.directory.rules.validation import parse_directory
 
@@ -146,7 +270,7 @@ def _check_so_far(first: First) -> None:
     parse_directory({"default_server": first.server, "servers": {first.server: values}})
 
 
-def _complete(first: First, *, needs_account: bool, password_stdin: bool) -> None:
+def _fill_in(first: FirstEntries, *, needs_account: bool, password_stdin: bool) -> None:
     """Ask for what is missing. Raises WrongUsage where nobody can be asked."""
     if is_person():
         _interview(first, needs_account=needs_account)
@@ -167,7 +291,7 @@ def _complete(first: First, *, needs_account: bool, password_stdin: bool) -> Non
         first.password = read_password(whose, from_stdin=password_stdin)
 
 
-def _interview(first: First, *, needs_account: bool) -> None:
+def _interview(first: FirstEntries, *, needs_account: bool) -> None:
     if first.needs_host:
         _ask_where(first)
     first.address = first.address or ask("The first address that sends", fault=_address_fault)
@@ -187,7 +311,7 @@ def _interview(first: First, *, needs_account: bool) -> None:
             first.username = ask("Who logs in there then")
 
 
-def _ask_where(first: First) -> None:
+def _ask_where(first: FirstEntries) -> None:
     """Ask for a host, or for a provider that has one: no host is named as they are."""
     if first.preset is None:
         answer = ask(
@@ -286,7 +410,7 @@ def _create(path: Path, sample: str, made: list[Path]) -> None:
         new.write(content)
 
 
-def _fill(session: Session, first: First) -> None:
+def _fill(session: Session, first: FirstEntries) -> None:
     password = first.password or None
     own = first.override
     server = {"name": first.server, "values": first.server_values(), "provider": first.provider or None}
@@ -295,7 +419,7 @@ def _fill(session: Session, first: First) -> None:
     session.run(f"{first.kind}.add", password=password if own else None, **profile)
 
 
-def _try_out(session: Session, first: First, hint: Callable[[str], str]) -> None:
+def _try_out(session: Session, first: FirstEntries, hint: Callable[[str], str]) -> None:
     """Log in at the server as the first profile does. Where that fails, say how to go on, and end with 1."""
     test = f"{first.kind}.test"
     try:

@@ -1,28 +1,257 @@
-"""`relay messages`: what became of every message, as long as its history is kept."""
+"""`relay queue` and `relay messages`: what waits and what can be done with it by hand, and what became of each message.
 
-from collections.abc import Mapping
+The history has every message for as long as it is kept; the journey of one says how it came, where it is, and what each
+server said.
+"""
+
+import sys
+from base64 import b64decode
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from datetime import UTC, datetime
-from typing import Annotated, Any
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any, TypeAlias
 
-from typer import Context, Option
+from typer import Argument, Context, Exit, Option
 
-from relay.cli.journey import print_journey, recipients_in_short
-from relay.cli.listing import JsonArray, JsonLines, TableRows
-from relay.cli.options import AsJson, StateWord, command, noun
-from relay.cli.output import print_json, words
-from relay.cli.queue import Id
+from relay.cli import complete
+from relay.cli.output import (
+    JsonArray,
+    JsonLines,
+    TableRows,
+    absolute,
+    count,
+    moment,
+    print_json,
+    print_record,
+    relative,
+    words,
+)
 from relay.cli.session import Session, WrongUsage
-from relay.cli.times import moment, parse_since, relative
+from relay.cli.shared import AsJson, Profile, StateWord, command, noun
+from relay.config.units import parse_duration
+from relay.control.messages.changed_headers import ChangedHeader, changed_headers
 
-app = noun("Messages: what became of each one.", "relay messages list --since 2h")
+_QUEUE_COLUMNS = ("id", "state", "created", "next", "sender", "to")
 _FOLLOW = Option("--follow", help="Print each that comes or changes its state, until Ctrl-C. JSON: one object a line.")
-
-_COLUMNS = ("id", "created", "state", "sender", "to")
+_MESSAGE_COLUMNS = ("id", "created", "state", "sender", "to")
 _OPEN_WIDTHS = (12, len("12 min ago"), len("delivered"))
 
 
-@app.callback(invoke_without_command=True)
+def _show(session: Session, operation: str, id_: str, *, as_json: bool) -> None:
+    """Print one message that an operation tells of."""
+    record = session.run(operation, id=id_)
+    if as_json:
+        print_json(record)
+    else:
+        print_journey({**record, "reason": session.told(record["reason"])})
+
+
+def print_journey(record: Mapping[str, Any]) -> None:
+    """Print a message with its recipients, its attempts, and what they changed in its header."""
+    now = datetime.now(UTC)
+    print_record(dict(_facts(record, now)))
+    print("\nrecipients")
+    for recipient in record["recipients"]:
+        print(f"  {recipient['state']:<9}  {words(recipient['address'])}")
+        if recipient["reply"]:
+            print(f"             {words(recipient['reply'])}")
+        if recipient.get("returned"):
+            print(f"             {_returned(recipient['returned'])}")
+    if record["attempts"]:
+        print("\nattempts")
+    for attempt in record["attempts"]:
+        print(f"  {_local(attempt['started'])}  {words(attempt['account'])}{_how_far(attempt)}")
+        print(f"    {words(attempt['reply']) or 'no answer yet'}")
+    changed = changed_headers(record["attempts"])
+    for one in changed:
+        print("\nheader changes" + (f", {one.whose}" if len(changed) > 1 else ""))
+        for line in _changes(one):
+            print(f"  {line}")
+
+
+def recipients_in_short(recipients: Sequence[Mapping[str, Any]]) -> str:
+    """Return the first recipient, and how many there are beside it."""
+    if not recipients:
+        return ""
+    more = f" +{len(recipients) - 1}" if len(recipients) > 1 else ""
+    return f"{words(recipients[0]['address'])}{more}"
+
+
+def _facts(record: Mapping[str, Any], now: datetime) -> Iterator[tuple[str, str]]:
+    """Yield what is known about a message; what there is nothing to say about is left out."""
+    for key in ("id", "state"):
+        yield key, words(record[key])
+    if record["reason"]:
+        yield "reason", words(record["reason"])
+    for key in ("created", "next_attempt", "held_since", "delivered"):
+        if record[key]:
+            yield key.replace("_", " "), absolute(moment(record[key]), now)
+    yield "client", f"{words(record['client'])}, says it is {words(record['helo'])}"
+    yield "sender", words(record["sender"]) or "<>"
+    for key in ("profile", "server", "account", "subject", "message_id"):
+        if record[key]:
+            yield key.replace("_id", "-id"), words(record[key])
+    yield "size", _size(record["size"])
+    if record["reply"]:
+        yield "reply", words(record["reply"])
+
+
+def _changes(changed: ChangedHeader) -> Iterator[str]:
+    """Yield a line for each header field that was changed."""
+    for one in changed.changes:
+        name, before, after = (words(one[key]) for key in ("field", "before", "after"))
+        if not after:
+            yield f"{name}: removed, it was {before or 'empty'}"
+        elif not before:
+            yield f"{name}: added, {after}"
+        else:
+            yield f"{name}: rewritten from {before} to {after}"
+    if changed.left_out:
+        yield f"and {changed.left_out} more"
+    if not changed.changes:
+        yield "none: it left as it came, with one Received field on top"
+
+
+def _returned(returned: Mapping[str, Any]) -> str:
+    """Return what a report said that came later: its words mostly hold the status themselves."""
+    said = words(returned["words"])
+    if returned["status"] not in said:
+        said = f"{returned['status']} {said}".rstrip()
+    by = f" by {words(returned['reporter'])}" if returned["reporter"] else ""
+    return f"returned{by}: {said}, found at {_local(returned['found'])}"
+
+
+def _size(octets: int) -> str:
+    size, units = float(octets), iter(("KiB", "MiB", "GiB"))
+    unit = "bytes"
+    while size >= 1024 and (larger := next(units, None)):
+        size, unit = size / 1024, larger
+    return f"{octets} bytes" if unit == "bytes" else f"{size:.1f} {unit}"
+
+
+def _local(text: str) -> str:
+    return f"{moment(text).astimezone():%Y-%m-%d %H:%M:%S}"
+
+
+def _how_far(attempt: Mapping[str, Any]) -> str:
+    """Return where an attempt ended, where that was before its end."""
+    if attempt["meaning"]:
+        return f", {attempt['meaning']} at {attempt['phase']}"
+    return "" if attempt["ended"] else f", now at {attempt['phase']}"
+
+
+queue_app = noun("The queue: messages that wait for an attempt, or for you.", "relay queue list")
+
+Id: TypeAlias = Annotated[
+    str,
+    Argument(
+        metavar="ID",
+        autocompletion=complete.ids,
+        help="The message's id, or how it begins (6 characters or more).",
+        show_default=False,
+    ),
+]
+
+
+@command(queue_app, "list", "relay queue list --profile support --state held")
+def list_queue(context: Context, profile: Profile = None, state: StateWord = None, as_json: AsJson = False) -> None:
+    """List the messages that wait, the oldest first, and why."""
+    session: Session = context.obj
+    if as_json:
+        array = JsonArray()
+        session.stream("queue.list", array.add, profile=profile, state=state)
+        return array.close()
+    now = datetime.now(UTC)
+    chosen = profile is not None or state is not None
+    table = TableRows(_QUEUE_COLUMNS, flexible=2, empty="no such message waits" if chosen else "the queue is empty")
+    session.stream(
+        "queue.list",
+        lambda record: table.add(_queue_row(record, now), session.told(words(record["reason"]))),
+        profile=profile,
+        state=state,
+    )
+    return table.close()
+
+
+@command(queue_app, "show", "relay queue show 6aq3kd1p0e4m")
+def show_waiting(context: Context, id_: Id, as_json: AsJson = False) -> None:
+    """Show one message that waits, and what the servers said to it."""
+    _show(context.obj, "queue.show", id_, as_json=as_json)
+
+
+@command(queue_app, "retry", "relay queue retry --profile support")
+def retry(
+    context: Context,
+    ids: Annotated[
+        list[str] | None,
+        Argument(metavar="ID", autocompletion=complete.ids, help="These messages, each by its id or how it begins."),
+    ] = None,
+    profile: Profile = None,
+    all_: Annotated[bool, Option("--all", help="All messages that wait.")] = False,
+) -> None:
+    """Try messages now instead of at their next time.
+
+    What is held stays held. A message whose fate is unknown may be at its server: it is tried only by its id.
+    """
+    if bool(ids) + (profile is not None) + all_ != 1:
+        raise WrongUsage("say which messages: their ids, or --profile P, or --all")
+    retried = context.obj.run("queue.retry", ids=ids or None, profile=profile)["retried"]
+    print(f"{count(retried, 'message')} will be tried now")
+    if ids and retried < len(ids):
+        why = context.obj.hint("relay queue show")
+        print(f"{len(ids) - retried} could not: held, or under way; see {why}", file=sys.stderr)
+        if not retried:
+            raise Exit(1)
+
+
+@command(queue_app, "hold", "relay queue hold 6aq3kd1p0e4m")
+def hold(context: Context, id_: Id) -> None:
+    """Let a message wait until you release it. Its sender is told nothing."""
+    found = context.obj.run("queue.hold", id=id_)
+    go_on = context.obj.hint(f"relay queue release {found['id'][:12]}")
+    print(f"message {found['id']} is held; let it go on with: {go_on}")
+
+
+@command(queue_app, "release", "relay queue release 6aq3kd1p0e4m")
+def release(context: Context, id_: Id) -> None:
+    """Let a held message go on, with an attempt now."""
+    print(f"message {context.obj.run('queue.release', id=id_)['id']} goes on")
+
+
+@command(queue_app, "remove", "relay queue remove 6aq3kd1p0e4m")
+def remove(context: Context, id_: Id) -> None:
+    """Take a message out of the queue for good. Its sender is told nothing; `export` keeps a copy before."""
+    print(f"message {context.obj.run('queue.remove', id=id_)['id']} is removed")
+
+
+@command(queue_app, "export", "relay queue export 6aq3kd1p0e4m > message.eml")
+def export(context: Context, id_: Id) -> None:
+    """Write a message as it came to stdout, byte for byte."""
+    out = sys.stdout.buffer
+    context.obj.stream("queue.export", lambda item: out.write(b64decode(item["chunk"])), id=id_)
+    out.flush()
+
+
+def _queue_row(record: Mapping[str, Any], now: datetime) -> list[str]:
+    next_attempt = record["next_attempt"]
+    return [
+        record["id"][:12],
+        record["state"],
+        relative(moment(record["created"]), now),
+        _next(moment(next_attempt), now) if next_attempt else "",
+        words(record["sender"]) or "<>",
+        recipients_in_short(record["recipients"]),
+    ]
+
+
+def _next(when: datetime, now: datetime) -> str:
+    return relative(when, now) if when > now else "now"
+
+
+messages_app = noun("Messages: what became of each one.", "relay messages list --since 2h")
+
+
+@messages_app.callback(invoke_without_command=True)
 def messages(context: Context, follow: Annotated[bool, _FOLLOW] = False, as_json: AsJson = False) -> None:
     """Follow all messages where no verb is given."""
     if context.invoked_subcommand is None and follow:
@@ -32,8 +261,25 @@ def messages(context: Context, follow: Annotated[bool, _FOLLOW] = False, as_json
     return None
 
 
-@command(app, "list", "relay messages list --to ann@customer.example --since 7d")
-def list_(
+def parse_since(text: str, now: datetime) -> datetime:
+    """Return the moment that `--since` means: "2h" is two hours ago, a time without a zone is this machine's.
+
+    Raises WrongUsage.
+    """
+    try:
+        return now - timedelta(seconds=parse_duration(text))
+    except (ValueError, OverflowError):
+        pass
+    try:
+        return datetime.fromisoformat(text.strip()).astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise WrongUsage(
+            f"{text!r} is no time; write how long ago, such as 2h or 7d, or a time such as '2025-11-24 10:05'"
+        ) from None
+
+
+@command(messages_app, "list", "relay messages list --to ann@customer.example --since 7d")
+def list_messages(
     context: Context,
     sender: Annotated[str | None, Option("--sender", metavar="A", help="From this envelope sender.")] = None,
     to: Annotated[str | None, Option("--to", metavar="A", help="To this recipient, among others.")] = None,
@@ -56,23 +302,20 @@ def list_(
     }
     if follow:
         return _follow(context.obj, chosen, as_json=as_json)
-    printed: JsonArray | _Table = JsonArray() if as_json else _Table(empty="there is no such message")
+    printed: JsonArray | _MessageTable = JsonArray() if as_json else _MessageTable(empty="there is no such message")
     context.obj.stream("messages.list", printed.add, **chosen)
     return printed.close()
 
 
-@command(app, "show", "relay messages show 6aq3kd1p0e4m")
-def show(context: Context, id_: Id, as_json: AsJson = False) -> None:
+@command(messages_app, "show", "relay messages show 6aq3kd1p0e4m")
+def show_message(context: Context, id_: Id, as_json: AsJson = False) -> None:
     """Show the journey of one message, and what the servers said."""
-    record = context.obj.run("messages.show", id=id_)
-    if as_json:
-        return print_json(record)
-    return print_journey({**record, "reason": context.obj.told(record["reason"])})
+    _show(context.obj, "messages.show", id_, as_json=as_json)
 
 
 def _follow(session: Session, chosen: Mapping[str, Any], *, as_json: bool) -> None:
     """Print messages as they come and whenever one is in another state, until Ctrl-C; those of `since` first."""
-    printed: JsonLines | _Table = JsonLines() if as_json else _Table(empty="", is_open=True)
+    printed: JsonLines | _MessageTable = JsonLines() if as_json else _MessageTable(empty="", is_open=True)
     with suppress(KeyboardInterrupt):
         session.watch("messages.follow", _Followed(printed).take, **chosen)
 
@@ -80,7 +323,7 @@ def _follow(session: Session, chosen: Mapping[str, Any], *, as_json: bool) -> No
 class _Followed:
     """Prints what `messages.follow` tells: what was there before the oldest first, then each as it comes."""
 
-    def __init__(self, printed: "JsonLines | _Table") -> None:
+    def __init__(self, printed: "JsonLines | _MessageTable") -> None:
         self._printed = printed
         self._earlier: list[dict[str, Any]] | None = []
 
@@ -102,17 +345,17 @@ class _Followed:
         self._earlier = None
 
 
-class _Table:
+class _MessageTable:
     """Messages as rows for people. `is_open`: nobody knows what is still to come, and how wide."""
 
     def __init__(self, *, empty: str, is_open: bool = False) -> None:
         self._widths = _OPEN_WIDTHS if is_open else ()
-        self._rows = TableRows(_COLUMNS, flexible=2, empty=empty)
+        self._rows = TableRows(_MESSAGE_COLUMNS, flexible=2, empty=empty)
 
     def add(self, record: Mapping[str, Any]) -> None:
         """Take the next message. What went wrong, and only that, stands below it in the server's words."""
         note = words(record["reply"]) if record["state"] == "failed" else ""
-        row = _row(record, datetime.now(UTC))
+        row = _message_row(record, datetime.now(UTC))
         for column, width in enumerate(self._widths):
             row[column] = row[column].ljust(width)
         self._rows.add(row, note)
@@ -126,7 +369,7 @@ class _Table:
         self._rows.close()
 
 
-def _row(record: Mapping[str, Any], now: datetime) -> list[str]:
+def _message_row(record: Mapping[str, Any], now: datetime) -> list[str]:
     return [
         record["id"][:12],
         relative(moment(record["created"]), now),

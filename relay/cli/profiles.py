@@ -7,12 +7,20 @@ from typer import Argument, Context, Exit, Option, Typer
 
 from relay.cli import complete
 from relay.cli.ask import read_password
-from relay.cli.incoming import set_incoming_password
-from relay.cli.logins import login_cell, set_login_password
-from relay.cli.options import AsJson, Changes, Name, NoSend, PasswordStdin, command
 from relay.cli.output import print_json, print_record, print_table, words
 from relay.cli.session import Session, WrongUsage
-from relay.cli.steps import show_test
+from relay.cli.shared import (
+    AsJson,
+    Changes,
+    Name,
+    NoSend,
+    PasswordStdin,
+    command,
+    login_cell,
+    set_incoming_password,
+    set_login_password,
+    show_test,
+)
 
 # The columns of a list, and the key of the record that each one shows.
 COLUMNS: Mapping[str, Mapping[str, str]] = {

@@ -4,8 +4,8 @@ from typing import Any
 
 from typer import Context
 
-from relay.cli.options import AsJson, command, noun
 from relay.cli.output import count, print_json, print_table
+from relay.cli.shared import AsJson, command, noun
 
 app = noun("Passwords: who has one, and where it is kept.", "relay secrets list")
 

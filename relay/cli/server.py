@@ -8,13 +8,21 @@ from typer import Context, Exit, Option
 
 from relay.cli import complete
 from relay.cli.ask import ask_yes, is_person, read_password
-from relay.cli.authorize import register_authorize
-from relay.cli.incoming import set_incoming_password
-from relay.cli.options import AsJson, Changes, Name, NoSend, PasswordStdin, command, noun
 from relay.cli.output import count, print_json, print_record, print_table, words
 from relay.cli.provider import AUTH, ClientId, Provider, Tenant, oauth_values, preset_of
 from relay.cli.session import Session, WrongUsage
-from relay.cli.steps import show_test
+from relay.cli.shared import (
+    AsJson,
+    Changes,
+    Name,
+    NoSend,
+    PasswordStdin,
+    command,
+    noun,
+    register_authorize,
+    set_incoming_password,
+    show_test,
+)
 from relay.control.refused import Refused
 
 app = noun("Upstream servers: where mail leaves through.", "relay server list")

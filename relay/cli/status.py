@@ -1,19 +1,164 @@
-"""`relay status`: whether a relay runs here, and how it is."""
+"""`relay status`, `relay account`, `relay node`: how the relay is, whom it logs in as, and who shares its store."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Annotated, Any
 
-from typer import Context, Exit, Typer
+from typer import Argument, Context, Exit, Option, Typer
 
-from relay.cli.account import account_words, token_words
-from relay.cli.options import AsJson, command
-from relay.cli.output import count, fault_record, print_json, print_record, words
+from relay.cli import complete
+from relay.cli.check import check_directory
+from relay.cli.output import TableRows, count, fault_record, moment, print_json, print_record, relative, words
 from relay.cli.session import Session
-from relay.cli.times import moment, relative
+from relay.cli.shared import AsJson, command, noun
 from relay.control.not_running import NOT_RUNNING
 from relay.control.transport.client import NoRelay
 
+account_app = noun("Accounts: whom Relay logs in as at its servers.", "relay account list")
+
+_ACCOUNT_COLUMNS = ("account", "state", "since", "profiles", "connections")
+_NODE_COLUMNS = ("node", "state", "version", "seen", "since", "leads", "workers", "clients", "messages")
 _MOST_SHOWN = 10
+
+
+@command(account_app, "list", "relay account list --json")
+def list_accounts(context: Context, as_json: AsJson = False) -> None:
+    """List the accounts, and which are held since when and why."""
+    records = context.obj.run("account.list")
+    if as_json:
+        return print_json(records)
+    now = datetime.now(UTC)
+    # No column may be cut: `release` wants an account as it is.
+    table = TableRows(_ACCOUNT_COLUMNS, flexible=0, empty="there is no account yet")
+    for record in records:
+        table.add(_account_row(record, now), _account_note(record, now))
+    return table.close()
+
+
+@command(account_app, "release", "relay account release acmejets/mailer@acmejets.example")
+def release(
+    context: Context,
+    account: Annotated[
+        str,
+        Argument(
+            metavar="SERVER/USERNAME",
+            autocompletion=complete.accounts,
+            help="As `account list` has it.",
+            show_default=False,
+        ),
+    ],
+) -> None:
+    """Let the mail of a held account go on, with a new login."""
+    released = context.obj.run("account.release", account=account)["account"]
+    print(f"account {words(released)} is released")
+
+
+def account_words(record: Mapping[str, Any]) -> str:
+    """Return an account, with the address where only that is held."""
+    return (
+        f"{words(record['account'])} as {words(record['address'])}" if record["address"] else words(record["account"])
+    )
+
+
+def token_words(record: Mapping[str, Any], now: datetime) -> str:
+    """Return in words how the token of an account is."""
+    if record["state"] == "missing":
+        return "nobody has authorized it yet"
+    when = _lifetime(record, now) if record["refreshed"] else "not had yet"
+    return f"token {when}" + (f"; {record['state']}: {words(record['error'])}" if record["error"] else "")
+
+
+def _lifetime(record: Mapping[str, Any], now: datetime) -> str:
+    expires = moment(record["expires"])
+    verb = "expires" if expires > now else "expired"
+    return f"{verb} {relative(expires, now)}, last renewed {relative(moment(record['refreshed']), now)}"
+
+
+def _account_note(record: Mapping[str, Any], now: datetime) -> str:
+    """Return what is wrong with an account, when that is tried out, and how its token is."""
+    token = [token_words(record["oauth"], now)] if record["oauth"] else []
+    again = f"tried again {relative(moment(record['next_probe']), now)}" if record["next_probe"] else ""
+    return "; ".join([*filter(None, [words(record["reason"]), again]), *token])
+
+
+def _account_row(record: Mapping[str, Any], now: datetime) -> list[str]:
+    since = record["held_since"]
+    return [
+        account_words(record),
+        record["state"],
+        relative(moment(since), now) if since else "",
+        _profiles(record["profiles"]),
+        str(record["connections"]),
+    ]
+
+
+def _profiles(names: list[str]) -> str:
+    """Return the names where they are few, their number otherwise."""
+    return ", ".join(names) if len(names) <= 2 else count(len(names), "profile")
+
+
+node_app = noun("Nodes: the relays that share a store.", "relay node list")
+
+
+@command(node_app, "list", "relay node list --json")
+def list_nodes(context: Context, as_json: AsJson = False) -> None:
+    """List the nodes, and what each of them does.
+
+    That is: whether it leads (does for all what must be done once: probes, mailboxes of returned mail, tokens ahead,
+    deletions), its processes, its clients, and the messages that it hands over now.
+    """
+    records = context.obj.run("node.list")
+    if as_json:
+        return print_json(records)
+    now = datetime.now(UTC)
+    table = TableRows(_NODE_COLUMNS, flexible=0, empty="no relay has used this store yet")
+    for record in records:
+        table.add(_node_row(record, now), _node_note(record))
+    return table.close()
+
+
+@command(node_app, "drain", "relay node drain one")
+def drain(
+    context: Context,
+    name: Annotated[
+        str, Argument(metavar="NAME", autocompletion=complete.nodes, help="As `node list` has it.", show_default=False)
+    ],
+    undo: Annotated[bool, Option("--undo", help="Let it take clients and mail again.")] = False,
+) -> None:
+    """Let a node end what it has, and take nothing new.
+
+    It takes no more clients (421) and no mail from the queue, until that is undone or it starts anew.
+    """
+    record = context.obj.run("node.drain", name=name, undo=undo)
+    if undo:
+        print(f"node {words(record['name'])} serves again")
+    else:
+        print(f"node {words(record['name'])} is drained; when it has no messages, stop it: {_look(context)}")
+
+
+def _look(context: Context) -> str:
+    return str(context.obj.hint("relay node list"))
+
+
+def _node_row(record: Mapping[str, Any], now: datetime) -> list[str]:
+    return [
+        words(record["name"]),
+        record["state"],
+        words(record["version"]),
+        relative(moment(record["seen"]), now),
+        relative(moment(record["since"]), now),
+        "yes" if record["leads"] else "",
+        str(record["workers"]),
+        str(record["clients"]),
+        str(record["messages"]),
+    ]
+
+
+def _node_note(record: Mapping[str, Any]) -> str:
+    """Return what is to come."""
+    if record["drain"] and record["state"] == "serving":
+        return "is to be drained, and has not heard of it yet"
+    return ""
 
 
 def register(app: Typer) -> None:
@@ -108,7 +253,5 @@ def _print_tokens(records: list[dict[str, Any]], session: Session) -> None:
 
 def _directory(session: Session) -> dict[str, Any]:
     """Return what a relay would say about the directory if it ran."""
-    from relay.cli.look import look_at_directory
-
-    faults = look_at_directory(session.settings, session.settings_name).faults
+    faults = check_directory(session.settings, session.settings_name).faults
     return {"ok": not faults, "faults": [fault_record(fault) for fault in faults]}

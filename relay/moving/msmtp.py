@@ -1,4 +1,4 @@
-"""Who sends by which server and account, by a msmtprc. Pure.
+"""Who sends by which server and account, by a msmtprc (msmtp(1)). Pure.
 
 msmtp takes the account that it is told to, or the one whose `from` is the sender; Relay always goes by the sender. So
 each account with a `from` is a sender here, and the account `default` gives the default server.
@@ -6,14 +6,29 @@ each account with a `from` is a sender here, and the account `default` gives the
 
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from shlex import quote
 from typing import Any
 
 from relay.directory.rules.servers import host_faults, is_loopback
-from relay.moving.found import Found, FoundSender, FoundServer, Login, Note, address_key
-from relay.moving.msmtp_lines import MsmtpAccount, Setting, read_msmtprc
-from relay.moving.postfix_servers import SYSTEM_BUNDLES
+from relay.moving.found import (
+    SYSTEM_BUNDLES,
+    CannotRead,
+    Found,
+    FoundSender,
+    FoundServer,
+    Login,
+    Note,
+    Place,
+    address_key,
+)
 
+_BLANKS = re.compile(r"[ \t]+")
+# Older names of the same thing.
+_OTHER_NAMES: Mapping[str, tuple[str, str]] = {
+    "tls_nocertcheck": ("tls_certcheck", "off"),
+    "tls_nostarttls": ("tls_starttls", "off"),
+}
 _MECHANISMS = frozenset({"plain", "login", "cram-md5", "scram-sha-256"})
 _TOKENS = frozenset({"oauthbearer", "xoauth2"})
 _NOT_TAKEN_OVER: Mapping[str, str] = {
@@ -68,12 +83,109 @@ _KNOWN = frozenset(
 )
 # In a shell these mean something; a password's command has none in Relay, so that these are given one.
 _FOR_A_SHELL = re.compile(r"[|&;<>()$`*?#~=%\[\]{}!\n]")
+# Its name is not repeated: it may be half a password that slipped into a line of its own.
+_UNKNOWN = "Relay does not know this command of msmtp; see whether it is needed"
+_NO_FROM = "it has no from, so that Relay has no sender to know it by; add a channel for it"
+_BY_OAUTH = "it logs in by OAuth: set auth=oauth2 and oauth.provider of the server, then relay channel authorize"
+_ELSEWHERE = "its password is in a key ring, in .netrc or in nobody's file; set it with relay channel password"
+_AS_RELAY = "this command runs as the user of the service from now on, without a terminal; see that it may"
+_FROM_HEADER = "set_from_header off: Relay always makes From the address that the mail leaves with"
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What one line sets. It may be a password: a sentence never shows it."""
+
+    value: str = field(repr=False)
+    place: Place
+
+
+@dataclass(slots=True)
+class MsmtpAccount:
+    """An account: `own` is what its lines and those of the accounts that it names say, `defaults` the rest."""
+
+    name: str
+    place: Place
+    defaults: Mapping[str, Setting]
+    own: dict[str, Setting] = field(default_factory=dict)
+    parents: tuple[str, ...] = ()
+
+    def setting(self, name: str) -> Setting | None:
+        """Return what counts for this account."""
+        return self.own.get(name) or self.defaults.get(name)
+
+    def text(self, name: str, default: str = "") -> str:
+        """Return the value that counts, or the default."""
+        found = self.setting(name)
+        return found.value if found else default
+
+    def is_on(self, name: str, *, default: bool) -> bool:
+        """Whether a switch is on. One without a word is."""
+        found = self.setting(name)
+        return default if found is None else found.value.lower() != "off"
+
+
+def read_msmtprc(text: str, file: str) -> tuple[list[MsmtpAccount], list[Note]]:
+    """Return the accounts in their order. Raises CannotRead where msmtp would stop, too."""
+    accounts: dict[str, MsmtpAccount] = {}
+    notes: list[Note] = []
+    defaults: dict[str, Setting] = {}
+    current: MsmtpAccount | None = None
+    in_defaults = False
+    for command, argument, place in _lines(text, file):
+        if command == "defaults":
+            current, in_defaults = None, True
+        elif command == "account":
+            current, in_defaults = _account(argument, place, accounts, defaults), False
+        elif command == "eval":
+            notes.append(Note(place, "the line that this command writes is not taken over; Relay does not run it"))
+        else:
+            if current is None and not in_defaults:  # msmtp takes lines in front of every account for this one
+                current = _account("default", place, accounts, defaults)
+            name, fixed = _OTHER_NAMES.get(command, (command, argument))
+            (defaults if current is None else current.own)[name] = Setting(fixed, place)
+    return list(accounts.values()), notes
+
+
+def _account(
+    argument: str, place: Place, accounts: dict[str, MsmtpAccount], defaults: Mapping[str, Setting]
+) -> MsmtpAccount:
+    """Begin an account: "name" or "name : other, other"."""
+    name, _, others = argument.partition(":")
+    name = name.strip()
+    parents = tuple(_unquoted(other) for other in others.split(",")) if ":" in argument else ()
+    if not name:
+        raise CannotRead(f"{place}: an account has no name; msmtp does not read this file, either")
+    if name in accounts:
+        raise CannotRead(f"{place}: the account {name} is there already; msmtp does not read this file, either")
+    account = MsmtpAccount(name, place, dict(defaults), parents=parents)
+    for parent in parents:
+        if parent not in accounts:
+            raise CannotRead(f"{place}: there is no account {parent!r} above; msmtp does not read this file, either")
+        account.own |= accounts[parent].own
+    accounts[name] = account
+    return account
+
+
+def _lines(text: str, file: str) -> Iterator[tuple[str, str, Place]]:
+    """Yield command, argument and place of each line that has any."""
+    for number, line in enumerate(text.split("\n"), 1):
+        words = line.strip(" \t\r")
+        if not words or words.startswith("#"):
+            continue
+        command, *rest = _BLANKS.split(words, maxsplit=1)
+        yield command, _unquoted(rest[0] if rest else ""), Place(file, number)
+
+
+def _unquoted(text: str) -> str:
+    text = text.strip(" \t")
+    return text[1:-1] if len(text) >= 2 and text[0] == text[-1] == '"' else text
 
 
 def read_msmtp(text: str, file: str, home: str) -> Found:
     """Return what a msmtprc says; `home` is "~" in it. Raises CannotRead where msmtp would not read it, either."""
     accounts, notes = read_msmtprc(text, file)
-    reading = _Reading(notes, home)
+    reading = _AccountReader(notes, home)
     default = next((one for one in accounts if one.name == "default"), None)
     first = default and (_only_named(default, accounts) or default)
     if first is not None:
@@ -81,7 +193,7 @@ def read_msmtp(text: str, file: str, home: str) -> Found:
     for account in accounts:
         if account is not first and not (account is default and first is not default):
             reading.add(account, is_default=False)
-    return Found(reading.servers(), tuple(reading.senders), reading.default, tuple(sorted(set(notes))))
+    return Found(reading.servers, tuple(reading.senders), reading.default, tuple(sorted(set(notes))))
 
 
 def _only_named(default: MsmtpAccount, accounts: list[MsmtpAccount]) -> MsmtpAccount | None:
@@ -90,18 +202,14 @@ def _only_named(default: MsmtpAccount, accounts: list[MsmtpAccount]) -> MsmtpAcc
     return parent if parent is not None and parent.own == default.own else None
 
 
-class _Reading:
+class _AccountReader:
     def __init__(self, notes: list[Note], home: str) -> None:
         self.senders: list[FoundSender] = []
         self.default: str | None = None
         self._notes = notes
         self._home = home
-        self._servers: dict[str, FoundServer] = {}
+        self.servers: dict[str, FoundServer] = {}
         self._by_address: dict[str, str] = {}
-
-    def servers(self) -> dict[str, FoundServer]:
-        """Return the servers by their keys."""
-        return self._servers
 
     def add(self, account: MsmtpAccount, *, is_default: bool) -> None:
         """Take an account over."""
@@ -125,10 +233,10 @@ class _Reading:
         address = account.text("from")
         own = {"login": login, "address": address if address_key(address) and not _wild(address) else ""}
         key = self._server_key(host, port, keys)
-        if key not in self._servers:
+        if key not in self.servers:
             place = (account.setting("host") or account).place
             mine: dict[str, Any] = own if is_default else {}
-            self._servers[key] = FoundServer(host, port, keys, place, **mine)
+            self.servers[key] = FoundServer(host, port, keys, place, **mine)
         if is_default:
             self.default = key
         self._add_sender(account, key, login)
@@ -161,7 +269,7 @@ class _Reading:
         number = 1
         while True:
             key = f"{host}:{port}" + (f"#{number}" if number > 1 else "")
-            known = self._servers.get(key)
+            known = self.servers.get(key)
             if known is None or known.keys == keys:
                 return key
             number += 1
@@ -227,15 +335,6 @@ class _Reading:
     def _note(self, account: MsmtpAccount, name: str, message: str) -> None:
         setting = account.setting(name)
         self._notes.append(Note(setting.place if setting else account.place, message))
-
-
-# Its name is not repeated: it may be half a password that slipped into a line of its own.
-_UNKNOWN = "Relay does not know this command of msmtp; see whether it is needed"
-_NO_FROM = "it has no from, so that Relay has no sender to know it by; add a channel for it"
-_BY_OAUTH = "it logs in by OAuth: set auth=oauth2 and oauth.provider of the server, then relay channel authorize"
-_ELSEWHERE = "its password is in a key ring, in .netrc or in nobody's file; set it with relay channel password"
-_AS_RELAY = "this command runs as the user of the service from now on, without a terminal; see that it may"
-_FROM_HEADER = "set_from_header off: Relay always makes From the address that the mail leaves with"
 
 
 def _switched_off(account: MsmtpAccount) -> Iterator[Setting]:

@@ -1,26 +1,190 @@
 """Who sends by which server and account, by the files of Postfix: relayhost, tables by sender, passwords. Pure.
 
 Postfix rewrites a sender when mail comes in (canonical(5)), chooses by the result, and rewrites once more when mail
-leaves (generic(5)). Each sender that has a row of its own in any of these tables is followed that way.
+leaves (generic(5)). Each sender that has a row of its own in any of these tables is followed that way. A next hop
+("[smtp.example.org]:587") becomes a server, with its TLS and its own account.
 """
 
+import re
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
 
-from relay.moving.found import Found, FoundSender, Login, Place, address_key
-from relay.moving.postfix_lines import Entry
+from relay.directory.model import Security
+from relay.directory.rules.servers import host_faults, is_loopback
+from relay.moving.found import SYSTEM_BUNDLES, Found, FoundSender, FoundServer, Login, Place, address_key
 from relay.moving.postfix_others import not_taken_over, suggestions
-from relay.moving.postfix_rows import Rows
-from relay.moving.postfix_servers import NextHop, Servers, login_in
-from relay.moving.postfix_settings import PostfixSettings, TableSource
+from relay.moving.postfix_settings import Entry, LookupTable, PostfixSettings, TableSource
 
+# RFC 6335: the names of these ports in /etc/services.
+_PORTS: Mapping[str, int] = {"smtp": 25, "submission": 587, "submissions": 465, "smtps": 465, "ssmtp": 465, "urd": 465}
+_NEXT_HOP = re.compile(r"(?:\[(?:ipv6:)?([^\]\s]+)\]|([^\[\]:\s]+))(?::([0-9A-Za-z-]+))?", re.IGNORECASE)
+_MECHANISMS: Mapping[str, str] = {
+    "plain": "plain",
+    "login": "login",
+    "cram-md5": "cram-md5",
+    "scram-sha-256": "scram-sha-256",
+}
+_UNCHECKED = "Postfix checks no certificate at this level, Relay does; where it does not hold, set verify_tls=false"
 _CANONICAL = ("sender_canonical_maps", "canonical_maps")
 _TRANSPORTS = frozenset({"smtp", "relay"})
+
+
+@dataclass(frozen=True, slots=True)
+class NextHop:
+    """A next hop, as it is written and as it is meant."""
+
+    text: str
+    host: str
+    port: int
+
+    @property
+    def key(self) -> str:
+        """What names its server."""
+        return f"{self.host}:{self.port}"
+
+
+class Servers:
+    """The servers of the next hops that were asked for, in that order."""
+
+    def __init__(self, settings: PostfixSettings) -> None:
+        self._settings = settings
+        self._hops: dict[str, tuple[NextHop, Place]] = {}
+        self._with_login: set[str] = set()
+
+    def next_hop(self, text: str, place: Place) -> NextHop | None:
+        """Return a next hop, noted as one whose server is wanted; None for what is none, which is noted."""
+        first, *others = [item.strip() for item in text.split(",")]
+        if others:
+            self._settings.note(place, f"only the first of these is taken over, {first}: Relay has no second server")
+        match = _NEXT_HOP.fullmatch(first)
+        port = _port(match[3]) if match else None
+        host = (match[1] or match[2]).lower() if match else ""
+        if port is None or next(iter(host_faults(host)), None):
+            self._settings.note(place, f"{first!r} is no host with a port that Relay could connect to; add it by hand")
+            return None
+        if match and match[2]:
+            self._settings.note(
+                place,
+                f"without brackets Postfix asks DNS for the mail servers of {host}; Relay connects to {host} itself",
+            )
+        hop = NextHop(first, host, port)
+        self._hops.setdefault(hop.key, (hop, place))
+        return hop
+
+    def needs_login(self, hop: NextHop) -> None:
+        """Take note that somebody logs in there."""
+        self._with_login.add(hop.key)
+
+    def account(self, hop: NextHop) -> tuple[Login, Place] | None:
+        """Return the login for everybody at a next hop: the row of its host, or of the next hop as it is written."""
+        if not self._settings.flag("smtp_sasl_auth_enable"):
+            return None
+        rows = self._settings.rows("smtp_sasl_password_maps")
+        entry = rows.get(hop.host) or rows.get(hop.text)
+        return (login_in(entry.value), entry.place) if entry else None
+
+    def all(self) -> dict[str, FoundServer]:
+        """Return the servers by the keys of their next hops."""
+        return {key: self._server(hop, place) for key, (hop, place) in self._hops.items()}
+
+    def _server(self, hop: NextHop, place: Place) -> FoundServer:
+        account = self.account(hop)
+        security = self._security(hop)
+        keys: dict[str, Any] = {"security": security.value}
+        bundle = self._settings.text("smtp_tls_CAfile")
+        if bundle and bundle not in SYSTEM_BUNDLES and security is not Security.NONE:
+            keys["ca_file"] = bundle
+        if account or hop.key in self._with_login:
+            keys |= self._auth(hop, security)
+        else:
+            keys["auth"] = "none"
+        return FoundServer(hop.host, hop.port, keys | self._limits(), place, account[0] if account else None)
+
+    def _security(self, hop: NextHop) -> Security:
+        level, place = self._level(hop)
+        if level in {"may", "encrypt", "fingerprint", "dane", "dane-only"}:
+            self._settings.note(place, f"level {level}: {_UNCHECKED}")
+        if self._settings.flag("smtp_tls_wrappermode"):
+            return Security.TLS
+        if level == "may":
+            self._settings.note(place, "level may: Postfix encrypts where it can, Relay always; security=none does not")
+        return Security.NONE if level in {"", "none"} else Security.STARTTLS
+
+    def _level(self, hop: NextHop) -> tuple[str, Place]:
+        """Return the TLS level for a next hop, and where that is said: in a policy table, or in main.cf."""
+        policies = self._settings.rows("smtp_tls_policy_maps")
+        entry = policies.get(hop.text) or policies.get(hop.host)
+        if entry is not None:
+            level, *attributes = entry.value.split()
+            if attributes:
+                self._settings.note(entry.place, f"of this policy only the level is taken over, not {attributes[0]}")
+            return level.lower(), entry.place
+        if level := self._settings.text("smtp_tls_security_level").lower():
+            return level, self._settings.place("smtp_tls_security_level")
+        for name, meant in (("smtp_enforce_tls", "encrypt"), ("smtp_use_tls", "may")):
+            if self._settings.flag(name):
+                return meant, self._settings.place(name)
+        return "", self._settings.place("smtp_tls_security_level")
+
+    def _auth(self, hop: NextHop, security: Security) -> dict[str, Any]:
+        wanted = [item.lower() for item in self._settings.items("smtp_sasl_mechanism_filter")]
+        known = [_MECHANISMS[item] for item in wanted if item in _MECHANISMS]
+        if wanted and not known:
+            place = self._settings.place("smtp_sasl_mechanism_filter")
+            self._settings.note(place, f"Relay chooses by what the server offers, and not by {', '.join(wanted)}")
+        keys: dict[str, Any] = {"auth": known[0]} if len(known) == 1 and len(wanted) == 1 else {}
+        if security is Security.NONE and not is_loopback(hop.host):
+            place = self._settings.place("smtp_sasl_password_maps")
+            if "noplaintext" in self._settings.items("smtp_sasl_security_options"):
+                self._settings.note(
+                    place, f"{hop.host} without TLS: only cram-md5 does not send the password in the clear"
+                )
+                return {"auth": "cram-md5"}
+            self._settings.note(
+                place, f"{hop.host} without TLS: the password goes over the network in the clear, as before"
+            )
+            keys["allow_plaintext_password"] = True
+        return keys
+
+    def _limits(self) -> dict[str, Any]:
+        keys: dict[str, Any] = {}
+        for key, names in {
+            "max_connections": ("smtp_destination_concurrency_limit", "default_destination_concurrency_limit"),
+            "recipients_per_message": ("smtp_destination_recipient_limit", "default_destination_recipient_limit"),
+        }.items():
+            number = next((found for name in names if (found := self._settings.number(name)) is not None), None)
+            if number:
+                keys[key] = number
+        delay = self._settings.text("smtp_destination_rate_delay") or self._settings.text(
+            "default_destination_rate_delay"
+        )
+        match = re.fullmatch(r"([0-9]{1,6})(s|m)?", delay)
+        if match and int(match[1]):
+            keys["messages_per_minute"] = max(1, 60 // (int(match[1]) * (60 if match[2] == "m" else 1)))
+        return keys
+
+
+def login_in(value: str) -> Login:
+    """Return the login in a row of smtp_sasl_password_maps: "user:password", the password with all its colons."""
+    username, _, password = value.partition(":")
+    return Login(username, password)
+
+
+def _port(text: str | None) -> int | None:
+    """Return a port by its number or name; 25 where none is given, None for what is none."""
+    if text is None:
+        return 25
+    port = _PORTS.get(text.lower(), 0)
+    if text.isascii() and text.isdigit() and len(text) <= 5:
+        port = int(text)
+    return port if 1 <= port <= 65535 else None
 
 
 def read_postfix(text: str, file: str, source: TableSource, hostname: str) -> Found:
     """Return what a main.cf and the tables that it names say. `hostname` is this machine's name."""
     settings = PostfixSettings(text, file, source, defaults(file, hostname))
-    return _Reading(settings).found()
+    return _PostfixReader(settings).found()
 
 
 def defaults(file: str, hostname: str) -> Mapping[str, str]:
@@ -35,7 +199,7 @@ def defaults(file: str, hostname: str) -> Mapping[str, str]:
     }
 
 
-class _Reading:
+class _PostfixReader:
     def __init__(self, settings: PostfixSettings) -> None:
         self._settings = settings
         self._servers = Servers(settings)
@@ -45,7 +209,7 @@ class _Reading:
         self._generic = settings.rows("smtp_generic_maps")
         has_logins = settings.flag("smtp_sasl_auth_enable")
         by_sender = has_logins and settings.flag("smtp_sender_dependent_authentication")
-        self._passwords = settings.rows("smtp_sasl_password_maps") if by_sender else Rows({})
+        self._passwords = settings.rows("smtp_sasl_password_maps") if by_sender else LookupTable({})
 
     def found(self) -> Found:
         relayhost = self._settings.text("relayhost")
@@ -94,7 +258,7 @@ class _Reading:
             self._servers.needs_login(hop)
         return FoundSender(address, hop.key, leaves_as, place, login)
 
-    def _rewritten(self, address: str, rows: Rows) -> str:
+    def _rewritten(self, address: str, rows: LookupTable) -> str:
         entry = rows.of(address)
         if entry is None:
             return address

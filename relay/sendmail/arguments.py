@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum, auto
 
-from relay.sendmail.failure import NotSent
+from relay.sendmail.exit_status import NotSent
 
 _FLAGS = frozenset("GIUcimntvx")
 _WITH_VALUE = frozenset("ABCFLNOVRXbefhopr")

@@ -9,7 +9,7 @@ from pathlib import PurePath
 
 from relay import __version__
 from relay.sendmail.arguments import Arguments, Mode, parse_arguments
-from relay.sendmail.failure import NotSent
+from relay.sendmail.exit_status import NotSent
 
 _NAME = "relay-sendmail"
 _INTERRUPTED = 130
@@ -75,12 +75,8 @@ def _do(program: str, arguments: Arguments) -> int:
 
 
 def _send(arguments: Arguments) -> None:
-    from relay.sendmail.handover import prepare
-    from relay.sendmail.line import Line
-    from relay.sendmail.message import read_message
-    from relay.sendmail.origin import this_user
-    from relay.sendmail.place import connect, places
-    from relay.sendmail.submit import submit
+    from relay.sendmail.message import prepare, read_message, this_user
+    from relay.sendmail.smtp import SmtpConnection, connect, places, submit
 
     endpoints = places(os.environ, os.getuid())
     if not arguments.recipients and not arguments.reads_recipients:
@@ -88,16 +84,15 @@ def _send(arguments: Arguments) -> None:
     # Standard input is None where the caller closed it.
     message = read_message(sys.stdin.buffer if sys.stdin else BytesIO(), dot_ends=arguments.dot_ends)
     handover = prepare(arguments, message.header, this_user())
-    line = Line(connect(endpoints), is_verbose=arguments.is_verbose)
+    smtp = SmtpConnection(connect(endpoints), is_verbose=arguments.is_verbose)
     try:
-        submit(line, arguments, handover, message)
+        submit(smtp, arguments, handover, message)
     finally:
-        line.close()
+        smtp.close()
 
 
 def _talk() -> int:
-    from relay.sendmail.pipe import pass_through
-    from relay.sendmail.place import connect, places
+    from relay.sendmail.smtp import connect, pass_through, places
 
     if not sys.stdin or not sys.stdout:
         # The connection would get the number of the closed one, and talk to itself.

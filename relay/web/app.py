@@ -21,9 +21,9 @@ from relay.web.api.app import PREFIX, make_api
 from relay.web.api.problems import problem
 from relay.web.kit import events
 from relay.web.kit.guard import Guard, hosts_of, plain_refusal
-from relay.web.kit.operation_words import not_now
 from relay.web.kit.page_request import PageRequest, session_of
 from relay.web.kit.site import STATIC, Site
+from relay.web.kit.words import not_now
 from relay.web.pages import (
     administrators,
     agents,
@@ -37,7 +37,6 @@ from relay.web.pages import (
     queue,
     scripts,
     servers,
-    tokens,
 )
 
 _Answer = Callable[[Request, Exception], Awaitable[Response]]
@@ -66,7 +65,7 @@ def make_app(site: Site, address: TcpAddress, proxies: Sequence[Network] = ()) -
         *queue.routes(site),
         *scripts.routes(site),
         *servers.routes(site),
-        *tokens.routes(site),
+        *administrators.token_routes(site),
         Mount(PREFIX, make_api(site)),
         Mount("/static", _Static(directory=STATIC), name="static"),
     ]

@@ -13,10 +13,10 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from relay.control.refused import Refused
-from relay.web.kit.operation_words import sentences
 from relay.web.kit.page_request import ADMINISTRATORS, PageRequest, page
 from relay.web.kit.site import Site, ago, segment
 from relay.web.kit.test_page import Back, streamed
+from relay.web.kit.words import sentences
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,9 +16,8 @@ from relay import log
 from relay.control.actor import Actor, Role, Way
 from relay.metrics import CONTENT_TYPE
 from relay.store.cluster.nodes import NodeState
-from relay.web.kit.bearer import bearer_of
 from relay.web.kit.guard import KNOWN_HOST
-from relay.web.kit.site import Site
+from relay.web.kit.site import Site, bearer_of
 
 # What web servers add to a request that they pass on.
 _FORWARDED = frozenset({"forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-real-ip"})

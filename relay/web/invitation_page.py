@@ -16,11 +16,9 @@ from starlette.routing import Route
 from relay.control.actor import Actor, Role, Way
 from relay.control.people.admission import Invitation
 from relay.control.refused import Refused, Unavailable
-from relay.web.kit.cookies import cookie_of
-from relay.web.kit.operation_words import as_told
-from relay.web.kit.page_request import PageRequest
-from relay.web.kit.posted_form import posted_form
+from relay.web.kit.page_request import PageRequest, cookie_of, posted_form
 from relay.web.kit.site import Site
+from relay.web.kit.words import as_told
 from relay.web.sign_in import begin_session, first_page
 
 _GONE = 410

@@ -8,9 +8,7 @@ from starlette.routing import Route
 from relay.control.actor import Role
 from relay.control.people.admission import TooMany
 from relay.control.refused import Refused, Unavailable
-from relay.web.kit.cookies import cookie_of
-from relay.web.kit.page_request import EVERYBODY, PageRequest, local_path, page, session_of
-from relay.web.kit.posted_form import posted_form
+from relay.web.kit.page_request import EVERYBODY, PageRequest, cookie_of, local_path, page, posted_form, session_of
 from relay.web.kit.site import Site
 
 _SECONDS = 12 * 3600

@@ -14,8 +14,8 @@ from relay.control.operations import Operations
 from relay.control.people.admission import Admission
 from relay.web.api.app import PREFIX
 from relay.web.app import make_app
+from relay.web.kit.change_watcher import ChangeWatcher
 from relay.web.kit.guard import Guard
-from relay.web.kit.pulse import Pulse
 from relay.web.kit.site import Site, make_templates
 from tests.pages.posting import post
 from tests.peers.api import ApiClient
@@ -145,4 +145,4 @@ def _app() -> Starlette:
 def _site() -> Site:
     """A site whose routes are looked at, and never asked."""
     nothing = cast("Operations", None), cast("Admission", None)
-    return Site(*nothing, lambda: "http://127.0.0.1:8025", make_templates("relay.test"), Pulse(int))
+    return Site(*nothing, lambda: "http://127.0.0.1:8025", make_templates("relay.test"), ChangeWatcher(int))

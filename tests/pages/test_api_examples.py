@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import Message
 
 from relay.control.refused import Unavailable
-from relay.web.api.problems import KINDS, refusal
+from relay.web.api.problems import REFUSALS, refusal
 from relay.web.kit import guard
 from tests.pages.described import Described, Operation, read_description
 from tests.pages.full_house import House
@@ -249,6 +249,6 @@ async def test_who_dawdles_and_who_meets_a_broken_store_are_told_so_too(monkeypa
     monkeypatch.setattr(guard, "_BODY_SECONDS", 0.01)
     with pytest.raises(HTTPException) as late:
         await guard._bounded(nothing, 1)()
-    assert (late.value.status_code, late.value.detail) == (408, KINDS[408].detail)
+    assert (late.value.status_code, late.value.detail) == (408, REFUSALS[408].detail)
     broken = json.loads(bytes(refusal(Unavailable("/var/lib/relay/relay.db: it is full")).body))
-    assert (broken["status"], broken["detail"]) == (503, KINDS[503].detail)
+    assert (broken["status"], broken["detail"]) == (503, REFUSALS[503].detail)

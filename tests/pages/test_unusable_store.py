@@ -13,7 +13,7 @@ from relay.control.operations import Operations
 from relay.control.people.admission import Admission, Invitation, Session
 from relay.control.refused import Unavailable
 from relay.web.app import make_app
-from relay.web.kit.pulse import Pulse
+from relay.web.kit.change_watcher import ChangeWatcher
 from relay.web.kit.site import Site, make_templates
 
 AWAY = "/srv/secret-place/relay.db cannot be read: it is damaged"
@@ -48,7 +48,7 @@ class _Broken:
 
 def _ask(role: Role | None, method: str, path: str, **form: str) -> tuple[int, str]:
     broken = _Broken(role)
-    site = Site(cast("Operations", broken), cast("Admission", broken), lambda: URL, TEMPLATES, Pulse(int))
+    site = Site(cast("Operations", broken), cast("Admission", broken), lambda: URL, TEMPLATES, ChangeWatcher(int))
     client = TestClient(make_app(site, TcpAddress("127.0.0.1", 8025)), base_url=URL, cookies={"relay": "x"})
     answer = client.request(method, path, data={"form_key": "k", **form} if method == "POST" else None)
     return answer.status_code, answer.text

@@ -1,13 +1,15 @@
-"""What the bodies of requests and answers have in common, and their examples in the description."""
+"""What the bodies of requests and answers have in common, their examples, and what the address of a request says."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, ClassVar, Generic, TypeVar, get_args, get_origin
+from typing import Annotated, Any, ClassVar, Generic, Literal, TypeAlias, TypeVar, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field
+from fastapi import Path
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, create_model
 
 Item = TypeVar("Item")
 
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._@+-]{0,63}$"
 VERSION = "5f1c2a9b7d3e4f60"
 """That of an entry, in examples."""
 
@@ -77,3 +79,71 @@ def _is_body(kind: Any) -> bool:
     if get_origin(kind) is list:
         return _is_body(get_args(kind)[0])
     return isinstance(kind, type) and issubclass(kind, Body)
+
+
+def name_of(example: str) -> Any:
+    """Return the type of a name in a path."""
+    return Annotated[str, Path(pattern=NAME_PATTERN, description="Its name.", examples=[example])]
+
+
+def _no_number(given: object) -> object:
+    """Refuse seconds since 1970, which pydantic would take for a time."""
+    if isinstance(given, str) and "T" not in given.upper():
+        raise ValueError("a time is written as 2026-11-24T10:05:00Z")
+    return given
+
+
+Moment: TypeAlias = Annotated[AwareDatetime, BeforeValidator(_no_number)]
+
+
+class Span(BaseModel):
+    """A stretch of time."""
+
+    since: Moment | None = Field(None, description="Not before this time.", examples=["2026-11-24T00:00:00Z"])
+    until: Moment | None = Field(None, description="Before this time.", examples=["2026-11-25T00:00:00Z"])
+
+
+class ListRange(BaseModel):
+    """Which part of a list."""
+
+    start: int = Field(0, ge=0, le=2**31, description="The number of the first one wanted, from 0.")
+    limit: int = Field(50, ge=1, le=500, description="How many at most.")
+
+
+class Listing(ListRange):
+    """Which part of a list, in which order, and of whom."""
+
+    sort: str = "name"
+    descending: bool = Field(False, description="From the last to the first.")
+    contains: str = Field(
+        "", max_length=200, description="A text that one of their values has, without case.", examples=["acme"]
+    )
+
+
+class ProfileListing(Listing):
+    """The same for channels."""
+
+    server: str | None = Field(
+        None, max_length=200, description="Only those who send through this server.", examples=["acmejets"]
+    )
+    password: Literal["set", "missing"] | None = Field(
+        None, description="Only those whose password for the server is set, or is needed and missing."
+    )
+
+
+class AgentListing(ProfileListing):
+    """The same for agents."""
+
+    group: str | None = Field(None, max_length=200, description="Only those of this group.", examples=["sales"])
+    role: str | None = Field(None, max_length=200, description="Only those with this role.", examples=["agent"])
+
+
+def sorted_by(listing: type[Listing], record: type[BaseModel]) -> Any:
+    """Return a listing that sorts by the keys of the records."""
+    keys: Any = tuple(key for key in record.model_fields if key != "version")
+    key: Any = Literal[keys]
+    return create_model(
+        f"{record.__name__}{listing.__name__}",
+        __base__=listing,
+        sort=(key, Field("name", description="The key to sort by.")),
+    )

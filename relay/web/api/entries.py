@@ -4,13 +4,10 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Response
 
-from relay.web.api.bodies import Page
-from relay.web.api.caller import ETAG, Asking, Expected, etag, given_values
-from relay.web.api.models import NAME_PATTERN
+from relay.web.api.bodies import NAME_PATTERN, AgentListing, Listing, ListRange, Page, ProfileListing, sorted_by
+from relay.web.api.endpoint import ETAG, Asking, Expected, Subject, etag, given_values
 from relay.web.api.nouns import AGENTS, APPLICATIONS, CHANNELS, NOUNS, SCRIPTS, SERVERS, Noun
-from relay.web.api.parameters import AgentListing, Listing, Part, ProfileListing, sorted_by
 from relay.web.api.problems import keys_of
-from relay.web.api.subject import Subject
 
 
 def add_routes(routes: APIRouter) -> None:
@@ -42,7 +39,7 @@ def _add_short_list(subject: Subject, noun: Noun) -> None:
     page = Page[noun.record]  # type: ignore[name-defined]
 
     @subject.request(f"GET {noun.path}", f"{noun.word}.list", page, summary=f"List the {noun.tag}")
-    async def list_all(caller: Asking, wanted: Annotated[Part, Query()]) -> Any:
+    async def list_all(caller: Asking, wanted: Annotated[ListRange, Query()]) -> Any:
         records, start = await caller.run(f"{noun.word}.list"), wanted.start
         return {"items": records[start : start + wanted.limit], "total": len(records), "start": start}
 

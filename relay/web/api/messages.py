@@ -6,10 +6,8 @@ from fastapi import APIRouter, Path, Query
 from pydantic import BaseModel, BeforeValidator, Field
 
 from relay.delivery.lifecycle import State
-from relay.web.api.bodies import Body, Told, example_of
-from relay.web.api.caller import Asking
-from relay.web.api.parameters import Span
-from relay.web.api.subject import Subject
+from relay.web.api.bodies import Body, Span, Told, example_of
+from relay.web.api.endpoint import Asking, Subject
 
 ID_PATTERN = "^[0-9a-z]{6,64}$"
 ID = "06h15utl777uqv61uauktrji"

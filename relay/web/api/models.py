@@ -15,10 +15,9 @@ from pydantic import Field, create_model
 
 from relay.control.entries.machine_keys import MACHINE_KEYS
 from relay.directory.edit import Editable
-from relay.web.api.bodies import Body, Given
+from relay.web.api.bodies import NAME_PATTERN, Body, Given
 from relay.web.api.key_words import words_of
 
-NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._@+-]{0,63}$"
 _NEVER_SHOWN = frozenset({"name", "password"})
 _NEVER_GIVEN = frozenset({"name", "password"}) | MACHINE_KEYS
 

@@ -9,9 +9,8 @@ from pydantic import Field
 
 from relay.directory.edit import Editable
 from relay.directory.model import Agent, Application, Channel, Script, Server
-from relay.web.api.bodies import VERSION, Body, example_of
+from relay.web.api.bodies import VERSION, Body, example_of, name_of
 from relay.web.api.models import given_model, record_model
-from relay.web.api.parameters import name_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,11 +5,8 @@ from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 from fastapi import APIRouter, Query
 from pydantic import Field
 
-from relay.web.api.bodies import Body, Given, Invitation, Password
-from relay.web.api.caller import Asking
-from relay.web.api.models import NAME_PATTERN
-from relay.web.api.parameters import Span, name_of
-from relay.web.api.subject import Subject
+from relay.web.api.bodies import NAME_PATTERN, Body, Given, Invitation, Password, Span, name_of
+from relay.web.api.endpoint import Asking, Subject
 
 Role: TypeAlias = Literal["administrator", "viewer"]
 _Person = name_of("ann")

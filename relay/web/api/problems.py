@@ -31,7 +31,7 @@ _SENTENCES = {
 }
 
 
-class Kind(NamedTuple):
+class RefusalDescription(NamedTuple):
     """What the description says of the refusals with one status: when they come, and an example."""
 
     when: str
@@ -39,44 +39,44 @@ class Kind(NamedTuple):
     errors: tuple[Mapping[str, str], ...] = ()
 
 
-KINDS: Mapping[int, Kind] = MappingProxyType(
+REFUSALS: Mapping[int, RefusalDescription] = MappingProxyType(
     {
-        400: Kind("The body is not JSON in UTF-8.", _SENTENCES[400]),
-        401: Kind(
+        400: RefusalDescription("The body is not JSON in UTF-8.", _SENTENCES[400]),
+        401: RefusalDescription(
             "There is no token, or one that opens nothing. Nothing else of the request was looked at, not even whether "
             "there is such an address.",
             "this needs a token: Authorization: Bearer TOKEN (relay token add NAME)",
         ),
-        403: Kind(
+        403: RefusalDescription(
             "The token's role may not do this; or a browser says that the request comes from a page of another site.",
             "a viewer may look at everything and change nothing; ask an administrator",
         ),
-        404: Kind("There is nothing of that name or id.", "there is no agent 'nobody'"),
-        408: Kind("The body did not come within two minutes.", "the request took too long to come"),
-        409: Kind(
+        404: RefusalDescription("There is nothing of that name or id.", "there is no agent 'nobody'"),
+        408: RefusalDescription("The body did not come within two minutes.", "the request took too long to come"),
+        409: RefusalDescription(
             "As things are it cannot be done; the sentence says why, and what to do first.",
             "'acmejets' is the default server; it is the only one",
         ),
-        412: Kind(
+        412: RefusalDescription(
             "It was changed since the version in `If-Match` (or in `expected`). Look at it again, and decide anew.",
             "agent 'jane' was changed meanwhile by somebody else; look at it and try again",
         ),
-        413: Kind("The body is too large.", "a request to this address has at most 1 MiB"),
-        414: Kind("The address, with its query, is too long.", "an address here has at most 8 KiB"),
-        421: Kind(
+        413: RefusalDescription("The body is too large.", "a request to this address has at most 1 MiB"),
+        414: RefusalDescription("The address, with its query, is too long.", "an address here has at most 8 KiB"),
+        421: RefusalDescription(
             "The Host of the request is neither that of `public_url` nor the address that is listened on.",
             "this server is not known by that name; open it by the [web] public_url of relay.toml",
         ),
-        422: Kind(
+        422: RefusalDescription(
             "Values are missing, unknown or wrong; `errors` has each of them.",
             "server: there is no server 'nowhere'",
             ({"key": "server", "message": "there is no server 'nowhere'"},),
         ),
-        431: Kind(
+        431: RefusalDescription(
             "There is too much before the body. A head that is far too large is answered in plain text.",
             "a request has at most 100 header fields, of 16 KiB in all",
         ),
-        503: Kind("The store cannot be used just now. The same request may work later.", _NOT_NOW),
+        503: RefusalDescription("The store cannot be used just now. The same request may work later.", _NOT_NOW),
     }
 )
 
@@ -101,8 +101,8 @@ class Problem(BaseModel):
 
 
 def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Return the refusals that a request can meet: these, and those of every request. `KINDS` says what they are."""
-    return {status: {"description": KINDS[status].when} for status in sorted({*_EVERYWHERE, *statuses})}
+    """Return the refusals that a request can meet: these, and those of every request. `REFUSALS` says what they are."""
+    return {status: {"description": REFUSALS[status].when} for status in sorted({*_EVERYWHERE, *statuses})}
 
 
 def described_problems() -> dict[str, Any]:
@@ -113,12 +113,12 @@ def described_problems() -> dict[str, Any]:
             "description": kind.when,
             "content": {MEDIA_TYPE: {"schema": schema, "example": _body(status, kind.detail, kind.errors)}},
         }
-        for status, kind in KINDS.items()
+        for status, kind in REFUSALS.items()
     }
     # Who reads the head knows no address yet, and so not if a page or a program asks.
     described[name_of_problem(431)]["content"]["text/plain"] = {
         "schema": {"type": "string"},
-        "example": KINDS[431].detail + "\n",
+        "example": REFUSALS[431].detail + "\n",
     }
     return described
 

@@ -9,9 +9,8 @@ from pydantic import Field
 from starlette.responses import StreamingResponse
 
 from relay.web.api.bodies import Body, Done, Given, example_of
-from relay.web.api.caller import Asking, Caller
+from relay.web.api.endpoint import Asking, Caller, Media, Subject
 from relay.web.api.messages import ID_PATTERN, Attempt, HeaderChange, Id, Journey, Mail, MessagePart, Next
-from relay.web.api.subject import Media, Subject
 
 _CONTENT = Media(
     "message/rfc822",

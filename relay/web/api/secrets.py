@@ -5,11 +5,9 @@ from typing import Any, ClassVar, Literal
 from fastapi import APIRouter
 from pydantic import Field
 
-from relay.web.api.bodies import Body, Given, Invitation, Password
-from relay.web.api.caller import Asking
+from relay.web.api.bodies import Body, Given, Invitation, Password, name_of
+from relay.web.api.endpoint import Asking, Subject
 from relay.web.api.nouns import AGENTS, APPLICATIONS, CHANNELS, SERVERS, Noun
-from relay.web.api.parameters import name_of
-from relay.web.api.subject import Subject
 
 # The nouns that have passwords, the address of each, and the operation that sets it.
 _PASSWORDS = (

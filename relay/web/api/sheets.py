@@ -6,9 +6,8 @@ from fastapi import APIRouter, Response
 from pydantic import Field, StrictBool
 
 from relay.web.api.bodies import Body, Given
-from relay.web.api.caller import Asking
+from relay.web.api.endpoint import Asking, Media, Subject
 from relay.web.api.nouns import AGENTS, CHANNELS, Noun
-from relay.web.api.subject import Media, Subject
 
 _VERSION = "cbd3552dbbe9c2a7"
 

@@ -5,11 +5,9 @@ from typing import Annotated, Any, ClassVar, Literal
 from fastapi import APIRouter, Query
 from pydantic import Field, StrictBool
 
-from relay.web.api.bodies import Body, Given, Page
-from relay.web.api.caller import Asking, given_values
+from relay.web.api.bodies import Body, Given, ListRange, Page
+from relay.web.api.endpoint import Asking, Subject, given_values
 from relay.web.api.nouns import AGENTS, CHANNELS, SERVERS, Noun
-from relay.web.api.parameters import Part
-from relay.web.api.subject import Subject
 
 _TO = "ann@customer.example"
 
@@ -119,7 +117,7 @@ class Users(Page[User]):
     agents: int = Field(description="How many agents they are in all.", examples=[0])
 
 
-class UsersPart(Part):
+class UsersRange(ListRange):
     """Which users of a server."""
 
     following: bool = Field(False, description="Only those who follow the default.")
@@ -154,7 +152,7 @@ def _add_server_routes(subject: Subject) -> None:
         return await caller.run("server.default", name=name)
 
     @subject.request(f"GET {one}/users", "server.users", Users, 404)
-    async def users(caller: Asking, name: SERVERS.name, wanted: Annotated[UsersPart, Query()]) -> Any:  # type: ignore[name-defined]
+    async def users(caller: Asking, name: SERVERS.name, wanted: Annotated[UsersRange, Query()]) -> Any:  # type: ignore[name-defined]
         """List who sends through a server."""
         return await caller.run("server.users", name=name, **wanted.model_dump())
 

@@ -6,10 +6,8 @@ from fastapi import APIRouter, Query
 from pydantic import Field
 
 from relay.doctor.finding import Check, Level
-from relay.web.api.bodies import Body, Told
-from relay.web.api.caller import Asking
-from relay.web.api.models import NAME_PATTERN
-from relay.web.api.subject import Subject
+from relay.web.api.bodies import NAME_PATTERN, Body, Told
+from relay.web.api.endpoint import Asking, Subject
 
 _RECORD = '_dmarc.acmejets.example. IN TXT "v=DMARC1; p=none; rua=mailto:postmaster@acmejets.example"'
 

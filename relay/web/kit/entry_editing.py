@@ -25,9 +25,9 @@ from relay.web.kit.forms import (
     read_values,
     shown_texts,
 )
-from relay.web.kit.operation_words import in_short, sentences
 from relay.web.kit.page_request import ADMINISTRATORS, PageRequest, page
 from relay.web.kit.site import Site, segment
+from relay.web.kit.words import in_short, sentences
 
 Record: TypeAlias = Mapping[str, Any]
 MakeGroups: TypeAlias = Callable[[PageRequest, Record | None], Awaitable[Sequence[Group]]]

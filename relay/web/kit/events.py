@@ -8,9 +8,8 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from relay.control.refused import Refused
-from relay.web.kit.cookies import cookie_of
-from relay.web.kit.page_request import STAFF, session_of
-from relay.web.kit.pulse import Pulse
+from relay.web.kit.change_watcher import ChangeWatcher
+from relay.web.kit.page_request import STAFF, cookie_of, session_of
 from relay.web.kit.site import Site
 
 _CHANGED = b"event: changed\ndata:\n\n"
@@ -36,22 +35,22 @@ class _Stream(StreamingResponse):
 
     def __init__(self, request: Request, site: Site) -> None:
         super().__init__(_lines(request, site), media_type="text/event-stream")
-        self._pulse: Pulse = site.pulse
+        self._change_watcher: ChangeWatcher = site.change_watcher
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Stream, unless too many do already."""
-        if self._pulse.is_full:
+        if self._change_watcher.is_full:
             too_many = PlainTextResponse("too many pages listen; load this one anew to see more\n", status_code=503)
             await too_many(scope, receive, send)
             return
-        async with self._pulse.listening():
+        async with self._change_watcher.listening():
             await super().__call__(scope, receive, send)
 
 
 async def _lines(request: Request, site: Site) -> AsyncIterator[bytes]:
     """Yield the lines of one stream, which ends with its session."""
     yield _STILL_HERE
-    async for is_change in site.pulse.changes():
+    async for is_change in site.change_watcher.changes():
         if not await _is_signed_in(request, site):
             return
         yield _CHANGED if is_change else _STILL_HERE

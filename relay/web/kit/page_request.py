@@ -2,17 +2,23 @@
 
 A page is an async function of a PageRequest. `page` makes a route of it: it looks who is signed in and whether the role
 may see the page, reads a posted form and checks its key, and tells a refusal on a page of its own.
+
+SECURITY: Python's own `http.cookies` is not used to read cookies: before 3.11.10 and 3.12.6 it takes time with the
+square of a quoted value's length, for which nobody has to sign in. Ours have no character that is written in another
+way. A form is read within bounds, and one that is long is taken apart in a thread: a body of percent signs takes many
+times as long as it came.
 """
 
 import re
+from asyncio import to_thread
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from hmac import compare_digest
 from typing import Any, Literal, NamedTuple, TypeAlias
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
-from starlette.datastructures import FormData
+from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
@@ -21,18 +27,15 @@ from starlette.routing import Route
 from relay.control.actor import Actor, Role
 from relay.control.people.admission import Session
 from relay.control.refused import Forbidden, NotFound, Refused, Unavailable
-from relay.web.kit.cookies import cookie_of
-from relay.web.kit.operation_words import as_told, sentences, title
-from relay.web.kit.posted_form import posted_form
+from relay.web.kit.guard import LARGEST_FORM, RequestTooLarge, largest_request
 from relay.web.kit.site import Site
+from relay.web.kit.words import as_told, sentences, title
 
-Handler: TypeAlias = Callable[["PageRequest"], Awaitable[Response]]
-
+_QUICK = 4096  # octets that are taken apart at once
 STAFF = frozenset({Role.ADMINISTRATOR, Role.VIEWER})
 ADMINISTRATORS = frozenset({Role.ADMINISTRATOR})
 AGENTS = frozenset({Role.AGENT})
 EVERYBODY = STAFF | AGENTS
-
 FORM_KEY = "form_key"
 # With it relay.js reads a page again that shows what changes, while perhaps nobody looks.
 BY_ITSELF = "relay-by-itself"
@@ -42,6 +45,53 @@ _MOST_FIELDS = 500
 _LONGEST_NOTICE = 1500  # octets; the guard takes 4 KiB of cookies in all
 _HALF_CHARACTER = re.compile(r"(?:%[C-F][0-9A-F])?(?:%[89AB][0-9A-F])*%?[0-9A-F]?$")
 _REDIRECT = 303
+_STATUSES = ((Unavailable, 503), (Forbidden, 403), (NotFound, 404))
+_INSTEAD = {
+    Role.ADMINISTRATOR: "it is for agents, each of whom has one",
+    Role.VIEWER: "a viewer looks at everything and changes nothing; ask an administrator",
+    Role.AGENT: "you find what is yours on My profile",
+}
+_OLD_FORM = "this form is out of date; go back, open the page anew and send it again"
+
+
+def cookie_of(request: Request, name: str) -> str | None:
+    """Return the value of a cookie, without the quotation marks around it; None where there is none.
+
+    Of several with one name the last counts.
+    """
+    found = None
+    for header in request.headers.getlist("cookie"):
+        for pair in header.split(";"):
+            key, equals, value = pair.partition("=")
+            if equals and key.strip() == name:
+                found = value.strip()
+    if found is not None and len(found) > 1 and found[0] == found[-1] == '"':
+        return found[1:-1]
+    return found
+
+
+async def posted_form(request: Request, *, most_fields: int, takes_file: bool = False) -> FormData:
+    """Return what was posted; nothing for a body that is no form. Raises HTTPException for more than there may be."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind == "multipart/form-data" and takes_file:
+        most = largest_request(request.url.path)
+        return await request.form(max_fields=most_fields, max_files=1, max_part_size=most)
+    if kind != "application/x-www-form-urlencoded":
+        return FormData()
+    body = await request.body()
+    if len(body) > LARGEST_FORM:  # a table comes as multipart/form-data
+        raise RequestTooLarge(LARGEST_FORM)
+    if body.count(b"&") >= most_fields:
+        raise HTTPException(400, f"a form has at most {most_fields} fields")
+    return _fields(body) if len(body) <= _QUICK else await to_thread(_fields, body)
+
+
+def _fields(body: bytes) -> FormData:
+    found: list[tuple[str, str | UploadFile]] = [*parse_qsl(body.decode("latin-1"), keep_blank_values=True)]
+    return FormData(found)
+
+
+Handler: TypeAlias = Callable[["PageRequest"], Awaitable[Response]]
 
 
 class Notice(NamedTuple):
@@ -180,15 +230,6 @@ def page(
             return visit.refuse(error)
 
     return Route(path, answer, methods=[*by_method], name=path)
-
-
-_STATUSES = ((Unavailable, 503), (Forbidden, 403), (NotFound, 404))
-_INSTEAD = {
-    Role.ADMINISTRATOR: "it is for agents, each of whom has one",
-    Role.VIEWER: "a viewer looks at everything and changes nothing; ask an administrator",
-    Role.AGENT: "you find what is yours on My profile",
-}
-_OLD_FORM = "this form is out of date; go back, open the page anew and send it again"
 
 
 async def session_of(request: Request, site: Site) -> Session | None:

@@ -9,12 +9,14 @@ from typing import Any
 from urllib.parse import quote
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from starlette.requests import Request
 
 from relay import __version__
+from relay.control.actor import Actor
 from relay.control.operations import Operations
 from relay.control.people.admission import Admission
-from relay.web.kit.operation_words import told
-from relay.web.kit.pulse import Pulse
+from relay.web.kit.change_watcher import ChangeWatcher
+from relay.web.kit.words import told
 
 _HERE = Path(__file__).parents[1]
 STATIC = _HERE / "static"
@@ -29,7 +31,7 @@ class Site:
     admission: Admission
     url: Callable[[], str]
     templates: Environment
-    pulse: Pulse
+    change_watcher: ChangeWatcher
 
     @property
     def public_url(self) -> str:
@@ -119,3 +121,10 @@ def _span(seconds: float) -> str:
             return f"{value:.0f} {unit}"
         value /= length
     return f"{value:.0f} d"
+
+
+async def bearer_of(request: Request, site: Site) -> Actor | None:
+    """Return whose token a request bears; None for nobody's. Raises Refused."""
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    peer = request.client.host if request.client else ""
+    return await site.admission.bearer(token.strip(), peer) if scheme.lower() == "bearer" else None

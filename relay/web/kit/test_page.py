@@ -1,15 +1,17 @@
-"""The page of a test: each step appears when it is done, with the server's own words, and works without script.
+"""Pages that are sent in pieces while something goes on: the steps of a test, the findings of the doctor.
 
-The page is sent in pieces while the test goes on. Who closes it ends the test.
+Each piece appears when it is done, with the server's own words, and works without script. Who closes the page ends what
+goes on.
 """
 
+from collections import Counter
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
-from starlette.responses import StreamingResponse
+from starlette.responses import Response, StreamingResponse
 
 from relay.control.refused import Refused
 from relay.web.kit.forms import Field
@@ -126,3 +128,26 @@ def _trouble(failed: str) -> str:
 
 def _title(step: str) -> str:
     return _TITLES.get(step, step.replace("-", " ").replace("_", " ").capitalize())
+
+
+def told_findings(visit: PageRequest, name: str, back: Back) -> Response:
+    """Return the page."""
+    return streamed(visit, "findings.html", _finding_rows(visit, name), title=f"Deliverability of {name}", back=back)
+
+
+async def _finding_rows(visit: PageRequest, name: str) -> AsyncGenerator[str, None]:
+    trouble = ""
+    levels: Counter[str] = Counter()
+    items = visit.stream("doctor", name=name)
+    try:
+        async with aclosing(items):
+            async for item in items:
+                levels[item["level"]] += 1
+                yield visit.html("_finding.html", item=item)
+    except Refused as error:
+        trouble = str(error)
+    yield "</tbody></table></div>\n"
+    count = levels["bad"] + levels["warn"]
+    words = {0: "Nothing is wrong.", 1: "One thing to look at."}.get(count, f"{count} things to look at.")
+    kind = "bad" if trouble or levels["bad"] else "warn" if count else "good"
+    yield visit.html("_notice.html", kind=kind, sentence=trouble or words)

@@ -7,9 +7,8 @@ from typing import Any, Literal, TypeAlias
 
 from relay.delivery.lifecycle import State
 from relay.upstream.outcome import Phase
-from relay.web.kit.operation_words import told
 from relay.web.kit.site import size
-from relay.web.kit.words import MEANINGS, PHASES, REPORTS, STATES
+from relay.web.kit.words import MEANINGS, PHASES, REPORTS, STATES, told
 
 Look: TypeAlias = Literal["plain", "good", "warn", "bad"]
 Record: TypeAlias = Mapping[str, Any]

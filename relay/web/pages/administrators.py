@@ -1,4 +1,7 @@
-"""The pages of the people who sign in here: administrators, who may change everything, and viewers, who look."""
+"""The pages of who may come in: administrators, who may change everything, viewers, who look, and the API's tokens.
+
+A token is shown once; only its digest is kept.
+"""
 
 from typing import Any
 
@@ -11,6 +14,7 @@ from relay.web.kit.site import Site, segment
 
 PATH = "/administrators"
 ROLES = ("administrator", "viewer")
+_TOKENS_PATH = f"{PATH}/-/tokens"
 
 
 def routes(site: Site) -> list[Route]:
@@ -120,3 +124,54 @@ def _show_new(visit: PageRequest, *, faults: dict[str, str] | None = None) -> Re
 def _show_link(visit: PageRequest, name: str, done: dict[str, Any]) -> Response:
     """Show a one-time link, this once: only its digest is kept."""
     return visit.render("administrator_link.html", name=name, url=done["url"], expires=done["expires"])
+
+
+def token_routes(site: Site) -> list[Route]:
+    """Return the routes of tokens, which are listed with the administrators."""
+    return [
+        page("/tokens", site, get=_list_tokens),
+        page(f"{_TOKENS_PATH}/add", site, get=_new_token, post=_add_token, roles=ADMINISTRATORS),
+        page(f"{_TOKENS_PATH}/{{name}}/remove", site, get=_ask_token, post=_remove_token, roles=ADMINISTRATORS),
+    ]
+
+
+async def _list_tokens(visit: PageRequest) -> Response:
+    return visit.redirect(f"{PATH}#tokens")
+
+
+async def _new_token(visit: PageRequest) -> Response:
+    return _show_new_token(visit, {})
+
+
+async def _add_token(visit: PageRequest) -> Response:
+    name, role = visit.text("name"), visit.text("role")
+    if not name:
+        return _show_new_token(visit, {"name": "this is needed"})
+    try:
+        done = await visit.run("token.add", name=name, role=role if role in ROLES else ROLES[1])
+    except Refused as error:
+        return _show_new_token(visit, {"name": str(error)})
+    return visit.render("token.html", done=done)
+
+
+async def _ask_token(visit: PageRequest) -> Response:
+    return visit.render("token_remove.html", record=await _find_token(visit), sentences=())
+
+
+async def _remove_token(visit: PageRequest) -> Response:
+    name = visit.path["name"]
+    await visit.run("token.remove", name=name)
+    return visit.redirect(f"{PATH}#tokens", f"token {name} is removed")
+
+
+async def _find_token(visit: PageRequest) -> dict[str, Any]:
+    for token in await visit.run("token.list"):
+        if token["name"] == visit.path["name"]:
+            return dict(token)
+    raise NotFound(f"there is no token '{visit.path['name']}'")
+
+
+def _show_new_token(visit: PageRequest, faults: dict[str, str]) -> Response:
+    role = visit.text("role") or ROLES[1]
+    status = 422 if faults else 200
+    return visit.render("token_add.html", status=status, roles=ROLES, name=visit.text("name"), role=role, faults=faults)

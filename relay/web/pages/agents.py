@@ -10,10 +10,9 @@ from starlette.routing import Route
 from relay.directory.model import Agent
 from relay.secrets.login_password import prepare
 from relay.web.authorization import authorizing_routes
-from relay.web.kit.columns import chosen_columns, columns_route
 from relay.web.kit.entry_editing import Noun, Record, editing_routes, noun_page
 from relay.web.kit.forms import Choice, Field, Group
-from relay.web.kit.lists import Column, Listing
+from relay.web.kit.lists import Column, Listing, chosen_columns, columns_route
 from relay.web.kit.page_request import PageRequest, page
 from relay.web.kit.site import Site
 from relay.web.pages import profile_tests

@@ -7,8 +7,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from relay.control.refused import Refused
+from relay.web.kit.lists import SPANS, Search
 from relay.web.kit.page_request import PageRequest, page
-from relay.web.kit.search_form import SPANS, Asking
 from relay.web.kit.site import Site
 
 PATH = "/audit"
@@ -22,7 +22,7 @@ def routes(site: Site) -> list[Route]:
 
 
 async def _list(visit: PageRequest) -> Response:
-    asking = Asking.of(PATH, visit.query, _KEYS)
+    asking = Search.of(PATH, visit.query, _KEYS)
     asked: dict[str, Any] = {key: asking[key] for key in _KEYS if asking[key]}
     place = int(asking.at) if asking.at.isdecimal() and len(asking.at) < 16 else 0
     before = place or None

@@ -14,10 +14,9 @@ from relay.web.kit.forms import Choice, Field, FieldFaults, Group
 from relay.web.kit.lists import Column, Listing
 from relay.web.kit.page_request import PageRequest, page
 from relay.web.kit.site import Site
-from relay.web.kit.test_page import Back
+from relay.web.kit.test_page import Back, told_findings
 from relay.web.pages import profile_tests
 from relay.web.pages.account_troubles import troubles_of
-from relay.web.pages.findings import told_findings
 from relay.web.pages.mailbox_fields import PASSWORD, mailbox_faults, mailbox_group
 from relay.web.pages.outgoing_fields import dropped_override, outgoing_faults, outgoing_group
 

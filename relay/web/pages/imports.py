@@ -1,8 +1,16 @@
-"""Many channels or agents at once: a table to download, and one to take in, shown before anything is changed."""
+"""Many channels or agents at once: a table to download, and one to take in, shown before anything is changed.
 
+A table that a page shows the plan of is kept here until somebody confirms it, and not in the page, because it may have
+passwords in it, which no page shows. It is kept in memory, for a while and within bounds: after a restart somebody
+chooses the file once more.
+"""
+
+import time
 from asyncio import to_thread
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from secrets import token_urlsafe
 from typing import Any
 
 from starlette.datastructures import UploadFile
@@ -10,13 +18,49 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from relay.control.refused import Refused
-from relay.web.kit.kept_texts import KeptTexts
 from relay.web.kit.page_request import ADMINISTRATORS, PageRequest, page
 from relay.web.kit.site import Site
 
+_SECONDS = 30 * 60
+_MOST_CHARACTERS = 32 * 1024 * 1024
 _NOUNS = ("channel", "agent")
 _MOST_SHOWN = 100_000  # characters
 _UNREADABLE = "this file is no text in UTF-8; save it as “CSV UTF-8” and choose it again"
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    owner: str = field(repr=False)
+    text: str = field(repr=False)
+    until: float
+
+
+class KeptTexts:
+    """Texts by random names, each for the one who brought it alone; the oldest go first where there are too many."""
+
+    def __init__(self, most: int = _MOST_CHARACTERS, clock: Callable[[], float] = time.monotonic) -> None:
+        self._most = most
+        self._now = clock
+        self._texts: dict[str, _Kept] = {}
+
+    def keep(self, owner: str, text: str) -> str:
+        """Keep a text of somebody, and return its name."""
+        now = self._now()
+        self._texts = {name: one for name, one in self._texts.items() if one.until > now}
+        name = token_urlsafe(16)
+        self._texts[name] = _Kept(owner, text, now + _SECONDS)
+        while sum(len(one.text) for one in self._texts.values()) > self._most and len(self._texts) > 1:
+            del self._texts[next(iter(self._texts))]
+        return name
+
+    def get(self, owner: str, name: str) -> str | None:
+        """Return a text that the same one brought; None where it is no longer kept."""
+        found = self._texts.get(name)
+        return found.text if found is not None and found.owner == owner and found.until > self._now() else None
+
+    def forget(self, name: str) -> None:
+        """Forget a text, if it is there."""
+        self._texts.pop(name, None)
 
 
 def routes(site: Site) -> list[Route]:

@@ -11,8 +11,8 @@ from starlette.routing import Route
 from relay.control.messages.changed_headers import changed_headers
 from relay.control.refused import Refused
 from relay.delivery.lifecycle import State
+from relay.web.kit.lists import SPANS, Search
 from relay.web.kit.page_request import ADMINISTRATORS, PageRequest, page
-from relay.web.kit.search_form import SPANS, Asking
 from relay.web.kit.site import Site
 from relay.web.kit.timeline import steps_of
 
@@ -38,7 +38,7 @@ def routes(site: Site) -> list[Route]:
 
 
 async def _list(visit: PageRequest) -> Response:
-    asking = Asking.of(PATH, visit.query, _KEYS)
+    asking = Search.of(PATH, visit.query, _KEYS)
     asked: dict[str, Any] = {key: asking[key] for key in _KEYS if asking[key]}
     found: dict[str, Any] = {"items": [], "next": None}
     fault = ""

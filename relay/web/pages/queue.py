@@ -9,8 +9,8 @@ from starlette.routing import Route
 
 from relay.control.refused import NotFound, Refused
 from relay.delivery.lifecycle import State
+from relay.web.kit.lists import Search
 from relay.web.kit.page_request import PageRequest, local_path, page
-from relay.web.kit.search_form import Asking
 from relay.web.kit.site import Site
 
 PATH = "/queue"
@@ -31,7 +31,7 @@ def routes(site: Site) -> list[Route]:
 
 
 async def _list(visit: PageRequest) -> Response:
-    asking = Asking.of(PATH, visit.query, _KEYS)
+    asking = Search.of(PATH, visit.query, _KEYS)
     asked = {key: asking[key] for key in _KEYS if asking[key]}
     found: dict[str, Any] = {"items": [], "next": None}
     fault = ""

@@ -6,9 +6,9 @@ from typing import Any
 from starlette.responses import Response
 
 from relay.control.refused import NotFound, Refused
-from relay.web.kit.operation_words import sentences
 from relay.web.kit.page_request import PageRequest
 from relay.web.kit.site import segment
+from relay.web.kit.words import sentences
 
 _MOST_NAMES = 20
 _MOST_FAULTS = 10

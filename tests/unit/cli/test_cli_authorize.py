@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from relay.cli.account import token_words
+from relay.cli.status import token_words
 from relay.control.not_running import NOT_RUNNING
 from relay.control.transport.client import ControlClient
 from tests.unit.cli.cli_kit import CommandLine

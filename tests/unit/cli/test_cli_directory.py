@@ -186,8 +186,8 @@ def test_nothing_is_overwritten(stored: CommandLine, tmp_path: Path) -> None:
 
 def test_a_person_is_asked(stored: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
     written(stored, HOUSE)
-    monkeypatch.setattr("relay.cli.directory.is_person", lambda: True)
-    monkeypatch.setattr("relay.cli.directory.ask_yes", lambda *_, **__: False)
+    monkeypatch.setattr("relay.cli.transfers.is_person", lambda: True)
+    monkeypatch.setattr("relay.cli.transfers.ask_yes", lambda *_, **__: False)
     done = stored("directory", "import")
     assert (done.code, done.err) == (1, "nothing was changed\n")
     assert stored.ask("channel", "list") == []

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from relay.cli.journey import print_journey, recipients_in_short
+from relay.cli.messages import print_journey, recipients_in_short
 
 RECORD: dict[str, Any] = {
     "id": "aaaaaaaaaaaa111111111111",

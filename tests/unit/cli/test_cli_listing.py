@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 
-from relay.cli.listing import JsonArray, JsonLines, TableRows, shared
-from relay.cli.output import print_json
+from relay.cli.output import JsonArray, JsonLines, TableRows, print_json, shared
 
 
 def _terminal(columns: int, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -112,7 +112,7 @@ def test_the_version_loads_no_settings() -> None:
 
 def test_a_relay_that_nobody_asks_anything_holds_little() -> None:
     """What answers commands and pages, reads tables or speaks of certificates is loaded when it is needed first."""
-    words = "import json, sys; import relay.cli.serving, relay.app.process; print(json.dumps(sorted(sys.modules)))"
+    words = "import json, sys; import relay.cli.startup, relay.app.process; print(json.dumps(sorted(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", words], capture_output=True, text=True, timeout=60, check=True)
     modules = json.loads(done.stdout)
     assert libraries(modules) & {"typer", "click", "pydantic", "pydantic_core", "starlette", "uvicorn", "h11"} == set()

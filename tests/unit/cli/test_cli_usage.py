@@ -8,8 +8,8 @@ from typer.main import get_command
 
 from relay import __version__
 from relay.cli.app import app, run
-from relay.cli.arguments import config_first
 from relay.cli.session import Session
+from relay.cli.startup import config_first
 from relay.config.settings import Settings
 from relay.directory.reader_process import ReaderProcess
 from tests.unit.cli.cli_kit import CommandLine
@@ -141,7 +141,7 @@ def test_a_fault_of_ours_is_a_sentence_with_its_place(relay: CommandLine, monkey
     def break_down(*_: object) -> None:
         raise KeyError("nothing")
 
-    monkeypatch.setattr("relay.cli.check.all_faults", break_down)
+    monkeypatch.setattr("relay.cli.check.check_files", break_down)
     done = relay("check")
     assert done.code == 1
     assert done.err.startswith("this is a fault in relay, please report it: KeyError in test_cli_usage.py:")

@@ -3,8 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from relay.moving.entries import profile_entries, server_entries
-from relay.moving.found import Found
+from relay.moving.found import Found, profile_entries, server_entries
 from relay.moving.msmtp import read_msmtp
 from relay.moving.postfix import read_postfix
 from relay.moving.postfix_settings import TableUnavailable

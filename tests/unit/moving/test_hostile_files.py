@@ -5,8 +5,7 @@ from hypothesis import strategies as st
 
 from relay.directory.edit import EditRefused
 from relay.directory.model import ProfileKind
-from relay.moving.entries import profile_entries, server_entries
-from relay.moving.found import CannotRead, Found
+from relay.moving.found import CannotRead, Found, profile_entries, server_entries
 from relay.moving.merge import Wanted, merge
 from tests.unit.moving.moving_kit import msmtp, postfix
 

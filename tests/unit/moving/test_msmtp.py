@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from relay.moving.found import CannotRead
-from relay.moving.msmtp_lines import read_msmtprc
+from relay.moving.msmtp import read_msmtprc
 from tests.peers.packages import program
 from tests.unit.moving.moving_kit import msmtp, notes, profiles, servers
 

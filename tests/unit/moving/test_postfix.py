@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from relay.directory.model import ProfileKind
-from relay.moving.entries import profile_entries, server_entries
+from relay.moving.found import profile_entries, server_entries
 from relay.moving.merge import Wanted, merge
 from tests.peers.work import growth
 from tests.unit.moving.moving_kit import FILE, msmtp, notes, postfix, profiles, servers

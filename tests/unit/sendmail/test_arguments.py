@@ -5,7 +5,7 @@ import os
 import pytest
 
 from relay.sendmail.arguments import Arguments, Mode, parse_arguments
-from relay.sendmail.failure import NotSent
+from relay.sendmail.exit_status import NotSent
 
 
 def parse(line: str, program: str = "sendmail") -> Arguments:

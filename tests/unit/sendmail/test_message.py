@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.sendmail.failure import NotSent
+from relay.sendmail.exit_status import NotSent
 from relay.sendmail.message import Message, read_message
 
 MIB = 1024 * 1024

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from relay import __version__
-from relay.cli.arguments import for_sendmail
+from relay.cli.startup import for_sendmail
 from tests.peers.system import LOOPBACK, Finished, free_port, run
 
 BIN = Path(sys.executable).parent

@@ -1,4 +1,4 @@
-"""`relay admin`: the people who use the web pages."""
+"""`relay admin` and `relay token`: the people who use the web pages, and with what programs come in to the API."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -8,17 +8,17 @@ from typer import Context, Option
 
 from relay.cli import complete
 from relay.cli.ask import is_person, read_password
-from relay.cli.options import AsJson, Name, PasswordStdin, command, noun
-from relay.cli.output import print_json, print_table
+from relay.cli.output import moment, print_json, print_table, relative
 from relay.cli.session import WrongUsage
-from relay.cli.times import moment, relative
+from relay.cli.shared import AsJson, Name, PasswordStdin, command, noun
 
-app = noun("Administrators and viewers: people who use the web pages.", "relay admin list")
-_EXAMPLE = "ada"
+admin_app = noun("Administrators and viewers: people who use the web pages.", "relay admin list")
+_PERSON = "ada"
+_PROGRAM = "monitoring"
 
 
-@command(app, "add", f"relay admin add {_EXAMPLE} --link")
-def add(
+@command(admin_app, "add", f"relay admin add {_PERSON} --link")
+def add_person(
     context: Context,
     name: Name,
     role: Annotated[
@@ -46,8 +46,8 @@ def add(
     _print_link(added)
 
 
-@command(app, "list", "relay admin list --json")
-def list_(context: Context, as_json: AsJson = False) -> None:
+@command(admin_app, "list", "relay admin list --json")
+def list_people(context: Context, as_json: AsJson = False) -> None:
     """List the administrators and viewers."""
     records = context.obj.run("admin.list")
     if as_json:
@@ -57,7 +57,7 @@ def list_(context: Context, as_json: AsJson = False) -> None:
     return print_table(("name", "role", "added", "password"), rows, empty="there is no administrator yet")
 
 
-@command(app, "set", f"relay admin set {_EXAMPLE} --role viewer")
+@command(admin_app, "set", f"relay admin set {_PERSON} --role viewer")
 def set_(
     context: Context,
     name: Name,
@@ -77,7 +77,7 @@ def set_(
     print(f"{name} is {'an' if role[:1] == 'a' else 'a'} {role} now")
 
 
-@command(app, "password", f"relay admin password {_EXAMPLE}")
+@command(admin_app, "password", f"relay admin password {_PERSON}")
 def password(
     context: Context,
     name: Name,
@@ -93,14 +93,14 @@ def password(
     return print(f"the password of {name} is set")
 
 
-@command(app, "link", "relay admin link")
+@command(admin_app, "link", "relay admin link")
 def link(context: Context) -> None:
     """Print a one-time link that makes the first administrator. It is good for 24 hours."""
     print(f"this address makes an administrator, once and within 24 hours: {context.obj.run('admin.link')['url']}")
 
 
-@command(app, "remove", f"relay admin remove {_EXAMPLE}")
-def remove(context: Context, name: Name) -> None:
+@command(admin_app, "remove", f"relay admin remove {_PERSON}")
+def remove_person(context: Context, name: Name) -> None:
     """Remove somebody, who is signed out at once. The last administrator stays."""
     context.obj.run("admin.remove", name=name)
     print(f"{name} removed")
@@ -113,3 +113,52 @@ def _print_link(done: Mapping[str, Any]) -> None:
 
 def _password(record: Mapping[str, Any]) -> str:
     return "set" if record["password_set"] else "missing"
+
+
+token_app = noun("Tokens: with what programs come in to the API.", "relay token list")
+
+
+@command(token_app, "add", f"relay token add {_PROGRAM}")
+def add_token(
+    context: Context,
+    name: Name,
+    role: Annotated[
+        str,
+        Option(
+            "--role",
+            metavar="R",
+            autocompletion=complete.one_of(*complete.ROLES),
+            help="viewer, which may look and change nothing, or administrator.",
+        ),
+    ] = "viewer",
+    as_json: AsJson = False,
+) -> None:
+    """Add a token, and print it: this once, nobody can look it up later."""
+    added = context.obj.run("token.add", name=name, role=role)
+    print_json(added) if as_json else print(added["token"])
+
+
+@command(token_app, "list", "relay token list --json")
+def list_tokens(context: Context, as_json: AsJson = False) -> None:
+    """List the tokens by their names."""
+    records = context.obj.run("token.list")
+    if as_json:
+        return print_json(records)
+    now = datetime.now(UTC)
+    rows = [
+        [
+            one["name"],
+            one["role"],
+            relative(moment(one["created"]), now),
+            relative(moment(one["used"]), now) if one["used"] else "never",
+        ]
+        for one in records
+    ]
+    return print_table(("name", "role", "added", "used"), rows, empty="there is no token yet")
+
+
+@command(token_app, "remove", f"relay token remove {_PROGRAM}")
+def remove_token(context: Context, name: Name) -> None:
+    """Remove a token, which lets nobody in from now on."""
+    context.obj.run("token.remove", name=name)
+    print(f"token {name} removed")

@@ -5,7 +5,7 @@ import pytest
 from relay.config.faults import Fault
 from relay.control.actor import Actor, Role, Way
 from relay.control.refused import NotFound, Refused, Unavailable
-from relay.web.kit.operation_words import as_told, in_short, sentences, told
+from relay.web.kit.words import as_told, in_short, sentences, told
 
 ADMINISTRATOR = Actor(name="ann", role=Role.ADMINISTRATOR, way=Way.PAGE)
 AGENT = Actor(name="jane", role=Role.AGENT, way=Way.PAGE)

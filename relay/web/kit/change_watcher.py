@@ -12,13 +12,13 @@ _QUIET = 15.0  # so often something is said anyhow, by which both sides notice t
 _MOST_LISTENERS = 100
 
 
-class Pulse:
+class ChangeWatcher:
     """Tells listeners when `look` returns another value than before. `aclose` ends them all."""
 
     def __init__(self, look: Callable[[], object], *, looks_every: float = _LOOKS_EVERY) -> None:
         self._look = look
         self._looks_every = looks_every
-        self._beat = asyncio.Event()  # set once, with the next change; then there is another one
+        self._changed = asyncio.Event()  # set once, with the next change; then there is another one
         self._count = 0
         self._listeners = 0
         self._is_closed = False
@@ -39,7 +39,7 @@ class Pulse:
         """Let the watcher look meanwhile."""
         self._listeners += 1
         if self._watcher is None and not self._is_closed:
-            self._watcher = asyncio.get_running_loop().create_task(self._watch(self._look()), name="pulse")
+            self._watcher = asyncio.get_running_loop().create_task(self._watch(self._look()), name="change_watcher")
         try:
             yield
         finally:
@@ -61,13 +61,13 @@ class Pulse:
     async def aclose(self) -> None:
         """End every listener's `changes`, and the watcher."""
         self._is_closed = True
-        self._beat.set()
+        self._changed.set()
         await self._stop()
 
     async def _next(self, quiet: float) -> None:
         with suppress(TimeoutError):
             async with asyncio.timeout(quiet):
-                await self._beat.wait()
+                await self._changed.wait()
 
     async def _stop(self) -> None:
         watcher, self._watcher = self._watcher, None
@@ -83,5 +83,5 @@ class Pulse:
             if now != seen:
                 seen = now
                 self._count += 1
-                beat, self._beat = self._beat, asyncio.Event()
-                beat.set()
+                changed, self._changed = self._changed, asyncio.Event()
+                changed.set()

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 from contextlib import aclosing
 
-from relay.web.kit.pulse import Pulse
+from relay.web.kit.change_watcher import ChangeWatcher
 
 QUICK = 0.01
 
@@ -31,11 +31,11 @@ async def _until(is_so: Callable[[], bool]) -> None:
 
 async def test_everybody_hears_of_a_change_and_nobody_looks_when_nobody_listens() -> None:
     world = World()
-    pulse = Pulse(world.look, looks_every=QUICK)
+    change_watcher = ChangeWatcher(world.look, looks_every=QUICK)
     heard: list[int] = []
 
     async def listen(who: int) -> None:
-        async with pulse.listening(), aclosing(pulse.changes(quiet=60)) as changes:
+        async with change_watcher.listening(), aclosing(change_watcher.changes(quiet=60)) as changes:
             async for is_change in changes:
                 assert is_change
                 heard.append(who)
@@ -47,7 +47,7 @@ async def test_everybody_hears_of_a_change_and_nobody_looks_when_nobody_listens(
     world.value += 1
     await asyncio.gather(*tasks)
     assert sorted(heard) == [0, 1, 2]
-    assert not pulse.is_watching
+    assert not change_watcher.is_watching
     looks = world.looks
     await asyncio.sleep(5 * QUICK)
     assert world.looks == looks
@@ -55,8 +55,8 @@ async def test_everybody_hears_of_a_change_and_nobody_looks_when_nobody_listens(
 
 async def test_what_changes_while_a_listener_is_busy_is_told_when_it_comes_back() -> None:
     world = World()
-    pulse = Pulse(world.look, looks_every=QUICK)
-    async with pulse.listening(), aclosing(pulse.changes(quiet=60)) as changes:
+    change_watcher = ChangeWatcher(world.look, looks_every=QUICK)
+    async with change_watcher.listening(), aclosing(change_watcher.changes(quiet=60)) as changes:
         world.value += 1
         assert await anext(changes)
         world.value += 1
@@ -67,23 +67,23 @@ async def test_what_changes_while_a_listener_is_busy_is_told_when_it_comes_back(
 
 
 async def test_silence_is_told_and_closing_ends_all() -> None:
-    pulse = Pulse(lambda: 1, looks_every=QUICK)
-    async with pulse.listening(), aclosing(pulse.changes(quiet=QUICK)) as changes:
+    change_watcher = ChangeWatcher(lambda: 1, looks_every=QUICK)
+    async with change_watcher.listening(), aclosing(change_watcher.changes(quiet=QUICK)) as changes:
         assert await anext(changes) is False
         waiting = asyncio.create_task(anext(changes, None))
-        await pulse.aclose()
+        await change_watcher.aclose()
         async with asyncio.timeout(10):
             assert await waiting is None
-    assert not pulse.is_watching
+    assert not change_watcher.is_watching
 
 
 async def test_there_is_an_end_to_how_many_listen() -> None:
-    pulse = Pulse(lambda: 1, looks_every=60)
-    places = [pulse.listening() for _ in range(100)]
+    change_watcher = ChangeWatcher(lambda: 1, looks_every=60)
+    places = [change_watcher.listening() for _ in range(100)]
     for place in places:
-        assert not pulse.is_full
+        assert not change_watcher.is_full
         await place.__aenter__()
-    assert pulse.is_full
+    assert change_watcher.is_full
     for place in places:
         await place.__aexit__(None, None, None)
-    assert not pulse.is_watching
+    assert not change_watcher.is_watching

@@ -14,11 +14,9 @@ from hypothesis import strategies as st
 from relay.listener.receiving import DotReader
 from relay.mail.reply import Reply
 from relay.sendmail.arguments import Arguments
-from relay.sendmail.failure import NotSent, exit_status
-from relay.sendmail.handover import Handover
-from relay.sendmail.line import Line, stuffed
-from relay.sendmail.message import Message
-from relay.sendmail.submit import submit
+from relay.sendmail.exit_status import NotSent, exit_status
+from relay.sendmail.message import Handover, Message
+from relay.sendmail.smtp import SmtpConnection, stuffed, submit
 from tests.peers.recorder import HANG_UP, Recorder, recorder_server
 from tests.peers.system import LOOPBACK
 
@@ -31,9 +29,9 @@ def message(body: bytes = b"hello\r\n") -> Message:
 
 
 @contextmanager
-def service(replies: Mapping[str, bytes] | None = None) -> Iterator[tuple[Recorder, Line]]:
+def service(replies: Mapping[str, bytes] | None = None) -> Iterator[tuple[Recorder, SmtpConnection]]:
     with recorder_server(replies) as recorder, socket.create_connection((LOOPBACK, recorder.port)) as connection:
-        line = Line(connection, is_verbose=False)
+        line = SmtpConnection(connection, is_verbose=False)
         try:
             yield recorder, line
         finally:
@@ -160,7 +158,7 @@ def test_what_the_service_says_before_it_hangs_up_is_told() -> None:
     ours, theirs = socket.socketpair()
     theirs.sendall(b"552 5.3.4 too large\r\n")
     theirs.shutdown(socket.SHUT_RD)
-    line = Line(ours, is_verbose=False)
+    line = SmtpConnection(ours, is_verbose=False)
     with theirs, pytest.raises(NotSent, match=r"552 5\.3\.4 too large"):
         line.send_data(b"x" * 65536 for _ in range(100))
     line.close()
@@ -168,7 +166,7 @@ def test_what_the_service_says_before_it_hangs_up_is_told() -> None:
 
 def test_the_talk_is_shown_when_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
     with recorder_server() as recorder, socket.create_connection((LOOPBACK, recorder.port)) as connection:
-        line = Line(connection, is_verbose=True)
+        line = SmtpConnection(connection, is_verbose=True)
         submit(line, Arguments(), JO, message(b"private\r\n"))
         line.close()
     shown = capsys.readouterr().err

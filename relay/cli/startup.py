@@ -1,6 +1,9 @@
-"""The command line before anything is loaded for it: where `--config` stands, and which commands need no others."""
+"""The command line before the commands are loaded: where `--config` stands, and which commands need no others.
 
-from collections.abc import Sequence
+`relay serve` runs without the other commands, which would stay in memory for as long as it runs.
+"""
+
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -54,3 +57,49 @@ def _apart(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
         else:
             rest.append(argument)
     return front, rest
+
+
+def run_serve(arguments: Sequence[str]) -> int:
+    """Run the relay that a command line means, and return its exit code."""
+    from relay.cli.output import failed
+    from relay.config.machine import find_settings_file
+
+    config = config_of(config_first(arguments))
+    try:
+        return serve(find_settings_file(config))
+    except Exception as error:
+        return failed(error, config, as_json=False)
+
+
+def serve(settings_file: Path | None) -> int:
+    """Run a relay until it is told to stop, and return its exit code. Raises Faults."""
+    from relay.directory.reader_process import ReaderProcess
+
+    with ReaderProcess() as apart:
+        apart.begin(settings_file)
+        if not _speaks_of_workers(settings_file):
+            _load()  # while the files are read
+        settings = apart.settings(settings_file)
+        if settings.worker_count == 1:
+            return _load()(settings, settings_file, apart)
+    from relay.cluster.supervisor import supervise
+
+    return supervise(settings, settings_file)
+
+
+def _load() -> Callable[..., int]:
+    """Return what runs the relay; to load it takes most of the time until that is there."""
+    from relay.system.import_tuning import loading
+
+    with loading():
+        from relay.app.process import run as run_process
+
+    return run_process
+
+
+def _speaks_of_workers(settings_file: Path | None) -> bool:
+    """Whether there may be several: then this process is not one of them, and must not load what they need."""
+    try:
+        return settings_file is not None and b"workers" in settings_file.read_bytes()
+    except OSError:
+        return False  # who reads it says what is wrong

@@ -8,9 +8,8 @@ import pytest
 
 from relay.config.machine import machine_name
 from relay.sendmail.arguments import parse_arguments
-from relay.sendmail.failure import NotSent
-from relay.sendmail.handover import Handover, prepare
-from relay.sendmail.origin import Origin
+from relay.sendmail.exit_status import NotSent
+from relay.sendmail.message import Handover, Origin, prepare
 
 
 @pytest.fixture

@@ -1,5 +1,10 @@
-"""`relay import`: who sends by which server and account, from the files of Postfix and msmtp."""
+"""`relay import` and `relay directory`: entries from files of Postfix and msmtp, and the directory as a file.
 
+Both show what they would do, and ask first on a terminal.
+"""
+
+import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -7,22 +12,27 @@ from typing import TYPE_CHECKING, Annotated, Any
 from typer import Argument, Context, Exit, Option
 
 from relay.cli.ask import ask_yes, is_person
-from relay.cli.options import AsJson, command, noun
 from relay.cli.output import count, print_failure, print_json, print_table, words
 from relay.cli.session import Session
+from relay.cli.shared import AsJson, command, noun
 from relay.control.refused import Refused
 from relay.system.terminal import Progress
 
 if TYPE_CHECKING:
     from relay.moving.found import Found
 
-app = noun("Take over servers and senders from files of Postfix or msmtp.", "relay import postfix /etc/postfix")
+
+import_app = noun("Take over servers and senders from files of Postfix or msmtp.", "relay import postfix /etc/postfix")
 
 DryRun = Annotated[bool, Option("--dry-run", help="Show what it would do, and do nothing.")]
 Agents = Annotated[bool, Option("--agents", help="Make agents of the senders, not channels.")]
+_MOST_SHOWN = 20
+_SIGNS = {"adds": "+", "changes": "~", "removes": "-"}
+_NO_NEWS = "all of it is there already; nothing was changed"
+_NAMES = {"adds": "added", "changes": "changed", "removes": "removed"}
 
 
-@command(app, "postfix", "relay import postfix /etc/postfix")
+@command(import_app, "postfix", "relay import postfix /etc/postfix")
 def postfix(
     context: Context,
     path: Annotated[Path, Argument(metavar="PATH", show_default=False, help="main.cf, or the folder that holds it.")],
@@ -37,10 +47,10 @@ def postfix(
     """
     from relay.moving.files import find_postfix
 
-    _import(context.obj, path, find_postfix, agents=agents, dry_run=dry_run, as_json=as_json)
+    _import_found(context.obj, path, find_postfix, agents=agents, dry_run=dry_run, as_json=as_json)
 
 
-@command(app, "msmtp", "relay import msmtp ~/.msmtprc")
+@command(import_app, "msmtp", "relay import msmtp ~/.msmtprc")
 def msmtp(
     context: Context,
     path: Annotated[Path, Argument(metavar="PATH", show_default=False, help="A .msmtprc, or /etc/msmtprc.")],
@@ -54,10 +64,10 @@ def msmtp(
     """
     from relay.moving.files import find_msmtp
 
-    _import(context.obj, path, find_msmtp, agents=agents, dry_run=dry_run, as_json=as_json)
+    _import_found(context.obj, path, find_msmtp, agents=agents, dry_run=dry_run, as_json=as_json)
 
 
-def _import(
+def _import_found(
     session: Session, path: Path, find: "Callable[[Path], Found]", *, agents: bool, dry_run: bool, as_json: bool
 ) -> None:
     from relay.moving.found import CannotRead
@@ -70,27 +80,46 @@ def _import(
         params, notes = _params(found, path, kind="agent" if agents else "channel")
         result = session.run("moving.import", **params)
     result |= {"not_taken_over": notes, "suggestions": [one._asdict() for one in found.suggestions]}
-    is_wanted = not dry_run and not result["faults"]
     if not as_json:
-        _show(result)
-    if is_wanted and _is_news(result) and is_person() and not ask_yes("Do this?", default=False):
-        raise Refused("nothing was changed")
-    if is_wanted:
+        _show_entries(result)
+    is_news = any(one["is_new"] for key in ("servers", "profiles") for one in result[key])
+    if _is_wanted(result, is_news=is_news, dry_run=dry_run):
         with Progress("taking it over"):
             result |= session.run("moving.import", **params, confirm=True, expected=result["version"])
+        if not as_json:
+            print(_import_outcome(result) if is_news else _NO_NEWS)
+    _end(session, result, as_json=as_json)
+
+
+def _is_wanted(plan: dict[str, Any], *, is_news: bool, dry_run: bool) -> bool:
+    """Whether a plan, which was shown, is to be carried out. Raises Refused where a person says no."""
+    if dry_run or plan["faults"]:
+        return False
+    if is_news and is_person() and not ask_yes("Do this?", default=False):
+        raise Refused("nothing was changed")
+    return True
+
+
+def _end(session: Session, result: dict[str, Any], *, as_json: bool) -> None:
+    """Print the result for scripts, and for people its faults. Exit code 1 where there are any."""
     if as_json:
         print_json({"ok": not result["faults"], **{key: value for key, value in result.items() if key != "version"}})
-    elif is_wanted:
-        print(_outcome(result))
-    if result["faults"]:
-        if not as_json:
-            print_failure(_faults(session, result), as_json=False)
-        raise Exit(1)
+    if not result["faults"]:
+        return
+    if not as_json:
+        lines = [
+            ": ".join(
+                filter(None, (one.get("place", one.get("file")), one["key"], session.told(words(one["message"]))))
+            )
+            for one in result["faults"]
+        ]
+        print_failure("\n".join([*lines, "nothing was changed"]), as_json=False)
+    raise Exit(1)
 
 
 def _params(found: "Found", path: Path, kind: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Return the parameters of the operation, and what is not taken over. Raises Refused where there is nothing."""
-    from relay.moving.entries import profile_entries, server_entries
+    from relay.moving.found import profile_entries, server_entries
 
     notes = list(found.notes)
     profiles = profile_entries(found, notes)
@@ -113,7 +142,7 @@ def _params(found: "Found", path: Path, kind: str) -> tuple[dict[str, Any], list
     return params, said
 
 
-def _show(result: dict[str, Any]) -> None:
+def _show_entries(result: dict[str, Any]) -> None:
     servers = [
         [
             _state(one),
@@ -151,23 +180,9 @@ def _show(result: dict[str, Any]) -> None:
     print()
 
 
-def _faults(session: Session, result: dict[str, Any]) -> str:
-    lines = [
-        ": ".join(filter(None, (fault["place"], fault["key"], session.told(words(fault["message"])))))
-        for fault in result["faults"]
-    ]
-    return "\n".join([*lines, "nothing was changed"])
-
-
-def _outcome(result: dict[str, Any]) -> str:
+def _import_outcome(result: dict[str, Any]) -> str:
     servers, profiles = ([one for one in result[key] if one["is_new"]] for key in ("servers", "profiles"))
-    if not _is_news(result):
-        return "all of it is there already; nothing was changed"
     return f"added: {count(len(servers), 'server')}, {count(len(profiles), 'sender')}"
-
-
-def _is_news(result: dict[str, Any]) -> bool:
-    return any(one["is_new"] for key in ("servers", "profiles") for one in result[key])
 
 
 def _state(one: dict[str, Any]) -> str:
@@ -175,7 +190,9 @@ def _state(one: dict[str, Any]) -> str:
 
 
 def _where(one: dict[str, Any]) -> str:
-    port = one.get("port") or {"none": 25, "starttls": 587, "tls": 465}[one["security"]]
+    from relay.directory.model import Security
+
+    port = one.get("port") or Security(one["security"]).port
     host = f"[{one['host']}]" if ":" in one["host"] else one["host"]
     return f"{host}:{port} ({one['security']})"
 
@@ -197,3 +214,95 @@ def _password(one: dict[str, Any], *, is_needed: bool) -> str:
 
 def _place(note: dict[str, Any]) -> str:
     return f"{note['file']}:{note['line']}" if note["line"] else str(note["file"])
+
+
+directory_app = noun(
+    "The directory between a file and the database.", "relay directory import /var/lib/relay/directory.toml"
+)
+
+
+@command(directory_app, "import", "relay directory import /var/lib/relay/directory.toml")
+def import_directory(
+    context: Context,
+    file: Annotated[
+        Path | None,
+        Argument(
+            metavar="FILE", show_default=False, help="A directory.toml, or - for stdin. Default: the one in state_dir."
+        ),
+    ] = None,
+    dry_run: Annotated[bool, Option("--dry-run", help="Show what it would do, and do nothing.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Let the directory in the database be what a file says.
+
+    It shows what it adds, changes and removes, and asks first on a terminal. Passwords stay in the vault as they are.
+    The relay goes by it where relay.toml says directory = "database".
+    """
+    session: Session = context.obj
+    path = file or session.settings.directory_path
+    params = {"name": "stdin" if str(path) == "-" else str(path), "text": _read(path)}
+    with Progress("reading"):
+        result = session.run("directory.import", **params)
+    if not as_json:
+        _show_changes(result)
+    is_news = any(result[key] for key in _SIGNS)
+    if _is_wanted(result, is_news=is_news, dry_run=dry_run):
+        with Progress("taking it over"):
+            result |= session.run("directory.import", **params, confirm=True, expected=result["version"])
+        if not as_json:
+            print(session.told(_directory_outcome(result, is_news=is_news)))
+    _end(session, result, as_json=as_json)
+
+
+@command(directory_app, "export", "relay directory export directory.toml")
+def export(
+    context: Context,
+    file: Annotated[
+        Path | None,
+        Argument(metavar="FILE", show_default=False, help="A file that is not there yet. Default: stdout."),
+    ] = None,
+) -> None:
+    """Write the directory in the database as a directory.toml.
+
+    To import it again changes nothing. Passwords are not in it.
+    """
+    found = context.obj.run("directory.export")
+    if file is None or str(file) == "-":
+        print(found["text"], end="")
+        return
+    from relay.system.file_modes import create_private
+
+    try:
+        descriptor = create_private(file)
+    except FileExistsError:
+        raise Refused(f"{file} is there already, and nothing is overwritten; name another file") from None
+    with os.fdopen(descriptor, "w", encoding="utf-8") as new:
+        new.write(found["text"])
+        new.flush()
+        os.fsync(new.fileno())
+    print(f"wrote {file}: {found['database']}")
+
+
+def _read(path: Path) -> str:
+    """Return what a file says. Raises OSError, and Refused where it is no text."""
+    try:
+        return sys.stdin.read() if str(path) == "-" else path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise Refused(f"{path} is no UTF-8 text; write it as UTF-8") from None
+
+
+def _show_changes(result: dict[str, Any]) -> None:
+    for key, sign in _SIGNS.items():
+        for entry in result[key][:_MOST_SHOWN]:
+            print(f"{sign} {words(entry)}")
+        if len(result[key]) > _MOST_SHOWN:
+            print(f"{sign} and {len(result[key]) - _MOST_SHOWN:,} more")
+
+
+def _directory_outcome(result: dict[str, Any], *, is_news: bool) -> str:
+    numbers = ", ".join(f"{len(result[key]):,} {name}" for key, name in _NAMES.items() if result[key])
+    done = f"entries: {numbers}" if is_news else _NO_NEWS
+    if result["in_effect"]:
+        return done
+    way = 'write directory = "database" in relay.toml, and restart relay'
+    return f"{done}\nto go by it, {way}"

@@ -1,6 +1,6 @@
 """Texts that are kept until somebody confirms: for whom, for how long, and how many."""
 
-from relay.web.kit.kept_texts import KeptTexts
+from relay.web.pages.imports import KeptTexts
 
 
 class Clock:

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from relay.config.endpoint import Endpoint, TcpAddress, UnixAddress
-from relay.sendmail.failure import NotSent
-from relay.sendmail.place import connect, places
+from relay.sendmail.exit_status import NotSent
+from relay.sendmail.smtp import connect, places
 from tests.peers.system import LOOPBACK, free_port
 
 # Nobody's; so /var/lib/relay is not this user's.

@@ -6,9 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from relay.moving.postfix_lines import logical_lines, read_inline, read_main_cf, read_table, split_list
-from relay.moving.postfix_names import Names, Unreadable
-from relay.moving.postfix_rows import Rows
+from relay.moving.postfix_settings import (
+    ExpandedParameters,
+    LookupTable,
+    Unreadable,
+    logical_lines,
+    read_inline,
+    read_main_cf,
+    read_table,
+    split_list,
+)
 from tests.peers.packages import program
 
 # Postfix asks nobody what a setting of our own is for, but shows only those that it knows.
@@ -39,7 +46,7 @@ VALUES: Mapping[str, str] = {
 def test_lines_go_on_and_know_where_they_begin() -> None:
     found, notes = read_main_cf(MAIN_CF, "main.cf")
     assert notes == []
-    names = Names({name: one.value for name, one in found.items()}, {})
+    names = ExpandedParameters({name: one.value for name, one in found.items()}, {})
     assert {name: names.value(name) for name in VALUES} == VALUES
     assert [str(one.place) for one in found.values()][:3] == ["main.cf:3", "main.cf:8", "main.cf:9"]
 
@@ -72,7 +79,7 @@ def test_the_last_of_two_counts_and_what_is_no_setting_is_told() -> None:
 )
 def test_what_cannot_be_worked_out_ends_soon(written: dict[str, str], words: str) -> None:
     with pytest.raises(Unreadable, match=words):
-        Names(written, {}).value("a")
+        ExpandedParameters(written, {}).value("a")
 
 
 def test_rows_of_a_table() -> None:
@@ -110,7 +117,7 @@ def test_rows_in_main_cf(tmp_path: Path) -> None:
 def test_an_address_finds_its_row_as_in_postfix() -> None:
     keys = ["joe+x@a.example", "joe@a.example", "ann", "ben+y", "@a.example", "@b.example"]
     text = "".join(f"{key} {number}\n" for number, key in enumerate(keys))
-    rows = Rows({one.key: one for one in read_table(text, "t")[0]}, None, "a.example", "+")
+    rows = LookupTable({one.key: one for one in read_table(text, "t")[0]}, None, "a.example", "+")
     found = {
         address: (entry.key if (entry := rows.of(address)) else None)
         for address in (

@@ -1,0 +1,171 @@
+"""What the commands share: their options, and what several nouns do alike (passwords, tests, authorization)."""
+
+import sys
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, TypeAlias, TypeVar
+
+from typer import Argument, Context, Exit, Option, Typer
+
+from relay.cli import complete
+from relay.cli.ask import ask, is_person, read_password
+from relay.cli.output import print_json, words
+from relay.cli.session import Session
+from relay.control.refused import Refused
+from relay.system.terminal import Progress, painted
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+Name: TypeAlias = Annotated[str, Argument(metavar="NAME", show_default=False, autocompletion=complete.names)]
+AsJson: TypeAlias = Annotated[bool, Option("--json", help="Print JSON for scripts.")]
+PasswordStdin: TypeAlias = Annotated[bool, Option("--password-stdin", help="Read the password as one line from stdin.")]
+NoSend: TypeAlias = Annotated[bool, Option("--no-send", help="Stop before the message itself: nothing arrives.")]
+Profile: TypeAlias = Annotated[
+    str | None,
+    Option("--profile", metavar="P", help="Only those of this channel or agent.", autocompletion=complete.profiles),
+]
+StateWord: TypeAlias = Annotated[
+    str | None,
+    Option(
+        "--state",
+        metavar="S",
+        help="Only those in this state, such as queued, held or failed.",
+        autocompletion=complete.one_of(*complete.STATES),
+    ),
+]
+Changes: TypeAlias = Annotated[
+    list[str],
+    Argument(
+        metavar="KEY=VALUE",
+        show_default=False,
+        help="KEY= restores a default; lists are comma-separated.",
+        autocompletion=complete.changes,
+    ),
+]
+
+
+def command(app: Typer, name: str, example: str, help_: str | None = None) -> Callable[[Command], Command]:
+    """Return a decorator that adds a command whose help is the docstring or `help_`, and ends with an example."""
+    return app.command(name, help=help_, epilog=_epilog(example))
+
+
+def noun(what: str, example: str) -> Typer:
+    """Return the group of a noun's verbs."""
+    return Typer(
+        help=what,
+        epilog=_epilog(example),
+        no_args_is_help=True,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+    )
+
+
+def _epilog(example: str) -> str:
+    return f"\b\nExample:\n  {example}"  # after a backspace nothing is wrapped
+
+
+def set_incoming_password(session: Session, kind: str, name: str, *, from_stdin: bool) -> None:
+    """Ask for the password of somebody's mailbox, where mail arrives, and set it. `kind` is the noun."""
+    session.run(f"{kind}.show", name=name)  # a name that is nobody's is refused before anything is asked
+    password = read_password(f"the mailbox of {kind} {name}", from_stdin=from_stdin)
+    session.run(f"{kind}.incoming", name=name, password=password)
+    print(f"the password of the mailbox of {kind} {name} is set")
+
+
+def set_login_password(session: Session, kind: str, name: str, operation: str, *, from_stdin: bool) -> None:
+    """Ask for the password with which somebody logs in at Relay, and set it by an operation. `kind` is the noun."""
+    session.run(f"{kind}.show", name=name)  # a name that is nobody's is refused before anything is asked
+    password = read_password(f"the login of {kind} {name}", from_stdin=from_stdin)
+    session.run(operation, name=name, password=password)
+    print(f"the login password of {kind} {name} is set")
+
+
+def login_cell(record: Mapping[str, Any]) -> str:
+    """Return what a table says in the column "login"."""
+    return "set" if record["login_set"] else ""
+
+
+def separated(text: str) -> list[str]:
+    """Return the names in a list with commas."""
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def show_test(session: Session, operation: str, *, as_json: bool, **params: Any) -> bool:
+    """Run a test, show its steps, and return whether all of them went well."""
+    steps: list[dict[str, Any]] = []
+
+    def tell(step: dict[str, Any]) -> None:
+        steps.append(step)
+        progress.tell(f"{step['step']} is done, waiting for what comes next")
+        if not as_json:
+            detail = session.told(words(step["detail"]))
+            how = painted("ok    ", "green") if step["ok"] else painted("FAILED", "red")
+            progress.print(f"{how}  {step['step']:<7}  {detail}".rstrip())
+
+    with Progress("waiting for the first step") as progress:
+        session.stream(operation, tell, **params)
+    is_good = bool(steps) and all(step["ok"] for step in steps)
+    if as_json:
+        print_json({"ok": is_good, "steps": steps})
+    return is_good
+
+
+_RedirectStdin = Annotated[
+    bool, Option("--redirect-stdin", help="Read where the browser ended as one line from stdin, also at a terminal.")
+]
+
+
+def register_authorize(app: Typer, noun: str, example: str) -> None:
+    """Add the verb. `noun` is "server", "channel" or "agent"."""
+
+    @command(app, "authorize", f"relay {noun} authorize {example}", f"Let the account of one {noun} log in by OAuth.")
+    def authorize(context: Context, name: Name, redirect_stdin: _RedirectStdin = False) -> None:
+        try:
+            _authorize(context.obj, noun, name, from_stdin=redirect_stdin)
+        except KeyboardInterrupt:
+            print("\nnothing was changed", file=sys.stderr)
+            raise Exit(1) from None
+
+
+def _authorize(session: Session, noun: str, name: str, *, from_stdin: bool) -> None:
+    items: list[dict[str, Any]] = []
+
+    def tell(item: dict[str, Any]) -> None:
+        items.append(item)
+        if item["step"] == "visit":
+            _show_visit(item)
+
+    session.stream(f"{noun}.authorize", tell, name=name)
+    last = items[-1]
+    if last["step"] == "visit":
+        redirect = _redirect(from_stdin=from_stdin)
+        last = session.run(
+            f"{noun}.authorized", name=name, redirect=redirect, state=last["state"], verifier=last["verifier"]
+        )
+    print(f"{words(last['account'])} is authorized; its token is renewed by itself")
+    if last["warning"]:
+        print(f"but {words(last['warning'])}", file=sys.stderr)
+
+
+def _show_visit(item: dict[str, Any]) -> None:
+    """Say what a person has to do; the address stands alone on its line, to be copied."""
+    if item["flow"] == "device":
+        print(f"Open this page on any machine:\n\n  {words(item['url'])}\n")
+        print(f"and type this code:\n\n  {words(item['code'])}\n")
+        print(f"Waiting for at most {item['seconds'] // 60} minutes; Ctrl-C ends it.", flush=True)
+        return
+    print(f"Open this page in a browser and allow the access:\n\n  {words(item['url'])}\n")
+    print(
+        "The browser then ends at a page on localhost that it cannot open. That is right: copy the whole\n"
+        "address from its address line.",
+        flush=True,
+    )
+
+
+def _redirect(*, from_stdin: bool) -> str:
+    """Return where the browser ended. Without a person at a terminal nobody is asked: it is the next line of stdin."""
+    if is_person() and not from_stdin:
+        return ask("That address")
+    line = sys.stdin.readline().strip()
+    if not line:
+        raise Refused("the input ended before there was an address; nothing was changed")
+    return line
