@@ -69,14 +69,13 @@ from relay.store.cluster.change_notifications import ChangeNotifications
 from relay.store.cluster.leader_lease import LeaseTable
 from relay.store.cluster.login_failures import FailureTable
 from relay.store.cluster.topics import Topic
-from relay.store.db.database import Database
+from relay.store.db.clocks import ClockWatch, SteadyClock
+from relay.store.db.database import Database, open_store
 from relay.store.db.errors import StoreError
 from relay.store.db.health import StoreHealth
-from relay.store.db.open import open_store
-from relay.store.db.steady_clock import ClockWatch, SteadyClock
+from relay.store.people.access import forget_outdated
 from relay.store.people.audit import AuditTable
 from relay.store.people.directory import DirectoryTable, kept_by
-from relay.store.people.expiry import forget_outdated
 from relay.store.people.secrets import SecretTable
 from relay.store.queue.queue import Queue
 from relay.store.queue.spool import Spool, SpooledGathering

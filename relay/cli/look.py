@@ -78,8 +78,8 @@ def _in_database(settings: "Settings", settings_file: str) -> Found:
     import os
 
     from relay.directory.database_storage import DatabaseStorage
+    from relay.store.db.database import open_store
     from relay.store.db.errors import StoreError, StoreOlder
-    from relay.store.db.open import open_store
     from relay.store.people.directory import DirectoryTable
 
     async def look() -> Found:

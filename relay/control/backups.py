@@ -34,8 +34,7 @@ from relay.delivery.by_hand import HELD_BY_HAND, hold
 from relay.secrets.key_source import KeyFile, key_source
 from relay.secrets.vault import Vault
 from relay.store.db.database import open_database
-from relay.store.db.snapshot import check_snapshot, is_store, take_snapshot
-from relay.store.db.sqlite import store_files
+from relay.store.db.sqlite import check_snapshot, is_store, store_files, take_snapshot
 from relay.store.db.tables import HEAD
 from relay.store.people.secrets import SecretTable
 from relay.store.queue.queue import Queue

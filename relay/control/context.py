@@ -14,12 +14,9 @@ from relay.secrets.vault import Vault
 from relay.store.cluster.nodes import NodeRow
 from relay.store.db.database import Database
 from relay.store.db.health import StoreHealth
-from relay.store.people.administrators import Administrators
-from relay.store.people.api_tokens import ApiTokens
+from relay.store.people.access import Administrators, ApiTokens, Invitations, Sessions
 from relay.store.people.audit import AuditTable
 from relay.store.people.directory import DirectoryTable
-from relay.store.people.invitations import Invitations
-from relay.store.people.sessions import Sessions
 from relay.store.queue.messages import StoredMessage
 from relay.store.queue.queue import Queue
 

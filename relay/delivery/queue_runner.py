@@ -19,8 +19,8 @@ from relay.delivery.lateness import Lateness
 from relay.delivery.lifecycle import State
 from relay.delivery.pacing import is_limited
 from relay.directory.model import Account, Directory, Meaning, Profile, Server
+from relay.store.db.clocks import ClockWatch
 from relay.store.db.errors import StoreError
-from relay.store.db.steady_clock import ClockWatch
 from relay.store.queue.messages import HoldRow
 from relay.system.switch_interval import in_short_turns
 

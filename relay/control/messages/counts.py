@@ -11,7 +11,7 @@ from relay.control.messages.records import rfc3339
 from relay.control.operation import Operation
 from relay.control.refused import Refused
 from relay.delivery.lifecycle import State
-from relay.store.queue.statistics import Counted
+from relay.store.queue.history import Counted
 
 _DAY = timedelta(days=1)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

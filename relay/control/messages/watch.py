@@ -14,9 +14,8 @@ from relay.control.messages.records import history_record
 from relay.control.operation import Operation
 from relay.control.refused import Refused
 from relay.delivery.recorder import utc_now
-from relay.store.queue.history import Wanted
+from relay.store.queue.history import Look, Wanted
 from relay.store.queue.messages import StoredMessage
-from relay.store.queue.polling import Look
 
 _LOOKS_EVERY = 1.0  # seconds
 _QUIET = 60  # looks; after so many without news something is said anyhow, by which both sides notice an end

@@ -18,8 +18,7 @@ from relay.control.secret_links import digest, new_secret
 from relay.listener.login_failures import LoginFailures
 from relay.secrets.login_password import admin_owner, login_owner
 from relay.secrets.logins import Logins
-from relay.store.people.invitations import SLACK, InvitationRow
-from relay.store.people.sessions import SessionRow
+from relay.store.people.access import SLACK, InvitationRow, SessionRow
 
 __all__ = ["Admission", "Invitation", "Session", "TooMany"]
 

@@ -17,7 +17,7 @@ from relay.secrets.logins import Logins, TooManyLogins
 from relay.secrets.master_key import MasterKeyError
 from relay.secrets.sources import SecretUnavailable
 from relay.store.db.errors import StoreError
-from relay.store.people.administrators import Administrator
+from relay.store.people.access import Administrator
 
 _BUSY_SECONDS = 5
 

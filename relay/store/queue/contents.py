@@ -1,19 +1,24 @@
 """A message's content on disk, in pieces: written and read one by one, so that no size needs more memory than it has.
 
 The pieces of one transaction are not held together anywhere: SQLite writes to its WAL what its cache does not hold.
+
+What is read to be sent must be what came, octet for octet. So a message has a digest, of the content and of who it is
+from and for. Damage of a disk or of a file shows, not somebody's intent: whoever may write to the store can write
+another digest.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
+from hashlib import blake2b
 from itertools import chain, islice
 from typing import NamedTuple
 
 from sqlalchemy import Connection, bindparam, delete, insert, select
 
 from relay.mail.content import Content, Gathering, NewBody
+from relay.mail.envelope import Envelope
 from relay.store.db.prepared import Prepared, Row
 from relay.store.db.tables import content as table
-from relay.store.queue.digest import ContentHash
 from relay.store.queue.messages import NoContent
 
 LONGEST_PIECE = 64 * 1024
@@ -27,6 +32,7 @@ _PIECES = (
 )
 _INSERT = Prepared(insert(table), table.columns.keys())
 _DELETE = Prepared(delete(table).where(table.c.message == bindparam("of_message")), ("of_message",))
+_DIGEST_OCTETS = 16
 # A message of fewer pieces is read together with others.
 _FEW = 3
 _FIRST_PIECES = (
@@ -55,6 +61,27 @@ def _rows(message: str, content: Content) -> Iterable[Row]:
         return ((message, number, piece.is_header, piece.octets) for number, piece in enumerate(_pieces(content)))
     header, body = (message, 0, True, content.header), b"".join(content.body)
     return (header, (message, 1, False, body)) if body else (header,)
+
+
+class ContentHash:
+    """Takes a content as it is written or read, in pieces: the header block first."""
+
+    def __init__(self) -> None:
+        self._hash = blake2b(digest_size=_DIGEST_OCTETS)
+        self._header = 0
+
+    def add(self, octets: bytes, *, is_header: bool) -> None:
+        """The next piece."""
+        self._hash.update(octets)
+        if is_header:
+            self._header += len(octets)
+
+    def digest(self, id_: str, envelope: Envelope) -> bytes:
+        """Return the digest of the message that has this content."""
+        facts = [id_, str(envelope.sender or ""), *(str(one.address) for one in envelope.recipients)]
+        whole = blake2b(self._hash.digest(), digest_size=_DIGEST_OCTETS)
+        whole.update("\0".join([str(self._header), *facts]).encode("utf-8", "surrogatepass"))
+        return whole.digest()
 
 
 class Read(NamedTuple):
@@ -162,3 +189,17 @@ def _cut(chunk: bytes) -> Iterator[bytes]:
         start = end
         if start >= len(chunk):
             return
+
+
+def digest_of(id_: str, envelope: Envelope, content: Content) -> bytes:
+    """Return the digest of a message that is about to be stored."""
+    found = ContentHash()
+    found.add(content.header, is_header=True)
+    add_all(found, content.body)
+    return found.digest(id_, envelope)
+
+
+def add_all(found: ContentHash, chunks: Iterable[bytes]) -> None:
+    """Add the chunks of a body."""
+    for chunk in chunks:
+        found.add(chunk, is_header=False)

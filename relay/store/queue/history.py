@@ -1,14 +1,31 @@
-"""Looking at messages: one, those in the queue, and the history. Nothing here writes."""
+"""Reading messages: one, those in the queue, the history, how many there are, and what changed. Nothing here writes.
+
+Nothing says when a message last changed: that would cost each of them a write to an index. What waits is therefore
+looked at as a whole, up to a number, from an index alone; what is over has its time. Counts are read from an index
+alone, too.
+"""
 
 from collections.abc import Collection, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from typing import Any, Literal, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, Text, func, literal, select, tuple_
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Connection,
+    Row,
+    Select,
+    Text,
+    func,
+    literal,
+    select,
+    tuple_,
+    type_coerce,
+)
 
 from relay.mail.address import Address
-from relay.store.db.tables import Time, attempts, is_open, messages, recipients
+from relay.store.db.tables import Time, attempts, is_finished, is_held, is_open, messages, recipients
 from relay.store.queue.messages import Attempt, StoredMessage
 from relay.store.queue.rows import attempt_of, message_of, profile_word, recipient_of
 
@@ -167,3 +184,81 @@ def indexed_conditions(wanted: Wanted) -> list[ColumnElement[bool]]:
 def select_messages(connection: Connection, statement: Select[Any]) -> list[StoredMessage]:
     """Return the messages that a statement over `messages` finds."""
     return messages_of(connection, connection.execute(statement).all())
+
+
+class Look(NamedTuple):
+    """The states of messages by id at one moment, the newest first: of what waits, and of what was over lately."""
+
+    waiting: dict[str, str]
+    over: dict[str, str]
+
+
+def look(connection: Connection, since: datetime, most: int) -> Look:
+    """Look at the newest `most` messages that wait, and the last `most` that were over at a moment or later."""
+    states = select(messages.c.id, messages.c.state).limit(most)
+    waiting = states.where(is_open).order_by(messages.c.created.desc(), messages.c.id.desc())
+    over = states.where(is_finished, messages.c.finished >= since).order_by(messages.c.finished.desc())
+    return Look(*({row.id: row.state for row in connection.execute(found)} for found in (waiting, over)))
+
+
+def messages_among(connection: Connection, wanted: Wanted, ids: Collection[str]) -> list[StoredMessage]:
+    """Return those of these messages that are asked for, the oldest first."""
+    found = select(messages).where(messages.c.id.in_(ids), *indexed_conditions(wanted))
+    return select_messages(connection, found.order_by(messages.c.created, messages.c.id))
+
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class Counted(NamedTuple):
+    """How many messages in a state came in one step of time, which begins `at` a moment."""
+
+    at: datetime
+    state: str
+    number: int
+
+
+def counts_over_time(
+    connection: Connection, states: Collection[str], since: datetime, until: datetime, step: timedelta
+) -> list[Counted]:
+    """Return the messages that came from `since` on and before `until`, by state and step; steps without any lack.
+
+    Steps begin at whole multiples since 1970 (UTC). With the states named, one index has all that is asked.
+    """
+    width = step // timedelta(microseconds=1)
+    number = (type_coerce(messages.c.created, BigInteger) // literal(width, BigInteger)).label("step")
+    statement = (
+        select(messages.c.state, number, func.count().label("number"))
+        .where(messages.c.state.in_(states), messages.c.created >= since, messages.c.created < until)
+        .group_by(messages.c.state, number)
+    )
+    found = connection.execute(statement)
+    return [Counted(_EPOCH + timedelta(microseconds=row.step * width), row.state, row.number) for row in found]
+
+
+def oldest_by_state(connection: Connection, states: Collection[str]) -> dict[str, datetime]:
+    """Return when the oldest message in each of these states came; a state without any lacks. One index answers it."""
+    found = {}
+    for state in states:
+        first = select(func.min(messages.c.created)).where(messages.c.state == state)
+        if (created := connection.execute(first).scalar_one()) is not None:
+            found[state] = created
+    return found
+
+
+def has_any(connection: Connection, state: str) -> bool:
+    """Tell whether there is a message in a state, the history included."""
+    found = connection.execute(select(messages.c.id).where(messages.c.state == state).limit(1))
+    return found.first() is not None
+
+
+def held_counts(connection: Connection) -> dict[str, int]:
+    """Return how many messages wait for each hold, by what `held_by` says."""
+    statement = select(messages.c.held_by, func.count().label("number")).where(is_held).group_by(messages.c.held_by)
+    return {row.held_by: row.number for row in connection.execute(statement)}
+
+
+def waiting_profiles(connection: Connection) -> frozenset[str]:
+    """Return whose messages are in the queue; "" is nobody's."""
+    found = connection.execute(select(whose).where(is_open).distinct())
+    return frozenset(found.scalars())

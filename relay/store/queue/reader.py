@@ -1,26 +1,25 @@
 """What can be read of the queue and the history of messages. Nothing here writes.
 
+Contents that are asked for in the same turn of the event loop are read together.
+
 DIAGNOSTICS: StoreError and its kinds (`relay.store.db.errors`) from every method; what else is raised, the method says.
 """
 
+import asyncio
 import time
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 
 from relay.mail.address import Address
 from relay.mail.content import Content, NewBody
-from relay.store.db.coalescing import Together
 from relay.store.db.database import Database
 from relay.store.db.errors import StoreCorrupt, StoreError, own
-from relay.store.queue import claims, contents, history, polling, statistics
-from relay.store.queue.contents import Piece, Read
-from relay.store.queue.digest import ContentHash
-from relay.store.queue.history import Place, Wanted
+from relay.store.queue import claims, contents, history
+from relay.store.queue.contents import ContentHash, Piece, Read
+from relay.store.queue.history import Counted, Look, Place, Wanted
 from relay.store.queue.messages import Attempt, Damaged, NoContent, StoredMessage
-from relay.store.queue.polling import Look
 from relay.store.queue.search import Found, Seeking
-from relay.store.queue.statistics import Counted
 
 
 class QueueReader:
@@ -32,7 +31,7 @@ class QueueReader:
     def __init__(self, database: Database, new_body: NewBody) -> None:
         self._database = database
         self._new_body = new_body
-        self._small = Together(self._read_small)
+        self._small = _ReadTogether(self._read_small)
 
     async def due_times(self) -> Mapping[str | None, datetime]:
         """Return for each profile with waiting messages when the first of them is due."""
@@ -151,11 +150,11 @@ class QueueReader:
 
     async def look(self, since: datetime, most: int) -> Look:
         """Return the states of the newest `most` that wait, and of the last `most` that were over since a moment."""
-        return await self._database.read(lambda c: polling.look(c, since, most))
+        return await self._database.read(lambda c: history.look(c, since, most))
 
     async def among(self, wanted: Wanted, ids: Collection[str]) -> list[StoredMessage]:
         """Return those of these messages that are asked for (by what an index answers), the oldest first."""
-        return await self._database.read(lambda c: polling.messages_among(c, wanted, ids))
+        return await self._database.read(lambda c: history.messages_among(c, wanted, ids))
 
     async def find(
         self, wanted: Wanted, *, limit: int, after: Place | None = None, is_waiting: bool = False, seconds: float = 1.0
@@ -179,26 +178,53 @@ class QueueReader:
         self, states: Collection[str], since: datetime, until: datetime, step: timedelta
     ) -> list[Counted]:
         """Return how many messages in each of these states came in each step of a time."""
-        return await self._database.read(lambda c: statistics.counts_over_time(c, states, since, until, step))
+        return await self._database.read(lambda c: history.counts_over_time(c, states, since, until, step))
 
     async def oldest_by_state(self, states: Collection[str]) -> Mapping[str, datetime]:
         """Return when the oldest message in each of these states came; a state without any lacks."""
-        return await self._database.read(lambda c: statistics.oldest(c, states))
+        return await self._database.read(lambda c: history.oldest_by_state(c, states))
 
     async def has_any(self, state: str) -> bool:
         """Tell whether there is a message in a state, the history included."""
-        return await self._database.read(lambda c: statistics.has_any(c, state))
+        return await self._database.read(lambda c: history.has_any(c, state))
 
     async def held_counts(self) -> Mapping[str, int]:
         """Return how many messages wait for each hold (`held_by`)."""
-        return await self._database.read(statistics.held_counts)
+        return await self._database.read(history.held_counts)
 
     async def waiting_profiles(self) -> frozenset[str]:
         """Return whose messages are in the queue; "" is nobody's."""
-        return await self._database.read(statistics.waiting_profiles)
+        return await self._database.read(history.waiting_profiles)
 
 
 def _compare(message: StoredMessage, found: ContentHash) -> None:
     """Raise Damaged where what was read is not what came."""
     if message.digest is not None and found.digest(message.id, message.envelope) != message.digest:
         raise Damaged("its content or envelope is not what came: its digest is another")
+
+
+# So many contents are read together.
+_MOST_TOGETHER = 20
+
+
+class _ReadTogether:
+    """Reads together what is asked for in one turn of the event loop. What `read` raises, all who asked raise."""
+
+    def __init__(self, read: Callable[[Sequence[str]], Awaitable[Mapping[str, Read]]]) -> None:
+        self._read = read
+        self._ids: list[str] = []
+        self._reading: asyncio.Task[Mapping[str, Read]] | None = None
+
+    async def ask(self, id_: str) -> Read | None:
+        """Return the content of a message; None where it was not read."""
+        if self._reading is None or len(self._ids) >= _MOST_TOGETHER:
+            self._ids = []
+            self._reading = asyncio.create_task(self._read_all(self._ids))
+        self._ids.append(id_)
+        # Who is cancelled takes it from nobody else.
+        return (await asyncio.shield(self._reading)).get(id_)
+
+    async def _read_all(self, ids: list[str]) -> Mapping[str, Read]:
+        if self._ids is ids:
+            self._reading = None
+        return await self._read(ids)

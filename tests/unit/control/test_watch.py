@@ -16,7 +16,7 @@ from relay.control.refused import Refused
 from relay.delivery.by_hand import hold, release, remove
 from relay.delivery.lifecycle import State
 from relay.delivery.recorder import utc_now
-from relay.store.queue.polling import Look
+from relay.store.queue.history import Look
 from tests.unit.control.control_kit import AdminOperations, parts_in
 from tests.unit.control.queue_kit import START, new, stored
 

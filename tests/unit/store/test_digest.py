@@ -8,7 +8,7 @@ from sqlalchemy import update
 from relay.mail.address import Address
 from relay.mail.content import Content
 from relay.store.db.tables import content, messages, recipients
-from relay.store.queue.digest import digest_of
+from relay.store.queue.contents import digest_of
 from relay.store.queue.messages import Damaged, NewMessage
 from relay.store.queue.queue import Queue
 from tests.unit.store.store_kit import new_message

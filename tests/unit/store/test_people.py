@@ -10,11 +10,18 @@ from sqlalchemy import select, union_all
 
 from relay.store.db.database import Database, open_database
 from relay.store.db.tables import invitations, sessions
-from relay.store.people.administrators import Administrator, Administrators, LastAdministrator
-from relay.store.people.api_tokens import ApiToken, ApiTokens
-from relay.store.people.expiry import forget_outdated
-from relay.store.people.invitations import InvitationRow, Invitations
-from relay.store.people.sessions import SessionRow, Sessions
+from relay.store.people.access import (
+    Administrator,
+    Administrators,
+    ApiToken,
+    ApiTokens,
+    InvitationRow,
+    Invitations,
+    LastAdministrator,
+    SessionRow,
+    Sessions,
+    forget_outdated,
+)
 from tests.unit.store.store_kit import StorePlace
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)

@@ -22,12 +22,11 @@ from relay.config.settings import Settings
 from relay.store.cluster.day_quotas import Purpose, Spent
 from relay.store.cluster.lease_continuity import LeaseContinuity
 from relay.store.db.backend import Use
-from relay.store.db.database import Database, open_database
+from relay.store.db.database import Database, open_database, open_store
 from relay.store.db.errors import StoreBusy, StoreCorrupt, StoreError, StoreNewer
-from relay.store.db.open import open_store
 from relay.store.db.postgresql import PostgresDatabase
 from relay.store.db.tables import HEAD, metadata, secrets
-from relay.store.people.administrators import Administrators, LastAdministrator
+from relay.store.people.access import Administrators, LastAdministrator
 from relay.store.people.audit import AuditSearch, AuditTable
 from relay.store.queue.claims import Living
 from relay.store.queue.history import Wanted

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from relay.store.db.clocks import ClockWatch, SteadyClock
 from relay.store.db.database import Database, open_database
-from relay.store.db.steady_clock import ClockWatch, SteadyClock
 from relay.store.queue.messages import HoldRow, NewMessage
 from relay.store.queue.queue import Queue
 from tests.unit.store.store_kit import CONTENT, new_message

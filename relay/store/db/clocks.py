@@ -1,4 +1,4 @@
-"""A clock that does not jump, and what is set right in the store where the wall clock did.
+"""The clocks by which the store counts: one of this machine that does not jump, and that of a database that is shared.
 
 Nobody sets the time since the machine was started (CLOCK_BOOTTIME; it also counts while the machine sleeps). The
 steady clock is that, and a number that stays the same over restarts of the relay: one row of the table `clock` has it,
@@ -6,6 +6,8 @@ with the start of the machine for which it is true. After another start of the m
 it counts forward, and where it went back no time has passed.
 
 What is due is kept by the wall clock, since people read it. Where that jumps, it is moved by as much.
+
+Where several machines share the store, none of their own clocks counts for all: the time is the database's.
 """
 
 import time
@@ -168,3 +170,26 @@ def pull_in(connection: Connection, wall: float, longest: float) -> int:
     now = datetime.fromtimestamp(wall, UTC)
     is_far = messages.c.next_attempt > now + timedelta(seconds=longest)
     return connection.execute(update(messages).where(is_waiting, is_far).values(next_attempt=now)).rowcount
+
+
+class StoreClock:
+    """Goes on from what the store said last, by a timer that nobody sets. Before that it is the clock of this machine.
+
+    May be told and asked by different threads.
+    """
+
+    def __init__(self, own: Callable[[], datetime], timer: Callable[[], float] = time.monotonic) -> None:
+        self._own = own
+        self._timer = timer
+        self._heard: tuple[datetime, float] | None = None
+
+    def heard(self, now: datetime) -> None:
+        """Go by this from now on."""
+        self._heard = (now, self._timer())
+
+    def now(self) -> datetime:
+        """Return the time, aware."""
+        if self._heard is None:
+            return self._own()
+        moment, at = self._heard
+        return moment + timedelta(seconds=self._timer() - at)

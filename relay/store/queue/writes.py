@@ -1,4 +1,7 @@
-"""What becomes of a message under way: its attempt begins, reaches the final dot, and is settled."""
+"""What is written about messages: new ones, and how an attempt begins, reaches its final dot and is settled.
+
+Then what a person makes of a message, and the end: those that finished long ago are deleted.
+"""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -15,8 +18,10 @@ from sqlalchemy import (
     and_,
     bindparam,
     case,
+    delete,
     exists,
     func,
+    insert,
     null,
     select,
     true,
@@ -26,12 +31,65 @@ from sqlalchemy import (
 
 from relay.store.db.prepared import Prepared, Row, moment, words
 from relay.store.db.tables import attempts, messages, recipients
-from relay.store.queue.claims import Lease
-from relay.store.queue.contents import delete_content
-from relay.store.queue.entries import INSERT_ATTEMPT, insert_messages
+from relay.store.queue.claims import DATABASE_NOW, LASTS, Lease
+from relay.store.queue.contents import delete_content, digest_of, write_contents
 from relay.store.queue.history import message as read_message
-from relay.store.queue.messages import Attempt, Change, Fenced, Leased, Settlement
-from relay.store.queue.rows import ATTEMPT, attempt_row
+from relay.store.queue.messages import Attempt, Change, Fenced, Leased, NewMessage, Settlement
+from relay.store.queue.rows import ATTEMPT, MESSAGE, RECIPIENT, attempt_row, message_row, recipient_row
+
+# How many ids one statement names; the databases have limits.
+_MOST_IDS = 500
+
+
+def insert_messages(connection: Connection, news: Sequence[NewMessage], lease: Lease, now: datetime) -> None:
+    """Write new messages: those with an open attempt under the lease, those without content as finished."""
+    if not news:
+        return
+    over, until = moment(now), lease.value()
+    rows: list[Row] = []
+    under_way: list[Row] = []
+    for new in news:
+        message, content = new.message, new.content
+        if content is None:
+            rows.append(message_row(message, new.attempt, over))
+            continue
+        digest = digest_of(message.id, message.envelope, content)
+        if new.is_under_way:
+            under_way.append(message_row(message, new.attempt, None, (lease.owner, until), digest))
+        else:
+            rows.append(message_row(message, new.attempt, digest=digest))
+    _INSERT_MESSAGE.run(connection, rows)
+    insert_leased = _INSERT_MESSAGE if isinstance(lease.until, datetime) else _INSERT_LEASED
+    insert_leased.run(connection, under_way)
+    _INSERT_RECIPIENT.run(
+        connection, [recipient_row(new.message.id, each) for new in news for each in new.message.recipients]
+    )
+    INSERT_ATTEMPT.run(connection, [attempt_row(new.message.id, new.attempt) for new in news if new.attempt])
+    write_contents(connection, [(new.message.id, new.content) for new in news if new.content is not None])
+
+
+_INSERT_MESSAGE = Prepared(insert(messages), MESSAGE)
+# Under a lease of which the database says when it began.
+_INSERT_LEASED = Prepared(
+    insert(messages).values({**{name: bindparam(name) for name in MESSAGE}, "lease_until": DATABASE_NOW + LASTS}),
+    [LASTS.key if name == "lease_until" else name for name in MESSAGE],
+)
+_INSERT_RECIPIENT = Prepared(insert(recipients), RECIPIENT)
+INSERT_ATTEMPT = Prepared(insert(attempts), ATTEMPT)
+
+
+def lacking(connection: Connection, news: Sequence[NewMessage]) -> list[NewMessage]:
+    """Return those of some messages that are not there yet."""
+    there: set[str] = set()
+    for start in range(0, len(news), _MOST_IDS):
+        some = [new.message.id for new in news[start : start + _MOST_IDS]]
+        there.update(connection.execute(select(messages.c.id).where(messages.c.id.in_(some))).scalars())
+    return [new for new in news if new.message.id not in there]
+
+
+def content_octets(news: Sequence[NewMessage]) -> int:
+    """Return how much content there is to write."""
+    return sum(new.content.size for new in news if new.content is not None)
 
 
 class Begun(NamedTuple):
@@ -202,3 +260,9 @@ def _facts(settlement: Settlement, now: datetime) -> Row:
 def _account(attempt: Attempt | None) -> Row:
     """Return what a message shows of its last attempt; without one it shows what it did."""
     return (0, None, None) if attempt is None else (attempt.number, attempt.server, attempt.username)
+
+
+def purge_some(connection: Connection, limit: int, *, before: datetime) -> int:
+    """Delete some messages that were finished before a moment, with all that belongs to them; return how many."""
+    old = select(messages.c.id).where(messages.c.finished < before).order_by(messages.c.finished).limit(limit)
+    return connection.execute(delete(messages).where(messages.c.id.in_(old.scalar_subquery()))).rowcount
