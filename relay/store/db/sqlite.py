@@ -27,7 +27,7 @@ from sqlalchemy import Connection, Engine, QueuePool, create_engine, event
 
 from relay.store.db.backend import Moment, Use
 from relay.store.db.errors import StoreError, StoreFull, StoreGone, StoreLax, StoreReadOnly, damaged, named_faults
-from relay.store.db.file_watch import FileWatch
+from relay.store.db.file_watch import MAGIC, FileWatch
 from relay.system.file_modes import check_modes, create_private, make_private_folder, sync_folder
 
 # A file system's device, and the number of a file there.
@@ -38,6 +38,10 @@ _BUSY_SECONDS = 10.0
 _WAL_OCTETS = 16 * 1024 * 1024
 # Less room than this is none.
 _LEAST_OCTETS = 64 * 1024
+# A file up to this size is looked through for damage within a second; of a larger one only what rules all the mail.
+_CHECKED_OCTETS = 256 * 1024 * 1024
+_RULING_TABLES = ("secrets", "vault", "holds", "budgets", "mailboxes")
+_LOCK_SUFFIX = "-turn"
 _BEGIN = {Use.READ: "BEGIN", Use.WRITE: "BEGIN IMMEDIATE", Use.UPGRADE: "BEGIN IMMEDIATE"}
 _PRAGMAS_OF_ALL = ("journal_mode=WAL", "synchronous=FULL", f"journal_size_limit={_WAL_OCTETS}")
 # An upgrade does not enforce foreign keys: rebuilding a table, which is how SQLite changes a column, drops the old one,
@@ -247,11 +251,6 @@ def _let_shrink(path: Path) -> None:
             connection.execute(f"PRAGMA {pragma}")
 
 
-_BUSY_SECONDS = 10.0
-# What every file of SQLite begins with: https://www.sqlite.org/fileformat.html, section 1.3.
-_MAGIC = b"SQLite format 3\0"
-
-
 def take_snapshot(path: Path, target: Path) -> None:
     """Write what is committed in the store at this moment to `target`, a private file that is there and empty.
 
@@ -272,7 +271,7 @@ def check_snapshot(path: Path) -> None:
 def is_store(path: Path) -> bool:
     """Whether a file is a bare database, such as the copy that was kept. Raises OSError."""
     with path.open("rb") as file:
-        return file.read(len(_MAGIC)) == _MAGIC
+        return file.read(len(MAGIC)) == MAGIC
 
 
 def keep_copy(path: Path, revision: str) -> Path:
@@ -308,12 +307,6 @@ def kept_copies(path: Path) -> list[Path]:
     return sorted(path.parent.glob(f"{glob.escape(path.name)}.schema-*.old"))
 
 
-_BUSY_SECONDS = 10.0
-# A file up to this size is looked through for damage within a second; of a larger one only what rules all the mail.
-_CHECKED_OCTETS = 256 * 1024 * 1024
-_RULING_TABLES = ("secrets", "vault", "holds", "budgets", "mailboxes")
-
-
 def find_damage(path: Path) -> str:
     """Return what is wrong with the structure of the file in SQLite's words, "" where nothing is found."""
     is_small = path.stat().st_size <= _CHECKED_OCTETS
@@ -333,13 +326,10 @@ def find_all_damage(path: Path) -> list[str]:
     return [words for words in said if words != "ok"]
 
 
-_SUFFIX = "-turn"
-
-
 @contextmanager
 def turn_to_write(path: Path) -> Iterator[None]:
     """Wait until no other process writes to the database at `path`, and let none write within."""
-    file = path.with_name(path.name + _SUFFIX)
+    file = path.with_name(path.name + _LOCK_SUFFIX)
     descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)

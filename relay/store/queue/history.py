@@ -62,14 +62,14 @@ class Wanted(NamedTuple):
 
 
 # How many ids one statement names; the databases have limits.
-_MOST_IDS = 500
+MOST_IDS = 500
 
 
 def messages_of(connection: Connection, rows: Sequence[Row[Any]]) -> list[StoredMessage]:
     """Return the messages of rows of `messages`, in their order, with their recipients."""
     found = []
-    for start in range(0, len(rows), _MOST_IDS):
-        some = rows[start : start + _MOST_IDS]
+    for start in range(0, len(rows), MOST_IDS):
+        some = rows[start : start + MOST_IDS]
         mine = recipients.c.message.in_([row.id for row in some])
         ordered = select(recipients).where(mine).order_by(recipients.c.message, recipients.c.number)
         by_message = {

@@ -33,12 +33,10 @@ from relay.store.db.prepared import Prepared, Row, moment, words
 from relay.store.db.tables import attempts, messages, recipients
 from relay.store.queue.claims import DATABASE_NOW, LASTS, Lease
 from relay.store.queue.contents import delete_content, digest_of, write_contents
+from relay.store.queue.history import MOST_IDS
 from relay.store.queue.history import message as read_message
 from relay.store.queue.messages import Attempt, Change, Fenced, Leased, NewMessage, Settlement
 from relay.store.queue.rows import ATTEMPT, MESSAGE, RECIPIENT, attempt_row, message_row, recipient_row
-
-# How many ids one statement names; the databases have limits.
-_MOST_IDS = 500
 
 
 def insert_messages(connection: Connection, news: Sequence[NewMessage], lease: Lease, now: datetime) -> None:
@@ -81,8 +79,8 @@ INSERT_ATTEMPT = Prepared(insert(attempts), ATTEMPT)
 def lacking(connection: Connection, news: Sequence[NewMessage]) -> list[NewMessage]:
     """Return those of some messages that are not there yet."""
     there: set[str] = set()
-    for start in range(0, len(news), _MOST_IDS):
-        some = [new.message.id for new in news[start : start + _MOST_IDS]]
+    for start in range(0, len(news), MOST_IDS):
+        some = [new.message.id for new in news[start : start + MOST_IDS]]
         there.update(connection.execute(select(messages.c.id).where(messages.c.id.in_(some))).scalars())
     return [new for new in news if new.message.id not in there]
 
