@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from relay.control.operations import Operations
     from relay.control.transport.requests import CommandServer
     from relay.listener.login_failures import LoginFailures
-    from relay.secrets.logins import Logins
+    from relay.secrets.authentication import Logins
     from relay.web.kit.pulse import Pulse
     from relay.web.kit.server import WebServer
 

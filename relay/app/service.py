@@ -57,10 +57,9 @@ from relay.listener.session_registry import Together
 from relay.listener.sockets import ListenError, PassedSockets, own_socket, places_of
 from relay.mail.reply import Reply
 from relay.metrics import Metrics
+from relay.secrets.authentication import Logins
 from relay.secrets.binding import bind_unbound
-from relay.secrets.key_source import key_source
-from relay.secrets.logins import Logins
-from relay.secrets.master_key import MasterKeyError
+from relay.secrets.master_key import MasterKeyError, key_source
 from relay.secrets.oauth.access_tokens import Tokens
 from relay.secrets.resolver import SecretResolver
 from relay.secrets.secret import SecretRef, token_refs

@@ -23,7 +23,7 @@ from relay.delivery.holds import Accounts
 from relay.delivery.schedule import Schedule
 from relay.directory.live import LiveDirectory
 from relay.secrets.binding import bind_unbound
-from relay.secrets.key_source import key_source
+from relay.secrets.master_key import key_source
 from relay.secrets.oauth.access_tokens import Tokens
 from relay.secrets.resolver import SecretResolver
 from relay.secrets.vault import Vault

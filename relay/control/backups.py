@@ -31,7 +31,7 @@ from relay import __version__
 from relay.config.settings import Settings
 from relay.control.refused import Refused
 from relay.delivery.by_hand import HELD_BY_HAND, hold
-from relay.secrets.key_source import KeyFile, key_source
+from relay.secrets.master_key import KeyFile, key_source
 from relay.secrets.vault import Vault
 from relay.store.db.database import open_database
 from relay.store.db.sqlite import check_snapshot, is_store, store_files, take_snapshot

@@ -8,8 +8,7 @@ stays so until it is set anew, or the machine's own user says that it is for the
 
 from relay import log
 from relay.directory.model import Directory, Server
-from relay.secrets.mailbox_secrets import mailbox_places
-from relay.secrets.secret import client_owner, place_of, places_of
+from relay.secrets.secret import client_owner, mailbox_places, place_of, places_of
 from relay.secrets.vault import Vault
 
 

@@ -1,4 +1,7 @@
-"""A password, token or key as a value: whom it belongs to, and what it is without ever showing it."""
+"""A password, token or key as a value: whom it belongs to, where it may go, and what it is without ever showing it.
+
+The password of a mailbox (`incoming` of a server or profile) is apart from the one that sends.
+"""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -175,3 +178,29 @@ def secret_ref(server: Server, profile: Profile | None, *, override: bool) -> Se
 def place_of(owner: Server | Profile) -> str:
     """Return the name of a server or profile in the vault."""
     return f"{'server' if isinstance(owner, Server) else 'profile'}/{owner.name}"
+
+
+def incoming_owner(entry: Server | Profile) -> str:
+    """Return the owner under which the vault keeps it: "incoming/NAME" of a profile, "incoming/server/NAME" else."""
+    return f"incoming/server/{entry.name}" if isinstance(entry, Server) else f"incoming/{entry.name}"
+
+
+def incoming_ref(entry: Server | Profile) -> SecretRef | None:
+    """Return where the password of its mailbox is; None where it has no mailbox."""
+    incoming = entry.incoming
+    if incoming is None:
+        return None
+    return SecretRef(incoming_owner(entry), host_key(incoming.host), incoming.password_from, incoming.password)
+
+
+def mailbox_places(directory: Directory, owners: Iterable[str]) -> dict[str, str]:
+    """Return where the mailbox passwords among these owners of the vault would go now."""
+    places: dict[str, str] = {}
+    for owner in owners:
+        name = owner.removeprefix("incoming/")
+        of_server = name.removeprefix("server/")
+        entry = directory.servers.get(of_server) if name != of_server else directory.profile(name)
+        ref = incoming_ref(entry) if owner.startswith("incoming/") and entry is not None else None
+        if ref is not None:
+            places[owner] = ref.bound_to
+    return places

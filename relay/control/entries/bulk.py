@@ -19,8 +19,7 @@ from relay.directory.edit import Document
 from relay.directory.model import Directory, Profile, ProfileKind
 from relay.directory.sheet import Sheet, SheetFault, read_sheet
 from relay.secrets.login_password import login_owner
-from relay.secrets.mailbox_secrets import incoming_owner
-from relay.secrets.secret import place_of, places_of, token_ref
+from relay.secrets.secret import incoming_owner, place_of, places_of, token_ref
 
 _MOST_FAULTS = 100
 _CHANGED = "the directory was changed meanwhile; look at what the import does now and confirm again"

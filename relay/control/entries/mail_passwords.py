@@ -11,8 +11,7 @@ from relay.control.refused import Refused
 from relay.directory.model import Directory, Profile, Server
 from relay.directory.storage import Edit
 from relay.secrets.login_password import admin_owner, login_owner
-from relay.secrets.mailbox_secrets import incoming_owner, incoming_ref
-from relay.secrets.secret import SecretRef, client_owner, place_of, ref_of, token_ref
+from relay.secrets.secret import SecretRef, client_owner, incoming_owner, incoming_ref, place_of, ref_of, token_ref
 
 
 class Passwords:

@@ -16,8 +16,8 @@ from relay.control.people.accept_invitation import Welcome
 from relay.control.people.sign_in import SignIn, TooMany
 from relay.control.secret_links import digest, new_secret
 from relay.listener.login_failures import LoginFailures
+from relay.secrets.authentication import Logins
 from relay.secrets.login_password import admin_owner, login_owner
-from relay.secrets.logins import Logins
 from relay.store.people.access import SLACK, InvitationRow, SessionRow
 
 __all__ = ["Admission", "Invitation", "Session", "TooMany"]

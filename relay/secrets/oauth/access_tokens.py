@@ -18,10 +18,16 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from relay import log
-from relay.secrets.oauth.account import TokenAccount, TokenState, Trouble, state_of
-from relay.secrets.oauth.answers import Grant, Provider, TokenRefused
-from relay.secrets.oauth.endpoints import may_spend_refresh_tokens
-from relay.secrets.oauth.record import TokenRecord, new_record, parse_token_record
+from relay.secrets.oauth.identity_provider import Grant, Provider, TokenRefused, may_spend_refresh_tokens
+from relay.secrets.oauth.token_account import (
+    TokenAccount,
+    TokenRecord,
+    TokenState,
+    Trouble,
+    new_record,
+    parse_token_record,
+    state_of,
+)
 from relay.secrets.renewal_lease import Alone, Guard, StoreAway, Unguarded
 from relay.secrets.secret import Secret, SecretRef, client_owner
 from relay.secrets.sources import UNBOUND, SecretDelayed, SecretUnavailable

@@ -10,7 +10,7 @@ import pytest
 
 from relay.cluster import token_renewal
 from relay.cluster.token_renewal import ByLease
-from relay.secrets.key_source import key_source
+from relay.secrets.master_key import key_source
 from relay.secrets.oauth import access_tokens as oauth
 from relay.secrets.oauth.access_tokens import Tokens
 from relay.secrets.renewal_lease import StoreAway

@@ -18,7 +18,7 @@ from relay.control.operations import Operations
 from relay.delivery.holds import Accounts
 from relay.delivery.schedule import Schedule
 from relay.directory.live import LiveDirectory
-from relay.secrets.key_source import key_source
+from relay.secrets.master_key import key_source
 from relay.secrets.resolver import SecretResolver
 from relay.secrets.vault import Vault
 from relay.store.cluster.nodes import NodeTable

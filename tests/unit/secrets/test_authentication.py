@@ -9,12 +9,10 @@ import pytest
 
 from relay.directory.model import Agent, Application, Channel, Directory, Server
 from relay.directory.routing import Routing
-from relay.secrets import logins as module
-from relay.secrets.key_source import key_source
-from relay.secrets.login_cache import RememberedLogins
-from relay.secrets.login_hash import PasswordHash, is_hash_of
-from relay.secrets.login_password import login_owner, make_record
-from relay.secrets.logins import Logins, TooManyLogins
+from relay.secrets import authentication as module
+from relay.secrets.authentication import Logins, RememberedLogins, TooManyLogins
+from relay.secrets.login_password import PasswordHash, is_hash_of, login_owner, make_record
+from relay.secrets.master_key import key_source
 from relay.secrets.sources import SecretUnavailable
 from relay.secrets.vault import Vault
 from relay.store.people.secrets import SecretTable

@@ -2,13 +2,16 @@
 
 The record of a login is read from the store at every login, so that a password which was set or removed counts at
 once, whoever did it. While the store is away the record counts that was read last. Hashes are made in two threads of
-their own, off the event loop.
+their own, off the event loop. Logins that were right a moment ago are remembered, so that software which logs in for
+every message costs no hash each time.
 
 SECURITY: a name that is nobody's, a name without a login password and a wrong password take the same steps: one look
 at the store, one hash. What is remembered shortens right logins only.
 """
 
 import asyncio
+import hmac
+import secrets
 import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -16,14 +19,21 @@ from concurrent.futures import ThreadPoolExecutor
 from relay.directory.client import Login, login_of
 from relay.directory.logins import login_key
 from relay.directory.routing import Routing
-from relay.secrets.login_cache import RememberedLogins
-from relay.secrets.login_hash import PasswordHash, is_hash_of, nobodys_hash
-from relay.secrets.login_password import LoginRecord, login_owner, parse_record, prepare
+from relay.secrets.login_password import (
+    LoginRecord,
+    PasswordHash,
+    Verifier,
+    fake_verifier,
+    is_hash_of,
+    login_owner,
+    nobodys_hash,
+    parse_record,
+    prepare,
+)
 from relay.secrets.master_key import MasterKeyError
 from relay.secrets.secret import Secret
 from relay.secrets.sources import SecretUnavailable
 from relay.secrets.vault import SecretRefused, Vault
-from relay.secrets.verifier import Verifier, fake_verifier
 from relay.system.switch_interval import in_short_turns
 
 _THREADS = 2
@@ -134,3 +144,44 @@ def _is_right(password: str, hash_: PasswordHash) -> bool:
         is_hash_of(hash_, "")  # what can be nobody's password takes as long
         return False
     return is_hash_of(hash_, prepared)
+
+
+_MOST_ENTRIES = 1000
+_KEPT_SECONDS = 600.0
+
+
+class RememberedLogins:
+    """Marks of names with their passwords. Each holds for 10 minutes and for one version of the login's record.
+
+    SECURITY: a mark is an HMAC under a key that this process alone has and never writes. A password that was changed
+    or removed has another version or none, so its mark fits no more.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._key = secrets.token_bytes(32)
+        self._entries: dict[bytes, tuple[str, float]] = {}
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def knows(self, name: str, password: str, version: str) -> bool:
+        """Tell whether this password was right for this name and version."""
+        mark = self._mark(name, password)
+        kept, until = self._entries.get(mark, ("", 0.0))
+        if kept == version and self._clock() < until:
+            return True
+        self._entries.pop(mark, None)
+        return False
+
+    def keep(self, name: str, password: str, version: str) -> None:
+        """Remember that a password was right; where there are too many, the oldest goes."""
+        mark = self._mark(name, password)
+        self._entries.pop(mark, None)
+        if len(self._entries) >= _MOST_ENTRIES:
+            del self._entries[next(iter(self._entries))]
+        self._entries[mark] = (version, self._clock() + _KEPT_SECONDS)
+
+    def _mark(self, name: str, password: str) -> bytes:
+        text = f"{len(name)}:{name}{password}"  # with the length, or "ab" + "c" would be "a" + "bc"
+        return hmac.digest(self._key, text.encode(errors="surrogatepass"), "sha256")

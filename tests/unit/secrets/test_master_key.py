@@ -4,9 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from relay.secrets import key_source as module
-from relay.secrets.key_source import key_source
-from relay.secrets.master_key import MasterKey, MasterKeyError
+from relay.secrets import master_key as module
+from relay.secrets.master_key import MasterKey, MasterKeyError, key_source
 
 
 def text_of(key: MasterKey) -> str:
