@@ -22,7 +22,7 @@ from relay.listener.server import Listeners
 from relay.metrics import Metrics, Now
 from relay.store.cluster.nodes import Doing, NodeState
 from relay.store.db.health import StoreHealth
-from relay.store.db.space import free_space
+from relay.system.files import free_space
 from relay.system.loop_lag import LoopLag
 from relay.upstream.pool import Upstream
 

@@ -35,7 +35,7 @@ from relay.store.people.audit import AuditTable
 from relay.store.people.directory import DirectoryTable, kept_by
 from relay.store.people.secrets import SecretTable
 from relay.store.queue.queue import Queue
-from relay.system.file_modes import make_private_folder
+from relay.system.files import make_private_folder
 
 _MENDING = frozenset({"directory.import", "directory.export"})
 

@@ -8,7 +8,7 @@ from relay.directory.file import DirectoryFile
 from relay.directory.model import Directory, Server
 from relay.directory.rules.cross_file import check_together, warnings_together
 from relay.directory.rules.servers import unnamed_servers
-from relay.system.regular_file import read_regular_file
+from relay.system.files import read_regular_file
 
 if TYPE_CHECKING:
     from relay.config.settings import Settings

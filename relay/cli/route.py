@@ -7,7 +7,7 @@ from typer import Argument, Context, Option, Typer
 from relay.cli import complete
 from relay.cli.options import AsJson, command
 from relay.cli.output import print_json, print_record, words
-from relay.mail.words import decode_words
+from relay.mail.encoded_words import decode_words
 
 
 def register(app: Typer) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from relay.cli.arguments import config_first, config_of
 from relay.cli.failures import failed
 from relay.config.machine import find_settings_file
-from relay.system.import_tuning import loading
+from relay.system.interpreter import loading
 
 if TYPE_CHECKING:
     from relay.config.settings import Settings

@@ -18,7 +18,7 @@ from cryptography.x509 import Certificate, load_pem_x509_certificates
 
 from relay.config.faults import Fault
 from relay.config.settings import Tls
-from relay.system.regular_file import read_regular_file
+from relay.system.files import read_regular_file
 
 _SOON = timedelta(days=14)
 _NOWHERE = Path()  # of a file that the settings do not name

@@ -37,7 +37,7 @@ from relay.config.types import (
     WebAddress,
     Workers,
 )
-from relay.system.file_modes import lax_mode
+from relay.system.files import lax_mode
 
 _CONFIG: Mapping[str, Any] = MappingProxyType({"extra": "forbid"})
 _TABLES: Mapping[str, str] = MappingProxyType({"listeners": "listener"})  # a key that is a list of tables

@@ -38,7 +38,7 @@ from relay.store.db.sqlite import check_snapshot, is_store, store_files, take_sn
 from relay.store.db.tables import HEAD
 from relay.store.people.secrets import SecretTable
 from relay.store.queue.queue import Queue
-from relay.system.file_modes import FILE_MODE, create_private, make_private_folder, sync_folder, take_folder_owner
+from relay.system.files import FILE_MODE, create_private, make_private_folder, sync_folder, take_folder_owner
 
 _MANIFEST = "manifest.json"
 _STORE, _DIRECTORY, _SETTINGS, _KEY = "relay.db", "directory.toml", "relay.toml", "master.key"

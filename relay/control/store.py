@@ -12,7 +12,7 @@ from relay.control.operation import Access, Operation
 from relay.control.refused import Refused
 from relay.store.db.errors import StoreError
 from relay.store.queue.messages import Damaged, NoContent
-from relay.system.file_modes import create_private
+from relay.system.files import create_private
 
 _PAGE = 200
 _COPY = "relay.db.rescued"

@@ -21,7 +21,7 @@ from relay.directory.rules.oauth import oauth_warnings
 from relay.directory.rules.validation import parse_directory
 from relay.directory.storage import ChangeRefused, Check, DirectoryChanged, Document, Edit, Snapshot, State
 from relay.directory.stored_table import StoredTable, changes, value_of
-from relay.system.switch_interval import in_short_turns
+from relay.system.interpreter import in_short_turns
 
 _TRIES = 5  # before who is always slower gives up
 _LARGE = 500  # entries

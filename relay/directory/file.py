@@ -25,7 +25,7 @@ from relay.directory.passwords import inline_passwords
 from relay.directory.rules.oauth import oauth_warnings
 from relay.directory.rules.validation import parse_directory
 from relay.directory.storage import ChangeRefused, Check, DirectoryChanged, Edit, Snapshot, State
-from relay.system.file_modes import create_private, sync_folder, take_folder_owner
+from relay.system.files import create_private, sync_folder, take_folder_owner
 
 _LOCK_SECONDS = 30.0  # ten thousand agents with comments take one command 10 seconds
 _LOCK_PAUSE = 0.02

@@ -8,7 +8,7 @@ from relay.directory.file import DirectoryFile, Fingerprint
 from relay.directory.model import Directory
 from relay.directory.reader_process import LARGE
 from relay.directory.storage import Check, Edit, Snapshot, State
-from relay.system.switch_interval import in_short_turns
+from relay.system.interpreter import in_short_turns
 
 ReadFile = Callable[[DirectoryFile], Snapshot]
 

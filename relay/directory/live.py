@@ -21,8 +21,7 @@ from relay.directory.model import Directory, UnknownSender
 from relay.directory.routing import Routing
 from relay.directory.rules.cross_file import check_together, warnings_together
 from relay.directory.storage import Check, Edit, Keeper, Snapshot
-from relay.system.gc_tuning import Collector
-from relay.system.switch_interval import in_short_turns
+from relay.system.interpreter import Collector, in_short_turns
 
 _POLL_SECONDS = 1.0  # a changed directory takes effect within 2 seconds
 

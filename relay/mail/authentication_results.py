@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from relay.mail.parts import Fields
+from relay.mail.mime import Fields
 
 _MOST_OCTETS = 16_384
 _QUOTED = r'"(?:[^"\\]|\\.)*"'

@@ -12,10 +12,10 @@ from typing import NamedTuple, TypeAlias
 
 from relay.mail.address import Address
 from relay.mail.content import ContentRefused
+from relay.mail.encoded_words import fold
 from relay.mail.header import Change, Header, HeaderEdit, change_of, value_of
 from relay.mail.mailbox import Mailbox, MailboxFault, names_other_address, parse_from
 from relay.mail.reply import Reply, clean_text
-from relay.mail.words import fold
 
 _BLANK_LINE = re.compile(rb"\r\n[ \t]+\r\n")
 _LONGEST_REMEMBERED = 1024

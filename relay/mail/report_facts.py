@@ -9,8 +9,8 @@ from types import MappingProxyType
 
 from relay.mail.address import Address
 from relay.mail.content import Content
+from relay.mail.dsn_parameters import Event, Notify
 from relay.mail.envelope import Envelope, Recipient
-from relay.mail.notify import Event, Notify
 from relay.mail.reply import Reply
 
 _ENHANCED = re.compile(r"[245]\.\d{1,3}\.\d{1,3}")

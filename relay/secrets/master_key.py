@@ -37,7 +37,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from relay.secrets.sources import SecretUnavailable, Source, SourceKind, parse_source, read_secret_file, source_path
-from relay.system.file_modes import check_modes, make_private_folder, sync_folder, write_private
+from relay.system.files import check_modes, make_private_folder, sync_folder, write_private
 
 _BYTES = 32
 

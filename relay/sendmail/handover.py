@@ -9,10 +9,10 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from relay.mail.address_list import ListedAddress, ListFault, parse_address_list
 from relay.mail.content import ContentRefused
+from relay.mail.encoded_words import write_phrase
 from relay.mail.header import Field, Header, decode_octets
-from relay.mail.words import write_phrase
+from relay.mail.structured_fields import ListedAddress, ListFault, parse_address_list
 from relay.sendmail.arguments import Arguments
 from relay.sendmail.failure import NotSent
 from relay.sendmail.origin import Origin

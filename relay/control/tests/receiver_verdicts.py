@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from relay.mail.address import Address
 from relay.mail.authentication_results import Verdict, receivers_verdicts
 from relay.mail.mailbox import MailboxFault, parse_from
-from relay.mail.parts import Fields, value_of
+from relay.mail.mime import Fields, value_of
 
 # For each method, the properties that say about whom it is.
 _SUBJECTS = {

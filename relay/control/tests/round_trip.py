@@ -20,7 +20,7 @@ from relay.incoming.mailboxes import Mailboxes, Visit
 from relay.incoming.reader import Folder, Head, MailboxFailed, Reader
 from relay.mail.address import Address
 from relay.mail.content import Content
-from relay.mail.parts import Part
+from relay.mail.mime import Part
 
 Steps: TypeAlias = AsyncIterator[dict[str, Any]]
 

@@ -6,7 +6,7 @@ from typing import TypeAlias
 from relay.directory.model import Incoming, Server
 from relay.directory.reading import Reading
 from relay.directory.rules.servers import host_faults, is_loopback
-from relay.mail.tokens import CONTROL
+from relay.mail.structured_fields import CONTROL
 
 Findings: TypeAlias = Iterator[tuple[str, str]]
 

@@ -28,7 +28,7 @@ from sqlalchemy import Connection, Engine, QueuePool, create_engine, event
 from relay.store.db.backend import Moment, Use
 from relay.store.db.errors import StoreError, StoreFull, StoreGone, StoreLax, StoreReadOnly, damaged, named_faults
 from relay.store.db.file_watch import MAGIC, FileWatch
-from relay.system.file_modes import check_modes, create_private, make_private_folder, sync_folder
+from relay.system.files import check_modes, create_private, make_private_folder, sync_folder
 
 # A file system's device, and the number of a file there.
 FileNumber: TypeAlias = tuple[int, int]

@@ -4,7 +4,7 @@ import pytest
 
 from relay.control.tests.receiver_verdicts import seen_by_receiver
 from relay.mail.address import Address
-from relay.mail.parts import Part
+from relay.mail.mime import Part
 
 SENDER = Address.parse("support@acmejets.example")
 RESULTS = "Authentication-Results: mx.test; "

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.mail.authentication_results import AuthenticationResults, ResultsFault, receivers_verdicts
-from relay.mail.parts import Part
+from relay.mail.mime import Part
 
 GMAIL = (
     "mx.google.com; dkim=pass header.i=@acmejets.example header.s=20230601 header.b=Ab/+=; "

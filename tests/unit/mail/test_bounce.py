@@ -6,9 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.mail.bounce import may_be_bounce, read_bounce
-from relay.mail.parts import Part
-from relay.mail.returned_copy import status_in
+from relay.mail.bounce import may_be_bounce, read_bounce, status_in
+from relay.mail.mime import Part
 from tests.unit.mail.bounce_samples import ANN, NOT_RETURNED, POSTFIX, POSTFIX_OLD, RETURNED, SENT
 
 

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from relay.mail.address import Address
 from relay.mail.content import Content
+from relay.mail.dsn_parameters import Notify, OriginalRecipient, Return, encode_xtext
 from relay.mail.envelope import Envelope, Recipient
 from relay.mail.header import Header
-from relay.mail.notify import Notify, OriginalRecipient, Return, encode_xtext
 from relay.mail.reply import Reply
 from relay.mail.report import LARGEST_RETURNED, write_report
 from relay.mail.report_facts import Action, Kind, RecipientFacts, ReportFacts, may_report, who_wants

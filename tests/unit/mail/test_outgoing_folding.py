@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.mail.content import ContentRefused
+from relay.mail.encoded_words import encode_words
 from relay.mail.header import Edited, Field, Header, HeaderEdit
 from relay.mail.mailbox import parse_from
 from relay.mail.outgoing import fold_long_lines
-from relay.mail.words import encode_words
 
 _WORDS = st.lists(
     st.tuples(st.sampled_from([b" ", b"\t", b"  ", b"\r\n "]), st.integers(1, 900)), min_size=1, max_size=12

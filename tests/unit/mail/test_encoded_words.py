@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.mail.words import decode_words, encode_words, fold
+from relay.mail.encoded_words import decode_words, encode_words, fold
 from tests.peers.work import growth
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.mail.address_list import ListFault, parse_address_list
+from relay.mail.structured_fields import ListFault, parse_address_list
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 import pytest
 
 from relay.control.transport.on_demand import made
-from relay.system import gc_tuning
-from relay.system.gc_tuning import Collector
+from relay.system import interpreter
+from relay.system.interpreter import Collector
 
 pytestmark = pytest.mark.slow
 
@@ -67,8 +67,8 @@ async def test_who_is_cancelled_while_it_looks_leaves_it_at_work(monkeypatch: py
         looking.set()
         may_end.wait(10)
 
-    monkeypatch.setattr(gc_tuning, "_TIMES", 1)
-    monkeypatch.setattr(gc_tuning, "_look_everywhere", look)
+    monkeypatch.setattr(interpreter, "_TIMES", 1)
+    monkeypatch.setattr(interpreter, "_look_everywhere", look)
 
     async def rest() -> None:
         resting = Collector()
@@ -85,8 +85,8 @@ async def test_who_is_cancelled_while_it_looks_leaves_it_at_work(monkeypatch: py
 
 
 async def test_garbage_that_was_set_aside_is_found_when_there_is_much(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gc_tuning, "_TIMES", 3)
-    monkeypatch.setattr(gc_tuning, "_GROWTH", 0.5)
+    monkeypatch.setattr(interpreter, "_TIMES", 3)
+    monkeypatch.setattr(interpreter, "_GROWTH", 0.5)
     resting = Collector()
     async with resting.at_rest():
         knot = weakref.ref(Knot())
@@ -99,7 +99,7 @@ async def test_garbage_that_was_set_aside_is_found_when_there_is_much(monkeypatc
 
 
 async def test_nobody_looks_through_everything_while_no_more_is_set_aside(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gc_tuning, "_TIMES", 1)
+    monkeypatch.setattr(interpreter, "_TIMES", 1)
     resting = Collector()
     async with resting.at_rest():
         knot = weakref.ref(Knot())

@@ -8,8 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.mail.address import Address
-from relay.mail.envelope import Body, Envelope, Recipient
-from relay.mail.notify import (
+from relay.mail.dsn_parameters import (
     Event,
     Notify,
     OriginalRecipient,
@@ -22,6 +21,7 @@ from relay.mail.notify import (
     parse_original_recipient,
     parse_return,
 )
+from relay.mail.envelope import Body, Envelope, Recipient
 
 BOB = Address.parse("bob@customer.example")
 WORDS = [b"NEVER", b"SUCCESS", b",", b"bob", b"@x.example", b"\r\n", b"\0", b"=", b" ", b"\x85", b"\xc2\x85"]
