@@ -44,8 +44,7 @@ from relay.delivery.queue_runner import QueueRunner
 from relay.delivery.recorder import Recorder
 from relay.delivery.schedule import Schedule
 from relay.delivery.shares import Shares
-from relay.directory.file import DirectoryFile
-from relay.directory.file_storage import ReadFile
+from relay.directory.file import DirectoryFile, ReadFile
 from relay.directory.live import LiveDirectory
 from relay.directory.model import Directory, Meaning
 from relay.incoming.watch import ReturnedMail

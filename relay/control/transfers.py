@@ -20,8 +20,8 @@ from relay.control.refused import Conflict, Refused
 from relay.directory.database_storage import DatabaseStorage, directory_in
 from relay.directory.live import LiveDirectory
 from relay.directory.model import Directory
-from relay.directory.passwords import inline_passwords
 from relay.directory.replacing import Replacement, replace_all, replacement
+from relay.directory.rules.validation import inline_passwords
 from relay.directory.storage import Document
 from relay.system.interpreter import in_short_turns
 

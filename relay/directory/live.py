@@ -15,8 +15,7 @@ from typing import Protocol, TypeAlias
 
 from relay.config.faults import Fault, Faults
 from relay.config.settings import Settings
-from relay.directory.file import DirectoryFile
-from relay.directory.file_storage import FileStorage, ReadFile
+from relay.directory.file import DirectoryFile, FileStorage, ReadFile
 from relay.directory.model import Directory, UnknownSender
 from relay.directory.routing import Routing
 from relay.directory.rules.cross_file import check_together, warnings_together

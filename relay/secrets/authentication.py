@@ -17,7 +17,7 @@ from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from relay.directory.client import Login, login_of
-from relay.directory.logins import login_key
+from relay.directory.index import login_key
 from relay.directory.routing import Routing
 from relay.secrets.login_password import (
     LoginRecord,

@@ -16,7 +16,7 @@ from typing import Any
 
 from relay.config.settings import load_settings
 from relay.directory.database_storage import DatabaseStorage
-from relay.directory.file_storage import ReadFile
+from relay.directory.file import ReadFile
 from relay.directory.live import LiveDirectory, in_file
 from relay.directory.replacing import replace_all
 from relay.directory.storage import Edit

@@ -10,14 +10,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-from relay.directory.addresses import AddressTaken
 from relay.directory.client import ANYONE, GROUP
-from relay.directory.index import Index
-from relay.directory.logins import Holder
+from relay.directory.index import AddressTaken, Holder, Index
 from relay.directory.model import Agent, Application, Directory, Profile
 from relay.directory.reading import Reading, read_tables
-from relay.directory.rules.logins import LOGINS, compared
-from relay.directory.rules.validation import is_sound_apart
+from relay.directory.rules.validation import LOGINS, compared, is_sound_apart
 from relay.mail.address import AddressError
 
 TABLES = ("servers", "channels", "agents", "applications", "scripts")

@@ -15,8 +15,7 @@ from sqlalchemy import Connection, and_, bindparam, case, delete, func, insert, 
 
 from relay.config.settings import Settings
 from relay.directory.database_storage import DatabaseStorage, Row, Rows
-from relay.directory.file import DirectoryFile
-from relay.directory.file_storage import ReadFile
+from relay.directory.file import DirectoryFile, ReadFile
 from relay.directory.live import Keep, in_file
 from relay.store.cluster.topics import Topic
 from relay.store.db.database import Database

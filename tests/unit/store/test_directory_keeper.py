@@ -14,7 +14,7 @@ from relay.config.faults import Fault, Faults
 from relay.config.settings import load_settings
 from relay.directory.database_storage import DatabaseStorage
 from relay.directory.edit import EditRefused, add_profile, add_server, remove_profile, set_default, set_profile
-from relay.directory.file_storage import FileStorage
+from relay.directory.file import FileStorage
 from relay.directory.live import LiveDirectory
 from relay.directory.model import Directory, ProfileKind
 from relay.directory.rules.incremental import Sound

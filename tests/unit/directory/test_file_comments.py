@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from relay.directory.document import as_text, has_comments
+from relay.directory.file import as_text, has_comments
 
 
 @pytest.mark.parametrize(

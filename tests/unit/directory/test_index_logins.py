@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.directory.client import Client, Login, login_of
-from relay.directory.logins import login_key
+from relay.directory.index import login_key
 from relay.directory.routing import Routing
 from relay.directory.rules.validation import parse_directory
 from relay.mail.address import Address
