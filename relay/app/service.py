@@ -73,7 +73,7 @@ from relay.store.db.errors import StoreError
 from relay.store.db.health import StoreHealth
 from relay.store.people.access import forget_outdated
 from relay.store.people.audit import AuditTable
-from relay.store.people.directory import DirectoryTable, kept_by
+from relay.store.people.directory import DirectoryTable, storage_of
 from relay.store.people.secrets import SecretTable
 from relay.store.queue.queue import Queue
 from relay.store.queue.spool import Spool, SpooledGathering
@@ -333,7 +333,10 @@ class Service:
         database = await self._open_store()
         vault, secrets = await self._open_secrets(database)
         self.directory = await LiveDirectory.open(
-            settings, self._reloading.file, self._directory_changed, kept_by(settings, database, self._read_directory)
+            settings,
+            self._reloading.file,
+            self._directory_changed,
+            storage_of(settings, database, self._read_directory),
         )
         self._begin_counters()
         await bind_unbound(vault, self.directory.routing().directory)
@@ -450,7 +453,7 @@ class Service:
         self.tokens = Tokens(
             vault,
             renews_ahead=lambda: self.lead.is_ours,
-            guard=ByLease(self._duties) if database.is_shared or self.peers.are_there else None,
+            leases=ByLease(self._duties) if database.is_shared or self.peers.are_there else None,
         )
         self._closing.push_async_callback(self.tokens.aclose)
         return vault, SecretResolver(vault, os.environ, settings.state_dir, tokens=self.tokens)

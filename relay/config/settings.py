@@ -26,7 +26,7 @@ from relay.config.types import (
     Folder,
     FolderOrEmpty,
     HostName,
-    KeySource,
+    KeySourceText,
     NameServer,
     Network,
     NodeName,
@@ -175,7 +175,7 @@ class Secrets:
     __pydantic_config__: ClassVar = _CONFIG
 
     master_key: Annotated[
-        KeySource,
+        KeySourceText,
         "Where the key comes from: file:PATH (in state_dir, made if missing), credential:NAME or env:NAME.",
         NEEDS_RESTART,
     ] = "file:master.key"

@@ -142,4 +142,4 @@ FolderOrEmpty: TypeAlias = Annotated[str, After(_absolute_or_empty)]
 FileOrEmpty: TypeAlias = FolderOrEmpty
 StoreUrl: TypeAlias = Annotated[str, After(_store)]
 SourceOrEmpty: TypeAlias = Annotated[str, After(_source_or_empty)]
-KeySource: TypeAlias = Annotated[str, After(_key_source)]
+KeySourceText: TypeAlias = Annotated[str, After(_key_source)]

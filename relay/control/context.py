@@ -14,7 +14,7 @@ from relay.secrets.vault import Vault
 from relay.store.cluster.nodes import NodeRow
 from relay.store.db.database import Database
 from relay.store.db.health import StoreHealth
-from relay.store.people.access import Administrators, ApiTokens, Invitations, Sessions
+from relay.store.people.access import Administrators, ApiTokens, Invitations, PageSessions
 from relay.store.people.audit import AuditTable
 from relay.store.people.directory import DirectoryTable
 from relay.store.queue.messages import StoredMessage
@@ -86,7 +86,7 @@ class People:
     """Who may come in to the pages and the API, as the store has them."""
 
     administrators: Administrators
-    sessions: Sessions
+    sessions: PageSessions
     invitations: Invitations
     tokens: ApiTokens
 
@@ -95,7 +95,7 @@ class People:
         """Return the people in a store."""
         return cls(
             administrators=Administrators(database),
-            sessions=Sessions(database),
+            sessions=PageSessions(database),
             invitations=Invitations(database),
             tokens=ApiTokens(database),
         )

@@ -81,7 +81,9 @@ class Transfers:
         """Return the directory in the database: the one in effect, where that is there."""
         if self._parts.settings.is_directory_stored:
             return self._parts.directory
-        stored = LiveDirectory(self._parts.settings, "relay.toml", keep=partial(DatabaseStorage, self._parts.entries))
+        stored = LiveDirectory(
+            self._parts.settings, "relay.toml", storage=partial(DatabaseStorage, self._parts.entries)
+        )
         await stored.begin()
         stored.on_edit = self._parts.trail.edited
         return stored

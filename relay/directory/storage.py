@@ -40,7 +40,7 @@ class Snapshot:
     index: Index | None = field(default=None, compare=False, repr=False)
 
 
-class Keeper(Protocol):
+class Storage(Protocol):
     """One directory where it is kept. Whatever is not there is an empty directory."""
 
     @property

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from relay.mail.address import Address, AddressError
-from relay.mail.mime import Fields, Part, blocks_of, value_of
+from relay.mail.mime import Fields, MimePart, blocks_of, value_of
 from relay.mail.reply import clean_text
 
 # As much as is looked at: what reports say stands in front, and the message that they return behind it.
@@ -61,13 +61,13 @@ class Bounce:
 
 def may_be_bounce(header: bytes) -> bool:
     """Whether a mail with this header is worth reading as a report: most mail in a mailbox is none."""
-    fields = Part.parse(header).fields
+    fields = MimePart.parse(header).fields
     return value_of(fields, "content-type").lower().startswith("multipart/report") or _may_be_report(fields)
 
 
 def read_bounce(raw: bytes) -> Bounce | None:
     """Return what a mail says about a message that came back; None where it is no such report. Never raises."""
-    message = Part.parse(raw[:MOST_OCTETS])
+    message = MimePart.parse(raw[:MOST_OCTETS])
     leaves = message.leaves
     statuses = [leaf for leaf in leaves if leaf.kind in _STATUS_PARTS]
     if statuses:
@@ -104,17 +104,17 @@ def _typed(value: str) -> str:
     return (rest if semicolon else address_type).strip().removeprefix("<").removesuffix(">")
 
 
-def _human_text(leaves: Sequence[Part]) -> str:
+def _human_text(leaves: Sequence[MimePart]) -> str:
     """Return the text for people; HTML only where there is nothing else."""
     texts = [leaf.text for leaf in leaves if leaf.kind == "text/plain"]
     return "\n".join(texts) or "\n".join(_TAG.sub(" ", leaf.text) for leaf in leaves if leaf.kind == "text/html")
 
 
-def _message_ids(message: Part, leaves: Sequence[Part]) -> Iterator[str]:
+def _message_ids(message: MimePart, leaves: Sequence[MimePart]) -> Iterator[str]:
     """Yield the Message-IDs by which the returned message may be known: its own header first, what answers it last."""
     for leaf in leaves:
         if leaf.kind in _ORIGINALS:
-            yield from _MESSAGE_ID.findall(Part.parse(leaf.content.lstrip(b"\r\n")).get("message-id"))
+            yield from _MESSAGE_ID.findall(MimePart.parse(leaf.content.lstrip(b"\r\n")).get("message-id"))
     for leaf in leaves:
         if leaf.kind.startswith("text/"):
             yield from (match[1] for match in _ID_LINE.finditer(leaf.text))

@@ -26,14 +26,14 @@ _FOLD = re.compile(rb"\r?\n(?=[ \t])")
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class MimePart:
     """A message, or a part of one: its fields, and its body as it came."""
 
     fields: Fields
     body: bytes
 
     @classmethod
-    def parse(cls, raw: bytes) -> "Part":
+    def parse(cls, raw: bytes) -> "MimePart":
         """Return the message or part in these bytes, with CRLF or LF line ends. Never raises."""
         if raw[:1] == b"\n" or raw[:2] == b"\r\n":  # a part without fields
             return cls((), raw.partition(b"\n")[2])
@@ -72,9 +72,9 @@ class Part:
             return decode_octets(content)
 
     @property
-    def leaves(self) -> tuple["Part", ...]:
+    def leaves(self) -> tuple["MimePart", ...]:
         """The parts that are no multipart themselves, in their order; of a plain message itself."""
-        found: list[Part] = []
+        found: list[MimePart] = []
         waiting = [(self, 0)]
         while waiting and len(found) < _MOST_PARTS:
             part, depth = waiting.pop()
@@ -86,14 +86,14 @@ class Part:
         return tuple(found)
 
     @property
-    def inner(self) -> tuple["Part", ...]:
+    def inner(self) -> tuple["MimePart", ...]:
         """The parts of a multipart (RFC 2046 section 5.1); none where it is not one."""
         boundary = _BOUNDARY.search(self.get("content-type"))
         if boundary is None or not self.kind.startswith("multipart/"):
             return ()
         name = re.escape((boundary[1] or boundary[2]).encode())
         delimiter = re.compile(rb"(?:\A|\r?\n)--" + name + rb"(--)?[ \t]*(?=\r?\n|\Z)")
-        return tuple(Part.parse(raw) for raw in _between(self.body, delimiter))
+        return tuple(MimePart.parse(raw) for raw in _between(self.body, delimiter))
 
 
 def value_of(fields: Fields, key: str) -> str:

@@ -26,7 +26,7 @@ from relay.mail.dsn_parameters import Return, decode_xtext
 from relay.mail.encoded_words import decode_words, fold
 from relay.mail.header import Field, Header
 from relay.mail.mailbox import Mailbox
-from relay.mail.report_facts import Action, Kind, RecipientFacts, ReportFacts, who_wants
+from relay.mail.report_facts import Action, RecipientFacts, ReportFacts, ReportKind, who_wants
 from relay.mail.trace import format_date, message_id
 
 # A message up to this size comes back whole where RET=FULL asks for it.
@@ -141,7 +141,7 @@ def _returned(facts: ReportFacts) -> bytes:
     RET concerns failures only (RFC 3461 section 4.3). A message that requires TLS never comes back whole: the way back
     may be another (RFC 8689 section 5).
     """
-    is_wanted = facts.kind is Kind.FAILED and facts.envelope.ret is Return.FULL and not facts.envelope.require_tls
+    is_wanted = facts.kind is ReportKind.FAILED and facts.envelope.ret is Return.FULL and not facts.envelope.require_tls
     if not is_wanted or facts.content is None or facts.content.size > LARGEST_RETURNED:
         return b""
     whole = b"".join(facts.content.chunks())
@@ -223,7 +223,7 @@ def _recipient_fields(each: RecipientFacts, facts: ReportFacts) -> Iterator[tupl
         yield "Diagnostic-Code", _diagnostic(each, facts)
     if each.last_attempt is not None:
         yield "Last-Attempt-Date", format_date(each.last_attempt)
-    if each.will_retry_until is not None and facts.kind is Kind.DELAYED:
+    if each.will_retry_until is not None and facts.kind is ReportKind.DELAYED:
         yield "Will-Retry-Until", format_date(each.will_retry_until)
 
 
@@ -278,9 +278,9 @@ _ADVICE: Mapping[str, str] = MappingProxyType(
 
 def _subject(facts: ReportFacts) -> str:
     """Return the report's subject. It holds nothing that others wrote."""
-    if facts.kind is Kind.FAILED:
+    if facts.kind is ReportKind.FAILED:
         return "Your message could not be delivered"
-    if facts.kind is Kind.DELAYED:
+    if facts.kind is ReportKind.DELAYED:
         return "Your message is delayed"
     return "Your message was passed on" if _is_relayed(facts) else "Your message was delivered"
 
@@ -302,9 +302,9 @@ def _text(facts: ReportFacts) -> str:
 def _opening(facts: ReportFacts) -> str:
     count = len(facts.recipients)
     whom = str(facts.recipients[0].recipient.address) if count == 1 else f"{count} addresses, which are named below"
-    if facts.kind is Kind.FAILED:
+    if facts.kind is ReportKind.FAILED:
         return f"Your message could not be delivered to {whom}."
-    if facts.kind is Kind.DELAYED:
+    if facts.kind is ReportKind.DELAYED:
         again = "You do not need to send it again: the mail service goes on trying."
         return f"Your message has not yet reached {whom}. {again}"
     if _is_relayed(facts):
@@ -328,7 +328,7 @@ def _groups(recipients: Sequence[RecipientFacts]) -> Iterator[list[RecipientFact
     """Put together what happened alike, so that many recipients make no endless text."""
     groups: dict[tuple[object, ...], list[RecipientFacts]] = {}
     for each in recipients:
-        wants_failure = who_wants(Kind.FAILED, each.recipient.notify)
+        wants_failure = who_wants(ReportKind.FAILED, each.recipient.notify)
         alike = (each.action, each.status, each.reply, each.remote_mta, each.will_retry_until, wants_failure)
         groups.setdefault(alike, []).append(each)
     yield from groups.values()
@@ -339,12 +339,12 @@ def _group(group: Sequence[RecipientFacts], facts: ReportFacts) -> Iterator[str]
     if len(facts.recipients) > 1:
         yield "\n".join(str(each.recipient.address) for each in group)
     yield from _answer(first)
-    if facts.kind is Kind.FAILED:
+    if facts.kind is ReportKind.FAILED:
         if first.status.startswith("4"):
             yield _wrapped("It was tried several times without success, and is not tried again.", 4)
         yield _wrapped(f"What you can do: {_advice(first.status)}", 4)
-    if facts.kind is Kind.DELAYED and first.will_retry_until is not None:
-        told = " If that fails, you are told." if who_wants(Kind.FAILED, first.recipient.notify) else ""
+    if facts.kind is ReportKind.DELAYED and first.will_retry_until is not None:
+        told = " If that fails, you are told." if who_wants(ReportKind.FAILED, first.recipient.notify) else ""
         yield _wrapped(f"It is tried again until {_moment(first.will_retry_until)}.{told}", 4)
 
 

@@ -74,7 +74,7 @@ def ref_of(owner: Server | Profile, at: Server | None) -> SecretRef:
 
     `at` is the server that it logs in to: a server's own, or the one that a profile sends through.
     """
-    return SecretRef(place_of(owner), _bound_to(owner, at), owner.password_from, owner.password)
+    return SecretRef(account_owner(owner), _binding(owner, at), owner.password_from, owner.password)
 
 
 def host_key(host: str) -> str:
@@ -99,7 +99,7 @@ def client_bound_to(server: Server) -> str:
     return " ".join([host_key(server.host), _provider(client), *([device] if is_elsewhere else [])])
 
 
-def places_of(directory: Directory, owners: Iterable[str]) -> dict[str, str]:
+def bindings_of(directory: Directory, owners: Iterable[str]) -> dict[str, str]:
     """Return where the secrets of these owners of the vault would go now; without those that go nowhere."""
     places: dict[str, str] = {}
     for owner in owners:
@@ -121,7 +121,7 @@ def places_of(directory: Directory, owners: Iterable[str]) -> dict[str, str]:
     return {owner: place for owner, place in places.items() if place}
 
 
-def _bound_to(owner: Server | Profile, at: Server | None) -> str:
+def _binding(owner: Server | Profile, at: Server | None) -> str:
     """Return to where the secret of an owner goes: a server's to its host, a profile's to a server by name and host."""
     if at is None:
         return ""
@@ -138,8 +138,8 @@ def token_ref(server: Server, owner: Server | Profile) -> SecretRef | None:
         return None
     username = owner.username if isinstance(owner, Server) else owner.login_name
     return SecretRef(
-        f"oauth/{place_of(owner)}",
-        f"{_bound_to(owner, server)} {_provider(server.oauth)}",
+        f"oauth/{account_owner(owner)}",
+        f"{_binding(owner, server)} {_provider(server.oauth)}",
         owner.password_from,
         owner.password,
         TokenRef(server.name, username, server.oauth, client_bound_to(server)),
@@ -175,8 +175,8 @@ def secret_ref(server: Server, profile: Profile | None, *, override: bool) -> Se
     return token_ref(server, owner) or ref_of(owner, server)
 
 
-def place_of(owner: Server | Profile) -> str:
-    """Return the name of a server or profile in the vault."""
+def account_owner(owner: Server | Profile) -> str:
+    """Return the owner under which the vault keeps the mail password of a server or profile: "server/NAME"."""
     return f"{'server' if isinstance(owner, Server) else 'profile'}/{owner.name}"
 
 
@@ -193,7 +193,7 @@ def incoming_ref(entry: Server | Profile) -> SecretRef | None:
     return SecretRef(incoming_owner(entry), host_key(incoming.host), incoming.password_from, incoming.password)
 
 
-def mailbox_places(directory: Directory, owners: Iterable[str]) -> dict[str, str]:
+def mailbox_bindings(directory: Directory, owners: Iterable[str]) -> dict[str, str]:
     """Return where the mailbox passwords among these owners of the vault would go now."""
     places: dict[str, str] = {}
     for owner in owners:

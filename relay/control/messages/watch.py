@@ -14,7 +14,7 @@ from relay.control.messages.records import history_record
 from relay.control.operation import Operation
 from relay.control.refused import Refused
 from relay.delivery.recorder import utc_now
-from relay.store.queue.history import Look, Wanted
+from relay.store.queue.history import Look, SearchCriteria
 from relay.store.queue.messages import StoredMessage
 
 _LOOKS_EVERY = 1.0  # seconds
@@ -54,7 +54,7 @@ class Following:
         From then on yield each message that comes, or is in another state than before, as it is then; those of a second
         the oldest first. An empty object now and then means nothing. Of what waits the newest ten thousand are watched.
         """
-        wanted = Wanted(
+        wanted = SearchCriteria(
             sender=read_address(sender), to=read_address(to), state=known_state(state), message_id=message_id
         )
         moment = read_time(since, "since")
@@ -72,7 +72,7 @@ class Following:
         finally:
             self._followers -= 1
 
-    async def _news(self, wanted: Wanted, known: Look) -> AsyncGenerator[list[dict[str, Any]]]:
+    async def _news(self, wanted: SearchCriteria, known: Look) -> AsyncGenerator[list[dict[str, Any]]]:
         quiet = 0
         while not await self._ends_within(_LOOKS_EVERY):
             now = await self._look(utc_now())
@@ -95,7 +95,7 @@ class Following:
     async def _look(self, now: datetime) -> Look:
         return await self._parts.queue.look(now - _LATE - timedelta(seconds=_LOOKS_EVERY), _MOST_WATCHED)
 
-    async def _earlier(self, wanted: Wanted) -> AsyncGenerator[list[dict[str, Any]]]:
+    async def _earlier(self, wanted: SearchCriteria) -> AsyncGenerator[list[dict[str, Any]]]:
         async def read(after: StoredMessage | None, limit: int) -> list[StoredMessage]:
             asked = {key: getattr(wanted, key) for key in ("sender", "to", "since", "state", "message_id")}
             return await self._parts.queue.search(**asked, limit=limit, after=after)

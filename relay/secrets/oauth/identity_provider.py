@@ -62,7 +62,7 @@ class DeviceCode:
     interval: int
 
 
-class Provider(Protocol):
+class IdentityProvider(Protocol):
     """Asks identity providers (`relay.secrets.oauth.requests`). `secret` is the client's, "" for one without.
 
     Each raises TokenRefused, or SecretDelayed where asking again may help.

@@ -1,4 +1,4 @@
-"""The requests to identity providers, by Authlib over HTTPS, behind the port `identity_provider.Provider`.
+"""The requests to identity providers, by Authlib over HTTPS, behind the port `identity_provider.IdentityProvider`.
 
 Imported where the first token is asked for: it takes 0.3 s and 26 MB, and most relays need no token.
 

@@ -138,7 +138,7 @@ class TokenAccount:
     `unsaved_over`. `ref` may be another in all but whose the tokens are and where they go; the `turn` is the owner's.
 
     `kept` and `record` are the same thing: the vault's secret, and what it says. `renewing` is the renewal under way,
-    `keeper` the task that renews ahead, `saver` the one that waits for the store.
+    `renewal_ahead` the task that renews ahead, `saver` the one that waits for the store.
     """
 
     ref: SecretRef
@@ -150,7 +150,7 @@ class TokenAccount:
     unsaved_over: TokenRecord | None = None
     trouble: Trouble | None = None
     renewing: asyncio.Task[TokenRecord] | None = None
-    keeper: asyncio.Task[None] | None = None
+    renewal_ahead: asyncio.Task[None] | None = None
     saver: asyncio.Task[None] | None = None
 
 

@@ -90,7 +90,7 @@ def _require_another(connection: Connection, name: str, usable: Collection[str])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SessionRow:
+class PageSession:
     """One session: whose (`kind` is admin or agent), since when, when it was last used, and how long it may last."""
 
     digest: str = field(repr=False)
@@ -103,13 +103,13 @@ class SessionRow:
     expires: datetime
 
 
-class Sessions:
+class PageSessions:
     """The table `sessions`, one transaction a method. Raises StoreError."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def add(self, row: SessionRow) -> None:
+    async def add(self, row: PageSession) -> None:
         """Keep a new session."""
 
         def job(connection: Connection) -> None:
@@ -117,12 +117,12 @@ class Sessions:
 
         await self._database.write(job)
 
-    async def get(self, digest: str) -> SessionRow | None:
+    async def get(self, digest: str) -> PageSession | None:
         """Return a session, whether it still holds or not."""
 
-        def job(connection: Connection) -> SessionRow | None:
+        def job(connection: Connection) -> PageSession | None:
             found = connection.execute(select(sessions).where(sessions.c.digest == digest)).first()
-            return None if found is None else SessionRow(**found._mapping)
+            return None if found is None else PageSession(**found._mapping)
 
         return await self._database.read(job)
 

@@ -16,7 +16,7 @@ from sqlalchemy import Connection, and_, bindparam, case, delete, func, insert, 
 from relay.config.settings import Settings
 from relay.directory.database_storage import DatabaseStorage, Row, Rows
 from relay.directory.file import DirectoryFile, ReadFile
-from relay.directory.live import Keep, in_file
+from relay.directory.live import OpenStorage, in_file
 from relay.store.cluster.topics import Topic
 from relay.store.db.database import Database
 from relay.store.db.errors import StoreError
@@ -99,7 +99,7 @@ class DirectoryTable:
         return await self._database.write_beside(job)
 
 
-def kept_by(settings: Settings, database: Database, read: ReadFile = DirectoryFile.read) -> Keep:
+def storage_of(settings: Settings, database: Database, read: ReadFile = DirectoryFile.read) -> OpenStorage:
     """Return what keeps the directory that settings name: their file, which is read by `read`, or this store."""
     return (
         partial(DatabaseStorage, DirectoryTable(database)) if settings.is_directory_stored else in_file(settings, read)

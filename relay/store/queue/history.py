@@ -30,14 +30,14 @@ from relay.store.queue.messages import Attempt, StoredMessage
 from relay.store.queue.rows import attempt_of, message_of, profile_word, recipient_of
 
 
-class Place(NamedTuple):
+class ListPosition(NamedTuple):
     """A place in a list of messages, which are in the order of these two: behind or before a message."""
 
     created: datetime
     id: str
 
 
-class Wanted(NamedTuple):
+class SearchCriteria(NamedTuple):
     """What a search asks for; None and "" ask for nothing. A Message-ID may stand with or without its angle brackets.
 
     The first ones are answered from an index, those behind `profile` only by looking at every message, and `profile`
@@ -125,7 +125,9 @@ def list_queue(
     return select_messages(connection, found)
 
 
-def search(connection: Connection, wanted: Wanted, limit: int, after: StoredMessage | None) -> list[StoredMessage]:
+def search(
+    connection: Connection, wanted: SearchCriteria, limit: int, after: StoredMessage | None
+) -> list[StoredMessage]:
     """Return messages, the newest first, behind `after`."""
     found = select(messages).where(*indexed_conditions(wanted)).limit(limit)
     if after is not None:
@@ -149,7 +151,7 @@ whose = messages.c.profile.concat("")
 position = tuple_(messages.c.created, messages.c.id)
 
 
-def place_of(place: StoredMessage | Place) -> ColumnElement[Any]:
+def place_of(place: StoredMessage | ListPosition) -> ColumnElement[Any]:
     """Return a place as `position` compares with it."""
     return tuple_(literal(place.created, Time), literal(place.id, Text))
 
@@ -159,7 +161,7 @@ def is_of_profile(profile: str | None) -> ColumnElement[bool]:
     return whose == profile_word(profile)
 
 
-def indexed_conditions(wanted: Wanted) -> list[ColumnElement[bool]]:
+def indexed_conditions(wanted: SearchCriteria) -> list[ColumnElement[bool]]:
     """Return what an index answers."""
     conditions: list[ColumnElement[bool]] = []
     if wanted.sender is not None:
@@ -201,7 +203,7 @@ def look(connection: Connection, since: datetime, most: int) -> Look:
     return Look(*({row.id: row.state for row in connection.execute(found)} for found in (waiting, over)))
 
 
-def messages_among(connection: Connection, wanted: Wanted, ids: Collection[str]) -> list[StoredMessage]:
+def messages_among(connection: Connection, wanted: SearchCriteria, ids: Collection[str]) -> list[StoredMessage]:
     """Return those of these messages that are asked for, the oldest first."""
     found = select(messages).where(messages.c.id.in_(ids), *indexed_conditions(wanted))
     return select_messages(connection, found.order_by(messages.c.created, messages.c.id))

@@ -28,11 +28,11 @@ from relay.store.db.clocks import SteadyClock, StoreClock, pull_in
 from relay.store.db.database import Database, Job
 from relay.store.db.writer import Writer
 from relay.store.queue import claims, holds, returns, writes
-from relay.store.queue.claims import Doubting, Due, Late, Lease
+from relay.store.queue.claims import Due, InDoubt, Late, Lease
 from relay.store.queue.holds import Cause
 from relay.store.queue.messages import Attempt, Change, HoldRow, NewMessage, ReturnRow, Settlement, StoredMessage
 from relay.store.queue.reader import QueueReader
-from relay.store.queue.writes import Begun, Dotted
+from relay.store.queue.writes import BegunAttempt, FinalDot
 
 T = TypeVar("T")
 TakenBack = tuple[StoredMessage, Attempt | None]
@@ -149,11 +149,11 @@ class Queue(QueueReader):
 
     async def begin_attempt(self, id_: str, fence: int, attempt: Attempt) -> None:
         """Record an attempt before it connects. Raises Fenced."""
-        await self._writer.run_together(self._begin_all, Begun(id_, fence, attempt))
+        await self._writer.run_together(self._begin_all, BegunAttempt(id_, fence, attempt))
 
     async def mark_final_dot(self, id_: str, fence: int, number: int) -> None:
         """Record that an attempt is about to send its final dot. Raises Fenced, also for an unknown attempt."""
-        await self._writer.run_together(self._mark_all, Dotted(id_, fence, number))
+        await self._writer.run_together(self._mark_all, FinalDot(id_, fence, number))
 
     async def settle(self, settlement: Settlement) -> None:
         """Write what came of a message under way, its attempt and reports, and end its lease. Raises Fenced."""
@@ -430,9 +430,9 @@ class Queue(QueueReader):
         with self._doubting(taken):
             return await self._write(job)
 
-    def _doubting(self, ids: Collection[str]) -> Doubting:
+    def _doubting(self, ids: Collection[str]) -> InDoubt:
         """Remember what may have been taken by our lease where the store fails, and forget it where it does not."""
-        return Doubting(self._doubtful, ids)
+        return InDoubt(self._doubtful, ids)
 
     # What many write at once, each kind in one go (`relay.store.db.writer`)
 
@@ -450,10 +450,10 @@ class Queue(QueueReader):
             taken |= {message.id: message for message in found}
         return [[taken.pop(id_) for id_ in one.ids if id_ in taken] for one in items]
 
-    def _begin_all(self, connection: Connection, items: Sequence[Begun]) -> None:
+    def _begin_all(self, connection: Connection, items: Sequence[BegunAttempt]) -> None:
         writes.begin_attempts(connection, items, self._new_lease())
 
-    def _mark_all(self, connection: Connection, items: Sequence[Dotted]) -> None:
+    def _mark_all(self, connection: Connection, items: Sequence[FinalDot]) -> None:
         writes.mark_final_dots(connection, items, self._new_lease())
 
     def _settle_all(self, connection: Connection, items: Sequence[Settlement]) -> None:

@@ -17,9 +17,9 @@ from relay.store.db.database import Database
 from relay.store.db.errors import StoreCorrupt, StoreError, own
 from relay.store.queue import claims, contents, history
 from relay.store.queue.contents import ContentHash, Piece, Read
-from relay.store.queue.history import Counted, Look, Place, Wanted
+from relay.store.queue.history import Counted, ListPosition, Look, SearchCriteria
 from relay.store.queue.messages import Attempt, Damaged, NoContent, StoredMessage
-from relay.store.queue.search import Found, Seeking
+from relay.store.queue.search import Found, PagedSearch
 
 
 class QueueReader:
@@ -145,31 +145,37 @@ class QueueReader:
         after: StoredMessage | None = None,
     ) -> list[StoredMessage]:
         """Return messages of which all of this is true, the newest first, behind `after`."""
-        wanted = Wanted(sender, to, since, state, message_id)
+        wanted = SearchCriteria(sender, to, since, state, message_id)
         return await self._database.read(lambda c: history.search(c, wanted, limit, after))
 
     async def look(self, since: datetime, most: int) -> Look:
         """Return the states of the newest `most` that wait, and of the last `most` that were over since a moment."""
         return await self._database.read(lambda c: history.look(c, since, most))
 
-    async def among(self, wanted: Wanted, ids: Collection[str]) -> list[StoredMessage]:
+    async def among(self, wanted: SearchCriteria, ids: Collection[str]) -> list[StoredMessage]:
         """Return those of these messages that are asked for (by what an index answers), the oldest first."""
         return await self._database.read(lambda c: history.messages_among(c, wanted, ids))
 
     async def find(
-        self, wanted: Wanted, *, limit: int, after: Place | None = None, is_waiting: bool = False, seconds: float = 1.0
+        self,
+        wanted: SearchCriteria,
+        *,
+        limit: int,
+        after: ListPosition | None = None,
+        is_waiting: bool = False,
+        seconds: float = 1.0,
     ) -> Found:
         """Return a page of what is asked for: of all, the newest first, or of what waits, the oldest first.
 
         Looking ends after about so many seconds, with fewer than `limit` messages then.
         """
-        seeking, found, place = Seeking(wanted, is_waiting), list[StoredMessage](), after
+        seeking, found, place = PagedSearch(wanted, is_waiting), list[StoredMessage](), after
         deadline = time.monotonic() + seconds
         while True:
             more, end = await self._database.read(partial(seeking.window, after=place, limit=limit + 1 - len(found)))
             found += more
             if len(found) > limit:
-                return Found(found[:limit], Place(found[limit - 1].created, found[limit - 1].id))
+                return Found(found[:limit], ListPosition(found[limit - 1].created, found[limit - 1].id))
             if end is None or time.monotonic() > deadline:
                 return Found(found, end)
             place = end

@@ -11,8 +11,8 @@ from sqlalchemy import Column, ColumnElement, Connection, Select, false, func, o
 
 from relay.store.db.tables import is_open, messages, recipients
 from relay.store.queue.history import (
-    Place,
-    Wanted,
+    ListPosition,
+    SearchCriteria,
     indexed_conditions,
     is_of_profile,
     place_of,
@@ -33,13 +33,13 @@ class Found(NamedTuple):
     """
 
     messages: list[StoredMessage]
-    next: Place | None
+    next: ListPosition | None
 
 
-class Seeking(NamedTuple):
+class PagedSearch(NamedTuple):
     """A search in one direction: through what waits, the oldest first, or through everything, the newest first."""
 
-    wanted: Wanted
+    wanted: SearchCriteria
     is_waiting: bool
 
     @property
@@ -65,8 +65,8 @@ class Seeking(NamedTuple):
         yield from _others(self.wanted)
 
     def window(
-        self, connection: Connection, *, after: Place | None, limit: int
-    ) -> tuple[list[StoredMessage], Place | None]:
+        self, connection: Connection, *, after: ListPosition | None, limit: int
+    ) -> tuple[list[StoredMessage], ListPosition | None]:
         """Return at most `limit` messages of the next window, and its last place; None where the list ends in it."""
         end = None if self.is_indexed else self._window_end(connection, after)
         statement = self._ordered(select(messages), after).where(*self._others()).limit(limit)
@@ -75,12 +75,12 @@ class Seeking(NamedTuple):
             statement = statement.where(position <= here if self.is_waiting else position >= here)
         return select_messages(connection, statement), end
 
-    def _window_end(self, connection: Connection, after: Place | None) -> Place | None:
+    def _window_end(self, connection: Connection, after: ListPosition | None) -> ListPosition | None:
         statement = self._ordered(select(messages.c.created, messages.c.id), after).offset(WINDOW - 1).limit(1)
         row = connection.execute(statement).first()
-        return Place(row.created, row.id) if row else None
+        return ListPosition(row.created, row.id) if row else None
 
-    def _ordered(self, statement: Select[Any], after: Place | None) -> Select[Any]:
+    def _ordered(self, statement: Select[Any], after: ListPosition | None) -> Select[Any]:
         statement = statement.where(*indexed_conditions(self.wanted))
         if self.wanted.profile is not None and self._has_profile_index:
             statement = statement.where(messages.c.profile == profile_word(self.wanted.profile))
@@ -94,7 +94,7 @@ class Seeking(NamedTuple):
         return statement
 
 
-def _others(wanted: Wanted) -> Iterator[ColumnElement[bool]]:
+def _others(wanted: SearchCriteria) -> Iterator[ColumnElement[bool]]:
     if wanted.profiles is not None:
         of_hold = messages.c.held_by == wanted.held_by if wanted.held_by else false()
         yield or_(messages.c.profile.in_(wanted.profiles), of_hold)

@@ -90,7 +90,7 @@ def content_octets(news: Sequence[NewMessage]) -> int:
     return sum(new.content.size for new in news if new.content is not None)
 
 
-class Begun(NamedTuple):
+class BegunAttempt(NamedTuple):
     """An attempt that begins, of a message under way."""
 
     id: str
@@ -98,7 +98,7 @@ class Begun(NamedTuple):
     attempt: Attempt
 
 
-class Dotted(NamedTuple):
+class FinalDot(NamedTuple):
     """An attempt that is about to send its final dot."""
 
     id: str
@@ -110,14 +110,14 @@ class Dotted(NamedTuple):
 # itself then, and finds out whose it was.
 
 
-def begin_attempts(connection: Connection, begun: Sequence[Begun], lease: Lease) -> None:
+def begin_attempts(connection: Connection, begun: Sequence[BegunAttempt], lease: Lease) -> None:
     """Record attempts that begin. Raises Fenced."""
     rows = [(one.id, one.fence, lease.owner, *_account(one.attempt)) for one in begun]
     _change(connection, _SHOW_ATTEMPT, rows)
     INSERT_ATTEMPT.run(connection, [attempt_row(one.id, one.attempt) for one in begun])
 
 
-def mark_final_dots(connection: Connection, dotted: Sequence[Dotted], lease: Lease) -> None:
+def mark_final_dots(connection: Connection, dotted: Sequence[FinalDot], lease: Lease) -> None:
     """Record that attempts are about to send their final dots. Raises Fenced, also for an unknown attempt."""
     _change(connection, _MARK_DOT, [(one.id, one.fence, lease.owner, one.number) for one in dotted])
 

@@ -18,8 +18,8 @@ from relay.store.people.access import (
     InvitationRow,
     Invitations,
     LastAdministrator,
-    SessionRow,
-    Sessions,
+    PageSession,
+    PageSessions,
     forget_outdated,
 )
 from tests.unit.store.store_kit import StorePlace
@@ -27,7 +27,7 @@ from tests.unit.store.store_kit import StorePlace
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
 HOUR = timedelta(hours=1)
 INVITED = InvitationRow(digest="d1", kind="agent", name="jane", role="agent", created=NOW, expires=NOW + HOUR)
-SIGNED_IN = SessionRow(
+SIGNED_IN = PageSession(
     digest="s1", kind="agent", name="jane", role="agent", form_key="k", created=NOW, seen=NOW, expires=NOW + HOUR
 )
 
@@ -78,7 +78,7 @@ async def test_of_two_who_remove_each_other_one_stays(database: Database) -> Non
 
 
 async def test_a_session_is_found_used_and_ended(database: Database) -> None:
-    sessions = Sessions(database)
+    sessions = PageSessions(database)
     await sessions.add(SIGNED_IN)
     assert await sessions.get("s1") == SIGNED_IN
     await sessions.seen("s1", NOW + HOUR)
@@ -88,7 +88,7 @@ async def test_a_session_is_found_used_and_ended(database: Database) -> None:
 
 
 async def test_all_sessions_of_one_person_end_and_no_others(database: Database) -> None:
-    sessions = Sessions(database)
+    sessions = PageSessions(database)
     for digest, kind, name in (("s1", "agent", "jane"), ("s2", "agent", "jane"), ("s3", "admin", "jane")):
         await sessions.add(replace(SIGNED_IN, digest=digest, kind=kind, name=name))
     assert await sessions.remove_of("agent", "jane") == 2
@@ -133,8 +133,8 @@ async def test_a_token_is_known_by_its_digest(database: Database) -> None:
 
 
 async def test_what_has_expired_is_forgotten(database: Database) -> None:
-    await Sessions(database).add(SIGNED_IN)
-    await Sessions(database).add(replace(SIGNED_IN, digest="s2", expires=NOW + 2 * HOUR))
+    await PageSessions(database).add(SIGNED_IN)
+    await PageSessions(database).add(replace(SIGNED_IN, digest="s2", expires=NOW + 2 * HOUR))
     await Invitations(database).put(INVITED)
     await forget_outdated(database, NOW + HOUR)
     found = union_all(*(select(table.c.digest) for table in (sessions, invitations)))

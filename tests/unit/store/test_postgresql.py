@@ -29,7 +29,7 @@ from relay.store.db.tables import HEAD, metadata, secrets
 from relay.store.people.access import Administrators, LastAdministrator
 from relay.store.people.audit import AuditSearch, AuditTable
 from relay.store.queue.claims import Living
-from relay.store.queue.history import Wanted
+from relay.store.queue.history import SearchCriteria
 from relay.store.queue.messages import Fenced, HoldRow
 from relay.store.queue.queue import Queue
 from tests.peers import postgres as peer
@@ -543,7 +543,7 @@ async def test_a_nul_is_looked_for_without_a_fault(two: tuple[Queue, Queue], sto
     await queue.add(new(new_message("a", subject="x\0y")))
     assert (await queue.search(limit=9, message_id="\0")) == []
     assert (await queue.ids_starting("\0", 2)) == []
-    assert [m.id for m in (await queue.find(Wanted(subject="x\0y"), limit=9)).messages] == ["a"]
+    assert [m.id for m in (await queue.find(SearchCriteria(subject="x\0y"), limit=9)).messages] == ["a"]
     assert await queue.message("\0") is None
     assert await AuditTable(store).find(AuditSearch(contains="\0", who="\0"), limit=1) == []
 

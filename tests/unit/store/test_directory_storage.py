@@ -17,9 +17,9 @@ from relay.directory.edit import EditRefused, add_profile, add_server, remove_pr
 from relay.directory.file import FileStorage
 from relay.directory.live import LiveDirectory
 from relay.directory.model import Directory, ProfileKind
-from relay.directory.rules.incremental import Sound
+from relay.directory.rules.incremental import CheckedDirectory
 from relay.directory.rules.validation import parse_directory
-from relay.directory.storage import Check, DirectoryChanged, Document, Edit, Keeper, Snapshot
+from relay.directory.storage import Check, DirectoryChanged, Document, Edit, Snapshot, Storage
 from relay.store.db.database import open_database
 from relay.store.db.tables import metadata
 from relay.store.people.directory import DirectoryTable
@@ -42,7 +42,7 @@ class House:
         self._place = place
         self._closing = closing
 
-    async def keeper(self, check: Check = lambda _: ()) -> Keeper:
+    async def keeper(self, check: Check = lambda _: ()) -> Storage:
         if self.kind == "file":
             return FileStorage(self._file, check)
         database = await open_database(self._place)
@@ -51,7 +51,7 @@ class House:
 
     async def live(self) -> LiveDirectory:
         keeper = await self.keeper()
-        return await LiveDirectory.open(load_settings(None, {}), "relay.toml", keep=lambda _: keeper)
+        return await LiveDirectory.open(load_settings(None, {}), "relay.toml", storage=lambda _: keeper)
 
     async def spoil(self) -> None:
         """Write a fault, past all rules: a person does in the file, another version of relay in the database."""
@@ -60,7 +60,7 @@ class House:
             return
         keeper = await self.keeper()
         assert isinstance(keeper, DatabaseStorage)
-        keeper._checked = lambda known: known.with_sound(Sound.of(Directory()))  # type: ignore[method-assign]
+        keeper._checked = lambda known: known.with_checked(CheckedDirectory.of(Directory()))  # type: ignore[method-assign]
         await change(keeper, lambda document: document["agents"]["jane"].update(server="shard"))
 
 
@@ -86,7 +86,7 @@ async def house(kind: str, place: StorePlace, tmp_path: Path) -> AsyncIterator[H
 
 
 async def change(
-    keeper: Keeper, edit: Edit, known: Snapshot = UNREAD, check: Callable[[Directory], None] = lambda _: None
+    keeper: Storage, edit: Edit, known: Snapshot = UNREAD, check: Callable[[Directory], None] = lambda _: None
 ) -> Snapshot:
     return await keeper.change(edit, must_exist=False, known=known, check=check)
 
