@@ -91,10 +91,6 @@ class DirectoryFile:
         """Whether it has some thousand agents."""
         return self.fingerprint().size > LARGE
 
-    def has_changed(self, since: State) -> bool:
-        """Whether the file is another than the one that was read."""
-        return self.fingerprint() != since
-
     def warnings(self, directory: Directory) -> tuple[Fault, ...]:
         """Return a warning for each password that stands in the file, and for each server without its OAuth app."""
         found = [Fault(str(self.path), key, message) for key, message in oauth_warnings(directory)]

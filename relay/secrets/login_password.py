@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
 
-BASE64: Mapping[str, Any] = MappingProxyType(
+_BASE64: Mapping[str, Any] = MappingProxyType(
     {"extra": "forbid", "ser_json_bytes": "base64", "val_json_bytes": "base64", "hide_input_in_errors": True}
 )
 """How what is kept of a login password stands in JSON."""
@@ -42,7 +42,7 @@ _DIGEST_BYTES = 32
 class Argon2idHash:
     """An Argon2id hash (RFC 9106): `memory` in KiB, `passes` over it, `lanes` side by side."""
 
-    __pydantic_config__: ClassVar = BASE64
+    __pydantic_config__: ClassVar = _BASE64
 
     kind: Literal["argon2id"] = "argon2id"
     memory: int = 19 * 1024
@@ -66,7 +66,7 @@ class Argon2idHash:
 class ScryptHash:
     """A scrypt hash (RFC 7914) by its cost `n`, block size `r` and parallelisation `p`."""
 
-    __pydantic_config__: ClassVar = BASE64
+    __pydantic_config__: ClassVar = _BASE64
 
     kind: Literal["scrypt"] = "scrypt"
     n: int = 2**15
@@ -120,7 +120,7 @@ _ITERATIONS = 16_384
 class Verifier:
     """What checks a SCRAM-SHA-256 exchange (RFC 5802 section 3); the password cannot be had from it."""
 
-    __pydantic_config__: ClassVar = BASE64
+    __pydantic_config__: ClassVar = _BASE64
 
     salt: bytes = field(repr=False)
     iterations: int
@@ -159,7 +159,7 @@ _MOST_CHARACTERS = 1024
 class LoginRecord:
     """What is kept of one login password. `version` is that of the format."""
 
-    __pydantic_config__: ClassVar = BASE64
+    __pydantic_config__: ClassVar = _BASE64
 
     hash: PasswordHash
     verifier: Verifier

@@ -77,7 +77,7 @@ def ref_of(owner: Server | Profile, at: Server | None) -> SecretRef:
     return SecretRef(account_owner(owner), _binding(owner, at), owner.password_from, owner.password)
 
 
-def host_key(host: str) -> str:
+def _host_key(host: str) -> str:
     """Return how the names of a host compare: without case, as A-labels, without a dot at the end."""
     name = host.strip().rstrip(".").lower()
     try:
@@ -96,7 +96,7 @@ def client_bound_to(server: Server) -> str:
         return ""
     device = client.device_url if client.provider == "custom" else ""
     is_elsewhere = bool(device) and urlsplit(device)[:2] != urlsplit(client.token_url)[:2]
-    return " ".join([host_key(server.host), _provider(client), *([device] if is_elsewhere else [])])
+    return " ".join([_host_key(server.host), _provider(client), *([device] if is_elsewhere else [])])
 
 
 def bindings_of(directory: Directory, owners: Iterable[str]) -> dict[str, str]:
@@ -125,7 +125,7 @@ def _binding(owner: Server | Profile, at: Server | None) -> str:
     """Return to where the secret of an owner goes: a server's to its host, a profile's to a server by name and host."""
     if at is None:
         return ""
-    return host_key(at.host) if isinstance(owner, Server) else f"{at.name} {host_key(at.host)}"
+    return _host_key(at.host) if isinstance(owner, Server) else f"{at.name} {_host_key(at.host)}"
 
 
 def _provider(client: OAuthClient) -> str:
@@ -190,7 +190,7 @@ def incoming_ref(entry: Server | Profile) -> SecretRef | None:
     incoming = entry.incoming
     if incoming is None:
         return None
-    return SecretRef(incoming_owner(entry), host_key(incoming.host), incoming.password_from, incoming.password)
+    return SecretRef(incoming_owner(entry), _host_key(incoming.host), incoming.password_from, incoming.password)
 
 
 def mailbox_bindings(directory: Directory, owners: Iterable[str]) -> dict[str, str]:

@@ -15,6 +15,11 @@ from relay.mail.structured_fields import CONTROL
 
 # They send the password so that whoever reads the connection has it. AUTO may choose one of them.
 _PLAINTEXT = frozenset({Auth.PLAIN, Auth.LOGIN, Auth.AUTO})
+_SOURCES = ("file:", "env:", "credential:", "command:")
+_URLS = ("authorize_url", "token_url", "device_url")
+_TENANT = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]*")
+# Names that stand for whoever logs in. An application that logs in as itself has one organisation.
+_NO_ORGANISATION = frozenset({"", "common", "organizations", "consumers"})
 
 
 def server_faults(reading: Reading) -> Findings:
@@ -121,7 +126,12 @@ def _plaintext(server: Server) -> Findings:
         yield "auth", f'{danger}; set security = "starttls" or "tls", or allow_plaintext_password = true'
 
 
-_SOURCES = ("file:", "env:", "credential:", "command:")
+def password_faults(place: str, entry: Server | Profile | Incoming) -> Findings:
+    """Yield (key, sentence) where a password has no good source. The value is not shown: it may be the password."""
+    if entry.password_from and not entry.password_from.startswith(_SOURCES):
+        yield f"{place}.password_from", "it names no source; begin it with file:, env:, credential: or command:"
+    if entry.password_from and entry.password:
+        yield f"{place}.password", "password_from gives the password already; keep one of the two"
 
 
 def incoming_faults(reading: Reading) -> Findings:
@@ -142,10 +152,7 @@ def _faults(place: str, incoming: Incoming) -> Findings:
     if incoming.security == "none" and not is_loopback(incoming.host):
         danger = "the password would go unprotected over the network"
         yield f"{place}.security", f'{danger}; set security = "tls" or "starttls"'
-    if incoming.password_from and not incoming.password_from.startswith(_SOURCES):
-        yield f"{place}.password_from", "it names no source; begin it with file:, env:, credential: or command:"
-    if incoming.password_from and incoming.password:
-        yield f"{place}.password", "password_from gives the password already; keep one of the two"
+    yield from password_faults(place, incoming)
     if CONTROL.search(incoming.username):
         yield f"{place}.username", "a user name holds no control characters; write it on one line"
 
@@ -153,12 +160,6 @@ def _faults(place: str, incoming: Incoming) -> Findings:
 def _username(place: str, server: Server, incoming: Incoming) -> Findings:
     if not (incoming.username or server.username or server.address):
         yield f"{place}.username", 'the server has no username to take; add username = "…"'
-
-
-_URLS = ("authorize_url", "token_url", "device_url")
-_TENANT = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]*")
-# Names that stand for whoever logs in. An application that logs in as itself has one organisation.
-_NO_ORGANISATION = frozenset({"", "common", "organizations", "consumers"})
 
 
 def oauth_faults(reading: Reading) -> Findings:

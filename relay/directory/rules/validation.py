@@ -13,13 +13,12 @@ from relay.config.schema import no_such, show
 from relay.directory.client import ANYONE, GROUP
 from relay.directory.model import AliasIdentity, Application, Directory, Profile, Server
 from relay.directory.reading import NOTHING_KNOWN, Findings, Reading, read_tables
-from relay.directory.rules.servers import incoming_faults, oauth_faults, server_faults
+from relay.directory.rules.servers import incoming_faults, oauth_faults, password_faults, server_faults
 from relay.mail.address import Address, AddressError, domain_key, without_case
 from relay.mail.outgoing import is_forbidden, valid_field_name, valid_field_value
 
 LOGINS = ("channels", "agents", "applications")
 """The tables of those who can have a login."""
-_SOURCES = ("file:", "env:", "credential:", "command:")
 
 
 def parse_directory(
@@ -52,7 +51,7 @@ def key_of(profile: Profile) -> str:
     return f"{profile.kind}s.{profile.name}"
 
 
-def holder_key(holder: Server | Profile) -> str:
+def _holder_key(holder: Server | Profile) -> str:
     """Return where the holder of a secret stands in the file."""
     return f"servers.{holder.name}" if isinstance(holder, Server) else key_of(holder)
 
@@ -117,15 +116,11 @@ def _overrides_are_possible(reading: Reading) -> Findings:
 
 
 def _secrets_have_one_source(reading: Reading) -> Findings:
-    """The value is not shown: who mistakes the key writes the password itself there."""
     directory = reading.directory
     holders: list[Server | Profile] = [*directory.servers.values(), *directory.profiles()]
     for holder in holders:
-        key = holder_key(holder)
-        if holder.password_from and not holder.password_from.startswith(_SOURCES):
-            yield f"{key}.password_from", "it names no source; begin it with file:, env:, credential: or command:"
-        if holder.password_from and holder.password:
-            yield f"{key}.password", "password_from gives the password already; keep one of the two"
+        key = _holder_key(holder)
+        yield from password_faults(key, holder)
         if any(ord(character) < 32 or ord(character) == 127 for character in holder.username):
             yield f"{key}.username", "a user name holds no control characters; write it on one line"
 
@@ -249,10 +244,10 @@ def _groups(directory: Directory) -> frozenset[str]:
 def inline_passwords(directory: Directory) -> Iterator[str]:
     """Yield the key of each password that stands there: "channels.support.password"."""
     holders: list[Server | Profile] = [*directory.servers.values(), *directory.profiles()]
-    yield from (f"{holder_key(holder)}.password" for holder in holders if holder.password)
+    yield from (f"{_holder_key(holder)}.password" for holder in holders if holder.password)
     for holder in holders:
         if holder.incoming and holder.incoming.password:
-            yield f"{holder_key(holder)}.incoming.password"
+            yield f"{_holder_key(holder)}.incoming.password"
 
 
 # Each looks at an entry with the servers and scripts, and at no other channel, agent or application.

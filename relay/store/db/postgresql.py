@@ -135,7 +135,7 @@ class PostgresDatabase:
         cause: BaseException | None = error
         while cause is not None and not isinstance(cause, DBAPIError):
             cause = cause.__cause__
-        return cause is not None and not isinstance(cause.orig, Silent) and is_passing(cause)
+        return cause is not None and not isinstance(cause.orig, Silent) and _is_passing(cause)
 
     def turn(self) -> AbstractContextManager[None]:
         """Nobody waits: the database locks rows, not all of it."""
@@ -159,7 +159,7 @@ class PostgresDatabase:
                 async for _ in connection.notifies():
                     heard()
         except psycopg.OperationalError as error:
-            raise StoreError(f"the store {self._name} calls nobody ({one_line(error)})") from error
+            raise StoreError(f"the store {self._name} calls nobody ({_one_line(error)})") from error
 
     def take_schema(self, connection: Connection) -> None:
         """Keep all others from changing the schema. Raises StoreError for a database that cannot have every letter."""
@@ -357,15 +357,15 @@ def named_faults(name: str) -> Iterator[None]:
         if meaning is None:
             raise
         kind, words = meaning
-        raise kind(f"the store {name} {words} ({one_line(error.orig)})") from error
+        raise kind(f"the store {name} {words} ({_one_line(error.orig)})") from error
 
 
-def is_passing(error: DBAPIError) -> bool:
+def _is_passing(error: DBAPIError) -> bool:
     """Whether what was undone may work at once: on a new connection, or after what another machine did."""
     return error.connection_invalidated or _code(error) in _PASSING
 
 
-def one_line(error: BaseException | None) -> str:
+def _one_line(error: BaseException | None) -> str:
     """Return the words of an error on one line, without the driver's guesses, which stand behind a tab."""
     said = getattr(getattr(error, "diag", None), "message_primary", None) or str(error)
     return " ".join(" ".join(line for line in said.splitlines() if not line.startswith("\t")).split())

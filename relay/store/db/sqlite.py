@@ -119,7 +119,7 @@ class SqliteFile:
         if not self._has_peers:
             return nullcontext()
         self._watch.look_before_commit()  # the lock is in the same folder
-        return turn_to_write(self._path)
+        return _turn_to_write(self._path)
 
     def keep_out_others(self, connection: Connection) -> None:
         """There is one writer at a time anyway."""
@@ -139,18 +139,18 @@ class SqliteFile:
 
     def way_back(self) -> str:
         """Say how to come back to before a migration: `relay restore` holds what may have been sent since."""
-        copy = next(iter(kept_copies(self._path)), None)
+        copy = next(iter(_kept_copies(self._path)), None)
         return f"put back the copy from before it: relay restore {copy}" if copy else "put back a backup from before it"
 
     def check(self) -> None:
         """Look for damage. Raises StoreCorrupt."""
-        if found := find_damage(self._path):
+        if found := _find_damage(self._path):
             raise damaged(self._path, found)
 
     def inspect(self) -> list[str]:
         """Run SQLite's whole check."""
         self._watch.look()
-        return find_all_damage(self._path)
+        return _find_all_damage(self._path)
 
     def look(self) -> None:
         """Look at the files, and at the disk."""
@@ -263,7 +263,7 @@ def take_snapshot(path: Path, target: Path) -> None:
 def check_snapshot(path: Path) -> None:
     """Look through a copy for damage. Raises StoreCorrupt."""
     with named_faults(path):
-        found = find_damage(path)
+        found = _find_damage(path)
     if found:
         raise damaged(path, found)
 
@@ -292,7 +292,7 @@ def keep_copy(path: Path, revision: str) -> Path:
             os.close(descriptor)
             unfinished.unlink(missing_ok=True)
         sync_folder(path.parent)
-        for other in kept_copies(path):
+        for other in _kept_copies(path):
             if other != copy:
                 other.unlink()
     except OSError as error:
@@ -302,12 +302,12 @@ def keep_copy(path: Path, revision: str) -> Path:
     return copy
 
 
-def kept_copies(path: Path) -> list[Path]:
+def _kept_copies(path: Path) -> list[Path]:
     """Return the copies that migrations of a store have left beside it."""
     return sorted(path.parent.glob(f"{glob.escape(path.name)}.schema-*.old"))
 
 
-def find_damage(path: Path) -> str:
+def _find_damage(path: Path) -> str:
     """Return what is wrong with the structure of the file in SQLite's words, "" where nothing is found."""
     is_small = path.stat().st_size <= _CHECKED_OCTETS
     checks = ("quick_check(1)",) if is_small else tuple(f"quick_check({table})" for table in _RULING_TABLES)
@@ -316,7 +316,7 @@ def find_damage(path: Path) -> str:
         return next((words.splitlines()[-1] for words in said if words != "ok"), "")
 
 
-def find_all_damage(path: Path) -> list[str]:
+def _find_all_damage(path: Path) -> list[str]:
     """Return all that is wrong with the structure of the file and its indexes, in SQLite's words. May take minutes."""
     with contextlib.closing(sqlite3.connect(path, timeout=_BUSY_SECONDS)) as connection:
         try:
@@ -327,7 +327,7 @@ def find_all_damage(path: Path) -> list[str]:
 
 
 @contextmanager
-def turn_to_write(path: Path) -> Iterator[None]:
+def _turn_to_write(path: Path) -> Iterator[None]:
     """Wait until no other process writes to the database at `path`, and let none write within."""
     file = path.with_name(path.name + _LOCK_SUFFIX)
     descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)

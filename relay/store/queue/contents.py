@@ -195,11 +195,6 @@ def digest_of(id_: str, envelope: Envelope, content: Content) -> bytes:
     """Return the digest of a message that is about to be stored."""
     found = ContentHash()
     found.add(content.header, is_header=True)
-    add_all(found, content.body)
-    return found.digest(id_, envelope)
-
-
-def add_all(found: ContentHash, chunks: Iterable[bytes]) -> None:
-    """Add the chunks of a body."""
-    for chunk in chunks:
+    for chunk in content.body:
         found.add(chunk, is_header=False)
+    return found.digest(id_, envelope)

@@ -62,7 +62,7 @@ def insert_messages(connection: Connection, news: Sequence[NewMessage], lease: L
     _INSERT_RECIPIENT.run(
         connection, [recipient_row(new.message.id, each) for new in news for each in new.message.recipients]
     )
-    INSERT_ATTEMPT.run(connection, [attempt_row(new.message.id, new.attempt) for new in news if new.attempt])
+    _INSERT_ATTEMPT.run(connection, [attempt_row(new.message.id, new.attempt) for new in news if new.attempt])
     write_contents(connection, [(new.message.id, new.content) for new in news if new.content is not None])
 
 
@@ -73,7 +73,7 @@ _INSERT_LEASED = Prepared(
     [LASTS.key if name == "lease_until" else name for name in MESSAGE],
 )
 _INSERT_RECIPIENT = Prepared(insert(recipients), RECIPIENT)
-INSERT_ATTEMPT = Prepared(insert(attempts), ATTEMPT)
+_INSERT_ATTEMPT = Prepared(insert(attempts), ATTEMPT)
 
 
 def lacking(connection: Connection, news: Sequence[NewMessage]) -> list[NewMessage]:
@@ -114,7 +114,7 @@ def begin_attempts(connection: Connection, begun: Sequence[BegunAttempt], lease:
     """Record attempts that begin. Raises Fenced."""
     rows = [(one.id, one.fence, lease.owner, *_account(one.attempt)) for one in begun]
     _change(connection, _SHOW_ATTEMPT, rows)
-    INSERT_ATTEMPT.run(connection, [attempt_row(one.id, one.attempt) for one in begun])
+    _INSERT_ATTEMPT.run(connection, [attempt_row(one.id, one.attempt) for one in begun])
 
 
 def mark_final_dots(connection: Connection, dotted: Sequence[FinalDot], lease: Lease) -> None:
@@ -180,7 +180,7 @@ def _put_attempts(connection: Connection, rows: Sequence[Row]) -> None:
     key = tuple_(attempts.c.message, attempts.c.number)
     there = select(attempts.c.message, attempts.c.number).where(key.in_([row[:2] for row in rows]))
     known = {tuple(row) for row in connection.execute(there)}
-    INSERT_ATTEMPT.run(connection, [row for row in rows if row[:2] not in known])
+    _INSERT_ATTEMPT.run(connection, [row for row in rows if row[:2] not in known])
 
 
 def _set(table: Table, where: ColumnElement[bool], names: Iterable[str], **others: ColumnElement[Any]) -> Update:

@@ -51,7 +51,7 @@ def test_rows_are_what_sqlalchemy_writes(engine: Engine, message: StoredMessage,
         for table, prepared, row, values in (
             (messages, writes._INSERT_MESSAGE, message_row(message), message_values(message)),
             (recipients, writes._INSERT_RECIPIENT, recipient_row("1", recipient), recipient_values("1", recipient)),
-            (attempts, writes.INSERT_ATTEMPT, attempt_row("1", tried), attempt_values("1", tried)),
+            (attempts, writes._INSERT_ATTEMPT, attempt_row("1", tried), attempt_values("1", tried)),
         ):
             assert prepared.run(connection, [row]) == 1
             ours = _written(connection, table)
