@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from relay.config.endpoint import TcpAddress, parse_endpoint
 from relay.control.context import Parts
 from relay.control.transport.socket import ControlSocket
-from relay.system.exit_stack import TaskExitStack
+from relay.system.event_loop import TaskExitStack
 
 if TYPE_CHECKING:
     from relay.control.operations import Operations

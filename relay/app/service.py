@@ -77,7 +77,7 @@ from relay.store.people.directory import DirectoryTable, storage_of
 from relay.store.people.secrets import SecretTable
 from relay.store.queue.queue import Queue
 from relay.store.queue.spool import Spool, SpooledGathering
-from relay.system.exit_stack import TaskExitStack
+from relay.system.event_loop import TaskExitStack
 from relay.system.interpreter import in_short_turns
 from relay.system.systemd import Systemd
 from relay.upstream.connections import unshared

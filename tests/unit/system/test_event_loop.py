@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.system.loop_lag import Lag, LoopLag
+from relay.system.event_loop import Lag, LoopLag
 
 MINUTE = 60.0
 SAMPLES = st.lists(st.tuples(st.floats(0, 30), st.floats(0, 1)), max_size=50)
@@ -34,8 +34,8 @@ async def test_a_step_that_holds_the_loop_up_is_found(monkeypatch: pytest.Monkey
         await asyncio.Event().wait() if now > 101 else None
 
     late = iter([0.0, 0.25, 0.0, 1.5])
-    monkeypatch.setattr("relay.system.loop_lag.time", SimpleNamespace(monotonic=lambda: now))
-    monkeypatch.setattr("relay.system.loop_lag.asyncio", SimpleNamespace(sleep=sleep))
+    monkeypatch.setattr("relay.system.event_loop.time", SimpleNamespace(monotonic=lambda: now))
+    monkeypatch.setattr("relay.system.event_loop.asyncio", SimpleNamespace(sleep=sleep))
     lag = LoopLag()
     assert lag.seconds == 0.0
     watch = asyncio.create_task(lag.watch())

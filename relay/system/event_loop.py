@@ -1,12 +1,18 @@
-"""How late the event loop is: what every client has to wait while the loop does something else.
+"""The event loop: tasks that end with what was opened for them, and how late the loop is.
 
-A timer rings again and again; how much too late it rings is a sample. The least that matters is told by many samples:
-one finds of a step only what was left of it when the timer was due.
+How late it is, every client has to wait while the loop does something else. A timer rings again and again; how much too
+late it rings is a sample. The least that matters is told by many samples: one finds of a step only what was left of it
+when the timer was due.
 """
 
 import asyncio
 import time
 from collections import deque
+from collections.abc import Coroutine
+from contextlib import AsyncExitStack
+from typing import Any
+
+from relay import log
 
 _PERIOD = 0.05  # seconds between two samples; each costs some ten microseconds
 _WINDOW = 60.0  # seconds that the greatest is remembered
@@ -54,3 +60,19 @@ class LoopLag:
             await asyncio.sleep(_PERIOD)
             now = time.monotonic()
             self._lag.note(max(0.0, now - due), now)
+
+
+class TaskExitStack(AsyncExitStack):
+    """An exit stack that runs tasks, too: each ends when its turn comes."""
+
+    def run(self, job: Coroutine[Any, Any, None]) -> None:
+        """Let a job go on until everything that was opened after this is closed."""
+        task = asyncio.get_running_loop().create_task(job)
+        task.add_done_callback(_tell_end)
+        self.callback(task.cancel)
+
+
+def _tell_end(task: "asyncio.Task[None]") -> None:
+    """Tell of a part that should go on for ever and has ended."""
+    if not task.cancelled() and task.exception() is not None:
+        log.broken("a part of the relay ended by a fault of ours; start it anew", exc_info=task.exception())
