@@ -85,9 +85,9 @@ def _in_database(settings: "Settings", settings_file: str) -> Found:
     async def look() -> Found:
         database = await open_store(settings, os.environ, upgrades=False)
         try:
-            keeper = DatabaseStorage(DirectoryTable(database))
-            found = await keeper.read()
-            return Found(found.directory, await keeper.warnings(found.directory), found.state != keeper.nothing)
+            storage = DatabaseStorage(DirectoryTable(database))
+            found = await storage.read()
+            return Found(found.directory, await storage.warnings(found.directory), found.state != storage.absent)
         finally:
             await database.close()
 

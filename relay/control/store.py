@@ -47,7 +47,7 @@ class StoreOperations:
         while page := await queue.list_queue(limit=_PAGE, after=after):
             for message in page:
                 try:
-                    found = await queue.look_into(message)
+                    found = await queue.verify(message)
                 except (Damaged, NoContent) as damage:
                     if await self._waits(message.id):  # it may have left meanwhile
                         what = str(damage) if isinstance(damage, Damaged) else "its content is missing"

@@ -47,10 +47,10 @@ class Transfers:
 
     async def export(self) -> dict[str, Any]:
         """Return the directory in the database as directory.toml would say it, good or bad."""
-        keeper = DatabaseStorage(self._parts.entries)
-        if await keeper.state() == keeper.nothing:
-            raise Refused(f"there is nothing in {keeper.name} yet; put a file there with: relay directory import FILE")
-        return {"text": await in_short_turns(tomli_w.dumps, await keeper.document()), "database": keeper.name}
+        storage = DatabaseStorage(self._parts.entries)
+        if await storage.state() == storage.absent:
+            raise Refused(f"there is nothing in {storage.name} yet; put a file there with: relay directory import FILE")
+        return {"text": await in_short_turns(tomli_w.dumps, await storage.document()), "database": storage.name}
 
     async def import_(
         self, *, name: str, text: str, confirm: bool = False, expected: str | None = None

@@ -54,7 +54,7 @@ class EntryStore(Protocol):
         """What people call it."""
 
     @property
-    def away(self) -> tuple[type[Exception], ...]:
+    def unreachable(self) -> tuple[type[Exception], ...]:
         """What is raised where it cannot be reached."""
 
     async def state(self) -> str:
@@ -164,7 +164,7 @@ class DatabaseStorage:
     """The rows of a store. `check` is asked about every directory beside the rules."""
 
     is_edited_by_hand = False
-    nothing: State = ""
+    absent: State = ""
 
     def __init__(self, store: EntryStore, check: Check = lambda _: ()) -> None:
         self._store = store
@@ -178,9 +178,9 @@ class DatabaseStorage:
         return directory_in(self._store.name)
 
     @property
-    def away(self) -> tuple[type[Exception], ...]:
+    def unreachable(self) -> tuple[type[Exception], ...]:
         """What the store raises."""
-        return self._store.away
+        return self._store.unreachable
 
     @property
     def is_large(self) -> bool:
@@ -221,12 +221,12 @@ class DatabaseStorage:
         async with self._turn:
             for _ in range(_TRIES):
                 now = await self._follow()
-                if must_exist and now.state == self.nothing:
+                if must_exist and now.state == self.absent:
                     raise ChangeRefused(f"{self.name} has vanished; put it back: relay directory import")
                 before = await self._before(now, known)
                 check(before)
                 rows, made = await in_short_turns(self._made, self._known, edit)
-                if not rows and now.state != self.nothing:
+                if not rows and now.state != self.absent:
                     return _snapshot(made, before)
                 state = await self._store.write(now.state, rows)
                 if state is not None:

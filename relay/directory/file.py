@@ -304,8 +304,8 @@ class FileStorage:
     """A file that people edit. `read` says how it is read."""
 
     is_edited_by_hand = True
-    away: tuple[type[Exception], ...] = ()
-    nothing: State = Fingerprint()
+    unreachable: tuple[type[Exception], ...] = ()
+    absent: State = Fingerprint()
 
     def __init__(self, path: Path, check: Check = lambda _: (), read: ReadFile = DirectoryFile.read) -> None:
         self._file = DirectoryFile(path, check)

@@ -58,7 +58,7 @@ class LiveDirectory:
         self._settings_file = settings_file
         self._on_change = on_change
         self._storage = (storage or in_file(settings))(self._check)
-        self._seen = self._storage.nothing  # the state that was last read, good or bad
+        self._seen = self._storage.absent  # the state that was last read, good or bad
         self._was_there = False  # whether the directory in effect stands somewhere, and not for the lack of one
         self._turn = asyncio.Lock()
         self._collector = Collector()
@@ -96,7 +96,7 @@ class LiveDirectory:
 
     async def reload(self) -> None:
         """Read it now and put it into effect if it has no fault. Where it cannot be reached, all stays as it is."""
-        with suppress(*self._storage.away):
+        with suppress(*self._storage.unreachable):
             async with self._turn, self._made_large():
                 await self._reload()
 
@@ -106,7 +106,7 @@ class LiveDirectory:
         After this, what a person saved a moment ago is in effect, or its faults are in `faults`. Where it cannot be
         reached, the one in effect stays.
         """
-        with suppress(*self._storage.away):
+        with suppress(*self._storage.unreachable):
             await self.follow()
 
     async def follow(self) -> None:
@@ -155,7 +155,7 @@ class LiveDirectory:
         state = await self._storage.state()  # before the reading: a change in between is seen next time
         try:
             snapshot = await self._storage.read()
-            if self._was_there and snapshot.state == self._storage.nothing:
+            if self._was_there and snapshot.state == self._storage.absent:
                 raise Faults([Fault(self._storage.name, "", "it has vanished; the one before stays in effect")])
             before = self._routing.directory
             await self._use(snapshot)
@@ -180,7 +180,7 @@ class LiveDirectory:
         of_both = warnings_together(self.settings, snapshot.directory, self._settings_file)
         self.warnings = (*of_both, *await self._storage.warnings(snapshot.directory))
         self._seen = snapshot.state
-        self._was_there = snapshot.state != self._storage.nothing
+        self._was_there = snapshot.state != self._storage.absent
         self.faults = ()
         self._on_change(self)
 

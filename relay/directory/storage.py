@@ -52,7 +52,7 @@ class Storage(Protocol):
         """Whether a change that we did not make is a person's, and not that of another relay, which has told of it."""
 
     @property
-    def away(self) -> tuple[type[Exception], ...]:
+    def unreachable(self) -> tuple[type[Exception], ...]:
         """What is raised where it cannot be reached just now."""
 
     @property
@@ -60,7 +60,7 @@ class Storage(Protocol):
         """Whether it takes long to read."""
 
     @property
-    def nothing(self) -> State:
+    def absent(self) -> State:
         """The state of what is not there at all."""
 
     async def state(self) -> State:

@@ -14,7 +14,7 @@ from relay.control.messages.records import history_record
 from relay.control.operation import Operation
 from relay.control.refused import Refused
 from relay.delivery.recorder import utc_now
-from relay.store.queue.history import Look, SearchCriteria
+from relay.store.queue.history import QueueStates, SearchCriteria
 from relay.store.queue.messages import StoredMessage
 
 _LOOKS_EVERY = 1.0  # seconds
@@ -72,7 +72,7 @@ class Following:
         finally:
             self._followers -= 1
 
-    async def _news(self, wanted: SearchCriteria, known: Look) -> AsyncGenerator[list[dict[str, Any]]]:
+    async def _news(self, wanted: SearchCriteria, known: QueueStates) -> AsyncGenerator[list[dict[str, Any]]]:
         quiet = 0
         while not await self._ends_within(_LOOKS_EVERY):
             now = await self._look(utc_now())
@@ -92,7 +92,7 @@ class Following:
                 await self._is_over.wait()
         return self._is_over.is_set()
 
-    async def _look(self, now: datetime) -> Look:
+    async def _look(self, now: datetime) -> QueueStates:
         return await self._parts.queue.look(now - _LATE - timedelta(seconds=_LOOKS_EVERY), _MOST_WATCHED)
 
     async def _earlier(self, wanted: SearchCriteria) -> AsyncGenerator[list[dict[str, Any]]]:
@@ -104,7 +104,7 @@ class Following:
             yield page
 
 
-def news_between(before: Look, now: Look, most: int = _MOST_WATCHED) -> Iterator[str]:
+def news_between(before: QueueStates, now: QueueStates, most: int = _MOST_WATCHED) -> Iterator[str]:
     """Yield the ids of messages that came or are in another state, the oldest of those that wait first.
 
     Where more wait than are watched, an older one moves up for each that is over: that is no news of it.

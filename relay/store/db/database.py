@@ -79,7 +79,7 @@ class Database:
         """
 
         def in_turn(connection: Connection) -> T:
-            self._backend.keep_out_others(connection)
+            self._backend.lock_out_others(connection)
             return job(connection)
 
         return await self._written(self._writer.run(in_turn))
@@ -116,15 +116,15 @@ class Database:
         """Let all others know, when this transaction is committed, that something changed; return its number."""
         connection.info[_ANNOUNCED] = True
         number = raise_number(connection, topic)
-        self._backend.call_others(connection)
+        self._backend.notify_others(connection)
         return number
 
-    async def be_called(self, heard: Callable[[], None]) -> None:
-        """Call `heard` at the start and when something was announced, until the connection is lost.
+    async def listen(self, notified: Callable[[], None]) -> None:
+        """Call `notified` at the start and when something was announced, until the connection is lost.
 
         Raises StoreError.
         """
-        await self._backend.be_called(heard)
+        await self._backend.listen(notified)
 
     async def check(self) -> None:
         """Look for damage before anything is promised. Raises StoreCorrupt, and StoreError."""
@@ -282,7 +282,7 @@ def _upgrade(backend: Backend) -> None:
     engine = backend.engine(Use.UPGRADE, 1)
     try:
         with backend.named_faults(), engine.begin() as connection:
-            backend.take_schema(connection)
+            backend.lock_schema(connection)
             copy = upgrade(connection, backend)
         if copy is not None:
             log.changed(what="store", schema=HEAD, **({"copy": copy} if copy else {}))

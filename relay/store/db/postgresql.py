@@ -49,7 +49,7 @@ from sqlalchemy import (
 from sqlalchemy.exc import DBAPIError, OperationalError
 
 from relay.store.db.backend import Moment, Use
-from relay.store.db.errors import StoreAway, StoreBusy, StoreCorrupt, StoreError, StoreFull, StoreReadOnly
+from relay.store.db.errors import StoreBusy, StoreCorrupt, StoreError, StoreFull, StoreReadOnly, StoreUnreachable
 from relay.store.db.tables import Time
 from relay.store.queue.claims import DATABASE_NOW
 
@@ -141,27 +141,27 @@ class PostgresDatabase:
         """Nobody waits: the database locks rows, not all of it."""
         return nullcontext()
 
-    def keep_out_others(self, connection: Connection) -> None:
+    def lock_out_others(self, connection: Connection) -> None:
         """Let all others who call this wait."""
         connection.execute(_lock(_TURN_LOCK))
 
-    def call_others(self, connection: Connection) -> None:
+    def notify_others(self, connection: Connection) -> None:
         """Let all who listen be called; many calls of one transaction are one."""
         connection.execute(func.pg_notify(_CHANNEL, "").select())
 
-    async def be_called(self, heard: Callable[[], None]) -> None:
+    async def listen(self, notified: Callable[[], None]) -> None:
         """Listen on a connection of its own. Raises StoreError."""
         try:
             connection = await psycopg.AsyncConnection.connect(**self._arguments, autocommit=True)  # type: ignore[arg-type]
             async with connection:
                 await connection.execute(f"LISTEN {_CHANNEL}")
-                heard()
+                notified()
                 async for _ in connection.notifies():
-                    heard()
+                    notified()
         except psycopg.OperationalError as error:
             raise StoreError(f"the store {self._name} calls nobody ({_one_line(error)})") from error
 
-    def take_schema(self, connection: Connection) -> None:
+    def lock_schema(self, connection: Connection) -> None:
         """Keep all others from changing the schema. Raises StoreError for a database that cannot have every letter."""
         encoding = connection.execute(text("SHOW server_encoding")).scalar_one()
         if encoding != "UTF8":
@@ -174,7 +174,7 @@ class PostgresDatabase:
         """Return "": to copy a database is the business of who looks after it, and a migration is one transaction."""
         return ""
 
-    def way_back(self) -> str:
+    def restore_hint(self) -> str:
         """Say how to come back to before a migration."""
         return "put back a dump from before it"
 
@@ -316,7 +316,7 @@ def _set_up(use: Use) -> Callable[[Any, object], None]:
 
 
 _Kind = tuple[type[StoreError], str]
-_AWAY = (StoreAway, "cannot be reached; check that PostgreSQL runs there and lets this machine in")
+_AWAY = (StoreUnreachable, "cannot be reached; check that PostgreSQL runs there and lets this machine in")
 _LATE = (StoreBusy, "did not answer in time; look at what else it does, and try again")
 _LOCKED = (StoreBusy, "is busy with what others write; try again")
 _FORBIDDEN = (StoreError, "refuses what relay does; let its user own the tables, or grant it all on them")

@@ -26,7 +26,7 @@ from typing import Any, TypeAlias
 from sqlalchemy import Connection, Engine, QueuePool, create_engine, event
 
 from relay.store.db.backend import Moment, Use
-from relay.store.db.errors import StoreError, StoreFull, StoreGone, StoreLax, StoreReadOnly, damaged, named_faults
+from relay.store.db.errors import StoreError, StoreExposed, StoreFull, StoreGone, StoreReadOnly, damaged, named_faults
 from relay.store.db.file_watch import MAGIC, FileWatch
 from relay.system.files import check_modes, create_private, make_private_folder, sync_folder
 
@@ -90,7 +90,7 @@ class SqliteFile:
         if not path.is_file():
             raise StoreError(f"the store {path} is no file")
         if lax := check_modes(store_files(path)):
-            raise StoreLax(lax[0])
+            raise StoreExposed(lax[0])
 
     def engine(self, use: Use, connections: int) -> Engine:
         """Return an engine. The driver is told to leave transactions alone (isolation_level=None): it would open them
@@ -121,23 +121,23 @@ class SqliteFile:
         self._watch.look_before_commit()  # the lock is in the same folder
         return _turn_to_write(self._path)
 
-    def keep_out_others(self, connection: Connection) -> None:
+    def lock_out_others(self, connection: Connection) -> None:
         """There is one writer at a time anyway."""
 
-    def call_others(self, connection: Connection) -> None:
+    def notify_others(self, connection: Connection) -> None:
         """There is nobody to be called."""
 
-    async def be_called(self, heard: Callable[[], None]) -> None:
+    async def listen(self, notified: Callable[[], None]) -> None:
         """Nobody calls."""
 
-    def take_schema(self, connection: Connection) -> None:
+    def lock_schema(self, connection: Connection) -> None:
         """There is one writer at a time anyway."""
 
     def keep_copy(self, revision: str) -> str:
         """Keep a copy beside the file. Raises StoreError."""
         return str(keep_copy(self._path, revision))
 
-    def way_back(self) -> str:
+    def restore_hint(self) -> str:
         """Say how to come back to before a migration: `relay restore` holds what may have been sent since."""
         copy = next(iter(_kept_copies(self._path)), None)
         return f"put back the copy from before it: relay restore {copy}" if copy else "put back a backup from before it"

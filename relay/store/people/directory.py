@@ -51,7 +51,7 @@ class _Last(NamedTuple):
 class DirectoryTable:
     """The tables `directory` and `directory_entries`. Raises StoreError."""
 
-    away: tuple[type[Exception], ...] = (StoreError,)
+    unreachable: tuple[type[Exception], ...] = (StoreError,)
 
     def __init__(self, database: Database) -> None:
         self._database = database

@@ -84,14 +84,14 @@ class ContentHash:
         return whole.digest()
 
 
-class Read(NamedTuple):
+class ReadContent(NamedTuple):
     """A content as it was read, and what its digest comes from."""
 
     content: Content
     hash: ContentHash
 
 
-def read_content(connection: Connection, message: str, body: Gathering) -> Read:
+def read_content(connection: Connection, message: str, body: Gathering) -> ReadContent:
     """Return a message's content, whose body is gathered in `body`. Raises NoContent, and what that raises."""
     header: list[bytes] = []
     found = ContentHash()
@@ -103,21 +103,21 @@ def read_content(connection: Connection, message: str, body: Gathering) -> Read:
         is_all = len(page) < _PAGE
     if not number:
         raise NoContent(message)
-    return Read(Content(b"".join(header), body.finish()), found)
+    return ReadContent(Content(b"".join(header), body.finish()), found)
 
 
-def read_small(connection: Connection, messages: Sequence[str], new_body: NewBody) -> dict[str, Read]:
+def read_small(connection: Connection, messages: Sequence[str], new_body: NewBody) -> dict[str, ReadContent]:
     """Return the contents of some messages, where they are short and nothing is wrong with them."""
     pieces: dict[str, list[Piece]] = {}
     for message, *piece in connection.execute(_FIRST_PIECES, {"of_messages": messages}):
         pieces.setdefault(message, []).append(Piece(*piece))
-    contents: dict[str, Read] = {}
+    contents: dict[str, ReadContent] = {}
     for message, found in pieces.items():
         if len(found) < _FEW:
             with suppress(Exception):  # who reads this one by itself meets it, and nobody else
                 body, octets = new_body(), ContentHash()
                 header = _gather(found, body, octets)
-                contents[message] = Read(Content(b"".join(header), body.finish()), octets)
+                contents[message] = ReadContent(Content(b"".join(header), body.finish()), octets)
     return contents
 
 

@@ -188,19 +188,19 @@ def select_messages(connection: Connection, statement: Select[Any]) -> list[Stor
     return messages_of(connection, connection.execute(statement).all())
 
 
-class Look(NamedTuple):
+class QueueStates(NamedTuple):
     """The states of messages by id at one moment, the newest first: of what waits, and of what was over lately."""
 
     waiting: dict[str, str]
     over: dict[str, str]
 
 
-def look(connection: Connection, since: datetime, most: int) -> Look:
+def look(connection: Connection, since: datetime, most: int) -> QueueStates:
     """Look at the newest `most` messages that wait, and the last `most` that were over at a moment or later."""
     states = select(messages.c.id, messages.c.state).limit(most)
     waiting = states.where(is_open).order_by(messages.c.created.desc(), messages.c.id.desc())
     over = states.where(is_finished, messages.c.finished >= since).order_by(messages.c.finished.desc())
-    return Look(*({row.id: row.state for row in connection.execute(found)} for found in (waiting, over)))
+    return QueueStates(*({row.id: row.state for row in connection.execute(found)} for found in (waiting, over)))
 
 
 def messages_among(connection: Connection, wanted: SearchCriteria, ids: Collection[str]) -> list[StoredMessage]:
@@ -212,7 +212,7 @@ def messages_among(connection: Connection, wanted: SearchCriteria, ids: Collecti
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-class Counted(NamedTuple):
+class StateCount(NamedTuple):
     """How many messages in a state came in one step of time, which begins `at` a moment."""
 
     at: datetime
@@ -222,7 +222,7 @@ class Counted(NamedTuple):
 
 def counts_over_time(
     connection: Connection, states: Collection[str], since: datetime, until: datetime, step: timedelta
-) -> list[Counted]:
+) -> list[StateCount]:
     """Return the messages that came from `since` on and before `until`, by state and step; steps without any lack.
 
     Steps begin at whole multiples since 1970 (UTC). With the states named, one index has all that is asked.
@@ -235,7 +235,7 @@ def counts_over_time(
         .group_by(messages.c.state, number)
     )
     found = connection.execute(statement)
-    return [Counted(_EPOCH + timedelta(microseconds=row.step * width), row.state, row.number) for row in found]
+    return [StateCount(_EPOCH + timedelta(microseconds=row.step * width), row.state, row.number) for row in found]
 
 
 def oldest_by_state(connection: Connection, states: Collection[str]) -> dict[str, datetime]:

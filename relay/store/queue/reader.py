@@ -16,8 +16,8 @@ from relay.mail.content import Content, NewBody
 from relay.store.db.database import Database
 from relay.store.db.errors import StoreCorrupt, StoreError, own
 from relay.store.queue import claims, contents, history
-from relay.store.queue.contents import ContentHash, Piece, Read
-from relay.store.queue.history import Counted, ListPosition, Look, SearchCriteria
+from relay.store.queue.contents import ContentHash, Piece, ReadContent
+from relay.store.queue.history import ListPosition, QueueStates, SearchCriteria, StateCount
 from relay.store.queue.messages import Attempt, Damaged, NoContent, StoredMessage
 from relay.store.queue.search import Found, PagedSearch
 
@@ -62,7 +62,7 @@ class QueueReader:
         _compare(message, read.hash)
         return read.content
 
-    async def look_into(self, message: StoredMessage) -> int | None:
+    async def verify(self, message: StoredMessage) -> int | None:
         """Read all of a message, and return how many octets are as they came; None where it has no digest.
 
         Raises Damaged, NoContent.
@@ -80,7 +80,7 @@ class QueueReader:
         """Look through the whole store, and return what is wrong with its structure."""
         return await self._database.inspect()
 
-    async def _read(self, id_: str) -> Read:
+    async def _read(self, id_: str) -> ReadContent:
         try:
             found = await self._small.ask(id_)
         except StoreError as error:
@@ -89,7 +89,7 @@ class QueueReader:
             return found
         return await self._database.read(lambda c: contents.read_content(c, id_, self._new_body()))
 
-    async def _read_small(self, ids: Sequence[str]) -> Mapping[str, Read]:
+    async def _read_small(self, ids: Sequence[str]) -> Mapping[str, ReadContent]:
         try:
             return await self._database.read(lambda c: contents.read_small(c, ids, self._new_body))
         except StoreCorrupt:
@@ -148,7 +148,7 @@ class QueueReader:
         wanted = SearchCriteria(sender, to, since, state, message_id)
         return await self._database.read(lambda c: history.search(c, wanted, limit, after))
 
-    async def look(self, since: datetime, most: int) -> Look:
+    async def look(self, since: datetime, most: int) -> QueueStates:
         """Return the states of the newest `most` that wait, and of the last `most` that were over since a moment."""
         return await self._database.read(lambda c: history.look(c, since, most))
 
@@ -182,7 +182,7 @@ class QueueReader:
 
     async def counts_over_time(
         self, states: Collection[str], since: datetime, until: datetime, step: timedelta
-    ) -> list[Counted]:
+    ) -> list[StateCount]:
         """Return how many messages in each of these states came in each step of a time."""
         return await self._database.read(lambda c: history.counts_over_time(c, states, since, until, step))
 
@@ -216,12 +216,12 @@ _MOST_TOGETHER = 20
 class _ReadTogether:
     """Reads together what is asked for in one turn of the event loop. What `read` raises, all who asked raise."""
 
-    def __init__(self, read: Callable[[Sequence[str]], Awaitable[Mapping[str, Read]]]) -> None:
+    def __init__(self, read: Callable[[Sequence[str]], Awaitable[Mapping[str, ReadContent]]]) -> None:
         self._read = read
         self._ids: list[str] = []
-        self._reading: asyncio.Task[Mapping[str, Read]] | None = None
+        self._reading: asyncio.Task[Mapping[str, ReadContent]] | None = None
 
-    async def ask(self, id_: str) -> Read | None:
+    async def ask(self, id_: str) -> ReadContent | None:
         """Return the content of a message; None where it was not read."""
         if self._reading is None or len(self._ids) >= _MOST_TOGETHER:
             self._ids = []
@@ -230,7 +230,7 @@ class _ReadTogether:
         # Who is cancelled takes it from nobody else.
         return (await asyncio.shield(self._reading)).get(id_)
 
-    async def _read_all(self, ids: list[str]) -> Mapping[str, Read]:
+    async def _read_all(self, ids: list[str]) -> Mapping[str, ReadContent]:
         if self._ids is ids:
             self._reading = None
         return await self._read(ids)

@@ -141,7 +141,7 @@ async def test_what_is_read_is_compared(queue: Queue) -> None:
         message = await queue.message(id_)
         assert message is not None
         assert (await queue.content_to_send(message)).size
-        assert await queue.look_into(message)
+        assert await queue.verify(message)
 
 
 @pytest.mark.parametrize("what", ["piece", "sender", "recipient"])
@@ -155,9 +155,9 @@ async def test_damage_is_noticed_and_an_older_message_is_not_checked(what: str, 
     await queue._database.write(lambda connection: connection.execute(harm))
     message = await queue.message("one")
     assert message is not None
-    for read in (queue.content_to_send, queue.look_into):
+    for read in (queue.content_to_send, queue.verify):
         with pytest.raises(Damaged):
             await read(message)
     older = replace(message, digest=None)
     assert (await queue.content_to_send(older)).size
-    assert await queue.look_into(older) is None
+    assert await queue.verify(older) is None

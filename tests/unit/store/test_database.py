@@ -18,7 +18,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 from relay.store.db import sqlite
 from relay.store.db import sqlite as module
 from relay.store.db.database import Database, open_database
-from relay.store.db.errors import StoreBusy, StoreCorrupt, StoreError, StoreFull, StoreLax, StoreNewer, named_faults
+from relay.store.db.errors import StoreBusy, StoreCorrupt, StoreError, StoreExposed, StoreFull, StoreNewer, named_faults
 from relay.store.db.sqlite import store_files
 from relay.store.db.tables import HEAD, vault
 
@@ -96,7 +96,7 @@ async def test_a_file_that_others_could_open_is_refused(tmp_path: Path, suffix: 
     file = tmp_path / f"relay.db{suffix}"
     file.touch()
     file.chmod(0o640)
-    with pytest.raises(StoreLax, match=f"run: chmod 600 {file}$"):
+    with pytest.raises(StoreExposed, match=f"run: chmod 600 {file}$"):
         await open_database(tmp_path / "relay.db")
 
 

@@ -105,15 +105,15 @@ def set_jane(**values: Any) -> Edit:
 
 async def test_what_is_not_there_is_an_empty_directory(house: House) -> None:
     keeper = await house.keeper()
-    assert await keeper.state() == keeper.nothing
-    assert await keeper.read() == Snapshot(Directory(), keeper.nothing)
+    assert await keeper.state() == keeper.absent
+    assert await keeper.read() == Snapshot(Directory(), keeper.absent)
 
 
 async def test_a_change_is_there_for_all(house: House) -> None:
     one, other = await house.keeper(), await house.keeper()
     done = await change(one, to(TABLES))
     assert done.directory == parse_directory(TABLES)
-    assert await one.state() == done.state != one.nothing
+    assert await one.state() == done.state != one.absent
     found = await other.read()
     assert (found.directory, found.state) == (done.directory, done.state)
 
