@@ -26,8 +26,8 @@ def _has_result(arguments: tuple[Any, ...], result: Any) -> bool:
     return bool(result)
 
 
-def _has_news(arguments: tuple[Any, ...], result: Any) -> bool:
-    return bool(arguments[1])
+def _has_report(arguments: tuple[Any, ...], result: Any) -> bool:
+    return any(new.message.is_report for new in arguments[1])
 
 
 def _is_answer_to_dot(arguments: tuple[Any, ...], result: Any) -> bool:
@@ -80,7 +80,7 @@ POINTS: Mapping[str, Point] = {
     "answer read": _after("relay.upstream.dialog:_send"),
     "before the outcome": _before("relay.delivery.recorder:Recorder.write_down"),
     "in the settlement": _after("relay.store.queue.writes:delete_content"),
-    "report not committed": _after("relay.store.queue.writes:insert_messages", _has_news),
+    "report not committed": _after("relay.store.queue.writes:insert_messages", _has_report),
     "settled, not committed": _after("relay.store.queue.writes:settle"),
     "settled": _after("relay.store.queue.queue:Queue.settle"),
     "patience ended": _before("relay.delivery.submission:Submission._leave_to_go_on"),
