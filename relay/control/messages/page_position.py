@@ -8,7 +8,7 @@ from annotated_types import Ge, Le
 
 from relay.control.refused import Refused
 from relay.mail.address import Address, AddressError
-from relay.store.queue.history import ListPosition
+from relay.store.queue.search import ListPosition
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _PLACE = re.compile(r"([0-9]{1,17})-([0-9A-Za-z]{1,64})")

@@ -24,8 +24,8 @@ from relay.control.operation import Access, Operation
 from relay.control.refused import NotFound, Refused
 from relay.directory.model import ProfileKind
 from relay.mail.address import Address
-from relay.store.queue.history import SearchCriteria
 from relay.store.queue.messages import StoredMessage
+from relay.store.queue.search import SearchCriteria
 
 
 class MessagePages:

@@ -6,8 +6,8 @@ from typing import Any
 from relay.control.context import Parts
 from relay.delivery.lifecycle import State
 from relay.mail.header import KeptChanges
-from relay.store.queue.history import SearchCriteria
 from relay.store.queue.messages import Attempt, ReturnRow, StoredMessage
+from relay.store.queue.search import SearchCriteria
 
 
 def queue_record(parts: Parts, message: StoredMessage) -> dict[str, Any]:

@@ -14,8 +14,9 @@ from relay.control.messages.records import history_record
 from relay.control.operation import Operation
 from relay.control.refused import Refused
 from relay.delivery.recorder import utc_now
-from relay.store.queue.history import QueueStates, SearchCriteria
+from relay.store.queue.history import QueueStates
 from relay.store.queue.messages import StoredMessage
+from relay.store.queue.search import SearchCriteria
 
 _LOOKS_EVERY = 1.0  # seconds
 _QUIET = 60  # looks; after so many without news something is said anyhow, by which both sides notice an end

@@ -1,4 +1,4 @@
-"""Reading messages: one, those in the queue, the history, how many there are, and what changed. Nothing here writes.
+"""Reading messages: one with its attempts, how many there are, and what changed. Nothing here writes.
 
 Nothing says when a message last changed: that would cost each of them a write to an index. What waits is therefore
 looked at as a whole, up to a number, from an index alone; what is over has its time. Counts are read from an index
@@ -8,58 +8,22 @@ alone, too.
 from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from sqlalchemy import (
     BigInteger,
-    ColumnElement,
     Connection,
     Row,
     Select,
-    Text,
     func,
     literal,
     select,
-    tuple_,
     type_coerce,
 )
 
-from relay.mail.address import Address
-from relay.store.db.tables import Time, attempts, is_finished, is_held, is_open, messages, recipients
+from relay.store.db.tables import attempts, is_finished, is_held, is_open, messages, recipients
 from relay.store.queue.messages import Attempt, StoredMessage
-from relay.store.queue.rows import attempt_of, message_of, profile_word, recipient_of
-
-
-class ListPosition(NamedTuple):
-    """A place in a list of messages, which are in the order of these two: behind or before a message."""
-
-    created: datetime
-    id: str
-
-
-class SearchCriteria(NamedTuple):
-    """What a search asks for; None and "" ask for nothing. A Message-ID may stand with or without its angle brackets.
-
-    The first ones are answered from an index, those behind `profile` only by looking at every message, and `profile`
-    itself from one where only times narrow it down. `sender` "" is the null sender. `profiles` are any of several, with
-    what waits for the hold `held_by`. The others are parts
-    of texts, without case: of the sender, of a recipient, of the subject, or of one of these and the Message-ID.
-    """
-
-    sender: Address | Literal[""] | None = None
-    to: Address | None = None
-    since: datetime | None = None
-    state: str | None = None
-    message_id: str | None = None
-    until: datetime | None = None
-    profile: str | None = None
-    profiles: Collection[str] | None = None
-    held_by: str = ""
-    sender_part: str = ""
-    to_part: str = ""
-    subject: str = ""
-    contains: str = ""
-
+from relay.store.queue.rows import attempt_of, message_of, recipient_of
 
 # How many ids one statement names; the databases have limits.
 MOST_IDS = 500
@@ -111,76 +75,9 @@ def oldest(connection: Connection) -> datetime | None:
     return connection.execute(first).scalar_one_or_none()
 
 
-def list_queue(
-    connection: Connection, profile: str | None, state: str | None, limit: int, after: StoredMessage | None
-) -> list[StoredMessage]:
-    """Return what is in the queue, of one profile or all, the oldest first, behind `after`."""
-    found = select(messages).where(is_open).order_by(messages.c.created, messages.c.id).limit(limit)
-    if profile is not None:
-        found = found.where(is_of_profile(profile))
-    if state is not None:
-        found = found.where(messages.c.state == state)
-    if after is not None:
-        found = found.where(position > place_of(after))
-    return select_messages(connection, found)
-
-
-def search(
-    connection: Connection, wanted: SearchCriteria, limit: int, after: StoredMessage | None
-) -> list[StoredMessage]:
-    """Return messages, the newest first, behind `after`."""
-    found = select(messages).where(*indexed_conditions(wanted)).limit(limit)
-    if after is not None:
-        found = found.where(position < place_of(after))
-    return select_messages(connection, found.order_by(messages.c.created.desc(), messages.c.id.desc()))
-
-
-def ids_starting(connection: Connection, prefix: str, limit: int) -> list[str]:
-    """Return at most `limit` ids that begin with a prefix, in their order."""
-    if not prefix:
-        return []
-    # A range, because LIKE reads the index in neither database.
-    behind = prefix[:-1] + chr(ord(prefix[-1]) + 1)
-    found = select(messages.c.id).where(messages.c.id >= prefix, messages.c.id < behind)
-    return list(connection.execute(found.order_by(messages.c.id).limit(limit)).scalars())
-
-
 # The profile where something narrower is asked for, such as what waits. A database that sees the bare column would
 # rather read all that the profile ever sent, in its own index.
 whose = messages.c.profile.concat("")
-position = tuple_(messages.c.created, messages.c.id)
-
-
-def place_of(place: StoredMessage | ListPosition) -> ColumnElement[Any]:
-    """Return a place as `position` compares with it."""
-    return tuple_(literal(place.created, Time), literal(place.id, Text))
-
-
-def is_of_profile(profile: str | None) -> ColumnElement[bool]:
-    """Return the condition for a profile's messages, asked of those that another index gives."""
-    return whose == profile_word(profile)
-
-
-def indexed_conditions(wanted: SearchCriteria) -> list[ColumnElement[bool]]:
-    """Return what an index answers."""
-    conditions: list[ColumnElement[bool]] = []
-    if wanted.sender is not None:
-        conditions.append(
-            messages.c.sender_key == wanted.sender.key if wanted.sender else messages.c.sender_key.is_(None)
-        )
-    if wanted.to is not None:
-        theirs = select(recipients.c.message).where(recipients.c.address_key == wanted.to.key)
-        conditions.append(messages.c.id.in_(theirs))
-    if wanted.since is not None:
-        conditions.append(messages.c.created >= wanted.since)
-    if wanted.until is not None:
-        conditions.append(messages.c.created < wanted.until)
-    if wanted.state is not None:
-        conditions.append(messages.c.state == wanted.state)
-    if wanted.message_id is not None:
-        bare = wanted.message_id.strip().removeprefix("<").removesuffix(">")
-        conditions.append(messages.c.message_id.in_([bare, f"<{bare}>"]))
-    return conditions
 
 
 def select_messages(connection: Connection, statement: Select[Any]) -> list[StoredMessage]:
@@ -201,12 +98,6 @@ def look(connection: Connection, since: datetime, most: int) -> QueueStates:
     waiting = states.where(is_open).order_by(messages.c.created.desc(), messages.c.id.desc())
     over = states.where(is_finished, messages.c.finished >= since).order_by(messages.c.finished.desc())
     return QueueStates(*({row.id: row.state for row in connection.execute(found)} for found in (waiting, over)))
-
-
-def messages_among(connection: Connection, wanted: SearchCriteria, ids: Collection[str]) -> list[StoredMessage]:
-    """Return those of these messages that are asked for, the oldest first."""
-    found = select(messages).where(messages.c.id.in_(ids), *indexed_conditions(wanted))
-    return select_messages(connection, found.order_by(messages.c.created, messages.c.id))
 
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

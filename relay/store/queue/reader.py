@@ -15,11 +15,11 @@ from relay.mail.address import Address
 from relay.mail.content import Content, NewBody
 from relay.store.db.database import Database
 from relay.store.db.errors import StoreCorrupt, StoreError, own
-from relay.store.queue import claims, contents, history
+from relay.store.queue import claims, contents, history, search
 from relay.store.queue.contents import ContentHash, Piece, ReadContent
-from relay.store.queue.history import ListPosition, QueueStates, SearchCriteria, StateCount
+from relay.store.queue.history import QueueStates, StateCount
 from relay.store.queue.messages import Attempt, Damaged, NoContent, StoredMessage
-from relay.store.queue.search import Found, PagedSearch
+from relay.store.queue.search import Found, ListPosition, PagedSearch, SearchCriteria
 
 
 class QueueReader:
@@ -43,7 +43,7 @@ class QueueReader:
 
     async def ids_starting(self, prefix: str, limit: int) -> list[str]:
         """Return at most `limit` ids that begin so, the first ones in their order."""
-        return await self._database.read(lambda c: history.ids_starting(c, prefix, limit))
+        return await self._database.read(lambda c: search.ids_starting(c, prefix, limit))
 
     async def attempts(self, id_: str) -> tuple[Attempt, ...]:
         """Return a message's attempts, the first one first."""
@@ -131,7 +131,7 @@ class QueueReader:
         after: StoredMessage | None = None,
     ) -> list[StoredMessage]:
         """Return what is in the queue, of one profile or all, the oldest first, behind `after`."""
-        return await self._database.read(lambda c: history.list_queue(c, profile, state, limit, after))
+        return await self._database.read(lambda c: search.list_queue(c, profile, state, limit, after))
 
     async def search(
         self,
@@ -146,7 +146,7 @@ class QueueReader:
     ) -> list[StoredMessage]:
         """Return messages of which all of this is true, the newest first, behind `after`."""
         wanted = SearchCriteria(sender, to, since, state, message_id)
-        return await self._database.read(lambda c: history.search(c, wanted, limit, after))
+        return await self._database.read(lambda c: search.search(c, wanted, limit, after))
 
     async def look(self, since: datetime, most: int) -> QueueStates:
         """Return the states of the newest `most` that wait, and of the last `most` that were over since a moment."""
@@ -154,7 +154,7 @@ class QueueReader:
 
     async def among(self, wanted: SearchCriteria, ids: Collection[str]) -> list[StoredMessage]:
         """Return those of these messages that are asked for (by what an index answers), the oldest first."""
-        return await self._database.read(lambda c: history.messages_among(c, wanted, ids))
+        return await self._database.read(lambda c: search.messages_among(c, wanted, ids))
 
     async def find(
         self,

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from relay.mail.address import Address
-from relay.store.queue.history import ListPosition, SearchCriteria
 from relay.store.queue.queue import Queue
+from relay.store.queue.search import ListPosition, SearchCriteria
 from tests.unit.store.cost_kit import cost, full_scans, plan_of
 from tests.unit.store.history_kit import fill_history
 from tests.unit.store.store_kit import NOW, open_queue

@@ -13,9 +13,9 @@ from sqlalchemy import event
 
 from relay.mail.address import Address
 from relay.store.db.tables import messages, microseconds
-from relay.store.queue.history import ListPosition, SearchCriteria
 from relay.store.queue.holds import Cause
 from relay.store.queue.queue import Queue
+from relay.store.queue.search import ListPosition, SearchCriteria
 from tests.peers import postgres as peer
 from tests.peers.postgres import Postgres, postgres_server
 from tests.unit.store.store_kit import NOW, history, in_postgres, new, new_message, open_queue

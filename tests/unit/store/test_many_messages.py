@@ -11,9 +11,9 @@ import pytest
 
 from relay.mail.address import Address
 from relay.store.db.tables import microseconds
-from relay.store.queue.history import SearchCriteria
 from relay.store.queue.holds import Cause
 from relay.store.queue.queue import Queue
+from relay.store.queue.search import SearchCriteria
 from tests.unit.store.cost_kit import cost, full_scans, plan_of
 from tests.unit.store.store_kit import NOW, new, new_message, open_queue, settlement
 

@@ -29,9 +29,9 @@ from relay.store.db.tables import HEAD, metadata, secrets
 from relay.store.people.access import Administrators, LastAdministrator
 from relay.store.people.audit import AuditSearch, AuditTable
 from relay.store.queue.claims import Living
-from relay.store.queue.history import SearchCriteria
 from relay.store.queue.messages import Fenced, HoldRow
 from relay.store.queue.queue import Queue
+from relay.store.queue.search import SearchCriteria
 from tests.peers import postgres as peer
 from tests.peers.canaries import leaks_in, plain_canary
 from tests.peers.postgres import Postgres, postgres_server

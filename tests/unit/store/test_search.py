@@ -9,8 +9,8 @@ import pytest
 
 from relay.mail.address import Address
 from relay.store.queue import search
-from relay.store.queue.history import SearchCriteria
 from relay.store.queue.queue import Queue
+from relay.store.queue.search import SearchCriteria
 from tests.unit.store.store_kit import MINUTE, NOW, StorePlace, history, new, new_message, open_queue
 
 
