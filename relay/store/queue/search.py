@@ -33,8 +33,8 @@ class SearchCriteria(NamedTuple):
 
     The first ones are answered from an index, those behind `profile` only by looking at every message, and `profile`
     itself from one where only times narrow it down. `sender` "" is the null sender. `profiles` are any of several, with
-    what waits for the hold `held_by`. The others are parts of texts, without case: of the sender, of a recipient, of the
-    subject, or of one of these and the Message-ID.
+    what waits for the hold `held_by`. The others are parts of texts, without case: of the sender, of a recipient, of
+    the subject, or of one of these and the Message-ID.
     """
 
     sender: Address | Literal[""] | None = None
