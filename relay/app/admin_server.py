@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 from relay.config.endpoint import TcpAddress, parse_endpoint
 from relay.control.context import Parts
 from relay.control.transport.socket import ControlSocket
-from relay.system.exit_stack import TaskExitStack
+from relay.system.event_loop import TaskExitStack
 
 if TYPE_CHECKING:
     from relay.control.operations import Operations
     from relay.control.transport.requests import CommandServer
     from relay.listener.login_failures import LoginFailures
-    from relay.secrets.logins import Logins
+    from relay.secrets.authentication import Logins
     from relay.web.kit.change_watcher import ChangeWatcher
     from relay.web.kit.server import WebServer
 

@@ -20,7 +20,7 @@ from relay.cluster.peers import Peers
 from relay.config.settings import Settings
 from relay.directory.reader_process import ReaderProcess
 from relay.system import descriptors
-from relay.system.import_tuning import loading
+from relay.system.interpreter import loading
 from relay.system.systemd import Systemd, from_environment
 from relay.system.terminal import is_terminal
 

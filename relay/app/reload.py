@@ -16,7 +16,7 @@ from relay.config.settings import Settings, load_settings
 from relay.directory.live import LiveDirectory
 from relay.directory.rules.cross_file import check_together
 from relay.system import descriptors
-from relay.system.switch_interval import in_short_turns
+from relay.system.interpreter import in_short_turns
 
 if TYPE_CHECKING:
     from relay.listener.tls import LiveCertificate

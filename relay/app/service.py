@@ -44,8 +44,7 @@ from relay.delivery.queue_runner import QueueRunner
 from relay.delivery.recorder import Recorder
 from relay.delivery.schedule import Schedule
 from relay.delivery.shares import Shares
-from relay.directory.file import DirectoryFile
-from relay.directory.file_storage import ReadFile
+from relay.directory.file import DirectoryFile, ReadFile
 from relay.directory.live import LiveDirectory
 from relay.directory.model import Directory, Meaning
 from relay.incoming.watch import ReturnedMail
@@ -57,10 +56,9 @@ from relay.listener.session_registry import Together
 from relay.listener.sockets import ListenError, PassedSockets, own_socket, places_of
 from relay.mail.reply import Reply
 from relay.metrics import Metrics
+from relay.secrets.authentication import Logins
 from relay.secrets.binding import bind_unbound
-from relay.secrets.key_source import key_source
-from relay.secrets.logins import Logins
-from relay.secrets.master_key import MasterKeyError
+from relay.secrets.master_key import MasterKeyError, key_source
 from relay.secrets.oauth.access_tokens import Tokens
 from relay.secrets.resolver import SecretResolver
 from relay.secrets.secret import SecretRef, token_refs
@@ -69,19 +67,18 @@ from relay.store.cluster.change_notifications import ChangeNotifications
 from relay.store.cluster.leader_lease import LeaseTable
 from relay.store.cluster.login_failures import FailureTable
 from relay.store.cluster.topics import Topic
-from relay.store.db.database import Database
+from relay.store.db.clocks import ClockWatch, SteadyClock
+from relay.store.db.database import Database, open_store
 from relay.store.db.errors import StoreError
 from relay.store.db.health import StoreHealth
-from relay.store.db.open import open_store
-from relay.store.db.steady_clock import ClockWatch, SteadyClock
+from relay.store.people.access import forget_outdated
 from relay.store.people.audit import AuditTable
-from relay.store.people.directory import DirectoryTable, kept_by
-from relay.store.people.expiry import forget_outdated
+from relay.store.people.directory import DirectoryTable, storage_of
 from relay.store.people.secrets import SecretTable
 from relay.store.queue.queue import Queue
 from relay.store.queue.spool import Spool, SpooledGathering
-from relay.system.exit_stack import TaskExitStack
-from relay.system.switch_interval import in_short_turns
+from relay.system.event_loop import TaskExitStack
+from relay.system.interpreter import in_short_turns
 from relay.system.systemd import Systemd
 from relay.upstream.connections import unshared
 from relay.upstream.pool import Upstream
@@ -336,7 +333,10 @@ class Service:
         database = await self._open_store()
         vault, secrets = await self._open_secrets(database)
         self.directory = await LiveDirectory.open(
-            settings, self._reloading.file, self._directory_changed, kept_by(settings, database, self._read_directory)
+            settings,
+            self._reloading.file,
+            self._directory_changed,
+            storage_of(settings, database, self._read_directory),
         )
         self._begin_counters()
         await bind_unbound(vault, self.directory.routing().directory)
@@ -453,7 +453,7 @@ class Service:
         self.tokens = Tokens(
             vault,
             renews_ahead=lambda: self.lead.is_ours,
-            guard=ByLease(self._duties) if database.is_shared or self.peers.are_there else None,
+            leases=ByLease(self._duties) if database.is_shared or self.peers.are_there else None,
         )
         self._closing.push_async_callback(self.tokens.aclose)
         return vault, SecretResolver(vault, os.environ, settings.state_dir, tokens=self.tokens)

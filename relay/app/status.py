@@ -22,8 +22,8 @@ from relay.listener.server import Listeners
 from relay.metrics import Metrics, Now
 from relay.store.cluster.nodes import Doing, NodeState
 from relay.store.db.health import StoreHealth
-from relay.store.db.space import free_space
-from relay.system.loop_lag import LoopLag
+from relay.system.event_loop import LoopLag
+from relay.system.files import free_space
 from relay.upstream.pool import Upstream
 
 if TYPE_CHECKING:

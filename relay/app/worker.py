@@ -4,7 +4,7 @@ import sys
 
 from relay.cluster.bootstrap import Bootstrap, end_with, read_bootstrap
 from relay.directory.reader_process import ReaderProcess
-from relay.system.import_tuning import loading
+from relay.system.interpreter import loading
 
 
 def main() -> int:

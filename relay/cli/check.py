@@ -184,7 +184,7 @@ def check_directory(settings: "Settings", settings_file: str) -> CheckResult:
 def _missing_authorities(directory: "Directory") -> Iterator[tuple[str, str]]:
     """Yield a warning for each file of authorities that cannot be read here: no connection is trusted without it."""
     from relay.directory.model import Server
-    from relay.system.regular_file import read_regular_file
+    from relay.system.files import read_regular_file
 
     named: dict[str, list[str]] = {}
     for kind, entries in (
@@ -220,17 +220,17 @@ def _in_database(settings: "Settings", settings_file: str) -> _FoundDirectory:
 
     from relay.directory.database_storage import DatabaseStorage
     from relay.directory.model import Directory
+    from relay.store.db.database import open_store
     from relay.store.db.errors import StoreError, StoreOlder
-    from relay.store.db.open import open_store
     from relay.store.people.directory import DirectoryTable
 
     async def look() -> _FoundDirectory:
         database = await open_store(settings, os.environ, upgrades=False)
         try:
-            keeper = DatabaseStorage(DirectoryTable(database))
-            found = await keeper.read()
+            storage = DatabaseStorage(DirectoryTable(database))
+            found = await storage.read()
             return _FoundDirectory(
-                found.directory, await keeper.warnings(found.directory), found.state != keeper.nothing
+                found.directory, await storage.warnings(found.directory), found.state != storage.absent
             )
         finally:
             await database.close()

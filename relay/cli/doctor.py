@@ -15,7 +15,7 @@ from relay.cli import complete
 from relay.cli.output import count, print_json, print_record, print_table, words
 from relay.cli.session import Session
 from relay.cli.shared import AsJson, command
-from relay.mail.words import decode_words
+from relay.mail.encoded_words import decode_words
 from relay.system.terminal import Colour, Progress, painted
 
 _LEVELS = ("good", "warn", "bad")

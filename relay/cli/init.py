@@ -18,7 +18,7 @@ from relay.cli.provider import AUTH, ClientId, Provider, Tenant, oauth_values, p
 from relay.cli.session import Session, WrongUsage
 from relay.cli.shared import PasswordStdin, command, show_test
 from relay.control.refused import Refused
-from relay.system.file_modes import create_private
+from relay.system.files import create_private
 
 if TYPE_CHECKING:
     from relay.config.settings import Settings

@@ -23,19 +23,19 @@ from relay.delivery.holds import Accounts
 from relay.delivery.schedule import Schedule
 from relay.directory.live import LiveDirectory
 from relay.secrets.binding import bind_unbound
-from relay.secrets.key_source import key_source
+from relay.secrets.master_key import key_source
 from relay.secrets.oauth.access_tokens import Tokens
 from relay.secrets.resolver import SecretResolver
 from relay.secrets.vault import Vault
 from relay.store.cluster.leader_lease import LeaseTable
 from relay.store.cluster.nodes import NodeTable
+from relay.store.db.database import open_store
 from relay.store.db.health import StoreHealth
-from relay.store.db.open import open_store
 from relay.store.people.audit import AuditTable
-from relay.store.people.directory import DirectoryTable, kept_by
+from relay.store.people.directory import DirectoryTable, storage_of
 from relay.store.people.secrets import SecretTable
 from relay.store.queue.queue import Queue
-from relay.system.file_modes import make_private_folder
+from relay.system.files import make_private_folder
 
 _MENDING = frozenset({"directory.import", "directory.export"})
 
@@ -80,8 +80,8 @@ async def open_operations(
             database = await open_store(settings, os.environ)
             closing.push_async_callback(database.close)
             if settings.is_directory_stored:
-                keep = kept_by(settings, database)
-                directory = LiveDirectory(settings, settings_file, keep=keep, is_for_commands=True)
+                storage = storage_of(settings, database)
+                directory = LiveDirectory(settings, settings_file, storage=storage, is_for_commands=True)
                 await directory.begin()
                 if directory.faults and not may_have_faults:
                     raise Faults(directory.faults)
@@ -90,7 +90,7 @@ async def open_operations(
             await bind_unbound(vault, directory.routing().directory)
             # Another relay at the same database may run, though none does here.
             guard = ByLease(LeaseTable(database, new_run())) if database.is_shared else None
-            secrets = SecretResolver(vault, os.environ, settings.state_dir, tokens=Tokens(vault, guard=guard))
+            secrets = SecretResolver(vault, os.environ, settings.state_dir, tokens=Tokens(vault, leases=guard))
             closing.push_async_callback(secrets.tokens.aclose)
             queue = Queue(database, "command")  # it takes no message: nothing is ever under way here
             closing.push_async_callback(queue.aclose)

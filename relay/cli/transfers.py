@@ -270,7 +270,7 @@ def export(
     if file is None or str(file) == "-":
         print(found["text"], end="")
         return
-    from relay.system.file_modes import create_private
+    from relay.system.files import create_private
 
     try:
         descriptor = create_private(file)

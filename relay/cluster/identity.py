@@ -15,7 +15,7 @@ from relay.config.faults import Fault, Faults
 from relay.config.settings import Settings
 from relay.store.cluster.nodes import Node
 from relay.store.queue.claims import Living
-from relay.system.file_modes import create_private, make_private_folder
+from relay.system.files import create_private, make_private_folder
 
 _FILE = "node.id"
 _OCTETS = 8

@@ -21,7 +21,7 @@ from relay.store.cluster.nodes import Doing, Node, NodeTable
 from relay.store.cluster.topics import Topic
 from relay.store.db.database import Database
 from relay.store.queue.queue import Queue
-from relay.system.exit_stack import TaskExitStack
+from relay.system.event_loop import TaskExitStack
 
 
 def open_lead(peers: Peers, duties: LeaseTable, *, is_shared: bool) -> Lead:

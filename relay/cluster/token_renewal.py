@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
 from relay.delivery.shares import awake_seconds
-from relay.secrets.renewal_lease import StoreAway
+from relay.secrets.renewal_lease import LeasesAway
 from relay.secrets.sources import SecretDelayed
 from relay.store.cluster.leader_lease import LeaseTable, NamedLease
 from relay.store.db.errors import StoreError
@@ -36,7 +36,7 @@ class _Kept:
 
 
 class ByLease:
-    """Keeps other processes out (`relay.secrets.renewal_lease.Guard`). `timer` counts on while the machine sleeps."""
+    """The port `relay.secrets.renewal_lease.RenewalLeases`. `timer` counts on while the machine sleeps."""
 
     def __init__(self, duties: LeaseTable, timer: Callable[[], float] = awake_seconds) -> None:
         self._duties = duties
@@ -44,7 +44,7 @@ class ByLease:
         self._turns: dict[str, asyncio.Lock] = {}
 
     @asynccontextmanager
-    async def alone(self, owner: str) -> AsyncIterator[_Kept]:
+    async def lease(self, owner: str) -> AsyncIterator[_Kept]:
         """Have the duty for an owner's tokens within; in this process, too, one has it at a time."""
         async with self._turns.setdefault(owner, asyncio.Lock()):
             kept = await self._take(f"token/{owner}")
@@ -61,7 +61,7 @@ class ByLease:
             try:
                 duty = await self._duties.take(name, _LEASE_SECONDS)
             except StoreError as error:
-                raise StoreAway(f"nobody can tell who else renews the access token: {error}") from None
+                raise LeasesAway(f"nobody can tell who else renews the access token: {error}") from None
             if duty is not None:
                 return _Kept(duty, asked_at + _TRUSTED_SECONDS, self._timer)
             if self._timer() - begun > _WAIT_SECONDS:

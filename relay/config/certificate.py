@@ -18,13 +18,13 @@ from cryptography.x509 import Certificate, load_pem_x509_certificates
 
 from relay.config.faults import Fault
 from relay.config.settings import Tls
-from relay.system.regular_file import read_regular_file
+from relay.system.files import read_regular_file
 
 _SOON = timedelta(days=14)
 _NOWHERE = Path()  # of a file that the settings do not name
 
 
-class Loaded(NamedTuple):
+class LoadedCertificate(NamedTuple):
     """A pair that can be used: the server's side of TLS with it, when it expires, and warnings as (key, sentence)."""
 
     context: ssl.SSLContext
@@ -57,7 +57,7 @@ class CertificateFiles:
         """What changes when a file is another: its number, size and time (zeros where there is none)."""
         return tuple(_mark(path) for path in (self.certificate, self.key))
 
-    def load(self) -> Loaded:
+    def load(self) -> LoadedCertificate:
         """Read the pair. Raises CertificateFault."""
         certificate = self._own_certificate()
         private_key = self._private_key()
@@ -68,7 +68,7 @@ class CertificateFiles:
                 f"this key does not belong to the first certificate in {self.certificate}; name the two of one pair"
             )
             raise CertificateFault("tls.key", message)
-        return Loaded(self._context(), certificate.not_valid_after_utc, tuple(self._warnings(certificate)))
+        return LoadedCertificate(self._context(), certificate.not_valid_after_utc, tuple(self._warnings(certificate)))
 
     def faults(self) -> list[CertificateFault]:
         """Return what is wrong with each file by itself; one that is not named is left out."""

@@ -1,8 +1,9 @@
 """Reads a table of a TOML file into a frozen value, and words whatever is wrong with it: one sentence per fault.
 
-The value's dataclass is the schema: its names, types and defaults. pydantic finds the faults; its words are for
+The value's dataclass is the schema: its names, types and defaults, with marks in the types of keys (`Strict`, `Before`,
+`After`, `Written`) that pydantic follows (`__get_pydantic_core_schema__`). pydantic finds the faults; its words are for
 programmers, so every kind of fault gets words of ours here, for relay.toml and directory.toml alike. It is loaded with
-the first table.
+the first table: a relay begins with tables that another process has read.
 
 SECURITY: a fault never shows the value of a key that may hold a secret.
 """
@@ -11,7 +12,7 @@ import re
 import tomllib
 from ast import literal_eval
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from functools import cache, cached_property, reduce
 from pathlib import Path
 from types import UnionType
@@ -29,12 +30,11 @@ from typing import (
 )
 
 from relay.config.faults import Fault, Faults, did_you_mean
-from relay.config.field_marks import Before, Written
 from relay.config.units import format_duration, format_size, parse_duration, parse_size
 
 if TYPE_CHECKING:
-    from pydantic import TypeAdapter
-    from pydantic_core import ErrorDetails
+    from pydantic import GetCoreSchemaHandler, TypeAdapter
+    from pydantic_core import CoreSchema, ErrorDetails
 
 T = TypeVar("T")
 Location: TypeAlias = tuple[int | str, ...]
@@ -47,6 +47,56 @@ _TOML_PLACE = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$
 # As tomllib names a table: "Cannot declare ('servers', 'acmejets') twice".
 _TOML_TABLE = re.compile(r"^(Cannot (?:declare|mutate immutable namespace|redefine namespace)) (\(.*\))( twice)?$")
 _MOST_SHOWN = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Strict:
+    """Nothing is converted: 1 is not true, "1" is no number."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: "GetCoreSchemaHandler") -> "CoreSchema":
+        """Let pydantic convert nothing."""
+        schema = handler(source)
+        schema["strict"] = True  # type: ignore[index]
+        return schema
+
+
+@dataclass(frozen=True, slots=True)
+class Before:
+    """What a function makes of the value as it is written, or its ValueError."""
+
+    make: Callable[[object], Any]
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: "GetCoreSchemaHandler") -> "CoreSchema":
+        """Let pydantic ask the function first."""
+        from pydantic import BeforeValidator  # noqa: PLC0415
+
+        return BeforeValidator(self.make).__get_pydantic_core_schema__(source, handler)
+
+
+@dataclass(frozen=True, slots=True)
+class After:
+    """What a function makes of a value of the right type, or its ValueError."""
+
+    make: Callable[[Any], Any]
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: "GetCoreSchemaHandler") -> "CoreSchema":
+        """Let pydantic ask the function last."""
+        from pydantic import AfterValidator  # noqa: PLC0415
+
+        return AfterValidator(self.make).__get_pydantic_core_schema__(source, handler)
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """How a function writes the value."""
+
+    write: Callable[[Any], Any]
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: "GetCoreSchemaHandler") -> "CoreSchema":
+        """Let pydantic write it so."""
+        from pydantic import PlainSerializer  # noqa: PLC0415
+
+        return PlainSerializer(self.write).__get_pydantic_core_schema__(source, handler)
 
 
 def _duration(value: object) -> float:

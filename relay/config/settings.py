@@ -26,7 +26,7 @@ from relay.config.types import (
     Folder,
     FolderOrEmpty,
     HostName,
-    KeySource,
+    KeySourceText,
     NameServer,
     Network,
     NodeName,
@@ -37,7 +37,7 @@ from relay.config.types import (
     WebAddress,
     Workers,
 )
-from relay.system.file_modes import lax_mode
+from relay.system.files import lax_mode
 
 _CONFIG: Mapping[str, Any] = MappingProxyType({"extra": "forbid"})
 _TABLES: Mapping[str, str] = MappingProxyType({"listeners": "listener"})  # a key that is a list of tables
@@ -175,7 +175,7 @@ class Secrets:
     __pydantic_config__: ClassVar = _CONFIG
 
     master_key: Annotated[
-        KeySource,
+        KeySourceText,
         "Where the key comes from: file:PATH (in state_dir, made if missing), credential:NAME or env:NAME.",
         NEEDS_RESTART,
     ] = "file:master.key"

@@ -10,8 +10,7 @@ from urllib.parse import urlsplit
 from annotated_types import Ge
 
 from relay.config.endpoint import TcpAddress, is_host_name, parse_endpoint
-from relay.config.field_marks import After, Before, Strict
-from relay.config.schema import Duration, show
+from relay.config.schema import After, Before, Duration, Strict, show
 
 T = TypeVar("T")
 _NODE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -143,4 +142,4 @@ FolderOrEmpty: TypeAlias = Annotated[str, After(_absolute_or_empty)]
 FileOrEmpty: TypeAlias = FolderOrEmpty
 StoreUrl: TypeAlias = Annotated[str, After(_store)]
 SourceOrEmpty: TypeAlias = Annotated[str, After(_source_or_empty)]
-KeySource: TypeAlias = Annotated[str, After(_key_source)]
+KeySourceText: TypeAlias = Annotated[str, After(_key_source)]

@@ -17,7 +17,7 @@ from relay.control.transport.json_text import json_text
 from relay.directory.model import Directory
 from relay.store.db.errors import StoreError
 from relay.store.people.audit import AuditEntry, AuditTable
-from relay.system.switch_interval import in_short_turns
+from relay.system.interpreter import in_short_turns
 
 # Of an import of very many the rest is only counted.
 _MOST_CHANGES = 10_000

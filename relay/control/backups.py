@@ -31,15 +31,14 @@ from relay import __version__
 from relay.config.settings import Settings
 from relay.control.refused import Refused
 from relay.delivery.by_hand import HELD_BY_HAND, hold
-from relay.secrets.key_source import KeyFile, key_source
+from relay.secrets.master_key import KeyFile, key_source
 from relay.secrets.vault import Vault
 from relay.store.db.database import open_database
-from relay.store.db.snapshot import check_snapshot, is_store, take_snapshot
-from relay.store.db.sqlite import store_files
+from relay.store.db.sqlite import check_snapshot, is_store, store_files, take_snapshot
 from relay.store.db.tables import HEAD
 from relay.store.people.secrets import SecretTable
 from relay.store.queue.queue import Queue
-from relay.system.file_modes import FILE_MODE, create_private, make_private_folder, sync_folder, take_folder_owner
+from relay.system.files import FILE_MODE, create_private, make_private_folder, sync_folder, take_folder_owner
 
 _MANIFEST = "manifest.json"
 _STORE, _DIRECTORY, _SETTINGS, _KEY = "relay.db", "directory.toml", "relay.toml", "master.key"

@@ -14,12 +14,9 @@ from relay.secrets.vault import Vault
 from relay.store.cluster.nodes import NodeRow
 from relay.store.db.database import Database
 from relay.store.db.health import StoreHealth
-from relay.store.people.administrators import Administrators
-from relay.store.people.api_tokens import ApiTokens
+from relay.store.people.access import Administrators, ApiTokens, Invitations, PageSessions
 from relay.store.people.audit import AuditTable
 from relay.store.people.directory import DirectoryTable
-from relay.store.people.invitations import Invitations
-from relay.store.people.sessions import Sessions
 from relay.store.queue.messages import StoredMessage
 from relay.store.queue.queue import Queue
 
@@ -89,7 +86,7 @@ class People:
     """Who may come in to the pages and the API, as the store has them."""
 
     administrators: Administrators
-    sessions: Sessions
+    sessions: PageSessions
     invitations: Invitations
     tokens: ApiTokens
 
@@ -98,7 +95,7 @@ class People:
         """Return the people in a store."""
         return cls(
             administrators=Administrators(database),
-            sessions=Sessions(database),
+            sessions=PageSessions(database),
             invitations=Invitations(database),
             tokens=ApiTokens(database),
         )

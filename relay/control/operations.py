@@ -49,7 +49,7 @@ from relay.control.tests.profile_form_test import ProfileTrial
 from relay.control.tests.server_form_test import FormTest
 from relay.control.transfers import Transfers
 from relay.directory.model import ProfileKind
-from relay.store.db.errors import StoreAway, StoreError
+from relay.store.db.errors import StoreError, StoreUnreachable
 
 
 class Operations:
@@ -218,7 +218,7 @@ class Operations:
         if self._parts.metrics is None:
             raise Refused("only a running relay counts what it does; start it with: relay serve")
         queue = self._parts.queue
-        if isinstance(self._parts.health.trouble, StoreAway):  # who scrapes waits for no database that is away
+        if isinstance(self._parts.health.trouble, StoreUnreachable):  # who scrapes waits for no database that is away
             return await self._parts.metrics(None, {}, 0)
         try:
             waiting = await counts(queue)

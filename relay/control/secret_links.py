@@ -8,7 +8,7 @@ from relay.control.audit_details import note
 from relay.control.context import Parts
 from relay.control.messages.records import rfc3339
 from relay.control.refused import Refused
-from relay.store.people.invitations import InvitationRow
+from relay.store.people.access import InvitationRow
 
 _INVITED = timedelta(hours=24)
 

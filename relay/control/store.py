@@ -12,7 +12,7 @@ from relay.control.operation import Access, Operation
 from relay.control.refused import Refused
 from relay.store.db.errors import StoreError
 from relay.store.queue.messages import Damaged, NoContent
-from relay.system.file_modes import create_private
+from relay.system.files import create_private
 
 _PAGE = 200
 _COPY = "relay.db.rescued"
@@ -47,7 +47,7 @@ class StoreOperations:
         while page := await queue.list_queue(limit=_PAGE, after=after):
             for message in page:
                 try:
-                    found = await queue.look_into(message)
+                    found = await queue.verify(message)
                 except (Damaged, NoContent) as damage:
                     if await self._waits(message.id):  # it may have left meanwhile
                         what = str(damage) if isinstance(damage, Damaged) else "its content is missing"

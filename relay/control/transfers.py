@@ -20,10 +20,10 @@ from relay.control.refused import Conflict, Refused
 from relay.directory.database_storage import DatabaseStorage, directory_in
 from relay.directory.live import LiveDirectory
 from relay.directory.model import Directory
-from relay.directory.passwords import inline_passwords
 from relay.directory.replacing import Replacement, replace_all, replacement
+from relay.directory.rules.validation import inline_passwords
 from relay.directory.storage import Document
-from relay.system.switch_interval import in_short_turns
+from relay.system.interpreter import in_short_turns
 
 _CHANGED = "the directory was changed meanwhile; look at what the import does now and confirm again"
 _READABLE = (
@@ -47,10 +47,10 @@ class Transfers:
 
     async def export(self) -> dict[str, Any]:
         """Return the directory in the database as directory.toml would say it, good or bad."""
-        keeper = DatabaseStorage(self._parts.entries)
-        if await keeper.state() == keeper.nothing:
-            raise Refused(f"there is nothing in {keeper.name} yet; put a file there with: relay directory import FILE")
-        return {"text": await in_short_turns(tomli_w.dumps, await keeper.document()), "database": keeper.name}
+        storage = DatabaseStorage(self._parts.entries)
+        if await storage.state() == storage.absent:
+            raise Refused(f"there is nothing in {storage.name} yet; put a file there with: relay directory import FILE")
+        return {"text": await in_short_turns(tomli_w.dumps, await storage.document()), "database": storage.name}
 
     async def import_(
         self, *, name: str, text: str, confirm: bool = False, expected: str | None = None
@@ -81,7 +81,9 @@ class Transfers:
         """Return the directory in the database: the one in effect, where that is there."""
         if self._parts.settings.is_directory_stored:
             return self._parts.directory
-        stored = LiveDirectory(self._parts.settings, "relay.toml", keep=partial(DatabaseStorage, self._parts.entries))
+        stored = LiveDirectory(
+            self._parts.settings, "relay.toml", storage=partial(DatabaseStorage, self._parts.entries)
+        )
         await stored.begin()
         stored.on_edit = self._parts.trail.edited
         return stored

@@ -16,7 +16,7 @@ from relay.mail.address import Address
 from relay.mail.content import Content
 from relay.mail.envelope import Envelope, Recipient
 from relay.mail.report import write_report
-from relay.mail.report_facts import KINDS, Action, Kind, RecipientFacts, ReportFacts, may_report, who_wants
+from relay.mail.report_facts import KINDS, Action, RecipientFacts, ReportFacts, ReportKind, may_report, who_wants
 from relay.mail.trace import Arrival, message_id, new_id
 from relay.store.queue.messages import NewMessage, StoredMessage, StoredRecipient
 from relay.upstream.outcome import BEFORE_LOGIN, Phase
@@ -54,12 +54,12 @@ class Reporter:
         message = verdict.message
         if message.is_report or not may_report(message.envelope):
             return ()
-        facts: dict[Kind, tuple[RecipientFacts, ...]] = {
-            Kind.FAILED: self._facts(message, verdict.failed, Action.FAILED, server, now, ahead),
-            Kind.DELIVERED: ()
+        facts: dict[ReportKind, tuple[RecipientFacts, ...]] = {
+            ReportKind.FAILED: self._facts(message, verdict.failed, Action.FAILED, server, now, ahead),
+            ReportKind.DELIVERED: ()
             if has_dsn
             else self._facts(message, verdict.delivered, Action.RELAYED, server, now, ahead),
-            Kind.DELAYED: self._facts(message, verdict.waiting, Action.DELAYED, server, now, ahead)
+            ReportKind.DELAYED: self._facts(message, verdict.waiting, Action.DELAYED, server, now, ahead)
             if verdict.is_delayed
             else (),
         }
@@ -103,7 +103,7 @@ class Reporter:
 
     def _report(
         self,
-        kind: Kind,
+        kind: ReportKind,
         message: StoredMessage,
         content: Content,
         identity: Address,

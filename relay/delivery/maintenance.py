@@ -10,8 +10,8 @@ from relay.config.settings import Settings
 from relay.delivery.recorder import utc_now
 from relay.store.cluster.leader_lease import Lead, Unrivalled
 from relay.store.db.errors import StoreError
-from relay.store.db.space import free_space
 from relay.store.queue.queue import Queue
+from relay.system.files import free_space
 
 _TROUBLE_SECONDS = 1.0
 _LOOK_SECONDS = 1.0

@@ -13,13 +13,13 @@ from relay.directory.model import Meaning
 from relay.directory.routing import Route, Routing
 from relay.mail.address import Address
 from relay.mail.content import Content, ContentRefused
+from relay.mail.encoded_words import decode_words
 from relay.mail.envelope import Envelope
 from relay.mail.header import Header, KeptChanges
 from relay.mail.identity import Alignment, Mismatch
 from relay.mail.outgoing import Outgoing, compose
 from relay.mail.reply import Reply
 from relay.mail.trace import Arrival
-from relay.mail.words import decode_words
 from relay.secrets.secret import Secret
 from relay.store.queue.messages import Attempt, StoredMessage, StoredRecipient
 from relay.upstream.outcome import Outcome, Phase

@@ -19,10 +19,10 @@ from relay.delivery.lateness import Lateness
 from relay.delivery.lifecycle import State
 from relay.delivery.pacing import is_limited
 from relay.directory.model import Account, Directory, Meaning, Profile, Server
+from relay.store.db.clocks import ClockWatch
 from relay.store.db.errors import StoreError
-from relay.store.db.steady_clock import ClockWatch
 from relay.store.queue.messages import HoldRow
-from relay.system.switch_interval import in_short_turns
+from relay.system.interpreter import in_short_turns
 
 _LOOK_SECONDS = 1.0  # how often holds are looked at for new credentials, and the store for what commands wrote
 _REST = 2.0  # times as long as the last look

@@ -14,14 +14,13 @@ from typing import Any, NamedTuple, Protocol
 
 from relay.config.faults import Fault, Faults
 from relay.directory.model import Directory
-from relay.directory.passwords import inline_passwords
 from relay.directory.reading import NOTHING_KNOWN
-from relay.directory.rules.incremental import TABLES, Entry, Sound
-from relay.directory.rules.oauth import oauth_warnings
-from relay.directory.rules.validation import parse_directory
+from relay.directory.rules.incremental import TABLES, CheckedDirectory, Entry
+from relay.directory.rules.servers import oauth_warnings
+from relay.directory.rules.validation import inline_passwords, parse_directory
 from relay.directory.storage import ChangeRefused, Check, DirectoryChanged, Document, Edit, Snapshot, State
 from relay.directory.stored_table import StoredTable, changes, value_of
-from relay.system.switch_interval import in_short_turns
+from relay.system.interpreter import in_short_turns
 
 _TRIES = 5  # before who is always slower gives up
 _LARGE = 500  # entries
@@ -55,7 +54,7 @@ class EntryStore(Protocol):
         """What people call it."""
 
     @property
-    def away(self) -> tuple[type[Exception], ...]:
+    def unreachable(self) -> tuple[type[Exception], ...]:
         """What is raised where it cannot be reached."""
 
     async def state(self) -> str:
@@ -80,7 +79,7 @@ class _Known:
 
     state: str = ""
     texts: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-    sound: Sound | None = None
+    checked: CheckedDirectory | None = None
     others: Mapping[tuple[str, str], bool] = field(default_factory=dict)
 
     def with_rows(self, state: str, rows: Sequence[Row], *, is_whole: bool = False) -> "_Known":
@@ -89,7 +88,7 @@ class _Known:
         new = {table: dict(known.texts.get(table, {})) for table in dict.fromkeys(row.table for row in rows)}
         others = dict(known.others)
         for table, name, text in rows:
-            if known.sound is not None:
+            if known.checked is not None:
                 was_gone = others.get((table, name), False)
                 if text is not None and name not in new[table]:
                     others.pop((table, name), None)
@@ -98,16 +97,16 @@ class _Known:
                 new[table].pop(name, None)
             else:
                 new[table][name] = text
-        return _Known(state, {**known.texts, **new}, known.sound, others)
+        return _Known(state, {**known.texts, **new}, known.checked, others)
 
-    def with_sound(self, sound: Sound) -> "_Known":
+    def with_checked(self, checked: CheckedDirectory) -> "_Known":
         """Return the same with the directory that these rows make."""
-        return _Known(self.state, self.texts, sound)
+        return _Known(self.state, self.texts, checked)
 
-    def next_sound(self) -> Sound | None:
+    def next_checked(self) -> CheckedDirectory | None:
         """Return the directory that these rows make, by what is another; None where everything is to be looked at."""
-        if self.sound is None or not self.others:
-            return self.sound
+        if self.checked is None or not self.others:
+            return self.checked
         general = self.texts.get(GENERAL, {})
         if len(self.others) > _MOST_OTHERS or not general.keys() <= {_DEFAULT}:
             return None
@@ -117,13 +116,13 @@ class _Known:
             for text in [self.texts[table].get(name)]
             if table != GENERAL
         ]
-        return self.sound.after(entries, value_of(general.get(_DEFAULT, "null")))
+        return self.checked.after(entries, value_of(general.get(_DEFAULT, "null")))
 
     def values(self) -> Mapping[str, Mapping[str, Any]]:
         """Return the values of the entries whose rows are the same as when they were read."""
-        if self.sound is None:
+        if self.checked is None:
             return {}
-        values = {table: dict(getattr(self.sound.directory, table)) for table in TABLES}
+        values = {table: dict(getattr(self.checked.directory, table)) for table in TABLES}
         for table, name in self.others:
             if table in values:
                 values[table].pop(name, None)
@@ -165,7 +164,7 @@ class DatabaseStorage:
     """The rows of a store. `check` is asked about every directory beside the rules."""
 
     is_edited_by_hand = False
-    nothing: State = ""
+    absent: State = ""
 
     def __init__(self, store: EntryStore, check: Check = lambda _: ()) -> None:
         self._store = store
@@ -179,9 +178,9 @@ class DatabaseStorage:
         return directory_in(self._store.name)
 
     @property
-    def away(self) -> tuple[type[Exception], ...]:
+    def unreachable(self) -> tuple[type[Exception], ...]:
         """What the store raises."""
-        return self._store.away
+        return self._store.unreachable
 
     @property
     def is_large(self) -> bool:
@@ -222,12 +221,12 @@ class DatabaseStorage:
         async with self._turn:
             for _ in range(_TRIES):
                 now = await self._follow()
-                if must_exist and now.state == self.nothing:
+                if must_exist and now.state == self.absent:
                     raise ChangeRefused(f"{self.name} has vanished; put it back: relay directory import")
                 before = await self._before(now, known)
                 check(before)
                 rows, made = await in_short_turns(self._made, self._known, edit)
-                if not rows and now.state != self.nothing:
+                if not rows and now.state != self.absent:
                     return _snapshot(made, before)
                 state = await self._store.write(now.state, rows)
                 if state is not None:
@@ -278,18 +277,18 @@ class DatabaseStorage:
 
     def _checked(self, known: _Known) -> _Known:
         """Return what is known with the directory that the rows make. Raises Faults."""
-        sound = known.next_sound()
-        if sound is None:
+        checked = known.next_checked()
+        if checked is None:
             values = known.values()
-            sound = Sound.of(parse_directory(known.document(values), self.name, values))
-        if faults := tuple(self._check(sound.directory)):
+            checked = CheckedDirectory.of(parse_directory(known.document(values), self.name, values))
+        if faults := tuple(self._check(checked.directory)):
             raise Faults(faults)
-        return known.with_sound(sound)
+        return known.with_checked(checked)
 
 
 def _snapshot(known: _Known, before: Directory | None = None) -> Snapshot:
-    assert known.sound is not None
-    return Snapshot(known.sound.directory, known.state, before, known.sound.index)
+    assert known.checked is not None
+    return Snapshot(known.checked.directory, known.state, before, known.checked.index)
 
 
 def directory_in(store: str) -> str:

@@ -4,29 +4,38 @@ A change is made under a lock, on what the file says at that moment, and replace
 full disk or a refused edit leaves the old file as it was. People edit the same file with an editor, which knows no
 lock; so a file that changed between our reading and our writing is left alone, and the change is refused.
 
+Comments and order stay where there are comments: tomlkit keeps them, and takes its time for it; a file without comments
+goes the short way of tomllib and tomli-w. `FileStorage` is the port `relay.directory.storage` over it, which does not
+hold up the event loop.
+
 DIAGNOSTICS: Faults (what the file says, or would say, is wrong), ChangeRefused (it cannot be written, with a sentence).
 """
 
 import fcntl
 import hashlib
 import os
+import re
 import time
-from collections.abc import Callable, Iterator, Mapping
+import tomllib
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import tomli_w
+
 from relay.config.faults import Fault, Faults
 from relay.config.schema import parse_toml
-from relay.directory.document import CommentsInTheWay, as_text
 from relay.directory.model import Directory
-from relay.directory.passwords import inline_passwords
-from relay.directory.rules.oauth import oauth_warnings
-from relay.directory.rules.validation import parse_directory
+from relay.directory.rules.servers import oauth_warnings
+from relay.directory.rules.validation import inline_passwords, parse_directory
 from relay.directory.storage import ChangeRefused, Check, DirectoryChanged, Edit, Snapshot, State
-from relay.system.file_modes import create_private, sync_folder, take_folder_owner
+from relay.system.files import create_private, sync_folder, take_folder_owner
+from relay.system.interpreter import in_short_turns
 
+LARGE = 100_000
+"""Octets of a file that is large: some thousand agents."""
 _LOCK_SECONDS = 30.0  # ten thousand agents with comments take one command 10 seconds
 _LOCK_PAUSE = 0.02
 _NEW_FILE_MODE = 0o600
@@ -77,9 +86,10 @@ class DirectoryFile:
         except OSError:
             return Fingerprint()
 
-    def has_changed(self, since: State) -> bool:
-        """Whether the file is another than the one that was read."""
-        return self.fingerprint() != since
+    @property
+    def is_large(self) -> bool:
+        """Whether it has some thousand agents."""
+        return self.fingerprint().size > LARGE
 
     def warnings(self, directory: Directory) -> tuple[Fault, ...]:
         """Return a warning for each password that stands in the file, and for each server without its OAuth app."""
@@ -246,3 +256,89 @@ def _mode_of(path: Path) -> int:
         return path.stat().st_mode & 0o7777
     except FileNotFoundError:
         return _NEW_FILE_MODE
+
+
+# A "#" that no string holds. The strings of TOML, longest first, so that the rest of a match is a comment.
+_COMMENT = re.compile(
+    r'"""(?:\\.|[^\\])*?"{3,5}'
+    r"|'''.*?'{3,5}"
+    r'|"(?:\\.|[^"\\\n])*"'
+    r"|'[^'\n]*'"
+    r"|(#)",
+    re.DOTALL,
+)
+
+
+class CommentsInTheWay(Exception):
+    """tomlkit cannot write this edit among the comments."""
+
+
+def has_comments(text: str) -> bool:
+    """Whether a TOML text has comments."""
+    return "#" in text and any(match[1] for match in _COMMENT.finditer(text))
+
+
+def as_text(text: str, tables: dict[str, Any], edit: Callable[[MutableMapping[str, Any]], None]) -> str:
+    """Return a TOML text with an edit applied; `tables` is what the text says, and changes. Raises what `edit` raises.
+
+    Comments are worth much and tomlkit's keeping of them is intricate, so what it wrote is compared with the same
+    edit on plain tables; where they differ, CommentsInTheWay is raised and nothing wrong is written.
+    """
+    edit(tables)
+    if not has_comments(text):
+        return tomli_w.dumps(tables)
+    import tomlkit  # noqa: PLC0415  only where there are comments
+
+    document = tomlkit.parse(text)
+    edit(document)
+    written = tomlkit.dumps(document)
+    if tomllib.loads(written) != tables:
+        raise CommentsInTheWay
+    return written
+
+
+ReadFile = Callable[[DirectoryFile], Snapshot]
+
+
+class FileStorage:
+    """A file that people edit. `read` says how it is read."""
+
+    is_edited_by_hand = True
+    unreachable: tuple[type[Exception], ...] = ()
+    absent: State = Fingerprint()
+
+    def __init__(self, path: Path, check: Check = lambda _: (), read: ReadFile = DirectoryFile.read) -> None:
+        self._file = DirectoryFile(path, check)
+        self._read = read
+
+    @property
+    def name(self) -> str:
+        """The file."""
+        return str(self._file.path)
+
+    @property
+    def is_large(self) -> bool:
+        """Whether it has some thousand agents."""
+        return self._file.is_large
+
+    async def state(self) -> State:
+        """Return the file's fingerprint."""
+        return self._file.fingerprint()
+
+    async def read(self) -> Snapshot:
+        """Return what the file says now. Raises Faults."""
+        return await in_short_turns(self._read, self._file)
+
+    async def preview(self, edit: Edit) -> Directory:
+        """Return the directory that an edit would make."""
+        return await in_short_turns(self._file.preview, edit)
+
+    async def change(
+        self, edit: Edit, *, must_exist: bool, known: Snapshot, check: Callable[[Directory], None]
+    ) -> Snapshot:
+        """Write the file anew, under its lock."""
+        return await in_short_turns(self._file.change, edit, must_exist=must_exist, known=known, check=check)
+
+    async def warnings(self, directory: Directory) -> tuple[Fault, ...]:
+        """Return the warnings."""
+        return await in_short_turns(self._file.warnings, directory)

@@ -1,10 +1,10 @@
-"""The directory in effect: what its keeper last said without a fault, its routing, and the watch over it.
+"""The directory in effect: what its storage last said without a fault, its routing, and the watch over it.
 
 A bad edit changes nothing: the old directory stays in effect, and `faults` says what is wrong with the new one. So
 does one that vanishes: an unmounted disk or a slip of the hand must not turn every sender into nobody. Only at the
 start a missing one is an empty directory. All reading happens in a thread, or in a process of its own
-(`directory/apart.py`), so that ten thousand agents hold up no message. Whether a file keeps it or the database, only
-its keeper knows (`directory/keeper.py`).
+(`relay.directory.reader_process`), so that ten thousand agents hold up no message. Whether a file keeps it or the
+database, only its storage knows (`relay.directory.storage`).
 """
 
 import asyncio
@@ -15,19 +15,17 @@ from typing import Protocol, TypeAlias
 
 from relay.config.faults import Fault, Faults
 from relay.config.settings import Settings
-from relay.directory.file import DirectoryFile
-from relay.directory.file_storage import FileStorage, ReadFile
+from relay.directory.file import DirectoryFile, FileStorage, ReadFile
 from relay.directory.model import Directory, UnknownSender
 from relay.directory.routing import Routing
 from relay.directory.rules.cross_file import check_together, warnings_together
-from relay.directory.storage import Check, Edit, Keeper, Snapshot
-from relay.system.gc_tuning import Collector
-from relay.system.switch_interval import in_short_turns
+from relay.directory.storage import Check, Edit, Snapshot, Storage
+from relay.system.interpreter import Collector, in_short_turns
 
 _POLL_SECONDS = 1.0  # a changed directory takes effect within 2 seconds
 
 
-Keep: TypeAlias = Callable[[Check], Keeper]
+OpenStorage: TypeAlias = Callable[[Check], Storage]
 """Makes what keeps the directory, which asks about every one whether it suits what stands elsewhere."""
 
 
@@ -41,7 +39,7 @@ class OnEdit(Protocol):
 class LiveDirectory:
     """One directory in use. `LiveDirectory.open` makes one; `on_change` is told what took effect or why not.
 
-    `on_edit` may be set later; the first reading is no edit. `keep` makes what keeps it; left out, that is the file
+    `on_edit` may be set later; the first reading is no edit. `storage` makes what keeps it; left out, that is the file
     which the settings name. New `settings` count from the next reading on. `is_for_commands`: what the two files do
     not agree on at the first reading is left as it is, so that commands can mend it step by step.
     """
@@ -51,7 +49,7 @@ class LiveDirectory:
         settings: Settings,
         settings_file: str,
         on_change: Callable[["LiveDirectory"], None] = lambda _: None,
-        keep: Keep | None = None,
+        storage: OpenStorage | None = None,
         *,
         is_for_commands: bool = False,
     ) -> None:
@@ -59,8 +57,8 @@ class LiveDirectory:
         self._left: frozenset[Fault] | None = None if is_for_commands else frozenset()
         self._settings_file = settings_file
         self._on_change = on_change
-        self._keeper = (keep or in_file(settings))(self._check)
-        self._seen = self._keeper.nothing  # the state that was last read, good or bad
+        self._storage = (storage or in_file(settings))(self._check)
+        self._seen = self._storage.absent  # the state that was last read, good or bad
         self._was_there = False  # whether the directory in effect stands somewhere, and not for the lack of one
         self._turn = asyncio.Lock()
         self._collector = Collector()
@@ -75,12 +73,12 @@ class LiveDirectory:
         settings: Settings,
         settings_file: str,
         on_change: Callable[["LiveDirectory"], None] = lambda _: None,
-        keep: Keep | None = None,
+        storage: OpenStorage | None = None,
         *,
         is_for_commands: bool = False,
     ) -> "LiveDirectory":
-        """Read it for the first time. Raises Faults, and what its keeper raises where it cannot be reached."""
-        live = cls(settings, settings_file, keep=keep, is_for_commands=is_for_commands)
+        """Read it for the first time. Raises Faults, and what its storage raises where it cannot be reached."""
+        live = cls(settings, settings_file, storage=storage, is_for_commands=is_for_commands)
         await live.begin()
         if live.faults:
             raise Faults(live.faults)
@@ -98,7 +96,7 @@ class LiveDirectory:
 
     async def reload(self) -> None:
         """Read it now and put it into effect if it has no fault. Where it cannot be reached, all stays as it is."""
-        with suppress(*self._keeper.away):
+        with suppress(*self._storage.unreachable):
             async with self._turn, self._made_large():
                 await self._reload()
 
@@ -108,11 +106,11 @@ class LiveDirectory:
         After this, what a person saved a moment ago is in effect, or its faults are in `faults`. Where it cannot be
         reached, the one in effect stays.
         """
-        with suppress(*self._keeper.away):
+        with suppress(*self._storage.unreachable):
             await self.follow()
 
     async def follow(self) -> None:
-        """Do what `refresh` does. Raises what the keeper raises where it cannot be reached."""
+        """Do what `refresh` does. Raises what the storage raises where it cannot be reached."""
         async with self._turn:
             await self._catch_up()
 
@@ -131,37 +129,37 @@ class LiveDirectory:
         async with self._turn, self._made_large():
             await self._look()  # what a person wrote meanwhile is theirs, and no part of this change
             known = Snapshot(self._routing.directory, self._seen)
-            done = await self._keeper.change(edit, must_exist=self._was_there, known=known, check=check)
+            done = await self._storage.change(edit, must_exist=self._was_there, known=known, check=check)
             await self._use(done)
             self.on_edit(done.before or known.directory, done.directory, by_hand=False)
             return done.directory
 
     def _made_large(self) -> AbstractAsyncContextManager[None]:
         """Keep the garbage collector from it while a large directory is made; a small one is nothing to it."""
-        return self._collector.at_rest() if self._keeper.is_large else nullcontext()
+        return self._collector.at_rest() if self._storage.is_large else nullcontext()
 
     async def _catch_up(self) -> None:
-        if await self._keeper.state() != self._seen:
+        if await self._storage.state() != self._seen:
             async with self._made_large():
                 await self._reload()
 
     async def preview(self, edit: Edit) -> Directory:
         """Return the directory that a change would make, and change nothing. Raises Faults, EditRefused."""
-        return await self._keeper.preview(edit)
+        return await self._storage.preview(edit)
 
     async def _look(self) -> None:
-        if await self._keeper.state() != self._seen:
+        if await self._storage.state() != self._seen:
             await self._reload()
 
     async def _reload(self) -> None:
-        state = await self._keeper.state()  # before the reading: a change in between is seen next time
+        state = await self._storage.state()  # before the reading: a change in between is seen next time
         try:
-            snapshot = await self._keeper.read()
-            if self._was_there and snapshot.state == self._keeper.nothing:
-                raise Faults([Fault(self._keeper.name, "", "it has vanished; the one before stays in effect")])
+            snapshot = await self._storage.read()
+            if self._was_there and snapshot.state == self._storage.absent:
+                raise Faults([Fault(self._storage.name, "", "it has vanished; the one before stays in effect")])
             before = self._routing.directory
             await self._use(snapshot)
-            if self._keeper.is_edited_by_hand:
+            if self._storage.is_edited_by_hand:
                 self.on_edit(before, snapshot.directory, by_hand=True)
         except Faults as error:
             self._seen = state
@@ -170,7 +168,7 @@ class LiveDirectory:
 
     def _check(self, directory: Directory) -> tuple[Fault, ...]:
         faults = check_together(
-            self.settings, directory, settings_file=self._settings_file, directory_file=self._keeper.name
+            self.settings, directory, settings_file=self._settings_file, directory_file=self._storage.name
         )
         if self._left is None:
             self._left = frozenset(faults)
@@ -180,13 +178,13 @@ class LiveDirectory:
         unknown_sender = UnknownSender(self.settings.policy.unknown_sender)
         self._routing = await in_short_turns(Routing, snapshot.directory, unknown_sender, snapshot.index)
         of_both = warnings_together(self.settings, snapshot.directory, self._settings_file)
-        self.warnings = (*of_both, *await self._keeper.warnings(snapshot.directory))
+        self.warnings = (*of_both, *await self._storage.warnings(snapshot.directory))
         self._seen = snapshot.state
-        self._was_there = snapshot.state != self._keeper.nothing
+        self._was_there = snapshot.state != self._storage.absent
         self.faults = ()
         self._on_change(self)
 
 
-def in_file(settings: Settings, read: ReadFile = DirectoryFile.read) -> Keep:
+def in_file(settings: Settings, read: ReadFile = DirectoryFile.read) -> OpenStorage:
     """Let the file keep the directory that the settings name; `read` says how it is read."""
     return partial(FileStorage, settings.directory_path, read=read)

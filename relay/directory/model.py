@@ -12,8 +12,7 @@ from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
 from annotated_types import Ge, Le
 
-from relay.config.field_marks import Strict
-from relay.config.schema import Size
+from relay.config.schema import Size, Strict
 from relay.mail.address import Address, AddressError
 
 Flag: TypeAlias = Annotated[bool, Strict()]

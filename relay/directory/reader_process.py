@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from relay.directory.model import Agent, Channel, Profile
     from relay.directory.storage import Snapshot
 
-LARGE = 100_000
-"""Octets of a file that is large: some thousand agents."""
 _PIECE = 500  # profiles
 _BOTH, _DIRECTORY = "both", "directory"
 _FAILURES = (OSError, EOFError, pickle.UnpicklingError)  # no room for another process, or it was ended
@@ -73,7 +71,7 @@ class ReaderProcess:
     def read(self, file: "DirectoryFile") -> "Snapshot":
         """Return what a file says, as `DirectoryFile.read` does; where no process can do it, it is read here."""
         begun, self._begun = self._begun, None
-        if begun is None and not _is_large(file.path):
+        if begun is None and not file.is_large:
             return file.read()
         try:
             with begun or _start(_DIRECTORY, file.path) as process:
@@ -95,13 +93,6 @@ class ReaderProcess:
             self._begun.kill()
             with self._begun:
                 self._begun = None
-
-
-def _is_large(path: Path) -> bool:
-    try:
-        return path.stat().st_size > LARGE
-    except OSError:
-        return False
 
 
 def _start(what: str, path: Path | None) -> "subprocess.Popen[bytes]":

@@ -1,16 +1,18 @@
 """The tables of directory.toml as values: each entry for itself. What holds between entries is in `rules`."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from relay.config.schema import Location, Schema, TableFaults, keys_of, no_such_key, show, without
 from relay.directory.model import Agent, Application, Channel, Directory, Script, Server
 
 T = TypeVar("T")
+Findings: TypeAlias = Iterator[tuple[str, str]]
+"""(key, sentence) for everything that is wrong."""
 
 _NAME = re.compile(r"\w[\w.@+-]{0,63}")
 

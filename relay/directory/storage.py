@@ -40,7 +40,7 @@ class Snapshot:
     index: Index | None = field(default=None, compare=False, repr=False)
 
 
-class Keeper(Protocol):
+class Storage(Protocol):
     """One directory where it is kept. Whatever is not there is an empty directory."""
 
     @property
@@ -52,7 +52,7 @@ class Keeper(Protocol):
         """Whether a change that we did not make is a person's, and not that of another relay, which has told of it."""
 
     @property
-    def away(self) -> tuple[type[Exception], ...]:
+    def unreachable(self) -> tuple[type[Exception], ...]:
         """What is raised where it cannot be reached just now."""
 
     @property
@@ -60,7 +60,7 @@ class Keeper(Protocol):
         """Whether it takes long to read."""
 
     @property
-    def nothing(self) -> State:
+    def absent(self) -> State:
         """The state of what is not there at all."""
 
     async def state(self) -> State:

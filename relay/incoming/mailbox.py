@@ -4,8 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from relay.directory.model import Directory, Incoming, Profile, Server
-from relay.secrets.mailbox_secrets import incoming_ref
-from relay.secrets.secret import SecretRef
+from relay.secrets.secret import SecretRef, incoming_ref
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

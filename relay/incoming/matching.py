@@ -11,8 +11,7 @@ from datetime import datetime
 from relay import log
 from relay.incoming.mailbox import Mailbox
 from relay.mail.address import Address, AddressError
-from relay.mail.bounce import Bounce
-from relay.mail.returned_copy import ReturnedCopy
+from relay.mail.bounce import Bounce, ReturnedCopy
 from relay.store.queue.messages import ReturnRow, StoredMessage, StoredRecipient
 from relay.store.queue.queue import Queue
 

@@ -23,7 +23,7 @@ from relay.secrets.sources import SecretUnavailable
 from relay.store.cluster.leader_lease import Lead, Unrivalled
 from relay.store.db.errors import StoreError
 from relay.store.queue.queue import Queue
-from relay.system.switch_interval import in_short_turns
+from relay.system.interpreter import in_short_turns
 
 if TYPE_CHECKING:
     from relay.incoming.mailboxes import Mailboxes

@@ -22,7 +22,7 @@ from relay.listener.events import ListenerEvents
 from relay.listener.login_failures import LoginFailures, failure_key, pause_after
 from relay.listener.ports import Logins
 from relay.mail.reply import Reply, clean_text
-from relay.secrets.logins import TooManyLogins
+from relay.secrets.authentication import TooManyLogins
 from relay.secrets.sources import SecretUnavailable
 from relay.store.db.errors import StoreError
 

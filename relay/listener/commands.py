@@ -14,14 +14,14 @@ from typing import Any, Final, TypeAlias
 
 from relay.listener import replies
 from relay.mail.address import Address, AddressError
-from relay.mail.envelope import Body, Envelope, Recipient
-from relay.mail.notify import (
+from relay.mail.dsn_parameters import (
     ParameterFault,
     parse_envid,
     parse_notify,
     parse_original_recipient,
     parse_return,
 )
+from relay.mail.envelope import Body, Envelope, Recipient
 from relay.mail.reply import Reply, clean_text
 
 # RFC 5321 section 4.5.3.1.4 allows 512 octets; AUTH= adds 500 (RFC 4954), DSN 107 at MAIL and 573 at RCPT (RFC 3461).

@@ -6,7 +6,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable
 
 from relay.directory.client import Client
-from relay.directory.logins import login_key
+from relay.directory.index import login_key
 
 WINDOW = 300.0  # seconds: limits.login_failures counts within them
 MOST_KEYS = 10_000

@@ -8,7 +8,7 @@ from relay.mail.content import Content, GrowingBody
 from relay.mail.envelope import Envelope
 from relay.mail.reply import Reply
 from relay.mail.trace import Arrival
-from relay.secrets.verifier import Verifier
+from relay.secrets.login_password import Verifier
 
 
 class Submission(Protocol):
@@ -54,11 +54,11 @@ class Desk(Protocol):
 
 
 class Logins(Protocol):
-    """Who can log in at Relay. `relay.secrets.logins` answers.
+    """Who can log in at Relay. `relay.secrets.authentication` answers.
 
     Both methods raise SecretUnavailable (`relay.secrets.sources`) or StoreError (`relay.store.db.errors`) where it
-    cannot be told now, and TooManyLogins (`relay.secrets.logins`) where too many wait for it: a client may try again.
-    The message is for the log.
+    cannot be told now, and TooManyLogins (`relay.secrets.authentication`) where too many wait for it: a client may try
+    again. The message is for the log.
     """
 
     async def check(self, name: str, password: str) -> Login | None:

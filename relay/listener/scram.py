@@ -12,7 +12,7 @@ from scramp import ScramException, ScramMechanism
 
 from relay.listener import replies
 from relay.listener.commands import CommandFault
-from relay.secrets.verifier import Verifier
+from relay.secrets.login_password import Verifier
 
 # Octets. scramp looks at each character of the name in twelve tables, after a normalization that can multiply it.
 _LONGEST_MESSAGE = 1024

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from relay.mail.parts import Fields
+from relay.mail.mime import Fields
 
 _MOST_OCTETS = 16_384
 _QUOTED = r'"(?:[^"\\]|\\.)*"'
@@ -30,7 +30,7 @@ class ResultsFault(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class ReceiverVerdict:
     """What came of one method: ("dkim", "pass", (("header.d", "acmejets.example"),)). Words in lower case."""
 
     method: str
@@ -48,7 +48,7 @@ class AuthenticationResults:
     """One field: who judged ("" where it gives no name), and the verdicts."""
 
     authserv_id: str
-    verdicts: tuple[Verdict, ...]
+    verdicts: tuple[ReceiverVerdict, ...]
 
     @classmethod
     def parse(cls, value: str) -> "AuthenticationResults":
@@ -64,7 +64,7 @@ class AuthenticationResults:
         return cls(_unquoted(authserv_id[1]).lower() if authserv_id else "", verdicts)
 
 
-def receivers_verdicts(fields: Fields, first_sent: str) -> tuple[str, tuple[Verdict, ...]] | None:
+def receivers_verdicts(fields: Fields, first_sent: str) -> tuple[str, tuple[ReceiverVerdict, ...]] | None:
     """Return the receiver's name and its verdicts; None where it wrote none that can be read.
 
     `first_sent` is the name, in lower case, of the field that stood on top when the message was sent.
@@ -86,11 +86,11 @@ def _read(value: str) -> AuthenticationResults | None:
         return None
 
 
-def _verdict(section: str) -> Verdict:
+def _verdict(section: str) -> ReceiverVerdict:
     if not _PAIRS.fullmatch(section):
         raise ResultsFault("a part of it is no METHOD=RESULT")
     (method, result), *properties = ((name.lower(), _unquoted(value)) for name, value in _ONE_PAIR.findall(section))
-    return Verdict(method, result.lower(), tuple(properties))
+    return ReceiverVerdict(method, result.lower(), tuple(properties))
 
 
 def _sections(text: str) -> list[str]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from relay.mail.address import Address
-from relay.mail.notify import Notify, OriginalRecipient, Return, mail_parameters
+from relay.mail.dsn_parameters import Notify, OriginalRecipient, Return, mail_parameters
 
 
 class Body(StrEnum):

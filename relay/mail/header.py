@@ -11,8 +11,8 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from relay.mail.content import ContentRefused
+from relay.mail.encoded_words import decode_words, fold
 from relay.mail.reply import Reply, clean_text
-from relay.mail.words import decode_words, fold
 
 # RFC 5322 section 3.6.8: ftext is printable ASCII without the colon; no space between name and colon.
 _FIELD = re.compile(rb"^(([!-9;-~]+):[^\r\n]*\r\n(?:[ \t][^\r\n]*\r\n)*+)", re.MULTILINE)

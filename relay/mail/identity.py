@@ -12,10 +12,10 @@ from typing import NamedTuple, TypeAlias
 
 from relay.mail.address import Address
 from relay.mail.content import ContentRefused
+from relay.mail.encoded_words import fold
 from relay.mail.header import Change, Header, HeaderEdit, change_of, value_of
 from relay.mail.mailbox import Mailbox, MailboxFault, names_other_address, parse_from
 from relay.mail.reply import Reply, clean_text
-from relay.mail.words import fold
 
 _BLANK_LINE = re.compile(rb"\r\n[ \t]+\r\n")
 _LONGEST_REMEMBERED = 1024
@@ -61,7 +61,7 @@ Rule: TypeAlias = Callable[[Sequence[bytes], Alignment], bytes | None]
 stands in the place of the first."""
 
 
-def leave_identity(raws: Sequence[bytes], alignment: Alignment) -> bytes | None:
+def _from_rule(raws: Sequence[bytes], alignment: Alignment) -> bytes | None:
     """Rule of From: exactly one field with exactly one mailbox leaves, bearing the identity.
 
     Raises ContentRefused: 550 5.7.1 for a From that may not be, 554 5.6.0 for an unreadable one with "reject".
@@ -85,7 +85,7 @@ def leave_identity(raws: Sequence[bytes], alignment: Alignment) -> bytes | None:
     return fold("From", str(Mailbox(display, identity)))
 
 
-def only_identity(raws: Sequence[bytes], alignment: Alignment) -> bytes | None:
+def _sender_rule(raws: Sequence[bytes], alignment: Alignment) -> bytes | None:
     """Rule of Sender: it goes, unless it is one, plainly the identity, with a name that shows no other address."""
     try:
         mailbox, is_bare = _mailbox(raws)
@@ -96,26 +96,26 @@ def only_identity(raws: Sequence[bytes], alignment: Alignment) -> bytes | None:
     return None if is_good else b""
 
 
-def own_or_used(raws: Sequence[bytes], alignment: Alignment) -> bytes | None:
+def _reply_to_rule(raws: Sequence[bytes], alignment: Alignment) -> bytes | None:
     """Rule of Reply-To: where the identity is not the address that was used, that, unless the message has one."""
     if alignment.reply_to is None or any(map(value_of, raws)):
         return None
     return fold("Reply-To", str(alignment.reply_to))
 
 
-def never(_raws: Sequence[bytes], _alignment: Alignment) -> bytes:
+def _removed(_raws: Sequence[bytes], _alignment: Alignment) -> bytes:
     """Rule of what does not leave."""
     return b""
 
 
 # Name, rule, and whether the rule has a say where there is no such field. In this order changes are told.
 _RULES: tuple[tuple[str, Rule, bool], ...] = (
-    ("from", leave_identity, True),
-    ("sender", only_identity, False),
-    ("reply-to", own_or_used, True),
-    ("bcc", never, False),  # it would tell the recipients of each other
-    ("resent-bcc", never, False),
-    ("return-path", never, False),  # the last server writes it (RFC 5321 section 4.4)
+    ("from", _from_rule, True),
+    ("sender", _sender_rule, False),
+    ("reply-to", _reply_to_rule, True),
+    ("bcc", _removed, False),  # it would tell the recipients of each other
+    ("resent-bcc", _removed, False),
+    ("return-path", _removed, False),  # the last server writes it (RFC 5321 section 4.4)
 )
 
 

@@ -12,9 +12,9 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from relay.mail.address import Address, AddressError
+from relay.mail.encoded_words import decode_words, write_phrase
 from relay.mail.header import decode_octets
-from relay.mail.tokens import ATOM, CONTROL, QUOTED, Token, TokenFault, tokens
-from relay.mail.words import decode_words, write_phrase
+from relay.mail.structured_fields import ATOM, CONTROL, QUOTED, Token, TokenFault, tokens
 
 _MOST_OCTETS = 4096
 _WORD = re.compile(rf"{ATOM}|{QUOTED}")

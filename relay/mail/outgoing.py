@@ -14,6 +14,7 @@ from functools import lru_cache
 from typing import NamedTuple, TypeAlias
 
 from relay.mail.content import Content, ContentRefused
+from relay.mail.encoded_words import encode_words, fold
 from relay.mail.envelope import Recipient
 from relay.mail.header import (
     Change,
@@ -30,7 +31,6 @@ from relay.mail.header import (
 from relay.mail.identity import Alignment, align_fields
 from relay.mail.reply import Reply
 from relay.mail.trace import Arrival, check_loop, format_date, message_id, received_field
-from relay.mail.words import encode_words, fold
 
 # What names the parties, times or structure of a message is no script's business (DESIGN "Identity, in full").
 FORBIDDEN_FIELDS = frozenset(

@@ -9,14 +9,14 @@ from types import MappingProxyType
 
 from relay.mail.address import Address
 from relay.mail.content import Content
+from relay.mail.dsn_parameters import Event, Notify
 from relay.mail.envelope import Envelope, Recipient
-from relay.mail.notify import Event, Notify
 from relay.mail.reply import Reply
 
 _ENHANCED = re.compile(r"[245]\.\d{1,3}\.\d{1,3}")
 
 
-class Kind(StrEnum):
+class ReportKind(StrEnum):
     """What a report tells; one report is of one kind."""
 
     FAILED = "failed"
@@ -36,20 +36,22 @@ class Action(StrEnum):
     RELAYED = "relayed"
 
 
-_EVENTS: Mapping[Kind, Event] = MappingProxyType(
-    {Kind.FAILED: Event.FAILURE, Kind.DELAYED: Event.DELAY, Kind.DELIVERED: Event.SUCCESS}
+_EVENTS: Mapping[ReportKind, Event] = MappingProxyType(
+    {ReportKind.FAILED: Event.FAILURE, ReportKind.DELAYED: Event.DELAY, ReportKind.DELIVERED: Event.SUCCESS}
 )
-KINDS: Mapping[Action, Kind] = MappingProxyType(
+KINDS: Mapping[Action, ReportKind] = MappingProxyType(
     {
-        Action.FAILED: Kind.FAILED,
-        Action.DELAYED: Kind.DELAYED,
-        Action.DELIVERED: Kind.DELIVERED,
-        Action.RELAYED: Kind.DELIVERED,
+        Action.FAILED: ReportKind.FAILED,
+        Action.DELAYED: ReportKind.DELAYED,
+        Action.DELIVERED: ReportKind.DELIVERED,
+        Action.RELAYED: ReportKind.DELIVERED,
     }
 )
 # The classes of a status that an action can have; the first stands where the status is of none of them. What failed
 # may have a temporary status: it was given up (RFC 3464 section 2.3.4).
-_CLASSES: Mapping[Kind, str] = MappingProxyType({Kind.FAILED: "54", Kind.DELAYED: "4", Kind.DELIVERED: "2"})
+_CLASSES: Mapping[ReportKind, str] = MappingProxyType(
+    {ReportKind.FAILED: "54", ReportKind.DELAYED: "4", ReportKind.DELIVERED: "2"}
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,7 +99,7 @@ class ReportFacts:
     RET=FULL. Raises ValueError for a message that may not be reported, and recipients that are none or of another kind.
     """
 
-    kind: Kind
+    kind: ReportKind
     id: str
     date: datetime
     reporting_mta: str
@@ -126,13 +128,13 @@ class ReportFacts:
         return any(facts.needs_utf8 for facts in self.recipients)
 
 
-def who_wants(kind: Kind, notify: Notify | None) -> bool:
+def who_wants(kind: ReportKind, notify: Notify | None) -> bool:
     """Whether the sender wants a report of this kind about a recipient with this NOTIFY (RFC 3461 sections 5.2, 6.1).
 
     Without NOTIFY that is failure and delay, and success only where it was asked for.
     """
     if notify is None:
-        return kind is not Kind.DELIVERED
+        return kind is not ReportKind.DELIVERED
     return _EVENTS[kind] in notify.events
 
 

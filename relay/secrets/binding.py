@@ -8,8 +8,7 @@ stays so until it is set anew, or the machine's own user says that it is for the
 
 from relay import log
 from relay.directory.model import Directory, Server
-from relay.secrets.mailbox_secrets import mailbox_places
-from relay.secrets.secret import client_owner, place_of, places_of
+from relay.secrets.secret import account_owner, bindings_of, client_owner, mailbox_bindings
 from relay.secrets.vault import Vault
 
 
@@ -18,7 +17,7 @@ async def bind_unbound(vault: Vault, directory: Directory) -> None:
     owners = vault.unbound
     if not owners:
         return
-    places = places_of(directory, owners) | mailbox_places(directory, owners)
+    places = bindings_of(directory, owners) | mailbox_bindings(directory, owners)
     if places:
         await vault.bind(places)
         log.changed(what="vault", state="secrets are bound to the servers that they were set for", secrets=len(places))
@@ -26,15 +25,15 @@ async def bind_unbound(vault: Vault, directory: Directory) -> None:
 
 async def bind_to_new_host(vault: Vault, directory: Directory, server: Server) -> list[str]:
     """Let the secrets that were set for a server go to its present host; return whose they are."""
-    of_server = [place_of(server), f"oauth/{place_of(server)}", client_owner(server.name)]
+    of_server = [account_owner(server), f"oauth/{account_owner(server)}", client_owner(server.name)]
     own = [owner for owner in of_server if vault.has(owner)]
     theirs = [
         owner
         for profile in directory.profiles()
-        for owner in (place_of(profile), f"oauth/{place_of(profile)}")
+        for owner in (account_owner(profile), f"oauth/{account_owner(profile)}")
         if (bound := vault.bound_to(owner)) is not None and bound.partition(" ")[0] == server.name
     ]
-    places = places_of(directory, [*own, *theirs])
+    places = bindings_of(directory, [*own, *theirs])
     # Not where a profile would send through another server now.
     meant = {owner: place for owner, place in places.items() if owner in own or place.partition(" ")[0] == server.name}
     await vault.bind(meant, again=True)

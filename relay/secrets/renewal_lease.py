@@ -1,6 +1,6 @@
-"""Renewing an account's tokens alone: a provider may take a refresh token that is used twice for a stolen one.
+"""The lease under which one process renews an account's tokens, where several share a store.
 
-Where several processes share a store, they keep each other out by it.
+A provider may take a refresh token that is used twice for a stolen one, so they keep each other out.
 """
 
 from collections.abc import AsyncIterator
@@ -10,12 +10,12 @@ from typing import Protocol
 from relay.secrets.sources import SecretDelayed
 
 
-class StoreAway(SecretDelayed):
+class LeasesAway(SecretDelayed):
     """The store cannot be asked who else renews. The message is a sentence."""
 
 
-class Alone(Protocol):
-    """That nobody else renews now. `duty` is by what it is written, for the store."""
+class RenewalLease(Protocol):
+    """While it holds, nobody else renews the tokens. `duty` is the lease as the store knows it."""
 
     @property
     def is_ours(self) -> bool:
@@ -23,26 +23,26 @@ class Alone(Protocol):
 
     @property
     def duty(self) -> object:
-        """By what it is written; None where nobody else could."""
+        """The lease as the store knows it, which refuses what is written by a lost one; None where there is none."""
 
 
-class Guard(Protocol):
-    """Keeps all others out."""
+class RenewalLeases(Protocol):
+    """Gives one lease for each owner at a time, among all processes at a store."""
 
-    def alone(self, owner: str) -> AbstractAsyncContextManager[Alone]:
-        """Let nobody else renew the tokens of an owner within.
+    def lease(self, owner: str) -> AbstractAsyncContextManager[RenewalLease]:
+        """Hold the lease of an owner's tokens within.
 
-        Raises SecretDelayed where somebody else does for too long, and StoreAway.
+        Raises SecretDelayed where somebody else holds it for too long, and LeasesAway.
         """
 
 
-class Unguarded:
-    """There is nobody else."""
+class NoOtherProcess:
+    """The lease where this is the only process: it always holds."""
 
     is_ours = True
     duty = None
 
     @asynccontextmanager
-    async def alone(self, owner: str) -> AsyncIterator[Alone]:  # noqa: ARG002
-        """Nobody has to be kept out."""
+    async def lease(self, owner: str) -> AsyncIterator[RenewalLease]:  # noqa: ARG002
+        """Give it at once."""
         yield self

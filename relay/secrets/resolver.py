@@ -1,4 +1,4 @@
-"""The keeper: gives the secret for a reference, wherever it is, and remembers what is slow to ask for.
+"""The resolver: gives the secret for a reference, wherever it is, and remembers what is slow to ask for.
 
 A file is read again when it changed (a look at its times and size decides), a variable every time, a command every
 5 minutes or after `forget`, which a refused login calls. A command that failed is not run again for 10 seconds, so

@@ -1,4 +1,7 @@
-"""A password, token or key as a value: whom it belongs to, and what it is without ever showing it."""
+"""A password, token or key as a value: whom it belongs to, where it may go, and what it is without ever showing it.
+
+The password of a mailbox (`incoming` of a server or profile) is apart from the one that sends.
+"""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -71,10 +74,10 @@ def ref_of(owner: Server | Profile, at: Server | None) -> SecretRef:
 
     `at` is the server that it logs in to: a server's own, or the one that a profile sends through.
     """
-    return SecretRef(place_of(owner), _bound_to(owner, at), owner.password_from, owner.password)
+    return SecretRef(account_owner(owner), _binding(owner, at), owner.password_from, owner.password)
 
 
-def host_key(host: str) -> str:
+def _host_key(host: str) -> str:
     """Return how the names of a host compare: without case, as A-labels, without a dot at the end."""
     name = host.strip().rstrip(".").lower()
     try:
@@ -93,10 +96,10 @@ def client_bound_to(server: Server) -> str:
         return ""
     device = client.device_url if client.provider == "custom" else ""
     is_elsewhere = bool(device) and urlsplit(device)[:2] != urlsplit(client.token_url)[:2]
-    return " ".join([host_key(server.host), _provider(client), *([device] if is_elsewhere else [])])
+    return " ".join([_host_key(server.host), _provider(client), *([device] if is_elsewhere else [])])
 
 
-def places_of(directory: Directory, owners: Iterable[str]) -> dict[str, str]:
+def bindings_of(directory: Directory, owners: Iterable[str]) -> dict[str, str]:
     """Return where the secrets of these owners of the vault would go now; without those that go nowhere."""
     places: dict[str, str] = {}
     for owner in owners:
@@ -118,11 +121,11 @@ def places_of(directory: Directory, owners: Iterable[str]) -> dict[str, str]:
     return {owner: place for owner, place in places.items() if place}
 
 
-def _bound_to(owner: Server | Profile, at: Server | None) -> str:
+def _binding(owner: Server | Profile, at: Server | None) -> str:
     """Return to where the secret of an owner goes: a server's to its host, a profile's to a server by name and host."""
     if at is None:
         return ""
-    return host_key(at.host) if isinstance(owner, Server) else f"{at.name} {host_key(at.host)}"
+    return _host_key(at.host) if isinstance(owner, Server) else f"{at.name} {_host_key(at.host)}"
 
 
 def _provider(client: OAuthClient) -> str:
@@ -135,8 +138,8 @@ def token_ref(server: Server, owner: Server | Profile) -> SecretRef | None:
         return None
     username = owner.username if isinstance(owner, Server) else owner.login_name
     return SecretRef(
-        f"oauth/{place_of(owner)}",
-        f"{_bound_to(owner, server)} {_provider(server.oauth)}",
+        f"oauth/{account_owner(owner)}",
+        f"{_binding(owner, server)} {_provider(server.oauth)}",
         owner.password_from,
         owner.password,
         TokenRef(server.name, username, server.oauth, client_bound_to(server)),
@@ -172,6 +175,32 @@ def secret_ref(server: Server, profile: Profile | None, *, override: bool) -> Se
     return token_ref(server, owner) or ref_of(owner, server)
 
 
-def place_of(owner: Server | Profile) -> str:
-    """Return the name of a server or profile in the vault."""
+def account_owner(owner: Server | Profile) -> str:
+    """Return the owner under which the vault keeps the mail password of a server or profile: "server/NAME"."""
     return f"{'server' if isinstance(owner, Server) else 'profile'}/{owner.name}"
+
+
+def incoming_owner(entry: Server | Profile) -> str:
+    """Return the owner under which the vault keeps it: "incoming/NAME" of a profile, "incoming/server/NAME" else."""
+    return f"incoming/server/{entry.name}" if isinstance(entry, Server) else f"incoming/{entry.name}"
+
+
+def incoming_ref(entry: Server | Profile) -> SecretRef | None:
+    """Return where the password of its mailbox is; None where it has no mailbox."""
+    incoming = entry.incoming
+    if incoming is None:
+        return None
+    return SecretRef(incoming_owner(entry), _host_key(incoming.host), incoming.password_from, incoming.password)
+
+
+def mailbox_bindings(directory: Directory, owners: Iterable[str]) -> dict[str, str]:
+    """Return where the mailbox passwords among these owners of the vault would go now."""
+    places: dict[str, str] = {}
+    for owner in owners:
+        name = owner.removeprefix("incoming/")
+        of_server = name.removeprefix("server/")
+        entry = directory.servers.get(of_server) if name != of_server else directory.profile(name)
+        ref = incoming_ref(entry) if owner.startswith("incoming/") and entry is not None else None
+        if ref is not None:
+            places[owner] = ref.bound_to
+    return places

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from relay.system.regular_file import in_file_thread, read_regular_file
+from relay.system.files import in_file_thread, read_regular_file
 
 COMMAND_SECONDS = 10.0
 # A password is short. Whatever is longer is the wrong file, and an endless one must not fill the memory.

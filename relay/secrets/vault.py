@@ -19,9 +19,7 @@ from datetime import UTC, datetime
 from types import MappingProxyType
 
 from relay import log
-from relay.secrets.key_source import KeySource
-from relay.secrets.master_key import MasterKey, MasterKeyError
-from relay.secrets.seal import SealBroken, seal, unseal
+from relay.secrets.master_key import KeySource, MasterKey, MasterKeyError, SealBroken, seal, unseal
 from relay.secrets.secret import Secret
 from relay.secrets.secret_store import KeyChanged, Sealed, SecretStore
 from relay.secrets.sources import SecretUnavailable

@@ -140,7 +140,7 @@ def _with_o(arguments: Arguments, value: str) -> Arguments:
 
 
 def _with_notify(arguments: Arguments, value: str) -> Arguments:
-    from relay.mail.notify import Notify, ParameterFault
+    from relay.mail.dsn_parameters import Notify, ParameterFault
 
     try:
         return replace(arguments, notify=Notify(value.replace(" ", "").upper()).text)
@@ -155,7 +155,7 @@ def _with_return(arguments: Arguments, value: str) -> Arguments:
 
 
 def _with_envid(arguments: Arguments, value: str) -> Arguments:
-    from relay.mail.notify import ParameterFault, encode_xtext, parse_envid
+    from relay.mail.dsn_parameters import ParameterFault, encode_xtext, parse_envid
 
     try:
         return replace(arguments, envid=parse_envid(encode_xtext(value).encode("ascii")))

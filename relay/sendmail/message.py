@@ -20,10 +20,10 @@ from typing import IO
 
 from relay.config.endpoint import is_host_name
 from relay.config.machine import machine_name
-from relay.mail.address_list import ListedAddress, ListFault, parse_address_list
 from relay.mail.content import LARGEST_HEADER, ContentRefused
+from relay.mail.encoded_words import write_phrase
 from relay.mail.header import Field, Header, decode_octets
-from relay.mail.words import write_phrase
+from relay.mail.structured_fields import ListedAddress, ListFault, parse_address_list
 from relay.sendmail.arguments import Arguments
 from relay.sendmail.exit_status import NotSent
 

@@ -21,7 +21,7 @@ from itertools import chain, zip_longest
 from pathlib import Path
 from typing import Any
 
-from relay.system.regular_file import in_file_thread, read_regular_file
+from relay.system.files import in_file_thread, read_regular_file
 
 _NEXT_ATTEMPT_AFTER = 0.25
 

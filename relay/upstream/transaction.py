@@ -15,8 +15,8 @@ from aiosmtplib.esmtp import parse_esmtp_extensions
 from relay.directory.model import Account, Meaning, Server
 from relay.mail.address import Address
 from relay.mail.content import Content
+from relay.mail.dsn_parameters import Return, mail_parameters
 from relay.mail.envelope import Recipient
-from relay.mail.notify import Return, mail_parameters
 from relay.mail.reply import Reply
 from relay.secrets.secret import Secret
 from relay.upstream.outcome import Failed, Outcome, Phase, own_failure

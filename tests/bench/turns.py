@@ -16,7 +16,7 @@ from typing import Any
 
 from relay.config.settings import load_settings
 from relay.directory.database_storage import DatabaseStorage
-from relay.directory.file_storage import ReadFile
+from relay.directory.file import ReadFile
 from relay.directory.live import LiveDirectory, in_file
 from relay.directory.replacing import replace_all
 from relay.directory.storage import Edit
@@ -44,7 +44,7 @@ async def turns(folder: Path, texts: tuple[str, str], read: ReadFile) -> Turns:
     settings_file.write_text(f'state_dir = "{folder}"\n')
     settings = load_settings(settings_file, {})
     settings.directory_path.write_text(texts[0])
-    live = await LiveDirectory.open(settings, "relay.toml", keep=in_file(settings, read))
+    live = await LiveDirectory.open(settings, "relay.toml", storage=in_file(settings, read))
     before = live.routing()
     settings.directory_path.write_text(texts[1])
     found = await _noted(live.refresh())
@@ -61,8 +61,8 @@ async def stored_turns(folder: Path, tables: Mapping[str, Any], edits: Sequence[
         for _ in range(2):
             database = await open_database(folder / "relay.db")
             closing.push_async_callback(database.close)
-            keep = partial(DatabaseStorage, DirectoryTable(database))
-            lives.append(await LiveDirectory.open(settings, "relay.toml", keep=keep))
+            storage = partial(DatabaseStorage, DirectoryTable(database))
+            lives.append(await LiveDirectory.open(settings, "relay.toml", storage=storage))
         here, there = lives
         await here.change(lambda document: replace_all(document, tables))
         await there.refresh()

@@ -26,8 +26,8 @@ def _has_result(arguments: tuple[Any, ...], result: Any) -> bool:
     return bool(result)
 
 
-def _has_news(arguments: tuple[Any, ...], result: Any) -> bool:
-    return bool(arguments[1])
+def _has_report(arguments: tuple[Any, ...], result: Any) -> bool:
+    return any(new.message.is_report for new in arguments[1])
 
 
 def _is_answer_to_dot(arguments: tuple[Any, ...], result: Any) -> bool:
@@ -60,11 +60,11 @@ def _after(where: str, counts: Callable[[tuple[Any, ...], Any], bool] = _always)
 
 # A function of relay.store.* but Queue and Database runs inside a transaction: after it means before the commit.
 POINTS: Mapping[str, Point] = {
-    "stored, not committed": _after("relay.store.queue.entries:insert_messages"),
+    "stored, not committed": _after("relay.store.queue.writes:insert_messages"),
     "committed, not answered": _after("relay.store.queue.queue:Queue.add"),
     "claimed, not committed": _after("relay.store.queue.claims:take", _has_result),
     "claimed": _after("relay.store.queue.queue:Queue.claim", _has_result),
-    "attempt not committed": _after("relay.store.queue.attempt_results:begin_attempts"),
+    "attempt not committed": _after("relay.store.queue.writes:begin_attempts"),
     "attempt recorded": _after("relay.store.queue.queue:Queue.begin_attempt"),
     "before connecting": _before("relay.upstream.pool:Connection.open"),
     "logged in": _after("relay.upstream.pool:Connection.open"),
@@ -73,15 +73,15 @@ POINTS: Mapping[str, Point] = {
     "announced": _after("relay.upstream.dialog:_Envelope.announce"),
     "in the content": _before("relay.upstream.dialog:pieces"),
     "before the dot is recorded": _before("relay.delivery.recorder:Recorder.record_final_dot"),
-    "dot not committed": _after("relay.store.queue.attempt_results:mark_final_dots"),
+    "dot not committed": _after("relay.store.queue.writes:mark_final_dots"),
     "dot recorded": _after("relay.delivery.recorder:Recorder.record_final_dot"),
     "before the dot": _before("relay.upstream.transaction:Progress.note_final_dot"),
     "dot answered": _before("relay.upstream.protocol:Link.data_received", _is_answer_to_dot),
     "answer read": _after("relay.upstream.dialog:_send"),
     "before the outcome": _before("relay.delivery.recorder:Recorder.write_down"),
-    "in the settlement": _after("relay.store.queue.attempt_results:delete_content"),
-    "report not committed": _after("relay.store.queue.attempt_results:insert_messages", _has_news),
-    "settled, not committed": _after("relay.store.queue.attempt_results:settle"),
+    "in the settlement": _after("relay.store.queue.writes:delete_content"),
+    "report not committed": _after("relay.store.queue.writes:insert_messages", _has_report),
+    "settled, not committed": _after("relay.store.queue.writes:settle"),
     "settled": _after("relay.store.queue.queue:Queue.settle"),
     "patience ended": _before("relay.delivery.submission:Submission._leave_to_go_on"),
     "going on alone": _after("relay.delivery.attempt:Attempts.follow"),
@@ -92,12 +92,12 @@ POINTS: Mapping[str, Point] = {
     "hold dropped": _after("relay.store.queue.queue:Queue.drop_hold", _has_result),
     "mail not yet freed": _after("relay.store.queue.holds:free_some", _has_result),
     "mail freed": _after("relay.store.queue.queue:Queue.free", _has_result),
-    "change not committed": _after("relay.store.queue.attempt_results:edit", _has_result),
+    "change not committed": _after("relay.store.queue.writes:edit", _has_result),
     "change committed": _after("relay.store.queue.queue:Queue.edit", _has_result),
     "not yet taken back": _after("relay.store.queue.claims:take_over", _has_result),
     "taken back, one settled": _after("relay.store.queue.queue:Queue.settle"),
     "taken back": _after("relay.delivery.recorder:Recorder.take_back"),
-    "purge not committed": _after("relay.store.queue.purge:purge_some", _has_result),
+    "purge not committed": _after("relay.store.queue.writes:purge_some", _has_result),
     "purged": _after("relay.store.queue.queue:Queue.purge", _has_result),
     "shrunk": _after("relay.store.db.database:Database.shrink", _has_result),
 }

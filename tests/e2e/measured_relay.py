@@ -7,7 +7,7 @@ How late a loop is depends on who else works on the machine; what it does betwee
 import asyncio
 import time
 
-from relay.system.loop_lag import LoopLag
+from relay.system.event_loop import LoopLag
 
 
 def install() -> None:

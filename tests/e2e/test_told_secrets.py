@@ -244,7 +244,7 @@ def test_the_import_and_a_new_key(relay: Relay) -> None:
 
 FAULTY = """
 import sys
-from relay.secrets.logins import Logins
+from relay.secrets.authentication import Logins
 from relay.upstream import auth
 from relay.upstream.connection import Connection
 

@@ -18,7 +18,7 @@ MESSAGE = (
 )
 MESSAGES = 300
 MOST_FILES = 40
-BY_THE_CLOCK = {"system/loop_lag.py"}  # entered many times a second: more often where a run takes longer
+BY_THE_CLOCK = {"system/event_loop.py"}  # entered many times a second: more often where a run takes longer
 _ROW = re.compile(r"^\| `([\w/.]+\.py)` \| ([adq, ]*) \|", re.MULTILINE)
 _LETTERS = {"auto": "a", "direct": "d", "queued": "q"}
 

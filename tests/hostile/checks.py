@@ -22,12 +22,12 @@ from relay.listener.commands import (
     split_command,
 )
 from relay.mail.address import Address, AddressError
-from relay.mail.address_list import ListFault, parse_address_list
 from relay.mail.content import Content, ContentReader, ContentRefused
+from relay.mail.dsn_parameters import ParameterFault, parse_envid, parse_notify, parse_original_recipient, parse_return
+from relay.mail.encoded_words import decode_words
 from relay.mail.header import Header
 from relay.mail.mailbox import MailboxFault, parse_from
-from relay.mail.notify import ParameterFault, parse_envid, parse_notify, parse_original_recipient, parse_return
-from relay.mail.words import decode_words
+from relay.mail.structured_fields import ListFault, parse_address_list
 from tests.dialogs.listener.listener_kit import FakeLogins
 from tests.hostile.judges import JUDGES
 from tests.hostile.reading import canonical

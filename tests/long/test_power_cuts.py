@@ -150,7 +150,7 @@ def _send(relay: Relay, ledger: Ledger, prefix: str, messages: int) -> None:
         ledger.submit(relay, name, body=body_of(name))
 
 
-async def look_into(folder: Path) -> Found:
+async def verify(folder: Path) -> Found:
     """Open a store as the next start does, and read all of it."""
     found = Found()
     try:
@@ -166,7 +166,7 @@ async def look_into(folder: Path) -> Found:
         found.wrong += await reader.inspect()
         for message in await reader.list_queue(limit=_MOST):
             try:
-                if await reader.look_into(message) is None:
+                if await reader.verify(message) is None:
                     found.wrong.append(f"{message.id} has no digest")
             except (Damaged, NoContent) as error:
                 found.wrong.append(f"{message.id} is not whole: {error!r}")
@@ -216,7 +216,7 @@ class Cuts:
         with private_folder("cut") as folder:
             folder.chmod(0o700)
             put_back(files, folder)
-            found = await look_into(folder)
+            found = await verify(folder)
         self.broken += [f"{moment}: {what}" for what in self._promises.broken_by(found)]
         return found
 
@@ -299,11 +299,11 @@ async def test_a_message_that_is_not_whole_is_found_out(start_relay: StartRelay,
     reply = await asyncio.to_thread(Ledger().submit, relay, "whole", body=body_of("whole"))
     assert reply.startswith("250 2.0.0 Ok: queued as ")
     assert relay.stop() == 0
-    assert (await look_into(relay.state_dir)).wrong == []
+    assert (await verify(relay.state_dir)).wrong == []
     with closing(sqlite3.connect(relay.state_dir / "relay.db")) as store:
         store.execute("UPDATE content SET piece = X'00'")
         store.commit()
-    assert "is not whole: Damaged(" in (await look_into(relay.state_dir)).wrong[0]
+    assert "is not whole: Damaged(" in (await verify(relay.state_dir)).wrong[0]
 
 
 def written(inode: int, data: bytes, offset: int = 0) -> Entry:

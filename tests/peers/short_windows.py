@@ -28,7 +28,7 @@ _ASCENDING = (
     ("relay.limits.constants.TELL_SECONDS", "relay.limits.constants.KEPT_BACK_SECONDS"),
     ("relay.limits.constants.AHEAD_SECONDS", "relay.limits.constants.MINUTE"),
     ("relay.limits.constants.RATE_GUARD_SECONDS", "relay.limits.constants.MINUTE"),
-    ("relay.store.db.steady_clock._STEP_SECONDS", f"{_POSTGRES}._SILENCE_SECONDS"),
+    ("relay.store.db.clocks._STEP_SECONDS", f"{_POSTGRES}._SILENCE_SECONDS"),
     (f"{_LEAD}._TRY_SECONDS", f"{_LEAD}.RENEWED_EVERY"),
     (f"{_LEAD}._LOOK_SECONDS", f"{_LEAD}.RENEWED_EVERY", f"{_LEAD}.TRUSTED_SECONDS", f"{_LEAD}.LASTS_SECONDS"),
     (f"{_LEAD}._PATIENCE_SECONDS", f"{_LEAD}.TRUSTED_SECONDS"),

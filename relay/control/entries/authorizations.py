@@ -25,7 +25,7 @@ from relay.directory.model import Profile, ProfileKind, Server
 from relay.mail.address import without_case
 from relay.mail.reply import clean_text
 from relay.secrets.oauth.access_tokens import Tokens
-from relay.secrets.oauth.answers import Grant, StillWaiting
+from relay.secrets.oauth.identity_provider import Grant, StillWaiting
 from relay.secrets.secret import SecretRef, TokenRef, client_bound_to, client_owner, token_ref
 from relay.secrets.sources import SecretDelayed
 

@@ -19,8 +19,7 @@ from relay.directory.edit import Document
 from relay.directory.model import Directory, Profile, ProfileKind
 from relay.directory.sheet import Sheet, SheetFault, read_sheet
 from relay.secrets.login_password import login_owner
-from relay.secrets.mailbox_secrets import incoming_owner
-from relay.secrets.secret import place_of, places_of, token_ref
+from relay.secrets.secret import account_owner, bindings_of, incoming_owner, token_ref
 
 _MOST_FAULTS = 100
 _CHANGED = "the directory was changed meanwhile; look at what the import does now and confirm again"
@@ -81,10 +80,10 @@ class Bulk:
             await forget_password(self._parts, new)
             await forget_login_password(self._parts, new.name)
         known = [profile for name in plan.passwords if (profile := directory.profile(name))]
-        secrets = await to_thread(lambda: {place_of(each): plan.passwords[each.name] for each in known})
+        secrets = await to_thread(lambda: {account_owner(each): plan.passwords[each.name] for each in known})
         before = frozenset(self._parts.vault.owners()) if secrets else frozenset()
-        before |= {place_of(each) for each in known if each.password}
-        await self._parts.vault.put_all(secrets, await to_thread(places_of, directory, secrets))
+        before |= {account_owner(each) for each in known if each.password}
+        await self._parts.vault.put_all(secrets, await to_thread(bindings_of, directory, secrets))
         await to_thread(_note_all, secrets, before)
         if inline := [each for each in known if each.password]:
             await self._parts.directory.change(without_passwords(inline))
@@ -93,7 +92,7 @@ class Bulk:
         """Return the new profiles whose names had an earlier owner: what that left must not serve them."""
         found = []
         for profile in filter(None, map(directory.profile, plan.adds)):
-            owner = place_of(profile)
+            owner = account_owner(profile)
             left = (owner, f"oauth/{owner}", incoming_owner(profile), login_owner(profile.name))
             if any(self._parts.vault.has(one) for one in left):
                 found.append(profile)

@@ -18,7 +18,7 @@ from relay.directory.edit import Document
 from relay.directory.model import ProfileKind
 from relay.moving.merge import Merge, MergeFault, Placed, Wanted, merge
 from relay.secrets.login_password import login_owner
-from relay.secrets.secret import client_owner, places_of
+from relay.secrets.secret import bindings_of, client_owner
 
 _CHANGED = "the directory was changed meanwhile; look at what the import does now and confirm again"
 
@@ -84,7 +84,7 @@ class Moving:
             await self._parts.directory.change(work.again())
         await self._forget_left_secrets(new)
         missing = {one.owner: one.password for one in work.merge.entries if self._lacks_password(one)}
-        await self._parts.vault.put_all(missing, places_of(self._parts.directory.routing().directory, missing))
+        await self._parts.vault.put_all(missing, bindings_of(self._parts.directory.routing().directory, missing))
         for owner in missing:
             note_secret(owner, was_set=False)
 
@@ -107,7 +107,7 @@ class Moving:
 
     def _lacks_password(self, one: Placed) -> bool:
         """Whether it has a password in the files, and none in the vault that counts at its server."""
-        place = places_of(self._parts.directory.routing().directory, [one.owner]).get(one.owner, "")
+        place = bindings_of(self._parts.directory.routing().directory, [one.owner]).get(one.owner, "")
         return bool(one.password) and not self._parts.vault.is_for(one.owner, place)
 
 

@@ -11,8 +11,7 @@ from relay.control.refused import Refused
 from relay.directory.model import Directory, Profile, Server
 from relay.directory.storage import Edit
 from relay.secrets.login_password import admin_owner, login_owner
-from relay.secrets.mailbox_secrets import incoming_owner, incoming_ref
-from relay.secrets.secret import SecretRef, client_owner, place_of, ref_of, token_ref
+from relay.secrets.secret import SecretRef, account_owner, client_owner, incoming_owner, incoming_ref, ref_of, token_ref
 
 
 class Passwords:
@@ -107,7 +106,7 @@ async def forget_password(parts: Parts, entry: Server | Profile) -> None:
 
     So with the password of its mailbox, its tokens, and a server's client secret.
     """
-    owner = place_of(entry)
+    owner = account_owner(entry)
     tokens = f"oauth/{owner}"
     had_tokens = parts.vault.has(tokens)
     await parts.secrets.tokens.forget(tokens)

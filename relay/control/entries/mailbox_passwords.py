@@ -8,7 +8,7 @@ from relay.control.lookup import find_profile, find_server
 from relay.control.operation import Operation
 from relay.control.refused import Refused
 from relay.directory.model import Profile, ProfileKind, Server
-from relay.secrets.mailbox_secrets import incoming_ref
+from relay.secrets.secret import incoming_ref
 
 
 class IncomingPasswords:

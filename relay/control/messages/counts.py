@@ -11,7 +11,7 @@ from relay.control.messages.records import rfc3339
 from relay.control.operation import Operation
 from relay.control.refused import Refused
 from relay.delivery.lifecycle import State
-from relay.store.queue.statistics import Counted
+from relay.store.queue.history import StateCount
 
 _DAY = timedelta(days=1)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -63,7 +63,7 @@ def _moments(begin: datetime, end: datetime, width: timedelta) -> list[datetime]
     return [first + index * width for index in range(number)]
 
 
-def _filled(found: list[Counted], moments: list[datetime]) -> list[dict[str, Any]]:
+def _filled(found: list[StateCount], moments: list[datetime]) -> list[dict[str, Any]]:
     """Return a record for every moment, with 0 where nothing was counted."""
     named = {str(state) for state in _NAMED}
     numbers: dict[tuple[datetime, str], int] = defaultdict(int)

@@ -8,7 +8,7 @@ from annotated_types import Ge, Le
 
 from relay.control.refused import Refused
 from relay.mail.address import Address, AddressError
-from relay.store.queue.history import Place
+from relay.store.queue.search import ListPosition
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _PLACE = re.compile(r"([0-9]{1,17})-([0-9A-Za-z]{1,64})")
@@ -25,23 +25,23 @@ class Party(NamedTuple):
     is_null: bool = False
 
 
-def place_word(place: Place | None) -> str | None:
+def place_word(place: ListPosition | None) -> str | None:
     """Return a place as pages hand it back; None stays None."""
     return None if place is None else f"{(place.created - _EPOCH) // timedelta(microseconds=1)}-{place.id}"
 
 
-def read_place(word: str | None) -> Place | None:
+def read_place(word: str | None) -> ListPosition | None:
     """Return the place that `place_word` wrote. Raises Refused."""
     if word is None:
         return None
     found = _PLACE.fullmatch(word)
     try:
-        return Place(_EPOCH + timedelta(microseconds=int(found[1])), found[2]) if found else _no_place()
+        return ListPosition(_EPOCH + timedelta(microseconds=int(found[1])), found[2]) if found else _no_place()
     except OverflowError:
         return _no_place()
 
 
-def _no_place() -> Place:
+def _no_place() -> ListPosition:
     raise Refused("this is no place in the list; leave after out to begin at the start", key="after") from None
 
 
@@ -78,6 +78,6 @@ def searched(text: str | None) -> str:
     return (text or "").strip().encode("utf-8", "replace").decode().replace("\0", "?")
 
 
-def page_of(items: list[dict[str, Any]], next_: Place | None) -> dict[str, Any]:
+def page_of(items: list[dict[str, Any]], next_: ListPosition | None) -> dict[str, Any]:
     """Return a page as JSON has it."""
     return {"items": items, "next": place_word(next_)}

@@ -24,8 +24,8 @@ from relay.control.operation import Access, Operation
 from relay.control.refused import NotFound, Refused
 from relay.directory.model import ProfileKind
 from relay.mail.address import Address
-from relay.store.queue.history import Wanted
 from relay.store.queue.messages import StoredMessage
+from relay.store.queue.search import SearchCriteria
 
 
 class MessagePages:
@@ -64,7 +64,7 @@ class MessagePages:
         recipients, subject and Message-ID. `profile` "" is nobody's mail. `until` itself does not count in.
         """
         by, for_ = read_party(sender), read_party(to)
-        wanted = Wanted(
+        wanted = SearchCriteria(
             sender=_sender(by),
             to=for_.whole,
             since=read_time(since, "since"),
@@ -81,7 +81,7 @@ class MessagePages:
 
     async def of_agent(self, *, name: str, limit: MessageLimit = 50, after: str | None = None) -> dict[str, Any]:
         """Return an agent's own messages, the newest first."""
-        return await self._history(Wanted(profile=self._agent(name)), limit, after)
+        return await self._history(SearchCriteria(profile=self._agent(name)), limit, after)
 
     async def one_of_agent(self, *, name: str, id: str) -> dict[str, Any]:  # noqa: A002 - the word of all operations
         """Return all that is known of one of an agent's own messages."""
@@ -104,7 +104,7 @@ class MessagePages:
     ) -> dict[str, Any]:
         """Return messages that wait, the oldest first; `account` ("SERVER/USERNAME"): those that leave through it."""
         profiles = None if account is None else await self._profiles_of(account)
-        wanted = Wanted(
+        wanted = SearchCriteria(
             profile=None if profile is None else searched(profile),
             state=known_state(state, only_open=True),
             contains=searched(contains),
@@ -115,7 +115,7 @@ class MessagePages:
         items = [{**queue_record(self._parts, message), "subject": message.subject} for message in found.messages]
         return page_of(items, found.next)
 
-    async def _history(self, wanted: Wanted, limit: int, after: str | None) -> dict[str, Any]:
+    async def _history(self, wanted: SearchCriteria, limit: int, after: str | None) -> dict[str, Any]:
         found = await self._parts.queue.find(wanted, limit=limit, after=read_place(after))
         return page_of([_item(self._parts, message) for message in found.messages], found.next)
 

@@ -93,7 +93,7 @@ class Waiting:
         if chunks is None:
             raise Refused(f"the content of message {message.id} is no longer there")
         try:
-            await self._parts.queue.look_into(message)
+            await self._parts.queue.verify(message)
         except Damaged as damage:
             reason = str(damage)
         else:

@@ -6,8 +6,8 @@ from typing import Any
 from relay.control.context import Parts
 from relay.delivery.lifecycle import State
 from relay.mail.header import KeptChanges
-from relay.store.queue.history import Wanted
 from relay.store.queue.messages import Attempt, ReturnRow, StoredMessage
+from relay.store.queue.search import SearchCriteria
 
 
 def queue_record(parts: Parts, message: StoredMessage) -> dict[str, Any]:
@@ -112,7 +112,7 @@ async def _reports_about(parts: Parts, message: StoredMessage) -> list[StoredMes
     """
     if message.is_report or message.envelope.sender is None:
         return []
-    wanted = Wanted(sender="", since=message.created, subject=f"report about {message.id}:")
+    wanted = SearchCriteria(sender="", since=message.created, subject=f"report about {message.id}:")
     found = await parts.queue.find(wanted, limit=10)
     return [one for one in found.messages if one.is_report]
 

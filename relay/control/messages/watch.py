@@ -14,9 +14,9 @@ from relay.control.messages.records import history_record
 from relay.control.operation import Operation
 from relay.control.refused import Refused
 from relay.delivery.recorder import utc_now
-from relay.store.queue.history import Wanted
+from relay.store.queue.history import QueueStates
 from relay.store.queue.messages import StoredMessage
-from relay.store.queue.polling import Look
+from relay.store.queue.search import SearchCriteria
 
 _LOOKS_EVERY = 1.0  # seconds
 _QUIET = 60  # looks; after so many without news something is said anyhow, by which both sides notice an end
@@ -55,7 +55,7 @@ class Following:
         From then on yield each message that comes, or is in another state than before, as it is then; those of a second
         the oldest first. An empty object now and then means nothing. Of what waits the newest ten thousand are watched.
         """
-        wanted = Wanted(
+        wanted = SearchCriteria(
             sender=read_address(sender), to=read_address(to), state=known_state(state), message_id=message_id
         )
         moment = read_time(since, "since")
@@ -73,7 +73,7 @@ class Following:
         finally:
             self._followers -= 1
 
-    async def _news(self, wanted: Wanted, known: Look) -> AsyncGenerator[list[dict[str, Any]]]:
+    async def _news(self, wanted: SearchCriteria, known: QueueStates) -> AsyncGenerator[list[dict[str, Any]]]:
         quiet = 0
         while not await self._ends_within(_LOOKS_EVERY):
             now = await self._look(utc_now())
@@ -93,10 +93,10 @@ class Following:
                 await self._is_over.wait()
         return self._is_over.is_set()
 
-    async def _look(self, now: datetime) -> Look:
+    async def _look(self, now: datetime) -> QueueStates:
         return await self._parts.queue.look(now - _LATE - timedelta(seconds=_LOOKS_EVERY), _MOST_WATCHED)
 
-    async def _earlier(self, wanted: Wanted) -> AsyncGenerator[list[dict[str, Any]]]:
+    async def _earlier(self, wanted: SearchCriteria) -> AsyncGenerator[list[dict[str, Any]]]:
         async def read(after: StoredMessage | None, limit: int) -> list[StoredMessage]:
             asked = {key: getattr(wanted, key) for key in ("sender", "to", "since", "state", "message_id")}
             return await self._parts.queue.search(**asked, limit=limit, after=after)
@@ -105,7 +105,7 @@ class Following:
             yield page
 
 
-def news_between(before: Look, now: Look, most: int = _MOST_WATCHED) -> Iterator[str]:
+def news_between(before: QueueStates, now: QueueStates, most: int = _MOST_WATCHED) -> Iterator[str]:
     """Yield the ids of messages that came or are in another state, the oldest of those that wait first.
 
     Where more wait than are watched, an older one moves up for each that is over: that is no news of it.

@@ -19,7 +19,7 @@ from relay.control.people.administrators import check_name_is_free, keep_admin_p
 from relay.control.refused import Refused
 from relay.directory.model import ProfileKind
 from relay.secrets.login_password import make_record
-from relay.store.people.invitations import InvitationRow
+from relay.store.people.access import InvitationRow
 
 
 class Welcome:

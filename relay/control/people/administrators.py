@@ -16,7 +16,7 @@ from relay.control.refused import NotFound, Refused
 from relay.control.secret_links import invite
 from relay.directory.reading import name_fault
 from relay.secrets.login_password import LoginRecord, admin_owner, make_record
-from relay.store.people.administrators import Administrator, LastAdministrator
+from relay.store.people.access import Administrator, LastAdministrator
 
 _Role = Literal["administrator", "viewer"]
 

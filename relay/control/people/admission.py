@@ -16,10 +16,9 @@ from relay.control.people.accept_invitation import Welcome
 from relay.control.people.sign_in import SignIn, TooMany
 from relay.control.secret_links import digest, new_secret
 from relay.listener.login_failures import LoginFailures
+from relay.secrets.authentication import Logins
 from relay.secrets.login_password import admin_owner, login_owner
-from relay.secrets.logins import Logins
-from relay.store.people.invitations import SLACK, InvitationRow
-from relay.store.people.sessions import SessionRow
+from relay.store.people.access import SLACK, InvitationRow, PageSession
 
 __all__ = ["Admission", "Invitation", "Session", "TooMany"]
 
@@ -93,7 +92,7 @@ class Admission:
         cookie, now = new_secret(), self._now()
         with refusals():
             await self._parts.vault.follow()  # the password may have been set at another relay a moment ago
-        row = SessionRow(
+        row = PageSession(
             digest=digest(cookie),
             kind="agent" if actor.role is Role.AGENT else "admin",
             name=actor.name,
@@ -166,7 +165,7 @@ class Admission:
         """Whether the one who was invited is still there."""
         return row.kind != "agent" or row.name in self._parts.directory.routing().directory.agents
 
-    async def _is_still(self, row: SessionRow) -> bool:
+    async def _is_still(self, row: PageSession) -> bool:
         """Whether a session holds. Where it seems not to, another relay may have changed something a moment ago."""
         if await self._is_as_it_was(row):
             return True
@@ -174,7 +173,7 @@ class Admission:
         await self._parts.directory.refresh()
         return await self._is_as_it_was(row)
 
-    async def _is_as_it_was(self, row: SessionRow) -> bool:
+    async def _is_as_it_was(self, row: PageSession) -> bool:
         """Whether a session's person is there in the same role, with the password of its beginning."""
         if row.kind == "agent":
             owner, is_there = login_owner(row.name), row.name in self._parts.directory.routing().directory.agents

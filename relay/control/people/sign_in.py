@@ -12,12 +12,12 @@ from relay.directory.client import Client
 from relay.listener.login_failures import WINDOW, LoginFailures, failure_key, pause_after
 from relay.mail.address import without_case
 from relay.mail.reply import clean_text
+from relay.secrets.authentication import Logins, TooManyLogins
 from relay.secrets.login_password import admin_owner, login_owner
-from relay.secrets.logins import Logins, TooManyLogins
 from relay.secrets.master_key import MasterKeyError
 from relay.secrets.sources import SecretUnavailable
 from relay.store.db.errors import StoreError
-from relay.store.people.administrators import Administrator
+from relay.store.people.access import Administrator
 
 _BUSY_SECONDS = 5
 

@@ -3,9 +3,9 @@
 from collections.abc import Iterator, Sequence
 
 from relay.mail.address import Address
-from relay.mail.authentication_results import Verdict, receivers_verdicts
+from relay.mail.authentication_results import ReceiverVerdict, receivers_verdicts
 from relay.mail.mailbox import MailboxFault, parse_from
-from relay.mail.parts import Fields, value_of
+from relay.mail.mime import Fields, value_of
 
 # For each method, the properties that say about whom it is.
 _SUBJECTS = {
@@ -29,7 +29,7 @@ def seen_by_receiver(fields: Fields, first_sent: str, sender: Address) -> Iterat
     yield _from(value_of(fields, "from"), sender)
 
 
-def _judged(authserv_id: str, verdicts: Sequence[Verdict]) -> Iterator[tuple[str, bool, str]]:
+def _judged(authserv_id: str, verdicts: Sequence[ReceiverVerdict]) -> Iterator[tuple[str, bool, str]]:
     receiver = authserv_id or "the receiver"
     is_proven = any(verdict.method == "dmarc" and verdict.result == "pass" for verdict in verdicts)
     for method, names in _SUBJECTS.items():
@@ -42,7 +42,7 @@ def _judged(authserv_id: str, verdicts: Sequence[Verdict]) -> Iterator[tuple[str
         yield method, is_good, f"{words} (says {receiver})"
 
 
-def _words(verdict: Verdict, names: Sequence[str]) -> str:
+def _words(verdict: ReceiverVerdict, names: Sequence[str]) -> str:
     subject = verdict.get(*names)
     return f"{verdict.result} for {subject}" if subject else verdict.result
 

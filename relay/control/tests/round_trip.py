@@ -20,7 +20,7 @@ from relay.incoming.mailboxes import Mailboxes, Visit
 from relay.incoming.reader import Folder, Head, MailboxFailed, Reader
 from relay.mail.address import Address
 from relay.mail.content import Content
-from relay.mail.parts import Part
+from relay.mail.mime import MimePart
 
 Steps: TypeAlias = AsyncIterator[dict[str, Any]]
 
@@ -88,7 +88,7 @@ class RoundTrip:
         folder, header = found.folder, found.head.header
         where = f"in the junk folder {folder.name}" if folder.is_junk else f"in {folder.name}"
         yield _step("arrived", ok=not folder.is_junk, detail=f"{where} after {seconds:.1f} seconds")
-        for name, is_good, detail in seen_by_receiver(Part.parse(header).fields, TOKEN_FIELD.lower(), self._sender):
+        for name, is_good, detail in seen_by_receiver(MimePart.parse(header).fields, TOKEN_FIELD.lower(), self._sender):
             yield _step(name, ok=is_good, detail=detail)
         async with await self._open() as visit:
             is_gone = await visit.run(lambda reader: reader.remove(folder, found.head.uid))
@@ -123,7 +123,7 @@ class RoundTrip:
         return await visit.run(look)
 
     def _is_ours(self, head: Head) -> bool:
-        part = Part.parse(head.header)
+        part = MimePart.parse(head.header)
         # Some providers take away fields that they do not know.
         return part.get(TOKEN_FIELD.lower()) == self._token or self._token in part.get("subject").split()
 

@@ -5,8 +5,7 @@ import socket
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
-from relay.system.import_tuning import loading
-from relay.system.switch_interval import in_short_turns
+from relay.system.interpreter import in_short_turns, loading
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -7,8 +7,8 @@ from relay.config.schema import no_such
 from relay.config.settings import Settings
 from relay.directory.client import ANYONE
 from relay.directory.model import Directory, UnknownSender
-from relay.directory.rules.logins import Sendable
 from relay.directory.rules.servers import needs_of
+from relay.directory.rules.validation import Sendable
 
 
 def check_together(

@@ -10,14 +10,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-from relay.directory.addresses import AddressTaken
 from relay.directory.client import ANYONE, GROUP
-from relay.directory.index import Index
-from relay.directory.logins import Holder
+from relay.directory.index import AddressTaken, Holder, Index
 from relay.directory.model import Agent, Application, Directory, Profile
 from relay.directory.reading import Reading, read_tables
-from relay.directory.rules.logins import LOGINS, compared
-from relay.directory.rules.validation import is_sound_apart
+from relay.directory.rules.validation import LOGINS, compared, is_sound_apart
 from relay.mail.address import AddressError
 
 TABLES = ("servers", "channels", "agents", "applications", "scripts")
@@ -37,8 +34,8 @@ class Entry(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Sound:
-    """A directory without faults. `Sound.of` makes one, `after` the next.
+class CheckedDirectory:
+    """A directory without faults. `CheckedDirectory.of` makes one, `after` the next.
 
     `groups`: how many agents are in each; `named`: how often `may_send_as` and `bounces` have each name; `foreign`: the
     names with an "@" that are no own address of who has them, and what they are compared by.
@@ -51,13 +48,13 @@ class Sound:
     foreign: Mapping[str, str]
 
     @classmethod
-    def of(cls, directory: Directory) -> "Sound":
+    def of(cls, directory: Directory) -> "CheckedDirectory":
         """Return a directory in which all rules hold, with what the next one needs of it."""
         index = Index.of(directory)
         holders: list[Holder] = [*directory.profiles(), *directory.applications.values()]
         return cls(directory, index, Counter(_groups(holders)), Counter(_named(holders)), _foreign(index, holders))
 
-    def after(self, entries: Iterable[Entry], default_server: object) -> "Sound | None":
+    def after(self, entries: Iterable[Entry], default_server: object) -> "CheckedDirectory | None":
         """Return the next directory, None where it has faults, or it is not certain that it has none."""
         entries = list(entries)
         tables: dict[str, dict[str, Any]] = {}
@@ -94,7 +91,7 @@ class Sound:
         # Another server may be wrong for any profile.
         return is_sound_apart(replace(read, servers=before.servers, scripts=before.scripts) if is_same else directory)
 
-    def _checked(self, directory: Directory, read: Directory, entries: Iterable[Entry]) -> "Sound | None":
+    def _checked(self, directory: Directory, read: Directory, entries: Iterable[Entry]) -> "CheckedDirectory | None":
         """Return the directory where its channels, agents and applications go together."""
         changed = [entry for entry in entries if entry.table in LOGINS]
         gone = [old for entry in changed if (old := getattr(self.directory, entry.table).get(entry.name))]
@@ -119,7 +116,11 @@ class Sound:
         for old in gone:
             foreign.pop(old.name, None)
         foreign |= _foreign(index, come)
-        return Sound(directory, index, groups, named, foreign) if _own_their_names(index, foreign, come) else None
+        return (
+            CheckedDirectory(directory, index, groups, named, foreign)
+            if _own_their_names(index, foreign, come)
+            else None
+        )
 
 
 def _own_their_names(index: Index, foreign: Mapping[str, str], come: Iterable[Holder]) -> bool:

@@ -1,26 +1,24 @@
 """What must hold between the entries of directory.toml, and the one way from its tables to a Directory.
 
 Each rule is one function that yields (key, sentence) for every place where it is broken. Rules look at the entries
-that are well-formed by themselves; what is malformed has its fault already.
+that are well-formed by themselves; what is malformed has its fault already. Those about servers stand in `servers`.
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, TypeAlias
+from dataclasses import dataclass
+from typing import Any
 
 from relay.config.faults import Fault, Faults
 from relay.config.schema import no_such, show
-from relay.directory.model import AliasIdentity, Directory, Profile, Server
-from relay.directory.reading import NOTHING_KNOWN, Reading, read_tables
-from relay.directory.rules.incoming import incoming_faults
-from relay.directory.rules.logins import login_faults
-from relay.directory.rules.oauth import oauth_faults
-from relay.directory.rules.servers import server_faults
-from relay.mail.address import Address, AddressError, domain_key
+from relay.directory.client import ANYONE, GROUP
+from relay.directory.model import AliasIdentity, Application, Directory, Profile, Server
+from relay.directory.reading import NOTHING_KNOWN, Findings, Reading, read_tables
+from relay.directory.rules.servers import incoming_faults, oauth_faults, password_faults, server_faults
+from relay.mail.address import Address, AddressError, domain_key, without_case
 from relay.mail.outgoing import is_forbidden, valid_field_name, valid_field_value
 
-Findings: TypeAlias = Iterator[tuple[str, str]]
-
-_SOURCES = ("file:", "env:", "credential:", "command:")
+LOGINS = ("channels", "agents", "applications")
+"""The tables of those who can have a login."""
 
 
 def parse_directory(
@@ -53,7 +51,7 @@ def key_of(profile: Profile) -> str:
     return f"{profile.kind}s.{profile.name}"
 
 
-def holder_key(holder: Server | Profile) -> str:
+def _holder_key(holder: Server | Profile) -> str:
     """Return where the holder of a secret stands in the file."""
     return f"servers.{holder.name}" if isinstance(holder, Server) else key_of(holder)
 
@@ -118,15 +116,11 @@ def _overrides_are_possible(reading: Reading) -> Findings:
 
 
 def _secrets_have_one_source(reading: Reading) -> Findings:
-    """The value is not shown: who mistakes the key writes the password itself there."""
     directory = reading.directory
     holders: list[Server | Profile] = [*directory.servers.values(), *directory.profiles()]
     for holder in holders:
-        key = holder_key(holder)
-        if holder.password_from and not holder.password_from.startswith(_SOURCES):
-            yield f"{key}.password_from", "it names no source; begin it with file:, env:, credential: or command:"
-        if holder.password_from and holder.password:
-            yield f"{key}.password", "password_from gives the password already; keep one of the two"
+        key = _holder_key(holder)
+        yield from password_faults(key, holder)
         if any(ord(character) < 32 or ord(character) == 127 for character in holder.username):
             yield f"{key}.username", "a user name holds no control characters; write it on one line"
 
@@ -149,6 +143,113 @@ def _field(key: str, name: str) -> Findings:
         yield key, f"{show(name)} is for Relay alone to set or remove; take it out"
 
 
+def _addresses_of(profile: Profile) -> Findings:
+    yield "address", profile.address
+    for alias in profile.aliases:
+        yield "aliases", alias
+
+
+def _compared(text: str, *, is_alias: bool) -> str:
+    if is_alias and text.startswith("@"):
+        return f"@{domain_key(text[1:])}"
+    return Address.parse(text).key
+
+
+@dataclass(frozen=True, slots=True)
+class Sendable:
+    """What `may_send_as` can name beside "*": the channels and agents, and the groups that agents are in."""
+
+    profiles: frozenset[str]
+    groups: frozenset[str]
+
+    @classmethod
+    def of(cls, directory: Directory) -> "Sendable":
+        """Return what can be named in a directory."""
+        return cls(frozenset(profile.name for profile in directory.profiles()), _groups(directory))
+
+    def fault(self, name: str) -> str:
+        """Return the sentence about a name in `may_send_as` that means nobody; "" for one that means somebody."""
+        if name.startswith(GROUP):
+            group = name.removeprefix(GROUP)
+            return "" if group in self.groups else no_such("group", group, self.groups)
+        return "" if name == ANYONE or name in self.profiles else no_such("channel or agent", name, self.profiles)
+
+
+def _login_faults(reading: Reading) -> Findings:
+    """Yield (key, sentence) for everything that is wrong with a login's name or with whom it may send as."""
+    yield from _names_are_unique(reading)
+    yield from _names_are_not_addresses_of_others(reading)
+    yield from _names_somebody(reading)
+
+
+def _names_are_unique(reading: Reading) -> Findings:
+    """Channels, agents and applications share one set of names, because all of them log in by name."""
+    for number, table in enumerate(LOGINS):
+        before = LOGINS[:number]
+        taken = frozenset[str]().union(*(reading.names[table] & reading.names[other] for other in before))
+        for name in sorted(taken):
+            owner = next(other for other in before if name in reading.names[other])
+            yield f"{table}.{name}", f"this name belongs to {owner.removesuffix('s')} '{name}' already; choose another"
+
+
+def _names_are_not_addresses_of_others(reading: Reading) -> Findings:
+    """People log in by name or by address, so a name must not be another's address."""
+    directory = reading.directory
+    entries: list[tuple[str, Profile | Application]] = [
+        *((f"{profile.kind}s", profile) for profile in directory.profiles()),
+        *(("applications", application) for application in directory.applications.values()),
+    ]
+    if not any("@" in entry.name for _, entry in entries):
+        return
+    owners = {compared(profile.address): profile for profile in directory.profiles()}
+    for table, entry in entries:
+        owner = owners.get(compared(entry.name), entry) if "@" in entry.name else entry
+        if owner is not entry and isinstance(owner, Profile):
+            yield f"{table}.{entry.name}", f"this name is the address of {owner.kind} '{owner.name}'; choose another"
+
+
+def _names_somebody(reading: Reading) -> Findings:
+    """Yield the faults of `may_send_as` and `bounces` that name nobody.
+
+    Whoever has a fault of its own counts as somebody, so that no second fault follows from that one.
+    """
+    directory = reading.directory
+    profiles = reading.names["channels"] | reading.names["agents"]
+    sendable = Sendable(profiles, _groups(directory))
+    if not reading.unread.isdisjoint({"channels", "agents"}) or any(key.endswith(".group") for key in reading.unread):
+        return
+    for table, entries in (("agents", directory.agents), ("applications", directory.applications)):
+        for entry in entries.values():
+            for name in entry.may_send_as:
+                if fault := sendable.fault(name):
+                    yield f"{table}.{entry.name}.may_send_as", fault
+    for application in directory.applications.values():
+        if application.bounces is not None and application.bounces not in profiles:
+            fault = no_such("channel or agent", application.bounces, profiles)
+            yield f"applications.{application.name}.bounces", fault
+
+
+def compared(text: str) -> str:
+    """Return what a name with an "@" in it and an address share where they are the same for a login."""
+    try:
+        return Address.parse(text).key
+    except AddressError:  # as an address it has its fault already, and as a name it is nobody's address
+        return without_case(text)
+
+
+def _groups(directory: Directory) -> frozenset[str]:
+    return frozenset(agent.group for agent in directory.agents.values() if agent.group)
+
+
+def inline_passwords(directory: Directory) -> Iterator[str]:
+    """Yield the key of each password that stands there: "channels.support.password"."""
+    holders: list[Server | Profile] = [*directory.servers.values(), *directory.profiles()]
+    yield from (f"{_holder_key(holder)}.password" for holder in holders if holder.password)
+    for holder in holders:
+        if holder.incoming and holder.incoming.password:
+            yield f"{_holder_key(holder)}.incoming.password"
+
+
 # Each looks at an entry with the servers and scripts, and at no other channel, agent or application.
 _APART: tuple[Callable[[Reading], Findings], ...] = (
     _default_is_named,
@@ -162,17 +263,5 @@ _APART: tuple[Callable[[Reading], Findings], ...] = (
     incoming_faults,
 )
 # What these say of the next directory, `relay.directory.rules.incremental` says, too.
-_TOGETHER: tuple[Callable[[Reading], Findings], ...] = (_addresses_are_unique, login_faults)
+_TOGETHER: tuple[Callable[[Reading], Findings], ...] = (_addresses_are_unique, _login_faults)
 _RULES = (*_APART, *_TOGETHER)
-
-
-def _addresses_of(profile: Profile) -> Findings:
-    yield "address", profile.address
-    for alias in profile.aliases:
-        yield "aliases", alias
-
-
-def _compared(text: str, *, is_alias: bool) -> str:
-    if is_alias and text.startswith("@"):
-        return f"@{domain_key(text[1:])}"
-    return Address.parse(text).key

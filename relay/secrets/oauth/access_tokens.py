@@ -18,15 +18,21 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from relay import log
-from relay.secrets.oauth.account import TokenAccount, TokenState, Trouble, state_of
-from relay.secrets.oauth.answers import Grant, Provider, TokenRefused
-from relay.secrets.oauth.endpoints import may_spend_refresh_tokens
-from relay.secrets.oauth.record import TokenRecord, new_record, parse_token_record
-from relay.secrets.renewal_lease import Alone, Guard, StoreAway, Unguarded
+from relay.secrets.oauth.identity_provider import Grant, IdentityProvider, TokenRefused, may_spend_refresh_tokens
+from relay.secrets.oauth.token_account import (
+    TokenAccount,
+    TokenRecord,
+    TokenState,
+    Trouble,
+    new_record,
+    parse_token_record,
+    state_of,
+)
+from relay.secrets.renewal_lease import LeasesAway, NoOtherProcess, RenewalLease, RenewalLeases
 from relay.secrets.secret import Secret, SecretRef, client_owner
 from relay.secrets.sources import UNBOUND, SecretDelayed, SecretUnavailable
 from relay.secrets.vault import Vault
-from relay.system.switch_interval import in_short_turns
+from relay.system.interpreter import in_short_turns
 
 # A provider that is away is asked again after a pause, one that refuses after a longer one: waiting mail must not ask
 # it over and over. A held account's first probe comes later than both.
@@ -45,7 +51,7 @@ def utc_now() -> datetime:
 class Tokens:
     """The tokens of all accounts. Refs are those with a `token`. Close it where it renews ahead.
 
-    `renews_ahead` says whether this process does so now, for all. Where there are other processes, `guard` keeps them
+    `renews_ahead` says whether this process does so now, for all. Where there are other processes, `leases` keeps them
     out while one renews.
     """
 
@@ -54,14 +60,14 @@ class Tokens:
         vault: Vault,
         *,
         renews_ahead: Callable[[], bool] = lambda: False,
-        guard: Guard | None = None,
-        provider: Provider | None = None,
+        leases: RenewalLeases | None = None,
+        provider: IdentityProvider | None = None,
         clock: Callable[[], datetime] = utc_now,
         chance: Callable[[], float] = random.random,
     ) -> None:
         self._vault = vault
         self._renews_ahead = renews_ahead
-        self._guard = guard or Unguarded()
+        self._leases = leases or NoOtherProcess()
         self._provider = provider
         self._clock = clock
         self._chance = chance
@@ -118,9 +124,9 @@ class Tokens:
         """Keep the tokens of a new authorization, durably, and return their record."""
         account = self._account(ref)
         record = new_record(grant, account.token.client.client_id, self._clock())
-        async with self._guard.alone(ref.owner) as alone, account.turn:
+        async with self._leases.lease(ref.owner) as lease, account.turn:
             account.unsaved = account.unsaved_over = account.trouble = None
-            await self._vault.put(ref.owner, record.as_text, bound_to=ref.bound_to, under=alone.duty)
+            await self._vault.put(ref.owner, record.as_text, bound_to=ref.bound_to, under=lease.duty)
             await self._kept(account)
         self._keep_fresh(account)
         return record
@@ -129,8 +135,8 @@ class Tokens:
         """Renew the tokens of these accounts ahead, where they have any, and those of no others."""
         wanted = {(ref.owner, ref.bound_to): ref for ref in refs if not ref.source}
         for key, account in self._accounts.items():
-            if key not in wanted and account.keeper is not None:
-                account.keeper.cancel()
+            if key not in wanted and account.renewal_ahead is not None:
+                account.renewal_ahead.cancel()
         for ref in wanted.values():
             if self._vault.has(ref.owner):
                 self._keep_fresh(self._account(ref))
@@ -145,10 +151,10 @@ class Tokens:
         """Remove an account's tokens."""
         for key in [key for key in self._accounts if key[0] == owner]:
             account = self._accounts.pop(key)
-            if account.keeper is not None:
-                account.keeper.cancel()
+            if account.renewal_ahead is not None:
+                account.renewal_ahead.cancel()
         if self._vault.has(owner):
-            async with self._guard.alone(owner):
+            async with self._leases.lease(owner):
                 await self._vault.delete(owner)
 
     async def state(self, ref: SecretRef) -> TokenState:
@@ -164,7 +170,7 @@ class Tokens:
     async def aclose(self) -> None:
         """Renew nothing more. A renewal that is under way ends first: its answer may be all that is left."""
         for account in self._accounts.values():
-            for task in (account.keeper, account.saver):
+            for task in (account.renewal_ahead, account.saver):
                 if task is not None:
                     task.cancel()
         renewing = [one.renewing for one in self._accounts.values() if one.renewing and not one.renewing.done()]
@@ -250,14 +256,16 @@ class Tokens:
         wanting = account.unsaved or account.record
         async with self._slots:
             try:
-                async with self._guard.alone(account.ref.owner) as alone:
-                    return await self._renew_alone(account, wanting, alone)
-            except StoreAway:
+                async with self._leases.lease(account.ref.owner) as lease:
+                    return await self._renew_under_lease(account, wanting, lease)
+            except LeasesAway:
                 if may_spend_refresh_tokens(account.token.client):
                     raise
                 return await self._renew_in_memory(account)
 
-    async def _renew_alone(self, account: TokenAccount, wanting: TokenRecord | None, alone: Alone) -> TokenRecord:
+    async def _renew_under_lease(
+        self, account: TokenAccount, wanting: TokenRecord | None, lease: RenewalLease
+    ) -> TokenRecord:
         """Renew what was found wanting, unless somebody else did meanwhile."""
         before = await self._record(account, latest=True)
         if before and wanting and before.access_token != wanting.access_token and before.is_usable(self._clock()):
@@ -267,15 +275,15 @@ class Tokens:
         version = await self._version(account, id_)
         self._check_trouble(account, version)
         if account.unsaved is not None:  # the store did not take the last answer: that first
-            return await self._save(account, account.unsaved_over, account.unsaved, alone)
-        if not alone.is_ours:  # we were stopped since
+            return await self._save(account, account.unsaved_over, account.unsaved, lease)
+        if not lease.is_ours:  # we were stopped since
             raise SecretDelayed("another process may be renewing the access token")
         try:
             fresh = await self._fresh(account, before, id_)
         except SecretUnavailable as error:
-            await self._note(account, before, error, version, alone)
+            await self._note(account, before, error, version, lease)
             raise
-        record = await self._save(account, before, fresh, alone)
+        record = await self._save(account, before, fresh, lease)
         account.trouble = None
         return record
 
@@ -303,9 +311,9 @@ class Tokens:
         while account.unsaved is not None:
             await asyncio.sleep(_AWAY_SECONDS[0])
             with suppress(SecretDelayed):
-                async with self._guard.alone(account.ref.owner) as alone:
+                async with self._leases.lease(account.ref.owner) as lease:
                     if account.unsaved is not None:
-                        await self._save(account, account.unsaved_over, account.unsaved, alone)
+                        await self._save(account, account.unsaved_over, account.unsaved, lease)
 
     async def _fresh(self, account: TokenAccount, before: TokenRecord | None, id_: str) -> TokenRecord:
         grant, now = await self._ask(account, before), self._clock()
@@ -331,14 +339,14 @@ class Tokens:
             raise TokenRefused("the provider gave nothing to renew the access token with; authorize the account anew")
         return await provider.renew(client, secret, before.refresh_token)
 
-    async def provider(self) -> Provider:
+    async def provider(self) -> IdentityProvider:
         """Return the way to the providers."""
         if self._provider is None:
             self._provider = await asyncio.to_thread(_new_provider)
         return self._provider
 
     async def _save(
-        self, account: TokenAccount, before: TokenRecord | None, fresh: TokenRecord, alone: Alone
+        self, account: TokenAccount, before: TokenRecord | None, fresh: TokenRecord, lease: RenewalLease
     ) -> TokenRecord:
         """Put a renewed record in the vault. What somebody authorized, renewed or removed meanwhile counts instead."""
         async with account.turn:
@@ -346,7 +354,7 @@ class Tokens:
             now = await self._kept(account, latest=True)
             if _mark(now) == _mark(before):
                 ref = account.ref
-                await self._vault.put(ref.owner, fresh.as_text, bound_to=ref.bound_to, under=alone.duty)
+                await self._vault.put(ref.owner, fresh.as_text, bound_to=ref.bound_to, under=lease.duty)
                 now = await self._kept(account)  # in memory from now on, should the store be away next time
             account.unsaved = account.unsaved_over = None
         if now is None:
@@ -359,12 +367,12 @@ class Tokens:
         before: TokenRecord | None,
         error: SecretUnavailable,
         version: str,
-        alone: Alone,
+        lease: RenewalLease,
     ) -> None:
         """Remember a failed renewal, and that the provider refused one also over a restart."""
         self._remember(account, error, version)
         if before is not None and not isinstance(error, SecretDelayed) and before.refusal != str(error):
-            await self._save(account, before, replace(before, refusal=str(error)), alone)
+            await self._save(account, before, replace(before, refusal=str(error)), lease)
 
     def _remember(self, account: TokenAccount, error: SecretUnavailable, version: str) -> None:
         times = account.trouble.times + 1 if account.trouble else 0
@@ -378,9 +386,9 @@ class Tokens:
     # ahead of time
 
     def _keep_fresh(self, account: TokenAccount) -> None:
-        if self._renews_ahead() and (account.keeper is None or account.keeper.done()):
-            account.keeper = asyncio.create_task(self._renew_ahead(account))
-            account.keeper.add_done_callback(_look_at)
+        if self._renews_ahead() and (account.renewal_ahead is None or account.renewal_ahead.done()):
+            account.renewal_ahead = asyncio.create_task(self._renew_ahead(account))
+            account.renewal_ahead.add_done_callback(_look_at)
 
     async def _renew_ahead(self, account: TokenAccount) -> None:
         """Renew before the end, again and again, until the provider refuses it or nobody is authorized any more."""
@@ -396,7 +404,7 @@ class Tokens:
                 return
             try:
                 await self._renewed(account)
-            except StoreAway:
+            except LeasesAway:
                 await asyncio.sleep(_AWAY_SECONDS[0])
             except SecretDelayed:
                 # The trouble says when to ask again, if it was the provider's.
@@ -405,7 +413,7 @@ class Tokens:
                 return
 
 
-def _new_provider() -> Provider:
+def _new_provider() -> IdentityProvider:
     from relay.secrets.oauth.requests import TokenRequests  # noqa: PLC0415  0.3 s and 26 MB, for the few that need it
 
     return TokenRequests()

@@ -1,13 +1,17 @@
-"""The requests to identity providers, by Authlib over HTTPS. Everything else knows them as `oauth_answers.Provider`.
+"""The requests to identity providers, by Authlib over HTTPS, behind the port `identity_provider.IdentityProvider`.
 
 Imported where the first token is asked for: it takes 0.3 s and 26 MB, and most relays need no token.
 
 SECURITY: certificates are checked against the system's authorities (and SSL_CERT_FILE), no redirect is followed, and
-what a provider says is cleaned of everything secret that we told it before anybody sees it.
+what a provider says is cleaned of everything secret that we told it before anybody sees it. Anything may stand in the
+answer of a token endpoint (RFC 6749 section 5.1), and only good tokens count.
 """
 
 import asyncio
+import json
+import re
 import ssl
+from base64 import urlsafe_b64decode
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
@@ -21,9 +25,14 @@ from authlib.oauth2.rfc7636 import create_s256_code_challenge
 
 from relay.directory.model import OAuthClient
 from relay.mail.reply import clean_text
-from relay.secrets.oauth.answers import DeviceCode, Grant, StillWaiting, TokenRefused
-from relay.secrets.oauth.endpoints import REDIRECT_URL, endpoints_of
-from relay.secrets.oauth.token_response import grant_of
+from relay.secrets.oauth.identity_provider import (
+    REDIRECT_URL,
+    DeviceCode,
+    Grant,
+    StillWaiting,
+    TokenRefused,
+    endpoints_of,
+)
 from relay.secrets.sources import SecretDelayed
 
 SECONDS = 20.0
@@ -38,7 +47,7 @@ _DEVICE_INTERVAL = 5
 
 
 class TokenRequests:
-    """Implements `oauth_answers.Provider`."""
+    """Asks identity providers. Each method says what the port says."""
 
     def __init__(self) -> None:
         self._tls: ssl.SSLContext | None = None
@@ -181,3 +190,56 @@ def _device_code(said: Mapping[str, Any]) -> DeviceCode:
 
 def _host(url: str) -> str:
     return httpx2.URL(url).host
+
+
+# RFC 6749 appendix A.12: visible ASCII. Microsoft's tokens have some 2,000 characters.
+_TOKEN = re.compile(r"[\x20-\x7e]{1,65536}")
+# Where the provider does not say (RFC 6749 section 5.1 only recommends it): what most of them give.
+_USUAL_SECONDS = 3600
+_MOST_SECONDS = 366 * 24 * 3600
+# The claims by which a provider names a login: OpenID Connect Core section 5.1, and Microsoft's own.
+_NAMES = ("preferred_username", "email", "upn")
+_MOST_NAME = 320
+
+
+def grant_of(said: Mapping[str, Any]) -> Grant:
+    """Return what a token endpoint gave. Raises ValueError where it is no usable access token."""
+    if str(said.get("token_type") or "bearer").lower() != "bearer":
+        raise ValueError("no bearer token")
+    return Grant(
+        access_token=_token(said.get("access_token")),
+        refresh_token=_token(said["refresh_token"]) if said.get("refresh_token") else "",
+        seconds=_seconds(said.get("expires_in")),
+        scope=clean_text(str(said.get("scope") or "")),
+        who=_who(said.get("id_token")),
+    )
+
+
+def _token(value: Any) -> str:
+    if not isinstance(value, str) or not _TOKEN.fullmatch(value):
+        raise ValueError("no token")
+    return value
+
+
+def _seconds(value: Any) -> int:
+    """Return a lifetime. Microsoft has been seen to write it as text."""
+    try:
+        seconds = int(value)
+    except (TypeError, ValueError):
+        return _USUAL_SECONDS
+    return min(seconds, _MOST_SECONDS) if seconds > 0 else _USUAL_SECONDS
+
+
+def _who(id_token: Any) -> str:
+    """Return whom an ID token names, "" for nobody.
+
+    Its signature is not looked at: it came from the provider itself over TLS (OpenID Connect Core section 3.1.3.7),
+    and serves a warning alone.
+    """
+    try:
+        payload = str(id_token).split(".")[1]
+        claims = json.loads(urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+        named = next((claims[name] for name in _NAMES if isinstance(claims.get(name), str)), "")
+    except (IndexError, ValueError, AttributeError, RecursionError):
+        return ""
+    return clean_text(named)[:_MOST_NAME]

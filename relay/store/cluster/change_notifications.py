@@ -72,7 +72,7 @@ class ChangeNotifications:
 
     async def run(self) -> None:
         """Follow for ever."""
-        calls = asyncio.create_task(self._be_called())
+        calls = asyncio.create_task(self._listen())
         try:
             while True:
                 self._wake.clear()
@@ -85,10 +85,10 @@ class ChangeNotifications:
             calls.cancel()
             await asyncio.wait({calls})
 
-    async def _be_called(self) -> None:
+    async def _listen(self) -> None:
         while self._is_called and self._database.is_shared:
             with suppress(StoreError):  # the look says it
-                await self._database.be_called(self._called)
+                await self._database.listen(self._called)
             await asyncio.sleep(_CALL_SECONDS)
 
     def _called(self) -> None:

@@ -50,19 +50,19 @@ class Backend(Protocol):
     def turn(self) -> AbstractContextManager[None]:
         """Wait until no other process of this relay writes, and let none write within."""
 
-    def keep_out_others(self, connection: Connection) -> None:
+    def lock_out_others(self, connection: Connection) -> None:
         """Let all others who call this wait until this transaction ends, on other machines too."""
 
-    def call_others(self, connection: Connection) -> None:
-        """Let everybody in `be_called` be called when this transaction is committed; nobody where none is shared."""
+    def notify_others(self, connection: Connection) -> None:
+        """Notify all who `listen` when this transaction is committed; nobody where none is shared."""
 
-    async def be_called(self, heard: Callable[[], None]) -> None:
-        """Call `heard` once at the start, and whenever somebody calls, until the connection is lost.
+    async def listen(self, notified: Callable[[], None]) -> None:
+        """Call `notified` once at the start, and at each notification, until the connection is lost.
 
         Raises StoreError.
         """
 
-    def take_schema(self, connection: Connection) -> None:
+    def lock_schema(self, connection: Connection) -> None:
         """Keep all others from changing the schema until this transaction ends; what it is, is looked at behind this.
 
         Raises StoreError where the database is none that can be used.
@@ -71,7 +71,7 @@ class Backend(Protocol):
     def keep_copy(self, revision: str) -> str:
         """Keep what is there, whose schema is `revision`, before it is migrated; return where. Raises StoreError."""
 
-    def way_back(self) -> str:
+    def restore_hint(self) -> str:
         """Say how a person puts back what was kept before a migration."""
 
     def check(self) -> None:

@@ -2,14 +2,15 @@
 
 Whoever writes waits for the one before: a queue in our process is fair, and one commit serves many
 (`relay.store.db.writer`). A commit is durable when it returns. Reading connections cannot write and never wait for the
-writer. What is different in SQLite and in PostgreSQL stands in `relay.store.db.backend`.
+writer. What is different in SQLite and in PostgreSQL stands in `relay.store.db.backend`; `open_store` opens the one
+that relay.toml names.
 
 DIAGNOSTICS: StoreError and its kinds (`relay.store.db.errors`), each one sentence.
 """
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, closing, nullcontext
 from datetime import datetime, timedelta
@@ -21,11 +22,13 @@ from typing import TypeVar
 from sqlalchemy import Connection
 
 from relay import log
+from relay.config.settings import Settings, without_password
+from relay.secrets.sources import SecretUnavailable, parse_source, read_source
 from relay.store.cluster.topics import Topic, raise_number
 from relay.store.db.backend import Backend, Moment, Use
-from relay.store.db.errors import StoreOlder
+from relay.store.db.errors import StoreError, StoreOlder
 from relay.store.db.schema import is_usable, upgrade
-from relay.store.db.sqlite import SqliteFile
+from relay.store.db.sqlite import FileNumber, SqliteFile
 from relay.store.db.tables import HEAD
 
 T = TypeVar("T")
@@ -76,7 +79,7 @@ class Database:
         """
 
         def in_turn(connection: Connection) -> T:
-            self._backend.keep_out_others(connection)
+            self._backend.lock_out_others(connection)
             return job(connection)
 
         return await self._written(self._writer.run(in_turn))
@@ -113,15 +116,15 @@ class Database:
         """Let all others know, when this transaction is committed, that something changed; return its number."""
         connection.info[_ANNOUNCED] = True
         number = raise_number(connection, topic)
-        self._backend.call_others(connection)
+        self._backend.notify_others(connection)
         return number
 
-    async def be_called(self, heard: Callable[[], None]) -> None:
-        """Call `heard` at the start and when something was announced, until the connection is lost.
+    async def listen(self, notified: Callable[[], None]) -> None:
+        """Call `notified` at the start and when something was announced, until the connection is lost.
 
         Raises StoreError.
         """
-        await self._backend.be_called(heard)
+        await self._backend.listen(notified)
 
     async def check(self) -> None:
         """Look for damage before anything is promised. Raises StoreCorrupt, and StoreError."""
@@ -254,7 +257,7 @@ class _Undone(Exception):
 
 async def open_database(place: Path | Backend, *, upgrades: bool = True) -> Database:
     """Open the store at `place`, a file of SQLite or another database: made if missing, brought to this version's
-    schema if older. Of an older file a copy is kept beside it (`relay.store.db.snapshot`). A newer schema that can be
+    schema if older. Of an older file a copy is kept beside it (`relay.store.db.sqlite`). A newer schema that can be
     used by this version stays as it is.
 
     Without `upgrades` it is only looked at: an older one is StoreOlder.
@@ -279,9 +282,43 @@ def _upgrade(backend: Backend) -> None:
     engine = backend.engine(Use.UPGRADE, 1)
     try:
         with backend.named_faults(), engine.begin() as connection:
-            backend.take_schema(connection)
+            backend.lock_schema(connection)
             copy = upgrade(connection, backend)
         if copy is not None:
             log.changed(what="store", schema=HEAD, **({"copy": copy} if copy else {}))
     finally:
         engine.dispose()
+
+
+async def open_store(
+    settings: Settings,
+    environ: Mapping[str, str],
+    *,
+    has_peers: bool = False,
+    is_file: FileNumber | None = None,
+    upgrades: bool = True,
+) -> Database:
+    """Open the store, made or brought to this version's schema where needed. Raises StoreError.
+
+    Without `upgrades` an older one is StoreOlder. `has_peers`: other processes of this relay write to it all the
+    time; `is_file`: the one that they have open.
+    """
+    if settings.database_path is not None:
+        file = SqliteFile(settings.database_path, has_peers=has_peers, is_file=is_file)
+        return await open_database(file, upgrades=upgrades)
+    name = without_password(settings.store)
+    password = ""
+    if settings.store_password_from:
+        try:
+            password = await read_source(parse_source(settings.store_password_from), environ, settings.state_dir)
+        except SecretUnavailable as error:
+            raise StoreError(f"the password of the store {name} cannot be had: {error}") from None
+    try:  # the driver is loaded only where it is needed
+        from relay.store.db.postgresql import PostgresDatabase  # noqa: PLC0415
+    except ImportError as error:  # neither there, nor without libpq
+        words = " ".join(str(error).split())
+        raise StoreError(
+            f"the store {name} needs the package psycopg, which cannot be loaded ({words}); "
+            "run: pip install 'relay-submission[postgresql]'"
+        ) from None
+    return await open_database(PostgresDatabase(settings.store, name, password), upgrades=upgrades)

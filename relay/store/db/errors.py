@@ -1,14 +1,14 @@
 """What can be wrong with the store, as sentences for people.
 
     StoreError           something else: cannot be opened, read or written
-    ├── StoreLax         others could open its files
+    ├── StoreExposed     others could open its files
     ├── StoreNewer       made by a newer relay
     ├── StoreOlder       not used by this relay yet
     ├── StoreCorrupt     damaged, or no database at all
     ├── StoreBusy        another process kept it locked
     ├── StoreFull        no space left
     ├── StoreReadOnly    it can be read, and not written
-    ├── StoreAway        the database program cannot be reached
+    ├── StoreUnreachable the database program cannot be reached
     ├── StoreGone        its files were deleted, replaced or cut under us
     └── StoreClosed      we closed it ourselves: the relay ends
 
@@ -34,7 +34,7 @@ class StoreError(Exception):
     reason: ClassVar[str] = "broken"
 
 
-class StoreLax(StoreError):
+class StoreExposed(StoreError):
     """Others could open the store's files."""
 
 
@@ -74,7 +74,7 @@ class StoreReadOnly(StoreError):
     reason: ClassVar[str] = "read-only"
 
 
-class StoreAway(StoreError):
+class StoreUnreachable(StoreError):
     """The database program cannot be reached."""
 
     reason: ClassVar[str] = "away"

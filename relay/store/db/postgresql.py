@@ -1,4 +1,4 @@
-"""The store in PostgreSQL, for several machines.
+"""The store in PostgreSQL, for several machines, and what can be wrong with it, as sentences for people.
 
 The only file that knows the driver, and imported only where the settings name such a store: psycopg comes with the
 extra `relay-submission[postgresql]`.
@@ -11,11 +11,14 @@ connection.
 Nobody waits long for a database that is dead: one that says nothing for 25 seconds is left, and a connection that
 could not be made is not tried again for a second, so that all who wait for one hear of it together.
 
+DIAGNOSTICS: a StoreError by the code (https://www.postgresql.org/docs/15/errcodes-appendix.html). The database's own
+words stand in brackets at the end, on one line; statements and their values are in no message.
+
 SECURITY: the password is given to the driver apart from the URL, and no sentence has it.
 """
 
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -43,11 +46,10 @@ from sqlalchemy import (
     text,
     type_coerce,
 )
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, OperationalError
 
 from relay.store.db.backend import Moment, Use
-from relay.store.db.errors import StoreError
-from relay.store.db.postgresql_errors import is_passing, named_faults, one_line
+from relay.store.db.errors import StoreBusy, StoreCorrupt, StoreError, StoreFull, StoreReadOnly, StoreUnreachable
 from relay.store.db.tables import Time
 from relay.store.queue.claims import DATABASE_NOW
 
@@ -133,33 +135,33 @@ class PostgresDatabase:
         cause: BaseException | None = error
         while cause is not None and not isinstance(cause, DBAPIError):
             cause = cause.__cause__
-        return cause is not None and not isinstance(cause.orig, Silent) and is_passing(cause)
+        return cause is not None and not isinstance(cause.orig, Silent) and _is_passing(cause)
 
     def turn(self) -> AbstractContextManager[None]:
         """Nobody waits: the database locks rows, not all of it."""
         return nullcontext()
 
-    def keep_out_others(self, connection: Connection) -> None:
+    def lock_out_others(self, connection: Connection) -> None:
         """Let all others who call this wait."""
         connection.execute(_lock(_TURN_LOCK))
 
-    def call_others(self, connection: Connection) -> None:
+    def notify_others(self, connection: Connection) -> None:
         """Let all who listen be called; many calls of one transaction are one."""
         connection.execute(func.pg_notify(_CHANNEL, "").select())
 
-    async def be_called(self, heard: Callable[[], None]) -> None:
+    async def listen(self, notified: Callable[[], None]) -> None:
         """Listen on a connection of its own. Raises StoreError."""
         try:
             connection = await psycopg.AsyncConnection.connect(**self._arguments, autocommit=True)  # type: ignore[arg-type]
             async with connection:
                 await connection.execute(f"LISTEN {_CHANNEL}")
-                heard()
+                notified()
                 async for _ in connection.notifies():
-                    heard()
+                    notified()
         except psycopg.OperationalError as error:
-            raise StoreError(f"the store {self._name} calls nobody ({one_line(error)})") from error
+            raise StoreError(f"the store {self._name} calls nobody ({_one_line(error)})") from error
 
-    def take_schema(self, connection: Connection) -> None:
+    def lock_schema(self, connection: Connection) -> None:
         """Keep all others from changing the schema. Raises StoreError for a database that cannot have every letter."""
         encoding = connection.execute(text("SHOW server_encoding")).scalar_one()
         if encoding != "UTF8":
@@ -172,7 +174,7 @@ class PostgresDatabase:
         """Return "": to copy a database is the business of who looks after it, and a migration is one transaction."""
         return ""
 
-    def way_back(self) -> str:
+    def restore_hint(self) -> str:
         """Say how to come back to before a migration."""
         return "put back a dump from before it"
 
@@ -311,3 +313,92 @@ def _set_up(use: Use) -> Callable[[Any, object], None]:
             raise
 
     return set_up
+
+
+_Kind = tuple[type[StoreError], str]
+_AWAY = (StoreUnreachable, "cannot be reached; check that PostgreSQL runs there and lets this machine in")
+_LATE = (StoreBusy, "did not answer in time; look at what else it does, and try again")
+_LOCKED = (StoreBusy, "is busy with what others write; try again")
+_FORBIDDEN = (StoreError, "refuses what relay does; let its user own the tables, or grant it all on them")
+_MEANINGS: dict[str, _Kind] = {
+    "25006": (
+        StoreReadOnly,
+        "can only be read just now: it is a replica; name all hosts, or wait until one of them is promoted",
+    ),
+    "28000": (StoreError, "does not let relay's user in; check pg_hba.conf and the user"),
+    "28P01": (StoreError, "refuses the password of relay's user; check the URL, PGPASSWORD or store_password_from"),
+    "3D000": (StoreError, "does not exist; make it: createdb --owner USER --encoding UTF8 --template template0 NAME"),
+    "40001": _LOCKED,
+    "40P01": _LOCKED,
+    "42501": _FORBIDDEN,
+    "53100": (StoreFull, "cannot grow: the disk of PostgreSQL is full; make room on it"),
+    "53200": (StoreError, "has no memory left; look at what else runs there"),
+    "53300": (StoreBusy, "has no connection left; raise max_connections of PostgreSQL (a relay takes seven)"),
+    "55P03": _LOCKED,
+    "57014": _LATE,
+    "57P01": _AWAY,
+    "57P02": _AWAY,
+    "57P03": _AWAY,
+    "58030": (StoreError, "cannot read or write its files; check the disk of PostgreSQL"),
+    "XX001": (StoreCorrupt, "is damaged; stop relay and put back a backup of it"),
+    "XX002": (StoreCorrupt, "is damaged; stop relay and run REINDEX, or put back a backup of it"),
+}
+# Another machine was in between, or wrote the same row first: the next run sees what it wrote.
+_PASSING = frozenset({"40001", "40P01", "23505"})
+
+
+@contextmanager
+def named_faults(name: str) -> Iterator[None]:
+    """Turn what the driver raises into a StoreError about the store `name`; what we did wrong ourselves stays."""
+    try:
+        yield
+    except DBAPIError as error:
+        meaning = _meaning(error)
+        if meaning is None:
+            raise
+        kind, words = meaning
+        raise kind(f"the store {name} {words} ({_one_line(error.orig)})") from error
+
+
+def _is_passing(error: DBAPIError) -> bool:
+    """Whether what was undone may work at once: on a new connection, or after what another machine did."""
+    return error.connection_invalidated or _code(error) in _PASSING
+
+
+def _one_line(error: BaseException | None) -> str:
+    """Return the words of an error on one line, without the driver's guesses, which stand behind a tab."""
+    said = getattr(getattr(error, "diag", None), "message_primary", None) or str(error)
+    return " ".join(" ".join(line for line in said.splitlines() if not line.startswith("\t")).split())
+
+
+def _code(error: DBAPIError) -> str:
+    return getattr(error.orig, "sqlstate", None) or ""
+
+
+def _meaning(error: DBAPIError) -> _Kind | None:
+    code = _code(error)
+    if code in _MEANINGS:
+        return _MEANINGS[code]
+    # Without a code no server said it: the connection could not be made, or was lost.
+    is_away = error.connection_invalidated or code.startswith("08") or (not code and _is_operational(error))
+    return _said_while_connecting(error) if is_away else None
+
+
+def _said_while_connecting(error: DBAPIError) -> _Kind:
+    """Return what a refused connection means. The driver gives its code to nobody, only the server's words."""
+    words = str(error.orig)
+    hints = {
+        "password authentication failed": "28P01",
+        "no password supplied": "28P01",
+        "no pg_hba.conf entry": "28000",
+        'role "': "28000",
+        "does not exist": "3D000",
+        "too many": "53300",
+        "remaining connection slots": "53300",
+        "session is read-only": "25006",
+    }
+    return next((_MEANINGS[code] for hint, code in hints.items() if hint in words), _AWAY)
+
+
+def _is_operational(error: DBAPIError) -> bool:
+    return isinstance(error, OperationalError)  # also of a kind of its own, such as a connection that took too long

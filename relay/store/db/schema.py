@@ -84,7 +84,7 @@ def _migrate(connection: Connection, revision: str, backend: Backend) -> str:
     if revision not in known:
         raise StoreNewer(
             f"the store {backend.name} was made by a newer relay (schema {revision}, and this one knows {HEAD}); "
-            f"run that version again, or stop relay and {backend.way_back()}"
+            f"run that version again, or stop relay and {backend.restore_hint()}"
         )
     copy = backend.keep_copy(revision)
     command.upgrade(config, "head")

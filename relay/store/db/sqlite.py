@@ -1,14 +1,22 @@
-"""The store in a file of SQLite, in WAL mode: the one that needs no server.
+"""The store in a file of SQLite, in WAL mode, which needs no server; its copies, and looking through it for damage.
 
 SQLite has one writer at a time, and waiting in our process never ends in "database is locked". A commit is on the disk
 when it returns (synchronous=FULL; NORMAL would not sync a WAL commit).
+
+Where several processes of one relay write, they take turns by a lock that wakes the next one at once. SQLite alone
+lets whoever finds the database locked try again after a pause of up to a tenth of a second, in no order; with several
+processes that write all the time some then wait for seconds. The lock (flock(2)) is on an empty file beside the
+database: to close any other descriptor of the database itself would end SQLite's own locks
+(sqlite.org/howtocorrupt.html, section 2.2).
 """
 
 import contextlib
+import fcntl
+import glob
 import os
 import sqlite3
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -18,12 +26,9 @@ from typing import Any, TypeAlias
 from sqlalchemy import Connection, Engine, QueuePool, create_engine, event
 
 from relay.store.db.backend import Moment, Use
-from relay.store.db.errors import StoreError, StoreFull, StoreGone, StoreLax, StoreReadOnly, damaged, named_faults
-from relay.store.db.file_watch import FileWatch
-from relay.store.db.integrity import find_all_damage, find_damage
-from relay.store.db.snapshot import keep_copy, kept_copies
-from relay.store.db.write_lock import turn_to_write
-from relay.system.file_modes import check_modes, create_private, make_private_folder, sync_folder
+from relay.store.db.errors import StoreError, StoreExposed, StoreFull, StoreGone, StoreReadOnly, damaged, named_faults
+from relay.store.db.file_watch import MAGIC, FileWatch
+from relay.system.files import check_modes, create_private, make_private_folder, sync_folder
 
 # A file system's device, and the number of a file there.
 FileNumber: TypeAlias = tuple[int, int]
@@ -33,6 +38,10 @@ _BUSY_SECONDS = 10.0
 _WAL_OCTETS = 16 * 1024 * 1024
 # Less room than this is none.
 _LEAST_OCTETS = 64 * 1024
+# A file up to this size is looked through for damage within a second; of a larger one only what rules all the mail.
+_CHECKED_OCTETS = 256 * 1024 * 1024
+_RULING_TABLES = ("secrets", "vault", "holds", "budgets", "mailboxes")
+_LOCK_SUFFIX = "-turn"
 _BEGIN = {Use.READ: "BEGIN", Use.WRITE: "BEGIN IMMEDIATE", Use.UPGRADE: "BEGIN IMMEDIATE"}
 _PRAGMAS_OF_ALL = ("journal_mode=WAL", "synchronous=FULL", f"journal_size_limit={_WAL_OCTETS}")
 # An upgrade does not enforce foreign keys: rebuilding a table, which is how SQLite changes a column, drops the old one,
@@ -81,7 +90,7 @@ class SqliteFile:
         if not path.is_file():
             raise StoreError(f"the store {path} is no file")
         if lax := check_modes(store_files(path)):
-            raise StoreLax(lax[0])
+            raise StoreExposed(lax[0])
 
     def engine(self, use: Use, connections: int) -> Engine:
         """Return an engine. The driver is told to leave transactions alone (isolation_level=None): it would open them
@@ -106,42 +115,42 @@ class SqliteFile:
         return False
 
     def turn(self) -> AbstractContextManager[None]:
-        """Wait for the other processes (`relay.store.db.write_lock`), where there are any."""
+        """Wait for the other processes (`relay.store.db.sqlite`), where there are any."""
         if not self._has_peers:
             return nullcontext()
         self._watch.look_before_commit()  # the lock is in the same folder
-        return turn_to_write(self._path)
+        return _turn_to_write(self._path)
 
-    def keep_out_others(self, connection: Connection) -> None:
+    def lock_out_others(self, connection: Connection) -> None:
         """There is one writer at a time anyway."""
 
-    def call_others(self, connection: Connection) -> None:
+    def notify_others(self, connection: Connection) -> None:
         """There is nobody to be called."""
 
-    async def be_called(self, heard: Callable[[], None]) -> None:
+    async def listen(self, notified: Callable[[], None]) -> None:
         """Nobody calls."""
 
-    def take_schema(self, connection: Connection) -> None:
+    def lock_schema(self, connection: Connection) -> None:
         """There is one writer at a time anyway."""
 
     def keep_copy(self, revision: str) -> str:
         """Keep a copy beside the file. Raises StoreError."""
         return str(keep_copy(self._path, revision))
 
-    def way_back(self) -> str:
+    def restore_hint(self) -> str:
         """Say how to come back to before a migration: `relay restore` holds what may have been sent since."""
-        copy = next(iter(kept_copies(self._path)), None)
+        copy = next(iter(_kept_copies(self._path)), None)
         return f"put back the copy from before it: relay restore {copy}" if copy else "put back a backup from before it"
 
     def check(self) -> None:
         """Look for damage. Raises StoreCorrupt."""
-        if found := find_damage(self._path):
+        if found := _find_damage(self._path):
             raise damaged(self._path, found)
 
     def inspect(self) -> list[str]:
         """Run SQLite's whole check."""
         self._watch.look()
-        return find_all_damage(self._path)
+        return _find_all_damage(self._path)
 
     def look(self) -> None:
         """Look at the files, and at the disk."""
@@ -240,3 +249,90 @@ def _let_shrink(path: Path) -> None:
     with named_faults(path), contextlib.closing(sqlite3.connect(path, timeout=_BUSY_SECONDS)) as connection:
         for pragma in ("auto_vacuum=INCREMENTAL", "journal_mode=WAL"):
             connection.execute(f"PRAGMA {pragma}")
+
+
+def take_snapshot(path: Path, target: Path) -> None:
+    """Write what is committed in the store at this moment to `target`, a private file that is there and empty.
+
+    Others go on reading and writing meanwhile. Raises StoreError.
+    """
+    with named_faults(path), contextlib.closing(sqlite3.connect(path, timeout=_BUSY_SECONDS)) as connection:
+        connection.execute("VACUUM INTO ?", (str(target),))
+
+
+def check_snapshot(path: Path) -> None:
+    """Look through a copy for damage. Raises StoreCorrupt."""
+    with named_faults(path):
+        found = _find_damage(path)
+    if found:
+        raise damaged(path, found)
+
+
+def is_store(path: Path) -> bool:
+    """Whether a file is a bare database, such as the copy that was kept. Raises OSError."""
+    with path.open("rb") as file:
+        return file.read(len(MAGIC)) == MAGIC
+
+
+def keep_copy(path: Path, revision: str) -> Path:
+    """Keep a copy of a store with the schema `revision` beside it, in place of those kept before; return where it is.
+
+    It is durable when this returns. Raises StoreError: without the copy nothing should be changed.
+    """
+    copy = path.with_name(f"{path.name}.schema-{revision}.old")
+    unfinished = copy.with_name(f"{copy.name}.tmp")
+    try:
+        unfinished.unlink(missing_ok=True)
+        descriptor = create_private(unfinished)
+        try:
+            take_snapshot(path, unfinished)
+            os.fsync(descriptor)  # VACUUM INTO does not
+            unfinished.replace(copy)
+        finally:
+            os.close(descriptor)
+            unfinished.unlink(missing_ok=True)
+        sync_folder(path.parent)
+        for other in _kept_copies(path):
+            if other != copy:
+                other.unlink()
+    except OSError as error:
+        raise StoreError(
+            f"the copy {copy} cannot be made: {error.strerror}; make that possible, and start again"
+        ) from None
+    return copy
+
+
+def _kept_copies(path: Path) -> list[Path]:
+    """Return the copies that migrations of a store have left beside it."""
+    return sorted(path.parent.glob(f"{glob.escape(path.name)}.schema-*.old"))
+
+
+def _find_damage(path: Path) -> str:
+    """Return what is wrong with the structure of the file in SQLite's words, "" where nothing is found."""
+    is_small = path.stat().st_size <= _CHECKED_OCTETS
+    checks = ("quick_check(1)",) if is_small else tuple(f"quick_check({table})" for table in _RULING_TABLES)
+    with contextlib.closing(sqlite3.connect(path, timeout=_BUSY_SECONDS)) as connection:
+        said = (str(connection.execute(f"PRAGMA {check}").fetchone()[0]) for check in checks)
+        return next((words.splitlines()[-1] for words in said if words != "ok"), "")
+
+
+def _find_all_damage(path: Path) -> list[str]:
+    """Return all that is wrong with the structure of the file and its indexes, in SQLite's words. May take minutes."""
+    with contextlib.closing(sqlite3.connect(path, timeout=_BUSY_SECONDS)) as connection:
+        try:
+            said = [str(row[0]) for row in connection.execute("PRAGMA integrity_check")]
+        except sqlite3.DatabaseError as error:
+            said = [str(error)]
+    return [words for words in said if words != "ok"]
+
+
+@contextmanager
+def _turn_to_write(path: Path) -> Iterator[None]:
+    """Wait until no other process writes to the database at `path`, and let none write within."""
+    file = path.with_name(path.name + _LOCK_SUFFIX)
+    descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)  # the lock ends with it

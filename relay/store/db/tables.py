@@ -176,7 +176,7 @@ messages = Table(
     Column("fence", Integer, nullable=False),
     Column("lease_owner", Text),
     Column("lease_until", Time),
-    Column("digest", LargeBinary),  # of envelope and content (`relay.store.queue.digest`); NULL: not known
+    Column("digest", LargeBinary),  # of envelope and content (`relay.store.queue.contents`); NULL: not known
     Column("clock_ahead", Float, nullable=False, server_default="0"),
 )
 

@@ -15,9 +15,8 @@ from sqlalchemy import Connection, and_, bindparam, case, delete, func, insert, 
 
 from relay.config.settings import Settings
 from relay.directory.database_storage import DatabaseStorage, Row, Rows
-from relay.directory.file import DirectoryFile
-from relay.directory.file_storage import ReadFile
-from relay.directory.live import Keep, in_file
+from relay.directory.file import DirectoryFile, ReadFile
+from relay.directory.live import OpenStorage, in_file
 from relay.store.cluster.topics import Topic
 from relay.store.db.database import Database
 from relay.store.db.errors import StoreError
@@ -52,7 +51,7 @@ class _Last(NamedTuple):
 class DirectoryTable:
     """The tables `directory` and `directory_entries`. Raises StoreError."""
 
-    away: tuple[type[Exception], ...] = (StoreError,)
+    unreachable: tuple[type[Exception], ...] = (StoreError,)
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -100,7 +99,7 @@ class DirectoryTable:
         return await self._database.write_beside(job)
 
 
-def kept_by(settings: Settings, database: Database, read: ReadFile = DirectoryFile.read) -> Keep:
+def storage_of(settings: Settings, database: Database, read: ReadFile = DirectoryFile.read) -> OpenStorage:
     """Return what keeps the directory that settings name: their file, which is read by `read`, or this store."""
     return (
         partial(DatabaseStorage, DirectoryTable(database)) if settings.is_directory_stored else in_file(settings, read)

@@ -241,7 +241,7 @@ def _heads(words: Sequence[str], limit: int, now: datetime) -> Select[Any]:
     return select(heads.c.profile).where(heads.c.head.is_not(None)).order_by(heads.c.head).limit(limit)
 
 
-class Doubting:
+class InDoubt:
     """Adds ids to those in doubt where the block ends with a StoreError, and takes them out where it ends well."""
 
     __slots__ = ("_doubtful", "_ids")

@@ -1,19 +1,24 @@
 """A message's content on disk, in pieces: written and read one by one, so that no size needs more memory than it has.
 
 The pieces of one transaction are not held together anywhere: SQLite writes to its WAL what its cache does not hold.
+
+What is read to be sent must be what came, octet for octet. So a message has a digest, of the content and of who it is
+from and for. Damage of a disk or of a file shows, not somebody's intent: whoever may write to the store can write
+another digest.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
+from hashlib import blake2b
 from itertools import chain, islice
 from typing import NamedTuple
 
 from sqlalchemy import Connection, bindparam, delete, insert, select
 
 from relay.mail.content import Content, Gathering, NewBody
+from relay.mail.envelope import Envelope
 from relay.store.db.prepared import Prepared, Row
 from relay.store.db.tables import content as table
-from relay.store.queue.digest import ContentHash
 from relay.store.queue.messages import NoContent
 
 LONGEST_PIECE = 64 * 1024
@@ -27,6 +32,7 @@ _PIECES = (
 )
 _INSERT = Prepared(insert(table), table.columns.keys())
 _DELETE = Prepared(delete(table).where(table.c.message == bindparam("of_message")), ("of_message",))
+_DIGEST_OCTETS = 16
 # A message of fewer pieces is read together with others.
 _FEW = 3
 _FIRST_PIECES = (
@@ -57,14 +63,35 @@ def _rows(message: str, content: Content) -> Iterable[Row]:
     return (header, (message, 1, False, body)) if body else (header,)
 
 
-class Read(NamedTuple):
+class ContentHash:
+    """Takes a content as it is written or read, in pieces: the header block first."""
+
+    def __init__(self) -> None:
+        self._hash = blake2b(digest_size=_DIGEST_OCTETS)
+        self._header = 0
+
+    def add(self, octets: bytes, *, is_header: bool) -> None:
+        """The next piece."""
+        self._hash.update(octets)
+        if is_header:
+            self._header += len(octets)
+
+    def digest(self, id_: str, envelope: Envelope) -> bytes:
+        """Return the digest of the message that has this content."""
+        facts = [id_, str(envelope.sender or ""), *(str(one.address) for one in envelope.recipients)]
+        whole = blake2b(self._hash.digest(), digest_size=_DIGEST_OCTETS)
+        whole.update("\0".join([str(self._header), *facts]).encode("utf-8", "surrogatepass"))
+        return whole.digest()
+
+
+class ReadContent(NamedTuple):
     """A content as it was read, and what its digest comes from."""
 
     content: Content
     hash: ContentHash
 
 
-def read_content(connection: Connection, message: str, body: Gathering) -> Read:
+def read_content(connection: Connection, message: str, body: Gathering) -> ReadContent:
     """Return a message's content, whose body is gathered in `body`. Raises NoContent, and what that raises."""
     header: list[bytes] = []
     found = ContentHash()
@@ -76,21 +103,21 @@ def read_content(connection: Connection, message: str, body: Gathering) -> Read:
         is_all = len(page) < _PAGE
     if not number:
         raise NoContent(message)
-    return Read(Content(b"".join(header), body.finish()), found)
+    return ReadContent(Content(b"".join(header), body.finish()), found)
 
 
-def read_small(connection: Connection, messages: Sequence[str], new_body: NewBody) -> dict[str, Read]:
+def read_small(connection: Connection, messages: Sequence[str], new_body: NewBody) -> dict[str, ReadContent]:
     """Return the contents of some messages, where they are short and nothing is wrong with them."""
     pieces: dict[str, list[Piece]] = {}
     for message, *piece in connection.execute(_FIRST_PIECES, {"of_messages": messages}):
         pieces.setdefault(message, []).append(Piece(*piece))
-    contents: dict[str, Read] = {}
+    contents: dict[str, ReadContent] = {}
     for message, found in pieces.items():
         if len(found) < _FEW:
             with suppress(Exception):  # who reads this one by itself meets it, and nobody else
                 body, octets = new_body(), ContentHash()
                 header = _gather(found, body, octets)
-                contents[message] = Read(Content(b"".join(header), body.finish()), octets)
+                contents[message] = ReadContent(Content(b"".join(header), body.finish()), octets)
     return contents
 
 
@@ -162,3 +189,12 @@ def _cut(chunk: bytes) -> Iterator[bytes]:
         start = end
         if start >= len(chunk):
             return
+
+
+def digest_of(id_: str, envelope: Envelope, content: Content) -> bytes:
+    """Return the digest of a message that is about to be stored."""
+    found = ContentHash()
+    found.add(content.header, is_header=True)
+    for chunk in content.body:
+        found.add(chunk, is_header=False)
+    return found.digest(id_, envelope)

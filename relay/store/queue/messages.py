@@ -54,8 +54,8 @@ class StoredMessage:
     `username` are the account of the last attempt. `attempts` is the number of the last attempt, `fence` grows whenever
     the message is taken. `held_seconds` counts the holds that are over, `held_since` begins the present one, and
     `held_by` says whose hold that is ("" is nobody's but the message's own). `clock_ahead`: by how many seconds the
-    wall clock, which `created` is by, was ahead of the steady one (`relay.store.db.steady_clock`). `digest` is the
-    digest of envelope and content (`relay.store.queue.digest`), None where the store has none: for a new message it
+    wall clock, which `created` is by, was ahead of the steady one (`relay.store.db.clocks`). `digest` is the
+    digest of envelope and content (`relay.store.queue.contents`), None where the store has none: for a new message it
     makes it.
     """
 

@@ -24,16 +24,15 @@ from relay.store.cluster.lease_durations import Terms, terms_of
 from relay.store.cluster.rate_shares import PartRule
 from relay.store.cluster.topics import Topic
 from relay.store.db.backend import Moment
+from relay.store.db.clocks import SteadyClock, StoreClock, pull_in
 from relay.store.db.database import Database, Job
-from relay.store.db.database_clock import StoreClock
-from relay.store.db.steady_clock import SteadyClock, pull_in
 from relay.store.db.writer import Writer
-from relay.store.queue import attempt_results, claims, entries, holds, purge, returns
-from relay.store.queue.attempt_results import Begun, Dotted
-from relay.store.queue.claims import Doubting, Due, Late, Lease
+from relay.store.queue import claims, holds, returns, writes
+from relay.store.queue.claims import Due, InDoubt, Late, Lease
 from relay.store.queue.holds import Cause
 from relay.store.queue.messages import Attempt, Change, HoldRow, NewMessage, ReturnRow, Settlement, StoredMessage
 from relay.store.queue.reader import QueueReader
+from relay.store.queue.writes import BegunAttempt, FinalDot
 
 T = TypeVar("T")
 TakenBack = tuple[StoredMessage, Attempt | None]
@@ -111,14 +110,14 @@ class Queue(QueueReader):
     async def add(self, *news: NewMessage) -> None:
         """Store messages, all or none. One with an open attempt is under way, and its lease is ours."""
         with self._doubting([new.message.id for new in news if new.is_under_way]):
-            await self._writer.run_together(self._add_all, news, octets=entries.content_octets(news))
+            await self._writer.run_together(self._add_all, news, octets=writes.content_octets(news))
 
     async def record(self, news: Sequence[NewMessage], *, again: bool = False) -> None:
         """Store the history of messages that were handed over without being stored: all or none.
 
         `again`: an earlier call failed. What is there of them stays as it is, because its answer may have been lost.
         """
-        await self._write(lambda c: self._add_all(c, [entries.lacking(c, news) if again else news]))
+        await self._write(lambda c: self._add_all(c, [writes.lacking(c, news) if again else news]))
 
     # Messages under way
 
@@ -150,20 +149,20 @@ class Queue(QueueReader):
 
     async def begin_attempt(self, id_: str, fence: int, attempt: Attempt) -> None:
         """Record an attempt before it connects. Raises Fenced."""
-        await self._writer.run_together(self._begin_all, Begun(id_, fence, attempt))
+        await self._writer.run_together(self._begin_all, BegunAttempt(id_, fence, attempt))
 
     async def mark_final_dot(self, id_: str, fence: int, number: int) -> None:
         """Record that an attempt is about to send its final dot. Raises Fenced, also for an unknown attempt."""
-        await self._writer.run_together(self._mark_all, Dotted(id_, fence, number))
+        await self._writer.run_together(self._mark_all, FinalDot(id_, fence, number))
 
     async def settle(self, settlement: Settlement) -> None:
         """Write what came of a message under way, its attempt and reports, and end its lease. Raises Fenced."""
-        octets = entries.content_octets(settlement.reports)
+        octets = writes.content_octets(settlement.reports)
         await self._writer.run_together(self._settle_all, settlement, octets=octets)
 
     async def release_lease(self, id_: str, fence: int, state: str) -> None:
         """Give a message back untried: it waits as before, in `state`. Raises Fenced."""
-        await self._write(lambda c: attempt_results.release_lease(c, id_, fence, state, self._new_lease()))
+        await self._write(lambda c: writes.release_lease(c, id_, fence, state, self._new_lease()))
 
     async def renew_leases(self) -> None:
         """Hold all our leases for longer; to be called before half of a lease is over."""
@@ -226,7 +225,7 @@ class Queue(QueueReader):
 
         The settlement's fence does not matter. Raises Leased where the message is under way.
         """
-        return await self._write(lambda c: attempt_results.edit(c, id_, change, self._new_lease(), self._clock()))
+        return await self._write(lambda c: writes.edit(c, id_, change, self._new_lease(), self._clock()))
 
     async def make_due(self, now: datetime, *, profile: str | EllipsisType | None = ..., pausing: str = "") -> int:
         """Make due what waits: of one profile (None is nobody's), or all. Return how many messages were not yet.
@@ -237,7 +236,7 @@ class Queue(QueueReader):
 
     async def purge(self, before: datetime) -> int:
         """Delete the messages that were finished before a moment; return how many."""
-        return await self._in_batches(partial(purge.purge_some, before=before))
+        return await self._in_batches(partial(writes.purge_some, before=before))
 
     async def shrink(self) -> int:
         """Give the room of what was deleted back to the disk; return how many pages that is."""
@@ -431,15 +430,15 @@ class Queue(QueueReader):
         with self._doubting(taken):
             return await self._write(job)
 
-    def _doubting(self, ids: Collection[str]) -> Doubting:
+    def _doubting(self, ids: Collection[str]) -> InDoubt:
         """Remember what may have been taken by our lease where the store fails, and forget it where it does not."""
-        return Doubting(self._doubtful, ids)
+        return InDoubt(self._doubtful, ids)
 
     # What many write at once, each kind in one go (`relay.store.db.writer`)
 
     def _add_all(self, connection: Connection, items: Sequence[Sequence[NewMessage]]) -> None:
         news = [new for item in items for new in item]
-        entries.insert_messages(connection, news, self._new_lease(), self._clock())
+        writes.insert_messages(connection, news, self._new_lease(), self._clock())
 
     def _take_all(self, connection: Connection, items: Sequence[Due]) -> list[list[StoredMessage]]:
         taken: dict[str, StoredMessage] = {}
@@ -451,14 +450,14 @@ class Queue(QueueReader):
             taken |= {message.id: message for message in found}
         return [[taken.pop(id_) for id_ in one.ids if id_ in taken] for one in items]
 
-    def _begin_all(self, connection: Connection, items: Sequence[Begun]) -> None:
-        attempt_results.begin_attempts(connection, items, self._new_lease())
+    def _begin_all(self, connection: Connection, items: Sequence[BegunAttempt]) -> None:
+        writes.begin_attempts(connection, items, self._new_lease())
 
-    def _mark_all(self, connection: Connection, items: Sequence[Dotted]) -> None:
-        attempt_results.mark_final_dots(connection, items, self._new_lease())
+    def _mark_all(self, connection: Connection, items: Sequence[FinalDot]) -> None:
+        writes.mark_final_dots(connection, items, self._new_lease())
 
     def _settle_all(self, connection: Connection, items: Sequence[Settlement]) -> None:
-        attempt_results.settle(connection, items, self._new_lease(), self._clock())
+        writes.settle(connection, items, self._new_lease(), self._clock())
 
     async def _write(self, job: Job[T]) -> T:
         return await self._writer.run(job)

@@ -1,26 +1,25 @@
 """What can be read of the queue and the history of messages. Nothing here writes.
 
+Contents that are asked for in the same turn of the event loop are read together.
+
 DIAGNOSTICS: StoreError and its kinds (`relay.store.db.errors`) from every method; what else is raised, the method says.
 """
 
+import asyncio
 import time
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 
 from relay.mail.address import Address
 from relay.mail.content import Content, NewBody
-from relay.store.db.coalescing import Together
 from relay.store.db.database import Database
 from relay.store.db.errors import StoreCorrupt, StoreError, own
-from relay.store.queue import claims, contents, history, polling, statistics
-from relay.store.queue.contents import Piece, Read
-from relay.store.queue.digest import ContentHash
-from relay.store.queue.history import Place, Wanted
+from relay.store.queue import claims, contents, history, search
+from relay.store.queue.contents import ContentHash, Piece, ReadContent
+from relay.store.queue.history import QueueStates, StateCount
 from relay.store.queue.messages import Attempt, Damaged, NoContent, StoredMessage
-from relay.store.queue.polling import Look
-from relay.store.queue.search import Found, Seeking
-from relay.store.queue.statistics import Counted
+from relay.store.queue.search import Found, ListPosition, PagedSearch, SearchCriteria
 
 
 class QueueReader:
@@ -32,7 +31,7 @@ class QueueReader:
     def __init__(self, database: Database, new_body: NewBody) -> None:
         self._database = database
         self._new_body = new_body
-        self._small = Together(self._read_small)
+        self._small = _ReadTogether(self._read_small)
 
     async def due_times(self) -> Mapping[str | None, datetime]:
         """Return for each profile with waiting messages when the first of them is due."""
@@ -44,7 +43,7 @@ class QueueReader:
 
     async def ids_starting(self, prefix: str, limit: int) -> list[str]:
         """Return at most `limit` ids that begin so, the first ones in their order."""
-        return await self._database.read(lambda c: history.ids_starting(c, prefix, limit))
+        return await self._database.read(lambda c: search.ids_starting(c, prefix, limit))
 
     async def attempts(self, id_: str) -> tuple[Attempt, ...]:
         """Return a message's attempts, the first one first."""
@@ -63,7 +62,7 @@ class QueueReader:
         _compare(message, read.hash)
         return read.content
 
-    async def look_into(self, message: StoredMessage) -> int | None:
+    async def verify(self, message: StoredMessage) -> int | None:
         """Read all of a message, and return how many octets are as they came; None where it has no digest.
 
         Raises Damaged, NoContent.
@@ -81,7 +80,7 @@ class QueueReader:
         """Look through the whole store, and return what is wrong with its structure."""
         return await self._database.inspect()
 
-    async def _read(self, id_: str) -> Read:
+    async def _read(self, id_: str) -> ReadContent:
         try:
             found = await self._small.ask(id_)
         except StoreError as error:
@@ -90,7 +89,7 @@ class QueueReader:
             return found
         return await self._database.read(lambda c: contents.read_content(c, id_, self._new_body()))
 
-    async def _read_small(self, ids: Sequence[str]) -> Mapping[str, Read]:
+    async def _read_small(self, ids: Sequence[str]) -> Mapping[str, ReadContent]:
         try:
             return await self._database.read(lambda c: contents.read_small(c, ids, self._new_body))
         except StoreCorrupt:
@@ -132,7 +131,7 @@ class QueueReader:
         after: StoredMessage | None = None,
     ) -> list[StoredMessage]:
         """Return what is in the queue, of one profile or all, the oldest first, behind `after`."""
-        return await self._database.read(lambda c: history.list_queue(c, profile, state, limit, after))
+        return await self._database.read(lambda c: search.list_queue(c, profile, state, limit, after))
 
     async def search(
         self,
@@ -146,59 +145,92 @@ class QueueReader:
         after: StoredMessage | None = None,
     ) -> list[StoredMessage]:
         """Return messages of which all of this is true, the newest first, behind `after`."""
-        wanted = Wanted(sender, to, since, state, message_id)
-        return await self._database.read(lambda c: history.search(c, wanted, limit, after))
+        wanted = SearchCriteria(sender, to, since, state, message_id)
+        return await self._database.read(lambda c: search.search(c, wanted, limit, after))
 
-    async def look(self, since: datetime, most: int) -> Look:
+    async def look(self, since: datetime, most: int) -> QueueStates:
         """Return the states of the newest `most` that wait, and of the last `most` that were over since a moment."""
-        return await self._database.read(lambda c: polling.look(c, since, most))
+        return await self._database.read(lambda c: history.look(c, since, most))
 
-    async def among(self, wanted: Wanted, ids: Collection[str]) -> list[StoredMessage]:
+    async def among(self, wanted: SearchCriteria, ids: Collection[str]) -> list[StoredMessage]:
         """Return those of these messages that are asked for (by what an index answers), the oldest first."""
-        return await self._database.read(lambda c: polling.messages_among(c, wanted, ids))
+        return await self._database.read(lambda c: search.messages_among(c, wanted, ids))
 
     async def find(
-        self, wanted: Wanted, *, limit: int, after: Place | None = None, is_waiting: bool = False, seconds: float = 1.0
+        self,
+        wanted: SearchCriteria,
+        *,
+        limit: int,
+        after: ListPosition | None = None,
+        is_waiting: bool = False,
+        seconds: float = 1.0,
     ) -> Found:
         """Return a page of what is asked for: of all, the newest first, or of what waits, the oldest first.
 
         Looking ends after about so many seconds, with fewer than `limit` messages then.
         """
-        seeking, found, place = Seeking(wanted, is_waiting), list[StoredMessage](), after
+        seeking, found, place = PagedSearch(wanted, is_waiting), list[StoredMessage](), after
         deadline = time.monotonic() + seconds
         while True:
             more, end = await self._database.read(partial(seeking.window, after=place, limit=limit + 1 - len(found)))
             found += more
             if len(found) > limit:
-                return Found(found[:limit], Place(found[limit - 1].created, found[limit - 1].id))
+                return Found(found[:limit], ListPosition(found[limit - 1].created, found[limit - 1].id))
             if end is None or time.monotonic() > deadline:
                 return Found(found, end)
             place = end
 
     async def counts_over_time(
         self, states: Collection[str], since: datetime, until: datetime, step: timedelta
-    ) -> list[Counted]:
+    ) -> list[StateCount]:
         """Return how many messages in each of these states came in each step of a time."""
-        return await self._database.read(lambda c: statistics.counts_over_time(c, states, since, until, step))
+        return await self._database.read(lambda c: history.counts_over_time(c, states, since, until, step))
 
     async def oldest_by_state(self, states: Collection[str]) -> Mapping[str, datetime]:
         """Return when the oldest message in each of these states came; a state without any lacks."""
-        return await self._database.read(lambda c: statistics.oldest(c, states))
+        return await self._database.read(lambda c: history.oldest_by_state(c, states))
 
     async def has_any(self, state: str) -> bool:
         """Tell whether there is a message in a state, the history included."""
-        return await self._database.read(lambda c: statistics.has_any(c, state))
+        return await self._database.read(lambda c: history.has_any(c, state))
 
     async def held_counts(self) -> Mapping[str, int]:
         """Return how many messages wait for each hold (`held_by`)."""
-        return await self._database.read(statistics.held_counts)
+        return await self._database.read(history.held_counts)
 
     async def waiting_profiles(self) -> frozenset[str]:
         """Return whose messages are in the queue; "" is nobody's."""
-        return await self._database.read(statistics.waiting_profiles)
+        return await self._database.read(history.waiting_profiles)
 
 
 def _compare(message: StoredMessage, found: ContentHash) -> None:
     """Raise Damaged where what was read is not what came."""
     if message.digest is not None and found.digest(message.id, message.envelope) != message.digest:
         raise Damaged("its content or envelope is not what came: its digest is another")
+
+
+# So many contents are read together.
+_MOST_TOGETHER = 20
+
+
+class _ReadTogether:
+    """Reads together what is asked for in one turn of the event loop. What `read` raises, all who asked raise."""
+
+    def __init__(self, read: Callable[[Sequence[str]], Awaitable[Mapping[str, ReadContent]]]) -> None:
+        self._read = read
+        self._ids: list[str] = []
+        self._reading: asyncio.Task[Mapping[str, ReadContent]] | None = None
+
+    async def ask(self, id_: str) -> ReadContent | None:
+        """Return the content of a message; None where it was not read."""
+        if self._reading is None or len(self._ids) >= _MOST_TOGETHER:
+            self._ids = []
+            self._reading = asyncio.create_task(self._read_all(self._ids))
+        self._ids.append(id_)
+        # Who is cancelled takes it from nobody else.
+        return (await asyncio.shield(self._reading)).get(id_)
+
+    async def _read_all(self, ids: list[str]) -> Mapping[str, ReadContent]:
+        if self._ids is ids:
+            self._reading = None
+        return await self._read(ids)

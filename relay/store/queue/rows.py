@@ -10,9 +10,9 @@ from sqlalchemy import Row
 
 from relay.directory.client import Client
 from relay.mail.address import Address
+from relay.mail.dsn_parameters import Notify, OriginalRecipient, Return
 from relay.mail.envelope import Body, Envelope, Recipient
 from relay.mail.header import Change, KeptChanges
-from relay.mail.notify import Notify, OriginalRecipient, Return
 from relay.mail.trace import Arrival
 from relay.store.db.prepared import Row as Plain
 from relay.store.db.prepared import moment, words

@@ -15,7 +15,7 @@ from threading import Thread
 
 from relay.mail.content import Body
 from relay.store.db.errors import StoreError, StoreFull
-from relay.store.db.space import free_space
+from relay.system.files import free_space
 
 _CHUNK = 128 * 1024
 _NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})

@@ -28,7 +28,7 @@ from relay.mail.content import Content, GrowingBody, InMemory, NewBody
 from relay.mail.envelope import Envelope
 from relay.mail.reply import Reply
 from relay.mail.trace import Arrival
-from relay.secrets.verifier import Verifier, fake_verifier, make_verifier
+from relay.secrets.login_password import Verifier, fake_verifier, make_verifier
 
 HELLO = b"EHLO client.example\r\n"
 MAIL = b"MAIL FROM:<support@acmejets.example>\r\n"

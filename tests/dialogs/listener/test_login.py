@@ -10,7 +10,7 @@ from relay.config.settings import Limits, Listener
 from relay.listener import replies
 from relay.listener.commands import LONGEST_LINE
 from relay.listener.session_limits import SessionLimits
-from relay.secrets.logins import TooManyLogins
+from relay.secrets.authentication import TooManyLogins
 from relay.secrets.sources import SecretUnavailable
 from relay.store.db.errors import StoreBusy
 from tests.dialogs.listener.listener_kit import MAIL, RCPT, TEXT, Door, FakeLogins, door, on_both_loops, within

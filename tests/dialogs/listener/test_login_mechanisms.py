@@ -13,7 +13,7 @@ from relay.directory.client import Login
 from relay.listener import replies
 from relay.listener.auth import MECHANISMS, read_plain
 from relay.listener.commands import AuthCommand, CommandFault, decode_response, parse_auth
-from relay.secrets.verifier import Verifier, make_verifier
+from relay.secrets.login_password import Verifier, make_verifier
 from tests.dialogs.listener.listener_kit import FakeLogins
 
 PASSWORD = "canary-Pässwörd"

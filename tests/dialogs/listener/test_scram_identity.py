@@ -11,7 +11,7 @@ from relay.directory.client import Login
 from relay.listener import replies
 from relay.listener.auth import scram_sha_256
 from relay.listener.commands import CommandFault
-from relay.secrets.verifier import Verifier, make_verifier
+from relay.secrets.login_password import Verifier, make_verifier
 from tests.dialogs.listener.listener_kit import FakeLogins
 
 PASSWORD = "canary-Pässwörd"

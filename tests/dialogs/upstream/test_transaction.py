@@ -13,8 +13,8 @@ import pytest
 from relay.directory.model import AnswerRule, Meaning
 from relay.mail.address import Address
 from relay.mail.content import Content
+from relay.mail.dsn_parameters import Notify, OriginalRecipient, Return
 from relay.mail.envelope import Recipient
-from relay.mail.notify import Notify, OriginalRecipient, Return
 from relay.upstream.outcome import Failure, Outcome, Phase
 from relay.upstream.pool import Upstream
 from relay.upstream.transaction import Progress

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from relay.delivery.lifecycle import State
-from relay.store.db.snapshot import keep_copy
+from relay.store.db.sqlite import keep_copy
 from relay.store.db.tables import HEAD
 from tests.unit.cli.cli_kit import CommandLine
 from tests.unit.control.queue_kit import BYTES, attempt, new, stored

@@ -10,10 +10,10 @@ import pytest
 
 from relay.cluster import token_renewal
 from relay.cluster.token_renewal import ByLease
-from relay.secrets.key_source import key_source
+from relay.secrets.master_key import key_source
 from relay.secrets.oauth import access_tokens as oauth
 from relay.secrets.oauth.access_tokens import Tokens
-from relay.secrets.renewal_lease import StoreAway
+from relay.secrets.renewal_lease import LeasesAway
 from relay.secrets.secret import SecretRef
 from relay.secrets.sources import SecretDelayed
 from relay.secrets.vault import Vault
@@ -73,8 +73,8 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
             stack.push_async_callback(database.close)
             vault = await Vault.open(SecretTable(database), key_source("file:master.key", tmp_path, {}))
             table, provider = Table(database, owner, clock=clock), FakeProvider()
-            guard = ByLease(table, timer=clock.seconds)
-            tokens = Tokens(vault, provider=provider, clock=clock, guard=guard)
+            leases = ByLease(table, timer=clock.seconds)
+            tokens = Tokens(vault, provider=provider, clock=clock, leases=leases)
             nodes.append(Node(tokens, vault, table, provider))
         yield House(nodes[0], nodes[1], clock)
         for node in nodes:
@@ -166,7 +166,7 @@ async def test_without_the_store_no_token_is_spent_that_may_be_good_for_once(hou
     await house.authorize()
     house.clock.forward(4000)
     house.one.table.is_away = True
-    with pytest.raises(StoreAway, match="nobody can tell who else renews the access token: the store is away"):
+    with pytest.raises(LeasesAway, match="nobody can tell who else renews the access token: the store is away"):
         await house.one.secret()
     assert house.one.provider.asked == []
     house.one.table.is_away = False

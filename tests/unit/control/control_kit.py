@@ -18,12 +18,12 @@ from relay.control.operations import Operations
 from relay.delivery.holds import Accounts
 from relay.delivery.schedule import Schedule
 from relay.directory.live import LiveDirectory
-from relay.secrets.key_source import key_source
+from relay.secrets.master_key import key_source
 from relay.secrets.resolver import SecretResolver
 from relay.secrets.vault import Vault
 from relay.store.cluster.nodes import NodeTable
+from relay.store.db.database import open_store
 from relay.store.db.health import StoreHealth
-from relay.store.db.open import open_store
 from relay.store.people.audit import AuditTable
 from relay.store.people.directory import DirectoryTable
 from relay.store.people.secrets import SecretTable

@@ -13,8 +13,8 @@ from relay.control.actor import Actor, Role, Way
 from relay.control.context import Parts
 from relay.control.people.admission import Admission, Invitation, TooMany
 from relay.control.refused import Refused
-from relay.secrets import logins as logins_module
-from relay.secrets.logins import Logins
+from relay.secrets import authentication as logins_module
+from relay.secrets.authentication import Logins
 from relay.store.db.errors import StoreError
 from tests.unit.control.control_kit import AdminOperations, parts_in
 

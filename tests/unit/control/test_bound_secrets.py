@@ -11,8 +11,7 @@ from relay.control.context import Parts
 from relay.control.refused import Forbidden
 from relay.directory.edit import set_server
 from relay.secrets.binding import bind_unbound
-from relay.secrets.mailbox_secrets import incoming_ref
-from relay.secrets.secret import ref_of, token_ref
+from relay.secrets.secret import incoming_ref, ref_of, token_ref
 from relay.secrets.sources import SecretDelayed
 from tests.unit.control.control_kit import PARAMS, TWO_SERVERS, AdminOperations, parts_in
 from tests.unit.secrets.oauth_kit import grant

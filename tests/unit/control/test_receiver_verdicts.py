@@ -4,7 +4,7 @@ import pytest
 
 from relay.control.tests.receiver_verdicts import seen_by_receiver
 from relay.mail.address import Address
-from relay.mail.parts import Part
+from relay.mail.mime import MimePart
 
 SENDER = Address.parse("support@acmejets.example")
 RESULTS = "Authentication-Results: mx.test; "
@@ -12,7 +12,7 @@ RESULTS = "Authentication-Results: mx.test; "
 
 def judged(results: str, sender: str = "support@acmejets.example") -> dict[str, tuple[bool, str]]:
     lines = [*([RESULTS + results] if results else []), "X-Relay-Test: 1", f"From: {sender}", "", ""]
-    message = Part.parse("\r\n".join(lines).encode())
+    message = MimePart.parse("\r\n".join(lines).encode())
     return {name: (is_good, words) for name, is_good, words in seen_by_receiver(message.fields, "x-relay-test", SENDER)}
 
 

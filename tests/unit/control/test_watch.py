@@ -16,7 +16,7 @@ from relay.control.refused import Refused
 from relay.delivery.by_hand import hold, release, remove
 from relay.delivery.lifecycle import State
 from relay.delivery.recorder import utc_now
-from relay.store.queue.polling import Look
+from relay.store.queue.history import QueueStates
 from tests.unit.control.control_kit import AdminOperations, parts_in
 from tests.unit.control.queue_kit import START, new, stored
 
@@ -121,24 +121,24 @@ async def test_so_many_may_follow_and_who_leaves_makes_room(parts: Parts, monkey
 @pytest.mark.parametrize(
     ("before", "now", "news"),
     [
-        (Look({"b": "queued", "a": "queued"}, {}), Look({"b": "queued", "a": "queued"}, {}), []),
-        (Look({"a": "queued"}, {}), Look({"c": "queued", "b": "queued", "a": "queued"}, {}), ["b", "c"]),
-        (Look({"a": "queued"}, {}), Look({}, {"a": "delivered"}), ["a"]),
-        (Look({}, {"a": "delivered"}), Look({}, {}), []),
-        (Look({}, {"a": "delivered"}), Look({}, {"b": "failed", "a": "delivered"}), ["b"]),
+        (QueueStates({"b": "queued", "a": "queued"}, {}), QueueStates({"b": "queued", "a": "queued"}, {}), []),
+        (QueueStates({"a": "queued"}, {}), QueueStates({"c": "queued", "b": "queued", "a": "queued"}, {}), ["b", "c"]),
+        (QueueStates({"a": "queued"}, {}), QueueStates({}, {"a": "delivered"}), ["a"]),
+        (QueueStates({}, {"a": "delivered"}), QueueStates({}, {}), []),
+        (QueueStates({}, {"a": "delivered"}), QueueStates({}, {"b": "failed", "a": "delivered"}), ["b"]),
         # Three are watched. One is over, so that an older one moves up; then a new one pushes it out.
         (
-            Look({"d": "queued", "c": "queued", "b": "queued"}, {}),
-            Look({"d": "queued", "b": "held", "a": "queued"}, {"c": "delivered"}),
+            QueueStates({"d": "queued", "c": "queued", "b": "queued"}, {}),
+            QueueStates({"d": "queued", "b": "held", "a": "queued"}, {"c": "delivered"}),
             ["b", "c"],
         ),
         (
-            Look({"d": "queued", "c": "queued", "b": "queued"}, {}),
-            Look({"e": "queued", "d": "queued", "c": "queued"}, {}),
+            QueueStates({"d": "queued", "c": "queued", "b": "queued"}, {}),
+            QueueStates({"e": "queued", "d": "queued", "c": "queued"}, {}),
             ["e"],
         ),
-        (Look({"d": "queued", "c": "queued", "b": "queued"}, {}), Look({}, {"a": "delivered"}), ["a"]),
+        (QueueStates({"d": "queued", "c": "queued", "b": "queued"}, {}), QueueStates({}, {"a": "delivered"}), ["a"]),
     ],
 )
-def test_what_is_news(before: Look, now: Look, news: list[str]) -> None:
+def test_what_is_news(before: QueueStates, now: QueueStates, news: list[str]) -> None:
     assert list(news_between(before, now, most=3)) == news

@@ -11,7 +11,7 @@ from relay.delivery.events import Journey
 from relay.directory.model import Mode
 from relay.directory.routing import Routing
 from relay.directory.rules.validation import parse_directory
-from relay.secrets.key_source import KeyFile
+from relay.secrets.master_key import KeyFile
 from relay.secrets.resolver import SecretResolver
 from relay.secrets.vault import Vault
 from relay.store.db.database import open_database

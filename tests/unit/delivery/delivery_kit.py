@@ -16,8 +16,8 @@ from relay.directory.model import Account, Meaning, Mode
 from relay.directory.routing import Routing
 from relay.directory.rules.validation import parse_directory
 from relay.limits.constants import MINUTE
+from relay.mail.dsn_parameters import Notify
 from relay.mail.envelope import Envelope
-from relay.mail.notify import Notify
 from relay.mail.reply import Reply
 from relay.mail.trace import Arrival, new_id
 from relay.store.queue.messages import NewMessage, StoredMessage

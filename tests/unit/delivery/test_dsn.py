@@ -12,7 +12,7 @@ from relay.directory.model import Meaning
 from relay.directory.routing import Route, Routing
 from relay.directory.rules.validation import parse_directory
 from relay.mail.content import Content
-from relay.mail.notify import Notify, Return
+from relay.mail.dsn_parameters import Notify, Return
 from relay.store.queue.messages import NewMessage, StoredMessage
 from relay.upstream.outcome import Outcome, Phase
 from tests.unit.delivery.bench_kit import DIRECTORY

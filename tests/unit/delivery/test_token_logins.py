@@ -15,9 +15,9 @@ from relay.mail.address import Address
 from relay.mail.content import Content
 from relay.mail.envelope import Recipient
 from relay.mail.reply import Reply
-from relay.secrets.key_source import KeyFile
+from relay.secrets.master_key import KeyFile
 from relay.secrets.oauth.access_tokens import Tokens
-from relay.secrets.oauth.answers import TokenRefused
+from relay.secrets.oauth.identity_provider import TokenRefused
 from relay.secrets.resolver import SecretResolver
 from relay.secrets.secret import SecretRef, secret_ref
 from relay.secrets.sources import SecretDelayed

@@ -15,7 +15,7 @@ class MemoryRows:
     """Rows that several keepers share. `before_write` is called before each writing; `given` counts rows that left."""
 
     name = "memory"
-    away: tuple[type[Exception], ...] = (Away,)
+    unreachable: tuple[type[Exception], ...] = (Away,)
 
     def __init__(self) -> None:
         self.rows: dict[tuple[str, str], tuple[int, str | None]] = {}

@@ -31,7 +31,7 @@ def memory() -> MemoryRows:
 
 async def live_on(memory: MemoryRows) -> LiveDirectory:
     return await LiveDirectory.open(
-        load_settings(None, {}), "relay.toml", keep=lambda check: DatabaseStorage(memory, check)
+        load_settings(None, {}), "relay.toml", storage=lambda check: DatabaseStorage(memory, check)
     )
 
 

@@ -15,7 +15,7 @@ from relay.config.faults import Faults
 from relay.directory import database_storage, edit
 from relay.directory.database_storage import DatabaseStorage, Row
 from relay.directory.model import Directory, ProfileKind
-from relay.directory.rules.incremental import TABLES, Sound
+from relay.directory.rules.incremental import TABLES, CheckedDirectory
 from relay.directory.rules.validation import parse_directory
 from relay.directory.storage import Document, Snapshot
 from tests.unit.directory.memory_rows import MemoryRows
@@ -193,7 +193,7 @@ async def _take(steps: list[Any]) -> None:
 async def _compare(keeper: DatabaseStorage, memory: MemoryRows) -> bool:
     """Whether the directory is good, for the one that followed as for a new one."""
     followed, new = await _read(keeper), await _read(DatabaseStorage(memory))
-    if isinstance(new, Sound) and isinstance(followed, Sound):
+    if isinstance(new, CheckedDirectory) and isinstance(followed, CheckedDirectory):
         assert _as_shown(followed) == _as_shown(new)
         return True
     assert followed == new
@@ -228,13 +228,13 @@ async def _read(keeper: DatabaseStorage) -> Any:
         snapshot = await keeper.read()
     except Faults as error:
         return error.faults
-    sound = keeper._known.sound
+    sound = keeper._known.checked
     assert sound is not None
     assert sound.directory is snapshot.directory
     return sound
 
 
-def _as_shown(sound: Sound) -> Any:
+def _as_shown(sound: CheckedDirectory) -> Any:
     """Return all that is known of a directory, in its order where it has one."""
     addresses, logins = sound.index.addresses, sound.index.logins
     return (

@@ -11,9 +11,10 @@ import pytest
 
 from relay.config.faults import Fault, Faults
 from relay.config.settings import load_settings
+from relay.directory import file as directory_file
 from relay.directory import reader_process
-from relay.directory.file import DirectoryFile
-from relay.directory.reader_process import LARGE, ReaderProcess
+from relay.directory.file import LARGE, DirectoryFile
+from relay.directory.reader_process import ReaderProcess
 from tests.peers.system import run
 from tests.unit.directory.directory_kit import HOUSE
 
@@ -41,7 +42,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
         seen.append(path)
         return start(what, path)
 
-    monkeypatch.setattr(reader_process, "LARGE", 10_000)
+    monkeypatch.setattr(directory_file, "LARGE", 10_000)
     monkeypatch.setattr(reader_process, "_start", noting)
     return seen
 

@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 
 from relay.directory.model import Channel, Directory, Incoming, Server
 from relay.incoming.watch import ReturnedMail
-from relay.secrets.key_source import key_source
+from relay.secrets.master_key import key_source
 from relay.secrets.resolver import SecretResolver
 from relay.secrets.vault import Vault
 from relay.store.cluster.leader_lease import Lead

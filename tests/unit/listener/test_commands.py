@@ -18,8 +18,8 @@ from relay.listener.commands import (
     split_command,
 )
 from relay.mail.address import Address
+from relay.mail.dsn_parameters import Notify, OriginalRecipient, Return, decode_xtext
 from relay.mail.envelope import Body, Envelope, Recipient
-from relay.mail.notify import Notify, OriginalRecipient, Return, decode_xtext
 from relay.mail.reply import Reply
 
 SENDER = Address("a", "b.example")

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.mail.authentication_results import AuthenticationResults, ResultsFault, receivers_verdicts
-from relay.mail.parts import Part
+from relay.mail.mime import MimePart
 
 GMAIL = (
     "mx.google.com; dkim=pass header.i=@acmejets.example header.s=20230601 header.b=Ab/+=; "
@@ -66,8 +66,8 @@ def test_properties_are_found_by_the_first_name_that_is_there() -> None:
     assert spf.get("header.from") == ""
 
 
-def header(*lines: str) -> Part:
-    return Part.parse("\r\n".join(lines).encode() + b"\r\n\r\n")
+def header(*lines: str) -> MimePart:
+    return MimePart.parse("\r\n".join(lines).encode() + b"\r\n\r\n")
 
 
 def test_only_the_topmost_receivers_own_word_counts() -> None:

@@ -6,9 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.mail.bounce import may_be_bounce, read_bounce
-from relay.mail.parts import Part
-from relay.mail.returned_copy import status_in
+from relay.mail.bounce import may_be_bounce, read_bounce, status_in
+from relay.mail.mime import MimePart
 from tests.unit.mail.bounce_samples import ANN, NOT_RETURNED, POSTFIX, POSTFIX_OLD, RETURNED, SENT
 
 
@@ -81,7 +80,7 @@ def test_a_status_is_no_part_of_an_address(words: str, status: str) -> None:
 
 def test_a_message_within_messages_within_messages_ends() -> None:
     raw = b"".join(b"Content-Type: multipart/mixed; boundary=b%d\n\n--b%d\n" % (depth, depth) for depth in range(5000))
-    assert len(Part.parse(raw).leaves) == 1
+    assert len(MimePart.parse(raw).leaves) == 1
     assert read_bounce(raw) is None
 
 
@@ -103,7 +102,7 @@ def test_a_damaged_report_is_read(name: str, damages: list[tuple[int, bytes]]) -
 
 
 def test_parts_are_what_the_standard_library_sees() -> None:
-    ours = [(part.kind, part.text.strip()) for part in Part.parse(POSTFIX).leaves]
+    ours = [(part.kind, part.text.strip()) for part in MimePart.parse(POSTFIX).leaves]
     theirs = [part for part in message_from_bytes(POSTFIX).walk() if part.get_content_type().startswith("text/")]
     expected = [(part.get_content_type(), str(part.get_payload()).replace("\r\n", "\n").strip()) for part in theirs]
     assert [each for each in ours if each[0] in {"text/plain", "text/rfc822-headers"}] == [
@@ -112,10 +111,10 @@ def test_parts_are_what_the_standard_library_sees() -> None:
 
 
 def test_encoded_parts_are_decoded() -> None:
-    part = Part.parse(
+    part = MimePart.parse(
         b"Content-Type: text/plain; charset=iso-8859-1\nContent-Transfer-Encoding: quoted-printable\n\n=FC=\nx"
     )
     assert part.text == "üx"
-    assert Part.parse(b"Content-Transfer-Encoding: base64\n\naGVsbG8=\n").text == "hello"
-    assert Part.parse(b"Content-Transfer-Encoding: base64\n\na\n").text == "a\n"
-    assert Part.parse(b"Content-Type: text/plain; charset=nonsense\n\nx").text == "x"
+    assert MimePart.parse(b"Content-Transfer-Encoding: base64\n\naGVsbG8=\n").text == "hello"
+    assert MimePart.parse(b"Content-Transfer-Encoding: base64\n\na\n").text == "a\n"
+    assert MimePart.parse(b"Content-Type: text/plain; charset=nonsense\n\nx").text == "x"

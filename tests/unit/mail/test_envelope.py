@@ -3,8 +3,8 @@
 from dataclasses import fields, replace
 
 from relay.mail.address import Address
+from relay.mail.dsn_parameters import Return
 from relay.mail.envelope import Body, Envelope, Recipient
-from relay.mail.notify import Return
 
 
 def test_only_the_recipients_are_others() -> None:

@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 
 from relay.mail.address import Address
 from relay.mail.content import Content
+from relay.mail.dsn_parameters import Notify, OriginalRecipient, Return, encode_xtext
 from relay.mail.envelope import Envelope, Recipient
 from relay.mail.header import Header
-from relay.mail.notify import Notify, OriginalRecipient, Return, encode_xtext
 from relay.mail.reply import Reply
 from relay.mail.report import LARGEST_RETURNED, write_report
-from relay.mail.report_facts import Action, Kind, RecipientFacts, ReportFacts, may_report, who_wants
+from relay.mail.report_facts import Action, RecipientFacts, ReportFacts, ReportKind, may_report, who_wants
 from tests.unit.mail.mail_kit import OWN, read, send
 
 ID = "0123456789abcdefghijklmn"
@@ -33,10 +33,10 @@ OUR_FIELDS = ["from", "to", "subject", "date", "message-id", "in-reply-to", "ref
 MIME_FIELDS = ["mime-version", "content-type", "content-transfer-encoding"]
 MESSAGE_FIELDS = {"Original-Envelope-Id", "Reporting-MTA", "Arrival-Date"}
 RECIPIENT_FIELDS = {"Original-Recipient", "Final-Recipient", "Action", "Status", "Remote-MTA", "Diagnostic-Code"}
-ACTIONS = {Kind.FAILED: Action.FAILED, Kind.DELAYED: Action.DELAYED, Kind.DELIVERED: Action.DELIVERED}
+ACTIONS = {ReportKind.FAILED: Action.FAILED, ReportKind.DELAYED: Action.DELAYED, ReportKind.DELIVERED: Action.DELIVERED}
 FAILED = RecipientFacts(recipient=BOB, action=Action.FAILED, reply=UNKNOWN, remote_mta=MX)
 FACTS = ReportFacts(
-    kind=Kind.FAILED,
+    kind=ReportKind.FAILED,
     id=ID,
     date=datetime(2025, 11, 24, 10, tzinfo=UTC),
     reporting_mta="relay.example",
@@ -96,7 +96,9 @@ def report(facts: ReportFacts) -> Report:
     return Report(raw, message, [part for part in parts if isinstance(part, Message)])
 
 
-def about(*recipients: RecipientFacts, kind: Kind = Kind.FAILED, envelope: Envelope | None = None) -> Report:
+def about(
+    *recipients: RecipientFacts, kind: ReportKind = ReportKind.FAILED, envelope: Envelope | None = None
+) -> Report:
     return report(replace(FACTS, kind=kind, recipients=recipients, envelope=envelope or FACTS.envelope))
 
 
@@ -143,7 +145,7 @@ def test_an_envelope_id_of_white_space_alone_makes_no_field() -> None:
 
 
 @given(
-    kind=st.sampled_from(Kind),
+    kind=st.sampled_from(ReportKind),
     replies=st.lists(st.tuples(st.sampled_from([250, 421, 451, 550, 554]), HOSTILE), min_size=1, max_size=3),
     host=HOSTILE,
     lines=HEADER_LINES,
@@ -153,7 +155,7 @@ def test_an_envelope_id_of_white_space_alone_makes_no_field() -> None:
     ret=st.sampled_from([None, *Return]),
 )
 def test_nothing_hostile_becomes_a_field_or_a_part(
-    kind: Kind,
+    kind: ReportKind,
     replies: list[tuple[int, str]],
     host: str,
     lines: list[bytes],
@@ -254,7 +256,7 @@ def test_every_field_of_a_delay() -> None:
         last_attempt=datetime(2025, 11, 24, 13, tzinfo=UTC),
         will_retry_until=datetime(2025, 11, 28, 9, 5, 7, tzinfo=UTC),
     )
-    made = about(delayed, kind=Kind.DELAYED, envelope=Envelope(SENDER, envid="QQ+20314"))
+    made = about(delayed, kind=ReportKind.DELAYED, envelope=Envelope(SENDER, envid="QQ+20314"))
     check_form(made)
     assert made.groups == [
         {
@@ -345,7 +347,7 @@ def test_a_delay_promises_only_what_the_client_asked_for(notify: Notify | None, 
     until = datetime(2025, 11, 28, 9, 5, tzinfo=UTC)
     recipient = replace(BOB, notify=notify)
     delayed = RecipientFacts(recipient=recipient, action=Action.DELAYED, will_retry_until=until)
-    made = about(delayed, kind=Kind.DELAYED)
+    made = about(delayed, kind=ReportKind.DELAYED)
     assert made.message["Subject"] == "Your message is delayed"
     text = " ".join(made.text.split())
     assert text.startswith("Your message has not yet reached bob@customer.example. You do not need to send it again")
@@ -366,7 +368,7 @@ def test_a_delay_promises_only_what_the_client_asked_for(notify: Notify | None, 
 )
 def test_what_is_told_of_a_success(action: Action, subject: str, first: str) -> None:
     delivered = RecipientFacts(recipient=BOB, action=action, reply=Reply(250, "2.0.0", ""), remote_mta=MX)
-    made = about(delivered, kind=Kind.DELIVERED)
+    made = about(delivered, kind=ReportKind.DELIVERED)
     assert made.message["Subject"] == subject
     assert " ".join(made.text.split()).startswith(first)
     assert "(250 2.0.0)" in made.text
@@ -428,7 +430,7 @@ def test_a_header_that_is_no_plain_ascii_is_encoded(header: bytes, charset: str)
 
 
 def returned(
-    message: bytes, reply: Reply = UNKNOWN, ret: Return | None = Return.FULL, kind: Kind = Kind.FAILED
+    message: bytes, reply: Reply = UNKNOWN, ret: Return | None = Return.FULL, kind: ReportKind = ReportKind.FAILED
 ) -> Report:
     content = read(message)
     each = RecipientFacts(recipient=BOB, action=ACTIONS[kind], reply=reply, remote_mta=MX)
@@ -449,15 +451,15 @@ def test_the_whole_message_comes_back_where_it_was_asked_for(body: bytes) -> Non
 @pytest.mark.parametrize(
     ("body", "reply", "ret", "kind"),
     [
-        (b"Hello\r\n", UNKNOWN, Return.HEADERS, Kind.FAILED),
-        (b"Hello\r\n", UNKNOWN, None, Kind.FAILED),
-        (b"Hello\r\n", UNKNOWN, Return.FULL, Kind.DELAYED),
-        (b"a" * 999 + b"\r\n", UNKNOWN, Return.FULL, Kind.FAILED),
-        (b"Hello\r\n" * (LARGEST_RETURNED // 7), UNKNOWN, Return.FULL, Kind.FAILED),
-        ("Grüße\r\n".encode(), Reply(554, "5.6.3", "no 8-bit mail"), Return.FULL, Kind.FAILED),
+        (b"Hello\r\n", UNKNOWN, Return.HEADERS, ReportKind.FAILED),
+        (b"Hello\r\n", UNKNOWN, None, ReportKind.FAILED),
+        (b"Hello\r\n", UNKNOWN, Return.FULL, ReportKind.DELAYED),
+        (b"a" * 999 + b"\r\n", UNKNOWN, Return.FULL, ReportKind.FAILED),
+        (b"Hello\r\n" * (LARGEST_RETURNED // 7), UNKNOWN, Return.FULL, ReportKind.FAILED),
+        ("Grüße\r\n".encode(), Reply(554, "5.6.3", "no 8-bit mail"), Return.FULL, ReportKind.FAILED),
     ],
 )
-def test_else_only_the_header_comes_back(body: bytes, reply: Reply, ret: Return | None, kind: Kind) -> None:
+def test_else_only_the_header_comes_back(body: bytes, reply: Reply, ret: Return | None, kind: ReportKind) -> None:
     made = returned(HEADER + b"\r\n" + body, reply, ret, kind)
     check_form(made)
     assert types_of(made)[2] == "text/rfc822-headers"
@@ -568,16 +570,16 @@ def test_a_report_leaves_as_it_was_written() -> None:
 @pytest.mark.parametrize(
     ("notify", "wanted"),
     [
-        (None, [Kind.FAILED, Kind.DELAYED]),
+        (None, [ReportKind.FAILED, ReportKind.DELAYED]),
         (Notify("NEVER"), []),
-        (Notify("FAILURE"), [Kind.FAILED]),
-        (Notify("DELAY"), [Kind.DELAYED]),
-        (Notify("SUCCESS"), [Kind.DELIVERED]),
-        (Notify("SUCCESS,FAILURE,DELAY"), [Kind.FAILED, Kind.DELAYED, Kind.DELIVERED]),
+        (Notify("FAILURE"), [ReportKind.FAILED]),
+        (Notify("DELAY"), [ReportKind.DELAYED]),
+        (Notify("SUCCESS"), [ReportKind.DELIVERED]),
+        (Notify("SUCCESS,FAILURE,DELAY"), [ReportKind.FAILED, ReportKind.DELAYED, ReportKind.DELIVERED]),
     ],
 )
-def test_who_wants_a_report(notify: Notify | None, wanted: Sequence[Kind]) -> None:
-    assert [kind for kind in Kind if who_wants(kind, notify)] == wanted
+def test_who_wants_a_report(notify: Notify | None, wanted: Sequence[ReportKind]) -> None:
+    assert [kind for kind in ReportKind if who_wants(kind, notify)] == wanted
 
 
 def test_the_null_sender_is_never_told() -> None:
@@ -591,6 +593,6 @@ def test_a_report_is_of_one_kind() -> None:
     with pytest.raises(ValueError, match="names recipients"):
         replace(FACTS, recipients=())
     with pytest.raises(ValueError, match="names recipients"):
-        replace(FACTS, kind=Kind.DELAYED)
+        replace(FACTS, kind=ReportKind.DELAYED)
     with pytest.raises(ValueError, match="no enhanced code"):
         replace(FAILED, enhanced="5.1")

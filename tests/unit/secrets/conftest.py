@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from relay.secrets.key_source import key_source
+from relay.secrets.master_key import key_source
 from relay.secrets.vault import Vault
 from relay.store.db.database import Database, open_database
 from relay.store.people.secrets import SecretTable

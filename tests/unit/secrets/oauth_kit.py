@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from relay.directory.model import Auth, Channel, OAuthClient, Server
-from relay.secrets.oauth.answers import DeviceCode, Grant
+from relay.secrets.oauth.identity_provider import DeviceCode, Grant
 from relay.secrets.secret import SecretRef, token_ref
 
 USER = "support@acmejets.example"

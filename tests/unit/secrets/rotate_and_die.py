@@ -7,8 +7,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from relay.secrets.key_source import KeyFile
-from relay.secrets.master_key import MasterKey
+from relay.secrets.master_key import KeyFile, MasterKey
 from relay.secrets.vault import Vault
 from relay.store.db.database import open_database
 from relay.store.people.secrets import SecretTable

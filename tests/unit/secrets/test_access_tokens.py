@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from relay.secrets.oauth.access_tokens import Tokens
-from relay.secrets.oauth.answers import TokenRefused
+from relay.secrets.oauth.identity_provider import TokenRefused
 from relay.secrets.secret import Secret, client_owner
 from relay.secrets.sources import SecretDelayed
 from relay.secrets.vault import Vault

@@ -10,12 +10,22 @@ from hypothesis import strategies as st
 from scramp import ScramClient, ScramMechanism
 from scramp.utils import ScramException, ServerError
 
-from relay.secrets import login_hash
-from relay.secrets.login_hash import Argon2idHash, ScryptHash, hash_password, is_hash_of, nobodys_hash
-from relay.secrets.login_password import make_record, parse_record, prepare
+from relay.secrets import login_password
+from relay.secrets.login_password import (
+    Argon2idHash,
+    ScryptHash,
+    Verifier,
+    fake_verifier,
+    hash_password,
+    is_hash_of,
+    make_record,
+    make_verifier,
+    nobodys_hash,
+    parse_record,
+    prepare,
+)
 from relay.secrets.sources import SecretUnavailable
 from relay.secrets.vault import SecretRefused
-from relay.secrets.verifier import Verifier, fake_verifier, make_verifier
 
 PASSWORD = "geheim-12345"
 
@@ -27,7 +37,7 @@ def old_openssl(monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(**_: object) -> None:
         raise UnsupportedAlgorithm("no argon2id")
 
-    monkeypatch.setattr(login_hash, "Argon2id", missing)
+    monkeypatch.setattr(login_password, "Argon2id", missing)
 
 
 def scram_ends_well(verifier: Verifier, password: str) -> bool:

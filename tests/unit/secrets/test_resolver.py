@@ -5,8 +5,7 @@ from pathlib import Path
 import pytest
 
 from relay.secrets import resolver as module
-from relay.secrets.key_source import key_source
-from relay.secrets.master_key import MasterKey
+from relay.secrets.master_key import MasterKey, key_source
 from relay.secrets.resolver import SecretResolver
 from relay.secrets.secret import SecretRef
 from relay.secrets.sources import SecretUnavailable, Source, read_source

@@ -89,7 +89,7 @@ def test_a_key_may_stand_in_its_file_with_spaces_around() -> None:
 
 def test_the_secrets_folder_needs_no_database() -> None:
     code = (
-        "import sys, relay.secrets.resolver, relay.secrets.key_source, relay.system.file_modes;"
+        "import sys, relay.secrets.resolver, relay.secrets.master_key, relay.system.files;"
         "sys.exit(any(name in sys.modules for name in ('sqlalchemy', 'alembic')))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == 0

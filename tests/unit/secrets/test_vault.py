@@ -10,9 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import Connection, select, update
 
-from relay.secrets.key_source import key_source
-from relay.secrets.master_key import MasterKey, MasterKeyError
-from relay.secrets.seal import SealBroken, seal, unseal
+from relay.secrets.master_key import MasterKey, MasterKeyError, SealBroken, key_source, seal, unseal
 from relay.secrets.secret_store import Sealed
 from relay.secrets.vault import SecretBroken, SecretRefused, Vault
 from relay.store.db.database import Database

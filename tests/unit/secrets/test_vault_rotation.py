@@ -7,9 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from relay.secrets.key_source import key_source
-from relay.secrets.master_key import MasterKey, MasterKeyError
-from relay.secrets.seal import seal
+from relay.secrets.master_key import MasterKey, MasterKeyError, key_source, seal
 from relay.secrets.secret_store import Sealed
 from relay.secrets.vault import SecretBroken, Vault
 from relay.store.db.database import Database, open_database

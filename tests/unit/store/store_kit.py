@@ -15,8 +15,8 @@ import relay
 from relay.directory.client import Client
 from relay.mail.address import Address
 from relay.mail.content import Content, InMemory, NewBody
+from relay.mail.dsn_parameters import Notify, OriginalRecipient, Return
 from relay.mail.envelope import Body, Envelope, Recipient
-from relay.mail.notify import Notify, OriginalRecipient, Return
 from relay.mail.trace import Arrival
 from relay.store.db.backend import Backend
 from relay.store.db.database import open_database

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from relay.store.db.database import Database, open_database
+from relay.store.people.access import forget_outdated
 from relay.store.people.audit import AuditEntry, AuditSearch, AuditTable
-from relay.store.people.expiry import forget_outdated
 from tests.unit.store.store_kit import StorePlace
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)

@@ -15,10 +15,10 @@ import pytest
 from sqlalchemy import Connection, insert, select, text
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
-from relay.store.db import integrity
+from relay.store.db import sqlite
 from relay.store.db import sqlite as module
 from relay.store.db.database import Database, open_database
-from relay.store.db.errors import StoreBusy, StoreCorrupt, StoreError, StoreFull, StoreLax, StoreNewer, named_faults
+from relay.store.db.errors import StoreBusy, StoreCorrupt, StoreError, StoreExposed, StoreFull, StoreNewer, named_faults
 from relay.store.db.sqlite import store_files
 from relay.store.db.tables import HEAD, vault
 
@@ -96,7 +96,7 @@ async def test_a_file_that_others_could_open_is_refused(tmp_path: Path, suffix: 
     file = tmp_path / f"relay.db{suffix}"
     file.touch()
     file.chmod(0o640)
-    with pytest.raises(StoreLax, match=f"run: chmod 600 {file}$"):
+    with pytest.raises(StoreExposed, match=f"run: chmod 600 {file}$"):
         await open_database(tmp_path / "relay.db")
 
 
@@ -390,7 +390,7 @@ async def test_a_large_store_is_looked_through_for_what_rules_all_the_mail(
 ) -> None:
     """So that a start takes no longer for a long history."""
     await store.check()
-    monkeypatch.setattr(integrity, "_CHECKED_OCTETS", 1)
+    monkeypatch.setattr(sqlite, "_CHECKED_OCTETS", 1)
     await store.check()
     with contextlib.closing(sqlite3.connect(store.name)) as other:
         page = other.execute("SELECT rootpage FROM sqlite_master WHERE name = 'secrets'").fetchone()[0]

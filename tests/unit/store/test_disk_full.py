@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from relay.store.db.space import free_space
+from relay.system.files import free_space
 
 ROOT = Path(__file__).parents[3]
 # Prints a line for each thing that must be true.
@@ -17,7 +17,7 @@ from pathlib import Path
 from relay.mail.content import Content
 from relay.store.db.errors import StoreFull
 from relay.store.queue.messages import NewMessage
-from relay.store.db.space import free_space
+from relay.system.files import free_space
 from tests.unit.store.store_kit import CONTENT, NOW, delivered, new_message, open_queue
 
 folder = Path(sys.argv[1])

@@ -17,7 +17,7 @@ from relay.directory.storage import Document
 from relay.store.cluster.change_notifications import ChangeNotifications
 from relay.store.cluster.topics import Topic
 from relay.store.db.database import open_database
-from relay.store.people.directory import kept_by
+from relay.store.people.directory import storage_of
 from tests.peers import postgres as peer
 from tests.peers.postgres import Postgres
 from tests.unit.store.store_kit import in_postgres
@@ -45,9 +45,9 @@ async def two(postgres: Postgres, empty: str) -> AsyncIterator[tuple[LiveDirecto
     place = in_postgres(postgres, postgres.new_database(like=empty))
     settings = replace(load_settings(None, {}), directory="database")
     one, other = await open_database(place), await open_database(place)
-    changing = await LiveDirectory.open(settings, "relay.toml", keep=kept_by(settings, one))
+    changing = await LiveDirectory.open(settings, "relay.toml", storage=storage_of(settings, one))
     await changing.change(fill)
-    following = await LiveDirectory.open(settings, "relay.toml", keep=kept_by(settings, other))
+    following = await LiveDirectory.open(settings, "relay.toml", storage=storage_of(settings, other))
     bulletin = ChangeNotifications(other)
     bulletin.on(Topic.DIRECTORY, following.follow)
     task = asyncio.create_task(bulletin.run())

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 from relay.store.cluster.lease_continuity import LeaseContinuity
-from relay.store.db.database_clock import StoreClock
+from relay.store.db.clocks import StoreClock
 
 NOON = datetime(2026, 1, 2, 12, 0, tzinfo=UTC)
 

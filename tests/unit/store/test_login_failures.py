@@ -9,7 +9,7 @@ import pytest
 
 from relay.store.cluster.login_failures import FailureTable, LoginResult
 from relay.store.db.database import Database, open_database
-from relay.store.people.expiry import forget_outdated
+from relay.store.people.access import forget_outdated
 from tests.unit.store.store_kit import StorePlace
 
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from relay.mail.address import Address
-from relay.store.queue.history import Place, Wanted
 from relay.store.queue.queue import Queue
+from relay.store.queue.search import ListPosition, SearchCriteria
 from tests.unit.store.cost_kit import cost, full_scans, plan_of
 from tests.unit.store.history_kit import fill_history
 from tests.unit.store.store_kit import NOW, open_queue
@@ -55,24 +55,24 @@ async def queue(filled: Path) -> AsyncIterator[Queue]:
 )
 async def test_a_page_is_found_by_few_steps(queue: Queue, wanted: dict[str, Any], most: int) -> None:
     """`most` is thousands of steps of SQLite's virtual machine."""
-    assert await cost(lambda: queue.find(Wanted(**wanted), limit=50)) < most
+    assert await cost(lambda: queue.find(SearchCriteria(**wanted), limit=50)) < most
 
 
 @pytest.mark.parametrize("times", [{}, {"since": NOW - 9 * DAY, "until": NOW}])
 async def test_the_messages_of_a_profile_are_read_from_its_index(queue: Queue, times: dict[str, Any]) -> None:
-    after = Place(NOW - DAY, "h")
-    plan = await plan_of(queue, lambda: queue.find(Wanted(profile="agent7", **times), limit=50, after=after))
+    after = ListPosition(NOW - DAY, "h")
+    plan = await plan_of(queue, lambda: queue.find(SearchCriteria(profile="agent7", **times), limit=50, after=after))
     assert "INDEX ix_messages_profile (profile=? AND " in plan
     assert "TEMP B-TREE" not in plan
 
 
 async def test_what_waits_is_not_looked_for_among_all_that_a_profile_sent(queue: Queue) -> None:
-    plan = await plan_of(queue, lambda: queue.find(Wanted(profile="agent7"), limit=50, is_waiting=True))
+    plan = await plan_of(queue, lambda: queue.find(SearchCriteria(profile="agent7"), limit=50, is_waiting=True))
     assert "ix_messages_profile" not in plan
 
 
 async def test_a_profile_and_a_state_go_by_the_index_of_the_state(queue: Queue) -> None:
-    plan = await plan_of(queue, lambda: queue.find(Wanted(profile="agent7", state="failed"), limit=50))
+    plan = await plan_of(queue, lambda: queue.find(SearchCriteria(profile="agent7", state="failed"), limit=50))
     assert "ix_messages_state (state=?" in plan
 
 
@@ -88,10 +88,12 @@ async def test_every_question_reads_an_index(queue: Queue) -> None:
         "COVERING INDEX ix_messages_state (state=? AND created>? AND created<?)": lambda: queue.counts_over_time(
             STATES, NOW - DAY, NOW, DAY
         ),
-        "COVERING INDEX ix_messages_created": lambda: queue.find(Wanted(contains="77"), limit=5),
-        "ix_messages_state (state=?": lambda: queue.find(Wanted(contains="77", state="failed"), limit=5),
-        "ix_messages_open": lambda: queue.find(Wanted(contains="77"), limit=5, is_waiting=True),
-        "ix_messages_created ((created,id)<(?,?))": lambda: queue.find(Wanted(), limit=5, after=Place(NOW - DAY, "h0")),
+        "COVERING INDEX ix_messages_created": lambda: queue.find(SearchCriteria(contains="77"), limit=5),
+        "ix_messages_state (state=?": lambda: queue.find(SearchCriteria(contains="77", state="failed"), limit=5),
+        "ix_messages_open": lambda: queue.find(SearchCriteria(contains="77"), limit=5, is_waiting=True),
+        "ix_messages_created ((created,id)<(?,?))": lambda: queue.find(
+            SearchCriteria(), limit=5, after=ListPosition(NOW - DAY, "h0")
+        ),
         "ix_messages_held": queue.held_counts,
         "COVERING INDEX ix_messages_open": queue.waiting_profiles,
         "COVERING INDEX ix_messages_state (state=?)": lambda: queue.has_any("unknown"),

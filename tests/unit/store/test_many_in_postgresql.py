@@ -13,9 +13,9 @@ from sqlalchemy import event
 
 from relay.mail.address import Address
 from relay.store.db.tables import messages, microseconds
-from relay.store.queue.history import Place, Wanted
 from relay.store.queue.holds import Cause
 from relay.store.queue.queue import Queue
+from relay.store.queue.search import ListPosition, SearchCriteria
 from tests.peers import postgres as peer
 from tests.peers.postgres import Postgres, postgres_server
 from tests.unit.store.store_kit import NOW, history, in_postgres, new, new_message, open_queue
@@ -158,9 +158,9 @@ def is_large_scan(step: dict[str, Any]) -> bool:
         (lambda q: q.search(limit=50, sender=Address.parse("agent9@acmejets.example")), "ix_messages_sender_key"),
         (lambda q: q.search(limit=50, message_id="777@acmejets.example"), "ix_messages_message_id"),
         (lambda q: q.search(limit=50, to=Address.parse("00077777@there.example")), "ix_recipients_address_key"),
-        (lambda q: q.find(Wanted(profile="agent7"), limit=50), "ix_messages_profile"),
-        (lambda q: q.find(Wanted(), limit=50, after=Place(NOW - DAY, "h0")), "ix_messages_created"),
-        (lambda q: q.find(Wanted(contains="Flight 77"), limit=50), "ix_messages_created"),
+        (lambda q: q.find(SearchCriteria(profile="agent7"), limit=50), "ix_messages_profile"),
+        (lambda q: q.find(SearchCriteria(), limit=50, after=ListPosition(NOW - DAY, "h0")), "ix_messages_created"),
+        (lambda q: q.find(SearchCriteria(contains="Flight 77"), limit=50), "ix_messages_created"),
         (lambda q: q.ids_starting("w0007", 2), "pk_messages"),
         (lambda q: q.purge(NOW - timedelta(days=4000)), "ix_messages_finished"),
         (lambda q: q.message("w00000009"), "pk_messages"),
@@ -229,14 +229,14 @@ async def test_claims_and_searches_come_at_once(queue: Queue) -> None:
         "many": await least_of_claims(queue, everybody, 20),
     }
     searches = {
-        "newest": await least(lambda: queue.find(Wanted(), limit=50)),
+        "newest": await least(lambda: queue.find(SearchCriteria(), limit=50)),
         "sender": await least(lambda: queue.search(sender=Address.parse("agent9@acmejets.example"), limit=50)),
         "recipient": await least(lambda: queue.search(to=Address.parse("00777777@there.example"), limit=50)),
-        "profile": await least(lambda: queue.find(Wanted(profile="agent7"), limit=50)),
+        "profile": await least(lambda: queue.find(SearchCriteria(profile="agent7"), limit=50)),
         "state": await least(lambda: queue.search(state="failed", limit=50)),
         "message-id": await least(lambda: queue.search(message_id="777@acmejets.example", limit=50)),
-        "subject": await least(lambda: queue.find(Wanted(subject="flight 99"), limit=50)),
-        "contains": await least(lambda: queue.find(Wanted(contains="999"), limit=50)),
+        "subject": await least(lambda: queue.find(SearchCriteria(subject="flight 99"), limit=50)),
+        "contains": await least(lambda: queue.find(SearchCriteria(contains="999"), limit=50)),
     }
     print(f"milliseconds with {MANY} waiting: claims {claims}, searches {searches}")  # noqa: T201
     assert max(claims.values()) < 10

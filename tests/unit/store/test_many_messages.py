@@ -11,9 +11,9 @@ import pytest
 
 from relay.mail.address import Address
 from relay.store.db.tables import microseconds
-from relay.store.queue.history import Wanted
 from relay.store.queue.holds import Cause
 from relay.store.queue.queue import Queue
+from relay.store.queue.search import SearchCriteria
 from tests.unit.store.cost_kit import cost, full_scans, plan_of
 from tests.unit.store.store_kit import NOW, new, new_message, open_queue, settlement
 
@@ -133,7 +133,7 @@ async def test_starting_looks_at_no_more_than_it_needs(filled: Path) -> None:
         (lambda q: q.oldest(), "ix_messages_open", True),
         (lambda q: q.look(NOW, 5), "COVERING INDEX ix_messages_open", True),
         (lambda q: q.look(NOW, 5), "ix_messages_finished (finished>?)", True),
-        (lambda q: q.among(Wanted(), ["w00000009"]), "(id=?)", False),
+        (lambda q: q.among(SearchCriteria(), ["w00000009"]), "(id=?)", False),
         (lambda q: q.oldest_by_state(["held"]), "COVERING INDEX ix_messages_state (state=?)", True),
         (lambda q: q.list_queue(limit=5), "ix_messages_open", True),
         (lambda q: q.list_queue(limit=5, profile="agent1", after=new_message("w")), "ix_messages_open", True),

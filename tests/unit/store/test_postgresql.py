@@ -22,17 +22,16 @@ from relay.config.settings import Settings
 from relay.store.cluster.day_quotas import Purpose, Spent
 from relay.store.cluster.lease_continuity import LeaseContinuity
 from relay.store.db.backend import Use
-from relay.store.db.database import Database, open_database
+from relay.store.db.database import Database, open_database, open_store
 from relay.store.db.errors import StoreBusy, StoreCorrupt, StoreError, StoreNewer
-from relay.store.db.open import open_store
 from relay.store.db.postgresql import PostgresDatabase
 from relay.store.db.tables import HEAD, metadata, secrets
-from relay.store.people.administrators import Administrators, LastAdministrator
+from relay.store.people.access import Administrators, LastAdministrator
 from relay.store.people.audit import AuditSearch, AuditTable
 from relay.store.queue.claims import Living
-from relay.store.queue.history import Wanted
 from relay.store.queue.messages import Fenced, HoldRow
 from relay.store.queue.queue import Queue
+from relay.store.queue.search import SearchCriteria
 from tests.peers import postgres as peer
 from tests.peers.canaries import leaks_in, plain_canary
 from tests.peers.postgres import Postgres, postgres_server
@@ -544,7 +543,7 @@ async def test_a_nul_is_looked_for_without_a_fault(two: tuple[Queue, Queue], sto
     await queue.add(new(new_message("a", subject="x\0y")))
     assert (await queue.search(limit=9, message_id="\0")) == []
     assert (await queue.ids_starting("\0", 2)) == []
-    assert [m.id for m in (await queue.find(Wanted(subject="x\0y"), limit=9)).messages] == ["a"]
+    assert [m.id for m in (await queue.find(SearchCriteria(subject="x\0y"), limit=9)).messages] == ["a"]
     assert await queue.message("\0") is None
     assert await AuditTable(store).find(AuditSearch(contains="\0", who="\0"), limit=1) == []
 

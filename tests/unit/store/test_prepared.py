@@ -12,7 +12,7 @@ from sqlalchemy.dialects.postgresql import psycopg
 
 from relay.store.db.prepared import Prepared, moment, words
 from relay.store.db.tables import Words, attempts, messages, metadata, recipients
-from relay.store.queue import attempt_results, contents, entries
+from relay.store.queue import contents, writes
 from relay.store.queue.messages import StoredMessage
 from relay.store.queue.rows import attempt_row, message_row, recipient_row
 from tests.unit.store.rows_kit import attempt_values, message_values, recipient_values
@@ -20,7 +20,7 @@ from tests.unit.store.store_kit import NOW, attempt, new_message, rich_message
 
 PREPARED = {
     f"{module.__name__}.{name}": value
-    for module in (contents, entries, attempt_results)
+    for module in (contents, writes)
     for name, value in vars(module).items()
     if isinstance(value, Prepared)
 }
@@ -49,9 +49,9 @@ def test_rows_are_what_sqlalchemy_writes(engine: Engine, message: StoredMessage,
     tried = attempt(2, ended=NOW, reply=said)
     with engine.begin() as connection:
         for table, prepared, row, values in (
-            (messages, entries._INSERT_MESSAGE, message_row(message), message_values(message)),
-            (recipients, entries._INSERT_RECIPIENT, recipient_row("1", recipient), recipient_values("1", recipient)),
-            (attempts, entries.INSERT_ATTEMPT, attempt_row("1", tried), attempt_values("1", tried)),
+            (messages, writes._INSERT_MESSAGE, message_row(message), message_values(message)),
+            (recipients, writes._INSERT_RECIPIENT, recipient_row("1", recipient), recipient_values("1", recipient)),
+            (attempts, writes._INSERT_ATTEMPT, attempt_row("1", tried), attempt_values("1", tried)),
         ):
             assert prepared.run(connection, [row]) == 1
             ours = _written(connection, table)
@@ -81,7 +81,7 @@ def test_each_parameter_of_a_statement_is_one_of_the_row(prepared: Prepared, dia
 
 def test_nothing_to_write_is_no_statement(engine: Engine) -> None:
     with engine.begin() as connection:
-        assert entries._INSERT_MESSAGE.run(connection, []) == 0
+        assert writes._INSERT_MESSAGE.run(connection, []) == 0
 
 
 def test_a_moment_without_a_zone_is_refused() -> None:

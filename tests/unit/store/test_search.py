@@ -9,8 +9,8 @@ import pytest
 
 from relay.mail.address import Address
 from relay.store.queue import search
-from relay.store.queue.history import Wanted
 from relay.store.queue.queue import Queue
+from relay.store.queue.search import SearchCriteria
 from tests.unit.store.store_kit import MINUTE, NOW, StorePlace, history, new, new_message, open_queue
 
 
@@ -28,7 +28,7 @@ async def _record(queue: Queue, id_: str, minute: int, *, to: str = "bob@there.e
 
 
 async def _ids(queue: Queue, limit: int = 50, **wanted: Any) -> list[str]:
-    return [message.id for message in (await queue.find(Wanted(**wanted), limit=limit)).messages]
+    return [message.id for message in (await queue.find(SearchCriteria(**wanted), limit=limit)).messages]
 
 
 async def test_pages_follow_each_other_without_a_gap_where_times_are_the_same(queue: Queue) -> None:
@@ -37,7 +37,7 @@ async def test_pages_follow_each_other_without_a_gap_where_times_are_the_same(qu
     ids: list[str] = []
     place, pages = None, 0
     while True:
-        found = await queue.find(Wanted(), limit=2, after=place)
+        found = await queue.find(SearchCriteria(), limit=2, after=place)
         ids += [message.id for message in found.messages]
         pages += 1
         if found.next is None:
@@ -86,7 +86,7 @@ async def test_a_search_that_takes_too_long_ends_and_goes_on_from_there(
     assert await _ids(queue, subject="wanted") == ["m2", "m1"], "all windows are looked at where there is time"
     found, place, looks = list[str](), None, 0
     while True:
-        page = await queue.find(Wanted(subject="wanted"), limit=5, after=place, seconds=0)
+        page = await queue.find(SearchCriteria(subject="wanted"), limit=5, after=place, seconds=0)
         found += [message.id for message in page.messages]
         looks += 1
         if page.next is None:
@@ -103,14 +103,14 @@ async def test_what_waits_is_found_the_oldest_first(queue: Queue) -> None:
             f"w{number}", created=NOW + number * MINUTE, profile=f"p{number % 2}", subject=f"s{number}"
         )
         await queue.add(new(replace(message, held_by="main/mailer" if number == 3 else "", state="held")))
-    page = await queue.find(Wanted(), limit=3, is_waiting=True)
+    page = await queue.find(SearchCriteria(), limit=3, is_waiting=True)
     assert [message.id for message in page.messages] == ["w0", "w1", "w2"]
-    rest = await queue.find(Wanted(), limit=3, after=page.next, is_waiting=True)
+    rest = await queue.find(SearchCriteria(), limit=3, after=page.next, is_waiting=True)
     assert [message.id for message in rest.messages] == ["w3"]
     assert rest.next is None
-    mine = Wanted(profiles=["p0"], held_by="main/mailer")
+    mine = SearchCriteria(profiles=["p0"], held_by="main/mailer")
     assert [message.id for message in (await queue.find(mine, limit=9, is_waiting=True)).messages] == ["w0", "w2", "w3"]
-    subject = Wanted(contains="S2", state="held")
+    subject = SearchCriteria(contains="S2", state="held")
     assert [message.id for message in (await queue.find(subject, limit=9, is_waiting=True)).messages] == ["w2"]
     assert await queue.held_counts() == {"main/mailer": 1}
     assert await queue.waiting_profiles() == {"p0", "p1"}
