@@ -30,7 +30,7 @@ from relay.config.settings import Listener, Settings, check_modes, left_out, loa
 from relay.control.audit_log import AuditLog
 from relay.control.context import Parts, People
 from relay.control.messages.queue_actions import StoreQueueActions
-from relay.control.people.first_link import first_link
+from relay.control.people.invitations import first_link
 from relay.control.transport.socket import ControlSocketError
 from relay.delivery import replies
 from relay.delivery.acceptance import Acceptance
@@ -549,11 +549,11 @@ class Service:
         attempts: Attempts,
         upstream: Upstream,
     ) -> Parts:
-        queue_desk = StoreQueueActions(
+        queue_actions = StoreQueueActions(
             queue,
             self.directory.routing,
             attempts.accounts,
-            changed=self._queue_changed,
+            on_change=self._queue_changed,
             connections=self._peer_counts.accounts,
             pacing=attempts.limits,
         )
@@ -565,7 +565,7 @@ class Service:
             directory=self.directory,
             listeners=self.listeners,
             upstream=upstream,
-            desk=queue_desk,
+            queue_actions=queue_actions,
             returned_mail=self.returned_mail,
             lead=self.lead,
             membership=self._membership,
@@ -573,8 +573,8 @@ class Service:
         )
         self._health.on_change = self._status_changed
         audit = AuditTable(database)
-        trail = AuditLog(audit)
-        self._closing.push_async_callback(trail.aclose)
+        audit_log = AuditLog(audit)
+        self._closing.push_async_callback(audit_log.aclose)
         return Parts(
             settings=self.settings,
             directory=self.directory,
@@ -582,10 +582,10 @@ class Service:
             vault=vault,
             secrets=secrets,
             queue=queue,
-            desk=queue_desk,
+            queue_actions=queue_actions,
             people=People.of(database),
-            audit=audit,
-            trail=trail,
+            audit_table=audit,
+            audit_log=audit_log,
             nodes=self._membership,
             status=self._standing.status,
             health=self._health,

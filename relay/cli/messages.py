@@ -8,6 +8,7 @@ import sys
 from base64 import b64decode
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, TypeAlias
 
@@ -29,7 +30,20 @@ from relay.cli.output import (
 from relay.cli.session import Session, WrongUsage
 from relay.cli.shared import AsJson, Profile, StateWord, command, noun
 from relay.config.units import parse_duration
-from relay.control.messages.changed_headers import ChangedHeader, changed_headers
+from relay.control.json_values import from_json
+from relay.control.messages.results import (
+    AttemptRecord,
+    ChangedHeader,
+    HistoryRecord,
+    JourneyRecord,
+    MessageChunk,
+    MessageDone,
+    QueueRecord,
+    RecipientRecord,
+    Retried,
+    ReturnedRecord,
+    changed_headers,
+)
 
 _QUEUE_COLUMNS = ("id", "state", "created", "next", "sender", "to")
 _FOLLOW = Option("--follow", help="Print each that comes or changes its state, until Ctrl-C. JSON: one object a line.")
@@ -37,69 +51,62 @@ _MESSAGE_COLUMNS = ("id", "created", "state", "sender", "to")
 _OPEN_WIDTHS = (12, len("12 min ago"), len("delivered"))
 
 
-def _show(session: Session, operation: str, id_: str, *, as_json: bool) -> None:
-    """Print one message that an operation tells of."""
-    record = session.run(operation, id=id_)
-    if as_json:
-        print_json(record)
-    else:
-        print_journey({**record, "reason": session.told(record["reason"])})
-
-
-def print_journey(record: Mapping[str, Any]) -> None:
+def print_journey(record: JourneyRecord) -> None:
     """Print a message with its recipients, its attempts, and what they changed in its header."""
     now = datetime.now(UTC)
     print_record(dict(_facts(record, now)))
     print("\nrecipients")
-    for recipient in record["recipients"]:
-        print(f"  {recipient['state']:<9}  {words(recipient['address'])}")
-        if recipient["reply"]:
-            print(f"             {words(recipient['reply'])}")
-        if recipient.get("returned"):
-            print(f"             {_returned(recipient['returned'])}")
-    if record["attempts"]:
+    for recipient in record.recipients:
+        print(f"  {recipient.state:<9}  {words(recipient.address)}")
+        if recipient.reply:
+            print(f"             {words(recipient.reply)}")
+        if recipient.returned:
+            print(f"             {_returned(recipient.returned)}")
+    if record.attempts:
         print("\nattempts")
-    for attempt in record["attempts"]:
-        print(f"  {_local(attempt['started'])}  {words(attempt['account'])}{_how_far(attempt)}")
-        print(f"    {words(attempt['reply']) or 'no answer yet'}")
-    changed = changed_headers(record["attempts"])
+    for attempt in record.attempts:
+        print(f"  {_local(attempt.started)}  {words(attempt.account)}{_how_far(attempt)}")
+        print(f"    {words(attempt.reply) or 'no answer yet'}")
+    changed = changed_headers(record.attempts)
     for one in changed:
         print("\nheader changes" + (f", {one.whose}" if len(changed) > 1 else ""))
         for line in _changes(one):
             print(f"  {line}")
 
 
-def recipients_in_short(recipients: Sequence[Mapping[str, Any]]) -> str:
+def recipients_in_short(recipients: Sequence[RecipientRecord]) -> str:
     """Return the first recipient, and how many there are beside it."""
     if not recipients:
         return ""
     more = f" +{len(recipients) - 1}" if len(recipients) > 1 else ""
-    return f"{words(recipients[0]['address'])}{more}"
+    return f"{words(recipients[0].address)}{more}"
 
 
-def _facts(record: Mapping[str, Any], now: datetime) -> Iterator[tuple[str, str]]:
+def _facts(record: JourneyRecord, now: datetime) -> Iterator[tuple[str, str]]:
     """Yield what is known about a message; what there is nothing to say about is left out."""
-    for key in ("id", "state"):
-        yield key, words(record[key])
-    if record["reason"]:
-        yield "reason", words(record["reason"])
-    for key in ("created", "next_attempt", "held_since", "delivered"):
-        if record[key]:
-            yield key.replace("_", " "), absolute(moment(record[key]), now)
-    yield "client", f"{words(record['client'])}, says it is {words(record['helo'])}"
-    yield "sender", words(record["sender"]) or "<>"
-    for key in ("profile", "server", "account", "subject", "message_id"):
-        if record[key]:
-            yield key.replace("_id", "-id"), words(record[key])
-    yield "size", _size(record["size"])
-    if record["reply"]:
-        yield "reply", words(record["reply"])
+    yield "id", words(record.id)
+    yield "state", words(record.state)
+    if record.reason:
+        yield "reason", words(record.reason)
+    times = {"next attempt": record.next_attempt, "held since": record.held_since, "delivered": record.delivered}
+    for key, time in {"created": record.created, **times}.items():
+        if time:
+            yield key, absolute(moment(time), now)
+    yield "client", f"{words(record.client)}, says it is {words(record.helo)}"
+    yield "sender", words(record.sender) or "<>"
+    ways = {"profile": record.profile, "server": record.server, "account": record.account}
+    for key, value in {**ways, "subject": record.subject, "message-id": record.message_id}.items():
+        if value:
+            yield key, words(value)
+    yield "size", _size(record.size)
+    if record.reply:
+        yield "reply", words(record.reply)
 
 
 def _changes(changed: ChangedHeader) -> Iterator[str]:
     """Yield a line for each header field that was changed."""
     for one in changed.changes:
-        name, before, after = (words(one[key]) for key in ("field", "before", "after"))
+        name, before, after = words(one.field), words(one.before), words(one.after)
         if not after:
             yield f"{name}: removed, it was {before or 'empty'}"
         elif not before:
@@ -112,13 +119,13 @@ def _changes(changed: ChangedHeader) -> Iterator[str]:
         yield "none: it left as it came, with one Received field on top"
 
 
-def _returned(returned: Mapping[str, Any]) -> str:
+def _returned(returned: ReturnedRecord) -> str:
     """Return what a report said that came later: its words mostly hold the status themselves."""
-    said = words(returned["words"])
-    if returned["status"] not in said:
-        said = f"{returned['status']} {said}".rstrip()
-    by = f" by {words(returned['reporter'])}" if returned["reporter"] else ""
-    return f"returned{by}: {said}, found at {_local(returned['found'])}"
+    said = words(returned.words)
+    if returned.status not in said:
+        said = f"{returned.status} {said}".rstrip()
+    by = f" by {words(returned.reporter)}" if returned.reporter else ""
+    return f"returned{by}: {said}, found at {_local(returned.found)}"
 
 
 def _size(octets: int) -> str:
@@ -133,11 +140,11 @@ def _local(text: str) -> str:
     return f"{moment(text).astimezone():%Y-%m-%d %H:%M:%S}"
 
 
-def _how_far(attempt: Mapping[str, Any]) -> str:
+def _how_far(attempt: AttemptRecord) -> str:
     """Return where an attempt ended, where that was before its end."""
-    if attempt["meaning"]:
-        return f", {attempt['meaning']} at {attempt['phase']}"
-    return "" if attempt["ended"] else f", now at {attempt['phase']}"
+    if attempt.meaning:
+        return f", {attempt.meaning} at {attempt.phase}"
+    return "" if attempt.ended else f", now at {attempt.phase}"
 
 
 queue_app = noun("The queue: messages that wait for an attempt, or for you.", "relay queue list")
@@ -164,19 +171,23 @@ def list_queue(context: Context, profile: Profile = None, state: StateWord = Non
     now = datetime.now(UTC)
     chosen = profile is not None or state is not None
     table = TableRows(_QUEUE_COLUMNS, flexible=2, empty="no such message waits" if chosen else "the queue is empty")
-    session.stream(
-        "queue.list",
-        lambda record: table.add(_queue_row(record, now), session.told(words(record["reason"]))),
-        profile=profile,
-        state=state,
-    )
+
+    def add(answer: Any) -> None:
+        record = from_json(QueueRecord, answer)
+        table.add(_queue_row(record, now), session.told(words(record.reason)))
+
+    session.stream("queue.list", add, profile=profile, state=state)
     return table.close()
 
 
 @command(queue_app, "show", "relay queue show 6aq3kd1p0e4m")
 def show_waiting(context: Context, id_: Id, as_json: AsJson = False) -> None:
     """Show one message that waits, and what the servers said to it."""
-    _show(context.obj, "queue.show", id_, as_json=as_json)
+    answer = context.obj.run("queue.show", id=id_)
+    if as_json:
+        return print_json(answer)
+    record = from_json(JourneyRecord, answer)
+    return print_journey(replace(record, reason=context.obj.told(record.reason)))
 
 
 @command(queue_app, "retry", "relay queue retry --profile support")
@@ -195,7 +206,7 @@ def retry(
     """
     if bool(ids) + (profile is not None) + all_ != 1:
         raise WrongUsage("say which messages: their ids, or --profile P, or --all")
-    retried = context.obj.run("queue.retry", ids=ids or None, profile=profile)["retried"]
+    retried = from_json(Retried, context.obj.run("queue.retry", ids=ids or None, profile=profile)).retried
     print(f"{count(retried, 'message')} will be tried now")
     if ids and retried < len(ids):
         why = context.obj.hint("relay queue show")
@@ -207,40 +218,46 @@ def retry(
 @command(queue_app, "hold", "relay queue hold 6aq3kd1p0e4m")
 def hold(context: Context, id_: Id) -> None:
     """Let a message wait until you release it. Its sender is told nothing."""
-    found = context.obj.run("queue.hold", id=id_)
-    go_on = context.obj.hint(f"relay queue release {found['id'][:12]}")
-    print(f"message {found['id']} is held; let it go on with: {go_on}")
+    held = _do(context.obj, "hold", id_)
+    go_on = context.obj.hint(f"relay queue release {held[:12]}")
+    print(f"message {held} is held; let it go on with: {go_on}")
 
 
 @command(queue_app, "release", "relay queue release 6aq3kd1p0e4m")
 def release(context: Context, id_: Id) -> None:
     """Let a held message go on, with an attempt now."""
-    print(f"message {context.obj.run('queue.release', id=id_)['id']} goes on")
+    print(f"message {_do(context.obj, 'release', id_)} goes on")
 
 
 @command(queue_app, "remove", "relay queue remove 6aq3kd1p0e4m")
 def remove(context: Context, id_: Id) -> None:
     """Take a message out of the queue for good. Its sender is told nothing; `export` keeps a copy before."""
-    print(f"message {context.obj.run('queue.remove', id=id_)['id']} is removed")
+    print(f"message {_do(context.obj, 'remove', id_)} is removed")
 
 
 @command(queue_app, "export", "relay queue export 6aq3kd1p0e4m > message.eml")
 def export(context: Context, id_: Id) -> None:
     """Write a message as it came to stdout, byte for byte."""
     out = sys.stdout.buffer
-    context.obj.stream("queue.export", lambda item: out.write(b64decode(item["chunk"])), id=id_)
+    context.obj.stream(
+        "queue.export", lambda answer: out.write(b64decode(from_json(MessageChunk, answer).chunk)), id=id_
+    )
     out.flush()
 
 
-def _queue_row(record: Mapping[str, Any], now: datetime) -> list[str]:
-    next_attempt = record["next_attempt"]
+def _do(session: Session, verb: str, id_: str) -> str:
+    """Do something with a message, and return its whole id."""
+    return from_json(MessageDone, session.run(f"queue.{verb}", id=id_)).id
+
+
+def _queue_row(record: QueueRecord, now: datetime) -> list[str]:
     return [
-        record["id"][:12],
-        record["state"],
-        relative(moment(record["created"]), now),
-        _next(moment(next_attempt), now) if next_attempt else "",
-        words(record["sender"]) or "<>",
-        recipients_in_short(record["recipients"]),
+        record.id[:12],
+        record.state,
+        relative(moment(record.created), now),
+        _next(moment(record.next_attempt), now) if record.next_attempt else "",
+        words(record.sender) or "<>",
+        recipients_in_short(record.recipients),
     ]
 
 
@@ -310,7 +327,11 @@ def list_messages(
 @command(messages_app, "show", "relay messages show 6aq3kd1p0e4m")
 def show_message(context: Context, id_: Id, as_json: AsJson = False) -> None:
     """Show the journey of one message, and what the servers said."""
-    _show(context.obj, "messages.show", id_, as_json=as_json)
+    answer = context.obj.run("messages.show", id=id_)
+    if as_json:
+        return print_json(answer)
+    record = from_json(JourneyRecord, answer)
+    return print_journey(replace(record, reason=context.obj.told(record.reason)))
 
 
 def _follow(session: Session, chosen: Mapping[str, Any], *, as_json: bool) -> None:
@@ -325,10 +346,10 @@ class _Followed:
 
     def __init__(self, printed: "JsonLines | _MessageTable") -> None:
         self._printed = printed
-        self._earlier: list[dict[str, Any]] | None = []
+        self._earlier: list[Any] | None = []
 
-    def take(self, item: dict[str, Any]) -> None:
-        """Take the next item."""
+    def take(self, item: Any) -> None:
+        """Take the next item: a message, that what follows is news, or nothing at all."""
         if "id" not in item:
             if "begun" in item:
                 self._begin()
@@ -352,9 +373,10 @@ class _MessageTable:
         self._widths = _OPEN_WIDTHS if is_open else ()
         self._rows = TableRows(_MESSAGE_COLUMNS, flexible=2, empty=empty)
 
-    def add(self, record: Mapping[str, Any]) -> None:
+    def add(self, answer: Any) -> None:
         """Take the next message. What went wrong, and only that, stands below it in the server's words."""
-        note = words(record["reply"]) if record["state"] == "failed" else ""
+        record = from_json(HistoryRecord, answer)
+        note = words(record.reply) if record.state == "failed" else ""
         row = _message_row(record, datetime.now(UTC))
         for column, width in enumerate(self._widths):
             row[column] = row[column].ljust(width)
@@ -369,11 +391,11 @@ class _MessageTable:
         self._rows.close()
 
 
-def _message_row(record: Mapping[str, Any], now: datetime) -> list[str]:
+def _message_row(record: HistoryRecord, now: datetime) -> list[str]:
     return [
-        record["id"][:12],
-        relative(moment(record["created"]), now),
-        record["state"],
-        words(record["sender"]) or "<>",
-        recipients_in_short(record["recipients"]),
+        record.id[:12],
+        relative(moment(record.created), now),
+        record.state,
+        words(record.sender) or "<>",
+        recipients_in_short(record.recipients),
     ]

@@ -15,7 +15,9 @@ from relay.cli.ask import ask_yes, is_person
 from relay.cli.output import count, print_failure, print_json, print_table, words
 from relay.cli.session import Session
 from relay.cli.shared import AsJson, command, noun
+from relay.control.json_values import from_json
 from relay.control.refused import Refused
+from relay.control.results import DirectoryExport, DirectoryImport
 from relay.system.terminal import Progress
 
 if TYPE_CHECKING:
@@ -27,9 +29,7 @@ import_app = noun("Take over servers and senders from files of Postfix or msmtp.
 DryRun = Annotated[bool, Option("--dry-run", help="Show what it would do, and do nothing.")]
 Agents = Annotated[bool, Option("--agents", help="Make agents of the senders, not channels.")]
 _MOST_SHOWN = 20
-_SIGNS = {"adds": "+", "changes": "~", "removes": "-"}
 _NO_NEWS = "all of it is there already; nothing was changed"
-_NAMES = {"adds": "added", "changes": "changed", "removes": "removed"}
 
 
 @command(import_app, "postfix", "relay import postfix /etc/postfix")
@@ -242,16 +242,26 @@ def import_directory(
     path = file or session.settings.directory_path
     params = {"name": "stdin" if str(path) == "-" else str(path), "text": _read(path)}
     with Progress("reading"):
-        result = session.run("directory.import", **params)
+        answer = session.run("directory.import", **params)
+    found = from_json(DirectoryImport, answer)
     if not as_json:
-        _show_changes(result)
-    is_news = any(result[key] for key in _SIGNS)
-    if _is_wanted(result, is_news=is_news, dry_run=dry_run):
+        _show_changes(found)
+    is_news = bool(found.adds or found.changes or found.removes)
+    is_wanted = not dry_run and not found.faults
+    if is_wanted and is_news and is_person() and not ask_yes("Do this?", default=False):
+        raise Refused("nothing was changed")
+    if is_wanted:
         with Progress("taking it over"):
-            result |= session.run("directory.import", **params, confirm=True, expected=result["version"])
+            answer = session.run("directory.import", **params, confirm=True, expected=found.version)
+        found = from_json(DirectoryImport, answer)
+    if as_json:
+        print_json({"ok": not found.faults, **{key: value for key, value in answer.items() if key != "version"}})
+    elif is_wanted:
+        print(session.told(_directory_outcome(found, is_news=is_news)))
+    if found.faults:
         if not as_json:
-            print(session.told(_directory_outcome(result, is_news=is_news)))
-    _end(session, result, as_json=as_json)
+            print_failure(_directory_faults(session, found), as_json=False)
+        raise Exit(1)
 
 
 @command(directory_app, "export", "relay directory export directory.toml")
@@ -266,9 +276,9 @@ def export(
 
     To import it again changes nothing. Passwords are not in it.
     """
-    found = context.obj.run("directory.export")
+    found = from_json(DirectoryExport, context.obj.run("directory.export"))
     if file is None or str(file) == "-":
-        print(found["text"], end="")
+        print(found.text, end="")
         return
     from relay.system.files import create_private
 
@@ -277,10 +287,10 @@ def export(
     except FileExistsError:
         raise Refused(f"{file} is there already, and nothing is overwritten; name another file") from None
     with os.fdopen(descriptor, "w", encoding="utf-8") as new:
-        new.write(found["text"])
+        new.write(found.text)
         new.flush()
         os.fsync(new.fileno())
-    print(f"wrote {file}: {found['database']}")
+    print(f"wrote {file}: {found.database}")
 
 
 def _read(path: Path) -> str:
@@ -291,18 +301,26 @@ def _read(path: Path) -> str:
         raise Refused(f"{path} is no UTF-8 text; write it as UTF-8") from None
 
 
-def _show_changes(result: dict[str, Any]) -> None:
-    for key, sign in _SIGNS.items():
-        for entry in result[key][:_MOST_SHOWN]:
+def _show_changes(found: DirectoryImport) -> None:
+    for sign, entries in (("+", found.adds), ("~", found.changes), ("-", found.removes)):
+        for entry in entries[:_MOST_SHOWN]:
             print(f"{sign} {words(entry)}")
-        if len(result[key]) > _MOST_SHOWN:
-            print(f"{sign} and {len(result[key]) - _MOST_SHOWN:,} more")
+        if len(entries) > _MOST_SHOWN:
+            print(f"{sign} and {len(entries) - _MOST_SHOWN:,} more")
 
 
-def _directory_outcome(result: dict[str, Any], *, is_news: bool) -> str:
-    numbers = ", ".join(f"{len(result[key]):,} {name}" for key, name in _NAMES.items() if result[key])
+def _directory_outcome(found: DirectoryImport, *, is_news: bool) -> str:
+    named = (("added", found.adds), ("changed", found.changes), ("removed", found.removes))
+    numbers = ", ".join(f"{len(entries):,} {name}" for name, entries in named if entries)
     done = f"entries: {numbers}" if is_news else _NO_NEWS
-    if result["in_effect"]:
+    if found.in_effect:
         return done
     way = 'write directory = "database" in relay.toml, and restart relay'
     return f"{done}\nto go by it, {way}"
+
+
+def _directory_faults(session: Session, found: DirectoryImport) -> str:
+    lines = [
+        ": ".join(filter(None, (fault.file, fault.key, session.told(words(fault.message))))) for fault in found.faults
+    ]
+    return "\n".join([*lines, "nothing was changed"])

@@ -1,14 +1,22 @@
-"""What the operations work with. `service` gives the running relay's parts, `cli` its own where none runs."""
+"""What the operations work with, and how they find in it what a person named.
+
+`service` gives the running relay's parts, `cli` its own where none runs.
+"""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Protocol
 
+from relay.config.schema import no_such
 from relay.config.settings import Settings
 from relay.control.audit_log import AuditLog
+from relay.control.refused import NotFound, Refused
+from relay.control.results import OpenAccount, Status, TroubledAccount, UnreachedServer
 from relay.control.tests.last_tests import LastTests
 from relay.directory.live import LiveDirectory
+from relay.directory.model import Application, Profile, ProfileKind, Script, Server
+from relay.mail.address import Address, AddressError
 from relay.secrets.resolver import SecretResolver
 from relay.secrets.vault import Vault
 from relay.store.cluster.nodes import NodeRow
@@ -43,23 +51,17 @@ class QueueActions(Protocol):
     async def export(self, id_: str, /) -> AsyncIterator[bytes] | None:
         """Return the message as it came, in chunks; None where its content is no longer there."""
 
-    def accounts(self) -> list[dict[str, Any]]:
-        """Return every account that mail may leave through, with the keys of `account list` and its username.
+    def accounts(self) -> list[OpenAccount]:
+        """Return every account that mail may leave through.
 
         Where an address is held with its account, there is an entry of its own for the two, with that `address`.
         """
 
-    def troubled(self) -> list[dict[str, Any]]:
-        """Return those of `accounts` that are not well, without `connections` and with two keys more.
+    def troubled(self) -> list[TroubledAccount]:
+        """Return those of `accounts` that are not well. It may be called in a thread."""
 
-        `means` is what their server said ("login-refused", "throttle" …), and `until` when it is tried again.
-        """
-
-    def unreached(self) -> list[dict[str, Any]]:
-        """Return the servers that nobody gets through to, the one that is away longest first.
-
-        Each with `server`, `since`, `times` in a row, `phase` and `reason` of the last one.
-        """
+    def unreached(self) -> list[UnreachedServer]:
+        """Return the servers that nobody gets through to, the one that is away longest first."""
 
     async def release_account(self, server: str, username: str) -> bool:
         """Forget what holds or slows an account, and every address with it. False: nothing did."""
@@ -106,7 +108,7 @@ class Parts:
     """The parts of one relay. Its `settings` are those in effect: they may be set anew.
 
     `entries` are the directory in the store, whether or not it is the one in effect.
-    `status` returns the status with the keys of DESIGN section 4; what the queue and the accounts say to it is added.
+    `status` returns how the relay is; what the store says of queue and accounts is added to that.
     `metrics` returns the counters as text (`relay.metrics`), given how many messages wait by state (None: the store
     cannot be read), when the oldest of them came, and how many accounts are held; it is None where no relay runs.
     `health` is how the store is.
@@ -118,12 +120,56 @@ class Parts:
     vault: Vault
     secrets: SecretResolver
     queue: Queue
-    desk: QueueActions
+    queue_actions: QueueActions
     people: People
-    audit: AuditTable
-    trail: AuditLog
+    audit_table: AuditTable
+    audit_log: AuditLog
     nodes: Nodes
-    status: Callable[[], dict[str, Any]]
+    status: Callable[[], Status]
     health: StoreHealth
     metrics: Callable[[Mapping[str, int] | None, Mapping[str, datetime], int], Awaitable[str]] | None = None
     tests: LastTests = field(default_factory=LastTests)
+
+
+def read_address(text: str, key: str) -> Address:
+    """Return the address that a parameter says. Raises Refused with its key."""
+    try:
+        return Address.parse(text)
+    except AddressError as error:
+        raise Refused(str(error), key=key) from None
+
+
+def find_server(parts: Parts, name: str) -> Server:
+    """Return a server of the directory in effect. Raises NotFound."""
+    servers = parts.directory.routing().directory.servers
+    if name not in servers:
+        raise NotFound(no_such("server", name, servers))
+    return servers[name]
+
+
+def find_profile(parts: Parts, kind: ProfileKind, name: str) -> Profile:
+    """Return a channel or agent of the directory in effect. Raises NotFound."""
+    directory = parts.directory.routing().directory
+    profile = directory.profile(name)
+    if profile is not None and profile.kind is kind:
+        return profile
+    if profile is not None:
+        raise NotFound(f"'{name}' is no {kind}; it is one of the {profile.kind}s")
+    known = directory.channels if kind is ProfileKind.CHANNEL else directory.agents
+    raise NotFound(no_such(kind.value, name, known))
+
+
+def find_application(parts: Parts, name: str) -> Application:
+    """Return an application of the directory in effect. Raises NotFound."""
+    applications = parts.directory.routing().directory.applications
+    if name not in applications:
+        raise NotFound(no_such("application", name, applications))
+    return applications[name]
+
+
+def find_script(parts: Parts, name: str) -> Script:
+    """Return a script of the directory in effect. Raises NotFound."""
+    scripts = parts.directory.routing().directory.scripts
+    if name not in scripts:
+        raise NotFound(no_such("script", name, scripts))
+    return scripts[name]

@@ -7,9 +7,9 @@ from typing import Any
 from relay import log
 from relay.config.faults import did_you_mean
 from relay.control.actor import Actor, Role
-from relay.control.audit_details import Ledger
+from relay.control.audit_details import OperationChanges
 from relay.control.context import Parts
-from relay.control.entries.accounts import Accounts, accounts_held
+from relay.control.entries.accounts import Accounts
 from relay.control.entries.applications import Applications
 from relay.control.entries.authorizations import Authorizations
 from relay.control.entries.bulk import Bulk
@@ -25,46 +25,37 @@ from relay.control.entries.scripts import Scripts
 from relay.control.entries.sending_facts import Sending
 from relay.control.entries.server_users import ServerUsers
 from relay.control.entries.servers import Servers
-from relay.control.entries.token_facts import token_records
-from relay.control.messages.counts import MessageCounts
-from relay.control.messages.history import History
-from relay.control.messages.pages import MessagePages
-from relay.control.messages.preview import Preview
-from relay.control.messages.queue import Waiting, counts
-from relay.control.messages.records import rfc3339
-from relay.control.messages.watch import Following
-from relay.control.nodes import Nodes
-from relay.control.not_running import NOTHING_STORED
+from relay.control.messages.history import HistoryOperations, MessageCounts, MessagePages
+from relay.control.messages.queue import Preview, QueueOperations
+from relay.control.messages.watch import FollowOperation
 from relay.control.operation import Operation
 from relay.control.overview import Overview
-from relay.control.people.administrators import AdministratorOperations
+from relay.control.people.administrators import AdministratorOperations, InvitationOperations
 from relay.control.people.api_tokens import ApiTokenOperations
-from relay.control.people.audits import Audits
-from relay.control.people.invitations import Invitations
-from relay.control.refused import Forbidden, Refused, UnknownOperation
-from relay.control.store import StoreOperations, store_record
-from relay.control.tests.connection_test import Probes
-from relay.control.tests.doctor import Doctor
-from relay.control.tests.profile_form_test import ProfileTrial
-from relay.control.tests.server_form_test import FormTest
+from relay.control.people.audits import AuditOperations
+from relay.control.refused import Forbidden, UnknownOperation
+from relay.control.status import NodeOperations, StatusOperations, StoreOperations
+from relay.control.tests.connection_test import ConnectionTests
+from relay.control.tests.doctor import DoctorOperation
+from relay.control.tests.form_tests import ProfileFormTest, ServerFormTest
 from relay.control.transfers import Transfers
 from relay.directory.model import ProfileKind
-from relay.store.db.errors import StoreError, StoreUnreachable
 
 
 class Operations:
-    """The operations on the parts of one relay. Results and streamed items are JSON values.
+    """The operations on the parts of one relay. Results and streamed items are dataclasses (`relay.control.results`).
+
+    Those of entries are JSON values.
 
     Each looks at the directory first, so that what a person saved a moment ago counts.
     """
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
-        parts.directory.on_edit = parts.trail.edited
-        self._following = Following(parts)
+        parts.directory.on_edit = parts.audit_log.edited
+        self._following = FollowOperation(parts)
         self._operations: dict[str, Operation] = {
-            "status": Operation(self._status),
-            "metrics": Operation(self._metrics),
+            **StatusOperations(parts).operations(),
             **StoreOperations(parts).operations(),
             **Servers(parts).operations(),
             **ServerUsers(parts).operations(),
@@ -85,23 +76,23 @@ class Operations:
             **Authorizations(parts, "channel").operations(),
             **Authorizations(parts, "agent").operations(),
             **Routes(parts).operations(),
-            **Probes(parts).operations(),
-            **FormTest(parts).operations(),
-            **ProfileTrial(parts, ProfileKind.CHANNEL).operations(),
-            **ProfileTrial(parts, ProfileKind.AGENT).operations(),
-            **Doctor(parts).operations(),
-            **Waiting(parts).operations(),
+            **ConnectionTests(parts).operations(),
+            **ServerFormTest(parts).operations(),
+            **ProfileFormTest(parts, ProfileKind.CHANNEL).operations(),
+            **ProfileFormTest(parts, ProfileKind.AGENT).operations(),
+            **DoctorOperation(parts).operations(),
+            **QueueOperations(parts).operations(),
             **Preview(parts).operations(),
             **Accounts(parts).operations(),
-            **History(parts).operations(),
+            **HistoryOperations(parts).operations(),
             **self._following.operations(),
             **AdministratorOperations(parts).operations(),
             **ApiTokenOperations(parts).operations(),
-            **Invitations(parts).operations(),
-            **Audits(parts).operations(),
+            **InvitationOperations(parts).operations(),
+            **AuditOperations(parts).operations(),
             **MessagePages(parts).operations(),
             **MessageCounts(parts).operations(),
-            **Nodes(parts).operations(),
+            **NodeOperations(parts).operations(),
             **Sending(parts).operations(),
         }
 
@@ -130,35 +121,35 @@ class Operations:
         """Return the result of an operation. Raises Refused."""
         operation = self._allowed(name, params, actor)
         await self._parts.directory.refresh()
-        ledger = Ledger()
+        changes = OperationChanges()
         result: Any = None
         is_done = False
         try:
-            with ledger.open():
+            with changes.open():
                 result = await operation.run(params)
             is_done = True
         finally:
             # What was changed before it failed is told too.
-            await self._told(actor, name, params, result, ledger, is_change=is_done and operation.is_change)
+            await self._told(actor, name, params, result, changes, is_change=is_done and operation.is_change)
         return result
 
-    async def batches(self, name: str, params: Mapping[str, Any], actor: Actor) -> AsyncGenerator[list[dict[str, Any]]]:
+    async def batches(self, name: str, params: Mapping[str, Any], actor: Actor) -> AsyncGenerator[list[Any]]:
         """Yield the items of an operation, as many at once as there are. Raises Refused."""
         operation = self._allowed(name, params, actor)
         await self._parts.directory.refresh()
-        ledger = Ledger()
+        changes = OperationChanges()
         try:
             async with aclosing(operation.batches(params)) as batches:
                 while True:
-                    with ledger.open():  # for each step anew: between two of them the task is the caller's
+                    with changes.open():  # for each step anew: between two of them the task is the caller's
                         batch = await anext(batches, None)
                     if batch is None:
                         break
                     yield batch
         finally:
-            await self._told(actor, name, params, None, ledger, is_change=False)
+            await self._told(actor, name, params, None, changes, is_change=False)
 
-    async def stream(self, name: str, params: Mapping[str, Any], actor: Actor) -> AsyncGenerator[dict[str, Any]]:
+    async def stream(self, name: str, params: Mapping[str, Any], actor: Actor) -> AsyncGenerator[Any]:
         """Yield the items of an operation one by one. Raises Refused."""
         async with aclosing(self.batches(name, params, actor)) as batches:
             async for batch in batches:
@@ -179,53 +170,20 @@ class Operations:
         name: str,
         params: Mapping[str, Any],
         result: Any,
-        ledger: Ledger,
+        changes: OperationChanges,
         *,
         is_change: bool,
     ) -> None:
-        if not is_change and not ledger:
+        if not is_change and not changes:
             return
         what = what_of(params, result)
-        kept = {"id" if name.startswith("queue.") else "name": what or None}
-        log.changed(operation=name, **kept, who=actor.name, way=str(actor.way))
-        await self._parts.trail.record(actor, name, what, ledger, is_change=is_change)
+        log.changed(operation=name, **{self._operation(name).about: what or None}, who=actor.name, way=str(actor.way))
+        await self._parts.audit_log.record(actor, name, what, changes, is_change=is_change)
 
     def _operation(self, name: str) -> Operation:
         if name not in self._operations:
             raise UnknownOperation(f"there is no operation '{name}'{did_you_mean(name, self._operations)}")
         return self._operations[name]
-
-    async def _status(self) -> dict[str, Any]:
-        """How the relay is also where the store is away: that is when people ask."""
-        await self._parts.health.look()
-        trouble = self._parts.health.trouble
-        try:
-            stored = await self._stored()
-        except StoreError as error:
-            stored, trouble = dict(NOTHING_STORED), trouble or error
-        return {**self._parts.status(), **stored, "store": store_record(trouble)}
-
-    async def _stored(self) -> dict[str, Any]:
-        queue = self._parts.queue
-        return {
-            "queue": await counts(queue),
-            "oldest": rfc3339(await queue.oldest()),
-            "accounts_held": await accounts_held(self._parts),
-            "oauth": await token_records(self._parts),
-        }
-
-    async def _metrics(self) -> str:
-        if self._parts.metrics is None:
-            raise Refused("only a running relay counts what it does; start it with: relay serve")
-        queue = self._parts.queue
-        if isinstance(self._parts.health.trouble, StoreUnreachable):  # who scrapes waits for no database that is away
-            return await self._parts.metrics(None, {}, 0)
-        try:
-            waiting = await counts(queue)
-            oldest, held = await queue.oldest_by_state(waiting.keys()), len(await queue.holds())
-        except StoreError:
-            return await self._parts.metrics(None, {}, 0)
-        return await self._parts.metrics(waiting, oldest, held)
 
 
 def what_of(params: Mapping[str, Any], result: Any) -> str:
@@ -233,8 +191,8 @@ def what_of(params: Mapping[str, Any], result: Any) -> str:
 
     SECURITY: no other parameter is looked at, for it may be a password.
     """
-    if isinstance(result, dict) and isinstance(result.get("id"), str):
-        return str(result["id"])
+    if isinstance(id_ := getattr(result, "id", None), str):
+        return id_
     for key in ("name", "account", "id", "profile"):
         if isinstance(params.get(key), str):
             return str(params[key])

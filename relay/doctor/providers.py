@@ -1,14 +1,38 @@
 """What each provider does with mail that we hand over: who signs it, whose envelope it bears, what it refuses.
 
 A provider is known by the name of its server. What stands here was read in the pages named beside it (in stored copies
-of 2026; "nv": remembered, and not found in any of them). Where a thing is not known, it is left out.
+of 2026; "nv": remembered, and not found in any of them). Where a thing is not known, it is left out. An outlet is a
+domain and the server that its mail leaves through: all that the checks of the domain's DNS depend on.
 """
 
+import ipaddress
 from dataclasses import dataclass
+
+from relay.mail.address import Address, AddressError
+
+# Where the selector is not known, what mail servers are often set up with.
+COMMON_SELECTORS = (
+    "default",
+    "mail",
+    "dkim",
+    "smtp",
+    "relay",
+    "mx",
+    "key1",
+    "s1",
+    "s2",
+    "selector1",
+    "selector2",
+    "k1",
+)
+_ANY_SERVER = (
+    "let the one who runs the server allow that account to send as this address, or log in with the account of the "
+    "address"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Provider:
+class MailProvider:
     """A provider, by its servers' names or the domains that these end in ("amazonaws.com").
 
     `spf_include`: what a domain's SPF record must include. `selectors`: under which names its DKIM keys stand; () where
@@ -28,10 +52,10 @@ class Provider:
     dkim_setup: str = ""
 
 
-PROVIDERS: tuple[Provider, ...] = (
+PROVIDERS: tuple[MailProvider, ...] = (
     # SPF and the default selector "google": guides of mxio.io and inboxgreen.email after support.google.com/a. From is
     # rewritten to the account unless it is a verified alias: decke/smtprelay#147.
-    Provider(
+    MailProvider(
         name="Google",
         hosts=("smtp.gmail.com", "smtp-relay.gmail.com"),
         spf_include="_spf.google.com",
@@ -45,7 +69,7 @@ PROVIDERS: tuple[Provider, ...] = (
     # selector1 and selector2, of which one is in use: learn.microsoft.com, email-authentication-dkim-configure. The
     # include: learn.microsoft.com, email-authentication-spf-configure (nv). SendAsDenied comes at the end of data:
     # gophish#2900; a shared mailbox with the delegate's login: nextcloud/mail#13667.
-    Provider(
+    MailProvider(
         name="Microsoft 365",
         hosts=("smtp.office365.com", "smtp-mail.outlook.com"),
         spf_include="spf.protection.outlook.com",
@@ -58,7 +82,7 @@ PROVIDERS: tuple[Provider, ...] = (
     ),
     # The envelope is of amazonses.com unless a MAIL FROM domain is set; three DKIM names for each identity:
     # docs.aws.amazon.com, mail-from-set. Unverified addresses are refused at the end of data: troubleshoot-smtp.
-    Provider(
+    MailProvider(
         name="Amazon SES",
         hosts=("amazonaws.com",),
         spf_include="amazonses.com",
@@ -69,7 +93,7 @@ PROVIDERS: tuple[Provider, ...] = (
     ),
     # The envelope is of a subdomain that SendGrid keeps; two DKIM names: support.sendgrid.com, Automated Security
     # Explained; their selectors s1 and s2: lookmyip.com/email-auth.
-    Provider(
+    MailProvider(
         name="SendGrid",
         hosts=("smtp.sendgrid.net", "smtp.eu.sendgrid.net"),
         spf_include="sendgrid.net",
@@ -80,7 +104,7 @@ PROVIDERS: tuple[Provider, ...] = (
         send_as="at SendGrid verify the address or its domain under Settings, Sender Authentication",
     ),
     # nv: the selector is shown for each domain; the envelope is of the domain that is set up at Mailgun.
-    Provider(
+    MailProvider(
         name="Mailgun",
         hosts=("smtp.mailgun.org", "smtp.eu.mailgun.org"),
         spf_include="mailgun.org",
@@ -89,7 +113,7 @@ PROVIDERS: tuple[Provider, ...] = (
     ),
     # The selector is made for each sender signature, the envelope is of mtasv.net unless a return path is set:
     # on.bo/esp/postmark.
-    Provider(
+    MailProvider(
         name="Postmark",
         hosts=("smtp.postmarkapp.com", "smtp-broadcasts.postmarkapp.com"),
         spf_include="spf.mtasv.net",
@@ -98,7 +122,7 @@ PROVIDERS: tuple[Provider, ...] = (
         send_as="at Postmark confirm the address or its domain under Sender Signatures",
     ),
     # The envelope is Brevo's own: suped.com, why doesn't Brevo offer full SPF alignment. Selectors: nv.
-    Provider(
+    MailProvider(
         name="Brevo",
         hosts=("smtp-relay.brevo.com", "smtp-relay.sendinblue.com"),
         spf_include="spf.brevo.com",
@@ -108,7 +132,7 @@ PROVIDERS: tuple[Provider, ...] = (
         send_as="at Brevo add and verify the address under Senders, or its domain under Domains",
     ),
     # The envelope is of bnc3.mailjet.com, DKIM of the customer's domain: mailjet.com, DMARCbis is dead. The rest: nv.
-    Provider(
+    MailProvider(
         name="Mailjet",
         hosts=("in-v3.mailjet.com", "in.mailjet.com"),
         spf_include="spf.mailjet.com",
@@ -118,7 +142,7 @@ PROVIDERS: tuple[Provider, ...] = (
         send_as="at Mailjet validate the address or its domain under Account settings, Sender domains & addresses",
     ),
     # The envelope is of send.DOMAIN, the selector is "resend": sudory.com, We almost filed a bug.
-    Provider(
+    MailProvider(
         name="Resend",
         hosts=("smtp.resend.com",),
         selectors=("resend",),
@@ -127,14 +151,14 @@ PROVIDERS: tuple[Provider, ...] = (
         send_as="at Resend add and verify the domain under Domains",
     ),
     # nv: both put a return path of their own unless one is set up, and show a selector for each domain.
-    Provider(
+    MailProvider(
         name="SparkPost",
         hosts=("smtp.sparkpostmail.com", "smtp.eu.sparkpostmail.com"),
         keeps_envelope=False,
         dkim_setup="at SparkPost under Domains, Sending domains",
         send_as="at SparkPost add and verify the domain under Domains, Sending domains",
     ),
-    Provider(
+    MailProvider(
         name="SMTP2GO",
         hosts=("mail.smtp2go.com", "mail-eu.smtp2go.com"),
         keeps_envelope=False,
@@ -143,7 +167,7 @@ PROVIDERS: tuple[Provider, ...] = (
     ),
     # spfwise.com, Zoho Mail SPF, DKIM & DMARC Setup: the selector is the customer's choice. Other data centres have
     # other hosts. "Relaying disallowed as": providers' answers in upstream/meaning.
-    Provider(
+    MailProvider(
         name="Zoho",
         hosts=("smtp.zoho.com", "smtppro.zoho.com", "smtp.zoho.eu", "smtppro.zoho.eu", "smtp.zoho.in"),
         spf_include="zohomail.com",
@@ -152,7 +176,7 @@ PROVIDERS: tuple[Provider, ...] = (
         "under Send Mail As",
     ),
     # nv: selector and include. "not owned by authorized user": docker-postfix#67.
-    Provider(
+    MailProvider(
         name="Yandex",
         hosts=("smtp.yandex.ru", "smtp.yandex.com"),
         spf_include="_spf.yandex.net",
@@ -163,7 +187,7 @@ PROVIDERS: tuple[Provider, ...] = (
         "address",
     ),
     # fastmail.help/hc/en-us/articles/360060591153: fm1, fm2 and fm3. The include: nv.
-    Provider(
+    MailProvider(
         name="Fastmail",
         hosts=("smtp.fastmail.com",),
         spf_include="spf.messagingengine.com",
@@ -174,7 +198,7 @@ PROVIDERS: tuple[Provider, ...] = (
     ),
     # mxhelper.com/fr/mail-providers/icloud names the include, and says that no DKIM key is for the customer's domain;
     # chamberlain.io says that the wizard adds one. So both are looked for, and neither is promised (sig1: nv).
-    Provider(
+    MailProvider(
         name="iCloud",
         hosts=("smtp.mail.me.com",),
         spf_include="icloud.com",
@@ -185,29 +209,8 @@ PROVIDERS: tuple[Provider, ...] = (
     ),
 )
 
-# Where the selector is not known, what mail servers are often set up with.
-COMMON_SELECTORS = (
-    "default",
-    "mail",
-    "dkim",
-    "smtp",
-    "relay",
-    "mx",
-    "key1",
-    "s1",
-    "s2",
-    "selector1",
-    "selector2",
-    "k1",
-)
 
-_ANY_SERVER = (
-    "let the one who runs the server allow that account to send as this address, or log in with the account of the "
-    "address"
-)
-
-
-def provider_of(host: str) -> Provider | None:
+def provider_of(host: str) -> MailProvider | None:
     """Return the provider whose server this is, None for one that we do not know."""
     name = host.lower().rstrip(".")
     return next((each for each in PROVIDERS if any(_is_or_ends_in(name, known) for known in each.hosts)), None)
@@ -221,3 +224,60 @@ def send_as_advice(host: str) -> str:
 
 def _is_or_ends_in(name: str, known: str) -> bool:
     return name == known or (name.endswith("." + known) and known.count(".") == 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Outlet:
+    """A domain (A-labels, lower case) and the server that its mail leaves through.
+
+    `account_domain` is that of the account that logs in, or "" where its name has none. `selectors` are DKIM selectors
+    that somebody knows beside those of the provider.
+    """
+
+    domain: str
+    host: str
+    account_domain: str = ""
+    selectors: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, identity: Address, host: str, username: str, selectors: tuple[str, ...] = ()) -> "Outlet":
+        """Return the outlet of an identity that leaves through a server with an account."""
+        try:
+            account_domain = Address.parse(username).domain_key
+        except AddressError:
+            account_domain = ""
+        return cls(identity.domain_key, host, account_domain, selectors)
+
+    @property
+    def provider(self) -> MailProvider | None:
+        """The provider whose server it is, where we know it."""
+        return provider_of(self.host)
+
+    @property
+    def who(self) -> str:
+        """How sentences call the sender: the provider's name, or the server's."""
+        return self.provider.name if self.provider else self.host
+
+    @property
+    def is_own_server(self) -> bool:
+        """Whether the server is of whoever owns the domain or the account, so that mail leaves from its own address.
+
+        Somebody else's server may hand over to others, which send. A bare name or an address is on our own network.
+        """
+        if "." not in self.host.rstrip(".") or _is_address(self.host):
+            return True
+        own = [domain for domain in (self.domain, self.account_domain) if domain]
+        return any(f".{self.host.lower().rstrip('.')}".endswith(f".{domain}") for domain in own)
+
+    @property
+    def is_provider_own(self) -> bool:
+        """Whether the domain is the provider's own, which then publishes everything itself."""
+        return self.provider is not None and self.domain in self.provider.own_domains
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True

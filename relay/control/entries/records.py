@@ -14,6 +14,7 @@ from relay.control.context import Parts
 from relay.control.entries.assignments import version_of
 from relay.control.entries.login_passwords import login_is_set
 from relay.control.refused import Refused
+from relay.control.results import TroubledAccount
 from relay.directory.model import (
     AnswerRule,
     Application,
@@ -56,7 +57,7 @@ def server_records(parts: Parts) -> list[dict[str, Any]]:
     used: Counter[_User] = Counter(
         (profile.server or directory.default_server, profile.kind) for profile in directory.profiles()
     )
-    troubled = parts.desk.troubled()
+    troubled = parts.queue_actions.troubled()
     servers = (directory.servers[name] for name in sorted(directory.servers))
     return [_server_record(parts, directory, server, used, troubled) for server in servers]
 
@@ -65,7 +66,7 @@ def server_record(parts: Parts, server: Server) -> dict[str, Any]:
     """Return one server of the directory in effect."""
     directory = parts.directory.routing().directory
     used: Counter[_User] = Counter((server.name, profile.kind) for profile in directory.users_of(server.name))
-    return _server_record(parts, directory, server, used, parts.desk.troubled())
+    return _server_record(parts, directory, server, used, parts.queue_actions.troubled())
 
 
 def profile_records(parts: Parts, kind: ProfileKind, *, sort: str = "name", contains: str = "") -> list[dict[str, Any]]:
@@ -147,7 +148,7 @@ def _server_record(
     directory: Directory,
     server: Server,
     used: Mapping[_User, int],
-    troubled: Iterable[Mapping[str, Any]],
+    troubled: Iterable[TroubledAccount],
 ) -> dict[str, Any]:
     ref = token_ref(server, server) or ref_of(server, server)
     shown = {
@@ -173,14 +174,14 @@ def _server_record(
     return shown | _rest(server, shown)
 
 
-def _state(server: Server, troubled: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+def _state(server: Server, troubled: Iterable[TroubledAccount]) -> dict[str, Any]:
     """Return how a server's own account is, since when, and how many of its accounts are held."""
-    here = [one for one in troubled if one["server"] == server.name]
-    own = next((one for one in here if one["username"] == server.username and not one["address"]), None)
+    here = [one for one in troubled if one.server == server.name]
+    own = next((one for one in here if one.username == server.username and not one.address), None)
     return {
-        "state": own["state"] if own else "ok",
-        "held_since": own["held_since"] if own else None,
-        "accounts_held": len({one["account"] for one in here if one["state"] == "held"}),
+        "state": own.state if own else "ok",
+        "held_since": own.held_since if own else None,
+        "accounts_held": len({one.account for one in here if one.state == "held"}),
     }
 
 

@@ -8,7 +8,9 @@ from math import ceil
 from typing import Any
 
 from relay import log
+from relay.control.json_values import fields_of
 from relay.control.messages.records import rfc3339
+from relay.control.results import AccountState, OpenAccount, TroubledAccount, UnreachedServer
 from relay.delivery import by_hand
 from relay.delivery.holds import Accounts, lift
 from relay.delivery.lifecycle import State
@@ -20,7 +22,7 @@ from relay.store.queue.queue import Queue
 
 
 class StoreQueueActions:
-    """Actions on the queue. `changed` tells a running relay that something is another."""
+    """Actions on the queue. `on_change` tells a running relay, where one runs here, that something changed."""
 
     def __init__(
         self,
@@ -28,14 +30,14 @@ class StoreQueueActions:
         routing: Callable[[], Routing],
         accounts: Accounts,
         *,
-        changed: Callable[[], None] = lambda: None,
-        connections: Callable[[], Mapping[str, int]] = dict,
+        on_change: Callable[[], None] | None = None,
+        connections: Callable[[], Mapping[str, int]] | None = None,
         pacing: Turns | None = None,
     ) -> None:
         self._queue = queue
         self._routing = routing
         self._accounts = accounts
-        self._changed = changed
+        self._on_change = on_change
         self._connections = connections
         self._pacing = pacing
 
@@ -51,7 +53,7 @@ class StoreQueueActions:
             count = await self._queue.make_due(
                 now, profile=... if profile is None else profile, pausing=str(State.UNKNOWN)
             )
-        self._changed()
+        self._tell_change()
         return count
 
     async def hold(self, id_: str, /) -> bool:
@@ -66,7 +68,7 @@ class StoreQueueActions:
         is_released = await self._queue.edit(id_, by_hand.release(datetime.now(UTC)))
         if is_released:
             log.released(**await self._facts(id_))
-        self._changed()
+        self._tell_change()
         return is_released
 
     async def _facts(self, id_: str) -> dict[str, Any]:
@@ -84,7 +86,7 @@ class StoreQueueActions:
         """Return a message as it came."""
         return self._queue.chunks(id_)
 
-    def accounts(self) -> list[dict[str, Any]]:
+    def accounts(self) -> list[OpenAccount]:
         """Return the accounts of the directory, and those that are held although it no longer has them."""
         now = datetime.now(UTC)
         users = _users(self._routing().directory)
@@ -95,13 +97,16 @@ class StoreQueueActions:
         pairs = [hold for hold in holds if hold.address]
         rows = [(account, whole.get(account)) for account in users]
         rows += [(Account(hold.server, hold.username), hold) for hold in pairs]
-        connections = self._connections()
+        connections = self._connections() if self._connections is not None else {}
         return [
-            {**self._record(account, hold, users[account], now), "connections": connections.get(str(account), 0)}
+            OpenAccount(
+                **fields_of(self._state(account, hold, users[account], now)),
+                connections=connections.get(str(account), 0),
+            )
             for account, hold in rows
         ]
 
-    def troubled(self) -> list[dict[str, Any]]:
+    def troubled(self) -> list[TroubledAccount]:
         """Return those of `accounts` that are held or slowed. It may be called in a thread."""
         now = datetime.now(UTC)
         holds = self._accounts.holds()
@@ -111,27 +116,25 @@ class StoreQueueActions:
         users = _users(self._routing().directory)
         for hold in holds:
             account = Account(hold.server, hold.username)
-            record = self._record(account, hold, users.get(account, []), now)
-            records.append({**record, "means": hold.meaning, "until": rfc3339(hold.until or hold.next_probe)})
+            state = self._state(account, hold, users.get(account, []), now)
+            until = rfc3339(_next_probe(hold))
+            records.append(TroubledAccount(**fields_of(state), means=hold.meaning, until=until))
         whole = {Account(hold.server, hold.username) for hold in holds if not hold.address}
         for account, names in users.items():
             slow = None if account in whole else self._accounts.slowness_of(account, now)
             if slow is not None:
-                record = self._record(account, None, names, now)
-                records.append({**record, "means": str(Meaning.THROTTLE), "until": rfc3339(slow.until)})
+                state = self._state(account, None, names, now)
+                until = rfc3339(slow.until)
+                records.append(TroubledAccount(**fields_of(state), means=str(Meaning.THROTTLE), until=until))
         return records
 
-    def unreached(self) -> list[dict[str, Any]]:
+    def unreached(self) -> list[UnreachedServer]:
         """Return the servers of the directory that nobody gets through to."""
         servers = self._routing().directory.servers
         return [
-            {
-                "server": one.server,
-                "since": rfc3339(one.since),
-                "times": one.times,
-                "phase": str(one.phase),
-                "reason": one.why,
-            }
+            UnreachedServer(
+                server=one.server, since=rfc3339(one.since), times=one.times, phase=str(one.phase), reason=one.why
+            )
             for one in self._accounts.servers.unreached(datetime.now(UTC))
             if one.server in servers
         ]
@@ -140,7 +143,7 @@ class StoreQueueActions:
         """Lift every hold of an account."""
         account, now = Account(server, username), datetime.now(UTC)
         is_lifted = await lift(self._queue, self._accounts, account, now, with_pairs=True)
-        self._changed()
+        self._tell_change()
         return is_lifted
 
     def waits_for(self, message: StoredMessage) -> str:
@@ -166,6 +169,10 @@ class StoreQueueActions:
         paced = self._pacing.next(*found) if self._pacing else None
         return max((moment for moment in (slow.until if slow else None, paced) if moment), default=message.next_attempt)
 
+    def _tell_change(self) -> None:
+        if self._on_change is not None:
+            self._on_change()
+
     def _way_of(self, message: StoredMessage) -> tuple[Server, Account] | None:
         """Return by which server and account a message would leave now; None where its route is gone."""
         routing = self._routing()
@@ -183,19 +190,19 @@ class StoreQueueActions:
             return await self._queue.edit(id_, by_hand.retry(now))
         return False
 
-    def _record(self, account: Account, hold: HoldRow | None, profiles: list[str], now: datetime) -> dict[str, Any]:
+    def _state(self, account: Account, hold: HoldRow | None, profiles: list[str], now: datetime) -> AccountState:
         slow = self._accounts.slowness_of(account, now)
-        return {
-            "account": str(account),
-            "server": account.server,
-            "username": account.username,
-            "address": hold.address if hold else "",
-            "profiles": profiles,
-            "state": "held" if hold else "slowed" if slow else "ok",
-            "held_since": rfc3339(hold.since) if hold else None,
-            "reason": hold.reason if hold else slow.reason if slow else "",
-            "next_probe": rfc3339(_next_probe(hold) if hold else slow.until if slow else None),
-        }
+        return AccountState(
+            account=str(account),
+            server=account.server,
+            username=account.username,
+            address=hold.address if hold else "",
+            profiles=profiles,
+            state="held" if hold else "slowed" if slow else "ok",
+            held_since=rfc3339(hold.since) if hold else None,
+            reason=hold.reason if hold else slow.reason if slow else "",
+            next_probe=rfc3339(_next_probe(hold) if hold else slow.until if slow else None),
+        )
 
 
 def _next_probe(hold: HoldRow) -> datetime | None:

@@ -4,19 +4,20 @@ import asyncio
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import suppress
 from datetime import datetime, timedelta
-from typing import Any
+from typing import TypeAlias
 
 from relay.control.context import Parts
-from relay.control.messages.find import PAGE, known_state, records_of
-from relay.control.messages.history import read_address
-from relay.control.messages.page_position import read_time
+from relay.control.messages.find import PAGE
+from relay.control.messages.history import pages_of, wanted_of
 from relay.control.messages.records import history_record
+from relay.control.messages.results import FollowBegun, FollowQuiet, HistoryRecord
 from relay.control.operation import Operation
 from relay.control.refused import Refused
-from relay.delivery.recorder import utc_now
 from relay.store.queue.history import QueueStates
-from relay.store.queue.messages import StoredMessage
 from relay.store.queue.search import SearchCriteria
+from relay.system.clock import utc_now
+
+_Told: TypeAlias = HistoryRecord | FollowBegun | FollowQuiet
 
 _LOOKS_EVERY = 1.0  # seconds
 _QUIET = 60  # looks; after so many without news something is said anyhow, by which both sides notice an end
@@ -25,7 +26,7 @@ _LATE = timedelta(seconds=5)  # the history is written behind: what is over is l
 _MOST_FOLLOWERS = 10
 
 
-class Following:
+class FollowOperation:
     """`messages.follow`: everybody who follows looks once a second, whatever happens."""
 
     def __init__(self, parts: Parts) -> None:
@@ -49,31 +50,28 @@ class Following:
         since: str | None = None,
         state: str | None = None,
         message_id: str | None = None,
-    ) -> AsyncGenerator[list[dict[str, Any]]]:
+    ) -> AsyncGenerator[list[_Told]]:
         """Yield the messages of `since` that all of this is true of, the newest first; then {"begun": true}.
 
         From then on yield each message that comes, or is in another state than before, as it is then; those of a second
         the oldest first. An empty object now and then means nothing. Of what waits the newest ten thousand are watched.
         """
-        wanted = SearchCriteria(
-            sender=read_address(sender), to=read_address(to), state=known_state(state), message_id=message_id
-        )
-        moment = read_time(since, "since")
+        chosen = wanted_of(sender, to, since, state, message_id)
         if self._followers >= _MOST_FOLLOWERS:
             raise Refused(f"{_MOST_FOLLOWERS} others follow the messages already; end one of them first")
         self._followers += 1
         try:
             known = await self._look(utc_now())
-            if moment is not None:
-                async for page in self._earlier(wanted._replace(since=moment)):
-                    yield page
-            yield [{"begun": True}]
-            async for page in self._news(wanted, known):
+            if chosen.since is not None:
+                async for earlier in pages_of(self._parts, chosen):
+                    yield [*earlier]
+            yield [FollowBegun()]
+            async for page in self._news(chosen._replace(since=None), known):
                 yield page
         finally:
             self._followers -= 1
 
-    async def _news(self, wanted: SearchCriteria, known: QueueStates) -> AsyncGenerator[list[dict[str, Any]]]:
+    async def _news(self, wanted: SearchCriteria, known: QueueStates) -> AsyncGenerator[list[_Told]]:
         quiet = 0
         while not await self._ends_within(_LOOKS_EVERY):
             now = await self._look(utc_now())
@@ -85,7 +83,7 @@ class Following:
                 yield [history_record(self._parts, message) for message in found]
             if quiet == _QUIET:
                 quiet = 0
-                yield [{}]
+                yield [FollowQuiet()]
 
     async def _ends_within(self, seconds: float) -> bool:
         with suppress(TimeoutError):
@@ -95,14 +93,6 @@ class Following:
 
     async def _look(self, now: datetime) -> QueueStates:
         return await self._parts.queue.look(now - _LATE - timedelta(seconds=_LOOKS_EVERY), _MOST_WATCHED)
-
-    async def _earlier(self, wanted: SearchCriteria) -> AsyncGenerator[list[dict[str, Any]]]:
-        async def read(after: StoredMessage | None, limit: int) -> list[StoredMessage]:
-            asked = {key: getattr(wanted, key) for key in ("sender", "to", "since", "state", "message_id")}
-            return await self._parts.queue.search(**asked, limit=limit, after=after)
-
-        async for page in records_of(read, lambda message: history_record(self._parts, message)):
-            yield page
 
 
 def news_between(before: QueueStates, now: QueueStates, most: int = _MOST_WATCHED) -> Iterator[str]:

@@ -1,34 +1,104 @@
-"""Who may come in to the pages and the API: sessions, bearer tokens, and invitations.
+"""Who may come in to the pages and the API: sessions, bearer tokens, and invitations that are accepted.
 
 SECURITY: a cookie, a link and a token are 256 random bits, and only their digests are stored. A session belongs to a
-person as that person is: it ends when the person is removed, has another role or another password.
+person as that person is: it ends when the person is removed, has another role or another password. Where an invitation
+is accepted, the link goes first, in a transaction of its own, so that of two who come at once one is let in. What fails
+after that gives it back. A password that cannot be one fails before.
 """
 
-from collections.abc import Callable
+from asyncio import to_thread
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Literal
 
 from relay.control.actor import Actor, Role, Way
-from relay.control.context import Parts
+from relay.control.audit_details import OperationChanges, note
+from relay.control.context import Parts, find_profile
+from relay.control.entries.login_passwords import keep_login_password
+from relay.control.entries.mail_passwords import check_password_counts, set_password
 from relay.control.operation import refusals
-from relay.control.people.accept_invitation import Welcome
-from relay.control.people.sign_in import SignIn, TooMany
-from relay.control.secret_links import digest, new_secret
+from relay.control.people.administrators import check_name_is_free, keep_admin_password
+from relay.control.people.invitations import digest, new_secret
+from relay.control.people.sign_in import SignIn
+from relay.control.refused import Refused
+from relay.directory.model import ProfileKind
 from relay.listener.login_failures import LoginFailures
 from relay.secrets.authentication import Logins
-from relay.secrets.login_password import admin_owner, login_owner
+from relay.secrets.login_password import admin_owner, login_owner, make_record
 from relay.store.people.access import SLACK, InvitationRow, PageSession
-
-__all__ = ["Admission", "Invitation", "Session", "TooMany"]
+from relay.system.clock import utc_now
 
 _LASTS = timedelta(hours=12)
 _IDLE = timedelta(hours=2)
 _NOTED_EVERY = timedelta(minutes=1)  # a use is written down no more often
 
 
-def _utc_now() -> datetime:
-    return datetime.now(UTC)
+class InvitationAcceptance:
+    """Lets those in who were invited."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._people = parts.people
+
+    async def admin(self, digest: str, name: str, password: str, peer: str, now: datetime) -> Actor:
+        """Let an administrator or viewer in, and return who it is."""
+        row = await self._row(digest, "admin", now)
+        if row.name and name != row.name:
+            raise Refused(f"this link is for '{row.name}'", key="name")
+        if not row.name:
+            await check_name_is_free(self._parts, name)
+        record = await to_thread(make_record, password)
+        actor = Actor(name=name, role=Role(row.role), way=Way.PAGE, peer=peer)
+        async with self._taken(row, actor, now):
+            if await self._people.administrators.add(name, row.role, now):
+                note("role", None, row.role)
+            elif not row.name:
+                raise Refused(f"there is '{name}' already; choose another name", key="name")
+            await keep_admin_password(self._parts, name, record)
+        return actor
+
+    async def agent(
+        self, digest: str, login_password: str, mail_password: str | None, peer: str, now: datetime
+    ) -> Actor:
+        """Let an agent in, and return who it is."""
+        row = await self._row(digest, "agent", now)
+        profile = find_profile(self._parts, ProfileKind.AGENT, row.name)
+        if mail_password is not None:
+            check_password_counts(self._parts, profile)
+        record = await to_thread(make_record, login_password)
+        actor = Actor(name=row.name, role=Role.AGENT, way=Way.PAGE, peer=peer)
+        async with self._taken(row, actor, now):
+            await keep_login_password(self._parts, row.name, record)
+            if mail_password is not None:
+                await set_password(self._parts, profile, mail_password)
+        return actor
+
+    async def _row(self, digest: str, kind: str, now: datetime) -> InvitationRow:
+        row = await self._people.invitations.get(digest)
+        if row is None or row.kind != kind or now >= row.expires:
+            raise _used_up()
+        return row
+
+    @asynccontextmanager
+    async def _taken(self, row: InvitationRow, actor: Actor, now: datetime) -> AsyncIterator[None]:
+        """Use the link up for what is done meanwhile, and write that into the audit."""
+        if await self._people.invitations.take(row.digest, now) is None:
+            raise _used_up()
+        changes = OperationChanges()
+        try:
+            with changes.open():
+                yield
+        except BaseException:
+            await self._people.invitations.put(row)
+            raise
+        finally:
+            await self._parts.audit_log.record(actor, f"{row.kind}.welcome", actor.name, changes, is_change=False)
+
+
+def _used_up() -> Refused:
+    return Refused("this link was used already, or it is older than 24 hours; ask for a new one")
 
 
 def _is_to_come(created: datetime, now: datetime) -> bool:
@@ -37,7 +107,7 @@ def _is_to_come(created: datetime, now: datetime) -> bool:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Session:
+class WebSession:
     """Somebody who is signed in. `form_key` must come back with every form."""
 
     actor: Actor
@@ -67,13 +137,13 @@ class Admission:
         logins: Logins,
         *,
         pause: float = 1.0,
-        clock: Callable[[], datetime] = _utc_now,
+        clock: Callable[[], datetime] = utc_now,
         failures: LoginFailures | None = None,
     ) -> None:
         self._parts = parts
         self._people = parts.people
         self._sign_in = SignIn(parts, logins, pause, failures)
-        self._welcome = Welcome(parts)
+        self._acceptance = InvitationAcceptance(parts)
         self._now = clock
 
     async def sign_in(self, name: str, password: str, peer: str) -> Actor | None:
@@ -106,7 +176,7 @@ class Admission:
             await self._people.sessions.add(row)
         return cookie
 
-    async def session(self, cookie: str, peer: str = "", *, is_use: bool = True) -> Session | None:
+    async def session(self, cookie: str, peer: str = "", *, is_use: bool = True) -> WebSession | None:
         """Return whose session it is, as asked from `peer`; None where it has ended. Raises Refused.
 
         What a page does by itself is no use: a session that nobody uses ends although a page of it stays open.
@@ -123,7 +193,7 @@ class Admission:
             if is_use and now - row.seen >= _NOTED_EVERY:
                 await self._people.sessions.seen(row.digest, now)
         actor = Actor(name=row.name, role=Role(row.role), way=Way.PAGE, peer=peer)
-        return Session(actor=actor, form_key=row.form_key, expires=row.expires)
+        return WebSession(actor=actor, form_key=row.form_key, expires=row.expires)
 
     async def close_session(self, cookie: str) -> None:
         """End a session, if there is one. Raises Refused."""
@@ -154,12 +224,12 @@ class Admission:
     async def accept_admin(self, token: str, name: str, password: str, peer: str = "") -> Actor:
         """Let an administrator or viewer in by a link, which is used up then. Raises Refused."""
         with refusals():
-            return await self._welcome.admin(digest(token), name, password, peer, self._now())
+            return await self._acceptance.admin(digest(token), name, password, peer, self._now())
 
     async def accept_agent(self, token: str, login_password: str, mail_password: str | None, peer: str = "") -> Actor:
         """Let an agent in by a link, which is used up then. Raises Refused."""
         with refusals():
-            return await self._welcome.agent(digest(token), login_password, mail_password, peer, self._now())
+            return await self._acceptance.agent(digest(token), login_password, mail_password, peer, self._now())
 
     def _is_expected(self, row: InvitationRow) -> bool:
         """Whether the one who was invited is still there."""

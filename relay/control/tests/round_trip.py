@@ -1,4 +1,4 @@
-"""The round trip: a test message is looked for where it should arrive, and what its receiver wrote there is told.
+"""The round trip: a test message is looked for where it should arrive, and what its receiver saw of it is told.
 
 The mailbox is opened before anything is sent, so that a wrong password costs no message. The message is known by an
 unguessable token, and so is the one that is deleted at the end.
@@ -7,26 +7,36 @@ unguessable token, and so is the one that is deleted at the end.
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from datetime import UTC, datetime
 
 from relay.control.context import Parts
-from relay.control.tests.receiver_verdicts import seen_by_receiver
-from relay.control.tests.test_mail import TOKEN_FIELD, probe_message
+from relay.control.tests.last_tests import Steps
+from relay.control.tests.results import StepRecord
 from relay.incoming.mailbox import Mailbox
-from relay.incoming.mailboxes import Mailboxes, Visit
+from relay.incoming.mailboxes import Mailboxes, OpenMailbox
 from relay.incoming.reader import Folder, Head, MailboxFailed, Reader
 from relay.mail.address import Address
+from relay.mail.authentication_results import ReceiverVerdict, receivers_verdicts
 from relay.mail.content import Content
-from relay.mail.mime import MimePart
+from relay.mail.header import Field, Header
+from relay.mail.mailbox import MailboxFault, parse_from
+from relay.mail.mime import Fields, MimePart, value_of
+from relay.mail.trace import format_date, message_id, new_id
 
-Steps: TypeAlias = AsyncIterator[dict[str, Any]]
-
+TOKEN_FIELD = "X-Relay-Test"  # noqa: S105 - a name
 _PATIENCE_SECONDS = 120.0
 _PAUSE_SECONDS = 2.0
 _LONGER_PAUSE_SECONDS = 5.0  # for a new login each time
+
+# For each method, the properties that say about whom it is.
+_SUBJECTS = {
+    "spf": ("smtp.mailfrom", "smtp.helo"),
+    "dkim": ("header.d", "header.i"),
+    "dmarc": ("header.from",),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,22 +67,20 @@ class RoundTrip:
             async for step in self._steps(send):
                 yield step
         except MailboxFailed as error:
-            yield _step("mailbox", ok=False, detail=str(error))
+            yield StepRecord("mailbox", False, str(error))
         finally:
             await self._mailboxes.aclose()
 
     async def _steps(self, send: Callable[[Content], Steps]) -> Steps:
         mailbox = self._mailbox
-        async with await self._open() as visit:
-            before = await visit.run(_positions)
+        async with await self._open() as opened:
+            before = await opened.run(_positions)
         names = " and ".join(folder.name for folder in before)
-        yield _step(
-            "mailbox", ok=True, detail=f"logged in at {mailbox.place} as {mailbox.username}; looks into {names}"
-        )
+        yield StepRecord("mailbox", True, f"logged in at {mailbox.place} as {mailbox.username}; looks into {names}")
         hostname = self._parts.settings.effective_hostname
         is_sent = False
         async for step in send(probe_message(self._sender, self._recipient, hostname, self._token)):
-            is_sent = step["ok"]
+            is_sent = step.ok
             yield step
         if is_sent:
             async for step in self._arrival(before):
@@ -83,32 +91,32 @@ class RoundTrip:
         found = await self._look_for(before, started + self._patience)
         seconds = time.monotonic() - started
         if found is None:
-            yield _step("arrived", ok=False, detail=self._missing(before))
+            yield StepRecord("arrived", False, self._missing(before))
             return
         folder, header = found.folder, found.head.header
         where = f"in the junk folder {folder.name}" if folder.is_junk else f"in {folder.name}"
-        yield _step("arrived", ok=not folder.is_junk, detail=f"{where} after {seconds:.1f} seconds")
+        yield StepRecord("arrived", not folder.is_junk, f"{where} after {seconds:.1f} seconds")
         for name, is_good, detail in seen_by_receiver(MimePart.parse(header).fields, TOKEN_FIELD.lower(), self._sender):
-            yield _step(name, ok=is_good, detail=detail)
-        async with await self._open() as visit:
-            is_gone = await visit.run(lambda reader: reader.remove(folder, found.head.uid))
+            yield StepRecord(name, is_good, detail)
+        async with await self._open() as opened:
+            is_gone = await opened.run(lambda reader: reader.remove(folder, found.head.uid))
         detail = "the test message is deleted again" if is_gone else "the test message is marked as deleted"
-        yield _step("removed", ok=True, detail=detail)
+        yield StepRecord("removed", True, detail)
 
     async def _look_for(self, before: Mapping[Folder, str], deadline: float) -> _Found | None:
         """Look again and again, on one connection where that sees what arrives."""
         positions = dict(before)
         while True:
-            async with await self._open() as visit:
-                found = await self._seen(visit, positions)
-                while found is None and visit.sees_arrivals and time.monotonic() < deadline:
+            async with await self._open() as opened:
+                found = await self._seen(opened, positions)
+                while found is None and opened.sees_arrivals and time.monotonic() < deadline:
                     await asyncio.sleep(_PAUSE_SECONDS)
-                    found = await self._seen(visit, positions)
+                    found = await self._seen(opened, positions)
             if found is not None or time.monotonic() >= deadline:
                 return found
             await asyncio.sleep(_LONGER_PAUSE_SECONDS)
 
-    async def _seen(self, visit: Visit, positions: dict[Folder, str]) -> _Found | None:
+    async def _seen(self, opened: OpenMailbox, positions: dict[Folder, str]) -> _Found | None:
         """Look at what arrived since the last look, and move the positions behind it."""
 
         def look(reader: Reader) -> _Found | None:
@@ -120,7 +128,7 @@ class RoundTrip:
                         return _Found(folder, head)
             return None
 
-        return await visit.run(look)
+        return await opened.run(look)
 
     def _is_ours(self, head: Head) -> bool:
         part = MimePart.parse(head.header)
@@ -132,7 +140,7 @@ class RoundTrip:
         unseen = "; POP3 shows the inbox alone, so it may be in a junk folder" if len(before) == 1 else ""
         return f"it is not in {where} after {self._patience:g} seconds{unseen}; it may still come"
 
-    async def _open(self) -> AbstractAsyncContextManager[Visit]:
+    async def _open(self) -> AbstractAsyncContextManager[OpenMailbox]:
         ref = self._mailbox.ref
         self._parts.secrets.forget(ref)  # a test asks the password's source anew
         return self._mailboxes.open(self._mailbox, await self._parts.secrets.secret(ref))
@@ -142,5 +150,65 @@ def _positions(reader: Reader) -> dict[Folder, str]:
     return {folder: reader.position(folder) for folder in reader.folders()}
 
 
-def _step(step: str, *, ok: bool, detail: str) -> dict[str, Any]:
-    return {"step": step, "ok": ok, "detail": detail}
+def seen_by_receiver(fields: Fields, first_sent: str, sender: Address) -> Iterator[tuple[str, bool, str]]:
+    """Yield (step, whether it is good, in words) for spf, dkim, dmarc and from.
+
+    `first_sent` names the field that stood on top when the message was sent. SPF or DKIM alone may fail where DMARC
+    passes: one that is aligned is enough (RFC 9989). What the receiver does not say is no fault.
+    """
+    seen = receivers_verdicts(fields, first_sent)
+    if seen is None:
+        yield "auth", True, "the receiver wrote no Authentication-Results: it does not tell what it saw"
+    else:
+        yield from _judged(*seen)
+    yield _from(value_of(fields, "from"), sender)
+
+
+def _judged(authserv_id: str, verdicts: Sequence[ReceiverVerdict]) -> Iterator[tuple[str, bool, str]]:
+    receiver = authserv_id or "the receiver"
+    is_proven = any(verdict.method == "dmarc" and verdict.result == "pass" for verdict in verdicts)
+    for method, names in _SUBJECTS.items():
+        mine = [verdict for verdict in verdicts if verdict.method == method]
+        if not mine:
+            yield method, True, f"{receiver} does not say"
+            continue
+        words = ", ".join(_words(verdict, names) for verdict in mine)
+        is_good = is_proven or any(verdict.result == "pass" for verdict in mine)
+        yield method, is_good, f"{words} (says {receiver})"
+
+
+def _words(verdict: ReceiverVerdict, names: Sequence[str]) -> str:
+    subject = verdict.get(*names)
+    return f"{verdict.result} for {subject}" if subject else verdict.result
+
+
+def _from(value: str, sender: Address) -> tuple[str, bool, str]:
+    try:
+        address = parse_from(value.encode("utf-8", "replace")).address
+    except MailboxFault as fault:
+        return "from", False, f"the From that arrived cannot be read: {fault}"
+    if address.key == sender.key:
+        return "from", True, f"{address}, as it was sent"
+    return "from", False, f"{address} arrived and {sender} was sent: the provider replaced it"
+
+
+def probe_message(sender: Address, recipient: Address, hostname: str, token: str = "") -> Content:
+    """Return it. With a token it bears that on top and in its subject, so that it can be found where it arrives."""
+    now = datetime.now(UTC)
+    fields = {
+        **({TOKEN_FIELD: token} if token else {}),
+        "Date": format_date(now),
+        "From": str(sender),
+        "To": str(recipient),
+        "Subject": f"Relay test message {token}".strip(),
+        "Message-ID": message_id(new_id(now), sender),
+        "MIME-Version": "1.0",
+        "Content-Type": "text/plain; charset=utf-8",
+        "Auto-Submitted": "auto-generated",
+    }
+    header = Header(tuple(Field.make(name, value) for name, value in fields.items()))
+    text = (
+        "This message was sent by a test of Relay.\r\n\r\n"
+        f"Sender: {sender}\r\nRecipient: {recipient}\r\nMachine: {hostname}\r\n"
+    )
+    return Content(bytes(header), (text.encode(),))

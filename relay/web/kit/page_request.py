@@ -25,7 +25,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from relay.control.actor import Actor, Role
-from relay.control.people.admission import Session
+from relay.control.people.admission import WebSession
 from relay.control.refused import Forbidden, NotFound, Refused, Unavailable
 from relay.web.kit.guard import LARGEST_FORM, RequestTooLarge, largest_request
 from relay.web.kit.site import Site
@@ -113,7 +113,7 @@ class PageRequest:
 
     request: Request
     site: Site
-    session: Session | None
+    session: WebSession | None
     form: FormData = field(default_factory=FormData)
 
     @property
@@ -143,7 +143,7 @@ class PageRequest:
         with as_told(self.actor):
             return await self.site.operations.run(operation, params, self.actor)
 
-    async def stream(self, operation: str, /, **params: Any) -> AsyncGenerator[dict[str, Any]]:
+    async def stream(self, operation: str, /, **params: Any) -> AsyncGenerator[Any]:
         """Yield the items of an operation as they come. Raises Refused, in the words of pages."""
         with as_told(self.actor):
             async with aclosing(self.site.operations.stream(operation, params, self.actor)) as items:
@@ -232,7 +232,7 @@ def page(
     return Route(path, answer, methods=[*by_method], name=path)
 
 
-async def session_of(request: Request, site: Site) -> Session | None:
+async def session_of(request: Request, site: Site) -> WebSession | None:
     """Return the session that the request's cookie stands for."""
     cookie = cookie_of(request, site.cookie_name)
     peer = request.client.host if request.client else ""
@@ -249,7 +249,7 @@ def _cut(quoted: str) -> str:
     return quoted if len(quoted) <= _LONGEST_NOTICE else _HALF_CHARACTER.sub("", quoted[:_LONGEST_NOTICE])
 
 
-def is_own_form(form: FormData, session: Session) -> bool:
+def is_own_form(form: FormData, session: WebSession) -> bool:
     """Whether a form bears the key of this session: then one of our pages had it."""
     given = form.get(FORM_KEY)
     return isinstance(given, str) and compare_digest(given.encode(), session.form_key.encode())

@@ -23,7 +23,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from relay.control.entries.authorizations import RETURN_PATH
-from relay.control.messages.changed_headers import changed_headers
+from relay.control.messages.results import HistoryItem, JourneyRecord, Page, changed_headers
 from relay.control.refused import Refused, Unavailable
 from relay.web.kit.page_request import AGENTS, PageRequest, cookie_of, page
 from relay.web.kit.site import Site
@@ -59,9 +59,9 @@ async def _profile(visit: PageRequest, *, faults: dict[str, str] | None = None, 
     """Show the page, with what is wrong with what was posted."""
     name = visit.actor.name
     sending: dict[str, Any] = await visit.run("agent.sending", name=name)
-    recent = await visit.run("agent.messages", name=name, limit=_RECENT)
+    recent: Page[HistoryItem] = await visit.run("agent.messages", name=name, limit=_RECENT)
     return visit.render(
-        "profile.html", status=status, sending=sending, recent=recent["items"], meanings=MEANINGS, faults=faults or {}
+        "profile.html", status=status, sending=sending, recent=recent.items, meanings=MEANINGS, faults=faults or {}
     )
 
 
@@ -103,13 +103,13 @@ async def _test(visit: PageRequest) -> Response:
 
 async def _list_messages(visit: PageRequest) -> Response:
     after = visit.query.get("after") or None
-    found = await visit.run("agent.messages", name=visit.actor.name, limit=_PART, after=after)
-    return visit.render("own_messages.html", items=found["items"], after=after, following=found["next"])
+    found: Page[HistoryItem] = await visit.run("agent.messages", name=visit.actor.name, limit=_PART, after=after)
+    return visit.render("own_messages.html", items=found.items, after=after, following=found.next)
 
 
 async def _show_message(visit: PageRequest) -> Response:
-    message = await visit.run("agent.message", name=visit.actor.name, id=visit.path["id"])
-    changed = changed_headers(message["attempts"])
+    message: JourneyRecord = await visit.run("agent.message", name=visit.actor.name, id=visit.path["id"])
+    changed = changed_headers(message.attempts)
     return visit.render("own_message.html", message=message, changed=changed, states=STATES, meanings=MEANINGS)
 
 

@@ -1,7 +1,8 @@
 """The operations of a relay in a folder of its own, on real parts: directory file, store, vault."""
 
+import json
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,10 @@ from relay.config.settings import Settings, load_settings
 from relay.control.actor import Actor, Role, Way
 from relay.control.audit_log import AuditLog
 from relay.control.context import Parts, People
+from relay.control.json_values import json_text
 from relay.control.messages.queue_actions import StoreQueueActions
-from relay.control.not_running import NOT_RUNNING
 from relay.control.operations import Operations
+from relay.control.results import NOT_RUNNING
 from relay.delivery.holds import Accounts
 from relay.delivery.schedule import Schedule
 from relay.directory.live import LiveDirectory
@@ -64,15 +66,17 @@ ADMINISTRATOR = Actor(name="root", role=Role.ADMINISTRATOR, way=Way.COMMAND)
 
 
 class AdminOperations(Operations):
-    """The operations as an administrator asks for them, unless a test says who asks."""
+    """The operations as an administrator asks for them, unless a test says who asks; their results as JSON has them."""
 
     async def run(self, name: str, params: Mapping[str, Any], actor: Actor = ADMINISTRATOR) -> Any:
-        return await super().run(name, params, actor)
+        return json.loads(json_text(await super().run(name, params, actor)))
 
-    def batches(
+    async def batches(
         self, name: str, params: Mapping[str, Any], actor: Actor = ADMINISTRATOR
     ) -> AsyncGenerator[list[dict[str, Any]]]:
-        return super().batches(name, params, actor)
+        async with aclosing(super().batches(name, params, actor)) as batches:
+            async for batch in batches:
+                yield json.loads(json_text(batch))
 
     def stream(
         self, name: str, params: Mapping[str, Any], actor: Actor = ADMINISTRATOR
@@ -97,7 +101,7 @@ async def parts_in(folder: Path, directory: Mapping[str, Any] = TWO_SERVERS) -> 
     live = await LiveDirectory.open(settings, "relay.toml")
     queue = Queue(database, "test")
     audit = AuditTable(database)
-    trail = AuditLog(audit)
+    audit_log = AuditLog(audit)
     parts = Parts(
         settings=settings,
         directory=live,
@@ -105,28 +109,28 @@ async def parts_in(folder: Path, directory: Mapping[str, Any] = TWO_SERVERS) -> 
         vault=vault,
         secrets=SecretResolver(vault, {"MAIL_PASSWORD": "from outside"}, settings.state_dir),
         queue=queue,
-        desk=await _desk(settings, queue, live),
+        queue_actions=await _queue_actions(settings, queue, live),
         people=People.of(database),
-        audit=audit,
-        trail=trail,
+        audit_table=audit,
+        audit_log=audit_log,
         nodes=NodeTable(database),
-        status=lambda: {**NOT_RUNNING, "running": True},
+        status=lambda: replace(NOT_RUNNING, running=True),
         health=StoreHealth(database),
     )
     try:
         yield parts
     finally:
-        await trail.aclose()
+        await audit_log.aclose()
         await queue.aclose()
         await database.close()
 
 
 async def with_holds_read(parts: Parts) -> Parts:
-    """Return the parts with a desk that has read the holds of the store anew."""
-    return replace(parts, desk=await _desk(parts.settings, parts.queue, parts.directory))
+    """Return the parts with actions on the queue that have read the holds of the store anew."""
+    return replace(parts, queue_actions=await _queue_actions(parts.settings, parts.queue, parts.directory))
 
 
-async def _desk(settings: Settings, queue: Queue, directory: LiveDirectory) -> StoreQueueActions:
+async def _queue_actions(settings: Settings, queue: Queue, directory: LiveDirectory) -> StoreQueueActions:
     accounts = Accounts(Schedule.of(settings.delivery), await queue.holds())
     return StoreQueueActions(queue, directory.routing, accounts)
 
