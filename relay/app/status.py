@@ -1,12 +1,12 @@
 """How the relay is: what `relay status`, the metrics and `systemctl status` say of it, for all of its processes."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from relay import __version__, log
 from relay.app.reload import LiveSettings
@@ -14,8 +14,16 @@ from relay.cluster.leader_election import Lead
 from relay.cluster.membership import Membership
 from relay.cluster.peer_counts import Open, PeerCounts
 from relay.cluster.peers import Peers
-from relay.config.faults import Fault
 from relay.control.context import QueueActions
+from relay.control.results import (
+    DirectoryState,
+    LogState,
+    SettingsState,
+    Status,
+    WebState,
+    WorkerState,
+    records_of,
+)
 from relay.directory.live import LiveDirectory
 from relay.incoming.watch import ReturnedMail
 from relay.listener.server import Listeners
@@ -56,26 +64,29 @@ class RelayStatus:
         """Answer the other workers, too."""
         self.peers.answer(_METRICS, lambda: self.metrics.counts(self._now()))
 
-    def status(self) -> dict[str, Any]:
-        """Return the status as DESIGN section 4 lists it."""
-        return {
-            "running": True,
-            "pid": os.getppid() if self.peers.are_there else os.getpid(),  # to which signals are for the relay
-            "version": __version__,
-            "node": self.membership.node.name,
-            "leads": self.lead.is_ours,
-            "state": str(self.membership.state),
-            "since": self._since.isoformat(timespec="seconds").replace("+00:00", "Z"),
-            "state_dir": str(self.reloading.settings.state_dir),
-            "listeners": list(self.listeners.addresses),
-            "connections": self.listeners.connections + self.peer_counts.connections,
-            "workers": self._workers(),
-            "settings": {**_state_of(self.reloading.faults), "needs_restart": list(self.reloading.waiting)},
-            "directory": _state_of(self.directory.faults),
-            "log": {"dropped": log.dropped_lines() + self.peer_counts.log_dropped},
-            "web": self.web.status() if self.web else {"address": None, "trouble": ""},
-            "mailboxes": self.returned_mail.status(),
-        }
+    def status(self) -> Status:
+        """Return how the relay is, but for what the store says of queue and accounts."""
+        of_settings = records_of(self.reloading.faults)
+        of_directory = records_of(self.directory.faults)
+        return Status(
+            running=True,
+            pid=os.getppid() if self.peers.are_there else os.getpid(),  # to which signals are for the relay
+            version=__version__,
+            node=self.membership.node.name,
+            leads=self.lead.is_ours,
+            state=str(self.membership.state),
+            since=self._since.isoformat(timespec="seconds").replace("+00:00", "Z"),
+            state_dir=str(self.reloading.settings.state_dir),
+            listeners=list(self.listeners.addresses),
+            connections=self.listeners.connections + self.peer_counts.connections,
+            workers=self._workers(),
+            settings=SettingsState(ok=not of_settings, faults=of_settings, needs_restart=list(self.reloading.waiting)),
+            directory=DirectoryState(ok=not of_directory, faults=of_directory),
+            log=LogState(dropped=log.dropped_lines() + self.peer_counts.log_dropped),
+            web=self.web.state if self.web else WebState(),
+            mailboxes=self.returned_mail.status(),
+            queue={},
+        )
 
     def summary(self) -> str:
         """Return one line for `systemctl status`."""
@@ -115,14 +126,11 @@ class RelayStatus:
             messages=self.peer_counts.under_way,
         )
 
-    def _workers(self) -> list[dict[str, Any]]:
+    def _workers(self) -> list[WorkerState]:
         """Return the processes that hand over mail, this one first."""
-        own = {"index": self.peers.index, "pid": os.getpid(), "connections": self.listeners.connections}
+        own = WorkerState(index=self.peers.index, pid=os.getpid(), connections=self.listeners.connections)
         others = self.peer_counts.others.items()
-        return [
-            own,
-            *({"index": index, "pid": one.pid, "connections": one.connections} for index, one in others),
-        ]
+        return [own, *(WorkerState(index=index, pid=one.pid, connections=one.connections) for index, one in others)]
 
     def _now(
         self,
@@ -156,10 +164,3 @@ def _free(folder: Path) -> int:
         return free_space(folder)
     except OSError:
         return 0
-
-
-def _state_of(faults: Sequence[Fault]) -> dict[str, Any]:
-    return {
-        "ok": not faults,
-        "faults": [{"file": fault.file, "key": fault.key, "message": fault.message} for fault in faults],
-    }

@@ -1,8 +1,7 @@
 """`relay admin`: the people who use the web pages."""
 
-from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated
 
 from typer import Context, Option
 
@@ -12,6 +11,8 @@ from relay.cli.options import AsJson, Name, PasswordStdin, command, noun
 from relay.cli.output import print_json, print_table
 from relay.cli.session import WrongUsage
 from relay.cli.times import moment, relative
+from relay.control.json_values import from_json, list_from_json
+from relay.control.people.results import AddedPerson, FirstLink, InvitationLink, PersonRecord
 
 app = noun("Administrators and viewers: people who use the web pages.", "relay admin list")
 _EXAMPLE = "ada"
@@ -41,19 +42,23 @@ def add(
     if not link and not password_stdin and not is_person():
         raise WrongUsage("stdin is no terminal, so nobody can be asked; use --password-stdin or --link")
     password = None if link else read_password(f"{role} {name}", from_stdin=password_stdin)
-    added = context.obj.run("admin.add", name=name, role=role, password=password)
+    added = from_json(AddedPerson, context.obj.run("admin.add", name=name, role=role, password=password))
     print(f"{role} {name} added")
-    _print_link(added)
+    if added.url is not None:
+        _print_link(added.url)
 
 
 @command(app, "list", "relay admin list --json")
 def list_(context: Context, as_json: AsJson = False) -> None:
     """List the administrators and viewers."""
-    records = context.obj.run("admin.list")
+    answer = context.obj.run("admin.list")
     if as_json:
-        return print_json(records)
+        return print_json(answer)
     now = datetime.now(UTC)
-    rows = [[one["name"], one["role"], relative(moment(one["created"]), now), _password(one)] for one in records]
+    rows = [
+        [one.name, one.role, relative(moment(one.created), now), _password(one)]
+        for one in list_from_json(PersonRecord, answer)
+    ]
     return print_table(("name", "role", "added", "password"), rows, empty="there is no administrator yet")
 
 
@@ -88,7 +93,7 @@ def password(
     if link and password_stdin:
         raise WrongUsage("give one of --link and --password-stdin\nTry: relay admin password --help")
     if link:
-        return _print_link(context.obj.run("admin.invite", name=name))
+        return _print_link(from_json(InvitationLink, context.obj.run("admin.invite", name=name)).url)
     context.obj.run("admin.password", name=name, password=read_password(name, from_stdin=password_stdin))
     return print(f"the password of {name} is set")
 
@@ -96,7 +101,8 @@ def password(
 @command(app, "link", "relay admin link")
 def link(context: Context) -> None:
     """Print a one-time link that makes the first administrator. It is good for 24 hours."""
-    print(f"this address makes an administrator, once and within 24 hours: {context.obj.run('admin.link')['url']}")
+    url = from_json(FirstLink, context.obj.run("admin.link")).url
+    print(f"this address makes an administrator, once and within 24 hours: {url}")
 
 
 @command(app, "remove", f"relay admin remove {_EXAMPLE}")
@@ -106,10 +112,9 @@ def remove(context: Context, name: Name) -> None:
     print(f"{name} removed")
 
 
-def _print_link(done: Mapping[str, Any]) -> None:
-    if done["url"] is not None:
-        print(f"the password is set at this address, once and within 24 hours: {done['url']}")
+def _print_link(url: str) -> None:
+    print(f"the password is set at this address, once and within 24 hours: {url}")
 
 
-def _password(record: Mapping[str, Any]) -> str:
-    return "set" if record["password_set"] else "missing"
+def _password(person: PersonRecord) -> str:
+    return "set" if person.password_set else "missing"

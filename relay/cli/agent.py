@@ -12,6 +12,8 @@ from relay.cli.logins import separated
 from relay.cli.options import AsJson, Name, PasswordStdin, command, noun
 from relay.cli.output import print_json
 from relay.cli.profiles import add_profile, register_changing, register_reading, register_test
+from relay.control.json_values import from_json
+from relay.control.people.results import InvitationLink
 
 app = noun("Agents: people who send with an address of their own.", "relay agent list")
 
@@ -74,14 +76,15 @@ def add(
 @command(app, "invite", "relay agent invite jane")
 def invite(context: Context, name: Name, as_json: AsJson = False) -> None:
     """Print a one-time link to the agent's own page."""
-    invited = context.obj.run("agent.invite", name=name)
+    answer = context.obj.run("agent.invite", name=name)
     if as_json:
-        return print_json(invited)
+        return print_json(answer)
     print(f"agent {name} sets its passwords at this address, once and within 24 hours:", file=sys.stderr)
-    print(invited["url"])
+    url = from_json(InvitationLink, answer).url
+    print(url)
     from relay.directory.rules.servers import is_loopback
 
-    if is_loopback(urlsplit(invited["url"]).hostname or ""):
+    if is_loopback(urlsplit(url).hostname or ""):
         sentence = (
             "it works on this machine alone; for others set public_url under [web] in relay.toml, and invite again"
         )

@@ -9,7 +9,9 @@ from typer import Argument, Context, Option, Typer
 from relay.cli.options import AsJson, command
 from relay.cli.output import count, print_json, words
 from relay.cli.session import Session
+from relay.control.json_values import from_json
 from relay.control.refused import Refused
+from relay.control.results import Status, StoreCopy, StoreState
 from relay.control.transport.client import NoRelay
 
 _File = Annotated[Path, Argument(metavar="FILE", show_default=False)]
@@ -55,9 +57,9 @@ def backup(
 def _rescued(session: Session) -> Path | None:
     """Return a copy of the store by the running relay, where only that has its files any more; None elsewhere."""
     try:
-        if session.client.run("store.state", {})["reason"] != "gone":
+        if from_json(StoreState, session.client.run("store.state", {})).reason != "gone":
             return None
-        return Path(session.client.run("store.copy", {})["file"])
+        return Path(from_json(StoreCopy, session.client.run("store.copy", {})).file)
     except NoRelay:
         session.refuse_beside_service()
         return None
@@ -77,11 +79,11 @@ def restore(context: Context, file: _File, as_json: AsJson = False) -> None:
 
     session: Session = context.obj
     try:
-        status = session.client.status()
+        status = from_json(Status, session.client.status())
     except NoRelay:
         session.refuse_beside_service()
     else:
-        raise Refused(f"relay runs here, as process {status['pid']}; stop it first")
+        raise Refused(f"relay runs here, as process {status.pid}; stop it first")
     with refusals():
         restored = restore_backup(session.settings, session.settings_file, file)
     if as_json:

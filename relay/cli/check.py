@@ -56,19 +56,21 @@ def check(
 
 def _check_store(session: Session, *, as_json: bool) -> None:
     """Say what of the store is damaged. Exit code 1 where anything is."""
-    found = session.run("store.check")
+    from relay.control.json_values import from_json
+    from relay.control.results import StoreCheck
+
+    answer = session.run("store.check")
+    found = from_json(StoreCheck, answer)
     if as_json:
-        print_json(found)
+        print_json(answer)
     else:
-        for line in found["structure"]:
+        for line in found.structure:
             print(f"the database is damaged: {words(line)}", file=sys.stderr)
-        for one in found["damaged"]:
-            print(f"message {one['id']} is damaged: {words(one['reason'])}", file=sys.stderr)
-        older = f", and {count(found['unchecked'], 'message')} of an older relay without a digest" * (
-            found["unchecked"] > 0
-        )
-        print(f"{count(found['messages'], 'message')} with {found['octets']} octets as they came{older}")
-    raise Exit(0 if found["ok"] else 1)
+        for one in found.damaged:
+            print(f"message {one.id} is damaged: {words(one.reason)}", file=sys.stderr)
+        older = f", and {count(found.unchecked, 'message')} of an older relay without a digest" * (found.unchecked > 0)
+        print(f"{count(found.messages, 'message')} with {found.octets} octets as they came{older}")
+    raise Exit(0 if found.ok else 1)
 
 
 def all_faults(session: Session) -> tuple[list[Fault], list[Fault], bool]:

@@ -3,7 +3,7 @@
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from typer import Argument, Context, Exit, Option
 
@@ -11,14 +11,14 @@ from relay.cli.ask import ask_yes, is_person
 from relay.cli.options import AsJson, command, noun
 from relay.cli.output import print_failure, print_json, words
 from relay.cli.session import Session
+from relay.control.json_values import from_json
 from relay.control.refused import Refused
+from relay.control.results import DirectoryExport, DirectoryImport
 from relay.system.terminal import Progress
 
 app = noun("The directory between a file and the database.", "relay directory import /var/lib/relay/directory.toml")
 
 _MOST_SHOWN = 20
-_SIGNS = {"adds": "+", "changes": "~", "removes": "-"}
-_NAMES = {"adds": "added", "changes": "changed", "removes": "removed"}
 
 
 @command(app, "import", "relay directory import /var/lib/relay/directory.toml")
@@ -42,23 +42,25 @@ def import_(
     path = file or session.settings.directory_path
     params = {"name": "stdin" if str(path) == "-" else str(path), "text": _read(path)}
     with Progress("reading"):
-        result = session.run("directory.import", **params)
+        answer = session.run("directory.import", **params)
+    found = from_json(DirectoryImport, answer)
     if not as_json:
-        _show(result)
-    is_news = any(result[key] for key in _SIGNS)
-    is_wanted = not dry_run and not result["faults"]
+        _show(found)
+    is_news = bool(found.adds or found.changes or found.removes)
+    is_wanted = not dry_run and not found.faults
     if is_wanted and is_news and is_person() and not ask_yes("Do this?", default=False):
         raise Refused("nothing was changed")
     if is_wanted:
         with Progress("taking it over"):
-            result |= session.run("directory.import", **params, confirm=True, expected=result["version"])
+            answer = session.run("directory.import", **params, confirm=True, expected=found.version)
+        found = from_json(DirectoryImport, answer)
     if as_json:
-        print_json({"ok": not result["faults"], **{key: value for key, value in result.items() if key != "version"}})
+        print_json({"ok": not found.faults, **{key: value for key, value in answer.items() if key != "version"}})
     elif is_wanted:
-        print(session.told(_outcome(result, is_news=is_news)))
-    if result["faults"]:
+        print(session.told(_outcome(found, is_news=is_news)))
+    if found.faults:
         if not as_json:
-            print_failure(_faults(session, result), as_json=False)
+            print_failure(_faults(session, found), as_json=False)
         raise Exit(1)
 
 
@@ -74,9 +76,9 @@ def export(
 
     To import it again changes nothing. Passwords are not in it.
     """
-    found = context.obj.run("directory.export")
+    found = from_json(DirectoryExport, context.obj.run("directory.export"))
     if file is None or str(file) == "-":
-        print(found["text"], end="")
+        print(found.text, end="")
         return
     from relay.system.file_modes import create_private
 
@@ -85,10 +87,10 @@ def export(
     except FileExistsError:
         raise Refused(f"{file} is there already, and nothing is overwritten; name another file") from None
     with os.fdopen(descriptor, "w", encoding="utf-8") as new:
-        new.write(found["text"])
+        new.write(found.text)
         new.flush()
         os.fsync(new.fileno())
-    print(f"wrote {file}: {found['database']}")
+    print(f"wrote {file}: {found.database}")
 
 
 def _read(path: Path) -> str:
@@ -99,26 +101,26 @@ def _read(path: Path) -> str:
         raise Refused(f"{path} is no UTF-8 text; write it as UTF-8") from None
 
 
-def _show(result: dict[str, Any]) -> None:
-    for key, sign in _SIGNS.items():
-        for entry in result[key][:_MOST_SHOWN]:
+def _show(found: DirectoryImport) -> None:
+    for sign, entries in (("+", found.adds), ("~", found.changes), ("-", found.removes)):
+        for entry in entries[:_MOST_SHOWN]:
             print(f"{sign} {words(entry)}")
-        if len(result[key]) > _MOST_SHOWN:
-            print(f"{sign} and {len(result[key]) - _MOST_SHOWN:,} more")
+        if len(entries) > _MOST_SHOWN:
+            print(f"{sign} and {len(entries) - _MOST_SHOWN:,} more")
 
 
-def _outcome(result: dict[str, Any], *, is_news: bool) -> str:
-    numbers = ", ".join(f"{len(result[key]):,} {name}" for key, name in _NAMES.items() if result[key])
+def _outcome(found: DirectoryImport, *, is_news: bool) -> str:
+    named = (("added", found.adds), ("changed", found.changes), ("removed", found.removes))
+    numbers = ", ".join(f"{len(entries):,} {name}" for name, entries in named if entries)
     done = f"entries: {numbers}" if is_news else "all of it is there already; nothing was changed"
-    if result["in_effect"]:
+    if found.in_effect:
         return done
     way = 'write directory = "database" in relay.toml, and restart relay'
     return f"{done}\nto go by it, {way}"
 
 
-def _faults(session: Session, result: dict[str, Any]) -> str:
+def _faults(session: Session, found: DirectoryImport) -> str:
     lines = [
-        ": ".join(filter(None, (fault["file"], fault["key"], session.told(words(fault["message"])))))
-        for fault in result["faults"]
+        ": ".join(filter(None, (fault.file, fault.key, session.told(words(fault.message))))) for fault in found.faults
     ]
     return "\n".join([*lines, "nothing was changed"])

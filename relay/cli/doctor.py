@@ -4,6 +4,7 @@ import re
 import shutil
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Annotated, Any
 
 from typer import Argument, Context, Exit, Option, Typer
@@ -12,6 +13,8 @@ from relay.cli import complete
 from relay.cli.options import AsJson, command
 from relay.cli.output import count, print_json, print_table, words
 from relay.cli.session import Session
+from relay.control.json_values import fields_of, from_json
+from relay.control.tests.results import FindingRecord
 from relay.system.terminal import Colour, Progress, painted
 
 _LEVELS = ("good", "warn", "bad")
@@ -46,16 +49,16 @@ def doctor(
     as_json: AsJson = False,
 ) -> None:
     """Examine server, login and DNS of one profile or of all. Sends nothing. Exit code 1 when something is bad."""
-    found: list[dict[str, Any]] = []
+    found: list[FindingRecord] = []
     with Progress("examining") as progress:
 
-        def tell(record: dict[str, Any]) -> None:
-            found.append(record)
+        def tell(answer: Any) -> None:
+            found.append(from_json(FindingRecord, answer))
             progress.tell(f"examining: {count(len(found), 'finding')} so far")
 
         context.obj.stream("doctor", tell, name=profile, selectors=selector)
     findings = grouped(found)
-    is_good = all(finding["level"] != "bad" for finding in findings)
+    is_good = all(finding.level != "bad" for finding in findings)
     if as_json:
         print_json({"ok": is_good, "findings": by_profile(findings)})
     else:
@@ -63,76 +66,80 @@ def doctor(
     raise Exit(0 if is_good else 1)
 
 
-def grouped(found: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+def grouped(found: Iterable[FindingRecord]) -> list[FindingRecord]:
     """Return the findings with equal ones as one, in the order of the checks.
 
-    What is said of several profiles has all of them in `profiles`, and null as `profile`.
+    What is said of several profiles has all of them in `profiles`, and None as `profile`.
     """
-    groups: dict[tuple[str, str, str, str], dict[str, Any]] = {}
+    groups: dict[tuple[str, str, str, str], list[FindingRecord]] = {}
     for record in found:
-        key = (record["check"], record["level"], record["why"], record["fix"])
-        group = groups.setdefault(key, record | {"profiles": []})
-        group["profiles"].extend(record["profiles"])
-        if group["server"] != record["server"]:
-            group["server"] = None
-    for group in groups.values():
-        group["profiles"] = list(dict.fromkeys(group["profiles"]))
-        group["profile"] = group["profiles"][0] if len(group["profiles"]) == 1 else None
-    return sorted(groups.values(), key=_place)
+        groups.setdefault((record.check, record.level, record.why, record.fix), []).append(record)
+    return sorted(map(_joined, groups.values()), key=_place)
 
 
-def by_profile(findings: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+def _joined(alike: Sequence[FindingRecord]) -> FindingRecord:
+    """Return findings that say the same as one."""
+    names = list(dict.fromkeys(name for record in alike for name in record.profiles))
+    is_one_server = len({record.server for record in alike}) == 1
+    return replace(
+        alike[0],
+        profile=names[0] if len(names) == 1 else None,
+        profiles=names,
+        server=alike[0].server if is_one_server else None,
+    )
+
+
+def by_profile(findings: Iterable[FindingRecord]) -> list[dict[str, Any]]:
     """Return the findings as JSON has them: one for each profile that it is about, so that a script may ask for one.
 
     `profile` is null where nobody uses the server.
     """
+    nobody: list[str | None] = [None]
     return [
-        {key: value for key, value in finding.items() if key != "profiles"} | {"profile": name}
+        {key: value for key, value in fields_of(finding).items() if key != "profiles"} | {"profile": name}
         for finding in findings
-        for name in finding["profiles"] or [None]
+        for name in finding.profiles or nobody
     ]
 
 
-def _place(finding: dict[str, Any]) -> tuple[int, str]:
-    return _CHECKS.index(finding["check"]), finding["server"] or ""
+def _place(finding: FindingRecord) -> tuple[int, str]:
+    return _CHECKS.index(finding.check), finding.server or ""
 
 
-def _print(findings: Sequence[dict[str, Any]], session: Session, profile: str | None) -> None:
+def _print(findings: Sequence[FindingRecord], session: Session, profile: str | None) -> None:
     if not findings:
         print("there is nothing to examine yet")
         return
     if profile is None:
         _print_summary(findings)
-    shown = [finding for finding in findings if profile is not None or finding["level"] != "good"]
+    shown = [finding for finding in findings if profile is not None or finding.level != "good"]
     for finding in shown:
         _print_finding(finding, session, with_names=profile is None)
     if profile is None and not shown:
         print("\neverything is good")
 
 
-def _print_summary(findings: Sequence[dict[str, Any]]) -> None:
+def _print_summary(findings: Sequence[FindingRecord]) -> None:
     """How many profiles are how in each check; what concerns a server that nobody uses counts as one."""
     rows = []
     for check in _CHECKS:
-        of_check = [finding for finding in findings if finding["check"] == check]
-        numbers = [
-            sum(max(1, len(each["profiles"])) for each in of_check if each["level"] == level) for level in _LEVELS
-        ]
+        of_check = [finding for finding in findings if finding.check == check]
+        numbers = [sum(max(1, len(each.profiles)) for each in of_check if each.level == level) for level in _LEVELS]
         if of_check:
             rows.append([check, *(str(number) if number else "" for number in numbers)])
     print_table(["check", *_LEVELS], rows, empty="")
 
 
-def _print_finding(finding: dict[str, Any], session: Session, *, with_names: bool) -> None:
-    level = finding["level"].upper() if finding["level"] == "bad" else finding["level"]
+def _print_finding(finding: FindingRecord, session: Session, *, with_names: bool) -> None:
+    level = finding.level.upper() if finding.level == "bad" else finding.level
     if with_names:
         print()
-    lines = _folded(words(finding["why"]))
-    if finding["fix"]:
-        lines += _advice(session.told(words(finding["fix"])), words(finding["record"]))
+    lines = _folded(words(finding.why))
+    if finding.fix:
+        lines += _advice(session.told(words(finding.fix)), words(finding.record))
     if with_names:
         lines += _folded(f"for: {_names(finding)}")
-    print(f"{painted(f'{level:<4}', _COLOURS[finding['level']])}  {finding['check']:<11}  {lines[0]}")
+    print(f"{painted(f'{level:<4}', _COLOURS[finding.level])}  {finding.check:<11}  {lines[0]}")
     for line in lines[1:]:
         print(_INDENT + line)
 
@@ -144,10 +151,10 @@ def _advice(fix: str, record: str) -> list[str]:
     return [*_folded(f"do: {fix.removesuffix(whole)}"), *([whole] if whole else [])]
 
 
-def _names(finding: dict[str, Any]) -> str:
-    names = finding["profiles"]
+def _names(finding: FindingRecord) -> str:
+    names = finding.profiles
     if not names:
-        return f"server {finding['server']}"
+        return f"server {finding.server}"
     rest = len(names) - _MOST_NAMES
     return ", ".join(names[:_MOST_NAMES]) + (f" and {count(rest, 'more profile')}" if rest > 0 else "")
 

@@ -1,6 +1,7 @@
 """The operations where no relay runs: directory file, store and vault opened here, for as long as one command takes."""
 
 import asyncio
+import json
 import os
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -15,10 +16,11 @@ from relay.config.settings import Settings
 from relay.control.actor import commanding
 from relay.control.audit_log import AuditLog
 from relay.control.context import Parts, People
+from relay.control.json_values import json_text
 from relay.control.messages.queue_actions import StoreQueueActions
-from relay.control.not_running import NOT_RUNNING
 from relay.control.operation import refusals
 from relay.control.operations import Operations
+from relay.control.results import NOT_RUNNING
 from relay.delivery.holds import Accounts
 from relay.delivery.schedule import Schedule
 from relay.directory.live import LiveDirectory
@@ -41,25 +43,25 @@ _MENDING = frozenset({"directory.import", "directory.export"})
 
 
 def run_here(settings: Settings, settings_file: str, name: str, params: Mapping[str, Any]) -> Any:
-    """Return the result of an operation. Raises Refused."""
+    """Return the result of an operation as a running relay would answer it: as JSON. Raises Refused."""
 
     async def run() -> Any:
         is_mending = name in _MENDING
         async with open_operations(settings, settings_file, may_have_faults=is_mending) as operations:
-            return await operations.run(name, params, commanding())
+            return json.loads(json_text(await operations.run(name, params, commanding())))
 
     return _quietly(run)
 
 
 def stream_here(
-    settings: Settings, settings_file: str, name: str, params: Mapping[str, Any], tell: Callable[[dict[str, Any]], None]
+    settings: Settings, settings_file: str, name: str, params: Mapping[str, Any], tell: Callable[[Any], None]
 ) -> None:
-    """Pass on what an operation says while it goes on. Raises Refused."""
+    """Pass on what an operation says while it goes on, as JSON. Raises Refused."""
 
     async def run() -> None:
         async with open_operations(settings, settings_file) as operations:
             async for item in operations.stream(name, params, commanding()):
-                tell(item)
+                tell(json.loads(json_text(item)))
 
     _quietly(run)
 
@@ -110,7 +112,7 @@ async def open_operations(
                 audit=audit,
                 trail=trail,
                 nodes=NodeTable(database),
-                status=lambda: dict(NOT_RUNNING),
+                status=lambda: NOT_RUNNING,
                 health=StoreHealth(database),
             )
             yield Operations(parts)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -14,6 +15,8 @@ from relay.cli.output import print_json, words
 from relay.cli.queue import Id
 from relay.cli.session import Session, WrongUsage
 from relay.cli.times import moment, parse_since, relative
+from relay.control.json_values import from_json
+from relay.control.messages.results import HistoryRecord, JourneyRecord
 
 app = noun("Messages: what became of each one.", "relay messages list --since 2h")
 _FOLLOW = Option("--follow", help="Print each that comes or changes its state, until Ctrl-C. JSON: one object a line.")
@@ -64,10 +67,11 @@ def list_(
 @command(app, "show", "relay messages show 6aq3kd1p0e4m")
 def show(context: Context, id_: Id, as_json: AsJson = False) -> None:
     """Show the journey of one message, and what the servers said."""
-    record = context.obj.run("messages.show", id=id_)
+    answer = context.obj.run("messages.show", id=id_)
     if as_json:
-        return print_json(record)
-    return print_journey({**record, "reason": context.obj.told(record["reason"])})
+        return print_json(answer)
+    record = from_json(JourneyRecord, answer)
+    return print_journey(replace(record, reason=context.obj.told(record.reason)))
 
 
 def _follow(session: Session, chosen: Mapping[str, Any], *, as_json: bool) -> None:
@@ -82,10 +86,10 @@ class _Followed:
 
     def __init__(self, printed: "JsonLines | _Table") -> None:
         self._printed = printed
-        self._earlier: list[dict[str, Any]] | None = []
+        self._earlier: list[Any] | None = []
 
-    def take(self, item: dict[str, Any]) -> None:
-        """Take the next item."""
+    def take(self, item: Any) -> None:
+        """Take the next item: a message, that what follows is news, or nothing at all."""
         if "id" not in item:
             if "begun" in item:
                 self._begin()
@@ -109,9 +113,10 @@ class _Table:
         self._widths = _OPEN_WIDTHS if is_open else ()
         self._rows = TableRows(_COLUMNS, flexible=2, empty=empty)
 
-    def add(self, record: Mapping[str, Any]) -> None:
+    def add(self, answer: Any) -> None:
         """Take the next message. What went wrong, and only that, stands below it in the server's words."""
-        note = words(record["reply"]) if record["state"] == "failed" else ""
+        record = from_json(HistoryRecord, answer)
+        note = words(record.reply) if record.state == "failed" else ""
         row = _row(record, datetime.now(UTC))
         for column, width in enumerate(self._widths):
             row[column] = row[column].ljust(width)
@@ -126,11 +131,11 @@ class _Table:
         self._rows.close()
 
 
-def _row(record: Mapping[str, Any], now: datetime) -> list[str]:
+def _row(record: HistoryRecord, now: datetime) -> list[str]:
     return [
-        record["id"][:12],
-        relative(moment(record["created"]), now),
-        record["state"],
-        words(record["sender"]) or "<>",
-        recipients_in_short(record["recipients"]),
+        record.id[:12],
+        relative(moment(record.created), now),
+        record.state,
+        words(record.sender) or "<>",
+        recipients_in_short(record.recipients),
     ]

@@ -104,7 +104,10 @@ class Session:
             )
 
     def run(self, name: str, /, **params: Any) -> Any:
-        """Return the result of an operation, done by the running relay or here. Raises Refused."""
+        """Return the JSON of an operation's result, done by the running relay or here. Raises Refused.
+
+        `relay.control.json_values.from_json` reads it.
+        """
         if not self._is_local:
             try:
                 return self.client.run(name, params)
@@ -116,7 +119,7 @@ class Session:
 
         return run_here(self.settings, self.settings_name, name, params)
 
-    def watch(self, name: str, tell: Callable[[dict[str, Any]], None], /, **params: Any) -> None:
+    def watch(self, name: str, tell: Callable[[Any], None], /, **params: Any) -> None:
         """Pass on what an operation of the running relay says for ever. Raises Refused, also where none runs."""
         try:
             for item in self.client.stream(name, params):
@@ -126,7 +129,7 @@ class Session:
             raise Refused("no relay is running, so nothing comes; start it with: relay serve") from None
         raise Refused("the relay has ended, so nothing comes any more")
 
-    def stream(self, name: str, tell: Callable[[dict[str, Any]], None], /, **params: Any) -> None:
+    def stream(self, name: str, tell: Callable[[Any], None], /, **params: Any) -> None:
         """Pass on what an operation says while it goes on. Raises Refused."""
         try:
             for item in self.client.stream(name, params):

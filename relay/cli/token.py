@@ -9,6 +9,8 @@ from relay.cli import complete
 from relay.cli.options import AsJson, Name, command, noun
 from relay.cli.output import print_json, print_table
 from relay.cli.times import moment, relative
+from relay.control.json_values import from_json, list_from_json
+from relay.control.people.results import AddedToken, TokenRecord
 
 app = noun("Tokens: with what programs come in to the API.", "relay token list")
 _EXAMPLE = "monitoring"
@@ -30,25 +32,25 @@ def add(
     as_json: AsJson = False,
 ) -> None:
     """Add a token, and print it: this once, nobody can look it up later."""
-    added = context.obj.run("token.add", name=name, role=role)
-    print_json(added) if as_json else print(added["token"])
+    answer = context.obj.run("token.add", name=name, role=role)
+    print_json(answer) if as_json else print(from_json(AddedToken, answer).token)
 
 
 @command(app, "list", "relay token list --json")
 def list_(context: Context, as_json: AsJson = False) -> None:
     """List the tokens by their names."""
-    records = context.obj.run("token.list")
+    answer = context.obj.run("token.list")
     if as_json:
-        return print_json(records)
+        return print_json(answer)
     now = datetime.now(UTC)
     rows = [
         [
-            one["name"],
-            one["role"],
-            relative(moment(one["created"]), now),
-            relative(moment(one["used"]), now) if one["used"] else "never",
+            one.name,
+            one.role,
+            relative(moment(one.created), now),
+            relative(moment(one.used), now) if one.used else "never",
         ]
-        for one in records
+        for one in list_from_json(TokenRecord, answer)
     ]
     return print_table(("name", "role", "added", "used"), rows, empty="there is no token yet")
 

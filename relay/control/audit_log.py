@@ -4,16 +4,14 @@ An entry that cannot be written (a full disk) neither undoes nor fails the chang
 """
 
 import asyncio
-from collections.abc import Iterable
 from datetime import UTC, datetime
 from itertools import chain, islice
-from typing import Any
 
 from relay import log
 from relay.control.actor import Actor, Role, Way
 from relay.control.audit_details import Change, Ledger, note_edit
 from relay.control.entries.differences import differences
-from relay.control.transport.json_text import json_text
+from relay.control.json_values import json_text
 from relay.directory.model import Directory
 from relay.store.db.errors import StoreError
 from relay.store.people.audit import AuditEntry, AuditTable
@@ -72,9 +70,5 @@ def _as_text(ledger: Ledger) -> tuple[str, int]:
     changes = chain(ledger.notes, *(differences(before, after) for before, after in ledger.edits))
     kept = list(islice(changes, _MOST_CHANGES))
     more = sum(1 for _ in changes)
-    records = [*_records(kept), *([{"key": "", "old": None, "new": f"{more} more"}] if more else [])]
-    return json_text(records), len(kept)
-
-
-def _records(changes: Iterable[Change]) -> Iterable[dict[str, Any]]:
-    return ({"key": change.key, "old": change.old, "new": change.new} for change in changes)
+    uncounted = [Change("", None, f"{more} more")] if more else []
+    return json_text([*kept, *uncounted]), len(kept)

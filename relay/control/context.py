@@ -3,10 +3,11 @@
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Protocol
 
 from relay.config.settings import Settings
 from relay.control.audit_log import AuditLog
+from relay.control.results import OpenAccount, Status, TroubledAccount, UnreachedServer
 from relay.control.tests.last_tests import LastTests
 from relay.directory.live import LiveDirectory
 from relay.secrets.resolver import SecretResolver
@@ -46,23 +47,17 @@ class QueueActions(Protocol):
     async def export(self, id_: str, /) -> AsyncIterator[bytes] | None:
         """Return the message as it came, in chunks; None where its content is no longer there."""
 
-    def accounts(self) -> list[dict[str, Any]]:
-        """Return every account that mail may leave through, with the keys of `account list` and its username.
+    def accounts(self) -> list[OpenAccount]:
+        """Return every account that mail may leave through.
 
         Where an address is held with its account, there is an entry of its own for the two, with that `address`.
         """
 
-    def troubled(self) -> list[dict[str, Any]]:
-        """Return those of `accounts` that are not well, without `connections` and with two keys more.
+    def troubled(self) -> list[TroubledAccount]:
+        """Return those of `accounts` that are not well. It may be called in a thread."""
 
-        `means` is what their server said ("login-refused", "throttle" …), and `until` when it is tried again.
-        """
-
-    def unreached(self) -> list[dict[str, Any]]:
-        """Return the servers that nobody gets through to, the one that is away longest first.
-
-        Each with `server`, `since`, `times` in a row, `phase` and `reason` of the last one.
-        """
+    def unreached(self) -> list[UnreachedServer]:
+        """Return the servers that nobody gets through to, the one that is away longest first."""
 
     async def release_account(self, server: str, username: str) -> bool:
         """Forget what holds or slows an account, and every address with it. False: nothing did."""
@@ -109,7 +104,7 @@ class Parts:
     """The parts of one relay. Its `settings` are those in effect: they may be set anew.
 
     `entries` are the directory in the store, whether or not it is the one in effect.
-    `status` returns the status with the keys of DESIGN section 4; what the queue and the accounts say to it is added.
+    `status` returns how the relay is; what the store says of queue and accounts is added to that.
     `metrics` returns the counters as text (`relay.metrics`), given how many messages wait by state (None: the store
     cannot be read), when the oldest of them came, and how many accounts are held; it is None where no relay runs.
     `health` is how the store is.
@@ -126,7 +121,7 @@ class Parts:
     audit: AuditTable
     trail: AuditLog
     nodes: Nodes
-    status: Callable[[], dict[str, Any]]
+    status: Callable[[], Status]
     health: StoreHealth
     metrics: Callable[[Mapping[str, int] | None, Mapping[str, datetime], int], Awaitable[str]] | None = None
     tests: LastTests = field(default_factory=LastTests)

@@ -10,7 +10,7 @@ from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import wraps
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import ConfigDict, ValidationError, validate_call
 
@@ -51,17 +51,18 @@ class Access(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """A function of keyword parameters: async with a JSON result, or, as a stream, an async generator.
+    """A function of keyword parameters: async, or, as a stream, an async generator.
 
     A generator yields objects, one as each step is done or, where they are many, a list of them as each page is read.
     An operation that `is_change` is for administrators, unless its `access` is OWN: then the parameter `name` says
-    which agent's it is.
+    which agent's it is. `about` is the key by which the log names what it was done to.
     """
 
     function: Callable[..., Any]
     is_change: bool = False
     is_stream: bool = False
     access: Access = Access.READ
+    about: Literal["name", "id"] = "name"
 
     def allows(self, actor: Actor, params: Mapping[str, Any]) -> bool:
         """Whether somebody may run it with these parameters."""
@@ -76,7 +77,7 @@ class Operation:
         with refusals():
             return await self._call(params)
 
-    async def batches(self, params: Mapping[str, Any]) -> AsyncGenerator[list[dict[str, Any]]]:
+    async def batches(self, params: Mapping[str, Any]) -> AsyncGenerator[list[Any]]:
         """Yield what the operation says while it goes on, as many objects at once as there are. Raises Refused."""
         with refusals():
             found = self._call(params)

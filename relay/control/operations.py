@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Any
 
 from relay import log
@@ -25,7 +26,7 @@ from relay.control.entries.scripts import Scripts
 from relay.control.entries.sending_facts import Sending
 from relay.control.entries.server_users import ServerUsers
 from relay.control.entries.servers import Servers
-from relay.control.entries.token_facts import token_records
+from relay.control.entries.token_facts import token_states
 from relay.control.messages.counts import MessageCounts
 from relay.control.messages.history import History
 from relay.control.messages.pages import MessagePages
@@ -34,7 +35,6 @@ from relay.control.messages.queue import Waiting, counts
 from relay.control.messages.records import rfc3339
 from relay.control.messages.watch import Following
 from relay.control.nodes import Nodes
-from relay.control.not_running import NOTHING_STORED
 from relay.control.operation import Operation
 from relay.control.overview import Overview
 from relay.control.people.administrators import AdministratorOperations
@@ -42,7 +42,8 @@ from relay.control.people.api_tokens import ApiTokenOperations
 from relay.control.people.audits import Audits
 from relay.control.people.invitations import Invitations
 from relay.control.refused import Forbidden, Refused, UnknownOperation
-from relay.control.store import StoreOperations, store_record
+from relay.control.results import Status
+from relay.control.store import StoreOperations, store_state
 from relay.control.tests.connection_test import Probes
 from relay.control.tests.doctor import Doctor
 from relay.control.tests.profile_form_test import ProfileTrial
@@ -53,7 +54,9 @@ from relay.store.db.errors import StoreAway, StoreError
 
 
 class Operations:
-    """The operations on the parts of one relay. Results and streamed items are JSON values.
+    """The operations on the parts of one relay. Results and streamed items are dataclasses (`relay.control.results`).
+
+    Those of entries are JSON values.
 
     Each looks at the directory first, so that what a person saved a moment ago counts.
     """
@@ -142,7 +145,7 @@ class Operations:
             await self._told(actor, name, params, result, ledger, is_change=is_done and operation.is_change)
         return result
 
-    async def batches(self, name: str, params: Mapping[str, Any], actor: Actor) -> AsyncGenerator[list[dict[str, Any]]]:
+    async def batches(self, name: str, params: Mapping[str, Any], actor: Actor) -> AsyncGenerator[list[Any]]:
         """Yield the items of an operation, as many at once as there are. Raises Refused."""
         operation = self._allowed(name, params, actor)
         await self._parts.directory.refresh()
@@ -158,7 +161,7 @@ class Operations:
         finally:
             await self._told(actor, name, params, None, ledger, is_change=False)
 
-    async def stream(self, name: str, params: Mapping[str, Any], actor: Actor) -> AsyncGenerator[dict[str, Any]]:
+    async def stream(self, name: str, params: Mapping[str, Any], actor: Actor) -> AsyncGenerator[Any]:
         """Yield the items of an operation one by one. Raises Refused."""
         async with aclosing(self.batches(name, params, actor)) as batches:
             async for batch in batches:
@@ -186,8 +189,7 @@ class Operations:
         if not is_change and not ledger:
             return
         what = what_of(params, result)
-        kept = {"id" if name.startswith("queue.") else "name": what or None}
-        log.changed(operation=name, **kept, who=actor.name, way=str(actor.way))
+        log.changed(operation=name, **{self._operation(name).about: what or None}, who=actor.name, way=str(actor.way))
         await self._parts.trail.record(actor, name, what, ledger, is_change=is_change)
 
     def _operation(self, name: str) -> Operation:
@@ -195,24 +197,25 @@ class Operations:
             raise UnknownOperation(f"there is no operation '{name}'{did_you_mean(name, self._operations)}")
         return self._operations[name]
 
-    async def _status(self) -> dict[str, Any]:
+    async def _status(self) -> Status:
         """How the relay is also where the store is away: that is when people ask."""
         await self._parts.health.look()
         trouble = self._parts.health.trouble
         try:
-            stored = await self._stored()
+            status = await self._with_stored(self._parts.status())
         except StoreError as error:
-            stored, trouble = dict(NOTHING_STORED), trouble or error
-        return {**self._parts.status(), **stored, "store": store_record(trouble)}
+            status, trouble = self._parts.status(), trouble or error
+        return replace(status, store=store_state(trouble))
 
-    async def _stored(self) -> dict[str, Any]:
+    async def _with_stored(self, status: Status) -> Status:
         queue = self._parts.queue
-        return {
-            "queue": await counts(queue),
-            "oldest": rfc3339(await queue.oldest()),
-            "accounts_held": await accounts_held(self._parts),
-            "oauth": await token_records(self._parts),
-        }
+        return replace(
+            status,
+            queue=await counts(queue),
+            oldest=rfc3339(await queue.oldest()),
+            accounts_held=await accounts_held(self._parts),
+            oauth=await token_states(self._parts),
+        )
 
     async def _metrics(self) -> str:
         if self._parts.metrics is None:
@@ -233,8 +236,8 @@ def what_of(params: Mapping[str, Any], result: Any) -> str:
 
     SECURITY: no other parameter is looked at, for it may be a password.
     """
-    if isinstance(result, dict) and isinstance(result.get("id"), str):
-        return str(result["id"])
+    if isinstance(id_ := getattr(result, "id", None), str):
+        return id_
     for key in ("name", "account", "id", "profile"):
         if isinstance(params.get(key), str):
             return str(params[key])

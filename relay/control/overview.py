@@ -1,22 +1,120 @@
 """The operation that shows at a glance how a relay is, and what to do about what is not well."""
 
 from asyncio import to_thread
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
-from typing import Any
 
 from relay.config.endpoint import TcpAddress, parse_endpoint
 from relay.control.context import Parts
+from relay.control.json_values import fields_of
 from relay.control.messages.queue import counts
 from relay.control.messages.records import rfc3339
 from relay.control.operation import Operation
 from relay.control.remedies import advice, holder_of, reach_advice
+from relay.control.results import DirectoryState, TroubledAccount, UnreachedServer
 from relay.delivery.lifecycle import State
 from relay.directory.model import Account
+from relay.incoming.reader import MailboxState
 
 _DAY = timedelta(days=1)
 # Where ten thousand accounts are held at once, these are enough to see why.
 _MOST_ACCOUNTS = 50
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdvisedServer(UnreachedServer):
+    """A server that nobody gets through to, and what to do about it."""
+
+    advice: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Totals:
+    """What became of the messages of a day; `waiting` and `held` are those of now."""
+
+    came: int
+    sent: int
+    failed: int
+    removed: int
+    waiting: int
+    held: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HolderRecord:
+    """Whose secret an account logs in with."""
+
+    kind: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OverviewAccount:
+    """An account in trouble at a glance. `waiting`: how many messages wait for it, where it is held."""
+
+    account: str
+    server: str
+    username: str
+    address: str
+    state: str
+    held_since: str | None
+    reason: str
+    next_probe: str | None
+    means: str
+    until: str | None
+    waiting: int | None
+    used_by: int
+    holder: HolderRecord | None
+    advice: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FirstSteps:
+    """How far somebody is who begins with nothing."""
+
+    server: bool
+    profile: bool
+    delivered: bool
+
+    @property
+    def are_done(self) -> bool:
+        """Whether there is nothing left to begin with."""
+        return self.server and self.profile and self.delivered
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EntranceRecord:
+    """What a mail client is told of a listener that it reaches by the network."""
+
+    name: str
+    host: str
+    port: int
+    security: str
+    auth: str
+    trusted_networks: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OverviewRecord:
+    """What a person who looks after the relay wants to see first. `totals` are of the messages since `since`."""
+
+    since: str
+    totals: Totals
+    queue: Mapping[str, int]
+    oldest: str | None
+    troubled: int
+    accounts: Sequence[OverviewAccount]
+    unreached: Sequence[AdvisedServer]
+    directory: DirectoryState
+    mailboxes: Sequence[MailboxState]
+    steps: FirstSteps
+    listeners: Sequence[str]
+    entrances: Sequence[EntranceRecord]
+    first_sender: str | None
+    version: str | None
+    running_since: str | None
 
 
 class Overview:
@@ -29,86 +127,88 @@ class Overview:
         """Return the operations by name."""
         return {"overview": Operation(self.overview)}
 
-    async def overview(self) -> dict[str, Any]:
-        """Return what came in 24 hours, what waits, who is in trouble and what to do, and how far the first steps are.
-
-        `totals` are of the messages that came since `since`, but for `waiting` and `held`, which are those of now.
-        """
+    async def overview(self) -> OverviewRecord:
+        """Return what came in 24 hours, what waits, who is in trouble and what to do, and the first steps."""
         parts, now = self._parts, datetime.now(UTC)
         status, queue = parts.status(), await counts(parts.queue)
-        held = queue[State.HELD]
         troubled = await to_thread(parts.desk.troubled)
-        return {
-            "since": rfc3339(now - _DAY),
-            "totals": {
-                **await self._totals(now - _DAY, now),
-                "waiting": sum(queue.values()) - held,
-                "held": held,
-            },
-            "queue": queue,
-            "oldest": rfc3339(await parts.queue.oldest()),
-            "troubled": len(troubled),
-            "accounts": await self._accounts(troubled),
-            "unreached": [{**one, "advice": reach_advice(one)} for one in parts.desk.unreached()],
-            "directory": status["directory"],
-            "mailboxes": [mailbox for mailbox in status["mailboxes"] if mailbox["state"] == "failing"],
-            "steps": await self._steps(),
-            "listeners": status["listeners"],
-            "entrances": self._entrances(),
-            "first_sender": self._first_sender(),
-            "version": status["version"],
-            "running_since": status["since"],
-        }
+        return OverviewRecord(
+            since=rfc3339(now - _DAY),
+            totals=await self._totals(now - _DAY, now, queue),
+            queue=queue,
+            oldest=rfc3339(await parts.queue.oldest()),
+            troubled=len(troubled),
+            accounts=await self._accounts(troubled),
+            unreached=[AdvisedServer(**fields_of(one), advice=reach_advice(one)) for one in parts.desk.unreached()],
+            directory=status.directory,
+            mailboxes=[mailbox for mailbox in status.mailboxes if mailbox.state == "failing"],
+            steps=await self._steps(),
+            listeners=status.listeners,
+            entrances=self._entrances(),
+            first_sender=self._first_sender(),
+            version=status.version,
+            running_since=status.since,
+        )
 
-    async def _totals(self, since: datetime, until: datetime) -> dict[str, int]:
-        """Return how many messages of a time are over, by what became of them."""
+    async def _totals(self, since: datetime, until: datetime, queue: Mapping[str, int]) -> Totals:
+        """Return how many messages of a time are over, by what became of them, and how many wait now."""
         states = [str(state) for state in State]
         numbers = dict.fromkeys(states, 0)
         for one in await self._parts.queue.counts_over_time(states, since, until + timedelta(seconds=1), _DAY):
             numbers[one.state] += one.number
-        return {
-            "came": sum(numbers.values()),
-            "sent": numbers[State.DELIVERED],
-            "failed": numbers[State.FAILED],
-            "removed": numbers[State.REMOVED],
-        }
+        held = queue[State.HELD]
+        return Totals(
+            came=sum(numbers.values()),
+            sent=numbers[State.DELIVERED],
+            failed=numbers[State.FAILED],
+            removed=numbers[State.REMOVED],
+            waiting=sum(queue.values()) - held,
+            held=held,
+        )
 
-    async def _accounts(self, troubled: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    async def _accounts(self, troubled: Sequence[TroubledAccount]) -> list[OverviewAccount]:
         """Return the accounts in trouble, the held ones first, then by how much waits for them."""
-        waiting = await self._parts.queue.held_counts() if troubled else {}
-        for record in troubled:
-            record["waiting"] = waiting.get(record["account"], 0) if record["state"] == "held" else None
-        worst = sorted(troubled, key=lambda one: (one["state"] != "held", -(one["waiting"] or 0), one["account"]))
-        return [self._advised(record) for record in worst[:_MOST_ACCOUNTS]]
+        counted = await self._parts.queue.held_counts() if troubled else {}
+        waiting = [(counted.get(one.account, 0) if one.state == "held" else None, one) for one in troubled]
+        worst = sorted(waiting, key=lambda found: (found[0] is None, -(found[0] or 0), found[1].account))
+        return [self._advised(one, number) for number, one in worst[:_MOST_ACCOUNTS]]
 
-    def _advised(self, record: dict[str, Any]) -> dict[str, Any]:
+    def _advised(self, one: TroubledAccount, waiting: int | None) -> OverviewAccount:
         """Return an account in trouble with whose secret it is and what to do."""
         directory = self._parts.directory.routing().directory
-        profiles = record["profiles"]
-        holder = holder_of(directory, Account(record["server"], record["username"]), profiles)
-        return {
-            **{key: value for key, value in record.items() if key != "profiles"},
-            "used_by": len(profiles),
-            "holder": {"kind": holder.kind, "name": holder.name} if holder else None,
-            "advice": advice(record, holder),
-        }
+        holder = holder_of(directory, Account(one.server, one.username), one.profiles)
+        return OverviewAccount(
+            account=one.account,
+            server=one.server,
+            username=one.username,
+            address=one.address,
+            state=one.state,
+            held_since=one.held_since,
+            reason=one.reason,
+            next_probe=one.next_probe,
+            means=one.means,
+            until=one.until,
+            waiting=waiting,
+            used_by=len(one.profiles),
+            holder=HolderRecord(kind=holder.kind, name=holder.name) if holder else None,
+            advice=advice(one, holder),
+        )
 
-    def _entrances(self) -> list[dict[str, Any]]:
+    def _entrances(self) -> list[EntranceRecord]:
         """Return what a mail client is told of each listener that it reaches by the network."""
         found = []
         for listener in self._parts.settings.listeners:
             endpoint = parse_endpoint(listener.address)
             if isinstance(endpoint, TcpAddress):
-                found.append(
-                    {
-                        "name": listener.name,
-                        "host": self._reached_by(endpoint.host),
-                        "port": endpoint.port,
-                        "security": listener.security,
-                        "auth": listener.auth,
-                        "trusted_networks": [str(network) for network in listener.trusted_networks],
-                    }
+                entrance = EntranceRecord(
+                    name=listener.name,
+                    host=self._reached_by(endpoint.host),
+                    port=endpoint.port,
+                    security=listener.security,
+                    auth=listener.auth,
+                    trusted_networks=[str(network) for network in listener.trusted_networks],
                 )
+                found.append(entrance)
         return found
 
     def _reached_by(self, host: str) -> str:
@@ -123,11 +223,11 @@ class Overview:
         """Return the address of one who may send, for an example; None while there is nobody."""
         return next((profile.address for profile in self._parts.directory.routing().directory.profiles()), None)
 
-    async def _steps(self) -> dict[str, bool]:
+    async def _steps(self) -> FirstSteps:
         """Return how far somebody is who begins with nothing."""
         directory = self._parts.directory.routing().directory
-        return {
-            "server": bool(directory.servers),
-            "profile": bool(directory.channels or directory.agents),
-            "delivered": await self._parts.queue.has_any(State.DELIVERED),
-        }
+        return FirstSteps(
+            server=bool(directory.servers),
+            profile=bool(directory.channels or directory.agents),
+            delivered=await self._parts.queue.has_any(State.DELIVERED),
+        )

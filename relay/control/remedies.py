@@ -1,8 +1,9 @@
 """What to do where an account is in trouble: one sentence, by what its server's answer means."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from relay.control.results import TroubledAccount, UnreachedServer
 from relay.directory.model import Account, Auth, Directory, Meaning, Profile, Server
 from relay.doctor.providers import send_as_advice
 from relay.upstream.outcome import Phase
@@ -29,7 +30,7 @@ class Holder:
         return f"set a new password for {self.words} with: relay {self.kind} password {self.name}"
 
 
-def holder_of(directory: Directory, account: Account, profiles: list[str]) -> Holder | None:
+def holder_of(directory: Directory, account: Account, profiles: Sequence[str]) -> Holder | None:
     """Return whose secret it is: the server's own account, else a profile with override; None where both are gone."""
     server = directory.servers.get(account.server)
     if server is None:
@@ -41,20 +42,20 @@ def holder_of(directory: Directory, account: Account, profiles: list[str]) -> Ho
     return Holder(str(first.kind), first.name, server) if first else None
 
 
-def advice(record: dict[str, Any], holder: Holder | None) -> str:
-    """Return what to do about an account in trouble, with the keys of `QueueActions.troubled`, and where."""
+def advice(troubled: TroubledAccount, holder: Holder | None) -> str:
+    """Return what to do about an account in trouble, and where."""
     if holder is None:
         return (
             "nobody sends through this account any more: put its server or profile back, or let the mail that waits "
-            f"go with: relay account release {record['account']}"
+            f"go with: relay account release {troubled.account}"
         )
-    until = record["until"]
-    match record["means"]:
+    until = troubled.until
+    match troubled.means:
         case Meaning.LOGIN_REFUSED:
             return holder.mending
         case Meaning.IDENTITY_REFUSED:
-            then = f"then let its mail go on with: relay account release {record['account']}"
-            return f"to send as {record['address']}, {send_as_advice(holder.server.host)}; {then}"
+            then = f"then let its mail go on with: relay account release {troubled.account}"
+            return f"to send as {troubled.address}, {send_as_advice(holder.server.host)}; {then}"
         case Meaning.QUOTA:
             return _wait("the provider's limit is used up", until, "or raise the limit there")
         case Meaning.LOCK_OUT:
@@ -64,13 +65,13 @@ def advice(record: dict[str, Any], holder: Holder | None) -> str:
         case Meaning.THROTTLE:
             return _wait("the server asks for a slower pace", until, "nothing needs to be done")
         case _:
-            then = f"then let its mail go on with: relay account release {record['account']}"
+            then = f"then let its mail go on with: relay account release {troubled.account}"
             return f"read the server's words, mend what they say, {then}"
 
 
-def reach_advice(record: dict[str, Any]) -> str:
-    """Return what to do about a server that nobody gets through to, with the keys of `QueueActions.unreached`."""
-    match record["phase"]:
+def reach_advice(unreached: UnreachedServer) -> str:
+    """Return what to do about a server that nobody gets through to."""
+    match unreached.phase:
         case Phase.RESOLVE:
             look = "its name is not found: look at its host, and at the name servers of this machine"
         case Phase.STARTTLS:
@@ -78,7 +79,7 @@ def reach_advice(record: dict[str, Any]) -> str:
         case _:
             look = "it does not answer: look at its host and port, the network and the firewall"
     then = "what waits goes on by itself when it is back"
-    return f"{look}; {then}; test it with: relay server test {record['server']} --to ADDRESS"
+    return f"{look}; {then}; test it with: relay server test {unreached.server} --to ADDRESS"
 
 
 def _is_own(profile: Profile, account: Account) -> bool:

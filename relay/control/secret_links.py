@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from relay.control.audit_details import note
 from relay.control.context import Parts
 from relay.control.messages.records import rfc3339
+from relay.control.people.results import InvitationLink
 from relay.control.refused import Refused
 from relay.store.people.invitations import InvitationRow
 
@@ -23,8 +24,8 @@ def digest(secret: str) -> str:
     return hashlib.sha256(secret.encode("utf-8", "replace")).hexdigest()
 
 
-async def invite(parts: Parts, kind: str, name: str, role: str, now: datetime) -> tuple[str, datetime]:
-    """Make a one-time link in place of those before for the same name; return it, and until when it holds.
+async def invite(parts: Parts, kind: str, name: str, role: str, now: datetime) -> InvitationLink:
+    """Make a one-time link in place of those before for the same name.
 
     Raises Refused where there are no pages for it to lead to.
     """
@@ -34,4 +35,5 @@ async def invite(parts: Parts, kind: str, name: str, role: str, now: datetime) -
     row = InvitationRow(digest=digest(secret), kind=kind, name=name, role=role, created=now, expires=expires)
     await parts.people.invitations.put(row)
     note("invitation", None, f"good until {rfc3339(expires)}")
-    return f"{parts.settings.web.public_url.rstrip('/')}/welcome/{secret}", expires
+    url = f"{parts.settings.web.public_url.rstrip('/')}/welcome/{secret}"
+    return InvitationLink(url=url, expires=rfc3339(expires))

@@ -4,12 +4,12 @@ import os
 import tempfile
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from relay.control.context import Parts
 from relay.control.messages.records import is_open
 from relay.control.operation import Access, Operation
 from relay.control.refused import Refused
+from relay.control.results import DamagedMessage, StoreCheck, StoreCopy, StoreState
 from relay.store.db.errors import StoreError
 from relay.store.queue.messages import Damaged, NoContent
 from relay.system.file_modes import create_private
@@ -32,17 +32,14 @@ class StoreOperations:
             "store.copy": Operation(self.copy, access=Access.ADMIN),
         }
 
-    async def state(self) -> dict[str, Any]:
+    async def state(self) -> StoreState:
         """Return how the store is at this moment."""
         await self._parts.health.look()
-        return store_record(self._parts.health.trouble)
+        return store_state(self._parts.health.trouble)
 
-    async def check(self) -> dict[str, Any]:
-        """Read every message that waits and compare it with its digest; look through the database; return the damage.
-
-        `unchecked`: messages of an older relay, which have no digest.
-        """
-        queue, damaged, checked, unchecked, octets = self._parts.queue, list[dict[str, str]](), 0, 0, 0
+    async def check(self) -> StoreCheck:
+        """Compare every message that waits with its digest, look through the database, and return the damage."""
+        queue, damaged, checked, unchecked, octets = self._parts.queue, list[DamagedMessage](), 0, 0, 0
         structure, after = await queue.inspect(), None
         while page := await queue.list_queue(limit=_PAGE, after=after):
             for message in page:
@@ -51,25 +48,25 @@ class StoreOperations:
                 except (Damaged, NoContent) as damage:
                     if await self._waits(message.id):  # it may have left meanwhile
                         what = str(damage) if isinstance(damage, Damaged) else "its content is missing"
-                        damaged.append({"id": message.id, "reason": what})
+                        damaged.append(DamagedMessage(id=message.id, reason=what))
                     continue
                 checked, unchecked = checked + (found is not None), unchecked + (found is None)
                 octets += found or 0
             after = page[-1]
-        return {
-            "ok": not structure and not damaged,
-            "messages": checked,
-            "octets": octets,
-            "unchecked": unchecked,
-            "damaged": damaged,
-            "structure": structure,
-        }
+        return StoreCheck(
+            ok=not structure and not damaged,
+            messages=checked,
+            octets=octets,
+            unchecked=unchecked,
+            damaged=damaged,
+            structure=structure,
+        )
 
     async def _waits(self, id_: str) -> bool:
         message = await self._parts.queue.message(id_)
         return message is not None and is_open(message)
 
-    async def copy(self) -> dict[str, Any]:
+    async def copy(self) -> StoreCopy:
         """Write a whole copy of the store to a private file, and return which. Who asked removes it.
 
         It is in the state folder, or where that is gone too, among temporary files.
@@ -91,11 +88,9 @@ class StoreOperations:
             with suppress(OSError):
                 target.unlink()
             raise
-        return {"file": str(target)}
+        return StoreCopy(str(target))
 
 
-def store_record(trouble: StoreError | None) -> dict[str, Any]:
-    """Return how a store is, as `relay status` has it. `reason` is the kind of trouble as one word."""
-    if trouble is None:
-        return {"ok": True, "reason": "", "trouble": ""}
-    return {"ok": False, "reason": trouble.reason, "trouble": str(trouble)}
+def store_state(trouble: StoreError | None) -> StoreState:
+    """Return how a store is, as `relay status` has it."""
+    return StoreState() if trouble is None else StoreState(ok=False, reason=trouble.reason, trouble=str(trouble))

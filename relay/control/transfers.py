@@ -17,6 +17,7 @@ from relay.config.schema import parse_toml
 from relay.control.context import Parts
 from relay.control.operation import Access, Operation
 from relay.control.refused import Conflict, Refused
+from relay.control.results import DirectoryExport, DirectoryImport, records_of
 from relay.directory.database_storage import DatabaseStorage, directory_in
 from relay.directory.live import LiveDirectory
 from relay.directory.model import Directory
@@ -45,16 +46,17 @@ class Transfers:
             "directory.import": Operation(self.import_, access=Access.ADMIN),
         }
 
-    async def export(self) -> dict[str, Any]:
+    async def export(self) -> DirectoryExport:
         """Return the directory in the database as directory.toml would say it, good or bad."""
         keeper = DatabaseStorage(self._parts.entries)
         if await keeper.state() == keeper.nothing:
             raise Refused(f"there is nothing in {keeper.name} yet; put a file there with: relay directory import FILE")
-        return {"text": await in_short_turns(tomli_w.dumps, await keeper.document()), "database": keeper.name}
+        text = await in_short_turns(tomli_w.dumps, await keeper.document())
+        return DirectoryExport(text=text, database=keeper.name)
 
     async def import_(
         self, *, name: str, text: str, confirm: bool = False, expected: str | None = None
-    ) -> dict[str, Any]:
+    ) -> DirectoryImport:
         """Return what a file of that name makes of the directory in the database, and every fault.
 
         With `confirm` and no fault, do it: then the one says what the other does. `version` names what was found; given
@@ -68,14 +70,19 @@ class Transfers:
         is_done = confirm and not faults
         if is_done:
             await stored.change(_Work(tables, work.done.version))
-        return {
-            "file": name,
-            "database": directory_in(self._parts.entries.name),
-            **_record(work.done),
-            "faults": [{"file": fault.file, "key": fault.key, "message": fault.message} for fault in faults],
-            "done": is_done,
-            "in_effect": self._parts.settings.is_directory_stored,
-        }
+        done = work.done
+        return DirectoryImport(
+            file=name,
+            database=directory_in(self._parts.entries.name),
+            adds=done.adds,
+            changes=done.changes,
+            removes=done.removes,
+            unchanged=done.unchanged,
+            version=done.version,
+            faults=records_of(faults),
+            done=is_done,
+            in_effect=self._parts.settings.is_directory_stored,
+        )
 
     async def _stored(self) -> LiveDirectory:
         """Return the directory in the database: the one in effect, where that is there."""
@@ -134,13 +141,3 @@ def _dates(value: Any, key: str) -> Iterator[tuple[str, str]]:
 
 def _readable_passwords(directory: Directory, name: str) -> list[Fault]:
     return [Fault(name, key, _READABLE) for key in inline_passwords(directory)]
-
-
-def _record(done: Replacement) -> dict[str, Any]:
-    return {
-        "adds": list(done.adds),
-        "changes": list(done.changes),
-        "removes": list(done.removes),
-        "unchanged": done.unchanged,
-        "version": done.version,
-    }

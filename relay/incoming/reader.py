@@ -19,6 +19,20 @@ class MailboxRefused(MailboxFailed):
     """The login was refused, or there is no password: asking again helps nothing until somebody does something."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MailboxState:
+    """How a mailbox of returned mail is: `state` is "ok", "failing" (with the `reason`) or "new".
+
+    `checked` is when it was looked into last: a time of RFC 3339, in UTC.
+    """
+
+    owner: str
+    host: str
+    state: str
+    checked: str | None
+    reason: str
+
+
 @dataclass(frozen=True, slots=True)
 class Folder:
     """A folder of a mailbox, by the name that its server gives it."""

@@ -10,13 +10,13 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from relay import log
 from relay.directory.model import Directory
 from relay.incoming.mailbox import Mailbox, watched_mailboxes
 from relay.incoming.matching import record_return
-from relay.incoming.reader import INBOX, MailboxFailed, MailboxRefused, Reader
+from relay.incoming.reader import INBOX, MailboxFailed, MailboxRefused, MailboxState, Reader
 from relay.mail.bounce import MOST_OCTETS, Bounce, may_be_bounce, read_bounce
 from relay.secrets.resolver import SecretResolver
 from relay.secrets.sources import SecretUnavailable
@@ -117,16 +117,16 @@ class ReturnedMail:
         if self._mailboxes is not None:
             await self._mailboxes.aclose()
 
-    def status(self) -> list[dict[str, Any]]:
-        """Return how each mailbox is: {owner, host, state "ok" | "failing" | "new", checked, reason}."""
+    def status(self) -> list[MailboxState]:
+        """Return how each mailbox is, in the order of their owners."""
         return [
-            {
-                "owner": f"{watched.mailbox.kind}/{watched.mailbox.name}",
-                "host": watched.mailbox.incoming.host,
-                "state": "failing" if watched.reason else "ok" if watched.checked else "new",
-                "checked": f"{watched.checked:%Y-%m-%dT%H:%M:%SZ}" if watched.checked else None,
-                "reason": watched.reason,
-            }
+            MailboxState(
+                owner=f"{watched.mailbox.kind}/{watched.mailbox.name}",
+                host=watched.mailbox.incoming.host,
+                state="failing" if watched.reason else "ok" if watched.checked else "new",
+                checked=f"{watched.checked:%Y-%m-%dT%H:%M:%SZ}" if watched.checked else None,
+                reason=watched.reason,
+            )
             for _, watched in sorted(self._watched.items())
         ]
 

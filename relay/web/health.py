@@ -44,14 +44,14 @@ def routes(site: Site) -> list[Route]:
 
     async def ready(request: Request) -> Response:  # noqa: ARG001
         status = await _told(site, "status")
-        if status is None or not status["store"]["ok"]:
-            words = _STORE.get(status["store"]["reason"], _UNREADABLE) if status else _UNREADABLE
+        if status is None or not status.store.ok:
+            words = _STORE.get(status.store.reason, _UNREADABLE) if status else _UNREADABLE
             return JSONResponse({"ready": False, "reason": words}, status_code=503)
-        reasons = [] if status["directory"]["ok"] else ["the directory has faults, and the one before stays in effect"]
-        if not status["listeners"]:
+        reasons = [] if status.directory.ok else ["the directory has faults, and the one before stays in effect"]
+        if not status.listeners:
             reasons.append("no listener is open")
-        if status["state"] != NodeState.SERVING:
-            reasons.append(f"the node is {status['state']}")
+        if status.state != NodeState.SERVING:
+            reasons.append(f"the node is {status.state}")
         return JSONResponse({"ready": not reasons, "reason": "; ".join(reasons)}, status_code=503 if reasons else 200)
 
     async def metrics(request: Request) -> Response:

@@ -12,6 +12,7 @@ from starlette.types import ASGIApp
 from structlog.testing import capture_logs
 
 from relay.config.endpoint import TcpAddress
+from relay.control.results import WebState
 from relay.web.kit.server import WebServer
 from tests.peers.system import LOOPBACK, wait_until
 
@@ -90,7 +91,7 @@ async def test_pages_that_cannot_be_made_say_so_and_hold_no_address() -> None:
         with socket.create_connection((address.host, address.port)):
             await asyncio.to_thread(wait_until, lambda: server.trouble, "the fault")
     assert [one["what"] for one in said] == ["the web pages are not open by a fault of ours; please report it"]
-    assert server.status() == {"address": None, "trouble": "a fault of ours (ZeroDivisionError); the log has more"}
+    assert server.state == WebState(trouble="a fault of ours (ZeroDivisionError); the log has more")
     with pytest.raises(OSError, match="refused"):
         socket.create_connection((address.host, address.port))
     await server.stop()

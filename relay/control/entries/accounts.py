@@ -1,16 +1,17 @@
 """The operations on accounts: whom we log in as, and who of them is held."""
 
 from asyncio import to_thread
-from typing import Any
 
 from relay.config.faults import did_you_mean
 from relay.control.audit_details import note
 from relay.control.context import Parts
-from relay.control.entries.token_facts import token_records
+from relay.control.entries.token_facts import token_states
+from relay.control.json_values import fields_of
 from relay.control.messages.records import rfc3339
 from relay.control.operation import Operation
 from relay.control.refused import NotFound, Refused
 from relay.control.remedies import advice, holder_of
+from relay.control.results import AccountRecord, AccountReleased, AdvisedAccount, HeldAccount
 from relay.directory.model import Account
 
 
@@ -28,47 +29,49 @@ class Accounts:
             "account.release": Operation(self.release, is_change=True),
         }
 
-    async def list_(self) -> list[dict[str, Any]]:
-        """Return all accounts, those in trouble first; `oauth` says how the token of one that has any is."""
-        tokens = {record["account"]: record for record in await token_records(self._parts)}
-        records = [{**record, "oauth": tokens.get(record["account"])} for record in self._parts.desk.accounts()]
-        return sorted(records, key=lambda one: (one["state"] == "ok", one["account"], one["address"]))
+    async def list_(self) -> list[AccountRecord]:
+        """Return all accounts, those in trouble first."""
+        tokens = {token.account: token for token in await token_states(self._parts)}
+        records = [
+            AccountRecord(**fields_of(one), oauth=tokens.get(one.account)) for one in self._parts.desk.accounts()
+        ]
+        return sorted(records, key=lambda one: (one.state == "ok", one.account, one.address))
 
-    async def troubled(self, *, server: str | None = None) -> list[dict[str, Any]]:
+    async def troubled(self, *, server: str | None = None) -> list[AdvisedAccount]:
         """Return the accounts that are held or slowed, of one server or all, with what to do about each (`advice`)."""
         directory = self._parts.directory.routing().directory
-        records = [one for one in await to_thread(self._parts.desk.troubled) if server in (None, one["server"])]
+        records = [one for one in await to_thread(self._parts.desk.troubled) if server in (None, one.server)]
         return [
-            {
-                **one,
-                "advice": advice(one, holder_of(directory, Account(one["server"], one["username"]), one["profiles"])),
-            }
-            for one in sorted(records, key=lambda one: (one["state"] != "held", one["account"], one["address"]))
+            AdvisedAccount(
+                **fields_of(one),
+                advice=advice(one, holder_of(directory, Account(one.server, one.username), one.profiles)),
+            )
+            for one in sorted(records, key=lambda one: (one.state != "held", one.account, one.address))
         ]
 
-    async def release(self, *, account: str) -> dict[str, Any]:
+    async def release(self, *, account: str) -> AccountReleased:
         """Let the mail of an account ("SERVER/USERNAME") go on, and return which it is."""
         records = self._parts.desk.accounts()
-        known = {record["account"] for record in records}
+        known = {record.account for record in records}
         if account not in known:
             raise NotFound(f"there is no account '{account}'{did_you_mean(account, known)}; see relay account list")
         server, _, username = account.partition("/")
         if not await self._parts.desk.release_account(server, username):
             raise Refused(f"account {account} is not held")
         for one in records:
-            if one["account"] == account and one["state"] != "ok":
-                note(f"state as {one['address']}" if one["address"] else "state", one["state"], "ok")
-        return {"ok": True, "account": account}
+            if one.account == account and one.state != "ok":
+                note(f"state as {one.address}" if one.address else "state", one.state, "ok")
+        return AccountReleased(account=account)
 
 
-async def accounts_held(parts: Parts) -> list[dict[str, Any]]:
-    """Return the accounts that are held as `status` has them; `address` is "" where the whole account is."""
+async def accounts_held(parts: Parts) -> list[HeldAccount]:
+    """Return the accounts that are held, as `status` has them."""
     return [
-        {
-            "account": f"{hold.server}/{hold.username}",
-            "address": hold.address,
-            "held_since": rfc3339(hold.since),
-            "reason": hold.reason,
-        }
+        HeldAccount(
+            account=f"{hold.server}/{hold.username}",
+            address=hold.address,
+            held_since=rfc3339(hold.since),
+            reason=hold.reason,
+        )
         for hold in await parts.queue.holds()
     ]

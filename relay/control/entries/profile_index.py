@@ -72,7 +72,7 @@ class ProfileIndex:
             "password_set": lambda row: parts.secrets.is_set(row.secret),
             "password_for_another": lambda row: parts.secrets.is_set_for_another(row.secret),
             "login_set": lambda row: login_is_set(parts, row.profile.name),
-            "last_test": lambda row: (parts.tests.record(row.profile) or {}).get("at"),
+            "last_test": lambda row: last.at if (last := parts.tests.record(row.profile)) else None,
         }
         if column in live:
             return in_order(self._rows, live[column], descending=descending)

@@ -14,6 +14,7 @@ from relay.control.context import Parts
 from relay.control.entries.assignments import version_of
 from relay.control.entries.login_passwords import login_is_set
 from relay.control.refused import Refused
+from relay.control.results import TroubledAccount
 from relay.directory.model import (
     AnswerRule,
     Application,
@@ -147,7 +148,7 @@ def _server_record(
     directory: Directory,
     server: Server,
     used: Mapping[_User, int],
-    troubled: Iterable[Mapping[str, Any]],
+    troubled: Iterable[TroubledAccount],
 ) -> dict[str, Any]:
     ref = token_ref(server, server) or ref_of(server, server)
     shown = {
@@ -173,14 +174,14 @@ def _server_record(
     return shown | _rest(server, shown)
 
 
-def _state(server: Server, troubled: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+def _state(server: Server, troubled: Iterable[TroubledAccount]) -> dict[str, Any]:
     """Return how a server's own account is, since when, and how many of its accounts are held."""
-    here = [one for one in troubled if one["server"] == server.name]
-    own = next((one for one in here if one["username"] == server.username and not one["address"]), None)
+    here = [one for one in troubled if one.server == server.name]
+    own = next((one for one in here if one.username == server.username and not one.address), None)
     return {
-        "state": own["state"] if own else "ok",
-        "held_since": own["held_since"] if own else None,
-        "accounts_held": len({one["account"] for one in here if one["state"] == "held"}),
+        "state": own.state if own else "ok",
+        "held_since": own.held_since if own else None,
+        "accounts_held": len({one.account for one in here if one.state == "held"}),
     }
 
 

@@ -3,11 +3,12 @@
 from asyncio import to_thread
 from collections import defaultdict
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal
+from typing import Literal
 
 from relay.control.context import Parts
 from relay.control.messages.page_position import read_time
 from relay.control.messages.records import rfc3339
+from relay.control.messages.results import CountRecord
 from relay.control.operation import Operation
 from relay.control.refused import Refused
 from relay.delivery.lifecycle import State
@@ -32,8 +33,8 @@ class MessageCounts:
 
     async def counts(
         self, *, since: str | None = None, until: str | None = None, step: Literal[300, 3600, 86400] = 3600
-    ) -> list[dict[str, Any]]:
-        """Return {at, delivered, failed, queued, held, other} for every step, the first one first, without a gap.
+    ) -> list[CountRecord]:
+        """Return how many messages came in every step, the first one first, without a gap.
 
         Steps are whole: the first is the one that `since` is in (24 hours ago where it is left out), the last the one
         before `until` (now). Days are those of UTC. `other` is what is under way, unknown or removed.
@@ -63,13 +64,20 @@ def _moments(begin: datetime, end: datetime, width: timedelta) -> list[datetime]
     return [first + index * width for index in range(number)]
 
 
-def _filled(found: list[Counted], moments: list[datetime]) -> list[dict[str, Any]]:
-    """Return a record for every moment, with 0 where nothing was counted."""
+def _filled(found: list[Counted], moments: list[datetime]) -> list[CountRecord]:
+    """Return every moment, with 0 where nothing was counted."""
     named = {str(state) for state in _NAMED}
     numbers: dict[tuple[datetime, str], int] = defaultdict(int)
     for one in found:
         numbers[one.at, one.state if one.state in named else "other"] += one.number
     return [
-        {"at": rfc3339(at), **{word: numbers.get((at, word), 0) for word in (*map(str, _NAMED), "other")}}
+        CountRecord(
+            at=rfc3339(at),
+            delivered=numbers[at, State.DELIVERED],
+            failed=numbers[at, State.FAILED],
+            queued=numbers[at, State.QUEUED],
+            held=numbers[at, State.HELD],
+            other=numbers[at, "other"],
+        )
         for at in moments
     ]

@@ -1,13 +1,15 @@
 """Finds a message by its id or by how that begins, and reads long lists page by page."""
 
 from collections.abc import AsyncIterator, Callable
-from typing import Any, Protocol
+from typing import Protocol, TypeVar
 
 from relay.config.faults import did_you_mean
 from relay.control.context import Parts
 from relay.control.refused import NotFound, Refused
 from relay.delivery.lifecycle import State
 from relay.store.queue.messages import StoredMessage
+
+Told = TypeVar("Told")
 
 _SHORTEST_ID = 6
 # A page is read, turned to JSON and sent in one go: large enough for speed, small enough to hold up no message.
@@ -47,9 +49,7 @@ def known_state(word: str | None, *, only_open: bool = False) -> str | None:
     return word
 
 
-async def records_of(
-    read: ReadPage, record: Callable[[StoredMessage], dict[str, Any]]
-) -> AsyncIterator[list[dict[str, Any]]]:
+async def records_of(read: ReadPage, record: Callable[[StoredMessage], Told]) -> AsyncIterator[list[Told]]:
     """Yield the records of a list, a page at a time, so that no list is ever whole in memory."""
     after: StoredMessage | None = None
     while page := await read(after, PAGE):

@@ -1,14 +1,18 @@
 """The place in a list of messages as text that a page hands back to see more; and the other words of such searches."""
 
 import re
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, NamedTuple, TypeAlias
+from typing import Annotated, NamedTuple, TypeAlias, TypeVar
 
 from annotated_types import Ge, Le
 
+from relay.control.messages.results import Page
 from relay.control.refused import Refused
 from relay.mail.address import Address, AddressError
 from relay.store.queue.history import Place
+
+Item = TypeVar("Item")
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _PLACE = re.compile(r"([0-9]{1,17})-([0-9A-Za-z]{1,64})")
@@ -78,6 +82,6 @@ def searched(text: str | None) -> str:
     return (text or "").strip().encode("utf-8", "replace").decode().replace("\0", "?")
 
 
-def page_of(items: list[dict[str, Any]], next_: Place | None) -> dict[str, Any]:
-    """Return a page as JSON has it."""
-    return {"items": items, "next": place_word(next_)}
+def page_of(items: Sequence[Item], next_: Place | None) -> Page[Item]:
+    """Return a page of a list, and where the next one begins."""
+    return Page(items, place_word(next_))

@@ -5,7 +5,7 @@ fewer items than asked for and still a `next`: looking further would have taken 
 """
 
 from asyncio import to_thread
-from typing import Any, Literal
+from typing import Literal
 
 from relay.control.context import Parts
 from relay.control.lookup import find_profile
@@ -19,13 +19,13 @@ from relay.control.messages.page_position import (
     read_time,
     searched,
 )
-from relay.control.messages.records import history_record, journey_record, queue_record
+from relay.control.messages.records import history_item, journey_record, queue_item
+from relay.control.messages.results import HistoryItem, JourneyRecord, Page, QueueItem
 from relay.control.operation import Access, Operation
 from relay.control.refused import NotFound, Refused
 from relay.directory.model import ProfileKind
 from relay.mail.address import Address
 from relay.store.queue.history import Wanted
-from relay.store.queue.messages import StoredMessage
 
 
 class MessagePages:
@@ -57,7 +57,7 @@ class MessagePages:
         contains: str = "",
         limit: MessageLimit = 50,
         after: str | None = None,
-    ) -> dict[str, Any]:
+    ) -> Page[HistoryItem]:
         """Return messages of which all of this is true, the newest first.
 
         `sender` and `to` are whole addresses, which is quick, or parts of them. `contains` is looked for in sender,
@@ -79,11 +79,11 @@ class MessagePages:
         )
         return await self._history(wanted, limit, after)
 
-    async def of_agent(self, *, name: str, limit: MessageLimit = 50, after: str | None = None) -> dict[str, Any]:
+    async def of_agent(self, *, name: str, limit: MessageLimit = 50, after: str | None = None) -> Page[HistoryItem]:
         """Return an agent's own messages, the newest first."""
         return await self._history(Wanted(profile=self._agent(name)), limit, after)
 
-    async def one_of_agent(self, *, name: str, id: str) -> dict[str, Any]:  # noqa: A002 - the word of all operations
+    async def one_of_agent(self, *, name: str, id: str) -> JourneyRecord:  # noqa: A002 - the word of all operations
         """Return all that is known of one of an agent's own messages."""
         agent = self._agent(name)
         message = await find_message(self._parts, id)
@@ -101,7 +101,7 @@ class MessagePages:
         account: str | None = None,
         limit: MessageLimit = 50,
         after: str | None = None,
-    ) -> dict[str, Any]:
+    ) -> Page[QueueItem]:
         """Return messages that wait, the oldest first; `account` ("SERVER/USERNAME"): those that leave through it."""
         profiles = None if account is None else await self._profiles_of(account)
         wanted = Wanted(
@@ -112,12 +112,11 @@ class MessagePages:
             held_by=searched(account),
         )
         found = await self._parts.queue.find(wanted, limit=limit, after=read_place(after), is_waiting=True)
-        items = [{**queue_record(self._parts, message), "subject": message.subject} for message in found.messages]
-        return page_of(items, found.next)
+        return page_of([queue_item(self._parts, message) for message in found.messages], found.next)
 
-    async def _history(self, wanted: Wanted, limit: int, after: str | None) -> dict[str, Any]:
+    async def _history(self, wanted: Wanted, limit: int, after: str | None) -> Page[HistoryItem]:
         found = await self._parts.queue.find(wanted, limit=limit, after=read_place(after))
-        return page_of([_item(self._parts, message) for message in found.messages], found.next)
+        return page_of([history_item(self._parts, message) for message in found.messages], found.next)
 
     def _agent(self, name: str) -> str:
         return find_profile(self._parts, ProfileKind.AGENT, name).name
@@ -139,10 +138,6 @@ class MessagePages:
             if its is not None and str(its) == account:
                 mine.append(name)
         return mine
-
-
-def _item(parts: Parts, message: StoredMessage) -> dict[str, Any]:
-    return {**history_record(parts, message), "subject": message.subject}
 
 
 def _sender(party: Party) -> Address | Literal[""] | None:

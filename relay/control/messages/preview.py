@@ -1,10 +1,9 @@
 """What would become of a waiting message's header, were it tried now. Nothing is sent, and nothing is changed."""
 
-from typing import Any
-
 from relay.control.context import Parts
 from relay.control.messages.find import find_message
-from relay.control.messages.records import changes_record, is_open
+from relay.control.messages.records import is_open, kept_changes
+from relay.control.messages.results import PreviewRecord
 from relay.control.operation import Operation
 from relay.control.refused import Refused
 from relay.delivery.preparation import Prepared, Submitted, header_of, pinned_route, prepare
@@ -27,7 +26,7 @@ class Preview:
         """Return the operations by name."""
         return {"queue.preview": Operation(self.preview)}
 
-    async def preview(self, *, id: str) -> dict[str, Any]:  # noqa: A002 - the parameter's name on the wire
+    async def preview(self, *, id: str) -> PreviewRecord:  # noqa: A002 - the parameter's name on the wire
         """Return the route of a message that waits, and each header field that its next attempt would change.
 
         Raises Refused where it would go no further, with the reason.
@@ -64,16 +63,18 @@ class Preview:
         return Content(b"" if read.startswith(b"\r\n") or not read else block + b"\r\n")
 
 
-def _record(prepared: Prepared) -> dict[str, Any]:
+def _record(prepared: Prepared) -> PreviewRecord:
     route: Route = prepared.route
-    return {
-        "profile": route.profile.name if route.profile else None,
-        "server": route.server.name,
-        "account": str(route.account),
-        "identity": str(route.identity),
-        "override": route.override,
-        "sender": str(prepared.sender or ""),
-        "script": route.script.name if route.script else None,
-        "reason": route.reason,
-        **changes_record(prepared.changes),
-    }
+    changes, left_out = kept_changes(prepared.changes)
+    return PreviewRecord(
+        profile=route.profile.name if route.profile else None,
+        server=route.server.name,
+        account=str(route.account),
+        identity=str(route.identity),
+        override=route.override,
+        sender=str(prepared.sender or ""),
+        script=route.script.name if route.script else None,
+        reason=route.reason,
+        changes=changes,
+        changes_left_out=left_out,
+    )

@@ -2,13 +2,13 @@
 
 from base64 import b64encode
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any
 
 from relay.config.schema import no_such
 from relay.control.audit_details import note
 from relay.control.context import Parts
 from relay.control.messages.find import find_message, known_state, records_of
 from relay.control.messages.records import is_open, journey_record, queue_record, rfc3339
+from relay.control.messages.results import JourneyRecord, MessageChunk, MessageDone, QueueRecord, Retried
 from relay.control.operation import Access, Operation
 from relay.control.refused import NotFound, Refused
 from relay.delivery.lifecycle import State
@@ -27,14 +27,14 @@ class Waiting:
         return {
             "queue.list": Operation(self.list_, is_stream=True),
             "queue.show": Operation(self.show),
-            "queue.retry": Operation(self.retry, is_change=True),
-            "queue.hold": Operation(self.hold, is_change=True),
-            "queue.release": Operation(self.release, is_change=True),
-            "queue.remove": Operation(self.remove, is_change=True),
+            "queue.retry": Operation(self.retry, is_change=True, about="id"),
+            "queue.hold": Operation(self.hold, is_change=True, about="id"),
+            "queue.release": Operation(self.release, is_change=True, about="id"),
+            "queue.remove": Operation(self.remove, is_change=True, about="id"),
             "queue.export": Operation(self.export, is_stream=True, access=Access.ADMIN),
         }
 
-    def list_(self, *, profile: str | None = None, state: str | None = None) -> AsyncIterator[list[dict[str, Any]]]:
+    def list_(self, *, profile: str | None = None, state: str | None = None) -> AsyncIterator[list[QueueRecord]]:
         """Yield the messages that wait, the oldest first: those of a profile, or in a state, or all."""
         queue, wanted = self._parts.queue, known_state(state, only_open=True)
 
@@ -46,12 +46,12 @@ class Waiting:
 
         return records_of(read, lambda message: queue_record(self._parts, message))
 
-    async def show(self, *, id: str) -> dict[str, Any]:  # noqa: A002 - the parameter's name on the wire
+    async def show(self, *, id: str) -> JourneyRecord:  # noqa: A002 - the parameter's name on the wire
         """Return one message that waits, with its attempts."""
         message = await self._open_message(id)
         return await journey_record(self._parts, message)
 
-    async def retry(self, *, ids: list[str] | None = None, profile: str | None = None) -> dict[str, Any]:
+    async def retry(self, *, ids: list[str] | None = None, profile: str | None = None) -> Retried:
         """Try these messages now, or those of a profile, or with neither all that wait; return how many.
 
         What a server may have already is tried early only where it is named.
@@ -66,27 +66,27 @@ class Waiting:
             for one in named:
                 key = "next_attempt" if len(named) == 1 else f"{one.id}.next_attempt"
                 note(key, rfc3339(one.next_attempt), "now")
-        return {"ok": True, "retried": retried}
+        return Retried(retried=retried)
 
-    async def hold(self, *, id: str) -> dict[str, Any]:  # noqa: A002
+    async def hold(self, *, id: str) -> MessageDone:  # noqa: A002
         """Let a message wait until it is released, and return its whole id."""
         return await self._do(await self._open_message(id), self._parts.desk.hold, State.HELD, "it is {state} already")
 
-    async def release(self, *, id: str) -> dict[str, Any]:  # noqa: A002
+    async def release(self, *, id: str) -> MessageDone:  # noqa: A002
         """Let a held message go on, and return its whole id."""
         message = await self._open_message(id)
-        if message.held_by in {one["account"] for one in self._parts.desk.accounts() if one["state"] == "held"}:
+        if message.held_by in {one.account for one in self._parts.desk.accounts() if one.state == "held"}:
             raise Refused(
                 f"message {message.id} waits for its account, which is held; let that go on with: "
                 f"relay account release {message.held_by}"
             )
         return await self._do(message, self._parts.desk.release, State.QUEUED, "it is {state}, not held")
 
-    async def remove(self, *, id: str) -> dict[str, Any]:  # noqa: A002
+    async def remove(self, *, id: str) -> MessageDone:  # noqa: A002
         """Take a message out of the queue, and return its whole id."""
         return await self._do(await self._open_message(id), self._parts.desk.remove, State.REMOVED, "it is {state}")
 
-    async def export(self, *, id: str) -> AsyncIterator[dict[str, Any]]:  # noqa: A002
+    async def export(self, *, id: str) -> AsyncIterator[MessageChunk]:  # noqa: A002
         """Yield a message as it came, in chunks of base64."""
         message = await self._open_message(id)
         chunks = await self._parts.desk.export(message.id)
@@ -99,13 +99,13 @@ class Waiting:
         else:
             reason = ""
         async for chunk in chunks:
-            yield {"chunk": b64encode(chunk).decode("ascii")}
+            yield MessageChunk(b64encode(chunk).decode("ascii"))
         if reason:
             raise Refused(f"what was written is not message {message.id} as it came: {reason}")
 
     async def _do(
         self, message: StoredMessage, change: Callable[[str], Awaitable[bool]], becomes: State, otherwise: str
-    ) -> dict[str, Any]:
+    ) -> MessageDone:
         try:
             is_done = await change(message.id)
         except Leased:
@@ -113,7 +113,7 @@ class Waiting:
         if not is_done:
             raise Refused(f"nothing was done with message {message.id}: {otherwise.format(state=message.state)}")
         note("state", message.state, str(becomes))
-        return {"ok": True, "id": message.id}
+        return MessageDone(id=message.id)
 
     async def _open_message(self, id_: str) -> StoredMessage:
         message = await find_message(self._parts, id_)

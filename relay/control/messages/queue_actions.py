@@ -8,7 +8,9 @@ from math import ceil
 from typing import Any
 
 from relay import log
+from relay.control.json_values import fields_of
 from relay.control.messages.records import rfc3339
+from relay.control.results import AccountState, OpenAccount, TroubledAccount, UnreachedServer
 from relay.delivery import by_hand
 from relay.delivery.holds import Accounts, lift
 from relay.delivery.lifecycle import State
@@ -84,7 +86,7 @@ class StoreQueueActions:
         """Return a message as it came."""
         return self._queue.chunks(id_)
 
-    def accounts(self) -> list[dict[str, Any]]:
+    def accounts(self) -> list[OpenAccount]:
         """Return the accounts of the directory, and those that are held although it no longer has them."""
         now = datetime.now(UTC)
         users = _users(self._routing().directory)
@@ -97,11 +99,14 @@ class StoreQueueActions:
         rows += [(Account(hold.server, hold.username), hold) for hold in pairs]
         connections = self._connections()
         return [
-            {**self._record(account, hold, users[account], now), "connections": connections.get(str(account), 0)}
+            OpenAccount(
+                **fields_of(self._state(account, hold, users[account], now)),
+                connections=connections.get(str(account), 0),
+            )
             for account, hold in rows
         ]
 
-    def troubled(self) -> list[dict[str, Any]]:
+    def troubled(self) -> list[TroubledAccount]:
         """Return those of `accounts` that are held or slowed. It may be called in a thread."""
         now = datetime.now(UTC)
         holds = self._accounts.holds()
@@ -111,27 +116,25 @@ class StoreQueueActions:
         users = _users(self._routing().directory)
         for hold in holds:
             account = Account(hold.server, hold.username)
-            record = self._record(account, hold, users.get(account, []), now)
-            records.append({**record, "means": hold.meaning, "until": rfc3339(hold.until or hold.next_probe)})
+            state = self._state(account, hold, users.get(account, []), now)
+            until = rfc3339(_next_probe(hold))
+            records.append(TroubledAccount(**fields_of(state), means=hold.meaning, until=until))
         whole = {Account(hold.server, hold.username) for hold in holds if not hold.address}
         for account, names in users.items():
             slow = None if account in whole else self._accounts.slowness_of(account, now)
             if slow is not None:
-                record = self._record(account, None, names, now)
-                records.append({**record, "means": str(Meaning.THROTTLE), "until": rfc3339(slow.until)})
+                state = self._state(account, None, names, now)
+                until = rfc3339(slow.until)
+                records.append(TroubledAccount(**fields_of(state), means=str(Meaning.THROTTLE), until=until))
         return records
 
-    def unreached(self) -> list[dict[str, Any]]:
+    def unreached(self) -> list[UnreachedServer]:
         """Return the servers of the directory that nobody gets through to."""
         servers = self._routing().directory.servers
         return [
-            {
-                "server": one.server,
-                "since": rfc3339(one.since),
-                "times": one.times,
-                "phase": str(one.phase),
-                "reason": one.why,
-            }
+            UnreachedServer(
+                server=one.server, since=rfc3339(one.since), times=one.times, phase=str(one.phase), reason=one.why
+            )
             for one in self._accounts.servers.unreached(datetime.now(UTC))
             if one.server in servers
         ]
@@ -183,19 +186,19 @@ class StoreQueueActions:
             return await self._queue.edit(id_, by_hand.retry(now))
         return False
 
-    def _record(self, account: Account, hold: HoldRow | None, profiles: list[str], now: datetime) -> dict[str, Any]:
+    def _state(self, account: Account, hold: HoldRow | None, profiles: list[str], now: datetime) -> AccountState:
         slow = self._accounts.slowness_of(account, now)
-        return {
-            "account": str(account),
-            "server": account.server,
-            "username": account.username,
-            "address": hold.address if hold else "",
-            "profiles": profiles,
-            "state": "held" if hold else "slowed" if slow else "ok",
-            "held_since": rfc3339(hold.since) if hold else None,
-            "reason": hold.reason if hold else slow.reason if slow else "",
-            "next_probe": rfc3339(_next_probe(hold) if hold else slow.until if slow else None),
-        }
+        return AccountState(
+            account=str(account),
+            server=account.server,
+            username=account.username,
+            address=hold.address if hold else "",
+            profiles=profiles,
+            state="held" if hold else "slowed" if slow else "ok",
+            held_since=rfc3339(hold.since) if hold else None,
+            reason=hold.reason if hold else slow.reason if slow else "",
+            next_probe=rfc3339(_next_probe(hold) if hold else slow.until if slow else None),
+        )
 
 
 def _next_probe(hold: HoldRow) -> datetime | None:

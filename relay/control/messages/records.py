@@ -1,80 +1,107 @@
-"""Messages as the JSON objects that `queue` and `messages` give, with the keys of DESIGN section 4."""
+"""Messages as `queue` and `messages` tell of them (`relay.control.messages.results`)."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import overload
 
 from relay.control.context import Parts
+from relay.control.json_values import fields_of
+from relay.control.messages.results import (
+    AttemptRecord,
+    HeaderChangeRecord,
+    HistoryItem,
+    HistoryRecord,
+    JourneyRecipient,
+    JourneyRecord,
+    QueueItem,
+    QueueRecord,
+    RecipientRecord,
+    ReportRecord,
+    ReturnedRecord,
+)
 from relay.delivery.lifecycle import State
 from relay.mail.header import KeptChanges
 from relay.store.queue.history import Wanted
 from relay.store.queue.messages import Attempt, ReturnRow, StoredMessage
 
 
-def queue_record(parts: Parts, message: StoredMessage) -> dict[str, Any]:
+def queue_record(parts: Parts, message: StoredMessage) -> QueueRecord:
     """Return a message that waits."""
-    return {
-        "id": message.id,
-        "state": message.state,
-        "sender": _sender(message),
-        "profile": message.profile,
-        "server": _server(parts, message),
-        "recipients": _recipients(message),
-        "size": message.size,
-        "created": rfc3339(message.created),
-        "next_attempt": rfc3339(parts.desk.next_attempt(message)),
-        "reason": _reason(parts, message),
-    }
-
-
-def history_record(parts: Parts, message: StoredMessage) -> dict[str, Any]:
-    """Return a message that waits, or one of which all is over."""
-    return {
-        "id": message.id,
-        "message_id": message.message_id,
-        "sender": _sender(message),
-        "recipients": _recipients(message),
-        "profile": message.profile,
-        "server": _server(parts, message),
-        "state": message.state,
-        "created": rfc3339(message.created),
-        "delivered": rfc3339(message.delivered),
-        "reply": message.reply,
-    }
-
-
-async def journey_record(parts: Parts, message: StoredMessage) -> dict[str, Any]:
-    """Return all that is known of a message: the keys of both lists, how it came, every attempt, and what came back."""
-    attempts = await parts.queue.attempts(message.id)
-    returns = {row.number: row for row in await parts.queue.returns(message.id)}
-    return (
-        history_record(parts, message)
-        | queue_record(parts, message)
-        | {
-            "subject": message.subject,
-            "client": message.client.name,
-            "peer": message.arrival.peer,
-            "helo": message.arrival.helo,
-            "protocol": message.arrival.protocol,
-            "account": _account(message.server, message.username),
-            "held_since": rfc3339(message.held_since),
-            "held_by": message.held_by,
-            "is_report": message.is_report,
-            "recipients": [
-                {**record, "returned": _returned(returns.get(one.number))}
-                for record, one in zip(_recipients(message), message.recipients, strict=True)
-            ],
-            "attempts": [_attempt(attempt) for attempt in attempts],
-            "reports": [_report(report) for report in await _reports_about(parts, message)],
-        }
+    return QueueRecord(
+        id=message.id,
+        state=message.state,
+        sender=_sender(message),
+        profile=message.profile,
+        server=_server(parts, message),
+        recipients=_recipients(message),
+        size=message.size,
+        created=rfc3339(message.created),
+        next_attempt=rfc3339(parts.desk.next_attempt(message)),
+        reason=_reason(parts, message),
     )
 
 
-def changes_record(kept: KeptChanges | None) -> dict[str, Any]:
-    """Return what was changed in a header, for an attempt or the next one; `changes` null: nobody knows."""
+def queue_item(parts: Parts, message: StoredMessage) -> QueueItem:
+    """Return a message that waits as a page of the queue lists it."""
+    return QueueItem(**fields_of(queue_record(parts, message)), subject=message.subject)
+
+
+def history_record(parts: Parts, message: StoredMessage) -> HistoryRecord:
+    """Return a message that waits, or one of which all is over."""
+    return HistoryRecord(
+        id=message.id,
+        message_id=message.message_id,
+        sender=_sender(message),
+        recipients=_recipients(message),
+        profile=message.profile,
+        server=_server(parts, message),
+        state=message.state,
+        created=rfc3339(message.created),
+        delivered=rfc3339(message.delivered),
+        reply=message.reply,
+    )
+
+
+def history_item(parts: Parts, message: StoredMessage) -> HistoryItem:
+    """Return a message as a page of the history lists it."""
+    return HistoryItem(**fields_of(history_record(parts, message)), subject=message.subject)
+
+
+async def journey_record(parts: Parts, message: StoredMessage) -> JourneyRecord:
+    """Return all that is known of a message."""
+    attempts = await parts.queue.attempts(message.id)
+    returns = {row.number: row for row in await parts.queue.returns(message.id)}
+    known = fields_of(history_record(parts, message)) | {
+        "recipients": [
+            JourneyRecipient(**fields_of(record), returned=_returned(returns.get(one.number)))
+            for record, one in zip(_recipients(message), message.recipients, strict=True)
+        ]
+    }
+    return JourneyRecord(
+        **known,
+        size=message.size,
+        next_attempt=rfc3339(parts.desk.next_attempt(message)),
+        reason=_reason(parts, message),
+        subject=message.subject,
+        client=message.client.name,
+        peer=message.arrival.peer,
+        helo=message.arrival.helo,
+        protocol=message.arrival.protocol,
+        account=_account(message.server, message.username),
+        held_since=rfc3339(message.held_since),
+        held_by=message.held_by,
+        is_report=message.is_report,
+        attempts=[_attempt(attempt) for attempt in attempts],
+        reports=[_report(report) for report in await _reports_about(parts, message)],
+    )
+
+
+def kept_changes(kept: KeptChanges | None) -> tuple[Sequence[HeaderChangeRecord] | None, int]:
+    """Return what was changed in a header, and how many changes more are not kept; None: nobody knows."""
     if kept is None:
-        return {"changes": None, "changes_left_out": 0}
-    changes = [{"field": one.field, "before": one.before, "after": one.after} for one in kept.changes]
-    return {"changes": changes, "changes_left_out": kept.left_out}
+        return None, 0
+    changes = [HeaderChangeRecord(field=one.field, before=one.before, after=one.after) for one in kept.changes]
+    return changes, kept.left_out
 
 
 def is_open(message: StoredMessage) -> bool:
@@ -82,6 +109,12 @@ def is_open(message: StoredMessage) -> bool:
     return not State(message.state).is_final
 
 
+@overload
+def rfc3339(moment: datetime) -> str: ...
+@overload
+def rfc3339(moment: None) -> None: ...
+@overload
+def rfc3339(moment: datetime | None) -> str | None: ...
 def rfc3339(moment: datetime | None) -> str | None:
     """Return a time as JSON has it."""
     return None if moment is None else f"{moment.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
@@ -92,17 +125,18 @@ def _sender(message: StoredMessage) -> str:
     return str(message.envelope.sender or "")
 
 
-def _recipients(message: StoredMessage) -> list[dict[str, Any]]:
+def _recipients(message: StoredMessage) -> list[RecipientRecord]:
     return [
-        {"address": str(one.recipient.address), "state": one.state, "reply": one.reply} for one in message.recipients
+        RecipientRecord(address=str(one.recipient.address), state=one.state, reply=one.reply)
+        for one in message.recipients
     ]
 
 
-def _returned(row: ReturnRow | None) -> dict[str, Any] | None:
+def _returned(row: ReturnRow | None) -> ReturnedRecord | None:
     """Return what a report said that came after the server had taken the message; None where none came."""
     if row is None:
         return None
-    return {"found": rfc3339(row.found), "status": row.status, "words": row.words, "reporter": row.reporter}
+    return ReturnedRecord(found=rfc3339(row.found), status=row.status, words=row.words, reporter=row.reporter)
 
 
 async def _reports_about(parts: Parts, message: StoredMessage) -> list[StoredMessage]:
@@ -117,13 +151,13 @@ async def _reports_about(parts: Parts, message: StoredMessage) -> list[StoredMes
     return [one for one in found.messages if one.is_report]
 
 
-def _report(message: StoredMessage) -> dict[str, Any]:
-    return {
-        "id": message.id,
-        "kind": message.subject.rpartition(": ")[2],
-        "state": message.state,
-        "created": rfc3339(message.created),
-    }
+def _report(message: StoredMessage) -> ReportRecord:
+    return ReportRecord(
+        id=message.id,
+        kind=message.subject.rpartition(": ")[2],
+        state=message.state,
+        created=rfc3339(message.created),
+    )
 
 
 def _server(parts: Parts, message: StoredMessage) -> str | None:
@@ -142,19 +176,21 @@ def _reason(parts: Parts, message: StoredMessage) -> str:
     return parts.desk.waits_for(message) if is_open(message) else message.reason
 
 
-def _attempt(attempt: Attempt) -> dict[str, Any]:
-    return {
-        "number": attempt.number,
-        "started": rfc3339(attempt.started),
-        "ended": rfc3339(attempt.ended),
-        "account": _account(attempt.server, attempt.username),
-        "phase": attempt.phase,
-        "final_dot": attempt.final_dot,
-        "reply": attempt.reply,
-        "meaning": attempt.meaning,
-        "tls": attempt.tls,
-        **changes_record(attempt.changes),
-    }
+def _attempt(attempt: Attempt) -> AttemptRecord:
+    changes, left_out = kept_changes(attempt.changes)
+    return AttemptRecord(
+        number=attempt.number,
+        started=rfc3339(attempt.started),
+        ended=rfc3339(attempt.ended),
+        account=_account(attempt.server, attempt.username),
+        phase=attempt.phase,
+        final_dot=attempt.final_dot,
+        reply=attempt.reply,
+        meaning=attempt.meaning,
+        tls=attempt.tls,
+        changes=changes,
+        changes_left_out=left_out,
+    )
 
 
 def _account(server: str, username: str) -> str | None:

@@ -4,19 +4,22 @@ import asyncio
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import suppress
 from datetime import datetime, timedelta
-from typing import Any
+from typing import TypeAlias
 
 from relay.control.context import Parts
 from relay.control.messages.find import PAGE, known_state, records_of
 from relay.control.messages.history import read_address
 from relay.control.messages.page_position import read_time
 from relay.control.messages.records import history_record
+from relay.control.messages.results import FollowBegun, FollowQuiet, HistoryRecord
 from relay.control.operation import Operation
 from relay.control.refused import Refused
 from relay.delivery.recorder import utc_now
 from relay.store.queue.history import Wanted
 from relay.store.queue.messages import StoredMessage
 from relay.store.queue.polling import Look
+
+_Told: TypeAlias = HistoryRecord | FollowBegun | FollowQuiet
 
 _LOOKS_EVERY = 1.0  # seconds
 _QUIET = 60  # looks; after so many without news something is said anyhow, by which both sides notice an end
@@ -49,7 +52,7 @@ class Following:
         since: str | None = None,
         state: str | None = None,
         message_id: str | None = None,
-    ) -> AsyncGenerator[list[dict[str, Any]]]:
+    ) -> AsyncGenerator[list[_Told]]:
         """Yield the messages of `since` that all of this is true of, the newest first; then {"begun": true}.
 
         From then on yield each message that comes, or is in another state than before, as it is then; those of a second
@@ -67,13 +70,13 @@ class Following:
             if moment is not None:
                 async for page in self._earlier(wanted._replace(since=moment)):
                     yield page
-            yield [{"begun": True}]
+            yield [FollowBegun()]
             async for page in self._news(wanted, known):
                 yield page
         finally:
             self._followers -= 1
 
-    async def _news(self, wanted: Wanted, known: Look) -> AsyncGenerator[list[dict[str, Any]]]:
+    async def _news(self, wanted: Wanted, known: Look) -> AsyncGenerator[list[_Told]]:
         quiet = 0
         while not await self._ends_within(_LOOKS_EVERY):
             now = await self._look(utc_now())
@@ -85,7 +88,7 @@ class Following:
                 yield [history_record(self._parts, message) for message in found]
             if quiet == _QUIET:
                 quiet = 0
-                yield [{}]
+                yield [FollowQuiet()]
 
     async def _ends_within(self, seconds: float) -> bool:
         with suppress(TimeoutError):
@@ -96,13 +99,20 @@ class Following:
     async def _look(self, now: datetime) -> Look:
         return await self._parts.queue.look(now - _LATE - timedelta(seconds=_LOOKS_EVERY), _MOST_WATCHED)
 
-    async def _earlier(self, wanted: Wanted) -> AsyncGenerator[list[dict[str, Any]]]:
+    async def _earlier(self, wanted: Wanted) -> AsyncGenerator[list[_Told]]:
         async def read(after: StoredMessage | None, limit: int) -> list[StoredMessage]:
-            asked = {key: getattr(wanted, key) for key in ("sender", "to", "since", "state", "message_id")}
-            return await self._parts.queue.search(**asked, limit=limit, after=after)
+            return await self._parts.queue.search(
+                sender=wanted.sender or None,
+                to=wanted.to,
+                since=wanted.since,
+                state=wanted.state,
+                message_id=wanted.message_id,
+                limit=limit,
+                after=after,
+            )
 
         async for page in records_of(read, lambda message: history_record(self._parts, message)):
-            yield page
+            yield [*page]
 
 
 def news_between(before: Look, now: Look, most: int = _MOST_WATCHED) -> Iterator[str]:

@@ -2,17 +2,20 @@
 
 from asyncio import to_thread
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Literal
 
 from relay.config.faults import did_you_mean
 from relay.config.schema import show
 from relay.control.audit_details import note, note_forgotten, note_secret
 from relay.control.context import Parts
+from relay.control.json_values import fields_of
 from relay.control.messages.records import rfc3339
 from relay.control.operation import Operation
 from relay.control.people.first_link import first_link
+from relay.control.people.results import AddedPerson, FirstLink, InvitationLink, PersonRecord
 from relay.control.people.sign_in import named
 from relay.control.refused import NotFound, Refused
+from relay.control.results import Done
 from relay.control.secret_links import invite
 from relay.directory.reading import name_fault
 from relay.secrets.login_password import LoginRecord, admin_owner, make_record
@@ -40,11 +43,11 @@ class AdministratorOperations:
             "admin.remove": Operation(self.remove, is_change=True),
         }
 
-    async def list_(self) -> list[dict[str, Any]]:
+    async def list_(self) -> list[PersonRecord]:
         """Return all of them, in the order of their names."""
         return [self._record(person) for person in await self._people.administrators.all()]
 
-    async def add(self, *, name: str, role: _Role = "administrator", password: str | None = None) -> dict[str, Any]:
+    async def add(self, *, name: str, role: _Role = "administrator", password: str | None = None) -> AddedPerson:
         """Add one, and return who it is; without a password with a one-time link (`url`) to set it by."""
         await check_name_is_free(self._parts, name)
         record = None if password is None else await to_thread(make_record, password)
@@ -58,9 +61,10 @@ class AdministratorOperations:
         if record is not None:
             await keep_admin_password(self._parts, name, record)
         shown = self._record(Administrator(name=name, role=role, created=now))
-        return shown | {"url": link[0] if link else None, "expires": rfc3339(link[1]) if link else None}
+        url, expires = (link.url, link.expires) if link else (None, None)
+        return AddedPerson(**fields_of(shown), url=url, expires=expires)
 
-    async def set_(self, *, name: str, role: _Role) -> dict[str, Any]:
+    async def set_(self, *, name: str, role: _Role) -> PersonRecord:
         """Change a role, and return who it is. Whoever is signed in has to do so again."""
         person = await self._find(name)
         try:
@@ -72,19 +76,18 @@ class AdministratorOperations:
             await self._people.sessions.remove_of("admin", person.name)
         return self._record(await self._find(person.name))
 
-    async def password(self, *, name: str, password: str) -> dict[str, Any]:
+    async def password(self, *, name: str, password: str) -> Done:
         """Set the password."""
         person = await self._find(name)
         await keep_admin_password(self._parts, person.name, await to_thread(make_record, password))
-        return {"ok": True}
+        return Done()
 
-    async def invite(self, *, name: str) -> dict[str, Any]:
+    async def invite(self, *, name: str) -> InvitationLink:
         """Return a one-time link (`url`) to set the password by. It takes the place of the one before."""
         person = await self._find(name)
-        url, expires = await invite(self._parts, "admin", person.name, person.role, datetime.now(UTC))
-        return {"url": url, "expires": rfc3339(expires)}
+        return await invite(self._parts, "admin", person.name, person.role, datetime.now(UTC))
 
-    async def link(self) -> dict[str, Any]:
+    async def link(self) -> FirstLink:
         """Return a one-time link (`url`) that makes the first administrator. It takes the place of the one before."""
         url = await first_link(self._parts, datetime.now(UTC))
         if url is None:
@@ -92,9 +95,9 @@ class AdministratorOperations:
                 "there is an administrator already; for a link that sets the password of one: "
                 "relay admin password NAME --link"
             )
-        return {"url": url}
+        return FirstLink(url=url)
 
-    async def remove(self, *, name: str) -> dict[str, Any]:
+    async def remove(self, *, name: str) -> Done:
         """Remove one, unless nobody would be left who may change anything."""
         person = await self._find(name)
         try:
@@ -104,7 +107,7 @@ class AdministratorOperations:
         note("role", person.role, None)
         await _forget(self._parts, person.name)
         await self._people.invitations.remove_of("admin", person.name)
-        return {"ok": True}
+        return Done()
 
     @property
     def _usable(self) -> frozenset[str]:
@@ -120,13 +123,13 @@ class AdministratorOperations:
             raise NotFound(f"there is no administrator or viewer {show(name)}{did_you_mean(name, known)}", key="name")
         return person
 
-    def _record(self, person: Administrator) -> dict[str, Any]:
-        return {
-            "name": person.name,
-            "role": person.role,
-            "created": rfc3339(person.created),
-            "password_set": self._parts.vault.has(admin_owner(person.name)),
-        }
+    def _record(self, person: Administrator) -> PersonRecord:
+        return PersonRecord(
+            name=person.name,
+            role=person.role,
+            created=rfc3339(person.created),
+            password_set=self._parts.vault.has(admin_owner(person.name)),
+        )
 
 
 async def check_name_is_free(parts: Parts, name: str) -> None:

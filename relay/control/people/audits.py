@@ -3,14 +3,16 @@
 import json
 from asyncio import to_thread
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated
 
 from annotated_types import Ge, Le
 
 from relay.control.context import Parts
 from relay.control.messages.page_position import read_time
 from relay.control.messages.records import rfc3339
+from relay.control.messages.results import Page
 from relay.control.operation import Operation
+from relay.control.people.results import AuditRecord
 from relay.store.people.audit import AuditEntry, AuditSearch
 
 
@@ -35,7 +37,7 @@ class Audits:
         contains: str = "",
         before: Annotated[int, Ge(1), Le(2**53)] | None = None,
         limit: Annotated[int, Ge(1), Le(500)] = 50,
-    ) -> dict[str, Any]:
+    ) -> Page[AuditRecord]:
         """Return a page of the changes that all of this is true of, the newest first; `next` is `before` of the next.
 
         `operation` may be the noun alone ("channel"). `since` and `until` are times of RFC 3339.
@@ -50,21 +52,21 @@ class Audits:
         )
         found = await self._audit.find(search, limit=limit + 1, before=before)
         items = await to_thread(_records, found[:limit])
-        return {"items": items, "next": found[limit - 1].id if len(found) > limit else None}
+        return Page(items, found[limit - 1].id if len(found) > limit else None)
 
 
-def _records(entries: Sequence[AuditEntry]) -> list[dict[str, Any]]:
+def _records(entries: Sequence[AuditEntry]) -> list[AuditRecord]:
     return [
-        {
-            "id": entry.id,
-            "at": rfc3339(entry.at),
-            "who": entry.who,
-            "role": entry.role,
-            "way": entry.way,
-            "peer": entry.peer,
-            "operation": entry.operation,
-            "what": entry.what,
-            "changes": json.loads(entry.changes),
-        }
+        AuditRecord(
+            id=entry.id,
+            at=rfc3339(entry.at),
+            who=entry.who,
+            role=entry.role,
+            way=entry.way,
+            peer=entry.peer,
+            operation=entry.operation,
+            what=entry.what,
+            changes=json.loads(entry.changes),
+        )
         for entry in entries
     ]

@@ -13,5 +13,4 @@ async def first_link(parts: Parts, now: datetime) -> str | None:
     people = await parts.people.administrators.all()
     if any(one.role == Role.ADMINISTRATOR and parts.vault.has(admin_owner(one.name)) for one in people):
         return None
-    url, _ = await invite(parts, "admin", "", Role.ADMINISTRATOR, now)
-    return url
+    return (await invite(parts, "admin", "", Role.ADMINISTRATOR, now)).url

@@ -1,8 +1,6 @@
 """Tests of servers and profiles: logging in and sending a message, told step by step."""
 
-from collections.abc import AsyncIterator
 from dataclasses import replace
-from typing import Any
 
 from relay.control.context import Parts
 from relay.control.entries.mailbox_passwords import no_mailbox
@@ -10,6 +8,8 @@ from relay.control.lookup import find_profile, find_server, read_address
 from relay.control.operation import Access, Operation
 from relay.control.refused import Refused
 from relay.control.tests.doctor_targets import DoctorTarget
+from relay.control.tests.last_tests import Steps
+from relay.control.tests.results import StepRecord
 from relay.control.tests.round_trip import RoundTrip
 from relay.control.tests.test_mail import probe_message
 from relay.directory.model import Account, Meaning, Profile, ProfileKind, Server
@@ -26,7 +26,7 @@ from relay.upstream.probe import Step, probe
 
 
 class Probes:
-    """The operations that test; each yields {step, ok, detail}, and the first that fails is the last.
+    """The operations that test; the first step that fails is the last.
 
     Where nothing is to be sent, the last step says what MAIL and RCPT have proven about the address.
     """
@@ -42,7 +42,7 @@ class Probes:
             "agent.test": Operation(self.test_agent, is_stream=True, access=Access.OWN),
         }
 
-    def test_server(self, *, name: str, to: str, send: bool = True) -> AsyncIterator[dict[str, Any]]:
+    def test_server(self, *, name: str, to: str, send: bool = True) -> Steps:
         """Log in with the server's account and send a message to `to`, or stop before it."""
         server = find_server(self._parts, name)
         recipient = read_address(to, "to")
@@ -52,21 +52,15 @@ class Probes:
         steps = self._probe(server, Account(name, server.username), None, sender, recipient, content)
         return self._parts.tests.kept(server, steps)
 
-    def test_channel(
-        self, *, name: str, to: str | None = None, send: bool = True, round_trip: bool = False
-    ) -> AsyncIterator[dict[str, Any]]:
+    def test_channel(self, *, name: str, to: str | None = None, send: bool = True, round_trip: bool = False) -> Steps:
         """Send a message as a channel does, to `to` or to the channel itself, and look for it where it arrives."""
         return self._test_profile(ProfileKind.CHANNEL, name, to, send=send, round_trip=round_trip)
 
-    def test_agent(
-        self, *, name: str, to: str | None = None, send: bool = True, round_trip: bool = False
-    ) -> AsyncIterator[dict[str, Any]]:
+    def test_agent(self, *, name: str, to: str | None = None, send: bool = True, round_trip: bool = False) -> Steps:
         """Send a message as an agent does, to `to` or to the agent, and look for it where it arrives."""
         return self._test_profile(ProfileKind.AGENT, name, to, send=send, round_trip=round_trip)
 
-    def _test_profile(
-        self, kind: ProfileKind, name: str, to: str | None, *, send: bool, round_trip: bool
-    ) -> AsyncIterator[dict[str, Any]]:
+    def _test_profile(self, kind: ProfileKind, name: str, to: str | None, *, send: bool, round_trip: bool) -> Steps:
         profile = find_profile(self._parts, kind, name)
         route = self._parts.directory.routing().route_of(profile)
         if route is None:
@@ -78,9 +72,7 @@ class Probes:
         steps = self._probe(route.server, route.account, profile, route.identity, recipient, content)
         return self._parts.tests.kept(profile, steps)
 
-    def _test_round_trip(
-        self, profile: Profile, route: Route, to: str | None, *, send: bool
-    ) -> AsyncIterator[dict[str, Any]]:
+    def _test_round_trip(self, profile: Profile, route: Route, to: str | None, *, send: bool) -> Steps:
         if not send:
             raise Refused("a round trip sends a message; leave one of --round-trip and --no-send out")
         mailbox, address = _mailbox(profile, route)
@@ -88,7 +80,7 @@ class Probes:
             raise Refused(no_mailbox(profile))
         recipient = read_address(to, "to") if to else address
 
-        def send_it(content: Content) -> AsyncIterator[dict[str, Any]]:
+        def send_it(content: Content) -> Steps:
             return self._probe(route.server, route.account, profile, route.identity, recipient, content)
 
         return RoundTrip(self._parts, mailbox, route.identity, recipient).steps(send_it)
@@ -104,7 +96,7 @@ class Probes:
         sender: Address,
         recipient: Address,
         content: Content | None,
-    ) -> AsyncIterator[dict[str, Any]]:
+    ) -> Steps:
         patient = DoctorTarget.of(server, account, profile if profile is not None and profile.override else None)
         secret, lack = await secret_of(self._parts, patient)
         async for record in probe_steps(self._parts, server, account, secret, sender, recipient, content, lack=lack):
@@ -142,8 +134,8 @@ async def probe_steps(
     content: Content | None,
     *,
     lack: str = "",
-) -> AsyncIterator[dict[str, Any]]:
-    """Yield the steps of a test as JSON has them; without content nothing is sent, and what that proves is the last.
+) -> Steps:
+    """Yield the steps of a test; without content nothing is sent, and what that proves is the last.
 
     `lack` says why there is no secret; it takes the place of what a login without one says.
     """
@@ -153,7 +145,7 @@ async def probe_steps(
         is_good = step.ok
         yield _record(replace(step, detail=lack) if lack and _is_failed_login(step) else step, server)
     if is_good and content is None:
-        yield {"step": "send-as", "ok": True, "detail": may_send_as(server, sender, account.username)}
+        yield StepRecord("send-as", True, may_send_as(server, sender, account.username))
 
 
 def _is_failed_login(step: Step) -> bool:
@@ -168,8 +160,8 @@ def _mailbox(profile: Profile, route: Route) -> tuple[Mailbox | None, Address]:
     return own, Address.parse(profile.address)
 
 
-def _record(step: Step, server: Server) -> dict[str, Any]:
-    """Return a step as JSON has it; a refused address comes with what to do about it at that provider."""
+def _record(step: Step, server: Server) -> StepRecord:
+    """Return a step as it is told; a refused address comes with what to do about it at that provider."""
     detail, failure = step.detail, step.failure
     is_refused = failure is not None and (
         failure.meaning is Meaning.IDENTITY_REFUSED
@@ -177,4 +169,4 @@ def _record(step: Step, server: Server) -> dict[str, Any]:
     )
     if is_refused:
         detail = f"{detail}; what to do: {send_as_advice(server.host)}"
-    return {"step": step.step, "ok": step.ok, "detail": detail}
+    return StepRecord(step.step, step.ok, detail)

@@ -2,13 +2,14 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from relay.config.schema import no_such
 from relay.control.context import Parts
 from relay.control.operation import Access, Operation
 from relay.control.refused import NotFound
 from relay.control.tests.doctor_targets import DoctorTarget, by_server, outlets_of, patients_of
+from relay.control.tests.results import FindingRecord
 from relay.directory.model import Profile
 from relay.directory.routing import Routing
 from relay.doctor.domain import check_domain
@@ -24,15 +25,11 @@ from relay.secrets.sources import SecretUnavailable
 _VISITS = 16
 _VISITS_OF_ONE_SERVER = 8
 
-_Records: TypeAlias = "list[dict[str, Any]]"
+_Records: TypeAlias = list[FindingRecord]
 
 
 class Doctor:
-    """The operation `doctor`: it streams {check, profile, level, why, fix, record, profiles, server}.
-
-    `profile` is the one whom a finding is about; null where it is about several (`profiles`) or about the server alone.
-    `server` is null where it is about a domain.
-    """
+    """The operation `doctor`, which tells what it finds as it finds it."""
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
@@ -132,16 +129,16 @@ def _about_account(patient: DoctorTarget, seen: Visit, lack: Finding | None) -> 
 
 def _records(findings: Iterable[Finding], names: list[str], server: str | None) -> _Records:
     return [
-        {
-            "check": finding.check.value,
-            "profile": names[0] if len(names) == 1 else None,
-            "level": finding.level.value,
-            "why": finding.why,
-            "fix": f"{finding.fix}: {finding.record}" if finding.record else finding.fix,
-            "record": finding.record,
-            "profiles": names,
-            "server": server,
-        }
+        FindingRecord(
+            check=finding.check.value,
+            profile=names[0] if len(names) == 1 else None,
+            level=finding.level.value,
+            why=finding.why,
+            fix=f"{finding.fix}: {finding.record}" if finding.record else finding.fix,
+            record=finding.record,
+            profiles=names,
+            server=server,
+        )
         for finding in findings
     ]
 

@@ -4,12 +4,13 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from relay.control.entries.assignments import version_of
+from relay.control.tests.results import LastTestRecord, StepRecord
 from relay.directory.model import Profile, Server
 
-Steps: TypeAlias = AsyncIterator[dict[str, Any]]
+Steps: TypeAlias = AsyncIterator[StepRecord]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,33 +32,32 @@ class LastTests:
 
     async def kept(self, entry: Server | Profile, steps: Steps) -> Steps:
         """Yield the steps of a test, and keep what came of it; of one that nobody watched to its end, nothing."""
-        told: dict[str, Any] | None = None
+        told: StepRecord | None = None
         async with aclosing(steps) as watched:  # type: ignore[type-var]  # every one of them is a generator
             async for step in watched:
-                if told is None or told["ok"]:
+                if told is None or told.ok:
                     told = step
                 yield step
         if told is not None:
-            test = LastTest(datetime.now(UTC), bool(told["ok"]), told["step"], told["detail"], version_of(entry))
+            test = LastTest(datetime.now(UTC), told.ok, told.step, told.detail, version_of(entry))
             self._tests[_key(entry)] = test
 
     def forget(self, entry: Server | Profile) -> None:
         """Forget the test of an entry that is removed."""
         self._tests.pop(_key(entry), None)
 
-    def record(self, entry: Server | Profile) -> dict[str, Any] | None:
-        """Return the last test of an entry as JSON has it; `current`: the entry is still what was tested."""
+    def record(self, entry: Server | Profile) -> LastTestRecord | None:
+        """Return the last test of an entry."""
         test = self._tests.get(_key(entry))
         if test is None:
             return None
-        is_current = test.version == version_of(entry)
-        return {
-            "at": f"{test.at:%Y-%m-%dT%H:%M:%SZ}",
-            "ok": test.ok,
-            "step": test.step,
-            "detail": test.detail,
-            "current": is_current,
-        }
+        return LastTestRecord(
+            at=f"{test.at:%Y-%m-%dT%H:%M:%SZ}",
+            ok=test.ok,
+            step=test.step,
+            detail=test.detail,
+            current=test.version == version_of(entry),
+        )
 
 
 def _key(entry: Server | Profile) -> tuple[str, str]:

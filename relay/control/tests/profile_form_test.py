@@ -4,7 +4,7 @@ SECURITY: a saved password goes only where it goes today. Where the form has ano
 entered again: else a test would give it away. The server's own account is tested as it is saved.
 """
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from relay.config.faults import Fault, Faults
@@ -15,6 +15,7 @@ from relay.control.operation import Access, Operation
 from relay.control.refused import NotFound, Refused
 from relay.control.tests.connection_test import no_way_out, probe_steps, secret_of
 from relay.control.tests.doctor_targets import DoctorTarget
+from relay.control.tests.last_tests import Steps
 from relay.control.tests.server_form_test import check_one_line
 from relay.control.tests.test_mail import probe_message
 from relay.directory.model import Account, Auth, Profile, ProfileKind, Server
@@ -29,7 +30,7 @@ _KEYS = ("address", "override", "username")
 
 
 class ProfileTrial:
-    """`channel.try` and `agent.try`: they yield {step, ok, detail} as `channel.test` does, and save nothing."""
+    """`channel.try` and `agent.try`: they yield steps as `channel.test` does, and save nothing."""
 
     def __init__(self, parts: Parts, kind: ProfileKind) -> None:
         self._parts = parts
@@ -47,7 +48,7 @@ class ProfileTrial:
         password: str | None = None,
         name: str | None = None,
         send: bool = True,
-    ) -> AsyncIterator[dict[str, Any]]:
+    ) -> Steps:
         """Log in as a form says and send a message to `to` (None: the profile's address), or stop before it.
 
         `values` are keys as directory.toml has them. Without a password, that of the saved profile `name` is taken.
@@ -63,7 +64,7 @@ class ProfileTrial:
         content = probe_message(sender, recipient, self._parts.settings.effective_hostname) if send else None
         self._check(server, profile, account, saved, password)
 
-        async def steps() -> AsyncIterator[dict[str, Any]]:
+        async def steps() -> Steps:
             secret, lack = await self._secret(server, account, saved if profile.override else None, password)
             async for step in probe_steps(self._parts, server, account, secret, sender, recipient, content, lack=lack):
                 yield step

@@ -7,13 +7,14 @@ unguessable token, and so is the one that is deleted at the end.
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Any, TypeAlias
 
 from relay.control.context import Parts
+from relay.control.tests.last_tests import Steps
 from relay.control.tests.receiver_verdicts import seen_by_receiver
+from relay.control.tests.results import StepRecord
 from relay.control.tests.test_mail import TOKEN_FIELD, probe_message
 from relay.incoming.mailbox import Mailbox
 from relay.incoming.mailboxes import Mailboxes, Visit
@@ -21,8 +22,6 @@ from relay.incoming.reader import Folder, Head, MailboxFailed, Reader
 from relay.mail.address import Address
 from relay.mail.content import Content
 from relay.mail.parts import Part
-
-Steps: TypeAlias = AsyncIterator[dict[str, Any]]
 
 _PATIENCE_SECONDS = 120.0
 _PAUSE_SECONDS = 2.0
@@ -57,7 +56,7 @@ class RoundTrip:
             async for step in self._steps(send):
                 yield step
         except MailboxFailed as error:
-            yield _step("mailbox", ok=False, detail=str(error))
+            yield StepRecord("mailbox", False, str(error))
         finally:
             await self._mailboxes.aclose()
 
@@ -66,13 +65,11 @@ class RoundTrip:
         async with await self._open() as visit:
             before = await visit.run(_positions)
         names = " and ".join(folder.name for folder in before)
-        yield _step(
-            "mailbox", ok=True, detail=f"logged in at {mailbox.place} as {mailbox.username}; looks into {names}"
-        )
+        yield StepRecord("mailbox", True, f"logged in at {mailbox.place} as {mailbox.username}; looks into {names}")
         hostname = self._parts.settings.effective_hostname
         is_sent = False
         async for step in send(probe_message(self._sender, self._recipient, hostname, self._token)):
-            is_sent = step["ok"]
+            is_sent = step.ok
             yield step
         if is_sent:
             async for step in self._arrival(before):
@@ -83,17 +80,17 @@ class RoundTrip:
         found = await self._look_for(before, started + self._patience)
         seconds = time.monotonic() - started
         if found is None:
-            yield _step("arrived", ok=False, detail=self._missing(before))
+            yield StepRecord("arrived", False, self._missing(before))
             return
         folder, header = found.folder, found.head.header
         where = f"in the junk folder {folder.name}" if folder.is_junk else f"in {folder.name}"
-        yield _step("arrived", ok=not folder.is_junk, detail=f"{where} after {seconds:.1f} seconds")
+        yield StepRecord("arrived", not folder.is_junk, f"{where} after {seconds:.1f} seconds")
         for name, is_good, detail in seen_by_receiver(Part.parse(header).fields, TOKEN_FIELD.lower(), self._sender):
-            yield _step(name, ok=is_good, detail=detail)
+            yield StepRecord(name, is_good, detail)
         async with await self._open() as visit:
             is_gone = await visit.run(lambda reader: reader.remove(folder, found.head.uid))
         detail = "the test message is deleted again" if is_gone else "the test message is marked as deleted"
-        yield _step("removed", ok=True, detail=detail)
+        yield StepRecord("removed", True, detail)
 
     async def _look_for(self, before: Mapping[Folder, str], deadline: float) -> _Found | None:
         """Look again and again, on one connection where that sees what arrives."""
@@ -140,7 +137,3 @@ class RoundTrip:
 
 def _positions(reader: Reader) -> dict[Folder, str]:
     return {folder: reader.position(folder) for folder in reader.folders()}
-
-
-def _step(step: str, *, ok: bool, detail: str) -> dict[str, Any]:
-    return {"step": step, "ok": ok, "detail": detail}

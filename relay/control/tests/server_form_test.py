@@ -4,7 +4,7 @@ SECURITY: a saved password goes only where it goes today. Where the form has ano
 less closely at whom it talks to, the password must be entered again: else a test would give it away.
 """
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from relay.config.faults import Fault, Faults
@@ -13,6 +13,7 @@ from relay.control.lookup import find_server, read_address
 from relay.control.operation import Access, Operation
 from relay.control.refused import Refused
 from relay.control.tests.connection_test import probe_steps
+from relay.control.tests.last_tests import Steps
 from relay.control.tests.test_mail import probe_message
 from relay.directory.model import Account, Auth, Server
 from relay.directory.rules.validation import parse_directory
@@ -33,7 +34,7 @@ _WAY: Mapping[str, str] = {
 
 
 class FormTest:
-    """`server.try`: it yields {step, ok, detail} as `server.test` does, and saves nothing."""
+    """`server.try`: it yields steps as `server.test` does, and saves nothing."""
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
@@ -50,7 +51,7 @@ class FormTest:
         password: str | None = None,
         name: str | None = None,
         send: bool = True,
-    ) -> AsyncIterator[dict[str, Any]]:
+    ) -> Steps:
         """Log in with what a form says and send a message to `to`, or stop before it.
 
         `values` are keys as directory.toml has them. Without a password, that of the saved server `name` is taken.
@@ -64,7 +65,7 @@ class FormTest:
         content = probe_message(sender, recipient, self._parts.settings.effective_hostname) if send else None
         self._check(server, saved, password)
 
-        async def steps() -> AsyncIterator[dict[str, Any]]:
+        async def steps() -> Steps:
             secret = await self._secret(server, saved, password)
             account = Account(server.name, server.username)
             async for step in probe_steps(self._parts, server, account, secret, sender, recipient, content):

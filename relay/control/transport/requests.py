@@ -23,10 +23,10 @@ from starlette.routing import Route
 
 from relay import log
 from relay.control.actor import commanding
+from relay.control.json_values import as_json, fields_of, json_text
 from relay.control.operations import Operations
 from relay.control.refused import Refused, UnknownOperation
 from relay.control.transport.http import HttpServer, PeerProtocol
-from relay.control.transport.json_text import json_text
 from relay.control.transport.peer import may_ask
 from relay.metrics import CONTENT_TYPE
 
@@ -60,7 +60,7 @@ class CommandServer:
         if (refusal := self._refusal(request)) is not None:
             return refusal
         try:
-            return JSONResponse(await self._operations.run("status", {}, commanding(request.state.uid)))
+            return JSONResponse(as_json(await self._operations.run("status", {}, commanding(request.state.uid))))
         except Refused as error:  # the store cannot be used
             return _failure(503, str(error))
 
@@ -125,7 +125,7 @@ def _parameters(body: bytes) -> dict[str, Any]:
     return params
 
 
-async def _lines(batches: AsyncGenerator[list[dict[str, Any]]]) -> AsyncIterator[bytes]:
+async def _lines(batches: AsyncGenerator[list[Any]]) -> AsyncIterator[bytes]:
     try:
         async with aclosing(batches):
             async for batch in batches:
@@ -136,7 +136,7 @@ async def _lines(batches: AsyncGenerator[list[dict[str, Any]]]) -> AsyncIterator
 
 
 def _line(value: dict[str, Any]) -> bytes:
-    return json.dumps(value).encode() + b"\n"
+    return json.dumps(value, default=fields_of).encode() + b"\n"
 
 
 def _failure(status: int, error: str) -> Response:

@@ -8,6 +8,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from pydantic import BaseModel
 
 from relay.control.actor import Actor
+from relay.control.json_values import as_json
 from relay.web.api.bodies import VERSION
 from relay.web.kit.site import Site
 
@@ -33,18 +34,19 @@ class Caller:
         self.actor = actor
 
     async def run(self, operation: str, /, **params: Any) -> Any:
-        """Return the result of an operation. Raises Refused."""
-        return await self._site.operations.run(operation, params, self.actor)
+        """Return the result of an operation as JSON has it. Raises Refused."""
+        return as_json(await self._site.operations.run(operation, params, self.actor))
 
     async def find(self, operation: str, wanted: BaseModel, /) -> Any:
         """Return the result of an operation that is asked by the address of a request. Raises Refused."""
         return await self.run(operation, **wanted.model_dump(mode="json"))
 
-    def stream(self, operation: str, /, **params: Any) -> AsyncIterator[dict[str, Any]]:
-        """Yield what an operation says while it goes on. Raises Refused."""
-        return self._site.operations.stream(operation, params, self.actor)
+    async def stream(self, operation: str, /, **params: Any) -> AsyncIterator[Any]:
+        """Yield what an operation says while it goes on, as JSON has it. Raises Refused."""
+        async for item in self._site.operations.stream(operation, params, self.actor):
+            yield as_json(item)
 
-    async def all_of(self, operation: str, /, **params: Any) -> list[dict[str, Any]]:
+    async def all_of(self, operation: str, /, **params: Any) -> list[Any]:
         """Return all that a stream says. Raises Refused."""
         return [item async for item in self.stream(operation, **params)]
 

@@ -93,7 +93,7 @@ class PageRequest:
         with as_told(self.actor):
             return await self.site.operations.run(operation, params, self.actor)
 
-    async def stream(self, operation: str, /, **params: Any) -> AsyncGenerator[dict[str, Any]]:
+    async def stream(self, operation: str, /, **params: Any) -> AsyncGenerator[Any]:
         """Yield the items of an operation as they come. Raises Refused, in the words of pages."""
         with as_told(self.actor):
             async with aclosing(self.site.operations.stream(operation, params, self.actor)) as items:

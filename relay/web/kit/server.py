@@ -9,10 +9,11 @@ import asyncio
 import socket
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from relay import log
 from relay.config.endpoint import TcpAddress
+from relay.control.results import WebState
 from relay.control.transport.on_demand import made, somebody
 
 if TYPE_CHECKING:
@@ -54,9 +55,10 @@ class WebServer:
             await self._server.stop()
         self._server = self.address = None
 
-    def status(self) -> dict[str, Any]:
-        """Return where the pages are, or why they are not there."""
-        return {"address": str(self.address) if self.address else None, "trouble": self.trouble}
+    @property
+    def state(self) -> WebState:
+        """Where the pages are, or why they are not there."""
+        return WebState(address=str(self.address) if self.address else None, trouble=self.trouble)
 
     async def _open(self, listening: socket.socket | None) -> None:
         """Serve as soon as there is an address, and somebody asks."""

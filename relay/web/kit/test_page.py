@@ -12,11 +12,11 @@ from typing import Any, TypeAlias
 from starlette.responses import StreamingResponse
 
 from relay.control.refused import Refused
+from relay.control.tests.results import StepRecord
 from relay.web.kit.forms import Field
 from relay.web.kit.page_request import PageRequest
 
-Item: TypeAlias = Mapping[str, Any]
-Items: TypeAlias = AsyncGenerator[Item, None]
+Items: TypeAlias = AsyncGenerator[StepRecord, None]
 
 # Where the steps go in the template. Whatever a person wrote is escaped, so this stands there once.
 _HERE = "<!-- here -->"
@@ -55,15 +55,15 @@ def stream_test(
 
 
 def told_test(visit: PageRequest, title: str, steps: Items, back: Back, *, good: str = _SENT) -> StreamingResponse:
-    """Return the page of any steps ({step, ok, detail}). `good` is said in the end where all of them were."""
+    """Return the page of any steps. `good` is said in the end where all of them were."""
 
     async def rows() -> AsyncGenerator[str, None]:
         is_empty, failed = True, ""
         async with aclosing(steps):
             async for step in steps:
                 is_empty = False
-                failed = failed or ("" if step["ok"] else step["step"])
-                yield visit.html("_step.html", step=step, title=_title(step["step"]))
+                failed = failed or ("" if step.ok else step.step)
+                yield visit.html("_step.html", step=step, title=_title(step.step))
         is_good = not is_empty and not failed
         yield visit.html(
             "_outcome.html", kind="good" if is_good else "bad", sentence=good if is_good else _trouble(failed)
@@ -99,9 +99,9 @@ async def steps_of(visit: PageRequest, operation: str, params: Mapping[str, Any]
         yield refused_step(str(error))
 
 
-def refused_step(sentence: str) -> Item:
+def refused_step(sentence: str) -> StepRecord:
     """Return the step of a test that was refused."""
-    return {"step": "refused", "ok": False, "detail": sentence}
+    return StepRecord("refused", False, sentence)
 
 
 async def refused(*said: str) -> Items:

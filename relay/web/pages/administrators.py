@@ -1,10 +1,9 @@
 """The pages of the people who sign in here: administrators, who may change everything, and viewers, who look."""
 
-from typing import Any
-
 from starlette.responses import Response
 from starlette.routing import Route
 
+from relay.control.people.results import AddedPerson, InvitationLink, PersonRecord
 from relay.control.refused import NotFound, Refused
 from relay.web.kit.page_request import ADMINISTRATORS, PageRequest, page
 from relay.web.kit.site import Site, segment
@@ -41,13 +40,13 @@ async def _add(visit: PageRequest) -> Response:
         return _show_new(visit, faults={"password": "give one, or choose the one-time link"})
     given = {"password": password} if visit.text("way") == "password" else {}
     try:
-        done = await visit.run("admin.add", name=name, role=role if role in ROLES else ROLES[0], **given)
+        done: AddedPerson = await visit.run("admin.add", name=name, role=role if role in ROLES else ROLES[0], **given)
     except Refused as error:
         key = error.key if error.key == "name" else "password" if given else "name"
         return _show_new(visit, faults={key: str(error)})
-    if done["url"] is None:
+    if done.url is None:
         return visit.redirect(PATH, f"{name} is added")
-    return _show_link(visit, name, done)
+    return _show_link(visit, name, done.url, done.expires)
 
 
 async def _edit(visit: PageRequest) -> Response:
@@ -58,12 +57,12 @@ async def _save(visit: PageRequest) -> Response:
     record = await _find(visit)
     role = visit.text("role")
     try:
-        await visit.run("admin.set", name=record["name"], role=role if role in ROLES else record["role"])
+        await visit.run("admin.set", name=record.name, role=role if role in ROLES else record.role)
     except Refused as error:
         return visit.render(
             "administrator_edit.html", status=422, record=record, roles=ROLES, faults={"role": str(error)}
         )
-    return visit.redirect(PATH, f"{record['name']} is saved")
+    return visit.redirect(PATH, f"{record.name} is saved")
 
 
 async def _password(visit: PageRequest) -> Response:
@@ -72,10 +71,11 @@ async def _password(visit: PageRequest) -> Response:
     if visit.text("way") == "password" and password is None:
         faults = {"password": "type the new password, or make a one-time link"}
         return visit.render("administrator_edit.html", status=422, record=record, roles=ROLES, faults=faults)
-    name = record["name"]
+    name = record.name
     try:
         if visit.text("way") != "password":
-            return _show_link(visit, name, await visit.run("admin.invite", name=name))
+            link: InvitationLink = await visit.run("admin.invite", name=name)
+            return _show_link(visit, name, link.url, link.expires)
         await visit.run("admin.password", name=name, password=password)
     except Refused as error:
         faults = {"password": str(error)}
@@ -90,17 +90,18 @@ async def _ask(visit: PageRequest) -> Response:
 async def _remove(visit: PageRequest) -> Response:
     record = await _find(visit)
     try:
-        await visit.run("admin.remove", name=record["name"])
+        await visit.run("admin.remove", name=record.name)
     except Refused as error:
         sentences = str(error).splitlines()
         return visit.render("administrator_remove.html", status=409, record=record, sentences=sentences)
-    return visit.redirect(PATH, f"{record['name']} is removed")
+    return visit.redirect(PATH, f"{record.name} is removed")
 
 
-async def _find(visit: PageRequest) -> dict[str, Any]:
-    for person in await visit.run("admin.list"):
-        if person["name"] == visit.path["name"]:
-            return dict(person)
+async def _find(visit: PageRequest) -> PersonRecord:
+    people: list[PersonRecord] = await visit.run("admin.list")
+    for person in people:
+        if person.name == visit.path["name"]:
+            return person
     raise NotFound(f"there is no administrator or viewer '{visit.path['name']}'")
 
 
@@ -117,6 +118,6 @@ def _show_new(visit: PageRequest, *, faults: dict[str, str] | None = None) -> Re
     )
 
 
-def _show_link(visit: PageRequest, name: str, done: dict[str, Any]) -> Response:
+def _show_link(visit: PageRequest, name: str, url: str, expires: str | None) -> Response:
     """Show a one-time link, this once: only its digest is kept."""
-    return visit.render("administrator_link.html", name=name, url=done["url"], expires=done["expires"])
+    return visit.render("administrator_link.html", name=name, url=url, expires=expires)

@@ -1,11 +1,14 @@
 """The page of the audit: who changed what, when and by which way."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from starlette.responses import Response
 from starlette.routing import Route
 
+from relay.control.messages.results import Page
+from relay.control.people.results import AuditRecord
 from relay.control.refused import Refused
 from relay.web.kit.page_request import PageRequest, page
 from relay.web.kit.search_form import SPANS, Asking
@@ -23,10 +26,10 @@ def routes(site: Site) -> list[Route]:
 
 async def _list(visit: PageRequest) -> Response:
     asking = Asking.of(PATH, visit.query, _KEYS)
-    asked: dict[str, Any] = {key: asking[key] for key in _KEYS if asking[key]}
+    asked: dict[str, str] = {key: asking[key] for key in _KEYS if asking[key]}
     place = int(asking.at) if asking.at.isdecimal() and len(asking.at) < 16 else 0
     before = place or None
-    found: dict[str, Any] = {"items": [], "next": None}
+    found: Page[AuditRecord] = Page((), None)
     fault = ""
     try:
         found = await visit.run("audit.list", contains=asking["q"], **asked, **asking.times(), before=before)
@@ -39,8 +42,8 @@ async def _list(visit: PageRequest) -> Response:
         spans=SPANS,
         nouns=_nouns(visit),
         is_folded=not asking.has_any((*_KEYS, "time", "from", "until")),
-        entries=[{**entry, "changes": [_shown(change) for change in entry["changes"]]} for entry in found["items"]],
-        next=found["next"],
+        entries=[replace(entry, changes=[_shown(change) for change in entry.changes]) for entry in found.items],
+        next=found.next,
         fault=fault,
     )
 

@@ -23,7 +23,7 @@ async def _rows(visit: PageRequest, name: str) -> AsyncGenerator[str, None]:
     try:
         async with aclosing(items):
             async for item in items:
-                levels[item["level"]] += 1
+                levels[item.level] += 1
                 yield visit.html("_finding.html", item=item)
     except Refused as error:
         trouble = str(error)

@@ -6,6 +6,7 @@ from urllib.parse import quote
 from starlette.responses import Response
 from starlette.routing import Route
 
+from relay.control.people.results import InvitationLink
 from relay.control.refused import Refused
 from relay.web.kit.page_request import PageRequest, page
 from relay.web.kit.site import Site
@@ -36,13 +37,14 @@ async def _invite_several(visit: PageRequest) -> Response:
 
 async def _invited(visit: PageRequest, name: str) -> dict[str, Any]:
     agent = await visit.run("agent.show", name=name)
-    link = await visit.run("agent.invite", name=name)
+    link: InvitationLink = await visit.run("agent.invite", name=name)
     return {
         "name": name,
         "address": agent["address"],
         "full_name": agent["full_name"],
-        "mail": _mail_to(agent, link["url"]),
-        **link,
+        "mail": _mail_to(agent, link.url),
+        "url": link.url,
+        "expires": link.expires,
     }
 
 

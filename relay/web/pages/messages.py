@@ -8,7 +8,14 @@ from typing import Any, NamedTuple
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from relay.control.messages.changed_headers import changed_headers
+from relay.control.messages.results import (
+    HistoryItem,
+    JourneyRecipient,
+    JourneyRecord,
+    MessageChunk,
+    Page,
+    changed_headers,
+)
 from relay.control.refused import Refused
 from relay.delivery.lifecycle import State
 from relay.web.kit.page_request import ADMINISTRATORS, PageRequest, page
@@ -39,8 +46,8 @@ def routes(site: Site) -> list[Route]:
 
 async def _list(visit: PageRequest) -> Response:
     asking = Asking.of(PATH, visit.query, _KEYS)
-    asked: dict[str, Any] = {key: asking[key] for key in _KEYS if asking[key]}
-    found: dict[str, Any] = {"items": [], "next": None}
+    asked: dict[str, str] = {key: asking[key] for key in _KEYS if asking[key]}
+    found: Page[HistoryItem] = Page((), None)
     fault = ""
     try:
         found = await visit.run(
@@ -64,90 +71,92 @@ async def _show(visit: PageRequest) -> Response:
     record = await _record(visit)
     if isinstance(record, Response):
         return record
-    is_open = not State(record["state"]).is_final
-    route = await (_preview(visit, record) if is_open else _again(visit, record))
-    changed = changed_headers(record["attempts"])
-    if is_open and route["route"]:  # what the next attempt changes stands there already
-        changed = [one for one in changed if one.changes != route["route"]["changes"]]
+    is_open = not State(record.state).is_final
+    changed = changed_headers(record.attempts)
+    route: Any = None
+    no_route = ""
+    try:
+        route = await (_preview(visit, record) if is_open else _again(visit, record))
+    except Refused as error:
+        no_route = str(error)
+    if is_open and route is not None:  # what the next attempt changes stands there already
+        changed = [one for one in changed if one.changes != route.changes]
     return visit.render(
         "message.html",
         record=record,
         steps=steps_of(record),
-        recipients=parted(record["recipients"]),
-        actions=ACTIONS.get(record["state"], ()),
+        recipients=parted(record.recipients),
+        actions=ACTIONS.get(record.state, ()),
         is_open=is_open,
         has_content=is_open,
         about=_about(record),
         changed=changed,
-        **route,
+        route=route,
+        no_route=no_route,
     )
 
 
 class Parted(NamedTuple):
     """Recipients as a page shows them: these at once, and the others where somebody unfolds them."""
 
-    shown: Sequence[Mapping[str, Any]]
-    folded: Sequence[Mapping[str, Any]]
+    shown: Sequence[JourneyRecipient]
+    folded: Sequence[JourneyRecipient]
 
 
-def parted(recipients: Sequence[Mapping[str, Any]]) -> Parted:
+def parted(recipients: Sequence[JourneyRecipient]) -> Parted:
     """Return all recipients where they are few; of many, at once those alone who have not got the message."""
     if len(recipients) <= _FEW:
         return Parted(recipients, ())
-    open_ = [one for one in recipients if one["state"] != State.DELIVERED or one["returned"]][:_MOST_OPEN]
+    open_ = [one for one in recipients if one.state != State.DELIVERED or one.returned][:_MOST_OPEN]
     shown = open_ or recipients[:_FEW]
     known = {id(one) for one in shown}
     return Parted(shown, [one for one in recipients if id(one) not in known])
 
 
-async def _record(visit: PageRequest) -> Any:
+async def _record(visit: PageRequest) -> JourneyRecord | Response:
     """Return a message, or the page that says that there is none."""
     try:
-        return await visit.run("messages.show", id=visit.path["id"])
+        record: JourneyRecord = await visit.run("messages.show", id=visit.path["id"])
     except Refused as error:
         return visit.refuse(error, status=404)
+    return record
 
 
-async def _preview(visit: PageRequest, record: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what the next attempt would do to a message that waits."""
-    try:
-        return {"route": await visit.run("queue.preview", id=record["id"]), "no_route": ""}
-    except Refused as error:
-        return {"route": None, "no_route": str(error)}
+async def _preview(visit: PageRequest, record: JourneyRecord) -> Any:
+    """Return what the next attempt would do to a message that waits. Raises Refused."""
+    return await visit.run("queue.preview", id=record.id)
 
 
-async def _again(visit: PageRequest, record: Mapping[str, Any]) -> dict[str, Any]:
-    """Return by which route mail of the sender of a message that is over would leave now: its content is not kept."""
-    if not record["sender"]:
-        return {"route": None, "no_route": ""}
-    try:
-        return {"route": await visit.run("route", sender=record["sender"]), "no_route": ""}
-    except Refused as error:
-        return {"route": None, "no_route": str(error)}
+async def _again(visit: PageRequest, record: JourneyRecord) -> Any:
+    """Return by which route mail of the sender of a message that is over would leave now: its content is not kept.
+
+    None without a sender. Raises Refused.
+    """
+    return await visit.run("route", sender=record.sender) if record.sender else None
 
 
 async def _download(visit: PageRequest) -> Response:
     record = await _record(visit)
     if isinstance(record, Response):
         return record
-    items = visit.stream("queue.export", id=record["id"])
+    items = visit.stream("queue.export", id=record.id)
     first = await anext(items, None)
     if first is None:
-        raise Refused(f"the content of message {record['id']} is no longer there")
+        raise Refused(f"the content of message {record.id} is no longer there")
     return StreamingResponse(
         _octets(first, items),
         media_type="message/rfc822",
-        headers={"Content-Disposition": f'attachment; filename="{record["id"]}.eml"'},
+        headers={"Content-Disposition": f'attachment; filename="{record.id}.eml"'},
     )
 
 
-async def _octets(first: dict[str, Any], items: AsyncGenerator[dict[str, Any]]) -> AsyncIterator[bytes]:
+async def _octets(first: MessageChunk, items: AsyncGenerator[MessageChunk]) -> AsyncIterator[bytes]:
     async with aclosing(items):
-        yield b64decode(first["chunk"])
+        yield b64decode(first.chunk)
         async for item in items:
-            yield b64decode(item["chunk"])
+            yield b64decode(item.chunk)
 
 
-def _about(record: Mapping[str, Any]) -> str:
+def _about(record: JourneyRecord) -> str:
     """Return the id of the message that a report of ours is about; "" for any other message."""
-    return record["subject"].partition("report about ")[2].partition(":")[0] if record["is_report"] else ""
+    return record.subject.partition("report about ")[2].partition(":")[0] if record.is_report else ""

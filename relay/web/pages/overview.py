@@ -1,12 +1,16 @@
 """The first page: how the relay is at a glance, what to do about what is not well, and how to begin."""
 
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 from starlette.responses import Response
 from starlette.routing import Route
 
 from relay.control.actor import Role
+from relay.control.json_values import fields_of
+from relay.control.messages.results import CountRecord
+from relay.control.overview import OverviewRecord
+from relay.control.results import AccountReleased
 from relay.web.kit.charts import Bar, Chart, Series, bars_of, first_moment
 from relay.web.kit.page_request import EVERYBODY, PageRequest, local_path, page
 from relay.web.kit.site import Site
@@ -44,13 +48,13 @@ def routes(site: Site) -> list[Route]:
 async def _overview(visit: PageRequest) -> Response:
     if visit.actor.role is Role.AGENT:
         return visit.redirect("/profile")
-    overview = await visit.run("overview")
+    overview: OverviewRecord = await visit.run("overview")
     chosen = visit.query.get("span", "")
     span = chosen if chosen in _SPANS else "24h"
     return visit.render(
         "overview.html",
         overview=overview,
-        is_new=not all(overview["steps"].values()),
+        is_new=not overview.steps.are_done,
         chart=await _chart(visit, _SPANS[span]),
         span=span,
         spans={key: one.words for key, one in _SPANS.items()},
@@ -61,8 +65,8 @@ async def _overview(visit: PageRequest) -> Response:
 async def _chart(visit: PageRequest, span: _Span) -> Chart:
     width = timedelta(seconds=span.step * span.per_bar)
     since = first_moment(datetime.now(UTC), width, span.bars)
-    records = await visit.run("messages.counts", since=f"{since:%Y-%m-%dT%H:%M:%SZ}", step=span.step)
-    counted = [{**one, "waiting": one["queued"] + one["held"]} for one in records]
+    records: list[CountRecord] = await visit.run("messages.counts", since=f"{since:%Y-%m-%dT%H:%M:%SZ}", step=span.step)
+    counted = [{**fields_of(one), "waiting": one.queued + one.held} for one in records]
     bars: list[Bar] = bars_of(counted, _ALL, span.per_bar, span.form)
     # What never was in this time is not in the legend.
     used = [index for index in range(len(_ALL)) if index == 0 or any(bar.values[index] for bar in bars)]
@@ -75,5 +79,5 @@ async def _chart(visit: PageRequest, span: _Span) -> Chart:
 
 
 async def _release(visit: PageRequest) -> Response:
-    done: dict[str, Any] = await visit.run("account.release", account=visit.text("account"))
-    return visit.redirect(local_path(visit.text("back") or "/"), f"account {done['account']} is released")
+    done: AccountReleased = await visit.run("account.release", account=visit.text("account"))
+    return visit.redirect(local_path(visit.text("back") or "/"), f"account {done.account} is released")

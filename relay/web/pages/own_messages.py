@@ -3,7 +3,7 @@
 from starlette.responses import Response
 from starlette.routing import Route
 
-from relay.control.messages.changed_headers import changed_headers
+from relay.control.messages.results import HistoryItem, JourneyRecord, Page, changed_headers
 from relay.web.kit.page_request import AGENTS, PageRequest, page
 from relay.web.kit.site import Site
 from relay.web.kit.words import MEANINGS, STATES
@@ -22,11 +22,11 @@ def message_routes(site: Site) -> list[Route]:
 
 async def _list(visit: PageRequest) -> Response:
     after = visit.query.get("after") or None
-    found = await visit.run("agent.messages", name=visit.actor.name, limit=_PART, after=after)
-    return visit.render("own_messages.html", items=found["items"], after=after, following=found["next"])
+    found: Page[HistoryItem] = await visit.run("agent.messages", name=visit.actor.name, limit=_PART, after=after)
+    return visit.render("own_messages.html", items=found.items, after=after, following=found.next)
 
 
 async def _show(visit: PageRequest) -> Response:
-    message = await visit.run("agent.message", name=visit.actor.name, id=visit.path["id"])
-    changed = changed_headers(message["attempts"])
+    message: JourneyRecord = await visit.run("agent.message", name=visit.actor.name, id=visit.path["id"])
+    changed = changed_headers(message.attempts)
     return visit.render("own_message.html", message=message, changed=changed, states=STATES, meanings=MEANINGS)

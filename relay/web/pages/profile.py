@@ -5,6 +5,7 @@ from typing import Any
 from starlette.responses import Response
 from starlette.routing import Route
 
+from relay.control.messages.results import HistoryItem, Page
 from relay.control.refused import Refused, Unavailable
 from relay.web.kit.page_request import AGENTS, PageRequest, page
 from relay.web.kit.site import Site
@@ -36,9 +37,9 @@ async def _show(visit: PageRequest) -> Response:
 async def _profile(visit: PageRequest, *, faults: dict[str, str] | None = None, status: int = 200) -> Response:
     name = visit.actor.name
     sending: dict[str, Any] = await visit.run("agent.sending", name=name)
-    recent = await visit.run("agent.messages", name=name, limit=RECENT)
+    recent: Page[HistoryItem] = await visit.run("agent.messages", name=name, limit=RECENT)
     return visit.render(
-        "profile.html", status=status, sending=sending, recent=recent["items"], meanings=MEANINGS, faults=faults or {}
+        "profile.html", status=status, sending=sending, recent=recent.items, meanings=MEANINGS, faults=faults or {}
     )
 
 

@@ -2,11 +2,11 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from starlette.responses import Response
 from starlette.routing import Route
 
+from relay.control.messages.results import JourneyRecord, Page, QueueItem, Retried
 from relay.control.refused import NotFound, Refused
 from relay.delivery.lifecycle import State
 from relay.web.kit.page_request import PageRequest, local_path, page
@@ -33,7 +33,7 @@ def routes(site: Site) -> list[Route]:
 async def _list(visit: PageRequest) -> Response:
     asking = Asking.of(PATH, visit.query, _KEYS)
     asked = {key: asking[key] for key in _KEYS if asking[key]}
-    found: dict[str, Any] = {"items": [], "next": None}
+    found: Page[QueueItem] = Page((), None)
     fault = ""
     try:
         found = await visit.run("queue.page", contains=asking["q"], **asked, after=asking.at or None)
@@ -48,8 +48,8 @@ async def _act(visit: PageRequest) -> Response:
     action, back = visit.text("action"), local_path(visit.text("back") or PATH)
     if action == "retry-all":
         asked = {"profile": visit.text("profile")} if visit.text("profile") else {}
-        done = await visit.run("queue.retry", **asked)
-        return visit.redirect(back, f"{done['retried']} retried")
+        done: Retried = await visit.run("queue.retry", **asked)
+        return visit.redirect(back, f"{done.retried} retried")
     if action not in _DONE:
         raise Refused("choose what to do: retry, hold, release or remove")
     ids = list(dict.fromkeys(one for one in visit.form.getlist("id") if isinstance(one, str)))[:_MOST]
@@ -77,7 +77,8 @@ async def _do(visit: PageRequest, action: str, id_: str) -> str:
     """Do something with one message, and say in a few words what came of it."""
     try:
         if action == "retry":
-            if (await visit.run("queue.retry", ids=[id_]))["retried"]:
+            tried: Retried = await visit.run("queue.retry", ids=[id_])
+            if tried.retried:
                 return _DONE[action]
         else:
             await visit.run(f"queue.{action}", id=id_)
@@ -91,7 +92,8 @@ async def _do(visit: PageRequest, action: str, id_: str) -> str:
 
 async def _why_not(visit: PageRequest, action: str, id_: str) -> str:
     """Say why nothing was done with a message, by the state that it is in."""
-    state = State((await visit.run("messages.show", id=id_))["state"])
+    record: JourneyRecord = await visit.run("messages.show", id=id_)
+    state = State(record.state)
     if state.is_final:
         return f"was {state} already"
     if state is State.SENDING:

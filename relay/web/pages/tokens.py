@@ -1,10 +1,9 @@
 """The pages of the API's bearer tokens. A token is shown once; only its digest is kept."""
 
-from typing import Any
-
 from starlette.responses import Response
 from starlette.routing import Route
 
+from relay.control.people.results import TokenRecord
 from relay.control.refused import NotFound, Refused
 from relay.web.kit.page_request import ADMINISTRATORS, PageRequest, page
 from relay.web.kit.site import Site
@@ -52,10 +51,11 @@ async def _remove(visit: PageRequest) -> Response:
     return visit.redirect(f"{PEOPLE}#tokens", f"token {name} is removed")
 
 
-async def _find(visit: PageRequest) -> dict[str, Any]:
-    for token in await visit.run("token.list"):
-        if token["name"] == visit.path["name"]:
-            return dict(token)
+async def _find(visit: PageRequest) -> TokenRecord:
+    tokens: list[TokenRecord] = await visit.run("token.list")
+    for token in tokens:
+        if token.name == visit.path["name"]:
+            return token
     raise NotFound(f"there is no token '{visit.path['name']}'")
 
 

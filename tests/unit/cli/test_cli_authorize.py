@@ -6,7 +6,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from relay.cli.account import token_words
-from relay.control.not_running import NOT_RUNNING
+from relay.control.json_values import as_json, from_json
+from relay.control.results import NOT_RUNNING, TokenState
 from relay.control.transport.client import ControlClient
 from tests.unit.cli.cli_kit import CommandLine
 
@@ -55,14 +56,14 @@ token_url = "{URL}/token"
     ],
 )
 def test_how_a_token_is(found: dict[str, object], words: str) -> None:
-    assert token_words(found, NOW) == words
+    assert token_words(from_json(TokenState, found), NOW) == words
 
 
 def test_the_status_shows_expiry_and_last_renewal_of_tokens_and_those_in_trouble_first(
     relay_with_oauth: CommandLine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     running = {"running": True, "version": "1", "pid": 1, "since": "2025", "listeners": ["127.0.0.1:2525"]}
-    found = {**NOT_RUNNING, **running, "oauth": [record(), record("missing", minutes=None)]}
+    found = {**as_json(NOT_RUNNING), **running, "oauth": [record(), record("missing", minutes=None)]}
     monkeypatch.setattr(ControlClient, "status", lambda _: found)
     first, second = relay_with_oauth.good("status").splitlines()[-2:]
     assert first == "  acme/u: nobody has authorized it yet"

@@ -1,5 +1,6 @@
 """What `relay doctor` prints: equal findings once, lines that fit, and what is to be copied in one piece."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -7,38 +8,37 @@ import pytest
 from relay.cli import doctor
 from relay.cli.doctor import by_profile, grouped
 from relay.cli.session import Session
+from relay.control.tests.results import FindingRecord
 from tests.unit.cli.cli_kit import CommandLine
 
-Record = dict[str, Any]
 
-
-def record(*names: str, check: str = "login", level: str = "bad", fix: str = "mend it", **more: Any) -> Record:
-    given = {
-        "check": check,
-        "profile": names[0] if len(names) == 1 else None,
-        "level": level,
-        "why": "it is so",
-        "fix": fix if level != "good" else "",
-        "record": "",
-        "profiles": list(names),
-        "server": "main",
-    }
-    return given | more
+def record(*names: str, check: str = "login", level: str = "bad", fix: str = "mend it", **more: Any) -> FindingRecord:
+    given = FindingRecord(
+        check=check,
+        profile=names[0] if len(names) == 1 else None,
+        level=level,
+        why="it is so",
+        fix=fix if level != "good" else "",
+        record="",
+        profiles=list(names),
+        server="main",
+    )
+    return replace(given, **more)
 
 
 def test_equal_findings_are_one_and_know_everybody() -> None:
     found = grouped([record("b", check="mx"), record("a"), record("c", fix="other"), record("d", "a")])
-    assert [(each["check"], each["fix"], each["profiles"]) for each in found] == [
+    assert [(each.check, each.fix, each.profiles) for each in found] == [
         ("login", "mend it", ["a", "d"]),
         ("login", "other", ["c"]),
         ("mx", "mend it", ["b"]),
     ]
-    assert [each["profile"] for each in found] == [None, "c", "b"]
+    assert [each.profile for each in found] == [None, "c", "b"]
 
 
 def test_a_finding_about_a_server_alone_is_of_no_profile() -> None:
     (found,) = grouped([record(server="spare", check="server")])
-    assert (found["profile"], found["profiles"], found["server"]) == (None, [], "spare")
+    assert (found.profile, found.profiles, found.server) == (None, [], "spare")
 
 
 def test_in_json_each_profile_has_its_own_findings() -> None:
@@ -51,7 +51,7 @@ def test_in_json_each_profile_has_its_own_findings() -> None:
     assert set(found[0]) == {"check", "profile", "level", "why", "fix", "record", "server"}
 
 
-def printed(capsys: pytest.CaptureFixture[str], found: list[Record], profile: str | None = None) -> list[str]:
+def printed(capsys: pytest.CaptureFixture[str], found: list[FindingRecord], profile: str | None = None) -> list[str]:
     doctor._print(grouped(found), Session(), profile)
     return capsys.readouterr().out.splitlines()
 

@@ -5,6 +5,8 @@ from typing import Any
 import pytest
 
 from relay.cli.journey import print_journey, recipients_in_short
+from relay.control.json_values import from_json
+from relay.control.messages.results import JourneyRecord, RecipientRecord
 
 RECORD: dict[str, Any] = {
     "id": "aaaaaaaaaaaa111111111111",
@@ -24,7 +26,12 @@ RECORD: dict[str, Any] = {
     "message_id": "",
     "size": 37748736,
     "reply": "",
-    "recipients": [{"address": "ann@customer.example", "state": "sending", "reply": ""}],
+    "recipients": [{"address": "ann@customer.example", "state": "sending", "reply": "", "returned": None}],
+    "peer": "127.0.0.1",
+    "protocol": "ESMTP",
+    "held_by": None,
+    "is_report": False,
+    "reports": [],
     "attempts": [
         {
             "number": 1,
@@ -43,8 +50,12 @@ RECORD: dict[str, Any] = {
 }
 
 
+def print_shown(answer: dict[str, Any]) -> None:
+    print_journey(from_json(JourneyRecord, answer))
+
+
 def test_an_attempt_under_way(capsys: pytest.CaptureFixture[str]) -> None:
-    print_journey(RECORD)
+    print_shown(RECORD)
     out = capsys.readouterr().out
     assert "  acmejets/u, now at content\n    no answer yet\n" in out
     assert "sender   <>\n" in out
@@ -57,7 +68,7 @@ def test_an_attempt_under_way(capsys: pytest.CaptureFixture[str]) -> None:
     [(0, "0 bytes"), (1023, "1023 bytes"), (1024, "1.0 KiB"), (1 << 20, "1.0 MiB"), (1 << 41, "2048.0 GiB")],
 )
 def test_sizes(size: int, words: str, capsys: pytest.CaptureFixture[str]) -> None:
-    print_journey(RECORD | {"size": size, "attempts": []})
+    print_shown(RECORD | {"size": size, "attempts": []})
     out = capsys.readouterr().out
     assert f"size     {words}\n" in out
     assert "attempts" not in out
@@ -75,7 +86,7 @@ def test_sizes(size: int, words: str, capsys: pytest.CaptureFixture[str]) -> Non
 )
 def test_what_came_back(returned: dict[str, str], line: str, capsys: pytest.CaptureFixture[str]) -> None:
     ann = {**RECORD["recipients"][0], "returned": {**returned, "found": "2025-11-24T12:00:00Z"}}
-    print_journey(RECORD | {"recipients": [ann]})
+    print_shown(RECORD | {"recipients": [ann]})
     assert f"             {line}" in capsys.readouterr().out
 
 
@@ -92,7 +103,7 @@ def test_what_was_changed_in_the_header(capsys: pytest.CaptureFixture[str]) -> N
         ("Sender", "", ""),
     )
     unknown = RECORD["attempts"][0]
-    print_journey(RECORD | {"attempts": [unknown, _attempt(2, *changes, left_out=3)]})
+    print_shown(RECORD | {"attempts": [unknown, _attempt(2, *changes, left_out=3)]})
     assert capsys.readouterr().out.endswith(
         "\nheader changes\n"
         "  From: rewritten from Jane <jane@x.example> [2J to Jane <mailer@x.example>\n"
@@ -101,7 +112,7 @@ def test_what_was_changed_in_the_header(capsys: pytest.CaptureFixture[str]) -> N
         "  Sender: removed, it was empty\n"
         "  and 3 more\n"
     )
-    print_journey(RECORD)
+    print_shown(RECORD)
     assert "header changes" not in capsys.readouterr().out
 
 
@@ -109,7 +120,7 @@ def test_what_several_attempts_changed_is_told_once_for_those_that_changed_the_s
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     added = ("Organization", "", "Acme Jets")
-    print_journey(RECORD | {"attempts": [_attempt(1, added), _attempt(2, added), _attempt(3)]})
+    print_shown(RECORD | {"attempts": [_attempt(1, added), _attempt(2, added), _attempt(3)]})
     assert capsys.readouterr().out.endswith(
         "\nheader changes, attempts 1 to 2\n"
         "  Organization: added, Acme Jets\n"
@@ -119,7 +130,9 @@ def test_what_several_attempts_changed_is_told_once_for_those_that_changed_the_s
 
 
 def test_recipients_in_short() -> None:
-    ann, bob = {"address": "ann@customer.example"}, {"address": "bob@customer.example"}
+    ann, bob = (
+        RecipientRecord(address=f"{name}@customer.example", state="queued", reply="") for name in ("ann", "bob")
+    )
     assert recipients_in_short([]) == ""
     assert recipients_in_short([ann]) == "ann@customer.example"
     assert recipients_in_short([ann, bob, bob]) == "ann@customer.example +2"

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from relay.cli.app import run
-from relay.control.not_running import NOT_RUNNING
+from relay.control.json_values import as_json
+from relay.control.results import NOT_RUNNING
 from relay.control.transport.client import ControlClient
 from relay.delivery.lifecycle import State
 from relay.store.queue.messages import StoredMessage
@@ -169,8 +170,15 @@ def test_the_status_of_a_running_relay(peopled: CommandLine, monkeypatch: pytest
     held = {"account": "acmejets/u", "address": "", "held_since": created.isoformat(), "reason": "535 5.7.8 no"}
     running = {"running": True, "version": "1", "pid": 1, "since": "2025", "listeners": ["127.0.0.1:2525"]}
     queue = {"queue": {"queued": 2, "sending": 0, "unknown": 0, "held": 1}, "oldest": created.isoformat()}
-    mailboxes = [{"reason": ""}, {"reason": "the mailbox of channel 'support': no\x1b[2J"}]
-    found = {**NOT_RUNNING, **running, **queue, "accounts_held": [held] * 12, "mailboxes": mailboxes}
+    mailbox = {
+        "owner": "channel/support",
+        "host": "imap.acmejets.example",
+        "state": "ok",
+        "checked": None,
+        "reason": "",
+    }
+    mailboxes = [mailbox, {**mailbox, "reason": "the mailbox of channel 'support': no\x1b[2J"}]
+    found = {**as_json(NOT_RUNNING), **running, **queue, "accounts_held": [held] * 12, "mailboxes": mailboxes}
     monkeypatch.setattr(ControlClient, "status", lambda _: found)
     lines = peopled.good("status").splitlines()
     assert "queue      2 queued, 1 held; the oldest came 3 h ago" in lines
@@ -179,7 +187,7 @@ def test_the_status_of_a_running_relay(peopled: CommandLine, monkeypatch: pytest
     assert f"  and 2 more: relay account list --config {peopled.settings_file}" in lines
     assert lines[-1] == "  returned mail is not looked for: the mailbox of channel 'support': no [2J"
     monkeypatch.setattr(
-        ControlClient, "status", lambda _: {**NOT_RUNNING, **running, "queue": {"queued": 0, "held": 0}}
+        ControlClient, "status", lambda _: {**as_json(NOT_RUNNING), **running, "queue": {"queued": 0, "held": 0}}
     )
     lines = peopled.good("status").splitlines()
     assert "queue      empty" in lines

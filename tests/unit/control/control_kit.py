@@ -1,7 +1,8 @@
 """The operations of a relay in a folder of its own, on real parts: directory file, store, vault."""
 
+import json
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,10 @@ from relay.config.settings import Settings, load_settings
 from relay.control.actor import Actor, Role, Way
 from relay.control.audit_log import AuditLog
 from relay.control.context import Parts, People
+from relay.control.json_values import json_text
 from relay.control.messages.queue_actions import StoreQueueActions
-from relay.control.not_running import NOT_RUNNING
 from relay.control.operations import Operations
+from relay.control.results import NOT_RUNNING
 from relay.delivery.holds import Accounts
 from relay.delivery.schedule import Schedule
 from relay.directory.live import LiveDirectory
@@ -64,15 +66,17 @@ ADMINISTRATOR = Actor(name="root", role=Role.ADMINISTRATOR, way=Way.COMMAND)
 
 
 class AdminOperations(Operations):
-    """The operations as an administrator asks for them, unless a test says who asks."""
+    """The operations as an administrator asks for them, unless a test says who asks; their results as JSON has them."""
 
     async def run(self, name: str, params: Mapping[str, Any], actor: Actor = ADMINISTRATOR) -> Any:
-        return await super().run(name, params, actor)
+        return json.loads(json_text(await super().run(name, params, actor)))
 
-    def batches(
+    async def batches(
         self, name: str, params: Mapping[str, Any], actor: Actor = ADMINISTRATOR
     ) -> AsyncGenerator[list[dict[str, Any]]]:
-        return super().batches(name, params, actor)
+        async with aclosing(super().batches(name, params, actor)) as batches:
+            async for batch in batches:
+                yield json.loads(json_text(batch))
 
     def stream(
         self, name: str, params: Mapping[str, Any], actor: Actor = ADMINISTRATOR
@@ -110,7 +114,7 @@ async def parts_in(folder: Path, directory: Mapping[str, Any] = TWO_SERVERS) -> 
         audit=audit,
         trail=trail,
         nodes=NodeTable(database),
-        status=lambda: {**NOT_RUNNING, "running": True},
+        status=lambda: replace(NOT_RUNNING, running=True),
         health=StoreHealth(database),
     )
     try:

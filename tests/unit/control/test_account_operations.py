@@ -91,7 +91,7 @@ async def test_a_server_without_a_login_is_an_account_too(tmp_path: Path) -> Non
     server = {"host": "127.0.0.1", "security": "none", "auth": "none", "address": "a@acmejets.example"}
     async with parts_in(tmp_path, {"default_server": "open", "servers": {"open": server}}) as parts:
         [record] = parts.desk.accounts()
-    assert (record["account"], record["username"], record["profiles"]) == ("open/", "", [])
+    assert (record.account, record.username, record.profiles) == ("open/", "", [])
 
 
 async def test_those_in_trouble_come_alone_with_what_to_do(operations: AdminOperations) -> None:

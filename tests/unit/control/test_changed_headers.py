@@ -1,17 +1,27 @@
 """What attempts changed in a header, told once where several changed the same."""
 
-from typing import Any
-
 import pytest
 
-from relay.control.messages.changed_headers import changed_headers
+from relay.control.messages.results import AttemptRecord, HeaderChangeRecord, changed_headers
 
-ADDED = {"field": "Organization", "before": "", "after": "Acme Jets"}
-OTHER = {"field": "Organization", "before": "", "after": "Acme Trains"}
+ADDED = HeaderChangeRecord(field="Organization", before="", after="Acme Jets")
+OTHER = HeaderChangeRecord(field="Organization", before="", after="Acme Trains")
 
 
-def _attempt(number: int, changes: list[dict[str, str]] | None, left_out: int = 0) -> dict[str, Any]:
-    return {"number": number, "changes": changes, "changes_left_out": left_out}
+def _attempt(number: int, changes: list[HeaderChangeRecord] | None, left_out: int = 0) -> AttemptRecord:
+    return AttemptRecord(
+        number=number,
+        started="2025-11-24T09:00:00Z",
+        ended="2025-11-24T09:00:02Z",
+        account=None,
+        phase="final",
+        final_dot=True,
+        reply="250 2.0.0 Ok",
+        meaning="",
+        tls="",
+        changes=changes,
+        changes_left_out=left_out,
+    )
 
 
 @pytest.mark.parametrize(
@@ -27,5 +37,5 @@ def _attempt(number: int, changes: list[dict[str, str]] | None, left_out: int = 
         ([_attempt(1, [ADDED], 1), _attempt(2, [ADDED], 2)], ["attempt 1", "attempt 2"]),
     ],
 )
-def test_attempts_that_changed_the_same_are_told_once(attempts: list[dict[str, Any]], whose: list[str]) -> None:
+def test_attempts_that_changed_the_same_are_told_once(attempts: list[AttemptRecord], whose: list[str]) -> None:
     assert [one.whose for one in changed_headers(attempts)] == whose

@@ -4,13 +4,13 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from relay.control.context import Parts
 from relay.control.messages.queue_actions import StoreQueueActions
 from relay.control.remedies import Holder, advice
+from relay.control.results import TroubledAccount
 from relay.delivery.holds import Accounts
 from relay.delivery.lifecycle import State
 from relay.delivery.schedule import Schedule
@@ -125,9 +125,21 @@ OAUTH = replace(SERVER, auth=Auth.OAUTH2)
     ],
 )
 def test_the_advice_goes_by_what_the_answer_means(means: str, server: Server, expected: str) -> None:
-    record: dict[str, Any] = {"account": "main/x", "address": "x@y.example", "means": means}
-    assert expected in advice({**record, "until": "2025-11-24T10:00:00Z"}, Holder("agent", "jane", server))
-    assert "None" not in advice({**record, "until": None}, Holder("agent", "jane", server))
+    troubled = TroubledAccount(
+        account="main/x",
+        server="main",
+        username="x",
+        address="x@y.example",
+        profiles=["jane"],
+        state="held",
+        held_since=None,
+        reason="no",
+        next_probe=None,
+        means=means,
+        until="2025-11-24T10:00:00Z",
+    )
+    assert expected in advice(troubled, Holder("agent", "jane", server))
+    assert "None" not in advice(replace(troubled, until=None), Holder("agent", "jane", server))
 
 
 async def test_a_server_whose_account_is_held_says_so_in_lists(parts: Parts) -> None:

@@ -127,7 +127,7 @@ async def test_an_own_message_is_told_whole_and_nobody_elses(parts: Parts) -> No
     )
     operations = Operations(parts)
     mine = await operations.run("agent.message", {"name": "jane", "id": "aaaaaa0"}, JANE)
-    assert mine["subject"] == "Mine"
+    assert mine.subject == "Mine"
     with pytest.raises(NotFound, match="there is no message 'bbbbbb0'"):
         await operations.run("agent.message", {"name": "jane", "id": "bbbbbb0"}, JANE)
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from relay.control.tests.results import StepRecord
 from relay.control.tests.round_trip import RoundTrip
 from relay.directory.model import Incoming
 from relay.incoming.mailbox import Mailbox
@@ -29,7 +30,7 @@ async def trip(
     protocol: Any,
     send: Any,
     patience: float = 1.0,
-) -> list[dict[str, Any]]:
+) -> list[StepRecord]:
     user = "trip@acmejets.example"
     host.add_users({user: RIGHT})
     incoming = Incoming(
@@ -59,22 +60,22 @@ async def trip(
 async def test_a_message_that_does_not_come_is_said_after_a_while(
     protocol: str, words: str, tmp_path: Path, mailbox_host: MailboxServer, certificates: Certificates
 ) -> None:
-    async def swallow(content: Content) -> AsyncIterator[dict[str, Any]]:
+    async def swallow(content: Content) -> AsyncIterator[StepRecord]:
         # A message with this text, and with another token: it is not ours, and is left alone.
         mailbox_host.deliver("trip@acmejets.example", content.header.replace(content.header[14:46], b"0" * 32))
-        yield {"step": "message", "ok": True, "detail": "sent"}
+        yield StepRecord("message", True, "sent")
 
     steps = await trip(tmp_path, mailbox_host, certificates, protocol, swallow)
-    assert [step["step"] for step in steps] == ["mailbox", "message", "arrived"]
-    assert not steps[-1]["ok"]
-    assert words in steps[-1]["detail"]
+    assert [step.step for step in steps] == ["mailbox", "message", "arrived"]
+    assert not steps[-1].ok
+    assert words in steps[-1].detail
 
 
 async def test_nothing_is_looked_for_where_nothing_was_sent(
     tmp_path: Path, mailbox_host: MailboxServer, certificates: Certificates
 ) -> None:
-    async def refuse(_: Content) -> AsyncIterator[dict[str, Any]]:
-        yield {"step": "mail", "ok": False, "detail": "550"}
+    async def refuse(_: Content) -> AsyncIterator[StepRecord]:
+        yield StepRecord("mail", False, "550")
 
     steps = await trip(tmp_path, mailbox_host, certificates, "imap", refuse, patience=3600)
-    assert [step["step"] for step in steps] == ["mailbox", "mail"]
+    assert [step.step for step in steps] == ["mailbox", "mail"]

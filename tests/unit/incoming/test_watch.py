@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
+from relay.control.json_values import fields_of
 from relay.directory.model import Channel, Directory, Incoming, Server
 from relay.incoming.watch import ReturnedMail
 from relay.secrets.key_source import key_source
@@ -80,7 +81,7 @@ class Watched:
     def state(self) -> dict[str, Any]:
         """The state of the only mailbox."""
         (state,) = self.mail.status()
-        return state
+        return fields_of(state)
 
 
 @pytest.fixture

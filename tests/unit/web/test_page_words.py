@@ -6,6 +6,7 @@ from typing import Any, cast
 
 import pytest
 
+from relay.control.messages.results import JourneyRecipient, ReturnedRecord
 from relay.web.kit.page_request import Notice
 from relay.web.kit.site import ago, make_templates, utc
 from relay.web.pages.messages import parted
@@ -63,14 +64,15 @@ def test_equal_outcomes_are_told_together() -> None:
     assert told(["retried", "was being sent just now", "retried"]) == "2 retried; 1 was being sent just now"
 
 
-def recipient(number: int, state: str = "delivered", returned: Any = None) -> dict[str, Any]:
-    return {"address": f"c{number}@customer.example", "state": state, "returned": returned}
+def recipient(number: int, state: str = "delivered", returned: ReturnedRecord | None = None) -> JourneyRecipient:
+    return JourneyRecipient(address=f"c{number}@customer.example", state=state, reply="", returned=returned)
 
 
 def test_of_many_recipients_those_are_shown_who_have_not_got_it() -> None:
     few = [recipient(number) for number in range(12)]
     assert parted(few) == (few, ())
-    late, back = recipient(100, "queued"), recipient(101, returned={"words": "no such user"})
+    report = ReturnedRecord(found="2025-11-24T09:00:00Z", status="5.1.1", words="no such user", reporter="")
+    late, back = recipient(100, "queued"), recipient(101, returned=report)
     shown, folded = parted([*few, late, back, recipient(102)])
     assert (shown, len(folded)) == ([late, back], 13)
     shown, folded = parted([recipient(number) for number in range(1000)])
