@@ -4,7 +4,7 @@ import asyncio
 from dataclasses import dataclass
 
 from relay.doctor.dkim import Key, read_key
-from relay.doctor.finding import Check, Finding, Part, bad, good, warn
+from relay.doctor.finding import Check, CheckResult, Finding, bad, good, warn
 from relay.doctor.lookup import Dns
 from relay.doctor.outlet import Outlet
 from relay.doctor.providers import COMMON_SELECTORS
@@ -18,7 +18,7 @@ class _Found:
     key: Key
 
 
-async def check_dkim(dns: Dns, outlet: Outlet) -> Part:
+async def check_dkim(dns: Dns, outlet: Outlet) -> CheckResult:
     """Return what is found about DKIM keys for mail that leaves an outlet. Raises Unanswered."""
     domains = list(dict.fromkeys(filter(None, (outlet.domain, outlet.account_domain))))
     for domain in domains:
@@ -46,10 +46,10 @@ def _key(texts: tuple[bytes, ...]) -> Key:
     return read_key(texts[0])
 
 
-def _judge(found: list[_Found], domain: str, outlet: Outlet) -> Part:
+def _judge(found: list[_Found], domain: str, outlet: Outlet) -> CheckResult:
     """Judge by the best key: the others may be there for the time when the provider changes keys."""
     best = min(found, key=lambda each: (bool(each.key.fault), bool(each.key.weakness)))
-    return Part((_finding(best, domain, outlet),), not best.key.fault, domain)
+    return CheckResult((_finding(best, domain, outlet),), not best.key.fault, domain)
 
 
 def _finding(found: _Found, domain: str, outlet: Outlet) -> Finding:
@@ -64,18 +64,20 @@ def _finding(found: _Found, domain: str, outlet: Outlet) -> Finding:
     return good(Check.DKIM, why if domain == outlet.domain else f"{why}, and none for {outlet.domain} itself")
 
 
-def _nothing(outlet: Outlet) -> Part:
+def _nothing(outlet: Outlet) -> CheckResult:
     provider, domain = outlet.provider, outlet.domain
     selectors = _selectors(outlet)
     if outlet.selectors or (provider and provider.selectors):
         where = " or ".join(f"{selector}._domainkey.{domain}" for selector in selectors)
         why = f"there is no DKIM key at {where}, so {outlet.who} cannot sign for {domain}"
         setup = f" {provider.dkim_setup}" if provider and provider.dkim_setup else " at the server"
-        return Part((bad(Check.DKIM, why, f"make a key{setup}, and publish the record that it shows"),), False, domain)
+        return CheckResult(
+            (bad(Check.DKIM, why, f"make a key{setup}, and publish the record that it shows"),), False, domain
+        )
     why = (
         f"the selector under which {outlet.who} keeps its DKIM key cannot be known, and none of the usual ones has one"
     )
     fix = "look at a message that arrived: name the s= of its DKIM-Signature as --selector"
     if provider and provider.dkim_setup:
         fix += f"; keys are made {provider.dkim_setup}"
-    return Part((warn(Check.DKIM, why, fix),), None, domain)
+    return CheckResult((warn(Check.DKIM, why, fix),), None, domain)

@@ -1,7 +1,7 @@
 """What a domain asks of receivers (DMARC), and whether our mail can meet it: what SPF and DKIM prove must align."""
 
 from relay.doctor.dmarc import Policy, aligns, policy_of
-from relay.doctor.finding import Check, Finding, Part, bad, good, txt_record, warn
+from relay.doctor.finding import Check, CheckResult, Finding, bad, good, txt_record, warn
 from relay.doctor.lookup import Dns
 from relay.doctor.outlet import Outlet
 
@@ -31,7 +31,7 @@ def check_dmarc(policy: Policy) -> tuple[Finding, ...]:
     return (good(Check.DMARC, f"the DMARC record of {where} asks for {policy.wish}"),)
 
 
-async def check_alignment(dns: Dns, outlet: Outlet, policy: Policy, spf: Part, dkim: Part) -> Finding:
+async def check_alignment(dns: Dns, outlet: Outlet, policy: Policy, spf: CheckResult, dkim: CheckResult) -> Finding:
     """Return whether SPF and DKIM would align for mail of an outlet, and who breaks it. Raises Unanswered."""
     by_spf, why_spf = await _aligned(dns, policy, spf, "aspf", _spf_words(outlet, spf))
     if outlet.provider and not outlet.provider.keeps_envelope:
@@ -49,7 +49,7 @@ async def check_alignment(dns: Dns, outlet: Outlet, policy: Policy, spf: Part, d
     return bad(Check.ALIGNMENT, f"{lost} ({why})", _fix(outlet))
 
 
-async def _aligned(dns: Dns, policy: Policy, part: Part, tag: str, words: str) -> tuple[bool | None, str]:
+async def _aligned(dns: Dns, policy: Policy, part: CheckResult, tag: str, words: str) -> tuple[bool | None, str]:
     if not part.passes:
         return part.passes, words
     is_strict = policy.is_strict(tag)
@@ -62,7 +62,7 @@ async def _aligned(dns: Dns, policy: Policy, part: Part, tag: str, words: str) -
     return False, f"{words}, {rule}"
 
 
-def _spf_words(outlet: Outlet, part: Part) -> str:
+def _spf_words(outlet: Outlet, part: CheckResult) -> str:
     if outlet.provider and not outlet.provider.keeps_envelope:
         return f"{outlet.who} puts an envelope sender of its own, unless a return path of yours is set up there"
     if part.passes:
@@ -70,7 +70,7 @@ def _spf_words(outlet: Outlet, part: Part) -> str:
     return "not known" if part.passes is None else f"it does not pass for {outlet.who}"
 
 
-def _dkim_words(outlet: Outlet, part: Part) -> str:
+def _dkim_words(outlet: Outlet, part: CheckResult) -> str:
     if part.passes:
         return f"a key of {part.domain} is there"
     if part.passes is None:

@@ -7,7 +7,7 @@ from typing import TypeVar
 from relay.doctor.dkim_check import check_dkim
 from relay.doctor.dmarc import policy_of
 from relay.doctor.dmarc_check import check_alignment, check_dmarc
-from relay.doctor.finding import Check, Finding, Part, good, warn
+from relay.doctor.finding import Check, CheckResult, Finding, good, warn
 from relay.doctor.lookup import Dns, Unanswered
 from relay.doctor.mx_check import check_mx
 from relay.doctor.outlet import Outlet
@@ -46,14 +46,14 @@ async def _or_unanswered(check: Awaitable[T]) -> T | Unanswered:
         return unanswered
 
 
-def _of(check: Check, found: "Part | tuple[Finding, ...] | Unanswered") -> tuple[Finding, ...]:
+def _of(check: Check, found: "CheckResult | tuple[Finding, ...] | Unanswered") -> tuple[Finding, ...]:
     if isinstance(found, Unanswered):
         return (_unknown(check, found),)
-    return found.findings if isinstance(found, Part) else found
+    return found.findings if isinstance(found, CheckResult) else found
 
 
-def _part(found: "Part | Unanswered", domain: str) -> Part:
-    return Part((), None, domain) if isinstance(found, Unanswered) else found
+def _part(found: "CheckResult | Unanswered", domain: str) -> CheckResult:
+    return CheckResult((), None, domain) if isinstance(found, Unanswered) else found
 
 
 def _unknown(check: Check, unanswered: Unanswered) -> Finding:

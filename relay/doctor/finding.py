@@ -50,7 +50,7 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class CheckResult:
     """The findings of one check, and whether it lets DMARC pass: None where that cannot be known.
 
     `domain` is the domain that it speaks for: that of the envelope for SPF, that which signs for DKIM.

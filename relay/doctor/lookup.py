@@ -23,7 +23,7 @@ _SECONDS = 5.0
 Record: TypeAlias = "bytes | str | tuple[int, str]"
 
 
-class Kind(StrEnum):
+class RecordType(StrEnum):
     """The kinds of records that are asked for."""
 
     A = "A"
@@ -43,23 +43,23 @@ class Dns:
     def __init__(self, servers: tuple[str, ...] = ()) -> None:
         self._servers = servers
         self._resolver: Resolver | None = None
-        self._asked: dict[tuple[str, Kind], asyncio.Task[tuple[Record, ...] | Unanswered]] = {}
+        self._asked: dict[tuple[str, RecordType], asyncio.Task[tuple[Record, ...] | Unanswered]] = {}
         self._turns = asyncio.Semaphore(_AT_ONCE)
 
     async def txt(self, name: str) -> tuple[bytes, ...]:
         """Return the TXT records of a name, each with its strings joined. Raises Unanswered."""
-        return tuple(found for found in await self.records(name, Kind.TXT) if isinstance(found, bytes))
+        return tuple(found for found in await self.records(name, RecordType.TXT) if isinstance(found, bytes))
 
     async def mx(self, name: str) -> tuple[tuple[int, str], ...]:
         """Return preference and host of each MX record, the preferred first; the host "" is a null MX."""
-        return tuple(sorted(found for found in await self.records(name, Kind.MX) if isinstance(found, tuple)))
+        return tuple(sorted(found for found in await self.records(name, RecordType.MX) if isinstance(found, tuple)))
 
     async def addresses(self, name: str) -> tuple[str, ...]:
         """Return the IP addresses of a name, IPv4 first. Raises Unanswered."""
-        both = await asyncio.gather(self.records(name, Kind.A), self.records(name, Kind.AAAA))
+        both = await asyncio.gather(self.records(name, RecordType.A), self.records(name, RecordType.AAAA))
         return tuple(found for records in both for found in records if isinstance(found, str))
 
-    async def records(self, name: str, kind: Kind) -> tuple[Record, ...]:
+    async def records(self, name: str, kind: RecordType) -> tuple[Record, ...]:
         """Return the records of a name, () where there are none. Raises Unanswered."""
         key = (name.lower().rstrip("."), kind)
         if key not in self._asked:
@@ -69,7 +69,7 @@ class Dns:
             raise found
         return found
 
-    async def _ask(self, name: str, kind: Kind) -> tuple[Record, ...] | Unanswered:
+    async def _ask(self, name: str, kind: RecordType) -> tuple[Record, ...] | Unanswered:
         """Return the records, or why there is no answer: an exception that nobody fetches would be complained about."""
         # dnspython takes some 70 ms to load, which every other command and the start of a relay can do without.
         from dns import exception, resolver  # noqa: PLC0415
@@ -129,12 +129,12 @@ def _reason(error: Exception) -> str:
     return str(error) or type(error).__name__
 
 
-_VALUES: Mapping[Kind, Callable[[Any], Record]] = MappingProxyType(
+_VALUES: Mapping[RecordType, Callable[[Any], Record]] = MappingProxyType(
     {
-        Kind.A: lambda data: str(data.address),
-        Kind.AAAA: lambda data: str(data.address),
-        Kind.MX: lambda data: (int(data.preference), data.exchange.to_text(omit_final_dot=True).lstrip(".")),
-        Kind.PTR: lambda data: str(data.target.to_text(omit_final_dot=True)),
-        Kind.TXT: lambda data: b"".join(data.strings),
+        RecordType.A: lambda data: str(data.address),
+        RecordType.AAAA: lambda data: str(data.address),
+        RecordType.MX: lambda data: (int(data.preference), data.exchange.to_text(omit_final_dot=True).lstrip(".")),
+        RecordType.PTR: lambda data: str(data.target.to_text(omit_final_dot=True)),
+        RecordType.TXT: lambda data: b"".join(data.strings),
     }
 )

@@ -3,7 +3,7 @@
 import ipaddress
 from dataclasses import dataclass
 
-from relay.doctor.providers import Provider, provider_of
+from relay.doctor.providers import MailProvider, provider_of
 from relay.mail.address import Address, AddressError
 
 
@@ -30,7 +30,7 @@ class Outlet:
         return cls(identity.domain_key, host, account_domain, selectors)
 
     @property
-    def provider(self) -> Provider | None:
+    def provider(self) -> MailProvider | None:
         """The provider whose server it is, where we know it."""
         return provider_of(self.host)
 

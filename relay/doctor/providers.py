@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Provider:
+class MailProvider:
     """A provider, by its servers' names or the domains that these end in ("amazonaws.com").
 
     `spf_include`: what a domain's SPF record must include. `selectors`: under which names its DKIM keys stand; () where
@@ -28,10 +28,10 @@ class Provider:
     dkim_setup: str = ""
 
 
-PROVIDERS: tuple[Provider, ...] = (
+PROVIDERS: tuple[MailProvider, ...] = (
     # SPF and the default selector "google": guides of mxio.io and inboxgreen.email after support.google.com/a. From is
     # rewritten to the account unless it is a verified alias: decke/smtprelay#147.
-    Provider(
+    MailProvider(
         name="Google",
         hosts=("smtp.gmail.com", "smtp-relay.gmail.com"),
         spf_include="_spf.google.com",
@@ -45,7 +45,7 @@ PROVIDERS: tuple[Provider, ...] = (
     # selector1 and selector2, of which one is in use: learn.microsoft.com, email-authentication-dkim-configure. The
     # include: learn.microsoft.com, email-authentication-spf-configure (nv). SendAsDenied comes at the end of data:
     # gophish#2900; a shared mailbox with the delegate's login: nextcloud/mail#13667.
-    Provider(
+    MailProvider(
         name="Microsoft 365",
         hosts=("smtp.office365.com", "smtp-mail.outlook.com"),
         spf_include="spf.protection.outlook.com",
@@ -58,7 +58,7 @@ PROVIDERS: tuple[Provider, ...] = (
     ),
     # The envelope is of amazonses.com unless a MAIL FROM domain is set; three DKIM names for each identity:
     # docs.aws.amazon.com, mail-from-set. Unverified addresses are refused at the end of data: troubleshoot-smtp.
-    Provider(
+    MailProvider(
         name="Amazon SES",
         hosts=("amazonaws.com",),
         spf_include="amazonses.com",
@@ -69,7 +69,7 @@ PROVIDERS: tuple[Provider, ...] = (
     ),
     # The envelope is of a subdomain that SendGrid keeps; two DKIM names: support.sendgrid.com, Automated Security
     # Explained; their selectors s1 and s2: lookmyip.com/email-auth.
-    Provider(
+    MailProvider(
         name="SendGrid",
         hosts=("smtp.sendgrid.net", "smtp.eu.sendgrid.net"),
         spf_include="sendgrid.net",
@@ -80,7 +80,7 @@ PROVIDERS: tuple[Provider, ...] = (
         send_as="at SendGrid verify the address or its domain under Settings, Sender Authentication",
     ),
     # nv: the selector is shown for each domain; the envelope is of the domain that is set up at Mailgun.
-    Provider(
+    MailProvider(
         name="Mailgun",
         hosts=("smtp.mailgun.org", "smtp.eu.mailgun.org"),
         spf_include="mailgun.org",
@@ -89,7 +89,7 @@ PROVIDERS: tuple[Provider, ...] = (
     ),
     # The selector is made for each sender signature, the envelope is of mtasv.net unless a return path is set:
     # on.bo/esp/postmark.
-    Provider(
+    MailProvider(
         name="Postmark",
         hosts=("smtp.postmarkapp.com", "smtp-broadcasts.postmarkapp.com"),
         spf_include="spf.mtasv.net",
@@ -98,7 +98,7 @@ PROVIDERS: tuple[Provider, ...] = (
         send_as="at Postmark confirm the address or its domain under Sender Signatures",
     ),
     # The envelope is Brevo's own: suped.com, why doesn't Brevo offer full SPF alignment. Selectors: nv.
-    Provider(
+    MailProvider(
         name="Brevo",
         hosts=("smtp-relay.brevo.com", "smtp-relay.sendinblue.com"),
         spf_include="spf.brevo.com",
@@ -108,7 +108,7 @@ PROVIDERS: tuple[Provider, ...] = (
         send_as="at Brevo add and verify the address under Senders, or its domain under Domains",
     ),
     # The envelope is of bnc3.mailjet.com, DKIM of the customer's domain: mailjet.com, DMARCbis is dead. The rest: nv.
-    Provider(
+    MailProvider(
         name="Mailjet",
         hosts=("in-v3.mailjet.com", "in.mailjet.com"),
         spf_include="spf.mailjet.com",
@@ -118,7 +118,7 @@ PROVIDERS: tuple[Provider, ...] = (
         send_as="at Mailjet validate the address or its domain under Account settings, Sender domains & addresses",
     ),
     # The envelope is of send.DOMAIN, the selector is "resend": sudory.com, We almost filed a bug.
-    Provider(
+    MailProvider(
         name="Resend",
         hosts=("smtp.resend.com",),
         selectors=("resend",),
@@ -127,14 +127,14 @@ PROVIDERS: tuple[Provider, ...] = (
         send_as="at Resend add and verify the domain under Domains",
     ),
     # nv: both put a return path of their own unless one is set up, and show a selector for each domain.
-    Provider(
+    MailProvider(
         name="SparkPost",
         hosts=("smtp.sparkpostmail.com", "smtp.eu.sparkpostmail.com"),
         keeps_envelope=False,
         dkim_setup="at SparkPost under Domains, Sending domains",
         send_as="at SparkPost add and verify the domain under Domains, Sending domains",
     ),
-    Provider(
+    MailProvider(
         name="SMTP2GO",
         hosts=("mail.smtp2go.com", "mail-eu.smtp2go.com"),
         keeps_envelope=False,
@@ -143,7 +143,7 @@ PROVIDERS: tuple[Provider, ...] = (
     ),
     # spfwise.com, Zoho Mail SPF, DKIM & DMARC Setup: the selector is the customer's choice. Other data centres have
     # other hosts. "Relaying disallowed as": providers' answers in upstream/meaning.
-    Provider(
+    MailProvider(
         name="Zoho",
         hosts=("smtp.zoho.com", "smtppro.zoho.com", "smtp.zoho.eu", "smtppro.zoho.eu", "smtp.zoho.in"),
         spf_include="zohomail.com",
@@ -152,7 +152,7 @@ PROVIDERS: tuple[Provider, ...] = (
         "under Send Mail As",
     ),
     # nv: selector and include. "not owned by authorized user": docker-postfix#67.
-    Provider(
+    MailProvider(
         name="Yandex",
         hosts=("smtp.yandex.ru", "smtp.yandex.com"),
         spf_include="_spf.yandex.net",
@@ -163,7 +163,7 @@ PROVIDERS: tuple[Provider, ...] = (
         "address",
     ),
     # fastmail.help/hc/en-us/articles/360060591153: fm1, fm2 and fm3. The include: nv.
-    Provider(
+    MailProvider(
         name="Fastmail",
         hosts=("smtp.fastmail.com",),
         spf_include="spf.messagingengine.com",
@@ -174,7 +174,7 @@ PROVIDERS: tuple[Provider, ...] = (
     ),
     # mxhelper.com/fr/mail-providers/icloud names the include, and says that no DKIM key is for the customer's domain;
     # chamberlain.io says that the wizard adds one. So both are looked for, and neither is promised (sig1: nv).
-    Provider(
+    MailProvider(
         name="iCloud",
         hosts=("smtp.mail.me.com",),
         spf_include="icloud.com",
@@ -207,7 +207,7 @@ _ANY_SERVER = (
 )
 
 
-def provider_of(host: str) -> Provider | None:
+def provider_of(host: str) -> MailProvider | None:
     """Return the provider whose server this is, None for one that we do not know."""
     name = host.lower().rstrip(".")
     return next((each for each in PROVIDERS if any(_is_or_ends_in(name, known) for known in each.hosts)), None)

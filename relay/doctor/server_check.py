@@ -1,12 +1,12 @@
-"""What a visit to a server means: is it there, is its certificate good, does the login work, may we use the address."""
+"""What an examination of a server means: is it there, its certificate good, its login working, the address ours."""
 
 from collections.abc import Mapping
 
 from relay.directory.model import Auth, Meaning, Security, Server
 from relay.directory.rules.servers import is_loopback
 from relay.doctor.finding import Check, Finding, bad, good, warn
-from relay.doctor.providers import Provider, provider_of, send_as_advice
-from relay.doctor.visit import Visit
+from relay.doctor.providers import MailProvider, provider_of, send_as_advice
+from relay.doctor.visit import Examination
 from relay.mail.address import Address, without_case
 from relay.upstream.outcome import Failure, Phase
 
@@ -24,45 +24,45 @@ _CERTIFICATE_ADVICE: Mapping[str, str] = {
 }
 
 
-def check_server(server: Server, visit: Visit) -> tuple[Finding, ...]:
+def check_server(server: Server, seen: Examination) -> tuple[Finding, ...]:
     """Return the findings that hold for everybody who sends through the server."""
-    failure = visit.failure
+    failure = seen.failure
     if failure is not None and failure.phase in {Phase.RESOLVE, Phase.CONNECT, Phase.GREETING, Phase.EHLO}:
         fix = "check host, port and security of the server, and whether this machine's firewall lets it out"
         return (bad(Check.SERVER, _words(failure), fix),)
     reached = good(Check.SERVER, f"{server.host} answers on port {server.effective_port}")
     if failure is not None and failure.phase is Phase.STARTTLS:
         return (reached, _broken_tls(failure))
-    return (reached, *_certificate(server, visit), *_tls(server, visit))
+    return (reached, *_certificate(server, seen), *_tls(server, seen))
 
 
-def check_login(server: Server, visit: Visit, *, command: str) -> Finding | None:
+def check_login(server: Server, seen: Examination, *, command: str) -> Finding | None:
     """Return the finding about an account's login; None where there is none, or it never came to one.
 
     `command` is the one that sets its password.
     """
-    if visit.mechanism:
-        return good(Check.LOGIN, f"the login works ({visit.mechanism})") if server.auth is not Auth.NONE else None
-    if visit.failure is None or not visit.is_at_login:
+    if seen.mechanism:
+        return good(Check.LOGIN, f"the login works ({seen.mechanism})") if server.auth is not Auth.NONE else None
+    if seen.failure is None or not seen.is_at_login:
         return None
-    words = _words(visit.failure)
-    if not visit.failure.from_server:
+    words = _words(seen.failure)
+    if not seen.failure.from_server:
         return bad(Check.LOGIN, words, "choose an auth that the server offers, and see that the connection has TLS")
-    if visit.failure.meaning is Meaning.LOGIN_REFUSED:
+    if seen.failure.meaning is Meaning.LOGIN_REFUSED:
         return bad(Check.LOGIN, f"the login is refused: {words}", f"set what is right with: {command}")
     return warn(Check.LOGIN, f"the login does not work now: {words}", "try again later")
 
 
-def check_send_as(server: Server, visit: Visit, sender: Address, username: str, *, command: str) -> Finding | None:
+def check_send_as(server: Server, seen: Examination, sender: Address, username: str, *, command: str) -> Finding | None:
     """Return whether the account may use an address, as far as that is known without sending; None: it was not asked.
 
     `command` is the one that sends a test message.
     """
-    refusal = visit.refused.get(sender)
+    refusal = seen.refused.get(sender)
     if refusal is not None:
         return _refused(server, sender, refusal)
-    if sender not in visit.asked:
-        return _lost(visit.failure) if visit.failure and visit.failure.phase in {Phase.MAIL, Phase.RCPT} else None
+    if sender not in seen.asked:
+        return _lost(seen.failure) if seen.failure and seen.failure.phase in {Phase.MAIL, Phase.RCPT} else None
     if (provider := _late_judge(server, sender, username)) is not None:
         why = f"{sender} is accepted so far, but {provider.name} judges From only when a message is sent"
         return warn(Check.SEND_AS, why, f"{provider.send_as}; then see with: {command}")
@@ -92,7 +92,7 @@ def _lost(failure: Failure) -> Finding:
     return warn(Check.SEND_AS, f"the server broke off: {_words(failure)}", "try again later")
 
 
-def _late_judge(server: Server, sender: Address, username: str) -> Provider | None:
+def _late_judge(server: Server, sender: Address, username: str) -> MailProvider | None:
     """Return the provider, where it refuses addresses later than at RCPT, and this is not the account's own."""
     provider = provider_of(server.host)
     return provider if provider and provider.checks_late and not _is_own(sender, username) else None
@@ -113,13 +113,13 @@ def _broken_tls(failure: Failure) -> Finding:
     return bad(Check.TLS, words, fix)
 
 
-def _certificate(server: Server, visit: Visit) -> tuple[Finding, ...]:
+def _certificate(server: Server, seen: Examination) -> tuple[Finding, ...]:
     if server.security is Security.NONE:
         return ()
-    if visit.certificate is None:
+    if seen.certificate is None:
         why = f"the certificate of {server.host} cannot be read"
         return (warn(Check.CERTIFICATE, why, "let the one who runs the server mend it"),)
-    days = visit.certificate.days_left()
+    days = seen.certificate.days_left()
     if not server.verify_tls:
         why = "nobody checks the certificate (verify_tls = false), so the password may go to anybody"
         return (warn(Check.CERTIFICATE, why, "name the authority as ca_file of the server, and set verify_tls = true"),)
@@ -129,9 +129,9 @@ def _certificate(server: Server, visit: Visit) -> tuple[Finding, ...]:
     return (good(Check.CERTIFICATE, f"the certificate is valid for {days} more days"),)
 
 
-def _tls(server: Server, visit: Visit) -> tuple[Finding, ...]:
-    if visit.tls is not None:
-        return (good(Check.TLS, f"the connection is protected by {visit.tls.version}"),)
+def _tls(server: Server, seen: Examination) -> tuple[Finding, ...]:
+    if seen.tls is not None:
+        return (good(Check.TLS, f"the connection is protected by {seen.tls.version}"),)
     if is_loopback(server.host):
         return (good(Check.TLS, "the server is on this machine, and needs no TLS"),)
     why = "the connection is not protected, so that others can read the mail and change it"

@@ -12,17 +12,17 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, TypeAlias
 
-from relay.doctor.lookup import Dns, Kind, Record, Unanswered
+from relay.doctor.lookup import Dns, Record, RecordType, Unanswered
 
 # A record within the limits asks for some 10 names, and 10 more for each of them that is an MX.
 _MOST_QUESTIONS = 150
 _PREFIXES = ("SPF Permanent Error: ", "SPF Temporary Error: ")
 _IS_SPF = b"v=spf1"
-_Key: TypeAlias = "tuple[str, Kind]"
+_Key: TypeAlias = "tuple[str, RecordType]"
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class SpfResult:
     """What SPF says: pass, fail, softfail, neutral, none, permerror or temperror, and pyspf's reason for an error."""
 
     result: str
@@ -30,7 +30,7 @@ class Verdict:
 
 
 class _Missing(Exception):  # never leaves this file
-    def __init__(self, name: str, kind: Kind) -> None:
+    def __init__(self, name: str, kind: RecordType) -> None:
         super().__init__(name)
         self.key = (name, kind)
 
@@ -41,13 +41,15 @@ async def spf_records(dns: Dns, domain: str) -> tuple[str, ...]:
     return tuple(text.decode("ascii", "replace") for text in texts if _is_spf(text))
 
 
-async def evaluate(dns: Dns, domain: str, addresses: Iterable[str]) -> Mapping[str, Verdict]:
+async def evaluate(dns: Dns, domain: str, addresses: Iterable[str]) -> Mapping[str, SpfResult]:
     """Return what the record of a domain says about each IP address."""
     known: dict[_Key, tuple[Record, ...] | Unanswered] = {}
     return {address: await _evaluate(dns, domain, address, known) for address in addresses}
 
 
-async def _evaluate(dns: Dns, domain: str, address: str, known: dict[_Key, tuple[Record, ...] | Unanswered]) -> Verdict:
+async def _evaluate(
+    dns: Dns, domain: str, address: str, known: dict[_Key, tuple[Record, ...] | Unanswered]
+) -> SpfResult:
     for _ in range(_MOST_QUESTIONS):
         query = _query_class()(address, f"postmaster@{domain}", domain, known)
         try:
@@ -59,8 +61,8 @@ async def _evaluate(dns: Dns, domain: str, address: str, known: dict[_Key, tuple
             except Unanswered as unanswered:
                 known[missing.key] = unanswered
         else:
-            return Verdict(result, _reason(text))
-    return Verdict("permerror", "it asks for too many names")
+            return SpfResult(result, _reason(text))
+    return SpfResult("permerror", "it asks for too many names")
 
 
 def _is_spf(text: bytes) -> bool:
@@ -91,7 +93,7 @@ def _query_class() -> Any:
 
         def dns(self, name: str, qtype: str, cnames: object = None, ignore_void: bool = False) -> list[Any]:  # noqa: ARG002
             """Return the records in pyspf's forms, and count the look-ups that find nothing (section 4.6.4)."""
-            key = (str(name).lower().rstrip("."), Kind(qtype))
+            key = (str(name).lower().rstrip("."), RecordType(qtype))
             if key not in self._known:
                 raise _Missing(*key)
             found = self._known[key]

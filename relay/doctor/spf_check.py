@@ -3,11 +3,11 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
-from relay.doctor.finding import Check, Finding, Part, bad, good, txt_record, warn
+from relay.doctor.finding import Check, CheckResult, Finding, bad, good, txt_record, warn
 from relay.doctor.lookup import Dns, Unanswered
 from relay.doctor.outlet import Outlet
 from relay.doctor.senders import Senders, senders_of_host, senders_of_include
-from relay.doctor.spf import Verdict, evaluate, spf_records
+from relay.doctor.spf import SpfResult, evaluate, spf_records
 
 # In the reserved network 240.0.0.0/4 (RFC 1112 section 4): nobody's, so only "all" can match it.
 _STRANGER = "240.0.0.1"
@@ -20,7 +20,7 @@ _ADVICE: Mapping[str, str] = {
 }
 
 
-async def check_spf(dns: Dns, outlet: Outlet) -> Part:
+async def check_spf(dns: Dns, outlet: Outlet) -> CheckResult:
     """Return what is found about SPF for mail that leaves an outlet. Raises Unanswered."""
     domain = outlet.domain
     records = await spf_records(dns, domain)
@@ -35,11 +35,11 @@ async def check_spf(dns: Dns, outlet: Outlet) -> Part:
         return _part(outlet, [warn(Check.SPF, f"where {outlet.who} sends from is not known: {unanswered}", fix)], None)
     if not records:
         return _part(outlet, [_missing(outlet, senders)], False)
-    verdicts = await evaluate(dns, domain, (_STRANGER, *senders.addresses))
-    findings = [*_about_record(domain, verdicts[_STRANGER], records[0])]
+    results = await evaluate(dns, domain, (_STRANGER, *senders.addresses))
+    findings = [*_about_record(domain, results[_STRANGER], records[0])]
     passes: bool | None = None
-    if not (findings and verdicts[_STRANGER].result == "temperror"):
-        ours = [verdicts[address] for address in senders.addresses]
+    if not (findings and results[_STRANGER].result == "temperror"):
+        ours = [results[address] for address in senders.addresses]
         found, passes = _about_senders(outlet, senders, ours, records[0])
         findings += found
     if not findings:
@@ -66,8 +66,8 @@ async def _senders(dns: Dns, outlet: Outlet) -> Senders:
     return await senders_of_host(dns, outlet.host)
 
 
-def _part(outlet: Outlet, findings: list[Finding], passes: bool | None) -> Part:
-    return Part(tuple(findings), passes, outlet.domain)
+def _part(outlet: Outlet, findings: list[Finding], passes: bool | None) -> CheckResult:
+    return CheckResult(tuple(findings), passes, outlet.domain)
 
 
 def _term(outlet: Outlet, senders: Senders) -> str:
@@ -89,15 +89,15 @@ def _missing(outlet: Outlet, senders: Senders) -> Finding:
     return bad(Check.SPF, why, fix, record)
 
 
-def _about_record(domain: str, verdict: Verdict, record: str) -> Iterable[Finding]:
+def _about_record(domain: str, result: SpfResult, record: str) -> Iterable[Finding]:
     """What is wrong with the record itself, seen from an address that nobody has."""
-    match verdict.result:
+    match result.result:
         case "permerror":
-            why = f"the SPF record of {domain} is broken: {verdict.reason}"
-            fix = next((fix for start, fix in _ADVICE.items() if verdict.reason.startswith(start)), "")
+            why = f"the SPF record of {domain} is broken: {result.reason}"
+            fix = next((fix for start, fix in _ADVICE.items() if result.reason.startswith(start)), "")
             yield bad(Check.SPF, why, fix or f"correct the record, which is now: {record}")
         case "temperror":
-            yield warn(Check.SPF, f"the SPF record of {domain}: {verdict.reason}", "try again when DNS answers")
+            yield warn(Check.SPF, f"the SPF record of {domain}: {result.reason}", "try again when DNS answers")
         case "pass":
             why = f"the SPF record of {domain} lets everybody send (+all), so that it proves nothing"
             yield bad(Check.SPF, why, "end it with ~all", txt_record(domain, merged([record])))
@@ -107,29 +107,29 @@ def _about_record(domain: str, verdict: Verdict, record: str) -> Iterable[Findin
 
 
 def _about_senders(
-    outlet: Outlet, senders: Senders, verdicts: list[Verdict], record: str
+    outlet: Outlet, senders: Senders, results: list[SpfResult], record: str
 ) -> tuple[list[Finding], bool | None]:
     """Return what the record says about our server's addresses, and whether SPF passes for all of them."""
-    counts = Counter(verdict.result for verdict in verdicts)
+    counts = Counter(result.result for result in results)
     passing = counts["pass"]
-    if verdicts and passing == len(verdicts):
+    if results and passing == len(results):
         return [], True
     if not outlet.provider and not senders.are_outside:
         where = ", ".join(senders.addresses) or "no address"
         why = f"{outlet.host} is {where}, which is not what receivers see, so SPF cannot be judged"
         fix = "ask the one who runs it from which addresses it sends, and name them in the SPF record"
         return [warn(Check.SPF, why, fix)], None
-    if any(verdict.result == "permerror" for verdict in verdicts):
+    if any(result.result == "permerror" for result in results):
         return [], False  # said already: the record is broken
-    if any(verdict.result == "temperror" for verdict in verdicts):
+    if any(result.result == "temperror" for result in results):
         return [], None
-    if not verdicts:
+    if not results:
         fix = "look at the provider's own page for what the record must include"
         return [warn(Check.SPF, f"where {outlet.who} sends from is not known", fix)], None
-    worst = next(verdict.result for verdict in verdicts if verdict.result != "pass")
+    worst = next(result.result for result in results if result.result != "pass")
     fix = f"publish this in its place, so that {outlet.who} may send"
     suggested = txt_record(outlet.domain, with_term(record, _term(outlet, senders)))
-    which = "any" if not passing else f"{len(verdicts) - passing} of {len(verdicts)}"
+    which = "any" if not passing else f"{len(results) - passing} of {len(results)}"
     why = f"the SPF record of {outlet.domain} does not name {which} of the addresses of {outlet.who} ({worst})"
     if outlet.provider and not outlet.provider.keeps_envelope:
         return [], False  # it is asked about another domain: see `alignment`

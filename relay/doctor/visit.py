@@ -1,6 +1,6 @@
-"""A visit to a server with one account: it connects and logs in, and asks whether addresses may be used. Sends nothing.
+"""An examination of a server with one account: it connects, logs in, and asks whether addresses may be used.
 
-MAIL and RCPT are all that is said about a message, and RSET takes them back (RFC 5321 section 4.1.1.5).
+Nothing is sent. MAIL and RCPT are all that is said about a message, and RSET takes them back (RFC 5321 section 4.1.1.5).
 """
 
 from collections.abc import Iterable, Mapping
@@ -23,8 +23,8 @@ _EMPTY = Content(b"")
 
 
 @dataclass(frozen=True, slots=True)
-class Visit:
-    """What a visit saw. `failure` is what ended it before it could ask about addresses.
+class Examination:
+    """What an examination saw. `failure` is what ended it before it could ask about addresses.
 
     `mechanism` is "" where there was no login. `refused` has, by address, why MAIL or RCPT was refused; who is in
     `asked` and not there may send.
@@ -57,11 +57,13 @@ class _Seen:
         self.asked: list[Address] = []
         self.refused: dict[Address, Failure] = {}
 
-    def visit(self, connection: Connection, failure: Failure | None = None) -> Visit:
-        return Visit(failure, connection.tls, self.certificate, self.mechanism, tuple(self.asked), dict(self.refused))
+    def examination(self, connection: Connection, failure: Failure | None = None) -> Examination:
+        return Examination(
+            failure, connection.tls, self.certificate, self.mechanism, tuple(self.asked), dict(self.refused)
+        )
 
 
-async def visit(
+async def examine(
     server: Server,
     account: Account,
     secret: Secret | None,
@@ -69,8 +71,8 @@ async def visit(
     *,
     hello: str,
     timeouts: Timeouts = _TIMEOUTS,
-) -> Visit:
-    """Visit a server and ask about addresses of ours. Raises nothing but CancelledError."""
+) -> Examination:
+    """Examine a server, and ask about addresses of ours. Raises nothing but CancelledError."""
     seen = _Seen()
     connection = Connection(server, hello=domain_key(hello), timeouts=timeouts, contexts=Contexts())
     try:
@@ -93,10 +95,10 @@ async def visit(
             await connection.ask(Phase.MAIL, b"RSET")
         await connection.close()
     except Failed as failed:
-        return seen.visit(connection, failed.failure)
+        return seen.examination(connection, failed.failure)
     finally:
         connection.abort()
-    return seen.visit(connection)
+    return seen.examination(connection)
 
 
 async def _get_in(connection: Connection, account: Account, secret: Secret | None, seen: _Seen) -> None:

@@ -33,7 +33,7 @@ _ANSWER_SECONDS = 30.0
 _FAULTS = (imaplib.IMAP4.error, poplib.error_proto, OSError, EOFError, ValueError)
 
 
-class Visit:
+class OpenMailbox:
     """An open mailbox. What is done with it runs in a thread, one thing at a time."""
 
     def __init__(self, mailbox: Mailbox, reader: Reader, threads: "_Threads", handle: socket.socket) -> None:
@@ -61,7 +61,7 @@ class Mailboxes:
         self._threads.close()
 
     @asynccontextmanager
-    async def open(self, mailbox: Mailbox, secret: Secret | None) -> AsyncIterator[Visit]:
+    async def open(self, mailbox: Mailbox, secret: Secret | None) -> AsyncIterator[OpenMailbox]:
         """Give an open mailbox. Raises MailboxFailed, MailboxRefused where the login is what fails."""
         if secret is None:
             raise MailboxRefused(f"{mailbox} has no password; {mailbox.remedy}")
@@ -73,9 +73,9 @@ class Mailboxes:
         try:
             with _named(mailbox):
                 reader = await self._threads.start(partial(_log_in, line, context, mailbox, secret.value), handle)
-            visit = Visit(mailbox, reader, self._threads, handle)
-            yield visit
-            await visit.run(lambda reader: reader.leave())
+            opened = OpenMailbox(mailbox, reader, self._threads, handle)
+            yield opened
+            await opened.run(lambda reader: reader.leave())
         finally:
             if reader is not None:
                 reader.drop()

@@ -32,7 +32,7 @@ _EVERY_SECONDS = 60.0
 _MOST_SECONDS = 3600.0
 # How often a new password is looked for after a refusal. What comes back before the first login would be taken for old.
 _SECRET_SECONDS = 2.0
-_VISIT_SECONDS = 300.0
+_LOOK_SECONDS = 300.0
 _LEAD_SECONDS = 1.0  # before we look again whether the lead is ours
 _AT_ONCE = 4
 # The history is written behind: a report may be here before its message is.
@@ -136,10 +136,10 @@ class ReturnedMail:
                 await asyncio.sleep(_LEAD_SECONDS)
                 continue
             try:
-                async with self._slots, asyncio.timeout(_VISIT_SECONDS):
+                async with self._slots, asyncio.timeout(_LOOK_SECONDS):
                     await self._check(watched)
             except TimeoutError:
-                self._failed(watched, f"{watched.mailbox}: it takes longer than {_VISIT_SECONDS:g} seconds")
+                self._failed(watched, f"{watched.mailbox}: it takes longer than {_LOOK_SECONDS:g} seconds")
             except (MailboxFailed, SecretUnavailable, StoreError) as error:
                 self._failed(watched, str(error))
             else:
@@ -159,8 +159,8 @@ class ReturnedMail:
         secret = await self._secrets.secret(mailbox.ref)
         position = await self._queue.position(mailbox.identity)
         try:
-            async with self._opened().open(mailbox, secret) as visit:
-                bounces, after = await visit.run(lambda reader: _look(reader, position))
+            async with self._opened().open(mailbox, secret) as opened:
+                bounces, after = await opened.run(lambda reader: _look(reader, position))
         except MailboxRefused:
             watched.refused = secret.version if secret else ""
             raise

@@ -97,8 +97,8 @@ class Probes:
         recipient: Address,
         content: Content | None,
     ) -> Steps:
-        patient = DoctorTarget.of(server, account, profile if profile is not None and profile.override else None)
-        secret, lack = await secret_of(self._parts, patient)
+        target = DoctorTarget.of(server, account, profile if profile is not None and profile.override else None)
+        secret, lack = await secret_of(self._parts, target)
         async for record in probe_steps(self._parts, server, account, secret, sender, recipient, content, lack=lack):
             yield record
 
@@ -108,9 +108,9 @@ def no_way_out(kind: ProfileKind, name: str) -> Refused:
     return Refused(f"{kind} '{name}' has no way out: its server has no account and no address")
 
 
-async def secret_of(parts: Parts, patient: DoctorTarget) -> tuple[Secret | None, str]:
+async def secret_of(parts: Parts, target: DoctorTarget) -> tuple[Secret | None, str]:
     """Return the secret that an account logs in with, or why there is none and what to do."""
-    ref, account = patient.ref, patient.account
+    ref, account = target.ref, target.account
     if ref is None:
         return None, ""
     parts.secrets.forget(ref)  # a test asks the password's source anew
@@ -121,7 +121,7 @@ async def secret_of(parts: Parts, patient: DoctorTarget) -> tuple[Secret | None,
     if secret is not None:
         return secret, ""
     mending = "set one" if ref.token is None else "authorize it"
-    return None, f"{parts.secrets.lack(ref, account)}; {mending} with: {patient.command}"
+    return None, f"{parts.secrets.lack(ref, account)}; {mending} with: {target.command}"
 
 
 async def probe_steps(

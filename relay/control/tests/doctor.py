@@ -1,4 +1,4 @@
-"""The doctor's rounds: every server, account and domain is looked at once, however many profiles need it."""
+"""The doctor: every server, account and domain is looked at once, however many profiles need it."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable
@@ -8,7 +8,7 @@ from relay.config.schema import no_such
 from relay.control.context import Parts
 from relay.control.operation import Access, Operation
 from relay.control.refused import NotFound
-from relay.control.tests.doctor_targets import DoctorTarget, by_server, outlets_of, patients_of
+from relay.control.tests.doctor_targets import DoctorTarget, by_server, outlets_of, targets_of
 from relay.control.tests.results import FindingRecord
 from relay.directory.model import Profile
 from relay.directory.routing import Routing
@@ -17,13 +17,13 @@ from relay.doctor.finding import Check, Finding, bad
 from relay.doctor.lookup import Dns
 from relay.doctor.outlet import Outlet
 from relay.doctor.server_check import check_login, check_send_as, check_server
-from relay.doctor.visit import Visit, visit
+from relay.doctor.visit import Examination, examine
 from relay.secrets.secret import Secret
 from relay.secrets.sources import SecretUnavailable
 
 # Enough for ten thousand accounts in some minutes, and no crowd at anybody's door.
-_VISITS = 16
-_VISITS_OF_ONE_SERVER = 8
+_AT_ONCE = 16
+_AT_ONE_SERVER = 8
 
 _Records: TypeAlias = list[FindingRecord]
 
@@ -49,28 +49,28 @@ class Doctor:
     ) -> AsyncIterator[_Records]:
         profiles = [profile] if profile is not None else list(routing.directory.profiles())
         # In a thread: ten thousand routes take a moment, which holds up no message.
-        patients = await asyncio.to_thread(patients_of, routing, profiles, with_unused=profile is None)
-        rounds = _Rounds(self._parts)
+        targets = await asyncio.to_thread(targets_of, routing, profiles, with_unused=profile is None)
+        run = _DoctorRun(self._parts)
         dns = Dns(self._parts.settings.dns.servers)
         work = asyncio.gather(
-            *(rounds.examine_server(group) for group in by_server(patients)),
-            *(rounds.examine_domain(dns, *outlet) for outlet in outlets_of(patients, selectors).items()),
+            *(run.examine_server(group) for group in by_server(targets)),
+            *(run.examine_domain(dns, *outlet) for outlet in outlets_of(targets, selectors).items()),
         )
-        work.add_done_callback(lambda _: rounds.found.put_nowait(None))
+        work.add_done_callback(lambda _: run.found.put_nowait(None))
         try:
-            while (records := await rounds.found.get()) is not None:
+            while (records := await run.found.get()) is not None:
                 yield records
             await work
         finally:
             work.cancel()
 
 
-class _Rounds:
+class _DoctorRun:
     """One examination. What is found is put into `found` at once; who started it puts None at the end."""
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
-        self._turns = asyncio.Semaphore(_VISITS)
+        self._turns = asyncio.Semaphore(_AT_ONCE)
         self.found: asyncio.Queue[_Records | None] = asyncio.Queue()
 
     async def examine_domain(self, dns: Dns, outlet: Outlet, names: list[str]) -> None:
@@ -78,28 +78,28 @@ class _Rounds:
         self.found.put_nowait(_records(await check_domain(dns, outlet), names, None))
 
     async def examine_server(self, group: list[DoctorTarget]) -> None:
-        """Look at one server with every account; the first visit says what holds for all."""
+        """Look at one server with every account; the first examination says what holds for all."""
         first, *others = group
-        most = first.server.max_connections if first.server.shared_limits else _VISITS_OF_ONE_SERVER
-        own_turns = asyncio.Semaphore(min(most, _VISITS_OF_ONE_SERVER))
-        seen = await self._visit(first, own_turns)
-        everybody = [name for patient in group for name in patient.names]
+        most = first.server.max_connections if first.server.shared_limits else _AT_ONE_SERVER
+        own_turns = asyncio.Semaphore(min(most, _AT_ONE_SERVER))
+        seen = await self._examine_account(first, own_turns)
+        everybody = [name for target in group for name in target.names]
         self.found.put_nowait(_records(check_server(first.server, seen), everybody, first.server.name))
         if not seen.is_turned_away:  # else nobody would get in
-            await asyncio.gather(*(self._visit(patient, own_turns) for patient in others))
+            await asyncio.gather(*(self._examine_account(target, own_turns) for target in others))
 
-    async def _visit(self, patient: DoctorTarget, own_turns: asyncio.Semaphore) -> Visit:
-        """Visit with one account, and tell what is found about it."""
+    async def _examine_account(self, target: DoctorTarget, own_turns: asyncio.Semaphore) -> Examination:
+        """Examine it with one account, and tell what is found about it."""
         async with own_turns, self._turns:
-            secret, lack = await self._secret(patient)
+            secret, lack = await self._secret(target)
             hello = self._parts.settings.effective_hostname
-            seen = await visit(patient.server, patient.account, secret, patient.identities, hello=hello)
-        self.found.put_nowait(_about_account(patient, seen, lack))
+            seen = await examine(target.server, target.account, secret, target.identities, hello=hello)
+        self.found.put_nowait(_about_account(target, seen, lack))
         return seen
 
-    async def _secret(self, patient: DoctorTarget) -> tuple[Secret | None, Finding | None]:
+    async def _secret(self, target: DoctorTarget) -> tuple[Secret | None, Finding | None]:
         """Return the secret to log in with, or what is wrong with it."""
-        ref, account, command = patient.ref, patient.account, patient.command
+        ref, account, command = target.ref, target.account, target.command
         if ref is None:
             return None, None
         self._parts.secrets.forget(ref)  # an examination asks the password's source anew
@@ -114,15 +114,15 @@ class _Rounds:
         return secret, None
 
 
-def _about_account(patient: DoctorTarget, seen: Visit, lack: Finding | None) -> _Records:
-    server = patient.server
-    login = check_login(server, seen, command=patient.command)
+def _about_account(target: DoctorTarget, seen: Examination, lack: Finding | None) -> _Records:
+    server = target.server
+    login = check_login(server, seen, command=target.command)
     if seen.is_at_login and lack is not None:
         login = lack
-    records = _records([login] if login else [], patient.names, server.name)
-    for identity, profiles in patient.identities.items():
-        command = patient.test_command(identity)
-        found = check_send_as(server, seen, identity, patient.account.username, command=command)
+    records = _records([login] if login else [], target.names, server.name)
+    for identity, profiles in target.identities.items():
+        command = target.test_command(identity)
+        found = check_send_as(server, seen, identity, target.account.username, command=command)
         records += _records([found] if found else [], [profile.name for profile in profiles], server.name)
     return records
 

@@ -39,38 +39,38 @@ class DoctorTarget:
         return f"relay {whose} --to ADDRESS"
 
 
-def patients_of(routing: Routing, profiles: Iterable[Profile], *, with_unused: bool) -> list[DoctorTarget]:
+def targets_of(routing: Routing, profiles: Iterable[Profile], *, with_unused: bool) -> list[DoctorTarget]:
     """Return the accounts that these profiles send with, and, `with_unused`, those of servers that nobody uses."""
-    patients: dict[tuple[Account, SecretRef | None], DoctorTarget] = {}
+    targets: dict[tuple[Account, SecretRef | None], DoctorTarget] = {}
     for profile in profiles:
         route = routing.route_of(profile)
         if route is not None:
             new = DoctorTarget.of(route.server, route.account, profile if profile.override else None)
-            patient = patients.setdefault((new.account, new.ref), new)
-            patient.identities.setdefault(route.identity, []).append(profile)
+            target = targets.setdefault((new.account, new.ref), new)
+            target.identities.setdefault(route.identity, []).append(profile)
     if with_unused:
-        used = {patient.server.name for patient in patients.values()}
+        used = {target.server.name for target in targets.values()}
         for server in routing.directory.servers.values():
             if server.name not in used:
                 new = DoctorTarget.of(server, Account(server.name, server.username), None)
                 new.identities.update({server.identity: []} if server.identity else {})
-                patients[new.account, new.ref] = new
-    return list(patients.values())
+                targets[new.account, new.ref] = new
+    return list(targets.values())
 
 
-def by_server(patients: Iterable[DoctorTarget]) -> list[list[DoctorTarget]]:
+def by_server(targets: Iterable[DoctorTarget]) -> list[list[DoctorTarget]]:
     """Return the accounts of each server."""
     groups: dict[str, list[DoctorTarget]] = {}
-    for patient in patients:
-        groups.setdefault(patient.server.name, []).append(patient)
+    for target in targets:
+        groups.setdefault(target.server.name, []).append(target)
     return list(groups.values())
 
 
-def outlets_of(patients: Iterable[DoctorTarget], selectors: tuple[str, ...]) -> Mapping[Outlet, list[str]]:
+def outlets_of(targets: Iterable[DoctorTarget], selectors: tuple[str, ...]) -> Mapping[Outlet, list[str]]:
     """Return who sends through each outlet. Where domain, server and account's domain are the same, so is all DNS."""
     outlets: dict[Outlet, list[str]] = {}
-    for patient in patients:
-        for identity, profiles in patient.identities.items():
-            outlet = Outlet.of(identity, patient.server.host, patient.account.username, selectors)
+    for target in targets:
+        for identity, profiles in target.identities.items():
+            outlet = Outlet.of(identity, target.server.host, target.account.username, selectors)
             outlets.setdefault(outlet, []).extend(profile.name for profile in profiles)
     return outlets

@@ -17,7 +17,7 @@ from relay.control.tests.receiver_verdicts import seen_by_receiver
 from relay.control.tests.results import StepRecord
 from relay.control.tests.test_mail import TOKEN_FIELD, probe_message
 from relay.incoming.mailbox import Mailbox
-from relay.incoming.mailboxes import Mailboxes, Visit
+from relay.incoming.mailboxes import Mailboxes, OpenMailbox
 from relay.incoming.reader import Folder, Head, MailboxFailed, Reader
 from relay.mail.address import Address
 from relay.mail.content import Content
@@ -62,8 +62,8 @@ class RoundTrip:
 
     async def _steps(self, send: Callable[[Content], Steps]) -> Steps:
         mailbox = self._mailbox
-        async with await self._open() as visit:
-            before = await visit.run(_positions)
+        async with await self._open() as opened:
+            before = await opened.run(_positions)
         names = " and ".join(folder.name for folder in before)
         yield StepRecord("mailbox", True, f"logged in at {mailbox.place} as {mailbox.username}; looks into {names}")
         hostname = self._parts.settings.effective_hostname
@@ -87,8 +87,8 @@ class RoundTrip:
         yield StepRecord("arrived", not folder.is_junk, f"{where} after {seconds:.1f} seconds")
         for name, is_good, detail in seen_by_receiver(Part.parse(header).fields, TOKEN_FIELD.lower(), self._sender):
             yield StepRecord(name, is_good, detail)
-        async with await self._open() as visit:
-            is_gone = await visit.run(lambda reader: reader.remove(folder, found.head.uid))
+        async with await self._open() as opened:
+            is_gone = await opened.run(lambda reader: reader.remove(folder, found.head.uid))
         detail = "the test message is deleted again" if is_gone else "the test message is marked as deleted"
         yield StepRecord("removed", True, detail)
 
@@ -96,16 +96,16 @@ class RoundTrip:
         """Look again and again, on one connection where that sees what arrives."""
         positions = dict(before)
         while True:
-            async with await self._open() as visit:
-                found = await self._seen(visit, positions)
-                while found is None and visit.sees_arrivals and time.monotonic() < deadline:
+            async with await self._open() as opened:
+                found = await self._seen(opened, positions)
+                while found is None and opened.sees_arrivals and time.monotonic() < deadline:
                     await asyncio.sleep(_PAUSE_SECONDS)
-                    found = await self._seen(visit, positions)
+                    found = await self._seen(opened, positions)
             if found is not None or time.monotonic() >= deadline:
                 return found
             await asyncio.sleep(_LONGER_PAUSE_SECONDS)
 
-    async def _seen(self, visit: Visit, positions: dict[Folder, str]) -> _Found | None:
+    async def _seen(self, opened: OpenMailbox, positions: dict[Folder, str]) -> _Found | None:
         """Look at what arrived since the last look, and move the positions behind it."""
 
         def look(reader: Reader) -> _Found | None:
@@ -117,7 +117,7 @@ class RoundTrip:
                         return _Found(folder, head)
             return None
 
-        return await visit.run(look)
+        return await opened.run(look)
 
     def _is_ours(self, head: Head) -> bool:
         part = Part.parse(head.header)
@@ -129,7 +129,7 @@ class RoundTrip:
         unseen = "; POP3 shows the inbox alone, so it may be in a junk folder" if len(before) == 1 else ""
         return f"it is not in {where} after {self._patience:g} seconds{unseen}; it may still come"
 
-    async def _open(self) -> AbstractAsyncContextManager[Visit]:
+    async def _open(self) -> AbstractAsyncContextManager[OpenMailbox]:
         ref = self._mailbox.ref
         self._parts.secrets.forget(ref)  # a test asks the password's source anew
         return self._mailboxes.open(self._mailbox, await self._parts.secrets.secret(ref))

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from relay.doctor.lookup import Dns, Kind, Unanswered
+from relay.doctor.lookup import Dns, RecordType, Unanswered
 from tests.peers.system import free_port
 
 pytestmark = pytest.mark.needs("nsd")
@@ -28,7 +28,7 @@ async def test_what_is_not_there_or_no_name_has_no_records(dns_server: str, name
 async def test_a_question_is_asked_once(dns_server: str) -> None:
     dns = Dns((dns_server,))
     await asyncio.gather(*(dns.txt(name) for name in ["right.example", "RIGHT.example", "right.example."] * 20))
-    assert list(dns._asked) == [("right.example", Kind.TXT)]
+    assert list(dns._asked) == [("right.example", RecordType.TXT)]
 
 
 async def test_another_server_takes_the_place_of_a_dead_one(dns_server: str) -> None:

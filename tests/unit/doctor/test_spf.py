@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from relay.doctor.lookup import Dns, Kind, Record, Unanswered
-from relay.doctor.spf import Verdict, evaluate, spf_records
+from relay.doctor.lookup import Dns, Record, RecordType, Unanswered
+from relay.doctor.spf import SpfResult, evaluate, spf_records
 from relay.doctor.spf_check import merged, with_term
 
 RESULTS = {"pass", "fail", "softfail", "neutral", "none", "permerror", "temperror"}
@@ -19,9 +19,9 @@ class Answers:
 
     def __init__(self, answers: Mapping[tuple[str, str], tuple[Record, ...] | None]) -> None:
         self._answers = answers
-        self.asked: list[tuple[str, Kind]] = []
+        self.asked: list[tuple[str, RecordType]] = []
 
-    async def records(self, name: str, kind: Kind) -> tuple[Record, ...]:
+    async def records(self, name: str, kind: RecordType) -> tuple[Record, ...]:
         self.asked.append((name, kind))
         found = self._answers.get((name, kind.value), ())
         if found is None:
@@ -29,10 +29,10 @@ class Answers:
         return found
 
     async def txt(self, name: str) -> tuple[Record, ...]:
-        return await self.records(name, Kind.TXT)
+        return await self.records(name, RecordType.TXT)
 
 
-async def verdict(record: bytes, address: str, **more: tuple[Record, ...] | None) -> Verdict:
+async def spf_result(record: bytes, address: str, **more: tuple[Record, ...] | None) -> SpfResult:
     others = {(name.replace("_", "."), "TXT"): found for name, found in more.items()}
     dns = cast("Dns", Answers({("a.test", "TXT"): (record,), ("a.test", "A"): ("192.0.2.1",), **others}))
     return (await evaluate(dns, "a.test", [address]))[address]
@@ -57,13 +57,13 @@ async def verdict(record: bytes, address: str, **more: tuple[Record, ...] | None
     ],
 )
 async def test_results(record: bytes, address: str, result: str) -> None:
-    found = await verdict(record, address, b_test=(b"v=spf1 ip4:198.51.100.0/24 -all",))
+    found = await spf_result(record, address, b_test=(b"v=spf1 ip4:198.51.100.0/24 -all",))
     assert found.result == result
     assert bool(found.reason) == (result == "permerror")
 
 
 async def test_what_cannot_be_looked_up_is_no_verdict_about_the_record() -> None:
-    found = await verdict(b"v=spf1 include:b.test -all", "192.0.2.1", b_test=None)
+    found = await spf_result(b"v=spf1 include:b.test -all", "192.0.2.1", b_test=None)
     assert found.result == "temperror"
     assert "b.test could not be looked up" in found.reason
 
@@ -73,7 +73,7 @@ async def test_many_addresses_are_judged_with_the_same_answers() -> None:
     addresses = [f"192.0.2.{number}" for number in range(30)]
     found = await evaluate(cast("Dns", answers), "a.test", addresses)
     assert {each.result for each in found.values()} == {"softfail"}
-    assert answers.asked == [("a.test", Kind.TXT), ("b.test", Kind.TXT)]
+    assert answers.asked == [("a.test", RecordType.TXT), ("b.test", RecordType.TXT)]
 
 
 PARTS = st.sampled_from(
@@ -88,7 +88,7 @@ PARTS = st.sampled_from(
 @settings(max_examples=150, deadline=None)
 @given(st.lists(PARTS, max_size=20).map("".join), st.sampled_from(["192.0.2.77", "2001:db8::77"]))
 async def test_a_hostile_record_gives_a_verdict(terms: str, address: str) -> None:
-    assert (await verdict(f"v=spf1 {terms}".encode(), address)).result in RESULTS
+    assert (await spf_result(f"v=spf1 {terms}".encode(), address)).result in RESULTS
 
 
 async def test_only_what_begins_so_is_an_spf_record() -> None:

@@ -1,4 +1,4 @@
-"""A visit to a server: what it says and never sends, and what the doctor makes of what it saw."""
+"""An examination of a server: what it says and never sends, and what the doctor makes of what it saw."""
 
 import socket
 from datetime import UTC, datetime, timedelta
@@ -10,7 +10,7 @@ from relay.directory.model import Account, Auth, Security, Server
 from relay.doctor.finding import Check, Finding, Level
 from relay.doctor.providers import PROVIDERS, provider_of, send_as_advice
 from relay.doctor.server_check import check_login, check_send_as, check_server
-from relay.doctor.visit import Visit, visit
+from relay.doctor.visit import Examination, examine
 from relay.mail.address import Address
 from relay.upstream.outcome import Tls
 from relay.upstream.probe import Certificate
@@ -20,13 +20,13 @@ SUPPORT, SALES = Address.parse("support@acme.example"), Address.parse("sales@acm
 NOT_OURS = b"553 5.7.1 <sales@acme.example>: Sender address rejected: not owned by user mailer\r\n"
 
 
-async def seen_at(server: ScriptedServer, *senders: Address, **settings: Any) -> tuple[Server, Visit]:
+async def seen_at(server: ScriptedServer, *senders: Address, **settings: Any) -> tuple[Server, Examination]:
     target = server_at(server.port, **{"auth": Auth.PLAIN} | settings)
     account = Account(target.name, target.username)
-    return target, await visit(target, account, SECRET, senders, hello="relay.example", timeouts=FAST)
+    return target, await examine(target, account, SECRET, senders, hello="relay.example", timeouts=FAST)
 
 
-def send_as(server: Server, seen: Visit, sender: Address) -> Finding | None:
+def send_as(server: Server, seen: Examination, sender: Address) -> Finding | None:
     return check_send_as(server, seen, sender, "mailer@acme.example", command="relay server test acme --to ADDRESS")
 
 
@@ -121,7 +121,7 @@ async def test_a_server_that_is_not_there_has_one_finding() -> None:
 def test_the_days_of_a_certificate(days: int, verify: bool, level: Level) -> None:
     expires = datetime.now(UTC) + timedelta(days=days, hours=1)
     server = Server(name="acme", host="mail.acme.example", verify_tls=verify)
-    seen = Visit(tls=Tls("TLSv1.3", "x"), certificate=Certificate("a", "b", expires), mechanism="plain")
+    seen = Examination(tls=Tls("TLSv1.3", "x"), certificate=Certificate("a", "b", expires), mechanism="plain")
     found = {finding.check: finding for finding in check_server(server, seen)}
     assert found[Check.CERTIFICATE].level is level
     assert found[Check.TLS].level is Level.GOOD
@@ -130,7 +130,7 @@ def test_the_days_of_a_certificate(days: int, verify: bool, level: Level) -> Non
 def test_without_tls_is_a_warning_unless_the_server_is_here() -> None:
     def level(host: str) -> Level:
         server = Server(name="acme", host=host, security=Security.NONE, auth=Auth.NONE)
-        return next(each.level for each in check_server(server, Visit()) if each.check is Check.TLS)
+        return next(each.level for each in check_server(server, Examination()) if each.check is Check.TLS)
 
     assert level("127.0.0.1") is Level.GOOD
     assert level("mail.acme.example") is Level.WARN
@@ -147,7 +147,7 @@ def test_without_tls_is_a_warning_unless_the_server_is_here() -> None:
 )
 def test_what_a_provider_judges_later_is_not_proven(host: str, sender: str, level: Level) -> None:
     address = Address.parse(sender)
-    found = send_as(Server(name="acme", host=host), Visit(mechanism="plain", asked=(address,)), address)
+    found = send_as(Server(name="acme", host=host), Examination(mechanism="plain", asked=(address,)), address)
     assert found is not None
     assert found.level is level
     if level is Level.WARN:

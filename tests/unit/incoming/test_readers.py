@@ -69,16 +69,16 @@ async def test_what_arrives_behind_a_position_is_seen_once(
 ) -> None:
     mailbox = mailbox_at(mailbox_host, certificates, protocol, security)
     mailbox_host.deliver(mailbox.username, message("old"))
-    async with mailboxes.open(mailbox, GOOD) as visit:
-        before = await visit.run(lambda reader: reader.position(INBOX))
-    async with mailboxes.open(mailbox, GOOD) as visit:
-        assert await visit.run(lambda reader: subjects(reader, INBOX, before)) == []
+    async with mailboxes.open(mailbox, GOOD) as opened:
+        before = await opened.run(lambda reader: reader.position(INBOX))
+    async with mailboxes.open(mailbox, GOOD) as opened:
+        assert await opened.run(lambda reader: subjects(reader, INBOX, before)) == []
     mailbox_host.deliver(mailbox.username, message("first"))
     mailbox_host.deliver(mailbox.username, message("second"))
-    async with mailboxes.open(mailbox, GOOD) as visit:
-        assert await visit.run(lambda reader: subjects(reader, INBOX, before)) == ["first", "second"]
-        after = (await visit.run(lambda reader: reader.arrivals(INBOX, before))).position
-        assert await visit.run(lambda reader: subjects(reader, INBOX, after)) == []
+    async with mailboxes.open(mailbox, GOOD) as opened:
+        assert await opened.run(lambda reader: subjects(reader, INBOX, before)) == ["first", "second"]
+        after = (await opened.run(lambda reader: reader.arrivals(INBOX, before))).position
+        assert await opened.run(lambda reader: subjects(reader, INBOX, after)) == []
 
 
 @pytest.mark.parametrize("protocol", ["imap", "pop3"])
@@ -86,17 +86,17 @@ async def test_nothing_is_marked_as_read_and_one_mail_alone_is_deleted(
     protocol: str, mailbox_host: MailboxServer, certificates: Certificates, mailboxes: Mailboxes
 ) -> None:
     mailbox = mailbox_at(mailbox_host, certificates, protocol)
-    async with mailboxes.open(mailbox, GOOD) as visit:
-        before = await visit.run(lambda reader: reader.position(INBOX))
+    async with mailboxes.open(mailbox, GOOD) as opened:
+        before = await opened.run(lambda reader: reader.position(INBOX))
     for subject in ("stays", "goes"):
         mailbox_host.deliver(mailbox.username, message(subject))
-    async with mailboxes.open(mailbox, GOOD) as visit:
-        heads = (await visit.run(lambda reader: reader.arrivals(INBOX, before))).heads
-        content = await visit.run(lambda reader: reader.content(INBOX, heads[0].uid, 100_000))
+    async with mailboxes.open(mailbox, GOOD) as opened:
+        heads = (await opened.run(lambda reader: reader.arrivals(INBOX, before))).heads
+        content = await opened.run(lambda reader: reader.content(INBOX, heads[0].uid, 100_000))
         assert b"\r\n\r\nHello\r\n" in content
     assert [path.name.partition(":2,")[2] for path in mailbox_host.files(mailbox.username)] == ["", ""]
-    async with mailboxes.open(mailbox, GOOD) as visit:
-        assert await visit.run(lambda reader: reader.remove(INBOX, heads[1].uid)) is True
+    async with mailboxes.open(mailbox, GOOD) as opened:
+        assert await opened.run(lambda reader: reader.remove(INBOX, heads[1].uid)) is True
     (left,) = mailbox_host.files(mailbox.username)
     assert "Subject: stays" in left.read_text()
 
@@ -107,17 +107,17 @@ async def test_imap_leaves_what_others_marked_as_deleted(
     mailbox = mailbox_at(mailbox_host, certificates)
     for subject in ("theirs", "ours"):
         mailbox_host.deliver(mailbox.username, message(subject))
-    async with mailboxes.open(mailbox, GOOD) as visit:
-        position = await visit.run(lambda reader: reader.position(INBOX))
+    async with mailboxes.open(mailbox, GOOD) as opened:
+        position = await opened.run(lambda reader: reader.position(INBOX))
         validity = position.split()[0]
-        heads = (await visit.run(lambda reader: reader.arrivals(INBOX, f"{validity} 1"))).heads
+        heads = (await opened.run(lambda reader: reader.arrivals(INBOX, f"{validity} 1"))).heads
 
         def mark_and_remove(reader: Any) -> None:
             reader._client.select("INBOX")
             reader._client.uid("STORE", heads[0].uid, "+FLAGS", "(\\Deleted)")
             reader.remove(INBOX, heads[1].uid)
 
-        await visit.run(mark_and_remove)
+        await opened.run(mark_and_remove)
     (left,) = mailbox_host.files(mailbox.username)
     assert "Subject: theirs" in left.read_text()
 
@@ -126,8 +126,8 @@ async def test_the_junk_folder_is_known_by_its_use(
     mailbox_host: MailboxServer, certificates: Certificates, mailboxes: Mailboxes
 ) -> None:
     mailbox = mailbox_at(mailbox_host, certificates)
-    async with mailboxes.open(mailbox, GOOD) as visit:
-        assert await visit.run(lambda reader: reader.folders()) == (INBOX, Folder(JUNK, is_junk=True))
+    async with mailboxes.open(mailbox, GOOD) as opened:
+        assert await opened.run(lambda reader: reader.folders()) == (INBOX, Folder(JUNK, is_junk=True))
 
 
 async def test_pop3_sees_long_lines_and_what_follows_after_others_deleted(
@@ -136,15 +136,15 @@ async def test_pop3_sees_long_lines_and_what_follows_after_others_deleted(
     mailbox = mailbox_at(mailbox_host, certificates, "pop3")
     mailbox_host.deliver(mailbox.username, message("one"))
     mailbox_host.deliver(mailbox.username, message("two"))
-    async with mailboxes.open(mailbox, GOOD) as visit:
-        before = await visit.run(lambda reader: reader.position(INBOX))
+    async with mailboxes.open(mailbox, GOOD) as opened:
+        before = await opened.run(lambda reader: reader.position(INBOX))
     newest = max(mailbox_host.files(mailbox.username), key=lambda path: path.name)
     newest.unlink()
     mailbox_host.deliver(
         mailbox.username, b"Subject: three\r\nX-Long: " + b"x" * 5000 + b"\r\n\r\n" + b"y" * 20_000 + b"\r\n"
     )
-    async with mailboxes.open(mailbox, GOOD) as visit:
-        assert await visit.run(lambda reader: subjects(reader, INBOX, before)) == ["three"]
+    async with mailboxes.open(mailbox, GOOD) as opened:
+        assert await opened.run(lambda reader: subjects(reader, INBOX, before)) == ["three"]
 
 
 async def test_a_mailbox_that_was_made_anew_is_read_from_now_on(
@@ -152,10 +152,10 @@ async def test_a_mailbox_that_was_made_anew_is_read_from_now_on(
 ) -> None:
     mailbox = mailbox_at(mailbox_host, certificates)
     mailbox_host.deliver(mailbox.username, message("old"))
-    async with mailboxes.open(mailbox, GOOD) as visit:
-        arrivals = await visit.run(lambda reader: reader.arrivals(INBOX, "1 1"))
+    async with mailboxes.open(mailbox, GOOD) as opened:
+        arrivals = await opened.run(lambda reader: reader.arrivals(INBOX, "1 1"))
         assert arrivals.heads == ()
-        assert arrivals.position == await visit.run(lambda reader: reader.position(INBOX))
+        assert arrivals.position == await opened.run(lambda reader: reader.position(INBOX))
 
 
 @pytest.mark.parametrize(("protocol", "security"), WAYS)
@@ -242,8 +242,8 @@ async def test_an_answer_that_never_ends_is_refused(
         port = hostile.sockets[0].getsockname()[1]
         mailbox = mailbox_at(mailbox_host, certificates, "imap", "none", port=port)
         with pytest.raises(MailboxFailed, match="an answer of 4294967295 octets is too long"):
-            async with mailboxes.open(mailbox, GOOD) as visit:
-                await visit.run(lambda reader: reader.position(INBOX))
+            async with mailboxes.open(mailbox, GOOD) as opened:
+                await opened.run(lambda reader: reader.position(INBOX))
 
 
 @pytest.mark.parametrize("protocol", ["imap", "pop3"])
@@ -256,16 +256,16 @@ async def test_many_arrivals_are_read_in_turns_and_none_is_left_out(
 ) -> None:
     monkeypatch.setattr(f"relay.incoming.{protocol}.MOST_NEW", 2)
     mailbox = mailbox_at(mailbox_host, certificates, protocol)
-    async with mailboxes.open(mailbox, GOOD) as visit:
-        position = await visit.run(lambda reader: reader.position(INBOX))
+    async with mailboxes.open(mailbox, GOOD) as opened:
+        position = await opened.run(lambda reader: reader.position(INBOX))
     for number in range(5):
         mailbox_host.deliver(mailbox.username, message(f"number {number}"))
     seen: list[list[str]] = []
-    async with mailboxes.open(mailbox, GOOD) as visit:
+    async with mailboxes.open(mailbox, GOOD) as opened:
         for _ in range(4):
             now = position
-            seen.append(await visit.run(lambda reader, now=now: subjects(reader, INBOX, now)))  # type: ignore[misc]
-            arrivals = await visit.run(lambda reader, now=now: reader.arrivals(INBOX, now))  # type: ignore[misc]
+            seen.append(await opened.run(lambda reader, now=now: subjects(reader, INBOX, now)))  # type: ignore[misc]
+            arrivals = await opened.run(lambda reader, now=now: reader.arrivals(INBOX, now))  # type: ignore[misc]
             position = arrivals.position
     assert seen == [["number 0", "number 1"], ["number 2", "number 3"], ["number 4"], []]
 
@@ -283,7 +283,7 @@ async def test_where_one_mail_cannot_be_expunged_alone_it_is_marked(
         (head,) = reader.arrivals(INBOX, f"{validity} 1").heads
         return bool(reader.remove(INBOX, head.uid))
 
-    async with mailboxes.open(mailbox, GOOD) as visit:
-        assert await visit.run(remove) is False
+    async with mailboxes.open(mailbox, GOOD) as opened:
+        assert await opened.run(remove) is False
     (left,) = mailbox_host.files(mailbox.username)
     assert "T" in left.name.partition(":2,")[2]
