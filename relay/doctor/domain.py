@@ -4,14 +4,52 @@ import asyncio
 from collections.abc import Awaitable
 from typing import TypeVar
 
-from relay.doctor.dkim_check import check_dkim
-from relay.doctor.dmarc import policy_of
-from relay.doctor.dmarc_check import check_alignment, check_dmarc
-from relay.doctor.finding import Check, CheckResult, Finding, good, warn
+from relay.doctor.dkim import check_dkim
+from relay.doctor.dmarc import check_alignment, check_dmarc, policy_of
+from relay.doctor.finding import Check, CheckResult, Finding, bad, good, warn
 from relay.doctor.lookup import Dns, Unanswered
-from relay.doctor.mx_check import check_mx
-from relay.doctor.outlet import Outlet
-from relay.doctor.spf_check import check_spf
+from relay.doctor.providers import Outlet
+from relay.doctor.spf import check_spf
+
+
+async def check_mx(dns: Dns, domain: str) -> tuple[Finding, ...]:
+    """Return the finding about a domain's MX records. Raises Unanswered."""
+    hosts = [host for _, host in await dns.mx(domain)]
+    if hosts == [""]:  # RFC 7505
+        why = f"{domain} says by a null MX that it takes no mail, so answers and bounces are lost"
+        return (
+            bad(
+                Check.MX,
+                why,
+                "publish an MX record with the name (HOST) of the server that receives its mail",
+                _record(domain),
+            ),
+        )
+    if not hosts:
+        return (await _without(dns, domain),)
+    addresses = await asyncio.gather(*(dns.addresses(host) for host in hosts))
+    dead = [host for host, found in zip(hosts, addresses, strict=True) if not found]
+    if len(dead) == len(hosts):
+        why = f"mail for {domain} goes to {', '.join(dead)}, which has no address"
+        return (bad(Check.MX, why, "publish an address (A or AAAA) for it, or correct the MX record"),)
+    if dead:
+        why = f"of the mail servers of {domain}, {', '.join(dead)} has no address"
+        return (warn(Check.MX, why, "remove that MX record, or publish an address for the name"),)
+    return (good(Check.MX, f"answers to {domain} go to {', '.join(hosts)}"),)
+
+
+async def _without(dns: Dns, domain: str) -> Finding:
+    fix = "publish an MX record with the name (HOST) of the server that receives its mail"
+    if await dns.addresses(domain):
+        why = f"{domain} has no MX record; its own address takes the place of one, which some receivers distrust"
+        return warn(Check.MX, why, fix, _record(domain))
+    why = f"{domain} has no MX record, so no answer or bounce arrives, and many receivers refuse its mail"
+    return bad(Check.MX, why, fix, _record(domain))
+
+
+def _record(domain: str) -> str:
+    return f"{domain}. IN MX 10 HOST."
+
 
 T = TypeVar("T")
 

@@ -15,7 +15,7 @@ from relay.control.tests.test_mail import probe_message
 from relay.directory.model import Account, Meaning, Profile, ProfileKind, Server
 from relay.directory.routing import Route
 from relay.doctor.providers import send_as_advice
-from relay.doctor.server_check import may_send_as
+from relay.doctor.server import may_send_as
 from relay.incoming.mailbox import Mailbox, mailbox_of
 from relay.mail.address import Address
 from relay.mail.content import Content

@@ -15,9 +15,8 @@ from relay.directory.routing import Routing
 from relay.doctor.domain import check_domain
 from relay.doctor.finding import Check, Finding, bad
 from relay.doctor.lookup import Dns
-from relay.doctor.outlet import Outlet
-from relay.doctor.server_check import check_login, check_send_as, check_server
-from relay.doctor.visit import Examination, examine
+from relay.doctor.providers import Outlet
+from relay.doctor.server import Examination, check_login, check_send_as, check_server, examine
 from relay.secrets.secret import Secret
 from relay.secrets.sources import SecretUnavailable
 

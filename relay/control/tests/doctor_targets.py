@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from relay.directory.model import Account, Auth, Profile, Server
 from relay.directory.routing import Routing
-from relay.doctor.outlet import Outlet
+from relay.doctor.providers import Outlet
 from relay.mail.address import Address
 from relay.secrets.secret import SecretRef, secret_ref
 

@@ -5,7 +5,7 @@ import pytest
 from relay.doctor.domain import check_domain
 from relay.doctor.finding import Check, Finding, Level
 from relay.doctor.lookup import Dns
-from relay.doctor.outlet import Outlet
+from relay.doctor.providers import Outlet
 from relay.mail.address import Address
 from tests.peers.system import free_port
 from tests.unit.doctor.zone import faults

@@ -8,8 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from relay.doctor.lookup import Dns, Record, RecordType, Unanswered
-from relay.doctor.spf import SpfResult, evaluate, spf_records
-from relay.doctor.spf_check import merged, with_term
+from relay.doctor.spf import SpfResult, evaluate, merged, spf_records, with_term
 
 RESULTS = {"pass", "fail", "softfail", "neutral", "none", "permerror", "temperror"}
 

@@ -9,8 +9,7 @@ import pytest
 from relay.directory.model import Account, Auth, Security, Server
 from relay.doctor.finding import Check, Finding, Level
 from relay.doctor.providers import PROVIDERS, provider_of, send_as_advice
-from relay.doctor.server_check import check_login, check_send_as, check_server
-from relay.doctor.visit import Examination, examine
+from relay.doctor.server import Examination, check_login, check_send_as, check_server, examine
 from relay.mail.address import Address
 from relay.upstream.outcome import Tls
 from relay.upstream.probe import Certificate
