@@ -14,7 +14,7 @@ from relay.store.cluster.nodes import NodeRow
 _SILENT = "silent"
 
 
-class Nodes:
+class NodeOperations:
     """What can be asked about nodes, and done with them."""
 
     def __init__(self, parts: Parts) -> None:

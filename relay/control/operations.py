@@ -28,26 +28,26 @@ from relay.control.entries.server_users import ServerUsers
 from relay.control.entries.servers import Servers
 from relay.control.entries.token_facts import token_states
 from relay.control.messages.counts import MessageCounts
-from relay.control.messages.history import History
+from relay.control.messages.history import HistoryOperations
 from relay.control.messages.pages import MessagePages
 from relay.control.messages.preview import Preview
-from relay.control.messages.queue import Waiting, counts
+from relay.control.messages.queue import QueueOperations, counts
 from relay.control.messages.records import rfc3339
-from relay.control.messages.watch import Following
-from relay.control.nodes import Nodes
+from relay.control.messages.watch import FollowOperation
+from relay.control.nodes import NodeOperations
 from relay.control.operation import Operation
 from relay.control.overview import Overview
 from relay.control.people.administrators import AdministratorOperations
 from relay.control.people.api_tokens import ApiTokenOperations
-from relay.control.people.audits import Audits
-from relay.control.people.invitations import Invitations
+from relay.control.people.audits import AuditOperations
+from relay.control.people.invitations import InvitationOperations
 from relay.control.refused import Forbidden, Refused, UnknownOperation
 from relay.control.results import Status
 from relay.control.store import StoreOperations, store_state
-from relay.control.tests.connection_test import Probes
-from relay.control.tests.doctor import Doctor
-from relay.control.tests.profile_form_test import ProfileTrial
-from relay.control.tests.server_form_test import FormTest
+from relay.control.tests.connection_test import ConnectionTests
+from relay.control.tests.doctor import DoctorOperation
+from relay.control.tests.profile_form_test import ProfileFormTest
+from relay.control.tests.server_form_test import ServerFormTest
 from relay.control.transfers import Transfers
 from relay.directory.model import ProfileKind
 from relay.store.db.errors import StoreAway, StoreError
@@ -64,7 +64,7 @@ class Operations:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         parts.directory.on_edit = parts.trail.edited
-        self._following = Following(parts)
+        self._following = FollowOperation(parts)
         self._operations: dict[str, Operation] = {
             "status": Operation(self._status),
             "metrics": Operation(self._metrics),
@@ -88,23 +88,23 @@ class Operations:
             **Authorizations(parts, "channel").operations(),
             **Authorizations(parts, "agent").operations(),
             **Routes(parts).operations(),
-            **Probes(parts).operations(),
-            **FormTest(parts).operations(),
-            **ProfileTrial(parts, ProfileKind.CHANNEL).operations(),
-            **ProfileTrial(parts, ProfileKind.AGENT).operations(),
-            **Doctor(parts).operations(),
-            **Waiting(parts).operations(),
+            **ConnectionTests(parts).operations(),
+            **ServerFormTest(parts).operations(),
+            **ProfileFormTest(parts, ProfileKind.CHANNEL).operations(),
+            **ProfileFormTest(parts, ProfileKind.AGENT).operations(),
+            **DoctorOperation(parts).operations(),
+            **QueueOperations(parts).operations(),
             **Preview(parts).operations(),
             **Accounts(parts).operations(),
-            **History(parts).operations(),
+            **HistoryOperations(parts).operations(),
             **self._following.operations(),
             **AdministratorOperations(parts).operations(),
             **ApiTokenOperations(parts).operations(),
-            **Invitations(parts).operations(),
-            **Audits(parts).operations(),
+            **InvitationOperations(parts).operations(),
+            **AuditOperations(parts).operations(),
             **MessagePages(parts).operations(),
             **MessageCounts(parts).operations(),
-            **Nodes(parts).operations(),
+            **NodeOperations(parts).operations(),
             **Sending(parts).operations(),
         }
 

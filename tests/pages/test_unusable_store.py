@@ -10,7 +10,7 @@ from starlette.testclient import TestClient
 from relay.config.endpoint import TcpAddress
 from relay.control.actor import Actor, Role, Way
 from relay.control.operations import Operations
-from relay.control.people.admission import Admission, Invitation, Session
+from relay.control.people.admission import Admission, Invitation, WebSession
 from relay.control.refused import Unavailable
 from relay.web.app import make_app
 from relay.web.kit.pulse import Pulse
@@ -28,10 +28,10 @@ class _Broken:
     def __init__(self, role: Role | None) -> None:
         self._role = role
 
-    async def session(self, cookie: str, peer: str = "", *, is_use: bool = True) -> Session | None:
+    async def session(self, cookie: str, peer: str = "", *, is_use: bool = True) -> WebSession | None:
         if self._role is None:
             return None
-        return Session(actor=Actor(name="jane", role=self._role, way=Way.PAGE), form_key="k", expires=EXPIRES)
+        return WebSession(actor=Actor(name="jane", role=self._role, way=Way.PAGE), form_key="k", expires=EXPIRES)
 
     async def invitation(self, token: str) -> Invitation | None:
         return Invitation("admin", "jane", Role.VIEWER, EXPIRES)

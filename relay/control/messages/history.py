@@ -12,7 +12,7 @@ from relay.mail.address import Address
 from relay.store.queue.messages import StoredMessage
 
 
-class History:
+class HistoryOperations:
     """What can be asked about messages, those that wait included."""
 
     def __init__(self, parts: Parts) -> None:

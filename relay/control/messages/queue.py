@@ -16,7 +16,7 @@ from relay.store.queue.messages import Damaged, Leased, StoredMessage
 from relay.store.queue.queue import Queue
 
 
-class Waiting:
+class QueueOperations:
     """What can be asked about the queue, and done with it."""
 
     def __init__(self, parts: Parts) -> None:

@@ -28,7 +28,7 @@ _LATE = timedelta(seconds=5)  # the history is written behind: what is over is l
 _MOST_FOLLOWERS = 10
 
 
-class Following:
+class FollowOperation:
     """`messages.follow`: everybody who follows looks once a second, whatever happens."""
 
     def __init__(self, parts: Parts) -> None:

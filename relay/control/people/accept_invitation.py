@@ -22,7 +22,7 @@ from relay.secrets.login_password import make_record
 from relay.store.people.invitations import InvitationRow
 
 
-class Welcome:
+class InvitationAcceptance:
     """Lets those in who were invited."""
 
     def __init__(self, parts: Parts) -> None:

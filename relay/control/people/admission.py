@@ -12,7 +12,7 @@ from typing import Literal
 from relay.control.actor import Actor, Role, Way
 from relay.control.context import Parts
 from relay.control.operation import refusals
-from relay.control.people.accept_invitation import Welcome
+from relay.control.people.accept_invitation import InvitationAcceptance
 from relay.control.people.sign_in import SignIn, TooMany
 from relay.control.secret_links import digest, new_secret
 from relay.listener.login_failures import LoginFailures
@@ -21,7 +21,7 @@ from relay.secrets.logins import Logins
 from relay.store.people.invitations import SLACK, InvitationRow
 from relay.store.people.sessions import SessionRow
 
-__all__ = ["Admission", "Invitation", "Session", "TooMany"]
+__all__ = ["Admission", "Invitation", "TooMany", "WebSession"]
 
 _LASTS = timedelta(hours=12)
 _IDLE = timedelta(hours=2)
@@ -38,7 +38,7 @@ def _is_to_come(created: datetime, now: datetime) -> bool:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Session:
+class WebSession:
     """Somebody who is signed in. `form_key` must come back with every form."""
 
     actor: Actor
@@ -74,7 +74,7 @@ class Admission:
         self._parts = parts
         self._people = parts.people
         self._sign_in = SignIn(parts, logins, pause, failures)
-        self._welcome = Welcome(parts)
+        self._acceptance = InvitationAcceptance(parts)
         self._now = clock
 
     async def sign_in(self, name: str, password: str, peer: str) -> Actor | None:
@@ -107,7 +107,7 @@ class Admission:
             await self._people.sessions.add(row)
         return cookie
 
-    async def session(self, cookie: str, peer: str = "", *, is_use: bool = True) -> Session | None:
+    async def session(self, cookie: str, peer: str = "", *, is_use: bool = True) -> WebSession | None:
         """Return whose session it is, as asked from `peer`; None where it has ended. Raises Refused.
 
         What a page does by itself is no use: a session that nobody uses ends although a page of it stays open.
@@ -124,7 +124,7 @@ class Admission:
             if is_use and now - row.seen >= _NOTED_EVERY:
                 await self._people.sessions.seen(row.digest, now)
         actor = Actor(name=row.name, role=Role(row.role), way=Way.PAGE, peer=peer)
-        return Session(actor=actor, form_key=row.form_key, expires=row.expires)
+        return WebSession(actor=actor, form_key=row.form_key, expires=row.expires)
 
     async def close_session(self, cookie: str) -> None:
         """End a session, if there is one. Raises Refused."""
@@ -155,12 +155,12 @@ class Admission:
     async def accept_admin(self, token: str, name: str, password: str, peer: str = "") -> Actor:
         """Let an administrator or viewer in by a link, which is used up then. Raises Refused."""
         with refusals():
-            return await self._welcome.admin(digest(token), name, password, peer, self._now())
+            return await self._acceptance.admin(digest(token), name, password, peer, self._now())
 
     async def accept_agent(self, token: str, login_password: str, mail_password: str | None, peer: str = "") -> Actor:
         """Let an agent in by a link, which is used up then. Raises Refused."""
         with refusals():
-            return await self._welcome.agent(digest(token), login_password, mail_password, peer, self._now())
+            return await self._acceptance.agent(digest(token), login_password, mail_password, peer, self._now())
 
     def _is_expected(self, row: InvitationRow) -> bool:
         """Whether the one who was invited is still there."""

@@ -16,7 +16,7 @@ from relay.control.people.results import AuditRecord
 from relay.store.people.audit import AuditEntry, AuditSearch
 
 
-class Audits:
+class AuditOperations:
     """What can be asked about changes."""
 
     def __init__(self, parts: Parts) -> None:

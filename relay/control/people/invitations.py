@@ -11,7 +11,7 @@ from relay.control.secret_links import invite
 from relay.directory.model import ProfileKind
 
 
-class Invitations:
+class InvitationOperations:
     """What can be done to let somebody in."""
 
     def __init__(self, parts: Parts) -> None:

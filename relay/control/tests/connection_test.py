@@ -25,7 +25,7 @@ from relay.upstream.outcome import Phase
 from relay.upstream.probe import Step, probe
 
 
-class Probes:
+class ConnectionTests:
     """The operations that test; the first step that fails is the last.
 
     Where nothing is to be sent, the last step says what MAIL and RCPT have proven about the address.

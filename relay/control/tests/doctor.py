@@ -27,7 +27,7 @@ _AT_ONE_SERVER = 8
 _Records: TypeAlias = list[FindingRecord]
 
 
-class Doctor:
+class DoctorOperation:
     """The operation `doctor`, which tells what it finds as it finds it."""
 
     def __init__(self, parts: Parts) -> None:

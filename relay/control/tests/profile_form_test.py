@@ -29,7 +29,7 @@ _UNNAMED = "new"
 _KEYS = ("address", "override", "username")
 
 
-class ProfileTrial:
+class ProfileFormTest:
     """`channel.try` and `agent.try`: they yield steps as `channel.test` does, and save nothing."""
 
     def __init__(self, parts: Parts, kind: ProfileKind) -> None:

@@ -33,7 +33,7 @@ _WAY: Mapping[str, str] = {
 }
 
 
-class FormTest:
+class ServerFormTest:
     """`server.try`: it yields steps as `server.test` does, and saves nothing."""
 
     def __init__(self, parts: Parts) -> None:

@@ -19,7 +19,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from relay.control.actor import Actor, Role
-from relay.control.people.admission import Session
+from relay.control.people.admission import WebSession
 from relay.control.refused import Forbidden, NotFound, Refused, Unavailable
 from relay.web.kit.cookies import cookie_of
 from relay.web.kit.operation_words import as_told, sentences, title
@@ -63,7 +63,7 @@ class PageRequest:
 
     request: Request
     site: Site
-    session: Session | None
+    session: WebSession | None
     form: FormData = field(default_factory=FormData)
 
     @property
@@ -191,7 +191,7 @@ _INSTEAD = {
 _OLD_FORM = "this form is out of date; go back, open the page anew and send it again"
 
 
-async def session_of(request: Request, site: Site) -> Session | None:
+async def session_of(request: Request, site: Site) -> WebSession | None:
     """Return the session that the request's cookie stands for."""
     cookie = cookie_of(request, site.cookie_name)
     peer = request.client.host if request.client else ""
@@ -208,7 +208,7 @@ def _cut(quoted: str) -> str:
     return quoted if len(quoted) <= _LONGEST_NOTICE else _HALF_CHARACTER.sub("", quoted[:_LONGEST_NOTICE])
 
 
-def is_own_form(form: FormData, session: Session) -> bool:
+def is_own_form(form: FormData, session: WebSession) -> bool:
     """Whether a form bears the key of this session: then one of our pages had it."""
     given = form.get(FORM_KEY)
     return isinstance(given, str) and compare_digest(given.encode(), session.form_key.encode())

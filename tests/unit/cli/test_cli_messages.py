@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from relay.control.messages.watch import Following
+from relay.control.messages.watch import FollowOperation
 from relay.control.transport.client import ControlClient
 from relay.delivery.lifecycle import State
 from relay.mail.header import Change, KeptChanges
@@ -116,7 +116,7 @@ def test_following_begins_with_what_is_asked_for(peopled: CommandLine, monkeypat
             await asyncio.sleep(0.05)
 
     monkeypatch.setattr(ControlClient, "stream", watched)
-    monkeypatch.setattr(Following, "_news", interrupt)
+    monkeypatch.setattr(FollowOperation, "_news", interrupt)
     with heeding_interrupts(), peopled.running():
         out = peopled.good("messages", "list", "--follow", "--since", "2025-11-24T09:00:00Z")
         assert [line.split()[0] for line in out.splitlines()] == ["ID", "aaaaaaaaaaaa", "bbbbbbbbbbbb", "550"]
@@ -131,7 +131,7 @@ def test_following_ends_with_the_relay(peopled: CommandLine, monkeypatch: pytest
         for page in pages:
             yield page
 
-    monkeypatch.setattr(Following, "_news", end)
+    monkeypatch.setattr(FollowOperation, "_news", end)
     with peopled.running():
         done = peopled("messages", "list", "--follow")
     assert (done.code, done.out, done.err) == (1, "", "the relay has ended, so nothing comes any more\n")
