@@ -27,11 +27,8 @@ from relay.control.entries.sending_facts import Sending
 from relay.control.entries.server_users import ServerUsers
 from relay.control.entries.servers import Servers
 from relay.control.entries.token_facts import token_states
-from relay.control.messages.counts import MessageCounts
-from relay.control.messages.history import HistoryOperations
-from relay.control.messages.pages import MessagePages
-from relay.control.messages.preview import Preview
-from relay.control.messages.queue import QueueOperations, counts
+from relay.control.messages.history import HistoryOperations, MessageCounts, MessagePages
+from relay.control.messages.queue import Preview, QueueOperations, counts
 from relay.control.messages.records import rfc3339
 from relay.control.messages.watch import FollowOperation
 from relay.control.nodes import NodeOperations
@@ -46,8 +43,7 @@ from relay.control.results import Status
 from relay.control.store import StoreOperations, store_state
 from relay.control.tests.connection_test import ConnectionTests
 from relay.control.tests.doctor import DoctorOperation
-from relay.control.tests.profile_form_test import ProfileFormTest
-from relay.control.tests.server_form_test import ServerFormTest
+from relay.control.tests.form_tests import ProfileFormTest, ServerFormTest
 from relay.control.transfers import Transfers
 from relay.directory.model import ProfileKind
 from relay.store.db.errors import StoreAway, StoreError

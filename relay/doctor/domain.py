@@ -11,6 +11,8 @@ from relay.doctor.lookup import Dns, Unanswered
 from relay.doctor.providers import Outlet
 from relay.doctor.spf import check_spf
 
+T = TypeVar("T")
+
 
 async def check_mx(dns: Dns, domain: str) -> tuple[Finding, ...]:
     """Return the finding about a domain's MX records. Raises Unanswered."""
@@ -49,9 +51,6 @@ async def _without(dns: Dns, domain: str) -> Finding:
 
 def _record(domain: str) -> str:
     return f"{domain}. IN MX 10 HOST."
-
-
-T = TypeVar("T")
 
 
 async def check_domain(dns: Dns, outlet: Outlet) -> tuple[Finding, ...]:

@@ -10,6 +10,26 @@ from dataclasses import dataclass
 
 from relay.mail.address import Address, AddressError
 
+# Where the selector is not known, what mail servers are often set up with.
+COMMON_SELECTORS = (
+    "default",
+    "mail",
+    "dkim",
+    "smtp",
+    "relay",
+    "mx",
+    "key1",
+    "s1",
+    "s2",
+    "selector1",
+    "selector2",
+    "k1",
+)
+_ANY_SERVER = (
+    "let the one who runs the server allow that account to send as this address, or log in with the account of the "
+    "address"
+)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MailProvider:
@@ -187,27 +207,6 @@ PROVIDERS: tuple[MailProvider, ...] = (
         dkim_setup="at icloud.com under Account settings, Custom Email Domain",
         send_as="at icloud.com add it under Account settings, Custom Email Domain",
     ),
-)
-
-# Where the selector is not known, what mail servers are often set up with.
-COMMON_SELECTORS = (
-    "default",
-    "mail",
-    "dkim",
-    "smtp",
-    "relay",
-    "mx",
-    "key1",
-    "s1",
-    "s2",
-    "selector1",
-    "selector2",
-    "k1",
-)
-
-_ANY_SERVER = (
-    "let the one who runs the server allow that account to send as this address, or log in with the account of the "
-    "address"
 )
 
 

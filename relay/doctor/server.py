@@ -25,6 +25,19 @@ from relay.upstream.transaction import Timeouts, Transfer
 _TIMEOUTS = Timeouts(connect=10, reply=20)
 _EMPTY = Content(b"")
 
+_SOON = 14  # days: as for the certificate of our own listeners
+_PROVEN = "the account may use the address, as far as MAIL and RCPT tell: nothing was sent"
+# What OpenSSL says about a certificate that it does not accept, and what to do.
+_CERTIFICATE_ADVICE: Mapping[str, str] = {
+    "expired": "let the one who runs the server renew it",
+    "not yet valid": "set this machine's clock",
+    "mismatch": "write as host a name that is in the certificate, or let the server have one for this name",
+    "not valid for": "write as host a name that is in the certificate, or let the server have one for this name",
+    "issuer": "name the file of the authority that issued it as ca_file of the server, or let it send its whole chain",
+    "self-signed": "name the certificate's own file as ca_file of the server",
+    "self signed": "name the certificate's own file as ca_file of the server",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Examination:
@@ -131,20 +144,6 @@ def _parsed(der: bytes) -> Certificate | None:
         return Certificate.parse(der)
     except ValueError:
         return None
-
-
-_SOON = 14  # days: as for the certificate of our own listeners
-_PROVEN = "the account may use the address, as far as MAIL and RCPT tell: nothing was sent"
-# What OpenSSL says about a certificate that it does not accept, and what to do.
-_CERTIFICATE_ADVICE: Mapping[str, str] = {
-    "expired": "let the one who runs the server renew it",
-    "not yet valid": "set this machine's clock",
-    "mismatch": "write as host a name that is in the certificate, or let the server have one for this name",
-    "not valid for": "write as host a name that is in the certificate, or let the server have one for this name",
-    "issuer": "name the file of the authority that issued it as ca_file of the server, or let it send its whole chain",
-    "self-signed": "name the certificate's own file as ca_file of the server",
-    "self signed": "name the certificate's own file as ca_file of the server",
-}
 
 
 def check_server(server: Server, seen: Examination) -> tuple[Finding, ...]:

@@ -24,6 +24,23 @@ _PREFIXES = ("SPF Permanent Error: ", "SPF Temporary Error: ")
 _IS_SPF = b"v=spf1"
 _Key: TypeAlias = "tuple[str, RecordType]"
 
+_MOST_NAMES = 20
+_MOST_NETWORKS = 40
+# RFC 1918 section 3, RFC 6598 section 7, RFC 4193 section 3.1.
+_PRIVATE = tuple(
+    ipaddress.ip_network(text)
+    for text in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7")
+)
+# In the reserved network 240.0.0.0/4 (RFC 1112 section 4): nobody's, so only "all" can match it.
+_STRANGER = "240.0.0.1"
+_ADVICE: Mapping[str, str] = {
+    "Too many DNS lookups": "take out what is no longer used, or name addresses (ip4:) instead of names: an evaluation "
+    "may ask for 10 names (RFC 7208 section 4.6.4)",
+    "Void lookup limit": "take out the names that no longer exist: an evaluation may find nothing twice (RFC 7208 "
+    "section 4.6.4)",
+    "No valid SPF record": "take out the include whose domain has no SPF record",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class SpfResult:
@@ -112,10 +129,6 @@ def _query_class() -> Any:
     return Query
 
 
-_MOST_NAMES = 20
-_MOST_NETWORKS = 40
-
-
 @dataclass(frozen=True, slots=True)
 class Senders:
     """`addresses` are one of each network that sends. `are_outside`: receivers can see them as they are."""
@@ -165,23 +178,6 @@ def _is_inside(address: str) -> bool:
     parsed = ipaddress.ip_address(address)
     # Not `is_private`: that counts the networks for documentation too, which examples and tests are made of.
     return parsed.is_loopback or parsed.is_link_local or any(parsed in network for network in _PRIVATE)
-
-
-# RFC 1918 section 3, RFC 6598 section 7, RFC 4193 section 3.1.
-_PRIVATE = tuple(
-    ipaddress.ip_network(text)
-    for text in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7")
-)
-
-# In the reserved network 240.0.0.0/4 (RFC 1112 section 4): nobody's, so only "all" can match it.
-_STRANGER = "240.0.0.1"
-_ADVICE: Mapping[str, str] = {
-    "Too many DNS lookups": "take out what is no longer used, or name addresses (ip4:) instead of names: an evaluation "
-    "may ask for 10 names (RFC 7208 section 4.6.4)",
-    "Void lookup limit": "take out the names that no longer exist: an evaluation may find nothing twice (RFC 7208 "
-    "section 4.6.4)",
-    "No valid SPF record": "take out the include whose domain has no SPF record",
-}
 
 
 async def check_spf(dns: Dns, outlet: Outlet) -> CheckResult:

@@ -7,9 +7,8 @@ from datetime import datetime, timedelta
 from typing import TypeAlias
 
 from relay.control.context import Parts
-from relay.control.messages.find import PAGE, known_state, records_of
+from relay.control.messages.find import PAGE, known_state, read_time, records_of
 from relay.control.messages.history import read_address
-from relay.control.messages.page_position import read_time
 from relay.control.messages.records import history_record
 from relay.control.messages.results import FollowBegun, FollowQuiet, HistoryRecord
 from relay.control.operation import Operation

@@ -8,7 +8,7 @@ from typing import Annotated
 from annotated_types import Ge, Le
 
 from relay.control.context import Parts
-from relay.control.messages.page_position import read_time
+from relay.control.messages.find import read_time
 from relay.control.messages.records import rfc3339
 from relay.control.messages.results import Page
 from relay.control.operation import Operation

@@ -7,11 +7,10 @@ from relay.control.entries.mailbox_passwords import no_mailbox
 from relay.control.lookup import find_profile, find_server, read_address
 from relay.control.operation import Access, Operation
 from relay.control.refused import Refused
-from relay.control.tests.doctor_targets import DoctorTarget
+from relay.control.tests.doctor import DoctorTarget
 from relay.control.tests.last_tests import Steps
 from relay.control.tests.results import StepRecord
-from relay.control.tests.round_trip import RoundTrip
-from relay.control.tests.test_mail import probe_message
+from relay.control.tests.round_trip import RoundTrip, probe_message
 from relay.directory.model import Account, Meaning, Profile, ProfileKind, Server
 from relay.directory.routing import Route
 from relay.doctor.providers import send_as_advice

@@ -1,4 +1,4 @@
-"""The round trip: a test message is looked for where it should arrive, and what its receiver wrote there is told.
+"""The round trip: a test message is looked for where it should arrive, and what its receiver saw of it is told.
 
 The mailbox is opened before anything is sent, so that a wrong password costs no message. The message is known by an
 unguessable token, and so is the one that is deleted at the end.
@@ -7,25 +7,36 @@ unguessable token, and so is the one that is deleted at the end.
 import asyncio
 import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from relay.control.context import Parts
 from relay.control.tests.last_tests import Steps
-from relay.control.tests.receiver_verdicts import seen_by_receiver
 from relay.control.tests.results import StepRecord
-from relay.control.tests.test_mail import TOKEN_FIELD, probe_message
 from relay.incoming.mailbox import Mailbox
 from relay.incoming.mailboxes import Mailboxes, OpenMailbox
 from relay.incoming.reader import Folder, Head, MailboxFailed, Reader
 from relay.mail.address import Address
+from relay.mail.authentication_results import Verdict, receivers_verdicts
 from relay.mail.content import Content
-from relay.mail.parts import Part
+from relay.mail.header import Field, Header
+from relay.mail.mailbox import MailboxFault, parse_from
+from relay.mail.parts import Fields, Part, value_of
+from relay.mail.trace import format_date, message_id, new_id
 
+TOKEN_FIELD = "X-Relay-Test"  # noqa: S105 - a name
 _PATIENCE_SECONDS = 120.0
 _PAUSE_SECONDS = 2.0
 _LONGER_PAUSE_SECONDS = 5.0  # for a new login each time
+
+# For each method, the properties that say about whom it is.
+_SUBJECTS = {
+    "spf": ("smtp.mailfrom", "smtp.helo"),
+    "dkim": ("header.d", "header.i"),
+    "dmarc": ("header.from",),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,3 +148,67 @@ class RoundTrip:
 
 def _positions(reader: Reader) -> dict[Folder, str]:
     return {folder: reader.position(folder) for folder in reader.folders()}
+
+
+def seen_by_receiver(fields: Fields, first_sent: str, sender: Address) -> Iterator[tuple[str, bool, str]]:
+    """Yield (step, whether it is good, in words) for spf, dkim, dmarc and from.
+
+    `first_sent` names the field that stood on top when the message was sent. SPF or DKIM alone may fail where DMARC
+    passes: one that is aligned is enough (RFC 9989). What the receiver does not say is no fault.
+    """
+    seen = receivers_verdicts(fields, first_sent)
+    if seen is None:
+        yield "auth", True, "the receiver wrote no Authentication-Results: it does not tell what it saw"
+    else:
+        yield from _judged(*seen)
+    yield _from(value_of(fields, "from"), sender)
+
+
+def _judged(authserv_id: str, verdicts: Sequence[Verdict]) -> Iterator[tuple[str, bool, str]]:
+    receiver = authserv_id or "the receiver"
+    is_proven = any(verdict.method == "dmarc" and verdict.result == "pass" for verdict in verdicts)
+    for method, names in _SUBJECTS.items():
+        mine = [verdict for verdict in verdicts if verdict.method == method]
+        if not mine:
+            yield method, True, f"{receiver} does not say"
+            continue
+        words = ", ".join(_words(verdict, names) for verdict in mine)
+        is_good = is_proven or any(verdict.result == "pass" for verdict in mine)
+        yield method, is_good, f"{words} (says {receiver})"
+
+
+def _words(verdict: Verdict, names: Sequence[str]) -> str:
+    subject = verdict.get(*names)
+    return f"{verdict.result} for {subject}" if subject else verdict.result
+
+
+def _from(value: str, sender: Address) -> tuple[str, bool, str]:
+    try:
+        address = parse_from(value.encode("utf-8", "replace")).address
+    except MailboxFault as fault:
+        return "from", False, f"the From that arrived cannot be read: {fault}"
+    if address.key == sender.key:
+        return "from", True, f"{address}, as it was sent"
+    return "from", False, f"{address} arrived and {sender} was sent: the provider replaced it"
+
+
+def probe_message(sender: Address, recipient: Address, hostname: str, token: str = "") -> Content:
+    """Return it. With a token it bears that on top and in its subject, so that it can be found where it arrives."""
+    now = datetime.now(UTC)
+    fields = {
+        **({TOKEN_FIELD: token} if token else {}),
+        "Date": format_date(now),
+        "From": str(sender),
+        "To": str(recipient),
+        "Subject": f"Relay test message {token}".strip(),
+        "Message-ID": message_id(new_id(now), sender),
+        "MIME-Version": "1.0",
+        "Content-Type": "text/plain; charset=utf-8",
+        "Auto-Submitted": "auto-generated",
+    }
+    header = Header(tuple(Field.make(name, value) for name, value in fields.items()))
+    text = (
+        "This message was sent by a test of Relay.\r\n\r\n"
+        f"Sender: {sender}\r\nRecipient: {recipient}\r\nMachine: {hostname}\r\n"
+    )
+    return Content(bytes(header), (text.encode(),))

@@ -2,7 +2,7 @@
 
 import pytest
 
-from relay.control.tests.receiver_verdicts import seen_by_receiver
+from relay.control.tests.round_trip import seen_by_receiver
 from relay.mail.address import Address
 from relay.mail.parts import Part
 
