@@ -30,7 +30,7 @@ from relay.config.settings import Listener, Settings, check_modes, left_out, loa
 from relay.control.audit_log import AuditLog
 from relay.control.context import Parts, People
 from relay.control.messages.queue_actions import StoreQueueActions
-from relay.control.people.first_link import first_link
+from relay.control.people.invitations import first_link
 from relay.control.transport.socket import ControlSocketError
 from relay.delivery import replies
 from relay.delivery.acceptance import Acceptance

@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
-from dataclasses import replace
 from typing import Any
 
 from relay import log
@@ -10,7 +9,7 @@ from relay.config.faults import did_you_mean
 from relay.control.actor import Actor, Role
 from relay.control.audit_details import Ledger
 from relay.control.context import Parts
-from relay.control.entries.accounts import Accounts, accounts_held
+from relay.control.entries.accounts import Accounts
 from relay.control.entries.applications import Applications
 from relay.control.entries.authorizations import Authorizations
 from relay.control.entries.bulk import Bulk
@@ -26,27 +25,22 @@ from relay.control.entries.scripts import Scripts
 from relay.control.entries.sending_facts import Sending
 from relay.control.entries.server_users import ServerUsers
 from relay.control.entries.servers import Servers
-from relay.control.entries.token_facts import token_states
 from relay.control.messages.history import HistoryOperations, MessageCounts, MessagePages
-from relay.control.messages.queue import Preview, QueueOperations, counts
-from relay.control.messages.records import rfc3339
+from relay.control.messages.queue import Preview, QueueOperations
 from relay.control.messages.watch import FollowOperation
-from relay.control.nodes import NodeOperations
 from relay.control.operation import Operation
 from relay.control.overview import Overview
 from relay.control.people.administrators import AdministratorOperations
 from relay.control.people.api_tokens import ApiTokenOperations
 from relay.control.people.audits import AuditOperations
 from relay.control.people.invitations import InvitationOperations
-from relay.control.refused import Forbidden, Refused, UnknownOperation
-from relay.control.results import Status
-from relay.control.store import StoreOperations, store_state
+from relay.control.refused import Forbidden, UnknownOperation
+from relay.control.status import NodeOperations, StatusOperations, StoreOperations
 from relay.control.tests.connection_test import ConnectionTests
 from relay.control.tests.doctor import DoctorOperation
 from relay.control.tests.form_tests import ProfileFormTest, ServerFormTest
 from relay.control.transfers import Transfers
 from relay.directory.model import ProfileKind
-from relay.store.db.errors import StoreAway, StoreError
 
 
 class Operations:
@@ -62,8 +56,7 @@ class Operations:
         parts.directory.on_edit = parts.trail.edited
         self._following = FollowOperation(parts)
         self._operations: dict[str, Operation] = {
-            "status": Operation(self._status),
-            "metrics": Operation(self._metrics),
+            **StatusOperations(parts).operations(),
             **StoreOperations(parts).operations(),
             **Servers(parts).operations(),
             **ServerUsers(parts).operations(),
@@ -192,39 +185,6 @@ class Operations:
         if name not in self._operations:
             raise UnknownOperation(f"there is no operation '{name}'{did_you_mean(name, self._operations)}")
         return self._operations[name]
-
-    async def _status(self) -> Status:
-        """How the relay is also where the store is away: that is when people ask."""
-        await self._parts.health.look()
-        trouble = self._parts.health.trouble
-        try:
-            status = await self._with_stored(self._parts.status())
-        except StoreError as error:
-            status, trouble = self._parts.status(), trouble or error
-        return replace(status, store=store_state(trouble))
-
-    async def _with_stored(self, status: Status) -> Status:
-        queue = self._parts.queue
-        return replace(
-            status,
-            queue=await counts(queue),
-            oldest=rfc3339(await queue.oldest()),
-            accounts_held=await accounts_held(self._parts),
-            oauth=await token_states(self._parts),
-        )
-
-    async def _metrics(self) -> str:
-        if self._parts.metrics is None:
-            raise Refused("only a running relay counts what it does; start it with: relay serve")
-        queue = self._parts.queue
-        if isinstance(self._parts.health.trouble, StoreAway):  # who scrapes waits for no database that is away
-            return await self._parts.metrics(None, {}, 0)
-        try:
-            waiting = await counts(queue)
-            oldest, held = await queue.oldest_by_state(waiting.keys()), len(await queue.holds())
-        except StoreError:
-            return await self._parts.metrics(None, {}, 0)
-        return await self._parts.metrics(waiting, oldest, held)
 
 
 def what_of(params: Mapping[str, Any], result: Any) -> str:

@@ -12,8 +12,17 @@ import ssl
 from collections.abc import Iterator
 from typing import Any
 
-from relay.incoming.junk import is_junk_name
-from relay.incoming.reader import INBOX, MOST_HEADER, MOST_NEW, Arrivals, Folder, Head, MailboxFailed, MailboxRefused
+from relay.incoming.reader import (
+    INBOX,
+    MOST_HEADER,
+    MOST_NEW,
+    Arrivals,
+    Folder,
+    Head,
+    MailboxFailed,
+    MailboxRefused,
+    is_junk_name,
+)
 
 _MOST_OCTETS = 4 * 1024 * 1024
 _LISTED = re.compile(rb'\(([^)]*)\) (?:"(?:\\.|[^"\\])*"|NIL) (?:"((?:\\.|[^"\\])*)"|([^\s"]+))')

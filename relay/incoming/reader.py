@@ -3,12 +3,17 @@
 Nothing is marked as read. A position is text that only its reader understands: what arrived before it is known.
 """
 
+import re
 from dataclasses import dataclass
 from typing import Protocol
 
 # What one look takes at most; the rest comes with the next one. The header of a mail is cut off behind so much.
 MOST_NEW = 200
 MOST_HEADER = 64 * 1024
+
+_NAMES = frozenset(
+    {"junk", "spam", "junk email", "junk e-mail", "junk mail", "bulk", "bulk mail", "spamverdacht", "quarantine"}
+)
 
 
 class MailboxFailed(Exception):
@@ -86,3 +91,8 @@ class Reader(Protocol):
 
     def drop(self) -> None:
         """Close the connection at once. Raises nothing."""
+
+
+def is_junk_name(name: str) -> bool:
+    """Whether a folder is for junk by the last part of its name ("INBOX.Spam", "[Gmail]/Spam")."""
+    return re.split(r"[./\\]", name)[-1].strip().lower() in _NAMES

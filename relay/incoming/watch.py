@@ -1,12 +1,13 @@
 """Returned mail: looks into the mailboxes that say `watch_bounces`, once a minute each, for reports about our messages.
 
 A mailbox is read from where it was read before, and from now on at the first time: a hundred thousand old mails cost
-nothing. The mails stay where they are, unread. A report that is read twice changes nothing.
+nothing. The mails stay where they are, unread. A report that is read twice changes nothing. What
+a report says is kept with the message in the history that it is about.
 """
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -15,13 +16,15 @@ from typing import TYPE_CHECKING
 from relay import log
 from relay.directory.model import Directory
 from relay.incoming.mailbox import Mailbox, watched_mailboxes
-from relay.incoming.matching import record_return
 from relay.incoming.reader import INBOX, MailboxFailed, MailboxRefused, MailboxState, Reader
+from relay.mail.address import Address, AddressError
 from relay.mail.bounce import MOST_OCTETS, Bounce, may_be_bounce, read_bounce
+from relay.mail.returned_copy import ReturnedCopy
 from relay.secrets.resolver import SecretResolver
 from relay.secrets.sources import SecretUnavailable
 from relay.store.cluster.leader_lease import Lead, Unrivalled
 from relay.store.db.errors import StoreError
+from relay.store.queue.messages import ReturnRow, StoredMessage, StoredRecipient
 from relay.store.queue.queue import Queue
 from relay.system.switch_interval import in_short_turns
 
@@ -37,6 +40,9 @@ _LEAD_SECONDS = 1.0  # before we look again whether the lead is ours
 _AT_ONCE = 4
 # The history is written behind: a report may be here before its message is.
 _MOST_UNMATCHED = 100
+
+# More messages than these never share a Message-ID, unless somebody sends one again and again.
+_MOST_MESSAGES = 20
 
 
 @dataclass(slots=True)
@@ -222,3 +228,55 @@ def _look(reader: Reader, position: str | None) -> tuple[list[Bounce], str]:
         if may_be_bounce(head.header)
     ]
     return [bounce for bounce in found if bounce is not None], arrivals.position
+
+
+async def record_return(queue: Queue, mailbox: Mailbox, bounce: Bounce, now: datetime) -> bool:
+    """Keep what a report says with the message that it is about; False where we know of none. Raises StoreError."""
+    for message_id in bounce.message_ids:
+        found = await queue.search(message_id=message_id, limit=_MOST_MESSAGES)
+        for message in found:
+            if _is_sent_by(mailbox, message):
+                matched = [(copy, one) for copy in bounce.copies if (one := _recipient(message, copy)) is not None]
+                for copy, recipient in matched:
+                    await _keep(queue, message, recipient, copy, now)
+                if matched:
+                    return True
+    return False
+
+
+async def _keep(
+    queue: Queue, message: StoredMessage, recipient: StoredRecipient, copy: ReturnedCopy, now: datetime
+) -> None:
+    row = ReturnRow(number=recipient.number, found=now, status=copy.status, words=copy.words, reporter=copy.reporter)
+    if await queue.add_return(message.id, row):
+        log.returned(
+            id=message.id,
+            message_id=message.message_id or None,
+            profile=message.profile,
+            recipient=str(recipient.recipient.address),
+            status=copy.status,
+            reply=copy.words or None,
+            reporter=copy.reporter or None,
+        )
+
+
+def _is_sent_by(mailbox: Mailbox, message: StoredMessage) -> bool:
+    """Whether reports about a message come to this mailbox: the sender's, or that of the server's own account."""
+    if mailbox.kind != "server":
+        return message.profile == mailbox.name
+    return message.server == mailbox.name and message.username == mailbox.account
+
+
+def _recipient(message: StoredMessage, copy: ReturnedCopy) -> StoredRecipient | None:
+    keys = _keys(copy.addresses)
+    return next((one for one in message.recipients if one.recipient.address.key in keys), None)
+
+
+def _keys(addresses: Collection[str]) -> frozenset[str]:
+    found = set()
+    for text in addresses:
+        try:
+            found.add(Address.parse(text).key)
+        except AddressError:
+            continue
+    return frozenset(found)

@@ -6,7 +6,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from relay.control.actor import Role
-from relay.control.people.admission import TooMany
+from relay.control.people.sign_in import TooMany
 from relay.control.refused import Refused, Unavailable
 from relay.web.kit.cookies import cookie_of
 from relay.web.kit.page_request import EVERYBODY, PageRequest, local_path, page, session_of

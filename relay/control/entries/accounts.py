@@ -9,8 +9,8 @@ from relay.control.entries.token_facts import token_states
 from relay.control.json_values import fields_of
 from relay.control.messages.records import rfc3339
 from relay.control.operation import Operation
+from relay.control.overview import advice, holder_of
 from relay.control.refused import NotFound, Refused
-from relay.control.remedies import advice, holder_of
 from relay.control.results import AccountRecord, AccountReleased, AdvisedAccount, HeldAccount
 from relay.directory.model import Account
 

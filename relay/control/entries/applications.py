@@ -3,11 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
-from relay.control.context import Parts
+from relay.control.context import Parts, find_application
 from relay.control.entries.assignments import changed_values, unchanged
 from relay.control.entries.login_passwords import forget_login_password, set_login_password
 from relay.control.entries.records import application_record
-from relay.control.lookup import find_application
 from relay.control.operation import Operation
 from relay.directory.edit import add_application, check_values, remove_application, set_application
 from relay.directory.model import Application, Directory

@@ -16,8 +16,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from relay import log
 from relay.control.audit_details import note_secret
-from relay.control.context import Parts
-from relay.control.lookup import find_profile, find_server
+from relay.control.context import Parts, find_profile, find_server
 from relay.control.messages.records import rfc3339
 from relay.control.operation import Access, Operation
 from relay.control.refused import Refused

@@ -3,8 +3,7 @@
 from typing import Any
 
 from relay.control.audit_details import note_secret
-from relay.control.context import Parts
-from relay.control.lookup import find_profile, find_server
+from relay.control.context import Parts, find_profile, find_server
 from relay.control.operation import Operation
 from relay.control.refused import Refused
 from relay.directory.model import Profile, ProfileKind, Server

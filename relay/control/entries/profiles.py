@@ -4,12 +4,11 @@ from asyncio import to_thread
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from relay.control.context import Parts
+from relay.control.context import Parts, find_profile
 from relay.control.entries.assignments import changed_values, unchanged
 from relay.control.entries.login_passwords import forget_login_password, set_login_password
 from relay.control.entries.mail_passwords import forget_password, set_password
 from relay.control.entries.records import profile_record, profile_records
-from relay.control.lookup import find_profile
 from relay.control.operation import Access, Operation
 from relay.directory.edit import add_profile, check_values, remove_profile, set_profile
 from relay.directory.model import Agent, Channel, Directory, Profile, ProfileKind

@@ -3,8 +3,7 @@
 from typing import Any
 
 from relay.config.schema import no_such
-from relay.control.context import Parts
-from relay.control.lookup import read_address
+from relay.control.context import Parts, read_address
 from relay.control.operation import Operation
 from relay.control.refused import Refused
 from relay.delivery import replies

@@ -4,10 +4,9 @@ from asyncio import to_thread
 from collections.abc import Mapping
 from typing import Any
 
-from relay.control.context import Parts
+from relay.control.context import Parts, find_script
 from relay.control.entries.assignments import changed_values, unchanged
 from relay.control.entries.records import script_record
-from relay.control.lookup import find_script
 from relay.control.operation import Operation
 from relay.directory.edit import add_script, check_values, remove_script, set_script
 from relay.directory.model import Directory, Script

@@ -2,9 +2,8 @@
 
 from typing import Any
 
-from relay.control.context import Parts
+from relay.control.context import Parts, find_profile
 from relay.control.entries.records import needs_own_secret
-from relay.control.lookup import find_profile
 from relay.control.messages.records import rfc3339
 from relay.control.operation import Access, Operation
 from relay.directory.model import Account, Auth, Profile, ProfileKind, Server

@@ -4,9 +4,8 @@ from asyncio import to_thread
 from collections import Counter
 from typing import Any
 
-from relay.control.context import Parts
+from relay.control.context import Parts, find_server
 from relay.control.entries.lists import Limit, Start
-from relay.control.lookup import find_server
 from relay.control.operation import Operation
 
 

@@ -5,11 +5,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from relay.control.audit_details import note
-from relay.control.context import Parts
+from relay.control.context import Parts, find_server
 from relay.control.entries.assignments import changed_values, unchanged
 from relay.control.entries.mail_passwords import entered_anew, forget_password, set_password
 from relay.control.entries.records import server_record, server_records
-from relay.control.lookup import find_server
 from relay.control.operation import Operation
 from relay.directory.edit import add_server, check_values, remove_server, set_default, set_server
 from relay.directory.model import Directory, Server

@@ -10,8 +10,7 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
-from relay.control.context import Parts
-from relay.control.lookup import find_profile
+from relay.control.context import Parts, find_profile
 from relay.control.messages.find import (
     MessageLimit,
     Party,

@@ -11,12 +11,11 @@ from relay.control.context import Parts
 from relay.control.json_values import fields_of
 from relay.control.messages.records import rfc3339
 from relay.control.operation import Operation
-from relay.control.people.first_link import first_link
+from relay.control.people.invitations import first_link, invite
 from relay.control.people.results import AddedPerson, FirstLink, InvitationLink, PersonRecord
 from relay.control.people.sign_in import named
 from relay.control.refused import NotFound, Refused
 from relay.control.results import Done
-from relay.control.secret_links import invite
 from relay.directory.reading import name_fault
 from relay.secrets.login_password import LoginRecord, admin_owner, make_record
 from relay.store.people.administrators import Administrator, LastAdministrator

@@ -1,31 +1,104 @@
-"""Who may come in to the pages and the API: sessions, bearer tokens, and invitations.
+"""Who may come in to the pages and the API: sessions, bearer tokens, and invitations that are accepted.
 
 SECURITY: a cookie, a link and a token are 256 random bits, and only their digests are stored. A session belongs to a
-person as that person is: it ends when the person is removed, has another role or another password.
+person as that person is: it ends when the person is removed, has another role or another password. Where an invitation
+is accepted, the link goes first, in a transaction of its own, so that of two who come at once one is let in. What fails
+after that gives it back. A password that cannot be one fails before.
 """
 
-from collections.abc import Callable
+from asyncio import to_thread
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
 from relay.control.actor import Actor, Role, Way
-from relay.control.context import Parts
+from relay.control.audit_details import Ledger, note
+from relay.control.context import Parts, find_profile
+from relay.control.entries.login_passwords import keep_login_password
+from relay.control.entries.mail_passwords import check_password_counts, set_password
 from relay.control.operation import refusals
-from relay.control.people.accept_invitation import InvitationAcceptance
-from relay.control.people.sign_in import SignIn, TooMany
-from relay.control.secret_links import digest, new_secret
+from relay.control.people.administrators import check_name_is_free, keep_admin_password
+from relay.control.people.invitations import digest, new_secret
+from relay.control.people.sign_in import SignIn
+from relay.control.refused import Refused
+from relay.directory.model import ProfileKind
 from relay.listener.login_failures import LoginFailures
-from relay.secrets.login_password import admin_owner, login_owner
+from relay.secrets.login_password import admin_owner, login_owner, make_record
 from relay.secrets.logins import Logins
 from relay.store.people.invitations import SLACK, InvitationRow
 from relay.store.people.sessions import SessionRow
 
-__all__ = ["Admission", "Invitation", "TooMany", "WebSession"]
-
 _LASTS = timedelta(hours=12)
 _IDLE = timedelta(hours=2)
 _NOTED_EVERY = timedelta(minutes=1)  # a use is written down no more often
+
+
+class InvitationAcceptance:
+    """Lets those in who were invited."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._people = parts.people
+
+    async def admin(self, digest: str, name: str, password: str, peer: str, now: datetime) -> Actor:
+        """Let an administrator or viewer in, and return who it is."""
+        row = await self._row(digest, "admin", now)
+        if row.name and name != row.name:
+            raise Refused(f"this link is for '{row.name}'", key="name")
+        if not row.name:
+            await check_name_is_free(self._parts, name)
+        record = await to_thread(make_record, password)
+        actor = Actor(name=name, role=Role(row.role), way=Way.PAGE, peer=peer)
+        async with self._taken(row, actor, now):
+            if await self._people.administrators.add(name, row.role, now):
+                note("role", None, row.role)
+            elif not row.name:
+                raise Refused(f"there is '{name}' already; choose another name", key="name")
+            await keep_admin_password(self._parts, name, record)
+        return actor
+
+    async def agent(
+        self, digest: str, login_password: str, mail_password: str | None, peer: str, now: datetime
+    ) -> Actor:
+        """Let an agent in, and return who it is."""
+        row = await self._row(digest, "agent", now)
+        profile = find_profile(self._parts, ProfileKind.AGENT, row.name)
+        if mail_password is not None:
+            check_password_counts(self._parts, profile)
+        record = await to_thread(make_record, login_password)
+        actor = Actor(name=row.name, role=Role.AGENT, way=Way.PAGE, peer=peer)
+        async with self._taken(row, actor, now):
+            await keep_login_password(self._parts, row.name, record)
+            if mail_password is not None:
+                await set_password(self._parts, profile, mail_password)
+        return actor
+
+    async def _row(self, digest: str, kind: str, now: datetime) -> InvitationRow:
+        row = await self._people.invitations.get(digest)
+        if row is None or row.kind != kind or now >= row.expires:
+            raise _used_up()
+        return row
+
+    @asynccontextmanager
+    async def _taken(self, row: InvitationRow, actor: Actor, now: datetime) -> AsyncIterator[None]:
+        """Use the link up for what is done meanwhile, and write that into the audit."""
+        if await self._people.invitations.take(row.digest, now) is None:
+            raise _used_up()
+        ledger = Ledger()
+        try:
+            with ledger.open():
+                yield
+        except BaseException:
+            await self._people.invitations.put(row)
+            raise
+        finally:
+            await self._parts.trail.record(actor, f"{row.kind}.welcome", actor.name, ledger, is_change=False)
+
+
+def _used_up() -> Refused:
+    return Refused("this link was used already, or it is older than 24 hours; ask for a new one")
 
 
 def _utc_now() -> datetime:

@@ -8,10 +8,10 @@ from relay.control.audit_details import note
 from relay.control.context import Parts
 from relay.control.messages.records import rfc3339
 from relay.control.operation import Operation
+from relay.control.people.invitations import digest, new_secret
 from relay.control.people.results import AddedToken, TokenRecord
 from relay.control.refused import NotFound, Refused
 from relay.control.results import Done
-from relay.control.secret_links import digest, new_secret
 from relay.directory.reading import name_fault
 
 _PREFIX = "relay_"  # by which a token is known for one where it was left lying about

@@ -2,9 +2,8 @@
 
 from dataclasses import replace
 
-from relay.control.context import Parts
+from relay.control.context import Parts, find_profile, find_server, read_address
 from relay.control.entries.mailbox_passwords import no_mailbox
-from relay.control.lookup import find_profile, find_server, read_address
 from relay.control.operation import Access, Operation
 from relay.control.refused import Refused
 from relay.control.tests.doctor import DoctorTarget

@@ -1,6 +1,12 @@
-"""uvicorn inside our own event loop: no signal handlers, no own log, and the peer's user id with each request."""
+"""uvicorn inside our own event loop: no signal handlers, no own log, and the peer's user id with each request.
+
+SECURITY: the owner of the control socket and root may ask, nobody else. The socket's mode (0600) keeps others out
+already. The kernel's word about the peer (SO_PEERCRED, unix(7)) holds where a mode was widened by hand, or where a
+descriptor was passed on.
+"""
 
 import asyncio
+import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,9 +15,14 @@ from starlette.types import ASGIApp
 from uvicorn import Config, Server
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from relay.control.transport.peer import peer_uid
+from relay.system.peer_credentials import peer_uid
 
 _GRACE_SECONDS = 1
+
+
+def may_ask(uid: int) -> bool:
+    """Whether a user may give orders to this process: the one it runs as, and root."""
+    return uid in {0, os.geteuid()}
 
 
 class PeerProtocol(H11Protocol):

@@ -26,8 +26,7 @@ from relay.control.actor import commanding
 from relay.control.json_values import as_json, fields_of, json_text
 from relay.control.operations import Operations
 from relay.control.refused import Refused, UnknownOperation
-from relay.control.transport.http import HttpServer, PeerProtocol
-from relay.control.transport.peer import may_ask
+from relay.control.transport.http import HttpServer, PeerProtocol, may_ask
 from relay.metrics import CONTENT_TYPE
 
 STATE_DIR_HEADER = "Relay-State-Dir"

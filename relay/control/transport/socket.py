@@ -10,13 +10,34 @@ import socket
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Protocol
+from typing import ParamSpec, Protocol, TypeVar
 
 from relay import log
 from relay.config.endpoint import LONGEST_SOCKET_PATH
-from relay.control.transport.on_demand import made, somebody
+from relay.system.import_tuning import loading
+from relay.system.switch_interval import in_short_turns
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 _PROBE_SECONDS = 2
+
+
+async def somebody(listening: socket.socket) -> None:
+    """Wait until somebody connects. The connection is left to the server."""
+    loop = asyncio.get_running_loop()
+    came = asyncio.Event()
+    loop.add_reader(listening, came.set)
+    try:
+        await came.wait()
+    finally:
+        loop.remove_reader(listening)
+
+
+async def made(make: Callable[P, T], *args: P.args, **named: P.kwargs) -> T:
+    """Make an application in a thread, while mail flows."""
+    with loading():  # a look at all that is there would hold up a message afterwards
+        return await in_short_turns(make, *args, **named)
 
 
 class ControlSocketError(Exception):

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from relay import log
 from relay.config.endpoint import TcpAddress
 from relay.control.results import WebState
-from relay.control.transport.on_demand import made, somebody
+from relay.control.transport.socket import made, somebody
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp

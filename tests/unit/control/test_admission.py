@@ -11,7 +11,8 @@ import pytest
 
 from relay.control.actor import Actor, Role, Way
 from relay.control.context import Parts
-from relay.control.people.admission import Admission, Invitation, TooMany
+from relay.control.people.admission import Admission, Invitation
+from relay.control.people.sign_in import TooMany
 from relay.control.refused import Refused
 from relay.secrets import logins as logins_module
 from relay.secrets.logins import Logins

@@ -13,10 +13,11 @@ from typing import Any
 import pytest
 
 from relay.control.refused import Refused
-from relay.control.transport import http, peer
+from relay.control.transport import http
 from relay.control.transport.client import ControlClient, NoRelay
 from relay.control.transport.requests import CommandServer
 from relay.control.transport.socket import ControlSocket, ControlSocketError
+from relay.system.peer_credentials import peer_uid
 from tests.unit.control.control_kit import AdminOperations
 
 
@@ -139,12 +140,12 @@ async def test_only_the_owner_and_root_may_ask(
 def test_the_kernel_says_who_connected() -> None:
     ours, theirs = socket.socketpair(socket.AF_UNIX)
     with ours, theirs:
-        assert peer.peer_uid(ours) == os.geteuid()
+        assert peer_uid(ours) == os.geteuid()
 
 
 def test_who_may_ask(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 990)
-    assert [peer.may_ask(uid) for uid in (0, 990, 1000, 65534)] == [True, True, False, False]
+    assert [http.may_ask(uid) for uid in (0, 990, 1000, 65534)] == [True, True, False, False]
 
 
 async def test_the_socket_is_private_and_goes_with_the_relay(

@@ -9,7 +9,7 @@ import pytest
 
 from relay.control.context import Parts
 from relay.control.messages.queue_actions import StoreQueueActions
-from relay.control.remedies import Holder, advice
+from relay.control.overview import Holder, advice
 from relay.control.results import TroubledAccount
 from relay.delivery.holds import Accounts
 from relay.delivery.lifecycle import State

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from relay.control.transport.on_demand import made
+from relay.control.transport.socket import made
 from relay.system import gc_tuning
 from relay.system.gc_tuning import Collector
 
