@@ -553,7 +553,7 @@ class Service:
             queue,
             self.directory.routing,
             attempts.accounts,
-            changed=self._queue_changed,
+            on_change=self._queue_changed,
             connections=self._peer_counts.accounts,
             pacing=attempts.limits,
         )

@@ -31,6 +31,7 @@ from relay.metrics import Metrics, Now
 from relay.store.cluster.nodes import Doing, NodeState
 from relay.store.db.health import StoreHealth
 from relay.store.db.space import free_space
+from relay.system.clock import utc_now
 from relay.system.loop_lag import LoopLag
 from relay.upstream.pool import Upstream
 
@@ -58,7 +59,7 @@ class RelayStatus:
     web: "WebServer | None" = None
     lag: LoopLag = field(default_factory=LoopLag)
     peer_counts: PeerCounts
-    _since: datetime = field(default_factory=lambda: datetime.now(UTC))
+    _since: datetime = field(default_factory=utc_now, init=False)
 
     def __post_init__(self) -> None:
         """Answer the other workers, too."""

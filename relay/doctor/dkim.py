@@ -109,7 +109,7 @@ async def check_dkim(dns: Dns, outlet: Outlet) -> CheckResult:
         found = await _keys(dns, outlet, domain)
         if found:
             return _judge(found, domain, outlet)
-    return _nothing(outlet)
+    return _no_key(outlet)
 
 
 async def _keys(dns: Dns, outlet: Outlet, domain: str) -> list[_Found]:
@@ -148,7 +148,7 @@ def _finding(found: _Found, domain: str, outlet: Outlet) -> Finding:
     return good(Check.DKIM, why if domain == outlet.domain else f"{why}, and none for {outlet.domain} itself")
 
 
-def _nothing(outlet: Outlet) -> CheckResult:
+def _no_key(outlet: Outlet) -> CheckResult:
     provider, domain = outlet.provider, outlet.domain
     selectors = _selectors(outlet)
     if outlet.selectors or (provider and provider.selectors):

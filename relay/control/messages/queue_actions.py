@@ -22,7 +22,7 @@ from relay.store.queue.queue import Queue
 
 
 class StoreQueueActions:
-    """Actions on the queue. `changed` tells a running relay that something is another."""
+    """Actions on the queue. `on_change` tells a running relay, where one runs here, that something changed."""
 
     def __init__(
         self,
@@ -30,14 +30,14 @@ class StoreQueueActions:
         routing: Callable[[], Routing],
         accounts: Accounts,
         *,
-        changed: Callable[[], None] = lambda: None,
-        connections: Callable[[], Mapping[str, int]] = dict,
+        on_change: Callable[[], None] | None = None,
+        connections: Callable[[], Mapping[str, int]] | None = None,
         pacing: Turns | None = None,
     ) -> None:
         self._queue = queue
         self._routing = routing
         self._accounts = accounts
-        self._changed = changed
+        self._on_change = on_change
         self._connections = connections
         self._pacing = pacing
 
@@ -53,7 +53,7 @@ class StoreQueueActions:
             count = await self._queue.make_due(
                 now, profile=... if profile is None else profile, pausing=str(State.UNKNOWN)
             )
-        self._changed()
+        self._tell_change()
         return count
 
     async def hold(self, id_: str, /) -> bool:
@@ -68,7 +68,7 @@ class StoreQueueActions:
         is_released = await self._queue.edit(id_, by_hand.release(datetime.now(UTC)))
         if is_released:
             log.released(**await self._facts(id_))
-        self._changed()
+        self._tell_change()
         return is_released
 
     async def _facts(self, id_: str) -> dict[str, Any]:
@@ -97,7 +97,7 @@ class StoreQueueActions:
         pairs = [hold for hold in holds if hold.address]
         rows = [(account, whole.get(account)) for account in users]
         rows += [(Account(hold.server, hold.username), hold) for hold in pairs]
-        connections = self._connections()
+        connections = self._connections() if self._connections is not None else {}
         return [
             OpenAccount(
                 **fields_of(self._state(account, hold, users[account], now)),
@@ -143,7 +143,7 @@ class StoreQueueActions:
         """Lift every hold of an account."""
         account, now = Account(server, username), datetime.now(UTC)
         is_lifted = await lift(self._queue, self._accounts, account, now, with_pairs=True)
-        self._changed()
+        self._tell_change()
         return is_lifted
 
     def waits_for(self, message: StoredMessage) -> str:
@@ -168,6 +168,10 @@ class StoreQueueActions:
         slow = self._accounts.slowness_of(found[1], now)
         paced = self._pacing.next(*found) if self._pacing else None
         return max((moment for moment in (slow.until if slow else None, paced) if moment), default=message.next_attempt)
+
+    def _tell_change(self) -> None:
+        if self._on_change is not None:
+            self._on_change()
 
     def _way_of(self, message: StoredMessage) -> tuple[Server, Account] | None:
         """Return by which server and account a message would leave now; None where its route is gone."""

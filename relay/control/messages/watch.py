@@ -13,10 +13,10 @@ from relay.control.messages.records import history_record
 from relay.control.messages.results import FollowBegun, FollowQuiet, HistoryRecord
 from relay.control.operation import Operation
 from relay.control.refused import Refused
-from relay.delivery.recorder import utc_now
 from relay.store.queue.history import Wanted
 from relay.store.queue.messages import StoredMessage
 from relay.store.queue.polling import Look
+from relay.system.clock import utc_now
 
 _Told: TypeAlias = HistoryRecord | FollowBegun | FollowQuiet
 

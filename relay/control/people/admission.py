@@ -10,7 +10,7 @@ from asyncio import to_thread
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Literal
 
 from relay.control.actor import Actor, Role, Way
@@ -29,6 +29,7 @@ from relay.secrets.login_password import admin_owner, login_owner, make_record
 from relay.secrets.logins import Logins
 from relay.store.people.invitations import SLACK, InvitationRow
 from relay.store.people.sessions import SessionRow
+from relay.system.clock import utc_now
 
 _LASTS = timedelta(hours=12)
 _IDLE = timedelta(hours=2)
@@ -101,10 +102,6 @@ def _used_up() -> Refused:
     return Refused("this link was used already, or it is older than 24 hours; ask for a new one")
 
 
-def _utc_now() -> datetime:
-    return datetime.now(UTC)
-
-
 def _is_to_come(created: datetime, now: datetime) -> bool:
     """Whether something was made when the clock was ahead, and would hold longer by that: it holds no more."""
     return created - now > SLACK
@@ -141,7 +138,7 @@ class Admission:
         logins: Logins,
         *,
         pause: float = 1.0,
-        clock: Callable[[], datetime] = _utc_now,
+        clock: Callable[[], datetime] = utc_now,
         failures: LoginFailures | None = None,
     ) -> None:
         self._parts = parts
