@@ -11,6 +11,8 @@ from functools import cache
 from types import NoneType, UnionType
 from typing import Any, TypeAlias, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from relay.control.refused import Refused
+
 T = TypeVar("T")
 _Reader: TypeAlias = Callable[[Any], Any]
 
@@ -37,14 +39,14 @@ def json_text(value: Any) -> str:
 def from_json(kind: type[T], value: Any) -> T:
     """Return the result of this dataclass that JSON says. A key that it does not know is left out.
 
-    Raises ValueError where a key is missing: whoever answered is of another version.
+    Raises Refused where a key is missing: whoever answered is of another version.
     """
     found: T = _reader(kind)(value)
     return found
 
 
 def list_from_json(kind: type[T], values: Sequence[Any]) -> list[T]:
-    """Return the results that an array of JSON says. Raises ValueError."""
+    """Return the results that an array of JSON says. Raises Refused."""
     read = _reader(kind)
     return [read(value) for value in values]
 
@@ -88,7 +90,9 @@ def _object_reader(kind: Any) -> _Reader:
             found = {name: value[name] for name in plain}
             found |= {name: read(value[name]) for name, read in others}
         except KeyError as error:
-            raise ValueError(f"the key {error} is missing in what relay answered; restart it after an update") from None
+            raise Refused(
+                f"what the running relay answered lacks {error}: it is of another version; restart it after an update"
+            ) from None
         return kind(**found)
 
     return read_object

@@ -61,20 +61,7 @@ class HistoryOperations:
         message_id: str | None = None,
     ) -> AsyncIterator[list[HistoryRecord]]:
         """Yield the messages that all of this is true of, the newest first. `since` is a time of RFC 3339."""
-        queue = self._parts.queue
-        by, for_, begin, in_state = (
-            read_address(sender),
-            read_address(to),
-            read_time(since, "since"),
-            known_state(state),
-        )
-
-        async def read(after: StoredMessage | None, limit: int) -> list[StoredMessage]:
-            return await queue.search(
-                sender=by, to=for_, since=begin, state=in_state, message_id=message_id, limit=limit, after=after
-            )
-
-        return records_of(read, lambda message: history_record(self._parts, message))
+        return pages_of(self._parts, wanted_of(sender, to, since, state, message_id))
 
     async def show(self, *, id: str) -> JourneyRecord:  # noqa: A002 - the parameter's name on the wire
         """Return the journey of one message."""
@@ -82,8 +69,37 @@ class HistoryOperations:
         return await journey_record(self._parts, message)
 
 
-def read_address(text: str | None) -> Address | None:
-    """Return an address, with or without its angle brackets. Raises AddressError."""
+def wanted_of(
+    sender: str | None, to: str | None, since: str | None, state: str | None, message_id: str | None
+) -> Wanted:
+    """Return what a search by whole words means. Addresses may have angle brackets. Raises Refused, AddressError."""
+    return Wanted(
+        sender=_bare_address(sender),
+        to=_bare_address(to),
+        since=read_time(since, "since"),
+        state=known_state(state),
+        message_id=message_id,
+    )
+
+
+def pages_of(parts: Parts, wanted: Wanted) -> AsyncIterator[list[HistoryRecord]]:
+    """Yield the messages that `wanted_of` means, the newest first, a page at a time."""
+
+    async def read(after: StoredMessage | None, limit: int) -> list[StoredMessage]:
+        return await parts.queue.search(
+            sender=wanted.sender or None,
+            to=wanted.to,
+            since=wanted.since,
+            state=wanted.state,
+            message_id=wanted.message_id,
+            limit=limit,
+            after=after,
+        )
+
+    return records_of(read, lambda message: history_record(parts, message))
+
+
+def _bare_address(text: str | None) -> Address | None:
     return None if text is None else Address.parse(text.strip().removeprefix("<").removesuffix(">"))
 
 

@@ -7,14 +7,13 @@ from datetime import datetime, timedelta
 from typing import TypeAlias
 
 from relay.control.context import Parts
-from relay.control.messages.find import PAGE, known_state, read_time, records_of
-from relay.control.messages.history import read_address
+from relay.control.messages.find import PAGE
+from relay.control.messages.history import pages_of, wanted_of
 from relay.control.messages.records import history_record
 from relay.control.messages.results import FollowBegun, FollowQuiet, HistoryRecord
 from relay.control.operation import Operation
 from relay.control.refused import Refused
 from relay.store.queue.history import Wanted
-from relay.store.queue.messages import StoredMessage
 from relay.store.queue.polling import Look
 from relay.system.clock import utc_now
 
@@ -57,20 +56,17 @@ class FollowOperation:
         From then on yield each message that comes, or is in another state than before, as it is then; those of a second
         the oldest first. An empty object now and then means nothing. Of what waits the newest ten thousand are watched.
         """
-        wanted = Wanted(
-            sender=read_address(sender), to=read_address(to), state=known_state(state), message_id=message_id
-        )
-        moment = read_time(since, "since")
+        chosen = wanted_of(sender, to, since, state, message_id)
         if self._followers >= _MOST_FOLLOWERS:
             raise Refused(f"{_MOST_FOLLOWERS} others follow the messages already; end one of them first")
         self._followers += 1
         try:
             known = await self._look(utc_now())
-            if moment is not None:
-                async for page in self._earlier(wanted._replace(since=moment)):
-                    yield page
+            if chosen.since is not None:
+                async for earlier in pages_of(self._parts, chosen):
+                    yield [*earlier]
             yield [FollowBegun()]
-            async for page in self._news(wanted, known):
+            async for page in self._news(chosen._replace(since=None), known):
                 yield page
         finally:
             self._followers -= 1
@@ -97,21 +93,6 @@ class FollowOperation:
 
     async def _look(self, now: datetime) -> Look:
         return await self._parts.queue.look(now - _LATE - timedelta(seconds=_LOOKS_EVERY), _MOST_WATCHED)
-
-    async def _earlier(self, wanted: Wanted) -> AsyncGenerator[list[_Told]]:
-        async def read(after: StoredMessage | None, limit: int) -> list[StoredMessage]:
-            return await self._parts.queue.search(
-                sender=wanted.sender or None,
-                to=wanted.to,
-                since=wanted.since,
-                state=wanted.state,
-                message_id=wanted.message_id,
-                limit=limit,
-                after=after,
-            )
-
-        async for page in records_of(read, lambda message: history_record(self._parts, message)):
-            yield [*page]
 
 
 def news_between(before: Look, now: Look, most: int = _MOST_WATCHED) -> Iterator[str]:

@@ -1,5 +1,6 @@
 """Who may run what: an administrator everything, a viewer looks, an agent has the own profile alone."""
 
+import inspect
 import re
 from pathlib import Path
 from typing import Any
@@ -133,3 +134,11 @@ async def test_several_faults_are_told_by_their_keys(operations: AdminOperations
     with pytest.raises(Refused) as caught:
         await operations.run("channel.set", {"name": "support", "values": {"mode": "fast", "override": 3}})
     assert {fault.key for fault in caught.value.faults} == {"channels.support.mode", "channels.support.override"}
+
+
+def test_what_an_operation_returns_is_a_dataclass_and_never_a_bare_object(operations: AdminOperations) -> None:
+    """The entries of the directory have keys of their own kinds, and are apart."""
+    functions = {name: one.function for name, one in operations._operations.items()}
+    told = {name: str(inspect.signature(one).return_annotation) for name, one in functions.items()}
+    apart = {name for name, one in functions.items() if ".entries." in one.__module__}
+    assert [name for name, words in told.items() if "dict" in words and name not in apart] == []

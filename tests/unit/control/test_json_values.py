@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from relay.control.json_values import as_json, fields_of, from_json, json_text, list_from_json
+from relay.control.refused import Refused
 from relay.control.results import NOT_RUNNING, Status
 
 
@@ -53,7 +54,7 @@ def test_the_fields_of_a_longer_result_stand_behind_those_of_the_shorter() -> No
 
 def test_a_result_of_another_version_lacks_no_key_and_may_have_more() -> None:
     assert from_json(Outer, {**OBJECT, "new": 1}) == OUTER
-    with pytest.raises(ValueError, match="the key 'more' is missing in what relay answered; restart it"):
+    with pytest.raises(Refused, match="what the running relay answered lacks 'more': it is of another version"):
         from_json(Outer, {key: value for key, value in OBJECT.items() if key != "more"})
 
 
