@@ -549,7 +549,7 @@ class Service:
         attempts: Attempts,
         upstream: Upstream,
     ) -> Parts:
-        queue_desk = StoreQueueActions(
+        queue_actions = StoreQueueActions(
             queue,
             self.directory.routing,
             attempts.accounts,
@@ -565,7 +565,7 @@ class Service:
             directory=self.directory,
             listeners=self.listeners,
             upstream=upstream,
-            desk=queue_desk,
+            queue_actions=queue_actions,
             returned_mail=self.returned_mail,
             lead=self.lead,
             membership=self._membership,
@@ -573,8 +573,8 @@ class Service:
         )
         self._health.on_change = self._status_changed
         audit = AuditTable(database)
-        trail = AuditLog(audit)
-        self._closing.push_async_callback(trail.aclose)
+        audit_log = AuditLog(audit)
+        self._closing.push_async_callback(audit_log.aclose)
         return Parts(
             settings=self.settings,
             directory=self.directory,
@@ -582,10 +582,10 @@ class Service:
             vault=vault,
             secrets=secrets,
             queue=queue,
-            desk=queue_desk,
+            queue_actions=queue_actions,
             people=People.of(database),
-            audit=audit,
-            trail=trail,
+            audit_table=audit,
+            audit_log=audit_log,
             nodes=self._membership,
             status=self._standing.status,
             health=self._health,

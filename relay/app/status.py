@@ -51,7 +51,7 @@ class RelayStatus:
     directory: LiveDirectory
     listeners: Listeners
     upstream: Upstream
-    desk: QueueActions
+    queue_actions: QueueActions
     returned_mail: ReturnedMail
     lead: Lead
     membership: Membership
@@ -144,7 +144,7 @@ class RelayStatus:
             queue=queue or {},
             oldest={state: (now - created).total_seconds() for state, created in oldest.items()},
             accounts_held=accounts_held,
-            unreached=len(self.desk.unreached()),
+            unreached=len(self.queue_actions.unreached()),
             connections=self.listeners.connections,
             connections_limit=settings.limits.connections,
             loop_lag=self.lag.seconds,

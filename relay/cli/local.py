@@ -97,8 +97,8 @@ async def open_operations(
             queue = Queue(database, "command")  # it takes no message: nothing is ever under way here
             closing.push_async_callback(queue.aclose)
             audit = AuditTable(database)
-            trail = AuditLog(audit)
-            closing.push_async_callback(trail.aclose)
+            audit_log = AuditLog(audit)
+            closing.push_async_callback(audit_log.aclose)
             accounts = Accounts(Schedule.of(settings.delivery), await queue.holds())
             parts = Parts(
                 settings=settings,
@@ -107,10 +107,10 @@ async def open_operations(
                 vault=vault,
                 secrets=secrets,
                 queue=queue,
-                desk=StoreQueueActions(queue, directory.routing, accounts),
+                queue_actions=StoreQueueActions(queue, directory.routing, accounts),
                 people=People.of(database),
-                audit=audit,
-                trail=trail,
+                audit_table=audit,
+                audit_log=audit_log,
                 nodes=NodeTable(database),
                 status=lambda: NOT_RUNNING,
                 health=StoreHealth(database),

@@ -22,7 +22,7 @@ class Change:
 
 
 @dataclass(slots=True)
-class Ledger:
+class OperationChanges:
     """The changes of one operation: those that were noted, and the directories before and after each edit."""
 
     notes: list[Change] = field(default_factory=list)
@@ -43,14 +43,14 @@ class Ledger:
 
 
 # Whose operation a part works for goes with the task: an edit of the file and a secret are many calls below.
-_OPEN: ContextVar[Ledger | None] = ContextVar("ledger", default=None)
+_OPEN: ContextVar[OperationChanges | None] = ContextVar("operation_changes", default=None)
 
 
 def note(key: str, old: Any, new: Any) -> None:
     """Write a change down for the operation under way, if there is one."""
-    ledger = _OPEN.get()
-    if ledger is not None:
-        ledger.notes.append(Change(key, old, new))
+    changes = _OPEN.get()
+    if changes is not None:
+        changes.notes.append(Change(key, old, new))
 
 
 def note_secret(key: str, *, was_set: bool) -> None:
@@ -65,6 +65,6 @@ def note_forgotten(key: str) -> None:
 
 def note_edit(before: Directory, after: Directory) -> None:
     """Write an edit of the directory down for the operation under way, if there is one."""
-    ledger = _OPEN.get()
-    if ledger is not None:
-        ledger.edits.append((before, after))
+    changes = _OPEN.get()
+    if changes is not None:
+        changes.edits.append((before, after))

@@ -9,7 +9,7 @@ from itertools import chain, islice
 
 from relay import log
 from relay.control.actor import Actor, Role, Way
-from relay.control.audit_details import Change, Ledger, note_edit
+from relay.control.audit_details import Change, OperationChanges, note_edit
 from relay.control.entries.differences import differences
 from relay.control.json_values import json_text
 from relay.directory.model import Directory
@@ -35,14 +35,16 @@ class AuditLog:
         if not by_hand:
             note_edit(before, after)
             return
-        ledger = Ledger(edits=[(before, after)])
-        task = asyncio.get_running_loop().create_task(self.record(_EDITOR, "directory", "", ledger, is_change=False))
+        changes = OperationChanges(edits=[(before, after)])
+        task = asyncio.get_running_loop().create_task(self.record(_EDITOR, "directory", "", changes, is_change=False))
         self._writing.add(task)
         task.add_done_callback(self._writing.discard)
 
-    async def record(self, actor: Actor, operation: str, what: str, ledger: Ledger, *, is_change: bool) -> None:
+    async def record(
+        self, actor: Actor, operation: str, what: str, changes: OperationChanges, *, is_change: bool
+    ) -> None:
         """Keep an entry, unless nothing `is_change` and nothing was written down. Raises nothing that a store does."""
-        text, count = await in_short_turns(_as_text, ledger)
+        text, count = await in_short_turns(_as_text, changes)
         if not count and not is_change:
             return
         entry = AuditEntry(
@@ -65,10 +67,10 @@ class AuditLog:
         await asyncio.gather(*self._writing)
 
 
-def _as_text(ledger: Ledger) -> tuple[str, int]:
+def _as_text(changes: OperationChanges) -> tuple[str, int]:
     """Return all changes as JSON text, and how many there are."""
-    changes = chain(ledger.notes, *(differences(before, after) for before, after in ledger.edits))
-    kept = list(islice(changes, _MOST_CHANGES))
-    more = sum(1 for _ in changes)
+    found = chain(changes.notes, *(differences(before, after) for before, after in changes.edits))
+    kept = list(islice(found, _MOST_CHANGES))
+    more = sum(1 for _ in found)
     uncounted = [Change("", None, f"{more} more")] if more else []
     return json_text([*kept, *uncounted]), len(kept)

@@ -123,10 +123,10 @@ class Parts:
     vault: Vault
     secrets: SecretResolver
     queue: Queue
-    desk: QueueActions
+    queue_actions: QueueActions
     people: People
-    audit: AuditTable
-    trail: AuditLog
+    audit_table: AuditTable
+    audit_log: AuditLog
     nodes: Nodes
     status: Callable[[], Status]
     health: StoreHealth

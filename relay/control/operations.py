@@ -7,7 +7,7 @@ from typing import Any
 from relay import log
 from relay.config.faults import did_you_mean
 from relay.control.actor import Actor, Role
-from relay.control.audit_details import Ledger
+from relay.control.audit_details import OperationChanges
 from relay.control.context import Parts
 from relay.control.entries.accounts import Accounts
 from relay.control.entries.applications import Applications
@@ -53,7 +53,7 @@ class Operations:
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
-        parts.directory.on_edit = parts.trail.edited
+        parts.directory.on_edit = parts.audit_log.edited
         self._following = FollowOperation(parts)
         self._operations: dict[str, Operation] = {
             **StatusOperations(parts).operations(),
@@ -122,33 +122,33 @@ class Operations:
         """Return the result of an operation. Raises Refused."""
         operation = self._allowed(name, params, actor)
         await self._parts.directory.refresh()
-        ledger = Ledger()
+        changes = OperationChanges()
         result: Any = None
         is_done = False
         try:
-            with ledger.open():
+            with changes.open():
                 result = await operation.run(params)
             is_done = True
         finally:
             # What was changed before it failed is told too.
-            await self._told(actor, name, params, result, ledger, is_change=is_done and operation.is_change)
+            await self._told(actor, name, params, result, changes, is_change=is_done and operation.is_change)
         return result
 
     async def batches(self, name: str, params: Mapping[str, Any], actor: Actor) -> AsyncGenerator[list[Any]]:
         """Yield the items of an operation, as many at once as there are. Raises Refused."""
         operation = self._allowed(name, params, actor)
         await self._parts.directory.refresh()
-        ledger = Ledger()
+        changes = OperationChanges()
         try:
             async with aclosing(operation.batches(params)) as batches:
                 while True:
-                    with ledger.open():  # for each step anew: between two of them the task is the caller's
+                    with changes.open():  # for each step anew: between two of them the task is the caller's
                         batch = await anext(batches, None)
                     if batch is None:
                         break
                     yield batch
         finally:
-            await self._told(actor, name, params, None, ledger, is_change=False)
+            await self._told(actor, name, params, None, changes, is_change=False)
 
     async def stream(self, name: str, params: Mapping[str, Any], actor: Actor) -> AsyncGenerator[Any]:
         """Yield the items of an operation one by one. Raises Refused."""
@@ -171,15 +171,15 @@ class Operations:
         name: str,
         params: Mapping[str, Any],
         result: Any,
-        ledger: Ledger,
+        changes: OperationChanges,
         *,
         is_change: bool,
     ) -> None:
-        if not is_change and not ledger:
+        if not is_change and not changes:
             return
         what = what_of(params, result)
         log.changed(operation=name, **{self._operation(name).about: what or None}, who=actor.name, way=str(actor.way))
-        await self._parts.trail.record(actor, name, what, ledger, is_change=is_change)
+        await self._parts.audit_log.record(actor, name, what, changes, is_change=is_change)
 
     def _operation(self, name: str) -> Operation:
         if name not in self._operations:

@@ -218,7 +218,7 @@ class Overview:
         """Return what came in 24 hours, what waits, who is in trouble and what to do, and the first steps."""
         parts, now = self._parts, datetime.now(UTC)
         status, queue = parts.status(), await counts(parts.queue)
-        troubled = await to_thread(parts.desk.troubled)
+        troubled = await to_thread(parts.queue_actions.troubled)
         return OverviewRecord(
             since=rfc3339(now - _DAY),
             totals=await self._totals(now - _DAY, now, queue),
@@ -226,7 +226,9 @@ class Overview:
             oldest=rfc3339(await parts.queue.oldest()),
             troubled=len(troubled),
             accounts=await self._accounts(troubled),
-            unreached=[AdvisedServer(**fields_of(one), advice=reach_advice(one)) for one in parts.desk.unreached()],
+            unreached=[
+                AdvisedServer(**fields_of(one), advice=reach_advice(one)) for one in parts.queue_actions.unreached()
+            ],
             directory=status.directory,
             mailboxes=[mailbox for mailbox in status.mailboxes if mailbox.state == "failing"],
             steps=await self._steps(),

@@ -90,7 +90,7 @@ class Transfers:
             return self._parts.directory
         stored = LiveDirectory(self._parts.settings, "relay.toml", keep=partial(DatabaseStorage, self._parts.entries))
         await stored.begin()
-        stored.on_edit = self._parts.trail.edited
+        stored.on_edit = self._parts.audit_log.edited
         return stored
 
     async def _faults(self, stored: LiveDirectory, work: "_Work", name: str) -> list[Fault]:

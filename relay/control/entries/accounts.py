@@ -33,14 +33,15 @@ class Accounts:
         """Return all accounts, those in trouble first."""
         tokens = {token.account: token for token in await token_states(self._parts)}
         records = [
-            AccountRecord(**fields_of(one), oauth=tokens.get(one.account)) for one in self._parts.desk.accounts()
+            AccountRecord(**fields_of(one), oauth=tokens.get(one.account))
+            for one in self._parts.queue_actions.accounts()
         ]
         return sorted(records, key=lambda one: (one.state == "ok", one.account, one.address))
 
     async def troubled(self, *, server: str | None = None) -> list[AdvisedAccount]:
         """Return the accounts that are held or slowed, of one server or all, with what to do about each (`advice`)."""
         directory = self._parts.directory.routing().directory
-        records = [one for one in await to_thread(self._parts.desk.troubled) if server in (None, one.server)]
+        records = [one for one in await to_thread(self._parts.queue_actions.troubled) if server in (None, one.server)]
         return [
             AdvisedAccount(
                 **fields_of(one),
@@ -51,12 +52,12 @@ class Accounts:
 
     async def release(self, *, account: str) -> AccountReleased:
         """Let the mail of an account ("SERVER/USERNAME") go on, and return which it is."""
-        records = self._parts.desk.accounts()
+        records = self._parts.queue_actions.accounts()
         known = {record.account for record in records}
         if account not in known:
             raise NotFound(f"there is no account '{account}'{did_you_mean(account, known)}; see relay account list")
         server, _, username = account.partition("/")
-        if not await self._parts.desk.release_account(server, username):
+        if not await self._parts.queue_actions.release_account(server, username):
             raise Refused(f"account {account} is not held")
         for one in records:
             if one.account == account and one.state != "ok":

@@ -57,7 +57,7 @@ def server_records(parts: Parts) -> list[dict[str, Any]]:
     used: Counter[_User] = Counter(
         (profile.server or directory.default_server, profile.kind) for profile in directory.profiles()
     )
-    troubled = parts.desk.troubled()
+    troubled = parts.queue_actions.troubled()
     servers = (directory.servers[name] for name in sorted(directory.servers))
     return [_server_record(parts, directory, server, used, troubled) for server in servers]
 
@@ -66,7 +66,7 @@ def server_record(parts: Parts, server: Server) -> dict[str, Any]:
     """Return one server of the directory in effect."""
     directory = parts.directory.routing().directory
     used: Counter[_User] = Counter((server.name, profile.kind) for profile in directory.users_of(server.name))
-    return _server_record(parts, directory, server, used, parts.desk.troubled())
+    return _server_record(parts, directory, server, used, parts.queue_actions.troubled())
 
 
 def profile_records(parts: Parts, kind: ProfileKind, *, sort: str = "name", contains: str = "") -> list[dict[str, Any]]:

@@ -64,7 +64,7 @@ class QueueOperations:
         What a server may have already is tried early only where it is named.
         """
         named = None if ids is None else [await self._open_message(id_) for id_ in ids]
-        retried = await self._parts.desk.retry(None if named is None else [one.id for one in named], profile)
+        retried = await self._parts.queue_actions.retry(None if named is None else [one.id for one in named], profile)
         if not retried:
             self._check_profile(profile)
         if named is None:
@@ -77,26 +77,30 @@ class QueueOperations:
 
     async def hold(self, *, id: str) -> MessageDone:  # noqa: A002
         """Let a message wait until it is released, and return its whole id."""
-        return await self._do(await self._open_message(id), self._parts.desk.hold, State.HELD, "it is {state} already")
+        return await self._do(
+            await self._open_message(id), self._parts.queue_actions.hold, State.HELD, "it is {state} already"
+        )
 
     async def release(self, *, id: str) -> MessageDone:  # noqa: A002
         """Let a held message go on, and return its whole id."""
         message = await self._open_message(id)
-        if message.held_by in {one.account for one in self._parts.desk.accounts() if one.state == "held"}:
+        if message.held_by in {one.account for one in self._parts.queue_actions.accounts() if one.state == "held"}:
             raise Refused(
                 f"message {message.id} waits for its account, which is held; let that go on with: "
                 f"relay account release {message.held_by}"
             )
-        return await self._do(message, self._parts.desk.release, State.QUEUED, "it is {state}, not held")
+        return await self._do(message, self._parts.queue_actions.release, State.QUEUED, "it is {state}, not held")
 
     async def remove(self, *, id: str) -> MessageDone:  # noqa: A002
         """Take a message out of the queue, and return its whole id."""
-        return await self._do(await self._open_message(id), self._parts.desk.remove, State.REMOVED, "it is {state}")
+        return await self._do(
+            await self._open_message(id), self._parts.queue_actions.remove, State.REMOVED, "it is {state}"
+        )
 
     async def export(self, *, id: str) -> AsyncIterator[MessageChunk]:  # noqa: A002
         """Yield a message as it came, in chunks of base64."""
         message = await self._open_message(id)
-        chunks = await self._parts.desk.export(message.id)
+        chunks = await self._parts.queue_actions.export(message.id)
         if chunks is None:
             raise Refused(f"the content of message {message.id} is no longer there")
         try:

@@ -36,7 +36,7 @@ def queue_record(parts: Parts, message: StoredMessage) -> QueueRecord:
         recipients=_recipients(message),
         size=message.size,
         created=rfc3339(message.created),
-        next_attempt=rfc3339(parts.desk.next_attempt(message)),
+        next_attempt=rfc3339(parts.queue_actions.next_attempt(message)),
         reason=_reason(parts, message),
     )
 
@@ -80,7 +80,7 @@ async def journey_record(parts: Parts, message: StoredMessage) -> JourneyRecord:
     return JourneyRecord(
         **known,
         size=message.size,
-        next_attempt=rfc3339(parts.desk.next_attempt(message)),
+        next_attempt=rfc3339(parts.queue_actions.next_attempt(message)),
         reason=_reason(parts, message),
         subject=message.subject,
         client=message.client.name,
@@ -173,7 +173,7 @@ def _server(parts: Parts, message: StoredMessage) -> str | None:
 
 
 def _reason(parts: Parts, message: StoredMessage) -> str:
-    return parts.desk.waits_for(message) if is_open(message) else message.reason
+    return parts.queue_actions.waits_for(message) if is_open(message) else message.reason
 
 
 def _attempt(attempt: Attempt) -> AttemptRecord:

@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from typing import Literal
 
 from relay.control.actor import Actor, Role, Way
-from relay.control.audit_details import Ledger, note
+from relay.control.audit_details import OperationChanges, note
 from relay.control.context import Parts, find_profile
 from relay.control.entries.login_passwords import keep_login_password
 from relay.control.entries.mail_passwords import check_password_counts, set_password
@@ -87,15 +87,15 @@ class InvitationAcceptance:
         """Use the link up for what is done meanwhile, and write that into the audit."""
         if await self._people.invitations.take(row.digest, now) is None:
             raise _used_up()
-        ledger = Ledger()
+        changes = OperationChanges()
         try:
-            with ledger.open():
+            with changes.open():
                 yield
         except BaseException:
             await self._people.invitations.put(row)
             raise
         finally:
-            await self._parts.trail.record(actor, f"{row.kind}.welcome", actor.name, ledger, is_change=False)
+            await self._parts.audit_log.record(actor, f"{row.kind}.welcome", actor.name, changes, is_change=False)
 
 
 def _used_up() -> Refused:

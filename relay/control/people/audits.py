@@ -20,7 +20,7 @@ class AuditOperations:
     """What can be asked about changes."""
 
     def __init__(self, parts: Parts) -> None:
-        self._audit = parts.audit
+        self._table = parts.audit_table
 
     def operations(self) -> dict[str, Operation]:
         """Return the operations by name."""
@@ -50,7 +50,7 @@ class AuditOperations:
             until=read_time(until, "until"),
             contains=contains,
         )
-        found = await self._audit.find(search, limit=limit + 1, before=before)
+        found = await self._table.find(search, limit=limit + 1, before=before)
         items = await to_thread(_records, found[:limit])
         return Page(items, found[limit - 1].id if len(found) > limit else None)
 

@@ -101,7 +101,7 @@ async def parts_in(folder: Path, directory: Mapping[str, Any] = TWO_SERVERS) -> 
     live = await LiveDirectory.open(settings, "relay.toml")
     queue = Queue(database, "test")
     audit = AuditTable(database)
-    trail = AuditLog(audit)
+    audit_log = AuditLog(audit)
     parts = Parts(
         settings=settings,
         directory=live,
@@ -109,10 +109,10 @@ async def parts_in(folder: Path, directory: Mapping[str, Any] = TWO_SERVERS) -> 
         vault=vault,
         secrets=SecretResolver(vault, {"MAIL_PASSWORD": "from outside"}, settings.state_dir),
         queue=queue,
-        desk=await _desk(settings, queue, live),
+        queue_actions=await _queue_actions(settings, queue, live),
         people=People.of(database),
-        audit=audit,
-        trail=trail,
+        audit_table=audit,
+        audit_log=audit_log,
         nodes=NodeTable(database),
         status=lambda: replace(NOT_RUNNING, running=True),
         health=StoreHealth(database),
@@ -120,17 +120,17 @@ async def parts_in(folder: Path, directory: Mapping[str, Any] = TWO_SERVERS) -> 
     try:
         yield parts
     finally:
-        await trail.aclose()
+        await audit_log.aclose()
         await queue.aclose()
         await database.close()
 
 
 async def with_holds_read(parts: Parts) -> Parts:
-    """Return the parts with a desk that has read the holds of the store anew."""
-    return replace(parts, desk=await _desk(parts.settings, parts.queue, parts.directory))
+    """Return the parts with actions on the queue that have read the holds of the store anew."""
+    return replace(parts, queue_actions=await _queue_actions(parts.settings, parts.queue, parts.directory))
 
 
-async def _desk(settings: Settings, queue: Queue, directory: LiveDirectory) -> StoreQueueActions:
+async def _queue_actions(settings: Settings, queue: Queue, directory: LiveDirectory) -> StoreQueueActions:
     accounts = Accounts(Schedule.of(settings.delivery), await queue.holds())
     return StoreQueueActions(queue, directory.routing, accounts)
 

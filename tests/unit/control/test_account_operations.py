@@ -90,7 +90,7 @@ async def test_a_server_is_as_its_own_account_is(parts: Parts, operations: Admin
 async def test_a_server_without_a_login_is_an_account_too(tmp_path: Path) -> None:
     server = {"host": "127.0.0.1", "security": "none", "auth": "none", "address": "a@acmejets.example"}
     async with parts_in(tmp_path, {"default_server": "open", "servers": {"open": server}}) as parts:
-        [record] = parts.desk.accounts()
+        [record] = parts.queue_actions.accounts()
     assert (record.account, record.username, record.profiles) == ("open/", "", [])
 
 

@@ -185,7 +185,7 @@ async def test_an_edit_by_hand_has_an_entry_of_its_own(
     file.write_text(file.read_text().replace("smtp.other.example", "smtp.new.example"))
     # The change by an operation comes before the relay has looked at the file.
     await parts.directory.change(lambda document: document["servers"]["other"].update({"port": 26}))
-    await parts.trail.aclose()
+    await parts.audit_log.aclose()
     (entry,) = await entries(operations)
     assert (entry["who"], entry["way"], entry["operation"]) == ("directory.toml", "file", "directory")
     assert changed(entry) == [("servers.other.host", "smtp.other.example", "smtp.new.example")]
@@ -222,7 +222,7 @@ async def test_a_full_disk_takes_no_change_back(
     async def full(_: object) -> None:
         raise StoreFull("no space left")
 
-    monkeypatch.setattr(parts.audit, "add", full)
+    monkeypatch.setattr(parts.audit_table, "add", full)
     shown = await operations.run("channel.set", {"name": "support", "changes": ["mode=queued"]}, ADA)
     assert shown["mode"] == "queued"
     assert "could not be written to the audit: no space left" in capsys.readouterr().out
@@ -267,8 +267,8 @@ async def test_the_loop_goes_on_while_very_many_agents_are_compared(tmp_path: Pa
         changed_agents = {name: entry | {"role": "lead"} for name, entry in agents.items()}
         after = await asyncio.to_thread(parse_directory, {**TWO_SERVERS, "agents": changed_agents}, "x")
         async with counted_turns() as work:
-            parts.trail.edited(before, after, by_hand=True)
-            await parts.trail.aclose()
+            parts.audit_log.edited(before, after, by_hand=True)
+            await parts.audit_log.aclose()
         assert work.most < 1_000, "what looks at each is no work of the loop"
         (entry,) = await entries(AdminOperations(parts))
         assert len(entry["changes"]) == 10_000

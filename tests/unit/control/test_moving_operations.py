@@ -166,7 +166,7 @@ async def test_passwords_that_a_crash_left_out_are_added_by_a_second_run(
 
 async def test_the_audit_tells_the_file_the_keys_and_no_secret(operations: AdminOperations, parts: Parts) -> None:
     await operations.run("moving.import", {**PARAMS, "confirm": True})
-    await parts.trail.aclose()
+    await parts.audit_log.aclose()
     [row] = (await operations.run("audit.list", {}))["items"]
     assert (row["operation"], row["what"]) == ("moving.import", "/etc/postfix")
     keys = [change["key"] for change in row["changes"]]

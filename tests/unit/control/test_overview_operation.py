@@ -78,8 +78,8 @@ async def test_an_account_that_goes_slower_is_told_after_the_held_ones(parts: Pa
     server = routing().directory.servers["other"]
     failure = Failure(phase=Phase.MAIL, reply=Reply(451, "4.7.0", "slower"), meaning=Meaning.THROTTLE, from_server=True)
     accounts.slow_down(server, Account("other", "mailer@other.example"), failure, now)
-    desk = StoreQueueActions(parts.queue, routing, accounts)
-    overview = await AdminOperations(replace(parts, desk=desk)).run("overview", {})
+    actions = StoreQueueActions(parts.queue, routing, accounts)
+    overview = await AdminOperations(replace(parts, queue_actions=actions)).run("overview", {})
     held, slowed = overview["accounts"]
     assert (held["state"], slowed["state"], slowed["waiting"]) == ("held", "slowed", None)
     assert "the server asks for a slower pace; mail goes on at 20" in slowed["advice"]
@@ -100,8 +100,8 @@ async def test_a_server_that_nobody_reaches_is_told_with_what_to_do(parts: Parts
     failure = Failure(phase=phase, reply=reply, meaning=Meaning.TEMPORARY, from_server=False, detail="refused")
     for server in ("other", "other", "gone"):
         accounts.servers.note(server, Outcome(host="h", failure=failure), lambda: datetime.now(UTC))
-    desk = StoreQueueActions(parts.queue, parts.directory.routing, accounts)
-    (one,) = (await AdminOperations(replace(parts, desk=desk)).run("overview", {}))["unreached"]
+    actions = StoreQueueActions(parts.queue, parts.directory.routing, accounts)
+    (one,) = (await AdminOperations(replace(parts, queue_actions=actions)).run("overview", {}))["unreached"]
     assert (one["server"], one["times"], one["reason"]) == ("other", 2, f"{reply} (refused)")
     assert words in one["advice"]
     assert one["advice"].endswith("test it with: relay server test other --to ADDRESS")

@@ -167,7 +167,7 @@ async def test_a_message_that_waits_for_its_account_is_not_released_alone(parts:
         Refused, match=f"its account, which is held; let that go on with: relay account release {account}"
     ):
         await AdminOperations(parts).run("queue.release", {"id": "dddddd"})
-    await parts.desk.release_account("acmejets", "mailer@acmejets.example")
+    await parts.queue_actions.release_account("acmejets", "mailer@acmejets.example")
     assert await _state(parts, "dddddd111111") == "queued"
 
 

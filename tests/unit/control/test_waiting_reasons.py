@@ -41,12 +41,12 @@ SLOWER = Failure(phase=Phase.MAIL, reply=Reply(432, "4.3.2", "slow"), meaning=Me
 
 
 class Bench:
-    """A desk that is only asked about accounts: it needs no store."""
+    """Actions on the queue that are only asked about accounts: they need no store."""
 
     def __init__(self) -> None:
         self.accounts, self.pacing = Accounts(Schedule.of(Delivery())), Pacing()
         queue: Queue = object.__new__(Queue)
-        self.desk = StoreQueueActions(queue, lambda: ROUTING, self.accounts, pacing=self.pacing)
+        self.actions = StoreQueueActions(queue, lambda: ROUTING, self.accounts, pacing=self.pacing)
 
     async def send(self, recipients: int) -> None:
         turn = await self.pacing.turn(SERVER, MAILER, None)
@@ -64,12 +64,12 @@ def due(**facts: Any) -> StoredMessage:
 
 async def test_a_message_that_is_due_says_what_its_account_waits_for() -> None:
     bench = Bench()
-    assert bench.desk.waits_for(due()) == "temporary: 451 4.3.0 later"
+    assert bench.actions.waits_for(due()) == "temporary: 451 4.3.0 later"
     await bench.send(1)
     said = "waits for acmejets/mailer@acmejets.example: 1 message a minute, next in "
     for profile in ("support", None):  # nobody's mail leaves through the default server
-        assert bench.desk.waits_for(due(profile=profile)).startswith(said)
-        moment = bench.desk.next_attempt(due(profile=profile))
+        assert bench.actions.waits_for(due(profile=profile)).startswith(said)
+        moment = bench.actions.next_attempt(due(profile=profile))
         assert moment is not None
         assert moment > datetime.now(UTC) + timedelta(seconds=30)
 
@@ -83,15 +83,15 @@ async def test_a_message_that_waits_for_something_else_says_that() -> None:
         due(profile="gone"),
         stored(State.HELD, reason="temporary: 451 4.3.0 later"),
     ):
-        assert bench.desk.waits_for(message) == "temporary: 451 4.3.0 later"
-        assert bench.desk.next_attempt(message) == message.next_attempt
+        assert bench.actions.waits_for(message) == "temporary: 451 4.3.0 later"
+        assert bench.actions.next_attempt(message) == message.next_attempt
 
 
 async def test_a_pause_that_the_server_asked_for_is_said_first() -> None:
     bench = Bench()
     await bench.send(2)
-    assert "2 recipients a day, next at " in bench.desk.waits_for(due())
+    assert "2 recipients a day, next at " in bench.actions.waits_for(due())
     pause = bench.accounts.slow_down(SERVER, MAILER, SLOWER, datetime.now(UTC))
     assert pause is not None
     said = "waits for acmejets/mailer@acmejets.example: its server asks for a slower pace, next in "
-    assert bench.desk.waits_for(due()).startswith(said)
+    assert bench.actions.waits_for(due()).startswith(said)
