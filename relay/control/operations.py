@@ -30,10 +30,9 @@ from relay.control.messages.queue import Preview, QueueOperations
 from relay.control.messages.watch import FollowOperation
 from relay.control.operation import Operation
 from relay.control.overview import Overview
-from relay.control.people.administrators import AdministratorOperations
+from relay.control.people.administrators import AdministratorOperations, InvitationOperations
 from relay.control.people.api_tokens import ApiTokenOperations
 from relay.control.people.audits import AuditOperations
-from relay.control.people.invitations import InvitationOperations
 from relay.control.refused import Forbidden, UnknownOperation
 from relay.control.status import NodeOperations, StatusOperations, StoreOperations
 from relay.control.tests.connection_test import ConnectionTests

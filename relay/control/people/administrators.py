@@ -1,4 +1,4 @@
-"""The operations on the people of the pages: administrators and viewers."""
+"""The operations on the people of the pages: administrators and viewers, and agents who are invited to theirs."""
 
 from asyncio import to_thread
 from datetime import UTC, datetime
@@ -6,8 +6,9 @@ from typing import Literal
 
 from relay.config.faults import did_you_mean
 from relay.config.schema import show
+from relay.control.actor import Role
 from relay.control.audit_details import note, note_forgotten, note_secret
-from relay.control.context import Parts
+from relay.control.context import Parts, find_profile
 from relay.control.json_values import fields_of
 from relay.control.messages.records import rfc3339
 from relay.control.operation import Operation
@@ -16,6 +17,7 @@ from relay.control.people.results import AddedPerson, FirstLink, InvitationLink,
 from relay.control.people.sign_in import named
 from relay.control.refused import NotFound, Refused
 from relay.control.results import Done
+from relay.directory.model import ProfileKind
 from relay.directory.reading import name_fault
 from relay.secrets.login_password import LoginRecord, admin_owner, make_record
 from relay.store.people.administrators import Administrator, LastAdministrator
@@ -129,6 +131,22 @@ class AdministratorOperations:
             created=rfc3339(person.created),
             password_set=self._parts.vault.has(admin_owner(person.name)),
         )
+
+
+class InvitationOperations:
+    """What can be done to let somebody in."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+
+    def operations(self) -> dict[str, Operation]:
+        """Return the operations by name."""
+        return {"agent.invite": Operation(self.invite, is_change=True)}
+
+    async def invite(self, *, name: str) -> InvitationLink:
+        """Return a one-time link (`url`) for an agent. It takes the place of the one before."""
+        agent = find_profile(self._parts, ProfileKind.AGENT, name)
+        return await invite(self._parts, "agent", agent.name, Role.AGENT, datetime.now(UTC))
 
 
 async def check_name_is_free(parts: Parts, name: str) -> None:

@@ -1,20 +1,20 @@
 """Invitations: one-time links by which agents, administrators and the first of these set their passwords themselves.
 
 SECURITY: what is secret in cookies, links and tokens is made here, and kept by its digest alone.
+
+A relay makes the first link at its start, so nothing is imported here that takes time or memory.
 """
 
 import hashlib
 import secrets
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from relay.control.actor import Role
 from relay.control.audit_details import note
-from relay.control.context import Parts, find_profile
+from relay.control.context import Parts
 from relay.control.messages.records import rfc3339
-from relay.control.operation import Operation
 from relay.control.people.results import InvitationLink
 from relay.control.refused import Refused
-from relay.directory.model import ProfileKind
 from relay.secrets.login_password import admin_owner
 from relay.store.people.invitations import InvitationRow
 
@@ -52,19 +52,3 @@ async def first_link(parts: Parts, now: datetime) -> str | None:
     if any(one.role == Role.ADMINISTRATOR and parts.vault.has(admin_owner(one.name)) for one in people):
         return None
     return (await invite(parts, "admin", "", Role.ADMINISTRATOR, now)).url
-
-
-class InvitationOperations:
-    """What can be done to let somebody in."""
-
-    def __init__(self, parts: Parts) -> None:
-        self._parts = parts
-
-    def operations(self) -> dict[str, Operation]:
-        """Return the operations by name."""
-        return {"agent.invite": Operation(self.invite, is_change=True)}
-
-    async def invite(self, *, name: str) -> InvitationLink:
-        """Return a one-time link (`url`) for an agent. It takes the place of the one before."""
-        agent = find_profile(self._parts, ProfileKind.AGENT, name)
-        return await invite(self._parts, "agent", agent.name, Role.AGENT, datetime.now(UTC))
