@@ -17,7 +17,7 @@ from relay import __version__, log
 from relay.app.admin_server import AdminServer
 from relay.app.reload import LiveSettings
 from relay.app.status import RelayStatus
-from relay.cluster.identity import keep_out_others, living_of, own_node, owner_of
+from relay.store.cluster.identity import keep_out_others, living_of, own_node, owner_of
 from relay.cluster.joining import join, open_lead, open_membership, open_pacing, open_shares
 from relay.cluster.leader_election import Lead
 from relay.cluster.login_failure_sync import LISTENERS, PAGES, LoginFailureSync

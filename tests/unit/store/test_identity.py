@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import create_engine, literal, select
 
-from relay.cluster.identity import keep_out_others, living_of, own_node, owner_of
+from relay.store.cluster.identity import keep_out_others, living_of, own_node, owner_of
 from relay.cluster.peers import Peers
 from relay.config.faults import Faults
 from relay.config.settings import Settings
