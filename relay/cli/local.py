@@ -8,8 +8,6 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 from relay import log
-from relay.cluster.peers import new_run
-from relay.cluster.token_renewal import ByLease
 from relay.config.faults import Faults
 from relay.config.settings import Settings
 from relay.control.actor import commanding
@@ -25,10 +23,13 @@ from relay.directory.live import LiveDirectory
 from relay.secrets.binding import bind_unbound
 from relay.secrets.key_source import key_source
 from relay.secrets.oauth.access_tokens import Tokens
+from relay.secrets.renewal_lease import Guard
 from relay.secrets.resolver import SecretResolver
 from relay.secrets.vault import Vault
+from relay.store.cluster.identity import new_run
 from relay.store.cluster.leader_lease import LeaseTable
 from relay.store.cluster.nodes import NodeTable
+from relay.store.db.database import Database
 from relay.store.db.health import StoreHealth
 from relay.store.db.open import open_store
 from relay.store.people.audit import AuditTable
@@ -88,9 +89,8 @@ async def open_operations(
             source = key_source(settings.secrets.master_key, settings.state_dir, os.environ)
             vault = await Vault.open(SecretTable(database), source)
             await bind_unbound(vault, directory.routing().directory)
-            # Another relay at the same database may run, though none does here.
-            guard = ByLease(LeaseTable(database, new_run())) if database.is_shared else None
-            secrets = SecretResolver(vault, os.environ, settings.state_dir, tokens=Tokens(vault, guard=guard))
+            tokens = Tokens(vault, guard=_guard(database))
+            secrets = SecretResolver(vault, os.environ, settings.state_dir, tokens=tokens)
             closing.push_async_callback(secrets.tokens.aclose)
             queue = Queue(database, "command")  # it takes no message: nothing is ever under way here
             closing.push_async_callback(queue.aclose)
@@ -114,6 +114,15 @@ async def open_operations(
                 health=StoreHealth(database),
             )
             yield Operations(parts)
+
+
+def _guard(database: Database) -> Guard | None:
+    """Return what keeps out others who renew tokens: though no relay runs here, one at the same database may."""
+    if not database.is_shared:
+        return None
+    from relay.cluster.token_renewal import ByLease
+
+    return ByLease(LeaseTable(database, new_run()))
 
 
 def _quietly(run: Callable[[], Any]) -> Any:
