@@ -247,7 +247,5 @@ async def until(check: Callable[[], bool]) -> None:
 async def test_where_no_machines_share_the_store_the_first_worker_leads() -> None:
     for is_first in (True, False):
         one = Unrivalled(is_ours=is_first)
-        await one.run()
-        one.rest(is_wanted=True)
         await one.resign()
         assert (one.is_ours, one.duty) == (is_first, None)
