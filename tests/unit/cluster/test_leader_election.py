@@ -244,8 +244,7 @@ async def until(check: Callable[[], bool]) -> None:
             await asyncio.sleep(0.01)
 
 
-async def test_where_no_machines_share_the_store_the_first_worker_leads() -> None:
+def test_where_no_machines_share_the_store_the_first_worker_leads() -> None:
     for is_first in (True, False):
         one = Unrivalled(is_ours=is_first)
-        await one.resign()
         assert (one.is_ours, one.duty) == (is_first, None)
