@@ -280,18 +280,10 @@ class Service:
             lead_changed=self._lead_changed,
             new_body=lambda: SpooledGathering(self._spool_out),
         )
-        database, vault, queue = store.database, store.vault, store.queue
+        vault, queue = store.vault, store.queue
         self._node = self._cluster.node
         secrets = self._open_secrets(vault)
-        self.directory = await LiveDirectory.open(
-            settings, self._reloading.file, self._directory_changed, kept_by(settings, database, self._read_directory)
-        )
-        begin_counters(self.metrics, self.directory)
-        await bind_unbound(vault, self.directory.routing().directory)
-        if is_first:
-            warn_of_directory(self.directory)
-        if not (settings.is_directory_stored and database.is_shared):  # the bulletin tells of that one
-            closing.run(self.directory.watch())
+        await self._open_directory(store)
         shares = await self._cluster.open_shares(queue)
         upstream = Upstream(settings.effective_hostname, _timeouts(settings), shares.allowance if shares else unshared)
         self._reloading.subscribe(lambda now: upstream.adopt(_timeouts(now)))
@@ -324,6 +316,18 @@ class Service:
         accounts, wake = attempts.accounts, self.queue_runner.wake
         await self._cluster.follow(self._parts, accounts, self._changes.follow_secrets, wake)
         await self.listeners.serve()
+
+    async def _open_directory(self, store: OpenStore) -> None:
+        settings, database = self.settings, store.database
+        self.directory = await LiveDirectory.open(
+            settings, self._reloading.file, self._directory_changed, kept_by(settings, database, self._read_directory)
+        )
+        begin_counters(self.metrics, self.directory)
+        await bind_unbound(store.vault, self.directory.routing().directory)
+        if self._place.is_first:
+            warn_of_directory(self.directory)
+        if not (settings.is_directory_stored and database.is_shared):  # the bulletin tells of that one
+            self._closing.run(self.directory.watch())
 
     def _open_secrets(self, vault: Vault) -> SecretResolver:
         self.tokens = Tokens(vault, renews_ahead=lambda: self._cluster.lead.is_ours, guard=self._cluster.token_guard)
