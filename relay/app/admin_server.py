@@ -4,11 +4,11 @@ Mail waits for neither, and most of the time nobody asks: each takes a part of a
 """
 
 import threading
-from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from relay.config.endpoint import TcpAddress, parse_endpoint
+from relay.config.settings import Settings
 from relay.control.context import Parts
 from relay.control.transport.socket import ControlSocket
 from relay.system.event_loop import TaskExitStack
@@ -37,19 +37,18 @@ class AdminServer:
         await control.start()
         self._closing.push_async_callback(control.stop)
 
-    async def open_pages(
-        self, logins: "Logins", failures: "LoginFailures", state_of_things: Callable[[], object]
-    ) -> "WebServer":
-        """Open the pages at the address of the settings, or say why not and go on trying.
+    def adopt(self, settings: Settings) -> None:
+        """Let operations and pages work by these settings from now on."""
+        self._parts.settings = settings
 
-        `state_of_things` returns what is another value when they may have something new to show.
-        """
+    async def open_pages(self, logins: "Logins", failures: "LoginFailures") -> "WebServer":
+        """Open the pages at the address of the settings, or say why not and go on trying."""
         from relay.web.kit.change_watcher import ChangeWatcher  # noqa: PLC0415
         from relay.web.kit.server import WebServer  # noqa: PLC0415
 
         address = parse_endpoint(self._parts.settings.web.address)
         assert isinstance(address, TcpAddress)
-        change_watcher = ChangeWatcher(state_of_things)
+        change_watcher = ChangeWatcher(self._state_of_things)
         web_server = WebServer(address, partial(self._make_pages, logins, failures, change_watcher))
         await web_server.start()
         self._closing.push_async_callback(web_server.stop)
@@ -57,6 +56,11 @@ class AdminServer:
             change_watcher.aclose
         )  # before that: a server waits for the streams that are open
         return web_server
+
+    def _state_of_things(self) -> object:
+        """Return what is another value when the pages may have something new to show."""
+        directory = self._parts.directory
+        return self._parts.queue.written, directory.routing(), directory.faults
 
     def _operations(self) -> "Operations":
         """Return what commands, pages and API may ask for: one for all, whose threads may come at once."""

@@ -9,22 +9,16 @@ from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from relay import __version__, log
 from relay.app.admin_server import AdminServer
+from relay.app.alone import Alone
+from relay.app.changes import Changes, begin_counters, tell_directory, warn_of_directory
+from relay.app.open_store import OpenStore
 from relay.app.reload import LiveSettings
 from relay.app.status import RelayStatus
-from relay.cluster.identity import keep_out_others, living_of, own_node, owner_of
-from relay.cluster.joining import join, open_lead, open_membership, open_pacing, open_shares
-from relay.cluster.leader_election import Lead
-from relay.cluster.login_failure_sync import LISTENERS, PAGES, LoginFailureSync
-from relay.cluster.membership import Membership
-from relay.cluster.peer_counts import PeerCounts
-from relay.cluster.peers import Peers
-from relay.cluster.token_renewal import ByLease
 from relay.config.faults import Faults
 from relay.config.settings import Listener, Settings, check_modes, left_out, load_settings
 from relay.control.audit_log import AuditLog
@@ -36,20 +30,17 @@ from relay.delivery import replies
 from relay.delivery.acceptance import Acceptance
 from relay.delivery.attempt import Attempts
 from relay.delivery.dsn import Reporter
-from relay.delivery.events import Ending, Journey, MessageEvents
+from relay.delivery.events import Journey, MessageEvents
 from relay.delivery.history import History
 from relay.delivery.holds import Accounts
 from relay.delivery.maintenance import Leases, Maintenance
 from relay.delivery.queue_runner import QueueRunner
 from relay.delivery.recorder import Recorder
 from relay.delivery.schedule import Schedule
-from relay.delivery.shares import Shares
 from relay.directory.file import DirectoryFile, ReadFile
 from relay.directory.live import LiveDirectory
-from relay.directory.model import Directory, Meaning
 from relay.incoming.watch import ReturnedMail
 from relay.listener.events import ListenerEvents
-from relay.listener.login_failures import LoginFailures
 from relay.listener.server import Listeners
 from relay.listener.session_limits import SessionLimits
 from relay.listener.session_registry import Together
@@ -58,33 +49,26 @@ from relay.mail.reply import Reply
 from relay.metrics import Metrics
 from relay.secrets.authentication import Logins
 from relay.secrets.binding import bind_unbound
-from relay.secrets.master_key import MasterKeyError, key_source
+from relay.secrets.master_key import MasterKeyError
 from relay.secrets.oauth.access_tokens import Tokens
 from relay.secrets.resolver import SecretResolver
-from relay.secrets.secret import SecretRef, token_refs
 from relay.secrets.vault import Vault
-from relay.store.cluster.change_notifications import ChangeNotifications
-from relay.store.cluster.leader_lease import LeaseTable
-from relay.store.cluster.login_failures import FailureTable
-from relay.store.cluster.topics import Topic
-from relay.store.db.clocks import ClockWatch, SteadyClock
-from relay.store.db.database import Database, open_store
+from relay.store.cluster.login_failures import LISTENERS, PAGES
+from relay.store.cluster.own_node import OwnNode
 from relay.store.db.errors import StoreError
-from relay.store.db.health import StoreHealth
 from relay.store.people.access import forget_outdated
 from relay.store.people.audit import AuditTable
 from relay.store.people.directory import DirectoryTable, storage_of
-from relay.store.people.secrets import SecretTable
-from relay.store.queue.queue import Queue
 from relay.store.queue.spool import Spool, SpooledGathering
 from relay.system.event_loop import TaskExitStack
-from relay.system.interpreter import in_short_turns
 from relay.system.systemd import Systemd
 from relay.upstream.connections import unshared
 from relay.upstream.pool import Upstream
 from relay.upstream.transaction import Timeouts
 
 if TYPE_CHECKING:
+    from relay.app.clustered import Clustered
+    from relay.delivery.shares import Shares
     from relay.listener.tls import LiveCertificate
 
 # In how much time we stop, and how much of it is kept for what comes last: history, good-byes, the store.
@@ -99,7 +83,10 @@ START_ERRORS = (Faults, StoreError, MasterKeyError, ListenError, ControlSocketEr
 
 
 class Service:
-    """One relay. `start` opens everything or raises one of START_ERRORS; `stop` ends it in order."""
+    """One relay. `start` opens everything or raises one of START_ERRORS; `stop` ends it in order.
+
+    `cluster`: this is one of several workers.
+    """
 
     def __init__(
         self,
@@ -111,11 +98,11 @@ class Service:
         systemd: Systemd | None = None,
         read_settings: Callable[[Path], Settings] = load_settings,
         read_directory: ReadFile = DirectoryFile.read,
-        peers: Peers | None = None,
+        cluster: "Clustered | None" = None,
     ) -> None:
-        self.peers = peers or Peers()
-        self._peer_counts = PeerCounts(self.peers, lambda: self._standing.open())  # noqa: PLW0108 - it is not there yet
-        self._reloading = LiveSettings(settings, settings_file, read_settings, is_telling=self.peers.is_first)
+        self._cluster = cluster or _alone_or_node(settings)
+        self._place = self._cluster.place
+        self._reloading = LiveSettings(settings, settings_file, read_settings, is_telling=self._place.is_first)
         self._watch = watch
         self.metrics = Metrics()
         self._telling = MessageEvents(self.metrics)
@@ -127,21 +114,18 @@ class Service:
         self._stop_at = 0.0  # when work must have ended, by the loop's clock
         self._closing = TaskExitStack()
         self._jobs: set[asyncio.Task[None]] = set()
-        self._following = asyncio.Lock()
         self.directory: LiveDirectory
         self.listeners: Listeners
         self._logins: Logins
         self._standing: RelayStatus
-        self._membership: Membership
-        self._clock: ClockWatch
-        self._health: StoreHealth
+        self._changes: Changes
+        self._store: OpenStore
         self._maintenance: Maintenance
         self._parts: Parts
         self.queue_runner: QueueRunner
         self.returned_mail: ReturnedMail
         self.tokens: Tokens
-        self.lead: Lead
-        self._failure_sync: LoginFailureSync | None = None
+        self._node: OwnNode
         self._spool_in: Spool
         self._spool_out: Spool
 
@@ -163,22 +147,22 @@ class Service:
             version=__version__,
             what=left_out(self.settings, self.listeners.addresses) or None,
         )
-        self._is_serving = True
-        self._follow_directory()  # it may have changed meanwhile
+        self._is_serving = self._changes.is_serving = True
+        self._changes.follow_directory()  # it may have changed meanwhile
         await self._systemd.ready(self._standing.summary())
         if self._is_reload_due:
             self.reload()
 
     async def stop(self) -> None:
         """Take no more mail, end or store what is under way, and close everything; all of it within `stop_seconds`."""
-        self._is_serving = False
-        await self._membership.stopping()
+        self._is_serving = self._changes.is_serving = False
+        await self._node.stopping()
         work = max(self._stop_seconds - _LAST_SECONDS, self._stop_seconds / 2)
-        if self._health.is_gone:  # what is under way can be written down nowhere
+        if self._store.health.is_gone:  # what is under way can be written down nowhere
             work = min(work, _GONE_SECONDS)
         self._stop_at = asyncio.get_running_loop().time() + work
         await self._systemd.stopping("ending what is under way")
-        self._later(self.lead.resign())  # no client waits for a store that may be away
+        self._later(self._cluster.resign())  # no client waits for a store that may be away
         await self._closing.aclose()
         log.stopped()
 
@@ -187,7 +171,7 @@ class Service:
 
         It lets anybody in who reads it, and so is in no log: without a terminal `relay admin link` gives one.
         """
-        if not (self.settings.web.address and self.peers.is_first):
+        if not (self.settings.web.address and self._place.is_first):
             return
         try:
             link = await first_link(self._parts, datetime.now(UTC))
@@ -224,23 +208,12 @@ class Service:
         if self._watch is not None:
             self._watch(journey)
 
-    def _adopt(self, settings: Settings) -> None:
-        """Let operations and pages work by these settings from now on."""
-        self._parts.settings = settings
-
-    def _state_of_things(self) -> object:
-        """Return what is another value when the pages may have something new to show."""
-        return self._parts.queue.written, self.directory.routing(), self.directory.faults
-
-    async def _look(self) -> None:
-        self.queue_runner.wake()
-
     def _rest(self) -> None:
         """Take no clients and no mail from the queue while this node is drained."""
-        is_wanted = self._membership.is_draining
+        is_wanted = self._node.is_draining
         self.listeners.rest(is_wanted=is_wanted)
         self.queue_runner.rest(is_wanted=is_wanted)
-        self.lead.rest(is_wanted=is_wanted)
+        self._cluster.rest(is_wanted=is_wanted)
         self._status_changed()
 
     def _status_changed(self) -> None:
@@ -250,44 +223,18 @@ class Service:
 
     def _queue_changed(self) -> None:
         self.queue_runner.wake()
-        self.peers.look()
+        self._cluster.look()
 
     def _directory_changed(self, directory: LiveDirectory) -> None:
-        if self.peers.is_first:
-            _tell_directory(directory)
-            self.peers.look()
+        if self._place.is_first:
+            tell_directory(directory)
+            self._cluster.look()
         if not directory.faults and self._is_serving:
-            self._follow_directory()
+            self._changes.follow_directory()
         self._status_changed()
 
-    def _begin_counters(self) -> None:
-        self.metrics.begin(Ending, Meaning, self.directory.routing().directory.servers)
-
-    def _follow_directory(self) -> None:
-        self._begin_counters()
-        self._later(self._bind_secrets())
-        self.queue_runner.directory_changed()
-        self._later(self._follow_accounts())
-
     async def _lead_changed(self) -> None:
-        """Begin what one of all relays does, or end it: when this returns, nothing of it is under way any more."""
-        self.queue_runner.lead_changed()
-        if self.lead.is_ours:
-            self._later(self._follow_accounts())
-        else:
-            await self._follow_accounts()
-
-    async def _follow_accounts(self) -> None:
-        """Watch the mailboxes and tokens of the directory in effect: very many agents are looked at in a thread."""
-        async with self._following:  # the last change is followed last
-            if not self.lead.is_ours:
-                await self.returned_mail.rest()
-                self.tokens.watch(())
-                return
-            await self.returned_mail.follow()
-            refs = await in_short_turns(_token_refs, self.directory.routing().directory)
-            if self._is_serving and self.lead.is_ours:
-                self.tokens.watch(refs)
+        await self._changes.follow_lead()
 
     def _later(self, job: Coroutine[Any, Any, None]) -> None:
         """Let a job go on by itself; it is kept from being forgotten while it does."""
@@ -305,11 +252,6 @@ class Service:
             async with asyncio.timeout_at(self._stop_at):
                 await self.queue_runner.stop()
                 await attempts.stop()
-
-    def _login_failures(self, door: str) -> LoginFailures:
-        """Return the bad logins of a door, which all processes at the store count together."""
-        limit = self.settings.limits.login_failures
-        return self._failure_sync.failures(door, limit) if self._failure_sync is not None else LoginFailures(limit)
 
     def _adopt_spools(self, settings: Settings) -> None:
         """Keep bodies by these settings: of messages that come in, and of those that leave the queue."""
@@ -329,139 +271,75 @@ class Service:
         passed = PassedSockets(self._systemd.descriptors)
         closing.callback(passed.close)
 
-        peers = self.peers
-        database = await self._open_store()
-        vault, secrets = await self._open_secrets(database)
+        is_first = self._place.is_first
+        store = self._store = await OpenStore.open(
+            settings,
+            self._cluster,
+            closing,
+            lead_changed=self._lead_changed,
+            new_body=lambda: SpooledGathering(self._spool_out),
+        )
+        vault, queue = store.vault, store.queue
+        self._node = self._cluster.node
+        secrets = self._open_secrets(vault)
+        await self._open_directory(store)
+        shares = await self._cluster.open_shares(queue)
+        upstream = Upstream(settings.effective_hostname, _timeouts(settings), shares.allowance if shares else unshared)
+        self._reloading.subscribe(lambda now: upstream.adopt(_timeouts(now)))
+        closing.push_async_callback(_say_goodbye, upstream)
+
+        attempts, acceptance = await self._open_delivery(store, secrets, upstream, shares)
+        self.returned_mail = ReturnedMail(
+            queue, secrets, lambda: self.directory.routing().directory, self._cluster.lead
+        )
+        closing.push_async_callback(self.returned_mail.aclose)
+        self._changes = self._make_changes(vault)
+        self._logins = Logins(vault, self.directory.routing)
+        closing.callback(self._logins.close)
+        self.listeners = self._make_listeners(acceptance, self._logins, certificate, passed)
+        self._parts = self._make_parts(store, secrets, attempts, upstream)
+        answering = AdminServer(self._parts, closing)
+        if is_first:
+            await answering.open_commands()
+        self._reloading.subscribe(answering.adopt)
+        self._node.doing, self._node.on_change = self._standing.doing, self._rest
+        if self._place.is_replacement:
+            await self._reloading.reload(self.directory)  # the others may have settings that are newer than ours
+        await self.listeners.open(passed)
+        self._rest()
+        closing.push_async_callback(self._end_sessions)
+        if settings.web.address and is_first:
+            failures = self._cluster.failures(PAGES, settings.limits.login_failures)
+            self._standing.web = await answering.open_pages(self._logins, failures)
+        closing.run(self._standing.lag.watch())
+        accounts, wake = attempts.accounts, self.queue_runner.wake
+        await self._cluster.follow(self._parts, accounts, self._changes.follow_secrets, wake)
+        await self.listeners.serve()
+
+    async def _open_directory(self, store: OpenStore) -> None:
+        settings, database = self.settings, store.database
         self.directory = await LiveDirectory.open(
             settings,
             self._reloading.file,
             self._directory_changed,
             storage_of(settings, database, self._read_directory),
         )
-        self._begin_counters()
-        await bind_unbound(vault, self.directory.routing().directory)
-        if peers.is_first:
-            _warn(self.directory)
+        begin_counters(self.metrics, self.directory)
+        await bind_unbound(store.vault, self.directory.routing().directory)
+        if self._place.is_first:
+            warn_of_directory(self.directory)
         if not (settings.is_directory_stored and database.is_shared):  # the bulletin tells of that one
-            closing.run(self.directory.watch())
-        queue = self._open_queue(database)
-        shares = await open_shares(peers, self._membership, queue, closing)
-        upstream = Upstream(settings.effective_hostname, _timeouts(settings), shares.allowance if shares else unshared)
-        self._reloading.subscribe(lambda now: upstream.adopt(_timeouts(now)))
-        closing.push_async_callback(_say_goodbye, upstream)
+            self._closing.run(self.directory.watch())
 
-        attempts, acceptance = await self._open_delivery(database, queue, secrets, upstream, shares)
-        self.returned_mail = ReturnedMail(queue, secrets, lambda: self.directory.routing().directory, self.lead)
-        closing.push_async_callback(self.returned_mail.aclose)
-        self._logins = Logins(vault, self.directory.routing)
-        closing.callback(self._logins.close)
-        self.listeners = self._make_listeners(acceptance, self._logins, certificate, passed)
-        self._parts = self._make_parts(database, vault, secrets, queue, attempts, upstream)
-        answering = AdminServer(self._parts, closing)
-        if peers.is_first:
-            await answering.open_commands()
-        self._reloading.subscribe(self._adopt)
-        self._membership.doing, self._membership.on_change = self._standing.doing, self._rest
-        if peers.is_replacement:
-            await self._reloading.reload(self.directory)  # the others may have settings that are newer than ours
-        await self.listeners.open(passed)
-        self._rest()
-        closing.push_async_callback(self._end_sessions)
-        if settings.web.address and peers.is_first:
-            failures = self._login_failures(PAGES)
-            self._standing.web = await answering.open_pages(self._logins, failures, self._state_of_things)
-        closing.run(self._standing.lag.watch())
-        self._join(database, vault, queue, attempts.accounts)
-        await self.listeners.serve()
-
-    def _join(self, database: Database, vault: Vault, queue: Queue, accounts: Accounts) -> None:
-        """Follow what all other processes at the same store change."""
-        peers = self.peers
-        if not (peers.are_there or database.is_shared):
-            return
-        changes = ChangeNotifications(database, is_called=peers.is_first)
-        changes.on(Topic.SECRETS, partial(self._follow_secrets, vault))
-        if self._failure_sync is not None:
-            changes.on(Topic.FAILURES, self._failure_sync.look)
-        if self.settings.is_directory_stored:
-            changes.on(Topic.DIRECTORY, self.directory.follow)
-        elif peers.are_there:
-            changes.each_time(self.directory.refresh)
-        if peers.are_there:
-            changes.each_time(self._look)
-        changes.tell(self.queue_runner.wake)
-        loop = asyncio.get_running_loop()
-
-        def announced() -> None:
-            loop.call_soon_threadsafe(peers.look)
-
-        database.on_announced = announced
-        join(peers, self._peer_counts, accounts, queue, self._closing, changes)
-        self._closing.run(self.lead.run())
-
-    async def _open_store(self) -> Database:
-        """Open the store, and take our place among the nodes that use it."""
-        peers = self.peers
-        database = await open_store(self.settings, os.environ, has_peers=peers.are_there, is_file=peers.store)
-        self._closing.push_async_callback(database.close)
-        self._health = StoreHealth(database)
-        await database.check()
-        node = own_node(self.settings)
-        if self.peers.is_first:
-            self._closing.callback(os.close, keep_out_others(self.settings))
-        self._membership = await open_membership(self.peers, node, database, self._closing)
-        node, peers, is_shared = self._membership.node, self.peers, database.is_shared
-        self._clock = ClockWatch(database, SteadyClock())
-        if not is_shared and (seconds := await self._clock.resume(Schedule.of(self.settings.delivery).longest)):
-            log.clock_set(seconds=round(seconds))
-        living = living_of(node, peers, is_shared=is_shared)
-        self._duties = LeaseTable(database, owner_of(node, peers), living, self._clock.steady.now)
-        self.lead = open_lead(peers, self._duties, is_shared=is_shared)
-        self.lead.on_change = self._lead_changed
-        self._closing.push_async_callback(self.lead.resign)  # at the latest
-        if is_shared or peers.are_there:
-            self._failure_sync = LoginFailureSync(FailureTable(database, owner_of(node, peers)))
-            self._closing.run(self._failure_sync.run())
-        return database
-
-    def _open_queue(self, database: Database) -> Queue:
-        node, peers = self._membership.node, self.peers
-        living = living_of(node, peers, is_shared=database.is_shared)
-        queue = Queue(
-            database,
-            owner_of(node, peers),
-            new_body=lambda: SpooledGathering(self._spool_out),
-            living=living,
-            steady=self._clock.steady,
-        )
-        self._closing.push_async_callback(queue.aclose)
-        return queue
-
-    async def _bind_secrets(self) -> None:
-        """Bind the secrets that have only now a server to go to."""
-        with suppress(StoreError):  # every look does it again
-            await bind_unbound(self._parts.vault, self.directory.routing().directory)
-
-    async def _follow_secrets(self, vault: Vault) -> None:
-        await vault.follow()
-        await bind_unbound(vault, self.directory.routing().directory)
-
-    async def _open_secrets(self, database: Database) -> tuple[Vault, SecretResolver]:
-        settings = self.settings
-        source = key_source(settings.secrets.master_key, settings.state_dir, os.environ)
-        vault = await Vault.open(SecretTable(database), source, keeps_copies=database.is_shared)
-        self.tokens = Tokens(
-            vault,
-            renews_ahead=lambda: self.lead.is_ours,
-            leases=ByLease(self._duties) if database.is_shared or self.peers.are_there else None,
-        )
+    def _open_secrets(self, vault: Vault) -> SecretResolver:
+        self.tokens = Tokens(vault, renews_ahead=lambda: self._cluster.lead.is_ours, leases=self._cluster.token_guard)
         self._closing.push_async_callback(self.tokens.aclose)
-        return vault, SecretResolver(vault, os.environ, settings.state_dir, tokens=self.tokens)
+        return SecretResolver(vault, os.environ, self.settings.state_dir, tokens=self.tokens)
 
     async def _open_delivery(
-        self, database: Database, queue: Queue, secrets: SecretResolver, upstream: Upstream, shares: Shares | None
+        self, store: OpenStore, secrets: SecretResolver, upstream: Upstream, shares: "Shares | None"
     ) -> tuple[Attempts, Acceptance]:
-        settings, closing = self.settings, self._closing
+        settings, closing, queue = self.settings, self._closing, store.queue
         history = History(queue, self.metrics.history_lost)
         closing.push_async_callback(history.flush)
         maintenance = self._maintenance = Maintenance(
@@ -469,9 +347,9 @@ class Service:
             settings.state_dir,
             free_floor=settings.delivery.free_space,
             keep_seconds=settings.log.keep_messages,
-            forget=lambda now: forget_outdated(database, now),
-            lead=self.lead,
-            may_purge=lambda: self._clock.is_settled,
+            forget=lambda now: forget_outdated(store.database, now),
+            lead=self._cluster.lead,
+            may_purge=lambda: store.clock.is_settled,
         )
         self._reloading.subscribe(maintenance.adopt)
         schedule = Schedule.of(settings.delivery)
@@ -482,13 +360,13 @@ class Service:
             routing=routing,
             secrets=secrets,
             upstream=upstream,
-            limits=await open_pacing(self.peers, queue, closing),
+            limits=await self._cluster.open_pacing(queue),
             accounts=Accounts(schedule, await queue.holds()),
             recorder=recorder,
             telling=telling,
-            lead=self.lead,
+            lead=self._cluster.lead,
         )
-        self.queue_runner = QueueRunner(attempts, shares, None if database.is_shared else self._clock)
+        self.queue_runner = QueueRunner(attempts, shares, None if store.database.is_shared else store.clock)
         acceptance = Acceptance(
             hostname=hostname,
             routing=routing,
@@ -503,14 +381,14 @@ class Service:
             part.adopt(settings)
             self._reloading.subscribe(part.adopt)
         closing.push_async_callback(self._end_deliveries, attempts)
-        self._health.room = maintenance.trouble
-        for job in (history.run, maintenance.run, self._health.run, Leases(queue).run, self.queue_runner.run):
+        store.health.room = maintenance.trouble
+        for job in (history.run, maintenance.run, store.health.run, Leases(queue).run, self.queue_runner.run):
             closing.run(job())
         return attempts, acceptance
 
     def _why_not(self) -> Reply | None:
         """Return why no mail is taken just now; None where it is."""
-        if self._health.is_gone:
+        if self._store.health.is_gone:
             return replies.STORE_BROKEN
         return None if self._maintenance.has_room else replies.STORE_FULL
 
@@ -526,69 +404,72 @@ class Service:
         def adopt(now: Settings) -> None:
             listeners.adopt(doors(now), now.limits, self._reloading.certificate)
 
+        failures = self._cluster.failures(LISTENERS, self.settings.limits.login_failures)
         listeners = Listeners(
             doors(self.settings),
             self.settings.limits,
             acceptance,
             logins=logins,
-            tolerance=_tolerance(self.peers.total),
+            tolerance=_tolerance(self._place.total),
             telling=ListenerEvents(self.metrics),
             certificate=certificate,
             new_body=lambda: SpooledGathering(self._spool_in),
-            together=Together(self._peer_counts, self._login_failures(LISTENERS)),
+            together=Together(self._cluster.elsewhere, failures),
         )
         self._reloading.subscribe(adopt)
         return listeners
 
-    def _make_parts(
-        self,
-        database: Database,
-        vault: Vault,
-        secrets: SecretResolver,
-        queue: Queue,
-        attempts: Attempts,
-        upstream: Upstream,
-    ) -> Parts:
+    def _make_changes(self, vault: Vault) -> Changes:
+        return Changes(
+            directory=self.directory,
+            vault=vault,
+            tokens=self.tokens,
+            returned_mail=self.returned_mail,
+            queue_runner=self.queue_runner,
+            lead=self._cluster.lead,
+            metrics=self.metrics,
+            later=self._later,
+        )
+
+    def _make_parts(self, store: OpenStore, secrets: SecretResolver, attempts: Attempts, upstream: Upstream) -> Parts:
         queue_actions = StoreQueueActions(
-            queue,
+            store.queue,
             self.directory.routing,
             attempts.accounts,
             on_change=self._queue_changed,
-            connections=self._peer_counts.accounts,
+            connections=lambda: self._standing.connections_of_accounts,
             pacing=attempts.limits,
         )
         self._standing = RelayStatus(
             reloading=self._reloading,
             metrics=self.metrics,
-            peers=self.peers,
-            peer_counts=self._peer_counts,
+            cluster=self._cluster,
             directory=self.directory,
             listeners=self.listeners,
             upstream=upstream,
             queue_actions=queue_actions,
             returned_mail=self.returned_mail,
-            lead=self.lead,
-            membership=self._membership,
-            health=self._health,
+            health=store.health,
         )
-        self._health.on_change = self._status_changed
-        audit = AuditTable(database)
+        self._cluster.report(self.listeners, upstream, self._standing.counts)
+        store.health.on_change = self._status_changed
+        audit = AuditTable(store.database)
         audit_log = AuditLog(audit)
         self._closing.push_async_callback(audit_log.aclose)
         return Parts(
             settings=self.settings,
             directory=self.directory,
-            entries=DirectoryTable(database),
-            vault=vault,
+            entries=DirectoryTable(store.database),
+            vault=store.vault,
             secrets=secrets,
-            queue=queue,
+            queue=store.queue,
             queue_actions=queue_actions,
-            people=People.of(database),
+            people=People.of(store.database),
             audit_table=audit,
             audit_log=audit_log,
-            nodes=self._membership,
+            nodes=self._node,
             status=self._standing.status,
-            health=self._health,
+            health=store.health,
             metrics=self._standing.metrics_text,
         )
 
@@ -610,20 +491,10 @@ def _timeouts(settings: Settings) -> Timeouts:
     return Timeouts(connect=settings.delivery.connect_timeout, reply=settings.delivery.reply_timeout)
 
 
-def _tell_directory(directory: LiveDirectory) -> None:
-    if directory.faults:
-        faults = [str(fault) for fault in directory.faults]
-        log.broken("the directory has faults; the one before stays in effect", faults=faults)
-        return
-    _warn(directory)
-    now = directory.routing().directory
-    log.changed(what="directory", profiles=len(now.channels) + len(now.agents))
+def _alone_or_node(settings: Settings) -> "Alone | Clustered":
+    """Return what other processes are to the only one of a relay: nothing at a file, and nodes at a database."""
+    if settings.database_path is not None:
+        return Alone()
+    from relay.app.clustered import Clustered  # noqa: PLC0415  most relays are alone, and need nothing of it
 
-
-def _token_refs(directory: Directory) -> list[SecretRef]:
-    return list(token_refs(directory))
-
-
-def _warn(directory: LiveDirectory) -> None:
-    for warning in directory.warnings:
-        log.warned(str(warning))
+    return Clustered()

@@ -1,6 +1,7 @@
 """How the relay is: what `relay status`, the metrics and `systemctl status` say of it, for all of its processes."""
 
 import os
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -9,11 +10,8 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from relay import __version__, log
+from relay.app.alone import Alone
 from relay.app.reload import LiveSettings
-from relay.cluster.leader_election import Lead
-from relay.cluster.membership import Membership
-from relay.cluster.peer_counts import Open, PeerCounts
-from relay.cluster.peers import Peers
 from relay.control.context import QueueActions
 from relay.control.results import (
     DirectoryState,
@@ -27,7 +25,7 @@ from relay.control.results import (
 from relay.directory.live import LiveDirectory
 from relay.incoming.watch import ReturnedMail
 from relay.listener.server import Listeners
-from relay.metrics import Metrics, Now
+from relay.metrics import Counts, Metrics, Now
 from relay.store.cluster.nodes import Doing, NodeState
 from relay.store.db.health import StoreHealth
 from relay.system.clock import utc_now
@@ -36,34 +34,30 @@ from relay.system.files import free_space
 from relay.upstream.pool import Upstream
 
 if TYPE_CHECKING:
+    from relay.app.clustered import Clustered
     from relay.web.kit.server import WebServer
 
-_METRICS = "metrics"  # what one worker asks the others for
 
-
-@dataclass(slots=True, kw_only=True)
+@dataclass(kw_only=True)
 class RelayStatus:
     """Asks the parts of a running relay. `web` is there once the pages are open."""
 
     reloading: LiveSettings
     metrics: Metrics
-    peers: Peers
+    cluster: "Alone | Clustered"
     directory: LiveDirectory
     listeners: Listeners
     upstream: Upstream
     queue_actions: QueueActions
     returned_mail: ReturnedMail
-    lead: Lead
-    membership: Membership
     health: StoreHealth
     web: "WebServer | None" = None
     lag: LoopLag = field(default_factory=LoopLag)
-    peer_counts: PeerCounts
     _since: datetime = field(default_factory=utc_now, init=False)
 
     def __post_init__(self) -> None:
-        """Answer the other workers, too."""
-        self.peers.answer(_METRICS, lambda: self.metrics.counts(self._now()))
+        """Know the other processes."""
+        self._place, self._node, self._elsewhere = self.cluster.place, self.cluster.node, self.cluster.elsewhere
 
     def status(self) -> Status:
         """Return how the relay is, but for what the store says of queue and accounts."""
@@ -71,19 +65,19 @@ class RelayStatus:
         of_directory = records_of(self.directory.faults)
         return Status(
             running=True,
-            pid=os.getppid() if self.peers.are_there else os.getpid(),  # to which signals are for the relay
+            pid=os.getppid() if self._place.has_others else os.getpid(),  # to which signals are for the relay
             version=__version__,
-            node=self.membership.node.name,
-            leads=self.lead.is_ours,
-            state=str(self.membership.state),
+            node=self._node.node.name,
+            leads=self.cluster.lead.is_ours,
+            state=str(self._node.state),
             since=self._since.isoformat(timespec="seconds").replace("+00:00", "Z"),
             state_dir=str(self.reloading.settings.state_dir),
             listeners=list(self.listeners.addresses),
-            connections=self.listeners.connections + self.peer_counts.connections,
+            connections=self.listeners.connections + self._elsewhere.connections,
             workers=self._workers(),
             settings=SettingsState(ok=not of_settings, faults=of_settings, needs_restart=list(self.reloading.waiting)),
             directory=DirectoryState(ok=not of_directory, faults=of_directory),
-            log=LogState(dropped=log.dropped_lines() + self.peer_counts.log_dropped),
+            log=LogState(dropped=log.dropped_lines() + self._elsewhere.log_dropped),
             web=self.web.state if self.web else WebState(),
             mailboxes=self.returned_mail.status(),
             queue={},
@@ -98,39 +92,37 @@ class RelayStatus:
             trouble += f"; the settings have faults ({faults}), and the ones before stay in effect"
         if faults := len(self.directory.faults):
             trouble += f"; the directory has faults ({faults}), and the one before stays in effect"
-        does = "takes mail at" if self.membership.state is NodeState.SERVING else f"is {self.membership.state}:"
+        does = "takes mail at" if self._node.state is NodeState.SERVING else f"is {self._node.state}:"
         return f"{does} {', '.join(self.listeners.addresses)}{trouble}"
 
     async def metrics_text(
         self, queue: Mapping[str, int] | None, oldest: Mapping[str, datetime], accounts_held: int
     ) -> str:
         """Return the counters of all processes as text for Prometheus. `queue` is None where nobody can count it."""
-        others = await self.peers.ask(_METRICS)
-        return self.metrics.text(self._now(queue, oldest, accounts_held), others)
+        return self.metrics.text(self._now(queue, oldest, accounts_held), await self.cluster.metrics())
 
-    def open(self) -> Open:
-        """Return what this worker has open, for the others."""
-        return Open(
-            pid=os.getpid(),
-            connections=self.listeners.connections,
-            clients=self.listeners.per_peer,
-            accounts={str(account): number for account, number in self.upstream.connections().items()},
-            under_way=self.upstream.under_way,
-            log_dropped=log.dropped_lines(),
-        )
+    def counts(self) -> Counts:
+        """Return the counters of this process, for the one that is asked for those of all."""
+        return self.metrics.counts(self._now())
+
+    @property
+    def connections_of_accounts(self) -> Mapping[str, int]:
+        """The connections of all processes of this relay, by account."""
+        own = Counter({str(account): number for account, number in self.upstream.connections().items()})
+        return own + Counter(self._elsewhere.accounts)
 
     def doing(self) -> Doing:
         """Return what all processes of this node do."""
         return Doing(
-            workers=self.peers.total,
-            clients=self.listeners.connections + self.peer_counts.connections,
-            messages=self.peer_counts.under_way,
+            workers=self._place.total,
+            clients=self.listeners.connections + self._elsewhere.connections,
+            messages=self.upstream.under_way + self._elsewhere.under_way,
         )
 
     def _workers(self) -> list[WorkerState]:
         """Return the processes that hand over mail, this one first."""
-        own = WorkerState(index=self.peers.index, pid=os.getpid(), connections=self.listeners.connections)
-        others = self.peer_counts.others.items()
+        own = WorkerState(index=self._place.index, pid=os.getpid(), connections=self.listeners.connections)
+        others = self._elsewhere.others.items()
         return [own, *(WorkerState(index=index, pid=one.pid, connections=one.connections) for index, one in others)]
 
     def _now(
@@ -155,7 +147,7 @@ class RelayStatus:
             free=_free(settings.state_dir),
             free_floor=settings.delivery.free_space,
             # The supervisor has no metrics of its own: the first worker counts its lines, too.
-            log_dropped=log.dropped_lines() + (self.peer_counts.of_supervisor if self.peers.is_first else 0),
+            log_dropped=log.dropped_lines() + (self._elsewhere.of_supervisor if self._place.is_first else 0),
         )
 
 

@@ -12,10 +12,10 @@ def main() -> int:
     bootstrap: Bootstrap = read_bootstrap()
     end_with(bootstrap.supervisor)
     with ReaderProcess() as apart:
-        if bootstrap.index == 0 and not bootstrap.settings.is_directory_stored:
+        if bootstrap.place.is_first and not bootstrap.settings.is_directory_stored:
             apart.begin_directory(bootstrap.settings.directory_path)
         with loading():
-            from relay.app.process import work  # noqa: PLC0415  the directory is read meanwhile
+            from relay.app.worker_process import work  # noqa: PLC0415  the directory is read meanwhile
         return work(bootstrap, apart)
 
 

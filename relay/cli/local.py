@@ -9,8 +9,6 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 from relay import log
-from relay.cluster.peers import new_run
-from relay.cluster.token_renewal import ByLease
 from relay.config.faults import Faults
 from relay.config.settings import Settings
 from relay.control.actor import commanding
@@ -27,11 +25,13 @@ from relay.directory.live import LiveDirectory
 from relay.secrets.binding import bind_unbound
 from relay.secrets.master_key import key_source
 from relay.secrets.oauth.access_tokens import Tokens
+from relay.secrets.renewal_lease import RenewalLeases
 from relay.secrets.resolver import SecretResolver
 from relay.secrets.vault import Vault
+from relay.store.cluster.identity import new_run
 from relay.store.cluster.leader_lease import LeaseTable
 from relay.store.cluster.nodes import NodeTable
-from relay.store.db.database import open_store
+from relay.store.db.database import Database, open_store
 from relay.store.db.health import StoreHealth
 from relay.store.people.audit import AuditTable
 from relay.store.people.directory import DirectoryTable, storage_of
@@ -90,9 +90,8 @@ async def open_operations(
             source = key_source(settings.secrets.master_key, settings.state_dir, os.environ)
             vault = await Vault.open(SecretTable(database), source)
             await bind_unbound(vault, directory.routing().directory)
-            # Another relay at the same database may run, though none does here.
-            guard = ByLease(LeaseTable(database, new_run())) if database.is_shared else None
-            secrets = SecretResolver(vault, os.environ, settings.state_dir, tokens=Tokens(vault, leases=guard))
+            tokens = Tokens(vault, leases=_guard(database))
+            secrets = SecretResolver(vault, os.environ, settings.state_dir, tokens=tokens)
             closing.push_async_callback(secrets.tokens.aclose)
             queue = Queue(database, "command")  # it takes no message: nothing is ever under way here
             closing.push_async_callback(queue.aclose)
@@ -116,6 +115,15 @@ async def open_operations(
                 health=StoreHealth(database),
             )
             yield Operations(parts)
+
+
+def _guard(database: Database) -> RenewalLeases | None:
+    """Return what keeps out others who renew tokens: though no relay runs here, one at the same database may."""
+    if not database.is_shared:
+        return None
+    from relay.cluster.token_renewal import ByLease
+
+    return ByLease(LeaseTable(database, new_run()))
 
 
 def _quietly(run: Callable[[], Any]) -> Any:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from relay.config.settings import Settings
+from relay.store.cluster.identity import Place
 
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 
@@ -21,8 +22,7 @@ _PR_SET_PDEATHSIG = 1  # prctl(2)
 class Bootstrap:
     """A worker's place and its means.
 
-    `supervisor` is the process that starts it. `run` names this start of the relay, and `life` counts the workers
-    that had this `index`, out of `total`. `descriptors` are those of its listening sockets, by address, and
+    `supervisor` is the process that starts it. `descriptors` are those of its listening sockets, by address, and
     `line` that of the line to the supervisor. `beat_seconds`: how long it may be silent before it counts as dead.
     `store`: which file the others have open as their store (device and number), None for the first worker, or where it
     is no file.
@@ -31,10 +31,7 @@ class Bootstrap:
     supervisor: int
     settings: Settings
     settings_file: Path | None
-    run: str
-    index: int
-    total: int
-    life: int
+    place: Place
     line: int
     descriptors: Mapping[str, tuple[int, ...]]
     beat_seconds: float

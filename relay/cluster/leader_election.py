@@ -52,41 +52,15 @@ async def _nothing() -> None:
     """Nobody wants to know."""
 
 
-class Lead:
-    """The lead where it never changes: the first worker's."""
+class Elected:
+    """The lead (`relay.store.cluster.leader_lease.Lead`) as one process of several machines has it at a time.
 
-    def __init__(self, *, is_ours: bool) -> None:
-        self._is_ours = is_ours
-        self.on_change: Callable[[], Awaitable[None]] = _nothing
-
-    @property
-    def is_ours(self) -> bool:
-        """Whether we lead at this moment: to be asked before each piece of work that one process of all does."""
-        return self._is_ours
-
-    @property
-    def duty(self) -> NamedLease | None:
-        """By what the work is written; None where nobody else could do it."""
-        return None
-
-    async def run(self) -> None:
-        """There is nobody to agree with."""
-
-    def rest(self, *, is_wanted: bool) -> None:
-        """Nobody else would have it meanwhile."""
-
-    async def resign(self) -> None:
-        """Nobody else would have it."""
-
-
-class Elected(Lead):
-    """The lead as one process of several machines has it at a time. `run` goes on for ever.
-
-    `on_change` is called when it has become ours, or is no more. The `timer` goes on while the machine sleeps.
+    `run` goes on for ever. `on_change` is called when it has become ours, or is no more. The `timer` goes on while the
+    machine sleeps.
     """
 
     def __init__(self, duties: LeaseTable, timer: Callable[[], float] = awake_seconds) -> None:
-        super().__init__(is_ours=False)
+        self.on_change: Callable[[], Awaitable[None]] = _nothing
         self._duties = duties
         self._timer = timer
         self._tenure: Tenure | None = None
@@ -97,7 +71,7 @@ class Elected(Lead):
 
     @property
     def is_ours(self) -> bool:
-        """Whether we lead at this moment."""
+        """Whether we lead at this moment: to be asked before each piece of work that one process of all does."""
         tenure = self._tenure
         is_willing = not (self._has_resigned or self._is_resting)
         return tenure is not None and is_willing and not tenure.is_over(self._timer())

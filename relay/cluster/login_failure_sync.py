@@ -14,9 +14,6 @@ from relay.listener.login_failures import LoginFailures
 from relay.store.cluster.login_failures import FailureTable, LoginResult
 from relay.store.db.errors import StoreError
 
-LISTENERS, PAGES = "listeners", "pages"
-"""The doors: where a login was tried."""
-
 _MOST_WAITING = 1000
 _AT_ONCE = 200
 

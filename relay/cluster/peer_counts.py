@@ -6,13 +6,14 @@ by the limit itself: each worker keeps to it alone.
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 
 from relay.cluster.ipc import Message
 from relay.cluster.peers import Peers
 
 _SECONDS = 0.5
+_TOLD_ANYWAY = 10  # times, so that who has missed one goes by the next
 _KIND = "open"
 DROPPED = "dropped"  # by which the supervisor tells how many lines of the log it could not write
 
@@ -33,11 +34,10 @@ class Open:
 
 
 class PeerCounts:
-    """The counts of all workers. `own` returns those of this one; `run` tells them for ever."""
+    """What the other workers have open, as each told last. `run` tells them what this one has, for ever."""
 
-    def __init__(self, peers: Peers, own: Callable[[], Open]) -> None:
+    def __init__(self, peers: Peers) -> None:
         self._peers = peers
-        self._own = own
         self._others: dict[int, Open] = {}
         self._told: Open | None = None
         self._of_ended = 0  # lines of the log that workers could not write which have ended since this one began
@@ -45,6 +45,7 @@ class PeerCounts:
         peers.on(_KIND, self._heard)
         peers.on(DROPPED, self._heard_dropped)
         peers.on_gone(self._forget)
+        peers.on_begun(self._tell_again)
 
     @property
     def others(self) -> Mapping[int, Open]:
@@ -62,34 +63,34 @@ class PeerCounts:
 
     @property
     def under_way(self) -> int:
-        """How many messages all workers hand over, this one included."""
-        return sum(one.under_way for one in self._all())
+        """How many messages the others hand over."""
+        return sum(other.under_way for other in self._others.values())
 
     @property
     def log_dropped(self) -> int:
         """How many lines of the log all other processes could not write, the supervisor's and those that ended too."""
         return sum(other.log_dropped for other in self._others.values()) + self._of_ended + self.of_supervisor
 
-    def accounts(self) -> Mapping[str, int]:
-        """Return the connections of all workers, this one's included, by account."""
-        return sum((Counter(one.accounts) for one in self._all()), Counter())
+    @property
+    def accounts(self) -> Counter[str]:
+        """The connections of the others, by account."""
+        return sum((Counter(other.accounts) for other in self._others.values()), Counter())
 
-    async def run(self) -> None:
-        """Tell the others for ever, where anything is another than before."""
-        while self._peers.are_there:
-            own = self._own()
-            if own != self._told:
-                self._told = own
-                self._peers.tell(_KIND, open=asdict(own))
+    async def run(self, own: Callable[[], Open]) -> None:
+        """Tell the others for ever what this worker has: where that is another than before, and now and then anyway."""
+        rounds = 0
+        while self._peers.place.has_others:
+            found = own()
+            if found != self._told or rounds % _TOLD_ANYWAY == 0:
+                self._told = found
+                self._peers.tell(_KIND, open=asdict(found))
+            rounds += 1
             await asyncio.sleep(_SECONDS)
 
-    def _all(self) -> Iterator[Open]:
-        yield self._own()
-        yield from self._others.values()
+    def _tell_again(self, _: int) -> None:
+        self._told = None
 
     def _heard(self, who: int, message: Message) -> None:
-        if who not in self._others:
-            self._told = None  # it has heard nothing of us yet
         self._others[who] = Open(**message["open"])
 
     def _heard_dropped(self, _: int, message: Message) -> None:

@@ -1,23 +1,22 @@
-"""The other workers of this relay, as one of them sees them. Where there is one process in all, there are none.
+"""The other workers of this relay, as one of them sees them.
 
 They tell each other, at once and through the supervisor, to look at the store now, which they do a second later anyway;
-and those few things that nobody keeps: how many clients each has (`relay.cluster.peer_counts`, `relay.cluster.hints`).
+and what may be lost and nobody keeps: how many clients each has, what it has counted, whom servers told to be slower
+(`relay.cluster.peer_counts`, `relay.cluster.hints`). docs/processes.md says of each why it may be lost.
 """
 
 import asyncio
-import os
-import socket
-import time
 from collections.abc import Awaitable, Callable
 from itertools import count
 from typing import Any, TypeAlias
 
 from relay import log
 from relay.cluster.ipc import IpcConnection, Message
+from relay.store.cluster.identity import Place
 
 _ANSWER_SECONDS = 2.0
 LOOK = "look"
-_ASK, _ANSWER, _GONE = "ask", "answer", "gone"
+_ASK, _ANSWER, _BEGUN, _GONE = "ask", "answer", "begun", "gone"
 
 Answer: TypeAlias = Callable[[], Any]
 """Returns a JSON value."""
@@ -25,68 +24,24 @@ Heard: TypeAlias = Callable[[int, Message], None]
 """Is called with the index of the worker that told something, and with the message."""
 
 
-def new_run() -> str:
-    """Return a name for a start of the relay that no other start has or had."""
-    return f"{socket.gethostname()}:{os.getpid()}:{time.time():.6f}"
-
-
 class Peers:
-    """See above. `index` is this worker's, from 0; `total` how many there are.
+    """The lines of one worker to the others. Without a `line` there is no other worker, and nobody hears or answers.
 
-    `run` names this start of the relay, and `life` counts the workers that had this index in it. `store` is the file
-    that the others have open as their store (device and number), where that is known.
+    `place` is this worker's. `store` is the file that the others have open as their store (device and number), where
+    that is known.
     """
 
     def __init__(
-        self,
-        line: IpcConnection | None = None,
-        *,
-        index: int = 0,
-        total: int = 1,
-        run: str = "",
-        life: int = 1,
-        store: tuple[int, int] | None = None,
+        self, line: IpcConnection | None = None, place: Place | None = None, store: tuple[int, int] | None = None
     ) -> None:
-        self.index = index
-        self.total = total
+        self.place = place or Place()
         self.store = store
-        self._run = run or new_run()
-        self._life = life
         self._line = line
         self._heard: dict[str, list[Heard]] = {_ASK: [self._asked], _ANSWER: [self._answered]}
         self._answers: dict[str, Answer] = {}
         self._waiting: dict[int, tuple[list[Any], asyncio.Event, int]] = {}
         self._numbers = count(1)
         self._is_look_told = False
-
-    @property
-    def is_first(self) -> bool:
-        """Whether this worker does what only one may do."""
-        return self.index == 0
-
-    @property
-    def are_there(self) -> bool:
-        """Whether there is any other worker."""
-        return self.total > 1
-
-    @property
-    def is_replacement(self) -> bool:
-        """Whether this worker takes the place of one that has ended."""
-        return self._life > 1
-
-    @property
-    def owner(self) -> str:
-        """What names this worker among all of this node."""
-        return f"{self._own}{self._life}"
-
-    @property
-    def living(self) -> tuple[str, str]:
-        """What the owners of this node begin with that may be alive now, and those among them that had our place."""
-        return f"{self._run}/", self._own
-
-    @property
-    def _own(self) -> str:
-        return f"{self._run}/{self.index}/"
 
     def on(self, kind: str, heard: Heard) -> None:
         """Let something be called for each message of a kind."""
@@ -96,10 +51,18 @@ class Peers:
         """Let something be called when a worker has ended, whose place another takes."""
         self.on(_GONE, lambda _, message: heard(int(message["index"])))
 
-    def tell(self, kind: str, **facts: Any) -> None:
-        """Tell all others something."""
+    def on_begun(self, heard: Callable[[int], None]) -> None:
+        """Let something be called when another worker has begun, and so knows nothing of what was told before."""
+        self.on(_BEGUN, lambda who, _: heard(who))
+
+    def tell(self, kind: str, *, to: int | None = None, **facts: Any) -> None:
+        """Tell all others something, or one of them."""
         if self._line is not None:
-            self._line.tell({"to": "all", "kind": kind, **facts})
+            self._line.tell({"to": "all" if to is None else to, "kind": kind, **facts})
+
+    def begin(self) -> None:
+        """Let the others tell what they told before: we hear from now on."""
+        self.tell(_BEGUN)
 
     def look(self) -> None:
         """Let the others look at the store and the directory now: something changed. Once for many calls in a row."""
@@ -113,7 +76,7 @@ class Peers:
 
     async def ask(self, what: str) -> list[Any]:
         """Return what the others answer; who is silent for two seconds is left out."""
-        wanted = self.total - 1
+        wanted = self.place.total - 1
         if self._line is None or not wanted:
             return []
         number, found, done = next(self._numbers), list[Any](), asyncio.Event()
@@ -123,7 +86,7 @@ class Peers:
             async with asyncio.timeout(_ANSWER_SECONDS):
                 await done.wait()
         except TimeoutError:
-            log.warned(f"{wanted - len(found)} of {self.total} workers did not answer in time")
+            log.warned(f"{wanted - len(found)} of {self.place.total} workers did not answer in time")
         finally:
             del self._waiting[number]
         return found

@@ -17,14 +17,13 @@ from typing import Any
 
 from relay import log
 from relay.cluster.bootstrap import Bootstrap
-from relay.cluster.ipc import Message
-from relay.cluster.peer_counts import DROPPED
-from relay.cluster.peers import new_run
 from relay.cluster.sockets import WorkerSockets
 from relay.cluster.turning_away import TurningAway
 from relay.cluster.worker import Worker
+from relay.cluster.workers import Workers
 from relay.config.settings import Settings
 from relay.listener.sockets import ListenError, PassedSockets
+from relay.store.cluster.identity import Place
 from relay.store.db.sqlite import file_number
 from relay.system import descriptors
 from relay.system.systemd import Systemd, from_environment
@@ -47,26 +46,21 @@ class Supervisor:
     ) -> None:
         self._doors = doors
         self._systemd = systemd
-        self._total = total
         self._bootstrap = Bootstrap(
             supervisor=os.getpid(),
             settings=settings,
             settings_file=settings_file,
-            run=new_run(),
-            index=0,
-            total=total,
-            life=0,
+            place=Place(total=total, life=0),
             line=-1,
             descriptors={},
             beat_seconds=systemd.watchdog_seconds or _BEAT_SECONDS,
         )
-        self._workers: dict[int, Worker] = {}
+        self._workers = Workers()
         self._ready = [asyncio.Event() for _ in range(total)]
         self._has_begun = False  # what is wrong with this relay its first worker would have said
         self._is_serving = False
         self._told = ""  # the last status
         self._is_reload_due = False  # asked for before all workers could be told
-        self._dropped = 0  # lines of our log, as the workers know
         self._status = 0
         self._stop = asyncio.Event()
         self._jobs: set[asyncio.Task[None]] = set()
@@ -93,7 +87,7 @@ class Supervisor:
         self._has_begun = True
         path = self._bootstrap.settings.database_path
         self._bootstrap = replace(self._bootstrap, store=file_number(path) if path else None)
-        others = range(1, self._total)
+        others = range(1, self._bootstrap.place.total)
         for index in others:
             self._later(self._keep(index))
         await self._until_ready(others)
@@ -111,7 +105,8 @@ class Supervisor:
         life, pause, turning_away = 0, _FIRST_PAUSE, TurningAway(self._doors.own(index))
         while not self._stop.is_set():
             life, began = life + 1, time.monotonic()
-            bootstrap = replace(self._bootstrap, index=index, life=life, descriptors=self._doors.of(index))
+            place = replace(self._bootstrap.place, index=index, life=life)
+            bootstrap = replace(self._bootstrap, place=place, descriptors=self._doors.of(index))
             try:
                 worker = await Worker.start(bootstrap, self._ready[index])
             except OSError as error:  # the machine has no room for another process just now
@@ -136,13 +131,11 @@ class Supervisor:
 
         One that ends before it serves, though others do, cannot begin just now: nobody is to wait for it.
         """
-        self._workers[worker.index] = worker
+        self._workers.add(worker)
         worker.on_status = self._status_changed
-        if self._dropped:
-            worker.tell({"kind": DROPPED, "lines": self._dropped})
         if self._stop.is_set():  # it was started while the others were told to end
             worker.signal(signal.SIGTERM)
-        hearing = asyncio.create_task(worker.hear(self._pass_on))
+        hearing = asyncio.create_task(worker.hear(self._workers.pass_on))
         is_ready = self._ready[worker.index]
         leaving = asyncio.create_task(_when(is_ready, turning_away.end))
         status = await worker.ended()
@@ -150,10 +143,9 @@ class Supervisor:
         await hearing
         if self._has_begun and not is_ready.is_set():
             turning_away.begin()
-        del self._workers[worker.index]
+        self._workers.remove(worker)
         self._ready[worker.index].clear()
         self._status_changed()
-        self._tell_all({"kind": "gone", "index": worker.index}, but=worker.index)
         return status
 
     async def _watch(self) -> None:
@@ -163,16 +155,15 @@ class Supervisor:
             await asyncio.sleep(_LOOK_SECONDS)
             now = time.monotonic()
             if now - looked > 2 * _LOOK_SECONDS:  # it was we who were stopped
-                for worker in self._workers.values():
-                    worker.heard_at = now
+                self._workers.excuse()
             looked = now
-            for worker in list(self._workers.values()):
+            for worker in self._workers:
                 if worker.silent_seconds > self._bootstrap.beat_seconds:
                     log.broken(f"worker {worker.index} has said nothing for {worker.silent_seconds:.0f} s")
                     worker.signal(signal.SIGKILL)
-            self._tell_dropped()
+            self._workers.tell_dropped(log.dropped_lines())
             is_due = self._systemd.watchdog_seconds and now - fed >= self._systemd.watchdog_seconds / 2 - _LOOK_SECONDS
-            if is_due and any(worker.was_heard for worker in self._workers.values()):
+            if is_due and any(worker.was_heard for worker in self._workers):
                 fed = now
                 await self._systemd.alive()
 
@@ -181,7 +172,7 @@ class Supervisor:
             self._is_reload_due = True
             return
         await self._systemd.reloading()
-        workers = list(self._workers.values())
+        workers = list(self._workers)
         for worker in workers:
             worker.is_ready.clear()
             worker.signal(signal.SIGHUP)
@@ -196,33 +187,12 @@ class Supervisor:
         """End all workers in order; one that takes too long is killed."""
         self._doors.close()
         await self._systemd.stopping("ending what is under way")
-        for worker in self._workers.values():
-            worker.signal(signal.SIGTERM)
+        self._workers.signal(signal.SIGTERM)
         if self._jobs:
             await asyncio.wait(set(self._jobs), timeout=_STOP_SECONDS)
-        for worker in self._workers.values():
-            worker.signal(signal.SIGKILL)
+        self._workers.signal(signal.SIGKILL)
         if self._jobs:
             await asyncio.wait(set(self._jobs))
-
-    def _pass_on(self, worker: Worker, message: Message) -> None:
-        to = message.pop("to")
-        message["from"] = worker.index
-        if to == "all":
-            self._tell_all(message, but=worker.index)
-        elif to in self._workers:
-            self._workers[to].tell(message)
-
-    def _tell_dropped(self) -> None:
-        """Let the workers count the lines that we could not write: they answer for the relay."""
-        if (dropped := log.dropped_lines()) != self._dropped:
-            self._dropped = dropped
-            self._tell_all({"kind": DROPPED, "lines": dropped})
-
-    def _tell_all(self, message: Message, *, but: int = -1) -> None:
-        for index, worker in self._workers.items():
-            if index != but:
-                worker.tell(message)
 
     def _status_changed(self) -> None:
         """Let `systemctl status` show how we are."""
@@ -231,9 +201,7 @@ class Supervisor:
             self._later(self._systemd.status(self._told))
 
     def _summary(self) -> str:
-        """Return the status of the first worker, and while it is replaced that of the next one."""
-        known = (worker.status for _, worker in sorted(self._workers.items()) if worker.status)
-        return f"{next(known, 'no worker serves')}; {self._total} workers"
+        return f"{self._workers.status}; {self._bootstrap.place.total} workers"
 
     def _later(self, job: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(job)

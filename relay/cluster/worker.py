@@ -52,7 +52,7 @@ class Worker:
         assert process.stdin is not None
         process.stdin.write(bootstrap.as_octets)
         process.stdin.close()
-        return cls(bootstrap.index, process, await IpcConnection.over(ours), is_ready)
+        return cls(bootstrap.place.index, process, await IpcConnection.over(ours), is_ready)
 
     @property
     def pid(self) -> int:

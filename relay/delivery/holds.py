@@ -101,6 +101,11 @@ class Accounts:
                 self._holds[key] = row
         self._stored = stored
 
+    @property
+    def pauses(self) -> dict[str, Slowness]:
+        """The pauses that are made, and those after which fewer connections are used, by whose limits count."""
+        return dict(self._slow)
+
     def follow_pause(self, scope: str, pause: Slowness | None) -> None:
         """Take over a pause that another process met, or that it ended."""
         if pause is not None:

@@ -6,6 +6,7 @@ yet, writes nothing by its duty.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple, Protocol
 
@@ -45,11 +46,12 @@ class Lead(Protocol):
         """By what the work is written; None where nobody else could do it."""
 
 
+@dataclass(frozen=True, slots=True)
 class Unrivalled:
-    """The lead where there is no other process."""
+    """The lead where no other machine can use the store: one process has it for as long as the relay runs."""
 
-    is_ours = True
-    duty = None
+    is_ours: bool = True
+    duty: NamedLease | None = None
 
 
 class LeaseTable:

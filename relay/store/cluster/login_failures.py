@@ -14,6 +14,9 @@ from relay.store.cluster.topics import Topic, all_numbers
 from relay.store.db.database import Database
 from relay.store.db.tables import failures
 
+LISTENERS, PAGES = "listeners", "pages"
+"""The doors: where a login was tried."""
+
 
 class LoginResult(NamedTuple):
     """A login that failed, or one that worked and so takes back those that failed. `door`: where it was tried."""

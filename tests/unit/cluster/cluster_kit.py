@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 
 from relay.cluster.ipc import IpcConnection
 from relay.cluster.peers import Peers
+from relay.store.cluster.identity import Place
 
 
 @asynccontextmanager
@@ -18,7 +19,7 @@ async def several(total: int) -> AsyncIterator[list[Peers]]:
         ours, theirs = socket.socketpair()
         hub[index] = await IpcConnection.over(ours)
         ends.append(await IpcConnection.over(theirs))
-        found.append(Peers(ends[-1], index=index, total=total, run="run"))
+        found.append(Peers(ends[-1], Place(index=index, total=total, run="run")))
 
     async def pass_on(index: int) -> None:
         async for message in hub[index].messages():

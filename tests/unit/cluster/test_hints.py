@@ -38,3 +38,17 @@ async def test_pauses_and_servers_that_are_away_are_known_to_all() -> None:
         there.servers.note("acmejets", Outcome(host="h", accepted=Reply(250, "2.0.0", "Ok")), lambda: NOW)
         await until(lambda: not here.servers.unreached(NOW))
         assert here.slowness_of(JANE, NOW) is None
+
+
+async def test_one_that_begins_is_told_what_is_known() -> None:
+    async with several(2) as (one, two):
+        here, there = accounts(), accounts()
+        share_pauses(one, here)
+        share_server_health(one, here.servers)
+        pause = here.slow_down(SERVER, JANE, SLOWER, NOW)
+        here.servers.note("acmejets", Outcome(host="h", failure=AWAY), lambda: NOW)
+        share_pauses(two, there)  # what was told before is lost
+        share_server_health(two, there.servers)
+        two.begin()
+        await until(lambda: bool(there.servers.unreached(NOW)))
+        assert there.slowness_of(JANE, NOW) == pause

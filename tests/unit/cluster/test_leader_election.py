@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.cluster import leader_election
-from relay.cluster.leader_election import LASTS_SECONDS, TRUSTED_SECONDS, Elected, Lead, Tenure
-from relay.store.cluster.leader_lease import LeaseTable, NamedLease
+from relay.cluster.leader_election import LASTS_SECONDS, TRUSTED_SECONDS, Elected, Tenure
+from relay.store.cluster.leader_lease import LeaseTable, NamedLease, Unrivalled
 from relay.store.db.database import Database, open_database
 from relay.store.db.errors import StoreError
 
@@ -244,10 +244,7 @@ async def until(check: Callable[[], bool]) -> None:
             await asyncio.sleep(0.01)
 
 
-async def test_where_no_machines_share_the_store_the_first_worker_leads() -> None:
+def test_where_no_machines_share_the_store_the_first_worker_leads() -> None:
     for is_first in (True, False):
-        one = Lead(is_ours=is_first)
-        await one.run()
-        one.rest(is_wanted=True)
-        await one.resign()
+        one = Unrivalled(is_ours=is_first)
         assert (one.is_ours, one.duty) == (is_first, None)

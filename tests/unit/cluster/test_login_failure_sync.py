@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from relay.cluster.login_failure_sync import LISTENERS, PAGES, LoginFailureSync
+from relay.cluster.login_failure_sync import LoginFailureSync
 from relay.store.cluster.change_notifications import ChangeNotifications
-from relay.store.cluster.login_failures import FailureTable, LoginResult
+from relay.store.cluster.login_failures import LISTENERS, PAGES, FailureTable, LoginResult
 from relay.store.cluster.topics import Topic
 from relay.store.db.database import Database, open_database
 from relay.store.db.errors import StoreError

@@ -20,7 +20,7 @@ async def test_what_one_tells_all_others_hear() -> None:
             heard.put_nowait((to, who, message["text"]))
 
         for each in (one, two, three):
-            each.on("word", partial(note, each.index))
+            each.on("word", partial(note, each.place.index))
         two.tell("word", text="hä\n")
         assert sorted([await heard.get(), await heard.get()]) == [(0, 1, "hä\n"), (2, 1, "hä\n")]
         assert heard.empty()
@@ -65,19 +65,11 @@ async def test_a_word_that_meets_a_fault_ends_nothing() -> None:
         assert await heard.get() == "a"
 
 
-async def test_who_is_alone_asks_nobody_and_owns_what_no_other_start_does() -> None:
-    alone, another = Peers(), Peers()
+async def test_who_has_no_line_asks_nobody() -> None:
+    alone = Peers()
     alone.tell("word")
     alone.look()
     assert await alone.ask("what") == []
-    assert (alone.is_first, alone.are_there) == (True, False)
-    assert alone.owner != another.owner
-    assert alone.living != another.living
-
-
-def test_the_owner_of_a_place_tells_its_start_and_its_life() -> None:
-    second = Peers(index=1, total=3, run="run", life=2)
-    assert (second.owner, second.living) == ("run/1/2", ("run/", "run/1/"))
 
 
 async def test_a_line_ends_with_the_other_end_and_loses_what_nobody_reads() -> None:
@@ -98,11 +90,13 @@ async def test_the_census_counts_what_all_have_open() -> None:
     async with several(2) as (one, two):
         first = Open(pid=1, connections=3, clients={"10.0.0.1": 2, "10.0.0.2": 1}, accounts={"s/a": 1})
         second = Open(pid=2, connections=2, clients={"10.0.0.1": 2}, accounts={"s/a": 2, "s/b": 1})
-        peer_counts, other = PeerCounts(one, lambda: first), PeerCounts(two, lambda: second)
-        jobs = [asyncio.create_task(each.run()) for each in (peer_counts, other)]
+        peer_counts, other = PeerCounts(one), PeerCounts(two)
+        jobs = [
+            asyncio.create_task(each.run(own)) for each, own in ((peer_counts, lambda: first), (other, lambda: second))
+        ]
         await until(lambda: bool(peer_counts.others and other.others))
         assert (peer_counts.connections, peer_counts.of("10.0.0.1"), peer_counts.of("10.0.0.2")) == (2, 2, 0)
-        assert peer_counts.accounts() == {"s/a": 3, "s/b": 1}
+        assert peer_counts.accounts == {"s/a": 2, "s/b": 1}
         assert other.others == {0: first}
         two.tell("gone", index=1)  # the supervisor says this
         await until(lambda: not peer_counts.connections)

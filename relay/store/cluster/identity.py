@@ -1,16 +1,19 @@
-"""Which node this relay is: its name, and an id of its own in state_dir, by which a restart is known as the same node.
+"""Who this process is among all that use the store: a process of a start of a node.
 
-Whoever has something under way names the node in its own name: so a restart takes back at once what an earlier run of
-the same node left, and nothing of a node on another machine.
+A node has a name, and an id of its own in state_dir, by which a restart is known as the same node. Whoever has
+something under way names the node in its own name: so a restart takes back at once what an earlier run of the same node
+left, and nothing of a node on another machine.
 """
 
 import fcntl
 import os
+import socket
+import time
 from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from secrets import token_hex
 
-from relay.cluster.peers import Peers
 from relay.config.faults import Fault, Faults
 from relay.config.settings import Settings
 from relay.store.cluster.nodes import Node
@@ -19,6 +22,39 @@ from relay.system.files import create_private, make_private_folder
 
 _FILE = "node.id"
 _OCTETS = 8
+
+
+def new_run() -> str:
+    """Return a name for a start of the relay that no other start has or had."""
+    return f"{socket.gethostname()}:{os.getpid()}:{time.time():.6f}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """The place of one process among those of its relay: `index`, from 0, out of `total`.
+
+    `run` names this start of the relay, and `life` counts the processes that had this index in it.
+    """
+
+    index: int = 0
+    total: int = 1
+    run: str = field(default_factory=new_run)
+    life: int = 1
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this process does what only one of a relay may do."""
+        return self.index == 0
+
+    @property
+    def has_others(self) -> bool:
+        """Whether the relay has other processes."""
+        return self.total > 1
+
+    @property
+    def is_replacement(self) -> bool:
+        """Whether this process takes the place of one that has ended."""
+        return self.life > 1
 
 
 def own_node(settings: Settings) -> Node:
@@ -48,16 +84,16 @@ def keep_out_others(settings: Settings) -> int:
     return descriptor
 
 
-def owner_of(node: Node, peers: Peers) -> str:
+def owner_of(node: Node, place: Place) -> str:
     """Return what names this process in the store, as the owner of what it has there."""
-    return f"{node.id}/{peers.owner}"
+    return f"{node.id}/{place.run}/{place.index}/{place.life}"
 
 
-def living_of(node: Node, peers: Peers, *, is_shared: bool) -> Living:
+def living_of(node: Node, place: Place, *, is_shared: bool) -> Living:
     """Return whom this process knows to be alive; of other nodes, where the store `is_shared`, it knows nothing."""
-    run, place = peers.living
     ours = f"{node.id}/"
-    return Living(run=ours + run, place=ours + place, node=ours if is_shared else "")
+    run = f"{ours}{place.run}/"
+    return Living(run=run, place=f"{run}{place.index}/", node=ours if is_shared else "")
 
 
 def _kept_id(path: Path) -> str:

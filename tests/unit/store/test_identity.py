@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from sqlalchemy import create_engine, literal, select
 
-from relay.cluster.identity import keep_out_others, living_of, own_node, owner_of
-from relay.cluster.peers import Peers
 from relay.config.faults import Faults
 from relay.config.settings import Settings
+from relay.store.cluster.identity import Place, keep_out_others, living_of, own_node, owner_of
+from relay.store.cluster.nodes import Node
 from relay.store.queue.claims import is_dead
 
 
@@ -52,19 +52,19 @@ def test_two_relays_never_use_one_state_dir(settings: Settings) -> None:
     os.close(keep_out_others(settings))
 
 
-def peers(run: str, index: int = 0, life: int = 1) -> Peers:
-    return Peers(index=index, total=2, run=run, life=life)
+def place(run: str, index: int = 0, life: int = 1) -> Place:
+    return Place(index=index, total=2, run=run, life=life)
 
 
 @pytest.mark.parametrize("is_shared", [True, False])
 def test_whom_a_process_knows_to_be_dead(settings: Settings, tmp_path: Path, is_shared: bool) -> None:
     node, other = own_node(settings), own_node(replace(settings, state_dir=tmp_path / "other"))
-    living = living_of(node, peers("now", 1, 2), is_shared=is_shared)
+    living = living_of(node, place("now", 1, 2), is_shared=is_shared)
     owners = {
-        "who had our place": owner_of(node, peers("now", 1)),
-        "an earlier run": owner_of(node, peers("before")),
-        "beside us": owner_of(node, peers("now")),
-        "another node": owner_of(other, peers("now")),
+        "who had our place": owner_of(node, place("now", 1)),
+        "an earlier run": owner_of(node, place("before")),
+        "beside us": owner_of(node, place("now")),
+        "another node": owner_of(other, place("now")),
         "a relay of before": "host:1:2.0/0/1",
     }
     engine = create_engine("sqlite://")
@@ -77,3 +77,11 @@ def test_whom_a_process_knows_to_be_dead(settings: Settings, tmp_path: Path, is_
     engine.dispose()
     here = {"who had our place", "an earlier run"}
     assert dead == (here if is_shared else here | {"another node", "a relay of before"})
+
+
+def test_the_owner_of_a_place_tells_its_start_and_its_life() -> None:
+    node, second = Node(name="one", id="1111"), Place(index=1, total=3, run="run", life=2)
+    assert owner_of(node, second) == "1111/run/1/2"
+    assert living_of(node, second, is_shared=False) == ("1111/run/", "1111/run/1/", "")
+    assert Place().run != Place().run, "another start of the relay"
+    assert (Place().is_first, Place().has_others) == (True, False)

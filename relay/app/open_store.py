@@ -1,0 +1,68 @@
+"""The store as a service has it open: our place in it, its clock and its health, the queue and the passwords in it."""
+
+import os
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
+
+from relay import log
+from relay.app.alone import Alone
+from relay.config.settings import Settings
+from relay.delivery.schedule import Schedule
+from relay.mail.content import NewBody
+from relay.secrets.master_key import key_source
+from relay.secrets.vault import Vault
+from relay.store.cluster.identity import keep_out_others, living_of, own_node, owner_of
+from relay.store.db.clocks import ClockWatch, SteadyClock
+from relay.store.db.database import Database, open_store
+from relay.store.db.health import StoreHealth
+from relay.store.people.secrets import SecretTable
+from relay.store.queue.queue import Queue
+from relay.system.event_loop import TaskExitStack
+
+if TYPE_CHECKING:
+    from relay.app.clustered import Clustered
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenStore:
+    """`OpenStore.open` makes one, and its `closing` closes it."""
+
+    database: Database
+    health: StoreHealth
+    clock: ClockWatch
+    queue: Queue
+    vault: Vault
+
+    @classmethod
+    async def open(
+        cls,
+        settings: Settings,
+        cluster: "Alone | Clustered",
+        closing: TaskExitStack,
+        *,
+        lead_changed: Callable[[], Awaitable[None]],
+        new_body: NewBody,
+    ) -> Self:
+        """Open the store, and take our place among those who use it. The queue keeps bodies in what `new_body` returns.
+
+        Raises Faults, StoreError and MasterKeyError.
+        """
+        place = cluster.place
+        database = await open_store(settings, os.environ, has_peers=place.has_others, is_file=cluster.store_file)
+        closing.push_async_callback(database.close)
+        health = StoreHealth(database)
+        await database.check()
+        node = own_node(settings)
+        if place.is_first:
+            closing.callback(os.close, keep_out_others(settings))
+        clock = ClockWatch(database, SteadyClock())
+        await cluster.enter(database, node, closing, clock.steady.now, lead_changed)
+        if not database.is_shared and (seconds := await clock.resume(Schedule.of(settings.delivery).longest)):
+            log.clock_set(seconds=round(seconds))
+        source = key_source(settings.secrets.master_key, settings.state_dir, os.environ)
+        vault = await Vault.open(SecretTable(database), source, keeps_copies=database.is_shared)
+        living = living_of(node, place, is_shared=database.is_shared)
+        queue = Queue(database, owner_of(node, place), new_body=new_body, living=living, steady=clock.steady)
+        closing.push_async_callback(queue.aclose)
+        return cls(database=database, health=health, clock=clock, queue=queue, vault=vault)
