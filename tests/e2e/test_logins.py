@@ -11,6 +11,7 @@ import tomli_w
 from tests.peers.canaries import canary
 from tests.peers.fixtures import StartRelay
 from tests.peers.relay import Relay, open_server, relay_process
+from tests.peers.rows import each_row
 from tests.peers.sink import Sink
 
 SUPPORT, SALES = "support@acmejets.example", "sales@acmejets.example"
@@ -120,7 +121,7 @@ TRIES = [
 ]
 
 
-@pytest.mark.parametrize("attempt", TRIES, ids=lambda attempt: attempt.name)
+@each_row("attempt", TRIES, ids=lambda attempt: attempt.name)
 def test_a_login_sends_as_what_it_may_and_nothing_else(attempt: Try, relay: Relay, sink: Sink) -> None:
     recipient = f"{attempt.name}@customer.example"
     author = attempt.author or attempt.sender

@@ -1,4 +1,8 @@
-"""Nodes of two releases at one database, for the time of an upgrade: machine after machine, with traffic on both."""
+"""Nodes of two releases at one database, for the time of an upgrade: machine after machine, with traffic on both.
+
+The gate goes from this release to the next, which is made of this one; a clone of any depth can. Older releases are in
+the history alone: `make test-long` goes from these to this one, and fails where the history is not here.
+"""
 
 import itertools
 import json
@@ -115,6 +119,7 @@ def lonely(tmp_path: Path) -> Release:
     return found
 
 
+@pytest.mark.long
 @pytest.mark.needs("git")
 @pytest.mark.parametrize("workers", [1, 2])
 def test_from_one_relay_that_knew_no_other(
@@ -165,6 +170,7 @@ def earlier(tmp_path: Path) -> Release:
     return found
 
 
+@pytest.mark.long
 @pytest.mark.needs("git")
 def test_from_the_release_before_to_this_one(
     earlier: Release,

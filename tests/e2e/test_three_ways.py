@@ -13,6 +13,7 @@ from tests.peers.clients import CLIENTS, Letter
 from tests.peers.dovecot import Dovecot
 from tests.peers.fixtures import Certificates
 from tests.peers.relay import Relay, relay_process
+from tests.peers.rows import each_row
 from tests.peers.sink import Sink
 
 pytestmark = pytest.mark.needs("swaks", "curl", "msmtp", "dovecot", "submission")
@@ -99,8 +100,8 @@ def relay(dovecot: Dovecot, certificates: Certificates) -> Iterator[Relay]:
         yield relay
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 @pytest.mark.parametrize("client", CLIENTS)
+@each_row("case", CASES, ids=lambda case: case.name)
 def test_account_envelope_and_from_are_one(client: str, case: Case, relay: Relay, dovecot: Dovecot, sink: Sink) -> None:
     recipient = f"{client}.{case.name}@customer.example"
     header = f'From: "Jane, Support" <{case.address}>\nTo: {recipient}\nSubject: hello\nX-Kept: folded\n value\n'

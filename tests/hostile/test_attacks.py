@@ -5,7 +5,7 @@ import re
 from functools import cache
 from pathlib import Path
 
-import pytest
+from tests.peers.rows import each_row
 
 ROOT = Path(__file__).parents[2]
 ROWS = [
@@ -23,7 +23,7 @@ def functions_of(path: Path) -> frozenset[str]:
     return frozenset(node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
 
 
-@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.split("|")[1].strip()[:40])
+@each_row("row", ROWS, ids=lambda row: row.split("|")[1].strip()[:40])
 def test_each_attack_is_played_by_tests_that_exist(row: str) -> None:
     attack, answer, tests = (cell.strip() for cell in row.strip("|").split("|"))
     assert attack

@@ -14,6 +14,7 @@ from tests.dialogs.listener.listener_kit import RCPT, TEXT, FakeLogins, Handed, 
 from tests.hostile.house import JANE, house
 from tests.peers.recorder import REPLIES, Recorder, recorder_server
 from tests.peers.relay import Relay
+from tests.peers.rows import each_row
 
 CONTROLS = [bytes([code]) for code in (*range(0x20), 0x7F)]
 # Each place for an octet: what the client says, with {} for it.
@@ -79,7 +80,7 @@ def sayings(place: str) -> Iterator[bytes]:
 ALL_PLACES = [*PLACES, *(f"xtext {name}" for name in ENCODED_PLACES), *(f"base64 {name}" for name in LOGIN_PLACES)]
 
 
-@pytest.mark.parametrize("place", ALL_PLACES)
+@each_row("place", ALL_PLACES)
 async def test_no_control_character_passes_from_any_place(place: str) -> None:
     """Whether it is refused or not: nothing that goes on holds one, and neither do replies and log."""
     mail = b"MAIL FROM:<support@acmejets.example>\r\n"

@@ -10,6 +10,7 @@ from tests.peers.canaries import canary
 from tests.peers.packages import program
 from tests.peers.recorder import Recorder, recorder_server
 from tests.peers.relay import Relay
+from tests.peers.rows import each_row
 from tests.peers.system import LOOPBACK, free_port, run
 
 pytestmark = pytest.mark.slow
@@ -71,7 +72,7 @@ MAY = {
 
 
 @pytest.mark.needs("swaks")
-@pytest.mark.parametrize(
+@each_row(
     ("place", "login", "sender"),
     [
         row

@@ -14,6 +14,7 @@ from tests.hostile.line import Line, line_to
 from tests.peers.postfix import Postfix
 from tests.peers.recorder import Recorder, recorder_server
 from tests.peers.relay import Relay, one_channel, open_server, relay_process
+from tests.peers.rows import each_row
 from tests.peers.sink import Sink
 from tests.peers.system import LOOPBACK, free_port, private_folder
 
@@ -62,8 +63,8 @@ async def client_of(relay: Relay, authority: trustme.CA, *, is_tls: bool) -> Asy
         yield line
 
 
-@pytest.mark.parametrize("is_tls", [False, True], ids=["plain", "tls"])
-@pytest.mark.parametrize("tag", ENDS)
+@each_row("is_tls", [False, True], ids=["plain", "tls"])
+@each_row("tag", ENDS)
 async def test_no_end_but_one_in_data(
     tag: str, is_tls: bool, relay: Relay, authority: trustme.CA, wire: Recorder
 ) -> None:
@@ -76,9 +77,9 @@ async def test_no_end_but_one_in_data(
     check(wire, count, came=codes[3] == "250", tag=tag)
 
 
-@pytest.mark.parametrize("is_tls", [False, True], ids=["plain", "tls"])
-@pytest.mark.parametrize("size", [0, 40], ids=["one chunk", "chunks of 40"])
-@pytest.mark.parametrize("tag", ENDS_IN_CHUNKS)
+@each_row("is_tls", [False, True], ids=["plain", "tls"])
+@each_row("size", [0, 40], ids=["one chunk", "chunks of 40"])
+@each_row("tag", ENDS_IN_CHUNKS)
 async def test_no_end_in_chunks_at_all(
     tag: str, size: int, is_tls: bool, relay: Relay, authority: trustme.CA, wire: Recorder
 ) -> None:

@@ -91,8 +91,8 @@ def _tables(files: Mapping[str, bytes]) -> bytes:
 
 
 def without_history() -> NoReturn:
-    """Leave a test out whose older release is in a history that is not here: the copy of the project is shallow."""
-    pytest.skip("the history of the project is not here, in which an older release is: git fetch --unshallow")
+    """Fail a test whose older release is in a history that is not here: the copy of the project is shallow."""
+    pytest.fail("the history of the project is not here, in which an older release is: git fetch --unshallow")
 
 
 def _install(folder: Path, files: Mapping[str, bytes], schema: str) -> Release:

@@ -17,6 +17,7 @@ import pytest
 from tests.peers.canaries import MARK, canary, leaking_files, leaks_in, leaks_of_process, plain_canary
 from tests.peers.fixtures import StartRelay
 from tests.peers.relay import one_channel, open_server
+from tests.peers.rows import each_row
 from tests.peers.system import free_port, wait_until
 
 PASSWORD = canary("support")
@@ -41,8 +42,8 @@ ENCODINGS: dict[str, Callable[[bytes], bytes]] = {
 }
 
 
-@pytest.mark.parametrize("name", ENCODINGS)
-@pytest.mark.parametrize("password", [PASSWORD, plain_canary("support")])
+@each_row("name", ENCODINGS)
+@each_row("password", [PASSWORD, plain_canary("support")])
 def test_a_canary_is_found_in_every_form(password: str, name: str) -> None:
     assert leaks_in(b"before " + ENCODINGS[name](password.encode()) + b" behind")
 

@@ -9,6 +9,7 @@ import pytest
 from docs.generate.replies import groups
 from relay.cli.app import run
 from relay.config.settings import Settings, as_table
+from tests.peers.rows import each_row
 
 ROOT = Path(__file__).parents[2]
 ARCHITECTURE = ROOT / "docs/architecture.md"
@@ -55,12 +56,12 @@ def anchor(heading: str) -> str:
     return re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-")
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@each_row("page", PAGES, ids=lambda page: page.name)
 def test_every_file_that_a_page_names_is_there(page: Path) -> None:
     assert sorted(path for path in named_files(page.read_text()) if not is_there(path)) == []
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@each_row("page", PAGES, ids=lambda page: page.name)
 def test_every_link_leads_somewhere(page: Path) -> None:
     text = page.read_text()
     anchors = {f"#{anchor(heading)}" for heading in _HEADING.findall(text)}

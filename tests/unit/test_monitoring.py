@@ -9,6 +9,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from relay.metrics import Metrics, Now
 from tests.peers.packages import program
+from tests.peers.rows import each_row
 from tests.peers.system import run
 from tests.peers.watched_expressions import (
     DASHBOARD,
@@ -58,7 +59,7 @@ def alerts() -> list[str]:
     return re.findall(r"- alert: (\w+)", RULES.read_text())
 
 
-@pytest.mark.parametrize("expression", EXPRESSIONS.values(), ids=EXPRESSIONS.keys())
+@each_row("expression", EXPRESSIONS.values(), ids=EXPRESSIONS.keys())
 def test_each_metric_and_label_that_is_asked_for_exists(expression: str) -> None:
     names = set(METRIC.findall(expression))
     assert names

@@ -7,6 +7,7 @@ import pytest
 from relay.listener import replies
 from relay.mail.reply import Reply
 from tests.dialogs.listener.dialog_player import DIALOGS, play
+from tests.peers.rows import each_row
 
 # What a transcript cannot bring about in few words, and the test that does.
 ELSEWHERE = {
@@ -48,12 +49,12 @@ def shown() -> list[str]:
     return [line[3:] for line in lines if line[:2] in {"S:", "S+"}]
 
 
-@pytest.mark.parametrize("transcript", sorted(DIALOGS.glob("*.smtp")), ids=lambda path: path.stem)
+@each_row("transcript", sorted(DIALOGS.glob("*.smtp")), ids=lambda path: path.stem)
 async def test_dialog(transcript: Path) -> None:
     await play(transcript)
 
 
-@pytest.mark.parametrize("name", OWN)
+@each_row("name", OWN)
 def test_each_reply_of_the_listener_is_shown_word_for_word(name: str) -> None:
     reply = OWN[name]
     if reply in FOR_THE_LOG:
@@ -65,7 +66,7 @@ def test_each_reply_of_the_listener_is_shown_word_for_word(name: str) -> None:
         assert str(reply) in shown()
 
 
-@pytest.mark.parametrize("promised", PROMISED)
+@each_row("promised", PROMISED)
 def test_each_reply_that_is_promised_is_shown(promised: str) -> None:
     parts = promised.split("*")
     assert any(all(part in line for part in parts) and line.startswith(parts[0]) for line in shown())

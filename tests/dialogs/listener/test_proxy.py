@@ -17,6 +17,7 @@ from relay.listener.client_identity import Origin, ProxyFault, read_header
 from relay.listener.session_limits import SessionLimits
 from tests.dialogs.listener.listener_kit import HELLO, MAIL, RCPT, TEXT, Door, certificate, door, on_both_loops, within
 from tests.dialogs.listener.tls_kit import HandClient
+from tests.peers.rows import each_row
 
 SIGNATURE = b"\r\n\r\n\x00\r\nQUIT\n"
 LOOPBACK = (IPv4Network("127.0.0.0/8"),)
@@ -68,7 +69,7 @@ async def test_a_proxy_that_speaks_for_itself() -> None:
     assert await read(v2(0, 0x00, b"") + b"QUIT") == (None, b"QUIT")
 
 
-@pytest.mark.parametrize(
+@each_row(
     "header",
     [
         b"",

@@ -16,6 +16,7 @@ from relay.store.db.errors import StoreError
 from relay.upstream.pool import Upstream
 from relay.upstream.transaction import Progress
 from tests.dialogs.upstream.upstream_kit import FAST, SILENCE, Drop, scripted, server_at, transfer_to, until
+from tests.peers.rows import each_row
 from tests.peers.system import free_port
 
 pytestmark = pytest.mark.timeout(60)
@@ -46,8 +47,8 @@ def no_collection() -> Iterator[None]:
         gc.enable()
 
 
-@pytest.mark.parametrize("key", ["greeting", "EHLO", "MAIL", "RCPT", "DATA", "."])
-@pytest.mark.parametrize("answer", [b"450 4.0.0 no\r\n", b"550 5.0.0 no\r\n", b"garbage\r\n", Drop()], ids=_NAMES)
+@each_row("key", ["greeting", "EHLO", "MAIL", "RCPT", "DATA", "."])
+@each_row("answer", [b"450 4.0.0 no\r\n", b"550 5.0.0 no\r\n", b"garbage\r\n", Drop()], ids=_NAMES)
 async def test_whatever_a_server_does_the_message_is_let_go(key: str, answer: Any) -> None:
     async with scripted(answers={key: answer}) as server:
         await check(server.port)

@@ -23,6 +23,7 @@ from tests.dialogs.upstream.upstream_kit import (
     transfer_to,
     until,
 )
+from tests.peers.rows import each_row
 
 pytestmark = pytest.mark.timeout(60)
 PIPELINING = ("PIPELINING", "8BITMIME")
@@ -60,10 +61,10 @@ def places(surplus: bytes) -> dict[str, dict[str, Any]]:
     }
 
 
-@pytest.mark.parametrize("all_or_none", [False, True], ids=["some", "all-or-none"])
-@pytest.mark.parametrize("offers", [PIPELINING, CHUNKS, ("8BITMIME",)], ids=["pipelined", "bdat", "one-by-one"])
-@pytest.mark.parametrize("place", list(places(b"")))
-@pytest.mark.parametrize("surplus", list(SURPLUS))
+@each_row("all_or_none", [False, True], ids=["some", "all-or-none"])
+@each_row("offers", [PIPELINING, CHUNKS, ("8BITMIME",)], ids=["pipelined", "bdat", "one-by-one"])
+@each_row("place", list(places(b"")))
+@each_row("surplus", list(SURPLUS))
 async def test_an_answer_too_many_fails_nothing_for_good_and_the_next_attempt_delivers(
     surplus: str, place: str, offers: tuple[str, ...], all_or_none: bool
 ) -> None:
@@ -108,8 +109,8 @@ PROOFS: list[tuple[Any, Meaning]] = [
 ]
 
 
-@pytest.mark.parametrize("way", ["direct", "bdat", "DATA"])
-@pytest.mark.parametrize(("proof", "meaning"), PROOFS, ids=range(len(PROOFS)))
+@each_row("way", ["direct", "bdat", "DATA"])
+@each_row(("proof", "meaning"), PROOFS, ids=range(len(PROOFS)))
 async def test_a_refusal_at_the_end_of_a_group_is_proven(proof: Any, meaning: Meaning, way: str) -> None:
     """What was said last may be an answer too many, whose command is answered later: at the next one."""
     offers = CHUNKS if way == "bdat" else PIPELINING

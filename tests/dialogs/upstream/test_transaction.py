@@ -32,6 +32,7 @@ from tests.dialogs.upstream.upstream_kit import (
     stand_silent,
     transfer_to,
 )
+from tests.peers.rows import each_row
 
 THREE = ("a@there.example", "b@there.example", "c@there.example")
 
@@ -291,8 +292,8 @@ ANSWERS = [
 ]
 
 
-@pytest.mark.parametrize("phase", BEFORE_CONTENT)
-@pytest.mark.parametrize(("answer", "reply", "meaning"), ANSWERS, ids=range(len(ANSWERS)))
+@each_row("phase", BEFORE_CONTENT)
+@each_row(("answer", "reply", "meaning"), ANSWERS, ids=range(len(ANSWERS)))
 async def test_a_step_fails(phase: Phase, answer: Any, reply: str, meaning: Meaning) -> None:
     progress = Progress()
     async with scripted(answers={phase.upper(): answer}) as server:
@@ -353,7 +354,7 @@ FINAL_ANSWERS = [
 ]
 
 
-@pytest.mark.parametrize(("answer", "reply", "meaning"), FINAL_ANSWERS, ids=range(len(FINAL_ANSWERS)))
+@each_row(("answer", "reply", "meaning"), FINAL_ANSWERS, ids=range(len(FINAL_ANSWERS)))
 async def test_an_answer_to_the_final_dot(answer: Any, reply: str, meaning: Meaning) -> None:
     progress = Progress()
     async with scripted(answers={".": answer}) as server:

@@ -12,6 +12,7 @@ from relay.cli import complete
 from relay.delivery.lifecycle import State
 from relay.directory.model import AliasIdentity, Auth, Mode, Security
 from relay.directory.presets import presets
+from tests.peers.rows import each_row
 from tests.peers.work import counted
 from tests.unit.cli.cli_kit import CommandLine
 from tests.unit.control.queue_kit import attempt, new, stored
@@ -46,7 +47,7 @@ class Tab:
         return out.split()
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("line", "offered"),
     [
         ("relay que", "queue"),

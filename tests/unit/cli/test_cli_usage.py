@@ -12,6 +12,7 @@ from relay.cli.session import Session
 from relay.cli.startup import config_first
 from relay.config.settings import Settings
 from relay.directory.reader_process import ReaderProcess
+from tests.peers.rows import each_row
 from tests.unit.cli.cli_kit import CommandLine
 
 VERBS = {
@@ -45,7 +46,7 @@ def _commands() -> Iterator[tuple[str, ...]]:
         yield from [(name,)] if verbs is None else [(name, verb) for verb in verbs]
 
 
-@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+@each_row("words", COMMANDS, ids=" ".join)
 def test_every_command_has_help_with_one_example_that_fits_a_terminal(
     words: tuple[str, ...], relay: CommandLine, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -24,6 +24,7 @@ from relay.config.settings import (
     shown_table,
     without_password,
 )
+from tests.peers.rows import each_row
 
 # The whole file with its defaults, as DESIGN section 3 gives it.
 DESIGN_DEFAULTS = """
@@ -294,7 +295,7 @@ def test_what_is_written_reads_as_the_same_settings(tmp_path: Path) -> None:
     assert as_table(load_settings(path, {})) == as_table(load_settings(path, {})) | {"state_dir": "/var/lib/relay"}
 
 
-@pytest.mark.parametrize(("text", "sentence"), BAD_LINES)
+@each_row(("text", "sentence"), BAD_LINES)
 def test_a_bad_line_is_one_sentence(tmp_path: Path, text: str, sentence: str) -> None:
     assert faults_of(written(tmp_path, text)) == [sentence]
 

@@ -19,6 +19,7 @@ from relay.config.settings import Settings, load_settings
 from relay.directory import model
 from relay.directory.rules.validation import parse_directory
 from tests.peers.python_words import PYTHON
+from tests.peers.rows import each_row
 
 ROOT = Path(__file__).parents[3]
 VALUES = (
@@ -83,14 +84,14 @@ def test_the_keys_are_all_there() -> None:
     assert len(DIRECTORY) > len({field.name for kind in kinds for field in fields(kind)})
 
 
-@pytest.mark.parametrize(("table", "key"), SETTINGS)
+@each_row(("table", "key"), SETTINGS)
 def test_a_setting_of_another_type_is_a_sentence(tmp_path: Path, table: str, key: str) -> None:
     told = [said_of_settings(tmp_path, f"{table}\n{key} = {value}\n") for value in VALUES]
     assert len([said for said in told if said]) >= len(VALUES) // 2
     assert [said for said in told if PYTHON.search(said)] == []
 
 
-@pytest.mark.parametrize(("table", "key"), DIRECTORY)
+@each_row(("table", "key"), DIRECTORY)
 def test_a_key_of_the_directory_of_another_type_is_a_sentence(table: str, key: str) -> None:
     told = [said_of_directory(f"{before}{table}\n{key} = {value}\n") for before in ("", SERVER) for value in VALUES]
     assert len([said for said in told if said]) >= len(VALUES) // 2

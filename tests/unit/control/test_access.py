@@ -10,6 +10,7 @@ import pytest
 from relay.control.actor import Actor, Role, Way
 from relay.control.operation import Access, Operation
 from relay.control.refused import Conflict, Forbidden, NotFound, Refused
+from tests.peers.rows import each_row
 from tests.unit.control.control_kit import ADMINISTRATOR, AdminOperations
 
 VIEWER = Actor(name="vera", role=Role.VIEWER, way=Way.PAGE)
@@ -89,7 +90,7 @@ def test_the_rule_itself(operation: Operation, viewer: bool, agent: bool) -> Non
     assert not operation.allows(JANE, {"name": "joe"})
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("name", "params", "kind", "key"),
     [
         ("channel.show", {"name": "supprt"}, NotFound, ""),

@@ -18,6 +18,7 @@ from relay.control.transport.client import ControlClient, NoRelay
 from relay.control.transport.requests import CommandServer
 from relay.control.transport.socket import ControlSocket, ControlSocketError
 from relay.system.peer_credentials import peer_uid
+from tests.peers.rows import each_row
 from tests.unit.control.control_kit import AdminOperations
 
 
@@ -248,7 +249,7 @@ async def test_the_counters_are_a_running_relays(path: Path, operations: AdminOp
         await operations.run("metrics", {})
 
 
-@pytest.mark.parametrize("steps", range(0, 60, 2))
+@each_row("steps", range(0, 60, 2))
 async def test_it_ends_while_what_answers_is_made_and_begins(
     steps: int, path: Path, tmp_path: Path, operations: AdminOperations
 ) -> None:

@@ -23,6 +23,7 @@ from relay.directory.edit import (
 )
 from relay.directory.model import Agent, Application, Channel, ProfileKind, Server
 from relay.directory.rules.validation import parse_directory
+from tests.peers.rows import each_row
 from tests.unit.directory.directory_kit import HOUSE
 
 
@@ -31,7 +32,7 @@ def house() -> dict[str, Any]:
     return tomllib.loads(HOUSE)
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("model", "key", "text", "value"),
     [
         (Server, "host", "smtp.example", "smtp.example"),

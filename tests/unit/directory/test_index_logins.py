@@ -11,6 +11,7 @@ from relay.directory.index import login_key
 from relay.directory.routing import Routing
 from relay.directory.rules.validation import parse_directory
 from relay.mail.address import Address
+from tests.peers.rows import each_row
 from tests.unit.directory.directory_kit import HOUSE
 
 LOGINS = """
@@ -35,7 +36,7 @@ may_send_as = ["*"]
 ROUTING = Routing(parse_directory(tomllib.loads(HOUSE + LOGINS)))
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("given", "name"),
     [
         ("support", "support"),

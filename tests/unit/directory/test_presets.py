@@ -10,6 +10,7 @@ from relay.directory.edit import EditRefused, add_server
 from relay.directory.model import Auth
 from relay.directory.presets import Preset, preset, presets
 from relay.directory.rules.validation import parse_directory
+from tests.peers.rows import each_row
 
 # The issue names these; others may come.
 NAMED = {
@@ -37,14 +38,14 @@ def test_the_providers_that_people_ask_for_are_there() -> None:
     assert set(presets()) >= NAMED
 
 
-@pytest.mark.parametrize("name", presets())
+@each_row("name", presets())
 def test_every_preset_is_a_server_without_fault(name: str) -> None:
     document: dict[str, Any] = {}
     add_server(document, "mine", filled(name))
     assert faults_of(document) == []
 
 
-@pytest.mark.parametrize("name", presets())
+@each_row("name", presets())
 def test_every_figure_has_a_page_as_its_source(name: str) -> None:
     found = preset(name)
     assert found.sources.keys() == found.values.keys()

@@ -12,6 +12,7 @@ from relay.directory.model import Account, Directory, UnknownSender
 from relay.directory.routing import Route, Routing, Via
 from relay.directory.rules.validation import parse_directory
 from relay.mail.address import Address, domain_key
+from tests.peers.rows import each_row
 from tests.unit.directory.directory_kit import HOUSE, address
 
 
@@ -69,7 +70,7 @@ OWNERS = [
 ]
 
 
-@pytest.mark.parametrize(("sender", "profile", "via", "used", "tag"), OWNERS)
+@each_row(("sender", "profile", "via", "used", "tag"), OWNERS)
 def test_whose_address_it_is(
     sender: str, profile: str | None, via: Via | None, used: str | None, tag: str | None
 ) -> None:

@@ -15,6 +15,7 @@ from relay.directory.reading import read_tables
 from relay.directory.routing import Routing
 from relay.directory.rules.validation import parse_directory
 from relay.mail.address import Address
+from tests.peers.rows import each_row
 from tests.peers.work import growth
 from tests.unit.directory.directory_kit import HOUSE
 
@@ -460,7 +461,7 @@ def sentences_after_base(text: str) -> list[str]:
     return [f"{fault.key}: {fault.message}" for fault in caught.value.faults]
 
 
-@pytest.mark.parametrize(("text", "sentence"), BAD_FILES)
+@each_row(("text", "sentence"), BAD_FILES)
 def test_a_bad_entry_is_one_sentence(text: str, sentence: str) -> None:
     assert sentences_after_base(text) == [sentence]
 

@@ -7,6 +7,7 @@ from relay.doctor.finding import Check, Finding, Level
 from relay.doctor.lookup import Dns
 from relay.doctor.providers import Outlet
 from relay.mail.address import Address
+from tests.peers.rows import each_row
 from tests.peers.system import free_port
 from tests.unit.doctor.zone import faults
 
@@ -80,7 +81,7 @@ PLANTED = [
 ]
 
 
-@pytest.mark.parametrize(("name", "check", "level", "why", "fix"), PLANTED, ids=[row[0] for row in PLANTED])
+@each_row(("name", "check", "level", "why", "fix"), PLANTED, ids=[row[0] for row in PLANTED])
 async def test_a_planted_fault_is_found_and_nothing_else(
     dns_server: str, name: str, check: str, level: str, why: str, fix: str
 ) -> None:

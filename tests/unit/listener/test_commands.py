@@ -21,6 +21,7 @@ from relay.mail.address import Address
 from relay.mail.dsn_parameters import Notify, OriginalRecipient, Return, decode_xtext
 from relay.mail.envelope import Body, Envelope, Recipient
 from relay.mail.reply import Reply
+from tests.peers.rows import each_row
 
 SENDER = Address("a", "b.example")
 
@@ -88,7 +89,7 @@ TRICKS = [
 ]
 
 
-@pytest.mark.parametrize("argument", TRICKS, ids=repr)
+@each_row("argument", TRICKS, ids=repr)
 def test_mail_refuses(argument: bytes) -> None:
     with pytest.raises(CommandFault) as fault:
         parse_mail(argument)

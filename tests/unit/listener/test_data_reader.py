@@ -2,11 +2,11 @@
 
 from collections.abc import Iterable
 
-import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from relay.listener.receiving import DotReader
+from tests.peers.rows import each_row
 
 
 def read(chunks: Iterable[bytes]) -> tuple[bytes, bytes]:
@@ -40,8 +40,8 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("text", CASES, ids=repr)
-@pytest.mark.parametrize("rest", [b"", b"QUIT\r\n", b".\r\n"], ids=repr)
+@each_row("text", CASES, ids=repr)
+@each_row("rest", [b"", b"QUIT\r\n", b".\r\n"], ids=repr)
 def test_content_whole_and_octet_by_octet(text: bytes, rest: bytes) -> None:
     expected = (CASES[text], rest)
     assert read([text + rest]) == expected

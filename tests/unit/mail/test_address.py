@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.mail.address import Address, AddressError
+from tests.peers.rows import each_row
 
 
 @given(text=st.text(max_size=40) | st.text(alphabet='ab.@"\\ \r\n\0[]:+=?', max_size=40))
@@ -20,7 +21,7 @@ def test_every_text_is_an_address_or_an_error(text: str) -> None:
     assert address.key
 
 
-@pytest.mark.parametrize(
+@each_row(
     "text",
     [
         "",

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.mail.content import LARGEST_HEADER, LONGEST_LINE, Content, ContentReader, ContentRefused, read_at_once
+from tests.peers.rows import each_row
 from tests.peers.work import counted
 from tests.unit.mail.mail_kit import SIXTEEN_MEBIBYTES
 
@@ -175,9 +176,9 @@ def test_the_header_block_has_a_bound() -> None:
 _NUMBERS = [b"%06d" % number for number in range(100_000)] + [b""]
 
 
-@pytest.mark.parametrize("first", [1, 65_535, 262_143, 262_144, 300_001])
-@pytest.mark.parametrize("chunk", [4_096, 65_535, 65_536, 262_143, 262_144, 262_145, 10**6])
-@pytest.mark.parametrize("end", [b"\r\n", b"\n"], ids=["CRLF", "LF"])
+@each_row("first", [1, 65_535, 262_143, 262_144, 300_001])
+@each_row("chunk", [4_096, 65_535, 65_536, 262_143, 262_144, 262_145, 10**6])
+@each_row("end", [b"\r\n", b"\n"], ids=["CRLF", "LF"])
 def test_a_large_message_may_be_cut_anywhere(first: int, chunk: int, end: bytes) -> None:
     message = b"A: b" + end * 2 + end.join(_NUMBERS)
     starts = [0, *range(first, len(message), chunk), len(message)]

@@ -22,6 +22,7 @@ from relay.mail.dsn_parameters import (
     parse_return,
 )
 from relay.mail.envelope import Body, Envelope, Recipient
+from tests.peers.rows import each_row
 
 BOB = Address.parse("bob@customer.example")
 WORDS = [b"NEVER", b"SUCCESS", b",", b"bob", b"@x.example", b"\r\n", b"\0", b"=", b" ", b"\x85", b"\xc2\x85"]
@@ -113,7 +114,7 @@ def test_the_original_recipient(value: bytes, address_type: str, address: str) -
     assert original.parameter == f"ORCPT={value.decode()}"
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("value", "fault"),
     [
         (b"", "an address type"),

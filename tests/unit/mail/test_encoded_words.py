@@ -2,11 +2,11 @@
 
 import re
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.mail.encoded_words import decode_words, encode_words, fold
+from tests.peers.rows import each_row
 from tests.peers.work import growth
 
 
@@ -19,7 +19,7 @@ def test_encoded_words_are_read_back(text: str) -> None:
     assert decode_words(encoded) == text
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("text", "decoded"),
     [
         ("plain", "plain"),

@@ -7,6 +7,7 @@ import pytest
 from relay.mail.content import ContentRefused
 from relay.mail.header import Change, Header
 from relay.mail.identity import Alignment, align, from_address
+from tests.peers.rows import each_row
 from tests.unit.mail.mail_kit import (
     HELP,
     MAILER,
@@ -23,7 +24,7 @@ from tests.unit.mail.mail_kit import (
 )
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("aligned", "came", "leaves"),
     [
         pytest.param(

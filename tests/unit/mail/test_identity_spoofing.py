@@ -10,6 +10,7 @@ import pytest
 from relay.mail.content import ContentRefused
 from relay.mail.header import Header
 from relay.mail.identity import Alignment, Mismatch, align
+from tests.peers.rows import each_row
 from tests.unit.mail.mail_kit import (
     MAILER,
     OWN,
@@ -72,22 +73,22 @@ UNREADABLE = [
 ]
 
 
-@pytest.mark.parametrize(("came", "_why"), UNREADABLE)
-def test_an_unreadable_from_is_replaced_by_the_identity_with_rewrite(came: Sequence[str], _why: str) -> None:
+@each_row("came", [pytest.param(row.values[0], id=row.id) for row in UNREADABLE])
+def test_an_unreadable_from_is_replaced_by_the_identity_with_rewrite(came: Sequence[str]) -> None:
     """What leaves never bears an address that the client may not use, and its name neither."""
     outgoing = send(b"\r\n".join([*REST, *lines(*came), b"", b""]), alignment(client=Client(is_trusted=False)))
     assert fields_of(outgoing) == [*REST, *lines(f"From: {SUPPORT}")]
 
 
-@pytest.mark.parametrize(("came", "why"), UNREADABLE)
+@each_row(("came", "why"), UNREADABLE)
 def test_an_unreadable_from_is_refused_with_reject(came: Sequence[str], why: str) -> None:
     with pytest.raises(ContentRefused) as caught:
         send(b"\r\n".join([*REST, *lines(*came), b"", b""]), alignment(mismatch=REJECT))
     assert str(caught.value.reply) == f"554 5.6.0 From header: {why}"
 
 
-@pytest.mark.parametrize("mismatch", [REWRITE, REJECT])
-@pytest.mark.parametrize(
+@each_row("mismatch", [REWRITE, REJECT])
+@each_row(
     ("block", "text"),
     [
         pytest.param(
@@ -134,8 +135,8 @@ HIDDEN_NAMES = [
 ]
 
 
-@pytest.mark.parametrize("display", HIDDEN_NAMES)
-@pytest.mark.parametrize("aligned", [OWN, SHARED])
+@each_row("display", HIDDEN_NAMES)
+@each_row("aligned", [OWN, SHARED])
 def test_a_name_that_shows_another_address_is_dropped(display: str, aligned: Alignment) -> None:
     header, changes = align(Header.parse(f"From: {display} <{SUPPORT}>\r\n".encode()), aligned)
     assert header.get_all("from")[0].raw == f"From: {aligned.identity}\r\n".encode()

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.mail.reply import Reply, clean_text
+from tests.peers.rows import each_row
 
 
 @given(code=st.integers(200, 599), text=st.text(max_size=700))
@@ -64,7 +65,7 @@ def test_what_a_reply_means() -> None:
     assert not Reply(354, "", "go on").is_success
 
 
-@pytest.mark.parametrize(
+@each_row(
     "control",
     [
         *map(chr, (*range(0x20), *range(0x7F, 0xA0))),

@@ -7,9 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.mail.structured_fields import ListFault, parse_address_list
+from tests.peers.rows import each_row
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("text", "expected"),
     [
         ("", []),

@@ -6,6 +6,7 @@ import pytest
 
 from relay.sendmail.arguments import Arguments, Mode, parse_arguments
 from relay.sendmail.exit_status import NotSent
+from tests.peers.rows import each_row
 
 
 def parse(line: str, program: str = "sendmail") -> Arguments:
@@ -13,7 +14,7 @@ def parse(line: str, program: str = "sendmail") -> Arguments:
     return parse_arguments(program, ["" if word == "''" else word for word in line.split()])
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("line", "expected"),
     [
         ("jo@x.example", Arguments(recipients=("jo@x.example",))),

@@ -18,6 +18,7 @@ from relay.sendmail.exit_status import NotSent, exit_status
 from relay.sendmail.message import Handover, Message
 from relay.sendmail.smtp import SmtpConnection, stuffed, submit
 from tests.peers.recorder import HANG_UP, Recorder, recorder_server
+from tests.peers.rows import each_row
 from tests.peers.system import LOOPBACK
 
 JO = Handover("jo@x.example", ("ann@y.example", "bob@y.example"), b"Subject: x\r\n")
@@ -98,7 +99,7 @@ def test_what_the_service_does_not_offer_is_not_asked_for() -> None:
     assert commands[:2] == ["MAIL FROM:<jo@x.example>", "RCPT TO:<ann@y.example>"]
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("replies", "status", "sentences"),
     [
         ({"greeting": b"421 4.7.0 Too many\r\n"}, os.EX_TEMPFAIL, ["421 4.7.0 Too many"]),
@@ -174,7 +175,7 @@ def test_the_talk_is_shown_when_asked_for(capsys: pytest.CaptureFixture[str]) ->
     assert "private" not in shown
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("reply", "status"),
     [
         ("550 5.1.0 x", os.EX_NOUSER),

@@ -10,6 +10,7 @@ import pytest
 from relay.store.db.database import Database, open_database
 from relay.store.people.access import forget_outdated
 from relay.store.people.audit import AuditEntry, AuditSearch, AuditTable
+from tests.peers.rows import each_row
 from tests.unit.store.store_kit import StorePlace
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
@@ -51,7 +52,7 @@ async def test_an_entry_comes_back_as_it_was(table: AuditTable) -> None:
     assert kept == entry(id=kept.id)
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("search", "whats"),
     [
         ({}, ["", "sales", "support"]),

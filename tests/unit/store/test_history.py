@@ -6,6 +6,7 @@ import pytest
 from relay.mail.address import Address
 from relay.store.queue.messages import StoredMessage
 from relay.store.queue.queue import Queue
+from tests.peers.rows import each_row
 from tests.unit.store.store_kit import NOW, attempt, history, new, new_message
 
 HOUR = timedelta(hours=1)
@@ -35,7 +36,7 @@ def address(text: str) -> Address:
     return Address.parse(text)
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("wanted", "found"),
     [
         ({}, "43210"),

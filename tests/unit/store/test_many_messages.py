@@ -14,6 +14,7 @@ from relay.store.db.tables import microseconds
 from relay.store.queue.holds import Cause
 from relay.store.queue.queue import Queue
 from relay.store.queue.search import SearchCriteria
+from tests.peers.rows import each_row
 from tests.unit.store.cost_kit import cost, full_scans, plan_of
 from tests.unit.store.store_kit import NOW, new, new_message, open_queue, settlement
 
@@ -113,7 +114,7 @@ async def test_starting_looks_at_no_more_than_it_needs(filled: Path) -> None:
     assert await cost(begin) < 25
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("question", "index", "is_sorted_by_index"),
     [
         (lambda q: q.due_times(), "COVERING INDEX ix_messages_waiting", True),

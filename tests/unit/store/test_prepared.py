@@ -15,6 +15,7 @@ from relay.store.db.tables import Words, attempts, messages, metadata, recipient
 from relay.store.queue import contents, writes
 from relay.store.queue.messages import StoredMessage
 from relay.store.queue.rows import attempt_row, message_row, recipient_row
+from tests.peers.rows import each_row
 from tests.unit.store.rows_kit import attempt_values, message_values, recipient_values
 from tests.unit.store.store_kit import NOW, attempt, new_message, rich_message
 
@@ -59,8 +60,8 @@ def test_rows_are_what_sqlalchemy_writes(engine: Engine, message: StoredMessage,
             assert ours == _written(connection, table)
 
 
-@pytest.mark.parametrize("dialect", [sqlite.dialect(), psycopg.dialect()], ids=["sqlite", "postgresql"])  # type: ignore[no-untyped-call]
-@pytest.mark.parametrize("prepared", PREPARED.values(), ids=PREPARED.keys())
+@each_row("dialect", [sqlite.dialect(), psycopg.dialect()], ids=["sqlite", "postgresql"])  # type: ignore[no-untyped-call]
+@each_row("prepared", PREPARED.values(), ids=PREPARED.keys())
 def test_each_parameter_of_a_statement_is_one_of_the_row(prepared: Prepared, dialect: Dialect) -> None:
     class OfDialect:
         def __init__(self) -> None:

@@ -5,6 +5,7 @@ import pytest
 from relay.directory.model import AnswerRule, Meaning
 from relay.mail.reply import Reply
 from relay.upstream.outcome import TABLE, Phase, is_overflow, meaning_of
+from tests.peers.rows import each_row
 
 DAILY = "Daily SMTP relay limit exceeded for"
 SES_UNVERIFIED = "Email address is not verified. The following identities failed the check in region US-EAST-1: a@b.c"
@@ -127,7 +128,7 @@ def reply_of(text: str) -> Reply:
     return Reply.of_upstream(int(text[:3]), text[4:])
 
 
-@pytest.mark.parametrize(("phase", "text", "meaning"), ROWS, ids=[f"{phase}: {text}" for phase, text, _ in ROWS])
+@each_row(("phase", "text", "meaning"), ROWS, ids=[f"{phase}: {text}" for phase, text, _ in ROWS])
 def test_an_answer_means(phase: Phase, text: str, meaning: Meaning) -> None:
     assert meaning_of(phase, reply_of(text)) is meaning
 
