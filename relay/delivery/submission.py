@@ -96,7 +96,9 @@ class Submission:
         self._ahead: CutThrough | None = None
         self._progress = Progress()
         self._is_sending = False  # the attempt runs, and its client waits for it
-        self._end_patience: Callable[[], None]  # while it does: what to do where it takes longer, or we stop
+        self._end_patience: Callable[[], None] | None = (
+            None  # while it does: what to do where it takes longer, or we stop
+        )
         self._stopped_by: Exception | None = None  # why the attempt was cancelled
         self._storing: asyncio.Task[bool] | None = None  # stores a message whose attempt goes on without its client
         self._wait = ClientWait()
@@ -142,7 +144,7 @@ class Submission:
     def hurry(self, seconds: float) -> None:
         """We stop: the client is to have its answer within so many seconds, and before if it can."""
         self._wait.hurry(seconds)
-        if self._is_sending:
+        if self._end_patience is not None:
             self._end_patience()
 
     async def _run(self, content: Content) -> None:
@@ -214,8 +216,7 @@ class Submission:
             permit.end()
         self._check_time()
         transfer = draft.prepared.transfer(self._envelope, secret, all_or_none=True)
-        self._end_patience = self._give_back
-        ended = await self._send(attempt, transfer, permit, patience)
+        ended = await self._send(attempt, transfer, permit, patience, self._give_back)
         if self._answer is None:
             return None
         if isinstance(ended, Outcome):
@@ -271,8 +272,8 @@ class Submission:
             if self._is_slow(route):
                 permit.end()
                 return await self._store(draft)
-        self._end_patience = partial(self._go_on_alone, attempt)
-        ended = await self._send(attempt, draft.prepared.transfer(self._envelope, secret), permit, patience)
+        transfer = draft.prepared.transfer(self._envelope, secret)
+        ended = await self._send(attempt, transfer, permit, patience, partial(self._go_on_alone, attempt))
         if self._storing is not None:
             if await self._storing:
                 await attempts.end_stored(attempt, ended)
@@ -409,18 +410,29 @@ class Submission:
         self._telling.paced(route.server.name)
         return self._limits.reason(route.server, route.account)
 
-    async def _send(self, attempt: RunningAttempt, transfer: Transfer, permit: Turn | None, patience: float) -> Ended:
-        """Make the attempt, and return how it ended. Raises Refused where it was stopped, and StoreError."""
+    async def _send(
+        self,
+        attempt: RunningAttempt,
+        transfer: Transfer,
+        permit: Turn | None,
+        patience: float,
+        end_patience: Callable[[], None],
+    ) -> Ended:
+        """Make the attempt, and return how it ended. Raises Refused where it was stopped, and StoreError.
+
+        `end_patience` is called where it takes longer than `patience` seconds, and where we stop.
+        """
         ahead = self._ahead.take() if self._ahead is not None else None
         if ahead is not None:
             transfer = replace(transfer, head_start=ahead)
         self._is_sending = True
-        timer = self._loop.call_at(self._began + patience, self._end_patience)
+        self._end_patience = end_patience
+        timer = self._loop.call_at(self._began + patience, end_patience)
         try:
             if self._wait.has_left:
                 raise Refused(replies.CLIENT_LEFT)
             if self._wait.is_hurried:
-                self._end_patience()
+                end_patience()
             return await self._attempts.run(attempt, transfer, self._progress, permit)
         except Held as held:
             return held.hold
@@ -436,6 +448,9 @@ class Submission:
             return error
         finally:
             self._is_sending = False
+            self._end_patience = (
+                None  # it knows this submission: the two would keep the message until the collector comes
+            )
             timer.cancel()
             if permit is not None:
                 permit.end()

@@ -19,7 +19,8 @@ TYPER = {"typer", "annotated_doc", "shellingham"}
 SETTINGS = {"pydantic", "pydantic_core", "annotated_types", "typing_extensions", "typing_inspection"}
 # Of Rich only how wide a text is; of the relay what stands behind a command that asks another one.
 TABLES = {"rich"}
-ASKING = {"cli", "config", "control", "mail", "system"}
+# Of incoming only what a status says of mailboxes.
+ASKING = {"cli", "config", "control", "incoming", "mail", "system"}
 READING = ASKING | {"directory"}
 SCRIPT = """
 import json, sys
