@@ -51,6 +51,15 @@ _MESSAGE_COLUMNS = ("id", "created", "state", "sender", "to")
 _OPEN_WIDTHS = (12, len("12 min ago"), len("delivered"))
 
 
+def _show(session: Session, operation: str, id_: str, *, as_json: bool) -> None:
+    """Print one message that an operation tells of."""
+    answer = session.run(operation, id=id_)
+    if as_json:
+        return print_json(answer)
+    record = from_json(JourneyRecord, answer)
+    return print_journey(replace(record, reason=session.told(record.reason)))
+
+
 def print_journey(record: JourneyRecord) -> None:
     """Print a message with its recipients, its attempts, and what they changed in its header."""
     now = datetime.now(UTC)
@@ -183,11 +192,7 @@ def list_queue(context: Context, profile: Profile = None, state: StateWord = Non
 @command(queue_app, "show", "relay queue show 6aq3kd1p0e4m")
 def show_waiting(context: Context, id_: Id, as_json: AsJson = False) -> None:
     """Show one message that waits, and what the servers said to it."""
-    answer = context.obj.run("queue.show", id=id_)
-    if as_json:
-        return print_json(answer)
-    record = from_json(JourneyRecord, answer)
-    return print_journey(replace(record, reason=context.obj.told(record.reason)))
+    _show(context.obj, "queue.show", id_, as_json=as_json)
 
 
 @command(queue_app, "retry", "relay queue retry --profile support")
@@ -327,11 +332,7 @@ def list_messages(
 @command(messages_app, "show", "relay messages show 6aq3kd1p0e4m")
 def show_message(context: Context, id_: Id, as_json: AsJson = False) -> None:
     """Show the journey of one message, and what the servers said."""
-    answer = context.obj.run("messages.show", id=id_)
-    if as_json:
-        return print_json(answer)
-    record = from_json(JourneyRecord, answer)
-    return print_journey(replace(record, reason=context.obj.told(record.reason)))
+    _show(context.obj, "messages.show", id_, as_json=as_json)
 
 
 def _follow(session: Session, chosen: Mapping[str, Any], *, as_json: bool) -> None:

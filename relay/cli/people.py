@@ -1,7 +1,7 @@
 """`relay admin` and `relay token`: the people who use the web pages, and with what programs come in to the API."""
 
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Any
 
 from typer import Context, Option
 
@@ -18,18 +18,20 @@ _PERSON = "ada"
 _PROGRAM = "monitoring"
 
 
+def _role(text: str, *, show_default: bool = True) -> Any:
+    """Return the option of a role, with what it says there."""
+    return Option(
+        "--role", metavar="R", autocompletion=complete.one_of(*complete.ROLES), help=text, show_default=show_default
+    )
+
+
 @command(admin_app, "add", f"relay admin add {_PERSON} --link")
 def add_person(
     context: Context,
     name: Name,
     role: Annotated[
         str,
-        Option(
-            "--role",
-            metavar="R",
-            autocompletion=complete.one_of(*complete.ROLES),
-            help="administrator, or viewer, who may look and change nothing.",
-        ),
+        _role("administrator, or viewer, who may look and change nothing."),
     ] = "administrator",
     link: Annotated[
         bool, Option("--link", help="Print a one-time link, by which the password is set in the browser.")
@@ -68,13 +70,7 @@ def set_(
     name: Name,
     role: Annotated[
         str,
-        Option(
-            "--role",
-            metavar="R",
-            autocompletion=complete.one_of(*complete.ROLES),
-            help="administrator or viewer.",
-            show_default=False,
-        ),
+        _role("administrator or viewer.", show_default=False),
     ],
 ) -> None:
     """Change somebody's role."""
@@ -129,12 +125,7 @@ def add_token(
     name: Name,
     role: Annotated[
         str,
-        Option(
-            "--role",
-            metavar="R",
-            autocompletion=complete.one_of(*complete.ROLES),
-            help="viewer, which may look and change nothing, or administrator.",
-        ),
+        _role("viewer, which may look and change nothing, or administrator."),
     ] = "viewer",
     as_json: AsJson = False,
 ) -> None:

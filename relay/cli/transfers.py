@@ -247,21 +247,12 @@ def import_directory(
     if not as_json:
         _show_changes(found)
     is_news = bool(found.adds or found.changes or found.removes)
-    is_wanted = not dry_run and not found.faults
-    if is_wanted and is_news and is_person() and not ask_yes("Do this?", default=False):
-        raise Refused("nothing was changed")
-    if is_wanted:
+    if _is_wanted(answer, is_news=is_news, dry_run=dry_run):
         with Progress("taking it over"):
             answer = session.run("directory.import", **params, confirm=True, expected=found.version)
-        found = from_json(DirectoryImport, answer)
-    if as_json:
-        print_json({"ok": not found.faults, **{key: value for key, value in answer.items() if key != "version"}})
-    elif is_wanted:
-        print(session.told(_directory_outcome(found, is_news=is_news)))
-    if found.faults:
         if not as_json:
-            print_failure(_directory_faults(session, found), as_json=False)
-        raise Exit(1)
+            print(session.told(_directory_outcome(from_json(DirectoryImport, answer), is_news=is_news)))
+    _end(session, answer, as_json=as_json)
 
 
 @command(directory_app, "export", "relay directory export directory.toml")
@@ -317,10 +308,3 @@ def _directory_outcome(found: DirectoryImport, *, is_news: bool) -> str:
         return done
     way = 'write directory = "database" in relay.toml, and restart relay'
     return f"{done}\nto go by it, {way}"
-
-
-def _directory_faults(session: Session, found: DirectoryImport) -> str:
-    lines = [
-        ": ".join(filter(None, (fault.file, fault.key, session.told(words(fault.message))))) for fault in found.faults
-    ]
-    return "\n".join([*lines, "nothing was changed"])

@@ -24,7 +24,7 @@ from relay.delivery import replies
 from relay.delivery.events import MessageEvents
 from relay.delivery.holds import Accounts, lift
 from relay.delivery.pacing import is_limited
-from relay.delivery.preparation import Prepared, Refused, Submitted, header_of, pinned_route, prepare
+from relay.delivery.preparation import Prepared, Refused, Submitted, at_once, header_of, pinned_route, prepare
 from relay.delivery.recorder import Recorder, RunningAttempt, failure_of, may_have
 from relay.delivery.schedule import Schedule
 from relay.delivery.turn import Turn, Turns
@@ -37,7 +37,7 @@ from relay.delivery.verdict import (
     with_rest,
     without_blame,
 )
-from relay.directory.model import Account, Meaning, Server
+from relay.directory.model import Account, Meaning
 from relay.directory.routing import Route, Routing
 from relay.mail.address import Address
 from relay.mail.header import Header
@@ -480,17 +480,6 @@ async def _told(what: str, attempt: RunningAttempt, job: Coroutine[Any, Any, Non
             await job
         except StoreError as error:
             log.broken(str(error), id=attempt.message.id)
-
-
-def at_once(server: Server, recipients: int) -> int:
-    """Return how many of the recipients one transaction takes."""
-    most = server.recipients_per_message
-    return most if most and most < recipients else recipients
-
-
-def refused_by(hold: HoldRow, route: Route) -> Refused:
-    """Return what a client is told whose account is held."""
-    return Refused(replies.of_meaning(Meaning(hold.meaning)), f"{route.account} is held: {hold.reason}")
 
 
 def _is_refused_login(failure: Failure) -> bool:

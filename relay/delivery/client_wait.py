@@ -8,8 +8,7 @@ import asyncio
 from typing import Any
 
 from relay.delivery import replies
-from relay.delivery.attempt import at_once
-from relay.delivery.preparation import Refused
+from relay.delivery.preparation import Refused, at_once
 from relay.delivery.turn import Turn, Turns
 from relay.directory.routing import Route
 

@@ -9,9 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from relay import log
-from relay.delivery.attempt import Attempts, at_once
+from relay.delivery.attempt import Attempts
 from relay.delivery.pacing import is_limited
-from relay.delivery.preparation import Refused, Submitted, header_of
+from relay.delivery.preparation import Refused, Submitted, at_once, header_of
 from relay.directory.model import Mode
 from relay.directory.routing import Route
 from relay.mail.content import Content, GrowingBody

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from relay import log
 from relay.config.settings import Settings
-from relay.delivery.recorder import utc_now
 from relay.store.cluster.leader_lease import Lead, Unrivalled
 from relay.store.db.errors import StoreError
 from relay.store.queue.queue import Queue
+from relay.system.clock import utc_now
 from relay.system.files import free_space
 
 _TROUBLE_SECONDS = 1.0

@@ -7,9 +7,10 @@ section 2), so that a new password, server or default frees what waits.
 from dataclasses import dataclass
 from datetime import datetime
 
+from relay.delivery import replies
 from relay.delivery.lifecycle import State
 from relay.directory.client import Client, standing
-from relay.directory.model import Meaning
+from relay.directory.model import Meaning, Server
 from relay.directory.routing import Route, Routing
 from relay.mail.address import Address
 from relay.mail.content import Content, ContentRefused
@@ -21,7 +22,7 @@ from relay.mail.outgoing import Outgoing, compose
 from relay.mail.reply import Reply
 from relay.mail.trace import Arrival
 from relay.secrets.secret import Secret
-from relay.store.queue.messages import Attempt, StoredMessage, StoredRecipient
+from relay.store.queue.messages import Attempt, HoldRow, StoredMessage, StoredRecipient
 from relay.upstream.outcome import Outcome, Phase
 from relay.upstream.transaction import RequireTls, Transfer
 
@@ -88,6 +89,27 @@ def header_of(content: Content) -> Header:
         return Header.parse(content.header)
     except ContentRefused as refusal:
         raise Refused(refusal.reply) from None
+
+
+def at_once(server: Server, recipients: int) -> int:
+    """Return how many of the recipients one transaction takes."""
+    most = server.recipients_per_message
+    return most if most and most < recipients else recipients
+
+
+def check_number(server: Server, recipients: int) -> None:
+    """Refuse for good what never goes in one transaction: where a second fails, the first cannot be taken back.
+
+    Raises Refused.
+    """
+    most = min((limit for limit in (server.recipients_per_message, server.recipients_per_day) if limit), default=0)
+    if most and recipients > most:
+        raise Refused(replies.too_many_recipients(recipients, most))
+
+
+def refused_by(hold: HoldRow, route: Route) -> Refused:
+    """Return what a client is told whose account is held."""
+    return Refused(replies.of_meaning(Meaning(hold.meaning)), f"{route.account} is held: {hold.reason}")
 
 
 def pinned_route(routing: Routing, name: str | None, sender: Address | None) -> Route | None:

@@ -8,7 +8,7 @@ import asyncio
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import datetime
 
 from relay import log
 from relay.delivery.dsn import Reporter
@@ -24,6 +24,7 @@ from relay.mail.reply import Reply
 from relay.store.db.errors import StoreClosed, StoreError
 from relay.store.queue.messages import Attempt, Fenced, HoldRow, NewMessage, Settlement, StoredMessage
 from relay.store.queue.queue import Queue
+from relay.system.clock import utc_now
 from relay.upstream.outcome import Failure, Outcome, Phase
 
 _TROUBLE_SECONDS = 5.0
@@ -34,11 +35,6 @@ _NOT_BEGUN = Reply(451, "4.7.8", "the account was held just before this attempt,
 
 
 _UNKNOWN, _TEMPORARY = Meaning.UNKNOWN, Meaning.TEMPORARY
-
-
-def utc_now() -> datetime:
-    """Return the time, aware."""
-    return datetime.now(UTC)
 
 
 @dataclass(slots=True)

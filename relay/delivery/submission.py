@@ -18,14 +18,14 @@ from typing import Any, Protocol
 
 from relay import log
 from relay.delivery import replies
-from relay.delivery.attempt import Attempts, Ended, Held, refused_by
+from relay.delivery.attempt import Attempts, Ended, Held
 from relay.delivery.client_wait import ClientWait
 from relay.delivery.cut_through import CutThrough
 from relay.delivery.events import Ending, Journey
 from relay.delivery.history import History
 from relay.delivery.lifecycle import State
 from relay.delivery.pacing import is_limited
-from relay.delivery.preparation import Draft, Refused, Submitted, header_of
+from relay.delivery.preparation import Draft, Refused, Submitted, check_number, header_of, refused_by
 from relay.delivery.recorder import RunningAttempt, ended
 from relay.delivery.turn import Turn
 from relay.delivery.verdict import is_refused_for_all, may_be_there
@@ -95,10 +95,8 @@ class Submission:
         self._draft: Draft | None = None
         self._ahead: CutThrough | None = None
         self._progress = Progress()
-        self._is_sending = False  # the attempt runs, and its client waits for it
-        self._end_patience: Callable[[], None] | None = (
-            None  # while it does: what to do where it takes longer, or we stop
-        )
+        # What to do where the attempt that runs takes longer, or we stop; None while none runs.
+        self._end_patience: Callable[[], None] | None = None
         self._stopped_by: Exception | None = None  # why the attempt was cancelled
         self._storing: asyncio.Task[bool] | None = None  # stores a message whose attempt goes on without its client
         self._wait = ClientWait()
@@ -205,7 +203,7 @@ class Submission:
         secret = await self._attempts.secret_of(route)
         attempt = self._begin(draft, route, secret)
         self._check_hold(route, secret)
-        self._check_number(route)
+        check_number(route.server, len(self._envelope.recipients))
         permit: Turn | None = None
         if is_limited(route.server):
             permit = await self._wait.permit(self._limits, route, len(self._envelope.recipients), patience)
@@ -245,13 +243,6 @@ class Submission:
         slow = self._accounts.slowness_of(route.account, self._recorder.clock())
         if slow is not None:
             raise Refused(replies.of_meaning(Meaning.THROTTLE), f"{route.account} makes a pause: {slow.reason}")
-
-    def _check_number(self, route: Route) -> None:
-        """Refuse for good what never goes in one transaction: where a second fails, the first cannot be taken back."""
-        limits = (route.server.recipients_per_message, route.server.recipients_per_day)
-        most, number = min((limit for limit in limits if limit), default=0), len(self._envelope.recipients)
-        if most and number > most:
-            raise Refused(replies.too_many_recipients(number, most))
 
     # auto
 
@@ -347,7 +338,7 @@ class Submission:
                 self._answer_in_time()
             else:
                 self._stopped_by = error
-                if self._is_sending:
+                if self._end_patience is not None:
                     self._task.cancel()
             return False
         stored.set_result(None)
@@ -425,7 +416,6 @@ class Submission:
         ahead = self._ahead.take() if self._ahead is not None else None
         if ahead is not None:
             transfer = replace(transfer, head_start=ahead)
-        self._is_sending = True
         self._end_patience = end_patience
         timer = self._loop.call_at(self._began + patience, end_patience)
         try:
@@ -447,10 +437,8 @@ class Submission:
                 raise
             return error
         finally:
-            self._is_sending = False
-            self._end_patience = (
-                None  # it knows this submission: the two would keep the message until the collector comes
-            )
+            # It knows this submission: the two would keep the message until the collector comes.
+            self._end_patience = None
             timer.cancel()
             if permit is not None:
                 permit.end()
@@ -459,13 +447,13 @@ class Submission:
 
     def _stop_sending(self, why: Exception) -> None:
         """Cancel the attempt, where one is under way and nobody has the message; `why` is what its client is told."""
-        if self._is_sending and not self._progress.final_dot_sent and self._stopped_by is None:
+        if self._end_patience is not None and not self._progress.final_dot_sent and self._stopped_by is None:
             self._stopped_by = why
             self._task.cancel()
 
     def _answer_in_time(self) -> None:
         """Where we stop, tell the client that nobody knows, unless the server answers before it has to be told."""
-        if self._wait.is_hurried and self._is_sending:
+        if self._wait.is_hurried and self._end_patience is not None:
             reply, why = replies.of_meaning(Meaning.UNKNOWN), "the relay stopped before the server had answered"
             late = partial(self._journey, Ending.DEFERRED, reply, detail=why)
             self._loop.call_at(self._wait.answer_at, lambda: self._conclude(late()))

@@ -164,7 +164,7 @@ class Reception(Connection):
             is_ready = await self._is_recognized() and (not self._listener.is_tls_first or await self._protect_first())
         except ClientLeft:
             pass
-        except Exception:
+        except Exception:  # whatever it is, it ends this session alone
             self._broken()
         if is_ready:
             self._greet()

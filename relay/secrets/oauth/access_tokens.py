@@ -15,7 +15,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from relay import log
 from relay.secrets.oauth.identity_provider import Grant, IdentityProvider, TokenRefused, may_spend_refresh_tokens
@@ -32,6 +32,7 @@ from relay.secrets.renewal_lease import LeasesAway, NoOtherProcess, RenewalLease
 from relay.secrets.secret import Secret, SecretRef, client_owner
 from relay.secrets.sources import UNBOUND, SecretDelayed, SecretUnavailable
 from relay.secrets.vault import Vault
+from relay.system.clock import utc_now
 from relay.system.interpreter import in_short_turns
 
 # A provider that is away is asked again after a pause, one that refuses after a longer one: waiting mail must not ask
@@ -41,11 +42,6 @@ _REFUSED_SECONDS = 600.0
 _AT_ONCE = 8
 _LONGEST_SLEEP = 300.0
 _STOP_SECONDS = 20.0
-
-
-def utc_now() -> datetime:
-    """Return the time, aware."""
-    return datetime.now(UTC)
 
 
 class Tokens:

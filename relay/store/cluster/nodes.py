@@ -17,7 +17,7 @@ from relay.store.cluster.lease_durations import Terms, terms_of
 from relay.store.db.database import Database
 from relay.store.db.errors import StoreError
 from relay.store.db.tables import duties, nodes
-from relay.store.queue.queue import utc_now
+from relay.system.clock import utc_now
 
 # One that ended without a word is listed for so long.
 _FORGET_AFTER = timedelta(days=7)

@@ -7,7 +7,7 @@ DIAGNOSTICS: StoreError and its kinds (`relay.store.db.errors`) from every metho
 """
 
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from types import EllipsisType
 from typing import Protocol, TypeVar
@@ -33,6 +33,7 @@ from relay.store.queue.holds import Cause
 from relay.store.queue.messages import Attempt, Change, HoldRow, NewMessage, ReturnRow, Settlement, StoredMessage
 from relay.store.queue.reader import QueueReader
 from relay.store.queue.writes import BegunAttempt, FinalDot
+from relay.system.clock import utc_now
 
 T = TypeVar("T")
 TakenBack = tuple[StoredMessage, Attempt | None]
@@ -50,10 +51,6 @@ class BatchJob(Protocol):
 _BATCH = 500
 # Of 4 KiB, and as many as one transaction gives back to the disk.
 _PAGES = 2000
-
-
-# Returns the time, aware.
-utc_now: Callable[[], datetime] = partial(datetime.now, UTC)
 
 
 class Queue(QueueReader):

@@ -8,7 +8,6 @@ import pytest
 
 from relay.delivery.history import History
 from relay.delivery.lifecycle import State
-from relay.delivery.recorder import utc_now
 from relay.directory.model import Meaning, Mode
 from relay.directory.routing import Routing
 from relay.directory.rules.validation import parse_directory
@@ -17,6 +16,7 @@ from relay.mail.header import Change, KeptChanges
 from relay.mail.reply import Reply
 from relay.store.queue.messages import Attempt
 from relay.store.queue.queue import Queue
+from relay.system.clock import utc_now
 from relay.upstream.outcome import Failure, Outcome, Phase
 from relay.upstream.transaction import Progress, Transfer
 from tests.unit.delivery.bench_kit import CLIENT, DIRECTORY, DeliveryKit, arrival_now, complete, envelope_of

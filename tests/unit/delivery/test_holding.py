@@ -10,10 +10,10 @@ import pytest
 from relay import log
 from relay.delivery.holds import lift
 from relay.delivery.lifecycle import State
-from relay.delivery.recorder import utc_now
 from relay.directory.model import Account, Meaning
 from relay.mail.address import Address
 from relay.mail.reply import Reply
+from relay.system.clock import utc_now
 from relay.upstream.outcome import Failure, Outcome, Phase
 from tests.unit.delivery.bench_kit import DeliveryKit, envelope_of
 from tests.unit.delivery.delivery_kit import (

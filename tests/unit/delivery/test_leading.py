@@ -13,9 +13,9 @@ from relay.delivery import maintenance
 from relay.delivery.lifecycle import State
 from relay.delivery.maintenance import Maintenance
 from relay.delivery.queue_runner import QueueRunner
-from relay.delivery.recorder import utc_now
 from relay.mail.reply import Reply
 from relay.store.cluster.leader_lease import LeaseTable, NamedLease
+from relay.system.clock import utc_now
 from relay.upstream.outcome import Outcome
 from tests.unit.delivery.bench_kit import DeliveryKit
 from tests.unit.delivery.delivery_kit import ACCOUNT, NO_LOGIN, reached, state_of, stored, upstream_of

@@ -7,11 +7,11 @@ from datetime import timedelta
 import pytest
 
 from relay.delivery.lifecycle import State
-from relay.delivery.recorder import utc_now
 from relay.directory.model import Meaning
 from relay.mail.reply import Reply
 from relay.store.queue.messages import Attempt, NewMessage
 from relay.store.queue.queue import Queue
+from relay.system.clock import utc_now
 from relay.upstream.outcome import Failure, Outcome, Phase
 from tests.unit.delivery.bench_kit import DeliveryKit
 from tests.unit.delivery.delivery_kit import message_of, stored, upstream_of
