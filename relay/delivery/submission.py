@@ -272,11 +272,11 @@ class Submission:
                 raise self._stopped_by
             if self._answer is None:
                 return None
+        if isinstance(ended, Outcome):
+            return await self._follow_up(draft, attempt, ended)
         if isinstance(ended, HoldRow):
             return await self._store(draft)
-        if isinstance(ended, Exception):
-            raise ended
-        return await self._follow_up(draft, attempt, ended)
+        raise ended
 
     async def _follow_up(self, draft: Draft, attempt: RunningAttempt, outcome: Outcome) -> Journey:
         """Do what an attempt leaves to do while its client waits: reports that are owed, and those who are."""

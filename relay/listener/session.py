@@ -342,13 +342,14 @@ class Session(Reception):
     def _take_data(self) -> None:
         """Take what has come of the message. What is little is read here and now, and much in a task."""
         octets, context = self._take_all(), self._context
+        number = len(octets)
         self._heard_at = self.loop.time()
         if self._intake is None:
             limits = context.limits
-            is_small = len(octets) < MUCH and len(octets) < limits.memory_per_message
+            is_small = number < MUCH and number < limits.memory_per_message
             whole = read_whole(octets, limits.message_size) if is_small else None
-            if whole is not None and context.memory.take(len(octets)):
-                self._held = len(octets)
+            if whole is not None and context.memory.take(number):
+                self._held = number
                 content, self._input = whole
                 try:
                     self._hand_over(content)
@@ -358,7 +359,7 @@ class Session(Reception):
                 return
             self._intake, self._dots = context.new_intake(self.loop.time, self._data_began), DotReader()
         dots = self._dots
-        if len(octets) < MUCH:
+        if number < MUCH:
             try:
                 self._intake.feed(dots.feed(octets))
             except Exception as error:
