@@ -20,8 +20,8 @@ from relay.cluster.token_renewal import ByLease
 from relay.control.context import Parts
 from relay.delivery.holds import Accounts
 from relay.delivery.shared_pacing import SharedPacing
-from relay.delivery.shares import Shares
 from relay.delivery.turn import Turns
+from relay.limits.connection_leases import ConnectionLeases
 from relay.listener.login_failures import LoginFailures
 from relay.listener.server import Listeners
 from relay.metrics import Counts
@@ -89,7 +89,7 @@ class Clustered:
         """Return the bad logins of a door, which all processes at the store count together."""
         return self._failures.failures(door, limit)
 
-    async def open_shares(self, queue: Queue) -> Shares | None:
+    async def open_shares(self, queue: Queue) -> ConnectionLeases | None:
         """Return what this process has of the connections of accounts."""
         return await open_shares(self._peers, self.node, queue, self._closing)
 
@@ -196,10 +196,10 @@ async def open_membership(place: Place, node: Node, database: Database, closing:
     return membership
 
 
-async def open_shares(peers: Peers, membership: Membership, queue: Queue, closing: TaskExitStack) -> Shares:
+async def open_shares(peers: Peers, membership: Membership, queue: Queue, closing: TaskExitStack) -> ConnectionLeases:
     """Return what this process has of the connections of accounts."""
     await queue.drop_dead_shares()
-    shares = Shares(queue, queue.owner, membership, lease=queue.terms.shares, tell=peers.look)
+    shares = ConnectionLeases(queue, queue.owner, membership, lease=queue.terms.shares, tell=peers.look)
     peers.on(LOOK, lambda *_: shares.look())
     closing.push_async_callback(shares.aclose)
     closing.run(shares.run())

@@ -68,7 +68,7 @@ from relay.upstream.transaction import Timeouts
 
 if TYPE_CHECKING:
     from relay.app.clustered import Clustered
-    from relay.delivery.shares import Shares
+    from relay.limits.connection_leases import ConnectionLeases
     from relay.listener.tls import LiveCertificate
 
 # In how much time we stop, and how much of it is kept for what comes last: history, good-byes, the store.
@@ -337,7 +337,7 @@ class Service:
         return SecretResolver(vault, os.environ, self.settings.state_dir, tokens=self.tokens)
 
     async def _open_delivery(
-        self, store: OpenStore, secrets: SecretResolver, upstream: Upstream, shares: "Shares | None"
+        self, store: OpenStore, secrets: SecretResolver, upstream: Upstream, shares: "ConnectionLeases | None"
     ) -> tuple[Attempts, Acceptance]:
         settings, closing, queue = self.settings, self._closing, store.queue
         history = History(queue, self.metrics.history_lost)

@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from relay import log
-from relay.delivery.shares import awake_seconds
+from relay.limits.connection_leases import awake_seconds
 from relay.store.cluster.leader_lease import LEAD, LeaseTable, NamedLease
 from relay.store.db.errors import StoreError
 

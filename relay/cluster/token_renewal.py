@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
-from relay.delivery.shares import awake_seconds
+from relay.limits.connection_leases import awake_seconds
 from relay.secrets.renewal_lease import LeasesAway
 from relay.secrets.sources import SecretDelayed
 from relay.store.cluster.leader_lease import LeaseTable, NamedLease

@@ -23,7 +23,7 @@ _TROUBLE_SECONDS = 5.0  # after a store that did not answer
 
 
 class Claims(Protocol):
-    """What this process may have of an account's connections (`relay.delivery.shares`)."""
+    """What this process may have of an account's connections (`relay.limits.connection_leases`)."""
 
     def claims(self, scope: str, limit: int) -> int:
         """Return how many messages may be under way at once, at least one."""

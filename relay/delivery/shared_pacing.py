@@ -21,17 +21,17 @@ from typing import Protocol
 
 from relay import log
 from relay.delivery.ledger import Kind, counts_no_more
-from relay.delivery.others import Others
 from relay.delivery.pacing import is_limited, why
 from relay.delivery.purse import Correction, Promise, Purses, Shop
 from relay.delivery.turn import Turn
 from relay.directory.model import Account, Server
 from relay.limits import constants
 from relay.limits.fair_queue import FairQueue
+from relay.limits.max_min import Grant, Rule, Share
+from relay.limits.other_processes import Others
 from relay.limits.outage_share import is_away, limit_of, part
 from relay.limits.rate import Begun, RateLimit, begin, seen_seconds, shared_window
 from relay.store.cluster.day_quotas import BeginRule, Purpose, Spent
-from relay.store.cluster.rate_shares import PartRule
 from relay.store.db.errors import StoreError
 
 _TROUBLE_SECONDS = 1.0
@@ -55,7 +55,7 @@ class Keeper(Shop, Protocol):
     async def begin(self, purpose: Purpose, scope: str, quiet_seconds: float, rule: BeginRule[Begun]) -> Begun:
         """Take what the rule says, which is told what is kept back for those that are quiet. Raises StoreError."""
 
-    async def adjust_paces(self, rules: Mapping[str, PartRule]) -> dict[str, int]:
+    async def adjust_outage(self, rules: Mapping[str, Rule]) -> dict[str, Grant]:
         """Say that we are there, and write what the rules make of the parts of others. Raises StoreError."""
 
     async def spend(self, spent: list[Spent], forget: dict[str, datetime]) -> None:
@@ -246,13 +246,13 @@ class SharedPacing:
     async def _adjust(self, used: Mapping[str, _Lane]) -> None:
         asked: dict[str, int] = {}
 
-        def ask(scope: str, limit: int, others: Sequence[int]) -> int:
-            asked[scope] = part(limit, others)
-            return asked[scope]
+        def ask(scope: str, limit: int, others: Sequence[Share], _: datetime) -> Grant:
+            held = asked[scope] = part(limit, [each.held for each in others])
+            return Grant(held=held, wanted=held, granted=held)
 
         began = self._wall()
         try:
-            held = await self._keeper.adjust_paces(
+            grants = await self._keeper.adjust_outage(
                 {scope: partial(ask, scope, self._limit(lane)) for scope, lane in used.items()}
             )
         except BaseException:  # it may have been written, and less is no fault
@@ -262,7 +262,7 @@ class SharedPacing:
             raise
         self._told_at, self._told_until, self._is_lost = began, self._wall(), False
         for scope, lane in self._lanes.items():
-            lane.held = held.get(scope)
+            lane.held = grants[scope].held if scope in grants else None
             if lane.away is not None:
                 lane.away, lane.next = None, 0.0
                 lane.wake.set()

@@ -7,8 +7,9 @@ Each process decides about its own share, by what it sees of the others. What it
 and up only into what nobody has: so what all have together is never more than the limit.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +48,10 @@ class Grant:
     granted: int
     lacks: bool = False
     others_lack: bool = False
+
+
+# What a process has from now on, by what the others have at a moment.
+Rule = Callable[[Sequence[Share], datetime], Grant]
 
 
 def targets(wants: Mapping[str, int], limit: int, epoch: int) -> dict[str, int]:

@@ -24,8 +24,10 @@ from typing import ClassVar
 
 from sqlalchemy.exc import DBAPIError
 
+from relay.limits.ledger import LedgerError
 
-class StoreError(Exception):
+
+class StoreError(LedgerError):
     """The store cannot be used. The message is a sentence with the file and what to do.
 
     `reason` is the kind as one word, for programs (`relay status --json`).

@@ -14,14 +14,13 @@ from typing import Protocol, TypeVar
 
 from sqlalchemy import Connection
 
+from relay.limits.max_min import Grant, Rule
 from relay.mail.content import InMemory, NewBody
-from relay.store.cluster import connection_shares, day_quotas, rate_shares
-from relay.store.cluster.connection_shares import D, Rule
+from relay.store.cluster import capacity_leases, day_quotas
 from relay.store.cluster.day_quotas import BeginRule, Purpose, Spent, Taken, TakeRule
 from relay.store.cluster.leader_lease import NamedLease, require
 from relay.store.cluster.lease_continuity import LeaseContinuity
 from relay.store.cluster.lease_durations import Terms, terms_of
-from relay.store.cluster.rate_shares import PartRule
 from relay.store.cluster.topics import Topic
 from relay.store.db.backend import Moment
 from relay.store.db.clocks import SteadyClock, StoreClock, pull_in
@@ -366,14 +365,16 @@ class Queue(QueueReader):
         def job(connection: Connection) -> Took:
             now = self._now(connection)
             quiet = now + timedelta(seconds=self.share_seconds - quiet_seconds)
-            kept_back = rate_shares.kept_back(connection, scope, self._owner, quiet)
+            kept_back = capacity_leases.kept_back(connection, scope, self._owner, quiet)
             return day_quotas.take(connection, purpose, partial(rule, kept_back=kept_back), now)
 
         return await self._write_alone(job)
 
-    async def adjust_paces(self, rules: Mapping[str, PartRule]) -> dict[str, int]:
-        """Say that we are there, write for each scope what its rule makes of the parts of others, and return that."""
-        return await self._write_alone(lambda c: rate_shares.adjust(c, rules, self._share_lease()))
+    async def adjust_outage(self, rules: Mapping[str, Rule]) -> dict[str, Grant]:
+        """Say that we are there, and write for each scope what its rule makes of what others may use in an outage."""
+        return await self._write_alone(
+            lambda c: capacity_leases.adjust_outage(c, rules, self._share_lease(), self._now(c))
+        )
 
     @property
     def share_seconds(self) -> float:
@@ -382,13 +383,13 @@ class Queue(QueueReader):
 
     # What each process has of the connections of accounts
 
-    async def adjust_shares(self, rules: Mapping[str, Rule[D]]) -> dict[str, D]:
+    async def adjust_shares(self, rules: Mapping[str, Rule]) -> dict[str, Grant]:
         """Look at what others have of some scopes, and write for each what its rule makes of it; return that."""
-        return await self._write_alone(lambda c: connection_shares.adjust(c, rules, self._share_lease(), self._now(c)))
+        return await self._write_alone(lambda c: capacity_leases.adjust(c, rules, self._share_lease(), self._now(c)))
 
     async def lacking_shares(self) -> frozenset[str]:
         """Return the scopes of which some process has less than it wants."""
-        return await self._database.read(connection_shares.lacking)
+        return await self._database.read(capacity_leases.lacking)
 
     async def renew_shares(self) -> int:
         """Hold all our shares for longer, to be called long before `terms.shares` is over; return how many there are.
@@ -398,17 +399,17 @@ class Queue(QueueReader):
         is_judge = self.may_judge or not self.is_shared
 
         def job(connection: Connection) -> int:
-            return connection_shares.renew(connection, self._share_lease(), self._now(connection) if is_judge else None)
+            return capacity_leases.renew(connection, self._share_lease(), self._now(connection) if is_judge else None)
 
         return await self._write_alone(job)
 
     async def drop_shares(self, owner: str | None = None) -> None:
         """Free what we have, or a process that has ended."""
-        await self._write_alone(lambda c: connection_shares.drop(c, owner or self._owner))
+        await self._write_alone(lambda c: capacity_leases.drop(c, owner or self._owner))
 
     async def drop_dead_shares(self) -> None:
         """Free what those have who cannot be alive beside us."""
-        await self._write_alone(lambda c: connection_shares.drop_dead(c, self._owner, self._living))
+        await self._write_alone(lambda c: capacity_leases.drop_dead(c, self._owner, self._living))
 
     async def _take(self, ids: Sequence[str], state: str, due: datetime | None) -> list[StoredMessage]:
         with self._doubting(ids):

@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
-from relay.delivery.others import OneMachine
 from relay.delivery.shared_pacing import SharedPacing
 from relay.directory.model import Account, Server
 from relay.limits.constants import AWAY_SECONDS, KEPT_BACK_SECONDS, MINUTE, USED_PART
+from relay.limits.max_min import Grant, Rule, Share
+from relay.limits.other_processes import OneMachine
 from relay.limits.outage_share import is_away, limit_of, part
 from relay.limits.rate import shared_window
 from relay.store.db.errors import StoreError
@@ -80,15 +81,17 @@ class Reach:
             key = one.kind, one.since
             self.store.rows[key] = self.store.rows.get(key, 0) + one.count
 
-    async def adjust_paces(self, rules: Mapping[str, Callable[[Sequence[int]], int]]) -> dict[str, int]:
+    async def adjust_outage(self, rules: Mapping[str, Rule]) -> dict[str, Grant]:
         await self.look()
         held = {}
         for scope, rule in rules.items():
             others = [
-                n for (other, owner), (n, _) in self.store.parts.items() if other == scope and owner != self.owner
+                Share(owner=owner, held=n, wanted=n)
+                for (other, owner), (n, _) in self.store.parts.items()
+                if other == scope and owner != self.owner
             ]
-            held[scope] = rule(others)
-            self.store.parts[scope, self.owner] = held[scope], self.store.now + LEASE
+            held[scope] = rule(others, datetime.fromtimestamp(self.store.now, UTC))
+            self.store.parts[scope, self.owner] = held[scope].held, self.store.now + LEASE
         return held
 
 

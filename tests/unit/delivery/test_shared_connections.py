@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from relay.delivery.others import OneMachine
-from relay.delivery.shares import Shares
 from relay.directory.model import Account
+from relay.limits.connection_leases import ConnectionLeases
+from relay.limits.other_processes import OneMachine
 from relay.store.db.database import open_database
 from relay.store.queue.queue import Queue
 from relay.upstream.outcome import Outcome
@@ -27,7 +27,7 @@ class Worker:
     """What one process has of the way out, and what it handed over."""
 
     queue: Queue
-    shares: Shares
+    shares: ConnectionLeases
     upstream: Upstream
     running: asyncio.Task[None]
     outcomes: list[Outcome] = field(default_factory=list)
@@ -54,7 +54,7 @@ async def workers(path: Path, count: int) -> AsyncIterator[list[Worker]]:
             stack.push_async_callback(database.close)
             queue = Queue(database, f"worker {number}")
             stack.push_async_callback(queue.aclose)
-            shares = Shares(queue, f"worker {number}", OneMachine(count), lease=queue.terms.shares, tell=tell)
+            shares = ConnectionLeases(queue, f"worker {number}", OneMachine(count), lease=queue.terms.shares, tell=tell)
             stack.push_async_callback(shares.aclose)
             running = asyncio.create_task(shares.run())
             stack.callback(running.cancel)
@@ -108,7 +108,7 @@ async def test_who_is_alone_soon_has_all_and_gives_half_of_it_to_the_next(tmp_pa
 
 
 async def test_one_connection_is_shared_by_all_in_turn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("relay.delivery.shares._EPOCH_SECONDS", 1)
+    monkeypatch.setattr("relay.limits.connection_leases._EPOCH_SECONDS", 1)
     async with scripted(kind=Counting, answers={".": slowly}) as server, workers(tmp_path / "relay.db", 3) as all_:
         assert isinstance(server, Counting)
         each = to(server, max_connections=1)

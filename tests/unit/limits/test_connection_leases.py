@@ -11,11 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Engine, StaticPool, create_engine
 
-from relay.delivery.others import OneMachine
-from relay.delivery.shares import Share, Shares
-from relay.limits.max_min import Grant
-from relay.store.cluster import connection_shares as table
-from relay.store.cluster.connection_shares import Rule
+from relay.limits.connection_leases import ConnectionLease, ConnectionLeases
+from relay.limits.max_min import Grant, Rule
+from relay.limits.other_processes import OneMachine
+from relay.store.cluster import capacity_leases as table
 from relay.store.db.errors import StoreError
 from relay.store.db.tables import metadata
 from relay.store.queue.claims import Lease
@@ -72,7 +71,7 @@ class Kept:
     world: World
     owner: str
 
-    async def adjust_shares(self, rules: Mapping[str, Rule[Grant]]) -> dict[str, Grant]:
+    async def adjust_shares(self, rules: Mapping[str, Rule]) -> dict[str, Grant]:
         self.reach()
         if self.world.answers is not None:
             await self.world.answers.wait()
@@ -114,7 +113,7 @@ class Process:
         self.limit = limit
         self.wanted = 0
         self.is_open = 0
-        self.shares = Shares(
+        self.shares = ConnectionLeases(
             Kept(world, name),
             name,
             others or OneMachine(workers),
@@ -122,7 +121,7 @@ class Process:
             tell=self.tell,
             timer=world.timer,
         )
-        self.share: Share = self.shares.allowance(SCOPE)
+        self.share: ConnectionLease = self.shares.allowance(SCOPE)
         self.share.watch(self.open_all)
 
     def tell(self) -> None:
@@ -239,7 +238,7 @@ async def test_what_is_unused_for_long_is_given_back_but_for_one_and_all_at_the_
     workers: int, most: int, kept: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """None is kept where not everybody can have one, or of more accounts than can be renewed all the time."""
-    monkeypatch.setattr("relay.delivery.shares._KEPT_UNUSED", most)
+    monkeypatch.setattr("relay.limits.connection_leases._KEPT_UNUSED", most)
     world = World()
     one, two = (Process(world, name, workers, 4) for name in ("worker 0", "worker 1"))
     for process in (one, two):
@@ -331,7 +330,7 @@ async def test_who_is_alone_has_all_without_a_store_too() -> None:
 
 async def test_who_is_alone_waits_for_no_store_that_is_silent(monkeypatch: pytest.MonkeyPatch) -> None:
     """What it has helped itself to the store knows as soon as it answers: another may come then."""
-    monkeypatch.setattr("relay.delivery.shares._PATIENCE_SECONDS", 0.05)
+    monkeypatch.setattr("relay.limits.connection_leases._PATIENCE_SECONDS", 0.05)
     world = World(answers=asyncio.Event())
     one = Process(world, "one", 1, 4)
     one.want(1)
@@ -352,7 +351,7 @@ async def test_who_is_alone_waits_for_no_store_that_is_silent(monkeypatch: pytes
 
 
 async def test_who_shares_takes_nothing_while_the_store_is_silent(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("relay.delivery.shares._PATIENCE_SECONDS", 0.01)
+    monkeypatch.setattr("relay.limits.connection_leases._PATIENCE_SECONDS", 0.01)
     world = World(answers=asyncio.Event())
     one = Process(world, "one", 2, 4)
     one.want(1)
@@ -415,7 +414,7 @@ async def test_a_lower_limit_counts_for_all_together() -> None:
 
 
 async def test_the_worker_goes_on_after_a_store_that_did_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("relay.delivery.shares._LOOK_SECONDS", 0.01)
+    monkeypatch.setattr("relay.limits.connection_leases._LOOK_SECONDS", 0.01)
     world = World(is_down=True)
     process = Process(world, "worker 0", 2, 4)
     running = asyncio.create_task(process.shares.run())
@@ -435,7 +434,7 @@ async def test_the_worker_goes_on_after_a_store_that_did_not_answer(monkeypatch:
 def test_never_more_than_the_limit_whatever_happens(limit: int, count: int, seed: int) -> None:
     """Processes want, open, close, die, stop for long and are slow to hear, in any order; some keep what is unused."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("relay.delivery.shares._UNUSED_SECONDS", 5 if seed % 2 else 300)
+        patch.setattr("relay.limits.connection_leases._UNUSED_SECONDS", 5 if seed % 2 else 300)
         asyncio.run(_chaos(limit, count, random.Random(seed)))
 
 

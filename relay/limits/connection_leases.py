@@ -1,6 +1,6 @@
 """What this process has of the connections that each account may have, where several processes send for all accounts.
 
-Each has a share, leased in the store (`relay.store.cluster.connection_shares`), and opens no more connections than
+Each has a share, leased in the store (`relay.store.cluster.capacity_leases`), and opens no more connections than
 that. Who needs more asks at once; who has more than its part gives it up as its connections close. While all have what
 they want nothing is written but a renewal each half minute, and what the store does not answer changes nothing:
 everybody goes on with what they have, for as long as that is theirs. So that this is something for accounts that are
@@ -20,12 +20,10 @@ from functools import partial
 from typing import Protocol
 
 from relay import log
-from relay.delivery.others import Others
 from relay.limits import constants
-from relay.limits.max_min import Ask, Grant, decide
-from relay.limits.max_min import Share as Row
-from relay.store.cluster.connection_shares import Rule
-from relay.store.db.errors import StoreError
+from relay.limits.ledger import LedgerError
+from relay.limits.max_min import Ask, Grant, Rule, Share, decide
+from relay.limits.other_processes import Others
 
 # How often who lacks something is looked for.
 _LOOK_SECONDS = 1.0
@@ -56,9 +54,9 @@ def awake_seconds() -> float:
 
 
 class Keeper(Protocol):
-    """Where all can see what each has (`relay.store.queue.queue`). All raise StoreError."""
+    """Where all can see what each has (`relay.store.queue.queue`). All raise LedgerError."""
 
-    async def adjust_shares(self, rules: Mapping[str, Rule[Grant]]) -> dict[str, Grant]:
+    async def adjust_shares(self, rules: Mapping[str, Rule]) -> dict[str, Grant]:
         """Look at what others have, and write what the rules make of it."""
 
     async def lacking_shares(self) -> frozenset[str]:
@@ -72,7 +70,7 @@ class Keeper(Protocol):
 
 
 @dataclass(slots=True, eq=False)
-class Share:
+class ConnectionLease:
     """What this process has of one scope. An allowance for the slots of an upstream (`relay.upstream.connections`).
 
     `given` is what it may use, as long as `is_ours`. `held` is what the store has of it, `told` how many it is told to
@@ -156,7 +154,7 @@ class Share:
         return wanted > self.granted and wanted > self.told
 
 
-class Shares:
+class ConnectionLeases:
     """One for a process. `run` goes on for ever, `look` makes it look at once; `tell` has the others look.
 
     `owner` names this process in the store, `others` are all that share with it. `lease`: for how many seconds the
@@ -179,7 +177,7 @@ class Shares:
         self._lease = lease
         self._tell = tell
         self._timer = timer
-        self._shares: dict[str, Share] = {}
+        self._shares: dict[str, ConnectionLease] = {}
         self._asking: set[str] = set()
         self._asked: set[str] = set()  # of which the store is being asked
         self._wake = asyncio.Event()
@@ -188,11 +186,11 @@ class Shares:
         self._sure_until = timer() + constants.USED_PART * lease
         self._is_well = True
 
-    def allowance(self, scope: str) -> Share:
+    def allowance(self, scope: str) -> ConnectionLease:
         """Return the share of a scope; always the same."""
         share = self._shares.get(scope)
         if share is None:
-            share = self._shares[scope] = Share(partial(self._ask, scope), self._is_ours)
+            share = self._shares[scope] = ConnectionLease(partial(self._ask, scope), self._is_ours)
         return share
 
     def claims(self, scope: str, limit: int) -> int:
@@ -213,7 +211,7 @@ class Shares:
         while True:
             try:
                 await self._step_or_help()
-            except StoreError as error:
+            except LedgerError as error:
                 if self._is_well:
                     log.broken(f"what this process has of the connections of accounts stays as it is: {error}")
                 self._is_well = False
@@ -227,7 +225,7 @@ class Shares:
                     await self._wake.wait()
 
     async def step(self) -> None:
-        """Do what is due now. Raises StoreError."""
+        """Do what is due now. Raises LedgerError."""
         self._wake.clear()
         now = self._timer()
         if not self._is_ours():
@@ -258,7 +256,7 @@ class Shares:
         """Give all back; to be called when no connection is open any more."""
         try:
             await self._keeper.drop_shares()
-        except StoreError as error:
+        except LedgerError as error:
             log.broken(str(error))  # it ends by itself
         self._tell()
 
@@ -283,10 +281,10 @@ class Shares:
                 self._asking.add(scope)
 
     async def _renewed(self, now: float) -> int:
-        """Return how many shares the store has of us. Raises StoreError; without another node they stay ours."""
+        """Return how many shares the store has of us. Raises LedgerError; without another node they stay ours."""
         try:
             return await self._keeper.renew_shares()
-        except StoreError:
+        except LedgerError:
             if self._others.is_alone and self._is_ours():
                 self._sure_until = now + constants.USED_PART * self._lease
             raise
@@ -330,7 +328,7 @@ class Shares:
         if any(concerns):
             self._tell()
 
-    def _follow(self, share: Share, grant: Grant) -> bool:
+    def _follow(self, share: ConnectionLease, grant: Grant) -> bool:
         """Make use of what is granted, or less of it; tell whether that concerns others."""
         is_less, is_new = grant.held < share.held, grant.lacks and not share.lacks
         share.held, share.lacks = grant.held, grant.lacks
@@ -342,5 +340,5 @@ class Shares:
         return is_new or (is_less and grant.others_lack)
 
 
-def _decide(ask: Ask, others: Sequence[Row], now: datetime) -> Grant:
+def _decide(ask: Ask, others: Sequence[Share], now: datetime) -> Grant:
     return decide(ask, others, int(now.timestamp()) // _EPOCH_SECONDS)

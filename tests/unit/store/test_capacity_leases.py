@@ -1,4 +1,4 @@
-"""Shares of several processes over one store: what a rule says is kept, until it is given back or ends."""
+"""ConnectionLeases of several processes over one store: what a rule says is kept, until it is given back or ends."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -9,7 +9,7 @@ from datetime import datetime
 import pytest
 from sqlalchemy import BigInteger, Connection, text, type_coerce, update
 
-from relay.limits.max_min import Share
+from relay.limits.max_min import Grant, Share
 from relay.store.cluster.lease_continuity import LeaseContinuity
 from relay.store.db.database import open_database
 from relay.store.db.tables import shares
@@ -26,12 +26,9 @@ class Clock:
         return self.now
 
 
-@dataclass(frozen=True)
-class Has:
+def has(held: int, wanted: int = 0) -> Grant:
     """What a rule decides here."""
-
-    held: int
-    wanted: int = 0
+    return Grant(held=held, wanted=wanted, granted=held)
 
 
 @dataclass
@@ -56,9 +53,9 @@ class House:
         """What a third one sees, in the order of the owners."""
         found: list[Share] = []
 
-        def look(others: Sequence[Share], _: datetime) -> Has:
+        def look(others: Sequence[Share], _: datetime) -> Grant:
             found[:] = others
-            return Has(0)
+            return has(0)
 
         await Queue(self.one._database, "third", clock=self.clock).adjust_shares({scope: look})
         return tuple(found)
@@ -78,7 +75,7 @@ async def house(place: StorePlace) -> AsyncIterator[House]:
 
 
 async def put(queue: Queue, held: int, wanted: int = 0, *scopes: str) -> None:
-    await queue.adjust_shares({scope: lambda _, __: Has(held, wanted) for scope in scopes or ("acme",)})
+    await queue.adjust_shares({scope: lambda _, __: has(held, wanted) for scope in scopes or ("acme",)})
 
 
 async def test_each_sees_what_the_others_have(house: House) -> None:
@@ -95,8 +92,8 @@ async def test_each_sees_what_the_others_have(house: House) -> None:
 
 
 async def test_two_that_take_at_once_see_each_other(house: House) -> None:
-    def all_that_is_left(others: Sequence[Share], _: datetime) -> Has:
-        return Has(min(3, 4 - sum(each.held for each in others)), 3)
+    def all_that_is_left(others: Sequence[Share], _: datetime) -> Grant:
+        return has(min(3, 4 - sum(each.held for each in others)), 3)
 
     both = await asyncio.gather(*(queue.adjust_shares({"acme": all_that_is_left}) for queue in (house.one, house.two)))
     assert sorted(one["acme"].held for one in both) == [1, 3]
