@@ -50,6 +50,10 @@ def wait_for_kill(relay: Relay) -> None:
     assert relay.process.wait(30) == -signal.SIGKILL, relay.last_words
 
 
+def _nothing() -> None:
+    pass
+
+
 @dataclass(slots=True)
 class Lives:
     """One life of a relay after the other over one store and one ledger: each ends by a kill, whose loss the next sees.
@@ -62,7 +66,8 @@ class Lives:
     ledger: Ledger = field(default_factory=Ledger)
     _doubtful: set[str] = field(default_factory=set)
     _last: str = ""
-    _owed: Callable[[], None] = lambda: None
+    _first: Callable[[], None] = _nothing
+    _owed: Callable[[], None] = _nothing
 
     def end_at(
         self,
@@ -72,25 +77,44 @@ class Lives:
         body: bytes = b"hello\r\n",
         count: int = 1,
         is_doubtful: bool = False,
-        owes: Callable[[], None] = lambda: None,
+        owes: Callable[[], None] = _nothing,
     ) -> None:
         """Begin a life, see that it settles what the last one left, and kill it while it has a message of that name.
 
         `owes` is what must hold of that message in the next life, when nothing waits any more.
+        """
+        with self.life(point, count=count, owes=owes) as arm:
+            self.recorder.cut()  # so that this message connects and logs in
+            if is_doubtful:
+                self._doubtful.add(name)
+            arm()
+            self.ledger.submit(self.relay, name, *others, body=body)
+
+    @contextmanager
+    def life(
+        self, point: str, *, count: int = 1, first: Callable[[], None] = _nothing, owes: Callable[[], None] = _nothing
+    ) -> Iterator[Callable[[], None]]:
+        """Begin a life, see that it settles what the last one left, and wait at the end until it was killed at a point.
+
+        What is given is called when the calls begin to count. `first` is what the next life does and looks at before
+        anything is settled, `owes` what must hold in it when nothing waits any more.
         """
         armed = self.relay.folder / "armed"
         armed.unlink(missing_ok=True)
         with self._named():
             start_to_die(self.relay, point, count, armed)
             self._check()
-            self.recorder.cut()  # so that this message connects and logs in
-        self._last, self._owed = point, owes
-        if is_doubtful:
-            self._doubtful.add(name)
+        self._last, self._first, self._owed = point, first, owes
         with self._named():
-            armed.touch()
-            self.ledger.submit(self.relay, name, *others, body=body)
+            yield armed.touch
             wait_for_kill(self.relay)
+
+    def end_at_start(self, point: str) -> None:
+        """Begin a life that is killed by what it does first of all; what the one before owes, the next has to do."""
+        with self._named():
+            start_to_die(self.relay, point)
+            wait_for_kill(self.relay)
+        self._last = f"{self._last}, and at {point}" if self._last else point
 
     def end(self) -> None:
         """Begin the last life, which takes new mail and settles everything."""
@@ -101,6 +125,8 @@ class Lives:
             self._check()
 
     def _check(self) -> None:
+        first, self._first = self._first, _nothing
+        first()
         check(self.ledger, self.relay, self.recorder, is_doubtful=True)
         twice = repeated(self.recorder).keys() - self._doubtful
         assert not twice, twice
