@@ -44,7 +44,7 @@ class Consent:
             return self._show(visit, first)
         return streamed(
             visit,
-            "authorizing.html",
+            "authorizations/device.html",
             self._told(visit, first, items),
             title=self._title,
             back=Back(self.back, self.name),
@@ -73,7 +73,7 @@ class Consent:
         status: int = 200,
     ) -> Response:
         shown = {"consent": self, "title": self._title, "first": first, "sentences": sentences or []}
-        return visit.render("authorize.html", status=status, **shown)
+        return visit.render("authorizations/code.html", status=status, **shown)
 
     async def _told(
         self, visit: PageRequest, first: Mapping[str, Any], items: AsyncGenerator[dict[str, Any], None]
@@ -84,14 +84,14 @@ class Consent:
                 item: Mapping[str, Any] | None = first
                 while item is not None:
                     if item["step"] == "visit":
-                        yield visit.html("_visit.html", item=item)
+                        yield visit.html("authorizations/_device_code.html", item=item)
                     elif item["step"] == "authorized":
-                        yield visit.html("_notice.html", kind="good", sentence=_done(item))
+                        yield visit.html("shared/_notice.html", kind="good", sentence=_done(item))
                     else:
                         yield "<!-- waiting -->\n"  # so that who has gone is noticed
                     item = await anext(items, None)
             except Refused as error:
-                yield visit.html("_notice.html", kind="bad", sentence=str(error))
+                yield visit.html("shared/_notice.html", kind="bad", sentence=str(error))
 
 
 def authorizing_routes(site: Site, noun: str, path: str) -> list[Route]:

@@ -35,7 +35,7 @@ def routes(site: Site) -> list[Route]:
             with as_told(None):
                 invitation = await site.admission.invitation(token)
                 if invitation is None:
-                    return visit.render("welcome_over.html", status=_GONE)
+                    return visit.render("invitations/expired.html", status=_GONE)
                 if request.method == "POST":
                     visit.form = await posted_form(request, most_fields=10)
                     return await _accept(visit, token, invitation)
@@ -55,7 +55,7 @@ async def _accept(visit: PageRequest, token: str, invitation: Invitation) -> Res
         raise
     except Refused as error:
         if await admission.invitation(token) is None:  # somebody else was quicker
-            return visit.render("welcome_over.html", status=_GONE)
+            return visit.render("invitations/expired.html", status=_GONE)
         faults["name" if error.key == "name" else "password"] = str(error)
         return await _ask(visit, invitation, faults=faults, status=422)
     if old := cookie_of(visit.request, visit.site.cookie_name):
@@ -77,7 +77,7 @@ async def _ask(
     name = visit.text("name")
     visit.form = FormData()
     return visit.render(
-        "welcome.html",
+        "invitations/accept.html",
         status=status,
         invitation=invitation,
         sending=await _sending(visit, invitation),

@@ -59,8 +59,8 @@ async def _nothing_about(visit: PageRequest, record: Record | None) -> Mapping[s
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Noun:
     """One kind of entry. `groups` makes its form (None: for a new one). `check` says what is wrong between its fields.
-    `finish` does what is left after a save (a password, a default) and returns a sentence about it. `templates` is how
-    its own templates begin, and `about` returns what these know beside the record, as `about`.
+    `finish` does what is left after a save (a password, a default) and returns a sentence about it. `templates` is the
+    folder of its own templates, and `about` returns what these know beside the record, as `about`.
     """
 
     word: str
@@ -179,7 +179,7 @@ def _read(noun: Noun, visit: PageRequest, fields: Sequence[Field]) -> tuple[dict
 async def _ask(noun: Noun, visit: PageRequest) -> Response:
     record = await visit.run(f"{noun.word}.show", name=visit.path["name"])
     about = await noun.about(visit, record)
-    return visit.render(f"{noun.templates}_remove.html", noun=noun, record=record, about=about, sentences=())
+    return visit.render(f"{noun.templates}/remove.html", noun=noun, record=record, about=about, sentences=())
 
 
 async def _remove(noun: Noun, visit: PageRequest) -> Response:
@@ -191,7 +191,7 @@ async def _remove(noun: Noun, visit: PageRequest) -> Response:
     except Refused as error:
         said = ["choose first where its senders go"] if error.key == "move_to" and not more else sentences(error)
         told = {"record": record, "about": await noun.about(visit, record), "sentences": said}
-        return visit.render(f"{noun.templates}_remove.html", status=409, noun=noun, **told)
+        return visit.render(f"{noun.templates}/remove.html", status=409, noun=noun, **told)
     return visit.redirect(noun.path, f"{noun.word} {name} is removed")
 
 
@@ -236,4 +236,4 @@ async def _show(
 ) -> Response:
     shown = {"noun": noun, "groups": groups, "record": record, "filled": filled}
     about = await noun.about(visit, record)
-    return visit.render(f"{noun.templates}_edit.html", status=status, about=about, **shown)
+    return visit.render(f"{noun.templates}/edit.html", status=status, about=about, **shown)

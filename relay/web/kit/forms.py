@@ -1,8 +1,9 @@
 """Forms: what a page asks for, and what was posted, read by the types of directory.toml.
 
-A form is a list of fields. The same list draws it (`_form.html`) and reads it, so that a field that is shown is a field
-that is read. A key that the directory knows is read by its type there (`relay.directory.edit.parse_value`); a key of a
-table in an entry is written with a dot ("incoming.host"), and `relay.web.kit.table_fields` puts the table together.
+A form is a list of fields. The same list draws it (`shared/_form.html`) and reads it, so that a field that is shown is
+a field that is read. A key that the directory knows is read by its type there (`relay.directory.edit.parse_value`); a
+key of a table in an entry is written with a dot ("incoming.host"), and `relay.web.kit.table_fields` puts the table
+together.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence

@@ -65,13 +65,13 @@ def told_test(visit: PageRequest, title: str, steps: Items, back: Back, *, good:
             async for step in steps:
                 is_empty = False
                 failed = failed or ("" if step.ok else step.step)
-                yield visit.html("_step.html", step=step, title=_title(step.step))
+                yield visit.html("tests/_step.html", step=step, title=_title(step.step))
         is_good = not is_empty and not failed
         yield visit.html(
-            "_outcome.html", kind="good" if is_good else "bad", sentence=good if is_good else _trouble(failed)
+            "tests/_outcome.html", kind="good" if is_good else "bad", sentence=good if is_good else _trouble(failed)
         )
 
-    return streamed(visit, "test.html", rows(), title=title, back=back)
+    return streamed(visit, "tests/test.html", rows(), title=title, back=back)
 
 
 def streamed(visit: PageRequest, template: str, parts: AsyncGenerator[str, None], **values: Any) -> StreamingResponse:
@@ -132,7 +132,9 @@ def _title(step: str) -> str:
 
 def told_findings(visit: PageRequest, name: str, back: Back) -> Response:
     """Return the page."""
-    return streamed(visit, "findings.html", _finding_rows(visit, name), title=f"Deliverability of {name}", back=back)
+    return streamed(
+        visit, "tests/findings.html", _finding_rows(visit, name), title=f"Deliverability of {name}", back=back
+    )
 
 
 async def _finding_rows(visit: PageRequest, name: str) -> AsyncGenerator[str, None]:
@@ -143,11 +145,11 @@ async def _finding_rows(visit: PageRequest, name: str) -> AsyncGenerator[str, No
         async with aclosing(items):
             async for item in items:
                 levels[item.level] += 1
-                yield visit.html("_finding.html", item=item)
+                yield visit.html("tests/_finding.html", item=item)
     except Refused as error:
         trouble = str(error)
     yield "</tbody></table></div>\n"
     count = levels["bad"] + levels["warn"]
     words = {0: "Nothing is wrong.", 1: "One thing to look at."}.get(count, f"{count} things to look at.")
     kind = "bad" if trouble or levels["bad"] else "warn" if count else "good"
-    yield visit.html("_notice.html", kind=kind, sentence=trouble or words)
+    yield visit.html("shared/_notice.html", kind=kind, sentence=trouble or words)

@@ -29,7 +29,7 @@ def routes(site: Site) -> list[Route]:
 
 async def _list(visit: PageRequest) -> Response:
     people, tokens = await visit.run("admin.list"), await visit.run("token.list")
-    return visit.render("administrators.html", people=people, tokens=tokens)
+    return visit.render("administrators/list.html", people=people, tokens=tokens)
 
 
 async def _new(visit: PageRequest) -> Response:
@@ -54,7 +54,7 @@ async def _add(visit: PageRequest) -> Response:
 
 
 async def _edit(visit: PageRequest) -> Response:
-    return visit.render("administrator_edit.html", record=await _find(visit), roles=ROLES, faults={})
+    return visit.render("administrators/edit.html", record=await _find(visit), roles=ROLES, faults={})
 
 
 async def _save(visit: PageRequest) -> Response:
@@ -64,7 +64,7 @@ async def _save(visit: PageRequest) -> Response:
         await visit.run("admin.set", name=record.name, role=role if role in ROLES else record.role)
     except Refused as error:
         return visit.render(
-            "administrator_edit.html", status=422, record=record, roles=ROLES, faults={"role": str(error)}
+            "administrators/edit.html", status=422, record=record, roles=ROLES, faults={"role": str(error)}
         )
     return visit.redirect(PATH, f"{record.name} is saved")
 
@@ -74,7 +74,7 @@ async def _password(visit: PageRequest) -> Response:
     password = visit.secret("password")
     if visit.text("way") == "password" and password is None:
         faults = {"password": "type the new password, or make a one-time link"}
-        return visit.render("administrator_edit.html", status=422, record=record, roles=ROLES, faults=faults)
+        return visit.render("administrators/edit.html", status=422, record=record, roles=ROLES, faults=faults)
     name = record.name
     try:
         if visit.text("way") != "password":
@@ -83,12 +83,12 @@ async def _password(visit: PageRequest) -> Response:
         await visit.run("admin.password", name=name, password=password)
     except Refused as error:
         faults = {"password": str(error)}
-        return visit.render("administrator_edit.html", status=422, record=record, roles=ROLES, faults=faults)
+        return visit.render("administrators/edit.html", status=422, record=record, roles=ROLES, faults=faults)
     return visit.redirect(f"{PATH}/{segment(name)}", f"the password of {name} is set")
 
 
 async def _ask(visit: PageRequest) -> Response:
-    return visit.render("administrator_remove.html", record=await _find(visit), sentences=())
+    return visit.render("administrators/remove.html", record=await _find(visit), sentences=())
 
 
 async def _remove(visit: PageRequest) -> Response:
@@ -97,7 +97,7 @@ async def _remove(visit: PageRequest) -> Response:
         await visit.run("admin.remove", name=record.name)
     except Refused as error:
         sentences = str(error).splitlines()
-        return visit.render("administrator_remove.html", status=409, record=record, sentences=sentences)
+        return visit.render("administrators/remove.html", status=409, record=record, sentences=sentences)
     return visit.redirect(PATH, f"{record.name} is removed")
 
 
@@ -112,7 +112,7 @@ async def _find(visit: PageRequest) -> PersonRecord:
 def _show_new(visit: PageRequest, *, faults: dict[str, str] | None = None) -> Response:
     """Show the form of a new one, with what was typed but for the password."""
     return visit.render(
-        "administrator_add.html",
+        "administrators/add.html",
         status=422 if faults else 200,
         roles=ROLES,
         name=visit.text("name"),
@@ -124,7 +124,7 @@ def _show_new(visit: PageRequest, *, faults: dict[str, str] | None = None) -> Re
 
 def _show_link(visit: PageRequest, name: str, url: str, expires: str | None) -> Response:
     """Show a one-time link, this once: only its digest is kept."""
-    return visit.render("administrator_link.html", name=name, url=url, expires=expires)
+    return visit.render("administrators/link.html", name=name, url=url, expires=expires)
 
 
 def token_routes(site: Site) -> list[Route]:
@@ -152,11 +152,11 @@ async def _add_token(visit: PageRequest) -> Response:
         done = await visit.run("token.add", name=name, role=role if role in ROLES else ROLES[1])
     except Refused as error:
         return _show_new_token(visit, {"name": str(error)})
-    return visit.render("token.html", done=done)
+    return visit.render("administrators/token.html", done=done)
 
 
 async def _ask_token(visit: PageRequest) -> Response:
-    return visit.render("token_remove.html", record=await _find_token(visit), sentences=())
+    return visit.render("administrators/token_remove.html", record=await _find_token(visit), sentences=())
 
 
 async def _remove_token(visit: PageRequest) -> Response:
@@ -176,4 +176,6 @@ async def _find_token(visit: PageRequest) -> TokenRecord:
 def _show_new_token(visit: PageRequest, faults: dict[str, str]) -> Response:
     role = visit.text("role") or ROLES[1]
     status = 422 if faults else 200
-    return visit.render("token_add.html", status=status, roles=ROLES, name=visit.text("name"), role=role, faults=faults)
+    return visit.render(
+        "administrators/token_add.html", status=status, roles=ROLES, name=visit.text("name"), role=role, faults=faults
+    )

@@ -56,7 +56,7 @@ async def _list(visit: PageRequest) -> Response:
     others = {key: value for key, value in listing.others.items() if key != "password" or value in {"set", "missing"}}
     found = await visit.run("agent.page", **listing.asked, **others)
     return visit.render(
-        "agents.html",
+        "agents/list.html",
         listing=listing,
         columns=chosen_columns(visit, _PATH, _COLUMNS, _AT_FIRST),
         all_columns=_COLUMNS,
@@ -160,7 +160,7 @@ _NOUN = Noun(
     path=_PATH,
     model=Agent,
     groups=_groups,
-    templates="agent",
+    templates="agents",
     check=outgoing_faults,
     finish=_set_passwords,
     about=_about,

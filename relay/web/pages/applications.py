@@ -30,7 +30,7 @@ async def _list(visit: PageRequest) -> Response:
     listing = Listing.of(_NOUN.path, visit.query, _COLUMNS)
     wanted = listing.contains.casefold()
     shown = [one for one in records if wanted in f"{one['name']} {' '.join(one['may_send_as'])}".casefold()]
-    return visit.render("applications.html", listing=listing, columns=_COLUMNS, records=shown, total=len(records))
+    return visit.render("applications/list.html", listing=listing, columns=_COLUMNS, records=shown, total=len(records))
 
 
 async def _groups(visit: PageRequest, record: Record | None) -> Sequence[Group]:  # noqa: ARG001
@@ -74,6 +74,6 @@ _NOUN = Noun(
     path="/applications",
     model=Application,
     groups=_groups,
-    templates="application",
+    templates="applications",
     finish=_set_password,
 )

@@ -36,7 +36,7 @@ async def _list(visit: PageRequest) -> Response:
     except Refused as error:
         fault = str(error)
     return visit.render(
-        "audit.html",
+        "administrators/audit.html",
         status=422 if fault else 200,
         asking=asking,
         spans=SPANS,

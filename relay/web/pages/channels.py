@@ -63,7 +63,7 @@ async def _list(visit: PageRequest) -> Response:
     )
     servers = await visit.run("server.list")
     shown = {"listing": listing, "columns": _COLUMNS, "found": found, "servers": servers}
-    return visit.render("channels.html", **shown)
+    return visit.render("channels/list.html", **shown)
 
 
 async def _groups(visit: PageRequest, record: Record | None) -> Sequence[Group]:
@@ -157,7 +157,7 @@ _NOUN = Noun(
     path="/channels",
     model=Channel,
     groups=_groups,
-    templates="channel",
+    templates="channels",
     check=_faults,
     finish=_finish,
     about=_about,

@@ -151,7 +151,7 @@ class _Table:
     ) -> Response:
         def draw() -> Response:
             return visit.render(
-                "import.html",
+                "shared/import.html",
                 status=status,
                 noun=self._noun,
                 list_path=self.path,

@@ -62,4 +62,4 @@ def _mail_to(agent: dict[str, Any], url: str) -> str:
 
 
 def _show(visit: PageRequest, invited: list[dict[str, Any]], *, back: str) -> Response:
-    return visit.render("invited.html", invited=invited, back=back)
+    return visit.render("agents/invited.html", invited=invited, back=back)

@@ -56,7 +56,7 @@ async def _list(visit: PageRequest) -> Response:
     except Refused as error:
         fault = str(error)
     return visit.render(
-        "messages.html",
+        "messages/list.html",
         status=422 if fault else 200,
         asking=asking,
         states=[str(state) for state in State],
@@ -82,7 +82,7 @@ async def _show(visit: PageRequest) -> Response:
     if is_open and route is not None:  # what the next attempt changes stands there already
         changed = [one for one in changed if one.changes != route.changes]
     return visit.render(
-        "message.html",
+        "messages/show.html",
         record=record,
         steps=steps_of(record),
         recipients=parted(record.recipients),

@@ -61,7 +61,12 @@ async def _profile(visit: PageRequest, *, faults: dict[str, str] | None = None, 
     sending: dict[str, Any] = await visit.run("agent.sending", name=name)
     recent: Page[HistoryItem] = await visit.run("agent.messages", name=name, limit=_RECENT)
     return visit.render(
-        "profile.html", status=status, sending=sending, recent=recent.items, meanings=MEANINGS, faults=faults or {}
+        "profile/profile.html",
+        status=status,
+        sending=sending,
+        recent=recent.items,
+        meanings=MEANINGS,
+        faults=faults or {},
     )
 
 
@@ -104,20 +109,20 @@ async def _test(visit: PageRequest) -> Response:
 async def _list_messages(visit: PageRequest) -> Response:
     after = visit.query.get("after") or None
     found: Page[HistoryItem] = await visit.run("agent.messages", name=visit.actor.name, limit=_PART, after=after)
-    return visit.render("own_messages.html", items=found.items, after=after, following=found.next)
+    return visit.render("profile/messages.html", items=found.items, after=after, following=found.next)
 
 
 async def _show_message(visit: PageRequest) -> Response:
     message: JourneyRecord = await visit.run("agent.message", name=visit.actor.name, id=visit.path["id"])
     changed = changed_headers(message.attempts)
-    return visit.render("own_message.html", message=message, changed=changed, states=STATES, meanings=MEANINGS)
+    return visit.render("profile/message.html", message=message, changed=changed, states=STATES, meanings=MEANINGS)
 
 
 async def _begin(visit: PageRequest) -> Response:
     name = visit.actor.name
     sending = await visit.run("agent.sending", name=name)
     if sending["flow"] == "device":
-        return streamed(visit, "connect_device.html", _device_parts(visit, name))
+        return streamed(visit, "profile/connect_device.html", _device_parts(visit, name))
     is_brought = visit.text("way") == _BROUGHT
     back_to = "person" if is_brought else "page"
     async with aclosing(visit.stream("agent.authorize", name=name, back_to=back_to)) as items:
@@ -125,7 +130,7 @@ async def _begin(visit: PageRequest) -> Response:
     if item["step"] != "visit":
         return visit.redirect("/profile", "Your account is connected.")
     response = visit.render(
-        "connect.html", url=item["url"], is_brought=is_brought, ours=visit.site.public_url + RETURN_PATH
+        "profile/connect.html", url=item["url"], is_brought=is_brought, ours=visit.site.public_url + RETURN_PATH
     )
     _remember_authorization(
         visit, response, _PendingAuthorization(name=name, state=item["state"], verifier=item["verifier"])
@@ -156,7 +161,7 @@ async def _end(visit: PageRequest, address: str, back_to: str) -> Response:
             back_to=back_to,
         )
     except Refused as error:
-        response = visit.render("connect_failed.html", status=422, sentences=sentences(error))
+        response = visit.render("profile/connect_failed.html", status=422, sentences=sentences(error))
     else:
         words = f"Your account is connected, but {done['warning']}" if done["warning"] else "Your account is connected."
         response = visit.redirect("/profile", words, is_done=not done["warning"])
@@ -171,14 +176,14 @@ async def _device_parts(visit: PageRequest, name: str) -> AsyncGenerator[str, No
         async with aclosing(visit.stream("agent.authorize", name=name)) as items:
             async for item in items:
                 if item["step"] == "visit":
-                    yield visit.html("_device_code.html", item=item)
+                    yield visit.html("profile/_device_code.html", item=item)
                 elif item["step"] == "authorized":
                     outcome = {"is_good": True, "sentence": item["warning"] or "Your account is connected."}
                 else:  # so that a browser that is gone is noticed
                     yield "\n"
     except Refused as error:
         outcome = {"is_good": False, "sentence": str(error)}
-    yield visit.html("_device_end.html", **outcome)
+    yield visit.html("profile/_device_end.html", **outcome)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -40,7 +40,7 @@ async def _list(visit: PageRequest) -> Response:
     except Refused as error:
         fault = str(error)
     return visit.render(
-        "queue.html", status=422 if fault else 200, asking=asking, states=_OPEN, found=found, fault=fault
+        "messages/queue.html", status=422 if fault else 200, asking=asking, states=_OPEN, found=found, fault=fault
     )
 
 
@@ -70,7 +70,7 @@ async def _ask(visit: PageRequest, ids: Sequence[str], back: str) -> Response:
             continue
     if not records:
         return visit.redirect(back, "None of these messages waits any more.", is_done=False)
-    return visit.render("queue_remove.html", records=records, back=back)
+    return visit.render("messages/queue_remove.html", records=records, back=back)
 
 
 async def _do(visit: PageRequest, action: str, id_: str) -> str:

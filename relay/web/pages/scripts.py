@@ -35,11 +35,11 @@ def routes(site: Site) -> list[Route]:
 
 
 async def _list(visit: PageRequest) -> Response:
-    return visit.render("scripts.html", records=await visit.run("script.list"))
+    return visit.render("scripts/list.html", records=await visit.run("script.list"))
 
 
 async def _groups(visit: PageRequest, record: Record | None) -> Sequence[Group]:  # noqa: ARG001
     return (Group("", (_SET, _REMOVE)),)
 
 
-_NOUN = Noun(word="script", path="/scripts", model=Script, groups=_groups, templates="script")
+_NOUN = Noun(word="script", path="/scripts", model=Script, groups=_groups, templates="scripts")

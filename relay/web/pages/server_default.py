@@ -53,7 +53,7 @@ async def _show(visit: PageRequest, faults: Sequence[str] = (), *, status: int =
     said = [*faults[:_MOST_FAULTS], *([f"and {more:,} more like these"] if more > 0 else [])]
     shown = {"before": before, "followers": found["items"], "total": found["total"], "numbers": _numbers(found)}
     shown |= {"stay": stay[:_MOST_NAMES], "staying": len(stay)}
-    return visit.render("server_default.html", status=status, record=record, sentences=said, **shown)
+    return visit.render("servers/default.html", status=status, record=record, sentences=said, **shown)
 
 
 async def _followers(visit: PageRequest) -> tuple[str | None, Mapping[str, Any]]:

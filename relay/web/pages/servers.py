@@ -57,7 +57,7 @@ async def _list(visit: PageRequest) -> Response:
     listing = Listing.of(_NOUN.path, visit.query, _COLUMNS)
     found = await visit.run("server.page", **listing.asked)
     shown = {"listing": listing, "columns": _COLUMNS, "found": found}
-    return visit.render("servers.html", securities=_words_of(SECURITIES), logins=_words_of(LOGINS), **shown)
+    return visit.render("servers/list.html", securities=_words_of(SECURITIES), logins=_words_of(LOGINS), **shown)
 
 
 def _words_of(choices: Sequence[Choice]) -> dict[str, str]:
@@ -72,7 +72,7 @@ async def _users(visit: PageRequest) -> Response:
     listing = Listing.of(f"{_NOUN.where(record['name'])}/users", visit.query, _USERS, ("kind",))
     found = await visit.run(f"{kind.removesuffix('s')}.page", server=record["name"], **listing.asked)
     shown = {"listing": listing, "columns": _USERS, "found": found, "kind": kind, "kinds": _KINDS}
-    return visit.render("server_users.html", noun=_NOUN, record=record, **shown)
+    return visit.render("servers/users.html", noun=_NOUN, record=record, **shown)
 
 
 async def _groups(visit: PageRequest, record: Record | None) -> Sequence[Group]:
@@ -132,7 +132,7 @@ _NOUN = Noun(
     path="/servers",
     model=Server,
     groups=_groups,
-    templates="server",
+    templates="servers",
     check=_faults,
     finish=_finish,
     about=_about,

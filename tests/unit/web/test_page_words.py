@@ -17,8 +17,8 @@ NOW = datetime(2025, 11, 24, 10, 5, tzinfo=UTC)
 
 @pytest.fixture(scope="module")
 def parts() -> Any:
-    """The macros of `_parts.html`."""
-    return make_templates("relay.test").get_template("_parts.html").module
+    """The macros of `shared/_parts.html`."""
+    return make_templates("relay.test").get_template("shared/_parts.html").module
 
 
 @pytest.mark.parametrize(
