@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any, get_type_hints
 
-from relay.config.settings import Listener, Settings, Tls
+from relay.config.settings import LISTS, Listener, Settings, Tls
 from relay.config.types import NEEDS_RESTART
 
 
@@ -60,7 +60,11 @@ def _taken(old: Any, new: Any, prefix: str, changed: list[str], waiting: list[st
     fixed = set(keys_for_restart(type(old), prefix))
     values: dict[str, Any] = {}
     for field in fields(old):
-        key, before, after = prefix + field.name, getattr(old, field.name), getattr(new, field.name)
+        key, before, after = (
+            prefix + LISTS.get(field.name, field.name),
+            getattr(old, field.name),
+            getattr(new, field.name),
+        )
         if is_dataclass(before):
             values[field.name] = _taken(before, after, f"{key}.", changed, waiting)
         elif before != after and field.name != "listeners":

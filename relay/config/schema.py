@@ -41,7 +41,7 @@ Location: TypeAlias = tuple[int | str, ...]
 Unbuilt: TypeAlias = Callable[[Any], bool] | None
 """Which values of a key ask for a feature that is not built yet; None: every value but the default."""
 
-_SECRET_KEYS = frozenset({"password", "password_from", "store", "master_key"})
+_SECRET_KEYS = frozenset({"password", "password_from", "secret_from", "store", "master_key"})
 _QUOTED = re.compile(r"'([^']*)'")
 _TOML_PLACE = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
 # As tomllib names a table: "Cannot declare ('servers', 'acmejets') twice".

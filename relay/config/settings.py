@@ -16,6 +16,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from relay.config.endpoint import Endpoint, InheritedSocket, UnixAddress, parse_endpoint
 from relay.config.faults import Fault, Faults
 from relay.config.machine import SYSTEM_STATE, default_runtime_dir, default_state_dir, machine_name, short_machine_name
+from relay.config.notification import Webhook, repeated_webhooks
 from relay.config.schema import Duration, Schema, Size, TableFaults, Unbuilt, read_toml, unbuilt_values, without
 from relay.config.types import (
     NEEDS_RESTART,
@@ -40,7 +41,8 @@ from relay.config.types import (
 from relay.system.files import lax_mode
 
 _CONFIG: Mapping[str, Any] = MappingProxyType({"extra": "forbid"})
-_TABLES: Mapping[str, str] = MappingProxyType({"listeners": "listener"})  # a key that is a list of tables
+# Keys that are lists of tables, by the names of their fields.
+LISTS: Mapping[str, str] = MappingProxyType({"listeners": "listener", "webhooks": "webhook"})
 _URL_PASSWORD = re.compile(r"(?<=://)([^:/@]*):.*(?=@)")
 _PARAMETER_PASSWORD = re.compile(r"([?&](?:ssl)?password=)[^&]*", re.IGNORECASE)
 _MINUTE, _HOUR, _DAY = 60.0, 3600.0, 86400.0
@@ -223,7 +225,7 @@ class Log:
 class Settings:
     """The whole of relay.toml."""
 
-    __pydantic_config__: ClassVar = {**_CONFIG, "alias_generator": lambda name: _TABLES.get(name, name)}
+    __pydantic_config__: ClassVar = {**_CONFIG, "alias_generator": lambda name: LISTS.get(name, name)}
 
     hostname: Annotated[
         HostName, 'Our name in the greeting, EHLO and Received; "" takes this machine\'s full name.', NEEDS_RESTART
@@ -265,6 +267,7 @@ class Settings:
     secrets: Secrets = Secrets()
     web: Web = Web()
     dns: Dns = Dns()
+    webhooks: tuple[Webhook, ...] = ()
     log: Log = Log()
 
     @property
@@ -339,7 +342,13 @@ def load_settings(path: Path | None, environ: Mapping[str, str] = os.environ) ->
         del table["listener"]
     settings, found = _read(table)
     at_fault = {key for key, _ in found}
-    rules = (_repeated_listeners, _unfit_listeners, _incomplete_tls, _not_in_this_version)
+    rules = (
+        _repeated_listeners,
+        _unfit_listeners,
+        _incomplete_tls,
+        lambda read: repeated_webhooks(read.webhooks),
+        _not_in_this_version,
+    )
     found += [(key, message) for rule in rules for key, message in rule(settings) if key not in at_fault]
     if found:
         raise Faults(sorted(Fault(file, key, message) for key, message in found))
@@ -451,7 +460,7 @@ def _incomplete_tls(settings: Settings) -> Iterator[tuple[str, str]]:
 
 
 # What is read but not built yet.
-_UNBUILT: Mapping[str, Unbuilt] = {}
+_UNBUILT: Mapping[str, Unbuilt] = {"webhook": None}
 
 
 def _not_in_this_version(settings: Settings) -> Iterator[tuple[str, str]]:

@@ -24,6 +24,7 @@ FOLDERS = (
     "incoming",
     "doctor",
     "delivery",
+    "webhooks",
     "listener",
     "cluster",
     "control",

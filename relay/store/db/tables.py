@@ -28,7 +28,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.schema import CreateIndex
 from sqlalchemy.types import TypeDecorator
 
-HEAD = "0018"
+HEAD = "0019"
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -345,6 +345,62 @@ mailboxes = Table(
     metadata,
     Column("name", Text, primary_key=True),
     Column("position", Text, nullable=False),
+)
+
+# What the webhooks are to be told (`relay.store.queue.outbox`): one row for each event and webhook, in the order of
+# time. It waits while it has a `next_attempt`, is told when it is `delivered`, and is held with neither.
+outbox = Table(
+    "outbox",
+    metadata,
+    Column("number", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
+    Column("id", Text, nullable=False),
+    Column("webhook", Text, nullable=False),
+    Column("message", Text, nullable=False),
+    Column("at", Time, nullable=False),
+    Column("body", Text, nullable=False),
+    Column("next_attempt", Time),
+    Column("attempts", Integer, nullable=False),
+    Column("delivered", Time),
+    Column("reason", Words, nullable=False),
+)
+is_untold = outbox.c.next_attempt.is_not(None)
+is_kept_back = and_(outbox.c.next_attempt.is_(None), outbox.c.delivered.is_(None))
+Index(
+    "ix_outbox_untold",
+    outbox.c.webhook,
+    outbox.c.next_attempt,
+    outbox.c.number,
+    outbox.c.message,
+    sqlite_where=is_untold,
+)
+Index(
+    "ix_outbox_order",
+    outbox.c.webhook,
+    outbox.c.message,
+    outbox.c.number,
+    outbox.c.next_attempt,
+    sqlite_where=is_untold,
+)
+Index(
+    "ix_outbox_kept_back",
+    outbox.c.webhook,
+    outbox.c.at,
+    outbox.c.next_attempt,
+    outbox.c.delivered,
+    sqlite_where=is_kept_back,
+)
+Index("ix_outbox_at", outbox.c.at)
+
+# How each webhook answers, by its URL: how often it failed since it last took something, and since when.
+webhooks = Table(
+    "webhooks",
+    metadata,
+    Column("url", Text, primary_key=True),
+    Column("failures", Integer, nullable=False),
+    Column("since", Time),
+    Column("next_attempt", Time),
+    Column("reason", Words, nullable=False),
+    Column("delivered", Time),
 )
 
 # How many messages or recipients (`kind`) an account sent in a stretch of time that begins at `since`.

@@ -3,6 +3,7 @@
 import os
 import re
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,8 +14,10 @@ from relay.config.changes import keys_for_restart
 from relay.config.endpoint import InheritedSocket, TcpAddress, UnixAddress
 from relay.config.faults import Faults
 from relay.config.machine import find_settings_file
+from relay.config.notification import Webhook
 from relay.config.schema import meanings_of
 from relay.config.settings import (
+    LISTS,
     Listener,
     Settings,
     as_table,
@@ -94,6 +97,8 @@ format = "auto"
 level = "info"
 keep_messages = "90d"
 """
+# There is no webhook by default.
+DEFAULTS = tomllib.loads(DESIGN_DEFAULTS) | {"webhook": []}
 SAMPLE = Path(__file__).parents[3] / "etc/relay.toml"
 
 # Each line of a bad file, and the sentence about it behind "relay.toml: ".
@@ -248,14 +253,17 @@ def faults_of(path: Path) -> list[str]:
 
 
 def test_defaults_are_those_of_the_design() -> None:
-    assert as_table(Settings()) == tomllib.loads(DESIGN_DEFAULTS)
+    assert as_table(Settings()) == DEFAULTS
 
 
 def test_the_sample_file_has_every_key_with_its_default_and_meaning() -> None:
     sample = SAMPLE.read_text()
-    assert tomllib.loads(re.sub(r"^#(?! |$)", "", sample, flags=re.MULTILINE)) == as_table(Settings())
+    example = Webhook(url="https://crm.acmejets.example/hooks/relay", secret_from="env:HOOK_SECRET")
+    settings = replace(Settings(), webhooks=(example,))
+    assert tomllib.loads(re.sub(r"^#(?! |$)", "", sample, flags=re.MULTILINE)) == as_table(settings)
     flat = re.sub(r"\n# ", " ", sample)
-    kinds = [Settings, Listener, *(type(getattr(Settings(), key)) for key in as_table(Settings()) if key != "listener")]
+    tables = as_table(Settings()).keys() - LISTS.values()
+    kinds = [Settings, Listener, Webhook, *(type(getattr(Settings(), key)) for key in tables)]
     for meaning in (meaning for kind in kinds for meaning in meanings_of(kind).values() if meaning):
         assert meaning in flat
 

@@ -1,0 +1,1 @@
+"""Webhooks: programs that are told what becomes of messages, signed, in order and at least once."""
