@@ -123,7 +123,7 @@ def _rows(journey: Journey, captured: Captured | None) -> Iterator[str]:
     yield _row("sender", f"{sender} to {', '.join(str(one.address) for one in journey.envelope.recipients)}")
     if route:
         yield _row("profile", route.reason.partition(";")[0])
-        yield _row("server", f"{route.server.name} at {route.server.host}:{route.server.effective_port}")
+        yield _row("server", f"{route.server.name} at {route.server.effective_host}:{route.server.effective_port}")
         yield _row("account", f"{route.account} (its own: override)" if route.override else f"{route.account}")
     for index, change in enumerate(map(change_of, journey.edited)):
         yield _row("" if index else "changed", _change(change.field, change.before, change.after))

@@ -73,7 +73,7 @@ def advice(troubled: TroubledAccount, holder: Holder | None) -> str:
             return holder.mending
         case Meaning.IDENTITY_REFUSED:
             then = f"then let its mail go on with: relay account release {troubled.account}"
-            return f"to send as {troubled.address}, {send_as_advice(holder.server.host)}; {then}"
+            return f"to send as {troubled.address}, {send_as_advice(holder.server.effective_host)}; {then}"
         case Meaning.QUOTA:
             return _wait("the provider's limit is used up", until, "or raise the limit there")
         case Meaning.LOCK_OUT:

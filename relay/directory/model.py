@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Annotated, Any, ClassVar, Literal, TypeAlias
+from urllib.parse import urlsplit
 
 from annotated_types import Ge, Le
 
@@ -53,6 +54,27 @@ class Auth(StrEnum):
     SCRAM_SHA_256 = "scram-sha-256"
     OAUTH2 = "oauth2"
     AUTO = "auto"
+
+
+class Kind(StrEnum):
+    """How a server is reached: by SMTP, or by a provider's own API over HTTPS, to which the whole message goes, too."""
+
+    SMTP = "smtp"
+    MSGRAPH = "msgraph"
+    GMAIL = "gmail"
+
+    @property
+    def api_url(self) -> str:
+        """Where the provider's API is; "" for SMTP.
+
+        learn.microsoft.com/graph/deployments (national clouds have others) and
+        developers.google.com/gmail/api/reference/rest.
+        """
+        return {
+            Kind.SMTP: "",
+            Kind.MSGRAPH: "https://graph.microsoft.com/v1.0",
+            Kind.GMAIL: "https://gmail.googleapis.com",
+        }[self]
 
 
 class Mode(StrEnum):
@@ -159,12 +181,18 @@ class Incoming:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Server:
-    """An upstream SMTP submission service. `name` comes from the table's header, not from a key."""
+    """A service that mail is handed on to. `name` comes from the table's header, not from a key."""
 
     __pydantic_config__: ClassVar = _CONFIG
 
     name: str
-    host: Annotated[str, "Its name or IP address."]
+    kind: Annotated[
+        Kind,
+        "How it is reached: smtp, msgraph (Microsoft Graph) or gmail (Gmail API). The last two need auth oauth2, and "
+        "no host, port and security.",
+    ] = Kind.SMTP
+    host: Annotated[str, "Its name or IP address; needed for kind smtp."] = ""
+    api_url: Annotated[str, 'Where the API of kind msgraph or gmail is; "": where the provider has it.'] = ""
     security: Annotated[Security, "How the connection is protected."] = Security.STARTTLS
     port: Annotated[
         Port | None, "Where to connect; left out, it follows the security: 25 (none), 587 (starttls) or 465 (tls)."
@@ -208,9 +236,28 @@ class Server:
     password_from: PasswordSource = ""
 
     @property
+    def effective_api_url(self) -> str:
+        """Where the API is: as set, or where the provider has it; "" for SMTP."""
+        return self.api_url.rstrip("/") or self.kind.api_url
+
+    @property
+    def effective_host(self) -> str:
+        """The name or IP address that is connected to: as set, or that of the API."""
+        return self.host or urlsplit(self.effective_api_url).hostname or ""
+
+    @property
     def effective_port(self) -> int:
-        """The port that is connected to: as set, or as it follows the security."""
-        return self.port or self.security.port
+        """The port that is connected to: as set, or as it follows the security, or that of the API."""
+        if self.kind is Kind.SMTP:
+            return self.port or self.security.port
+        return urlsplit(self.effective_api_url).port or (443 if self.effective_security is Security.TLS else 80)
+
+    @property
+    def effective_security(self) -> Security:
+        """How the connection is protected: as set, or by TLS, but for an API on this machine itself."""
+        if self.kind is Kind.SMTP:
+            return self.security
+        return Security.NONE if self.effective_api_url.startswith("http://") else Security.TLS
 
     @property
     def identity(self) -> Address | None:

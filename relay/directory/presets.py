@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 from relay.config.schema import Schema, no_such, parse_toml
 from relay.directory.edit import EditRefused, Values
-from relay.directory.model import Auth, Server
+from relay.directory.model import Auth, Kind, Server
 from relay.directory.reading import SERVERS
 
 _FILE = "presets.toml"
@@ -39,17 +39,18 @@ class Preset:
     def __post_init__(self) -> None:
         if self.values.keys() != self.sources.keys():
             raise ValueError("each value needs its source, and each source its value")
-        if ("host" in self.values) == bool(self.host_form):
-            raise ValueError("there is either a host or the form of one")
+        is_api = self.values.get("kind", Kind.SMTP) != Kind.SMTP
+        if is_api + ("host" in self.values) + bool(self.host_form) != 1:
+            raise ValueError("there is either a host or the form of one, or an API")
 
     @property
     def host(self) -> str:
         """The host, or the form of it."""
-        return str(self.values.get("host", self.host_form))
+        return str(self.values.get("host", self.host_form)) or self.server().effective_host
 
     def server(self) -> Server:
         """Return a server of this provider, with stand-ins for what is the person's own. Raises TableFaults."""
-        values = {"host": "localhost", **self.values}
+        values = {**({"host": "localhost"} if self.host_form else {}), **self.values}
         return SERVERS.read(values, self.name, name=self.name)
 
     def fill(self, given: Values) -> dict[str, Any]:
@@ -61,7 +62,7 @@ class Preset:
         values = {**self.values, **({"auth": Auth.OAUTH2.value} if own else {}), **given}
         values.pop("oauth", None)
         oauth = {**self.values.get("oauth", {}), **own}
-        if "host" not in values:
+        if self.host_form and "host" not in values:
             raise EditRefused(f"{self.name} has a host for each region; give --host {self.host_form}")
         if values["auth"] != Auth.OAUTH2:
             if own:

@@ -152,7 +152,7 @@ def check_server(server: Server, seen: Examination) -> tuple[Finding, ...]:
     if failure is not None and failure.phase in {Phase.RESOLVE, Phase.CONNECT, Phase.GREETING, Phase.EHLO}:
         fix = "check host, port and security of the server, and whether this machine's firewall lets it out"
         return (bad(Check.SERVER, _words(failure), fix),)
-    reached = good(Check.SERVER, f"{server.host} answers on port {server.effective_port}")
+    reached = good(Check.SERVER, f"{server.effective_host} answers on port {server.effective_port}")
     if failure is not None and failure.phase is Phase.STARTTLS:
         return (reached, _broken_tls(failure))
     return (reached, *_certificate(server, seen), *_tls(server, seen))
@@ -207,7 +207,7 @@ def _refused(server: Server, sender: Address, refusal: Failure) -> Finding:
         return warn(Check.SEND_AS, f"the address may be used, but mail to {sender} is not accepted: {words}", fix)
     if not refusal.reply.is_permanent:
         return warn(Check.SEND_AS, f"whether {sender} may be used is not known: {words}", "try again later")
-    return bad(Check.SEND_AS, f"the account may not use {sender}: {words}", send_as_advice(server.host))
+    return bad(Check.SEND_AS, f"the account may not use {sender}: {words}", send_as_advice(server.effective_host))
 
 
 def _lost(failure: Failure) -> Finding:
@@ -216,7 +216,7 @@ def _lost(failure: Failure) -> Finding:
 
 def _late_judge(server: Server, sender: Address, username: str) -> MailProvider | None:
     """Return the provider, where it refuses addresses later than at RCPT, and this is not the account's own."""
-    provider = provider_of(server.host)
+    provider = provider_of(server.effective_host)
     return provider if provider and provider.checks_late and not _is_own(sender, username) else None
 
 
@@ -236,17 +236,17 @@ def _broken_tls(failure: Failure) -> Finding:
 
 
 def _certificate(server: Server, seen: Examination) -> tuple[Finding, ...]:
-    if server.security is Security.NONE:
+    if server.effective_security is Security.NONE:
         return ()
     if seen.certificate is None:
-        why = f"the certificate of {server.host} cannot be read"
+        why = f"the certificate of {server.effective_host} cannot be read"
         return (warn(Check.CERTIFICATE, why, "let the one who runs the server mend it"),)
     days = seen.certificate.days_left()
     if not server.verify_tls:
         why = "nobody checks the certificate (verify_tls = false), so the password may go to anybody"
         return (warn(Check.CERTIFICATE, why, "name the authority as ca_file of the server, and set verify_tls = true"),)
     if days < _SOON:
-        why = f"the certificate of {server.host} expires in {days} days"
+        why = f"the certificate of {server.effective_host} expires in {days} days"
         return (warn(Check.CERTIFICATE, why, "let the one who runs the server renew it"),)
     return (good(Check.CERTIFICATE, f"the certificate is valid for {days} more days"),)
 
@@ -254,7 +254,7 @@ def _certificate(server: Server, seen: Examination) -> tuple[Finding, ...]:
 def _tls(server: Server, seen: Examination) -> tuple[Finding, ...]:
     if seen.tls is not None:
         return (good(Check.TLS, f"the connection is protected by {seen.tls.version}"),)
-    if is_loopback(server.host):
+    if is_loopback(server.effective_host):
         return (good(Check.TLS, "the server is on this machine, and needs no TLS"),)
     why = "the connection is not protected, so that others can read the mail and change it"
     return (warn(Check.TLS, why, 'set security = "starttls" or "tls" where the server has it'),)

@@ -96,7 +96,9 @@ def client_bound_to(server: Server) -> str:
         return ""
     device = client.device_url if client.provider == "custom" else ""
     is_elsewhere = bool(device) and urlsplit(device)[:2] != urlsplit(client.token_url)[:2]
-    return " ".join([_host_key(server.host), _provider(client), *([device] if is_elsewhere else [])])
+    return " ".join(
+        [_host_key(server.host or server.effective_host), _provider(client), *([device] if is_elsewhere else [])]
+    )
 
 
 def bindings_of(directory: Directory, owners: Iterable[str]) -> dict[str, str]:
@@ -125,7 +127,11 @@ def _binding(owner: Server | Profile, at: Server | None) -> str:
     """Return to where the secret of an owner goes: a server's to its host, a profile's to a server by name and host."""
     if at is None:
         return ""
-    return _host_key(at.host) if isinstance(owner, Server) else f"{at.name} {_host_key(at.host)}"
+    return (
+        _host_key(at.host or at.effective_host)
+        if isinstance(owner, Server)
+        else f"{at.name} {_host_key(at.host or at.effective_host)}"
+    )
 
 
 def _provider(client: OAuthClient) -> str:

@@ -31,7 +31,7 @@ def _record(preset: Preset) -> dict[str, Any]:
         "title": preset.title,
         "host": preset.host,
         "port": server.effective_port,
-        "security": server.security.value,
+        "security": server.effective_security.value,
         "auth": server.auth.value,
         "username": server.username,
         "limits": {key: getattr(server, key) for key in LIMITS if key in preset.values},

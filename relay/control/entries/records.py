@@ -34,6 +34,8 @@ _User: TypeAlias = tuple[str | None, ProfileKind]
 # Who uses a script is listed so far.
 _MOST_USERS = 50
 _HIDDEN = frozenset({"password"})
+# What a server need not say, and is shown with what follows.
+_FOLLOWING = ("host", "port", "address")
 # What people look for; the words of settings ("rewrite", "auto") would match too much.
 SEARCHED = (
     "name",
@@ -153,9 +155,9 @@ def _server_record(
     ref = token_ref(server, server) or ref_of(server, server)
     shown = {
         "name": server.name,
-        "host": server.host,
+        "host": server.effective_host,
         "port": server.effective_port,
-        "security": server.security.value,
+        "security": server.effective_security.value,
         "auth": server.auth.value,
         "username": server.username,
         "address": str(server.identity or ""),
@@ -168,7 +170,7 @@ def _server_record(
         "password_for_another": parts.secrets.is_set_for_another(ref),
         "client_secret_set": parts.vault.is_for(client_owner(server.name), client_bound_to(server)),
         "last_test": parts.tests.record(server),
-        "follows": [*([] if server.port else ["port"]), *([] if server.address else ["address"])],
+        "follows": [key for key in _FOLLOWING if not getattr(server, key)],
         "version": version_of(server),
     }
     return shown | _rest(server, shown)

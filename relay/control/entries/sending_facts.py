@@ -39,7 +39,7 @@ class Sending:
             "address": profile.address,
             "aliases": list(profile.aliases),
             "server": server.name if server else None,
-            "host": server.host if server else "",
+            "host": server.effective_host if server else "",
             "account": str(account) if account and account.username else None,
             "identity": str(route.identity) if route else None,
             "override": profile.override,

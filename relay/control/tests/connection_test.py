@@ -166,5 +166,5 @@ def _record(step: Step, server: Server) -> StepRecord:
         or (failure.phase is Phase.MAIL and failure.meaning is Meaning.REFUSED)
     )
     if is_refused:
-        detail = f"{detail}; what to do: {send_as_advice(server.host)}"
+        detail = f"{detail}; what to do: {send_as_advice(server.effective_host)}"
     return StepRecord(step.step, step.ok, detail)

@@ -88,7 +88,7 @@ def outlets_of(targets: Iterable[DoctorTarget], selectors: tuple[str, ...]) -> M
     outlets: dict[Outlet, list[str]] = {}
     for target in targets:
         for identity, profiles in target.identities.items():
-            outlet = Outlet.of(identity, target.server.host, target.account.username, selectors)
+            outlet = Outlet.of(identity, target.server.effective_host, target.account.username, selectors)
             outlets.setdefault(outlet, []).extend(profile.name for profile in profiles)
     return outlets
 

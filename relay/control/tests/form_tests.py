@@ -26,7 +26,7 @@ from relay.secrets.secret import Secret, secret_ref
 _UNNAMED = "new"
 # What says where a password goes, and how well it is guarded on its way.
 _WAY: Mapping[str, str] = {
-    "host": "host",
+    "effective_host": "host",
     "effective_port": "port",
     "username": "user name",
     "security": "security",
@@ -97,7 +97,7 @@ class ServerFormTest:
             changed = [words for key, words in _WAY.items() if getattr(holder, key) != getattr(server, key)]
             if changed:
                 raise Refused(
-                    f"enter the password for this test; the saved one is for {holder.host} as it is saved, "
+                    f"enter the password for this test; the saved one is for {holder.effective_host} as it is saved, "
                     f"and here the {' and the '.join(changed)} {'is' if len(changed) == 1 else 'are'} different",
                     key="password",
                 )

@@ -5,10 +5,15 @@ Where the server is, as whom we log in, what mail leaves with; where tokens are 
 
 import ipaddress
 import re
+from collections.abc import Mapping
+from dataclasses import fields
+from types import MappingProxyType
+from typing import Any
 from urllib.parse import urlsplit
 
 from relay.config.endpoint import is_host_name
-from relay.directory.model import Auth, Directory, Incoming, OAuthClient, Profile, Security, Server
+from relay.config.schema import not_in_this_version
+from relay.directory.model import Auth, Directory, Incoming, Kind, OAuthClient, Profile, Security, Server
 from relay.directory.reading import Findings, Reading
 from relay.mail.address import Address, AddressError, domain_key
 from relay.mail.structured_fields import CONTROL
@@ -16,6 +21,11 @@ from relay.mail.structured_fields import CONTROL
 # They send the password so that whoever reads the connection has it. AUTO may choose one of them.
 _PLAINTEXT = frozenset({Auth.PLAIN, Auth.LOGIN, Auth.AUTO})
 _SOURCES = ("file:", "env:", "credential:", "command:")
+# Whose tokens an API takes; the endpoints of a national cloud are "custom" ones.
+_PROVIDERS: Mapping[Kind, str] = MappingProxyType({Kind.MSGRAPH: "microsoft", Kind.GMAIL: "google"})
+_SERVER_DEFAULTS: Mapping[str, Any] = MappingProxyType({field.name: field.default for field in fields(Server)})
+# What can be written and does not work yet.
+_UNBUILT_KINDS = frozenset({Kind.MSGRAPH, Kind.GMAIL})
 _URLS = ("authorize_url", "token_url", "device_url")
 _TENANT = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]*")
 # Names that stand for whoever logs in. An application that logs in as itself has one organisation.
@@ -26,7 +36,7 @@ def server_faults(reading: Reading) -> Findings:
     """Yield (key, sentence) for everything that is wrong with a server."""
     senders = _senders(reading.directory)
     for server in reading.directory.servers.values():
-        for rule in (_host, _address, _login, _plaintext):
+        for rule in (_host, _api, _address, _login, _plaintext):
             for key, message in rule(server):
                 yield f"servers.{server.name}.{key}", message
         sender = senders.get(server.name)
@@ -65,7 +75,31 @@ def is_loopback(host: str) -> bool:
 
 
 def _host(server: Server) -> Findings:
-    return host_faults(server.host)
+    if server.kind is not Kind.SMTP:
+        return
+    if not server.host:
+        yield "host", "this key is needed; add it"
+    else:
+        yield from host_faults(server.host)
+
+
+def _api(server: Server) -> Findings:
+    """Yield what is wrong with a server that is reached by an API, and with what only such a one has."""
+    if server.kind is Kind.SMTP:
+        if server.api_url:
+            yield "api_url", 'kind = "smtp" has a host and no API; remove it'
+        return
+    if server.kind in _UNBUILT_KINDS:
+        yield "kind", not_in_this_version("kind", str(server.kind))
+    for key in ("host", "port", "security"):
+        if getattr(server, key) != _SERVER_DEFAULTS[key]:
+            yield key, f'kind = "{server.kind}" is reached by the provider\'s API; remove it'
+    if server.auth is not Auth.OAUTH2:
+        yield "auth", f'kind = "{server.kind}" logs in by OAuth alone; set auth = "oauth2"'
+    if server.api_url and not _is_safe(server.api_url):
+        yield "api_url", "the token and the mail go there; write a URL that begins with https://"
+    if server.oauth is not None and server.oauth.provider not in {"custom", _PROVIDERS[server.kind]}:
+        yield "oauth.provider", f'kind = "{server.kind}" takes tokens of "{_PROVIDERS[server.kind]}"'
 
 
 def _senders(directory: Directory) -> dict[str, Profile]:

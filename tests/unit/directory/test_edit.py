@@ -76,7 +76,6 @@ def test_a_text_is_read_by_the_type_of_its_key(model: Editable, key: str, text: 
         (Server, "port", "smtp", "port: 'smtp' is not a whole number"),
         (Server, "max_connections", "-1", "max_connections: '-1' is not a whole number"),
         (Server, "internal", "maybe", "internal: 'maybe' is neither true nor false"),
-        (Server, "host", "", "host: there is no default; write host=VALUE"),
         (Channel, "address", "", "address: there is no default; write address=VALUE"),
         (Server, "name", "x", "name: a name cannot be changed; remove the entry and add it under the new name"),
         (

@@ -33,6 +33,12 @@ username = "s@acme.example"
 internal = true
 """
 
+
+def _api(kind: str, provider: str, more: str = "auth = 'oauth2'", url: str = "") -> str:
+    oauth = f"[servers.x.oauth]\nprovider = '{provider}'\nclient_id = 'c'\n"
+    return f"[servers.x]\nkind = '{kind}'\nusername = 'm@acme.example'\n{more}\n{url}\n{oauth}"
+
+
 BAD_FILES = [
     ("[chanels.a]", "chanels: there is no such key; did you mean 'channels'?"),
     ("[servers]\nhost = 1", "servers.host: 1 is not a table; write each entry as [servers.NAME]"),
@@ -40,6 +46,12 @@ BAD_FILES = [
     ("[servers.x]\nname = 'x'\nhost = 'h'", "servers.x.name: there is no such key; did you mean 'username'?"),
     ("[servers.x]\nnam = 'x'\nhost = 'h'", "servers.x.nam: there is no such key; remove it"),
     ("[servers.x]", "servers.x.host: this key is needed; add it"),
+    (
+        "[servers.x]\nhost = 'h'\napi_url = 'https://a.example'",
+        'servers.x.api_url: kind = "smtp" has a host and no API; remove it',
+    ),
+    (_api("msgraph", "microsoft"), "servers.x.kind: 'msgraph' is not in this version; remove the key"),
+    (_api("gmail", "google"), "servers.x.kind: 'gmail' is not in this version; remove the key"),
     ("[servers.x]\nhost = 5", "servers.x.host: 5 is not text; write it in quotes"),
     (
         "[servers.x]\nhost = 'smtp://h'",
@@ -48,7 +60,7 @@ BAD_FILES = [
     ("[servers.x]\nhost = '[::1]'", "servers.x.host: write an IPv6 address without brackets"),
     ("[servers.x]\nhost = 'h:587'", 'servers.x.host: there is a port in it; write host = "h" and port = 587'),
     ("[servers.x]\nhost = 'a b'", "servers.x.host: 'a b' is no host; write a name or an IP address"),
-    ("[servers.x]\nhost = ''", "servers.x.host: '' is no host; write a name or an IP address"),
+    ("[servers.x]\nhost = ''", "servers.x.host: this key is needed; add it"),
     ("[servers.x]\nhost = 'a..b'", "servers.x.host: 'a..b' is no host; write a name or an IP address"),
     (
         f"[servers.x]\nhost = '{'a' * 64}.example'",
@@ -271,6 +283,24 @@ BAD_FILES = [
 
 # Files with several faults in one entry or around it: all sentences of the first run.
 MANY_FAULTS = [
+    (
+        _api("msgraph", "google", "auth = 'oauth2'\nhost = 'h'\nport = 5", "api_url = 'http://a.example'"),
+        [
+            "servers.x.api_url: the token and the mail go there; write a URL that begins with https://",
+            'servers.x.host: kind = "msgraph" is reached by the provider\'s API; remove it',
+            "servers.x.kind: 'msgraph' is not in this version; remove the key",
+            'servers.x.oauth.provider: kind = "msgraph" takes tokens of "microsoft"',
+            'servers.x.port: kind = "msgraph" is reached by the provider\'s API; remove it',
+        ],
+    ),
+    (
+        "[servers.x]\nkind = 'gmail'\nusername = 'm@acme.example'\nsecurity = 'tls'",
+        [
+            'servers.x.auth: kind = "gmail" logs in by OAuth alone; set auth = "oauth2"',
+            "servers.x.kind: 'gmail' is not in this version; remove the key",
+            'servers.x.security: kind = "gmail" is reached by the provider\'s API; remove it',
+        ],
+    ),
     (
         "[servers.x]\nsecurity = 'ssl'\nhost = 'smtp.x:587'",
         [
