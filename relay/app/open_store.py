@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Self
 from relay import log
 from relay.app.alone import Alone
 from relay.config.settings import Settings
-from relay.delivery.schedule import Schedule
+from relay.delivery.outcome import Schedule
 from relay.mail.content import NewBody
 from relay.secrets.master_key import key_source
 from relay.secrets.vault import Vault

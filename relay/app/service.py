@@ -34,9 +34,9 @@ from relay.delivery.events import Journey, MessageEvents
 from relay.delivery.history import History
 from relay.delivery.holds import Accounts
 from relay.delivery.maintenance import Leases, Maintenance
+from relay.delivery.outcome import Schedule
 from relay.delivery.queue_runner import QueueRunner
 from relay.delivery.recorder import Recorder
-from relay.delivery.schedule import Schedule
 from relay.directory.file import DirectoryFile, ReadFile
 from relay.directory.live import LiveDirectory
 from relay.incoming.watch import ReturnedMail

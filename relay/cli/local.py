@@ -20,7 +20,7 @@ from relay.control.operation import refusals
 from relay.control.operations import Operations
 from relay.control.results import NOT_RUNNING
 from relay.delivery.holds import Accounts
-from relay.delivery.schedule import Schedule
+from relay.delivery.outcome import Schedule
 from relay.directory.live import LiveDirectory
 from relay.secrets.binding import bind_unbound
 from relay.secrets.master_key import key_source

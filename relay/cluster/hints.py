@@ -10,8 +10,7 @@ from typing import Any
 
 from relay.cluster.ipc import Message
 from relay.cluster.peers import Peers
-from relay.delivery.holds import Accounts, Slowness
-from relay.delivery.server_health import ServerHealth, Unreached
+from relay.delivery.holds import Accounts, ServerHealth, Slowness, Unreached
 from relay.upstream.outcome import Phase
 
 _PAUSE, _REACH = "pause", "reach"

@@ -11,7 +11,7 @@ from typing import Protocol
 
 from relay import log
 from relay.delivery.attempt import Attempts
-from relay.delivery.lifecycle import State
+from relay.delivery.outcome import State
 from relay.delivery.pacing import is_limited
 from relay.directory.model import Account, Server
 from relay.store.db.errors import StoreError

@@ -23,12 +23,8 @@ from relay.config.settings import Settings
 from relay.delivery import replies
 from relay.delivery.events import MessageEvents
 from relay.delivery.holds import Accounts, lift
-from relay.delivery.pacing import is_limited
-from relay.delivery.preparation import Prepared, Refused, Submitted, at_once, header_of, pinned_route, prepare
-from relay.delivery.recorder import Recorder, RunningAttempt, failure_of, may_have
-from relay.delivery.schedule import Schedule
-from relay.delivery.turn import Turn, Turns
-from relay.delivery.verdict import (
+from relay.delivery.outcome import (
+    Schedule,
     begun,
     consequence_of,
     is_about_null_sender,
@@ -37,6 +33,10 @@ from relay.delivery.verdict import (
     with_rest,
     without_blame,
 )
+from relay.delivery.pacing import is_limited
+from relay.delivery.preparation import Prepared, Refused, Submitted, at_once, header_of, pinned_route, prepare
+from relay.delivery.recorder import Recorder, RunningAttempt, failure_of, may_have
+from relay.delivery.turn import Turn, Turns
 from relay.directory.model import Account, Meaning
 from relay.directory.routing import Route, Routing
 from relay.mail.address import Address

@@ -7,7 +7,7 @@ be changed (the store raises Leased).
 from dataclasses import replace
 from datetime import datetime
 
-from relay.delivery.lifecycle import TRANSITIONS, Event, State, message_state, next_state
+from relay.delivery.outcome import TRANSITIONS, Event, State, message_state, next_state
 from relay.store.queue.messages import Change, Settlement, StoredMessage, StoredRecipient
 
 HELD_BY_HAND = "held by hand; let it go on with: relay queue release"

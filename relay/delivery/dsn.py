@@ -7,9 +7,7 @@ server's own account where that profile's route is what failed.
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from relay.delivery.lifecycle import State
-from relay.delivery.schedule import Schedule
-from relay.delivery.verdict import Copy, Verdict, waited_seconds
+from relay.delivery.outcome import Copy, Schedule, State, Verdict, waited_seconds
 from relay.directory.client import ANYONE, Client
 from relay.directory.routing import Route
 from relay.mail.address import Address

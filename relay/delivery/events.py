@@ -15,7 +15,7 @@ from types import MappingProxyType
 from typing import Any, Protocol
 
 from relay import log
-from relay.delivery.lifecycle import State
+from relay.delivery.outcome import State
 from relay.directory.client import Client
 from relay.directory.model import Account
 from relay.directory.routing import Route

@@ -1,7 +1,9 @@
-"""What is known of each account: who holds it and why, and how much slower it goes than it could.
+"""What is known of each account: who holds it and why, and how much slower it goes than it could; and of each server,
+whether anybody reaches it.
 
 Holds are kept in the store, so that a restart forgets none; here is what is in effect, and every question about it
-is answered from memory. Slowness is only here: after a restart the account tries its luck anew.
+is answered from memory. Slowness is only here: after a restart the account tries its luck anew. So is what is known of
+servers, which changes nothing about delivery: it is for those who look after them.
 """
 
 import time
@@ -12,10 +14,7 @@ from math import inf
 from types import EllipsisType
 
 from relay import log
-from relay.delivery.lifecycle import State
-from relay.delivery.schedule import Schedule, step
-from relay.delivery.server_health import ServerHealth
-from relay.delivery.verdict import REST_SECONDS
+from relay.delivery.outcome import REST_SECONDS, Schedule, State, step
 from relay.directory.model import Account, Meaning, Server
 from relay.mail.address import Address
 from relay.store.queue.messages import HoldRow
@@ -31,6 +30,9 @@ _SHORTEST_NAMED_REST, _LONGEST_NAMED_REST = 60.0, 86400.0
 # also where nothing passes by itself. Between those that count lie the pauses of [delivery] retry: what many messages
 # are told at the same time is one answer.
 _MOST_PUT_OFF = 5
+# How long a server that nobody reaches is told of: longer than the longest usual pause between two attempts (4 h), by
+# when nobody has anything for it any more.
+_FORGOTTEN = timedelta(hours=6)
 
 
 @dataclass(frozen=True, slots=True)
@@ -329,3 +331,50 @@ async def free(
     """
     state, keeping = str(State.QUEUED), str(Meaning.UNKNOWN)
     return await queue.free(held_by, profile=profile, state=state, now=now, keeping=keeping, limit=limit)
+
+
+@dataclass(frozen=True, slots=True)
+class Unreached:
+    """A server, since when and how often in a row nobody got as far as a login there, and how the last time ended."""
+
+    server: str
+    since: datetime
+    last: datetime
+    times: int
+    phase: Phase
+    why: str
+
+
+class ServerHealth:
+    """The servers that cannot be reached. Every other one can, or nobody has tried.
+
+    `on_change` is told what is known of a server now; None where it is reached again.
+    """
+
+    def __init__(self) -> None:
+        self.known: dict[str, Unreached] = {}
+        self.on_change: Callable[[str, Unreached | None], None] = lambda _server, _unreached: None
+
+    def note(self, server: str, outcome: Outcome, clock: Callable[[], datetime]) -> None:
+        """Take note of how an attempt at a server ended. Costs nothing where all is well."""
+        failure = outcome.failure
+        if failure is None or failure.phase not in BEFORE_LOGIN or failure.meaning is not Meaning.TEMPORARY:
+            if self.known.pop(server, None) is not None:
+                self.on_change(server, None)
+            return
+        before, now = self.known.get(server), clock()
+        since, times = (before.since, before.times + 1) if before else (now, 1)
+        self.known[server] = Unreached(server, since, now, times, failure.phase, failure.why)
+        self.on_change(server, self.known[server])
+
+    def follow(self, server: str, unreached: Unreached | None) -> None:
+        """Take over what another process came to know of a server."""
+        if unreached is None:
+            self.known.pop(server, None)
+        else:
+            self.known[server] = unreached
+
+    def unreached(self, now: datetime) -> list[Unreached]:
+        """Return those that were tried in vain of late, the one that is away longest first."""
+        found = [one for one in list(self.known.values()) if now - one.last < _FORGOTTEN]
+        return sorted(found, key=lambda one: one.since)

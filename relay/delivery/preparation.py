@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from relay.delivery import replies
-from relay.delivery.lifecycle import State
+from relay.delivery.outcome import State
 from relay.directory.client import Client, standing
 from relay.directory.model import Meaning, Server
 from relay.directory.routing import Route, Routing

@@ -6,21 +6,21 @@ is kept here.
 
 import asyncio
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 
 from relay import log
 from relay.delivery.account_worker import AccountWorker, Claims, Whole
 from relay.delivery.attempt import Attempts
 from relay.delivery.holds import free, lift
-from relay.delivery.lateness import Lateness
-from relay.delivery.lifecycle import State
+from relay.delivery.outcome import State
 from relay.delivery.pacing import is_limited
 from relay.directory.model import Account, Directory, Meaning, Profile, Server
 from relay.store.db.clocks import ClockWatch
 from relay.store.db.errors import StoreError
+from relay.store.queue.claims import Late
 from relay.store.queue.messages import HoldRow
 from relay.system.interpreter import in_short_turns
 
@@ -29,6 +29,10 @@ _REST = 2.0  # times as long as the last look
 _TROUBLE_SECONDS = 5.0  # after a store that did not answer
 _FAR_SECONDS = 3600.0  # how often what is due too late is looked for: a clock was wrong when that was written
 _LOST_SECONDS = 5.0  # how often what other machines have let expire is looked for
+_LATE_SECONDS = 10.0  # how often the mail of an account with limits is looked at that has waited too long
+_MOST_LATE = 100  # messages and profiles at once
+# What is due for less has its turn soon, and the attempt says more than we could.
+_DUE_SECONDS = 60.0
 
 
 class QueueRunner:
@@ -279,3 +283,51 @@ class QueueRunner:
 
     def _now(self) -> datetime:
         return self._recorder.clock()
+
+
+class Lateness:
+    """Mail that waits for its account's limits longer than a sender should have to: it is warned about, and given up.
+
+    Nothing is tried for it, so no attempt would notice. Waiting for a limit is no hold: its time counts.
+    """
+
+    def __init__(self, attempts: Attempts) -> None:
+        self._attempts = attempts
+        self._recorder = attempts.recorder
+        self._limits = attempts.limits
+        self._looks: dict[Account, asyncio.Task[None]] = {}
+        self._looked: dict[Account, float] = {}
+
+    def look(self, server: Server, account: Account, profiles: Collection[str | None]) -> None:
+        """Look after the mail of these profiles, which waits for this account, unless that was done just now."""
+        now = time.monotonic()
+        if account in self._looks or now < self._looked.get(account, 0.0) + _LATE_SECONDS:
+            return
+        self._looked[account] = now
+        task = self._looks[account] = asyncio.create_task(self._look(server, account, tuple(profiles)))
+        task.add_done_callback(lambda _: self._looks.pop(account))
+
+    async def stop(self) -> None:
+        """Wait for what is under way."""
+        if self._looks:
+            await asyncio.wait(set(self._looks.values()))
+
+    async def _look(self, server: Server, account: Account, profiles: Sequence[str | None]) -> None:
+        recorder = self._recorder
+        now = recorder.clock()
+        steady = now - timedelta(seconds=recorder.queue.ahead())
+        late = Late(
+            due=now - timedelta(seconds=_DUE_SECONDS),
+            seconds=recorder.schedule.warn_after,
+            warned_seconds=recorder.schedule.give_up_after,
+            pausing=str(State.UNKNOWN),
+        )
+        for start in range(0, len(profiles), _MOST_LATE):
+            some = profiles[start : start + _MOST_LATE]
+            try:
+                messages = await recorder.queue.claim_late(some, late, _MOST_LATE, steady, str(State.SENDING))
+            except StoreError as error:
+                log.broken(str(error))
+                return
+            for message in messages:
+                await self._attempts.put_off(message, self._limits.reason(server, account))

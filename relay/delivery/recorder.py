@@ -13,10 +13,22 @@ from datetime import datetime
 from relay import log
 from relay.delivery.dsn import Reporter
 from relay.delivery.events import MessageEvents
-from relay.delivery.lifecycle import Event, State, message_state, next_state
+from relay.delivery.outcome import (
+    Copy,
+    Event,
+    Schedule,
+    State,
+    Verdict,
+    begun,
+    consequence_of,
+    copies_of,
+    interrupted,
+    judge,
+    message_state,
+    next_state,
+    sending,
+)
 from relay.delivery.preparation import Refused, pinned_route
-from relay.delivery.schedule import Schedule
-from relay.delivery.verdict import Copy, Verdict, begun, consequence_of, copies_of, interrupted, judge, sending
 from relay.directory.model import Account, Meaning
 from relay.directory.routing import Route, Routing
 from relay.mail.content import Content

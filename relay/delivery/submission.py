@@ -23,12 +23,11 @@ from relay.delivery.client_wait import ClientWait
 from relay.delivery.cut_through import CutThrough
 from relay.delivery.events import Ending, Journey
 from relay.delivery.history import History
-from relay.delivery.lifecycle import State
+from relay.delivery.outcome import State, is_refused_for_all, may_be_there
 from relay.delivery.pacing import is_limited
 from relay.delivery.preparation import Draft, Refused, Submitted, check_number, header_of, refused_by
 from relay.delivery.recorder import RunningAttempt, ended
 from relay.delivery.turn import Turn
-from relay.delivery.verdict import is_refused_for_all, may_be_there
 from relay.directory.client import Client
 from relay.directory.model import Account, Meaning, Mode
 from relay.directory.routing import Route

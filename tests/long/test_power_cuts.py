@@ -21,7 +21,7 @@ from typing import Any
 
 import pytest
 
-from relay.delivery.lifecycle import State
+from relay.delivery.outcome import State
 from relay.mail.content import InMemory
 from relay.store.db.database import open_database
 from relay.store.db.errors import StoreError

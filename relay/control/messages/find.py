@@ -14,7 +14,7 @@ from relay.config.faults import did_you_mean
 from relay.control.context import Parts
 from relay.control.messages.results import Page
 from relay.control.refused import NotFound, Refused
-from relay.delivery.lifecycle import State
+from relay.delivery.outcome import State
 from relay.mail.address import Address, AddressError
 from relay.store.queue.messages import StoredMessage
 from relay.store.queue.search import ListPosition

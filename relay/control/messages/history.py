@@ -27,7 +27,7 @@ from relay.control.messages.records import history_item, history_record, journey
 from relay.control.messages.results import CountRecord, HistoryItem, HistoryRecord, JourneyRecord, Page, QueueItem
 from relay.control.operation import Access, Operation
 from relay.control.refused import NotFound, Refused
-from relay.delivery.lifecycle import State
+from relay.delivery.outcome import State
 from relay.directory.model import ProfileKind
 from relay.mail.address import Address
 from relay.store.queue.history import StateCount

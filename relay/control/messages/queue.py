@@ -11,7 +11,7 @@ from relay.control.messages.records import is_open, journey_record, kept_changes
 from relay.control.messages.results import JourneyRecord, MessageChunk, MessageDone, PreviewRecord, QueueRecord, Retried
 from relay.control.operation import Access, Operation
 from relay.control.refused import NotFound, Refused
-from relay.delivery.lifecycle import State
+from relay.delivery.outcome import State
 from relay.delivery.preparation import Prepared, Submitted, header_of, pinned_route, prepare
 from relay.delivery.preparation import Refused as NotNow
 from relay.directory.routing import Route

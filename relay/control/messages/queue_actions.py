@@ -13,7 +13,7 @@ from relay.control.messages.records import rfc3339
 from relay.control.results import AccountState, OpenAccount, TroubledAccount, UnreachedServer
 from relay.delivery import by_hand
 from relay.delivery.holds import Accounts, lift
-from relay.delivery.lifecycle import State
+from relay.delivery.outcome import State
 from relay.delivery.turn import Turns
 from relay.directory.model import Account, Directory, Meaning, Server
 from relay.directory.routing import Routing

@@ -19,7 +19,7 @@ from relay.control.messages.results import (
     ReportRecord,
     ReturnedRecord,
 )
-from relay.delivery.lifecycle import State
+from relay.delivery.outcome import State
 from relay.mail.header import KeptChanges
 from relay.store.queue.messages import Attempt, ReturnRow, StoredMessage
 from relay.store.queue.search import SearchCriteria

@@ -5,7 +5,7 @@ from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 from fastapi import APIRouter, Path, Query
 from pydantic import BaseModel, BeforeValidator, Field
 
-from relay.delivery.lifecycle import State
+from relay.delivery.outcome import State
 from relay.web.api.bodies import Body, Span, Told, example_of
 from relay.web.api.endpoint import Asking, Subject
 

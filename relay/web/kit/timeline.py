@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Literal, TypeAlias
 
 from relay.control.messages.results import AttemptRecord, JourneyRecord, ReportRecord
-from relay.delivery.lifecycle import State
+from relay.delivery.outcome import State
 from relay.upstream.outcome import Phase
 from relay.web.kit.site import size
 from relay.web.kit.words import MEANINGS, PHASES, REPORTS, STATES, told

@@ -13,7 +13,7 @@ from types import MappingProxyType
 from relay import log
 from relay.control.actor import Actor, Role
 from relay.control.refused import Refused, Unavailable
-from relay.delivery.lifecycle import State
+from relay.delivery.outcome import State
 from relay.directory.model import Meaning
 from relay.upstream.outcome import Phase
 

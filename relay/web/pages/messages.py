@@ -17,7 +17,7 @@ from relay.control.messages.results import (
     changed_headers,
 )
 from relay.control.refused import Refused
-from relay.delivery.lifecycle import State
+from relay.delivery.outcome import State
 from relay.web.kit.lists import SPANS, Search
 from relay.web.kit.page_request import ADMINISTRATORS, PageRequest, page
 from relay.web.kit.site import Site

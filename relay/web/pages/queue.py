@@ -8,7 +8,7 @@ from starlette.routing import Route
 
 from relay.control.messages.results import JourneyRecord, Page, QueueItem, Retried
 from relay.control.refused import NotFound, Refused
-from relay.delivery.lifecycle import State
+from relay.delivery.outcome import State
 from relay.web.kit.lists import Search
 from relay.web.kit.page_request import PageRequest, local_path, page
 from relay.web.kit.site import Site

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from relay.delivery.lifecycle import State
+from relay.delivery.outcome import State
 from relay.store.db.sqlite import keep_copy
 from relay.store.db.tables import HEAD
 from tests.unit.cli.cli_kit import CommandLine

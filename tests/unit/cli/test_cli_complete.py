@@ -9,7 +9,7 @@ import pytest
 
 from relay.cli import app as app_module
 from relay.cli import complete
-from relay.delivery.lifecycle import State
+from relay.delivery.outcome import State
 from relay.directory.model import AliasIdentity, Auth, Mode, Security
 from relay.directory.presets import presets
 from tests.peers.rows import each_row

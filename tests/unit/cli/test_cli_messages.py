@@ -11,7 +11,7 @@ import pytest
 
 from relay.control.messages.watch import FollowOperation
 from relay.control.transport.client import ControlClient
-from relay.delivery.lifecycle import State
+from relay.delivery.outcome import State
 from relay.mail.header import Change, KeptChanges
 from tests.peers.system import heeding_interrupts
 from tests.unit.cli.cli_kit import CommandLine

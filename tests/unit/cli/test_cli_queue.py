@@ -14,7 +14,7 @@ from relay.cli.app import run
 from relay.control.json_values import as_json
 from relay.control.results import NOT_RUNNING
 from relay.control.transport.client import ControlClient
-from relay.delivery.lifecycle import State
+from relay.delivery.outcome import State
 from relay.store.queue.messages import StoredMessage
 from tests.unit.cli.cli_kit import CommandLine
 from tests.unit.control.queue_kit import BYTES, attempt, hold_row, new, stored

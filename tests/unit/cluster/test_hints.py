@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from relay.cluster.hints import share_pauses, share_server_health
 from relay.config.settings import Delivery
 from relay.delivery.holds import Accounts
-from relay.delivery.schedule import Schedule
+from relay.delivery.outcome import Schedule
 from relay.directory.model import Account, Meaning, Server
 from relay.mail.reply import Reply
 from relay.upstream.outcome import Failure, Outcome, Phase

@@ -18,7 +18,7 @@ from relay.control.messages.queue_actions import StoreQueueActions
 from relay.control.operations import Operations
 from relay.control.results import NOT_RUNNING
 from relay.delivery.holds import Accounts
-from relay.delivery.schedule import Schedule
+from relay.delivery.outcome import Schedule
 from relay.directory.live import LiveDirectory
 from relay.secrets.master_key import key_source
 from relay.secrets.resolver import SecretResolver

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from relay.delivery.lifecycle import State, message_state
+from relay.delivery.outcome import State, message_state
 from relay.directory.client import Client
 from relay.mail.address import Address
 from relay.mail.content import Content

@@ -7,7 +7,7 @@ import pytest
 
 from relay.control.context import Parts
 from relay.control.refused import Refused
-from relay.delivery.lifecycle import State
+from relay.delivery.outcome import State
 from tests.unit.control.control_kit import AdminOperations, parts_in, with_holds_read
 from tests.unit.control.queue_kit import hold_row, new, stored
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from relay.control.refused import Refused
-from relay.delivery.lifecycle import State
+from relay.delivery.outcome import State
 from tests.unit.control.control_kit import AdminOperations, parts_in
 from tests.unit.control.queue_kit import START, attempt, new, stored
 

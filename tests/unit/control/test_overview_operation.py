@@ -12,8 +12,7 @@ from relay.control.messages.queue_actions import StoreQueueActions
 from relay.control.overview import Holder, advice
 from relay.control.results import TroubledAccount
 from relay.delivery.holds import Accounts
-from relay.delivery.lifecycle import State
-from relay.delivery.schedule import Schedule
+from relay.delivery.outcome import Schedule, State
 from relay.directory.model import Account, Auth, Meaning, Server
 from relay.mail.reply import Reply
 from relay.upstream.outcome import Failure, Outcome, Phase

@@ -12,7 +12,7 @@ from relay.control.actor import Actor, Role, Way
 from relay.control.context import Parts
 from relay.control.operations import Operations
 from relay.control.refused import Forbidden, NotFound, Refused
-from relay.delivery.lifecycle import State
+from relay.delivery.outcome import State
 from relay.mail.address import Address
 from relay.store.queue.messages import HoldRow
 from tests.peers.canaries import canary

@@ -10,7 +10,7 @@ import pytest
 from relay.control.context import Parts
 from relay.control.messages.records import rfc3339
 from relay.control.refused import Refused
-from relay.delivery.lifecycle import State
+from relay.delivery.outcome import State
 from tests.unit.control.control_kit import AdminOperations, parts_in
 from tests.unit.control.queue_kit import START, new, stored
 

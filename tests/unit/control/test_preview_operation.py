@@ -7,7 +7,7 @@ import pytest
 
 from relay.control.context import Parts
 from relay.control.refused import NotFound, Refused
-from relay.delivery.lifecycle import State
+from relay.delivery.outcome import State
 from relay.mail.content import Content
 from relay.store.queue.messages import NewMessage
 from tests.unit.control.control_kit import TWO_SERVERS, AdminOperations, parts_in

@@ -6,9 +6,8 @@ from typing import Any
 from relay.config.settings import Delivery
 from relay.control.messages.queue_actions import StoreQueueActions
 from relay.delivery.holds import Accounts
-from relay.delivery.lifecycle import State
+from relay.delivery.outcome import Schedule, State
 from relay.delivery.pacing import Pacing
-from relay.delivery.schedule import Schedule
 from relay.directory.model import Account, Meaning
 from relay.directory.routing import Routing
 from relay.directory.rules.validation import parse_directory

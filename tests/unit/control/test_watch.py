@@ -14,7 +14,7 @@ from relay.control.messages import watch
 from relay.control.messages.watch import news_between
 from relay.control.refused import Refused
 from relay.delivery.by_hand import hold, release, remove
-from relay.delivery.lifecycle import State
+from relay.delivery.outcome import State
 from relay.store.queue.history import QueueStates
 from relay.system.clock import utc_now
 from tests.unit.control.control_kit import AdminOperations, parts_in

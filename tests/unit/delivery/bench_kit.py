@@ -13,9 +13,9 @@ from relay.delivery.dsn import Reporter
 from relay.delivery.events import Journey, MessageEvents
 from relay.delivery.history import History
 from relay.delivery.holds import Accounts
+from relay.delivery.outcome import Schedule
 from relay.delivery.pacing import Pacing
 from relay.delivery.recorder import Recorder
-from relay.delivery.schedule import Schedule
 from relay.delivery.submission import Submission
 from relay.directory.client import Client
 from relay.directory.model import Meaning

@@ -9,7 +9,7 @@ from typing import Any
 
 from relay.delivery.account_worker import Claims
 from relay.delivery.events import Journey
-from relay.delivery.lifecycle import State
+from relay.delivery.outcome import State
 from relay.delivery.preparation import Draft, Submitted, header_of
 from relay.delivery.queue_runner import QueueRunner
 from relay.directory.model import Account, Meaning, Mode

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from relay.delivery.lifecycle import State
+from relay.delivery.outcome import State
 from relay.store.db.errors import StoreFull
 from relay.store.queue.messages import StoredMessage
 from relay.upstream.outcome import Outcome

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 import pytest
 
 from relay.delivery import by_hand
-from relay.delivery.lifecycle import State
+from relay.delivery.outcome import State
 from relay.store.queue.messages import Change
 from tests.unit.control.queue_kit import START, stored
 

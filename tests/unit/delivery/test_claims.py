@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from relay.delivery.lifecycle import State
+from relay.delivery.outcome import State
 from relay.store.queue.messages import StoredMessage
 from tests.unit.delivery.bench_kit import DeliveryKit
 from tests.unit.delivery.delivery_kit import dispatching, limited, reached, stored, upstream_of

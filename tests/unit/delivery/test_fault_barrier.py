@@ -11,8 +11,8 @@ from relay import log
 from relay.delivery import attempt as attempt_module
 from relay.delivery import history as history_module
 from relay.delivery.history import History
+from relay.delivery.holds import ServerHealth
 from relay.delivery.recorder import Recorder
-from relay.delivery.server_health import ServerHealth
 from relay.delivery.turn import Turn
 from relay.directory.model import Account, Meaning, Mode
 from relay.mail.address import Address

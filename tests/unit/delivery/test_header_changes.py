@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from relay.delivery.history import History
-from relay.delivery.lifecycle import State
+from relay.delivery.outcome import State
 from relay.directory.model import Meaning, Mode
 from relay.directory.routing import Routing
 from relay.directory.rules.validation import parse_directory

@@ -9,7 +9,7 @@ import pytest
 
 from relay import log
 from relay.delivery.holds import lift
-from relay.delivery.lifecycle import State
+from relay.delivery.outcome import State
 from relay.directory.model import Account, Meaning
 from relay.mail.address import Address
 from relay.mail.reply import Reply

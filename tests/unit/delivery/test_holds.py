@@ -9,7 +9,7 @@ import pytest
 
 from relay.config.settings import Delivery
 from relay.delivery.holds import Accounts
-from relay.delivery.schedule import Schedule
+from relay.delivery.outcome import Schedule
 from relay.directory.model import Account, Meaning, Server
 from relay.mail.address import Address
 from relay.mail.reply import Reply

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from relay.delivery.events import Ending
-from relay.delivery.lifecycle import State
+from relay.delivery.outcome import State
 from relay.directory.model import Mode
 from relay.store.db.errors import StoreFull
 from relay.store.queue.messages import NewMessage

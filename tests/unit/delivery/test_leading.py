@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from relay.delivery import maintenance
-from relay.delivery.lifecycle import State
 from relay.delivery.maintenance import Maintenance
+from relay.delivery.outcome import State
 from relay.delivery.queue_runner import QueueRunner
 from relay.mail.reply import Reply
 from relay.store.cluster.leader_lease import LeaseTable, NamedLease

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from relay.delivery.lifecycle import State
+from relay.delivery.outcome import State
 from relay.directory.model import Meaning, Mode
 from relay.mail.address import Address
 from relay.mail.content import Content

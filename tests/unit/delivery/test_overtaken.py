@@ -2,7 +2,7 @@
 
 import asyncio
 
-from relay.delivery.lifecycle import State
+from relay.delivery.outcome import State
 from relay.delivery.queue_runner import QueueRunner
 from relay.metrics import Now
 from relay.store.queue.queue import Queue

@@ -6,9 +6,9 @@ from datetime import timedelta
 
 import pytest
 
-from relay.delivery import by_hand, lateness
+from relay.delivery import by_hand, queue_runner
 from relay.delivery.events import Ending
-from relay.delivery.lifecycle import State
+from relay.delivery.outcome import State
 from relay.delivery.turn import Turn
 from relay.directory.model import Account, Meaning, Mode, Server
 from relay.mail.envelope import Envelope
@@ -203,7 +203,7 @@ async def test_what_waits_for_the_days_budget_is_warned_about_and_given_up(
 ) -> None:
     """Nothing is tried for it, and its sender is told as of every other mail: waiting for a limit is no hold."""
     limited(delivery, recipients_per_day=1)
-    monkeypatch.setattr(lateness, "_EVERY_SECONDS", 0.0)
+    monkeypatch.setattr(queue_runner, "_LATE_SECONDS", 0.0)
     assert (await submit(delivery)).text.startswith("Ok: delivered")
     id_ = queued_id(await submit(delivery))
     before = await message_of(delivery, id_)

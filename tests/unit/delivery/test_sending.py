@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from relay.delivery.lifecycle import State
+from relay.delivery.outcome import State
 from relay.directory.model import Account, Meaning, Mode
 from relay.mail.address import Address
 from relay.mail.content import Content

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from relay.delivery.server_health import ServerHealth
+from relay.delivery.holds import ServerHealth
 from relay.directory.model import Meaning
 from relay.mail.reply import Reply
 from relay.upstream.outcome import Failure, Outcome, Phase

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from relay.delivery.lifecycle import State
+from relay.delivery.outcome import State
 from relay.directory.model import Meaning
 from relay.mail.reply import Reply
 from relay.store.queue.messages import Attempt, NewMessage

@@ -5,9 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from relay.delivery.lifecycle import State
-from relay.delivery.schedule import Unknown
-from relay.delivery.verdict import begun, consequence_of, copies_of, judge
+from relay.delivery.outcome import State, Unknown, begun, consequence_of, copies_of, judge
 from relay.directory.model import Meaning
 from relay.upstream.outcome import Outcome, Phase
 from tests.unit.delivery.verdict_kit import NOW, SCHEDULE, TAKEN, failure, message_for, verdict_on

@@ -2,9 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
-from relay.delivery.lifecycle import State
-from relay.delivery.schedule import Schedule, Unknown
-from relay.delivery.verdict import Verdict, begun, copies_of, judge
+from relay.delivery.outcome import Schedule, State, Unknown, Verdict, begun, copies_of, judge
 from relay.directory.client import Client
 from relay.directory.model import Meaning
 from relay.mail.address import Address

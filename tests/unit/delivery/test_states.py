@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from relay.delivery.lifecycle import TRANSITIONS, Event, IllegalMove, State, message_state, next_state
+from relay.delivery.outcome import TRANSITIONS, Event, IllegalMove, State, message_state, next_state
 
 
 def test_every_state_is_in_the_table_and_every_target_is_a_state() -> None:

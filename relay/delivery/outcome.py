@@ -1,19 +1,193 @@
-"""What follows from an attempt: the new states, what the account suffers, what is to be reported.
+"""What follows from an attempt: the new states, when it is tried again, what the account suffers, what is reported.
 
-Pure. The same rules judge a message whose client still waits and one that comes from the queue.
+Pure. The same rules judge a message whose client still waits and one that comes from the queue. Everything that decides
+the state of a recipient's copy goes through the table of states, which docs/architecture.md shows drawn from here; a
+message's own state follows from those of its copies.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from enum import StrEnum
+from types import MappingProxyType
 
-from relay.delivery.lifecycle import Event, State, message_state, next_state
-from relay.delivery.schedule import Schedule, Unknown
+from relay.config.settings import Delivery
 from relay.directory.model import Meaning
 from relay.mail.reply import Reply
 from relay.store.queue.messages import StoredMessage, StoredRecipient
 from relay.upstream.outcome import Failure, Outcome, Phase
 from relay.upstream.transaction import Progress
+
+# The states, and every way from one to another
+
+
+class State(StrEnum):
+    """Where a copy is."""
+
+    QUEUED = "queued"  # on disk, waiting for its next attempt
+    SENDING = "sending"  # an attempt is under way
+    UNKNOWN = "unknown"  # our final dot was sent and no answer came: the server may have it
+    HELD = "held"  # nothing happens until a hold is lifted
+    DELIVERED = "delivered"  # the server took it
+    FAILED = "failed"  # refused for good, or given up
+    REMOVED = "removed"  # taken out by hand
+
+    @property
+    def is_final(self) -> bool:
+        """Whether nothing follows any more."""
+        return not TRANSITIONS[self]
+
+
+class Event(StrEnum):
+    """What happens to a copy."""
+
+    BEGIN = "begin"  # an attempt starts
+    ACCEPT = "accept"  # the server took it
+    REFUSE = "refuse"  # the server refused it for good
+    DEFER = "defer"  # not now
+    LOSE = "lose"  # no answer after our final dot
+    HOLD = "hold"  # its account, its address or the message itself is held
+    RELEASE = "release"  # the hold is lifted
+    GIVE_UP = "give up"  # it waited long enough
+    REMOVE = "remove"  # by hand
+
+
+TRANSITIONS: Mapping[State, Mapping[Event, State]] = MappingProxyType(
+    {
+        State.QUEUED: {
+            Event.BEGIN: State.SENDING,
+            Event.HOLD: State.HELD,
+            Event.DEFER: State.QUEUED,
+            Event.REFUSE: State.FAILED,
+            Event.GIVE_UP: State.FAILED,
+            Event.REMOVE: State.REMOVED,
+        },
+        State.SENDING: {
+            Event.ACCEPT: State.DELIVERED,
+            Event.REFUSE: State.FAILED,
+            Event.DEFER: State.QUEUED,
+            Event.LOSE: State.UNKNOWN,
+            Event.HOLD: State.HELD,
+            Event.GIVE_UP: State.FAILED,
+        },
+        State.UNKNOWN: {
+            Event.BEGIN: State.SENDING,
+            Event.HOLD: State.HELD,
+            Event.REMOVE: State.REMOVED,
+        },
+        State.HELD: {
+            Event.RELEASE: State.QUEUED,
+            Event.REMOVE: State.REMOVED,
+        },
+        State.DELIVERED: {},
+        State.FAILED: {},
+        State.REMOVED: {},
+    }
+)
+
+# The first of these that any copy is in, is the message's state: what is under way or open counts before what is over.
+# What a person has removed counts before what came of the other copies, which each say so themselves.
+_ORDER = (
+    State.SENDING,
+    State.UNKNOWN,
+    State.QUEUED,
+    State.HELD,
+    State.REMOVED,
+    State.FAILED,
+    State.DELIVERED,
+)
+
+
+class IllegalMove(Exception):
+    """No such transition: a fault of ours."""
+
+
+def next_state(state: State, event: Event) -> State:
+    """Return the state after an event. Raises IllegalMove."""
+    try:
+        return TRANSITIONS[state][event]
+    except KeyError:
+        raise IllegalMove(f"a copy that is {state} cannot {event}") from None
+
+
+def message_state(states: Iterable[State]) -> State:
+    """Return the state of a message with copies in these states (at least one)."""
+    present = set(states)
+    return next(state for state in _ORDER if state in present)
+
+
+# When a message is tried again, warned about and given up
+
+_SPREAD = 0.1  # each pause is spread by +-10 %, so that what failed together is not tried together
+
+
+class Unknown(StrEnum):
+    """What follows when a server gave no answer after our final dot."""
+
+    RETRY = "retry"
+    HOLD = "hold"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Schedule:
+    """The settings of [delivery] that say when; all in seconds."""
+
+    retry: tuple[float, ...]
+    warn_after: float
+    give_up_after: float
+    probe: tuple[float, ...]
+    unknown: Unknown
+    unknown_pause: float
+
+    @classmethod
+    def of(cls, delivery: Delivery) -> "Schedule":
+        """Return the schedule that the settings say."""
+        return cls(
+            retry=delivery.retry,
+            warn_after=delivery.warn_after,
+            give_up_after=delivery.give_up_after,
+            probe=delivery.probe,
+            unknown=Unknown(delivery.unknown),
+            unknown_pause=delivery.unknown_pause,
+        )
+
+    @property
+    def longest(self) -> float:
+        """In so many seconds, at the latest, whatever waits is tried again."""
+        return max(*self.retry, self.unknown_pause, 0.0) * (1 + _SPREAD)
+
+    def next_attempt(self, now: datetime, attempts: int, chance: float) -> datetime:
+        """Return when to try again after `attempts` tries (1 or more); `chance` in 0..1 spreads it."""
+        pause = step(self.retry, attempts - 1) * (1 - _SPREAD + 2 * _SPREAD * chance)
+        return now + timedelta(seconds=pause)
+
+    def next_probe(self, now: datetime, probes: int) -> datetime:
+        """Return when a held account tries its login again after `probes` tries (0 or more)."""
+        return now + timedelta(seconds=step(self.probe, probes))
+
+    def next_mark(self, waited: float, *, is_warned: bool) -> float | None:
+        """Return how long until a message that has waited so long is late or over: it is tried again by then.
+
+        Without it a sender would be told of a delay only after the next pause, which is hours long by then.
+        """
+        marks = (self.give_up_after,) if is_warned else (self.warn_after, self.give_up_after)
+        return min((mark - waited for mark in marks if mark > waited), default=None)
+
+    def is_late(self, waited: float) -> bool:
+        """Whether the sender is told of a delay after `waited` seconds, held time taken off."""
+        return waited >= self.warn_after
+
+    def is_over(self, waited: float) -> bool:
+        """Whether a message is given up after `waited` seconds, held time taken off."""
+        return waited >= self.give_up_after
+
+
+def step(pauses: Sequence[float], number: int) -> float:
+    """Return the pause of a step, counted from 0; the last repeats."""
+    return pauses[min(number, len(pauses) - 1)]
+
+
+# What an attempt makes of its message
 
 # How long an account rests where the server names no window. Microsoft names none for a lock-out and lifts it by
 # itself (providers.md); quotas are rolling, so that every hour some of it is free again.
