@@ -59,8 +59,8 @@ def oauth_values(client_id: str | None, tenant: str | None) -> dict[str, Any]:
 def preset_of(provider: str) -> "Preset":
     """Return what is known about a provider. Raises Refused with a suggestion."""
     from relay.control.refused import Refused
-    from relay.directory.edit import EditRefused
     from relay.directory.presets import preset
+    from relay.directory.values import EditRefused
 
     try:
         return preset(provider)

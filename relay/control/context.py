@@ -1,4 +1,4 @@
-"""What the operations work with, and how they find in it what a person named.
+"""What the operations work with.
 
 `service` gives the running relay's parts, `cli` its own where none runs.
 """
@@ -8,14 +8,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
-from relay.config.schema import no_such
 from relay.config.settings import Settings
 from relay.control.audit_log import AuditLog
-from relay.control.refused import NotFound, Refused
+from relay.control.refused import Refused
 from relay.control.results import OpenAccount, Status, TroubledAccount, UnreachedServer
 from relay.control.tests.last_tests import LastTests
 from relay.directory.live import LiveDirectory
-from relay.directory.model import Application, Profile, ProfileKind, Script, Server
 from relay.mail.address import Address, AddressError
 from relay.secrets.resolver import SecretResolver
 from relay.secrets.vault import Vault
@@ -137,39 +135,3 @@ def read_address(text: str, key: str) -> Address:
         return Address.parse(text)
     except AddressError as error:
         raise Refused(str(error), key=key) from None
-
-
-def find_server(parts: Parts, name: str) -> Server:
-    """Return a server of the directory in effect. Raises NotFound."""
-    servers = parts.directory.routing().directory.servers
-    if name not in servers:
-        raise NotFound(no_such("server", name, servers))
-    return servers[name]
-
-
-def find_profile(parts: Parts, kind: ProfileKind, name: str) -> Profile:
-    """Return a channel or agent of the directory in effect. Raises NotFound."""
-    directory = parts.directory.routing().directory
-    profile = directory.profile(name)
-    if profile is not None and profile.kind is kind:
-        return profile
-    if profile is not None:
-        raise NotFound(f"'{name}' is no {kind}; it is one of the {profile.kind}s")
-    known = directory.channels if kind is ProfileKind.CHANNEL else directory.agents
-    raise NotFound(no_such(kind.value, name, known))
-
-
-def find_application(parts: Parts, name: str) -> Application:
-    """Return an application of the directory in effect. Raises NotFound."""
-    applications = parts.directory.routing().directory.applications
-    if name not in applications:
-        raise NotFound(no_such("application", name, applications))
-    return applications[name]
-
-
-def find_script(parts: Parts, name: str) -> Script:
-    """Return a script of the directory in effect. Raises NotFound."""
-    scripts = parts.directory.routing().directory.scripts
-    if name not in scripts:
-        raise NotFound(no_such("script", name, scripts))
-    return scripts[name]

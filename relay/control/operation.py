@@ -10,6 +10,7 @@ from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import wraps
+from shlex import quote
 from typing import Any, Literal
 
 from pydantic import ConfigDict, ValidationError, validate_call
@@ -17,8 +18,8 @@ from pydantic import ConfigDict, ValidationError, validate_call
 from relay.config.faults import Faults, did_you_mean
 from relay.control.actor import Actor, Role
 from relay.control.refused import Conflict, NotFound, Refused, Unavailable, UnknownOperation
-from relay.directory.edit import EditRefused, NoSuchEntry
 from relay.directory.storage import ChangeRefused, DirectoryChanged
+from relay.directory.values import EditRefused, NoSuchEntry, Remedy
 from relay.mail.address import AddressError
 from relay.secrets.master_key import MasterKeyError
 from relay.secrets.sources import SecretUnavailable
@@ -129,7 +130,7 @@ def refusals() -> Iterator[None]:
     except NoSuchEntry as error:
         raise NotFound(str(error), key=error.key) from error
     except EditRefused as error:
-        raise Refused(str(error), key=error.key) from error
+        raise Refused(_with_way(error), key=error.key) from error
     except DirectoryChanged as error:
         raise Conflict(str(error)) from error
     except StoreError as error:
@@ -138,3 +139,22 @@ def refusals() -> Iterator[None]:
         raise Refused(str(error), key="password") from error
     except _SENTENCES as error:
         raise Refused(str(error)) from error
+
+
+def _with_way(error: EditRefused) -> str:
+    """Return the sentence of an edit that is refused, with the command or the option that does what it advises."""
+    if error.remedy is not None:
+        return f"{error}: {_command(error.remedy)}"
+    return f"{error}: --move-to SERVER" if error.key == "move_to" else str(error)
+
+
+def _command(remedy: Remedy) -> str:
+    """Return a remedy as people type it."""
+    assigned = (f"{key}={_assigned(value)}" for key, value in remedy.values.items())
+    return " ".join(("relay", *remedy.operation.split("."), remedy.name, *map(quote, assigned)))
+
+
+def _assigned(value: Any) -> str:
+    if value is None:
+        return ""
+    return ",".join(map(str, value)) if isinstance(value, list) else str(value)

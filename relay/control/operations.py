@@ -10,20 +10,15 @@ from relay.control.actor import Actor, Role
 from relay.control.audit_details import OperationChanges
 from relay.control.context import Parts
 from relay.control.entries.accounts import Accounts
-from relay.control.entries.applications import Applications
 from relay.control.entries.authorizations import Authorizations
 from relay.control.entries.bulk import Bulk
+from relay.control.entries.editing import Entries
 from relay.control.entries.imports import Moving
 from relay.control.entries.lists import Pages
 from relay.control.entries.machine_keys import check_machine_keys
-from relay.control.entries.mail_passwords import Passwords
-from relay.control.entries.mailbox_passwords import IncomingPasswords
-from relay.control.entries.profiles import Profiles
+from relay.control.entries.passwords import Passwords
 from relay.control.entries.providers import Providers
 from relay.control.entries.routes import Routes
-from relay.control.entries.scripts import Scripts
-from relay.control.entries.sending_facts import Sending
-from relay.control.entries.server_users import ServerUsers
 from relay.control.entries.servers import Servers
 from relay.control.messages.history import HistoryOperations, MessageCounts, MessagePages
 from relay.control.messages.queue import Preview, QueueOperations
@@ -39,7 +34,7 @@ from relay.control.tests.connection_test import ConnectionTests
 from relay.control.tests.doctor import DoctorOperation
 from relay.control.tests.form_tests import ProfileFormTest, ServerFormTest
 from relay.control.transfers import Transfers
-from relay.directory.model import ProfileKind
+from relay.directory.kinds import AGENT, APPLICATION, CHANNEL, SCRIPT, SERVER
 
 
 class Operations:
@@ -58,28 +53,26 @@ class Operations:
             **StatusOperations(parts).operations(),
             **StoreOperations(parts).operations(),
             **Servers(parts).operations(),
-            **ServerUsers(parts).operations(),
             **Pages(parts).operations(),
             **Overview(parts).operations(),
             **Providers().operations(),
-            **Profiles(parts, ProfileKind.CHANNEL).operations(),
-            **Profiles(parts, ProfileKind.AGENT).operations(),
-            **Bulk(parts, ProfileKind.CHANNEL).operations(),
-            **Bulk(parts, ProfileKind.AGENT).operations(),
+            **Entries(parts, CHANNEL).operations(),
+            **Entries(parts, AGENT).operations(),
+            **Bulk(parts, CHANNEL).operations(),
+            **Bulk(parts, AGENT).operations(),
             **Moving(parts).operations(),
             **Transfers(parts).operations(),
-            **Applications(parts).operations(),
-            **Scripts(parts).operations(),
+            **Entries(parts, APPLICATION).operations(),
+            **Entries(parts, SCRIPT).operations(),
             **Passwords(parts).operations(),
-            **IncomingPasswords(parts).operations(),
-            **Authorizations(parts, "server").operations(),
-            **Authorizations(parts, "channel").operations(),
-            **Authorizations(parts, "agent").operations(),
+            **Authorizations(parts, SERVER).operations(),
+            **Authorizations(parts, CHANNEL).operations(),
+            **Authorizations(parts, AGENT).operations(),
             **Routes(parts).operations(),
             **ConnectionTests(parts).operations(),
             **ServerFormTest(parts).operations(),
-            **ProfileFormTest(parts, ProfileKind.CHANNEL).operations(),
-            **ProfileFormTest(parts, ProfileKind.AGENT).operations(),
+            **ProfileFormTest(parts, CHANNEL).operations(),
+            **ProfileFormTest(parts, AGENT).operations(),
             **DoctorOperation(parts).operations(),
             **QueueOperations(parts).operations(),
             **Preview(parts).operations(),
@@ -93,7 +86,6 @@ class Operations:
             **MessagePages(parts).operations(),
             **MessageCounts(parts).operations(),
             **NodeOperations(parts).operations(),
-            **Sending(parts).operations(),
         }
 
     @property

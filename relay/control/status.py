@@ -9,8 +9,7 @@ from pathlib import Path
 from relay.config.faults import did_you_mean
 from relay.control.audit_details import note
 from relay.control.context import Parts
-from relay.control.entries.accounts import accounts_held
-from relay.control.entries.token_facts import token_states
+from relay.control.entries.accounts import accounts_held, token_states
 from relay.control.messages.queue import counts
 from relay.control.messages.records import is_open, rfc3339
 from relay.control.operation import Access, Operation

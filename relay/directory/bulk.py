@@ -12,8 +12,10 @@ from typing import Any, TypeAlias, get_origin, get_type_hints
 
 from relay.config.faults import Fault
 from relay.config.schema import show
-from relay.directory.edit import Document, add_profile, set_profile
-from relay.directory.model import Agent, Channel, Directory, Profile, ProfileKind
+from relay.directory.document import Document
+from relay.directory.edit import add_entry, set_entry
+from relay.directory.kinds import EntryKind
+from relay.directory.model import Directory, Profile
 from relay.directory.reading import name_fault
 from relay.directory.sheet import SheetFault, SheetRow, join_items, split_items, write_sheet
 from relay.mail.address import Address, AddressError, without_case
@@ -21,7 +23,6 @@ from relay.mail.address import Address, AddressError, without_case
 Difference: TypeAlias = dict[str, list[Any]]
 """What a row changes: for each key what it was and what it becomes, as JSON has them."""
 
-_TABLES = ("channels", "agents", "applications")
 _FLAGS: Mapping[str, bool] = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 _NOT_IN_SHEETS = frozenset({"name", "password", "password_from", "incoming"})
 
@@ -46,35 +47,34 @@ class Plan:
             digest.update(f"{said}\n".encode("utf-8", "replace"))
         return digest.hexdigest()[:16]
 
-    def apply(self, document: Document, kind: ProfileKind) -> None:
+    def apply(self, document: Document, kind: EntryKind[Profile]) -> None:
         """Make the changes in a document. Raises EditRefused."""
         new = set(self.adds)
         for name, values in self.edits.items():
             if name in new:
-                add_profile(document, kind, name, values)
+                add_entry(document, kind, name, values)
             elif values:
-                set_profile(document, kind, name, values)
+                set_entry(document, kind, name, values)
 
 
-def columns_of(kind: ProfileKind) -> list[str]:
+def columns_of(kind: EntryKind[Profile]) -> list[str]:
     """Return the columns of a sheet beside `name`: the keys of the directory that fit into a cell, no password."""
-    model: type[Profile] = Channel if kind is ProfileKind.CHANNEL else Agent
-    return [each.name for each in fields(model) if each.name not in _NOT_IN_SHEETS]
+    return [each.name for each in fields(kind.model) if each.name not in _NOT_IN_SHEETS]
 
 
-def sheet_of(directory: Directory, kind: ProfileKind) -> str:
+def sheet_of(directory: Directory, kind: EntryKind[Profile]) -> str:
     """Return all channels or agents as CSV."""
-    profiles: Mapping[str, Profile] = directory.channels if kind is ProfileKind.CHANNEL else directory.agents
+    profiles = kind.entries(directory)
     columns = ["name", *columns_of(kind)]
     rows = ([_cell(getattr(profiles[name], column)) for column in columns] for name in sorted(profiles))
     return write_sheet(columns, rows)
 
 
-def plan_of(document: Mapping[str, Any], kind: ProfileKind, rows: Sequence[SheetRow]) -> Plan:
+def plan_of(document: Mapping[str, Any], kind: EntryKind[Profile], rows: Sequence[SheetRow]) -> Plan:
     """Return what rows do to a document, as far as each can be judged by itself."""
     columns = {key: _Column.of(kind, key) for key in columns_of(kind)}
-    entries = _table(document, f"{kind}s")
-    taken = {name: table for table in _TABLES if table != f"{kind}s" for name in _table(document, table)}
+    entries = _table(document, kind.table)
+    taken = {name: table for table in kind.named_with if table != kind.table for name in _table(document, table)}
     adds: list[str] = []
     changes: dict[str, Difference] = {}
     edits: dict[str, Mapping[str, Any]] = {}
@@ -105,14 +105,14 @@ def plan_of(document: Mapping[str, Any], kind: ProfileKind, rows: Sequence[Sheet
     return Plan(tuple(adds), changes, unchanged, edits, passwords, tuple(faults))
 
 
-def placed_faults(found: Iterable[Fault], kind: ProfileKind, rows: Sequence[SheetRow]) -> Iterator[SheetFault]:
+def placed_faults(found: Iterable[Fault], kind: EntryKind[Profile], rows: Sequence[SheetRow]) -> Iterator[SheetFault]:
     """Yield the faults of the directory that a sheet would make, each at the row that it comes from.
 
     Two have the same address, and the rules name the other of them: then it is the row's that has it, too.
     """
     by_name = {row.cells["name"]: row for row in rows}
     by_address: dict[str, tuple[SheetRow, str]] | None = None
-    prefix = f"{kind}s."
+    prefix = f"{kind.table}."
     for fault in found:
         name, key = _split(fault.key.removeprefix(prefix), by_name) if fault.key.startswith(prefix) else ("", "")
         if name:
@@ -132,10 +132,9 @@ class _Column:
     default: Any
 
     @classmethod
-    def of(cls, kind: ProfileKind, key: str) -> "_Column":
-        model: type[Profile] = Channel if kind is ProfileKind.CHANNEL else Agent
-        default = next(each.default for each in fields(model) if each.name == key)
-        return cls(key, get_type_hints(model)[key], _plain(default))
+    def of(cls, kind: EntryKind[Profile], key: str) -> "_Column":
+        default = next(each.default for each in fields(kind.model) if each.name == key)
+        return cls(key, get_type_hints(kind.model)[key], _plain(default))
 
     @property
     def is_needed(self) -> bool:

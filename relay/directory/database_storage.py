@@ -13,13 +13,13 @@ from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, Protocol
 
 from relay.config.faults import Fault, Faults
+from relay.directory.document import StoredTable, changes, value_of
 from relay.directory.model import Directory
 from relay.directory.reading import NOTHING_KNOWN
 from relay.directory.rules.incremental import TABLES, CheckedDirectory, Entry
 from relay.directory.rules.servers import oauth_warnings
 from relay.directory.rules.validation import inline_passwords, parse_directory
 from relay.directory.storage import ChangeRefused, Check, DirectoryChanged, Document, Edit, Snapshot, State
-from relay.directory.stored_table import StoredTable, changes, value_of
 from relay.system.interpreter import in_short_turns
 
 _TRIES = 5  # before who is always slower gives up

@@ -12,9 +12,9 @@ from types import MappingProxyType
 from typing import Any, ClassVar
 
 from relay.config.schema import Schema, no_such, parse_toml
-from relay.directory.edit import EditRefused, Values
 from relay.directory.model import Auth, Kind, Server
 from relay.directory.reading import SERVERS
+from relay.directory.values import EditRefused, Values
 
 _FILE = "presets.toml"
 

@@ -12,9 +12,12 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from relay.config.schema import show
-from relay.directory.edit import Document, add_profile, add_server, check_values
-from relay.directory.model import Agent, Channel, ProfileKind, Security, Server
+from relay.directory.document import Document
+from relay.directory.edit import add_entry
+from relay.directory.kinds import KINDS, SERVER, EntryKind, set_default
+from relay.directory.model import Profile, Security
 from relay.directory.reading import name_fault
+from relay.directory.values import check_values
 from relay.moving.found import address_key
 
 _LONGEST_NAME = 64
@@ -76,16 +79,19 @@ class Merge:
         for one in self.entries:
             if not one.is_new:
                 continue
-            if one.kind == "server":
-                add_server(document, one.name, one.values, default=one.name == self.default)
-            else:
-                add_profile(document, ProfileKind(one.kind), one.name, one.values)
+            add_entry(document, KINDS[one.kind], one.name, one.values)
+            if one.kind == "server" and one.name == self.default:
+                set_default(document, one.name)
         if self.default is not None:
             document["default_server"] = self.default
 
 
 def merge(
-    document: Mapping[str, Any], servers: Iterable[Wanted], profiles: Iterable[Wanted], default: str, kind: ProfileKind
+    document: Mapping[str, Any],
+    servers: Iterable[Wanted],
+    profiles: Iterable[Wanted],
+    default: str,
+    kind: EntryKind[Profile],
 ) -> Merge:
     """Return what wanted entries do to a directory. `default` is the key of the server for whoever has no own; or "".
 
@@ -93,12 +99,12 @@ def merge(
     """
     work = _Work(document, kind)
     for server in servers:
-        check_values(Server, server.values)
+        check_values(SERVER.model, server.values)
         work.add_server(server)
     work.choose_default(default)
     wanted = list(profiles)
     for profile in wanted:
-        check_values(Channel if kind is ProfileKind.CHANNEL else Agent, profile.values)
+        check_values(kind.model, profile.values)
     locals_ = [_local_part(profile) for profile in wanted]
     counts = Counter(locals_)
     for profile, local in zip(wanted, locals_, strict=True):
@@ -107,7 +113,7 @@ def merge(
 
 
 class _Work:
-    def __init__(self, document: Mapping[str, Any], kind: ProfileKind) -> None:
+    def __init__(self, document: Mapping[str, Any], kind: EntryKind[Profile]) -> None:
         self._document = document
         self._kind = kind
         self._names: dict[str, str] = {}
@@ -162,10 +168,10 @@ class _Work:
         name = next((one for one in names if one and one not in self._taken), "")
         if not name:
             message = f"the name {names[1]!r} is taken; name that entry differently, or add {values['address']} by hand"
-            self.faults.append(MergeFault(profile.place, f"{self._kind}s.{names[1]}", message))
+            self.faults.append(MergeFault(profile.place, f"{self._kind.table}.{names[1]}", message))
             return
         self._taken.add(name)
-        self._place(self._kind.value, name, values, profile, is_new=True)
+        self._place(self._kind.word, name, values, profile, is_new=True)
 
     def _refuse(self, wanted: Wanted, key: str, kind: str, name: str) -> None:
         of = key.rpartition(".")[2]

@@ -16,8 +16,8 @@ from typing import Any
 import tomli_w
 
 from relay.app.process import new_event_loop
-from relay.directory.edit import add_profile, remove_profile, set_profile
-from relay.directory.model import ProfileKind
+from relay.directory.edit import add_entry, remove_entry, set_entry
+from relay.directory.kinds import AGENT
 from relay.directory.reader_process import ReaderProcess
 from relay.directory.routing import Routing
 from relay.directory.rules.validation import parse_directory
@@ -173,11 +173,11 @@ def turns_of_stored_changes(agents: int) -> list[tuple[Turns, Turns]]:
 
     An agent is changed, one comes and one goes.
     """
-    kind = ProfileKind.AGENT
+    kind = AGENT
     edits = [
-        partial(set_profile, kind=kind, name="agent7", values={"full_name": "x"}),
-        partial(add_profile, kind=kind, name="fresh", values={"address": f"fresh@{DOMAIN}"}),
-        partial(remove_profile, kind=kind, name="fresh"),
+        partial(set_entry, kind=kind, name="agent7", values={"full_name": "x"}),
+        partial(add_entry, kind=kind, name="fresh", values={"address": f"fresh@{DOMAIN}"}),
+        partial(remove_entry, kind=kind, name="fresh"),
     ]
     with private_folder("bench-turns") as folder, asyncio.Runner(loop_factory=new_event_loop) as runner:
         return runner.run(stored_turns(folder, entries(agents), edits))

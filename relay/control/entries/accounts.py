@@ -5,14 +5,14 @@ from asyncio import to_thread
 from relay.config.faults import did_you_mean
 from relay.control.audit_details import note
 from relay.control.context import Parts
-from relay.control.entries.token_facts import token_states
 from relay.control.json_values import fields_of
 from relay.control.messages.records import rfc3339
 from relay.control.operation import Operation
 from relay.control.overview import advice, holder_of
 from relay.control.refused import NotFound, Refused
-from relay.control.results import AccountRecord, AccountReleased, AdvisedAccount, HeldAccount
+from relay.control.results import AccountRecord, AccountReleased, AdvisedAccount, HeldAccount, TokenState
 from relay.directory.model import Account
+from relay.secrets.secret import token_refs
 
 
 class Accounts:
@@ -76,3 +76,22 @@ async def accounts_held(parts: Parts) -> list[HeldAccount]:
         )
         for hold in await parts.queue.holds()
     ]
+
+
+async def token_states(parts: Parts) -> list[TokenState]:
+    """Return for each account that logs in by OAuth when its token expires, and how the last renewal went."""
+    states: dict[str, TokenState] = {}
+    for ref in token_refs(parts.directory.routing().directory):
+        assert ref.token is not None
+        account = f"{ref.token.server}/{ref.token.username}"
+        if ref.source or account in states:
+            continue
+        state = await parts.secrets.tokens.state(ref)
+        states[account] = TokenState(
+            account=account,
+            expires=rfc3339(state.expires),
+            refreshed=rfc3339(state.refreshed),
+            state=state.state,
+            error=state.error,
+        )
+    return list(states.values())

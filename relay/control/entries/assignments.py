@@ -2,15 +2,13 @@
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, TypeAlias
+from typing import Any
 
 from relay.config.faults import Fault
 from relay.control.refused import Conflict, NotFound, Refused
-from relay.directory.edit import Editable, EditRefused, check_values, parse_assignments
-from relay.directory.model import Application, Directory, Profile, Script, Server
-
-Entry: TypeAlias = Server | Profile | Application | Script
-Entries: TypeAlias = Callable[[Directory], Mapping[str, Entry]]
+from relay.directory.kinds import Entry, EntryKind
+from relay.directory.model import Directory
+from relay.directory.values import Editable, EditRefused, check_values, parse_assignments
 
 
 def read_assignments(model: Editable, texts: Iterable[str]) -> dict[str, Any]:
@@ -38,7 +36,7 @@ def version_of(entry: Entry) -> str:
     return hashlib.blake2s(repr(entry).encode("utf-8", "replace"), digest_size=8).hexdigest()
 
 
-def unchanged(noun: str, name: str, entries: Entries, expected: str | None) -> Callable[[Directory], None]:
+def unchanged(kind: EntryKind[Entry], name: str, expected: str | None) -> Callable[[Directory], None]:
     """Return the check that an entry is still the version that is expected; None expects nothing.
 
     It raises Conflict where the entry is another, NotFound where it is gone.
@@ -47,10 +45,10 @@ def unchanged(noun: str, name: str, entries: Entries, expected: str | None) -> C
     def check(directory: Directory) -> None:
         if expected is None:
             return
-        entry = entries(directory).get(name)
+        entry = kind.entries(directory).get(name)
         if entry is None:
-            raise NotFound(f"{noun} '{name}' was removed meanwhile by somebody else")
+            raise NotFound(f"{kind.word} '{name}' was removed meanwhile by somebody else")
         if version_of(entry) != expected:
-            raise Conflict(f"{noun} '{name}' was changed meanwhile by somebody else; look at it and try again")
+            raise Conflict(f"{kind.word} '{name}' was changed meanwhile by somebody else; look at it and try again")
 
     return check

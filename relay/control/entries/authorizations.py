@@ -16,11 +16,13 @@ from urllib.parse import parse_qs, urlsplit
 
 from relay import log
 from relay.control.audit_details import note_secret
-from relay.control.context import Parts, find_profile, find_server
+from relay.control.context import Parts
+from relay.control.entries.lookup import find_entry
 from relay.control.messages.records import rfc3339
 from relay.control.operation import Access, Operation
 from relay.control.refused import Refused
-from relay.directory.model import Profile, ProfileKind, Server
+from relay.directory.kinds import AGENT, SERVER, EntryKind
+from relay.directory.model import Profile, Server
 from relay.mail.address import without_case
 from relay.mail.reply import clean_text
 from relay.secrets.oauth.access_tokens import Tokens
@@ -28,7 +30,6 @@ from relay.secrets.oauth.identity_provider import Grant, StillWaiting
 from relay.secrets.secret import SecretRef, TokenRef, client_bound_to, client_owner, token_ref
 from relay.secrets.sources import SecretDelayed
 
-Noun: TypeAlias = Literal["server", "channel", "agent"]
 Items: TypeAlias = AsyncIterator[dict[str, Any]]
 
 BackTo: TypeAlias = Literal["person", "page"]
@@ -42,19 +43,19 @@ _LONGEST_WAIT = 3600
 class Authorizations:
     """The operations that authorize the accounts of servers, channels or agents."""
 
-    def __init__(self, parts: Parts, noun: Noun) -> None:
+    def __init__(self, parts: Parts, kind: EntryKind[Server | Profile]) -> None:
         self._parts = parts
-        self._noun = noun
+        self._kind = kind
 
     def operations(self) -> dict[str, Operation]:
         """Return the operations by name."""
-        access = Access.OWN if self._noun == "agent" else Access.ADMIN
+        access = Access.OWN if self._kind is AGENT else Access.ADMIN
         found = {
-            f"{self._noun}.authorize": Operation(self.authorize, is_stream=True, access=access),
+            f"{self._kind.word}.authorize": Operation(self.authorize, is_stream=True, access=access),
             # No change by itself: while nobody has allowed it yet, nothing is written down.
-            f"{self._noun}.authorized": Operation(self.authorized, access=access),
+            f"{self._kind.word}.authorized": Operation(self.authorized, access=access),
         }
-        if self._noun == "server":
+        if self._kind is SERVER:
             found["server.client_secret"] = Operation(self.client_secret, is_change=True)
         return found
 
@@ -102,7 +103,7 @@ class Authorizations:
 
     async def client_secret(self, *, name: str, secret: str) -> dict[str, Any]:
         """Set the secret of a server's OAuth client."""
-        server = find_server(self._parts, name)
+        server = find_entry(self._parts, SERVER, name)
         if server.oauth is None:
             raise Refused(f"server '{name}' has no OAuth client; set its provider and client_id first", key="oauth")
         was_set = self._parts.vault.has(client_owner(name))
@@ -116,12 +117,8 @@ class Authorizations:
 
     def _ref(self, name: str) -> tuple[SecretRef, TokenRef]:
         """Return whose tokens are meant. Raises Refused where there are none to be had."""
-        owner: Server | Profile
-        if self._noun == "server":
-            owner = server = find_server(self._parts, name)
-        else:
-            owner = find_profile(self._parts, ProfileKind(self._noun), name)
-            server = self._server_of(owner)
+        owner = find_entry(self._parts, self._kind, name)
+        server = owner if isinstance(owner, Server) else self._server_of(owner)
         ref = token_ref(server, owner)
         if ref is None or ref.token is None:
             raise Refused(f"server '{server.name}' has auth = \"{server.auth}\", so there is nothing to authorize")
@@ -139,10 +136,10 @@ class Authorizations:
     def _server_of(self, profile: Profile) -> Server:
         server = self._parts.directory.routing().directory.server_of(profile)
         if server is None:
-            raise Refused(f"{self._noun} '{profile.name}' has no server yet")
+            raise Refused(f"{self._kind.word} '{profile.name}' has no server yet")
         if not profile.override:
             raise Refused(
-                f"{self._noun} '{profile.name}' sends with the account of its server; "
+                f"{self._kind.word} '{profile.name}' sends with the account of its server; "
                 f"authorize that with: relay server authorize {server.name}"
             )
         return server

@@ -10,13 +10,13 @@ from typing import Any
 from relay.config.faults import Faults
 from relay.control.audit_details import note_secret
 from relay.control.context import Parts
-from relay.control.entries.login_passwords import forget_login_password
-from relay.control.entries.mail_passwords import forget_password, without_passwords
+from relay.control.entries.passwords import forget_login_password, forget_password, without_passwords
 from relay.control.operation import Access, Operation
 from relay.control.refused import Conflict
 from relay.directory.bulk import Plan, columns_of, placed_faults, plan_of, sheet_of
-from relay.directory.edit import Document
-from relay.directory.model import Directory, Profile, ProfileKind
+from relay.directory.document import Document
+from relay.directory.kinds import EntryKind
+from relay.directory.model import Directory, Profile
 from relay.directory.sheet import Sheet, SheetFault, read_sheet
 from relay.secrets.login_password import login_owner
 from relay.secrets.secret import account_owner, bindings_of, incoming_owner, token_ref
@@ -28,15 +28,15 @@ _CHANGED = "the directory was changed meanwhile; look at what the import does no
 class Bulk:
     """`export` and `import` of the profiles of one kind."""
 
-    def __init__(self, parts: Parts, kind: ProfileKind) -> None:
+    def __init__(self, parts: Parts, kind: EntryKind[Profile]) -> None:
         self._parts = parts
         self._kind = kind
 
     def operations(self) -> dict[str, Operation]:
         """Return the operations by name."""
         return {
-            f"{self._kind}.export": Operation(self.export),
-            f"{self._kind}.import": Operation(self.import_, access=Access.ADMIN),
+            f"{self._kind.word}.export": Operation(self.export),
+            f"{self._kind.word}.import": Operation(self.import_, access=Access.ADMIN),
         }
 
     async def export(self) -> dict[str, Any]:
@@ -102,7 +102,7 @@ class Bulk:
 class _Work:
     """The edit of an import. The plan is made of the document that it is given first."""
 
-    def __init__(self, sheet: Sheet, kind: ProfileKind, expected: str | None = None) -> None:
+    def __init__(self, sheet: Sheet, kind: EntryKind[Profile], expected: str | None = None) -> None:
         self.sheet = sheet
         self._kind = kind
         self._expected = expected

@@ -10,12 +10,12 @@ from typing import Any
 from relay.config.faults import Fault, Faults
 from relay.control.audit_details import note_secret
 from relay.control.context import Parts
-from relay.control.entries.login_passwords import forget_login_password
-from relay.control.entries.mail_passwords import forget_password
+from relay.control.entries.passwords import forget_login_password, forget_password
 from relay.control.operation import Access, Operation
 from relay.control.refused import Conflict
-from relay.directory.edit import Document
-from relay.directory.model import ProfileKind
+from relay.directory.document import Document
+from relay.directory.kinds import EntryKind, profile_kind
+from relay.directory.model import Profile
 from relay.moving.merge import Merge, MergeFault, Placed, Wanted, merge
 from relay.secrets.login_password import login_owner
 from relay.secrets.secret import bindings_of, client_owner
@@ -49,7 +49,7 @@ class Moving:
         An entry is {key, values, place, server, password}: `values` are keys of directory.toml, `place` is where it
         stands, and the `server` of a profile is the `key` of one. `default` is the key of the default server.
         """
-        work = _Work(_wanted(servers), _wanted(profiles), default, ProfileKind(kind), expected)
+        work = _Work(_wanted(servers), _wanted(profiles), default, profile_kind(kind), expected)
         faults = await self._faults(work)
         if expected is not None and expected != work.merge.version:
             raise Conflict(_CHANGED)
@@ -119,7 +119,7 @@ class _Work:
         servers: Sequence[Wanted],
         profiles: Sequence[Wanted],
         default: str,
-        kind: ProfileKind,
+        kind: EntryKind[Profile],
         expected: str | None = None,
     ) -> None:
         self._wanted = (servers, profiles, default, kind)

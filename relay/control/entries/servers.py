@@ -1,68 +1,55 @@
-"""The operations on servers."""
+"""What is special about servers: the default, their users, and the passwords that another host makes worthless."""
 
 from asyncio import to_thread
-from collections.abc import Mapping
+from collections import Counter
 from typing import Any
 
 from relay.control.audit_details import note
-from relay.control.context import Parts, find_server
-from relay.control.entries.assignments import changed_values, unchanged
-from relay.control.entries.mail_passwords import entered_anew, forget_password, set_password
-from relay.control.entries.records import server_record, server_records
+from relay.control.context import Parts
+from relay.control.entries.assignments import changed_values
+from relay.control.entries.editing import Entries
+from relay.control.entries.lists import Limit, Start
+from relay.control.entries.lookup import find_entry
+from relay.control.entries.passwords import entered_anew
 from relay.control.operation import Operation
-from relay.directory.edit import add_server, check_values, remove_server, set_default, set_server
-from relay.directory.model import Directory, Server
+from relay.directory.edit import remove_server, set_entry
+from relay.directory.kinds import SERVER, set_default
 from relay.directory.presets import preset
 from relay.secrets.binding import bind_to_new_host
 
 
-class Servers:
+class Servers(Entries):
     """What can be asked about servers, and done with them."""
 
     def __init__(self, parts: Parts) -> None:
-        self._parts = parts
+        super().__init__(parts, SERVER)
 
     def operations(self) -> dict[str, Operation]:
         """Return the operations by name."""
         return {
-            "server.add": Operation(self.add, is_change=True),
-            "server.list": Operation(self.list_),
-            "server.show": Operation(self.show),
-            "server.set": Operation(self.set_, is_change=True),
-            "server.remove": Operation(self.remove, is_change=True),
+            **super().operations(),
             "server.default": Operation(self.default, is_change=True),
             "server.followers": Operation(self.followers),
             "server.entered_anew": Operation(self.entered_anew),
-            "server.password": Operation(self.password, is_change=True),
+            "server.users": Operation(self.users),
         }
-
-    async def list_(self) -> list[dict[str, Any]]:
-        """Return all servers."""
-        return await to_thread(server_records, self._parts)
-
-    async def show(self, *, name: str) -> dict[str, Any]:
-        """Return one server."""
-        return server_record(self._parts, find_server(self._parts, name))
 
     async def add(
         self,
         *,
         name: str,
         values: dict[str, Any],
-        default: bool = False,
         password: str | None = None,
+        default: bool = False,
         provider: str | None = None,
     ) -> dict[str, Any]:
         """Add a server with the values of its keys, and return it. A provider's preset gives those that are missing."""
         filled = values if provider is None else (await to_thread(preset, provider)).fill(values)
-        check_values(Server, filled)
-        await self._parts.directory.change(lambda document: add_server(document, name, filled, default=default))
-        server = find_server(self._parts, name)
-        # A name that was free has no password: what an earlier owner of the name left must not serve this one.
-        await forget_password(self._parts, server)
+        more = (lambda document: set_default(document, name),) if default else ()
+        await self._add(name, filled, *more)
         if password is not None:
-            await set_password(self._parts, server, password)
-        return server_record(self._parts, server)
+            await self.password(name=name, password=password)
+        return await self.show(name=name)
 
     async def set_(
         self,
@@ -78,25 +65,18 @@ class Servers:
         `expected` is the version that is meant. Passwords that were set for another host count no more, but with
         `keep_passwords`. A kill in between leaves passwords that do not count; the same command once more mends it.
         """
-        new = changed_values(Server, changes, values)
-        directory = await self._parts.directory.change(
-            lambda document: set_server(document, name, new), unchanged("server", name, _servers, expected)
-        )
+        directory = await self._set(name, changes, values, expected)
         if keep_passwords:
-            for owner in await bind_to_new_host(self._parts.vault, directory, find_server(self._parts, name)):
+            for owner in await bind_to_new_host(self._parts.vault, directory, find_entry(self._parts, SERVER, name)):
                 note(owner, "set for another host", "kept")
         return await self.show(name=name)
 
-    async def remove(self, *, name: str, move_to: str | None = None, expected: str | None = None) -> dict[str, Any]:
+    async def remove(self, *, name: str, expected: str | None = None, move_to: str | None = None) -> dict[str, Any]:
         """Remove a server and its password; the profiles that name it go to `move_to`."""
-        server = find_server(self._parts, name)
+        find_entry(self._parts, SERVER, name)
         users = self._parts.directory.routing().directory.users_of(name)
         moved = [profile.name for profile in users if profile.server == name]
-        await self._parts.directory.change(
-            lambda document: remove_server(document, name, move_to), unchanged("server", name, _servers, expected)
-        )
-        await forget_password(self._parts, server)
-        self._parts.tests.forget(server)
+        await self._remove(name, lambda document: remove_server(document, name, move_to), expected)
         return {"ok": True, "moved": moved}
 
     async def default(self, *, name: str) -> dict[str, Any]:
@@ -110,7 +90,7 @@ class Servers:
 
         Whoever logs in with an own account stays: the password is for that server, which is written into the entry.
         """
-        find_server(self._parts, name)
+        find_entry(self._parts, SERVER, name)
         directory = self._parts.directory.routing().directory
         unnamed = [profile for profile in directory.profiles() if profile.server is None]
         stay = [profile.name for profile in unnamed if profile.override and name != directory.default_server]
@@ -127,20 +107,39 @@ class Servers:
 
         With `changes`, or once the server `instead_of` this one is removed: than it would go to then. Nothing changes.
         """
-        find_server(self._parts, name)
+        find_entry(self._parts, SERVER, name)
         directory = self._parts.directory.routing().directory
         if changes is not None:
-            new = changed_values(Server, changes, None)
-            directory = await self._parts.directory.preview(lambda document: set_server(document, name, new))
+            new = changed_values(SERVER.model, changes, None)
+            directory = await self._parts.directory.preview(lambda document: set_entry(document, SERVER, name, new))
         elif instead_of is not None:
             directory = await self._parts.directory.preview(lambda document: remove_server(document, instead_of, name))
         return await to_thread(entered_anew, self._parts, directory, directory.servers[name])
 
-    async def password(self, *, name: str, password: str) -> dict[str, Any]:
-        """Set the password of the server's account."""
-        await set_password(self._parts, find_server(self._parts, name), password)
-        return {"ok": True}
+    async def users(self, *, name: str, following: bool = False, start: Start = 0, limit: Limit = 50) -> dict[str, Any]:
+        """Return who sends through a server, in the order of names: {items, total, start, channels, agents}.
 
+        `channels` and `agents` are their numbers in all. `following`: only those who follow the default,
+        which are those without an account of their own.
+        """
+        server = find_entry(self._parts, SERVER, name).name
+        return await to_thread(self._users, server, start, limit, following=following)
 
-def _servers(directory: Directory) -> Mapping[str, Server]:
-    return directory.servers
+    def _users(self, server: str, start: int, limit: int, *, following: bool) -> dict[str, Any]:
+        directory = self._parts.directory.routing().directory
+        users = directory.users_of(server)
+        found = [user for user in users if not following or (user.server is None and not user.override)]
+        kinds = Counter(user.kind.value for user in found)
+        shown = sorted(found, key=lambda user: (user.name.casefold(), user.name))[start : start + limit]
+        items = [
+            {
+                "name": user.name,
+                "kind": user.kind.value,
+                "address": user.address,
+                "override": user.override,
+                "follows_default": user.server is None,
+            }
+            for user in shown
+        ]
+        numbers = {"channels": kinds["channel"], "agents": kinds["agent"]}
+        return {"items": items, "total": len(found), "start": start, **numbers}

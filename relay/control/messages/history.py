@@ -10,7 +10,8 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
-from relay.control.context import Parts, find_profile
+from relay.control.context import Parts
+from relay.control.entries.lookup import find_entry
 from relay.control.messages.find import (
     MessageLimit,
     Party,
@@ -28,7 +29,7 @@ from relay.control.messages.results import CountRecord, HistoryItem, HistoryReco
 from relay.control.operation import Access, Operation
 from relay.control.refused import NotFound, Refused
 from relay.delivery.outcome import State
-from relay.directory.model import ProfileKind
+from relay.directory.kinds import AGENT
 from relay.mail.address import Address
 from relay.store.queue.history import StateCount
 from relay.store.queue.messages import StoredMessage
@@ -194,7 +195,7 @@ class MessagePages:
         return page_of([history_item(self._parts, message) for message in found.messages], found.next)
 
     def _agent(self, name: str) -> str:
-        return find_profile(self._parts, ProfileKind.AGENT, name).name
+        return find_entry(self._parts, AGENT, name).name
 
     async def _profiles_of(self, account: str) -> list[str]:
         """Return whose mail leaves through an account, as far as any waits; "" is nobody's. Raises Refused."""

@@ -8,7 +8,8 @@ from relay.config.faults import did_you_mean
 from relay.config.schema import show
 from relay.control.actor import Role
 from relay.control.audit_details import note, note_forgotten, note_secret
-from relay.control.context import Parts, find_profile
+from relay.control.context import Parts
+from relay.control.entries.lookup import find_entry
 from relay.control.json_values import fields_of
 from relay.control.messages.records import rfc3339
 from relay.control.operation import Operation
@@ -17,7 +18,7 @@ from relay.control.people.results import AddedPerson, FirstLink, InvitationLink,
 from relay.control.people.sign_in import named
 from relay.control.refused import NotFound, Refused
 from relay.control.results import Done
-from relay.directory.model import ProfileKind
+from relay.directory.kinds import AGENT
 from relay.directory.reading import name_fault
 from relay.secrets.login_password import LoginRecord, admin_owner, make_record
 from relay.store.people.access import Administrator, LastAdministrator
@@ -145,7 +146,7 @@ class InvitationOperations:
 
     async def invite(self, *, name: str) -> InvitationLink:
         """Return a one-time link (`url`) for an agent. It takes the place of the one before."""
-        agent = find_profile(self._parts, ProfileKind.AGENT, name)
+        agent = find_entry(self._parts, AGENT, name)
         return await invite(self._parts, "agent", agent.name, Role.AGENT, datetime.now(UTC))
 
 

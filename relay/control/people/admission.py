@@ -15,15 +15,15 @@ from typing import Literal
 
 from relay.control.actor import Actor, Role, Way
 from relay.control.audit_details import OperationChanges, note
-from relay.control.context import Parts, find_profile
-from relay.control.entries.login_passwords import keep_login_password
-from relay.control.entries.mail_passwords import check_password_counts, set_password
+from relay.control.context import Parts
+from relay.control.entries.lookup import find_entry
+from relay.control.entries.passwords import check_password_counts, keep_login_password, set_password
 from relay.control.operation import refusals
 from relay.control.people.administrators import check_name_is_free, keep_admin_password
 from relay.control.people.invitations import digest, new_secret
 from relay.control.people.sign_in import SignIn
 from relay.control.refused import Refused
-from relay.directory.model import ProfileKind
+from relay.directory.kinds import AGENT
 from relay.listener.login_failures import LoginFailures
 from relay.secrets.authentication import Logins
 from relay.secrets.login_password import admin_owner, login_owner, make_record
@@ -64,7 +64,7 @@ class InvitationAcceptance:
     ) -> Actor:
         """Let an agent in, and return who it is."""
         row = await self._row(digest, "agent", now)
-        profile = find_profile(self._parts, ProfileKind.AGENT, row.name)
+        profile = find_entry(self._parts, AGENT, row.name)
         if mail_password is not None:
             check_password_counts(self._parts, profile)
         record = await to_thread(make_record, login_password)

@@ -2,15 +2,17 @@
 
 from dataclasses import replace
 
-from relay.control.context import Parts, find_profile, find_server, read_address
-from relay.control.entries.mailbox_passwords import no_mailbox
+from relay.control.context import Parts, read_address
+from relay.control.entries.lookup import find_entry
+from relay.control.entries.passwords import no_mailbox
 from relay.control.operation import Access, Operation
 from relay.control.refused import Refused
 from relay.control.tests.doctor import DoctorTarget
 from relay.control.tests.last_tests import Steps
 from relay.control.tests.results import StepRecord
 from relay.control.tests.round_trip import RoundTrip, probe_message
-from relay.directory.model import Account, Meaning, Profile, ProfileKind, Server
+from relay.directory.kinds import AGENT, CHANNEL, SERVER, EntryKind
+from relay.directory.model import Account, Meaning, Profile, Server
 from relay.directory.routing import Route
 from relay.doctor.providers import send_as_advice
 from relay.doctor.server import may_send_as
@@ -42,7 +44,7 @@ class ConnectionTests:
 
     def test_server(self, *, name: str, to: str, send: bool = True) -> Steps:
         """Log in with the server's account and send a message to `to`, or stop before it."""
-        server = find_server(self._parts, name)
+        server = find_entry(self._parts, SERVER, name)
         recipient = read_address(to, "to")
         # A server without an account and address of its own has no identity; the recipient writes to itself then.
         sender = server.identity or recipient
@@ -52,14 +54,16 @@ class ConnectionTests:
 
     def test_channel(self, *, name: str, to: str | None = None, send: bool = True, round_trip: bool = False) -> Steps:
         """Send a message as a channel does, to `to` or to the channel itself, and look for it where it arrives."""
-        return self._test_profile(ProfileKind.CHANNEL, name, to, send=send, round_trip=round_trip)
+        return self._test_profile(CHANNEL, name, to, send=send, round_trip=round_trip)
 
     def test_agent(self, *, name: str, to: str | None = None, send: bool = True, round_trip: bool = False) -> Steps:
         """Send a message as an agent does, to `to` or to the agent, and look for it where it arrives."""
-        return self._test_profile(ProfileKind.AGENT, name, to, send=send, round_trip=round_trip)
+        return self._test_profile(AGENT, name, to, send=send, round_trip=round_trip)
 
-    def _test_profile(self, kind: ProfileKind, name: str, to: str | None, *, send: bool, round_trip: bool) -> Steps:
-        profile = find_profile(self._parts, kind, name)
+    def _test_profile(
+        self, kind: EntryKind[Profile], name: str, to: str | None, *, send: bool, round_trip: bool
+    ) -> Steps:
+        profile = find_entry(self._parts, kind, name)
         route = self._parts.directory.routing().route_of(profile)
         if route is None:
             raise no_way_out(kind, name)
@@ -101,9 +105,9 @@ class ConnectionTests:
             yield record
 
 
-def no_way_out(kind: ProfileKind, name: str) -> Refused:
+def no_way_out(kind: EntryKind[Profile], name: str) -> Refused:
     """Return what is said of a profile whose mail could leave as nobody."""
-    return Refused(f"{kind} '{name}' has no way out: its server has no account and no address")
+    return Refused(f"{kind.word} '{name}' has no way out: its server has no account and no address")
 
 
 async def secret_of(parts: Parts, target: DoctorTarget) -> tuple[Secret | None, str]:

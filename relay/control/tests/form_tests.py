@@ -10,14 +10,16 @@ from typing import Any
 
 from relay.config.faults import Fault, Faults
 from relay.config.schema import no_such
-from relay.control.context import Parts, find_profile, find_server, read_address
+from relay.control.context import Parts, read_address
+from relay.control.entries.lookup import find_entry
 from relay.control.operation import Access, Operation
 from relay.control.refused import NotFound, Refused
 from relay.control.tests.connection_test import no_way_out, probe_steps, secret_of
 from relay.control.tests.doctor import DoctorTarget
 from relay.control.tests.last_tests import Steps
 from relay.control.tests.round_trip import probe_message
-from relay.directory.model import Account, Auth, Profile, ProfileKind, Server
+from relay.directory.kinds import SERVER, EntryKind
+from relay.directory.model import Account, Auth, Profile, Server
 from relay.directory.rules.validation import parse_directory
 from relay.mail.address import Address
 from relay.secrets.secret import Secret, secret_ref
@@ -62,7 +64,7 @@ class ServerFormTest:
 
         `values` are keys as directory.toml has them. Without a password, that of the saved server `name` is taken.
         """
-        saved = find_server(self._parts, name) if name is not None else None
+        saved = find_entry(self._parts, SERVER, name) if name is not None else None
         # Who comes from afar may not say which authorities count: then the saved ones do.
         known = {"ca_file": saved.ca_file} if saved is not None and saved.ca_file else {}
         server = _server({**known, **values}, name or _UNNAMED)
@@ -136,13 +138,13 @@ def _server(values: Mapping[str, Any], name: str) -> Server:
 class ProfileFormTest:
     """`channel.try` and `agent.try`: they yield steps as `channel.test` does, and save nothing."""
 
-    def __init__(self, parts: Parts, kind: ProfileKind) -> None:
+    def __init__(self, parts: Parts, kind: EntryKind[Profile]) -> None:
         self._parts = parts
         self._kind = kind
 
     def operations(self) -> dict[str, Operation]:
         """Return the operations by name."""
-        return {f"{self._kind}.try": Operation(self.try_, is_stream=True, access=Access.ADMIN)}
+        return {f"{self._kind.word}.try": Operation(self.try_, is_stream=True, access=Access.ADMIN)}
 
     def try_(
         self,
@@ -157,7 +159,7 @@ class ProfileFormTest:
 
         `values` are keys as directory.toml has them. Without a password, that of the saved profile `name` is taken.
         """
-        saved = find_profile(self._parts, self._kind, name) if name is not None else None
+        saved = find_entry(self._parts, self._kind, name) if name is not None else None
         server = self._server(values.get("server"))
         profile = self._profile(values, server, name or _UNNAMED)
         account = Account(server.name, profile.login_name if profile.override else server.username)
@@ -186,7 +188,7 @@ class ProfileFormTest:
 
     def _profile(self, values: Mapping[str, Any], server: Server, name: str) -> Profile:
         """Return the profile that values describe. Raises Faults, each with its key as the form knows it."""
-        table = f"{self._kind}s"
+        table = self._kind.table
         entry = {key: values[key] for key in _KEYS if values.get(key) is not None}
         # What is wrong with the server itself is said where it is tried.
         stand_in = {"host": "localhost", "username": "a@b.example", "internal": server.internal}
@@ -217,7 +219,9 @@ class ProfileFormTest:
         if known == account:
             return
         if server.auth is Auth.OAUTH2:
-            raise Refused(f"a login by OAuth can be tested when the {self._kind} is saved and authorized", key="server")
+            raise Refused(
+                f"a login by OAuth can be tested when the {self._kind.word} is saved and authorized", key="server"
+            )
         whose = f"; the saved one is for {known}, and here it would go to {account}" if known else ""
         raise Refused(f"enter the password for this test{whose}", key="password")
 

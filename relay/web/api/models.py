@@ -14,7 +14,7 @@ from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 from pydantic import Field, create_model
 
 from relay.control.entries.machine_keys import MACHINE_KEYS
-from relay.directory.edit import Editable
+from relay.directory.values import Editable
 from relay.web.api.bodies import NAME_PATTERN, Body, Given
 from relay.web.api.key_words import words_of
 

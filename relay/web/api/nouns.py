@@ -7,8 +7,8 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from relay.directory.edit import Editable
 from relay.directory.model import Agent, Application, Channel, Script, Server
+from relay.directory.values import Editable
 from relay.web.api.bodies import VERSION, Body, example_of, name_of
 from relay.web.api.models import given_model, record_model
 

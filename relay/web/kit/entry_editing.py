@@ -12,7 +12,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from relay.control.refused import Conflict, Refused
-from relay.directory.edit import Editable
+from relay.directory.values import Editable
 from relay.web.kit.forms import (
     Field,
     FieldFaults,

@@ -1,7 +1,7 @@
 """Forms: what a page asks for, and what was posted, read by the types of directory.toml.
 
 A form is a list of fields. The same list draws it (`shared/_form.html`) and reads it, so that a field that is shown is
-a field that is read. A key that the directory knows is read by its type there (`relay.directory.edit.parse_value`); a
+a field that is read. A key that the directory knows is read by its type there (`relay.directory.values.parse_value`); a
 key of a table in an entry is written with a dot ("incoming.host"), and `relay.web.kit.table_fields` puts the table
 together.
 """
@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeAlias
 from starlette.datastructures import FormData
 
 from relay.control.refused import Refused
-from relay.directory.edit import Editable, EditRefused, parse_inner, parse_value
+from relay.directory.values import Editable, EditRefused, parse_inner, parse_value
 from relay.web.kit.table_fields import default_of, folded
 
 Kind: TypeAlias = Literal["text", "email", "number", "check", "select", "lines", "headers", "password"]

@@ -5,7 +5,7 @@ from dataclasses import MISSING, fields
 from typing import Any, get_args, get_type_hints
 
 from relay.control.entries.machine_keys import MACHINE_KEYS
-from relay.directory.edit import Editable
+from relay.directory.values import Editable
 
 
 def folded(

@@ -9,7 +9,8 @@ import pytest
 from relay.control.actor import Actor, Role, Way
 from relay.control.context import Parts
 from relay.control.refused import Forbidden
-from relay.directory.edit import set_server
+from relay.directory.edit import set_entry
+from relay.directory.kinds import SERVER
 from relay.secrets.binding import bind_unbound
 from relay.secrets.secret import incoming_ref, ref_of, token_ref
 from relay.secrets.sources import SecretDelayed
@@ -158,7 +159,7 @@ async def test_what_nobody_bound_goes_nowhere_until_it_is_bound_to_where_it_woul
     assert await _secret(parts, "agent", "jane") == "from before"
     assert parts.vault.bound_to("profile/jane") == "acmejets smtp.acmejets.example"
     assert parts.vault.bound_to("server/other") == "smtp.other.example"
-    await parts.directory.change(lambda document: set_server(document, "acmejets", {"host": HOST}))
+    await parts.directory.change(lambda document: set_entry(document, SERVER, "acmejets", {"host": HOST}))
     await bind_unbound(parts.vault, parts.directory.routing().directory)
     assert await _secret(parts, "agent", "jane") is None
     assert await state(operations, "agent", "jane") == (False, True)

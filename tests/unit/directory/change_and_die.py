@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from relay.directory import file as module
-from relay.directory.edit import set_default
+from relay.directory.kinds import set_default
 
 
 def die(*_: Any, **__: Any) -> Any:

@@ -10,11 +10,13 @@ import pytest
 from relay.config.faults import Faults
 from relay.config.settings import load_settings
 from relay.directory.database_storage import DatabaseStorage, Row
-from relay.directory.edit import EditRefused, remove_profile, set_profile
+from relay.directory.edit import remove_entry, set_entry
+from relay.directory.kinds import AGENT
 from relay.directory.live import LiveDirectory
-from relay.directory.model import Directory, ProfileKind
+from relay.directory.model import Directory
 from relay.directory.rules.validation import parse_directory
 from relay.directory.storage import ChangeRefused, DirectoryChanged, Document, Snapshot
+from relay.directory.values import EditRefused
 from tests.unit.directory.directory_kit import HOUSE
 from tests.unit.directory.memory_rows import Away, MemoryRows
 
@@ -36,7 +38,7 @@ async def live_on(memory: MemoryRows) -> LiveDirectory:
 
 
 def set_jane(**values: Any) -> Callable[[Document], None]:
-    return lambda document: set_profile(document, ProfileKind.AGENT, "jane", values)
+    return lambda document: set_entry(document, AGENT, "jane", values)
 
 
 def jane(group: str) -> Row:
@@ -153,7 +155,7 @@ async def test_one_that_vanishes_keeps_the_last_one(memory: MemoryRows) -> None:
     assert "the directory in memory: it has vanished; the one before stays in effect" in str(live.faults[0])
     assert "jane" in live.routing().directory.agents
     with pytest.raises(ChangeRefused, match="has vanished; put it back: relay directory import"):
-        await live.change(lambda document: remove_profile(document, ProfileKind.AGENT, "jane"))
+        await live.change(lambda document: remove_entry(document, AGENT, "jane"))
 
 
 async def test_a_change_by_another_relay_is_no_edit_of_a_person_here(memory: MemoryRows) -> None:

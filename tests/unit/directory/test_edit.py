@@ -5,24 +5,11 @@ from typing import Any
 
 import pytest
 
-from relay.directory.edit import (
-    Editable,
-    EditRefused,
-    add_application,
-    add_profile,
-    add_server,
-    parse_assignments,
-    parse_value,
-    remove_application,
-    remove_profile,
-    remove_server,
-    set_application,
-    set_default,
-    set_profile,
-    set_server,
-)
-from relay.directory.model import Agent, Application, Channel, ProfileKind, Server
+from relay.directory.edit import add_entry, remove_entry, remove_server, set_entry
+from relay.directory.kinds import AGENT, APPLICATION, CHANNEL, SERVER, EntryKind, set_default
+from relay.directory.model import Agent, Application, Channel, Profile, Server
 from relay.directory.rules.validation import parse_directory
+from relay.directory.values import Editable, EditRefused, Remedy, parse_assignments, parse_value
 from tests.peers.rows import each_row
 from tests.unit.directory.directory_kit import HOUSE
 
@@ -119,29 +106,29 @@ def test_assignments_are_key_and_value() -> None:
 
 def test_the_tables_inside_an_entry_come_with_their_first_key_and_go_with_their_last(house: dict[str, Any]) -> None:
     values = parse_assignments(Channel, ["incoming.host=imap.acme.example", "incoming.watch_bounces=true"])
-    set_profile(house, ProfileKind.CHANNEL, "support", values)
+    set_entry(house, CHANNEL, "support", values)
     incoming = house["channels"]["support"]["incoming"]
     assert incoming == {"host": "imap.acme.example", "watch_bounces": True}
-    set_profile(house, ProfileKind.CHANNEL, "support", {"incoming.watch_bounces": None})
+    set_entry(house, CHANNEL, "support", {"incoming.watch_bounces": None})
     assert incoming == {"host": "imap.acme.example"}
-    set_profile(house, ProfileKind.CHANNEL, "support", {"incoming.host": None})
+    set_entry(house, CHANNEL, "support", {"incoming.host": None})
     assert "incoming" not in house["channels"]["support"]
 
 
 def test_the_first_server_becomes_the_default() -> None:
     document: dict[str, Any] = {}
-    add_server(document, "a", {"host": "a.example", "port": None, "internal": False})
-    add_server(document, "b", {"host": "b.example"})
+    add_entry(document, SERVER, "a", {"host": "a.example", "port": None, "internal": False})
+    add_entry(document, SERVER, "b", {"host": "b.example"})
     assert document == {
         "servers": {"a": {"host": "a.example", "internal": False}, "b": {"host": "b.example"}},
         "default_server": "a",
     }
-    add_server(document, "c", {"host": "c.example"}, default=True)
-    assert document["default_server"] == "c"
+    add_entry(document, SERVER, "c", {"host": "c.example"})
+    assert document["default_server"] == "a"
 
 
 def test_a_new_default_moves_those_who_follow_it_and_no_others(house: dict[str, Any]) -> None:
-    add_server(house, "other", {"host": "o.example", "username": "o@acme.example"})
+    add_entry(house, SERVER, "other", {"host": "o.example", "username": "o@acme.example"})
     set_default(house, "other")
     after = parse_directory(house)
     assert {profile.name for profile in after.users_of("other")} == {"news"}
@@ -151,14 +138,14 @@ def test_a_new_default_moves_those_who_follow_it_and_no_others(house: dict[str, 
 
 
 def test_keys_are_set_and_restored(house: dict[str, Any]) -> None:
-    set_server(house, "shared", {"port": 2525, "address": None, "username": "a@b.example"})
+    set_entry(house, SERVER, "shared", {"port": 2525, "address": None, "username": "a@b.example"})
     assert house["servers"]["shared"] == {
         "host": "smtp.shared.example",
         "internal": True,
         "username": "a@b.example",
         "port": 2525,
     }
-    set_profile(house, ProfileKind.AGENT, "jane", {"aliases": ("j@acme.example",), "group": None, "role": None})
+    set_entry(house, AGENT, "jane", {"aliases": ("j@acme.example",), "group": None, "role": None})
     assert house["agents"]["jane"] == {
         "address": "Jane.Doe@acme.example",
         "server": "shared",
@@ -167,49 +154,51 @@ def test_keys_are_set_and_restored(house: dict[str, Any]) -> None:
 
 
 def test_profiles_are_added_and_removed(house: dict[str, Any]) -> None:
-    add_profile(house, ProfileKind.AGENT, "joe", {"address": "joe@acme.example", "override": True})
+    add_entry(house, AGENT, "joe", {"address": "joe@acme.example", "override": True})
     assert parse_directory(house).agents["joe"].override
-    remove_profile(house, ProfileKind.AGENT, "joe")
-    remove_profile(house, ProfileKind.AGENT, "jane")
+    remove_entry(house, AGENT, "joe")
+    remove_entry(house, AGENT, "jane")
     assert "agents" not in house
 
 
 def test_applications_are_added_changed_and_removed(house: dict[str, Any]) -> None:
-    add_application(house, "crm", {"may_send_as": ["support"]})
-    set_application(house, "crm", {"may_send_as": ("support", "group:sales")})
+    add_entry(house, APPLICATION, "crm", {"may_send_as": ["support"]})
+    set_entry(house, APPLICATION, "crm", {"may_send_as": ("support", "group:sales")})
     assert parse_directory(house).applications["crm"].may_send_as == ("support", "group:sales")
-    remove_application(house, "crm")
+    remove_entry(house, APPLICATION, "crm")
     assert house == tomllib.loads(HOUSE)
 
 
 def test_a_profile_that_others_may_send_as_is_taken_out_there_first(house: dict[str, Any]) -> None:
-    def refusal(kind: ProfileKind, name: str) -> str:
+    def refusal(kind: EntryKind[Profile], name: str) -> tuple[str, Remedy | None]:
         with pytest.raises(EditRefused) as caught:
-            remove_profile(house, kind, name)
-        return str(caught.value)
+            remove_entry(house, kind, name)
+        return str(caught.value), caught.value.remedy
 
-    add_application(house, "crm", {"may_send_as": ["news", "support", "*"]})
-    set_profile(house, ProfileKind.AGENT, "jane", {"may_send_as": ["jane", "news"]})
-    assert refusal(ProfileKind.CHANNEL, "support") == (
-        "application crm may send as 'support'; take it out first: relay application set crm 'may_send_as=news,*'"
+    add_entry(house, APPLICATION, "crm", {"may_send_as": ["news", "support", "*"]})
+    set_entry(house, AGENT, "jane", {"may_send_as": ["jane", "news"]})
+    assert refusal(CHANNEL, "support") == (
+        "application crm may send as 'support'; take it out first",
+        Remedy("application.set", "crm", {"may_send_as": ["news", "*"]}),
     )
-    assert refusal(ProfileKind.CHANNEL, "news") == (
-        "agent jane and another login may send as 'news'; take it out first: relay agent set jane may_send_as=jane"
+    assert refusal(CHANNEL, "news") == (
+        "agent jane and another login may send as 'news'; take it out first",
+        Remedy("agent.set", "jane", {"may_send_as": ["jane"]}),
     )
-    set_application(house, "crm", {"may_send_as": ["group:sales"]})
-    assert refusal(ProfileKind.AGENT, "jane") == (
-        "application crm may send as group 'sales', which 'jane' is the last of; "
-        "take it out first: relay application set crm may_send_as="
+    set_entry(house, APPLICATION, "crm", {"may_send_as": ["group:sales"]})
+    assert refusal(AGENT, "jane") == (
+        "application crm may send as group 'sales', which 'jane' is the last of; take it out first",
+        Remedy("application.set", "crm", {"may_send_as": []}),
     )
-    add_profile(house, ProfileKind.AGENT, "joe", {"address": "joe@acme.example", "group": "sales"})
-    remove_profile(house, ProfileKind.AGENT, "jane")
+    add_entry(house, AGENT, "joe", {"address": "joe@acme.example", "group": "sales"})
+    remove_entry(house, AGENT, "jane")
     assert "jane" not in parse_directory(house).agents
 
 
 @pytest.mark.parametrize("names", [5, "news", {"news": 1}, [["news"]]])
 def test_what_is_no_list_of_names_names_nobody(house: dict[str, Any], names: Any) -> None:
     house["applications"] = {"crm": {"may_send_as": names}}
-    remove_profile(house, ProfileKind.CHANNEL, "news")
+    remove_entry(house, CHANNEL, "news")
 
 
 def test_a_removed_server_hands_its_profiles_over(house: dict[str, Any]) -> None:
@@ -219,8 +208,8 @@ def test_a_removed_server_hands_its_profiles_over(house: dict[str, Any]) -> None
 
 
 def test_an_unused_server_is_just_removed(house: dict[str, Any]) -> None:
-    add_server(house, "other", {"host": "o.example"})
-    remove_server(house, "other")
+    add_entry(house, SERVER, "other", {"host": "o.example"})
+    remove_entry(house, SERVER, "other")
     assert house == tomllib.loads(HOUSE)
 
 
@@ -228,36 +217,36 @@ def test_an_unused_server_is_just_removed(house: dict[str, Any]) -> None:
     ("edit", "sentence"),
     [
         (
-            lambda d: remove_server(d, "custom"),
-            "'custom' is the default server; make another the default first: relay server default shared",
+            lambda d: remove_entry(d, SERVER, "custom"),
+            "'custom' is the default server; make another the default first",
         ),
         (lambda d: remove_server(d, "custom", "shared"), "'custom' is the default server; "),
-        (lambda d: remove_server(d, "shared"), "1 profile sends through 'shared'; say where to: --move-to SERVER"),
-        (lambda d: remove_server(d, "shared", "shared"), "--move-to names 'shared' itself; name another server"),
+        (lambda d: remove_entry(d, SERVER, "shared"), "1 profile sends through 'shared'; say where to"),
+        (lambda d: remove_server(d, "shared", "shared"), "'shared' cannot take over from itself; name another server"),
         (lambda d: remove_server(d, "shared", "custm"), "there is no server 'custm'; did you mean 'custom'?"),
-        (lambda d: remove_server(d, "x"), "there is no server 'x'"),
+        (lambda d: remove_entry(d, SERVER, "x"), "there is no server 'x'"),
         (lambda d: set_default(d, "shard"), "there is no server 'shard'; did you mean 'shared'?"),
-        (lambda d: set_server(d, "x", {}), "there is no server 'x'"),
+        (lambda d: set_entry(d, SERVER, "x", {}), "there is no server 'x'"),
         (
-            lambda d: set_profile(d, ProfileKind.CHANNEL, "suport", {}),
+            lambda d: set_entry(d, CHANNEL, "suport", {}),
             "there is no channel 'suport'; did you mean 'support'?",
         ),
-        (lambda d: remove_profile(d, ProfileKind.AGENT, "support"), "there is no agent 'support'"),
+        (lambda d: remove_entry(d, AGENT, "support"), "there is no agent 'support'"),
         (
-            lambda d: add_server(d, "shared", {"host": "h"}),
+            lambda d: add_entry(d, SERVER, "shared", {"host": "h"}),
             "there is a server 'shared' already; name the server differently",
         ),
         (
-            lambda d: add_profile(d, ProfileKind.CHANNEL, "jane", {}),
+            lambda d: add_entry(d, CHANNEL, "jane", {}),
             "there is an agent 'jane' already; name the channel differently",
         ),
         (
-            lambda d: add_application(d, "jane", {}),
+            lambda d: add_entry(d, APPLICATION, "jane", {}),
             "there is an agent 'jane' already; name the application differently",
         ),
-        (lambda d: set_application(d, "crm", {}), "there is no application 'crm'"),
-        (lambda d: remove_application(d, "crm"), "there is no application 'crm'"),
-        (lambda d: add_server(d, "a/b", {"host": "h"}), "'a/b' is no name; write 1 to 64 letters"),
+        (lambda d: set_entry(d, APPLICATION, "crm", {}), "there is no application 'crm'"),
+        (lambda d: remove_entry(d, APPLICATION, "crm"), "there is no application 'crm'"),
+        (lambda d: add_entry(d, SERVER, "a/b", {"host": "h"}), "'a/b' is no name; write 1 to 64 letters"),
     ],
 )
 def test_what_cannot_be_done_is_one_sentence(house: dict[str, Any], edit: Any, sentence: str) -> None:
@@ -270,10 +259,10 @@ def test_what_cannot_be_done_is_one_sentence(house: dict[str, Any], edit: Any, s
 def test_the_only_server_stays() -> None:
     document = {"default_server": "a", "servers": {"a": {"host": "h"}}}
     with pytest.raises(EditRefused, match="'a' is the default server; it is the only one"):
-        remove_server(document, "a")
+        remove_entry(document, SERVER, "a")
 
 
 @pytest.mark.parametrize("document", [{"servers": 5}, {"servers": {"a": 5}}])
 def test_a_file_that_is_wrong_already_is_refused(document: dict[str, Any]) -> None:
     with pytest.raises(EditRefused):
-        set_server(document, "a", {"port": 5})
+        set_entry(document, SERVER, "a", {"port": 5})

@@ -14,20 +14,12 @@ import pytest
 
 from relay.config.faults import Fault, Faults
 from relay.directory import file as module
-from relay.directory.edit import (
-    EditRefused,
-    add_profile,
-    add_script,
-    add_server,
-    remove_profile,
-    set_default,
-    set_profile,
-    set_script,
-    set_server,
-)
+from relay.directory.edit import add_entry, remove_entry, set_entry
 from relay.directory.file import DirectoryFile, Fingerprint
-from relay.directory.model import Directory, ProfileKind
+from relay.directory.kinds import CHANNEL, SCRIPT, SERVER, set_default
+from relay.directory.model import Directory
 from relay.directory.storage import ChangeRefused, DirectoryChanged
+from relay.directory.values import EditRefused
 from tests.unit.directory.directory_kit import HOUSE
 
 HERE = Path(__file__).parent
@@ -50,7 +42,8 @@ def to_shared(document: Any) -> None:
 
 def move_default(document: Any) -> None:
     """Make an edit that gives a good directory again: nobody overrides on the new default server."""
-    add_server(document, "new", {"host": "n.example", "username": "n@acme.example"}, default=True)
+    add_entry(document, SERVER, "new", {"host": "n.example", "username": "n@acme.example"})
+    set_default(document, "new")
 
 
 def test_a_file_that_is_not_there_is_an_empty_directory(tmp_path: Path) -> None:
@@ -109,7 +102,7 @@ def test_an_edit_that_refuses_leaves_the_file(path: Path) -> None:
 
 def test_an_edit_mends_a_bad_directory(path: Path) -> None:
     path.write_text("default_server = 'a'\n[servers.a]\nhost = 'h'\nport = 0\n")
-    DirectoryFile(path).change(lambda document: set_server(document, "a", {"port": 25}))
+    DirectoryFile(path).change(lambda document: set_entry(document, SERVER, "a", {"port": 25}))
     assert DirectoryFile(path).read().directory.servers["a"].port == 25
 
 
@@ -141,7 +134,7 @@ def test_a_change_of_an_older_state_is_refused(path: Path) -> None:
     seen = file.read().state
     file.change(move_default, expected=seen)
     with pytest.raises(DirectoryChanged):
-        file.change(lambda document: set_server(document, "new", {"port": 25}), expected=seen)
+        file.change(lambda document: set_entry(document, SERVER, "new", {"port": 25}), expected=seen)
     assert file.read().directory.servers["new"].port is None
 
 
@@ -247,13 +240,13 @@ def test_what_is_kept_of_a_change_is_what_the_file_says(path: Path, text: str) -
     incoming = {"host": "imap.acme.example", "protocol": "imap"}
     edits: list[Callable[[Any], None]] = [
         move_default,
-        lambda document: add_script(document, "polite", script),
-        lambda document: add_profile(document, ProfileKind.CHANNEL, "news", {"address": "news@acme.example"}),
-        lambda document: set_profile(document, ProfileKind.CHANNEL, "news", {"aliases": ["n@acme.example"]}),
-        lambda document: set_profile(document, ProfileKind.CHANNEL, "news", {"incoming": incoming}),
-        lambda document: set_script(document, "polite", {"set_headers": {"Organization": "B"}}),
-        lambda document: set_profile(document, ProfileKind.CHANNEL, "news", {"aliases": None, "incoming": None}),
-        lambda document: remove_profile(document, ProfileKind.CHANNEL, "news"),
+        lambda document: add_entry(document, SCRIPT, "polite", script),
+        lambda document: add_entry(document, CHANNEL, "news", {"address": "news@acme.example"}),
+        lambda document: set_entry(document, CHANNEL, "news", {"aliases": ["n@acme.example"]}),
+        lambda document: set_entry(document, CHANNEL, "news", {"incoming": incoming}),
+        lambda document: set_entry(document, SCRIPT, "polite", {"set_headers": {"Organization": "B"}}),
+        lambda document: set_entry(document, CHANNEL, "news", {"aliases": None, "incoming": None}),
+        lambda document: remove_entry(document, CHANNEL, "news"),
     ]
     seen: list[tuple[Directory, str]] = []
     for edit in edits:
@@ -274,7 +267,7 @@ def test_what_is_kept_counts_only_for_the_very_same_content(path: Path) -> None:
         same.write(text.replace("n.example", "m.example"))
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
     assert Fingerprint.of(path.stat()) == Fingerprint.of(before)
-    file.change(lambda document: add_script(document, "polite", {"remove_headers": ["X-A"]}))
+    file.change(lambda document: add_entry(document, SCRIPT, "polite", {"remove_headers": ["X-A"]}))
     assert 'host = "m.example"' in path.read_text()
 
 
@@ -294,8 +287,8 @@ def test_a_change_that_is_refused_leaves_nothing_kept(path: Path) -> None:
 def test_comments_and_order_stay(path: Path) -> None:
     path.write_text(COMMENTED)
     DirectoryFile(path).change(
-        lambda document: set_server(
-            document, "custom", {"port": 25, "username": None, "auth": "none", "address": "m@acme.example"}
+        lambda document: set_entry(
+            document, SERVER, "custom", {"port": 25, "username": None, "auth": "none", "address": "m@acme.example"}
         )
     )
     after = path.read_text()
@@ -320,7 +313,7 @@ def test_everything_can_be_added_among_comments(path: Path) -> None:
 
 def test_a_file_without_comments_is_written_plainly(path: Path) -> None:
     path.write_text('default_server="a"\nservers.a = {host="h#1"}\n')
-    DirectoryFile(path).change(lambda document: set_server(document, "a", {"host": "h2"}))
+    DirectoryFile(path).change(lambda document: set_entry(document, SERVER, "a", {"host": "h2"}))
     assert path.read_text() == 'default_server = "a"\n\n[servers.a]\nhost = "h2"\n'
 
 

@@ -12,12 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from relay.config.faults import Faults
-from relay.directory import database_storage, edit
+from relay.directory import database_storage
 from relay.directory.database_storage import DatabaseStorage, Row
-from relay.directory.model import Directory, ProfileKind
+from relay.directory.edit import add_entry, remove_entry, remove_server, set_entry
+from relay.directory.kinds import AGENT, APPLICATION, CHANNEL, SCRIPT, SERVER, set_default
+from relay.directory.model import Directory
 from relay.directory.rules.incremental import TABLES, CheckedDirectory
 from relay.directory.rules.validation import parse_directory
 from relay.directory.storage import Document, Snapshot
+from relay.directory.values import EditRefused
 from tests.unit.directory.memory_rows import MemoryRows
 
 pytestmark = pytest.mark.slow
@@ -63,7 +66,7 @@ PROFILE: dict[str, st.SearchStrategy[Any]] = {
     "incoming": MAILBOX,
     "surprise": st.just(1),
 }
-SERVER: dict[str, st.SearchStrategy[Any]] = {
+OF_SERVERS: dict[str, st.SearchStrategy[Any]] = {
     "username": st.sampled_from(["", "mailer@acme.example"]),
     "address": st.sampled_from(["", "mailer@acme.example", "x"]),
     "internal": FLAGS,
@@ -71,11 +74,11 @@ SERVER: dict[str, st.SearchStrategy[Any]] = {
     "oauth": st.just({"provider": "google", "client_id": "7"}),
     "incoming": MAILBOX,
 }
-AGENT = {**PROFILE, "group": GROUPS, "may_send_as": SENDABLE, "full_name": st.sampled_from(["Jane", "Bob"])}
+OF_AGENTS = {**PROFILE, "group": GROUPS, "may_send_as": SENDABLE, "full_name": st.sampled_from(["Jane", "Bob"])}
 ENTRIES: Mapping[str, st.SearchStrategy[Any]] = {
-    "servers": st.fixed_dictionaries({"host": st.sampled_from(["smtp.one.example", "-"])}, optional=SERVER),
+    "servers": st.fixed_dictionaries({"host": st.sampled_from(["smtp.one.example", "-"])}, optional=OF_SERVERS),
     "channels": st.fixed_dictionaries({"address": ADDRESSES}, optional=PROFILE),
-    "agents": st.fixed_dictionaries({"address": ADDRESSES}, optional=AGENT),
+    "agents": st.fixed_dictionaries({"address": ADDRESSES}, optional=OF_AGENTS),
     "applications": st.fixed_dictionaries(
         {}, optional={"may_send_as": SENDABLE, "bounces": NAMES | st.sampled_from(["*", "group:red"])}
     ),
@@ -106,21 +109,21 @@ def rows(draw: st.DrawFn) -> Row:
 @st.composite
 def edits(draw: st.DrawFn) -> Callable[[Document], None]:
     """What a command does."""
-    kind, name = draw(st.sampled_from(ProfileKind)), draw(NAMES)
-    entry = {key: value for key, value in draw(ENTRIES[f"{kind}s"]).items() if key != "password"}
+    kind, name = draw(st.sampled_from([CHANNEL, AGENT])), draw(NAMES)
+    entry = {key: value for key, value in draw(ENTRIES[kind.table]).items() if key != "password"}
     server, other = draw(st.sampled_from(["one", "two", "three"])), draw(st.sampled_from(["one", "two", None]))
     return draw(
         st.sampled_from(
             [
-                partial(edit.add_profile, kind=kind, name=name, values=entry),
-                partial(edit.set_profile, kind=kind, name=name, values=entry),
-                partial(edit.remove_profile, kind=kind, name=name),
-                partial(edit.remove_profile, kind=kind, name=name),
-                partial(edit.remove_server, name=server, move_to=other),
-                partial(edit.set_default, name=server),
-                partial(edit.remove_script, name="default"),
-                partial(edit.set_application, name="crm", values={"may_send_as": [name]}),
-                partial(edit.remove_application, name="crm"),
+                partial(add_entry, kind=kind, name=name, values=entry),
+                partial(set_entry, kind=kind, name=name, values=entry),
+                partial(remove_entry, kind=kind, name=name),
+                partial(remove_entry, kind=kind, name=name),
+                partial(remove_server, name=server, move_to=other),
+                partial(set_default, name=server),
+                partial(remove_entry, kind=SCRIPT, name="default"),
+                partial(set_entry, kind=APPLICATION, name="crm", values={"may_send_as": [name]}),
+                partial(remove_entry, kind=APPLICATION, name="crm"),
             ]
         )
     )
@@ -207,11 +210,11 @@ async def _compare_edit(keeper: DatabaseStorage, memory: MemoryRows, change: Cal
     try:
         change(tables)
         parse_directory(tables, keeper.name)
-    except (edit.EditRefused, Faults) as error:
+    except (EditRefused, Faults) as error:
         expected = repr(error)
     try:
         await keeper.change(change, must_exist=True, known=UNREAD)
-    except (edit.EditRefused, Faults) as error:
+    except (EditRefused, Faults) as error:
         said = repr(error)
     assert said == expected
     if not said:
@@ -249,13 +252,13 @@ def _as_shown(sound: CheckedDirectory) -> Any:
 @pytest.mark.parametrize(
     "change",
     [
-        partial(edit.set_profile, kind=ProfileKind.AGENT, name="jane", values={"full_name": "Jane"}),
-        partial(edit.set_profile, kind=ProfileKind.AGENT, name="Bob", values={"address": "robert@acme.example"}),
-        partial(edit.add_profile, kind=ProfileKind.AGENT, name="Eve", values={"address": "Eve@x.example"}),
-        partial(edit.remove_profile, kind=ProfileKind.AGENT, name="Bob"),
-        partial(edit.set_profile, kind=ProfileKind.CHANNEL, name="desk", values={"aliases": ["@desk.example"]}),
-        partial(edit.set_server, name="one", values={"max_connections": 7}),
-        partial(edit.set_application, name="crm", values={"may_send_as": ["jane"]}),
+        partial(set_entry, kind=AGENT, name="jane", values={"full_name": "Jane"}),
+        partial(set_entry, kind=AGENT, name="Bob", values={"address": "robert@acme.example"}),
+        partial(add_entry, kind=AGENT, name="Eve", values={"address": "Eve@x.example"}),
+        partial(remove_entry, kind=AGENT, name="Bob"),
+        partial(set_entry, kind=CHANNEL, name="desk", values={"aliases": ["@desk.example"]}),
+        partial(set_entry, kind=SERVER, name="one", values={"max_connections": 7}),
+        partial(set_entry, kind=APPLICATION, name="crm", values={"may_send_as": ["jane"]}),
     ],
 )
 async def test_an_ordinary_change_looks_at_nothing_else(

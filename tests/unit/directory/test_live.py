@@ -10,9 +10,11 @@ import pytest
 from relay.config.faults import Faults
 from relay.config.settings import load_settings
 from relay.directory import live
-from relay.directory.edit import EditRefused, add_server, remove_server, set_default
+from relay.directory.edit import add_entry, remove_entry
+from relay.directory.kinds import SERVER, set_default
 from relay.directory.live import LiveDirectory
 from relay.directory.storage import ChangeRefused, DirectoryChanged, Document
+from relay.directory.values import EditRefused
 from tests.peers.work import counted_turns
 from tests.unit.directory.directory_kit import HOUSE, address
 
@@ -182,7 +184,7 @@ async def test_a_file_that_vanishes_after_a_bad_edit_is_vanished(tmp_path: Path)
 async def test_a_file_that_came_after_the_start_may_vanish_too(tmp_path: Path) -> None:
     made = house(tmp_path, None)
     await made.open()
-    await made.live.change(lambda document: add_server(document, "first", {"host": "smtp.acme.example"}))
+    await made.live.change(lambda document: add_entry(document, SERVER, "first", {"host": "smtp.acme.example"}))
     made.file.unlink()
     await made.live.refresh()
     assert VANISHED in made.faults
@@ -194,7 +196,7 @@ async def test_a_vanished_file_is_not_begun_anew_by_a_command(tmp_path: Path) ->
     await made.open()
     made.file.unlink()
     with pytest.raises(ChangeRefused, match="has vanished; put it back, or restart relay to begin with an empty one"):
-        await made.live.change(lambda document: add_server(document, "first", {"host": "smtp.acme.example"}))
+        await made.live.change(lambda document: add_entry(document, SERVER, "first", {"host": "smtp.acme.example"}))
     assert not made.file.exists()
     assert made.sends_as("sales@acme.example")
 
@@ -269,7 +271,7 @@ async def test_a_change_that_relay_toml_does_not_allow_is_refused(tmp_path: Path
     await made.open()
 
     def remove(document: Document) -> None:
-        remove_server(document, "a", None)
+        remove_entry(document, SERVER, "a")
 
     def without_account(document: Document) -> None:
         del document["servers"]["a"]["username"]

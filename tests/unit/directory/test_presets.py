@@ -6,10 +6,12 @@ import pytest
 
 from relay.config.faults import Faults
 from relay.config.schema import TableFaults
-from relay.directory.edit import EditRefused, add_server
+from relay.directory.edit import add_entry
+from relay.directory.kinds import SERVER
 from relay.directory.model import Auth
 from relay.directory.presets import Preset, preset, presets
 from relay.directory.rules.validation import parse_directory
+from relay.directory.values import EditRefused
 from tests.peers.rows import each_row
 
 # The issue names these; others may come.
@@ -41,7 +43,7 @@ def test_the_providers_that_people_ask_for_are_there() -> None:
 @each_row("name", presets())
 def test_every_preset_is_a_server_without_fault(name: str) -> None:
     document: dict[str, Any] = {}
-    add_server(document, "mine", filled(name))
+    add_entry(document, SERVER, "mine", filled(name))
     assert faults_of(document) == []
 
 

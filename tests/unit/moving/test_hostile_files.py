@@ -3,8 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.directory.edit import EditRefused
-from relay.directory.model import ProfileKind
+from relay.directory.kinds import CHANNEL
+from relay.directory.values import EditRefused
 from relay.moving.found import CannotRead, Found, profile_entries, server_entries
 from relay.moving.merge import Wanted, merge
 from tests.unit.moving.moving_kit import msmtp, postfix
@@ -99,12 +99,12 @@ def check(found: Found) -> None:
     senders = [Wanted("", one.values, str(one.place), one.server, one.password) for one in profiles]
     document: dict[str, object] = {}
     try:
-        done = merge(document, wanted, senders, found.default or "", ProfileKind.CHANNEL)
+        done = merge(document, wanted, senders, found.default or "", CHANNEL)
         done.apply(document)
     except EditRefused:
         return
     assert not done.faults or document is not None
-    again = merge(document, wanted, senders, found.default or "", ProfileKind.CHANNEL)
+    again = merge(document, wanted, senders, found.default or "", CHANNEL)
     assert not [one for one in again.entries if one.is_new and not done.faults], "a second run adds nothing"
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from relay.directory.model import ProfileKind
+from relay.directory.kinds import AGENT
 from relay.moving.found import profile_entries, server_entries
 from relay.moving.merge import Wanted, merge
 from tests.peers.work import growth
@@ -191,7 +191,7 @@ def test_a_sender_costs_the_same_however_many_others_there_are() -> None:
             found = postfix(f"relayhost = [h.example]\n{BY_SENDER}", sasl=rows)
             wanted = [Wanted(one.key, one.values, str(one.place)) for one in server_entries(found)]
             senders = [Wanted("", one.values, "", one.server) for one in profile_entries(found, [])]
-            assert len(merge({}, wanted, senders, found.default or "", ProfileKind.AGENT).entries) == count + 1
+            assert len(merge({}, wanted, senders, found.default or "", AGENT).entries) == count + 1
 
         return read
 

@@ -13,13 +13,15 @@ import tomli_w
 from relay.config.faults import Fault, Faults
 from relay.config.settings import load_settings
 from relay.directory.database_storage import DatabaseStorage
-from relay.directory.edit import EditRefused, add_profile, add_server, remove_profile, set_default, set_profile
+from relay.directory.edit import add_entry, remove_entry, set_entry
 from relay.directory.file import FileStorage
+from relay.directory.kinds import AGENT, CHANNEL, SERVER, set_default
 from relay.directory.live import LiveDirectory
-from relay.directory.model import Directory, ProfileKind
+from relay.directory.model import Directory
 from relay.directory.rules.incremental import CheckedDirectory
 from relay.directory.rules.validation import parse_directory
 from relay.directory.storage import Check, DirectoryChanged, Document, Edit, Snapshot, Storage
+from relay.directory.values import EditRefused
 from relay.store.db.database import open_database
 from relay.store.db.tables import metadata
 from relay.store.people.directory import DirectoryTable
@@ -100,7 +102,7 @@ def to(tables: Mapping[str, Any]) -> Edit:
 
 
 def set_jane(**values: Any) -> Edit:
-    return lambda document: set_profile(document, ProfileKind.AGENT, "jane", values)
+    return lambda document: set_entry(document, AGENT, "jane", values)
 
 
 async def test_what_is_not_there_is_an_empty_directory(house: House) -> None:
@@ -129,7 +131,9 @@ async def test_a_state_is_another_after_each_change(house: House) -> None:
 async def test_the_order_stays(house: House) -> None:
     keeper = await house.keeper()
     await change(keeper, to(TABLES))
-    await change(keeper, lambda document: add_server(document, "another", {"host": "smtp.a.example", "auth": "none"}))
+    await change(
+        keeper, lambda document: add_entry(document, SERVER, "another", {"host": "smtp.a.example", "auth": "none"})
+    )
     await change(keeper, lambda document: document["servers"]["custom"].update(port=2525))
     found = (await (await house.keeper()).read()).directory
     assert list(found.servers) == ["custom", "shared", "another"]
@@ -141,9 +145,9 @@ async def test_what_is_removed_is_gone_for_all(house: House) -> None:
     one, other = await house.keeper(), await house.keeper()
     await change(one, to(TABLES))
     await other.read()
-    await change(one, lambda document: remove_profile(document, ProfileKind.CHANNEL, "news"))
+    await change(one, lambda document: remove_entry(document, CHANNEL, "news"))
     assert list((await other.read()).directory.channels) == ["support", "sales"]
-    await change(other, lambda d: add_profile(d, ProfileKind.CHANNEL, "news", {"address": "new@acme.example"}))
+    await change(other, lambda d: add_entry(d, CHANNEL, "news", {"address": "new@acme.example"}))
     assert (await one.read()).directory.channels["news"].address == "new@acme.example"
 
 
@@ -217,7 +221,7 @@ async def test_two_that_change_at_once_lose_nothing(house: House) -> None:
         keeper = await house.keeper()
         for number in range(8):
             name = f"{who}{number}"
-            edit = lambda d, n=name: add_profile(d, ProfileKind.AGENT, n, {"address": f"{n}@a.example"})  # noqa: E731
+            edit = lambda d, n=name: add_entry(d, AGENT, n, {"address": f"{n}@a.example"})  # noqa: E731
             with suppress(DirectoryChanged):  # a person would try again
                 await change(keeper, edit)
                 done.append(name)
@@ -232,7 +236,7 @@ async def test_the_later_of_two_sees_what_the_other_did(house: House) -> None:
     one, other = await house.keeper(), await house.keeper()
     await change(one, to(TABLES))
     await other.read()
-    await change(one, lambda document: remove_profile(document, ProfileKind.AGENT, "jane"))
+    await change(one, lambda document: remove_entry(document, AGENT, "jane"))
     with pytest.raises(EditRefused, match="there is no agent 'jane'"):
         await change(other, set_jane(group="mine"))
 

@@ -10,9 +10,9 @@ from dataclasses import replace
 import pytest
 
 from relay.config.settings import load_settings
-from relay.directory.edit import set_profile
+from relay.directory.edit import set_entry
+from relay.directory.kinds import AGENT
 from relay.directory.live import LiveDirectory
-from relay.directory.model import ProfileKind
 from relay.directory.storage import Document
 from relay.store.cluster.change_notifications import ChangeNotifications
 from relay.store.cluster.topics import Topic
@@ -36,7 +36,7 @@ def fill(document: Document) -> None:
 
 
 def regroup(group: str) -> Callable[[Document], None]:
-    return lambda document: set_profile(document, ProfileKind.AGENT, "a77", {"group": group})
+    return lambda document: set_entry(document, AGENT, "a77", {"group": group})
 
 
 @pytest.fixture

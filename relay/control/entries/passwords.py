@@ -1,5 +1,10 @@
-"""The mail passwords of servers and profiles: set, forgotten, listed with logins and tokens, moved to the vault."""
+"""The passwords of entries: set, forgotten, listed with tokens, moved to the vault.
 
+With its mail password an entry logs in upstream, with its login password at Relay; with another one its mailbox is read
+(`incoming`). Login passwords are kept in the vault alone.
+"""
+
+from asyncio import to_thread
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import Any
@@ -10,7 +15,7 @@ from relay.control.operation import Access, Operation
 from relay.control.refused import Refused
 from relay.directory.model import Directory, Profile, Server
 from relay.directory.storage import Edit
-from relay.secrets.login_password import admin_owner, login_owner
+from relay.secrets.login_password import LoginRecord, admin_owner, login_owner, make_record
 from relay.secrets.secret import SecretRef, account_owner, client_owner, incoming_owner, incoming_ref, ref_of, token_ref
 
 
@@ -119,6 +124,55 @@ async def forget_password(parts: Parts, entry: Server | Profile) -> None:
         if parts.vault.has(each):
             await parts.vault.delete(each)
             note_forgotten(key)
+
+
+async def set_incoming_password(parts: Parts, entry: Server | Profile, password: str) -> None:
+    """Set the password of an entry's mailbox. Raises Refused where it would not count."""
+    ref = incoming_ref(entry)
+    if ref is None:
+        raise Refused(no_mailbox(entry))
+    if ref.source or ref.inline:
+        where = ref.source or "directory.toml"
+        raise Refused(f"the mailbox of '{entry.name}' takes its password from {where}; set it there, or take that out")
+    was_set = parts.vault.has(ref.owner)
+    await parts.vault.put(ref.owner, password, bound_to=ref.bound_to)
+    note_secret("incoming.password", was_set=was_set)
+
+
+def no_mailbox(entry: Server | Profile) -> str:
+    """Return the sentence about somebody whose mailbox nobody has named."""
+    return f"'{entry.name}' has no mailbox; set incoming.host first"
+
+
+def login_is_set(parts: Parts, name: str) -> bool:
+    """Tell whether somebody has a login password."""
+    return parts.vault.has(login_owner(name))
+
+
+async def set_login_password(parts: Parts, name: str, password: str) -> None:
+    """Set somebody's login password. Raises SecretRefused for a text that can be none."""
+    await keep_login_password(parts, name, await to_thread(make_record, password))
+
+
+async def keep_login_password(parts: Parts, name: str, record: LoginRecord) -> None:
+    """Keep the record of somebody's new login password, which ends the sessions that began with another.
+
+    SECURITY: an invitation that nobody used ends with it, else whoever finds that could set another one yet.
+    """
+    was_set = login_is_set(parts, name)
+    await parts.vault.put(login_owner(name), record.as_text)
+    note_secret("login", was_set=was_set)
+    await parts.people.sessions.remove_of("agent", name)
+    await parts.people.invitations.remove_of("agent", name)
+
+
+async def forget_login_password(parts: Parts, name: str) -> None:
+    """Remove somebody's login password, if there is one, with all that it let in."""
+    if login_is_set(parts, name):
+        await parts.vault.delete(login_owner(name))
+        note_forgotten("login")
+    await parts.people.sessions.remove_of("agent", name)
+    await parts.people.invitations.remove_of("agent", name)
 
 
 def entered_anew(parts: Parts, directory: Directory, server: Server) -> dict[str, Any]:

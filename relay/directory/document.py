@@ -1,11 +1,41 @@
-"""A table of the directory whose entries stand as JSON in rows: one is read when somebody looks at it.
+"""A directory as the tables that an edit changes in place, of the file or of the store.
 
-An edit of one agent among a hundred thousand reads one, and leaves one to compare.
+In the store the entries of a table stand as JSON in rows, and one is read when somebody looks at it: an edit of one
+agent among a hundred thousand reads one, and leaves one to compare.
 """
 
 import json
 from collections.abc import Iterator, Mapping, MutableMapping
-from typing import Any
+from typing import Any, TypeAlias
+
+from relay.config.schema import no_such
+from relay.directory.values import EditRefused, NoSuchEntry
+
+Document: TypeAlias = MutableMapping[str, Any]
+
+
+def entries_in(document: Document, table: str) -> Mapping[str, Any]:
+    """Return the entries of a table by name; none where the document has no such table. Raises EditRefused."""
+    entries = document.get(table, {})
+    if not isinstance(entries, Mapping):
+        raise EditRefused(f"{table} is not a table; write each entry as [{table}.NAME] first")
+    return entries
+
+
+def entry_in(document: Document, table: str, name: str) -> MutableMapping[str, Any]:
+    """Return one entry. Raises NoSuchEntry."""
+    entries = entries_in(document, table)
+    entry = entries.get(name)
+    if not isinstance(entry, MutableMapping):
+        raise NoSuchEntry(no_such(table.removesuffix("s"), name, entries))
+    return entry
+
+
+def entries_mentioning(document: Document, table: str, word: str) -> Iterator[tuple[str, MutableMapping[str, Any]]]:
+    """Yield names and entries of a table that may have a text in them: all, where that cannot be told so soon."""
+    entries = entries_in(document, table)
+    found = entries.mentioning(word) if isinstance(entries, StoredTable) else entries.items()
+    return ((name, entry) for name, entry in found if isinstance(entry, MutableMapping))
 
 
 class StoredTable(MutableMapping[str, Any]):

@@ -5,7 +5,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.directory.stored_table import StoredTable, changes, text_of, value_of
+from relay.directory.document import StoredTable, changes, text_of, value_of
 
 NAMES = st.sampled_from("abcd")
 ENTRIES = st.fixed_dictionaries({"group": st.sampled_from(["red", "blue"])})
