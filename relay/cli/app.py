@@ -5,11 +5,12 @@ The commands that are programs of their own stand here: `relay serve`, `relay de
 
 import errno
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 from typer import Context, Exit, Option, Typer, TyperException
 from typer.main import get_command
@@ -158,7 +159,8 @@ for name, verbs in {
 def run(arguments: Sequence[str]) -> int:
     """Run one command line (without the program's name) and return the exit code.
 
-    Who reads what it prints may have had enough (`| head -1`): that is no failure. A full disk is one.
+    Where the reader of its output has closed the pipe (`| head -1`), the process ends by SIGPIPE, as most programs do:
+    quietly, and with 141 in a shell. A full disk is a failure.
     """
     if COMPLETING in os.environ:
         return _complete()
@@ -168,12 +170,19 @@ def run(arguments: Sequence[str]) -> int:
         sys.stdout.flush()
     except BrokenPipeError:
         abandon_stdout()
-        return 0
+        return _end_by_sigpipe()
     except OSError as error:
         abandon_stdout()
         print(f"the output cannot be written: {error.strerror}", file=sys.stderr)
         return EXIT_REFUSED
     return code
+
+
+def _end_by_sigpipe() -> NoReturn:
+    """End this process by the signal that Python ignores, and turns into BrokenPipeError."""
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    os.kill(os.getpid(), signal.SIGPIPE)
+    raise AssertionError("SIGPIPE ends a process")
 
 
 @cache

@@ -91,7 +91,7 @@ def check_refused(relay: Relay, ledger: Ledger) -> None:
     """Nothing is taken, and whoever looks is told."""
     assert ledger.submit(relay, "lost") == BROKEN
     status = relay.command("status", "--json")
-    assert status.status == 1
+    assert status.status == 0
     store = json.loads(status.out)["store"]
     assert (store["ok"], store["reason"]) == (False, "gone")
     with relay.connect() as client:

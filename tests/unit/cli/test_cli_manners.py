@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -56,13 +57,14 @@ def test_a_full_output_is_a_failure_with_a_sentence(tmp_path: Path) -> None:
         assert done.stderr.decode() == "the output cannot be written: No space left on device\n"
 
 
-def test_a_reader_that_has_had_enough_is_no_failure(tmp_path: Path) -> None:
+def test_a_command_whose_reader_is_gone_ends_by_sigpipe(tmp_path: Path) -> None:
     with_agent(tmp_path)
-    reader, writer = os.pipe()
-    os.close(reader)
-    done = started(tmp_path, "agent", "list", stdout=writer)
-    os.close(writer)
-    assert (done.returncode, done.stderr) == (0, b"")
+    for arguments in (("agent", "list"), ("agent", "list", "--json"), ("--help",)):
+        reader, writer = os.pipe()
+        os.close(reader)
+        done = started(tmp_path, *arguments, stdout=writer)
+        os.close(writer)
+        assert (done.returncode, done.stderr) == (-signal.SIGPIPE, b""), arguments
 
 
 @pytest.mark.needs("root", "setpriv")

@@ -1,6 +1,7 @@
 """`relay queue` and its verbs, on the store itself and over the socket of a relay."""
 
 import io
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -132,7 +133,7 @@ def test_an_export_is_the_message_byte_for_byte(filled: CommandLine, monkeypatch
     assert buffer.getvalue() == BYTES
 
 
-def test_a_reader_that_has_seen_enough_ends_the_list_quietly(peopled: CommandLine) -> None:
+def test_a_list_whose_reader_is_gone_ends_quietly_by_sigpipe(peopled: CommandLine) -> None:
     peopled.store(*(new(stored(minute=number)) for number in range(1500)))
     command = [sys.executable, "-m", "relay.cli.app", "--config", str(peopled.settings_file), "queue", "list"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
@@ -141,7 +142,7 @@ def test_a_reader_that_has_seen_enough_ends_the_list_quietly(peopled: CommandLin
         assert process.stdout.readline().startswith("ID ")
         process.stdout.close()
         assert process.stderr.read() == ""
-        assert process.wait(20) == 0
+        assert process.wait(20) == -signal.SIGPIPE
 
 
 def test_accounts_are_listed_and_released(peopled: CommandLine) -> None:
@@ -192,6 +193,16 @@ def test_the_status_of_a_running_relay(peopled: CommandLine, monkeypatch: pytest
     lines = peopled.good("status").splitlines()
     assert "queue      empty" in lines
     assert lines[-1] == "held       no account"
+
+
+def test_a_relay_that_takes_no_mail_for_want_of_room_still_runs(
+    peopled: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running = {"running": True, "version": "1", "pid": 1, "since": "2025", "listeners": ["127.0.0.1:2525"]}
+    full = {"store": {"ok": False, "reason": "full", "trouble": "/var/lib/relay has 10 MiB left"}}
+    monkeypatch.setattr(ControlClient, "status", lambda _: {**as_json(NOT_RUNNING), **running, **full})
+    assert "store      full: /var/lib/relay has 10 MiB left" in peopled.good("status").splitlines()
+    assert peopled.ask("status")["store"]["ok"] is False
 
 
 def test_the_status_over_the_socket_counts(peopled: CommandLine) -> None:
