@@ -1,16 +1,19 @@
-"""Python itself: when its garbage collector looks at everything, and when a thread lets others on.
+"""Settings of the Python interpreter that hold for the whole process: the garbage collector and the switch interval.
 
-A full collection looks at every object there is, in one step. While modules are loaded the collector rests: what is
-loaded stays, so that every look is for nothing; a start of the service has a hundred of them, some through all there
-is, and they are a tenth of it.
+Nothing else in Relay sets them. Both go back to Python's defaults when the last user of another value is done.
 
-So it does while a directory is made. With ten thousand agents that step is some 50 to 100 ms, in which no message
-moves, and a new directory brings on several. What is alive then is set aside: a directory holds no cycles, and goes
-when nobody has it any more. Garbage that happens to be set aside with it is looked for when much more is set aside
-than before: that look is such a step itself, so it is not taken for nothing.
+The collector is off while modules are loaded. A full collection visits every object, in one step, and what is loaded
+stays: a start of the service would have a hundred collections for nothing, a tenth of its time. Afterwards everything
+alive is moved out of the collector's sight (`gc.freeze`).
 
-A thread that works lets others on after 5 ms, and the event loop asks some thirty times for a message, so that it takes
-150 ms while a thread works. With shorter turns it takes a tenth.
+It is off while a directory is made, too. With ten thousand agents a full collection takes 50 to 100 ms, in which no
+message moves, and a new directory would start several. What is alive then is frozen: a directory has no reference
+cycles, so it is freed when nobody refers to it any more. Cyclic garbage that is frozen with it is collected when much
+more is frozen than before, because that collection is such a step itself.
+
+A thread that computes lets others run after 5 ms (`sys.setswitchinterval`), and the event loop asks for its turn some
+thirty times for a message, so that a message takes 150 ms while a thread computes. With a shorter interval it takes a
+tenth.
 
 Commands load this first of all: it imports asyncio only where it is used.
 """
@@ -19,26 +22,54 @@ import gc
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from threading import Lock
 from typing import ParamSpec, TypeVar
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_ORDINARY = 0.005  # Python's own
-_SHORT = 0.0005  # each change of turns costs some microseconds
-_TIMES = 100  # counting what is set aside takes a moment, too: some 5 to 15 ms
+_ORDINARY = 0.005  # seconds; Python's default
+_SHORT = 0.0005  # each switch costs some microseconds
+_TIMES = 100  # counting what is frozen takes a moment, too: some 5 to 15 ms
 _GROWTH = 1.25
+
+
+class _Setting:
+    """A setting of the process, for as long as somebody wants it. Several threads may change that at once."""
+
+    def __init__(self, begin: Callable[[], object], end: Callable[[], object]) -> None:
+        self._begin = begin
+        self._end = end
+        self._count = 0
+        self._lock = Lock()
+
+    def __enter__(self) -> None:
+        """Set it, for the first."""
+        with self._lock:
+            self._count += 1
+            if self._count == 1:
+                self._begin()
+
+    def __exit__(self, *_: object) -> None:
+        """Set it back, after the last."""
+        with self._lock:
+            self._count -= 1
+            if self._count == 0:
+                self._end()
+
+
+_collector_off = _Setting(gc.disable, gc.enable)
+_short_turns = _Setting(lambda: sys.setswitchinterval(_SHORT), lambda: sys.setswitchinterval(_ORDINARY))
 
 
 @contextmanager
 def loading() -> Iterator[None]:
-    """Let the collector rest within, and afterwards never look at what is there by then."""
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.freeze()
-        gc.enable()
+    """Turn the collector off within, and afterwards never look at what is there by then."""
+    with _collector_off:
+        try:
+            yield
+        finally:
+            gc.freeze()
 
 
 class Collector:
@@ -46,11 +77,11 @@ class Collector:
 
     def __init__(self) -> None:
         self._times = 0
-        self._most = 0.0  # objects set aside without a reason to look through them
+        self._most = 0.0  # objects that may be frozen before they are collected
 
     @asynccontextmanager
     async def at_rest(self) -> AsyncIterator[None]:
-        """Let it rest, then set aside what is alive, and now and then look through what was set aside before."""
+        """Turn it off, then freeze what is alive, and now and then collect what was frozen before."""
         with loading():  # whoever is cancelled meanwhile must not leave it at rest for ever
             try:
                 yield
@@ -70,14 +101,8 @@ def _look_everywhere() -> None:
 
 
 async def in_short_turns(job: Callable[P, T], *args: P.args, **named: P.kwargs) -> T:
-    """Run a long job in a thread, and let the event loop on every half millisecond.
-
-    Where several go on at once, the first that ends ends the short turns for all.
-    """
+    """Run a long job in a thread, and let the event loop run every half millisecond."""
     import asyncio  # noqa: PLC0415
 
-    sys.setswitchinterval(_SHORT)
-    try:
+    with _short_turns:
         return await asyncio.to_thread(job, *args, **named)
-    finally:
-        sys.setswitchinterval(_ORDINARY)

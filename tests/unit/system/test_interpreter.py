@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import sys
 import threading
 import weakref
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ import pytest
 
 from relay.control.transport.socket import made
 from relay.system import interpreter
-from relay.system.interpreter import Collector
+from relay.system.interpreter import Collector, in_short_turns, loading
 
 pytestmark = pytest.mark.slow
 
@@ -42,6 +43,22 @@ async def test_it_rests_within_and_works_again_whatever_happens() -> None:
         async with Collector().at_rest():
             raise ZeroDivisionError
     assert gc.isenabled()
+
+
+async def test_the_last_of_several_sets_the_process_back() -> None:
+    with loading():
+        with loading():
+            pass
+        assert not gc.isenabled()
+    assert gc.isenabled()
+    may_end, ordinary = threading.Event(), sys.getswitchinterval()
+    long = asyncio.create_task(in_short_turns(may_end.wait, 10))
+    short = await in_short_turns(sys.getswitchinterval)
+    assert short < ordinary
+    assert sys.getswitchinterval() == short, "another job goes on"
+    may_end.set()
+    assert await long
+    assert sys.getswitchinterval() == ordinary
 
 
 async def test_who_makes_something_once_does_not_count_what_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
