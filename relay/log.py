@@ -13,30 +13,19 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Callable, Mapping, MutableMapping
+import traceback
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from functools import partial
-from typing import Any, Literal, TextIO, TypeVar
+from typing import Any, Literal, TextIO, TypeAlias, TypeVar
 
-# structlog loads Rich wherever it is there, for tracebacks with colours that no line of ours has: 5 MB and half of the
-# time. For a moment it is not there.
-_rich = sys.modules.get("rich")
-sys.modules["rich"] = None  # type: ignore[assignment]
-import structlog  # noqa: E402
-
-from relay.system.log_writer import LogWriter, stderr_behind  # noqa: E402
-from relay.system.terminal import has_colours  # noqa: E402
-
-del sys.modules["rich"]
-if _rich is not None:
-    sys.modules["rich"] = _rich
+from relay.system.log_writer import LogWriter, stderr_behind
+from relay.system.terminal import has_colours
 
 _Subject = TypeVar("_Subject")
 Format = Literal["auto", "console", "json"]
-# Says what level is set, thirty times as fast as structlog does.
+_MakeLine: TypeAlias = Callable[[int, str, dict[str, Any], datetime], str]
+# Holds the level. Lines are not made by the standard logging module: only its libraries' lines come from there.
 _OURS = logging.getLogger("relay")
-# Keeps what `configure` says from the first line on: to put a logger together takes a third of what a line takes.
-_LINES: Any = structlog.get_logger()
 # JSON escapes control characters up to 0x1f. Readers also end lines at NEL and at Unicode's separators, and terminals
 # obey all of C1, and turn around what stands behind a mark of direction.
 _DIRECTIONS = (0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A))
@@ -74,11 +63,14 @@ class _AtOnce:
 
 
 class _Output:
-    """Where the lines of this process go. `behind` is the writer of lines of JSON, where they are written behind."""
+    """Where the lines of this process go, and what makes them. `behind` is the writer where its thread makes them, too:
+    lines of JSON that are written behind. `priorities` is what stands in front of a line, by its level.
+    """
 
     writer: LogWriter | _AtOnce | None = None
     behind: LogWriter | None = None
     priorities: Mapping[int, str] = {}
+    make_line: _MakeLine
 
 
 def configure(form: Format = "auto", level: str = "info", stream: TextIO | None = None) -> None:
@@ -92,26 +84,10 @@ def configure(form: Format = "auto", level: str = "info", stream: TextIO | None 
     _Output.writer = writer
     stream = stream or sys.stderr
     is_console = form == "console" or (form == "auto" and stream is not None and stream.isatty())
-    priorities = _PRIORITIES if _is_journal(stream, os.environ) else {}
-    wrapper: Any = structlog.make_filtering_bound_logger(number) if is_console else partial(_JsonLines, priorities)
     _Output.behind = writer if isinstance(writer, LogWriter) and not is_console else None
-    _Output.priorities = priorities
-    vars(_LINES).pop("bind", None)  # what was kept from an earlier call
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
-            structlog.processors.format_exc_info,
-            _as_console,
-            structlog.dev.ConsoleRenderer(
-                colors=stream is not None and has_colours(stream), timestamp_key="time", pad_event_to=12
-            ),
-            partial(_with_priority, priorities),
-        ],
-        wrapper_class=wrapper,
-        logger_factory=lambda *_: _Lines(writer.write),
-        cache_logger_on_first_use=True,
-    )
+    _Output.priorities = _PRIORITIES if _is_journal(stream, os.environ) else {}
+    has_colour = stream is not None and has_colours(stream)
+    _Output.make_line = _ConsoleLines(has_colour) if is_console else _json_line
     _OURS.setLevel(number)
     _adopt_standard_logging(max(number, logging.WARNING))
 
@@ -154,38 +130,48 @@ def _behind() -> "LogWriter | _AtOnce":
 def _dropped_line(lines: int) -> str:
     """Return the line that says so, as the log is set up now; "" where it tells nothing of that level."""
     made: list[str] = []
-    dropped(structlog.wrap_logger(_Lines(made.append)).log, lines)
-    return "\n".join(made)
+    dropped(lambda level, event, facts: made.append(_line(level, event, facts, datetime.now(UTC))), lines)
+    return made[0] if _OURS.isEnabledFor(logging.WARNING) else ""
 
 
-class _Lines:
-    """What structlog gives its lines to. It asks for a method by the name of the level."""
+def _line(level: int, event: str, facts: dict[str, Any], now: datetime) -> str:
+    """Return a line as the log is set up now; facts that are None are left out."""
+    told = {key: value for key, value in facts.items() if value is not None}
+    return _Output.priorities.get(level, "") + _Output.make_line(level, event, told, now)
 
-    def __init__(self, write: Callable[[str], object]) -> None:
-        self.msg = self.log = self.debug = self.info = self.warning = self.error = self.critical = write
 
+class _ConsoleLines:
+    """Makes lines for people, by structlog's renderer. It is loaded with the first one: with it come Rich and 8 MB."""
 
-class _JsonLines:
-    """structlog's logger for lines of JSON. A message that goes well has one, and a chain of processors costs more."""
+    def __init__(self, has_colour: bool) -> None:
+        self._has_colour = has_colour
+        self._render: Callable[..., str] | None = None
 
-    def __init__(self, priorities: Mapping[int, str], logger: _Lines, **_: Any) -> None:
-        self._priorities = priorities
-        self._write = logger.msg
+    def __call__(self, level: int, event: str, facts: dict[str, Any], now: datetime) -> str:
+        """Return the line; that of an exception has more, set in."""
+        if self._render is None:
+            from structlog.dev import ConsoleRenderer  # noqa: PLC0415
 
-    def log(self, level: int, event: str, **facts: Any) -> None:
-        """Write one line, where this level is told. An `exc_info` becomes the words of the exception."""
-        if not _OURS.isEnabledFor(level):
-            return
-        if "exc_info" in facts:
-            structlog.processors.format_exc_info(None, "", facts)
-        self._write(self._priorities.get(level, "") + _json_line(level, event, facts, datetime.now(UTC)))
+            self._render = ConsoleRenderer(colors=self._has_colour, timestamp_key="time", pad_event_to=12)
+        shown = _as_console(_completed(level, event, facts, now))
+        return self._render(None, _LEVEL_NAMES[level], shown)
 
 
 def _json_line(level: int, event: str, facts: dict[str, Any], now: datetime) -> str:
-    facts["event"], facts["level"] = event, _LEVEL_NAMES[level]
-    facts["time"] = now.isoformat().replace("+00:00", "Z")
+    facts = _completed(level, event, facts, now)
     line = _as_json(facts)
     return line if len(line) <= _LONGEST else _in_short(facts)
+
+
+def _completed(level: int, event: str, facts: dict[str, Any], now: datetime) -> dict[str, Any]:
+    """Put in what every line has, and the words of an exception in the place of `exc_info`; return the same facts."""
+    if (found := facts.pop("exc_info", None)) is not None:
+        error = found if isinstance(found, BaseException) else found[1] if isinstance(found, tuple) else sys.exception()
+        if error is not None:
+            facts["exception"] = "".join(traceback.format_exception(error)).rstrip("\n")
+    facts["event"], facts["level"] = event, _LEVEL_NAMES[level]
+    facts["time"] = now.isoformat().replace("+00:00", "Z")
+    return facts
 
 
 def _as_json(facts: dict[str, Any]) -> str:
@@ -212,7 +198,7 @@ def _cut(value: Any, most: int, entries: int, entry: int) -> Any:
     return value
 
 
-def _as_console(_: Any, __: str, facts: MutableMapping[str, Any]) -> Mapping[str, Any]:
+def _as_console(facts: Mapping[str, Any]) -> dict[str, Any]:
     """Return the facts as a console can be given them: no long ones, and nothing that orders it about."""
     fit = {key: _printable(_cut(value, *_CUTS[0])) for key, value in facts.items() if key != "exception"}
     if "exception" in facts:
@@ -225,10 +211,6 @@ def _printable(value: Any) -> Any:
     if not isinstance(value, str) or value.isprintable():
         return value
     return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in value)
-
-
-def _with_priority(priorities: Mapping[int, str], _: Any, level: str, line: str) -> str:
-    return priorities.get(logging.getLevelNamesMapping()[level.upper()], "") + line
 
 
 def _is_journal(stream: TextIO | None, environ: Mapping[str, str]) -> bool:
@@ -360,9 +342,9 @@ def broken(what: str, **facts: Any) -> None:
     _tell(logging.ERROR, "broken", {"what": what, **facts})
 
 
-def dropped(tell: Callable[..., None], lines: int) -> None:
+def dropped(tell: Callable[[int, str, dict[str, Any]], None], lines: int) -> None:
     """So many lines could not be written before this one; told by the log's writer alone."""
-    tell(logging.WARNING, "dropped", lines=lines, what=f"{lines} lines of the log were dropped")
+    tell(logging.WARNING, "dropped", {"lines": lines, "what": f"{lines} lines of the log were dropped"})
 
 
 def later(event: Callable[..., None], gather: Callable[[_Subject], dict[str, Any]], of: _Subject, octets: int) -> None:
@@ -377,7 +359,7 @@ def later(event: Callable[..., None], gather: Callable[[_Subject], dict[str, Any
     if _Output.behind is None:
         event(**gather(of))
     else:
-        _Output.behind.write_later((_line, level, event.__name__, gather, of, datetime.now(UTC)), octets)
+        _Output.behind.write_later((_gathered, level, event.__name__, gather, of, datetime.now(UTC)), octets)
 
 
 # Those that many messages have.
@@ -391,15 +373,17 @@ _LEVELS: Mapping[Callable[..., None], int] = {
 }
 
 
-def _line(level: int, event: str, gather: Callable[[Any], dict[str, Any]], of: Any, now: datetime) -> str:
-    facts = {key: value for key, value in gather(of).items() if value is not None}
-    return _Output.priorities.get(level, "") + _json_line(level, event, facts, now)
+def _gathered(level: int, event: str, gather: Callable[[Any], dict[str, Any]], of: Any, now: datetime) -> str:
+    return _line(level, event, gather(of), now)
 
 
 def _tell(level: int, event: str, facts: dict[str, Any]) -> None:
+    """Write one line, where its level is told and `configure` was called."""
+    writer = _Output.writer
+    if writer is None or not _OURS.isEnabledFor(level):
+        return
     try:
-        _LINES.log(level, event, **{key: value for key, value in facts.items() if value is not None})
+        writer.write(_line(level, event, facts, datetime.now(UTC)))
     except Exception:
         # A line that cannot be made is one that is dropped: what it tells of has happened all the same.
-        if _Output.writer is not None:
-            _Output.writer.lose()
+        writer.lose()

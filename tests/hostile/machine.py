@@ -13,7 +13,6 @@ from typing import Any
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 from scramp import ScramClient
-from structlog.testing import capture_logs
 
 from relay.config.settings import Limits, Listener
 from relay.listener.session_limits import SessionLimits
@@ -23,6 +22,7 @@ from tests.hostile.line import Line
 from tests.hostile.phrases import LOGINS, MAILS, PHRASES
 from tests.hostile.reading import encoded
 from tests.hostile.steps import ANY, Book, Expect, Message, NeedInput, NeedTls, Play, Rules
+from tests.peers.told import capture_logs
 
 PASSWORDS = (("support", "right"), ("jane", "schön €"))
 _REPLY = re.compile(r"[2-5][0-9]{2}[ -][ -~]*")

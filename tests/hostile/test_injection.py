@@ -8,13 +8,13 @@ from email import message_from_bytes, policy
 from typing import Any
 
 import pytest
-from structlog.testing import capture_logs
 
 from tests.dialogs.listener.listener_kit import RCPT, TEXT, FakeLogins, Handed, door
 from tests.hostile.house import JANE, house
 from tests.peers.recorder import REPLIES, Recorder, recorder_server
 from tests.peers.relay import Relay
 from tests.peers.rows import each_row
+from tests.peers.told import capture_logs
 
 CONTROLS = [bytes([code]) for code in (*range(0x20), 0x7F)]
 # Each place for an octet: what the client says, with {} for it.

@@ -9,12 +9,12 @@ from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp
-from structlog.testing import capture_logs
 
 from relay.config.endpoint import TcpAddress
 from relay.control.results import WebState
 from relay.web.kit.server import WebServer
 from tests.peers.system import LOOPBACK, wait_until
+from tests.peers.told import capture_logs
 
 ANY = TcpAddress(LOOPBACK, 0)
 

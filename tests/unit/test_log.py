@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import structlog
 
 from relay import log
 from relay.system.log_writer import LogWriter
@@ -32,13 +31,13 @@ BY_ITSELF = {"dropped"}
 @pytest.fixture
 def lines(monkeypatch: pytest.MonkeyPatch) -> Iterator[io.StringIO]:
     """What the log writes at debug; the process's own log is as before afterwards."""
-    monkeypatch.setattr(log, "_LINES", structlog.get_logger())
+    for name in ("writer", "behind", "priorities"):
+        monkeypatch.setattr(log._Output, name, getattr(log._Output, name))
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     stream = io.StringIO()
     log.configure("json", "debug", stream)
     yield stream
-    structlog.reset_defaults()
     root.handlers[:] = handlers
     root.setLevel(level)
     logging.getLogger("relay").setLevel(logging.NOTSET)

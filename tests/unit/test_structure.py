@@ -51,6 +51,9 @@ LIBRARIES: Mapping[str, tuple[str, ...]] = {
     "starlette": ("control", "web"),
     "uvicorn": ("control", "web"),
     "prometheus_client": ("metrics",),
+    "structlog": ("log",),
+    "typer": ("cli",),
+    "rich": ("cli",),
 }
 # In parts, because no file names one, this one included.
 REGISTRIES = (

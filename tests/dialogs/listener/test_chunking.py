@@ -6,7 +6,6 @@ import itertools
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from structlog.testing import capture_logs
 
 from relay.config.settings import Limits, Listener
 from relay.listener.commands import BdatCommand, CommandFault, parse_bdat
@@ -21,6 +20,7 @@ from tests.dialogs.listener.listener_kit import (
     on_both_loops,
     trusting_context,
 )
+from tests.peers.told import capture_logs
 
 MIB = 1024 * 1024
 # What would end a message, or be a command, if it were looked at.

@@ -4,7 +4,6 @@ import asyncio
 import base64
 
 import pytest
-from structlog.testing import capture_logs
 
 from relay.config.settings import Limits, Listener
 from relay.listener import replies
@@ -14,6 +13,7 @@ from relay.secrets.authentication import TooManyLogins
 from relay.secrets.sources import SecretUnavailable
 from relay.store.db.errors import StoreBusy
 from tests.dialogs.listener.listener_kit import MAIL, RCPT, TEXT, Door, FakeLogins, door, on_both_loops, within
+from tests.peers.told import capture_logs
 
 PASSWORD = "canary-password"
 LOGINS = {"jane": PASSWORD, "support": "another"}

@@ -10,7 +10,6 @@ from ipaddress import IPv4Network, ip_address
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from structlog.testing import capture_logs
 
 from relay.config.settings import Limits, Listener
 from relay.listener.client_identity import Origin, ProxyFault, read_header
@@ -18,6 +17,7 @@ from relay.listener.session_limits import SessionLimits
 from tests.dialogs.listener.listener_kit import HELLO, MAIL, RCPT, TEXT, Door, certificate, door, on_both_loops, within
 from tests.dialogs.listener.tls_kit import HandClient
 from tests.peers.rows import each_row
+from tests.peers.told import capture_logs
 
 SIGNATURE = b"\r\n\r\n\x00\r\nQUIT\n"
 LOOPBACK = (IPv4Network("127.0.0.0/8"),)

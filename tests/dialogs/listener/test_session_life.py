@@ -5,10 +5,10 @@ import socket
 import struct
 
 import pytest
-from structlog.testing import capture_logs
 
 from relay.listener.session_limits import MostCommands, SessionLimits
 from tests.dialogs.listener.listener_kit import HELLO, MAIL, RCPT, SECRET, TEXT, RawClient, door, on_both_loops, within
+from tests.peers.told import capture_logs
 
 SLOW = b"RCPT TO:<slow@customer.example>\r\n"
 

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from structlog.testing import capture_logs
 
 from relay.listener import replies
 from relay.listener.receiving import Intake, Memory
@@ -15,6 +14,7 @@ from relay.mail.content import ContentRefused, InMemory
 from relay.store.db.errors import StoreError, StoreFull
 from relay.store.queue.spool import Spool
 from tests.dialogs.listener.listener_kit import MAIL, RCPT, SECONDS, door
+from tests.peers.told import capture_logs
 
 MIB = 1024 * 1024
 LINES = (b"x" * 70 + b"\r\n") * 1000

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 import trustme
-from structlog.testing import capture_logs
 
 from relay.config.settings import Limits, Listener
 from relay.listener.session_limits import SessionLimits
@@ -27,6 +26,7 @@ from tests.dialogs.listener.listener_kit import (
     within,
 )
 from tests.dialogs.listener.tls_kit import HandClient, write_pair
+from tests.peers.told import capture_logs
 
 STARTTLS = b"STARTTLS\r\n"
 KINDS = pytest.mark.parametrize("security", ["starttls", "tls"])

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import structlog
 
 from relay import log
 from tests.unit.cli.cli_kit import CommandLine
@@ -16,14 +15,14 @@ def relay(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytes
     """The command line with settings and nothing else yet."""
     monkeypatch.delenv("RELAY_CONFIG", raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setattr(log, "_LINES", structlog.get_logger())
+    for name in ("writer", "behind", "priorities"):
+        monkeypatch.setattr(log._Output, name, getattr(log._Output, name))
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     umask = os.umask(0o022)
     yield CommandLine(tmp_path, capsys, monkeypatch)
     # A command sets up its process, which here is everybody's.
     os.umask(umask)
-    structlog.reset_defaults()
     root.handlers[:] = handlers
     root.setLevel(level)
 

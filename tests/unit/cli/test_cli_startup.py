@@ -120,5 +120,6 @@ def test_a_relay_that_nobody_asks_anything_holds_little() -> None:
     assert (
         libraries(modules) & {"fastapi", "jinja2", "alembic", "tomlkit", "dns", "httpx2", "authlib", "scramp"} == set()
     )
+    assert libraries(modules) & {"structlog", "rich"} == set()
     for module in ("relay.control.operations", "relay.doctor", "cryptography.x509", "imaplib"):
         assert module not in modules

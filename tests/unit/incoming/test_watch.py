@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from structlog.testing import capture_logs
 
 from relay.control.json_values import fields_of
 from relay.directory.model import Channel, Directory, Incoming, Server
@@ -24,6 +23,7 @@ from relay.store.queue.queue import Queue
 from tests.peers.canaries import RIGHT, WRONG
 from tests.peers.fixtures import Certificates
 from tests.peers.mailboxes import NEEDS, MailboxServer
+from tests.peers.told import capture_logs
 from tests.unit.mail.bounce_samples import ANN, EXCHANGE, EXIM, POSTFIX, QMAIL, SENT
 from tests.unit.store.store_kit import history, new_message
 
