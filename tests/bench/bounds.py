@@ -1,6 +1,7 @@
 """Bounds of time, which no test asserts: `make bench LOADS=bounds`, or `python -m tests.bench.bounds`.
 
-Pages and lists with ten thousand agents, what strangers send to make the relay work, and what is read at once.
+Pages and lists with ten thousand agents, what strangers send to make the relay work, what is read at once, and large
+messages by many at once.
 """
 
 import asyncio
@@ -13,9 +14,13 @@ from relay.mail.content import ContentReader
 from tests.bench import crowd, report, waiting
 from tests.bench.bound import Bound, Measured, measured
 from tests.bench.watching import watched
+from tests.dialogs.listener.measured_listener import measured_listener
+from tests.e2e import large_load
 from tests.hostile.hard_messages import HARD, Hard, submit
 from tests.hostile.house import house
 from tests.hostile.web_requests import BODIES, HEADS, KNOWN, PATIENCE, target_of, target_relay
+from tests.peers.clients import Endpoint
+from tests.peers.raw import RawClient
 from tests.peers.recorder import recorder_server
 from tests.peers.relay import Relay
 from tests.unit.mail.mail_kit import SIXTEEN_MEBIBYTES
@@ -29,7 +34,9 @@ _READ_SECONDS = 1.0
 def bounds(agents: int) -> Iterator[Bound]:
     """Yield everything that is measured; what each needs runs until the next is asked for."""
     yield from _reading()
+    yield from _receiving()
     yield from _hard_messages()
+    yield from _large_messages()
     yield from _requests()
     yield from crowd.bounds(agents)
     yield from waiting.bounds()
@@ -47,6 +54,30 @@ def _reading() -> Iterator[Bound]:
 
     for what, chunk in SIXTEEN_MEBIBYTES.items():
         yield Bound(f"reading 16 MiB of {what}", _READ_SECONDS, partial(read, chunk))
+
+
+def _receiving() -> Iterator[Bound]:
+    def receive(lines: bytes) -> float:
+        with measured_listener() as listener, RawClient(Endpoint(port=listener.port)) as client:
+            client.envelope(large_load.SENDER, large_load.YOU)
+            client.say("DATA")
+            before = listener.cpu_seconds
+            client.send(large_load.HEADER)
+            for _ in range(16):
+                client.send(lines)
+            client.send(b".\r\n")
+            assert client.reply().startswith("250 ")
+            return listener.cpu_seconds - before
+
+    for what, lines in {"encoded lines": large_load.ENCODED, "lines with dots": large_load.DOTTED}.items():
+        yield Bound(f"a listener that takes 16 MiB of {what}", _READ_SECONDS, partial(receive, lines))
+
+
+def _large_messages() -> Iterator[Bound]:
+    with large_load.taking_everything() as port:
+        for mode in large_load.MODES:
+            longest = partial(large_load.longest_round, port, mode, 2)
+            yield Bound(f"the longest round under messages of 2 MiB, {mode}", large_load.LONGEST_ROUND, longest)
 
 
 def _hard_messages() -> Iterator[Bound]:

@@ -70,7 +70,7 @@ def ahead(relay: Relay, recorder: Recorder) -> RawClient:
         client = relay.connect()
         begin(client)
         with suppress(TimeoutError):
-            wait_until(lambda: arrived(recorder) > MIB, "the content at the server", 5)
+            wait_until(lambda: arrived(recorder) > MIB, "the content at the server")
             return client
         client.close()
     raise TimeoutError(f"no head start in {_ATTEMPTS} attempts")

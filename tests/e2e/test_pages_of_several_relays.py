@@ -96,7 +96,7 @@ def test_who_guesses_passwords_has_as_many_attempts_as_at_one(consoles: Two) -> 
         assert Visitor(consoles[number % 2].url).sign_in("ada", WRONG).status == 403
     time.sleep(3)  # a right password that is looked at before all failures are known takes them back
     for console in consoles:
-        wait_until(partial(barred, console, "ada", right), "that it knows of all", 5)
+        wait_until(partial(barred, console, "ada", right), "that it knows of all")
     wait_until(lambda: [guess(console) for console in consoles * 2][-1].startswith("421"), "the listeners too", 20)
     assert guess(one).startswith("421")
 

@@ -1,55 +1,23 @@
-"""How much a client may cost: size, CPU, memory, connections and errors."""
+"""How much a client may cost: size, memory, connections and errors. How long: a bound of tests/bench."""
 
 import asyncio
-import subprocess
-import sys
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
 
 from relay.config.settings import Limits, Listener
 from relay.listener.commands import LONGEST_LINE
 from tests.dialogs.listener.listener_kit import HELLO, MAIL, RCPT, TEXT, RawClient, door
+from tests.dialogs.listener.measured_listener import MeasuredListener, measured_listener
 
 pytestmark = pytest.mark.slow
 
 MIB = 1024 * 1024
 
 
-@dataclass
-class Process:
-    port: int
-    popen: "subprocess.Popen[str]"
-
-    def usage(self) -> tuple[float, int]:
-        """Return CPU seconds and the most bytes of memory so far."""
-        assert self.popen.stdin is not None
-        assert self.popen.stdout is not None
-        self.popen.stdin.write("\n")
-        self.popen.stdin.flush()
-        cpu, memory = self.popen.stdout.readline().split()
-        return float(cpu), int(memory)
-
-
-@contextmanager
-def listener_process() -> Iterator[Process]:
-    command = [sys.executable, "-m", "tests.dialogs.listener.listener_process"]
-    root = Path(__file__).parents[3]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=root) as popen:
-        assert popen.stdout is not None
-        try:
-            yield Process(int(popen.stdout.readline()), popen)
-        finally:
-            assert popen.stdin is not None
-            popen.stdin.close()
-            popen.wait(timeout=10)
-
-
 @asynccontextmanager
-async def client_of(process: Process) -> AsyncIterator[RawClient]:
+async def client_of(process: MeasuredListener) -> AsyncIterator[RawClient]:
     client = RawClient(*await asyncio.open_connection("127.0.0.1", process.port))
     try:
         await client.begin(MAIL, RCPT, b"DATA\r\n")
@@ -66,25 +34,24 @@ async def client_of(process: Process) -> AsyncIterator[RawClient]:
 async def test_sixteen_mebibytes_of_lines(line: bytes) -> None:
     text = b"Subject: Big\n\n" if line == b"\n" else b"Subject: Big\r\n\r\n"
     text += line * (16 * MIB // len(line))
-    with listener_process() as process:
+    with measured_listener() as process:
         async with client_of(process) as client:
-            cpu, memory = process.usage()
+            memory = process.memory
             answer = await client.ask(text, b"\r\n.\r\n")
-            cpu_after, memory_after = process.usage()
+            memory_after = process.memory
     assert answer.startswith("250 ")
-    assert cpu_after - cpu < 1.0
     assert memory_after - memory < 3 * max(len(text), int(answer.split()[3]))
 
 
 async def test_what_is_over_the_limit_is_not_kept() -> None:
-    with listener_process() as process:
+    with measured_listener() as process:
         async with client_of(process) as client:
-            _, memory = process.usage()
+            memory = process.memory
             chunk = (b"x" * 1000 + b"\r\n") * 1024
             for _ in range(100):
                 await client.send(chunk)
             answer = await client.ask(b".\r\n")
-            _, memory_after = process.usage()
+            memory_after = process.memory
     assert answer.startswith("552 5.3.4 ")
     assert memory_after - memory < 3 * 36 * MIB
 

@@ -40,6 +40,6 @@ async def several(total: int) -> AsyncIterator[list[Peers]]:
 
 async def until(check: Callable[[], bool]) -> None:
     """Wait until something is so. TimeoutError after five seconds."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(10):
         while not check():  # noqa: ASYNC110 - the others are other event loops in real life
             await asyncio.sleep(0.01)

@@ -239,7 +239,7 @@ async def going_on(one: Elected) -> AsyncIterator[None]:
 
 
 async def until(check: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(10):
         while not check():  # noqa: ASYNC110 - threads of the store are waited for
             await asyncio.sleep(0.01)
 

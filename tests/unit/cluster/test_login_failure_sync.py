@@ -81,7 +81,7 @@ async def test_while_the_store_is_away_each_counts_for_itself(tmp_path: Path) ->
     failures.forget(SOMEWHERE)
     await until(lambda: table.asked > 1)
     heard: list[LoginResult] = []
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(10):
         while not heard:
             heard = await other.news()
             await asyncio.sleep(0.01)

@@ -48,7 +48,7 @@ async def test_an_outcome_is_written_down_when_the_store_is_back(
     id_ = await stored(delivery)
     (message,) = await claimed(delivery)
     fail_once(delivery, "settle", monkeypatch)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(10):
         await delivery.attempts.try_stored(message)
     assert await state_of(delivery, id_) == State.DELIVERED
 

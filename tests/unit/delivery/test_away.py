@@ -309,7 +309,7 @@ async def test_a_turn_that_was_not_used_while_the_store_was_away_is_the_next_one
     assert unused is not None
     assert await pacing.turn(house.server, JANE, "jane", within=0.001) is None
     unused.end()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(10):
         again = await pacing.turn(house.server, JANE, "jane", within=1.0)
     assert again is not None
     await again.begin()

@@ -31,7 +31,7 @@ async def hurried(bench: Bench, seconds: float = 0.0) -> str:
     waiting = asyncio.create_task(complete(submission, MESSAGE))
     await bench.upstream.began.wait()
     submission.hurry(seconds)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(10):
         return str(await waiting)
 
 
@@ -97,7 +97,7 @@ async def test_who_stands_in_line_is_sent_away_or_stored(delivery: DeliveryKit, 
         await asyncio.sleep(0)
     await asyncio.sleep(0)
     submission.hurry(1.0)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(10):
         assert str(await waiting).startswith(said)
 
 
@@ -108,7 +108,7 @@ async def test_a_client_that_leaves_in_the_moment_in_which_we_hurry_leaves_nothi
     await bench.upstream.began.wait()
     submission.client_left()
     submission.hurry(0.0)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(10):
         assert str(await waiting).startswith("451 4.4.2 ")
     assert bench.upstream.was_cancelled
     assert await bench.desk.attempts.recorder.queue.counts() == {}, "nothing is stored that nobody would end"
@@ -118,7 +118,7 @@ async def test_a_message_that_comes_in_the_last_moment_is_treated_alike(make_ben
     bench = make_bench(FakeUpstream(gate=asyncio.Event()), mode=Mode.AUTO, patience=60.0)
     submission = bench.desk.open(CLIENT, envelope_of(SUPPORT), arrival_now())
     submission.hurry(0.0)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(10):
         assert (await complete(submission, MESSAGE)).text.startswith("Ok: queued as ")
     assert bench.upstream.gate is not None
     bench.upstream.gate.set()

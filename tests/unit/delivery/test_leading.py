@@ -143,7 +143,7 @@ async def test_what_is_old_is_deleted_by_who_leads(
     await asyncio.sleep(0.1)
     assert forgotten == []
     lead.is_ours = True
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(10):
         while not forgotten:  # noqa: ASYNC110 - it is asked again and again
             await asyncio.sleep(0.01)
     await asyncio.sleep(0.1)

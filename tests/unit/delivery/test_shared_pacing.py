@@ -113,7 +113,7 @@ async def test_a_turn_that_is_not_used_is_the_next_ones_or_is_taken_back(house: 
     await asyncio.sleep(0.05)
     assert not waiting.done()
     first.end()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(10):
         second = await waiting
     assert second is not None
     assert await turn(two, server) is None
@@ -273,7 +273,7 @@ async def test_a_store_that_does_not_answer_stops_nobody_for_ever(
 
     monkeypatch.setattr(Queue, "take", refusing(Queue.take))
     monkeypatch.setattr(Queue, "begin", refusing(Queue.begin))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(10):
         assert await one.turn(MINUTE, JANE, None) is not None
     refusals.append(StoreError("no"))
     with pytest.raises(StoreError):

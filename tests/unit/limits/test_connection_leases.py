@@ -318,7 +318,7 @@ async def test_who_is_alone_has_all_without_a_store_too() -> None:
     one = Process(world, "one", 1, 4)
     one.want(3)
     running = asyncio.create_task(one.shares.run())
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(10):
         while one.share.granted < 4:  # noqa: ASYNC110  what is waited for knows no event
             await asyncio.sleep(0.01)
     running.cancel()
@@ -335,7 +335,7 @@ async def test_who_is_alone_waits_for_no_store_that_is_silent(monkeypatch: pytes
     one = Process(world, "one", 1, 4)
     one.want(1)
     running = asyncio.create_task(one.shares.run())
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(10):
         while one.is_open < 1:  # noqa: ASYNC110  what is waited for knows no event
             await asyncio.sleep(0.01)
         assert world.held() == 0
@@ -422,7 +422,7 @@ async def test_the_worker_goes_on_after_a_store_that_did_not_answer(monkeypatch:
     await asyncio.sleep(0.05)
     assert process.share.granted == 0
     world.is_down = False
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(10):
         while process.share.granted < 2:
             world.seconds += 0.01
             await asyncio.sleep(0.01)

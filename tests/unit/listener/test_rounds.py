@@ -24,7 +24,7 @@ async def test_one_works_in_each_round_of_the_loop() -> None:
 
 async def test_little_work_waits_for_nobody() -> None:
     shared = Turns()
-    async with shared.share(MUCH), asyncio.timeout(1), shared.share(LITTLE):
+    async with shared.share(MUCH), asyncio.timeout(10), shared.share(LITTLE):
         pass
 
 
@@ -48,5 +48,5 @@ async def test_a_worker_that_fails_or_leaves_lets_the_next_one_work() -> None:
         asyncio.CancelledError,
         ValueError,
     ]
-    async with asyncio.timeout(1), shared.share(MUCH):
+    async with asyncio.timeout(10), shared.share(MUCH):
         pass

@@ -41,7 +41,7 @@ async def had(table: LeaseTable, seconds: float = LONG, name: str = "lead") -> N
 
 
 async def taken_at_last(table: LeaseTable) -> NamedLease:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(10):
         while (held := await table.take("lead", LONG)) is None:  # noqa: ASYNC110 - the store's clock says when
             await asyncio.sleep(0.02)
     return held

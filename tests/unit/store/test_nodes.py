@@ -157,7 +157,7 @@ async def test_who_leads_is_listed_for_as_long_as_it_has_the_duty(database: Data
     assert await second.take(LEAD, 60) is not None
     assert await leading() == ["two"]
     assert await second.take(LEAD, 0.2) is not None
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(10):
         while await leading():  # noqa: ASYNC110  the clock of the database
             await asyncio.sleep(0.05)
 
