@@ -9,7 +9,7 @@ from typer import Context, Option
 from relay.cli import complete
 from relay.cli.output import print_json
 from relay.cli.profiles import add_profile, register_changing, register_reading, register_test
-from relay.cli.shared import AsJson, Name, PasswordStdin, command, noun, register_authorize, separated
+from relay.cli.shared import AsJson, Name, PasswordStdin, Unchecked, command, noun, register_authorize, separated
 from relay.control.json_values import from_json
 from relay.control.people.results import InvitationLink
 
@@ -50,6 +50,7 @@ def add(
         str, Option("--may-send-as", metavar="LIST", help="As whom else this login sends: names, group:NAME or *.")
     ] = "",
     password_stdin: PasswordStdin = False,
+    unchecked: Unchecked = False,
     as_json: AsJson = False,
 ) -> None:
     """Add an agent."""
@@ -68,7 +69,7 @@ def add(
         "language": language,
         "may_send_as": separated(may_send_as),
     }
-    add_profile(context.obj, "agent", name, given, password_stdin=password_stdin, as_json=as_json)
+    add_profile(context.obj, "agent", name, given, password_stdin=password_stdin, unchecked=unchecked, as_json=as_json)
 
 
 @command(app, "invite", "relay agent invite jane")

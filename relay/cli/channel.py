@@ -6,7 +6,7 @@ from typer import Context, Option
 
 from relay.cli import complete
 from relay.cli.profiles import add_profile, register_changing, register_reading, register_test
-from relay.cli.shared import AsJson, Name, PasswordStdin, command, noun, register_authorize
+from relay.cli.shared import AsJson, Name, PasswordStdin, Unchecked, command, noun, register_authorize
 
 app = noun("Channels: shared sending addresses.", "relay channel list")
 
@@ -36,6 +36,7 @@ def add(
         ),
     ] = None,
     password_stdin: PasswordStdin = False,
+    unchecked: Unchecked = False,
     as_json: AsJson = False,
 ) -> None:
     """Add a channel."""
@@ -48,7 +49,9 @@ def add(
         "script": script,
         "mode": mode,
     }
-    add_profile(context.obj, "channel", name, given, password_stdin=password_stdin, as_json=as_json)
+    add_profile(
+        context.obj, "channel", name, given, password_stdin=password_stdin, unchecked=unchecked, as_json=as_json
+    )
 
 
 register_reading(app, "channel", "support")

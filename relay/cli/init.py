@@ -414,9 +414,10 @@ def _fill(session: Session, first: FirstEntries) -> None:
     password = first.password or None
     own = first.override
     server = {"name": first.server, "values": first.server_values(), "provider": first.provider or None}
-    session.run("server.add", password=None if own else password, **server)
+    # The test of the first profile, once both are there, tries the password step by step.
+    session.run("server.add", password=None if own else password, unchecked=True, **server)
     profile = {"name": first.profile, "values": first.profile_values()}
-    session.run(f"{first.kind}.add", password=password if own else None, **profile)
+    session.run(f"{first.kind}.add", password=password if own else None, unchecked=True, **profile)
 
 
 def _try_out(session: Session, first: FirstEntries, hint: Callable[[str], str]) -> None:

@@ -15,12 +15,16 @@ from relay.cli.shared import (
     Name,
     NoSend,
     PasswordStdin,
+    Unchecked,
     command,
     login_cell,
     set_incoming_password,
     set_login_password,
+    show_login,
     show_test,
 )
+from relay.control.json_values import from_json
+from relay.control.tests.results import PasswordKept
 
 # The columns of a list, and the key of the record that each one shows.
 COLUMNS: Mapping[str, Mapping[str, str]] = {
@@ -39,12 +43,19 @@ _SECRETS: Mapping[str, str] = {"password": "password_set", "login": "login_set"}
 
 
 def add_profile(
-    session: Session, kind: str, name: str, given: Mapping[str, Any], *, password_stdin: bool, as_json: bool
+    session: Session,
+    kind: str,
+    name: str,
+    given: Mapping[str, Any],
+    *,
+    password_stdin: bool,
+    unchecked: bool,
+    as_json: bool,
 ) -> None:
     """Add a channel or agent with the values that were given, and say what is left to do."""
     password = read_password(f"{kind} {name}", from_stdin=True) if password_stdin else None
     values = {key: value for key, value in given.items() if value not in (None, [], False)}
-    record = session.run(f"{kind}.add", name=name, values=values, password=password)
+    record = session.run(f"{kind}.add", name=name, values=values, password=password, unchecked=unchecked)
     if as_json:
         return print_json(record)
     server = shown_server(record)
@@ -125,7 +136,8 @@ def register_changing(app: Typer, kind: str, example: str) -> None:
         app,
         "password",
         f"relay {kind} password {example}",
-        "Set the email password, with which mail logs in at the server. It is asked for twice, or read from stdin.",
+        "Set the email password, with which mail logs in at the server. "
+        "It is tried there first. It is asked for twice, or read from stdin.",
     )
     def password(
         context: Context,
@@ -137,6 +149,7 @@ def register_changing(app: Typer, kind: str, example: str) -> None:
             bool, Option("--incoming", help="Set the password of its mailbox, where mail arrives, instead.")
         ] = False,
         password_stdin: PasswordStdin = False,
+        unchecked: Unchecked = False,
     ) -> None:
         if login and incoming:
             raise WrongUsage(f"give one of --login and --incoming\nTry: relay {kind} password --help")
@@ -145,7 +158,7 @@ def register_changing(app: Typer, kind: str, example: str) -> None:
         elif login:
             set_login_password(context.obj, kind, name, f"{kind}.login", from_stdin=password_stdin)
         else:
-            _set_email_password(context.obj, kind, name, from_stdin=password_stdin)
+            _set_email_password(context.obj, kind, name, from_stdin=password_stdin, unchecked=unchecked)
 
 
 def register_test(app: Typer, kind: str, example: str) -> None:
@@ -174,11 +187,12 @@ def register_test(app: Typer, kind: str, example: str) -> None:
         raise Exit(0 if is_good else 1)
 
 
-def _set_email_password(session: Session, kind: str, name: str, *, from_stdin: bool) -> None:
+def _set_email_password(session: Session, kind: str, name: str, *, from_stdin: bool, unchecked: bool) -> None:
     record = session.run(f"{kind}.show", name=name)
     value = read_password(f"{kind} {name}", from_stdin=from_stdin)
-    session.run(f"{kind}.password", name=name, password=value)
+    kept = session.run(f"{kind}.password", name=name, password=value, unchecked=unchecked)
     print(f"the email password of {kind} {name} is set")
+    show_login(from_json(PasswordKept, kept))
     if not record["override"]:
         print(f"it is used once this is done: {session.hint(f'relay {kind} set {name} override=true')}")
 

@@ -17,13 +17,17 @@ from relay.cli.shared import (
     Name,
     NoSend,
     PasswordStdin,
+    Unchecked,
     command,
     noun,
     register_authorize,
     set_incoming_password,
+    show_login,
     show_test,
 )
+from relay.control.json_values import from_json
 from relay.control.refused import Refused
+from relay.control.tests.results import PasswordKept
 
 app = noun("Upstream servers: where mail leaves through.", "relay server list")
 
@@ -51,6 +55,7 @@ def add(
     client_id: ClientId = None,
     tenant: Tenant = None,
     password_stdin: PasswordStdin = False,
+    unchecked: Unchecked = False,
     as_json: AsJson = False,
 ) -> None:
     """Add a server. The first one becomes the default."""
@@ -68,7 +73,13 @@ def add(
     }
     values = {key: value for key, value in given.items() if value is not None} | oauth_values(client_id, tenant)
     record = context.obj.run(
-        "server.add", name=name, values=values, default=default, password=password, provider=provider
+        "server.add",
+        name=name,
+        values=values,
+        default=default,
+        password=password,
+        provider=provider,
+        unchecked=unchecked,
     )
     if as_json:
         return print_json(record)
@@ -184,8 +195,9 @@ def password(
     ] = False,
     incoming: Annotated[bool, Option("--incoming", help="Set the password of its mailbox instead.")] = False,
     password_stdin: PasswordStdin = False,
+    unchecked: Unchecked = False,
 ) -> None:
-    """Set the password of the server's own account."""
+    """Set the password of the server's own account. It is tried there first."""
     if client_secret and incoming:
         raise WrongUsage("give one of --client-secret and --incoming\nTry: relay server password --help")
     if incoming:
@@ -196,8 +208,9 @@ def password(
         context.obj.run("server.client_secret", name=name, secret=value)
         return print(f"the client secret of server {name} is set")
     value = read_password(f"server {name}", from_stdin=password_stdin)
-    context.obj.run("server.password", name=name, password=value)
-    return print(f"the password of server {name} is set")
+    kept = context.obj.run("server.password", name=name, password=value, unchecked=unchecked)
+    print(f"the password of server {name} is set")
+    return show_login(from_json(PasswordKept, kept))
 
 
 @command(app, "test", "relay server test acmejets --to me@example.org")

@@ -12,7 +12,7 @@ from relay.cli.output import print_json, words
 from relay.cli.session import Session
 from relay.control.json_values import from_json
 from relay.control.refused import Refused
-from relay.control.tests.results import StepRecord
+from relay.control.tests.results import LoginState, PasswordKept, StepRecord
 from relay.system.terminal import Progress, painted
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -20,6 +20,9 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 Name: TypeAlias = Annotated[str, Argument(metavar="NAME", show_default=False, autocompletion=complete.names)]
 AsJson: TypeAlias = Annotated[bool, Option("--json", help="Print JSON for scripts.")]
 PasswordStdin: TypeAlias = Annotated[bool, Option("--password-stdin", help="Read the password as one line from stdin.")]
+Unchecked: TypeAlias = Annotated[
+    bool, Option("--unchecked", help="Keep the password without trying it, or although the server refuses it.")
+]
 NoSend: TypeAlias = Annotated[bool, Option("--no-send", help="Stop before the message itself: nothing arrives.")]
 Profile: TypeAlias = Annotated[
     str | None,
@@ -71,6 +74,15 @@ def set_incoming_password(session: Session, kind: str, name: str, *, from_stdin:
     password = read_password(f"the mailbox of {kind} {name}", from_stdin=from_stdin)
     session.run(f"{kind}.incoming", name=name, password=password)
     print(f"the password of the mailbox of {kind} {name} is set")
+
+
+def show_login(kept: PasswordKept) -> None:
+    """Say what is known of a mail password that was kept."""
+    login = kept.login
+    if login.state is LoginState.WORKS:
+        print(f"it works: {words(login.detail)}")
+    elif login.state is LoginState.UNKNOWN:
+        print(f"not tested: {words(login.detail)}", file=sys.stderr)
 
 
 def set_login_password(session: Session, kind: str, name: str, operation: str, *, from_stdin: bool) -> None:

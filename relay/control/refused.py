@@ -33,3 +33,12 @@ class Unavailable(Refused):
 
 class Conflict(Refused):
     """Somebody else changed it since it was looked at."""
+
+
+class LoginRefused(Refused):
+    """A mail server refuses a password, so it was not kept. `words` say that, without the command that keeps it."""
+
+    def __init__(self, words: str, noun: str, name: str) -> None:
+        way = f"relay {noun} password {name} --unchecked"
+        super().__init__(f"{words}; it was not saved. Keep it all the same with: {way}", key="password")
+        self.words = words

@@ -15,10 +15,11 @@ from starlette.routing import Route
 
 from relay.control.actor import Actor, Role, Way
 from relay.control.people.admission import Invitation
-from relay.control.refused import Refused, Unavailable
+from relay.control.refused import LoginRefused, Refused, Unavailable
+from relay.control.tests.results import LoginCheck
 from relay.web.kit.page_request import PageRequest, cookie_of, posted_form
 from relay.web.kit.site import Site
-from relay.web.kit.words import as_told
+from relay.web.kit.words import KEEP, as_told, login_words
 from relay.web.sign_in import begin_session, first_page
 
 _GONE = 410
@@ -50,9 +51,12 @@ async def _accept(visit: PageRequest, token: str, invitation: Invitation) -> Res
     admission = visit.site.admission
     faults: dict[str, str] = {}
     try:
-        actor = await _let_in(visit, token, invitation)
+        actor, login = await _let_in(visit, token, invitation)
     except Unavailable:
         raise
+    except LoginRefused as error:
+        faults["mail_password"] = f"{error.words}. {KEEP}"
+        return await _ask(visit, invitation, faults=faults, status=422, may_keep=True)
     except Refused as error:
         if await admission.invitation(token) is None:  # somebody else was quicker
             return visit.render("invitations/expired.html", status=_GONE)
@@ -60,20 +64,33 @@ async def _accept(visit: PageRequest, token: str, invitation: Invitation) -> Res
         return await _ask(visit, invitation, faults=faults, status=422)
     if old := cookie_of(visit.request, visit.site.cookie_name):
         await admission.close_session(old)
-    response = visit.redirect(first_page(actor.role), f"Welcome, {actor.name}. You are signed in.")
+    words = (
+        f"Welcome, {actor.name}. You are signed in.",
+        f"Your email password is saved{login_words(login)}." if login else "",
+    )
+    response = visit.redirect(first_page(actor.role), " ".join(filter(None, words)))
     return await begin_session(visit, response, await admission.open_session(actor))
 
 
-async def _let_in(visit: PageRequest, token: str, invitation: Invitation) -> Actor:
+async def _let_in(visit: PageRequest, token: str, invitation: Invitation) -> tuple[Actor, LoginCheck | None]:
+    """Return who came in, and what is known of the mail password where one was given."""
     admission, password = visit.site.admission, visit.secret("password") or ""
     if invitation.kind == "agent":
-        return await admission.accept_agent(token, password, visit.secret("mail_password"), visit.peer)
-    return await admission.accept_admin(token, invitation.name or visit.text("name"), password, visit.peer)
+        mail_password, unchecked = visit.secret("mail_password"), visit.text("unchecked") == "true"
+        return await admission.accept_agent(token, password, mail_password, visit.peer, unchecked=unchecked)
+    name = invitation.name or visit.text("name")
+    return await admission.accept_admin(token, name, password, visit.peer), None
 
 
 async def _ask(
-    visit: PageRequest, invitation: Invitation, *, faults: Mapping[str, str] | None = None, status: int = 200
+    visit: PageRequest,
+    invitation: Invitation,
+    *,
+    faults: Mapping[str, str] | None = None,
+    status: int = 200,
+    may_keep: bool = False,
 ) -> Response:
+    """Show the form. `may_keep`: the mail password that was refused may be kept as it is."""
     name = visit.text("name")
     visit.form = FormData()
     return visit.render(
@@ -83,6 +100,7 @@ async def _ask(
         sending=await _sending(visit, invitation),
         name=name,
         faults=faults or {},
+        may_keep=may_keep,
     )
 
 

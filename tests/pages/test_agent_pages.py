@@ -67,7 +67,7 @@ def test_one_is_added_with_override_changed_and_removed(page: Page, console: Con
     page.get_by_label("Email password").fill(canary("bob's mail"))
     page.get_by_label("May also send as").fill("jane")
     page.get_by_role("button", name="Save", exact=True).last.click()
-    expect(page.get_by_role("status").first).to_have_text("agent bob is saved; its email password is set")
+    expect(page.get_by_role("status").first).to_have_text("agent bob is saved; its email password is saved and works")
     assert console.relay.ask("agent", "show", "bob")["may_send_as"] == ["jane"]
 
     page.get_by_role("link", name="Remove").click()

@@ -73,7 +73,9 @@ def test_one_is_added_with_an_override_and_tested(page: Page, console: Console) 
     page.get_by_label("An address to test with").press("Enter")
     expect(page.locator(TEST_HERE)).to_have_text("It works: the server took the message.")
     page.get_by_role("button", name="Add channel").click()
-    expect(page.get_by_role("status")).to_contain_text("channel sales is added; its email password is set; its login")
+    expect(page.get_by_role("status")).to_contain_text(
+        "channel sales is added; its login password is set; its email password is saved and works"
+    )
 
     page.get_by_label("An address to test with").fill(RECIPIENT)
     loaded(page).get_by_role("button", name="Test connection").click()

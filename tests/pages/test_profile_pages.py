@@ -89,17 +89,29 @@ def test_a_missing_password_is_told_a_wrong_one_shown_and_the_right_one_works(
     for words in (JANE, "doe@profile.example", "mail (127.0.0.1)", f"{JANE} (your own account)"):
         expect(facts).to_contain_text(words)
 
-    for password, words in (
-        (canary("wrong"), "It does not work yet: look at “Log in”."),
-        (canary("jane's mail"), "It works: the server took the message."),
-    ):
-        page.get_by_role("textbox", name="email password").fill(password)
-        page.get_by_role("region", name="Email password").get_by_role("button", name="it").click()
-        expect(page.get_by_role("status").first).to_have_text("Your email password is set. Test it below.")
-        expect(page.get_by_text("No email password is configured for your account")).to_have_count(0)
-        loaded(page).get_by_role("button", name="Test", exact=True).click()
-        expect(page.locator(".outcome")).to_have_text(words)
-        page.get_by_role("link", name="My profile").first.click()
+    region = page.get_by_role("region", name="Email password")
+    field = page.get_by_role("textbox", name="email password")
+    field.fill(canary("wrong"))
+    region.get_by_role("button", name="Set it").click()
+    expect(region).to_contain_text(f"mail refuses this password for {JANE}: ")
+    expect(region).to_contain_text("It was not saved.")
+    expect(field).to_be_focused()
+    expect(page.get_by_text("No email password is configured for your account")).to_have_count(1)
+    assert canary("wrong") not in page.content()
+
+    field.fill(canary("wrong"))
+    region.get_by_role("button", name="Save anyway").click()
+    expect(page.get_by_role("status").first).to_have_text("Your email password is saved.")
+    expect(page.get_by_text("No email password is configured for your account")).to_have_count(0)
+    loaded(page).get_by_role("button", name="Test", exact=True).click()
+    expect(page.locator(".outcome")).to_have_text("It does not work yet: look at “Log in”.")
+    page.get_by_role("link", name="My profile").first.click()
+
+    field.fill(canary("jane's mail"))
+    region.get_by_role("button", name="Replace it").click()
+    expect(page.get_by_role("status").first).to_have_text("Your email password is saved and works.")
+    loaded(page).get_by_role("button", name="Test", exact=True).click()
+    expect(page.locator(".outcome")).to_have_text("It works: the server took the message.")
 
 
 def test_who_sends_by_the_server_needs_no_password(console: Console, context: BrowserContext) -> None:

@@ -64,7 +64,7 @@ def test_one_is_set_up_and_tested_with_a_wrong_password_and_the_right_one(
     expect(page.locator("#test-here .outcome")).to_have_text("It works: the server took the message.")
 
     page.get_by_role("button", name="Add server").click()
-    expect(page.get_by_role("status")).to_have_text("server far is added; its password is set")
+    expect(page.get_by_role("status")).to_have_text("server far is added; its email password is saved and works")
     shown = api.get("/servers/far")
     assert (shown["default"], shown["password_set"], shown["auth"]) == (False, True, "plain")
     expect(page.locator("#f-password")).to_have_value("")
@@ -76,6 +76,33 @@ def test_one_is_set_up_and_tested_with_a_wrong_password_and_the_right_one(
     page.goto("/servers")
     expect(page.get_by_role("row", name="far").locator("td[data-label='Last test']")).to_contain_text("ok")
     assert api.ask("DELETE", "/servers/far").status == 204
+
+
+@pytest.mark.slow
+def test_a_password_that_the_server_refuses_is_kept_only_by_save_anyway(
+    page: Page, api: ApiClient, quiet: Recorder
+) -> None:
+    server = {"host": "127.0.0.1", "port": quiet.port, "security": "none", "auth": "plain", "username": MAILER}
+    assert api.ask("POST", "/servers", {"name": "strict", **server}).status == 201
+    quiet.replies["AUTH"] = b"535 5.7.8 <b>Wrong</b> password\r\n"
+    page.goto("/servers/strict")
+    page.locator("#f-password").fill(canary("wrong"))
+    loaded(page).get_by_role("button", name="Save", exact=True).last.click()
+    expect(page.get_by_role("alert")).to_contain_text("server strict is saved; its password is not.")
+    fault = page.locator("#password-fault")
+    expect(fault).to_contain_text(f"strict refuses this password for {MAILER}: 535 5.7.8 <b>Wrong</b> password.")
+    assert canary("wrong") not in page.content()
+    assert api.get("/servers/strict")["password_set"] is False
+
+    page.locator("#f-password").fill(canary("wrong"))
+    page.get_by_role("button", name="Save anyway").click()
+    expect(page.get_by_role("status")).to_have_text("server strict is saved; its email password is saved")
+    assert api.get("/servers/strict")["password_set"] is True
+    refused = api.ask("PUT", "/servers/strict/password", {"password": canary("again")})
+    assert refused.status == 422
+    words = f"strict refuses this password for {MAILER}: 535 5.7.8 <b>Wrong</b> password; it was not saved."
+    assert refused.json["errors"] == [{"key": "password", "message": words}]
+    assert api.ask("DELETE", "/servers/strict").status == 204
 
 
 def test_a_step_appears_as_soon_as_it_is_done(page: Page, quiet: Recorder) -> None:
@@ -294,7 +321,7 @@ def test_a_held_account_is_seen_and_let_go(page: Page, console: Console, quiet: 
     assert {one["state"] for one in api.get("/accounts")} == {"ok"}
 
     assert api.ask("PATCH", "/channels/locked", {"override": True}).status == 200
-    assert api.ask("PUT", "/channels/locked/password", {"password": canary("locked")}).status == 204
+    assert api.ask("PUT", "/channels/locked/password", {"password": canary("locked"), "unchecked": True}).status == 204
     assert _hand_over(console).startswith("451 4.7.8")
     page.goto("/channels/locked")
     expect(page.locator(".notice.bad")).to_contain_text("What to do: set a new password for channel 'locked'.")

@@ -16,6 +16,8 @@ from relay.control.entries.passwords import (
 from relay.control.entries.records import record_of, records_of
 from relay.control.operation import Access, Operation
 from relay.control.refused import UnknownOperation
+from relay.control.tests.login_check import try_password
+from relay.control.tests.results import PasswordKept
 from relay.directory.document import Document
 from relay.directory.edit import add_entry, remove_entry, set_entry
 from relay.directory.kinds import AGENT, Entry, EntryKind, Password
@@ -60,13 +62,16 @@ class Entries:
         """Return one entry."""
         return await to_thread(record_of, self._parts, self._kind, find_entry(self._parts, self._kind, name))
 
-    async def add(self, *, name: str, values: dict[str, Any], password: str | None = None) -> dict[str, Any]:
-        """Add an entry with the values of its keys, and return it. `password` is what the operation `password` sets."""
+    async def add(
+        self, *, name: str, values: dict[str, Any], password: str | None = None, unchecked: bool = False
+    ) -> dict[str, Any]:
+        """Add an entry with the values of its keys, and return it. `password` is what the operation `password` sets.
+
+        A mail password that its server refuses adds nothing, unless it is kept `unchecked`.
+        """
         if password is not None and not self._kind.passwords:
             raise UnknownOperation(f"{self._kind.one} has no password", key="password")
-        await self._add(name, values)
-        if password is not None:
-            await self.password(name=name, password=password)
+        await self._add(name, values, password, unchecked=unchecked)
         return await self.show(name=name)
 
     async def set_(
@@ -89,13 +94,15 @@ class Entries:
         await self._remove(name, lambda document: remove_entry(document, self._kind, name), expected)
         return {"ok": True}
 
-    async def password(self, *, name: str, password: str) -> dict[str, Any]:
-        """Set the password with which an entry logs in at its server; of an application, at Relay."""
+    async def password(self, *, name: str, password: str, unchecked: bool = False) -> PasswordKept | dict[str, Any]:
+        """Set the password with which an entry logs in at its server, where it is tried first; of an application, at Relay.
+
+        `unchecked`: it is not tried.
+        """
         entry = find_entry(self._parts, self._kind, name)
         if isinstance(entry, Server | Profile):
-            await set_password(self._parts, entry, password)
-        else:
-            await set_login_password(self._parts, entry.name, password)
+            return await set_password(self._parts, entry, password, unchecked=unchecked)
+        await set_login_password(self._parts, entry.name, password)
         return {"ok": True}
 
     async def login(self, *, name: str, password: str) -> dict[str, Any]:
@@ -110,8 +117,8 @@ class Entries:
         await set_incoming_password(self._parts, entry, password)
         return {"ok": True}
 
-    async def _add(self, name: str, values: Values, *more: Edit) -> None:
-        """Add an entry, with edits more in the same change.
+    async def _add(self, name: str, values: Values, password: str | None, *more: Edit, unchecked: bool) -> None:
+        """Add an entry and its password, with edits more in the same change.
 
         A name that was free has no passwords: what an earlier owner of the name left must not serve this one.
         """
@@ -122,8 +129,15 @@ class Entries:
             for one in more:
                 one(document)
 
+        if password is not None and Password.MAIL in self._kind.passwords:
+            directory = await self._parts.directory.preview(edit)
+            entry = self._kind.entries(directory)[name]
+            assert isinstance(entry, Server | Profile)
+            await try_password(self._parts, directory, entry, password, unchecked=unchecked)
         await self._parts.directory.change(edit)
         await self._forget_passwords(find_entry(self._parts, self._kind, name))
+        if password is not None:
+            await self.password(name=name, password=password, unchecked=True)
 
     async def _set(
         self, name: str, changes: list[str] | None, values: dict[str, Any] | None, expected: str | None

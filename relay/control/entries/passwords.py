@@ -13,6 +13,8 @@ from relay.control.audit_details import note, note_forgotten, note_secret
 from relay.control.context import Parts
 from relay.control.operation import Access, Operation
 from relay.control.refused import Refused
+from relay.control.tests.login_check import try_password
+from relay.control.tests.results import PasswordKept
 from relay.directory.model import Directory, Profile, Server
 from relay.directory.storage import Edit
 from relay.secrets.login_password import LoginRecord, admin_owner, login_owner, make_record
@@ -81,14 +83,22 @@ class Passwords:
         return {"ok": True, "secrets": len(self._parts.vault.owners()), "key": self._parts.vault.key_id}
 
 
-async def set_password(parts: Parts, entry: Server | Profile, password: str) -> None:
-    """Put a password in the vault; one that stands in directory.toml goes. Raises Refused where it would not count."""
+async def set_password(
+    parts: Parts, entry: Server | Profile, password: str, *, unchecked: bool = False
+) -> PasswordKept:
+    """Try a password and put it in the vault; one that stands in directory.toml goes.
+
+    Raises Refused where it would not count, LoginRefused where its server refuses it and it is not `unchecked`.
+    """
+    # Where it belongs is settled first: it is bound to the server that it is tried at.
     ref = check_password_counts(parts, entry)
+    login = await try_password(parts, parts.directory.routing().directory, entry, password, unchecked=unchecked)
     was_set = parts.vault.has(ref.owner) or bool(ref.inline)
     await parts.vault.put(ref.owner, password, bound_to=ref.bound_to)
     note_secret("password", was_set=was_set)
     if ref.inline:
         await parts.directory.change(without_passwords([entry]))
+    return PasswordKept(ok=True, login=login)
 
 
 def check_password_counts(parts: Parts, entry: Server | Profile) -> SecretRef:

@@ -42,13 +42,15 @@ class Servers(Entries):
         password: str | None = None,
         default: bool = False,
         provider: str | None = None,
+        unchecked: bool = False,
     ) -> dict[str, Any]:
-        """Add a server with the values of its keys, and return it. A provider's preset gives those that are missing."""
+        """Add a server with the values of its keys, and return it. A provider's preset gives those that are missing.
+
+        A password that the server refuses adds nothing.
+        """
         filled = values if provider is None else (await to_thread(preset, provider)).fill(values)
         more = (lambda document: set_default(document, name),) if default else ()
-        await self._add(name, filled, *more)
-        if password is not None:
-            await self.password(name=name, password=password)
+        await self._add(name, filled, password, *more, unchecked=unchecked)
         return await self.show(name=name)
 
     async def set_(

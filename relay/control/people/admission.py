@@ -23,6 +23,8 @@ from relay.control.people.administrators import check_name_is_free, keep_admin_p
 from relay.control.people.invitations import digest, new_secret
 from relay.control.people.sign_in import SignIn
 from relay.control.refused import Refused
+from relay.control.tests.login_check import try_password
+from relay.control.tests.results import LoginCheck
 from relay.directory.kinds import AGENT
 from relay.listener.login_failures import LoginFailures
 from relay.secrets.authentication import Logins
@@ -60,20 +62,23 @@ class InvitationAcceptance:
         return actor
 
     async def agent(
-        self, digest: str, login_password: str, mail_password: str | None, peer: str, now: datetime
-    ) -> Actor:
-        """Let an agent in, and return who it is."""
+        self, digest: str, login_password: str, mail_password: str | None, peer: str, now: datetime, *, unchecked: bool
+    ) -> tuple[Actor, LoginCheck | None]:
+        """Let an agent in; return who it is, and what is known of the mail password, which is tried before."""
         row = await self._row(digest, "agent", now)
         profile = find_entry(self._parts, AGENT, row.name)
+        login: LoginCheck | None = None
         if mail_password is not None:
             check_password_counts(self._parts, profile)
+            directory = self._parts.directory.routing().directory
+            login = await try_password(self._parts, directory, profile, mail_password, unchecked=unchecked)
         record = await to_thread(make_record, login_password)
         actor = Actor(name=row.name, role=Role.AGENT, way=Way.PAGE, peer=peer)
         async with self._taken(row, actor, now):
             await keep_login_password(self._parts, row.name, record)
             if mail_password is not None:
-                await set_password(self._parts, profile, mail_password)
-        return actor
+                await set_password(self._parts, profile, mail_password, unchecked=True)
+        return actor, login
 
     async def _row(self, digest: str, kind: str, now: datetime) -> InvitationRow:
         row = await self._people.invitations.get(digest)
@@ -226,10 +231,14 @@ class Admission:
         with refusals():
             return await self._acceptance.admin(digest(token), name, password, peer, self._now())
 
-    async def accept_agent(self, token: str, login_password: str, mail_password: str | None, peer: str = "") -> Actor:
-        """Let an agent in by a link, which is used up then. Raises Refused."""
+    async def accept_agent(
+        self, token: str, login_password: str, mail_password: str | None, peer: str = "", *, unchecked: bool = False
+    ) -> tuple[Actor, LoginCheck | None]:
+        """Let an agent in by a link, which is used up then; the mail password is tried before. Raises Refused."""
         with refusals():
-            return await self._acceptance.agent(digest(token), login_password, mail_password, peer, self._now())
+            return await self._acceptance.agent(
+                digest(token), login_password, mail_password, peer, self._now(), unchecked=unchecked
+            )
 
     def _is_expected(self, row: InvitationRow) -> bool:
         """Whether the one who was invited is still there."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 
 
 @dataclass(frozen=True, slots=True)
@@ -11,6 +12,30 @@ class StepRecord:
     step: str
     ok: bool
     detail: str
+
+
+class LoginState(StrEnum):
+    """What is known of a password: the server takes it, nobody could ask, or nobody asked."""
+
+    WORKS = "works"
+    UNKNOWN = "unknown"
+    SKIPPED = "skipped"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoginCheck:
+    """What came of logging in with a password before it was kept. `detail` has the server's words, or ours."""
+
+    state: LoginState
+    detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PasswordKept:
+    """A mail password is in the vault; `login` says whether it works."""
+
+    ok: bool
+    login: LoginCheck
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -52,6 +52,14 @@ class Password(Given):
     password: str = Field(min_length=1, examples=["correct horse battery staple"])
 
 
+class MailPassword(Password):
+    """A password with which mail logs in at its server. It is tried there first."""
+
+    unchecked: bool = Field(
+        False, description="Keep it without trying it, or although the server refuses it.", examples=[False]
+    )
+
+
 class Invitation(Body):
     """A one-time link by which somebody sets the own passwords. It takes the place of the one before."""
 

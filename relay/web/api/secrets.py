@@ -5,7 +5,7 @@ from typing import Any, ClassVar, Literal
 from fastapi import APIRouter
 from pydantic import Field
 
-from relay.web.api.bodies import Body, Given, Invitation, Password, name_of
+from relay.web.api.bodies import Body, Given, Invitation, MailPassword, Password, name_of
 from relay.web.api.endpoint import Asking, Subject
 from relay.web.api.nouns import AGENTS, APPLICATIONS, CHANNELS, SERVERS, Noun
 
@@ -118,9 +118,29 @@ def add_routes(routes: APIRouter) -> None:
 
 
 def _add_password(subject: Subject, noun: Noun, last: str, operation: str, summary: str) -> None:
+    if last == "password":
+        return _add_mail_password(subject, noun, operation, summary)
+
     @subject.request(f"PUT {noun.path}/{{name}}/{last}", operation, None, 404, 409, summary=summary)
     async def set_password(caller: Asking, name: noun.name, body: Password) -> None:  # type: ignore[name-defined]
         await caller.run(operation, name=name, password=body.password)
+
+    return None
+
+
+def _add_mail_password(subject: Subject, noun: Noun, operation: str, summary: str) -> None:
+    @subject.request(
+        f"PUT {noun.path}/{{name}}/password",
+        operation,
+        None,
+        404,
+        409,
+        summary=summary,
+        description="It is tried there first: one login, no message. What the server refuses is not kept "
+        "(422, with its words), unless `unchecked` is true. A server that cannot be reached is no reason to refuse it.",
+    )
+    async def set_password(caller: Asking, name: noun.name, body: MailPassword) -> None:  # type: ignore[name-defined]
+        await caller.run(operation, name=name, password=body.password, unchecked=body.unchecked)
 
 
 def _add_authorization(subject: Subject, noun: Noun, name_type: Any) -> None:

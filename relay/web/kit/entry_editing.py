@@ -11,7 +11,8 @@ from typing import Any, TypeAlias
 from starlette.responses import Response
 from starlette.routing import Route
 
-from relay.control.refused import Conflict, Refused
+from relay.control.refused import Conflict, LoginRefused, Refused
+from relay.control.tests.results import PasswordKept
 from relay.directory.values import Editable
 from relay.web.kit.forms import (
     Field,
@@ -27,7 +28,7 @@ from relay.web.kit.forms import (
 )
 from relay.web.kit.page_request import ADMINISTRATORS, PageRequest, page
 from relay.web.kit.site import Site, segment
-from relay.web.kit.words import in_short, sentences
+from relay.web.kit.words import KEEP, in_short, login_words, sentences
 
 Record: TypeAlias = Mapping[str, Any]
 MakeGroups: TypeAlias = Callable[[PageRequest, Record | None], Awaitable[Sequence[Group]]]
@@ -109,11 +110,12 @@ def noun_page(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filled:
-    """What a form shows: texts by key, and what is wrong."""
+    """What a form shows: texts by key, and what is wrong. `may_keep`: a refused password may be kept as it is."""
 
     texts: Mapping[str, str]
     faults: FieldFaults
     sentences: Sequence[str]
+    may_keep: bool = False
 
 
 async def _new(noun: Noun, visit: PageRequest) -> Response:
@@ -199,9 +201,33 @@ async def _done(noun: Noun, visit: PageRequest, name: str, sentence: str) -> Res
     """What is left after a save; where that is refused, the entry stays saved, and its page says both."""
     try:
         more = await noun.finish(visit, name)
+    except LoginRefused as error:
+        record = await visit.run(f"{noun.word}.show", name=name)
+        groups = await groups_of(noun, visit, record)
+        filled = Filled(
+            texts=shown_texts(fields_of(groups), unfilled(record)),
+            faults={"password": f"{error.words}. {KEEP}"},
+            sentences=(f"{sentence}; its password is not.",),
+            may_keep=True,
+        )
+        return await _show(noun, visit, groups, record, filled, status=422)
     except Refused as error:
         return visit.redirect(noun.where(name), f"{sentence}, but: {in_short(error)}", is_done=False)
     return visit.redirect(noun.where(name), "; ".join(filter(None, (sentence, more))))
+
+
+async def save_password(visit: PageRequest, operation: str, name: str) -> str:
+    """Save the mail password of a form, where there is one, by an operation, and return the sentence about it.
+
+    Raises LoginRefused where its server refuses it and nobody chose to save it anyway.
+    """
+    given = visit.secret("password")
+    if given is None:
+        return ""
+    kept: PasswordKept = await visit.run(
+        operation, name=name, password=given, unchecked=visit.text("unchecked") == "true"
+    )
+    return f"its email password is saved{login_words(kept.login)}"
 
 
 async def groups_of(noun: Noun, visit: PageRequest, record: Record | None) -> Sequence[Group]:

@@ -13,6 +13,7 @@ from types import MappingProxyType
 from relay import log
 from relay.control.actor import Actor, Role
 from relay.control.refused import Refused, Unavailable
+from relay.control.tests.results import LoginCheck, LoginState
 from relay.delivery.outcome import State
 from relay.directory.model import Meaning
 from relay.upstream.outcome import Phase
@@ -71,6 +72,19 @@ REPORTS: Mapping[str, str] = MappingProxyType(
         "delivered": "tells the sender that it was passed on",
     }
 )
+
+KEEP = "It was not saved. Enter the right one, or enter this one again and choose Save anyway."
+"""What follows where a mail server refused a password."""
+
+
+def login_words(login: LoginCheck) -> str:
+    """Return what is said behind "the password is saved" of a mail password; "" where nothing was tried."""
+    match login.state:
+        case LoginState.WORKS:
+            return " and works"
+        case LoginState.UNKNOWN:
+            return f", but not tested: {login.detail}"
+    return ""
 
 
 def told(sentence: str) -> str:

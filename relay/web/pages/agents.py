@@ -10,7 +10,7 @@ from starlette.routing import Route
 from relay.directory.model import Agent
 from relay.secrets.login_password import prepare
 from relay.web.authorization import authorizing_routes
-from relay.web.kit.entry_editing import Noun, Record, editing_routes, noun_page
+from relay.web.kit.entry_editing import Noun, Record, editing_routes, noun_page, save_password
 from relay.web.kit.forms import Choice, Field, Group
 from relay.web.kit.lists import Column, Listing, chosen_columns, columns_route
 from relay.web.kit.page_request import PageRequest, page
@@ -137,12 +137,13 @@ def _rarely(scripts: Sequence[str]) -> tuple[Field, ...]:
 
 
 async def _set_passwords(visit: PageRequest, name: str) -> str:
+    # The mail password last: where it is refused, the other is saved.
     done = [await dropped_override(visit, "agent", name)]
-    for key, operation, words in (("password", "agent.password", "email"), ("login", "agent.login", "login")):
-        given = visit.secret(key)
-        if given is not None:
-            await visit.run(operation, name=name, password=given)
-            done.append(f"its {words} password is set")
+    login = visit.secret("login")
+    if login is not None:
+        await visit.run("agent.login", name=name, password=login)
+        done.append("its login password is set")
+    done.append(await save_password(visit, "agent.password", name))
     return "; ".join(filter(None, done))
 
 

@@ -9,7 +9,7 @@ from starlette.routing import Route
 from relay.directory.model import Channel
 from relay.secrets.login_password import prepare
 from relay.web.authorization import authorizing_routes
-from relay.web.kit.entry_editing import Noun, Record, editing_routes, noun_page
+from relay.web.kit.entry_editing import Noun, Record, editing_routes, noun_page, save_password
 from relay.web.kit.forms import Choice, Field, FieldFaults, Group
 from relay.web.kit.lists import Column, Listing
 from relay.web.kit.page_request import PageRequest, page
@@ -123,9 +123,9 @@ def _faults(visit: PageRequest, fields: Sequence[Field]) -> FieldFaults:
 
 
 async def _finish(visit: PageRequest, name: str) -> str:
+    # The mail password last: where it is refused, the others are saved.
     done = [await dropped_override(visit, "channel", name)]
     secrets = (
-        ("password", "channel.password", "its email password is set"),
         ("login_password", "channel.login", "its login password is set"),
         (PASSWORD, "channel.incoming", "the password of its mailbox is set"),
     )
@@ -134,6 +134,7 @@ async def _finish(visit: PageRequest, name: str) -> str:
         if given is not None:
             await visit.run(operation, name=name, password=given)
             done.append(words)
+    done.append(await save_password(visit, "channel.password", name))
     return "; ".join(filter(None, done))
 
 

@@ -24,11 +24,12 @@ from starlette.routing import Route
 
 from relay.control.entries.authorizations import RETURN_PATH
 from relay.control.messages.results import HistoryItem, JourneyRecord, Page, changed_headers
-from relay.control.refused import Refused, Unavailable
+from relay.control.refused import LoginRefused, Refused, Unavailable
+from relay.control.tests.results import LoginState, PasswordKept
 from relay.web.kit.page_request import AGENTS, PageRequest, cookie_of, page
 from relay.web.kit.site import Site
 from relay.web.kit.test_page import Back, stream_test, streamed
-from relay.web.kit.words import MEANINGS, STATES, sentences
+from relay.web.kit.words import KEEP, MEANINGS, STATES, login_words, sentences
 from relay.web.sign_in import begin_session
 
 _BACK = Back("/profile", "My profile")
@@ -55,8 +56,10 @@ def routes(site: Site) -> list[Route]:
     ]
 
 
-async def _profile(visit: PageRequest, *, faults: dict[str, str] | None = None, status: int = 200) -> Response:
-    """Show the page, with what is wrong with what was posted."""
+async def _profile(
+    visit: PageRequest, *, faults: dict[str, str] | None = None, status: int = 200, may_keep: bool = False
+) -> Response:
+    """Show the page, with what is wrong with what was posted. `may_keep`: a refused password may be kept as it is."""
     name = visit.actor.name
     sending: dict[str, Any] = await visit.run("agent.sending", name=name)
     recent: Page[HistoryItem] = await visit.run("agent.messages", name=name, limit=_RECENT)
@@ -67,6 +70,7 @@ async def _profile(visit: PageRequest, *, faults: dict[str, str] | None = None, 
         recent=recent.items,
         meanings=MEANINGS,
         faults=faults or {},
+        may_keep=may_keep,
     )
 
 
@@ -75,10 +79,15 @@ async def _set_mail_password(visit: PageRequest) -> Response:
     if password is None:
         return await _profile(visit, faults={"mail_password": "enter the password"}, status=422)
     try:
-        await visit.run("agent.password", name=visit.actor.name, password=password)
+        kept: PasswordKept = await visit.run(
+            "agent.password", name=visit.actor.name, password=password, unchecked=visit.text("unchecked") == "true"
+        )
+    except LoginRefused as error:
+        return await _profile(visit, faults={"mail_password": f"{error.words}. {KEEP}"}, status=422, may_keep=True)
     except Refused as error:
         return await _profile(visit, faults={"mail_password": str(error)}, status=422)
-    return visit.redirect("/profile", "Your email password is set. Test it below.")
+    is_known = kept.login.state is not LoginState.UNKNOWN
+    return visit.redirect("/profile", f"Your email password is saved{login_words(kept.login)}.", is_done=is_known)
 
 
 async def _set_login_password(visit: PageRequest) -> Response:

@@ -8,7 +8,7 @@ from starlette.routing import Route
 
 from relay.directory.model import Server
 from relay.web.authorization import authorizing_routes
-from relay.web.kit.entry_editing import Noun, Record, editing_routes, noun_page
+from relay.web.kit.entry_editing import Noun, Record, editing_routes, noun_page, save_password
 from relay.web.kit.forms import Choice, Field, FieldFaults, Group
 from relay.web.kit.lists import Column, Listing
 from relay.web.kit.page_request import ADMINISTRATORS, PageRequest, page
@@ -107,7 +107,6 @@ def _faults(visit: PageRequest, fields: Sequence[Field]) -> FieldFaults:  # noqa
 async def _finish(visit: PageRequest, name: str) -> str:
     done = []
     secrets = (
-        ("password", "server.password", "password", "its password is set"),
         ("client_secret", "server.client_secret", "secret", "its client secret is set"),
         (PASSWORD, "server.incoming", "password", "the password of its mailbox is set"),
     )
@@ -119,12 +118,14 @@ async def _finish(visit: PageRequest, name: str) -> str:
     if visit.text("default") == "true":
         await visit.run("server.default", name=name)
         done.append("it is the default now")
+    # Where it is refused, all else is saved by then.
+    done.append(await save_password(visit, "server.password", name))
     waiting = await visit.run("server.entered_anew", name=name)
     count = len(waiting["profiles"]) + waiting["server"]
     if count:
         one = "1 password was" if count == 1 else f"{count:,} passwords were"
         done.append(f"{one} set for another server name and must be entered anew")
-    return "; ".join(done)
+    return "; ".join(filter(None, done))
 
 
 _NOUN = Noun(

@@ -14,6 +14,7 @@ from relay.control.context import Parts
 from relay.control.people.admission import Admission, Invitation
 from relay.control.people.sign_in import TooMany
 from relay.control.refused import Refused
+from relay.control.tests.results import LoginState
 from relay.secrets import authentication as logins_module
 from relay.secrets.authentication import Logins
 from relay.store.db.errors import StoreError
@@ -232,8 +233,10 @@ async def test_an_agent_accepts_an_invitation_once(house: House) -> None:
     invitation = await house.door.invitation(token)
     assert invitation is not None
     assert invitation == Invitation("agent", "jane", Role.AGENT, invitation.expires)
-    actor = await house.door.accept_agent(token, PASSWORD, "mail-password", ELSEWHERE)
+    actor, login = await house.door.accept_agent(token, PASSWORD, "mail-password", ELSEWHERE)
     assert actor == JANE
+    assert login is not None
+    assert login.state is LoginState.UNKNOWN, "nobody answers for smtp.acmejets.example here"
     assert await house.door.invitation(token) is None
     with pytest.raises(Refused, match="used already, or it is older than 24 hours"):
         await house.door.accept_agent(token, PASSWORD, None)
@@ -253,9 +256,9 @@ async def test_of_two_who_come_with_one_link_one_is_let_in(house: House) -> None
     token = await house.link("agent.invite", name="jane")
     accepting = (house.door.accept_agent(token, f"{PASSWORD}-{number}", None) for number in range(4))
     done = await asyncio.gather(*accepting, return_exceptions=True)
-    assert sum(isinstance(one, Actor) for one in done) == 1
+    assert sum(isinstance(one, tuple) for one in done) == 1
     assert sum(isinstance(one, Refused) for one in done) == 3
-    winner = next(number for number, one in enumerate(done) if isinstance(one, Actor))
+    winner = next(number for number, one in enumerate(done) if isinstance(one, tuple))
     assert await house.door.sign_in("jane", f"{PASSWORD}-{winner}", FAR) is not None
 
 
