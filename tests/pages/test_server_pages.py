@@ -101,7 +101,8 @@ def test_a_password_that_the_server_refuses_is_kept_only_by_save_anyway(
     refused = api.ask("PUT", "/servers/strict/password", {"password": canary("again")})
     assert refused.status == 422
     words = f"strict refuses this password for {MAILER}: 535 5.7.8 <b>Wrong</b> password; it was not saved."
-    assert refused.json["errors"] == [{"key": "password", "message": words}]
+    message = f'{words} Send "unchecked": true to keep it all the same'
+    assert refused.json["errors"] == [{"key": "password", "message": message}]
     assert api.ask("DELETE", "/servers/strict").status == 204
 
 

@@ -16,7 +16,7 @@ from starlette.responses import JSONResponse, Response
 
 from relay import log
 from relay.control.entries.machine_keys import MACHINE_KEYS, MACHINE_SENTENCE
-from relay.control.refused import Conflict, Forbidden, NotFound, Refused, Unavailable, UnknownOperation
+from relay.control.refused import Conflict, Forbidden, LoginRefused, NotFound, Refused, Unavailable, UnknownOperation
 
 MOST_FAULTS = 100
 """How many are told one by one."""
@@ -194,6 +194,9 @@ def refusal(error: Refused) -> Response:
     if isinstance(error, Unavailable):
         log.broken(f"the API could not answer: {error}")
         return problem(503, _NOT_NOW)
+    if isinstance(error, LoginRefused):
+        message = f'{error.words}; it was not saved. Send "unchecked": true to keep it all the same'
+        return problem(422, message, [{"key": "password", "message": message}])
     faults = error.faults[:MOST_FAULTS]
     more = _and_more(len(error.faults) - len(faults))
     errors = [*({"key": fault.key, "message": fault.message} for fault in faults), *more]
