@@ -95,9 +95,9 @@ class Entries:
         return {"ok": True}
 
     async def password(self, *, name: str, password: str, unchecked: bool = False) -> PasswordKept | dict[str, Any]:
-        """Set the password with which an entry logs in at its server, where it is tried first; of an application, at Relay.
+        """Set the password with which an entry logs in at its server; of an application, at Relay.
 
-        `unchecked`: it is not tried.
+        That of a server is tried there first, unless it is kept `unchecked`.
         """
         entry = find_entry(self._parts, self._kind, name)
         if isinstance(entry, Server | Profile):
