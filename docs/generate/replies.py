@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from docs.generate.blocks import Block, Heading, Items, Table, Text
-from relay.directory.model import Meaning
+from relay.directory.model import Kind, Meaning
+from relay.upstream.http.meaning import TABLES, ApiRow
 from relay.upstream.outcome import TABLE, Phase, Row
 
 _EXPLAINED = Path(__file__).parent / "replies.toml"
@@ -49,6 +50,9 @@ def answer_page() -> Iterator[Block]:
     yield Table(("meaning", "what Relay does"), [[f"`{each}`", _FOLLOWS[each]] for each in Meaning])
     yield Heading(2, "Which answer means what")
     yield Table(("code", "enhanced code", "words", "said at", "meaning"), [_row(row) for row in TABLE])
+    for title, kind in (("Microsoft Graph", Kind.MSGRAPH), ("the Gmail API", Kind.GMAIL)):
+        yield Heading(2, f"What errors of {title} mean")
+        yield Table(("HTTP status", "error", "words", "meaning"), [_api_row(row) for row in TABLES[kind]])
     yield Text("Codes and words are regular expressions; `.` stands for any character. Words are found without case.")
     yield Heading(2, "An answer that Relay misreads")
     yield Items(
@@ -84,6 +88,15 @@ def _row(row: Row) -> list[str]:
     ]
 
 
+def _api_row(row: ApiRow) -> list[str]:
+    return [
+        "any" if row.status == "..." else f"`{row.status}`",
+        "any" if row.reason == ".*" else f"`{_unescaped(row.reason)}`",
+        f"`{_unescaped(row.words)}`" if row.words else "any",
+        f"`{row.meaning}`",
+    ]
+
+
 def _phase_words(phases: frozenset[Phase]) -> str:
     """Return where an answer is given, in the shorter of two ways."""
     others = [str(each) for each in Phase if each not in phases]
@@ -112,6 +125,8 @@ _PLAIN_NAMES = {
     "MOST_FIELDS": "NUMBER",
     "LEN": "NUMBER",
     "OURS": "NUMBER",
+    "OTHERS": "ADDRESS",
+    "CAPITALIZE": "To or Cc",
     "RECIPIENTS": "NUMBER",
     "MOST": "NUMBER",
     "OCTETS": "NUMBER",

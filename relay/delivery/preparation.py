@@ -65,7 +65,9 @@ class Prepared:
         """What is changed in the header, as it is kept and shown."""
         return self.outgoing.kept
 
-    def transfer(self, envelope: Envelope, secret: Secret | None, *, all_or_none: bool = False) -> Transfer:
+    def transfer(
+        self, envelope: Envelope, secret: Secret | None, *, all_or_none: bool = False, is_repeat: bool = False
+    ) -> Transfer:
         """Return what the upstream is given for the recipients of this envelope."""
         route = self.route
         return Transfer(
@@ -80,6 +82,7 @@ class Prepared:
             ret=envelope.ret,
             envid=envelope.envid,
             require_tls=_require_tls(envelope) if envelope.require_tls else RequireTls.NO,
+            is_repeat=is_repeat,
         )
 
 
@@ -147,7 +150,7 @@ def prepare(submitted: Submitted, header: Header, route: Route, routing: Routing
         )
     except ContentRefused as refusal:
         raise Refused(refusal.reply) from None
-    sender = None if is_null and route.server.null_sender else route.identity
+    sender = None if is_null and route.server.takes_null_sender else route.identity
     return Prepared(route, outgoing, sender)
 
 

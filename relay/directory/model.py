@@ -264,6 +264,11 @@ class Server:
         """The address that mail of its own account leaves with; None for a server without one."""
         return _address_or_none(self.address or self.username)
 
+    @property
+    def takes_null_sender(self) -> bool:
+        """Whether a message may leave without a sender; an API has none."""
+        return self.null_sender and self.kind is Kind.SMTP
+
     def scope(self, account: "Account") -> str:
         """Whose limits count for an account of this server: "SERVER/USERNAME", or "SERVER" for all of them together."""
         return self.name if self.shared_limits else account.text

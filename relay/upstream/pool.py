@@ -10,10 +10,12 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from functools import partial
+from typing import TYPE_CHECKING
 
 from relay import log
-from relay.directory.model import Account, Meaning
+from relay.directory.model import Account, Kind, Meaning
 from relay.mail.address import domain_key
+from relay.system.interpreter import in_short_turns
 from relay.upstream.connection import Connection
 from relay.upstream.connections import Allowance, Opening, Pool, PoolKey, Slots, unshared
 from relay.upstream.cut_through import HeadStart
@@ -21,6 +23,11 @@ from relay.upstream.dial import Contexts
 from relay.upstream.dialog import transact, warn_out_of_step
 from relay.upstream.outcome import Failed, Failure, Outcome, Phase
 from relay.upstream.transaction import Progress, Timeouts, Transfer, largest
+
+if TYPE_CHECKING:
+    from relay.upstream.http.upstream import ApiUpstream
+
+_SMTP = Kind.SMTP
 
 
 class Upstream:
@@ -43,10 +50,13 @@ class Upstream:
         self._opening: set[asyncio.Task[None]] = set()
         self._closing: set[asyncio.Task[None]] = set()
         self._is_closed = False
+        self._by_api: ApiUpstream | None = None
 
     def adopt(self, timeouts: Timeouts) -> None:
         """Give connections that are opened from now on so much time."""
         self._timeouts = timeouts
+        if self._by_api is not None:
+            self._by_api.timeouts = timeouts
 
     async def deliver(self, transfer: Transfer, progress: Progress | None = None) -> Outcome:
         """Hand a message over and return what came of it; every failure is an outcome.
@@ -54,6 +64,9 @@ class Upstream:
         Waits for a free connection of the account without a deadline: the caller cancels. Cancelling is safe until
         `progress.final_dot_sent`, and closes the connection; after that the caller shields this call.
         """
+        if transfer.server.kind is not _SMTP:
+            by_api = self._by_api or await self._open_apis()
+            return await by_api.deliver(transfer, progress or Progress())
         if transfer.head_start is not None:
             outcome = await transfer.head_start.finish(transfer, progress or Progress())
             if outcome is not None:
@@ -136,11 +149,12 @@ class Upstream:
     @property
     def under_way(self) -> int:
         """How many messages are being handed over, or wait for a connection."""
-        return sum(pool.users for pool in self._pools.values())
+        by_api = self._by_api.under_way if self._by_api is not None else 0
+        return by_api + sum(pool.users for pool in self._pools.values())
 
     def connections(self) -> Mapping[Account, int]:
         """How many connections each account has now."""
-        counts: dict[Account, int] = {}
+        counts: dict[Account, int] = dict(self._by_api.connections()) if self._by_api is not None else {}
         for key, pool in self._pools.items():
             counts[key.account] = counts.get(key.account, 0) + pool.connections
         return counts
@@ -150,9 +164,18 @@ class Upstream:
         self._is_closed = True
         for pool in tuple(self._pools.values()):
             pool.retire()
+        if self._by_api is not None:
+            await self._by_api.aclose()
         ending = self._closing | {task for task in self._opening if task.cancelling()}
         if ending:
             await asyncio.wait(ending)
+
+    async def _open_apis(self) -> "ApiUpstream":
+        """Return the way out by APIs, which is loaded for the first message that goes by it."""
+        kind = await in_short_turns(_load_apis)
+        if self._by_api is None:
+            self._by_api = kind(self._timeouts, self._contexts, self._slots_of, self._drop_slots)
+        return self._by_api
 
     async def _hand_over_anew(self, pool: Pool, transfer: Transfer, progress: Progress, since: int) -> Outcome:
         found = await pool.wait(partial(self._begin, pool, transfer, progress, since))
@@ -285,6 +308,12 @@ class Upstream:
     def _dismiss_from(self, pool: Pool, connection: Connection) -> None:
         self._dismiss(connection)
         self._drop_if_empty(pool)
+
+
+def _load_apis() -> "type[ApiUpstream]":
+    from relay.upstream.http.upstream import ApiUpstream  # noqa: PLC0415  0.2 s, for the few that need it
+
+    return ApiUpstream
 
 
 def _is_about_connection(failure: Failure) -> bool:

@@ -107,6 +107,7 @@ class Transfer:
     MAIL (RFC 3461); they and what the recipients carry of it are told to a server that has DSN. `require_tls` is about
     the way behind that server; the way to it is always as the server's own settings say. `head_start` has begun to
     hand it over already; with `arriving` it is such a beginning, `content` is without its body, and all or none get it.
+    `is_repeat`: an attempt was made before, so that a server that can be asked for the message may have it already.
     """
 
     server: Server
@@ -122,6 +123,7 @@ class Transfer:
     require_tls: RequireTls = RequireTls.NO
     arriving: Coming | None = None
     head_start: Ahead | None = None
+    is_repeat: bool = False
 
 
 @dataclass(slots=True)

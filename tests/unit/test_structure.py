@@ -42,7 +42,7 @@ LIBRARIES: Mapping[str, tuple[str, ...]] = {
     "alembic": ("store",),
     "psycopg": ("store",),
     "authlib": ("secrets",),
-    "httpx2": ("secrets",),
+    "httpx2": ("secrets", "upstream"),
     "scramp": ("secrets", "upstream", "listener"),
     "dns": ("doctor",),
     "spf": ("doctor",),
