@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from itertools import accumulate
 from operator import add
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 from prometheus_client import CollectorRegistry, Gauge, ProcessCollector
 from prometheus_client.exposition import generate_latest
@@ -59,12 +59,21 @@ _TOGETHER: Mapping[str, Callable[[float, float], float]] = {
     "relay_directory_ok": min,
     "relay_store_ok": min,
     "relay_certificate_expires_seconds": min,
+    "relay_webhook_oldest_seconds": max,
     "relay_free_bytes": min,
     "relay_free_floor_bytes": max,
     "process_start_time_seconds": min,
     "process_open_fds": max,  # each process has a limit of its own
     "process_max_fds": min,
 }
+
+
+class WebhookFigures(NamedTuple):
+    """What a webhook is not told: events that wait, how long ago (seconds) the oldest happened, and events held."""
+
+    waiting: int
+    oldest_seconds: float
+    kept_back: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +83,8 @@ class Now:
     `oldest` is how long ago (seconds) the oldest of them came. `unreached`: servers that nobody gets through to.
     `loop_lag`: the longest, in seconds, that the event loop was late within the last minute. `certificate_expires` is
     in seconds since 1970, None where there is none. `free`, `free_floor`: octets; below the floor no mail is taken.
-    `log_dropped`: lines of the log that this process could not write since it started.
+    `webhooks` are by their numbers in relay.toml. `log_dropped`: lines of the log that this process could not write
+    since it started.
     """
 
     queue: Mapping[str, int]
@@ -91,6 +101,7 @@ class Now:
     free: int = 0
     free_floor: int = 0
     log_dropped: int = 0
+    webhooks: Mapping[str, WebhookFigures] = field(default_factory=dict)
 
 
 class _Counter:
@@ -177,6 +188,12 @@ class Metrics:
             "version",
         )
         self._tls_failures = _Counter("tls_failures", "Handshakes of clients that failed")
+        self._webhook_requests = _Counter(
+            "webhook_events",
+            "Events that webhooks took, did not take, or were not told in three days",
+            "webhook",
+            "outcome",
+        )
         registry = self._registry = CollectorRegistry()
         self._queue = Gauge("relay_queue_messages", "Messages that wait, by state", ("state",), registry=registry)
         self._oldest = Gauge(
@@ -185,6 +202,14 @@ class Metrics:
             ("state",),
             registry=registry,
         )
+        self._webhooks = {
+            name: Gauge(f"relay_webhook_{name}", help_, ("webhook",), registry=registry)
+            for name, help_ in (
+                ("waiting", "Events that a webhook is not told yet"),
+                ("oldest_seconds", "How long ago the oldest of them happened; 0 where none waits"),
+                ("kept_back", "Events that a webhook did not take for three days"),
+            )
+        }
         self._gauges = {name: Gauge(f"relay_{name}", help_, registry=registry) for name, help_ in _GAUGES.items()}
         build = Gauge("relay_build_info", "Which relay this is; always 1", ("version",), registry=registry)
         build.labels(__version__).set(1)
@@ -266,6 +291,23 @@ class Metrics:
         """A server took a message by a connection under TLS; `version` "" where it was plain."""
         self._upstream_tls.values[(version or "none",)] += 1
 
+    def begin_webhook(self, webhook: str) -> None:
+        """Let the series of a webhook, by its number in relay.toml, be there from the start."""
+        for outcome in ("told", "failed", "held"):
+            self._webhook_requests.values[webhook, outcome] += 0
+
+    def webhook_told(self, webhook: str, events: int) -> None:
+        """A webhook, the one with this number in relay.toml, took events."""
+        self._webhook_requests.values[webhook, "told"] += events
+
+    def webhook_failed(self, webhook: str) -> None:
+        """A webhook did not take an event, which is tried again or held."""
+        self._webhook_requests.values[webhook, "failed"] += 1
+
+    def webhook_held(self, webhook: str, events: int) -> None:
+        """Events are tried no more."""
+        self._webhook_requests.values[webhook, "held"] += events
+
     def text(self, now: Now, others: Sequence[Counts] = ()) -> str:
         """Return everything as CONTENT_TYPE says, with what `counts` of the relay's other processes is added."""
         return generate_latest(_Added([self.counts(now), *others])).decode()
@@ -294,6 +336,11 @@ class Metrics:
         for state, count in now.queue.items():
             self._queue.labels(state).set(count)
             self._oldest.labels(state).set(now.oldest.get(state, 0.0))
+        for gauge in self._webhooks.values():
+            gauge.clear()
+        for number, figures in now.webhooks.items():
+            for name, figure in figures._asdict().items():
+                self._webhooks[name].labels(number).set(figure)
         values = {
             "accounts_held": now.accounts_held,
             "servers_unreached": now.unreached,

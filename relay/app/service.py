@@ -19,6 +19,7 @@ from relay.app.changes import Changes, begin_counters, tell_directory, warn_of_d
 from relay.app.open_store import OpenStore
 from relay.app.reload import LiveSettings
 from relay.app.status import RelayStatus
+from relay.app.telling import Telling
 from relay.config.faults import Faults
 from relay.config.settings import Listener, Settings, check_modes, left_out, load_settings
 from relay.control.audit_log import AuditLog
@@ -119,6 +120,7 @@ class Service:
         self._logins: Logins
         self._standing: RelayStatus
         self._changes: Changes
+        self._webhooks: Telling
         self._store: OpenStore
         self._maintenance: Maintenance
         self._parts: Parts
@@ -234,6 +236,7 @@ class Service:
         self._status_changed()
 
     async def _lead_changed(self) -> None:
+        await self._webhooks.lead_changed()
         await self._changes.follow_lead()
 
     def _later(self, job: Coroutine[Any, Any, None]) -> None:
@@ -280,6 +283,10 @@ class Service:
             new_body=lambda: SpooledGathering(self._spool_out),
         )
         vault, queue = store.vault, store.queue
+        self._webhooks = Telling(queue, self._cluster.lead, self.metrics, may_lead=self._place.is_first)
+        closing.push_async_callback(self._webhooks.aclose)
+        self._webhooks.write(settings)
+        self._reloading.subscribe(lambda now: self._later(self._webhooks.follow(now)))
         self._node = self._cluster.node
         secrets = self._open_secrets(vault)
         await self._open_directory(store)
@@ -315,6 +322,7 @@ class Service:
         accounts, wake = attempts.accounts, self.queue_runner.wake
         await self._cluster.follow(self._parts, accounts, self._changes.follow_secrets, wake)
         await self.listeners.serve()
+        self._later(self._webhooks.follow(settings))
 
     async def _open_directory(self, store: OpenStore) -> None:
         settings, database = self.settings, store.database
@@ -450,6 +458,7 @@ class Service:
             queue_actions=queue_actions,
             returned_mail=self.returned_mail,
             health=store.health,
+            webhooks=self._webhooks.figures,
         )
         self._cluster.report(self.listeners, upstream, self._standing.counts)
         store.health.on_change = self._status_changed

@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,7 +25,7 @@ from relay.control.results import (
 from relay.directory.live import LiveDirectory
 from relay.incoming.watch import ReturnedMail
 from relay.listener.server import Listeners
-from relay.metrics import Counts, Metrics, Now
+from relay.metrics import Counts, Metrics, Now, WebhookFigures
 from relay.store.cluster.nodes import Doing, NodeState
 from relay.store.db.health import StoreHealth
 from relay.system.clock import utc_now
@@ -51,6 +51,7 @@ class RelayStatus:
     queue_actions: QueueActions
     returned_mail: ReturnedMail
     health: StoreHealth
+    webhooks: Callable[[], Mapping[str, WebhookFigures]] = dict
     web: "WebServer | None" = None
     lag: LoopLag = field(default_factory=LoopLag)
     _since: datetime = field(default_factory=utc_now, init=False)
@@ -146,6 +147,7 @@ class RelayStatus:
             certificate_expires=certificate.expires.timestamp() if certificate else None,
             free=_free(settings.state_dir),
             free_floor=settings.delivery.free_space,
+            webhooks=self.webhooks(),
             # The supervisor has no metrics of its own: the first worker counts its lines, too.
             log_dropped=log.dropped_lines() + (self._elsewhere.of_supervisor if self._place.is_first else 0),
         )

@@ -31,6 +31,7 @@ from relay.cli import (
     server,
     status,
     transfers,
+    webhook,
 )
 from relay.cli.output import EXIT_REFUSED, abandon_stdout, bear_all_letters, failed, print_failure
 from relay.cli.session import Session, WrongUsage
@@ -146,6 +147,7 @@ for name, verbs in {
     "messages": messages.messages_app,
     "node": status.node_app,
     "provider": provider.app,
+    "webhook": webhook.app,
     "secrets": secrets.app,
     "import": transfers.import_app,
     "directory": transfers.directory_app,

@@ -460,7 +460,7 @@ def _incomplete_tls(settings: Settings) -> Iterator[tuple[str, str]]:
 
 
 # What is read but not built yet.
-_UNBUILT: Mapping[str, Unbuilt] = {"webhook": None}
+_UNBUILT: Mapping[str, Unbuilt] = {}
 
 
 def _not_in_this_version(settings: Settings) -> Iterator[tuple[str, str]]:

@@ -34,6 +34,7 @@ from relay.control.tests.connection_test import ConnectionTests
 from relay.control.tests.doctor import DoctorOperation
 from relay.control.tests.form_tests import ProfileFormTest, ServerFormTest
 from relay.control.transfers import Transfers
+from relay.control.webhooks import WebhookOperations
 from relay.directory.kinds import AGENT, APPLICATION, CHANNEL, SCRIPT, SERVER
 
 
@@ -86,6 +87,7 @@ class Operations:
             **MessagePages(parts).operations(),
             **MessageCounts(parts).operations(),
             **NodeOperations(parts).operations(),
+            **WebhookOperations(parts).operations(),
         }
 
     @property

@@ -15,6 +15,36 @@ class Done:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WebhookRecord:
+    """A webhook of relay.toml, by its number there, and how it answers: ok, failing, or new (it was told nothing yet).
+
+    `waiting`: events that it is not told yet, the oldest since `oldest`; `held`: those that it did not take in three
+    days. It is failing `since` then, for this `reason`, and asked again at `next_attempt`.
+    """
+
+    number: int
+    url: str
+    events: Sequence[str]
+    profiles: Sequence[str]
+    state: str
+    waiting: int
+    oldest: str | None
+    held: int
+    failures: int
+    since: str | None
+    next_attempt: str | None
+    reason: str
+    delivered: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replayed:
+    """How many events are told again."""
+
+    events: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FaultRecord:
     """What is wrong in a file, by its key."""
 

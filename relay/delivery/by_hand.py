@@ -20,7 +20,8 @@ def hold(now: datetime, reason: str = HELD_BY_HAND) -> Change:
         moved = _moved(message, Event.HOLD, now)
         if not moved and not message.held_by:
             return None
-        return _settled(message, moved, None, reason=reason, held_since=message.held_since or now)
+        event = "held" if moved else ""
+        return _settled(message, moved, None, event=event, reason=reason, held_since=message.held_since or now)
 
     return change
 
@@ -33,7 +34,7 @@ def release(now: datetime) -> Change:
         if not moved:
             return None
         held = max(0.0, (now - message.held_since).total_seconds()) if message.held_since else 0.0
-        return _settled(message, moved, now, held_seconds=message.held_seconds + held)
+        return _settled(message, moved, now, event="released", held_seconds=message.held_seconds + held)
 
     return change
 
@@ -52,7 +53,7 @@ def remove(now: datetime) -> Change:
 
     def change(message: StoredMessage) -> Settlement | None:
         moved = _moved(message, Event.REMOVE, now)
-        return _settled(message, moved, None) if moved else None
+        return _settled(message, moved, None, event="removed") if moved else None
 
     return change
 
@@ -71,6 +72,7 @@ def _settled(
     moved: tuple[StoredRecipient, ...],
     next_attempt: datetime | None,
     *,
+    event: str = "",
     reason: str = "",
     held_since: datetime | None = None,
     held_seconds: float | None = None,
@@ -78,19 +80,32 @@ def _settled(
     """Return the settlement of a change that left these recipients other than before."""
     after = {one.number: one for one in message.recipients} | {one.number: one for one in moved}
     state = message_state(State(one.state) for one in after.values())
+    held = message.held_seconds if held_seconds is None else held_seconds
+    settled = replace(
+        message,
+        recipients=tuple(after[number] for number in sorted(after)),
+        state=str(state),
+        next_attempt=next_attempt,
+        reason=reason,
+        held_since=held_since,
+        held_seconds=held,
+        held_by="",
+    )
     return Settlement(
         id=message.id,
         fence=message.fence,
         recipients=moved,
-        state=str(state),
+        state=settled.state,
         next_attempt=next_attempt,
         reason=reason,
         unknowns=message.unknowns,
         warned=message.warned,
         held_since=held_since,
-        held_seconds=message.held_seconds if held_seconds is None else held_seconds,
+        held_seconds=held,
         delivered=message.delivered,
         reply=message.reply,
         attempt=None,
         is_finished=state.is_final,
+        event=event,
+        after=settled,
     )

@@ -356,7 +356,16 @@ def settlement_of(
         attempt=_as_kept(attempt, is_finished=is_finished) if attempt else None,
         is_finished=is_finished,
         reports=reports,
+        event=_event_of(State(after.state), attempt),
+        after=after,
     )
+
+
+def _event_of(state: State, attempt: Attempt | None) -> str:
+    """Return what is told of a message that an attempt left in a state; a turn that it did not get is nothing."""
+    if state is State.QUEUED:
+        return "deferred" if attempt is not None else ""
+    return str(state)
 
 
 def _as_kept(attempt: Attempt, *, is_finished: bool) -> Attempt:

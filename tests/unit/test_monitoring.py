@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from relay.metrics import Metrics, Now
+from relay.metrics import Metrics, Now, WebhookFigures
 from tests.peers.packages import program
 from tests.peers.rows import each_row
 from tests.peers.system import run
@@ -46,10 +46,12 @@ def metrics() -> Metrics:
     counted.protected("TLSv1.3")
     counted.tls_failed()
     counted.protected_upstream("TLSv1.3")
+    counted.webhook_told("1", 1)
     return counted
 
 
-TEXT = metrics().text(Now(queue={"queued": 1}, accounts_held=0, connections=1))
+WEBHOOKS = {"1": WebhookFigures(waiting=1, oldest_seconds=2.0, kept_back=0)}
+TEXT = metrics().text(Now(queue={"queued": 1}, accounts_held=0, connections=1, webhooks=WEBHOOKS))
 FAMILIES = tuple(text_string_to_metric_families(TEXT))
 LABELS = {sample.name: set(sample.labels) for family in FAMILIES for sample in family.samples}
 OURS = {family.name for family in FAMILIES if family.name.startswith("relay_")}

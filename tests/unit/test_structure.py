@@ -43,6 +43,7 @@ LIBRARIES: Mapping[str, tuple[str, ...]] = {
     "psycopg": ("store",),
     "authlib": ("secrets",),
     "httpx2": ("secrets", "upstream"),
+    "httpcore2": ("webhooks",),
     "scramp": ("secrets", "upstream", "listener"),
     "dns": ("doctor",),
     "spf": ("doctor",),

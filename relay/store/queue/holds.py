@@ -1,6 +1,6 @@
 """Accounts that get no mail, and the messages that wait for them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from types import EllipsisType, MappingProxyType
 from typing import Any, NamedTuple
@@ -27,6 +27,9 @@ from sqlalchemy import (
 from relay.store.db.tables import Time, holds, is_held, is_waiting, messages, microseconds, recipients
 from relay.store.queue.messages import HoldRow
 from relay.store.queue.rows import hold_of, hold_values, profile_word
+
+TellMoved = Callable[[Connection, Collection[str]], None]
+"""Told, in the transaction, which messages were moved."""
 
 
 class Cause(NamedTuple):
@@ -72,6 +75,7 @@ def hold_some(
     state: str,
     now: datetime,
     pausing: str = "",
+    tell: TellMoved | None = None,
 ) -> int:
     """Let some waiting messages of these profiles wait for a hold instead; return how many.
 
@@ -87,7 +91,7 @@ def hold_some(
     }
     is_ready = or_(messages.c.state != pausing, messages.c.next_attempt <= now)
     which = and_(is_waiting, messages.c.profile.in_(words), is_ready)
-    return _move_some(connection, which, limit, facts, copies={"meaning": cause.meaning})
+    return _move_some(connection, which, limit, facts, copies={"meaning": cause.meaning}, tell=tell)
 
 
 def free_some(
@@ -99,6 +103,7 @@ def free_some(
     state: str,
     now: datetime,
     keeping: str = "",
+    tell: TellMoved | None = None,
 ) -> int:
     """Make some messages due that wait for a hold, the oldest first; return how many. `profile` ...: of all.
 
@@ -117,7 +122,7 @@ def free_some(
         "held_since": None,
         "held_seconds": messages.c.held_seconds + _seconds_since(messages.c.held_since, now),
     }
-    return _move_some(connection, held, limit, facts, messages.c.id, which_copies=others)  # ids sort by time
+    return _move_some(connection, held, limit, facts, messages.c.id, which_copies=others, tell=tell)  # ids sort by time
 
 
 def make_some_due(
@@ -141,6 +146,7 @@ def _move_some(
     *order: Column[str],
     which_copies: ColumnElement[bool] | None = None,
     copies: Mapping[str, str] = MappingProxyType({}),
+    tell: TellMoved | None = None,
 ) -> int:
     """Change messages, and the state of the recipients that were in the message's own state.
 
@@ -161,6 +167,8 @@ def _move_some(
             follow = follow.where(which_copies)
         rows = [{"of_message": row.id, "of_state": row.state} for row in found if row.id in moved]
         connection.execute(follow.values(state=facts["state"], **copies), rows)
+    if tell is not None and moved:
+        tell(connection, moved)
     return len(moved)
 
 

@@ -150,6 +150,7 @@ class Settlement:
 
     `recipients` are those that changed. `attempt` is recorded in place of what was known of it. `is_finished` ends
     the message and deletes its content. `reports` are stored together with it.
+    `event` is what is told of the message as it is `after` that; "" is nothing.
     """
 
     id: str
@@ -168,6 +169,8 @@ class Settlement:
     is_finished: bool
     held_by: str = ""
     reports: tuple[NewMessage, ...] = ()
+    event: str = ""
+    after: StoredMessage | None = None
 
     def __post_init__(self) -> None:
         if self.is_finished and self.next_attempt is not None:

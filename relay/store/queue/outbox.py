@@ -13,7 +13,8 @@ from sqlalchemy import Connection, and_, bindparam, delete, exists, func, insert
 
 from relay.store.db.database import Database
 from relay.store.db.prepared import Prepared, moment
-from relay.store.db.tables import is_kept_back, is_untold, outbox, webhooks
+from relay.store.db.tables import is_kept_back, is_untold, messages, outbox, webhooks
+from relay.store.queue.history import select_messages
 from relay.store.queue.messages import Attempt, ReturnRow, StoredMessage
 
 # So many rows one statement changes or deletes.
@@ -30,7 +31,7 @@ class NewEvent(NamedTuple):
     body: str
 
 
-class Listeners(Protocol):
+class Subscribers(Protocol):
     """Who wants to be told of messages (`relay.webhooks.subscriptions`). Called in the thread that writes."""
 
     def wants(self, event: str) -> bool:
@@ -85,6 +86,19 @@ def insert_events(connection: Connection, events: Sequence[NewEvent]) -> None:
         connection,
         [(one.id, one.webhook, one.message, moment(one.at), one.body, moment(one.at), 0, None, "") for one in events],
     )
+
+
+def telling(subscribers: Subscribers | None, event: str) -> Callable[[Connection, Collection[str]], None] | None:
+    """Return what writes that this happened to many messages at once; None where nobody wants to hear of it."""
+    if subscribers is None or not subscribers.wants(event):
+        return None
+
+    def tell(connection: Connection, ids: Collection[str]) -> None:
+        moved = select(messages).where(messages.c.id.in_(list(ids))).order_by(messages.c.id)
+        events = (subscribers.events(event, message) for message in select_messages(connection, moved))
+        insert_events(connection, [one for some in events for one in some])
+
+    return tell
 
 
 _FACTS = ("id", "webhook", "message", "at", "body", "next_attempt", "attempts", "delivered", "reason")

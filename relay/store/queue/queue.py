@@ -30,6 +30,7 @@ from relay.store.queue import claims, holds, returns, writes
 from relay.store.queue.claims import Due, InDoubt, Late, Lease
 from relay.store.queue.holds import Cause
 from relay.store.queue.messages import Attempt, Change, HoldRow, NewMessage, ReturnRow, Settlement, StoredMessage
+from relay.store.queue.outbox import Outbox, Subscribers, telling
 from relay.store.queue.reader import QueueReader
 from relay.store.queue.writes import BegunAttempt, FinalDot
 from relay.system.clock import utc_now
@@ -86,6 +87,9 @@ class Queue(QueueReader):
             self.now = self._store_clock.now
         # What may be under way by our own lease without anybody here who knows: the store failed when it was taken.
         self._doubtful: set[str] = set()
+        # Who is told of messages, in the transaction of what is told (None: nobody), and what they are not told yet.
+        self.subscribers: Subscribers | None = None
+        self.outbox = Outbox(database)
 
     async def aclose(self) -> None:
         """Write what waits to be written, then take no more. The database stays open."""
@@ -221,7 +225,9 @@ class Queue(QueueReader):
 
         The settlement's fence does not matter. Raises Leased where the message is under way.
         """
-        return await self._write(lambda c: writes.edit(c, id_, change, self._new_lease(), self._clock()))
+        return await self._write(
+            lambda c: writes.edit(c, id_, change, self._new_lease(), self._clock(), self.subscribers)
+        )
 
     async def make_due(self, now: datetime, *, profile: str | EllipsisType | None = ..., pausing: str = "") -> int:
         """Make due what waits: of one profile (None is nobody's), or all. Return how many messages were not yet.
@@ -245,7 +251,7 @@ class Queue(QueueReader):
 
     async def add_return(self, id_: str, row: ReturnRow) -> bool:
         """Keep what came back of a message for one recipient; False where something is known already."""
-        return await self._write(lambda c: returns.add_return(c, id_, row))
+        return await self._write(lambda c: returns.add_return(c, id_, row, self.subscribers))
 
     async def returns(self, id_: str) -> tuple[ReturnRow, ...]:
         """Return what came back of a message, in the order of its recipients."""
@@ -319,6 +325,7 @@ class Queue(QueueReader):
                 state=state,
                 now=now,
                 pausing=pausing,
+                tell=telling(self.subscribers, "held"),
             )
             moved += await self._in_batches(job)
         return moved
@@ -338,7 +345,8 @@ class Queue(QueueReader):
         `profile` None is nobody's; left out, it is every profile. Recipients that wait for the meaning `keeping` wait
         on, for a person. Time spent held is added to `held_seconds`.
         """
-        job = partial(holds.free_some, held_by=held_by, profile=profile, state=state, now=now, keeping=keeping)
+        free = partial(holds.free_some, held_by=held_by, profile=profile, state=state, now=now, keeping=keeping)
+        job = partial(free, tell=telling(self.subscribers, "released"))
         return await self._in_batches(job, limit)
 
     # What accounts have used up of their limits
@@ -436,7 +444,7 @@ class Queue(QueueReader):
 
     def _add_all(self, connection: Connection, items: Sequence[Sequence[NewMessage]]) -> None:
         news = [new for item in items for new in item]
-        writes.insert_messages(connection, news, self._new_lease(), self._clock())
+        writes.insert_messages(connection, news, self._new_lease(), self._clock(), self.subscribers)
 
     def _take_all(self, connection: Connection, items: Sequence[Due]) -> list[list[StoredMessage]]:
         taken: dict[str, StoredMessage] = {}
@@ -455,7 +463,7 @@ class Queue(QueueReader):
         writes.mark_final_dots(connection, items, self._new_lease())
 
     def _settle_all(self, connection: Connection, items: Sequence[Settlement]) -> None:
-        writes.settle(connection, items, self._new_lease(), self._clock())
+        writes.settle(connection, items, self._new_lease(), self._clock(), self.subscribers)
 
     async def _write(self, job: Job[T]) -> T:
         return await self._writer.run(job)

@@ -3,16 +3,21 @@
 from sqlalchemy import Connection, insert, select, update
 
 from relay.store.db.tables import mailboxes, returns
+from relay.store.queue.history import message as read_message
 from relay.store.queue.messages import ReturnRow
+from relay.store.queue.outbox import Subscribers, insert_events
 
 
-def add_return(connection: Connection, message: str, row: ReturnRow) -> bool:
+def add_return(connection: Connection, message: str, row: ReturnRow, subscribers: Subscribers | None = None) -> bool:
     """Keep what came back for one recipient; False where something is known already: the first report counts."""
     known = select(returns.c.number).where(returns.c.message == message, returns.c.number == row.number)
     if connection.execute(known).first() is not None:
         return False
     facts = {name: getattr(row, name) for name in _FACTS}
     connection.execute(insert(returns), {"message": message, **facts})
+    if subscribers is not None and subscribers.wants("returned"):
+        about = read_message(connection, message)
+        insert_events(connection, subscribers.events("returned", about, returned=row) if about else ())
     return True
 
 

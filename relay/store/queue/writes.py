@@ -36,11 +36,21 @@ from relay.store.queue.contents import delete_content, digest_of, write_contents
 from relay.store.queue.history import MOST_IDS
 from relay.store.queue.history import message as read_message
 from relay.store.queue.messages import Attempt, Change, Fenced, Leased, NewMessage, Settlement
+from relay.store.queue.outbox import Subscribers, insert_events
 from relay.store.queue.rows import ATTEMPT, MESSAGE, RECIPIENT, attempt_row, message_row, recipient_row
 
 
-def insert_messages(connection: Connection, news: Sequence[NewMessage], lease: Lease, now: datetime) -> None:
-    """Write new messages: those with an open attempt under the lease, those without content as finished."""
+def insert_messages(
+    connection: Connection,
+    news: Sequence[NewMessage],
+    lease: Lease,
+    now: datetime,
+    subscribers: Subscribers | None = None,
+) -> None:
+    """Write new messages: those with an open attempt under the lease, those without content as finished.
+
+    What `subscribers` are told of that is written with it.
+    """
     if not news:
         return
     over, until = moment(now), lease.value()
@@ -64,6 +74,12 @@ def insert_messages(connection: Connection, news: Sequence[NewMessage], lease: L
     )
     _INSERT_ATTEMPT.run(connection, [attempt_row(new.message.id, new.attempt) for new in news if new.attempt])
     write_contents(connection, [(new.message.id, new.content) for new in news if new.content is not None])
+    if subscribers is not None:
+        events = (
+            subscribers.events("queued" if new.content is not None else new.message.state, new.message, new.attempt)
+            for new in news
+        )
+        insert_events(connection, [event for some in events for event in some])
 
 
 _INSERT_MESSAGE = Prepared(insert(messages), MESSAGE)
@@ -122,10 +138,16 @@ def mark_final_dots(connection: Connection, dotted: Sequence[FinalDot], lease: L
     _change(connection, _MARK_DOT, [(one.id, one.fence, lease.owner, one.number) for one in dotted])
 
 
-def settle(connection: Connection, settlements: Sequence[Settlement], lease: Lease, now: datetime) -> None:
+def settle(
+    connection: Connection,
+    settlements: Sequence[Settlement],
+    lease: Lease,
+    now: datetime,
+    subscribers: Subscribers | None = None,
+) -> None:
     """Write what became of messages, with their reports, and end their leases. Raises Fenced."""
     _change(connection, _SETTLE, [(one.id, one.fence, lease.owner, *_facts(one, now)) for one in settlements])
-    _write_rest(connection, settlements, lease, now)
+    _write_rest(connection, settlements, lease, now, subscribers)
 
 
 def release_lease(connection: Connection, id_: str, fence: int, state: str, lease: Lease) -> None:
@@ -136,7 +158,14 @@ def release_lease(connection: Connection, id_: str, fence: int, state: str, leas
         raise Fenced(id_)
 
 
-def edit(connection: Connection, id_: str, change: Change, lease: Lease, now: datetime) -> bool:
+def edit(
+    connection: Connection,
+    id_: str,
+    change: Change,
+    lease: Lease,
+    now: datetime,
+    subscribers: Subscribers | None = None,
+) -> bool:
     """Read a message and write what `change` makes of it; False where it is missing, or nothing changes.
 
     Raises Leased where the message is under way.
@@ -153,7 +182,7 @@ def edit(connection: Connection, id_: str, change: Change, lease: Lease, now: da
     if settlement is None:
         return False
     _EDIT.run(connection, [(id_, *_facts(settlement, now))])
-    _write_rest(connection, [replace(settlement, id=id_)], lease, now)
+    _write_rest(connection, [replace(settlement, id=id_)], lease, now, subscribers)
     return True
 
 
@@ -163,14 +192,27 @@ def _change(connection: Connection, statement: Prepared, rows: list[Row]) -> Non
         raise Fenced(rows[0][0] if len(rows) == 1 else "one of several messages")
 
 
-def _write_rest(connection: Connection, settlements: Sequence[Settlement], lease: Lease, now: datetime) -> None:
+def _write_rest(
+    connection: Connection,
+    settlements: Sequence[Settlement],
+    lease: Lease,
+    now: datetime,
+    subscribers: Subscribers | None,
+) -> None:
     """Write what settlements change outside the messages' own rows."""
     _SET_RECIPIENT.run(connection, [row for one in settlements for row in _recipients(one)])
     if rows := [attempt_row(one.id, one.attempt) for one in settlements if one.attempt is not None]:
         _put_attempts(connection, rows)
     if finished := [one.id for one in settlements if one.is_finished]:
         delete_content(connection, finished)
-    insert_messages(connection, [report for one in settlements for report in one.reports], lease, now)
+    if subscribers is not None:
+        events = (
+            subscribers.events(one.event, one.after, one.attempt)
+            for one in settlements
+            if one.event and one.after is not None
+        )
+        insert_events(connection, [event for some in events for event in some])
+    insert_messages(connection, [report for one in settlements for report in one.reports], lease, now, subscribers)
 
 
 def _put_attempts(connection: Connection, rows: Sequence[Row]) -> None:

@@ -19,7 +19,7 @@ from starlette.types import ASGIApp
 from relay import __version__
 from relay.control.actor import Actor, Role, Way
 from relay.control.operations import Operations
-from relay.web.api import entries, messages, people, queue, secrets, sheets, system, trials, ways
+from relay.web.api import entries, messages, people, queue, secrets, sheets, system, trials, ways, webhooks
 from relay.web.api.bodies import example_of
 from relay.web.api.problems import Problem, add_handlers, described_problems, name_of_problem
 from relay.web.api.request_checks import ApiRoute, RequestChecks
@@ -94,6 +94,7 @@ TAGS: Mapping[str, str] = {
     "queue": "Messages that wait.",
     "accounts": "Whom mail logs in as at a server. What holds mail holds its account.",
     "nodes": "The relays that use one store, each on a machine of its own.",
+    "webhooks": "Programs that are told what becomes of messages.",
     "administrators": "People of the pages.",
     "tokens": "Programs of this API.",
     "audit": "Who changed what.",
@@ -111,6 +112,7 @@ _ROUTES = (
     queue.add_routes,
     system.add_account_routes,
     system.add_node_routes,
+    webhooks.add_routes,
     people.add_routes,
 )
 PREFIX = "/api/v1"

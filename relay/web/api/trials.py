@@ -139,12 +139,12 @@ def _add_server_routes(subject: Subject) -> None:
     async def try_server(caller: Asking, body: UnsavedTrial) -> Any:
         """Test a server before it is saved, step by step. Nothing of it is kept."""
         params = {"values": given_values(body.values), "to": body.to, "send": body.send}
-        return _result(await caller.all_of("server.try", password=body.password, name=body.name, **params))
+        return trial_result(await caller.all_of("server.try", password=body.password, name=body.name, **params))
 
     @subject.request(f"POST {one}/test", "server.test", TrialResult, 404, 409)
     async def test_server(caller: Asking, name: SERVERS.name, body: ServerTrial) -> Any:  # type: ignore[name-defined]
         """Test a server step by step."""
-        return _result(await caller.all_of("server.test", name=name, to=body.to, send=body.send))
+        return trial_result(await caller.all_of("server.test", name=name, to=body.to, send=body.send))
 
     @subject.request(f"POST {one}/default", "server.default", Default, 404, 409)
     async def default(caller: Asking, name: SERVERS.name) -> Any:  # type: ignore[name-defined]
@@ -169,7 +169,7 @@ def _add_unsaved_route(subject: Subject, noun: Noun, model: type[UnsavedChannelT
     async def try_profile(caller: Asking, body: model) -> Any:  # type: ignore[valid-type]
         asked = body.model_dump(include={"to", "password", "name", "send"})  # type: ignore[attr-defined]
         values = given_values(body.values)  # type: ignore[attr-defined]
-        return _result(await caller.all_of(f"{noun.word}.try", values=values, **asked))
+        return trial_result(await caller.all_of(f"{noun.word}.try", values=values, **asked))
 
 
 def _add_profile_routes(subject: Subject, noun: Noun) -> None:
@@ -183,8 +183,9 @@ def _add_profile_routes(subject: Subject, noun: Noun) -> None:
     )
     async def test_profile(caller: Asking, name: noun.name, body: ProfileTrial) -> Any:  # type: ignore[name-defined]
         steps = caller.all_of(f"{noun.word}.test", name=name, to=body.to, send=body.send, round_trip=body.round_trip)
-        return _result(await steps)
+        return trial_result(await steps)
 
 
-def _result(steps: list[dict[str, Any]]) -> dict[str, Any]:
+def trial_result(steps: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return what came of a test, by its steps."""
     return {"ok": bool(steps) and all(step["ok"] for step in steps), "steps": steps}

@@ -25,6 +25,7 @@ VERBS = {
     "messages": "list show",
     "node": "list drain",
     "provider": "list",
+    "webhook": "list test replay",
     "secrets": "list import rotate",
     "import": "postfix msmtp",
     "directory": "import export",

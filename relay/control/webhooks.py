@@ -1,0 +1,113 @@
+"""The operations on webhooks: how they answer, one event to try them, and what they are to be told again."""
+
+import json
+import os
+from collections.abc import AsyncIterator
+from datetime import datetime, timedelta
+
+from relay.config.notification import Webhook
+from relay.control.context import Parts
+from relay.control.messages.find import read_time
+from relay.control.messages.records import rfc3339
+from relay.control.operation import Access, Operation
+from relay.control.refused import NotFound, Refused
+from relay.control.results import Replayed, WebhookRecord
+from relay.control.tests.results import StepRecord
+from relay.secrets.sources import SecretUnavailable, parse_source, read_source
+from relay.store.queue.outbox import KEPT_TOLD, Backlog, Standing
+from relay.system.clock import utc_now
+from relay.webhooks.signature import key_of, signed_headers
+
+
+class WebhookOperations:
+    """What can be asked about webhooks, and done with them."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+
+    def operations(self) -> dict[str, Operation]:
+        """Return the operations by name."""
+        return {
+            "webhook.list": Operation(self.list_),
+            "webhook.test": Operation(self.test, is_stream=True, access=Access.ADMIN),
+            "webhook.replay": Operation(self.replay, is_change=True),
+        }
+
+    async def list_(self) -> list[WebhookRecord]:
+        """Return the webhooks of relay.toml, in their order."""
+        outbox = self._parts.queue.outbox
+        backlogs, standings = await outbox.backlogs(), await outbox.standings()
+        return [
+            _record(number, one, backlogs.get(one.url, Backlog()), standings.get(one.url))
+            for number, one in enumerate(self._parts.settings.webhooks, 1)
+        ]
+
+    async def test(self, *, number: int) -> AsyncIterator[StepRecord]:
+        """Post one event of the type relay.test to a webhook, and say what became of each step."""
+        webhook = self._find(number)
+        try:
+            secret = await read_source(parse_source(webhook.secret_from), os.environ, self._parts.settings.state_dir)
+            key = key_of(secret)
+        except (SecretUnavailable, ValueError) as error:
+            yield StepRecord(step="secret", ok=False, detail=str(error))
+            return
+        yield StepRecord(step="secret", ok=True, detail=f"{len(key)} octets")
+        # Loaded with the first request: it takes half a second.
+        from relay.webhooks.requests import Requests  # noqa: PLC0415
+
+        now, requests = utc_now(), Requests()
+        data = {"webhook": number, "node": self._parts.status().node}
+        body = json.dumps({"type": "relay.test", "timestamp": rfc3339(now), "data": data}).encode()
+        id_ = f"test-{int(now.timestamp() * 1_000_000):x}"
+        headers = {"content-type": "application/json", "user-agent": "relay"}
+        signed = signed_headers(key, id_, int(now.timestamp()), body)
+        try:
+            answer = await requests.post(webhook.url, {**headers, **signed}, body)
+        finally:
+            await requests.aclose()
+        yield StepRecord(step="post", ok=not answer.reason, detail=answer.reason or f"{webhook.place} took it")
+
+    async def replay(self, *, since: str, number: int | None = None) -> Replayed:
+        """Let one webhook, or all, be told again what happened since a time (RFC 3339), and what is held since then."""
+        moment = read_time(since, "since")
+        assert moment is not None
+        webhooks = self._parts.settings.webhooks if number is None else (self._find(number),)
+        if not webhooks:
+            raise Refused("relay.toml names no webhook; write one: [[webhook]] (docs/webhooks.md)")
+        now = utc_now()
+        told = await self._parts.queue.outbox.replay([one.url for one in webhooks], moment, now)
+        if not told and _is_too_old(moment, now):
+            raise Refused(
+                "what was told is kept for three days, and nothing since then is to be told again", key="since"
+            )
+        return Replayed(events=told)
+
+    def _find(self, number: int) -> Webhook:
+        webhooks = self._parts.settings.webhooks
+        if not 1 <= number <= len(webhooks):
+            there = f"they are numbered 1 to {len(webhooks)}" if webhooks else "relay.toml names none"
+            raise NotFound(f"there is no webhook {number}; {there}, see: relay webhook list")
+        return webhooks[number - 1]
+
+
+def _record(number: int, webhook: Webhook, backlog: Backlog, standing: Standing | None) -> WebhookRecord:
+    known = standing or Standing(url=webhook.url)
+    return WebhookRecord(
+        number=number,
+        url=webhook.place,
+        events=webhook.events,
+        profiles=webhook.profiles,
+        state="failing" if known.failures else "ok" if known.delivered else "new",
+        waiting=backlog.waiting,
+        oldest=rfc3339(backlog.oldest),
+        held=backlog.held,
+        failures=known.failures,
+        since=rfc3339(known.since),
+        next_attempt=rfc3339(known.next_attempt),
+        reason=known.reason,
+        delivered=rfc3339(known.delivered),
+    )
+
+
+def _is_too_old(moment: datetime, now: datetime) -> bool:
+    return now - moment > KEPT_TOLD + timedelta(minutes=1)
