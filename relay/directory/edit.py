@@ -12,7 +12,7 @@ from relay.directory.kinds import SERVER, Entry, EntryKind, move_profiles
 from relay.directory.reading import name_fault
 from relay.directory.values import EditRefused, Values
 
-_LASTING = ("password", "password_from", "ca_file")
+_LASTING = ("password", "password_from", "ca_file", "key_file")
 
 
 def add_entry(document: Document, kind: EntryKind[Entry], name: str, values: Values) -> None:

@@ -146,7 +146,12 @@ class OAuthClient:
     authorize_url: Annotated[str, "Where a custom provider asks people."] = ""
     token_url: Annotated[str, "Where a custom provider gives tokens."] = ""
     device_url: Annotated[str, "Where a custom provider begins the device flow."] = ""
-    scope: Annotated[str, "What a custom provider is asked for."] = ""
+    scope: Annotated[str, 'What is asked for; "": what mail needs at a provider that is known.'] = ""
+    key_file: Annotated[
+        str,
+        "A file with a key of its own, for flow client_credentials: the PEM of the app's certificate and its private "
+        "key (Microsoft, in place of a client secret), or the JSON of a service account (Google).",
+    ] = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

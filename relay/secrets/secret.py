@@ -4,11 +4,12 @@ The password of a mailbox (`incoming` of a server or profile) is apart from the 
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from urllib.parse import urlsplit
 
-from relay.directory.model import Auth, Directory, OAuthClient, Profile, Server
+from relay.directory.model import Auth, Directory, Kind, OAuthClient, Profile, Server
 from relay.mail.address import AddressError, domain_key
+from relay.secrets.oauth.identity_provider import scope_for
 
 _MASK = "Secret('**********')"
 
@@ -148,8 +149,16 @@ def token_ref(server: Server, owner: Server | Profile) -> SecretRef | None:
         f"{_binding(owner, server)} {_provider(server.oauth)}",
         owner.password_from,
         owner.password,
-        TokenRef(server.name, username, server.oauth, client_bound_to(server)),
+        TokenRef(server.name, username, _client(server, server.oauth), client_bound_to(server)),
     )
+
+
+def _client(server: Server, client: OAuthClient) -> OAuthClient:
+    """Return a server's client with the scope that its kind needs."""
+    if server.kind is Kind.SMTP:
+        return client
+    scope = scope_for(server.kind, client)
+    return client if scope == client.scope else replace(client, scope=scope)
 
 
 def token_refs(directory: Directory) -> Iterator[SecretRef]:

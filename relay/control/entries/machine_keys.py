@@ -1,7 +1,8 @@
 """Keys that name files and programs of this machine, which only who has the machine may set.
 
 SECURITY: `password_from = "command:…"` runs a program as the relay's user, and `"file:…"` reads any of its files into a
-login that a server of one's own would see. A `ca_file` is opened, and what is said of it tells which files there are.
+login that a server of one's own would see. A `ca_file` or `key_file` is opened, and what is said of it tells which
+files there are.
 `keep_passwords` lets passwords go to another host. Who has a password of the pages or a token of the API has not the
 machine.
 """
@@ -12,7 +13,7 @@ from typing import Any
 from relay.control.actor import Actor, Way
 from relay.control.refused import Forbidden
 
-MACHINE_KEYS = frozenset({"password_from", "ca_file"})
+MACHINE_KEYS = frozenset({"password_from", "ca_file", "key_file"})
 MACHINE_SENTENCE = "this names a file or a program of the machine; set it there, in directory.toml or by a command"
 # Whose password it is may be taken over into the vault; which authorities count is the machine's alone.
 _FREE_TO_LEAVE = frozenset({"password_from"})

@@ -238,7 +238,7 @@ def _passwords(directory: Directory) -> Findings:
 
 
 def _client_faults(client: OAuthClient) -> Findings:
-    for rule in (_client_id, _custom, _microsoft, _google):
+    for rule in (_client_id, _custom, _microsoft, _google, _key):
         yield from rule(client)
 
 
@@ -277,8 +277,13 @@ def _google(client: OAuthClient) -> Findings:
     if client.provider == "google" and client.flow == "device":
         yield "flow", 'Google gives devices no access to mail; set flow = "code"'
     # developers.google.com/identity/protocols/oauth2/service-account: applications sign an assertion there instead.
-    if client.provider == "google" and client.flow == "client_credentials":
-        yield "flow", 'Google does not know client credentials; set flow = "code", or use its SMTP relay without OAuth'
+    if client.provider == "google" and client.flow == "client_credentials" and not client.key_file:
+        yield "key_file", 'with flow = "client_credentials" Google wants a service account; name the file of its key'
+
+
+def _key(client: OAuthClient) -> Findings:
+    if client.key_file and client.flow != "client_credentials":
+        yield "key_file", 'only an app that logs in as itself has it; remove it, or set flow = "client_credentials"'
 
 
 def _is_safe(url: str) -> bool:

@@ -77,6 +77,8 @@ class Tokens:
         """Tell whether somebody authorized this account. Cheap. A client that logs in as itself needs its secret."""
         token = ref.token
         is_own = token is not None and token.is_own
+        if is_own and token is not None and token.client.key_file:
+            return True
         owner, place = (
             (client_owner(token.server), token.client_bound_to) if token and is_own else (ref.owner, ref.bound_to)
         )
@@ -330,7 +332,7 @@ class Tokens:
         secret = kept.value if kept else ""
         provider = await self.provider()
         if account.token.is_own:
-            return await provider.as_itself(client, secret)
+            return await provider.as_itself(client, secret, account.token.username)
         if before is None or not before.refresh_token:
             raise TokenRefused("the provider gave nothing to renew the access token with; authorize the account anew")
         return await provider.renew(client, secret, before.refresh_token)

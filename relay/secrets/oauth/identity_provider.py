@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Protocol
 
-from relay.directory.model import OAuthClient
+from relay.directory.model import Kind, OAuthClient
 from relay.secrets.sources import SecretUnavailable
 
 
@@ -79,8 +79,11 @@ class IdentityProvider(Protocol):
     async def renew(self, client: OAuthClient, secret: str, refresh_token: str) -> Grant:
         """Return new tokens for a refresh token (RFC 6749 section 6)."""
 
-    async def as_itself(self, client: OAuthClient, secret: str) -> Grant:
-        """Return a token for the client itself (RFC 6749 section 4.4)."""
+    async def as_itself(self, client: OAuthClient, secret: str, username: str) -> Grant:
+        """Return a token for the client itself (RFC 6749 section 4.4).
+
+        With a key it signs for itself (RFC 7523): instead of telling a secret, or to act for `username`.
+        """
 
     async def redeem(self, client: OAuthClient, secret: str, code: str, verifier: str, redirect: str = "") -> Grant:
         """Return the tokens for the code that a browser brought to `redirect` (RFC 6749 section 4.1.3, RFC 7636)."""
@@ -111,6 +114,15 @@ class Endpoints:
 _MICROSOFT = "https://login.microsoftonline.com/{tenant}/oauth2/v2.0"
 _MICROSOFT_SCOPE = "https://outlook.office.com/SMTP.Send offline_access openid profile"
 _MICROSOFT_APP_SCOPE = "https://outlook.office365.com/.default"
+# learn.microsoft.com/graph/permissions-reference: Mail.Send sends; Mail.ReadWrite looks into Sent Items after a lost
+# answer, and writes the drafts of large messages. Offline_access and the others as for SMTP.
+_GRAPH_SCOPE = (
+    "https://graph.microsoft.com/Mail.Send https://graph.microsoft.com/Mail.ReadWrite offline_access openid profile"
+)
+_GRAPH_APP_SCOPE = "https://graph.microsoft.com/.default"
+# Of a service account: what is granted to it at the Admin console, to the letter
+# (developers.google.com/identity/protocols/oauth2/service-account).
+_GOOGLE_APP_SCOPE = "https://mail.google.com/"
 _GOOGLE = Endpoints(
     authorize_url="https://accounts.google.com/o/oauth2/v2/auth",
     token_url="https://oauth2.googleapis.com/token",  # noqa: S106  no secret, a URL
@@ -126,6 +138,13 @@ def endpoints_of(client: OAuthClient) -> Endpoints:
     return replace(endpoints, scope=client.scope) if client.scope else endpoints
 
 
+def scope_for(kind: Kind, client: OAuthClient) -> str:
+    """Return what to ask for on behalf of a server that is reached by an API; "" where the provider's scope holds."""
+    if client.scope or kind is not Kind.MSGRAPH:
+        return client.scope
+    return _GRAPH_APP_SCOPE if client.flow == "client_credentials" else _GRAPH_SCOPE
+
+
 def may_spend_refresh_tokens(client: OAuthClient) -> bool:
     """Whether a refresh token may be good for one renewal only, so that two who renew with it lose them all.
 
@@ -137,7 +156,7 @@ def may_spend_refresh_tokens(client: OAuthClient) -> bool:
 
 def _of_provider(client: OAuthClient) -> Endpoints:
     if client.provider == "google":
-        return _GOOGLE
+        return replace(_GOOGLE, scope=_GOOGLE_APP_SCOPE) if client.flow == "client_credentials" else _GOOGLE
     if client.provider == "microsoft":
         base = _MICROSOFT.format(tenant=client.tenant or "common")
         return Endpoints(

@@ -25,9 +25,11 @@ from authlib.oauth2.rfc7636 import create_s256_code_challenge
 
 from relay.directory.model import OAuthClient
 from relay.mail.reply import clean_text
+from relay.secrets.oauth.client_key import OwnKey, own_key
 from relay.secrets.oauth.identity_provider import (
     REDIRECT_URL,
     DeviceCode,
+    Endpoints,
     Grant,
     StillWaiting,
     TokenRefused,
@@ -75,9 +77,12 @@ class TokenRequests:
         """Return new tokens for a refresh token."""
         return await self._token(client, secret, "refresh_token", {"refresh_token": refresh_token})
 
-    async def as_itself(self, client: OAuthClient, secret: str) -> Grant:
+    async def as_itself(self, client: OAuthClient, secret: str, username: str) -> Grant:
         """Return a token for the client itself."""
-        scope = endpoints_of(client).scope
+        endpoints = endpoints_of(client)
+        if client.key_file:
+            return await self._by_key(client, endpoints, await own_key(client.key_file), username)
+        scope = endpoints.scope
         return await self._token(client, secret, "client_credentials", {"scope": scope} if scope else {})
 
     async def redeem(self, client: OAuthClient, secret: str, code: str, verifier: str, redirect: str = "") -> Grant:
@@ -105,6 +110,16 @@ class TokenRequests:
         url = endpoints_of(client).token_url
         async with self._asking(client, secret, url, told.values()) as session:
             return grant_of(await session.fetch_token(url, grant_type=grant_type, **told))
+
+    async def _by_key(self, client: OAuthClient, endpoints: Endpoints, key: OwnKey, username: str) -> Grant:
+        """Return a token for what a key has signed (RFC 7523 sections 2.1 and 2.2)."""
+        url, scope = endpoints.token_url, endpoints.scope
+        told = key.told(client.client_id, url, scope, username)
+        signed = told["assertion" if key.is_account else "client_assertion"]
+        async with self._asking(client, "", url, [signed]) as session:
+            headers = {"Accept": "application/json"}
+            response = await session.request("POST", url, withhold_token=True, data=told, headers=headers)
+            return grant_of(session.parse_response_token(_checked(response)))
 
     @asynccontextmanager
     async def _asking(self, client: OAuthClient, secret: str, url: str, told: Any) -> AsyncIterator[Any]:

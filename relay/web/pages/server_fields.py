@@ -246,7 +246,14 @@ def _oauth_group(record: Record | None) -> Group:
         Field(key="oauth.authorize_url", label="Authorization address", hint=custom, attributes=https),
         Field(key="oauth.token_url", label="Token address", hint=custom, attributes=https),
         Field(key="oauth.device_url", label="Device address", hint=custom, attributes=https),
-        Field(key="oauth.scope", label="Scope", hint=custom, attributes=_TECHNICAL),
+        Field(key="oauth.scope", label="Scope", hint="Left empty it is what mail needs there.", attributes=_TECHNICAL),
+        Field(
+            key="oauth.key_file",
+            label="Key in place of a client secret",
+            off="A file on the machine: an app's certificate with its key, or a service account's. It is set there: "
+            "relay server set NAME oauth.key_file=PATH",
+            attributes=_TECHNICAL,
+        ),
     )
     intro = "For the authentication method OAuth 2. Save it, then authorize the account."
     return Group("OAuth client", fields, intro, is_folded=True, opens_with=("auth", "oauth2"))

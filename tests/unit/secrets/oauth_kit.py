@@ -45,7 +45,7 @@ class FakeProvider:
     async def renew(self, client: OAuthClient, secret: str, refresh_token: str) -> Grant:
         return await self._give(refresh_token, secret)
 
-    async def as_itself(self, client: OAuthClient, secret: str) -> Grant:
+    async def as_itself(self, client: OAuthClient, secret: str, username: str) -> Grant:
         return await self._give("", secret)
 
     async def redeem(self, client: OAuthClient, secret: str, code: str, verifier: str, redirect: str = "") -> Grant:

@@ -5,12 +5,9 @@ What a token endpoint says is read here, too, and what the record of it keeps.
 
 import json
 import ssl
-import threading
 from base64 import urlsafe_b64encode
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -27,19 +24,10 @@ from relay.secrets.sources import SecretDelayed, SecretUnavailable
 from tests.peers.oidc import Client, IdentityServer, identity_server
 from tests.peers.system import LOOPBACK, free_port
 from tests.unit.secrets.oauth_kit import grant
+from tests.unit.secrets.odd_provider import Answer, odd_server
 
 USER = "jane@acmejets.example"
 SECRET = "app-secret/+ x"
-
-
-@dataclass
-class Answer:
-    """What the next request is answered with, and what it said."""
-
-    status: int = 200
-    body: bytes = b""
-    headers: dict[str, str] = field(default_factory=dict)
-    told: list[str] = field(default_factory=list)
 
 
 @pytest.fixture
@@ -68,37 +56,6 @@ def odd(answer: Answer) -> Iterator[OAuthClient]:
 
 def odd_client(url: str) -> OAuthClient:
     return OAuthClient(provider="custom", client_id="app", token_url=url, device_url=url)
-
-
-class odd_server:  # noqa: N801  used as a function
-    """A server of HTTP that gives one answer to everything."""
-
-    def __init__(self, answer: Answer, tls: ssl.SSLContext | None = None) -> None:
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                answer.told.append(self.rfile.read(int(self.headers["Content-Length"])).decode())
-                self.send_response(answer.status)
-                for name, value in answer.headers.items():
-                    self.send_header(name, value)
-                self.end_headers()
-                self.wfile.write(answer.body)
-
-            def log_message(self, *args: Any) -> None:
-                """Say nothing."""
-
-        self._server = ThreadingHTTPServer((LOOPBACK, 0), Handler)
-        if tls is not None:
-            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
-
-    def __enter__(self) -> ThreadingHTTPServer:
-        self._thread.start()
-        return self._server
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
 
 
 async def test_a_code_is_redeemed_with_the_verifier_of_its_link_alone(identity: IdentityServer) -> None:
@@ -149,9 +106,9 @@ async def test_a_device_waits_for_its_person(identity: IdentityServer) -> None:
 
 async def test_a_client_logs_in_as_itself_with_its_secret(identity: IdentityServer) -> None:
     client, provider = client_at(identity, "app", "client_credentials"), TokenRequests()
-    assert (await provider.as_itself(client, SECRET)).access_token.startswith("own@acmejets.example.")
+    assert (await provider.as_itself(client, SECRET, USER)).access_token.startswith("own@acmejets.example.")
     with pytest.raises(TokenRefused, match="invalid_client"):
-        await provider.as_itself(client, "wrong")
+        await provider.as_itself(client, "wrong", USER)
 
 
 @pytest.mark.parametrize("status", [408, 429, 500, 502, 503])
