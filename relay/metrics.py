@@ -251,6 +251,11 @@ class Metrics:
         """An attempt ended; `meaning` is a word of DESIGN section 5, "" where the server took the message."""
         self._attempts.values[(meaning or "accepted",)] += 1
 
+    @property
+    def messages(self) -> int:
+        """How many messages clients handed over, and how many are over."""
+        return sum(self._submissions.values.values()) + sum(self._messages.values.values())
+
     def paced(self, server: str) -> None:
         """A message could not leave while its client waited, because its account had used up a limit of ours."""
         self._paced.values[(server,)] += 1

@@ -12,9 +12,11 @@ _SPREAD = 0.1
 HELD_AFTER = timedelta(days=3)
 """So long after it happened an event that its webhook does not take is tried no more."""
 
-# While our thread is so busy, what is sent may take this part of it.
-_BUSY = 0.6
-_SECONDS_A_REQUEST = 0.008
+# A request takes a millisecond of the thread that hands over mail. While that has more messages a second than this,
+# requests make a pause each, unless what they tell is older than a minute: a peak of mail has the thread for itself.
+_BUSY = 50.0
+_SECONDS_A_REQUEST = 0.016
+_PEAK_SECONDS = 60.0
 
 
 def event_pause(attempts: int, chance: float) -> float:
@@ -27,9 +29,9 @@ def webhook_pause(failures: int, chance: float) -> float:
     return _spread(_WEBHOOK[min(failures, len(_WEBHOOK)) - 1], chance)
 
 
-def breath(busy: float, requests: int) -> float:
-    """Return for how long to pause after some requests where mail has our thread busy (0..1)."""
-    return requests * _SECONDS_A_REQUEST if busy >= _BUSY else 0.0
+def breath(rate: float, age: float, requests: int) -> float:
+    """Return for how long to pause after some requests, about events of an age, at so many messages a second."""
+    return requests * _SECONDS_A_REQUEST if rate >= _BUSY and age < _PEAK_SECONDS else 0.0
 
 
 def _spread(seconds: float, chance: float) -> float:

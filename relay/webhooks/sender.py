@@ -36,6 +36,7 @@ _COUNT_SECONDS = 10.0
 _FORGET_SECONDS = 3600.0
 # How old what is kept of the last success may be.
 _STANDING_SECONDS = 60.0
+_RATE_SECONDS = 0.2
 
 
 class Posts(Protocol):
@@ -58,17 +59,18 @@ class _Task:
     task: asyncio.Task[None] | None = None
 
 
-class _Load:
-    """How busy the thread of the event loop was of late (0..1)."""
+class _Traffic:
+    """How many messages a second this process handed over of late; `messages` returns how many in all."""
 
-    def __init__(self) -> None:
-        self._wall, self._used, self._last = time.monotonic(), time.thread_time(), 0.0
+    def __init__(self, messages: Callable[[], int]) -> None:
+        self._messages = messages
+        self._at, self._before, self._last = time.monotonic(), messages(), 0.0
 
-    def busy(self) -> float:
-        wall, used = time.monotonic(), time.thread_time()
-        if wall - self._wall >= 0.2:
-            self._last = (used - self._used) / (wall - self._wall)
-            self._wall, self._used = wall, used
+    def rate(self) -> float:
+        now, messages = time.monotonic(), self._messages()
+        if now - self._at >= _RATE_SECONDS:
+            self._last = (messages - self._before) / (now - self._at)
+            self._at, self._before = now, messages
         return self._last
 
 
@@ -91,7 +93,11 @@ class Sender:
     backlogs: dict[str, Backlog] = field(default_factory=dict)
     _tasks: dict[str, _Task] = field(default_factory=dict)
     _upkeep: asyncio.Task[None] | None = None
-    _load: _Load = field(default_factory=_Load)
+    _traffic: _Traffic = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Watch how much mail there is."""
+        self._traffic = _Traffic(lambda: self.metrics.messages)
 
     async def follow(self, webhooks: Sequence[Webhook]) -> None:
         """Tell these webhooks from now on; what others still wait for is kept, should they come back."""
@@ -150,6 +156,7 @@ class Sender:
             await self._failed(told, Answer(reason=str(error)))
             return 0.0
         answered: list[tuple[Untold, Answer]] = []
+        age = (now - due[0].at).total_seconds()
         try:
             for start in range(0, len(due), _AT_ONCE):
                 some = due[start : start + _AT_ONCE]
@@ -157,9 +164,14 @@ class Sender:
                 answered += zip(some, answers, strict=True)
                 if all(answer.reason for answer in answers) or not self.lead.is_ours:
                     break
-                await self.sleep(breath(self._load.busy(), len(some)))
+                await self.sleep(breath(self._traffic.rate(), age, len(some)))
         finally:  # also where we are cancelled: what was told need not be told again
-            await self._settle(told, answered)
+            settling = asyncio.ensure_future(self._settle(told, answered))
+            try:
+                await asyncio.shield(settling)
+            except asyncio.CancelledError:
+                await settling
+                raise
         return 0.0
 
     async def _post(self, told: _Task, key: bytes, event: Untold) -> Answer:

@@ -15,6 +15,7 @@ from relay.config.notification import Webhook
 from relay.secrets.sources import SecretUnavailable
 from relay.store.db.database import Database, open_database
 from relay.store.queue.outbox import NewEvent, Outbox, insert_events
+from relay.webhooks import sender as sender_module
 from relay.webhooks.answer import Answer, answer_of
 from relay.webhooks.schedule import breath, event_pause, webhook_pause
 from relay.webhooks.sender import Sender
@@ -232,6 +233,16 @@ async def test_what_was_told_when_it_ends_is_not_told_again(world: World) -> Non
     assert backlog.waiting == 4
 
 
+async def test_in_a_peak_of_mail_events_leave_slower_and_all_of_them(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sender_module._Traffic, "rate", lambda _: 500.0)
+    await world.write(*((f"e{number}", f"m{number}") for number in range(40)))
+    async with world.running():
+        await world.until(lambda: len(world.posts.posted) >= 40, "all")
+    assert world.posts.posted[-1][1] - world.posts.posted[0][1] > 0.5, "by the clock of the sender"
+
+
 async def test_a_fault_of_the_store_ends_nothing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     real, failed = Outbox.due, list[int]()
 
@@ -251,8 +262,9 @@ def test_the_pauses_grow_and_are_spread() -> None:
     assert [event_pause(number, 0.5) for number in (0, 1, 7, 99)] == [5, 30, 14400, 14400]
     assert [webhook_pause(number, 0.5) for number in (1, 2, 6, 99)] == [1, 5, 300, 300]
     assert (event_pause(0, 0.0), event_pause(0, 1.0)) == (4.5, 5.5)
-    assert breath(0.2, 4) == 0
-    assert breath(0.9, 4) > 0
+    assert breath(10, 0, 4) == 0
+    assert breath(500, 0, 4) > 0
+    assert breath(500, 61, 4) == 0, "what is late goes first, however much mail there is"
 
 
 @pytest.mark.parametrize(
