@@ -283,9 +283,8 @@ class Service:
             new_body=lambda: SpooledGathering(self._spool_out),
         )
         vault, queue = store.vault, store.queue
-        self._webhooks = Telling(queue, self._cluster.lead, self.metrics, may_lead=self._place.is_first)
+        self._webhooks = Telling(queue, self._cluster.lead, self.metrics, self._place)
         closing.push_async_callback(self._webhooks.aclose)
-        self._webhooks.write(settings)
         self._reloading.subscribe(lambda now: self._later(self._webhooks.follow(now)))
         self._node = self._cluster.node
         secrets = self._open_secrets(vault)
@@ -350,6 +349,7 @@ class Service:
         settings, closing, queue = self.settings, self._closing, store.queue
         history = History(queue, self.metrics.history_lost)
         closing.push_async_callback(history.flush)
+        await self._webhooks.begin(settings, history)
         maintenance = self._maintenance = Maintenance(
             queue,
             settings.state_dir,

@@ -5,27 +5,38 @@ import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from relay import log
 from relay.config.settings import Settings
+from relay.delivery.history import History
 from relay.metrics import Metrics, WebhookFigures
 from relay.secrets.sources import parse_source, read_source
+from relay.store.cluster.identity import Place
 from relay.store.cluster.leader_lease import Lead
 from relay.store.queue.outbox import Backlog
 from relay.store.queue.queue import Queue
 from relay.system.clock import utc_now
+from relay.system.files import in_file_thread
 
 if TYPE_CHECKING:
+    from relay.webhooks.journal import Journal
     from relay.webhooks.requests import Requests
     from relay.webhooks.sender import Sender
+
+
+NAME = "webhook-events."
+"""How the files of `relay.webhooks.journal` begin."""
 
 
 class Telling:
     """Lets the queue write what webhooks are to be told, and the process that leads tell them. `aclose` ends it.
 
-    One that never leads (`may_lead`) loads nothing of what tells them.
+    Only the first process of a relay may lead; the others load nothing of what tells them.
     """
 
-    def __init__(self, queue: Queue, lead: Lead, metrics: Metrics, *, may_lead: bool) -> None:
-        self._may_lead = may_lead
+    def __init__(self, queue: Queue, lead: Lead, metrics: Metrics, place: Place) -> None:
+        self._place = place
+        self._history: History | None = None
+        self._journal: Journal | None = None
         self._queue = queue
         self._lead = lead
         self._metrics = metrics
@@ -40,19 +51,38 @@ class Telling:
         async with self._turn:
             self._settings = settings
             self.write(settings)
-            if self._sender is None and settings.webhooks and self._may_lead and not self._is_closed:
+            if self._sender is None and settings.webhooks and self._place.is_first and not self._is_closed:
                 self._sender, self._requests = await asyncio.to_thread(self._load)
             if self._sender is not None and not self._is_closed:
                 await self._sender.follow(settings.webhooks)
+
+    async def begin(self, settings: Settings, history: History) -> None:
+        """Let be written what webhooks are to be told, and first what a kill has left. Raises StoreError."""
+        self._history = history
+        if any(settings.state_dir.glob(f"{NAME}*")):
+            await self._recover(settings)
+        self.write(settings)
+
+    async def _recover(self, settings: Settings) -> None:
+        from relay.webhooks.journal import left_behind  # noqa: PLC0415
+
+        place = self._place
+        for path, events in (await in_file_thread(left_behind, settings.state_dir, place.index, place.total)).items():
+            if found := await self._queue.outbox.add_missing(events):
+                log.changed(what="events for webhooks that a kill had left", events=found)
+            path.unlink(missing_ok=True)
 
     def write(self, settings: Settings) -> None:
         """Let be written from now on what the webhooks of these settings are to be told."""
         if not settings.webhooks:
             self._queue.subscribers = None
             return
-        from relay.webhooks.subscriptions import Subscriptions  # noqa: PLC0415 - most relays have no webhook
+        from relay.webhooks.journal import Journal  # noqa: PLC0415 - most relays have no webhook
+        from relay.webhooks.subscriptions import Subscriptions  # noqa: PLC0415
 
         self._queue.subscribers = Subscriptions(settings.webhooks)
+        if self._history is not None and self._journal is None:
+            self._history.journal = self._journal = Journal(settings.state_dir, self._place.index)
 
     async def lead_changed(self) -> None:
         """Where the lead is no more ours: no request is under way when this returns."""
@@ -82,6 +112,8 @@ class Telling:
                 await self._sender.rest()
             if self._requests is not None:
                 await self._requests.aclose()
+            if self._journal is not None:
+                self._journal.close()
 
     def _load(self) -> "tuple[Sender, Requests]":
         """Load what sends, which takes half a second: in a thread."""

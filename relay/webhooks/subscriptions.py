@@ -10,8 +10,7 @@ from typing import Any
 
 from relay.config.notification import Webhook
 from relay.store.db.prepared import words
-from relay.store.queue.messages import Attempt, ReturnRow, StoredMessage, StoredRecipient
-from relay.store.queue.outbox import NewEvent
+from relay.store.queue.messages import Attempt, NewEvent, ReturnRow, StoredMessage, StoredRecipient
 from relay.system.clock import utc_now
 from relay.system.fault_barrier import tell_fault
 

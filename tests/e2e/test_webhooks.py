@@ -1,12 +1,16 @@
 """Webhooks: a real program is told what becomes of every message, signed, in order, and at least once."""
 
+import random
+import signal
+import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.e2e.ledger import message
+from tests.e2e.ledger import message, settle_all
 from tests.peers.fixtures import StartRelay
 from tests.peers.recorder import Recorder
 from tests.peers.relay import Relay, open_server
@@ -34,7 +38,7 @@ def directory(port: int) -> dict[str, Any]:
 
 
 def settings(*webhooks: dict[str, Any]) -> dict[str, Any]:
-    delivery = {"mode": "auto", "retry": ["100ms"], "probe": ["1h"]}
+    delivery = {"mode": "auto", "retry": ["100ms"], "probe": ["1h"], "unknown_pause": "50ms"}
     return {"delivery": delivery, "webhook": list(webhooks), "log": {"format": "json", "level": "debug"}}
 
 
@@ -125,6 +129,27 @@ def test_what_nobody_takes_waits_and_costs_mail_nothing(
     assert "key=1" not in relay.log, "what may be secret of its URL"
 
 
+def test_what_was_delivered_while_its_client_waited_is_told_after_a_kill(
+    start_relay: StartRelay, recorder: Recorder, receiver: Receiver
+) -> None:
+    """Its row of the history is written half a second later, and is lost with the relay."""
+    relay = start_relay(directory(recorder.port), settings(receiver.table))
+    for life in range(3):
+        names = [f"{life}.{number}" for number in range(5)]
+        assert all(send(relay, name).startswith("250 2.0.0 Ok: delivered") for name in names)
+        assert relay.process is not None
+        relay.process.kill()
+        relay.process.wait()
+        relay.start()
+        for name in names:
+            told(receiver, name, "delivered")
+    ids = [line["id"] for line in receiver.lines()]
+    assert len(ids) == len(set(ids)), "nothing was told twice"
+    assert "that a kill had left" in relay.log
+    relay.stop()
+    assert list(relay.state_dir.glob("webhook-events*")) == [], "what is in the store stands nowhere else"
+
+
 def test_what_waits_is_told_after_a_kill_of_the_relay(
     start_relay: StartRelay, recorder: Recorder, receiver: Receiver
 ) -> None:
@@ -139,3 +164,86 @@ def test_what_waits_is_told_after_a_kill_of_the_relay(
     receiver.start()
     relay.start()
     told(receiver, "one", "delivered")
+
+
+class Chaos:
+    """Clients that send in both modes while relay and receiver are killed; who was told 250 is in the ledger."""
+
+    def __init__(self, relay: Relay, receiver: Receiver, recorder: Recorder, seed: int) -> None:
+        self.relay, self.receiver, self.recorder = relay, receiver, recorder
+        self.chance = random.Random(seed)
+        self.promised: list[str] = []
+
+    def play(self, rounds: int) -> None:
+        """Send, kill one of the two or both, and bring them back, so many times."""
+        for number in range(rounds):
+            self.relay.start()
+            what = self.chance.choice(("relay", "receiver", "both"))
+            if what != "relay":
+                killer = threading.Timer(self.chance.uniform(0, 0.4), self.receiver.kill)
+            else:
+                killer = threading.Timer(self.chance.uniform(0.05, 0.4), self.relay.signal, (signal.SIGKILL,))
+            killer.start()
+            senders = [
+                threading.Thread(target=self._send, args=(f"{number}.{sender}", sender))
+                for sender in ("support", "sales")
+            ]
+            for thread in (*senders, killer):
+                thread.join() if thread is killer else thread.start()
+            if what == "both":
+                self.relay.signal(signal.SIGKILL)
+            for thread in senders:
+                thread.join()
+            if what != "receiver":
+                assert self.relay.process is not None
+                self.relay.process.wait()
+            else:
+                self.relay.stop()
+            if what != "relay":
+                self.receiver.start()
+        self.relay.start()
+
+    def _send(self, name: str, sender: str) -> None:
+        with suppress(OSError, EOFError), self.relay.connect() as client:
+            for number in range(15):
+                one = f"{name}.{number}"
+                reply = client.submit(f"{sender}@acmejets.example", "ann@customer.example", message(one))
+                if reply.startswith("250 "):
+                    self.promised.append(one)
+
+    def check(self) -> None:
+        """Every promised message is told of to its end, in its order."""
+        settle_all(self.relay)
+        wait_until(lambda: not self.untold(), f"every event; not told: {self.untold()[:5]}", 120)
+        (hook,) = self.relay.ask("webhook", "list")
+        assert (hook["waiting"], hook["held"]) == (0, 0)
+        order = {"queued": 0, "delivered": 2}
+        first: dict[str, list[str]] = {}
+        seen: set[str] = set()
+        for line in self.receiver.lines():  # what comes again may come late; what comes first comes in order
+            if line["id"] not in seen:
+                seen.add(line["id"])
+                first.setdefault(line["event"]["data"]["id"], []).append(line["event"]["type"].removeprefix("message."))
+        for types in first.values():
+            places = [order.get(one, 1) for one in types]
+            assert places == sorted(places), types
+
+    def untold(self) -> list[str]:
+        """What was promised and is not told of to its end."""
+        over = {e["data"]["subject"] for e in self.receiver.events() if e["type"] == "message.delivered"}
+        return [name for name in self.promised if name not in over]
+
+
+@pytest.mark.parametrize(
+    "rounds",
+    [pytest.param(6, marks=pytest.mark.slow), pytest.param(50, marks=[pytest.mark.long, pytest.mark.timeout(1500)])],
+)
+def test_over_kills_of_relay_and_receiver_every_event_is_told(
+    start_relay: StartRelay, recorder: Recorder, receiver: Receiver, rounds: int
+) -> None:
+    hook = {**receiver.table, "events": EVERYTHING}
+    relay = start_relay(directory(recorder.port), settings(hook), starts=False)
+    chaos = Chaos(relay, receiver, recorder, rounds)
+    chaos.play(rounds)
+    chaos.check()
+    assert len(chaos.promised) > rounds, "the clients got somewhere"

@@ -7,9 +7,10 @@ Nothing of a value here changes, though those that every message needs are not f
 long to make one.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import NamedTuple
 
 from relay.directory.client import Client
 from relay.mail.content import Content
@@ -122,17 +123,28 @@ class ReturnRow:
     reporter: str
 
 
+class NewEvent(NamedTuple):
+    """One event for one webhook (its URL). `id` is that of the event, `body` its JSON."""
+
+    id: str
+    webhook: str
+    message: str
+    at: datetime
+    body: str
+
+
 @dataclass(unsafe_hash=True, slots=True, kw_only=True)
 class NewMessage:
     """A message for the store. Without `content` it is history: finished from the start.
 
     An `attempt` is recorded with it. If that is open, the message is under way: whoever adds it holds its lease, with
-    the fence that the message says.
+    the fence that the message says. `events` are what is told of it; None: that is to be found out.
     """
 
     message: StoredMessage
     content: Content | None
     attempt: Attempt | None = None
+    events: Sequence[NewEvent] | None = None
 
     def __post_init__(self) -> None:
         if self.content is None and self.message.next_attempt is not None:

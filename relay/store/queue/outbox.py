@@ -7,7 +7,7 @@ only the first that waits is taken. What was told is kept for a while, to be tol
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from sqlalchemy import Connection, and_, bindparam, delete, exists, func, insert, or_, select, update
 
@@ -15,20 +15,10 @@ from relay.store.db.database import Database
 from relay.store.db.prepared import Prepared, moment
 from relay.store.db.tables import is_kept_back, is_untold, messages, outbox, webhooks
 from relay.store.queue.history import select_messages
-from relay.store.queue.messages import Attempt, ReturnRow, StoredMessage
+from relay.store.queue.messages import Attempt, NewEvent, ReturnRow, StoredMessage
 
 # So many rows one statement changes or deletes.
 _BATCH = 500
-
-
-class NewEvent(NamedTuple):
-    """One event for one webhook (its URL). `id` is that of the event, `body` its JSON."""
-
-    id: str
-    webhook: str
-    message: str
-    at: datetime
-    body: str
 
 
 class Subscribers(Protocol):
@@ -111,6 +101,10 @@ class Outbox:
     def __init__(self, database: Database) -> None:
         self._database = database
 
+    async def add_missing(self, events: Sequence[NewEvent]) -> int:
+        """Write those of some events that are not there yet; return how many."""
+        return await self._database.write_beside(lambda c: _add_missing(c, events)) if events else 0
+
     async def due(self, url: str, now: datetime, limit: int) -> list[Untold]:
         """Return at most `limit` events that a webhook is to be told now, one of each message."""
         return await self._database.read(lambda c: _due(c, url, now, limit))
@@ -182,6 +176,15 @@ class Outbox:
         while changed := await self._database.write_beside(job):
             done += changed
         return done
+
+
+def _add_missing(connection: Connection, events: Sequence[NewEvent]) -> int:
+    moments = [one.at for one in events]
+    near = select(outbox.c.id, outbox.c.webhook).where(outbox.c.at.between(min(moments), max(moments)))
+    known = {(row.id, row.webhook) for row in connection.execute(near)}
+    missing = [one for one in events if (one.id, one.webhook) not in known]
+    insert_events(connection, missing)
+    return len(missing)
 
 
 def _due(connection: Connection, url: str, now: datetime, limit: int) -> list[Untold]:

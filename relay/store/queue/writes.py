@@ -35,7 +35,7 @@ from relay.store.queue.claims import DATABASE_NOW, LASTS, Lease
 from relay.store.queue.contents import delete_content, digest_of, write_contents
 from relay.store.queue.history import MOST_IDS
 from relay.store.queue.history import message as read_message
-from relay.store.queue.messages import Attempt, Change, Fenced, Leased, NewMessage, Settlement
+from relay.store.queue.messages import Attempt, Change, Fenced, Leased, NewEvent, NewMessage, Settlement
 from relay.store.queue.outbox import Subscribers, insert_events
 from relay.store.queue.rows import ATTEMPT, MESSAGE, RECIPIENT, attempt_row, message_row, recipient_row
 
@@ -75,11 +75,14 @@ def insert_messages(
     _INSERT_ATTEMPT.run(connection, [attempt_row(new.message.id, new.attempt) for new in news if new.attempt])
     write_contents(connection, [(new.message.id, new.content) for new in news if new.content is not None])
     if subscribers is not None:
-        events = (
-            subscribers.events("queued" if new.content is not None else new.message.state, new.message, new.attempt)
-            for new in news
-        )
-        insert_events(connection, [event for some in events for event in some])
+        insert_events(connection, [event for new in news for event in _events(new, subscribers)])
+
+
+def _events(new: NewMessage, subscribers: Subscribers) -> Sequence[NewEvent]:
+    if new.events is not None:
+        return new.events
+    event = "queued" if new.content is not None else new.message.state
+    return subscribers.events(event, new.message, new.attempt)
 
 
 _INSERT_MESSAGE = Prepared(insert(messages), MESSAGE)

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from relay.store.db.database import open_database
-from relay.store.queue.outbox import NewEvent, Outbox, Standing, insert_events
+from relay.store.queue.messages import NewEvent
+from relay.store.queue.outbox import Outbox, Standing, insert_events
 from tests.peers.webhook_receiver import Receiver, webhook_receiver
 from tests.unit.cli.cli_kit import CommandLine
 

@@ -9,6 +9,7 @@ import pytest
 from relay.delivery.history import History
 from relay.store.db.errors import StoreError
 from relay.store.queue.queue import Queue
+from tests.peers.told import capture_logs
 from tests.unit.store.store_kit import NOW, attempt, new_message, open_queue
 
 ENDED = attempt(1, ended=NOW, reply="250 2.0.0 Ok")
@@ -55,21 +56,20 @@ async def test_what_was_handed_over_while_the_store_was_away_is_written_later(
     assert await names(queue) == {f"m{number}" for number in range(6)}
 
 
-async def test_what_is_too_much_is_let_go_counted_and_told(
-    queue: Queue, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+async def test_what_is_too_much_is_let_go_counted_and_told(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("relay.delivery.history._MOST", 4)
     lost: list[int] = []
     history = History(queue, lost.append)
-    with monkeypatch.context() as broken:
-        away(broken)
-        for number in range(7):
-            take(history, f"m{number}")
-            await history.flush()
-    assert sum(lost) == 3
-    await history.flush()
+    with capture_logs() as told:
+        with monkeypatch.context() as broken:
+            away(broken)
+            for number in range(7):
+                take(history, f"m{number}")
+                await history.flush()
+        assert sum(lost) == 3
+        await history.flush()
     assert await names(queue) == {"m3", "m4", "m5", "m6"}
-    said = capsys.readouterr().out
+    said = "\n".join(line["what"] for line in told)
     assert said.count("only the last 4 messages are kept") == 1
     assert said.count("the history lacks 3 messages that were handed over while the store was away") == 1
     assert said.count("the store cannot be reached") == 1

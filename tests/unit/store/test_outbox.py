@@ -5,7 +5,8 @@ from datetime import timedelta
 import pytest
 
 from relay.store.db.database import Database, open_database
-from relay.store.queue.outbox import Backlog, NewEvent, Outbox, Standing, insert_events
+from relay.store.queue.messages import NewEvent
+from relay.store.queue.outbox import Backlog, Outbox, Standing, insert_events
 from tests.unit.store.store_kit import MINUTE, NOW, StorePlace
 
 CRM, BI = "https://crm.example/h", "https://bi.example/h"

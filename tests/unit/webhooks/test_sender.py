@@ -14,7 +14,8 @@ from standardwebhooks.webhooks import Webhook as Verifier
 from relay.config.notification import Webhook
 from relay.secrets.sources import SecretUnavailable
 from relay.store.db.database import Database, open_database
-from relay.store.queue.outbox import NewEvent, Outbox, insert_events
+from relay.store.queue.messages import NewEvent
+from relay.store.queue.outbox import Outbox, insert_events
 from relay.webhooks import sender as sender_module
 from relay.webhooks.answer import Answer, answer_of
 from relay.webhooks.schedule import breath, event_pause, webhook_pause

@@ -9,20 +9,13 @@ from typing import Any
 
 import pytest
 
-from relay.config.notification import Webhook
 from relay.delivery import by_hand
 from relay.store.queue.holds import Cause
 from relay.store.queue.messages import ReturnRow
 from relay.store.queue.queue import Queue
 from relay.webhooks.subscriptions import Subscriptions
 from tests.unit.store.store_kit import MINUTE, NOW, attempt, history, new, new_message, open_queue, settlement
-
-CRM, BI = "https://crm.example/h", "https://bi.example/h"
-EVERYTHING = ("queued", "delivered", "deferred", "unknown", "held", "released", "failed", "removed", "returned")
-
-
-def hook(url: str = CRM, events: tuple[Any, ...] = EVERYTHING, **filters: Any) -> Webhook:
-    return Webhook(url=url, secret_from="env:HOOK", events=events, **filters)
+from tests.unit.webhooks.webhooks_kit import BI, CRM, hook
 
 
 @pytest.fixture
