@@ -7,7 +7,7 @@ from typing import Any
 from relay import log
 from relay.config.faults import did_you_mean
 from relay.control.actor import Actor, Role
-from relay.control.audit_details import OperationChanges
+from relay.control.audit_log import OperationChanges
 from relay.control.context import Parts
 from relay.control.entries.accounts import Accounts
 from relay.control.entries.authorizations import Authorizations

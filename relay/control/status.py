@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from relay.config.faults import did_you_mean
-from relay.control.audit_details import note
+from relay.control.audit_log import note
 from relay.control.context import Parts
 from relay.control.entries.accounts import accounts_held, token_states
 from relay.control.messages.queue import counts

@@ -1,9 +1,9 @@
 """What the files of Postfix say: servers and senders with their accounts, settings for relay.toml, and the rest. Pure.
 
-Postfix rewrites a sender when mail comes in (canonical(5)), chooses the server by the result, and rewrites once more when
-mail leaves (generic(5)). Each sender that has a row of its own in any of these tables is followed that way. A next hop
-("[smtp.example.org]:587") becomes a server, with its TLS and its own account. Last come the settings that are neither a
-server nor a sender: suggestions for relay.toml, and what is not taken over, each with the reason.
+Postfix rewrites a sender when mail comes in (canonical(5)), chooses the server by the result, and rewrites once more
+when mail leaves (generic(5)). Each sender that has a row of its own in any of these tables is followed that way. A next
+hop ("[smtp.example.org]:587") becomes a server, with its TLS and its own account. Last come the settings that are
+neither a server nor a sender: suggestions for relay.toml, and what is not taken over, each with the reason.
 """
 
 import json

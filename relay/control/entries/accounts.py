@@ -3,7 +3,7 @@
 from asyncio import to_thread
 
 from relay.config.faults import did_you_mean
-from relay.control.audit_details import note
+from relay.control.audit_log import note
 from relay.control.context import Parts
 from relay.control.json_values import fields_of
 from relay.control.messages.records import rfc3339

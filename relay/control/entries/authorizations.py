@@ -15,7 +15,7 @@ from typing import Any, Literal, TypeAlias
 from urllib.parse import parse_qs, urlsplit
 
 from relay import log
-from relay.control.audit_details import note_secret
+from relay.control.audit_log import note_secret
 from relay.control.context import Parts
 from relay.control.entries.lookup import find_entry
 from relay.control.messages.records import rfc3339

@@ -8,7 +8,7 @@ from collections.abc import Container, Iterable
 from typing import Any
 
 from relay.config.faults import Faults
-from relay.control.audit_details import note_secret
+from relay.control.audit_log import note_secret
 from relay.control.context import Parts
 from relay.control.entries.passwords import forget_login_password, forget_password, without_passwords
 from relay.control.operation import Access, Operation

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from relay.config.faults import Fault, Faults
-from relay.control.audit_details import note_secret
+from relay.control.audit_log import note_secret
 from relay.control.context import Parts
 from relay.control.entries.passwords import forget_login_password, forget_password
 from relay.control.operation import Access, Operation

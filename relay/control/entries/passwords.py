@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import Any
 
-from relay.control.audit_details import note, note_forgotten, note_secret
+from relay.control.audit_log import note, note_forgotten, note_secret
 from relay.control.context import Parts
 from relay.control.operation import Access, Operation
 from relay.control.refused import Refused

@@ -4,7 +4,7 @@ from asyncio import to_thread
 from collections import Counter
 from typing import Any
 
-from relay.control.audit_details import note
+from relay.control.audit_log import note
 from relay.control.context import Parts
 from relay.control.entries.assignments import changed_values
 from relay.control.entries.editing import Entries

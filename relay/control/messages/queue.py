@@ -4,7 +4,7 @@ from base64 import b64encode
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 from relay.config.schema import no_such
-from relay.control.audit_details import note
+from relay.control.audit_log import note
 from relay.control.context import Parts
 from relay.control.messages.find import find_message, known_state, records_of
 from relay.control.messages.records import is_open, journey_record, kept_changes, queue_record, rfc3339

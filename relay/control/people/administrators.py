@@ -7,7 +7,7 @@ from typing import Literal
 from relay.config.faults import did_you_mean
 from relay.config.schema import show
 from relay.control.actor import Role
-from relay.control.audit_details import note, note_forgotten, note_secret
+from relay.control.audit_log import note, note_forgotten, note_secret
 from relay.control.context import Parts
 from relay.control.entries.lookup import find_entry
 from relay.control.json_values import fields_of

@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from typing import Literal
 
 from relay.control.actor import Actor, Role, Way
-from relay.control.audit_details import OperationChanges, note
+from relay.control.audit_log import OperationChanges, note
 from relay.control.context import Parts
 from relay.control.entries.lookup import find_entry
 from relay.control.entries.passwords import check_password_counts, keep_login_password, set_password

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from typing import Literal
 
 from relay.config.schema import no_such
-from relay.control.audit_details import note
+from relay.control.audit_log import note
 from relay.control.context import Parts
 from relay.control.messages.records import rfc3339
 from relay.control.operation import Operation

@@ -10,7 +10,7 @@ import secrets
 from datetime import datetime, timedelta
 
 from relay.control.actor import Role
-from relay.control.audit_details import note
+from relay.control.audit_log import note
 from relay.control.context import Parts
 from relay.control.messages.records import rfc3339
 from relay.control.people.results import InvitationLink

@@ -11,9 +11,8 @@ import pytest
 import tomli_w
 
 from relay.control.actor import Actor, Role, Way
-from relay.control.audit_details import Change
+from relay.control.audit_log import Change, differences
 from relay.control.context import Parts
-from relay.control.entries.differences import differences
 from relay.control.refused import Refused
 from relay.directory.rules.validation import parse_directory
 from relay.store.db.errors import StoreFull
