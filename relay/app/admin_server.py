@@ -15,7 +15,7 @@ from relay.system.event_loop import TaskExitStack
 
 if TYPE_CHECKING:
     from relay.control.operations import Operations
-    from relay.control.transport.requests import CommandServer
+    from relay.control.transport.server import CommandServer
     from relay.listener.login_failures import LoginFailures
     from relay.secrets.authentication import Logins
     from relay.web.kit.change_watcher import ChangeWatcher
@@ -72,7 +72,7 @@ class AdminServer:
             return self._made
 
     def _make_commands(self) -> "CommandServer":
-        from relay.control.transport.requests import CommandServer  # noqa: PLC0415
+        from relay.control.transport.server import CommandServer  # noqa: PLC0415
 
         return CommandServer(self._operations(), self._parts.settings.state_dir)
 

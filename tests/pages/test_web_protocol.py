@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from relay.control.transport.http import HttpServer
+from relay.control.transport.server import HttpServer
 from relay.web.kit import guard
 from relay.web.kit.guard import Guard
 from relay.web.kit.protocol import WebProtocol

@@ -1,4 +1,4 @@
-"""control.sock: the unix socket on which the commands reach a running relay (`relay.control.transport.requests`).
+"""control.sock: the unix socket on which the commands reach a running relay (`relay.control.transport.server`).
 
 Most relays are asked something now and then, and mail does not wait for it: what answers takes a third of a second to
 load and several MB. So it is made when somebody first comes, in a thread; who comes meanwhile waits.
@@ -10,11 +10,14 @@ import socket
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import ParamSpec, Protocol, TypeVar
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from relay import log
 from relay.config.endpoint import LONGEST_SOCKET_PATH
 from relay.system.interpreter import in_short_turns, loading
+
+if TYPE_CHECKING:
+    from relay.control.transport.server import CommandServer
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -43,24 +46,14 @@ class ControlSocketError(Exception):
     """The control socket cannot be opened. The message says why and what to do."""
 
 
-class Server(Protocol):
-    """Answers on a listening socket (`relay.control.transport.requests`)."""
-
-    async def start(self, listening: socket.socket) -> None:
-        """Serve on a socket that listens already; it is closed with the server."""
-
-    async def stop(self) -> None:
-        """Answer what was asked, for at most a second, and close."""
-
-
 class ControlSocket:
     """The socket file of a running relay. `make_server` is called in a thread, when somebody first connects."""
 
-    def __init__(self, path: Path, make_server: Callable[[], Server]) -> None:
+    def __init__(self, path: Path, make_server: Callable[[], "CommandServer"]) -> None:
         self.path = path
         self._make_server = make_server
         self._inode = 0
-        self._server: Server | None = None
+        self._server: CommandServer | None = None
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:

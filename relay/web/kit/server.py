@@ -19,7 +19,7 @@ from relay.control.transport.socket import made, somebody
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
-    from relay.control.transport.http import HttpServer
+    from relay.control.transport.server import HttpServer
 
 _RETRY_SECONDS = 5.0
 _BACKLOG = 128
@@ -89,7 +89,7 @@ class WebServer:
         await self._server.start(listening)
 
     def _make_server(self, address: TcpAddress) -> "HttpServer":
-        from relay.control.transport.http import HttpServer  # noqa: PLC0415
+        from relay.control.transport.server import HttpServer  # noqa: PLC0415
         from relay.web.kit.protocol import WebProtocol  # noqa: PLC0415
 
         return HttpServer(self._make_app(address), "web", WebProtocol)

@@ -16,7 +16,7 @@ import pytest
 from relay.cli.app import run
 from relay.cli.local import open_operations
 from relay.config.settings import load_settings
-from relay.control.transport.requests import CommandServer
+from relay.control.transport.server import CommandServer
 from relay.control.transport.socket import ControlSocket
 from relay.store.db.database import open_database
 from relay.store.queue.messages import HoldRow, NewMessage

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from relay.control.refused import Refused
-from relay.control.transport import http
+from relay.control.transport import server
 from relay.control.transport.client import ControlClient, NoRelay
-from relay.control.transport.requests import CommandServer
+from relay.control.transport.server import CommandServer
 from relay.control.transport.socket import ControlSocket, ControlSocketError
 from relay.system.peer_credentials import peer_uid
 from tests.peers.rows import each_row
@@ -131,7 +131,7 @@ async def test_a_link_to_the_same_state_dir_is_the_same(path: Path, client: Cont
 async def test_only_the_owner_and_root_may_ask(
     path: Path, client: ControlClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(http, "peer_uid", lambda connection: 12345)
+    monkeypatch.setattr(server, "peer_uid", lambda connection: 12345)
     with pytest.raises(Refused, match="only root and the user that relay runs as"):
         await asyncio.to_thread(client.run, "server.list", {})
     with pytest.raises(Refused, match="only root and the user that relay runs as"):
@@ -146,7 +146,7 @@ def test_the_kernel_says_who_connected() -> None:
 
 def test_who_may_ask(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 990)
-    assert [http.may_ask(uid) for uid in (0, 990, 1000, 65534)] == [True, True, False, False]
+    assert [server.may_ask(uid) for uid in (0, 990, 1000, 65534)] == [True, True, False, False]
 
 
 async def test_the_socket_is_private_and_goes_with_the_relay(

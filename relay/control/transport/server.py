@@ -1,18 +1,24 @@
-"""What control.sock answers: HTTP over a unix socket, on which the commands reach a running relay.
+"""The server behind control.sock: HTTP over a unix socket, on which the commands reach a running relay.
 
-`POST /do/NAME` with the parameters as a JSON object answers the operation's result as JSON; an operation that goes on
+`POST /do/NAME` with the parameters as a JSON object answers the operation's result as JSON. An operation that goes on
 for a while answers lines of JSON (application/x-ndjson), each `{"item": …}`, and at the end `{"end": true}`, or
-`{"error": "…"}` where it ends early; an answer without either is broken off.
-`GET /status` answers the status, `GET /metrics` the counters as text for Prometheus. A refusal is `{"ok": false,
-"error": "…"}` with a 4xx. The header `Relay-State-Dir` of a request names the state_dir that the command means; a relay
-with another one refuses.
+`{"error": "…"}` if it ends early; an answer without either was cut off. `GET /status` answers the status, `GET
+/metrics` the counters as text for Prometheus. A refusal is `{"ok": false, "error": "…"}` with a 4xx. The header
+`Relay-State-Dir` of a request names the state_dir that the command means; a relay with another one refuses.
+
+`HttpServer` is uvicorn inside our own event loop, for the pages too: without signal handlers and a log of its own.
+
+SECURITY: the owner of the control socket and root may ask, nobody else. The socket's mode (0600) keeps others out
+already. The kernel's word about the peer (SO_PEERCRED, unix(7)) holds even if a mode was widened by hand or a
+descriptor was passed on.
 """
 
+import asyncio
 import json
+import os
 import socket
-from asyncio import to_thread
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import aclosing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +26,92 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
+from starlette.types import ASGIApp
+from uvicorn import Config, Server
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from relay import log
 from relay.control.actor import commanding
 from relay.control.json_values import as_json, fields_of, json_text
 from relay.control.operations import Operations
 from relay.control.refused import Refused, UnknownOperation
-from relay.control.transport.http import HttpServer, PeerProtocol, may_ask
 from relay.metrics import CONTENT_TYPE
+from relay.system.peer_credentials import peer_uid
+
+_GRACE_SECONDS = 1
+
+
+def may_ask(uid: int) -> bool:
+    """Whether a user may give orders to this process: the one it runs as, and root."""
+    return uid in {0, os.geteuid()}
+
+
+class PeerProtocol(H11Protocol):
+    """HTTP/1.1 on a unix socket; the application finds the peer's user id as `request.state.uid`."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Ask the kernel who connected, then go on as usual."""
+        self.app_state = {**self.app_state, "uid": peer_uid(transport.get_extra_info("socket"))}
+        super().connection_made(transport)
+
+
+class QuietServer(Server):
+    """A uvicorn server that leaves the process's signals alone, and says when it serves."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__(config)
+        self.ready = asyncio.Event()
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Install nothing: `service` decides when everything stops."""
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Open as usual, then tell."""
+        await super().startup(sockets)
+        self.ready.set()
+
+
+class HttpServer:
+    """An ASGI application on a listening socket. `protocol` is how HTTP is spoken there."""
+
+    def __init__(self, app: ASGIApp, name: str, protocol: type[H11Protocol] = H11Protocol) -> None:
+        self._app = app
+        self._name = name
+        self._protocol = protocol
+        self._server: QuietServer | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self, listening: socket.socket) -> None:
+        """Serve on a socket that listens already; it is closed with the server."""
+        config = Config(
+            self._app,
+            http=self._protocol,
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            timeout_graceful_shutdown=_GRACE_SECONDS,
+        )
+        self._server = QuietServer(config)
+        self._task = asyncio.create_task(self._server.serve(sockets=[listening]), name=self._name)
+        ready = asyncio.create_task(self._server.ready.wait())
+        await asyncio.wait({self._task, ready}, return_when=asyncio.FIRST_COMPLETED)
+        ready.cancel()
+        if self._task.done():
+            await self._task
+
+    async def stop(self) -> None:
+        """Finish the requests that run, for at most a second, and close."""
+        if self._server is None or self._task is None:
+            return
+        self._server.should_exit = True
+        await self._task
+        self._server = self._task = None
+
 
 STATE_DIR_HEADER = "Relay-State-Dir"
 _MOST_BYTES = 32 * 1024 * 1024  # a request: `relay directory import` of a hundred thousand agents has some 15 MB
@@ -88,7 +172,7 @@ class CommandServer:
             return _failure(404, str(error))
         except Refused as error:
             return _failure(409, str(error))
-        return Response(await to_thread(json_text, result), media_type="application/json")
+        return Response(await asyncio.to_thread(json_text, result), media_type="application/json")
 
     def _refusal(self, request: Request) -> Response | None:
         uid = request.state.uid
