@@ -10,7 +10,7 @@ from relay.delivery.events import Ending
 from relay.delivery.queue_runner import QueueRunner
 from relay.directory.live import LiveDirectory
 from relay.directory.model import Directory, Meaning
-from relay.incoming.watch import ReturnedMail
+from relay.incoming.returned_mail import ReturnedMail
 from relay.metrics import Metrics
 from relay.secrets.binding import bind_unbound
 from relay.secrets.oauth.access_tokens import Tokens

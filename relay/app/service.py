@@ -40,7 +40,7 @@ from relay.delivery.queue_runner import QueueRunner
 from relay.delivery.recorder import Recorder
 from relay.directory.file import DirectoryFile, ReadFile
 from relay.directory.live import LiveDirectory
-from relay.incoming.watch import ReturnedMail
+from relay.incoming.returned_mail import ReturnedMail
 from relay.listener.events import ListenerEvents
 from relay.listener.server import Listeners
 from relay.listener.session_limits import SessionLimits

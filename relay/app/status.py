@@ -23,7 +23,7 @@ from relay.control.results import (
     records_of,
 )
 from relay.directory.live import LiveDirectory
-from relay.incoming.watch import ReturnedMail
+from relay.incoming.returned_mail import ReturnedMail
 from relay.listener.server import Listeners
 from relay.metrics import Counts, Metrics, Now, WebhookFigures
 from relay.store.cluster.nodes import Doing, NodeState

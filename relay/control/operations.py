@@ -20,9 +20,9 @@ from relay.control.entries.passwords import Passwords
 from relay.control.entries.providers import Providers
 from relay.control.entries.routes import Routes
 from relay.control.entries.servers import Servers
+from relay.control.messages.follow import FollowOperation
 from relay.control.messages.history import HistoryOperations, MessageCounts, MessagePages
 from relay.control.messages.queue import Preview, QueueOperations
-from relay.control.messages.watch import FollowOperation
 from relay.control.operation import Operation
 from relay.control.overview import Overview
 from relay.control.people.administrators import AdministratorOperations, InvitationOperations

@@ -12,8 +12,8 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
+from relay.doctor.dns import Dns
 from relay.doctor.finding import Check, CheckResult, Finding, bad, good, warn
-from relay.doctor.lookup import Dns
 from relay.doctor.providers import COMMON_SELECTORS, Outlet
 
 _ED25519_OCTETS = 32  # RFC 8463 section 4

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from relay.doctor.dkim import tag_list
+from relay.doctor.dns import Dns
 from relay.doctor.finding import Check, CheckResult, Finding, bad, good, txt_record, warn
-from relay.doctor.lookup import Dns
 from relay.doctor.providers import Outlet
 
 _POLICIES = ("none", "quarantine", "reject")

@@ -6,8 +6,8 @@ from typing import TypeVar
 
 from relay.doctor.dkim import check_dkim
 from relay.doctor.dmarc import check_alignment, check_dmarc, policy_of
+from relay.doctor.dns import Dns, Unanswered
 from relay.doctor.finding import Check, CheckResult, Finding, bad, good, warn
-from relay.doctor.lookup import Dns, Unanswered
 from relay.doctor.providers import Outlet
 from relay.doctor.spf import check_spf
 

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, TypeAlias
 
+from relay.doctor.dns import Dns, Record, RecordType, Unanswered
 from relay.doctor.finding import Check, CheckResult, Finding, bad, good, txt_record, warn
-from relay.doctor.lookup import Dns, Record, RecordType, Unanswered
 from relay.doctor.providers import Outlet
 
 # A record within the limits asks for some 10 names, and 10 more for each of them that is an MX.

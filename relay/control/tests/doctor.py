@@ -12,9 +12,9 @@ from relay.control.refused import NotFound
 from relay.control.tests.results import FindingRecord
 from relay.directory.model import Account, Auth, Profile, Server
 from relay.directory.routing import Routing
+from relay.doctor.dns import Dns
 from relay.doctor.domain import check_domain
 from relay.doctor.finding import Check, Finding, bad
-from relay.doctor.lookup import Dns
 from relay.doctor.providers import Outlet
 from relay.doctor.server import Examination, check_login, check_send_as, check_server, examine
 from relay.mail.address import Address

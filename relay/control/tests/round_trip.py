@@ -16,7 +16,7 @@ from relay.control.context import Parts
 from relay.control.tests.last_tests import Steps
 from relay.control.tests.results import StepRecord
 from relay.incoming.mailbox import Mailbox
-from relay.incoming.mailboxes import Mailboxes, OpenMailbox
+from relay.incoming.open_mailbox import Mailboxes, OpenMailbox
 from relay.incoming.reader import Folder, Head, MailboxFailed, Reader
 from relay.mail.address import Address
 from relay.mail.authentication_results import ReceiverVerdict, receivers_verdicts

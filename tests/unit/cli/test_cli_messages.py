@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from relay.control.messages.watch import FollowOperation
+from relay.control.messages.follow import FollowOperation
 from relay.control.transport.client import ControlClient
 from relay.delivery.outcome import State
 from relay.mail.header import Change, KeptChanges

@@ -6,7 +6,7 @@ from typing import cast
 import pytest
 
 from relay.doctor.dmarc import Policy, aligns, policy_of, read_record, walk
-from relay.doctor.lookup import Dns
+from relay.doctor.dns import Dns
 
 
 class Answers:

@@ -2,9 +2,9 @@
 
 import pytest
 
+from relay.doctor.dns import Dns
 from relay.doctor.domain import check_domain
 from relay.doctor.finding import Check, Finding, Level
-from relay.doctor.lookup import Dns
 from relay.doctor.providers import Outlet
 from relay.mail.address import Address
 from tests.peers.rows import each_row

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from relay.doctor.lookup import Dns, Record, RecordType, Unanswered
+from relay.doctor.dns import Dns, Record, RecordType, Unanswered
 from relay.doctor.spf import SpfResult, evaluate, merged, spf_records, with_term
 
 RESULTS = {"pass", "fail", "softfail", "neutral", "none", "permerror", "temperror"}

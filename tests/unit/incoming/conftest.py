@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from relay.incoming.mailboxes import Mailboxes
+from relay.incoming.open_mailbox import Mailboxes
 
 
 @pytest.fixture

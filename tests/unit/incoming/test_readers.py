@@ -10,7 +10,7 @@ import pytest
 
 from relay.directory.model import Incoming
 from relay.incoming.mailbox import Mailbox
-from relay.incoming.mailboxes import Mailboxes
+from relay.incoming.open_mailbox import Mailboxes
 from relay.incoming.reader import INBOX, Folder, MailboxFailed, MailboxRefused, Reader
 from relay.secrets.secret import Secret, SecretRef
 from tests.peers.canaries import RIGHT, WRONG, leaks_in

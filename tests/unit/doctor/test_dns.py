@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from relay.doctor.lookup import Dns, RecordType, Unanswered
+from relay.doctor.dns import Dns, RecordType, Unanswered
 from tests.peers.system import free_port
 
 pytestmark = pytest.mark.needs("nsd")

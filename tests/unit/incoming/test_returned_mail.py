@@ -11,7 +11,7 @@ import pytest
 
 from relay.control.json_values import fields_of
 from relay.directory.model import Channel, Directory, Incoming, Server
-from relay.incoming.watch import ReturnedMail
+from relay.incoming.returned_mail import ReturnedMail
 from relay.secrets.master_key import key_source
 from relay.secrets.resolver import SecretResolver
 from relay.secrets.vault import Vault

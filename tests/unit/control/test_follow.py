@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from relay.control.context import Parts
-from relay.control.messages import watch
-from relay.control.messages.watch import news_between
+from relay.control.messages import follow
+from relay.control.messages.follow import news_between
 from relay.control.refused import Refused
 from relay.delivery.by_hand import hold, release, remove
 from relay.delivery.outcome import State
@@ -25,8 +25,8 @@ OLD, FIRST, SECOND = (letter * 24 for letter in "abc")
 
 @pytest.fixture
 async def parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Parts]:
-    monkeypatch.setattr(watch, "_LOOKS_EVERY", 0.01)
-    monkeypatch.setattr(watch, "_QUIET", 3)
+    monkeypatch.setattr(follow, "_LOOKS_EVERY", 0.01)
+    monkeypatch.setattr(follow, "_QUIET", 3)
     async with parts_in(tmp_path) as parts:
         yield parts
 
@@ -109,7 +109,7 @@ async def test_it_ends_with_the_relay(parts: Parts) -> None:
 
 
 async def test_so_many_may_follow_and_who_leaves_makes_room(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watch, "_MOST_FOLLOWERS", 1)
+    monkeypatch.setattr(follow, "_MOST_FOLLOWERS", 1)
     operations = AdminOperations(parts)
     for _ in range(2):
         async with aclosing(operations.stream("messages.follow", {})) as items:

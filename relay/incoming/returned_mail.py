@@ -28,7 +28,7 @@ from relay.store.queue.queue import Queue
 from relay.system.interpreter import in_short_turns
 
 if TYPE_CHECKING:
-    from relay.incoming.mailboxes import Mailboxes
+    from relay.incoming.open_mailbox import Mailboxes
 
 _EVERY_SECONDS = 60.0
 _MOST_SECONDS = 3600.0
@@ -154,7 +154,7 @@ class ReturnedMail:
     def _opened(self) -> "Mailboxes":
         """Return what opens mailboxes. Loaded with the first of them: most relays watch none."""
         if self._mailboxes is None:
-            from relay.incoming.mailboxes import Mailboxes  # noqa: PLC0415
+            from relay.incoming.open_mailbox import Mailboxes  # noqa: PLC0415
 
             self._mailboxes = Mailboxes()
         return self._mailboxes
