@@ -16,14 +16,13 @@ import sys
 import traceback
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from typing import Any, Literal, TextIO, TypeAlias, TypeVar
+from typing import Any, Literal, TextIO, TypeVar
 
 from relay.system.log_writer import LogWriter, stderr_behind
 from relay.system.terminal import has_colours
 
 _Subject = TypeVar("_Subject")
 Format = Literal["auto", "console", "json"]
-_MakeLine: TypeAlias = Callable[[int, str, dict[str, Any], datetime], str]
 # Holds the level. Lines are not made by the standard logging module: only its libraries' lines come from there.
 _OURS = logging.getLogger("relay")
 # JSON escapes control characters up to 0x1f. Readers also end lines at NEL and at Unicode's separators, and terminals
@@ -63,14 +62,15 @@ class _AtOnce:
 
 
 class _Output:
-    """Where the lines of this process go, and what makes them. `behind` is the writer where its thread makes them, too:
-    lines of JSON that are written behind. `priorities` is what stands in front of a line, by its level.
+    """Where the lines of this process go. `console` makes them for people; else they are JSON.
+
+    `behind` is the writer whose thread makes the lines, too. `priorities` stand in front of a line, by its level.
     """
 
     writer: LogWriter | _AtOnce | None = None
     behind: LogWriter | None = None
     priorities: Mapping[int, str] = {}
-    make_line: _MakeLine
+    console: "_ConsoleLines | None" = None
 
 
 def configure(form: Format = "auto", level: str = "info", stream: TextIO | None = None) -> None:
@@ -87,7 +87,7 @@ def configure(form: Format = "auto", level: str = "info", stream: TextIO | None 
     _Output.behind = writer if isinstance(writer, LogWriter) and not is_console else None
     _Output.priorities = _PRIORITIES if _is_journal(stream, os.environ) else {}
     has_colour = stream is not None and has_colours(stream)
-    _Output.make_line = _ConsoleLines(has_colour) if is_console else _json_line
+    _Output.console = _ConsoleLines(has_colour) if is_console else None
     _OURS.setLevel(number)
     _adopt_standard_logging(max(number, logging.WARNING))
 
@@ -137,7 +137,8 @@ def _dropped_line(lines: int) -> str:
 def _line(level: int, event: str, facts: dict[str, Any], now: datetime) -> str:
     """Return a line as the log is set up now; facts that are None are left out."""
     told = {key: value for key, value in facts.items() if value is not None}
-    return _Output.priorities.get(level, "") + _Output.make_line(level, event, told, now)
+    make = _Output.console or _json_line
+    return _Output.priorities.get(level, "") + make(level, event, told, now)
 
 
 class _ConsoleLines:
@@ -378,10 +379,10 @@ def _gathered(level: int, event: str, gather: Callable[[Any], dict[str, Any]], o
 
 
 def _tell(level: int, event: str, facts: dict[str, Any]) -> None:
-    """Write one line, where its level is told and `configure` was called."""
-    writer = _Output.writer
-    if writer is None or not _OURS.isEnabledFor(level):
+    """Write one line, where its level is told; before `configure` that is a warning or worse, at once to stderr."""
+    if not _OURS.isEnabledFor(level):
         return
+    writer = _Output.writer or _AtOnce(sys.stderr)
     try:
         writer.write(_line(level, event, facts, datetime.now(UTC)))
     except Exception:

@@ -31,7 +31,7 @@ BY_ITSELF = {"dropped"}
 @pytest.fixture
 def lines(monkeypatch: pytest.MonkeyPatch) -> Iterator[io.StringIO]:
     """What the log writes at debug; the process's own log is as before afterwards."""
-    for name in ("writer", "behind", "priorities"):
+    for name in ("writer", "behind", "console", "priorities"):
         monkeypatch.setattr(log._Output, name, getattr(log._Output, name))
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level

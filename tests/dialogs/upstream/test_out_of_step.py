@@ -213,11 +213,11 @@ async def test_the_log_names_the_server_and_what_it_said(capsys: pytest.CaptureF
     answers = {"MAIL": [NO + GOOD, GOOD], ".": b"250 taken\r\n250 again\r\n"}
     async with scripted(offers=PIPELINING, answers=answers) as server, upstream() as way_out:
         await attempt(way_out, server)
-        told = capsys.readouterr().out
+        told = capsys.readouterr().err
         assert told.count("acme") == 1
         assert "out of step" in told
         await attempt(way_out, server)
-        told = capsys.readouterr().out
+        told = capsys.readouterr().err
         assert "250 again" in told
         assert "acme" in told
 

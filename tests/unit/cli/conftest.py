@@ -15,7 +15,7 @@ def relay(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytes
     """The command line with settings and nothing else yet."""
     monkeypatch.delenv("RELAY_CONFIG", raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
-    for name in ("writer", "behind", "priorities"):
+    for name in ("writer", "behind", "console", "priorities"):
         monkeypatch.setattr(log._Output, name, getattr(log._Output, name))
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level

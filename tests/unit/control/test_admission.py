@@ -119,7 +119,7 @@ async def test_what_is_broken_is_for_the_log_and_not_for_strangers(
     monkeypatch.setattr(peopled.parts.people.administrators, "all", broken.__get__(object()))
     with pytest.raises(Refused, match=r"^nobody can sign in just now; relay's log says why$"):
         await peopled.door.sign_in("ada", PASSWORD, FAR)
-    assert "the store relay.db is damaged" in capsys.readouterr().out
+    assert "the store relay.db is damaged" in capsys.readouterr().err
 
 
 async def test_the_answer_to_a_third_wrong_password_waits(peopled: House) -> None:

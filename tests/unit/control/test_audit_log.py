@@ -224,7 +224,7 @@ async def test_a_full_disk_takes_no_change_back(
     monkeypatch.setattr(parts.audit_table, "add", full)
     shown = await operations.run("channel.set", {"name": "support", "changes": ["mode=queued"]}, ADA)
     assert shown["mode"] == "queued"
-    assert "could not be written to the audit: no space left" in capsys.readouterr().out
+    assert "could not be written to the audit: no space left" in capsys.readouterr().err
 
 
 async def test_the_list_is_searched_and_paged(operations: AdminOperations) -> None:

@@ -27,6 +27,7 @@ from relay.store.db.database import Database, open_database
 from relay.store.db.errors import StoreError, StoreNewer
 from relay.store.db.tables import HEAD, Time, attempts, messages, metadata, recipients
 from relay.store.queue.messages import NewMessage
+from tests.peers.told import capture_logs
 from tests.unit.store.rows_kit import attempt_values, message_values, recipient_values
 from tests.unit.store.store_kit import CONTENT, NOW, PACKAGE, attempt, migrations, new_message, open_queue, settlement
 
@@ -181,18 +182,17 @@ def revision_of(path: Path) -> str:
         return str(connection.execute("SELECT version_num FROM alembic_version").fetchone()[0])
 
 
-async def test_a_migration_keeps_one_private_copy_of_what_was_there(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+async def test_a_migration_keeps_one_private_copy_of_what_was_there(tmp_path: Path) -> None:
     path = tmp_path / "relay.db"
     for revision in ("0001", "0007"):
         await migrate(path, revision)
         with contextlib.closing(sqlite3.connect(path)) as connection, connection:
             connection.execute("INSERT INTO vault (id, key_id) VALUES (1, ?)", (revision,))
-        await (await open_database(path)).close()
+        with capture_logs() as told:
+            await (await open_database(path)).close()
         (copy,) = tmp_path.glob("*.old*")
         assert copy.name == f"relay.db.schema-{revision}.old"
-        assert str(copy) in capsys.readouterr().out, "the log says where it is"
+        assert str(copy) in str(told), "the log says where it is"
         assert stat.S_IMODE(copy.stat().st_mode) == 0o600
         assert (revision_of(copy), revision_of(path)) == (revision, HEAD)
         for file in (copy, path):
@@ -306,6 +306,7 @@ SAYS_WHETHER_ALEMBIC_IS_THERE = """
 import asyncio, sys
 from pathlib import Path
 from relay.store.db.database import open_database
+from tests.peers.told import capture_logs
 
 async def main():
     await (await open_database(Path(sys.argv[1]))).close()

@@ -108,7 +108,7 @@ async def test_a_message_waits_for_room_and_the_loop_goes_on(tmp_path: Path) -> 
 
 async def test_a_systemd_that_is_gone_is_a_warning(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     await Systemd(notify_socket=f"{tmp_path}/none").ready("")
-    assert f"systemd cannot be told READY=1 at {tmp_path}/none: No such file or directory" in capsys.readouterr().out
+    assert f"systemd cannot be told READY=1 at {tmp_path}/none: No such file or directory" in capsys.readouterr().err
 
 
 async def test_without_systemd_nothing_is_told() -> None:
